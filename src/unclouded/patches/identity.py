@@ -1,0 +1,81 @@
+"""Regions and patches as values: parsed once from official names, then compared with ``==``."""
+
+import re
+from dataclasses import dataclass
+
+from unclouded.errors import InputError
+
+SENSORS = ("s1", "s2", "s2_cloudy")
+"""Sensor tokens of the official layout; ``s2`` is the cloud-free target."""
+
+_ROI = re.compile(r"(?P<seed>ROIs\d{4})_(?P<season>spring|summer|fall|winter)_(?P<number>\d{1,6})")
+_PATCH = re.compile(
+    r"(?P<seed>ROIs\d{4})_(?P<season>spring|summer|fall|winter)_(?:(?:s2_cloud[Ff]ree|s2_cloudy|s2|s1)_)?(?P<number>\d{1,6})_p(?P<patch>\d{1,6})"
+)
+
+
+@dataclass(frozen=True, order=True)
+class Roi:
+    """One place in one season; splits are made of whole regions.
+
+    ``ROIs1158_spring_1`` is a prefix of ``ROIs1158_spring_106``, not its equal: never compare spellings.
+
+    Attributes:
+        seed: Random seed of the sampling, such as ``ROIs1158``; ``ROIs0000`` is invented.
+        season: Meteorological season of the northern hemisphere's naming: spring, summer, fall or winter.
+        number: Number of the place; numbers have gaps.
+    """
+
+    seed: str
+    season: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.seed}_{self.season}_{self.number}"
+
+    @property
+    def collection(self) -> str:
+        """Seed and season, the first part of a folder's name, such as ``ROIs1158_spring``."""
+        return f"{self.seed}_{self.season}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Roi":
+        """Read a region such as ``ROIs1158_spring_106``.
+
+        Raises:
+            InputError: The text is no such name.
+        """
+        if not (match := _ROI.fullmatch(text)):
+            raise InputError(f"{text!r} is not a region; expected a name such as ROIs1158_spring_106")
+        return cls(match["seed"], match["season"], int(match["number"]))
+
+
+@dataclass(frozen=True, order=True)
+class PatchId:
+    """A 256 x 256 px piece of a region.
+
+    Attributes:
+        roi: The region it was cut from.
+        number: Number of the patch in its region; numbers have gaps.
+    """
+
+    roi: Roi
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.roi}_p{self.number}"
+
+    def file_name(self, sensor: str) -> str:
+        """Return the official file name for a sensor token of :data:`SENSORS`."""
+        return f"{self.roi.collection}_{sensor}_{self.roi.number}_p{self.number}.tif"
+
+    @classmethod
+    def parse(cls, text: str) -> "PatchId":
+        """Read a patch from an official file name without suffix, with any sensor token or none.
+
+        Raises:
+            InputError: The text is no such name.
+        """
+        if not (match := _PATCH.fullmatch(text)):
+            raise InputError(f"{text!r} is not a patch; expected a name such as ROIs1158_spring_s2_106_p30")
+        return cls(Roi(match["seed"], match["season"], int(match["number"])), int(match["patch"]))

@@ -1,0 +1,296 @@
+"""A georeferenced image: values in physical units, band names and a grid; checked reading, atomic writing."""
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from jaxtyping import Float32, Integer, Real
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from unclouded.errors import InputError
+from unclouded.files import whole_file
+from unclouded.sensors import Sensor
+
+MAX_VALUES = 13 * 12_000 * 12_000
+"""Most values (bands x rows x columns) one read may return: a whole Sentinel-2 tile with room to spare."""
+MAX_BLOCK_BYTES = 256 << 20
+"""Largest block a file may be stored in: reading one pixel decodes a whole block."""
+
+_GDAL = {
+    "GDAL_NUM_THREADS": "1",  # a truncated file raises only where one thread decodes
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no side-car file changes what is read
+    "GDAL_PAM_ENABLED": "NO",
+    "GTIFF_SRS_SOURCE": "EPSG",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Raster:
+    """A georeferenced image.
+
+    Attributes:
+        values: Bands, rows, columns, in the unit of the sensor (dB or TOA reflectance); NaN where there is no data.
+        bands: One name a band.
+        geobox: The grid; its CRS is None where the file has none.
+    """
+
+    values: Float32[np.ndarray, "band y x"]
+    bands: tuple[str, ...]
+    geobox: GeoBox
+
+    def __post_init__(self) -> None:
+        expected = (len(self.bands), *self.geobox.shape)
+        if self.values.shape != expected:
+            raise InputError(
+                f"expected values of shape {expected} for these bands and this grid, found {self.values.shape}"
+            )
+
+    def select(self, bands: tuple[str, ...]) -> "Raster":
+        """Return a raster of some of the bands, in the order given."""
+        if absent := [band for band in bands if band not in self.bands]:
+            raise InputError(f"no band {' '.join(absent)} here; there are {' '.join(self.bands)}")
+        return Raster(self.values[[self.bands.index(band) for band in bands]], bands, self.geobox)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImage:
+    """An image as its file stores it, before any unit.
+
+    Attributes:
+        values: Bands, rows, columns, in the file's own data type.
+        geobox: The grid; its CRS is None where the file has none.
+        nodata: The file's nodata tag.
+        descriptions: The file's own band names, None where it has none.
+    """
+
+    values: Real[np.ndarray, "band y x"]
+    geobox: GeoBox
+    nodata: float | None
+    descriptions: tuple[str | None, ...]
+
+
+def describe(geobox: GeoBox) -> str:
+    """Return a grid in words, for messages: size, CRS and upper left corner."""
+    height, width = geobox.shape
+    crs = f"EPSG:{geobox.crs.epsg}" if geobox.crs and geobox.crs.epsg else str(geobox.crs or "no CRS")
+    return f"{width}x{height} px in {crs}, corner {geobox.affine.c:.10g} {geobox.affine.f:.10g}"
+
+
+def same_grid(first: GeoBox, second: GeoBox, tolerance_px: float = 1e-6) -> bool:
+    """Say whether two grids have the same size and CRS, and corners within ``tolerance_px`` pixels."""
+    if first.shape != second.shape or first.crs != second.crs:
+        return False
+    height, width = first.shape
+    to_pixel = ~first.affine
+    corners = [(0, 0), (width, 0), (0, height), (width, height)]
+    return all(math.dist(to_pixel @ (second.affine @ c), c) <= tolerance_px for c in map(_point, corners))
+
+
+def _point(corner: tuple[int, int]) -> tuple[float, float]:
+    return float(corner[0]), float(corner[1])
+
+
+@contextmanager
+def open_geotiff(path: Path) -> Iterator[Any]:
+    """Open a local GeoTIFF and nothing else: no VRT, no network, no side-car files, no giant.
+
+    Raises:
+        InputError: ``path`` is no regular file, no GeoTIFF, damaged, or larger than the limits of this module.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; check the path")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes); fetch it again")
+    with rasterio.Env(**_GDAL), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            with rasterio.open(path.resolve(), driver="GTiff") as source:
+                _refuse_giants(path, source)
+                yield source
+        except RasterioError as error:
+            raise InputError(f"{path} is not a whole GeoTIFF ({_reason(error)}); fetch it again") from error
+
+
+def _reason(error: Exception) -> str:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return " ".join(str(cause).split())[:160]
+
+
+def _refuse_giants(path: Path, source: Any) -> None:
+    values = source.count * source.height * source.width
+    if values > MAX_VALUES:
+        raise InputError(
+            f"{path} declares {source.count} x {source.height} x {source.width} values, expected at most {MAX_VALUES:,}; cut it first"
+        )
+    itemsize = max(np.dtype(dtype).itemsize for dtype in source.dtypes)
+    rows, columns = max(source.block_shapes)
+    bands = source.count if source.interleaving and source.interleaving.name == "pixel" else 1
+    if rows * columns * bands * itemsize > MAX_BLOCK_BYTES:
+        raise InputError(
+            f"{path} is stored in blocks of {rows} x {columns} px, too large to read safely; retile it"
+        )
+
+
+def read_stored(path: Path) -> StoredImage:
+    """Read a local GeoTIFF as it is stored.
+
+    Raises:
+        InputError: See :func:`open_geotiff`; also where blocks were never written.
+    """
+    with open_geotiff(path) as source:
+        values = source.read()
+        _refuse_missing_blocks(path, source, values)
+        geobox = GeoBox((source.height, source.width), source.transform, source.crs)
+        return StoredImage(values, geobox, source.nodata, tuple(source.descriptions))
+
+
+def _refuse_missing_blocks(path: Path, source: Any, values: NDArray[Any]) -> None:
+    """A file whose writer was killed opens and reads as zeros; only rows of zeros need a look at the block table."""
+    if not (values == 0).all(axis=2).any():
+        return
+    for band, (rows, columns) in enumerate(source.block_shapes, start=1):
+        for row in range(math.ceil(source.height / rows)):
+            for column in range(math.ceil(source.width / columns)):
+                if source.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) is None:
+                    raise InputError(
+                        f"{path} was never written to its end (block {column}, {row} is missing); fetch it again"
+                    )
+
+
+def read(path: Path, sensor: Sensor) -> Raster:
+    """Read a local GeoTIFF of one sensor, all bands, in physical units.
+
+    Args:
+        path: GeoTIFF with the sensor's bands in its order. Band names are checked where the file has them.
+        sensor: What to expect.
+
+    Raises:
+        InputError: Not a readable GeoTIFF, or another number, order or type of bands, or values in another unit.
+    """
+    stored = read_stored(path)
+    check_stored(path, stored, sensor)
+    values = to_physical(stored, sensor)
+    check_range(path, values, sensor)
+    return Raster(values, sensor.bands, stored.geobox)
+
+
+def check_stored(path: Path, stored: StoredImage, sensor: Sensor) -> None:
+    """Refuse an image whose bands or data type are not the sensor's.
+
+    Raises:
+        InputError: Says what was expected and what was found.
+    """
+    if stored.values.shape[0] != len(sensor.bands):
+        raise InputError(
+            f"{path} has {stored.values.shape[0]} bands, expected the {len(sensor.bands)} of {sensor.name}: {' '.join(sensor.bands)}"
+        )
+    if stored.values.dtype.name not in sensor.dtypes:
+        raise InputError(
+            f"{path} has values of type {stored.values.dtype.name}, expected {' or '.join(sensor.dtypes)} for {sensor.name} in {sensor.unit}"
+        )
+    spelled = [name.strip().upper().replace("_", "") for name in stored.descriptions if name]
+    known = {alias: band for band in sensor.bands for alias in (band, band.replace("B0", "B"))}
+    if len(spelled) == len(sensor.bands) and all(name in known for name in spelled):
+        found = tuple(known[name] for name in spelled)
+        if found != sensor.bands:
+            raise InputError(
+                f"{path} has its bands in the order {' '.join(found)}, expected {' '.join(sensor.bands)}; reorder them"
+            )
+
+
+def to_physical(stored: StoredImage, sensor: Sensor) -> Float32[np.ndarray, "band y x"]:
+    """Turn stored numbers into the sensor's unit, float32, NaN for the nodata tag."""
+    values = stored.values.astype(np.float32)
+    if sensor.stored_per_unit != 1.0:
+        values /= np.float32(sensor.stored_per_unit)
+    if stored.nodata is not None and not math.isnan(stored.nodata):
+        values[stored.values == stored.nodata] = np.nan
+    return values
+
+
+def to_stored(
+    reflectance: Float32[np.ndarray, "band y x"], sensor: Sensor, dtype: Any = np.uint16
+) -> Integer[np.ndarray, "band y x"]:
+    """Turn reflectance into stored integers: times 10 000, rounded, 0 for NaN, and at least 1 for a valid pixel."""
+    limit = np.iinfo(dtype).max
+    scaled = np.clip(np.rint(reflectance * np.float32(sensor.stored_per_unit)), 1, limit)
+    return np.asarray(np.where(np.isnan(reflectance), 0, scaled)).astype(dtype)
+
+
+def check_range(path: Path, values: Float32[np.ndarray, "band y x"], sensor: Sensor) -> None:
+    """Refuse radar that is not in dB: linear power is all positive, dB x 100 spans hundreds.
+
+    Raises:
+        InputError: Names the unit that the values look like.
+    """
+    if sensor.unit != "dB":
+        return
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return
+    low, high = float(finite.min()), float(finite.max())
+    if low >= 0.0 and high > 0.0:
+        raise InputError(
+            f"{path} has only values from {low:.4g} to {high:.4g}, expected dB; linear power? take 10 log10 first"
+        )
+    if low < -100.0 or high > 60.0:
+        raise InputError(
+            f"{path} has values from {low:.4g} to {high:.4g}, expected dB; dB x 100? divide first"
+        )
+
+
+def write_geotiff(
+    path: Path,
+    values: Real[np.ndarray, "band y x"],
+    bands: tuple[str, ...],
+    geobox: GeoBox,
+    *,
+    nodata: float | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Write a compressed GeoTIFF with band names, whole or not at all.
+
+    Args:
+        path: Where; an older file is replaced only when the new one is complete.
+        values: Stored numbers; their data type is the file's.
+        bands: Band names.
+        geobox: Grid.
+        nodata: Value of the nodata tag.
+        tags: Tags of the file.
+    """
+    count, height, width = values.shape
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "count": count,
+        "height": height,
+        "width": width,
+        "dtype": values.dtype.name,
+        "crs": str(geobox.crs) if geobox.crs else None,
+        "transform": geobox.affine,
+        "nodata": nodata,
+        "compress": "deflate",
+        "predictor": 3 if values.dtype.kind == "f" else 2,
+        "interleave": "band",
+        "BIGTIFF": "IF_SAFER",
+    }
+    if min(height, width) >= 512:
+        profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
+    with whole_file(path) as partial, rasterio.Env(**_GDAL), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(partial, "w", **profile) as target:
+            target.colorinterp = [ColorInterp.gray] + [ColorInterp.undefined] * (count - 1)
+            target.write(values)
+            target.descriptions = bands
+            if tags:
+                target.update_tags(**tags)

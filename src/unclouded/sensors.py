@@ -1,0 +1,77 @@
+"""The words everybody speaks: sensors, their bands by name, units, and how files store them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from unclouded.errors import InputError
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """A sensor as SEN12MS-CR delivers it.
+
+    Attributes:
+        name: What messages call it.
+        bands: Band names in the order of the files.
+        unit: Physical unit of every value in memory.
+        clip: Range that networks see, in that unit (section III-B.2 of the paper).
+        dtypes: Data types that files may have.
+        stored_per_unit: Stored number for one unit: reflectance is stored times 10 000, dB as it is.
+    """
+
+    name: str
+    bands: tuple[str, ...]
+    unit: str
+    clip: tuple[float, float]
+    dtypes: tuple[str, ...]
+    stored_per_unit: float
+
+    def indices(self, *bands: str) -> list[int]:
+        """Return the positions of bands in a file, counted from 0.
+
+        Raises:
+            InputError: A name is no band of this sensor.
+        """
+        return [self.bands.index(band) for band in self.named(bands)]
+
+    def named(self, bands: Iterable[str]) -> tuple[str, ...]:
+        """Return band names in this sensor's spelling (``B4`` is ``B04``, ``b8a`` is ``B8A``).
+
+        Raises:
+            InputError: A name is no band of this sensor, or is given twice.
+        """
+        spelled = tuple(_spelling(band) for band in bands)
+        if unknown := [band for band in spelled if band not in self.bands]:
+            raise InputError(
+                f"{', '.join(unknown)} is no band of {self.name}; choose from {' '.join(self.bands)}"
+            )
+        if len(set(spelled)) < len(spelled) or not spelled:
+            raise InputError(f"expected one or more different bands, found {' '.join(spelled) or 'none'}")
+        return spelled
+
+
+def _spelling(band: str) -> str:
+    upper = band.strip().upper()
+    return f"B0{upper[1]}" if len(upper) == 2 and upper[0] == "B" and upper[1].isdigit() else upper
+
+
+SENTINEL1 = Sensor(
+    name="Sentinel-1",
+    bands=("VV", "VH"),
+    unit="dB",
+    clip=(-25.0, 0.0),
+    dtypes=("float32", "float64"),
+    stored_per_unit=1.0,
+)
+
+SENTINEL2 = Sensor(
+    name="Sentinel-2",
+    bands=("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12"),
+    unit="reflectance",
+    clip=(0.0, 1.0),
+    dtypes=("uint16", "int16"),
+    stored_per_unit=10_000.0,
+)
+
+RGB = ("B04", "B03", "B02")
+"""The three bands of the paper, in the order red, green, blue."""

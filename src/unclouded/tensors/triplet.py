@@ -1,0 +1,59 @@
+"""What a model sees, and what it should have seen."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What a model sees of a place: radar, a cloudy optical image, and where its clouds are.
+
+    Attributes:
+        sar: VV and VH backscatter, dB; NaN where there is no data.
+        cloudy: TOA reflectance of ``bands``; NaN where there is no data.
+        cloud_map: The map m of section II-A of the paper, 0 clear to 1 cloudy.
+        bands: Names of the optical bands, one a channel of ``cloudy``.
+    """
+
+    sar: Float[Tensor, "batch 2 h w"]
+    cloudy: Float[Tensor, "batch band h w"]
+    cloud_map: Float[Tensor, "batch 1 h w"]
+    bands: tuple[str, ...]
+
+    @property
+    def is_cloudy(self) -> Bool[Tensor, "batch 1 h w"]:
+        """Pixels with m > 0; all others keep their stored values in every product."""
+        return self.cloud_map > 0
+
+    def select(self, bands: tuple[str, ...]) -> "Observation":
+        """Return the observation with some of its optical bands, in the order given."""
+        return replace(self, cloudy=self.cloudy[:, [self.bands.index(band) for band in bands]], bands=bands)
+
+    def to(self, device: torch.device | str) -> "Observation":
+        """Return the observation on another device."""
+        return replace(
+            self, sar=self.sar.to(device), cloudy=self.cloudy.to(device), cloud_map=self.cloud_map.to(device)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Triplet:
+    """An observation with its clear target.
+
+    Attributes:
+        name: Unique name of the patch in its data set.
+        observation: What the model sees.
+        clear: TOA reflectance of the same bands on a cloud-free date.
+    """
+
+    name: str
+    observation: Observation
+    clear: Float[Tensor, "batch band h w"]
+
+    def select(self, bands: tuple[str, ...]) -> "Triplet":
+        """Return the triplet with some of its optical bands, in the order given."""
+        picked = self.clear[:, [self.observation.bands.index(band) for band in bands]]
+        return Triplet(self.name, self.observation.select(bands), picked)
