@@ -1,12 +1,19 @@
 """Shapes and types are checked while testing: beartype reads jaxtyping's annotations on import."""
 
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
-install_import_hook("unclouded", "beartype.beartype")
+# An int may stand where a float is wanted, as mypy has it; the hook takes its checker by name.
+_checker = ModuleType("unclouded_checker")
+_checker.__dict__["check"] = beartype(conf=BeartypeConf(is_pep484_tower=True))
+sys.modules["unclouded_checker"] = _checker
+install_import_hook("unclouded", "unclouded_checker.check")
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -17,3 +24,9 @@ def samples() -> Path:
     if not SAMPLES.is_dir():
         pytest.skip(f"the real samples are absent ({SAMPLES}); set UNCLOUDED_SAMPLES")
     return SAMPLES
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests never read or fill the user's cache of cloud probabilities."""
+    os.environ["UNCLOUDED_CACHE"] = str(tmp_path_factory.mktemp("cache"))

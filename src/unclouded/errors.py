@@ -1,4 +1,4 @@
-"""The one error that is the user's to mend; every other exception is a bug."""
+"""Three errors that are not bugs; every other exception is one."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,11 @@ class InputError(ValueError):
 
     Commands print the message on one line, without a traceback, and end with status 2.
     """
+
+
+class BusyError(RuntimeError):
+    """Somebody else holds the lock of a folder; commands end with status 3."""
+
+
+class StoppedError(RuntimeError):
+    """A run stopped itself for a reason it names, with its last good state on disk; commands end with status 1."""

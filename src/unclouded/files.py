@@ -1,11 +1,14 @@
 """Files that are either whole or absent, whatever happens to the process that writes them."""
 
+import errno
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +18,73 @@ PARTIAL = ".partial"
 """What the name of an unfinished file ends with; whoever finds one may delete it."""
 
 
+_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "choose a folder you may write",
+    errno.EPERM: "choose a folder you may write",
+    errno.ENOTDIR: "choose another name",
+    errno.EEXIST: "choose another name",
+    errno.EISDIR: "choose another name",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+"""Why a file cannot be written, where the user can mend it, and how."""
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary name beside ``path``; at the end of the block it takes the place of ``path`` at once.
 
-    The temporary file keeps the suffix of ``path`` (writers go by it). An exception inside the block removes it and leaves an older ``path`` as
-    it was; a killed process leaves only a file whose name ends in ``.partial`` before its suffix.
+    The temporary file keeps the suffix of ``path`` (writers go by it). An exception inside the block removes it and
+    leaves an older ``path`` as it was; a killed process leaves only a file whose name ends in ``.partial`` before its
+    suffix.
+
+    Raises:
+        InputError: The disk is full, or the place or the name cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem[:80]}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}{path.suffix}")
+    partial = path.with_name(_partial_name(path))
+    with _explained(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            with partial.open("rb+") as written:
+                os.fsync(written.fileno())
+            partial.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            with suppress(OSError):  # what kept it from being written keeps it from being there
+                partial.unlink(missing_ok=True)
+
+
+def require_writable(folder: Path) -> None:
+    """Write a byte into a folder and forget it, so that hours of work do not end where nothing can be written.
+
+    Raises:
+        InputError: The folder cannot be made or written.
+    """
+    with _explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"?")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        yield partial
-        with partial.open("rb+") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno not in _REMEDIES:
+            raise
+        remedy = _REMEDIES[error.errno]
+        raise InputError(f"{named(path)} cannot be written ({error.strerror}); {remedy} and run again") from error
+
+
+def _partial_name(path: Path) -> str:
+    """Return a temporary name of at most 255 bytes, which is all that file systems take."""
+    stem = path.stem.encode()[:80].decode(errors="ignore")
+    suffix = path.suffix if len(path.suffix.encode()) <= 20 else ""
+    return f".{stem}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}{suffix}"
 
 
 def _sync_folder(folder: Path) -> None:
@@ -45,7 +98,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_partial_files(folder: Path) -> int:
-    """Delete what killed writers left in ``folder``; return how many files that were."""
+    """Delete what killed writers left in ``folder``; return how many files that were.
+
+    Only for who holds the folder's lock, for nothing tells a killed writer's file from a busy one's.
+    """
     leftovers = [*folder.glob(f".*{PARTIAL}"), *folder.glob(f".*{PARTIAL}.*")]
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
@@ -73,17 +129,55 @@ def _without_nan(content: Any) -> Any:
     return content
 
 
+def named(path: Path) -> str:
+    """Return a path as messages show it: on one line, and cut where no file system takes it anyway."""
+    text = str(path)
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= 400 else f"{text[:200]} ... {text[-50:]}"
+
+
+def require_file(path: Path) -> None:
+    """Refuse everything that is not a regular file.
+
+    Raises:
+        InputError: There is nothing, a folder, a device, or a name that no file can have.
+    """
+    if not _mode(path, stat.S_ISREG):
+        raise InputError(f"{named(path)} is not a file; check the path")
+
+
+def require_folder(path: Path) -> None:
+    """Refuse everything that is not a folder.
+
+    Raises:
+        InputError: There is nothing, a file, or a name that no folder can have.
+    """
+    if not _mode(path, stat.S_ISDIR):
+        raise InputError(f"{named(path)} is not a folder; check the path")
+
+
+def _mode(path: Path, wanted: Callable[[int], bool]) -> bool:
+    try:
+        return wanted(path.stat().st_mode)
+    except (OSError, ValueError):  # ValueError: a name with a zero byte
+        return False
+
+
 def read_small(path: Path, limit: int = 4 << 20) -> bytes:
     """Read a file that has no business being large.
 
     Raises:
-        InputError: There is no such regular file, or it exceeds ``limit`` bytes.
+        InputError: There is no such regular file, it may not be read, or it exceeds ``limit`` bytes.
     """
-    if not path.is_file():
-        raise InputError(f"{path} is not a file; check the path")
-    if (size := path.stat().st_size) > limit:
-        raise InputError(f"{path} has {size:,} bytes, expected at most {limit:,}; is it the right file?")
-    return path.read_bytes()
+    require_file(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except PermissionError as error:
+        raise InputError(f"{named(path)} may not be read; check its permissions") from error
+    if len(content) > limit:
+        raise InputError(f"{named(path)} has more than {limit:,} bytes, expected fewer; is it the right file?")
+    return content
 
 
 def sha256(path: Path) -> str:

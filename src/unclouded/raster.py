@@ -1,6 +1,7 @@
 """A georeferenced image: values in physical units, band names and a grid; checked reading, atomic writing."""
 
 import math
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,18 +18,26 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from unclouded.errors import InputError
-from unclouded.files import whole_file
+from unclouded.files import require_file, whole_file
 from unclouded.sensors import Sensor
 
 MAX_VALUES = 13 * 12_000 * 12_000
 """Most values (bands x rows x columns) one read may return: a whole Sentinel-2 tile with room to spare."""
 MAX_BLOCK_BYTES = 256 << 20
 """Largest block a file may be stored in: reading one pixel decodes a whole block."""
+MAX_COMPRESSION = 1_100
+"""Most bytes that one byte of a file may unfold to: deflate reaches 1032 on constants, images a hundredth of that."""
+
+_ROUNDING_DB = 1e-6
+"""Published patches hold values such as 5e-15 where they were clipped at 0; linear power this low is -60 dB."""
+_LOWEST_REFLECTANCE = -0.1001
+"""What remains of 0 when RADIO_ADD_OFFSET, -1000, is applied."""
 
 _GDAL = {
     "GDAL_NUM_THREADS": "1",  # a truncated file raises only where one thread decodes
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no side-car file changes what is read
     "GDAL_PAM_ENABLED": "NO",
+    "GDAL_GEOREF_SOURCES": "INTERNAL",
     "GTIFF_SRS_SOURCE": "EPSG",
 }
 
@@ -79,10 +88,11 @@ class StoredImage:
 
 
 def describe(geobox: GeoBox) -> str:
-    """Return a grid in words, for messages: size, CRS and upper left corner."""
+    """Return a grid in words, for messages: size, CRS, upper left corner and the steps to the right and down."""
     height, width = geobox.shape
     crs = f"EPSG:{geobox.crs.epsg}" if geobox.crs and geobox.crs.epsg else str(geobox.crs or "no CRS")
-    return f"{width}x{height} px in {crs}, corner {geobox.affine.c:.10g} {geobox.affine.f:.10g}"
+    affine = geobox.affine
+    return f"{width}x{height} px in {crs}, corner {affine.c:.12g} {affine.f:.12g}, steps {affine.a:.6g} {affine.e:.6g}"
 
 
 def same_grid(first: GeoBox, second: GeoBox, tolerance_px: float = 1e-6) -> bool:
@@ -106,8 +116,9 @@ def open_geotiff(path: Path) -> Iterator[Any]:
     Raises:
         InputError: ``path`` is no regular file, no GeoTIFF, damaged, or larger than the limits of this module.
     """
-    if not path.is_file():
-        raise InputError(f"{path} is not a file; check the path")
+    require_file(path)
+    if path.resolve().as_posix().startswith("/vsi"):
+        raise InputError(f"{path} looks like an address of GDAL's virtual file systems; move it to another folder")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); fetch it again")
     with rasterio.Env(**_GDAL), warnings.catch_warnings():
@@ -128,43 +139,48 @@ def _reason(error: Exception) -> str:
 
 
 def _refuse_giants(path: Path, source: Any) -> None:
+    declared = f"{path} declares {source.count} x {source.height} x {source.width} values"
     values = source.count * source.height * source.width
     if values > MAX_VALUES:
-        raise InputError(
-            f"{path} declares {source.count} x {source.height} x {source.width} values, expected at most {MAX_VALUES:,}; cut it first"
-        )
+        raise InputError(f"{declared}, expected at most {MAX_VALUES:,}; cut it first")
     itemsize = max(np.dtype(dtype).itemsize for dtype in source.dtypes)
     rows, columns = max(source.block_shapes)
-    bands = source.count if source.interleaving and source.interleaving.name == "pixel" else 1
-    if rows * columns * bands * itemsize > MAX_BLOCK_BYTES:
-        raise InputError(
-            f"{path} is stored in blocks of {rows} x {columns} px, too large to read safely; retile it"
-        )
+    if rows * columns * itemsize * (source.count if _shares_blocks(source) else 1) > MAX_BLOCK_BYTES:
+        raise InputError(f"{path} is stored in blocks of {rows} x {columns} px, too large to read safely; retile it")
+    size = path.stat().st_size
+    if values * itemsize > max(MAX_COMPRESSION * size, MAX_BLOCK_BYTES):
+        raise InputError(f"{declared} in {size:,} bytes, expected an image; it was never written or is a bomb")
+
+
+def _shares_blocks(source: Any) -> bool:
+    """Say whether each block holds all bands."""
+    return bool(source.interleaving) and source.interleaving.name == "pixel"
 
 
 def read_stored(path: Path) -> StoredImage:
     """Read a local GeoTIFF as it is stored.
 
     Raises:
-        InputError: See :func:`open_geotiff`; also where blocks were never written.
+        InputError: See :func:`open_geotiff`; also where blocks were never written, or pixels have no size.
     """
     with open_geotiff(path) as source:
-        values = source.read()
-        _refuse_missing_blocks(path, source, values)
+        _refuse_missing_blocks(path, source)
+        if not abs(source.transform.determinant) > 0:
+            raise InputError(f"{path} has pixels without size, expected a georeference or none; fetch it again")
         geobox = GeoBox((source.height, source.width), source.transform, source.crs)
-        return StoredImage(values, geobox, source.nodata, tuple(source.descriptions))
+        return StoredImage(source.read(), geobox, source.nodata, tuple(source.descriptions))
 
 
-def _refuse_missing_blocks(path: Path, source: Any, values: NDArray[Any]) -> None:
-    """A file whose writer was killed opens and reads as zeros; only rows of zeros need a look at the block table."""
-    if not (values == 0).all(axis=2).any():
-        return
-    for band, (rows, columns) in enumerate(source.block_shapes, start=1):
+def _refuse_missing_blocks(path: Path, source: Any) -> None:
+    """A file whose writer was killed opens and reads as zeros, or as its nodata tag: only its block table tells."""
+    shapes = source.block_shapes[:1] if _shares_blocks(source) else source.block_shapes
+    for band, (rows, columns) in enumerate(shapes, start=1):
         for row in range(math.ceil(source.height / rows)):
             for column in range(math.ceil(source.width / columns)):
                 if source.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) is None:
                     raise InputError(
-                        f"{path} was never written to its end (block {column}, {row} is missing); fetch it again"
+                        f"{path} was not written to its end, or is sparse: block {column}, {row} of band {band} is "
+                        "missing; fetch it again"
                     )
 
 
@@ -191,63 +207,71 @@ def check_stored(path: Path, stored: StoredImage, sensor: Sensor) -> None:
     Raises:
         InputError: Says what was expected and what was found.
     """
-    if stored.values.shape[0] != len(sensor.bands):
-        raise InputError(
-            f"{path} has {stored.values.shape[0]} bands, expected the {len(sensor.bands)} of {sensor.name}: {' '.join(sensor.bands)}"
-        )
-    if stored.values.dtype.name not in sensor.dtypes:
-        raise InputError(
-            f"{path} has values of type {stored.values.dtype.name}, expected {' or '.join(sensor.dtypes)} for {sensor.name} in {sensor.unit}"
-        )
-    spelled = [name.strip().upper().replace("_", "") for name in stored.descriptions if name]
+    count, found = stored.values.shape[0], stored.values.dtype.name
+    if count != len(sensor.bands):
+        expected = f"the {len(sensor.bands)} of {sensor.name}: {' '.join(sensor.bands)}"
+        raise InputError(f"{path} has {count} bands, expected {expected}; is it another product?")
+    if found not in sensor.dtypes:
+        scale = "" if sensor.stored_per_unit == 1.0 else f" x {sensor.stored_per_unit:g}"
+        expected = f"{' or '.join(sensor.dtypes)} for {sensor.name} in {sensor.unit}{scale}"
+        raise InputError(f"{path} has values of type {found}, expected {expected}; convert it")
+    named = [_band_named(name or "", sensor) for name in stored.descriptions]
+    if any(name not in (None, band) for name, band in zip(named, sensor.bands, strict=True)):
+        order = " ".join(name or "?" for name in named)
+        raise InputError(f"{path} has its bands in the order {order}, expected {' '.join(sensor.bands)}; reorder them")
+
+
+def _band_named(description: str, sensor: Sensor) -> str | None:
+    """Return the band that a description such as ``B4``, ``B_04`` or ``Sigma0_VV`` names, None where it names none."""
     known = {alias: band for band in sensor.bands for alias in (band, band.replace("B0", "B"))}
-    if len(spelled) == len(sensor.bands) and all(name in known for name in spelled):
-        found = tuple(known[name] for name in spelled)
-        if found != sensor.bands:
-            raise InputError(
-                f"{path} has its bands in the order {' '.join(found)}, expected {' '.join(sensor.bands)}; reorder them"
-            )
+    words = re.split(r"[^0-9A-Z]+", description.upper())
+    return next((known[word] for word in ("".join(words), *words) if word in known), None)
 
 
 def to_physical(stored: StoredImage, sensor: Sensor) -> Float32[np.ndarray, "band y x"]:
-    """Turn stored numbers into the sensor's unit, float32, NaN for the nodata tag."""
-    values = stored.values.astype(np.float32)
+    """Turn stored numbers into the sensor's unit, float32; NaN for no data by tag, by sensor, or not finite."""
+    with np.errstate(over="ignore"):  # a float64 beyond float32 is nobody's backscatter
+        values = stored.values.astype(np.float32)
     if sensor.stored_per_unit != 1.0:
         values /= np.float32(sensor.stored_per_unit)
-    if stored.nodata is not None and not math.isnan(stored.nodata):
-        values[stored.values == stored.nodata] = np.nan
+    for number in (stored.nodata, *sensor.no_data):
+        if number is not None and not math.isnan(number):
+            values[stored.values == number] = np.nan
+    if stored.values.dtype.kind == "f":
+        values[np.isinf(values)] = np.nan
     return values
 
 
 def to_stored(
     reflectance: Float32[np.ndarray, "band y x"], sensor: Sensor, dtype: Any = np.uint16
 ) -> Integer[np.ndarray, "band y x"]:
-    """Turn reflectance into stored integers: times 10 000, rounded, 0 for NaN, and at least 1 for a valid pixel."""
-    limit = np.iinfo(dtype).max
+    """Turn reflectance into stored integers: times 10 000, rounded, 0 for no data, and at least 1 for a valid pixel.
+
+    The largest integer of the type is left to saturation.
+    """
+    limit = np.iinfo(dtype).max - 1
     scaled = np.clip(np.rint(reflectance * np.float32(sensor.stored_per_unit)), 1, limit)
-    return np.asarray(np.where(np.isnan(reflectance), 0, scaled)).astype(dtype)
+    return np.asarray(np.where(np.isfinite(reflectance), scaled, 0)).astype(dtype)
 
 
 def check_range(path: Path, values: Float32[np.ndarray, "band y x"], sensor: Sensor) -> None:
-    """Refuse radar that is not in dB: linear power is all positive, dB x 100 spans hundreds.
+    """Refuse values in another unit: linear power, dB x 100, or integers below what an offset of -1000 can leave.
+
+    In dB nearly every pixel of a scene is negative, so more positive than negative values are linear power. A patch
+    of nothing but 0.0 is neither: the published patches are clipped there.
 
     Raises:
         InputError: Names the unit that the values look like.
     """
-    if sensor.unit != "dB":
-        return
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return
-    low, high = float(finite.min()), float(finite.max())
-    if low >= 0.0 and high > 0.0:
-        raise InputError(
-            f"{path} has only values from {low:.4g} to {high:.4g}, expected dB; linear power? take 10 log10 first"
-        )
-    if low < -100.0 or high > 60.0:
-        raise InputError(
-            f"{path} has values from {low:.4g} to {high:.4g}, expected dB; dB x 100? divide first"
-        )
+    low, high = (float(extreme.reduce(values, axis=None)) for extreme in (np.fmin, np.fmax))  # both pass over NaN
+    found = f"{path} has values from {low:.4g} to {high:.4g}"
+    if sensor.unit == "dB":
+        if low < -100.0 or high > 60.0:
+            raise InputError(f"{found}, expected dB; dB x 100, or digital numbers? convert them first")
+        if np.count_nonzero(values > _ROUNDING_DB) > np.count_nonzero(values < -_ROUNDING_DB):
+            raise InputError(f"{found}, most of them positive, expected dB; linear power? take 10 log10 first")
+    elif low < _LOWEST_REFLECTANCE:
+        raise InputError(f"{found}, expected reflectance; does {low * sensor.stored_per_unit:.0f} mean no data? tag it")
 
 
 def write_geotiff(
@@ -288,9 +312,22 @@ def write_geotiff(
         profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
     with whole_file(path) as partial, rasterio.Env(**_GDAL), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(partial, "w", **profile) as target:
-            target.colorinterp = [ColorInterp.gray] + [ColorInterp.undefined] * (count - 1)
-            target.write(values)
-            target.descriptions = bands
-            if tags:
-                target.update_tags(**tags)
+        try:
+            with rasterio.open(partial, "w", **profile) as target:
+                target.colorinterp = [ColorInterp.gray] + [ColorInterp.undefined] * (count - 1)
+                target.write(values)
+                target.descriptions = bands
+                if tags:
+                    target.update_tags(**tags)
+            whole = _holds(partial, values)
+        except RasterioError as error:
+            raise InputError(f"{path} cannot be written ({_reason(error)}); is the disk full?") from error
+        if not whole:
+            raise InputError(f"{path} cannot be written (it reads otherwise); is the disk full?")
+
+
+def _holds(path: Path, values: NDArray[Any]) -> bool:
+    """Read a file back: GDAL closes a file on a full disk without a word."""
+    with rasterio.open(path, driver="GTiff") as source:
+        pairs = ((source.read(band), stored) for band, stored in enumerate(values, start=1))
+        return all(np.array_equal(found, stored, equal_nan=stored.dtype.kind == "f") for found, stored in pairs)

@@ -17,6 +17,8 @@ class Sensor:
         clip: Range that networks see, in that unit (section III-B.2 of the paper).
         dtypes: Data types that files may have.
         stored_per_unit: Stored number for one unit: reflectance is stored times 10 000, dB as it is.
+        no_data: Stored numbers that mean no data whatever a file's tags say: Level-1C products reserve 0, and 65535
+            for saturation, and give dark pixels at least 1.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Sensor:
     clip: tuple[float, float]
     dtypes: tuple[str, ...]
     stored_per_unit: float
+    no_data: tuple[int, ...] = ()
 
     def indices(self, *bands: str) -> list[int]:
         """Return the positions of bands in a file, counted from 0.
@@ -42,9 +45,7 @@ class Sensor:
         """
         spelled = tuple(_spelling(band) for band in bands)
         if unknown := [band for band in spelled if band not in self.bands]:
-            raise InputError(
-                f"{', '.join(unknown)} is no band of {self.name}; choose from {' '.join(self.bands)}"
-            )
+            raise InputError(f"{', '.join(unknown)} is no band of {self.name}; choose from {' '.join(self.bands)}")
         if len(set(spelled)) < len(spelled) or not spelled:
             raise InputError(f"expected one or more different bands, found {' '.join(spelled) or 'none'}")
         return spelled
@@ -71,6 +72,7 @@ SENTINEL2 = Sensor(
     clip=(0.0, 1.0),
     dtypes=("uint16", "int16"),
     stored_per_unit=10_000.0,
+    no_data=(0, 65535),
 )
 
 RGB = ("B04", "B03", "B02")

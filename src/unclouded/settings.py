@@ -1,8 +1,9 @@
 """TOML to frozen pydantic models, with overrides and with every mistake in one message."""
 
 import difflib
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from unclouded.errors import InputError
-from unclouded.files import read_small
+from unclouded.files import named, read_small
 
 
 class Settings(BaseModel):
@@ -21,83 +22,130 @@ class Settings(BaseModel):
 
 S = TypeVar("S", bound=Settings)
 
+MAX_BYTES = 64 << 10
+"""Largest settings file."""
+MAX_DEPTH = 16
+"""Deepest nesting of settings."""
+MAX_MISTAKES = 20
+"""How many mistakes one message spells out before it only counts."""
+
+_BOTTOMLESS_KEY = re.compile(rf"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{MAX_DEPTH}}}""")
+"""A dotted key of so many parts; tomllib takes a minute over one of 64 KiB."""
+
 
 def load_settings(model: type[S], path: Path, overrides: Iterable[str] = ()) -> S:
     """Read settings from a TOML file.
 
     Args:
         model: The settings to fill.
-        path: TOML file, at most 1 MiB.
+        path: TOML file, at most 64 KiB.
         overrides: Assignments that win over the file, such as ``loss.cycle=5.0``.
 
     Raises:
         InputError: The file is no TOML, or settings are missing, unknown or out of range; all are named at once.
     """
+    return settings_from(model, _toml(path), overrides, origin=path.name)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    content = read_small(path, MAX_BYTES)
+    if _BOTTOMLESS_KEY.search(content.decode("utf-8", errors="replace")):
+        raise InputError(f"{named(path)} has a key of more than {MAX_DEPTH} parts; expected a few groups")
     try:
-        content = tomllib.loads(read_small(path, 1 << 20).decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not TOML: {error}") from error
-    return settings_from(model, content, overrides, origin=path.name)
+        return tomllib.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # ValueError: bad syntax, bad UTF-8, an integer of 5,000 digits
+        raise InputError(f"{named(path)} is not TOML: {_one_line(str(error))}") from error
 
 
 def settings_from(
     model: type[S], content: Mapping[str, Any], overrides: Iterable[str] = (), *, origin: str = "settings"
 ) -> S:
     """Fill a settings model from a mapping; see :func:`load_settings`."""
-    merged = _copied(content)
+    merged = _copied(content, origin)
     for override in overrides:
         _assign(merged, override)
     try:
         return model.model_validate(merged)
     except ValidationError as error:
-        mistakes = "; ".join(_sentence(mistake, model) for mistake in error.errors())
-        raise InputError(f"{origin} is not a valid {model.__name__}: {mistakes}") from error
+        mistakes = error.errors(include_url=False)
+        told = [_one_line(_sentence(mistake, model)) for mistake in mistakes[:MAX_MISTAKES]]
+        more = [f"and {len(mistakes) - MAX_MISTAKES} more"] if len(mistakes) > MAX_MISTAKES else []
+        raise InputError(f"{origin} is not a valid {model.__name__}: {'; '.join(told + more)}") from error
 
 
-def _copied(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _copied(value) if isinstance(value, Mapping) else value for key, value in content.items()}
+def _copied(content: Mapping[str, Any], origin: str, depth: int = 1) -> dict[str, Any]:
+    if depth > MAX_DEPTH:
+        raise InputError(f"{origin} nests settings more than {MAX_DEPTH} deep; expected a few groups")
+    return {
+        key: _copied(value, origin, depth + 1) if isinstance(value, Mapping) else value
+        for key, value in content.items()
+    }
 
 
 def _assign(content: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise InputError(f"--set expects key=value, such as loss.cycle=5.0, found {override!r}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    *groups, last = key.strip().split(".")
+    *groups, last = (part.strip() for part in key.split("."))
+    if not equals or not last or not all(groups) or len(groups) >= MAX_DEPTH:
+        raise InputError(f"--set expects key=value, such as loss.cycle=5.0, found {override[:80]!r}")
     for group in groups:
         content = content.setdefault(group, {})
         if not isinstance(content, dict):
-            raise InputError(f"--set {override}: {group} is a single value, not a group of settings")
-    content[last] = value
+            raise InputError(f"--set {override[:80]}: {group} is a single value, not a group of settings")
+    content[last] = _value(text)
+
+
+def _value(text: str) -> Any:
+    """Return a TOML value, or the text itself where it is none, so that words need no quotes."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text.strip()
+    return parsed["value"] if len(parsed) == 1 else text.strip()
 
 
 def _sentence(mistake: ErrorDetails, model: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in mistake["loc"])
     match mistake["type"]:
         case "extra_forbidden":
-            known = _keys(model, [str(part) for part in mistake["loc"][:-1]])
-            near = difflib.get_close_matches(str(mistake["loc"][-1]), known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-            return f"{key} is not a key; {hint}"
+            return f"{key} is not a key{_hint(str(mistake['loc'][-1]), _keys(model, mistake['loc'][:-1]))}"
         case "missing":
             return f"{key} is missing"
         case "value_error":
             reason = str(mistake.get("ctx", {}).get("error", mistake["msg"]))
             return f"{key}: {reason}" if key else reason
         case _:
-            return f"{key}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}, found {mistake['input']!r}"
+            return f"{key}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}, found {_shown(mistake['input'])}"
 
 
-def _keys(model: type[BaseModel], groups: list[str]) -> list[str]:
+def _hint(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known are {', '.join(sorted(known))}" if known else ""
+
+
+def _keys(model: type[BaseModel], groups: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the model that groups lead to; positions in lists lead nowhere else."""
     for group in groups:
-        annotation = model.model_fields[group].annotation if group in model.model_fields else None
-        inner = [
-            a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)
-        ]
-        if not inner:
-            return []
-        model = inner[0]
+        if field := model.model_fields.get(str(group)):
+            model = next(_models(field.annotation), model)
     return list(model.model_fields)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # an integer too long to be spelled
+        return f"a very large {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:400]

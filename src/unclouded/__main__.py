@@ -1,0 +1,5 @@
+"""``python -m unclouded``."""
+
+from unclouded.cli.main import run
+
+run()

@@ -1,0 +1,51 @@
+"""``unclouded evaluate``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unclouded.cli.options import Bands, CloudMode, Part
+
+
+def evaluate(
+    remover: Annotated[
+        str, typer.Argument(help="Weights file, or a baseline: cloudy, clear-mean, sar-regression, ...")
+    ],
+    root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
+    split: Annotated[Part, typer.Option(help="Part of the data set.")] = Part.TEST,
+    bands: Annotated[Bands | None, typer.Option(help="Bands to judge; those of the network if omitted.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for all scores, per patch, too.")] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Judge what the network says where m = 0, not the kept observation.")
+    ] = False,
+    clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best there is if omitted.")] = None,
+) -> None:
+    """Score a network or a baseline against the clear images, over all, cloudy and clear pixels."""
+    from rich.console import Console
+
+    from unclouded.cli.options import default_device
+    from unclouded.cli.progress import counted, shown_progress
+    from unclouded.clouds.cache import ProbabilityCache
+    from unclouded.clouds.map import CloudMapSettings
+    from unclouded.evaluation.scores import AREAS, score_patches
+    from unclouded.evaluation.table import scores_table
+    from unclouded.files import write_json
+    from unclouded.models.catalogue import find_remover
+    from unclouded.patches.layouts import find_triplets
+    from unclouded.patches.splits import triplets_of
+    from unclouded.prediction.judging import judged
+    from unclouded.tensors.dataset import TripletDataset
+
+    place = device or default_device()
+    found = find_remover(remover, bands.names() if bands else None, place)
+    files = triplets_of(find_triplets(root), split.value)
+    data = TripletDataset(files, found.bands, CloudMapSettings(mode=clouds.value), ProbabilityCache())
+    with shown_progress() as told:
+        pairs = counted(judged(found, data, keep_clear=not raw, device=place), "judging", len(files), told)
+        scores = score_patches(pairs, "network" if raw else "kept")
+    if out is not None:
+        write_json(out, scores.to_json())
+    for area in AREAS:
+        Console().print(scores_table({found.name: scores}, area))

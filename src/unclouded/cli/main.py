@@ -1,0 +1,53 @@
+"""The command line: a command reads, calls, writes. Heavy imports stand inside the commands."""
+
+import sys
+from typing import NoReturn
+
+import typer
+
+from unclouded.cli import data, demo, evaluate, predict, train
+from unclouded.errors import BusyError, InputError, StoppedError
+
+app = typer.Typer(
+    name="unclouded",
+    help="Remove clouds from Sentinel-2 images with the help of Sentinel-1 radar.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo.demo)
+app.command()(predict.predict)
+app.command()(train.train)
+app.command()(evaluate.evaluate)
+app.add_typer(data.app, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from unclouded import __version__
+
+        typer.echo(f"unclouded {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show it.")) -> None:
+    pass
+
+
+def run() -> NoReturn:
+    """Run the command line; the exit status is 0 done, 2 bad input, 3 locked, 1 a finding, a stop or a bug."""
+    try:
+        app(standalone_mode=True)
+    except InputError as error:
+        _end(error, 2)
+    except BusyError as error:
+        _end(error, 3)
+    except StoppedError as error:
+        _end(error, 1)
+    sys.exit(0)
+
+
+def _end(error: Exception, status: int) -> NoReturn:
+    typer.echo(f"unclouded: {' '.join(str(error).split())}", err=True)
+    sys.exit(status)

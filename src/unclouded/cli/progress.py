@@ -1,0 +1,48 @@
+"""Progress of long work on the terminal: what, how far, how fast, how long still."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+T = TypeVar("T")
+Told = Callable[[str, int, int], None]
+
+
+def counted(items: Iterable[T], stage: str, total: int, told: Told) -> Iterator[T]:
+    """Yield items and tell how many are done."""
+    for done, item in enumerate(items, start=1):
+        yield item
+        told(stage, done, total)
+
+
+@contextmanager
+def shown_progress() -> Iterator[Told]:
+    """Give a function that is told stage, done and total, and shows each stage as a bar on standard error."""
+    with Progress(
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as bars:
+        stages: dict[str, TaskID] = {}
+
+        def told(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = bars.add_task(stage, total=total)
+            bars.update(stages[stage], completed=done, total=total)
+
+        yield told

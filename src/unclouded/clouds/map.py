@@ -1,0 +1,110 @@
+"""The cloud map m: which pixels a remover has to mend, and how far."""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32
+from pydantic import Field
+from scipy.ndimage import gaussian_filter
+
+from unclouded.clouds.cache import ProbabilityCache
+from unclouded.clouds.probability import S2CLOUDLESS, Detector
+from unclouded.settings import Settings
+
+
+class CloudMapSettings(Settings):
+    """How a cloud probability becomes the map m.
+
+    Attributes:
+        mode: ``continuous`` is the paper's map, ``binary`` the mask of the s2cloudless package, ``ones`` the ablation.
+        threshold: Continuous: probabilities below it count as 0.
+        sigma_px: Continuous: standard deviation of the Gaussian, pixels.
+        binary_threshold: Binary: averaged probabilities above it are cloud.
+        binary_average_px: Binary: radius of the averaging disk, pixels; 0 averages nothing.
+        binary_dilation_px: Binary: radius of the dilating disk, pixels; 0 dilates nothing.
+    """
+
+    mode: Literal["continuous", "binary", "ones"] = "continuous"
+    threshold: float = Field(default=0.5, ge=0.0, le=1.0)
+    sigma_px: float = Field(default=2.0, ge=0.0, le=100.0)
+    binary_threshold: float = Field(default=0.4, ge=0.0, le=1.0)
+    binary_average_px: int = Field(default=4, ge=0, le=100)
+    binary_dilation_px: int = Field(default=2, ge=0, le=100)
+
+
+PAPER = CloudMapSettings()
+"""The map of section II-A of the paper."""
+
+
+def map_clouds(
+    reflectance: Float32[np.ndarray, "band y x"],
+    bands: tuple[str, ...],
+    settings: CloudMapSettings = PAPER,
+    detector: Detector = S2CLOUDLESS,
+    cache: ProbabilityCache | None = None,
+) -> Float32[np.ndarray, "y x"]:
+    """Map the clouds of an image: its cloud probability, then the map m.
+
+    Args:
+        reflectance: TOA reflectance; NaN where there is no data.
+        bands: Its band names.
+        settings: How the probability becomes the map.
+        detector: What tells the probability; not asked in mode ``ones``.
+        cache: Where to keep probabilities; nothing is kept if omitted.
+
+    Returns:
+        The map m, 0 clear to 1 cloudy; pixels without data count as probability 0.
+
+    Raises:
+        InputError: The detector lacks a band.
+    """
+    if settings.mode == "ones":
+        return np.ones(reflectance.shape[1:], dtype=np.float32)
+    if cache is not None:
+        return cloud_map(cache.probability(reflectance, bands, detector), settings)
+    return cloud_map(detector.probability(reflectance, bands), settings)
+
+
+def cloud_map(
+    probability: Float32[np.ndarray, "y x"], settings: CloudMapSettings = PAPER
+) -> Float32[np.ndarray, "y x"]:
+    """Turn a cloud probability into the map m of section II-A of the paper.
+
+    Args:
+        probability: Cloud probability in [0, 1]; NaN, no data, counts as 0.
+        settings: Mode and its parameters.
+
+    Returns:
+        The map m in [0, 1]: in the paper probabilities of at least 0.5, smoothed by a Gaussian of 2 px.
+    """
+    known = np.nan_to_num(probability, nan=0.0)
+    match settings.mode:
+        case "ones":
+            return np.ones_like(known)
+        case "binary":
+            return _binary_mask(known, settings)
+        case "continuous":
+            kept = np.where(known >= settings.threshold, known, np.float32(0.0))
+            smooth = gaussian_filter(kept, settings.sigma_px, mode="reflect", truncate=4.0)
+            return np.asarray(np.clip(smooth, 0.0, 1.0), dtype=np.float32)
+
+
+def _binary_mask(probability: Float32[np.ndarray, "y x"], settings: CloudMapSettings) -> Float32[np.ndarray, "y x"]:
+    from s2cloudless.cloud_detector import S2PixelCloudDetector  # takes seconds to import
+
+    package = S2PixelCloudDetector(
+        threshold=settings.binary_threshold,
+        average_over=settings.binary_average_px,
+        dilation_size=settings.binary_dilation_px,
+    )
+    return np.asarray(package.get_mask_from_prob(probability[None])[0], dtype=np.float32)
+
+
+def mean_coverage(cloud_map: Float32[np.ndarray, "y x"]) -> float:
+    """Cloud coverage as the mean of m; of the two definitions in use, the one that weighs thin cloud less."""
+    return float(np.mean(cloud_map, dtype=np.float64))
+
+
+def cloudy_share(cloud_map: Float32[np.ndarray, "y x"]) -> float:
+    """Cloud coverage as the share of pixels with m > 0: those that a remover may change."""
+    return float(np.mean(cloud_map > 0))

@@ -1,0 +1,211 @@
+"""How near a prediction comes to the clear image: one number an image, each defined once.
+
+Section III-B.1 and appendix B of Ebel et al. (2020). Every function takes TOA reflectance, computes in float64 and
+returns one value for each image of the batch. A pixel counts where ``where`` says so and where every band of both
+images is finite; an image without such a pixel has the value NaN. The paper judges images in [0, 1]:
+:mod:`unclouded.evaluation.scores` clips them before it calls these functions.
+"""
+
+import math
+from typing import no_type_check
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+_MARGIN = 5  # the window of SSIM has 11 x 11 px
+_GAUSSIAN = np.exp(-0.5 * (np.arange(-_MARGIN, _MARGIN + 1) / 1.5) ** 2)
+_GAUSSIAN /= _GAUSSIAN.sum()
+_C1, _C2 = 0.01**2, 0.03**2
+
+
+def mean_absolute_error(
+    prediction: Float[Tensor, "batch band h w"],
+    target: Float[Tensor, "batch band h w"],
+    where: Bool[Tensor, "batch 1 h w"] | None = None,
+) -> Float64[Tensor, " batch"]:
+    """Mean of the absolute error over pixels and bands, in reflectance; 0 is best.
+
+    Args:
+        prediction: TOA reflectance.
+        target: TOA reflectance.
+        where: Pixels to average over, e.g. the cloud mask; all pixels if omitted.
+    """
+    return _average((prediction.double() - target.double()).abs().mean(dim=1), where)
+
+
+def root_mean_square_error(
+    prediction: Float[Tensor, "batch band h w"],
+    target: Float[Tensor, "batch band h w"],
+    where: Bool[Tensor, "batch 1 h w"] | None = None,
+) -> Float64[Tensor, " batch"]:
+    """Root of the mean squared error over pixels and bands, in reflectance; 0 is best.
+
+    Args:
+        prediction: TOA reflectance.
+        target: TOA reflectance.
+        where: Pixels to average over, e.g. the cloud mask; all pixels if omitted.
+    """
+    return _average((prediction.double() - target.double()).square().mean(dim=1), where).sqrt()
+
+
+def peak_signal_to_noise_ratio_db(
+    prediction: Float[Tensor, "batch band h w"],
+    target: Float[Tensor, "batch band h w"],
+    where: Bool[Tensor, "batch 1 h w"] | None = None,
+) -> Float64[Tensor, " batch"]:
+    """Ratio of the largest reflectance, 1, to the root-mean-square error, 20 log10(1 / RMSE), in dB.
+
+    More is better; two equal images have infinitely many.
+
+    Args:
+        prediction: TOA reflectance.
+        target: TOA reflectance.
+        where: Pixels to average over, e.g. the cloud mask; all pixels if omitted.
+    """
+    return -20.0 * root_mean_square_error(prediction, target, where).log10()
+
+
+def structural_similarity(
+    prediction: Float[Tensor, "batch band h w"],
+    target: Float[Tensor, "batch band h w"],
+    where: Bool[Tensor, "batch 1 h w"] | None = None,
+) -> Float64[Tensor, " batch"]:
+    """Mean of the local structural similarity over pixels and bands; 1 is best.
+
+    Wang et al. (2004), IEEE Transactions on Image Processing 13, with their Gaussian window of 11 px and a standard
+    deviation of 1.5 px. Windows that leave the image do not count. The same number as scikit-image's with
+    ``gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1``.
+
+    Args:
+        prediction: TOA reflectance.
+        target: TOA reflectance.
+        where: Pixels to average over; all pixels if omitted. The similarity at a pixel of ``where`` always looks at
+            its whole window, so at the edge of a cloud it sees the clear pixels beside it.
+    """
+    return mean_similarity(structural_similarity_map(prediction, target), where)
+
+
+def structural_similarity_map(
+    prediction: Float[Tensor, "batch band h w"], target: Float[Tensor, "batch band h w"]
+) -> Float64[Tensor, "batch band inner_h inner_w"]:
+    """Structural similarity in the window around each pixel that lies at least 5 px inside the image.
+
+    With k1 = 0.01, k2 = 0.03 and a data range of 1. NaN where any value in the window is.
+    """
+    batch, band, height, width = prediction.shape
+    inner = (max(height - 2 * _MARGIN, 0), max(width - 2 * _MARGIN, 0))
+    similarity = np.empty((batch * band, *inner))
+    pairs = zip(_planes(prediction), _planes(target), similarity, strict=True)
+    for first, second, result in pairs:
+        _similarity_of_windows(first, second, _GAUSSIAN, result)
+    return torch.from_numpy(similarity).reshape(batch, band, *inner).to(prediction.device)
+
+
+def mean_similarity(
+    similarity: Float64[Tensor, "batch band inner_h inner_w"], where: Bool[Tensor, "batch 1 h w"] | None = None
+) -> Float64[Tensor, " batch"]:
+    """Average a map of :func:`structural_similarity_map` over the pixels of ``where``, given for the whole image."""
+    if where is not None:
+        where = where[..., _MARGIN : where.shape[-2] - _MARGIN, _MARGIN : where.shape[-1] - _MARGIN]
+    return _average(similarity.mean(dim=1), where)
+
+
+def spectral_angle_deg(
+    prediction: Float[Tensor, "batch band h w"],
+    target: Float[Tensor, "batch band h w"],
+    where: Bool[Tensor, "batch 1 h w"] | None = None,
+) -> Float64[Tensor, " batch"]:
+    """Mean over pixels of the angle between predicted and true spectra, in degrees; 0 is best.
+
+    Kruse et al. (1993), Remote Sensing of Environment 44. Two black spectra are 0 degrees apart, and a black one is 90
+    degrees from any other.
+
+    Args:
+        prediction: TOA reflectance.
+        target: TOA reflectance.
+        where: Pixels to average over, e.g. the cloud mask; all pixels if omitted.
+    """
+    return torch.rad2deg(_average(_angle_rad(*_products(prediction, target)), where))
+
+
+def spectral_angle_global_rad(
+    prediction: Float[Tensor, "batch band h w"],
+    target: Float[Tensor, "batch band h w"],
+    where: Bool[Tensor, "batch 1 h w"] | None = None,
+) -> Float64[Tensor, " batch"]:
+    """One angle between two whole images, each taken as a single vector of bands, rows and columns, in radians.
+
+    The formula that section III-B.1 of the paper prints as SAM. Two black images are 0 apart, and a black one is pi/2
+    from any other.
+
+    Args:
+        prediction: TOA reflectance.
+        target: TOA reflectance.
+        where: Pixels whose values enter the vectors; all pixels if omitted.
+    """
+    return _angle_rad(*(_average(product, where) for product in _products(prediction, target)))
+
+
+def _average(
+    values: Float64[Tensor, "batch h w"], where: Bool[Tensor, "batch 1 h w"] | None
+) -> Float64[Tensor, " batch"]:
+    counted = values.isfinite() if where is None else values.isfinite() & where[:, 0]
+    return torch.where(counted, values, 0.0).sum(dim=(1, 2)) / counted.sum(dim=(1, 2))
+
+
+def _products(
+    prediction: Float[Tensor, "batch band h w"], target: Float[Tensor, "batch band h w"]
+) -> tuple[Float64[Tensor, "batch h w"], Float64[Tensor, "batch h w"], Float64[Tensor, "batch h w"]]:
+    """Scalar product of the spectra of each pixel, and of each spectrum with itself."""
+    x, y = prediction.double(), target.double()
+    xy, xx, yy = (x * y).sum(dim=1), x.square().sum(dim=1), y.square().sum(dim=1)
+    counted = xy.isfinite()
+    return xy, torch.where(counted, xx, math.nan), torch.where(counted, yy, math.nan)
+
+
+def _angle_rad(
+    xy: Float64[Tensor, "*any"], xx: Float64[Tensor, "*any"], yy: Float64[Tensor, "*any"]
+) -> Float64[Tensor, "*any"]:
+    cosine = (xy / (xx * yy).sqrt()).clamp(-1.0, 1.0)
+    black = (xx == 0).int() + (yy == 0).int()
+    return torch.where(black == 2, 0.0, torch.where(black == 1, math.pi / 2, cosine.arccos()))
+
+
+def _planes(image: Float[Tensor, "batch band h w"]) -> NDArray[np.float64]:
+    return image.detach().cpu().double().contiguous().flatten(0, 1).numpy()
+
+
+@njit(nogil=True)
+@no_type_check  # numba compiles the function itself, not one wrapped in checks
+def _similarity_of_windows(
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    result: NDArray[np.float64],
+) -> None:
+    """Fill ``result``, window by window: moments down the columns first, then along the row, all in float64."""
+    size, width = len(weights), first.shape[1]
+    columns = np.empty((4, width))
+    rows = np.empty((4, result.shape[1]))
+    for y in range(result.shape[0]):
+        columns[:] = 0.0
+        for k in range(size):
+            for x in range(width):
+                p, q = first[y + k, x], second[y + k, x]
+                columns[0, x] += weights[k] * p
+                columns[1, x] += weights[k] * q
+                columns[2, x] += weights[k] * (p * p + q * q)
+                columns[3, x] += weights[k] * (p * q)
+        rows[:] = 0.0
+        for k in range(size):
+            for moment in range(4):
+                for x in range(result.shape[1]):
+                    rows[moment, x] += weights[k] * columns[moment, x + k]
+        for x in range(result.shape[1]):
+            product, squares = rows[0, x] * rows[1, x], rows[0, x] ** 2 + rows[1, x] ** 2
+            luminance = (2 * product + _C1) / (squares + _C1)
+            result[y, x] = luminance * (2 * (rows[3, x] - product) + _C2) / (rows[2, x] - squares + _C2)

@@ -1,0 +1,71 @@
+"""Pictures of observations, predictions and truth, side by side."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unclouded.files import whole_file
+from unclouded.sensors import RGB
+from unclouded.tensors.triplet import Triplet
+
+BRIGHTEST = 0.3
+"""Reflectance that is shown white; clear land seldom exceeds it, and clouds always do."""
+
+Row = tuple[Triplet, Mapping[str, Float[Tensor, "1 band h w"]]]
+"""A triplet and predictions by name."""
+
+
+def true_colour(image: Float[Tensor, "1 band h w"], bands: tuple[str, ...]) -> NDArray[np.float32]:
+    """Return red, green, blue as (y, x, 3) in [0, 1], stretched from 0 to :data:`BRIGHTEST`; grey where they lack."""
+    picked = [bands.index(band) for band in RGB] if set(RGB) <= set(bands) else [0, 0, 0]
+    stretched = image[0, picked].detach().cpu().float() / BRIGHTEST
+    return np.asarray(stretched.clamp(0, 1).nan_to_num(0.5).permute(1, 2, 0).numpy())
+
+
+def radar_colour(sar: Float[Tensor, "1 2 h w"]) -> NDArray[np.float32]:
+    """Return VV, VH and their difference as (y, x, 3) in [0, 1]: -22..0, -28..-6 and 2..14 dB."""
+    vv, vh = sar[0].detach().cpu().float()
+    channels = [(vv + 22) / 22, (vh + 28) / 22, (vv - vh - 2) / 12]
+    return np.stack([np.nan_to_num(np.clip(c.numpy(), 0, 1), nan=0.5) for c in channels], axis=-1)
+
+
+def write_comparison(path: Path, rows: Sequence[Row], *, title: str = "") -> None:
+    """Write a sheet with a row for each triplet: radar, cloudy, cloud map, predictions, clear.
+
+    Args:
+        path: PNG file, whole or not at all.
+        rows: Triplets with their predictions; all have predictions of the same names.
+        title: Above the sheet.
+    """
+    names = list(rows[0][1])
+    columns = ["radar", "cloudy", "cloud map m", *names, "clear (truth)"]
+    side = 2.2
+    figure = Figure(figsize=(side * len(columns), side * len(rows) + 0.55), layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=11)
+    axes = figure.subplots(len(rows), len(columns), squeeze=False)
+    for line, (triplet, predictions) in zip(axes, rows, strict=True):
+        _draw_row(line, triplet, [predictions[name] for name in names])
+    for axis, column in zip(axes[0], columns, strict=True):
+        axis.set_title(column, fontsize=9)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=130)
+
+
+def _draw_row(line: NDArray[Any], triplet: Triplet, predictions: Sequence[Tensor]) -> None:
+    seen = triplet.observation
+    line[0].imshow(radar_colour(seen.sar))
+    line[1].imshow(true_colour(seen.cloudy, seen.bands))
+    line[2].imshow(seen.cloud_map[0, 0].cpu().numpy(), cmap="gray", vmin=0, vmax=1)
+    for axis, prediction in zip(line[3:], predictions, strict=False):
+        axis.imshow(true_colour(prediction, seen.bands))
+    line[-1].imshow(true_colour(triplet.clear, seen.bands))
+    line[0].set_ylabel(triplet.name.replace("_", " "), fontsize=6)
+    for axis in line:
+        axis.set(xticks=[], yticks=[])

@@ -1,0 +1,132 @@
+"""The two generators: optical to radar, and radar with a cloudy optical image to a clear one."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unclouded.models.normalisation import InstanceNorm
+
+SAR_CHANNELS = 3
+"""VV, VH and their mean; see :class:`unclouded.models.scaling.Scaling`."""
+RECEPTIVE_FIELD_PX = 169
+"""Width of what one output pixel sees, instance statistics aside."""
+STRIDE_PX = 4
+"""Input heights and widths are multiples of this."""
+
+_BLOCKS = 9
+_ATANH_LIMIT = 1 - 1e-6  # a zero residual gives back every stored number; 1 - 1e-3 is wrong by 5
+
+
+class Restoration(NamedTuple):
+    """What the cloud-removal generator returns; all network values.
+
+    Attributes:
+        optical: The restored image, in [-1, 1].
+        residual: What the network adds before the output nonlinearity, S2res in the paper.
+        cloud_map_estimate: The cloud map regressed from the residual; training only.
+    """
+
+    optical: Float[Tensor, "batch band h w"]
+    residual: Float[Tensor, "batch band h w"]
+    cloud_map_estimate: Float[Tensor, "batch 1 h w"]
+
+
+class OpticalToSar(nn.Module):
+    """G_S2->S1: the 9-block ResNet generator of CycleGAN, unchanged (section II-B and Fig. 2 of the paper, [18]).
+
+    Args:
+        bands: Optical bands.
+        width: Channels after the first convolution; the paper has 64.
+    """
+
+    def __init__(self, bands: int = 3, width: int = 64) -> None:
+        super().__init__()
+        self.trunk = _resnet(bands, SAR_CHANNELS, width)
+
+    def forward(self, optical: Float[Tensor, "batch band h w"]) -> Float[Tensor, "batch 3 h w"]:
+        """Translate an optical image into a radar image; network values, height and width multiples of 4."""
+        sar: Tensor = self.trunk(optical)
+        return sar.tanh()
+
+
+class SarToOptical(nn.Module):
+    """G_S1->S2: the same trunk, told of the cloudy image and its map, with a long skip (section II-B, Fig. 3, Table I).
+
+    Args:
+        bands: Optical bands.
+        width: Channels after the first convolution; the paper has 64.
+    """
+
+    def __init__(self, bands: int = 3, width: int = 64) -> None:
+        super().__init__()
+        self.trunk = _resnet(SAR_CHANNELS + bands + 1, bands, width)
+        self.cloud_map = nn.Conv2d(bands, 1, kernel_size=3, padding=1)
+
+    def forward(
+        self,
+        sar: Float[Tensor, "batch 3 h w"],
+        cloudy: Float[Tensor, "batch band h w"],
+        cloud_map: Float[Tensor, "batch 1 h w"],
+    ) -> Restoration:
+        """Restore a cloudy image; network values, height and width multiples of 4.
+
+        Args:
+            sar: Radar in [-1, 1].
+            cloudy: Optical image in [-1, 1]; also the start of the long skip.
+            cloud_map: The map m, 0 clear to 1 cloudy.
+        """
+        residual = self.trunk(torch.cat([sar, cloudy, cloud_map], dim=1))
+        return Restoration(_add_in_atanh(cloudy, residual), residual, self.cloud_map(residual))
+
+
+def _add_in_atanh(cloudy: Tensor, residual: Tensor) -> Tensor:
+    """Return tanh(atanh(S2) + S2res), in float32 or better whatever the precision of the residual."""
+    start = cloudy.to(torch.promote_types(cloudy.dtype, torch.float32)).clamp(-_ATANH_LIMIT, _ATANH_LIMIT)
+    return (start.atanh() + residual.to(start.dtype)).tanh()
+
+
+def _resnet(channels_in: int, channels_out: int, width: int) -> nn.Sequential:
+    """The ResNet generator of CycleGAN [18] without its last nonlinearity."""
+    return nn.Sequential(
+        nn.ReflectionPad2d(3),
+        *_normalised(nn.Conv2d(channels_in, width, 7)),
+        *_normalised(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)),
+        *_normalised(nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1)),
+        *(_ResidualBlock(4 * width) for _ in range(_BLOCKS)),
+        *_normalised(nn.ConvTranspose2d(4 * width, 2 * width, 3, stride=2, padding=1, output_padding=1)),
+        *_normalised(nn.ConvTranspose2d(2 * width, width, 3, stride=2, padding=1, output_padding=1)),
+        nn.ReflectionPad2d(3),
+        nn.Conv2d(width, channels_out, 7),
+    )
+
+
+def _normalised(convolution: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
+    return convolution, InstanceNorm(), nn.ReLU(inplace=True)
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.change = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            *_normalised(nn.Conv2d(channels, channels, 3)),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            InstanceNorm(),
+        )
+
+    def forward(self, x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel h w"]:
+        change: Tensor = self.change(x)
+        return x + change
+
+
+def fit_channels(image: Float[Tensor, "batch channel h w"], count: int) -> Float[Tensor, "batch fitted h w"]:
+    """Repeat an image's channels in their order until there are ``count``; an image that fits is returned itself.
+
+    The identity terms show each generator an image of its own output domain. With three optical bands the channels
+    agree, as in the paper; with another number this is our decision.
+    """
+    channels = image.shape[1]
+    return image if channels == count else image[:, [i % channels for i in range(count)]]

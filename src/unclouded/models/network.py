@@ -1,0 +1,110 @@
+"""The trained cloud-removal network as a remover: physical units in, physical units out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from unclouded.errors import InputError
+from unclouded.models.generator import STRIDE_PX, SarToOptical
+from unclouded.models.scaling import Scaling
+from unclouded.sensors import RGB, SENTINEL2
+from unclouded.settings import Settings
+from unclouded.tensors.triplet import Observation
+
+MIN_PX = 2 * STRIDE_PX
+"""Smallest height and width: two pixels must be left at the lowest resolution, for their reflection."""
+
+
+class NetworkSettings(Settings):
+    """What a generator is made for; saved with its weights.
+
+    Attributes:
+        bands: Optical bands, by name.
+        width: Channels after the first convolution; the paper has 64.
+        scaling: Physical units to network values.
+    """
+
+    bands: tuple[str, ...] = RGB
+    width: int = Field(64, ge=1, le=1024)
+    scaling: Scaling = Scaling()
+
+    @field_validator("bands")
+    @classmethod
+    def _spelled(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
+        return SENTINEL2.named(bands)
+
+    def build(self) -> SarToOptical:
+        """Make the cloud-removal generator these settings describe."""
+        return SarToOptical(len(self.bands), self.width)
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkRemover:
+    """G_S1->S2 of the paper as a :class:`unclouded.models.remover.CloudRemover`.
+
+    Attributes:
+        generator: The network; put into evaluation mode.
+        settings: What it was made for.
+        name: What tables call it.
+        training: What the weights file says of the training.
+    """
+
+    generator: SarToOptical
+    settings: NetworkSettings
+    name: str = "network"
+    training: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.generator.eval()
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Optical bands it needs, and returns in this order."""
+        return self.settings.bands
+
+    @torch.inference_mode()
+    def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
+        """Return the clear image as TOA reflectance, on the device of the observation.
+
+        Heights and widths that are no multiple of 4 are continued by reflection, and the result is cut back.
+
+        Raises:
+            InputError: The observation lacks a band, has pixels without data, or is smaller than 8 x 8 px.
+        """
+        _check(observation, self.bands)
+        observation = observation.select(self.bands)
+        scaling = self.settings.scaling
+        height, width = observation.cloudy.shape[-2:]
+        inputs = scaling.sar(observation.sar), scaling.optical(observation.cloudy), observation.cloud_map
+        device = next(self.generator.parameters()).device
+        restoration = self.generator(*(_continued(image.to(device)) for image in inputs))
+        return scaling.reflectance(restoration.optical[..., :height, :width]).to(observation.cloudy.device)
+
+
+def _check(observation: Observation, bands: tuple[str, ...]) -> None:
+    if absent := [band for band in bands if band not in observation.bands]:
+        raise InputError(
+            f"the network needs the bands {' '.join(bands)}, found {' '.join(observation.bands)};"
+            f" give an image with {' '.join(absent)}, too"
+        )
+    height, width = observation.cloudy.shape[-2:]
+    if min(height, width) < MIN_PX:
+        raise InputError(
+            f"the network needs at least {MIN_PX} x {MIN_PX} px, found {height} x {width}; cut a larger piece"
+        )
+    images = {"radar": observation.sar, "cloudy": observation.select(bands).cloudy, "cloud map": observation.cloud_map}
+    for name, image in images.items():
+        if gaps := int((~image.isfinite()).any(dim=1).sum()):
+            raise InputError(
+                f"the {name} image has {gaps} px without data, expected none; cut a piece without gaps or fill them"
+            )
+
+
+def _continued(image: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel rows columns"]:
+    below, right = (-image.shape[-2] % STRIDE_PX, -image.shape[-1] % STRIDE_PX)
+    return F.pad(image, (0, right, 0, below), mode="reflect") if below or right else image

@@ -1,0 +1,115 @@
+"""Weights files: a generator, its settings and its scaling in one safetensors file; nothing is ever unpickled."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from unclouded.errors import InputError
+from unclouded.files import whole_file
+from unclouded.models.generator import SarToOptical
+from unclouded.models.network import NetworkRemover, NetworkSettings
+from unclouded.settings import settings_from
+
+RECORD = "unclouded"
+"""Metadata entry with the settings and the training summary; one entry, so that equal weights make equal files."""
+MAX_HEADER_BYTES = 1 << 20
+"""Longest header that is read; ours have about 8 kB."""
+
+_PICKLES = {b"\x80": "a pickle", b"PK\x03\x04": "a zip archive, such as a torch checkpoint"}
+
+
+def save_weights(
+    path: Path, generator: SarToOptical, settings: NetworkSettings, training_summary: Mapping[str, str]
+) -> None:
+    """Write a generator's weights in float32 with everything needed to use them, whole or not at all.
+
+    Args:
+        path: Safetensors file.
+        generator: The cloud-removal generator.
+        settings: What it was made for, its scaling included.
+        training_summary: What users should know of the training, such as data, steps and date.
+    """
+    record = {"settings": settings.model_dump(mode="json"), "training": dict(training_summary)}
+    tensors = {
+        name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in generator.state_dict().items()
+    }
+    with whole_file(path) as partial:
+        save_file(tensors, partial, metadata={RECORD: json.dumps(record, ensure_ascii=False)})
+
+
+def load_remover(path: Path) -> NetworkRemover:
+    """Read a weights file of :func:`save_weights`; the remover is named after the file.
+
+    Raises:
+        InputError: Not a safetensors file, without our record, or weights that do not fit their own settings.
+    """
+    _refuse_other_formats(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            settings, training = _record(path, file.metadata() or {})
+            with torch.device("meta"):
+                generator = settings.build()
+            _compare(path, {name: _described(file.get_slice(name)) for name in file.keys()}, generator)  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in generator.state_dict()}
+    except SafetensorError as error:
+        raise InputError(f"{path} is not a whole safetensors file ({error}); copy it again") from error
+    _refuse_not_finite(path, tensors)
+    generator.load_state_dict(tensors, assign=True)
+    return NetworkRemover(generator, settings, path.stem, training)
+
+
+def _refuse_other_formats(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; check the path")
+    with path.open("rb") as file:
+        start = file.read(9)
+    for magic, meaning in _PICKLES.items():
+        if start.startswith(magic) and not start.endswith(b"{"):  # the header of safetensors starts at the ninth byte
+            raise InputError(f"{path} is {meaning}, expected safetensors; it was not opened, for it can run any code")
+    if not start.endswith(b"{") or len(start) < 9:
+        raise InputError(f"{path} is not a safetensors file; give the weights that 'unclouded train' writes")
+    if (length := int.from_bytes(start[:8], "little")) > MAX_HEADER_BYTES:
+        raise InputError(
+            f"{path} declares a header of {length:,} bytes, expected at most {MAX_HEADER_BYTES:,};"
+            " give the weights that 'unclouded train' writes"
+        )
+
+
+def _record(path: Path, metadata: Mapping[str, str]) -> tuple[NetworkSettings, dict[str, str]]:
+    try:
+        record = json.loads(metadata.get(RECORD, "null"))
+    except (json.JSONDecodeError, RecursionError):
+        record = None
+    settings, training = (record.get(key) for key in ("settings", "training")) if isinstance(record, dict) else (0, 0)
+    if not isinstance(settings, dict) or not isinstance(training, dict):
+        raise InputError(
+            f"{path} has no record of bands and scaling; give the weights that 'unclouded train' writes, not others"
+        )
+    return settings_from(NetworkSettings, settings, origin=path.name), {k: str(v) for k, v in training.items()}
+
+
+def _described(stored: object) -> str:
+    return f"{stored.get_dtype()} {list(stored.get_shape())}"  # type: ignore[attr-defined]
+
+
+def _compare(path: Path, found: Mapping[str, str], generator: SarToOptical) -> None:
+    expected = {name: f"F32 {list(tensor.shape)}" for name, tensor in generator.state_dict().items()}
+    for name in [*expected, *found]:
+        if expected.get(name) != found.get(name):
+            raise InputError(
+                f"{path} does not fit its own settings: {name[:80]} is {found.get(name, 'absent')},"
+                f" expected {expected.get(name, 'no such entry')}; train or fetch it again"
+            )
+
+
+def _refuse_not_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise InputError(
+                f"{path} has weights that are no numbers, first in {name}; take an earlier state of the run"
+            )

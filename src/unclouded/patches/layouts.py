@@ -1,0 +1,269 @@
+"""Find the triplets of a data set in either layout by listing names; no file is opened."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from unclouded.errors import InputError
+from unclouded.files import named, require_folder
+from unclouded.patches.identity import PatchId, Roi
+
+SAR, CLEAR, CLOUDY = "s1", "s2", "s2_cloudy"
+FLAT_CLEAR = ("s2_cloudfree", "s2_cloudFree")
+"""Both spellings of the cloud-free folder of the flat layout."""
+SHOWN = 5
+"""How many names a report spells out before it only counts."""
+
+_COLLECTION = re.compile(r"(?P<seed>ROIs[0-9]{4})_(?P<season>spring|summer|fall|winter)_(?P<sensor>s1|s2|s2_cloudy)")
+_EXPECTED = "folders such as ROIs1158_spring_s1/s1_1 (official layout) or s1, s2_cloudy, s2_cloudfree (flat layout)"
+
+
+@dataclass(frozen=True)
+class TripletFiles:
+    """The files of one place: radar, cloudy and, unless it is only to be predicted, clear.
+
+    Attributes:
+        name: Unique in its root: the patch's name in the official layout, the file's without ``.tif`` in the flat one.
+        patch: The patch; None where the name is not an official one.
+        sar: Sentinel-1 file.
+        cloudy: Cloudy Sentinel-2 file.
+        clear: Cloud-free Sentinel-2 file; None only in :attr:`Inventory.without_clear`.
+    """
+
+    name: str
+    patch: PatchId | None
+    sar: Path
+    cloudy: Path
+    clear: Path | None
+
+    @property
+    def roi(self) -> Roi | None:
+        """The region; None where the name is not an official one."""
+        return self.patch.roi if self.patch else None
+
+
+@dataclass(frozen=True)
+class IncompleteTriplet:
+    """A patch some of whose files are missing.
+
+    Attributes:
+        name: As in :class:`TripletFiles`.
+        lacks: What is missing, in the words of the layout: ``s1``, ``s2_cloudy``, ``s2`` or ``s2_cloudfree``.
+    """
+
+    name: str
+    lacks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} lacks {', '.join(self.lacks)}"
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What a folder holds.
+
+    Attributes:
+        root: The folder.
+        layout: ``"official"`` or ``"flat"``.
+        triplets: Complete triplets, in natural order (patch 9 before patch 10).
+        without_clear: Radar and cloudy image without clear target: enough to predict. They count as incomplete, too.
+        incomplete: Patches that lack one file or two.
+        strangers: Files and folders that no rule explains, relative to the root.
+        split_list: The csv list of a flat layout that says which file belongs to which split.
+    """
+
+    root: Path
+    layout: Literal["official", "flat"]
+    triplets: tuple[TripletFiles, ...]
+    without_clear: tuple[TripletFiles, ...]
+    incomplete: tuple[IncompleteTriplet, ...]
+    strangers: tuple[str, ...]
+    split_list: Path | None
+
+    @property
+    def observations(self) -> tuple[TripletFiles, ...]:
+        """Everything a model can predict, with or without clear target, in natural order."""
+        return tuple(sorted(self.triplets + self.without_clear, key=lambda files: natural(files.name)))
+
+    def require_triplets(self) -> tuple[TripletFiles, ...]:
+        """Return the complete triplets.
+
+        Raises:
+            InputError: There is none; names the first incomplete ones.
+        """
+        if not self.triplets:
+            first = "; ".join(_shown(self.incomplete))
+            raise InputError(f"{self.root} holds no complete triplet: {first}; fetch the missing files")
+        return self.triplets
+
+    def summary(self) -> str:
+        """Return what was found in one line."""
+        regions = {files.roi for files in self.triplets if files.roi}
+        where = f" of {_count(len(regions), 'region')}" if regions else ""
+        return f"{self.root}: {self.layout} layout, {_count(len(self.triplets), 'complete triplet')}{where}"
+
+    def report(self) -> str:
+        """Return what was found in a few lines: counts, the first names, and how many more there are."""
+        lines = [self.summary()]
+        for title, found in (("incomplete", self.incomplete), ("of no known name", self.strangers)):
+            if found:
+                lines += [f"{len(found):,} {title}:", *(f"  {line}" for line in _shown(found))]
+        return "\n".join(lines)
+
+
+def find_triplets(root: Path) -> Inventory:
+    """Find the triplets of a folder in the official or the flat layout of SEN12MS-CR.
+
+    Only names are listed. What counts is where a name stands below ``root``; the path of ``root`` itself may read like
+    anything. Names that begin with a dot, such as unfinished files, are passed over.
+
+    Args:
+        root: Folder that holds ``ROIs1158_spring_s1`` and the like, or ``s1``, ``s2_cloudy`` and ``s2_cloudfree``.
+
+    Raises:
+        InputError: There is no such folder, or no patch in it.
+    """
+    require_folder(root)
+    entries = _listed(root)
+    names = {entry.name for entry in entries}
+    if any(map(_COLLECTION.fullmatch, names)):
+        inventory = _inventory(root, "official", CLEAR, _official(entries), None)
+    else:
+        inventory = _inventory(root, "flat", _flat_clear(root, names), _flat(entries), _split_list(root, names))
+    if not inventory.triplets and not inventory.incomplete:
+        held = ", ".join(sorted(names)[:SHOWN]) or "nothing"
+        raise InputError(f"{root} holds no patch; expected {_EXPECTED}, found {held}")
+    return inventory
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Return a sort key that puts ``p9`` before ``p10``."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(0, int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts]
+
+
+class _Sighting(NamedTuple):
+    """A file or folder that was listed; a stranger where no token says what it is."""
+
+    path: Path
+    token: str = ""
+    name: str = ""
+    patch: PatchId | None = None
+
+
+def _official(entries: Iterable[os.DirEntry[str]]) -> Iterator[_Sighting]:
+    for entry in entries:
+        collection = _COLLECTION.fullmatch(entry.name)
+        if not (collection and entry.is_dir()):
+            yield _Sighting(Path(entry.path))
+            continue
+        for folder in _listed(Path(entry.path)):
+            if roi := _region(collection, folder):
+                yield from _region_files(roi, collection["sensor"], Path(folder.path))
+            else:
+                yield _Sighting(Path(folder.path))
+
+
+def _region(collection: re.Match[str], folder: os.DirEntry[str]) -> Roi | None:
+    """Return the region of a folder such as ``s1_106``, compared whole: ``s1_1`` is another one."""
+    sensor, _, number = folder.name.rpartition("_")
+    if sensor != collection["sensor"] or not _is_number(number) or not folder.is_dir():
+        return None
+    return Roi(collection["seed"], collection["season"], int(number))
+
+
+def _region_files(roi: Roi, sensor: str, folder: Path) -> Iterator[_Sighting]:
+    start = PatchId(roi, 0).file_name(sensor).removesuffix("0.tif")
+    for file in _listed(folder):
+        number = file.name[len(start) : -len(".tif")]
+        if file.name == f"{start}{number}.tif" and _is_number(number):
+            patch = PatchId(roi, int(number))
+            yield _Sighting(folder / file.name, sensor, str(patch), patch)
+        else:
+            yield _Sighting(folder / file.name)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and str(int(text)) == text
+
+
+def _flat(entries: Iterable[os.DirEntry[str]]) -> Iterator[_Sighting]:
+    for entry in entries:
+        if entry.name not in (SAR, CLOUDY, *FLAT_CLEAR) or not entry.is_dir():
+            yield _Sighting(Path(entry.path))
+            continue
+        for file in _listed(Path(entry.path)):
+            name = file.name.removesuffix(".tif")
+            if name != file.name and name.isprintable() and file.is_file():
+                yield _Sighting(Path(file.path), entry.name, name, _official_name(name))
+            else:
+                yield _Sighting(Path(file.path))
+
+
+def _official_name(name: str) -> PatchId | None:
+    try:
+        return PatchId.parse(name)
+    except InputError:
+        return None
+
+
+def _flat_clear(root: Path, names: set[str]) -> str:
+    """Return how the cloud-free folder of a flat layout is spelled here."""
+    spellings = [spelling for spelling in FLAT_CLEAR if spelling in names]
+    if len(spellings) > 1:
+        raise InputError(f"{root} holds both {' and '.join(spellings)}, expected one of them; merge the two")
+    return spellings[0] if spellings else FLAT_CLEAR[0]
+
+
+def _split_list(root: Path, names: set[str]) -> Path | None:
+    """Return ``data.csv``, or the only csv file of a folder."""
+    lists = [name for name in names if name.endswith(".csv")]
+    chosen = "data.csv" if "data.csv" in lists else lists[0] if len(lists) == 1 else None
+    return root / chosen if chosen else None
+
+
+def _inventory(
+    root: Path, layout: Literal["official", "flat"], clear: str, sightings: Iterable[_Sighting], split_list: Path | None
+) -> Inventory:
+    found: dict[str, dict[str, _Sighting]] = defaultdict(dict)
+    strangers: list[str] = []
+    for sighting in sightings:
+        if sighting.token:
+            found[sighting.name][sighting.token] = sighting
+        elif sighting.path != split_list:
+            strangers.append(named(sighting.path.relative_to(root)))
+    triplets: list[TripletFiles] = []
+    without_clear: list[TripletFiles] = []
+    incomplete: list[IncompleteTriplet] = []
+    for name in sorted(found, key=natural):
+        seen = found[name]
+        if SAR in seen and CLOUDY in seen:
+            target = seen[clear].path if clear in seen else None
+            files = TripletFiles(name, seen[SAR].patch, seen[SAR].path, seen[CLOUDY].path, target)
+            (triplets if target else without_clear).append(files)
+        if lacks := tuple(token for token in (SAR, CLOUDY, clear) if token not in seen):
+            incomplete.append(IncompleteTriplet(name, lacks))
+    return Inventory(
+        root, layout, tuple(triplets), tuple(without_clear), tuple(incomplete), tuple(strangers), split_list
+    )
+
+
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except PermissionError as error:
+        raise InputError(f"{folder} may not be listed; check its permissions") from error
+
+
+def _shown(found: tuple[object, ...]) -> list[str]:
+    more = [f"and {len(found) - SHOWN:,} more"] if len(found) > SHOWN else []
+    return [*map(str, found[:SHOWN]), *more]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

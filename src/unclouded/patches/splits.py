@@ -1,0 +1,156 @@
+"""Which region belongs to train, val and test; regions are compared as values."""
+
+import csv
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files as package_files
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, get_args
+
+from unclouded.errors import InputError
+from unclouded.files import read_small
+from unclouded.patches.identity import Roi
+from unclouded.patches.layouts import CLOUDY, FLAT_CLEAR, SAR, Inventory, TripletFiles
+
+SplitName = Literal["train", "val", "test", "all"]
+PARTS = ("train", "val", "test")
+"""The three parts, in the order of the numbers 1, 2, 3 of the csv lists."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Three groups of regions that share no region.
+
+    Attributes:
+        train: Regions to learn from.
+        val: Regions to choose by.
+        test: Regions to judge by.
+    """
+
+    train: Collection[Roi]
+    val: Collection[Roi]
+    test: Collection[Roi]
+
+    def __post_init__(self) -> None:
+        for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
+            if shared := set(getattr(self, a)) & set(getattr(self, b)):
+                raise InputError(
+                    f"{len(shared)} regions are in both {a} and {b}, first {min(shared)}; keep each in one of them"
+                )
+
+    def parts(self) -> dict[Roi, str]:
+        """Return the part of each region: ``"train"``, ``"val"`` or ``"test"``."""
+        return {roi: part for part in PARTS for roi in getattr(self, part)}
+
+
+@cache
+def _table() -> tuple[tuple[Roi, str, int], ...]:
+    text = (package_files("unclouded.patches") / "data" / "sen12mscr_regions.csv").read_text(encoding="utf-8")
+    return tuple(
+        (Roi(row["seed"], row["season"], int(row["roi"])), row["split"], int(row["patches"]))
+        for row in csv.DictReader(text.splitlines())
+    )
+
+
+@cache
+def official_split() -> Split:
+    """Return the split of the authors' toolbox: 155, 10 and 10 of the 175 regions of SEN12MS-CR.
+
+    They hold 107,143, 7,176 and 7,899 patches. The paper (section III-A) counts 114,325 and 7,893 and has no
+    validation part: the same total, six patches moved.
+    """
+    return Split(*(frozenset(roi for roi, part, _ in _table() if part == wanted) for wanted in PARTS))
+
+
+@cache
+def official_counts() -> Mapping[Roi, int]:
+    """Return the number of triplets of each of the 175 regions of SEN12MS-CR as published."""
+    return MappingProxyType({roi: patches for roi, _, patches in _table()})
+
+
+def assign(triplets: Iterable[TripletFiles], split: Split) -> dict[str, tuple[TripletFiles, ...]]:
+    """Sort triplets by the part that their region belongs to.
+
+    Returns:
+        Triplets by ``"train"``, ``"val"`` and ``"test"``, and ``"outside"`` where the split does not know the region.
+
+    Raises:
+        InputError: A triplet has no official name, so its region cannot be known.
+    """
+    part_of = split.parts()
+    assigned: dict[str, list[TripletFiles]] = {part: [] for part in (*PARTS, "outside")}
+    for files in triplets:
+        if files.roi is None:
+            raise InputError(
+                f"{files.name} names no region, expected a name such as ROIs1158_spring_106_p30; "
+                "list the parts in a data.csv, or take 'all'"
+            )
+        assigned[part_of.get(files.roi, "outside")].append(files)
+    return {part: tuple(found) for part, found in assigned.items()}
+
+
+def triplets_of(inventory: Inventory, part: SplitName) -> tuple[TripletFiles, ...]:
+    """Return the complete triplets of one part, or of all.
+
+    The csv list of a flat layout decides where there is one; otherwise the region decides, by :func:`official_split`.
+
+    Raises:
+        InputError: There is no such part, it is empty, or nothing tells which triplet belongs to it.
+    """
+    if part not in get_args(SplitName):
+        raise InputError(f"{part!r} is no split; choose from {', '.join(get_args(SplitName))}")
+    triplets = inventory.require_triplets()
+    if part == "all":
+        return triplets
+    assigned = _assign_listed(triplets, inventory.split_list) if inventory.split_list else None
+    assigned = assigned or assign(triplets, official_split())
+    if not assigned[part]:
+        sizes = ", ".join(f"{len(found):,} in {name}" for name, found in assigned.items() if found)
+        raise InputError(f"{inventory.root} has no triplet in {part}, but {sizes}; take another split or 'all'")
+    return assigned[part]
+
+
+def _assign_listed(triplets: Iterable[TripletFiles], path: Path) -> dict[str, tuple[TripletFiles, ...]]:
+    listed = read_split_list(path)
+    assigned: dict[str, list[TripletFiles]] = {part: [] for part in (*PARTS, "outside")}
+    for files in triplets:
+        assigned[listed.get(f"{files.name}.tif", "outside")].append(files)
+    Split(*({files.roi for files in assigned[part] if files.roi} for part in PARTS))
+    return {part: tuple(found) for part, found in assigned.items()}
+
+
+def read_split_list(path: Path) -> dict[str, str]:
+    """Read a csv list of rows such as ``3,s1,s2_cloudfree,s2_cloudy,NAME.tif``: 1 is train, 2 val, 3 test.
+
+    Returns:
+        The part of each file name. Names are compared with names found in the folders and never opened.
+
+    Raises:
+        InputError: A row reads otherwise, names a path instead of a file, or puts a file into a second part.
+    """
+    try:
+        lines = read_small(path, limit=64 << 20).decode("utf-8-sig").splitlines()
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, strict=True)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a csv list: {error}; {_ROW}") from error
+    listed: dict[str, str] = {}
+    for number, row in enumerate(rows, start=1):
+        if not row:
+            continue
+        name, part = _row(path, number, row)
+        if listed.setdefault(name, part) != part:
+            raise InputError(f"{path}, row {number}: {name} is in {listed[name]} already; keep one of the two rows")
+    return listed
+
+
+_ROW = "expected rows such as 3,s1,s2_cloudfree,s2_cloudy,NAME.tif"
+
+
+def _row(path: Path, number: int, row: list[str]) -> tuple[str, str]:
+    if len(row) != 5 or row[0] not in ("1", "2", "3") or row[1] != SAR or row[2] not in FLAT_CLEAR or row[3] != CLOUDY:
+        raise InputError(f"{path}, row {number}: found {','.join(row)[:80]!r}; {_ROW}")
+    if row[4] in ("", ".", "..") or any(character in row[4] for character in "/\\\0"):
+        raise InputError(f"{path}, row {number}: {row[4][:80]!r} is not a plain file name; {_ROW}")
+    return row[4], PARTS[int(row[0]) - 1]

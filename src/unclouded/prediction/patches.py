@@ -1,0 +1,100 @@
+"""Predict a patch and write it as the input is written: same grid, type and bands, clear pixels as they were."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Integer
+
+from unclouded.clouds.cache import ProbabilityCache
+from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.models.remover import CloudRemover
+from unclouded.patches.layouts import TripletFiles
+from unclouded.patches.reading import read_triplet
+from unclouded.raster import StoredImage, read_stored, to_stored, write_geotiff
+from unclouded.sensors import SENTINEL2
+from unclouded.tensors.dataset import observe
+from unclouded.tensors.triplet import Observation
+
+
+@dataclass(frozen=True, eq=False)
+class PredictedPatch:
+    """A patch without its clouds.
+
+    Attributes:
+        name: Of the patch.
+        observation: What the remover saw.
+        stored: Stored numbers of ``bands``, in the data type of the input; pixels with m = 0 are the input's own.
+        bands: Bands of the remover.
+        source: The cloudy file as it is stored: grid, nodata tag and band names.
+    """
+
+    name: str
+    observation: Observation
+    stored: Integer[np.ndarray, "band y x"]
+    bands: tuple[str, ...]
+    source: StoredImage
+
+    @property
+    def cloud_map(self) -> Float32[np.ndarray, "1 y x"]:
+        """The map m."""
+        return self.observation.cloud_map[0].numpy()
+
+    @property
+    def reflectance(self) -> torch.Tensor:
+        """TOA reflectance of the stored numbers, with a batch of one."""
+        return torch.from_numpy(self.stored.astype(np.float32))[None] / SENTINEL2.stored_per_unit
+
+
+def predict_patch(
+    remover: CloudRemover,
+    files: TripletFiles,
+    clouds: CloudMapSettings,
+    cache: ProbabilityCache | None = None,
+    device: str = "cpu",
+) -> PredictedPatch:
+    """Remove the clouds of one patch.
+
+    Args:
+        remover: Network or baseline.
+        files: Radar and cloudy image; the clear one is not looked at.
+        clouds: How the map m is made.
+        cache: Where cloud probabilities are kept.
+        device: Where the remover runs.
+
+    Raises:
+        InputError: The files do not fit together, are damaged, or have pixels without data.
+    """
+    patch = read_triplet(TripletFiles(files.name, files.patch, files.sar, files.cloudy, None))
+    source = read_stored(files.cloudy)
+    cloud_map = map_clouds(patch.cloudy.values, patch.cloudy.bands, clouds, cache=cache)
+    observation = observe(patch.sar.values, patch.cloudy.values, cloud_map, remover.bands)
+    reflectance = remover(observation.to(device))[0].float().cpu().numpy()
+    stored = compose(reflectance, source.values[SENTINEL2.indices(*remover.bands)], cloud_map)
+    return PredictedPatch(files.name, observation, stored, remover.bands, source)
+
+
+def compose(
+    reflectance: Float32[np.ndarray, "band y x"],
+    observed: Integer[np.ndarray, "band y x"],
+    cloud_map: Float32[np.ndarray, "y x"],
+) -> Integer[np.ndarray, "band y x"]:
+    """Store the prediction where m > 0 and keep the observed integers, bit for bit, where m = 0."""
+    predicted = to_stored(reflectance, SENTINEL2, observed.dtype)
+    return np.where(cloud_map > 0, predicted, observed)
+
+
+def write_prediction(predicted: PredictedPatch, folder: Path, tags: Mapping[str, str]) -> Path:
+    """Write ``NAME.tif`` and ``NAME_cloud_map.tif`` into a folder, each whole or not at all; return the first.
+
+    The image has the grid, data type, nodata tag and band names of the input; where the input has no band names, the
+    sensor's are written.
+    """
+    source = predicted.source
+    names = [source.descriptions[i] or SENTINEL2.bands[i] for i in SENTINEL2.indices(*predicted.bands)]
+    image = folder / f"{predicted.name}.tif"
+    write_geotiff(image, predicted.stored, tuple(names), source.geobox, nodata=source.nodata, tags=tags)
+    write_geotiff(folder / f"{predicted.name}_cloud_map.tif", predicted.cloud_map, ("cloud map m",), source.geobox)
+    return image

@@ -1,0 +1,57 @@
+"""Random fields with the look of nature: all wavelengths, the long ones strongest."""
+
+import numpy as np
+import scipy.fft
+from jaxtyping import Float32
+from numpy.typing import NDArray
+
+
+def fractal_noise(
+    rng: np.random.Generator,
+    size_px: int,
+    slope: float,
+    longest_px: float,
+    shortest_px: float = 2.0,
+    stretch: float = 1.0,
+) -> Float32[np.ndarray, "y x"]:
+    """Invent a field whose amplitude grows with wavelength to the power ``slope``.
+
+    The field is made of waves that fit into the square, so it is periodic: what leaves on one side enters on the other.
+
+    Args:
+        rng: Source of randomness.
+        size_px: Rows, and columns.
+        slope: 0 is white noise, 1 looks like soil, 2 like hills.
+        longest_px: Wavelength from which on the amplitude grows no more.
+        shortest_px: Wavelength below which the amplitude fades away.
+        stretch: How much longer the waves are along one direction, drawn at random.
+
+    Returns:
+        Mean 0, standard deviation 1.
+    """
+    reach = min(size_px // 2, round(2 * size_px / shortest_px))
+    squared = _squared_frequency(size_px, reach, rng.uniform(0, np.pi), stretch)
+    amplitude = np.exp(-(slope + 1) / 2 * np.log(squared + np.float32(longest_px**-2)) - squared * shortest_px**2)
+    amplitude[0, 0] = 0
+    waves = amplitude * rng.standard_normal((2, *amplitude.shape), np.float32)
+    spectrum = np.zeros((size_px, size_px // 2 + 1), np.complex64)
+    for rows in (slice(None, reach), slice(-reach, None)):
+        spectrum.real[rows, : reach + 1] = waves[0, rows]
+        spectrum.imag[rows, : reach + 1] = waves[1, rows]
+    field = scipy.fft.irfft2(spectrum, s=(size_px, size_px), overwrite_x=True)
+    field /= field.std()
+    return np.asarray(field, dtype=np.float32)
+
+
+def _squared_frequency(size_px: int, reach: int, angle: float, stretch: float) -> NDArray[np.float32]:
+    """Squared cycles per pixel of the waves with at most ``reach`` periods on each axis, more along ``angle``."""
+    down = np.fft.fftfreq(2 * reach, size_px / (2 * reach)).astype(np.float32)[:, None]
+    across = (np.arange(reach + 1) / size_px).astype(np.float32)[None, :]
+    along = np.float32(np.cos(angle)) * across + np.float32(np.sin(angle)) * down
+    return np.asarray(down**2 + across**2 + np.float32(stretch**2 - 1) * along**2)
+
+
+def smooth_step(values: Float32[np.ndarray, "*shape"], low: float, high: float) -> Float32[np.ndarray, "*shape"]:
+    """Rise from 0 at ``low`` to 1 at ``high`` without a kink."""
+    t = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
+    return t * t * (3 - 2 * t)

@@ -1,0 +1,125 @@
+"""Sentinel-2 top-of-atmosphere reflectance of an invented region under a clear sky."""
+
+import numpy as np
+from jaxtyping import Float32
+from numpy.typing import NDArray
+
+from unclouded.sensors import SENTINEL2
+from unclouded.simulation.land import Land, LandCover
+from unclouded.simulation.noise import fractal_noise
+from unclouded.simulation.seasons import Season
+from unclouded.simulation.terrain import Terrain
+from unclouded.simulation.town import Surface
+
+# Thousandths of reflectance. Deep water, turbid water, broad-leaved forest and concrete are medians over such pixels of
+# Sentinel-2 L1C patches; the others are plausible beside them.
+# fmt: off
+#             B01  B02  B03  B04  B05  B06  B07  B08  B8A  B09  B10  B11  B12
+SPECTRA = {
+    "air":       (108,  73,  42,  21,  17,  12,  10,   8,   7,   4, 0.6,   1, 0.5),
+    "soil":      (152, 133, 150, 180, 200, 230, 250, 240, 265,  75, 1.4, 335, 265),
+    "leaves":    (136, 100, 102,  60, 112, 330, 425, 430, 450,  78, 1.1, 195,  97),
+    "straw":     (154, 145, 156, 186, 210, 250, 275, 272, 298,  80, 1.3, 345, 245),
+    "blossom":   (134, 100, 190, 180, 225, 365, 415, 415, 435,  80, 1.2, 225, 115),
+    "broadleaf": (111,  80,  67,  39,  69, 187, 235, 224, 272,  36, 0.8, 149,  55),
+    "needles":   (109,  77,  59,  36,  53, 118, 142, 138, 158,  30, 0.8,  80,  36),
+    "branches":  (116,  88,  80,  82, 108, 142, 160, 156, 182,  42, 0.9, 178, 108),
+    "deep":      (114,  82,  52,  30,  26,  24,  22,  18,  17,   8, 0.8,   4,   2),
+    "turbid":    (126,  93,  77,  66,  68,  47,  50,  40,  39,  10, 0.9,  16,   9),
+    "tiles":     (155, 134, 140, 182, 218, 238, 256, 246, 272,  70, 1.3, 290, 240),
+    "concrete":  (197, 188, 176, 187, 193, 217, 243, 236, 264,  77, 1.5, 288, 248),
+    "metal":     (225, 232, 218, 210, 212, 232, 250, 250, 268,  82, 1.6, 300, 270),
+    "asphalt":   (146, 126, 114, 114, 119, 133, 144, 139, 150,  50, 1.1, 152, 127),
+}
+# fmt: on
+"""Reflectance of materials through the air above them, x 1000; ``air`` is what black ground would show."""
+
+_NATIVE = {2: ("B05", "B06", "B07", "B8A", "B11", "B12"), 6: ("B01", "B09", "B10")}
+"""Bands whose own pixels are 2 or 6 times as wide as the 10 m grid."""
+
+
+def spectrum(material: str) -> Float32[np.ndarray, "band 1 1"]:
+    """Return a row of :data:`SPECTRA` as reflectance."""
+    return (np.array(SPECTRA[material], np.float32) / 1000)[:, None, None]
+
+
+def clear_reflectance(land: Land, season: Season, rng: np.random.Generator) -> Float32[np.ndarray, "band y x"]:
+    """Return TOA reflectance of all 13 bands: a linear mixture of materials, lit by the sun of the season.
+
+    Bands of 20 and 60 m are averaged over their own pixels and repeated on the 10 m grid, as in SEN12MS-CR.
+    """
+    shares, air = _shares(land, season), spectrum("air")
+    spectra = np.hstack([(spectrum(material) - air)[:, 0] for material in shares])
+    reflectance = np.tensordot(spectra, np.stack(list(shares.values())), axes=1)
+    reflectance *= _brightness(land, season, rng)
+    reflectance += air
+    return _at_native_resolution(reflectance)
+
+
+def _shares(land: Land, season: Season) -> dict[str, NDArray[np.float32]]:
+    """Share of each material in each pixel; they add up to 1."""
+    cover = land.cover
+    opened = ((cover == LandCover.CROP) | (cover == LandCover.GRASS)).astype(np.float32)
+    forest, water = (cover == LandCover.FOREST).astype(np.float32), (cover == LandCover.WATER).astype(np.float32)
+    river = land.terrain.river.astype(np.float32)
+    town = land.town.surfaces * (cover == LandCover.TOWN)
+    green = season.foliage * (1 - land.needles)
+    return {
+        "soil": opened * (1 - land.leaves - land.straw - land.blossom) + 0.3 * town[Surface.GARDEN],
+        "leaves": opened * land.leaves + 0.7 * town[Surface.GARDEN],
+        "straw": opened * land.straw,
+        "blossom": opened * land.blossom,
+        "broadleaf": forest * green,
+        "needles": forest * land.needles,
+        "branches": forest * (1 - land.needles - green),
+        "deep": water * (1 - 0.7 * river),
+        "turbid": water * 0.7 * river,
+        "tiles": town[Surface.TILES],
+        "concrete": town[Surface.CONCRETE],
+        "metal": town[Surface.METAL],
+        "asphalt": town[Surface.ASPHALT] + (cover == LandCover.ROAD),
+    }
+
+
+def _brightness(land: Land, season: Season, rng: np.random.Generator) -> NDArray[np.float32]:
+    """How bright the ground is: wet soil is dark, thriving forest bright, crowns are rough, slopes shaded."""
+    grain = fractal_noise(rng, len(land.cover), 0.3, 12)
+    wetness = land.moisture * (1 - land.leaves - land.straw)
+    forest, water, town = (land.cover == cover for cover in (LandCover.FOREST, LandCover.WATER, LandCover.TOWN))
+    bright = (1 + 0.015 * grain) * land.tone * (1 - 0.45 * wetness)
+    bright = np.where(forest, 1 + 0.06 * land.vigour + 0.09 * grain, bright)
+    bright = np.where(town, 1 + 0.05 * grain, bright) * _light(land.terrain, season)
+    return np.where(water, 1, bright).clip(0.1)
+
+
+def _light(terrain: Terrain, season: Season) -> NDArray[np.float32]:
+    """Sunlight on a slope relative to level ground; a fifth of the light comes from the whole sky."""
+    south, east = terrain.rise
+    azimuth, zenith = np.radians(season.sun_azimuth_deg), np.radians(90 - season.sun_elevation_deg)
+    towards = np.sin(azimuth) * east - np.cos(azimuth) * south
+    direct = (1 - np.tan(zenith) * towards) / np.sqrt(1 + south**2 + east**2)
+    return np.asarray(0.2 + 0.8 * direct.clip(0, 2.2), dtype=np.float32)
+
+
+def _at_native_resolution(reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Blur the bands of 10 m a little, average the others over their own wider pixels."""
+    for band, image in zip(SENTINEL2.bands, reflectance, strict=True):
+        width = next((width for width, bands in _NATIVE.items() if band in bands), 1)
+        image[:] = _blurred(_blurred(image).T).T if width == 1 else _in_squares(image, width)
+    return reflectance
+
+
+def _blurred(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Let every row spill a tenth into either neighbour."""
+    blurred = image.copy()
+    blurred[1:-1] += np.float32(0.1) * (image[2:] + image[:-2] - 2 * image[1:-1])
+    return blurred
+
+
+def _in_squares(image: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """Replace squares of ``width`` pixels by their mean."""
+    height, breadth = image.shape
+    padded = np.pad(image, [(0, -height % width), (0, -breadth % width)], mode="edge")
+    strips = padded.reshape(-1, width, padded.shape[1]).mean(axis=1)
+    squares = strips.reshape(len(strips), -1, width).mean(axis=2)
+    return squares.repeat(width, axis=0).repeat(width, axis=1)[:height, :breadth]

@@ -1,0 +1,113 @@
+"""Triplets on disk to tensors: read when asked for, cropped, in physical units."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unclouded.clouds.cache import ProbabilityCache
+from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.errors import InputError
+from unclouded.patches.layouts import TripletFiles
+from unclouded.patches.reading import read_triplet
+from unclouded.sensors import SENTINEL2
+from unclouded.tensors.triplet import Observation, Triplet
+
+
+def observe(
+    sar: Float32[np.ndarray, "2 y x"],
+    cloudy: Float32[np.ndarray, "13 y x"],
+    cloud_map: Float32[np.ndarray, "y x"],
+    bands: tuple[str, ...],
+) -> Observation:
+    """Make an observation with a batch of one.
+
+    Args:
+        sar: VV and VH backscatter, dB.
+        cloudy: TOA reflectance of all 13 bands.
+        cloud_map: The map m, from all 13 bands.
+        bands: Optical bands that the observation shows.
+    """
+    shown = cloudy[SENTINEL2.indices(*bands)]
+    return Observation(
+        torch.from_numpy(sar)[None], torch.from_numpy(shown)[None], torch.from_numpy(cloud_map)[None, None], bands
+    )
+
+
+@dataclass(frozen=True)
+class TripletDataset(Dataset[Triplet]):
+    """Triplets in the order of ``files``; nothing is opened before an item is asked for.
+
+    Attributes:
+        files: Where each triplet lies.
+        bands: Optical bands that observation and target show.
+        clouds: How the map m is made, always from the whole patch and all 13 bands.
+        cache: Where cloud probabilities are kept; warm it with :func:`warm_cloud_maps`.
+        crop_px: Side of the centre crop, taken after m is made; the whole patch if None.
+    """
+
+    files: tuple[TripletFiles, ...]
+    bands: tuple[str, ...]
+    clouds: CloudMapSettings
+    cache: ProbabilityCache | None = None
+    crop_px: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Triplet:
+        patch = read_triplet(self.files[index])
+        if patch.clear is None:
+            raise InputError(f"{patch.name} has no clear image; expected a complete triplet")
+        cloud_map = map_clouds(patch.cloudy.values, patch.cloudy.bands, self.clouds, cache=self.cache)
+        clear = torch.from_numpy(patch.clear.values[SENTINEL2.indices(*self.bands)])[None]
+        triplet = Triplet(patch.name, observe(patch.sar.values, patch.cloudy.values, cloud_map, self.bands), clear)
+        return triplet if self.crop_px is None else centre_crop(triplet, self.crop_px)
+
+    def __iter__(self) -> Iterator[Triplet]:
+        return (self[index] for index in range(len(self)))
+
+
+def warm_cloud_maps(data: TripletDataset) -> Iterator[str]:
+    """Compute every missing cloud probability, once; yields the name of each patch when it is done."""
+    for files in data.files:
+        patch = read_triplet(files)
+        map_clouds(patch.cloudy.values, patch.cloudy.bands, data.clouds, cache=data.cache)
+        yield patch.name
+
+
+def centre_crop(triplet: Triplet, side_px: int) -> Triplet:
+    """Cut the square in the middle of a triplet (section III-B.2: train on 200 of 256 px).
+
+    Raises:
+        InputError: The patch is smaller than the crop.
+    """
+    height, width = triplet.clear.shape[-2:]
+    if side_px > min(height, width):
+        raise InputError(f"{triplet.name} has {width}x{height} px, expected at least the crop of {side_px}")
+    seen = triplet.observation
+    sar, cloudy, cloud_map = (cut_centre(image, side_px) for image in (seen.sar, seen.cloudy, seen.cloud_map))
+    return Triplet(triplet.name, Observation(sar, cloudy, cloud_map, seen.bands), cut_centre(triplet.clear, side_px))
+
+
+def cut_centre(image: Float[Tensor, "batch band h w"], side_px: int) -> Float[Tensor, "batch band side side"]:
+    """Cut the square in the middle of an image."""
+    top, left = (image.shape[-2] - side_px) // 2, (image.shape[-1] - side_px) // 2
+    return image[..., top : top + side_px, left : left + side_px]
+
+
+def stack(triplets: Sequence[Triplet]) -> Triplet:
+    """Join triplets of one size into a batch; the names are joined with commas."""
+    seen = [triplet.observation for triplet in triplets]
+    joined = Observation(
+        torch.cat([o.sar for o in seen]),
+        torch.cat([o.cloudy for o in seen]),
+        torch.cat([o.cloud_map for o in seen]),
+        seen[0].bands,
+    )
+    name = ", ".join(triplet.name for triplet in triplets)
+    return Triplet(name, joined, torch.cat([triplet.clear for triplet in triplets]))

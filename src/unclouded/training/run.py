@@ -1,0 +1,177 @@
+"""A run folder: settings, log, weights and resumable state, each file whole whenever a process may die."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from unclouded.errors import BusyError, InputError
+from unclouded.files import remove_partial_files, whole_file, write_text
+from unclouded.settings import load_settings
+from unclouded.training.settings import TrainSettings
+
+MAY_CHANGE = ("journal", "device.workers", "schedule.max_steps", "schedule.epochs_decay", "schedule.epochs_constant")
+"""Settings that a resumed run may be given anew: they do not touch what has been learnt."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one training run.
+
+    Attributes:
+        path: The folder; made when something is first written.
+    """
+
+    path: Path
+
+    @property
+    def settings(self) -> Path:
+        """Resolved settings: enough to repeat the run."""
+        return self.path / "settings.toml"
+
+    @property
+    def patches(self) -> Path:
+        """Names of the patches in training order, one a line."""
+        return self.path / "patches.txt"
+
+    @property
+    def log(self) -> Path:
+        """JSON lines: step, epoch, learning rate and every loss term."""
+        return self.path / "log.jsonl"
+
+    @property
+    def weights(self) -> Path:
+        """The cloud remover, as of the last saved state."""
+        return self.path / "weights.safetensors"
+
+    @property
+    def state(self) -> Path:
+        """Networks, optimisers, pools, position and random state."""
+        return self.path / "state.safetensors"
+
+    @property
+    def previews(self) -> Path:
+        """Pictures, one each so many steps."""
+        return self.path / "previews"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run against other processes; clean up what a killed one left.
+
+        Raises:
+            BusyError: Another process holds it; names the process.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        owner = self.path / "lock.owner"
+        try:
+            with FileLock(self.path / "lock", timeout=0):
+                owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+                remove_partial_files(self.path)
+                yield
+                owner.unlink(missing_ok=True)
+        except Timeout as error:
+            holder = owner.read_text(encoding="utf-8") if owner.is_file() else "another process"
+            raise BusyError(
+                f"{self.path} is being written by {holder}; wait for it or choose another folder"
+            ) from error
+
+    def start(self, settings: TrainSettings) -> None:
+        """Begin a fresh run.
+
+        Raises:
+            InputError: The folder holds a run already.
+        """
+        if self.state.exists() or self.log.exists():
+            raise InputError(f"{self.path} holds a run already; continue it with --resume or choose another folder")
+        content = settings.model_dump(mode="json", exclude_none=True)
+        write_text(self.settings, tomli_w.dumps(content))
+
+    def resumed_settings(self, wanted: TrainSettings) -> TrainSettings:
+        """Return the settings to continue with.
+
+        Raises:
+            InputError: The run was never started, or ``wanted`` changes what has been learnt so far.
+        """
+        if not self.settings.exists():
+            raise InputError(f"{self.path} holds no run to resume; start it without --resume")
+        before = _flat(load_settings(TrainSettings, self.settings).model_dump(mode="json"))
+        after = _flat(wanted.model_dump(mode="json"))
+        changed = [key for key in after if after[key] != before.get(key) and not key.startswith(MAY_CHANGE)]
+        if changed:
+            listed = "; ".join(f"{key} was {before.get(key)!r}, now {after[key]!r}" for key in changed)
+            raise InputError(
+                f"{self.path} was started with other settings ({listed}); resume with the old ones or start anew"
+            )
+        return wanted
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Replace the saved state, nested mappings of tensors, at once; equal states give equal bytes."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _flat(state, separator="/").items()}
+        with whole_file(self.state) as partial:
+            save_file(tensors, partial)
+
+    def load_state(self) -> dict[str, Any] | None:
+        """Return the saved state, or None if there is none yet.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        if not self.state.exists():
+            return None
+        try:
+            return _nested(load_file(self.state))
+        except SafetensorError as error:
+            raise InputError(f"{self.state} is not the state of a run ({error}); delete it to start anew") from error
+
+    def write_log(self, entry: Mapping[str, Any]) -> None:
+        """Append one line."""
+        with self.log.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(entry) + "\n")
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """Return the lines of the log; a torn last line is left out."""
+        if not self.log.exists():
+            return []
+        entries = []
+        for line in self.log.read_text(encoding="utf-8").splitlines():
+            try:
+                entries.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return entries
+
+    def forget_log_after(self, step: int) -> None:
+        """Drop the lines that a killed process wrote after its last saved state."""
+        kept = [json.dumps(entry) + "\n" for entry in self.read_log() if entry["step"] <= step]
+        write_text(self.log, "".join(kept))
+
+
+def _flat(content: Mapping[Any, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}{separator}", separator)
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _nested(flat: Mapping[str, Tensor]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for name, tensor in flat.items():
+        *groups, last = name.split("/")
+        inner = nested
+        for group in groups:
+            inner = inner.setdefault(group, {})
+        inner[last] = tensor
+    return nested

@@ -1,0 +1,113 @@
+"""What a training run is, as one value: the paper's protocol (section III-B.2) is the default of every field."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from unclouded.clouds.map import CloudMapSettings
+from unclouded.models.network import NetworkSettings
+from unclouded.settings import Settings
+from unclouded.training.losses import LossWeights
+
+
+class Schedule(Settings):
+    """How long and how fast to learn.
+
+    Attributes:
+        learning_rate: Adam's, for both optimisers.
+        epochs_constant: Epochs at the full rate (n_iter).
+        epochs_decay: Epochs during which the rate falls linearly (n_decay).
+        batch: Triplets a step; the paper's code uses one.
+        max_steps: Stop after so many steps, whatever the epochs; None for no such limit.
+    """
+
+    learning_rate: float = Field(2e-4, gt=0)
+    epochs_constant: int = Field(50, ge=0)
+    epochs_decay: int = Field(25, ge=0)
+    batch: PositiveInt = 1
+    max_steps: PositiveInt | None = None
+
+    @property
+    def epochs(self) -> int:
+        """All epochs."""
+        return self.epochs_constant + self.epochs_decay
+
+    def rate_factor(self, epoch: int) -> float:
+        """Return 1 - max(0, 1 + n - n_iter) / (n_decay + 1) for epoch n, counted from 0."""
+        return 1.0 - max(0, 1 + epoch - self.epochs_constant) / (self.epochs_decay + 1)
+
+
+class Journal(Settings):
+    """What a run leaves behind while it runs; 0 switches an entry off.
+
+    Attributes:
+        log_every: Steps between two lines of the log.
+        preview_every: Steps between two preview pictures.
+        checkpoint_every: Steps between two saved states; one is saved at the end of every epoch, too.
+    """
+
+    log_every: PositiveInt = 10
+    preview_every: int = Field(500, ge=0)
+    checkpoint_every: int = Field(500, ge=0)
+
+
+class Device(Settings):
+    """Where to run; the words are those of Lightning Fabric.
+
+    Attributes:
+        accelerator: cpu, cuda, mps or auto.
+        precision: 32-true, or bf16-mixed.
+        workers: Processes that read patches ahead; 0 reads in the training process.
+    """
+
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    workers: int = Field(0, ge=0)
+
+
+class TrainSettings(Settings):
+    """Everything that decides what a run learns.
+
+    Attributes:
+        patches: Root of the data set, in either layout.
+        split: The part to learn from; ``all`` where the data set has no split.
+        patch_list: Text file with names of patches, one a line, that narrows the split down.
+        subset: Number of patches, equally spaced over the list sorted by region; None for all of them.
+        paired_percent: p of ours-p; 0 trains on unpaired images only.
+        crop_px: Side of the centre crop.
+        clouds: The cloud map; mode ``ones`` is the ablation of section III-B.3.
+        seed: Of initial weights, pairing, order and pools.
+        network: Bands, width and scaling of the generators.
+        discriminator_width: Filters of the first layer (ndf).
+        pool: Generated images that each history pool holds.
+        loss: Weights of the loss terms.
+        vgg: Weights of VGG16 for the perceptual losses: a file, or ``auto`` for the offline package or
+            torchvision's download.
+        damaged: What to do with damaged or incomplete triplets: refuse to start, or skip them.
+        schedule, journal, device: See there.
+    """
+
+    patches: Path
+    split: Literal["train", "val", "test", "all"] = "train"
+    patch_list: Path | None = None
+    subset: PositiveInt | None = 10_000
+    paired_percent: float = Field(0.0, ge=0, le=100)
+    crop_px: PositiveInt = 200
+    clouds: CloudMapSettings = CloudMapSettings()
+    seed: int = Field(0, ge=0)
+    network: NetworkSettings = NetworkSettings()
+    discriminator_width: PositiveInt = 64
+    pool: int = Field(50, ge=0)
+    loss: LossWeights = LossWeights()
+    vgg: str = "auto"
+    damaged: Literal["refuse", "skip"] = "refuse"
+    schedule: Schedule = Schedule()
+    journal: Journal = Journal()
+    device: Device = Device()
+
+    @model_validator(mode="after")
+    def _crop_fits_the_networks(self) -> "TrainSettings":
+        if self.crop_px % 4 or self.crop_px < 32:
+            raise ValueError(f"crop_px has to be a multiple of 4, at least 32, found {self.crop_px}")
+        return self

@@ -1,0 +1,183 @@
+"""One training step: the paper's losses (section II-C) on one batch, generators first, then discriminators."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unclouded.models.discriminator import PatchDiscriminator
+from unclouded.models.generator import SAR_CHANNELS, OpticalToSar, SarToOptical, fit_channels
+from unclouded.models.initialisation import initialise
+from unclouded.models.scaling import Scaling
+from unclouded.tensors.triplet import Triplet
+from unclouded.training import losses
+from unclouded.training.history import HistoryPool
+from unclouded.training.losses import LossWeights
+from unclouded.training.perceptual import PerceptualLoss
+
+Terms = dict[str, Tensor]
+"""Loss terms by name, before their weights."""
+CLEAR_RESIDUAL = "clear_residual"
+"""Name of the mean |residual| on clear pixels: watched, not minimised; NaN where a batch has no clear pixel."""
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """The ensemble of Fig. 2.
+
+    Attributes:
+        optical_to_sar: G_S2->S1.
+        sar_to_optical: G_S1->S2, the cloud remover.
+        sar_critic: D_S1.
+        optical_critic: D_S2, which also sees m.
+    """
+
+    optical_to_sar: nn.Module
+    sar_to_optical: nn.Module
+    sar_critic: nn.Module
+    optical_critic: nn.Module
+
+    def generators(self) -> Iterator[nn.Parameter]:
+        """Parameters of both generators."""
+        yield from self.optical_to_sar.parameters()
+        yield from self.sar_to_optical.parameters()
+
+    def critics(self) -> Iterator[nn.Parameter]:
+        """Parameters of both discriminators."""
+        yield from self.sar_critic.parameters()
+        yield from self.optical_critic.parameters()
+
+    def named(self) -> dict[str, nn.Module]:
+        """Return the four networks by name."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A batch as the networks see it, every image in [-1, 1].
+
+    Attributes:
+        sar: S1: VV, VH and their mean.
+        cloudy: S2 of the observation.
+        clear: A clear S2, the observation's own only where ``paired`` says so.
+        cloud_map: m, in [0, 1].
+        paired: Whether the clear images are the observations' own.
+        names: Of the patches, for messages.
+    """
+
+    sar: Float[Tensor, "batch 3 h w"]
+    cloudy: Float[Tensor, "batch band h w"]
+    clear: Float[Tensor, "batch band h w"]
+    cloud_map: Float[Tensor, "batch 1 h w"]
+    paired: tuple[bool, ...]
+    names: str
+
+    @classmethod
+    def of(cls, triplet: Triplet, paired: tuple[bool, ...], scaling: Scaling) -> "Batch":
+        """Scale a triplet in physical units for the networks."""
+        seen = triplet.observation
+        return cls(
+            scaling.sar(seen.sar),
+            scaling.optical(seen.cloudy),
+            scaling.optical(triplet.clear),
+            seen.cloud_map,
+            paired,
+            triplet.name,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Generated:
+    """What the generators made of a batch, for the discriminators and the pictures."""
+
+    sar: Float[Tensor, "batch 3 h w"]
+    optical: Float[Tensor, "batch band h w"]
+
+
+def generator_terms(
+    networks: Networks, batch: Batch, weights: LossWeights, perceptual: PerceptualLoss | None
+) -> tuple[Terms, Generated]:
+    """Run both generators both ways and return every loss term of section II-C (equations for L_adv to L_aux).
+
+    S2 of the cycle is the cloudy image; S2 of the identity term is the clear one (our decision: the paper names
+    both S2). The paired terms are there where the batch has pairs.
+
+    Args:
+        networks: The ensemble.
+        batch: Scaled images.
+        weights: A term of weight 0 is left out.
+        perceptual: Feature and style losses; needed for paired batches where their weights are not 0.
+    """
+    m = batch.cloud_map
+    fake_sar = networks.optical_to_sar(batch.cloudy)
+    restored = networks.sar_to_optical(batch.sar, batch.cloudy, m)
+    fake_optical = restored.optical
+    terms: Terms = {
+        "adversarial": losses.adversarial(networks.sar_critic(fake_sar))
+        + losses.adversarial(networks.optical_critic(torch.cat([fake_optical, m], dim=1))),
+        "auxiliary": losses.auxiliary(restored.cloud_map_estimate, m),
+    }
+    if weights.cycle:
+        cycled_sar = networks.optical_to_sar(fake_optical)
+        cycled_optical = networks.sar_to_optical(fake_sar, batch.cloudy, m).optical
+        terms["cycle"] = losses.cycle(batch.sar, cycled_sar, batch.cloudy, cycled_optical, m)
+    if weights.identity:
+        same_sar = networks.optical_to_sar(fit_channels(batch.sar, batch.cloudy.shape[1]))
+        same_optical = networks.sar_to_optical(fit_channels(batch.clear, SAR_CHANNELS), batch.clear, m).optical
+        terms["identity"] = losses.identity(batch.sar, same_sar, batch.clear, same_optical, m)
+    if any(batch.paired):
+        chosen = torch.tensor(batch.paired, device=m.device)
+        prediction, clear = fake_optical[chosen], batch.clear[chosen]
+        terms["pixel"] = losses.pixel(prediction, clear)
+        if perceptual is not None:
+            terms["feature"], terms["style"] = perceptual(prediction, clear)
+    terms[CLEAR_RESIDUAL] = _mean_on_clear(restored.residual.detach(), m)
+    return terms, Generated(fake_sar, fake_optical)
+
+
+def _mean_on_clear(residual: Tensor, m: Tensor) -> Tensor:
+    """Mean |residual| where m = 0, in units of atanh([-1, 1]); NaN where no pixel is clear."""
+    clear = (m == 0).expand_as(residual)
+    return residual.abs()[clear].mean()
+
+
+def critic_terms(networks: Networks, batch: Batch, generated: Generated, pools: "Pools") -> Terms:
+    """Return the least-squares losses of both discriminators, with fakes drawn from the pools.
+
+    A generated optical image is pooled together with the m it was made with, and the real image of the step is
+    judged under that same m (our decision).
+    """
+    fake_sar = pools.sar.draw(generated.sar.detach(), pools.rng)
+    joined = torch.cat([generated.optical.detach(), batch.cloud_map], dim=1)
+    fake_optical = pools.optical.draw(joined, pools.rng)
+    real_optical = torch.cat([batch.clear, fake_optical[:, -1:]], dim=1)
+    return {
+        "sar_critic": losses.discriminator(networks.sar_critic(batch.sar), networks.sar_critic(fake_sar)),
+        "optical_critic": losses.discriminator(
+            networks.optical_critic(real_optical), networks.optical_critic(fake_optical)
+        ),
+    }
+
+
+@dataclass(eq=False)
+class Pools:
+    """The two history pools and the generator that draws from both."""
+
+    sar: HistoryPool
+    optical: HistoryPool
+    rng: torch.Generator
+
+
+def build_networks(bands: int, width: int, discriminator_width: int, rng: torch.Generator) -> Networks:
+    """Make the ensemble with fresh weights, drawn by ``rng``."""
+    networks = Networks(
+        OpticalToSar(bands, width),
+        SarToOptical(bands, width),
+        PatchDiscriminator(SAR_CHANNELS, discriminator_width),
+        PatchDiscriminator(bands + 1, discriminator_width),
+    )
+    for network in networks.named().values():
+        initialise(network, rng)
+    return networks

@@ -1,0 +1,58 @@
+import math
+
+from rich.console import Console
+
+from unclouded.evaluation.scores import AREAS, PatchScores, Scores
+from unclouded.evaluation.table import scores_markdown, scores_table
+from unclouded.sensors import RGB
+
+
+def scores(**values: float) -> Scores:
+    known = dict.fromkeys(("mae", "rmse", "psnr", "ssim", "sam", "sam_global"), 0.25) | values
+    return Scores(RGB, "kept", (PatchScores("p1", 0.5, dict.fromkeys(AREAS, 9), dict.fromkeys(AREAS, known)),))
+
+
+def test_the_lowest_error_and_the_highest_ratio_are_bold() -> None:
+    rows = {"first": scores(mae=0.0312, psnr=24.0, ssim=0.8), "second": scores(mae=0.0161, psnr=30.847, ssim=0.7)}
+    assert scores_markdown(rows).splitlines() == [
+        "| remover | MAE (reflectance) | RMSE (reflectance) | PSNR (dB) | SSIM | SAM (°) | SAM global (rad) | n |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| first | 0.0312 | **0.2500** | 24.00 | **0.8000** | **0.25** | **0.2500** | 1 |",
+        "| second | **0.0161** | **0.2500** | **30.85** | 0.7000 | **0.25** | **0.2500** | 1 |",
+    ]
+
+
+def test_values_that_print_alike_are_equally_good() -> None:
+    rows = {"first": scores(mae=0.016101), "second": scores(mae=0.016099)}
+    assert scores_markdown(rows).count("**0.0161**") == 2
+
+
+def test_an_undefined_value_is_a_dash_and_never_the_best() -> None:
+    rows = {"first": scores(psnr=math.nan), "second": scores(psnr=12.0)}
+    first, second = scores_markdown(rows).splitlines()[2:]
+    assert first.split(" | ")[3] == "–"
+    assert second.split(" | ")[3] == "**12.00**"
+
+
+def test_an_exact_prediction_has_infinite_psnr() -> None:
+    assert "**inf**" in scores_markdown({"first": scores(psnr=math.inf), "second": scores(psnr=12.0)})
+
+
+def test_names_with_markup_are_shown_as_they_are() -> None:
+    assert scores_markdown({"a|b": scores()}).splitlines()[2].startswith(r"| a\|b |")
+    assert "net[1]" in shown({"net[1]": scores()})
+
+
+def test_the_terminal_shows_the_rows_in_order_with_their_area() -> None:
+    text = shown({"zebra": scores(mae=0.02), "ant": scores(mae=0.03)})
+    assert "cloudy pixels, mean over n patches" in text
+    assert text.index("zebra") < text.index("ant")
+    assert "0.0200" in text
+    assert "PSNR (dB)" in text
+
+
+def shown(rows: dict[str, Scores]) -> str:
+    console = Console(width=160, record=True, quiet=False, file=None)
+    with console.capture() as capture:
+        console.print(scores_table(rows, "cloudy"))
+    return capture.get()

@@ -1,0 +1,140 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unclouded.models.generator import RECEPTIVE_FIELD_PX, OpticalToSar, Restoration, SarToOptical, fit_channels
+from unclouded.models.initialisation import initialise
+from unclouded.models.normalisation import InstanceNorm
+from unclouded.models.scaling import Scaling
+
+
+def parameters_of(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def with_constant_residual(value: float, bands: int = 3) -> SarToOptical:
+    """A generator whose last convolution answers the same everywhere."""
+    network = SarToOptical(bands, width=2)
+    initialise(network, torch.Generator().manual_seed(0))
+    nn.init.zeros_(network.trunk[-1].weight)
+    nn.init.constant_(network.trunk[-1].bias, value)
+    return network
+
+
+def answer(network: SarToOptical, cloudy: Tensor) -> Restoration:
+    rows, columns = cloudy.shape[-2:]
+    return network(torch.zeros(1, 3, rows, columns), cloudy, torch.ones(1, 1, rows, columns))
+
+
+def test_the_generators_have_as_many_parameters_as_the_paper_implies() -> None:
+    with torch.device("meta"):
+        assert parameters_of(OpticalToSar()) == 11_378_179
+        assert parameters_of(SarToOptical()) == 11_390_751
+
+
+def test_thirteen_bands_go_in_and_out() -> None:
+    sar = OpticalToSar(bands=13, width=2)(torch.rand(1, 13, 16, 20))
+    restored = SarToOptical(bands=13, width=2)(sar, torch.rand(1, 13, 16, 20), torch.rand(1, 1, 16, 20))
+    assert sar.shape == (1, 3, 16, 20)
+    assert restored.optical.shape == restored.residual.shape == (1, 13, 16, 20)
+    assert restored.cloud_map_estimate.shape == (1, 1, 16, 20)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_zero_residual_gives_back_every_stored_number(bf16: bool) -> None:
+    stored = torch.arange(3 * 56 * 60).clamp(max=10_000).view(1, 3, 56, 60)
+    scaling = Scaling()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        restored = answer(with_constant_residual(0.0), scaling.optical(stored.float() / 10_000))
+    assert restored.residual.dtype == (torch.bfloat16 if bf16 else torch.float32)
+    assert restored.optical.dtype == torch.float32
+    assert (scaling.reflectance(restored.optical) * 10_000).round().long().equal(stored)
+
+
+def test_a_residual_of_one_half_lifts_grey_to_the_tanh_of_one_half() -> None:
+    restored = answer(with_constant_residual(0.5), torch.zeros(1, 3, 8, 8))
+    torch.testing.assert_close(restored.optical, torch.full((1, 3, 8, 8), math.tanh(0.5)))
+
+
+def test_saturated_pixels_can_still_be_changed() -> None:
+    network = with_constant_residual(-1.0)
+    assert answer(network, torch.ones(1, 3, 8, 8)).optical.max() < 1 - 1e-6
+    answer(network, torch.ones(1, 3, 8, 8)).optical.sum().backward()
+    gradient = network.trunk[-1].bias.grad
+    assert gradient.isfinite().all()
+    assert (gradient > 0).all()
+
+
+def test_the_cloud_map_is_one_linear_3x3_convolution_of_the_residual() -> None:
+    network = with_constant_residual(0.5)
+    nn.init.ones_(network.cloud_map.weight)
+    nn.init.zeros_(network.cloud_map.bias)
+    estimate = answer(network, torch.zeros(1, 3, 8, 8)).cloud_map_estimate[0, 0]
+    assert estimate[4, 4].item() == 13.5  # 9 px x 3 bands x 0.5, beyond 1: nothing squashes it
+    assert estimate[0, 0].item() == 6.0  # 4 of the 9 px are inside
+
+
+def test_radar_stays_between_minus_1_and_1() -> None:
+    network = OpticalToSar(width=2)
+    nn.init.constant_(network.trunk[-1].bias, 3.0)
+    nn.init.zeros_(network.trunk[-1].weight)
+    torch.testing.assert_close(network(torch.rand(1, 3, 8, 8)), torch.full((1, 3, 8, 8), math.tanh(3.0)))
+
+
+def test_there_is_an_instance_norm_after_every_convolution_but_the_last() -> None:
+    layers = list(OpticalToSar(width=1).modules())
+    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+    norms = [layer for layer in layers if isinstance(layer, InstanceNorm)]
+    assert len(convolutions) == 24  # 3 down, 9 x 2, 2 up, 1 out
+    assert len(norms) == 23
+
+
+def test_a_pixel_sees_169_px_when_statistics_are_left_aside() -> None:
+    network = OpticalToSar(bands=1, width=1).double()
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, InstanceNorm):
+                setattr(parent, name, nn.Identity())
+    for parameter in network.parameters():
+        nn.init.constant_(parameter, 0.1 if parameter.ndim > 1 else 0.0)  # nothing cancels, no ReLU is dead
+    optical = torch.ones(1, 1, 256, 256, dtype=torch.float64, requires_grad=True)
+    output = network.trunk(optical)
+    seen = []
+    for column in range(126, 130):  # one pixel of every phase of the stride
+        (gradient,) = torch.autograd.grad(output[0, 0, 128, column].sum(), optical, retain_graph=True)
+        columns = gradient[0, 0].abs().sum(dim=0).nonzero().flatten()
+        seen.append((column - int(columns[0]), int(columns[-1]) - column))
+    assert max(max(pair) for pair in seen) <= 84  # so 85 px away nothing is felt
+    assert max(left + 1 + right for left, right in seen) <= RECEPTIVE_FIELD_PX
+    assert max(left for left, _ in seen) + 1 + max(right for _, right in seen) == RECEPTIVE_FIELD_PX
+
+
+def test_samples_of_a_batch_do_not_know_each_other() -> None:
+    network = SarToOptical(width=2)
+    initialise(network, torch.Generator().manual_seed(0))
+    sar, cloudy, cloud_map = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16), torch.rand(2, 1, 16, 16)
+    together = network(sar, cloudy, cloud_map).optical
+    alone = torch.cat([network(sar[i : i + 1], cloudy[i : i + 1], cloud_map[i : i + 1]).optical for i in (0, 1)])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
+
+
+def test_both_memory_layouts_teach_the_same() -> None:
+    gradients = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        network = OpticalToSar(width=4)
+        initialise(network, torch.Generator().manual_seed(0))
+        network.to(memory_format=layout)
+        optical = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+        network(optical.contiguous(memory_format=layout)).square().mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.ndim > 1]))
+    # rounding leaves 1.0000; the wrong gradient of instance_norm in channels_last leaves 0.45
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.9999
+
+
+def test_channels_are_repeated_in_their_order_until_there_are_enough() -> None:
+    image = torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1)
+    assert fit_channels(image, 5).flatten().tolist() == [1, 2, 3, 1, 2]
+    assert fit_channels(image, 2).flatten().tolist() == [1, 2]
+    assert fit_channels(image, 3) is image

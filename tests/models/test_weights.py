@@ -1,0 +1,175 @@
+import json
+import os
+import pickle
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from unclouded.errors import InputError
+from unclouded.models.initialisation import initialise
+from unclouded.models.network import NetworkRemover, NetworkSettings
+from unclouded.models.weights import RECORD, load_remover, save_weights
+from unclouded.settings import settings_from
+from unclouded.tensors.triplet import Observation
+
+SETTINGS = settings_from(NetworkSettings, {"bands": ["B08", "B04"], "width": 1, "scaling": {"vh_db": [-32.5, 0.0]}})
+METADATA = {RECORD: json.dumps({"settings": SETTINGS.model_dump(mode="json"), "training": {}})}
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "spring.safetensors"
+    generator = SETTINGS.build()
+    initialise(generator, torch.Generator().manual_seed(0))
+    save_weights(path, generator, SETTINGS, {"steps": "7"})
+    return path
+
+
+def changed(path: Path, metadata: dict[str, str] | None = METADATA, **tensors: torch.Tensor | None) -> Path:
+    """Write the file again with some tensors replaced, added, or (None) left out; ``__`` stands for a dot."""
+    stored = load_file(path)
+    for name, tensor in tensors.items():
+        stored.pop(name.replace("__", "."), None)
+        if tensor is not None:
+            stored[name.replace("__", ".")] = tensor
+    save_file(stored, path, metadata)
+    return path
+
+
+def test_what_is_saved_comes_back_and_answers_alike(tmp_path: Path) -> None:
+    generator = SETTINGS.build()
+    save_weights(tmp_path / "spring.safetensors", generator, SETTINGS, {"steps": "7"})
+    loaded = load_remover(tmp_path / "spring.safetensors")
+    assert (loaded.name, loaded.bands, loaded.settings) == ("spring", ("B08", "B04"), SETTINGS)
+    assert loaded.training == {"steps": "7"}
+    seen = Observation(
+        -25 * torch.rand(1, 2, 16, 16), torch.rand(1, 2, 16, 16), torch.rand(1, 1, 16, 16), ("B08", "B04")
+    )
+    assert loaded(seen).equal(NetworkRemover(generator, SETTINGS)(seen))
+
+
+def test_equal_weights_make_equal_files_in_any_memory_layout(saved: Path, tmp_path: Path) -> None:
+    generator = load_remover(saved).generator.to(memory_format=torch.channels_last)
+    save_weights(tmp_path / "again.safetensors", generator, SETTINGS, {"steps": "7"})
+    assert (tmp_path / "again.safetensors").read_bytes() == saved.read_bytes()
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.safetensors is not a file; check the path"):
+        load_remover(tmp_path / "gone.safetensors")
+
+
+class Payload:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.marker}",)
+
+
+@pytest.mark.parametrize("name", ["evil.pth", "evil.safetensors"])
+def test_fault_23_a_pickle_is_named_and_its_payload_does_not_run(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(pickle.dumps(Payload(tmp_path / "ran")))
+    with pytest.raises(InputError, match=r"is a pickle, expected safetensors; it was not opened, for it can run any"):
+        load_remover(tmp_path / name)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_fault_23_a_torch_checkpoint_is_named_and_its_payload_does_not_run(tmp_path: Path) -> None:
+    torch.save(Payload(tmp_path / "ran"), tmp_path / "evil.pth")
+    with pytest.raises(InputError, match="is a zip archive, such as a torch checkpoint, expected safetensors"):
+        load_remover(tmp_path / "evil.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"not weights at all", bytes(100)])
+def test_fault_24_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "other.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match=r"is not a safetensors file; give the weights that 'unclouded train' writes"):
+        load_remover(tmp_path / "other.safetensors")
+
+
+def test_fault_24_a_header_of_a_million_million_bytes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "big.safetensors").write_bytes(struct.pack("<Q", 10**12) + b"{}" + bytes(100))
+    with pytest.raises(InputError, match=r"declares a header of 1,000,000,000,000 bytes, expected at most 1,048,576"):
+        load_remover(tmp_path / "big.safetensors")
+
+
+def test_fault_24_a_million_entries_are_refused(tmp_path: Path) -> None:
+    entry = '"{}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}'
+    header = ("{" + ",".join(entry.format(i) for i in range(10**6)) + "}").encode()
+    (tmp_path / "many.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(InputError, match="declares a header of"):
+        load_remover(tmp_path / "many.safetensors")
+
+
+def test_fault_24_a_cut_file_is_refused(saved: Path) -> None:
+    saved.write_bytes(saved.read_bytes()[:-1])
+    with pytest.raises(InputError, match="is not a whole safetensors file"):
+        load_remover(saved)
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {RECORD: "[["}, {RECORD: "[" * 100_000}, {RECORD: '{"settings": 1}'}])
+def test_fault_24_a_file_without_our_record_is_refused(saved: Path, metadata: dict[str, str] | None) -> None:
+    with pytest.raises(InputError, match="has no record of bands and scaling"):
+        load_remover(changed(saved, metadata))
+
+
+def test_fault_24_a_record_that_is_no_settings_is_refused_by_key(saved: Path) -> None:
+    record = {"settings": {"bands": ["B08", "B04"], "widht": 1}, "training": {}}
+    with pytest.raises(InputError, match=r"spring.safetensors is not a valid NetworkSettings: widht is not a key"):
+        load_remover(changed(saved, {RECORD: json.dumps(record)}))
+
+
+def test_fault_24_settings_of_a_giant_cost_no_memory(saved: Path) -> None:
+    record = {"settings": {"bands": ["B08", "B04"], "width": 1024}, "training": {}}
+    message = r"trunk.1.weight is F32 \[1, 6, 7, 7\], expected F32 \[1024, 6, 7, 7\]"
+    with pytest.raises(InputError, match=message):
+        load_remover(changed(saved, {RECORD: json.dumps(record)}))
+
+
+def test_fault_24_a_missing_an_extra_and_a_misshapen_tensor_are_named(saved: Path) -> None:
+    with pytest.raises(InputError, match=r"cloud_map.bias is absent, expected F32 \[1\]"):
+        load_remover(changed(saved, cloud_map__bias=None))
+    with pytest.raises(InputError, match=r"cloud_map.bias is F32 \[2\], expected F32 \[1\]"):
+        load_remover(changed(saved, cloud_map__bias=torch.zeros(2)))
+    with pytest.raises(InputError, match=r"surplus is F32 \[3\], expected no such entry"):
+        load_remover(changed(saved, cloud_map__bias=torch.zeros(1), surplus=torch.zeros(3)))
+    with pytest.raises(InputError, match=r"cloud_map.bias is F16 \[1\], expected F32 \[1\]"):
+        load_remover(changed(saved, surplus=None, cloud_map__bias=torch.zeros(1).half()))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_fault_24_weights_that_are_no_numbers_are_refused(saved: Path, value: float) -> None:
+    with pytest.raises(InputError, match=r"has weights that are no numbers, first in cloud_map.bias"):
+        load_remover(changed(saved, cloud_map__bias=torch.tensor([value])))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(header=st.binary(max_size=200))
+@example(header=b'{"__metadata__":{"unclouded":"{}"}}')
+@example(header=b'{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}')
+def test_fault_24_no_header_brings_anything_but_a_refusal(header: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "fuzz.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(InputError):
+        load_remover(path)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_fault_24_a_flipped_byte_of_the_header_is_refused_or_harmless(data: st.DataObject, saved: Path) -> None:
+    content = bytearray(saved.read_bytes())
+    length = struct.unpack("<Q", content[:8])[0]
+    content[data.draw(st.integers(0, 7 + length))] ^= data.draw(st.integers(1, 255))
+    path = saved.with_name("flipped.safetensors")
+    path.write_bytes(content)
+    try:
+        load_remover(path)
+    except InputError:
+        pass

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from odc.geo.geobox import GeoBox
+
+from unclouded.clouds.map import CloudMapSettings
+from unclouded.errors import InputError
+from unclouded.patches.layouts import find_triplets
+from unclouded.raster import write_geotiff
+from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.tensors.dataset import TripletDataset, centre_crop, stack
+
+ONES = CloudMapSettings(mode="ones")
+
+
+@pytest.fixture
+def coordinate_root(tmp_path: Path) -> Path:
+    """A flat data set of one triplet whose optical pixels hold 10 x row + column, each band 1000 more."""
+    grid = GeoBox((40, 40), GeoBox.from_bbox((0, 0, 400, 400), "EPSG:32632", resolution=10).affine, "EPSG:32632")
+    rows, columns = np.mgrid[0:40, 0:40]
+    optical = np.stack([1000 * band + 10 * rows + columns + 1 for band in range(13)]).astype(np.uint16)
+    radar = np.full((2, 40, 40), -10, np.float32)
+    write_geotiff(tmp_path / "s1" / "one.tif", radar, SENTINEL1.bands, grid)
+    for folder in ("s2_cloudy", "s2_cloudfree"):
+        write_geotiff(tmp_path / folder / "one.tif", optical, SENTINEL2.bands, grid)
+    return tmp_path
+
+
+def test_bands_are_picked_by_name_and_in_reflectance(coordinate_root: Path) -> None:
+    data = TripletDataset(find_triplets(coordinate_root).triplets, ("B04", "B02"), ONES)
+    triplet = data[0]
+    assert triplet.observation.cloudy.shape == (1, 2, 40, 40)
+    assert triplet.observation.cloudy[0, :, 0, 1] == pytest.approx([(3000 + 2) / 10_000, (1000 + 2) / 10_000])
+    assert triplet.observation.sar.unique().tolist() == [-10]
+
+
+def test_the_crop_is_the_middle(coordinate_root: Path) -> None:
+    data = TripletDataset(find_triplets(coordinate_root).triplets, ("B01",), ONES, crop_px=20)
+    first_pixel = data[0].clear[0, 0, 0, 0].item() * 10_000
+    assert first_pixel == pytest.approx(10 * 10 + 10 + 1)  # row 10, column 10
+    assert data[0].observation.cloud_map.shape == (1, 1, 20, 20)
+
+
+def test_a_crop_larger_than_the_patch_is_refused(coordinate_root: Path) -> None:
+    data = TripletDataset(find_triplets(coordinate_root).triplets, ("B01",), ONES)
+    with pytest.raises(InputError, match="one has 40x40 px, expected at least the crop of 44"):
+        centre_crop(data[0], 44)
+
+
+def test_triplets_stack_to_a_batch_in_their_order(coordinate_root: Path) -> None:
+    data = TripletDataset(find_triplets(coordinate_root).triplets, ("B01",), ONES)
+    first, second = data[0], data[0].select(("B01",))
+    second.clear[:] = 0.5
+    batch = stack([first, second])
+    assert batch.clear.shape == (2, 1, 40, 40)
+    assert torch.equal(batch.clear[0], first.clear[0])
+    assert batch.clear[1].unique().tolist() == [0.5]

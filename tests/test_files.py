@@ -1,0 +1,223 @@
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unclouded.errors import InputError
+from unclouded.files import (
+    named,
+    read_small,
+    remove_partial_files,
+    require_file,
+    require_folder,
+    require_writable,
+    sha256,
+    whole_file,
+    write_json,
+    write_text,
+)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here; run as root")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_takes_its_name_at_the_end_of_the_block(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "a.txt"
+    with whole_file(path) as partial:
+        partial.write_text("half")
+        assert not path.exists()
+    assert path.read_text() == "half" and listing(path.parent) == ["a.txt"]
+
+
+def test_the_temporary_file_keeps_the_suffix_that_writers_go_by(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "a.tif") as partial:
+        partial.touch()
+        assert partial.suffix == ".tif" and partial.name.startswith(".a.") and partial.parent == tmp_path
+
+
+def test_an_exception_leaves_the_older_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with suppress(KeyError), whole_file(path) as partial:
+        partial.write_text("new")
+        raise KeyError
+    assert path.read_text() == "old" and listing(tmp_path) == ["a.txt"]
+
+
+def test_fault_02_a_killed_writer_leaves_the_older_file_and_a_leftover_that_can_be_removed(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    program = (
+        "import sys, time; from pathlib import Path; from unclouded.files import whole_file\n"
+        "with whole_file(Path(sys.argv[1])) as partial:\n"
+        "    partial.write_text('half'); print('ready', flush=True); time.sleep(60)"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == b"ready\n"
+    writer.send_signal(signal.SIGKILL)
+    writer.communicate()
+    assert path.read_text() == "old" and len(listing(tmp_path)) == 2
+    assert remove_partial_files(tmp_path) == 1
+    assert listing(tmp_path) == ["a.txt"]
+
+
+def test_only_leftovers_are_removed(tmp_path: Path) -> None:
+    for name in (".a.1-2.partial.tif", ".a.1-2.partial", "a.partial.tif", ".hidden", "a.tif"):
+        (tmp_path / name).touch()
+    assert remove_partial_files(tmp_path) == 2
+    assert listing(tmp_path) == [".hidden", "a.partial.tif", "a.tif"]
+
+
+def test_fault_32_a_full_disk_leaves_the_older_file_and_no_leftover(small_disk: Path) -> None:
+    path = small_disk / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(InputError, match=r"a.txt cannot be written \(No space left on device\); free some space"):
+        write_text(path, "x" * 100_000)
+    assert path.read_text() == "old" and listing(small_disk) == ["a.txt"]
+    write_text(path, "new")
+    assert path.read_text() == "new"
+
+
+def test_fault_32_a_full_disk_is_told_before_the_work(small_disk: Path) -> None:
+    require_writable(small_disk)
+    (small_disk / "full").write_bytes(b"x" * (64 << 10))
+    with pytest.raises(InputError, match="No space left on device"):
+        require_writable(small_disk)
+
+
+def test_fault_33_a_read_only_folder_is_told_before_the_work(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    for write in (require_writable, lambda folder: write_text(folder / "a.txt", "new")):
+        with pytest.raises(InputError, match=r"cannot be written \(Read-only file system\); choose a folder"):
+            write(small_disk)
+
+
+def test_fault_33_a_folder_of_somebody_else_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(self: Path, target: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    monkeypatch.setattr(Path, "replace", denied)
+    with pytest.raises(InputError, match=r"cannot be written \(Permission denied\); choose a folder you may write"):
+        write_text(tmp_path / "a.txt", "new")
+    assert listing(tmp_path) == []
+
+
+def test_an_error_that_nobody_can_mend_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="Input/output error"), whole_file(tmp_path / "a.txt"):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_writable_folder_is_made_and_stays_empty(tmp_path: Path) -> None:
+    require_writable(tmp_path / "runs" / "first")
+    assert listing(tmp_path / "runs" / "first") == []
+
+
+def test_a_file_where_a_folder_should_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(InputError, match=r"a/b.txt cannot be written \(.*\); choose another name"):
+        write_text(tmp_path / "a" / "b.txt", "new")
+
+
+def test_a_folder_where_a_file_should_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(InputError, match=r"a cannot be written \(.*\); choose another name"):
+        write_text(tmp_path / "a", "new")
+    assert listing(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 255, "a" * 251 + ".tif", "雲" * 85, "a." + "x" * 253, "雲 und Ø.tif", "%2e?#.tif"]
+)
+def test_fault_37_every_name_that_a_disk_takes_is_written(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / name, "new")
+    assert listing(tmp_path) == [name]
+
+
+def test_fault_37_a_name_too_long_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"File name too long.*; choose a shorter name and run again"):
+        write_text(tmp_path / ("a" * 256), "new")
+    assert listing(tmp_path) == []
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=40)
+@given(json_values)
+def test_json_returns_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, content: object) -> None:
+    path = tmp_path_factory.getbasetemp() / "content.json"
+    write_json(path, content)
+    assert json.loads(path.read_text(encoding="utf-8")) == content
+
+
+def test_json_has_null_for_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"mae": [float("nan"), float("inf"), 0.5]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"mae": [None, None, 0.5]}
+
+
+def test_a_small_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    assert read_small(tmp_path / "a", limit=5) == b"12345"
+
+
+def test_a_file_of_more_bytes_than_the_limit_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    with pytest.raises(InputError, match="a has more than 4 bytes, expected fewer; is it the right file"):
+        read_small(tmp_path / "a", limit=4)
+
+
+@pytest.mark.parametrize("name", ["absent", "", "a" * 300, "a\0b", "a" * 5_000])
+def test_what_is_no_file_is_refused_on_one_short_line(tmp_path: Path, name: str) -> None:
+    for check in (require_file, read_small):
+        with pytest.raises(InputError, match="is not a file; check the path") as refused:
+            check(tmp_path / name)
+        assert len(str(refused.value)) < 500 and "\0" not in str(refused.value)
+
+
+def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
+    require_folder(tmp_path)
+    (tmp_path / "file").touch()
+    for name in ("file", "absent", "a" * 300):
+        with pytest.raises(InputError, match="is not a folder; check the path"):
+            require_folder(tmp_path / name)
+
+
+def test_a_device_is_no_file() -> None:
+    with pytest.raises(InputError, match="/dev/zero is not a file"):
+        read_small(Path("/dev/zero"))
+
+
+def test_a_name_of_two_lines_is_shown_on_one() -> None:
+    assert named(Path("a\nb")) == r"'a\nb'"
+    assert named(Path("雲 b.tif")) == "雲 b.tif"
+
+
+def test_the_hash_of_three_letters_is_the_published_one(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
+    assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -1,0 +1,191 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tomli_w
+import torch
+
+from unclouded.errors import BusyError, InputError, StoppedError
+from unclouded.models.weights import load_remover
+from unclouded.sensors import SENTINEL2
+from unclouded.training.loop import train
+from unclouded.training.run import RunFolder
+from unclouded.training.settings import Journal, Schedule, TrainSettings
+
+
+def log_without_times(run: RunFolder) -> list[dict[str, object]]:
+    return [{key: value for key, value in entry.items() if key != "seconds"} for entry in run.read_log()]
+
+
+def test_a_run_leaves_settings_log_weights_and_state(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    settings = tiny_settings.model_copy(update={"journal": Journal(log_every=1, preview_every=10, checkpoint_every=0)})
+    train(settings, run)
+    log = run.read_log()
+    assert [entry["step"] for entry in log] == list(range(1, 11))  # 2 epochs of 5 patches
+    assert log[4]["rate"] == pytest.approx(2e-4)
+    assert log[5]["rate"] == pytest.approx(1e-4)  # epoch 1 of 1 + 1: factor 1 / 2
+    assert sum("pixel" in entry for entry in log) == 4  # 40 % of 5 patches are 2 pairs, in 2 epochs
+    assert load_remover(run.weights).training["steps"] == "10"
+    assert (run.previews / "step_0000010.png").stat().st_size > 10_000
+    assert run.patches.read_text().split() == [f"tiny_{i}" for i in range(5)]
+
+
+def test_the_run_folder_repeats_its_own_run(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    first, second = RunFolder(tmp_path / "first"), RunFolder(tmp_path / "second")
+    train(tiny_settings, first)
+    from unclouded.settings import load_settings
+
+    train(load_settings(TrainSettings, first.settings), second)
+    assert first.weights.read_bytes() == second.weights.read_bytes()
+
+
+def test_resuming_after_every_step_ends_with_the_same_bytes(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    straight, broken = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "broken")
+    train(tiny_settings, straight)
+    for steps in range(1, 11):
+        stop = tiny_settings.model_copy(
+            update={"schedule": Schedule(epochs_constant=1, epochs_decay=1, max_steps=steps)}
+        )
+        train(stop, broken, resume=steps > 1)
+    assert broken.state.read_bytes() == straight.state.read_bytes()
+    assert log_without_times(broken) == log_without_times(straight)
+    assert load_remover(broken.weights).training["steps"] == "10"
+
+
+def test_fault_01_a_run_killed_at_any_time_resumes_to_the_same_bytes(
+    tiny_settings: TrainSettings, tmp_path: Path
+) -> None:
+    settings = tiny_settings.model_copy(update={"schedule": Schedule(epochs_constant=6, epochs_decay=0)})
+    straight, killed = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "killed")
+    train(settings, straight)
+    toml = tmp_path / "settings.toml"
+    toml.write_text(tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True)))
+    command = [sys.executable, "-m", "unclouded", "train", str(toml), str(killed.path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(killed.read_log()) < 7 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    (killed.path / ".state.1.partial.safetensors").write_bytes(b"torn")
+    train(settings, killed, resume=True)
+    assert killed.state.read_bytes() == straight.state.read_bytes()
+    assert killed.weights.read_bytes() == straight.weights.read_bytes()
+    assert log_without_times(killed) == log_without_times(straight)
+    assert not list(killed.path.glob(".*partial*"))
+
+
+def test_worker_processes_change_no_byte(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    alone, helped = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "helped")
+    short = tiny_settings.model_copy(update={"schedule": Schedule(max_steps=3)})
+    train(short, alone)
+    device = short.device.model_copy(update={"workers": 1})
+    train(short.model_copy(update={"device": device}), helped)
+    assert alone.state.read_bytes() == helped.state.read_bytes()
+
+
+def test_fault_40_a_loss_that_is_no_number_stops_the_run_and_names_the_patch(
+    tiny_settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from unclouded.training import losses
+
+    calls = []
+
+    def broken_after_three(estimate: torch.Tensor, cloud_map: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return estimate.mean() * (float("nan") if len(calls) > 3 else 0.0)
+
+    monkeypatch.setattr(losses, "auxiliary", broken_after_three)
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(StoppedError, match=r"step 4: auxiliary is not finite on patch tiny_\d"):
+        train(tiny_settings, run)
+    assert run.load_state()["step"] == 2
+    assert load_remover(run.weights).training["steps"] == "2"
+
+
+def test_fault_34_a_second_process_is_told_who_holds_the_run(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    with run.lock(), pytest.raises(BusyError, match=f"is being written by process {os.getpid()} on"):
+        train(tiny_settings, run)
+
+
+def test_a_finished_run_is_not_overwritten(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    short = tiny_settings.model_copy(update={"schedule": Schedule(max_steps=1)})
+    train(short, run)
+    with pytest.raises(InputError, match="holds a run already; continue it with --resume"):
+        train(short, run)
+
+
+def test_resuming_with_other_settings_is_refused(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    train(tiny_settings.model_copy(update={"schedule": Schedule(max_steps=1)}), run)
+    other = tiny_settings.model_copy(update={"seed": 7, "schedule": Schedule(max_steps=2)})
+    with pytest.raises(InputError, match="seed was 0, now 7"):
+        train(other, run, resume=True)
+
+
+def test_resuming_what_was_never_started_is_refused(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no run to resume"):
+        train(tiny_settings, RunFolder(tmp_path / "run"), resume=True)
+
+
+def test_fault_23_a_malicious_state_is_refused_and_does_not_run(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    run, marker = RunFolder(tmp_path / "run"), tmp_path / "marker"
+
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {marker}",)
+
+    short = tiny_settings.model_copy(update={"schedule": Schedule(max_steps=1)})
+    train(short, run)
+    torch.save({"step": Payload()}, run.state)
+    with pytest.raises(InputError, match="is not the state of a run"):
+        train(tiny_settings.model_copy(update={"schedule": Schedule(max_steps=2)}), run, resume=True)
+    assert not marker.exists()
+
+
+def test_a_torn_last_line_of_the_log_is_forgotten(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    run.log.write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "cyc')
+    assert run.read_log() == [{"step": 1}]
+
+
+def test_damaged_patches_are_named_together_or_skipped(
+    tiny_settings: TrainSettings, tiny_root: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    root = tmp_path / "copy"
+    shutil.copytree(tiny_root, root)
+    for number in (1, 3):
+        file = root / "s2_cloudy" / f"tiny_{number}.tif"
+        file.write_bytes(file.read_bytes()[:3000])
+    settings = tiny_settings.model_copy(update={"patches": root, "schedule": Schedule(max_steps=1)})
+    with pytest.raises(InputError, match=r"2 of 5 patches are damaged \(tiny_1: .*tiny_3: "):
+        train(settings, RunFolder(tmp_path / "refused"))
+    run = RunFolder(tmp_path / "skipped")
+    train(settings.model_copy(update={"damaged": "skip"}), run)
+    assert run.patches.read_text().split() == ["tiny_0", "tiny_2", "tiny_4"]
+
+
+def test_thirteen_bands_train_and_come_back(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    network = tiny_settings.network.model_copy(update={"bands": SENTINEL2.bands})
+    run = RunFolder(tmp_path / "run")
+    train(tiny_settings.model_copy(update={"network": network, "schedule": Schedule(max_steps=2)}), run)
+    assert load_remover(run.weights).bands == SENTINEL2.bands
+
+
+def test_the_ablation_sees_a_map_of_ones_and_bf16_trains(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    device = tiny_settings.device.model_copy(update={"precision": "bf16-mixed"})
+    train(tiny_settings.model_copy(update={"device": device, "schedule": Schedule(max_steps=2)}), run)
+    assert all(np.isfinite(entry["total"]) for entry in run.read_log())
+    assert run.read_log()[0]["clear_residual"] is None  # no pixel is clear where m = 1 everywhere

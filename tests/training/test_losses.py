@@ -1,0 +1,80 @@
+import pytest
+import torch
+from torch import Tensor
+
+from unclouded.errors import InputError
+from unclouded.settings import settings_from
+from unclouded.training import losses
+from unclouded.training.losses import LossWeights
+
+
+def row(*values: float) -> Tensor:
+    """A one-channel image of one row."""
+    return torch.tensor(values).view(1, 1, 1, -1)
+
+
+def flat(*values: float) -> Tensor:
+    """A three-channel image of one row, alike in every channel."""
+    return row(*values).expand(1, 3, 1, -1)
+
+
+def test_the_papers_weights_are_the_defaults() -> None:
+    weights = LossWeights()
+    assert (weights.adversarial, weights.cycle, weights.identity, weights.auxiliary) == (5.0, 10.0, 1.0, 10.0)
+
+
+def test_a_negative_weight_is_refused() -> None:
+    with pytest.raises(InputError, match=r"cycle: input should be greater than or equal to 0, found -1"):
+        settings_from(LossWeights, {"cycle": -1.0})
+
+
+def test_generators_want_to_be_judged_1() -> None:
+    assert losses.adversarial(row(1.0, 1.0)).item() == 0.0
+    assert losses.adversarial(row(0.0, 3.0)).item() == 2.5  # (1 + 4) / 2
+
+
+def test_discriminators_want_1_for_real_and_0_for_generated() -> None:
+    assert losses.discriminator(row(1.0), row(0.0)).item() == 0.0
+    assert losses.discriminator(row(0.0, 3.0), row(2.0, 0.0)).item() == 2.25  # ((1 + 4) / 2 + (4 + 0) / 2) / 2
+
+
+def test_radar_comes_back_under_clouds_and_optics_elsewhere() -> None:
+    sar, sar_again = flat(0.0, 0.0), flat(0.5, 0.25)
+    optical, optical_again = row(0.0, 0.0), row(1.0, 0.25)
+    cloudy_then_clear = row(1.0, 0.0)
+    loss = losses.cycle(sar, sar_again, optical, optical_again, cloudy_then_clear)
+    assert loss.item() == 0.375  # 0.5 / 2 px of radar, 0.25 / 2 px of optics
+
+
+def test_a_half_cloudy_pixel_counts_half_in_both_parts_of_the_cycle() -> None:
+    loss = losses.cycle(flat(1.0), flat(0.0), row(1.0), row(0.0), row(0.5))
+    assert loss.item() == 1.0  # 0.5 + 0.5
+
+
+def test_means_are_over_all_pixels_and_channels_not_over_the_weights() -> None:
+    one_cloudy_px_of_four = row(1.0, 0.0, 0.0, 0.0)
+    loss = losses.identity(flat(*[0.0] * 4), flat(*[1.0] * 4), row(*[0.0] * 4), row(*[0.0] * 4), one_cloudy_px_of_four)
+    assert loss.item() == 0.25
+
+
+def test_identity_counts_both_sensors_by_the_same_map() -> None:
+    loss = losses.identity(flat(0.0, 0.0), flat(0.5, 9.0), row(0.0, 0.0), row(-0.25, 9.0), row(1.0, 0.0))
+    assert loss.item() == 0.375  # 0.5 / 2 + 0.25 / 2
+
+
+def test_sensors_may_have_different_numbers_of_bands() -> None:
+    thirteen = torch.zeros(1, 13, 1, 1)
+    assert losses.identity(flat(0.0), flat(0.0), thirteen, thirteen + 1, row(1.0)).item() == 1.0
+
+
+def test_the_map_must_be_guessed_right_where_it_is_clear() -> None:
+    estimate, cloud_map = row(0.5, 0.5, 0.0), row(0.0, 1.0, 0.5)
+    assert losses.auxiliary(estimate, cloud_map).item() == 0.25  # (1 x 0.5 + 0 x 0.5 + 0.5 x 0.5) / 3
+
+
+def test_without_clear_pixels_the_map_costs_nothing() -> None:
+    assert losses.auxiliary(row(0.3, 0.7), row(1.0, 1.0)).item() == 0.0
+
+
+def test_pixels_of_a_pair_count_by_their_difference() -> None:
+    assert losses.pixel(row(0.5, -0.5), row(0.0, 0.5)).item() == 0.75
