@@ -40,7 +40,7 @@ NOWHERE = GeoBox((SIDE, SIDE), Affine.identity(), None)
 
 
 def moved(geobox: GeoBox, right: float, down: float) -> GeoBox:
-    return GeoBox(geobox.shape, geobox.affine * Affine.translation(right, down), geobox.crs)
+    return GeoBox(geobox.shape, geobox.affine @ Affine.translation(right, down), geobox.crs)
 
 
 def radar(rng: np.random.Generator, side: int = SIDE) -> NDArray[np.float32]:
@@ -121,12 +121,12 @@ def test_fault_11_half_a_pixel_is_another_grid() -> None:
 
 
 def test_fault_11_north_down_is_another_grid() -> None:
-    lowest = UTM.affine * Affine.translation(0, SIDE)
-    assert not same_grid(UTM, GeoBox(UTM.shape, lowest * Affine.scale(1, -1), UTM.crs))
+    lowest = UTM.affine @ Affine.translation(0, SIDE)
+    assert not same_grid(UTM, GeoBox(UTM.shape, lowest @ Affine.scale(1, -1), UTM.crs))
 
 
 def test_fault_11_a_pixel_of_another_size_is_another_grid() -> None:
-    larger = GeoBox(UTM.shape, UTM.affine * Affine.scale(1.00001), UTM.crs)  # 1.6e-4 px at the far corner
+    larger = GeoBox(UTM.shape, UTM.affine @ Affine.scale(1.00001), UTM.crs)  # 1.6e-4 px at the far corner
     assert not same_grid(UTM, larger) and same_grid(UTM, larger, tolerance_px=1e-3)
 
 
@@ -324,6 +324,8 @@ PROFILES: list[dict[str, Any]] = [
     {"interleave": "band"},
     {"interleave": "band", "compress": "deflate", "predictor": 2},
     {"tiled": True, "blockxsize": 16, "blockysize": 16, "compress": "lzw"},
+    {"compress": "deflate", "BIGTIFF": "YES"},
+    {"compress": "deflate", "ENDIANNESS": "BIG"},
 ]
 
 
@@ -334,12 +336,35 @@ def test_fault_05_a_file_cut_anywhere_is_refused_or_whole(
     tmp_path: Path, profile: dict[str, Any], data: st.DataObject
 ) -> None:
     values = optical(np.random.default_rng(3), 24)
-    content = plain_write(tmp_path / "a.tif", values, **profile).read_bytes()
+    path = plain_write(tmp_path / "a.tif", values, nodata=7, **profile)
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = SENTINEL2.bands
+    content = path.read_bytes()
     kept = data.draw(st.integers(1, len(content) - 1))
     cut = tmp_path / "cut.tif"
     cut.write_bytes(content[:kept])
     with suppress(InputError):
-        np.testing.assert_array_equal(read_stored(cut).values, values)  # what was cut held no pixel
+        seen = read_stored(cut)  # what was cut meant nothing
+        np.testing.assert_array_equal(seen.values, values)
+        assert same_grid(seen.geobox, GeoBox((24, 24), UTM.affine, UTM.crs)) and seen.nodata == 7
+        assert seen.descriptions == SENTINEL2.bands
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=str)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_fault_05_a_file_with_another_byte_is_read_or_refused(
+    tmp_path: Path, profile: dict[str, Any], data: st.DataObject
+) -> None:
+    path = plain_write(tmp_path / "a.tif", optical(np.random.default_rng(3), 8), nodata=7, **profile)
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = SENTINEL2.bands
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    changed = tmp_path / "changed.tif"
+    changed.write_bytes(content)
+    with suppress(InputError):
+        read(changed, SENTINEL2)
 
 
 def test_fault_05_a_file_cut_by_one_pixel_is_refused(s1: Path) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from jaxtyping import Float32, Integer, Real
+from jaxtyping import Float32, Float64, Integer, Real
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from unclouded.errors import InputError
 from unclouded.files import require_file, whole_file
@@ -28,6 +28,8 @@ MAX_BLOCK_BYTES = 256 << 20
 MAX_COMPRESSION = 1_100
 """Most bytes that one byte of a file may unfold to: deflate reaches 1032 on constants, images a hundredth of that."""
 
+_TAG_BYTES = np.array([0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8, 0])
+"""Bytes of one value of each TIFF type, from BYTE (1) to IFD8 (18)."""
 _ROUNDING_DB = 1e-6
 """Published patches hold values such as 5e-15 where they were clipped at 0; linear power this low is -60 dB."""
 _LOWEST_REFLECTANCE = -0.1001
@@ -90,7 +92,7 @@ class StoredImage:
 def describe(geobox: GeoBox) -> str:
     """Return a grid in words, for messages: size, CRS, upper left corner and the steps to the right and down."""
     height, width = geobox.shape
-    crs = f"EPSG:{geobox.crs.epsg}" if geobox.crs and geobox.crs.epsg else str(geobox.crs or "no CRS")
+    crs = f"EPSG:{geobox.crs.epsg}" if geobox.crs and geobox.crs.epsg else str(geobox.crs or "no CRS")[:80]
     affine = geobox.affine
     return f"{width}x{height} px in {crs}, corner {affine.c:.12g} {affine.f:.12g}, steps {affine.a:.6g} {affine.e:.6g}"
 
@@ -100,13 +102,15 @@ def same_grid(first: GeoBox, second: GeoBox, tolerance_px: float = 1e-6) -> bool
     if first.shape != second.shape or first.crs != second.crs:
         return False
     height, width = first.shape
-    to_pixel = ~first.affine
-    corners = [(0, 0), (width, 0), (0, height), (width, height)]
-    return all(math.dist(to_pixel @ (second.affine @ c), c) <= tolerance_px for c in map(_point, corners))
+    corners = np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
+    matrix, difference = _matrix(first), _matrix(second) - _matrix(first)
+    moved_px = np.linalg.solve(matrix[:, :2], difference @ corners)
+    return bool(np.hypot(*moved_px).max() <= tolerance_px)
 
 
-def _point(corner: tuple[int, int]) -> tuple[float, float]:
-    return float(corner[0]), float(corner[1])
+def _matrix(geobox: GeoBox) -> Float64[np.ndarray, "2 3"]:
+    affine = geobox.affine
+    return np.array([[affine.a, affine.b, affine.c], [affine.d, affine.e, affine.f]])
 
 
 @contextmanager
@@ -126,8 +130,9 @@ def open_geotiff(path: Path) -> Iterator[Any]:
         try:
             with rasterio.open(path.resolve(), driver="GTiff") as source:
                 _refuse_giants(path, source)
+                _refuse_cut_tags(path)
                 yield source
-        except RasterioError as error:
+        except (RasterioError, CRSError, UnicodeDecodeError) as error:  # Unicode: bytes changed within a tag
             raise InputError(f"{path} is not a whole GeoTIFF ({_reason(error)}); fetch it again") from error
 
 
@@ -150,6 +155,26 @@ def _refuse_giants(path: Path, source: Any) -> None:
     size = path.stat().st_size
     if values * itemsize > max(MAX_COMPRESSION * size, MAX_BLOCK_BYTES):
         raise InputError(f"{declared} in {size:,} bytes, expected an image; it was never written or is a bomb")
+
+
+def _refuse_cut_tags(path: Path) -> None:
+    """Refuse a file that ends before its tags do: GDAL reads it without georeference, nodata or names.
+
+    TIFF 6.0, section 2: a directory is a count and that many entries, whose values stand in the entry or elsewhere.
+    """
+    with path.open("rb") as file:
+        header = file.read(16)
+        order, wide = ("<" if header[:2] == b"II" else ">"), 43 in header[2:4]
+        word, size = (f"{order}u8", 8) if wide else (f"{order}u4", 4)
+        file.seek(int(np.frombuffer(header, word, count=1, offset=size)[0]))
+        counted = f"{order}u8" if wide else f"{order}u2"
+        entries = int(np.frombuffer(file.read(np.dtype(counted).itemsize), counted)[0])
+        layout = np.dtype([("tag", f"{order}u2"), ("type", f"{order}u2"), ("count", word), ("value", word)])
+        tags = np.frombuffer(file.read(min(entries, 65_535) * layout.itemsize), layout)
+        length = _TAG_BYTES[np.minimum(tags["type"], len(_TAG_BYTES) - 1)] * tags["count"].astype(float)
+        ends = np.where(length > size, tags["value"] + length, 0)
+        if ends.max() > path.stat().st_size:
+            raise InputError(f"{path} ends within its tags, expected {ends.max():,.0f} bytes; fetch it again")
 
 
 def _shares_blocks(source: Any) -> bool:

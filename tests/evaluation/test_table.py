@@ -52,7 +52,7 @@ def test_the_terminal_shows_the_rows_in_order_with_their_area() -> None:
 
 
 def shown(rows: dict[str, Scores]) -> str:
-    console = Console(width=160, record=True, quiet=False, file=None)
+    console = Console(width=160)
     with console.capture() as capture:
         console.print(scores_table(rows, "cloudy"))
     return capture.get()

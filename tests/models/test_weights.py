@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import pickle
@@ -169,7 +170,5 @@ def test_fault_24_a_flipped_byte_of_the_header_is_refused_or_harmless(data: st.D
     content[data.draw(st.integers(0, 7 + length))] ^= data.draw(st.integers(1, 255))
     path = saved.with_name("flipped.safetensors")
     path.write_bytes(content)
-    try:
-        load_remover(path)
-    except InputError:
-        pass
+    with contextlib.suppress(InputError):
+        assert load_remover(path).settings.bands

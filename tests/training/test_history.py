@@ -5,7 +5,7 @@ from unclouded.training.history import HistoryPool
 
 
 def image(value: float) -> Tensor:
-    return torch.full((1, 3, 2, 2), value)
+    return torch.full((1, 3, 2, 2), float(value))
 
 
 def numbers(pool: HistoryPool) -> list[float]:

@@ -57,7 +57,9 @@ def _pairs(cloudy: Path | None, sar: Path | None, patches: Path | None) -> "tupl
     from unclouded.patches.layouts import TripletFiles, find_triplets
 
     if patches is not None and cloudy is None and sar is None:
-        return find_triplets(patches).require_observations()
+        if not (found := find_triplets(patches).observations):
+            raise InputError(f"{patches} holds no radar image with its cloudy one; check it with 'unclouded data check'")
+        return found
     if patches is None and cloudy is not None and sar is not None:
         return (TripletFiles(cloudy.stem, None, sar, cloudy, None),)
     raise InputError("expected --cloudy and --sar, or --patches alone; give one of the two")

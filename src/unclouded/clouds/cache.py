@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from unclouded.clouds.probability import Detector, select_bands
+from unclouded.clouds.detector import Detector, select_bands
 from unclouded.errors import InputError
 from unclouded.files import whole_file
 

@@ -8,7 +8,9 @@ from pydantic import Field
 from scipy.ndimage import gaussian_filter
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.probability import S2CLOUDLESS, Detector
+from unclouded.clouds.detector import Detector
+from unclouded.clouds.probability import S2CLOUDLESS
+from unclouded.clouds.resolution import at_resolution
 from unclouded.settings import Settings
 
 
@@ -22,6 +24,7 @@ class CloudMapSettings(Settings):
         binary_threshold: Binary: averaged probabilities above it are cloud.
         binary_average_px: Binary: radius of the averaging disk, pixels; 0 averages nothing.
         binary_dilation_px: Binary: radius of the dilating disk, pixels; 0 dilates nothing.
+        resolution_m: Pixel size at which the detector looks, metres; the paper's is 10.
     """
 
     mode: Literal["continuous", "binary", "ones"] = "continuous"
@@ -30,6 +33,7 @@ class CloudMapSettings(Settings):
     binary_threshold: float = Field(default=0.4, ge=0.0, le=1.0)
     binary_average_px: int = Field(default=4, ge=0, le=100)
     binary_dilation_px: int = Field(default=2, ge=0, le=100)
+    resolution_m: Literal[10, 20, 60] = 10
 
 
 PAPER = CloudMapSettings()
@@ -60,6 +64,7 @@ def map_clouds(
     """
     if settings.mode == "ones":
         return np.ones(reflectance.shape[1:], dtype=np.float32)
+    detector = at_resolution(detector, settings.resolution_m)
     if cache is not None:
         return cloud_map(cache.probability(reflectance, bands, detector), settings)
     return cloud_map(detector.probability(reflectance, bands), settings)

@@ -13,14 +13,15 @@ MEAN_SCALES_PX = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Standard deviations of the Gaussians of the local means."""
 
 SPREAD_SCALES_PX = (2.0, 8.0)
-"""Standard deviations of the Gaussians of the local standard deviations."""
+"""Standard deviations of the Gaussians of the local spreads."""
 
 
 def radar_features(sar: Float[Tensor, "batch 2 h w"]) -> Float32[Tensor, "batch feature h w"]:
     """Describe each pixel by its backscatter and by that of its surroundings, in dB.
 
     For VV and for VH: the backscatter clipped to [-25, 0] dB (section III-B.2 of the paper), its Gaussian means at
-    :data:`MEAN_SCALES_PX`, and its local standard deviations at :data:`SPREAD_SCALES_PX`.
+    :data:`MEAN_SCALES_PX`, and the roots of the Gaussian means of its squared distance from them at
+    :data:`SPREAD_SCALES_PX`.
 
     Args:
         sar: VV and VH, dB; pixels without data are left out of every mean.
@@ -31,8 +32,8 @@ def radar_features(sar: Float[Tensor, "batch 2 h w"]) -> Float32[Tensor, "batch 
     valid = sar.isfinite().all(dim=1, keepdim=True)
     backscatter = torch.where(valid, sar.float().clamp(*SENTINEL1.clip), 0.0)
     means = {sigma: _local_mean(backscatter, valid, sigma) for sigma in MEAN_SCALES_PX}
-    squares = {sigma: _local_mean(backscatter.square(), valid, sigma) for sigma in SPREAD_SCALES_PX}
-    spreads = [(squares[sigma] - means[sigma].square()).clamp(min=0.0).sqrt() for sigma in SPREAD_SCALES_PX]
+    details = {sigma: torch.where(valid, backscatter - means[sigma], 0.0) for sigma in SPREAD_SCALES_PX}
+    spreads = [_local_mean(detail.square(), valid, sigma).sqrt() for sigma, detail in details.items()]
     features = torch.cat([backscatter, *means.values(), *spreads], dim=1)
     return torch.where(valid, features, math.nan)
 

@@ -1,6 +1,6 @@
 """One verb for every network, baseline and foreign model."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -9,6 +9,7 @@ from torch import Tensor
 from unclouded.tensors.triplet import Observation
 
 
+@runtime_checkable
 class CloudRemover(Protocol):
     """Anything that answers an observation with a clear image; prediction and evaluation know nothing else."""
 

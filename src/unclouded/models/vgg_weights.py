@@ -2,8 +2,9 @@
 
 import pickle
 import socket
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +13,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models import VGG16_Weights
@@ -63,7 +63,7 @@ def _found(classifier: bool) -> tuple[Path, str]:
     if not classifier and (offline := offline_weights()) is not None:
         return offline, f"{OFFLINE_PACKAGE} {metadata.version(OFFLINE_PACKAGE)} "
     try:
-        with _timeout(DOWNLOAD_TIMEOUT_S):
+        with _timeout(DOWNLOAD_TIMEOUT_S), redirect_stdout(sys.stderr):  # torch says that it downloads
             VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise InputError(
@@ -105,7 +105,7 @@ def _state(path: Path) -> State:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged pickle raises anything
         raise InputError(f"{path} is no file of tensors only ({_first_line(error)}); fetch it again") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path} is no state dict, expected tensors by name; name a copy of torchvision's file")

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -95,10 +95,21 @@ class Inventory:
         Raises:
             InputError: There is none; names the first incomplete ones.
         """
-        if not self.triplets:
+        return self._required(self.triplets, "complete triplet")
+
+    def require_observations(self) -> tuple[TripletFiles, ...]:
+        """Return everything a model can predict.
+
+        Raises:
+            InputError: There is nothing; names the first incomplete triplets.
+        """
+        return self._required(self.observations, "radar image with its cloudy image")
+
+    def _required(self, found: tuple[TripletFiles, ...], what: str) -> tuple[TripletFiles, ...]:
+        if not found:
             first = "; ".join(_shown(self.incomplete))
-            raise InputError(f"{self.root} holds no complete triplet: {first}; fetch the missing files")
-        return self.triplets
+            raise InputError(f"{self.root} holds no {what}: {first}; fetch the missing files")
+        return found
 
     def summary(self) -> str:
         """Return what was found in one line."""
@@ -108,11 +119,7 @@ class Inventory:
 
     def report(self) -> str:
         """Return what was found in a few lines: counts, the first names, and how many more there are."""
-        lines = [self.summary()]
-        for title, found in (("incomplete", self.incomplete), ("of no known name", self.strangers)):
-            if found:
-                lines += [f"{len(found):,} {title}:", *(f"  {line}" for line in _shown(found))]
-        return "\n".join(lines)
+        return "\n".join([self.summary(), *section("incomplete", self.incomplete), *section("strange", self.strangers)])
 
 
 def find_triplets(root: Path) -> Inventory:
@@ -260,9 +267,14 @@ def _listed(folder: Path) -> list[os.DirEntry[str]]:
         raise InputError(f"{folder} may not be listed; check its permissions") from error
 
 
-def _shown(found: tuple[object, ...]) -> list[str]:
-    more = [f"and {len(found) - SHOWN:,} more"] if len(found) > SHOWN else []
-    return [*map(str, found[:SHOWN]), *more]
+def section(title: str, found: Sequence[object], shown: int = SHOWN) -> list[str]:
+    """Return the lines of a report about things found: how many, the first names, and how many more there are."""
+    return [f"{len(found):,} {title}", *(f"  {line}" for line in _shown(found, shown))] if found else []
+
+
+def _shown(found: Sequence[object], shown: int = SHOWN) -> list[str]:
+    more = [f"and {len(found) - shown:,} more"] if len(found) > shown else []
+    return [*map(str, found[:shown]), *more]
 
 
 def _count(number: int, noun: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from unclouded.errors import InputError
-from unclouded.patches.layouts import Inventory, TripletFiles
+from unclouded.patches.layouts import Inventory, TripletFiles, section
 from unclouded.raster import Raster, describe, read, same_grid
 from unclouded.sensors import SENTINEL1, SENTINEL2, Sensor
 
@@ -99,10 +99,10 @@ class Inspection:
 
     def report(self) -> str:
         """Return counts, then every incomplete and every damaged triplet, one a line."""
-        lines = [self.inventory.summary()]
-        for title, found in (("incomplete", self.inventory.incomplete), ("damaged", self.damaged)):
-            lines += [f"{len(found):,} {title}", *(f"  {line}" for line in found)]
-        return "\n".join(lines)
+        found = self.inventory
+        incomplete = section("incomplete", found.incomplete, len(found.incomplete))
+        damaged = section("damaged", self.damaged, len(self.damaged))
+        return "\n".join([found.summary(), *incomplete, *damaged, *section("strange", found.strangers)])
 
 
 def check_triplets(inventory: Inventory, progress: Callable[[int, int], object] | None = None) -> Inspection:

@@ -1,13 +1,13 @@
 """Which region belongs to train, val and test; regions are compared as values."""
 
 import csv
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files as package_files
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Literal
 
 from unclouded.errors import InputError
 from unclouded.files import read_small
@@ -17,6 +17,12 @@ from unclouded.patches.layouts import CLOUDY, FLAT_CLEAR, SAR, Inventory, Triple
 SplitName = Literal["train", "val", "test", "all"]
 PARTS = ("train", "val", "test")
 """The three parts, in the order of the numbers 1, 2, 3 of the csv lists."""
+OUTSIDE = "outside"
+"""Where triplets go that a split does not know."""
+Assigned = dict[str, tuple[TripletFiles, ...]]
+"""Triplets by part: ``"train"``, ``"val"``, ``"test"`` and ``"outside"``."""
+
+_ROW = "expected rows such as 3,s1,s2_cloudfree,s2_cloudy,NAME.tif"
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,8 @@ class Split:
     def __post_init__(self) -> None:
         for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
             if shared := set(getattr(self, a)) & set(getattr(self, b)):
-                raise InputError(
-                    f"{len(shared)} regions are in both {a} and {b}, first {min(shared)}; keep each in one of them"
-                )
+                regions = "1 region is" if len(shared) == 1 else f"{len(shared)} regions are"
+                raise InputError(f"{regions} in both {a} and {b}, first {min(shared)}; keep each in one of them")
 
     def parts(self) -> dict[Roi, str]:
         """Return the part of each region: ``"train"``, ``"val"`` or ``"test"``."""
@@ -70,25 +75,30 @@ def official_counts() -> Mapping[Roi, int]:
     return MappingProxyType({roi: patches for roi, _, patches in _table()})
 
 
-def assign(triplets: Iterable[TripletFiles], split: Split) -> dict[str, tuple[TripletFiles, ...]]:
-    """Sort triplets by the part that their region belongs to.
-
-    Returns:
-        Triplets by ``"train"``, ``"val"`` and ``"test"``, and ``"outside"`` where the split does not know the region.
+def assign(triplets: Iterable[TripletFiles], split: Split) -> Assigned:
+    """Sort triplets by the part that their region belongs to; ``"outside"`` where the split does not know it.
 
     Raises:
         InputError: A triplet has no official name, so its region cannot be known.
     """
     part_of = split.parts()
-    assigned: dict[str, list[TripletFiles]] = {part: [] for part in (*PARTS, "outside")}
-    for files in triplets:
+
+    def part(files: TripletFiles) -> str:
         if files.roi is None:
             raise InputError(
                 f"{files.name} names no region, expected a name such as ROIs1158_spring_106_p30; "
                 "list the parts in a data.csv, or take 'all'"
             )
-        assigned[part_of.get(files.roi, "outside")].append(files)
-    return {part: tuple(found) for part, found in assigned.items()}
+        return part_of.get(files.roi, OUTSIDE)
+
+    return _grouped(triplets, part)
+
+
+def _grouped(triplets: Iterable[TripletFiles], part: Callable[[TripletFiles], str]) -> Assigned:
+    groups: dict[str, list[TripletFiles]] = {name: [] for name in (*PARTS, OUTSIDE)}
+    for files in triplets:
+        groups[part(files)].append(files)
+    return {name: tuple(found) for name, found in groups.items()}
 
 
 def triplets_of(inventory: Inventory, part: SplitName) -> tuple[TripletFiles, ...]:
@@ -97,28 +107,29 @@ def triplets_of(inventory: Inventory, part: SplitName) -> tuple[TripletFiles, ..
     The csv list of a flat layout decides where there is one; otherwise the region decides, by :func:`official_split`.
 
     Raises:
-        InputError: There is no such part, it is empty, or nothing tells which triplet belongs to it.
+        InputError: The part is empty, or nothing tells which triplet belongs to it.
     """
-    if part not in get_args(SplitName):
-        raise InputError(f"{part!r} is no split; choose from {', '.join(get_args(SplitName))}")
     triplets = inventory.require_triplets()
     if part == "all":
         return triplets
-    assigned = _assign_listed(triplets, inventory.split_list) if inventory.split_list else None
-    assigned = assigned or assign(triplets, official_split())
+    if inventory.split_list:
+        assigned = _assign_listed(triplets, inventory.split_list)
+    else:
+        assigned = assign(triplets, official_split())
     if not assigned[part]:
-        sizes = ", ".join(f"{len(found):,} in {name}" for name, found in assigned.items() if found)
-        raise InputError(f"{inventory.root} has no triplet in {part}, but {sizes}; take another split or 'all'")
+        sizes = ", ".join(f"{name} {len(found):,}" for name, found in assigned.items())
+        raise InputError(f"{inventory.root} has no triplet in {part} (found {sizes}); take another split or 'all'")
     return assigned[part]
 
 
-def _assign_listed(triplets: Iterable[TripletFiles], path: Path) -> dict[str, tuple[TripletFiles, ...]]:
+def _assign_listed(triplets: Iterable[TripletFiles], path: Path) -> Assigned:
     listed = read_split_list(path)
-    assigned: dict[str, list[TripletFiles]] = {part: [] for part in (*PARTS, "outside")}
-    for files in triplets:
-        assigned[listed.get(f"{files.name}.tif", "outside")].append(files)
-    Split(*({files.roi for files in assigned[part] if files.roi} for part in PARTS))
-    return {part: tuple(found) for part, found in assigned.items()}
+    assigned = _grouped(triplets, lambda files: listed.get(f"{files.name}.tif", OUTSIDE))
+    try:
+        Split(*({files.roi for files in assigned[part] if files.roi} for part in PARTS))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return assigned
 
 
 def read_split_list(path: Path) -> dict[str, str]:
@@ -143,9 +154,6 @@ def read_split_list(path: Path) -> dict[str, str]:
         if listed.setdefault(name, part) != part:
             raise InputError(f"{path}, row {number}: {name} is in {listed[name]} already; keep one of the two rows")
     return listed
-
-
-_ROW = "expected rows such as 3,s1,s2_cloudfree,s2_cloudy,NAME.tif"
 
 
 def _row(path: Path, number: int, row: list[str]) -> tuple[str, str]:

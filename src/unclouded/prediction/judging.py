@@ -1,16 +1,15 @@
 """A remover on every triplet of a data set, ready to be scored."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
 from unclouded.models.remover import CloudRemover, keep_clear_pixels
-from unclouded.tensors.dataset import TripletDataset
 from unclouded.tensors.triplet import Triplet
 
 
 def judged(
-    remover: CloudRemover, data: TripletDataset, *, keep_clear: bool = True, device: str = "cpu"
+    remover: CloudRemover, data: Iterable[Triplet], *, keep_clear: bool = True, device: str = "cpu"
 ) -> Iterator[tuple[Triplet, Tensor]]:
     """Yield every triplet with the remover's clear image, in TOA reflectance and on the CPU.
 

@@ -14,16 +14,16 @@ def fractal_noise(
     shortest_px: float = 2.0,
     stretch: float = 1.0,
 ) -> Float32[np.ndarray, "y x"]:
-    """Invent a field whose amplitude grows with wavelength to the power ``slope``.
+    """Invent a field in which each octave is ``2 ** slope`` times as strong as the octave of half its wavelength.
 
     The field is made of waves that fit into the square, so it is periodic: what leaves on one side enters on the other.
 
     Args:
         rng: Source of randomness.
         size_px: Rows, and columns.
-        slope: 0 is white noise, 1 looks like soil, 2 like hills.
-        longest_px: Wavelength from which on the amplitude grows no more.
-        shortest_px: Wavelength below which the amplitude fades away.
+        slope: Near 0 for grain, 1 for soil, 2 for hills.
+        longest_px: Wavelength above which waves grow no more.
+        shortest_px: Wavelength below which waves fade away.
         stretch: How much longer the waves are along one direction, drawn at random.
 
     Returns:
@@ -54,4 +54,4 @@ def _squared_frequency(size_px: int, reach: int, angle: float, stretch: float) -
 def smooth_step(values: Float32[np.ndarray, "*shape"], low: float, high: float) -> Float32[np.ndarray, "*shape"]:
     """Rise from 0 at ``low`` to 1 at ``high`` without a kink."""
     t = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
-    return t * t * (3 - 2 * t)
+    return np.asarray(t * t * (3 - 2 * t))

@@ -19,7 +19,7 @@ SPECTRA = {
     "air":       (108,  73,  42,  21,  17,  12,  10,   8,   7,   4, 0.6,   1, 0.5),
     "soil":      (152, 133, 150, 180, 200, 230, 250, 240, 265,  75, 1.4, 335, 265),
     "leaves":    (136, 100, 102,  60, 112, 330, 425, 430, 450,  78, 1.1, 195,  97),
-    "straw":     (154, 145, 156, 186, 210, 250, 275, 272, 298,  80, 1.3, 345, 245),
+    "straw":     (150, 130, 158, 188, 212, 250, 275, 272, 298,  80, 1.3, 345, 245),
     "blossom":   (134, 100, 190, 180, 225, 365, 415, 415, 435,  80, 1.2, 225, 115),
     "broadleaf": (111,  80,  67,  39,  69, 187, 235, 224, 272,  36, 0.8, 149,  55),
     "needles":   (109,  77,  59,  36,  53, 118, 142, 138, 158,  30, 0.8,  80,  36),
@@ -58,22 +58,22 @@ def clear_reflectance(land: Land, season: Season, rng: np.random.Generator) -> F
 
 def _shares(land: Land, season: Season) -> dict[str, NDArray[np.float32]]:
     """Share of each material in each pixel; they add up to 1."""
-    cover = land.cover
+    cover, growth = land.cover, land.growth
     opened = ((cover == LandCover.CROP) | (cover == LandCover.GRASS)).astype(np.float32)
     forest, water = (cover == LandCover.FOREST).astype(np.float32), (cover == LandCover.WATER).astype(np.float32)
-    river = land.terrain.river.astype(np.float32)
+    turbid = (0.12 + 0.6 * land.terrain.river).astype(np.float32)
     town = land.town.surfaces * (cover == LandCover.TOWN)
     green = season.foliage * (1 - land.needles)
     return {
-        "soil": opened * (1 - land.leaves - land.straw - land.blossom) + 0.3 * town[Surface.GARDEN],
-        "leaves": opened * land.leaves + 0.7 * town[Surface.GARDEN],
-        "straw": opened * land.straw,
-        "blossom": opened * land.blossom,
+        "soil": opened * growth.soil + 0.3 * town[Surface.GARDEN],
+        "leaves": opened * growth.leaves + 0.7 * town[Surface.GARDEN],
+        "straw": opened * growth.straw,
+        "blossom": opened * growth.blossom,
         "broadleaf": forest * green,
         "needles": forest * land.needles,
         "branches": forest * (1 - land.needles - green),
-        "deep": water * (1 - 0.7 * river),
-        "turbid": water * 0.7 * river,
+        "deep": water * (1 - turbid),
+        "turbid": water * turbid,
         "tiles": town[Surface.TILES],
         "concrete": town[Surface.CONCRETE],
         "metal": town[Surface.METAL],
@@ -84,9 +84,8 @@ def _shares(land: Land, season: Season) -> dict[str, NDArray[np.float32]]:
 def _brightness(land: Land, season: Season, rng: np.random.Generator) -> NDArray[np.float32]:
     """How bright the ground is: wet soil is dark, thriving forest bright, crowns are rough, slopes shaded."""
     grain = fractal_noise(rng, len(land.cover), 0.3, 12)
-    wetness = land.moisture * (1 - land.leaves - land.straw)
     forest, water, town = (land.cover == cover for cover in (LandCover.FOREST, LandCover.WATER, LandCover.TOWN))
-    bright = (1 + 0.015 * grain) * land.tone * (1 - 0.45 * wetness)
+    bright = (1 + 0.015 * grain) * land.tone * (1 - 0.45 * land.moisture * land.growth.soil)
     bright = np.where(forest, 1 + 0.06 * land.vigour + 0.09 * grain, bright)
     bright = np.where(town, 1 + 0.05 * grain, bright) * _light(land.terrain, season)
     return np.where(water, 1, bright).clip(0.1)
@@ -122,4 +121,4 @@ def _in_squares(image: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     padded = np.pad(image, [(0, -height % width), (0, -breadth % width)], mode="edge")
     strips = padded.reshape(-1, width, padded.shape[1]).mean(axis=1)
     squares = strips.reshape(len(strips), -1, width).mean(axis=2)
-    return squares.repeat(width, axis=0).repeat(width, axis=1)[:height, :breadth]
+    return np.asarray(squares.repeat(width, axis=0).repeat(width, axis=1)[:height, :breadth])

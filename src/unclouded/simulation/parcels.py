@@ -74,7 +74,7 @@ class Parcels:
 
     def _along(self, angle: NDArray[np.float32]) -> NDArray[np.float32]:
         """Position of every point along the direction of its parcel."""
-        return np.cos(angle).take(self.number) * self.x + np.sin(angle).take(self.number) * self.y
+        return np.asarray(np.cos(angle).take(self.number) * self.x + np.sin(angle).take(self.number) * self.y)
 
     def _extent(self, angle: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Mean and standard deviation of each parcel along a direction."""

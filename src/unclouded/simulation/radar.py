@@ -1,28 +1,42 @@
 """Sentinel-1 backscatter of an invented region."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from unclouded.simulation.fields import Growth
 from unclouded.simulation.land import Land, LandCover
 from unclouded.simulation.noise import fractal_noise
 from unclouded.simulation.terrain import Terrain
 from unclouded.simulation.town import RADAR_LOOK_DEG
 
+_Image = NDArray[np.floating]
+
 INCIDENCE_DEG = 38.0
 """Angle between the radar beam and the vertical, in the middle of the interferometric wide swath."""
 _BLUR_PX = 0.7
-"""Blur that makes 6 looks of single-look speckle; in SEN12MS-CR speckle varies by 1.8 dB (6 looks) to 2.0 dB (5 looks)."""
+"""Blur that turns single-look speckle into 6 looks; forest and sea in SEN12MS-CR show 6 and 5 (1.8 and 2.0 dB)."""
 
-_DRY_SOIL_DB = (-14.5, -23.0)
-_WET_SOIL_DB = (-8.5, -17.5)
-_LEAVES_DB = (-10.4, -15.6)
-_FOREST_DB = (-7.8, -13.6)
-_WATER_DB = (-22.0, -27.8)
-_ROAD_DB = (-14.5, -22.0)
-_YARD_DB = (-11.0, -18.0)
-_WALL_DB = (3.0, -6.5)
+
+@dataclass(frozen=True)
+class _Echo:
+    """Backscatter of surfaces in one polarisation, dB, near what SEN12MS-CR test patches show."""
+
+    dry_soil: float
+    wet_soil: float
+    leaves: float
+    forest: float
+    water: float
+    road: float
+    yard: float
+    wall: float
+
+
+_VV = _Echo(dry_soil=-14.5, wet_soil=-8.5, leaves=-10.4, forest=-7.8, water=-22.0, road=-14.5, yard=-11.0, wall=3.0)
+_VH = _Echo(dry_soil=-23.0, wet_soil=-17.5, leaves=-15.6, forest=-13.6, water=-27.8, road=-22.0, yard=-18.0, wall=-6.5)
 
 
 def backscatter(land: Land, rng: np.random.Generator) -> Float32[np.ndarray, "band y x"]:
@@ -31,42 +45,35 @@ def backscatter(land: Land, rng: np.random.Generator) -> Float32[np.ndarray, "ba
     Soil shines the more the wetter it is, leaves lay a volume over it, walls and streets bounce twice, water mirrors
     the beam away, and slopes that face the radar are bright.
     """
-    wind = 10 ** (0.12 * fractal_noise(rng, len(land.cover), 1.2, 200, 8))
-    corners = np.zeros(land.cover.shape, np.float32)
-    corners[land.town.area] = land.town.walls[land.town.area] * rng.exponential(1, land.town.area.sum())
-    ground = np.stack([_ground(land, band, wind, corners) for band in (0, 1)]) * _relief(land.terrain)
-    single_look = ground * rng.standard_exponential(ground.shape, np.float32)
-    return np.asarray(10 * np.log10(gaussian_filter(single_look, (0, _BLUR_PX, _BLUR_PX), truncate=3)))
+    wind_db = 1.2 * fractal_noise(rng, len(land.cover), 1.2, 200, 8)
+    corners, town = np.zeros(land.cover.shape, np.float32), land.town.area
+    corners[town] = land.town.walls[town] * rng.standard_exponential(int(town.sum()), np.float32)
+    power = np.stack([_ground(land, echo, wind_db, corners) for echo in (_VV, _VH)]) * _relief(land.terrain)
+    power *= rng.standard_exponential(power.shape, np.float32)
+    return np.asarray(10 * np.log10(gaussian_filter(power, (0, _BLUR_PX, _BLUR_PX), truncate=3)))
 
 
-def _ground(
-    land: Land, band: int, wind: NDArray[np.float32], walls: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Backscatter on level ground without speckle, linear power."""
-    soil = _power(_DRY_SOIL_DB[band] + (_WET_SOIL_DB[band] - _DRY_SOIL_DB[band]) * land.moisture)
-    plants = land.leaves + 1.5 * land.blossom + 0.15 * land.straw
-    ground = _under_leaves(soil, _power(_LEAVES_DB[band]), plants)
-    forest = _power(_FOREST_DB[band] + 0.5 * land.vigour - 0.5 * land.needles)
-    town = _power(_YARD_DB[band]) + walls * _power(_WALL_DB[band])
+def _ground(land: Land, echo: _Echo, wind_db: _Image, corners: _Image) -> _Image:
+    """Backscatter of level ground without speckle, linear power."""
+    ground = _under_leaves(_power(echo.dry_soil + (echo.wet_soil - echo.dry_soil) * land.moisture), echo, land.growth)
     for cover, power in (
-        (LandCover.FOREST, forest),
-        (LandCover.WATER, _power(_WATER_DB[band]) * wind),
-        (LandCover.ROAD, _power(_ROAD_DB[band])),
-        (LandCover.TOWN, town),
+        (LandCover.FOREST, _power(echo.forest + 0.5 * land.vigour - 0.5 * land.needles)),
+        (LandCover.WATER, _power(echo.water + wind_db)),
+        (LandCover.ROAD, _power(echo.road)),
+        (LandCover.TOWN, _power(echo.yard) + corners * _power(echo.wall)),
     ):
         ground = np.where(land.cover == cover, power, ground)
     return ground
 
 
-def _under_leaves(
-    soil: NDArray[np.float32], leaves: np.float32, plants: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _under_leaves(soil: _Image, echo: _Echo, growth: Growth) -> _Image:
     """The water cloud model: leaves scatter themselves and hide the soil (Attema and Ulaby 1978, Radio Science 13)."""
-    through = np.exp(-2 * 0.7 * plants / np.cos(np.radians(INCIDENCE_DEG)), dtype=np.float32)
-    return (1 - through) * leaves * (0.6 + 0.5 * plants) + through * soil
+    plants = growth.leaves + 1.5 * growth.blossom + 0.15 * growth.straw
+    through = np.exp(-1.4 * plants / np.float32(np.cos(np.radians(INCIDENCE_DEG))))
+    return np.asarray((1 - through) * _power(echo.leaves) * (0.6 + 0.5 * plants) + through * soil)
 
 
-def _relief(terrain: Terrain) -> NDArray[np.float32]:
+def _relief(terrain: Terrain) -> _Image:
     """Brightness of a slope: the beam lands on the more ground of a pixel, the more the slope faces it."""
     south, east = terrain.rise
     look = np.radians(RADAR_LOOK_DEG)
@@ -75,5 +82,5 @@ def _relief(terrain: Terrain) -> NDArray[np.float32]:
     return np.asarray(np.tan(np.radians(INCIDENCE_DEG)) / np.tan(local), dtype=np.float32)
 
 
-def _power(decibel: float | NDArray[np.float32]) -> NDArray[np.float32]:
+def _power(decibel: float | _Image) -> _Image:
     return np.asarray(10 ** (np.asarray(decibel, np.float32) / 10), dtype=np.float32)

@@ -11,7 +11,8 @@ from unclouded.simulation.optics import spectrum
 from unclouded.simulation.seasons import Season
 from unclouded.simulation.terrain import PIXEL_M
 
-# Thousandths of reflectance of opaque cloud; cumulus is the median over the brightest clouds of a SEN12MS-CR test patch.
+# Thousandths of reflectance of opaque cloud; cumulus is near the median over the brightest clouds of a SEN12MS-CR test
+# patch.
 # fmt: off
 #            B01  B02  B03  B04  B05  B06  B07  B08  B8A  B09  B10  B11  B12
 _CUMULUS = (740, 758, 748, 806, 792, 830, 878, 818, 906, 200,   6, 676, 494)
@@ -39,7 +40,7 @@ class Sky:
     @property
     def opacity(self) -> Float32[np.ndarray, "y x"]:
         """Share of the ground's light that no sensor sees, 0 to 1."""
-        return 1 - (1 - self.cumulus) * (1 - self.cirrus)
+        return np.asarray(1 - (1 - self.cumulus) * (1 - self.cirrus))
 
 
 def invent_sky(rng: np.random.Generator, size_px: int, season: Season, coverage: float) -> Sky:
@@ -54,7 +55,8 @@ def invent_sky(rng: np.random.Generator, size_px: int, season: Season, coverage:
     heap = _heaps(rng, size_px)
     floor = np.quantile(heap, 1 - coverage) if coverage > 0 else np.inf
     depth = np.maximum(heap - np.float32(floor), 0)
-    cumulus = 1 - np.exp(-4 * depth * smooth_step(depth, -0.05, 0.35))
+    density = 1.8 * np.exp(0.7 * fractal_noise(rng, size_px, 1.5, 300, 40))
+    cumulus = 1 - np.exp(-density * depth * smooth_step(depth, -0.1, 0.6))
     towards_sun = _towards_sun(season)
     slope = sum(-part * np.gradient(np.sqrt(depth + 0.02), axis=axis) for axis, part in enumerate(towards_sun))
     sunlit = (0.82 + 0.33 * (1 - np.exp(-1.2 * depth)) - 1.2 * slope).clip(0.6, 1.22)
@@ -72,9 +74,9 @@ def _towards_sun(season: Season) -> tuple[float, float]:
 def _heaps(rng: np.random.Generator, size_px: int) -> NDArray[np.float32]:
     """Cauliflowers of several sizes, crowded in some places."""
     weather = fractal_noise(rng, size_px, 2, size_px, max(size_px / 5, 60))
-    heaps = fractal_noise(rng, size_px, 1.5, 150, 6)
-    puffs = np.abs(fractal_noise(rng, size_px, 1.2, 40, 4))
-    return np.asarray(0.9 * weather + 0.8 * heaps - 0.45 * puffs + 0.05 * fractal_noise(rng, size_px, 0.8, 12, 2))
+    heaps = fractal_noise(rng, size_px, 1.5, 150, 8)
+    puffs = np.abs(fractal_noise(rng, size_px, 1.1, 45, 3))
+    return np.asarray(0.9 * weather + 0.8 * heaps + 0.5 * puffs)
 
 
 def _veil(rng: np.random.Generator, size_px: int) -> NDArray[np.float32]:

@@ -42,7 +42,7 @@ class Terrain:
     @cached_property
     def steepness(self) -> Float32[np.ndarray, "y x"]:
         """Metres of height per metre uphill."""
-        return np.hypot(*self.rise)
+        return np.asarray(np.hypot(*self.rise))
 
 
 def invent_terrain(rng: np.random.Generator, size_px: int) -> Terrain:
@@ -53,8 +53,8 @@ def invent_terrain(rng: np.random.Generator, size_px: int) -> Terrain:
         size_px: Rows, and columns.
     """
     course, brook = _courses(rng, size_px)
-    river = _drawn(course, size_px, rng.uniform(5, 9)) | _drawn(brook, size_px, 1.5)
-    lake = _lake(rng, size_px) & ~river
+    lake = _lake(rng, size_px)
+    river = (_drawn(course, size_px, rng.uniform(5, 9)) | _drawn(brook, size_px, 1.5)) & ~lake
     shore_px = distance_transform_cdt(~(river | lake), "chessboard").astype(np.float32)
     inside = ((course >= 0) & (course < size_px)).all(axis=1)
     return Terrain(_height(rng, size_px, shore_px), river, lake, shore_px, course[inside].astype(np.float32))

@@ -1,6 +1,6 @@
 """From settings to the patches of a run: chosen, checked, mapped for clouds, paired or permuted, in random order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -136,7 +136,7 @@ def training_data(files: tuple[TripletFiles, ...], settings: TrainSettings, cach
     return TrainingDataset(data, pairing)
 
 
-def batches(data: TrainingDataset, order: EpochOrder, workers: int) -> DataLoader[tuple[Triplet, tuple[bool, ...]]]:
+def batches(data: TrainingDataset, order: EpochOrder, workers: int) -> Iterable[tuple[Triplet, tuple[bool, ...]]]:
     """Load batches in ``order``; worker processes are spawned, and draw no random numbers."""
     return DataLoader(
         data,

@@ -16,6 +16,7 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import StoppedError
 from unclouded.evaluation.pictures import write_comparison
 from unclouded.files import write_text
+from unclouded.models.generator import SarToOptical
 from unclouded.models.network import NetworkRemover
 from unclouded.models.weights import save_weights
 from unclouded.patches.layouts import TripletFiles
@@ -120,7 +121,7 @@ class Training:
         loss = self.settings.loss
         if not (self.settings.paired_percent and (loss.feature or loss.style)):
             return None
-        return self.fabric.to_device(perceptual_loss(self.settings.vgg, self.settings.network.bands))
+        return perceptual_loss(self.settings.vgg, self.settings.network.bands).to(self.fabric.device)
 
     def go(self, told: Told) -> None:
         """Take every step that is left."""
@@ -207,7 +208,12 @@ class Training:
 
     def remover(self) -> NetworkRemover:
         """Return the cloud remover as it is now."""
-        return NetworkRemover(self.bare.sar_to_optical, self.settings.network)
+        return NetworkRemover(self._restorer, self.settings.network)
+
+    @property
+    def _restorer(self) -> SarToOptical:
+        assert isinstance(self.bare.sar_to_optical, SarToOptical)
+        return self.bare.sar_to_optical
 
     def _preview(self) -> None:
         remover, triplets = self.remover(), self.data.triplets
@@ -230,7 +236,7 @@ class Training:
             }
         )
         summary = {"steps": str(self.step), "patches": str(len(self.data)), "settings": self.settings.model_dump_json()}
-        save_weights(self.run.weights, self.bare.sar_to_optical, self.settings.network, summary)
+        save_weights(self.run.weights, self._restorer, self.settings.network, summary)
 
     def _restore(self) -> None:
         state = self.run.load_state()

@@ -1,0 +1,68 @@
+"""What a cloud detector is: one function from an image to the probability of cloud in each pixel."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32
+from numpy.typing import NDArray
+
+from unclouded.errors import InputError
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Something that tells clouds from all else.
+
+    Attributes:
+        name: What settings and tables call it.
+        version: Changes whenever the answers may change; cached answers belong to one version.
+        bands: Bands it needs.
+        probability: From reflectance (band, y, x) and its band names to cloud probability (y, x), float32 in [0, 1];
+            NaN where there is no data.
+    """
+
+    name: str
+    version: str
+    bands: tuple[str, ...]
+    probability: Callable[[NDArray[np.float32], tuple[str, ...]], NDArray[np.float32]]
+
+
+def select_bands(
+    reflectance: Float32[np.ndarray, "band y x"], bands: tuple[str, ...], needed: tuple[str, ...], detector: str
+) -> Float32[np.ndarray, "needed y x"]:
+    """Return the bands that a detector needs, in its order.
+
+    Raises:
+        InputError: The image lacks one of them; nothing is ever silently taken for cloudy, or for clear.
+    """
+    if len(bands) != len(reflectance):
+        raise InputError(f"expected one name a band, found {len(bands)} names for {len(reflectance)} bands")
+    if absent := [band for band in needed if band not in bands]:
+        hint = "L2A has no B10, use the L1C product" if "B10" in absent else "use the L1C product with all its bands"
+        raise InputError(f"{detector} needs {' '.join(needed)}, but {' '.join(absent)} is missing; {hint}")
+    return reflectance[[bands.index(band) for band in needed]]
+
+
+def has_data(reflectance: Float32[np.ndarray, "band y x"]) -> Bool[np.ndarray, "y x"]:
+    """Say where every band is a finite number."""
+    return np.asarray(np.isfinite(reflectance).all(axis=0))
+
+
+def pixel_by_pixel(
+    reflectance: Float32[np.ndarray, "band y x"],
+    answer: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+) -> Float32[np.ndarray, "y x"]:
+    """Ask a detector that looks at single pixels about those with data; the others become NaN.
+
+    Args:
+        reflectance: The bands it needs.
+        answer: From finite values (band, pixel) to probability (pixel,).
+    """
+    valid = has_data(reflectance)
+    if valid.all():
+        return answer(reflectance.reshape(len(reflectance), -1)).reshape(valid.shape)
+    probability = np.full(valid.shape, np.nan, dtype=np.float32)
+    if valid.any():
+        probability[valid] = answer(np.ascontiguousarray(reflectance[:, valid]))
+    return probability

@@ -1,0 +1,78 @@
+"""The paper's detector, Sentinel Hub's s2cloudless: by our own evaluation of its model, and by its package."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from jaxtyping import Float32
+from numpy.typing import NDArray
+
+from unclouded.clouds.boosting import Trees, read_trees
+from unclouded.clouds.detector import pixel_by_pixel, select_bands
+from unclouded.clouds.forest import probabilities
+from unclouded.clouds.ranks import starting_ranks
+
+BANDS = ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12")
+"""The ten bands that the model reads, in its order."""
+PIECE = 65_536
+"""Pixels that one thread takes at a time: a patch is one piece, a scene has work for all processors."""
+_MODEL = "s2cloudless/models/pixel_s2_cloud_detector_lightGBM_v0.1.txt"
+
+
+def s2cloudless_probability(
+    reflectance: Float32[np.ndarray, "band y x"], bands: tuple[str, ...]
+) -> Float32[np.ndarray, "y x"]:
+    """Cloud probability of s2cloudless, before any averaging, threshold or dilation.
+
+    Section II-A of the paper. The trees are those of the installed package and are summed in its order, so that the
+    answer is that of :func:`package_probability` to the last bit.
+
+    Args:
+        reflectance: TOA reflectance, clipped to [0, 1] here; NaN where there is no data.
+        bands: Its band names, among them the ten of :data:`BANDS`.
+
+    Returns:
+        Probability in [0, 1]; NaN where any of the ten bands has no data.
+
+    Raises:
+        InputError: One of the ten bands is missing, or the installed package carries a model of another kind.
+    """
+    return pixel_by_pixel(select_bands(reflectance, bands, BANDS, "s2cloudless"), _by_trees)
+
+
+def package_probability(
+    reflectance: Float32[np.ndarray, "band y x"], bands: tuple[str, ...]
+) -> Float32[np.ndarray, "y x"]:
+    """Cloud probability by the s2cloudless package itself, slowly; see :func:`s2cloudless_probability`."""
+    return pixel_by_pixel(select_bands(reflectance, bands, BANDS, "s2cloudless"), _by_package)
+
+
+def _by_trees(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    trees, starts = _model()
+    pieces = [pixels[:, first : first + PIECE] for first in range(0, pixels.shape[1], PIECE)]
+    with ThreadPoolExecutor(min(len(pieces), numba.config.NUMBA_NUM_THREADS)) as threads:
+        return np.concatenate(
+            list(threads.map(lambda piece: probabilities(np.ascontiguousarray(piece), trees, starts), pieces))
+        )
+
+
+def _by_package(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    clipped = np.ascontiguousarray(np.clip(pixels, 0.0, 1.0).T)
+    return np.asarray(_package().get_cloud_probability_maps(clipped[None, None])[0, 0])
+
+
+@cache
+def _model() -> tuple[Trees, NDArray[np.uint8]]:
+    trees = read_trees(Path(str(distribution("s2cloudless").locate_file(_MODEL))))
+    return trees, starting_ranks(trees.thresholds)
+
+
+@cache
+def _package() -> Any:
+    from s2cloudless.cloud_detector import S2PixelCloudDetector  # takes seconds to import
+
+    return S2PixelCloudDetector(all_bands=False)

@@ -1,0 +1,83 @@
+"""Invented regions on disk, in the layout of SEN12MS-CR."""
+
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from jaxtyping import Real
+from odc.geo.geobox import GeoBox
+
+from unclouded.files import whole_file
+from unclouded.patches.identity import PatchId, Roi
+from unclouded.raster import to_stored
+from unclouded.sensors import SENTINEL2
+from unclouded.simulation.region import InventedRegion, invent_region
+from unclouded.simulation.seasons import SEASONS
+
+PATCH_PX = 256
+"""Side of a patch."""
+
+
+def write_region(region: InventedRegion, root: Path, stride_px: int = 128) -> list[PatchId]:
+    """Cut a region into patches and write three files for each, named as in SEN12MS-CR.
+
+    As there, radar is float32 dB clipped at 0, optical images are uint16 reflectance x 10 000, and files have neither
+    band names nor a nodata tag nor compression. Patches that would leave the region are not cut.
+
+    Args:
+        region: What to write.
+        root: Folder of the data set.
+        stride_px: Distance between the corners of neighbouring patches; 128 gives the overlap of section III-A.
+
+    Returns:
+        The patches, numbered from 1 row by row.
+    """
+    stored = {
+        "s1": np.minimum(region.sar.values, np.float32(0)),
+        "s2": to_stored(region.clear.values, SENTINEL2),
+        "s2_cloudy": to_stored(region.cloudy.values, SENTINEL2),
+    }
+    size_px = region.sar.geobox.shape[0]
+    corners = range(0, size_px - PATCH_PX + 1, stride_px)
+    windows = [np.s_[top : top + PATCH_PX, left : left + PATCH_PX] for top in corners for left in corners]
+    patches = [PatchId(region.roi, number) for number in range(1, len(windows) + 1)]
+    for patch, window in zip(patches, windows, strict=True):
+        for sensor, values in stored.items():
+            _write(root / _path(patch, sensor), values[:, *window], region.sar.geobox[window])
+    return patches
+
+
+def _path(patch: PatchId, sensor: str) -> Path:
+    return Path(f"{patch.roi.collection}_{sensor}", f"{sensor}_{patch.roi.number}", patch.file_name(sensor))
+
+
+def _write(path: Path, values: Real[np.ndarray, "band y x"], geobox: GeoBox) -> None:
+    count, height, width = values.shape
+    shape = {"count": count, "height": height, "width": width, "dtype": values.dtype.name, "interleave": "band"}
+    with (
+        whole_file(path) as partial,
+        rasterio.open(partial, "w", "GTiff", crs=str(geobox.crs), transform=geobox.affine, **shape) as target,
+    ):
+        target.write(values)
+
+
+def invent_data_set(root: Path, seed: int, regions: int = 8, size_px: int = 512) -> list[Roi]:
+    """Write a small data set of invented regions that looks like SEN12MS-CR.
+
+    Region i has the season i mod 4 (spring, summer, fall, winter) and the number i // 4 + 1. Coverages are spread
+    evenly over 0.05 to 0.95. A region depends on the seed and on its own position only, not on how many there are.
+
+    Args:
+        root: Folder of the data set.
+        seed: Seed of all randomness.
+        regions: How many regions.
+        size_px: Rows, and columns, of each.
+    """
+    seasons, golden = list(SEASONS), (5**0.5 - 1) / 2
+    rois = []
+    for index in range(regions):
+        roi = Roi("ROIs0000", seasons[index % len(seasons)], index // len(seasons) + 1)
+        coverage = 0.05 + 0.9 * ((index + 1) * golden % 1)
+        write_region(invent_region(roi, np.random.default_rng([seed, index]), size_px, coverage), root)
+        rois.append(roi)
+    return rois

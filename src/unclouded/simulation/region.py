@@ -1,0 +1,103 @@
+"""A whole invented region: radar, a clear and a cloudy date, and the truth about its clouds, shadows and land."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from affine import Affine
+from jaxtyping import Float32, UInt8
+from odc.geo.geobox import GeoBox
+
+from unclouded.errors import InputError
+from unclouded.patches.identity import Roi
+from unclouded.raster import Raster
+from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.simulation.land import invent_land
+from unclouded.simulation.noise import fractal_noise
+from unclouded.simulation.optics import clear_reflectance, spectrum
+from unclouded.simulation.radar import backscatter
+from unclouded.simulation.seasons import SEASONS
+from unclouded.simulation.sky import invent_sky, through
+from unclouded.simulation.terrain import PIXEL_M
+
+SMALLEST_PX, LARGEST_PX = 256, 2000
+"""Side of a region: from one patch to the room between two regions."""
+
+
+@dataclass(frozen=True, eq=False)
+class InventedRegion:
+    """A region that nobody will find on a map.
+
+    Attributes:
+        roi: Its name; seed ``ROIs0000`` marks invented ones.
+        sar: VV and VH in dB, with speckle; a few walls exceed 0 dB.
+        clear: TOA reflectance of 13 bands under a clear sky.
+        cloudy: The same land on another date, under clouds and their shadows; exceeds 1 on sunlit cloud.
+        cloud_opacity: Share of the ground's light that clouds replace, 0 to 1: cumulus and cirrus.
+        shadow: Share of the direct sunlight that cumulus keeps from the ground, 0 to 1.
+        land_cover: Classes of :class:`~unclouded.simulation.land.LandCover`.
+    """
+
+    roi: Roi
+    sar: Raster
+    clear: Raster
+    cloudy: Raster
+    cloud_opacity: Float32[np.ndarray, "y x"]
+    shadow: Float32[np.ndarray, "y x"]
+    land_cover: UInt8[np.ndarray, "y x"]
+
+
+def invent_region(roi: Roi, rng: np.random.Generator, size_px: int = 1024, coverage: float = 0.45) -> InventedRegion:
+    """Invent a region: the same name, generator state and size give the same region.
+
+    Regions of one season share the look of their land and clouds; between seasons crops, leaves and sun change.
+
+    Args:
+        roi: Name. Its season shapes land and light, its season and number the place.
+        rng: Source of randomness.
+        size_px: Rows, and columns, of 10 m.
+        coverage: Share of the region under cumulus, thin edges included, 0 to 1; cirrus comes on top.
+
+    Raises:
+        InputError: The size or the coverage is out of range, or the season is none of the four.
+    """
+    if not SMALLEST_PX <= size_px <= LARGEST_PX:
+        raise InputError(f"expected a region of {SMALLEST_PX} to {LARGEST_PX} px, found {size_px}; choose another size")
+    if not 0 <= coverage <= 1:
+        raise InputError(f"expected a coverage from 0 to 1, found {coverage}; 0.45 covers nearly half of the region")
+    if roi.season not in SEASONS:
+        raise InputError(f"expected a season out of {', '.join(SEASONS)}, found {roi.season!r}; rename the region")
+    season, geobox = SEASONS[roi.season], place(roi, size_px)
+    land = invent_land(rng, size_px, season)
+    clear = clear_reflectance(land, season, rng)
+    sky = invent_sky(rng, size_px, season, coverage)
+    return InventedRegion(
+        roi=roi,
+        sar=Raster(backscatter(land, rng), SENTINEL1.bands, geobox),
+        clear=Raster(clear, SENTINEL2.bands, geobox),
+        cloudy=Raster(through(sky, _another_day(clear, rng)), SENTINEL2.bands, geobox),
+        cloud_opacity=sky.opacity,
+        shadow=sky.shadow,
+        land_cover=land.cover,
+    )
+
+
+def place(roi: Roi, size_px: int) -> GeoBox:
+    """Return the grid of an invented region, in EPSG:32632, its origin not on the 10 m raster.
+
+    Regions with numbers below 300 never overlap.
+    """
+    row, column = divmod(roi.number % 300, 20)
+    east = 300_000 + 20_000 * column + 3.7
+    north = 4_900_000 + 300_000 * sorted(SEASONS).index(roi.season) + 20_000 * row + 8.2
+    return GeoBox((size_px, size_px), Affine(PIXEL_M, 0, east, 0, -PIXEL_M, north), "EPSG:32632")
+
+
+def _another_day(clear: Float32[np.ndarray, "band y x"], rng: np.random.Generator) -> Float32[np.ndarray, "band y x"]:
+    """The same land some days later: bands up to 2 % brighter or darker, another haze, and noise of 0.9 %."""
+    haze = 0.03 * fractal_noise(rng, clear.shape[1], 2, 400, 40)
+    gains = rng.normal(1, 0.008, len(clear)).clip(0.98, 1.02)
+    other = np.empty_like(clear)
+    for band, (gain, air) in enumerate(zip(gains, spectrum("air").ravel(), strict=True)):
+        noise = rng.random(clear.shape[1:], np.float32) - np.float32(0.5)
+        other[band] = clear[band] * (np.float32(gain) + np.float32(0.03) * noise) + air * haze
+    return other

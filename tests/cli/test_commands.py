@@ -1,0 +1,188 @@
+"""Every command end to end in its own process would cost seconds each; here the entry point runs in this one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from odc.geo.geobox import GeoBox
+
+from unclouded.cli.main import run
+from unclouded.models.network import NetworkSettings
+from unclouded.models.weights import save_weights
+from unclouded.raster import read_stored, write_geotiff
+from unclouded.sensors import SENTINEL1, SENTINEL2
+
+GRID = GeoBox.from_bbox((0, 0, 480, 480), "EPSG:32632", resolution=10)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A flat data set of two triplets under a path with blanks, umlauts and ``s1`` in it."""
+    root = tmp_path / "Wölken s1" / "s1"
+    rng = np.random.default_rng(0)
+    for number in range(2):
+        optical = rng.integers(200, 3000, (13, 48, 48)).astype(np.uint16)
+        write_geotiff(root / "s1" / f"p{number}.tif", np.full((2, 48, 48), -9, np.float32), SENTINEL1.bands, GRID)
+        write_geotiff(root / "s2_cloudy" / f"p{number}.tif", optical + np.uint16(3000), SENTINEL2.bands, GRID)
+        write_geotiff(root / "s2_cloudfree" / f"p{number}.tif", optical, SENTINEL2.bands, GRID)
+    return root
+
+
+def unclouded(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["unclouded", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    return int(ended.value.code or 0)
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("unclouded: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_help_answers_before_anything_heavy_is_imported() -> None:
+    imported = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "unclouded", "--help"], capture_output=True, text=True, check=True
+    )
+    heavy = {"torch", "numpy", "rasterio", "scipy", "matplotlib", "pydantic", "numba"}
+    loaded = {line.rsplit("|", 1)[1].strip() for line in imported.stderr.splitlines() if "|" in line}
+    assert not heavy & loaded
+    assert "predict" in imported.stdout
+
+
+def test_evaluate_writes_scores_that_can_be_checked_by_hand(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "scores.json"
+    status = unclouded(
+        "evaluate", "cloudy", root, "--split", "all", "--clouds", "ones", "--out", out, monkeypatch=monkeypatch
+    )
+    scores = json.loads(out.read_text())
+    assert status == 0
+    assert scores["mean"]["cloudy"]["mae"] == pytest.approx(0.3, abs=1e-6)  # 3000 of 10 000
+    assert scores["mean"]["all"]["n"] == 2
+    assert scores["mean"]["clear"] == dict.fromkeys(("mae", "rmse", "psnr", "ssim", "sam", "sam_global")) | {"n": 0}
+    assert set(scores["patches"]) == {"p0", "p1"}
+
+
+def test_predict_writes_what_a_network_says(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = NetworkSettings(width=2)
+    generator = settings.build()
+    torch.nn.init.zeros_(generator.trunk[-1].weight)
+    torch.nn.init.zeros_(generator.trunk[-1].bias)
+    save_weights(tmp_path / "zero.safetensors", generator, settings, {})
+    status = unclouded(
+        *("predict", tmp_path / "zero.safetensors", "--clouds", "ones", "--out", tmp_path / "out"),
+        *("--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", root / "s1" / "p0.tif"),
+        monkeypatch=monkeypatch,
+    )
+    assert status == 0
+    observed = read_stored(root / "s2_cloudy" / "p0.tif").values[[3, 2, 1]]
+    assert np.array_equal(read_stored(tmp_path / "out" / "p0.tif").values, observed)  # zero residual: the identity
+
+
+def test_predict_takes_a_whole_data_set(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("predict", "clear-mean", "--bands", "all", "--patches", root, "--out", tmp_path, "--clouds", "ones")
+    assert unclouded(*arguments, monkeypatch=monkeypatch) == 0
+    assert sorted(path.name for path in tmp_path.glob("p?.tif")) == ["p0.tif", "p1.tif"]
+    assert read_stored(tmp_path / "p1.tif").descriptions == SENTINEL2.bands
+
+
+def test_data_check_names_what_is_incomplete_and_damaged_and_ends_with_1(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "s1" / "p0.tif").unlink()
+    file = root / "s2_cloudy" / "p1.tif"
+    file.write_bytes(file.read_bytes()[:5000])
+    assert unclouded("data", "check", root, monkeypatch=monkeypatch) == 1
+    report = capsys.readouterr().out
+    assert "p0 lacks s1" in report
+    assert "p1.tif is not a whole GeoTIFF" in report
+
+
+def test_fault_05_a_truncated_file_is_named_in_one_line_with_status_2(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = root / "s1" / "p0.tif"
+    file.write_bytes(file.read_bytes()[:700])
+    status = unclouded(
+        *("predict", "clear-mean", "--out", tmp_path / "out", "--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", file),
+        monkeypatch=monkeypatch,
+    )
+    assert status == 2
+    assert "p0.tif is not a whole GeoTIFF" in complaint(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_fault_11_a_radar_image_half_a_pixel_away_is_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shifted = GRID.translate_pix(0.5, 0)
+    write_geotiff(tmp_path / "s1.tif", np.full((2, 48, 48), -9, np.float32), SENTINEL1.bands, shifted)
+    pair = ("--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", tmp_path / "s1.tif")
+    assert unclouded("predict", "clear-mean", "--out", tmp_path, *pair, monkeypatch=monkeypatch) == 2
+    assert "lies on another grid than p0.tif" in complaint(capsys)
+
+
+def test_fault_15_radar_in_linear_power_is_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_geotiff(tmp_path / "s1.tif", np.full((2, 48, 48), 0.1, np.float32), SENTINEL1.bands, GRID)
+    pair = ("--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", tmp_path / "s1.tif")
+    assert unclouded("predict", "clear-mean", "--out", tmp_path, *pair, monkeypatch=monkeypatch) == 2
+    assert "linear power" in complaint(capsys)
+
+
+def test_fault_13_radar_with_holes_is_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    radar = np.full((2, 48, 48), -9, np.float32)
+    radar[0, 3, 4] = np.nan
+    write_geotiff(tmp_path / "s1.tif", radar, SENTINEL1.bands, GRID)
+    pair = ("--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", tmp_path / "s1.tif")
+    assert unclouded("predict", "clear-mean", "--out", tmp_path, *pair, monkeypatch=monkeypatch) == 2
+    assert "1 of 4,608 values without data" in complaint(capsys)
+
+
+def test_fault_19_an_empty_folder_is_no_success(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert unclouded("evaluate", "cloudy", tmp_path, monkeypatch=monkeypatch) == 2
+    assert "holds no patch" in complaint(capsys)
+
+
+def test_fault_23_a_pickle_offered_as_weights_is_named_and_not_opened(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "weights.pt")
+    assert unclouded("evaluate", tmp_path / "weights.pt", root, "--split", "all", monkeypatch=monkeypatch) == 2
+    assert "expected safetensors" in complaint(capsys)
+
+
+def test_an_unknown_baseline_is_answered_with_the_nearest(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert unclouded("evaluate", "clear-men", root, monkeypatch=monkeypatch) == 2
+    assert "did you mean 'clear-mean'?" in complaint(capsys)
+
+
+def test_an_unknown_settings_key_is_answered_with_the_nearest(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run.toml").write_text(f"patches = '{root}'\n[loss]\ncylce = 3\n")
+    assert unclouded("train", tmp_path / "run.toml", tmp_path / "run", monkeypatch=monkeypatch) == 2
+    assert "loss.cylce is not a key; did you mean 'cycle'?" in complaint(capsys)
+
+
+def test_train_and_evaluate_its_weights(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run.toml").write_text(f"patches = '{root}'\nsplit = 'all'\ncrop_px = 48\n")
+    overrides = ["clouds.mode=ones", "network.width=2", "discriminator_width=2", "schedule.max_steps=1"]
+    sets = [word for override in overrides for word in ("--set", override)]
+    assert unclouded("train", tmp_path / "run.toml", tmp_path / "run", *sets, monkeypatch=monkeypatch) == 0
+    weights = tmp_path / "run" / "weights.safetensors"
+    assert unclouded("evaluate", weights, root, "--split", "all", "--clouds", "ones", monkeypatch=monkeypatch) == 0

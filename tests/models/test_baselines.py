@@ -1,0 +1,186 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from unclouded.errors import InputError
+from unclouded.models.baselines import BASELINES, FIXED_SPECTRUM, RIDGE_PX, Baseline, baseline
+from unclouded.models.radar_features import radar_features
+from unclouded.models.remover import CloudRemover
+from unclouded.sensors import RGB, SENTINEL2
+from unclouded.tensors.triplet import Observation
+
+MENDERS = ["cloudy", "clear-mean", "sar-regression"]
+
+
+def coast(seed: int = 0, side: int = 96, bands: tuple[str, ...] = SENTINEL2.bands) -> tuple[Observation, Tensor]:
+    """Dark water beside bright land, both under a band of cloud; the observation and its clear image."""
+    rng = torch.Generator().manual_seed(seed)
+    land = (torch.arange(side) > side // 2).expand(1, 1, side, side)
+    level = torch.tensor([-20.0, -24.0]).view(1, 2, 1, 1)
+    sar = torch.where(land, level + 12.0, level) + 0.5 * torch.randn(1, 2, side, side, generator=rng)
+    colour = torch.linspace(0.1, 0.3, len(bands)).view(1, -1, 1, 1)
+    clear = torch.where(land, colour, 0.02) + 0.002 * torch.randn(1, len(bands), side, side, generator=rng)
+    cloud_map = torch.zeros(1, 1, side, side)
+    cloud_map[:, :, side // 3 : side // 2] = 0.7
+    return Observation(sar, torch.where(cloud_map > 0, torch.tensor(0.9), clear), cloud_map, bands), clear
+
+
+def mean_error(name: str, observation: Observation, clear: Tensor) -> float:
+    error = (baseline(name, observation.bands)(observation) - clear).abs()
+    return error[observation.is_cloudy.expand_as(error)].mean().item()
+
+
+def test_a_baseline_is_a_remover_with_a_name_and_bands() -> None:
+    remover: CloudRemover = baseline("clear-mean")
+    assert (remover.name, remover.bands) == ("clear-mean", RGB)
+    assert baseline("sar-vv", ("B8", "b8a")).bands == ("B08", "B8A")
+    assert list(BASELINES) == ["cloudy", "clear-mean", "sar-vv", "sar-vh", "sar-regression"]
+
+
+def test_an_unknown_baseline_is_named_with_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"^'clear_mean' is no baseline; did you mean 'clear-mean'\?$"):
+        baseline("clear_mean")
+
+
+def test_a_name_near_none_lists_them_all() -> None:
+    with pytest.raises(
+        InputError, match=r"'xyz' is no baseline; choose from cloudy, clear-mean, sar-vv, sar-vh, sar-reg"
+    ):
+        baseline("xyz")
+
+
+def test_an_unknown_band_is_refused() -> None:
+    with pytest.raises(InputError, match="B13 is no band of Sentinel-2"):
+        baseline("cloudy", ("B13",))
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_returns_its_bands_whatever_the_observation_has(name: str) -> None:
+    observation, _ = coast()
+    prediction = baseline(name, ("B08", "B02"))(observation)
+    assert prediction.shape == (1, 2, 96, 96)
+    assert_close(prediction, baseline(name, ("B08", "B02"))(observation.select(("B08", "B02"))))
+
+
+@pytest.mark.parametrize("name", MENDERS)
+def test_clear_pixels_keep_their_observed_value_bit_for_bit(name: str) -> None:
+    observation, _ = coast()
+    prediction = baseline(name, observation.bands)(observation)
+    kept = (observation.cloud_map == 0).expand_as(prediction)
+    assert torch.equal(prediction[kept], observation.cloudy[kept])
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_images_of_a_batch_are_answered_each_for_itself(name: str) -> None:
+    (one, _), (two, _) = coast(1), coast(2)
+    two.cloud_map[:, :, 20:90] = 0.1
+    both = Observation(
+        torch.cat([one.sar, two.sar]),
+        torch.cat([one.cloudy, two.cloudy]),
+        torch.cat([one.cloud_map, two.cloud_map]),
+        one.bands,
+    )
+    remover = baseline(name, RGB)
+    assert_close(remover(both), torch.cat([remover(one), remover(two)]), rtol=0, atol=1e-6)
+
+
+def test_cloudy_is_the_image_itself() -> None:
+    observation, _ = coast()
+    assert torch.equal(baseline("cloudy", observation.bands)(observation), observation.cloudy)
+
+
+def test_clear_mean_is_the_mean_of_the_clear_pixels() -> None:
+    cloudy = torch.tensor([[0.9, 0.1], [0.2, 0.6]]).view(1, 1, 2, 2)
+    cloud_map = torch.tensor([[0.5, 0.0], [0.0, 0.0]]).view(1, 1, 2, 2)
+    observation = Observation(torch.zeros(1, 2, 2, 2), cloudy, cloud_map, ("B04",))
+    prediction = baseline("clear-mean", ("B04",))(observation)
+    assert_close(prediction.flatten(), torch.tensor([0.3, 0.1, 0.2, 0.6]))
+
+
+@pytest.mark.parametrize("name", ["clear-mean", "sar-regression"])
+def test_fault_14_all_cloud_gives_the_fixed_spectrum(name: str) -> None:
+    observation, _ = coast(bands=("B02", "B11"))
+    observation.cloud_map[:] = 0.3
+    prediction = baseline(name, ("B02", "B11"))(observation)
+    expected = torch.tensor([FIXED_SPECTRUM["B02"], FIXED_SPECTRUM["B11"]]).view(1, 2, 1, 1)
+    assert_close(prediction, expected.expand_as(prediction))
+
+
+@pytest.mark.parametrize("name", MENDERS)
+def test_fault_14_all_clear_stays_as_it_is(name: str) -> None:
+    observation, _ = coast()
+    observation.cloud_map[:] = 0.0
+    assert torch.equal(baseline(name, observation.bands)(observation), observation.cloudy)
+
+
+@pytest.mark.parametrize("name", ["clear-mean", "sar-regression"])
+def test_fault_13_no_data_stays_no_data_and_moves_no_other_pixel(name: str) -> None:
+    observation, _ = coast()
+    remover = baseline(name, observation.bands)
+    before = remover(observation)
+    observation.cloudy[0, 3, 2, 2] = observation.cloudy[0, 3, 40, 50] = math.nan  # one clear, one cloudy
+    after = remover(observation)
+    assert after.isnan().nonzero().tolist() == [[0, 3, 2, 2], [0, 3, 40, 50]]
+    assert_close(after.nan_to_num(), before.where(~after.isnan(), 0.0), rtol=0, atol=1e-4)
+
+
+def test_fault_13_radar_without_data_leaves_a_hole_under_the_cloud_only() -> None:
+    observation, _ = coast()
+    observation.sar[0, 1, 40, 50] = observation.sar[0, 0, 2, 2] = math.nan  # under the cloud, and beside it
+    prediction = baseline("sar-regression", ("B04",))(observation)
+    assert prediction.isnan().nonzero().tolist() == [[0, 0, 40, 50]]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("sar-vv", [0.0, 0.0, 0.6, 1.0]), ("sar-vh", [1.0, 0.2, 0.0, 0.0])])
+def test_radar_is_shown_grey_between_minus_25_and_0_db(name: str, expected: list[float]) -> None:
+    sar = torch.tensor([[-40.0, -25.0, -10.0, 3.0], [0.0, -20.0, -25.0, -30.0]]).view(1, 2, 1, 4)
+    observation = Observation(sar, torch.full((1, 3, 1, 4), 0.1), torch.zeros(1, 1, 1, 4), RGB)
+    prediction = baseline(name)(observation)
+    for band in range(3):
+        assert_close(prediction[0, band, 0], torch.tensor(expected))
+
+
+def test_regression_finds_the_coast_under_the_cloud() -> None:
+    observation, clear = coast()
+    assert mean_error("clear-mean", observation, clear) > 0.08
+    assert mean_error("sar-regression", observation, clear) < 0.02
+
+
+def test_radar_that_says_nothing_leaves_the_mean_of_the_clear_pixels() -> None:
+    observation, _ = coast()
+    observation.sar[:] = -25.0
+    expected = baseline("clear-mean", observation.bands)(observation)
+    assert_close(baseline("sar-regression", observation.bands)(observation), expected, rtol=0, atol=1e-6)
+
+
+def test_regression_with_few_clear_pixels_is_the_mean_of_the_clear_pixels() -> None:
+    observation, _ = coast()
+    observation.cloud_map[:] = 0.5
+    observation.cloud_map[0, 0, :2, :46] = 0.0  # 92 of 9216 pixels: below 1 %
+    few = baseline("sar-regression")(observation)
+    assert_close(few, baseline("clear-mean")(observation))
+    observation.cloud_map[0, 0, 2, :4] = 0.0  # 96 pixels: above
+    assert (baseline("sar-regression")(observation) - baseline("clear-mean")(observation)).abs().max() > 1e-4
+
+
+def test_regression_agrees_with_least_squares_on_added_rows() -> None:
+    """A ridge penalty is the same as as many pixels that say 0; solved by another method, in numpy."""
+    observation, _ = coast(bands=("B02", "B08"))
+    clear = (observation.cloud_map == 0)[0, 0].numpy()
+    features, cloudy = radar_features(observation.sar)[0].double().numpy(), observation.cloudy[0].double().numpy()
+    x, y = features[:, clear].T, cloudy[:, clear].T
+    z = np.clip(features.reshape(16, -1).T, x.min(0), x.max(0))
+    rows = np.vstack([(x - x.mean(0)) / x.std(0), math.sqrt(RIDGE_PX) * np.eye(16)])
+    slopes = np.linalg.lstsq(rows, np.vstack([y - y.mean(0), np.zeros((16, 2))]), rcond=None)[0]
+    expected = np.clip((z - x.mean(0)) / x.std(0) @ slopes + y.mean(0), 0, 1).T.reshape(2, 96, 96)
+    expected = np.where(clear, cloudy, expected)
+    prediction = baseline("sar-regression", observation.bands)(observation)
+    np.testing.assert_allclose(prediction[0].numpy(), expected, atol=1e-6)
+
+
+def test_two_baselines_of_one_name_and_bands_are_equal() -> None:
+    assert baseline("cloudy", ("B4", "B3", "B2")) == Baseline("cloudy", RGB)

@@ -1,0 +1,221 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unclouded.errors import InputError
+from unclouded.patches.identity import PatchId, Roi
+from unclouded.patches.layouts import IncompleteTriplet, find_triplets, natural
+
+Touch = Callable[..., Path]
+Names = Callable[..., list[str]]
+
+
+def flat(*names: str, clear: str = "s2_cloudfree") -> list[str]:
+    return [f"{folder}/{name}.tif" for name in names for folder in ("s1", "s2_cloudy", clear)]
+
+
+# The official layout
+
+
+def test_the_three_files_of_a_patch_are_one_triplet(tmp_path: Path, touch: Touch, official_names: Names) -> None:
+    found = find_triplets(touch(tmp_path, *official_names("ROIs1158_spring_106_p30")))
+    (triplet,) = found.triplets
+    assert found.layout == "official" and not found.incomplete and not found.strangers
+    assert triplet.name == "ROIs1158_spring_106_p30" and triplet.patch == PatchId.parse(triplet.name)
+    assert triplet.roi == Roi("ROIs1158", "spring", 106)
+    assert triplet.sar == tmp_path / "ROIs1158_spring_s1/s1_106/ROIs1158_spring_s1_106_p30.tif"
+    assert triplet.clear == tmp_path / "ROIs1158_spring_s2/s2_106/ROIs1158_spring_s2_106_p30.tif"
+    assert triplet.cloudy == tmp_path / "ROIs1158_spring_s2_cloudy/s2_cloudy_106/ROIs1158_spring_s2_cloudy_106_p30.tif"
+
+
+def test_triplets_are_sorted_by_number(tmp_path: Path, touch: Touch, official_names: Names) -> None:
+    patches = ["ROIs1158_spring_9_p9", "ROIs1158_spring_9_p10", "ROIs1158_spring_10_p2", "ROIs1970_fall_1_p1"]
+    for patch in reversed(patches):
+        touch(tmp_path, *official_names(patch))
+    assert [triplet.name for triplet in find_triplets(tmp_path).triplets] == patches
+
+
+def test_what_a_patch_lacks_is_named(tmp_path: Path, touch: Touch, official_names: Names) -> None:
+    touch(tmp_path, *official_names("ROIs1158_spring_1_p1", ("s1", "s2")))
+    touch(tmp_path, *official_names("ROIs1158_spring_1_p2", ("s2",)))
+    touch(tmp_path, *official_names("ROIs1158_spring_106_p1", ("s2_cloudy",)))
+    assert find_triplets(tmp_path).incomplete == (
+        IncompleteTriplet("ROIs1158_spring_1_p1", ("s2_cloudy",)),
+        IncompleteTriplet("ROIs1158_spring_1_p2", ("s1", "s2_cloudy")),
+        IncompleteTriplet("ROIs1158_spring_106_p1", ("s1", "s2")),
+    )
+
+
+def test_without_a_clear_image_there_is_something_to_predict(
+    tmp_path: Path, touch: Touch, official_names: Names
+) -> None:
+    touch(tmp_path, *official_names("ROIs1158_spring_1_p10"))
+    touch(tmp_path, *official_names("ROIs1158_spring_1_p9", ("s1", "s2_cloudy")))
+    found = find_triplets(tmp_path)
+    assert [files.name for files in found.triplets] == ["ROIs1158_spring_1_p10"]
+    assert [files.name for files in found.observations] == ["ROIs1158_spring_1_p9", "ROIs1158_spring_1_p10"]
+    assert found.require_observations()[0].clear is None
+    assert [str(files) for files in found.incomplete] == ["ROIs1158_spring_1_p9 lacks s2"]
+
+
+def test_what_no_rule_explains_is_a_stranger(tmp_path: Path, touch: Touch, official_names: Names) -> None:
+    strangers = [
+        "ROIs1158_spring_s1/notes.txt",
+        "ROIs1158_spring_s1/s1_1/ROIs1158_spring_s1_1_p01.tif",  # p1, were it spelled as published
+        "ROIs1158_spring_s1/s1_1/ROIs1158_spring_s1_10_p1.tif",  # region 10 in the folder of region 1
+        "ROIs1158_spring_s1/s1_1/ROIs1158_spring_s1_1_p1.tif.part",
+        "ROIs1158_spring_s1/s1_1/ROIs1158_spring_s1_1_p١.tif",
+        "ROIs1158_spring_s1/s1_1/ROIs1158_spring_s2_1_p1.tif",
+        "ROIs1158_spring_s1/s1_1/ROIs1868_spring_s1_1_p1.tif",
+        "ROIs1158_spring_s1/s2_1",
+        "README.md",
+        "ROIs1158_spring_s3",
+    ]
+    touch(tmp_path, *official_names("ROIs1158_spring_1_p1"), *strangers[:7], strangers[8])
+    touch(tmp_path, "ROIs1158_spring_s1/s2_1/ROIs1158_spring_s1_1_p1.tif", "ROIs1158_spring_s3/s3_1/a.tif")
+    found = find_triplets(tmp_path)
+    assert sorted(found.strangers) == sorted(strangers)
+    assert len(found.triplets) == 1 and not found.incomplete
+
+
+def test_hidden_and_unfinished_files_are_passed_over(tmp_path: Path, touch: Touch, official_names: Names) -> None:
+    touch(tmp_path, *official_names("ROIs1158_spring_1_p1"), ".cache/a", "ROIs1158_spring_s1/s1_1/.p1.7-ab.partial.tif")
+    assert find_triplets(tmp_path).strangers == ()
+
+
+@pytest.mark.parametrize("above", ["s1/s2_cloudy", "ROIs1158_spring_s2/s2_7", "雲 und Ø", "x" * 255])
+@pytest.mark.parametrize("layout", ["official", "flat"])
+def test_fault_37_the_path_of_the_root_may_read_like_anything(
+    tmp_path: Path, touch: Touch, official_names: Names, above: str, layout: str
+) -> None:
+    names = official_names("ROIs1158_spring_1_p1") if layout == "official" else flat("ROIs1158_spring_1_p1")
+    found = find_triplets(touch(tmp_path / above, *names))
+    assert found.layout == layout and [str(files.roi) for files in found.triplets] == ["ROIs1158_spring_1"]
+
+
+def test_finding_opens_no_file(
+    tmp_path: Path, touch: Touch, official_names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "official", *official_names("ROIs1158_spring_1_p1"))
+    touch(tmp_path / "flat", *flat("a"), "data.csv")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a file was opened")
+
+    for owner, name in (("builtins", "open"), ("io", "open"), ("os", "open")):
+        monkeypatch.setattr(f"{owner}.{name}", refuse)
+    assert len(find_triplets(tmp_path / "official").triplets) == len(find_triplets(tmp_path / "flat").triplets) == 1
+
+
+# The flat layout
+
+
+@pytest.mark.parametrize("clear", ["s2_cloudfree", "s2_cloudFree"])
+def test_the_flat_layout_is_found_in_both_spellings(tmp_path: Path, touch: Touch, clear: str) -> None:
+    found = find_triplets(touch(tmp_path, *flat("b10", "b9", "ROIs1158_spring_106_p30", clear=clear)))
+    assert found.layout == "flat" and found.split_list is None and not found.incomplete
+    assert [(files.name, str(files.roi)) for files in found.triplets] == [
+        ("ROIs1158_spring_106_p30", "ROIs1158_spring_106"),
+        ("b9", "None"),
+        ("b10", "None"),
+    ]
+    assert found.triplets[1].clear == tmp_path / clear / "b9.tif"
+
+
+def test_what_a_flat_triplet_lacks_is_named_as_its_folder(tmp_path: Path, touch: Touch) -> None:
+    touch(tmp_path, "s1/a.tif", "s2_cloudFree/a.tif", "s2_cloudFree/b.tif")
+    assert [str(found) for found in find_triplets(tmp_path).incomplete] == [
+        "a lacks s2_cloudy",
+        "b lacks s1, s2_cloudy",
+    ]
+
+
+def test_both_spellings_of_a_folder_are_refused(tmp_path: Path, touch: Touch) -> None:
+    touch(tmp_path, *flat("a"), "s2_cloudFree/b.tif")
+    with pytest.raises(
+        InputError, match="holds both s2_cloudfree and s2_cloudFree, expected one of them; merge the two"
+    ):
+        find_triplets(tmp_path)
+
+
+def test_strangers_of_a_flat_layout_are_named(tmp_path: Path, touch: Touch) -> None:
+    touch(tmp_path, *flat("a"), "s1/a.txt", "s1/deeper/b.tif", "manifest.json", "s1/two\nlines.tif")
+    assert set(find_triplets(tmp_path).strangers) == {"s1/a.txt", "s1/deeper", "manifest.json", r"'s1/two\nlines.tif'"}
+
+
+@pytest.mark.parametrize(
+    ("lists", "chosen"),
+    [((), None), (("a.csv",), "a.csv"), (("a.csv", "data.csv"), "data.csv"), (("a.csv", "b.csv"), None)],
+)
+def test_the_split_list_is_data_csv_or_the_only_one(
+    tmp_path: Path, touch: Touch, lists: tuple[str, ...], chosen: str | None
+) -> None:
+    found = find_triplets(touch(tmp_path, *flat("a"), *lists))
+    assert found.split_list == (chosen and tmp_path / chosen)
+    assert set(found.strangers) == set(lists) - {chosen}
+
+
+# Nothing to find
+
+
+@pytest.mark.parametrize("kind", ["absent", "file"])
+def test_fault_19_what_is_no_folder_is_refused(tmp_path: Path, touch: Touch, kind: str) -> None:
+    touch(tmp_path, "file")
+    with pytest.raises(InputError, match=f"{kind} is not a folder; check the path"):
+        find_triplets(tmp_path / kind)
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ([], "nothing"),
+        (["a.tif", "b/c.tif"], "a.tif, b"),
+        (["s1/s1_1/a.tif"], "s1"),
+        (["ROIs1158_spring_s1/a"], "ROIs"),
+    ],
+)
+def test_fault_19_a_folder_without_patches_is_refused(
+    tmp_path: Path, touch: Touch, names: list[str], found: str
+) -> None:
+    expected = r"holds no patch; expected folders such as ROIs1158_spring_s1/s1_1 .* or s1, s2_cloudy, s2_cloudfree"
+    with pytest.raises(InputError, match=rf"{expected} \(flat layout\), found {found}"):
+        find_triplets(touch(tmp_path, *names))
+
+
+def test_fault_19_incomplete_triplets_are_found_and_refused_by_who_needs_whole_ones(
+    tmp_path: Path, touch: Touch, official_names: Names
+) -> None:
+    for number in range(7):
+        touch(tmp_path, *official_names(f"ROIs1158_spring_1_p{number}", ("s2", "s2_cloudy")))
+    found = find_triplets(tmp_path)
+    assert not found.triplets and len(found.incomplete) == 7
+    message = r"holds no complete triplet: ROIs1158_spring_1_p0 lacks s1; .*_p4 lacks s1; and 2 more; fetch the missing"
+    with pytest.raises(InputError, match=message):
+        found.require_triplets()
+    with pytest.raises(InputError, match="holds no radar image with its cloudy image: ROIs1158_spring_1_p0 lacks s1"):
+        found.require_observations()
+
+
+# Words
+
+
+def test_a_report_counts_and_names_the_first_five(tmp_path: Path, touch: Touch, official_names: Names) -> None:
+    touch(tmp_path, *official_names("ROIs1158_spring_1_p1"), *official_names("ROIs1970_fall_1_p1"), "README")
+    for number in range(2, 9):
+        touch(tmp_path, *official_names(f"ROIs1158_spring_1_p{number}", ("s1", "s2")))
+    assert find_triplets(tmp_path).report().splitlines() == [
+        f"{tmp_path}: official layout, 2 complete triplets of 2 regions",
+        "7 incomplete",
+        *(f"  ROIs1158_spring_1_p{number} lacks s2_cloudy" for number in range(2, 7)),
+        "  and 2 more",
+        "1 strange",
+        "  README",
+    ]
+
+
+@given(st.lists(st.integers(0, 10**6), unique=True))
+def test_natural_order_is_the_order_of_numbers(numbers: list[int]) -> None:
+    assert sorted((f"p{n}" for n in numbers), key=natural) == [f"p{n}" for n in sorted(numbers)]

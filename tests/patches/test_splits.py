@@ -1,0 +1,236 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unclouded.errors import InputError
+from unclouded.patches.identity import PatchId, Roi
+from unclouded.patches.layouts import TripletFiles, find_triplets
+from unclouded.patches.splits import Split, assign, official_counts, official_split, read_split_list, triplets_of
+
+Touch = Callable[..., Path]
+Names = Callable[..., list[str]]
+
+PUBLISHED = {  # section 1 of the authors' toolbox's lists, by hand
+    "test": {"spring": (31, 44, 106, 123, 140), "summer": (73, 119), "fall": (139,), "winter": (63, 108)},
+    "val": {"spring": (17,), "summer": (17, 19, 80, 127), "fall": (65,), "winter": (22, 84, 107, 130)},
+}
+SEEDS = {"spring": "ROIs1158", "summer": "ROIs1868", "fall": "ROIs1970", "winter": "ROIs2017"}
+
+
+def files(name: str) -> TripletFiles:
+    return TripletFiles(name, PatchId.parse(name), Path("a"), Path("b"), Path("c"))
+
+
+# The published facts
+
+
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_the_official_parts_are_the_published_ones(part: str) -> None:
+    published = {Roi(SEEDS[season], season, n) for season, numbers in PUBLISHED[part].items() for n in numbers}
+    assert len(published) == 10 and set(getattr(official_split(), part)) == published
+
+
+def test_the_official_split_has_155_10_and_10_regions() -> None:
+    split = official_split()
+    assert [len(split.train), len(split.val), len(split.test)] == [155, 10, 10]
+    assert {*split.train, *split.val, *split.test} == set(official_counts())
+
+
+def test_122218_triplets_were_published() -> None:
+    counts, split = official_counts(), official_split()
+    assert sum(counts.values()) == 122_218
+    totals = [sum(counts[roi] for roi in rois) for rois in (split.train, split.val, split.test)]
+    assert totals == [107_143, 7_176, 7_899]
+
+
+@pytest.mark.parametrize(
+    ("season", "regions", "triplets"),
+    [("spring", 41, 29_117), ("summer", 49, 33_827), ("fall", 58, 40_941), ("winter", 27, 18_333)],
+)
+def test_each_season_has_its_published_size(season: str, regions: int, triplets: int) -> None:
+    counts = [count for roi, count in official_counts().items() if roi.season == season]
+    assert (len(counts), sum(counts)) == (regions, triplets)
+
+
+def folder(roi: Roi) -> str:
+    return f"{roi.collection}_s1/s1_{roi.number}"
+
+
+def test_no_test_patch_is_in_train_where_substrings_would_take_4764() -> None:
+    split, counts = official_split(), official_counts()
+    by_value = [roi for roi in split.test if roi in split.train]
+    by_substring = [roi for roi in split.test if any(folder(known) in folder(roi) for known in split.train)]
+    assert by_value == []
+    assert len(by_substring) == 6 and sum(counts[roi] for roi in by_substring) == 4_764
+
+
+def test_the_published_facts_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        official_counts()[Roi("ROIs1158", "spring", 1)] = 0  # type: ignore[index]
+
+
+# A split
+
+
+rois = st.sets(st.builds(Roi, st.just("ROIs1158"), st.sampled_from(["spring", "fall"]), st.integers(1, 12)))
+
+
+@given(rois, rois, rois)
+def test_a_split_shares_no_region_or_is_refused(train: set[Roi], val: set[Roi], test: set[Roi]) -> None:
+    if len(train | val | test) == len(train) + len(val) + len(test):
+        assert len(Split(train, val, test).parts()) == len(train | val | test)
+    else:
+        with pytest.raises(InputError, match=r"(1 region is|[0-9] regions are) in both"):
+            Split(train, val, test)
+
+
+def test_an_overlap_is_refused_with_its_first_region() -> None:
+    shared = [Roi("ROIs1158", "spring", number) for number in (106, 9)]
+    with pytest.raises(InputError, match=r"^2 regions are in both train and test, first ROIs1158_spring_9; keep each"):
+        Split(shared, [], shared)
+
+
+def test_triplets_are_assigned_by_the_value_of_their_region() -> None:
+    split = Split(
+        [Roi.parse("ROIs1158_spring_1")], [Roi.parse("ROIs1158_spring_10")], [Roi.parse("ROIs1158_spring_106")]
+    )
+    names = [f"ROIs1158_spring_{roi}_p1" for roi in (1, 10, 106, 1065)]
+    assigned = assign(map(files, names), split)
+    assert [[f.name for f in assigned[part]] for part in ("train", "val", "test", "outside")] == [[n] for n in names]
+
+
+@given(st.lists(st.builds(lambda r, p: files(f"ROIs1158_spring_{r}_p{p}"), st.integers(1, 150), st.integers(0, 9))))
+def test_every_triplet_is_assigned_once(triplets: list[TripletFiles]) -> None:
+    assigned = assign(triplets, official_split())
+    assert sum(map(len, assigned.values())) == len(triplets)
+    regions = [{f.roi for f in assigned[part]} for part in ("train", "val", "test", "outside")]
+    assert len(set().union(*regions)) == sum(map(len, regions))
+
+
+def test_a_name_without_region_cannot_be_assigned() -> None:
+    with pytest.raises(
+        InputError, match=r"^oriolac_1 names no region, expected a name such as ROIs.*; list the parts in"
+    ):
+        assign([TripletFiles("oriolac_1", None, Path("a"), Path("b"), Path("c"))], official_split())
+
+
+# The parts of a folder
+
+
+def test_the_parts_of_the_official_layout_follow_its_regions(
+    tmp_path: Path, touch: Touch, official_names: Names
+) -> None:
+    for patch in ("ROIs1158_spring_1_p1", "ROIs1158_spring_17_p1", "ROIs1158_spring_106_p1", "ROIs0000_fall_1_p1"):
+        touch(tmp_path, *official_names(patch))
+    found = find_triplets(tmp_path)
+    assert [f.name for f in triplets_of(found, "train")] == ["ROIs1158_spring_1_p1"]
+    assert [f.name for f in triplets_of(found, "val")] == ["ROIs1158_spring_17_p1"]
+    assert [f.name for f in triplets_of(found, "test")] == ["ROIs1158_spring_106_p1"]
+    assert len(triplets_of(found, "all")) == 4
+
+
+def test_an_empty_part_is_refused(tmp_path: Path, touch: Touch, official_names: Names) -> None:
+    found = find_triplets(touch(tmp_path, *official_names("ROIs1158_spring_1_p1")))
+    message = r"has no triplet in test \(found train 1, val 0, test 0, outside 0\); take another split or 'all'"
+    with pytest.raises(InputError, match=message):
+        triplets_of(found, "test")
+
+
+def test_fault_19_no_triplet_at_all_is_refused(tmp_path: Path, touch: Touch) -> None:
+    with pytest.raises(InputError, match="holds no complete triplet: a lacks s2_cloudy, s2_cloudfree"):
+        triplets_of(find_triplets(touch(tmp_path, "s1/a.tif")), "all")
+
+
+def flat_root(tmp_path: Path, touch: Touch, rows: str, *names: str) -> Path:
+    for name in names:
+        touch(tmp_path, *(f"{folder}/{name}.tif" for folder in ("s1", "s2_cloudy", "s2_cloudfree")))
+    (tmp_path / "data.csv").write_text(rows)
+    return tmp_path
+
+
+def rows(*parts_and_names: tuple[int, str]) -> str:
+    return "".join(f"{part},s1,s2_cloudfree,s2_cloudy,{name}.tif\n" for part, name in parts_and_names)
+
+
+def test_the_list_of_a_flat_layout_decides(tmp_path: Path, touch: Touch) -> None:
+    listed = rows((1, "a"), (2, "b"), (3, "ROIs1158_spring_1_p1"), (3, "not_fetched_yet"))
+    found = find_triplets(flat_root(tmp_path, touch, listed, "a", "b", "c", "ROIs1158_spring_1_p1"))
+    assert [f.name for f in triplets_of(found, "train")] == ["a"]
+    assert [f.name for f in triplets_of(found, "val")] == ["b"]
+    assert [f.name for f in triplets_of(found, "test")] == ["ROIs1158_spring_1_p1"]
+    assert [f.name for f in triplets_of(found, "all")] == ["ROIs1158_spring_1_p1", "a", "b", "c"]
+
+
+def test_a_flat_layout_without_list_follows_official_names(tmp_path: Path, touch: Touch) -> None:
+    root = flat_root(tmp_path, touch, "", "ROIs1158_spring_106_p1", "ROIs1158_spring_1_p1")
+    (root / "data.csv").unlink()
+    assert [f.name for f in triplets_of(find_triplets(root), "test")] == ["ROIs1158_spring_106_p1"]
+
+
+def test_free_names_without_list_have_no_parts(tmp_path: Path, touch: Touch) -> None:
+    root = flat_root(tmp_path, touch, "", "a")
+    (root / "data.csv").unlink()
+    with pytest.raises(InputError, match=r"^a names no region, .*; list the parts in a data.csv, or take 'all'$"):
+        triplets_of(find_triplets(root), "train")
+    assert len(triplets_of(find_triplets(root), "all")) == 1
+
+
+def test_a_list_that_puts_a_region_into_two_parts_is_refused(tmp_path: Path, touch: Touch) -> None:
+    listed = rows((1, "ROIs1158_spring_1_p1"), (3, "ROIs1158_spring_1_p2"))
+    found = find_triplets(flat_root(tmp_path, touch, listed, "ROIs1158_spring_1_p1", "ROIs1158_spring_1_p2"))
+    with pytest.raises(
+        InputError, match=r"data.csv: 1 region is in both train and test, first ROIs1158_spring_1; keep"
+    ):
+        triplets_of(found, "train")
+
+
+# The csv list
+
+
+def listed(tmp_path: Path, text: str | bytes) -> dict[str, str]:
+    path = tmp_path / "data.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_split_list(path)
+
+
+def test_a_list_is_read_with_either_spelling_and_any_line_end(tmp_path: Path) -> None:
+    text = "\ufeff1,s1,s2_cloudFree,s2_cloudy,a.tif\r\n\r\n2, s1, s2_cloudfree, s2_cloudy, b c.tif\r\n"
+    assert listed(tmp_path, text) == {"a.tif": "train", "b c.tif": "val"}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "split,s1,s2_cloudfree,s2_cloudy,name",
+        "4,s1,s2_cloudfree,s2_cloudy,a.tif",
+        "1,s2,s2_cloudfree,s2_cloudy,a.tif",
+        "1,s1,s2_cloudy,s2_cloudfree,a.tif",
+        "1,s1,../../etc,s2_cloudy,a.tif",
+        "1,s1,s2_cloudfree,s2_cloudy",
+        "1,s1,s2_cloudfree,s2_cloudy,a.tif,b.tif",
+        "<html>",
+    ],
+)
+def test_a_row_that_reads_otherwise_is_refused_with_its_number(tmp_path: Path, row: str) -> None:
+    with pytest.raises(InputError, match=r"data.csv, row 2: found '.*'; expected rows such as 3,s1,s2_cloudfree,s2_cl"):
+        listed(tmp_path, rows((1, "a")) + row + "\n")
+
+
+@pytest.mark.parametrize("name", ["../a", "/etc/passwd", "..", "", "s1/a.tif", "..\\a.tif", "a\0.tif"])
+def test_fault_22_a_list_names_files_and_never_paths(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"row 1: '.*' is not a plain file name; expected rows such as"):
+        listed(tmp_path, f"1,s1,s2_cloudfree,s2_cloudy,{name}\n")
+
+
+def test_a_file_in_two_parts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data.csv, row 3: a.tif is in train already; keep one of the two rows"):
+        listed(tmp_path, rows((1, "a"), (1, "a"), (3, "a")))
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b'1,"s1'])
+def test_what_is_no_csv_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(InputError, match=r"data.csv is not a csv list: .*; expected rows such as"):
+        listed(tmp_path, content)

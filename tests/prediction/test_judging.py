@@ -1,0 +1,28 @@
+import pytest
+import torch
+
+from unclouded.models.baselines import baseline
+from unclouded.prediction.judging import judged
+from unclouded.tensors.triplet import Observation, Triplet
+
+BANDS = ("B04", "B03")
+
+
+@pytest.fixture
+def one() -> Triplet:
+    """Two pixels, the left one clear, the right one cloudy."""
+    cloudy = torch.tensor([[[[0.1, 0.9]], [[0.2, 0.8]]]])
+    seen = Observation(torch.full((1, 2, 1, 2), -12.5), cloudy, torch.tensor([[[[0.0, 1.0]]]]), BANDS)
+    return Triplet("one", seen, torch.zeros(1, 2, 1, 2))
+
+
+@pytest.mark.parametrize(("keep", "left"), [(True, 0.1), (False, 0.5)])
+def test_clear_pixels_are_kept_unless_the_remover_itself_is_judged(keep: bool, left: float, one: Triplet) -> None:
+    ((_, prediction),) = judged(baseline("sar-vv", BANDS), [one], keep_clear=keep)
+    assert prediction[0, 0, 0].tolist() == pytest.approx([left, 0.5])  # -12.5 dB is half way from -25 to 0
+
+
+def test_the_remover_sees_its_own_bands_in_its_own_order(one: Triplet) -> None:
+    ((triplet, _),) = judged(baseline("cloudy", ("B03", "B04")), [one])
+    assert triplet.observation.bands == ("B03", "B04")
+    assert triplet.observation.cloudy[0, 0, 0].tolist() == pytest.approx([0.2, 0.8])

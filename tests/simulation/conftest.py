@@ -1,0 +1,50 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from unclouded.patches.identity import Roi
+from unclouded.simulation.fields import Growth
+from unclouded.simulation.land import Land, LandCover
+from unclouded.simulation.region import InventedRegion, invent_region
+from unclouded.simulation.terrain import Terrain
+from unclouded.simulation.town import Surface, Town
+
+
+@pytest.fixture(scope="session")
+def region() -> InventedRegion:
+    """A small region in summer, half under clouds."""
+    return invent_region(Roi("ROIs0000", "summer", 1), np.random.default_rng(5), size_px=256, coverage=0.5)
+
+
+def _even(value: float, size_px: int) -> np.ndarray:
+    return np.full((size_px, size_px), value, np.float32)
+
+
+@pytest.fixture
+def even_land() -> Callable[..., Land]:
+    """Make land that is the same everywhere, on a plane that rises to the south and to the east."""
+
+    def make(
+        cover: LandCover,
+        size_px: int = 96,
+        moisture: float = 0.0,
+        leaves: float = 0.0,
+        rise: tuple[float, float] = (0, 0),
+    ) -> Land:
+        row, column = np.mgrid[:size_px, :size_px].astype(np.float32)
+        height_m = (10 * (rise[0] * row + rise[1] * column)).astype(np.float32)
+        nothing, nowhere = _even(0, size_px), np.zeros((size_px, size_px), bool)
+        terrain = Terrain(height_m, nowhere, nowhere, _even(99, size_px), np.zeros((1, 2), np.float32))
+        return Land(
+            terrain=terrain,
+            town=Town(nowhere, np.zeros((len(Surface), size_px, size_px), np.float32), nothing),
+            cover=np.full((size_px, size_px), cover, np.uint8),
+            growth=Growth(_even(leaves, size_px), nothing, nothing),
+            needles=nothing,
+            moisture=_even(moisture, size_px),
+            vigour=nothing,
+            tone=_even(1, size_px),
+        )
+
+    return make
