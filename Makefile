@@ -1,6 +1,7 @@
 # `make demo` and `make test` set up whatever they need on a machine with Python 3.11 and pip.
 PYTHON ?= python3.11
 VENV := .venv
+export PYTHONDONTWRITEBYTECODE =
 BIN := $(VENV)/bin
 VGG := vgg16-weights.txt
 THREADS ?= 1

@@ -8,7 +8,7 @@ from unclouded.simulation.terrain import Terrain, invent_terrain
 
 @pytest.fixture(scope="module")
 def terrain() -> Terrain:
-    return invent_terrain(np.random.default_rng(2), 256)
+    return invent_terrain(np.random.default_rng(2), 512)
 
 
 @pytest.fixture(scope="module")
@@ -53,4 +53,4 @@ def test_wheel_tracks_run_through_crops_but_not_through_meadows(fields) -> None:
     leaves = grow(np.random.default_rng(2), fields, SEASONS["summer"], level).leaves
     spread = np.array([np.ptp(leaves[fields.number == field]) for field in range(fields.parcels.count)])
     assert spread[fields.crop == Crop.LEY].max() < 1e-6
-    assert 0.3 < (spread[fields.crop != Crop.LEY] > 0.01).mean() < 0.7
+    assert 0.35 < (spread[fields.crop != Crop.LEY] > 0.01).mean() < 0.65

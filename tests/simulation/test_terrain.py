@@ -36,5 +36,6 @@ def test_the_shore_is_where_the_water_ends(terrain) -> None:
 
 
 def test_the_course_runs_in_the_river(terrain) -> None:
-    row, column = np.rint(terrain.course).astype(int).clip(0, 256).T
-    assert (terrain.river | terrain.lake)[row, column].mean() > 0.99
+    row, column = np.rint(terrain.course).astype(int).T
+    assert len(row) > 100
+    assert terrain.river[row, column].mean() > 0.99

@@ -58,7 +58,9 @@ def _pairs(cloudy: Path | None, sar: Path | None, patches: Path | None) -> "tupl
 
     if patches is not None and cloudy is None and sar is None:
         if not (found := find_triplets(patches).observations):
-            raise InputError(f"{patches} holds no radar image with its cloudy one; check it with 'unclouded data check'")
+            raise InputError(
+                f"{patches} holds no radar image with its cloudy one; check it with 'unclouded data check'"
+            )
         return found
     if patches is None and cloudy is not None and sar is not None:
         return (TripletFiles(cloudy.stem, None, sar, cloudy, None),)

@@ -18,8 +18,10 @@ from unclouded.clouds.ranks import starting_ranks
 
 BANDS = ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12")
 """The ten bands that the model reads, in its order."""
-PIECE = 65_536
-"""Pixels that one thread takes at a time: a patch is one piece, a scene has work for all processors."""
+PATCH = 256 * 256
+"""Pixels that are worth a thread of their own."""
+PIECE = 4 * PATCH
+"""Most pixels that a thread takes at a time: many pixels group better, few need less memory."""
 _MODEL = "s2cloudless/models/pixel_s2_cloud_detector_lightGBM_v0.1.txt"
 
 
@@ -53,11 +55,15 @@ def package_probability(
 
 def _by_trees(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     trees, starts = _model()
-    pieces = [pixels[:, first : first + PIECE] for first in range(0, pixels.shape[1], PIECE)]
-    with ThreadPoolExecutor(min(len(pieces), numba.config.NUMBA_NUM_THREADS)) as threads:
-        return np.concatenate(
-            list(threads.map(lambda piece: probabilities(np.ascontiguousarray(piece), trees, starts), pieces))
-        )
+
+    def evaluate(piece: NDArray[np.float32]) -> NDArray[np.float32]:
+        return probabilities(np.ascontiguousarray(piece), trees, starts)
+
+    size = pixels.shape[1]
+    threads = max(1, min(numba.config.NUMBA_NUM_THREADS, size // PATCH))
+    rounds = max(1, -(-size // (threads * PIECE)))
+    with ThreadPoolExecutor(threads) as pool:
+        return np.concatenate(list(pool.map(evaluate, np.array_split(pixels, threads * rounds, axis=1))))
 
 
 def _by_package(pixels: NDArray[np.float32]) -> NDArray[np.float32]:

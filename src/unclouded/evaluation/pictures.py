@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Float32, Integer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
 from unclouded.files import whole_file
-from unclouded.sensors import RGB
-from unclouded.tensors.triplet import Triplet
+from unclouded.sensors import RGB, SENTINEL2
+from unclouded.tensors.triplet import Observation, Triplet
 
 BRIGHTEST = 0.3
 """Reflectance that is shown white; clear land seldom exceeds it, and clouds always do."""
@@ -69,3 +70,34 @@ def _draw_row(line: NDArray[Any], triplet: Triplet, predictions: Sequence[Tensor
     line[0].set_ylabel(triplet.name.replace("_", " "), fontsize=6)
     for axis in line:
         axis.set(xticks=[], yticks=[])
+
+
+def write_region_sheet(
+    path: Path,
+    seen: Observation,
+    stored: Integer[np.ndarray, "3 y x"],
+    clear: Float32[np.ndarray, "3 y x"],
+) -> None:
+    """Write a whole region as four large pictures: radar, cloudy, without clouds, and the truth.
+
+    Args:
+        path: PNG file, whole or not at all.
+        seen: What the remover saw, in red, green and blue.
+        stored: Stored numbers without clouds, red, green, blue.
+        clear: TOA reflectance on the clear date, red, green, blue.
+    """
+    restored = torch.from_numpy(stored.astype(np.float32))[None] / SENTINEL2.stored_per_unit
+    pictures = {
+        "Sentinel-1 radar (VV, VH, VV - VH)": radar_colour(seen.sar),
+        "Sentinel-2 with clouds": true_colour(seen.cloudy, RGB),
+        "unclouded": true_colour(restored, RGB),
+        "truth (a clear date)": true_colour(torch.from_numpy(clear)[None], RGB),
+    }
+    figure = Figure(figsize=(12, 12.6), layout="constrained")
+    figure.suptitle("An invented region that the network has never seen", fontsize=14)
+    for axis, (title, picture) in zip(figure.subplots(2, 2).ravel(), pictures.items(), strict=True):
+        axis.imshow(picture, interpolation="nearest")
+        axis.set_title(title, fontsize=12)
+        axis.set_axis_off()
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=130)

@@ -11,8 +11,8 @@ from unclouded.simulation.seasons import Season
 from unclouded.simulation.terrain import Terrain
 from unclouded.simulation.town import Surface
 
-# Thousandths of reflectance. Deep water, turbid water, broad-leaved forest and concrete are medians over such pixels of
-# Sentinel-2 L1C patches; the others are plausible beside them.
+# Thousandths of reflectance. Deep and turbid water, broad-leaved forest and concrete are medians over open water,
+# floods, dense green and bright radar targets in real Sentinel-2 L1C patches; the others are plausible beside them.
 # fmt: off
 #             B01  B02  B03  B04  B05  B06  B07  B08  B8A  B09  B10  B11  B12
 SPECTRA = {
@@ -46,7 +46,7 @@ def spectrum(material: str) -> Float32[np.ndarray, "band 1 1"]:
 def clear_reflectance(land: Land, season: Season, rng: np.random.Generator) -> Float32[np.ndarray, "band y x"]:
     """Return TOA reflectance of all 13 bands: a linear mixture of materials, lit by the sun of the season.
 
-    Bands of 20 and 60 m are averaged over their own pixels and repeated on the 10 m grid, as in SEN12MS-CR.
+    Bands of 20 and 60 m are averaged over their own pixels and repeated on the 10 m grid.
     """
     shares, air = _shares(land, season), spectrum("air")
     spectra = np.hstack([(spectrum(material) - air)[:, 0] for material in shares])

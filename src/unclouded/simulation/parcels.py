@@ -7,7 +7,7 @@ from jaxtyping import Float32, Int64
 from numpy.typing import NDArray
 
 _SAMPLE = 40_000
-"""How many points suffice to find the middle and the longer side of every parcel."""
+"""How many points, drawn at random, suffice to find the middle and the longer side of every parcel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +42,11 @@ class Parcels:
         return (np.bincount(self.number, values, self.count) / size).astype(np.float32)
 
     def cut(self, rng: np.random.Generator, area: float, turn: float = 0.0, strips: float = 0.0) -> "Parcels":
-        """Cut parcels into two, across their longer side, until few hold more than ``area`` points.
+        """Cut parcels into two, across their longer side, until none holds more than 1.5 times ``area`` points.
 
         Args:
             rng: Source of randomness.
-            area: Typical size in the end, in points; sizes differ by a factor of two.
+            area: Typical size in the end, in points.
             turn: How far a cut deviates from the sides of its parcel, radians (standard deviation).
             strips: Share of cuts along the longer side, which leave long narrow fields.
         """
@@ -56,7 +56,7 @@ class Parcels:
         return parcels
 
     def _halved(self, large: NDArray[np.bool_], rng: np.random.Generator, turn: float, strips: float) -> "Parcels":
-        sample = self._every(max(1, len(self.x) // _SAMPLE))
+        sample = self._sampled(rng)
         (_, length), (_, width) = sample._extent(self.angle), sample._extent(self.angle + np.float32(np.pi / 2))
         lengthwise = (length < width) ^ (rng.random(self.count) < strips)
         angle = (self.angle + large * rng.normal(0, turn, self.count)).astype(np.float32)
@@ -69,8 +69,11 @@ class Parcels:
         number = np.where(beyond, heir.take(self.number), self.number)
         return Parcels(self.x, self.y, number, np.concatenate([angle, angle[large]]))
 
-    def _every(self, step: int) -> "Parcels":
-        return Parcels(self.x[::step], self.y[::step], self.number[::step], self.angle)
+    def _sampled(self, rng: np.random.Generator) -> "Parcels":
+        if len(self.x) <= _SAMPLE:
+            return self
+        some = rng.integers(0, len(self.x), _SAMPLE)
+        return Parcels(self.x[some], self.y[some], self.number[some], self.angle)
 
     def _along(self, angle: NDArray[np.float32]) -> NDArray[np.float32]:
         """Position of every point along the direction of its parcel."""

@@ -82,9 +82,9 @@ def _heaps(rng: np.random.Generator, size_px: int) -> NDArray[np.float32]:
 def _veil(rng: np.random.Generator, size_px: int) -> NDArray[np.float32]:
     """Streaks of ice, somewhere."""
     sheet = fractal_noise(rng, size_px, 2, 0.7 * size_px, 80)
-    fibres = fractal_noise(rng, size_px, 1.5, 90, 4, stretch=5)
+    fibres = fractal_noise(rng, size_px, 1.3, 60, 3, stretch=8)
     return np.asarray(
-        rng.uniform(0.12, 0.4) * smooth_step(sheet + 0.35 * fibres, rng.uniform(0.2, 1.2), 3.0), dtype=np.float32
+        rng.uniform(0.12, 0.4) * smooth_step(0.8 * sheet + 0.7 * fibres, rng.uniform(0.3, 1.2), 3.0), dtype=np.float32
     )
 
 

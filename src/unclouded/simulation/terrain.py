@@ -25,7 +25,7 @@ class Terrain:
         river: River and brook.
         lake: Standing water.
         shore_px: Distance to the next water, along the longer axis.
-        course: Points along the river, (row, column).
+        course: Points along the river outside the lake, (row, column).
     """
 
     height_m: Float32[np.ndarray, "y x"]
@@ -56,8 +56,9 @@ def invent_terrain(rng: np.random.Generator, size_px: int) -> Terrain:
     lake = _lake(rng, size_px)
     river = (_drawn(course, size_px, rng.uniform(5, 9)) | _drawn(brook, size_px, 1.5)) & ~lake
     shore_px = distance_transform_cdt(~(river | lake), "chessboard").astype(np.float32)
-    inside = ((course >= 0) & (course < size_px)).all(axis=1)
-    return Terrain(_height(rng, size_px, shore_px), river, lake, shore_px, course[inside].astype(np.float32))
+    course = course[((course >= 0) & (course < size_px - 1)).all(axis=1)]
+    course = course[~lake[tuple(np.rint(course).astype(int).T)]]
+    return Terrain(_height(rng, size_px, shore_px), river, lake, shore_px, course.astype(np.float32))
 
 
 def _courses(rng: np.random.Generator, size_px: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -107,7 +108,7 @@ def _lake(rng: np.random.Generator, size_px: int) -> NDArray[np.bool_]:
 def _height(rng: np.random.Generator, size_px: int, shore_px: NDArray[np.float32]) -> NDArray[np.float32]:
     """Gullied hills where the land is rugged, flat ground along the water."""
     half = -(-size_px // 2)
-    rugged = smooth_step(fractal_noise(rng, half, 2.5, 350, 60), -0.2, 1.2)
+    rugged = smooth_step(fractal_noise(rng, half, 2.5, 350, 60), -0.5, 1.2)
     hills, knolls = fractal_noise(rng, half, 2.6, 130, 12), fractal_noise(rng, half, 2, 130)
     rough = fractal_noise(rng, half, 1.6, 60, 3)
     height = 6 * knolls + rugged * (120 + 60 * hills + 16 * _gullies(rng, hills) + 4 * rough)

@@ -39,11 +39,12 @@ _MIX = np.array(
         [0.34, 0.12, 0.01, 0.17, 0.36],
         [0.34, 0.34, 0.05, 0.22, 0.05],
         [0.02, 0.36, 0.34, 0.24, 0.04],
-        [0.01, 0.02, 0.00, 0.07, 0.90],
-    ],
-    np.float32,
+        [0.01, 0.02, 0.01, 0.06, 0.90],
+    ]
 )
-"""Mean share of each :class:`Surface` in each kind of :class:`Quarter`."""
+"""Weight of each :class:`Surface` in each kind of :class:`Quarter`."""
+_STREET = np.array([0, 0.10, 0, 0.75, 0.15], np.float32)
+"""Share of each :class:`Surface` in a street."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,24 +64,22 @@ class Town:
 
 def invent_town(rng: np.random.Generator, terrain: Terrain) -> Town:
     """Invent a town at the river and a few villages on flat ground."""
-    place, area = _places(rng, terrain)
+    place, nearness = _places(rng, terrain)
+    ragged = 0.3 * fractal_noise(rng, len(place), 1.0, 60, 5) - 3 * terrain.steepness
+    area = (nearness + ragged > 0) & (terrain.shore_px > 1)
     y, x = (position.astype(np.float32) for position in np.nonzero(area))
     angles = rng.uniform(0, np.pi / 2, int(place.max()) + 1).astype(np.float32)
     quarters = Parcels(x, y, place[area], angles).cut(rng, area=170, turn=0.06)
-    kinds = _kinds(rng, quarters, place[area] == 0)
-    halls = quarters.cut(rng, area=30)
-    houses = halls.cut(rng, area=3)
-    kind = kinds[quarters.number]
-    surfaces, built = _built(rng, kind, halls, houses)
-    streets = borders(_spread(area, quarters.number, -1))[area]
-    surfaces[:, streets] = np.array([0, 0.1, 0, 0.75, 0.15], np.float32)[:, None]
+    surfaces, built = _built(rng, quarters, nearness[area])
+    streets = borders(_painted(area, quarters.number, -1))[area]
+    surfaces[:, streets] = _STREET[:, None]
     facing = np.exp(-((_skew(quarters.angle) / np.radians(14)) ** 2))[quarters.number]
     walls = np.where(streets, 0.05, built * (0.25 + 0.75 * facing)).astype(np.float32)
-    return Town(area, np.stack([_spread(area, share, 0) for share in surfaces]), _spread(area, walls, 0))
+    return Town(area, np.stack([_painted(area, share, 0) for share in surfaces]), _painted(area, walls, 0))
 
 
-def _places(rng: np.random.Generator, terrain: Terrain) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Number of the nearest place, the town being 0, and whether a pixel belongs to it."""
+def _places(rng: np.random.Generator, terrain: Terrain) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Number of the nearest place, the town being 0, and how near it is: 1 in its middle, 0 at its edge."""
     size_px = len(terrain.height_m)
     town = rng.choice(terrain.course).clip(0.25 * size_px, 0.75 * size_px) + rng.normal(0, 12, 2)
     villages = rng.uniform(0.05, 0.95, (size_px**2 // 330**2, 2)) * size_px
@@ -92,28 +91,21 @@ def _places(rng: np.random.Generator, terrain: Terrain) -> tuple[NDArray[np.int6
         near = (1 - np.hypot(row[:, None], column) / radius).astype(np.float32)
         place[window][near > nearness[window]] = number
         nearness[window] = np.maximum(near, nearness[window])
-    ragged = 0.3 * fractal_noise(rng, size_px, 1.0, 60, 5) - 3 * terrain.steepness
-    return place, (nearness + ragged > 0) & (terrain.shore_px > 1)
-
-
-def _kinds(rng: np.random.Generator, quarters: Parcels, in_town: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Draw what each quarter is for; the middle of the town is its centre."""
-    kinds = rng.choice(len(Quarter), quarters.count, p=[0.66, 0.08, 0.18, 0.08])
-    middle = [float(np.median(axis[in_town])) if in_town.any() else 0.0 for axis in (quarters.x, quarters.y)]
-    reach = np.sqrt(in_town.sum() / np.pi)
-    off_centre = np.hypot(quarters.mean(quarters.x) - middle[0], quarters.mean(quarters.y) - middle[1])
-    kinds[off_centre < 0.3 * reach] = Quarter.CENTRE
-    return kinds
+    return place, nearness
 
 
 def _built(
-    rng: np.random.Generator, kind: NDArray[np.int64], halls: Parcels, houses: Parcels
+    rng: np.random.Generator, quarters: Parcels, nearness: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Shares of the surfaces at each point, and how densely it is built; each house and hall has its own mix."""
-    house = rng.dirichlet(np.full(len(Surface), 0.45), houses.count).astype(np.float32)[houses.number]
-    hall = rng.dirichlet(np.full(len(Surface), 0.15), halls.count).astype(np.float32)[halls.number]
+    """Shares of the surfaces at each point, and how densely it is built; each house and each hall is a mixture."""
+    kinds = rng.choice(len(Quarter), quarters.count, p=[0.66, 0.08, 0.18, 0.08])
+    kinds[quarters.mean(nearness) > 0.7] = Quarter.CENTRE
+    kind, halls = kinds[quarters.number], quarters.cut(rng, area=30)
+    houses = halls.cut(rng, area=3)
+    house = rng.dirichlet(np.full(len(Surface), 0.45), houses.count)[houses.number]
+    hall = rng.dirichlet(np.full(len(Surface), 0.15), halls.count)[halls.number]
     own = np.where((kind == Quarter.HALLS)[:, None], hall, house) * _MIX[kind]
-    shares = 0.35 * _MIX[kind] + 0.65 * own / own.sum(axis=1, keepdims=True)
+    shares = (0.35 * _MIX[kind] + 0.65 * own / own.sum(axis=1, keepdims=True)).astype(np.float32)
     built = shares[:, [Surface.TILES, Surface.CONCRETE, Surface.METAL]].sum(axis=1)
     return np.ascontiguousarray(shares.T), built
 
@@ -124,7 +116,7 @@ def _skew(angle: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray((angle + look + np.pi / 4) % (np.pi / 2) - np.pi / 4, dtype=np.float32)
 
 
-def _spread(area: NDArray[np.bool_], values: NDArray[np.generic], outside: float) -> NDArray[np.generic]:
+def _painted(area: NDArray[np.bool_], values: NDArray[np.generic], outside: float) -> NDArray[np.generic]:
     image = np.full(area.shape, outside, values.dtype)
     image[area] = values
     return image

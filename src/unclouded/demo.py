@@ -1,0 +1,165 @@
+"""The whole flow on an invented region: invent, map clouds, train, predict an unseen region, score, show."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unclouded.clouds.cache import ProbabilityCache
+from unclouded.clouds.map import CloudMapSettings
+from unclouded.errors import InputError
+from unclouded.evaluation.pictures import write_comparison, write_region_sheet
+from unclouded.evaluation.scores import AREAS, Scores, score_patches
+from unclouded.evaluation.table import scores_markdown
+from unclouded.files import write_json, write_text
+from unclouded.models.baselines import baseline
+from unclouded.models.remover import CloudRemover
+from unclouded.models.weights import load_remover
+from unclouded.patches.identity import Roi
+from unclouded.patches.layouts import find_triplets
+from unclouded.prediction.judging import judged
+from unclouded.prediction.patches import predict_patch, write_prediction
+from unclouded.raster import write_geotiff
+from unclouded.sensors import RGB
+from unclouded.settings import settings_from
+from unclouded.simulation.layout import PATCH_PX, write_region
+from unclouded.simulation.region import InventedRegion, invent_region
+from unclouded.tensors.dataset import TripletDataset, observe
+from unclouded.training.loop import train
+from unclouded.training.run import RunFolder
+from unclouded.training.settings import TrainSettings
+
+SEED = 7
+COVERAGES = (0.3, 0.5, 0.7)
+"""Of the three regions to learn from; the fourth is never seen in training."""
+UNSEEN = Roi("ROIs0000", "summer", 9)
+RULES = ("cloudy", "clear-mean", "sar-regression")
+"""Baselines in the table."""
+
+LESSON = {
+    "split": "all",
+    "crop_px": 128,
+    "paired_percent": 100,
+    "discriminator_width": 8,
+    "network": {"width": 8},
+    "loss": {"pixel": 50.0, "feature": 0.0, "style": 0.0},
+    "schedule": {"learning_rate": 1e-3, "epochs_constant": 3, "epochs_decay": 1},
+    "journal": {"log_every": 5, "preview_every": 0, "checkpoint_every": 50},
+}
+"""The paper's losses on a network an eighth as wide, paired, at a rate that makes minutes worth while."""
+
+Told = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a demo leaves.
+
+    Attributes:
+        scores: Of the network and the baselines on the unseen region, by name.
+        pictures: To look at.
+        image: GeoTIFF of the unseen region without its clouds.
+    """
+
+    scores: dict[str, Scores]
+    pictures: tuple[Path, ...]
+    image: Path
+
+    def verdict(self) -> str:
+        """Say whether the network beats the mean colour of the clear pixels where it is cloudy."""
+        network, rule = (self.scores[name].mean("cloudy")["mae"] for name in ("network", "clear-mean"))
+        word = "beats" if network < rule else "does NOT beat"
+        return (
+            f"on cloudy pixels of the unseen region the network {word} clear-mean: MAE {network:.4f} against {rule:.4f}"
+        )
+
+
+def show(out: Path, told: Told) -> Shown:
+    """Run the demo.
+
+    Args:
+        out: Folder for pictures, scores, data and GeoTIFFs; what an earlier demo left in it is replaced.
+        told: Is told stage, done and total.
+
+    Raises:
+        InputError: ``out`` holds something that is not from a demo.
+    """
+    _make_room(out)
+    unseen = _invent(out, told)
+    remover = _learn(out, told)
+    image = _predict(out, unseen, remover, told)
+    scores, sheet = _judge(out, remover, told)
+    return Shown(scores, (out / "region.png", sheet), image)
+
+
+def _make_room(out: Path) -> None:
+    mark = out / "invented.txt"
+    if out.exists() and any(out.iterdir()) and not mark.exists():
+        raise InputError(f"{out} holds something else; give the demo a folder of its own")
+    shutil.rmtree(out, ignore_errors=True)
+    write_text(mark, "Everything in this folder comes from 'unclouded demo'. The regions are invented.\n")
+
+
+def _invent(out: Path, told: Told) -> InventedRegion:
+    for number, coverage in enumerate(COVERAGES, start=1):
+        roi = Roi(UNSEEN.seed, UNSEEN.season, number)
+        write_region(invent_region(roi, np.random.default_rng([SEED, number]), 768, coverage), out / "learn_from")
+        told("inventing regions", number, len(COVERAGES) + 1)
+    unseen = invent_region(UNSEEN, np.random.default_rng([SEED, UNSEEN.number]), 1024)
+    write_region(unseen, out / "unseen", stride_px=PATCH_PX)
+    told("inventing regions", len(COVERAGES) + 1, len(COVERAGES) + 1)
+    return unseen
+
+
+def _learn(out: Path, told: Told) -> CloudRemover:
+    settings = settings_from(TrainSettings, LESSON | {"patches": str((out / "learn_from").resolve())})
+    run = RunFolder(out / "run")
+    train(settings, run, told=told)
+    return load_remover(run.weights)
+
+
+def _predict(out: Path, unseen: InventedRegion, remover: CloudRemover, told: Told) -> Path:
+    """Predict patch by patch, and lay the patches side by side again."""
+    files = find_triplets(out / "unseen").triplets
+    side = unseen.clear.geobox.shape[0] // PATCH_PX
+    mosaic = np.zeros((len(RGB), side * PATCH_PX, side * PATCH_PX), np.uint16)
+    maps = np.zeros((1, side * PATCH_PX, side * PATCH_PX), np.float32)
+    for index, one in enumerate(files):
+        predicted = predict_patch(remover, one, CloudMapSettings(), ProbabilityCache())
+        write_prediction(predicted, out / "unclouded", {"UNCLOUDED_REMOVER": "demo"})
+        row, column = (PATCH_PX * i for i in divmod(index, side))
+        mosaic[:, row : row + PATCH_PX, column : column + PATCH_PX] = predicted.stored
+        maps[:, row : row + PATCH_PX, column : column + PATCH_PX] = predicted.cloud_map
+        told("removing clouds", index + 1, len(files))
+    write_geotiff(out / "unclouded.tif", mosaic, RGB, unseen.clear.geobox, nodata=0)
+    seen = observe(unseen.sar.values, unseen.cloudy.values, maps[0], RGB)
+    write_region_sheet(out / "region.png", seen, mosaic, unseen.clear.select(RGB).values)
+    return out / "unclouded.tif"
+
+
+def _judge(out: Path, remover: CloudRemover, told: Told) -> tuple[dict[str, Scores], Path]:
+    data = TripletDataset(find_triplets(out / "unseen").triplets, RGB, CloudMapSettings(), ProbabilityCache())
+    removers = {name: baseline(name) for name in RULES} | {"network": remover}
+    scores, images = {}, {}
+    for done, (name, one) in enumerate(removers.items(), start=1):
+        pairs = list(judged(one, data))
+        scores[name] = score_patches(pairs, "kept")
+        images[name] = pairs
+        told("judging", done, len(removers))
+    write_json(out / "scores.json", {name: one.to_json() for name, one in scores.items()})
+    write_text(out / "scores.md", "".join(f"### {area} pixels\n\n{scores_markdown(scores, area)}\n" for area in AREAS))
+    chosen = _partly_cloudy(scores["network"])
+    rows = [
+        (images["network"][i][0], {name: images[name][i][1] for name in ("clear-mean", "sar-regression", "network")})
+        for i in chosen
+    ]
+    write_comparison(out / "patches.png", rows, title="An invented region that the network has never seen")
+    return scores, out / "patches.png"
+
+
+def _partly_cloudy(scores: Scores, count: int = 4) -> list[int]:
+    """The patches whose coverage is nearest to one half."""
+    order = sorted(range(len(scores.patches)), key=lambda i: abs(scores.patches[i].coverage - 0.5))
+    return sorted(order[:count])
