@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ from jaxtyping import Float32
 
 from unclouded.clouds.detector import Detector, select_bands
 from unclouded.errors import InputError
-from unclouded.files import whole_file
+from unclouded.files import PARTIAL, whole_file
 
 LIMIT_BYTES = 40 << 30
 """Room for the probabilities of the 122,218 patches of SEN12MS-CR, 0.25 MiB each, with some to spare."""
 _DIGEST_BYTES = hashlib.sha256().digest_size
+_ABANDONED_S = 3600  # age of an unfinished file that nobody will finish
 
 
 def default_folder() -> Path:
@@ -76,14 +78,15 @@ class ProbabilityCache:
         return self.folder / key[:2] / f"{key}.npy"
 
     def _entries(self) -> list[tuple[int, int, Path]]:
-        """Last use, bytes and path of every entry, longest unused first; others may delete meanwhile."""
+        """Last use, bytes and path of every entry, longest unused first; also what killed writers left an hour ago."""
         found = []
         for path in self.folder.glob("??/*.npy"):
             try:
                 status = path.stat()
-            except FileNotFoundError:
+            except FileNotFoundError:  # another process deleted it
                 continue
-            found.append((status.st_mtime_ns, status.st_size, path))
+            if PARTIAL not in path.name or status.st_mtime < time.time() - _ABANDONED_S:
+                found.append((status.st_mtime_ns, status.st_size, path))
         return sorted(found)
 
     def _write(self, entry: Path, probability: Float32[np.ndarray, "y x"]) -> None:
@@ -93,10 +96,8 @@ class ProbabilityCache:
         try:
             with whole_file(entry) as partial:
                 partial.write_bytes(content)
-        except OSError as error:
-            raise InputError(
-                f"{self.folder} cannot be written ({error.strerror}); set UNCLOUDED_CACHE to a folder with room"
-            ) from error
+        except InputError as error:
+            raise InputError(f"{error}; UNCLOUDED_CACHE names another folder for the cache") from error
         self._size = self.size() if self._size is None else self._size + len(content)
         if self._size > self.limit_bytes:
             self._evict()

@@ -1,0 +1,174 @@
+"""ukis-csmask, a network that tells cloud and cloud shadow from all else by shape and colour, also in L2A products.
+
+Wieland, Fichtner and Martinis (2022), UKIS-CSMASK: A Python package for multi-sensor cloud and cloud shadow
+segmentation, Int. Arch. Photogramm. Remote Sens. Spatial Inf. Sci. XLIII-B3-2022. The networks of the package's version
+1 are read from where it is installed, and asked as it asks them: in tiles of 256 px that overlap by a fifth, mirrored
+beyond the image's edges, and blended by tapered cosines that add up to one.
+"""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution, version
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numba
+import numpy as np
+from jaxtyping import Float32
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+from scipy.signal.windows import tukey
+from scipy.special import softmax
+
+from unclouded.clouds.detector import Detector, has_data, select_bands
+from unclouded.clouds.resolution import PIXEL_M, block_mean, spread
+from unclouded.errors import InputError
+
+Level = Literal["L1C", "L2A"]
+
+BANDS = ("B02", "B03", "B04", "B08", "B11", "B12")
+"""The six bands that the networks read: blue, green, red, nir, swir16 and swir22 in the package's words."""
+ONLY_IN_L1C = "B10"
+"""The networks do not read this band; whether it is there tells L1C from L2A."""
+CLEAR, CLOUD, SHADOW = 0, 1, 2
+"""The classes. The package's version 0 had five; since version 1 land, water and snow are one, and clear."""
+RECOMMENDED_M = 30
+"""Pixel size that the package recommends, metres."""
+TILE_PX = 256
+OVERLAP = 0.2
+
+_FACTOR = RECOMMENDED_M // PIXEL_M
+_MARGIN_PX = int(TILE_PX * OVERLAP)
+_STEP_PX = int(TILE_PX - TILE_PX * OVERLAP)
+_PACKAGE = "ukis-csmask"
+
+
+class _Network(NamedTuple):
+    session: Any
+    mean: Float32[np.ndarray, "6 1 1"]
+    deviation: Float32[np.ndarray, "6 1 1"]
+
+
+def class_probabilities(
+    reflectance: Float32[np.ndarray, "band y x"], bands: tuple[str, ...], level: Level = "L1C"
+) -> Float32[np.ndarray, "3 y x"]:
+    """Probability of the three classes clear, cloud and shadow, which add up to one.
+
+    The image is taken as it is: the networks expect pixels of about 30 m. Its classes of highest probability are those
+    of the package. Where a pixel has no data, the network sees the nearest one that has.
+
+    Args:
+        reflectance: TOA reflectance of an L1C product or surface reflectance of an L2A product; NaN where there is no
+            data. Any size will do; the package itself warns below 256 px.
+        bands: Its band names, among them the six of :data:`BANDS`.
+        level: For which products the network was trained.
+
+    Returns:
+        Probability in [0, 1] of :data:`CLEAR`, :data:`CLOUD` and :data:`SHADOW`; NaN where any of the six bands has no
+        data.
+
+    Raises:
+        InputError: One of the six bands is missing, or the extra ``csmask`` is not installed.
+    """
+    pixels = select_bands(reflectance, bands, BANDS, "csmask")
+    return np.where(has_data(pixels), _everywhere(pixels, _network(level)), np.float32(np.nan))
+
+
+def csmask_detector(name: str, level: Level, classes: tuple[int, ...]) -> Detector:
+    """Return a detector of the most probable of some classes, for images of 10 m pixels.
+
+    The network looks at the mean of 3 x 3 pixels, and its answer comes back bilinearly. It looks at a pixel's
+    surroundings, too: give it whole images rather than pieces.
+
+    Args:
+        name: What settings and tables call it.
+        level: Which products it serves; it refuses the others, which it knows by B10, as only L1C has it.
+        classes: Classes of :func:`class_probabilities`.
+    """
+
+    def probability(reflectance: NDArray[np.float32], bands: tuple[str, ...]) -> NDArray[np.float32]:
+        _require_level(name, level, bands)
+        fine = select_bands(reflectance, bands, BANDS, name)
+        valid = has_data(fine)
+        coarse = block_mean(np.where(valid, fine, np.float32(np.nan)), _FACTOR)
+        answer = _everywhere(coarse, _network(level))[list(classes)].max(axis=0)
+        return np.where(valid, spread(answer, _FACTOR, valid.shape), np.float32(np.nan))
+
+    return Detector(name, _version(), BANDS if level == "L2A" else (*BANDS, ONLY_IN_L1C), probability)
+
+
+def _require_level(name: str, level: Level, bands: tuple[str, ...]) -> None:
+    if level == "L1C" and ONLY_IN_L1C not in bands:
+        raise InputError(f"{name} serves L1C products, but {ONLY_IN_L1C} is missing; for L2A use a csmask-l2a detector")
+    if level == "L2A" and ONLY_IN_L1C in bands:
+        raise InputError(f"{name} serves L2A products, but {ONLY_IN_L1C} is there, as only in L1C; use csmask")
+
+
+def _version() -> str:
+    try:
+        return version(_PACKAGE)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+@cache
+def _network(level: Level) -> _Network:
+    try:
+        folder = Path(str(distribution(_PACKAGE).locate_file("ukis_csmask")))
+        from onnxruntime import InferenceSession, SessionOptions  # an extra, and takes a second to import
+    except ImportError as error:
+        raise InputError(f"{error.name} is not installed, csmask needs it: pip install 'unclouded[csmask]'") from error
+    model = folder / f"model_6b_{level.lower()}.onnx"
+    about = json.loads(model.with_suffix(".json").read_text(encoding="utf-8"))["data"]
+    if about["classes"] != 3 or about["target_size"] != [TILE_PX, TILE_PX]:
+        raise InputError(f"{model} has not the three classes and tiles of 256 px of ukis-csmask 1.0.0; install that")
+    options = SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # the tiles have the threads
+    options.log_severity_level = 3  # errors only
+    session = InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    mean, deviation = np.array(about["dataset_statistics"]["img"], dtype=np.float32)[:, :, None, None]
+    return _Network(session, mean, deviation)
+
+
+def _everywhere(pixels: Float32[np.ndarray, "band y x"], network: _Network) -> Float32[np.ndarray, "3 y x"]:
+    """Return an answer for pixels without data, too: that for the nearest one with data; NaN where none has any."""
+    valid = has_data(pixels)
+    if not valid.any():
+        return np.full((3, *valid.shape), np.nan, dtype=np.float32)
+    if not valid.all():
+        y, x = distance_transform_edt(~valid, return_distances=False, return_indices=True)
+        pixels = pixels[:, y, x]
+    return np.clip(_blended(pixels, network), 0.0, 1.0)
+
+
+def _blended(pixels: Float32[np.ndarray, "band y x"], network: _Network) -> Float32[np.ndarray, "3 y x"]:
+    """Ask about each tile, as many at a time as there are threads; the sum goes in one order, whatever their number."""
+    rows, columns = (_mirrored(size) for size in pixels.shape[1:])
+    corners = list(product(*(range(0, len(index) - TILE_PX + 1, _STEP_PX) for index in (rows, columns))))
+
+    def ask(corner: tuple[int, int]) -> NDArray[np.float32]:
+        y, x = (index[first : first + TILE_PX] for index, first in zip((rows, columns), corner, strict=True))
+        tile = (pixels[:, y[:, None], x] - network.mean) / network.deviation
+        return np.asarray(softmax(network.session.run(None, {"input": tile[None]})[0][0], axis=0))
+
+    taper = tukey(TILE_PX, 2 * OVERLAP)
+    weight = np.outer(taper, taper).astype(np.float32)
+    total = np.zeros((3, len(rows), len(columns)), dtype=np.float32)
+    with ThreadPoolExecutor(min(len(corners), numba.config.NUMBA_NUM_THREADS)) as threads:
+        for (top, left), answer in zip(corners, threads.map(ask, corners), strict=True):
+            total[:, top : top + TILE_PX, left : left + TILE_PX] += weight * answer
+    inside = tuple(slice(_MARGIN_PX, _MARGIN_PX + size) for size in pixels.shape[1:])
+    return total[:, *inside]
+
+
+def _mirrored(size: int) -> NDArray[np.intp]:
+    """Positions along an axis that is mirrored beyond its ends, often enough for whole tiles."""
+    return np.pad(np.arange(size), (_MARGIN_PX, _MARGIN_PX + TILE_PX + 1), mode="symmetric")
+
+
+CSMASK = csmask_detector("csmask", "L1C", (CLOUD,))
+"""Cloud in L1C products."""
+CSMASK_L2A = csmask_detector("csmask-l2a", "L2A", (CLOUD,))
+"""Cloud in L2A products, whose lack of B10 s2cloudless cannot bear."""

@@ -1,0 +1,54 @@
+"""Detectors that take cloud shadow for cloud, so that a remover mends what lies in shadow, too.
+
+The paper's map knows no shadow (section II-A, and the problem cases of figure 9). Here a pixel's probability is that of
+cloud or that of shadow, whichever is higher, and becomes the map m as in the paper. This is our decision, not the
+paper's, and off by default: it is chosen by the detector's name.
+"""
+
+from importlib.metadata import version
+
+import numpy as np
+from jaxtyping import Float32
+
+from unclouded.clouds.csmask import BANDS, CLOUD, SHADOW, Level, csmask_detector
+from unclouded.clouds.detector import Detector
+from unclouded.clouds.s2cloudless import BANDS as S2CLOUDLESS_BANDS
+from unclouded.clouds.s2cloudless import s2cloudless_probability
+
+
+def shadow_probability(
+    reflectance: Float32[np.ndarray, "band y x"], bands: tuple[str, ...], level: Level = "L1C"
+) -> Float32[np.ndarray, "y x"]:
+    """Probability of cloud shadow by ukis-csmask, which looks at pixels of 30 m.
+
+    Args:
+        reflectance: Reflectance of 10 m pixels; NaN where there is no data.
+        bands: Its band names, among them those of :data:`~unclouded.clouds.csmask.BANDS`, and B10 with L1C.
+        level: Which product it is.
+
+    Returns:
+        Probability in [0, 1]; NaN where any of the six bands has no data.
+
+    Raises:
+        InputError: A band is missing, the product is of the other level, or the extra ``csmask`` is not installed.
+    """
+    return csmask_detector("csmask", level, (SHADOW,)).probability(reflectance, bands)
+
+
+def _s2cloudless_or_shadow(
+    reflectance: Float32[np.ndarray, "band y x"], bands: tuple[str, ...]
+) -> Float32[np.ndarray, "y x"]:
+    return np.asarray(np.maximum(s2cloudless_probability(reflectance, bands), shadow_probability(reflectance, bands)))
+
+
+CSMASK_SHADOW = csmask_detector("csmask+shadow", "L1C", (CLOUD, SHADOW))
+"""Cloud or shadow in L1C products."""
+CSMASK_L2A_SHADOW = csmask_detector("csmask-l2a+shadow", "L2A", (CLOUD, SHADOW))
+"""Cloud or shadow in L2A products."""
+S2CLOUDLESS_SHADOW = Detector(
+    "s2cloudless+shadow",
+    f"{version('s2cloudless')}, {CSMASK_SHADOW.version}",
+    tuple(sorted({*S2CLOUDLESS_BANDS, *BANDS})),
+    _s2cloudless_or_shadow,
+)
+"""The paper's cloud, and the shadow of ukis-csmask beside it."""

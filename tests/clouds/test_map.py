@@ -1,0 +1,136 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.ndimage import correlate, maximum_filter
+
+from unclouded.clouds.cache import ProbabilityCache
+from unclouded.clouds.detector import Detector
+from unclouded.clouds.map import CloudMapSettings, cloud_map, cloudy_share, map_clouds, mean_coverage
+from unclouded.errors import InputError
+from unclouded.settings import settings_from
+
+BRIGHTNESS = Detector("brightness", "1", ("B02",), lambda reflectance, bands: reflectance[0].copy())
+BINARY = CloudMapSettings(mode="binary")
+
+
+def one_cloud(probability: float) -> np.ndarray:
+    """21 x 21 px, clear but for the pixel in the middle."""
+    image = np.zeros((21, 21), np.float32)
+    image[10, 10] = probability
+    return image
+
+
+def test_below_one_half_nothing_is_cloud() -> None:
+    assert not cloud_map(np.full((4, 4), 0.4999, np.float32)).any()
+
+
+def test_from_one_half_on_the_probability_itself_is_kept() -> None:
+    np.testing.assert_allclose(cloud_map(np.full((4, 4), 0.5, np.float32)), 0.5, rtol=1e-6)
+    np.testing.assert_allclose(cloud_map(np.full((4, 4), 0.7, np.float32)), 0.7, rtol=1e-6)
+
+
+def test_one_cloudy_pixel_spreads_as_a_gaussian_of_2_px_cut_at_8() -> None:
+    weights = [math.exp(-(k**2) / 8) for k in range(-8, 9)]
+    m = cloud_map(one_cloud(0.8))
+    assert m[10, 10] == pytest.approx(0.8 / sum(weights) ** 2, rel=1e-5)
+    assert m[10, 12] == pytest.approx(0.8 * weights[10] / sum(weights) ** 2, rel=1e-5)
+    assert m[10, 18] > 0 and m[10, 19] == 0
+
+
+def test_at_the_edge_the_image_is_reflected_so_that_no_cloud_is_lost() -> None:
+    corner = np.zeros((40, 40), np.float32)
+    corner[0, 0] = 1.0
+    assert cloud_map(corner).sum() == pytest.approx(1.0, rel=1e-5)
+
+
+def test_fault_14_all_cloud_is_1_everywhere_and_all_clear_0() -> None:
+    assert (cloud_map(np.ones((64, 64), np.float32)) <= 1).all()
+    np.testing.assert_allclose(cloud_map(np.ones((64, 64), np.float32)), 1.0, rtol=1e-6)
+    assert not cloud_map(np.zeros((64, 64), np.float32)).any()
+
+
+def test_fault_13_no_data_counts_as_probability_0() -> None:
+    holed = one_cloud(0.8)
+    holed[0, 0] = np.nan
+    np.testing.assert_array_equal(cloud_map(holed), cloud_map(one_cloud(0.8)))
+    np.testing.assert_array_equal(cloud_map(holed, BINARY), cloud_map(one_cloud(0.8), BINARY))
+
+
+def test_the_ablation_is_1_everywhere() -> None:
+    assert (cloud_map(one_cloud(0.0), CloudMapSettings(mode="ones")) == 1).all()
+
+
+def test_binary_one_pixel_alone_is_averaged_away_and_four_tenths_of_a_disk_are_not() -> None:
+    assert not cloud_map(one_cloud(1.0), BINARY).any()
+    half = np.zeros((21, 21), np.float32)
+    half[:, :11] = 1.0
+    # the average over a disk passes 0.4 at column 10 (more than half) and at 11 (less, yet above 0.4); dilation adds 2
+    assert cloud_map(half, BINARY)[10].tolist() == [1.0] * 14 + [0.0] * 7
+
+
+def test_binary_without_averaging_grows_one_pixel_to_a_disk_of_21() -> None:
+    mask = cloud_map(one_cloud(1.0), CloudMapSettings(mode="binary", binary_average_px=0))
+    assert mask.sum() == 21 and mask[10, 8] == mask[11, 12] == 1 and mask[12, 12] == 0
+
+
+def test_binary_is_an_average_over_a_disk_a_threshold_and_a_dilation() -> None:
+    probability = np.random.default_rng(1).random((40, 40)).astype(np.float32).repeat(4, 0).repeat(4, 1)
+    average = correlate(probability.astype(float), disk(4) / disk(4).sum(), mode="reflect")
+    expected = maximum_filter((average > 0.4).astype(np.uint8), footprint=disk(2), mode="constant")
+    np.testing.assert_array_equal(cloud_map(probability, BINARY), expected)
+
+
+def disk(radius: int) -> np.ndarray:
+    """The disk of the package: drawn by OpenCV, half a pixel wider than by the equation of a circle."""
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    return (y**2 + x**2 <= radius * (radius + 1)).astype(np.uint8)
+
+
+def test_the_two_coverages_of_one_faint_pixel() -> None:
+    m = np.array([[0.25, 0.0], [0.0, 0.0]], np.float32)
+    assert mean_coverage(m) == 0.0625
+    assert cloudy_share(m) == 0.25
+
+
+def test_mapping_an_image_is_mapping_its_probability() -> None:
+    image = np.stack([one_cloud(0.8), one_cloud(0.1)])
+    np.testing.assert_array_equal(map_clouds(image, ("B02", "B03"), detector=BRIGHTNESS), cloud_map(one_cloud(0.8)))
+
+
+def test_mapping_through_a_cache_gives_the_same(tmp_path) -> None:
+    image, cache = one_cloud(0.8)[None], ProbabilityCache(tmp_path)
+    for _ in range(2):
+        m = map_clouds(image, ("B02",), detector=BRIGHTNESS, cache=cache)
+        np.testing.assert_array_equal(m, cloud_map(one_cloud(0.8)))
+
+
+def test_the_ablation_asks_no_detector_so_any_bands_will_do() -> None:
+    assert (
+        map_clouds(np.zeros((1, 2, 3), np.float32), ("B04",), CloudMapSettings(mode="ones")).tolist() == [[1.0] * 3] * 2
+    )
+
+
+def test_fault_18_without_b10_the_map_is_refused_not_guessed() -> None:
+    with pytest.raises(InputError, match="L2A has no B10"):
+        map_clouds(np.zeros((3, 2, 2), np.float32), ("B04", "B03", "B02"))
+
+
+def test_a_coarser_detector_sees_the_mean_of_its_pixels() -> None:
+    checkers = np.indices((12, 12)).sum(axis=0)[None].astype(np.float32) % 2  # 0.5 in every block of 2 x 2
+    m = map_clouds(checkers, ("B02",), CloudMapSettings(resolution_m=20), BRIGHTNESS)
+    np.testing.assert_allclose(m, 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("threshhold=0.5", "threshhold is not a key; did you mean 'threshold'"),
+        ("threshold=50", "threshold: input should be less than or equal to 1, found 50"),
+        ("mode='fuzzy'", "mode: input should be 'continuous', 'binary' or 'ones', found 'fuzzy'"),
+        ("resolution_m=30", "resolution_m: input should be 10, 20 or 60, found 30"),
+    ],
+)
+def test_a_wrong_setting_is_named(override: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        settings_from(CloudMapSettings, {}, [override])

@@ -1,0 +1,54 @@
+"""Cloud maps of all real patches, against the s2cloudless package on a crop of each."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from unclouded.clouds.map import map_clouds
+from unclouded.clouds.s2cloudless import package_probability, s2cloudless_probability
+from unclouded.raster import Raster, read
+from unclouded.sensors import SENTINEL2
+
+CROP = 40
+
+
+def optical(samples: Path) -> list[Path]:
+    return sorted([*(samples / "triplets").glob("s2_cloud*/*.tif"), *(samples / "sen12mscr").glob("*_s2*/**/*.tif")])
+
+
+def cut(image: Raster, size: int, corner: int = 100) -> np.ndarray:
+    return image.values[:, corner : corner + size, corner : corner + size].copy()
+
+
+def test_a_crop_of_every_real_patch_gets_the_bits_of_the_package(samples: Path) -> None:
+    paths = optical(samples)
+    assert len(paths) >= 100
+    scene = np.concatenate([cut(read(path, SENTINEL2), CROP) for path in paths], axis=2)
+    expected = package_probability(scene, SENTINEL2.bands)
+    np.testing.assert_array_equal(s2cloudless_probability(scene, SENTINEL2.bands), expected)
+    assert 0.2 < np.mean(expected >= 0.5) < 0.8
+
+
+def test_the_map_of_a_whole_real_patch_is_the_specified_one(samples: Path) -> None:
+    image = read(samples / "triplets" / "s2_cloudy" / "oriolac_test_0581.tif", SENTINEL2)
+    probability = package_probability(image.values, SENTINEL2.bands)
+    expected = gaussian_filter(np.where(probability >= 0.5, probability, 0), 2.0, mode="reflect", truncate=4.0)
+    np.testing.assert_allclose(map_clouds(image.values, SENTINEL2.bands), expected, atol=1e-6)
+
+
+def test_haze_and_shadow_of_winter_112_are_no_cloud_to_the_detector(samples: Path) -> None:
+    (path,) = (samples / "sen12mscr").rglob("ROIs2017_winter_s2_cloudy_112_p797.tif")
+    assert not map_clouds(read(path, SENTINEL2).values, SENTINEL2.bands).any()
+
+
+@pytest.mark.parametrize("number", [26, 136])
+def test_clear_images_of_some_regions_are_not_clear_to_the_detector(samples: Path, number: int) -> None:
+    """Snow in spring 26 and thin cirrus in fall 136; the samples' README names both."""
+    shares = [
+        float((map_clouds(read(path, SENTINEL2).values, SENTINEL2.bands) > 0).mean())
+        for path in (samples / "sen12mscr").rglob(f"*_s2_{number}_p*.tif")
+    ]
+    print(number, shares)
+    assert shares

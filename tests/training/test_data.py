@@ -1,0 +1,68 @@
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unclouded.clouds.cache import ProbabilityCache
+from unclouded.errors import InputError
+from unclouded.training.data import EpochOrder, batches, choose_patches, training_data
+from unclouded.training.settings import TrainSettings
+
+
+def test_every_epoch_shows_every_patch_once_in_another_order() -> None:
+    order = list(EpochOrder(total=7, batch=2, epochs=2, seed=0))
+    assert [len(batch) for batch in order] == [2, 2, 2, 1, 2, 2, 2, 1]
+    first, second = (list(chain(*epoch)) for epoch in (order[:4], order[4:]))
+    assert sorted(first) == sorted(second) == list(range(7))
+    assert first != second
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 6])
+def test_the_order_goes_on_where_it_stopped(step: int) -> None:
+    whole = list(EpochOrder(total=7, batch=2, epochs=2, seed=3))
+    rest = EpochOrder(total=7, batch=2, epochs=2, seed=3, first_step=step)
+    assert list(rest) == whole[step:]
+    assert len(rest) == len(whole) - step
+
+
+def test_another_seed_is_another_order() -> None:
+    orders = [list(EpochOrder(total=20, batch=1, epochs=1, seed=seed)) for seed in (0, 1)]
+    assert orders[0] != orders[1]
+
+
+def test_a_subset_is_equally_spaced(tiny_settings: TrainSettings) -> None:
+    chosen = choose_patches(tiny_settings.model_copy(update={"subset": 2}))
+    assert [files.name for files in chosen] == ["tiny_0", "tiny_2"]  # floor(i * 5 / 2)
+
+
+def test_a_list_narrows_the_split_in_its_own_order(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("tiny_3\ntiny_1\n")
+    chosen = choose_patches(tiny_settings.model_copy(update={"patch_list": tmp_path / "list.txt"}))
+    assert [files.name for files in chosen] == ["tiny_3", "tiny_1"]
+
+
+def test_a_list_with_a_stranger_is_refused(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("tiny_3\nhuge_1\n")
+    with pytest.raises(InputError, match=r"names 1 patches that are not in .*, first huge_1"):
+        choose_patches(tiny_settings.model_copy(update={"patch_list": tmp_path / "list.txt"}))
+
+
+def test_an_unpaired_item_shows_the_clear_image_of_another_patch(tiny_settings: TrainSettings) -> None:
+    settings = tiny_settings.model_copy(update={"paired_percent": 0.0})
+    data = training_data(choose_patches(settings), settings, ProbabilityCache())
+    for index, other in enumerate(data.pairing.clear_of):
+        triplet, paired = data[index]
+        assert not paired
+        assert torch.equal(triplet.clear, data.triplets[other].clear)
+        assert torch.equal(triplet.observation.cloudy, data.triplets[index].observation.cloudy)
+
+
+def test_batches_carry_names_and_pairs(tiny_settings: TrainSettings) -> None:
+    data = training_data(choose_patches(tiny_settings), tiny_settings, ProbabilityCache())
+    ((triplet, paired),) = batches(data, EpochOrder(5, 5, 1, 0), workers=0)
+    order = np.random.default_rng([0, 0]).permutation(5)
+    assert triplet.name == ", ".join(f"tiny_{i}" for i in order)
+    assert paired == tuple(data.pairing.paired[i] for i in order)
+    assert triplet.clear.shape == (5, 3, 32, 32)

@@ -1,0 +1,146 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unclouded.models.generator import Restoration
+from unclouded.models.scaling import Scaling
+from unclouded.tensors.triplet import Observation, Triplet
+from unclouded.training.history import HistoryPool
+from unclouded.training.losses import LossWeights
+from unclouded.training.step import (
+    CLEAR_RESIDUAL,
+    Batch,
+    Generated,
+    Networks,
+    Pools,
+    build_networks,
+    critic_terms,
+    generator_terms,
+)
+
+NO_PERCEPTUAL = LossWeights(feature=0, style=0)
+
+
+class Halve(nn.Module):
+    """A radar translator that halves what it sees."""
+
+    def forward(self, optical: Tensor) -> Tensor:
+        return optical / 2
+
+
+class AddTenth(nn.Module):
+    """A cloud remover whose residual is 0.1 and who believes that half of everything is cloudy."""
+
+    def forward(self, sar: Tensor, cloudy: Tensor, cloud_map: Tensor) -> Restoration:
+        residual = torch.full_like(cloudy, 0.1)
+        return Restoration(cloudy + residual, residual, torch.full_like(cloud_map, 0.5))
+
+
+class FirstChannel(nn.Module):
+    """A discriminator whose judgement is the first channel."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image[:, :1]
+
+
+class LastChannel(nn.Module):
+    """A discriminator whose judgement is the last channel."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image[:, -1:]
+
+
+@pytest.fixture
+def networks() -> Networks:
+    return Networks(Halve(), AddTenth(), FirstChannel(), FirstChannel())
+
+
+def batch(m: float, *, paired: bool = False) -> Batch:
+    """Radar -0.4, cloudy 0.8, clear 0.2, everywhere."""
+
+    def constant(value: float, channels: int) -> Tensor:
+        return torch.full((1, channels, 2, 2), value)
+
+    return Batch(constant(-0.4, 3), constant(0.8, 3), constant(0.2, 3), constant(m, 1), (paired,), "hand-made")
+
+
+def test_every_term_of_section_ii_c_by_hand(networks: Networks) -> None:
+    terms, generated = generator_terms(networks, batch(0.25), NO_PERCEPTUAL, None)
+    assert generated.sar.unique().tolist() == pytest.approx([0.4])  # S1^ = 0.8 / 2
+    assert generated.optical.unique().tolist() == pytest.approx([0.9])  # S2^ = 0.8 + 0.1
+    expected = {
+        "adversarial": (0.4 - 1) ** 2 + (0.9 - 1) ** 2,
+        "cycle": 0.25 * abs(-0.4 - 0.9 / 2) + 0.75 * abs(0.8 - 0.9),
+        "identity": 0.25 * abs(-0.4 + 0.4 / 2) + 0.25 * abs(0.2 - 0.3),
+        "auxiliary": 0.75 * abs(0.25 - 0.5),
+    }
+    assert {name: terms[name].item() for name in expected} == pytest.approx(expected)
+    assert "pixel" not in terms
+
+
+def test_a_pair_adds_the_pixel_term(networks: Networks) -> None:
+    terms, _ = generator_terms(networks, batch(0.25, paired=True), NO_PERCEPTUAL, None)
+    assert terms["pixel"].item() == pytest.approx(0.9 - 0.2)
+
+
+def test_a_batch_with_one_pair_measures_only_that_pair(networks: Networks) -> None:
+    one, other = batch(0.0), batch(0.0)
+    two = Batch(
+        torch.cat([one.sar, other.sar]),
+        torch.cat([one.cloudy, other.cloudy - 0.6]),
+        torch.cat([one.clear, other.clear]),
+        torch.cat([one.cloud_map, other.cloud_map]),
+        (False, True),
+        "two",
+    )
+    terms, _ = generator_terms(networks, two, NO_PERCEPTUAL, None)
+    assert terms["pixel"].item() == pytest.approx(0.2 + 0.1 - 0.2)
+
+
+def test_terms_of_weight_zero_are_not_computed(networks: Networks) -> None:
+    terms, _ = generator_terms(networks, batch(0.25), LossWeights(cycle=0, identity=0), None)
+    assert not {"cycle", "identity"} & set(terms)
+
+
+def test_the_mean_residual_on_clear_pixels_is_watched(networks: Networks) -> None:
+    assert generator_terms(networks, batch(0.0), NO_PERCEPTUAL, None)[0][CLEAR_RESIDUAL].item() == pytest.approx(0.1)
+    assert generator_terms(networks, batch(0.5), NO_PERCEPTUAL, None)[0][CLEAR_RESIDUAL].isnan()
+
+
+def test_the_discriminators_terms_by_hand(networks: Networks) -> None:
+    pools = Pools(HistoryPool(0), HistoryPool(0), torch.Generator().manual_seed(0))
+    generated = Generated(torch.full((1, 3, 2, 2), 0.4), torch.full((1, 3, 2, 2), 0.9))
+    terms = critic_terms(networks, batch(0.25), generated, pools)
+    assert terms["sar_critic"].item() == pytest.approx(0.5 * ((-0.4 - 1) ** 2 + 0.4**2))
+    assert terms["optical_critic"].item() == pytest.approx(0.5 * ((0.2 - 1) ** 2 + 0.9**2))
+
+
+def test_a_pooled_image_and_the_real_one_are_judged_under_the_map_of_the_pooled_one() -> None:
+    networks = Networks(Halve(), AddTenth(), FirstChannel(), LastChannel())
+    pools = Pools(HistoryPool(1), HistoryPool(1), torch.Generator().manual_seed(0))
+    generated = Generated(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2))
+    critic_terms(networks, batch(0.25), generated, pools)
+    seen = [critic_terms(networks, batch(0.75), generated, pools)["optical_critic"].item() for _ in range(8)]
+    under = {m: 0.5 * ((m - 1) ** 2 + m**2) for m in (0.25, 0.75)}  # real and generated see the same m
+    assert {round(value, 6) for value in seen} <= {round(value, 6) for value in under.values()}
+
+
+def test_physical_units_become_network_values() -> None:
+    seen = Observation(
+        torch.tensor([-25.0, 0.0]).view(1, 2, 1, 1), torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1), ("B04",)
+    )
+    scaled = Batch.of(Triplet("one", seen, torch.ones(1, 1, 1, 1)), (True,), Scaling())
+    assert scaled.sar.flatten().tolist() == [-1, 1, 0]  # VV, VH and their mean
+    assert (scaled.cloudy.item(), scaled.clear.item(), scaled.cloud_map.item()) == (-1, 1, 1)
+
+
+def test_one_seed_makes_one_ensemble() -> None:
+    first, second = (build_networks(3, 2, 2, torch.Generator().manual_seed(5)) for _ in range(2))
+    for one, other in zip(first.named().values(), second.named().values(), strict=True):
+        for name, tensor in one.state_dict().items():
+            assert torch.equal(tensor, other.state_dict()[name])
+
+
+def test_the_optical_discriminator_sees_one_channel_more() -> None:
+    networks = build_networks(13, 1, 1, torch.Generator().manual_seed(0))
+    assert networks.optical_critic(torch.zeros(1, 14, 64, 64)).shape == (1, 1, 6, 6)
