@@ -31,10 +31,10 @@ check: setup
 	$(BIN)/mkdocs build --strict --quiet
 
 proof: setup
-	$(BIN)/python benchmarks/proof.py $(RUNS)/proof
+	$(BIN)/python proofs/real_patches.py $(RUNS)/proof
 
 bench: setup
-	set -e; for script in benchmarks/bench_*.py; do $(BIN)/python $$script | tee /dev/stderr | tail -n 1 >> benchmarks/results.jsonl; done
+	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script | tee /dev/stderr | tail -n 1 >> benchmarks/results.jsonl; done
 
 docs: setup
 	$(BIN)/mkdocs serve

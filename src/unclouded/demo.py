@@ -14,6 +14,7 @@ from unclouded.evaluation.pictures import write_comparison, write_region_sheet
 from unclouded.evaluation.scores import AREAS, Scores, score_patches
 from unclouded.evaluation.table import scores_markdown
 from unclouded.files import write_json, write_text
+from unclouded.geotiff import write_geotiff
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover
 from unclouded.models.weights import load_remover
@@ -21,7 +22,6 @@ from unclouded.patches.identity import Roi
 from unclouded.patches.layouts import find_triplets
 from unclouded.prediction.judging import judged
 from unclouded.prediction.patches import predict_patch, write_prediction
-from unclouded.raster import write_geotiff
 from unclouded.sensors import RGB
 from unclouded.settings import settings_from
 from unclouded.simulation.layout import PATCH_PX, write_region

@@ -11,9 +11,9 @@ import torch
 from odc.geo.geobox import GeoBox
 
 from unclouded.cli.main import run
+from unclouded.geotiff import read_stored, write_geotiff
 from unclouded.models.network import NetworkSettings
 from unclouded.models.weights import save_weights
-from unclouded.raster import read_stored, write_geotiff
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 GRID = GeoBox.from_bbox((0, 0, 480, 480), "EPSG:32632", resolution=10)

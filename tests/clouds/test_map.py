@@ -69,9 +69,14 @@ def test_binary_one_pixel_alone_is_averaged_away_and_four_tenths_of_a_disk_are_n
     assert cloud_map(half, BINARY)[10].tolist() == [1.0] * 14 + [0.0] * 7
 
 
-def test_binary_without_averaging_grows_one_pixel_to_a_disk_of_21() -> None:
-    mask = cloud_map(one_cloud(1.0), CloudMapSettings(mode="binary", binary_average_px=0))
-    assert mask.sum() == 21 and mask[10, 8] == mask[11, 12] == 1 and mask[12, 12] == 0
+def test_binary_nine_cloudy_pixels_grow_to_a_disk_of_nine_and_two_around() -> None:
+    nine = np.zeros((21, 21), np.float32)
+    nine[9:12, 9:12] = 1.0
+    # averaged over the 5 px of a disk of radius 1, only pixels with 3 or more cloudy ones pass: the nine themselves
+    mask = cloud_map(nine, CloudMapSettings(mode="binary", binary_average_px=1, binary_dilation_px=0))
+    np.testing.assert_array_equal(mask, nine)
+    grown = cloud_map(nine, CloudMapSettings(mode="binary", binary_average_px=1, binary_dilation_px=2))
+    assert grown.sum() == 37 and grown[10, 7] == grown[8, 8] == 1 and grown[7, 8] == 0
 
 
 def test_binary_is_an_average_over_a_disk_a_threshold_and_a_dilation() -> None:
@@ -82,9 +87,8 @@ def test_binary_is_an_average_over_a_disk_a_threshold_and_a_dilation() -> None:
 
 
 def disk(radius: int) -> np.ndarray:
-    """The disk of the package: drawn by OpenCV, half a pixel wider than by the equation of a circle."""
     y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    return (y**2 + x**2 <= radius * (radius + 1)).astype(np.uint8)
+    return (y**2 + x**2 <= radius**2).astype(np.uint8)
 
 
 def test_the_two_coverages_of_one_faint_pixel() -> None:

@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unclouded.models.generator import RECEPTIVE_FIELD_PX, OpticalToSar, Restoration, SarToOptical, fit_channels
+from unclouded.models.generator import (
+    DARK_LAND,
+    RECEPTIVE_FIELD_PX,
+    OpticalToSar,
+    Restoration,
+    SarToOptical,
+    clear_mean_start,
+    fit_channels,
+)
 from unclouded.models.initialisation import initialise
 from unclouded.models.normalisation import InstanceNorm
 from unclouded.models.scaling import Scaling
@@ -138,3 +146,13 @@ def test_channels_are_repeated_in_their_order_until_there_are_enough() -> None:
     assert fit_channels(image, 5).flatten().tolist() == [1, 2, 3, 1, 2]
     assert fit_channels(image, 2).flatten().tolist() == [1, 2]
     assert fit_channels(image, 3) is image
+
+
+def test_the_extended_skip_starts_from_the_mean_of_the_clear_pixels() -> None:
+    cloudy = torch.tensor([[[[-0.8, -0.6, 0.9, 0.7]]]])
+    cloud_map = torch.tensor([[[[0.0, 0.0, 1.0, 1e-9]]]])
+    assert clear_mean_start(cloudy, cloud_map).flatten().tolist() == pytest.approx([-0.8, -0.6, -0.7, -0.7])
+
+
+def test_the_extended_skip_starts_from_dark_land_where_nothing_is_clear() -> None:
+    assert clear_mean_start(torch.ones(1, 2, 1, 1), torch.ones(1, 1, 1, 1)).unique().tolist() == [DARK_LAND]

@@ -9,8 +9,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from unclouded.geotiff import write_geotiff
 from unclouded.patches.identity import PatchId, Roi
-from unclouded.raster import write_geotiff
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
+from unclouded.geotiff import write_geotiff
 from unclouded.patches.layouts import TripletFiles, find_triplets
 from unclouded.patches.reading import check_triplets, read_triplet
-from unclouded.raster import write_geotiff
 from unclouded.sensors import SENTINEL1, SENTINEL2, Sensor
 
 

@@ -8,9 +8,10 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings
+from unclouded.geotiff import read_stored, write_geotiff
 from unclouded.patches.layouts import TripletFiles
 from unclouded.prediction.patches import compose, predict_patch, write_prediction
-from unclouded.raster import describe, read_stored, write_geotiff
+from unclouded.raster import describe
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.tensors.triplet import Observation
 

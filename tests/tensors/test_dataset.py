@@ -7,8 +7,8 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError
+from unclouded.geotiff import write_geotiff
 from unclouded.patches.layouts import find_triplets
-from unclouded.raster import write_geotiff
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.tensors.dataset import TripletDataset, centre_crop, stack
 

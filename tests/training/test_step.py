@@ -3,7 +3,9 @@ import torch
 from torch import Tensor, nn
 
 from unclouded.models.generator import Restoration
+from unclouded.models.network import NetworkSettings
 from unclouded.models.scaling import Scaling
+from unclouded.sensors import SENTINEL2
 from unclouded.tensors.triplet import Observation, Triplet
 from unclouded.training.history import HistoryPool
 from unclouded.training.losses import LossWeights
@@ -135,12 +137,12 @@ def test_physical_units_become_network_values() -> None:
 
 
 def test_one_seed_makes_one_ensemble() -> None:
-    first, second = (build_networks(3, 2, 2, torch.Generator().manual_seed(5)) for _ in range(2))
+    first, second = (build_networks(NetworkSettings(width=2), 2, torch.Generator().manual_seed(5)) for _ in range(2))
     for one, other in zip(first.named().values(), second.named().values(), strict=True):
         for name, tensor in one.state_dict().items():
             assert torch.equal(tensor, other.state_dict()[name])
 
 
 def test_the_optical_discriminator_sees_one_channel_more() -> None:
-    networks = build_networks(13, 1, 1, torch.Generator().manual_seed(0))
+    networks = build_networks(NetworkSettings(bands=SENTINEL2.bands, width=1), 1, torch.Generator().manual_seed(0))
     assert networks.optical_critic(torch.zeros(1, 14, 64, 64)).shape == (1, 1, 6, 6)

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from unclouded.cli.options import CloudMode, Part
+from unclouded.errors import InputError
+
 app = typer.Typer(help="Look at a data set.", no_args_is_help=True)
 
 
@@ -31,3 +34,44 @@ def check(
         inspection = check_triplets(inventory, lambda done, total: told("reading", done, total))
     typer.echo(inspection.report())
     raise typer.Exit(0 if inspection.is_clean else 1)
+
+
+@app.command()
+def stats(
+    root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
+    out: Annotated[Path, typer.Option(help="Folder for coverage.png, coverage.csv and coverage.json.")],
+    split: Annotated[Part, typer.Option(help="Part of the data set; Fig. 5 shows all, Fig. 8 test.")] = Part.ALL,
+    clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
+) -> None:
+    """Measure the cloud coverage: mean, deviation, histogram, by season and by region."""
+    from unclouded.cli.progress import counted, shown_progress
+    from unclouded.clouds.cache import ProbabilityCache
+    from unclouded.clouds.map import CloudMapSettings
+    from unclouded.files import write_json, write_text
+    from unclouded.patches.coverage import CoverageStatistics, measure_coverage
+    from unclouded.patches.coverage_picture import write_histogram
+    from unclouded.patches.layouts import find_triplets
+    from unclouded.patches.splits import triplets_of
+
+    inventory = find_triplets(root)
+    files = inventory.require_observations() if split is Part.ALL else triplets_of(inventory, split.value)
+    refused: list[str] = []
+    with shown_progress() as told:
+        measured = measure_coverage(
+            files, CloudMapSettings(mode=clouds.value), ProbabilityCache(), damaged=refused.append
+        )
+        statistics = CoverageStatistics(tuple(counted(measured, "measuring", len(files), told)))
+    if not statistics.patches:
+        raise InputError(f"{root} has no cloudy image that can be read: {refused[0]}")
+    write_json(out / "coverage.json", statistics.to_json())
+    write_text(out / "coverage.csv", statistics.to_csv())
+    write_histogram(out / "coverage.png", statistics, root.name if split is Part.ALL else f"{root.name}, {split.value}")
+    total = statistics.to_json()["all"]
+    typer.echo(
+        f"{total['patches']:,} patches, mean coverage {total['mean_coverage']:.2%} ± "
+        f"{total['mean_coverage_deviation']:.2%} (mean of m), {total['cloudy_share']:.2%} of pixels with m > 0\n"
+        f"look at {out / 'coverage.png'}"
+    )
+    for reason in refused:
+        typer.echo(reason, err=True)
+    raise typer.Exit(1 if refused else 0)

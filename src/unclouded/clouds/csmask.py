@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import numba
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from scipy.signal.windows import tukey
@@ -40,6 +40,7 @@ TILE_PX = 256
 OVERLAP = 0.2
 
 _FACTOR = RECOMMENDED_M // PIXEL_M
+_STRIP_PX = 256 * _FACTOR
 _MARGIN_PX = int(TILE_PX * OVERLAP)
 _STEP_PX = int(TILE_PX - TILE_PX * OVERLAP)
 _PACKAGE = "ukis-csmask"
@@ -77,7 +78,7 @@ def class_probabilities(
 
 
 def csmask_detector(name: str, level: Level, classes: tuple[int, ...]) -> Detector:
-    """Return a detector of the most probable of some classes, for images of 10 m pixels.
+    """Return a detector of some classes, for images of 10 m pixels: the sum of their probabilities.
 
     The network looks at the mean of 3 x 3 pixels, and its answer comes back bilinearly. It looks at a pixel's
     surroundings, too: give it whole images rather than pieces.
@@ -90,11 +91,9 @@ def csmask_detector(name: str, level: Level, classes: tuple[int, ...]) -> Detect
 
     def probability(reflectance: NDArray[np.float32], bands: tuple[str, ...]) -> NDArray[np.float32]:
         _require_level(name, level, bands)
-        fine = select_bands(reflectance, bands, BANDS, name)
-        valid = has_data(fine)
-        coarse = block_mean(np.where(valid, fine, np.float32(np.nan)), _FACTOR)
-        answer = _everywhere(coarse, _network(level))[list(classes)].max(axis=0)
-        return np.where(valid, spread(answer, _FACTOR, valid.shape), np.float32(np.nan))
+        coarse, valid = _at_30m(reflectance, bands, name)
+        answer = _everywhere(coarse, _network(level))[list(classes)].sum(axis=0)
+        return np.where(valid, np.clip(spread(answer, _FACTOR, valid.shape), 0.0, 1.0), np.float32(np.nan))
 
     return Detector(name, _version(), BANDS if level == "L2A" else (*BANDS, ONLY_IN_L1C), probability)
 
@@ -104,6 +103,18 @@ def _require_level(name: str, level: Level, bands: tuple[str, ...]) -> None:
         raise InputError(f"{name} serves L1C products, but {ONLY_IN_L1C} is missing; for L2A use a csmask-l2a detector")
     if level == "L2A" and ONLY_IN_L1C in bands:
         raise InputError(f"{name} serves L2A products, but {ONLY_IN_L1C} is there, as only in L1C; use csmask")
+
+
+def _at_30m(
+    reflectance: Float32[np.ndarray, "band y x"], bands: tuple[str, ...], name: str
+) -> tuple[Float32[np.ndarray, "6 rows columns"], Bool[np.ndarray, "y x"]]:
+    """Return the mean of 3 x 3 pixels, and where single pixels have data; in strips, as a scene needs no copies."""
+    means, masks = [], []
+    for top in range(0, reflectance.shape[1], _STRIP_PX):
+        strip = select_bands(reflectance[:, top : top + _STRIP_PX], bands, BANDS, name)
+        masks.append(has_data(strip))
+        means.append(block_mean(np.where(masks[-1], strip, np.float32(np.nan)), _FACTOR))
+    return np.concatenate(means, axis=1), np.concatenate(masks)
 
 
 def _version() -> str:
@@ -140,7 +151,7 @@ def _everywhere(pixels: Float32[np.ndarray, "band y x"], network: _Network) -> F
     if not valid.all():
         y, x = distance_transform_edt(~valid, return_distances=False, return_indices=True)
         pixels = pixels[:, y, x]
-    return np.clip(_blended(pixels, network), 0.0, 1.0)
+    return _blended(pixels, network)
 
 
 def _blended(pixels: Float32[np.ndarray, "band y x"], network: _Network) -> Float32[np.ndarray, "3 y x"]:
@@ -159,8 +170,8 @@ def _blended(pixels: Float32[np.ndarray, "band y x"], network: _Network) -> Floa
     with ThreadPoolExecutor(min(len(corners), numba.config.NUMBA_NUM_THREADS)) as threads:
         for (top, left), answer in zip(corners, threads.map(ask, corners), strict=True):
             total[:, top : top + TILE_PX, left : left + TILE_PX] += weight * answer
-    inside = tuple(slice(_MARGIN_PX, _MARGIN_PX + size) for size in pixels.shape[1:])
-    return total[:, *inside]
+    height, width = pixels.shape[1:]
+    return np.clip(total[:, _MARGIN_PX : _MARGIN_PX + height, _MARGIN_PX : _MARGIN_PX + width], 0.0, 1.0)
 
 
 def _mirrored(size: int) -> NDArray[np.intp]:

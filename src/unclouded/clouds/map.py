@@ -22,7 +22,7 @@ class CloudMapSettings(Settings):
         threshold: Continuous: probabilities below it count as 0.
         sigma_px: Continuous: standard deviation of the Gaussian, pixels.
         binary_threshold: Binary: averaged probabilities above it are cloud.
-        binary_average_px: Binary: radius of the averaging disk, pixels; 0 averages nothing.
+        binary_average_px: Binary: radius of the averaging disk, pixels.
         binary_dilation_px: Binary: radius of the dilating disk, pixels; 0 dilates nothing.
         resolution_m: Pixel size at which the detector looks, metres; the paper's is 10.
     """
@@ -31,7 +31,7 @@ class CloudMapSettings(Settings):
     threshold: float = Field(default=0.5, ge=0.0, le=1.0)
     sigma_px: float = Field(default=2.0, ge=0.0, le=100.0)
     binary_threshold: float = Field(default=0.4, ge=0.0, le=1.0)
-    binary_average_px: int = Field(default=4, ge=0, le=100)
+    binary_average_px: int = Field(default=4, ge=1, le=100)
     binary_dilation_px: int = Field(default=2, ge=0, le=100)
     resolution_m: Literal[10, 20, 60] = 10
 

@@ -1,8 +1,7 @@
 """Detectors that take cloud shadow for cloud, so that a remover mends what lies in shadow, too.
 
-The paper's map knows no shadow (section II-A, and the problem cases of figure 9). Here a pixel's probability is that of
-cloud or that of shadow, whichever is higher, and becomes the map m as in the paper. This is our decision, not the
-paper's, and off by default: it is chosen by the detector's name.
+The paper's map knows no shadow (section II-A). Here the probability of cloud or shadow becomes the map m in the paper's
+way. This is our decision, not the paper's, and off by default: it is chosen by the detector's name.
 """
 
 from importlib.metadata import version
@@ -14,6 +13,11 @@ from unclouded.clouds.csmask import BANDS, CLOUD, SHADOW, Level, csmask_detector
 from unclouded.clouds.detector import Detector
 from unclouded.clouds.s2cloudless import BANDS as S2CLOUDLESS_BANDS
 from unclouded.clouds.s2cloudless import s2cloudless_probability
+
+_SHADOW: dict[Level, Detector] = {
+    "L1C": csmask_detector("csmask", "L1C", (SHADOW,)),
+    "L2A": csmask_detector("csmask-l2a", "L2A", (SHADOW,)),
+}
 
 
 def shadow_probability(
@@ -32,17 +36,18 @@ def shadow_probability(
     Raises:
         InputError: A band is missing, the product is of the other level, or the extra ``csmask`` is not installed.
     """
-    return csmask_detector("csmask", level, (SHADOW,)).probability(reflectance, bands)
+    return _SHADOW[level].probability(reflectance, bands)
 
 
 def _s2cloudless_or_shadow(
     reflectance: Float32[np.ndarray, "band y x"], bands: tuple[str, ...]
 ) -> Float32[np.ndarray, "y x"]:
+    """Two models without a common probability: the higher one."""
     return np.asarray(np.maximum(s2cloudless_probability(reflectance, bands), shadow_probability(reflectance, bands)))
 
 
 CSMASK_SHADOW = csmask_detector("csmask+shadow", "L1C", (CLOUD, SHADOW))
-"""Cloud or shadow in L1C products."""
+"""Cloud or shadow in L1C products: one minus the probability of clear, so that no seam shows between the two."""
 CSMASK_L2A_SHADOW = csmask_detector("csmask-l2a+shadow", "L2A", (CLOUD, SHADOW))
 """Cloud or shadow in L2A products."""
 S2CLOUDLESS_SHADOW = Detector(
@@ -51,4 +56,4 @@ S2CLOUDLESS_SHADOW = Detector(
     tuple(sorted({*S2CLOUDLESS_BANDS, *BANDS})),
     _s2cloudless_or_shadow,
 )
-"""The paper's cloud, and the shadow of ukis-csmask beside it."""
+"""The paper's cloud or the shadow of ukis-csmask, whichever is more probable."""

@@ -1,57 +1,50 @@
-"""Paint clouds on a clear image: from Perlin noise, or copied from a cloudy image of the same place."""
+"""Paint clouds on a clear image: invented by Perlin noise, or copied from a cloudy image of the same place."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32
+from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
-from scipy.optimize import brentq
-from scipy.special import betainc
 
-from unclouded.clouds.perlin import PerlinNoise, draw_noise
-from unclouded.clouds.physical import ShadowSettings, cloud_spectrum, draw_ice, shaded, towards_sun_px
+from unclouded.clouds.opacity import HISTOGRAMS, draw_coverage, opacity, threshold_for
+from unclouded.clouds.perlin import draw_noise
+from unclouded.clouds.physical import ShadowSettings, cloud_colour, shaded
 from unclouded.errors import InputError
 from unclouded.settings import Settings
-
-
-def _beta_histogram(mean: float, deviation: float, bins: int = 20) -> tuple[float, ...]:
-    """Bin the Beta distribution of this mean and standard deviation."""
-    concentration = mean * (1 - mean) / deviation**2 - 1
-    edges = np.linspace(0, 1, bins + 1)
-    return tuple(np.diff(betainc(mean * concentration, (1 - mean) * concentration, edges)).tolist())
-
-
-HISTOGRAMS = {"uniform": (1.0,), "sen12mscr": _beta_histogram(0.4793, 0.3608)}
-"""Weights of equal bins of cloud coverage from 0 to 1. The text of the paper gives mean and standard deviation over
-SEN12MS-CR (section III-A) but not the bins of Fig. 5, so ``sen12mscr`` is the Beta distribution of both."""
 
 
 class SyntheticSettings(Settings):
     """How clouds are painted; the defaults are the first approach of section III-B.4 of the paper.
 
+    The paper gives no parameters of its noise. Ours make the map m as smooth as real ones: tests/real/test_synthetic.py
+    compares them.
+
     Attributes:
-        mode: ``perlin`` invents clouds, ``copy`` takes those of a cloudy image of the same place.
-        seed: Together with a patch's name it decides everything random.
+        mode: ``perlin`` invents clouds and needs a clear image only; ``copy`` takes those of a cloudy image of the same
+            place, and has no parameters.
+        seed: Together with the name of a patch it decides everything random.
         wavelength_px: Distance between the largest clouds, pixels.
         octaves: Number of scales, each half as large as the one before.
-        persistence: Amplitude of each octave by that of the one before; towards 1 the edges fray.
-        softness: Width of the edges: how far the noise rises between clear and opaque, in its standard deviations.
-        brightness: Reflectance of an opaque cloud in all bands, or in B04 if the spectrum is physical.
-        coverage: ``natural`` takes what the noise gives, on average one half; ``sen12mscr``, ``uniform``, or weights
-            of equal bins from 0 to 1 make the coverages (means of m) of many patches follow that histogram.
+        persistence: Amplitude of each scale by that of the one before; the larger, the more the edges fray.
+        softness: How far the noise rises between clear and opaque, in its standard deviations.
+        brightness: Reflectance of opaque cloud: in all bands, or in B04 if the spectrum is physical.
+        coverage: The mean of m. ``natural`` is what the noise gives, on average one half. ``sen12mscr``, ``uniform``,
+            or weights of equal bins from 0 to 1 make the coverages of many patches follow that histogram.
         spectrum: ``white`` is the same in all bands, as in the paper; ``physical`` has the measured colours of thick
-            cloud and ice cloud.
-        shadow: Sun and height of the clouds that cast shadows; none are cast if omitted.
+            cloud and of ice.
+        shadow: Sun and height of clouds that cast shadows; none do if omitted.
     """
 
     mode: Literal["perlin", "copy"] = "perlin"
     seed: int = Field(default=0, ge=0)
-    wavelength_px: float = Field(default=128.0, ge=4.0, le=1e5)
+    wavelength_px: float = Field(default=180.0, ge=4.0, le=1e5)
     octaves: int = Field(default=6, ge=1, le=16)
-    persistence: float = Field(default=0.5, gt=0.0, le=1.0)
-    softness: float = Field(default=1.0, gt=0.0, le=100.0)
+    persistence: float = Field(default=0.65, gt=0.0, le=1.0)
+    softness: float = Field(default=2.0, ge=0.01, le=100.0)
     brightness: float = Field(default=1.0, gt=0.0, le=2.0)
     coverage: Literal["natural", "sen12mscr", "uniform"] | tuple[float, ...] = "natural"
     spectrum: Literal["white", "physical"] = "white"
@@ -59,27 +52,23 @@ class SyntheticSettings(Settings):
 
     @field_validator("coverage")
     @classmethod
-    def _weights(cls, coverage: str | tuple[float, ...]) -> str | tuple[float, ...]:
-        if not isinstance(coverage, str) and (min(coverage, default=0.0) < 0 or sum(coverage) <= 0):
-            raise ValueError("expected weights of bins, none negative and not all 0")
+    def _has_weight(cls, coverage: str | tuple[float, ...]) -> str | tuple[float, ...]:
+        if not isinstance(coverage, str) and (min(coverage, default=0) < 0 or sum(coverage) <= 0):
+            raise ValueError(f"expected weights of bins, none negative and not all 0, found {coverage}")
         return coverage
 
     @model_validator(mode="after")
-    def _copied_clouds_bring_their_own(self) -> "SyntheticSettings":
-        own = [key for key in ("coverage", "spectrum", "shadow") if getattr(self, key) != _default(key)]
-        if self.mode == "copy" and own:
-            raise ValueError(f"{', '.join(own)} belongs to mode 'perlin': copied clouds bring their own; leave it out")
+    def _copies_nothing_invented(self) -> "SyntheticSettings":
+        invented = (self.coverage != "natural", self.spectrum != "white", self.shadow is not None)
+        if self.mode == "copy" and any(invented):
+            raise ValueError("mode 'copy' has real coverage, colours and shadows; leave those out or take 'perlin'")
         return self
-
-
-def _default(key: str) -> object:
-    return SyntheticSettings.model_fields[key].default
 
 
 PERLIN = SyntheticSettings()
 """The first approach of section III-B.4 of the paper."""
 COPY = SyntheticSettings(mode="copy")
-"""The second."""
+"""The second approach of section III-B.4 of the paper."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +76,7 @@ class SyntheticClouds:
     """A clear image with clouds painted on it.
 
     Attributes:
-        cloudy: TOA reflectance; NaN where the clear image has no data.
+        cloudy: TOA reflectance; NaN where an image it was made of has no data.
         cloud_map: The map m, 0 clear to 1 cloudy.
         shadow: Share of the direct sunlight that clouds keep from the ground, 0 to 1; None if they cast no shadow.
     """
@@ -106,23 +95,95 @@ def paint(
     cloudy: Float32[np.ndarray, "band y x"] | None = None,
     cloud_map: Float32[np.ndarray, "y x"] | None = None,
 ) -> SyntheticClouds:
-    """Paint clouds on a clear image, section III-B.4 of the paper.
+    """Paint clouds on a clear image, as the settings say.
 
     Args:
-        name: Unique name of the patch; the same name and seed give the same clouds.
+        name: Unique name of the patch.
         clear: TOA reflectance; NaN where there is no data.
         bands: Its band names.
         settings: What to paint.
-        cloudy: In mode ``copy``: a cloudy image of the same bands and place.
-        cloud_map: In mode ``copy``: the map m of ``cloudy``.
+        cloudy: For mode ``copy``: a cloudy image of the same place, in the same bands.
+        cloud_map: For mode ``copy``: the map m of ``cloudy``.
 
     Raises:
-        InputError: An image or a name is missing, or the images differ in size.
+        InputError: There is not one name a band, or not what mode ``copy`` needs, or not on one grid.
     """
     if len(bands) != len(clear):
         raise InputError(f"{name}: expected one name a band, found {len(bands)} names for {len(clear)} bands")
     if settings.mode == "perlin":
-        return paint_perlin(name, clear, bands, settings)
+        return invent(name, clear, bands, settings)
     if cloudy is None or cloud_map is None:
-        raise InputError(f"{name}: mode 'copy' takes clouds from a cloudy image and its cloud map; pass both")
-    return paint_copy(clear, cloudy, cloud_map)
+        raise InputError(f"{name}: mode 'copy' takes clouds from a cloudy image and its cloud map; give both")
+    if not clear.shape == cloudy.shape == (len(clear), *cloud_map.shape):
+        shapes = f"clear {clear.shape}, cloudy {cloudy.shape}, cloud map {cloud_map.shape}"
+        raise InputError(f"{name}: expected images of one place and size, found {shapes}; pair them first")
+    return SyntheticClouds(blend(clear, cloudy, cloud_map), cloud_map)
+
+
+def blend(
+    clear: Iterable[NDArray[np.float32]], cloud: Iterable[NDArray[np.float32] | np.float32], alpha: NDArray[np.float32]
+) -> Float32[np.ndarray, "band y x"]:
+    """Return ``(1 - alpha) clear + alpha cloud``: exactly ``clear`` where alpha is 0, exactly ``cloud`` where it is 1.
+
+    Args:
+        clear: TOA reflectance of each band, (y, x).
+        cloud: TOA reflectance of opaque cloud in each band, (y, x) or one number.
+        alpha: Opacity of the clouds, 0 to 1, (y, x).
+    """
+    beta = 1 - alpha
+    return np.stack([beta * ground + alpha * above for ground, above in zip(clear, cloud, strict=True)])
+
+
+def invent(
+    name: str, clear: Float32[np.ndarray, "band y x"], bands: tuple[str, ...], settings: SyntheticSettings
+) -> SyntheticClouds:
+    """Paint clouds of Perlin noise; the map m is their opacity.
+
+    Spectrum and shadow change the image, but neither the place nor the shape of a cloud.
+
+    Args:
+        name: Unique name of the patch.
+        clear: TOA reflectance; NaN where there is no data.
+        bands: Its band names.
+        settings: What to paint.
+    """
+    rng = generator(name, settings.seed)
+    y, x = (np.arange(size, dtype=np.float64) for size in clear.shape[1:])
+    noise = draw_noise(rng, settings.wavelength_px, settings.octaves, settings.persistence)
+    field = noise.at(y, x)
+    threshold = _threshold(field, settings, rng)
+    cloud_map = opacity(field, threshold, settings.softness)
+    ice = shadow = None
+    if settings.spectrum == "physical":
+        ice = opacity(draw_noise(rng, 2 * settings.wavelength_px).at(y, x), 0.0, softness=2.0)
+    if settings.shadow is not None:
+        down, across = settings.shadow.towards_sun_px
+        shadow = opacity(noise.at(y + down, x + across), threshold, settings.softness)
+    cloudy = blend(_ground(clear, bands, shadow), _cloud(bands, settings.brightness, ice), cloud_map)
+    return SyntheticClouds(cloudy, cloud_map, shadow)
+
+
+def generator(name: str, seed: int) -> np.random.Generator:
+    """Return the random numbers of a patch: the same in every process, whatever was painted before."""
+    return np.random.default_rng([seed, *hashlib.sha256(name.encode()).digest()])
+
+
+def _threshold(field: NDArray[np.float32], settings: SyntheticSettings, rng: np.random.Generator) -> float:
+    """Return where the noise turns to cloud; 0, its mean, for natural coverage."""
+    if settings.coverage == "natural":
+        return 0.0
+    histogram = HISTOGRAMS[settings.coverage] if isinstance(settings.coverage, str) else settings.coverage
+    return threshold_for(field, settings.softness, draw_coverage(rng, histogram))
+
+
+def _ground(
+    clear: NDArray[np.float32], bands: tuple[str, ...], shadow: NDArray[np.float32] | None
+) -> Iterable[NDArray[np.float32]]:
+    return clear if shadow is None else (shaded(image, band, shadow) for image, band in zip(clear, bands, strict=True))
+
+
+def _cloud(
+    bands: tuple[str, ...], brightness: float, ice: NDArray[np.float32] | None
+) -> Iterable[NDArray[np.float32] | np.float32]:
+    white = np.float32(brightness)
+    return (white if ice is None else white * cloud_colour(band, ice) for band in bands)

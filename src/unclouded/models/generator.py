@@ -1,6 +1,6 @@
 """The two generators: optical to radar, and radar with a cloudy optical image to a clear one."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -12,8 +12,13 @@ SAR_CHANNELS = 3
 """VV, VH and their mean; see :class:`unclouded.models.scaling.Scaling`."""
 RECEPTIVE_FIELD_PX = 169
 """Width of what one output pixel sees, instance statistics aside."""
+DARK_LAND = -0.75
+"""Network value of a reflectance of 0.125 under the paper's scaling."""
 STRIDE_PX = 4
 """Input heights and widths are multiples of this."""
+
+Skip = Literal["cloudy", "clear-mean"]
+"""Where the long skip starts; see :class:`SarToOptical`."""
 
 _BLOCKS = 9
 _ATANH_LIMIT = 1 - 1e-6  # a zero residual gives back every stored number; 1 - 1e-3 is wrong by 5
@@ -54,13 +59,18 @@ class OpticalToSar(nn.Module):
 class SarToOptical(nn.Module):
     """G_S1->S2: the same trunk, told of the cloudy image and its map, with a long skip (section II-B, Fig. 3, Table I).
 
+    The paper's long skip starts from the cloudy image, so the residual has to take every cloud away again, with all its
+    texture. As an extension, ``skip="clear-mean"`` starts from :func:`clear_mean_start` instead.
+
     Args:
         bands: Optical bands.
         width: Channels after the first convolution; the paper has 64.
+        skip: Where the long skip starts: ``cloudy`` in the paper.
     """
 
-    def __init__(self, bands: int = 3, width: int = 64) -> None:
+    def __init__(self, bands: int = 3, width: int = 64, skip: Skip = "cloudy") -> None:
         super().__init__()
+        self.skip = skip
         self.trunk = _resnet(SAR_CHANNELS + bands + 1, bands, width)
         self.cloud_map = nn.Conv2d(bands, 1, kernel_size=3, padding=1)
 
@@ -78,7 +88,21 @@ class SarToOptical(nn.Module):
             cloud_map: The map m, 0 clear to 1 cloudy.
         """
         residual = self.trunk(torch.cat([sar, cloudy, cloud_map], dim=1))
-        return Restoration(_add_in_atanh(cloudy, residual), residual, self.cloud_map(residual))
+        start = cloudy if self.skip == "cloudy" else clear_mean_start(cloudy, cloud_map)
+        return Restoration(_add_in_atanh(start, residual), residual, self.cloud_map(residual))
+
+
+def clear_mean_start(
+    cloudy: Float[Tensor, "batch band h w"], cloud_map: Float[Tensor, "batch 1 h w"]
+) -> Float[Tensor, "batch band h w"]:
+    """Give every pixel with m > 0 the mean of the image's pixels with m = 0; our extension, not the paper's.
+
+    Where no pixel is clear, the value is that of dark land, :data:`DARK_LAND`.
+    """
+    clear = (cloud_map == 0).to(cloudy.dtype)
+    count = clear.sum(dim=(2, 3), keepdim=True)
+    mean = (cloudy * clear).sum(dim=(2, 3), keepdim=True) / count.clamp(min=1)
+    return torch.where(cloud_map > 0, torch.where(count > 0, mean, DARK_LAND), cloudy)
 
 
 def _add_in_atanh(cloudy: Tensor, residual: Tensor) -> Tensor:

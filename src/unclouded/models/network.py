@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from unclouded.errors import InputError
-from unclouded.models.generator import STRIDE_PX, SarToOptical
+from unclouded.models.generator import STRIDE_PX, SarToOptical, Skip
 from unclouded.models.scaling import Scaling
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.settings import Settings
@@ -26,11 +26,13 @@ class NetworkSettings(Settings):
     Attributes:
         bands: Optical bands, by name.
         width: Channels after the first convolution; the paper has 64.
+        skip: Where the long skip starts; ``clear-mean`` is an extension beyond the paper.
         scaling: Physical units to network values.
     """
 
     bands: tuple[str, ...] = RGB
     width: int = Field(64, ge=1, le=1024)
+    skip: Skip = "cloudy"
     scaling: Scaling = Scaling()
 
     @field_validator("bands")
@@ -40,7 +42,7 @@ class NetworkSettings(Settings):
 
     def build(self) -> SarToOptical:
         """Make the cloud-removal generator these settings describe."""
-        return SarToOptical(len(self.bands), self.width)
+        return SarToOptical(len(self.bands), self.width, self.skip)
 
 
 @dataclass(frozen=True, eq=False)

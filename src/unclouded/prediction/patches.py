@@ -10,10 +10,11 @@ from jaxtyping import Float32, Integer
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.geotiff import StoredImage, read_stored, write_geotiff
 from unclouded.models.remover import CloudRemover
 from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import read_triplet
-from unclouded.raster import StoredImage, read_stored, to_stored, write_geotiff
+from unclouded.raster import to_stored
 from unclouded.sensors import SENTINEL2
 from unclouded.tensors.dataset import observe
 from unclouded.tensors.triplet import Observation

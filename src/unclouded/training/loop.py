@@ -103,8 +103,7 @@ class Training:
         self.data = training_data(files, settings, cache)
         self.fabric = Fabric(accelerator=settings.device.accelerator, devices=1, precision=settings.device.precision)
         rng = torch.Generator().manual_seed(settings.seed)
-        network = settings.network
-        self.bare = build_networks(len(network.bands), network.width, settings.discriminator_width, rng)
+        self.bare = build_networks(settings.network, settings.discriminator_width, rng)
         self.networks = Networks(**{name: self.fabric.setup(net) for name, net in self.bare.named().items()})
         self.generator_optimiser = self._adam(self.networks.generators())
         self.critic_optimiser = self._adam(self.networks.critics())

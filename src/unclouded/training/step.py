@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unclouded.models.discriminator import PatchDiscriminator
-from unclouded.models.generator import SAR_CHANNELS, OpticalToSar, SarToOptical, fit_channels
+from unclouded.models.generator import SAR_CHANNELS, OpticalToSar, fit_channels
 from unclouded.models.initialisation import initialise
+from unclouded.models.network import NetworkSettings
 from unclouded.models.scaling import Scaling
 from unclouded.tensors.triplet import Triplet
 from unclouded.training import losses
@@ -170,11 +171,12 @@ class Pools:
     rng: torch.Generator
 
 
-def build_networks(bands: int, width: int, discriminator_width: int, rng: torch.Generator) -> Networks:
+def build_networks(settings: NetworkSettings, discriminator_width: int, rng: torch.Generator) -> Networks:
     """Make the ensemble with fresh weights, drawn by ``rng``."""
+    bands = len(settings.bands)
     networks = Networks(
-        OpticalToSar(bands, width),
-        SarToOptical(bands, width),
+        OpticalToSar(bands, settings.width),
+        settings.build(),
         PatchDiscriminator(SAR_CHANNELS, discriminator_width),
         PatchDiscriminator(bands + 1, discriminator_width),
     )

@@ -5,7 +5,7 @@ networks that have seen no patch of its region: those of summer ROI 119 by netwo
 and 123, and the reverse. Five patches are little to learn from: this proves that the whole path works on real data,
 not how good the paper's model is after 10,000 patches.
 
-    python benchmarks/proof.py OUT [--steps 500] [--width 16] [--crop 128]
+    python proofs/real_patches.py OUT [--steps 500] [--width 16] [--crop 128]
 
 Leaves a run folder for each fold and mode, ``scores.md``, ``scores.json`` and ``predictions.png`` in OUT. An
 interrupted proof goes on where it stopped.

@@ -1,0 +1,62 @@
+"""The cloud map of a scene of any height, strip by strip, in bounded memory; the same numbers as in one piece."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from jaxtyping import Float32
+from numpy.typing import NDArray
+
+from unclouded.clouds.detector import Detector
+from unclouded.clouds.map import PAPER, CloudMapSettings, map_clouds
+from unclouded.clouds.probability import S2CLOUDLESS
+from unclouded.clouds.resolution import PIXEL_M
+
+STRIP_PX = 768
+"""Rows of a strip: a multiple of the tiles of 256 px, and of the 2 and 6 px of coarser detection."""
+
+ReadRows = Callable[[int, int], NDArray[np.float32]]
+"""From first row and row after the last to reflectance (band, rows, x)."""
+
+
+def map_rows(
+    read: ReadRows,
+    height: int,
+    bands: tuple[str, ...],
+    settings: CloudMapSettings = PAPER,
+    detector: Detector = S2CLOUDLESS,
+    strip_px: int = STRIP_PX,
+) -> Iterator[tuple[int, Float32[np.ndarray, "rows x"]]]:
+    """Map the clouds of a scene from top to bottom.
+
+    Each strip is read with as many rows above and below as reach into its map, so that no seam appears.
+
+    Args:
+        read: Reads rows of the scene, in TOA reflectance.
+        height: Rows of the scene.
+        bands: Names of the bands that ``read`` returns.
+        settings: How the probability becomes the map.
+        detector: What tells the probability.
+        strip_px: Rows of a strip; a multiple of 6 for coarser detection.
+
+    Yields:
+        The first row of a strip, and its map m.
+    """
+    margin = reach_px(settings)
+    for top in range(0, height, strip_px):
+        bottom = min(top + strip_px, height)
+        above, below = max(top - margin, 0), min(bottom + margin, height)
+        strip = map_clouds(read(above, below), bands, settings, detector)
+        yield top, strip[top - above : bottom - above]
+
+
+def reach_px(settings: CloudMapSettings) -> int:
+    """Return how many rows away a pixel can change the map, rounded up to whole coarse pixels."""
+    factor = settings.resolution_m // PIXEL_M
+    match settings.mode:
+        case "ones":
+            reach = 0
+        case "continuous":
+            reach = int(4.0 * settings.sigma_px + 0.5)
+        case "binary":
+            reach = settings.binary_average_px + settings.binary_dilation_px
+    return -(-(reach + (2 * factor if factor > 1 else 0)) // factor) * factor

@@ -1,0 +1,300 @@
+"""A GeoTIFF as it is stored: opened within limits, read whole or by rows, written whole or not at all."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from jaxtyping import Real
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+
+from unclouded.errors import InputError
+from unclouded.files import require_file, whole_file
+
+MAX_VALUES = 13 * 12_000 * 12_000
+"""Most values (bands x rows x columns) one read may return: a whole Sentinel-2 tile with room to spare."""
+MAX_BLOCK_BYTES = 256 << 20
+"""Largest block a file may be stored in: reading one pixel decodes a whole block."""
+MAX_COMPRESSION = 1_100
+"""Most bytes that one byte of a file may unfold to: deflate reaches 1032 on constants, images a hundredth of that."""
+
+_TAG_BYTES = np.array([0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8, 0])
+"""Bytes of one value of each TIFF type, from BYTE (1) to IFD8 (18)."""
+
+_GDAL = {
+    "GDAL_NUM_THREADS": "1",  # a truncated file raises only where one thread decodes
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no side-car file changes what is read
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_GEOREF_SOURCES": "INTERNAL",
+    "GTIFF_SRS_SOURCE": "EPSG",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImage:
+    """An image as its file stores it, before any unit.
+
+    Attributes:
+        values: Bands, rows, columns, in the file's own data type.
+        geobox: The grid; its CRS is None where the file has none.
+        nodata: The file's nodata tag.
+        descriptions: The file's own band names, None where it has none.
+    """
+
+    values: Real[np.ndarray, "band y x"]
+    geobox: GeoBox
+    nodata: float | None
+    descriptions: tuple[str | None, ...]
+
+
+@contextmanager
+def open_geotiff(path: Path) -> Iterator[Any]:
+    """Open a local GeoTIFF and nothing else: no VRT, no network, no side-car files, no giant, no missing block.
+
+    Raises:
+        InputError: ``path`` is no regular file, no GeoTIFF, damaged, larger than the limits of this module, was not
+            written to its end, or has pixels without size.
+    """
+    require_file(path)
+    if path.resolve().as_posix().startswith("/vsi"):
+        raise InputError(f"{path} looks like an address of GDAL's virtual file systems; move it to another folder")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes); fetch it again")
+    with rasterio.Env(**_GDAL), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with _reads_explained(path):
+            source = rasterio.open(path.resolve(), driver="GTiff")
+        with source:
+            with _reads_explained(path):
+                _refuse_giants(path, source)
+                _refuse_cut_tags(path)
+                _refuse_missing_blocks(path, source)
+                _refuse_flat_pixels(path, source)
+            yield source
+
+
+@contextmanager
+def _reads_explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (RasterioError, CRSError, UnicodeDecodeError) as error:  # Unicode: bytes changed within a tag
+        raise InputError(f"{path} is not a whole GeoTIFF ({_reason(error)}); fetch it again") from error
+
+
+@contextmanager
+def _writes_explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except RasterioError as error:
+        raise InputError(f"{path} cannot be written ({_reason(error)}); is the disk full?") from error
+
+
+def _reason(error: Exception) -> str:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return " ".join(str(cause).split())[:160]
+
+
+def _refuse_giants(path: Path, source: Any) -> None:
+    declared = f"{path} declares {source.count} x {source.height} x {source.width} values"
+    values = source.count * source.height * source.width
+    if values > MAX_VALUES:
+        raise InputError(f"{declared}, expected at most {MAX_VALUES:,}; cut it first")
+    itemsize = max(np.dtype(dtype).itemsize for dtype in source.dtypes)
+    rows, columns = max(source.block_shapes)
+    if rows * columns * itemsize * (source.count if _shares_blocks(source) else 1) > MAX_BLOCK_BYTES:
+        raise InputError(f"{path} is stored in blocks of {rows} x {columns} px, too large to read safely; retile it")
+    size = path.stat().st_size
+    if values * itemsize > max(MAX_COMPRESSION * size, MAX_BLOCK_BYTES):
+        raise InputError(f"{declared} in {size:,} bytes, expected an image; it was never written or is a bomb")
+
+
+def _refuse_cut_tags(path: Path) -> None:
+    """Refuse a file that ends before its tags do: GDAL reads it without georeference, nodata or names.
+
+    TIFF 6.0, section 2: a directory is a count and that many entries, whose values stand in the entry or elsewhere.
+    """
+    with path.open("rb") as file:
+        header = file.read(16)
+        order, wide = ("<" if header[:2] == b"II" else ">"), 43 in header[2:4]
+        word, size = (f"{order}u8", 8) if wide else (f"{order}u4", 4)
+        file.seek(int(np.frombuffer(header, word, count=1, offset=size)[0]))
+        counted = f"{order}u8" if wide else f"{order}u2"
+        entries = int(np.frombuffer(file.read(np.dtype(counted).itemsize), counted)[0])
+        layout = np.dtype([("tag", f"{order}u2"), ("type", f"{order}u2"), ("count", word), ("value", word)])
+        tags = np.frombuffer(file.read(min(entries, 65_535) * layout.itemsize), layout)
+        length = _TAG_BYTES[np.minimum(tags["type"], len(_TAG_BYTES) - 1)] * tags["count"].astype(float)
+        ends = np.where(length > size, tags["value"] + length, 0)
+        if ends.max() > path.stat().st_size:
+            raise InputError(f"{path} ends within its tags, expected {ends.max():,.0f} bytes; fetch it again")
+
+
+def _shares_blocks(source: Any) -> bool:
+    """Say whether each block holds all bands."""
+    return bool(source.interleaving) and source.interleaving.name == "pixel"
+
+
+def _refuse_missing_blocks(path: Path, source: Any) -> None:
+    """A file whose writer was killed opens and reads as zeros, or as its nodata tag: only its block table tells."""
+    shapes = source.block_shapes[:1] if _shares_blocks(source) else source.block_shapes
+    for band, (rows, columns) in enumerate(shapes, start=1):
+        for row in range(math.ceil(source.height / rows)):
+            for column in range(math.ceil(source.width / columns)):
+                if source.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) is None:
+                    raise InputError(
+                        f"{path} was not written to its end, or is sparse: block {column}, {row} of band {band} is "
+                        "missing; fetch it again"
+                    )
+
+
+def _refuse_flat_pixels(path: Path, source: Any) -> None:
+    if not abs(source.transform.determinant) > 0:
+        raise InputError(f"{path} has pixels without size, expected a georeference or none; fetch it again")
+
+
+def read_stored(path: Path) -> StoredImage:
+    """Read a local GeoTIFF as it is stored.
+
+    Raises:
+        InputError: See :func:`open_geotiff`.
+    """
+    with open_geotiff(path) as source:
+        return stored_rows(path, source, 0, source.height)
+
+
+def stored_rows(path: Path, source: Any, top: int, bottom: int) -> StoredImage:
+    """Read rows of an open GeoTIFF as they are stored.
+
+    Args:
+        path: What messages call it.
+        source: What :func:`open_geotiff` gave.
+        top: First row.
+        bottom: Row after the last.
+
+    Raises:
+        InputError: The rows are damaged.
+    """
+    with _reads_explained(path):
+        values = source.read(window=((top, bottom), (0, source.width)))
+        geobox = grid_of(source)[top:bottom, :]
+        return StoredImage(values, geobox, source.nodata, tuple(source.descriptions))
+
+
+def grid_of(source: Any) -> GeoBox:
+    """Return the grid of an open GeoTIFF; its CRS is None where the file has none."""
+    return GeoBox((source.height, source.width), source.transform, source.crs)
+
+
+def write_geotiff(
+    path: Path,
+    values: Real[np.ndarray, "band y x"],
+    bands: tuple[str, ...],
+    geobox: GeoBox,
+    *,
+    nodata: float | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Write a compressed GeoTIFF with band names, whole or not at all.
+
+    Args:
+        path: Where; an older file is replaced only when the new one is complete.
+        values: Stored numbers; their data type is the file's.
+        bands: Band names.
+        geobox: Grid.
+        nodata: Value of the nodata tag.
+        tags: Tags of the file.
+
+    Raises:
+        InputError: The disk is full, or the place or the name cannot be written.
+    """
+
+    def holds(file: Any) -> bool:
+        pairs = ((file.read(band), stored) for band, stored in enumerate(values, start=1))
+        return all(np.array_equal(found, stored, equal_nan=stored.dtype.kind == "f") for found, stored in pairs)
+
+    with new_geotiff(path, bands, geobox, values.dtype, holds, nodata=nodata, tags=tags) as write:
+        write(0, values)
+
+
+@contextmanager
+def new_geotiff(
+    path: Path,
+    bands: tuple[str, ...],
+    geobox: GeoBox,
+    dtype: np.dtype[Any],
+    holds: Callable[[Any], bool],
+    *,
+    nodata: float | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[Callable[[int, NDArray[Any]], None]]:
+    """Give a function that writes rows of a new GeoTIFF; at the end of the block the file appears, or not at all.
+
+    Args:
+        path: Where; an older file is replaced only when the new one is complete.
+        bands: Band names.
+        geobox: Grid.
+        dtype: Data type of the file.
+        holds: Is given the closed file, opened again, and says whether it holds what was written: GDAL closes a file
+            on a full disk without a word.
+        nodata: Value of the nodata tag.
+        tags: Tags of the file.
+
+    Yields:
+        A function of the first row and of the stored numbers (bands, rows, columns).
+
+    Raises:
+        InputError: The disk is full, or the place or the name cannot be written.
+    """
+    with whole_file(path) as partial, rasterio.Env(**_GDAL), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with _writes_explained(path):
+            target = rasterio.open(partial, "w", **_profile(len(bands), geobox, dtype, nodata))
+
+        def write(top: int, values: NDArray[Any]) -> None:
+            with _writes_explained(path):
+                target.write(values, window=((top, top + values.shape[1]), (0, target.width)))
+
+        try:
+            with _writes_explained(path):
+                target.colorinterp = [ColorInterp.gray] + [ColorInterp.undefined] * (len(bands) - 1)
+                target.descriptions = bands
+                if tags:
+                    target.update_tags(**tags)
+            yield write
+        finally:
+            with _writes_explained(path):
+                target.close()
+        with _writes_explained(path), rasterio.open(partial, driver="GTiff") as source:
+            whole = holds(source)
+        if not whole:
+            raise InputError(f"{path} cannot be written (it reads otherwise); is the disk full?")
+
+
+def _profile(count: int, geobox: GeoBox, dtype: np.dtype[Any], nodata: float | None) -> dict[str, Any]:
+    height, width = geobox.shape
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "count": count,
+        "height": height,
+        "width": width,
+        "dtype": dtype.name,
+        "crs": str(geobox.crs) if geobox.crs else None,
+        "transform": geobox.affine,
+        "nodata": nodata,
+        "compress": "deflate",
+        "predictor": 3 if dtype.kind == "f" else 2,
+        "interleave": "band",
+        "BIGTIFF": "IF_SAFER",
+    }
+    if min(height, width) >= 512:
+        profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
+    return profile

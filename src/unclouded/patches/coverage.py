@@ -1,0 +1,129 @@
+"""How cloudy a data set is: coverage of every patch, its mean and deviation, by season and by region."""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unclouded.clouds.cache import ProbabilityCache
+from unclouded.clouds.map import CloudMapSettings, cloudy_share, map_clouds, mean_coverage
+from unclouded.errors import InputError
+from unclouded.patches.layouts import TripletFiles
+from unclouded.raster import read
+from unclouded.sensors import SENTINEL2
+
+BINS = 20
+"""Bars of the histogram, as of equal width from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class PatchCoverage:
+    """How cloudy one patch is.
+
+    Attributes:
+        name: Of the patch.
+        season: Meteorological season; empty where the name is no official one.
+        roi: Region; empty where the name is no official one.
+        mean_coverage: Mean of the cloud map m: what section III-A of the paper is taken to average (our decision).
+        cloudy_share: Share of the pixels with m > 0.
+    """
+
+    name: str
+    season: str
+    roi: str
+    mean_coverage: float
+    cloudy_share: float
+
+
+@dataclass(frozen=True)
+class CoverageStatistics:
+    """Coverage of many patches.
+
+    Attributes:
+        patches: One entry a patch.
+    """
+
+    patches: tuple[PatchCoverage, ...]
+
+    def histogram(self) -> NDArray[np.int64]:
+        """Return the number of patches in :data:`BINS` bins of mean coverage from 0 to 1 (Fig. 5 and 8)."""
+        return np.histogram([one.mean_coverage for one in self.patches], bins=BINS, range=(0.0, 1.0))[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return count, mean and deviation of both definitions: over all patches, by season and by region."""
+        return {
+            "all": _summary(self.patches),
+            "histogram": {"bins": BINS, "patches": self.histogram().tolist()},
+            "season": {name: _summary(group) for name, group in self._groups("season").items()},
+            "roi": {name: _summary(group) for name, group in self._groups("roi").items()},
+        }
+
+    def to_csv(self) -> str:
+        """Return one line a patch."""
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(["patch", "season", "roi", "mean_coverage", "cloudy_share"])
+        for one in self.patches:
+            lines.writerow([one.name, one.season, one.roi, f"{one.mean_coverage:.6f}", f"{one.cloudy_share:.6f}"])
+        return text.getvalue()
+
+    def _groups(self, key: str) -> dict[str, list[PatchCoverage]]:
+        groups: dict[str, list[PatchCoverage]] = defaultdict(list)
+        for one in self.patches:
+            if name := getattr(one, key):
+                groups[name].append(one)
+        return dict(groups)
+
+
+def _summary(patches: Iterable[PatchCoverage]) -> dict[str, float]:
+    means, shares = (np.array(v) for v in zip(*((p.mean_coverage, p.cloudy_share) for p in patches), strict=True))
+    return {
+        "patches": len(means),
+        "mean_coverage": float(means.mean()),
+        "mean_coverage_deviation": float(means.std()),
+        "cloudy_share": float(shares.mean()),
+        "cloudy_share_deviation": float(shares.std()),
+    }
+
+
+def measure_coverage(
+    files: Iterable[TripletFiles],
+    settings: CloudMapSettings,
+    cache: ProbabilityCache | None,
+    *,
+    threads: int = 2,
+    damaged: Callable[[str], object] = print,
+) -> Iterator[PatchCoverage]:
+    """Measure the cloudy images of a data set, several at a time, in their order.
+
+    Args:
+        files: What to measure; only the cloudy images are read.
+        settings: How the cloud map is made.
+        cache: Where probabilities are kept.
+        threads: Images under way at once.
+        damaged: Is told of every image that cannot be read; it is left out.
+    """
+
+    def measure(one: TripletFiles) -> PatchCoverage | InputError:
+        try:
+            image = read(one.cloudy, SENTINEL2)
+        except InputError as error:
+            return error
+        cloud_map = map_clouds(image.values, image.bands, settings, cache=cache)
+        roi = one.roi
+        return PatchCoverage(
+            one.name, roi.season if roi else "", str(roi or ""), mean_coverage(cloud_map), cloudy_share(cloud_map)
+        )
+
+    with ThreadPoolExecutor(threads) as pool:
+        for found in pool.map(measure, files):
+            if isinstance(found, InputError):
+                damaged(str(found))
+            else:
+                yield found

@@ -1,0 +1,176 @@
+"""Scenes larger than memory: rows of a file in physical units, and a file written strip by strip."""
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+from numpy.typing import DTypeLike, NDArray
+from odc.geo.geobox import GeoBox
+
+from unclouded.geotiff import grid_of, new_geotiff, open_geotiff, stored_rows
+from unclouded.raster import check_limits, check_range, check_stored, to_physical
+from unclouded.sensors import Sensor
+
+_PROBE_ROWS = 64
+"""Rows that are looked at together when a scene is opened."""
+_PROBE_VALUES = 2 * 256 * 256
+"""Enough values with data to tell dB from linear power: as many as a published radar patch has."""
+
+
+@dataclass(frozen=True, eq=False)
+class SceneRows:
+    """An open GeoTIFF of one sensor, read row by row; for one thread.
+
+    Attributes:
+        path: Of the file.
+        sensor: Whose image it is.
+        geobox: The grid; its CRS is None where the file has none.
+    """
+
+    path: Path
+    sensor: Sensor
+    geobox: GeoBox
+    _source: Any = field(repr=False)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """One name a band."""
+        return self.sensor.bands
+
+    def read(self, top: int, bottom: int) -> Float32[np.ndarray, "band rows x"]:
+        """Read the rows from ``top`` to before ``bottom``, in the unit of the sensor; NaN where there is no data.
+
+        Raises:
+            InputError: The rows are damaged, or hold values in another unit.
+            ValueError: There are no such rows.
+        """
+        height = self.geobox.shape[0]
+        if not 0 <= top < bottom <= height:
+            raise ValueError(f"{self.path} has rows 0 to {height}, not {top} to {bottom}")
+        values = to_physical(stored_rows(self.path, self._source, top, bottom), self.sensor)
+        check_limits(self.path, values, self.sensor)
+        return values
+
+
+@contextmanager
+def open_rows(path: Path, sensor: Sensor) -> Iterator[SceneRows]:
+    """Open a local GeoTIFF of one sensor to read its rows in physical units.
+
+    The checks are those of :func:`unclouded.raster.read`: here what can be known without reading the whole file, the
+    rest row by row. Linear power is told from dB here, by the middle of the scene, for the few pixels of a strip may
+    all be bright targets.
+
+    Args:
+        path: GeoTIFF with the sensor's bands in its order. Band names are checked where the file has them.
+        sensor: What to expect.
+
+    Raises:
+        InputError: Not a readable GeoTIFF, or another number, order or type of bands, or values in another unit.
+    """
+    with open_geotiff(path) as source:
+        last_row = stored_rows(path, source, 0, 1)  # a file cut short lacks its end
+        check_stored(path, last_row, sensor)
+        scene = SceneRows(path, sensor, grid_of(source), source)
+        _check_unit(scene)
+        yield scene
+
+
+def _check_unit(scene: SceneRows) -> None:
+    """Look at rows from the middle outwards, until there are enough values to judge the unit by."""
+    height = scene.geobox.shape[0]
+    valid = np.empty(0, np.float32)
+    for top in sorted(range(0, height, _PROBE_ROWS), key=lambda top: abs(2 * top + _PROBE_ROWS - height)):
+        values = scene.read(top, min(top + _PROBE_ROWS, height))
+        valid = np.concatenate([valid, values[~np.isnan(values)]])
+        if valid.size >= _PROBE_VALUES:
+            break
+    if valid.size:
+        check_range(scene.path, valid.reshape(1, 1, -1), scene.sensor)
+
+
+@contextmanager
+def write_rows(
+    path: Path,
+    bands: tuple[str, ...],
+    geobox: GeoBox,
+    dtype: DTypeLike,
+    *,
+    nodata: float | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[Callable[[int, NDArray[Any]], None]]:
+    """Give a function that writes a GeoTIFF strip by strip; at the end of the block the file appears, or not at all.
+
+    The file is the one that :func:`unclouded.geotiff.write_geotiff` writes. Strips of a multiple of 256 rows are
+    written fastest. At the end the file is read back, strip by strip, and compared by CRC-32.
+
+    Args:
+        path: Where; an older file is replaced only when the new one is complete.
+        bands: Band names.
+        geobox: Grid.
+        dtype: Data type of the file.
+        nodata: Value of the nodata tag.
+        tags: Tags of the file.
+
+    Yields:
+        ``write(top, values)``: the first row, and stored numbers (bands, rows, columns) in the data type of the file.
+        Strips come from top to bottom, each once.
+
+    Raises:
+        InputError: The disk is full, or the place or the name cannot be written.
+        ValueError: A strip has another shape or data type, leaves rows out, repeats some, or the last are missing.
+    """
+    ledger = _Ledger(path, (len(bands), *geobox.shape), np.dtype(dtype))
+    with new_geotiff(path, bands, geobox, ledger.dtype, ledger.agrees_with, nodata=nodata, tags=tags) as write_to_file:
+
+        def write(top: int, values: NDArray[Any]) -> None:
+            ledger.require_next(top, values)
+            write_to_file(top, values)
+            ledger.enter(values)
+
+        yield write
+        ledger.require_all()
+
+
+@dataclass
+class _Ledger:
+    """What has been written: the rows that each strip ends before, and its CRC-32."""
+
+    path: Path
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    bottoms: list[int] = field(default_factory=lambda: [0])
+    checksums: list[int] = field(default_factory=list)
+
+    def require_next(self, top: int, values: NDArray[Any]) -> None:
+        count, height, width = self.shape
+        next_row = self.bottoms[-1]
+        if values.dtype != self.dtype or values.ndim != 3 or (values.shape[0], values.shape[2]) != (count, width):
+            expected = f"{self.dtype} of shape ({count}, rows, {width})"
+            raise ValueError(f"{self.path}: expected a strip of {expected}, found {values.dtype} of {values.shape}")
+        if top != next_row or not 0 < values.shape[1] <= height - next_row:
+            found = f"{top} to {top + values.shape[1]}"
+            raise ValueError(f"{self.path}: expected rows from {next_row} to at most {height}, found {found}")
+
+    def enter(self, values: NDArray[Any]) -> None:
+        self.bottoms.append(self.bottoms[-1] + values.shape[1])
+        self.checksums.append(_checksum(values))
+
+    def require_all(self) -> None:
+        if self.bottoms[-1] != self.shape[1]:
+            raise ValueError(f"{self.path}: expected {self.shape[1]} rows, found {self.bottoms[-1]}; write them all")
+
+    def agrees_with(self, file: Any) -> bool:
+        return all(
+            _checksum(file.read(window=(rows, (0, file.width)))) == checksum
+            for rows, checksum in zip(pairwise(self.bottoms), self.checksums, strict=True)
+        )
+
+
+def _checksum(values: NDArray[Any]) -> int:
+    return zlib.crc32(np.ascontiguousarray(values).data)

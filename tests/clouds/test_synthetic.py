@@ -1,0 +1,181 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from unclouded.clouds.physical import ShadowSettings
+from unclouded.clouds.synthetic import COPY, PERLIN, SyntheticSettings, blend, paint
+from unclouded.errors import InputError
+from unclouded.sensors import SENTINEL2
+from unclouded.settings import settings_from
+
+BANDS = SENTINEL2.bands
+PAGE = Path(__file__).parents[2] / "docs" / "synthetic-clouds.md"
+
+
+@pytest.fixture
+def clear() -> np.ndarray:
+    return np.random.default_rng(1).uniform(0.02, 0.3, (13, 64, 48)).astype(np.float32)
+
+
+@pytest.fixture
+def cloudy() -> np.ndarray:
+    return np.random.default_rng(2).uniform(0.3, 1.1, (13, 64, 48)).astype(np.float32)
+
+
+def test_perlin_is_clear_and_white_mixed_by_the_same_alpha_in_all_bands(clear: np.ndarray) -> None:
+    painted = paint("a patch", clear, BANDS)
+    alpha = painted.cloud_map
+    assert 0 <= alpha.min() < 0.1 and 0.9 < alpha.max() <= 1
+    for band in range(13):
+        np.testing.assert_allclose(painted.cloudy[band], (1 - alpha) * clear[band] + alpha * 1.0, rtol=1e-6)
+    assert painted.cloudy.dtype == painted.cloud_map.dtype == np.float32
+    assert painted.shadow is None
+
+
+def test_blending_has_the_values_worked_by_hand() -> None:
+    ground, above = np.array([[[0.2, 0.2, 0.2]]], np.float32), np.array([[[0.8, 0.8, 0.8]]], np.float32)
+    mixed = blend(ground, above, np.array([[0.0, 0.25, 1.0]], np.float32))
+    np.testing.assert_allclose(mixed, [[[0.2, 0.35, 0.8]]], rtol=1e-6)
+
+
+def test_copy_keeps_the_clear_image_bit_for_bit_where_m_is_0_and_takes_the_cloudy_one_where_it_is_1(
+    clear: np.ndarray, cloudy: np.ndarray
+) -> None:
+    m = np.full((64, 48), 0.5, np.float32)
+    m[:20], m[40:] = 0, 1
+    painted = paint("a patch", clear, BANDS, COPY, cloudy=cloudy, cloud_map=m)
+    np.testing.assert_array_equal(painted.cloudy[:, :20], clear[:, :20])
+    np.testing.assert_array_equal(painted.cloudy[:, 40:], cloudy[:, 40:])
+    np.testing.assert_allclose(painted.cloudy[:, 20:40], (clear + cloudy)[:, 20:40] / 2, rtol=1e-6)
+    assert painted.cloud_map is m
+
+
+def test_clear_pixels_stay_bit_for_bit_under_painted_clouds_too(clear: np.ndarray) -> None:
+    painted = paint("a patch", clear, BANDS, SyntheticSettings(spectrum="physical", coverage=(1.0, 0.0)))
+    untouched = painted.cloud_map == 0
+    assert untouched.any()
+    np.testing.assert_array_equal(painted.cloudy[:, untouched], clear[:, untouched])
+
+
+def test_brightness_is_the_reflectance_of_opaque_cloud() -> None:
+    black = np.zeros((1, 32, 32), np.float32)
+    painted = paint("a patch", black, ("B04",), SyntheticSettings(brightness=0.75))
+    np.testing.assert_allclose(painted.cloudy[0], 0.75 * painted.cloud_map, rtol=1e-6)
+
+
+def test_the_same_name_and_seed_give_the_same_clouds_on_every_machine() -> None:
+    painted = paint("ROIs1158_spring_1_p30", np.zeros((1, 8, 8), np.float32), ("B04",))
+    np.testing.assert_allclose(painted.cloud_map[0, :3], [0, 0, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "seed"), [("another patch", 0), ("a patch", 1)])
+def test_another_name_or_seed_gives_other_clouds(clear: np.ndarray, name: str, seed: int) -> None:
+    first, second = paint("a patch", clear, BANDS), paint(name, clear, BANDS, SyntheticSettings(seed=seed))
+    assert np.corrcoef(first.cloud_map.ravel(), second.cloud_map.ravel())[0, 1] < 0.9
+
+
+def test_spectrum_and_shadow_change_no_cloud(clear: np.ndarray) -> None:
+    paper, beyond = (
+        paint("a patch", clear, BANDS, SyntheticSettings(coverage="uniform", **options))
+        for options in ({}, {"spectrum": "physical", "shadow": ShadowSettings()})
+    )
+    np.testing.assert_array_equal(paper.cloud_map, beyond.cloud_map)
+
+
+def test_clouds_do_not_depend_on_which_bands_are_painted(clear: np.ndarray) -> None:
+    settings = SyntheticSettings(spectrum="physical", shadow=ShadowSettings())
+    whole, part = paint("a patch", clear, BANDS, settings), paint("a patch", clear[3:4], ("B04",), settings)
+    np.testing.assert_array_equal(whole.cloudy[3:4], part.cloudy)
+
+
+def test_coverages_of_200_patches_follow_the_histogram() -> None:
+    settings = SyntheticSettings(coverage=(1.0, 2.0, 2.0, 3.0), wavelength_px=16.0, octaves=2)
+    ground = np.zeros((1, 16, 16), np.float32)
+    coverages = [paint(f"patch {number}", ground, ("B04",), settings).cloud_map.mean() for number in range(200)]
+    counts, _ = np.histogram(coverages, bins=4, range=(0, 1))
+    assert chisquare(counts, [25, 50, 50, 75]).pvalue > 0.05
+
+
+def test_natural_coverage_is_one_half_on_average() -> None:
+    ground = np.zeros((1, 64, 64), np.float32)
+    settings = SyntheticSettings(wavelength_px=32.0)
+    coverages = [paint(f"patch {number}", ground, ("B04",), settings).cloud_map.mean() for number in range(60)]
+    assert np.mean(coverages) == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_shadow_is_the_cloud_100_pixels_towards_the_sun() -> None:
+    """1000 m x cot(45 degrees) = 100 px; the sun is in the east, so shadows lie in the west."""
+    sun = ShadowSettings(sun_azimuth_deg=90.0, sun_elevation_deg=45.0, cloud_height_m=1000.0)
+    painted = paint("a patch", np.full((1, 40, 150), 0.2, np.float32), ("B12",), SyntheticSettings(shadow=sun))
+    assert painted.shadow is not None
+    np.testing.assert_allclose(painted.shadow[:, :50], painted.cloud_map[:, 100:], atol=1e-5)
+    assert painted.shadow[:, 50:].std() > 0.1  # clouds beside the image cast shadows into it
+    assert painted.shadow.min() >= 0 and painted.shadow.max() <= 1
+
+
+def test_a_shadow_lies_on_the_ground_and_the_cloud_above_it() -> None:
+    ground = np.full((1, 40, 150), 0.2, np.float32)
+    painted = paint("a patch", ground, ("B12",), SyntheticSettings(shadow=ShadowSettings()))
+    assert painted.shadow is not None
+    expected = (1 - painted.cloud_map) * 0.2 * (1 - 0.72 * painted.shadow) + painted.cloud_map
+    np.testing.assert_allclose(painted.cloudy[0], expected, rtol=1e-5)
+
+
+def test_physical_clouds_differ_by_band_and_reach_the_brightness_in_b04(clear: np.ndarray) -> None:
+    painted = paint("a patch", 0 * clear, BANDS, SyntheticSettings(spectrum="physical", brightness=0.8))
+    np.testing.assert_allclose(painted.cloudy[3], 0.8 * painted.cloud_map, rtol=1e-5)
+    cloud = painted.cloud_map > 0.01
+    cirrus = painted.cloudy[10, cloud] / painted.cloudy[3, cloud]
+    assert 0.01 <= cirrus.min() < cirrus.max() <= 0.3801
+
+
+def test_fault_13_no_data_stays_no_data_even_under_cloud(clear: np.ndarray, cloudy: np.ndarray) -> None:
+    clear[:, 5, 7], cloudy[2, 9, 9] = np.nan, np.nan
+    ones = np.ones((64, 48), np.float32)
+    invented = paint("a patch", clear, BANDS, SyntheticSettings(spectrum="physical", shadow=ShadowSettings()))
+    copied = paint("a patch", clear, BANDS, COPY, cloudy=cloudy, cloud_map=ones)
+    assert np.isnan(invented.cloudy).sum() == 13 and np.isnan(invented.cloudy[:, 5, 7]).all()
+    assert np.isnan(copied.cloudy).sum() == 14 and np.isnan(copied.cloudy[2, 9, 9])
+    assert np.isfinite(invented.cloud_map).all()
+
+
+def test_fault_09_a_wrong_number_of_names_is_refused(clear: np.ndarray) -> None:
+    with pytest.raises(InputError, match="a patch: expected one name a band, found 3 names for 13 bands"):
+        paint("a patch", clear, BANDS[:3])
+
+
+def test_copy_without_a_cloudy_image_is_refused(clear: np.ndarray) -> None:
+    with pytest.raises(InputError, match="mode 'copy' takes clouds from a cloudy image and its cloud map; give both"):
+        paint("a patch", clear, BANDS, COPY, cloudy=clear)
+
+
+def test_fault_11_copy_of_another_size_is_refused(clear: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"of one place and size, found clear \(13, 64, 48\), .* map \(64, 1\); pair"):
+        paint("a patch", clear, BANDS, COPY, cloudy=clear, cloud_map=np.ones((64, 1), np.float32))
+
+
+@pytest.mark.parametrize("beyond", [{"coverage": "uniform"}, {"spectrum": "physical"}, {"shadow": {}}])
+def test_options_that_copied_clouds_cannot_have_are_refused(beyond: dict) -> None:
+    with pytest.raises(InputError, match="mode 'copy' has real coverage, colours and shadows; leave those out"):
+        settings_from(SyntheticSettings, {"mode": "copy", **beyond})
+
+
+@pytest.mark.parametrize("weights", [[], [0.0, 0.0], [1.0, -0.5]])
+def test_a_histogram_without_weight_is_refused(weights: list[float]) -> None:
+    with pytest.raises(InputError, match="coverage: expected weights of bins, none negative and not all 0, found"):
+        settings_from(SyntheticSettings, {"coverage": weights})
+
+
+def test_settings_of_a_run_folder_can_be_read_again() -> None:
+    for settings in (PERLIN, COPY, SyntheticSettings(coverage=(1.0, 2.0), shadow=ShadowSettings())):
+        assert settings_from(SyntheticSettings, settings.model_dump(mode="json")) == settings
+
+
+def test_the_example_in_the_documentation_does_what_it_says() -> None:
+    examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert examples
+    for example in examples:
+        exec(example, {})
