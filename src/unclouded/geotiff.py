@@ -29,12 +29,13 @@ MAX_COMPRESSION = 1_100
 _TAG_BYTES = np.array([0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8, 0])
 """Bytes of one value of each TIFF type, from BYTE (1) to IFD8 (18)."""
 
-_GDAL = {
+_GDAL: dict[str, Any] = {
     "GDAL_NUM_THREADS": "1",  # a truncated file raises only where one thread decodes
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no side-car file changes what is read
     "GDAL_PAM_ENABLED": "NO",
     "GDAL_GEOREF_SOURCES": "INTERNAL",
     "GTIFF_SRS_SOURCE": "EPSG",
+    "GDAL_CACHEMAX": 256 << 20,  # bytes; by default a twentieth of the memory, however much that is
 }
 
 

@@ -74,7 +74,7 @@ def open_rows(path: Path, sensor: Sensor) -> Iterator[SceneRows]:
         InputError: Not a readable GeoTIFF, or another number, order or type of bands, or values in another unit.
     """
     with open_geotiff(path) as source:
-        last_row = stored_rows(path, source, 0, 1)  # a file cut short lacks its end
+        last_row = stored_rows(path, source, source.height - 1, source.height)  # a file cut short lacks its end
         check_stored(path, last_row, sensor)
         scene = SceneRows(path, sensor, grid_of(source), source)
         _check_unit(scene)

@@ -49,7 +49,12 @@ def test_no_shadow_changes_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("azimuth", "elevation", "rows_columns"),
-    [(90.0, 45.0, (0, 100)), (180.0, 45.0, (100, 0)), (0.0, 45.0, (-100, 0)), (135.0, 26.565051, (141.42136, 141.42136))],
+    [
+        (90.0, 45.0, (0, 100)),
+        (180.0, 45.0, (100, 0)),
+        (0.0, 45.0, (-100, 0)),
+        (135.0, 26.565051, (141.42136, 141.42136)),
+    ],
 )
 def test_a_cloud_at_1000_m_is_found_towards_the_sun(azimuth, elevation, rows_columns) -> None:
     """Distance = height x cot(elevation): 1000 m at 45 degrees, 2000 m at atan(1/2), in pixels of 10 m."""

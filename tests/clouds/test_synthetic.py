@@ -36,9 +36,9 @@ def test_perlin_is_clear_and_white_mixed_by_the_same_alpha_in_all_bands(clear: n
 
 
 def test_blending_has_the_values_worked_by_hand() -> None:
-    ground, above = np.array([[[0.2, 0.2, 0.2]]], np.float32), np.array([[[0.8, 0.8, 0.8]]], np.float32)
+    ground, above = np.full((1, 3), 0.2, np.float32), np.full((1, 1), 0.8, np.float32)
     mixed = blend(ground, above, np.array([[0.0, 0.25, 1.0]], np.float32))
-    np.testing.assert_allclose(mixed, [[[0.2, 0.35, 0.8]]], rtol=1e-6)
+    np.testing.assert_allclose(mixed, [[0.2, 0.35, 0.8]], rtol=1e-6)
 
 
 def test_copy_keeps_the_clear_image_bit_for_bit_where_m_is_0_and_takes_the_cloudy_one_where_it_is_1(
@@ -67,8 +67,9 @@ def test_brightness_is_the_reflectance_of_opaque_cloud() -> None:
 
 
 def test_the_same_name_and_seed_give_the_same_clouds_on_every_machine() -> None:
-    painted = paint("ROIs1158_spring_1_p30", np.zeros((1, 8, 8), np.float32), ("B04",))
-    np.testing.assert_allclose(painted.cloud_map[0, :3], [0, 0, 0], atol=1e-5)
+    ground, settings = np.zeros((1, 8, 32), np.float32), SyntheticSettings(wavelength_px=16.0)
+    painted = paint("ROIs1158_spring_1_p30", ground, ("B04",), settings)
+    np.testing.assert_allclose(painted.cloud_map[0, ::8], [1, 1, 0.573958, 0.436339], atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "seed"), [("another patch", 0), ("a patch", 1)])

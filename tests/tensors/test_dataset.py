@@ -6,6 +6,7 @@ import torch
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings
+from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.errors import InputError
 from unclouded.geotiff import write_geotiff
 from unclouded.patches.layouts import find_triplets
@@ -57,3 +58,21 @@ def test_triplets_stack_to_a_batch_in_their_order(coordinate_root: Path) -> None
     assert batch.clear.shape == (2, 1, 40, 40)
     assert torch.equal(batch.clear[0], first.clear[0])
     assert batch.clear[1].unique().tolist() == [0.5]
+
+
+def test_perlin_clouds_are_painted_on_the_clear_image_with_their_own_map(coordinate_root: Path) -> None:
+    data = TripletDataset(
+        find_triplets(coordinate_root).triplets, ("B04",), CloudMapSettings(), synthetic=SyntheticSettings()
+    )
+    triplet = data[0]
+    m, seen = triplet.observation.cloud_map, triplet.observation.cloudy
+    assert 0 < m.mean() < 1
+    assert torch.allclose(seen, (1 - m) * triplet.clear + m * 1.0, atol=1e-6)  # white is 1
+
+
+def test_the_ablation_sees_ones_over_painted_clouds(coordinate_root: Path) -> None:
+    files = find_triplets(coordinate_root).triplets
+    painted = TripletDataset(files, ("B04",), ONES, synthetic=SyntheticSettings())[0].observation
+    seen = TripletDataset(files, ("B04",), CloudMapSettings(), synthetic=SyntheticSettings())[0].observation
+    assert painted.cloud_map.unique().tolist() == [1]
+    assert torch.equal(painted.cloudy, seen.cloudy)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from unclouded.cli.options import CloudMode
+from unclouded.cli.options import CloudMode, Painted
 from unclouded.errors import InputError
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ def _is_made(target: Path, settings: "CloudMapSettings", detector: str) -> bool:
     if not target.is_file():
         return False
     with open_geotiff(target) as made:
-        return _tags(settings, detector).items() <= made.tags().items()
+        found: dict[str, str] = made.tags()
+    return _tags(settings, detector).items() <= found.items()
 
 
 def _list_refused(refused: Sequence[str]) -> None:
@@ -117,6 +118,29 @@ def _list_refused(refused: Sequence[str]) -> None:
         typer.echo(reason, err=True)
     if refused:
         raise typer.Exit(1)
+
+
+@app.command()
+def paint(
+    root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
+    out: Annotated[Path, typer.Option(help="Folder for s2_cloudy/NAME.tif and cloud_map/NAME.tif.")],
+    mode: Annotated[Painted, typer.Option(help="perlin invents clouds, copy takes the real ones.")] = Painted.PERLIN,
+    seed: Annotated[int, typer.Option(help="With the name of a patch it decides everything random.")] = 0,
+) -> None:
+    """Paint synthetic clouds on the clear images of a data set and write them with their maps."""
+    from unclouded.cli.progress import counted, shown_progress
+    from unclouded.clouds.cache import ProbabilityCache
+    from unclouded.clouds.map import CloudMapSettings
+    from unclouded.clouds.synthetic import SyntheticSettings
+    from unclouded.patches.layouts import find_triplets
+    from unclouded.patches.painting import paint_triplet
+
+    files = find_triplets(root).require_triplets()
+    settings = SyntheticSettings(mode=mode.value, seed=seed)
+    with shown_progress() as told:
+        for one in counted(files, "painting clouds", len(files), told):
+            paint_triplet(one, out, settings, CloudMapSettings(), ProbabilityCache())
+    typer.echo(f"{len(files)} images in {out / 's2_cloudy'}, their maps in {out / 'cloud_map'}")
 
 
 @app.command()

@@ -51,10 +51,11 @@ def stats(
     from unclouded.patches.coverage import CoverageStatistics, measure_coverage
     from unclouded.patches.coverage_picture import write_histogram
     from unclouded.patches.layouts import find_triplets
-    from unclouded.patches.splits import triplets_of
+    from unclouded.patches.splits import SplitName, triplets_of
 
     inventory = find_triplets(root)
-    files = inventory.require_observations() if split is Part.ALL else triplets_of(inventory, split.value)
+    part: SplitName = split.value
+    files = inventory.require_observations() if part == "all" else triplets_of(inventory, part)
     refused: list[str] = []
     with shown_progress() as told:
         measured = measure_coverage(
@@ -65,7 +66,7 @@ def stats(
         raise InputError(f"{root} has no cloudy image that can be read: {refused[0]}")
     write_json(out / "coverage.json", statistics.to_json())
     write_text(out / "coverage.csv", statistics.to_csv())
-    write_histogram(out / "coverage.png", statistics, root.name if split is Part.ALL else f"{root.name}, {split.value}")
+    write_histogram(out / "coverage.png", statistics, root.name if part == "all" else f"{root.name}, {part}")
     total = statistics.to_json()["all"]
     typer.echo(
         f"{total['patches']:,} patches, mean coverage {total['mean_coverage']:.2%} ± "

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from unclouded.cli.options import Bands, CloudMode, Part
+from unclouded.cli.options import Bands, CloudMode, Painted, Part
 
 
 def evaluate(
@@ -20,6 +20,9 @@ def evaluate(
         bool, typer.Option("--raw", help="Judge what the network says where m = 0, not the kept observation.")
     ] = False,
     clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
+    synthetic: Annotated[
+        Painted | None, typer.Option(help="Judge on clouds painted on the clear images, not on the cloudy ones.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best there is if omitted.")] = None,
 ) -> None:
     """Score a network or a baseline against the clear images, over all, cloudy and clear pixels."""
@@ -29,6 +32,7 @@ def evaluate(
     from unclouded.cli.progress import counted, shown_progress
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
+    from unclouded.clouds.synthetic import SyntheticSettings
     from unclouded.evaluation.scores import AREAS, score_patches
     from unclouded.evaluation.table import scores_table
     from unclouded.files import write_json
@@ -41,7 +45,13 @@ def evaluate(
     place = device or default_device()
     found = find_remover(remover, bands.names() if bands else None, place)
     files = triplets_of(find_triplets(root), split.value)
-    data = TripletDataset(files, found.bands, CloudMapSettings(mode=clouds.value), ProbabilityCache())
+    data = TripletDataset(
+        files,
+        found.bands,
+        CloudMapSettings(mode=clouds.value),
+        ProbabilityCache(),
+        synthetic=SyntheticSettings(mode=synthetic.value) if synthetic else None,
+    )
     with shown_progress() as told:
         pairs = counted(judged(found, data, keep_clear=not raw, device=place), "judging", len(files), told)
         scores = score_patches(pairs, "network" if raw else "kept")

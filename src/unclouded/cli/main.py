@@ -5,7 +5,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from unclouded.cli import clouds, data, demo, evaluate, predict, train
+from unclouded.cli import clouds, data, demo, evaluate, figure, predict, train
 from unclouded.errors import BusyError, InputError, StoppedError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.command()(demo.demo)
 app.command()(predict.predict)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
+app.command()(figure.figure)
 app.add_typer(clouds.app, name="clouds")
 app.add_typer(data.app, name="data")
 

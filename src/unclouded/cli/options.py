@@ -33,6 +33,13 @@ class CloudMode(StrEnum):
     ONES = "ones"
 
 
+class Painted(StrEnum):
+    """How synthetic clouds are painted; see ``unclouded.clouds.synthetic``."""
+
+    PERLIN = "perlin"
+    COPY = "copy"
+
+
 def default_device() -> str:
     """Return cuda where there is one, else cpu."""
     import torch

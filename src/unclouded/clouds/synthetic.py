@@ -1,7 +1,6 @@
 """Paint clouds on a clear image: invented by Perlin noise, or copied from a cloudy image of the same place."""
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -92,8 +91,8 @@ def paint(
     bands: tuple[str, ...],
     settings: SyntheticSettings = PERLIN,
     *,
-    cloudy: Float32[np.ndarray, "band y x"] | None = None,
-    cloud_map: Float32[np.ndarray, "y x"] | None = None,
+    cloudy: Float32[np.ndarray, "_ _ _"] | None = None,
+    cloud_map: Float32[np.ndarray, "_ _"] | None = None,
 ) -> SyntheticClouds:
     """Paint clouds on a clear image, as the settings say.
 
@@ -102,11 +101,11 @@ def paint(
         clear: TOA reflectance; NaN where there is no data.
         bands: Its band names.
         settings: What to paint.
-        cloudy: For mode ``copy``: a cloudy image of the same place, in the same bands.
+        cloudy: For mode ``copy``: TOA reflectance of the same place and bands under clouds, as large as ``clear``.
         cloud_map: For mode ``copy``: the map m of ``cloudy``.
 
     Raises:
-        InputError: There is not one name a band, or not what mode ``copy`` needs, or not on one grid.
+        InputError: There is not one name a band, or an image for mode ``copy`` is missing or of another size.
     """
     if len(bands) != len(clear):
         raise InputError(f"{name}: expected one name a band, found {len(bands)} names for {len(clear)} bands")
@@ -117,21 +116,23 @@ def paint(
     if not clear.shape == cloudy.shape == (len(clear), *cloud_map.shape):
         shapes = f"clear {clear.shape}, cloudy {cloudy.shape}, cloud map {cloud_map.shape}"
         raise InputError(f"{name}: expected images of one place and size, found {shapes}; pair them first")
-    return SyntheticClouds(blend(clear, cloudy, cloud_map), cloud_map)
+    mixed = np.empty_like(clear)
+    for band in range(len(clear)):
+        mixed[band] = blend(clear[band], cloudy[band], cloud_map)
+    return SyntheticClouds(mixed, cloud_map)
 
 
 def blend(
-    clear: Iterable[NDArray[np.float32]], cloud: Iterable[NDArray[np.float32] | np.float32], alpha: NDArray[np.float32]
-) -> Float32[np.ndarray, "band y x"]:
+    clear: Float32[np.ndarray, "y x"], cloud: Float32[np.ndarray, "#y #x"], alpha: Float32[np.ndarray, "y x"]
+) -> Float32[np.ndarray, "y x"]:
     """Return ``(1 - alpha) clear + alpha cloud``: exactly ``clear`` where alpha is 0, exactly ``cloud`` where it is 1.
 
     Args:
-        clear: TOA reflectance of each band, (y, x).
-        cloud: TOA reflectance of opaque cloud in each band, (y, x) or one number.
-        alpha: Opacity of the clouds, 0 to 1, (y, x).
+        clear: TOA reflectance of a band.
+        cloud: TOA reflectance of opaque cloud in that band.
+        alpha: Opacity of the clouds, 0 to 1.
     """
-    beta = 1 - alpha
-    return np.stack([beta * ground + alpha * above for ground, above in zip(clear, cloud, strict=True)])
+    return np.asarray((1 - alpha) * clear + alpha * cloud)
 
 
 def invent(
@@ -159,7 +160,10 @@ def invent(
     if settings.shadow is not None:
         down, across = settings.shadow.towards_sun_px
         shadow = opacity(noise.at(y + down, x + across), threshold, settings.softness)
-    cloudy = blend(_ground(clear, bands, shadow), _cloud(bands, settings.brightness, ice), cloud_map)
+    cloudy, white = np.empty_like(clear), np.full((1, 1), settings.brightness, np.float32)
+    for index, band in enumerate(bands):
+        ground = clear[index] if shadow is None else shaded(clear[index], band, shadow)
+        cloudy[index] = blend(ground, white if ice is None else white * cloud_colour(band, ice), cloud_map)
     return SyntheticClouds(cloudy, cloud_map, shadow)
 
 
@@ -174,16 +178,3 @@ def _threshold(field: NDArray[np.float32], settings: SyntheticSettings, rng: np.
         return 0.0
     histogram = HISTOGRAMS[settings.coverage] if isinstance(settings.coverage, str) else settings.coverage
     return threshold_for(field, settings.softness, draw_coverage(rng, histogram))
-
-
-def _ground(
-    clear: NDArray[np.float32], bands: tuple[str, ...], shadow: NDArray[np.float32] | None
-) -> Iterable[NDArray[np.float32]]:
-    return clear if shadow is None else (shaded(image, band, shadow) for image, band in zip(clear, bands, strict=True))
-
-
-def _cloud(
-    bands: tuple[str, ...], brightness: float, ice: NDArray[np.float32] | None
-) -> Iterable[NDArray[np.float32] | np.float32]:
-    white = np.float32(brightness)
-    return (white if ice is None else white * cloud_colour(band, ice) for band in bands)

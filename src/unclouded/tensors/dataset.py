@@ -11,9 +11,11 @@ from torch.utils.data import Dataset
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.clouds.synthetic import SyntheticSettings, paint
 from unclouded.errors import InputError
 from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import read_triplet
+from unclouded.raster import Raster
 from unclouded.sensors import SENTINEL2
 from unclouded.tensors.triplet import Observation, Triplet
 
@@ -46,8 +48,9 @@ class TripletDataset(Dataset[Triplet]):
         files: Where each triplet lies.
         bands: Optical bands that observation and target show.
         clouds: How the map m is made, always from the whole patch and all 13 bands.
-        cache: Where cloud probabilities are kept; warm it with :func:`warm_cloud_maps`.
+        cache: Where cloud probabilities are kept.
         crop_px: Side of the centre crop, taken after m is made; the whole patch if None.
+        synthetic: Paint clouds on the clear image instead of showing the cloudy one (section III-B.4).
     """
 
     files: tuple[TripletFiles, ...]
@@ -55,6 +58,7 @@ class TripletDataset(Dataset[Triplet]):
     clouds: CloudMapSettings
     cache: ProbabilityCache | None = None
     crop_px: int | None = None
+    synthetic: SyntheticSettings | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -63,21 +67,27 @@ class TripletDataset(Dataset[Triplet]):
         patch = read_triplet(self.files[index])
         if patch.clear is None:
             raise InputError(f"{patch.name} has no clear image; expected a complete triplet")
-        cloud_map = map_clouds(patch.cloudy.values, patch.cloudy.bands, self.clouds, cache=self.cache)
+        cloudy, cloud_map = self._clouds(patch.name, patch.cloudy, patch.clear)
         clear = torch.from_numpy(patch.clear.values[SENTINEL2.indices(*self.bands)])[None]
-        triplet = Triplet(patch.name, observe(patch.sar.values, patch.cloudy.values, cloud_map, self.bands), clear)
+        triplet = Triplet(patch.name, observe(patch.sar.values, cloudy, cloud_map, self.bands), clear)
         return triplet if self.crop_px is None else centre_crop(triplet, self.crop_px)
+
+    def _clouds(
+        self, name: str, cloudy: Raster, clear: Raster
+    ) -> tuple[Float32[np.ndarray, "13 y x"], Float32[np.ndarray, "y x"]]:
+        """Cloudy reflectance and its map m: photographed, or painted; the ablation sees 1 in either case."""
+        if self.synthetic is None:
+            return cloudy.values, map_clouds(cloudy.values, cloudy.bands, self.clouds, cache=self.cache)
+        if self.synthetic.mode == "copy":
+            real = map_clouds(cloudy.values, cloudy.bands, cache=self.cache)
+            painted = paint(name, clear.values, clear.bands, self.synthetic, cloudy=cloudy.values, cloud_map=real)
+        else:
+            painted = paint(name, clear.values, clear.bands, self.synthetic)
+        m = painted.cloud_map
+        return painted.cloudy, np.ones_like(m) if self.clouds.mode == "ones" else m
 
     def __iter__(self) -> Iterator[Triplet]:
         return (self[index] for index in range(len(self)))
-
-
-def warm_cloud_maps(data: TripletDataset) -> Iterator[str]:
-    """Compute every missing cloud probability, once; yields the name of each patch when it is done."""
-    for files in data.files:
-        patch = read_triplet(files)
-        map_clouds(patch.cloudy.values, patch.cloudy.bands, data.clouds, cache=data.cache)
-        yield patch.name
 
 
 def centre_crop(triplet: Triplet, side_px: int) -> Triplet:

@@ -52,7 +52,7 @@ def check_patches(
     Raises:
         InputError: Patches are damaged and the settings say to refuse; all of them are named.
     """
-    data = TripletDataset(files, settings.network.bands, settings.clouds, cache, settings.crop_px)
+    data = _triplets(files, settings, cache)
     sound, damaged = [], []
     for index, one in enumerate(files):
         try:
@@ -67,6 +67,11 @@ def check_patches(
             f"{'; ...' if len(damaged) > 5 else ''}); mend them or set damaged = 'skip'"
         )
     return tuple(sound)
+
+
+def _triplets(files: tuple[TripletFiles, ...], settings: TrainSettings, cache: ProbabilityCache) -> TripletDataset:
+    bands = settings.network.bands
+    return TripletDataset(files, bands, settings.clouds, cache, settings.crop_px, settings.synthetic)
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ class EpochOrder(Sampler[list[int]]):
 def training_data(files: tuple[TripletFiles, ...], settings: TrainSettings, cache: ProbabilityCache) -> TrainingDataset:
     """Pair or permute the patches of a run; a function of the settings' seed."""
     pairing = pair(len(files), settings.paired_percent, np.random.default_rng([settings.seed, 1]))
-    data = TripletDataset(files, settings.network.bands, settings.clouds, cache, settings.crop_px)
+    data = _triplets(files, settings, cache)
     return TrainingDataset(data, pairing)
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from unclouded.clouds.map import CloudMapSettings
+from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.models.network import NetworkSettings
 from unclouded.settings import Settings
 from unclouded.training.losses import LossWeights
@@ -77,6 +78,7 @@ class TrainSettings(Settings):
         paired_percent: p of ours-p; 0 trains on unpaired images only.
         crop_px: Side of the centre crop.
         clouds: The cloud map; mode ``ones`` is the ablation of section III-B.3.
+        synthetic: Paint clouds on the clear images instead of showing the cloudy ones (section III-B.4).
         seed: Of initial weights, pairing, order and pools.
         network: Bands, width and scaling of the generators.
         discriminator_width: Filters of the first layer (ndf).
@@ -95,6 +97,7 @@ class TrainSettings(Settings):
     paired_percent: float = Field(0.0, ge=0, le=100)
     crop_px: PositiveInt = 200
     clouds: CloudMapSettings = CloudMapSettings()
+    synthetic: SyntheticSettings | None = None
     seed: int = Field(0, ge=0)
     network: NetworkSettings = NetworkSettings()
     discriminator_width: PositiveInt = 64
