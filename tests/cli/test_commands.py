@@ -186,3 +186,41 @@ def test_train_and_evaluate_its_weights(root: Path, tmp_path: Path, monkeypatch:
     assert unclouded("train", tmp_path / "run.toml", tmp_path / "run", *sets, monkeypatch=monkeypatch) == 0
     weights = tmp_path / "run" / "weights.safetensors"
     assert unclouded("evaluate", weights, root, "--split", "all", "--clouds", "ones", monkeypatch=monkeypatch) == 0
+
+
+def test_stats_writes_picture_table_and_json(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert unclouded("data", "stats", root, "--out", tmp_path, "--clouds", "ones", monkeypatch=monkeypatch) == 0
+    assert json.loads((tmp_path / "coverage.json").read_text())["all"]["mean_coverage"] == 1.0
+    assert (tmp_path / "coverage.csv").read_text().splitlines()[1] == "p0,,,1.000000,1.000000"
+    assert (tmp_path / "coverage.png").exists()
+
+
+def test_paint_writes_clouds_and_their_maps(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert unclouded("clouds", "paint", root, "--out", tmp_path, monkeypatch=monkeypatch) == 0
+    assert sorted(path.name for path in (tmp_path / "s2_cloudy").iterdir()) == ["p0.tif", "p1.tif"]
+    assert read_stored(tmp_path / "cloud_map" / "p0.tif").values.shape == (1, 48, 48)
+
+
+def test_evaluate_on_perlin_clouds_has_no_clear_pixel_to_gain_from(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "scores.json"
+    arguments = ("evaluate", "cloudy", root, "--split", "all", "--synthetic", "perlin", "--out", out)
+    assert unclouded(*arguments, monkeypatch=monkeypatch) == 0
+    scores = json.loads(out.read_text())["mean"]
+    assert scores["clear"]["mae"] in (None, pytest.approx(0, abs=1e-7))  # where m = 0 nothing was painted
+    assert scores["cloudy"]["mae"] > 0.1
+
+
+def test_figure_6_is_drawn(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "6.png"
+    assert unclouded("figure", 6, root, "--out", out, "--patch", "p1", monkeypatch=monkeypatch) == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_figure_of_an_unknown_patch_is_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("figure", 6, root, "--out", tmp_path / "6.png", "--patch", "p7")
+    assert unclouded(*arguments, monkeypatch=monkeypatch) == 2
+    assert "p7 is no patch of this data set; its first one is p0" in complaint(capsys)

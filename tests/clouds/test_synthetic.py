@@ -67,9 +67,9 @@ def test_brightness_is_the_reflectance_of_opaque_cloud() -> None:
 
 
 def test_the_same_name_and_seed_give_the_same_clouds_on_every_machine() -> None:
-    ground, settings = np.zeros((1, 8, 32), np.float32), SyntheticSettings(wavelength_px=16.0)
+    ground, settings = np.zeros((1, 8, 32), np.float32), SyntheticSettings(wavelength_px=16.0, octaves=4)
     painted = paint("ROIs1158_spring_1_p30", ground, ("B04",), settings)
-    np.testing.assert_allclose(painted.cloud_map[0, ::8], [1, 1, 0.573958, 0.436339], atol=1e-5)
+    np.testing.assert_allclose(painted.cloud_map[0, ::8], [1, 1, 0.497961, 0.149989], atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "seed"), [("another patch", 0), ("a patch", 1)])
@@ -102,7 +102,7 @@ def test_coverages_of_200_patches_follow_the_histogram() -> None:
 
 def test_natural_coverage_is_one_half_on_average() -> None:
     ground = np.zeros((1, 64, 64), np.float32)
-    settings = SyntheticSettings(wavelength_px=32.0)
+    settings = SyntheticSettings(wavelength_px=32.0, octaves=4)
     coverages = [paint(f"patch {number}", ground, ("B04",), settings).cloud_map.mean() for number in range(60)]
     assert np.mean(coverages) == pytest.approx(0.5, abs=0.03)
 
@@ -168,6 +168,12 @@ def test_options_that_copied_clouds_cannot_have_are_refused(beyond: dict) -> Non
 def test_a_histogram_without_weight_is_refused(weights: list[float]) -> None:
     with pytest.raises(InputError, match="coverage: expected weights of bins, none negative and not all 0, found"):
         settings_from(SyntheticSettings, {"coverage": weights})
+
+
+def test_scales_below_two_pixels_are_refused() -> None:
+    assert SyntheticSettings(wavelength_px=64.0, octaves=6).octaves == 6
+    with pytest.raises(InputError, match="expected scales of at least 2 px, found 1 px; take fewer octaves"):
+        settings_from(SyntheticSettings, {"wavelength_px": 32.0, "octaves": 6})
 
 
 def test_settings_of_a_run_folder_can_be_read_again() -> None:

@@ -27,7 +27,7 @@ class SyntheticSettings(Settings):
             place, and has no parameters.
         seed: Together with the name of a patch it decides everything random.
         wavelength_px: Distance between the largest clouds, pixels.
-        octaves: Number of scales, each half as large as the one before.
+        octaves: Number of scales, each half as large as the one before, down to 2 px at most.
         persistence: Amplitude of each scale by that of the one before; the larger, the more the edges fray.
         softness: How far the noise rises between clear and opaque, in its standard deviations.
         brightness: Reflectance of opaque cloud: in all bands, or in B04 if the spectrum is physical.
@@ -55,6 +55,13 @@ class SyntheticSettings(Settings):
         if not isinstance(coverage, str) and (min(coverage, default=0) < 0 or sum(coverage) <= 0):
             raise ValueError(f"expected weights of bins, none negative and not all 0, found {coverage}")
         return coverage
+
+    @model_validator(mode="after")
+    def _paints_no_scale_below_pixels(self) -> "SyntheticSettings":
+        smallest_px = self.wavelength_px / 2 ** (self.octaves - 1)
+        if smallest_px < 2:
+            raise ValueError(f"expected scales of at least 2 px, found {smallest_px:.2g} px; take fewer octaves")
+        return self
 
     @model_validator(mode="after")
     def _copies_nothing_invented(self) -> "SyntheticSettings":

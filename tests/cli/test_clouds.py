@@ -1,0 +1,92 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from odc.geo.geobox import GeoBox
+
+from unclouded.cli.main import run
+from unclouded.clouds.map import map_clouds
+from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.raster import read
+from unclouded.sensors import SENTINEL2
+
+GRID = GeoBox.from_bbox((0, 0, 400, 400), "EPSG:32632", resolution=10)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """Dark on the left, and as bright as a cloud on the right."""
+    values = np.full((13, 40, 40), 800, np.uint16)
+    values[:, :, 20:] = 6000
+    write_geotiff(tmp_path / "images" / "one.tif", values, SENTINEL2.bands, GRID)
+    return tmp_path / "images" / "one.tif"
+
+
+def clouds(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["unclouded", "clouds", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    return int(ended.value.code or 0)
+
+
+def test_the_map_of_an_image_is_that_of_the_library(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert clouds(image, "--out", tmp_path / "m.tif", monkeypatch=monkeypatch) == 0
+    raster = read(image, SENTINEL2)
+    written = read_stored(tmp_path / "m.tif")
+    assert np.array_equal(written.values[0], map_clouds(raster.values, raster.bands))
+    assert written.geobox == raster.geobox
+    assert written.values[0, 20, 5] < 0.1 < 0.9 < written.values[0, 20, 35]
+
+
+def test_a_folder_is_mapped_once_and_only_what_is_missing_the_second_time(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = (image.parent, "--out", tmp_path / "maps", "--clouds", "ones")
+    assert clouds(*arguments, monkeypatch=monkeypatch) == 0
+    assert "1 maps made, 0 were there" in capsys.readouterr().out
+    write_geotiff(image.with_name("two.tif"), read_stored(image).values, SENTINEL2.bands, GRID)
+    assert clouds(*arguments, monkeypatch=monkeypatch) == 0
+    assert "1 maps made, 1 were there" in capsys.readouterr().out
+
+
+def test_maps_with_other_settings_are_made_anew(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for mode in ("ones", "continuous"):
+        clouds(image.parent, "--out", tmp_path / "maps", "--clouds", mode, monkeypatch=monkeypatch)
+        assert "1 maps made, 0 were there" in capsys.readouterr().out
+
+
+def test_fault_05_a_damaged_image_of_a_folder_is_named_and_the_others_are_mapped(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image.with_name("torn.tif").write_bytes(image.read_bytes()[:300])
+    assert clouds(image.parent, "--out", tmp_path / "maps", "--clouds", "ones", monkeypatch=monkeypatch) == 1
+    told = capsys.readouterr()
+    assert "1 maps made, 0 were there, 1 refused" in told.out
+    assert "torn.tif is not a whole GeoTIFF" in told.err
+    assert [path.name for path in (tmp_path / "maps").iterdir()] == ["one.tif"]
+
+
+def test_an_unknown_resolution_is_refused(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert clouds(image, "--out", tmp_path / "m.tif", "--resolution", 30, monkeypatch=monkeypatch) == 2
+    assert "resolution_m" in capsys.readouterr().err
+
+
+def test_the_cache_is_looked_at_and_cleared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNCLOUDED_CACHE", str(tmp_path))
+    entry = tmp_path / "cloud-probability" / "00" / "00.npy"
+    entry.parent.mkdir(parents=True)
+    entry.write_bytes(bytes(2**20))
+    assert clouds("cache", monkeypatch=monkeypatch) == 0
+    assert capsys.readouterr().out.startswith("1.0 MiB of at most 40 GiB in ")
+    assert clouds("cache", "--clear", monkeypatch=monkeypatch) == 0
+    assert "1 entries deleted" in capsys.readouterr().out
+    assert not entry.exists()
