@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from unclouded.clouds.detector import Detector
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.clouds.rows import map_rows, reach_px
+from unclouded.errors import InputError
 
 BRIGHT = Detector("bright", "1", ("B01",), lambda reflectance, _: reflectance[0])
 """The probability of a pixel is its reflectance."""
@@ -50,3 +51,15 @@ def test_no_strip_reads_more_than_its_rows_and_its_reach(scene: NDArray[np.float
 
     list(map_rows(read, 101, ("B01",), CloudMapSettings(), BRIGHT, strip_px=48))
     assert asked == [(0, 56), (40, 101), (88, 101)]
+
+
+def test_a_detector_that_looks_at_surroundings_gets_the_scene_in_one_piece(scene: NDArray[np.float32]) -> None:
+    whole = Detector("whole", "1", ("B01",), BRIGHT.probability, whole=True)
+    strips = list(map_rows(lambda a, b: scene[:, a:b], 101, ("B01",), CloudMapSettings(), whole, strip_px=12))
+    assert [(top, len(strip)) for top, strip in strips] == [(0, 101)]
+
+
+def test_such_a_detector_chooses_its_own_resolution(scene: NDArray[np.float32]) -> None:
+    whole = Detector("whole", "1", ("B01",), BRIGHT.probability, whole=True)
+    with pytest.raises(InputError, match="whole chooses its own resolution, found 20 m; set resolution_m to 10"):
+        map_clouds(scene, ("B01",), CloudMapSettings(resolution_m=20), whole)

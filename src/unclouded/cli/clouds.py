@@ -36,7 +36,9 @@ def map_(
     image: Annotated[Path, typer.Argument(help="Sentinel-2 L1C GeoTIFF with 13 bands, or a folder of them.")],
     out: Annotated[Path, typer.Option(help="GeoTIFF of the map m, or the folder for many.")],
     clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
-    detector: Annotated[str, typer.Option(help="Cloud detector.")] = "s2cloudless",
+    detector: Annotated[
+        str, typer.Option(help="Detector: s2cloudless, csmask, s2cloudless+shadow, ...")
+    ] = "s2cloudless",
     resolution: Annotated[int, typer.Option(help="Pixel size the detector looks at: 10, 20 or 60 m.")] = 10,
 ) -> None:
     """Write the cloud map m, float32 in [0, 1], of an image of any size, or of every image of a folder.
@@ -46,39 +48,38 @@ def map_(
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.settings import settings_from
 
-    content = {"mode": clouds.value, "resolution_m": resolution}
+    content = {"mode": clouds.value, "resolution_m": resolution, "detector": detector}
     settings = settings_from(CloudMapSettings, content, origin="these options")
     if image.is_dir():
-        _map_folder(image, out, settings, detector)
+        _map_folder(image, out, settings)
     else:
-        _map_image(image, out, settings, detector, show=True)
+        _map_image(image, out, settings, show=True)
 
 
-def _map_image(image: Path, out: Path, settings: "CloudMapSettings", name: str, *, show: bool) -> None:
+def _map_image(image: Path, out: Path, settings: "CloudMapSettings", *, show: bool) -> None:
     from contextlib import nullcontext
 
     from unclouded.cli.progress import shown_progress
-    from unclouded.clouds.probability import detector
     from unclouded.clouds.rows import map_rows
     from unclouded.sensors import SENTINEL2
     from unclouded.strips import open_rows, write_rows
 
     with (
         open_rows(image, SENTINEL2) as scene,
-        write_rows(out, ("cloud map m",), scene.geobox, "float32", tags=_tags(settings, name)) as write,
+        write_rows(out, ("cloud map m",), scene.geobox, "float32", tags=_tags(settings)) as write,
         shown_progress() if show else nullcontext(lambda *_: None) as told,
     ):
         height = scene.geobox.shape[0]
-        for top, strip in map_rows(scene.read, height, scene.bands, settings, detector(name)):
+        for top, strip in map_rows(scene.read, height, scene.bands, settings):
             write(top, strip[None])
             told("mapping rows", top + len(strip), height)
 
 
-def _tags(settings: "CloudMapSettings", detector: str) -> dict[str, str]:
-    return {"UNCLOUDED_CLOUDS": settings.model_dump_json(), "UNCLOUDED_DETECTOR": detector}
+def _tags(settings: "CloudMapSettings") -> dict[str, str]:
+    return {"UNCLOUDED_CLOUDS": settings.model_dump_json()}
 
 
-def _map_folder(folder: Path, out: Path, settings: "CloudMapSettings", detector: str) -> None:
+def _map_folder(folder: Path, out: Path, settings: "CloudMapSettings") -> None:
     """Two images at a time: reading waits for the disk while the detector computes."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -88,11 +89,11 @@ def _map_folder(folder: Path, out: Path, settings: "CloudMapSettings", detector:
     if not images:
         raise InputError(f"{folder} holds no .tif file; give a folder of Sentinel-2 images with 13 bands")
     targets = {image: out / image.relative_to(folder) for image in images}
-    left = [image for image in images if not _is_made(targets[image], settings, detector)]
+    left = [image for image in images if not _is_made(targets[image], settings)]
 
     def make(image: Path) -> str | None:
         try:
-            _map_image(image, targets[image], settings, detector, show=False)
+            _map_image(image, targets[image], settings, show=False)
         except InputError as error:
             return str(error)
         return None
@@ -103,14 +104,14 @@ def _map_folder(folder: Path, out: Path, settings: "CloudMapSettings", detector:
     _list_refused(refused)
 
 
-def _is_made(target: Path, settings: "CloudMapSettings", detector: str) -> bool:
+def _is_made(target: Path, settings: "CloudMapSettings") -> bool:
     from unclouded.geotiff import open_geotiff
 
     if not target.is_file():
         return False
     with open_geotiff(target) as made:
         found: dict[str, str] = made.tags()
-    return _tags(settings, detector).items() <= found.items()
+    return _tags(settings).items() <= found.items()
 
 
 def _list_refused(refused: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ def evaluate(
         bool, typer.Option("--raw", help="Judge what the network says where m = 0, not the kept observation.")
     ] = False,
     clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
+    detector: Annotated[str, typer.Option(help="Detector; s2cloudless+shadow mends shadow, too.")] = "s2cloudless",
     synthetic: Annotated[
         Painted | None, typer.Option(help="Judge on clouds painted on the clear images, not on the cloudy ones.")
     ] = None,
@@ -40,6 +41,7 @@ def evaluate(
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.splits import triplets_of
     from unclouded.prediction.judging import judged
+    from unclouded.settings import settings_from
     from unclouded.tensors.dataset import TripletDataset
 
     place = device or default_device()
@@ -48,7 +50,7 @@ def evaluate(
     data = TripletDataset(
         files,
         found.bands,
-        CloudMapSettings(mode=clouds.value),
+        settings_from(CloudMapSettings, {"mode": clouds.value, "detector": detector}, origin="these options"),
         ProbabilityCache(),
         synthetic=SyntheticSettings(mode=synthetic.value) if synthetic else None,
     )

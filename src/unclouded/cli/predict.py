@@ -20,6 +20,7 @@ def predict(
     patches: Annotated[Path | None, typer.Option(help="Instead of one pair: a data set in either layout.")] = None,
     bands: Annotated[str | None, typer.Option(help="Bands for a baseline, such as B04,B03,B02 or all.")] = None,
     clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
+    detector: Annotated[str, typer.Option(help="Detector; s2cloudless+shadow mends shadow, too.")] = "s2cloudless",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best there is if omitted.")] = None,
 ) -> None:
     """Remove the clouds of one pair of images, or of every pair of a data set.
@@ -36,14 +37,19 @@ def predict(
     from unclouded.models.catalogue import find_remover
     from unclouded.prediction.patches import predict_patch, write_prediction
     from unclouded.sensors import SENTINEL2
+    from unclouded.settings import settings_from
 
     pairs = _pairs(cloudy, sar, patches)
     chosen = None if bands is None else SENTINEL2.named(SENTINEL2.bands if bands == "all" else bands.split(","))
     place = device or default_device()
     found = find_remover(remover, chosen, place)
-    settings = CloudMapSettings(mode=clouds.value)
+    settings = settings_from(CloudMapSettings, {"mode": clouds.value, "detector": detector}, origin="these options")
     cache = ProbabilityCache()
-    tags = {"UNCLOUDED_VERSION": __version__, "UNCLOUDED_REMOVER": found.name, "UNCLOUDED_CLOUDS": settings.mode}
+    tags = {
+        "UNCLOUDED_VERSION": __version__,
+        "UNCLOUDED_REMOVER": found.name,
+        "UNCLOUDED_CLOUDS": settings.model_dump_json(),
+    }
     with shown_progress() as told:
         for done, files in enumerate(pairs, start=1):
             predicted = predict_patch(found, files, settings, cache, place)

@@ -55,7 +55,7 @@ class ProbabilityCache:
         entry = self._entry(pixels, detector)
         if (found := _read(entry)) is not None and found.shape == pixels.shape[1:]:
             return found
-        probability = detector.probability(pixels, detector.bands)
+        probability = detector.probability(reflectance, bands)
         self._write(entry, probability)
         return probability
 

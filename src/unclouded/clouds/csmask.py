@@ -95,7 +95,7 @@ def csmask_detector(name: str, level: Level, classes: tuple[int, ...]) -> Detect
         answer = _everywhere(coarse, _network(level))[list(classes)].sum(axis=0)
         return np.where(valid, np.clip(spread(answer, _FACTOR, valid.shape), 0.0, 1.0), np.float32(np.nan))
 
-    return Detector(name, _version(), BANDS if level == "L2A" else (*BANDS, ONLY_IN_L1C), probability)
+    return Detector(name, _version(), BANDS if level == "L2A" else (*BANDS, ONLY_IN_L1C), probability, whole=True)
 
 
 def _require_level(name: str, level: Level, bands: tuple[str, ...]) -> None:

@@ -20,12 +20,14 @@ class Detector:
         bands: Bands it needs.
         probability: From reflectance (band, y, x) and its band names to cloud probability (y, x), float32 in [0, 1];
             NaN where there is no data.
+        whole: The answer for a pixel depends on its surroundings: the image is looked at in one piece.
     """
 
     name: str
     version: str
     bands: tuple[str, ...]
     probability: Callable[[NDArray[np.float32], tuple[str, ...]], NDArray[np.float32]]
+    whole: bool = False
 
 
 def select_bands(
@@ -39,7 +41,8 @@ def select_bands(
     if len(bands) != len(reflectance):
         raise InputError(f"expected one name a band, found {len(bands)} names for {len(reflectance)} bands")
     if absent := [band for band in needed if band not in bands]:
-        hint = "L2A has no B10, use the L1C product" if "B10" in absent else "use the L1C product with all its bands"
+        no_cirrus = "L2A has no B10, use the L1C product or the detector csmask-l2a"
+        hint = no_cirrus if "B10" in absent else "use the product with all its bands"
         raise InputError(f"{detector} needs {' '.join(needed)}, but {' '.join(absent)} is missing; {hint}")
     return reflectance[[bands.index(band) for band in needed]]
 

@@ -4,12 +4,13 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32
-from pydantic import Field
+from pydantic import Field, field_validator
 from scipy.ndimage import gaussian_filter
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.detector import Detector
 from unclouded.clouds.probability import S2CLOUDLESS
+from unclouded.clouds.probability import detector as named_detector
 from unclouded.clouds.resolution import at_resolution
 from unclouded.settings import Settings
 
@@ -18,6 +19,8 @@ class CloudMapSettings(Settings):
     """How a cloud probability becomes the map m.
 
     Attributes:
+        detector: Name of what tells the probability; the paper's is s2cloudless. Those with ``+shadow`` take shadow for
+            cloud.
         mode: ``continuous`` is the paper's map, ``binary`` the mask of the s2cloudless package, ``ones`` the ablation.
         threshold: Continuous: probabilities below it count as 0.
         sigma_px: Continuous: standard deviation of the Gaussian, pixels.
@@ -27,6 +30,7 @@ class CloudMapSettings(Settings):
         resolution_m: Pixel size at which the detector looks, metres; the paper's is 10.
     """
 
+    detector: str = S2CLOUDLESS.name
     mode: Literal["continuous", "binary", "ones"] = "continuous"
     threshold: float = Field(default=0.5, ge=0.0, le=1.0)
     sigma_px: float = Field(default=2.0, ge=0.0, le=100.0)
@@ -34,6 +38,11 @@ class CloudMapSettings(Settings):
     binary_average_px: int = Field(default=4, ge=1, le=100)
     binary_dilation_px: int = Field(default=2, ge=0, le=100)
     resolution_m: Literal[10, 20, 60] = 10
+
+    @field_validator("detector")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        return named_detector(name).name
 
 
 PAPER = CloudMapSettings()
@@ -44,7 +53,7 @@ def map_clouds(
     reflectance: Float32[np.ndarray, "band y x"],
     bands: tuple[str, ...],
     settings: CloudMapSettings = PAPER,
-    detector: Detector = S2CLOUDLESS,
+    detector: Detector | None = None,
     cache: ProbabilityCache | None = None,
 ) -> Float32[np.ndarray, "y x"]:
     """Map the clouds of an image: its cloud probability, then the map m.
@@ -53,7 +62,7 @@ def map_clouds(
         reflectance: TOA reflectance; NaN where there is no data.
         bands: Its band names.
         settings: How the probability becomes the map.
-        detector: What tells the probability; not asked in mode ``ones``.
+        detector: What tells the probability, instead of the one that the settings name; not asked in mode ``ones``.
         cache: Where to keep probabilities; nothing is kept if omitted.
 
     Returns:
@@ -64,10 +73,10 @@ def map_clouds(
     """
     if settings.mode == "ones":
         return np.ones(reflectance.shape[1:], dtype=np.float32)
-    detector = at_resolution(detector, settings.resolution_m)
+    asked = at_resolution(detector or named_detector(settings.detector), settings.resolution_m)
     if cache is not None:
-        return cloud_map(cache.probability(reflectance, bands, detector), settings)
-    return cloud_map(detector.probability(reflectance, bands), settings)
+        return cloud_map(cache.probability(reflectance, bands, asked), settings)
+    return cloud_map(asked.probability(reflectance, bands), settings)
 
 
 def cloud_map(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from unclouded.clouds.detector import Detector, has_data, select_bands
+from unclouded.errors import InputError
 
 PIXEL_M = 10
 """Pixel size of the images, metres."""
@@ -20,9 +21,14 @@ def at_resolution(detector: Detector, metres: Literal[10, 20, 60]) -> Detector:
     Args:
         detector: What to ask.
         metres: Size of the larger pixels; with 10 the detector comes back as it is.
+
+    Raises:
+        InputError: The detector looks at surroundings and has a resolution of its own.
     """
     if metres == PIXEL_M:
         return detector
+    if detector.whole:
+        raise InputError(f"{detector.name} chooses its own resolution, found {metres} m; set resolution_m to 10")
 
     def probability(reflectance: NDArray[np.float32], bands: tuple[str, ...]) -> NDArray[np.float32]:
         fine = select_bands(reflectance, bands, detector.bands, detector.name)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from unclouded.clouds.detector import Detector
 from unclouded.clouds.map import PAPER, CloudMapSettings, map_clouds
-from unclouded.clouds.probability import S2CLOUDLESS
+from unclouded.clouds.probability import detector as named_detector
 from unclouded.clouds.resolution import PIXEL_M
 
 STRIP_PX = 768
@@ -23,7 +23,7 @@ def map_rows(
     height: int,
     bands: tuple[str, ...],
     settings: CloudMapSettings = PAPER,
-    detector: Detector = S2CLOUDLESS,
+    detector: Detector | None = None,
     strip_px: int = STRIP_PX,
 ) -> Iterator[tuple[int, Float32[np.ndarray, "rows x"]]]:
     """Map the clouds of a scene from top to bottom.
@@ -35,12 +35,16 @@ def map_rows(
         height: Rows of the scene.
         bands: Names of the bands that ``read`` returns.
         settings: How the probability becomes the map.
-        detector: What tells the probability.
-        strip_px: Rows of a strip; a multiple of 6 for coarser detection.
+        detector: What tells the probability, instead of the one that the settings name.
+        strip_px: Rows of a strip; a multiple of 6 for coarser detection. A detector that looks at surroundings gets
+            the scene in one piece.
 
     Yields:
         The first row of a strip, and its map m.
     """
+    detector = detector or named_detector(settings.detector)
+    if detector.whole:
+        strip_px = height
     margin = reach_px(settings)
     for top in range(0, height, strip_px):
         bottom = min(top + strip_px, height)

@@ -13,6 +13,7 @@ from unclouded.clouds.csmask import BANDS, CLOUD, SHADOW, Level, csmask_detector
 from unclouded.clouds.detector import Detector
 from unclouded.clouds.s2cloudless import BANDS as S2CLOUDLESS_BANDS
 from unclouded.clouds.s2cloudless import s2cloudless_probability
+from unclouded.sensors import SENTINEL2
 
 _SHADOW: dict[Level, Detector] = {
     "L1C": csmask_detector("csmask", "L1C", (SHADOW,)),
@@ -53,7 +54,8 @@ CSMASK_L2A_SHADOW = csmask_detector("csmask-l2a+shadow", "L2A", (CLOUD, SHADOW))
 S2CLOUDLESS_SHADOW = Detector(
     "s2cloudless+shadow",
     f"{version('s2cloudless')}, {CSMASK_SHADOW.version}",
-    tuple(sorted({*S2CLOUDLESS_BANDS, *BANDS})),
+    tuple(band for band in SENTINEL2.bands if band in S2CLOUDLESS_BANDS + BANDS),
     _s2cloudless_or_shadow,
+    whole=True,
 )
 """The paper's cloud or the shadow of ukis-csmask, whichever is more probable."""

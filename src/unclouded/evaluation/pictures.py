@@ -22,10 +22,12 @@ Row = tuple[Triplet, Mapping[str, Float[Tensor, "1 band h w"]]]
 """A triplet and predictions by name."""
 
 
-def true_colour(image: Float[Tensor, "1 band h w"], bands: tuple[str, ...]) -> NDArray[np.float32]:
-    """Return red, green, blue as (y, x, 3) in [0, 1], stretched from 0 to :data:`BRIGHTEST`; grey where they lack."""
+def true_colour(
+    image: Float[Tensor, "1 band h w"], bands: tuple[str, ...], brightest: float = BRIGHTEST
+) -> NDArray[np.float32]:
+    """Return red, green, blue as (y, x, 3) in [0, 1], stretched from 0 to ``brightest``; grey where they lack."""
     picked = [bands.index(band) for band in RGB] if set(RGB) <= set(bands) else [0, 0, 0]
-    stretched = image[0, picked].detach().cpu().float() / BRIGHTEST
+    stretched = image[0, picked].detach().cpu().float() / brightest
     return np.asarray(stretched.clamp(0, 1).nan_to_num(0.5).permute(1, 2, 0).numpy())
 
 

@@ -19,6 +19,8 @@ from unclouded.patches.layouts import TripletFiles
 from unclouded.raster import Raster, read
 from unclouded.sensors import SENTINEL2
 
+SOFT_EDGES = 0.5
+"""Reflectance shown white: brighter than clear land, so that thin cloud is told from thick."""
 Panel = NDArray[np.float32]
 """An image (y, x, 3), or a map (y, x) in [0, 1]."""
 
@@ -79,7 +81,7 @@ def figure_7(path: Path, images: Iterable[Path], cache: ProbabilityCache | None,
 
 
 def _colour(values: NDArray[np.float32], bands: tuple[str, ...]) -> Panel:
-    return true_colour(torch.from_numpy(values)[None], bands)
+    return true_colour(torch.from_numpy(values)[None], bands, brightest=SOFT_EDGES)
 
 
 def _draw(path: Path, rows: dict[str, list[Panel]], names: list[str]) -> None:
