@@ -5,7 +5,7 @@ ours-100 with our extended skip, each time by networks that have seen no patch o
 by networks trained on the spring ROIs 31, 106 and 123, and the reverse. Five patches are little to learn from: this
 proves that the whole path works on real data, not how good the paper's model is after 10,000 patches.
 
-    python proofs/real_patches.py OUT [--steps 400] [--width 8] [--crop 128]
+    python proofs/real_patches.py OUT [--steps 300] [--width 8] [--crop 128]
 
 Leaves a run folder for each fold and mode, ``scores.md``, ``scores.json`` and ``predictions.png`` in OUT. An
 interrupted proof goes on where it stopped.
@@ -52,7 +52,7 @@ MODES = {
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("out", type=Path)
-    words.add_argument("--steps", type=int, default=400)
+    words.add_argument("--steps", type=int, default=300)
     words.add_argument("--width", type=int, default=8)
     words.add_argument("--crop", type=int, default=128)
     options = words.parse_args()
