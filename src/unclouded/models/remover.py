@@ -24,7 +24,7 @@ class CloudRemover(Protocol):
         ...
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
-        """Return the clear image as TOA reflectance."""
+        """Return the clear image as TOA reflectance; NaN where there is nothing to make it from."""
         ...
 
 

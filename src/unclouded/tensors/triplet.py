@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from unclouded.errors import InputError
+
 
 @dataclass(frozen=True, eq=False)
 class Observation:
@@ -14,7 +16,7 @@ class Observation:
     Attributes:
         sar: VV and VH backscatter, dB; NaN where there is no data.
         cloudy: TOA reflectance of ``bands``; NaN where there is no data.
-        cloud_map: The map m of section II-A of the paper, 0 clear to 1 cloudy.
+        cloud_map: The map m of section II-A of the paper, 0 clear to 1 cloudy; never NaN.
         bands: Names of the optical bands, one a channel of ``cloudy``.
     """
 
@@ -29,8 +31,12 @@ class Observation:
         return self.cloud_map > 0
 
     def select(self, bands: tuple[str, ...]) -> "Observation":
-        """Return the observation with some of its optical bands, in the order given."""
-        return replace(self, cloudy=self.cloudy[:, [self.bands.index(band) for band in bands]], bands=bands)
+        """Return the observation with some of its optical bands, in the order given.
+
+        Raises:
+            InputError: A band is not there.
+        """
+        return replace(self, cloudy=self.cloudy[:, positions(bands, self.bands)], bands=bands)
 
     def to(self, device: torch.device | str) -> "Observation":
         """Return the observation on another device."""
@@ -44,7 +50,7 @@ class Triplet:
     """An observation with its clear target.
 
     Attributes:
-        name: Unique name of the patch in its data set.
+        name: Unique name of the patch in its data set; of a batch, all names joined by commas.
         observation: What the model sees.
         clear: TOA reflectance of the same bands on a cloud-free date.
     """
@@ -54,6 +60,23 @@ class Triplet:
     clear: Float[Tensor, "batch band h w"]
 
     def select(self, bands: tuple[str, ...]) -> "Triplet":
-        """Return the triplet with some of its optical bands, in the order given."""
-        picked = self.clear[:, [self.observation.bands.index(band) for band in bands]]
+        """Return the triplet with some of its optical bands, in the order given.
+
+        Raises:
+            InputError: A band is not there.
+        """
+        picked = self.clear[:, positions(bands, self.observation.bands)]
         return Triplet(self.name, self.observation.select(bands), picked)
+
+
+def positions(wanted: tuple[str, ...], bands: tuple[str, ...]) -> list[int]:
+    """Return where bands stand among others.
+
+    Raises:
+        InputError: A band is not there.
+    """
+    if absent := [band for band in wanted if band not in bands]:
+        raise InputError(
+            f"expected the bands {' '.join(wanted)}, found {' '.join(bands)}; {' '.join(absent)} is missing"
+        )
+    return [bands.index(band) for band in wanted]

@@ -1,0 +1,29 @@
+import pytest
+import torch
+
+from unclouded.errors import InputError
+from unclouded.tensors.triplet import Observation, Triplet
+
+
+@pytest.fixture
+def triplet() -> Triplet:
+    """One pixel; each band holds its own number."""
+    cloudy = torch.tensor([4.0, 3.0, 2.0]).view(1, 3, 1, 1)
+    seen = Observation(torch.zeros(1, 2, 1, 1), cloudy, torch.tensor([[[[1e-9]]]]), ("B04", "B03", "B02"))
+    return Triplet("one", seen, cloudy + 10)
+
+
+def test_bands_are_selected_by_name_in_the_order_wanted(triplet: Triplet) -> None:
+    picked = triplet.select(("B02", "B04"))
+    assert picked.observation.bands == ("B02", "B04")
+    assert picked.observation.cloudy.flatten().tolist() == [2, 4]
+    assert picked.clear.flatten().tolist() == [12, 14]
+
+
+def test_a_band_that_is_not_there_is_named(triplet: Triplet) -> None:
+    with pytest.raises(InputError, match="expected the bands B04 B08, found B04 B03 B02; B08 is missing"):
+        triplet.select(("B04", "B08"))
+
+
+def test_any_m_above_0_is_cloudy(triplet: Triplet) -> None:
+    assert triplet.observation.is_cloudy.item()
