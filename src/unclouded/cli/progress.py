@@ -9,11 +9,14 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 T = TypeVar("T")
 Told = Callable[[str, int, int], None]
@@ -26,6 +29,16 @@ def counted(items: Iterable[T], stage: str, total: int, told: Told) -> Iterator[
         told(stage, done, total)
 
 
+class RateColumn(ProgressColumn):
+    """How many are done in a second, or how many seconds one takes."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate of a task."""
+        if not task.speed:
+            return Text("")
+        return Text(f"{task.speed:.1f}/s" if task.speed >= 1 else f"{1 / task.speed:.1f} s each")
+
+
 @contextmanager
 def shown_progress() -> Iterator[Told]:
     """Give a function that is told stage, done and total, and shows each stage as a bar on standard error."""
@@ -33,6 +46,7 @@ def shown_progress() -> Iterator[Told]:
         TextColumn("{task.description:<18}"),
         BarColumn(),
         MofNCompleteColumn(),
+        RateColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

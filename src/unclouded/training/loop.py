@@ -149,6 +149,8 @@ class Training:
                 self._save()
             if self.step == total:
                 break
+        if self.watch is not None:
+            self.watch.close()
 
     def _batch(self, triplet: Any, paired: tuple[bool, ...]) -> Batch:
         device = self.fabric.device
