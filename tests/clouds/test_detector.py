@@ -21,7 +21,7 @@ def test_fault_18_l2a_lacks_b10_and_is_refused_by_that_name() -> None:
 
 
 def test_fault_09_any_other_missing_band_is_named() -> None:
-    with pytest.raises(InputError, match="but B01 B12 is missing; use the L1C product with all its bands"):
+    with pytest.raises(InputError, match="but B01 B12 is missing; use the product with all its bands"):
         select_bands(image(0.1), ("B09",), ("B01", "B09", "B12"), "s2cloudless")
 
 
