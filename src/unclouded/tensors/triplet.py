@@ -68,6 +68,10 @@ class Triplet:
         picked = self.clear[:, positions(bands, self.observation.bands)]
         return Triplet(self.name, self.observation.select(bands), picked)
 
+    def to(self, device: torch.device | str) -> "Triplet":
+        """Return the triplet on another device."""
+        return Triplet(self.name, self.observation.to(device), self.clear.to(device))
+
 
 def positions(wanted: tuple[str, ...], bands: tuple[str, ...]) -> list[int]:
     """Return where bands stand among others.

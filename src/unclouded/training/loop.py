@@ -20,6 +20,7 @@ from unclouded.models.generator import SarToOptical
 from unclouded.models.network import NetworkRemover
 from unclouded.models.weights import save_weights
 from unclouded.patches.layouts import TripletFiles
+from unclouded.tensors.triplet import Triplet
 from unclouded.training.data import EpochOrder, Told, batches, check_patches, choose_patches, training_data
 from unclouded.training.history import HistoryPool
 from unclouded.training.pairing import equally_spaced
@@ -152,10 +153,8 @@ class Training:
         if self.watch is not None:
             self.watch.close()
 
-    def _batch(self, triplet: Any, paired: tuple[bool, ...]) -> Batch:
-        device = self.fabric.device
-        on_device = type(triplet)(triplet.name, triplet.observation.to(device), triplet.clear.to(device))
-        return Batch.of(on_device, paired, self.settings.network.scaling)
+    def _batch(self, triplet: Triplet, paired: tuple[bool, ...]) -> Batch:
+        return Batch.of(triplet.to(self.fabric.device), paired, self.settings.network.scaling)
 
     def _take_step(self, batch: Batch) -> Terms:
         """Generators with the discriminators frozen, then discriminators."""
