@@ -1,22 +1,20 @@
 """A run folder: settings, log, weights and resumable state, each file whole whenever a process may die."""
 
 import json
-import os
-import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tomli_w
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unclouded.errors import BusyError, InputError
-from unclouded.files import remove_partial_files, whole_file, write_text
+from unclouded.errors import InputError
+from unclouded.files import whole_file, write_text
+from unclouded.locks import held
 from unclouded.settings import load_settings
 from unclouded.training.settings import TrainSettings
 
@@ -64,26 +62,9 @@ class RunFolder:
         """Pictures, one each so many steps."""
         return self.path / "previews"
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the run against other processes; clean up what a killed one left.
-
-        Raises:
-            BusyError: Another process holds it; names the process.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        owner = self.path / "lock.owner"
-        try:
-            with FileLock(self.path / "lock", timeout=0):
-                owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
-                remove_partial_files(self.path)
-                yield
-                owner.unlink(missing_ok=True)
-        except Timeout as error:
-            holder = owner.read_text(encoding="utf-8") if owner.is_file() else "another process"
-            raise BusyError(
-                f"{self.path} is being written by {holder}; wait for it or choose another folder"
-            ) from error
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the run against other processes; see :func:`unclouded.locks.held`."""
+        return held(self.path)
 
     def start(self, settings: TrainSettings) -> None:
         """Begin a fresh run.

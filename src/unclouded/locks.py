@@ -1,0 +1,40 @@
+"""One writer a folder: everybody else is told who writes there."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from unclouded.errors import BusyError
+from unclouded.files import named, remove_partial_files, require_writable
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes, and clean up what a killed one left in it.
+
+    The lock is the kernel's, so that the lock of a dead process is no lock.
+
+    Args:
+        folder: Made where it is absent.
+
+    Raises:
+        BusyError: Another process holds it; names the process.
+        InputError: The folder cannot be made or written.
+    """
+    require_writable(folder)
+    owner = folder / "lock.owner"
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+            remove_partial_files(folder)
+            yield
+            owner.unlink(missing_ok=True)
+    except Timeout as error:
+        holder = owner.read_text(encoding="utf-8") if owner.is_file() else "another process"
+        raise BusyError(
+            f"{named(folder)} is being written by {holder}; wait for it or choose another folder"
+        ) from error
