@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from unclouded.errors import InputError
-from unclouded.models.vgg import Vgg16
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.training.perceptual import PerceptualLoss, feature_loss, gram, style_loss
+from unclouded.vgg.network import Vgg16
 
 ACTIVATIONS = torch.tensor([[1.0, 2.0], [3.0, 0.0]]).view(1, 2, 1, 2)  # two channels, two pixels
 

@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unclouded.errors import InputError
-from unclouded.models.vgg import Vgg16, load_vgg16
 from unclouded.sensors import RGB
+from unclouded.vgg.network import Vgg16, load_vgg16
 
 LAYERS = (11, 20, 29)
 """ReLUs 3_1, 4_2 and 5_3: the paper's layers, read as indices into torchvision's ``features`` (our decision)."""
@@ -50,7 +50,7 @@ class PerceptualLoss(nn.Module):
 
 
 def perceptual_loss(weights: str, bands: tuple[str, ...]) -> PerceptualLoss:
-    """Make the perceptual losses with the VGG16 of :func:`unclouded.models.vgg.load_vgg16`."""
+    """Make the perceptual losses with the VGG16 of :func:`unclouded.vgg.network.load_vgg16`."""
     return PerceptualLoss(load_vgg16(weights), bands)
 
 

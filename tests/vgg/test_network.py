@@ -5,8 +5,8 @@ from torch import Tensor
 from torchvision.models import vgg16
 
 from unclouded.errors import InputError
-from unclouded.models.vgg import Vgg16, load_vgg16
-from unclouded.models.vgg_weights import OFFLINE_SHA256, VggSource, offline_weights, read_offline_arrays
+from unclouded.vgg.network import Vgg16, load_vgg16
+from unclouded.vgg.weights import OFFLINE_SHA256, VggSource, offline_weights, read_offline_arrays
 
 NOWHERE = VggSource("invented.pth", "0" * 64)
 

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from unclouded.errors import InputError
-from unclouded.models import vgg_weights
-from unclouded.models.vgg_weights import ArrayUnpickler, offline_weights, read_offline_arrays, read_vgg_weights
+from unclouded.vgg import weights as vgg_weights
+from unclouded.vgg.weights import ArrayUnpickler, offline_weights, read_offline_arrays, read_vgg_weights
 
 STATE = {"features.0.weight": torch.arange(6.0).view(2, 3), "features.0.bias": torch.ones(2)}
 

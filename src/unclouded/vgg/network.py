@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import vgg16
 
 from unclouded.errors import InputError
-from unclouded.models.vgg_weights import AUTO, VggSource, read_vgg_weights, torchvision_file
+from unclouded.vgg.weights import AUTO, VggSource, read_vgg_weights, torchvision_file
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision normalises
 _FC2_RELU = 4  # of torchvision's classifier: Linear, ReLU, Dropout, Linear, ReLU

@@ -48,7 +48,7 @@ State = dict[str, Tensor]
 
 
 def read_vgg_weights(weights: str | Path, *, classifier: bool) -> tuple[State, VggSource]:
-    """Read ImageNet weights of VGG16; see :func:`unclouded.models.vgg.load_vgg16`."""
+    """Read ImageNet weights of VGG16; see :func:`unclouded.vgg.network.load_vgg16`."""
     path, package = (Path(weights), "") if str(weights) != AUTO else _found(classifier)
     if not path.is_file():
         raise InputError(f"{path} is not a file; name the ImageNet weights of VGG16, or say {AUTO}")
