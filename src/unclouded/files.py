@@ -44,7 +44,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         InputError: The disk is full, or the place or the name cannot be written.
     """
     partial = path.with_name(_partial_name(path))
-    with _explained(path):
+    with explained(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield partial
@@ -63,14 +63,19 @@ def require_writable(folder: Path) -> None:
     Raises:
         InputError: The folder cannot be made or written.
     """
-    with _explained(folder):
+    with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"?")
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
+    """Say in one line why a path cannot be written, where the user can mend it.
+
+    Raises:
+        InputError: The disk is full, or the place or the name cannot be written.
+    """
     try:
         yield
     except OSError as error:

@@ -1,11 +1,11 @@
 """``unclouded data``: look at a data set."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from unclouded.cli.options import CloudMode, Part
+from unclouded.cli.options import Bands, CloudMode, Painted, Part
 from unclouded.errors import InputError
 
 app = typer.Typer(help="Look at a data set.", no_args_is_help=True)
@@ -26,6 +26,8 @@ def check(
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.reading import check_triplets
 
+    if (root / "store.json").is_file():
+        _check_store(root)
     inventory = find_triplets(root)
     if names_only:
         typer.echo(inventory.report())
@@ -34,6 +36,57 @@ def check(
         inspection = check_triplets(inventory, lambda done, total: told("reading", done, total))
     typer.echo(inspection.report())
     raise typer.Exit(0 if inspection.is_clean else 1)
+
+
+def _check_store(root: Path) -> NoReturn:
+    from unclouded.cli.progress import shown_progress
+    from unclouded.tensors.store import open_store
+
+    store = open_store(root)
+    with shown_progress() as told:
+        damaged = store.damaged(lambda done, total: told("hashing", done, total))
+    typer.echo(f"{root}: a store of {len(store):,} triplets, {len(damaged):,} damaged")
+    for name in damaged:
+        typer.echo(f"  {name}")
+    raise typer.Exit(1 if damaged else 0)
+
+
+@app.command()
+def pack(
+    root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the store.")],
+    bands: Annotated[Bands, typer.Option(help="Optical bands to keep.")] = Bands.RGB,
+    split: Annotated[Part, typer.Option(help="Part of the data set.")] = Part.ALL,
+    crop: Annotated[int | None, typer.Option(help="Keep the middle so many px; all if omitted.")] = None,
+    clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
+    synthetic: Annotated[Painted | None, typer.Option(help="Keep painted clouds instead of the real ones.")] = None,
+) -> None:
+    """Pack what training reads into one memory-mapped file; training takes the folder for a data set.
+
+    A killed packing goes on where it stopped. 'data check OUT' hashes every record.
+    """
+    from unclouded.cli.progress import shown_progress
+    from unclouded.clouds.cache import ProbabilityCache
+    from unclouded.clouds.map import CloudMapSettings
+    from unclouded.clouds.synthetic import SyntheticSettings
+    from unclouded.patches.layouts import find_triplets
+    from unclouded.patches.splits import parts_by_name, triplets_of
+    from unclouded.tensors.dataset import TripletDataset
+    from unclouded.tensors.packing import pack as pack_triplets
+
+    inventory = find_triplets(root)
+    data = TripletDataset(
+        triplets_of(inventory, split.value),
+        bands.names(),
+        CloudMapSettings(mode=clouds.value),
+        ProbabilityCache(),
+        crop,
+        SyntheticSettings(mode=synthetic.value) if synthetic else None,
+    )
+    with shown_progress() as told:
+        store = pack_triplets(data, parts_by_name(inventory), out, lambda done, total: told("packing", done, total))
+    size = store.settings.record().itemsize * len(store)
+    typer.echo(f"{len(store):,} triplets, {size / 2**30:.2f} GiB in {out}; train with patches = '{out}'")
 
 
 @app.command()

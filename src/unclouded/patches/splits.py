@@ -122,6 +122,16 @@ def triplets_of(inventory: Inventory, part: SplitName) -> tuple[TripletFiles, ..
     return assigned[part]
 
 
+def parts_by_name(inventory: Inventory) -> dict[str, str]:
+    """Return the part of each complete triplet, as :func:`triplets_of` has it; ``"outside"`` where nothing tells."""
+    if inventory.split_list:
+        assigned = _assign_listed(inventory.triplets, inventory.split_list)
+    else:
+        known = official_split().parts()
+        assigned = _grouped(inventory.triplets, lambda files: known.get(files.roi, OUTSIDE) if files.roi else OUTSIDE)
+    return {files.name: part for part, found in assigned.items() for files in found}
+
+
 def _assign_listed(triplets: Iterable[TripletFiles], path: Path) -> Assigned:
     listed = read_split_list(path)
     assigned = _grouped(triplets, lambda files: listed.get(f"{files.name}.tif", OUTSIDE))

@@ -1,7 +1,8 @@
 """Triplets on disk to tensors: read when asked for, cropped, in physical units."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from unclouded.clouds.synthetic import SyntheticSettings, paint
 from unclouded.errors import InputError
 from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import read_triplet
-from unclouded.raster import Raster
+from unclouded.raster import Raster, read
 from unclouded.sensors import SENTINEL2
 from unclouded.tensors.triplet import Observation, Triplet
 
@@ -40,6 +41,32 @@ def observe(
     )
 
 
+class TripletSource(Protocol):
+    """Triplets in an order, from GeoTIFFs or from a packed store; both give the same values."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the patches."""
+        ...
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Optical bands that observation and target show."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Triplet: ...
+
+    def clear(self, index: int) -> Float[Tensor, "1 band h w"]:
+        """Return the clear image of a patch alone."""
+        ...
+
+    def subset(self, indices: Sequence[int]) -> "TripletSource":
+        """Return some of the triplets, in the order given."""
+        ...
+
+
 @dataclass(frozen=True)
 class TripletDataset(Dataset[Triplet]):
     """Triplets in the order of ``files``; nothing is opened before an item is asked for.
@@ -60,8 +87,29 @@ class TripletDataset(Dataset[Triplet]):
     crop_px: int | None = None
     synthetic: SyntheticSettings | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the patches."""
+        return tuple(files.name for files in self.files)
+
     def __len__(self) -> int:
         return len(self.files)
+
+    def subset(self, indices: Sequence[int]) -> "TripletDataset":
+        """Return some of the triplets, in the order given."""
+        return replace(self, files=tuple(self.files[i] for i in indices))
+
+    def clear(self, index: int) -> Float[Tensor, "1 band h w"]:
+        """Return the clear image of a patch, TOA reflectance; its observation is not read.
+
+        Raises:
+            InputError: There is none, or it is damaged.
+        """
+        files = self.files[index]
+        if files.clear is None:
+            raise InputError(f"{files.name} has no clear image; expected a complete triplet")
+        clear = torch.from_numpy(read(files.clear, SENTINEL2).select(self.bands).values)[None]
+        return clear if self.crop_px is None else cut_centre(clear, self.crop_px)
 
     def __getitem__(self, index: int) -> Triplet:
         patch = read_triplet(self.files[index])

@@ -1,0 +1,245 @@
+"""A packed data set: only what training reads, one record a patch, in one memory-mapped file.
+
+    FOLDER/patches.bin      record after record: radar, cloudy and clear image, map m
+    FOLDER/patches.csv      name, part and SHA-256 of every record, in their order
+    FOLDER/store.json       what the records hold; written last: a folder without it is no store
+
+A store gives the very values that :class:`~unclouded.tensors.dataset.TripletDataset` reads from the GeoTIFFs.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from pydantic import PositiveInt
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from unclouded.clouds.map import CloudMapSettings
+from unclouded.clouds.synthetic import SyntheticSettings
+from unclouded.errors import InputError
+from unclouded.files import named, read_small
+from unclouded.patches.splits import SplitName
+from unclouded.sensors import SENTINEL2
+from unclouded.settings import Settings, settings_from
+from unclouded.tensors.triplet import Observation, Triplet, positions
+
+HEADER, RECORDS, NAMES = "store.json", "patches.bin", "patches.csv"
+"""Files of a store."""
+MAX_NAMES_BYTES = 256 << 20
+"""Longest list of names; SEN12MS-CR takes 12 MB."""
+
+
+class StoreSettings(Settings):
+    """What the records of a store hold.
+
+    Attributes:
+        definition: Version of the layout.
+        bands: Optical bands.
+        clouds: How the map m was made.
+        synthetic: Painted clouds in place of the observed ones.
+        height: Rows of every record.
+        width: Columns of every record.
+        patches: Number of records.
+        names_sha256: SHA-256 of the list of names and hashes.
+    """
+
+    definition: Literal["unclouded-store-1"] = "unclouded-store-1"
+    bands: tuple[str, ...]
+    clouds: CloudMapSettings
+    synthetic: SyntheticSettings | None = None
+    height: PositiveInt
+    width: PositiveInt
+    patches: PositiveInt
+    names_sha256: str
+
+    def record(self) -> np.dtype[Any]:
+        """Return the layout of one record: dB, reflectance x 10 000, and m; painted clouds are no whole numbers."""
+        size = (self.height, self.width)
+        cloudy = "<f4" if self.synthetic else "<u2"
+        optical = (len(self.bands), *size)
+        return np.dtype(
+            [("sar", "<f4", (2, *size)), ("cloudy", cloudy, optical), ("clear", "<u2", optical), ("m", "<f4", size)]
+        )
+
+
+class Row(NamedTuple):
+    """What the list of names says of a record: name of the patch, part of the split, SHA-256."""
+
+    name: str
+    part: str
+    sha256: str
+
+
+def is_store(folder: Path) -> bool:
+    """Say whether a folder holds a packed data set, finished or not."""
+    return (folder / HEADER).is_file() or (folder / RECORDS).is_file()
+
+
+@dataclass(frozen=True)
+class PackedTriplets(Dataset[Triplet]):
+    """Triplets of a store; nothing is opened before an item is asked for, so that workers may be spawned.
+
+    Attributes:
+        folder: The store.
+        settings: What its records hold.
+        rows: Which records, and what they are called.
+        places: Where each of ``rows`` stands in the file.
+        bands: Optical bands that observation and target show.
+        crop_px: Side of the centre crop; the whole record if None.
+    """
+
+    folder: Path
+    settings: StoreSettings
+    rows: tuple[Row, ...]
+    places: tuple[int, ...]
+    bands: tuple[str, ...]
+    crop_px: int | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the patches."""
+        return tuple(row.name for row in self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Triplet:
+        record = self._record(index)
+        bands = positions(self.bands, self.settings.bands)
+        observation = Observation(
+            self._tensor(record["sar"]),
+            self._tensor(record["cloudy"][bands]),
+            self._tensor(record["m"][None]),
+            self.bands,
+        )
+        return Triplet(self.rows[index].name, observation, self.clear(index))
+
+    def clear(self, index: int) -> Float[Tensor, "1 band h w"]:
+        """Return the clear image of a patch, TOA reflectance."""
+        return self._tensor(self._record(index)["clear"][positions(self.bands, self.settings.bands)])
+
+    def subset(self, indices: Sequence[int]) -> "PackedTriplets":
+        """Return some of the triplets, in the order given."""
+        rows, places = tuple(self.rows[i] for i in indices), tuple(self.places[i] for i in indices)
+        return replace(self, rows=rows, places=places)
+
+    def of_part(self, part: SplitName) -> "PackedTriplets":
+        """Return the triplets of one part of the split, or all.
+
+        Raises:
+            InputError: There is none.
+        """
+        chosen = [i for i, row in enumerate(self.rows) if part in ("all", row.part)]
+        if not chosen:
+            there = ", ".join(sorted({row.part for row in self.rows}))
+            raise InputError(
+                f"{named(self.folder)} has no triplet in {part}, only in {there}; take another part or 'all'"
+            )
+        return self.subset(chosen)
+
+    def damaged(self, told: Callable[[int, int], object] = lambda done, total: None) -> list[str]:
+        """Hash every record; return the names of those that are not what was packed."""
+        found = []
+        for index, row in enumerate(self.rows):
+            if digest(self._record(index)) != row.sha256:
+                found.append(row.name)
+            told(index + 1, len(self.rows))
+        return found
+
+    def _record(self, index: int) -> NDArray[Any]:
+        records = _mapped(self.folder / RECORDS, self.settings.record(), self.settings.patches)
+        return np.asarray(records[self.places[index]])
+
+    def _tensor(self, image: NDArray[Any]) -> Float[Tensor, "1 channel h w"]:
+        height, width = image.shape[-2:]
+        side = self.crop_px
+        if side is not None:
+            top, left = (height - side) // 2, (width - side) // 2
+            image = image[..., top : top + side, left : left + side]
+        values = image.astype(np.float32)
+        if image.dtype.kind == "u":
+            values /= np.float32(SENTINEL2.stored_per_unit)
+        return torch.from_numpy(values)[None]
+
+
+@lru_cache(maxsize=8)
+def _mapped(path: Path, record: np.dtype[Any], count: int) -> NDArray[Any]:
+    """Map the records of a file, once a process."""
+    return np.memmap(path, record, mode="r", shape=(count,))
+
+
+def digest(record: NDArray[Any]) -> str:
+    """Return the SHA-256 of a record."""
+    return hashlib.sha256(np.ascontiguousarray(record).data).hexdigest()
+
+
+def open_store(folder: Path, bands: tuple[str, ...] | None = None, crop_px: int | None = None) -> PackedTriplets:
+    """Open a packed data set.
+
+    Args:
+        folder: Of the store.
+        bands: Optical bands wanted; all of the store's if None.
+        crop_px: Side of the centre crop.
+
+    Raises:
+        InputError: The folder holds no finished store, or one without these bands or smaller than the crop, or its
+            files do not belong together.
+    """
+    if not (folder / HEADER).is_file():
+        raise InputError(f"{named(folder)} is not a finished store; run 'unclouded data pack' again, it goes on")
+    settings = _header(folder / HEADER)
+    listed = read_small(folder / NAMES, MAX_NAMES_BYTES)
+    if hashlib.sha256(listed).hexdigest() != settings.names_sha256:
+        raise InputError(f"{named(folder / NAMES)} is not the list that was packed; pack again")
+    expected = settings.patches * settings.record().itemsize
+    found = (folder / RECORDS).stat().st_size if (folder / RECORDS).is_file() else 0
+    if found != expected:
+        raise InputError(f"{named(folder / RECORDS)} has {found:,} bytes, expected {expected:,}; copy it again")
+    rows = read_rows(listed)
+    shown = bands or settings.bands
+    positions(shown, settings.bands)
+    _require_crop(folder, settings, crop_px)
+    return PackedTriplets(folder, settings, rows, tuple(range(len(rows))), shown, crop_px)
+
+
+def _header(path: Path) -> StoreSettings:
+    try:
+        content = json.loads(read_small(path, 1 << 20))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{named(path)} is not JSON; pack again") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{named(path)} does not describe a store; pack again")
+    return settings_from(StoreSettings, content, origin=named(path))
+
+
+def _require_crop(folder: Path, settings: StoreSettings, crop_px: int | None) -> None:
+    side = min(settings.height, settings.width)
+    if crop_px is not None and (crop_px > side or (settings.height - crop_px) % 2 or (settings.width - crop_px) % 2):
+        raise InputError(
+            f"{named(folder)} holds {settings.height} x {settings.width} px, whose middle {crop_px} px cannot be cut;"
+            " expected an even difference; pack with another --crop"
+        )
+
+
+def read_rows(listed: bytes) -> tuple[Row, ...]:
+    """Read a list of names; a torn last line is left out."""
+    text = listed[: listed.rfind(b"\n") + 1].decode("utf-8")
+    return tuple(Row(*cells) for cells in csv.reader(io.StringIO(text)) if len(cells) == len(Row._fields))
+
+
+def written_rows(rows: Iterable[Row]) -> str:
+    """Return the list of names as it is written."""
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows(rows)
+    return lines.getvalue()
