@@ -224,3 +224,17 @@ def test_a_figure_of_an_unknown_patch_is_refused(
     arguments = ("figure", 6, root, "--out", tmp_path / "6.png", "--patch", "p7")
     assert unclouded(*arguments, monkeypatch=monkeypatch) == 2
     assert "p7 is no patch of this data set; its first one is p0" in complaint(capsys)
+
+
+def test_a_data_set_is_packed_checked_and_found_damaged(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "store"
+    assert unclouded("data", "pack", root, store, "--clouds", "ones", "--crop", 40, monkeypatch=monkeypatch) == 0
+    assert "2 triplets" in capsys.readouterr().out
+    assert (store / "patches.bin").stat().st_size == 2 * 40 * 40 * (2 * 4 + 3 * 2 + 3 * 2 + 4)
+    assert unclouded("data", "check", store, monkeypatch=monkeypatch) == 0
+    with (store / "patches.bin").open("rb+") as records:
+        records.write(b"?")
+    assert unclouded("data", "check", store, monkeypatch=monkeypatch) == 1
+    assert "1 damaged\n  p0: record 0 of" in capsys.readouterr().out

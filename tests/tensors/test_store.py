@@ -3,6 +3,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,16 @@ def test_a_store_can_be_sent_to_a_spawned_worker(root: Path, tmp_path: Path) -> 
     assert torch.equal(pickle.loads(sent)[2].clear, store[2].clear)
 
 
+def damaged(store: PackedTriplets) -> list[str]:
+    found = []
+    for index, name in enumerate(store.names):
+        try:
+            store.check(index)
+        except InputError:
+            found.append(name)
+    return found
+
+
 def test_fault_42_every_flipped_byte_is_found(root: Path, tmp_path: Path) -> None:
     store = pack(unpacked(root), PARTS, tmp_path)
     size = store.settings.record().itemsize
@@ -100,9 +111,16 @@ def test_fault_42_every_flipped_byte_is_found(root: Path, tmp_path: Path) -> Non
         flipped = content.copy()
         flipped[place] ^= 1
         (tmp_path / RECORDS).write_bytes(flipped)
-        assert open_store(tmp_path).damaged() == [store.names[place // size]]
+        assert damaged(open_store(tmp_path)) == [store.names[place // size]]
     (tmp_path / RECORDS).write_bytes(content)
-    assert open_store(tmp_path).damaged() == []
+    assert damaged(open_store(tmp_path)) == []
+
+
+def test_the_ablation_takes_any_store(root: Path, tmp_path: Path) -> None:
+    data = unpacked(root, synthetic=SyntheticSettings(octaves=2))
+    pack(replace(data, clouds=CloudMapSettings()), PARTS, tmp_path)
+    assert open_store(tmp_path)[0].observation.cloud_map.unique().numel() > 1
+    assert_same(open_store(tmp_path, ones=True), data)
 
 
 def test_a_store_cut_short_is_refused(root: Path, tmp_path: Path) -> None:

@@ -6,8 +6,14 @@ import pytest
 import torch
 
 from unclouded.clouds.cache import ProbabilityCache
+from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError
-from unclouded.training.data import EpochOrder, batches, choose_patches, training_data
+from unclouded.patches.layouts import find_triplets
+from unclouded.patches.splits import parts_by_name
+from unclouded.tensors.dataset import TripletDataset
+from unclouded.tensors.packing import pack
+from unclouded.tensors.store import RECORDS
+from unclouded.training.data import EpochOrder, batches, check_triplets, choose_triplets, training_data
 from unclouded.training.settings import TrainSettings
 
 
@@ -33,25 +39,27 @@ def test_another_seed_is_another_order() -> None:
 
 
 def test_a_subset_is_equally_spaced(tiny_settings: TrainSettings) -> None:
-    chosen = choose_patches(tiny_settings.model_copy(update={"subset": 2}))
-    assert [files.name for files in chosen] == ["tiny_0", "tiny_2"]  # floor(i * 5 / 2)
+    chosen = choose_triplets(tiny_settings.model_copy(update={"subset": 2}), ProbabilityCache())
+    assert list(chosen.names) == ["tiny_0", "tiny_2"]  # floor(i * 5 / 2)
 
 
 def test_a_list_narrows_the_split_in_its_own_order(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("tiny_3\ntiny_1\n")
-    chosen = choose_patches(tiny_settings.model_copy(update={"patch_list": tmp_path / "list.txt"}))
-    assert [files.name for files in chosen] == ["tiny_3", "tiny_1"]
+    settings = tiny_settings.model_copy(update={"patch_list": tmp_path / "list.txt"})
+    chosen = choose_triplets(settings, ProbabilityCache())
+    assert list(chosen.names) == ["tiny_3", "tiny_1"]
 
 
 def test_a_list_with_a_stranger_is_refused(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("tiny_3\nhuge_1\n")
+    settings = tiny_settings.model_copy(update={"patch_list": tmp_path / "list.txt"})
     with pytest.raises(InputError, match=r"names 1 patches that are not in .*, first huge_1"):
-        choose_patches(tiny_settings.model_copy(update={"patch_list": tmp_path / "list.txt"}))
+        choose_triplets(settings, ProbabilityCache())
 
 
 def test_an_unpaired_item_shows_the_clear_image_of_another_patch(tiny_settings: TrainSettings) -> None:
     settings = tiny_settings.model_copy(update={"paired_percent": 0.0})
-    data = training_data(choose_patches(settings), settings, ProbabilityCache())
+    data = training_data(choose_triplets(settings, ProbabilityCache()), settings)
     for index, other in enumerate(data.pairing.clear_of):
         triplet, paired = data[index]
         assert not paired
@@ -60,9 +68,46 @@ def test_an_unpaired_item_shows_the_clear_image_of_another_patch(tiny_settings: 
 
 
 def test_batches_carry_names_and_pairs(tiny_settings: TrainSettings) -> None:
-    data = training_data(choose_patches(tiny_settings), tiny_settings, ProbabilityCache())
+    data = training_data(choose_triplets(tiny_settings, ProbabilityCache()), tiny_settings)
     ((triplet, paired),) = batches(data, EpochOrder(5, 5, 1, 0), workers=0)
     order = np.random.default_rng([0, 0]).permutation(5)
     assert triplet.name == ", ".join(f"tiny_{i}" for i in order)
     assert paired == tuple(data.pairing.paired[i] for i in order)
     assert triplet.clear.shape == (5, 3, 32, 32)
+
+
+def packed(settings: TrainSettings, folder: Path, **changes: object) -> TrainSettings:
+    """The same settings on a store made of their patches."""
+    data = TripletDataset(
+        find_triplets(settings.patches).triplets,
+        settings.network.bands,
+        settings.clouds.model_copy(update=changes),
+        crop_px=36,
+    )
+    pack(data, parts_by_name(find_triplets(settings.patches)), folder)
+    return settings.model_copy(update={"patches": folder})
+
+
+def test_a_store_trains_as_its_geotiffs_do(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    both = (tiny_settings, packed(tiny_settings, tmp_path))
+    one, other = (training_data(choose_triplets(settings, ProbabilityCache()), settings) for settings in both)
+    assert one.triplets.names == other.triplets.names
+    for (a, paired), (b, also) in zip((one[i] for i in range(5)), (other[i] for i in range(5)), strict=True):
+        assert paired == also
+        assert torch.equal(a.clear, b.clear)
+        assert torch.equal(a.observation.cloudy, b.observation.cloudy)
+        assert torch.equal(a.observation.sar, b.observation.sar)
+
+
+def test_a_store_of_other_clouds_is_refused(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    settings = packed(tiny_settings, tmp_path).model_copy(update={"clouds": CloudMapSettings()})
+    with pytest.raises(InputError, match=r"was packed with other clouds: .*mode='ones'.*; pack again"):
+        choose_triplets(settings, ProbabilityCache())
+
+
+def test_a_damaged_record_is_named_before_training(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    settings = packed(tiny_settings, tmp_path)
+    with (tmp_path / RECORDS).open("rb+") as records:
+        records.write(b"?")
+    with pytest.raises(InputError, match=r"1 of 5 patches are damaged \(tiny_0: record 0 of .* is damaged"):
+        check_triplets(choose_triplets(settings, ProbabilityCache()), settings, lambda *_: None)

@@ -43,11 +43,15 @@ def _check_store(root: Path) -> NoReturn:
     from unclouded.tensors.store import open_store
 
     store = open_store(root)
+    damaged = []
     with shown_progress() as told:
-        damaged = store.damaged(lambda done, total: told("hashing", done, total))
-    typer.echo(f"{root}: a store of {len(store):,} triplets, {len(damaged):,} damaged")
-    for name in damaged:
-        typer.echo(f"  {name}")
+        for index, name in enumerate(store.names):
+            try:
+                store.check(index)
+            except InputError as error:
+                damaged.append(f"  {name}: {error}")
+            told("hashing", index + 1, len(store))
+    typer.echo("\n".join([f"{root}: a store of {len(store):,} triplets, {len(damaged):,} damaged", *damaged]))
     raise typer.Exit(1 if damaged else 0)
 
 

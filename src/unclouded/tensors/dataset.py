@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ def observe(
     )
 
 
+@runtime_checkable
 class TripletSource(Protocol):
     """Triplets in an order, from GeoTIFFs or from a packed store; both give the same values."""
 
@@ -60,6 +61,14 @@ class TripletSource(Protocol):
 
     def clear(self, index: int) -> Float[Tensor, "1 band h w"]:
         """Return the clear image of a patch alone."""
+        ...
+
+    def check(self, index: int) -> None:
+        """Read a triplet and forget it.
+
+        Raises:
+            InputError: It is damaged.
+        """
         ...
 
     def subset(self, indices: Sequence[int]) -> "TripletSource":
@@ -94,6 +103,14 @@ class TripletDataset(Dataset[Triplet]):
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def check(self, index: int) -> None:
+        """Read a triplet and forget it; its cloud probability stays in the cache.
+
+        Raises:
+            InputError: A file is damaged or missing.
+        """
+        self[index]
 
     def subset(self, indices: Sequence[int]) -> "TripletDataset":
         """Return some of the triplets, in the order given."""

@@ -11,7 +11,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -97,6 +97,7 @@ class PackedTriplets(Dataset[Triplet]):
         places: Where each of ``rows`` stands in the file.
         bands: Optical bands that observation and target show.
         crop_px: Side of the centre crop; the whole record if None.
+        ones: Show m = 1 everywhere, the ablation of section III-B.3.
     """
 
     folder: Path
@@ -105,6 +106,7 @@ class PackedTriplets(Dataset[Triplet]):
     places: tuple[int, ...]
     bands: tuple[str, ...]
     crop_px: int | None = None
+    ones: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -120,7 +122,7 @@ class PackedTriplets(Dataset[Triplet]):
         observation = Observation(
             self._tensor(record["sar"]),
             self._tensor(record["cloudy"][bands]),
-            self._tensor(record["m"][None]),
+            self._tensor(np.ones_like(record["m"][None]) if self.ones else record["m"][None]),
             self.bands,
         )
         return Triplet(self.rows[index].name, observation, self.clear(index))
@@ -148,14 +150,14 @@ class PackedTriplets(Dataset[Triplet]):
             )
         return self.subset(chosen)
 
-    def damaged(self, told: Callable[[int, int], object] = lambda done, total: None) -> list[str]:
-        """Hash every record; return the names of those that are not what was packed."""
-        found = []
-        for index, row in enumerate(self.rows):
-            if digest(self._record(index)) != row.sha256:
-                found.append(row.name)
-            told(index + 1, len(self.rows))
-        return found
+    def check(self, index: int) -> None:
+        """Hash a record.
+
+        Raises:
+            InputError: It is not what was packed.
+        """
+        if digest(self._record(index)) != self.rows[index].sha256:
+            raise InputError(f"record {self.places[index]} of {named(self.folder / RECORDS)} is damaged; pack again")
 
     def _record(self, index: int) -> NDArray[Any]:
         records = _mapped(self.folder / RECORDS, self.settings.record(), self.settings.patches)
@@ -184,13 +186,16 @@ def digest(record: NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(record).data).hexdigest()
 
 
-def open_store(folder: Path, bands: tuple[str, ...] | None = None, crop_px: int | None = None) -> PackedTriplets:
+def open_store(
+    folder: Path, bands: tuple[str, ...] | None = None, crop_px: int | None = None, *, ones: bool = False
+) -> PackedTriplets:
     """Open a packed data set.
 
     Args:
         folder: Of the store.
         bands: Optical bands wanted; all of the store's if None.
         crop_px: Side of the centre crop.
+        ones: Show m = 1 everywhere, whatever was packed.
 
     Raises:
         InputError: The folder holds no finished store, or one without these bands or smaller than the crop, or its
@@ -210,7 +215,7 @@ def open_store(folder: Path, bands: tuple[str, ...] | None = None, crop_px: int 
     shown = bands or settings.bands
     positions(shown, settings.bands)
     _require_crop(folder, settings, crop_px)
-    return PackedTriplets(folder, settings, rows, tuple(range(len(rows))), shown, crop_px)
+    return PackedTriplets(folder, settings, rows, tuple(range(len(rows))), shown, crop_px, ones)
 
 
 def _header(path: Path) -> StoreSettings:

@@ -10,11 +10,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
 from unclouded.files import read_small
-from unclouded.patches.layouts import TripletFiles, find_triplets
+from unclouded.patches.layouts import find_triplets
 from unclouded.patches.splits import triplets_of
-from unclouded.raster import read
-from unclouded.sensors import SENTINEL2
-from unclouded.tensors.dataset import TripletDataset, cut_centre, stack
+from unclouded.tensors.dataset import TripletDataset, TripletSource, stack
+from unclouded.tensors.store import PackedTriplets, is_store, open_store
 from unclouded.tensors.triplet import Triplet
 from unclouded.training.pairing import Pairing, equally_spaced, pair
 from unclouded.training.settings import TrainSettings
@@ -23,62 +22,74 @@ Told = Callable[[str, int, int], None]
 """What progress is told: stage, done, total."""
 
 
-def choose_patches(settings: TrainSettings) -> tuple[TripletFiles, ...]:
-    """Return the patches of a run: split, then list, then an equally spaced subset of what is sorted by region.
+def choose_triplets(settings: TrainSettings, cache: ProbabilityCache) -> TripletSource:
+    """Return the triplets of a run: split, then list, then an equally spaced subset of what is sorted by region.
 
     Raises:
-        InputError: No patches, or a list with names that are not in the split.
+        InputError: No patches, a list with names that are not in the split, or a store that holds something else.
     """
-    chosen = triplets_of(find_triplets(settings.patches), settings.split)
+    chosen = _packed(settings) if is_store(settings.patches) else _files(settings, cache)
     if settings.patch_list is not None:
         wanted = read_small(settings.patch_list).decode("utf-8").split()
-        known = {files.name: files for files in chosen}
-        if absent := [name for name in wanted if name not in known]:
+        places = {name: index for index, name in enumerate(chosen.names)}
+        if absent := [name for name in wanted if name not in places]:
             raise InputError(
                 f"{settings.patch_list} names {len(absent)} patches that are not in {settings.patches}, "
                 f"first {absent[0]}; correct the list or the split"
             )
-        chosen = tuple(known[name] for name in wanted)
+        chosen = chosen.subset([places[name] for name in wanted])
     if settings.subset is None or settings.subset >= len(chosen):
-        return tuple(chosen)
-    return tuple(chosen[i] for i in equally_spaced(settings.subset, len(chosen)))
+        return chosen
+    return chosen.subset(equally_spaced(settings.subset, len(chosen)))
 
 
-def check_patches(
-    files: tuple[TripletFiles, ...], settings: TrainSettings, cache: ProbabilityCache, told: Told
-) -> tuple[TripletFiles, ...]:
-    """Read every patch once and map its clouds; return those that are sound.
+def _files(settings: TrainSettings, cache: ProbabilityCache) -> TripletDataset:
+    files = triplets_of(find_triplets(settings.patches), settings.split)
+    bands = settings.network.bands
+    return TripletDataset(files, bands, settings.clouds, cache, settings.crop_px, settings.synthetic)
+
+
+def _packed(settings: TrainSettings) -> PackedTriplets:
+    """Open the store that stands for the data set; the ablation needs no map and takes that of any store."""
+    ablation = settings.clouds.mode == "ones"
+    store = open_store(settings.patches, settings.network.bands, settings.crop_px, ones=ablation)
+    clouds = store.settings.clouds if ablation else settings.clouds
+    if (store.settings.clouds, store.settings.synthetic) != (clouds, settings.synthetic):
+        raise InputError(
+            f"{settings.patches} was packed with other clouds: {store.settings.clouds} and synthetic "
+            f"{store.settings.synthetic}, expected {clouds} and synthetic {settings.synthetic}; pack again"
+        )
+    return store.of_part(settings.split)
+
+
+def check_triplets(chosen: TripletSource, settings: TrainSettings, told: Told) -> TripletSource:
+    """Read every triplet once, which maps its clouds into the cache; return those that are sound.
 
     Raises:
         InputError: Patches are damaged and the settings say to refuse; all of them are named.
     """
-    data = _triplets(files, settings, cache)
-    sound, damaged = [], []
-    for index, one in enumerate(files):
+    sound: list[int] = []
+    damaged: list[str] = []
+    for index, name in enumerate(chosen.names):
         try:
-            data[index]
-            sound.append(one)
+            chosen.check(index)
+            sound.append(index)
         except InputError as error:
-            damaged.append(f"{one.name}: {error}")
-        told("cloud maps", index + 1, len(files))
+            damaged.append(f"{name}: {error}")
+        told("cloud maps", index + 1, len(chosen))
     if damaged and (settings.damaged == "refuse" or not sound):
         raise InputError(
-            f"{len(damaged)} of {len(files)} patches are damaged ({'; '.join(damaged[:5])}"
+            f"{len(damaged)} of {len(chosen)} patches are damaged ({'; '.join(damaged[:5])}"
             f"{'; ...' if len(damaged) > 5 else ''}); mend them or set damaged = 'skip'"
         )
-    return tuple(sound)
-
-
-def _triplets(files: tuple[TripletFiles, ...], settings: TrainSettings, cache: ProbabilityCache) -> TripletDataset:
-    bands = settings.network.bands
-    return TripletDataset(files, bands, settings.clouds, cache, settings.crop_px, settings.synthetic)
+    return chosen.subset(sound)
 
 
 @dataclass(frozen=True)
 class TrainingDataset(Dataset[tuple[Triplet, bool]]):
     """Observations, each with the clear image its pairing gives it, and whether that one is its own."""
 
-    triplets: TripletDataset
+    triplets: TripletSource
     pairing: Pairing
 
     def __len__(self) -> int:
@@ -88,15 +99,8 @@ class TrainingDataset(Dataset[tuple[Triplet, bool]]):
         triplet = self.triplets[index]
         other = self.pairing.clear_of[index]
         if other != index:
-            triplet = self._with_clear(triplet, self.triplets.files[other])
+            triplet = replace(triplet, clear=self.triplets.clear(other))
         return triplet, self.pairing.paired[index]
-
-    def _with_clear(self, triplet: Triplet, files: TripletFiles) -> Triplet:
-        if files.clear is None:
-            raise InputError(f"{files.name} has no clear image; expected a complete triplet")
-        clear = torch.from_numpy(read(files.clear, SENTINEL2).select(self.triplets.bands).values)[None]
-        side = self.triplets.crop_px
-        return replace(triplet, clear=clear if side is None else cut_centre(clear, side))
 
 
 @dataclass(frozen=True)
@@ -134,11 +138,10 @@ class EpochOrder(Sampler[list[int]]):
             skipped = 0
 
 
-def training_data(files: tuple[TripletFiles, ...], settings: TrainSettings, cache: ProbabilityCache) -> TrainingDataset:
-    """Pair or permute the patches of a run; a function of the settings' seed."""
-    pairing = pair(len(files), settings.paired_percent, np.random.default_rng([settings.seed, 1]))
-    data = _triplets(files, settings, cache)
-    return TrainingDataset(data, pairing)
+def training_data(triplets: TripletSource, settings: TrainSettings) -> TrainingDataset:
+    """Pair or permute the triplets of a run; a function of the settings' seed."""
+    rng = np.random.default_rng([settings.seed, 1])
+    return TrainingDataset(triplets, pair(len(triplets), settings.paired_percent, rng))
 
 
 def batches(data: TrainingDataset, order: EpochOrder, workers: int) -> Iterable[tuple[Triplet, tuple[bool, ...]]]:

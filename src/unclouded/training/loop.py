@@ -19,9 +19,9 @@ from unclouded.files import write_text
 from unclouded.models.generator import SarToOptical
 from unclouded.models.network import NetworkRemover
 from unclouded.models.weights import save_weights
-from unclouded.patches.layouts import TripletFiles
+from unclouded.tensors.dataset import TripletSource
 from unclouded.tensors.triplet import Triplet
-from unclouded.training.data import EpochOrder, Told, batches, check_patches, choose_patches, training_data
+from unclouded.training.data import EpochOrder, Told, batches, check_triplets, choose_triplets, training_data
 from unclouded.training.history import HistoryPool
 from unclouded.training.pairing import equally_spaced
 from unclouded.training.perceptual import PerceptualLoss, perceptual_loss
@@ -64,12 +64,13 @@ def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, told
         cache = ProbabilityCache()
         if resume:
             settings = run.resumed_settings(settings)
-            files = choose_patches(settings.model_copy(update={"patch_list": run.patches, "subset": None}))
+            again = settings.model_copy(update={"patch_list": run.patches, "subset": None})
+            triplets = choose_triplets(again, cache)
         else:
             run.start(settings)
-            files = check_patches(choose_patches(settings), settings, cache, told)
-            write_text(run.patches, "".join(f"{one.name}\n" for one in files))
-        Training(settings, run, files, cache).go(told)
+            triplets = check_triplets(choose_triplets(settings, cache), settings, told)
+            write_text(run.patches, "".join(f"{name}\n" for name in triplets.names))
+        Training(settings, run, triplets).go(told)
 
 
 @contextmanager
@@ -97,11 +98,9 @@ def _event_writer(run: RunFolder) -> Any:
 class Training:
     """Everything that changes during a run, and the loop that changes it."""
 
-    def __init__(
-        self, settings: TrainSettings, run: RunFolder, files: tuple[TripletFiles, ...], cache: ProbabilityCache
-    ) -> None:
+    def __init__(self, settings: TrainSettings, run: RunFolder, triplets: TripletSource) -> None:
         self.settings, self.run = settings, run
-        self.data = training_data(files, settings, cache)
+        self.data = training_data(triplets, settings)
         self.fabric = Fabric(accelerator=settings.device.accelerator, devices=1, precision=settings.device.precision)
         rng = torch.Generator().manual_seed(settings.seed)
         self.bare = build_networks(settings.network, settings.discriminator_width, rng)
