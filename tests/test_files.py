@@ -19,6 +19,7 @@ from unclouded.files import (
     remove_partial_files,
     require_file,
     require_folder,
+    require_room,
     require_writable,
     sha256,
     whole_file,
@@ -221,3 +222,9 @@ def test_a_name_of_two_lines_is_shown_on_one() -> None:
 def test_the_hash_of_three_letters_is_the_published_one(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
     assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_fault_32_what_the_disk_cannot_hold_is_told_before_the_start(tmp_path: Path) -> None:
+    require_room(tmp_path, 1, "test")
+    with pytest.raises(InputError, match=r"GiB free, expected 1073741824\.0 GiB to unpack a\.zip; free some space"):
+        require_room(tmp_path, 1 << 60, "unpack a.zip")

@@ -13,7 +13,18 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from unclouded.errors import InputError
 from unclouded.geotiff import StoredImage as Stored
-from unclouded.raster import Raster, check_limits, check_range, describe, read, same_grid, to_physical, to_stored
+from unclouded.raster import (
+    Raster,
+    check_limits,
+    check_range,
+    check_stored,
+    describe,
+    offset_steps,
+    read,
+    same_grid,
+    to_physical,
+    to_stored,
+)
 from unclouded.sensors import SENTINEL1, SENTINEL2, Sensor
 
 SIDE = 16
@@ -139,13 +150,29 @@ def test_a_file_without_georeference_is_read(tmp_path: Path) -> None:
     assert same_grid(read(path, SENTINEL1).geobox, NOWHERE)
 
 
-def stored(values: NDArray[Any], nodata: float | None = None) -> Stored:
+def stored(values: NDArray[Any], nodata: float | None = None, scale: float = 1.0, offset: float = 0.0) -> Stored:
     grid = GeoBox(values.shape[1:], Affine.identity(), None)
-    return Stored(values, grid, nodata, (None,) * len(values))
+    count = len(values)
+    return Stored(values, grid, nodata, (None,) * count, (scale,) * count, (offset,) * count)
 
 
 def line(*numbers: float, dtype: str) -> NDArray[Any]:
     return np.array(numbers, dtype).reshape(1, 1, -1)
+
+
+def test_fault_16_an_offset_tag_is_added_before_dividing() -> None:
+    image = stored(line(1, 1_000, 3_500, 0, 65_535, dtype="uint16"), scale=0.0001, offset=-0.1)
+    seen = to_physical(image, SENTINEL2).ravel()
+    np.testing.assert_array_equal(seen, np.float32([-0.0999, 0, 0.25, np.nan, np.nan]))
+    assert offset_steps(image, SENTINEL2) == (-1000,)
+
+
+def test_fault_17_radar_with_a_scale_is_refused() -> None:
+    image = stored(np.zeros((2, 1, 1), np.float32), scale=0.01)
+    with pytest.raises(
+        InputError, match=r"a\.tif has tags of scale 0\.01 and offset 0, expected 1 and whole steps of it"
+    ):
+        check_stored(Path("a.tif"), image, SENTINEL1)
 
 
 def test_fault_13_nodata_zero_and_saturation_are_no_data() -> None:

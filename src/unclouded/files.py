@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -67,6 +68,25 @@ def require_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"?")
+
+
+def require_room(folder: Path, needed: int, purpose: str) -> None:
+    """Refuse to start what the disk cannot hold.
+
+    Args:
+        folder: Where files will be written; exists.
+        needed: Bytes.
+        purpose: What the message says the bytes are for, such as "unpack product.zip".
+
+    Raises:
+        InputError: Fewer bytes are free.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise InputError(
+            f"{named(folder)} has {free / 2**30:.1f} GiB free, expected {needed / 2**30:.1f} GiB to {purpose}; "
+            "free some space, or choose another folder"
+        )
 
 
 @contextmanager

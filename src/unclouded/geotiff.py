@@ -29,7 +29,7 @@ MAX_COMPRESSION = 1_100
 _TAG_BYTES = np.array([0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8, 0])
 """Bytes of one value of each TIFF type, from BYTE (1) to IFD8 (18)."""
 
-_GDAL: dict[str, Any] = {
+GDAL_OPTIONS: dict[str, Any] = {
     "GDAL_NUM_THREADS": "1",  # a truncated file raises only where one thread decodes
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no side-car file changes what is read
     "GDAL_PAM_ENABLED": "NO",
@@ -37,6 +37,7 @@ _GDAL: dict[str, Any] = {
     "GTIFF_SRS_SOURCE": "EPSG",
     "GDAL_CACHEMAX": 256 << 20,  # bytes; by default a twentieth of the memory, however much that is
 }
+"""How this package uses GDAL, whatever the environment says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +49,16 @@ class StoredImage:
         geobox: The grid; its CRS is None where the file has none.
         nodata: The file's nodata tag.
         descriptions: The file's own band names, None where it has none.
+        scales: The file's scale tags, 1 where it has none.
+        offsets: The file's offset tags, 0 where it has none.
     """
 
     values: Real[np.ndarray, "band y x"]
     geobox: GeoBox
     nodata: float | None
     descriptions: tuple[str | None, ...]
+    scales: tuple[float, ...] = ()
+    offsets: tuple[float, ...] = ()
 
 
 @contextmanager
@@ -64,12 +69,8 @@ def open_geotiff(path: Path) -> Iterator[Any]:
         InputError: ``path`` is no regular file, no GeoTIFF, damaged, larger than the limits of this module, was not
             written to its end, or has pixels without size.
     """
-    require_file(path)
-    if path.resolve().as_posix().startswith("/vsi"):
-        raise InputError(f"{path} looks like an address of GDAL's virtual file systems; move it to another folder")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty (0 bytes); fetch it again")
-    with rasterio.Env(**_GDAL), warnings.catch_warnings():
+    require_local_image(path)
+    with rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with _reads_explained(path):
             source = rasterio.open(path.resolve(), driver="GTiff")
@@ -82,12 +83,25 @@ def open_geotiff(path: Path) -> Iterator[Any]:
             yield source
 
 
+def require_local_image(path: Path) -> None:
+    """Refuse what GDAL would take for an address, and files that are none or empty.
+
+    Raises:
+        InputError: ``path`` is no regular file, has no bytes, or begins like GDAL's virtual file systems.
+    """
+    require_file(path)
+    if path.resolve().as_posix().startswith("/vsi"):
+        raise InputError(f"{path} looks like an address of GDAL's virtual file systems; move it to another folder")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes); fetch it again")
+
+
 @contextmanager
 def _reads_explained(path: Path) -> Iterator[None]:
     try:
         yield
     except (RasterioError, CRSError, UnicodeDecodeError) as error:  # Unicode: bytes changed within a tag
-        raise InputError(f"{path} is not a whole GeoTIFF ({_reason(error)}); fetch it again") from error
+        raise InputError(f"{path} is not a whole GeoTIFF ({gdal_reason(error)}); fetch it again") from error
 
 
 @contextmanager
@@ -95,10 +109,11 @@ def _writes_explained(path: Path) -> Iterator[None]:
     try:
         yield
     except RasterioError as error:
-        raise InputError(f"{path} cannot be written ({_reason(error)}); is the disk full?") from error
+        raise InputError(f"{path} cannot be written ({gdal_reason(error)}); is the disk full?") from error
 
 
-def _reason(error: Exception) -> str:
+def gdal_reason(error: Exception) -> str:
+    """Return the first cause of an error of GDAL, on one line."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
@@ -187,7 +202,8 @@ def stored_rows(path: Path, source: Any, top: int, bottom: int) -> StoredImage:
     with _reads_explained(path):
         values = source.read(window=((top, bottom), (0, source.width)))
         geobox = grid_of(source)[top:bottom, :]
-        return StoredImage(values, geobox, source.nodata, tuple(source.descriptions))
+        tags = tuple(source.descriptions), tuple(source.scales), tuple(source.offsets)
+        return StoredImage(values, geobox, source.nodata, *tags)
 
 
 def grid_of(source: Any) -> GeoBox:
@@ -255,7 +271,7 @@ def new_geotiff(
     Raises:
         InputError: The disk is full, or the place or the name cannot be written.
     """
-    with whole_file(path) as partial, rasterio.Env(**_GDAL), warnings.catch_warnings():
+    with whole_file(path) as partial, rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with _writes_explained(path):
             target = rasterio.open(partial, "w", **_profile(len(bands), geobox, dtype, nodata))

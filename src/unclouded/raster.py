@@ -107,6 +107,24 @@ def check_stored(path: Path, stored: StoredImage, sensor: Sensor) -> None:
     if any(name not in (None, band) for name, band in zip(named, sensor.bands, strict=True)):
         order = " ".join(name or "?" for name in named)
         raise InputError(f"{path} has its bands in the order {order}, expected {' '.join(sensor.bands)}; reorder them")
+    _check_scaling(path, stored, sensor)
+
+
+def _check_scaling(path: Path, stored: StoredImage, sensor: Sensor) -> None:
+    """Take scale and offset tags that mean the sensor's steps and a whole offset, such as 0.0001 and -0.1, or none."""
+    scales, offsets = set(stored.scales) or {1.0}, [offset * sensor.stored_per_unit for offset in stored.offsets]
+    scaled = len(scales) == 1 and math.isclose(min(scales) * sensor.stored_per_unit, 1.0, rel_tol=1e-6)
+    untagged = scales == {1.0} and not any(offsets)
+    whole = all(abs(offset) <= sensor.stored_per_unit and abs(offset - round(offset)) < 1e-3 for offset in offsets)
+    if not (untagged or (scaled and whole)):
+        found = f"scale {min(scales):g} and offset {min(stored.offsets):g}"
+        expected = f"{1 / sensor.stored_per_unit:g} and whole steps of it"
+        raise InputError(f"{path} has tags of {found}, expected {expected}, or none; convert it")
+
+
+def offset_steps(stored: StoredImage, sensor: Sensor) -> tuple[int, ...]:
+    """Return what is added to the stored numbers of each band before they are divided: RADIO_ADD_OFFSET, by its tag."""
+    return tuple(round(offset * sensor.stored_per_unit) for offset in stored.offsets) or (0,) * len(stored.values)
 
 
 def _band_named(description: str, sensor: Sensor) -> str | None:
@@ -120,6 +138,8 @@ def to_physical(stored: StoredImage, sensor: Sensor) -> Float32[np.ndarray, "ban
     """Turn stored numbers into the sensor's unit, float32; NaN for no data by tag, by sensor, or not finite."""
     with np.errstate(over="ignore"):  # a float64 beyond float32 is nobody's backscatter
         values = stored.values.astype(np.float32)
+    if any(steps := offset_steps(stored, sensor)):
+        values += np.array(steps, np.float32)[:, None, None]  # exact: below 2**24
     if sensor.stored_per_unit != 1.0:
         values /= np.float32(sensor.stored_per_unit)
     for number in (stored.nodata, *sensor.no_data):

@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from numpy.typing import DTypeLike, NDArray
 from odc.geo.geobox import GeoBox
 
-from unclouded.geotiff import grid_of, new_geotiff, open_geotiff, stored_rows
+from unclouded.geotiff import StoredImage, grid_of, new_geotiff, open_geotiff, stored_rows
 from unclouded.raster import check_limits, check_range, check_stored, to_physical
 from unclouded.sensors import Sensor
 
@@ -50,12 +50,21 @@ class SceneRows:
             InputError: The rows are damaged, or hold values in another unit.
             ValueError: There are no such rows.
         """
+        values = to_physical(self.stored(top, bottom), self.sensor)
+        check_limits(self.path, values, self.sensor)
+        return values
+
+    def stored(self, top: int, bottom: int) -> StoredImage:
+        """Read the rows from ``top`` to before ``bottom`` as they are stored.
+
+        Raises:
+            InputError: The rows are damaged.
+            ValueError: There are no such rows.
+        """
         height = self.geobox.shape[0]
         if not 0 <= top < bottom <= height:
             raise ValueError(f"{self.path} has rows 0 to {height}, not {top} to {bottom}")
-        values = to_physical(stored_rows(self.path, self._source, top, bottom), self.sensor)
-        check_limits(self.path, values, self.sensor)
-        return values
+        return stored_rows(self.path, self._source, top, bottom)
 
 
 @contextmanager

@@ -1,0 +1,56 @@
+"""A JPEG 2000 image as Sentinel-2 products hold it: decoded once, by one thread, tile row by tile row."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from unclouded.errors import InputError
+from unclouded.files import named
+from unclouded.geotiff import GDAL_OPTIONS, MAX_BLOCK_BYTES, gdal_reason, require_local_image
+
+_STRIP_BYTES = 32 << 20
+"""About how much is decoded at a time."""
+
+
+def decode(path: Path, shape: tuple[int, int], take: Callable[[int, NDArray[np.uint16]], None]) -> None:
+    """Decode an image from top to bottom.
+
+    One thread decodes: with more, a file cut short reads as zeros and nothing is said.
+
+    Args:
+        path: JPEG 2000 file with one band of 16 bits.
+        shape: Rows and columns it must have.
+        take: Is given the first row of each strip, and its stored integers (rows, columns).
+
+    Raises:
+        InputError: Not such an image, of another size, cut or damaged.
+    """
+    require_local_image(path)
+    with rasterio.Env(**GDAL_OPTIONS, OPJ_NUM_THREADS="1"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            with rasterio.open(path.resolve(), driver="JP2OpenJPEG") as source:
+                rows = _strip_rows(path, source, shape)
+                for top in range(0, shape[0], rows):
+                    take(top, source.read(1, window=((top, min(top + rows, shape[0])), (0, shape[1]))))
+        except RasterioError as error:
+            reason = gdal_reason(error)
+            raise InputError(f"{named(path)} is not a whole JPEG 2000 image ({reason}); fetch it again") from error
+
+
+def _strip_rows(path: Path, source: Any, shape: tuple[int, int]) -> int:
+    """Return how many rows to decode at a time, a multiple of the tiles, so that each is decoded once."""
+    expected = f"1 x {shape[0]} x {shape[1]} uint16"
+    found = f"{source.count} x {source.height} x {source.width} {source.dtypes[0]}"
+    if found != expected:
+        raise InputError(f"{named(path)} holds {found}, expected {expected} by its metadata; fetch it again")
+    rows, columns = source.block_shapes[0]
+    if 2 * rows * columns > MAX_BLOCK_BYTES:
+        raise InputError(f"{named(path)} is stored in tiles of {rows} x {columns} px, too large to read safely")
+    return int(max(_STRIP_BYTES // (2 * shape[1] * rows), 1) * rows)

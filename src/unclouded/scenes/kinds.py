@@ -1,0 +1,23 @@
+"""What a product is, in words: for readers that expected another."""
+
+import re
+
+from unclouded.scenes.safe import ProductFolder
+
+_SENTINEL1 = re.compile(r"s1.-([a-z0-9]+)-([a-z]{3})")
+
+
+def kind_of(product: ProductFolder) -> str:
+    """Say which product a folder holds, as far as the names of its files tell."""
+    if radar := product.names("annotation/s1*.xml"):
+        match = _SENTINEL1.match(radar[0].rpartition("/")[2])
+        return f"a Sentinel-1 {' '.join(match.groups()).upper() if match else ''} product"
+    if product.names("MTD_MSIL2A.xml"):
+        return "a Sentinel-2 Level-2A product"
+    if product.names("MTD_MSIL1C.xml") or product.names("S2?_*_MTD_SAFL1C*.xml"):
+        return "a Sentinel-2 Level-1C product"
+    if any(product.names(pattern) for pattern in ("*_MTL.txt", "*_MTL.xml", "*_MTL.json")):
+        return "a Landsat product"
+    if product.names("metadata.xml") or product.names("MTD_TL.xml"):
+        return "a granule without its product, whose offset nobody knows"
+    return "a folder without a product" if product.names("*") or product.names("*/*") else "an empty folder"

@@ -1,0 +1,159 @@
+"""One optical scene, whatever it came in: rows of reflectance, the stored integers behind them, and what is known."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Integer
+from odc.geo.geobox import GeoBox
+
+from unclouded.errors import InputError
+from unclouded.files import named
+from unclouded.raster import check_limits, offset_steps
+from unclouded.scenes.granule import NO_MANIFEST, ReadStored, open_granule
+from unclouded.scenes.radiometry import Radiometry
+from unclouded.scenes.resample import Resampling
+from unclouded.scenes.safe import looks_like_product, open_product
+from unclouded.scenes.sentinel2 import describe_product
+from unclouded.sensors import SENTINEL2, Sensor
+from unclouded.strips import open_rows
+
+
+@dataclass(frozen=True, eq=False)
+class OpticalScene:
+    """An open Sentinel-2 image, read row by row.
+
+    Attributes:
+        path: What the user gave.
+        sensor: Sentinel-2.
+        bands: One name a band: the 13 of Level-1C, or the 12 of Level-2A.
+        geobox: The 10 m grid; the CRS of a GeoTIFF may be None.
+        radiometry: What the stored integers mean; its text belongs into the metadata of whatever is made of them.
+        level: ``L1C`` or ``L2A``; GeoTIFFs with 13 bands are taken for L1C.
+        identity: Name of the product; None for a GeoTIFF, as are the next two.
+        acquired: When it was seen, in UTC.
+        baseline: Processing baseline.
+        remarks: What the user has to be told about this input.
+    """
+
+    path: Path
+    bands: tuple[str, ...]
+    geobox: GeoBox
+    radiometry: Radiometry
+    level: str
+    _read_stored: ReadStored = field(repr=False)
+    identity: str | None = None
+    acquired: datetime | None = None
+    baseline: str | None = None
+    remarks: tuple[str, ...] = ()
+    sensor: Sensor = SENTINEL2
+
+    def stored(self, top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
+        """Read the rows from ``top`` to before ``bottom`` as they are stored: what an output keeps where it is clear.
+
+        Raises:
+            InputError: The rows are damaged.
+            ValueError: There are no such rows.
+        """
+        height = self.geobox.shape[0]
+        if not 0 <= top < bottom <= height:
+            raise ValueError(f"{self.path} has rows 0 to {height}, not {top} to {bottom}")
+        return self._read_stored(top, bottom)
+
+    def read(self, top: int, bottom: int) -> Float32[np.ndarray, "band rows x"]:
+        """Read the rows from ``top`` to before ``bottom`` as reflectance; NaN where there is no data.
+
+        Raises:
+            InputError: The rows are damaged, or hold numbers that no reflectance has.
+            ValueError: There are no such rows.
+        """
+        reflectance = self.radiometry.decode(self.stored(top, bottom))
+        check_limits(self.path, reflectance, self.sensor)
+        return reflectance
+
+    def metadata(self) -> dict[str, str]:
+        """Return what is known of the scene, in words, for tags of files."""
+        known = {
+            "product": self.identity or self.path.name,
+            "level": self.level,
+            "acquired": self.acquired.isoformat() if self.acquired else None,
+            "baseline": self.baseline,
+            "radiometry": str(self.radiometry),
+        }
+        return {key: value for key, value in known.items() if value is not None}
+
+
+@contextmanager
+def open_optical(
+    path: Path,
+    *,
+    resampling: Resampling = "nearest",
+    allow_l2a: bool = False,
+    tile: str | None = None,
+    offset: int | None = None,
+    work_folder: Path | None = None,
+) -> Iterator[OpticalScene]:
+    """Open a Sentinel-2 image: a Level-1C product (SAFE folder or zip), or a GeoTIFF of its 13 bands.
+
+    Args:
+        path: The product, or the file.
+        resampling: How the bands of 20 and 60 m of a product come to the 10 m grid.
+        allow_l2a: Take a Level-2A product, too.
+        tile: Which granule, where a product of the old format has several.
+        offset: RADIO_ADD_OFFSET of a GeoTIFF that does not say; products and tagged files say it themselves.
+        work_folder: Where a product is decoded into a folder of its own, which is removed in the end; 1.3 GB for a
+            whole tile, and as much as the product for a zip. The system's temporary folder if omitted.
+
+    Raises:
+        InputError: Another product or file, named; or one that is cut, damaged, changed, or contradicts itself.
+    """
+    if not looks_like_product(path):
+        with _open_stack(path, offset) as scene:
+            yield scene
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="unclouded-", dir=work_folder) as folder,
+        open_product(path, Path(folder)) as product,
+    ):
+        description = describe_product(product, allow_l2a=allow_l2a, tile=tile)
+        _refuse_another_offset(path, description.radiometry, offset)
+        with open_granule(product, description, Path(folder), resampling) as read:
+            yield OpticalScene(
+                path=path,
+                bands=description.bands,
+                geobox=description.geobox,
+                radiometry=description.radiometry,
+                level=description.level,
+                identity=description.identity,
+                acquired=description.acquired,
+                baseline=description.baseline,
+                remarks=() if product.listed is not None else (NO_MANIFEST,),
+                _read_stored=read,
+            )
+
+
+@contextmanager
+def _open_stack(path: Path, offset: int | None) -> Iterator[OpticalScene]:
+    """Open a GeoTIFF; its scale and offset tags say what its integers mean."""
+    with open_rows(path, SENTINEL2) as rows:
+        last = rows.stored(rows.geobox.shape[0] - 1, rows.geobox.shape[0])
+        radiometry = Radiometry(offset_steps(last, SENTINEL2), last.values.dtype.name, last.nodata)
+        if any(radiometry.offsets):
+            _refuse_another_offset(path, radiometry, offset)
+        elif offset:
+            radiometry = replace(radiometry, offsets=(offset,) * len(rows.bands))
+
+        def read(top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
+            return rows.stored(top, bottom).values
+
+        yield OpticalScene(path, rows.bands, rows.geobox, radiometry, "L1C", read)
+
+
+def _refuse_another_offset(path: Path, found: Radiometry, offset: int | None) -> None:
+    if offset is not None and set(found.offsets) != {offset}:
+        steps = " or ".join(map(str, sorted(set(found.offsets))))
+        raise InputError(f"{named(path)} says that its offset is {steps}, not {offset}; leave the setting out")

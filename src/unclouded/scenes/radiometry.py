@@ -1,0 +1,70 @@
+"""What the stored integers of an optical image mean: one rule for reading and for writing, applied once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Integer
+from numpy.typing import DTypeLike
+
+QUANTIFICATION = 10_000.0
+"""Stored steps of one unit of reflectance."""
+NO_DATA = 0
+"""Stored number of pixels that were not seen."""
+SATURATED = 65_535
+"""Stored number of pixels that were too bright for the sensor."""
+
+
+@dataclass(frozen=True)
+class Radiometry:
+    """Reflectance = (stored + offset) / 10 000, and NaN for stored 0, 65535 and the nodata tag.
+
+    The offset is part of the file that it belongs to: integers stay as they are stored, and whoever writes them
+    back writes the offset with them (:attr:`scale`, :attr:`offset`), so that it cannot be applied twice.
+
+    Attributes:
+        offsets: RADIO_ADD_OFFSET of each band, in stored steps: 0, or -1000 since processing baseline 04.00.
+        dtype: Data type of the stored integers.
+        nodata: The file's own tag.
+    """
+
+    offsets: tuple[int, ...]
+    dtype: str = "uint16"
+    nodata: float | None = NO_DATA
+
+    @property
+    def scale(self) -> float:
+        """Reflectance of one stored step, for the scale tag of a file."""
+        return 1.0 / QUANTIFICATION
+
+    @property
+    def offset(self) -> tuple[float, ...]:
+        """Reflectance of a stored 0 in each band, for the offset tags of a file."""
+        return tuple(offset / QUANTIFICATION for offset in self.offsets)
+
+    def __str__(self) -> str:
+        steps = sorted(set(self.offsets))
+        return f"reflectance = (DN + offset) / 10000, offset {' or '.join(map(str, steps))}, applied on reading"
+
+    def decode(self, stored: Integer[np.ndarray, "band y x"]) -> Float32[np.ndarray, "band y x"]:
+        """Return reflectance; NaN where there is no data, and where the sensor was saturated."""
+        steps = stored.astype(np.int32) + np.array(self.offsets, np.int32)[:, None, None]
+        reflectance = steps.astype(np.float32) / np.float32(QUANTIFICATION)
+        reflectance[~self.is_data(stored)] = np.nan
+        return reflectance
+
+    def is_data(self, stored: Integer[np.ndarray, "*shape"]) -> Bool[np.ndarray, "*shape"]:
+        """Say which stored integers are measurements."""
+        measured = (stored != NO_DATA) & (stored != SATURATED)
+        return np.asarray(measured if self.nodata in (None, NO_DATA) else measured & (stored != self.nodata))
+
+    def encode(self, reflectance: Float32[np.ndarray, "band y x"]) -> Integer[np.ndarray, "band y x"]:
+        """Return the integers that mean a reflectance: rounded, 0 for no data, and at least 1 for a valid pixel."""
+        limit = np.iinfo(self.dtype).max - 1  # the largest integer is left to saturation
+        steps = np.rint(reflectance * np.float64(QUANTIFICATION)) - np.array(self.offsets)[:, None, None]
+        seen = np.isfinite(reflectance)
+        return np.asarray(np.where(seen, np.clip(steps, 1, limit), NO_DATA)).astype(self.dtype)
+
+
+def without_offset(bands: int, dtype: DTypeLike = "uint16", nodata: float | None = NO_DATA) -> Radiometry:
+    """Return the radiometry of SEN12MS-CR and of products before processing baseline 04.00."""
+    return Radiometry((0,) * bands, np.dtype(dtype).name, nodata)

@@ -1,0 +1,67 @@
+"""Pixels that were read once and found whole, kept raw on disk: rows of any band at the speed of the disk."""
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class RawStore:
+    """A raw file of bands, rows, columns; may be shared by threads.
+
+    It is read and written, never mapped: a mapped file counts as memory of the process.
+
+    Attributes:
+        path: Of the file, which grows as it is written.
+        shape: Bands, rows, columns.
+        dtype: Of its values.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _files: list[Any] = field(default_factory=list, repr=False)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the whole file."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def write(self, band: int, top: int, left: int, values: NDArray[Any]) -> None:
+        """Write a block of one band."""
+        pieces = [values] if values.shape[1] == self.shape[2] else list(values)
+        with self._lock:
+            file = self._file()
+            for offset, piece in enumerate(pieces):
+                file.seek(self._place(band, top + offset, left))
+                file.write(np.ascontiguousarray(piece, self.dtype).data)
+
+    def read(self, band: int, top: int, bottom: int) -> NDArray[Any]:
+        """Read rows of one band."""
+        values = np.empty((bottom - top, self.shape[2]), self.dtype)
+        with self._lock:
+            file = self._file()
+            file.seek(self._place(band, top, 0))
+            count = file.readinto(values.data.cast("B"))
+        if count != values.nbytes:
+            raise RuntimeError(f"{self.path} ends before row {bottom} of band {band}")
+        return values
+
+    def close(self) -> None:
+        """Close the file; it stays on disk."""
+        while self._files:
+            self._files.pop().close()
+
+    def _file(self) -> Any:
+        if not self._files:
+            self.path.touch()
+            self._files.append(self.path.open("rb+", buffering=0))
+        return self._files[0]
+
+    def _place(self, band: int, row: int, column: int) -> int:
+        return ((band * self.shape[1] + row) * self.shape[2] + column) * self.dtype.itemsize

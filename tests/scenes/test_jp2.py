@@ -1,0 +1,87 @@
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from unclouded.errors import InputError
+from unclouded.scenes import jp2
+from unclouded.scenes.jp2 import decode
+
+IMAGE = np.random.default_rng(1).integers(1, 9_999, (96, 80)).astype(np.uint16)
+
+
+def write(path: Path, values: NDArray[Any] = IMAGE, driver: str = "JP2OpenJPEG") -> Path:
+    shape = {"count": 1, "height": values.shape[0], "width": values.shape[1], "dtype": values.dtype.name}
+    options = {"QUALITY": 100, "REVERSIBLE": "YES", "BLOCKXSIZE": 32, "BLOCKYSIZE": 32} if "JP2" in driver else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.open(path, "w", driver=driver, **shape, **options) as file:
+            file.write(values, 1)
+    return path
+
+
+def decoded(path: Path, shape: tuple[int, int] = (96, 80)) -> NDArray[np.uint16]:
+    strips: list[NDArray[np.uint16]] = []
+    tops: list[int] = []
+
+    def take(top: int, values: NDArray[np.uint16]) -> None:
+        strips.append(values)
+        tops.append(top)
+
+    decode(path, shape, take)
+    assert tops == [sum(len(strip) for strip in strips[:n]) for n in range(len(strips))]
+    return np.concatenate(strips)
+
+
+def refused(path: Path, shape: tuple[int, int] = (96, 80)) -> str:
+    with pytest.raises(InputError) as error:
+        decoded(path, shape)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("strip_bytes", [1, 6_000, 1 << 20])
+def test_strips_are_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strip_bytes: int) -> None:
+    monkeypatch.setattr(jp2, "_STRIP_BYTES", strip_bytes)
+    np.testing.assert_array_equal(decoded(write(tmp_path / "a.jp2")), IMAGE)
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "ALL_CPUS"])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0, 0.999))
+def test_fault_06_a_cut_image_raises_whatever_the_environment_says(tmp_path: Path, share: float, threads: str) -> None:
+    whole = write(tmp_path / "a.jp2").read_bytes()
+    (tmp_path / "cut.jp2").write_bytes(whole[: int(share * len(whole))])
+    with rasterio.Env(GDAL_NUM_THREADS=threads):
+        message = refused(tmp_path / "cut.jp2")
+    assert "cut.jp2 is not a whole JPEG 2000 image (" in message or "cut.jp2 is empty (0 bytes)" in message
+
+
+def test_another_size_than_the_metadata_says_is_refused(tmp_path: Path) -> None:
+    message = refused(write(tmp_path / "a.jp2"), (96, 81))
+    assert message.endswith(
+        "a.jp2 holds 1 x 96 x 80 uint16, expected 1 x 96 x 81 uint16 by its metadata; fetch it again"
+    )
+
+
+def test_fault_17_eight_bits_are_refused(tmp_path: Path) -> None:
+    assert "holds 1 x 96 x 80 uint8" in refused(write(tmp_path / "TCI.jp2", (IMAGE >> 8).astype(np.uint8)))
+
+
+def test_fault_20_tiles_too_large_to_read_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jp2, "MAX_BLOCK_BYTES", 2_000)
+    assert "is stored in tiles of 32 x" in refused(write(tmp_path / "a.jp2"))
+
+
+def test_fault_28_another_format_under_the_name_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", driver="GTiff")
+    (tmp_path / "a.tif").rename(tmp_path / "a.jp2")
+    assert "a.jp2 is not a whole JPEG 2000 image" in refused(tmp_path / "a.jp2")
+    (tmp_path / "a.jp2").write_text('<VRTDataset rasterXSize="80" rasterYSize="96"></VRTDataset>')
+    assert "a.jp2 is not a whole JPEG 2000 image" in refused(tmp_path / "a.jp2")

@@ -1,0 +1,290 @@
+import itertools
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from unclouded.errors import InputError
+from unclouded.geotiff import write_geotiff
+from unclouded.raster import read
+from unclouded.scenes.optical import open_optical
+from unclouded.sensors import SENTINEL2
+from unclouded.simulation.manifest import zip_product
+from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
+from unclouded.strips import open_rows
+
+Write = Callable[..., Path]
+GRID = GeoBox((120, 120), Affine(10, 0, 699_960, 0, -10, 4_900_020), 32632)
+
+
+def reflectance(path: Path, ends: tuple[int, ...] = (0, 120), **options: Any) -> NDArray[np.float32]:
+    with open_optical(path, **options) as scene:
+        return np.concatenate([scene.read(a, b) for a, b in itertools.pairwise(ends)], axis=1)
+
+
+def refused(path: Path, **options: Any) -> str:
+    with pytest.raises(InputError) as error, open_optical(path, **options) as scene:
+        scene.read(0, scene.geobox.shape[0])
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# Products
+
+
+@pytest.mark.parametrize("layout", ["compact", "old"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_integers_of_a_product_are_its_pixels(
+    tmp_path: Path, optical_product: Write, invented: dict[str, NDArray[np.uint16]], layout: str, packed: bool
+) -> None:
+    folder = optical_product(layout=layout)
+    path = zip_product(folder, tmp_path / "product.zip") if packed else folder
+    with open_optical(path) as scene:
+        assert scene.bands == SENTINEL2.bands and scene.geobox == GRID and scene.remarks == ()
+        stored, seen = scene.stored(0, 120), scene.read(0, 120)
+    for index, band in enumerate(SENTINEL2.bands):
+        factor = PIXEL_M[band] // 10
+        np.testing.assert_array_equal(stored[index], invented[band].repeat(factor, 0).repeat(factor, 1))
+    expected = np.where((stored == 0) | (stored == 65_535), np.nan, stored.astype(np.float32) / np.float32(10_000))
+    np.testing.assert_array_equal(seen, expected)
+
+
+@pytest.mark.parametrize("resampling", ["nearest", "bilinear"])
+def test_fault_16_twin_products_with_and_without_offset_are_bit_equal(optical_product: Write, resampling: str) -> None:
+    plain = reflectance(optical_product("a", baseline="03.00"), resampling=resampling)
+    twin = optical_product("b", baseline="05.09", offset=-1000, checksum="SHA3-256")
+    np.testing.assert_array_equal(reflectance(twin, resampling=resampling), plain)
+    reprocessed = optical_product("c", acquired=datetime(2019, 7, 1, tzinfo=UTC), baseline="05.00", offset=-1000)
+    np.testing.assert_array_equal(reflectance(reprocessed, resampling=resampling), plain)
+    assert np.isnan(plain[:, 0]).all() and 1.19 < np.nanmax(plain) <= np.float32(1.1999)
+
+
+@pytest.mark.parametrize("resampling", ["nearest", "bilinear"])
+def test_rows_in_any_strips_are_the_scene(optical_product: Write, resampling: str) -> None:
+    folder = optical_product()
+    whole = reflectance(folder, resampling=resampling)
+    np.testing.assert_array_equal(reflectance(folder, (0, 1, 7, 64, 119, 120), resampling=resampling), whole)
+
+
+def test_a_scene_says_what_is_known_of_it(optical_product: Write) -> None:
+    with open_optical(optical_product(offset=-1000, baseline="05.10")) as scene:
+        assert scene.metadata() == {
+            "product": "S2A_MSIL1C_20210908T102701_N0510_R065_T32TQM_20210908T102701",
+            "level": "L1C",
+            "acquired": "2021-09-08T10:27:01.024000+00:00",
+            "baseline": "05.10",
+            "radiometry": "reflectance = (DN + offset) / 10000, offset -1000, applied on reading",
+        }
+
+
+def test_what_is_written_back_is_what_was_stored(optical_product: Write) -> None:
+    with open_optical(optical_product(offset=-1000)) as scene:
+        stored = scene.stored(30, 50)
+        np.testing.assert_array_equal(scene.radiometry.encode(scene.read(30, 50)), stored)
+
+
+def test_the_working_folder_is_left_empty(tmp_path: Path, optical_product: Write) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    path = zip_product(optical_product(), tmp_path / "product.zip")
+    with open_optical(path, work_folder=work):
+        assert len(list(work.rglob("*.raw"))) == 13
+    assert not list(work.iterdir())
+
+
+def test_rows_that_are_not_there_are_no_rows(optical_product: Write) -> None:
+    with open_optical(optical_product()) as scene:
+        for top, bottom in ((-1, 4), (4, 4), (0, 121)):
+            with pytest.raises(ValueError, match=f"has rows 0 to 120, not {top} to {bottom}"):
+                scene.stored(top, bottom)
+
+
+def test_fault_16_a_product_says_its_offset_itself(optical_product: Write) -> None:
+    assert "says that its offset is -1000, not 0; leave the setting out" in refused(
+        optical_product(offset=-1000), offset=0
+    )
+
+
+def test_fault_32_a_full_disk_is_told_before_decoding(optical_product: Write, full_disk: Callable[[], None]) -> None:
+    folder = optical_product()
+    full_disk()
+    assert "GiB free, expected 0.0 GiB to decode" in refused(folder)
+
+
+# Damage
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0, 0.9999), band=st.sampled_from(SENTINEL2.bands), listed=st.booleans())
+def test_fault_06_a_cut_image_is_refused(
+    tmp_path: Path, session_product: Path, share: float, band: str, listed: bool
+) -> None:
+    folder = tmp_path / "cut"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(session_product, folder)
+    (image,) = folder.rglob(f"*_{band}.jp2")
+    content = image.read_bytes()
+    image.write_bytes(content[: int(share * len(content))])
+    if not listed:
+        (folder / "manifest.safe").unlink()
+    message = refused(folder)
+    assert image.name in message
+    assert ("of its manifest; fetch it again" in message) == listed
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 0.9999), bit=st.integers(0, 7), band=st.sampled_from(SENTINEL2.bands))
+def test_fault_06_a_flipped_bit_is_refused(
+    tmp_path: Path, session_product: Path, place: float, bit: int, band: str
+) -> None:
+    folder = tmp_path / "flipped"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(session_product, folder)
+    (image,) = folder.rglob(f"*_{band}.jp2")
+    content = bytearray(image.read_bytes())
+    content[int(place * len(content))] ^= 1 << bit
+    image.write_bytes(content)
+    assert f"{image.name} has another checksum than its manifest says; fetch it again" in refused(folder)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0.001, 0.9999))
+def test_fault_07_a_cut_zip_is_refused(tmp_path: Path, session_product: Path, share: float) -> None:
+    path = tmp_path / "whole.zip"
+    if not path.exists():
+        zip_product(session_product, path)
+    content = path.read_bytes()
+    (tmp_path / "cut.zip").write_bytes(content[: int(share * len(content))])
+    assert "cut.zip is not a whole zip (" in refused(tmp_path / "cut.zip")
+
+
+def test_without_manifest_that_is_said(session_product: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(session_product, tmp_path / "a")
+    whole = reflectance(folder)
+    (folder / "manifest.safe").unlink()
+    with open_optical(folder) as scene:
+        assert scene.remarks[0].startswith("no manifest.safe: that the files are whole was judged by decoding them")
+        np.testing.assert_array_equal(scene.read(0, 120), whole)
+
+
+def test_fault_06_zeros_in_one_band_are_damage_where_nothing_else_tells(
+    tmp_path: Path, invented: dict[str, NDArray[np.uint16]]
+) -> None:
+    invented["B03"][60:, 60:] = 0
+    folder = write_optical_product(tmp_path, invented, OpticalProduct())
+    assert np.isnan(reflectance(folder)[2, 60:, 60:]).all()  # its manifest says that it is so
+    (folder / "manifest.safe").unlink()
+    assert "has no data in 30.0% of B03, and in 5.0% of its other bands; without manifest.safe" in refused(folder)
+
+
+def test_fault_27_metadata_that_points_outside_is_refused(tmp_path: Path, optical_product: Write) -> None:
+    folder = optical_product()
+    (path,) = folder.glob("MTD*.xml")
+    path.write_text(path.read_text().replace("IMG_DATA/T32TQM", "../../../secret/T32TQM", 1))
+    (folder / "manifest.safe").unlink()
+    assert "outside its folder; do not trust it" in refused(folder)
+
+
+def test_fault_18_radar_is_named(tmp_path: Path) -> None:
+    (tmp_path / "annotation").mkdir()
+    (tmp_path / "annotation" / "s1a-iw-slc-vv-x.xml").touch()
+    assert "is a Sentinel-1 IW SLC product, expected a Sentinel-2 Level-1C product" in refused(tmp_path)
+
+
+# GeoTIFFs
+
+
+def stack(path: Path, scale: float | None = None, offset: float | None = None, **options: Any) -> Path:
+    stored = np.random.default_rng(3).integers(1, 9_000, (13, 120, 120)).astype(options.pop("dtype", "uint16"))
+    stored[:, 5, 5] = 0
+    write_geotiff(path, stored, SENTINEL2.bands, GRID, **options)
+    with rasterio.open(path, "r+") as file:
+        if scale is not None:
+            file.scales = (scale,) * 13
+        if offset is not None:
+            file.offsets = (offset,) * 13
+    return path
+
+
+def test_a_geotiff_is_a_scene(tmp_path: Path) -> None:
+    path = stack(tmp_path / "a.tif", dtype="int16", nodata=-9999)
+    with open_optical(path) as scene:
+        assert (scene.geobox, scene.level, scene.identity) == (GRID, "L1C", None)
+        assert (scene.radiometry.dtype, scene.radiometry.nodata) == ("int16", -9999)
+        assert scene.metadata()["product"] == "a.tif"
+        np.testing.assert_array_equal(scene.read(0, 120), read(path, SENTINEL2).values)
+        np.testing.assert_array_equal(scene.radiometry.encode(scene.read(3, 9)), scene.stored(3, 9))
+
+
+@pytest.mark.parametrize("open_scene", [open_optical, lambda path: open_rows(path, SENTINEL2)])
+def test_fault_16_the_offset_tag_of_a_geotiff_is_applied_once_by_every_reader(
+    tmp_path: Path, open_scene: Callable[[Path], Any]
+) -> None:
+    plain = read(stack(tmp_path / "a.tif"), SENTINEL2).values
+    tagged = stack(tmp_path / "b.tif", 0.0001, -0.1)
+    with open_scene(tagged) as scene:
+        np.testing.assert_allclose(scene.read(0, 120), plain - np.float32(0.1), atol=1e-6)
+    np.testing.assert_allclose(read(tagged, SENTINEL2).values, plain - np.float32(0.1), atol=1e-6)
+
+
+def test_fault_16_the_user_knows_the_offset_of_an_untagged_file(tmp_path: Path) -> None:
+    path = stack(tmp_path / "a.tif")
+    with open_optical(path, offset=-1000) as scene:
+        np.testing.assert_allclose(scene.read(0, 120), read(path, SENTINEL2).values - np.float32(0.1), atol=1e-6)
+        assert "offset -1000" in scene.metadata()["radiometry"]
+
+
+def test_fault_16_tag_and_user_cannot_both_apply_an_offset(tmp_path: Path) -> None:
+    tagged = stack(tmp_path / "a.tif", 0.0001, -0.1)
+    with open_optical(tagged, offset=-1000) as scene:
+        assert set(scene.radiometry.offsets) == {-1000}
+    assert "says that its offset is -1000, not -2000" in refused(tagged, offset=-2000)
+    assert "says that its offset is -1000, not 0" in refused(tagged, offset=0)
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"),
+    [(0.001, 0.0), (0.0001, 0.00005), (None, -0.1), (0.0001, -2.0), (float("nan"), 0.0), (0.0, 0.0)],
+)
+def test_fault_17_other_tags_are_refused(tmp_path: Path, scale: float | None, offset: float) -> None:
+    message = refused(stack(tmp_path / "a.tif", scale, offset))
+    assert "has tags of scale" in message and "expected 0.0001 and whole steps of it, or none; convert it" in message
+
+
+def test_scale_tags_without_offset_change_nothing(tmp_path: Path) -> None:
+    plain = reflectance(stack(tmp_path / "a.tif"))
+    np.testing.assert_array_equal(reflectance(stack(tmp_path / "b.tif", 0.0001, 0.0)), plain)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(SENTINEL2.bands))
+def test_fault_09_bands_in_another_order_are_refused(tmp_path: Path, order: list[str]) -> None:
+    small = np.ones((13, 4, 4), np.uint16)
+    write_geotiff(tmp_path / "a.tif", small, tuple(order), GeoBox((4, 4), GRID.affine, GRID.crs))
+    if tuple(order) == SENTINEL2.bands:
+        return
+    assert f"has its bands in the order {' '.join(order)}, expected B01 B02" in refused(tmp_path / "a.tif")
+
+
+def test_fault_05_a_cut_geotiff_is_refused(tmp_path: Path) -> None:
+    content = stack(tmp_path / "a.tif").read_bytes()
+    for share in (0.001, 0.3, 0.9999):
+        (tmp_path / "b.tif").write_bytes(content[: int(share * len(content))])
+        assert "b.tif" in refused(tmp_path / "b.tif")
+
+
+@pytest.mark.parametrize(
+    "name", ["absent.tif", "/vsicurl/http://127.0.0.1/a.tif", "/vsizip/a.zip/a.tif", "<VRTDataset>"]
+)
+def test_fault_28_addresses_are_no_files(name: str) -> None:
+    assert "is not a file; check the path" in refused(Path(name))
