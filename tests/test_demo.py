@@ -6,7 +6,7 @@ import pytest
 from unclouded.demo import Plan, show
 from unclouded.errors import InputError
 from unclouded.geotiff import read_stored
-from unclouded.training.loop import silent
+from unclouded.training.listener import silent
 
 
 def small() -> Plan:

@@ -1,4 +1,4 @@
-"""Three errors that are not bugs; every other exception is one."""
+"""Four errors that are not bugs; every other exception is one."""
 
 
 class InputError(ValueError):
@@ -14,3 +14,16 @@ class BusyError(RuntimeError):
 
 class StoppedError(RuntimeError):
     """A run stopped itself for a reason it names, with its last good state on disk; commands end with status 1."""
+
+
+class SignalledError(RuntimeError):
+    """A signal asked a run to end, and it did, with its state on disk; commands end with status 128 + its number.
+
+    Args:
+        signal: Number of the signal.
+        message: What to do next.
+    """
+
+    def __init__(self, signal: int, message: str) -> None:
+        super().__init__(message)
+        self.signal = signal

@@ -12,13 +12,12 @@ from unclouded.patches.layouts import find_triplets
 from unclouded.patches.splits import parts_by_name
 from unclouded.tensors.dataset import TripletDataset
 from unclouded.tensors.packing import pack
-from unclouded.tensors.store import RECORDS
-from unclouded.training.data import EpochOrder, batches, check_triplets, choose_triplets, training_data
+from unclouded.training.data import EpochOrder, choose_triplets, loaded, training_data
 from unclouded.training.settings import TrainSettings
 
 
 def test_every_epoch_shows_every_patch_once_in_another_order() -> None:
-    order = list(EpochOrder(total=7, batch=2, epochs=2, seed=0))
+    order = list(EpochOrder(total=7, step_patches=2, epochs=2, seed=0))
     assert [len(batch) for batch in order] == [2, 2, 2, 1, 2, 2, 2, 1]
     first, second = (list(chain(*epoch)) for epoch in (order[:4], order[4:]))
     assert sorted(first) == sorted(second) == list(range(7))
@@ -27,14 +26,14 @@ def test_every_epoch_shows_every_patch_once_in_another_order() -> None:
 
 @pytest.mark.parametrize("step", [1, 3, 4, 6])
 def test_the_order_goes_on_where_it_stopped(step: int) -> None:
-    whole = list(EpochOrder(total=7, batch=2, epochs=2, seed=3))
-    rest = EpochOrder(total=7, batch=2, epochs=2, seed=3, first_step=step)
+    whole = list(EpochOrder(total=7, step_patches=2, epochs=2, seed=3))
+    rest = EpochOrder(total=7, step_patches=2, epochs=2, seed=3, first_step=step)
     assert list(rest) == whole[step:]
     assert len(rest) == len(whole) - step
 
 
 def test_another_seed_is_another_order() -> None:
-    orders = [list(EpochOrder(total=20, batch=1, epochs=1, seed=seed)) for seed in (0, 1)]
+    orders = [list(EpochOrder(total=20, step_patches=1, epochs=1, seed=seed)) for seed in (0, 1)]
     assert orders[0] != orders[1]
 
 
@@ -69,7 +68,8 @@ def test_an_unpaired_item_shows_the_clear_image_of_another_patch(tiny_settings: 
 
 def test_batches_carry_names_and_pairs(tiny_settings: TrainSettings) -> None:
     data = training_data(choose_triplets(tiny_settings, ProbabilityCache()), tiny_settings)
-    ((triplet, paired),) = batches(data, EpochOrder(5, 5, 1, 0), workers=0)
+    with loaded(data, EpochOrder(5, 5, 1, 0), batch=5, workers=0) as steps:
+        ((triplet, paired),) = next(steps)
     order = np.random.default_rng([0, 0]).permutation(5)
     assert triplet.name == ", ".join(f"tiny_{i}" for i in order)
     assert paired == tuple(data.pairing.paired[i] for i in order)
@@ -103,11 +103,3 @@ def test_a_store_of_other_clouds_is_refused(tiny_settings: TrainSettings, tmp_pa
     settings = packed(tiny_settings, tmp_path).model_copy(update={"clouds": CloudMapSettings()})
     with pytest.raises(InputError, match=r"was packed with other clouds: .*mode='ones'.*; pack again"):
         choose_triplets(settings, ProbabilityCache())
-
-
-def test_a_damaged_record_is_named_before_training(tiny_settings: TrainSettings, tmp_path: Path) -> None:
-    settings = packed(tiny_settings, tmp_path)
-    with (tmp_path / RECORDS).open("rb+") as records:
-        records.write(b"?")
-    with pytest.raises(InputError, match=r"1 of 5 patches are damaged \(tiny_0: record 0 of .* is damaged"):
-        check_triplets(choose_triplets(settings, ProbabilityCache()), settings, lambda *_: None)

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from unclouded.cli import clouds, data, demo, evaluate, figure, predict, train
-from unclouded.errors import BusyError, InputError, StoppedError
+from unclouded.errors import BusyError, InputError, SignalledError, StoppedError
 
 app = typer.Typer(
     name="unclouded",
@@ -42,7 +42,10 @@ def _root(
 
 
 def run() -> NoReturn:
-    """Run the command line; the exit status is 0 done, 2 bad input, 3 locked, 1 a finding, a stop or a bug."""
+    """Run the command line; the exit status is 0 done, 2 bad input, 3 locked, 1 a finding, a stop or a bug.
+
+    A run that a signal ended gives 128 and its number: 143 for SIGTERM, 130 for Ctrl-C.
+    """
     try:
         app(standalone_mode=True)
     except InputError as error:
@@ -51,6 +54,8 @@ def run() -> NoReturn:
         _end(error, 3)
     except StoppedError as error:
         _end(error, 1)
+    except SignalledError as error:
+        _end(error, 128 + error.signal)
     sys.exit(0)
 
 

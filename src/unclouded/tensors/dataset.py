@@ -63,8 +63,8 @@ class TripletSource(Protocol):
         """Return the clear image of a patch alone."""
         ...
 
-    def check(self, index: int) -> None:
-        """Read a triplet and forget it.
+    def check(self, index: int) -> Triplet:
+        """Read a triplet and make sure that it is whole.
 
         Raises:
             InputError: It is damaged.
@@ -104,13 +104,13 @@ class TripletDataset(Dataset[Triplet]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def check(self, index: int) -> None:
-        """Read a triplet and forget it; its cloud probability stays in the cache.
+    def check(self, index: int) -> Triplet:
+        """Read a triplet, which is whole then; its cloud probability stays in the cache.
 
         Raises:
             InputError: A file is damaged or missing.
         """
-        self[index]
+        return self[index]
 
     def subset(self, indices: Sequence[int]) -> "TripletDataset":
         """Return some of the triplets, in the order given."""

@@ -150,14 +150,15 @@ class PackedTriplets(Dataset[Triplet]):
             )
         return self.subset(chosen)
 
-    def check(self, index: int) -> None:
-        """Hash a record.
+    def check(self, index: int) -> Triplet:
+        """Hash a record and read it.
 
         Raises:
             InputError: It is not what was packed.
         """
         if digest(self._record(index)) != self.rows[index].sha256:
             raise InputError(f"record {self.places[index]} of {named(self.folder / RECORDS)} is damaged; pack again")
+        return self[index]
 
     def _record(self, index: int) -> NDArray[Any]:
         records = _mapped(self.folder / RECORDS, self.settings.record(), self.settings.patches)

@@ -1,14 +1,16 @@
-"""From settings to the patches of a run: chosen, checked, mapped for clouds, paired or permuted, in random order."""
+"""From settings to the patches of a run: chosen, paired or permuted, in random order, in batches."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.errors import InputError
+from unclouded.errors import InputError, StoppedError
 from unclouded.files import read_small
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.splits import triplets_of
@@ -17,9 +19,7 @@ from unclouded.tensors.store import PackedTriplets, is_store, open_store
 from unclouded.tensors.triplet import Triplet
 from unclouded.training.pairing import Pairing, equally_spaced, pair
 from unclouded.training.settings import TrainSettings
-
-Told = Callable[[str, int, int], None]
-"""What progress is told: stage, done, total."""
+from unclouded.training.signals import leave_signals_to_parent
 
 
 def choose_triplets(settings: TrainSettings, cache: ProbabilityCache) -> TripletSource:
@@ -62,29 +62,6 @@ def _packed(settings: TrainSettings) -> PackedTriplets:
     return store.of_part(settings.split)
 
 
-def check_triplets(chosen: TripletSource, settings: TrainSettings, told: Told) -> TripletSource:
-    """Read every triplet once, which maps its clouds into the cache; return those that are sound.
-
-    Raises:
-        InputError: Patches are damaged and the settings say to refuse; all of them are named.
-    """
-    sound: list[int] = []
-    damaged: list[str] = []
-    for index, name in enumerate(chosen.names):
-        try:
-            chosen.check(index)
-            sound.append(index)
-        except InputError as error:
-            damaged.append(f"{name}: {error}")
-        told("cloud maps", index + 1, len(chosen))
-    if damaged and (settings.damaged == "refuse" or not sound):
-        raise InputError(
-            f"{len(damaged)} of {len(chosen)} patches are damaged ({'; '.join(damaged[:5])}"
-            f"{'; ...' if len(damaged) > 5 else ''}); mend them or set damaged = 'skip'"
-        )
-    return chosen.subset(sound)
-
-
 @dataclass(frozen=True)
 class TrainingDataset(Dataset[tuple[Triplet, bool]]):
     """Observations, each with the clear image its pairing gives it, and whether that one is its own."""
@@ -105,26 +82,38 @@ class TrainingDataset(Dataset[tuple[Triplet, bool]]):
 
 @dataclass(frozen=True)
 class EpochOrder(Sampler[list[int]]):
-    """Batches in the random order of each epoch, from any step on; the order is a function of seed and epoch alone.
+    """This rank's patches of every step, in the random order of each epoch, from any step on.
+
+    The order is a function of seed and epoch alone. The ranks deal the patches of a step out among themselves, so that
+    together they show every patch once an epoch; in an epoch's last step some may have fewer than others, or none.
 
     Attributes:
         total: Number of patches.
-        batch: Patches a step.
+        step_patches: Patches a step, of all ranks.
         epochs: Number of epochs.
         seed: Of the order.
         first_step: Steps already taken.
+        rank: Whose share this is.
+        ranks: Number of ranks.
     """
 
     total: int
-    batch: int
+    step_patches: int
     epochs: int
     seed: int
     first_step: int = 0
+    rank: int = 0
+    ranks: int = 1
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps in an epoch; the last batch may be smaller."""
-        return -(-self.total // self.batch)
+        """Steps in an epoch; the last one may have fewer patches."""
+        return -(-self.total // self.step_patches)
+
+    def patches_of(self, step: int) -> int:
+        """Return the number of patches of a step, counted from 0, of all ranks."""
+        taken = step % self.steps_per_epoch * self.step_patches
+        return min(self.step_patches, self.total - taken)
 
     def __len__(self) -> int:
         return self.epochs * self.steps_per_epoch - self.first_step
@@ -134,7 +123,7 @@ class EpochOrder(Sampler[list[int]]):
         for epoch in range(first_epoch, self.epochs):
             order = np.random.default_rng([self.seed, epoch]).permutation(self.total).tolist()
             for step in range(skipped, self.steps_per_epoch):
-                yield order[step * self.batch : (step + 1) * self.batch]
+                yield order[step * self.step_patches : (step + 1) * self.step_patches][self.rank :: self.ranks]
             skipped = 0
 
 
@@ -144,18 +133,45 @@ def training_data(triplets: TripletSource, settings: TrainSettings) -> TrainingD
     return TrainingDataset(triplets, pair(len(triplets), settings.paired_percent, rng))
 
 
-def batches(data: TrainingDataset, order: EpochOrder, workers: int) -> Iterable[tuple[Triplet, tuple[bool, ...]]]:
-    """Load batches in ``order``; worker processes are spawned, and draw no random numbers."""
-    return DataLoader(
+Batches = list[tuple[Triplet, tuple[bool, ...]]]
+"""What a rank does in a step: triplets, and which of them are pairs."""
+
+
+@contextmanager
+def loaded(data: TrainingDataset, order: EpochOrder, batch: int, workers: int) -> Iterator[Iterator[Batches]]:
+    """Load the patches of every step, in batches; worker processes are spawned, draw no random numbers, and end here.
+
+    Raises:
+        StoppedError: A worker died.
+        InputError: A worker met a damaged patch.
+    """
+    loader = DataLoader(
         data,
         batch_sampler=order,
         num_workers=workers,
-        collate_fn=_join,
+        collate_fn=partial(_join, batch=batch),
         generator=torch.Generator(),
         multiprocessing_context="spawn" if workers else None,
         persistent_workers=bool(workers),
+        worker_init_fn=leave_signals_to_parent,
     )
+    steps = iter(loader)
+    try:
+        yield steps
+    except InputError as error:
+        raise InputError(str(error).rsplit("InputError: ", 1)[-1]) from error  # a worker's comes with its traceback
+    except (RuntimeError, MemoryError) as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise StoppedError(
+            f"a process that reads patches died ({str(error).splitlines()[0]}), as they do when memory runs out;"
+            f" lower device.workers, now {workers}, and go on with --resume: the last saved state is whole"
+        ) from error
+    finally:
+        if workers:  # workers leave signals alone, so that nobody else ends them
+            steps._shutdown_workers()  # type: ignore[attr-defined]
 
 
-def _join(items: list[tuple[Triplet, bool]]) -> tuple[Triplet, tuple[bool, ...]]:
-    return stack([triplet for triplet, _ in items]), tuple(paired for _, paired in items)
+def _join(items: list[tuple[Triplet, bool]], batch: int) -> Batches:
+    parts = [items[i : i + batch] for i in range(0, len(items), batch)]
+    return [(stack([triplet for triplet, _ in part]), tuple(paired for _, paired in part)) for part in parts]

@@ -1,260 +1,258 @@
 """The training loop (section III-B.2): plain to read, and the same bytes whether it was ever killed or not."""
 
-import math
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
-from typing import Any
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
-from torch.optim import Adam
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.errors import StoppedError
+from unclouded.errors import BusyError, InputError, SignalledError, StoppedError
 from unclouded.evaluation.pictures import write_comparison
 from unclouded.files import write_text
 from unclouded.models.generator import SarToOptical
 from unclouded.models.network import NetworkRemover
 from unclouded.models.weights import save_weights
 from unclouded.tensors.dataset import TripletSource
-from unclouded.tensors.triplet import Triplet
-from unclouded.training.data import EpochOrder, Told, batches, check_triplets, choose_triplets, training_data
-from unclouded.training.history import HistoryPool
+from unclouded.training.average import MovingAverage
+from unclouded.training.balance import Balance
+from unclouded.training.data import Batches, EpochOrder, choose_triplets, loaded, training_data
+from unclouded.training.devices import any_rank, follow_first, from_first, gathered, launch
+from unclouded.training.learner import Learner
+from unclouded.training.listener import Listener, Told, silent
+from unclouded.training.logbook import Logbook, Part, mean_terms
+from unclouded.training.objectives import TOTAL, build_objective
 from unclouded.training.pairing import equally_spaced
-from unclouded.training.perceptual import PerceptualLoss, perceptual_loss
+from unclouded.training.preparation import check_patches
+from unclouded.training.provenance import add_session, write_provenance
 from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
-from unclouded.training.step import (
-    CLEAR_RESIDUAL,
-    Batch,
-    Networks,
-    Pools,
-    Terms,
-    build_networks,
-    critic_terms,
-    generator_terms,
-)
+from unclouded.training.signals import Request, heard_signals
+from unclouded.training.state import collect_state, restore_state
+from unclouded.training.step import CLEAR_RESIDUAL, Batch, Terms
 
 PREVIEWED = 4
 """Patches in every preview picture, equally spaced over the run's patches."""
+EARLY = (1, 10, 100)
+"""Steps of the first previews, where a run that goes wrong shows it."""
 
 
-def silent(stage: str, done: int, total: int) -> None:
-    """Tell nobody about progress."""
+def train(
+    settings: TrainSettings,
+    run: RunFolder,
+    *,
+    resume: bool = False,
+    told: Told = silent,
+    listener: Listener | None = None,
+) -> None:
+    """Train what the settings name, and leave weights, log and pictures in the run's folder.
 
-
-def train(settings: TrainSettings, run: RunFolder, *, resume: bool = False, told: Told = silent) -> None:
-    """Train the ensemble of Fig. 2 and leave weights, log and pictures in the run's folder.
+    On more than one device every process calls this with the same arguments; only that of rank 0 writes, is told, and
+    raises.
 
     Args:
         settings: What to learn, from which patches.
         run: Where to.
         resume: Go on from the last saved state; on a CPU the end is the same, byte for byte, as without the break.
         told: Is told stage, done and total.
+        listener: Hears terms and warnings.
 
     Raises:
-        InputError: Settings, patches or folder are not fit.
+        InputError: Settings, patches, folder or device are not fit.
         BusyError: Another process writes this run.
-        StoppedError: A loss or a gradient was not finite; the state before that step is saved.
+        StoppedError: A loss or a gradient was not finite, or a worker died; the last saved state is whole.
+        SignalledError: SIGTERM or SIGINT came; the state after the step it came in is saved.
     """
-    with run.lock():
-        cache = ProbabilityCache()
-        if resume:
-            settings = run.resumed_settings(settings)
-            again = settings.model_copy(update={"patch_list": run.patches, "subset": None})
-            triplets = choose_triplets(again, cache)
-        else:
-            run.start(settings)
-            triplets = check_triplets(choose_triplets(settings, cache), settings, told)
-            write_text(run.patches, "".join(f"{name}\n" for name in triplets.names))
-        Training(settings, run, triplets).go(told)
-
-
-@contextmanager
-def _frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Keep gradients away from parameters inside the block."""
-    held = list(parameters)
-    for parameter in held:
-        parameter.requires_grad_(False)
+    fabric = launch(settings.device)
     try:
-        yield
-    finally:
-        for parameter in held:
-            parameter.requires_grad_(True)
+        with ExitStack() as held:
+            from_first(fabric, lambda: held.enter_context(run.lock()))
+            settings, triplets = _patches(settings, run, fabric, resume, told)
+            Training(settings, run, triplets, fabric, told, listener or Listener()).go()
+    except (InputError, BusyError, StoppedError, SignalledError):
+        if fabric.is_global_zero:
+            raise
 
 
-def _event_writer(run: RunFolder) -> Any:
-    """TensorBoard's writer where it is installed."""
-    if find_spec("tensorboard") is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(run.path / "tensorboard"))
+def _patches(
+    settings: TrainSettings, run: RunFolder, fabric: Fabric, resume: bool, told: Told
+) -> tuple[TrainSettings, TripletSource]:
+    """Begin a run or take one up; return its settings and its patches."""
+    cache = ProbabilityCache()
+    if resume:
+        settings = from_first(fabric, lambda: run.resumed_settings(settings))
+        again = settings.model_copy(update={"patch_list": run.patches, "subset": None})
+        return settings, choose_triplets(again, cache)
+    from_first(fabric, lambda: run.start(settings))
+    triplets, digests = check_patches(choose_triplets(settings, cache), settings, fabric, told)
+    if fabric.is_global_zero:
+        write_text(run.patches, "".join(f"{name}\n" for name in triplets.names))
+        write_provenance(run, settings, digests)
+    return settings, triplets
 
 
 class Training:
     """Everything that changes during a run, and the loop that changes it."""
 
-    def __init__(self, settings: TrainSettings, run: RunFolder, triplets: TripletSource) -> None:
-        self.settings, self.run = settings, run
+    def __init__(
+        self,
+        settings: TrainSettings,
+        run: RunFolder,
+        triplets: TripletSource,
+        fabric: Fabric,
+        told: Told,
+        listener: Listener,
+    ) -> None:
+        self.settings, self.run, self.fabric, self.told, self.listener = settings, run, fabric, told, listener
         self.data = training_data(triplets, settings)
-        self.fabric = Fabric(accelerator=settings.device.accelerator, devices=1, precision=settings.device.precision)
-        rng = torch.Generator().manual_seed(settings.seed)
-        self.bare = build_networks(settings.network, settings.discriminator_width, rng)
-        self.networks = Networks(**{name: self.fabric.setup(net) for name, net in self.bare.named().items()})
-        self.generator_optimiser = self._adam(self.networks.generators())
-        self.critic_optimiser = self._adam(self.networks.critics())
-        self.pools = Pools(HistoryPool(settings.pool), HistoryPool(settings.pool), rng)
-        self.perceptual = self._perceptual()
-        self.step = 0
-        self.watch = _event_writer(run) if self.fabric.is_global_zero else None
+        self.objective = build_objective(settings, fabric)
+        networks, schedule = self.objective.networks, settings.schedule
+        self.learners = [
+            Learner(name, [p for one in members for p in networks[one].parameters()], schedule)
+            for name, members in self.objective.learners.items()
+        ]
+        decay = schedule.moving_average
+        self.average = MovingAverage(self.objective.restorer, decay) if decay else None
+        self.balance = Balance()
+        self.step = self._restored_step()
+        self.logbook = Logbook(run, settings.journal.log_every, fabric, self.step)
 
-    def _adam(self, parameters: Iterable[nn.Parameter]) -> Any:
-        rate = self.settings.schedule.learning_rate
-        return self.fabric.setup_optimizers(Adam(list(parameters), lr=rate, betas=(0.5, 0.999), eps=1e-8))
-
-    def _perceptual(self) -> PerceptualLoss | None:
-        loss = self.settings.loss
-        if not (self.settings.paired_percent and (loss.feature or loss.style)):
-            return None
-        return perceptual_loss(self.settings.vgg, self.settings.network.bands).to(self.fabric.device)
-
-    def go(self, told: Told) -> None:
+    def go(self) -> None:
         """Take every step that is left."""
-        self._restore()
-        schedule = self.settings.schedule
-        order = EpochOrder(len(self.data), schedule.batch, schedule.epochs, self.settings.seed, self.step)
+        schedule, ranks = self.settings.schedule, (self.fabric.global_rank, self.fabric.world_size)
+        order = EpochOrder(
+            len(self.data), self.settings.patches_a_step, schedule.epochs, self.settings.seed, self.step, *ranks
+        )
         total = min(order.steps_per_epoch * schedule.epochs, schedule.max_steps or 2**62)
         if self.step >= total:
             return
-        for triplet, paired in batches(self.data, order, self.settings.device.workers):
-            epoch = self.step // order.steps_per_epoch
-            for optimiser in self._optimisers().values():
-                optimiser.param_groups[0]["lr"] = schedule.learning_rate * schedule.rate_factor(epoch)
-            started = time.perf_counter()
-            terms = self._take_step(self._batch(triplet, paired))
-            self.step += 1
-            self._record(epoch, terms, time.perf_counter() - started)
-            told("training", self.step, total)
-            if self._due(self.settings.journal.preview_every):
-                self._preview()
-            if (
-                self.step == total
-                or self.step % order.steps_per_epoch == 0
-                or self._due(self.settings.journal.checkpoint_every)
-            ):
-                self._save()
-            if self.step == total:
-                break
-        if self.watch is not None:
-            self.watch.close()
+        workers = self.settings.device.workers
+        with heard_signals() as request, loaded(self.data, order, schedule.batch, workers) as steps:
+            for batches in steps:
+                epoch = self.step // order.steps_per_epoch
+                rate = schedule.learning_rate * schedule.rate_factor(epoch)
+                started = time.perf_counter()
+                parts = self._take_step(batches, rate, order.patches_of(self.step))
+                self.step += 1
+                self._record(epoch, rate, parts, time.perf_counter() - started, total)
+                if self._due(self.settings.journal.preview_every, EARLY):
+                    self._preview()
+                ended = self.step == total
+                if ended or self.step % order.steps_per_epoch == 0 or self._due(self.settings.journal.checkpoint_every):
+                    self._save()
+                if not ended:
+                    self._heed(request)
+                else:
+                    break
+        self.logbook.close()
 
-    def _batch(self, triplet: Triplet, paired: tuple[bool, ...]) -> Batch:
-        return Batch.of(triplet.to(self.fabric.device), paired, self.settings.network.scaling)
+    def _take_step(self, batches: Batches, rate: float, patches: int) -> list[Part]:
+        """Let each learner in turn see its losses on every batch, and then change its weights once.
 
-    def _take_step(self, batch: Batch) -> Terms:
-        """Generators with the discriminators frozen, then discriminators."""
-        with _frozen(self.networks.critics()):
-            terms, generated = generator_terms(self.networks, batch, self.settings.loss, self.perceptual)
-            loss = self._weighted(terms)
-            self._learn(self.generator_optimiser, loss, terms, batch)
-        judged = critic_terms(self.networks, batch, generated, self.pools)
-        self._learn(self.critic_optimiser, judged["sar_critic"] + judged["optical_critic"], judged, batch)
-        return {name: term.detach() for name, term in (terms | judged | {"total": loss}).items()}
+        Every batch counts by its share of the step's patches, those of other ranks included.
+        """
+        seen = [
+            Batch.of(triplet.to(self.fabric.device), paired, self.settings.network.scaling)
+            for triplet, paired in batches
+        ]
+        losses = [self.objective.losses(batch) for batch in seen]
+        watched: list[Terms] = [{} for _ in seen]
+        for learner in self.learners:
+            with learner.alone(self.learners):
+                for batch, one, terms in zip(seen, losses, watched, strict=True):
+                    loss, found = next(one)
+                    terms |= {name: term.detach() for name, term in found.items()}
+                    torch.autograd.backward(loss * (len(batch.paired) / patches))
+                if not learner.learn(rate, self.fabric):
+                    self._stop(seen, watched)
+        follow_first(self.fabric, [one for net in self.objective.networks.values() for one in net.buffers()])
+        if self.average is not None:
+            self.average.update(self.objective.restorer, self.step + 1)
+        return [
+            (len(batch.paired), {name: float(term) for name, term in terms.items()})
+            for batch, terms in zip(seen, watched, strict=True)
+        ]
 
-    def _weighted(self, terms: Terms) -> Tensor:
-        """L_all of section II-C, and the paired terms where there are any."""
-        weights = self.settings.loss.model_dump()
-        return torch.stack([weights[name] * term for name, term in terms.items() if name in weights]).sum()
-
-    def _learn(self, optimiser: Any, loss: Tensor, terms: Terms, batch: Batch) -> None:
-        optimiser.zero_grad(set_to_none=True)
-        if not torch.isfinite(loss):
-            self._stop(terms, batch)
-        self.fabric.backward(loss)
-        gradients = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
-        if not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
-            self._stop(terms | {"gradient": torch.tensor(math.nan)}, batch)
-        optimiser.step()
-
-    def _stop(self, terms: Terms, batch: Batch) -> None:
-        bad = [name for name, term in terms.items() if not torch.isfinite(term) and name != CLEAR_RESIDUAL]
+    def _stop(self, batches: Sequence[Batch], watched: Sequence[Terms]) -> None:
+        """Name the patches whose terms are not finite; of all patches, where only a gradient is not."""
+        bad = {
+            batch.names: [
+                name for name, term in terms.items() if not term.isfinite() and name not in (CLEAR_RESIDUAL, TOTAL)
+            ]
+            for batch, terms in zip(batches, watched, strict=True)
+        }
+        everywhere = {names: terms for share in gathered(self.fabric, bad) for names, terms in share.items()}
+        named = {names: terms for names, terms in everywhere.items() if terms}
+        named = named or {names: ["gradient"] for names in everywhere}
         kept = (
             f"the state of an earlier step is in {self.run.state}" if self.run.state.exists() else "nothing was saved"
         )
-        raise StoppedError(
-            f"step {self.step + 1}: {', '.join(bad)} is not finite on patch {batch.names}; {kept}; "
-            f"look at the patch, or lower schedule.learning_rate"
+        found = "; ".join(f"{', '.join(terms)} is not finite on patch {names}" for names, terms in named.items())
+        raise StoppedError(f"step {self.step + 1}: {found}; {kept}; look at the patch, or lower schedule.learning_rate")
+
+    def _heed(self, request: Request) -> None:
+        """Save and end if any rank was asked to."""
+        number = any_rank(self.fabric, request.signal or 0)
+        if not number:
+            return
+        self._save()
+        raise SignalledError(
+            number, f"signal {number} ended the run after step {self.step}, which is saved; go on with --resume"
         )
 
-    def _due(self, every: int) -> bool:
-        return every > 0 and self.step % every == 0
+    def _due(self, every: int, besides: Sequence[int] = ()) -> bool:
+        return every > 0 and (self.step % every == 0 or self.step in besides)
 
-    def _record(self, epoch: int, terms: Terms, seconds: float) -> None:
-        """Write the terms of this step to the log, if one is due."""
-        if not self._due(self.settings.journal.log_every):
+    def _record(self, epoch: int, rate: float, parts: Sequence[Part], seconds: float, total: int) -> None:
+        self.logbook.record(self.step, epoch, rate, parts, seconds)
+        if not self.fabric.is_global_zero:
             return
-        values = {name: float(term) for name, term in terms.items()}
-        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        rate = self.generator_optimiser.param_groups[0]["lr"]
-        self.run.write_log({"step": self.step, "epoch": epoch, "rate": rate, **finite, "seconds": round(seconds, 3)})
-        if self.watch is not None:
-            for name, value in values.items():
-                self.watch.add_scalar(name, value, self.step)
+        self.told("training", self.step, total)
+        terms = mean_terms(parts)
+        self.listener.terms(self.step, terms)
+        if warning := self.balance.warning(terms):
+            self.listener.said(warning)
 
     def remover(self) -> NetworkRemover:
-        """Return the cloud remover as it is now."""
-        return NetworkRemover(self._restorer, self.settings.network)
+        """Return the cloud remover as it is now, or the average of what it was, where that is wanted."""
+        return NetworkRemover(self._shown, self.settings.network)
 
     @property
-    def _restorer(self) -> SarToOptical:
-        assert isinstance(self.bare.sar_to_optical, SarToOptical)
-        return self.bare.sar_to_optical
+    def _shown(self) -> SarToOptical:
+        return self.average.network if self.average is not None else self.objective.restorer
 
     def _preview(self) -> None:
+        if not self.fabric.is_global_zero:
+            return
         remover, triplets = self.remover(), self.data.triplets
         shown = [triplets[i] for i in equally_spaced(min(PREVIEWED, len(triplets)), len(triplets))]
         rows = [
             (triplet, {"prediction": remover(triplet.observation.to(self.fabric.device)).cpu()}) for triplet in shown
         ]
         write_comparison(self.run.previews / f"step_{self.step:07d}.png", rows, title=f"step {self.step}")
-        self.bare.sar_to_optical.train()
+        self.objective.restorer.train()
 
     def _save(self) -> None:
         """Everything that the next step depends on, then the remover."""
-        self.run.save_state(
-            {
-                "step": torch.tensor(self.step),
-                "random": self.pools.rng.get_state(),
-                "networks": {name: network.state_dict() for name, network in self.bare.named().items()},
-                "optimisers": {name: one.state_dict()["state"] for name, one in self._optimisers().items()},
-                "pools": {name: pool.state_dict() for name, pool in self._pools().items()},
-            }
-        )
-        summary = {"steps": str(self.step), "patches": str(len(self.data)), "settings": self.settings.model_dump_json()}
-        save_weights(self.run.weights, self._restorer, self.settings.network, summary)
-
-    def _restore(self) -> None:
-        state = self.run.load_state()
+        state = collect_state(self.step, self.objective, self.learners, self.average, self.fabric)
         if state is None:
-            self.run.forget_log_after(0)
             return
-        for name, network in self.bare.named().items():
-            network.load_state_dict(state["networks"][name])
-        for name, optimiser in self._optimisers().items():
-            moments = {int(parameter): saved for parameter, saved in state["optimisers"][name].items()}
-            optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
-        for name, pool in self._pools().items():
-            pool.load_state_dict(self.fabric.to_device(state["pools"][name]))
-        self.pools.rng.set_state(state["random"])
-        self.step = int(state["step"])
-        self.run.forget_log_after(self.step)
+        self.run.save_state(state)
+        decay = self.settings.schedule.moving_average
+        summary = {
+            "steps": str(self.step),
+            "patches": str(len(self.data)),
+            "weights": f"moving average with decay {decay:g}" if decay else "of the last step",
+            "settings": self.settings.model_dump_json(),
+        }
+        save_weights(self.run.weights, self._shown, self.settings.network, summary)
 
-    def _optimisers(self) -> dict[str, Any]:
-        return {"generators": self.generator_optimiser, "critics": self.critic_optimiser}
-
-    def _pools(self) -> dict[str, HistoryPool]:
-        return {"sar": self.pools.sar, "optical": self.pools.optical}
+    def _restored_step(self) -> int:
+        """Take up the saved state, if there is one; return its step."""
+        state = self.run.load_state()
+        step = restore_state(state, self.objective, self.learners, self.average, self.fabric) if state else 0
+        follow_first(self.fabric, [one for net in self.objective.networks.values() for one in net.parameters()])
+        if state and self.fabric.is_global_zero:
+            add_session(self.run, step)
+        return step

@@ -29,6 +29,7 @@ class LossWeights(Settings):
         pixel: Weight of the difference between prediction and paired target.
         feature: Weight of the difference of their VGG16 features.
         style: Weight of the difference of their Gram matrices.
+        kept: Weight of the change of clear pixels, for the objectives without a cycle; that of L_cyc, whose half it is.
     """
 
     adversarial: NonNegativeFloat = 5.0
@@ -38,6 +39,7 @@ class LossWeights(Settings):
     pixel: NonNegativeFloat = 100.0
     feature: NonNegativeFloat = 0.1
     style: NonNegativeFloat = 0.3
+    kept: NonNegativeFloat = 10.0
 
 
 def adversarial(generated: Judgement) -> Loss:
@@ -84,6 +86,11 @@ def auxiliary(estimate: CloudMap, cloud_map: CloudMap) -> Loss:
         cloud_map: The map m.
     """
     return _weighted_l1(1 - cloud_map, cloud_map, estimate)
+
+
+def kept(cloudy: Optical, prediction: Optical, cloud_map: CloudMap) -> Loss:
+    """(1 - m) |S2 - S2^|, the optical half of L_cyc with the prediction in the place of S2~: clear pixels must stay."""
+    return _weighted_l1(1 - cloud_map, cloudy, prediction)
 
 
 def pixel(prediction: Optical, target: Optical) -> Loss:

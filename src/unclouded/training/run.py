@@ -58,6 +58,11 @@ class RunFolder:
         return self.path / "state.safetensors"
 
     @property
+    def provenance(self) -> Path:
+        """Hashes of settings, split and data; versions of every session."""
+        return self.path / "provenance.json"
+
+    @property
     def previews(self) -> Path:
         """Pictures, one each so many steps."""
         return self.path / "previews"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
@@ -19,7 +19,10 @@ class Schedule(Settings):
         learning_rate: Adam's, for both optimisers.
         epochs_constant: Epochs at the full rate (n_iter).
         epochs_decay: Epochs during which the rate falls linearly (n_decay).
-        batch: Triplets a step; the paper's code uses one.
+        batch: Triplets that go through the networks together on a device; the paper's code uses one.
+        accumulate: Batches whose gradients are averaged before a step changes the weights.
+        clip_norm: Longest gradient of the generators, and of the discriminators; None for any.
+        moving_average: Decay of the moving average of the remover's weights, which is what is saved then; 0 for none.
         max_steps: Stop after so many steps, whatever the epochs; None for no such limit.
     """
 
@@ -27,6 +30,9 @@ class Schedule(Settings):
     epochs_constant: int = Field(50, ge=0)
     epochs_decay: int = Field(25, ge=0)
     batch: PositiveInt = 1
+    accumulate: PositiveInt = 1
+    clip_norm: PositiveFloat | None = None
+    moving_average: float = Field(0.0, ge=0, lt=1)
     max_steps: PositiveInt | None = None
 
     @property
@@ -44,7 +50,7 @@ class Journal(Settings):
 
     Attributes:
         log_every: Steps between two lines of the log.
-        preview_every: Steps between two preview pictures.
+        preview_every: Steps between two preview pictures; the first ones come after 1, 10 and 100 steps.
         checkpoint_every: Steps between two saved states; one is saved at the end of every epoch, too.
     """
 
@@ -58,11 +64,15 @@ class Device(Settings):
 
     Attributes:
         accelerator: cpu, cuda, mps or auto.
+        devices: On each machine; every one takes its own share of a step's patches.
+        nodes: Machines.
         precision: 32-true, or bf16-mixed.
-        workers: Processes that read patches ahead; 0 reads in the training process.
+        workers: Processes that read patches ahead, for each device; 0 reads in the training process.
     """
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: PositiveInt = 1
+    nodes: PositiveInt = 1
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     workers: int = Field(0, ge=0)
 
@@ -71,6 +81,8 @@ class TrainSettings(Settings):
     """Everything that decides what a run learns.
 
     Attributes:
+        objective: The paper's ``cycle``; or ``conditional``, a conditional GAN, or ``residual``, the generator alone:
+            both learn from pairs only, so that paired_percent has to be 100.
         patches: Root of the data set, in either layout.
         split: The part to learn from; ``all`` where the data set has no split.
         patch_list: Text file with names of patches, one a line, that narrows the split down.
@@ -82,7 +94,7 @@ class TrainSettings(Settings):
         seed: Of initial weights, pairing, order and pools.
         network: Bands, width and scaling of the generators.
         discriminator_width: Filters of the first layer (ndf).
-        pool: Generated images that each history pool holds.
+        pool: Generated images that each history pool holds, on every device.
         loss: Weights of the loss terms.
         vgg: Weights of VGG16 for the perceptual losses: a file, or ``auto`` for the offline package or
             torchvision's download.
@@ -90,6 +102,7 @@ class TrainSettings(Settings):
         schedule, journal, device: See there.
     """
 
+    objective: Literal["cycle", "conditional", "residual"] = "cycle"
     patches: Path
     split: Literal["train", "val", "test", "all"] = "train"
     patch_list: Path | None = None
@@ -114,3 +127,17 @@ class TrainSettings(Settings):
         if self.crop_px % 4 or self.crop_px < 32:
             raise ValueError(f"crop_px has to be a multiple of 4, at least 32, found {self.crop_px}")
         return self
+
+    @model_validator(mode="after")
+    def _pairs_for_who_learns_from_pairs(self) -> "TrainSettings":
+        if self.objective != "cycle" and self.paired_percent != 100:
+            raise ValueError(
+                f"objective = {self.objective!r} learns from pairs alone; expected paired_percent = 100,"
+                f" found {self.paired_percent:g}"
+            )
+        return self
+
+    @property
+    def patches_a_step(self) -> int:
+        """Patches of one step, over all batches and devices."""
+        return self.schedule.batch * self.schedule.accumulate * self.device.devices * self.device.nodes

@@ -134,11 +134,11 @@ def generator_terms(
         terms["pixel"] = losses.pixel(prediction, clear)
         if perceptual is not None:
             terms["feature"], terms["style"] = perceptual(prediction, clear)
-    terms[CLEAR_RESIDUAL] = _mean_on_clear(restored.residual.detach(), m)
+    terms[CLEAR_RESIDUAL] = mean_on_clear(restored.residual.detach(), m)
     return terms, Generated(fake_sar, fake_optical)
 
 
-def _mean_on_clear(residual: Tensor, m: Tensor) -> Tensor:
+def mean_on_clear(residual: Float[Tensor, "batch band h w"], m: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, ""]:
     """Mean |residual| where m = 0, in units of atanh([-1, 1]); NaN where no pixel is clear."""
     clear = (m == 0).expand_as(residual)
     return residual.abs()[clear].mean()
@@ -154,11 +154,26 @@ def critic_terms(networks: Networks, batch: Batch, generated: Generated, pools: 
     joined = torch.cat([generated.optical.detach(), batch.cloud_map], dim=1)
     fake_optical = pools.optical.draw(joined, pools.rng)
     real_optical = torch.cat([batch.clear, fake_optical[:, -1:]], dim=1)
+    return judged("sar", networks.sar_critic(batch.sar), networks.sar_critic(fake_sar)) | judged(
+        "optical", networks.optical_critic(real_optical), networks.optical_critic(fake_optical)
+    )
+
+
+def judged(
+    domain: str, real: Float[Tensor, "batch 1 rows columns"], generated: Float[Tensor, "batch 1 rows columns"]
+) -> Terms:
+    """Return a discriminator's loss, and its balance, which is watched and not minimised.
+
+    The balance is the mean judgement of real and of generated images, and the share of judgements on the right side
+    of 1/2, each domain counting the same.
+    """
+    real_seen, generated_seen = real.detach(), generated.detach()
+    right = (real_seen > 0.5).float().mean() + (generated_seen < 0.5).float().mean()
     return {
-        "sar_critic": losses.discriminator(networks.sar_critic(batch.sar), networks.sar_critic(fake_sar)),
-        "optical_critic": losses.discriminator(
-            networks.optical_critic(real_optical), networks.optical_critic(fake_optical)
-        ),
+        f"{domain}_critic": losses.discriminator(real, generated),
+        f"{domain}_real": real_seen.mean(),
+        f"{domain}_generated": generated_seen.mean(),
+        f"{domain}_accuracy": right / 2,
     }
 
 

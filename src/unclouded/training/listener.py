@@ -1,0 +1,20 @@
+"""Who hears what a run does while it runs."""
+
+from collections.abc import Callable, Mapping
+
+Told = Callable[[str, int, int], None]
+"""What progress is told: stage, done, total."""
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Tell nobody about progress."""
+
+
+class Listener:
+    """Hears nothing; those who want to hear override a method."""
+
+    def terms(self, step: int, terms: Mapping[str, float]) -> None:
+        """Hear the loss terms of a step."""
+
+    def said(self, sentence: str) -> None:
+        """Hear something that a user should know, once."""

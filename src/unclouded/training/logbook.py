@@ -1,0 +1,70 @@
+"""What a run writes down while it runs: loss terms by step, as JSON lines and for TensorBoard."""
+
+import math
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from lightning_fabric import Fabric
+
+from unclouded.training.devices import gathered
+from unclouded.training.run import RunFolder
+
+Part = tuple[int, Mapping[str, float]]
+"""Number of patches in a batch, and its terms."""
+
+
+def mean_terms(parts: Sequence[Part]) -> dict[str, float]:
+    """Return the mean of every term over the patches of those batches that have it; NaN where none has a number."""
+    terms: dict[str, float] = {}
+    for name in dict.fromkeys(name for _, part in parts for name in part):
+        known = [(count, part[name]) for count, part in parts if math.isfinite(part.get(name, math.nan))]
+        patches = sum(count for count, _ in known)
+        terms[name] = sum(count * value for count, value in known) / patches if patches else math.nan
+    return terms
+
+
+class Logbook:
+    """Writes on rank 0, what all ranks saw.
+
+    Args:
+        run: Where to.
+        every: Steps between two lines.
+        fabric: Knows the ranks.
+        step: Steps already taken; what a killed process wrote of later ones is forgotten.
+    """
+
+    def __init__(self, run: RunFolder, every: int, fabric: Fabric, step: int) -> None:
+        self.run, self.every, self.fabric = run, every, fabric
+        self.watch = None
+        if fabric.is_global_zero:
+            run.forget_log_after(step)
+            self.watch = _event_writer(run, step)
+
+    def record(self, step: int, epoch: int, rate: float, parts: Sequence[Part], seconds: float) -> None:
+        """Write the terms of a step, if a line is due."""
+        if step % self.every:
+            return
+        shares = gathered(self.fabric, list(parts))
+        if not self.fabric.is_global_zero:
+            return
+        values = mean_terms([part for share in shares for part in share])
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self.run.write_log({"step": step, "epoch": epoch, "rate": rate, **finite, "seconds": round(seconds, 3)})
+        if self.watch is not None:
+            for name, value in values.items():
+                self.watch.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Finish writing."""
+        if self.watch is not None:
+            self.watch.close()
+
+
+def _event_writer(run: RunFolder, step: int) -> Any:
+    """TensorBoard's writer where it is installed; points of later steps are purged."""
+    if find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(run.path / "tensorboard"), purge_step=step + 1)

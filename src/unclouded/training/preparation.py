@@ -1,0 +1,83 @@
+"""Before the first step: read every patch once, check its range, map its clouds, and sign what was read."""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import chain, zip_longest
+from typing import NamedTuple
+
+from lightning_fabric import Fabric
+
+from unclouded.errors import InputError
+from unclouded.tensors.dataset import TripletSource
+from unclouded.tensors.triplet import Triplet
+from unclouded.training.devices import from_first, gathered
+from unclouded.training.listener import Told, silent
+from unclouded.training.ranges import require_ranges
+from unclouded.training.settings import TrainSettings
+
+LOOKED_AT = 16
+"""Patches whose ranges are checked together."""
+
+
+class Checked(NamedTuple):
+    """A patch that was read: the SHA-256 of what training sees of it, or why it cannot be used."""
+
+    sha256: str
+    damage: str
+
+
+def check_patches(
+    chosen: TripletSource, settings: TrainSettings, fabric: Fabric, told: Told
+) -> tuple[TripletSource, tuple[str, ...]]:
+    """Read every patch once, which maps its clouds into the cache, each rank its share.
+
+    Returns:
+        The sound ones, and the SHA-256 of what training sees of each.
+
+    Raises:
+        InputError: The first patches are in another unit; or patches are damaged and the settings say to refuse; they
+            are named.
+    """
+    from_first(fabric, lambda: _look_at_ranges(chosen, settings))
+    share = range(fabric.global_rank, len(chosen), fabric.world_size)
+    dealt_out = gathered(fabric, _read(chosen, share, told if fabric.is_global_zero else silent))
+    checked = [one for one in chain.from_iterable(zip_longest(*dealt_out)) if one is not None]
+    damaged = [f"{name}: {one.damage}" for name, one in zip(chosen.names, checked, strict=True) if one.damage]
+    if damaged and (settings.damaged == "refuse" or len(damaged) == len(checked)):
+        raise InputError(
+            f"{len(damaged)} of {len(chosen)} patches are damaged ({'; '.join(damaged[:5])}"
+            f"{'; ...' if len(damaged) > 5 else ''}); mend them or set damaged = 'skip'"
+        )
+    sound = [index for index, one in enumerate(checked) if not one.damage]
+    return chosen.subset(sound), tuple(checked[index].sha256 for index in sound)
+
+
+def _look_at_ranges(chosen: TripletSource, settings: TrainSettings) -> None:
+    """Judge the sound ones of the first patches, so that a wrong unit shows before hours of cloud maps."""
+    sound = []
+    for index in range(min(LOOKED_AT, len(chosen))):
+        with suppress(InputError):
+            sound.append(chosen.check(index))
+    if sound:
+        require_ranges(sound, settings.network.scaling)
+
+
+def _read(chosen: TripletSource, share: Sequence[int], told: Told) -> list[Checked]:
+    checked = []
+    for done, index in enumerate(share, start=1):
+        try:
+            checked.append(Checked(digest(chosen.check(index)), ""))
+        except InputError as error:
+            checked.append(Checked("", str(error)))
+        told("cloud maps", done, len(share))
+    return checked
+
+
+def digest(triplet: Triplet) -> str:
+    """Return the SHA-256 of what training sees of a patch: radar, cloudy image, map, clear image, in this order."""
+    seen = triplet.observation
+    content = hashlib.sha256()
+    for image in (seen.sar, seen.cloudy, seen.cloud_map, triplet.clear):
+        content.update(image.contiguous().numpy().tobytes())
+    return content.hexdigest()

@@ -1,0 +1,86 @@
+"""What a run was made from: hashes of settings, split and data; versions and machine of every session."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unclouded.files import read_small, write_json
+from unclouded.training.run import RunFolder
+from unclouded.training.settings import TrainSettings
+
+LIBRARIES = ("torch", "lightning-fabric", "numpy", "rasterio", "s2cloudless", "lightgbm", "safetensors")
+"""Libraries whose version may change what is learnt."""
+
+
+def write_provenance(run: RunFolder, settings: TrainSettings, digests: Sequence[str]) -> None:
+    """Write down what a new run is made from.
+
+    The split's hash is that of ``patches.txt``; the data's is over the hashes of what training sees of every patch, in
+    the order of that file, so that it is the same for the same pixels, whatever file or store they come from.
+    """
+    write_json(
+        run.provenance,
+        {
+            "seed": settings.seed,
+            "settings_sha256": _sha256(settings.model_dump_json()),
+            "split_sha256": hashlib.sha256(read_small(run.patches, 64 << 20)).hexdigest(),
+            "data_sha256": _sha256("".join(f"{one}\n" for one in digests)),
+            "patches": len(digests),
+            "sessions": [session(0)],
+        },
+    )
+
+
+def add_session(run: RunFolder, step: int) -> None:
+    """Write down that a run goes on, with what, from which step."""
+    content = json.loads(read_small(run.provenance)) if run.provenance.is_file() else {"sessions": []}
+    content["sessions"].append(session(step))
+    write_json(run.provenance, content)
+
+
+def session(step: int) -> dict[str, Any]:
+    """Return what may differ between two sessions of a run: versions, commit and machine."""
+    return {
+        "first_step": step + 1,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("unclouded", *LIBRARIES)},
+        },
+        "git_commit": git_commit(Path(__file__).parent),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+    }
+
+
+def git_commit(folder: Path) -> str | None:
+    """Return the commit of the source tree that a folder belongs to, with a + if it was changed, or None."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+
+    def answer(*words: str) -> str | None:
+        asked = subprocess.run([git, "-C", str(folder), *words], capture_output=True, text=True, check=False)  # noqa: S603
+        return asked.stdout.strip() if asked.returncode == 0 else None
+
+    if not answer("ls-files", "."):  # an installed package inside somebody else's repository
+        return None
+    commit = answer("rev-parse", "HEAD")
+    changed = answer("status", "--porcelain", "--untracked-files=no", ".")
+    return f"{commit}+" if commit and changed else commit
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
