@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -27,3 +29,10 @@ def test_a_band_that_is_not_there_is_named(triplet: Triplet) -> None:
 
 def test_any_m_above_0_is_cloudy(triplet: Triplet) -> None:
     assert triplet.observation.is_cloudy.item()
+
+
+def test_a_window_knows_where_it_lies_and_a_patch_lies_at_its_own_corner() -> None:
+    window = Observation(torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, 1), ("B04", "B03"))
+    assert window.origin_px == (0, 0)
+    moved = replace(window, origin_px=(512, 88))
+    assert moved.select(("B03",)).origin_px == moved.to("cpu").origin_px == (512, 88)

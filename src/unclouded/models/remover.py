@@ -1,5 +1,6 @@
 """One verb for every network, baseline and foreign model."""
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -25,6 +26,59 @@ class CloudRemover(Protocol):
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image as TOA reflectance; NaN where there is nothing to make it from."""
+        ...
+
+
+@runtime_checkable
+class SceneRemover(Protocol):
+    """A remover that can be told of a whole scene first, so that its answer does not depend on how a scene is cut.
+
+    A network freezes the statistics of its instance norms, a regression its coefficients: whatever it would otherwise
+    learn from each window. Between scenes nothing is kept.
+    """
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        ...
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Optical bands it needs, and returns in this order."""
+        ...
+
+    @property
+    def margin_px(self) -> int:
+        """How far away a pixel can change the adapted remover's answer; windows are given this much more."""
+        ...
+
+    @property
+    def align_px(self) -> int:
+        """Rows and columns in which windows start are multiples of this, counted from the scene's corner."""
+        ...
+
+    def adapted_to(self, sample: Sequence[Observation]) -> CloudRemover:
+        """Return a remover for windows of the scene that a sample was taken from.
+
+        The answer of the adapted remover at a pixel depends on nothing but the sample and the pixels within
+        ``margin_px``; at its edges a window is continued as the whole scene would be. Windows may have pixels without
+        data: there, and nowhere else, may the answer be NaN.
+
+        Args:
+            sample: Windows spread over the scene, each a batch of one with its ``origin_px``; at least one. Pixels
+                without data do not count. Where the scene is small, the sample is the scene.
+        """
+        ...
+
+
+@runtime_checkable
+class ConfidentRemover(CloudRemover, Protocol):
+    """A remover, adapted or not, that also says how far its answer can be trusted."""
+
+    def with_confidence(
+        self, observation: Observation
+    ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
+        """Return the clear image, and the confidence in it: 0 a guess, 1 as good as observed; NaN without data."""
         ...
 
 

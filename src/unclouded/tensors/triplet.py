@@ -18,12 +18,14 @@ class Observation:
         cloudy: TOA reflectance of ``bands``; NaN where there is no data.
         cloud_map: The map m of section II-A of the paper, 0 clear to 1 cloudy; never NaN.
         bands: Names of the optical bands, one a channel of ``cloudy``.
+        origin_px: Row and column of the upper left pixel in its scene; a patch is a scene of its own.
     """
 
     sar: Float[Tensor, "batch 2 h w"]
     cloudy: Float[Tensor, "batch band h w"]
     cloud_map: Float[Tensor, "batch 1 h w"]
     bands: tuple[str, ...]
+    origin_px: tuple[int, int] = (0, 0)
 
     @property
     def is_cloudy(self) -> Bool[Tensor, "batch 1 h w"]:
