@@ -238,3 +238,17 @@ def test_a_data_set_is_packed_checked_and_found_damaged(
         records.write(b"?")
     assert unclouded("data", "check", store, monkeypatch=monkeypatch) == 1
     assert "1 damaged\n  p0: record 0 of" in capsys.readouterr().out
+
+
+def test_fetching_is_planned_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mirror").mkdir()
+    asked = ("data", "fetch", tmp_path / "root", "--from", tmp_path / "mirror", "--season", "winter", "--sensor", "s1")
+    status = unclouded(*asked, "--plan", monkeypatch=monkeypatch)
+    out = capsys.readouterr().out
+    assert status in (0, 2)  # as the disk has it
+    assert f"extracted  {18_333 * (524_288 + 8192) / 2**30:.1f} GiB" in out
+    assert not (tmp_path / "root").exists()
+    assert unclouded("data", "fetch", tmp_path / "root", "--from", "gopher://x", monkeypatch=monkeypatch) == 2
+    assert "'gopher://x' is neither a folder nor an address" in complaint(capsys)

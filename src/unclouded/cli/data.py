@@ -94,6 +94,37 @@ def pack(
 
 
 @app.command()
+def fetch(
+    root: Annotated[Path, typer.Argument(help="Folder of the data set; filled in the official layout.")],
+    origin: Annotated[str, typer.Option("--from", help="Address below which the archives are, or a mirror folder.")],
+    season: Annotated[list[str] | None, typer.Option(help="Only this season; may be repeated.")] = None,
+    sensor: Annotated[list[str] | None, typer.Option(help="Only s1, s2 or s2_cloudy; may be repeated.")] = None,
+    checksums: Annotated[Path | None, typer.Option(help="SHA-256 of the archives, as sha256sum lists them.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep archives when they are extracted.")] = False,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Say what it takes and do nothing.")] = False,
+) -> None:
+    """Fetch SEN12MS-CR and extract it; whatever breaks, run it again and it goes on."""
+    from unclouded.cli.progress import shown_bytes
+    from unclouded.patches.archives import SEASONS, archives
+    from unclouded.patches.fetch import fetch as fetch_archives
+    from unclouded.patches.fetch import plan, read_checksums
+    from unclouded.patches.identity import SENSORS
+
+    wanted = archives(tuple(season or SEASONS), tuple(sensor or SENSORS))
+    digests = read_checksums(checksums) if checksums else None
+    planned = plan(wanted, origin, root, keep=keep)
+    typer.echo(planned)
+    if plan_only:
+        planned.require_room(root)
+        return
+    with shown_bytes() as told:
+        patches = fetch_archives(wanted, origin, root, checksums=digests, keep=keep, told=told)
+    typer.echo(
+        f"{patches:,} patches came, {len(wanted)} archives are there; check them with 'unclouded data check {root}'"
+    )
+
+
+@app.command()
 def stats(
     root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
     out: Annotated[Path, typer.Option(help="Folder for coverage.png, coverage.csv and coverage.json.")],

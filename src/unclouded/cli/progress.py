@@ -7,6 +7,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
@@ -15,6 +16,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.text import Text
 
@@ -42,11 +44,24 @@ class RateColumn(ProgressColumn):
 @contextmanager
 def shown_progress() -> Iterator[Told]:
     """Give a function that is told stage, done and total, and shows each stage as a bar on standard error."""
+    with _shown(MofNCompleteColumn(), RateColumn()) as told:
+        yield told
+
+
+@contextmanager
+def shown_bytes() -> Iterator[Told]:
+    """Give a function like that of :func:`shown_progress` for what is counted in bytes."""
+    with _shown(DownloadColumn(binary_units=True), TransferSpeedColumn()) as told:
+        yield told
+
+
+@contextmanager
+def _shown(count: ProgressColumn, rate: ProgressColumn) -> Iterator[Told]:
     with Progress(
         TextColumn("{task.description:<18}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(),
+        count,
+        rate,
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

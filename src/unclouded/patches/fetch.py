@@ -1,0 +1,185 @@
+"""Get SEN12MS-CR: from an address or from a mirror folder, archive by archive, whatever breaks on the way."""
+
+import re
+import shutil
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from unclouded.errors import InputError
+from unclouded.files import named, read_small, require_file, sha256, write_json
+from unclouded.locks import held
+from unclouded.patches.archives import Archive
+from unclouded.patches.download import TIMEOUT_S, Line, download, require_web_address
+from unclouded.patches.extraction import extract
+
+DONE = ".fetched"
+"""Folder below the root with one note for each archive that is extracted."""
+DOWNLOADS = ".downloads"
+"""Folder below the root with archives on their way."""
+
+Told = Callable[[str, int, int], object]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What fetching takes, before it begins.
+
+    Attributes:
+        left: Archives that are not there yet.
+        download_bytes: Size of what has to be fetched; None where the server does not say.
+        extracted_bytes: Size of the patches.
+        peak_bytes: Most room that is taken at any time, on top of what is there.
+        free_bytes: Room on the disk.
+    """
+
+    left: tuple[Archive, ...]
+    download_bytes: int | None
+    extracted_bytes: int
+    peak_bytes: int
+    free_bytes: int
+
+    def __str__(self) -> str:
+        """Return the plan in a few lines."""
+        fetched = "unknown" if self.download_bytes is None else _gib(self.download_bytes)
+        return (
+            f"{len(self.left)} archives to go\ndownload   {fetched}\nextracted  {_gib(self.extracted_bytes)}\n"
+            f"peak       {_gib(self.peak_bytes)}\nfree       {_gib(self.free_bytes)}"
+        )
+
+    def require_room(self, root: Path) -> None:
+        """Refuse to begin what cannot end.
+
+        Raises:
+            InputError: The disk is too small.
+        """
+        if self.peak_bytes > self.free_bytes:
+            raise InputError(
+                f"{named(root)} has {_gib(self.free_bytes)} free, expected {_gib(self.peak_bytes)}; "
+                "choose another disk, or fewer seasons"
+            )
+
+
+def plan(wanted: Iterable[Archive], origin: str, root: Path, *, keep: bool = False) -> Plan:
+    """Say what fetching takes.
+
+    Args:
+        wanted: Archives.
+        origin: Folder of a mirror, or the address below which the archives are.
+        root: Root of the data set.
+        keep: Whether archives stay on disk when they are extracted.
+    """
+    left = tuple(archive for archive in wanted if not _note(root, archive).is_file())
+    sizes = {archive: _size(archive, origin) for archive in left}
+    known = [size for size in sizes.values() if size is not None]
+    download_bytes = sum(known) if len(known) == len(left) else None
+    on_disk = 0 if _is_folder(origin) else sum(known) if keep else max(known, default=0)
+    extracted = sum(archive.extracted_bytes for archive in left)
+    existing = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+    return Plan(left, download_bytes, extracted, extracted + on_disk, shutil.disk_usage(existing).free)
+
+
+def fetch(
+    wanted: Iterable[Archive],
+    origin: str,
+    root: Path,
+    *,
+    checksums: Mapping[str, str] | None = None,
+    keep: bool = False,
+    told: Told = lambda stage, done, total: None,
+    line: Line = Line(),  # noqa: B008  (frozen)
+) -> int:
+    """Fetch and extract archives that are not there yet; return the number of patches that came.
+
+    Args:
+        wanted: Archives.
+        origin: Folder of a mirror, or the address below which the archives are.
+        root: Root of the data set; filled in the official layout.
+        checksums: SHA-256 of each archive by file name, see :func:`read_checksums`.
+        keep: Keep archives in ``.downloads`` when they are extracted. Those of a mirror always stay.
+        told: Is told stage, bytes done and bytes in all.
+        line: How patient to be with the server.
+
+    Raises:
+        InputError: The disk is too small, an archive is absent or damaged, or the line stays dead.
+        BusyError: Another process fetches into this root.
+    """
+    plan_ = plan(wanted, origin, root, keep=keep)
+    plan_.require_room(root)
+    patches = 0
+    with held(root / DOWNLOADS):
+        for archive in plan_.left:
+            patches += _fetch_one(archive, origin, root, checksums or {}, keep, told, line)
+    return patches
+
+
+def _fetch_one(
+    archive: Archive, origin: str, root: Path, checksums: Mapping[str, str], keep: bool, told: Told, line: Line
+) -> int:
+    if _is_folder(origin):
+        file = Path(origin) / archive.file_name
+        require_file(file)
+    else:
+        file = root / DOWNLOADS / archive.file_name
+        if not file.is_file():
+            address = f"{origin.rstrip('/')}/{archive.file_name}"
+            download(address, file, lambda done, total: told(f"fetch {archive.folder}", done, total), line)
+    digest = sha256(file)
+    if checksums.get(archive.file_name, digest) != digest:
+        if not _is_folder(origin):
+            file.unlink()
+        raise InputError(
+            f"{named(file)} has the SHA-256 {digest}, expected {checksums[archive.file_name]}; fetch again"
+        )
+    extracted = extract(archive, file, root, lambda done, total: told(f"extract {archive.folder}", done, total))
+    note = {"archive": archive.file_name, "sha256": digest, "patches": extracted.patches, "bytes": extracted.bytes}
+    write_json(_note(root, archive), note | {"published_patches": archive.patches, "left_out": extracted.strangers})
+    if not keep and not _is_folder(origin):
+        file.unlink()
+    return extracted.patches
+
+
+def read_checksums(path: Path) -> dict[str, str]:
+    """Read a list as ``sha256sum`` writes it: SHA-256 and file name on every line.
+
+    Raises:
+        InputError: A line reads otherwise.
+    """
+    found = {}
+    for number, row in enumerate(read_small(path).decode("utf-8", errors="replace").splitlines(), start=1):
+        match = re.fullmatch(r"([0-9a-fA-F]{64}) [ *](?:.*/)?([^/]+)", row)
+        if not match:
+            raise InputError(f"{named(path)}, line {number}: {row[:80]!r}; expected a SHA-256 and a file name")
+        found[match[2]] = match[1].lower()
+    return found
+
+
+def _note(root: Path, archive: Archive) -> Path:
+    return root / DONE / f"{archive.folder}.json"
+
+
+def _is_folder(origin: str) -> bool:
+    if "://" in origin:
+        require_web_address(origin)
+        return False
+    if not Path(origin).is_dir():
+        raise InputError(f"{origin[:200]!r} is no folder, nor an address that begins with http:// or https://")
+    return True
+
+
+def _size(archive: Archive, origin: str) -> int | None:
+    if _is_folder(origin):
+        file = Path(origin) / archive.file_name
+        return file.stat().st_size if file.is_file() else None
+    request = urllib.request.Request(f"{origin.rstrip('/')}/{archive.file_name}", method="HEAD")  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310  (the scheme is checked)
+            length = answer.headers.get("Content-Length", "")
+    except OSError:  # the download will say what is wrong
+        return None
+    return int(length) if length.isdigit() else None
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB"

@@ -1,0 +1,142 @@
+import gzip
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from unclouded.errors import InputError
+from unclouded.patches import extraction
+from unclouded.patches.archives import Archive, archives
+from unclouded.patches.extraction import extract
+
+SPRING_S1 = Archive("ROIs1158_spring", "s1")
+GOOD = "ROIs1158_spring_s1/s1_1/ROIs1158_spring_s1_1_p30.tif"
+
+
+def packed(path: Path, *members: tuple[tarfile.TarInfo | str, bytes]) -> Path:
+    """A gzipped tar of members; a name stands for a plain file."""
+    with tarfile.open(path, "w:gz") as tar:
+        for info, content in members:
+            member = tarfile.TarInfo(info) if isinstance(info, str) else info
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+def files_below(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("prefix", ["ROIs1158_spring_s1/", "./ROIs1158_spring_s1/", ""])
+def test_patches_come_to_their_places(tmp_path: Path, prefix: str) -> None:
+    file = packed(tmp_path / "a.tar.gz", (f"{prefix}s1_1/ROIs1158_spring_s1_1_p30.tif", b"pixels"))
+    done = extract(SPRING_S1, file, tmp_path / "root")
+    assert (done.patches, done.bytes, done.strangers) == (1, 6, ())
+    assert (tmp_path / "root" / GOOD).read_bytes() == b"pixels"
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        "../../escaped.tif",
+        "/tmp/escaped.tif",
+        "ROIs1158_spring_s1/../../escaped.tif",
+        "ROIs1158_spring_s1/s1_1/ROIs1158_spring_s1_2_p30.tif",  # a patch of another region
+        "ROIs1158_spring_s1/s1_1/ROIs1158_spring_s2_1_p30.tif",  # of another sensor
+        "ROIs1868_summer_s1/s1_1/ROIs1868_summer_s1_1_p30.tif",  # of another season
+        "ROIs1158_spring_s1/s1_1/ROIs1158_spring_s1_1_p030.tif",
+        "ROIs1158_spring_s1/s1_1/readme.txt",
+        special(GOOD, tarfile.SYMTYPE, "/etc/passwd"),
+        special(GOOD, tarfile.LNKTYPE, "ROIs1158_spring_s1/s1_1/ROIs1158_spring_s1_1_p31.tif"),
+        special(GOOD, tarfile.CHRTYPE),
+        special(GOOD, tarfile.FIFOTYPE),
+    ],
+)
+def test_fault_22_what_is_no_patch_of_the_archive_stays_inside(tmp_path: Path, member: tarfile.TarInfo | str) -> None:
+    other = "ROIs1158_spring_s1/s1_1/ROIs1158_spring_s1_1_p31.tif"
+    file = packed(tmp_path / "a.tar.gz", (other, b"good"), (member, b""))
+    before = files_below(tmp_path)
+    done = extract(SPRING_S1, file, tmp_path / "root")
+    assert done.patches == 1 and len(done.strangers) == 1
+    assert files_below(tmp_path) == sorted([*before, f"root/{other}"])
+    assert not os.path.lexists(tmp_path / "root" / GOOD)
+
+
+def test_fault_22_a_name_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    file = packed(tmp_path / "a.tar.gz", (GOOD, b"one"), (GOOD, b"two"))
+    with pytest.raises(InputError, match=r"ROIs1158_spring_s1_1_p30\.tif twice; it was not extracted"):
+        extract(SPRING_S1, file, tmp_path / "root")
+    assert files_below(tmp_path / "root") == []
+
+
+def test_fault_21_a_patch_too_large_is_refused(tmp_path: Path) -> None:
+    file = packed(tmp_path / "a.tar.gz", (GOOD, bytes(SPRING_S1.largest_patch + 1)))
+    with pytest.raises(InputError, match=r"more than patches can be .*532,481 bytes"):
+        extract(SPRING_S1, file, tmp_path / "root")
+
+
+@pytest.mark.parametrize("where", ["a stranger", "after the end", "a header"])
+def test_fault_21_a_bomb_is_left_before_it_is_inflated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(extraction, "SLACK_BYTES", 1 << 20)
+    monkeypatch.setattr(Archive, "largest_patch", 1000)
+    bomb = bytes(40 << 20)  # the 29,508 patches allowed for would take 29.5 MB
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, content in ((GOOD, b"good"), *([("bomb.bin", bomb)] if where == "a stranger" else [])):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            if where == "a header":
+                member.pax_headers = {"comment": "0" * len(bomb)}
+            tar.addfile(member, io.BytesIO(content))
+    file = tmp_path / "a.tar.gz"
+    file.write_bytes(gzip.compress(plain.getvalue() + (bomb if where == "after the end" else b""), 1))
+    with pytest.raises(InputError, match="holds far more than its patches can be"):
+        extract(SPRING_S1, file, tmp_path / "root")
+    assert files_below(tmp_path / "root") == []
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_fault_02_of_an_archive_cut_short_no_patch_appears(tmp_path: Path, share: float) -> None:
+    content = os.urandom(5000)
+    file = packed(tmp_path / "a.tar.gz", *((GOOD.replace("p30", f"p{i}"), content) for i in range(5)))
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(InputError, match=r"fetch it again|holds no patch"):
+        extract(SPRING_S1, file, tmp_path / "root")
+    assert files_below(tmp_path / "root") == []
+
+
+def test_a_flipped_byte_is_found_by_the_checksum(tmp_path: Path) -> None:
+    content = os.urandom(5000)
+    file = packed(tmp_path / "a.tar.gz", (GOOD, content))
+    damaged = bytearray(file.read_bytes())
+    damaged[3000] ^= 1
+    file.write_bytes(damaged)
+    with pytest.raises(InputError, match="is damaged"):
+        extract(SPRING_S1, file, tmp_path / "root")
+    assert files_below(tmp_path / "root") == []
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
+    file = packed(tmp_path / "a.tar.gz", ("readme.txt", b"hello"))
+    with pytest.raises(InputError, match=r"holds no patch of ROIs1158_spring_s1, found readme.txt"):
+        extract(SPRING_S1, file, tmp_path / "root")
+
+
+def test_the_twelve_archives_hold_what_was_published() -> None:
+    assert len(archives()) == 12
+    assert archives()[0].file_name == "ROIs1158_spring_s1.tar.gz"
+    assert sum(archive.patches for archive in archives()) == 3 * 122_218
+    assert [archive.patches for archive in archives(sensors=("s1",))] == [29_117, 33_827, 40_941, 18_333]
+    with pytest.raises(InputError, match="autumn is none of spring, summer, fall, winter"):
+        archives(seasons=("autumn",))

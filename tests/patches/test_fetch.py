@@ -1,0 +1,83 @@
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from unclouded.errors import InputError
+from unclouded.patches.archives import archives
+from unclouded.patches.fetch import fetch, plan, read_checksums
+from unclouded.patches.layouts import find_triplets
+
+WINTER = archives(seasons=("winter",))
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Path:
+    """Three archives of one triplet; the files are no images."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    for archive in WINTER:
+        name = f"{archive.folder}/{archive.sensor}_22/{archive.folder}_22_p30.tif"
+        with tarfile.open(folder / archive.file_name, "w:gz") as tar:
+            member = tarfile.TarInfo(name)
+            member.size = 6
+            tar.addfile(member, io.BytesIO(b"pixels"))
+    return folder
+
+
+def test_a_mirror_becomes_a_data_set(mirror: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    assert fetch(WINTER, str(mirror), root) == 3
+    inventory = find_triplets(root)
+    assert [str(files.patch) for files in inventory.triplets] == ["ROIs2017_winter_22_p30"]
+    assert inventory.strangers == ()
+    assert len(list(mirror.iterdir())) == 3  # a mirror keeps what it has
+
+
+def test_what_is_there_is_not_fetched_again(mirror: Path, tmp_path: Path) -> None:
+    fetch(WINTER[:1], str(mirror), tmp_path / "root")
+    (mirror / WINTER[0].file_name).unlink()
+    assert fetch(WINTER, str(mirror), tmp_path / "root") == 2
+    assert plan(WINTER, str(mirror), tmp_path / "root").left == ()
+
+
+def test_a_missing_archive_is_named(mirror: Path, tmp_path: Path) -> None:
+    (mirror / WINTER[1].file_name).unlink()
+    with pytest.raises(InputError, match=r"ROIs2017_winter_s2.tar.gz is not a file"):
+        fetch(WINTER, str(mirror), tmp_path / "root")
+
+
+def test_checksums_decide(mirror: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "sums.txt"
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in mirror.iterdir()}
+    listed.write_text("".join(f"{digest}  ./{name}\n" for name, digest in digests.items()))
+    assert read_checksums(listed) == digests
+    wrong = digests | {WINTER[0].file_name: "0" * 64}
+    with pytest.raises(InputError, match=f"expected {'0' * 64}; fetch again"):
+        fetch(WINTER, str(mirror), tmp_path / "root", checksums=wrong)
+    listed.write_text("nonsense\n")
+    with pytest.raises(InputError, match="line 1: 'nonsense'; expected a SHA-256 and a file name"):
+        read_checksums(listed)
+
+
+def test_the_plan_tells_the_disk_need_of_the_whole_set(mirror: Path, tmp_path: Path) -> None:
+    whole = plan(archives(), str(mirror), tmp_path / "root")
+    assert whole.extracted_bytes == 122_218 * (2 * 4 + 2 * 13 * 2) * 256 * 256 + 3 * 122_218 * 8192
+    assert 480e9 < whole.extracted_bytes < 485e9  # published: 482 GB
+    assert whole.download_bytes is None  # nine archives are not on this mirror
+
+
+def test_expectation_2_too_small_a_disk_is_refused_before_the_start(
+    mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 5 << 30}))
+    with pytest.raises(InputError, match=r"has 5.0 GiB free, expected .* GiB; choose another disk"):
+        fetch(WINTER, str(mirror), tmp_path / "root")
+
+
+@pytest.mark.parametrize("origin", ["/nowhere", "ftp://host/x", "file:///etc"])
+def test_an_origin_is_a_folder_or_a_web_address(tmp_path: Path, origin: str) -> None:
+    with pytest.raises(InputError, match="folder"):
+        fetch(WINTER, origin, tmp_path / "root")
