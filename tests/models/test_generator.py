@@ -120,12 +120,14 @@ def test_a_pixel_sees_169_px_when_statistics_are_left_aside() -> None:
 
 
 def test_samples_of_a_batch_do_not_know_each_other() -> None:
+    rng = torch.Generator().manual_seed(0)
     network = SarToOptical(width=2)
-    initialise(network, torch.Generator().manual_seed(0))
-    sar, cloudy, cloud_map = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16), torch.rand(2, 1, 16, 16)
+    initialise(network, rng)
+    network.double()
+    sar, cloudy, cloud_map = (torch.rand(2, channels, 16, 16, generator=rng).double() for channels in (3, 3, 1))
     together = network(sar, cloudy, cloud_map).optical
     alone = torch.cat([network(sar[i : i + 1], cloudy[i : i + 1], cloud_map[i : i + 1]).optical for i in (0, 1)])
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-9)
 
 
 def test_both_memory_layouts_teach_the_same() -> None:
