@@ -17,6 +17,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from unclouded.cli.progress import shown_progress
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.evaluation.pictures import write_comparison
+from unclouded.evaluation.record import scores_json
 from unclouded.evaluation.scores import AREAS, Scores, score_patches
 from unclouded.evaluation.table import scores_markdown
 from unclouded.files import write_json, write_text
@@ -125,7 +127,9 @@ def predicted(remover: CloudRemover, root: Path, names: Iterable[str]) -> list[t
 def report(out: Path, rows: dict[str, Scores], tested: dict[str, list[tuple[Triplet, Tensor]]]) -> None:
     text = "".join(f"### {area} pixels\n\n{scores_markdown(rows, area)}\n" for area in AREAS)
     write_text(out / "scores.md", text)
-    write_json(out / "scores.json", {name: scores.to_json() for name, scores in rows.items()})
+    write_json(
+        out / "scores.json", {name: scores_json(scores, np.random.default_rng(0)) for name, scores in rows.items()}
+    )
     sheet = []
     for judged_alike in zip(*tested.values(), strict=True):
         triplet = judged_alike[0][0]

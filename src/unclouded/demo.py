@@ -12,6 +12,7 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError
 from unclouded.evaluation.pictures import write_comparison, write_region_sheet
+from unclouded.evaluation.record import scores_json
 from unclouded.evaluation.scores import AREAS, Scores, score_patches
 from unclouded.evaluation.table import scores_markdown
 from unclouded.files import write_json, write_text
@@ -178,7 +179,7 @@ def _judge(out: Path, remover: CloudRemover, told: Told) -> tuple[dict[str, Scor
         scores[name] = score_patches(pairs, "kept")
         images[name] = pairs
         told("judging", done, len(removers))
-    write_json(out / "scores.json", {name: one.to_json() for name, one in scores.items()})
+    write_json(out / "scores.json", {name: scores_json(one, np.random.default_rng(0)) for name, one in scores.items()})
     write_text(out / "scores.md", "".join(f"### {area} pixels\n\n{scores_markdown(scores, area)}\n" for area in AREAS))
     chosen = _partly_cloudy(scores["network"])
     rows = [

@@ -1,6 +1,6 @@
-import json
+import hashlib
 import math
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,8 +8,7 @@ from torch import Tensor
 
 from unclouded.errors import InputError
 from unclouded.evaluation import metrics
-from unclouded.evaluation.scores import AREAS, METRICS, PatchScores, Scores, score_patch, score_patches
-from unclouded.files import write_json
+from unclouded.evaluation.scores import AREAS, METRICS, score_patch, score_patches
 from unclouded.sensors import RGB
 from unclouded.tensors.triplet import Observation, Triplet
 
@@ -118,29 +117,35 @@ def test_patches_of_different_bands_are_refused() -> None:
         score_patches([(one, one.clear), (two, two.clear)], "kept")
 
 
-def test_the_last_coverage_bin_has_full_coverage_and_each_patch_is_in_one_bin() -> None:
-    covers = [0.0, 0.05, 0.1, 0.3, 0.7, 0.95, 1.0]
-    values = {area: dict.fromkeys(METRICS, 0.5) for area in AREAS}
-    patches = tuple(PatchScores(f"p{i}", c, dict.fromkeys(AREAS, 9), values) for i, c in enumerate(covers))
-    bins = Scores(RGB, "kept", patches).to_json()["coverage"]
-    assert [b["n"] for b in bins] == [2, 1, 0, 1, 0, 0, 0, 1, 0, 2]
-    assert (bins[3]["from"], bins[3]["to"]) == (0.3, 0.4)
-    assert bins[9]["cloudy"]["mae"] == 0.5
-    assert bins[9]["cloudy"]["n"] == 2
+def test_a_patch_tells_its_region_and_season_where_its_name_does() -> None:
+    named, flat = (score_patch(one, one.clear) for one in (triplet("ROIs1868_summer_s2_119_p7"), triplet("p1")))
+    assert (named.region, named.season) == ("ROIs1868_summer_119", "summer")
+    assert (flat.region, flat.season) == ("", "")
 
 
-def test_what_is_written_says_what_was_judged_and_has_no_nan(tmp_path: Path) -> None:
-    shown = triplet("ROIs1868_summer_119_p7", cloudy_rows=16)
-    write_json(tmp_path / "scores.json", score_patches([(shown, off_by(shown, 0.1))], "network").to_json())
-    written = json.loads((tmp_path / "scores.json").read_text(), parse_constant=pytest.fail)
-    assert written["definition"] == "unclouded-scores-1"
-    assert written["bands"] == ["B04", "B03", "B02"]
-    assert written["clear_pixels"] == "network"
-    assert set(written["mean"]) == {"all", "cloudy", "clear"}
-    assert set(written["mean"]["all"]) == {"mae", "rmse", "psnr", "ssim", "sam", "sam_global", "n"}
-    assert written["mean"]["clear"] == dict.fromkeys(METRICS) | {"n": 0}
-    patch = written["patches"]["ROIs1868_summer_119_p7"]
-    assert patch["coverage"] == 1.0
-    assert patch["all"]["mae"] == pytest.approx(0.1)
-    assert patch["clear"] == dict.fromkeys(METRICS) | {"pixels": 0}
-    assert len(written["coverage"]) == 10
+def test_brightness_is_that_of_the_clear_image_clipped_and_without_holes() -> None:
+    shown = triplet(clear=0.2)
+    shown.clear[0, :, 0] = 1.4
+    shown.clear[0, :, 1] = math.nan
+    assert score_patch(shown, shown.clear).brightness == pytest.approx((0.2 * 14 + 1.0) / 15)
+
+
+def test_brightness_is_that_of_red_green_and_blue_whatever_else_is_judged() -> None:
+    shown = triplet()
+    infrared = replace(shown.observation, cloudy=torch.full((1, 4, 16, 16), 0.9), bands=("B08", *RGB))
+    clear = torch.cat([torch.full((1, 1, 16, 16), 0.8), shown.clear], dim=1)
+    assert score_patch(Triplet("p1", infrared, clear), clear).brightness == pytest.approx(0.2)
+
+
+def test_the_hash_of_the_predictions_is_of_their_values_and_names_and_not_of_their_order() -> None:
+    one, two = triplet("p1"), triplet("p2")
+    changed = two.clear.clone()
+    changed[0, 0, 0, 0] = changed[0, 0, 0, 0].nextafter(torch.tensor(1.0))
+    pairs = [(one, one.clear), (two, two.clear)]
+    hashes = [score_patches(p, "kept").predictions_sha256 for p in (pairs, pairs[::-1], [pairs[0], (two, changed)])]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_the_hash_of_the_split_is_that_of_its_sorted_names() -> None:
+    pairs = [(triplet(name), triplet().clear) for name in ("p2", "p1")]
+    assert score_patches(pairs, "kept").split_sha256 == hashlib.sha256(b"p1\np2\n").hexdigest()

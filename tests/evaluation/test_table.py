@@ -1,7 +1,10 @@
 import math
+from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
+from unclouded.errors import InputError
 from unclouded.evaluation.scores import AREAS, PatchScores, Scores
 from unclouded.evaluation.table import scores_markdown, scores_table
 from unclouded.sensors import RGB
@@ -56,3 +59,9 @@ def shown(rows: dict[str, Scores]) -> str:
     with console.capture() as capture:
         console.print(scores_table(rows, "cloudy"))
     return capture.get()
+
+
+def test_rows_that_were_judged_in_different_ways_are_refused() -> None:
+    rows = {"first": scores(), "second": replace(scores(), clear_pixels="network")}
+    with pytest.raises(InputError, match=r"first and second do not compare: clear_pixels is \"kept\" in one"):
+        scores_markdown(rows)

@@ -155,4 +155,6 @@ def cache(
     if clear:
         typer.echo(f"{kept.clear():,} entries deleted from {kept.folder}")
     else:
-        typer.echo(f"{kept.size() / 2**20:,.1f} MiB of at most {kept.limit_bytes / 2**30:,.0f} GiB in {kept.folder}")
+        typer.echo(
+            f"{kept.size() / 2**20:,.1f} MiB of at most {kept.store.limit_bytes / 2**30:,.0f} GiB in {kept.folder}"
+        )

@@ -27,6 +27,7 @@ def evaluate(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best there is if omitted.")] = None,
 ) -> None:
     """Score a network or a baseline against the clear images, over all, cloudy and clear pixels."""
+    import numpy as np
     from rich.console import Console
 
     from unclouded.cli.options import default_device
@@ -34,9 +35,9 @@ def evaluate(
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.clouds.synthetic import SyntheticSettings
+    from unclouded.evaluation.record import write_scores
     from unclouded.evaluation.scores import AREAS, score_patches
     from unclouded.evaluation.table import scores_table
-    from unclouded.files import write_json
     from unclouded.models.catalogue import find_remover
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.splits import triplets_of
@@ -58,6 +59,6 @@ def evaluate(
         pairs = counted(judged(found, data, keep_clear=not raw, device=place), "judging", len(files), told)
         scores = score_patches(pairs, "network" if raw else "kept")
     if out is not None:
-        write_json(out, scores.to_json())
+        write_scores(out, scores, np.random.default_rng(0))
     for area in AREAS:
         Console().print(scores_table({found.name: scores}, area))

@@ -15,7 +15,19 @@ def compiled(function: F) -> F:
     where none of these can be written, each process compiles anew. A change of a compiled function is noticed in its
     own file only: call no compiled function of another file.
     """
+    return _compiled(function)
+
+
+def compiled_in_lanes(function: F) -> F:
+    """Compile a function as :func:`compiled` does, and let it take its sums in any order, so in several lanes at once.
+
+    The order is the same at every call on one machine.
+    """
+    return _compiled(function, fastmath={"reassoc", "contract"})
+
+
+def _compiled(function: F, **options: Any) -> F:
     try:
-        return cast("F", numba.njit(function, nogil=True, cache=True))
+        return cast("F", numba.njit(function, nogil=True, cache=True, **options))
     except RuntimeError:  # numba found no folder to write
-        return cast("F", numba.njit(function, nogil=True))
+        return cast("F", numba.njit(function, nogil=True, **options))

@@ -1,8 +1,9 @@
-"""Judge predictions patch by patch and sum them up: over all, cloudy and clear pixels, and by cloud coverage."""
+"""Judge predictions patch by patch, over all, cloudy and clear pixels apart, and say what was judged."""
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -11,7 +12,10 @@ from torch import Tensor
 
 from unclouded.errors import InputError
 from unclouded.evaluation import metrics
-from unclouded.tensors.triplet import Triplet
+from unclouded.evaluation.card import Card
+from unclouded.patches.identity import PatchId
+from unclouded.sensors import RGB
+from unclouded.tensors.triplet import Triplet, positions
 
 DEFINITION = "unclouded-scores-1"
 """Version of all that this module and :mod:`unclouded.evaluation.metrics` define; two versions do not compare."""
@@ -36,12 +40,45 @@ class PatchScores:
         coverage: Mean of the cloud map m over the patch.
         pixels: Area to the number of pixels judged: those that have data in every band of both images.
         values: Area to metric to value; NaN in an area without pixels.
+        brightness: Mean of red, green and blue of the clear image, clipped to [0, 1]; of all its bands where it lacks
+            one of the three. NaN without data.
+        sha256: Of the judged prediction: its shape and its values as float32, before they are clipped.
+        region: Name of the region; empty where it is unknown.
     """
 
     name: str
     coverage: float
     pixels: Mapping[Area, int]
     values: Mapping[Area, Mapping[str, float]]
+    brightness: float = math.nan
+    sha256: str = ""
+    region: str = ""
+
+    @property
+    def season(self) -> str:
+        """Season of the region; empty where it is unknown."""
+        return self.region.split("_")[1] if self.region else ""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Who was judged on what, for whoever reads the scores later.
+
+    Attributes:
+        remover: Name of the network, baseline or foreign method.
+        split: Name of the part of the data set.
+        weights_sha256: Of the network's weights file; empty for baselines and foreign methods.
+        predictions: Folder that the predictions were read from, and the unit found there; empty for removers.
+        missing: Patches of the split without a prediction, which were not judged.
+        software: Name and version of the software that judged.
+    """
+
+    remover: str
+    split: str
+    weights_sha256: str = ""
+    predictions: str = ""
+    missing: tuple[str, ...] = ()
+    software: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,41 +89,61 @@ class Scores:
         bands: Optical bands that were judged.
         clear_pixels: What stands where m = 0.
         patches: Scores of each patch, in the order judged.
+        clouds: Settings of the cloud map, as JSON values; None where they were not told.
+        synthetic: Settings of the painted clouds; None for photographed ones.
+        provenance: Who was judged on what; None where it was not told.
+        manifold: Improved precision and recall with their card, as JSON values; None where they were not measured.
+        extras: Further scores by name, each with its card, as JSON values; None where none was asked for.
     """
 
     bands: tuple[str, ...]
     clear_pixels: ClearPixels
     patches: tuple[PatchScores, ...]
+    clouds: Mapping[str, Any] | None = None
+    synthetic: Mapping[str, Any] | None = None
+    provenance: Provenance | None = None
+    manifold: Mapping[str, Any] | None = None
+    extras: Mapping[str, Any] | None = None
 
-    def mean(self, area: Area) -> dict[str, float]:
-        """Return the mean of each metric over the patches that have pixels in an area, and their number ``n``.
-
-        An infinite PSNR (two equal images) makes an infinite mean. An SSIM that is undefined although the patch has
-        pixels (all within 5 px of the border) is left out of its mean.
-        """
-        defined = [patch.values[area] for patch in self.patches if patch.pixels[area] > 0]
-        means = {name: _mean_of_defined(values[name] for values in defined) for name in METRICS}
-        return means | {"n": len(defined)}
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON values, but for NaN and infinity, which ``write_json`` turns into null."""
+    @property
+    def card(self) -> Card:
+        """All that decides about the numbers but the remover and the patches; different cards do not compare."""
         return {
             "definition": DEFINITION,
             "bands": list(self.bands),
             "clear_pixels": self.clear_pixels,
-            "mean": self._means(),
-            "coverage": [self._coverage_bin(tenth) for tenth in range(10)],
-            "patches": {patch.name: _patch_json(patch) for patch in self.patches},
+            "clouds": self.clouds,
+            "synthetic": self.synthetic,
         }
 
-    def _means(self) -> dict[str, Any]:
-        return {area: self.mean(area) for area in AREAS}
+    @property
+    def predictions_sha256(self) -> str:
+        """Hash of all judged predictions, in the order of their names."""
+        return _hash_of_lines(f"{patch.name} {patch.sha256}" for patch in self.patches)
 
-    def _coverage_bin(self, tenth: int) -> dict[str, Any]:
-        """Means over patches with a coverage from ``tenth`` tenths to below one more; the last bin has 1, too."""
-        low, high = tenth / 10, (tenth + 1) / 10
-        inside = tuple(p for p in self.patches if low <= p.coverage < high or p.coverage == high == 1.0)
-        return {"from": low, "to": high, "n": len(inside)} | replace(self, patches=inside)._means()
+    @property
+    def split_sha256(self) -> str:
+        """Hash of the names of the judged patches, sorted."""
+        return _hash_of_lines(patch.name for patch in self.patches)
+
+    def mean(self, area: Area) -> dict[str, float]:
+        """Return the mean of each metric over the patches that have pixels in an area, and their number ``n``."""
+        return mean_scores(self.patches, area)
+
+
+def mean_scores(patches: Iterable[PatchScores], area: Area) -> dict[str, float]:
+    """Return the mean of each metric over the patches that have pixels in an area, and their number ``n``.
+
+    An infinite PSNR (two equal images) makes an infinite mean. An SSIM that is undefined although the patch has
+    pixels (all within 5 px of the border) is left out of its mean.
+    """
+    defined = [patch.values[area] for patch in patches if patch.pixels[area] > 0]
+    means = {name: _mean_of_defined(values[name] for values in defined) for name in METRICS}
+    return means | {"n": len(defined)}
+
+
+def _hash_of_lines(lines: Iterable[str]) -> str:
+    return hashlib.sha256("".join(f"{line}\n" for line in sorted(lines)).encode()).hexdigest()
 
 
 def score_patches(judged: Iterable[tuple[Triplet, Tensor]], clear_pixels: ClearPixels) -> Scores:
@@ -130,7 +187,28 @@ def score_patch(triplet: Triplet, prediction: Float[Tensor, "1 band h w"]) -> Pa
         cloud_map.double().mean().item(),
         {area: int(where[area].sum()) for area in AREAS},
         {area: _measure(x, y, similarity, where[area]) for area in AREAS},
+        _brightness(y, triplet.observation.bands),
+        _hash_of_image(prediction),
+        _region_of(triplet.name),
     )
+
+
+def _brightness(clear: Float[Tensor, "1 band h w"], bands: tuple[str, ...]) -> float:
+    shown = positions(RGB, bands) if set(RGB) <= set(bands) else list(range(len(bands)))
+    return clear[:, shown].double().nanmean().item()
+
+
+def _hash_of_image(image: Float[Tensor, "1 band h w"]) -> str:
+    content = hashlib.sha256(f"{tuple(image.shape)}\n".encode())
+    content.update(image.detach().cpu().float().contiguous().numpy().data)
+    return content.hexdigest()
+
+
+def _region_of(name: str) -> str:
+    try:
+        return str(PatchId.parse(name).roi)
+    except InputError:
+        return ""
 
 
 def _judged_values(image: Float[Tensor, "1 band h w"]) -> Float[Tensor, "1 band h w"]:
@@ -157,8 +235,3 @@ def _measure(
 def _mean_of_defined(values: Iterable[float]) -> float:
     defined = [value for value in values if not math.isnan(value)]
     return math.fsum(defined) / len(defined) if defined else math.nan
-
-
-def _patch_json(patch: PatchScores) -> dict[str, Any]:
-    areas: dict[str, Any] = {area: {**patch.values[area], "pixels": patch.pixels[area]} for area in AREAS}
-    return {"coverage": patch.coverage} | areas

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from rich.markup import escape
 from rich.table import Table
 
+from unclouded.evaluation.card import require_same
 from unclouded.evaluation.scores import Area, Scores
 
 COLUMNS = {
@@ -25,6 +26,9 @@ def scores_table(rows: Mapping[str, Scores], area: Area = "all") -> Table:
     Args:
         rows: What a row is called, and its scores.
         area: Pixels that were judged.
+
+    Raises:
+        InputError: The rows were judged in different ways.
     """
     table = Table(title=f"{area} pixels, mean over n patches")
     table.add_column("remover")
@@ -47,6 +51,7 @@ def _headings() -> list[str]:
 
 
 def _cells(rows: Mapping[str, Scores], area: Area, bold: str) -> dict[str, list[str]]:
+    require_same({name: scores.card for name, scores in rows.items()})
     means = {name: scores.mean(area) for name, scores in rows.items()}
     cells: dict[str, list[str]] = {name: [] for name in rows}
     for metric, (_, digits, better) in COLUMNS.items():

@@ -68,15 +68,34 @@ class Vgg16(nn.Module):
         Raises:
             InputError: The weights have no classifier.
         """
-        if self.classifier is None:
-            raise InputError(
-                f"the 4096-d feature needs VGG16 with its classifier, found only convolutions in {self.source.name};"
-                f" name a copy of torchvision's {torchvision_file().name}"
-            )
+        classifier = self.require_classifier()
         (convolved,) = self.forward(rgb, (len(self.features) - 1,))
         pooled = nn.functional.adaptive_avg_pool2d(convolved, (7, 7)).flatten(1)
-        feature: Tensor = self.classifier(pooled)
+        feature: Tensor = classifier(pooled)
         return feature
+
+    def pool5(self, rgb: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 512"]:
+        """Return what the fifth and last max-pooling gives, averaged over rows and columns.
+
+        Args:
+            rgb: Red, green, blue in [0, 1].
+        """
+        (pooled,) = self.forward(rgb, (len(self.features) - 1,))
+        return pooled.mean(dim=(2, 3))
+
+    def require_classifier(self) -> nn.Sequential:
+        """Return the fully connected layers.
+
+        Raises:
+            InputError: The weights have none.
+        """
+        if self.classifier is None:
+            raise InputError(
+                f"the 4096-d feature fc2 needs VGG16 with its classifier, found only convolutions in"
+                f" {self.source.name}; name a copy of torchvision's {torchvision_file().name},"
+                f" or take pool5, which needs convolutions only"
+            )
+        return self.classifier
 
 
 def _filled(layers: Any, prefix: str, state: Mapping[str, Tensor], source: VggSource) -> nn.Sequential:

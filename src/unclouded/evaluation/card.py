@@ -1,0 +1,40 @@
+"""What a number is a number of: a card lies beside every result, and results with different cards do not compare."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from unclouded.errors import InputError
+
+Card = Mapping[str, Any]
+"""Names to JSON values: everything that decides about a number but the images themselves."""
+
+
+def differences(first: Card, second: Card) -> list[str]:
+    """Return where two cards differ, one sentence an entry, in the order of their names."""
+    return [
+        f"{key} is {_shown(first, key)} in one and {_shown(second, key)} in the other"
+        for key in sorted({*first, *second})
+        if first.get(key) != second.get(key) or (key in first) != (key in second)
+    ]
+
+
+def require_same(cards: Mapping[str, Card]) -> None:
+    """Refuse results that do not compare.
+
+    Args:
+        cards: Name of a result to its card.
+
+    Raises:
+        InputError: Two cards differ; names the results and the first difference.
+    """
+    (first, reference), *others = cards.items() if cards else [("", {})]
+    for name, card in others:
+        if found := differences(reference, card):
+            more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+            raise InputError(f"{first} and {name} do not compare: {found[0]}{more}; evaluate both in the same way")
+
+
+def _shown(card: Card, key: str) -> str:
+    text = json.dumps(card[key], ensure_ascii=False) if key in card else "absent"
+    return text if len(text) <= 120 else f"{text[:120]}..."

@@ -1,0 +1,78 @@
+"""Two removers on the same patches: the mean difference of each metric, and how far it can be trusted."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unclouded.errors import InputError
+from unclouded.evaluation.card import require_same
+from unclouded.evaluation.interval import Interval, cluster_interval, column
+from unclouded.evaluation.scores import AREAS, METRICS, Area, Scores
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean over patches of one score minus the other.
+
+    Attributes:
+        area: Pixels that were judged.
+        metric: Which score.
+        mean: First minus second; NaN where no patch has such pixels.
+        interval: 95 % interval of the mean from drawing regions; NaN where there is none.
+        n: Number of patches.
+    """
+
+    area: Area
+    metric: str
+    mean: float
+    interval: Interval
+    n: int
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves out 0."""
+        low, high = self.interval
+        return low > 0 or high < 0
+
+
+def compare(first: Scores, second: Scores, rng: np.random.Generator) -> list[Difference]:
+    """Compare two removers patch by patch.
+
+    Args:
+        first: Scores of one.
+        second: Scores of the other on the same patches, judged in the same way.
+        rng: Draws the regions.
+
+    Raises:
+        InputError: The cards or the patches differ.
+    """
+    require_comparable(first, second)
+    there = {patch.name: patch for patch in second.patches}
+    pairs = [(patch, there[patch.name]) for patch in first.patches]
+    regions = [patch.region for patch, _ in pairs]
+    found = []
+    for area in AREAS:
+        for metric in METRICS:
+            ours, theirs = (column([pair[i] for pair in pairs], area, metric) for i in (0, 1))
+            with np.errstate(invalid="ignore"):  # two infinite PSNRs have no difference
+                difference = ours - theirs
+            n = int(np.count_nonzero(~np.isnan(difference)))
+            mean = float(np.nanmean(difference)) if n else float("nan")
+            found.append(Difference(area, metric, mean, cluster_interval(difference, regions, rng), n))
+    return found
+
+
+def require_comparable(first: Scores, second: Scores) -> None:
+    """Refuse two results that were not judged in the same way on the same patches.
+
+    Raises:
+        InputError: Names what differs.
+    """
+    require_same({"the first": first.card, "the second": second.card})
+    names = [{patch.name for patch in one.patches} for one in (first, second)]
+    if only := sorted(names[0] ^ names[1]):
+        where = "first" if only[0] in names[0] else "second"
+        raise InputError(
+            f"the two judge different patches ({len(names[0]):,} and {len(names[1]):,}): {only[0]} is only in the"
+            f" {where}, and so for {len(only):,} in all; evaluate both on one split"
+        )

@@ -1,0 +1,191 @@
+"""Images to features of VGG16, each computed once, with a card that says how."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from unclouded.errors import InputError
+from unclouded.evaluation.card import Card
+from unclouded.evaluation.manifold import DEFINITION, K, ManifoldScores, measure_manifolds
+from unclouded.sensors import RGB
+from unclouded.settings import Settings
+from unclouded.store import ArrayStore, content_key, default_folder
+from unclouded.tensors.triplet import Triplet, positions
+from unclouded.vgg.network import Vgg16, load_vgg16
+from unclouded.vgg.weights import AUTO
+
+Layer = Literal["fc2", "pool5"]
+LIMIT_BYTES = 8 << 30
+"""Room for the 4096-d features of half a million images."""
+
+
+class FeatureSettings(Settings):
+    """How an image becomes a feature.
+
+    Attributes:
+        layer: ``fc2`` is the second fully connected layer after its ReLU, 4096-d, the paper's; ``pool5`` is the mean
+            over rows and columns of what the fifth and last max-pooling gives, 512-d, and needs convolutions only.
+        brightest: Reflectance that VGG16 sees as 1; 0 is seen as 0, and what lies beyond is clipped. 1 is the range of
+            the paper's networks and of our perceptual losses.
+        side_px: The image is resized to a square of this side, which VGG16 was trained on (bilinear, antialiased).
+    """
+
+    layer: Layer = "pool5"
+    brightest: float = 1.0
+    side_px: int = 224
+
+
+class FeatureExtractor:
+    """VGG16 up to one of its layers, with a cache on disk.
+
+    Args:
+        vgg: The network.
+        settings: How an image becomes a feature.
+        store: Where features are kept; computed anew each time if None.
+
+    Raises:
+        InputError: ``fc2`` is wanted and the network has only convolutions.
+    """
+
+    def __init__(self, vgg: Vgg16, settings: FeatureSettings, store: ArrayStore | None = None) -> None:
+        if settings.layer == "fc2":
+            vgg.require_classifier()
+        self.vgg, self.settings, self.store = vgg, settings, store
+        self.card: Card = {
+            "network": "VGG16, ImageNet",
+            "layer": settings.layer,
+            "weights_sha256": _weights_hash(vgg, settings.layer),
+            "resize": f"{settings.side_px} x {settings.side_px} px, bilinear, antialiased",
+            "stretch": [0.0, settings.brightest],
+            "bands": list(RGB),
+            "normalisation": {"mean": vgg.mean.flatten().tolist(), "std": vgg.std.flatten().tolist()},
+        }
+
+    @torch.no_grad()
+    def __call__(self, rgb: Float[Tensor, "1 3 h w"]) -> Float32[Tensor, " feature"]:
+        """Return the feature of one image, on the CPU.
+
+        Args:
+            rgb: TOA reflectance of red, green and blue, without holes.
+        """
+        pixels = rgb.detach().cpu().float().contiguous().numpy()
+        key = content_key(f"{sorted(self.card.items())}\n{pixels.shape}", pixels)
+        if self.store is not None and (found := self.store.get(key)) is not None:
+            return torch.from_numpy(found)
+        feature = self._computed(rgb)
+        if self.store is not None:
+            self.store.put(key, feature.numpy())
+        return feature
+
+    def _computed(self, rgb: Float[Tensor, "1 3 h w"]) -> Float32[Tensor, " feature"]:
+        side = self.settings.side_px
+        seen = (rgb.to(self.vgg.mean.device).float() / self.settings.brightest).clamp(0.0, 1.0)
+        seen = interpolate(seen, (side, side), mode="bilinear", antialias=True)
+        found = self.vgg.fc2(seen) if self.settings.layer == "fc2" else self.vgg.pool5(seen)
+        return found[0].float().cpu()
+
+
+def feature_extractor(settings: FeatureSettings, weights: str | Path = AUTO, device: str = "cpu") -> FeatureExtractor:
+    """Make an extractor with the weights of :func:`unclouded.vgg.network.load_vgg16` and a cache on disk.
+
+    Raises:
+        InputError: No weights, or none of the fully connected layers that ``fc2`` needs.
+    """
+    vgg = load_vgg16(weights, classifier=settings.layer == "fc2").to(device)
+    return FeatureExtractor(vgg, settings, ArrayStore(default_folder() / "vgg-features", LIMIT_BYTES))
+
+
+def _weights_hash(vgg: Vgg16, layer: Layer) -> str:
+    """Hash the tensors that a layer depends on, by name: whatever file they came from, equal weights are equal."""
+    state: dict[str, Any] = vgg.state_dict()
+    used = sorted(name for name in state if layer == "fc2" or name.startswith("features."))
+    content = hashlib.sha256()
+    for name in used:
+        content.update(f"{name} {tuple(state[name].shape)}\n".encode())
+        content.update(state[name].float().cpu().contiguous().numpy().data)
+    return content.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class ManifoldResult:
+    """Improved precision and recall with what they are numbers of.
+
+    Attributes:
+        card: Features, k, include_self and the version of the definition.
+        scores: The numbers.
+        weights: Name and SHA-256 of the file that the weights came from.
+        left_out: Patches that have no feature, because the prediction or the clear image has pixels without data.
+        names: Patches in the order of ``scores.realism``.
+    """
+
+    card: Card
+    scores: ManifoldScores
+    weights: str
+    left_out: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return card and numbers as JSON values."""
+        one = self.scores
+        return {
+            "card": dict(self.card),
+            "precision": one.precision,
+            "recall": one.recall,
+            "f1": one.f1,
+            "n_real": one.n_real,
+            "n_generated": one.n_generated,
+            "k": one.k,
+            "weights": self.weights,
+            "left_out": list(self.left_out),
+            "realism": dict(zip(self.names, one.realism.tolist(), strict=True)),
+        }
+
+
+@dataclass
+class Manifolds:
+    """Collects the features of clear images and predictions while they pass by.
+
+    Attributes:
+        extractor: Makes the features.
+    """
+
+    extractor: FeatureExtractor
+    _names: list[str] = field(default_factory=list)
+    _real: list[Tensor] = field(default_factory=list)
+    _generated: list[Tensor] = field(default_factory=list)
+    _left_out: list[str] = field(default_factory=list)
+
+    def watch(self, judged: Iterable[tuple[Triplet, Tensor]]) -> Iterator[tuple[Triplet, Tensor]]:
+        """Yield judged pairs as they are, and keep their features."""
+        for triplet, prediction in judged:
+            rgb = positions(RGB, triplet.observation.bands)
+            real, generated = triplet.clear[:, rgb], prediction[:, rgb]
+            if bool(real.isfinite().all() & generated.isfinite().all()):
+                self._names.append(triplet.name)
+                self._real.append(self.extractor(real))
+                self._generated.append(self.extractor(generated))
+            else:
+                self._left_out.append(triplet.name)
+            yield triplet, prediction
+
+    def measure(self, k: int = K, *, include_self: bool = False) -> ManifoldResult:
+        """Return precision, recall and realism of what passed by; clear images are real, predictions generated.
+
+        Raises:
+            InputError: There are not more than k images.
+        """
+        if len(self._real) <= k:
+            raise InputError(f"k = {k} neighbours need more than {k} patches, found {len(self._real)}; lower k")
+        scores = measure_manifolds(torch.stack(self._real), torch.stack(self._generated), k, include_self=include_self)
+        card = {**self.extractor.card, "k": k, "include_self": include_self, "definition": DEFINITION}
+        source = self.extractor.vgg.source
+        return ManifoldResult(
+            card, scores, f"{source.name}, SHA-256 {source.sha256}", tuple(self._left_out), tuple(self._names)
+        )
