@@ -17,6 +17,7 @@ from unclouded.files import (
     named,
     read_small,
     remove_partial_files,
+    require_apart,
     require_file,
     require_folder,
     require_room,
@@ -123,6 +124,24 @@ def test_fault_33_a_folder_of_somebody_else_is_told(tmp_path: Path, monkeypatch:
     with pytest.raises(InputError, match=r"cannot be written \(Permission denied\); choose a folder you may write"):
         write_text(tmp_path / "a.txt", "new")
     assert listing(tmp_path) == []
+
+
+def test_fault_33_a_place_where_no_folder_can_be_made_is_told() -> None:
+    if not Path("/proc/self").is_dir():
+        pytest.skip("this system has no /proc, where no folder can be made")
+    for write in (require_writable, lambda folder: write_text(folder / "a.txt", "new")):
+        with pytest.raises(InputError, match=r"^/proc/unclouded cannot be made here; choose another place"):
+            write(Path("/proc/unclouded"))
+
+
+def test_an_input_is_no_place_for_the_output(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").touch()
+    (tmp_path / "same.tif").hardlink_to(tmp_path / "a.tif")
+    for written in ("a.tif", "same.tif", "./../" + tmp_path.name + "/a.tif"):
+        with pytest.raises(InputError, match="is the input itself; choose another place for the output"):
+            require_apart(tmp_path / written, tmp_path / "a.tif")
+    for written, source in (("b.tif", "a.tif"), ("b.tif", "b.tif"), ("a\0b", "a.tif"), ("a" * 300, "a.tif")):
+        require_apart(tmp_path / written, tmp_path / source)
 
 
 def test_an_error_that_nobody_can_mend_stays_what_it_is(tmp_path: Path) -> None:

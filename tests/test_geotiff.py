@@ -1,6 +1,7 @@
 import http.server
 import os
 import subprocess
+import sys
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -296,6 +297,20 @@ def test_no_side_car_file_changes_what_is_read(tmp_path: Path) -> None:
         assert plain.transform.a == 10 and plain.nodata == -5, "GDAL alone does read them, or this test proves nothing"
     seen = read_stored(path)
     assert same_grid(seen.geobox, NOWHERE) and seen.nodata is None and seen.descriptions == (None, None)
+
+
+@pytest.mark.parametrize("variable", ["PROJ_DATA", "PROJ_LIB"])
+def test_fault_39_without_the_database_of_proj_nothing_is_read(s1: Path, variable: str) -> None:
+    program = "import sys, pathlib; from unclouded.geotiff import read_stored; read_stored(pathlib.Path(sys.argv[1]))"
+    told = subprocess.run(
+        [sys.executable, "-c", program, str(s1)],
+        env={**os.environ, variable: "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    expected = f"PROJ finds no coordinate systems ({variable}=/nowhere); unset PROJ_DATA and PROJ_LIB and run again"
+    assert told.stderr.splitlines()[-1].endswith(expected)
 
 
 # Names

@@ -211,6 +211,12 @@ def test_fault_09_another_number_of_bands_is_refused(tmp_path: Path, count: int,
     assert expected in refusal(path, sensor)
 
 
+def test_fault_18_twelve_bands_are_taken_for_l2a_and_two_for_radar(tmp_path: Path) -> None:
+    for count, product in ((12, "Sentinel-2 L2A"), (2, "Sentinel-1")):
+        path = plain_write(tmp_path / "a.tif", np.ones((count, 4, 4), "uint16"))
+        assert refusal(path, SENTINEL2).endswith(f"B12; is it a file of {product}?")
+
+
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(13)), spell=st.sampled_from(["{}", "{} ", "TOA {}", "B_{}", "{} (10 m)"]))
 def test_fault_09_another_order_of_named_bands_is_refused(s2: Path, order: list[int], spell: str) -> None:

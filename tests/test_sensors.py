@@ -1,7 +1,7 @@
 import pytest
 
 from unclouded.errors import InputError
-from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
+from unclouded.sensors import RGB, SENTINEL1, SENTINEL2, SENTINEL2_L2A
 
 
 def test_the_bands_of_the_paper_stand_at_3_2_1() -> None:
@@ -21,6 +21,16 @@ def test_a_band_is_known_by_its_short_and_its_long_name(given: str) -> None:
 def test_fault_09_an_unknown_band_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"^B13 is no band of Sentinel-2; choose from B01 B02 .* B12$"):
         SENTINEL2.indices("B04", "B13")
+
+
+def test_fault_09_a_name_without_letters_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^nothing is no band of Sentinel-2; choose from B01 "):
+        SENTINEL2.named([""])
+
+
+def test_l2a_is_l1c_without_its_cirrus_band() -> None:
+    assert len(SENTINEL2_L2A.bands) == 12
+    assert [band for band in SENTINEL2.bands if band not in SENTINEL2_L2A.bands] == ["B10"]
 
 
 def test_fault_09_a_band_given_twice_is_refused() -> None:

@@ -47,7 +47,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(_partial_name(path))
     with explained(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             yield partial
             with partial.open("rb+") as written:
                 os.fsync(written.fileno())
@@ -65,7 +65,7 @@ def require_writable(folder: Path) -> None:
         InputError: The folder cannot be made or written.
     """
     with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"?")
 
@@ -87,6 +87,27 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
             f"{named(folder)} has {free / 2**30:.1f} GiB free, expected {needed / 2**30:.1f} GiB to {purpose}; "
             "free some space, or choose another folder"
         )
+
+
+def require_apart(written: Path, source: Path) -> None:
+    """Refuse to write over what is read.
+
+    Raises:
+        InputError: Both paths lead to one file.
+    """
+    try:
+        same = written.samefile(source)
+    except (OSError, ValueError):  # one of them is not there, or is no name at all
+        return
+    if same:
+        raise InputError(f"{named(written)} is the input itself; choose another place for the output")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # all parents were made: a place where none can be, such as /proc
+        raise InputError(f"{named(folder)} cannot be made here; choose another place and run again") from error
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """A GeoTIFF as it is stored: opened within limits, read whole or by rows, written whole or not at all."""
 
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import rasterio
 from jaxtyping import Real
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
@@ -70,6 +73,7 @@ def open_geotiff(path: Path) -> Iterator[Any]:
             written to its end, or has pixels without size.
     """
     require_local_image(path)
+    require_projections()
     with rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with _reads_explained(path):
@@ -94,6 +98,23 @@ def require_local_image(path: Path) -> None:
         raise InputError(f"{path} looks like an address of GDAL's virtual file systems; move it to another folder")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); fetch it again")
+
+
+@cache
+def require_projections() -> None:
+    """Refuse to work without PROJ's database: GDAL would read and write images as if they lay nowhere.
+
+    Raises:
+        InputError: An environment variable leads PROJ astray, as other programs' installers set them.
+    """
+    try:
+        CRS.from_epsg(4326)
+    except CRSError as error:
+        given = ", ".join(f"{name}={os.environ[name]}" for name in ("PROJ_DATA", "PROJ_LIB") if name in os.environ)
+        found = given or gdal_reason(error)
+        raise InputError(
+            f"PROJ finds no coordinate systems ({found}); unset PROJ_DATA and PROJ_LIB and run again"
+        ) from error
 
 
 @contextmanager
@@ -271,6 +292,7 @@ def new_geotiff(
     Raises:
         InputError: The disk is full, or the place or the name cannot be written.
     """
+    require_projections()
     with whole_file(path) as partial, rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with _writes_explained(path):

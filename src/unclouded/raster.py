@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
 from unclouded.geotiff import StoredImage, read_stored
-from unclouded.sensors import Sensor
+from unclouded.sensors import SENSORS, Sensor
 
 _ROUNDING_DB = 1e-6
 """Published patches hold values such as 5e-15 where they were clipped at 0; linear power this low is -60 dB."""
@@ -98,7 +98,7 @@ def check_stored(path: Path, stored: StoredImage, sensor: Sensor) -> None:
     count, found = stored.values.shape[0], stored.values.dtype.name
     if count != len(sensor.bands):
         expected = f"the {len(sensor.bands)} of {sensor.name}: {' '.join(sensor.bands)}"
-        raise InputError(f"{path} has {count} bands, expected {expected}; is it another product?")
+        raise InputError(f"{path} has {count} bands, expected {expected}; is it {_product(count)}?")
     if found not in sensor.dtypes:
         scale = "" if sensor.stored_per_unit == 1.0 else f" x {sensor.stored_per_unit:g}"
         expected = f"{' or '.join(sensor.dtypes)} for {sensor.name} in {sensor.unit}{scale}"
@@ -125,6 +125,11 @@ def _check_scaling(path: Path, stored: StoredImage, sensor: Sensor) -> None:
 def offset_steps(stored: StoredImage, sensor: Sensor) -> tuple[int, ...]:
     """Return what is added to the stored numbers of each band before they are divided: RADIO_ADD_OFFSET, by its tag."""
     return tuple(round(offset * sensor.stored_per_unit) for offset in stored.offsets) or (0,) * len(stored.values)
+
+
+def _product(bands: int) -> str:
+    """Return the product that has so many bands, in words."""
+    return next((f"a file of {sensor.name}" for sensor in SENSORS if len(sensor.bands) == bands), "another product")
 
 
 def _band_named(description: str, sensor: Sensor) -> str | None:

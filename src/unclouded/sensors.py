@@ -1,7 +1,7 @@
 """The words everybody speaks: sensors, their bands by name, units, and how files store them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unclouded.errors import InputError
 
@@ -45,7 +45,9 @@ class Sensor:
         """
         spelled = tuple(_spelling(band) for band in bands)
         if unknown := [band for band in spelled if band not in self.bands]:
-            raise InputError(f"{', '.join(unknown)} is no band of {self.name}; choose from {' '.join(self.bands)}")
+            raise InputError(
+                f"{', '.join(unknown) or 'nothing'} is no band of {self.name}; choose from {' '.join(self.bands)}"
+            )
         if len(set(spelled)) < len(spelled) or not spelled:
             raise InputError(f"expected one or more different bands, found {' '.join(spelled) or 'none'}")
         return spelled
@@ -74,6 +76,13 @@ SENTINEL2 = Sensor(
     stored_per_unit=10_000.0,
     no_data=(0, 65535),
 )
+
+SENTINEL2_L2A = replace(
+    SENTINEL2, name="Sentinel-2 L2A", bands=tuple(band for band in SENTINEL2.bands if band != "B10")
+)
+"""Surface reflectance, for the detectors that serve it; removers take :data:`SENTINEL2` alone, which is L1C."""
+
+SENSORS = (SENTINEL1, SENTINEL2, SENTINEL2_L2A)
 
 RGB = ("B04", "B03", "B02")
 """The three bands of the paper, in the order red, green, blue."""

@@ -11,10 +11,11 @@ import torch
 from odc.geo.geobox import GeoBox
 
 from unclouded.cli.main import run
+from unclouded.files import sha256
 from unclouded.geotiff import read_stored, write_geotiff
 from unclouded.models.network import NetworkSettings
 from unclouded.models.weights import save_weights
-from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.sensors import SENTINEL1, SENTINEL2, SENTINEL2_L2A
 
 GRID = GeoBox.from_bbox((0, 0, 480, 480), "EPSG:32632", resolution=10)
 
@@ -93,6 +94,107 @@ def test_predict_takes_a_whole_data_set(root: Path, tmp_path: Path, monkeypatch:
     assert read_stored(tmp_path / "p1.tif").descriptions == SENTINEL2.bands
 
 
+@pytest.mark.parametrize("folder", ["s1", "s2_cloudy", "s2_cloudfree"])
+def test_predictions_are_never_written_over_what_they_are_made_from(
+    folder: str, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("predict", "clear-mean", "--patches", root, "--out", root / folder, "--clouds", "ones")
+    before = {path: sha256(path) for path in root.rglob("*.tif")}
+    assert unclouded(*arguments, monkeypatch=monkeypatch) == 2
+    assert f"{folder}/p0.tif is the input itself" in complaint(capsys)
+    assert {path: sha256(path) for path in root.rglob("*.tif")} == before
+
+
+def test_painted_clouds_are_never_written_over_real_ones(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sha256(root / "s2_cloudy" / "p0.tif")
+    assert unclouded("clouds", "paint", root, "--out", root, monkeypatch=monkeypatch) == 2
+    assert "s2_cloudy/p0.tif is the input itself" in complaint(capsys)
+    assert sha256(root / "s2_cloudy" / "p0.tif") == before
+
+
+def test_patches_that_are_left_out_are_told(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "s2_cloudfree" / "p0.tif").unlink()
+    evaluate = ("evaluate", "cloudy", root, "--split", "all", "--clouds", "ones")
+    predict = ("predict", "clear-mean", "--patches", root, "--out", tmp_path / "out", "--clouds", "ones")
+    assert unclouded(*evaluate, monkeypatch=monkeypatch) == 0
+    expected = "1 patch is incomplete and left out (p0 lacks s2_cloudfree); 'unclouded data check' names all"
+    assert expected in capsys.readouterr().err
+    assert unclouded(*predict, monkeypatch=monkeypatch) == 0
+    assert "left out" not in capsys.readouterr().err  # the clear image is not needed
+    (root / "s1" / "p0.tif").unlink()
+    assert unclouded(*predict, monkeypatch=monkeypatch) == 0
+    assert "(p0 lacks s1, s2_cloudfree)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["tpu9", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(
+    device: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = (("predict", "clear-mean", "--patches", root, "--out", tmp_path), ("evaluate", "cloudy", root))
+    for command in commands:
+        assert unclouded(*command, "--device", device, monkeypatch=monkeypatch) == 2
+        assert f"'{device}' is no device of this machine (" in complaint(capsys)
+
+
+def test_fault_10_radar_of_the_next_utm_zone_is_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next_zone = GeoBox(GRID.shape, GRID.affine, "EPSG:32633")
+    write_geotiff(tmp_path / "s1.tif", np.full((2, 48, 48), -9, np.float32), SENTINEL1.bands, next_zone)
+    pair = ("--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", tmp_path / "s1.tif")
+    assert unclouded("predict", "clear-mean", "--out", tmp_path, *pair, monkeypatch=monkeypatch) == 2
+    assert "48x48 px in EPSG:32633, corner 0 480, steps 10 -10, expected 48x48 px in EPSG:32632" in complaint(capsys)
+
+
+def test_fault_18_an_l2a_image_is_refused_by_name(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_geotiff(tmp_path / "l2a.tif", np.full((12, 48, 48), 900, np.uint16), SENTINEL2_L2A.bands, GRID)
+    pair = ("--cloudy", tmp_path / "l2a.tif", "--sar", root / "s1" / "p0.tif")
+    assert unclouded("predict", "clear-mean", "--out", tmp_path / "out", *pair, monkeypatch=monkeypatch) == 2
+    assert "has 12 bands, expected the 13 of Sentinel-2" in (told := complaint(capsys))
+    assert told.endswith("is it a file of Sentinel-2 L2A?")
+
+
+@pytest.mark.parametrize(("scale", "dtype"), [(1e-4, np.float32), (1, np.float32), (0.02, np.uint8)])
+def test_fault_17_reflectance_of_another_type_is_refused(
+    scale: float,
+    dtype: type,
+    root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stored = read_stored(root / "s2_cloudy" / "p0.tif").values
+    write_geotiff(tmp_path / "s2.tif", (stored * scale).astype(dtype), SENTINEL2.bands, GRID)
+    pair = ("--cloudy", tmp_path / "s2.tif", "--sar", root / "s1" / "p0.tif")
+    assert unclouded("predict", "clear-mean", "--out", tmp_path / "out", *pair, monkeypatch=monkeypatch) == 2
+    assert f"has values of type {np.dtype(dtype)}, expected uint16 or int16 for Sentinel-2" in complaint(capsys)
+
+
+def test_fault_15_radar_in_db_times_100_is_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for dtype, expected in ((np.float32, "dB x 100"), (np.int16, "has values of type int16, expected float32")):
+        write_geotiff(tmp_path / "s1.tif", np.full((2, 48, 48), -900, dtype), SENTINEL1.bands, GRID)
+        pair = ("--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", tmp_path / "s1.tif")
+        assert unclouded("predict", "clear-mean", "--out", tmp_path, *pair, monkeypatch=monkeypatch) == 2
+        assert expected in complaint(capsys)
+
+
+def test_fault_24_weights_that_do_not_fit_their_settings_are_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_weights(tmp_path / "w.safetensors", NetworkSettings(width=2).build(), NetworkSettings(width=4), {})
+    arguments = ("predict", tmp_path / "w.safetensors", "--patches", root, "--out", tmp_path / "out")
+    assert unclouded(*arguments, monkeypatch=monkeypatch) == 2
+    assert "w.safetensors does not fit its own settings: trunk.1.weight is F32 [2, " in complaint(capsys)
+
+
 def test_data_check_names_what_is_incomplete_and_damaged_and_ends_with_1(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,7 +218,7 @@ def test_fault_05_a_truncated_file_is_named_in_one_line_with_status_2(
     )
     assert status == 2
     assert "p0.tif is not a whole GeoTIFF" in complaint(capsys)
-    assert not (tmp_path / "out").exists()
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_fault_11_a_radar_image_half_a_pixel_away_is_refused(

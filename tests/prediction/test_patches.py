@@ -55,7 +55,7 @@ def test_a_prediction_has_grid_type_and_band_names_of_its_input(pair: TripletFil
     assert np.unique(written.values).tolist() == [1234]
 
 
-def test_a_scene_without_clouds_comes_back_bit_for_bit(
+def test_fault_14_a_patch_without_clouds_comes_back_bit_for_bit(
     pair: TripletFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(

@@ -1,17 +1,12 @@
 """``unclouded clouds``: the cloud map of a patch, a folder or a whole scene; the cache of probabilities."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from unclouded.cli.options import CloudMode, Painted
-from unclouded.errors import InputError
-
-if TYPE_CHECKING:
-    from unclouded.clouds.map import CloudMapSettings
 
 
 class ImageFirst(TyperGroup):
@@ -33,7 +28,9 @@ app = typer.Typer(
 
 @app.command("map")
 def map_(
-    image: Annotated[Path, typer.Argument(help="Sentinel-2 L1C GeoTIFF with 13 bands, or a folder of them.")],
+    image: Annotated[
+        Path, typer.Argument(help="Sentinel-2 GeoTIFF, 13 bands of L1C or 12 of L2A, or a folder of them.")
+    ],
     out: Annotated[Path, typer.Option(help="GeoTIFF of the map m, or the folder for many.")],
     clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
     detector: Annotated[
@@ -45,80 +42,23 @@ def map_(
 
     A folder is worked through two images at a time; maps that are there already are not made again.
     """
+    from unclouded.cli.progress import shown_progress
+    from unclouded.clouds.files import map_file, map_folder
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.settings import settings_from
 
     content = {"mode": clouds.value, "resolution_m": resolution, "detector": detector}
     settings = settings_from(CloudMapSettings, content, origin="these options")
-    if image.is_dir():
-        _map_folder(image, out, settings)
-    else:
-        _map_image(image, out, settings, show=True)
-
-
-def _map_image(image: Path, out: Path, settings: "CloudMapSettings", *, show: bool) -> None:
-    from contextlib import nullcontext
-
-    from unclouded.cli.progress import shown_progress
-    from unclouded.clouds.rows import map_rows
-    from unclouded.sensors import SENTINEL2
-    from unclouded.strips import open_rows, write_rows
-
-    with (
-        open_rows(image, SENTINEL2) as scene,
-        write_rows(out, ("cloud map m",), scene.geobox, "float32", tags=_tags(settings)) as write,
-        shown_progress() if show else nullcontext(lambda *_: None) as told,
-    ):
-        height = scene.geobox.shape[0]
-        for top, strip in map_rows(scene.read, height, scene.bands, settings):
-            write(top, strip[None])
-            told("mapping rows", top + len(strip), height)
-
-
-def _tags(settings: "CloudMapSettings") -> dict[str, str]:
-    return {"UNCLOUDED_CLOUDS": settings.model_dump_json()}
-
-
-def _map_folder(folder: Path, out: Path, settings: "CloudMapSettings") -> None:
-    """Two images at a time: reading waits for the disk while the detector computes."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from unclouded.cli.progress import counted, shown_progress
-
-    images = sorted(path for path in folder.rglob("*.tif") if not path.name.startswith("."))
-    if not images:
-        raise InputError(f"{folder} holds no .tif file; give a folder of Sentinel-2 images with 13 bands")
-    targets = {image: out / image.relative_to(folder) for image in images}
-    left = [image for image in images if not _is_made(targets[image], settings)]
-
-    def make(image: Path) -> str | None:
-        try:
-            _map_image(image, targets[image], settings, show=False)
-        except InputError as error:
-            return str(error)
-        return None
-
-    with shown_progress() as told, ThreadPoolExecutor(2) as pool:
-        refused = [reason for reason in counted(pool.map(make, left), "mapping clouds", len(left), told) if reason]
-    typer.echo(f"{len(left) - len(refused)} maps made, {len(images) - len(left)} were there, {len(refused)} refused")
-    _list_refused(refused)
-
-
-def _is_made(target: Path, settings: "CloudMapSettings") -> bool:
-    from unclouded.geotiff import open_geotiff
-
-    if not target.is_file():
-        return False
-    with open_geotiff(target) as made:
-        found: dict[str, str] = made.tags()
-    return _tags(settings).items() <= found.items()
-
-
-def _list_refused(refused: Sequence[str]) -> None:
-    for reason in refused:
+    if not image.is_dir():
+        with shown_progress() as told:
+            map_file(image, out, settings, told)
+        return
+    with shown_progress() as told:
+        mapped = map_folder(image, out, settings, told)
+    typer.echo(f"{mapped.made} maps made, {mapped.there} were there, {len(mapped.refused)} refused")
+    for reason in mapped.refused:
         typer.echo(reason, err=True)
-    if refused:
-        raise typer.Exit(1)
+    raise typer.Exit(1 if mapped.refused else 0)
 
 
 @app.command()

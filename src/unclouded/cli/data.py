@@ -132,6 +132,7 @@ def stats(
     clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
 ) -> None:
     """Measure the cloud coverage: mean, deviation, histogram, by season and by region."""
+    from unclouded.cli.options import tell_left_out
     from unclouded.cli.progress import counted, shown_progress
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
@@ -144,6 +145,7 @@ def stats(
     inventory = find_triplets(root)
     part: SplitName = split.value
     files = inventory.require_observations() if part == "all" else triplets_of(inventory, part)
+    tell_left_out(inventory.unpredictable if part == "all" else inventory.incomplete)
     refused: list[str] = []
     with shown_progress() as told:
         measured = measure_coverage(

@@ -30,7 +30,7 @@ def evaluate(
     import numpy as np
     from rich.console import Console
 
-    from unclouded.cli.options import default_device
+    from unclouded.cli.options import chosen_device, tell_left_out
     from unclouded.cli.progress import counted, shown_progress
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
@@ -45,9 +45,11 @@ def evaluate(
     from unclouded.settings import settings_from
     from unclouded.tensors.dataset import TripletDataset
 
-    place = device or default_device()
+    place = chosen_device(device)
     found = find_remover(remover, bands.names() if bands else None, place)
-    files = triplets_of(find_triplets(root), split.value)
+    inventory = find_triplets(root)
+    files = triplets_of(inventory, split.value)
+    tell_left_out(inventory.incomplete)
     data = TripletDataset(
         files,
         found.bands,

@@ -1,6 +1,16 @@
 """Words that several commands share."""
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import typer
+
+from unclouded.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unclouded.patches.layouts import IncompleteTriplet
 
 
 class Bands(StrEnum):
@@ -40,8 +50,27 @@ class Painted(StrEnum):
     COPY = "copy"
 
 
-def default_device() -> str:
-    """Return cuda where there is one, else cpu."""
+def chosen_device(name: str | None) -> str:
+    """Return the device of that name; without a name cuda where there is one, else cpu.
+
+    Raises:
+        InputError: There is no such device here.
+    """
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: a build of torch without that backend
+        reason = str(error).splitlines()[0][:120]
+        raise InputError(f"{name!r} is no device of this machine ({reason}); choose cpu, or leave it out") from error
+    return name
+
+
+def tell_left_out(incomplete: "Sequence[IncompleteTriplet]") -> None:
+    """Say on standard error how many patches of a data set are left out because files of theirs are missing."""
+    if incomplete:
+        names = "; ".join(map(str, incomplete[:3]))
+        count = "1 patch is" if len(incomplete) == 1 else f"{len(incomplete):,} patches are"
+        typer.echo(f"{count} incomplete and left out ({names}); 'unclouded data check' names all", err=True)

@@ -30,18 +30,22 @@ def predict(
     from rich.console import Console
 
     from unclouded import __version__
-    from unclouded.cli.options import default_device
+    from unclouded.cli.options import chosen_device
     from unclouded.cli.progress import shown_progress
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
+    from unclouded.files import require_writable
     from unclouded.models.catalogue import find_remover
-    from unclouded.prediction.patches import predict_patch, write_prediction
+    from unclouded.prediction.patches import predict_patch, require_apart_from, write_prediction
     from unclouded.sensors import SENTINEL2
     from unclouded.settings import settings_from
 
     pairs = _pairs(cloudy, sar, patches)
+    for files in pairs:
+        require_apart_from(files, out)
+    require_writable(out)
     chosen = None if bands is None else SENTINEL2.named(SENTINEL2.bands if bands == "all" else bands.split(","))
-    place = device or default_device()
+    place = chosen_device(device)
     found = find_remover(remover, chosen, place)
     settings = settings_from(CloudMapSettings, {"mode": clouds.value, "detector": detector}, origin="these options")
     cache = ProbabilityCache()
@@ -60,13 +64,13 @@ def predict(
 
 def _pairs(cloudy: Path | None, sar: Path | None, patches: Path | None) -> "tuple[TripletFiles, ...]":
     """The pairs that the options name: one, or all of a data set."""
+    from unclouded.cli.options import tell_left_out
     from unclouded.patches.layouts import TripletFiles, find_triplets
 
     if patches is not None and cloudy is None and sar is None:
-        if not (found := find_triplets(patches).observations):
-            raise InputError(
-                f"{patches} holds no radar image with its cloudy one; check it with 'unclouded data check'"
-            )
+        inventory = find_triplets(patches)
+        found = inventory.require_observations()
+        tell_left_out(inventory.unpredictable)
         return found
     if patches is None and cloudy is not None and sar is not None:
         return (TripletFiles(cloudy.stem, None, sar, cloudy, None),)

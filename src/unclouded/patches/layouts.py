@@ -89,6 +89,12 @@ class Inventory:
         """Everything a model can predict, with or without clear target, in natural order."""
         return tuple(sorted(self.triplets + self.without_clear, key=lambda files: natural(files.name)))
 
+    @property
+    def unpredictable(self) -> tuple[IncompleteTriplet, ...]:
+        """Patches that lack the radar or the cloudy image."""
+        there = {files.name for files in self.without_clear}
+        return tuple(patch for patch in self.incomplete if patch.name not in there)
+
     def require_triplets(self) -> tuple[TripletFiles, ...]:
         """Return the complete triplets.
 

@@ -6,6 +6,7 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.clouds.synthetic import SyntheticSettings, paint
 from unclouded.errors import InputError
+from unclouded.files import require_apart
 from unclouded.geotiff import write_geotiff
 from unclouded.patches.layouts import TripletFiles
 from unclouded.raster import read, to_stored
@@ -29,10 +30,14 @@ def paint_triplet(
         cache: Where cloud probabilities are kept.
 
     Raises:
-        InputError: A file is damaged, or there is no clear image.
+        InputError: A file is damaged or would be written over, or there is no clear image.
     """
     if files.clear is None:
         raise InputError(f"{files.name} has no clear image to paint on; choose complete triplets")
+    image, cloud_map = (folder / kind / f"{files.name}.tif" for kind in ("s2_cloudy", "cloud_map"))
+    for source in (files.sar, files.cloudy, files.clear):
+        require_apart(image, source)
+        require_apart(cloud_map, source)
     clear = read(files.clear, SENTINEL2)
     if settings.mode == "copy":
         cloudy = read(files.cloudy, SENTINEL2).values
@@ -41,5 +46,5 @@ def paint_triplet(
     else:
         painted = paint(files.name, clear.values, clear.bands, settings)
     stored = to_stored(painted.cloudy, SENTINEL2)
-    write_geotiff(folder / "s2_cloudy" / f"{files.name}.tif", stored, clear.bands, clear.geobox, nodata=0)
-    write_geotiff(folder / "cloud_map" / f"{files.name}.tif", painted.cloud_map[None], ("cloud map m",), clear.geobox)
+    write_geotiff(image, stored, clear.bands, clear.geobox, nodata=0)
+    write_geotiff(cloud_map, painted.cloud_map[None], ("cloud map m",), clear.geobox)

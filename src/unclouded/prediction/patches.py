@@ -10,6 +10,7 @@ from jaxtyping import Float32, Integer
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.files import require_apart
 from unclouded.geotiff import StoredImage, read_stored, write_geotiff
 from unclouded.models.remover import CloudRemover
 from unclouded.patches.layouts import TripletFiles
@@ -87,6 +88,23 @@ def compose(
     return np.where(cloud_map > 0, predicted, observed)
 
 
+def require_apart_from(files: TripletFiles, folder: Path) -> None:
+    """Refuse a folder where the prediction of a patch would be written over what it is made from.
+
+    Raises:
+        InputError: One of the files is the input itself.
+    """
+    for written in _written(files.name, folder):
+        for source in (files.sar, files.cloudy, files.clear):
+            if source is not None:
+                require_apart(written, source)
+
+
+def _written(name: str, folder: Path) -> tuple[Path, Path]:
+    """The image and its cloud map."""
+    return folder / f"{name}.tif", folder / f"{name}_cloud_map.tif"
+
+
 def write_prediction(predicted: PredictedPatch, folder: Path, tags: Mapping[str, str]) -> Path:
     """Write ``NAME.tif`` and ``NAME_cloud_map.tif`` into a folder, each whole or not at all; return the first.
 
@@ -95,7 +113,7 @@ def write_prediction(predicted: PredictedPatch, folder: Path, tags: Mapping[str,
     """
     source = predicted.source
     names = [source.descriptions[i] or SENTINEL2.bands[i] for i in SENTINEL2.indices(*predicted.bands)]
-    image = folder / f"{predicted.name}.tif"
+    image, cloud_map = _written(predicted.name, folder)
     write_geotiff(image, predicted.stored, tuple(names), source.geobox, nodata=source.nodata, tags=tags)
-    write_geotiff(folder / f"{predicted.name}_cloud_map.tif", predicted.cloud_map, ("cloud map m",), source.geobox)
+    write_geotiff(cloud_map, predicted.cloud_map, ("cloud map m",), source.geobox)
     return image

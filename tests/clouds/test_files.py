@@ -1,0 +1,188 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from odc.geo.geobox import GeoBox
+
+from unclouded.clouds.files import TAG, MappedFolder, map_file, map_folder
+from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.errors import BusyError, InputError
+from unclouded.files import sha256
+from unclouded.geotiff import open_geotiff, read_stored, write_geotiff
+from unclouded.locks import held
+from unclouded.raster import read
+from unclouded.sensors import SENTINEL2, SENTINEL2_L2A
+
+GRID = GeoBox.from_bbox((0, 0, 400, 400), "EPSG:32632", resolution=10)
+ONES = CloudMapSettings(mode="ones")
+
+
+def write_image(path: Path, bands: tuple[str, ...] = SENTINEL2.bands) -> Path:
+    """Dark on the left, and as bright as a cloud on the right."""
+    values = np.full((len(bands), 40, 40), 800, np.uint16)
+    values[:, :, 20:] = 6000
+    write_geotiff(path, values, bands, GRID)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three images, one of them in a subfolder, and what is none."""
+    for name in ("one.tif", "two.TIFF", "deeper/three.tif"):
+        write_image(tmp_path / "images" / name)
+    (tmp_path / "images" / "readme.txt").touch()
+    (tmp_path / "images" / ".hidden.tif").touch()
+    return tmp_path / "images"
+
+
+def mapped(folder: Path, out: Path, settings: CloudMapSettings = ONES) -> MappedFolder:
+    return map_folder(folder, out, settings, lambda *_: None)
+
+
+def maps(out: Path) -> list[str]:
+    return sorted(str(path.relative_to(out)) for path in out.rglob("*.[tT]*"))
+
+
+def test_the_map_of_a_file_is_that_of_the_library_on_its_grid(tmp_path: Path) -> None:
+    raster = read(write_image(tmp_path / "image.tif"), SENTINEL2)
+    told: list[tuple[str, int, int]] = []
+    map_file(tmp_path / "image.tif", tmp_path / "m.tif", CloudMapSettings(), lambda *step: told.append(step))
+    written = read_stored(tmp_path / "m.tif")
+    assert np.array_equal(written.values[0], map_clouds(raster.values, raster.bands))
+    assert written.values[0, 20, 5] < 0.1 < 0.9 < written.values[0, 20, 35]
+    assert written.geobox == raster.geobox and told == [("mapping rows", 40, 40)]
+
+
+def test_a_map_says_how_it_was_made(tmp_path: Path) -> None:
+    map_file(write_image(tmp_path / "image.tif"), tmp_path / "m.tif", ONES)
+    with open_geotiff(tmp_path / "m.tif") as file:
+        assert CloudMapSettings.model_validate_json(file.tags()[TAG]) == ONES
+
+
+def test_an_l2a_image_is_mapped_by_the_detector_that_serves_it(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    image = write_image(tmp_path / "l2a.tif", SENTINEL2_L2A.bands)
+    settings = CloudMapSettings(detector="csmask-l2a", threshold=0.0)
+    map_file(image, tmp_path / "m.tif", settings)
+    raster = read(image, SENTINEL2_L2A)
+    expected = map_clouds(raster.values, raster.bands, settings)
+    assert np.array_equal(read_stored(tmp_path / "m.tif").values[0], expected) and expected.max() > 0
+
+
+def test_fault_18_an_l2a_image_is_refused_by_the_papers_detector(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "l2a.tif", SENTINEL2_L2A.bands)
+    with pytest.raises(InputError, match=r"B10 is missing; L2A has no B10, use the L1C product or .* csmask-l2a"):
+        map_file(image, tmp_path / "m.tif", CloudMapSettings())
+
+
+def test_fault_18_an_l1c_image_is_refused_by_a_detector_of_l2a(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "l1c.tif")
+    with pytest.raises(InputError, match="csmask-l2a serves L2A products, but B10 is there, as only in L1C"):
+        map_file(image, tmp_path / "m.tif", CloudMapSettings(detector="csmask-l2a"))
+
+
+def test_an_image_is_never_written_over(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "image.tif")
+    (tmp_path / "link.tif").symlink_to(image)
+    before = sha256(image)
+    for out in (image, tmp_path / "link.tif"):
+        with pytest.raises(InputError, match="is the input itself; choose another place for the output"):
+            map_file(image, out, ONES)
+    assert sha256(image) == before
+
+
+def test_a_folder_is_mapped_under_the_same_names(folder: Path, tmp_path: Path) -> None:
+    assert mapped(folder, tmp_path / "maps") == MappedFolder(3, 0, ())
+    assert maps(tmp_path / "maps") == ["deeper/three.tif", "one.tif", "two.TIFF"]
+
+
+def test_what_is_there_is_not_made_again(folder: Path, tmp_path: Path) -> None:
+    mapped(folder, tmp_path / "maps")
+    before = (tmp_path / "maps" / "one.tif").stat().st_mtime_ns
+    write_image(folder / "four.tif")
+    assert mapped(folder, tmp_path / "maps") == MappedFolder(1, 3, ())
+    assert (tmp_path / "maps" / "one.tif").stat().st_mtime_ns == before
+
+
+def test_maps_of_other_settings_are_made_anew(folder: Path, tmp_path: Path) -> None:
+    mapped(folder, tmp_path / "maps")
+    assert mapped(folder, tmp_path / "maps", CloudMapSettings()) == MappedFolder(3, 0, ())
+
+
+def test_maps_within_the_folder_are_no_images_of_it(folder: Path) -> None:
+    mapped(folder, folder / "maps")
+    assert mapped(folder, folder / "maps") == MappedFolder(0, 3, ())
+
+
+def test_a_folder_is_never_mapped_onto_its_images(folder: Path) -> None:
+    before = {path: sha256(path) for path in folder.rglob("*.tif")}
+    for out in (folder, folder / "deeper" / ".."):
+        with pytest.raises(InputError, match="is an image itself; choose another folder for the maps"):
+            mapped(folder, out)
+    assert {path: sha256(path) for path in folder.rglob("*.tif")} == before
+
+
+def test_files_that_are_no_maps_are_not_replaced(folder: Path, tmp_path: Path) -> None:
+    radar = write_image(tmp_path / "radar" / "one.tif")
+    before = sha256(radar)
+    with pytest.raises(InputError, match=r"one.tif is there already and is no cloud map; choose another folder"):
+        mapped(folder, tmp_path / "radar")
+    assert sha256(radar) == before
+
+
+def test_fault_19_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no \.tif file"):
+        mapped(tmp_path, tmp_path / "maps")
+    assert not (tmp_path / "maps").exists()
+
+
+def test_fault_05_a_damaged_image_is_named_and_the_others_are_mapped(folder: Path, tmp_path: Path) -> None:
+    torn = folder / "two.TIFF"
+    torn.write_bytes(torn.read_bytes()[:300])
+    found = mapped(folder, tmp_path / "maps")
+    assert (found.made, found.there) == (2, 0)
+    (reason,) = found.refused
+    assert "two.TIFF is not a whole GeoTIFF" in reason
+    assert maps(tmp_path / "maps") == ["deeper/three.tif", "one.tif"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from unclouded.clouds import files
+from unclouded.clouds.map import CloudMapSettings
+
+def killed_at_the_third(read, height, *_):
+    calls.append(1)
+    if len(calls) == 3:
+        os.kill(os.getpid(), 9)
+    return map_rows(read, height, *_)
+
+calls, map_rows, files.map_rows, files.THREADS = [], files.map_rows, killed_at_the_third, 1
+files.map_folder(Path(sys.argv[1]), Path(sys.argv[2]), CloudMapSettings(mode="ones"), lambda *_: None)
+"""
+
+
+def test_fault_03_a_folder_whose_mapping_was_killed_is_completed(folder: Path, tmp_path: Path) -> None:
+    out, undisturbed = tmp_path / "maps", tmp_path / "undisturbed"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(out)], check=False, capture_output=True)
+    assert killed.returncode == -9
+    assert len(list(out.rglob(".*.partial.*"))) == 1
+    assert mapped(folder, out) == MappedFolder(1, 2, ())
+    assert not list(out.rglob(".*.partial.*"))
+    mapped(folder, undisturbed)
+    assert {name: sha256(out / name) for name in maps(out)} == {n: sha256(undisturbed / n) for n in maps(undisturbed)}
+
+
+def test_fault_34_a_second_process_is_told_who_maps_the_folder(folder: Path, tmp_path: Path) -> None:
+    with held(tmp_path / "maps"), pytest.raises(BusyError, match=f"is being written by process {os.getpid()}"):
+        mapped(folder, tmp_path / "maps")
+
+
+def test_fault_33_a_folder_that_cannot_be_written_is_told_before_the_work(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "maps").touch()
+    with pytest.raises(InputError, match="maps cannot be written"):
+        mapped(folder, tmp_path / "maps")
