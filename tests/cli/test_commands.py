@@ -56,6 +56,17 @@ def test_help_answers_before_anything_heavy_is_imported() -> None:
     assert "predict" in imported.stdout
 
 
+def test_doctor_ends_with_0_and_with_1_where_something_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert unclouded("doctor", monkeypatch=monkeypatch) == 0
+    assert "PROJ in pyproj   9° E 48° N lies at 500000.000 5316300.224" in capsys.readouterr().out
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("UNCLOUDED_CACHE", str(tmp_path / "file"))
+    assert unclouded("doctor", monkeypatch=monkeypatch) == 1
+    assert "wrong: " in capsys.readouterr().out
+
+
 def test_evaluate_writes_scores_that_can_be_checked_by_hand(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

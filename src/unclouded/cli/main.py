@@ -5,7 +5,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from unclouded.cli import clouds, data, demo, evaluate, figure, predict, train
+from unclouded.cli import clouds, data, demo, doctor, evaluate, figure, predict, train
 from unclouded.errors import BusyError, InputError, SignalledError, StoppedError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command()(predict.predict)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(figure.figure)
+app.command()(doctor.doctor)
 app.add_typer(clouds.app, name="clouds")
 app.add_typer(data.app, name="data")
 

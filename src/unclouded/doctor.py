@@ -1,0 +1,166 @@
+"""What is installed here, what this machine can do, and whether the libraries agree about the Earth."""
+
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numba
+import pyproj
+import rasterio
+import torch
+from rasterio.warp import transform
+
+from unclouded import __version__
+from unclouded.clouds.cache import ProbabilityCache
+from unclouded.errors import InputError
+from unclouded.files import require_writable
+from unclouded.geotiff import open_geotiff, require_projections
+from unclouded.vgg.weights import offline_weights, torchvision_file
+
+LIBRARIES = (
+    *("numpy", "scipy", "numba", "torch", "torchvision", "lightning-fabric", "safetensors", "pydantic"),
+    *("rasterio", "pyproj", "odc-geo", "lightgbm", "s2cloudless", "matplotlib"),
+)
+EXTRAS = {"ukis-csmask": "csmask", "onnxruntime": "csmask", "tensorboard": "track"}
+"""Libraries that the package does without, and the extra that brings each."""
+PLACE_DEG = (9.0, 48.0)
+"""Longitude and latitude of a place on the central meridian of UTM zone 32."""
+PLACE_M = (500_000.0, 5_316_300.2245)
+"""Easting and northing of it in EPSG:32632: 0.9996 times the meridian's arc on the WGS 84 ellipsoid."""
+TOLERANCE_M = 1e-3
+JPEG2000 = "JP2OpenJPEG"
+"""GDAL's driver for the images within Sentinel-2 products."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        subject: What was looked at.
+        found: What was found.
+        remedy: What to do about it; empty where nothing is wrong.
+    """
+
+    subject: str
+    found: str
+    remedy: str = ""
+
+
+def examine() -> tuple[Finding, ...]:
+    """Look at everything; a look that fails becomes a finding with a remedy, and the others go on."""
+    return tuple(finding for look in LOOKS for finding in look())
+
+
+def libraries() -> Iterator[Finding]:
+    """Versions of this package, of Python and of what the numbers depend on."""
+    yield Finding("unclouded", f"{__version__}, Python {platform.python_version()} on {platform.platform()}")
+    yield Finding("libraries", ", ".join(f"{name} {version(name)}" for name in LIBRARIES))
+    for name, extra in EXTRAS.items():
+        try:
+            yield Finding(name, version(name))
+        except PackageNotFoundError:
+            yield Finding(name, f"absent; pip install 'unclouded[{extra}]' brings it")
+
+
+def geography() -> Iterator[Finding]:
+    """Two libraries carry a PROJ of their own: both have to know where a known place lies, and agree."""
+    yield Finding("GDAL and PROJ", f"GDAL {rasterio.__gdal_version__} with PROJ {rasterio.__proj_version__} in "
+                  f"rasterio, PROJ {pyproj.proj_version_str} in pyproj")  # fmt: skip
+    for name, project in PROJECTORS.items():
+        yield _placed(f"PROJ in {name}", project)
+
+
+def _placed(subject: str, project: Callable[[], tuple[float, float]]) -> Finding:
+    try:
+        found = project()
+    except (InputError, pyproj.exceptions.ProjError) as error:
+        return Finding(subject, "no coordinate systems", str(error))
+    away = max(abs(a - b) for a, b in zip(found, PLACE_M, strict=True))
+    text = f"9° E 48° N lies at {found[0]:.3f} {found[1]:.3f} in EPSG:32632"
+    if away <= TOLERANCE_M:
+        return Finding(subject, text)
+    return Finding(subject, text, f"{PLACE_M[0]:.3f} {PLACE_M[1]:.3f} was expected; install {subject.split()[-1]} anew")
+
+
+def _by_rasterio() -> tuple[float, float]:
+    require_projections()
+    (x,), (y,) = transform("EPSG:4326", "EPSG:32632", [PLACE_DEG[0]], [PLACE_DEG[1]])
+    return x, y
+
+
+def _by_pyproj() -> tuple[float, float]:
+    x, y = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32632", always_xy=True).transform(*PLACE_DEG)
+    return float(x), float(y)
+
+
+PROJECTORS = {"rasterio": _by_rasterio, "pyproj": _by_pyproj}
+
+
+def images() -> Iterator[Finding]:
+    """Which files are opened: GeoTIFF by its own driver alone, so that a VRT of that name reads no other file."""
+    with rasterio.Env() as gdal:
+        drivers = gdal.drivers()
+    if JPEG2000 in drivers:
+        yield Finding("products", f"{JPEG2000} reads the images of Sentinel-2 products")
+    else:
+        yield Finding("products", f"GDAL has no {JPEG2000}", "install the wheel of rasterio to read .SAFE products")
+    with tempfile.TemporaryDirectory() as folder:
+        disguised = Path(folder) / "image.tif"
+        disguised.write_text('<VRTDataset rasterXSize="1" rasterYSize="1"/>', encoding="utf-8")
+        try:
+            with open_geotiff(disguised):
+                yield Finding("images", "a VRT was opened", "report this: an image could read any other file")
+        except InputError:
+            yield Finding("images", "GeoTIFFs by GDAL's driver GTiff alone; a VRT of that name is refused")
+
+
+def machine() -> Iterator[Finding]:
+    """Processors, threads, memory, devices, and where bfloat16 is worth while."""
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    yield Finding("threads", f"{usable} processors, {torch.get_num_threads()} threads of torch, "
+                  f"{numba.config.NUMBA_NUM_THREADS} of numba, OMP_NUM_THREADS "
+                  f"{os.environ.get('OMP_NUM_THREADS', 'not set')}")  # fmt: skip
+    if sys.platform == "linux":
+        page, pages, free = (os.sysconf(f"SC_{name}") for name in ("PAGE_SIZE", "PHYS_PAGES", "AVPHYS_PAGES"))
+        yield Finding("memory", f"{page * pages / 2**30:.1f} GiB, {page * free / 2**30:.1f} GiB of it unused")
+    yield Finding("bfloat16", f"{_bfloat16()} ({torch.backends.cpu.get_cpu_capability()})")
+    for index in range(torch.cuda.device_count()):
+        bfloat16 = "with" if torch.cuda.is_bf16_supported() else "without"
+        yield Finding(f"cuda:{index}", f"{torch.cuda.get_device_name(index)}, {bfloat16} bfloat16")
+
+
+def _bfloat16() -> str:
+    """Say what device.precision = "bf16-mixed" means on this processor."""
+    if _processor_has("_is_amx_tile_supported"):
+        return "in tiles (AMX): device.precision = 'bf16-mixed' is several times as fast on the processor"
+    if _processor_has("_is_avx512_bf16_supported"):
+        return "in vectors (AVX512_BF16): measure device.precision = 'bf16-mixed' before using it"
+    return "emulated: leave device.precision at '32-true' on the processor"
+
+
+def _processor_has(question: str) -> bool:
+    """Ask torch; older releases cannot be asked everything."""
+    answer = getattr(torch.cpu, question, None)
+    return bool(answer and answer())
+
+
+def places() -> Iterator[Finding]:
+    """Where cloud probabilities are kept, and which weights of VGG16 are at hand."""
+    cache = ProbabilityCache()
+    size = f"{cache.size() / 2**20:,.1f} MiB of at most {cache.limit_bytes / 2**30:,.0f} GiB in {cache.folder}"
+    try:
+        require_writable(cache.folder)
+        yield Finding("cache", size)
+    except InputError as error:
+        yield Finding("cache", size, f"{error}; UNCLOUDED_CACHE names another folder")
+    at_hand = [str(path) for path in (torchvision_file(), offline_weights()) if path and path.is_file()]
+    yield Finding("VGG16", ", ".join(at_hand) or "no weights here; they are fetched when a loss or a score needs them")
+
+
+LOOKS = (libraries, geography, images, machine, places)
