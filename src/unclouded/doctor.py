@@ -153,7 +153,7 @@ def _processor_has(question: str) -> bool:
 def places() -> Iterator[Finding]:
     """Where cloud probabilities are kept, and which weights of VGG16 are at hand."""
     cache = ProbabilityCache()
-    size = f"{cache.size() / 2**20:,.1f} MiB of at most {cache.limit_bytes / 2**30:,.0f} GiB in {cache.folder}"
+    size = f"{cache.size() / 2**20:,.1f} MiB of at most {cache.store.limit_bytes / 2**30:,.0f} GiB in {cache.folder}"
     try:
         require_writable(cache.folder)
         yield Finding("cache", size)
