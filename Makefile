@@ -34,7 +34,7 @@ proof: setup
 	$(BIN)/python proofs/real_patches.py $(RUNS)/proof
 
 bench: setup
-	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script | tee /dev/stderr | tail -n 1 >> benchmarks/results.jsonl; done
+	$(BIN)/python benchmarks
 
 docs: setup
 	$(BIN)/mkdocs serve

@@ -4,8 +4,8 @@ The labelled image is ``cloud_labels/sentinel2.npz`` of the samples: six bands o
 a person saw in each pixel. The network of csmask is asked at these pixels; probabilities of at least 0.5 count. A
 detector that cannot be judged there is named with the reason.
 
-    python benchmarks/cloud_labels.py [LABELS.npz]                     the last line is one JSON object
-    python benchmarks/cloud_labels.py --sheet OUT.png --patches ROOT   maps of the cloudy patches of ROOT, as in Fig. 7
+    python proofs/cloud_labels.py [LABELS.npz]                     the last line is one JSON object
+    python proofs/cloud_labels.py --sheet OUT.png --patches ROOT   maps of the cloudy patches of ROOT, as in Fig. 7
     ... --clear                                                        of its clear patches: what is not black is false
 """
 
