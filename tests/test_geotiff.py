@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -356,14 +356,9 @@ def test_no_data_returns_from_its_file(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(mount_disk: Callable[[int], Path]) -> Path:
     """A disk of 192 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("a small disk cannot be mounted here; run as root")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    return mount_disk(192)
 
 
 @pytest.mark.parametrize("free_kib", range(0, 116, 4))

@@ -3,7 +3,7 @@ import signal
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -271,14 +271,9 @@ def test_fault_03_a_killed_process_leaves_the_older_file_and_a_partial_one(tmp_p
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(mount_disk: Callable[[int], Path]) -> Path:
     """A disk of 512 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("a small disk cannot be mounted here; run as root")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    return mount_disk(512)
 
 
 def write_noise(path: Path) -> NDArray[np.uint16]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,18 @@ def test_a_device_that_is_not_there_is_refused(
     for command in commands:
         assert unclouded(*command, "--device", device, monkeypatch=monkeypatch) == 2
         assert f"'{device}' is no device of this machine (" in complaint(capsys)
+
+
+def test_fault_33_a_read_only_disk_is_told_before_the_work(
+    root: Path,
+    mount_disk: Callable[[int], Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk = mount_disk(64)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    assert unclouded("predict", "clear-mean", "--patches", root, "--out", disk, monkeypatch=monkeypatch) == 2
+    assert complaint(capsys).endswith("(Read-only file system); choose a folder that can be written and run again")
 
 
 def test_fault_10_radar_of_the_next_utm_zone_is_refused(

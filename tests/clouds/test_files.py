@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -186,3 +187,22 @@ def test_fault_33_a_folder_that_cannot_be_written_is_told_before_the_work(folder
     (tmp_path / "maps").touch()
     with pytest.raises(InputError, match="maps cannot be written"):
         mapped(folder, tmp_path / "maps")
+
+
+def test_fault_32_a_folder_is_completed_when_there_is_room_again(
+    folder: Path, mount_disk: Callable[[int], Path]
+) -> None:
+    disk = mount_disk(64)
+    disk.joinpath("full").write_bytes(bytes(52 << 10))
+    found = mapped(folder, disk / "maps")
+    assert found.made < 3 and all("cannot be written" in reason for reason in found.refused)
+    assert sorted(maps(disk / "maps")) == sorted(path for path in maps(disk / "maps") if ".partial" not in path)
+    disk.joinpath("full").unlink()
+    assert mapped(folder, disk / "maps") == MappedFolder(3 - found.made, found.made, ())
+
+
+def test_fault_33_a_read_only_disk_is_told_before_the_work(folder: Path, mount_disk: Callable[[int], Path]) -> None:
+    disk = mount_disk(64)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with pytest.raises(InputError, match=r"cannot be written \(Read-only file system\); choose a folder"):
+        mapped(folder, disk)
