@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from unclouded.errors import InputError
 from unclouded.patches.identity import PatchId, Roi
 from unclouded.patches.layouts import TripletFiles, find_triplets
-from unclouded.patches.splits import Split, assign, official_counts, official_split, read_split_list, triplets_of
+from unclouded.patches.splits import (
+    Split,
+    assign,
+    incomplete_of,
+    official_counts,
+    official_split,
+    read_split_list,
+    triplets_of,
+)
 
 Touch = Callable[..., Path]
 Names = Callable[..., list[str]]
@@ -130,6 +138,25 @@ def test_the_parts_of_the_official_layout_follow_its_regions(
     assert [f.name for f in triplets_of(found, "val")] == ["ROIs1158_spring_17_p1"]
     assert [f.name for f in triplets_of(found, "test")] == ["ROIs1158_spring_106_p1"]
     assert len(triplets_of(found, "all")) == 4
+
+
+def test_incomplete_triplets_belong_to_the_part_of_their_region(
+    tmp_path: Path, touch: Touch, official_names: Names
+) -> None:
+    touch(tmp_path, *official_names("ROIs1158_spring_106_p30", ("s1",)))  # a region of test
+    touch(tmp_path, *official_names("ROIs1158_spring_1_p30", ("s1",)))  # its name's beginning, and a region of train
+    inventory = find_triplets(tmp_path)
+    for part, expected in (("train", ["_1_p30"]), ("val", []), ("test", ["_106_p30"]), ("all", ["_1_p30", "_106_p30"])):
+        found = [one.name.removeprefix("ROIs1158_spring") for one in incomplete_of(inventory, part)]
+        assert found == expected
+
+
+def test_incomplete_triplets_of_a_list_belong_to_its_parts(tmp_path: Path, touch: Touch) -> None:
+    touch(tmp_path, "s1/a.tif", "s1/b.tif", "s1/c.tif", "data.csv")
+    rows = (f"{part},s1,s2_cloudfree,s2_cloudy,{name}.tif\n" for part, name in ((1, "a"), (3, "b")))
+    (tmp_path / "data.csv").write_text("".join(rows))
+    inventory = find_triplets(tmp_path)
+    assert [[one.name for one in incomplete_of(inventory, part)] for part in ("train", "test")] == [["a"], ["b"]]
 
 
 def test_an_empty_part_is_refused(tmp_path: Path, touch: Touch, official_names: Names) -> None:

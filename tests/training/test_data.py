@@ -56,6 +56,48 @@ def test_a_list_with_a_stranger_is_refused(tiny_settings: TrainSettings, tmp_pat
         choose_triplets(settings, ProbabilityCache())
 
 
+def test_names_of_a_list_may_have_blanks_in_them(tiny_root: Path, tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    for folder in ("s1", "s2_cloudy", "s2_cloudfree"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "tiny 0.tif").symlink_to(tiny_root / folder / "tiny_0.tif")
+    (tmp_path / "list.txt").write_text("\ufefftiny 0\r\n\n", encoding="utf-8")
+    settings = tiny_settings.model_copy(update={"patches": tmp_path, "patch_list": tmp_path / "list.txt"})
+    assert list(choose_triplets(settings, ProbabilityCache()).names) == ["tiny 0"]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "names no patch, expected one a line"),
+        (b" \n\n", "names no patch, expected one a line"),
+        (b"tiny_3\ntiny_1\ntiny_3\n", "names tiny_3 more than once"),
+        (b"\xff\xfe\x00", "is not a text"),
+    ],
+)
+def test_fault_19_a_list_without_patches_or_with_one_twice_is_refused(
+    content: bytes, complaint: str, tiny_settings: TrainSettings, tmp_path: Path
+) -> None:
+    (tmp_path / "list.txt").write_bytes(content)
+    settings = tiny_settings.model_copy(update={"patch_list": tmp_path / "list.txt"})
+    with pytest.raises(InputError, match=complaint):
+        choose_triplets(settings, ProbabilityCache())
+
+
+def test_fault_19_incomplete_triplets_are_refused_by_name_or_skipped(
+    tiny_root: Path, tiny_settings: TrainSettings, tmp_path: Path
+) -> None:
+    for folder, numbers in (("s1", (0, 1, 2)), ("s2_cloudy", (0, 1)), ("s2_cloudfree", (0, 2))):
+        (tmp_path / folder).mkdir()
+        for number in numbers:
+            (tmp_path / folder / f"tiny_{number}.tif").symlink_to(tiny_root / folder / f"tiny_{number}.tif")
+    settings = tiny_settings.model_copy(update={"patches": tmp_path})
+    expected = r"\(tiny_1 lacks s2_cloudfree; tiny_2 lacks s2_cloudy\); fetch the missing files or set damaged = 'skip'"
+    with pytest.raises(InputError, match=expected):
+        choose_triplets(settings, ProbabilityCache())
+    skipping = settings.model_copy(update={"damaged": "skip"})
+    assert list(choose_triplets(skipping, ProbabilityCache()).names) == ["tiny_0"]
+
+
 def test_an_unpaired_item_shows_the_clear_image_of_another_patch(tiny_settings: TrainSettings) -> None:
     settings = tiny_settings.model_copy(update={"paired_percent": 0.0})
     data = training_data(choose_triplets(settings, ProbabilityCache()), settings)

@@ -140,12 +140,12 @@ def stats(
     from unclouded.patches.coverage import CoverageStatistics, measure_coverage
     from unclouded.patches.coverage_picture import write_histogram
     from unclouded.patches.layouts import find_triplets
-    from unclouded.patches.splits import SplitName, triplets_of
+    from unclouded.patches.splits import SplitName, incomplete_of, triplets_of
 
     inventory = find_triplets(root)
     part: SplitName = split.value
     files = inventory.require_observations() if part == "all" else triplets_of(inventory, part)
-    tell_left_out(inventory.unpredictable if part == "all" else inventory.incomplete)
+    tell_left_out(inventory.unpredictable if part == "all" else incomplete_of(inventory, part))
     refused: list[str] = []
     with shown_progress() as told:
         measured = measure_coverage(

@@ -40,7 +40,7 @@ def evaluate(
     from unclouded.evaluation.table import scores_table
     from unclouded.models.catalogue import find_remover
     from unclouded.patches.layouts import find_triplets
-    from unclouded.patches.splits import triplets_of
+    from unclouded.patches.splits import incomplete_of, triplets_of
     from unclouded.prediction.judging import judged
     from unclouded.settings import settings_from
     from unclouded.tensors.dataset import TripletDataset
@@ -49,7 +49,7 @@ def evaluate(
     found = find_remover(remover, bands.names() if bands else None, place)
     inventory = find_triplets(root)
     files = triplets_of(inventory, split.value)
-    tell_left_out(inventory.incomplete)
+    tell_left_out(incomplete_of(inventory, split.value))
     data = TripletDataset(
         files,
         found.bands,

@@ -58,6 +58,12 @@ class IncompleteTriplet:
     name: str
     lacks: tuple[str, ...]
 
+    @property
+    def roi(self) -> Roi | None:
+        """The region; None where the name is not an official one."""
+        patch = _official_name(self.name)
+        return patch.roi if patch else None
+
     def __str__(self) -> str:
         return f"{self.name} lacks {', '.join(self.lacks)}"
 

@@ -12,7 +12,7 @@ from typing import Literal
 from unclouded.errors import InputError
 from unclouded.files import read_small
 from unclouded.patches.identity import Roi
-from unclouded.patches.layouts import CLOUDY, FLAT_CLEAR, SAR, Inventory, TripletFiles
+from unclouded.patches.layouts import CLOUDY, FLAT_CLEAR, SAR, IncompleteTriplet, Inventory, TripletFiles
 
 SplitName = Literal["train", "val", "test", "all"]
 PARTS = ("train", "val", "test")
@@ -120,6 +120,17 @@ def triplets_of(inventory: Inventory, part: SplitName) -> tuple[TripletFiles, ..
         sizes = ", ".join(f"{name} {len(found):,}" for name, found in assigned.items())
         raise InputError(f"{inventory.root} has no triplet in {part} (found {sizes}); take another split or 'all'")
     return assigned[part]
+
+
+def incomplete_of(inventory: Inventory, part: SplitName) -> tuple[IncompleteTriplet, ...]:
+    """Return the incomplete triplets of one part, or of all; see :func:`triplets_of`."""
+    if part == "all":
+        return inventory.incomplete
+    if inventory.split_list:
+        listed = read_split_list(inventory.split_list)
+        return tuple(one for one in inventory.incomplete if listed.get(f"{one.name}.tif") == part)
+    known = official_split().parts()
+    return tuple(one for one in inventory.incomplete if one.roi and known.get(one.roi) == part)
 
 
 def parts_by_name(inventory: Inventory) -> dict[str, str]:

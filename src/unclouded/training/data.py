@@ -1,9 +1,10 @@
 """From settings to the patches of a run: chosen, paired or permuted, in random order, in batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError, StoppedError
 from unclouded.files import read_small
-from unclouded.patches.layouts import find_triplets
-from unclouded.patches.splits import triplets_of
+from unclouded.patches.layouts import SHOWN, IncompleteTriplet, find_triplets
+from unclouded.patches.splits import incomplete_of, triplets_of
 from unclouded.tensors.dataset import TripletDataset, TripletSource, stack
 from unclouded.tensors.store import PackedTriplets, is_store, open_store
 from unclouded.tensors.triplet import Triplet
@@ -30,7 +31,7 @@ def choose_triplets(settings: TrainSettings, cache: ProbabilityCache) -> Triplet
     """
     chosen = _packed(settings) if is_store(settings.patches) else _files(settings, cache)
     if settings.patch_list is not None:
-        wanted = read_small(settings.patch_list).decode("utf-8").split()
+        wanted = _listed(settings.patch_list)
         places = {name: index for index, name in enumerate(chosen.names)}
         if absent := [name for name in wanted if name not in places]:
             raise InputError(
@@ -43,10 +44,37 @@ def choose_triplets(settings: TrainSettings, cache: ProbabilityCache) -> Triplet
     return chosen.subset(equally_spaced(settings.subset, len(chosen)))
 
 
+def _listed(path: Path) -> list[str]:
+    """Return the names of a list, one a line; names of a flat layout may have blanks in them."""
+    try:
+        lines = read_small(path, limit=64 << 20).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text, expected names of patches, one a line; check the path") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise InputError(f"{path} names no patch, expected one a line; fill it or leave it out")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{path} names {twice} more than once, expected each patch once; delete the repetition")
+    return names
+
+
 def _files(settings: TrainSettings, cache: ProbabilityCache) -> TripletDataset:
-    files = triplets_of(find_triplets(settings.patches), settings.split)
+    inventory = find_triplets(settings.patches)
+    if settings.damaged == "refuse" and settings.patch_list is None:
+        _require_complete(incomplete_of(inventory, settings.split), settings)
+    files = triplets_of(inventory, settings.split)
     bands = settings.network.bands
     return TripletDataset(files, bands, settings.clouds, cache, settings.crop_px, settings.synthetic)
+
+
+def _require_complete(incomplete: Sequence[IncompleteTriplet], settings: TrainSettings) -> None:
+    if incomplete:
+        more = f"; and {len(incomplete) - SHOWN:,} more" if len(incomplete) > SHOWN else ""
+        raise InputError(
+            f"{settings.patches} has patches in '{settings.split}' whose files are not all there "
+            f"({'; '.join(map(str, incomplete[:SHOWN]))}{more}); fetch the missing files or set damaged = 'skip'"
+        )
 
 
 def _packed(settings: TrainSettings) -> PackedTriplets:
