@@ -16,6 +16,8 @@ from unclouded.sensors import SENSORS, Sensor
 
 _ROUNDING_DB = 1e-6
 """Published patches hold values such as 5e-15 where they were clipped at 0; linear power this low is -60 dB."""
+_HIGHEST_POWER = 1e6
+"""Linear power of 60 dB."""
 _LOWEST_REFLECTANCE = -0.1001
 """What remains of 0 when RADIO_ADD_OFFSET, -1000, is applied."""
 
@@ -179,7 +181,9 @@ def check_range(path: Path, values: Float32[np.ndarray, "band y x"], sensor: Sen
     check_limits(path, values, sensor)
     if sensor.unit == "dB" and np.count_nonzero(values > _ROUNDING_DB) > np.count_nonzero(values < -_ROUNDING_DB):
         found = _found(path, *_extremes(values))
-        raise InputError(f"{found}, most of them positive, expected dB; linear power? take 10 log10 first")
+        raise InputError(
+            f"{found}, most of them positive, expected dB; linear power? take 10 log10 first, or set the units"
+        )
 
 
 def check_limits(path: Path, values: Float32[np.ndarray, "band y x"], sensor: Sensor) -> None:
@@ -192,7 +196,12 @@ def check_limits(path: Path, values: Float32[np.ndarray, "band y x"], sensor: Se
     found = _found(path, low, high)
     if sensor.unit == "dB":
         if low < -100.0 or high > 60.0:
-            raise InputError(f"{found}, expected dB; dB x 100, or digital numbers? convert them first")
+            raise InputError(
+                f"{found}, expected dB; dB x 100, or digital numbers? convert them first, or set the units"
+            )
+    elif sensor.unit == "linear power":
+        if low < 0.0 or high > _HIGHEST_POWER:
+            raise InputError(f"{found}, expected linear power; dB, or digital numbers? set the right units")
     elif low < _LOWEST_REFLECTANCE:
         raise InputError(f"{found}, expected reflectance; does {low * sensor.stored_per_unit:.0f} mean no data? tag it")
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from affine import Affine
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
 from unclouded.sensors import SENTINEL2
 from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
+from unclouded.simulation.radar_product import RadarProduct, write_radar_product
 
 SIDE = 120
 
@@ -62,3 +65,26 @@ def invented() -> dict[str, NDArray[np.uint16]]:
 def session_product(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One product that tests copy before they damage it."""
     return write_optical_product(tmp_path_factory.mktemp("product"), invented_bands(), OpticalProduct())
+
+
+RADAR_SHAPE = (200, 240)
+RADAR_GRID = GeoBox((120, 120), Affine(10, 0, 863_620, 0, -10, 4_889_970), 32632)
+"""A map in the middle of the invented radar image."""
+
+
+@pytest.fixture
+def radar_product(tmp_path: Path) -> Callable[..., Path]:
+    """Write a radar product: VV with numbers from 150 upwards along lines and pixels, VH half of them."""
+
+    def write(name: str = "radar", numbers: NDArray[np.uint16] | None = None, **described: Any) -> Path:
+        line, pixel = np.mgrid[: RADAR_SHAPE[0], : RADAR_SHAPE[1]]
+        vv = (150 + line + pixel).astype(np.uint16) if numbers is None else numbers
+        return write_radar_product(tmp_path / name, {"VV": vv, "VH": vv // 2}, RadarProduct(**described))
+
+    return write
+
+
+@pytest.fixture
+def radar_grid() -> GeoBox:
+    """A map in the middle of the invented radar image."""
+    return RADAR_GRID

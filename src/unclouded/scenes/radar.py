@@ -1,0 +1,232 @@
+"""One radar scene on the grid of an optical one, whatever it came in: rows of VV and VH in dB."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from unclouded.errors import InputError
+from unclouded.files import named, require_room
+from unclouded.raster import describe, same_grid
+from unclouded.scenes.geocoding import geocode
+from unclouded.scenes.positions import GroundControlPositions
+from unclouded.scenes.radar_units import RadarUnits, check_median, in_db, stored_as
+from unclouded.scenes.safe import ProductFolder, looks_like_product, open_product
+from unclouded.scenes.sentinel1 import Sentinel1Product, describe_radar_product
+from unclouded.scenes.store import RawStore
+from unclouded.scenes.terrain import Heights, TerrainPositions
+from unclouded.scenes.warping import warp
+from unclouded.sensors import SENTINEL1, Sensor
+from unclouded.strips import SceneRows, open_rows
+
+ReadRows = Callable[[int, int], NDArray[np.float32]]
+
+NO_TERRAIN = (
+    "no elevation model: placed by the geolocation grid alone, so every metre that the ground differs from it moves "
+    "the radar by about a metre; give one where there are hills"
+)
+NO_NOISE = "the product has no thermal noise, or one of unknown scale, so none was subtracted"
+_STRIP_PX = 512
+
+
+@dataclass(frozen=True, eq=False)
+class RadarScene:
+    """An open radar image, read row by row.
+
+    Attributes:
+        path: What the user gave.
+        geobox: The grid that was asked for.
+        identity: Name of the product; None for a GeoTIFF, as is the next.
+        acquired: When it was taken, in UTC.
+        processing: What was done to it, in words.
+        remarks: What the user has to be told about this input.
+        sensor: Sentinel-1.
+    """
+
+    path: Path
+    geobox: GeoBox
+    _read: ReadRows = field(repr=False)
+    identity: str | None = None
+    acquired: datetime | None = None
+    processing: str = "as it came"
+    remarks: tuple[str, ...] = ()
+    sensor: Sensor = SENTINEL1
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """VV and VH."""
+        return self.sensor.bands
+
+    def read(self, top: int, bottom: int) -> Float32[np.ndarray, "band rows x"]:
+        """Read the rows from ``top`` to before ``bottom`` in dB; NaN where there is no data.
+
+        Raises:
+            InputError: The rows are damaged, or hold values in another unit.
+            ValueError: There are no such rows.
+        """
+        height = self.geobox.shape[0]
+        if not 0 <= top < bottom <= height:
+            raise ValueError(f"{self.path} has rows 0 to {height}, not {top} to {bottom}")
+        return self._read(top, bottom)
+
+    def metadata(self) -> dict[str, str]:
+        """Return what is known of the scene, in words, for tags of files."""
+        known = {
+            "product": self.identity or self.path.name,
+            "acquired": self.acquired.isoformat() if self.acquired else None,
+            "processing": self.processing,
+        }
+        return {key: value for key, value in known.items() if value is not None}
+
+
+@contextmanager
+def open_radar(
+    path: Path,
+    geobox: GeoBox,
+    *,
+    align: bool = False,
+    units: RadarUnits = "dB",
+    heights: Path | None = None,
+    heights_datum_m: float = 0.0,
+    work_folder: Path | None = None,
+) -> Iterator[RadarScene]:
+    """Open a Sentinel-1 image on a grid: an IW GRDH product (SAFE folder or zip), or a GeoTIFF of VV and VH.
+
+    Args:
+        path: The product, or the file.
+        geobox: The grid of the optical scene.
+        align: Bring a GeoTIFF on another grid to this one; products always are.
+        units: Of a GeoTIFF.
+        heights: Elevation model for the terrain correction of a product, which needs the extra ``sar``; without, it is
+            placed by its geolocation grid.
+        heights_datum_m: What is added to its heights to make them heights above the ellipsoid: the undulation of the
+            geoid, for models above sea level.
+        work_folder: Where a folder of 1 GB for a whole tile is made, and removed in the end. The system's temporary
+            folder if omitted.
+
+    Raises:
+        InputError: Another product or file, named; or one that is cut, damaged, changed, in other units, on another
+            grid, or elsewhere.
+    """
+    if looks_like_product(path):
+        model = Heights.read(heights, heights_datum_m) if heights else None
+        with (
+            _work(work_folder) as folder,
+            open_product(path, folder) as product,
+            _geocoded(product, geobox, folder, model) as scene,
+        ):
+            yield scene
+    else:
+        with _opened_stack(path, geobox, units, align, work_folder) as scene:
+            yield scene
+
+
+@contextmanager
+def _work(work_folder: Path | None) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="unclouded-", dir=work_folder) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _geocoded(product: ProductFolder, geobox: GeoBox, folder: Path, heights: Heights | None) -> Iterator[RadarScene]:
+    description = describe_radar_product(product)
+    if geobox.crs is None:
+        raise InputError(
+            f"{named(product.path)} cannot be placed on a grid without CRS; give an optical scene with one"
+        )
+    with _store(folder / "radar.raw", geobox, product.path) as store:
+        terrain = TerrainPositions(description, heights, geobox) if heights else None
+        seen = geocode(
+            product, description, terrain or GroundControlPositions(description.ground, geobox), geobox, store
+        )
+        if not seen:
+            raise InputError(f"{named(product.path)} does not overlap the optical scene ({describe(geobox)})")
+        yield RadarScene(
+            path=product.path,
+            geobox=geobox,
+            identity=description.identity,
+            acquired=description.acquired,
+            processing=_processing(description, terrain),
+            remarks=tuple(_remarks(product, description, terrain, geobox, seen)),
+            _read=_reader(store),
+        )
+
+
+def _processing(description: Sentinel1Product, terrain: TerrainPositions | None) -> str:
+    noise = "" if any(channel.noise.is_zero for channel in description.channels) else "thermal noise, "
+    place = "terrain correction" if terrain else "geolocation grid"
+    return f"border noise, {noise}calibration to sigma0, {place}, dB"
+
+
+def _remarks(
+    product: ProductFolder, description: Sentinel1Product, terrain: TerrainPositions | None, geobox: GeoBox, seen: float
+) -> Iterator[str]:
+    if terrain is None:
+        yield NO_TERRAIN
+    elif terrain.without_height:
+        share = terrain.without_height / (geobox.shape[0] * geobox.shape[1])
+        yield f"the elevation model has no height for {share:.1%} of the scene, which was taken at height 0"
+    if any(channel.noise.is_zero for channel in description.channels):
+        yield NO_NOISE
+    if product.listed is None:
+        yield "no manifest.safe: a changed bit goes unseen, and the border noise of old processors was looked for"
+    if seen < 0.999:
+        yield f"the radar saw {seen:.1%} of the optical scene; the rest has no data"
+
+
+@contextmanager
+def _opened_stack(
+    path: Path, geobox: GeoBox, units: RadarUnits, align: bool, work_folder: Path | None
+) -> Iterator[RadarScene]:
+    with open_rows(path, stored_as(units)) as rows:
+        _check_middle(rows, units)
+        if same_grid(rows.geobox, geobox):
+            yield RadarScene(path, geobox, lambda top, bottom: in_db(rows.read(top, bottom), units))
+            return
+        grids = f"({describe(rows.geobox)}, not {describe(geobox)})"
+        if not align or rows.geobox.crs is None or geobox.crs is None:
+            remedy = "align it" if rows.geobox.crs and geobox.crs else "one of them has no CRS to align by"
+            raise InputError(f"{named(path)} lies on another grid than the optical scene {grids}; {remedy}")
+        with _work(work_folder) as folder, _store(folder / "source.raw", rows.geobox, path) as source:
+            _copy(rows, units, source)
+            with _store(folder / "radar.raw", geobox, path) as target:
+                if not (seen := warp(source, rows.geobox, target, geobox)):
+                    raise InputError(f"{named(path)} does not overlap the optical scene {grids}")
+                remarks = () if seen > 0.999 else (f"the radar covers {seen:.1%} of the optical scene",)
+                yield RadarScene(path, geobox, _reader(target), processing=f"warped {grids}", remarks=remarks)
+
+
+def _check_middle(rows: SceneRows, units: RadarUnits) -> None:
+    height = rows.geobox.shape[0]
+    top = max(height // 2 - 32, 0)
+    check_median(rows.path, rows.read(top, min(top + 64, height)), units)
+
+
+@contextmanager
+def _store(path: Path, geobox: GeoBox, purpose: Path) -> Iterator[RawStore]:
+    store = RawStore(path, (2, *geobox.shape), np.dtype(np.float32))
+    require_room(path.parent, store.bytes, f"read {named(purpose)}")
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _copy(rows: SceneRows, units: RadarUnits, store: RawStore) -> None:
+    """Read a file to its end: whatever is damaged raises here, and nothing is computed from it before."""
+    height = rows.geobox.shape[0]
+    for top in range(0, height, _STRIP_PX):
+        values = in_db(rows.read(top, min(top + _STRIP_PX, height)), units)
+        for band, one in enumerate(values):
+            store.write(band, top, 0, one)
+
+
+def _reader(store: RawStore) -> ReadRows:
+    return lambda top, bottom: np.stack([store.read(band, top, bottom) for band in range(2)])
