@@ -1,0 +1,181 @@
+"""How far radar and optics lie apart: both see the same edges, though one sees bright what the other sees dark."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64
+from numpy.typing import NDArray
+from scipy.fft import irfft2, rfft2
+from scipy.ndimage import convolve1d, gaussian_filter
+
+from unclouded.errors import InputError
+
+REACH_PX = 8
+"""Largest shift that is looked for."""
+ORIENTATIONS = 9
+RADAR_SIGMA_PX, OPTICAL_SIGMA_PX, FEATURE_SIGMA_PX = 1.5, 1.0, 2.0
+OPTICAL_BANDS = ("B02", "B04", "B08", "B11")
+"""Bands whose edges are compared: visible, near and short-wave infrared."""
+CONFIDENT = 0.02
+"""Least gap of a confident estimate; see docs/products.md for how often those are right."""
+_APART_PX = 3
+"""Shifts further than this from the best one are other answers."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How far the radar lies to the right of and below the optical image.
+
+    Attributes:
+        right_px: Columns; the radar's column c shows what the optical image shows at c - right_px.
+        down_px: Rows.
+        correlation: Of the edges at that shift, from -1 to 1.
+        gap: How much higher it is than at any other shift more than 3 px away: what the confidence rests on.
+        blocks: From how many blocks of the scene it is.
+        spread_px: Median distance of the blocks' own estimates from it; NaN for one block.
+    """
+
+    right_px: float
+    down_px: float
+    correlation: float
+    gap: float
+    blocks: int = 1
+    spread_px: float = float("nan")
+
+    @property
+    def is_confident(self) -> bool:
+        """Whether the images have enough in common to tell."""
+        return self.gap >= CONFIDENT
+
+    def __str__(self) -> str:
+        certain = "" if self.is_confident else ", not confident"
+        return f"{self.right_px:+.2f} px right, {self.down_px:+.2f} px down (gap {self.gap:.3f}{certain})"
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """How well the edges of a block agree at every whole shift within reach; such agreements add up over blocks.
+
+    Attributes:
+        products: Sum of the products of features, by rows down and columns right.
+        energy: Of the features: what the products are divided by.
+    """
+
+    products: Float64[np.ndarray, "shifts shifts"]
+    energy: float
+
+    def shift(self) -> Shift:
+        """Return the best shift, to parts of a pixel by a parabola through the best whole one and its neighbours."""
+        surface = self.products / max(self.energy, 1e-12)
+        row, column = np.unravel_index(int(surface.argmax()), surface.shape)
+        down, right = np.mgrid[: surface.shape[0], : surface.shape[1]]
+        others = surface[np.hypot(down - row, right - column) > _APART_PX]
+        return Shift(
+            right_px=float(column - REACH_PX + _vertex(surface[row], int(column))),
+            down_px=float(row - REACH_PX + _vertex(surface[:, column], int(row))),
+            correlation=float(surface[row, column]),
+            gap=float(surface[row, column] - others.max()),
+        )
+
+
+def estimate_shift(
+    radar: Float32[np.ndarray, "2 y x"],
+    optical: Float32[np.ndarray, "band y x"],
+    where: Bool[np.ndarray, "y x"] | None = None,
+) -> Shift:
+    """Estimate how far a radar image lies from an optical one of the same grid.
+
+    Channel features of oriented gradients (Ye et al. 2019, Fast and robust matching for multimodal remote sensing image
+    registration, IEEE TGRS 57), correlated by Fourier transform.
+
+    Args:
+        radar: VV and VH in dB; NaN where there is no data.
+        optical: Reflectance of bands with edges in common with the radar, such as :data:`OPTICAL_BANDS`; NaN idem.
+        where: Pixels that may be compared, such as those without clouds; all if omitted.
+
+    Raises:
+        InputError: The images differ in size, or are too small to be shifted.
+    """
+    return agreement(radar, optical, where).shift()
+
+
+def agreement(
+    radar: Float32[np.ndarray, "2 y x"],
+    optical: Float32[np.ndarray, "band y x"],
+    where: Bool[np.ndarray, "y x"] | None = None,
+) -> Agreement:
+    """Compare the edges of a block at every shift within reach; see :func:`estimate_shift`."""
+    height, width = radar.shape[1:]
+    if optical.shape[1:] != (height, width) or min(height, width) < 8 * REACH_PX:
+        raise InputError(
+            f"expected radar and optical images of one size, at least {8 * REACH_PX} px, found {radar.shape[1:]} px "
+            f"and {optical.shape[1:]} px"
+        )
+    usable = np.isfinite(radar).all(axis=0) & np.isfinite(optical).all(axis=0)
+    usable = usable if where is None else usable & where
+    seen, shown = (
+        _features(image, usable, sigma) for image, sigma in ((radar, RADAR_SIGMA_PX), (optical, OPTICAL_SIGMA_PX))
+    )
+    shape = (2 * height, 2 * width)  # so that no shift wraps around
+    products = irfft2((rfft2(seen, shape) * np.conj(rfft2(shown, shape))).sum(axis=0), shape)
+    within = np.arange(-REACH_PX, REACH_PX + 1)
+    return Agreement(products[np.ix_(within, within)], float(np.sqrt((seen**2).sum() * (shown**2).sum())))
+
+
+def combined(agreements: Iterable[Agreement]) -> Shift:
+    """Return the shift that the blocks of a scene agree on, and how far their own estimates spread around it."""
+    parts = [part for part in agreements if part.energy > 0]
+    if not parts:
+        return Shift(float("nan"), float("nan"), float("nan"), 0.0, blocks=0)
+    shift = Agreement(np.sum([part.products for part in parts], axis=0), sum(part.energy for part in parts)).shift()
+    own = [part.shift() for part in parts]
+    away = [np.hypot(one.right_px - shift.right_px, one.down_px - shift.down_px) for one in own if one.is_confident]
+    spread = float(np.median(away)) if len(away) > 1 else float("nan")
+    return Shift(shift.right_px, shift.down_px, shift.correlation, shift.gap, len(parts), spread)
+
+
+def _features(
+    image: Float32[np.ndarray, "band y x"], usable: NDArray[np.bool_], sigma: float
+) -> Float64[np.ndarray, "orientation y x"]:
+    """Return how much edge there is in each orientation, whichever side is brighter; without mean, 0 at the rim.
+
+    What touches pixels that may not be used is left out: a hole in both images would be an edge that never moves.
+    """
+    angle = np.arange(ORIENTATIONS) * np.pi / ORIENTATIONS
+    known = _apart(usable, sigma)
+    total = np.zeros((ORIENTATIONS, *usable.shape))
+    for band in image:
+        across, down = _gradient(band, usable, sigma) * known
+        strength = np.sqrt((across**2 + down**2).sum() / max(known.sum(), 1)) + 1e-9
+        total += np.abs(np.cos(angle)[:, None, None] * across + np.sin(angle)[:, None, None] * down) / strength
+    share = gaussian_filter(known.astype(np.float64), FEATURE_SIGMA_PX)
+    total = gaussian_filter(total, (0, FEATURE_SIGMA_PX, FEATURE_SIGMA_PX)) / np.maximum(share, 1e-3)
+    total = convolve1d(total, [0.25, 0.5, 0.25], axis=0, mode="wrap")
+    weight = np.outer(*(np.hanning(side) for side in usable.shape)) * _apart(known, FEATURE_SIGMA_PX)
+    length = np.sqrt((total**2).sum(axis=0))
+    total /= length + 0.5 * (length * weight).sum() / max(weight.sum(), 1e-9) + 1e-9
+    mean = (total * weight).sum(axis=(1, 2)) / max(weight.sum(), 1e-9)
+    return np.asarray((total - mean[:, None, None]) * weight)
+
+
+def _gradient(band: NDArray[np.float32], usable: NDArray[np.bool_], sigma: float) -> Float64[np.ndarray, "2 y x"]:
+    """Return the gradient of a smoothed band, to the right and down."""
+    share = gaussian_filter(usable.astype(np.float64), sigma)
+    filled = np.where(usable, band, 0.0).astype(np.float64)
+    down, across = np.gradient(gaussian_filter(filled, sigma) / np.maximum(share, 1e-3))
+    return np.stack([across, down])
+
+
+def _apart(usable: NDArray[np.bool_], sigma: float) -> NDArray[np.bool_]:
+    """Return the pixels that a filter reaches no unusable pixel from."""
+    return np.asarray(gaussian_filter(usable.astype(np.float64), sigma) > 0.999)
+
+
+def _vertex(values: NDArray[np.float64], place: int) -> float:
+    """Return how far from its highest value the vertex of a parabola through it and its neighbours lies."""
+    if not 0 < place < len(values) - 1:
+        return 0.0
+    before, top, after = values[place - 1 : place + 2]
+    bend = before - 2 * top + after
+    return float(0.5 * (before - after) / bend) if bend < 0 else 0.0
