@@ -13,6 +13,12 @@ from unclouded.patches.layouts import find_triplets
 WINTER = archives(seasons=("winter",))
 
 
+@pytest.fixture(autouse=True)
+def _room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough of it, whatever disk the tests run on."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1 << 40}))
+
+
 @pytest.fixture
 def mirror(tmp_path: Path) -> Path:
     """Three archives of one triplet; the files are no images."""

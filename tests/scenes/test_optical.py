@@ -18,7 +18,7 @@ from unclouded.errors import InputError
 from unclouded.geotiff import write_geotiff
 from unclouded.raster import read
 from unclouded.scenes.optical import open_optical
-from unclouded.sensors import SENTINEL2
+from unclouded.sensors import SENTINEL2, SENTINEL2_L2A
 from unclouded.simulation.manifest import zip_product
 from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
 from unclouded.strips import open_rows
@@ -264,6 +264,16 @@ def test_fault_17_other_tags_are_refused(tmp_path: Path, scale: float | None, of
 def test_scale_tags_without_offset_change_nothing(tmp_path: Path) -> None:
     plain = reflectance(stack(tmp_path / "a.tif"))
     np.testing.assert_array_equal(reflectance(stack(tmp_path / "b.tif", 0.0001, 0.0)), plain)
+
+
+def test_fault_18_surface_reflectance_is_taken_only_when_asked_for(tmp_path: Path, optical_product: Write) -> None:
+    product = optical_product(level="L2A", offset=-1000)
+    assert "is a Level-2A product, expected Level-1C" in refused(product)
+    write_geotiff(tmp_path / "a.tif", np.full((12, 120, 120), 500, np.uint16), SENTINEL2_L2A.bands, GRID)
+    assert "has 12 bands, expected the 13 of Sentinel-2" in refused(tmp_path / "a.tif")
+    for path in (product, tmp_path / "a.tif"):
+        with open_optical(path, allow_l2a=True) as scene:
+            assert (scene.sensor, scene.level) == (SENTINEL2_L2A, "L2A") and scene.read(0, 9).shape == (12, 9, 120)
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -13,13 +13,14 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
 from unclouded.files import named
+from unclouded.geotiff import open_geotiff
 from unclouded.raster import check_limits, offset_steps
 from unclouded.scenes.granule import NO_MANIFEST, ReadStored, open_granule
 from unclouded.scenes.radiometry import Radiometry
 from unclouded.scenes.resample import Resampling
 from unclouded.scenes.safe import looks_like_product, open_product
 from unclouded.scenes.sentinel2 import describe_product
-from unclouded.sensors import SENTINEL2, Sensor
+from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Sensor
 from unclouded.strips import open_rows
 
 
@@ -29,11 +30,9 @@ class OpticalScene:
 
     Attributes:
         path: What the user gave.
-        sensor: Sentinel-2.
-        bands: One name a band: the 13 of Level-1C, or the 12 of Level-2A.
+        sensor: Sentinel-2, Level-1C or Level-2A.
         geobox: The 10 m grid; the CRS of a GeoTIFF may be None.
         radiometry: What the stored integers mean; its text belongs into the metadata of whatever is made of them.
-        level: ``L1C`` or ``L2A``; GeoTIFFs with 13 bands are taken for L1C.
         identity: Name of the product; None for a GeoTIFF, as are the next two.
         acquired: When it was seen, in UTC.
         baseline: Processing baseline.
@@ -41,16 +40,24 @@ class OpticalScene:
     """
 
     path: Path
-    bands: tuple[str, ...]
+    sensor: Sensor
     geobox: GeoBox
     radiometry: Radiometry
-    level: str
     _read_stored: ReadStored = field(repr=False)
     identity: str | None = None
     acquired: datetime | None = None
     baseline: str | None = None
     remarks: tuple[str, ...] = ()
-    sensor: Sensor = SENTINEL2
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """One name a band: 13 of Level-1C, 12 of Level-2A."""
+        return self.sensor.bands
+
+    @property
+    def level(self) -> str:
+        """``L1C`` or ``L2A``."""
+        return "L2A" if self.sensor == SENTINEL2_L2A else "L1C"
 
     def stored(self, top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
         """Read the rows from ``top`` to before ``bottom`` as they are stored: what an output keeps where it is clear.
@@ -112,7 +119,7 @@ def open_optical(
         InputError: Another product or file, named; or one that is cut, damaged, changed, or contradicts itself.
     """
     if not looks_like_product(path):
-        with _open_stack(path, offset) as scene:
+        with _open_stack(path, offset, allow_l2a=allow_l2a) as scene:
             yield scene
         return
     with (
@@ -124,10 +131,9 @@ def open_optical(
         with open_granule(product, description, Path(folder), resampling) as read:
             yield OpticalScene(
                 path=path,
-                bands=description.bands,
+                sensor=SENTINEL2_L2A if description.level == "L2A" else SENTINEL2,
                 geobox=description.geobox,
                 radiometry=description.radiometry,
-                level=description.level,
                 identity=description.identity,
                 acquired=description.acquired,
                 baseline=description.baseline,
@@ -137,11 +143,13 @@ def open_optical(
 
 
 @contextmanager
-def _open_stack(path: Path, offset: int | None) -> Iterator[OpticalScene]:
-    """Open a GeoTIFF; its scale and offset tags say what its integers mean."""
-    with open_rows(path, SENTINEL2) as rows:
+def _open_stack(path: Path, offset: int | None, *, allow_l2a: bool) -> Iterator[OpticalScene]:
+    """Open a GeoTIFF; its scale and offset tags say what its integers mean, the number of its bands their level."""
+    with open_geotiff(path) as source:
+        sensor = SENTINEL2_L2A if allow_l2a and source.count == len(SENTINEL2_L2A.bands) else SENTINEL2
+    with open_rows(path, sensor) as rows:
         last = rows.stored(rows.geobox.shape[0] - 1, rows.geobox.shape[0])
-        radiometry = Radiometry(offset_steps(last, SENTINEL2), last.values.dtype.name, last.nodata)
+        radiometry = Radiometry(offset_steps(last, sensor), last.values.dtype.name, last.nodata)
         if any(radiometry.offsets):
             _refuse_another_offset(path, radiometry, offset)
         elif offset:
@@ -150,7 +158,7 @@ def _open_stack(path: Path, offset: int | None) -> Iterator[OpticalScene]:
         def read(top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
             return rows.stored(top, bottom).values
 
-        yield OpticalScene(path, rows.bands, rows.geobox, radiometry, "L1C", read)
+        yield OpticalScene(path, sensor, rows.geobox, radiometry, read)
 
 
 def _refuse_another_offset(path: Path, found: Radiometry, offset: int | None) -> None:

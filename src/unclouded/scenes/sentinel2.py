@@ -13,7 +13,7 @@ from unclouded.scenes.kinds import kind_of
 from unclouded.scenes.markup import Markup
 from unclouded.scenes.radiometry import QUANTIFICATION, Radiometry
 from unclouded.scenes.safe import ProductFolder
-from unclouded.sensors import SENTINEL2
+from unclouded.sensors import SENTINEL2, SENTINEL2_L2A
 
 MAX_SIDE = 12_000
 """Most rows or columns of a granule at 10 m; those of Sentinel-2 have 10,980."""
@@ -144,7 +144,7 @@ def _granule_metadata(product: ProductFolder, folder: str) -> Markup:
 
 def _band_files(product: ProductFolder, images: list[str], level: str) -> tuple[BandFile, ...]:
     """Return the image of each band, the finest where there are several."""
-    bands = [band for band in SENTINEL2.bands if level == "L1C" or band != "B10"]
+    bands = SENTINEL2.bands if level == "L1C" else SENTINEL2_L2A.bands
     found: dict[str, BandFile] = {}
     for image in sorted(images):  # _10m before _20m
         if match := _IMAGE_BAND.search(image):
