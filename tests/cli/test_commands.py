@@ -5,10 +5,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.cli.main import run
@@ -19,6 +21,9 @@ from unclouded.models.weights import save_weights
 from unclouded.sensors import SENTINEL1, SENTINEL2, SENTINEL2_L2A
 
 GRID = GeoBox.from_bbox((0, 0, 480, 480), "EPSG:32632", resolution=10)
+RADAR = np.full((2, 48, 48), -9, np.float32)
+CLOUDY = np.full((13, 48, 48), 6000, np.uint16)
+Refused = Callable[..., str]
 
 
 @pytest.fixture
@@ -45,6 +50,28 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> str:
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("unclouded: ")]
     assert len(lines) == 1
     return lines[0]
+
+
+@pytest.fixture
+def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Refused:
+    """Writes a pair of images, gives it to ``predict``, and returns the line that refuses it."""
+
+    def refuse(
+        cloudy: NDArray[Any] = CLOUDY,
+        sar: NDArray[Any] = RADAR,
+        *,
+        bands: tuple[str, ...] = SENTINEL2.bands,
+        sar_grid: GeoBox = GRID,
+    ) -> str:
+        write_geotiff(tmp_path / "s2.tif", cloudy, bands, GRID)
+        write_geotiff(tmp_path / "s1.tif", sar, SENTINEL1.bands, sar_grid)
+        pair = ("--cloudy", tmp_path / "s2.tif", "--sar", tmp_path / "s1.tif")
+        arguments = ("predict", "clear-mean", "--out", tmp_path / "out", *pair)
+        assert unclouded(*arguments, monkeypatch=monkeypatch) == 2
+        assert list((tmp_path / "out").iterdir()) == []
+        return complaint(capsys)
+
+    return refuse
 
 
 def test_help_answers_before_anything_heavy_is_imported() -> None:
@@ -164,50 +191,26 @@ def test_fault_33_a_read_only_disk_is_told_before_the_work(
     assert complaint(capsys).endswith("(Read-only file system); choose a folder that can be written and run again")
 
 
-def test_fault_10_radar_of_the_next_utm_zone_is_refused(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fault_10_radar_of_the_next_utm_zone_is_refused(refused: Refused) -> None:
     next_zone = GeoBox(GRID.shape, GRID.affine, "EPSG:32633")
-    write_geotiff(tmp_path / "s1.tif", np.full((2, 48, 48), -9, np.float32), SENTINEL1.bands, next_zone)
-    pair = ("--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", tmp_path / "s1.tif")
-    assert unclouded("predict", "clear-mean", "--out", tmp_path, *pair, monkeypatch=monkeypatch) == 2
-    assert "48x48 px in EPSG:32633, corner 0 480, steps 10 -10, expected 48x48 px in EPSG:32632" in complaint(capsys)
+    expected = "48x48 px in EPSG:32633, corner 0 480, steps 10 -10, expected 48x48 px in EPSG:32632"
+    assert expected in refused(sar=RADAR, sar_grid=next_zone)
 
 
-def test_fault_18_an_l2a_image_is_refused_by_name(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_geotiff(tmp_path / "l2a.tif", np.full((12, 48, 48), 900, np.uint16), SENTINEL2_L2A.bands, GRID)
-    pair = ("--cloudy", tmp_path / "l2a.tif", "--sar", root / "s1" / "p0.tif")
-    assert unclouded("predict", "clear-mean", "--out", tmp_path / "out", *pair, monkeypatch=monkeypatch) == 2
-    assert "has 12 bands, expected the 13 of Sentinel-2" in (told := complaint(capsys))
-    assert told.endswith("is it a file of Sentinel-2 L2A?")
+def test_fault_18_an_l2a_image_is_refused_by_name(refused: Refused) -> None:
+    told = refused(cloudy=CLOUDY[:12], bands=SENTINEL2_L2A.bands)
+    assert "has 12 bands, expected the 13 of Sentinel-2" in told and told.endswith("a file of Sentinel-2 L2A?")
 
 
 @pytest.mark.parametrize(("scale", "dtype"), [(1e-4, np.float32), (1, np.float32), (0.02, np.uint8)])
-def test_fault_17_reflectance_of_another_type_is_refused(
-    scale: float,
-    dtype: type,
-    root: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    stored = read_stored(root / "s2_cloudy" / "p0.tif").values
-    write_geotiff(tmp_path / "s2.tif", (stored * scale).astype(dtype), SENTINEL2.bands, GRID)
-    pair = ("--cloudy", tmp_path / "s2.tif", "--sar", root / "s1" / "p0.tif")
-    assert unclouded("predict", "clear-mean", "--out", tmp_path / "out", *pair, monkeypatch=monkeypatch) == 2
-    assert f"has values of type {np.dtype(dtype)}, expected uint16 or int16 for Sentinel-2" in complaint(capsys)
+def test_fault_17_reflectance_of_another_type_is_refused(scale: float, dtype: type, refused: Refused) -> None:
+    expected = f"has values of type {np.dtype(dtype)}, expected uint16 or int16 for Sentinel-2"
+    assert expected in refused(cloudy=(CLOUDY * scale).astype(dtype))
 
 
-def test_fault_15_radar_in_db_times_100_is_refused(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for dtype, expected in ((np.float32, "dB x 100"), (np.int16, "has values of type int16, expected float32")):
-        write_geotiff(tmp_path / "s1.tif", np.full((2, 48, 48), -900, dtype), SENTINEL1.bands, GRID)
-        pair = ("--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", tmp_path / "s1.tif")
-        assert unclouded("predict", "clear-mean", "--out", tmp_path, *pair, monkeypatch=monkeypatch) == 2
-        assert expected in complaint(capsys)
+def test_fault_15_radar_in_db_times_100_is_refused(refused: Refused) -> None:
+    assert "dB x 100" in refused(sar=RADAR * 100)
+    assert "has values of type int16, expected float32" in refused(sar=(RADAR * 100).astype(np.int16))
 
 
 def test_fault_24_weights_that_do_not_fit_their_settings_are_refused(
@@ -245,34 +248,18 @@ def test_fault_05_a_truncated_file_is_named_in_one_line_with_status_2(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_fault_11_a_radar_image_half_a_pixel_away_is_refused(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shifted = GRID.translate_pix(0.5, 0)
-    write_geotiff(tmp_path / "s1.tif", np.full((2, 48, 48), -9, np.float32), SENTINEL1.bands, shifted)
-    pair = ("--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", tmp_path / "s1.tif")
-    assert unclouded("predict", "clear-mean", "--out", tmp_path, *pair, monkeypatch=monkeypatch) == 2
-    assert "lies on another grid than p0.tif" in complaint(capsys)
+def test_fault_11_a_radar_image_half_a_pixel_away_is_refused(refused: Refused) -> None:
+    assert "lies on another grid than s2.tif" in refused(sar=RADAR, sar_grid=GRID.translate_pix(0.5, 0))
 
 
-def test_fault_15_radar_in_linear_power_is_refused(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_geotiff(tmp_path / "s1.tif", np.full((2, 48, 48), 0.1, np.float32), SENTINEL1.bands, GRID)
-    pair = ("--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", tmp_path / "s1.tif")
-    assert unclouded("predict", "clear-mean", "--out", tmp_path, *pair, monkeypatch=monkeypatch) == 2
-    assert "linear power" in complaint(capsys)
+def test_fault_15_radar_in_linear_power_is_refused(refused: Refused) -> None:
+    assert "linear power" in refused(sar=10 ** (RADAR / 10))
 
 
-def test_fault_13_radar_with_holes_is_refused(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    radar = np.full((2, 48, 48), -9, np.float32)
+def test_fault_13_radar_with_holes_is_refused(refused: Refused) -> None:
+    radar = RADAR.copy()
     radar[0, 3, 4] = np.nan
-    write_geotiff(tmp_path / "s1.tif", radar, SENTINEL1.bands, GRID)
-    pair = ("--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", tmp_path / "s1.tif")
-    assert unclouded("predict", "clear-mean", "--out", tmp_path, *pair, monkeypatch=monkeypatch) == 2
-    assert "1 of 4,608 values without data" in complaint(capsys)
+    assert "1 of 4,608 values without data" in refused(sar=radar)
 
 
 def test_fault_19_an_empty_folder_is_no_success(
