@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unclouded.models import winograd
 from unclouded.models.generator import (
     DARK_LAND,
     RECEPTIVE_FIELD_PX,
@@ -158,3 +159,38 @@ def test_the_extended_skip_starts_from_the_mean_of_the_clear_pixels() -> None:
 
 def test_the_extended_skip_starts_from_dark_land_where_nothing_is_clear() -> None:
     assert clear_mean_start(torch.ones(1, 2, 1, 1), torch.ones(1, 1, 1, 1)).unique().tolist() == [DARK_LAND]
+
+
+def test_a_bias_in_front_of_a_norm_changes_nothing_and_does_not_learn() -> None:
+    network = OpticalToSar(width=2)
+    initialise(network, torch.Generator().manual_seed(0))
+    optical = torch.rand(1, 3, 16, 16)
+    before = network(optical)
+    with torch.no_grad():
+        network.trunk[1].bias.fill_(5.0)
+    after = network(optical)
+    assert torch.equal(before, after)
+    after.sum().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is not None and p.ndim == 1] == ["trunk.26.bias"]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_bfloat16_teaches_the_generator_what_float64_does(
+    layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    convolve = winograd.convolve
+    monkeypatch.setattr(winograd, "convolve", lambda x, weight: (calls.append(x.dtype), convolve(x, weight))[1])
+    monkeypatch.setattr(winograd, "pays", lambda: True)
+    gradients = []
+    for bf16 in (False, True):
+        network = OpticalToSar(width=8)
+        initialise(network, torch.Generator().manual_seed(0))
+        network.to(torch.float32 if bf16 else torch.float64).to(memory_format=layout)
+        optical = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            sar = network(optical.to(network.trunk[1].weight.dtype))
+        (sar.double() - 0.5).square().mean().backward()
+        gradients.append(torch.cat([p.grad.double().flatten() for p in network.parameters() if p.ndim > 1]))
+    assert calls == [torch.bfloat16] * 18  # every convolution of the nine blocks, and none in float64
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.95

@@ -1,12 +1,15 @@
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from unclouded.models import winograd
 from unclouded.models.generator import Restoration
 from unclouded.models.network import NetworkSettings
 from unclouded.models.scaling import Scaling
 from unclouded.sensors import SENTINEL2
 from unclouded.tensors.triplet import Observation, Triplet
+from unclouded.training.devices import InPrecision
 from unclouded.training.history import HistoryPool
 from unclouded.training.losses import LossWeights
 from unclouded.training.step import (
@@ -146,3 +149,29 @@ def test_one_seed_makes_one_ensemble() -> None:
 def test_the_optical_discriminator_sees_one_channel_more() -> None:
     networks = build_networks(NetworkSettings(bands=SENTINEL2.bands, width=1), 1, torch.Generator().manual_seed(0))
     assert networks.optical_critic(torch.zeros(1, 14, 64, 64)).shape == (1, 1, 6, 6)
+
+
+def test_every_weight_is_transformed_once_a_step_however_often_its_network_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+    monkeypatch.setattr(winograd, "pays", lambda: True)
+    transformed = winograd.transformed
+    monkeypatch.setattr(winograd, "transformed", lambda weight: (made.append(weight), transformed(weight))[1])
+    bare = build_networks(NetworkSettings(width=8), 2, torch.Generator().manual_seed(0))
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    networks = Networks(**{name: InPrecision(network, fabric) for name, network in bare.named().items()})
+    images = [torch.rand(1, channels, 32, 32, generator=torch.Generator().manual_seed(1)) for channels in (3, 3, 3, 1)]
+    seen = Batch(*images, paired=(False,), names="random")
+    terms, _ = generator_terms(networks, seen, NO_PERCEPTUAL, None)
+    assert len(made) == 2 * 18  # the 3 x 3 convolutions of nine blocks, in two generators that run three times each
+    assert terms["cycle"].dtype == torch.float32
+    exactly, _ = generator_terms(bare, seen, NO_PERCEPTUAL, None)
+    for name in ("adversarial", "cycle", "identity", "auxiliary"):
+        assert terms[name].item() == pytest.approx(exactly[name].item(), rel=0.05)
+
+
+def test_fresh_networks_lie_in_memory_with_their_channels_side_by_side() -> None:
+    networks = build_networks(NetworkSettings(width=2), 2, torch.Generator().manual_seed(0))
+    weight = networks.sar_to_optical.get_parameter("trunk.4.weight")
+    assert weight.is_contiguous(memory_format=torch.channels_last)

@@ -3,9 +3,11 @@
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unclouded.models import winograd
 from unclouded.models.normalisation import InstanceNorm
 
 SAR_CHANNELS = 3
@@ -114,14 +116,14 @@ def _add_in_atanh(cloudy: Tensor, residual: Tensor) -> Tensor:
 def _resnet(channels_in: int, channels_out: int, width: int) -> nn.Sequential:
     """The ResNet generator of CycleGAN [18] without its last nonlinearity."""
     return nn.Sequential(
-        nn.ReflectionPad2d(3),
-        *_normalised(nn.Conv2d(channels_in, width, 7)),
-        *_normalised(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)),
-        *_normalised(nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1)),
+        _Reflection(3),
+        *_normalised(_Convolution(channels_in, width, 7)),
+        *_normalised(_Convolution(width, 2 * width, 3, stride=2, padding=1)),
+        *_normalised(_Convolution(2 * width, 4 * width, 3, stride=2, padding=1)),
         *(_ResidualBlock(4 * width) for _ in range(_BLOCKS)),
-        *_normalised(nn.ConvTranspose2d(4 * width, 2 * width, 3, stride=2, padding=1, output_padding=1)),
-        *_normalised(nn.ConvTranspose2d(2 * width, width, 3, stride=2, padding=1, output_padding=1)),
-        nn.ReflectionPad2d(3),
+        *_normalised(_Upsampling(4 * width, 2 * width)),
+        *_normalised(_Upsampling(2 * width, width)),
+        _Reflection(3),
         nn.Conv2d(width, channels_out, 7),
     )
 
@@ -130,14 +132,43 @@ def _normalised(convolution: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module
     return convolution, InstanceNorm(), nn.ReLU(inplace=True)
 
 
+class _Reflection(nn.ReflectionPad2d):
+    """Copies pixels in whatever precision they have; autocast would make float32 of them for it."""
+
+    def forward(self, x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel rows columns"]:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x)
+
+
+class _Convolution(nn.Conv2d):
+    """A convolution in front of an instance norm, which takes every bias away again: it is kept, and not added."""
+
+    def forward(self, x: Float[Tensor, "batch before h w"]) -> Float[Tensor, "batch after rows columns"]:
+        if self.stride == (1, 1) and torch.is_grad_enabled() and winograd.pays() and winograd.fits(x, self.weight):
+            return winograd.convolve(x, self.weight)
+        return F.conv2d(x, self.weight, None, self.stride, self.padding)
+
+
+class _Upsampling(nn.ConvTranspose2d):
+    """A transposed convolution to twice the height and width, in front of an instance norm, too."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__(before, after, kernel_size=3, stride=2, padding=1, output_padding=1)
+
+    def forward(  # type: ignore[override]
+        self, x: Float[Tensor, "batch before h w"]
+    ) -> Float[Tensor, "batch after rows columns"]:
+        return F.conv_transpose2d(x, self.weight, None, stride=2, padding=1, output_padding=1)
+
+
 class _ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.change = nn.Sequential(
-            nn.ReflectionPad2d(1),
-            *_normalised(nn.Conv2d(channels, channels, 3)),
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3),
+            _Reflection(1),
+            *_normalised(_Convolution(channels, channels, 3)),
+            _Reflection(1),
+            _Convolution(channels, channels, 3),
             InstanceNorm(),
         )
 

@@ -1,6 +1,7 @@
 """One training step: the paper's losses (section II-C) on one batch, generators first, then discriminators."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from unclouded.models.generator import SAR_CHANNELS, OpticalToSar, fit_channels
 from unclouded.models.initialisation import initialise
 from unclouded.models.network import NetworkSettings
 from unclouded.models.scaling import Scaling
+from unclouded.models.winograd import weights_transformed_once
 from unclouded.tensors.triplet import Triplet
 from unclouded.training import losses
 from unclouded.training.history import HistoryPool
@@ -111,6 +113,20 @@ def generator_terms(
         weights: A term of weight 0 is left out.
         perceptual: Feature and style losses; needed for paired batches where their weights are not 0.
     """
+    with _casting_weights_once(batch):
+        return _generator_terms(networks, batch, weights, perceptual)
+
+
+@contextmanager
+def _casting_weights_once(batch: Batch) -> Iterator[None]:
+    """Autocast keeps what it casts until its outermost block ends, whether that one casts or not."""
+    with torch.autocast(batch.sar.device.type, enabled=False), weights_transformed_once():
+        yield
+
+
+def _generator_terms(
+    networks: Networks, batch: Batch, weights: LossWeights, perceptual: PerceptualLoss | None
+) -> tuple[Terms, Generated]:
     m = batch.cloud_map
     fake_sar = networks.optical_to_sar(batch.cloudy)
     restored = networks.sar_to_optical(batch.sar, batch.cloudy, m)
@@ -197,4 +213,5 @@ def build_networks(settings: NetworkSettings, discriminator_width: int, rng: tor
     )
     for network in networks.named().values():
         initialise(network, rng)
+        network.to(memory_format=torch.channels_last)
     return networks

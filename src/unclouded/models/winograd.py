@@ -1,0 +1,309 @@
+"""3 x 3 convolutions of stride 1 with a quarter of the multiplications, in bfloat16 on the CPU.
+
+Winograd's F(4 x 4, 3 x 3) (Lavin and Gray 2016, arXiv:1509.09308): an output tile of 4 x 4 px is found from products
+at 6 x 6 points, each of which is one matrix product over the channels. Transforms are float32; the matrix products are
+oneDNN's. Both gradients are the adjoints of the same steps, so they are those of the very function that was computed.
+
+The points 0, +-sqrt(2), +-sqrt(1/2) and infinity halve the rounding error of the usual 0, +-1, +-2 and infinity.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, no_type_check
+
+import numba
+import numpy as np
+import torch
+from jaxtyping import BFloat16, Float
+from numba import prange
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unclouded.clouds.compiled import compiled, compiled_parallel
+
+BLOCK = 32
+"""Channels that are transformed together: both channel numbers of a convolution are multiples of it."""
+
+_TILE, _POINTS = 4, 6
+_A, _B = np.float32(math.sqrt(2)), np.float32(math.sqrt(0.5))  # the points, all float32: float64 would halve the speed
+_A2, _B2, _SUM = np.float32(2), np.float32(0.5), np.float32(2.5)  # a^2, b^2, a^2 + b^2; a b = 1
+_A3, _B3 = np.float32(math.sqrt(8)), np.float32(math.sqrt(0.125))
+
+_kept: dict[Tensor, Tensor] | None = None
+
+
+@cache
+def pays() -> bool:
+    """Whether this processor multiplies matrices no faster than it convolves.
+
+    With tiles (AMX) oneDNN's own convolution is eight times float32 already.
+    """
+    capabilities = getattr(torch.cpu, "get_capabilities", dict[str, bool])()  # torch 2.11
+    return not capabilities.get("amx_bf16", False)
+
+
+def fits(x: Tensor, weight: Tensor) -> bool:
+    """Whether :func:`convolve` takes an image and a filter: bfloat16 on the CPU, and wide enough."""
+    blocks = weight.shape[0] % BLOCK == weight.shape[1] % BLOCK == 0
+    return x.device.type == "cpu" and x.dtype == torch.bfloat16 and weight.shape[2:] == (3, 3) and blocks
+
+
+def convolve(
+    x: BFloat16[Tensor, "batch before h w"], weight: Float[Tensor, "after before 3 3"]
+) -> BFloat16[Tensor, "batch after rows columns"]:
+    """Convolve without padding or bias: an image is 2 px smaller afterwards; memory is channels_last.
+
+    Args:
+        x: Images.
+        weight: Of the convolution, float32; transformed, then rounded.
+    """
+    answer: Tensor = _Convolution.apply(x, _transformed_once(weight))
+    return answer
+
+
+@contextmanager
+def weights_transformed_once() -> Iterator[None]:
+    """Transform each weight at most once inside the block: nobody may change a weight there."""
+    global _kept
+    outer, _kept = _kept, {}
+    try:
+        yield
+    finally:
+        _kept = outer
+
+
+def _transformed_once(weight: Tensor) -> Tensor:
+    if _kept is None:
+        return transformed(weight)
+    if weight not in _kept:
+        _kept[weight] = transformed(weight)
+    return _kept[weight]
+
+
+def transformed(weight: Float[Tensor, "after before 3 3"]) -> BFloat16[Tensor, "36 after before"]:
+    """Evaluate the filters at the 6 x 6 points."""
+    matrix = _filter_points().to(weight.device)
+    taps = weight.permute(2, 3, 0, 1).reshape(9, -1)
+    return (torch.kron(matrix, matrix) @ taps).to(torch.bfloat16).view(-1, *weight.shape[:2])
+
+
+def _filter_points() -> Float[Tensor, "6 3"]:
+    """Row p: 1, p, p^2, divided by the product of the distances from p to the other points; then infinity."""
+    points = [0.0, math.sqrt(2), -math.sqrt(2), math.sqrt(0.5), -math.sqrt(0.5)]
+    scales = [math.prod(p - other for other in points if other != p) for p in points]
+    rows = [[p**power / scale for power in range(3)] for p, scale in zip(points, scales, strict=True)]
+    return torch.tensor([*rows, [0.0, 0.0, 1.0]])
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        image = x.permute(0, 2, 3, 1).contiguous()
+        samples, rows, columns, _ = image.shape
+        size = rows - 2, columns - 2
+        points = _to_points(image, size, of_output=False)
+        ctx.save_for_backward(points, weight)
+        ctx.image = image.shape
+        answer = image.new_empty(samples, *size, weight.shape[1])
+        _from_points(points @ weight.mT, size, answer, of_output=True)
+        return answer.permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        points, weight = ctx.saved_tensors
+        gradient = gradients[0].permute(0, 2, 3, 1).contiguous()
+        size = gradient.shape[1], gradient.shape[2]
+        of_products = _to_points(gradient, size, of_output=True)
+        of_image = gradient.new_empty(ctx.image)
+        _from_points(of_products @ weight, size, of_image, of_output=False)
+        return of_image.permute(0, 3, 1, 2), of_products.mT @ points
+
+
+def _to_points(image: Tensor, size: tuple[int, int], *, of_output: bool) -> Tensor:
+    """Tiles of 6 x 6 px of the input (of 4 x 4 px of the output's gradient) -> (36, tile, channel)."""
+    tiles = len(image) * math.prod(-(-side // _TILE) for side in size)
+    points = image.new_empty(_POINTS**2, tiles, image.shape[3])
+    _threads_of_torch()
+    _cut(_bits(image), tuple(image.shape), size, of_output, _bits(points))
+    return points
+
+
+def _from_points(points: Tensor, size: tuple[int, int], image: Tensor, *, of_output: bool) -> None:
+    """(36, tile, channel) -> tiles of 4 x 4 px of the output (the sum of those of 6 x 6 px of the input's gradient)."""
+    _threads_of_torch()
+    _join(_bits(points), tuple(image.shape), size, of_output, _bits(image))
+
+
+def _bits(x: Tensor) -> NDArray[np.uint16]:
+    bits: NDArray[np.uint16] = x.detach().reshape(-1).view(torch.uint16).numpy()
+    return bits
+
+
+def _threads_of_torch() -> None:
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+
+
+# What follows is compiled. A block is 6 x 6 px (or points) x 32 channels, float32, flat, so that offsets are constants.
+# A transform works along the first axis and swaps the first two: twice the same one is the whole.
+
+
+@compiled
+@no_type_check
+def _points_of_input(s, o):
+    for j in range(_POINTS):
+        for c in range(BLOCK):
+            i = j * BLOCK + c
+            x0, x1, x2, x3, x4, x5 = s[i], s[192 + i], s[384 + i], s[576 + i], s[768 + i], s[960 + i]
+            even_a, odd_a = x4 - _B2 * x2, _A * x3 - _B * x1
+            even_b, odd_b = x4 - _A2 * x2, _B * x3 - _A * x1
+            k = j * _POINTS * BLOCK + c
+            o[k] = x0 - _SUM * x2 + x4
+            o[k + 32] = even_a + odd_a
+            o[k + 64] = even_a - odd_a
+            o[k + 96] = even_b + odd_b
+            o[k + 128] = even_b - odd_b
+            o[k + 160] = x1 - _SUM * x3 + x5
+
+
+@compiled
+@no_type_check
+def _input_of_points(s, o):
+    """The adjoint of the transform above."""
+    for j in range(_POINTS):
+        for c in range(BLOCK):
+            i = j * BLOCK + c
+            p0, p1, p2, p3, p4, p5 = s[i], s[192 + i], s[384 + i], s[576 + i], s[768 + i], s[960 + i]
+            sum_a, difference_a = p1 + p2, p1 - p2
+            sum_b, difference_b = p3 + p4, p3 - p4
+            k = j * _POINTS * BLOCK + c
+            o[k] = p0
+            o[k + 32] = p5 - _B * difference_a - _A * difference_b
+            o[k + 64] = -_SUM * p0 - _B2 * sum_a - _A2 * sum_b
+            o[k + 96] = _A * difference_a + _B * difference_b - _SUM * p5
+            o[k + 128] = p0 + sum_a + sum_b
+            o[k + 160] = p5
+
+
+@compiled
+@no_type_check
+def _output_of_points(s, o):
+    for j in range(_POINTS):
+        for c in range(BLOCK):
+            i = j * BLOCK + c
+            p0, p1, p2, p3, p4, p5 = s[i], s[192 + i], s[384 + i], s[576 + i], s[768 + i], s[960 + i]
+            sum_a, difference_a = p1 + p2, p1 - p2
+            sum_b, difference_b = p3 + p4, p3 - p4
+            k = j * _POINTS * BLOCK + c
+            o[k] = p0 + sum_a + sum_b
+            o[k + 32] = _A * difference_a + _B * difference_b
+            o[k + 64] = _A2 * sum_a + _B2 * sum_b
+            o[k + 96] = _A3 * difference_a + _B3 * difference_b + p5
+
+
+@compiled
+@no_type_check
+def _points_of_output(s, o):
+    """The adjoint of the transform above."""
+    for j in range(_POINTS):
+        for c in range(BLOCK):
+            i = j * BLOCK + c
+            y0, y1, y2, y3 = s[i], s[192 + i], s[384 + i], s[576 + i]
+            even_a, odd_a = y0 + _A2 * y2, _A * y1 + _A3 * y3
+            even_b, odd_b = y0 + _B2 * y2, _B * y1 + _B3 * y3
+            k = j * _POINTS * BLOCK + c
+            o[k] = y0
+            o[k + 32] = even_a + odd_a
+            o[k + 64] = even_a - odd_a
+            o[k + 96] = even_b + odd_b
+            o[k + 128] = even_b - odd_b
+            o[k + 160] = y3
+
+
+@compiled
+@no_type_check
+def _widen(bits, at, wide, start):
+    source, target = bits[at : at + BLOCK], wide[start : start + BLOCK]
+    for c in range(BLOCK):
+        target[c] = np.uint32(source[c]) << np.uint32(16)
+
+
+@compiled
+@no_type_check
+def _round(wide, start, bits, at):
+    """To the nearest bfloat16, ties to even."""
+    source, target = wide[start : start + BLOCK], bits[at : at + BLOCK]
+    for c in range(BLOCK):
+        b = source[c]
+        target[c] = (b + np.uint32(0x7FFF) + ((b >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+
+
+@compiled
+@no_type_check
+def _add(block, start, total, at):
+    source, target = block[start : start + BLOCK], total[at : at + BLOCK]
+    for c in range(BLOCK):
+        target[c] += source[c]
+
+
+@compiled_parallel
+@no_type_check
+def _cut(image, shape, size, of_output, points):
+    samples, rows, columns, channels = shape
+    down, across, blocks = -(-size[0] // _TILE), -(-size[1] // _TILE), channels // BLOCK
+    side = _TILE if of_output else _POINTS
+    for task in prange(samples * down * blocks):
+        n, ty, first = task // (down * blocks), task // blocks % down, task % blocks * BLOCK
+        one, two = np.empty(_POINTS**2 * BLOCK, np.float32), np.empty(_POINTS**2 * BLOCK, np.float32)
+        wide = one.view(np.uint32)
+        for tx in range(across):
+            one[:] = 0
+            for i in range(min(side, rows - ty * _TILE)):
+                for j in range(min(side, columns - tx * _TILE)):
+                    at = ((n * rows + ty * _TILE + i) * columns + tx * _TILE + j) * channels + first
+                    _widen(image, at, wide, (i * _POINTS + j) * BLOCK)
+            if of_output:
+                _points_of_output(one, two)
+                _points_of_output(two, one)
+            else:
+                _points_of_input(one, two)
+                _points_of_input(two, one)
+            tile = (n * down + ty) * across + tx
+            for p in range(_POINTS**2):
+                _round(wide, p * BLOCK, points, (p * samples * down * across + tile) * channels + first)
+
+
+@compiled_parallel
+@no_type_check
+def _join(points, shape, size, of_output, image):
+    """A task goes through its tiles in order, so that overlaps are added in one order; ``band`` is a row of tiles."""
+    samples, rows, columns, channels = shape
+    down, across, blocks = -(-size[0] // _TILE), -(-size[1] // _TILE), channels // BLOCK
+    side = _TILE if of_output else _POINTS
+    length = (across * _TILE + 2) * BLOCK
+    for task in prange(samples * blocks):
+        n, first = task // blocks, task % blocks * BLOCK
+        one, two = np.empty(_POINTS**2 * BLOCK, np.float32), np.zeros(_POINTS**2 * BLOCK, np.float32)
+        band = np.zeros(_POINTS * length, np.float32)
+        wide, wide_band = one.view(np.uint32), band.view(np.uint32)
+        for ty in range(down):
+            for tx in range(across):
+                tile = (n * down + ty) * across + tx
+                for p in range(_POINTS**2):
+                    _widen(points, (p * samples * down * across + tile) * channels + first, wide, p * BLOCK)
+                if of_output:
+                    _output_of_points(one, two)
+                    _output_of_points(two, one)
+                else:
+                    _input_of_points(one, two)
+                    _input_of_points(two, one)
+                for i in range(side):
+                    for j in range(side):
+                        _add(one, (i * _POINTS + j) * BLOCK, band, i * length + (tx * _TILE + j) * BLOCK)
+            for i in range(min(side if ty == down - 1 else _TILE, rows - ty * _TILE)):
+                for x in range(columns):
+                    at = ((n * rows + ty * _TILE + i) * columns + x) * channels + first
+                    _round(wide_band, i * length + x * BLOCK, image, at)
+            band[: 2 * length] = band[_TILE * length :]
+            band[2 * length :] = 0
