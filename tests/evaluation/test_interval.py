@@ -74,11 +74,14 @@ def test_every_metric_of_every_area_has_its_interval(invent: Callable[..., Score
     found = intervals(patches, rng())
     assert found["regions"] == 2
     assert found["cloudy"]["mae"] == [0.1, 0.3]
-    assert why_none(found) == ""
+    assert found["why_none"] == ""
     assert column(patches, "clear", "ssim").tolist() == [0.1, 0.3]
 
 
 def test_why_there_is_no_interval_is_said(invent: Callable[..., Scores]) -> None:
     single, unknown = invent([0.1, 0.3]), invent([0.1, 0.3], ["", "ROIs1158_spring_1"])
-    assert why_none(intervals(single.patches, rng())) == "no interval: 1 region, at least two are needed to draw from"
-    assert why_none(intervals(unknown.patches, rng())) == "no interval: 1 patches name no region to draw"
+    assert why_none(single.patches) == (
+        "no interval: all patches are of ROIs1158_spring_1, and regions are drawn from at least two"
+    )
+    assert why_none(unknown.patches) == "no interval: the names of 1 of 2 patches tell no region to draw"
+    assert math.isnan(intervals(single.patches, rng())["all"]["mae"][0])

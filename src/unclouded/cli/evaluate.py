@@ -1,21 +1,38 @@
-"""``unclouded evaluate``."""
+"""``unclouded evaluate`` and ``unclouded compare``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unclouded.cli.options import Bands, CloudMode, Painted, Part
+from unclouded.cli.options import Bands, CloudMode, Feature, Painted, Part, Units
+from unclouded.errors import InputError
+
+if TYPE_CHECKING:
+    from unclouded.evaluation.scores import Scores
+    from unclouded.patches.layouts import TripletFiles
+    from unclouded.prediction.judging import Candidate
 
 
 def evaluate(
-    remover: Annotated[
-        str, typer.Argument(help="Weights file, or a baseline: cloudy, clear-mean, sar-regression, ...")
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[REMOVER] ROOT",
+            help="Weights file or baseline (cloudy, clear-mean, sar-regression, ...), then a data set in either layout "
+            "of SEN12MS-CR; with --predictions the data set only.",
+        ),
     ],
-    root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
+    predictions: Annotated[
+        Path | None, typer.Option(help="Judge a foreign method by its folder of NAME.tif or NAME.npy.")
+    ] = None,
+    units: Annotated[Units | None, typer.Option(help="Unit of these; known from type and range if omitted.")] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Judge although predictions are missing; the scores name them.")
+    ] = False,
     split: Annotated[Part, typer.Option(help="Part of the data set.")] = Part.TEST,
     bands: Annotated[Bands | None, typer.Option(help="Bands to judge; those of the network if omitted.")] = None,
-    out: Annotated[Path | None, typer.Option(help="JSON file for all scores, per patch, too.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for all scores; per patch as Parquet beside it.")] = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Judge what the network says where m = 0, not the kept observation.")
     ] = False,
@@ -24,43 +41,140 @@ def evaluate(
     synthetic: Annotated[
         Painted | None, typer.Option(help="Judge on clouds painted on the clear images, not on the cloudy ones.")
     ] = None,
+    manifold: Annotated[
+        Feature | None, typer.Option(help="Measure improved precision and recall on this layer of VGG16, too.")
+    ] = None,
+    neighbours: Annotated[int, typer.Option(min=1, help="k of precision and recall.")] = 10,
+    brightest: Annotated[float, typer.Option(min=0.01, help="Reflectance that VGG16 sees as white.")] = 1.0,
+    vgg: Annotated[str, typer.Option(help="ImageNet weights of VGG16: a file, or auto.")] = "auto",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best there is if omitted.")] = None,
 ) -> None:
-    """Score a network or a baseline against the clear images, over all, cloudy and clear pixels."""
-    import numpy as np
-    from rich.console import Console
+    """Score a network, a baseline or a foreign method against the clear images, over all, cloudy and clear pixels."""
+    from dataclasses import replace
 
+    import numpy as np
+
+    from unclouded import __version__
     from unclouded.cli.options import chosen_device, tell_left_out
     from unclouded.cli.progress import counted, shown_progress
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.clouds.synthetic import SyntheticSettings
+    from unclouded.evaluation.features import FeatureSettings, Manifolds, feature_extractor
     from unclouded.evaluation.record import write_scores
-    from unclouded.evaluation.scores import AREAS, score_patches
-    from unclouded.evaluation.table import scores_table
-    from unclouded.models.catalogue import find_remover
+    from unclouded.evaluation.scores import Provenance, score_patches
+    from unclouded.files import require_writable, sha256
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.splits import incomplete_of, triplets_of
-    from unclouded.prediction.judging import judged
     from unclouded.settings import settings_from
     from unclouded.tensors.dataset import TripletDataset
 
+    remover, root = _remover_and_root(words, predictions)
     place = chosen_device(device)
-    found = find_remover(remover, bands.names() if bands else None, place)
     inventory = find_triplets(root)
     files = triplets_of(inventory, split.value)
     tell_left_out(incomplete_of(inventory, split.value))
-    data = TripletDataset(
-        files,
-        found.bands,
-        settings_from(CloudMapSettings, {"mode": clouds.value, "detector": detector}, origin="these options"),
-        ProbabilityCache(),
-        synthetic=SyntheticSettings(mode=synthetic.value) if synthetic else None,
-    )
+    if predictions is not None:
+        one = _foreign(predictions, files, units, bands, keep_clear=not raw, allow_missing=allow_missing)
+    else:
+        one = _own(remover, files, bands, place, keep_clear=not raw)
+    cloud_map = settings_from(CloudMapSettings, {"mode": clouds.value, "detector": detector}, origin="these options")
+    painted = SyntheticSettings(mode=synthetic.value) if synthetic else None
+    if out is not None:
+        require_writable(out.parent)
+    watched = None
+    if manifold is not None:
+        shown = FeatureSettings(layer=manifold.value, brightest=brightest)
+        watched = Manifolds(feature_extractor(shown, vgg, place), neighbours, len(one.files))
+    data = TripletDataset(one.files, one.bands, cloud_map, ProbabilityCache(), synthetic=painted)
     with shown_progress() as told:
-        pairs = counted(judged(found, data, keep_clear=not raw, device=place), "judging", len(files), told)
-        scores = score_patches(pairs, "network" if raw else "kept")
+        pairs = counted(one.pairs(data), "judging", len(data), told)
+        scores = score_patches(watched.watch(pairs) if watched else pairs, "network" if raw else "kept")
+    weights = sha256(Path(remover)) if Path(remover).is_file() else ""
+    scores = replace(
+        scores,
+        clouds=cloud_map.model_dump(mode="json"),
+        synthetic=painted.model_dump(mode="json") if painted else None,
+        provenance=Provenance(one.name, split.value, weights, one.predictions, one.missing, f"unclouded {__version__}"),
+        manifold=watched.measure().to_json() if watched else None,
+    )
     if out is not None:
         write_scores(out, scores, np.random.default_rng(0))
+    _show(one.name, scores)
+
+
+def _remover_and_root(words: list[str], predictions: Path | None) -> tuple[str, Path]:
+    expected = ["ROOT"] if predictions else ["REMOVER", "ROOT"]
+    if len(words) != len(expected):
+        instead = "with --predictions" if predictions else "without --predictions"
+        raise InputError(f"expected {' and '.join(expected)} {instead}, found {len(words)} words: {' '.join(words)}")
+    return ("" if predictions else words[0]), Path(words[-1])
+
+
+def _own(
+    remover: str, files: "tuple[TripletFiles, ...]", bands: Bands | None, device: str, *, keep_clear: bool
+) -> "Candidate":
+    from unclouded.models.catalogue import find_remover
+    from unclouded.prediction.judging import remover_candidate
+
+    found = find_remover(remover, bands.names() if bands else None, device)
+    return remover_candidate(found, files, keep_clear=keep_clear, device=device)
+
+
+def _foreign(
+    folder: Path,
+    files: "tuple[TripletFiles, ...]",
+    units: Units | None,
+    bands: Bands | None,
+    *,
+    keep_clear: bool,
+    allow_missing: bool,
+) -> "Candidate":
+    from unclouded.evaluation.foreign import find_predictions
+    from unclouded.prediction.judging import foreign_candidate
+
+    found = find_predictions(folder, files, units.value if units else None)
+    typer.echo(f"{folder}: {len(found.files):,} predictions of {len(files):,} patches in {found.unit}", err=True)
+    for what, names in (("files of no patch", found.strangers), ("patches without prediction", found.missing)):
+        if names:
+            typer.echo(f"{len(names):,} {what}, first {names[0]}", err=True)
+    shown = bands.names() if bands else None
+    return foreign_candidate(found, files, shown, keep_clear=keep_clear, allow_missing=allow_missing)
+
+
+def _show(name: str, scores: "Scores") -> None:
+    from rich.console import Console
+
+    from unclouded.evaluation.scores import AREAS
+    from unclouded.evaluation.table import scores_table
+
     for area in AREAS:
-        Console().print(scores_table({found.name: scores}, area))
+        Console().print(scores_table({name: scores}, area))
+    if found := scores.manifold:
+        typer.echo(
+            f"precision {found['precision']:.4f}, recall {found['recall']:.4f}, F1 {found['f1']:.4f} "
+            f"({found['card']['layer']}, k = {found['k']}, {found['n_generated']:,} images)"
+        )
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="Scores of one remover, from 'unclouded evaluate --out'.")],
+    second: Annotated[Path, typer.Argument(help="Scores of another one on the same patches.")],
+    out: Annotated[Path | None, typer.Option(help="JSON file for the differences.")] = None,
+) -> None:
+    """Compare two removers patch by patch: mean difference of each score, with an interval from drawing regions."""
+    import numpy as np
+    from rich.console import Console
+
+    from unclouded.evaluation.comparison import compare_scores, comparison_json, comparison_table
+    from unclouded.evaluation.interval import why_none
+    from unclouded.evaluation.record import load_scores
+    from unclouded.files import write_json
+
+    scores = [load_scores(path) for path in (first, second)]
+    differences = compare_scores(scores[0], scores[1], np.random.default_rng(0))
+    if out is not None:
+        write_json(out, comparison_json(first.stem, second.stem, differences))
+    Console().print(comparison_table(first.stem, second.stem, differences))
+    if reason := why_none(scores[0].patches):
+        typer.echo(reason)

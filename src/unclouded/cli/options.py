@@ -50,6 +50,22 @@ class Painted(StrEnum):
     COPY = "copy"
 
 
+class Feature(StrEnum):
+    """Layer of VGG16 that images are compared by; see ``unclouded.evaluation.features``."""
+
+    FC2 = "fc2"
+    POOL5 = "pool5"
+
+
+class Units(StrEnum):
+    """Unit of a foreign method's predictions; see ``unclouded.evaluation.units``."""
+
+    REFLECTANCE = "reflectance"
+    DN = "dn"
+    NETWORK = "network"
+    UINT8 = "uint8"
+
+
 def chosen_device(name: str | None) -> str:
     """Return the device of that name; without a name cuda where there is one, else cpu.
 

@@ -1,13 +1,19 @@
 """Two removers on the same patches: the mean difference of each metric, and how far it can be trusted."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from rich.markup import escape
+from rich.table import Table
 
 from unclouded.errors import InputError
 from unclouded.evaluation.card import require_same
-from unclouded.evaluation.interval import Interval, cluster_interval, column
+from unclouded.evaluation.interval import LEVEL, Interval, cluster_interval, column
 from unclouded.evaluation.scores import AREAS, METRICS, Area, Scores
+from unclouded.evaluation.table import COLUMNS
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Difference:
         return low > 0 or high < 0
 
 
-def compare(first: Scores, second: Scores, rng: np.random.Generator) -> list[Difference]:
+def compare_scores(first: Scores, second: Scores, rng: np.random.Generator) -> list[Difference]:
     """Compare two removers patch by patch.
 
     Args:
@@ -76,3 +82,27 @@ def require_comparable(first: Scores, second: Scores) -> None:
             f"the two judge different patches ({len(names[0]):,} and {len(names[1]):,}): {only[0]} is only in the"
             f" {where}, and so for {len(only):,} in all; evaluate both on one split"
         )
+
+
+def comparison_json(first: str, second: str, differences: Sequence[Difference]) -> dict[str, Any]:
+    """Return differences as JSON values, but for NaN, by area and metric."""
+    areas: dict[str, Any] = {area: {} for area in AREAS}
+    for one in differences:
+        areas[one.area][one.metric] = {"difference": one.mean, "interval": list(one.interval), "n": one.n}
+    return {"first": first, "second": second, "level": LEVEL, "difference": areas}
+
+
+def comparison_table(first: str, second: str, differences: Sequence[Difference]) -> Table:
+    """Return a table for the terminal: the better remover is named where the interval leaves out 0."""
+    title = f"{escape(first)} minus {escape(second)}: mean over n patches, {LEVEL:.0%} interval from drawing regions"
+    table = Table(title=title)
+    for heading in ("pixels", "score", "difference", "interval", "n", "better"):
+        table.add_column(heading, justify="left" if heading in ("pixels", "score", "better") else "right")
+    for one in differences:
+        heading, digits, better = COLUMNS[one.metric]
+        low, high = (f"{end:+.{digits}f}" for end in one.interval)
+        winner = (first if (one.mean > 0) == (better is max) else second) if one.is_clear else "–"
+        shown = "–" if math.isnan(one.mean) else f"{one.mean:+.{digits}f}"
+        interval = "–" if math.isnan(one.interval[0]) else f"{low} to {high}"
+        table.add_row(one.area, heading, shown, interval, f"{one.n:,}", escape(winner))
+    return table

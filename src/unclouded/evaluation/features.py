@@ -154,13 +154,27 @@ class Manifolds:
 
     Attributes:
         extractor: Makes the features.
+        k: The neighbour a ball reaches to.
+        expected: How many patches will pass by; too few for k are refused at once.
+        include_self: Count a feature as its own first neighbour.
     """
 
     extractor: FeatureExtractor
+    k: int = K
+    expected: int | None = None
+    include_self: bool = False
     _names: list[str] = field(default_factory=list)
     _real: list[Tensor] = field(default_factory=list)
     _generated: list[Tensor] = field(default_factory=list)
     _left_out: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.expected is not None:
+            self._require_neighbours(self.expected)
+
+    def _require_neighbours(self, found: int) -> None:
+        if found <= self.k:
+            raise InputError(f"k = {self.k} neighbours need more than {self.k} patches, found {found}; lower k")
 
     def watch(self, judged: Iterable[tuple[Triplet, Tensor]]) -> Iterator[tuple[Triplet, Tensor]]:
         """Yield judged pairs as they are, and keep their features."""
@@ -175,16 +189,16 @@ class Manifolds:
                 self._left_out.append(triplet.name)
             yield triplet, prediction
 
-    def measure(self, k: int = K, *, include_self: bool = False) -> ManifoldResult:
+    def measure(self) -> ManifoldResult:
         """Return precision, recall and realism of what passed by; clear images are real, predictions generated.
 
         Raises:
             InputError: There are not more than k images.
         """
-        if len(self._real) <= k:
-            raise InputError(f"k = {k} neighbours need more than {k} patches, found {len(self._real)}; lower k")
-        scores = measure_manifolds(torch.stack(self._real), torch.stack(self._generated), k, include_self=include_self)
-        card = {**self.extractor.card, "k": k, "include_self": include_self, "definition": DEFINITION}
+        self._require_neighbours(len(self._real))
+        real, generated = torch.stack(self._real), torch.stack(self._generated)
+        scores = measure_manifolds(real, generated, self.k, include_self=self.include_self)
+        card = {**self.extractor.card, "k": self.k, "include_self": self.include_self, "definition": DEFINITION}
         source = self.extractor.vgg.source
         return ManifoldResult(
             card, scores, f"{source.name}, SHA-256 {source.sha256}", tuple(self._left_out), tuple(self._names)

@@ -66,7 +66,7 @@ def intervals(
         "level": level,
         "resamples": resamples,
         "regions": len(set(regions) - {""}),
-        "unknown_region": regions.count(""),
+        "why_none": why_none(patches),
     }
     for area in AREAS:
         found[area] = {
@@ -84,10 +84,11 @@ def column(patches: Sequence[PatchScores], area: str, metric: str) -> Float64[np
     return np.array([one[metric] for one in values], dtype=np.float64)
 
 
-def why_none(found: Mapping[str, Any]) -> str:
-    """Return why :func:`intervals` has none, for the reader; empty where it has."""
-    if found["unknown_region"]:
-        return f"no interval: {found['unknown_region']:,} patches name no region to draw"
-    if found["regions"] < 2:
-        return f"no interval: {found['regions']} region, at least two are needed to draw from"
+def why_none(patches: Sequence[PatchScores]) -> str:
+    """Return why there is no interval, for the reader; empty where there is."""
+    regions = {patch.region for patch in patches}
+    if unknown := sum(not patch.region for patch in patches):
+        return f"no interval: the names of {unknown:,} of {len(patches):,} patches tell no region to draw"
+    if len(regions) < 2:
+        return f"no interval: all patches are of {regions.pop()}, and regions are drawn from at least two"
     return ""

@@ -12,9 +12,10 @@ from typing import no_type_check
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
+
+from unclouded.clouds.compiled import compiled
 
 _MARGIN = 5  # the window of SSIM has 11 x 11 px
 _GAUSSIAN = np.exp(-0.5 * (np.arange(-_MARGIN, _MARGIN + 1) / 1.5) ** 2)
@@ -179,7 +180,7 @@ def _planes(image: Float[Tensor, "batch band h w"]) -> NDArray[np.float64]:
     return image.detach().cpu().double().contiguous().flatten(0, 1).numpy()
 
 
-@njit(nogil=True)
+@compiled
 @no_type_check  # numba compiles the function itself, not one wrapped in checks
 def _similarity_of_windows(
     first: NDArray[np.float64],

@@ -1,17 +1,89 @@
-"""A remover on every triplet of a data set, ready to be scored."""
+"""Somebody to be judged on every triplet of a data set: a remover, or the predictions of a foreign method."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
+from unclouded.errors import InputError
+from unclouded.evaluation.foreign import ForeignPredictions
 from unclouded.models.remover import CloudRemover, keep_clear_pixels
-from unclouded.tensors.triplet import Triplet
+from unclouded.patches.layouts import TripletFiles
+from unclouded.tensors.dataset import TripletDataset
+from unclouded.tensors.triplet import Triplet, positions
+
+Pairs = Iterator[tuple[Triplet, Tensor]]
+"""Triplets, each with the clear image that somebody predicted, in TOA reflectance and on the CPU."""
 
 
-def judged(
-    remover: CloudRemover, data: Iterable[Triplet], *, keep_clear: bool = True, device: str = "cpu"
-) -> Iterator[tuple[Triplet, Tensor]]:
-    """Yield every triplet with the remover's clear image, in TOA reflectance and on the CPU.
+@dataclass(frozen=True)
+class Candidate:
+    """Somebody to be judged.
+
+    Attributes:
+        name: What tables call it.
+        bands: Optical bands to judge.
+        files: The patches to judge, of those that were asked for.
+        pairs: From a data set of these patches and bands to triplets with predictions.
+        predictions: Folder and unit of a foreign method's predictions; empty for a remover.
+        missing: Names of patches without a prediction.
+    """
+
+    name: str
+    bands: tuple[str, ...]
+    files: tuple[TripletFiles, ...]
+    pairs: Callable[[TripletDataset], Pairs]
+    predictions: str = ""
+    missing: tuple[str, ...] = ()
+
+
+def remover_candidate(
+    remover: CloudRemover, files: tuple[TripletFiles, ...], *, keep_clear: bool = True, device: str = "cpu"
+) -> Candidate:
+    """Judge a network or a baseline; see :func:`judged`."""
+    return Candidate(remover.name, remover.bands, files, partial(judged, remover, keep_clear=keep_clear, device=device))
+
+
+def foreign_candidate(
+    predictions: ForeignPredictions,
+    files: tuple[TripletFiles, ...],
+    bands: tuple[str, ...] | None = None,
+    *,
+    keep_clear: bool = True,
+    allow_missing: bool = False,
+) -> Candidate:
+    """Judge the predictions of a foreign method; see :func:`judged_files`.
+
+    Args:
+        predictions: Files of predictions.
+        files: The patches that were asked for.
+        bands: Bands to judge; all that the files have if omitted.
+        keep_clear: As in :func:`judged_files`.
+        allow_missing: Judge those patches that have a prediction.
+
+    Raises:
+        InputError: A patch has no prediction and none may be missing, or a band is not predicted.
+    """
+    if predictions.missing and not allow_missing:
+        raise InputError(
+            f"{predictions.folder} lacks the predictions of {len(predictions.missing):,} of {len(files):,} patches,"
+            f" first {predictions.missing[0]}; add them, or judge the others with --allow-missing"
+        )
+    shown = bands or predictions.bands
+    positions(shown, predictions.bands)
+    return Candidate(
+        predictions.folder.resolve().name,
+        shown,
+        tuple(one for one in files if one.name in predictions.files),
+        partial(judged_files, predictions, keep_clear=keep_clear),
+        f"{predictions.folder.resolve().name}, {predictions.unit}",
+        predictions.missing,
+    )
+
+
+def judged(remover: CloudRemover, data: Iterable[Triplet], *, keep_clear: bool = True, device: str = "cpu") -> Pairs:
+    """Yield every triplet with the remover's clear image.
 
     Args:
         remover: Network or baseline.
@@ -23,3 +95,17 @@ def judged(
         shown = triplet.select(remover.bands)
         prediction = remover(shown.observation.to(device)).detach().float().cpu()
         yield shown, keep_clear_pixels(prediction, shown.observation) if keep_clear else prediction
+
+
+def judged_files(predictions: ForeignPredictions, data: TripletDataset, *, keep_clear: bool = True) -> Pairs:
+    """Yield every triplet with the prediction of a foreign method in the bands of the data.
+
+    Args:
+        predictions: Files of predictions; every patch of the data has one.
+        data: Triplets whose bands are among the predictions'.
+        keep_clear: Judge what a user would get if pixels with m = 0 stayed as observed; otherwise what the files say.
+    """
+    picked = positions(data.bands, predictions.bands)
+    for files, triplet in zip(data.files, data, strict=True):
+        prediction = predictions.read(files)[:, picked]
+        yield triplet, keep_clear_pixels(prediction, triplet.observation) if keep_clear else prediction

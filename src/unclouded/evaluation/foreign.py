@@ -1,0 +1,197 @@
+"""Predictions of a foreign method: a folder with one GeoTIFF or ``.npy`` file a patch, named after the patch."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unclouded.errors import InputError
+from unclouded.evaluation.units import Unit, ValueRange, check_unit, find_unit, to_reflectance
+from unclouded.files import named, require_folder
+from unclouded.geotiff import grid_of, open_geotiff, read_stored
+from unclouded.patches.identity import PatchId
+from unclouded.patches.layouts import TripletFiles
+from unclouded.raster import describe, same_grid
+from unclouded.sensors import RGB, SENTINEL2
+
+SUFFIXES = (".tif", ".npy")
+MAX_NPY_VALUES = 13 * 4096 * 4096
+"""Most values of a ``.npy`` file; a patch of 13 bands has 851,968."""
+PROBED = 32
+"""How many files, equally spaced, are read to find the unit."""
+_CLOUD_MAP = "_cloud_map"  # what 'unclouded predict' writes beside each patch
+
+
+@dataclass(frozen=True)
+class ForeignPredictions:
+    """Files of predictions, by patch.
+
+    Attributes:
+        folder: Where they lie.
+        files: Name of a patch to its file.
+        bands: Bands of every file: red, green, blue, or all 13.
+        unit: Of every value.
+        strangers: Names of files that belong to no patch of the split.
+        missing: Names of patches without a file.
+    """
+
+    folder: Path
+    files: dict[str, Path]
+    bands: tuple[str, ...]
+    unit: Unit
+    strangers: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    def read(self, files: TripletFiles) -> Float32[Tensor, "1 band h w"]:
+        """Return the prediction of a patch as TOA reflectance of :attr:`bands`.
+
+        Raises:
+            InputError: The file is damaged, has holes, other bands, another size or grid than the clear image, or
+                values that cannot have the unit.
+        """
+        path = self.files[files.name]
+        values = read_prediction(path, files.clear)
+        if len(values) != len(self.bands):
+            raise InputError(f"{named(path)} has {len(values)} bands, those before it {len(self.bands)}; mend one")
+        check_unit(self.unit, ValueRange.of(values), named(path))
+        return torch.from_numpy(to_reflectance(values, self.unit))[None]
+
+
+def find_predictions(folder: Path, wanted: Sequence[TripletFiles], unit: Unit | None = None) -> ForeignPredictions:
+    """Find the prediction of every patch, the bands and the unit of all.
+
+    Args:
+        folder: Files such as ``NAME.tif`` or ``NAME.npy``; an official name may have any sensor's token or none.
+        wanted: The patches to be judged.
+        unit: Unit of the values; found from their type and range if omitted.
+
+    Raises:
+        InputError: No file is of any patch, a patch has two, or the unit is ambiguous.
+    """
+    require_folder(folder)
+    keys = {_key(files.name): files.name for files in wanted}
+    found: dict[str, Path] = {}
+    strangers = []
+    for path in sorted(folder.iterdir()):
+        name = keys.get(_key(path.stem)) if path.suffix in SUFFIXES else None
+        if name is None:
+            if not path.stem.endswith(_CLOUD_MAP) and not path.name.startswith("."):
+                strangers.append(path.name)
+        elif name in found:
+            raise InputError(f"{named(path)} and {found[name].name} are both of {name}; keep one of them")
+        else:
+            found[name] = path
+    if not found:
+        first = f", such as {strangers[0]}" if strangers else ""
+        raise InputError(
+            f"{named(folder)} holds no prediction of the {len(wanted):,} patches, found {len(strangers):,} other"
+            f" files{first}; expected names such as {wanted[0].name}.tif or .npy"
+        )
+    with_file = [files for files in wanted if files.name in found]
+    bands, seen = _probe(found, with_file[:: -(-len(with_file) // PROBED)])
+    missing = tuple(files.name for files in wanted if files.name not in found)
+    return ForeignPredictions(folder, found, bands, unit or find_unit(seen), tuple(strangers), missing)
+
+
+def _key(name: str) -> str:
+    """Return the same word for all spellings of an official name; other names are themselves."""
+    try:
+        return str(PatchId.parse(name))
+    except InputError:
+        return name
+
+
+def _probe(found: dict[str, Path], files: Iterable[TripletFiles]) -> tuple[tuple[str, ...], ValueRange]:
+    """Bands and range of some files."""
+    images = [read_prediction(found[one.name], one.clear) for one in files]
+    seen = ValueRange.of(images[0])
+    for image in images[1:]:
+        seen = seen.joined(ValueRange.of(image))
+    return (RGB if len(images[0]) == len(RGB) else SENTINEL2.bands), seen
+
+
+def read_prediction(path: Path, clear: Path | None) -> NDArray[np.generic]:
+    """Read a prediction as it is stored: bands, rows, columns.
+
+    Args:
+        path: GeoTIFF or ``.npy``.
+        clear: The clear image it is to be compared with, which has its size and, where both have one, its grid.
+
+    Raises:
+        InputError: The file is damaged or too large, has another number of bands or another size, or has holes.
+    """
+    if clear is None:
+        raise InputError(f"{named(path)} has no clear image to be compared with; expected a complete triplet")
+    with open_geotiff(clear) as source:
+        grid = grid_of(source)
+    size = (int(grid.shape.y), int(grid.shape.x))
+    if path.suffix == ".npy":
+        values = _bands_first(path, _read_npy(path), size)
+    else:
+        stored = read_stored(path)
+        values = _bands_first(path, stored.values, size)
+        if stored.geobox.crs and grid.crs and not same_grid(stored.geobox, grid):
+            raise InputError(
+                f"{named(path)} lies on another grid than {clear.name}: {describe(stored.geobox)}, expected"
+                f" {describe(grid)}; predict on the grid of the patch"
+            )
+        _require_order(path, stored.descriptions)
+        if stored.nodata is not None and (values == stored.nodata).any():
+            raise InputError(f"{named(path)} has pixels without data; a prediction answers every pixel")
+    if not np.isfinite(values).all():
+        raise InputError(f"{named(path)} holds NaN or infinity; a prediction answers every pixel")
+    return values
+
+
+def _bands_first(path: Path, values: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.generic]:
+    """Return an image of 3 or 13 bands with its bands first, whichever end they stand at."""
+    first, last = (3, *shape), (*shape, 3)
+    fits = [n for n in (3, 13) for one in ((n, *shape), (*shape, n)) if values.shape == one]
+    if len(fits) != 1:
+        expected = f"{first}, {last}, or the same with 13"
+        raise InputError(f"{named(path)} has the shape {values.shape}, expected {expected}; cut it to its patch")
+    return values if values.shape[0] == fits[0] and values.shape[1:] == shape else np.moveaxis(values, 2, 0)
+
+
+def _require_order(path: Path, descriptions: Sequence[str | None]) -> None:
+    """Refuse band names in another order than that of the sensor; a file without names is believed."""
+    expected = RGB if len(descriptions) == len(RGB) else SENTINEL2.bands
+    try:
+        found = SENTINEL2.named(name or "" for name in descriptions)
+    except InputError:
+        return
+    if found != expected:
+        raise InputError(f"{named(path)} has the bands {' '.join(found)}, expected {' '.join(expected)}; reorder them")
+
+
+def _read_npy(path: Path) -> NDArray[np.generic]:
+    """Read a ``.npy`` file of numbers: its header first, and never a pickle."""
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("error")
+            version = np.lib.format.read_magic(file)
+            reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            shape, _, dtype = reader[version](file)
+            _refuse_giant(path, shape, dtype, path.stat().st_size - file.tell())
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (ValueError, KeyError, EOFError, OSError, UserWarning, SyntaxError, MemoryError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = " ".join(str(error).split())[:80]
+        raise InputError(f"{named(path)} is no whole .npy file of numbers ({reason}); write it again") from error
+
+
+def _refuse_giant(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic], found: int) -> None:
+    if dtype.kind not in "uif" or len(shape) != 3:
+        raise InputError(f"{named(path)} holds {dtype} of shape {shape}, expected numbers: bands, rows, columns")
+    values = int(np.prod([int(side) for side in shape], dtype=object))
+    if values > MAX_NPY_VALUES:
+        raise InputError(f"{named(path)} declares {values:,} values, expected at most {MAX_NPY_VALUES:,}")
+    if values * dtype.itemsize != found:
+        raise InputError(f"{named(path)} declares {values * dtype.itemsize:,} bytes and has {found:,}; write it again")

@@ -1,0 +1,170 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+
+from unclouded.errors import InputError
+from unclouded.evaluation.foreign import find_predictions, read_prediction
+from unclouded.geotiff import write_geotiff
+from unclouded.patches.identity import PatchId
+from unclouded.patches.layouts import TripletFiles
+from unclouded.sensors import RGB, SENTINEL2
+
+GRID = GeoBox.from_bbox((0, 0, 80, 60), "EPSG:32632", resolution=10)  # 8 x 6 px
+
+
+def image(bands: int = 3, scale: float = 1.0) -> np.ndarray:
+    """The value tells its place: 0.1 x band + 0.01 x row + 0.001 x column."""
+    b, r, c = np.mgrid[0:bands, 0:6, 0:8]
+    return ((0.1 * b + 0.01 * r + 0.001 * c) * scale).astype(np.float32)
+
+
+@pytest.fixture
+def wanted(tmp_path: Path) -> list[TripletFiles]:
+    write_geotiff(tmp_path / "clear.tif", np.ones((13, 6, 8), np.uint16), SENTINEL2.bands, GRID)
+    names = ["ROIs1158_spring_1_p30", "ROIs1158_spring_106_p30", "flat_7"]
+    here = tmp_path / "clear.tif"
+    return [TripletFiles(name, None if "flat" in name else PatchId.parse(name), here, here, here) for name in names]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "theirs").mkdir()
+    return tmp_path / "theirs"
+
+
+def test_any_spelling_of_a_name_finds_its_patch_and_no_other(folder: Path, wanted: list[TripletFiles]) -> None:
+    np.save(folder / "ROIs1158_spring_s2_cloudy_1_p30.npy", image())
+    write_geotiff(folder / "ROIs1158_spring_s2_106_p30.tif", image(), RGB, GRID)
+    np.save(folder / "flat_7.npy", image())
+    found = find_predictions(folder, wanted)
+    assert {name: path.name for name, path in found.files.items()} == {
+        "ROIs1158_spring_1_p30": "ROIs1158_spring_s2_cloudy_1_p30.npy",
+        "ROIs1158_spring_106_p30": "ROIs1158_spring_s2_106_p30.tif",
+        "flat_7": "flat_7.npy",
+    }
+    assert (found.bands, found.unit, found.missing, found.strangers) == (RGB, "reflectance", (), ())
+    for files in wanted:
+        np.testing.assert_allclose(found.read(files)[0], image(), atol=1e-7)
+
+
+def test_expectation_5_what_is_missing_and_what_is_strange_is_named(folder: Path, wanted: list[TripletFiles]) -> None:
+    np.save(folder / "flat_7.npy", image())
+    (folder / "notes.txt").write_text("by hand")
+    np.save(folder / "ROIs1158_spring_10_p30.npy", image())
+    found = find_predictions(folder, wanted)
+    assert found.missing == ("ROIs1158_spring_1_p30", "ROIs1158_spring_106_p30")
+    assert found.strangers == ("ROIs1158_spring_10_p30.npy", "notes.txt")
+
+
+def test_cloud_maps_that_predict_writes_are_no_strangers(folder: Path, wanted: list[TripletFiles]) -> None:
+    np.save(folder / "flat_7.npy", image())
+    write_geotiff(folder / "flat_7_cloud_map.tif", image(1), ("m",), GRID)
+    assert find_predictions(folder, wanted).strangers == ()
+
+
+def test_two_files_of_one_patch_are_refused(folder: Path, wanted: list[TripletFiles]) -> None:
+    np.save(folder / "flat_7.npy", image())
+    write_geotiff(folder / "flat_7.tif", image(), RGB, GRID)
+    with pytest.raises(InputError, match=r"flat_7.tif and flat_7.npy are both of flat_7; keep one"):
+        find_predictions(folder, wanted)
+
+
+def test_fault_19_a_folder_of_something_else_is_refused(folder: Path, wanted: list[TripletFiles]) -> None:
+    (folder / "notes.txt").write_text("by hand")
+    with pytest.raises(InputError, match=r"no prediction of the 3 patches, found 1 other files, such as notes.txt"):
+        find_predictions(folder, wanted)
+
+
+@pytest.mark.parametrize("bands", [3, 13])
+@pytest.mark.parametrize("last", [False, True])
+def test_bands_may_stand_first_or_last(bands: int, last: bool, folder: Path, wanted: list[TripletFiles]) -> None:
+    np.save(folder / "flat_7.npy", np.moveaxis(image(bands), 0, 2) if last else image(bands))
+    np.testing.assert_array_equal(read_prediction(folder / "flat_7.npy", wanted[2].clear), image(bands))
+
+
+def test_numbers_times_10000_are_reflectance_again(folder: Path, wanted: list[TripletFiles]) -> None:
+    stored = (image(13) * 10_000).round().astype(np.uint16)
+    write_geotiff(folder / "flat_7.tif", stored, SENTINEL2.bands, GRID)
+    found = find_predictions(folder, wanted)
+    assert found.unit == "dn"
+    np.testing.assert_allclose(found.read(wanted[2])[0], image(13), atol=5e-5)
+
+
+def test_the_unit_is_that_of_all_files_and_not_of_a_bright_one(folder: Path, wanted: list[TripletFiles]) -> None:
+    np.save(folder / "ROIs1158_spring_1_p30.npy", image() * 0 + 0.9)  # network values of a cloud
+    np.save(folder / "flat_7.npy", image() - 0.8)
+    found = find_predictions(folder, wanted)
+    assert found.unit == "network"
+    np.testing.assert_allclose(found.read(wanted[0]), 0.95, atol=1e-6)
+
+
+def test_a_file_of_another_number_of_bands_is_refused(folder: Path, wanted: list[TripletFiles]) -> None:
+    np.save(folder / "ROIs1158_spring_1_p30.npy", image())
+    np.save(folder / "flat_7.npy", image(13))
+    found = find_predictions(folder, wanted)
+    with pytest.raises(InputError, match=r"flat_7.npy has 13 bands, those before it 3"):
+        found.read(wanted[2])
+
+
+def refusal(path: Path, wanted: list[TripletFiles]) -> str:
+    with pytest.raises(InputError) as refused:
+        read_prediction(path, wanted[2].clear)
+    return str(refused.value)
+
+
+def test_fault_09_bands_in_another_order_are_refused(folder: Path, wanted: list[TripletFiles]) -> None:
+    write_geotiff(folder / "flat_7.tif", image(), ("B2", "B3", "B4"), GRID)
+    assert "has the bands B02 B03 B04, expected B04 B03 B02; reorder them" in refusal(folder / "flat_7.tif", wanted)
+
+
+def test_fault_11_another_grid_is_refused(folder: Path, wanted: list[TripletFiles]) -> None:
+    write_geotiff(folder / "flat_7.tif", image(), RGB, GRID.translate_pix(0.5, 0))
+    assert "lies on another grid than clear.tif" in refusal(folder / "flat_7.tif", wanted)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 6), (4, 6, 8), (1, 6, 8)])
+def test_fault_11_another_shape_is_refused(shape: tuple[int, ...], folder: Path, wanted: list[TripletFiles]) -> None:
+    np.save(folder / "flat_7.npy", np.zeros(shape, np.float32))
+    assert "expected (3, 6, 8), (6, 8, 3), or the same with 13" in refusal(folder / "flat_7.npy", wanted)
+
+
+@pytest.mark.parametrize("hole", [np.nan, np.inf])
+def test_fault_13_a_prediction_with_holes_is_refused(hole: float, folder: Path, wanted: list[TripletFiles]) -> None:
+    holed = image()
+    holed[1, 2, 3] = hole
+    np.save(folder / "flat_7.npy", holed)
+    assert "holds NaN or infinity; a prediction answers every pixel" in refusal(folder / "flat_7.npy", wanted)
+
+
+def test_fault_23_a_pickle_in_a_npy_file_is_not_opened(folder: Path, wanted: list[TripletFiles]) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[str, str]]:
+            return Path.write_text, (folder / "ran", "")  # type: ignore[return-value]
+
+    np.save(folder / "flat_7.npy", np.array([Payload()], dtype=object), allow_pickle=True)
+    assert "holds object of shape (1,), expected numbers" in refusal(folder / "flat_7.npy", wanted)
+    assert not (folder / "ran").exists()
+
+
+def test_fault_20_a_header_that_declares_a_giant_is_refused_before_reading(
+    folder: Path, wanted: list[TripletFiles]
+) -> None:
+    with (folder / "flat_7.npy").open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (3, 2_000_000, 2_000_000)}
+        np.lib.format.write_array_header_1_0(file, header)
+    assert "declares 12,000,000,000,000 values, expected at most" in refusal(folder / "flat_7.npy", wanted)
+
+
+@given(st.integers(0, 703))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_fault_05_a_truncated_npy_file_is_refused(folder: Path, wanted: list[TripletFiles], length: int) -> None:
+    path = folder / "flat_7.npy"
+    np.save(path, image())
+    whole = path.read_bytes()
+    assert len(whole) == 128 + 4 * 3 * 6 * 8
+    path.write_bytes(whole[:length])
+    assert "write it again" in refusal(path, wanted)
