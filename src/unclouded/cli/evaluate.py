@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unclouded.cli.options import Bands, CloudMode, Feature, Painted, Part, Units
+from unclouded.cli.options import Bands, CloudMode, Extra, Feature, Painted, Part, Units
 from unclouded.errors import InputError
 
 if TYPE_CHECKING:
+    from unclouded.evaluation.features import Layer
     from unclouded.evaluation.scores import Scores
+    from unclouded.evaluation.units import Unit
     from unclouded.patches.layouts import TripletFiles
     from unclouded.prediction.judging import Candidate
 
@@ -44,6 +46,9 @@ def evaluate(
     manifold: Annotated[
         Feature | None, typer.Option(help="Measure improved precision and recall on this layer of VGG16, too.")
     ] = None,
+    extra: Annotated[
+        list[Extra] | None, typer.Option(help="Measure this, too (several times): fid and kid on --manifold's layer.")
+    ] = None,
     neighbours: Annotated[int, typer.Option(min=1, help="k of precision and recall.")] = 10,
     brightest: Annotated[float, typer.Option(min=0.01, help="Reflectance that VGG16 sees as white.")] = 1.0,
     vgg: Annotated[str, typer.Option(help="ImageNet weights of VGG16: a file, or auto.")] = "auto",
@@ -51,6 +56,7 @@ def evaluate(
 ) -> None:
     """Score a network, a baseline or a foreign method against the clear images, over all, cloudy and clear pixels."""
     from dataclasses import replace
+    from functools import partial
 
     import numpy as np
 
@@ -60,43 +66,48 @@ def evaluate(
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.clouds.synthetic import SyntheticSettings
-    from unclouded.evaluation.features import FeatureSettings, Manifolds, feature_extractor
+    from unclouded.evaluation.appearance import Appearance
     from unclouded.evaluation.record import write_scores
     from unclouded.evaluation.scores import Provenance, score_patches
     from unclouded.files import require_writable, sha256
+    from unclouded.models.catalogue import find_remover
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.splits import incomplete_of, triplets_of
+    from unclouded.prediction.judging import remover_candidate
     from unclouded.settings import settings_from
     from unclouded.tensors.dataset import TripletDataset
 
     remover, root = _remover_and_root(words, predictions)
     place = chosen_device(device)
+    shown = bands.names() if bands else None
+    if predictions is None:
+        candidate = partial(remover_candidate, find_remover(remover, shown, place), device=place)
+    else:
+        candidate = partial(_foreign, predictions, units.value if units else None, shown, allow_missing)
     inventory = find_triplets(root)
     files = triplets_of(inventory, split.value)
     tell_left_out(incomplete_of(inventory, split.value))
-    if predictions is not None:
-        one = _foreign(predictions, files, units, bands, keep_clear=not raw, allow_missing=allow_missing)
-    else:
-        one = _own(remover, files, bands, place, keep_clear=not raw)
+    one = candidate(files, keep_clear=not raw)
     cloud_map = settings_from(CloudMapSettings, {"mode": clouds.value, "detector": detector}, origin="these options")
     painted = SyntheticSettings(mode=synthetic.value) if synthetic else None
     if out is not None:
         require_writable(out.parent)
-    watched = None
-    if manifold is not None:
-        shown = FeatureSettings(layer=manifold.value, brightest=brightest)
-        watched = Manifolds(feature_extractor(shown, vgg, place), neighbours, len(one.files))
+    layer: Layer | None = manifold.value if manifold else None
+    appearance = Appearance(
+        layer, extra or (), len(one.files), k=neighbours, brightest=brightest, weights=vgg, device=place
+    )
     data = TripletDataset(one.files, one.bands, cloud_map, ProbabilityCache(), synthetic=painted)
     with shown_progress() as told:
         pairs = counted(one.pairs(data), "judging", len(data), told)
-        scores = score_patches(watched.watch(pairs) if watched else pairs, "network" if raw else "kept")
+        scores = score_patches(appearance.watch(pairs), "network" if raw else "kept")
     weights = sha256(Path(remover)) if Path(remover).is_file() else ""
     scores = replace(
         scores,
         clouds=cloud_map.model_dump(mode="json"),
         synthetic=painted.model_dump(mode="json") if painted else None,
         provenance=Provenance(one.name, split.value, weights, one.predictions, one.missing, f"unclouded {__version__}"),
-        manifold=watched.measure().to_json() if watched else None,
+        manifold=appearance.manifold(),
+        extras=appearance.extras(),
     )
     if out is not None:
         write_scores(out, scores, np.random.default_rng(0))
@@ -111,35 +122,24 @@ def _remover_and_root(words: list[str], predictions: Path | None) -> tuple[str, 
     return ("" if predictions else words[0]), Path(words[-1])
 
 
-def _own(
-    remover: str, files: "tuple[TripletFiles, ...]", bands: Bands | None, device: str, *, keep_clear: bool
-) -> "Candidate":
-    from unclouded.models.catalogue import find_remover
-    from unclouded.prediction.judging import remover_candidate
-
-    found = find_remover(remover, bands.names() if bands else None, device)
-    return remover_candidate(found, files, keep_clear=keep_clear, device=device)
-
-
 def _foreign(
     folder: Path,
+    unit: "Unit | None",
+    bands: tuple[str, ...] | None,
+    allow_missing: bool,
     files: "tuple[TripletFiles, ...]",
-    units: Units | None,
-    bands: Bands | None,
     *,
     keep_clear: bool,
-    allow_missing: bool,
 ) -> "Candidate":
     from unclouded.evaluation.foreign import find_predictions
     from unclouded.prediction.judging import foreign_candidate
 
-    found = find_predictions(folder, files, units.value if units else None)
+    found = find_predictions(folder, files, unit)
     typer.echo(f"{folder}: {len(found.files):,} predictions of {len(files):,} patches in {found.unit}", err=True)
     for what, names in (("files of no patch", found.strangers), ("patches without prediction", found.missing)):
         if names:
             typer.echo(f"{len(names):,} {what}, first {names[0]}", err=True)
-    shown = bands.names() if bands else None
-    return foreign_candidate(found, files, shown, keep_clear=keep_clear, allow_missing=allow_missing)
+    return foreign_candidate(found, files, bands, keep_clear=keep_clear, allow_missing=allow_missing)
 
 
 def _show(name: str, scores: "Scores") -> None:
@@ -155,6 +155,9 @@ def _show(name: str, scores: "Scores") -> None:
             f"precision {found['precision']:.4f}, recall {found['recall']:.4f}, F1 {found['f1']:.4f} "
             f"({found['card']['layer']}, k = {found['k']}, {found['n_generated']:,} images)"
         )
+    for extra, measured in (scores.extras or {}).items():
+        value = measured["mean" if extra == "lpips" else "value"]
+        typer.echo(f"{extra} {value:.4g} ({measured['n']:,} images)")
 
 
 def compare(

@@ -57,6 +57,14 @@ class Feature(StrEnum):
     POOL5 = "pool5"
 
 
+class Extra(StrEnum):
+    """Scores beyond the paper's; see ``unclouded.evaluation.distribution`` and ``unclouded.evaluation.perceptual``."""
+
+    FID = "fid"
+    KID = "kid"
+    LPIPS = "lpips"
+
+
 class Units(StrEnum):
     """Unit of a foreign method's predictions; see ``unclouded.evaluation.units``."""
 

@@ -189,6 +189,10 @@ class Manifolds:
                 self._left_out.append(triplet.name)
             yield triplet, prediction
 
+    def features(self) -> tuple[Float32[Tensor, "n feature"], Float32[Tensor, "n feature"]]:
+        """Return the features of the clear images and of the predictions that passed by."""
+        return torch.stack(self._real), torch.stack(self._generated)
+
     def measure(self) -> ManifoldResult:
         """Return precision, recall and realism of what passed by; clear images are real, predictions generated.
 
@@ -196,8 +200,7 @@ class Manifolds:
             InputError: There are not more than k images.
         """
         self._require_neighbours(len(self._real))
-        real, generated = torch.stack(self._real), torch.stack(self._generated)
-        scores = measure_manifolds(real, generated, self.k, include_self=self.include_self)
+        scores = measure_manifolds(*self.features(), self.k, include_self=self.include_self)
         card = {**self.extractor.card, "k": self.k, "include_self": self.include_self, "definition": DEFINITION}
         source = self.extractor.vgg.source
         return ManifoldResult(
