@@ -5,6 +5,7 @@ import pytest
 from unclouded.errors import InputError
 from unclouded.models.catalogue import find_remover
 from unclouded.models.network import NetworkSettings
+from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import save_weights
 
 
@@ -18,6 +19,11 @@ def weights(tmp_path: Path) -> Path:
 def test_a_baseline_is_found_by_its_name_with_the_bands_wanted() -> None:
     assert find_remover("clear-mean", ("B08",)).bands == ("B08",)
     assert find_remover("clear-mean", None).bands == ("B04", "B03", "B02")
+
+
+def test_scene_adapted_is_found_by_its_name() -> None:
+    assert find_remover("scene-adapted", ("B8", "b11")) == SceneAdapted(("B08", "B11"))
+    assert find_remover("scene-adapted", None).bands == ("B04", "B03", "B02")
 
 
 def test_a_network_is_found_by_its_file_with_its_own_bands(weights: Path) -> None:

@@ -21,7 +21,7 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="[REMOVER] ROOT",
-            help="Weights file or baseline (cloudy, clear-mean, sar-regression, ...), then a data set in either layout "
+            help="Weights file, scene-adapted or baseline (cloudy, clear-mean, ...), then a data set in either layout "
             "of SEN12MS-CR; with --predictions the data set only.",
         ),
     ],

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    remover: Annotated[str, typer.Argument(help="Weights file, or a baseline: clear-mean, sar-regression, ...")],
+    remover: Annotated[str, typer.Argument(help="Weights file, scene-adapted, or a baseline: clear-mean, ...")],
     out: Annotated[Path, typer.Option(help="Folder for GeoTIFFs and pictures.")],
     cloudy: Annotated[Path | None, typer.Option(help="Cloudy Sentinel-2 GeoTIFF, 13 bands.")] = None,
     sar: Annotated[Path | None, typer.Option(help="Sentinel-1 GeoTIFF on the same grid, VV and VH in dB.")] = None,

@@ -1,0 +1,186 @@
+"""``scene-adapted``: a remover without training data. It learns from the scene's own clear pixels, in closed form."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Float32
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from unclouded.models import haze, radar_features, scene_regression
+from unclouded.models.prior_spectrum import prior_share, prior_spectrum
+from unclouded.models.remover import keep_clear_pixels
+from unclouded.models.scene_moments import NodeGrid, SceneMoments
+from unclouded.models.scene_regression import SceneRegression
+from unclouded.models.smoothing import blur, reach_px
+from unclouded.sensors import RGB, SENTINEL2
+from unclouded.settings import Settings
+from unclouded.tensors.triplet import Observation
+
+NAME = "scene-adapted"
+DARKEST = 1e-4
+"""Least reflectance that is predicted: the smallest number that a file has for a valid pixel."""
+GUESS = 0.5
+"""Confidence below which the prior weighs more than the scene."""
+
+
+class SceneAdaptedSettings(Settings):
+    """How a scene is learnt from; ``proofs/scene_adapted.py`` shows how the values were chosen.
+
+    Attributes:
+        erosion_px: Pixels that are called clear but lie this near to cloud are not learnt from.
+        ridge_share: Share of the scene that votes for radar saying nothing.
+        prior_weight: Factor to the shares that vote for the prior spectrum (``prior_spectrum.PRIOR_SHARE``).
+        node_px: Distance of the places between which the regression may change; a scene that is no larger has one.
+        tie_share: Share of a place's surroundings that votes for the regression of the whole scene.
+        seam_px: Standard deviation of the Gaussian by which the error beside a cloud is carried under it; 0 for none.
+        detail: Take over the detail of the ground where thin haze shows it.
+    """
+
+    erosion_px: int = Field(2, ge=0, le=32)
+    ridge_share: float = Field(0.05, gt=0.0, le=100.0)
+    prior_weight: float = Field(1.0, ge=0.0, le=1e6)
+    node_px: int = Field(1024, ge=64)
+    tie_share: float = Field(0.1, gt=0.0, le=1e6)
+    seam_px: float = Field(4.0, ge=0.0, le=16.0)
+    detail: bool = True
+
+
+DEFAULT = SceneAdaptedSettings()
+
+
+@dataclass(frozen=True)
+class SceneAdapted:
+    """A :class:`~unclouded.models.remover.SceneRemover`; called by itself it takes every image for a scene of its own.
+
+    Attributes:
+        bands: Optical bands it returns.
+        settings: How it learns.
+    """
+
+    bands: tuple[str, ...] = RGB
+    settings: SceneAdaptedSettings = DEFAULT
+    name: str = NAME
+    align_px: int = 1
+
+    @property
+    def margin_px(self) -> int:
+        """How far away a pixel can change the adapted remover's answer: features, then haze or seam."""
+        of_predicted = max(haze.REACH_OF_PREDICTED_PX, reach_px(self.settings.seam_px))
+        return max(radar_features.REACH_PX + of_predicted, haze.REACH_OF_OBSERVED_PX)
+
+    def adapted_to(self, sample: Sequence[Observation]) -> "AdaptedToScene":
+        """Learn from a sample of a scene; every image of the sample is read once."""
+        ends = [o + n for seen in sample for o, n in zip(seen.origin_px, seen.cloudy.shape[-2:], strict=True)]
+        grid = NodeGrid(None if max(ends) <= self.settings.node_px else self.settings.node_px)
+        moments = SceneMoments(grid)
+        for seen in sample:
+            _learn(seen.select(self.bands), moments, self.settings.erosion_px)
+        shares = self.settings.prior_weight * prior_share(self.bands)
+        chosen = self.settings
+        regression = scene_regression.fit(moments, len(self.bands), chosen.ridge_share, shares, chosen.tie_share)
+        return AdaptedToScene(self.bands, chosen, regression)
+
+    def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
+        """Return the clear image as TOA reflectance; NaN where there is no data to make it from."""
+        return self.with_confidence(observation)[0]
+
+    def with_confidence(
+        self, observation: Observation
+    ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
+        """Return the clear image, and the confidence in it; each image of a batch is learnt from by itself."""
+        answers = [self.adapted_to([one]).with_confidence(one) for one in _images(observation)]
+        return torch.cat([image for image, _ in answers]), torch.cat([sure for _, sure in answers])
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptedToScene:
+    """What ``scene-adapted`` has learnt from a scene: a :class:`~unclouded.models.remover.ConfidentRemover`.
+
+    Attributes:
+        bands: Optical bands it returns.
+        settings: How it learnt.
+        regression: What it learnt.
+    """
+
+    bands: tuple[str, ...]
+    settings: SceneAdaptedSettings
+    regression: SceneRegression
+    name: str = NAME
+
+    def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
+        """Return the clear image of windows of the scene."""
+        return self.with_confidence(observation)[0]
+
+    def with_confidence(
+        self, observation: Observation
+    ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
+        """Return the clear image of windows of the scene, and the confidence in it.
+
+        Confidence is 1 where m = 0. Elsewhere it begins as the weight of the scene's clear pixels against the
+        infrared's prior, which is below :data:`GUESS` where more than 90 % of the surroundings are cloudy; radar
+        unlike anything seen on clear ground lowers it, and clear ground beside, or ground that shows through haze,
+        raise it.
+        """
+        shown = observation.select(self.bands)
+        synthesised, evidence = self._synthesised(shown)
+        observed, clear = shown.cloudy.float(), ~shown.is_cloudy
+        valid = synthesised.isfinite().all(dim=1, keepdim=True) & observed.isfinite().all(dim=1, keepdim=True)
+        answer, sure = synthesised, evidence
+        if self.settings.detail:
+            through = haze.shown_through(observed, synthesised, valid, self.bands)
+            answer, sure = answer + through.detail, _raised(sure, through.weight)
+        if self.settings.seam_px > 0:
+            near, error = _beside(observed - synthesised, valid & clear, self.settings.seam_px)
+            answer, sure = answer + near * error, _raised(sure, near)
+        answer = torch.where(observed.isnan(), math.nan, answer.clamp(DARKEST, 1.0)).to(shown.cloudy.dtype)
+        answer = keep_clear_pixels(answer, shown)
+        sure = torch.where(clear, 1.0, sure)
+        return answer, torch.where(answer.isnan().any(dim=1, keepdim=True), math.nan, sure)
+
+    def _synthesised(
+        self, shown: Observation
+    ) -> tuple[Float32[Tensor, "batch band h w"], Float32[Tensor, "batch 1 h w"]]:
+        """Prior and what the scene adds to it, everywhere; and how much that is worth."""
+        features = radar_features.radar_features(shown.sar)
+        prior = prior_spectrum(features, self.bands)
+        weight = self.settings.prior_weight * prior_share(SENTINEL2.bands).max()
+        images, evidence = [], []
+        for one, level in zip(features.double(), prior, strict=True):
+            departure, strangeness, share = self.regression.departure(one, shown.origin_px)
+            images.append(level + departure)
+            evidence.append(share / (share + weight).clamp(min=1e-9) / (1 + strangeness.square()))
+        return torch.stack(images).clamp(DARKEST, 1.0).float(), torch.stack(evidence).float()
+
+
+def _learn(seen: Observation, moments: SceneMoments, erosion_px: int) -> None:
+    features = radar_features.radar_features(seen.sar)
+    departures = seen.cloudy.double() - prior_spectrum(features, seen.bands)
+    has_data = (features.isfinite().all(dim=1) & seen.cloudy.isfinite().all(dim=1))[0]
+    clear = has_data & ~_grown(seen.is_cloudy, erosion_px)[0, 0]
+    moments.add(seen.origin_px, features[0].double(), departures[0], clear, has_data)
+
+
+def _grown(mask: Bool[Tensor, "batch 1 h w"], radius_px: int) -> Bool[Tensor, "batch 1 h w"]:
+    return F.max_pool2d(mask.float(), 2 * radius_px + 1, stride=1, padding=radius_px) > 0
+
+
+def _beside(
+    error: Float32[Tensor, "batch band h w"], clear: Bool[Tensor, "batch 1 h w"], sigma_px: float
+) -> tuple[Float32[Tensor, "batch 1 h w"], Float32[Tensor, "batch band h w"]]:
+    """How near clear ground is, 1 at the edge of a cloud and 0 far under it; and the mean error there."""
+    share = blur(clear.float(), sigma_px)
+    mean = blur(torch.where(clear, error, 0.0), sigma_px) / share.clamp(min=torch.finfo(share.dtype).tiny)
+    return (2 * share).clamp(max=1.0), mean
+
+
+def _raised(sure: Float32[Tensor, "batch 1 h w"], by: Float32[Tensor, "batch 1 h w"]) -> Float32[Tensor, "batch 1 h w"]:
+    return 1 - (1 - sure) * (1 - by)
+
+
+def _images(observation: Observation) -> list[Observation]:
+    images = zip(observation.sar, observation.cloudy, observation.cloud_map, strict=True)
+    return [replace(observation, sar=s[None], cloudy=c[None], cloud_map=m[None]) for s, c, m in images]

@@ -1,0 +1,40 @@
+import math
+
+import torch
+from torch.testing import assert_close
+
+from unclouded.models.prior_spectrum import LAND_SPECTRUM, PRIOR_SHARE, WATER_SPECTRUM, prior_share, prior_spectrum
+from unclouded.models.radar_features import radar_features
+from unclouded.sensors import SENTINEL2
+
+
+def of_backscatter(vv: float, vh: float, bands: tuple[str, ...]) -> torch.Tensor:
+    sar = torch.tensor([vv, vh], dtype=torch.float32).view(1, 2, 1, 1).expand(1, 2, 20, 20)
+    return prior_spectrum(radar_features(sar), bands)
+
+
+def test_radar_tells_land_from_water_and_says_half_and_half_at_minus_22_5_db() -> None:
+    bands = ("B08", "B04")
+    land, water = (
+        torch.tensor([s["B08"], s["B04"]]).double().view(1, 2, 1, 1) for s in (LAND_SPECTRUM, WATER_SPECTRUM)
+    )
+    assert_close(of_backscatter(-9, -16, bands), land.expand(1, 2, 20, 20), atol=1e-4, rtol=0)
+    assert_close(of_backscatter(-20, -25, bands), water.expand(1, 2, 20, 20), atol=0.01, rtol=0)
+    assert_close(of_backscatter(-20, -22.5, bands), (0.5 * (land + water)).expand(1, 2, 20, 20), atol=1e-5, rtol=0)
+
+
+def test_water_is_darker_in_every_band_and_darkest_against_land_in_the_infrared() -> None:
+    ratios = {band: WATER_SPECTRUM[band] / LAND_SPECTRUM[band] for band in SENTINEL2.bands}
+    assert max(ratios.values()) < 1
+    assert max(ratios["B08"], ratios["B11"], ratios["B12"]) < 0.3 < ratios["B04"]
+
+
+def test_the_visible_bands_are_held_weakly_and_the_infrared_strongly() -> None:
+    assert list(PRIOR_SHARE) == list(SENTINEL2.bands)
+    assert prior_share(("B11", "B02")).tolist() == [0.10, 0.02]
+
+
+def test_fault_13_no_radar_no_prior() -> None:
+    sar = torch.full((1, 2, 8, 8), -10.0)
+    sar[0, 1, 2, 3] = math.nan
+    assert prior_spectrum(radar_features(sar), ("B02",)).isnan().nonzero().tolist() == [[0, 0, 2, 3]]

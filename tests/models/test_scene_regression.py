@@ -1,0 +1,98 @@
+import numpy as np
+import torch
+from torch.testing import assert_close
+
+from unclouded.models.scene_moments import NodeGrid, SceneMoments
+from unclouded.models.scene_regression import fit
+
+NO_PRIOR = torch.zeros(2, dtype=torch.float64)
+
+
+def scene(
+    side: int = 100, step_px: int | None = None, tilt: float = 0.0
+) -> tuple[SceneMoments, torch.Tensor, torch.Tensor]:
+    """Two values that depend on three features, and, by ``tilt``, on the column; left half clear, right half not."""
+    rng = torch.Generator().manual_seed(1)
+    features = torch.randn(3, side, side, generator=rng).double() * torch.tensor([1.0, 4.0, 2.0]).view(3, 1, 1)
+    slopes = torch.tensor([[0.02, -0.01, 0.0], [0.0, 0.03, 0.01]]).double()
+    values = torch.einsum("bf,fyx->byx", slopes, features) + torch.tensor([0.1, -0.2]).view(2, 1, 1)
+    values = values + tilt * torch.arange(side) / side
+    clear = torch.zeros(side, side, dtype=torch.bool)
+    clear[:, : side // 2] = True
+    moments = SceneMoments(NodeGrid(step_px))
+    moments.add((0, 0), features, values, clear, torch.ones_like(clear))
+    return moments, features, values
+
+
+def test_without_penalties_a_linear_scene_is_found_again() -> None:
+    moments, features, values = scene()
+    regression = fit(moments, 2, 1e-12, NO_PRIOR, 1.0)
+    departure, strangeness, share = regression.departure(features.clamp(-2, 2), (0, 0))
+    inside = strangeness == 0
+    expected = torch.einsum(
+        "bf,fyx->byx", torch.tensor([[0.02, -0.01, 0.0], [0.0, 0.03, 0.01]]).double(), features.clamp(-2, 2)
+    )
+    expected = expected + torch.tensor([0.1, -0.2]).view(2, 1, 1)
+    assert_close(departure[:, inside[0]], expected[:, inside[0]], atol=1e-9, rtol=0)
+    assert share.unique().tolist() == [0.5]
+    assert values.shape == departure.shape
+
+
+def test_the_intercept_is_halved_where_the_prior_weighs_as_much_as_the_clear_half() -> None:
+    moments, _, _ = scene()
+    held = torch.tensor([0.5, 0.0], dtype=torch.float64)
+    free, tied = (fit(moments, 2, 1.0, shares, 1.0).coefficients[0] for shares in (NO_PRIOR, held))
+    assert_close(tied, free * torch.tensor([0.5, 1.0]))
+
+
+def test_ridge_agrees_with_least_squares_on_added_rows() -> None:
+    """The penalty is that many pixels that say 0; solved by another method, in numpy."""
+    moments, features, values = scene()
+    x, y = features[:, :, :50].flatten(1).numpy().T, values[:, :, :50].flatten(1).numpy().T
+    votes = 0.2 * 100 * 100
+    rows = np.vstack([(x - x.mean(0)) / x.std(0), np.sqrt(votes) * np.eye(3)])
+    slopes = np.linalg.lstsq(rows, np.vstack([y - y.mean(0), np.zeros((3, 2))]), rcond=None)[0]
+    regression = fit(moments, 2, 0.2, NO_PRIOR, 1.0)
+    np.testing.assert_allclose(regression.coefficients[1:].numpy(), slopes, atol=1e-12)
+    np.testing.assert_allclose(regression.coefficients[0].numpy(), y.mean(0), atol=1e-12)
+
+
+def test_features_stay_within_the_range_they_had_on_clear_ground() -> None:
+    moments, features, _ = scene()
+    regression = fit(moments, 2, 1e-6, NO_PRIOR, 1.0)
+    far = features.new_tensor([1e3, 0.0, 0.0]).view(3, 1, 1)
+    edge = torch.stack([features[0, :, :50].max(), far[1, 0, 0], far[2, 0, 0]]).view(3, 1, 1)
+    answers = [regression.departure(at, (0, 0)) for at in (far, edge)]
+    assert_close(answers[0][0], answers[1][0])
+    assert answers[0][1].item() > 100
+    assert answers[1][1].item() < 1e-12
+
+
+def test_nodes_follow_a_tilt_that_no_feature_knows() -> None:
+    for tie_share, better in ((0.01, 0.5), (1e6, 1.01)):
+        moments, features, values = scene(200, 64, tilt=0.5)
+        whole = fit(scene(200, None, tilt=0.5)[0], 2, 1e-6, NO_PRIOR, 1.0)
+        local = fit(moments, 2, 1e-6, NO_PRIOR, tie_share)
+        errors = [
+            (regression.departure(features, (0, 0))[0] - values)[:, :, :100].abs().mean().item()
+            for regression in (whole, local)
+        ]
+        assert errors[1] < better * errors[0]
+
+
+def test_what_is_said_of_a_window_is_what_is_said_of_the_scene() -> None:
+    moments, features, _ = scene(200, 64, tilt=0.5)
+    regression = fit(moments, 2, 0.1, NO_PRIOR, 0.1)
+    whole = regression.departure(features, (0, 0))
+    part = regression.departure(features[:, 37:90, 120:], (37, 120))
+    for a, b in zip(whole, part, strict=True):
+        assert_close(a[:, 37:90, 120:], b, rtol=0, atol=1e-12)
+
+
+def test_fault_14_nothing_clear_departs_from_the_prior_nowhere() -> None:
+    moments = SceneMoments(NodeGrid(None))
+    features, nothing = torch.randn(3, 9, 9).double(), torch.zeros(9, 9, dtype=torch.bool)
+    moments.add((0, 0), features, torch.zeros(2, 9, 9).double(), nothing, ~nothing)
+    departure, _, share = fit(moments, 2, 0.1, NO_PRIOR, 0.1).departure(features, (0, 0))
+    assert departure.abs().max().item() == share.max().item() == 0.0
+    assert departure.shape == (2, 9, 9)
