@@ -43,7 +43,7 @@ class SceneAdaptedSettings(Settings):
     erosion_px: int = Field(2, ge=0, le=32)
     ridge_share: float = Field(0.05, gt=0.0, le=100.0)
     prior_weight: float = Field(1.0, ge=0.0, le=1e6)
-    node_px: int = Field(1024, ge=64)
+    node_px: int = Field(2048, ge=64)
     tie_share: float = Field(0.1, gt=0.0, le=1e6)
     seam_px: float = Field(4.0, ge=0.0, le=16.0)
     detail: bool = True

@@ -10,6 +10,9 @@ from torch import Tensor
 
 Node = tuple[int, int]
 
+STRIP_PX = 128
+"""Rows that are worked on at once."""
+
 
 @dataclass(frozen=True)
 class NodeGrid:
@@ -74,13 +77,19 @@ class SceneMoments:
             clear: Pixels to learn from.
             has_data: Pixels that count for the area.
         """
-        x = features[:, clear]
-        joined = torch.cat([torch.ones(1, x.shape[1], dtype=x.dtype), x, values[:, clear]])
-        for node, weight in self.grid.weights(origin_px, (clear.shape[0], clear.shape[1])):
-            sums = (joined * weight[clear]) @ joined.T
-            self.products[node] = self.products[node] + sums if node in self.products else sums
-            self.area_px[node] = self.area_px.get(node, 0.0) + weight[has_data].sum().item()
-        if x.shape[1]:
-            low, high = x.amin(dim=1), x.amax(dim=1)
+        for top in range(0, len(clear), STRIP_PX):
+            strip = slice(top, top + STRIP_PX)
+            learnt, counted = clear[strip], has_data[strip]
+            x, y = features[:, strip][:, learnt], values[:, strip][:, learnt]
+            self._widen(x)
+            joined = torch.cat([torch.ones(1, x.shape[1], dtype=x.dtype), x, y])
+            for node, weight in self.grid.weights((origin_px[0] + top, origin_px[1]), (len(learnt), learnt.shape[1])):
+                sums = (joined * weight[learnt]) @ joined.T
+                self.products[node] = self.products[node] + sums if node in self.products else sums
+                self.area_px[node] = self.area_px.get(node, 0.0) + weight[counted].sum().item()
+
+    def _widen(self, features: Float64[Tensor, "feature pixel"]) -> None:
+        if features.shape[1]:
+            low, high = features.amin(dim=1), features.amax(dim=1)
             self.low = low if self.low is None else torch.minimum(self.low, low)
             self.high = high if self.high is None else torch.maximum(self.high, high)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from unclouded.models.scene_moments import Node, NodeGrid, SceneMoments
+from unclouded.models.scene_moments import STRIP_PX, Node, NodeGrid, SceneMoments
 
 FEWEST_PX = 10
 """With fewer clear pixels a scene says nothing."""
@@ -51,6 +51,14 @@ class SceneRegression:
             features: NaN where there are no data, and so are all three answers.
             origin_px: Row and column of its upper left pixel in the scene.
         """
+        strips = [
+            self._strip(features[:, top : top + STRIP_PX], (origin_px[0] + top, origin_px[1]))
+            for top in range(0, features.shape[1], STRIP_PX)
+        ]
+        departure, strangeness, share = (torch.cat(parts, dim=1) for parts in zip(*strips, strict=True))
+        return departure, strangeness, share
+
+    def _strip(self, features: Float64[Tensor, "feature h w"], origin_px: tuple[int, int]) -> tuple[Tensor, ...]:
         height, width = features.shape[1:]
         z = (features.flatten(1) - self.centre[:, None]) / self.scale[:, None]
         inside = torch.minimum(torch.maximum(z, self.low[:, None]), self.high[:, None])
@@ -80,64 +88,90 @@ def fit(
         prior_share: Votes for no intercept, that is, for the prior, by band.
         tie_share: Votes at each node for the coefficients of the whole scene.
     """
-    products, area = sum(moments.products.values()), sum(moments.area_px.values())
-    if not isinstance(products, Tensor) or products[0, 0] < FEWEST_PX or moments.low is None or moments.high is None:
-        return _prior_alone(moments.grid, len(products) - 1 - bands if isinstance(products, Tensor) else 0, bands)
-    features = len(products) - 1 - bands
-    count = products[0, 0]
-    share = (count / area).item()
-    mean, level = products[0, 1 : 1 + features] / count, products[0, 1 + features :] / count
-    spread = products[1 : 1 + features, 1:] / count - torch.outer(mean, products[0, 1:] / count)
-    scale = spread.diagonal().clamp(min=0).sqrt().clamp(min=FLAT_DB)
-    penalty = ridge_share / share * torch.eye(features, dtype=products.dtype)
-    gram = spread[:, :features] / torch.outer(scale, scale)
-    slopes = torch.linalg.solve(gram + penalty, spread[:, features:] / scale[:, None])
-    to_errors = _errors_map(mean, scale, level, slopes)
-    shares = {node: sums[0, 0].item() / max(moments.area_px[node], 1e-9) for node, sums in moments.products.items()}
-    local = {
-        node: _local(to_errors @ sums @ to_errors.T, moments.area_px[node], 1 + features, tie_share)
-        for node, sums in moments.products.items()
-        if len(moments.products) > 1 and moments.area_px[node] > 0
-    }
+    sums = torch.stack([*moments.products.values()]).sum(dim=0)
+    features, count, area = len(sums) - 1 - bands, sums[0, 0].item(), sum(moments.area_px.values())
+    if count < FEWEST_PX or moments.low is None or moments.high is None:
+        return _prior_alone(moments.grid, features, bands)
+    share, standard = count / area, Standard.of(sums, features)
+    slopes = _slopes(sums, standard, ridge_share / share)
+    intercept = standard.level * share / (share + prior_share)
     return SceneRegression(
         moments.grid,
-        mean,
-        scale,
-        (moments.low - mean) / scale,
-        (moments.high - mean) / scale,
-        torch.cat([(level * share / (share + prior_share))[None], slopes]),
-        local,
+        standard.centre,
+        standard.scale,
+        (moments.low - standard.centre) / standard.scale,
+        (moments.high - standard.centre) / standard.scale,
+        torch.cat([intercept[None], slopes]),
+        _departures_of_nodes(moments, standard.errors_map(slopes), 1 + features, tie_share),
         share,
-        shares,
+        {node: each[0, 0].item() / max(moments.area_px[node], 1e-9) for node, each in moments.products.items()},
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """Means and spreads over the clear pixels.
+
+    Attributes:
+        centre: Mean of each feature.
+        scale: Standard deviation of each, at least :data:`FLAT_DB`.
+        level: Mean of each departure.
+    """
+
+    centre: Float64[Tensor, " feature"]
+    scale: Float64[Tensor, " feature"]
+    level: Float64[Tensor, " band"]
+
+    @classmethod
+    def of(cls, sums: Float64[Tensor, "one one"], features: int) -> "Standard":
+        """Read them off the sums over [1, features, departures]."""
+        mean = sums[0] / sums[0, 0]
+        variance = (sums.diagonal() / sums[0, 0] - mean.square())[1 : 1 + features]
+        scale = variance.clamp(min=0).sqrt().clamp(min=FLAT_DB)
+        return cls(mean[1 : 1 + features], scale, mean[1 + features :])
+
+    def errors_map(self, slopes: Float64[Tensor, "feature band"]) -> Float64[Tensor, "one one"]:
+        """The linear map from [1, features, departures] to [1, standardised features, errors of a free intercept]."""
+        features, bands = slopes.shape
+        change = torch.eye(1 + features + bands, dtype=slopes.dtype)
+        standardised = change[1 : 1 + features]
+        standardised[:, 1 : 1 + features] /= self.scale[:, None]
+        standardised[:, 0] = -self.centre / self.scale
+        change[1 + features :, 0] = -self.level
+        change[1 + features :] -= slopes.T @ standardised
+        return change
+
+
+def _slopes(sums: Float64[Tensor, "one one"], standard: Standard, ridge: float) -> Float64[Tensor, "feature band"]:
+    """Ridge regression on standardised features; the penalty votes as that many scenes of clear pixels."""
+    features = len(standard.scale)
+    mean = sums[0] / sums[0, 0]
+    spread = (sums / sums[0, 0] - torch.outer(mean, mean))[1 : 1 + features, 1:] / standard.scale[:, None]
+    gram = spread[:, :features] / standard.scale + ridge * torch.eye(features, dtype=sums.dtype)
+    solved: Tensor = torch.linalg.solve(gram, spread[:, features:])
+    return solved
+
+
+def _departures_of_nodes(
+    moments: SceneMoments, to_errors: Float64[Tensor, "one one"], known: int, tie_share: float
+) -> dict[Node, Tensor]:
+    """What each node's surroundings add to the coefficients of the whole scene; nothing where there is one node."""
+    if moments.grid.step_px is None:
+        return {}
+    nodes = {node: area for node, area in moments.area_px.items() if area > 0}
+    return {
+        node: _solved(to_errors @ moments.products[node] @ to_errors.T / area, known, tie_share)
+        for node, area in nodes.items()
+    }
+
+
+def _solved(means: Float64[Tensor, "one one"], known: int, tie_share: float) -> Float64[Tensor, "one_and_feature band"]:
+    gram = means[:known, :known] + tie_share * torch.eye(known, dtype=means.dtype)
+    solved: Tensor = torch.linalg.solve(gram, means[:known, known:])
+    return solved
 
 
 def _prior_alone(grid: NodeGrid, features: int, bands: int) -> SceneRegression:
     zeros, ones = torch.zeros(features, dtype=torch.float64), torch.ones(features, dtype=torch.float64)
     nothing = torch.zeros(1 + features, bands, dtype=torch.float64)
     return SceneRegression(grid, zeros, ones, zeros, zeros, nothing, {}, 0.0, {})
-
-
-def _errors_map(
-    mean: Float64[Tensor, " feature"],
-    scale: Float64[Tensor, " feature"],
-    level: Float64[Tensor, " band"],
-    slopes: Float64[Tensor, "feature band"],
-) -> Float64[Tensor, "one one"]:
-    """The linear map from [1, features, departures] to [1, standardised features, errors of the whole scene's fit]."""
-    features, bands = slopes.shape
-    map_ = torch.eye(1 + features + bands, dtype=mean.dtype)
-    standard = map_[1 : 1 + features]
-    standard[:, 1 : 1 + features] /= scale[:, None]
-    standard[:, 0] = -mean / scale
-    map_[1 + features :, 0] = -level
-    map_[1 + features :] -= slopes.T @ standard
-    return map_
-
-
-def _local(
-    products: Float64[Tensor, "one one"], area_px: float, known: int, tie_share: float
-) -> Float64[Tensor, "one_and_feature band"]:
-    gram = products[:known, :known] / area_px + tie_share * torch.eye(known, dtype=products.dtype)
-    solved: Tensor = torch.linalg.solve(gram, products[:known, known:] / area_px)
-    return solved

@@ -1,0 +1,163 @@
+"""The error to expect of this very scene: clear ground is covered with its own clouds, cleared, and compared."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from unclouded.clouds.synthetic import PERLIN, invent
+from unclouded.evaluation import metrics
+from unclouded.models.remover import CloudRemover, SceneRemover
+from unclouded.tensors.triplet import Observation
+
+COVERED_SHARE = 1 / 3
+"""How much of the clear ground of a window is covered, as nearly as the scene's clouds allow."""
+CANDIDATES = 12
+"""How many clouds are tried on each window."""
+FEWEST_PX = 400
+"""Covered pixels below which nothing is said."""
+
+
+@dataclass(frozen=True)
+class ErrorOf:
+    """Error of one remover over all covered pixels.
+
+    Attributes:
+        mae: Mean absolute error over pixels and bands, reflectance.
+        rmse: Root-mean-square error, reflectance.
+        sam: Mean spectral angle, degrees.
+    """
+
+    mae: float
+    rmse: float
+    sam: float
+
+    @property
+    def psnr(self) -> float:
+        """Peak signal-to-noise ratio, dB."""
+        return -20 * math.log10(self.rmse) if self.rmse > 0 else math.inf
+
+
+@dataclass(frozen=True)
+class ExpectedError:
+    """What several removers are worth on the clear ground of one scene.
+
+    Attributes:
+        rows: Name to error, in the order asked.
+        pixels: Covered pixels.
+        bands: Optical bands judged.
+        invented: The clouds were painted, for the scene has none of its own.
+    """
+
+    rows: Mapping[str, ErrorOf]
+    pixels: int
+    bands: tuple[str, ...]
+    invented: bool
+
+    @property
+    def best(self) -> str:
+        """The name with the least mean absolute error; of two that are equal the first."""
+        return min(self.rows, key=lambda name: self.rows[name].mae)
+
+
+def expected_error(
+    removers: Sequence[CloudRemover | SceneRemover], sample: Sequence[Observation], rng: np.random.Generator
+) -> ExpectedError | None:
+    """Cover a part of the clear ground with clouds by Copy (section III-B.4 of the paper), clear it, and compare.
+
+    The clouds are those of the scene, taken from elsewhere in the sample, mirrored and shifted; a scene without any is
+    painted with Perlin clouds. The removers learn from what is left clear. Where copied clouds are thin, other ground
+    than the pixel's own shows through, so that this expects rather too much error than too little.
+
+    Args:
+        removers: To compare; all for the same bands. Each is adapted to the covered sample.
+        sample: Windows of the scene, each a batch of one.
+        rng: Chooses the clouds.
+
+    Returns:
+        None where less than :data:`FEWEST_PX` of clear ground could be covered.
+    """
+    bands = removers[0].bands
+    seen = [one.select(bands) for one in sample]
+    invented = not any(bool(one.is_cloudy.any()) for one in seen)
+    covered = [_invented(one, rng) if invented else _copied(one, seen, rng) for one in seen]
+    hidden = [after.is_cloudy & _is_clear(before) for before, after in zip(seen, covered, strict=True)]
+    pixels = sum(int(where.sum()) for where in hidden)
+    if pixels < FEWEST_PX:
+        return None
+    rows = {}
+    for remover in removers:
+        answers = (adapted(remover, covered)(one) for one in covered)
+        rows[remover.name] = _error(zip(answers, seen, hidden, strict=True))
+    return ExpectedError(rows, pixels, bands, invented)
+
+
+def adapted(remover: CloudRemover | SceneRemover, sample: Sequence[Observation]) -> CloudRemover:
+    """Return a remover that knows the scene, if it is one that can."""
+    return remover.adapted_to(sample) if isinstance(remover, SceneRemover) else remover
+
+
+def _is_clear(seen: Observation) -> Bool[Tensor, "1 1 h w"]:
+    known = seen.cloudy.isfinite().all(dim=1, keepdim=True) & seen.sar.isfinite().all(dim=1, keepdim=True)
+    return known & ~seen.is_cloudy
+
+
+def _invented(seen: Observation, rng: np.random.Generator) -> Observation:
+    name = f"{seen.origin_px} {rng.integers(2**31)}"
+    painted = invent(name, seen.cloudy[0].float().numpy(), seen.bands, PERLIN)
+    return replace(
+        seen, cloudy=torch.from_numpy(painted.cloudy)[None], cloud_map=torch.from_numpy(painted.cloud_map)[None, None]
+    )
+
+
+def _copied(seen: Observation, sample: Sequence[Observation], rng: np.random.Generator) -> Observation:
+    """Of several clouds taken from elsewhere, lay on those that cover about the wanted share of the clear ground."""
+    ground = _is_clear(seen)
+    alike = [one for one in sample if one.cloudy.shape == seen.cloudy.shape and bool(one.is_cloudy.any())]
+    if not alike or not ground.any():
+        return seen
+
+    def miss(clouds: Observation) -> float:
+        return abs(clouds.is_cloudy[ground].double().mean().item() - COVERED_SHARE)
+
+    return _laid_on(seen, min(_elsewhere(alike, rng), key=miss))
+
+
+def _elsewhere(sample: Sequence[Observation], rng: np.random.Generator) -> Iterator[Observation]:
+    """Windows of the sample, each mirrored at random and shifted round by a third to two thirds of its side."""
+    for _ in range(CANDIDATES):
+        one = sample[int(rng.integers(len(sample)))]
+        mirrored = [axis for axis in (-2, -1) if rng.random() < 0.5]
+        shift = [int(side * rng.uniform(1 / 3, 2 / 3)) for side in one.cloudy.shape[-2:]]
+        moved = (image.flip(mirrored).roll(shift, (-2, -1)) for image in (one.cloudy, one.cloud_map))
+        yield replace(one, cloudy=next(moved), cloud_map=next(moved))
+
+
+def _laid_on(seen: Observation, clouds: Observation) -> Observation:
+    """Copy, on clear ground only: m times the cloud and 1 - m times the ground."""
+    over = _is_clear(seen) & clouds.cloudy.isfinite().all(dim=1, keepdim=True)
+    m = torch.where(over, clouds.cloud_map, 0.0)
+    mixed = torch.where(m > 0, m * clouds.cloudy + (1 - m) * seen.cloudy, seen.cloudy)
+    return replace(seen, cloudy=mixed, cloud_map=torch.where(over, m, seen.cloud_map))
+
+
+def _error(judged: Iterator[tuple[Float[Tensor, "1 band h w"], Observation, Bool[Tensor, "1 1 h w"]]]) -> ErrorOf:
+    """Means over all hidden pixels of the sample; what a remover leaves without data counts for none."""
+    total = torch.zeros(4, dtype=torch.float64)
+    for answer, truth, hidden in judged:
+        where = hidden & answer.isfinite().all(dim=1, keepdim=True)
+        if not (pixels := int(where.sum())):
+            continue
+        x, y = answer.float().clamp(0.0, 1.0), truth.cloudy.float().clamp(0.0, 1.0)
+        errors = (
+            metrics.mean_absolute_error(x, y, where).item(),
+            metrics.root_mean_square_error(x, y, where).item() ** 2,
+            metrics.spectral_angle_deg(x, y, where).item(),
+        )
+        total += pixels * torch.tensor([1.0, *errors], dtype=torch.float64)
+    mae, square, sam = (total[1:] / total[0]).tolist()
+    return ErrorOf(mae, math.sqrt(square), sam)
