@@ -1,0 +1,214 @@
+"""The sections of a report, from top to bottom."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from unclouded.prediction.report_chart import share_bar, spectra_chart
+from unclouded.prediction.report_facts import Facts
+from unclouded.prediction.report_markup import Markup, joined, tag
+from unclouded.prediction.report_pictures import CLOUD, SURE, coloured, photograph, stretch_of
+from unclouded.prediction.views import CROP_PX, Gathered
+
+NOTHING = Markup("")
+
+
+def head(facts: Facts, seen: Gathered) -> Markup:
+    """What it is, how large, and of when."""
+    height, width = seen.shape
+    ground = f", {width * facts.pixel_m / 1000:.3g} × {height * facts.pixel_m / 1000:.3g} km" if facts.pixel_m else ""
+    dates = [f"{one.role} of {one.acquired:%Y-%m-%d}" for one in facts.inputs if one.acquired]
+    bands = f"{len(facts.bands)} band{'' if len(facts.bands) == 1 else 's'}"
+    line = " · ".join([f"{width:,} × {height:,} px{ground}", bands, *dates])
+    return tag(
+        "header",
+        tag("p", "Sentinel-2 without clouds", class_="brow"),
+        tag("h1", facts.title),
+        tag("p", line, class_="soft"),
+    )
+
+
+def tiles(facts: Facts, seen: Gathered) -> Markup:
+    """The numbers that a reader wants first."""
+    changed = seen.counts["blended"] + seen.counts["synthesised"]
+    known = max(1, changed + seen.counts["observed"])
+    told = [
+        (percent(seen.counts["observed"] / known), "of the pixels are as observed, to the last bit"),
+        (percent(changed / known), f"were cloudy and are made by {facts.remover}"),
+    ]
+    if seen.confidence is not None and changed:
+        told.append((percent(seen.guessed / changed), "of those are a guess: the prior weighs more than this scene"))
+    if facts.expected is not None and (used := facts.expected.rows.get(facts.remover)):
+        told.append((f"± {used.mae:.3f}", "reflectance: mean error to expect under the clouds of this scene"))
+    if (days := facts.days_apart) is not None:
+        told.append((f"{days:.1f} days", "between the radar and the optical image"))
+    return tag(
+        "div", *(tag("div", tag("b", value), tag("span", said), class_="tile") for value, said in told), class_="tiles"
+    )
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent; what is not all and not nothing is never rounded to it."""
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    return "> 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
+
+
+def comparison(facts: Facts, seen: Gathered) -> Markup:
+    """The whole scene, observed and without clouds, with a border to move."""
+    stretch = _stretch(seen)
+    before, after = (photograph(image, stretch) for image in (seen.before, seen.after))
+    bands = ", ".join(seen.shown) if len(set(seen.shown)) > 1 else f"{seen.shown[0]} as grey"
+    coarse = f" One pixel of the picture is {seen.step} × {seen.step} of the scene." if seen.step > 1 else ""
+    caption = f"{bands}, reflectance {stretch[0]:.3f} to {stretch[1]:.3f}.{coarse}"
+    slider = {"min": 0, "max": 100, "value": 50, "aria_label": "Border between observed and without clouds"}
+    parts = (
+        tag("img", src=after, alt="The scene without clouds"),
+        tag("img", class_="over", src=before, alt="The scene as observed"),
+        tag("span", "observed", class_="tag left"),
+        tag("span", "without clouds", class_="tag right"),
+        tag("input", type="range", **slider),
+    )
+    move = " Move the border with the mouse, a finger or the arrow keys."
+    return tag("figure", tag("div", *parts, class_="frame compare"), tag("figcaption", caption, move))
+
+
+def _stretch(seen: Gathered) -> tuple[float, float]:
+    ground = seen.before[:, (seen.cloud_map == 0) & np.isfinite(seen.before).all(axis=0)]
+    shown = ground if ground.shape[1] >= 100 else seen.after[:, np.isfinite(seen.after).all(axis=0)]
+    return stretch_of(shown)
+
+
+def maps(facts: Facts, seen: Gathered) -> Markup:
+    """Clouds, confidence, and where the pixels come from."""
+    words: str = f"Cloud map m. Its mean is {percent(seen.mean_coverage)}."
+    drawn = [_map(coloured(seen.cloud_map, CLOUD), "cloud", ("0 clear", "1 cloudy"), words)]
+    title: str = "Where it was cloudy"
+    if seen.confidence is not None:
+        title += ", and how sure the answer is"
+        words = (
+            "Confidence: how much the clear ground of this scene, its radar and thin haze say about a pixel, against "
+            "what is known of land and water in general. Below 0.5 the answer is a guess."
+        )
+        drawn.append(_map(coloured(seen.confidence, SURE), "sure", ("0 guessed", "0.5", "1 observed"), words))
+    return joined(tag("h2", title), tag("div", *drawn, class_="pair"), _origin(seen))
+
+
+def _map(picture: str, ramp: str, ends: tuple[str, ...], words: str) -> Markup:
+    scale = tag("div", *(tag("span", end) for end in ends), class_="ends")
+    image = tag("div", tag("img", src=picture, alt=words), class_="frame")
+    return tag("figure", image, tag("div", class_=f"ramp {ramp}"), scale, tag("figcaption", words))
+
+
+def _origin(seen: Gathered) -> Markup:
+    total = max(1, sum(seen.counts.values()))
+    shares = {kind: count / total for kind, count in seen.counts.items() if count}
+    said = {"observed": "observed (m = 0)", "blended": "at the rim or in thin cloud (m < 0.5)"}
+    keys = (tag("li", tag("i", class_=_css(kind)), said.get(kind, kind), " ", percent(s)) for kind, s in shares.items())
+    bar = share_bar({_css(kind): share for kind, share in shares.items()})
+    return joined(tag("h2", "Where the pixels come from"), bar, tag("ul", *keys, class_="key"))
+
+
+def _css(kind: str) -> str:
+    return "none" if kind == "no data" else kind
+
+
+def crops(facts: Facts, seen: Gathered) -> Markup:
+    """Partly cloudy places, pixel by pixel."""
+    if not seen.crops:
+        return NOTHING
+    stretch, figures = _stretch(seen), []
+    for crop in seen.crops:
+        before, after = photograph(crop.before, stretch), photograph(crop.after, stretch)
+        both = tag("img", src=before, alt="Observed"), tag("img", src=after, alt="Without clouds")
+        place = tag("figcaption", f"Row {crop.top:,}, column {crop.left:,}.")
+        figures.append(tag("figure", tag("div", *both, class_="frame duo"), place))
+    side = f"{CROP_PX} px" + (f", {CROP_PX * facts.pixel_m / 1000:.2g} km," if facts.pixel_m else "")
+    words = f"Partly cloudy places of {side} across: observed, and without clouds."
+    return joined(tag("h2", "At full resolution"), tag("p", words, class_="soft"), tag("div", *figures, class_="pair"))
+
+
+def spectra(facts: Facts, seen: Gathered) -> Markup:
+    """What clear and made pixels look like in every band."""
+    if not seen.spectra:
+        return NOTHING
+    said = {"observed": "as observed", "synthesised": f"made by {facts.remover}"}
+    keys = (tag("li", tag("i", class_=kind), said[kind]) for kind in seen.spectra)
+    chart = spectra_chart(seen.spectra, facts.bands)
+    note = (
+        "Reflectance by band, with its central wavelength in nm: the median of an even sample of pixels, and the range "
+        "of the middle 80 %. The land under the clouds may be other land than that beside them."
+    )
+    card = tag("div", chart, tag("ul", *keys, class_="key"), class_="card")
+    return joined(tag("h2", "Spectra"), card, tag("p", note, class_="soft"))
+
+
+def expected(facts: Facts, seen: Gathered) -> Markup:
+    """What error to expect, of what was used and of what was not."""
+    if (found := facts.expected) is None:
+        return NOTHING
+    clouds = "painted clouds, for the scene has none," if found.invented else "clouds from elsewhere in this scene,"
+    told = f"{found.pixels:,} clear pixels were covered with {clouds} cleared again, and compared with what they are. "
+    rows = [tag("tr", tag("th", "remover"), *(tag("th", word, class_="number") for word in _HEADINGS))]
+    for name, row in found.rows.items():
+        used = name == facts.remover
+        numbers = (
+            f"{row.mae:.4f}",
+            f"{row.rmse:.4f}",
+            "∞" if math.isinf(row.psnr) else f"{row.psnr:.2f}",
+            f"{row.sam:.2f}",
+        )
+        cells = (tag("td", number, class_="number") for number in numbers)
+        rows.append(tag("tr", tag("td", name, " (used)" if used else ""), *cells, class_="used" if used else None))
+    note = (
+        "Reflectance, over all bands of the product. The ground beside clouds stands for the ground under them; where "
+        "that differs, so does the error."
+    )
+    return joined(
+        tag("h2", "What error to expect here"),
+        tag("p", told, _verdict(facts.remover, found.best, len(found.rows))),
+        tag("div", tag("table", *rows), class_="card"),
+        tag("p", note, class_="soft"),
+    )
+
+
+_HEADINGS = ("MAE", "RMSE", "PSNR (dB)", "SAM (°)")
+
+
+def _verdict(used: str, best: str, count: int) -> str:
+    if best != used:
+        return f"{best} erred less than {used}, which was asked for and used."
+    return f"{used} erred least, and was used." if count > 1 else ""
+
+
+def tables(facts: Facts, seen: Gathered) -> Markup:
+    """Numbers, inputs and settings."""
+    numbers = {
+        "cloud coverage, mean of m": percent(seen.mean_coverage),
+        "pixels with m > 0": f"{seen.counts['blended'] + seen.counts['synthesised']:,}",
+        "pixels without data": f"{seen.counts['no data']:,}",
+        **facts.measured,
+    }
+    inputs = (
+        (
+            f"{one.role}{f', {one.acquired:%Y-%m-%d %H:%M} UTC' if one.acquired else ''}",
+            one.name,
+            f"SHA-256 {one.sha256}",
+        )
+        for one in facts.inputs
+    )
+    settings = {"remover": facts.remover, "bands": " ".join(facts.bands), **facts.settings}
+    return joined(
+        *(tag("h2", "Numbers"), _table(numbers.items()), *(tag("p", remark) for remark in facts.remarks)),
+        *(tag("h2", "Inputs"), _table(inputs)),
+        *(tag("h2", "Settings"), _table(settings.items())),
+    )
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> Markup:
+    lines = []
+    for name, *values in rows:
+        cells = [part for value in values for part in (tag("code", value), tag("br"))][:-1]
+        lines.append(tag("tr", tag("th", name), tag("td", *cells)))
+    return tag("div", tag("table", *lines), class_="card")
