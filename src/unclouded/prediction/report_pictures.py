@@ -34,7 +34,7 @@ def photograph(image: Float32[np.ndarray, "3 y x"], stretch: tuple[float, float]
     low, high = stretch
     shown = np.clip((image - low) / (high - low), 0, 1) ** GAMMA
     pixels = (np.nan_to_num(shown, nan=NO_DATA_GREY) * 255).round().astype(np.uint8)
-    return _address(pixels.transpose(1, 2, 0), "jpeg", quality=JPEG_QUALITY, optimize=True, subsampling=0)
+    return _address(pixels.transpose(1, 2, 0), "jpeg", quality=JPEG_QUALITY, subsampling=0)
 
 
 def coloured(values: Float32[np.ndarray, "y x"], scale: Sequence[tuple[float, tuple[int, int, int]]]) -> str:

@@ -178,7 +178,7 @@ _HEADINGS = ("MAE", "RMSE", "PSNR (dB)", "SAM (°)")
 
 def _verdict(used: str, best: str, count: int) -> str:
     if best != used:
-        return f"{best} erred less than {used}, which was asked for and used."
+        return f"{best} erred least; {used} was used."
     return f"{used} erred least, and was used." if count > 1 else ""
 
 

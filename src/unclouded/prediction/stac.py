@@ -1,0 +1,218 @@
+"""A cleared scene as a STAC item: what it is, where, made of what and how, and every file with its checksum.
+
+SpatioTemporal Asset Catalog 1.1 with the extensions projection 2.0, electro-optical 2.0, file 2.1 and processing 1.2.
+What no extension knows stands under ``unclouded:``.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import shapely
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+
+from unclouded.files import sha256, write_text
+from unclouded.prediction.report_chart import WAVELENGTH_NM
+from unclouded.prediction.report_facts import Facts
+
+EXTENSIONS = {
+    name: f"https://stac-extensions.github.io/{name}/v{version}/schema.json"
+    for name, version in (("projection", "2.0.0"), ("eo", "2.0.0"), ("file", "2.1.0"), ("processing", "1.2.0"))
+}
+"""Name to the address of its schema."""
+
+FIRST_LIGHT = datetime(2015, 6, 27, tzinfo=UTC)
+"""Day of the first image of Sentinel-2; an image without a date is not older."""
+
+COMMON_NAME = {
+    "B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge071", "B06": "rededge075",
+    "B07": "rededge078", "B08": "nir", "B8A": "nir08", "B09": "nir09", "B10": "cirrus", "B11": "swir16",
+    "B12": "swir22",
+}  # fmt: skip
+"""Band to the name that the electro-optical extension gives it."""
+
+_SIMPLE_DEG = 1e-4
+"""How far the outline may be simplified, about 10 m."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """A file of a cleared scene.
+
+    Attributes:
+        path: In the folder of the item.
+        title: What it is, in words.
+        roles: Of the STAC best practices, such as ``data`` or ``metadata``.
+        bands: Optical bands, where it has some.
+        scale: Reflectance of one stored step, where it has optical bands.
+    """
+
+    path: Path
+    title: str
+    roles: tuple[str, ...]
+    bands: tuple[str, ...] = ()
+    scale: float | None = None
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Numbers of the whole scene.
+
+    Attributes:
+        counts: How many pixels come from where.
+        mean_coverage: Mean of m.
+    """
+
+    counts: Mapping[str, int]
+    mean_coverage: float
+
+    @property
+    def cloudy_percent(self) -> float:
+        """Share of the pixels with data that were cloudy, m > 0."""
+        cloudy = self.counts["blended"] + self.counts["synthesised"]
+        return 100 * cloudy / max(1, cloudy + self.counts["observed"])
+
+
+def scene_item(
+    geobox: GeoBox, products: Mapping[str, Product], facts: Facts, statistics: Statistics, not_after: datetime
+) -> pystac.Item:
+    """Return the item of a cleared scene.
+
+    Args:
+        geobox: Its grid.
+        products: Asset name to file; all lie beside the item.
+        facts: What it was made from, and how.
+        statistics: Its numbers.
+        not_after: When the input was written: an image without a date was taken between the first light of Sentinel-2
+            and this.
+    """
+    taken = next((one.acquired for one in facts.inputs if one.role == "Sentinel-2" and one.acquired), None)
+    geometry, bbox = outline(geobox)
+    item = pystac.Item(
+        id=item_id(facts.title),
+        geometry=geometry,
+        bbox=bbox,
+        datetime=taken,
+        start_datetime=None if taken else FIRST_LIGHT,
+        end_datetime=None if taken else max(not_after, FIRST_LIGHT),
+        properties=_properties(facts, statistics) | _projection(geobox),
+        stac_extensions=sorted(EXTENSIONS.values()),
+    )
+    for name, product in products.items():
+        item.add_asset(name, _asset(product))
+    return item
+
+
+def write_item(path: Path, item: pystac.Item) -> None:
+    """Write an item, whole or not at all; the same item gives the same bytes."""
+    content = item.to_dict(include_self_link=False, transform_hrefs=False)
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def item_id(title: str) -> str:
+    """Return a title as an id: letters, digits, ``-``, ``_`` and ``.``, as the best practices have it."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-.")[:200] or "scene"
+
+
+def outline(geobox: GeoBox) -> tuple[dict[str, Any] | None, list[float] | None]:
+    """Return the footprint as GeoJSON in longitude and latitude, and its box; None where the scene has no georeference.
+
+    A scene on the antimeridian is cut there, and the west of its box is east of its east (RFC 7946, 3.1.9 and 5.2).
+    """
+    if geobox.crs is None:
+        return None, None
+    corners = shapely.get_coordinates(shapely.segmentize(geobox.extent.geom, geobox.extent.geom.length / 40))
+    longitude, latitude = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True).transform(*corners.T)
+    if np.ptp(longitude) <= 180:
+        shape = shapely.Polygon(np.stack([longitude, latitude], axis=1)).simplify(_SIMPLE_DEG)
+        return _geojson(shape), _rounded(shape.bounds)
+    whole = shapely.Polygon(np.stack([longitude % 360, latitude], axis=1)).simplify(_SIMPLE_DEG)
+    west = shapely.intersection(whole, shapely.box(0, -90, 180, 90))
+    east = shapely.transform(shapely.intersection(whole, shapely.box(180, -90, 360, 90)), lambda at: at - [360, 0])
+    box = (west.bounds[0], whole.bounds[1], east.bounds[2], whole.bounds[3])
+    return _geojson(shapely.MultiPolygon([west, east])), _rounded(box)
+
+
+def _geojson(shape: Any) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(shapely.to_geojson(shape))
+    return {"type": told["type"], "coordinates": _rounded(told["coordinates"])}
+
+
+def _rounded(part: Any) -> Any:
+    return [_rounded(one) for one in part] if isinstance(part, list | tuple) else round(float(part), 7)
+
+
+def _projection(geobox: GeoBox) -> dict[str, Any]:
+    epsg = geobox.crs.epsg if geobox.crs else None
+    told: dict[str, Any] = {
+        "proj:code": f"EPSG:{epsg}" if epsg else None,
+        "proj:shape": list(geobox.shape),
+        "proj:transform": list(geobox.affine)[:6],
+    }
+    if geobox.crs is not None and epsg is None:
+        told["proj:wkt2"] = geobox.crs.to_wkt()
+    if geobox.crs is not None:
+        told["proj:bbox"] = list(geobox.boundingbox.bbox)
+    return told
+
+
+def _properties(facts: Facts, statistics: Statistics) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "title": f"{facts.title} without clouds",
+        "description": f"Sentinel-2 image whose cloudy pixels were made by {facts.remover} with the help of Sentinel-1 "
+        "radar; eo:cloud_cover is what was cloudy before. Contains modified Copernicus Sentinel data.",
+        "constellation": "sentinel-2",
+        "instruments": ["msi"],
+        "eo:cloud_cover": round(statistics.cloudy_percent, 4),
+        "processing:software": {"unclouded": facts.version},
+        "processing:lineage": f"Clouds mapped; pixels with m > 0 made by {facts.remover}; all others as observed.",
+        "unclouded:remover": facts.remover,
+        "unclouded:inputs": [
+            {"role": one.role, "name": one.name, "sha256": one.sha256, "datetime": _stamp(one.acquired)}
+            for one in facts.inputs
+        ],
+        "unclouded:settings": dict(facts.settings),
+        "unclouded:statistics": {"pixels": dict(statistics.counts), "mean_coverage": statistics.mean_coverage},
+    }
+    if facts.measured:
+        told["unclouded:measured"] = dict(facts.measured)
+    if facts.expected is not None:
+        rows = {name: {"mae": row.mae, "rmse": row.rmse, "sam": row.sam} for name, row in facts.expected.rows.items()}
+        told["unclouded:expected_error"] = {"pixels": facts.expected.pixels, "removers": rows}
+    return told
+
+
+def _stamp(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _asset(product: Product) -> pystac.Asset:
+    more: dict[str, Any] = {
+        "file:size": product.path.stat().st_size,
+        "file:checksum": f"1220{sha256(product.path)}",  # multihash: SHA-256, 32 bytes
+    }
+    if product.bands:
+        more["bands"] = [_band(band, product.scale) for band in product.bands]
+    kind = _KINDS[product.path.suffix]
+    return pystac.Asset(
+        f"./{product.path.name}", product.title, media_type=kind, roles=list(product.roles), extra_fields=more
+    )
+
+
+_KINDS = {".tif": pystac.MediaType.COG, ".html": pystac.MediaType.HTML, ".json": pystac.MediaType.JSON}
+
+
+def _band(band: str, scale: float | None) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "name": band,
+        "eo:common_name": COMMON_NAME[band],
+        "eo:center_wavelength": WAVELENGTH_NM[band] / 1000,
+    }
+    return told if scale is None else told | {"raster:scale": scale}

