@@ -3,14 +3,14 @@ import math
 import torch
 from torch.testing import assert_close
 
-from unclouded.models.prior_spectrum import LAND_SPECTRUM, PRIOR_SHARE, WATER_SPECTRUM, prior_share, prior_spectrum
+from unclouded.models.prior_spectrum import LAND_SPECTRUM, PRIOR, PRIOR_SHARE, WATER_SPECTRUM
 from unclouded.models.radar_features import radar_features
 from unclouded.sensors import SENTINEL2
 
 
 def of_backscatter(vv: float, vh: float, bands: tuple[str, ...]) -> torch.Tensor:
     sar = torch.tensor([vv, vh], dtype=torch.float32).view(1, 2, 1, 1).expand(1, 2, 20, 20)
-    return prior_spectrum(radar_features(sar), bands)
+    return PRIOR.spectrum(radar_features(sar), bands)
 
 
 def test_radar_tells_land_from_water_and_says_half_and_half_at_minus_22_5_db() -> None:
@@ -31,10 +31,10 @@ def test_water_is_darker_in_every_band_and_darkest_against_land_in_the_infrared(
 
 def test_the_visible_bands_are_held_weakly_and_the_infrared_strongly() -> None:
     assert list(PRIOR_SHARE) == list(SENTINEL2.bands)
-    assert prior_share(("B11", "B02")).tolist() == [0.10, 0.02]
+    assert PRIOR.shares(("B11", "B02")).tolist() == [0.10, 0.02]
 
 
 def test_fault_13_no_radar_no_prior() -> None:
     sar = torch.full((1, 2, 8, 8), -10.0)
     sar[0, 1, 2, 3] = math.nan
-    assert prior_spectrum(radar_features(sar), ("B02",)).isnan().nonzero().tolist() == [[0, 0, 2, 3]]
+    assert PRIOR.spectrum(radar_features(sar), ("B02",)).isnan().nonzero().tolist() == [[0, 0, 2, 3]]

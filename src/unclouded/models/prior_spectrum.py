@@ -1,7 +1,10 @@
 """What land and water look like before a scene has said anything: two spectra, and how far radar tells them apart."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from unclouded.models.radar_features import MEAN_SCALES_PX
@@ -37,8 +40,8 @@ PRIOR_SHARE = dict.fromkeys(SENTINEL2.bands, 0.10) | dict.fromkeys(("B01", "B02"
 """How many clear pixels the prior weighs as much as, by band, as a share of the scene.
 
 With 2 % of the scene clear, prior and scene decide half and half on a visible band; in the infrared, where the pixels
-between clouds are dark with shadow, with 10 %. Chosen by ``proofs/scene_adapted.py`` on regions that are not test
-regions.
+between clouds are dark with shadow, with 10 %. ``proofs/choosing_scene_adapted.py`` chose them on regions
+that are no test regions.
 """
 
 WATER_VH_DB = -22.5
@@ -50,26 +53,38 @@ _VH_OVER_4_PX = 2 * (1 + MEAN_SCALES_PX.index(4.0)) + 1
 """Which of the radar features that mean is."""
 
 
-def prior_spectrum(
-    features: Float32[Tensor, "batch feature h w"], bands: tuple[str, ...]
-) -> Float64[Tensor, "batch band h w"]:
-    """Return the spectrum of land or water, mixed by how probable radar makes them; NaN where radar has no data.
+@dataclass(frozen=True)
+class Prior:
+    """What is known before a scene has said anything.
 
-    Args:
-        features: What :func:`~unclouded.models.radar_features.radar_features` returns.
-        bands: Optical bands wanted.
+    Attributes:
+        land: TOA reflectance by band.
+        water: TOA reflectance by band.
+        share: Weight by band, as a share of the scene.
     """
-    vh = features[:, _VH_OVER_4_PX : _VH_OVER_4_PX + 1].double()
-    water = torch.sigmoid((WATER_VH_DB - vh) / WATER_STEP_DB)
-    return water * _column(WATER_SPECTRUM, bands, vh) + (1 - water) * _column(LAND_SPECTRUM, bands, vh)
+
+    land: Mapping[str, float]
+    water: Mapping[str, float]
+    share: Mapping[str, float]
+
+    def spectrum(
+        self, features: Float32[Tensor, "batch feature h w"], bands: tuple[str, ...]
+    ) -> Float64[Tensor, "batch band h w"]:
+        """Return the spectrum of land or water, mixed by how probable radar makes them; NaN where radar has no data.
+
+        Args:
+            features: What :func:`~unclouded.models.radar_features.radar_features` returns.
+            bands: Optical bands wanted.
+        """
+        vh = features[:, _VH_OVER_4_PX : _VH_OVER_4_PX + 1].double()
+        water = torch.sigmoid((WATER_VH_DB - vh) / WATER_STEP_DB)
+        dry, wet = (vh.new_tensor([kind[band] for band in bands]).view(-1, 1, 1) for kind in (self.land, self.water))
+        return water * wet + (1 - water) * dry
+
+    def shares(self, bands: tuple[str, ...]) -> Float64[Tensor, " band"]:
+        """Return the weights of bands."""
+        return torch.tensor([self.share[band] for band in bands], dtype=torch.float64)
 
 
-def prior_share(bands: tuple[str, ...]) -> Float64[Tensor, " band"]:
-    """Return :data:`PRIOR_SHARE` of bands."""
-    return torch.tensor([PRIOR_SHARE[band] for band in bands], dtype=torch.float64)
-
-
-def _column(
-    spectrum: dict[str, float], bands: tuple[str, ...], like: Float[Tensor, "..."]
-) -> Float[Tensor, "band 1 1"]:
-    return like.new_tensor([spectrum[band] for band in bands]).view(-1, 1, 1)
+PRIOR = Prior(LAND_SPECTRUM, WATER_SPECTRUM, PRIOR_SHARE)
+"""The prior of scenes."""

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unclouded.models import haze, radar_features, scene_regression
-from unclouded.models.prior_spectrum import prior_share, prior_spectrum
+from unclouded.models.prior_spectrum import PRIOR, Prior
 from unclouded.models.remover import keep_clear_pixels
 from unclouded.models.scene_moments import NodeGrid, SceneMoments
 from unclouded.models.scene_regression import SceneRegression
 from unclouded.models.smoothing import blur, reach_px
-from unclouded.sensors import RGB, SENTINEL2
+from unclouded.sensors import RGB
 from unclouded.settings import Settings
 from unclouded.tensors.triplet import Observation
 
@@ -28,12 +28,12 @@ GUESS = 0.5
 
 
 class SceneAdaptedSettings(Settings):
-    """How a scene is learnt from; ``proofs/scene_adapted.py`` shows how the values were chosen.
+    """How a scene is learnt from; ``proofs/choosing_scene_adapted.py`` shows how the values were chosen.
 
     Attributes:
         erosion_px: Pixels that are called clear but lie this near to cloud are not learnt from.
         ridge_share: Share of the scene that votes for radar saying nothing.
-        prior_weight: Factor to the shares that vote for the prior spectrum (``prior_spectrum.PRIOR_SHARE``).
+        prior_weight: Factor to the shares that vote for the prior spectra.
         node_px: Distance of the places between which the regression may change; a scene that is no larger has one.
         tie_share: Share of a place's surroundings that votes for the regression of the whole scene.
         seam_px: Standard deviation of the Gaussian by which the error beside a cloud is carried under it; 0 for none.
@@ -59,10 +59,12 @@ class SceneAdapted:
     Attributes:
         bands: Optical bands it returns.
         settings: How it learns.
+        prior: What it knows before.
     """
 
     bands: tuple[str, ...] = RGB
     settings: SceneAdaptedSettings = DEFAULT
+    prior: Prior = PRIOR
     name: str = NAME
     align_px: int = 1
 
@@ -78,11 +80,11 @@ class SceneAdapted:
         grid = NodeGrid(None if max(ends) <= self.settings.node_px else self.settings.node_px)
         moments = SceneMoments(grid)
         for seen in sample:
-            _learn(seen.select(self.bands), moments, self.settings.erosion_px)
-        shares = self.settings.prior_weight * prior_share(self.bands)
+            _learn(seen.select(self.bands), moments, self.prior, self.settings.erosion_px)
+        shares = self.settings.prior_weight * self.prior.shares(self.bands)
         chosen = self.settings
         regression = scene_regression.fit(moments, len(self.bands), chosen.ridge_share, shares, chosen.tie_share)
-        return AdaptedToScene(self.bands, chosen, regression)
+        return AdaptedToScene(self.bands, chosen, self.prior, regression)
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image as TOA reflectance; NaN where there is no data to make it from."""
@@ -103,11 +105,13 @@ class AdaptedToScene:
     Attributes:
         bands: Optical bands it returns.
         settings: How it learnt.
+        prior: What it knew before.
         regression: What it learnt.
     """
 
     bands: tuple[str, ...]
     settings: SceneAdaptedSettings
+    prior: Prior
     regression: SceneRegression
     name: str = NAME
 
@@ -146,8 +150,8 @@ class AdaptedToScene:
     ) -> tuple[Float32[Tensor, "batch band h w"], Float32[Tensor, "batch 1 h w"]]:
         """Prior and what the scene adds to it, everywhere; and how much that is worth."""
         features = radar_features.radar_features(shown.sar)
-        prior = prior_spectrum(features, self.bands)
-        weight = self.settings.prior_weight * prior_share(SENTINEL2.bands).max()
+        prior = self.prior.spectrum(features, self.bands)
+        weight = self.settings.prior_weight * max(self.prior.share.values())
         images, evidence = [], []
         for one, level in zip(features.double(), prior, strict=True):
             departure, strangeness, share = self.regression.departure(one, shown.origin_px)
@@ -156,9 +160,9 @@ class AdaptedToScene:
         return torch.stack(images).clamp(DARKEST, 1.0).float(), torch.stack(evidence).float()
 
 
-def _learn(seen: Observation, moments: SceneMoments, erosion_px: int) -> None:
+def _learn(seen: Observation, moments: SceneMoments, prior: Prior, erosion_px: int) -> None:
     features = radar_features.radar_features(seen.sar)
-    departures = seen.cloudy.double() - prior_spectrum(features, seen.bands)
+    departures = seen.cloudy.double() - prior.spectrum(features, seen.bands)
     has_data = (features.isfinite().all(dim=1) & seen.cloudy.isfinite().all(dim=1))[0]
     clear = has_data & ~_grown(seen.is_cloudy, erosion_px)[0, 0]
     moments.add(seen.origin_px, features[0].double(), departures[0], clear, has_data)

@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import pystac
-import shapely
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 
 from unclouded.files import sha256, write_text
 from unclouded.prediction.report_chart import WAVELENGTH_NM
 from unclouded.prediction.report_facts import Facts
+from unclouded.scenes.footprints import footprint
 
 EXTENSIONS = {
     name: f"https://stac-extensions.github.io/{name}/v{version}/schema.json"
@@ -37,9 +36,6 @@ COMMON_NAME = {
     "B12": "swir22",
 }  # fmt: skip
 """Band to the name that the electro-optical extension gives it."""
-
-_SIMPLE_DEG = 1e-4
-"""How far the outline may be simplified, about 10 m."""
 
 
 @dataclass(frozen=True)
@@ -128,21 +124,13 @@ def outline(geobox: GeoBox) -> tuple[dict[str, Any] | None, list[float] | None]:
     """
     if geobox.crs is None:
         return None, None
-    corners = shapely.get_coordinates(shapely.segmentize(geobox.extent.geom, geobox.extent.geom.length / 40))
-    longitude, latitude = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True).transform(*corners.T)
-    if np.ptp(longitude) <= 180:
-        shape = shapely.Polygon(np.stack([longitude, latitude], axis=1)).simplify(_SIMPLE_DEG)
-        return _geojson(shape), _rounded(shape.bounds)
-    whole = shapely.Polygon(np.stack([longitude % 360, latitude], axis=1)).simplify(_SIMPLE_DEG)
-    west = shapely.intersection(whole, shapely.box(0, -90, 180, 90))
-    east = shapely.transform(shapely.intersection(whole, shapely.box(180, -90, 360, 90)), lambda at: at - [360, 0])
-    box = (west.bounds[0], whole.bounds[1], east.bounds[2], whole.bounds[3])
-    return _geojson(shapely.MultiPolygon([west, east])), _rounded(box)
-
-
-def _geojson(shape: Any) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(shapely.to_geojson(shape))
-    return {"type": told["type"], "coordinates": _rounded(told["coordinates"])}
+    geometry = footprint(geobox)
+    parts = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
+    rings = [np.array(part[0]) for part in parts]  # the first lies west of the antimeridian
+    west, east = rings[0][:, 0].min(), rings[-1][:, 0].max()
+    latitudes = np.concatenate(rings)[:, 1]
+    told = {"type": geometry["type"], "coordinates": _rounded(geometry["coordinates"])}
+    return told, _rounded([west, latitudes.min(), east, latitudes.max()])
 
 
 def _rounded(part: Any) -> Any:

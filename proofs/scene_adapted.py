@@ -1,0 +1,98 @@
+"""What scene-adapted is worth under real clouds: the ten real triplets of test regions, beside the baselines.
+
+Nothing was chosen on these triplets: ``proofs/choosing_scene_adapted.py`` did that on other regions.
+
+    python proofs/scene_adapted.py OUT
+
+Prints tables over cloudy pixels, in 13 bands and in red, green and blue, and how the confidence orders the errors;
+leaves ``scores.json`` and ``predictions.png`` in OUT.
+"""
+
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from unclouded.clouds.cache import ProbabilityCache
+from unclouded.clouds.map import CloudMapSettings
+from unclouded.evaluation.pictures import write_comparison
+from unclouded.evaluation.scores import score_patches
+from unclouded.evaluation.table import scores_table
+from unclouded.files import write_json
+from unclouded.models.baselines import baseline
+from unclouded.models.remover import CloudRemover
+from unclouded.models.scene_adapted import SceneAdapted
+from unclouded.patches.layouts import find_triplets
+from unclouded.prediction.judging import judged
+from unclouded.sensors import RGB, SENTINEL2
+from unclouded.tensors.dataset import TripletDataset
+from unclouded.tensors.triplet import Observation, Triplet
+
+SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
+
+
+class WithoutRadar:
+    """A remover that is shown the backscatter of plain land everywhere."""
+
+    def __init__(self, remover: CloudRemover) -> None:
+        self.remover, self.name, self.bands = remover, f"{remover.name} without radar", remover.bands
+
+    def __call__(self, observation: Observation) -> torch.Tensor:
+        plain = torch.tensor([-10.0, -16.0]).view(1, 2, 1, 1).expand_as(observation.sar)
+        return self.remover(replace(observation, sar=plain))
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("out", type=Path)
+    out = words.parse_args().out
+    files = find_triplets(SAMPLES / "triplets").triplets
+    triplets = list(TripletDataset(files, SENTINEL2.bands, CloudMapSettings(), ProbabilityCache()))
+    written = {}
+    for title, bands in (("13 bands", SENTINEL2.bands), ("red, green, blue", RGB)):
+        scores = {one.name: score_patches(judged(one, triplets), "kept") for one in compared(bands)}
+        Console().print(f"\n{title}", scores_table(scores, "cloudy"))
+        written[title] = {name: one.to_json() for name, one in scores.items()}
+    write_json(out / "scores.json", written)
+    Console().print("", confidence_table(triplets))
+    write_sheet(out / "predictions.png", triplets)
+
+
+def compared(bands: tuple[str, ...]) -> list[CloudRemover]:
+    adapted = SceneAdapted(bands)
+    return [baseline("clear-mean", bands), baseline("sar-regression", bands), adapted, WithoutRadar(adapted)]
+
+
+def confidence_table(triplets: list[Triplet]) -> Table:
+    """Mean error of the cloudy pixels of all triplets, by confidence."""
+    errors, sure = [], []
+    for triplet in triplets:
+        answer, confidence = SceneAdapted(SENTINEL2.bands).with_confidence(triplet.observation)
+        where = triplet.observation.is_cloudy[0, 0]
+        errors.append((answer - triplet.clear).abs().mean(dim=1)[0, where])
+        sure.append(confidence[0, 0, where])
+    error, confidence = torch.cat(errors), torch.cat(sure)
+    table = Table("confidence", "cloudy pixels", "MAE", title="13 bands, cloudy pixels of all triplets")
+    for low, high in ((0.0, 0.1), (0.1, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 1.01)):
+        chosen = (confidence >= low) & (confidence < high)
+        mean = f"{error[chosen].mean():.4f}" if chosen.any() else "–"
+        table.add_row(f"{low} to {min(high, 1.0)}", f"{int(chosen.sum()):,}", mean)
+    return table
+
+
+def write_sheet(path: Path, triplets: list[Triplet]) -> None:
+    removers = [one for one in compared(RGB) if "without" not in one.name]
+    sheet = []
+    for triplet in triplets:
+        shown = triplet.select(RGB)
+        if shown.observation.cloud_map.mean() > 0.01:
+            sheet.append((shown, {one.name: one(shown.observation) for one in removers}))
+    write_comparison(path, sheet)
+
+
+if __name__ == "__main__":
+    main()
