@@ -1,0 +1,186 @@
+"""Tasks under random SIGKILL: serially, in processes, as shards, on dask, and every manifest byte for byte the same.
+
+Small tasks each write one file and report its hash; one is refused for its input, and one kills whoever takes it.
+The reference runs undisturbed. Then each way runs while workers are killed at random moments; a way that is itself
+killed (a shard) is started again, as a scheduler would. In the end all manifests are compared.
+
+    python proofs/task_kills.py OUT [--tasks 200] [--kills 20] [--ways processes,shards,dask] [--seed 0]
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from unclouded.errors import InputError
+from unclouded.files import whole_file, write_json
+from unclouded.scale.running import Runner, Shard, dask_client, in_processes, on_dask, run_tasks, serially
+from unclouded.scale.tasks import Row, TaskFolder, content_id
+
+WHOLE = Shard()
+
+
+@dataclass(frozen=True)
+class SmallTask:
+    """Writes one file of a few bytes after some milliseconds of work."""
+
+    number: int
+    folder: Path
+    deadly: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"task_{self.number:04d}"
+
+    @property
+    def id(self) -> str:
+        return content_id("small task", self.number)
+
+    def run(self) -> Sequence[Row]:
+        if self.number == 3:
+            raise InputError("input 3 is damaged")
+        if self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.02)
+        content = hashlib.sha256(str(self.number).encode()).digest()
+        with whole_file(self.folder / f"{self.name}.bin") as partial:
+            partial.write_bytes(content)
+        return [{"name": self.name, "sha256": hashlib.sha256(content).hexdigest()}]
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("out", type=Path)
+    words.add_argument("--tasks", type=int, default=200)
+    words.add_argument("--kills", type=int, default=20)
+    words.add_argument("--ways", default="processes,shards,dask")
+    words.add_argument("--attempts", type=int, default=25, help="more than random kills ever take of one task")
+    words.add_argument("--seed", type=int, default=0)
+    words.add_argument("--shard", type=Shard.parse, default=None, help=argparse.SUPPRESS)
+    options = words.parse_args()
+    if options.shard:
+        do(options.out, options, serially, options.shard)
+        return
+    reference = undisturbed(options.out / "serially", options)
+    ways = {"processes": by_processes, "shards": by_shards, "dask": by_dask}
+    same = True
+    for way in options.ways.split(","):
+        started = time.perf_counter()
+        killed = ways[way](options.out / way, options)
+        found = manifest(options.out / way, options)
+        same = same and found == reference
+        verdict = "the same manifest" if found == reference else "ANOTHER MANIFEST"
+        print(f"{way}: {killed} workers killed, {verdict}, {time.perf_counter() - started:.1f} s")
+    if not same:
+        raise SystemExit(1)
+
+
+def small_tasks(out: Path, count: int, deadly: bool) -> list[SmallTask]:
+    return [SmallTask(number, out / "files", deadly and number == 5) for number in range(count)]
+
+
+def do(out: Path, options: argparse.Namespace, runner: Runner, shard: Shard = WHOLE) -> None:
+    tasks = shard.of(small_tasks(out, options.tasks, deadly=True))
+    run_tasks(tasks, TaskFolder(out / "tasks", options.attempts), runner)
+
+
+def undisturbed(out: Path, options: argparse.Namespace) -> bytes:
+    """The manifest of a run in which nothing was killed; the deadly task is set aside by hand."""
+    tasks = small_tasks(out, options.tasks, deadly=False)
+    started = time.perf_counter()
+    run_tasks([task for task in tasks if task.number != 5], TaskFolder(out / "tasks"), serially)
+    print(f"serially: undisturbed, {(len(tasks) - 1) / (time.perf_counter() - started):.0f} tasks a second")
+    return manifest(out, options)
+
+
+def manifest(out: Path, options: argparse.Namespace) -> bytes:
+    tasks, folder = small_tasks(out, options.tasks, deadly=True), TaskFolder(out / "tasks", options.attempts)
+    write_json(out / "manifest.json", {"rows": folder.rows(tasks)})
+    leftovers = [path.name for path in out.rglob("*.partial*")]
+    missing = [row["name"] for row in folder.rows(tasks) if not (out / "files" / f"{row['name']}.bin").is_file()]
+    if missing or not set(folder.failures(tasks)) <= {"task_0003", "task_0005"}:
+        raise SystemExit(f"{out}: {missing[:3]} listed without a file, set aside {folder.failures(tasks)}")
+    if leftovers:
+        print(f"  {len(leftovers)} unfinished files of killed writers, none of them listed")
+    return (out / "manifest.json").read_bytes()
+
+
+class Killer(threading.Thread):
+    """Kills a random worker of this process every so often."""
+
+    def __init__(self, kills: int, rng: random.Random, victims: Callable[[], list[int]]) -> None:
+        super().__init__(daemon=True)
+        self.left, self.rng, self.victims, self.killed, self.over = kills, rng, victims, 0, threading.Event()
+
+    def run(self) -> None:
+        while self.left and not self.over.wait(self.rng.uniform(0.05, 0.5)):
+            if victims := self.victims():
+                with suppress(ProcessLookupError):
+                    os.kill(self.rng.choice(victims), signal.SIGKILL)
+                    self.left, self.killed = self.left - 1, self.killed + 1
+
+    def stop(self) -> int:
+        self.over.set()
+        self.join()
+        return self.killed
+
+
+def workers_of(parent: int) -> list[int]:
+    """Processes that run tasks: children of children, too, but for those that only keep book."""
+    found = []
+    for line in subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout.splitlines()[1:]:
+        pid, ppid, args = line.split(maxsplit=2)
+        found.append((int(pid), int(ppid), args))
+    family = {parent}
+    for _ in range(3):
+        family |= {pid for pid, ppid, _ in found if ppid in family}
+    return [pid for pid, _, args in found if pid in family - {parent} and "spawn_main" in args]
+
+
+def by_processes(out: Path, options: argparse.Namespace) -> int:
+    killer = Killer(options.kills, random.Random(options.seed), lambda: workers_of(os.getpid()))
+    killer.start()
+    do(out, options, in_processes(2))
+    return killer.stop()
+
+
+def by_dask(out: Path, options: argparse.Namespace) -> int:
+    with dask_client(None, 2) as client:
+        killer = Killer(options.kills, random.Random(options.seed), lambda: workers_of(os.getpid()))
+        killer.start()
+        do(out, options, on_dask(client))
+        return killer.stop()
+
+
+def by_shards(out: Path, options: argparse.Namespace) -> int:
+    """Two shards as processes of their own; a shard that dies is started again."""
+
+    def start(number: int) -> "subprocess.Popen[bytes]":
+        shard = f"--shard={number}/2"
+        words = [f"--tasks={options.tasks}", f"--attempts={options.attempts}", shard]
+        return subprocess.Popen([sys.executable, __file__, str(out), *words])
+
+    shards = {number: start(number) for number in (1, 2)}
+    killer = Killer(options.kills, random.Random(options.seed), lambda: [one.pid for one in shards.values()])
+    killer.start()
+    while shards:
+        for number, one in list(shards.items()):
+            if one.poll() == 0:
+                del shards[number]
+            elif one.poll() is not None:
+                shards[number] = start(number)
+        time.sleep(0.02)
+    return killer.stop()
+
+
+if __name__ == "__main__":
+    main()

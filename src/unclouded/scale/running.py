@@ -1,0 +1,207 @@
+"""The same tasks one by one, in processes, as one shard of n, or on a dask cluster; the outcome is the same."""
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+from unclouded.errors import InputError
+from unclouded.scale.tasks import Ending, Task, TaskFolder
+
+PAUSE_S = 0.2
+"""Wait before tasks that somebody else holds are looked at again."""
+LOOK_S = 2.0
+"""How often a dask cluster is asked for its workers while nothing ends."""
+WITHOUT_WORKERS_S = 120.0
+"""How long a dask cluster may be without workers."""
+
+Told = Callable[[int, int], object]
+Runner = Callable[[TaskFolder, Sequence[Task]], Iterator[Ending]]
+"""Attempts each of some tasks once and yields how the attempts ended, in any order."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part ``number`` of ``count``: every ``count``-th task in the order of names.
+
+    Attributes:
+        number: From 1 to ``count``.
+        count: How many shards there are.
+    """
+
+    number: int = 1
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.count:
+            raise InputError(f"expected a shard such as 3/8, from 1/n to n/n, found {self.number}/{self.count}")
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Read ``i/n``.
+
+        Raises:
+            InputError: The text is no such thing.
+        """
+        number, _, count = text.partition("/")
+        if not (number.isdecimal() and count.isdecimal()):
+            raise InputError(f"expected a shard such as 3/8, found {text[:40]!r}")
+        return cls(int(number), int(count))
+
+    def of(self, tasks: Sequence[Task]) -> list[Task]:
+        """Return the tasks of this shard."""
+        return sorted(tasks, key=lambda task: task.name)[self.number - 1 :: self.count]
+
+
+def run_tasks(
+    tasks: Sequence[Task], folder: TaskFolder, runner: Runner, told: Told = lambda done, total: None
+) -> dict[str, str]:
+    """Attempt tasks until each is done or set aside; return the reasons of those set aside, by name.
+
+    Args:
+        tasks: What to do; names and ids are unique.
+        folder: What is known of them; what is done already is not done again.
+        runner: Who does them.
+        told: Called with how many are settled and how many there are.
+
+    Raises:
+        ValueError: Two tasks share a name or an id.
+    """
+    if len({task.name for task in tasks}) < len(tasks) or len({task.id for task in tasks}) < len(tasks):
+        raise ValueError("two tasks have the same name or the same id")
+    while left := folder.left(tasks):
+        settled = len(tasks) - len(left)
+        moved = False
+        for ending in runner(folder, left):
+            settled += ending in ("done", "there", "failed")
+            moved = moved or ending != "busy"
+            told(settled, len(tasks))
+        if not moved:
+            time.sleep(PAUSE_S)
+    told(len(tasks), len(tasks))
+    return folder.failures(tasks)
+
+
+def serially(folder: TaskFolder, tasks: Sequence[Task]) -> Iterator[Ending]:
+    """Attempt tasks in this process."""
+    return map(folder.attempt, tasks)
+
+
+def in_processes(count: int) -> Runner:
+    """Return a runner with so many worker processes; a killed one costs one attempt of its own task alone."""
+
+    def run(folder: TaskFolder, tasks: Sequence[Task]) -> Iterator[Ending]:
+        idle: SimpleQueue[_Worker] = SimpleQueue()
+
+        def attempt(task: Task) -> Ending:
+            worker = idle.get()
+            try:
+                return worker.attempt(folder, task)
+            finally:
+                idle.put(worker)
+
+        with ExitStack() as workers, ThreadPoolExecutor(count) as waiting:
+            for _ in range(count):
+                idle.put(workers.enter_context(_Worker()))
+            yield from (future.result() for future in as_completed([waiting.submit(attempt, task) for task in tasks]))
+
+    return run
+
+
+class _Worker:
+    """One worker process, replaced when it dies; a pool of many would take the innocent ones along."""
+
+    def __init__(self) -> None:
+        self._pool = self._start()
+
+    def __enter__(self) -> "_Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def attempt(self, folder: TaskFolder, task: Task) -> Ending:
+        try:
+            return self._pool.submit(folder.attempt, task).result()
+        except BrokenProcessPool:
+            self._pool = self._start()
+            return "again"
+
+    @staticmethod
+    def _start() -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def on_dask(client: Any) -> Runner:
+    """Return a runner on a dask cluster.
+
+    Args:
+        client: A ``distributed.Client``; its workers see the same folders.
+    """
+
+    def run(folder: TaskFolder, tasks: Sequence[Task]) -> Iterator[Ending]:
+        from distributed import wait
+
+        task_of = {client.submit(folder.attempt, task, pure=False, retries=0): task for task in tasks}
+        left = set(task_of)
+        last_seen = time.monotonic()
+        while left:
+            try:
+                ended, left = wait(left, timeout=LOOK_S, return_when="FIRST_COMPLETED")
+            except TimeoutError:
+                last_seen = _require_workers(client, last_seen)
+                continue
+            for future in ended:  # what it returned may be lost with its worker; the folder knows
+                yield "again" if folder.left([task_of[future]]) else "done"
+
+    return run
+
+
+def _require_workers(client: Any, last_seen: float) -> float:
+    """Bring back lost workers of a cluster of our own; return when there was a worker last.
+
+    Raises:
+        InputError: There was none for long.
+    """
+    if client.scheduler_info(n_workers=-1)["workers"]:
+        last_seen = time.monotonic()
+    elif client.cluster is not None:
+        client.cluster.scale(len(client.cluster.worker_spec))
+    if time.monotonic() - last_seen > WITHOUT_WORKERS_S:
+        raise InputError("the dask cluster has lost all its workers; start some and run again, it goes on")
+    return last_seen
+
+
+@contextmanager
+def dask_client(address: str | None, workers: int) -> Iterator[Any]:
+    """Connect to a dask scheduler, or start a cluster on this machine.
+
+    Args:
+        address: Of the scheduler, such as ``tcp://host:8786``; None for a cluster of our own.
+        workers: Processes of our own cluster.
+
+    Raises:
+        InputError: dask is not installed, or nobody answers at the address.
+    """
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise InputError("dask is not installed; install 'unclouded[scale]'") from error
+    if address is not None:
+        try:
+            client = Client(address, timeout=10)
+        except (OSError, ValueError) as error:
+            raise InputError(f"no dask scheduler answers at {address[:200]}; check the address") from error
+        with client:
+            yield client
+        return
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as own,
+    ):
+        yield own

@@ -1,0 +1,162 @@
+"""A task, a pure and repeatable piece of work, and what a folder remembers of it, however often it dies.
+
+FOLDER/done/ID.json        what the task found; created once, when all its outputs are on disk
+FOLDER/failed/ID.json      why it was set aside
+FOLDER/begun/ID            one byte for every time that it was begun
+FOLDER/locks/ID            held while somebody works on it
+"""
+
+import hashlib
+import json
+import os
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from filelock import FileLock, Timeout
+
+from unclouded.errors import InputError
+from unclouded.files import read_small, write_json
+
+Row = dict[str, Any]
+"""What a task says of one thing that it made or dropped; JSON values."""
+MAX_NOTE_BYTES = 256 << 20
+"""Longest note of a task; a region of 800 patches takes 1 MB."""
+
+
+@runtime_checkable
+class Task(Protocol):
+    """One unit of work, such as one region of interest.
+
+    A task can be pickled. Run twice, it leaves the same outputs; its outputs are whole files whose names no other task
+    uses, or uses for the same content.
+    """
+
+    @property
+    def name(self) -> str:
+        """What reports call it; unique."""
+        ...
+
+    @property
+    def id(self) -> str:
+        """Hash of all that decides the outputs: inputs by content, settings, version; see :func:`content_id`."""
+        ...
+
+    def run(self) -> Sequence[Row]:
+        """Do the work, write the outputs, and return what the manifest should say.
+
+        Raises:
+            InputError: The input cannot be used; the task is set aside at once, with this reason.
+        """
+        ...
+
+
+def content_id(*parts: Any) -> str:
+    """Return the hash of JSON values, 64 hexadecimal digits; mappings count by content, not by order."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+Ending = Literal["done", "there", "failed", "busy", "again"]
+"""How an attempt ended: done now, done before, set aside, in somebody else's hands, or to be tried again."""
+
+
+@dataclass(frozen=True)
+class TaskFolder:
+    """What is known of tasks; any number of processes and machines may share it.
+
+    Attributes:
+        path: The folder.
+        attempts: How often a task may be begun before it is set aside.
+    """
+
+    path: Path
+    attempts: int = 3
+
+    def attempt(self, task: Task) -> Ending:
+        """Do a task unless it is done, set aside, or somebody is at it.
+
+        A killed attempt leaves its byte in ``begun``: a task that kills its workers is set aside, too.
+        """
+        if self._done(task).is_file():
+            return "there"
+        if self._failed(task).is_file():
+            return "failed"
+        lock = self.path / "locks" / task.id
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(lock, timeout=0):
+                return self._attempt(task)
+        except Timeout:
+            return "busy"
+
+    def _attempt(self, task: Task) -> Ending:
+        if self._done(task).is_file():
+            return "there"
+        begun = self._begin(task)
+        if begun > self.attempts:
+            return self._set_aside(task, f"begun {self.attempts} times and never ended: killed, perhaps for its memory")
+        try:
+            rows = list(task.run())
+        except InputError as error:
+            return self._set_aside(task, str(error))
+        except Exception as error:
+            if begun < self.attempts:
+                return "again"
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(last.filename).name}, line {last.lineno}"
+            return self._set_aside(task, f"{type(error).__name__} in {where}: {error} ({begun} attempts)")
+        write_json(self._done(task), {"name": task.name, "id": task.id, "rows": rows})
+        return "done"
+
+    def rows(self, tasks: Sequence[Task]) -> list[Row]:
+        """Return the rows of all done tasks, in the order of their names: the same, whoever did them when."""
+        return [row for task in _in_order(tasks) if (note := self._note(self._done(task))) for row in note["rows"]]
+
+    def failures(self, tasks: Sequence[Task]) -> dict[str, str]:
+        """Return why tasks were set aside, by name."""
+        notes = {task.name: self._note(self._failed(task)) for task in _in_order(tasks)}
+        return {name: str(note["reason"]) for name, note in notes.items() if note}
+
+    def left(self, tasks: Sequence[Task]) -> list[Task]:
+        """Return the tasks that are neither done nor set aside."""
+        return [task for task in tasks if not self._done(task).is_file() and not self._failed(task).is_file()]
+
+    def forgive(self, tasks: Sequence[Task]) -> int:
+        """Give tasks that were set aside another chance; return how many."""
+        failed = [task for task in tasks if self._failed(task).is_file()]
+        for task in failed:
+            (self.path / "begun" / task.id).unlink(missing_ok=True)
+            self._failed(task).unlink()
+        return len(failed)
+
+    def _begin(self, task: Task) -> int:
+        """Note that a task is begun, before anything can go wrong; return how often it was."""
+        note = self.path / "begun" / task.id
+        note.parent.mkdir(parents=True, exist_ok=True)
+        with note.open("ab") as file:
+            file.write(b".")
+            os.fsync(file.fileno())
+            return file.tell()
+
+    def _set_aside(self, task: Task, reason: str) -> Ending:
+        content = {"name": task.name, "id": task.id, "reason": " ".join(reason.split())}
+        write_json(self._failed(task), content)
+        return "failed"
+
+    def _done(self, task: Task) -> Path:
+        return self.path / "done" / f"{task.id}.json"
+
+    def _failed(self, task: Task) -> Path:
+        return self.path / "failed" / f"{task.id}.json"
+
+    def _note(self, path: Path) -> Mapping[str, Any] | None:
+        if not path.is_file():
+            return None
+        note: Mapping[str, Any] = json.loads(read_small(path, MAX_NOTE_BYTES))
+        return note
+
+
+def _in_order(tasks: Sequence[Task]) -> list[Task]:
+    return sorted(tasks, key=lambda task: task.name)

@@ -1,0 +1,97 @@
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from unclouded.errors import InputError
+from unclouded.scale.tasks import Row, TaskFolder, content_id
+
+
+@dataclass
+class Counting:
+    """Counts how often it was run; fails as it is told to, once for each of ``troubles``."""
+
+    name: str
+    troubles: list[Exception] = field(default_factory=list)
+    runs: int = 0
+
+    @property
+    def id(self) -> str:
+        return content_id("counting", self.name)
+
+    def run(self) -> Sequence[Row]:
+        self.runs += 1
+        if self.troubles:
+            raise self.troubles.pop(0)
+        return [{"name": self.name}]
+
+
+def test_a_task_is_done_once(tmp_path: Path) -> None:
+    task = Counting("one")
+    assert [TaskFolder(tmp_path).attempt(task) for _ in range(3)] == ["done", "there", "there"]
+    assert task.runs == 1
+    assert TaskFolder(tmp_path).rows([task]) == [{"name": "one"}]
+
+
+def test_rows_come_in_the_order_of_names_whoever_was_first(tmp_path: Path) -> None:
+    tasks = [Counting(name) for name in ("c", "a", "b")]
+    for task in tasks:
+        TaskFolder(tmp_path).attempt(task)
+    assert [row["name"] for row in TaskFolder(tmp_path).rows(tasks)] == ["a", "b", "c"]
+
+
+def test_bad_input_is_set_aside_at_once_with_its_reason(tmp_path: Path) -> None:
+    task = Counting("bad", [InputError("a.tif is cut\nshort")])
+    assert [TaskFolder(tmp_path).attempt(task) for _ in range(2)] == ["failed", "failed"]
+    assert task.runs == 1
+    assert TaskFolder(tmp_path).failures([task]) == {"bad": "a.tif is cut short"}
+
+
+def test_trouble_that_passes_is_tried_again(tmp_path: Path) -> None:
+    task = Counting("shaky", [OSError("busy"), OSError("busy")])
+    assert [TaskFolder(tmp_path, attempts=3).attempt(task) for _ in range(3)] == ["again", "again", "done"]
+
+
+def test_trouble_that_stays_is_set_aside_with_its_place(tmp_path: Path) -> None:
+    task = Counting("broken", [KeyError("B99")] * 9)
+    assert [TaskFolder(tmp_path, attempts=2).attempt(task) for _ in range(3)] == ["again", "failed", "failed"]
+    assert task.runs == 2
+    reason = TaskFolder(tmp_path).failures([task])["broken"]
+    assert reason.startswith("KeyError in test_tasks.py, line ") and reason.endswith("'B99' (2 attempts)")
+
+
+def test_fault_38_a_task_that_kills_its_workers_is_set_aside(tmp_path: Path) -> None:
+    class KilledError(BaseException):
+        """Stands for SIGKILL: nothing after it is done."""
+
+    task = Counting("deadly", [KilledError()] * 9)  # type: ignore[list-item]
+    folder = TaskFolder(tmp_path, attempts=2)
+    for _ in range(2):
+        with pytest.raises(KilledError):
+            folder.attempt(task)
+    assert folder.attempt(task) == "failed"
+    assert "begun 2 times and never ended" in folder.failures([task])["deadly"]
+
+
+def test_a_task_in_other_hands_is_left_alone(tmp_path: Path) -> None:
+    task = Counting("busy")
+    (tmp_path / "locks").mkdir()
+    with FileLock(tmp_path / "locks" / task.id):
+        assert TaskFolder(tmp_path).attempt(task) == "busy"
+    assert task.runs == 0
+
+
+def test_forgiven_tasks_are_tried_again(tmp_path: Path) -> None:
+    task, folder = Counting("mended", [InputError("no")]), TaskFolder(tmp_path)
+    assert folder.attempt(task) == "failed"
+    assert folder.forgive([task]) == 1
+    assert folder.left([task]) == [task]
+    assert folder.attempt(task) == "done"
+
+
+def test_an_id_is_a_matter_of_content() -> None:
+    assert content_id({"a": 1, "b": 2}) == content_id({"b": 2, "a": 1})
+    assert content_id({"a": 1}) != content_id({"a": 2})
+    assert len(content_id()) == 64
