@@ -3,18 +3,18 @@
 The features are invented with a fixed seed: clusters in a subspace of 64 dimensions, with noise, through a ReLU, so
 that part of each set lies on the manifold of the other. Both must give the same precision and recall. Times are
 processor times, which other programs on the machine do not lengthen; the first run of each is not counted. Memory is
-the largest resident size of ours above what the process held with the data in it.
+the largest resident size during ours above what the process held before it, with the data in it (Linux only).
 
-    python benchmarks/manifold.py [--images 7893] [--runs 3]         the last line is one JSON object
+    python benchmarks/manifold.py [--images 7893] [--runs 3] [--screen float32]      the last line is one JSON object
 """
 
 import argparse
 import contextlib
 import io
 import json
-import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -37,19 +37,22 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--images", type=int, default=7_893)
     words.add_argument("--runs", type=int, default=3)
+    words.add_argument("--screen", choices=("float32", "bfloat16"), help="as on machines with another processor")
     options = words.parse_args()
+    screen = getattr(torch, options.screen) if options.screen else fastest_screen()
     torch.set_num_threads(1)
     real, generated = invent(options.images, 1, 0), invent(options.images, 2, 10)
     tensors = torch.from_numpy(real), torch.from_numpy(generated)
     measure_manifolds(tensors[0][:50], tensors[1][:50], 3)  # compiles
-    before = peak_gib()
-    ours = measure_manifolds(*tensors, K)
-    memory = peak_gib() - before  # before prdc, which needs more
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    before = resident_gib("VmRSS")
+    ours = measure_manifolds(*tensors, K, precision=screen)
+    memory = resident_gib("VmHWM") - before
     peer = prdc(real, generated)
     if (ours.precision, ours.recall) != (peer["precision"], peer["recall"]):
         raise SystemExit(f"the answers differ: {ours.precision}, {ours.recall} and {peer}")
     pairs = [
-        (seconds(lambda: prdc(real, generated)), seconds(lambda: measure_manifolds(*tensors, K)))
+        (seconds(lambda: prdc(real, generated)), seconds(lambda: measure_manifolds(*tensors, K, precision=screen)))
         for _ in range(options.runs)
     ]
     times = median(peer for peer, _ in pairs), median(project for _, project in pairs)
@@ -61,7 +64,7 @@ def main() -> None:
         "runs": options.runs,
         "threads": 1,
         "images": options.images,
-        "screen": str(fastest_screen()),
+        "screen": str(screen),
         "gib_above_data": round(memory, 2),
         "goal_gib": GOAL_GIB,
     }
@@ -84,8 +87,10 @@ def prdc(real: Features, generated: Features) -> dict[str, float]:
     return found
 
 
-def peak_gib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+def resident_gib(entry: str) -> float:
+    """Resident size now (VmRSS) or at its peak (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{entry}:")) / 2**20
 
 
 def seconds(work: Callable[[], object]) -> float:

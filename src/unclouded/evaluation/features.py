@@ -65,7 +65,7 @@ class FeatureExtractor:
             "resize": f"{settings.side_px} x {settings.side_px} px, bilinear, antialiased",
             "stretch": [0.0, settings.brightest],
             "bands": list(RGB),
-            "normalisation": {"mean": vgg.mean.flatten().tolist(), "std": vgg.std.flatten().tolist()},
+            "normalisation": {"mean": _spelled(vgg.mean), "std": _spelled(vgg.std)},
         }
 
     @torch.no_grad()
@@ -100,6 +100,11 @@ def feature_extractor(settings: FeatureSettings, weights: str | Path = AUTO, dev
     """
     vgg = load_vgg16(weights, classifier=settings.layer == "fc2").to(device)
     return FeatureExtractor(vgg, settings, ArrayStore(default_folder() / "vgg-features", LIMIT_BYTES))
+
+
+def _spelled(values: Tensor) -> list[float]:
+    """Return float32 numbers as they are written: 0.485, not 0.48500001430511475."""
+    return [float(str(value)) for value in values.flatten().cpu().numpy()]
 
 
 def _weights_hash(vgg: Vgg16, layer: Layer) -> str:
