@@ -12,6 +12,7 @@ import tomli_w
 import torch
 
 from unclouded.errors import BusyError, InputError, StoppedError
+from unclouded.models import winograd
 from unclouded.models.weights import load_remover
 from unclouded.sensors import SENTINEL2
 from unclouded.training.loop import train
@@ -189,3 +190,25 @@ def test_the_ablation_sees_a_map_of_ones_and_bf16_trains(tiny_settings: TrainSet
     train(tiny_settings.model_copy(update={"device": device, "schedule": Schedule(max_steps=2)}), run)
     assert all(np.isfinite(entry["total"]) for entry in run.read_log())
     assert run.read_log()[0]["clear_residual"] is None  # no pixel is clear where m = 1 everywhere
+
+
+def test_resuming_in_bfloat16_with_fast_convolutions_ends_with_the_same_bytes(
+    tiny_settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "pays", lambda: True)
+    settings = tiny_settings.model_copy(
+        update={
+            "network": tiny_settings.network.model_copy(update={"width": 8}),  # 32 channels in the residual blocks
+            "device": tiny_settings.device.model_copy(update={"precision": "bf16-mixed"}),
+        }
+    )
+
+    def limited(steps: int) -> TrainSettings:
+        return settings.model_copy(update={"schedule": Schedule(epochs_constant=1, epochs_decay=1, max_steps=steps)})
+
+    straight, broken = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "broken")
+    train(limited(3), straight)
+    train(limited(1), broken)
+    train(limited(3), broken, resume=True)
+    assert broken.state.read_bytes() == straight.state.read_bytes()
+    assert {tensor.dtype for tensor in straight.load_state()["networks"]["sar_to_optical"].values()} == {torch.float32}

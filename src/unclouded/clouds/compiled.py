@@ -27,8 +27,8 @@ def compiled_in_lanes(function: F) -> F:
 
 
 def compiled_parallel(function: F) -> F:
-    """Compile as :func:`compiled` does, ``prange`` on several threads, a product and a sum as one instruction."""
-    return _compiled(function, parallel=True, fastmath={"contract"})
+    """Compile a function as :func:`compiled` does, with the turns of its ``prange`` on several threads."""
+    return _compiled(function, parallel=True)
 
 
 def _compiled(function: F, **options: Any) -> F:

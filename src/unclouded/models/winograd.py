@@ -125,15 +125,17 @@ def _to_points(image: Tensor, size: tuple[int, int], *, of_output: bool) -> Tens
     """Tiles of 6 x 6 px of the input (of 4 x 4 px of the output's gradient) -> (36, tile, channel)."""
     tiles = len(image) * math.prod(-(-side // _TILE) for side in size)
     points = image.new_empty(_POINTS**2, tiles, image.shape[3])
-    _threads_of_torch()
-    _cut(_bits(image), tuple(image.shape), size, of_output, _bits(points))
+    tasks = len(image) * -(-size[0] // _TILE) * (image.shape[3] // BLOCK)
+    cut = _cut if _threads_of_torch() == 1 else _cut_together
+    cut(tasks, _bits(image), tuple(image.shape), size, of_output, _bits(points))
     return points
 
 
 def _from_points(points: Tensor, size: tuple[int, int], image: Tensor, *, of_output: bool) -> None:
     """(36, tile, channel) -> tiles of 4 x 4 px of the output (the sum of those of 6 x 6 px of the input's gradient)."""
-    _threads_of_torch()
-    _join(_bits(points), tuple(image.shape), size, of_output, _bits(image))
+    tasks = len(image) * (image.shape[3] // BLOCK)
+    join = _join if _threads_of_torch() == 1 else _join_together
+    join(tasks, _bits(points), tuple(image.shape), size, of_output, _bits(image))
 
 
 def _bits(x: Tensor) -> NDArray[np.uint16]:
@@ -141,8 +143,12 @@ def _bits(x: Tensor) -> NDArray[np.uint16]:
     return bits
 
 
-def _threads_of_torch() -> None:
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+def _threads_of_torch() -> int:
+    """Let numba use as many threads as torch; one needs no pool, whose hand-over costs most on a busy machine."""
+    threads: int = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    if threads > 1:
+        numba.set_num_threads(threads)
+    return threads
 
 
 # What follows is compiled. A block is 6 x 6 px (or points) x 32 channels, float32, flat, so that offsets are constants.
@@ -247,63 +253,90 @@ def _add(block, start, total, at):
         target[c] += source[c]
 
 
-@compiled_parallel
+@compiled
 @no_type_check
-def _cut(image, shape, size, of_output, points):
+def _cut_row(task, image, shape, size, of_output, points):
+    """A row of tiles, 32 channels of it."""
     samples, rows, columns, channels = shape
     down, across, blocks = -(-size[0] // _TILE), -(-size[1] // _TILE), channels // BLOCK
     side = _TILE if of_output else _POINTS
-    for task in prange(samples * down * blocks):
-        n, ty, first = task // (down * blocks), task // blocks % down, task % blocks * BLOCK
-        one, two = np.empty(_POINTS**2 * BLOCK, np.float32), np.empty(_POINTS**2 * BLOCK, np.float32)
-        wide = one.view(np.uint32)
-        for tx in range(across):
-            one[:] = 0
-            for i in range(min(side, rows - ty * _TILE)):
-                for j in range(min(side, columns - tx * _TILE)):
-                    at = ((n * rows + ty * _TILE + i) * columns + tx * _TILE + j) * channels + first
-                    _widen(image, at, wide, (i * _POINTS + j) * BLOCK)
-            if of_output:
-                _points_of_output(one, two)
-                _points_of_output(two, one)
-            else:
-                _points_of_input(one, two)
-                _points_of_input(two, one)
-            tile = (n * down + ty) * across + tx
-            for p in range(_POINTS**2):
-                _round(wide, p * BLOCK, points, (p * samples * down * across + tile) * channels + first)
+    n, ty, first = task // (down * blocks), task // blocks % down, task % blocks * BLOCK
+    one, two = np.empty(_POINTS**2 * BLOCK, np.float32), np.empty(_POINTS**2 * BLOCK, np.float32)
+    wide = one.view(np.uint32)
+    for tx in range(across):
+        one[:] = 0
+        for i in range(min(side, rows - ty * _TILE)):
+            for j in range(min(side, columns - tx * _TILE)):
+                at = ((n * rows + ty * _TILE + i) * columns + tx * _TILE + j) * channels + first
+                _widen(image, at, wide, (i * _POINTS + j) * BLOCK)
+        if of_output:
+            _points_of_output(one, two)
+            _points_of_output(two, one)
+        else:
+            _points_of_input(one, two)
+            _points_of_input(two, one)
+        tile = (n * down + ty) * across + tx
+        for p in range(_POINTS**2):
+            _round(wide, p * BLOCK, points, (p * samples * down * across + tile) * channels + first)
 
 
-@compiled_parallel
+@compiled
 @no_type_check
-def _join(points, shape, size, of_output, image):
-    """A task goes through its tiles in order, so that overlaps are added in one order; ``band`` is a row of tiles."""
+def _join_channels(task, points, shape, size, of_output, image):
+    """All tiles of a sample, 32 channels of them, in order: overlaps are added in one order. ``band`` is a row."""
     samples, rows, columns, channels = shape
     down, across, blocks = -(-size[0] // _TILE), -(-size[1] // _TILE), channels // BLOCK
     side = _TILE if of_output else _POINTS
     length = (across * _TILE + 2) * BLOCK
-    for task in prange(samples * blocks):
-        n, first = task // blocks, task % blocks * BLOCK
-        one, two = np.empty(_POINTS**2 * BLOCK, np.float32), np.zeros(_POINTS**2 * BLOCK, np.float32)
-        band = np.zeros(_POINTS * length, np.float32)
-        wide, wide_band = one.view(np.uint32), band.view(np.uint32)
-        for ty in range(down):
-            for tx in range(across):
-                tile = (n * down + ty) * across + tx
-                for p in range(_POINTS**2):
-                    _widen(points, (p * samples * down * across + tile) * channels + first, wide, p * BLOCK)
-                if of_output:
-                    _output_of_points(one, two)
-                    _output_of_points(two, one)
-                else:
-                    _input_of_points(one, two)
-                    _input_of_points(two, one)
-                for i in range(side):
-                    for j in range(side):
-                        _add(one, (i * _POINTS + j) * BLOCK, band, i * length + (tx * _TILE + j) * BLOCK)
-            for i in range(min(side if ty == down - 1 else _TILE, rows - ty * _TILE)):
-                for x in range(columns):
-                    at = ((n * rows + ty * _TILE + i) * columns + x) * channels + first
-                    _round(wide_band, i * length + x * BLOCK, image, at)
-            band[: 2 * length] = band[_TILE * length :]
-            band[2 * length :] = 0
+    n, first = task // blocks, task % blocks * BLOCK
+    one, two = np.empty(_POINTS**2 * BLOCK, np.float32), np.zeros(_POINTS**2 * BLOCK, np.float32)
+    band = np.zeros(_POINTS * length, np.float32)
+    wide, wide_band = one.view(np.uint32), band.view(np.uint32)
+    for ty in range(down):
+        for tx in range(across):
+            tile = (n * down + ty) * across + tx
+            for p in range(_POINTS**2):
+                _widen(points, (p * samples * down * across + tile) * channels + first, wide, p * BLOCK)
+            if of_output:
+                _output_of_points(one, two)
+                _output_of_points(two, one)
+            else:
+                _input_of_points(one, two)
+                _input_of_points(two, one)
+            for i in range(side):
+                for j in range(side):
+                    _add(one, (i * _POINTS + j) * BLOCK, band, i * length + (tx * _TILE + j) * BLOCK)
+        for i in range(min(side if ty == down - 1 else _TILE, rows - ty * _TILE)):
+            for x in range(columns):
+                at = ((n * rows + ty * _TILE + i) * columns + x) * channels + first
+                _round(wide_band, i * length + x * BLOCK, image, at)
+        band[: 2 * length] = band[_TILE * length :]
+        band[2 * length :] = 0
+
+
+@compiled
+@no_type_check
+def _cut(tasks, image, shape, size, of_output, points):
+    for task in range(tasks):
+        _cut_row(task, image, shape, size, of_output, points)
+
+
+@compiled_parallel
+@no_type_check
+def _cut_together(tasks, image, shape, size, of_output, points):
+    for task in prange(tasks):
+        _cut_row(task, image, shape, size, of_output, points)
+
+
+@compiled
+@no_type_check
+def _join(tasks, points, shape, size, of_output, image):
+    for task in range(tasks):
+        _join_channels(task, points, shape, size, of_output, image)
+
+
+@compiled_parallel
+@no_type_check
+def _join_together(tasks, points, shape, size, of_output, image):
+    for task in prange(tasks):
+        _join_channels(task, points, shape, size, of_output, image)
