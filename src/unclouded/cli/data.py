@@ -125,6 +125,40 @@ def fetch(
 
 
 @app.command()
+def screen(
+    root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
+    out: Annotated[Path, typer.Option(help="Folder for screening.json, screening.txt and findings.png.")],
+    settings: Annotated[Path | None, typer.Option(help="TOML file of thresholds.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="A threshold, such as haze=0.1.")] = None,
+) -> None:
+    """Screen every patch for imaging artifacts; exit status 1 if a check rejects one."""
+    from unclouded.cli.progress import counted, shown_progress
+    from unclouded.files import require_writable, write_json, write_text
+    from unclouded.patches.images import images_of
+    from unclouded.patches.layouts import find_triplets
+    from unclouded.patches.screening import ScreeningSettings, screen_files
+    from unclouded.patches.screening_picture import chosen, write_sheet
+    from unclouded.patches.screening_report import ScreeningReport
+    from unclouded.settings import load_settings, settings_from
+
+    given = overrides or []
+    chosen_settings = (
+        load_settings(ScreeningSettings, settings, given) if settings else settings_from(ScreeningSettings, {}, given)
+    )
+    found = images_of(find_triplets(root))
+    require_writable(out)
+    with shown_progress() as told:
+        screened = (screen_files(images, chosen_settings) for images in found)
+        report = ScreeningReport(tuple(counted(screened, "screening", len(found), told)), chosen_settings)
+    write_json(out / "screening.json", report.to_json())
+    write_text(out / "screening.txt", report.to_text() + "\n")
+    if drawn := chosen(report.screenings):
+        write_sheet(out / "findings.png", drawn, {images.name: images for images in found})
+    typer.echo(report.to_text())
+    raise typer.Exit(1 if report.rejected else 0)
+
+
+@app.command()
 def stats(
     root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
     out: Annotated[Path, typer.Option(help="Folder for coverage.png, coverage.csv and coverage.json.")],

@@ -1,0 +1,61 @@
+"""``data screen``: the entry point runs in this process."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from odc.geo.geobox import GeoBox
+
+from unclouded.cli.main import run
+from unclouded.geotiff import write_geotiff
+from unclouded.patches.identity import PatchId
+from unclouded.patches.images import official_path
+from unclouded.sensors import SENTINEL1, SENTINEL2
+
+GRID = GeoBox.from_bbox((0, 0, 480, 480), "EPSG:32632", resolution=10)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """One official triplet; its B10 is 20 DN."""
+    rng = np.random.default_rng(0)
+    optical = rng.integers(200, 3000, (13, 48, 48)).astype(np.uint16)
+    optical[SENTINEL2.indices("B10")] = rng.integers(15, 25, (1, 48, 48))
+    patch = PatchId.parse("ROIs1158_spring_106_p9")
+    root = tmp_path / "data"
+    write_geotiff(
+        root / official_path(patch, "s1"), rng.normal(-12, 2, (2, 48, 48)).astype("f4"), SENTINEL1.bands, GRID
+    )
+    write_geotiff(root / official_path(patch, "s2"), optical, SENTINEL2.bands, GRID)
+    write_geotiff(root / official_path(patch, "s2_cloudy"), optical + np.uint16(3000), SENTINEL2.bands, GRID)
+    return root
+
+
+def unclouded(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["unclouded", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    return int(ended.value.code or 0)
+
+
+def test_a_data_set_is_screened_and_a_threshold_decides_the_exit_status(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "report"
+    assert unclouded("data", "screen", root, "--out", out, monkeypatch=monkeypatch) == 0
+    assert json.loads((out / "screening.json").read_text())["patches"] == 1
+    assert not (out / "findings.png").exists()
+    strict = ("--set", "haze_reflectance=0.001")
+    assert unclouded("data", "screen", root, "--out", out, *strict, monkeypatch=monkeypatch) == 1
+    assert "haze in s2: 100.0% cirrus, median of B10 0.0019" in (out / "screening.txt").read_text()
+    assert (out / "findings.png").stat().st_size > 10_000
+
+
+def test_a_threshold_that_does_not_exist_is_refused(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ("--set", "hase=0.1")
+    assert unclouded("data", "screen", root, "--out", tmp_path / "out", *wrong, monkeypatch=monkeypatch) == 2
+    assert "hase is not a key; did you mean 'haze'?" in capsys.readouterr().err
