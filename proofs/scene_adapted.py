@@ -14,14 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.evaluation.pictures import write_comparison
 from unclouded.evaluation.scores import score_patches
-from unclouded.evaluation.table import scores_table
+from unclouded.evaluation.table import scores_markdown
 from unclouded.files import write_json
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover
@@ -55,10 +53,12 @@ def main() -> None:
     written = {}
     for title, bands in (("13 bands", SENTINEL2.bands), ("red, green, blue", RGB)):
         scores = {one.name: score_patches(judged(one, triplets), "kept") for one in compared(bands)}
-        Console().print(f"\n{title}", scores_table(scores, "cloudy"))
-        written[title] = {name: one.to_json() for name, one in scores.items()}
+        for area in ("cloudy", "all"):
+            print(f"\n{title}, {area} pixels\n\n{scores_markdown(scores, area)}")
+        written[title] = {name: {p.name: p.values for p in one.patches} for name, one in scores.items()}
     write_json(out / "scores.json", written)
-    Console().print("", confidence_table(triplets))
+    print(patches_table(triplets))
+    print(confidence_table(triplets))
     write_sheet(out / "predictions.png", triplets)
 
 
@@ -67,8 +67,20 @@ def compared(bands: tuple[str, ...]) -> list[CloudRemover]:
     return [baseline("clear-mean", bands), baseline("sar-regression", bands), adapted, WithoutRadar(adapted)]
 
 
-def confidence_table(triplets: list[Triplet]) -> Table:
-    """Mean error of the cloudy pixels of all triplets, by confidence."""
+def patches_table(triplets: list[Triplet]) -> str:
+    """Mean absolute error of the cloudy pixels of each triplet, 13 bands."""
+    removers = compared(SENTINEL2.bands)
+    lines = [f"| patch | m > 0 | {' | '.join(one.name for one in removers)} |", "|---|---:|" + "---:|" * len(removers)]
+    scored = [score_patches(judged(one, triplets), "kept").patches for one in removers]
+    for triplet, each in zip(triplets, zip(*scored, strict=True), strict=True):
+        share = triplet.observation.is_cloudy.double().mean().item()
+        errors = (f"{one.values['cloudy']['mae']:.4f}" for one in each)
+        lines.append(f"| {triplet.name} | {100 * share:.1f} % | {' | '.join(errors)} |")
+    return "\n".join([*lines, ""])
+
+
+def confidence_table(triplets: list[Triplet]) -> str:
+    """Mean error of the cloudy pixels of all triplets, 13 bands, by confidence."""
     errors, sure = [], []
     for triplet in triplets:
         answer, confidence = SceneAdapted(SENTINEL2.bands).with_confidence(triplet.observation)
@@ -76,12 +88,11 @@ def confidence_table(triplets: list[Triplet]) -> Table:
         errors.append((answer - triplet.clear).abs().mean(dim=1)[0, where])
         sure.append(confidence[0, 0, where])
     error, confidence = torch.cat(errors), torch.cat(sure)
-    table = Table("confidence", "cloudy pixels", "MAE", title="13 bands, cloudy pixels of all triplets")
+    lines = ["| confidence | cloudy pixels | MAE |", "|---|---:|---:|"]
     for low, high in ((0.0, 0.1), (0.1, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 1.01)):
-        chosen = (confidence >= low) & (confidence < high)
-        mean = f"{error[chosen].mean():.4f}" if chosen.any() else "–"
-        table.add_row(f"{low} to {min(high, 1.0)}", f"{int(chosen.sum()):,}", mean)
-    return table
+        if (chosen := (confidence >= low) & (confidence < high)).any():
+            lines.append(f"| {low} to {min(high, 1.0)} | {int(chosen.sum()):,} | {error[chosen].mean():.4f} |")
+    return "\n".join(lines)
 
 
 def write_sheet(path: Path, triplets: list[Triplet]) -> None:
