@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from unclouded.prediction.expected_error import ExpectedError
 from unclouded.prediction.report_chart import share_bar, spectra_chart
 from unclouded.prediction.report_facts import Facts
 from unclouded.prediction.report_markup import Markup, joined, tag
@@ -167,7 +168,7 @@ def expected(facts: Facts, seen: Gathered) -> Markup:
     )
     return joined(
         tag("h2", "What error to expect here"),
-        tag("p", told, _verdict(facts.remover, found.best, len(found.rows))),
+        tag("p", told, _verdict(facts.remover, found)),
         tag("div", tag("table", *rows), class_="card"),
         tag("p", note, class_="soft"),
     )
@@ -176,10 +177,13 @@ def expected(facts: Facts, seen: Gathered) -> Markup:
 _HEADINGS = ("MAE", "RMSE", "PSNR (dB)", "SAM (°)")
 
 
-def _verdict(used: str, best: str, count: int) -> str:
-    if best != used:
-        return f"{best} erred least; {used} was used."
-    return f"{used} erred least, and was used." if count > 1 else ""
+def _verdict(used: str, found: ExpectedError) -> str:
+    if used not in found.rows or len(found.rows) < 2:
+        return ""
+    if found.best == used:
+        return f"{used} erred least, and was used."
+    less = 1 - found.rows[found.best].mae / found.rows[used].mae
+    return f"{found.best} erred {percent(less)} less than {used}, which was used."
 
 
 def tables(facts: Facts, seen: Gathered) -> Markup:
