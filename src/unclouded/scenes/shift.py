@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -17,7 +18,7 @@ ORIENTATIONS = 9
 RADAR_SIGMA_PX, OPTICAL_SIGMA_PX, FEATURE_SIGMA_PX = 1.5, 1.0, 2.0
 OPTICAL_BANDS = ("B02", "B04", "B08", "B11")
 """Bands whose edges are compared: visible, near and short-wave infrared."""
-CONFIDENT = 0.02
+CONFIDENT = 0.015
 """Least gap of a confident estimate; see docs/products.md for how often those are right."""
 _APART_PX = 3
 """Shifts further than this from the best one are other answers."""
@@ -92,7 +93,7 @@ def estimate_shift(
     Args:
         radar: VV and VH in dB; NaN where there is no data.
         optical: Reflectance of bands with edges in common with the radar, such as :data:`OPTICAL_BANDS`; NaN idem.
-        where: Pixels that may be compared, such as those without clouds; all if omitted.
+        where: Optical pixels that may be compared, such as those without clouds; all if omitted.
 
     Raises:
         InputError: The images differ in size, or are too small to be shifted.
@@ -112,15 +113,15 @@ def agreement(
             f"expected radar and optical images of one size, at least {8 * REACH_PX} px, found {radar.shape[1:]} px "
             f"and {optical.shape[1:]} px"
         )
-    usable = np.isfinite(radar).all(axis=0) & np.isfinite(optical).all(axis=0)
+    usable = np.isfinite(optical).all(axis=0)
     usable = usable if where is None else usable & where
-    seen, shown = (
-        _features(image, usable, sigma) for image, sigma in ((radar, RADAR_SIGMA_PX), (optical, OPTICAL_SIGMA_PX))
-    )
+    seen = _features(radar, np.isfinite(radar).all(axis=0), RADAR_SIGMA_PX)  # it sees the ground under clouds
+    shown = _features(optical, usable, OPTICAL_SIGMA_PX, np.outer(np.hanning(height), np.hanning(width)))
     shape = (2 * height, 2 * width)  # so that no shift wraps around
     products = irfft2((rfft2(seen, shape) * np.conj(rfft2(shown, shape))).sum(axis=0), shape)
     within = np.arange(-REACH_PX, REACH_PX + 1)
-    return Agreement(products[np.ix_(within, within)], float(np.sqrt((seen**2).sum() * (shown**2).sum())))
+    compared = (seen**2 * (shown != 0)).sum() * (shown**2).sum()
+    return Agreement(products[np.ix_(within, within)], float(np.sqrt(compared)))
 
 
 def combined(agreements: Iterable[Agreement]) -> Shift:
@@ -136,11 +137,12 @@ def combined(agreements: Iterable[Agreement]) -> Shift:
 
 
 def _features(
-    image: Float32[np.ndarray, "band y x"], usable: NDArray[np.bool_], sigma: float
+    image: Float32[np.ndarray, "band y x"], usable: NDArray[np.bool_], sigma: float, window: Any = 1.0
 ) -> Float64[np.ndarray, "orientation y x"]:
     """Return how much edge there is in each orientation, whichever side is brighter; without mean, 0 at the rim.
 
-    What touches pixels that may not be used is left out: a hole in both images would be an edge that never moves.
+    What touches pixels that may not be used is left out: a hole in both images would be an edge that never moves. Only
+    one image is seen through a window, or the best shift would be that to where the window of the other is open widest.
     """
     angle = np.arange(ORIENTATIONS) * np.pi / ORIENTATIONS
     known = _apart(usable, sigma)
@@ -152,7 +154,7 @@ def _features(
     share = gaussian_filter(known.astype(np.float64), FEATURE_SIGMA_PX)
     total = gaussian_filter(total, (0, FEATURE_SIGMA_PX, FEATURE_SIGMA_PX)) / np.maximum(share, 1e-3)
     total = convolve1d(total, [0.25, 0.5, 0.25], axis=0, mode="wrap")
-    weight = np.outer(*(np.hanning(side) for side in usable.shape)) * _apart(known, FEATURE_SIGMA_PX)
+    weight = window * _apart(known, FEATURE_SIGMA_PX)
     length = np.sqrt((total**2).sum(axis=0))
     total /= length + 0.5 * (length * weight).sum() / max(weight.sum(), 1e-9) + 1e-9
     mean = (total * weight).sum(axis=(1, 2)) / max(weight.sum(), 1e-9)

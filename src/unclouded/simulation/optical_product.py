@@ -104,7 +104,8 @@ def _write_image(path: Path, values: UInt16[ndarray, "rows columns"], product: O
     height, width = values.shape
     profile = {"driver": "JP2OpenJPEG", "height": height, "width": width, "count": 1, "dtype": "uint16"}
     place = Affine(pixel_m, 0, product.corner[0], 0, -pixel_m, product.corner[1])
-    lossless = {"QUALITY": 100, "REVERSIBLE": "YES", "BLOCKXSIZE": 128, "BLOCKYSIZE": 128}
+    tile = 1024 if max(values.shape) > 2048 else 128
+    lossless = {"QUALITY": 100, "REVERSIBLE": "YES", "BLOCKXSIZE": tile, "BLOCKYSIZE": tile}
     with rasterio.Env(GDAL_PAM_ENABLED="NO"), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # while it is being written
         with rasterio.open(path, "w", crs=product.epsg, transform=place, **profile, **lossless) as file:

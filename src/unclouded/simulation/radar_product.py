@@ -20,6 +20,7 @@ LIGHT_M_S = 299_792_458.0
 GRID_STEPS = 5
 """Rows and columns of the geolocation grid, less one."""
 _VECTOR_STEP = 40
+_BETA = 474.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class RadarProduct:
         kind: Product type.
         processor: Version of the processor.
         noise: Format of the noise: along range and azimuth (since March 2018), along the range, or zeros (until 2015).
-        noise_power: Level of the noise, in squared digital numbers.
+        noise_power: Level of the noise at the first pixel, in squared digital numbers.
+        sigma_slopes: By how much the calibration table rises from line to line and from pixel to pixel, from 660.
+        noise_slopes: Idem of the noise, as a share of its level.
         acquired: Time of the first line, in UTC.
         geometry: From where it is seen.
         pixel_m: Pixel spacing.
@@ -43,6 +46,8 @@ class RadarProduct:
     processor: str = "003.31"
     noise: Literal["range and azimuth", "range", "zeros"] = "range and azimuth"
     noise_power: float = 400.0
+    sigma_slopes: tuple[float, float] = (0.2, -0.5)
+    noise_slopes: tuple[float, float] = (0.001, -0.002)
     acquired: datetime = datetime(2021, 9, 7, 17, 6, 50, 54_569, tzinfo=UTC)
     geometry: RadarGeometry = field(default_factory=RadarGeometry)
     pixel_m: float = 10.0
@@ -62,15 +67,16 @@ class RadarProduct:
 
     def sigma(self, line: float, pixel: float) -> float:
         """Return the calibration table's value A at a node."""
-        return 660.0 - 0.5 * pixel + 0.2 * line
+        return 660.0 + self.sigma_slopes[0] * line + self.sigma_slopes[1] * pixel
 
     def noise_along_range(self, line: float, pixel: float) -> float:
         """Return the noise table's value at a node."""
-        return 0.0 if self.noise == "zeros" else self.noise_power * (1 - 0.002 * pixel + 0.001 * line)
+        down, right = self.noise_slopes
+        return 0.0 if self.noise == "zeros" else self.noise_power * (1 + down * line + right * pixel)
 
     def noise_along_azimuth(self, line: float) -> float:
         """Return the factor of the noise at a node."""
-        return 1.0 + 0.002 * line if self.noise == "range and azimuth" else 1.0
+        return 1.0 + 2 * self.noise_slopes[0] * line if self.noise == "range and azimuth" else 1.0
 
 
 def write_radar_product(
@@ -192,6 +198,8 @@ def _point(product: RadarProduct, line: float, pixel: float, longitude: float, l
         <latitude>{latitude:.15e}</latitude>
         <longitude>{longitude:.15e}</longitude>
         <height>0.000000000000000e+00</height>
+        <incidenceAngle>3.500000000000000e+01</incidenceAngle>
+        <elevationAngle>3.100000000000000e+01</elevationAngle>
       </geolocationGridPoint>
 """
 
@@ -206,14 +214,27 @@ def _numbers(name: str, values: list[float]) -> str:
 
 
 def _calibration(product: RadarProduct, band: str, lines: int, samples: int) -> str:
-    pixels = _nodes(samples)
-    vectors = "".join(
-        f"    <calibrationVector>\n      <line>{line}</line>\n{_numbers('pixel', list(pixels))}"
-        f"{_numbers('sigmaNought', [product.sigma(line, pixel) for pixel in pixels])}    </calibrationVector>\n"
-        for line in _nodes(lines)
-    )
-    table = f"  <calibrationVectorList>\n{vectors}  </calibrationVectorList>\n"
+    vectors = "".join(_calibration_vector(product, line, _nodes(samples)) for line in _vector_lines(lines))
+    constant = "<absoluteCalibrationConstant>1.000000e+00</absoluteCalibrationConstant>"
+    table = f"  <calibrationInformation>{constant}</calibrationInformation>\n"
+    table += f"  <calibrationVectorList>\n{vectors}  </calibrationVectorList>\n"
     return f"<calibration>\n{_header(product, band)}{table}</calibration>\n"
+
+
+def _calibration_vector(product: RadarProduct, line: int, pixels: list[int]) -> str:
+    sigma = [product.sigma(line, pixel) for pixel in pixels]
+    tables = {"sigmaNought": sigma, "betaNought": [_BETA] * len(sigma), "gamma": [0.93 * value for value in sigma]}
+    tables["dn"] = tables["betaNought"]
+    return (
+        f"    <calibrationVector>\n      <azimuthTime>{_time(product, line * product.geometry.line_s)}</azimuthTime>\n"
+        f"      <line>{line}</line>\n{_numbers('pixel', list(pixels))}"
+        f"{''.join(_numbers(name, values) for name, values in tables.items())}    </calibrationVector>\n"
+    )
+
+
+def _vector_lines(lines: int) -> list[int]:
+    """Return the lines of the vectors: every second, in products of real size."""
+    return _nodes(lines, _VECTOR_STEP if lines < 1_000 else 667)
 
 
 def _noise(product: RadarProduct, band: str, lines: int, samples: int) -> str:
@@ -222,7 +243,7 @@ def _noise(product: RadarProduct, band: str, lines: int, samples: int) -> str:
     vectors = "".join(
         f"    <{name}>\n      <line>{line}</line>\n{_numbers('pixel', list(pixels))}"
         f"{_numbers(values, [product.noise_along_range(line, pixel) for pixel in pixels])}    </{name}>\n"
-        for line in _nodes(lines)
+        for line in _vector_lines(lines)
     )
     blocks = _azimuth(product, lines, samples) if "azimuth" in product.noise else ""
     return f"<noise>\n{_header(product, band)}  <{name}List>\n{vectors}  </{name}List>\n{blocks}</noise>\n"

@@ -1,0 +1,118 @@
+"""Time and memory of reading whole products: a Sentinel-2 tile of 10,980 px, a Sentinel-1 scene of 16,685 x 25,788 px.
+
+    python proofs/whole_products.py FOLDER
+
+FOLDER takes two invented products of real size and of noise, which JPEG 2000 takes longest for; they stay there for the
+next time. Each reading runs in a process of its own, so that the largest resident memory is its own, from the first
+byte to the last row of the optical grid in strips of 512 rows.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+
+from unclouded.geotiff import write_geotiff
+from unclouded.scenes.optical import open_optical
+from unclouded.scenes.radar import open_radar
+from unclouded.sensors import SENTINEL2
+from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
+from unclouded.simulation.radar_geometry import RadarGeometry
+from unclouded.simulation.radar_product import RadarProduct, write_radar_product
+
+SIDE = 10_980
+RADAR = RadarProduct(sigma_slopes=(0.0, -0.006), noise_slopes=(0.0, -2e-5))
+RADAR_SHAPE = (16_685, 25_788)
+
+
+def main() -> None:
+    """Make the products where they are missing, read them, print what it took."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--read", choices=[*READINGS], help="read one in this process and print it as JSON")
+    options = parser.parse_args()
+    if options.read:
+        print(json.dumps(READINGS[options.read](options.folder)))
+        return
+    make(options.folder)
+    for name in READINGS:
+        command = [sys.executable, __file__, str(options.folder), "--read", name]
+        told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        print(f"{name:28} opened {told['open_s']:6.1f} s, rows {told['rows_s']:6.1f} s, {told['memory_gib']:.2f} GiB")
+
+
+def texture(rows: int, columns: int) -> NDArray[np.uint16]:
+    """Noise with a standard deviation of 60 on 1,500, a piece of 1,024 px repeated."""
+    piece = np.random.default_rng(1).normal(1_500, 60, (1_024, 1_024)).astype(np.uint16)
+    return np.tile(piece, (-(-rows // 1_024), -(-columns // 1_024)))[:rows, :columns]
+
+
+def place() -> GeoBox:
+    """Return a tile in the middle of the radar scene."""
+    middle = RadarGeometry().place(np.array([RADAR_SHAPE[0] / 2]), np.array([RADAR_SHAPE[1] / 2]))
+    x, y = (round(float(axis[0]), -1) for axis in Transformer.from_crs(4326, 32633, always_xy=True).transform(*middle))
+    return GeoBox((SIDE, SIDE), Affine(10, 0, x - 5 * SIDE, 0, -10, y + 5 * SIDE), 32633)
+
+
+def make(folder: Path) -> None:
+    """Write both products, and heights of 0 to 900 m."""
+    corner = tuple(round(axis) for axis in (place().affine.c, place().affine.f))
+    if not (folder / "S2").is_dir():
+        sides = {band: SIDE * 10 // PIXEL_M[band] for band in SENTINEL2.bands}
+        bands = {side: texture(side, side) for side in set(sides.values())}
+        product = OpticalProduct(tile="T33TVK", epsg=32633, corner=corner, offset=-1000, baseline="05.10")
+        write_optical_product(folder / "S2", {band: bands[side] for band, side in sides.items()}, product)
+    if not (folder / "S1").is_dir():
+        write_radar_product(folder / "S1", dict.fromkeys(("VV", "VH"), texture(*RADAR_SHAPE) // 5), RADAR)
+    if not (folder / "heights.tif").is_file():
+        wide = GeoBox((4_100, 4_100), Affine(30, 0, corner[0] - 6_600, 0, -30, corner[1] + 6_600), 32633)
+        row, column = np.mgrid[:4_100, :4_100]
+        hills = 450 * (1 + np.sin(row / 70) * np.sin(column / 90))
+        write_geotiff(folder / "heights.tif", hills[None].astype(np.float32), ("height",), wide)
+
+
+def told(start: float, opened: float) -> dict[str, float]:
+    """Return what a reading took."""
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"open_s": opened - start, "rows_s": time.perf_counter() - opened, "memory_gib": memory}
+
+
+def read_optical(folder: Path, resampling: str) -> dict[str, float]:
+    """Read the optical product to its last row."""
+    start = time.perf_counter()
+    with open_optical(next((folder / "S2").iterdir()), resampling=resampling, work_folder=folder) as scene:
+        opened = time.perf_counter()
+        for top in range(0, SIDE, 512):
+            scene.read(top, min(top + 512, SIDE))
+        return told(start, opened)
+
+
+def read_radar(folder: Path, heights: Path | None) -> dict[str, float]:
+    """Read the radar product, on the optical grid, to its last row."""
+    start = time.perf_counter()
+    with open_radar(next((folder / "S1").iterdir()), place(), heights=heights, work_folder=folder) as scene:
+        opened = time.perf_counter()
+        for top in range(0, SIDE, 512):
+            scene.read(top, min(top + 512, SIDE))
+        return told(start, opened)
+
+
+READINGS = {
+    "Sentinel-2, nearest": lambda folder: read_optical(folder, "nearest"),
+    "Sentinel-2, bilinear": lambda folder: read_optical(folder, "bilinear"),
+    "Sentinel-1, geolocation grid": lambda folder: read_radar(folder, None),
+    "Sentinel-1, terrain": lambda folder: read_radar(folder, folder / "heights.tif"),
+}
+
+
+if __name__ == "__main__":
+    main()
