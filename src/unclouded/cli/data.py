@@ -159,6 +159,23 @@ def screen(
 
 
 @app.command()
+def audit(
+    first: Annotated[str, typer.Argument(help="Text file with a patch or region a line, csv list, or data set.")],
+    second: Annotated[str, typer.Argument(help="Another one; ':test' behind either takes a part, as in ROOT:test.")],
+) -> None:
+    """Name everything that two lists share, by id and on the ground; exit status 1 if they share anything."""
+    from unclouded.cli.progress import shown_progress
+    from unclouded.patches.audit import audit as compared
+    from unclouded.patches.audit import read_listing
+
+    with shown_progress() as told:
+        listings = [read_listing(text, lambda done, total: told("locating", done, total)) for text in (first, second)]
+    found = compared(*listings)
+    typer.echo(found.report())
+    raise typer.Exit(0 if found.is_clean else 1)
+
+
+@app.command()
 def stats(
     root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
     out: Annotated[Path, typer.Option(help="Folder for coverage.png, coverage.csv and coverage.json.")],

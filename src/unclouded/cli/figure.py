@@ -5,37 +5,106 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unclouded.cli.options import Part
 from unclouded.errors import InputError
 
 if TYPE_CHECKING:
-    from unclouded.patches.layouts import TripletFiles
+    from unclouded.models.remover import CloudRemover
+    from unclouded.patches.layouts import Inventory, TripletFiles
+
+NUMBERS = (1, 4, 5, 6, 7, 8, 9)
+"""Figures 2 and 3 of the paper draw networks, not data."""
 
 
 def figure(
-    number: Annotated[int, typer.Argument(help="6: clouds real and painted; 7: cloudy images and their maps.")],
+    number: Annotated[int, typer.Argument(help="1 predictions; 4 regions; 5, 8 coverage; 6 painted; 7 maps; 9 worst.")],
     root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
-    out: Annotated[Path, typer.Option(help="PNG file.")],
+    out: Annotated[Path, typer.Option(help="File; its suffix chooses PNG, PDF or SVG.")],
     patch: Annotated[
         list[str] | None, typer.Option(help="Name of a patch; may be repeated. The first ones if omitted.")
     ] = None,
+    region: Annotated[
+        list[str] | None, typer.Option(help="Figure 4: a region; may be repeated. The largest of each season if omitted.")
+    ] = None,
+    remover: Annotated[
+        list[str] | None, typer.Option(help="Figures 1, 9: weights file or baseline; may be repeated in figure 1.")
+    ] = None,
+    split: Annotated[
+        Part | None, typer.Option(help="Part of the data set. If omitted, all; in figure 8, test.")
+    ] = None,
 ) -> None:
     """Draw a figure of the paper from a data set."""
-    from unclouded.clouds.cache import ProbabilityCache
-    from unclouded.experiments.figures import figure_6, figure_7
+    if number not in NUMBERS:
+        raise InputError(f"figure {number} cannot be drawn from data; choose from {', '.join(map(str, NUMBERS))}")
+    from unclouded.experiments.drawing import require_format
     from unclouded.patches.layouts import find_triplets
 
-    inventory = find_triplets(root)
-    if number == 6:
-        figure_6(out, _chosen(inventory.require_triplets(), patch, 3), ProbabilityCache())
-    elif number == 7:
-        chosen = _chosen(inventory.require_observations(), patch, 12)
-        figure_7(out, [files.cloudy for files in chosen], ProbabilityCache())
+    require_format(out)
+    if number == 4:
+        _regions(root, out, region)
+    elif number in (5, 8):
+        _coverage(root, out, split or (Part.TEST if number == 8 else Part.ALL))
     else:
-        raise InputError(f"figure {number} cannot be drawn yet; choose 6 or 7")
+        _patches(number, find_triplets(root), out, patch, remover or ["clear-mean"], split or Part.ALL)
     typer.echo(f"look at {out}")
 
 
+def _patches(
+    number: int, inventory: "Inventory", out: Path, names: list[str] | None, removers: list[str], part: Part
+) -> None:
+    from unclouded.clouds.cache import ProbabilityCache
+    from unclouded.experiments.figures import figure_1, figure_6, figure_7, figure_9
+    from unclouded.patches.splits import triplets_of
+
+    cache = ProbabilityCache()
+    if number == 7:
+        observed = inventory.observations if part is Part.ALL else triplets_of(inventory, part.value)
+        figure_7(out, [files.cloudy for files in _chosen(observed, names, 12)], cache)
+        return
+    triplets = triplets_of(inventory, part.value)
+    if number == 6:
+        figure_6(out, _chosen(triplets, names, 3), cache)
+    elif number == 1:
+        figure_1(out, _chosen(triplets, names, 3), [_found(text) for text in removers], cache)
+    elif len(removers) > 1:
+        raise InputError(f"figure 9 shows the mistakes of one remover, found {len(removers)}; name one")
+    else:
+        figure_9(out, _chosen(triplets, names, len(triplets)), _found(removers[0]), cache)
+
+
+def _found(text: str) -> "CloudRemover":
+    from unclouded.models.catalogue import find_remover
+
+    return find_remover(text, None)
+
+
+def _regions(root: Path, out: Path, names: list[str] | None) -> None:
+    from unclouded.experiments.mosaics import choose_regions, figure_4
+    from unclouded.patches.mosaic import clear_regions
+
+    figure_4(out, choose_regions(clear_regions(root), names))
+
+
+def _coverage(root: Path, out: Path, part: Part) -> None:
+    from unclouded.cli.progress import counted, shown_progress
+    from unclouded.clouds.cache import ProbabilityCache
+    from unclouded.clouds.map import CloudMapSettings
+    from unclouded.patches.coverage import CoverageStatistics, measure_coverage
+    from unclouded.patches.coverage_picture import write_histogram
+    from unclouded.patches.layouts import find_triplets
+    from unclouded.patches.splits import triplets_of
+
+    inventory = find_triplets(root)
+    files = inventory.require_observations() if part is Part.ALL else triplets_of(inventory, part.value)
+    with shown_progress() as told:
+        measured = measure_coverage(files, CloudMapSettings(), ProbabilityCache())
+        statistics = CoverageStatistics(tuple(counted(measured, "measuring", len(files), told)))
+    write_histogram(out, statistics, root.name if part is Part.ALL else f"{root.name}, {part.value}")
+
+
 def _chosen(files: "tuple[TripletFiles, ...]", names: list[str] | None, most: int) -> "tuple[TripletFiles, ...]":
+    if not files:
+        raise InputError("expected patches with radar and a cloudy image, found none; fetch the missing files")
     if not names:
         return files[:most]
     known = {one.name: one for one in files}

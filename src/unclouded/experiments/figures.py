@@ -1,28 +1,53 @@
-"""Figures of the paper from any data set: 6, clouds real and painted; 7, cloudy images and their maps."""
+"""Figures of the paper from any data set, panel by panel; those of whole regions are in ``mosaics``."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings, map_clouds, mean_coverage
 from unclouded.clouds.synthetic import COPY, PERLIN, SyntheticSettings, paint
 from unclouded.errors import InputError
-from unclouded.evaluation.pictures import true_colour
-from unclouded.files import whole_file
+from unclouded.evaluation.scores import score_patch
+from unclouded.experiments.drawing import LABEL_PT, NAME_PT, Panel, colour, draw_grid, radar_grey, readable, save, show
+from unclouded.models.remover import CloudRemover
 from unclouded.patches.layouts import TripletFiles
-from unclouded.raster import Raster, read
+from unclouded.prediction.judging import judged
+from unclouded.raster import read
 from unclouded.sensors import SENTINEL2
+from unclouded.tensors.dataset import TripletDataset
 
 SOFT_EDGES = 0.5
 """Reflectance shown white: brighter than clear land, so that thin cloud is told from thick."""
-Panel = NDArray[np.float32]
-"""An image (y, x, 3), or a map (y, x) in [0, 1]."""
+WORST_ERROR = 0.25
+"""Reflectance at the end of the error's colour bar."""
+
+
+def figure_1(
+    path: Path, files: Sequence[TripletFiles], removers: Sequence[CloudRemover], cache: ProbabilityCache | None
+) -> None:
+    """Draw radar, cloudy image, predictions and target, a column a patch (Fig. 1 of the paper).
+
+    Args:
+        path: PNG, PDF or SVG file, whole or not at all.
+        files: Complete triplets.
+        removers: One row of predictions each; clear pixels are as observed, which is what a user gets.
+        cache: Where cloud probabilities are kept.
+    """
+    if not removers:
+        raise InputError("figure 1 shows predictions, expected one or more --remover; name baselines or weights files")
+    data = TripletDataset(tuple(files), removers[0].bands, CloudMapSettings(), cache)
+    triplets = list(data)
+    seen = [triplet.observation for triplet in triplets]
+    rows = {"S1, VV": [radar_grey(one.sar[0].numpy()) for one in seen]}
+    rows["S2, cloudy"] = [colour(one.cloudy[0].numpy(), one.bands) for one in seen]
+    for remover in removers:
+        pairs = judged(remover, triplets)
+        rows[f"predicted, {remover.name}"] = [colour(image[0].numpy(), remover.bands) for _, image in pairs]
+    rows["S2, clear (target)"] = [colour(one.clear[0].numpy(), data.bands) for one in triplets]
+    draw_grid(path, rows, data.names)
 
 
 def figure_6(
@@ -31,15 +56,15 @@ def figure_6(
     """Draw clear, really cloudy, its map, Perlin, its map, and Copy; one column a patch (Fig. 6 of the paper).
 
     Args:
-        path: PNG file, whole or not at all.
+        path: PNG, PDF or SVG file, whole or not at all.
         files: Complete triplets.
         cache: Where cloud probabilities are kept.
         perlin: How the Perlin clouds are painted.
     """
     titles = ("clear", "cloudy, real", "map m, real", "cloudy, Perlin", "map m, Perlin", "cloudy, Copy")
-    columns = {one.name: _painted(one, cache, perlin) for one in files}
-    rows = {title: [column[i] for column in columns.values()] for i, title in enumerate(titles)}
-    _draw(path, rows, list(columns))
+    columns = [_painted(one, cache, perlin) for one in files]
+    rows = {title: [column[i] for column in columns] for i, title in enumerate(titles)}
+    draw_grid(path, rows, [one.name for one in files])
 
 
 def _painted(files: TripletFiles, cache: ProbabilityCache | None, perlin: SyntheticSettings) -> list[Panel]:
@@ -49,7 +74,8 @@ def _painted(files: TripletFiles, cache: ProbabilityCache | None, perlin: Synthe
     m = map_clouds(cloudy.values, cloudy.bands, CloudMapSettings(), cache=cache)
     noise = paint(files.name, clear.values, clear.bands, perlin)
     copied = paint(files.name, clear.values, clear.bands, COPY, cloudy=cloudy.values, cloud_map=m)
-    shown = [_colour(values, clear.bands) for values in (clear.values, cloudy.values, noise.cloudy, copied.cloudy)]
+    images = (clear.values, cloudy.values, noise.cloudy, copied.cloudy)
+    shown = [colour(values, clear.bands, SOFT_EDGES) for values in images]
     return [shown[0], shown[1], m, shown[2], noise.cloud_map, shown[3]]
 
 
@@ -57,51 +83,77 @@ def figure_7(path: Path, images: Iterable[Path], cache: ProbabilityCache | None,
     """Draw cloudy images, each above its map m, as a contact sheet (Fig. 7 of the paper).
 
     Args:
-        path: PNG file, whole or not at all.
+        path: PNG, PDF or SVG file, whole or not at all.
         images: Sentinel-2 images with 13 bands.
         cache: Where cloud probabilities are kept.
         columns: Images in a row.
     """
     pairs: list[tuple[str, Panel, Panel]] = []
     for image in images:
-        raster: Raster = read(image, SENTINEL2)
+        raster = read(image, SENTINEL2)
         m = map_clouds(raster.values, raster.bands, CloudMapSettings(), cache=cache)
-        pairs.append((f"{image.stem}\nmean m {mean_coverage(m):.2f}", _colour(raster.values, raster.bands), m))
+        title = f"{readable(image.stem)}\nmean of m {mean_coverage(m):.2f}"
+        pairs.append((title, colour(raster.values, raster.bands, SOFT_EDGES), m))
     rows = -(-len(pairs) // columns)
     figure = Figure(figsize=(1.9 * columns, 4.1 * rows), layout="constrained")
     axes = figure.subplots(2 * rows, columns, squeeze=False)
     for axis in axes.ravel():
         axis.set_axis_off()
-    for index, (title, colour, m) in enumerate(pairs):
+    for index, (title, picture, m) in enumerate(pairs):
         row, column = divmod(index, columns)
-        _show(axes[2 * row, column], colour)
-        _show(axes[2 * row + 1, column], m)
+        show(axes[2 * row, column], picture)
+        show(axes[2 * row + 1, column], m)
         axes[2 * row, column].set_title(title, fontsize=5)
-    _save(path, figure)
+    save(path, figure)
 
 
-def _colour(values: NDArray[np.float32], bands: tuple[str, ...]) -> Panel:
-    return true_colour(torch.from_numpy(values)[None], bands, brightest=SOFT_EDGES)
+def figure_9(
+    path: Path, files: Sequence[TripletFiles], remover: CloudRemover, cache: ProbabilityCache | None, count: int = 4
+) -> None:
+    """Draw the patches that a remover mends worst, by MAE over all pixels (Fig. 9 of the paper, appendix D).
+
+    Args:
+        path: PNG, PDF or SVG file, whole or not at all.
+        files: Complete triplets to choose from; all are judged.
+        remover: Whose mistakes to show; clear pixels are as observed.
+        cache: Where cloud probabilities are kept.
+        count: Columns.
+    """
+    data = TripletDataset(tuple(files), remover.bands, CloudMapSettings(), cache)
+    scored = [
+        (score_patch(triplet, image).values["all"]["mae"], index)
+        for index, (triplet, image) in enumerate(judged(remover, data))
+    ]
+    worst = sorted(scored, key=lambda one: (-np.nan_to_num(one[0], nan=-1.0), one[1]))[:count]
+    pairs = list(judged(remover, data.subset([index for _, index in worst])))
+    rows: dict[str, list[Panel]] = {title: [] for title in ("S1, VV", "S2, cloudy", "map m", "predicted", "target")}
+    for triplet, image in pairs:
+        seen = triplet.observation
+        optical = (colour(one[0].numpy(), seen.bands) for one in (seen.cloudy, image, triplet.clear))
+        cloudy, predicted, target = optical
+        panels = (radar_grey(seen.sar[0].numpy()), cloudy, seen.cloud_map[0, 0].numpy(), predicted, target)
+        for title, panel in zip(rows, panels, strict=True):
+            rows[title].append(panel)
+    errors = [(image - triplet.clear)[0].abs().mean(dim=0).numpy() for triplet, image in pairs]
+    names = [f"{readable(pair[0].name, 26)}\nMAE {mae:.3f}" for pair, (mae, _) in zip(pairs, worst, strict=True)]
+    _draw_with_errors(path, rows, errors, names)
 
 
-def _draw(path: Path, rows: dict[str, list[Panel]], names: list[str]) -> None:
-    side = 2.4
-    figure = Figure(figsize=(side * len(names) + 0.4, side * len(rows) + 0.3), layout="constrained")
-    axes = figure.subplots(len(rows), len(names), squeeze=False)
-    for line, (title, panels) in zip(axes, rows.items(), strict=True):
-        line[0].set_ylabel(title, fontsize=9)
+def _draw_with_errors(path: Path, rows: dict[str, list[Panel]], errors: list[Panel], names: list[str]) -> None:
+    """Draw a grid whose last row has a scale of its own, readable without telling red from green."""
+    side = 1.7
+    figure = Figure(figsize=(side * len(names) + 0.8, side * (len(rows) + 1) + 0.35), layout="constrained")
+    axes = figure.subplots(len(rows) + 1, len(names), squeeze=False)
+    for line, (title, panels) in zip(axes, rows.items(), strict=False):
+        line[0].set_ylabel(title, fontsize=LABEL_PT)
         for axis, panel in zip(line, panels, strict=True):
-            _show(axis, panel)
+            show(axis, panel)
+    axes[-1, 0].set_ylabel("absolute error", fontsize=LABEL_PT)
+    for axis, error in zip(axes[-1], errors, strict=True):
+        image = show(axis, error, cmap="cividis", highest=WORST_ERROR)
+    bar = figure.colorbar(image, ax=list(axes[-1]), shrink=0.9, pad=0.01, extend="max")
+    bar.set_label("reflectance", fontsize=NAME_PT)
+    bar.ax.tick_params(labelsize=NAME_PT)
     for axis, name in zip(axes[0], names, strict=True):
-        axis.set_title(name, fontsize=8)
-    _save(path, figure)
-
-
-def _show(axis: Any, panel: Panel) -> None:
-    axis.imshow(panel, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axis.set(xticks=[], yticks=[])
-
-
-def _save(path: Path, figure: Figure) -> None:
-    with whole_file(path) as partial:
-        figure.savefig(partial, dpi=150)
+        axis.set_title(name, fontsize=NAME_PT)
+    save(path, figure)

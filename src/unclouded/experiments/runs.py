@@ -1,0 +1,158 @@
+"""From a row and a size to runs: trained where they are missing, taken up where they stopped."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unclouded.errors import InputError
+from unclouded.experiments.rows import Row, SizeSettings, regions_held_out
+from unclouded.files import write_text
+from unclouded.models.weights import load_remover
+from unclouded.patches.identity import PatchId
+from unclouded.patches.layouts import TripletFiles, find_triplets
+from unclouded.patches.splits import triplets_of
+from unclouded.settings import load_settings, settings_from
+from unclouded.simulation.layout import invent_data_set
+from unclouded.training.forecast import total_steps
+from unclouded.training.loop import train
+from unclouded.training.run import RunFolder
+from unclouded.training.settings import TrainSettings
+
+Told = Callable[[str, int, int], None]
+"""What progress is told: stage, done, total."""
+PLACES = ("patches", "patch_list", "device", "journal", "vgg", "damaged")
+"""Settings that say where and how a run was made, not what it learnt: they may differ from one machine to another."""
+_INVENTED_PX = 256
+
+
+@dataclass(frozen=True)
+class Part:
+    """One training of a row, and what it is tested on.
+
+    Attributes:
+        run: Folder of the run.
+        settings: Of the training.
+        test: Triplets of the test.
+    """
+
+    run: RunFolder
+    settings: TrainSettings
+    test: tuple[TripletFiles, ...]
+
+    @property
+    def patches(self) -> int:
+        """Patches to learn from; those of the subset where the official split decides."""
+        if self.settings.patch_list is not None:
+            return len(self.settings.patch_list.read_text(encoding="utf-8").split())
+        return self.settings.subset or 0
+
+    def is_complete(self) -> bool:
+        """Say whether the run has taken its last step.
+
+        Raises:
+            InputError: It was trained with other settings.
+        """
+        if not self.run.weights.is_file():
+            return False
+        self._require_same_settings()
+        return int(load_remover(self.run.weights).training.get("steps", 0)) >= total_steps(self.settings, self.patches)
+
+    def _require_same_settings(self) -> None:
+        found, wanted = (_learnt(one) for one in (load_settings(TrainSettings, self.run.settings), self.settings))
+        if differing := [key for key in wanted if wanted[key] != found.get(key)]:
+            raise InputError(
+                f"{self.run.path} was trained with another {', '.join(differing)} than its row has now; "
+                "restore the row, or delete the run to train it anew"
+            )
+
+    def train(self, told: Told) -> None:
+        """Train what is left of the run; nothing if it is complete."""
+        if self.is_complete():
+            return
+        name = "/".join(self.run.path.parts[-2:])
+        train(self.settings, self.run, resume=self.run.state.exists(), told=lambda _, done, n: told(name, done, n))
+
+
+def _learnt(settings: TrainSettings) -> dict[str, Any]:
+    return settings.model_dump(mode="json", exclude=set(PLACES))
+
+
+def parts_of(row: Row, size: SizeSettings, root: Path, runs: Path) -> tuple[Part, ...]:
+    """Return the trainings of a row; one for each fold, or one by the official split.
+
+    Args:
+        row: Of a table; a baseline has parts that are only tested.
+        size: How much work.
+        root: Data set.
+        runs: Folder of this size's runs.
+
+    Raises:
+        InputError: The settings are wrong, or the data set does not have what the size needs.
+    """
+    inventory = find_triplets(root)
+    if not size.folds:
+        run = RunFolder(runs / row.path / "official_split")
+        return (Part(run, train_settings(row, size, root), triplets_of(inventory, "test")),)
+    known = {files.name: files for files in triplets_of(inventory, "all")}
+    regions = {name: _region(name, size) for name in known}
+    return tuple(
+        Part(
+            RunFolder(runs / row.path / fold.name),
+            train_settings(row, size, root, _listed(runs / "folds" / f"{fold.name}.txt", learnt)),
+            tuple(known[name] for name in held),
+        )
+        for fold, learnt, held in regions_held_out(size, regions)
+    )
+
+
+def _region(name: str, size: SizeSettings) -> str:
+    return size.regions.get(name) or str(PatchId.parse(name).roi)
+
+
+def _listed(path: Path, names: list[str]) -> Path:
+    text = "".join(f"{name}\n" for name in names)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+    return path.resolve()
+
+
+def train_settings(row: Row, size: SizeSettings, root: Path, patch_list: Path | None = None) -> TrainSettings:
+    """Return the settings of a training: the paper's protocol, changed by the size, then by the row.
+
+    Args:
+        row: Whose network it is.
+        size: How much work.
+        root: Data set.
+        patch_list: Names to learn from; those of the official split if omitted.
+    """
+    content = _merged(size.train, row.origin.settings.train or {})
+    content |= {"patches": str(root.resolve())} | ({"patch_list": str(patch_list)} if patch_list else {})
+    return settings_from(TrainSettings, content, origin=row.path)
+
+
+def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(first)
+    for key, value in second.items():
+        before = merged.get(key)
+        nested = isinstance(value, Mapping) and isinstance(before, Mapping)
+        merged[key] = _merged(before, value) if nested else value  # type: ignore[arg-type]
+    return merged
+
+
+def invented_root(size: SizeSettings, runs: Path) -> Path:
+    """Return a small data set of invented regions in the folder of the runs, made where it is missing."""
+    root = runs / "invented"
+    if not (mark := root.with_suffix(".txt")).is_file():
+        invent_data_set(root, seed=0, regions=size.invented_regions, size_px=_INVENTED_PX)
+        write_text(mark, f"{size.invented_regions} regions that 'unclouded reproduce' invented\n")
+    return root
+
+
+def train_missing(rows: tuple[Row, ...], size: SizeSettings, root: Path, runs: Path) -> Iterator[Part]:
+    """Yield every training of the rows' networks, each once; baselines have none."""
+    seen: set[str] = set()
+    for row in rows:
+        if row.origin.settings.train is not None and row.path not in seen:
+            seen.add(row.path)
+            yield from parts_of(row, size, root, runs)

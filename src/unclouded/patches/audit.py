@@ -1,0 +1,185 @@
+"""Do two lists of patches share anything: by id, by region, or on the ground?
+
+Membership by substring, ``"ROIs1158_spring_s1/s1_1" in path``, also finds ``s1_106``: with the published split it takes 4,764
+of the 7,899 test patches into training. Here ids are values; what a substring would have taken is only counted.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from unclouded.errors import InputError
+from unclouded.files import named, read_small
+from unclouded.patches.footprints import Footprint, overlapping, read_footprint
+from unclouded.patches.identity import PatchId, Roi
+from unclouded.patches.layouts import Inventory, find_triplets, section
+from unclouded.patches.splits import PARTS, SplitName, official_counts, read_split_list, triplets_of
+
+MAX_LIST_BYTES = 64 << 20
+_TOKEN = r"(?:s2_cloud[Ff]ree|s2_cloudy|s2|s1)"
+_REGION = re.compile(rf"(ROIs[0-9]{{4}}_(?:spring|summer|fall|winter))_(?:{_TOKEN}_)?([0-9]{{1,6}})")
+_FOLDER = re.compile(
+    rf"(?:.*/)?(ROIs[0-9]{{4}}_(?:spring|summer|fall|winter))_({_TOKEN})/\2_([0-9]{{1,6}})/?"
+)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a list names.
+
+    Attributes:
+        source: Where it comes from.
+        patches: Patches with official names.
+        regions: Regions, those of the patches included.
+        others: Names that are not official, such as those of a flat layout.
+        footprints: Where patches lie on the ground; empty where nothing tells.
+    """
+
+    source: str
+    patches: frozenset[PatchId]
+    regions: frozenset[Roi]
+    others: frozenset[str] = frozenset()
+    footprints: tuple[Footprint, ...] = ()
+
+    def summary(self) -> str:
+        """Return in one line what the list names."""
+        counts = {"patches": self.patches, "regions": self.regions, "other names": self.others}
+        held = ", ".join(f"{len(names):,} {what}" for what, names in counts.items() if names)
+        return f"{self.source}: {held}, {len(self.footprints):,} footprints"
+
+    def patches_in(self, regions: Iterable[Roi]) -> int:
+        """Return how many patches lie in some of its regions: its own, or all published ones of a region it names whole."""
+        wanted, listed = frozenset(regions), {patch.roi for patch in self.patches}
+        own = sum(patch.roi in wanted for patch in self.patches)
+        return own + sum(official_counts().get(roi, 0) for roi in wanted & self.regions - listed)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What two lists share.
+
+    Attributes:
+        first, second: The lists.
+        names: Patches, and other names, that are in both.
+        regions: Regions that are in both.
+        on_the_ground: Pairs of patches, one of each list, with another region or name but common ground.
+        by_substring: Regions of the second list that only a substring test takes for one of the first.
+    """
+
+    first: Listing
+    second: Listing
+    names: tuple[str, ...]
+    regions: tuple[Roi, ...]
+    on_the_ground: tuple[str, ...]
+    by_substring: tuple[Roi, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        """Nothing is shared."""
+        return not (self.names or self.regions or self.on_the_ground)
+
+    def report(self) -> str:
+        """Return what is shared in a few lines, and what could not be compared."""
+        first, second = self.first, self.second
+        lines = [first.summary(), second.summary()]
+        lines += section("names in both", self.names) or ["no name in both"]
+        lines += section("regions in both", self.regions) or ["no region in both"]
+        if without := [one.source for one in (first, second) if not one.footprints]:
+            lines.append(f"footprints not compared: nothing tells where the patches of {' and '.join(without)} lie")
+        else:
+            lines += section("pairs with common ground", self.on_the_ground) or ["no common ground"]
+        if self.by_substring:
+            taken, total = second.patches_in(self.by_substring), second.patches_in(second.regions)
+            lines.append(
+                f"a substring test would take {taken:,} of {total:,} patches ({taken / total:.1%}), in "
+                f"{len(self.by_substring)} of {len(second.regions)} regions of {second.source}, for some of {first.source}"
+                if total
+                else f"a substring test would confuse {len(self.by_substring)} regions, first {self.by_substring[0]}"
+            )
+        return "\n".join(lines)
+
+
+def audit(first: Listing, second: Listing) -> Audit:
+    """Compare two lists by id, by region and by footprint."""
+    names = sorted(map(str, first.patches & second.patches)) + sorted(first.others & second.others)
+    shared = first.regions & second.regions
+    ground = [
+        f"{a.name} and {b.name} ({share:.0%} of the smaller one)"
+        for a, b, share in overlapping(first.footprints, second.footprints)
+        if a.name != b.name
+    ]
+    spelled = [_spelling(roi) for roi in first.regions]
+    confused = (roi for roi in second.regions - shared if any(text in _spelling(roi) for text in spelled))
+    return Audit(first, second, tuple(names), tuple(sorted(shared)), tuple(ground), tuple(sorted(confused)))
+
+
+def _spelling(roi: Roi) -> str:
+    """A region's folder, as loaders that test for substrings spell it."""
+    return f"{roi.collection}_s1/s1_{roi.number}"
+
+
+def read_listing(text: str, told: Callable[[int, int], object] | None = None) -> Listing:
+    """Read a list: a text file with a name a line, a csv list, or the root of a data set.
+
+    Args:
+        text: A path. ``:train``, ``:val`` or ``:test`` behind it takes that part of a csv list or a data set.
+        told: Is told how many files of a data set are located, and how many there are.
+
+    Raises:
+        InputError: It is none of these, or a line is no name.
+    """
+    head, colon, last = text.rpartition(":")
+    part: SplitName = last if colon and last in PARTS else "all"  # type: ignore[assignment]
+    path = Path(head if part != "all" else text)
+    if path.is_dir():
+        return _of_root(text, find_triplets(path), part, told)
+    if path.suffix.lower() == ".csv":
+        listed = read_split_list(path)
+        return _of_names(text, (name for name, of in listed.items() if part in ("all", of)))
+    if part != "all":
+        raise InputError(f"{named(path)} has no parts, expected a csv list or the root of a data set before ':{part}'")
+    lines = read_small(path, MAX_LIST_BYTES).decode("utf-8", errors="replace").splitlines()
+    return _of_names(text, (line for line in map(str.strip, lines) if line and not line.startswith("#")))
+
+
+def _of_root(
+    source: str, inventory: Inventory, part: SplitName, told: Callable[[int, int], object] | None
+) -> Listing:
+    if part == "all":
+        found = {files.name: files.sar for files in inventory.observations}
+    else:
+        found = {files.name: files.sar for files in triplets_of(inventory, part)}
+    incomplete = [one.name for one in inventory.incomplete if part == "all"]
+    footprints = []
+    for done, (name, path) in enumerate(found.items(), start=1):
+        if (footprint := read_footprint(name, path)) is not None:
+            footprints.append(footprint)
+        if told:
+            told(done, len(found))
+    listing = _of_names(source, [*found, *incomplete], plain=True)
+    return Listing(source, listing.patches, listing.regions, listing.others, tuple(footprints))
+
+
+def _of_names(source: str, names: Iterable[str], *, plain: bool = False) -> Listing:
+    patches: set[PatchId] = set()
+    regions: set[Roi] = set()
+    others: set[str] = set()
+    for name in names:
+        last = name.replace("\\", "/").rstrip("/").rpartition("/")[2].removesuffix(".tif")
+        try:
+            patches.add(PatchId.parse(last))
+        except InputError:
+            if match := _REGION.fullmatch(last):
+                regions.add(Roi.parse(f"{match[1]}_{match[2]}"))
+            elif match := _FOLDER.fullmatch(name):
+                regions.add(Roi.parse(f"{match[1]}_{match[3]}"))
+            elif not plain and ("/" in name or "ROIs" in name or not last.isprintable()):
+                raise InputError(
+                    f"{source} lists {name[:80]!r}, expected names such as ROIs1158_spring_106_p30 or ROIs1158_spring_106"
+                ) from None
+            else:
+                others.add(last)
+    if not (patches or regions or others):
+        raise InputError(f"{source} lists nothing; expected a name a line")
+    return Listing(source, frozenset(patches), frozenset(regions | {one.roi for one in patches}), frozenset(others))

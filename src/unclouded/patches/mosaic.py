@@ -1,0 +1,131 @@
+"""The patches of a region, laid side by side again where their georeference says they belong."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from affine import Affine
+from jaxtyping import Float32
+from odc.geo.geobox import GeoBox
+
+from unclouded.errors import InputError
+from unclouded.files import named
+from unclouded.patches.identity import PatchId, Roi
+from unclouded.patches.layouts import CLEAR, find_triplets, natural
+from unclouded.raster import Raster, describe, read
+from unclouded.sensors import SENTINEL2
+
+LARGEST_PX = 20_000
+"""Longest side of a mosaic: four regions of SEN12MS-CR; patches farther apart are not of one region."""
+OFF_GRID_PX = 0.01
+"""Patches are cut on one raster; what lies farther off it comes from another one."""
+
+
+@dataclass(frozen=True)
+class RegionFiles:
+    """Clear images of one region.
+
+    Attributes:
+        roi: The region.
+        clear: Files, in the order of their numbers.
+    """
+
+    roi: Roi
+    clear: tuple[Path, ...]
+
+
+def clear_regions(root: Path) -> tuple[RegionFiles, ...]:
+    """Find the clear images of every region of a data set, whether or not radar and cloudy images stand beside them.
+
+    Args:
+        root: Data set in the official layout, or a flat one with official names.
+
+    Raises:
+        InputError: There is none.
+    """
+    inventory = find_triplets(root)
+    found: dict[Roi, dict[int, Path]] = {}
+    paths = [files.clear for files in inventory.triplets if files.clear]
+    if inventory.layout == "official":
+        paths = sorted(root.glob(f"ROIs*_{CLEAR}/{CLEAR}_*/*.tif"))
+    for path in paths:
+        try:
+            patch = PatchId.parse(path.stem)
+        except InputError:
+            continue
+        found.setdefault(patch.roi, {})[patch.number] = path
+    if not found:
+        raise InputError(
+            f"{named(root)} has no clear image with an official name, expected names such as "
+            "ROIs1158_spring_s2_106_p30.tif; give a data set in the official layout"
+        )
+    return tuple(
+        RegionFiles(roi, tuple(numbers[number] for number in sorted(numbers)))
+        for roi, numbers in sorted(found.items(), key=lambda item: natural(str(item[0])))
+    )
+
+
+def stitch(files: Sequence[Path], bands: tuple[str, ...]) -> Raster:
+    """Lay patches side by side by their georeference.
+
+    Overlaps show the patch that comes first; patches of one scene have the same values there.
+
+    Args:
+        files: Sentinel-2 patches of one region, on one raster.
+        bands: Bands of the mosaic.
+
+    Returns:
+        TOA reflectance; NaN where no patch lies.
+
+    Raises:
+        InputError: A patch has no georeference, lies on another raster, or is too far away.
+    """
+    patches = [read(path, SENTINEL2).select(bands) for path in files]
+    corners = [_corner(path, patch.geobox, patches[0].geobox) for path, patch in zip(files, patches, strict=True)]
+    top, left = (min(corner[axis] for corner in corners) for axis in (0, 1))
+    heights = [corner[0] - top + patch.geobox.shape[0] for corner, patch in zip(corners, patches, strict=True)]
+    widths = [corner[1] - left + patch.geobox.shape[1] for corner, patch in zip(corners, patches, strict=True)]
+    height, width = max(heights), max(widths)
+    if max(height, width) > LARGEST_PX:
+        raise InputError(
+            f"the patches beside {named(files[0])} span {width:,} x {height:,} px, expected at most {LARGEST_PX:,}; "
+            "choose those of one region"
+        )
+    values = np.full((len(bands), height, width), np.nan, np.float32)
+    for (row, column), patch in zip(reversed(corners), reversed(patches), strict=True):
+        down, right = patch.geobox.shape
+        window = np.s_[:, row - top : row - top + down, column - left : column - left + right]
+        values[window] = np.where(np.isnan(patch.values), values[window], patch.values)
+    grid = patches[0].geobox
+    return Raster(values, bands, GeoBox((height, width), grid.affine * Affine.translation(left, top), grid.crs))
+
+
+def _corner(path: Path, grid: GeoBox, reference: GeoBox) -> tuple[int, int]:
+    """Row and column of a patch's first pixel, counted from that of the reference."""
+    if grid.crs is None:
+        raise InputError(f"{named(path)} has no georeference, expected one to lay it beside others; give other patches")
+    column, row = ~reference.affine @ (grid.affine.c, grid.affine.f)
+    same_pixels = np.allclose(_steps(grid), _steps(reference), rtol=1e-6)
+    off = max(abs(column - round(column)), abs(row - round(row)))
+    if grid.crs != reference.crs or not same_pixels or off > OFF_GRID_PX:
+        raise InputError(
+            f"{named(path)} lies on another raster ({describe(grid)}) than the first patch ({describe(reference)}); "
+            "choose patches of one region"
+        )
+    return round(row), round(column)
+
+
+def _steps(grid: GeoBox) -> tuple[float, float, float, float]:
+    """Steps to the right and down, in the units of the coordinate system."""
+    return grid.affine.a, grid.affine.b, grid.affine.d, grid.affine.e
+
+
+def reduced(values: Float32[np.ndarray, "band y x"], factor: int) -> Float32[np.ndarray, "band rows columns"]:
+    """Average squares of ``factor`` x ``factor`` px, over those with data; what is left over at the edges is cut off."""
+    height, width = (side // factor * factor for side in values.shape[1:])
+    squares = values[:, :height, :width].reshape(len(values), height // factor, factor, width // factor, factor)
+    known = np.isfinite(squares)
+    total = np.where(known, squares, 0).sum(axis=(2, 4), dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        return (total / known.sum(axis=(2, 4))).astype(np.float32)

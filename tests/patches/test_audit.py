@@ -1,0 +1,108 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from unclouded.errors import InputError
+from unclouded.patches.audit import audit, read_listing
+from unclouded.patches.splits import official_counts, official_split
+
+
+def write(path: Path, *lines: str) -> str:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> str:
+    return write(tmp_path / "train.txt", *map(str, official_split().train))
+
+
+@pytest.fixture
+def test_patches(tmp_path: Path) -> str:
+    """As many names as the ten test regions have patches, numbered from 0."""
+    names = [f"{roi}_p{i}" for roi in sorted(official_split().test) for i in range(official_counts()[roi])]
+    return write(tmp_path / "test.txt", *names)
+
+
+def test_the_fields_substring_takes_six_of_ten_test_regions_into_training(train: str, test_patches: str) -> None:
+    found = audit(read_listing(train), read_listing(test_patches))
+    assert found.is_clean  # as values, nothing is shared
+    assert found.second.patches_in(found.second.regions) == 7_899
+    assert found.second.patches_in(found.by_substring) == 4_764
+    assert len(found.by_substring) == 6
+    assert "4,764 of 7,899 patches (60.3%), in 6 of 10 regions" in found.report()
+
+
+def test_the_same_leak_on_a_tree_of_empty_files(
+    tmp_path: Path, touch: Callable[..., Path], official_names: Callable[..., list[str]]
+) -> None:
+    names = [name for patch in ("ROIs1158_spring_1_p30", "ROIs1158_spring_106_p30") for name in official_names(patch)]
+    one = [name for name in names if "/s1_1/" in name or "_1/" in name]
+    other = [name for name in names if name not in one]
+    first = write(tmp_path / "one.txt", *one)
+    second = write(tmp_path / "other.txt", *other)
+    found = audit(read_listing(first), read_listing(second))
+    assert found.is_clean
+    assert list(map(str, found.by_substring)) == ["ROIs1158_spring_106"]
+
+
+def test_whole_regions_count_their_published_patches(tmp_path: Path, train: str) -> None:
+    test = write(tmp_path / "regions.txt", *map(str, official_split().test))
+    found = audit(read_listing(train), read_listing(test))
+    assert found.second.patches_in(found.by_substring) == 4_764
+
+
+def test_a_sensor_token_or_a_folder_does_not_hide_what_is_shared(tmp_path: Path) -> None:
+    first = write(tmp_path / "a", "ROIs1158_spring_s1_106_p30", "# a remark", "")
+    second = write(tmp_path / "b", "x/ROIs1158_spring_s2_cloudy/s2_cloudy_106/ROIs1158_spring_s2_cloudy_106_p30.tif")
+    found = audit(read_listing(first), read_listing(second))
+    assert found.names == ("ROIs1158_spring_106_p30",)
+    assert not found.is_clean
+
+
+@pytest.mark.parametrize("spelling", ["ROIs1158_spring_106", "ROIs1158_spring_s2_106", "ROIs1158_spring_s1/s1_106/"])
+def test_another_patch_of_the_same_region_is_a_leak(tmp_path: Path, spelling: str) -> None:
+    first = write(tmp_path / "a", "ROIs1158_spring_106_p1")
+    found = audit(read_listing(first), read_listing(write(tmp_path / "b", spelling)))
+    assert not found.names
+    assert list(map(str, found.regions)) == ["ROIs1158_spring_106"]
+
+
+def test_the_parts_of_a_csv_list_are_compared(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.csv", "1,s1,s2_cloudfree,s2_cloudy,a.tif", "3,s1,s2_cloudfree,s2_cloudy,b.tif")
+    assert audit(read_listing(f"{path}:train"), read_listing(f"{path}:test")).is_clean
+    assert audit(read_listing(f"{path}:train"), read_listing(path)).names == ("a",)
+
+
+def test_a_root_with_georeference_is_compared_on_the_ground(official_root: Path, tmp_path: Path) -> None:
+    renamed = tmp_path / "flat"
+    for sensor, folder in (("s1", "s1"), ("s2_cloudy", "s2_cloudy"), ("s2", "s2_cloudfree")):
+        source = official_root / f"ROIs1158_spring_{sensor}" / f"{sensor}_106" / f"ROIs1158_spring_{sensor}_106_p9.tif"
+        (renamed / folder).mkdir(parents=True)
+        (renamed / folder / "stranger.tif").write_bytes(source.read_bytes())
+    found = audit(read_listing(str(official_root)), read_listing(str(renamed)))
+    assert not found.names and not found.regions
+    assert found.on_the_ground == ("ROIs1158_spring_106_p9 and stranger (100% of the smaller one)",)
+    assert "1 pairs with common ground" in found.report()
+
+
+def test_a_report_says_what_could_not_be_compared(tmp_path: Path) -> None:
+    lists = [read_listing(write(tmp_path / name, f"ROIs1158_spring_{i}")) for i, name in enumerate("ab", start=1)]
+    assert "footprints not compared" in audit(*lists).report()
+
+
+@pytest.mark.parametrize("line", ["ROIs1158_sprung_1", "some/where", "ROIs1158_spring_1_px"])
+def test_a_line_that_is_no_name_is_refused(tmp_path: Path, line: str) -> None:
+    with pytest.raises(InputError, match="expected names such as ROIs1158_spring_106_p30"):
+        read_listing(write(tmp_path / "a", line))
+
+
+def test_an_empty_list_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lists nothing"):
+        read_listing(write(tmp_path / "a", "# nothing"))
+
+
+def test_a_text_list_has_no_parts(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no parts"):
+        read_listing(write(tmp_path / "a", "x") + ":test")
