@@ -24,7 +24,8 @@ def figure(
         list[str] | None, typer.Option(help="Name of a patch; may be repeated. The first ones if omitted.")
     ] = None,
     region: Annotated[
-        list[str] | None, typer.Option(help="Figure 4: a region; may be repeated. The largest of each season if omitted.")
+        list[str] | None,
+        typer.Option(help="Figure 4: a region; may be repeated. The largest of each season if omitted."),
     ] = None,
     remover: Annotated[
         list[str] | None, typer.Option(help="Figures 1, 9: weights file or baseline; may be repeated in figure 1.")
@@ -54,22 +55,29 @@ def _patches(
 ) -> None:
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.experiments.figures import figure_1, figure_6, figure_7, figure_9
-    from unclouded.patches.splits import triplets_of
+    from unclouded.patches.splits import SplitName, triplets_of
 
     cache = ProbabilityCache()
+    split: SplitName = part.value
     if number == 7:
-        observed = inventory.observations if part is Part.ALL else triplets_of(inventory, part.value)
+        observed = inventory.observations if split == "all" else triplets_of(inventory, split)
         figure_7(out, [files.cloudy for files in _chosen(observed, names, 12)], cache)
         return
-    triplets = triplets_of(inventory, part.value)
+    triplets = triplets_of(inventory, split)
     if number == 6:
         figure_6(out, _chosen(triplets, names, 3), cache)
     elif number == 1:
-        figure_1(out, _chosen(triplets, names, 3), [_found(text) for text in removers], cache)
+        figure_1(out, _chosen(triplets, names, 3), {_label(text): _found(text) for text in removers}, cache)
     elif len(removers) > 1:
         raise InputError(f"figure 9 shows the mistakes of one remover, found {len(removers)}; name one")
     else:
         figure_9(out, _chosen(triplets, names, len(triplets)), _found(removers[0]), cache)
+
+
+def _label(text: str) -> str:
+    """A weights file of a run is called after the run."""
+    path = Path(text)
+    return path.parent.name if path.name == "weights.safetensors" else path.stem
 
 
 def _found(text: str) -> "CloudRemover":
@@ -92,10 +100,11 @@ def _coverage(root: Path, out: Path, part: Part) -> None:
     from unclouded.patches.coverage import CoverageStatistics, measure_coverage
     from unclouded.patches.coverage_picture import write_histogram
     from unclouded.patches.layouts import find_triplets
-    from unclouded.patches.splits import triplets_of
+    from unclouded.patches.splits import SplitName, triplets_of
 
     inventory = find_triplets(root)
-    files = inventory.require_observations() if part is Part.ALL else triplets_of(inventory, part.value)
+    split: SplitName = part.value
+    files = inventory.require_observations() if split == "all" else triplets_of(inventory, split)
     with shown_progress() as told:
         measured = measure_coverage(files, CloudMapSettings(), ProbabilityCache())
         statistics = CoverageStatistics(tuple(counted(measured, "measuring", len(files), told)))

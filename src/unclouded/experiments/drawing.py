@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from unclouded.errors import InputError
@@ -18,10 +19,10 @@ from unclouded.sensors import SENTINEL1
 FORMATS = (".png", ".pdf", ".svg")
 DPI = 300
 """What journals ask of pictures."""
-NO_DATA = "#d9d9d9"
+NO_DATA_GREY = 0.85
 SIDE_INCH = 1.7
 LABEL_PT, NAME_PT = 8, 6
-STYLE = {"svg.hashsalt": "unclouded", "svg.fonttype": "none", "pdf.fonttype": 42, "font.size": LABEL_PT}
+STYLE: Any = {"svg.hashsalt": "unclouded", "svg.fonttype": "none", "pdf.fonttype": 42, "font.size": LABEL_PT}
 """Text stays text in vector files, and equal figures are equal files."""
 
 Panel = NDArray[np.float32]
@@ -49,8 +50,8 @@ def draw_grid(path: Path, rows: Mapping[str, Sequence[Panel]], names: Sequence[s
         names: Of the patches.
         side: Of a panel, inches.
     """
-    figure = Figure(figsize=(side * len(names) + 0.3, side * len(rows) + 0.3), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    tight = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    figure = Figure(figsize=(side * len(names) + 0.3, side * len(rows) + 0.3), layout=tight)
     axes = figure.subplots(len(rows), len(names), squeeze=False)
     for line, (title, panels) in zip(axes, rows.items(), strict=True):
         line[0].set_ylabel(title, fontsize=LABEL_PT)
@@ -69,7 +70,7 @@ def readable(name: str, most: int = 40) -> str:
 
 def show(axis: Any, panel: Panel, cmap: str = "gray", highest: float = 1.0) -> Any:
     """Draw one panel without ticks; return what a colour bar needs."""
-    axis.set(xticks=[], yticks=[], facecolor=NO_DATA)
+    axis.set(xticks=[], yticks=[], facecolor=str(NO_DATA_GREY))
     axis.spines[:].set(linewidth=0.4, color="#888888")
     return axis.imshow(panel, cmap=cmap, vmin=0, vmax=highest, interpolation="nearest")
 
@@ -102,6 +103,6 @@ def require_format(path: Path) -> None:
 def save(path: Path, figure: Figure) -> None:
     """Write a figure in the format of its suffix, whole or not at all; equal figures give equal files."""
     require_format(path)
-    dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    dates: Any = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     with mpl.rc_context(STYLE), whole_file(path) as partial:
         figure.savefig(partial, dpi=DPI, metadata=dates.get(path.suffix.lower()))

@@ -1,6 +1,6 @@
 """Figures of the paper from any data set, panel by panel; those of whole regions are in ``mosaics``."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,26 +26,26 @@ WORST_ERROR = 0.25
 
 
 def figure_1(
-    path: Path, files: Sequence[TripletFiles], removers: Sequence[CloudRemover], cache: ProbabilityCache | None
+    path: Path, files: Sequence[TripletFiles], removers: Mapping[str, CloudRemover], cache: ProbabilityCache | None
 ) -> None:
     """Draw radar, cloudy image, predictions and target, a column a patch (Fig. 1 of the paper).
 
     Args:
         path: PNG, PDF or SVG file, whole or not at all.
         files: Complete triplets.
-        removers: One row of predictions each; clear pixels are as observed, which is what a user gets.
+        removers: Label to remover, a row of predictions each; clear pixels are as observed, which is what users get.
         cache: Where cloud probabilities are kept.
     """
     if not removers:
         raise InputError("figure 1 shows predictions, expected one or more --remover; name baselines or weights files")
-    data = TripletDataset(tuple(files), removers[0].bands, CloudMapSettings(), cache)
+    data = TripletDataset(tuple(files), next(iter(removers.values())).bands, CloudMapSettings(), cache)
     triplets = list(data)
     seen = [triplet.observation for triplet in triplets]
     rows = {"S1, VV": [radar_grey(one.sar[0].numpy()) for one in seen]}
     rows["S2, cloudy"] = [colour(one.cloudy[0].numpy(), one.bands) for one in seen]
-    for remover in removers:
+    for label, remover in removers.items():
         pairs = judged(remover, triplets)
-        rows[f"predicted, {remover.name}"] = [colour(image[0].numpy(), remover.bands) for _, image in pairs]
+        rows[f"predicted, {readable(label, 24)}"] = [colour(image[0].numpy(), remover.bands) for _, image in pairs]
     rows["S2, clear (target)"] = [colour(one.clear[0].numpy(), data.bands) for one in triplets]
     draw_grid(path, rows, data.names)
 

@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from unclouded.errors import InputError
-from unclouded.experiments.drawing import LABEL_PT, NAME_PT, colour, save, scale_bar, show
+from unclouded.experiments.drawing import LABEL_PT, NO_DATA_GREY, colour, save, scale_bar, show
 from unclouded.patches.identity import Roi
 from unclouded.patches.mosaic import RegionFiles, reduced, stitch
 from unclouded.sensors import RGB
@@ -51,11 +52,10 @@ def figure_4(path: Path, regions: Sequence[RegionFiles], columns: int = 2) -> No
         factor = math.ceil(max(mosaic.values.shape[1:]) / SHOWN_PX)
         values = reduced(mosaic.values, factor)
         picture = colour(values, RGB)
-        picture[~(values == values).all(axis=0)] = 0.85
+        picture[~np.isfinite(values).all(axis=0)] = NO_DATA_GREY
         show(axis, picture)
         patches = "1 patch" if len(region.clear) == 1 else f"{len(region.clear):,} patches"
-        axis.set_title(f"{region.roi.season}, region {region.roi.number}", fontsize=LABEL_PT)
-        axis.set_xlabel(patches, fontsize=NAME_PT, loc="right", labelpad=2)
+        axis.set_title(f"{region.roi.season}, region {region.roi.number}, {patches}", fontsize=LABEL_PT)
         pixel_m = abs(mosaic.geobox.affine.a) * factor
         if mosaic.geobox.crs is not None and mosaic.geobox.crs.projected:
             scale_bar(axis, picture.shape[1], pixel_m)

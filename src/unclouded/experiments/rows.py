@@ -15,8 +15,8 @@ from unclouded.files import require_folder
 from unclouded.settings import Settings, load_settings
 
 TABLES = ("table_2", "table_3", "table_4")
-SIZES = ("smoke", "sample", "paper")
 Size = Literal["smoke", "sample", "paper"]
+SIZES: tuple[Size, ...] = ("smoke", "sample", "paper")
 Clouds = Literal["observed", "synthetic"]
 """Photographed clouds, or painted ones as the row's network learnt from."""
 Target = Literal["rgb", "grey"]
@@ -88,10 +88,10 @@ class SizeSettings(Settings):
         invented_regions: Make a data set of so many invented regions instead of reading one.
     """
 
-    train: dict[str, Any] = {}
+    train: dict[str, Any] = Field(default_factory=dict)
     manifold: Manifold = Manifold()
     folds: tuple[Fold, ...] = ()
-    regions: dict[str, str] = {}
+    regions: dict[str, str] = Field(default_factory=dict)
     invented_regions: int = Field(0, ge=0)
 
 

@@ -1,7 +1,7 @@
 """Do two lists of patches share anything: by id, by region, or on the ground?
 
-Membership by substring, ``"ROIs1158_spring_s1/s1_1" in path``, also finds ``s1_106``: with the published split it takes 4,764
-of the 7,899 test patches into training. Here ids are values; what a substring would have taken is only counted.
+Membership by substring, ``"ROIs1158_spring_s1/s1_1" in path``, also finds ``s1_106``: with the published split it takes
+4,764 of the 7,899 test patches into training. Here ids are values; what a substring would have taken is only counted.
 """
 
 import re
@@ -17,11 +17,9 @@ from unclouded.patches.layouts import Inventory, find_triplets, section
 from unclouded.patches.splits import PARTS, SplitName, official_counts, read_split_list, triplets_of
 
 MAX_LIST_BYTES = 64 << 20
-_TOKEN = r"(?:s2_cloud[Ff]ree|s2_cloudy|s2|s1)"
-_REGION = re.compile(rf"(ROIs[0-9]{{4}}_(?:spring|summer|fall|winter))_(?:{_TOKEN}_)?([0-9]{{1,6}})")
-_FOLDER = re.compile(
-    rf"(?:.*/)?(ROIs[0-9]{{4}}_(?:spring|summer|fall|winter))_({_TOKEN})/\2_([0-9]{{1,6}})/?"
-)
+_ANY_SENSOR = r"(?:s2_cloud[Ff]ree|s2_cloudy|s2|s1)"
+_REGION = re.compile(rf"(ROIs[0-9]{{4}}_(?:spring|summer|fall|winter))_(?:{_ANY_SENSOR}_)?([0-9]{{1,6}})")
+_FOLDER = re.compile(rf"(?:.*/)?(ROIs[0-9]{{4}}_(?:spring|summer|fall|winter))_({_ANY_SENSOR})/\2_([0-9]{{1,6}})/?")
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Listing:
         return f"{self.source}: {held}, {len(self.footprints):,} footprints"
 
     def patches_in(self, regions: Iterable[Roi]) -> int:
-        """Return how many patches lie in some of its regions: its own, or all published ones of a region it names whole."""
+        """Return how many patches lie in some of its regions; of a region it names whole, all published ones."""
         wanted, listed = frozenset(regions), {patch.roi for patch in self.patches}
         own = sum(patch.roi in wanted for patch in self.patches)
         return own + sum(official_counts().get(roi, 0) for roi in wanted & self.regions - listed)
@@ -92,10 +90,9 @@ class Audit:
         if self.by_substring:
             taken, total = second.patches_in(self.by_substring), second.patches_in(second.regions)
             lines.append(
-                f"a substring test would take {taken:,} of {total:,} patches ({taken / total:.1%}), in "
-                f"{len(self.by_substring)} of {len(second.regions)} regions of {second.source}, for some of {first.source}"
-                if total
-                else f"a substring test would confuse {len(self.by_substring)} regions, first {self.by_substring[0]}"
+                f"a substring test would take {taken:,} of {total:,} patches ({taken / max(total, 1):.1%}), in "
+                f"{len(self.by_substring)} of {len(second.regions)} regions of {second.source}, "
+                f"for some of {first.source}"
             )
         return "\n".join(lines)
 
@@ -143,9 +140,7 @@ def read_listing(text: str, told: Callable[[int, int], object] | None = None) ->
     return _of_names(text, (line for line in map(str.strip, lines) if line and not line.startswith("#")))
 
 
-def _of_root(
-    source: str, inventory: Inventory, part: SplitName, told: Callable[[int, int], object] | None
-) -> Listing:
+def _of_root(source: str, inventory: Inventory, part: SplitName, told: Callable[[int, int], object] | None) -> Listing:
     if part == "all":
         found = {files.name: files.sar for files in inventory.observations}
     else:
@@ -176,7 +171,8 @@ def _of_names(source: str, names: Iterable[str], *, plain: bool = False) -> List
                 regions.add(Roi.parse(f"{match[1]}_{match[3]}"))
             elif not plain and ("/" in name or "ROIs" in name or not last.isprintable()):
                 raise InputError(
-                    f"{source} lists {name[:80]!r}, expected names such as ROIs1158_spring_106_p30 or ROIs1158_spring_106"
+                    f"{source} lists {name[:80]!r}, "
+                    "expected names such as ROIs1158_spring_106_p30 or ROIs1158_spring_106"
                 ) from None
             else:
                 others.add(last)

@@ -12,7 +12,7 @@ SEASONS = {"spring": "#7fb069", "summer": "#e6aa68", "fall": "#ca6f4b", "winter"
 
 
 def write_histogram(path: Path, statistics: CoverageStatistics, title: str) -> None:
-    """Write a PNG with one bar a bin, stacked by season where patches have one, whole or not at all."""
+    """Write a PNG, PDF or SVG with one bar a bin, stacked by season where patches have one, whole or not at all."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     edges = np.linspace(0, 100, BINS + 1)
@@ -37,4 +37,4 @@ def write_histogram(path: Path, statistics: CoverageStatistics, title: str) -> N
     if any(one.season for one in statistics.patches):
         axis.legend(frameon=False, ncols=4, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     with whole_file(path) as partial:
-        figure.savefig(partial, dpi=150)
+        figure.savefig(partial, dpi=300)

@@ -68,8 +68,8 @@ def overlapping(
 ) -> Iterator[tuple[Footprint, Footprint, float]]:
     """Yield pairs with common ground, one of each list, and its share of the smaller one.
 
-    Candidates are near each other on the sphere, so that neither zone borders nor the antimeridian matter; then the second
-    outline is compared in the coordinate system of the first.
+    Candidates are near each other on the sphere, so that neither zone borders nor the antimeridian matter; then
+    the second outline is compared in the coordinate system of the first.
     """
     if not (first and second):
         return

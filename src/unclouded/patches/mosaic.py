@@ -122,10 +122,10 @@ def _steps(grid: GeoBox) -> tuple[float, float, float, float]:
 
 
 def reduced(values: Float32[np.ndarray, "band y x"], factor: int) -> Float32[np.ndarray, "band rows columns"]:
-    """Average squares of ``factor`` x ``factor`` px, over those with data; what is left over at the edges is cut off."""
+    """Average squares of ``factor`` x ``factor`` px, over those with data; what is left at the edges is cut off."""
     height, width = (side // factor * factor for side in values.shape[1:])
     squares = values[:, :height, :width].reshape(len(values), height // factor, factor, width // factor, factor)
     known = np.isfinite(squares)
     total = np.where(known, squares, 0).sum(axis=(2, 4), dtype=np.float64)
     with np.errstate(invalid="ignore"):
-        return (total / known.sum(axis=(2, 4))).astype(np.float32)
+        return np.asarray(total / known.sum(axis=(2, 4)), np.float32)

@@ -1,0 +1,28 @@
+"""``unclouded leaderboard``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def leaderboard(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder with scores that 'evaluate' or 'reproduce' wrote, at any depth.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for leaderboard.md and leaderboard.html.")],
+) -> None:
+    """Set results side by side that were judged alike, with who had seen the test regions; published ones apart."""
+    from unclouded.experiments.leaderboard import (
+        find_entries,
+        leaderboard_html,
+        leaderboard_markdown,
+        published,
+    )
+    from unclouded.files import write_text
+
+    entries, ours = find_entries(folder), published()
+    text = leaderboard_markdown(entries, ours)
+    write_text(out / "leaderboard.md", text)
+    write_text(out / "leaderboard.html", leaderboard_html(entries, ours))
+    typer.echo(f"{text}\nwrote {out / 'leaderboard.md'} and {out / 'leaderboard.html'}")

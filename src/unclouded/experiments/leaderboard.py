@@ -1,0 +1,193 @@
+"""Results side by side: only those that were judged in the same way on the same patches, and published ones apart."""
+
+import csv
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+from unclouded.errors import InputError
+from unclouded.evaluation.record import load_scores
+from unclouded.evaluation.scores import Scores
+from unclouded.experiments.reproduce import metrics_of
+from unclouded.experiments.tables import COLUMNS, html_page, html_rows, html_text, markdown_rows, markdown_text
+from unclouded.experiments.training_record import Answer, leak_free
+from unclouded.files import named, require_folder
+from unclouded.models.baselines import BASELINES
+
+SHOWN = ("mae", "psnr", "ssim", "sam", "precision", "recall", "f1")
+PUBLISHED = ("mae", "psnr", "ssim", "sam")
+HASH_DIGITS = 12
+"""Digits of a hash that tables show; the files have all."""
+APART = (
+    "Numbers from papers, as they were published. They are not comparable with those above, and often not with each"
+    " other: conventions of the metrics differ, and a region that a network has learnt from does not test it."
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One result.
+
+    Attributes:
+        name: Of the remover.
+        scores: What it is worth.
+        leak_free: Whether it had seen no region that it was judged on.
+        reason: How that is known.
+    """
+
+    name: str
+    scores: Scores
+    leak_free: Answer
+    reason: str
+
+    @property
+    def group(self) -> str:
+        """What has to be equal for two results to stand in one table: cards and patches."""
+        card = (self.scores.manifold or {}).get("card")
+        return json.dumps([dict(self.scores.card), card, self.scores.split_sha256], sort_keys=True, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number from a paper.
+
+    Attributes:
+        method: Its name.
+        values: Metric to value, as printed; metrics that were not published are absent.
+        bands: How many were judged; empty where the source does not say.
+        source: Who reports it.
+        split: How training and test regions were told apart.
+        leak_free: Whether test regions were kept out of training.
+        reason: How that is known.
+    """
+
+    method: str
+    values: Mapping[str, str]
+    bands: str
+    source: str
+    split: str
+    leak_free: str
+    reason: str
+
+
+@cache
+def published() -> tuple[Published, ...]:
+    """Return the published numbers that the package carries."""
+    text = (package_files("unclouded.experiments") / "data" / "published.csv").read_text(encoding="utf-8")
+    return tuple(
+        Published(
+            row["method"],
+            {key: row[key] for key in PUBLISHED if row[key]},
+            *(row[key] for key in ("bands", "source", "split", "leak_free", "reason")),
+        )
+        for row in csv.DictReader(text.splitlines())
+    )
+
+
+def find_entries(folder: Path) -> list[Entry]:
+    """Read every result file below a folder, by PSNR.
+
+    Raises:
+        InputError: There is none, or one is damaged or contradicts itself.
+    """
+    require_folder(folder)
+    found = [_entry(path) for path in sorted(folder.rglob("*.json")) if _is_result(path)]
+    if not found:
+        raise InputError(f"{named(folder)} holds no scores, expected files that 'unclouded evaluate --out' writes")
+    return sorted(found, key=lambda one: (-_sortable(one.scores.mean("all")["psnr"]), one.name))
+
+
+def _sortable(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
+
+
+def _is_result(path: Path) -> bool:
+    """A result's file begins with the version of its definition; other JSON files are passed over."""
+    with path.open("rb") as file:
+        return b'"definition"' in file.read(200)
+
+
+def _entry(path: Path) -> Entry:
+    scores = load_scores(path)
+    told = scores.provenance
+    names = [patch.name for patch in scores.patches]
+    answer, reason = leak_free(path.parent, names)
+    if answer == "unknown" and told and told.remover in BASELINES and not (told.weights_sha256 or told.predictions):
+        answer, reason = "yes", "a rule that learns from no patch"
+    return Entry(told.remover if told else path.stem, scores, answer, reason)
+
+
+def leaderboard_markdown(entries: Sequence[Entry], others: Sequence[Published]) -> str:
+    """Return a table for each way of judging, then the published numbers in one of their own."""
+    parts = ["# Leaderboard\n"]
+    for group in _groups(entries):
+        parts += [
+            f"## {markdown_text(_title(group[0]))}\n",
+            f"{markdown_text(_conditions(group[0]))}\n",
+            markdown_rows(_headings(), [_cells(one, markdown_text) for one in group], len(SHOWN)),
+        ]
+    parts += ["## Published\n", f"{APART}\n"]
+    parts.append(markdown_rows(_published_headings(), [_published_cells(one, markdown_text) for one in others], 4))
+    return "\n".join(parts)
+
+
+def leaderboard_html(entries: Sequence[Entry], others: Sequence[Published]) -> str:
+    """Return the same as a page that stands alone."""
+    body = ""
+    for group in _groups(entries):
+        rows = html_rows(_headings(), [_cells(one, html_text) for one in group], len(SHOWN))
+        body += f"<h2>{html_text(_title(group[0]))}</h2>\n<p>{html_text(_conditions(group[0]))}</p>\n{rows}"
+    rows = html_rows(_published_headings(), [_published_cells(one, html_text) for one in others], 4)
+    return html_page("Leaderboard", f"{body}<h2>Published</h2>\n<p>{html_text(APART)}</p>\n{rows}")
+
+
+def _groups(entries: Sequence[Entry]) -> list[list[Entry]]:
+    groups: dict[str, list[Entry]] = defaultdict(list)
+    for one in entries:
+        groups[one.group].append(one)
+    return list(groups.values())
+
+
+def _title(entry: Entry) -> str:
+    split = entry.scores.provenance.split if entry.scores.provenance else "patches"
+    return f"{split}, {len(entry.scores.patches):,} patches, {len(entry.scores.bands)} bands"
+
+
+def _conditions(entry: Entry) -> str:
+    scores = entry.scores
+    clouds: Mapping[str, Any] = scores.synthetic or {}
+    painted = f"{clouds.get('mode')} clouds, painted" if clouds else "observed clouds"
+    card: Mapping[str, Any] = (scores.manifold or {}).get("card", {})
+    measured = f"; precision and recall by {card.get('layer')}, k = {card.get('k')}" if card else ""
+    target = f"; compared with the {card['target']} clear image" if "target" in card else ""
+    return (
+        f"{painted}; clear pixels {scores.clear_pixels}; split {scores.split_sha256[:HASH_DIGITS]}; "
+        f"definition {scores.card['definition']}{measured}{target}"
+    )
+
+
+def _headings() -> list[str]:
+    return ["remover", "leak-free", "reason", "predictions", *(COLUMNS[key].heading for key in SHOWN)]
+
+
+def _cells(entry: Entry, escaped: Any) -> list[str]:
+    values = metrics_of(entry.scores)
+    numbers = ["–" if math.isnan(values[key]) else f"{values[key]:.{COLUMNS[key].digits}f}" for key in SHOWN]
+    words = (entry.name, entry.leak_free, entry.reason, entry.scores.predictions_sha256[:HASH_DIGITS])
+    return [*map(escaped, words), *numbers]
+
+
+def _published_headings() -> list[str]:
+    words = ["method", "source", "bands", "split", "leak-free", "reason"]
+    return [*words, *(COLUMNS[key].heading for key in PUBLISHED)]
+
+
+def _published_cells(one: Published, escaped: Any) -> list[str]:
+    words = (one.method, one.source, one.bands or "–", one.split, one.leak_free, one.reason)
+    return [*map(escaped, words), *(one.values.get(key, "–") for key in PUBLISHED)]

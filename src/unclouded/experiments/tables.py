@@ -1,0 +1,247 @@
+"""A table of the paper as one value, and its four spellings: Markdown, CSV, LaTeX and HTML."""
+
+import csv
+import html
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Column:
+    """What stands in a column.
+
+    Attributes:
+        key: Of the metric.
+        heading: With its unit.
+        digits: After the point.
+        higher_is_better: Which of two values is the better one.
+    """
+
+    key: str
+    heading: str
+    digits: int
+    higher_is_better: bool
+
+    @property
+    def short(self) -> str:
+        """The heading without its unit."""
+        return self.heading.partition(" (")[0]
+
+
+COLUMNS = {
+    column.key: column
+    for column in (
+        Column("precision", "precision", 3, True),
+        Column("recall", "recall", 3, True),
+        Column("f1", "F1", 3, True),
+        Column("mae", "MAE (reflectance)", 4, False),
+        Column("rmse", "RMSE (reflectance)", 4, False),
+        Column("psnr", "PSNR (dB)", 2, True),
+        Column("ssim", "SSIM", 3, True),
+        Column("sam", "SAM (°)", 2, False),
+        Column("sam_global", "SAM (rad, as printed)", 4, False),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row under one test.
+
+    Attributes:
+        key: What orderings call it, such as ``ours_0_perlin@synthetic``.
+        label: What readers call it.
+        tested_on: Clouds of the test, in words.
+        values: Metric to value; None where the row was not run.
+        link: Its scores, relative to the table; None where there are none.
+    """
+
+    key: str
+    label: str
+    tested_on: str
+    values: dict[str, float] | None
+    link: str | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, ready to be written.
+
+    Attributes:
+        title: Above it.
+        columns: Of the metrics.
+        lines: Rows, in order.
+        notes: Below it, a sentence each.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shows_tests(self) -> bool:
+        """Whether rows were tested on different clouds, so that a column has to tell."""
+        return len({line.tested_on for line in self.lines}) > 1
+
+    @property
+    def headings(self) -> list[str]:
+        """Of all columns."""
+        return ["row", *(["tested on"] if self.shows_tests else []), *(column.heading for column in self.columns)]
+
+    def names(self, line: Line) -> list[str]:
+        """Return the cells before the numbers."""
+        return [line.label, *([line.tested_on] if self.shows_tests else [])]
+
+    def cells(self, line: Line) -> list[str]:
+        """Return the numbers of a line as text."""
+        return [NOT_RUN if line.values is None else _shown(line.values, column) for column in self.columns]
+
+
+def _shown(values: dict[str, float], column: Column) -> str:
+    value = values[column.key]
+    return "–" if math.isnan(value) else "∞" if math.isinf(value) else f"{value:.{column.digits}f}"
+
+
+def to_markdown(table: Table, *, links: bool = True) -> str:
+    """Return the table in Markdown.
+
+    Args:
+        table: What to write.
+        links: Link every number to its scores.
+    """
+    lines = []
+    for line in table.lines:
+        cells = table.cells(line)
+        if links and line.link:
+            cells = [f"[{cell}]({quote(line.link)})" for cell in cells]
+        lines.append([*map(markdown_text, table.names(line)), *cells])
+    body = markdown_rows(table.headings, lines, len(table.columns))
+    notes = "".join(f"- {markdown_text(note)}\n" for note in table.notes)
+    return f"## {markdown_text(table.title)}\n\n{body}" + (f"\n{notes}" if notes else "")
+
+
+def markdown_rows(headings: Sequence[str], lines: Sequence[Sequence[str]], numbers: int) -> str:
+    """Return rows of cells, which are Markdown already, below headings; the last ``numbers`` columns stand right."""
+    rule = ["---"] * (len(headings) - numbers) + ["---:"] * numbers
+    return "".join(f"| {' | '.join(line)} |\n" for line in (headings, rule, *lines))
+
+
+def markdown_text(text: str) -> str:
+    """Escape what Markdown and the HTML within it would take for more than text."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", one_line(text))
+
+
+def to_csv(table: Table) -> str:
+    """Return the table as CSV, with all digits; a row that was not run has the words in place of its numbers."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["key", "row", "tested on", *(column.key for column in table.columns), "scores"])
+    for line in table.lines:
+        numbers = [NOT_RUN if line.values is None else f"{line.values[column.key]:.9g}" for column in table.columns]
+        lines.writerow([line.key, _harmless(line.label), line.tested_on, *numbers, line.link or ""])
+    return text.getvalue()
+
+
+def _harmless(text: str) -> str:
+    """Spreadsheets compute what begins like a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "°": r"\textdegree{}", "–": "--", "∞": r"$\infty$",
+    "<": r"\textless{}", ">": r"\textgreater{}",
+}  # fmt: skip
+
+
+def to_latex(table: Table) -> str:
+    """Return the table for LaTeX, with booktabs and hyperref."""
+    names = len(table.headings) - len(table.columns)
+    lines = [
+        r"\begin{table}",
+        rf"\caption{{{_latex(table.title)}}}",
+        rf"\begin{{tabular}}{{{'l' * names}{'r' * len(table.columns)}}}",
+        r"\toprule",
+        _latex_row(map(_latex, table.headings)),
+        r"\midrule",
+    ]
+    for line in table.lines:
+        cells = [_latex(cell) for cell in table.cells(line)]
+        if line.link:
+            cells = [rf"\href{{run:{_latex(quote(line.link))}}}{{{cell}}}" for cell in cells]
+        lines.append(_latex_row([*map(_latex, table.names(line)), *cells]))
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [rf"\par\footnotesize {_latex(note)}" for note in table.notes]
+    return "\n".join([*lines, r"\end{table}", ""])
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in one_line(text))
+
+
+def _latex_row(cells: "Sequence[str] | map[str]") -> str:
+    return f"{' & '.join(cells)} \\\\"
+
+
+_STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}"
+    "table{border-collapse:collapse}td,th{padding:.25rem .7rem;border-bottom:1px solid #ccc;text-align:left}"
+    ".n{text-align:right;font-variant-numeric:tabular-nums}.none{color:#767676}"
+)
+
+
+_STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}h1{font-size:1.4rem}"
+    "table{border-collapse:collapse}td,th{padding:.25rem .7rem;border-bottom:1px solid #ccc;text-align:left}"
+    "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}"
+)
+
+
+def to_html(table: Table) -> str:
+    """Return the table as a page that stands alone."""
+    lines = [
+        [*map(html_text, table.names(line)), *(_html_cell(cell, line.link) for cell in table.cells(line))]
+        for line in table.lines
+    ]
+    notes = "".join(f"<li>{html_text(note)}</li>\n" for note in table.notes)
+    return html_page(table.title, html_rows(table.headings, lines, len(table.columns)) + f"<ul>\n{notes}</ul>\n")
+
+
+def _html_cell(cell: str, link: str | None) -> str:
+    return f'<a href="{html.escape(quote(link))}">{html_text(cell)}</a>' if link else html_text(cell)
+
+
+def html_page(title: str, body: str) -> str:
+    """Return a page that loads nothing from anywhere."""
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html_text(title)}</title>'
+        f"<style>{_STYLE}</style></head>\n<body>\n<h1>{html_text(title)}</h1>\n{body}</body></html>\n"
+    )
+
+
+def html_rows(headings: Sequence[str], lines: Sequence[Sequence[str]], numbers: int) -> str:
+    """Return rows of cells, which are HTML already, below headings; the last ``numbers`` columns stand right."""
+    first = len(headings) - numbers
+
+    def row(cells: Sequence[str], tag: str) -> str:
+        looks = ("" if i < first else " class=n" for i in range(len(cells)))
+        return f"<tr>{''.join(f'<{tag}{look}>{cell}</{tag}>' for cell, look in zip(cells, looks, strict=True))}</tr>\n"
+
+    return f"<table>\n{row([*map(html_text, headings)], 'th')}{''.join(row(line, 'td') for line in lines)}</table>\n"
+
+
+def html_text(text: str) -> str:
+    """Escape what HTML would take for more than text."""
+    return html.escape(one_line(text))
+
+
+def one_line(text: str) -> str:
+    """Return a text without line breaks, and with blanks for what cannot be printed."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -1,0 +1,100 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unclouded.errors import InputError
+from unclouded.evaluation.record import write_scores
+from unclouded.evaluation.scores import AREAS, METRICS, PatchScores, Provenance, Scores
+from unclouded.experiments.leaderboard import find_entries, leaderboard_html, leaderboard_markdown, published
+from unclouded.sensors import RGB
+
+ROI = "ROIs1158_spring_106"
+
+
+def write(path: Path, name: str, value: float, **changes: object) -> Path:
+    patch = PatchScores(
+        f"{ROI}_p1", 0.5, dict.fromkeys(AREAS, 9), dict.fromkeys(AREAS, dict.fromkeys(METRICS, value)), 0.1, "ab", ROI
+    )
+    scores = Scores(RGB, "kept", (patch,), provenance=Provenance(name, "test", "cd"))
+    write_scores(path, replace(scores, **changes), np.random.default_rng(0))  # type: ignore[arg-type]
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "one" / "s.json", "one", 0.2)
+    write(tmp_path / "two" / "s.json", "<b>two|</b>", 0.3)
+    write(tmp_path / "three.json", "three", 0.4, clear_pixels="network")
+    (tmp_path / "one" / "patches.txt").write_text("ROIs1158_spring_1_p1\n")
+    (tmp_path / "two" / "patches.txt").write_text(f"{ROI}_p7\n")
+    (tmp_path / "other.json").write_text("{}")
+    return tmp_path
+
+
+def table_lines(text: str, word: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("|") and word in line]
+
+
+def test_each_result_says_whether_it_had_seen_the_test_regions(folder: Path) -> None:
+    found = {entry.name: entry.leak_free for entry in find_entries(folder)}
+    assert found == {"one": "yes", "<b>two|</b>": "no", "three": "unknown"}
+
+
+def test_only_what_was_judged_alike_stands_in_one_table(folder: Path) -> None:
+    text = leaderboard_markdown(find_entries(folder), published())
+    ours, _, theirs = text.partition("## Published")
+    assert ours.count("\n## ") == 2  # kept and network
+    assert ours.index("three") < ours.index("two")  # by PSNR
+    assert "GLF-CR" not in ours and "one" not in [line.split("|")[1].strip() for line in table_lines(theirs, "|")]
+
+
+def test_a_hostile_name_stays_a_name(folder: Path) -> None:
+    entries = find_entries(folder)
+    (line,) = table_lines(leaderboard_markdown(entries, ()), "two")
+    assert r"\<b\>two\|\</b\>" in line
+    assert "<b>" not in leaderboard_html(entries, ())
+
+
+def test_a_result_that_contradicts_itself_is_refused(folder: Path) -> None:
+    path = folder / "three.json"
+    content = json.loads(path.read_text())
+    content["mean"]["all"]["psnr"] = 99.0
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="contradicts itself"):
+        find_entries(folder)
+
+
+def test_a_rule_leaks_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "s.json", "x", 0.1, provenance=Provenance("clear-mean", "test"))
+    (entry,) = find_entries(tmp_path)
+    assert entry.leak_free == "yes"
+
+
+def test_an_empty_folder_has_no_leaderboard(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no scores"):
+        find_entries(tmp_path)
+
+
+def test_the_published_numbers_are_those_that_were_published() -> None:
+    self_reported = {one.method: one.values for one in published() if one.source == "self-reported"}
+    assert self_reported["DSen2-CR"] == {"mae": "0.031", "psnr": "27.76", "ssim": "0.874", "sam": "9.472"}
+    assert self_reported["ECRformer"] == {"mae": "0.0164", "psnr": "33.37", "ssim": "0.932", "sam": "4.693"}
+    retrained = {one.method: one.values for one in published() if one.split == "exact ids"}
+    assert retrained == {
+        "GeoCR": {"psnr": "29.29"},
+        "UnCRtainTS": {"psnr": "28.77"},
+        "EMRDM": {"psnr": "28.70"},
+        "GACR": {"psnr": "27.76"},
+    }
+
+
+def test_every_published_number_has_its_source_and_its_split() -> None:
+    assert len(published()) == 10
+    assert all(one.source and one.split and one.leak_free and one.reason for one in published())
+    derived = {one.method for one in published() if one.split == "substring"}
+    assert derived == {"UnCRtainTS", "DiffCR", "EMRDM", "ECRformer"}
+
+

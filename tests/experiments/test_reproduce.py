@@ -1,0 +1,98 @@
+"""All three tables at smoke size, once: what is trained, judged, read and written."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from unclouded.errors import InputError
+from unclouded.experiments.reproduce import Reproduction
+from unclouded.experiments.rows import find_experiments
+from unclouded.experiments.training_record import leak_free
+
+
+def smoke(table: str, runs: Path) -> Reproduction:
+    return Reproduction(find_experiments(), table, "smoke", runs)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    for table in ("table_2", "table_3", "table_4"):
+        smoke(table, folder).complete(lambda *_: None)
+    return folder
+
+
+def test_without_runs_every_cell_says_so(tmp_path: Path) -> None:
+    table, checked = smoke("table_3", tmp_path).read()
+    assert all(set(table.cells(line)) == {"not run"} for line in table.lines)
+    assert {one.verdict for one in checked} == {"not tested"}
+
+
+@pytest.mark.parametrize(("name", "lines"), [("table_2", 2), ("table_3", 7), ("table_4", 10)])
+def test_a_table_is_written_four_times_and_every_cell_leads_to_its_scores(runs: Path, name: str, lines: int) -> None:
+    wanted = smoke(name, runs)
+    table, _ = wanted.read()
+    assert len(table.lines) == lines
+    paths = wanted.write(table)
+    assert [path.suffix for path in paths] == [".md", ".csv", ".tex", ".html"]
+    rows = list(csv.DictReader(io.StringIO(paths[1].read_text(encoding="utf-8"))))
+    for row, line in zip(rows, table.lines, strict=True):
+        scores = json.loads((wanted.folder / row["scores"]).read_text())
+        assert float(row["f1"]) == pytest.approx(scores["manifold"]["f1"])
+        assert f"{scores['manifold']['precision']:.3f}" in table.cells(line)
+
+
+def test_what_is_there_is_not_trained_again(runs: Path) -> None:
+    weights = sorted(runs.rglob("weights.safetensors"))
+    before = [path.stat().st_mtime_ns for path in weights]
+    assert len(weights) == 2 * (2 + 2 + 4)  # folds; ours, ablations, painted
+    smoke("table_4", runs).complete(lambda *_: None)
+    assert [path.stat().st_mtime_ns for path in weights] == before
+
+
+def test_radar_is_compared_with_grey_and_has_the_same_patches(runs: Path) -> None:
+    scores = json.loads((runs / "smoke" / "table_3" / "s1_vv" / "scores_observed.json").read_text())
+    assert scores["manifold"]["card"]["target"] == "grey"
+    assert scores["clear_pixels"] == "network"
+    assert len(scores["patches"]) == 4
+
+
+def test_rows_with_other_cards_make_no_table(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "smoke", tmp_path / "smoke")
+    path = tmp_path / "smoke" / "table_3" / "s2_cloudy" / "scores_observed.json"
+    content = json.loads(path.read_text())
+    content["manifold"]["card"]["k"] = 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="do not compare: k is"):
+        smoke("table_3", tmp_path).read()
+
+
+def test_scores_of_other_weights_are_refused(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "smoke", tmp_path / "smoke")
+    one, other = sorted((tmp_path / "smoke" / "table_2").rglob("weights.safetensors"))[1:3]
+    shutil.copy(other, one)
+    with pytest.raises(InputError, match="judges other weights"):
+        smoke("table_2", tmp_path).read()
+
+
+def test_a_run_with_other_settings_is_not_taken_for_the_row(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "smoke", tmp_path / "smoke")
+    settings = next((tmp_path / "smoke" / "table_2" / "ours_100").rglob("settings.toml"))
+    settings.write_text(settings.read_text().replace("paired_percent = 100.0", "paired_percent = 50.0"))
+    with pytest.raises(InputError, match="was trained with another paired_percent"):
+        smoke("table_2", tmp_path).complete(lambda *_: None)
+
+
+def test_folds_are_free_of_leaks_and_that_can_be_seen(runs: Path) -> None:
+    folder = runs / "smoke" / "table_2" / "ours_0"
+    judged = list(json.loads((folder / "scores_observed.json").read_text())["patches"])
+    assert leak_free(folder, judged)[0] == "yes"
+
+
+def test_the_sample_size_needs_a_data_set(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="name it with --root"):
+        Reproduction(find_experiments(), "table_2", "sample", tmp_path).complete(lambda *_: None)

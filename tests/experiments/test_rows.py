@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import pytest
+
+from unclouded.errors import InputError
+from unclouded.experiments.rows import (
+    Fold,
+    Row,
+    RowSettings,
+    SizeSettings,
+    find_experiments,
+    regions_held_out,
+)
+from unclouded.experiments.runs import train_settings
+from unclouded.settings import settings_from
+from unclouded.training.forecast import total_steps
+from unclouded.training.settings import TrainSettings
+
+REGIONS = {"a1": "A", "a2": "A", "b1": "B"}
+
+
+def folds(*tests: tuple[str, ...]) -> SizeSettings:
+    return SizeSettings(folds=tuple(Fold(name=f"f{i}", test=test) for i, test in enumerate(tests)))
+
+
+def test_table_ii_has_eleven_rows_at_paper_size() -> None:
+    rows = [row for row in find_experiments().rows("table_2") if "paper" in row.settings.sizes]
+    assert [row.settings.label for row in rows] == [f"ours-{p}" for p in range(0, 101, 10)]
+
+
+@pytest.mark.parametrize("table", ["table_2", "table_3", "table_4"])
+def test_every_row_at_paper_size_is_the_papers_protocol_but_for_what_it_says(table: str, tmp_path: Path) -> None:
+    experiments = find_experiments()
+    size = experiments.size("paper")
+    assert size.manifold.layer == "fc2" and size.manifold.k == 10
+    protocol = TrainSettings(patches=tmp_path)
+    for row in experiments.rows(table):
+        if row.origin.settings.train is None:
+            continue
+        settings = train_settings(row, size, tmp_path)
+        changed = {key for key in TrainSettings.model_fields if getattr(settings, key) != getattr(protocol, key)}
+        assert changed <= {"patches", "paired_percent", "clouds", "synthetic"}
+        assert (settings.split, settings.subset, settings.network.width, settings.crop_px) == ("train", 10_000, 64, 200)
+        assert total_steps(settings, 10_000) == 750_000  # 75 epochs, one patch a step
+
+
+def test_rows_of_two_tables_with_one_network_have_one_folder() -> None:
+    experiments = find_experiments()
+    paths = [
+        {row.key: row.path for row in experiments.rows(table)}["ours_100"]
+        for table in ("table_2", "table_3", "table_4")
+    ]
+    assert paths == ["table_2/ours_100"] * 3
+
+
+def test_the_ablation_sees_no_map_and_nothing_else_is_changed(tmp_path: Path) -> None:
+    experiments = find_experiments()
+    row = {row.key: row for row in experiments.rows("table_3")}["ablation_100"]
+    settings = train_settings(row, experiments.size("paper"), tmp_path)
+    assert settings.clouds.mode == "ones" and settings.paired_percent == 100
+
+
+def test_every_region_is_tested_by_who_has_not_seen_it() -> None:
+    found = [(fold.name, learnt, held) for fold, learnt, held in regions_held_out(folds(("A",), ("B",)), REGIONS)]
+    assert found == [("f0", ["b1"], ["a1", "a2"]), ("f1", ["a1", "a2"], ["b1"])]
+
+
+@pytest.mark.parametrize(("tests", "message"), [((("A",), ("A",)), "two folds hold out A"), ((("C",),), "tested on 0")])
+def test_folds_that_test_twice_or_nothing_are_refused(tests: tuple[tuple[str, ...], ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        list(regions_held_out(folds(*tests), REGIONS))
+
+
+def test_the_folds_of_the_samples_hold_out_every_region_once() -> None:
+    size = find_experiments().size("sample")
+    tested = [name for _, _, held in regions_held_out(size, size.regions) for name in held]
+    assert sorted(tested) == sorted(size.regions)
+    assert len(tested) == 10 > size.manifold.k
+
+
+@pytest.mark.parametrize("content", [{}, {"remover": "cloudy", "like": "table_2/ours_0"}])
+def test_a_row_is_a_baseline_a_training_or_like_another(content: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="expected one of remover, like and train"):
+        settings_from(RowSettings, {"label": "x", **content})
+
+
+def test_who_learnt_from_no_painted_clouds_is_not_tested_on_them() -> None:
+    with pytest.raises(InputError, match="learnt from none"):
+        Row("x", "table_4", RowSettings(label="x", train={}, tests=("synthetic",)))
+
+
+@pytest.mark.parametrize("name", ["table_9", "../etc"])
+def test_an_unknown_table_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="is no table"):
+        find_experiments().rows(name)
