@@ -96,5 +96,3 @@ def test_every_published_number_has_its_source_and_its_split() -> None:
     assert all(one.source and one.split and one.leak_free and one.reason for one in published())
     derived = {one.method for one in published() if one.split == "substring"}
     assert derived == {"UnCRtainTS", "DiffCR", "EMRDM", "ECRformer"}
-
-
