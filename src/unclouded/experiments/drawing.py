@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from unclouded.errors import InputError
@@ -79,9 +80,10 @@ def scale_bar(axis: Any, width_px: int, pixel_m: float) -> None:
     """Draw a bar of a round length below a panel, at most a quarter as long as it is wide."""
     length_m = round_length(width_px * pixel_m / 4)
     share = length_m / (width_px * pixel_m)
-    axis.plot([0.0, share], [-0.03, -0.03], transform=axis.transAxes, color="black", linewidth=1.6, clip_on=False)
+    below = axis.transAxes + ScaledTranslation(0, -6 / 72, axis.figure.dpi_scale_trans)
+    axis.plot([0.0, share], [0, 0], transform=below, color="black", linewidth=1.6, clip_on=False)
     text = f"{length_m / 1000:g} km" if length_m >= 1000 else f"{length_m:g} m"
-    axis.text(share + 0.02, -0.03, text, transform=axis.transAxes, fontsize=NAME_PT, va="center")
+    axis.text(share, 0, f"  {text}", transform=below, fontsize=NAME_PT, va="center")
 
 
 def round_length(most: float) -> float:

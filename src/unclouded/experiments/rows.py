@@ -204,7 +204,7 @@ def find_experiments(folder: Path | None = None) -> Experiments:
         InputError: There is no such folder.
     """
     if folder is None:
-        here, shipped = Path("experiments"), Path(str(package_files("unclouded.experiments") / "rows"))
+        here, shipped = Path("experiments"), Path(str(package_files("unclouded.experiments") / "rows_of_tables"))
         folder = here if (here / "sizes").is_dir() or not shipped.is_dir() else shipped
     require_folder(folder)
     return Experiments(folder)

@@ -75,10 +75,10 @@ def score_row(
     Raises:
         InputError: A patch is damaged, or k does not fit the number of patches.
     """
-    manifolds = Manifolds(extractor)
+    manifolds = Manifolds(extractor, size.manifold.k, sum(len(part.test) for part in parts))
     scores = score_patches(manifolds.watch(_pairs(row, clouds, parts)), "network")
     synthetic = row.trained.synthetic if clouds == "synthetic" else None
-    measured = manifolds.measure(size.manifold.k).to_json()
+    measured = manifolds.measure().to_json()
     measured["card"] |= {"target": row.settings.target}
     return replace(
         scores,
