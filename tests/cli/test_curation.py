@@ -59,3 +59,32 @@ def test_a_threshold_that_does_not_exist_is_refused(
     wrong = ("--set", "hase=0.1")
     assert unclouded("data", "screen", root, "--out", tmp_path / "out", *wrong, monkeypatch=monkeypatch) == 2
     assert "hase is not a key; did you mean 'haze'?" in capsys.readouterr().err
+
+
+def test_a_manifest_is_written_and_check_finds_one_flipped_byte(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert unclouded("data", "manifest", root, "--no-coverage", monkeypatch=monkeypatch) == 0
+    assert "manifest.parquet: 1 patches (1 kept), SHA-256 " in capsys.readouterr().out
+    assert unclouded("data", "check", root, monkeypatch=monkeypatch) == 0
+    assert "manifest.parquet: 1 patches hashed" in capsys.readouterr().out
+    path = root / official_path(PatchId.parse("ROIs1158_spring_106_p9"), "s2")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    report = tmp_path / "check.json"
+    assert unclouded("data", "check", root, "--json", report, monkeypatch=monkeypatch) == 1
+    found = json.loads(report.read_text())
+    assert not found["clean"] and found["hashed"] == 1 and found["different"][0]["file"] == str(path.relative_to(root))
+    assert found["regions"] == [{"roi": "ROIs1158_spring_106", "found": 1, "published": 784}]
+
+
+def test_who_expects_the_published_data_set_is_told_what_is_absent(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert unclouded("data", "check", root, monkeypatch=monkeypatch) == 0
+    capsys.readouterr()
+    assert unclouded("data", "check", root, "--published", monkeypatch=monkeypatch) == 1
+    text = capsys.readouterr().out
+    assert "  spring    41 regions        1 of 29,117 published triplets" in text
+    assert "  ROIs2017_winter_8: 0 of " in text

@@ -1,12 +1,15 @@
 """``unclouded data``: look at a data set."""
 
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from unclouded.cli.options import Bands, CloudMode, Painted, Part
 from unclouded.errors import InputError
+
+if TYPE_CHECKING:
+    from unclouded.patches.screening import ScreeningSettings
 
 app = typer.Typer(help="Look at a data set.", no_args_is_help=True)
 
@@ -20,11 +23,17 @@ def _group() -> None:
 def check(
     root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
     names_only: Annotated[bool, typer.Option("--names-only", help="List names, open no file.")] = False,
+    published: Annotated[bool, typer.Option("--published", help="Expect all 122,218 published triplets.")] = False,
+    report: Annotated[Path | None, typer.Option("--json", help="Write what was found as JSON, too.")] = None,
+    work: Annotated[Path | None, typer.Option(help="Folder that lets a killed check go on where it was.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Regions read at once.")] = 1,
 ) -> None:
-    """Name every incomplete and every damaged triplet in one report; exit status 1 if there is one."""
-    from unclouded.cli.progress import shown_progress
+    """Name every incomplete, damaged or changed triplet in one report; exit status 1 if there is one.
+
+    Where there is a manifest.parquet, every file is hashed and compared with it.
+    """
+    from unclouded.cli.keeping import inspect
     from unclouded.patches.layouts import find_triplets
-    from unclouded.patches.reading import check_triplets
 
     if (root / "store.json").is_file():
         _check_store(root)
@@ -32,10 +41,37 @@ def check(
     if names_only:
         typer.echo(inventory.report())
         raise typer.Exit(1 if inventory.incomplete else 0)
-    with shown_progress() as told:
-        inspection = check_triplets(inventory, lambda done, total: told("reading", done, total))
-    typer.echo(inspection.report())
-    raise typer.Exit(0 if inspection.is_clean else 1)
+    raise typer.Exit(inspect(inventory, published=published, report=report, work=work, processes=processes))
+
+
+@app.command()
+def manifest(
+    root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
+    out: Annotated[Path | None, typer.Option(help="GeoParquet file; ROOT/manifest.parquet if omitted.")] = None,
+    coverage: Annotated[bool, typer.Option(help="Map the clouds, which takes most of the time.")] = True,
+    settings: Annotated[Path | None, typer.Option(help="TOML file of thresholds of the checks.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="A threshold, such as haze=0.1.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Regions described at once.")] = 1,
+) -> None:
+    """Describe every patch in one table: footprint, coverage, findings, split, hashes; GeoParquet.
+
+    A killed run goes on where it was. 'data check' compares the data set with it.
+    """
+    from unclouded.cli.keeping import describe
+    from unclouded.patches.layouts import MANIFEST, find_triplets
+
+    found = find_triplets(root)
+    thresholds = _thresholds(settings, overrides)
+    raise typer.Exit(describe(found, out or root / MANIFEST, thresholds, coverage=coverage, processes=processes))
+
+
+def _thresholds(path: Path | None, overrides: list[str] | None) -> "ScreeningSettings":
+    from unclouded.patches.screening import ScreeningSettings
+    from unclouded.settings import load_settings, settings_from
+
+    if path:
+        return load_settings(ScreeningSettings, path, overrides or [])
+    return settings_from(ScreeningSettings, {}, overrides or [])
 
 
 def _check_store(root: Path) -> NoReturn:
@@ -136,20 +172,16 @@ def screen(
     from unclouded.files import require_writable, write_json, write_text
     from unclouded.patches.images import images_of
     from unclouded.patches.layouts import find_triplets
-    from unclouded.patches.screening import ScreeningSettings, screen_files
+    from unclouded.patches.screening import screen_files
     from unclouded.patches.screening_picture import chosen, write_sheet
     from unclouded.patches.screening_report import ScreeningReport
-    from unclouded.settings import load_settings, settings_from
 
-    given = overrides or []
-    chosen_settings = (
-        load_settings(ScreeningSettings, settings, given) if settings else settings_from(ScreeningSettings, {}, given)
-    )
+    thresholds = _thresholds(settings, overrides)
     found = images_of(find_triplets(root))
     require_writable(out)
     with shown_progress() as told:
-        screened = (screen_files(images, chosen_settings) for images in found)
-        report = ScreeningReport(tuple(counted(screened, "screening", len(found), told)), chosen_settings)
+        screened = (screen_files(images, thresholds) for images in found)
+        report = ScreeningReport(tuple(counted(screened, "screening", len(found), told)), thresholds)
     write_json(out / "screening.json", report.to_json())
     write_text(out / "screening.txt", report.to_text() + "\n")
     if drawn := chosen(report.screenings):

@@ -15,6 +15,8 @@ from unclouded.patches.identity import PatchId, Roi
 SAR, CLEAR, CLOUDY = "s1", "s2", "s2_cloudy"
 FLAT_CLEAR = ("s2_cloudfree", "s2_cloudFree")
 """Both spellings of the cloud-free folder of the flat layout."""
+MANIFEST = "manifest.parquet"
+"""Where a data set has its manifest, below its root."""
 SHOWN = 5
 """How many names a report spells out before it only counts."""
 
@@ -253,7 +255,7 @@ def _inventory(
     for sighting in sightings:
         if sighting.token:
             found[sighting.name][sighting.token] = sighting
-        elif sighting.path != split_list:
+        elif sighting.path not in (split_list, root / MANIFEST):
             strangers.append(named(sighting.path.relative_to(root)))
     triplets: list[TripletFiles] = []
     without_clear: list[TripletFiles] = []

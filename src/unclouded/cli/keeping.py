@@ -1,0 +1,109 @@
+"""What ``data check`` and ``data manifest`` do: run the tasks of all regions, then write and tell."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from unclouded.cli.progress import shown_progress
+from unclouded.errors import InputError
+from unclouded.files import sha256, write_json
+from unclouded.locks import held
+from unclouded.patches.images import PatchImages, images_of
+from unclouded.patches.layouts import MANIFEST, Inventory, section
+from unclouded.patches.manifest import read_manifest, write_manifest
+from unclouded.patches.reading import DamagedTriplet, Inspection
+from unclouded.patches.screening import ScreeningSettings
+from unclouded.patches.splits import parts_by_name
+from unclouded.patches.verification import Fault, count_lines, published_counts, unlisted
+from unclouded.scale.keeping import describing, verifying
+from unclouded.scale.running import Runner, in_processes, run_tasks, serially
+from unclouded.scale.tasks import TaskFolder
+
+
+def describe(inventory: Inventory, out: Path, settings: ScreeningSettings, *, coverage: bool, processes: int) -> int:
+    """Write the manifest of a data set; return the exit status."""
+    tasks = describing(inventory.root, images_of(inventory), parts_by_name(inventory), settings, coverage=coverage)
+    with _kept(out.with_name(f".{out.stem}.work")) as work, shown_progress() as told:
+        notes = TaskFolder(work)
+        failed = run_tasks(
+            tasks, notes, _runner(processes), lambda done, total: told("describing regions", done, total)
+        )
+        if failed:
+            name, reason = next(iter(failed.items()))
+            raise InputError(f"{len(failed)} regions cannot be described, first {name}: {reason}")
+        rows = notes.rows(tasks)
+        write_manifest(out, rows)
+    statuses = {
+        status: sum(row["status"] == status for row in rows) for status in dict.fromkeys(r["status"] for r in rows)
+    }
+    counts = ", ".join(f"{count:,} {status}" for status, count in statuses.items())
+    typer.echo(f"{out}: {len(rows):,} patches ({counts}), SHA-256 {sha256(out)}")
+    return 0
+
+
+def inspect(inventory: Inventory, *, published: bool, report: Path | None, work: Path | None, processes: int) -> int:
+    """Read a data set, and compare it with its manifest if it has one; return the exit status."""
+    path = inventory.root / MANIFEST
+    rows = read_manifest(path) if path.is_file() else []
+    tasks = verifying(inventory, rows, sha256(path) if rows else "")
+    with _kept(work) as folder, shown_progress() as told:
+        notes = TaskFolder(folder)
+        failed = run_tasks(tasks, notes, _runner(processes), lambda done, total: told("reading regions", done, total))
+        found = notes.rows(tasks)
+    damaged = [DamagedTriplet(row["damaged"], row["reason"]) for row in found if "damaged" in row]
+    damaged += [DamagedTriplet(name, reason) for name, reason in failed.items()]
+    inspection = Inspection(inventory, tuple(damaged))
+    images = images_of(inventory)
+    faults = [Fault(**row) for row in found if "damaged" not in row]
+    faults += unlisted(inventory.root, rows, images) if rows else []
+    counts = published_counts(images, everywhere=published)
+    lacking = [count for count in counts if count.found != count.published] if published else []
+    lines = [inspection.report(), *count_lines(counts)]
+    if rows:
+        lines += [f"{path.name}: {len(rows):,} patches hashed", *section("different", faults, len(faults))]
+    typer.echo("\n".join(lines))
+    clean = inspection.is_clean and not faults and not lacking
+    if report:
+        write_json(report, _as_json(inspection, faults, images, hashed=len(rows), clean=clean))
+    return 0 if clean else 1
+
+
+def _as_json(
+    inspection: Inspection, faults: list[Fault], images: list[PatchImages], *, hashed: int, clean: bool
+) -> dict[str, Any]:
+    found = inspection.inventory
+    return {
+        "root": str(found.root),
+        "clean": clean,
+        "triplets": len(found.triplets),
+        "incomplete": [{"patch": one.name, "lacks": one.lacks} for one in found.incomplete],
+        "damaged": [vars(one) for one in inspection.damaged],
+        "strange": found.strangers,
+        "hashed": hashed,
+        "different": [vars(fault) for fault in faults],
+        "regions": [
+            {"roi": str(one.roi), "found": one.found, "published": one.published} for one in published_counts(images)
+        ],
+    }
+
+
+@contextmanager
+def _kept(work: Path | None) -> Iterator[Path]:
+    """Give a folder that outlives a killed process, if it has a name, but not the end of the work."""
+    if work is None:
+        with tempfile.TemporaryDirectory(prefix="unclouded-") as folder:
+            yield Path(folder)
+        return
+    with held(work):
+        yield work
+        for name in ("done", "failed", "begun", "locks"):
+            shutil.rmtree(work / name, ignore_errors=True)
+
+
+def _runner(processes: int) -> Runner:
+    return serially if processes == 1 else in_processes(processes)

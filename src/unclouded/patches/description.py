@@ -1,0 +1,118 @@
+"""What the manifest says of a patch that is on disk: hashes, findings, coverage, footprint."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from odc.geo.geobox import GeoBox
+
+from unclouded.clouds.cache import ProbabilityCache
+from unclouded.clouds.map import cloudy_share, map_clouds, mean_coverage
+from unclouded.errors import InputError
+from unclouded.files import sha256
+from unclouded.geotiff import grid_of, open_geotiff
+from unclouded.patches.identity import PatchId
+from unclouded.patches.images import PatchImages
+from unclouded.patches.layouts import CLEAR, CLOUDY, SAR
+from unclouded.patches.manifest import ManifestRow
+from unclouded.patches.screening import Finding, Screening, ScreeningSettings, screen_files
+from unclouded.raster import Raster, read
+from unclouded.scenes.align import date_gap_days
+from unclouded.scenes.footprints import footprint
+from unclouded.sensors import SENTINEL2
+
+
+def describe_patch(
+    root: Path,
+    images: PatchImages,
+    settings: ScreeningSettings,
+    *,
+    split: str | None = None,
+    coverage: bool = True,
+    cache: ProbabilityCache | None = None,
+) -> ManifestRow:
+    """Describe a patch of a data set; dates and products stay unknown, for the files do not tell them.
+
+    Args:
+        root: Of the data set; paths are told relative to it.
+        images: The patch.
+        settings: Thresholds of the checks.
+        split: The part it belongs to, where known.
+        coverage: Whether to map the clouds, which takes most of the time.
+        cache: Where cloud probabilities are kept.
+    """
+    screening = screen_files(images, settings)
+    row = {**identity_columns(images.name, images.patch), "split": split, **screening_columns(screening)}
+    row |= status_columns(screening.rejecting(settings), images.lacks)
+    for token, path in images.paths.items():
+        row |= file_columns(token, path, path.relative_to(root).as_posix())
+    readable = {token for token in images.paths if not _unreadable(screening, token)}
+    if coverage and CLOUDY in readable:
+        row |= coverage_columns(read(images.paths[CLOUDY], SENTINEL2), cache)
+    for token in (CLOUDY, CLEAR, SAR):
+        if token in readable:
+            with open_geotiff(images.paths[token]) as source:
+                return row | place_columns(grid_of(source))
+    return row
+
+
+def identity_columns(name: str, patch: PatchId | None) -> ManifestRow:
+    """Return name, region and season."""
+    roi = patch.roi if patch else None
+    return {"patch": name, "roi": str(roi) if roi else None, "season": roi.season if roi else None}
+
+
+def status_columns(rejecting: Iterable[Finding], lacks: tuple[str, ...] = ()) -> ManifestRow:
+    """Return whether a patch can be used, and why not."""
+    told = list(rejecting)
+    reasons = [f"lacks {', '.join(lacks)}"] if lacks else []
+    reasons += [str(finding) for finding in told]
+    unreadable = any(finding.check == "unreadable" for finding in told)
+    status = "unreadable" if unreadable else "incomplete" if lacks else "rejected" if told else "kept"
+    return {"status": status, "reason": "; ".join(reasons) or None}
+
+
+def screening_columns(screening: Screening) -> ManifestRow:
+    """Return the names of the checks that found something, and the shift."""
+    row: dict[str, Any] = {"findings": [f"{finding.check}:{finding.image}" for finding in screening.findings]}
+    if shift := screening.shift:
+        row |= {"shift_right_px": shift.right_px, "shift_down_px": shift.down_px, "shift_gap": shift.gap}
+    return row
+
+
+def file_columns(token: str, path: Path, name: str) -> ManifestRow:
+    """Return name, size and hash of a file."""
+    return {token: name, f"{token}_bytes": path.stat().st_size, f"{token}_sha256": sha256(path)}
+
+
+def coverage_columns(cloudy: Raster, cache: ProbabilityCache | None) -> ManifestRow:
+    """Return the coverage by both definitions: the mean of m, and the share of pixels with m > 0."""
+    cloud_map = map_clouds(cloudy.values, cloudy.bands, cache=cache)
+    return {"mean_coverage": mean_coverage(cloud_map), "cloudy_share": cloudy_share(cloud_map)}
+
+
+def date_columns(acquired: Mapping[str, datetime | None]) -> ManifestRow:
+    """Return the dates of acquisition and the signed gaps between them in days."""
+    dates = {token: acquired.get(token) for token in (SAR, CLEAR, CLOUDY)}
+    row: dict[str, Any] = {f"{token}_acquired": when.isoformat() if when else None for token, when in dates.items()}
+    return row | {
+        "radar_after_clear_days": date_gap_days(dates[SAR], dates[CLEAR]),
+        "radar_after_cloudy_days": date_gap_days(dates[SAR], dates[CLOUDY]),
+        "clear_after_cloudy_days": date_gap_days(dates[CLEAR], dates[CLOUDY]),
+    }
+
+
+def place_columns(geobox: GeoBox) -> ManifestRow:
+    """Return CRS and footprint; nothing where a file does not tell where it lies."""
+    if geobox.crs is None:
+        return {}
+    crs = f"EPSG:{geobox.crs.epsg}" if geobox.crs.epsg else str(geobox.crs)
+    try:
+        return {"crs": crs, "geometry": footprint(geobox)}
+    except InputError:  # beyond UTM: a grid that no Sentinel-2 tile has
+        return {"crs": crs}
+
+
+def _unreadable(screening: Screening, token: str) -> bool:
+    return any(finding.check == "unreadable" and finding.image == token for finding in screening.findings)

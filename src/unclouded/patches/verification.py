@@ -1,0 +1,93 @@
+"""Compare a data set with its manifest and with what was published: every flipped byte is found."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unclouded.files import sha256
+from unclouded.patches.identity import Roi
+from unclouded.patches.images import TOKENS, PatchImages
+from unclouded.patches.splits import official_counts
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A difference between a data set and its manifest.
+
+    Attributes:
+        patch: Which.
+        file: Relative to the root.
+        reason: ``absent``, ``changed``, or ``not in the manifest``, with details.
+    """
+
+    patch: str
+    file: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.reason}"
+
+
+def verify_row(root: Path, row: Mapping[str, Any]) -> list[Fault]:
+    """Hash the files that a row of the manifest lists."""
+    return [fault for token in TOKENS if row[token] for fault in _verify_file(root, row, token)]
+
+
+def _verify_file(root: Path, row: Mapping[str, Any], token: str) -> Iterator[Fault]:
+    path, size = root / row[token], row[f"{token}_bytes"]
+    try:
+        found = path.stat().st_size
+        if found != size:
+            yield Fault(row["patch"], row[token], f"changed: {found:,} bytes, not the {size:,} of the manifest")
+        elif sha256(path) != row[f"{token}_sha256"]:
+            yield Fault(row["patch"], row[token], "changed: another SHA-256 than in the manifest")
+    except OSError as error:
+        yield Fault(row["patch"], row[token], f"absent or unreadable ({error.strerror})")
+
+
+def unlisted(root: Path, rows: Iterable[Mapping[str, Any]], found: Iterable[PatchImages]) -> list[Fault]:
+    """Return the images that are there but not in the manifest."""
+    listed = {row[token] for row in rows for token in TOKENS if row[token]}
+    paths = ((images.name, path.relative_to(root).as_posix()) for images in found for path in images.paths.values())
+    return [Fault(name, path, "not in the manifest") for name, path in paths if path not in listed]
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many complete triplets a region has.
+
+    Attributes:
+        roi: The region.
+        found: Here.
+        published: In SEN12MS-CR.
+    """
+
+    roi: Roi
+    found: int
+    published: int
+
+
+def published_counts(complete: Iterable[PatchImages], *, everywhere: bool = False) -> list[Count]:
+    """Count complete triplets by region of SEN12MS-CR.
+
+    Args:
+        complete: What is there; patches of other regions, and incomplete ones, are passed over.
+        everywhere: Count regions of which there is nothing, too.
+    """
+    found = Counter(images.patch.roi for images in complete if images.patch and not images.lacks)
+    known = sorted(official_counts().items())
+    return [Count(roi, found[roi], total) for roi, total in known if everywhere or roi in found]
+
+
+def count_lines(counts: Iterable[Count]) -> list[str]:
+    """Return a table of seasons, and one line for every region that is not as published."""
+    counts = list(counts)
+    lines = []
+    for season in sorted({count.roi.season for count in counts}):
+        group = [count for count in counts if count.roi.season == season]
+        here, there = sum(count.found for count in group), sum(count.published for count in group)
+        lines.append(f"  {season:<8}{len(group):>4} regions {here:>8,} of {there:,} published triplets")
+    lines += [f"  {one.roi}: {one.found:,} of {one.published:,}" for one in counts if one.found != one.published]
+    return lines
