@@ -44,10 +44,15 @@ def load_settings(model: type[S], path: Path, overrides: Iterable[str] = ()) -> 
     Raises:
         InputError: The file is no TOML, or settings are missing, unknown or out of range; all are named at once.
     """
-    return settings_from(model, _toml(path), overrides, origin=path.name)
+    return settings_from(model, read_toml(path), overrides, origin=path.name)
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file of settings.
+
+    Raises:
+        InputError: It is no TOML, too large, or nested too deep.
+    """
     content = read_small(path, MAX_BYTES)
     if _BOTTOMLESS_KEY.search(content.decode("utf-8", errors="replace")):
         raise InputError(f"{named(path)} has a key of more than {MAX_DEPTH} parts; expected a few groups")

@@ -44,34 +44,38 @@ class RateColumn(ProgressColumn):
 @contextmanager
 def shown_progress() -> Iterator[Told]:
     """Give a function that is told stage, done and total, and shows each stage as a bar on standard error."""
-    with _shown(MofNCompleteColumn(), RateColumn()) as told:
-        yield told
+    with progress_bars() as bars:
+        yield told_to(bars)
 
 
 @contextmanager
 def shown_bytes() -> Iterator[Told]:
     """Give a function like that of :func:`shown_progress` for what is counted in bytes."""
-    with _shown(DownloadColumn(binary_units=True), TransferSpeedColumn()) as told:
-        yield told
+    with progress_bars(DownloadColumn(binary_units=True), TransferSpeedColumn()) as bars:
+        yield told_to(bars)
 
 
-@contextmanager
-def _shown(count: ProgressColumn, rate: ProgressColumn) -> Iterator[Told]:
-    with Progress(
+def progress_bars(count: ProgressColumn | None = None, rate: ProgressColumn | None = None) -> Progress:
+    """Make bars for standard error that show what, how far, how fast, and how long still."""
+    return Progress(
         TextColumn("{task.description:<18}"),
         BarColumn(),
-        count,
-        rate,
+        count or MofNCompleteColumn(),
+        rate or RateColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
-    ) as bars:
-        stages: dict[str, TaskID] = {}
+    )
 
-        def told(stage: str, done: int, total: int) -> None:
-            if stage not in stages:
-                stages[stage] = bars.add_task(stage, total=total)
-            bars.update(stages[stage], completed=done, total=total)
 
-        yield told
+def told_to(bars: Progress) -> Told:
+    """Return a function that is told stage, done and total, and gives each stage a bar."""
+    stages: dict[str, TaskID] = {}
+
+    def told(stage: str, done: int, total: int) -> None:
+        if stage not in stages:
+            stages[stage] = bars.add_task(stage, total=total)
+        bars.update(stages[stage], completed=done, total=total)
+
+    return told

@@ -6,8 +6,17 @@ from typing import Annotated
 import typer
 
 
+def _list_presets(wanted: bool) -> None:
+    if wanted:
+        from unclouded.training.preset import described, preset_names
+
+        for name in preset_names():
+            typer.echo(f"{name:<16}{described(name)}")
+        raise typer.Exit
+
+
 def train(
-    settings: Annotated[Path, typer.Argument(help="TOML file; see docs/training.md for every key.")],
+    settings: Annotated[str, typer.Argument(help="TOML file, or a preset; see docs/training.md for every key.")],
     run: Annotated[Path, typer.Argument(help="Folder for weights, log and pictures.")],
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Override a setting, such as loss.cycle=5.0; may be repeated.")
@@ -16,6 +25,12 @@ def train(
     devices: Annotated[int | None, typer.Option(help="Devices on each machine; device.devices.")] = None,
     nodes: Annotated[int | None, typer.Option(help="Machines; device.nodes.")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true or bf16-mixed; device.precision.")] = None,
+    overfit_one: Annotated[
+        bool, typer.Option("--overfit-one", help="Learn one step's patches by heart: can this set-up learn at all?")
+    ] = False,
+    presets: Annotated[
+        bool, typer.Option("--presets", callback=_list_presets, is_eager=True, help="List the presets and exit.")
+    ] = False,
 ) -> None:
     """Train the paper's networks on a data set in either layout of SEN12MS-CR.
 
@@ -23,19 +38,26 @@ def train(
     """
     from rich.console import Console
 
-    from unclouded.cli.progress import shown_progress
-    from unclouded.settings import load_settings
+    from unclouded.cli.terms import shown_training
     from unclouded.training.devices import is_first
     from unclouded.training.loop import train as train_run
+    from unclouded.training.overfit import overfit_settings, verdict
+    from unclouded.training.preset import train_settings
     from unclouded.training.run import RunFolder
-    from unclouded.training.settings import TrainSettings
 
     options = {"device.devices": devices, "device.nodes": nodes, "device.precision": precision}
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
-    resolved = load_settings(TrainSettings, settings, [*(overrides or ()), *given])
+    resolved = train_settings(settings, [*(overrides or ()), *given])
     resolved = resolved.model_copy(update={"patches": resolved.patches.resolve()})
+    if overfit_one:
+        resolved = overfit_settings(resolved)
     folder = RunFolder(run)
-    with shown_progress() as told:
-        train_run(resolved, folder, resume=resume, told=told)
-    if is_first():
-        Console().print(f"weights  {folder.weights}\nlog      {folder.log}\npreviews {folder.previews}")
+    with shown_training(resolved.loss.model_dump()) as (told, listener):
+        train_run(resolved, folder, resume=resume, told=told, listener=listener)
+    if not is_first():
+        return
+    Console().print(f"weights  {folder.weights}\nlog      {folder.log}\npreviews {folder.previews}")
+    if overfit_one:
+        judged = verdict(folder)
+        Console().print(str(judged))
+        raise typer.Exit(0 if judged.learns else 1)

@@ -170,8 +170,7 @@ def loaded(data: TrainingDataset, order: EpochOrder, batch: int, workers: int) -
     """Load the patches of every step, in batches; worker processes are spawned, draw no random numbers, and end here.
 
     Raises:
-        StoppedError: A worker died.
-        InputError: A worker met a damaged patch.
+        StoppedError: A worker died, or a patch was damaged since the run began.
     """
     loader = DataLoader(
         data,
@@ -185,9 +184,7 @@ def loaded(data: TrainingDataset, order: EpochOrder, batch: int, workers: int) -
     )
     steps = iter(loader)
     try:
-        yield steps
-    except InputError as error:
-        raise InputError(str(error).rsplit("InputError: ", 1)[-1]) from error  # a worker's comes with its traceback
+        yield _whole(steps)
     except (RuntimeError, MemoryError) as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -198,6 +195,17 @@ def loaded(data: TrainingDataset, order: EpochOrder, batch: int, workers: int) -
     finally:
         if workers:  # workers leave signals alone, so that nobody else ends them
             steps._shutdown_workers()  # type: ignore[attr-defined]
+
+
+def _whole(steps: Iterator[Batches]) -> Iterator[Batches]:
+    """Pass batches on; a patch that was whole when the run began may be so no more."""
+    try:
+        yield from steps
+    except InputError as error:
+        reason = str(error).rsplit("InputError: ", 1)[-1]  # that of a worker comes with its traceback
+        raise StoppedError(
+            f"{reason}; the last saved state is whole: mend the patch and go on with --resume"
+        ) from error
 
 
 def _join(items: list[tuple[Triplet, bool]], batch: int) -> Batches:

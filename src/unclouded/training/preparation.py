@@ -1,4 +1,4 @@
-"""Before the first step: read every patch once, check its range, map its clouds, and sign what was read."""
+"""Before the first step: choose the patches, read each once, check ranges, map clouds, and sign what was read."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,16 +8,42 @@ from typing import NamedTuple
 
 from lightning_fabric import Fabric
 
+from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
+from unclouded.files import write_text
 from unclouded.tensors.dataset import TripletSource
 from unclouded.tensors.triplet import Triplet
+from unclouded.training.data import choose_triplets
 from unclouded.training.devices import from_first, gathered
 from unclouded.training.listener import Told, silent
+from unclouded.training.provenance import write_provenance
 from unclouded.training.ranges import require_ranges
+from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
 
 LOOKED_AT = 16
 """Patches whose ranges are checked together."""
+
+
+def prepare(
+    settings: TrainSettings, run: RunFolder, fabric: Fabric, resume: bool, told: Told
+) -> tuple[TrainSettings, TripletSource]:
+    """Begin a run or take one up; return its settings and its patches.
+
+    Raises:
+        InputError: Settings, patches or folder are not fit.
+    """
+    cache = ProbabilityCache()
+    if resume:
+        settings = from_first(fabric, lambda: run.resumed_settings(settings))
+        again = settings.model_copy(update={"patch_list": run.patches, "subset": None})
+        return settings, choose_triplets(again, cache)
+    from_first(fabric, lambda: run.start(settings))
+    triplets, digests = check_patches(choose_triplets(settings, cache), settings, fabric, told)
+    if fabric.is_global_zero:
+        write_text(run.patches, "".join(f"{name}\n" for name in triplets.names))
+        write_provenance(run, settings, digests)
+    return settings, triplets
 
 
 class Checked(NamedTuple):

@@ -17,8 +17,8 @@ from unclouded.files import read_small, write_json
 from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
 
-LIBRARIES = ("torch", "lightning-fabric", "numpy", "rasterio", "s2cloudless", "lightgbm", "safetensors")
-"""Libraries whose version may change what is learnt."""
+LIBRARIES = ("lightning-fabric", "numpy", "rasterio", "s2cloudless", "lightgbm", "safetensors")
+"""Libraries whose version may change what is learnt, beside torch."""
 
 
 def write_provenance(run: RunFolder, settings: TrainSettings, digests: Sequence[str]) -> None:
@@ -49,12 +49,10 @@ def add_session(run: RunFolder, step: int) -> None:
 
 def session(step: int) -> dict[str, Any]:
     """Return what may differ between two sessions of a run: versions, commit and machine."""
+    libraries = {name: version(name) for name in ("unclouded", *LIBRARIES)}
     return {
         "first_step": step + 1,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("unclouded", *LIBRARIES)},
-        },
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__), **libraries},
         "git_commit": git_commit(Path(__file__).parent),
         "machine": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name()

@@ -51,7 +51,7 @@ class Journal(Settings):
     Attributes:
         log_every: Steps between two lines of the log.
         preview_every: Steps between two preview pictures; the first ones come after 1, 10 and 100 steps.
-        checkpoint_every: Steps between two saved states; one is saved at the end of every epoch, too.
+        checkpoint_every: Steps between two saved states; 0 for the steps of an epoch.
     """
 
     log_every: PositiveInt = 10

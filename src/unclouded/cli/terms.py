@@ -1,0 +1,67 @@
+"""The loss terms of a run on the terminal, live: now, of late, and what they weigh."""
+
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+
+from unclouded.cli.progress import Told, progress_bars, told_to
+from unclouded.training.listener import Listener
+
+LATELY = 100
+"""Steps that the second column is a mean of."""
+
+
+class TermsTable(Listener):
+    """Keeps the last steps' terms, and makes a table of them.
+
+    Args:
+        weights: Of the terms that are minimised; others are watched.
+    """
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        self.weights = weights
+        self.step = 0
+        self.sentences: list[str] = []
+        self._seen: dict[str, deque[float]] = {}
+
+    def terms(self, step: int, terms: Mapping[str, float]) -> None:
+        """Hear the loss terms of a step."""
+        self.step = step
+        for name, value in terms.items():
+            if math.isfinite(value):
+                self._seen.setdefault(name, deque(maxlen=LATELY)).append(value)
+
+    def said(self, sentence: str) -> None:
+        """Hear something that a user should know, once."""
+        self.sentences.append(sentence)
+
+    def table(self) -> Table:
+        """Return the terms as they are now."""
+        table = Table("term", "now", f"mean of {LATELY}", "weight", "share", title=f"step {self.step}", box=None)
+        for column in table.columns[1:]:
+            column.justify = "right"
+        lately = {name: sum(values) / len(values) for name, values in self._seen.items()}
+        total = sum(self.weights[name] * mean for name, mean in lately.items() if name in self.weights)
+        for name, values in self._seen.items():
+            weight = self.weights.get(name)
+            share = f"{weight * lately[name] / total:.0%}" if weight is not None and total else ""
+            shown = "" if weight is None else f"{weight:g}"
+            table.add_row(name, f"{values[-1]:.4f}", f"{lately[name]:.4f}", shown, share)
+        return table
+
+
+@contextmanager
+def shown_training(weights: Mapping[str, float]) -> Iterator[tuple[Told, Listener]]:
+    """Give who is told progress and who hears terms, and show both on standard error."""
+    bars, heard = progress_bars(), TermsTable(weights)
+
+    def shown() -> Group:
+        return Group(*([heard.table()] if heard.step else []), *heard.sentences, bars)
+
+    with Live(get_renderable=shown, console=bars.console, refresh_per_second=2):
+        yield told_to(bars), heard

@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from unclouded.errors import InputError
+from unclouded.models.discriminator import PatchDiscriminator
+from unclouded.models.generator import Restoration, SarToOptical
+from unclouded.settings import settings_from
+from unclouded.training.devices import launch
+from unclouded.training.history import HistoryPool
+from unclouded.training.losses import LossWeights
+from unclouded.training.objectives import Supervised, build_objective, weighted
+from unclouded.training.settings import Device, TrainSettings
+from unclouded.training.step import Batch
+
+ALONE = launch(Device(accelerator="cpu"))
+
+
+class AddTenth(SarToOptical):
+    """A cloud remover whose residual is 0.1 and who believes that half of everything is cloudy."""
+
+    def forward(self, sar: Tensor, cloudy: Tensor, cloud_map: Tensor) -> Restoration:
+        residual = torch.full_like(cloudy, 0.1)
+        return Restoration(cloudy + residual, residual, torch.full_like(cloud_map, 0.5))
+
+
+class LastChannel(PatchDiscriminator):
+    """A discriminator whose judgement is the last channel."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        assert image.shape[1] == 3 + 1 + 1 + 1  # radar, cloudy image, map, and what is judged
+        return image[:, -1:]
+
+
+def batch(m: float, *paired: bool) -> Batch:
+    """Radar -0.4, cloudy 0.8, clear 0.2, everywhere; one band."""
+
+    def constant(value: float, channels: int) -> Tensor:
+        return torch.full((len(paired), channels, 2, 2), value)
+
+    return Batch(constant(-0.4, 3), constant(0.8, 1), constant(0.2, 1), constant(m, 1), paired, "hand-made")
+
+
+def supervised(critic: PatchDiscriminator | None) -> Supervised:
+    rng = torch.Generator().manual_seed(0)
+    return Supervised(AddTenth(1, 1), critic, ALONE, LossWeights(), None, HistoryPool(0), rng)
+
+
+def test_a_residual_network_learns_pixels_kept_pixels_and_the_map() -> None:
+    ((loss, terms),) = supervised(None).losses(batch(0.25, True))
+    expected = {"pixel": 0.7, "kept": 0.75 * 0.1, "auxiliary": 0.75 * 0.25}
+    assert {name: terms[name].item() for name in expected} == pytest.approx(expected)
+    assert loss.item() == pytest.approx(100 * 0.7 + 10 * 0.075 + 10 * 0.1875)
+    assert set(terms) == {*expected, "clear_residual", "total"}
+
+
+def test_a_conditional_gan_adds_a_critic_who_sees_what_the_generator_saw() -> None:
+    (loss, terms), (judgement, judged) = supervised(LastChannel(6, 1)).losses(batch(0.25, True))
+    assert terms["adversarial"].item() == pytest.approx((0.9 - 1) ** 2)
+    assert loss.item() == pytest.approx(100 * 0.7 + 10 * 0.075 + 10 * 0.1875 + 5 * 0.01)
+    assert judgement.item() == pytest.approx(0.5 * ((0.2 - 1) ** 2 + 0.9**2))
+    assert (judged["optical_real"].item(), judged["optical_generated"].item()) == pytest.approx((0.2, 0.9))
+    assert judged["optical_accuracy"].item() == 0.0  # the clear image below 1/2, the generated one above
+
+
+def test_a_batch_is_the_mean_of_its_parts_pairs_or_not() -> None:
+    terms = {"cycle": torch.tensor(1.0), "pixel": torch.tensor(0.5)}
+    weights = LossWeights(cycle=10, pixel=100)
+    assert weighted(terms, weights, batch(0.0, True))[0].item() == 60.0
+    assert weighted(terms, weights, batch(0.0, True, False))[0].item() == 35.0  # the mean of 60 and 10
+    assert weighted(terms, weights, batch(0.0, False))[0].item() == 10.0
+
+
+@pytest.mark.parametrize(
+    ("objective", "networks"),
+    [
+        ("cycle", ["optical_to_sar", "sar_to_optical", "sar_critic", "optical_critic"]),
+        ("conditional", ["sar_to_optical", "optical_critic"]),
+        ("residual", ["sar_to_optical"]),
+    ],
+)
+def test_the_same_seed_starts_every_objective_and_the_learners_share_its_networks_out(
+    objective: str, networks: list[str]
+) -> None:
+    content = {
+        "patches": "x",
+        "objective": objective,
+        "paired_percent": 100,
+        "network": {"width": 1},
+        "discriminator_width": 1,
+        "loss": {"feature": 0, "style": 0},
+    }
+    settings = settings_from(TrainSettings, content)
+    one, other = build_objective(settings, ALONE), build_objective(settings, ALONE)
+    assert list(one.networks) == networks
+    assert [name for members in one.learners.values() for name in members] == networks
+    for name in networks:
+        for key, tensor in one.networks[name].state_dict().items():
+            assert tensor.equal(other.networks[name].state_dict()[key])
+
+
+def test_who_learns_from_pairs_needs_all_of_them() -> None:
+    with pytest.raises(InputError, match="'residual' learns from pairs alone; expected paired_percent = 100, found 0"):
+        settings_from(TrainSettings, {"patches": str(Path("x")), "objective": "residual"})

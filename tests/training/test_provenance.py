@@ -1,0 +1,62 @@
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from unclouded import __version__
+from unclouded.training.provenance import add_session, git_commit, write_provenance
+from unclouded.training.run import RunFolder
+from unclouded.training.settings import TrainSettings
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_run_says_what_it_was_made_from(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.patches.write_text("a\nb\n")
+    write_provenance(run, tiny_settings, ("1f", "2e"))
+    told = json.loads(run.provenance.read_text())
+    assert told["seed"] == 0
+    assert told["split_sha256"] == sha256("a\nb\n")
+    assert told["data_sha256"] == sha256("1f\n2e\n")
+    assert told["settings_sha256"] == sha256(tiny_settings.model_dump_json())
+    (session,) = told["sessions"]
+    assert session["first_step"] == 1
+    assert (session["versions"]["unclouded"], session["versions"]["torch"]) == (__version__, torch.__version__)
+
+
+def test_every_session_is_added(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.patches.write_text("a\n")
+    write_provenance(run, tiny_settings, ("1f",))
+    add_session(run, 7)
+    assert [one["first_step"] for one in json.loads(run.provenance.read_text())["sessions"]] == [1, 8]
+
+
+def test_the_commit_of_a_source_tree_and_whether_it_was_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=one", "-c", "user.email=one@example.org"]
+        asked = subprocess.run(["git", "-C", str(tmp_path), *who, *words], capture_output=True, text=True, check=True)
+        return asked.stdout.strip()
+
+    git("init", "-q")
+    assert git_commit(tmp_path) is None
+    (tmp_path / "code.py").write_text("1\n")
+    git("add", "code.py")
+    git("commit", "-qm", "one")
+    assert git_commit(tmp_path) == git("rev-parse", "HEAD")
+    (tmp_path / "code.py").write_text("2\n")
+    assert git_commit(tmp_path) == git("rev-parse", "HEAD") + "+"
+    inside = tmp_path / "site-packages"
+    inside.mkdir()
+    assert git_commit(inside) is None
