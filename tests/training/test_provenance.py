@@ -18,8 +18,7 @@ def sha256(text: str) -> str:
 
 def test_a_run_says_what_it_was_made_from(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    run.patches.write_text("a\nb\n")
-    write_provenance(run, tiny_settings, ("1f", "2e"))
+    write_provenance(run, tiny_settings, "a\nb\n", ("1f", "2e"))
     told = json.loads(run.provenance.read_text())
     assert told["seed"] == 0
     assert told["split_sha256"] == sha256("a\nb\n")
@@ -32,8 +31,7 @@ def test_a_run_says_what_it_was_made_from(tiny_settings: TrainSettings, tmp_path
 
 def test_every_session_is_added(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    run.patches.write_text("a\n")
-    write_provenance(run, tiny_settings, ("1f",))
+    write_provenance(run, tiny_settings, "a\n", ("1f",))
     add_session(run, 7)
     assert [one["first_step"] for one in json.loads(run.provenance.read_text())["sessions"]] == [1, 8]
 

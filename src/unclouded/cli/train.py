@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 
-def _list_presets(wanted: bool) -> None:
+def _list_presets(wanted: bool | None) -> None:
     if wanted:
         from unclouded.training.preset import described, preset_names
 
@@ -29,8 +29,8 @@ def train(
         bool, typer.Option("--overfit-one", help="Learn one step's patches by heart: can this set-up learn at all?")
     ] = False,
     presets: Annotated[
-        bool, typer.Option("--presets", callback=_list_presets, is_eager=True, help="List the presets and exit.")
-    ] = False,
+        bool | None, typer.Option("--presets", callback=_list_presets, is_eager=True, help="List the presets and exit.")
+    ] = None,
 ) -> None:
     """Train the paper's networks on a data set in either layout of SEN12MS-CR.
 

@@ -30,19 +30,24 @@ def prepare(
 ) -> tuple[TrainSettings, TripletSource]:
     """Begin a run or take one up; return its settings and its patches.
 
+    The list of patches is written last: a run that was killed before it is prepared anew.
+
     Raises:
         InputError: Settings, patches or folder are not fit.
     """
     cache = ProbabilityCache()
     if resume:
         settings = from_first(fabric, lambda: run.resumed_settings(settings))
-        again = settings.model_copy(update={"patch_list": run.patches, "subset": None})
-        return settings, choose_triplets(again, cache)
-    from_first(fabric, lambda: run.start(settings))
+        if from_first(fabric, run.patches.is_file):
+            again = settings.model_copy(update={"patch_list": run.patches, "subset": None})
+            return settings, choose_triplets(again, cache)
+    else:
+        from_first(fabric, lambda: run.start(settings))
     triplets, digests = check_patches(choose_triplets(settings, cache), settings, fabric, told)
     if fabric.is_global_zero:
-        write_text(run.patches, "".join(f"{name}\n" for name in triplets.names))
-        write_provenance(run, settings, digests)
+        names = "".join(f"{name}\n" for name in triplets.names)
+        write_provenance(run, settings, names, digests)
+        write_text(run.patches, names)
     return settings, triplets
 
 

@@ -21,18 +21,24 @@ LIBRARIES = ("lightning-fabric", "numpy", "rasterio", "s2cloudless", "lightgbm",
 """Libraries whose version may change what is learnt, beside torch."""
 
 
-def write_provenance(run: RunFolder, settings: TrainSettings, digests: Sequence[str]) -> None:
+def write_provenance(run: RunFolder, settings: TrainSettings, names: str, digests: Sequence[str]) -> None:
     """Write down what a new run is made from.
 
     The split's hash is that of ``patches.txt``; the data's is over the hashes of what training sees of every patch, in
     the order of that file, so that it is the same for the same pixels, whatever file or store they come from.
+
+    Args:
+        run: Where to.
+        settings: Of the run.
+        names: Of the patches, one a line.
+        digests: SHA-256 of what training sees of each.
     """
     write_json(
         run.provenance,
         {
             "seed": settings.seed,
             "settings_sha256": _sha256(settings.model_dump_json()),
-            "split_sha256": hashlib.sha256(read_small(run.patches, 64 << 20)).hexdigest(),
+            "split_sha256": _sha256(names),
             "data_sha256": _sha256("".join(f"{one}\n" for one in digests)),
             "patches": len(digests),
             "sessions": [session(0)],

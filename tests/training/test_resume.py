@@ -1,0 +1,135 @@
+"""Kills, signals, dead workers and ranks, each in processes of its own; `make proof` runs the long versions."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from unclouded.errors import StoppedError
+from unclouded.training.loop import train
+from unclouded.training.run import RunFolder
+from unclouded.training.settings import Schedule, TrainSettings
+
+PROOFS = Path(__file__).parents[2] / "proofs"
+
+
+def proved(script: str, *options: str) -> dict[str, Any]:
+    done = subprocess.run([sys.executable, PROOFS / script, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_fault_01_a_run_killed_at_random_times_ends_with_the_same_bytes() -> None:
+    found = proved("resume.py", "--kills", "3", "--steps", "8")
+    assert found["killed"] + found["terminated"] == 3
+    assert found["identical"]
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("options", [("--workers", "0"), ("--workers", "1"), ("--store",)])
+def test_fault_01_twenty_kills_from_files_with_workers_and_from_a_store(options: tuple[str, ...]) -> None:
+    assert proved("resume.py", "--kills", "20", *options)["identical"]
+
+
+def test_two_ranks_share_every_epoch_and_agree_with_the_double_batch() -> None:
+    found = proved("two_ranks.py")
+    assert found["every_patch_once_an_epoch"] and found["same_first_weights"] and found["same_last_weights"]
+    assert found["logged_once"] and found["saved_by_rank_0_only"] and found["resumed_to_the_same_bytes"]
+    assert found["largest_relative_difference_of_terms"] < 1e-4
+    assert found["largest_difference_of_reflectance"] < 1e-4
+
+
+def command(settings: TrainSettings, run: RunFolder, *options: str) -> list[str]:
+    toml = run.path.with_suffix(".toml")
+    toml.write_text(tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True)))
+    return [sys.executable, "-m", "unclouded", "train", str(toml), str(run.path), *options]
+
+
+def living(session: int) -> list[int]:
+    """Processes of a session that are not zombies, apart from Python's own that outlives its parent by a moment."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, its_session = status.read_text().rsplit(") ", 1)[1].split()[:4]
+            words = status.with_name("cmdline").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(its_session) == session and state != "Z" and "resource_tracker" not in words:
+            found.append(int(status.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="processes are counted in /proc")
+@pytest.mark.parametrize(
+    ("number", "status", "workers"), [(signal.SIGTERM, 143, 1), pytest.param(signal.SIGINT, 130, 0)]
+)
+def test_fault_04_a_signal_to_all_processes_saves_the_run_and_leaves_none_of_them(
+    tiny_settings: TrainSettings, tmp_path: Path, number: signal.Signals, status: int, workers: int
+) -> None:
+    device = tiny_settings.device.model_copy(update={"workers": workers})
+    journal = tiny_settings.journal.model_copy(update={"checkpoint_every": 10_000})
+    schedule = Schedule(epochs_constant=400, epochs_decay=0)
+    settings = tiny_settings.model_copy(update={"schedule": schedule, "device": device, "journal": journal})
+    run = RunFolder(tmp_path / "run")
+    process = subprocess.Popen(
+        command(settings, run), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while len(run.read_log()) < 3 and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    told = process.communicate()[1]
+    assert process.returncode == status, told
+    assert f"signal {int(number)} ended the run after step" in told
+    assert "Traceback" not in told
+    assert living(process.pid) == []
+    state = run.load_state()
+    assert state is not None
+    saved = int(state["step"])
+    assert saved >= 3
+    straight = RunFolder(tmp_path / "straight")
+    end = saved + 2
+    alone = tiny_settings.model_copy(
+        update={"journal": journal, "schedule": schedule.model_copy(update={"max_steps": end})}
+    )
+    train(alone, straight)
+    train(alone, run, resume=True)
+    assert run.state.read_bytes() == straight.state.read_bytes()
+
+
+def test_fault_38_a_killed_worker_stops_the_run_with_advice_and_the_state_stays(
+    tiny_settings: TrainSettings, tmp_path: Path
+) -> None:
+    device = tiny_settings.device.model_copy(update={"workers": 1})
+    settings = tiny_settings.model_copy(
+        update={"device": device, "schedule": Schedule(epochs_constant=100, epochs_decay=0)}
+    )
+    run = RunFolder(tmp_path / "run")
+
+    def kill_worker(stage: str, done: int, total: int) -> None:
+        if stage == "training" and done == 3:
+            (worker,) = multiprocessing.active_children()
+            worker.kill()
+
+    with pytest.raises(
+        StoppedError, match=r"a process that reads patches died .* memory .* lower device.workers, now 1"
+    ):
+        train(settings, run, told=kill_worker)
+    assert multiprocessing.active_children() == []
+    state = run.load_state()
+    assert state is not None
+    assert int(state["step"]) >= 2
+    again = settings.model_copy(update={"schedule": Schedule(epochs_constant=100, epochs_decay=0, max_steps=6)})
+    straight = RunFolder(tmp_path / "straight")
+    alone = again.model_copy(update={"device": tiny_settings.device})
+    train(alone, straight)
+    train(alone, run, resume=True)
+    assert run.state.read_bytes() == straight.state.read_bytes()
