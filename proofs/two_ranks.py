@@ -15,23 +15,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from resume import ended, tiny_settings
 
-from unclouded.clouds.map import CloudMapSettings
-from unclouded.models.weights import load_remover
-from unclouded.patches.layouts import find_triplets
-from unclouded.sensors import RGB
-from unclouded.tensors.dataset import TripletDataset
-from unclouded.training import loop
+from unclouded.training import learner, loop
 from unclouded.training.loop import Training, train
 from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
 from unclouded.training.step import Batch
 
-STEPS = 10
-"""Two epochs of nine patches, two at a time."""
-BROKEN_AFTER = 3
+STEPS = 4
+"""Two epochs of three patches, two at a time: in every second step one of the ranks has none."""
+BROKEN_AFTER = 2
 
 
 def main() -> int:
@@ -45,17 +41,19 @@ def main() -> int:
 def prove(folder: Path) -> dict[str, Any]:
     options = argparse.Namespace(seed=0, steps=STEPS, store=False, workers=0)
     settings = changed(tiny_settings(folder, options), "schedule", accumulate=1)
-    settings = settings.model_copy(update={"pool": 0, "paired_percent": 100.0})  # a pool is each rank's own
+    settings = settings.model_copy(update={"pool": 0, "paired_percent": 100.0, "subset": 3})  # a pool is a rank's own
     two = changed(settings, "device", devices=2)
     port = free_port()
     ranks = [begun(two, folder, rank, port) for rank in (0, 1)]
     assert [ended(rank) for rank in ranks] == [0, 0]
-    one = RunFolder(folder / "one")
-    train(changed(settings, "schedule", batch=2), one)
+    first_gradients(changed(settings, "schedule", batch=2), folder, "one")
     straight, broken = RunFolder(folder / "straight"), RunFolder(folder / "broken")
     seen = [json.loads((folder / f"rank_{rank}.json").read_text()) for rank in (0, 1)]
-    epochs = [sorted(seen[0]["patches"][i : i + 5] + seen[1]["patches"][j : j + 4]) for i, j in ((0, 0), (5, 4))]
-    terms, predictions = terms_apart(straight, one), predictions_apart(straight, one, folder / "root")
+    epochs = [sorted(seen[0]["patches"][i : i + 2] + seen[1]["patches"][j : j + 1]) for i, j in ((0, 0), (2, 1))]
+    apart = {
+        name: farthest(*(list(np.load(folder / f"{name}_{who}.npz").values()) for who in ("two", "one")))
+        for name in ("even", "uneven")
+    }
     return {
         "same_first_weights": seen[0]["first"] == seen[1]["first"],
         "same_last_weights": seen[0]["last"] == seen[1]["last"],
@@ -63,9 +61,8 @@ def prove(folder: Path) -> dict[str, Any]:
         "logged_once": [entry["step"] for entry in straight.read_log()] == list(range(1, STEPS + 1)),
         "saved_by_rank_0_only": seen[0]["saves"] > 0 and seen[1]["saves"] == 0,
         "resumed_to_the_same_bytes": straight.state.read_bytes() == broken.state.read_bytes(),
-        "agrees_with_double_batch": max(terms, predictions) < 1e-4,
-        "largest_relative_difference_of_terms": terms,
-        "largest_difference_of_reflectance": predictions,
+        "agrees_with_double_batch": max(apart.values()) < 1e-5,
+        "gradients_apart": apart,
     }
 
 
@@ -96,12 +93,35 @@ def begun(settings: TrainSettings, folder: Path, rank: int, port: int) -> int:
 
 def trained(settings: TrainSettings, folder: Path, rank: int) -> None:
     """Train once straight and once with a break, and write down what this rank saw."""
+    first_gradients(settings, folder, "two", writes=rank == 0)
     seen: dict[str, Any] = {"patches": [], "saves": 0}
     watch(seen)
     train(settings, RunFolder(folder / "straight"))
     (folder / f"rank_{rank}.json").write_text(json.dumps(seen))
     train(changed(settings, "schedule", max_steps=BROKEN_AFTER), RunFolder(folder / "broken"))
     train(settings, RunFolder(folder / "broken"), resume=True)
+
+
+def first_gradients(settings: TrainSettings, folder: Path, who: str, writes: bool = True) -> None:
+    """Write down the gradients of a first step on two patches, and on one, which leaves a rank without any.
+
+    Later steps are no measure: Adam amplifies rounding tenfold a step, just as it does when one process adds the two
+    patches of its batch the other way round (terms differ by 2e-7 after 1 step, and by 2e-3 after 10).
+    """
+    add = learner.sum_gradients
+    for name, patches in (("even", 2), ("uneven", 1)):
+        found: list[np.ndarray] = []
+
+        def watched(fabric: Any, parameters: Any, found: list[np.ndarray] = found) -> None:
+            add(fabric, parameters)
+            found.append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]).numpy())
+
+        learner.sum_gradients = watched
+        short = changed(settings, "schedule", max_steps=1).model_copy(update={"subset": patches})
+        train(short, RunFolder(folder / f"{name}_{who}"))
+        if writes:
+            np.savez(folder / f"{name}_{who}.npz", *found)
+    learner.sum_gradients = add
 
 
 def watch(seen: dict[str, Any]) -> None:
@@ -131,25 +151,10 @@ def weights_hash(training: Training) -> str:
     return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()
 
 
-def terms_apart(run: RunFolder, other: RunFolder) -> float:
-    """Largest relative difference of any logged term of any step."""
-    apart = 0.0
-    for one, two in zip(run.read_log(), other.read_log(), strict=True):
-        assert one.keys() == two.keys()
-        for name, value in one.items():
-            if value is not None and name != "seconds" and not name.endswith("accuracy"):  # accuracies jump
-                apart = max(apart, abs(value - two[name]) / (abs(two[name]) + 1e-3))
-    return apart
-
-
-def predictions_apart(run: RunFolder, other: RunFolder, root: Path) -> float:
-    """Largest difference of the two removers' reflectance on a patch.
-
-    Weights are no measure: Adam drives the biases in front of instance norms, which have no effect, by rounding errors.
-    """
-    data = TripletDataset(find_triplets(root).triplets, RGB, CloudMapSettings(mode="ones"))
-    one, two = (load_remover(folder.weights)(data[0].observation) for folder in (run, other))
-    return float((one - two).abs().max())
+def farthest(gradients: list[np.ndarray], others: list[np.ndarray]) -> float:
+    """Largest distance of two gradients, as a part of their length: of the generators, of the discriminators."""
+    pairs = zip(gradients, others, strict=True)
+    return max(float(np.linalg.norm(one - two) / np.linalg.norm(two)) for one, two in pairs)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,9 @@
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tomli_w
 import torch
 
 from unclouded.errors import BusyError, InputError, StoppedError
@@ -58,37 +53,6 @@ def test_resuming_after_every_step_ends_with_the_same_bytes(tiny_settings: Train
     assert broken.state.read_bytes() == straight.state.read_bytes()
     assert log_without_times(broken) == log_without_times(straight)
     assert load_remover(broken.weights).training["steps"] == "10"
-
-
-def test_fault_01_a_run_killed_at_any_time_resumes_to_the_same_bytes(
-    tiny_settings: TrainSettings, tmp_path: Path
-) -> None:
-    settings = tiny_settings.model_copy(update={"schedule": Schedule(epochs_constant=6, epochs_decay=0)})
-    straight, killed = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "killed")
-    train(settings, straight)
-    toml = tmp_path / "settings.toml"
-    toml.write_text(tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True)))
-    command = [sys.executable, "-m", "unclouded", "train", str(toml), str(killed.path)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while len(killed.read_log()) < 7 and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    (killed.path / ".state.1.partial.safetensors").write_bytes(b"torn")
-    train(settings, killed, resume=True)
-    assert killed.state.read_bytes() == straight.state.read_bytes()
-    assert killed.weights.read_bytes() == straight.weights.read_bytes()
-    assert log_without_times(killed) == log_without_times(straight)
-    assert not list(killed.path.glob(".*partial*"))
-
-
-def test_worker_processes_change_no_byte(tiny_settings: TrainSettings, tmp_path: Path) -> None:
-    alone, helped = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "helped")
-    short = tiny_settings.model_copy(update={"schedule": Schedule(max_steps=3)})
-    train(short, alone)
-    device = short.device.model_copy(update={"workers": 1})
-    train(short.model_copy(update={"device": device}), helped)
-    assert alone.state.read_bytes() == helped.state.read_bytes()
 
 
 def test_fault_40_a_loss_that_is_no_number_stops_the_run_and_names_the_patch(
