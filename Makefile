@@ -32,6 +32,8 @@ check: setup
 
 proof: setup
 	$(BIN)/python proofs/real_patches.py $(RUNS)/proof
+	$(BIN)/pytest -m proof tests/training
+	$(BIN)/python proofs/two_ranks.py
 
 bench: setup
 	$(BIN)/python benchmarks

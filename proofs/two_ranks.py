@@ -114,7 +114,8 @@ def first_gradients(settings: TrainSettings, folder: Path, who: str, writes: boo
 
         def watched(fabric: Any, parameters: Any, found: list[np.ndarray] = found) -> None:
             add(fabric, parameters)
-            found.append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]).numpy())
+            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+            found.append(torch.cat([one.flatten() for one in gradients]).numpy())
 
         learner.sum_gradients = watched
         short = changed(settings, "schedule", max_steps=1).model_copy(update={"subset": patches})

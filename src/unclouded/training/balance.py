@@ -36,6 +36,6 @@ class Balance:
                 self._warned.add(domain)
                 return (
                     f"the {domain} discriminator has won (real {real:.2f}, generated {generated:.2f} over {self.window}"
-                    f" steps): the generator gets nothing from it; see 'Coloured noise' in docs/troubleshooting.md"
+                    f" steps): the generator gets nothing from it; see docs/coloured-noise.md"
                 )
         return None

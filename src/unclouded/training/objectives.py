@@ -207,7 +207,7 @@ def build_objective(settings: TrainSettings, fabric: Fabric) -> Objective:
     rng = torch.Generator().manual_seed(settings.seed)
     objective = _cycle(settings, fabric, rng) if settings.objective == "cycle" else _supervised(settings, fabric, rng)
     for network in objective.networks.values():
-        fabric.to_device(network)
+        fabric.to_device(network.to(memory_format=torch.channels_last))
     if fabric.global_rank:  # weights are the same everywhere, pools are drawn from by each rank for itself
         rng.manual_seed(settings.seed + (fabric.global_rank << 32))
     return objective
