@@ -184,23 +184,32 @@ def loaded(data: TrainingDataset, order: EpochOrder, batch: int, workers: int) -
     )
     steps = iter(loader)
     try:
-        yield _whole(steps)
+        yield _whole(steps, workers)
     except (RuntimeError, MemoryError) as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise StoppedError(
-            f"a process that reads patches died ({str(error).splitlines()[0]}), as they do when memory runs out;"
-            f" lower device.workers, now {workers}, and go on with --resume: the last saved state is whole"
-        ) from error
+        raise _died(error, workers) from error
     finally:
         if workers:  # workers leave signals alone, so that nobody else ends them
             steps._shutdown_workers()  # type: ignore[attr-defined]
 
 
-def _whole(steps: Iterator[Batches]) -> Iterator[Batches]:
-    """Pass batches on; a patch that was whole when the run began may be so no more."""
+def _died(error: BaseException, workers: int) -> StoppedError:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return StoppedError(
+        f"a process that reads patches died ({reason}), as they do when memory runs out;"
+        f" lower device.workers, now {workers}, and go on with --resume: the last saved state is whole"
+    )
+
+
+def _whole(steps: Iterator[Batches], workers: int) -> Iterator[Batches]:
+    """Pass batches on; a worker may die while it hands one over, and a patch may be whole no more."""
     try:
         yield from steps
+    except (EOFError, ConnectionError, FileNotFoundError) as error:
+        if not workers:
+            raise
+        raise _died(error, workers) from error
     except InputError as error:
         reason = str(error).rsplit("InputError: ", 1)[-1]  # that of a worker comes with its traceback
         raise StoppedError(
