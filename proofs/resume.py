@@ -54,7 +54,7 @@ def prove(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     started = time.monotonic()
     assert ended(begun(settings, straight)) == 0
     length = time.monotonic() - started
-    chance, statuses, runs = random.Random(options.seed), [], [RunFolder(folder / "killed_0")]  # noqa: S311
+    chance, statuses, runs = random.Random(options.seed), [], [RunFolder(folder / "killed_0")]
     while len(statuses) < options.kills:
         process = begun(settings, runs[-1])
         time.sleep(chance.uniform(0, length))
