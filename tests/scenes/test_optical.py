@@ -298,3 +298,17 @@ def test_fault_05_a_cut_geotiff_is_refused(tmp_path: Path) -> None:
 )
 def test_fault_28_addresses_are_no_files(name: str) -> None:
     assert "is not a file; check the path" in refused(Path(name))
+
+
+def test_fault_19_nothing_is_no_scene(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").touch()
+    (tmp_path / "empty").mkdir()
+    assert "a.tif is empty (0 bytes); fetch it again" in refused(tmp_path / "a.tif")
+    assert "is an empty folder, expected a Sentinel-2 Level-1C product" in refused(tmp_path / "empty")
+
+
+def test_fault_28_the_description_of_a_web_service_is_no_product(tmp_path: Path) -> None:
+    (tmp_path / "wms.xml").write_text(
+        "<GDAL_WMS><Service><ServerUrl>http://127.0.0.1/</ServerUrl></Service></GDAL_WMS>"
+    )
+    assert "is a folder without a product, expected a Sentinel-2 Level-1C product" in refused(tmp_path / "wms.xml")
