@@ -68,7 +68,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         pair = ("--cloudy", tmp_path / "s2.tif", "--sar", tmp_path / "s1.tif")
         arguments = ("predict", "clear-mean", "--out", tmp_path / "out", *pair)
         assert unclouded(*arguments, monkeypatch=monkeypatch) == 2
-        assert list((tmp_path / "out").iterdir()) == []
+        assert list((tmp_path / "out").glob("*")) == []
         return complaint(capsys)
 
     return refuse
@@ -123,7 +123,7 @@ def test_predict_writes_what_a_network_says(root: Path, tmp_path: Path, monkeypa
     )
     assert status == 0
     observed = read_stored(root / "s2_cloudy" / "p0.tif").values[[3, 2, 1]]
-    assert np.array_equal(read_stored(tmp_path / "out" / "p0.tif").values, observed)  # zero residual: the identity
+    assert np.array_equal(read_stored(tmp_path / "out" / "clear.tif").values, observed)  # zero residual: the identity
 
 
 def test_predict_takes_a_whole_data_set(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +245,7 @@ def test_fault_05_a_truncated_file_is_named_in_one_line_with_status_2(
     )
     assert status == 2
     assert "p0.tif is not a whole GeoTIFF" in complaint(capsys)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list((tmp_path / "out").glob("*")) == []
 
 
 def test_fault_11_a_radar_image_half_a_pixel_away_is_refused(refused: Refused) -> None:
@@ -256,10 +256,17 @@ def test_fault_15_radar_in_linear_power_is_refused(refused: Refused) -> None:
     assert "linear power" in refused(sar=10 ** (RADAR / 10))
 
 
-def test_fault_13_radar_with_holes_is_refused(refused: Refused) -> None:
+def test_fault_13_radar_with_holes_leaves_holes_under_clouds_and_nothing_else(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     radar = RADAR.copy()
     radar[0, 3, 4] = np.nan
-    assert "1 of 4,608 values without data" in refused(sar=radar)
+    write_geotiff(tmp_path / "s1.tif", radar, SENTINEL1.bands, GRID)
+    pair = ("--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", tmp_path / "s1.tif")
+    arguments = ("predict", "clear-mean", *pair, "--out", tmp_path / "out", "--clouds", "ones")
+    assert unclouded(*arguments, monkeypatch=monkeypatch) == 0
+    holes = read_stored(tmp_path / "out" / "clear.tif").values[0] == 0
+    assert np.argwhere(holes).tolist() == [[3, 4]]
 
 
 def test_fault_19_an_empty_folder_is_no_success(

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -7,9 +8,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from unclouded.errors import InputError
-from unclouded.models.baselines import BASELINES, FIXED_SPECTRUM, RIDGE_PX, Baseline, baseline
+from unclouded.models.baselines import BASELINES, FIXED_SPECTRUM, Baseline, baseline
 from unclouded.models.radar_features import radar_features
-from unclouded.models.remover import CloudRemover
+from unclouded.models.regression import RIDGE_PX
+from unclouded.models.remover import CloudRemover, SceneRemover
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.tensors.triplet import Observation
 
@@ -184,3 +186,42 @@ def test_regression_agrees_with_least_squares_on_added_rows() -> None:
 
 def test_two_baselines_of_one_name_and_bands_are_equal() -> None:
     assert baseline("cloudy", ("B4", "B3", "B2")) == Baseline("cloudy", RGB)
+
+
+@pytest.mark.parametrize("name", list(BASELINES))
+def test_adapted_to_a_whole_scene_a_baseline_is_itself(name: str) -> None:
+    observation, _ = coast(bands=RGB)
+    remover = baseline(name)
+    assert isinstance(remover, SceneRemover)
+    assert_close(remover.adapted_to([observation])(observation), remover(observation), atol=1e-6, rtol=0)
+
+
+def test_a_scene_has_one_mean_over_all_clear_pixels_of_its_sample() -> None:
+    def seen(value: float, clear_px: int) -> Observation:
+        cloud_map = torch.ones(1, 1, 1, 4)
+        cloud_map[..., :clear_px] = 0
+        return Observation(torch.zeros(1, 2, 1, 4), torch.full((1, 3, 1, 4), value), cloud_map, RGB)
+
+    adapted = baseline("clear-mean").adapted_to([seen(0.1, 3), seen(0.5, 1), seen(0.9, 0)])
+    assert_close(adapted(seen(0.7, 0)), torch.full((1, 3, 1, 4), 0.2))  # (3 * 0.1 + 0.5) / 4
+
+
+@pytest.mark.parametrize("name", ["clear-mean", "sar-regression"])
+def test_a_window_with_its_margin_is_mended_as_in_its_scene(name: str) -> None:
+    scene, _ = coast(side=160, bands=RGB)
+    remover = baseline(name)
+    left, right = (
+        Observation(scene.sar[..., part], scene.cloudy[..., part], scene.cloud_map[..., part], RGB)
+        for part in (slice(0, 64 + remover.margin_px), slice(64 - remover.margin_px, None))
+    )
+    adapted = remover.adapted_to([left, right])
+    joined = torch.cat([adapted(left)[..., :64], adapted(right)[..., remover.margin_px :]], dim=-1)
+    assert_close(joined, adapted(scene), atol=1e-6, rtol=0)
+
+
+def test_the_mean_of_a_scene_without_clear_pixels_is_the_fixed_spectrum() -> None:
+    observation, _ = coast(bands=RGB)
+    covered = dataclasses.replace(observation, cloud_map=torch.ones_like(observation.cloud_map))
+    for name in ("clear-mean", "sar-regression"):
+        found = baseline(name).adapted_to([covered])(covered)[0, :, 0, 0]
+        assert found.tolist() == pytest.approx([FIXED_SPECTRUM[band] for band in RGB])

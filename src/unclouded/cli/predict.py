@@ -1,7 +1,8 @@
 """``unclouded predict``."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,69 +10,130 @@ from unclouded.cli.options import CloudMode
 from unclouded.errors import InputError
 
 if TYPE_CHECKING:
-    from unclouded.patches.layouts import TripletFiles
+    from unclouded.clouds.map import CloudMapSettings
+    from unclouded.models.remover import CloudRemover
+
+
+class Adapted(StrEnum):
+    """What a remover is adapted to; see ``unclouded.prediction.clearing``."""
+
+    SCENE = "scene"
+    WINDOW = "window"
+
+
+class Precision(StrEnum):
+    """What a network computes in; see ``unclouded.models.inference``."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+class Engine(StrEnum):
+    """What runs a network; see ``unclouded.models.inference``."""
+
+    TORCH = "torch"
+    OPENVINO = "openvino"
 
 
 def predict(
-    remover: Annotated[str, typer.Argument(help="Weights file, scene-adapted, or a baseline: clear-mean, ...")],
-    out: Annotated[Path, typer.Option(help="Folder for GeoTIFFs and pictures.")],
-    cloudy: Annotated[Path | None, typer.Option(help="Cloudy Sentinel-2 GeoTIFF, 13 bands.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for GeoTIFFs.")],
+    remover: Annotated[
+        str | None, typer.Argument(help="Weights file, scene-adapted, or a baseline: clear-mean, ...")
+    ] = None,
+    cloudy: Annotated[Path | None, typer.Option(help="Cloudy Sentinel-2 L1C product, or GeoTIFF of 13 bands.")] = None,
     sar: Annotated[Path | None, typer.Option(help="Sentinel-1 GeoTIFF on the same grid, VV and VH in dB.")] = None,
-    patches: Annotated[Path | None, typer.Option(help="Instead of one pair: a data set in either layout.")] = None,
+    patches: Annotated[Path | None, typer.Option(help="Instead of one scene: a data set in either layout.")] = None,
     bands: Annotated[str | None, typer.Option(help="Bands for a baseline, such as B04,B03,B02 or all.")] = None,
+    window: Annotated[int, typer.Option(help="Side of a window in pixels, a multiple of 4; more is faster.")] = 1024,
+    statistics: Annotated[Adapted, typer.Option(help="Adapt to the scene, or to each window.")] = Adapted.SCENE,
+    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Write the spread of an ensemble, too.")] = False,
+    other: Annotated[list[str] | None, typer.Option(help="Other weights for the uncertainty; may be repeated.")] = None,
+    engine: Annotated[Engine, typer.Option(help="What runs a network; openvino is an extra.")] = Engine.TORCH,
+    precision: Annotated[Precision, typer.Option(help="What a network computes in.")] = Precision.AUTO,
     clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
     detector: Annotated[str, typer.Option(help="Detector; s2cloudless+shadow mends shadow, too.")] = "s2cloudless",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best there is if omitted.")] = None,
 ) -> None:
-    """Remove the clouds of one pair of images, or of every pair of a data set.
+    """Remove the clouds of one scene of any size, or of every pair of patches of a data set.
 
-    Pixels that the cloud map calls clear (m = 0) keep their stored numbers.
+    Pixels that the cloud map calls clear (m = 0) keep their stored numbers. Interrupted work on a scene goes on where
+    it was; a folder with a summary.json is done.
     """
+    from unclouded.clouds.map import CloudMapSettings
+    from unclouded.settings import settings_from
+
+    settings = settings_from(CloudMapSettings, {"mode": clouds.value, "detector": detector}, origin="these options")
+    found = [_found(name, bands, device, precision, engine) for name in (remover, *(other or ()))]
+    if patches is not None and cloudy is None and sar is None:
+        _predict_patches(found[0], patches, out, settings, device)
+    elif patches is None and cloudy is not None and sar is not None:
+        how = {"window_px": window, "statistics": statistics.value, "uncertainty": uncertainty or len(found) > 1}
+        _predict_scene(found, cloudy, sar, out, {**how, "clouds": settings.model_dump()})
+    else:
+        raise InputError("expected --cloudy and --sar, or --patches alone; give one of the two")
+
+
+def _found(
+    name: str | None, bands: str | None, device: str | None, precision: Precision, engine: Engine
+) -> "CloudRemover":
+    from dataclasses import replace
+
+    from unclouded.cli.options import chosen_device
+    from unclouded.models.catalogue import DEFAULT, find_remover
+    from unclouded.models.network import NetworkRemover
+    from unclouded.sensors import SENTINEL2
+
+    chosen = None if bands is None else SENTINEL2.named(SENTINEL2.bands if bands == "all" else bands.split(","))
+    remover = find_remover(name or DEFAULT, chosen, chosen_device(device))
+    if isinstance(remover, NetworkRemover):
+        return replace(remover, precision=precision.value, engine=engine.value)
+    return remover
+
+
+def _predict_scene(removers: "list[CloudRemover]", cloudy: Path, sar: Path, out: Path, content: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from unclouded.cli.progress import shown_progress
+    from unclouded.prediction.scene import SceneSettings, clear
+    from unclouded.settings import settings_from
+
+    settings = settings_from(SceneSettings, content, origin="these options")
+    console = Console(stderr=True)
+    with shown_progress() as told:
+        scene = clear(removers[0], cloudy, sar, out, settings, others=removers[1:], told=told, say=console.print)
+    pixels = scene.summary["pixels"]
+    made = sum(pixels[name] for name in ("blended", "synthesised", "near_gap"))
+    rest = f"{pixels['observed']:,} as observed, {pixels['no_data']:,} without data"
+    Console().print(f"{scene.files['clear']}: {made:,} px made, {rest}")
+
+
+def _predict_patches(
+    remover: "CloudRemover", root: Path, out: Path, settings: "CloudMapSettings", device: str | None
+) -> None:
     from rich.console import Console
 
     from unclouded import __version__
-    from unclouded.cli.options import chosen_device
-    from unclouded.cli.progress import shown_progress
+    from unclouded.cli.options import chosen_device, tell_left_out
+    from unclouded.cli.progress import counted, shown_progress
     from unclouded.clouds.cache import ProbabilityCache
-    from unclouded.clouds.map import CloudMapSettings
     from unclouded.files import require_writable
-    from unclouded.models.catalogue import find_remover
+    from unclouded.patches.layouts import find_triplets
     from unclouded.prediction.patches import predict_patch, require_apart_from, write_prediction
-    from unclouded.sensors import SENTINEL2
-    from unclouded.settings import settings_from
 
-    pairs = _pairs(cloudy, sar, patches)
+    inventory = find_triplets(root)
+    pairs = inventory.require_observations()
+    tell_left_out(inventory.unpredictable)
     for files in pairs:
         require_apart_from(files, out)
     require_writable(out)
-    chosen = None if bands is None else SENTINEL2.named(SENTINEL2.bands if bands == "all" else bands.split(","))
-    place = chosen_device(device)
-    found = find_remover(remover, chosen, place)
-    settings = settings_from(CloudMapSettings, {"mode": clouds.value, "detector": detector}, origin="these options")
-    cache = ProbabilityCache()
+    cache, place = ProbabilityCache(), chosen_device(device)
     tags = {
         "UNCLOUDED_VERSION": __version__,
-        "UNCLOUDED_REMOVER": found.name,
+        "UNCLOUDED_REMOVER": remover.name,
         "UNCLOUDED_CLOUDS": settings.model_dump_json(),
     }
     with shown_progress() as told:
-        for done, files in enumerate(pairs, start=1):
-            predicted = predict_patch(found, files, settings, cache, place)
-            written = write_prediction(predicted, out, tags)
-            told("predicting", done, len(pairs))
+        for files in counted(pairs, "predicting", len(pairs), told):
+            written = write_prediction(predict_patch(remover, files, settings, cache, place), out, tags)
     Console().print(f"{len(pairs)} images in {out}, the last one {written.name}")
-
-
-def _pairs(cloudy: Path | None, sar: Path | None, patches: Path | None) -> "tuple[TripletFiles, ...]":
-    """The pairs that the options name: one, or all of a data set."""
-    from unclouded.cli.options import tell_left_out
-    from unclouded.patches.layouts import TripletFiles, find_triplets
-
-    if patches is not None and cloudy is None and sar is None:
-        inventory = find_triplets(patches)
-        found = inventory.require_observations()
-        tell_left_out(inventory.unpredictable)
-        return found
-    if patches is None and cloudy is not None and sar is not None:
-        return (TripletFiles(cloudy.stem, None, sar, cloudy, None),)
-    raise InputError("expected --cloudy and --sar, or --patches alone; give one of the two")

@@ -43,14 +43,22 @@ def map_rows(
         The first row of a strip, and its map m.
     """
     detector = detector or named_detector(settings.detector)
-    if detector.whole:
-        strip_px = height
-    margin = reach_px(settings)
-    for top in range(0, height, strip_px):
-        bottom = min(top + strip_px, height)
-        above, below = max(top - margin, 0), min(bottom + margin, height)
+    for top, bottom in strips_of(height, detector, strip_px):
+        above, below = with_reach(top, bottom, height, settings)
         strip = map_clouds(read(above, below), bands, settings, detector)
         yield top, strip[top - above : bottom - above]
+
+
+def strips_of(height: int, detector: Detector, strip_px: int = STRIP_PX) -> list[tuple[int, int]]:
+    """Return the first row of each strip and the row after its last; one strip where the detector sees all at once."""
+    step = height if detector.whole else strip_px
+    return [(top, min(top + step, height)) for top in range(0, height, step)]
+
+
+def with_reach(top: int, bottom: int, height: int, settings: CloudMapSettings) -> tuple[int, int]:
+    """Return the rows that a strip has to see: those that reach into its map, as far as the scene goes."""
+    margin = reach_px(settings)
+    return max(top - margin, 0), min(bottom + margin, height)
 
 
 def reach_px(settings: CloudMapSettings) -> int:

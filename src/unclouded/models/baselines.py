@@ -2,16 +2,17 @@
 
 import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unclouded.errors import InputError
-from unclouded.models.radar_features import radar_features
-from unclouded.models.remover import keep_clear_pixels
+from unclouded.models.radar_features import REACH_PX, radar_features
+from unclouded.models.regression import Regression, fit_ridge
+from unclouded.models.remover import CloudRemover, keep_clear_pixels
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.tensors.triplet import Observation
 
@@ -26,17 +27,6 @@ FIXED_SPECTRUM = dict(
     )
 )
 """TOA reflectance by band of a mean clear pixel, for images without one of their own."""
-
-RIDGE_PX = 3000.0
-"""Strength of the ridge penalty of ``sar-regression``, as a number of pixels that vote for no slope at all.
-
-Chosen once, for the highest PSNR on eight clear patches with radar (four of Sen1Floods11 in Spain; winter 112 and
-spring 101 of SEN12MS-CR) under the cloud maps of six other patches. The optimum is flat: from 1,000 to 10,000 the PSNR
-changes by less than 0.05 dB.
-"""
-
-FLAT_DB = 0.1
-"""A feature that varies less than this says nothing; its rounding errors are not blown up to a signal."""
 
 MIN_CLEAR_SHARE = 0.01
 """Share of clear pixels below which ``sar-regression`` answers as ``clear-mean`` does."""
@@ -57,6 +47,51 @@ class Baseline:
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image as TOA reflectance; NaN where there is no data to make it from."""
         return BASELINES[self.name](observation.select(self.bands))
+
+    @property
+    def margin_px(self) -> int:
+        """How far away a pixel can change the adapted baseline's answer: as far as the features of radar reach."""
+        return REACH_PX if self.name == "sar-regression" else 0
+
+    @property
+    def align_px(self) -> int:
+        """Windows may start anywhere."""
+        return 1
+
+    def adapted_to(self, sample: Sequence[Observation]) -> CloudRemover:
+        """Return the rule with the mean clear pixel, and the regression, of a whole scene."""
+        seen = [one.select(self.bands) for one in sample]
+        match self.name:
+            case "clear-mean":
+                return AdaptedRule(self.name, self.bands, _mean_spectrum(seen))
+            case "sar-regression":
+                return AdaptedRule(self.name, self.bands, _mean_spectrum(seen), _regression(seen))
+            case _:
+                return self
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptedRule:
+    """``clear-mean`` or ``sar-regression`` of one scene, for windows of it.
+
+    Attributes:
+        name: Of the baseline.
+        bands: Optical bands it returns.
+        spectrum: The scene's mean clear pixel, or :data:`FIXED_SPECTRUM`.
+        regression: The scene's, where the baseline has one and enough of the scene is clear.
+    """
+
+    name: str
+    bands: tuple[str, ...]
+    spectrum: Float[Tensor, "1 band 1 1"]
+    regression: Regression | None = None
+
+    def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
+        """Return the clear image as TOA reflectance; NaN where there is no data to make it from."""
+        seen = observation.select(self.bands)
+        if self.regression is None:
+            return _mended(seen, self.spectrum.to(seen.cloudy.device).expand_as(seen.cloudy))
+        return _mended(seen, torch.stack([self.regression(features) for features in radar_features(seen.sar)]))
 
 
 def baseline(name: str, bands: tuple[str, ...] = RGB) -> Baseline:
@@ -103,7 +138,7 @@ def sar_regression(observation: Observation) -> Float[Tensor, "batch band h w"]:
     features = radar_features(observation.sar)
     known = _has_clear_data(observation) & features.isfinite().all(dim=1, keepdim=True)
     predicted = [
-        _regressed(x, y, clear[0]) if clear.double().mean() >= MIN_CLEAR_SHARE else otherwise
+        fit_ridge(x[:, clear[0]], y[:, clear[0]])(x) if clear.double().mean() >= MIN_CLEAR_SHARE else otherwise
         for x, y, clear, otherwise in zip(features, observation.cloudy, known, fallback, strict=True)
     ]
     return _mended(observation, torch.stack(predicted))
@@ -124,11 +159,24 @@ def _has_clear_data(observation: Observation) -> Bool[Tensor, "batch 1 h w"]:
 
 
 def _clear_spectrum(observation: Observation) -> Float[Tensor, "batch band 1 1"]:
+    return _spectrum(*_clear_total(observation), observation.bands).to(observation.cloudy.dtype)
+
+
+def _mean_spectrum(sample: Sequence[Observation]) -> Float[Tensor, "1 band 1 1"]:
+    total, count = (torch.stack(each).sum(dim=0) for each in zip(*map(_clear_total, sample), strict=True))
+    return _spectrum(total, count, sample[0].bands).to(sample[0].cloudy.dtype)
+
+
+def _clear_total(observation: Observation) -> tuple[Tensor, Tensor]:
+    """Sum of the clear pixels of each image and band, and their number."""
     clear = _has_clear_data(observation)
     total = torch.where(clear, observation.cloudy, 0.0).sum(dim=(2, 3), keepdim=True, dtype=torch.float64)
-    mean = total / clear.sum(dim=(2, 3), keepdim=True)
-    fixed = mean.new_tensor([FIXED_SPECTRUM[band] for band in observation.bands]).view(1, -1, 1, 1)
-    return torch.where(mean.isnan(), fixed, mean).to(observation.cloudy.dtype)
+    return total, clear.sum(dim=(2, 3), keepdim=True)
+
+
+def _spectrum(total: Tensor, count: Tensor, bands: tuple[str, ...]) -> Tensor:
+    fixed = total.new_tensor([FIXED_SPECTRUM[band] for band in bands]).view(1, -1, 1, 1)
+    return torch.where(count > 0, total / count, fixed)
 
 
 def _mended(observation: Observation, prediction: Float[Tensor, "batch band h w"]) -> Float[Tensor, "batch band h w"]:
@@ -142,16 +190,15 @@ def _grey(observation: Observation, polarisation: str) -> Float[Tensor, "batch b
     return ((backscatter - low) / (high - low)).expand(-1, len(observation.bands), -1, -1)
 
 
-def _regressed(
-    features: Float32[Tensor, "feature h w"], optical: Float[Tensor, "band h w"], clear: Bool[Tensor, "h w"]
-) -> Float[Tensor, "band h w"]:
-    """Ridge regression with a free intercept; features stay within the range they had where it was fitted."""
-    x, y = features[:, clear].double(), optical[:, clear].double()
-    centre, scale = x.mean(dim=1, keepdim=True), x.std(dim=1, keepdim=True, correction=0).clamp(min=FLAT_DB)
-    level = y.mean(dim=1, keepdim=True)
-    x = (x - centre) / scale
-    penalty = RIDGE_PX * torch.eye(len(x), dtype=x.dtype, device=x.device)
-    slopes: Tensor = torch.linalg.solve(x @ x.T + penalty, x @ (y - level).T)
-    z = (features.flatten(1).double() - centre) / scale
-    z = z.clamp(x.amin(dim=1, keepdim=True), x.amax(dim=1, keepdim=True))
-    return (slopes.T @ z + level).clamp(0.0, 1.0).view(optical.shape).to(optical.dtype)
+def _regression(sample: Sequence[Observation]) -> Regression | None:
+    """The regression of all clear pixels of a scene's sample; None where they are too few."""
+    features = [radar_features(one.sar) for one in sample]
+    known = [
+        (_has_clear_data(one) & each.isfinite().all(dim=1, keepdim=True))[0, 0]
+        for one, each in zip(sample, features, strict=True)
+    ]
+    if torch.cat([where.flatten() for where in known]).double().mean() < MIN_CLEAR_SHARE:
+        return None
+    x = torch.cat([each[0, :, where] for each, where in zip(features, known, strict=True)], dim=1)
+    y = torch.cat([one.cloudy[0, :, where] for one, where in zip(sample, known, strict=True)], dim=1)
+    return fit_ridge(x, y)

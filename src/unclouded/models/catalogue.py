@@ -10,6 +10,9 @@ from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import load_remover
 from unclouded.sensors import SENTINEL2
 
+DEFAULT = SCENE_ADAPTED
+"""What removes clouds where the user names nothing: it needs no training."""
+
 
 def find_remover(text: str, bands: tuple[str, ...] | None, device: str = "cpu") -> CloudRemover:
     """Return a baseline by its name, or the network whose weights lie at a path.

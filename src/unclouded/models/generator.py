@@ -91,7 +91,7 @@ class SarToOptical(nn.Module):
         """
         residual = self.trunk(torch.cat([sar, cloudy, cloud_map], dim=1))
         start = cloudy if self.skip == "cloudy" else clear_mean_start(cloudy, cloud_map)
-        return Restoration(_add_in_atanh(start, residual), residual, self.cloud_map(residual))
+        return Restoration(add_in_atanh(start, residual), residual, self.cloud_map(residual))
 
 
 def clear_mean_start(
@@ -107,7 +107,7 @@ def clear_mean_start(
     return torch.where(cloud_map > 0, torch.where(count > 0, mean, DARK_LAND), cloudy)
 
 
-def _add_in_atanh(cloudy: Tensor, residual: Tensor) -> Tensor:
+def add_in_atanh(cloudy: Tensor, residual: Tensor) -> Tensor:
     """Return tanh(atanh(S2) + S2res), in float32 or better whatever the precision of the residual."""
     start = cloudy.to(torch.promote_types(cloudy.dtype, torch.float32)).clamp(-_ATANH_LIMIT, _ATANH_LIMIT)
     return (start.atanh() + residual.to(start.dtype)).tanh()
@@ -117,12 +117,12 @@ def _resnet(channels_in: int, channels_out: int, width: int) -> nn.Sequential:
     """The ResNet generator of CycleGAN [18] without its last nonlinearity."""
     return nn.Sequential(
         _Reflection(3),
-        *_normalised(_Convolution(channels_in, width, 7)),
-        *_normalised(_Convolution(width, 2 * width, 3, stride=2, padding=1)),
-        *_normalised(_Convolution(2 * width, 4 * width, 3, stride=2, padding=1)),
-        *(_ResidualBlock(4 * width) for _ in range(_BLOCKS)),
-        *_normalised(_Upsampling(4 * width, 2 * width)),
-        *_normalised(_Upsampling(2 * width, width)),
+        *_normalised(Convolution(channels_in, width, 7)),
+        *_normalised(Convolution(width, 2 * width, 3, stride=2, padding=1)),
+        *_normalised(Convolution(2 * width, 4 * width, 3, stride=2, padding=1)),
+        *(ResidualBlock(4 * width) for _ in range(_BLOCKS)),
+        *_normalised(Upsampling(4 * width, 2 * width)),
+        *_normalised(Upsampling(2 * width, width)),
         _Reflection(3),
         nn.Conv2d(width, channels_out, 7),
     )
@@ -140,16 +140,17 @@ class _Reflection(nn.ReflectionPad2d):
             return super().forward(x)
 
 
-class _Convolution(nn.Conv2d):
+class Convolution(nn.Conv2d):
     """A convolution in front of an instance norm, which takes every bias away again: it is kept, and not added."""
 
     def forward(self, x: Float[Tensor, "batch before h w"]) -> Float[Tensor, "batch after rows columns"]:
+        """Convolve without bias."""
         if self.stride == (1, 1) and torch.is_grad_enabled() and winograd.pays() and winograd.fits(x, self.weight):
             return winograd.convolve(x, self.weight)
         return F.conv2d(x, self.weight, None, self.stride, self.padding)
 
 
-class _Upsampling(nn.ConvTranspose2d):
+class Upsampling(nn.ConvTranspose2d):
     """A transposed convolution to twice the height and width, in front of an instance norm, too."""
 
     def __init__(self, before: int, after: int) -> None:
@@ -158,21 +159,25 @@ class _Upsampling(nn.ConvTranspose2d):
     def forward(  # type: ignore[override]
         self, x: Float[Tensor, "batch before h w"]
     ) -> Float[Tensor, "batch after rows columns"]:
+        """Convolve without bias."""
         return F.conv_transpose2d(x, self.weight, None, stride=2, padding=1, output_padding=1)
 
 
-class _ResidualBlock(nn.Module):
+class ResidualBlock(nn.Module):
+    """A residual block of CycleGAN [18]: x + change(x)."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.change = nn.Sequential(
             _Reflection(1),
-            *_normalised(_Convolution(channels, channels, 3)),
+            *_normalised(Convolution(channels, channels, 3)),
             _Reflection(1),
-            _Convolution(channels, channels, 3),
+            Convolution(channels, channels, 3),
             InstanceNorm(),
         )
 
     def forward(self, x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel h w"]:
+        """Return x with its change added."""
         change: Tensor = self.change(x)
         return x + change
 

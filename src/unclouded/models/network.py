@@ -1,16 +1,16 @@
 """The trained cloud-removal network as a remover: physical units in, physical units out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field, field_validator
 from torch import Tensor
 
 from unclouded.errors import InputError
 from unclouded.models.generator import STRIDE_PX, SarToOptical, Skip
+from unclouded.models.inference import MARGIN_PX, Engine, FrozenNetwork, Precision, continued, dtype_of, freeze
 from unclouded.models.scaling import Scaling
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.settings import Settings
@@ -54,12 +54,16 @@ class NetworkRemover:
         settings: What it was made for.
         name: What tables call it.
         training: What the weights file says of the training.
+        precision: What it computes in once it is adapted to a scene.
+        engine: What runs it then.
     """
 
     generator: SarToOptical
     settings: NetworkSettings
     name: str = "network"
     training: Mapping[str, str] = field(default_factory=dict)
+    precision: Precision = "auto"
+    engine: Engine = "torch"
 
     def __post_init__(self) -> None:
         self.generator.eval()
@@ -68,6 +72,33 @@ class NetworkRemover:
     def bands(self) -> tuple[str, ...]:
         """Optical bands it needs, and returns in this order."""
         return self.settings.bands
+
+    @property
+    def margin_px(self) -> int:
+        """How far away a pixel can change the adapted network's answer: 88."""
+        return MARGIN_PX
+
+    @property
+    def align_px(self) -> int:
+        """Windows start at multiples of the network's stride: 4."""
+        return STRIDE_PX
+
+    @property
+    def computes_in(self) -> str:
+        """What it computes in once it is adapted, on this processor: float32 or bfloat16."""
+        return str(dtype_of(self.precision)).removeprefix("torch.")
+
+    def adapted_to(self, sample: Sequence[Observation]) -> FrozenNetwork:
+        """Freeze the instance norms to the statistics of a scene, taken over a sample of its windows jointly."""
+        return freeze(
+            self.generator,
+            self.settings.scaling,
+            self.bands,
+            sample,
+            name=self.name,
+            precision=self.precision,
+            engine=self.engine,
+        )
 
     @torch.inference_mode()
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
@@ -84,7 +115,7 @@ class NetworkRemover:
         height, width = observation.cloudy.shape[-2:]
         inputs = scaling.sar(observation.sar), scaling.optical(observation.cloudy), observation.cloud_map
         device = next(self.generator.parameters()).device
-        restoration = self.generator(*(_continued(image.to(device)) for image in inputs))
+        restoration = self.generator(*(continued(image.to(device)) for image in inputs))
         return scaling.reflectance(restoration.optical[..., :height, :width]).to(observation.cloudy.device)
 
 
@@ -105,8 +136,3 @@ def _check(observation: Observation, bands: tuple[str, ...]) -> None:
             raise InputError(
                 f"the {name} image has {gaps} px without data, expected none; cut a piece without gaps or fill them"
             )
-
-
-def _continued(image: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel rows columns"]:
-    below, right = (-image.shape[-2] % STRIDE_PX, -image.shape[-1] % STRIDE_PX)
-    return F.pad(image, (0, right, 0, below), mode="reflect") if below or right else image

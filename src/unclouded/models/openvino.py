@@ -1,0 +1,48 @@
+"""A folded network run by OpenVINO instead of torch (extra ``[openvino]``): the same answer, sooner where it fits."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unclouded.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class OpenVinoTrunk:
+    """A compiled trunk, for images of any size.
+
+    Attributes:
+        compiled: OpenVINO's model.
+    """
+
+    compiled: Any
+
+    def __call__(self, image: Float[Tensor, "1 channel h w"]) -> Float[Tensor, "1 band h w"]:
+        """Return the residual in float32."""
+        (residual,) = self.compiled([image.float().contiguous().numpy()]).values()
+        return torch.from_numpy(residual.copy())
+
+
+def compiled(trunk: nn.Sequential, dtype: torch.dtype) -> OpenVinoTrunk:
+    """Compile a folded trunk for the processor.
+
+    Args:
+        trunk: In float32.
+        dtype: What to compute in.
+
+    Raises:
+        InputError: OpenVINO is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise InputError("the engine 'openvino' is not installed; run 'pip install unclouded[openvino]'") from error
+    channels = next(trunk.parameters()).shape[1]
+    example = torch.zeros(1, channels, 64, 64)
+    model = openvino.convert_model(trunk, example_input=example, input=[1, channels, -1, -1])
+    hint = {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype]
+    threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": hint}
+    return OpenVinoTrunk(openvino.Core().compile_model(model, "CPU", threads))

@@ -1,0 +1,245 @@
+"""The rows of a scene without their clouds: every window that has any is shown to the remover, and nothing else."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover
+from unclouded.prediction.blend import compose
+from unclouded.prediction.mapping import SceneMap, Told
+from unclouded.prediction.products import UNKNOWN_PERCENT, UNKNOWN_STEPS, percent, steps
+from unclouded.prediction.provenance import Provenance, trace
+from unclouded.prediction.sources import Rows, Sources
+from unclouded.prediction.statistics import sample_windows
+from unclouded.prediction.streaming import Strip, StripStore, ahead
+from unclouded.prediction.uncertainty import spread
+from unclouded.prediction.windows import Window, bounding, rows_of, windows_in
+from unclouded.tensors.triplet import Observation
+
+FOREIGN_MARGIN_PX = 88
+"""Margin of a remover that does not say how far it looks."""
+
+Statistics = Literal["scene", "window"]
+"""What a remover is adapted to: the scene, or, as in the paper, each window by itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class Crew:
+    """Removers of one scene, the first of which makes the image; all adapted to the scene.
+
+    Attributes:
+        removers: One, or several with other weights for the uncertainty.
+        margin_px: How far they look.
+        align_px: Where their windows start.
+        statistics: What they are adapted to.
+        uncertainty: Whether the spread of their answers is wanted.
+    """
+
+    removers: tuple[CloudRemover, ...]
+    margin_px: int
+    align_px: int
+    statistics: Statistics
+    uncertainty: bool
+
+    @property
+    def tells_confidence(self) -> bool:
+        """Whether the first one says how far it can be trusted."""
+        return isinstance(self.removers[0], ConfidentRemover)
+
+
+@dataclass(frozen=True, eq=False)
+class WindowRemover:
+    """A remover that is adapted to every window by itself, as the paper's instance norms are; its windows show seams.
+
+    Attributes:
+        remover: What is adapted.
+    """
+
+    remover: SceneRemover
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return self.remover.name
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Optical bands it needs, and returns in this order."""
+        return self.remover.bands
+
+    def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
+        """Return the clear image as TOA reflectance; NaN where there is no data to make it from."""
+        return self.remover.adapted_to([observation])(observation)
+
+
+def sample_of(sources: Sources, scene_map: SceneMap, bands: tuple[str, ...]) -> list[Observation]:
+    """Read the windows that a remover is adapted to; those in which radar and optical data never meet are left out."""
+    chosen = sample_windows(scene_map.has_data(0, sources.shape[0]))
+    by_rows: dict[tuple[int, int], list[Window]] = {}
+    for window in chosen:
+        by_rows.setdefault((window.top, window.bottom), []).append(window)
+    sample = []
+    for (top, bottom), windows in by_rows.items():
+        rows = sources.rows(top, bottom, bands).result()
+        known, cloud_map = rows.optical & rows.radar, scene_map.cloud_map(top, bottom)
+        sample += [rows.observation(each, cloud_map) for each in windows if known[each.within(rows.window)].any()]
+    return sample
+
+
+def crew_of(
+    removers: Sequence[CloudRemover], sample: Sequence[Observation], statistics: Statistics, *, uncertainty: bool
+) -> Crew:
+    """Adapt removers to a scene.
+
+    Args:
+        removers: One or several.
+        sample: Windows of the scene.
+        statistics: What to adapt them to.
+        uncertainty: Whether the spread of their answers is wanted.
+    """
+    adapted = []
+    for remover in removers:
+        if not isinstance(remover, SceneRemover):
+            adapted.append(remover)
+        elif statistics == "window":
+            adapted.append(WindowRemover(remover))
+        else:
+            adapted.append(remover.adapted_to(sample))
+    scene_removers = [remover for remover in removers if isinstance(remover, SceneRemover)]
+    margin = max([one.margin_px for one in scene_removers], default=FOREIGN_MARGIN_PX)
+    align = int(np.lcm.reduce([one.align_px for one in scene_removers] or [4]))
+    return Crew(tuple(adapted), margin, align, statistics, uncertainty)
+
+
+def clear_scene(
+    sources: Sources,
+    scene_map: SceneMap,
+    crew: Crew | None,
+    bands: tuple[str, ...],
+    window_px: int,
+    store: StripStore,
+    told: Told,
+) -> list[int]:
+    """Clear a scene line by line of windows; lines that the store holds already are not made again.
+
+    The next rows are read and the last ones written while a line is being cleared.
+
+    Args:
+        sources: The scene.
+        scene_map: Its clouds.
+        crew: Adapted removers; None where nothing can be made for lack of data.
+        bands: Of the removers.
+        window_px: Side of a window, without margins.
+        store: Where finished lines are kept.
+        told: Is told how far it is, in windows with clouds.
+
+    Returns:
+        First rows of the lines.
+    """
+    lines = rows_of(sources.shape[0], window_px)
+    left = [line for line in lines if not store.holds(line[0])]
+    total = sum(_cloudy_windows(scene_map, line, sources.shape[1], window_px) for line in left)
+    margin, align = (crew.margin_px, crew.align_px) if crew else (0, 1)
+    done, writing = 0, None
+
+    def load(line: tuple[int, int]) -> "Future[Rows]":
+        outer = Window(line[0], 0, line[1], sources.shape[1]).grown(margin, align, sources.shape)
+        return sources.rows(outer.top, outer.bottom, bands)
+
+    with ThreadPoolExecutor(1) as writer:
+        for line, rows in ahead(left, load):
+            cloud_map = scene_map.cloud_map(rows.window.top, rows.window.bottom)
+            strip = clear_line(rows, line, cloud_map, crew, window_px, sources.shape)
+            if writing is not None:
+                writing.result()  # one line waits to be written at most
+            writing = writer.submit(store.put, line[0], strip)
+            done += _cloudy_windows(scene_map, line, sources.shape[1], window_px)
+            told("removing clouds", done, total)
+        if writing is not None:
+            writing.result()
+    return [top for top, _ in lines]
+
+
+def _cloudy_windows(scene_map: SceneMap, line: tuple[int, int], width: int, window_px: int) -> int:
+    cloudy = (scene_map.cloud_map(*line) > 0).any(axis=0)
+    return int(np.add.reduceat(cloudy, range(0, width, window_px)).astype(bool).sum())
+
+
+def clear_line(
+    rows: Rows,
+    line: tuple[int, int],
+    cloud_map: Float32[np.ndarray, "rows x"],
+    crew: Crew | None,
+    window_px: int,
+    scene: tuple[int, int],
+) -> Strip:
+    """Clear one line of windows.
+
+    Args:
+        rows: The line with its margins.
+        line: First row, and row after the last.
+        cloud_map: The map m of ``rows``.
+        crew: Adapted removers; None where nothing can be made.
+        window_px: Side of a window.
+        scene: Rows and columns of the scene.
+
+    Returns:
+        ``clear``, ``provenance``, and what else the crew is asked for, of the line.
+    """
+    here = Window(line[0], 0, line[1], scene[1])
+    strip = _as_observed(rows, here, cloud_map, crew)
+    if crew is None:
+        return strip
+    for window in windows_in(*line, scene[1], window_px):
+        aim = bounding(strip["provenance"][0][window.within(here)] >= Provenance.BLENDED, window)
+        if aim is not None:
+            aim = window if crew.statistics == "window" else aim
+            seen = aim.grown(crew.margin_px, crew.align_px, scene)
+            _paint(strip, aim, here, rows, rows.observation(seen, cloud_map), crew)
+    return strip
+
+
+def _as_observed(rows: Rows, here: Window, cloud_map: Float32[np.ndarray, "rows x"], crew: Crew | None) -> Strip:
+    """A line on which nothing is made yet: what is observed, and 0 where clouds hide what cannot be made."""
+    part = here.within(rows.window)
+    radar = rows.radar if crew else np.zeros_like(rows.radar)
+    provenance = trace(cloud_map, rows.optical, radar, crew.margin_px if crew else 0)[part]
+    stored = rows.stored[:, *part]
+    strip: Strip = {"provenance": provenance[None], "clear": stored.copy()}
+    strip["clear"][:, rows.optical[part] & (provenance == Provenance.NO_DATA)] = 0
+    if crew and crew.uncertainty:
+        strip["uncertainty"] = np.full(stored.shape, UNKNOWN_STEPS, np.uint16)
+    if crew and crew.tells_confidence:
+        strip["confidence"] = np.full((1, *here.shape), UNKNOWN_PERCENT, np.uint8)
+    return strip
+
+
+def _paint(strip: Strip, aim: Window, here: Window, rows: Rows, observation: Observation, crew: Crew) -> None:
+    """Put what the crew makes of a window into its line."""
+    height, width = observation.cloudy.shape[-2:]
+    top, left = observation.origin_px
+    inner, place = aim.within(Window(top, left, top + height, left + width)), aim.within(here)
+    first = crew.removers[0]
+    answer, confidence = (
+        first.with_confidence(observation) if isinstance(first, ConfidentRemover) else (first(observation), None)
+    )
+    made = _pixels(answer, inner)
+    provenance = strip["provenance"][0][place]
+    provenance[(provenance >= Provenance.BLENDED) & ~np.isfinite(made).all(axis=0)] = Provenance.NO_DATA
+    optical = rows.optical[aim.within(rows.window)]
+    strip["clear"][:, *place] = compose(made, strip["clear"][:, *place], provenance, optical, rows.radiometry)
+    asked = provenance >= Provenance.BLENDED
+    if crew.uncertainty:
+        deviation = _pixels(spread(crew.removers, observation, crew.align_px), inner)
+        strip["uncertainty"][:, *place] = steps(deviation, asked)
+    if confidence is not None:
+        strip["confidence"][:, *place] = percent(_pixels(confidence, inner), asked)
+
+
+def _pixels(image: Tensor, part: tuple[slice, slice]) -> Float32[np.ndarray, "band y x"]:
+    return np.asarray(image[0].detach().float().cpu().numpy()[:, *part])

@@ -1,0 +1,88 @@
+"""The cloud map of a scene, made once, strip by strip, and read back by rows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.clouds.probability import detector as named_detector
+from unclouded.clouds.rows import strips_of, with_reach
+from unclouded.prediction.sources import Sources
+from unclouded.prediction.streaming import Strip, StripStore, ahead
+from unclouded.raster import check_limits
+from unclouded.tensors.triplet import positions
+
+Told = Callable[[str, int, int], None]
+"""Is told stage, done and total."""
+
+
+@dataclass(frozen=True, eq=False)
+class SceneMap:
+    """The cloud map m of a scene, and where its optical image has data; rows are read from disk.
+
+    Attributes:
+        store: Where its strips lie.
+        strips: First row of each, and the row after its last.
+    """
+
+    store: StripStore
+    strips: list[tuple[int, int]]
+    _recent: dict[int, Strip] = field(default_factory=dict, repr=False)
+
+    def cloud_map(self, top: int, bottom: int) -> Float32[np.ndarray, "rows x"]:
+        """Return rows of the map m."""
+        return self._rows("cloud_map", top, bottom)
+
+    def has_data(self, top: int, bottom: int) -> Bool[np.ndarray, "rows x"]:
+        """Say where all optical bands of the remover have data."""
+        return self._rows("has_data", top, bottom)
+
+    def _rows(self, name: str, top: int, bottom: int) -> np.ndarray:
+        met = [(first, last) for first, last in self.strips if first < bottom and last > top]
+        for first in [first for first in self._recent if first not in dict(met)]:
+            del self._recent[first]
+        for first, _ in met:
+            if first not in self._recent:
+                self._recent[first] = _present(self.store, first)
+        parts = [self._recent[first][name][max(top - first, 0) : bottom - first] for first, _ in met]
+        return np.concatenate(parts)
+
+
+def _present(store: StripStore, top: int) -> Strip:
+    strip = store.get(top)
+    if strip is None:
+        raise RuntimeError(f"{store.folder} lost the cloud map from row {top} on while it was used")
+    return strip
+
+
+def map_scene(
+    sources: Sources, bands: tuple[str, ...], settings: CloudMapSettings, store: StripStore, told: Told
+) -> SceneMap:
+    """Map the clouds of a scene; strips that the store holds already are not made again.
+
+    Args:
+        sources: The scene.
+        bands: Of the remover.
+        settings: How the map is made.
+        store: Where strips are kept.
+        told: Is told how far it is.
+    """
+    optical, height = sources.optical, sources.shape[0]
+    detector = named_detector(settings.detector)
+    strips = strips_of(height, detector)
+    missing = [strip for strip in strips if not store.holds(strip[0])]
+    places = positions(bands, optical.bands)
+
+    def rows(strip: tuple[int, int]) -> tuple[int, int]:
+        return with_reach(*strip, height, settings)
+
+    for strip, stored in ahead(missing, lambda strip: sources.stored(*rows(strip))):
+        here = slice(strip[0] - rows(strip)[0], strip[1] - rows(strip)[0])
+        reflectance = optical.radiometry.decode(stored)
+        check_limits(optical.path, reflectance, optical.sensor)
+        mapped = map_clouds(reflectance, optical.bands, settings, detector)[here]
+        store.put(strip[0], {"cloud_map": mapped, "has_data": np.isfinite(reflectance[places]).all(axis=0)[here]})
+        told("mapping clouds", strip[1], height)
+    return SceneMap(store, strips)

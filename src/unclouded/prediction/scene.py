@@ -1,0 +1,273 @@
+"""A whole scene without its clouds: mapped, sampled, cleared line by line, and written, whole or not at all."""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from unclouded import __version__
+from unclouded.clouds.map import CloudMapSettings
+from unclouded.errors import InputError
+from unclouded.files import read_small, require_apart, require_room, sha256, write_json
+from unclouded.locks import held
+from unclouded.models.network import NetworkRemover
+from unclouded.models.remover import CloudRemover, ConfidentRemover
+from unclouded.prediction.clearing import Statistics, clear_scene, crew_of, sample_of
+from unclouded.prediction.forecast import forecast
+from unclouded.prediction.mapping import SceneMap, Told, map_scene
+from unclouded.prediction.products import PRODUCTS, Product, products_of, write_products
+from unclouded.prediction.provenance import Provenance
+from unclouded.prediction.sources import Sources, content_hash, open_sources
+from unclouded.prediction.streaming import StripStore, work_folder
+from unclouded.settings import Settings
+from unclouded.tensors.triplet import positions
+
+SUMMARY = "summary.json"
+"""Written last: a folder that holds it is done."""
+_FORMAT = 1
+
+Say = Callable[[str], None]
+"""Is told something in words."""
+
+
+class SceneSettings(Settings):
+    """How a scene is cleared.
+
+    Attributes:
+        window_px: Side of a window, without its margins; the result does not depend on it, speed and memory do.
+        statistics: ``scene`` adapts a remover to the scene; ``window`` to every window by itself, as in the paper.
+        uncertainty: Whether the spread of an ensemble is written, too; takes five times as long.
+        clouds: How the map m is made.
+    """
+
+    window_px: int = Field(1024, ge=8, le=4096, multiple_of=4)
+    statistics: Statistics = "scene"
+    uncertainty: bool = False
+    clouds: CloudMapSettings = CloudMapSettings()
+
+
+@dataclass(frozen=True)
+class ClearedScene:
+    """What a run leaves in its folder.
+
+    Attributes:
+        folder: The folder.
+        files: GeoTIFFs by name: ``clear``, ``cloud_map``, ``provenance``, and ``uncertainty`` or ``confidence``.
+        summary: What ``summary.json`` says.
+    """
+
+    folder: Path
+    files: dict[str, Path]
+    summary: dict[str, Any]
+
+
+def clear(
+    remover: CloudRemover,
+    cloudy: Path,
+    sar: Path,
+    out: Path,
+    settings: SceneSettings | None = None,
+    *,
+    others: Sequence[CloudRemover] = (),
+    told: Told = lambda *_: None,
+    say: Say | None = None,
+) -> ClearedScene:
+    """Remove the clouds of one scene.
+
+    Whoever was killed goes on where he was. A folder that is done is not made again; one of other settings or inputs is
+    replaced.
+
+    Args:
+        remover: Network or baseline.
+        cloudy: Sentinel-2 product or GeoTIFF.
+        sar: Sentinel-1 GeoTIFF on the same grid.
+        out: Folder of the products.
+        settings: How.
+        others: Further removers of the same bands, such as other weights, for the uncertainty.
+        told: Is told stage, done and total.
+        say: Is told, before the work begins, how much room and time it needs.
+
+    Raises:
+        BusyError: Somebody else writes into the folder.
+        InputError: Images that cannot be used, or do not fit; no room, or a folder that cannot be written.
+    """
+    settings = settings or SceneSettings()
+    removers = (remover, *others)
+    if any(other.bands != remover.bands for other in others):
+        raise InputError(
+            f"expected removers of the bands {' '.join(remover.bands)}, found others; choose weights alike"
+        )
+    for source in (cloudy, sar):
+        for name in PRODUCTS:
+            require_apart(out / f"{name}.tif", source)
+    with _left_as_found(out), held(out):
+        began = time.perf_counter()
+        record = _record(removers, cloudy, sar, settings)
+        key = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+        if (done := _done(out, key)) is not None:
+            return done
+        work = work_folder(out, key)
+        with open_sources(cloudy, sar, work) as sources:
+            positions(remover.bands, sources.optical.bands)
+            needed = needed_bytes(sources, remover, settings)
+            require_room(out, needed, "clear this scene")
+            if say is not None:
+                say(forecast(sources, removers, settings.clouds, settings.window_px, needed, settings.uncertainty))
+            made = _Run(sources, removers, settings, work, told).make(record | {"key": key})
+        return _publish(out, work, made, began)
+
+
+@contextmanager
+def _left_as_found(out: Path) -> Iterator[None]:
+    """Leave no new folder behind where the input was no good."""
+    there = out.exists()
+    try:
+        yield
+    except InputError:
+        if not there and not any(out.glob(".rows-*/*.strip")):
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _record(removers: Sequence[CloudRemover], cloudy: Path, sar: Path, settings: SceneSettings) -> dict[str, Any]:
+    """Everything that the products depend on."""
+    return {
+        "format": _FORMAT,
+        "unclouded": __version__,
+        "torch": torch.__version__,
+        "s2cloudless": version("s2cloudless"),
+        "cloudy": {"name": cloudy.name, "sha256": content_hash(cloudy)},
+        "sar": {"name": sar.name, "sha256": content_hash(sar)},
+        "removers": [describe_remover(one) for one in removers],
+        "settings": settings.model_dump(mode="json"),
+    }
+
+
+def describe_remover(remover: CloudRemover) -> dict[str, Any]:
+    """Return what identifies a remover: its name and bands, and a network's settings and the hash of its weights."""
+    told: dict[str, Any] = {"name": remover.name, "bands": list(remover.bands)}
+    if not isinstance(remover, NetworkRemover):
+        return told | {"is": repr(remover)}
+    digest = hashlib.sha256()
+    for name, tensor in sorted(remover.generator.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    settings = remover.settings.model_dump(mode="json")
+    return told | {
+        "weights": digest.hexdigest(),
+        "settings": settings,
+        "precision": remover.computes_in,
+        "engine": remover.engine,
+    }
+
+
+def _done(out: Path, key: str) -> ClearedScene | None:
+    """The scene of a folder that holds it already, every file of it whole."""
+    with suppress(InputError, ValueError, KeyError, TypeError):
+        summary = json.loads(read_small(out / SUMMARY))
+        files = {name: out / one["file"] for name, one in summary["files"].items()}
+        whole = all(sha256(files[name]) == one["sha256"] for name, one in summary["files"].items())
+        if summary["key"] == key and whole:
+            return ClearedScene(out, files, summary)
+    return None
+
+
+def needed_bytes(sources: Sources, remover: CloudRemover, settings: SceneSettings) -> int:
+    """Return the most disk space that a scene takes while it is made: rows, products, and one of these unfinished."""
+    products = _products(sources, remover, settings, {}, confidence=isinstance(remover, ConfidentRemover))
+    sizes = [product.pixel_bytes for product in products]
+    height, width = sources.shape
+    return int(height * width * (1 + sum(sizes) + sum(sizes) * 4 / 3 + max(sizes) * 4 / 3)) + (8 << 20)
+
+
+def _products(
+    sources: Sources, remover: CloudRemover, settings: SceneSettings, tags: dict[str, str], *, confidence: bool
+) -> list[Product]:
+    radiometry = sources.radiometry(remover.bands)
+    return products_of(remover.bands, radiometry, tags, uncertainty=settings.uncertainty, confidence=confidence)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One scene being made in its work folder."""
+
+    sources: Sources
+    removers: tuple[CloudRemover, ...]
+    settings: SceneSettings
+    work: Path
+    told: Told
+
+    def make(self, record: dict[str, Any]) -> tuple[dict[str, Path], dict[str, Any]]:
+        """Make everything; return the finished files in the work folder, and the summary without them."""
+        remover, seconds = self.removers[0], {}
+        began = time.perf_counter()
+        bands, clouds = remover.bands, self.settings.clouds
+        scene_map = map_scene(self.sources, bands, clouds, StripStore(self.work, "map"), self.told)
+        seconds["mapping"] = -began + (began := time.perf_counter())
+        sample = sample_of(self.sources, scene_map, bands)
+        statistics, uncertainty = self.settings.statistics, self.settings.uncertainty
+        crew = crew_of(self.removers, sample, statistics, uncertainty=uncertainty) if sample else None
+        seconds["adapting"] = -began + (began := time.perf_counter())
+        cleared = StripStore(self.work, "cleared")
+        tops = clear_scene(self.sources, scene_map, crew, bands, self.settings.window_px, cleared, self.told)
+        seconds["clearing"] = -began + (began := time.perf_counter())
+        products = _products(
+            self.sources, remover, self.settings, _tags(record), confidence=bool(crew and crew.tells_confidence)
+        )
+        files = write_products(self.work, products, cleared, scene_map, tops, self.sources.geobox, self.told)
+        seconds["writing"] = time.perf_counter() - began
+        summary = record | {
+            "scene": self.sources.optical.metadata(),
+            "remarks": list(self.sources.optical.remarks),
+            "sample": [[*one.origin_px, *one.cloudy.shape[-2:]] for one in sample],
+            "pixels": _counted(scene_map, cleared, tops),
+            "seconds": seconds,
+        }
+        return files, summary
+
+
+def _tags(record: dict[str, Any]) -> dict[str, str]:
+    return {
+        "UNCLOUDED_VERSION": record["unclouded"],
+        "UNCLOUDED_REMOVER": record["removers"][0]["name"],
+        "UNCLOUDED_CLOUDS": json.dumps(record["settings"]["clouds"]),
+        "UNCLOUDED_KEY": record["key"],
+    }
+
+
+def _counted(scene_map: SceneMap, cleared: StripStore, tops: list[int]) -> dict[str, int | float]:
+    """How many pixels come from where, and the cloud coverage by both of its definitions."""
+    counts = dict.fromkeys((code.name.lower() for code in Provenance), 0)
+    for top in tops:
+        strip = cleared.get(top)
+        assert strip is not None
+        for code in Provenance:
+            counts[code.name.lower()] += int((strip["provenance"] == code).sum())
+    maps = [scene_map.cloud_map(*strip) for strip in scene_map.strips]
+    pixels = sum(one.size for one in maps)
+    mean = sum(float(one.sum(dtype="float64")) for one in maps) / pixels
+    return {**counts, "mean_coverage": mean, "cloudy_share": sum(int((one > 0).sum()) for one in maps) / pixels}
+
+
+def _publish(out: Path, work: Path, made: tuple[dict[str, Path], dict[str, Any]], began: float) -> ClearedScene:
+    """Put finished files into their place, then the summary, then forget the rows."""
+    files, summary = made
+    (out / SUMMARY).unlink(missing_ok=True)
+    listed = {}
+    for name, path in files.items():
+        listed[name] = {"file": path.name, "sha256": sha256(path), "bytes": path.stat().st_size}
+        path.replace(out / path.name)
+    summary |= {"files": listed}
+    summary["seconds"]["all"] = time.perf_counter() - began
+    write_json(out / SUMMARY, summary)
+    shutil.rmtree(work)
+    return ClearedScene(out, {name: out / path.name for name, path in files.items()}, summary)

@@ -1,0 +1,147 @@
+"""The two images of a scene, opened together and read by one thread, ahead of who needs them."""
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Integer
+from odc.geo.geobox import GeoBox
+
+from unclouded.errors import InputError
+from unclouded.files import sha256
+from unclouded.prediction.windows import Window
+from unclouded.raster import describe, same_grid
+from unclouded.scenes.optical import OpticalScene, open_optical
+from unclouded.scenes.radiometry import Radiometry
+from unclouded.sensors import SENTINEL1
+from unclouded.strips import SceneRows, open_rows
+from unclouded.tensors.triplet import Observation, positions
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Whole rows of both images.
+
+    Attributes:
+        top: The first row.
+        stored: Stored integers of ``bands``.
+        sar: VV and VH, dB; NaN where there is no data.
+        bands: Optical bands.
+        radiometry: What the integers of these bands mean.
+    """
+
+    top: int
+    stored: Integer[np.ndarray, "band rows x"]
+    sar: Float32[np.ndarray, "2 rows x"]
+    bands: tuple[str, ...]
+    radiometry: Radiometry
+
+    @property
+    def window(self) -> Window:
+        """Where the rows lie."""
+        return Window(self.top, 0, self.top + self.stored.shape[1], self.stored.shape[2])
+
+    @property
+    def optical(self) -> Bool[np.ndarray, "rows x"]:
+        """Where all optical bands have data."""
+        return np.asarray(self.radiometry.is_data(self.stored).all(axis=0))
+
+    @property
+    def radar(self) -> Bool[np.ndarray, "rows x"]:
+        """Where both radar bands have data."""
+        return np.asarray(np.isfinite(self.sar).all(axis=0))
+
+    def observation(self, window: Window, cloud_map: Float32[np.ndarray, "rows x"]) -> Observation:
+        """Return a window of the rows as a remover sees it.
+
+        Args:
+            window: Within the rows.
+            cloud_map: The map m of all the rows.
+        """
+        part = window.within(self.window)
+        images = self.sar[:, *part], self.radiometry.decode(self.stored[:, *part]), cloud_map[None, *part]
+        sar, cloudy, m = (torch.from_numpy(np.ascontiguousarray(image))[None] for image in images)
+        return Observation(sar, cloudy, m, self.bands, (window.top, window.left))
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """A cloudy optical scene and the radar image on its grid, both open.
+
+    Attributes:
+        optical: The optical scene.
+        radar: The radar image.
+    """
+
+    optical: OpticalScene
+    radar: SceneRows
+    _reader: ThreadPoolExecutor = field(repr=False)
+
+    @property
+    def geobox(self) -> GeoBox:
+        """The grid of both."""
+        return self.optical.geobox
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        height, width = self.geobox.shape
+        return height, width
+
+    def stored(self, top: int, bottom: int) -> "Future[Any]":
+        """Start to read rows of all optical bands, as they are stored."""
+        return self._reader.submit(self.optical.stored, top, bottom)
+
+    def rows(self, top: int, bottom: int, bands: tuple[str, ...]) -> "Future[Rows]":
+        """Start to read rows of both images, with some of the optical bands."""
+        return self._reader.submit(self._rows, top, bottom, bands)
+
+    def _rows(self, top: int, bottom: int, bands: tuple[str, ...]) -> Rows:
+        stored = self.optical.stored(top, bottom)[positions(bands, self.optical.bands)]
+        return Rows(top, stored, self.radar.read(top, bottom), bands, self.radiometry(bands))
+
+    def radiometry(self, bands: tuple[str, ...]) -> Radiometry:
+        """Return what the integers of some of the bands mean."""
+        whole = self.optical.radiometry
+        return replace(whole, offsets=tuple(whole.offsets[i] for i in positions(bands, self.optical.bands)))
+
+
+@contextmanager
+def open_sources(cloudy: Path, sar: Path, work_folder: Path) -> Iterator[Sources]:
+    """Open an optical scene and the radar image of its place; both are opened, read and closed by one thread.
+
+    Args:
+        cloudy: Sentinel-2 product or GeoTIFF.
+        sar: Sentinel-1 GeoTIFF on the same grid.
+        work_folder: Where products are decoded.
+
+    Raises:
+        InputError: An image cannot be used, or the two lie on different grids.
+    """
+    with ThreadPoolExecutor(1) as reader, ExitStack() as closed:
+        stack = ExitStack()
+        closed.callback(lambda: reader.submit(stack.close).result())
+        optical = reader.submit(stack.enter_context, open_optical(cloudy, work_folder=work_folder)).result()
+        radar = reader.submit(stack.enter_context, open_rows(sar, SENTINEL1)).result()
+        if not same_grid(radar.geobox, optical.geobox):
+            raise InputError(
+                f"{sar} lies on another grid than {cloudy.name}: {describe(radar.geobox)}, "
+                f"expected {describe(optical.geobox)}; warp it to that grid first"
+            )
+        yield Sources(optical, radar, reader)
+
+
+def content_hash(path: Path) -> str:
+    """Return a SHA-256 of a file, or of a folder's files with their names."""
+    if not path.is_dir():
+        return sha256(path)
+    listed = (
+        f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in sorted(path.rglob("*")) if file.is_file()
+    )
+    return hashlib.sha256("".join(listed).encode()).hexdigest()

@@ -1,0 +1,110 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from unclouded.models.inference import MARGIN_PX
+from unclouded.models.network import NetworkRemover, NetworkSettings
+from unclouded.models.remover import CloudRemover, SceneRemover
+from unclouded.sensors import RGB, SENTINEL2
+from unclouded.tensors.triplet import Observation
+
+
+def observation(height: int, width: int, seed: int = 0, bands: tuple[str, ...] = RGB) -> Observation:
+    rng = torch.Generator().manual_seed(seed)
+    cloud_map = (torch.rand(1, 1, height, width, generator=rng) - 0.3).clamp(0, 1)
+    return Observation(
+        torch.rand(1, 2, height, width, generator=rng) * -25,
+        torch.rand(1, len(bands), height, width, generator=rng) * 0.4,
+        cloud_map,
+        bands,
+    )
+
+
+def network(skip: str = "cloudy", precision: str = "float32") -> NetworkRemover:
+    torch.manual_seed(0)
+    settings = NetworkSettings(width=2, skip=skip)
+    generator = settings.build()
+    torch.nn.init.normal_(generator.trunk[-1].weight, std=0.1)
+    return NetworkRemover(generator, settings, precision=precision)
+
+
+def cut(whole: Observation, top: int, left: int, bottom: int, right: int) -> Observation:
+    images = (one[..., top:bottom, left:right] for one in (whole.sar, whole.cloudy, whole.cloud_map))
+    return Observation(*images, whole.bands, (top, left))
+
+
+def test_the_margin_holds_the_receptive_field() -> None:
+    assert MARGIN_PX == 88
+
+
+def test_networks_adapt_to_scenes() -> None:
+    assert isinstance(network(), SceneRemover)
+    assert isinstance(network().adapted_to([observation(16, 16)]), CloudRemover)
+
+
+@pytest.mark.parametrize("skip", ["cloudy", "clear-mean"])
+@pytest.mark.parametrize("size", [(32, 40), (33, 42)])
+def test_adapted_to_the_whole_scene_a_network_is_the_plain_network(size: tuple[int, int], skip: str) -> None:
+    seen, remover = observation(*size), network(skip)
+    plain = remover(seen)
+    assert (plain - seen.cloudy).abs().max() > 0.01
+    assert (remover.adapted_to([seen])(seen) - plain).abs().max() < 1e-5  # a tenth of a stored step
+
+
+def test_a_window_with_its_margin_answers_as_the_whole_scene() -> None:
+    scene, remover = observation(236, 240), network()
+    adapted = remover.adapted_to([cut(scene, 0, 0, 64, 64), cut(scene, 100, 100, 164, 164)])
+    whole = adapted(scene)
+    window = adapted(cut(scene, 12, 8, 212, 208))[..., MARGIN_PX : 200 - MARGIN_PX, MARGIN_PX : 200 - MARGIN_PX]
+    expected = whole[..., 12 + MARGIN_PX : 212 - MARGIN_PX, 8 + MARGIN_PX : 208 - MARGIN_PX]
+    assert (window - expected).abs().max() < 1e-5
+    corner = adapted(cut(scene, 132, 132, 236, 240))[..., MARGIN_PX:, MARGIN_PX:]
+    assert (corner - whole[..., 132 + MARGIN_PX :, 132 + MARGIN_PX :]).abs().max() < 1e-5
+
+
+def test_pixels_without_data_are_nan_and_poison_no_others() -> None:
+    seen = observation(32, 32)
+    seen.sar[0, 0, 5, 6] = torch.nan
+    seen.cloudy[0, 2, 20, 20:23] = torch.nan
+    cleared = network().adapted_to([seen])(seen)
+    assert cleared.isnan().any(dim=1).nonzero()[:, 1:].tolist() == [[5, 6], [20, 20], [20, 21], [20, 22]]
+
+
+def test_pixels_far_from_a_gap_are_as_without_it() -> None:
+    seen, remover = observation(24, 204), network()
+    adapted = remover.adapted_to([seen])
+    gap = replace(seen, sar=seen.sar.clone())
+    gap.sar[..., :8] = torch.nan
+    far = 8 + MARGIN_PX
+    assert (adapted(gap)[..., far:] - adapted(seen)[..., far:]).abs().max() < 1e-5
+
+
+def test_the_bands_are_found_by_name() -> None:
+    seen = observation(16, 16, bands=SENTINEL2.bands)
+    adapted = network().adapted_to([seen])
+    assert torch.equal(adapted(seen), adapted(seen.select(RGB)))
+
+
+def test_bfloat16_stays_near_float32() -> None:
+    seen = observation(32, 32)
+    exact, rough = (network(precision=one).adapted_to([seen])(seen) for one in ("float32", "bfloat16"))
+    assert 0 < (rough - exact).abs().mean() < 0.01
+    assert rough.dtype == torch.float32
+
+
+def test_under_full_cover_the_extended_skip_starts_from_dark_land() -> None:
+    seen = replace(observation(16, 16), cloud_map=torch.ones(1, 1, 16, 16))
+    remover = network("clear-mean")
+    torch.nn.init.zeros_(remover.generator.trunk[-1].weight)
+    torch.nn.init.zeros_(remover.generator.trunk[-1].bias)
+    assert remover.adapted_to([seen])(seen).allclose(torch.tensor(0.125), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated")
+def test_openvino_answers_as_torch_does_whatever_the_size() -> None:
+    pytest.importorskip("openvino")
+    seen = observation(33, 42)
+    torch_one, other = (replace(network(), engine=engine).adapted_to([seen]) for engine in ("torch", "openvino"))
+    for shown in (seen, cut(seen, 0, 0, 24, 20)):
+        assert (other(shown) - torch_one(shown)).abs().max() < 1e-4  # a stored step

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from unclouded.prediction.blend import compose, seam_index
+from unclouded.prediction.provenance import Provenance
+from unclouded.scenes.radiometry import Radiometry
+
+
+def test_each_provenance_has_its_integers() -> None:
+    observed = np.array([[[17_014, 5_000, 5_000, 5_000, 5_000, 65_535]]], np.uint16)
+    provenance = np.array([[1, 2, 3, 4, 0, 0]], np.uint8)
+    optical = np.array([[True, True, True, True, True, False]])
+    reflectance = np.array([[[0.5, 0.1, 0.0, 1.3, 0.7, 0.7]]], np.float32)
+    found = compose(reflectance, observed, provenance, optical, Radiometry((0,)))
+    assert found.tolist() == [[[17_014, 1_000, 1, 13_000, 0, 65_535]]]
+    assert found.dtype == np.uint16
+    assert Provenance.OBSERVED == 1
+
+
+def test_made_pixels_carry_the_offset_of_the_input() -> None:
+    one = np.full((1, 1, 1), 1_500, np.uint16)
+    made = np.full((1, 1), Provenance.SYNTHESISED, np.uint8)
+    found = compose(np.full((1, 1, 1), 0.2, np.float32), one, made, np.ones((1, 1), bool), Radiometry((-1000,)))
+    assert found.item() == 3_000  # (3000 - 1000) / 10 000
+
+
+def test_a_slope_has_no_seams_and_a_step_has() -> None:
+    slope = np.tile(np.arange(32.0), (1, 16, 1))
+    assert seam_index(slope, rows=[], columns=[8, 16]) == 1.0
+    slope[:, :, 16:] += 4.0
+    assert seam_index(slope, rows=[], columns=[16]) == 5.0
+    assert seam_index(slope, rows=[], columns=[8, 16]) == 3.0
+
+
+def test_seams_are_looked_for_down_the_rows_too_and_only_where_asked() -> None:
+    slope = np.tile(np.arange(32.0)[:, None], (2, 1, 16))
+    slope[:, 16:, :8] += 2.0
+    assert seam_index(slope, rows=[16], columns=[]) == 2.0
+    right = np.zeros((32, 16), bool)
+    right[:, 8:] = True
+    assert seam_index(slope, rows=[16], columns=[], where=right) == 1.0
+
+
+def test_pixels_without_a_value_are_not_compared() -> None:
+    slope = np.tile(np.arange(32.0), (1, 16, 1))
+    slope[:, :8] = np.nan
+    assert seam_index(slope, rows=[], columns=[16]) == pytest.approx(1.0)

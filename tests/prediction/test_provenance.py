@@ -1,0 +1,31 @@
+import numpy as np
+
+from unclouded.prediction.provenance import Provenance, trace
+
+YES = np.ones((1, 4), bool)
+
+
+def test_m_tells_observed_from_blended_from_synthesised() -> None:
+    found = trace(np.array([[0.0, 1e-9, 0.4999, 0.5]], np.float32), YES, YES, 88)
+    assert found.tolist() == [[1, 2, 2, 3]]
+    assert found.dtype == np.uint8
+
+
+def test_cloudy_pixels_without_radar_and_all_pixels_without_optics_have_no_data() -> None:
+    cloud_map = np.array([[0.0, 1.0, 0.0, 1.0]], np.float32)
+    radar, optical = np.array([[False, False, True, True]]), np.array([[True, True, False, False]])
+    assert trace(cloud_map, optical, radar, 0).tolist() == [[Provenance.OBSERVED, 0, 0, 0]]
+
+
+def test_made_pixels_within_reach_of_a_gap_are_flagged_in_a_square() -> None:
+    radar = np.ones((7, 9), bool)
+    radar[3, 4] = False
+    found = trace(np.ones((7, 9), np.float32), np.ones((7, 9), bool), radar, 2)
+    expected = np.full((7, 9), Provenance.SYNTHESISED)
+    expected[1:6, 2:7] = Provenance.NEAR_GAP
+    expected[3, 4] = Provenance.NO_DATA
+    assert np.array_equal(found, expected)
+
+
+def test_observed_pixels_near_a_gap_are_observed() -> None:
+    assert trace(np.zeros((1, 4), np.float32), YES, np.array([[True, False, True, True]]), 3).tolist() == [[1, 1, 1, 1]]

@@ -1,0 +1,454 @@
+"""Whole scenes from files to files: coordinates survive, clouds do not, and nothing depends on how it was cut."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from rio_cogeo.cogeo import cog_validate
+
+from unclouded.clouds.map import CloudMapSettings
+from unclouded.errors import BusyError, InputError
+from unclouded.files import sha256
+from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.locks import held
+from unclouded.models.baselines import baseline
+from unclouded.models.catalogue import find_remover
+from unclouded.models.network import NetworkRemover, NetworkSettings
+from unclouded.prediction.provenance import Provenance
+from unclouded.prediction.scene import SUMMARY, ClearedScene, SceneSettings, clear
+from unclouded.raster import describe
+from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
+from unclouded.tensors.triplet import Observation
+
+HEIGHT, WIDTH = 75, 90  # no multiples of 4
+GRID = GeoBox((HEIGHT, WIDTH), Affine(10, 0, 500_000.5, 0, -10, 5_000_480.25), "EPSG:32632")
+ONES = SceneSettings(window_px=32, clouds=CloudMapSettings(mode="ones"))
+
+
+@dataclass(frozen=True)
+class Grey:
+    """A remover that answers 0.1234 everywhere, and 0.0 where asked for nothing."""
+
+    name: str = "grey"
+    bands: tuple[str, ...] = RGB
+    value: float = 0.1234
+
+    def __call__(self, observation: Observation) -> torch.Tensor:
+        return torch.full_like(observation.select(self.bands).cloudy, self.value)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A remover that answers what it sees."""
+
+    name: str = "identity"
+    bands: tuple[str, ...] = SENTINEL2.bands
+
+    def __call__(self, observation: Observation) -> torch.Tensor:
+        return observation.select(self.bands).cloudy
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """A remover that answers row and column of each pixel in its scene, in stored steps."""
+
+    name: str = "coordinates"
+    bands: tuple[str, ...] = ("B04", "B03")
+
+    def __call__(self, observation: Observation) -> torch.Tensor:
+        top, left = observation.origin_px
+        height, width = observation.cloudy.shape[-2:]
+        rows, columns = np.mgrid[top + 1 : top + 1 + height, left + 1 : left + 1 + width]
+        return torch.from_numpy(np.stack([rows, columns])[None].astype(np.float32)) / SENTINEL2.stored_per_unit
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """The files of an invented scene."""
+
+    folder: Path
+
+    @property
+    def cloudy(self) -> Path:
+        return self.folder / "s2.tif"
+
+    @property
+    def sar(self) -> Path:
+        return self.folder / "s1.tif"
+
+    def write(self, optical: np.ndarray, sar: np.ndarray | None = None) -> None:
+        sar = np.full((2, *optical.shape[1:]), -9, np.float32) if sar is None else sar
+        write_geotiff(self.cloudy, optical, SENTINEL2.bands, GRID[: optical.shape[1], : optical.shape[2]], nodata=0)
+        write_geotiff(self.sar, sar, SENTINEL1.bands, GRID[: optical.shape[1], : optical.shape[2]])
+
+    def clear(self, remover: object, settings: SceneSettings = ONES, out: str = "out") -> ClearedScene:
+        return clear(remover, self.cloudy, self.sar, self.folder / out, settings)
+
+
+def coordinates() -> np.ndarray:
+    """Band b holds 1000 b + 5 row + column + 1, so that pixels and bands tell each other apart."""
+    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
+    return np.stack([1000 * b + 5 * rows + columns + 1 for b in range(13)]).astype(np.uint16)
+
+
+def land(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(200, 3000, (13, HEIGHT, WIDTH)).astype(np.uint16)
+
+
+def speckle(seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-20, -5, (2, HEIGHT, WIDTH)).astype(np.float32)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    found = Place(tmp_path)
+    found.write(coordinates())
+    return found
+
+
+@pytest.fixture
+def painted_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clouds by a rule that knows no rows: m = 0.7 where B04 is below 3250, 0.2 up to 3300, then 0."""
+
+    def rule(reflectance: np.ndarray, *_: object, **__: object) -> np.ndarray:
+        red = np.nan_to_num(reflectance[3])
+        return np.where(red < 0.325, 0.7, np.where(red < 0.33, 0.2, 0.0)).astype(np.float32)
+
+    monkeypatch.setattr("unclouded.prediction.mapping.map_clouds", rule)
+
+
+def values(scene: ClearedScene, name: str = "clear") -> np.ndarray:
+    return read_stored(scene.files[name]).values
+
+
+def tiny_network(width: int = 2) -> NetworkRemover:
+    torch.manual_seed(0)
+    settings = NetworkSettings(width=width)
+    generator = settings.build()
+    torch.nn.init.normal_(generator.trunk[-1].weight, std=0.1)
+    return NetworkRemover(generator, settings, precision="float32")
+
+
+@pytest.mark.parametrize("window_px", [8, 32, 512])
+def test_a_remover_of_coordinates_makes_a_scene_of_coordinates(place: Place, window_px: int) -> None:
+    made = values(place.clear(Coordinates(), ONES.model_copy(update={"window_px": window_px})))
+    rows, columns = np.mgrid[1 : HEIGHT + 1, 1 : WIDTH + 1]
+    assert np.array_equal(made, np.stack([rows, columns]))
+
+
+def test_expectation_11_the_identity_gives_back_the_input_exactly(place: Place) -> None:
+    assert np.array_equal(values(place.clear(Identity())), coordinates())
+
+
+@pytest.mark.usefixtures("painted_map")
+def test_expectation_13_clear_pixels_keep_their_integers_and_cloudy_ones_are_replaced(place: Place) -> None:
+    scene = place.clear(Grey())
+    red = coordinates()[3]
+    cloudy = red < 3300
+    assert np.array_equal(values(scene)[:, ~cloudy], coordinates()[[3, 2, 1]][:, ~cloudy])
+    assert np.unique(values(scene)[:, cloudy]).tolist() == [1234]
+    traced = values(scene, "provenance")[0]
+    assert np.array_equal(traced == Provenance.SYNTHESISED, red < 3250)
+    assert np.array_equal(traced == Provenance.BLENDED, cloudy & (red >= 3250))
+    assert np.array_equal(traced == Provenance.OBSERVED, ~cloudy)
+    assert scene.summary["pixels"]["observed"] == int((~cloudy).sum())
+    assert scene.summary["pixels"]["cloudy_share"] == pytest.approx(cloudy.mean())
+
+
+def test_files_are_cogs_with_the_grid_type_nodata_and_names_of_the_input(place: Place) -> None:
+    scene = place.clear(Grey())
+    for path in scene.files.values():
+        valid, errors, _ = cog_validate(path)
+        assert valid, errors
+        assert describe(read_stored(path).geobox) == describe(GRID)
+    image = read_stored(scene.files["clear"])
+    assert (image.values.dtype, image.nodata, image.descriptions) == (np.uint16, 0, RGB)
+    assert image.scales == (1e-4,) * 3
+    assert set(scene.files) == {"clear", "cloud_map", "provenance"}
+
+
+@pytest.fixture
+def wide(place: Place) -> np.ndarray:
+    """A scene wider than a margin, dark on the left and bright on the right."""
+    rng = np.random.default_rng(0)
+    grid = GeoBox((48, 340), GRID.affine, GRID.crs)
+    optical = rng.integers(200, 3000, (13, 48, 340)).astype(np.uint16)
+    optical[:, :, 170:] += 4000
+    write_geotiff(place.cloudy, optical, SENTINEL2.bands, grid, nodata=0)
+    write_geotiff(place.sar, rng.uniform(-20, -5, (2, 48, 340)).astype(np.float32), SENTINEL1.bands, grid)
+    return optical
+
+
+@pytest.mark.parametrize("name", ["network", "sar-regression", "scene-adapted"])
+def test_expectation_11_the_result_does_not_depend_on_the_windows(place: Place, wide: np.ndarray, name: str) -> None:
+    remover = tiny_network() if name == "network" else find_remover(name, None)
+    made = [
+        values(place.clear(remover, ONES.model_copy(update={"window_px": px}), f"{px}")).astype(int)
+        for px in (20, 64, 512)
+    ]
+    assert abs(made[0] - wide[[3, 2, 1]]).max() > 100
+    assert abs(made[0] - made[2]).max() <= 1
+    assert abs(made[1] - made[2]).max() <= 1
+
+
+@pytest.mark.usefixtures("wide")
+def test_statistics_of_each_window_do_depend_on_the_windows(place: Place) -> None:
+    settings = ONES.model_copy(update={"statistics": "window"})
+    made = [
+        values(place.clear(tiny_network(), settings.model_copy(update={"window_px": px}), f"{px}")).astype(int)
+        for px in (64, 512)
+    ]
+    assert abs(made[0] - made[1]).max() > 20
+
+
+def test_a_scene_of_one_window_is_what_the_network_itself_answers(place: Place) -> None:
+    place.write(land(), speckle())
+    network = tiny_network()
+    reflectance = torch.from_numpy(land()[[3, 2, 1]].astype(np.float32))[None] / 10_000
+    seen = Observation(torch.from_numpy(speckle())[None], reflectance, torch.ones(1, 1, HEIGHT, WIDTH), RGB)
+    expected = (network(seen)[0].numpy() * 10_000).round()
+    assert abs(values(place.clear(network)).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_two_runs_give_the_same_bytes_on_any_number_of_threads(place: Place, threads: int) -> None:
+    place.write(land(), speckle())
+    before = torch.get_num_threads()
+    first = place.clear(tiny_network(), out="first")
+    torch.set_num_threads(threads)
+    try:
+        second = place.clear(tiny_network(), out="second")
+    finally:
+        torch.set_num_threads(before)
+    assert {name: sha256(path) for name, path in first.files.items()} == {
+        name: sha256(path) for name, path in second.files.items()
+    }
+
+
+def test_fault_13_nodata_and_saturation_stay_and_no_valid_pixel_becomes_0(place: Place) -> None:
+    optical = coordinates()
+    optical[:, 10:20, 10:20] = 0
+    optical[3, 40, 50] = 65_535
+    place.write(optical)
+    scene = place.clear(Grey(value=0.0))
+    hole = np.zeros((HEIGHT, WIDTH), bool)
+    hole[10:20, 10:20] = True
+    assert (values(scene)[:, hole] == 0).all()
+    assert values(scene)[:, 40, 50].tolist() == optical[[3, 2, 1], 40, 50].tolist()
+    hole[40, 50] = True
+    assert np.unique(values(scene)[:, ~hole]).tolist() == [1]
+    assert np.array_equal(values(scene, "provenance")[0] == Provenance.NO_DATA, hole)
+
+
+def test_expectation_15_an_island_without_radar_is_nodata_and_its_surroundings_are_flagged(place: Place) -> None:
+    sar = speckle()
+    sar[1, 30, 40] = np.nan
+    place.write(land(), sar)
+    scene = place.clear(baseline("sar-regression", ("B04",)))
+    image, traced = values(scene)[0], values(scene, "provenance")[0]
+    assert (image == 0).nonzero() == ([30], [40])
+    assert traced[30, 40] == Provenance.NO_DATA
+    near = np.zeros((HEIGHT, WIDTH), bool)
+    near[: 30 + 49, : 40 + 49] = True  # features of radar reach 48 px
+    near[30, 40] = False
+    assert np.array_equal(traced == Provenance.NEAR_GAP, near)
+    assert np.isin(traced[~near], (Provenance.SYNTHESISED, Provenance.NO_DATA)).all()
+
+
+@pytest.mark.usefixtures("painted_map")
+def test_fault_13_clear_pixels_without_radar_stay_observed(place: Place) -> None:
+    sar = speckle()
+    sar[:, :, :45] = np.nan
+    place.write(coordinates(), sar)
+    scene = place.clear(Grey())
+    clear_px = coordinates()[3] >= 3300
+    assert np.array_equal(values(scene)[:, clear_px], coordinates()[[3, 2, 1]][:, clear_px])
+    assert (values(scene)[:, :, :45][:, ~clear_px[:, :45]] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["clear-mean", "sar-regression", "scene-adapted", "network"])
+def test_fault_14_all_cloud_half_nodata_and_no_data_at_all(place: Place, name: str) -> None:
+    remover = tiny_network() if name == "network" else find_remover(name, None)
+    half = land()
+    half[:, :, :45] = 0
+    place.write(half, speckle())
+    scene = place.clear(remover, out="half")
+    assert (values(scene)[:, :, :45] == 0).all()
+    assert (values(scene)[:, :, 45:] > 0).all()
+    place.write(half * 0, speckle())
+    scene = place.clear(remover, out="empty")
+    assert not values(scene).any()
+    assert scene.summary["sample"] == []
+
+
+def test_fault_14_a_clear_scene_is_never_shown_to_the_remover(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "unclouded.prediction.mapping.map_clouds", lambda values, *_: np.zeros(values.shape[1:], np.float32)
+    )
+    monkeypatch.setattr(Grey, "__call__", lambda *_: pytest.fail("a window without clouds was predicted"))
+    assert np.array_equal(values(place.clear(Grey())), coordinates()[[3, 2, 1]])
+
+
+def test_the_offset_of_a_product_is_kept_with_its_integers(place: Place) -> None:
+    from unclouded.cog import Layer, write_cog
+
+    layer = Layer(SENTINEL2.bands, "uint16", 0, scale=1e-4, offsets=(-0.1,) * 13)
+    write_cog(place.cloudy, [(0, coordinates() + np.uint16(1000))], layer, GRID)
+    image = read_stored(place.clear(Grey()).files["clear"])
+    assert np.unique(image.values).tolist() == [2234]
+    assert image.offsets == (-0.1,) * 3
+    again = read_stored(place.clear(Identity(), out="again").files["clear"])
+    assert np.array_equal(again.values, coordinates() + np.uint16(1000))
+
+
+def test_the_uncertainty_of_a_remover_that_never_changes_its_mind_is_0(place: Place) -> None:
+    scene = place.clear(Grey(), ONES.model_copy(update={"uncertainty": True}))
+    found = read_stored(scene.files["uncertainty"])
+    assert not found.values.any()
+    assert (found.nodata, found.scales) == (65_535, (1e-4,) * 3)
+
+
+def test_the_uncertainty_of_two_opinions_is_half_their_difference(place: Place) -> None:
+    settings = ONES.model_copy(update={"uncertainty": True})
+    scene = clear(
+        Grey(value=0.1), place.cloudy, place.sar, place.folder / "out", settings, others=[Grey(value=0.3, name="other")]
+    )
+    assert np.unique(values(scene, "uncertainty")).tolist() == [1000]
+    assert np.unique(values(scene)).tolist() == [1000]
+
+
+def test_a_finished_folder_is_not_made_again_and_other_settings_replace_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = place.clear(Grey())
+    with monkeypatch.context() as patched:
+        patched.setattr(Grey, "__call__", lambda *_: pytest.fail("made again"))
+        assert place.clear(Grey()).summary == first.summary
+    assert np.unique(values(place.clear(Grey(value=0.2)))).tolist() == [2000]
+
+
+def test_a_finished_folder_with_a_changed_file_is_made_again(place: Place) -> None:
+    first = place.clear(Grey())
+    whole = first.files["clear"].read_bytes()
+    first.files["clear"].write_bytes(whole[:-1])
+    assert place.clear(Grey()).files["clear"].read_bytes() == whole
+
+
+def test_fault_03_finished_lines_are_taken_up_and_damaged_ones_made_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write(land(), speckle())
+    expected = place.clear(tiny_network(), out="straight").files["clear"].read_bytes()
+    from unclouded.prediction import clearing
+
+    calls: list[int] = []
+    line = clearing.clear_line
+
+    def stops(rows: object, here: tuple[int, int], *rest: object) -> object:
+        calls.append(here[0])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return line(rows, here, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(clearing, "clear_line", stops)
+        with pytest.raises(KeyboardInterrupt):
+            place.clear(tiny_network())
+        assert not list((place.folder / "out").glob("*.tif"))
+        (damaged,) = (place.folder / "out").glob(".rows-*/cleared-00000000.strip")
+        damaged.write_bytes(damaged.read_bytes()[:-40])
+        calls.clear()
+        calls += [-1] * 10
+        assert place.clear(tiny_network()).files["clear"].read_bytes() == expected
+    assert calls[10:] == [0, 64]  # the damaged line, and the one that was never made
+    assert not list((place.folder / "out").glob(".rows-*"))
+
+
+KILLS = """
+import os, signal, sys, time
+from pathlib import Path
+from unclouded.clouds.map import CloudMapSettings
+from unclouded.models.baselines import baseline
+from unclouded.models.catalogue import find_remover
+from unclouded.prediction.scene import SceneSettings, clear
+folder, kills = Path(sys.argv[1]), 0
+settings = SceneSettings(window_px=8, clouds=CloudMapSettings(mode="ones"))
+for milliseconds in (10, 30, 60, 100, 150, 200, 400):
+    if (child := os.fork()) == 0:
+        clear(baseline("sar-regression"), folder / "s2.tif", folder / "s1.tif", folder / "killed", settings)
+        os._exit(0)
+    time.sleep(milliseconds / 1000)
+    kills += os.waitpid(child, os.WNOHANG) == (0, 0)
+    os.kill(child, signal.SIGKILL) if not (folder / "killed" / "summary.json").exists() else None
+    try:
+        os.waitpid(child, 0)
+    except ChildProcessError:
+        pass
+print(kills)
+"""
+
+
+def test_fault_03_killed_again_and_again_a_scene_ends_as_if_nothing_had_happened(place: Place) -> None:
+    place.write(land(), speckle())
+    settings = SceneSettings(window_px=8, clouds=CloudMapSettings(mode="ones"))
+    expected = place.clear(baseline("sar-regression"), settings, "straight")
+    command = [sys.executable, "-c", KILLS, str(place.folder)]
+    assert int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) >= 1
+    out = place.folder / "killed"
+    assert (out / SUMMARY).exists() or list(out.glob(".rows-*/*.strip"))
+    found = place.clear(baseline("sar-regression"), settings, "killed")
+    assert {name: sha256(path) for name, path in found.files.items()} == {
+        name: sha256(path) for name, path in expected.files.items()
+    }
+
+
+def test_fault_11_radar_on_another_grid_is_refused(place: Place) -> None:
+    moved = GeoBox((HEIGHT, WIDTH), GRID.affine * Affine.translation(0.5, 0), GRID.crs)
+    write_geotiff(place.sar, speckle(), SENTINEL1.bands, moved)
+    with pytest.raises(InputError, match=r"s1\.tif lies on another grid than s2\.tif: .*; warp it to that grid first"):
+        place.clear(Grey())
+
+
+def test_fault_34_a_folder_has_one_writer(place: Place) -> None:
+    with held(place.folder / "out"), pytest.raises(BusyError, match="is being written by process"):
+        place.clear(Grey())
+
+
+def test_fault_32_a_scene_that_does_not_fit_is_refused_before_it_begins(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unclouded.files.shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 20))
+    with pytest.raises(InputError, match=r"has 0\.0 GiB free, expected 0\.0 GiB to clear this scene"):
+        place.clear(Grey())
+    assert not list((place.folder / "out").glob("*.tif"))
+
+
+def test_the_summary_names_inputs_weights_settings_and_files(place: Place) -> None:
+    network = tiny_network()
+    summary = place.clear(network).summary
+    assert summary["cloudy"] == {"name": "s2.tif", "sha256": sha256(place.cloudy)}
+    assert summary["removers"][0]["precision"] == "float32"
+    assert len(summary["removers"][0]["weights"]) == 64
+    assert summary["settings"]["window_px"] == 32
+    assert summary["sample"] == [[0, 0, HEIGHT, WIDTH]]
+    assert summary["files"]["clear"]["bytes"] > 0
+    assert summary == json.loads((place.folder / "out" / SUMMARY).read_text())
+
+
+def test_other_weights_have_another_hash(place: Place) -> None:
+    from unclouded.prediction.scene import describe_remover
+
+    network = tiny_network()
+    moved = replace(network, generator=tiny_network().generator)
+    assert describe_remover(moved) == describe_remover(network)
+    with torch.no_grad():
+        moved.generator.trunk[1].weight[0, 0, 0, 0] += 1e-6
+    assert describe_remover(moved) != describe_remover(network)
