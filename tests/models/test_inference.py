@@ -101,7 +101,6 @@ def test_under_full_cover_the_extended_skip_starts_from_dark_land() -> None:
     assert remover.adapted_to([seen])(seen).allclose(torch.tensor(0.125), atol=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.* is deprecated")
 def test_openvino_answers_as_torch_does_whatever_the_size() -> None:
     pytest.importorskip("openvino")
     seen = observation(33, 42)

@@ -1,5 +1,6 @@
 """A folded network run by OpenVINO instead of torch (extra ``[openvino]``): the same answer, sooner where it fits."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +43,9 @@ def compiled(trunk: nn.Sequential, dtype: torch.dtype) -> OpenVinoTrunk:
         raise InputError("the engine 'openvino' is not installed; run 'pip install unclouded[openvino]'") from error
     channels = next(trunk.parameters()).shape[1]
     example = torch.zeros(1, channels, 64, 64)
-    model = openvino.convert_model(trunk, example_input=example, input=[1, channels, -1, -1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # OpenVINO traces, which torch calls deprecated
+        model = openvino.convert_model(trunk, example_input=example, input=[1, channels, -1, -1])
     hint = {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype]
     threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": hint}
     return OpenVinoTrunk(openvino.Core().compile_model(model, "CPU", threads))
