@@ -19,7 +19,7 @@ def small() -> Plan:
 
 def test_a_demo_leaves_pictures_scores_and_a_georeferenced_image(tmp_path: Path) -> None:
     shown = show(tmp_path / "demo", silent, small())
-    assert set(shown.scores) == {"cloudy", "clear-mean", "sar-regression", "network"}
+    assert set(shown.scores) == {"cloudy", "clear-mean", "sar-regression", "scene-adapted", "network"}
     assert all(picture.stat().st_size > 50_000 for picture in shown.pictures)
     image = read_stored(shown.image)
     assert image.values.shape == (3, 256, 256)

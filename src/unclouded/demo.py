@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.map import CloudMapSettings
+from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.errors import InputError
 from unclouded.evaluation.pictures import write_comparison, write_region_sheet
 from unclouded.evaluation.record import scores_json
@@ -18,13 +18,15 @@ from unclouded.evaluation.table import scores_markdown
 from unclouded.files import write_json, write_text
 from unclouded.geotiff import write_geotiff
 from unclouded.models.baselines import baseline
-from unclouded.models.remover import CloudRemover
+from unclouded.models.remover import CloudRemover, keep_clear_pixels
+from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import load_remover
 from unclouded.patches.identity import Roi
 from unclouded.patches.layouts import find_triplets
 from unclouded.prediction.judging import judged
-from unclouded.prediction.patches import predict_patch, write_prediction
-from unclouded.sensors import RGB
+from unclouded.prediction.patches import compose, predict_patch, write_prediction
+from unclouded.raster import to_stored
+from unclouded.sensors import RGB, SENTINEL2
 from unclouded.settings import settings_from
 from unclouded.simulation.layout import PATCH_PX, write_region
 from unclouded.simulation.region import InventedRegion, invent_region
@@ -88,7 +90,7 @@ class Shown:
     Attributes:
         scores: Of the network and the baselines on the unseen region, by name.
         pictures: To look at.
-        image: GeoTIFF of the unseen region without its clouds.
+        image: GeoTIFF of the unseen region, cleared by the network.
     """
 
     scores: dict[str, Scores]
@@ -151,28 +153,30 @@ def _learn(out: Path, plan: Plan, told: Told) -> CloudRemover:
     return load_remover(run.weights)
 
 
-def _predict(out: Path, unseen: InventedRegion, remover: CloudRemover, told: Told) -> Path:
-    """Predict patch by patch, and lay the patches side by side again."""
+def _predict(out: Path, unseen: InventedRegion, network: CloudRemover, told: Told) -> Path:
+    """Predict patch by patch, and the region as a whole, in which no patch has a seam."""
     files = find_triplets(out / "unseen").triplets
-    side = unseen.clear.geobox.shape[0] // PATCH_PX
-    mosaic = np.zeros((len(RGB), side * PATCH_PX, side * PATCH_PX), np.uint16)
-    maps = np.zeros((1, side * PATCH_PX, side * PATCH_PX), np.float32)
     for index, one in enumerate(files):
-        predicted = predict_patch(remover, one, CloudMapSettings(), ProbabilityCache())
+        predicted = predict_patch(network, one, CloudMapSettings(), ProbabilityCache())
         write_prediction(predicted, out / "unclouded", {"UNCLOUDED_REMOVER": "demo"})
-        row, column = (PATCH_PX * i for i in divmod(index, side))
-        mosaic[:, row : row + PATCH_PX, column : column + PATCH_PX] = predicted.stored
-        maps[:, row : row + PATCH_PX, column : column + PATCH_PX] = predicted.cloud_map
         told("removing clouds", index + 1, len(files))
-    write_geotiff(out / "unclouded.tif", mosaic, RGB, unseen.clear.geobox, nodata=0)
-    seen = observe(unseen.sar.values, unseen.cloudy.values, maps[0], RGB)
-    write_region_sheet(out / "region.png", seen, mosaic, unseen.clear.select(RGB).values)
-    return out / "unclouded.tif"
+    cloud_map = map_clouds(unseen.cloudy.values, unseen.cloudy.bands)
+    seen = observe(unseen.sar.values, unseen.cloudy.values, cloud_map, RGB)
+    whole = {
+        "unclouded: the network, after minutes of training": keep_clear_pixels(network(seen), seen),
+        "unclouded: scene-adapted, without training": SceneAdapted()(seen),
+    }
+    observed = to_stored(unseen.cloudy.select(RGB).values, SENTINEL2)
+    for name, image in zip(("network", "scene-adapted"), whole.values(), strict=True):
+        stored = compose(image[0].numpy(), observed, cloud_map)
+        write_geotiff(out / f"{name}.tif", stored, RGB, unseen.clear.geobox, nodata=0)
+    write_region_sheet(out / "region.png", seen, whole, unseen.clear.select(RGB).values)
+    return out / "network.tif"
 
 
 def _judge(out: Path, remover: CloudRemover, told: Told) -> tuple[dict[str, Scores], Path]:
     data = TripletDataset(find_triplets(out / "unseen").triplets, RGB, CloudMapSettings(), ProbabilityCache())
-    removers = {name: baseline(name) for name in RULES} | {"network": remover}
+    removers = {name: baseline(name) for name in RULES} | {"scene-adapted": SceneAdapted(), "network": remover}
     scores, images = {}, {}
     for done, (name, one) in enumerate(removers.items(), start=1):
         pairs = list(judged(one, data))
@@ -183,7 +187,7 @@ def _judge(out: Path, remover: CloudRemover, told: Told) -> tuple[dict[str, Scor
     write_text(out / "scores.md", "".join(f"### {area} pixels\n\n{scores_markdown(scores, area)}\n" for area in AREAS))
     chosen = _partly_cloudy(scores["network"])
     rows = [
-        (images["network"][i][0], {name: images[name][i][1] for name in ("clear-mean", "sar-regression", "network")})
+        (images["network"][i][0], {name: images[name][i][1] for name in ("clear-mean", "scene-adapted", "network")})
         for i in chosen
     ]
     write_comparison(out / "patches.png", rows, title="An invented region that the network has never seen")

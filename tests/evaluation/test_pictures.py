@@ -37,7 +37,11 @@ def test_a_comparison_has_a_row_a_triplet_and_a_column_a_prediction(tmp_path: Pa
     assert width / height == pytest.approx(2.2 * 6 / (2.2 * 2 + 0.55), rel=0.01)
 
 
-def test_a_region_is_four_large_pictures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("predictions, rows", [(1, 2), (2, 2), (3, 3)])
+def test_a_region_is_drawn_with_every_prediction(tmp_path: Path, predictions: int, rows: int) -> None:
     seen = Observation(torch.zeros(1, 2, 32, 32), torch.zeros(1, 3, 32, 32), torch.zeros(1, 1, 32, 32), RGB)
-    write_region_sheet(tmp_path / "r.png", seen, np.zeros((3, 32, 32), np.uint16), np.zeros((3, 32, 32), np.float32))
-    assert matplotlib.image.imread(tmp_path / "r.png").shape[1] == 12 * 130
+    images = {f"remover {i}": torch.zeros(1, 3, 32, 32) for i in range(predictions)}
+    write_region_sheet(tmp_path / "r.png", seen, images, np.zeros((3, 32, 32), np.float32))
+    height, width = matplotlib.image.imread(tmp_path / "r.png").shape[:2]
+    assert width == 15 * 110
+    assert height == pytest.approx((0.5 + 5.2 * rows) * 110, abs=2)

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Integer
+from jaxtyping import Float, Float32
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
 from unclouded.files import whole_file
-from unclouded.sensors import RGB, SENTINEL2
+from unclouded.sensors import RGB
 from unclouded.tensors.triplet import Observation, Triplet
 
 BRIGHTEST = 0.3
@@ -77,29 +77,31 @@ def _draw_row(line: NDArray[Any], triplet: Triplet, predictions: Sequence[Tensor
 def write_region_sheet(
     path: Path,
     seen: Observation,
-    stored: Integer[np.ndarray, "3 y x"],
+    predictions: Mapping[str, Float[Tensor, "1 3 h w"]],
     clear: Float32[np.ndarray, "3 y x"],
 ) -> None:
-    """Write a whole region as four large pictures: radar, cloudy, without clouds, and the truth.
+    """Write a whole region as large pictures: radar, cloudy, the truth, and each prediction beneath.
 
     Args:
         path: PNG file, whole or not at all.
-        seen: What the remover saw, in red, green and blue.
-        stored: Stored numbers without clouds, red, green, blue.
+        seen: What the removers saw, in red, green and blue.
+        predictions: What each restored, TOA reflectance in red, green and blue; their names are titles.
         clear: TOA reflectance on the clear date, red, green, blue.
     """
-    restored = torch.from_numpy(stored.astype(np.float32))[None] / SENTINEL2.stored_per_unit
     pictures = {
         "Sentinel-1 radar (VV, VH, VV - VH)": radar_colour(seen.sar),
         "Sentinel-2 with clouds": true_colour(seen.cloudy, RGB),
-        "unclouded": true_colour(restored, RGB),
         "truth (a clear date)": true_colour(torch.from_numpy(clear)[None], RGB),
-    }
-    figure = Figure(figsize=(12, 12.6), layout="constrained")
-    figure.suptitle("An invented region that the network has never seen", fontsize=14)
-    for axis, (title, picture) in zip(figure.subplots(2, 2).ravel(), pictures.items(), strict=True):
-        axis.imshow(picture, interpolation="nearest")
-        axis.set_title(title, fontsize=12)
+        "cloud map m": seen.cloud_map[0, 0].numpy(),
+    } | {name: true_colour(image, RGB) for name, image in predictions.items()}
+    rows = -(-len(pictures) // 3)
+    figure = Figure(figsize=(15, 0.5 + 5.2 * rows), layout="constrained")
+    figure.suptitle("An invented region that nobody has seen before", fontsize=14)
+    axes = figure.subplots(rows, 3, squeeze=False).ravel()
+    for axis in axes:
         axis.set_axis_off()
+    for axis, (title, picture) in zip(axes, pictures.items(), strict=False):
+        axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
+        axis.set_title(title, fontsize=12)
     with whole_file(path) as partial:
-        figure.savefig(partial, dpi=130)
+        figure.savefig(partial, dpi=110)
