@@ -37,9 +37,10 @@ class Engine(StrEnum):
 
 
 def predict(
-    out: Annotated[Path, typer.Option(help="Folder for GeoTIFFs.")],
+    out: Annotated[Path, typer.Option(help="Folder for GeoTIFFs, page and STAC item.")],
     remover: Annotated[
-        str | None, typer.Argument(help="Weights file, scene-adapted, or a baseline: clear-mean, ...")
+        str | None,
+        typer.Argument(help="Weights file, scene-adapted, or a baseline; the best one without weights if omitted."),
     ] = None,
     cloudy: Annotated[Path | None, typer.Option(help="Cloudy Sentinel-2 L1C product, or GeoTIFF of 13 bands.")] = None,
     sar: Annotated[Path | None, typer.Option(help="Sentinel-1 GeoTIFF on the same grid, VV and VH in dB.")] = None,
@@ -80,12 +81,15 @@ def _found(
     from dataclasses import replace
 
     from unclouded.cli.options import chosen_device
-    from unclouded.models.catalogue import DEFAULT, find_remover
+    from unclouded.models.catalogue import find_remover
     from unclouded.models.network import NetworkRemover
-    from unclouded.sensors import SENTINEL2
+    from unclouded.prediction.choice import best_of_scene
+    from unclouded.sensors import RGB, SENTINEL2
 
     chosen = None if bands is None else SENTINEL2.named(SENTINEL2.bands if bands == "all" else bands.split(","))
-    remover = find_remover(name or DEFAULT, chosen, chosen_device(device))
+    if name is None:
+        return best_of_scene(chosen or RGB)
+    remover = find_remover(name, chosen, chosen_device(device))
     if isinstance(remover, NetworkRemover):
         return replace(remover, precision=precision.value, engine=engine.value)
     return remover

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Float32
@@ -94,7 +94,7 @@ class SceneAdapted:
         self, observation: Observation
     ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
         """Return the clear image, and the confidence in it; each image of a batch is learnt from by itself."""
-        answers = [self.adapted_to([one]).with_confidence(one) for one in _images(observation)]
+        answers = [self.adapted_to([one]).with_confidence(one) for one in observation.images()]
         return torch.cat([image for image, _ in answers]), torch.cat([sure for _, sure in answers])
 
 
@@ -183,8 +183,3 @@ def _beside(
 
 def _raised(sure: Float32[Tensor, "batch 1 h w"], by: Float32[Tensor, "batch 1 h w"]) -> Float32[Tensor, "batch 1 h w"]:
     return 1 - (1 - sure) * (1 - by)
-
-
-def _images(observation: Observation) -> list[Observation]:
-    images = zip(observation.sar, observation.cloudy, observation.cloud_map, strict=True)
-    return [replace(observation, sar=s[None], cloudy=c[None], cloud_map=m[None]) for s, c, m in images]

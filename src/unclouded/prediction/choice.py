@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -103,6 +104,17 @@ class BestOfScene:
             return Chosen(first, first, expected)
         best = next(one for one in self.others if one.name == expected.best)
         return Chosen(adapted(best, sample), first, expected)
+
+    def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
+        """Return the clear image; every image of a batch is a scene of its own."""
+        return self.with_confidence(observation)[0]
+
+    def with_confidence(
+        self, observation: Observation
+    ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
+        """Return the clear image and the confidence in it; every image of a batch is a scene of its own."""
+        answers = [self.adapted_to([one]).with_confidence(one) for one in observation.images()]
+        return torch.cat([image for image, _ in answers]), torch.cat([sure for _, sure in answers])
 
 
 def _clearly_better(expected: ExpectedError, than: str) -> bool:

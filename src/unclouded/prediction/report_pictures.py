@@ -10,6 +10,8 @@ from PIL import Image
 
 LOW_PERCENT, HIGH_PERCENT = 0.5, 99.0
 """Share of the clear pixels that is shown black, and white."""
+NARROWEST = 0.1
+"""Least range of reflectance that is shown; ground without contrast shall look it."""
 GAMMA = 1 / 1.5
 """Exponent of shown brightness; land is dark."""
 NO_DATA_GREY = 0.55
@@ -26,7 +28,7 @@ def stretch_of(clear: Float32[np.ndarray, "band pixel"]) -> tuple[float, float]:
     if not clear.size:
         return 0.0, 0.3
     low, high = np.percentile(clear, (LOW_PERCENT, HIGH_PERCENT))
-    return float(low), float(max(high, low + 0.02))
+    return float(low), float(max(high, low + NARROWEST))
 
 
 def photograph(image: Float32[np.ndarray, "3 y x"], stretch: tuple[float, float]) -> str:

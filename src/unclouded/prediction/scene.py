@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from unclouded.prediction.forecast import forecast
 from unclouded.prediction.mapping import SceneMap, Told, map_scene
 from unclouded.prediction.products import PRODUCTS, Product, products_of, write_products
 from unclouded.prediction.provenance import Provenance
+from unclouded.prediction.scene_report import SceneReport
 from unclouded.prediction.sources import Sources, content_hash, open_sources
 from unclouded.prediction.streaming import StripStore, work_folder
 from unclouded.settings import Settings
@@ -122,7 +123,7 @@ def clear(
             require_room(out, needed, "clear this scene")
             if say is not None:
                 say(forecast(sources, removers, settings.clouds, settings.window_px, needed, settings.uncertainty))
-            made = _Run(sources, removers, settings, work, told).make(record | {"key": key})
+            made = _Run(sources, removers, settings, work, told, cloudy).make(record | {"key": key})
         return _publish(out, work, made, began)
 
 
@@ -205,6 +206,7 @@ class _Run:
     settings: SceneSettings
     work: Path
     told: Told
+    cloudy: Path
 
     def make(self, record: dict[str, Any]) -> tuple[dict[str, Path], dict[str, Any]]:
         """Make everything; return the finished files in the work folder, and the summary without them."""
@@ -224,9 +226,15 @@ class _Run:
             self.sources, remover, self.settings, _tags(record), confidence=bool(crew and crew.tells_confidence)
         )
         files = write_products(self.work, products, cleared, scene_map, tops, self.sources.geobox, self.told)
+        report = SceneReport(self.sources, files, bands, crew, record, self.cloudy)
+        facts = report.facts()
+        written = report.write(self.work)
+        files |= {"report": written.report, "item": written.item}
         seconds["writing"] = time.perf_counter() - began
         summary = record | {
             "scene": self.sources.optical.metadata(),
+            "used": facts.remover,
+            "expected_error": asdict(facts.expected) if facts.expected else None,
             "remarks": list(self.sources.optical.remarks),
             "sample": [[*one.origin_px, *one.cloudy.shape[-2:]] for one in sample],
             "pixels": _counted(scene_map, cleared, tops),

@@ -40,6 +40,11 @@ class Observation:
         """
         return replace(self, cloudy=self.cloudy[:, positions(bands, self.bands)], bands=bands)
 
+    def images(self) -> "list[Observation]":
+        """Return each image of the batch by itself."""
+        each = zip(self.sar, self.cloudy, self.cloud_map, strict=True)
+        return [replace(self, sar=s[None], cloudy=c[None], cloud_map=m[None]) for s, c, m in each]
+
     def to(self, device: torch.device | str) -> "Observation":
         """Return the observation on another device."""
         return replace(

@@ -1,0 +1,129 @@
+"""Page and STAC item of a scene that was cleared row by row, from its sources and its finished files."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unclouded.geotiff import open_geotiff, stored_rows
+from unclouded.prediction import stac
+from unclouded.prediction.choice import Chosen
+from unclouded.prediction.clearing import Crew
+from unclouded.prediction.products import UNKNOWN_PERCENT
+from unclouded.prediction.publishing import Published, publish
+from unclouded.prediction.report_facts import Facts, Input
+from unclouded.prediction.sources import Sources
+from unclouded.prediction.views import RowReader, SceneViews
+
+_ASSETS = {
+    "clear": ("Without clouds", ("data", "reflectance")),
+    "cloud_map": ("Cloud map m", ("data", "cloud")),
+    "provenance": ("Where each pixel comes from", ("data", "metadata")),
+    "confidence": ("Confidence in per cent", ("data", "metadata")),
+    "uncertainty": ("Standard deviation of an ensemble", ("data", "metadata")),
+}
+"""Name of a product to its title and its roles."""
+
+
+@dataclass(frozen=True, eq=False)
+class SceneReport:
+    """What a report of a scene is made from.
+
+    Attributes:
+        sources: The scene as it was.
+        files: Finished GeoTIFFs by name.
+        bands: Of the remover.
+        crew: The remover, adapted; None where nothing could be made.
+        record: What the products depend on; see :mod:`unclouded.prediction.scene`.
+        optical: Path of the cloudy image.
+    """
+
+    sources: Sources
+    files: Mapping[str, Path]
+    bands: tuple[str, ...]
+    crew: Crew | None
+    record: Mapping[str, Any]
+    optical: Path
+
+    def write(self, folder: Path) -> Published:
+        """Write both files into the folder of the products."""
+        products = {name: self._asset(name, path) for name, path in self.files.items()}
+        not_after = datetime.fromtimestamp(self.optical.stat().st_mtime, UTC)
+        with self._views() as views:
+            return publish(folder, self.sources.geobox, views, products, self.facts(), not_after)
+
+    def facts(self) -> Facts:
+        """Return what is known beside the pixels."""
+        scene, record = self.sources.optical, self.record
+        used = self.crew.removers[0] if self.crew else None
+        inputs = [
+            Input("Sentinel-2", record["cloudy"]["name"], record["cloudy"]["sha256"], scene.acquired),
+            Input("Sentinel-1", record["sar"]["name"], record["sar"]["sha256"]),
+            *(Input("weights", one["name"], one["weights"]) for one in record["removers"] if "weights" in one),
+        ]
+        crs = self.sources.geobox.crs
+        return Facts(
+            title=Path(record["cloudy"]["name"]).stem,
+            remover=used.name if used else record["removers"][0]["name"],
+            bands=self.bands,
+            inputs=inputs,
+            expected=used.expected if isinstance(used, Chosen) else None,
+            settings=_lines(record["settings"]) | {"asked for": record["removers"][0]["name"]},
+            measured=scene.metadata(),
+            remarks=scene.remarks,
+            pixel_m=abs(self.sources.geobox.affine.a) if crs is not None and crs.projected else None,
+            version=record["unclouded"],
+        )
+
+    def _asset(self, name: str, path: Path) -> stac.Product:
+        title, roles = _ASSETS[name]
+        optical = name == "clear"
+        scale = self.sources.radiometry(self.bands).scale if optical else None
+        return stac.Product(path, title, roles, self.bands if optical else (), scale)
+
+    @contextmanager
+    def _views(self) -> Iterator[SceneViews]:
+        radiometry = self.sources.radiometry(self.bands)
+
+        def before(top: int, bottom: int) -> NDArray[np.float32]:
+            return radiometry.decode(self.sources.rows(top, bottom, self.bands).result().stored)
+
+        with ExitStack() as stack:
+            stored = {name: stack.enter_context(_rows_of(path)) for name, path in self.files.items()}
+            sure = stored.get("confidence")
+            yield SceneViews(
+                self.sources.shape,
+                self.bands,
+                before,
+                lambda top, bottom: radiometry.decode(stored["clear"](top, bottom)),
+                lambda top, bottom: stored["cloud_map"](top, bottom),
+                None if sure is None else _in_shares(sure, stored["cloud_map"]),
+            )
+
+
+@contextmanager
+def _rows_of(path: Path) -> Iterator[Callable[[int, int], NDArray[Any]]]:
+    with open_geotiff(path) as source:
+        yield lambda top, bottom: stored_rows(path, source, top, bottom).values
+
+
+def _in_shares(percent: RowReader, cloud_map: RowReader) -> RowReader:
+    """Confidence in shares; the file tells none where nothing was made, and what was observed is sure."""
+
+    def read(top: int, bottom: int) -> NDArray[np.float32]:
+        stored = percent(top, bottom)
+        unmade = np.where(cloud_map(top, bottom) == 0, np.float32(1.0), np.float32(np.nan))
+        return np.where(stored == UNKNOWN_PERCENT, unmade, stored.astype(np.float32) / 100)
+
+    return read
+
+
+def _lines(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Settings as name to value; what has parts is JSON."""
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
