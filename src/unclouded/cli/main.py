@@ -5,7 +5,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from unclouded.cli import clouds, data, demo, doctor, evaluate, figure, leaderboard, predict, reproduce, train
+from unclouded.cli import clouds, curate, data, demo, doctor, evaluate, figure, leaderboard, predict, reproduce, train
 from unclouded.errors import BusyError, InputError, SignalledError, StoppedError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command()(evaluate.compare)
 app.command()(figure.figure)
 app.command()(reproduce.reproduce)
 app.command()(leaderboard.leaderboard)
+app.command()(curate.curate)
 app.command()(doctor.doctor)
 app.add_typer(clouds.app, name="clouds")
 app.add_typer(data.app, name="data")

@@ -1,0 +1,182 @@
+"""From scenes to triplets, one region a task: open, cut, screen, write, and say what became of every candidate."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+from odc.geo.geobox import GeoBox
+
+from unclouded.clouds.cache import ProbabilityCache
+from unclouded.errors import InputError
+from unclouded.files import named, remove_partial_files, write_json
+from unclouded.geotiff import write_geotiff
+from unclouded.patches.cutting import PATCH_PX, PatchWindow, common_grid, pixels_between, rows_of, windows
+from unclouded.patches.description import (
+    coverage_columns,
+    date_columns,
+    file_columns,
+    identity_columns,
+    place_columns,
+    screening_columns,
+    status_columns,
+)
+from unclouded.patches.identity import PatchId, Roi
+from unclouded.patches.images import TOKENS, official_path
+from unclouded.patches.layouts import CLEAR, CLOUDY, SAR
+from unclouded.patches.manifest import ManifestRow
+from unclouded.patches.screening import Finding, Screening, screen
+from unclouded.raster import Raster, to_stored
+from unclouded.scale.regions import CurationSettings, Region, fingerprint
+from unclouded.scale.tasks import Row, content_id
+from unclouded.scenes.optical import OpticalScene, open_optical
+from unclouded.scenes.radar import RadarScene, open_radar
+from unclouded.sensors import SENTINEL2
+
+WORK = ".curation"
+"""Folder below the root where the tasks leave their notes."""
+
+
+@dataclass(frozen=True)
+class CurateRegion:
+    """Make the triplets of one region; see :class:`~unclouded.scale.tasks.Task`."""
+
+    name: str
+    id: str
+    root: Path
+    region: Region
+    settings: CurationSettings
+
+    def run(self) -> list[Row]:
+        """Write the patches that pass, and return a row of the manifest for every candidate.
+
+        Raises:
+            InputError: A product cannot be used, or the root holds this region made of other products.
+        """
+        _claim(self)
+        region, settings = self.region, self.settings
+        with open_optical(region.clear) as clear, open_optical(region.cloudy) as cloudy:
+            grid = common_grid(clear.geobox, cloudy.geobox, (settings.rows, settings.columns), region.center)
+            with open_radar(region.radar, grid, align=True, units=settings.radar_units) as radar:
+                scenes = {SAR: _Part.of(radar, grid), CLEAR: _Part.of(clear, grid), CLOUDY: _Part.of(cloudy, grid)}
+                known = _scene_columns({SAR: radar, CLEAR: clear, CLOUDY: cloudy}) | {"split": region.split}
+                return [known | row for row in _curated(self, grid, scenes, _dates(radar, clear, cloudy))]
+
+
+def curating(settings: CurationSettings, folder: Path, root: Path) -> list[CurateRegion]:
+    """Return the tasks, one a region; ids change with the content of the products and with the settings.
+
+    Args:
+        settings: What to make.
+        folder: What paths of products are relative to.
+        root: Where the data set is made.
+
+    Raises:
+        InputError: A product is not there.
+    """
+    common = settings.model_dump(mode="json", exclude={"regions"})
+    tasks = []
+    for region in settings.regions:
+        placed = region.model_copy(
+            update={key: (folder / getattr(region, key)).resolve() for key in ("radar", "clear", "cloudy")}
+        )
+        inputs = [fingerprint(path) for path in (placed.radar, placed.clear, placed.cloudy)]
+        identity = content_id("curate 1", region.roi, region.center, region.split, inputs, common)
+        own = settings.model_copy(update={"regions": (placed,)})
+        tasks.append(CurateRegion(region.roi, identity, root, placed, own))
+    return tasks
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a region has of a scene."""
+
+    scene: RadarScene | OpticalScene
+    top: int
+    left: int
+    width: int
+
+    @classmethod
+    def of(cls, scene: RadarScene | OpticalScene, grid: GeoBox) -> "_Part":
+        return cls(scene, *pixels_between(scene.geobox, grid), grid.shape[1])
+
+    def read(self, top: int) -> Float32[np.ndarray, "band rows x"]:
+        """Read as many rows as a patch has."""
+        values = self.scene.read(self.top + top, self.top + top + PATCH_PX)
+        return np.ascontiguousarray(values[:, :, self.left : self.left + self.width])
+
+
+def _claim(task: CurateRegion) -> None:
+    """Clean up, and refuse to mix patches of two sets of products: the manifest would not know which is which."""
+    for token in TOKENS:  # what a killed attempt left
+        remove_partial_files((task.root / official_path(PatchId(Roi.parse(task.name), 0), token)).parent)
+    note = task.root / WORK / "regions" / f"{task.name}.txt"
+    if not note.is_file():
+        write_json(note, task.id)
+    elif task.id not in note.read_text(encoding="utf-8"):
+        raise InputError(
+            f"{named(task.root)} holds {task.name} made of other products or settings; choose another root, or remove "
+            f"the region and {named(note)}"
+        )
+
+
+def _curated(
+    task: CurateRegion, grid: GeoBox, scenes: Mapping[str, _Part], dates: Mapping[str, datetime | None]
+) -> Iterator[ManifestRow]:
+    cache = ProbabilityCache()
+    for top, row in rows_of(windows(grid, task.settings.stride_px)):
+        strips, damaged = _strips(scenes, top)
+        for window in row:
+            patch = PatchId(Roi.parse(task.name), window.number)
+            place = window.grid(grid)
+            known = identity_columns(str(patch), patch) | place_columns(place)
+            if damaged:
+                told = Screening(str(patch), tuple(damaged))
+                yield known | screening_columns(told) | status_columns(told.findings)
+                continue
+            images = {token: _cut(strips[token], scenes[token].scene.bands, window, place) for token in TOKENS}
+            screening = screen(str(patch), images, task.settings.screening, dates)
+            known |= screening_columns(screening) | status_columns(screening.rejecting(task.settings.screening))
+            if task.settings.coverage:
+                known |= coverage_columns(images[CLOUDY], cache)
+            if known["status"] == "kept":
+                for token in TOKENS:
+                    known |= _written(task.root, patch, token, images[token])
+            yield known
+
+
+def _strips(
+    scenes: Mapping[str, _Part], top: int
+) -> tuple[dict[str, Float32[np.ndarray, "band rows x"]], list[Finding]]:
+    """Read a row of patches; what is damaged is a finding, and the rest of the region goes on."""
+    strips, damaged = {}, []
+    for token, part in scenes.items():
+        try:
+            strips[token] = part.read(top)
+        except InputError as error:
+            damaged.append(Finding("unreadable", token, 1.0, 0.0, str(error)))
+    return strips, damaged
+
+
+def _cut(
+    strip: Float32[np.ndarray, "band rows x"], bands: tuple[str, ...], window: PatchWindow, place: GeoBox
+) -> Raster:
+    return Raster(np.ascontiguousarray(strip[:, :, window.left : window.left + PATCH_PX]), bands, place)
+
+
+def _written(root: Path, patch: PatchId, token: str, image: Raster) -> ManifestRow:
+    name = official_path(patch, token)
+    values = image.values if token == SAR else to_stored(image.values, SENTINEL2)
+    write_geotiff(root / name, values, image.bands, image.geobox)
+    return file_columns(token, root / name, name.as_posix())
+
+
+def _dates(radar: RadarScene, clear: OpticalScene, cloudy: OpticalScene) -> dict[str, datetime | None]:
+    return {SAR: radar.acquired, CLEAR: clear.acquired, CLOUDY: cloudy.acquired}
+
+
+def _scene_columns(scenes: Mapping[str, RadarScene | OpticalScene]) -> ManifestRow:
+    dates = date_columns({token: scene.acquired for token, scene in scenes.items()})
+    return dates | {f"{token}_product": scene.identity or scene.path.name for token, scene in scenes.items()}
