@@ -47,7 +47,7 @@ def curate(
 
 def _finish(notes: "TaskFolder", tasks: "list[CurateRegion]", root: Path) -> int:
     """Write the manifest if no region is left to do; return the exit status."""
-    from unclouded.files import sha256
+    from unclouded.files import remove_partial_files, sha256
     from unclouded.patches.layouts import MANIFEST
     from unclouded.patches.manifest import write_manifest
 
@@ -59,6 +59,8 @@ def _finish(notes: "TaskFolder", tasks: "list[CurateRegion]", root: Path) -> int
             f"{len(left):,} of {len(tasks):,} regions are left to other shards; the last one writes the manifest"
         )
         return 1 if failures else 0
+    for folder in ("done", "failed"):  # nobody is at work any more
+        remove_partial_files(notes.path / folder)
     rows = notes.rows(tasks)
     write_manifest(root / MANIFEST, rows)
     kept = sum(row["status"] == "kept" for row in rows)
