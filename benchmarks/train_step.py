@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -26,14 +26,11 @@ from rich.table import Table
 from torch import Tensor
 
 from unclouded.models.network import NetworkSettings
-from unclouded.training.devices import InPrecision
 from unclouded.training.forecast import in_words, predicted_hours
-from unclouded.training.history import HistoryPool
 from unclouded.training.learner import Learner
-from unclouded.training.losses import LossWeights
-from unclouded.training.objectives import Cycle
-from unclouded.training.settings import Schedule, TrainSettings
-from unclouded.training.step import Batch, Networks, Pools, build_networks
+from unclouded.training.objectives import build_objective
+from unclouded.training.settings import Device, TrainSettings
+from unclouded.training.step import Batch, build_networks
 
 GOAL = 4
 PARTS = ("generators: losses", "generators: gradients", "generators: Adam", "discriminators")
@@ -76,32 +73,33 @@ def make_steps(
     rng = torch.Generator().manual_seed(1)
     images = tuple(torch.rand(1, channels, crop_px, crop_px, generator=rng) for channels in (3, 3, 3, 1))
     images = (*(image * 2 - 1 for image in images[:3]), images[3])
-    networks = fresh(width)
+    networks = build_networks(NetworkSettings(width=width), width, torch.Generator().manual_seed(0))
     return {
         "usual, float32": plain_step([one.state_dict() for one in networks.named().values()], width, images),
-        "ours, 32-true": our_step(fresh(width), "32-true", images),
-        "ours, bf16-mixed": our_step(fresh(width), "bf16-mixed", images, clock, parts),
+        "ours, 32-true": our_step(width, "32-true", images),
+        "ours, bf16-mixed": our_step(width, "bf16-mixed", images, clock, parts),
     }
 
 
-def fresh(width: int) -> Networks:
-    return build_networks(NetworkSettings(width=width), width, torch.Generator().manual_seed(0))
-
-
 def our_step(
-    bare: Networks,
-    precision: str,
+    width: int,
+    precision: Literal["32-true", "bf16-mixed"],
     images: tuple[Tensor, ...],
     clock: Callable[[], float] = time.perf_counter,
     parts: dict[str, list[float]] | None = None,
 ) -> Callable[[], Terms]:
-    """The objective and the learners of ``unclouded train``, on one batch."""
+    """The objective and the learners of ``unclouded train``, on one batch; the pools stay empty."""
+    settings = TrainSettings(
+        patches=Path("SEN12MS-CR"),
+        network=NetworkSettings(width=width),
+        discriminator_width=width,
+        pool=0,
+        device=Device(accelerator="cpu", precision=precision),
+    )
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
-    ensemble = Networks(**{name: InPrecision(network, fabric) for name, network in bare.named().items()})
-    pools = Pools(HistoryPool(0), HistoryPool(0), torch.Generator().manual_seed(0))
-    objective = Cycle(bare, ensemble, LossWeights(), None, pools)
+    objective = build_objective(settings, fabric)
     learners = [
-        Learner(name, (p for network in networks for p in objective.networks[network].parameters()), Schedule())
+        Learner(name, (p for network in networks for p in objective.networks[network].parameters()), settings.schedule)
         for name, networks in objective.learners.items()
     ]
     batch = Batch(*images, paired=(False,), names="random")

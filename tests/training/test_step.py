@@ -1,3 +1,5 @@
+from typing import Literal
+
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -9,9 +11,11 @@ from unclouded.models.network import NetworkSettings
 from unclouded.models.scaling import Scaling
 from unclouded.sensors import SENTINEL2
 from unclouded.tensors.triplet import Observation, Triplet
-from unclouded.training.devices import InPrecision
+from unclouded.training.devices import InPrecision, launch
 from unclouded.training.history import HistoryPool
 from unclouded.training.losses import LossWeights
+from unclouded.training.objectives import build_objective
+from unclouded.training.settings import TrainSettings
 from unclouded.training.step import (
     CLEAR_RESIDUAL,
     Batch,
@@ -171,7 +175,14 @@ def test_every_weight_is_transformed_once_a_step_however_often_its_network_runs(
         assert terms[name].item() == pytest.approx(exactly[name].item(), rel=0.05)
 
 
-def test_fresh_networks_lie_in_memory_with_their_channels_side_by_side() -> None:
-    networks = build_networks(NetworkSettings(width=2), 2, torch.Generator().manual_seed(0))
-    weight = networks.sar_to_optical.get_parameter("trunk.4.weight")
-    assert weight.is_contiguous(memory_format=torch.channels_last)
+@pytest.mark.parametrize(
+    ("precision", "layout"), [("32-true", torch.contiguous_format), ("bf16-mixed", torch.channels_last)]
+)
+def test_channels_lie_side_by_side_where_convolutions_are_bfloat16(
+    tiny_settings: TrainSettings, precision: Literal["32-true", "bf16-mixed"], layout: torch.memory_format
+) -> None:
+    device = tiny_settings.device.model_copy(update={"precision": precision})
+    settings = tiny_settings.model_copy(update={"device": device})
+    weight = build_objective(settings, launch(device)).restorer.get_parameter("trunk.4.weight")
+    assert weight.dtype == torch.float32
+    assert weight.is_contiguous(memory_format=layout)

@@ -235,30 +235,33 @@ def _points_of_output(s, o):
             o[k + 160] = y3
 
 
+# Unsigned positions: a signed one might be negative, which counts from the end, and is asked for number by number.
+
+
 @compiled
 @no_type_check
 def _widen(bits, at, wide, start):
-    source, target = bits[at : at + BLOCK], wide[start : start + BLOCK]
-    for c in range(BLOCK):
-        target[c] = np.uint32(source[c]) << np.uint32(16)
+    source, target = np.uintp(at), np.uintp(start)
+    for c in range(np.uintp(BLOCK)):
+        wide[target + c] = np.uint32(bits[source + c]) << np.uint32(16)
 
 
 @compiled
 @no_type_check
 def _round(wide, start, bits, at):
     """To the nearest bfloat16, ties to even."""
-    source, target = wide[start : start + BLOCK], bits[at : at + BLOCK]
-    for c in range(BLOCK):
-        b = source[c]
-        target[c] = (b + np.uint32(0x7FFF) + ((b >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    source, target = np.uintp(start), np.uintp(at)
+    for c in range(np.uintp(BLOCK)):
+        b = wide[source + c]
+        bits[target + c] = (b + np.uint32(0x7FFF) + ((b >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
 
 
 @compiled
 @no_type_check
 def _add(block, start, total, at):
-    source, target = block[start : start + BLOCK], total[at : at + BLOCK]
-    for c in range(BLOCK):
-        target[c] += source[c]
+    source, target = np.uintp(start), np.uintp(at)
+    for c in range(np.uintp(BLOCK)):
+        total[target + c] += block[source + c]
 
 
 @compiled

@@ -213,5 +213,4 @@ def build_networks(settings: NetworkSettings, discriminator_width: int, rng: tor
     )
     for network in networks.named().values():
         initialise(network, rng)
-        network.to(memory_format=torch.channels_last)
     return networks
