@@ -2,8 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unclouded.models import winograd
-from unclouded.models.folding import ChannelStatistics, Trunk, WinogradConvolution, folded, joint_statistics
+from unclouded.models.folding import ChannelStatistics, Trunk, folded, joint_statistics
 from unclouded.models.generator import Convolution, SarToOptical, Upsampling
 from unclouded.models.normalisation import InstanceNorm
 
@@ -64,17 +63,14 @@ def test_a_folded_convolution_answers_as_convolution_and_norm_do(layer: nn.Modul
     assert torch.allclose(convolution(shown), expected, atol=1e-6)
 
 
-def test_convolutions_in_bfloat16_with_a_quarter_of_the_products_stay_near() -> None:
-    torch.manual_seed(0)
-    network = SarToOptical(1, width=8).trunk.eval()  # 32 channels in the blocks
-    shown = image(32, 40)
+def test_in_bfloat16_a_network_stays_near() -> None:
+    network, shown = trunk(), image(32, 40)
     layers = folded(network, joint_statistics(network, [shown], [everywhere(shown)]))
     with torch.inference_mode():
         expected = layers(shown)
-        found = Trunk(layers, torch.bfloat16)(shown).float()
-    if winograd.pays():
-        assert sum(isinstance(layer, WinogradConvolution) for layer in layers.modules()) == 18
-    assert (found - expected).abs().mean() < 0.1 * expected.std()  # of 23 roundings to 8 bits, one after the other
+        found = Trunk(layers, torch.bfloat16)(shown)
+    assert found.dtype == torch.bfloat16
+    assert 0 < (found.float() - expected).abs().mean() < 0.1 * expected.std()  # of 23 roundings to 8 bits
 
 
 def test_the_inputs_of_statistics_stay_as_they_are() -> None:

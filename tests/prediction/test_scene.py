@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from unclouded.models.catalogue import find_remover
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.prediction.provenance import Provenance
 from unclouded.prediction.scene import SUMMARY, ClearedScene, SceneSettings, clear
+from unclouded.prediction.sources import RadarSettings
 from unclouded.raster import describe
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.tensors.triplet import Observation
@@ -413,8 +415,32 @@ def test_fault_03_killed_again_and_again_a_scene_ends_as_if_nothing_had_happened
 def test_fault_11_radar_on_another_grid_is_refused(place: Place) -> None:
     moved = GeoBox((HEIGHT, WIDTH), GRID.affine * Affine.translation(0.5, 0), GRID.crs)
     write_geotiff(place.sar, speckle(), SENTINEL1.bands, moved)
-    with pytest.raises(InputError, match=r"s1\.tif lies on another grid than s2\.tif: .*; warp it to that grid first"):
+    with pytest.raises(InputError, match=r"s1\.tif lies on another grid than the optical scene .*; align it"):
         place.clear(Grey())
+
+
+def test_radar_on_another_grid_is_aligned_where_asked(place: Place) -> None:
+    wider = GeoBox((HEIGHT + 20, WIDTH + 20), GRID.affine * Affine.translation(-9.5, -9.5), GRID.crs)
+    write_geotiff(place.sar, np.full((2, *wider.shape), -9, np.float32), SENTINEL1.bands, wider)
+    settings = ONES.model_copy(update={"radar": RadarSettings(align=True)})
+    scene = place.clear(baseline("sar-vv", ("B04",)), settings)
+    assert np.unique(values(scene)).tolist() == [6400]  # -9 dB between -25 and 0
+
+
+def test_fault_32_a_full_disk_is_told_and_the_work_goes_on_once_there_is_room(
+    place: Place, mount_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write(land(), speckle())
+    expected = values(place.clear(Grey()))
+    disk = mount_disk(256)  # KiB
+    monkeypatch.setattr("unclouded.prediction.scene.require_room", lambda *_: None)
+    ballast = disk / "ballast"
+    ballast.write_bytes(bytes(180 << 10))
+    with pytest.raises(InputError, match=r"No space left on device|is the disk full"):
+        clear(Grey(), place.cloudy, place.sar, disk / "out", ONES)
+    assert not list((disk / "out").glob("*.tif"))
+    ballast.unlink()
+    assert np.array_equal(values(clear(Grey(), place.cloudy, place.sar, disk / "out", ONES)), expected)
 
 
 def test_fault_34_a_folder_has_one_writer(place: Place) -> None:

@@ -43,7 +43,11 @@ def predict(
         typer.Argument(help="Weights file, scene-adapted, or a baseline; the best one without weights if omitted."),
     ] = None,
     cloudy: Annotated[Path | None, typer.Option(help="Cloudy Sentinel-2 L1C product, or GeoTIFF of 13 bands.")] = None,
-    sar: Annotated[Path | None, typer.Option(help="Sentinel-1 GeoTIFF on the same grid, VV and VH in dB.")] = None,
+    sar: Annotated[Path | None, typer.Option(help="Sentinel-1 IW GRDH product, or GeoTIFF of VV and VH.")] = None,
+    align: Annotated[bool, typer.Option("--align", help="Warp a radar GeoTIFF to the optical grid.")] = False,
+    units: Annotated[str, typer.Option(help="Of a radar GeoTIFF: dB, linear, or 'dB x 100'.")] = "dB",
+    heights: Annotated[Path | None, typer.Option(help="Elevation model to correct a radar product by.")] = None,
+    heights_datum: Annotated[float, typer.Option(help="Metres from its zero to the ellipsoid.")] = 0.0,
     patches: Annotated[Path | None, typer.Option(help="Instead of one scene: a data set in either layout.")] = None,
     bands: Annotated[str | None, typer.Option(help="Bands for a baseline, such as B04,B03,B02 or all.")] = None,
     window: Annotated[int, typer.Option(help="Side of a window in pixels, a multiple of 4; more is faster.")] = 1024,
@@ -70,7 +74,8 @@ def predict(
         _predict_patches(found[0], patches, out, settings, device)
     elif patches is None and cloudy is not None and sar is not None:
         how = {"window_px": window, "statistics": statistics.value, "uncertainty": uncertainty or len(found) > 1}
-        _predict_scene(found, cloudy, sar, out, {**how, "clouds": settings.model_dump()})
+        radar = {"align": align, "units": units, "heights": heights, "heights_datum_m": heights_datum}
+        _predict_scene(found, cloudy, sar, out, {**how, "clouds": settings.model_dump(), "radar": radar})
     else:
         raise InputError("expected --cloudy and --sar, or --patches alone; give one of the two")
 

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from unclouded.models import winograd
 from unclouded.models.generator import Convolution, ResidualBlock, Upsampling
 from unclouded.models.normalisation import InstanceNorm
 
@@ -136,7 +135,7 @@ def _normalised(layer: Convolution | Upsampling, statistics: ChannelStatistics) 
 
 
 class Trunk(nn.Module):
-    """A folded trunk in torch, in the memory layout and with the convolutions that the processor is fastest at.
+    """A folded trunk in torch, in the memory layout that processors are fastest at.
 
     Args:
         layers: What :func:`folded` returns; is used up.
@@ -146,9 +145,6 @@ class Trunk(nn.Module):
     def __init__(self, layers: nn.Sequential, dtype: torch.dtype) -> None:
         super().__init__()
         self.layers = layers
-        if dtype == torch.bfloat16 and winograd.pays():
-            for block in (layer for layer in layers if isinstance(layer, FoldedBlock)):
-                _replace_convolutions(block)
         self.layers.to(dtype)
         for parameter in self.layers.parameters():
             if parameter.ndim == 4:
@@ -159,28 +155,3 @@ class Trunk(nn.Module):
         weight = next(reversed(list(self.layers.parameters())))
         residual: Tensor = self.layers(image.to(weight.device, weight.dtype, memory_format=torch.channels_last))
         return residual
-
-
-def _replace_convolutions(block: FoldedBlock) -> None:
-    for index, layer in enumerate(block):
-        if isinstance(layer, nn.Conv2d) and winograd.fits(layer.weight[:1].bfloat16(), layer.weight):
-            block[index] = WinogradConvolution(layer)
-
-
-class WinogradConvolution(nn.Module):
-    """A 3 x 3 convolution in bfloat16 whose filters are transformed once; see :mod:`unclouded.models.winograd`.
-
-    Args:
-        convolution: In float32, without padding.
-    """
-
-    def __init__(self, convolution: nn.Conv2d) -> None:
-        super().__init__()
-        assert convolution.bias is not None
-        self.points = nn.Parameter(winograd.transformed(convolution.weight.detach()), requires_grad=False)
-        self.bias = nn.Parameter(convolution.bias.detach(), requires_grad=False)
-
-    def forward(self, x: Float[Tensor, "batch before h w"]) -> Float[Tensor, "batch after rows columns"]:
-        """Convolve; an image is 2 px smaller afterwards."""
-        convolved: Tensor = winograd.convolve_points(x, self.points)
-        return convolved.add_(self.bias.view(-1, 1, 1))

@@ -63,14 +63,6 @@ def convolve(
     return answer
 
 
-def convolve_points(
-    x: BFloat16[Tensor, "batch before h w"], points: BFloat16[Tensor, "36 after before"]
-) -> BFloat16[Tensor, "batch after rows columns"]:
-    """Convolve as :func:`convolve` does, with filters that are :func:`transformed` already."""
-    answer: Tensor = _Convolution.apply(x, points)
-    return answer
-
-
 @contextmanager
 def weights_transformed_once() -> Iterator[None]:
     """Transform each weight at most once inside the block: nobody may change a weight there."""

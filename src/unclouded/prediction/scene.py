@@ -27,7 +27,7 @@ from unclouded.prediction.mapping import SceneMap, Told, map_scene
 from unclouded.prediction.products import PRODUCTS, Product, products_of, write_products
 from unclouded.prediction.provenance import Provenance
 from unclouded.prediction.scene_report import SceneReport
-from unclouded.prediction.sources import Sources, content_hash, open_sources
+from unclouded.prediction.sources import RadarSettings, Sources, content_hash, open_sources
 from unclouded.prediction.streaming import StripStore, work_folder
 from unclouded.settings import Settings
 from unclouded.tensors.triplet import positions
@@ -48,12 +48,14 @@ class SceneSettings(Settings):
         statistics: ``scene`` adapts a remover to the scene; ``window`` to every window by itself, as in the paper.
         uncertainty: Whether the spread of an ensemble is written, too; takes five times as long.
         clouds: How the map m is made.
+        radar: How the radar comes to the optical grid.
     """
 
     window_px: int = Field(1024, ge=8, le=4096, multiple_of=4)
     statistics: Statistics = "scene"
     uncertainty: bool = False
     clouds: CloudMapSettings = CloudMapSettings()
+    radar: RadarSettings = RadarSettings()
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def clear(
     Args:
         remover: Network or baseline.
         cloudy: Sentinel-2 product or GeoTIFF.
-        sar: Sentinel-1 GeoTIFF on the same grid.
+        sar: Sentinel-1 product or GeoTIFF.
         out: Folder of the products.
         settings: How.
         others: Further removers of the same bands, such as other weights, for the uncertainty.
@@ -117,7 +119,7 @@ def clear(
         if (done := _done(out, key)) is not None:
             return done
         work = work_folder(out, key)
-        with open_sources(cloudy, sar, work) as sources:
+        with open_sources(cloudy, sar, work, settings.radar) as sources:
             positions(remover.bands, sources.optical.bands)
             needed = needed_bytes(sources, remover, settings)
             require_room(out, needed, "clear this scene")
@@ -148,6 +150,7 @@ def _record(removers: Sequence[CloudRemover], cloudy: Path, sar: Path, settings:
         "s2cloudless": version("s2cloudless"),
         "cloudy": {"name": cloudy.name, "sha256": content_hash(cloudy)},
         "sar": {"name": sar.name, "sha256": content_hash(sar)},
+        "heights": content_hash(heights) if (heights := settings.radar.heights) else None,
         "removers": [describe_remover(one) for one in removers],
         "settings": settings.model_dump(mode="json"),
     }
@@ -235,7 +238,8 @@ class _Run:
             "scene": self.sources.optical.metadata(),
             "used": facts.remover,
             "expected_error": asdict(facts.expected) if facts.expected else None,
-            "remarks": list(self.sources.optical.remarks),
+            "radar": self.sources.radar.metadata(),
+            "remarks": [*self.sources.optical.remarks, *self.sources.radar.remarks],
             "sample": [[*one.origin_px, *one.cloudy.shape[-2:]] for one in sample],
             "pixels": _counted(scene_map, cleared, tops),
             "seconds": seconds,

@@ -64,7 +64,7 @@ class SceneReport:
         used = self.crew.removers[0] if self.crew else None
         inputs = [
             Input("Sentinel-2", record["cloudy"]["name"], record["cloudy"]["sha256"], scene.acquired),
-            Input("Sentinel-1", record["sar"]["name"], record["sar"]["sha256"]),
+            Input("Sentinel-1", record["sar"]["name"], record["sar"]["sha256"], self.sources.radar.acquired),
             *(Input("weights", one["name"], one["weights"]) for one in record["removers"] if "weights" in one),
         ]
         crs = self.sources.geobox.crs
@@ -76,7 +76,7 @@ class SceneReport:
             expected=used.expected if isinstance(used, Chosen) else None,
             settings=_lines(record["settings"]) | {"asked for": record["removers"][0]["name"]},
             measured=scene.metadata(),
-            remarks=scene.remarks,
+            remarks=(*scene.remarks, *self.sources.radar.remarks),
             pixel_m=abs(self.sources.geobox.affine.a) if crs is not None and crs.projected else None,
             version=record["unclouded"],
         )

@@ -13,15 +13,30 @@ import torch
 from jaxtyping import Bool, Float32, Integer
 from odc.geo.geobox import GeoBox
 
-from unclouded.errors import InputError
 from unclouded.files import sha256
 from unclouded.prediction.windows import Window
-from unclouded.raster import describe, same_grid
 from unclouded.scenes.optical import OpticalScene, open_optical
+from unclouded.scenes.radar import RadarScene, open_radar
+from unclouded.scenes.radar_units import RadarUnits
 from unclouded.scenes.radiometry import Radiometry
-from unclouded.sensors import SENTINEL1
-from unclouded.strips import SceneRows, open_rows
+from unclouded.settings import Settings
 from unclouded.tensors.triplet import Observation, positions
+
+
+class RadarSettings(Settings):
+    """How the radar image comes to the grid of the optical scene; see :mod:`unclouded.scenes.radar`.
+
+    Attributes:
+        align: Warp a GeoTIFF on another grid; products always are.
+        units: Of a GeoTIFF.
+        heights: Elevation model for the terrain correction of a product.
+        heights_datum_m: What is added to its heights to make them heights above the ellipsoid, metres.
+    """
+
+    align: bool = False
+    units: RadarUnits = "dB"
+    heights: Path | None = None
+    heights_datum_m: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +95,7 @@ class Sources:
     """
 
     optical: OpticalScene
-    radar: SceneRows
+    radar: RadarScene
     _reader: ThreadPoolExecutor = field(repr=False)
 
     @property
@@ -113,13 +128,14 @@ class Sources:
 
 
 @contextmanager
-def open_sources(cloudy: Path, sar: Path, work_folder: Path) -> Iterator[Sources]:
+def open_sources(cloudy: Path, sar: Path, work_folder: Path, radar: RadarSettings | None = None) -> Iterator[Sources]:
     """Open an optical scene and the radar image of its place; both are opened, read and closed by one thread.
 
     Args:
         cloudy: Sentinel-2 product or GeoTIFF.
-        sar: Sentinel-1 GeoTIFF on the same grid.
+        sar: Sentinel-1 product or GeoTIFF.
         work_folder: Where products are decoded.
+        radar: How the radar comes to the optical grid.
 
     Raises:
         InputError: An image cannot be used, or the two lie on different grids.
@@ -128,13 +144,9 @@ def open_sources(cloudy: Path, sar: Path, work_folder: Path) -> Iterator[Sources
         stack = ExitStack()
         closed.callback(lambda: reader.submit(stack.close).result())
         optical = reader.submit(stack.enter_context, open_optical(cloudy, work_folder=work_folder)).result()
-        radar = reader.submit(stack.enter_context, open_rows(sar, SENTINEL1)).result()
-        if not same_grid(radar.geobox, optical.geobox):
-            raise InputError(
-                f"{sar} lies on another grid than {cloudy.name}: {describe(radar.geobox)}, "
-                f"expected {describe(optical.geobox)}; warp it to that grid first"
-            )
-        yield Sources(optical, radar, reader)
+        how = (radar or RadarSettings()).model_dump()
+        opened = open_radar(sar, optical.geobox, work_folder=work_folder, **how)
+        yield Sources(optical, reader.submit(stack.enter_context, opened).result(), reader)
 
 
 def content_hash(path: Path) -> str:
