@@ -109,3 +109,21 @@ def test_regions_are_curated_in_shards_and_the_last_one_writes_the_manifest(
     assert "2 complete triplets of 2 regions" in capsys.readouterr().out
     assert unclouded(*command, "--shard", "3/2", monkeypatch=monkeypatch) == 2
     assert "from 1/n to n/n, found 3/2" in capsys.readouterr().err
+
+
+def test_regions_are_drawn_and_split_from_a_land_mask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ring = [[-10, -30], [40, -30], [40, 30], [-10, 30], [-10, -30]]
+    feature = {"properties": {"continent": "Africa"}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    (tmp_path / "land.geojson").write_text(json.dumps({"features": [feature]}))
+    command = ("data", "sample", tmp_path / "land.geojson", tmp_path / "regions.geojson", "--regions", 40)
+    assert unclouded(*command, monkeypatch=monkeypatch) == 0
+    assert "40 regions on 1 continents (train 3" in capsys.readouterr().out
+    first = (tmp_path / "regions.geojson").read_text()
+    features = json.loads(first)["features"]
+    assert {one["properties"]["split"] for one in features} == {"train", "val", "test"}
+    assert unclouded(*command, monkeypatch=monkeypatch) == 0
+    assert (tmp_path / "regions.geojson").read_text() == first
+    over_itself = ("data", "sample", tmp_path / "land.geojson", tmp_path / "land.geojson")
+    assert unclouded(*over_itself, monkeypatch=monkeypatch) == 2

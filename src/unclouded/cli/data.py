@@ -208,6 +208,30 @@ def audit(
 
 
 @app.command()
+def sample(
+    land: Annotated[Path, typer.Argument(help="Land mask: GeoJSON features with a property 'continent'.")],
+    out: Annotated[Path, typer.Argument(help="GeoJSON of the regions to look for scenes in.")],
+    regions: Annotated[int, typer.Option(min=1, help="How many.")] = 169,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness; also part of their names.")] = 0,
+    apart_km: Annotated[float, typer.Option("--apart", min=0, help="Least km between train, val and test.")] = 50.0,
+) -> None:
+    """Draw regions evenly over continents and seasons, none over another, and split them by place."""
+    import numpy as np
+
+    from unclouded.files import require_apart, write_json
+    from unclouded.patches.geographic_split import PlacedRegion, split_by_place
+    from unclouded.patches.sampling import as_geojson, read_land, sample_regions
+
+    require_apart(out, land)
+    found = sample_regions(read_land(land), regions, seed)
+    placed = [PlacedRegion(one.roi, one.footprint, continent=one.continent) for one in found]
+    split = split_by_place(placed, np.random.default_rng(seed), apart_km=apart_km)
+    write_json(out, as_geojson(found, split))
+    sizes = ", ".join(f"{part} {len(getattr(split, part))}" for part in ("train", "val", "test"))
+    typer.echo(f"{out}: {len(found)} regions on {len({one.continent for one in found})} continents ({sizes})")
+
+
+@app.command()
 def stats(
     root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
     out: Annotated[Path, typer.Option(help="Folder for coverage.png, coverage.csv and coverage.json.")],

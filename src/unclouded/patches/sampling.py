@@ -1,0 +1,166 @@
+"""Where regions shall lie: evenly over continents and seasons, on land, none over another; a seed repeats it."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
+
+from unclouded.errors import InputError
+from unclouded.files import named, read_small
+from unclouded.patches.geography import Circle, gaps_km
+from unclouded.patches.identity import Roi
+from unclouded.patches.splits import Split
+from unclouded.scenes.footprints import NORTHERNMOST, SOUTHERNMOST, footprint, utm_crs
+
+SEASONS = ("spring", "summer", "fall", "winter")
+MONTHS = {"spring": (3, 4, 5), "summer": (6, 7, 8), "fall": (9, 10, 11), "winter": (12, 1, 2)}
+"""Of the north; the south has the same seasons half a year later."""
+GLOBE = 1.01
+"""How much larger a circle has to be than its region on a plane: scale of UTM, and the flattening of the globe."""
+TRIALS = 2_000
+"""How many places are tried for one region before the continent is called full."""
+
+
+@dataclass(frozen=True)
+class SampledRegion:
+    """A place and a season to look for scenes in.
+
+    Attributes:
+        roi: Its name.
+        longitude: Of its middle, in degrees.
+        latitude: Idem.
+        continent: Or another stratum of the land mask.
+        months: Of the season there.
+        footprint: GeoJSON geometry in degrees.
+    """
+
+    roi: Roi
+    longitude: float
+    latitude: float
+    continent: str
+    months: tuple[int, int, int]
+    footprint: Mapping[str, Any]
+
+
+def read_land(path: Path) -> dict[str, BaseGeometry]:
+    """Read a land mask: GeoJSON features in degrees, each with a property ``continent``.
+
+    Raises:
+        InputError: It is no such file.
+    """
+    try:
+        features = json.loads(read_small(path, 64 << 20))["features"]
+        named_shapes = [(str(one["properties"]["continent"]), shape(one["geometry"])) for one in features]
+    except (ValueError, KeyError, TypeError, shapely.errors.ShapelyError) as error:
+        raise InputError(
+            f"{named(path)} is no land mask ({type(error).__name__}: {error}); expected GeoJSON features with "
+            "geometry and a property 'continent'"
+        ) from error
+    land = {
+        name: shapely.unary_union([one for other, one in named_shapes if other == name]) for name, _ in named_shapes
+    }
+    if not land:
+        raise InputError(f"{named(path)} has no feature; expected polygons with a property 'continent'")
+    return land
+
+
+def sample_regions(
+    land: Mapping[str, BaseGeometry],
+    count: int,
+    seed: int,
+    *,
+    size_km: tuple[float, float] = (52.0, 40.0),
+    apart_km: float = 0.0,
+) -> list[SampledRegion]:
+    """Draw regions: in turns over continents and seasons, so that no two combinations differ by more than one.
+
+    Middles are uniform over the land of a continent, by area. No region comes nearer than ``apart_km`` to another, of
+    whatever season; the circles around them decide.
+
+    Args:
+        land: Land in degrees, by continent.
+        count: How many regions.
+        seed: Of all randomness; also the number in their names.
+        size_km: East to west, and north to south.
+        apart_km: Least distance.
+
+    Raises:
+        InputError: A continent has no room left.
+    """
+    rng = np.random.default_rng(seed)
+    strata = [(continent, season) for season in SEASONS for continent in sorted(land)]
+    strata = [strata[index] for index in rng.permutation(len(strata))]
+    radius = float(np.hypot(*size_km)) / 2 * GLOBE
+    found: list[SampledRegion] = []
+    taken: list[Circle] = []
+    for index in range(count):
+        continent, season = strata[index % len(strata)]
+        for longitude, latitude in _places(land[continent], rng):
+            circle = Circle(longitude, latitude, radius)
+            if not taken or gaps_km([circle, *taken])[0, 1:].min() >= apart_km:
+                break
+        else:
+            raise InputError(
+                f"{continent} has no room for region {index + 1} of {count} ({TRIALS:,} places tried); "
+                "ask for fewer regions"
+            )
+        taken.append(circle)
+        roi = Roi(f"ROIs{seed % 10_000:04d}", season, index + 1)
+        outline = _outline(longitude, latitude, size_km)
+        found.append(SampledRegion(roi, longitude, latitude, continent, months_of(season, latitude), outline))
+    return found
+
+
+def months_of(season: str, latitude: float) -> tuple[int, int, int]:
+    """Return the months of a meteorological season; in the south those of the opposite one."""
+    first, second, third = MONTHS[season]
+    if latitude >= 0:
+        return first, second, third
+    return (first + 5) % 12 + 1, (second + 5) % 12 + 1, (third + 5) % 12 + 1
+
+
+def _places(land: BaseGeometry, rng: np.random.Generator) -> Iterator[tuple[float, float]]:
+    """Yield places on land, uniform by area: in longitude, and in the sine of latitude."""
+    west, south, east, north = land.bounds
+    low, high = np.sin(np.radians([max(south, SOUTHERNMOST + 0.5), min(north, NORTHERNMOST - 0.5)]))
+    shapely.prepare(land)
+    for _ in range(TRIALS):
+        longitude, latitude = rng.uniform(west, east), float(np.degrees(np.arcsin(rng.uniform(low, high))))
+        if shapely.contains_xy(land, longitude, latitude):
+            yield float(longitude), latitude
+
+
+def _outline(longitude: float, latitude: float, size_km: tuple[float, float]) -> dict[str, Any]:
+    crs = utm_crs(longitude, latitude)
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(longitude, latitude)
+    half_x, half_y = (side * 500 for side in size_km)
+    return footprint(GeoBox.from_bbox((x - half_x, y - half_y, x + half_x, y + half_y), crs, shape=(100, 100)))
+
+
+def as_geojson(regions: Iterable[SampledRegion], split: Split) -> dict[str, Any]:
+    """Return sampled regions as GeoJSON features with their season, months and part."""
+    part_of = split.parts()
+    features = [
+        {
+            "type": "Feature",
+            "geometry": region.footprint,
+            "properties": {
+                "roi": str(region.roi),
+                "center": [region.longitude, region.latitude],
+                "continent": region.continent,
+                "season": region.roi.season,
+                "months": region.months,
+                "split": part_of[region.roi],
+            },
+        }
+        for region in regions
+    ]
+    return {"type": "FeatureCollection", "features": features}

@@ -1,0 +1,62 @@
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from shapely.geometry import Point, box, mapping, shape
+
+from unclouded.errors import InputError
+from unclouded.patches.geography import circle_around
+from unclouded.patches.sampling import months_of, read_land, sample_regions
+
+LAND = {"Africa": box(-10, -30, 40, 30), "Oceania": box(115, -38, 150, -12), "Asia": box(60, 20, 120, 70)}
+
+
+def test_regions_are_spread_evenly_over_continents_and_seasons_on_land() -> None:
+    found = sample_regions(LAND, 30, seed=1158)
+    counts = Counter((region.continent, region.roi.season) for region in found)
+    assert len(counts) == 12 and set(counts.values()) == {2, 3}
+    assert all(LAND[region.continent].contains(Point(region.longitude, region.latitude)) for region in found)
+    assert [region.roi.number for region in found] == list(range(1, 31)) and found[0].roi.seed == "ROIs1158"
+
+
+def test_no_region_lies_over_another() -> None:
+    found = sample_regions({"Island": box(0, 0, 6, 6)}, 30, seed=3, apart_km=10)
+    outlines = [shape(region.footprint) for region in found]
+    assert not any(a.intersects(b) for i, a in enumerate(outlines) for b in outlines[:i])
+    circles = [circle_around(region.footprint) for region in found]
+    assert min(a.gap_km(b) for i, a in enumerate(circles) for b in circles[:i]) >= 10
+
+
+def test_a_seed_repeats_the_regions_and_more_regions_keep_the_first() -> None:
+    few, many = sample_regions(LAND, 10, seed=5), sample_regions(LAND, 20, seed=5)
+    assert many[:10] == few and sample_regions(LAND, 10, seed=6) != few
+
+
+def test_southern_seasons_have_the_months_of_the_opposite_ones() -> None:
+    assert months_of("summer", 48) == (6, 7, 8) and months_of("summer", -33) == (12, 1, 2)
+    assert months_of("winter", -33) == (6, 7, 8) and months_of("spring", -1) == (9, 10, 11)
+
+
+def test_places_are_uniform_by_area_not_by_degrees() -> None:
+    found = sample_regions({"North": box(-170, 0, 170, 60)}, 100, seed=1, size_km=(1, 1))
+    south_of_25_7 = sum(region.latitude < 25.66 for region in found)  # half of the area: sin 25.66 = sin 60 / 2
+    assert 36 <= south_of_25_7 <= 64
+
+
+def test_a_full_continent_is_refused() -> None:
+    with pytest.raises(InputError, match=r"Islet has no room for region .* of 20 .*; ask for fewer regions"):
+        sample_regions({"Islet": box(0, 0, 1, 1)}, 20, seed=1)
+
+
+def test_a_land_mask_is_read_and_its_pieces_are_united(tmp_path: Path) -> None:
+    features = [
+        {"type": "Feature", "properties": {"continent": name}, "geometry": mapping(piece)}
+        for name, piece in (("A", box(0, 0, 1, 1)), ("A", box(1, 0, 2, 1)), ("B", box(5, 5, 6, 6)))
+    ]
+    (tmp_path / "land.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    land = read_land(tmp_path / "land.geojson")
+    assert land["A"].area == 2 and land["B"].bounds == (5, 5, 6, 6)
+    (tmp_path / "land.geojson").write_text('{"features": [{"properties": {}}]}')
+    with pytest.raises(InputError, match=r"is no land mask \(KeyError: 'continent'\)"):
+        read_land(tmp_path / "land.geojson")
