@@ -36,3 +36,11 @@ def test_a_window_knows_where_it_lies_and_a_patch_lies_at_its_own_corner() -> No
     assert window.origin_px == (0, 0)
     moved = replace(window, origin_px=(512, 88))
     assert moved.select(("B03",)).origin_px == moved.to("cpu").origin_px == (512, 88)
+
+
+def test_the_images_of_a_batch_come_apart_with_everything_that_is_theirs() -> None:
+    batch = Observation(torch.rand(2, 2, 3, 4), torch.rand(2, 1, 3, 4), torch.rand(2, 1, 3, 4), ("B02",), (8, 12))
+    one, two = batch.images()
+    assert torch.equal(torch.cat([one.sar, two.sar]), batch.sar)
+    assert torch.equal(two.cloudy, batch.cloudy[1:])
+    assert (two.cloud_map.shape, two.origin_px, two.bands) == ((1, 1, 3, 4), (8, 12), ("B02",))

@@ -82,6 +82,23 @@ class ConfidentRemover(CloudRemover, Protocol):
         ...
 
 
+def each_by_itself(
+    remover: SceneRemover, observation: Observation
+) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
+    """Return answer and confidence for a batch whose images are scenes of their own.
+
+    Args:
+        remover: One whose adapted removers are confident.
+        observation: Images, each of which the remover is adapted to before it answers.
+    """
+    answers = []
+    for image in observation.images():
+        adapted = remover.adapted_to([image])
+        assert isinstance(adapted, ConfidentRemover)
+        answers.append(adapted.with_confidence(image))
+    return torch.cat([answer for answer, _ in answers]), torch.cat([sure for _, sure in answers])
+
+
 def keep_clear_pixels(
     prediction: Float[Tensor, "batch band h w"], observation: Observation
 ) -> Float[Tensor, "batch band h w"]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from unclouded.models import haze, radar_features, scene_regression
 from unclouded.models.prior_spectrum import PRIOR, Prior
-from unclouded.models.remover import keep_clear_pixels
+from unclouded.models.remover import each_by_itself, keep_clear_pixels
 from unclouded.models.scene_moments import NodeGrid, SceneMoments
 from unclouded.models.scene_regression import SceneRegression
 from unclouded.models.smoothing import blur, reach_px
@@ -94,8 +94,7 @@ class SceneAdapted:
         self, observation: Observation
     ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
         """Return the clear image, and the confidence in it; each image of a batch is learnt from by itself."""
-        answers = [self.adapted_to([one]).with_confidence(one) for one in observation.images()]
-        return torch.cat([image for image, _ in answers]), torch.cat([sure for _, sure in answers])
+        return each_by_itself(self, observation)
 
 
 @dataclass(frozen=True, eq=False)

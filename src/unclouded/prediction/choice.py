@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from unclouded.models.baselines import baseline
-from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover
+from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover, each_by_itself
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.prediction.expected_error import ExpectedError, adapted, expected_error
 from unclouded.sensors import RGB
@@ -113,8 +112,7 @@ class BestOfScene:
         self, observation: Observation
     ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
         """Return the clear image and the confidence in it; every image of a batch is a scene of its own."""
-        answers = [self.adapted_to([one]).with_confidence(one) for one in observation.images()]
-        return torch.cat([image for image, _ in answers]), torch.cat([sure for _, sure in answers])
+        return each_by_itself(self, observation)
 
 
 def _clearly_better(expected: ExpectedError, than: str) -> bool:
