@@ -1,4 +1,4 @@
-"""``data screen``: the entry point runs in this process."""
+"""Commands of curation; the entry point runs in this process."""
 
 import json
 import sys
@@ -12,6 +12,7 @@ from unclouded.cli.main import run
 from unclouded.geotiff import write_geotiff
 from unclouded.patches.identity import PatchId
 from unclouded.patches.images import official_path
+from unclouded.patches.layouts import find_triplets
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 GRID = GeoBox.from_bbox((0, 0, 480, 480), "EPSG:32632", resolution=10)
@@ -127,3 +128,24 @@ def test_regions_are_drawn_and_split_from_a_land_mask(
     assert (tmp_path / "regions.geojson").read_text() == first
     over_itself = ("data", "sample", tmp_path / "land.geojson", tmp_path / "land.geojson")
     assert unclouded(*over_itself, monkeypatch=monkeypatch) == 2
+
+
+def test_a_killed_check_goes_on_where_it_was_and_leaves_nothing(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from unclouded.cli import keeping
+
+    work, run_tasks = tmp_path / "work", keeping.run_tasks
+
+    def killed(*arguments: object) -> None:
+        run_tasks(*arguments)  # type: ignore[arg-type]
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keeping, "run_tasks", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            keeping.inspect(find_triplets(root), published=False, report=None, work=work, processes=1)
+    assert len(list((work / "done").iterdir())) == 1
+    monkeypatch.setattr("unclouded.scale.keeping.read_triplet", pytest.fail)  # it was read before
+    assert unclouded("data", "check", root, "--work", work, monkeypatch=monkeypatch) == 0
+    assert not (work / "done").exists()

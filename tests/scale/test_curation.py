@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from unclouded.scale.running import run_tasks, serially
 from unclouded.scale.tasks import TaskFolder
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.settings import settings_from
+from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
 
 GRID = GeoBox((256, 768), Affine(10, 0, 500_003.7, 0, -10, 4_900_008.2), "EPSG:32632")
 SETTINGS = {"coverage": False, "stride_px": 256, "screening": {"shift_px": 20.0}}
@@ -124,6 +126,28 @@ def test_a_product_is_known_by_its_content(scenes: Path, tmp_path: Path) -> None
     before = fingerprint(folder)
     (folder / "manifest.safe").write_text("b")
     assert fingerprint(folder) != before
+
+
+def test_products_bring_their_names_and_dates_into_the_manifest(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    for day, offset in ((8, None), (18, -1000)):  # the second of a baseline that shifts the numbers
+        bands = {}
+        for band in SENTINEL2.bands:
+            side, low = 3000 // PIXEL_M[band], 15 if band == "B10" else 1500
+            bands[band] = (rng.integers(low, 2 * low, (side, side)) - (offset or 0)).astype(np.uint16)
+        product = OpticalProduct(acquired=datetime(2021, 9, day, 10, tzinfo=UTC), offset=offset)
+        write_optical_product(tmp_path, bands, product)
+    clear, cloudy = sorted(path.name for path in tmp_path.glob("*.SAFE"))
+    grid = GeoBox((300, 300), Affine(10, 0, 699_960, 0, -10, 4_900_020), "EPSG:32632")
+    write_geotiff(tmp_path / "s1.tif", rng.normal(-12, 2, (2, 300, 300)).astype(np.float32), SENTINEL1.bands, grid)
+    region = {"roi": "ROIs0001_fall_7", "radar": "s1.tif", "clear": clear, "cloudy": cloudy, "split": "val"}
+    (task,) = curating(settings_from(CurationSettings, {"regions": [region]} | SETTINGS), tmp_path, tmp_path / "root")
+    (row,) = task.run()
+    assert row["s2_product"] == clear.removesuffix(".SAFE") and row["s2_cloudy_acquired"][:10] == "2021-09-18"
+    assert row["clear_after_cloudy_days"] == pytest.approx(-10) and row["radar_after_clear_days"] is None
+    assert (row["status"], row["split"], row["roi"], row["season"]) == ("kept", "val", "ROIs0001_fall_7", "fall")
+    stored = read_stored(tmp_path / "root" / row["s2_cloudy"]).values
+    assert stored[1].min() >= 1500 and stored[1].max() < 3000  # the offset was applied once
 
 
 _CHILD = """
