@@ -148,4 +148,4 @@ def test_a_killed_check_goes_on_where_it_was_and_leaves_nothing(
     assert len(list((work / "done").iterdir())) == 1
     monkeypatch.setattr("unclouded.scale.keeping.read_triplet", pytest.fail)  # it was read before
     assert unclouded("data", "check", root, "--work", work, monkeypatch=monkeypatch) == 0
-    assert not (work / "done").exists()
+    assert not work.exists()

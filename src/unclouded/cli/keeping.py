@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,9 @@ def _kept(work: Path | None) -> Iterator[Path]:
         yield work
         for name in ("done", "failed", "begun", "locks"):
             shutil.rmtree(work / name, ignore_errors=True)
+        (work / "lock").unlink(missing_ok=True)
+    with suppress(OSError):  # something else is in it
+        work.rmdir()
 
 
 def _runner(processes: int) -> Runner:
