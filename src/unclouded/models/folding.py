@@ -25,6 +25,7 @@ def joint_statistics(
     trunk: nn.Sequential,
     inputs: Sequence[Float[Tensor, "1 channel _ _"]],
     valid: Sequence[Bool[Tensor, "1 1 _ _"]],
+    dtype: torch.dtype = torch.float32,
 ) -> list[ChannelStatistics]:
     """Return the statistics of every instance norm over all inputs together, as if they were one image.
 
@@ -37,13 +38,16 @@ def joint_statistics(
         inputs: Windows of one scene, heights and widths multiples of 4.
         valid: Pixels that count, of each input; at least one in all. At a lower resolution every second or fourth is
             asked.
+        dtype: What the layers compute in; statistics are sums in float32 or better in any case.
 
     Returns:
         As many as there are instance norms, in the order of the data.
     """
     last = max(i for i, layer in enumerate(trunk) if isinstance(layer, InstanceNorm))
     found: list[ChannelStatistics] = []
-    _walk(trunk[: last + 1], list(inputs), valid, found)
+    layers = copy.deepcopy(trunk[: last + 1]).to(dtype)
+    images = [image.to(dtype, memory_format=torch.channels_last) for image in inputs]
+    _walk(layers, images, valid, found)
     return found
 
 
@@ -72,11 +76,11 @@ def _over_all(images: Sequence[Tensor], valid: Sequence[Tensor], eps: float) -> 
     weights = (weights / weights.sum()).view(-1, 1)
     variances, means = (
         torch.stack(each).double()
-        for each in zip(*(torch.var_mean(pixels, dim=1, correction=0) for pixels in known), strict=True)
+        for each in zip(*(torch.var_mean(pixels.float(), dim=1, correction=0) for pixels in known), strict=True)
     )
     mean = (weights * means).sum(dim=0)
     variance = (weights * (variances + (means - mean).square())).sum(dim=0)
-    return ChannelStatistics(mean.to(images[0].dtype), (variance + eps).sqrt().to(images[0].dtype))
+    return ChannelStatistics(mean.float(), (variance + eps).sqrt().float())
 
 
 def _valid_pixels(image: Tensor, valid: Tensor) -> Float[Tensor, "channel pixel"]:

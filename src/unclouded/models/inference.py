@@ -79,15 +79,13 @@ def freeze(
 ) -> FrozenNetwork:
     """Fit a network to a scene; see :meth:`unclouded.models.remover.SceneRemover.adapted_to`.
 
-    The statistics are computed in float32, whatever the precision.
-
     Args:
         generator: The trained network.
         scaling: Physical units to network values.
         bands: Its optical bands.
         sample: Windows spread over the scene.
         name: What tables call it.
-        precision: What the frozen network computes in.
+        precision: What the frozen network, and its layers while statistics are taken, compute in.
         engine: What runs it.
 
     Raises:
@@ -100,8 +98,9 @@ def freeze(
     images = [continued(_shown(one, fill, scaling)) for one in seen]
     known = [continued(one.float()) > 0 for one in valid]
     start = None if generator.skip == "cloudy" else _clear_mean(images, known)
-    statistics = joint_statistics(generator.trunk, images, known)
-    trunk, dtype = folded(generator.trunk, statistics), dtype_of(precision)
+    dtype = dtype_of(precision)
+    statistics = joint_statistics(generator.trunk, images, known, dtype)
+    trunk = folded(generator.trunk, statistics)
     run = Trunk(trunk, dtype) if engine == "torch" else compiled(trunk, dtype)
     return FrozenNetwork(name, bands, scaling, run, fill, start)
 

@@ -1,0 +1,98 @@
+"""Do windows show? An invented scene in windows of three sizes, with statistics of the scene and of each window.
+
+    python proofs/seams.py WEIGHTS OUT [--size 1536]        WEIGHTS such as demo/run/weights.safetensors
+
+Prints a table, and writes ``seams.jpg``: the same cloudy place by both statistics, and what lies between them.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from numpy.typing import NDArray
+
+from unclouded.clouds.map import CloudMapSettings
+from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.models.weights import load_remover
+from unclouded.patches.identity import Roi
+from unclouded.prediction.blend import seam_index
+from unclouded.prediction.scene import SceneSettings, clear
+from unclouded.raster import to_stored
+from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.simulation.region import invent_region
+
+SIZES = (256, 512, 1024)
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("weights", type=Path)
+    words.add_argument("out", type=Path)
+    words.add_argument("--size", type=int, default=1536)
+    options = words.parse_args()
+    invent(options.out, options.size)
+    made = {
+        (statistics, size): predicted(options.weights, options.out, statistics, size)
+        for statistics in ("scene", "window")
+        for size in SIZES
+    }
+    print("| statistics | window | seam index | furthest from the result of the largest window | mean |")
+    print("|---|---:|---:|---:|---:|")
+    for (statistics, size), (image, cloudy) in made.items():
+        borders = list(range(size, options.size - 4, size))
+        seams = seam_index(image, borders, borders, cloudy)
+        apart = np.abs(image - made[statistics, SIZES[-1]][0])[:, cloudy]
+        print(f"| {statistics} | {size} | {seams:.3f} | {apart.max():.0f} DN | {apart.mean():.1f} DN |")
+    draw(options.out / "seams.jpg", made["window", 256][0], made["scene", 256][0], made["scene", 256][1])
+
+
+def invent(out: Path, size: int) -> None:
+    """Radar, and the cloudy date."""
+    region = invent_region(Roi("ROIs0000", "summer", 9), np.random.default_rng([7, 99]), size, coverage=0.7)
+    write_geotiff(out / "s1.tif", region.sar.values, SENTINEL1.bands, region.sar.geobox)
+    stored = to_stored(region.cloudy.values, SENTINEL2)
+    write_geotiff(out / "s2.tif", stored, SENTINEL2.bands, region.cloudy.geobox, nodata=0)
+
+
+def predicted(weights: Path, out: Path, statistics: str, size: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Stored numbers, and where the scene is cloudy; float32, for bfloat16 rounds by more than a step."""
+    remover = replace(load_remover(weights), precision="float32")
+    settings = SceneSettings(window_px=size, statistics=statistics, clouds=CloudMapSettings())
+    scene = clear(remover, out / "s2.tif", out / "s1.tif", out / f"{statistics}-{size}", settings)
+    cloudy = read_stored(scene.files["cloud_map"]).values[0] > 0
+    return read_stored(scene.files["clear"]).values.astype(np.float64), cloudy
+
+
+def draw(path: Path, window: NDArray[np.float64], scene: NDArray[np.float64], cloudy: NDArray[np.bool_]) -> None:
+    """512 px that are two thirds cloudy, around a corner of four windows."""
+    starts = range(256, len(cloudy) - 383, 256)
+    corners = [(row, column) for row in starts for column in starts]
+    row, column = min(corners, key=lambda at: abs(share(cloudy, *at) - 2 / 3))
+    part = (slice(None), slice(row - 128, row + 384), slice(column - 128, column + 384))
+    low, high = np.percentile(scene[part], (1, 99), axis=(1, 2), keepdims=True)
+    figure, axes = plt.subplots(1, 3, figsize=(13.5, 4.8), layout="constrained")
+    for axis, image, title in zip(
+        axes, (window, scene), ("each window by itself", "the scene's, jointly"), strict=False
+    ):
+        axis.imshow(np.clip((image[part] - low) / (high - low), 0, 1).transpose(1, 2, 0))
+        axis.set_title(f"statistics: {title}")
+    apart = (window - scene)[part].mean(axis=0) / SENTINEL2.stored_per_unit
+    limit = float(np.percentile(np.abs(apart), 99))
+    shown = axes[2].imshow(apart, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    axes[2].set_title("difference, mean of red, green and blue")
+    figure.colorbar(shown, ax=axes[2], label="reflectance", shrink=0.85)
+    for axis in axes:
+        axis.set_xticks([128, 384], ["", ""])
+        axis.set_yticks([128, 384], ["", ""])
+        axis.tick_params(length=6, width=1.5)
+    figure.savefig(path, dpi=110, pil_kwargs={"quality": 88})
+
+
+def share(cloudy: NDArray[np.bool_], row: int, column: int) -> float:
+    return float(cloudy[row - 128 : row + 384, column - 128 : column + 384].mean())
+
+
+if __name__ == "__main__":
+    main()
