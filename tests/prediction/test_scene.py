@@ -23,6 +23,7 @@ from unclouded.locks import held
 from unclouded.models.baselines import baseline
 from unclouded.models.catalogue import find_remover
 from unclouded.models.network import NetworkRemover, NetworkSettings
+from unclouded.prediction.blend import seam_index
 from unclouded.prediction.provenance import Provenance
 from unclouded.prediction.scene import SUMMARY, ClearedScene, SceneSettings, clear
 from unclouded.prediction.sources import RadarSettings
@@ -209,6 +210,21 @@ def test_statistics_of_each_window_do_depend_on_the_windows(place: Place) -> Non
         for px in (64, 512)
     ]
     assert abs(made[0] - made[1]).max() > 20
+
+
+def test_expectation_11_no_seams_by_statistics_of_the_scene_and_seams_by_those_of_each_window(place: Place) -> None:
+    rows, columns = np.mgrid[0:48, 0:340]
+    waves = 1500 + 1000 * np.sin(columns / 40) + 300 * np.sin(rows / 9)
+    grid = GeoBox((48, 340), GRID.affine, GRID.crs)
+    write_geotiff(place.cloudy, np.stack([waves + 50 * b for b in range(13)]).astype(np.uint16), SENTINEL2.bands, grid)
+    sar = np.stack([-12 + 4 * np.sin(columns / 25), -18 + 3 * np.sin(rows / 7)]).astype(np.float32)
+    write_geotiff(place.sar, sar, SENTINEL1.bands, grid)
+    seams = {
+        statistics: seam_index(values(place.clear(tiny_network(), settings, statistics)).astype(float), [], [64, 128])
+        for statistics in ("scene", "window")
+        for settings in [ONES.model_copy(update={"window_px": 64, "statistics": statistics})]
+    }
+    assert seams["scene"] <= 1.05 < seams["window"]
 
 
 def test_a_scene_of_one_window_is_what_the_network_itself_answers(place: Place) -> None:
