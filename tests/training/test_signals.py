@@ -1,10 +1,11 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
-from unclouded.training.signals import heard_signals
+from unclouded.training.signals import ASKING, heard_signals, live_with_parent
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -38,3 +39,24 @@ def test_outside_of_the_main_thread_nothing_is_heard() -> None:
     thread.start()
     thread.join()
     assert heard == [(None, before)]
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The handlers of this process come back after the test."""
+    before = {number: signal.getsignal(number) for number in ASKING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_reading_process_leaves_signals_to_its_parent() -> None:
+    live_with_parent(os.getppid(), 0)
+    assert {signal.getsignal(number) for number in ASKING} == {signal.SIG_IGN}
+
+
+@pytest.mark.usefixtures("handlers")
+def test_fault_04_a_reading_process_whose_parent_died_while_it_started_ends() -> None:
+    with pytest.raises(SystemExit):
+        live_with_parent(os.getppid() + 1, 0)

@@ -1,5 +1,6 @@
 """From settings to the patches of a run: chosen, paired or permuted, in random order, in batches."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from unclouded.tensors.store import PackedTriplets, is_store, open_store
 from unclouded.tensors.triplet import Triplet
 from unclouded.training.pairing import Pairing, equally_spaced, pair
 from unclouded.training.settings import TrainSettings
-from unclouded.training.signals import leave_signals_to_parent
+from unclouded.training.signals import live_with_parent
 
 
 def choose_triplets(settings: TrainSettings, cache: ProbabilityCache) -> TripletSource:
@@ -180,7 +181,7 @@ def loaded(data: TrainingDataset, order: EpochOrder, batch: int, workers: int) -
         generator=torch.Generator(),
         multiprocessing_context="spawn" if workers else None,
         persistent_workers=bool(workers),
-        worker_init_fn=leave_signals_to_parent,
+        worker_init_fn=partial(live_with_parent, os.getpid()),
     )
     steps = iter(loader)
     try:

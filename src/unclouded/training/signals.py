@@ -1,5 +1,6 @@
 """Signals that ask a run to end: it finishes its step, saves, and says by whose wish it ended."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -47,7 +48,20 @@ def heard_signals() -> Iterator[Request]:
             signal.signal(number, handler)
 
 
-def leave_signals_to_parent(worker: int) -> None:
-    """Let a process that reads patches live as long as its parent wants it: a signal to the group is the parent's."""
+def live_with_parent(parent: int, worker: int) -> None:
+    """Let a process that reads patches live as long as its parent: a signal to the group is the parent's.
+
+    A parent that was killed while the process started is not missed by torch, which takes whoever adopted the process
+    for its parent: it would wait for ever.
+
+    Args:
+        parent: Identity of the process that started this one.
+        worker: Number of this one, from torch.
+
+    Raises:
+        SystemExit: The parent is dead already.
+    """
     for number in ASKING:
         signal.signal(number, signal.SIG_IGN)
+    if os.name == "posix" and os.getppid() != parent:
+        raise SystemExit(1)
