@@ -31,7 +31,7 @@ def scores_table(rows: Mapping[str, Scores], area: Area = "all") -> Table:
         InputError: The rows were judged in different ways.
     """
     table = Table(title=f"{area} pixels, mean over n patches")
-    table.add_column("remover")
+    table.add_column("remover", min_width=max(map(len, rows)))
     for heading in _headings():
         table.add_column(heading, justify="right")
     for name, cells in _cells(rows, area, "[bold]{}[/bold]").items():
