@@ -89,6 +89,9 @@ def test_fault_04_a_signal_to_all_processes_saves_the_run_and_leaves_none_of_the
     assert process.returncode == status, told
     assert f"signal {int(number)} ended the run after step" in told
     assert "Traceback" not in told
+    deadline = time.monotonic() + 30  # one that is just ending may still be listed
+    while living(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert living(process.pid) == []
     state = run.load_state()
     assert state is not None
