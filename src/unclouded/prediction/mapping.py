@@ -8,11 +8,14 @@ from jaxtyping import Bool, Float32
 
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.clouds.probability import detector as named_detector
-from unclouded.clouds.rows import strips_of, with_reach
+from unclouded.clouds.rows import STRIP_PX, strips_of, with_reach
 from unclouded.prediction.sources import Sources
 from unclouded.prediction.streaming import Strip, StripStore, ahead
 from unclouded.raster import check_limits
 from unclouded.tensors.triplet import positions
+
+WIDE_PX = 5490
+"""Half a Sentinel-2 tile; wider scenes are mapped in strips of half the height, for the sake of memory."""
 
 Told = Callable[[str, int, int], None]
 """Is told stage, done and total."""
@@ -69,9 +72,9 @@ def map_scene(
         store: Where strips are kept.
         told: Is told how far it is.
     """
-    optical, height = sources.optical, sources.shape[0]
+    optical, (height, width) = sources.optical, sources.shape
     detector = named_detector(settings.detector)
-    strips = strips_of(height, detector)
+    strips = strips_of(height, detector, STRIP_PX if width <= WIDE_PX else STRIP_PX // 2)
     missing = [strip for strip in strips if not store.holds(strip[0])]
     places = positions(bands, optical.bands)
 
