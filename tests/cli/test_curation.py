@@ -11,7 +11,6 @@ from odc.geo.geobox import GeoBox
 from unclouded.cli.main import run
 from unclouded.geotiff import write_geotiff
 from unclouded.patches.identity import PatchId
-from unclouded.patches.images import official_path
 from unclouded.patches.layouts import find_triplets
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
@@ -26,11 +25,9 @@ def root(tmp_path: Path) -> Path:
     optical[SENTINEL2.indices("B10")] = rng.integers(15, 25, (1, 48, 48))
     patch = PatchId.parse("ROIs1158_spring_106_p9")
     root = tmp_path / "data"
-    write_geotiff(
-        root / official_path(patch, "s1"), rng.normal(-12, 2, (2, 48, 48)).astype("f4"), SENTINEL1.bands, GRID
-    )
-    write_geotiff(root / official_path(patch, "s2"), optical, SENTINEL2.bands, GRID)
-    write_geotiff(root / official_path(patch, "s2_cloudy"), optical + np.uint16(3000), SENTINEL2.bands, GRID)
+    write_geotiff(root / patch.path("s1"), rng.normal(-12, 2, (2, 48, 48)).astype("f4"), SENTINEL1.bands, GRID)
+    write_geotiff(root / patch.path("s2"), optical, SENTINEL2.bands, GRID)
+    write_geotiff(root / patch.path("s2_cloudy"), optical + np.uint16(3000), SENTINEL2.bands, GRID)
     return root
 
 
@@ -69,7 +66,7 @@ def test_a_manifest_is_written_and_check_finds_one_flipped_byte(
     assert "manifest.parquet: 1 patches (1 kept), SHA-256 " in capsys.readouterr().out
     assert unclouded("data", "check", root, monkeypatch=monkeypatch) == 0
     assert "manifest.parquet: 1 patches hashed" in capsys.readouterr().out
-    path = root / official_path(PatchId.parse("ROIs1158_spring_106_p9"), "s2")
+    path = root / PatchId.parse("ROIs1158_spring_106_p9").path("s2")
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes(content)

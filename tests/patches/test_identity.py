@@ -50,3 +50,10 @@ def test_what_is_no_region_is_refused(name: str) -> None:
 def test_what_is_no_patch_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="is not a patch; expected a name such as ROIs1158_spring_s2_106_p30"):
         PatchId.parse(name)
+
+
+def test_a_patch_has_one_place_a_sensor_in_the_official_layout() -> None:
+    patch = PatchId(Roi("ROIs1158", "spring", 106), 30)
+    assert patch.path("s2_cloudy").as_posix() == (
+        "ROIs1158_spring_s2_cloudy/s2_cloudy_106/ROIs1158_spring_s2_cloudy_106_p30.tif"
+    )

@@ -7,7 +7,7 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.geotiff import write_geotiff
 from unclouded.patches.identity import PatchId, Roi
-from unclouded.patches.images import images_of, official_path
+from unclouded.patches.images import images_of
 from unclouded.patches.layouts import Inventory, find_triplets
 from unclouded.patches.manifest import SCHEMA
 from unclouded.patches.screening import ScreeningSettings
@@ -27,9 +27,9 @@ def inventory(tmp_path: Path) -> Inventory:
         for patch in (PatchId(Roi("ROIs1158", "spring", number), one) for one in (1, 2)):
             optical = rng.integers(15, 80, (13, 16, 16)).astype(np.uint16)
             radar = rng.normal(-12, 2, (2, 16, 16)).astype(np.float32)
-            write_geotiff(tmp_path / "data" / official_path(patch, "s1"), radar, SENTINEL1.bands, GRID)
+            write_geotiff(tmp_path / "data" / patch.path("s1"), radar, SENTINEL1.bands, GRID)
             for token in ("s2", "s2_cloudy"):
-                write_geotiff(tmp_path / "data" / official_path(patch, token), optical, SENTINEL2.bands, GRID)
+                write_geotiff(tmp_path / "data" / patch.path(token), optical, SENTINEL2.bands, GRID)
     return find_triplets(tmp_path / "data")
 
 

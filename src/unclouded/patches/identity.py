@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from unclouded.errors import InputError
 
@@ -68,6 +69,10 @@ class PatchId:
     def file_name(self, sensor: str) -> str:
         """Return the official file name for a sensor token of :data:`SENSORS`."""
         return f"{self.roi.collection}_{sensor}_{self.roi.number}_p{self.number}.tif"
+
+    def path(self, sensor: str) -> Path:
+        """Return where the official layout has the image of a sensor token, relative to the root."""
+        return Path(f"{self.roi.collection}_{sensor}", f"{sensor}_{self.roi.number}", self.file_name(sensor))
 
     @classmethod
     def parse(cls, text: str) -> "PatchId":

@@ -43,11 +43,6 @@ def images_of(inventory: Inventory) -> list[PatchImages]:
     return sorted(found, key=lambda images: natural(images.name))
 
 
-def official_path(patch: PatchId, token: str) -> Path:
-    """Return where the official layout has an image, relative to the root."""
-    return Path(f"{patch.roi.collection}_{token}", f"{token}_{patch.roi.number}", patch.file_name(token))
-
-
 def _complete(files: TripletFiles) -> PatchImages:
     assert files.clear
     return PatchImages(files.name, files.patch, {SAR: files.sar, CLEAR: files.clear, CLOUDY: files.cloudy})
@@ -58,9 +53,7 @@ def _incomplete(inventory: Inventory, one: IncompleteTriplet) -> PatchImages:
     there = [token for token in TOKENS if token not in absent]
     patch = PatchId.parse(one.name) if one.roi else None
     if patch and inventory.layout == "official":
-        return PatchImages(
-            one.name, patch, {token: inventory.root / official_path(patch, token) for token in there}, one.lacks
-        )
+        return PatchImages(one.name, patch, {token: inventory.root / patch.path(token) for token in there}, one.lacks)
     folders = {SAR: SAR, CLOUDY: CLOUDY, CLEAR: _clear_folder(inventory.root)}
     paths = {token: inventory.root / folders[token] / f"{one.name}.tif" for token in there}
     return PatchImages(one.name, patch, paths, one.lacks)

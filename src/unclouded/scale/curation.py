@@ -24,7 +24,7 @@ from unclouded.patches.description import (
     status_columns,
 )
 from unclouded.patches.identity import PatchId, Roi
-from unclouded.patches.images import TOKENS, official_path
+from unclouded.patches.images import TOKENS
 from unclouded.patches.layouts import CLEAR, CLOUDY, SAR
 from unclouded.patches.manifest import ManifestRow
 from unclouded.patches.screening import Finding, Screening, screen
@@ -111,7 +111,7 @@ class _Part:
 def _claim(task: CurateRegion) -> None:
     """Clean up, and refuse to mix patches of two sets of products: the manifest would not know which is which."""
     for token in TOKENS:  # what a killed attempt left
-        remove_partial_files((task.root / official_path(PatchId(Roi.parse(task.name), 0), token)).parent)
+        remove_partial_files((task.root / PatchId(Roi.parse(task.name), 0).path(token)).parent)
     note = task.root / WORK / "regions" / f"{task.name}.txt"
     if not note.is_file():
         write_json(note, task.id)
@@ -167,7 +167,7 @@ def _cut(
 
 
 def _written(root: Path, patch: PatchId, token: str, image: Raster) -> ManifestRow:
-    name = official_path(patch, token)
+    name = patch.path(token)
     values = image.values if token == SAR else to_stored(image.values, SENTINEL2)
     write_geotiff(root / name, values, image.bands, image.geobox)
     return file_columns(token, root / name, name.as_posix())

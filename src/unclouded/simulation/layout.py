@@ -43,12 +43,8 @@ def write_region(region: InventedRegion, root: Path, stride_px: int = 128) -> li
     patches = [PatchId(region.roi, number) for number in range(1, len(windows) + 1)]
     for patch, window in zip(patches, windows, strict=True):
         for sensor, values in stored.items():
-            _write(root / _path(patch, sensor), values[:, *window], region.sar.geobox[window])
+            _write(root / patch.path(sensor), values[:, *window], region.sar.geobox[window])
     return patches
-
-
-def _path(patch: PatchId, sensor: str) -> Path:
-    return Path(f"{patch.roi.collection}_{sensor}", f"{sensor}_{patch.roi.number}", patch.file_name(sensor))
 
 
 def _write(path: Path, values: Real[np.ndarray, "band y x"], geobox: GeoBox) -> None:
