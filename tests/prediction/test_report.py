@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 
 from unclouded.prediction.expected_error import ErrorOf, ExpectedError
+from unclouded.prediction.fit import Fit
 from unclouded.prediction.report import page, write_report
 from unclouded.prediction.report_facts import Facts, Input
 from unclouded.prediction.views import Gathered, SceneViews, gather
+from unclouded.scenes.shift import Shift
 
 BANDS = ("B04", "B03", "B02")
 HOSTILE = '"><script src=//evil.example/x.js></script><img src=x onerror=alert(1)>'
 RADAR = Input("Sentinel-1", "radar.tif", "ab" * 32, datetime(2018, 1, 3, 6, 0, tzinfo=UTC))
 OPTICS = Input("Sentinel-2", "optics.tif", "cd" * 32, datetime(2018, 1, 1, 18, 0, tzinfo=UTC))
+FIT = Fit(1.5, Shift(-1.5, 2.0, 0.2, 0.03, blocks=4))
 EXPECTED = ExpectedError(
     {"scene-adapted": ErrorOf(0.0213, 0.0316228, 7.5), "clear-mean": ErrorOf(0.04, 0.05, 11.0)}, 12345, BANDS, False
 )
@@ -43,7 +46,7 @@ def gathered(confidence: bool = True, side: int = 32, cloudy: float = 0.9) -> Ga
 
 def facts(**changes: object) -> Facts:
     given: dict[str, object] = {"title": "Spain", "remover": "scene-adapted", "bands": BANDS, "inputs": [OPTICS, RADAR]}
-    return Facts(**(given | {"expected": EXPECTED, "pixel_m": 10.0, "version": "0.1.0"} | changes))  # type: ignore[arg-type]
+    return Facts(**(given | {"expected": EXPECTED, "fit": FIT, "pixel_m": 10.0, "version": "0.1.0"} | changes))  # type: ignore[arg-type]
 
 
 class Addresses(HTMLParser):
@@ -69,7 +72,9 @@ def test_the_page_says_the_numbers() -> None:
         "<b>25.0 %</b>",
         "<b>100.0 %</b><span>of those are a guess",
         "<b>± 0.021</b>",
-        "<b>1.5 days</b>",
+        "<b>1.5 days</b><span>the radar is later than the optical image",
+        "<b>2.5 px</b><span>the radar lies off",
+        "-1.50 px right, +2.00 px down (gap 0.030), from 4 blocks of clear ground",
         "32 × 32 px, 0.32 × 0.32 km",
         "12,345 clear pixels were covered",
         '<td class="number">30.00</td>',  # 20 log10(1 / 0.0316228)
@@ -118,11 +123,26 @@ def test_names_from_files_are_text_and_never_markup(where: str) -> None:
     assert seen.tags.count("img") == plain.tags.count("img")
 
 
+def test_radar_before_the_optical_image_is_earlier_and_a_shift_of_no_confidence_is_no_number() -> None:
+    text = page(facts(fit=Fit(-3.0, Shift(5.0, 5.0, 0.1, 0.002, blocks=1))), gathered())
+    assert "<b>3.0 days</b><span>the radar is earlier" in text
+    assert "unknown, the images have too few edges in common (gap 0.002), from 1 block of clear ground" in text
+    assert " px</b>" not in text
+
+
+def test_remarks_stand_above_the_pictures() -> None:
+    text = page(facts(remarks=["no manifest.safe: a changed bit goes unseen"]), gathered())
+    said = '<p class="note">No manifest.safe: a changed bit goes unseen.</p>'
+    assert 0 < text.index(said) < text.index("<figure")
+
+
 def test_without_dates_expectation_or_confidence_the_page_leaves_them_out() -> None:
     bare = page(
-        facts(inputs=[Input("Sentinel-2", "a.tif", "00")], expected=None, pixel_m=None), gathered(confidence=False)
+        facts(inputs=[Input("Sentinel-2", "a.tif", "00")], expected=None, fit=None, pixel_m=None),
+        gathered(confidence=False),
     )
-    for absent in ("days", "What error to expect", "how sure", " km"):
+    assert "Sentinel-2, date unknown" in bare
+    for absent in ("days", "lies off", "What error to expect", "how sure", " km"):
         assert absent not in bare.split("<body>")[1]
 
 

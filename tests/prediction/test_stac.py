@@ -9,6 +9,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from unclouded.prediction.expected_error import ErrorOf, ExpectedError
+from unclouded.prediction.fit import Fit
 from unclouded.prediction.report_facts import Facts, Input
 from unclouded.prediction.stac import (
     EXTENSIONS,
@@ -30,6 +31,8 @@ FACTS = Facts(
     [Input("Sentinel-2", "S2.tif", "ab" * 32, TAKEN), Input("Sentinel-1", "S1.tif", "cd" * 32)],
     ExpectedError({"scene-adapted": ErrorOf(0.02, 0.03, 8.0)}, 900, ("B02", "B8A"), False),
     {"cloud map": "continuous"},
+    remarks=("no elevation model",),
+    fit=Fit(-2.5, None),
     version="0.1.0",
 )
 GRID = GeoBox((200, 100), Affine(10, 0, 500000, 0, -10, 4500000), "EPSG:32630")
@@ -54,6 +57,8 @@ def test_an_item_names_place_time_inputs_settings_and_statistics(tmp_path: Path)
     assert told["eo:cloud_cover"] == 25.0
     assert told["processing:software"] == {"unclouded": "0.1.0"}
     assert [one["sha256"] for one in told["unclouded:inputs"]] == ["ab" * 32, "cd" * 32]
+    assert (told["unclouded:fit"]["radar_after_optical_days"], told["unclouded:fit"]["shift_right_px"]) == (-2.5, None)
+    assert told["unclouded:remarks"] == ["no elevation model"]
     assert told["unclouded:settings"] == {"cloud map": "continuous"}
     assert told["unclouded:expected_error"]["removers"]["scene-adapted"]["mae"] == 0.02
     assert made["stac_extensions"] == sorted(EXTENSIONS.values())

@@ -101,6 +101,8 @@ def _found(
 
 
 def _predict_scene(removers: "list[CloudRemover]", cloudy: Path, sar: Path, out: Path, content: dict[str, Any]) -> None:
+    from functools import partial
+
     from rich.console import Console
 
     from unclouded.cli.progress import shown_progress
@@ -108,9 +110,9 @@ def _predict_scene(removers: "list[CloudRemover]", cloudy: Path, sar: Path, out:
     from unclouded.settings import settings_from
 
     settings = settings_from(SceneSettings, content, origin="these options")
-    console = Console(stderr=True)
+    say = partial(Console(stderr=True).print, markup=False, highlight=False)
     with shown_progress() as told:
-        scene = clear(removers[0], cloudy, sar, out, settings, others=removers[1:], told=told, say=console.print)
+        scene = clear(removers[0], cloudy, sar, out, settings, others=removers[1:], told=told, say=say)
     pixels = scene.summary["pixels"]
     made = sum(pixels[name] for name in ("blended", "synthesised", "near_gap"))
     rest = f"{pixels['observed']:,} as observed, {pixels['no_data']:,} without data"

@@ -42,6 +42,10 @@ class SceneMap:
         """Say where all optical bands of the remover have data."""
         return self._rows("has_data", top, bottom)
 
+    def is_clear(self, top: int, bottom: int) -> Bool[np.ndarray, "rows x"]:
+        """Say where the optical image has data and m = 0."""
+        return np.asarray(self.has_data(top, bottom) & (self.cloud_map(top, bottom) == 0))
+
     def _rows(self, name: str, top: int, bottom: int) -> np.ndarray:
         met = [(first, last) for first, last in self.strips if first < bottom and last > top]
         for first in [first for first in self._recent if first not in dict(met)]:

@@ -18,6 +18,7 @@ from unclouded.prediction.views import Gathered
 _ORDER = (
     sections.head,
     sections.tiles,
+    sections.remarks,
     sections.comparison,
     sections.maps,
     sections.crops,

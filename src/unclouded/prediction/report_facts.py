@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from unclouded.prediction.expected_error import ExpectedError
+from unclouded.prediction.fit import Fit
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,9 @@ class Facts:
         inputs: What it was made from.
         expected: What to expect of the remover, and of others, on this scene; None where it was not measured.
         settings: Name to value.
-        measured: Further lines, such as the shift between radar and optics; name to value.
+        measured: Further lines; name to value.
         remarks: What a reader should know, in sentences.
+        fit: How well the two images go together; None where it was not looked at.
         pixel_m: Size of a pixel, metres; None where the scene has no georeference.
         version: Of the software.
     """
@@ -49,11 +51,6 @@ class Facts:
     settings: Mapping[str, str] = field(default_factory=dict)
     measured: Mapping[str, str] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    fit: Fit | None = None
     pixel_m: float | None = None
     version: str = ""
-
-    @property
-    def days_apart(self) -> float | None:
-        """Days between the first and the last acquisition; None where fewer than two are known."""
-        times = [one.acquired for one in self.inputs if one.acquired is not None]
-        return (max(times) - min(times)).total_seconds() / 86400 if len(times) > 1 else None

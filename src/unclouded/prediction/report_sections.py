@@ -7,7 +7,7 @@ import numpy as np
 
 from unclouded.prediction.expected_error import ExpectedError
 from unclouded.prediction.report_chart import share_bar, spectra_chart
-from unclouded.prediction.report_facts import Facts
+from unclouded.prediction.report_facts import Facts, Input
 from unclouded.prediction.report_markup import Markup, joined, tag
 from unclouded.prediction.report_pictures import CLOUD, SURE, coloured, photograph, stretch_of
 from unclouded.prediction.views import CROP_PX, Gathered
@@ -42,11 +42,20 @@ def tiles(facts: Facts, seen: Gathered) -> Markup:
         told.append((percent(seen.guessed / changed), "of those are a guess: the prior weighs more than this scene"))
     if facts.expected is not None and (used := facts.expected.rows.get(facts.remover)):
         told.append((f"± {used.mae:.3f}", "reflectance: mean error to expect under the clouds of this scene"))
-    if (days := facts.days_apart) is not None:
-        told.append((f"{days:.1f} days", "between the radar and the optical image"))
+    if facts.fit is not None and (days := facts.fit.days) is not None:
+        told.append(
+            (f"{abs(days):.1f} days", f"the radar is {'later' if days > 0 else 'earlier'} than the optical image")
+        )
+    if facts.fit is not None and facts.fit.is_known:
+        told.append((f"{facts.fit.distance_px:.1f} px", "the radar lies off the optical image"))
     return tag(
         "div", *(tag("div", tag("b", value), tag("span", said), class_="tile") for value, said in told), class_="tiles"
     )
+
+
+def remarks(facts: Facts, seen: Gathered) -> Markup:
+    """What a reader has to know before he looks."""
+    return joined(*(tag("p", f"{remark[:1].upper()}{remark[1:]}.", class_="note") for remark in facts.remarks))
 
 
 def percent(share: float) -> str:
@@ -192,11 +201,12 @@ def tables(facts: Facts, seen: Gathered) -> Markup:
         "cloud coverage, mean of m": percent(seen.mean_coverage),
         "pixels with m > 0": f"{seen.counts['blended'] + seen.counts['synthesised']:,}",
         "pixels without data": f"{seen.counts['no data']:,}",
+        **({"radar lies off by": facts.fit.in_words()} if facts.fit else {}),
         **facts.measured,
     }
     inputs = (
         (
-            f"{one.role}{f', {one.acquired:%Y-%m-%d %H:%M} UTC' if one.acquired else ''}",
+            f"{one.role}{_when(one)}",
             one.name,
             f"SHA-256 {one.sha256}",
         )
@@ -204,10 +214,16 @@ def tables(facts: Facts, seen: Gathered) -> Markup:
     )
     settings = {"remover": facts.remover, "bands": " ".join(facts.bands), **facts.settings}
     return joined(
-        *(tag("h2", "Numbers"), _table(numbers.items()), *(tag("p", remark) for remark in facts.remarks)),
+        *(tag("h2", "Numbers"), _table(numbers.items())),
         *(tag("h2", "Inputs"), _table(inputs)),
         *(tag("h2", "Settings"), _table(settings.items())),
     )
+
+
+def _when(one: Input) -> str:
+    if one.acquired:
+        return f", {one.acquired:%Y-%m-%d %H:%M} UTC"
+    return ", date unknown" if one.role.startswith("Sentinel") else ""
 
 
 def _table(rows: Iterable[tuple[str, ...]]) -> Markup:

@@ -22,6 +22,7 @@ from unclouded.locks import held
 from unclouded.models.network import NetworkRemover
 from unclouded.models.remover import CloudRemover, ConfidentRemover
 from unclouded.prediction.clearing import Statistics, clear_scene, crew_of, sample_of
+from unclouded.prediction.fit import Fit, fit_of
 from unclouded.prediction.forecast import forecast
 from unclouded.prediction.mapping import SceneMap, Told, map_scene
 from unclouded.prediction.products import PRODUCTS, Product, products_of, write_products
@@ -34,7 +35,7 @@ from unclouded.tensors.triplet import positions
 
 SUMMARY = "summary.json"
 """Written last: a folder that holds it is done."""
-_FORMAT = 1
+_FORMAT = 2
 
 Say = Callable[[str], None]
 """Is told something in words."""
@@ -97,7 +98,7 @@ def clear(
         settings: How.
         others: Further removers of the same bands, such as other weights, for the uncertainty.
         told: Is told stage, done and total.
-        say: Is told, before the work begins, how much room and time it needs.
+        say: Is told, before the work begins, how much room and time it needs, and whatever is odd about the images.
 
     Raises:
         BusyError: Somebody else writes into the folder.
@@ -123,9 +124,9 @@ def clear(
             positions(remover.bands, sources.optical.bands)
             needed = needed_bytes(sources, remover, settings)
             require_room(out, needed, "clear this scene")
-            if say is not None:
-                say(forecast(sources, removers, settings.clouds, settings.window_px, needed, settings.uncertainty))
-            made = _Run(sources, removers, settings, work, told, cloudy).make(record | {"key": key})
+            say = say or (lambda _: None)
+            say(forecast(sources, removers, settings.clouds, settings.window_px, needed, settings.uncertainty))
+            made = _Run(sources, removers, settings, work, told, cloudy, say).make(record | {"key": key})
         return _publish(out, work, made, began)
 
 
@@ -210,6 +211,7 @@ class _Run:
     work: Path
     told: Told
     cloudy: Path
+    say: Say
 
     def make(self, record: dict[str, Any]) -> tuple[dict[str, Path], dict[str, Any]]:
         """Make everything; return the finished files in the work folder, and the summary without them."""
@@ -218,6 +220,8 @@ class _Run:
         bands, clouds = remover.bands, self.settings.clouds
         scene_map = map_scene(self.sources, bands, clouds, StripStore(self.work, "map"), self.told)
         seconds["mapping"] = -began + (began := time.perf_counter())
+        fit, remarks = self._compared(scene_map)
+        seconds["comparing"] = -began + (began := time.perf_counter())
         sample = sample_of(self.sources, scene_map, bands)
         statistics, uncertainty = self.settings.statistics, self.settings.uncertainty
         crew = crew_of(self.removers, sample, statistics, uncertainty=uncertainty) if sample else None
@@ -229,7 +233,7 @@ class _Run:
             self.sources, remover, self.settings, _tags(record), confidence=bool(crew and crew.tells_confidence)
         )
         files = write_products(self.work, products, cleared, scene_map, tops, self.sources.geobox, self.told)
-        report = SceneReport(self.sources, files, bands, crew, record, self.cloudy)
+        report = SceneReport(self.sources, files, bands, crew, record, self.cloudy, fit, remarks)
         facts = report.facts()
         written = report.write(self.work)
         files |= {"report": written.report, "item": written.item}
@@ -239,12 +243,22 @@ class _Run:
             "used": facts.remover,
             "expected_error": asdict(facts.expected) if facts.expected else None,
             "radar": self.sources.radar.metadata(),
-            "remarks": [*self.sources.optical.remarks, *self.sources.radar.remarks],
+            "fit": fit.told(),
+            "remarks": list(remarks),
             "sample": [[*one.origin_px, *one.cloudy.shape[-2:]] for one in sample],
             "pixels": _counted(scene_map, cleared, tops),
             "seconds": seconds,
         }
         return files, summary
+
+    def _compared(self, scene_map: SceneMap) -> tuple[Fit, tuple[str, ...]]:
+        """Return how well radar and optics go together, and what the user has to be told; tell it at once, too."""
+        optical, radar = self.sources.optical, self.sources.radar
+        fit = fit_of(self.sources, scene_map)
+        remarks = (*optical.remarks, *radar.remarks, *fit.remarks(radar.processing, radar.remarks))
+        for remark in remarks:
+            self.say(f"note: {remark}")
+        return fit, remarks
 
 
 def _tags(record: dict[str, Any]) -> dict[str, str]:

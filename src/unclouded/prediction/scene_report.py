@@ -15,6 +15,7 @@ from unclouded.geotiff import open_geotiff, stored_rows
 from unclouded.prediction import stac
 from unclouded.prediction.choice import Chosen
 from unclouded.prediction.clearing import Crew
+from unclouded.prediction.fit import Fit
 from unclouded.prediction.products import UNKNOWN_PERCENT
 from unclouded.prediction.publishing import Published, publish
 from unclouded.prediction.report_facts import Facts, Input
@@ -42,6 +43,8 @@ class SceneReport:
         crew: The remover, adapted; None where nothing could be made.
         record: What the products depend on; see :mod:`unclouded.prediction.scene`.
         optical: Path of the cloudy image.
+        fit: How well the two images go together.
+        remarks: What a reader has to be told.
     """
 
     sources: Sources
@@ -50,6 +53,8 @@ class SceneReport:
     crew: Crew | None
     record: Mapping[str, Any]
     optical: Path
+    fit: Fit
+    remarks: tuple[str, ...]
 
     def write(self, folder: Path) -> Published:
         """Write both files into the folder of the products."""
@@ -76,7 +81,8 @@ class SceneReport:
             expected=used.expected if isinstance(used, Chosen) else None,
             settings=_lines(record["settings"]) | {"asked for": record["removers"][0]["name"]},
             measured=scene.metadata(),
-            remarks=(*scene.remarks, *self.sources.radar.remarks),
+            remarks=self.remarks,
+            fit=self.fit,
             pixel_m=abs(self.sources.geobox.affine.a) if crs is not None and crs.projected else None,
             version=record["unclouded"],
         )

@@ -15,10 +15,12 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.files import sha256
 from unclouded.prediction.windows import Window
+from unclouded.scenes.align import ReadMask, scene_shift
 from unclouded.scenes.optical import OpticalScene, open_optical
 from unclouded.scenes.radar import RadarScene, open_radar
 from unclouded.scenes.radar_units import RadarUnits
 from unclouded.scenes.radiometry import Radiometry
+from unclouded.scenes.shift import Shift
 from unclouded.settings import Settings
 from unclouded.tensors.triplet import Observation, positions
 
@@ -120,6 +122,10 @@ class Sources:
     def _rows(self, top: int, bottom: int, bands: tuple[str, ...]) -> Rows:
         stored = self.optical.stored(top, bottom)[positions(bands, self.optical.bands)]
         return Rows(top, stored, self.radar.read(top, bottom), bands, self.radiometry(bands))
+
+    def shift(self, where: ReadMask) -> "Future[Shift]":
+        """Start to estimate how far the radar lies from the optical scene, by the pixels that ``where`` allows."""
+        return self._reader.submit(scene_shift, self.radar, self.optical, where)
 
     def radiometry(self, bands: tuple[str, ...]) -> Radiometry:
         """Return what the integers of some of the bands mean."""

@@ -169,6 +169,10 @@ def _properties(facts: Facts, statistics: Statistics) -> dict[str, Any]:
         "unclouded:settings": dict(facts.settings),
         "unclouded:statistics": {"pixels": dict(statistics.counts), "mean_coverage": statistics.mean_coverage},
     }
+    if facts.fit is not None:
+        told["unclouded:fit"] = facts.fit.told()
+    if facts.remarks:
+        told["unclouded:remarks"] = list(facts.remarks)
     if facts.measured:
         told["unclouded:measured"] = dict(facts.measured)
     if facts.expected is not None:

@@ -2,20 +2,28 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import pairwise
 
 import numpy as np
+from jaxtyping import Bool, Float32
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from unclouded.errors import InputError
 from unclouded.raster import describe, same_grid
 from unclouded.scenes.optical import OpticalScene
 from unclouded.scenes.radar import RadarScene
-from unclouded.scenes.shift import OPTICAL_BANDS, REACH_PX, Agreement, Shift, agreement, combined
+from unclouded.scenes.shift import OPTICAL_BANDS, Agreement, Shift, agreement, combined
 
 BLOCK_PX = 512
 """Side of the blocks that are compared."""
 BLOCKS = 5
 """Most blocks along each side of a scene."""
+CLEAR_SHARE = 0.1
+"""Blocks with less of their pixels to be compared are left out, for a few edges fit anywhere."""
+TEXTURE = 0.01
+"""So are those whose near infrared, without speckle of single pixels, varies less: open water has no edges."""
+_STEP_PX, _TEXTURE_SIGMA_PX = 128, 2.0
 
 ReadMask = Callable[[int, int], NDArray[np.bool_]]
 """From first row and row after the last to a mask (rows, x), such as of pixels without clouds."""
@@ -23,6 +31,9 @@ ReadMask = Callable[[int, int], NDArray[np.bool_]]
 
 def scene_shift(radar: RadarScene, optical: OpticalScene, where: ReadMask | None = None) -> Shift:
     """Estimate how far the radar lies from the optical scene, from up to 25 blocks spread over it.
+
+    Each of 5 x 5 cells of the scene gives the block in which most pixels may be compared; the blocks of one row of
+    cells lie side by side, so that a fifth of a large scene is read. Blocks without texture count for nothing.
 
     Args:
         radar: On the grid of the optical scene.
@@ -35,26 +46,60 @@ def scene_shift(radar: RadarScene, optical: OpticalScene, where: ReadMask | None
     if not same_grid(radar.geobox, optical.geobox):
         grids = f"{describe(radar.geobox)}, not {describe(optical.geobox)}"
         raise InputError(f"{radar.path} lies on another grid than the optical scene ({grids}); align it first")
-    return combined(_agreements(radar, optical, where))
+    width = optical.geobox.shape[1]
+    return combined(_agreements(radar, optical, where or (lambda top, bottom: np.ones((bottom - top, width), bool))))
 
 
-def _agreements(radar: RadarScene, optical: OpticalScene, where: ReadMask | None) -> Iterator[Agreement]:
-    height, width = optical.geobox.shape
-    wanted = [optical.bands.index(band) for band in OPTICAL_BANDS]
-    for top, bottom in _blocks(height):
-        mask = None if where is None else where(top, bottom)
-        seen, shown = radar.read(top, bottom), optical.read(top, bottom)[wanted]
-        for left, right in _blocks(width):
-            part = None if mask is None else mask[:, left:right]
-            yield agreement(seen[:, :, left:right], shown[:, :, left:right], part)
+def _agreements(radar: RadarScene, optical: OpticalScene, where: ReadMask) -> Iterator[Agreement]:
+    for rows in _cells(optical.geobox.shape[0]):
+        (top, bottom), columns = _clearest(where(*rows), rows[0])
+        mask = where(top, bottom)
+        seen, shown = radar.read(top, bottom), optical.read(top, bottom, OPTICAL_BANDS)
+        for left, right in columns:
+            block = np.s_[..., left:right]
+            if mask[block].mean() >= CLEAR_SHARE and _has_texture(shown[block], mask[block]):
+                yield agreement(seen[block], shown[block], mask[block])
 
 
-def _blocks(side: int) -> list[tuple[int, int]]:
-    """Spread blocks evenly over a side, as many as fit."""
-    size = min(side, BLOCK_PX)
-    count = min(BLOCKS, max(side // max(size, 8 * REACH_PX), 1))
-    starts = np.linspace(0, side - size, count).round().astype(int).tolist() if count > 1 else [(side - size) // 2]
-    return [(start, start + size) for start in starts]
+def _clearest(mask: Bool[np.ndarray, "rows x"], first: int) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+    """Return rows, and for each column of cells the columns, of the blocks with most pixels; of equals the middle ones.
+
+    Args:
+        mask: Which pixels may be compared, of one row of cells.
+        first: Its first row.
+    """
+    height, width = min(len(mask), BLOCK_PX), min(mask.shape[1], BLOCK_PX)
+    found = []
+    for top in _starts(0, len(mask), height):
+        sums = np.concatenate([[0], mask[top : top + height].sum(axis=0).cumsum()])
+        lefts = [
+            max(_starts(*cell, width), key=lambda left: sums[left + width] - sums[left])
+            for cell in _cells(mask.shape[1])
+        ]
+        found.append((sum(int(sums[left + width] - sums[left]) for left in lefts), top, lefts))
+    _, top, lefts = max(found, key=lambda one: one[0])
+    return (first + top, first + top + height), [(left, left + width) for left in lefts]
+
+
+def _cells(side: int) -> list[tuple[int, int]]:
+    """Cut a side into equal parts, each at least a block long; one where there is room for no more."""
+    count = min(BLOCKS, max(side // BLOCK_PX, 1))
+    return list(pairwise(np.linspace(0, side, count + 1).round().astype(int).tolist()))
+
+
+def _starts(low: int, high: int, size: int) -> list[int]:
+    """Return where a block may begin within a part, the middle first."""
+    middle = (low + high - size) // 2
+    return sorted({middle, *range(low, high - size + 1, _STEP_PX)}, key=lambda start: abs(start - middle))
+
+
+def _has_texture(shown: Float32[np.ndarray, "band y x"], mask: Bool[np.ndarray, "y x"]) -> bool:
+    """Say whether the near infrared has edges where it may be compared."""
+    infrared = shown[OPTICAL_BANDS.index("B08")]
+    usable = mask & np.isfinite(infrared)
+    share = gaussian_filter(usable.astype(np.float32), _TEXTURE_SIGMA_PX)
+    smooth = gaussian_filter(np.where(usable, infrared, np.float32(0)), _TEXTURE_SIGMA_PX)
+    return bool(usable.any() and np.std(smooth[usable] / share[usable]) > TEXTURE)
 
 
 def date_gap_days(radar: datetime | None, optical: datetime | None) -> float | None:

@@ -15,6 +15,7 @@ from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.geotiff import open_geotiff
 from unclouded.raster import check_limits, offset_steps
+from unclouded.scenes.acquisition import acquired
 from unclouded.scenes.granule import NO_MANIFEST, ReadStored, open_granule
 from unclouded.scenes.radiometry import Radiometry
 from unclouded.scenes.resample import Resampling
@@ -33,9 +34,9 @@ class OpticalScene:
         sensor: Sentinel-2, Level-1C or Level-2A.
         geobox: The 10 m grid; the CRS of a GeoTIFF may be None.
         radiometry: What the stored integers mean; its text belongs into the metadata of whatever is made of them.
-        identity: Name of the product; None for a GeoTIFF, as are the next two.
-        acquired: When it was seen, in UTC.
-        baseline: Processing baseline.
+        identity: Name of the product; None for a GeoTIFF.
+        acquired: When it was seen, in UTC; None where a GeoTIFF does not tell.
+        baseline: Processing baseline; None for a GeoTIFF.
         remarks: What the user has to be told about this input.
     """
 
@@ -71,14 +72,21 @@ class OpticalScene:
             raise ValueError(f"{self.path} has rows 0 to {height}, not {top} to {bottom}")
         return self._read_stored(top, bottom)
 
-    def read(self, top: int, bottom: int) -> Float32[np.ndarray, "band rows x"]:
+    def read(self, top: int, bottom: int, bands: tuple[str, ...] | None = None) -> Float32[np.ndarray, "band rows x"]:
         """Read the rows from ``top`` to before ``bottom`` as reflectance; NaN where there is no data.
+
+        Args:
+            top: First row.
+            bottom: Row after the last.
+            bands: Which bands, in this order; all if omitted.
 
         Raises:
             InputError: The rows are damaged, or hold numbers that no reflectance has.
             ValueError: There are no such rows.
         """
-        reflectance = self.radiometry.decode(self.stored(top, bottom))
+        picked = [self.bands.index(band) for band in bands or self.bands]
+        radiometry = replace(self.radiometry, offsets=tuple(self.radiometry.offsets[i] for i in picked))
+        reflectance = radiometry.decode(self.stored(top, bottom)[picked])
         check_limits(self.path, reflectance, self.sensor)
         return reflectance
 
@@ -158,7 +166,7 @@ def _open_stack(path: Path, offset: int | None, *, allow_l2a: bool) -> Iterator[
         def read(top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
             return rows.stored(top, bottom).values
 
-        yield OpticalScene(path, sensor, rows.geobox, radiometry, read)
+        yield OpticalScene(path, sensor, rows.geobox, radiometry, read, acquired=acquired(path))
 
 
 def _refuse_another_offset(path: Path, found: Radiometry, offset: int | None) -> None:

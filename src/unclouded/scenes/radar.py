@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -15,6 +16,7 @@ from odc.geo.geobox import GeoBox
 from unclouded.errors import InputError
 from unclouded.files import named, require_room
 from unclouded.raster import describe, same_grid
+from unclouded.scenes.acquisition import acquired
 from unclouded.scenes.geocoding import geocode
 from unclouded.scenes.positions import GroundControlPositions
 from unclouded.scenes.radar_units import RadarUnits, check_median, in_db, stored_as
@@ -43,8 +45,8 @@ class RadarScene:
     Attributes:
         path: What the user gave.
         geobox: The grid that was asked for.
-        identity: Name of the product; None for a GeoTIFF, as is the next.
-        acquired: When it was taken, in UTC.
+        identity: Name of the product; None for a GeoTIFF.
+        acquired: When it was taken, in UTC; None where a GeoTIFF does not tell.
         processing: What was done to it, in words.
         remarks: What the user has to be told about this input.
         sensor: Sentinel-1.
@@ -187,8 +189,9 @@ def _opened_stack(
 ) -> Iterator[RadarScene]:
     with open_rows(path, stored_as(units)) as rows:
         _check_middle(rows, units)
+        taken = acquired(path)
         if same_grid(rows.geobox, geobox):
-            yield RadarScene(path, geobox, lambda top, bottom: in_db(rows.read(top, bottom), units))
+            yield RadarScene(path, geobox, lambda top, bottom: in_db(rows.read(top, bottom), units), acquired=taken)
             return
         grids = f"({describe(rows.geobox)}, not {describe(geobox)})"
         if not align or rows.geobox.crs is None or geobox.crs is None:
@@ -200,7 +203,8 @@ def _opened_stack(
                 if not (seen := warp(source, rows.geobox, target, geobox)):
                     raise InputError(f"{named(path)} does not overlap the optical scene {grids}")
                 remarks = () if seen > 0.999 else (f"the radar covers {seen:.1%} of the optical scene",)
-                yield RadarScene(path, geobox, _reader(target), processing=f"warped {grids}", remarks=remarks)
+                told: dict[str, Any] = {"acquired": taken, "processing": f"warped {grids}", "remarks": remarks}
+                yield RadarScene(path, geobox, _reader(target), **told)
 
 
 def _check_middle(rows: SceneRows, units: RadarUnits) -> None:

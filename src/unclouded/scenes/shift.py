@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 from numpy.typing import NDArray
-from scipy.fft import irfft2, rfft2
+from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import convolve1d, gaussian_filter
 
 from unclouded.errors import InputError
@@ -117,7 +117,7 @@ def agreement(
     usable = usable if where is None else usable & where
     seen = _features(radar, np.isfinite(radar).all(axis=0), RADAR_SIGMA_PX)  # it sees the ground under clouds
     shown = _features(optical, usable, OPTICAL_SIGMA_PX, np.outer(np.hanning(height), np.hanning(width)))
-    shape = (2 * height, 2 * width)  # so that no shift wraps around
+    shape = tuple(next_fast_len(side + REACH_PX, real=True) for side in (height, width))  # no shift wraps around
     products = irfft2((rfft2(seen, shape) * np.conj(rfft2(shown, shape))).sum(axis=0), shape)
     within = np.arange(-REACH_PX, REACH_PX + 1)
     compared = (seen**2 * (shown != 0)).sum() * (shown**2).sum()
