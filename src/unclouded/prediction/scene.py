@@ -124,9 +124,10 @@ def clear(
             positions(remover.bands, sources.optical.bands)
             needed = needed_bytes(sources, remover, settings)
             require_room(out, needed, "clear this scene")
-            say = say or (lambda _: None)
-            say(forecast(sources, removers, settings.clouds, settings.window_px, needed, settings.uncertainty))
-            made = _Run(sources, removers, settings, work, told, cloudy, say).make(record | {"key": key})
+            if say is not None:
+                say(forecast(sources, removers, settings.clouds, settings.window_px, needed, settings.uncertainty))
+            run = _Run(sources, removers, settings, work, told, cloudy, say or (lambda _: None))
+            made = run.make(record | {"key": key})
         return _publish(out, work, made, began)
 
 
