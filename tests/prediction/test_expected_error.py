@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -69,6 +70,22 @@ def test_the_remover_never_sees_the_ground_it_is_judged_on() -> None:
     found = expected_error([Cheat()], [flat(0.2)], np.random.default_rng(0))
     assert found is not None
     assert math.isclose(found.rows["cheat"].mae, 0.6, rel_tol=1e-5)  # opaque cloud of 0.8
+
+
+def test_a_remover_is_adapted_once_however_many_windows_are_judged() -> None:
+    class Counting:
+        name, bands, margin_px, align_px, times = "counting", RGB, 0, 1, 0
+
+        def adapted_to(self, sample: Sequence[Observation]) -> Constant:
+            self.times += 1
+            return Constant(0.2)
+
+        def __call__(self, observation: Observation) -> Tensor:
+            return observation.cloudy
+
+    counting = Counting()
+    assert expected_error([counting], [country(1), country(2), country(3)], np.random.default_rng(0)) is not None
+    assert counting.times == 1
 
 
 def test_radar_is_expected_to_help_where_it_tells_land_from_water() -> None:

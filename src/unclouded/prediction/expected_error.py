@@ -91,8 +91,8 @@ def expected_error(
         return None
     rows = {}
     for remover in removers:
-        answers = (adapted(remover, covered)(one) for one in covered)
-        rows[remover.name] = _error(zip(answers, seen, hidden, strict=True))
+        knows_scene = adapted(remover, covered)
+        rows[remover.name] = _error(zip(map(knows_scene, covered), seen, hidden, strict=True))
     return ExpectedError(rows, pixels, bands, invented)
 
 

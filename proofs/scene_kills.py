@@ -1,0 +1,146 @@
+"""One scene under random SIGKILL: its folder holds a product whole or not at all, and ends as if nothing had happened.
+
+An invented scene is cleared undisturbed by ``unclouded predict``, in a process of its own. Then it is cleared again and
+again into another folder, and killed at a moment drawn evenly from as long as the undisturbed run took. After every
+kill each product in the folder must be that of the undisturbed run, byte for byte, and every finished strip of rows
+must still be there when the next run ends, untouched. A run that ends before its moment is compared and its folder
+emptied; so it goes on until there were enough kills, and a last run is left to end.
+
+    python proofs/scene_kills.py OUT [--kills 20] [--size 900] [--window 64] [--remover sar-regression] [--seed 0]
+"""
+
+import argparse
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unclouded.files import sha256
+from unclouded.geotiff import write_geotiff
+from unclouded.patches.identity import Roi
+from unclouded.raster import to_stored
+from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.simulation.region import invent_region
+
+SUMMARY = "summary.json"
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("out", type=Path)
+    words.add_argument("--kills", type=int, default=20)
+    words.add_argument("--size", type=int, default=900)
+    words.add_argument("--window", type=int, default=64)
+    words.add_argument("--remover", default="sar-regression")
+    words.add_argument("--seed", type=int, default=0)
+    options = words.parse_args()
+    invent(options.out, options.size)
+    straight, killed = (Run(options.out, name, options.remover, options.window) for name in ("straight", "killed"))
+    for run in (straight, killed):
+        shutil.rmtree(run.folder, ignore_errors=True)
+    began = time.perf_counter()
+    straight.to_its_end()
+    seconds = time.perf_counter() - began
+    print(f"undisturbed: {seconds:.1f} s", flush=True)
+    kill_again_and_again(killed, straight.products(), seconds, options.kills, random.Random(options.seed))
+
+
+@dataclass(frozen=True)
+class Run:
+    """``unclouded predict`` into a folder."""
+
+    out: Path
+    name: str
+    remover: str
+    window: int
+
+    @property
+    def folder(self) -> Path:
+        return self.out / self.name
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "unclouded", "predict", self.remover, "--window", str(self.window)]
+        inputs = ["--cloudy", str(self.out / "s2.tif"), "--sar", str(self.out / "s1.tif"), "--out", str(self.folder)]
+        return subprocess.Popen([*command, *inputs], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def to_its_end(self) -> None:
+        if status := self.start().wait():
+            raise SystemExit(f"{self.name}: the command ended with {status}")
+
+    def products(self) -> dict[str, str]:
+        """Hash by name of every file that somebody would take for a result; the summary is left to hold its times."""
+        names = [path.name for path in self.folder.glob("[!.]*.tif")] + ["report.html", "item.json"]
+        return {name: sha256(self.folder / name) for name in names if (self.folder / name).is_file()}
+
+    def strips(self) -> dict[str, int]:
+        """When each strip of rows was finished."""
+        found = {}
+        for path in self.folder.glob(".rows-*/*.strip"):
+            found[path.name] = path.stat().st_mtime_ns
+        return found
+
+    @property
+    def is_done(self) -> bool:
+        return (self.folder / SUMMARY).is_file()
+
+
+def kill_again_and_again(run: Run, expected: dict[str, str], seconds: float, kills: int, rng: random.Random) -> None:
+    done = taken_up = ended = 0
+    kept: dict[str, int] = {}
+    while done < kills:
+        process = run.start()
+        moment = rng.uniform(0, seconds)
+        try:
+            process.wait(moment)
+            ended += 1
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            done += 1
+            print(f"  kill {done} after {moment:5.2f} s: {told(run)}", flush=True)
+        taken_up += check(run, expected, kept)
+        if run.is_done:
+            shutil.rmtree(run.folder)
+        kept = run.strips()
+    run.to_its_end()
+    taken_up += check(run, expected, kept)
+    if run.products() != expected or run.strips():
+        raise SystemExit(f"another result than undisturbed: {run.products()}, not {expected}")
+    print(f"{done} kills, {ended + 1} runs ended, {taken_up} finished strips taken up, every file as undisturbed")
+
+
+def told(run: Run) -> str:
+    return f"{len(run.strips())} strips, {len(run.products())} products, {'done' if run.is_done else 'not done'}"
+
+
+def check(run: Run, expected: dict[str, str], kept: dict[str, int]) -> int:
+    """Compare what is in the folder; return how many strips of an earlier run were found there, and are untouched."""
+    found, strips = run.products(), run.strips()
+    if wrong := {name for name, digest in found.items() if expected.get(name) != digest}:
+        raise SystemExit(f"{wrong} are not whole")
+    if run.is_done:
+        listed = json.loads((run.folder / SUMMARY).read_text())["files"]
+        if found != expected or any(sha256(run.folder / one["file"]) != one["sha256"] for one in listed.values()):
+            raise SystemExit(f"done, but holds {found}, not {expected}")
+        return len(kept)
+    if again := {name for name, when in kept.items() if strips.get(name) != when}:
+        raise SystemExit(f"{len(again)} finished strips were lost or made again")
+    return len(kept)
+
+
+def invent(out: Path, size: int) -> None:
+    region = invent_region(Roi("ROIs0000", "summer", 9), np.random.default_rng([7, 99]), size, coverage=0.5)
+    out.mkdir(parents=True, exist_ok=True)
+    write_geotiff(out / "s1.tif", region.sar.values, SENTINEL1.bands, region.sar.geobox)
+    stored = to_stored(region.cloudy.values, SENTINEL2)
+    write_geotiff(out / "s2.tif", stored, SENTINEL2.bands, region.cloudy.geobox, nodata=0)
+
+
+if __name__ == "__main__":
+    main()
