@@ -1,5 +1,9 @@
+import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,3 +71,32 @@ def test_fault_02_killed_workers_change_no_byte_of_the_manifest(tmp_path: Path) 
     told = subprocess.run(command, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
     assert "the same manifest" in told.stdout
+
+
+_PARENT = """
+import os, sys, time
+from unclouded.scale.running import _Worker
+if __name__ == "__main__":
+    with _Worker() as worker:
+        print(worker._pool.submit(os.getpid).result(), flush=True)
+        time.sleep(60)
+"""
+
+
+def test_fault_04_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    (tmp_path / "parent.py").write_text(_PARENT)
+    with subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        worker = int(parent.stdout.readline())
+        os.kill(worker, 0)  # lives
+        parent.send_signal(signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        while not _is_zombie(worker):
+            os.kill(worker, 0)
+            time.sleep(0.01)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Say whether a process is over, though nobody has asked how it ended, as where process 1 does not."""
+    about = Path(f"/proc/{pid}/stat")
+    return about.is_file() and about.read_text().rsplit(")", 1)[1].split()[0] == "Z"

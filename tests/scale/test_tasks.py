@@ -91,6 +91,14 @@ def test_forgiven_tasks_are_tried_again(tmp_path: Path) -> None:
     assert folder.attempt(task) == "done"
 
 
+def test_a_forgotten_task_is_undone(tmp_path: Path) -> None:
+    task, folder = Counting("lost"), TaskFolder(tmp_path, attempts=1)
+    assert folder.attempt(task) == "done"
+    folder.forget([task])
+    assert folder.left([task]) == [task] and folder.rows([task]) == []
+    assert folder.attempt(task) == "done"  # what it was begun before is forgotten, too
+
+
 def test_an_id_is_a_matter_of_content() -> None:
     assert content_id({"a": 1, "b": 2}) == content_id({"b": 2, "a": 1})
     assert content_id({"a": 1}) != content_id({"a": 2})

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from unclouded.cli.progress import shown_progress
+from unclouded.cli.tasks import in_so_many
 from unclouded.errors import InputError
 from unclouded.files import sha256, write_json
 from unclouded.locks import held
@@ -21,7 +22,7 @@ from unclouded.patches.screening import ScreeningSettings
 from unclouded.patches.splits import parts_by_name
 from unclouded.patches.verification import Fault, count_lines, published_counts, unlisted
 from unclouded.scale.keeping import describing, verifying
-from unclouded.scale.running import Runner, in_processes, run_tasks, serially
+from unclouded.scale.running import run_tasks
 from unclouded.scale.tasks import TaskFolder
 
 
@@ -31,7 +32,7 @@ def describe(inventory: Inventory, out: Path, settings: ScreeningSettings, *, co
     with _kept(out.with_name(f".{out.stem}.work")) as work, shown_progress() as told:
         notes = TaskFolder(work)
         failed = run_tasks(
-            tasks, notes, _runner(processes), lambda done, total: told("describing regions", done, total)
+            tasks, notes, in_so_many(processes), lambda done, total: told("describing regions", done, total)
         )
         if failed:
             name, reason = next(iter(failed.items()))
@@ -53,7 +54,9 @@ def inspect(inventory: Inventory, *, published: bool, report: Path | None, work:
     tasks = verifying(inventory, rows, sha256(path) if rows else "")
     with _kept(work) as folder, shown_progress() as told:
         notes = TaskFolder(folder)
-        failed = run_tasks(tasks, notes, _runner(processes), lambda done, total: told("reading regions", done, total))
+        failed = run_tasks(
+            tasks, notes, in_so_many(processes), lambda done, total: told("reading regions", done, total)
+        )
         found = notes.rows(tasks)
     damaged = [DamagedTriplet(row["damaged"], row["reason"]) for row in found if "damaged" in row]
     damaged += [DamagedTriplet(name, reason) for name, reason in failed.items()]
@@ -106,7 +109,3 @@ def _kept(work: Path | None) -> Iterator[Path]:
         (work / "lock").unlink(missing_ok=True)
     with suppress(OSError):  # something else is in it
         work.rmdir()
-
-
-def _runner(processes: int) -> Runner:
-    return serially if processes == 1 else in_processes(processes)

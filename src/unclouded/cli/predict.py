@@ -2,16 +2,16 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unclouded.cli.options import CloudMode
+from unclouded.cli.tasks import Crew, Dask, Processes, Retry, Shards
 from unclouded.errors import InputError
 
 if TYPE_CHECKING:
-    from unclouded.clouds.map import CloudMapSettings
-    from unclouded.models.remover import CloudRemover
+    from unclouded.prediction.wanted import WantedRemover
 
 
 class Adapted(StrEnum):
@@ -59,92 +59,46 @@ def predict(
     clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
     detector: Annotated[str, typer.Option(help="Detector; s2cloudless+shadow mends shadow, too.")] = "s2cloudless",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best there is if omitted.")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="Instead: CSV of many scenes; name, cloudy, sar.")] = None,
+    shard: Shards = "1/1",
+    processes: Processes = 1,
+    dask: Dask = None,
+    retry: Retry = False,
 ) -> None:
-    """Remove the clouds of one scene of any size, or of every pair of patches of a data set.
+    """Remove the clouds of one scene of any size, of many scenes, or of every pair of patches of a data set.
 
     Pixels that the cloud map calls clear (m = 0) keep their stored numbers. Interrupted work on a scene goes on where
-    it was; a folder with a summary.json is done.
+    it was; a folder with a summary.json is done. Of many scenes the last shard to end writes the table.
     """
+    from unclouded.cli.predicting import predict_patches, predict_scene, predict_scenes
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.settings import settings_from
 
     settings = settings_from(CloudMapSettings, {"mode": clouds.value, "detector": detector}, origin="these options")
-    found = [_found(name, bands, device, precision, engine) for name in (remover, *(other or ()))]
-    if patches is not None and cloudy is None and sar is None:
-        _predict_patches(found[0], patches, out, settings, device)
-    elif patches is None and cloudy is not None and sar is not None:
-        how = {"window_px": window, "statistics": statistics.value, "uncertainty": uncertainty or len(found) > 1}
-        radar = {"align": align, "units": units, "heights": heights, "heights_datum_m": heights_datum}
-        _predict_scene(found, cloudy, sar, out, {**how, "clouds": settings.model_dump(), "radar": radar})
-    else:
-        raise InputError("expected --cloudy and --sar, or --patches alone; give one of the two")
+    wanted = [_wanted(name, bands, device, precision, engine) for name in (remover, *(other or ()))]
+    how = {"window_px": window, "statistics": statistics.value, "uncertainty": uncertainty or len(wanted) > 1}
+    radar = {"align": align, "units": units, "heights": heights, "heights_datum_m": heights_datum}
+    content = {**how, "clouds": settings.model_dump(), "radar": radar}
+    crew = Crew(shard, processes, dask, retry)
+    if manifest is None and crew != Crew():
+        raise InputError("--shard, --processes, --dask and --retry are for many scenes; give them with --manifest")
+    match (cloudy, sar, patches, manifest):
+        case (None, None, Path(), None):
+            predict_patches(wanted[0], patches, out, settings)
+        case (Path(), Path(), None, None):
+            predict_scene(wanted, cloudy, sar, out, content)
+        case (None, None, None, Path()):
+            raise typer.Exit(predict_scenes(wanted, manifest, out, content, crew))
+        case _:
+            raise InputError("expected --cloudy and --sar, or --patches alone, or --manifest alone; give one of them")
 
 
-def _found(
+def _wanted(
     name: str | None, bands: str | None, device: str | None, precision: Precision, engine: Engine
-) -> "CloudRemover":
-    from dataclasses import replace
-
+) -> "WantedRemover":
     from unclouded.cli.options import chosen_device
-    from unclouded.models.catalogue import find_remover
-    from unclouded.models.network import NetworkRemover
-    from unclouded.prediction.choice import best_of_scene
-    from unclouded.sensors import RGB, SENTINEL2
+    from unclouded.prediction.wanted import WantedRemover
+    from unclouded.sensors import SENTINEL2
 
     chosen = None if bands is None else SENTINEL2.named(SENTINEL2.bands if bands == "all" else bands.split(","))
-    if name is None:
-        return best_of_scene(chosen or RGB)
-    remover = find_remover(name, chosen, chosen_device(device))
-    if isinstance(remover, NetworkRemover):
-        return replace(remover, precision=precision.value, engine=engine.value)
-    return remover
-
-
-def _predict_scene(removers: "list[CloudRemover]", cloudy: Path, sar: Path, out: Path, content: dict[str, Any]) -> None:
-    from functools import partial
-
-    from rich.console import Console
-
-    from unclouded.cli.progress import shown_progress
-    from unclouded.prediction.scene import SceneSettings, clear
-    from unclouded.settings import settings_from
-
-    settings = settings_from(SceneSettings, content, origin="these options")
-    say = partial(Console(stderr=True).print, markup=False, highlight=False)
-    with shown_progress() as told:
-        scene = clear(removers[0], cloudy, sar, out, settings, others=removers[1:], told=told, say=say)
-    pixels = scene.summary["pixels"]
-    made = sum(pixels[name] for name in ("blended", "synthesised", "near_gap"))
-    rest = f"{pixels['observed']:,} as observed, {pixels['no_data']:,} without data"
-    Console().print(f"{scene.files['clear']}: {made:,} px made, {rest}")
-
-
-def _predict_patches(
-    remover: "CloudRemover", root: Path, out: Path, settings: "CloudMapSettings", device: str | None
-) -> None:
-    from rich.console import Console
-
-    from unclouded import __version__
-    from unclouded.cli.options import chosen_device, tell_left_out
-    from unclouded.cli.progress import counted, shown_progress
-    from unclouded.clouds.cache import ProbabilityCache
-    from unclouded.files import require_writable
-    from unclouded.patches.layouts import find_triplets
-    from unclouded.prediction.patches import predict_patch, require_apart_from, write_prediction
-
-    inventory = find_triplets(root)
-    pairs = inventory.require_observations()
-    tell_left_out(inventory.unpredictable)
-    for files in pairs:
-        require_apart_from(files, out)
-    require_writable(out)
-    cache, place = ProbabilityCache(), chosen_device(device)
-    tags = {
-        "UNCLOUDED_VERSION": __version__,
-        "UNCLOUDED_REMOVER": remover.name,
-        "UNCLOUDED_CLOUDS": settings.model_dump_json(),
-    }
-    with shown_progress() as told:
-        for files in counted(pairs, "predicting", len(pairs), told):
-            written = write_prediction(predict_patch(remover, files, settings, cache, place), out, tags)
-    Console().print(f"{len(pairs)} images in {out}, the last one {written.name}")
+    return WantedRemover(name, chosen, chosen_device(device), precision.value, engine.value)

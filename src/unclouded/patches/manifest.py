@@ -6,18 +6,15 @@ The same rows give the same bytes, in whatever order they come.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import shapely
-from shapely.geometry import shape
-from shapely.geometry.base import BaseGeometry
 
 from unclouded.errors import InputError
-from unclouded.files import named, require_file, whole_file
+from unclouded.files import named, require_file
+from unclouded.geoparquet import TIME, geo_table, with_metadata, write_table
 from unclouded.patches.images import TOKENS
 from unclouded.patches.layouts import natural
 
@@ -27,13 +24,12 @@ VERSION, DIGEST = "1", "unclouded.sha256"
 ManifestRow = dict[str, Any]
 """JSON values by column; what is absent is null. Dates are ISO 8601 in UTC, the footprint is GeoJSON in degrees."""
 
-_TIME = pa.timestamp("us", tz="UTC")
 _OF_AN_IMAGE = (
     ("", pa.string()),
     ("_bytes", pa.int64()),
     ("_sha256", pa.string()),
     ("_product", pa.string()),
-    ("_acquired", _TIME),
+    ("_acquired", TIME),
 )
 SCHEMA = pa.schema(
     [
@@ -70,16 +66,8 @@ def write_manifest(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """
     ordered = sorted(rows, key=lambda row: natural(row["patch"]))
     _require_rows(ordered)
-    shapes = [shape(row["geometry"]) if row.get("geometry") else None for row in ordered]
-    columns = {name: [row.get(name) for row in ordered] for name in SCHEMA.names}
-    for name in SCHEMA.names:
-        if SCHEMA.field(name).type == _TIME:
-            columns[name] = [_time(text) for text in columns[name]]
-    columns["geometry"] = [shapely.to_wkb(one, byte_order=1) if one else None for one in shapes]
-    table = pa.table(columns, schema=SCHEMA)
-    table = table.replace_schema_metadata(_metadata(shapes) | {DIGEST: _digest(table.to_pylist())})
-    with whole_file(path) as partial:
-        pq.write_table(table, partial, compression="zstd", row_group_size=1 << 16, write_page_checksum=True)
+    table = with_metadata(geo_table(SCHEMA, ordered), {"unclouded.manifest": VERSION})
+    write_table(path, with_metadata(table, {DIGEST: _digest(table.to_pylist())}))
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:
@@ -121,21 +109,3 @@ def _require_rows(rows: list[Mapping[str, Any]]) -> None:
             raise ValueError(f"{row['patch']} has the status {row['status']!r}, expected one of {STATUSES}")
         if following and following["patch"] == row["patch"]:
             raise ValueError(f"two rows for {row['patch']}")
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text).astimezone(UTC) if text else None
-
-
-def _metadata(shapes: list[BaseGeometry | None]) -> dict[str, str]:
-    """Return what GeoParquet 1.1.0 wants in the file: encoding, types and bounds; without crs it is OGC:CRS84."""
-    known = [one for one in shapes if one is not None]
-    column: dict[str, Any] = {
-        "encoding": "WKB",
-        "geometry_types": sorted({one.geom_type for one in known}),
-        "orientation": "counterclockwise",
-    }
-    if known:
-        column["bbox"] = shapely.total_bounds(known).tolist()
-    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
-    return {"geo": json.dumps(geo, sort_keys=True), "unclouded.manifest": VERSION}

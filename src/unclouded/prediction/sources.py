@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float32, Integer
 from odc.geo.geobox import GeoBox
 
-from unclouded.files import sha256
+from unclouded.files import require_file, sha256
 from unclouded.prediction.windows import Window
 from unclouded.scenes.align import ReadMask, scene_shift
 from unclouded.scenes.optical import OpticalScene, open_optical
@@ -156,8 +156,13 @@ def open_sources(cloudy: Path, sar: Path, work_folder: Path, radar: RadarSetting
 
 
 def content_hash(path: Path) -> str:
-    """Return a SHA-256 of a file, or of a folder's files with their names."""
+    """Return a SHA-256 of a file, or of a folder's files with their names.
+
+    Raises:
+        InputError: There is neither file nor folder.
+    """
     if not path.is_dir():
+        require_file(path)
         return sha256(path)
     listed = (
         f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in sorted(path.rglob("*")) if file.is_file()

@@ -123,6 +123,12 @@ class TaskFolder:
         """Return the tasks that are neither done nor set aside."""
         return [task for task in tasks if not self._done(task).is_file() and not self._failed(task).is_file()]
 
+    def forget(self, tasks: Sequence[Task]) -> None:
+        """Take tasks for undone, for their outputs are gone."""
+        for task in tasks:
+            for note in (self._done(task), self.path / "begun" / task.id):
+                note.unlink(missing_ok=True)
+
     def forgive(self, tasks: Sequence[Task]) -> int:
         """Give tasks that were set aside another chance; return how many."""
         failed = [task for task in tasks if self._failed(task).is_file()]

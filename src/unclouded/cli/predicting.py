@@ -1,0 +1,76 @@
+"""What ``predict`` does: clear one scene, many scenes, or a data set of patches."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from unclouded import __version__
+from unclouded.cli.options import tell_left_out
+from unclouded.cli.progress import counted, shown_progress
+from unclouded.cli.tasks import Crew, finish
+from unclouded.clouds.cache import ProbabilityCache
+from unclouded.clouds.map import CloudMapSettings
+from unclouded.files import require_writable
+from unclouded.patches.layouts import find_triplets
+from unclouded.prediction.patches import predict_patch, require_apart_from, write_prediction
+from unclouded.prediction.scene import SceneSettings, clear
+from unclouded.prediction.wanted import WantedRemover
+from unclouded.scale.clearing import WORK, clearing, forget_lost
+from unclouded.scale.scene_list import read_scene_list
+from unclouded.scale.scene_table import COLLECTION, TABLE, write_collection, write_scene_table
+from unclouded.scale.tasks import Row, TaskFolder
+from unclouded.settings import settings_from
+
+
+def predict_scene(wanted: list[WantedRemover], cloudy: Path, sar: Path, out: Path, content: dict[str, Any]) -> None:
+    """Clear one scene, and say how many pixels were made."""
+    settings = settings_from(SceneSettings, content, origin="these options")
+    first, *others = (one.find() for one in wanted)
+    say = partial(Console(stderr=True).print, markup=False, highlight=False)
+    with shown_progress() as told:
+        scene = clear(first, cloudy, sar, out, settings, others=others, told=told, say=say)
+    pixels = scene.summary["pixels"]
+    made = sum(pixels[name] for name in ("blended", "synthesised", "near_gap"))
+    rest = f"{pixels['observed']:,} as observed, {pixels['no_data']:,} without data"
+    Console().print(f"{scene.files['clear']}: {made:,} px made, {rest}")
+
+
+def predict_scenes(wanted: list[WantedRemover], manifest: Path, out: Path, content: dict[str, Any], crew: Crew) -> int:
+    """Clear the scenes of a table; return the exit status."""
+    settings = settings_from(SceneSettings, content, origin="these options")
+    scenes = read_scene_list(manifest)
+    require_writable(out)
+    out = out.resolve()
+    tasks, notes = clearing(scenes, manifest.resolve().parent, out, wanted, settings), TaskFolder(out / WORK)
+    forget_lost(tasks, notes)
+    crew.do(tasks, notes, "clearing scenes")
+
+    def write(rows: list[Row], failures: dict[str, str]) -> tuple[str, bool]:
+        write_collection(out / COLLECTION, manifest.stem, rows)
+        write_scene_table(out / TABLE, rows, failures)
+        return f"{len(rows):,} scenes cleared", bool(rows)
+
+    return finish(notes, tasks, "scenes", out / TABLE, write)
+
+
+def predict_patches(wanted: WantedRemover, root: Path, out: Path, settings: CloudMapSettings) -> None:
+    """Clear the cloudy images of a data set, each by itself."""
+    remover = wanted.find()
+    inventory = find_triplets(root)
+    pairs = inventory.require_observations()
+    tell_left_out(inventory.unpredictable)
+    for files in pairs:
+        require_apart_from(files, out)
+    require_writable(out)
+    cache = ProbabilityCache()
+    tags = {
+        "UNCLOUDED_VERSION": __version__,
+        "UNCLOUDED_REMOVER": remover.name,
+        "UNCLOUDED_CLOUDS": settings.model_dump_json(),
+    }
+    with shown_progress() as told:
+        for files in counted(pairs, "predicting", len(pairs), told):
+            written = write_prediction(predict_patch(remover, files, settings, cache, wanted.device), out, tags)
+    Console().print(f"{len(pairs)} images in {out}, the last one {written.name}")

@@ -1,0 +1,82 @@
+"""``predict`` on many scenes; the entry point runs in this process."""
+
+import sys
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pystac
+import pytest
+from odc.geo.geobox import GeoBox
+
+from unclouded.cli.main import run
+from unclouded.geotiff import write_geotiff
+from unclouded.sensors import SENTINEL1, SENTINEL2
+
+GRID = GeoBox.from_bbox((0, 0, 320, 320), "EPSG:32632", resolution=10)
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    """Two scenes of one pair of images."""
+    optical = np.random.default_rng(0).integers(200, 900, (13, 32, 32)).astype(np.uint16)
+    write_geotiff(tmp_path / "s2.tif", optical, SENTINEL2.bands, GRID, nodata=0)
+    write_geotiff(tmp_path / "s1.tif", np.full((2, 32, 32), -9, np.float32), SENTINEL1.bands, GRID)
+    (tmp_path / "two.csv").write_text("name,cloudy,sar\neast,s2.tif,s1.tif\nwest,s2.tif,s1.tif\n")
+    return tmp_path / "two.csv"
+
+
+def unclouded(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["unclouded", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    return int(ended.value.code or 0)
+
+
+def test_scenes_are_cleared_in_shards_and_the_last_one_writes_table_and_collection(
+    listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = ("predict", "clear-mean", "--clouds", "ones", "--manifest", listed, "--out", out)
+    assert unclouded(*command, "--shard", "2/2", monkeypatch=monkeypatch) == 0
+    assert "1 of 2 scenes are left to other shards" in capsys.readouterr().out
+    assert not (out / "scenes.parquet").exists()
+    assert unclouded(*command, "--shard", "1/2", monkeypatch=monkeypatch) == 0
+    assert "scenes.parquet: 2 scenes cleared, 0 of 2 scenes set aside, SHA-256 " in capsys.readouterr().out
+    table = geopandas.read_parquet(out / "scenes.parquet")
+    assert table["synthesised"].tolist() == [1024, 1024] and table["remover"].tolist() == ["clear-mean"] * 2
+    collection = pystac.Collection.from_file(str(out / "collection.json"))
+    assert collection.id == "two" and [item.id for item in collection.get_items()] == ["s2", "s2"]
+
+
+def test_a_scene_that_is_set_aside_gives_status_1_and_is_tried_again(
+    listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed.write_text(listed.read_text() + "lost,s3.tif,s1.tif\n")
+    command = ("predict", "clear-mean", "--clouds", "ones", "--manifest", listed, "--out", tmp_path / "out")
+    for more in ((), ("--retry",)):
+        assert unclouded(*command, *more, monkeypatch=monkeypatch) == 1
+        told = capsys.readouterr()
+        assert "lost was set aside: " in told.err and "s3.tif is not a file; check the path" in told.err
+        assert "2 scenes cleared, 1 of 3 scenes set aside" in told.out
+    table = geopandas.read_parquet(tmp_path / "out" / "scenes.parquet")
+    assert table["status"].tolist() == ["cleared", "set aside", "cleared"]
+
+
+def test_one_scene_and_many_are_not_mixed(
+    listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = ("--cloudy", tmp_path / "s2.tif", "--sar", tmp_path / "s1.tif", "--out", tmp_path / "out")
+    assert unclouded("predict", "clear-mean", *one, "--manifest", listed, monkeypatch=monkeypatch) == 2
+    assert "or --manifest alone; give one of them" in capsys.readouterr().err
+    assert unclouded("predict", "clear-mean", *one, "--processes", 2, monkeypatch=monkeypatch) == 2
+    assert "are for many scenes; give them with --manifest" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_fault_19_a_scene_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = ("--cloudy", tmp_path / "a.tif", "--sar", tmp_path / "b.tif")
+    assert unclouded("predict", "clear-mean", *pair, "--out", tmp_path / "out", monkeypatch=monkeypatch) == 2
+    assert "a.tif is not a file; check the path" in capsys.readouterr().err
