@@ -1,0 +1,130 @@
+"""The preset ``cpu-sample``: train it, draw its loss curves, judge it on regions that it has never seen.
+
+It learns from 300 invented pairs (12 regions of 768 x 768 px) and is judged on 36 patches of four other invented
+regions, unless it is given data sets.
+
+    python proofs/cpu_sample.py OUT [--learn ROOT --test ROOT] [--set KEY=VALUE ...]
+
+Leaves the run, ``curves.png``, ``predictions.png``, ``scores.md`` and ``scores.json`` in OUT; an interrupted proof goes
+on where it stopped. The last line is one JSON object.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from torch import Tensor
+
+from unclouded.cli.progress import shown_progress
+from unclouded.clouds.cache import ProbabilityCache
+from unclouded.clouds.map import CloudMapSettings
+from unclouded.evaluation.pictures import write_comparison
+from unclouded.evaluation.record import scores_json
+from unclouded.evaluation.scores import AREAS, Scores, score_patches
+from unclouded.evaluation.table import scores_markdown
+from unclouded.files import write_json, write_text
+from unclouded.models.baselines import baseline
+from unclouded.models.scene_adapted import SceneAdapted
+from unclouded.models.weights import load_remover
+from unclouded.patches.identity import Roi
+from unclouded.patches.layouts import find_triplets
+from unclouded.prediction.judging import judged
+from unclouded.sensors import RGB
+from unclouded.simulation.layout import PATCH_PX, write_region
+from unclouded.simulation.region import invent_region
+from unclouded.tensors.dataset import TripletDataset
+from unclouded.tensors.triplet import Triplet
+from unclouded.training.loop import train
+from unclouded.training.preset import train_settings
+from unclouded.training.run import RunFolder
+
+SEED, LEARN, UNSEEN = 11, range(1, 13), range(13, 17)
+RULES = ("cloudy", "clear-mean", "sar-regression")
+TERMS = {
+    "pixel": "pixel",
+    "cycle": "cycle",
+    "adversarial": "adversarial",
+    "auxiliary": "auxiliary (cloud map)",
+    "optical_critic": "optical discriminator",
+    "clear_residual": "|residual| on clear pixels",
+}
+SMOOTH = 100
+
+Judged = dict[str, list[tuple[Triplet, Tensor]]]
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("out", type=Path)
+    words.add_argument("--learn", type=Path, help="data set to learn from")
+    words.add_argument("--test", type=Path, help="data set to be judged on")
+    words.add_argument("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
+    options = words.parse_args()
+    learn = options.learn or invented(options.out / "learn", LEARN, 128)
+    test = options.test or invented(options.out / "test", UNSEEN, PATCH_PX)
+    overrides = [f"patches={learn.resolve()}", "split=all", *options.overrides]
+    run = RunFolder(options.out / "run")
+    with shown_progress() as told:
+        train(train_settings("cpu-sample", overrides), run, resume=run.state.exists(), told=told)
+    draw(run.read_log(), options.out / "curves.png")
+    images = predicted(run, test)
+    scores = {name: score_patches(pairs, "kept") for name, pairs in images.items()}
+    report(options.out, scores, images)
+    errors = {name: round(one.mean("cloudy")["mae"], 4) for name, one in scores.items()}
+    steps = max(entry["step"] for entry in run.read_log())
+    print(json.dumps({"name": "cpu_sample", "steps": steps, "cloudy_mae": errors}))
+
+
+def invented(root: Path, numbers: range, stride_px: int) -> Path:
+    """Regions of 768 px of four seasons, a tenth to nine tenths cloudy, unless they are there."""
+    for number in numbers:
+        roi = Roi("ROIs0000", ("spring", "summer", "fall", "winter")[number % 4], number)
+        coverage = 0.1 + 0.8 * (number * 0.618 % 1)
+        if not (root / "done" / str(roi)).exists():
+            write_region(invent_region(roi, np.random.default_rng([SEED, number]), 768, coverage), root, stride_px)
+            write_text(root / "done" / str(roi), "")
+    return root
+
+
+def predicted(run: RunFolder, root: Path) -> Judged:
+    data = TripletDataset(find_triplets(root).triplets, RGB, CloudMapSettings(), ProbabilityCache())
+    removers = {name: baseline(name) for name in RULES}
+    removers |= {"scene-adapted": SceneAdapted(), "cpu-sample": load_remover(run.weights)}
+    return {name: list(judged(remover, data)) for name, remover in removers.items()}
+
+
+def report(out: Path, scores: dict[str, Scores], images: Judged) -> None:
+    write_text(out / "scores.md", "".join(f"### {area} pixels\n\n{scores_markdown(scores, area)}\n" for area in AREAS))
+    write_json(out / "scores.json", {name: scores_json(one, np.random.default_rng(0)) for name, one in scores.items()})
+    coverage = [patch.coverage for patch in scores["cpu-sample"].patches]
+    chosen = sorted(sorted(range(len(coverage)), key=lambda i: abs(coverage[i] - 0.5))[:5])
+    rows = [
+        (images["cloudy"][i][0], {name: pairs[i][1] for name, pairs in images.items() if name != "cloudy"})
+        for i in chosen
+    ]
+    write_comparison(out / "predictions.png", rows, title="Invented regions that training has never seen")
+
+
+def draw(log: list[dict[str, Any]], path: Path) -> None:
+    """A term's mean over a hundred steps, and where each logged step lies."""
+    figure, axes = plt.subplots(2, 3, figsize=(10, 5.2), layout="constrained", sharex=True)
+    for axis, (name, title) in zip(axes.flat, TERMS.items(), strict=True):
+        steps, values = np.array([(entry["step"], entry[name]) for entry in log if name in entry]).T
+        width = min(len(steps), max(1, round(SMOOTH / (steps[1] - steps[0]))))
+        smooth = np.convolve(values, np.ones(width) / width, mode="valid")
+        axis.plot(steps, values, ".", color="#9db7d1", ms=2)
+        axis.plot(steps[width - 1 :], smooth, color="#1f4e79", lw=1.4)
+        axis.set_title(title, fontsize=10)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.set_ylim(0, np.nanquantile(values, 0.99) * 1.1)
+    for axis in axes[1]:
+        axis.set_xlabel("step")
+    figure.suptitle(f"cpu-sample: logged steps, and their means over {SMOOTH}", fontsize=11)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
