@@ -23,7 +23,7 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 MAX_BYTES = 64 << 10
-"""Largest settings file."""
+"""Largest settings file, where nothing else is said."""
 MAX_DEPTH = 16
 """Deepest nesting of settings."""
 MAX_MISTAKES = 20
@@ -33,27 +33,28 @@ _BOTTOMLESS_KEY = re.compile(rf"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \
 """A dotted key of so many parts; tomllib takes a minute over one of 64 KiB."""
 
 
-def load_settings(model: type[S], path: Path, overrides: Iterable[str] = ()) -> S:
+def load_settings(model: type[S], path: Path, overrides: Iterable[str] = (), max_bytes: int = MAX_BYTES) -> S:
     """Read settings from a TOML file.
 
     Args:
         model: The settings to fill.
-        path: TOML file, at most 64 KiB.
+        path: TOML file.
         overrides: Assignments that win over the file, such as ``loss.cycle=5.0``.
+        max_bytes: Largest file.
 
     Raises:
         InputError: The file is no TOML, or settings are missing, unknown or out of range; all are named at once.
     """
-    return settings_from(model, read_toml(path), overrides, origin=path.name)
+    return settings_from(model, read_toml(path, max_bytes), overrides, origin=path.name)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """Read a TOML file of settings.
 
     Raises:
         InputError: It is no TOML, too large, or nested too deep.
     """
-    content = read_small(path, MAX_BYTES)
+    content = read_small(path, max_bytes)
     if _BOTTOMLESS_KEY.search(content.decode("utf-8", errors="replace")):
         raise InputError(f"{named(path)} has a key of more than {MAX_DEPTH} parts; expected a few groups")
     try:

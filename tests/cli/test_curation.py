@@ -109,6 +109,23 @@ def test_regions_are_curated_in_shards_and_the_last_one_writes_the_manifest(
     assert "from 1/n to n/n, found 3/2" in capsys.readouterr().err
 
 
+def test_a_file_of_hundreds_of_regions_is_no_bomb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    regions = (
+        f'[[regions]]\nroi = "ROIs0001_fall_{number}"\nradar_from = "s1"\noptical_from = "s2"\nsplit = "train"\n'
+        f"center = [{number / 7}, {number / 21}]\ndates = [2017-12-01, 2018-11-30]\n"
+        for number in range(600)
+    )
+    (tmp_path / "regions.toml").write_text("".join(regions))
+    assert (tmp_path / "regions.toml").stat().st_size > 64 << 10
+    assert unclouded("curate", tmp_path / "regions.toml", tmp_path / "root", monkeypatch=monkeypatch) == 2
+    assert "s1 is not a folder; check the path" in capsys.readouterr().err
+    (tmp_path / "regions.toml").write_text("#" * (3 << 20))
+    assert unclouded("curate", tmp_path / "regions.toml", tmp_path / "root", monkeypatch=monkeypatch) == 2
+    assert "has more than 2,097,152 bytes" in capsys.readouterr().err
+
+
 def test_regions_are_drawn_and_split_from_a_land_mask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,10 +7,10 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from pyproj.aoi import AreaOfInterest
 from pyproj.database import query_utm_crs_info
-from shapely.geometry import Point, shape
+from shapely.geometry import Point, box, mapping, shape
 
 from unclouded.errors import InputError
-from unclouded.scenes.footprints import footprint, utm_crs
+from unclouded.scenes.footprints import footprint, footprint_around, shown_share, utm_crs
 
 
 def tile(epsg: int, left: float, top: float, side: int = 10_980) -> GeoBox:
@@ -80,3 +80,20 @@ def test_fault_12_poles_have_no_zone() -> None:
         with pytest.raises(InputError, match="expected a place between 80 S and 84 N"):
             utm_crs(0.0, latitude)
     assert np.all([utm_crs(0.0, latitude) for latitude in (84.0, -80.0)])
+
+
+def test_a_rectangle_around_a_place_has_its_size_and_its_middle() -> None:
+    west, south, east, north = shape(footprint_around(9.0, 48.0, (52.0, 40.0))).bounds
+    assert (west + east) / 2 == pytest.approx(9.0, abs=1e-9)  # on the zone's own meridian
+    assert (north - south) * 111.2 == pytest.approx(40.1, abs=0.1)  # its edges bend
+
+
+@pytest.mark.parametrize("longitude", [9.0, 179.9, -179.9])
+def test_the_share_of_a_region_that_a_scene_shows(longitude: float) -> None:
+    region = footprint_around(longitude, 0.0, (52.0, 40.0))
+    for shift in (0.0, 360.0):  # outlines of radar scenes reach 360 degrees
+        east_half = dict(mapping(box(longitude + shift, -1, longitude + shift + 1, 1)))
+        assert shown_share(east_half, region, longitude) == pytest.approx(0.5, abs=0.002)
+    assert shown_share(region, region, longitude) == pytest.approx(1.0)
+    assert shown_share(dict(mapping(box(longitude + 179, -1, longitude + 181, 1))), region, longitude) == 0.0
+    assert shown_share(footprint_around(0.0, 40.0, (52.0, 40.0)), region, longitude) == 0.0

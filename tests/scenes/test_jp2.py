@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unclouded.errors import InputError
 from unclouded.scenes import jp2
-from unclouded.scenes.jp2 import decode
+from unclouded.scenes.jp2 import decode, decode_part
 
 IMAGE = np.random.default_rng(1).integers(1, 9_999, (96, 80)).astype(np.uint16)
 
@@ -85,3 +85,22 @@ def test_fault_28_another_format_under_the_name_is_refused(tmp_path: Path) -> No
     assert "a.jp2 is not a whole JPEG 2000 image" in refused(tmp_path / "a.jp2")
     (tmp_path / "a.jp2").write_text('<VRTDataset rasterXSize="80" rasterYSize="96"></VRTDataset>')
     assert "a.jp2 is not a whole JPEG 2000 image" in refused(tmp_path / "a.jp2")
+
+
+def test_a_part_is_decoded_in_larger_pixels(tmp_path: Path) -> None:
+    row, column = np.mgrid[:96, :80]
+    path = write(tmp_path / "a.jp2", (1000 + 10 * row + 20 * column).astype(np.uint16))
+    whole = decode_part(path, (96, 80), slice(2, 8), slice(3, 9), 1)
+    assert (whole == 1000 + 10 * row[2:8, 3:9] + 20 * column[2:8, 3:9]).all()
+    coarse = decode_part(path, (96, 80), slice(2, 8), slice(3, 9), 4).astype(int)
+    middle = 1000 + 10 * (4 * row[2:8, 3:9] + 1.5) + 20 * (4 * column[2:8, 3:9] + 1.5)
+    assert np.abs(coarse - middle).max() <= 30  # half a step of the slope across a large pixel is 60
+    with pytest.raises(InputError, match="holds 1 x 96 x 80 uint16, expected 1 x 80 x 96 uint16"):
+        decode_part(path, (80, 96), slice(0, 2), slice(0, 2), 4)
+
+
+def test_fault_06_a_part_of_a_cut_image_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jp2")
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(InputError, match="is not a whole JPEG 2000 image"):
+        decode_part(path, (96, 80), slice(18, 24), slice(14, 20), 4)

@@ -26,18 +26,24 @@ def curate(
     """
     from unclouded.patches.layouts import MANIFEST
     from unclouded.patches.manifest import write_manifest
-    from unclouded.scale.curation import WORK, curating
-    from unclouded.scale.regions import CurationSettings
+    from unclouded.scale.choosing import Folders
+    from unclouded.scale.curation import WORK, curating, write_choices
+    from unclouded.scale.regions import MAX_BYTES, CurationSettings
     from unclouded.scale.tasks import TaskFolder
     from unclouded.settings import load_settings
 
     crew = Crew(shard, processes, dask, retry)
-    tasks = curating(load_settings(CurationSettings, regions, overrides or []), regions.resolve().parent, root)
+    settings = load_settings(CurationSettings, regions, overrides or [], MAX_BYTES)
+    folders = Folders()
+    tasks = curating(settings, regions.resolve().parent, root, folders)
+    for reason in folders.refused.values():
+        typer.echo(f"nothing to choose: {reason}", err=True)
     notes = TaskFolder(root / WORK)
     crew.do(tasks, notes, "curating regions")
 
     def write(rows: "list[Row]", _: dict[str, str]) -> tuple[str, bool]:
         write_manifest(root / MANIFEST, rows)
+        write_choices(root, tasks)
         kept = sum(row["status"] == "kept" for row in rows)
         return f"{kept:,} of {len(rows):,} candidates kept", kept > 0
 

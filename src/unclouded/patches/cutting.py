@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 
 from unclouded.errors import InputError
 from unclouded.raster import describe
+from unclouded.scenes.footprints import pixel_at
 
 PATCH_PX, STRIDE_PX = 256, 128
 """Side of a patch, and the distance between corners that gives the overlap of section III-A of the paper."""
@@ -85,7 +85,7 @@ def common_grid(
     top, left = max(row, 0), max(column, 0)
     bottom, right = min(row + cloudy.shape[0], clear.shape[0]), min(column + cloudy.shape[1], clear.shape[1])
     if center is not None:
-        middle = _pixel(clear, center)
+        middle = pixel_at(clear, center)
         (top, bottom), (left, right) = (
             (max(first, place - size // 2), min(last, place - size // 2 + size))
             for first, last, place, size in zip((top, left), (bottom, right), middle, size_px, strict=True)
@@ -104,15 +104,6 @@ def common_grid(
             f"{max(right - left, 0)}x{max(bottom - top, 0)}; choose scenes of one place, or another center"
         )
     return clear[top:bottom, left:right]
-
-
-def _pixel(grid: GeoBox, center: tuple[float, float]) -> tuple[int, int]:
-    """Return row and column of a place."""
-    if grid.crs is None:
-        raise InputError("expected images with CRS to find a center in, found one without; leave the center out")
-    x, y = Transformer.from_crs("EPSG:4326", str(grid.crs), always_xy=True).transform(*center)
-    column, row = ~grid.affine * (x, y)
-    return round(row), round(column)
 
 
 def _steps(affine: Affine) -> tuple[float, float, float, float]:

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import shapely
-from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
@@ -18,7 +16,7 @@ from unclouded.files import named, read_small
 from unclouded.patches.geography import Circle, gaps_km
 from unclouded.patches.identity import Roi
 from unclouded.patches.splits import Split
-from unclouded.scenes.footprints import NORTHERNMOST, SOUTHERNMOST, footprint, utm_crs
+from unclouded.scenes.footprints import NORTHERNMOST, SOUTHERNMOST, footprint_around
 
 SEASONS = ("spring", "summer", "fall", "winter")
 MONTHS = {"spring": (3, 4, 5), "summer": (6, 7, 8), "fall": (9, 10, 11), "winter": (12, 1, 2)}
@@ -114,7 +112,7 @@ def sample_regions(
             )
         taken.append(circle)
         roi = Roi(f"ROIs{seed % 10_000:04d}", season, index + 1)
-        outline = _outline(longitude, latitude, size_km)
+        outline = footprint_around(longitude, latitude, size_km)
         found.append(SampledRegion(roi, longitude, latitude, continent, months_of(season, latitude), outline))
     return found
 
@@ -136,13 +134,6 @@ def _places(land: BaseGeometry, rng: np.random.Generator) -> Iterator[tuple[floa
         longitude, latitude = rng.uniform(west, east), float(np.degrees(np.arcsin(rng.uniform(low, high))))
         if shapely.contains_xy(land, longitude, latitude):
             yield float(longitude), latitude
-
-
-def _outline(longitude: float, latitude: float, size_km: tuple[float, float]) -> dict[str, Any]:
-    crs = utm_crs(longitude, latitude)
-    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(longitude, latitude)
-    half_x, half_y = (side * 500 for side in size_km)
-    return footprint(GeoBox.from_bbox((x - half_x, y - half_y, x + half_x, y + half_y), crs, shape=(100, 100)))
 
 
 def as_geojson(regions: Iterable[SampledRegion], split: Split) -> dict[str, Any]:

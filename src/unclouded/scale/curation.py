@@ -1,6 +1,6 @@
 """From scenes to triplets, one region a task: open, cut, screen, write, and say what became of every candidate."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
-from unclouded.files import named, remove_partial_files, write_json
+from unclouded.files import named, remove_partial_files, write_json, write_text
 from unclouded.geotiff import write_geotiff
 from unclouded.patches.cutting import PATCH_PX, PatchWindow, common_grid, pixels_between, rows_of, windows
 from unclouded.patches.description import (
@@ -29,8 +29,10 @@ from unclouded.patches.layouts import CLEAR, CLOUDY, SAR
 from unclouded.patches.manifest import ManifestRow
 from unclouded.patches.screening import Finding, Screening, screen
 from unclouded.raster import Raster, to_stored
-from unclouded.scale.regions import CurationSettings, Region, fingerprint
+from unclouded.scale.choosing import CHOICES, Folders, candidates_of, choose_products, inputs_of
+from unclouded.scale.regions import CurationSettings, Region, require_parts_apart
 from unclouded.scale.tasks import Row, content_id
+from unclouded.scenes.candidates import SceneRecord, joined_tables
 from unclouded.scenes.optical import OpticalScene, open_optical
 from unclouded.scenes.radar import RadarScene, open_radar
 from unclouded.sensors import SENTINEL2
@@ -48,6 +50,7 @@ class CurateRegion:
     root: Path
     region: Region
     settings: CurationSettings
+    candidates: tuple[SceneRecord, ...] = ()
 
     def run(self) -> list[Row]:
         """Write the patches that pass, and return a row of the manifest for every candidate.
@@ -57,36 +60,53 @@ class CurateRegion:
         """
         _claim(self)
         region, settings = self.region, self.settings
-        with open_optical(region.clear) as clear, open_optical(region.cloudy) as cloudy:
+        products = choose_products(region, self.candidates, settings, choices_of(self.root, self.name))
+        with open_optical(products["clear"]) as clear, open_optical(products["cloudy"]) as cloudy:
             grid = common_grid(clear.geobox, cloudy.geobox, (settings.rows, settings.columns), region.center)
-            with open_radar(region.radar, grid, align=True, units=settings.radar_units) as radar:
+            with open_radar(products["radar"], grid, align=True, units=settings.radar_units) as radar:
                 scenes = {SAR: _Part.of(radar, grid), CLEAR: _Part.of(clear, grid), CLOUDY: _Part.of(cloudy, grid)}
                 known = _scene_columns({SAR: radar, CLEAR: clear, CLOUDY: cloudy}) | {"split": region.split}
                 return [known | row for row in _curated(self, grid, scenes, _dates(radar, clear, cloudy))]
 
 
-def curating(settings: CurationSettings, folder: Path, root: Path) -> list[CurateRegion]:
+def curating(
+    settings: CurationSettings, folder: Path, root: Path, folders: Folders | None = None
+) -> list[CurateRegion]:
     """Return the tasks, one a region; ids change with the content of the products and with the settings.
 
     Args:
         settings: What to make.
         folder: What paths of products are relative to.
         root: Where the data set is made.
+        folders: Knows afterwards what it found in folders of products that is none.
 
     Raises:
-        InputError: A product is not there.
+        InputError: A product or a folder is not there, or regions of different parts lie too near.
     """
-    common = settings.model_dump(mode="json", exclude={"regions"})
+    require_parts_apart(settings)
+    folders = folders or Folders()
+    common = settings.model_dump(mode="json", exclude={"regions", "choosing", "apart_km"})
     tasks = []
     for region in settings.regions:
-        placed = region.model_copy(
-            update={key: (folder / getattr(region, key)).resolve() for key in ("radar", "clear", "cloudy")}
-        )
-        inputs = [fingerprint(path) for path in (placed.radar, placed.clear, placed.cloudy)]
+        placed = region.within(folder)
+        candidates = candidates_of(placed, settings, folders)
+        inputs = inputs_of(placed, candidates, settings)
         identity = content_id("curate 1", region.roi, region.center, region.split, inputs, common)
         own = settings.model_copy(update={"regions": (placed,)})
-        tasks.append(CurateRegion(region.roi, identity, root, placed, own))
+        tasks.append(CurateRegion(region.roi, identity, root, placed, own, candidates))
     return tasks
+
+
+def choices_of(root: Path, roi: str) -> Path:
+    """Return where the choice of a region is explained."""
+    return root / WORK / "choices" / f"{roi}.csv"
+
+
+def write_choices(root: Path, tasks: Iterable[CurateRegion]) -> None:
+    """Write what was chosen for all regions, and why, into one table beside the manifest, if there was any choice."""
+    tables = [choices_of(root, name) for name in sorted(task.name for task in tasks)]
+    if found := [table for table in tables if table.is_file()]:
+        write_text(root / CHOICES, joined_tables(table.read_text(encoding="utf-8") for table in found))
 
 
 @dataclass(frozen=True)

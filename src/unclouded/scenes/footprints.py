@@ -1,12 +1,16 @@
 """Where on Earth a grid lies: its outline in degrees, split where it crosses the antimeridian, and its UTM zone."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import shapely
+from jaxtyping import Float64
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from shapely.affinity import translate
-from shapely.geometry import MultiPolygon, Polygon, box, mapping
+from shapely.geometry import MultiPolygon, Polygon, box, mapping, shape
+from shapely.geometry.base import BaseGeometry
 
 from unclouded.errors import InputError
 
@@ -46,6 +50,64 @@ def _outline(geobox: GeoBox) -> tuple[Any, Any]:
     row = np.concatenate([down, np.full(_POINTS, height), height - down, np.zeros(_POINTS), [0]])
     x, y = geobox.affine * (column, row)
     return x, y
+
+
+def pixel_at(grid: GeoBox, place: tuple[float, float]) -> tuple[int, int]:
+    """Return row and column of a place, given as longitude and latitude; also of one outside.
+
+    Raises:
+        InputError: The grid has no CRS.
+    """
+    if grid.crs is None:
+        raise InputError("expected images with CRS to find a center in, found one without; leave the center out")
+    x, y = Transformer.from_crs("EPSG:4326", str(grid.crs), always_xy=True).transform(*place)
+    column, row = ~grid.affine * (x, y)
+    return round(row), round(column)
+
+
+def footprint_around(longitude: float, latitude: float, size_km: tuple[float, float]) -> dict[str, Any]:
+    """Return the outline of a rectangle of its place's UTM zone, as :func:`footprint` does.
+
+    Args:
+        longitude: Of its middle, in degrees.
+        latitude: Idem.
+        size_km: East to west, and north to south.
+
+    Raises:
+        InputError: It reaches beyond 84 degrees north or 80 degrees south.
+    """
+    crs = utm_crs(longitude, latitude)
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(longitude, latitude)
+    half_x, half_y = (side * 500 for side in size_km)
+    return footprint(
+        GeoBox.from_bbox((x - half_x, y - half_y, x + half_x, y + half_y), crs, shape=(100, 100), tight=True)
+    )
+
+
+def shown_share(footprint: Mapping[str, Any], region: Mapping[str, Any], longitude: float) -> float:
+    """Return the share of a region that a scene shows, on either side of the antimeridian.
+
+    Args:
+        footprint: Of the scene, a GeoJSON geometry in degrees.
+        region: Idem of the region.
+        longitude: Of the region's middle; longitudes are taken relative to it.
+    """
+    scene, wanted = _around(footprint, longitude), _around(region, longitude)
+    return float(scene.intersection(wanted).area / wanted.area)
+
+
+def _around(geometry: Mapping[str, Any], longitude: float) -> BaseGeometry:
+    """Return a geometry by longitudes from -180 to 180 around another one; empty where it lies on the other side."""
+
+    def shifted(points: Float64[np.ndarray, "point 2"]) -> Float64[np.ndarray, "point 2"]:
+        return np.column_stack([(points[:, 0] - longitude + 180) % 360 - 180, points[:, 1]])
+
+    parts = []
+    for part in shapely.get_parts(shape(geometry)):
+        around = shapely.transform(part, shifted)
+        if np.ptp(shapely.get_coordinates(around)[:, 0]) <= 180:
+            parts.append(around)
+    return shapely.union_all(shapely.make_valid(np.array(parts, object)))
 
 
 def require_latitude(south: float, north: float) -> None:

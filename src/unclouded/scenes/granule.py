@@ -56,7 +56,7 @@ def open_granule(
             decoded = pool.map(lambda file: _decode_band(product, file, stores[file.band]), description.files)
             empty = dict(zip(description.bands, decoded, strict=True))
         if product.listed is None:
-            _refuse_holes(product, empty)
+            refuse_holes(product, empty)
 
         def read(top: int, bottom: int) -> NDArray[np.integer]:
             rows = (_rows(stores[file.band], file, top, bottom, resampling) for file in description.files)
@@ -83,8 +83,16 @@ def _decode_band(product: ProductFolder, file: BandFile, store: RawStore) -> flo
     return empty / (store.shape[1] * store.shape[2])
 
 
-def _refuse_holes(product: ProductFolder, empty: Mapping[str, float]) -> None:
-    """All bands see about the same ground, so one with more zeros has lost some of it."""
+def refuse_holes(product: ProductFolder, empty: Mapping[str, float]) -> None:
+    """Refuse a product without manifest, a band of which has lost some ground: all see about the same.
+
+    Args:
+        product: Its folder.
+        empty: Share of each band without data.
+
+    Raises:
+        InputError: A band has more zeros than the others.
+    """
     usual = median(empty.values())
     for band, share in empty.items():
         if share > usual + MAX_EXCESS:

@@ -1,6 +1,6 @@
 """Which radar, clear and cloudy scenes make a triplet: one season, the smallest gap, and a reason for every choice."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
@@ -57,18 +57,35 @@ class Pairing:
         radar: The radar scene.
         clear: The optical scene without clouds.
         cloudy: The other optical scene, however cloudy.
-        explanations: Why these, and why each of the others is not among them, one line a candidate.
+        told: Why these, and why each of the others is not among them, by name.
     """
 
     radar: Candidate
     clear: Candidate
     cloudy: Candidate
-    explanations: tuple[str, ...]
+    told: Mapping[str, str]
+
+    @property
+    def explanations(self) -> tuple[str, ...]:
+        """What is told, one line a candidate."""
+        return tuple(f"{name}: {why}" for name, why in self.told.items())
 
     @property
     def span_days(self) -> float:
         """Days from the first of the three to the last."""
         return _span_days(self.radar, self.clear, self.cloudy)
+
+
+class NoTripletError(InputError):
+    """No three scenes fit.
+
+    Attributes:
+        told: Why each candidate is none of three, by name.
+    """
+
+    def __init__(self, reason: str, told: Mapping[str, str]) -> None:
+        super().__init__(reason)
+        self.told = told
 
 
 def pair(
@@ -78,6 +95,8 @@ def pair(
     latitude: float,
     season: str,
     clear_below: float = 0.01,
+    clear: Candidate | None = None,
+    cloudy: Candidate | None = None,
 ) -> Pairing:
     """Choose three scenes of one meteorological season of one year, the closest in time (section III-A of the paper).
 
@@ -90,40 +109,55 @@ def pair(
         latitude: Of the place, for its seasons.
         season: Which season: spring, summer, fall or winter.
         clear_below: Largest coverage of a clear scene.
+        clear: The clear scene, where somebody has chosen it already, whatever its coverage.
+        cloudy: The cloudy scene, idem.
 
     Raises:
-        InputError: No three scenes fit; says what is missing, and why each candidate was refused.
+        NoTripletError: No three scenes fit; says what is missing, and why each candidate was refused.
+        InputError: There is no such season.
     """
     if season not in SEASONS:
         raise InputError(f"expected a season out of {', '.join(SEASONS)}, found {season!r}")
-    told: dict[str, str] = {}
     radars, optical = (sorted(group, key=lambda one: one.name) for group in (radars, optical))
-    for one in (*radars, *optical):
-        if (found := season_of(one.acquired, latitude)).name != season:
-            told[one.name] = f"refused, of {found} instead of a {season}"
+    everyone = [*radars, *optical, *(one for one in (clear, cloudy) if one is not None)]
+    refused = {
+        one.name: f"refused, of {found} instead of a {season}"
+        for one in everyone
+        if (found := season_of(one.acquired, latitude)).name != season
+    }
+    clears = [one for one in optical if _is_clear(one, clear_below)] if clear is None else [clear]
+    others = optical if cloudy is None else [cloudy]
     fits = [
         three
-        for three in _triples(radars, optical, clear_below)
-        if not any(one.name in told for one in three) and len({season_of(one.acquired, latitude) for one in three}) == 1
+        for three in product(radars, clears, others)
+        if three[1].name != three[2].name
+        and not any(one.name in refused for one in three)
+        and len({season_of(one.acquired, latitude) for one in three}) == 1
     ]
     if not fits:
-        clear = sum(_is_clear(one, clear_below) and one.name not in told for one in optical)
-        reasons = "; ".join(f"{name} {why}" for name, why in list(told.items())[:5])
-        raise InputError(
-            f"expected a radar, a clear (up to {clear_below:.1%} cloud) and another optical scene of one {season}, "
-            f"found {sum(one.name not in told for one in radars)} radar and "
-            f"{sum(one.name not in told for one in optical)} optical scenes in a {season}, "
-            f"{clear} of them clear{': ' if reasons else ''}{reasons}; search longer"
-        )
+        told = dict(_explained(None, everyone, refused, fits, clear_below))
+        raise NoTripletError(_missing(radars, clears, optical, refused, season, clear_below), told)
     best = min(fits, key=lambda three: (_span_days(*three), three[1].coverage, *(one.name for one in three)))
-    return Pairing(*best, tuple(_explained(best, (*radars, *optical), told, fits, clear_below)))
+    return Pairing(*best, dict(_explained(best, everyone, refused, fits, clear_below)))
 
 
-def _triples(
-    radars: Sequence[Candidate], optical: Sequence[Candidate], clear_below: float
-) -> Iterator[tuple[Candidate, Candidate, Candidate]]:
-    clear = [one for one in optical if _is_clear(one, clear_below)]
-    return ((radar, one, other) for radar, one, other in product(radars, clear, optical) if one.name != other.name)
+def _missing(
+    radars: Sequence[Candidate],
+    clears: Sequence[Candidate],
+    optical: Sequence[Candidate],
+    refused: Mapping[str, str],
+    season: str,
+    clear_below: float,
+) -> str:
+    radar_count, optical_count, clear_count = (
+        sum(one.name not in refused for one in group) for group in (radars, optical, clears)
+    )
+    reasons = "; ".join(f"{name} {why}" for name, why in list(refused.items())[:5])
+    return (
+        f"expected a radar, a clear (up to {clear_below:.1%} cloud) and another optical scene of one {season}, found "
+        f"{radar_count} radar and {optical_count} optical scenes in a {season}, {clear_count} of them clear"
+        f"{': ' if reasons else ''}{reasons}; search longer"
+    )
 
 
 def _is_clear(one: Candidate, clear_below: float) -> bool:
@@ -136,20 +170,22 @@ def _span_days(*three: Candidate) -> float:
 
 
 def _explained(
-    best: tuple[Candidate, Candidate, Candidate],
-    all_of_them: Sequence[Candidate],
-    told: dict[str, str],
-    fits: list[tuple[Candidate, Candidate, Candidate]],
+    best: tuple[Candidate, Candidate, Candidate] | None,
+    everyone: Sequence[Candidate],
+    refused: Mapping[str, str],
+    fits: Sequence[tuple[Candidate, Candidate, Candidate]],
     clear_below: float,
-) -> Iterator[str]:
-    span = _span_days(*best)
-    for role, one in zip(("radar", "clear", "cloudy"), best, strict=True):
-        covered = "" if one.coverage is None else f", {one.coverage:.1%} cloud"
-        yield f"{one.name}: chosen as {role}, {one.acquired:%Y-%m-%d}{covered}; the three span {span:.1f} days"
-    for one in all_of_them:
-        if one in best:
+) -> Iterator[tuple[str, str]]:
+    """Yield each name with what became of it, the chosen ones first."""
+    if best is not None:
+        for role, one in zip(("radar", "clear", "cloudy"), best, strict=True):
+            covered = "" if one.coverage is None else f", {one.coverage:.1%} cloud"
+            span = f"the three span {_span_days(*best):.1f} days"
+            yield one.name, f"chosen as {role}, {one.acquired:%Y-%m-%d}{covered}; {span}"
+    for one in everyone:
+        if best is not None and one in best:
             continue
         spans = [_span_days(*three) for three in fits if one in three]
         closest = f"not chosen, at best a span of {min(spans):.1f} days" if spans else "not chosen, fits no other scene"
         cloudy = one.coverage is not None and not _is_clear(one, clear_below)
-        yield f"{one.name}: {told.get(one.name, closest + (', too cloudy to be clear' if cloudy else ''))}"
+        yield one.name, refused.get(one.name, closest + (", too cloudy to be clear" if cloudy else ""))

@@ -21,6 +21,10 @@ _NEEDED = re.compile(
     r"|measurement/[^/]+\.tiff)"
 )
 """Members of archives that the readers need: neither quick looks nor quality masks."""
+_METADATA = re.compile(
+    r"(?:[^/]+/)?(?:manifest\.safe|(?:GRANULE/[^/]+/)?[^/]*MTD[^/]*\.xml|annotation/(?:calibration/)?[^/]+\.xml)"
+)
+"""Members that tell what a product is, without its pixels."""
 _ALGORITHMS = {"MD5": "md5", "SHA3-256": "sha3_256", "SHA-256": "sha256", "SHA256": "sha256"}
 """Checksums of manifests: MD5 for years, SHA3-256 since 2021."""
 
@@ -82,12 +86,13 @@ def looks_like_product(path: Path) -> bool:
 
 
 @contextmanager
-def open_product(path: Path, work_folder: Path) -> Iterator[ProductFolder]:
+def open_product(path: Path, work_folder: Path, *, metadata_only: bool = False) -> Iterator[ProductFolder]:
     """Open a product's folder, or unpack its zip into a folder that lasts as long as the block.
 
     Args:
         path: Folder, zip, or the manifest or metadata in the folder.
         work_folder: Where zips are unpacked.
+        metadata_only: Unpack no pixels of a zip.
 
     Raises:
         InputError: There is no product, the zip is damaged, or the manifest leads out of the folder.
@@ -95,7 +100,7 @@ def open_product(path: Path, work_folder: Path) -> Iterator[ProductFolder]:
     if path.is_file() and not path.is_dir() and path.suffix not in (".safe", ".xml"):
         unpacked = work_folder / "unpacked"
         unpacked.mkdir()
-        unpack(path, unpacked, _NEEDED)
+        unpack(path, unpacked, _METADATA if metadata_only else _NEEDED)
         yield _product(path, _top_folder(path, unpacked))
     else:
         folder = path if path.is_dir() else path.parent

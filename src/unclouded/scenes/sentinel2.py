@@ -46,6 +46,7 @@ class Sentinel2Product:
         geobox: The 10 m grid.
         radiometry: What stored integers mean, with the offset of each band.
         files: One image a band, in the order of :data:`unclouded.sensors.SENTINEL2`.
+        cloud_percent: Of the whole product, as its metadata say; None where they do not.
     """
 
     identity: str
@@ -56,6 +57,7 @@ class Sentinel2Product:
     geobox: GeoBox
     radiometry: Radiometry
     files: tuple[BandFile, ...]
+    cloud_percent: float | None = None
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -82,6 +84,7 @@ def describe_product(product: ProductFolder, *, allow_l2a: bool = False, tile: s
     granule = _granule_metadata(product, granule_folder)
     files = _band_files(product, images, level)
     radiometry = Radiometry(_offsets(metadata, tuple(file.band for file in files)))
+    clouds = metadata.first("Cloud_Coverage_Assessment")
     return Sentinel2Product(
         identity=(metadata.first("PRODUCT_URI") or metadata.one("PRODUCT_URI_2A")).text.removesuffix(".SAFE"),
         level=level,
@@ -91,6 +94,7 @@ def describe_product(product: ProductFolder, *, allow_l2a: bool = False, tile: s
         geobox=_grid(granule),
         radiometry=radiometry,
         files=files,
+        cloud_percent=clouds.number if clouds else None,
     )
 
 

@@ -1,0 +1,113 @@
+"""Regions whose products are chosen from folders: which may serve, what decides the outcome, and the choice itself."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from unclouded.errors import InputError
+from unclouded.files import write_text
+from unclouded.patches.identity import Roi
+from unclouded.scale.measuring import look_at
+from unclouded.scale.regions import CurationSettings, Region, fingerprint
+from unclouded.scenes.candidates import Choice, Kind, Need, SceneRecord, choices_table, choose
+from unclouded.scenes.describing import describe_scene, products_in
+from unclouded.scenes.footprints import footprint_around
+
+CHOICES = "choices.csv"
+"""Name of the table of all choices, beside the manifest."""
+
+
+class Folders:
+    """The products of folders, each described once.
+
+    Attributes:
+        refused: What is no product to choose, by path, with the reason.
+    """
+
+    def __init__(self) -> None:
+        self.refused: dict[Path, str] = {}
+        self._records: dict[Path, list[SceneRecord]] = {}
+
+    def records(self, folder: Path, kind: Kind) -> list[SceneRecord]:
+        """Return the radar or the optical products of a folder.
+
+        Raises:
+            InputError: There is no such folder.
+        """
+        if folder not in self._records:
+            self._records[folder] = list(self._described(folder))
+        return [record for record in self._records[folder] if record.kind == kind]
+
+    def _described(self, folder: Path) -> Iterable[SceneRecord]:
+        for path in products_in(folder):
+            try:
+                yield describe_scene(path)
+            except InputError as error:
+                self.refused[path] = str(error)
+
+
+def need_of(region: Region, settings: CurationSettings) -> Need:
+    """Return what a region with a center needs of its products."""
+    assert region.center is not None
+    return Need(
+        season=Roi.parse(region.roi).season,
+        center=region.center,
+        outline=footprint_around(*region.center, settings.size_km),
+        dates=region.dates,
+        covers=settings.choosing.covers,
+        clear_below=settings.choosing.clear_below,
+    )
+
+
+def candidates_of(region: Region, settings: CurationSettings, folders: Folders) -> tuple[SceneRecord, ...]:
+    """Return the products of a region's folders that show any of it; none where all are named."""
+    kinds: dict[Kind, Path | None] = {"radar": region.radar_from, "optical": region.optical_from}
+    found = [record for kind, folder in kinds.items() if folder for record in folders.records(folder, kind)]
+    if not found:
+        return ()
+    need = need_of(region, settings)
+    return tuple(record for record in found if need.shown(record))
+
+
+def inputs_of(region: Region, candidates: Iterable[SceneRecord], settings: CurationSettings) -> list[object]:
+    """Return what decides the products of a region, as JSON values: content, and how it is chosen from.
+
+    Products that can be none of its three, whatever their clouds, decide nothing.
+
+    Raises:
+        InputError: A named product is not there.
+    """
+    named = {role: fingerprint(path) for role, path in region.named.items()}
+    if region.is_named:
+        return list(named.values())
+    need = need_of(region, settings)
+    open_to = [one for one in candidates if need.is_of_season(one) and not need.refusal(one, need.shown(one))]
+    content = [[one.kind, one.name, fingerprint(Path(one.place))] for one in open_to]
+    size = [settings.rows, settings.columns]
+    return ["choose 1", named, content, size, region.model_dump(mode="json")["dates"], settings.choosing.model_dump()]
+
+
+def choose_products(
+    region: Region, candidates: Iterable[SceneRecord], settings: CurationSettings, table: Path
+) -> Mapping[str, Path]:
+    """Return the radar, the clear and the cloudy product of a region; what is chosen is explained in a table.
+
+    Args:
+        region: With paths that are not relative.
+        candidates: Products that show some of it.
+        settings: Size of regions, and how to choose.
+        table: CSV file with a line a candidate; written where there is something to choose, also if no three fit.
+
+    Raises:
+        InputError: No three products fit, or a named one is none.
+    """
+    if region.is_named:
+        return region.named
+    need, size_px = need_of(region, settings), (settings.rows, settings.columns)
+
+    def look(record: SceneRecord) -> tuple[float | None, float]:
+        return look_at(Path(record.place), need.center, size_px)
+
+    named = {role: describe_scene(path) for role, path in region.named.items()}
+    choice: Choice = choose(list(candidates), need, look, named)
+    write_text(table, choices_table({region.roi: choice}))
+    return {role: Path(record.place) for role, record in choice.records().items()}

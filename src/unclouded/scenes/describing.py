@@ -1,0 +1,75 @@
+"""What a product on disk is, from its metadata alone: which sensor, when, where; other files say why they are none."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from shapely.geometry import Polygon, mapping
+
+from unclouded.errors import InputError
+from unclouded.files import named
+from unclouded.scenes.archive import is_zip
+from unclouded.scenes.candidates import SceneRecord
+from unclouded.scenes.footprints import footprint
+from unclouded.scenes.safe import ProductFolder, open_product
+from unclouded.scenes.sentinel1 import GroundControl, describe_radar_product
+from unclouded.scenes.sentinel2 import describe_product
+
+IMAGES = (".tif", ".tiff")
+
+
+def products_in(folder: Path) -> list[Path]:
+    """Return what may be a product in a folder: its folders and zips, and GeoTIFFs; hidden ones not.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{named(folder)} is not a folder; check the path")
+    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and _may_be_product(path)]
+
+
+def _may_be_product(path: Path) -> bool:
+    return path.is_dir() or (path.is_file() and (path.suffix.lower() in IMAGES or is_zip(path)))
+
+
+def describe_scene(path: Path) -> SceneRecord:
+    """Read what a Sentinel-2 Level-1C or a Sentinel-1 IW GRDH product, folder or zip, says of itself; no pixels.
+
+    Raises:
+        InputError: It is another product, damaged, or a GeoTIFF, which knows no date.
+    """
+    if path.suffix.lower() in IMAGES and not path.is_dir():
+        raise InputError(
+            f"{named(path)} is a GeoTIFF, which says no date to choose by, expected a product; name all three images"
+        )
+    with (
+        tempfile.TemporaryDirectory(prefix="unclouded-") as folder,
+        open_product(path, Path(folder), metadata_only=True) as product,
+    ):
+        return _radar(product) if product.names("annotation/s1*.xml") else _optical(product)
+
+
+def _radar(product: ProductFolder) -> SceneRecord:
+    described = describe_radar_product(product)
+    outline = _outline(described.ground)
+    return SceneRecord(described.identity, "radar", described.acquired, outline, None, str(product.path))
+
+
+def _optical(product: ProductFolder) -> SceneRecord:
+    described = describe_product(product)
+    outline = footprint(described.geobox)
+    return SceneRecord(
+        described.identity, "optical", described.acquired, outline, described.cloud_percent, str(product.path)
+    )
+
+
+def _outline(ground: GroundControl) -> Mapping[str, Any]:
+    """Return the edges of a geolocation grid as a GeoJSON geometry; longitudes reach 360 over the antimeridian."""
+    longitude, latitude = (
+        np.concatenate([grid[0], grid[1:, -1], grid[-1, -2::-1], grid[-2:0:-1, 0]])
+        for grid in (ground.longitude, ground.latitude)
+    )
+    return dict(mapping(Polygon(zip(longitude.tolist(), latitude.tolist(), strict=True))))

@@ -1,0 +1,90 @@
+"""A coarse look at a part of a Sentinel-2 product: a thirtieth of its pixels, enough to see how cloudy it is there."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+from odc.geo.geobox import GeoBox
+
+from unclouded.scenes.footprints import pixel_at
+from unclouded.scenes.granule import refuse_holes
+from unclouded.scenes.jp2 import decode_part
+from unclouded.scenes.radiometry import NO_DATA, Radiometry
+from unclouded.scenes.safe import open_product
+from unclouded.scenes.sentinel2 import describe_product
+
+COARSE_M = 60
+"""Pixel size of the look: that of the coarsest bands."""
+STEP = COARSE_M // 10
+"""Pixels of 10 m along a coarse one."""
+
+
+def read_overview(
+    path: Path, bands: tuple[str, ...], center: tuple[float, float], size_px: tuple[int, int]
+) -> Float32[np.ndarray, "band y x"]:
+    """Read the part of a Level-1C product around a place, in pixels of 60 m.
+
+    Bands of 10 and 20 m are decoded no finer than needed, and averaged. Every file is checked against the manifest.
+
+    Args:
+        path: SAFE folder or zip.
+        bands: Which.
+        center: Longitude and latitude of the middle.
+        size_px: Rows and columns of the part, in pixels of 10 m; what lies beyond the tile is NaN.
+
+    Returns:
+        Reflectance; NaN where there is no data.
+
+    Raises:
+        InputError: Another product, or one that is damaged.
+    """
+    with tempfile.TemporaryDirectory(prefix="unclouded-") as folder, open_product(path, Path(folder)) as product:
+        description = describe_product(product)
+        files = {file.band: file for file in description.files}
+        part = _Part.around(description.geobox, center, size_px)
+        stored = np.zeros((len(bands), *part.shape), np.uint16)
+        if part.is_inside:
+            for one, band in zip(stored, bands, strict=True):
+                fine = COARSE_M // files[band].pixel_m
+                shape = tuple(side * 10 // files[band].pixel_m for side in description.geobox.shape)
+                image = product.checked(files[band].name)
+                one[part.place] = decode_part(image, shape, part.rows, part.columns, fine)
+        if product.listed is None:
+            empty = (stored == NO_DATA).mean(axis=(1, 2))
+            refuse_holes(product, dict(zip(bands, empty.tolist(), strict=True)))
+    offsets = dict(zip(description.bands, description.radiometry.offsets, strict=True))
+    return Radiometry(tuple(offsets[band] for band in bands)).decode(stored)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A rectangle of a tile in coarse pixels: where it begins and ends, and how much of that the tile has."""
+
+    top: int
+    left: int
+    shape: tuple[int, int]
+    rows: slice
+    columns: slice
+
+    @classmethod
+    def around(cls, grid: GeoBox, center: tuple[float, float], size_px: tuple[int, int]) -> "_Part":
+        row, column = pixel_at(grid, center)
+        height, width = (max(side // STEP, 1) for side in size_px)
+        top, left = row // STEP - height // 2, column // STEP - width // 2
+        last_row, last_column = (side // STEP for side in grid.shape)
+        rows = slice(max(top, 0), min(top + height, last_row))
+        return cls(top, left, (height, width), rows, slice(max(left, 0), min(left + width, last_column)))
+
+    @property
+    def is_inside(self) -> bool:
+        return bool(self.rows.start < self.rows.stop and self.columns.start < self.columns.stop)
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Where what the tile has goes."""
+        return (
+            slice(self.rows.start - self.top, self.rows.stop - self.top),
+            slice(self.columns.start - self.left, self.columns.stop - self.left),
+        )
