@@ -88,27 +88,6 @@ def test_who_expects_the_published_data_set_is_told_what_is_absent(
     assert "  ROIs2017_winter_8: 0 of " in text
 
 
-def test_regions_are_curated_in_shards_and_the_last_one_writes_the_manifest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rng, grid = np.random.default_rng(1), GeoBox.from_bbox((0, 0, 2560, 2560), "EPSG:32632", resolution=10)
-    optical = rng.integers(15, 90, (13, 256, 256)).astype(np.uint16)
-    write_geotiff(tmp_path / "s1.tif", rng.normal(-12, 2, (2, 256, 256)).astype("f4"), SENTINEL1.bands, grid)
-    write_geotiff(tmp_path / "s2.tif", optical, SENTINEL2.bands, grid)
-    region = 'radar = "s1.tif"\nclear = "s2.tif"\ncloudy = "s2.tif"\n'
-    text = "coverage = false\n" + "".join(f'[[regions]]\nroi = "ROIs0001_fall_{n}"\n{region}' for n in (1, 2))
-    (tmp_path / "regions.toml").write_text(text)
-    command = ("curate", tmp_path / "regions.toml", tmp_path / "root")
-    assert unclouded(*command, "--shard", "2/2", monkeypatch=monkeypatch) == 0
-    assert "1 of 2 regions are left to other shards" in capsys.readouterr().out
-    assert unclouded(*command, "--shard", "1/2", monkeypatch=monkeypatch) == 0
-    assert "2 of 2 candidates kept, 0 of 2 regions set aside, SHA-256 " in capsys.readouterr().out
-    assert unclouded("data", "check", tmp_path / "root", monkeypatch=monkeypatch) == 0
-    assert "2 complete triplets of 2 regions" in capsys.readouterr().out
-    assert unclouded(*command, "--shard", "3/2", monkeypatch=monkeypatch) == 2
-    assert "from 1/n to n/n, found 3/2" in capsys.readouterr().err
-
-
 def test_a_file_of_hundreds_of_regions_is_no_bomb(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

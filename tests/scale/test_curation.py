@@ -1,8 +1,7 @@
 """Two invented regions of three candidates each: one passes, one lies under cirrus, one has a hole in the radar."""
 
-import subprocess
-import sys
-import time
+import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,14 +15,16 @@ from unclouded.errors import InputError
 from unclouded.files import sha256
 from unclouded.geotiff import read_stored, write_geotiff
 from unclouded.patches.layouts import find_triplets
-from unclouded.patches.manifest import write_manifest
-from unclouded.scale.curation import CurateRegion, curating
+from unclouded.scale.curation import CurateRegion, curating, set_aside, tidy
 from unclouded.scale.regions import CurationSettings, fingerprint
 from unclouded.scale.running import run_tasks, serially
 from unclouded.scale.tasks import TaskFolder
+from unclouded.scenes.radar import NO_NOISE, NO_TERRAIN
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.settings import settings_from
+from unclouded.simulation.manifest import zip_product
 from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
+from unclouded.simulation.radar_product import RadarProduct, write_radar_product
 
 GRID = GeoBox((256, 768), Affine(10, 0, 500_003.7, 0, -10, 4_900_008.2), "EPSG:32632")
 SETTINGS = {"coverage": False, "stride_px": 256, "screening": {"shift_px": 20.0}}
@@ -128,62 +129,96 @@ def test_a_product_is_known_by_its_content(scenes: Path, tmp_path: Path) -> None
     assert fingerprint(folder) != before
 
 
-def test_products_bring_their_names_and_dates_into_the_manifest(tmp_path: Path) -> None:
-    rng = np.random.default_rng(6)
-    for day, offset in ((8, None), (18, -1000)):  # the second of a baseline that shifts the numbers
-        bands = {}
-        for band in SENTINEL2.bands:
-            side, low = 3000 // PIXEL_M[band], 15 if band == "B10" else 1500
-            bands[band] = (rng.integers(low, 2 * low, (side, side)) - (offset or 0)).astype(np.uint16)
-        product = OpticalProduct(acquired=datetime(2021, 9, day, 10, tzinfo=UTC), offset=offset)
-        write_optical_product(tmp_path, bands, product)
-    clear, cloudy = sorted(path.name for path in tmp_path.glob("*.SAFE"))
-    grid = GeoBox((300, 300), Affine(10, 0, 699_960, 0, -10, 4_900_020), "EPSG:32632")
-    write_geotiff(tmp_path / "s1.tif", rng.normal(-12, 2, (2, 300, 300)).astype(np.float32), SENTINEL1.bands, grid)
-    region = {"roi": "ROIs0001_fall_7", "radar": "s1.tif", "clear": clear, "cloudy": cloudy, "split": "val"}
-    (task,) = curating(settings_from(CurationSettings, {"regions": [region]} | SETTINGS), tmp_path, tmp_path / "root")
-    (row,) = task.run()
-    assert row["s2_product"] == clear.removesuffix(".SAFE") and row["s2_cloudy_acquired"][:10] == "2021-09-18"
-    assert row["clear_after_cloudy_days"] == pytest.approx(-10) and row["radar_after_clear_days"] is None
-    assert (row["status"], row["split"], row["roi"], row["season"]) == ("kept", "val", "ROIs0001_fall_7", "fall")
-    stored = read_stored(tmp_path / "root" / row["s2_cloudy"]).values
-    assert stored[1].min() >= 1500 and stored[1].max() < 3000  # the offset was applied once
+def write_optical(folder: Path, day: int, offset: int | None, corner: tuple[int, int]) -> Path:
+    """Write a product of 300 x 300 px whose bands have 1500 to 3000, B10 15 to 30, before the offset."""
+    rng, bands = np.random.default_rng(day), {}
+    for band in SENTINEL2.bands:
+        side, low = 3000 // PIXEL_M[band], 15 if band == "B10" else 1500
+        bands[band] = (rng.integers(low, 2 * low, (side, side)) - (offset or 0)).astype(np.uint16)
+    product = OpticalProduct(acquired=datetime(2021, 9, day, 10, tzinfo=UTC), offset=offset, corner=corner)
+    return write_optical_product(folder, bands, product)
 
 
-_CHILD = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-import test_curation as module
-tasks = module.tasks(Path({scenes!r}), Path({root!r}))
-module.run_tasks(tasks, module.TaskFolder(Path({root!r}) / ".curation", attempts=50), module.serially)
-"""
-
-
-def test_fault_02_killed_again_and_again_the_manifest_is_the_same(scenes: Path, tmp_path: Path) -> None:
-    whole, root = tmp_path / "whole", tmp_path / "killed"
-    expected = tasks(scenes, whole)
-    run_tasks(expected, TaskFolder(whole / ".curation"), serially)
-    write_manifest(whole / "manifest.parquet", TaskFolder(whole / ".curation").rows(expected))
-    code = _CHILD.format(tests=str(Path(__file__).parent), scenes=str(scenes), root=str(root))
-    notes = TaskFolder(root / ".curation", attempts=50)
-    mine = tasks(scenes, root)
-    for wanted in ("ROIs0001_summer_s2", "done"):  # killed as soon as it has come so far
-        with subprocess.Popen([sys.executable, "-c", code]) as child:
-            while child.poll() is None and not _come(root, wanted):
-                time.sleep(0.005)
-            child.kill()
-        for path in root.glob("*/*/R*.tif"):
-            assert read_stored(path).values.all()  # whole, or not there
-    run_tasks(mine, notes, serially)
-    write_manifest(root / "manifest.parquet", notes.rows(mine))
-    assert sha256(root / "manifest.parquet") == sha256(whole / "manifest.parquet")
-    assert not list(root.glob("ROI*/*/.*"))  # what the killed ones left is gone
-
-
-def _come(root: Path, wanted: str) -> bool:
-    return (
-        any((root / ".curation" / "done").glob("[0-9a-f]*.json"))
-        if wanted == "done"
-        else any(root.glob(f"{wanted}/*/R*"))
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A region as it is delivered: three SAFE folders, and a model of flat ground 48 m below its zero."""
+    folder, corner = tmp_path_factory.mktemp("products"), (863_700, 4_891_860)
+    vv = 2 * np.random.default_rng(0).integers(50, 100, (420, 440)).astype(np.uint16)
+    radar = RadarProduct(noise="zeros", sigma_slopes=(0, 0))  # sigma0 = (number / 660)^2
+    write_radar_product(folder, {"VV": vv, "VH": vv // 2}, radar)
+    write_optical(folder, 8, None, corner).rename(folder / "clear.SAFE")
+    write_optical(folder, 18, -1000, corner).rename(folder / "cloudy.SAFE")  # a baseline that shifts the numbers
+    place = Affine(50, 0, corner[0] - 500, 0, -50, corner[1] + 500)
+    write_geotiff(
+        folder / "dem.tif", np.full((1, 80, 80), -48, np.float32), ("height",), GeoBox((80, 80), place, 32632)
     )
+    return folder
+
+
+RADAR = RadarProduct().identity
+SAFE = {"roi": "ROIs0001_fall_7", "radar": f"{RADAR}.SAFE", "clear": "clear.SAFE", "cloudy": "cloudy.SAFE"}
+
+
+def safe_task(products: Path, root: Path, region: Mapping[str, object], **common: object) -> CurateRegion:
+    content = {"regions": [SAFE | region], **SETTINGS, **common}
+    (task,) = curating(settings_from(CurationSettings, content), products, root)
+    return task
+
+
+def test_three_products_become_triplets_with_names_dates_and_remarks(products: Path, tmp_path: Path) -> None:
+    (row,) = safe_task(products, tmp_path, {"split": "val"}).run()
+    assert row["s1_product"] == RADAR
+    assert row["s2_product"].startswith("S2A_MSIL1C_20210908") and row["s2_cloudy_acquired"][:10] == "2021-09-18"
+    assert row["clear_after_cloudy_days"] == pytest.approx(-10)
+    assert row["radar_after_clear_days"] == pytest.approx(-0.704, abs=0.001)  # 17:06:50 of the day before, from 10:00
+    assert (row["status"], row["split"], row["roi"], row["season"]) == ("kept", "val", "ROIs0001_fall_7", "fall")
+    assert row["remarks"] == [f"s1: {NO_TERRAIN}", f"s1: {NO_NOISE}"]
+    cloudy = read_stored(tmp_path / row["s2_cloudy"]).values
+    assert cloudy[1].min() >= 1500 and cloudy[1].max() < 3000  # the offset was applied once
+    vv, vh = read_stored(tmp_path / row["s1"]).values
+    assert vv.min() >= 20 * np.log10(100 / 660) and vv.max() <= 20 * np.log10(200 / 660)
+    np.testing.assert_allclose(vv - vh, 20 * np.log10(2), atol=1e-4)
+    assert not leftovers(tmp_path)
+
+
+def test_an_elevation_model_corrects_the_radar_and_a_region_may_have_its_own(products: Path, tmp_path: Path) -> None:
+    flat = safe_task(products, tmp_path / "a", {})
+    common = safe_task(products, tmp_path / "b", {}, heights="dem.tif", heights_datum_m=1048.0)
+    own = safe_task(products, tmp_path / "c", {"heights_datum_m": 48.0}, heights="dem.tif", heights_datum_m=1048.0)
+    assert len({flat.id, common.id, own.id}) == 3
+    (of_flat,), (of_own,) = flat.run(), own.run()
+    assert of_own["remarks"] == [f"s1: {NO_NOISE}"]
+    ground = [
+        read_stored(root / row["s1"]).values for root, row in ((tmp_path / "a", of_flat), (tmp_path / "c", of_own))
+    ]
+    np.testing.assert_allclose(ground[0], ground[1], atol=0.6)  # both of the ellipsoid: the same to 0.1 px
+
+
+def test_a_set_aside_region_says_the_same_wherever_its_zip_was_unpacked(products: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(products / "clear.SAFE", tmp_path / "clear.SAFE")
+    (image,) = copied.rglob("*_B02.jp2")
+    image.write_bytes(image.read_bytes()[:-1] + b"?")
+    zip_product(copied, tmp_path / "clear.zip")
+    region = {"clear": str(tmp_path / "clear.zip"), "split": "test"}
+    task = safe_task(products, tmp_path / "root", region)
+    failed = run_tasks([task], TaskFolder(tmp_path / "root" / ".curation"), serially)
+    tidy(tmp_path / "root", [task], failed)
+    (row,) = set_aside([task], failed)
+    assert row == {
+        "status": "set_aside",
+        "reason": f"{image.relative_to(tmp_path)} has another checksum than its manifest says; fetch it again",
+        "roi": "ROIs0001_fall_7",
+        "season": "fall",
+        "split": "test",
+        "s1_product": RADAR,
+        "s2_product": "clear",
+        "s2_cloudy_product": "cloudy",
+    }
+    assert not leftovers(tmp_path / "root")
+    (again,) = safe_task(products, tmp_path / "root", {"split": "test"}).run()  # with a whole product
+    assert again["status"] == "kept"
+
+
+def leftovers(root: Path) -> list[Path]:
+    """Return what nobody needs any more."""
+    return [*root.rglob("*.partial*"), *root.glob(".curation/work/*")]

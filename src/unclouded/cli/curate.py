@@ -17,6 +17,7 @@ def curate(
     shard: Shards = "1/1",
     processes: Processes = 1,
     dask: Dask = None,
+    attempts: Annotated[int, typer.Option(min=1, help="How often a region may be begun; more where jobs die.")] = 3,
     retry: Retry = False,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="A setting, such as screening.haze=0.1.")] = None,
 ) -> None:
@@ -24,10 +25,12 @@ def curate(
 
     Killed, it goes on where it was, and ends with the same manifest. The last shard to end writes it.
     """
+    from filelock import FileLock
+
     from unclouded.patches.layouts import MANIFEST
     from unclouded.patches.manifest import write_manifest
     from unclouded.scale.choosing import Folders
-    from unclouded.scale.curation import WORK, curating, write_choices
+    from unclouded.scale.curation import WORK, curating, set_aside, tidy, write_choices
     from unclouded.scale.regions import MAX_BYTES, CurationSettings
     from unclouded.scale.tasks import TaskFolder
     from unclouded.settings import load_settings
@@ -38,13 +41,28 @@ def curate(
     tasks = curating(settings, regions.resolve().parent, root, folders)
     for reason in folders.refused.values():
         typer.echo(f"nothing to choose: {reason}", err=True)
-    notes = TaskFolder(root / WORK)
+    notes = TaskFolder(root / WORK, attempts)
     crew.do(tasks, notes, "curating regions")
 
-    def write(rows: "list[Row]", _: dict[str, str]) -> tuple[str, bool]:
-        write_manifest(root / MANIFEST, rows)
-        write_choices(root, tasks)
+    def write(rows: "list[Row]", failures: dict[str, str]) -> tuple[str, bool]:
+        with FileLock(notes.path / "locks" / "manifest"):  # two shards may end at once
+            tidy(root, tasks, failures)
+            write_manifest(root / MANIFEST, [*rows, *set_aside(tasks, failures)])
+            write_choices(root, tasks)
+        _tell_remarks(rows)
         kept = sum(row["status"] == "kept" for row in rows)
         return f"{kept:,} of {len(rows):,} candidates kept", kept > 0
 
     raise typer.Exit(finish(notes, tasks, "regions", root / MANIFEST, write))
+
+
+def _tell_remarks(rows: "list[Row]") -> None:
+    """Say once what readers remark of many scenes."""
+    regions: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for remark in row["remarks"]:
+            regions.setdefault(remark, {})[row["roi"]] = None
+    for remark, names in regions.items():
+        first, *others = names
+        more = f" and {len(others):,} more" if others else ""
+        typer.echo(f"{first}{more}: {remark}", err=True)

@@ -14,9 +14,9 @@ from unclouded.cli.tasks import in_so_many
 from unclouded.errors import InputError
 from unclouded.files import sha256, write_json
 from unclouded.locks import held
-from unclouded.patches.images import PatchImages, images_of
+from unclouded.patches.images import TOKENS, PatchImages, images_of
 from unclouded.patches.layouts import MANIFEST, Inventory, section
-from unclouded.patches.manifest import read_manifest, write_manifest
+from unclouded.patches.manifest import SET_ASIDE, read_manifest, write_manifest
 from unclouded.patches.reading import DamagedTriplet, Inspection
 from unclouded.patches.screening import ScreeningSettings
 from unclouded.patches.splits import parts_by_name
@@ -50,7 +50,9 @@ def describe(inventory: Inventory, out: Path, settings: ScreeningSettings, *, co
 def inspect(inventory: Inventory, *, published: bool, report: Path | None, work: Path | None, processes: int) -> int:
     """Read a data set, and compare it with its manifest if it has one; return the exit status."""
     path = inventory.root / MANIFEST
-    rows = read_manifest(path) if path.is_file() else []
+    listed = read_manifest(path) if path.is_file() else []
+    rows = [row for row in listed if row["status"] != SET_ASIDE]
+    lost = {row["roi"]: row["reason"] for row in listed if row["status"] == SET_ASIDE}
     tasks = verifying(inventory, rows, sha256(path) if rows else "")
     with _kept(work) as folder, shown_progress() as told:
         notes = TaskFolder(folder)
@@ -63,21 +65,29 @@ def inspect(inventory: Inventory, *, published: bool, report: Path | None, work:
     inspection = Inspection(inventory, tuple(damaged))
     images = images_of(inventory)
     faults = [Fault(**row) for row in found if "damaged" not in row]
-    faults += unlisted(inventory.root, rows, images) if rows else []
+    faults += unlisted(inventory.root, rows, images) if listed else []
     counts = published_counts(images, everywhere=published)
     lacking = [count for count in counts if count.found != count.published] if published else []
     lines = [inspection.report(), *count_lines(counts)]
-    if rows:
-        lines += [f"{path.name}: {len(rows):,} patches hashed", *section("different", faults, len(faults))]
+    hashed = sum(any(row[token] for token in TOKENS) for row in rows)
+    if listed:
+        lines += [f"{path.name}: {hashed:,} patches hashed", *section("different", faults, len(faults))]
+        lines += section("regions set aside", [f"{roi}: {reason}" for roi, reason in lost.items()])
     typer.echo("\n".join(lines))
     clean = inspection.is_clean and not faults and not lacking
     if report:
-        write_json(report, _as_json(inspection, faults, images, hashed=len(rows), clean=clean))
+        write_json(report, _as_json(inspection, faults, images, lost, hashed=hashed, clean=clean))
     return 0 if clean else 1
 
 
 def _as_json(
-    inspection: Inspection, faults: list[Fault], images: list[PatchImages], *, hashed: int, clean: bool
+    inspection: Inspection,
+    faults: list[Fault],
+    images: list[PatchImages],
+    lost: dict[str, str],
+    *,
+    hashed: int,
+    clean: bool,
 ) -> dict[str, Any]:
     found = inspection.inventory
     return {
@@ -89,6 +99,7 @@ def _as_json(
         "strange": found.strangers,
         "hashed": hashed,
         "different": [vars(fault) for fault in faults],
+        "set_aside": [{"roi": roi, "reason": reason} for roi, reason in lost.items()],
         "regions": [
             {"roi": str(one.roi), "found": one.found, "published": one.published} for one in published_counts(images)
         ],

@@ -1,5 +1,7 @@
 """The manifest: one row a patch, kept or not, as GeoParquet; geopandas, QGIS and duckdb open it.
 
+A region of which nothing could be made has a row, too, without patch.
+
 The same rows give the same bytes, in whatever order they come.
 """
 
@@ -18,7 +20,7 @@ from unclouded.geoparquet import TIME, geo_table, with_metadata, write_table
 from unclouded.patches.images import TOKENS
 from unclouded.patches.layouts import natural
 
-VERSION, DIGEST = "1", "unclouded.sha256"
+VERSION, DIGEST = "2", "unclouded.sha256"
 """Of the columns; and the key of the file's metadata under which it has the hash of its own values."""
 
 ManifestRow = dict[str, Any]
@@ -33,10 +35,11 @@ _OF_AN_IMAGE = (
 )
 SCHEMA = pa.schema(
     [
-        pa.field("patch", pa.string(), nullable=False),
+        ("patch", pa.string()),
         pa.field("status", pa.string(), nullable=False),
         ("reason", pa.string()),
         ("findings", pa.list_(pa.string())),
+        ("remarks", pa.list_(pa.string())),
         ("roi", pa.string()),
         ("season", pa.string()),
         ("split", pa.string()),
@@ -54,17 +57,19 @@ SCHEMA = pa.schema(
     ]
 )
 """Columns; docs/curation.md says what they mean."""
-STATUSES = ("kept", "rejected", "incomplete", "unreadable")
+SET_ASIDE = "set_aside"
+STATUSES = ("kept", "rejected", "incomplete", "unreadable", SET_ASIDE)
+"""The last is that of a region, the others are those of patches."""
 
 
 def write_manifest(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a manifest as GeoParquet 1.1, sorted by patch, whole or not at all.
 
     Raises:
-        ValueError: A row has another column or status, or two rows have the same patch.
+        ValueError: A row has another column or status, or two rows have the same patch or region.
         InputError: The file cannot be written.
     """
-    ordered = sorted(rows, key=lambda row: natural(row["patch"]))
+    ordered = sorted(rows, key=lambda row: natural(_named(row)))
     _require_rows(ordered)
     table = with_metadata(geo_table(SCHEMA, ordered), {"unclouded.manifest": VERSION})
     write_table(path, with_metadata(table, {DIGEST: _digest(table.to_pylist())}))
@@ -101,11 +106,18 @@ def _digest(rows: list[ManifestRow]) -> str:
     return digest.hexdigest()
 
 
+def _named(row: Mapping[str, Any]) -> str:
+    """Return what a row is about: a patch, or a region of which nothing could be made."""
+    return str(row["roi"] if row["status"] == SET_ASIDE else row.get("patch"))
+
+
 def _require_rows(rows: list[Mapping[str, Any]]) -> None:
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         if unknown := row.keys() - set(SCHEMA.names):
-            raise ValueError(f"{row['patch']} has the columns {sorted(unknown)}, which the manifest has not")
+            raise ValueError(f"{_named(row)} has the columns {sorted(unknown)}, which the manifest has not")
         if row["status"] not in STATUSES:
-            raise ValueError(f"{row['patch']} has the status {row['status']!r}, expected one of {STATUSES}")
-        if following and following["patch"] == row["patch"]:
-            raise ValueError(f"two rows for {row['patch']}")
+            raise ValueError(f"{_named(row)} has the status {row['status']!r}, expected one of {STATUSES}")
+        if row["status"] != SET_ASIDE and not row.get("patch"):
+            raise ValueError(f"a row of {row.get('roi')} has no patch, expected one, or the status {SET_ASIDE!r}")
+        if following and _named(following) == _named(row):
+            raise ValueError(f"two rows for {_named(row)}")

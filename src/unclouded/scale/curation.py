@@ -1,5 +1,7 @@
 """From scenes to triplets, one region a task: open, cut, screen, write, and say what became of every candidate."""
 
+import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,11 +28,11 @@ from unclouded.patches.description import (
 from unclouded.patches.identity import PatchId, Roi
 from unclouded.patches.images import TOKENS
 from unclouded.patches.layouts import CLEAR, CLOUDY, SAR
-from unclouded.patches.manifest import ManifestRow
+from unclouded.patches.manifest import SET_ASIDE, ManifestRow
 from unclouded.patches.screening import Finding, Screening, screen
 from unclouded.raster import Raster, to_stored
 from unclouded.scale.choosing import CHOICES, Folders, candidates_of, choose_products, inputs_of
-from unclouded.scale.regions import CurationSettings, Region, require_parts_apart
+from unclouded.scale.regions import CurationSettings, Region, fingerprint, require_parts_apart
 from unclouded.scale.tasks import Row, content_id
 from unclouded.scenes.candidates import SceneRecord, joined_tables
 from unclouded.scenes.optical import OpticalScene, open_optical
@@ -59,11 +61,44 @@ class CurateRegion:
             InputError: A product cannot be used, or the root holds this region made of other products.
         """
         _claim(self)
-        region, settings = self.region, self.settings
+        try:
+            return self._rows()
+        except InputError as error:
+            raise InputError(self.without_folders(str(error))) from error
+        finally:
+            shutil.rmtree(self.work, ignore_errors=True)
+
+    @property
+    def work(self) -> Path:
+        """Where products are unpacked and decoded; absent when nobody is at work."""
+        return self.root / WORK / "work" / self.id
+
+    def without_folders(self, text: str) -> str:
+        """Return what a reader says with names of files alone: the same here, there and from a temporary folder."""
+        text = re.sub(rf"{re.escape(str(self.work))}/[^/]+/(unpacked/)?", "", text)
+        places = [*self.region.named.values(), *(Path(one.place) for one in self.candidates)]
+        for path in (*places, self.region.heights):
+            text = text.replace(f"{path.parent}/", "") if path else text
+        return text
+
+    def _rows(self) -> list[Row]:
+        region, settings, work = self.region, self.settings, self.work
+        work.mkdir(parents=True, exist_ok=True)
         products = choose_products(region, self.candidates, settings, choices_of(self.root, self.name))
-        with open_optical(products["clear"]) as clear, open_optical(products["cloudy"]) as cloudy:
+        with (
+            open_optical(products["clear"], work_folder=work) as clear,
+            open_optical(products["cloudy"], work_folder=work) as cloudy,
+        ):
             grid = common_grid(clear.geobox, cloudy.geobox, (settings.rows, settings.columns), region.center)
-            with open_radar(products["radar"], grid, align=True, units=settings.radar_units) as radar:
+            with open_radar(
+                products["radar"],
+                grid,
+                align=True,
+                units=settings.radar_units,
+                heights=region.heights,
+                heights_datum_m=region.heights_datum_m or 0.0,
+                work_folder=work,
+            ) as radar:
                 scenes = {SAR: _Part.of(radar, grid), CLEAR: _Part.of(clear, grid), CLOUDY: _Part.of(cloudy, grid)}
                 known = _scene_columns({SAR: radar, CLEAR: clear, CLOUDY: cloudy}) | {"split": region.split}
                 return [known | row for row in _curated(self, grid, scenes, _dates(radar, clear, cloudy))]
@@ -85,16 +120,60 @@ def curating(
     """
     require_parts_apart(settings)
     folders = folders or Folders()
-    common = settings.model_dump(mode="json", exclude={"regions", "choosing", "apart_km"})
+    common = settings.model_dump(mode="json", exclude={"regions", "choosing", "apart_km", "heights", "heights_datum_m"})
     tasks = []
     for region in settings.regions:
-        placed = region.within(folder)
+        placed = _with_heights(region, settings).within(folder)
         candidates = candidates_of(placed, settings, folders)
         inputs = inputs_of(placed, candidates, settings)
-        identity = content_id("curate 1", region.roi, region.center, region.split, inputs, common)
+        ground = [fingerprint(placed.heights), placed.heights_datum_m] if placed.heights else []
+        identity = content_id("curate 2", region.roi, region.center, region.split, inputs, ground, common)
         own = settings.model_copy(update={"regions": (placed,)})
-        tasks.append(CurateRegion(region.roi, identity, root, placed, own, candidates))
+        tasks.append(CurateRegion(region.roi, identity, root.resolve(), placed, own, candidates))
     return tasks
+
+
+def _with_heights(region: Region, settings: CurationSettings) -> Region:
+    """Return a region with the elevation model that it has of its own, or that of all."""
+    datum_m = settings.heights_datum_m if region.heights_datum_m is None else region.heights_datum_m
+    return region.model_copy(update={"heights": region.heights or settings.heights, "heights_datum_m": datum_m})
+
+
+def set_aside(tasks: Iterable[CurateRegion], failures: Mapping[str, str]) -> list[ManifestRow]:
+    """Return a row of the manifest for each region of which nothing was made.
+
+    Args:
+        tasks: All regions.
+        failures: Why some were set aside, by name.
+    """
+    return [_set_aside(task.region, failures[task.name]) for task in tasks if task.name in failures]
+
+
+def _set_aside(region: Region, reason: str) -> ManifestRow:
+    row = {"status": SET_ASIDE, "reason": reason, "roi": region.roi, "season": Roi.parse(region.roi).season}
+    tokens = {"radar": SAR, "clear": CLEAR, "cloudy": CLOUDY}
+    names = {role: path.name.removesuffix(".zip").removesuffix(".SAFE") for role, path in region.named.items()}
+    return {**row, "split": region.split, **{f"{tokens[role]}_product": name for role, name in names.items()}}
+
+
+def tidy(root: Path, tasks: Iterable[CurateRegion], failures: Mapping[str, str]) -> None:
+    """Remove what killed tasks left, and what was made of regions that were set aside.
+
+    Only for when nobody is at work.
+
+    Args:
+        root: Of the data set.
+        tasks: All regions.
+        failures: Which of them were set aside.
+    """
+    shutil.rmtree(root / WORK / "work", ignore_errors=True)
+    for folder in (root, *(root / WORK / name for name in ("regions", "choices"))):
+        remove_partial_files(folder)
+    for task in tasks:
+        if task.name in failures and _is_mine(task):
+            for folder in _folders(task):
+                shutil.rmtree(folder, ignore_errors=True)
+            _note(task).unlink()
 
 
 def choices_of(root: Path, roi: str) -> Path:
@@ -130,16 +209,29 @@ class _Part:
 
 def _claim(task: CurateRegion) -> None:
     """Clean up, and refuse to mix patches of two sets of products: the manifest would not know which is which."""
-    for token in TOKENS:  # what a killed attempt left
-        remove_partial_files((task.root / PatchId(Roi.parse(task.name), 0).path(token)).parent)
-    note = task.root / WORK / "regions" / f"{task.name}.txt"
+    for folder in _folders(task):  # what a killed attempt left
+        remove_partial_files(folder)
+    note = _note(task)
     if not note.is_file():
         write_json(note, task.id)
-    elif task.id not in note.read_text(encoding="utf-8"):
+    elif not _is_mine(task):
         raise InputError(
             f"{named(task.root)} holds {task.name} made of other products or settings; choose another root, or remove "
             f"the region and {named(note)}"
         )
+
+
+def _folders(task: CurateRegion) -> list[Path]:
+    return [task.root / PatchId(Roi.parse(task.name), 0).path(token).parent for token in TOKENS]
+
+
+def _note(task: CurateRegion) -> Path:
+    """Return where the root says what a region in it was made of."""
+    return task.root / WORK / "regions" / f"{task.name}.txt"
+
+
+def _is_mine(task: CurateRegion) -> bool:
+    return _note(task).is_file() and task.id in _note(task).read_text(encoding="utf-8")
 
 
 def _curated(
@@ -147,7 +239,7 @@ def _curated(
 ) -> Iterator[ManifestRow]:
     cache = ProbabilityCache()
     for top, row in rows_of(windows(grid, task.settings.stride_px)):
-        strips, damaged = _strips(scenes, top)
+        strips, damaged = _strips(task, scenes, top)
         for window in row:
             patch = PatchId(Roi.parse(task.name), window.number)
             place = window.grid(grid)
@@ -168,7 +260,7 @@ def _curated(
 
 
 def _strips(
-    scenes: Mapping[str, _Part], top: int
+    task: CurateRegion, scenes: Mapping[str, _Part], top: int
 ) -> tuple[dict[str, Float32[np.ndarray, "band rows x"]], list[Finding]]:
     """Read a row of patches; what is damaged is a finding, and the rest of the region goes on."""
     strips, damaged = {}, []
@@ -176,7 +268,7 @@ def _strips(
         try:
             strips[token] = part.read(top)
         except InputError as error:
-            damaged.append(Finding("unreadable", token, 1.0, 0.0, str(error)))
+            damaged.append(Finding("unreadable", token, 1.0, 0.0, task.without_folders(str(error))))
     return strips, damaged
 
 
@@ -199,4 +291,6 @@ def _dates(radar: RadarScene, clear: OpticalScene, cloudy: OpticalScene) -> dict
 
 def _scene_columns(scenes: Mapping[str, RadarScene | OpticalScene]) -> ManifestRow:
     dates = date_columns({token: scene.acquired for token, scene in scenes.items()})
-    return dates | {f"{token}_product": scene.identity or scene.path.name for token, scene in scenes.items()}
+    products = {f"{token}_product": scene.identity or scene.path.name for token, scene in scenes.items()}
+    remarks = [f"{token}: {remark}" for token, scene in scenes.items() for remark in scene.remarks]
+    return {**dates, **products, "remarks": remarks}

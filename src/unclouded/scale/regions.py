@@ -26,7 +26,7 @@ MAX_BYTES = 2 << 20
 class Region(Settings):
     """One region and the products it is made of, by name or to be chosen; paths are relative to the file.
 
-    The season to choose in is that of the region's name.
+    The season to choose in is that of the region's name. The elevation model is that of all regions unless it has one.
     """
 
     roi: str = Field(description="name such as ROIs0001_summer_12")
@@ -38,6 +38,8 @@ class Region(Settings):
     dates: tuple[date, date] | None = Field(None, description="first and last day to choose from")
     center: tuple[float, float] | None = Field(None, description="longitude and latitude of its middle")
     split: str | None = Field(None, pattern="^(train|val|test)$", description="part it belongs to")
+    heights: Path | None = Field(None, description="elevation model to correct a radar product by")
+    heights_datum_m: float | None = Field(None, description="added to its heights: undulation of the geoid")
 
     @property
     def named(self) -> dict[str, Path]:
@@ -64,7 +66,7 @@ class Region(Settings):
 
     def within(self, folder: Path) -> "Region":
         """Return the same region with paths that are not relative any more."""
-        paths = ("radar", "clear", "cloudy", "radar_from", "optical_from")
+        paths = ("radar", "clear", "cloudy", "radar_from", "optical_from", "heights")
         given = {key: path for key in paths if (path := getattr(self, key)) is not None}
         return self.model_copy(update={key: (folder / path).resolve() for key, path in given.items()})
 
@@ -90,6 +92,8 @@ class CurationSettings(Settings):
     columns: int = Field(5200, ge=PATCH_PX, description="most columns (the paper: 52 km)")
     stride_px: int = Field(STRIDE_PX, ge=1, le=PATCH_PX)
     radar_units: RadarUnits = Field("dB", description="of radar GeoTIFFs")
+    heights: Path | None = Field(None, description="elevation model of all regions")
+    heights_datum_m: float = Field(0.0, description="added to its heights: undulation of the geoid")
     coverage: bool = Field(True, description="whether to map the clouds of every patch")
     apart_km: float = Field(APART_KM, ge=0, description="least distance between regions of different parts")
     choosing: ChoosingSettings = ChoosingSettings()

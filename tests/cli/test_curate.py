@@ -1,0 +1,144 @@
+"""Three regions of two candidates each, two whole and one damaged, curated in every way there is."""
+
+import random
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from odc.geo.geobox import GeoBox
+
+from unclouded.cli.main import run
+from unclouded.files import sha256
+from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.patches.manifest import read_manifest
+from unclouded.sensors import SENTINEL1, SENTINEL2
+
+OPTICAL = GeoBox.from_bbox((0, 0, 3840, 2560), "EPSG:32632", resolution=10)
+RADAR = GeoBox.from_bbox((-105, -105, 3945, 2655), "EPSG:32632", resolution=10)
+"""Half a pixel off, so that the radar is warped, in a folder for that."""
+
+
+@pytest.fixture(scope="module")
+def regions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The settings; the radar of the last region ends too early."""
+    folder, rng, settings = tmp_path_factory.mktemp("regions"), np.random.default_rng(1), ["coverage = false"]
+    settings += ["[screening]", "shift_px = 100.0"]  # noise has no shift
+    for number in (1, 2, 3):
+        names = {key: f"{key}_{number}.tif" for key in ("radar", "clear", "cloudy")}
+        radar = rng.normal(-12, 2, (2, *RADAR.shape)).astype(np.float32)
+        write_geotiff(folder / names["radar"], radar, SENTINEL1.bands, RADAR)
+        for key in ("clear", "cloudy"):
+            values = rng.integers(15, 90, (13, *OPTICAL.shape)).astype(np.uint16)
+            write_geotiff(folder / names[key], values, SENTINEL2.bands, OPTICAL)
+        settings += ["[[regions]]", f'roi = "ROIs0001_fall_{number}"', *(f'{key} = "{names[key]}"' for key in names)]
+    path = folder / "radar_3.tif"
+    path.write_bytes(path.read_bytes()[:-5000])
+    (folder / "regions.toml").write_text("\n".join(settings))
+    return folder / "regions.toml"
+
+
+def unclouded(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["unclouded", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(regions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data set, made by one process that nobody disturbed."""
+    root = tmp_path_factory.mktemp("undisturbed") / "root"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert unclouded("curate", regions, root, monkeypatch=monkeypatch) == 1
+    return root
+
+
+def content(root: Path) -> dict[str, str]:
+    """Return the hashes of all files of a data set, its manifest among them, and of nothing else."""
+    files = (path for path in root.rglob("*") if path.is_file() and ".curation" not in path.parts)
+    return {path.relative_to(root).as_posix(): sha256(path) for path in files}
+
+
+def leftovers(root: Path) -> list[Path]:
+    return [*root.rglob("*.partial*"), *root.glob(".curation/work/*")]
+
+
+def test_every_candidate_and_every_region_has_a_status_and_a_reason(
+    undisturbed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    *made, lost = read_manifest(undisturbed / "manifest.parquet")
+    assert [row["patch"] for row in made] == [f"ROIs0001_fall_{n}_p{p}" for n in (1, 2) for p in (1, 2)]
+    assert {(row["status"], row["reason"]) for row in made} == {("kept", None)}
+    assert (lost["patch"], lost["status"], lost["roi"]) == (None, "set_aside", "ROIs0001_fall_3")
+    assert lost["reason"].startswith("radar_3.tif is not a whole GeoTIFF") and lost["s1_product"] == "radar_3.tif"
+    assert len(content(undisturbed)) == 13 and not leftovers(undisturbed)  # the manifest, and three files a patch
+    assert unclouded("data", "check", undisturbed, monkeypatch=monkeypatch) == 0
+    told = capsys.readouterr().out
+    assert "4 patches hashed" in told
+    assert "1 regions set aside\n  ROIs0001_fall_3: radar_3.tif is not a whole GeoTIFF" in told
+
+
+def test_the_last_of_two_shards_writes_the_manifest_and_tells_what_was_set_aside(
+    regions: Path,
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ("curate", regions, tmp_path)
+    assert unclouded(*command, "--shard", "2/2", monkeypatch=monkeypatch) == 0
+    assert "2 of 3 regions are left to other shards" in capsys.readouterr().out
+    assert unclouded(*command, "--shard", "1/2", monkeypatch=monkeypatch) == 1
+    told = capsys.readouterr()
+    assert "4 of 4 candidates kept, 1 of 3 regions set aside, SHA-256 " in told.out
+    assert "ROIs0001_fall_3 was set aside: radar_3.tif is not a whole GeoTIFF" in told.err
+    assert content(tmp_path) == content(undisturbed) and not leftovers(tmp_path)
+    assert unclouded(*command, "--shard", "3/2", monkeypatch=monkeypatch) == 2
+    assert "from 1/n to n/n, found 3/2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("way", [["--processes=2"], ["--dask=local", "--processes=2"]])
+def test_processes_and_dask_make_the_same_bytes(
+    way: list[str], regions: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "unclouded", "curate", regions, tmp_path, *way]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 1, ended.stderr
+    assert content(tmp_path) == content(undisturbed) and not leftovers(tmp_path)
+
+
+def test_remarks_of_readers_are_told_once_and_stand_in_the_manifest(
+    regions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half = read_stored(regions.parent / "radar_1.tif")
+    write_geotiff(tmp_path / "half.tif", half.values[:, :, :300], SENTINEL1.bands, half.geobox[:, :300])
+    two, _, _ = regions.read_text().partition('[[regions]]\nroi = "ROIs0001_fall_3')
+    (regions.parent / "half.toml").write_text(re.sub(r"radar_[12]\.tif", str(tmp_path / "half.tif"), two))
+    assert unclouded("curate", regions.parent / "half.toml", tmp_path / "root", monkeypatch=monkeypatch) == 0
+    remark = "s1: the radar covers 75.3% of the optical scene"  # (300 - 10.5) of 384 columns
+    assert capsys.readouterr().err.count("covers") == 1
+    rows = read_manifest(tmp_path / "root" / "manifest.parquet")
+    assert [(row["status"], row["remarks"]) for row in rows] == [("kept", [remark]), ("rejected", [remark])] * 2
+
+
+def test_fault_02_killed_again_and_again_the_manifest_and_the_files_are_the_same(
+    regions: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "unclouded", "curate", regions, tmp_path, "--attempts", "9"]
+    rng = random.Random(5)
+    for sign in (".curation/work/*/*", "ROIs0001_fall_s2/*/*", ".curation/done/*"):  # killed once it has come so far
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+            while child.poll() is None and not any(tmp_path.glob(sign)):
+                time.sleep(0.002)
+            time.sleep(rng.uniform(0, 0.05))
+            child.kill()
+        for path in tmp_path.glob("ROI*/*/R*.tif"):
+            assert read_stored(path).values.all()  # whole, or not there
+        assert not (tmp_path / "manifest.parquet").exists()
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 1 and "4 of 4 candidates kept" in ended.stdout, ended.stderr
+    assert content(tmp_path) == content(undisturbed) and not leftovers(tmp_path)
