@@ -30,7 +30,7 @@ class Octave:
     directions: UInt8[np.ndarray, "256 256"]
     origin: tuple[float, float]
 
-    def at(self, y: Float[np.ndarray, "y"], x: Float[np.ndarray, "x"]) -> Float32[np.ndarray, "y x"]:
+    def at(self, y: Float[np.ndarray, " y"], x: Float[np.ndarray, " x"]) -> Float32[np.ndarray, "y x"]:
         """Return the noise at every pair of a row and a column, pixels.
 
         The four nodes around a pixel say ``gradient . offset``, weighed by the fade curves of both axes. Every term is
@@ -93,7 +93,7 @@ class PerlinNoise:
 
     octaves: tuple[Octave, ...]
 
-    def at(self, y: Float[np.ndarray, "y"], x: Float[np.ndarray, "x"]) -> Float32[np.ndarray, "y x"]:
+    def at(self, y: Float[np.ndarray, " y"], x: Float[np.ndarray, " x"]) -> Float32[np.ndarray, "y x"]:
         """Return the noise at every pair of a row and a column, pixels: any numbers, so beside an image too."""
         return np.asarray(sum(octave.at(y, x) for octave in self.octaves))
 
