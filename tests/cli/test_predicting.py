@@ -7,6 +7,7 @@ import geopandas
 import numpy as np
 import pystac
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from odc.geo.geobox import GeoBox
 
 from unclouded.cli.main import run
@@ -63,6 +64,28 @@ def test_a_scene_that_is_set_aside_gives_status_1_and_is_tried_again(
     assert table["status"].tolist() == ["cleared", "set aside", "cleared"]
 
 
+def test_scenes_come_from_a_storage_and_go_to_one(
+    listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = MemoryFileSystem()
+    storage.put_file(str(tmp_path / "s2.tif"), "/in/s2.tif")
+    listed.write_text("name,cloudy,sar\nfar,memory://in/s2.tif,s1.tif\nnear,s2.tif,s1.tif\n")
+    out = tmp_path / "out"
+    command = ("predict", "clear-mean", "--clouds", "ones", "--manifest", listed, "--out", out)
+    deliver = ("--deliver", "memory://results/1")
+    assert unclouded(*command, *deliver, "--shard", "1/2", monkeypatch=monkeypatch) == 0
+    assert "memory://results/1 lacks collection.json and scenes.parquet until" in capsys.readouterr().out
+    assert not storage.exists("/results/1/scenes.parquet") and storage.exists("/results/1/far/clear.tif")
+    assert unclouded(*command, *deliver, monkeypatch=monkeypatch) == 0
+    assert "MiB delivered and read back" in capsys.readouterr().out
+    names = ("scenes.parquet", "collection.json", "near/summary.json", "far/clear.tif", "far/item.json")
+    assert all(storage.cat_file(f"/results/1/{name}") == (out / name).read_bytes() for name in names)
+    assert (out / "far" / "clear.tif").read_bytes() == (out / "near" / "clear.tif").read_bytes()
+    assert not list((out / ".clearing").glob("fetched/*"))
+    assert unclouded(*command, "--deliver", "results", monkeypatch=monkeypatch) == 2
+    assert "expected an address such as s3://bucket/folder, found results" in capsys.readouterr().err
+
+
 def test_one_scene_and_many_are_not_mixed(
     listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,7 +93,7 @@ def test_one_scene_and_many_are_not_mixed(
     assert unclouded("predict", "clear-mean", *one, "--manifest", listed, monkeypatch=monkeypatch) == 2
     assert "or --manifest alone; give one of them" in capsys.readouterr().err
     assert unclouded("predict", "clear-mean", *one, "--processes", 2, monkeypatch=monkeypatch) == 2
-    assert "are for many scenes; give them with --manifest" in capsys.readouterr().err
+    assert "and --deliver are for many scenes; add --manifest" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

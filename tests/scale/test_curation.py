@@ -15,7 +15,7 @@ from unclouded.errors import InputError
 from unclouded.files import sha256
 from unclouded.geotiff import read_stored, write_geotiff
 from unclouded.patches.layouts import find_triplets
-from unclouded.scale.curation import CurateRegion, curating, set_aside, tidy
+from unclouded.scale.curation import CurateRegion, curating, outputs, set_aside, tidy
 from unclouded.scale.regions import CurationSettings, fingerprint
 from unclouded.scale.running import run_tasks, serially
 from unclouded.scale.tasks import TaskFolder
@@ -86,6 +86,13 @@ def test_the_coordinate_scene_comes_out_where_it_was(scenes: Path, tmp_path: Pat
         left = int(stored.values[SENTINEL2.indices("B03")[0], 0, 0]) - 3000
         assert left % 128 == 0 and (stored.values[SENTINEL2.indices("B02")[0], :, 0] == 3000 + np.arange(256)).all()
         assert stored.geobox.affine.c == pytest.approx(500_003.7 + 10 * left)
+
+
+def test_what_is_kept_can_be_delivered(scenes: Path, tmp_path: Path) -> None:
+    (task,) = tasks(scenes, tmp_path, (1,))
+    kept, rejected, _ = task.run()
+    assert {sha256(tmp_path / one.name) for one in outputs(kept)} == {one.sha256 for one in outputs(kept)}
+    assert len(outputs(kept)) == 3 and outputs(rejected) == []
 
 
 def test_fault_05_a_cut_scene_is_told_and_the_region_is_set_aside(scenes: Path, tmp_path: Path) -> None:

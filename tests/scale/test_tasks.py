@@ -1,3 +1,6 @@
+import socket
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +84,29 @@ def test_a_task_in_other_hands_is_left_alone(tmp_path: Path) -> None:
     with FileLock(tmp_path / "locks" / task.id):
         assert TaskFolder(tmp_path).attempt(task) == "busy"
     assert task.runs == 0
+
+
+_HOLD = """
+import os, sys
+from pathlib import Path
+from unclouded.scale.tasks import TaskFolder, content_id
+class Deadly:
+    name, id = "deadly", content_id("counting", "deadly")
+    def run(self):
+        os.kill(os.getpid(), 9)
+TaskFolder(Path(sys.argv[1])).attempt(Deadly())
+"""
+
+
+def test_fault_34_the_lock_of_a_dead_worker_is_none_and_its_owner_is_known(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", _HOLD, tmp_path])
+    assert dead.wait() == -9
+    task = Counting("deadly")
+    begun = tmp_path / "begun" / task.id
+    assert (tmp_path / "locks" / task.id).is_file()
+    assert begun.read_text() == f"process {dead.pid} on {socket.gethostname()}\n"
+    assert TaskFolder(tmp_path).attempt(task) == "done"
+    assert len(begun.read_text().splitlines()) == 2
 
 
 def test_forgiven_tasks_are_tried_again(tmp_path: Path) -> None:

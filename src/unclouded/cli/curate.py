@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unclouded.cli.tasks import Crew, Dask, Processes, Retry, Shards, finish
+from unclouded.cli.tasks import Attempts, Crew, Dask, Deliver, Processes, Retry, Shards, finish
 
 if TYPE_CHECKING:
     from unclouded.scale.tasks import Row
@@ -17,8 +17,9 @@ def curate(
     shard: Shards = "1/1",
     processes: Processes = 1,
     dask: Dask = None,
-    attempts: Annotated[int, typer.Option(min=1, help="How often a region may be begun; more where jobs die.")] = 3,
+    attempts: Attempts = 3,
     retry: Retry = False,
+    deliver: Deliver = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="A setting, such as screening.haze=0.1.")] = None,
 ) -> None:
     """Cut scenes into triplets, screen them, and keep those without artifacts, with a manifest.
@@ -29,13 +30,16 @@ def curate(
 
     from unclouded.patches.layouts import MANIFEST
     from unclouded.patches.manifest import write_manifest
-    from unclouded.scale.choosing import Folders
-    from unclouded.scale.curation import WORK, curating, set_aside, tidy, write_choices
+    from unclouded.scale.choosing import CHOICES, Folders
+    from unclouded.scale.curation import WORK, curating, outputs, set_aside, tidy, write_choices
     from unclouded.scale.regions import MAX_BYTES, CurationSettings
+    from unclouded.scale.storage import require_deliverable
     from unclouded.scale.tasks import TaskFolder
     from unclouded.settings import load_settings
 
     crew = Crew(shard, processes, dask, retry)
+    if deliver is not None:
+        require_deliverable(deliver)
     settings = load_settings(CurationSettings, regions, overrides or [], MAX_BYTES)
     folders = Folders()
     tasks = curating(settings, regions.resolve().parent, root, folders)
@@ -53,7 +57,11 @@ def curate(
         kept = sum(row["status"] == "kept" for row in rows)
         return f"{kept:,} of {len(rows):,} candidates kept", kept > 0
 
-    raise typer.Exit(finish(notes, tasks, "regions", root / MANIFEST, write))
+    status = finish(notes, tasks, "regions", root / MANIFEST, write)
+    if deliver is not None:
+        summary = [name for name in (CHOICES, MANIFEST) if (root / name).is_file()]
+        status = max(status, crew.deliver(tasks, notes, root, deliver, outputs, summary))
+    raise typer.Exit(status)
 
 
 def _tell_remarks(rows: "list[Row]") -> None:

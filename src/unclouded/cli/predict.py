@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unclouded.cli.options import CloudMode
-from unclouded.cli.tasks import Crew, Dask, Processes, Retry, Shards
+from unclouded.cli.tasks import Attempts, Crew, Dask, Deliver, Processes, Retry, Shards
 from unclouded.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ def predict(
     shard: Shards = "1/1",
     processes: Processes = 1,
     dask: Dask = None,
+    attempts: Attempts = 3,
     retry: Retry = False,
+    deliver: Deliver = None,
 ) -> None:
     """Remove the clouds of one scene of any size, of many scenes, or of every pair of patches of a data set.
 
@@ -80,15 +82,15 @@ def predict(
     radar = {"align": align, "units": units, "heights": heights, "heights_datum_m": heights_datum}
     content = {**how, "clouds": settings.model_dump(), "radar": radar}
     crew = Crew(shard, processes, dask, retry)
-    if manifest is None and crew != Crew():
-        raise InputError("--shard, --processes, --dask and --retry are for many scenes; give them with --manifest")
+    if manifest is None and (crew != Crew() or deliver):
+        raise InputError("--shard, --processes, --dask, --retry and --deliver are for many scenes; add --manifest")
     match (cloudy, sar, patches, manifest):
         case (None, None, Path(), None):
             predict_patches(wanted[0], patches, out, settings)
         case (Path(), Path(), None, None):
             predict_scene(wanted, cloudy, sar, out, content)
         case (None, None, None, Path()):
-            raise typer.Exit(predict_scenes(wanted, manifest, out, content, crew))
+            raise typer.Exit(predict_scenes(wanted, manifest, out, content, crew, attempts, deliver))
         case _:
             raise InputError("expected --cloudy and --sar, or --patches alone, or --manifest alone; give one of them")
 

@@ -17,9 +17,10 @@ from unclouded.patches.layouts import find_triplets
 from unclouded.prediction.patches import predict_patch, require_apart_from, write_prediction
 from unclouded.prediction.scene import SceneSettings, clear
 from unclouded.prediction.wanted import WantedRemover
-from unclouded.scale.clearing import WORK, clearing, forget_lost
+from unclouded.scale.clearing import WORK, clearing, forget_lost, outputs
 from unclouded.scale.scene_list import read_scene_list
 from unclouded.scale.scene_table import COLLECTION, TABLE, write_collection, write_scene_table
+from unclouded.scale.storage import require_deliverable
 from unclouded.scale.tasks import Row, TaskFolder
 from unclouded.settings import settings_from
 
@@ -37,13 +38,23 @@ def predict_scene(wanted: list[WantedRemover], cloudy: Path, sar: Path, out: Pat
     Console().print(f"{scene.files['clear']}: {made:,} px made, {rest}")
 
 
-def predict_scenes(wanted: list[WantedRemover], manifest: Path, out: Path, content: dict[str, Any], crew: Crew) -> int:
-    """Clear the scenes of a table; return the exit status."""
+def predict_scenes(
+    wanted: list[WantedRemover],
+    manifest: Path,
+    out: Path,
+    content: dict[str, Any],
+    crew: Crew,
+    attempts: int,
+    deliver: str | None,
+) -> int:
+    """Clear the scenes of a table, and deliver their products where that is asked for; return the exit status."""
     settings = settings_from(SceneSettings, content, origin="these options")
     scenes = read_scene_list(manifest)
     require_writable(out)
+    if deliver is not None:
+        require_deliverable(deliver)
     out = out.resolve()
-    tasks, notes = clearing(scenes, manifest.resolve().parent, out, wanted, settings), TaskFolder(out / WORK)
+    tasks, notes = clearing(scenes, manifest.resolve().parent, out, wanted, settings), TaskFolder(out / WORK, attempts)
     forget_lost(tasks, notes)
     crew.do(tasks, notes, "clearing scenes")
 
@@ -52,7 +63,10 @@ def predict_scenes(wanted: list[WantedRemover], manifest: Path, out: Path, conte
         write_scene_table(out / TABLE, rows, failures)
         return f"{len(rows):,} scenes cleared", bool(rows)
 
-    return finish(notes, tasks, "scenes", out / TABLE, write)
+    status = finish(notes, tasks, "scenes", out / TABLE, write)
+    if deliver is not None:
+        status = max(status, crew.deliver(tasks, notes, out, deliver, outputs, [COLLECTION, TABLE]))
+    return status
 
 
 def predict_patches(wanted: WantedRemover, root: Path, out: Path, settings: CloudMapSettings) -> None:

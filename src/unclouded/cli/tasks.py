@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from unclouded.scale.delivery import Outputs
     from unclouded.scale.running import Runner
     from unclouded.scale.tasks import Row, Task, TaskFolder
 
 Shards = Annotated[str, typer.Option(help="Part of the work, such as 3/8; for job arrays.")]
 Processes = Annotated[int, typer.Option(min=1, help="How much is done at once.")]
 Dask = Annotated[str | None, typer.Option(help="Address of a dask scheduler, or 'local' for one here.")]
+Attempts = Annotated[int, typer.Option(min=1, help="How often each may be begun; more where jobs are killed.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Try again what was set aside.")]
+Deliver = Annotated[str | None, typer.Option(help="Storage to copy all outputs to, such as s3://bucket/folder.")]
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,54 @@ class Crew:
             notes: What is known of them.
             stage: What the bar says, such as "curating regions".
         """
-        from unclouded.cli.progress import shown_progress
-        from unclouded.scale.running import Shard, run_tasks
+        self._do(self._mine(tasks), notes, stage)
 
-        mine = Shard.parse(self.shard).of(tasks)
+    def deliver(
+        self,
+        tasks: "Sequence[Task]",
+        notes: "TaskFolder",
+        folder: Path,
+        url: str,
+        outputs: "Outputs",
+        summary: Sequence[str],
+    ) -> int:
+        """Deliver the outputs of this shard's tasks, and the summary once all shards have delivered; return the status.
+
+        Args:
+            tasks: Of all shards.
+            notes: What is known of them.
+            folder: Of all outputs.
+            url: Where to.
+            outputs: The files of a row.
+            summary: Names in the folder; they go last, for they vouch for the others.
+        """
+        from unclouded.files import sha256
+        from unclouded.scale.delivery import delivering
+        from unclouded.scale.storage import put, shown
+
+        self._do(delivering(self._mine(tasks), notes, folder, url, outputs), notes, "delivering")
+        jobs = delivering(tasks, notes, folder, url, outputs)
+        failures, left = notes.failures(jobs), len(notes.left(jobs)) + len(notes.left(tasks))
+        for name, reason in failures.items():
+            typer.echo(f"{name} was not delivered: {reason}", err=True)
+        if failures or left:
+            typer.echo(f"{shown(url)} lacks {' and '.join(summary)} until everything else is there")
+            return 1 if failures else 0
+        for name in summary:
+            put(folder / name, f"{url}/{name}", sha256(folder / name))
+        delivered = sum(row["bytes"] for row in notes.rows(jobs))
+        typer.echo(f"{shown(url)}: {delivered / 2**20:,.1f} MiB delivered and read back")
+        return 0
+
+    def _mine(self, tasks: "Sequence[Task]") -> "list[Task]":
+        from unclouded.scale.running import Shard
+
+        return Shard.parse(self.shard).of(tasks)
+
+    def _do(self, mine: "Sequence[Task]", notes: "TaskFolder", stage: str) -> None:
+        from unclouded.cli.progress import shown_progress
+        from unclouded.scale.running import run_tasks
+
         if self.retry:
             notes.forgive(mine)
         with shown_progress() as told, self._runner() as runner:

@@ -13,8 +13,10 @@ from unclouded.files import read_small
 from unclouded.models.remover import CloudRemover
 from unclouded.prediction.scene import SUMMARY, ClearedScene, SceneSettings, clear, describe_remover
 from unclouded.prediction.wanted import WantedRemover
+from unclouded.scale.delivery import Output
 from unclouded.scale.regions import fingerprint
 from unclouded.scale.scene_list import ListedScene
+from unclouded.scale.storage import fetched, is_url, version_of
 from unclouded.scale.tasks import Row, TaskFolder, content_id
 
 WORK = ".clearing"
@@ -71,8 +73,8 @@ class ClearScene:
         name: Of the scene and of its folder.
         id: Hash of images, remover and settings.
         folder: Of the products.
-        cloudy: Sentinel-2 product or GeoTIFF.
-        sar: Sentinel-1 product or GeoTIFF.
+        cloudy: Sentinel-2 product or GeoTIFF; a path, or an address in a storage.
+        sar: Sentinel-1 product or GeoTIFF, idem.
         removers: The remover; after it others for the uncertainty.
         settings: How.
     """
@@ -80,8 +82,8 @@ class ClearScene:
     name: str
     id: str
     folder: Path
-    cloudy: Path
-    sar: Path
+    cloudy: str
+    sar: str
     removers: tuple[PinnedRemover, ...]
     settings: SceneSettings
 
@@ -92,8 +94,10 @@ class ClearScene:
             InputError: The images cannot be used.
         """
         first, *others = (one.find() for one in self.removers)
-        cleared = clear(first, self.cloudy, self.sar, self.folder, self.settings, others=others)
-        return [_row(self.name, cleared)]
+        scratch = self.folder.parent / WORK / "fetched"
+        places = (scratch / f"{self.id}-{image}" for image in ("cloudy", "sar"))
+        with fetched(self.cloudy, next(places)) as cloudy, fetched(self.sar, next(places)) as sar:
+            return [_row(self.name, clear(first, cloudy, sar, self.folder, self.settings, others=others))]
 
     def holds(self, row: Row) -> bool:
         """Say whether the folder still holds the scene that a row describes."""
@@ -125,12 +129,18 @@ def clearing(
     tasks = []
     for scene in scenes:
         own = _settings_of(scene, settings, base)
-        cloudy, sar, heights = base / scene.cloudy, base / scene.sar, own.radar.heights
-        inputs = [_known_by(path) for path in (cloudy, sar, heights) if path is not None]
+        cloudy, sar = (text if is_url(text) else str(base / text) for text in (scene.cloudy, scene.sar))
+        inputs = [_known_by(one) for one in (cloudy, sar, own.radar.heights) if one is not None]
         common = own.model_copy(update={"radar": own.radar.model_copy(update={"heights": None})})
         identity = content_id("clear 1", scene.name, inputs, asked, common.model_dump(mode="json"))
         tasks.append(ClearScene(scene.name, identity, out / scene.name, cloudy, sar, pinned, own))
     return tasks
+
+
+def outputs(row: Row) -> list[Output]:
+    """Return the files of a cleared scene, its summary last, as below the folder of all scenes."""
+    made = [Output(f"{row['scene']}/{one['file']}", one["sha256"]) for one in row["files"].values()]
+    return [*made, Output(f"{row['scene']}/{SUMMARY}")]
 
 
 def forget_lost(tasks: Sequence[ClearScene], notes: TaskFolder) -> None:
@@ -150,9 +160,9 @@ def _settings_of(scene: ListedScene, settings: SceneSettings, base: Path) -> Sce
     return settings.model_copy(update={"radar": settings.radar.model_copy(update=said)})
 
 
-def _known_by(path: Path) -> str:
+def _known_by(source: str | Path) -> Any:
     try:
-        return fingerprint(path)
+        return version_of(str(source)) if is_url(str(source)) else fingerprint(Path(source))
     except InputError as error:
         return f"not usable: {error}"
 

@@ -32,6 +32,7 @@ from unclouded.patches.manifest import SET_ASIDE, ManifestRow
 from unclouded.patches.screening import Finding, Screening, screen
 from unclouded.raster import Raster, to_stored
 from unclouded.scale.choosing import CHOICES, Folders, candidates_of, choose_products, inputs_of
+from unclouded.scale.delivery import Output
 from unclouded.scale.regions import CurationSettings, Region, fingerprint, require_parts_apart
 from unclouded.scale.tasks import Row, content_id
 from unclouded.scenes.candidates import SceneRecord, joined_tables
@@ -131,6 +132,11 @@ def curating(
         own = settings.model_copy(update={"regions": (placed,)})
         tasks.append(CurateRegion(region.roi, identity, root.resolve(), placed, own, candidates))
     return tasks
+
+
+def outputs(row: Row) -> list[Output]:
+    """Return the files of a candidate that was kept, as below the root."""
+    return [Output(row[token], row[f"{token}_sha256"]) for token in TOKENS if row.get(token)]
 
 
 def _with_heights(region: Region, settings: CurationSettings) -> Region:

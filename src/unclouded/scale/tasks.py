@@ -2,13 +2,15 @@
 
 FOLDER/done/ID.json        what the task found; created once, when all its outputs are on disk
 FOLDER/failed/ID.json      why it was set aside
-FOLDER/begun/ID            one byte for every time that it was begun
-FOLDER/locks/ID            held while somebody works on it
+FOLDER/begun/ID            a line for every time that it was begun: by which process, on which machine
+FOLDER/locks/ID            held while somebody works on it, who stands in the last line of begun/ID; the lock is the
+                           kernel's, so that of a dead process is none
 """
 
 import hashlib
 import json
 import os
+import socket
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,7 +79,7 @@ class TaskFolder:
     def attempt(self, task: Task) -> Ending:
         """Do a task unless it is done, set aside, or somebody is at it.
 
-        A killed attempt leaves its byte in ``begun``: a task that kills its workers is set aside, too.
+        A killed attempt leaves its line in ``begun``: a task that kills its workers is set aside, too.
         """
         if self._done(task).is_file():
             return "there"
@@ -141,10 +143,11 @@ class TaskFolder:
         """Note that a task is begun, before anything can go wrong; return how often it was."""
         note = self.path / "begun" / task.id
         note.parent.mkdir(parents=True, exist_ok=True)
-        with note.open("ab") as file:
-            file.write(b".")
+        with note.open("a+b") as file:
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
             os.fsync(file.fileno())
-            return file.tell()
+            file.seek(0)
+            return len(file.readlines())
 
     def _set_aside(self, task: Task, reason: str) -> Ending:
         content = {"name": task.name, "id": task.id, "reason": " ".join(reason.split())}

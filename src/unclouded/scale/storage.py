@@ -1,0 +1,180 @@
+"""Storage that fsspec knows, such as buckets: products are fetched whole from it, and outputs delivered to it.
+
+Nothing is opened where it lies: readers of images want local regular files. Credentials and endpoints are fsspec's own
+configuration, never part of an address.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+
+from unclouded.errors import InputError
+from unclouded.files import require_room
+
+MAX_FILES, MAX_BYTES = 2_000, 16 << 30
+"""Most files and bytes of one product; a SAFE folder has 200 files, 13 bands of a tile as GeoTIFF take 3 GB."""
+
+_CHUNK = 1 << 20
+_PART = re.compile(r"[^\\/:\x00-\x1f]{1,255}")
+"""What may be part of a file's name."""
+
+
+def is_url(text: str) -> bool:
+    """Say whether something is an address in a storage, not a path."""
+    return "://" in text
+
+
+def shown(url: str) -> str:
+    """Return an address as messages show it: without a password, and without a query, which may hold a signature."""
+    text = re.sub(r"//[^/@]*@", "//", url.partition("?")[0])[:300]
+    return text if text.isprintable() else ascii(text)
+
+
+def storage_of(url: str) -> tuple[AbstractFileSystem, str]:
+    """Return the storage, and the path in it.
+
+    Raises:
+        InputError: An address of several storages, an unknown one, or one whose library is not installed.
+    """
+    if not is_url(url) or "::" in url:
+        raise InputError(f"expected an address such as s3://bucket/folder, found {shown(url)}")
+    more = {"auto_mkdir": True} if url.startswith(("file://", "local://")) else {}
+    try:
+        fs, path = url_to_fs(url, **more)
+    except ImportError as error:
+        raise InputError(f"{shown(url)} cannot be reached: {error}; install it beside unclouded") from error
+    except ValueError as error:
+        raise InputError(f"{shown(url)} is no address of a storage ({error}); check it") from error
+    return fs, str(path).rstrip("/")
+
+
+def version_of(url: str) -> list[Any]:
+    """Return what changes when the content does, as far as the storage tells: names, sizes, tags and times of files.
+
+    Raises:
+        InputError: There is nothing, or too much of it.
+    """
+    files = _files_of(url)
+    return [[name, json.dumps(files[name], sort_keys=True, default=str)] for name in sorted(files)]
+
+
+@contextmanager
+def fetched(source: str, folder: Path) -> Iterator[Path]:
+    """Give a local path of a product, fetched whole if it lies in a storage, and removed at the end of the block.
+
+    Args:
+        source: Path, or address of a file or of a SAFE folder.
+        folder: Where it is fetched to; emptied before and removed afterwards.
+
+    Raises:
+        InputError: There is nothing, more than a product holds, names that no file should have, or no room; or what
+            came has another size.
+    """
+    if not is_url(source):
+        yield Path(source)
+        return
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed attempt left
+    try:
+        folder.mkdir(parents=True)
+        yield _fetch(source, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fetch(url: str, folder: Path) -> Path:
+    fs, _ = storage_of(url)
+    files = _files_of(url)
+    require_room(folder, sum(int(info["size"]) for info in files.values()), f"fetch {shown(url)}")
+    for name, info in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fs.get_file(info["name"], str(target))
+        if target.stat().st_size != info["size"]:
+            found, expected = target.stat().st_size, info["size"]
+            raise InputError(f"{shown(url)}: {name} came with {found:,} of {expected:,} bytes; run again with --retry")
+        with suppress(NotImplementedError):  # the time of an image without a date is that of its file
+            moment = fs.modified(info["name"]).timestamp()
+            os.utime(target, (moment, moment))
+    return folder / next(iter(files)).split("/")[0]
+
+
+def _files_of(url: str) -> dict[str, Mapping[str, Any]]:
+    """Return what the storage tells of each file of a product, by its name below the folder that holds the product."""
+    fs, path = storage_of(url)
+    try:
+        info = fs.info(path)
+        found = {path: info} if info["type"] == "file" else fs.find(path, detail=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{shown(url)} is not there; check the address") from error
+    above = len(path.rpartition("/")[0]) + 1 if "/" in path else 0
+    files = {name[above:].partition("?")[0]: one for name, one in sorted(found.items())}
+    sizes = [one.get("size") for one in files.values()]
+    if None in sizes or not 0 < len(files) <= MAX_FILES or sum(sizes) > MAX_BYTES:
+        told = "sizes that are not told" if None in sizes else f"{sum(sizes) / 2**30:.1f} GiB"
+        raise InputError(
+            f"{shown(url)} has {len(files):,} files, {told}; expected a product of at most {MAX_FILES:,} files and "
+            f"{MAX_BYTES >> 30} GiB"
+        )
+    for name in files:
+        if not all(_PART.fullmatch(part) and part not in (".", "..") for part in name.split("/")):
+            raise InputError(f"{shown(url)} has a file {name[:80]!r}, which is no name for a file; check the product")
+    return files
+
+
+def put(source: Path, url: str, sha256: str) -> bool:
+    """Write a file to a storage unless it is there already, and read it back; return whether it was written.
+
+    Args:
+        source: The file.
+        url: Of the object.
+        sha256: Of the file.
+
+    Raises:
+        OSError: What is read back is something else.
+    """
+    fs, path = storage_of(url)
+    if _holds(fs, path, source.stat().st_size, sha256):
+        return False
+    fs.put_file(str(source), path)
+    if not _holds(fs, path, source.stat().st_size, sha256):
+        raise OSError(f"{shown(url)} holds something else than was written")
+    return True
+
+
+def _holds(fs: AbstractFileSystem, path: str, size: int, sha256: str) -> bool:
+    fs.invalidate_cache(path)
+    try:
+        if fs.info(path)["size"] != size:
+            return False
+        with fs.open(path, "rb") as file:
+            digest = hashlib.sha256()
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except FileNotFoundError:
+        return False
+    return digest.hexdigest() == sha256
+
+
+def require_deliverable(url: str) -> None:
+    """Write a byte to a storage and forget it, so that hours of work do not end where nothing can be written.
+
+    Raises:
+        InputError: It cannot be reached or written.
+    """
+    fs, path = storage_of(url)
+    probe = f"{path}/.probe-{os.getpid()}"
+    try:
+        fs.pipe_file(probe, b"?")
+        fs.rm_file(probe)
+    except Exception as error:  # every storage has errors of its own
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"{shown(url)} cannot be written ({told}); check address and credentials") from error
