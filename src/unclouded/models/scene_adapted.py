@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from unclouded.models import haze, radar_features, scene_regression
 from unclouded.models.prior_spectrum import PRIOR, Prior
 from unclouded.models.remover import each_by_itself, keep_clear_pixels
-from unclouded.models.scene_moments import NodeGrid, SceneMoments
+from unclouded.models.scene_moments import STRIP_PX, NodeGrid, SceneMoments
 from unclouded.models.scene_regression import SceneRegression
 from unclouded.models.smoothing import blur, reach_px
 from unclouded.sensors import RGB
@@ -149,11 +149,21 @@ class AdaptedToScene:
     ) -> tuple[Float32[Tensor, "batch band h w"], Float32[Tensor, "batch 1 h w"]]:
         """Prior and what the scene adds to it, everywhere; and how much that is worth."""
         features = radar_features.radar_features(shown.sar)
-        prior = self.prior.spectrum(features, self.bands)
+        top, left = shown.origin_px
+        strips = [
+            self._strip(features[..., row : row + STRIP_PX, :], (top + row, left))
+            for row in range(0, features.shape[-2], STRIP_PX)
+        ]  # in double precision a whole window is much
+        synthesised, evidence = (torch.cat(parts, dim=-2) for parts in zip(*strips, strict=True))
+        return synthesised, evidence
+
+    def _strip(
+        self, features: Float32[Tensor, "batch feature h w"], origin_px: tuple[int, int]
+    ) -> tuple[Float32[Tensor, "batch band h w"], Float32[Tensor, "batch 1 h w"]]:
         weight = self.settings.prior_weight * max(self.prior.share.values())
         images, evidence = [], []
-        for one, level in zip(features.double(), prior, strict=True):
-            departure, strangeness, share = self.regression.departure(one, shown.origin_px)
+        for one, level in zip(features.double(), self.prior.spectrum(features, self.bands), strict=True):
+            departure, strangeness, share = self.regression.departure(one, origin_px)
             images.append(level + departure)
             evidence.append(share / (share + weight).clamp(min=1e-9) / (1 + strangeness.square()))
         return torch.stack(images).clamp(DARKEST, 1.0).float(), torch.stack(evidence).float()

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from unclouded.models.scene_moments import STRIP_PX, Node, NodeGrid, SceneMoments
+from unclouded.models.scene_moments import Node, NodeGrid, SceneMoments
 
 FEWEST_PX = 10
 """With fewer clear pixels a scene says nothing."""
@@ -51,14 +51,6 @@ class SceneRegression:
             features: NaN where there are no data, and so are all three answers.
             origin_px: Row and column of its upper left pixel in the scene.
         """
-        strips = [
-            self._strip(features[:, top : top + STRIP_PX], (origin_px[0] + top, origin_px[1]))
-            for top in range(0, features.shape[1], STRIP_PX)
-        ]
-        departure, strangeness, share = (torch.cat(parts, dim=1) for parts in zip(*strips, strict=True))
-        return departure, strangeness, share
-
-    def _strip(self, features: Float64[Tensor, "feature h w"], origin_px: tuple[int, int]) -> tuple[Tensor, ...]:
         height, width = features.shape[1:]
         z = (features.flatten(1) - self.centre[:, None]) / self.scale[:, None]
         inside = torch.minimum(torch.maximum(z, self.low[:, None]), self.high[:, None])
