@@ -12,8 +12,8 @@ from odc.geo.geobox import GeoBox
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.strips import write_rows
 
-WIDTH, ROWS = 500, 768
-"""Columns, and rows of one strip of the cloud map."""
+WIDTH, ROWS = 600, 768
+"""Columns, and rows of one strip of the cloud map; four strips are more than a sample, which is kept in memory."""
 
 PEAKS = """
 import json, os, resource, sys
