@@ -12,6 +12,7 @@ from unclouded.cli.main import run
 from unclouded.geotiff import write_geotiff
 from unclouded.patches.identity import PatchId
 from unclouded.patches.layouts import find_triplets
+from unclouded.scenes.footprints import footprint_around
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 GRID = GeoBox.from_bbox((0, 0, 480, 480), "EPSG:32632", resolution=10)
@@ -121,6 +122,36 @@ def test_regions_are_drawn_and_split_from_a_land_mask(
     assert (tmp_path / "regions.geojson").read_text() == first
     over_itself = ("data", "sample", tmp_path / "land.geojson", tmp_path / "land.geojson")
     assert unclouded(*over_itself, monkeypatch=monkeypatch) == 2
+
+
+def test_products_are_proposed_for_sampled_regions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    properties = {"continent": "Europe", "split": "train"}
+    features = [
+        {
+            "geometry": footprint_around(longitude, 44.5, (52.0, 40.0)),
+            "properties": {"roi": f"ROIs0001_summer_{number}", "center": [longitude, 44.5]} | properties,
+        }
+        for number, longitude in ((1, 11.0), (2, -30.0))
+    ]
+    regions, out = tmp_path / "regions.geojson", tmp_path / "candidates"
+    recorded = Path(__file__).parents[1] / "data" / "stac_items.json"
+    command = ("data", "search", regions, recorded, "--out", out, "--until", "2018-11-30", "--since")
+    regions.write_text(json.dumps({"features": features}))
+    assert unclouded(*command, "2017-12-01", monkeypatch=monkeypatch) == 1  # nothing in the Atlantic
+    told = capsys.readouterr()
+    assert "1 of 2 regions have products, 4 to fetch. Clouds are those of WHOLE products" in told.out
+    assert "skipped S2A_32TPQ_20180711_0_L2A: of type S2MSI2A, expected S2MSI1C (Level-1C)" in told.err
+    assert (out / "choices.csv").is_file() and len((out / "products.txt").read_text().split()) == 4
+    for folder in ("s1", "s2"):
+        (out / folder).mkdir()
+    assert unclouded("curate", out / "regions.toml", tmp_path / "root", monkeypatch=monkeypatch) == 1
+    assert "found 0 radar and 0 optical scenes in a summer" in capsys.readouterr().err  # until they are fetched
+    regions.write_text(json.dumps({"features": features[:1]}))
+    assert unclouded(*command, "2017-12-01", monkeypatch=monkeypatch) == 0
+    assert unclouded(*command, "2018-12-01", monkeypatch=monkeypatch) == 2
+    assert "since 2018-12-01 is later than until 2018-11-30" in capsys.readouterr().err
 
 
 def test_a_killed_check_goes_on_where_it_was_and_leaves_nothing(

@@ -1,13 +1,16 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shapely.geometry import Point, box, mapping, shape
 
 from unclouded.errors import InputError
+from unclouded.files import write_json
 from unclouded.patches.geography import circle_around
-from unclouded.patches.sampling import months_of, read_land, sample_regions
+from unclouded.patches.sampling import as_geojson, months_of, read_land, read_sampled, sample_regions
+from unclouded.patches.splits import Split
 
 LAND = {"Africa": box(-10, -30, 40, 30), "Oceania": box(115, -38, 150, -12), "Asia": box(60, 20, 120, 70)}
 
@@ -60,3 +63,32 @@ def test_a_land_mask_is_read_and_its_pieces_are_united(tmp_path: Path) -> None:
     (tmp_path / "land.geojson").write_text('{"features": [{"properties": {}}]}')
     with pytest.raises(InputError, match=r"is no land mask \(KeyError: 'continent'\)"):
         read_land(tmp_path / "land.geojson")
+
+
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    found = sample_regions({"here": box(0, 40, 20, 50)}, 6, 1)
+    split = Split(frozenset(one.roi for one in found[2:]), frozenset([found[0].roi]), frozenset([found[1].roi]))
+    write_json(tmp_path / "regions.geojson", as_geojson(found, split))
+    again = read_sampled(tmp_path / "regions.geojson")
+    assert [(one.roi, one.longitude, one.months) for one, _ in again] == [
+        (one.roi, one.longitude, one.months) for one in found
+    ]
+    assert [part for _, part in again] == ["val", "test", "train", "train", "train", "train"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"center": [11.0]}, "holds no sampled regions"),
+        ({"center": [500.0, 40.0]}, "holds no sampled regions"),
+        ({"center": [11.0, 89.0]}, "between 80 S and 84 N"),
+        ({"roi": "region"}, "is not a region"),
+        ({"split": "dev"}, "one of no part"),
+    ],
+)
+def test_other_regions_are_refused(tmp_path: Path, changed: dict[str, Any], reason: str) -> None:
+    properties = {"roi": "ROIs0001_fall_1", "center": [11.0, 44.0], "continent": "E", "split": "val"} | changed
+    feature = {"geometry": mapping(box(10, 43, 12, 45)), "properties": properties}
+    write_json(tmp_path / "a.geojson", {"features": [feature]})
+    with pytest.raises(InputError, match=reason):
+        read_sampled(tmp_path / "a.geojson")

@@ -1,9 +1,14 @@
 """Invented products of 240 x 180 m and more, complete and small."""
 
-from collections.abc import Callable
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -88,3 +93,77 @@ def radar_product(tmp_path: Path) -> Callable[..., Path]:
 def radar_grid() -> GeoBox:
     """A map in the middle of the invented radar image."""
     return RADAR_GRID
+
+
+ITEM_SEARCH = "https://api.stacspec.org/v1.0.0/item-search"
+Answer = Callable[[BaseHTTPRequestHandler, dict[str, Any]], Any]
+"""Answers a request with its parameters: JSON, or None where it has answered itself."""
+
+
+@contextmanager
+def serving(answer: Answer) -> Iterator[str]:
+    """Serve on this machine; gives the address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            query = {key: value[0] for key, value in parse_qs(urlsplit(self.path).query).items()}
+            self._send(query)
+
+        def do_POST(self) -> None:
+            self._send(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def _send(self, parameters: dict[str, Any]) -> None:
+            if (content := answer(self, parameters)) is None:
+                return
+            body = json.dumps(content).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def landing_page(handler: BaseHTTPRequestHandler, method: str = "POST") -> dict[str, Any]:
+    """Return the landing page of a STAC API with item search."""
+    address = f"http://{handler.headers['Host']}"
+    links = [
+        {"rel": "root", "href": address, "type": "application/json"},
+        {"rel": "search", "href": f"{address}/search", "type": "application/geo+json", "method": method},
+    ]
+    core = "https://api.stacspec.org/v1.0.0/core"
+    return {"type": "Catalog", "stac_version": "1.0.0", "id": "recorded", "description": "recorded"} | {
+        "conformsTo": [core, ITEM_SEARCH],
+        "links": links,
+    }
+
+
+@pytest.fixture
+def serve() -> Callable[..., Any]:
+    """Serves whatever a test wants to be answered."""
+    return serving
+
+
+@pytest.fixture
+def landing() -> Callable[..., dict[str, Any]]:
+    """A landing page with item search."""
+    return landing_page
+
+
+@pytest.fixture
+def recorded() -> Path:
+    """Items as public catalogues write them: of Italy and of New South Wales, with other products among them."""
+    return Path(__file__).parents[1] / "data" / "stac_items.json"

@@ -9,7 +9,7 @@ import pytest
 from shapely.geometry import box, mapping
 
 from unclouded.errors import InputError
-from unclouded.scenes.candidates import Choice, Need, SceneRecord, choices_table, choose, joined_tables
+from unclouded.scenes.candidates import Choice, Need, SceneRecord, choices_table, choose, joined_tables, zone_of
 from unclouded.scenes.footprints import footprint_around
 
 CENTER = (9.0, 48.0)
@@ -93,6 +93,10 @@ def test_named_scenes_keep_their_role_whatever_speaks_against_them() -> None:
         "clear": "O3",
         "cloudy": "O2",
     }
+
+
+def test_a_tile_lies_in_a_zone() -> None:
+    assert [zone_of(tile) for tile in ("T32TQM", "T01LAC", "T22NBD", "granule")] == ["32N", "01S", "22N", None]
 
 
 def test_the_table_has_a_line_a_scene() -> None:

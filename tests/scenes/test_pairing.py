@@ -1,9 +1,10 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from unclouded.errors import InputError
-from unclouded.scenes.pairing import Candidate, Season, pair, season_of
+from unclouded.scenes.pairing import Candidate, NoTripletError, Season, pair, season_of
 
 
 def scene(name: str, month: int, day: int, coverage: float | None = None, year: int = 2018) -> Candidate:
@@ -67,3 +68,23 @@ def test_what_is_missing_is_told_with_the_reasons() -> None:
         pair([scene("R", 7, 1)], [scene("A", 5, 2, 0.0), scene("B", 7, 3, 0.5)], latitude=48, season="summer")
     with pytest.raises(InputError, match="found 'autumn'"):
         pair([], [], latitude=48, season="autumn")
+
+
+def test_clear_and_cloudy_are_of_one_zone_for_their_pixels_must_be_the_same() -> None:
+    clear, near, far = scene("A", 7, 2, 0.0), scene("B", 7, 3, 0.5), scene("C", 7, 20, 0.5)
+    clear, near, far = replace(clear, zone="32N"), replace(near, zone="33N"), replace(far, zone="32N")
+    assert pair([scene("R", 7, 1)], [clear, near, far], latitude=48, season="summer").cloudy.name == "C"
+
+
+def test_what_somebody_has_chosen_stays_whatever_its_coverage_but_its_season_counts() -> None:
+    optical = [scene("A", 7, 2, 0.0), scene("B", 7, 3, 0.5)]
+    found = pair([scene("R", 7, 1)], optical, latitude=48, season="summer", clear=scene("mine", 7, 9, 0.2))
+    assert (found.clear.name, found.cloudy.name) == ("mine", "A")  # both give 8 days
+    with pytest.raises(NoTripletError) as error:
+        pair([scene("R", 7, 1)], optical, latitude=48, season="summer", cloudy=scene("mine", 5, 9))
+    assert error.value.told == {
+        "R": "not chosen, fits no other scene",
+        "A": "not chosen, fits no other scene",
+        "B": "not chosen, fits no other scene, too cloudy to be clear",
+        "mine": "refused, of spring 2018 instead of a summer",
+    }

@@ -1,5 +1,6 @@
 """``unclouded data``: look at a data set."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -229,6 +230,49 @@ def sample(
     write_json(out, as_geojson(found, split))
     sizes = ", ".join(f"{part} {len(getattr(split, part))}" for part in ("train", "val", "test"))
     typer.echo(f"{out}: {len(found)} regions on {len({one.continent for one in found})} continents ({sizes})")
+
+
+@app.command()
+def search(
+    regions: Annotated[Path, typer.Argument(help="GeoJSON of regions that 'data sample' wrote.")],
+    catalogue: Annotated[str, typer.Argument(help="Address of a STAC API, or a file of items or catalogue on disk.")],
+    out: Annotated[Path, typer.Option(help="Folder for regions.toml, products.txt and choices.csv.")],
+    since: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day.")],
+    until: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day.")],
+    radar: Annotated[str, typer.Option(help="Collection of Sentinel-1 GRD.")] = "sentinel-1-grd",
+    optical: Annotated[str, typer.Option(help="Collection of Sentinel-2 Level-1C.")] = "sentinel-2-l1c",
+    clear_below: Annotated[float, typer.Option(help="Most cloud of the clear product, as a whole.")] = 0.01,
+    covers: Annotated[float, typer.Option(help="Least share of a region that a product shows.")] = 0.99,
+    spares: Annotated[int, typer.Option(help="Further clear products to list for each region.")] = 2,
+) -> None:
+    """Propose radar, clear and cloudy products for regions, and write what 'curate' takes and what to fetch for it.
+
+    Clouds are those of whole products; 'curate' measures them over each region. Exit status 1 if a region has none.
+    """
+    from unclouded.cli.progress import shown_progress
+    from unclouded.files import require_writable
+    from unclouded.patches.sampling import read_sampled
+    from unclouded.scale.searching import REGIONS, SearchSettings, proposals_of, write_proposals
+    from unclouded.scenes.catalogue import open_catalogue
+    from unclouded.settings import settings_from
+
+    given = {"since": since.date(), "until": until.date(), "radar": radar, "optical": optical}
+    limits = {"clear_below": clear_below, "covers": covers, "spares": spares}
+    settings = settings_from(SearchSettings, given | limits, origin="these options")
+    wanted = read_sampled(regions)
+    require_writable(out)
+    source = open_catalogue(catalogue)
+    with shown_progress() as told:
+        found = proposals_of(wanted, source, settings, lambda done, total: told("searching", done, total))
+    products = write_proposals(out, found, settings)
+    for item, reason in {item: reason for one in found for item, reason in one.skipped.items()}.items():
+        typer.echo(f"skipped {item}: {reason}", err=True)
+    served = sum(one.choice.pairing is not None for one in found)
+    typer.echo(
+        f"{out / REGIONS}: {served:,} of {len(found):,} regions have products, {products:,} to fetch. "
+        "Clouds are those of WHOLE products; 'unclouded curate' measures them over each region"
+    )
+    raise typer.Exit(1 if served < len(found) else 0)
 
 
 @app.command()

@@ -112,7 +112,7 @@ def _named(row: Mapping[str, Any]) -> str:
 
 
 def _require_rows(rows: list[Mapping[str, Any]]) -> None:
-    for row, following in zip(rows, [*rows[1:], None], strict=True):
+    for row, following in zip(rows, [*rows, None][1:], strict=True):
         if unknown := row.keys() - set(SCHEMA.names):
             raise ValueError(f"{_named(row)} has the columns {sorted(unknown)}, which the manifest has not")
         if row["status"] not in STATUSES:

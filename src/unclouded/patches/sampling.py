@@ -15,8 +15,8 @@ from unclouded.errors import InputError
 from unclouded.files import named, read_small
 from unclouded.patches.geography import Circle, gaps_km
 from unclouded.patches.identity import Roi
-from unclouded.patches.splits import Split
-from unclouded.scenes.footprints import NORTHERNMOST, SOUTHERNMOST, footprint_around
+from unclouded.patches.splits import PARTS, Split
+from unclouded.scenes.footprints import NORTHERNMOST, SOUTHERNMOST, footprint_around, require_latitude
 
 SEASONS = ("spring", "summer", "fall", "winter")
 MONTHS = {"spring": (3, 4, 5), "summer": (6, 7, 8), "fall": (9, 10, 11), "winter": (12, 1, 2)}
@@ -155,3 +155,35 @@ def as_geojson(regions: Iterable[SampledRegion], split: Split) -> dict[str, Any]
         for region in regions
     ]
     return {"type": "FeatureCollection", "features": features}
+
+
+def read_sampled(path: Path) -> list[tuple[SampledRegion, str]]:
+    """Read sampled regions with their parts, as :func:`as_geojson` has them.
+
+    Raises:
+        InputError: It is no such file.
+    """
+    try:
+        features = json.loads(read_small(path, 64 << 20))["features"]
+        found = [(_sampled(one), str(one["properties"]["split"])) for one in features]
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError, shapely.errors.ShapelyError) as error:
+        raise InputError(
+            f"{named(path)} holds no sampled regions ({type(error).__name__}: {str(error)[:80]}); "
+            "expected the GeoJSON that 'unclouded data sample' writes"
+        ) from error
+    if not found or {part for _, part in found} - set(PARTS):
+        raise InputError(f"{named(path)} has no region, or one of no part; expected parts out of {', '.join(PARTS)}")
+    return found
+
+
+def _sampled(feature: Mapping[str, Any]) -> SampledRegion:
+    properties = feature["properties"]
+    roi = Roi.parse(properties["roi"])
+    longitude, latitude = map(float, properties["center"])
+    require_latitude(latitude, latitude)
+    if shape(feature["geometry"]).is_empty or not -180 <= longitude <= 180:
+        raise ValueError(f"{roi} lies nowhere")
+    months = months_of(roi.season, latitude)
+    return SampledRegion(roi, longitude, latitude, str(properties["continent"]), months, feature["geometry"])

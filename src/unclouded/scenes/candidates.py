@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -39,6 +40,7 @@ class SceneRecord:
         footprint: GeoJSON geometry in degrees.
         cloud_percent: Of the whole product, as its metadata say.
         place: Where it is: a path or an address.
+        zone: UTM zone of an optical scene, where it is known.
     """
 
     name: str
@@ -47,15 +49,13 @@ class SceneRecord:
     footprint: Mapping[str, Any]
     cloud_percent: float | None = None
     place: str = ""
+    zone: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return vars(self) | {"acquired": self.acquired.isoformat()}
 
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "SceneRecord":
-        """Read what :meth:`to_json` wrote."""
-        return cls(**dict(content) | {"acquired": datetime.fromisoformat(content["acquired"])})
+def zone_of(tile: str) -> str | None:
+    """Return the UTM zone of a tile of the military grid, such as 32N of T32TQM; None where it is no such tile."""
+    found = re.fullmatch(r"T(\d\d)([C-HJ-NP-X])[A-Z]{2}", tile)
+    return f"{found[1]}{'N' if found[2] >= 'N' else 'S'}" if found else None
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _paired(
     need: Need,
     refused: Sequence[Verdict],
 ) -> Choice:
-    scenes = {name: Candidate(name, one.record.acquired, one.coverage) for name, one in fit.items()}
+    scenes = {name: Candidate(name, one.record.acquired, one.coverage, one.record.zone) for name, one in fit.items()}
     free = {
         kind: [scenes[name] for name, one in fit.items() if one.record.kind == kind and name not in named]
         for kind in ("radar", "optical")

@@ -11,7 +11,7 @@ from shapely.geometry import Polygon, mapping
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.scenes.archive import is_zip
-from unclouded.scenes.candidates import SceneRecord
+from unclouded.scenes.candidates import SceneRecord, zone_of
 from unclouded.scenes.footprints import footprint
 from unclouded.scenes.safe import ProductFolder, open_product
 from unclouded.scenes.sentinel1 import GroundControl, describe_radar_product
@@ -54,15 +54,25 @@ def describe_scene(path: Path) -> SceneRecord:
 
 def _radar(product: ProductFolder) -> SceneRecord:
     described = describe_radar_product(product)
-    outline = _outline(described.ground)
-    return SceneRecord(described.identity, "radar", described.acquired, outline, None, str(product.path))
+    return SceneRecord(
+        name=described.identity,
+        kind="radar",
+        acquired=described.acquired,
+        footprint=_outline(described.ground),
+        place=str(product.path),
+    )
 
 
 def _optical(product: ProductFolder) -> SceneRecord:
     described = describe_product(product)
-    outline = footprint(described.geobox)
     return SceneRecord(
-        described.identity, "optical", described.acquired, outline, described.cloud_percent, str(product.path)
+        name=described.identity,
+        kind="optical",
+        acquired=described.acquired,
+        footprint=footprint(described.geobox),
+        cloud_percent=described.cloud_percent,
+        place=str(product.path),
+        zone=zone_of(described.tile),
     )
 
 

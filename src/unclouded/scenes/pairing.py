@@ -42,11 +42,13 @@ class Candidate:
         name: Of the product.
         acquired: When, with its zone.
         coverage: Share of the place under clouds; None for radar.
+        zone: UTM zone of an optical scene, such as 32N; clear and cloudy are of one, so that their pixels are the same.
     """
 
     name: str
     acquired: datetime
     coverage: float | None = None
+    zone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def pair(
 ) -> Pairing:
     """Choose three scenes of one meteorological season of one year, the closest in time (section III-A of the paper).
 
-    The clear scene is covered by at most ``clear_below``; the cloudy one is any other, for coverage never filters. Of
+    The clear scene is covered by at most ``clear_below``; the cloudy one is any other of its UTM zone, for coverage
+    never filters. Of
     equally close ones the clearer one is taken, then the first by name.
 
     Args:
@@ -131,6 +134,7 @@ def pair(
         three
         for three in product(radars, clears, others)
         if three[1].name != three[2].name
+        and (three[1].zone == three[2].zone or None in (three[1].zone, three[2].zone))
         and not any(one.name in refused for one in three)
         and len({season_of(one.acquired, latitude) for one in three}) == 1
     ]
