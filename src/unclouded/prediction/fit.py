@@ -9,7 +9,7 @@ from unclouded.prediction.mapping import SceneMap
 from unclouded.prediction.sources import Sources
 from unclouded.scenes.align import date_gap_days
 from unclouded.scenes.radar import NO_TERRAIN
-from unclouded.scenes.shift import REACH_PX, Shift
+from unclouded.scenes.shift import SMALLEST_PX, Shift
 
 LARGE_GAP_DAYS = 12.0
 """A single Sentinel-1 satellite sees every place from the same orbit again after so many days: nearer radar exists."""
@@ -45,7 +45,7 @@ class Fit:
     def in_words(self) -> str:
         """Return what is known of the shift."""
         if self.shift is None:
-            return f"not measured, the scene is smaller than {8 * REACH_PX} px"
+            return f"not measured, the scene is smaller than {SMALLEST_PX} px"
         if not self.shift.blocks:
             return "not measured, no clear ground with edges"
         blocks = f"from {self.shift.blocks} block{'' if self.shift.blocks == 1 else 's'} of clear ground"
@@ -103,5 +103,5 @@ def _remedy(processing: str, without_terrain: bool) -> str:
 def fit_of(sources: Sources, scene_map: SceneMap) -> Fit:
     """Compare the two images of a scene where it is clear."""
     days = date_gap_days(sources.radar.acquired, sources.optical.acquired)
-    small = min(sources.shape) < 8 * REACH_PX
+    small = min(sources.shape) < SMALLEST_PX
     return Fit(days, None if small else sources.shift(scene_map.is_clear).result())

@@ -1,22 +1,72 @@
 """How much room and time a scene takes, told before the work begins, from a rehearsal on one window of it."""
 
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.cog import Layer, write_cog
 from unclouded.models.remover import CloudRemover
 from unclouded.prediction.clearing import crew_of
 from unclouded.prediction.sources import Sources
+from unclouded.prediction.statistics import SAMPLE_PX, SAMPLE_SIDE
 from unclouded.prediction.uncertainty import ANSWERS
 from unclouded.prediction.windows import Window
+from unclouded.scenes.align import BLOCK_PX, BLOCKS
+from unclouded.scenes.shift import OPTICAL_BANDS, SMALLEST_PX, agreement
 
 T = TypeVar("T")
 
 REHEARSED_PX = 256
 """Side of the window that is timed."""
+_COMPARED_PX = (BLOCK_PX * BLOCKS) ** 2
+_SAMPLED_PX = (SAMPLE_PX * SAMPLE_SIDE) ** 2
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What one window took, in seconds a pixel, and how far the removers look.
+
+    Attributes:
+        reading: Rows of both images, as far as the window's rows go.
+        mapping: The cloud map.
+        comparing: Radar with optics.
+        adapting: Removers, expected error included, a pixel of the sample.
+        clearing: One answer.
+        writing: All bands as a file.
+        margin_px: Of the removers.
+    """
+
+    reading: float
+    mapping: float
+    comparing: float = 0.0
+    adapting: float = 0.0
+    clearing: float = 0.0
+    writing: float = 0.0
+    margin_px: int = 0
+
+    def seconds(self, shape: tuple[int, int], window_px: int, answers: int) -> float:
+        """Return how long a scene takes if all of it is cloudy.
+
+        Args:
+            shape: Rows and columns.
+            window_px: Side of a window.
+            answers: How many each pixel is given.
+        """
+        pixels = shape[0] * shape[1]
+        overhead = min((1 + 2 * self.margin_px / min(window_px, max(shape))) ** 2, 9.0)
+        everywhere = 2 * self.reading + self.mapping + overhead * answers * self.clearing + self.writing
+        return (
+            pixels * everywhere + min(pixels, _COMPARED_PX) * self.comparing + min(pixels, _SAMPLED_PX) * self.adapting
+        )
 
 
 def forecast(
@@ -38,34 +88,53 @@ def forecast(
         uncertainty: Whether an ensemble answers.
     """
     height, width = sources.shape
-    mapping, clearing, margin = rehearse(sources, removers, clouds)
-    overhead = (1 + 2 * margin / min(window_px, max(height, width))) ** 2
     answers = (1 + len(removers) * ANSWERS) if uncertainty else 1
-    seconds = height * width * (mapping + clearing * answers * min(overhead, 9.0))
+    seconds = rehearse(sources, removers, clouds).seconds((height, width), window_px, answers)
     return (
         f"{width:,} x {height:,} px: at most {needed_bytes / 2**30:.1f} GiB of disk, "
         f"and about {as_duration(seconds)} if all of it is cloudy"
     )
 
 
-def rehearse(sources: Sources, removers: Sequence[CloudRemover], clouds: CloudMapSettings) -> tuple[float, float, int]:
-    """Return seconds a pixel of mapping and of clearing, and the margin of the removers."""
+def rehearse(sources: Sources, removers: Sequence[CloudRemover], clouds: CloudMapSettings) -> Rehearsal:
+    """Do everything on one window from the middle of a scene, and tell what it took."""
     height, width = sources.shape
     top, left = (max(length - REHEARSED_PX, 0) // 8 * 4 for length in (height, width))
     window = Window(top, left, min(top + REHEARSED_PX, height), min(left + REHEARSED_PX, width))
-    columns = slice(window.left, window.right)
+    columns, bands = slice(window.left, window.right), removers[0].bands
+    reading, rows = _timed(lambda: sources.rows(window.top, window.bottom, bands).result())
     reflectance = sources.optical.radiometry.decode(sources.stored(window.top, window.bottom).result()[:, :, columns])
     map_clouds(reflectance, sources.optical.bands, clouds)  # the first call compiles
     mapping, _ = _timed(lambda: map_clouds(reflectance, sources.optical.bands, clouds))
-    bands = removers[0].bands
-    rows = sources.rows(window.top, window.bottom, bands).result()
-    seen = rows.observation(window, np.ones(rows.sar.shape[1:], np.float32))
+    mapped = Rehearsal(reading / (window.shape[0] * width), mapping / window.pixels)
     if not (rows.optical & rows.radar)[:, columns].any():
-        return mapping / window.pixels, 0.0, 0
-    crew = crew_of(removers, [seen], "scene", uncertainty=False)
+        return mapped
+    stored, pixels = rows.stored[:, :, columns], window.pixels
+    half_cloudy = np.zeros(rows.sar.shape[1:], np.float32)  # what is adapted needs clouds and clear ground
+    half_cloudy[: len(half_cloudy) // 2] = 1.0
+    seen = rows.observation(window, half_cloudy)
+    crew_of(removers, [seen], "scene", uncertainty=False)
+    adapting, crew = _timed(lambda: crew_of(removers, [seen], "scene", uncertainty=False))
     crew.removers[0](seen)
     clearing, _ = _timed(lambda: crew.removers[0](seen))
-    return mapping / window.pixels, clearing / window.pixels, crew.margin_px
+    edges = reflectance[[sources.optical.bands.index(band) for band in OPTICAL_BANDS]]
+    large = min(window.shape) >= SMALLEST_PX
+    comparing = _timed(lambda: agreement(seen.sar[0].numpy(), edges))[0] if large else 0.0
+    return replace(
+        mapped,
+        comparing=comparing / pixels,
+        adapting=adapting / pixels,
+        clearing=clearing / pixels,
+        writing=_timed(lambda: _write(stored))[0] / pixels,
+        margin_px=crew.margin_px,
+    )
+
+
+def _write(stored: NDArray[np.integer[Any]]) -> None:
+    """Write all bands as a product is written."""
+    layer = Layer(tuple(map(str, range(len(stored)))), stored.dtype.name, 0)
+    with tempfile.TemporaryDirectory(prefix="unclouded-") as folder:
+        write_cog(Path(folder) / "a.tif", [(0, stored)], layer, GeoBox(stored.shape[1:], Affine.identity(), None))
 
 
 def as_duration(seconds: float) -> str:

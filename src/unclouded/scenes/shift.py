@@ -14,6 +14,8 @@ from unclouded.errors import InputError
 
 REACH_PX = 8
 """Largest shift that is looked for."""
+SMALLEST_PX = 8 * REACH_PX
+"""Least side of images that can be compared."""
 ORIENTATIONS = 9
 RADAR_SIGMA_PX, OPTICAL_SIGMA_PX, FEATURE_SIGMA_PX = 1.5, 1.0, 2.0
 OPTICAL_BANDS = ("B02", "B04", "B08", "B11")
@@ -108,9 +110,9 @@ def agreement(
 ) -> Agreement:
     """Compare the edges of a block at every shift within reach; see :func:`estimate_shift`."""
     height, width = radar.shape[1:]
-    if optical.shape[1:] != (height, width) or min(height, width) < 8 * REACH_PX:
+    if optical.shape[1:] != (height, width) or min(height, width) < SMALLEST_PX:
         raise InputError(
-            f"expected radar and optical images of one size, at least {8 * REACH_PX} px, found {radar.shape[1:]} px "
+            f"expected radar and optical images of one size, at least {SMALLEST_PX} px, found {radar.shape[1:]} px "
             f"and {optical.shape[1:]} px"
         )
     usable = np.isfinite(optical).all(axis=0)
