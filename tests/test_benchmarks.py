@@ -69,3 +69,40 @@ def test_a_name_that_is_no_benchmark_is_told(
     write(tmp_path, "clouds", json.dumps(GOOD))
     assert bench.main(["cloud"]) == 2
     assert "cloud is no benchmark; choose from clouds" in capsys.readouterr().err
+
+
+def test_the_tables_of_the_page_on_scale_are_made_from_what_was_measured_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Path(__file__).parents[1] / "benchmarks" / "tables" / "tiles.py"
+    spec = importlib.util.spec_from_file_location("tiles", source)
+    assert spec and spec.loader
+    tiles = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tiles)
+    seconds = dict.fromkeys((*tiles.READING, *tiles.MAPPING), 100.0)
+    seconds |= {f"{stage}, {name}": 200.0 for name in tiles.REMOVERS for stage in ("adapt", "clear", "write products")}
+    common = {"processor": "invented", "date": "2026-11-24"}
+    stages = {
+        "name": "stages",
+        "cpu_s_a_tile": seconds,
+        "bytes_a_tile": {"in": 2e9, "scene-adapted": 1e9, "network": 1e9, "patches": 15e9},
+        "gflop_a_mpx": 1000.0,
+        "sizes_px": [600, 1980],
+    }
+    rates = {kind: {"serially": 4.0, "2 processes": 8.0} for kind in ("trivial", "busy")}
+    tasks = {"name": "tasks", "ratio": 2.0, "tasks_a_second": rates, "busy_s": 0.2}
+    lines = [stages | common | {"gflop_a_mpx": 1.0}, tasks | common, stages | common]
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = tmp_path / "scale.md"
+    page.write_text(f"above\n{tiles.MARKS[0]}\nold\n{tiles.MARKS[1]}\nbelow\n")
+    monkeypatch.setattr(tiles, "RESULTS", tmp_path / "results.jsonl")
+    monkeypatch.setattr(
+        "sys.argv", ["tiles.py", str(page), "--tiles", "3600", "--cores", "10", "--mb-a-second", "1000"]
+    )
+    tiles.main()
+    text = page.read_text()
+    assert text.startswith("above\n") and text.endswith("\nbelow\n") and "old" not in text
+    assert "| **`predict`, network** | **1,100** | **1,100** |" in text  # 5 x 100 s and 3 x 200 s, 3,600 times
+    assert "| network | 10 | 1,000 | 110 | 3 | cores: adapt, network |" in text  # 3 GB in 3 s
+    assert "7 TB in all" in text and "From one process to two: 2.00 times" in text
+    assert "a cloudy tile with margins 166 TFLOP; at 20 TFLOP/s sustained 8 s a tile and 8 hours for 3,600" in text
