@@ -1,6 +1,9 @@
 import os
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,10 @@ from unclouded.errors import InputError
 from unclouded.files import sha256
 from unclouded.scale import storage
 from unclouded.scale.storage import fetched, put, require_deliverable, shown, storage_of, version_of
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None: ...
 
 
 @pytest.fixture
@@ -50,6 +57,20 @@ def test_a_local_folder_is_a_storage_too(tmp_path: Path) -> None:
     with fetched(f"file://{tmp_path}/in/S2.SAFE", tmp_path / "scratch") as path:
         moment = datetime.fromtimestamp((path / "manifest.safe").stat().st_mtime, UTC)
         assert moment == datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
+
+
+@pytest.mark.enable_socket  # the loopback alone
+def test_a_web_server_is_a_storage_too_and_a_new_signature_no_new_version(tmp_path: Path) -> None:
+    (tmp_path / "s2.tif").write_bytes(b"image")
+    os.utime(tmp_path / "s2.tif", (1e9, 1e9))
+    handler = partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/s2.tif"
+        with fetched(f"{url}?signature=1", tmp_path / "scratch") as path:
+            assert (path.name, path.read_bytes(), path.stat().st_mtime) == ("s2.tif", b"image", 1e9)
+        assert version_of(f"{url}?signature=1") == version_of(f"{url}?signature=2")
+        server.shutdown()
 
 
 def test_what_is_fetched_is_removed_whatever_happens(bucket: MemoryFileSystem, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,10 @@ def version_of(url: str) -> list[Any]:
     Raises:
         InputError: There is nothing, or too much of it.
     """
-    files = _files_of(url)
-    return [[name, json.dumps(files[name], sort_keys=True, default=str)] for name in sorted(files)]
+    told = {
+        name: {key: info[key] for key in info if key not in ("name", "url")} for name, info in _files_of(url).items()
+    }
+    return [[name, json.dumps(told[name], sort_keys=True, default=str)] for name in sorted(told)]
 
 
 @contextmanager
@@ -101,10 +104,18 @@ def _fetch(url: str, folder: Path) -> Path:
         if target.stat().st_size != info["size"]:
             found, expected = target.stat().st_size, info["size"]
             raise InputError(f"{shown(url)}: {name} came with {found:,} of {expected:,} bytes; run again with --retry")
-        with suppress(NotImplementedError):  # the time of an image without a date is that of its file
-            moment = fs.modified(info["name"]).timestamp()
+        if (moment := _modified(fs, info)) is not None:  # an image without a date is not younger than its file
             os.utime(target, (moment, moment))
     return folder / next(iter(files)).split("/")[0]
+
+
+def _modified(fs: AbstractFileSystem, info: Mapping[str, Any]) -> float | None:
+    """Seconds since 1970; None where the storage does not tell."""
+    with suppress(NotImplementedError):
+        return float(fs.modified(info["name"]).timestamp())
+    with suppress(KeyError, ValueError, TypeError):  # as web servers have it
+        return parsedate_to_datetime(info["Last-Modified"]).timestamp()
+    return None
 
 
 def _files_of(url: str) -> dict[str, Mapping[str, Any]]:
