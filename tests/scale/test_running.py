@@ -100,3 +100,56 @@ def _is_zombie(pid: int) -> bool:
     """Say whether a process is over, though nobody has asked how it ended, as where process 1 does not."""
     about = Path(f"/proc/{pid}/stat")
     return about.is_file() and about.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+_INTERRUPTED = """
+import sys, time
+from dataclasses import dataclass
+from pathlib import Path
+from unclouded.errors import SignalledError
+from unclouded.scale.running import in_processes, run_tasks, serially, stoppable
+from unclouded.scale.tasks import TaskFolder
+
+@dataclass(frozen=True)
+class Slow:
+    name: str
+
+    @property
+    def id(self):
+        return self.name
+
+    def run(self):
+        time.sleep(60)
+        return []
+
+if __name__ == "__main__":
+    runner = serially if sys.argv[2] == "1" else in_processes(int(sys.argv[2]))
+    try:
+        with stoppable():
+            run_tasks([Slow(name) for name in "abcdef"], TaskFolder(Path(sys.argv[1])), runner)
+    except SignalledError as error:
+        print(error, flush=True)
+        sys.exit(128 + error.signal)
+"""
+
+
+@pytest.mark.parametrize("count, asked", [(1, signal.SIGTERM), (2, signal.SIGTERM), (2, signal.SIGINT)])
+def test_fault_04_a_signal_ends_tasks_at_once_and_costs_no_attempt(
+    tmp_path: Path, count: int, asked: signal.Signals
+) -> None:
+    (tmp_path / "slow.py").write_text(_INTERRUPTED)
+    command = [sys.executable, tmp_path / "slow.py", tmp_path / "notes", str(count)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        while len(_begun(tmp_path)) < count:
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.send_signal(asked)
+        told, troubles = run.communicate(timeout=30)
+    assert run.returncode == 128 + asked, troubles
+    assert told == f"{asked.name} came; the same command goes on where this one was\n" and "Traceback" not in troubles
+    assert all(path.read_text() == "" for path in _begun(tmp_path)) and len(_begun(tmp_path)) == count
+    assert not (tmp_path / "notes" / "failed").exists()
+
+
+def _begun(folder: Path) -> list[Path]:
+    return list((folder / "notes" / "begun").glob("[a-f]"))

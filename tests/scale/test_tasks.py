@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from unclouded.errors import InputError
+from unclouded.errors import InputError, SignalledError
 from unclouded.scale.tasks import Row, TaskFolder, content_id
 
 
@@ -76,6 +76,16 @@ def test_fault_38_a_task_that_kills_its_workers_is_set_aside(tmp_path: Path) -> 
             folder.attempt(task)
     assert folder.attempt(task) == "failed"
     assert "begun 2 times and never ended" in folder.failures([task])["deadly"]
+
+
+@pytest.mark.parametrize("interruption", [SignalledError(15, "SIGTERM came"), KeyboardInterrupt()])
+def test_fault_04_an_interrupted_attempt_does_not_count(tmp_path: Path, interruption: Exception) -> None:
+    task, folder = Counting("preempted", [interruption] * 5), TaskFolder(tmp_path, attempts=1)
+    for _ in range(5):
+        with pytest.raises(type(interruption)):
+            folder.attempt(task)
+        assert (tmp_path / "begun" / task.id).read_text() == ""
+    assert folder.attempt(task) == "done"
 
 
 def test_a_task_in_other_hands_is_left_alone(tmp_path: Path) -> None:

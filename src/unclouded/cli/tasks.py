@@ -92,11 +92,11 @@ class Crew:
 
     def _do(self, mine: "Sequence[Task]", notes: "TaskFolder", stage: str) -> None:
         from unclouded.cli.progress import shown_progress
-        from unclouded.scale.running import run_tasks
+        from unclouded.scale.running import run_tasks, stoppable
 
         if self.retry:
             notes.forgive(mine)
-        with shown_progress() as told, self._runner() as runner:
+        with shown_progress() as told, stoppable(), self._runner() as runner:
             run_tasks(mine, notes, runner, lambda done, total: told(stage, done, total))
 
     @contextmanager

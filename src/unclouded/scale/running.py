@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-from unclouded.errors import InputError
+from unclouded.errors import InputError, SignalledError
 from unclouded.scale.tasks import Ending, Task, TaskFolder
 
 PAUSE_S = 0.2
@@ -108,11 +109,43 @@ def in_processes(count: int) -> Runner:
                 idle.put(worker)
 
         with ExitStack() as workers, ThreadPoolExecutor(count) as waiting:
-            for _ in range(count):
-                idle.put(workers.enter_context(_Worker()))
-            yield from (future.result() for future in as_completed([waiting.submit(attempt, task) for task in tasks]))
+            crew = [workers.enter_context(_Worker()) for _ in range(count)]
+            for worker in crew:
+                idle.put(worker)
+            try:
+                attempts = [waiting.submit(attempt, task) for task in tasks]
+                yield from (future.result() for future in as_completed(attempts))
+            except BaseException:  # a signal, or nobody wants the rest: nothing more is begun
+                waiting.shutdown(wait=False, cancel_futures=True)
+                for worker in crew:
+                    worker.stop()
+                raise
 
     return run
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C end tasks in order: what they interrupt counts as not begun, and its rows stay.
+
+    Batch systems send SIGTERM before they take a machine away, which is no fault of the task.
+
+    Raises:
+        SignalledError: One of them came.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, _: Any) -> None:
+    raise SignalledError(number, f"{signal.Signals(number).name} came; the same command goes on where this one was")
 
 
 class _Worker:
@@ -129,18 +162,38 @@ class _Worker:
 
     def attempt(self, folder: TaskFolder, task: Task) -> Ending:
         try:
-            return self._pool.submit(folder.attempt, task).result()
+            return self._pool.submit(_attempt, folder, task).result()
         except BrokenProcessPool:
             self._pool = self._start()
             return "again"
+
+    def stop(self) -> None:
+        """Interrupt what the process is at."""
+        for process in list((self._pool._processes or {}).values()):  # public from Python 3.14 on
+            process.terminate()
 
     @staticmethod
     def _start() -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_live_with_parent)
 
 
+def _attempt(folder: TaskFolder, task: Task) -> Ending:
+    """Attempt a task in a worker; SIGTERM interrupts it in order."""
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        return folder.attempt(task)
+    except SignalledError:
+        return "again"
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _live_with_parent() -> None:
-    """Let this process end when its parent does, however that ended: it would wait for work for ever."""
+    """Let this process end when its parent does, however that ended: it would wait for work for ever.
+
+    Ctrl-C goes to all processes of a terminal; it is the parent's.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def follow(parent: Any) -> None:
         parent.join()

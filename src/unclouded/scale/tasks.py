@@ -19,8 +19,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from filelock import FileLock, Timeout
 
-from unclouded.errors import InputError
-from unclouded.files import read_small, write_json
+from unclouded.errors import InputError, SignalledError
+from unclouded.files import read_small, write_json, write_text
 
 Row = dict[str, Any]
 """What a task says of one thing that it made or dropped; JSON values."""
@@ -96,13 +96,24 @@ class TaskFolder:
     def _attempt(self, task: Task) -> Ending:
         if self._done(task).is_file():
             return "there"
-        begun = self._begin(task)
+        note = self.path / "begun" / task.id
+        before = note.read_text(encoding="utf-8") if note.is_file() else ""
+        try:
+            return self._begin(task, note)
+        except (SignalledError, KeyboardInterrupt):  # for reasons that are not its own: it counts as not begun
+            write_text(note, before)
+            raise
+
+    def _begin(self, task: Task, note: Path) -> Ending:
+        begun = _add_line(note, f"process {os.getpid()} on {socket.gethostname()}")
         if begun > self.attempts:
             return self._set_aside(task, f"begun {self.attempts} times and never ended: killed, perhaps for its memory")
         try:
             rows = list(task.run())
         except InputError as error:
             return self._set_aside(task, str(error))
+        except SignalledError:
+            raise
         except Exception as error:
             if begun < self.attempts:
                 return "again"
@@ -139,16 +150,6 @@ class TaskFolder:
             self._failed(task).unlink()
         return len(failed)
 
-    def _begin(self, task: Task) -> int:
-        """Note that a task is begun, before anything can go wrong; return how often it was."""
-        note = self.path / "begun" / task.id
-        note.parent.mkdir(parents=True, exist_ok=True)
-        with note.open("a+b") as file:
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-            os.fsync(file.fileno())
-            file.seek(0)
-            return len(file.readlines())
-
     def _set_aside(self, task: Task, reason: str) -> Ending:
         content = {"name": task.name, "id": task.id, "reason": " ".join(reason.split())}
         write_json(self._failed(task), content)
@@ -169,3 +170,13 @@ class TaskFolder:
 
 def _in_order(tasks: Sequence[Task]) -> list[Task]:
     return sorted(tasks, key=lambda task: task.name)
+
+
+def _add_line(path: Path, text: str) -> int:
+    """Add a line to a file, on disk before anything can go wrong; return how many lines it has."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        file.write(f"{text}\n".encode())
+        os.fsync(file.fileno())
+        file.seek(0)
+        return len(file.readlines())
