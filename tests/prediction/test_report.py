@@ -130,6 +130,11 @@ def test_radar_before_the_optical_image_is_earlier_and_a_shift_of_no_confidence_
     assert " px</b>" not in text
 
 
+def test_the_line_on_the_border_lets_the_mouse_through_to_the_slider_under_it() -> None:
+    drawn = re.search(r"\.compare::after \{(.*?)\}", page(facts(), gathered()), re.DOTALL)
+    assert drawn is not None and "pointer-events: none" in drawn[1]
+
+
 def test_remarks_stand_above_the_pictures() -> None:
     text = page(facts(remarks=["no manifest.safe: a changed bit goes unseen"]), gathered())
     said = '<p class="note">No manifest.safe: a changed bit goes unseen.</p>'

@@ -80,7 +80,7 @@ class SceneReport:
             inputs=inputs,
             expected=used.expected if isinstance(used, Chosen) else None,
             settings=_lines(record["settings"]) | {"asked for": record["removers"][0]["name"]},
-            measured=scene.metadata(),
+            measured=scene.metadata() | {"radar": self.sources.radar.processing},
             remarks=self.remarks,
             fit=self.fit,
             pixel_m=abs(self.sources.geobox.affine.a) if crs is not None and crs.projected else None,
