@@ -1,6 +1,7 @@
 """A region of 2.6 km, two radar and four optical products in folders; half of one image lies under a cloud."""
 
 import csv
+import pickle
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -96,6 +97,17 @@ def test_clouds_are_measured_once(archive: Path, tmp_path: Path, monkeypatch: py
     before = look_at(path, CENTER, (256, 256))
     monkeypatch.setattr("unclouded.scale.measuring.read_overview", pytest.fail)
     assert look_at(path, CENTER, (256, 256)) == before and before[1] == 1.0
+
+
+def test_the_choice_is_the_same_in_another_process_and_without_what_was_kept(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = task(archive, tmp_path / "here"), task(archive, tmp_path / "there")
+    rows = here.run()
+    monkeypatch.setenv("UNCLOUDED_CACHE", str(tmp_path / "cache"))
+    assert pickle.loads(pickle.dumps(there)).run() == rows
+    assert choices_of(there.root, ROI).read_text() == choices_of(here.root, ROI).read_text()
+    assert not list(here.root.glob(".curation/work/*"))
 
 
 def test_a_task_is_known_by_what_may_be_chosen_and_by_nothing_else(archive: Path, tmp_path: Path) -> None:

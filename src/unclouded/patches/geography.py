@@ -34,10 +34,19 @@ class Circle:
 
 def gaps_km(circles: Sequence[Circle]) -> Float64[np.ndarray, "circle circle"]:
     """Return the distances between all circles; negative where they overlap."""
-    places = unit_vectors(np.array([[one.longitude, one.latitude] for one in circles], float))
-    radius = np.array([one.radius_km for one in circles])
-    chord = np.linalg.norm(places[:, None] - places[None], axis=-1)
-    return np.asarray(2 * np.arcsin(np.clip(chord / 2, 0, 1)) * EARTH_KM - radius[:, None] - radius)
+    return gaps_between(circles, circles)
+
+
+def gaps_between(first: Sequence[Circle], second: Sequence[Circle]) -> Float64[np.ndarray, "first second"]:
+    """Return the distances of some circles to others; negative where they overlap."""
+    (places, radius), (others, other_radius) = _placed(first), _placed(second)
+    chord = np.linalg.norm(places[:, None] - others[None], axis=-1)
+    return np.asarray(2 * np.arcsin(np.clip(chord / 2, 0, 1)) * EARTH_KM - radius[:, None] - other_radius)
+
+
+def _placed(circles: Sequence[Circle]) -> tuple[Float64[np.ndarray, "circle 3"], Float64[np.ndarray, " circle"]]:
+    places = unit_vectors(np.array([[one.longitude, one.latitude] for one in circles], float).reshape(-1, 2))
+    return places, np.array([one.radius_km for one in circles], float)
 
 
 def circle_around(footprint: Mapping[str, Any]) -> Circle:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from unclouded.errors import InputError
 from unclouded.files import write_text
+from unclouded.patches.geography import Circle, circle_around, gaps_between
 from unclouded.patches.identity import Roi
 from unclouded.scale.measuring import look_at
 from unclouded.scale.regions import CurationSettings, Region, fingerprint
@@ -25,17 +27,19 @@ class Folders:
 
     def __init__(self) -> None:
         self.refused: dict[Path, str] = {}
-        self._records: dict[Path, list[SceneRecord]] = {}
+        self._records: dict[Path, list[tuple[SceneRecord, Circle]]] = {}
 
-    def records(self, folder: Path, kind: Kind) -> list[SceneRecord]:
-        """Return the radar or the optical products of a folder.
+    def near(self, folder: Path, kind: Kind, outline: Mapping[str, Any]) -> list[SceneRecord]:
+        """Return the radar or the optical products of a folder that may show some of a region.
 
         Raises:
             InputError: There is no such folder.
         """
         if folder not in self._records:
-            self._records[folder] = list(self._described(folder))
-        return [record for record in self._records[folder] if record.kind == kind]
+            self._records[folder] = [(one, circle_around(one.footprint)) for one in self._described(folder)]
+        found = [(record, circle) for record, circle in self._records[folder] if record.kind == kind]
+        gaps = gaps_between([circle_around(outline)], [circle for _, circle in found])[0]
+        return [record for (record, _), gap in zip(found, gaps, strict=True) if gap < 0]
 
     def _described(self, folder: Path) -> Iterable[SceneRecord]:
         for path in products_in(folder):
@@ -60,12 +64,12 @@ def need_of(region: Region, settings: CurationSettings) -> Need:
 
 def candidates_of(region: Region, settings: CurationSettings, folders: Folders) -> tuple[SceneRecord, ...]:
     """Return the products of a region's folders that show any of it; none where all are named."""
-    kinds: dict[Kind, Path | None] = {"radar": region.radar_from, "optical": region.optical_from}
-    found = [record for kind, folder in kinds.items() if folder for record in folders.records(folder, kind)]
-    if not found:
+    if region.is_named:
         return ()
     need = need_of(region, settings)
-    return tuple(record for record in found if need.shown(record))
+    kinds: dict[Kind, Path | None] = {"radar": region.radar_from, "optical": region.optical_from}
+    near = [record for kind, folder in kinds.items() if folder for record in folders.near(folder, kind, need.outline)]
+    return tuple(record for record in near if need.shown(record))
 
 
 def inputs_of(region: Region, candidates: Iterable[SceneRecord], settings: CurationSettings) -> list[object]:
@@ -87,7 +91,7 @@ def inputs_of(region: Region, candidates: Iterable[SceneRecord], settings: Curat
 
 
 def choose_products(
-    region: Region, candidates: Iterable[SceneRecord], settings: CurationSettings, table: Path
+    region: Region, candidates: Iterable[SceneRecord], settings: CurationSettings, table: Path, work_folder: Path
 ) -> Mapping[str, Path]:
     """Return the radar, the clear and the cloudy product of a region; what is chosen is explained in a table.
 
@@ -96,6 +100,7 @@ def choose_products(
         candidates: Products that show some of it.
         settings: Size of regions, and how to choose.
         table: CSV file with a line a candidate; written where there is something to choose, also if no three fit.
+        work_folder: Where zips are unpacked.
 
     Raises:
         InputError: No three products fit, or a named one is none.
@@ -105,7 +110,7 @@ def choose_products(
     need, size_px = need_of(region, settings), (settings.rows, settings.columns)
 
     def look(record: SceneRecord) -> tuple[float | None, float]:
-        return look_at(Path(record.place), need.center, size_px)
+        return look_at(Path(record.place), need.center, size_px, work_folder)
 
     named = {role: describe_scene(path) for role, path in region.named.items()}
     choice: Choice = choose(list(candidates), need, look, named)

@@ -85,7 +85,7 @@ class CurateRegion:
     def _rows(self) -> list[Row]:
         region, settings, work = self.region, self.settings, self.work
         work.mkdir(parents=True, exist_ok=True)
-        products = choose_products(region, self.candidates, settings, choices_of(self.root, self.name))
+        products = choose_products(region, self.candidates, settings, choices_of(self.root, self.name), work)
         with (
             open_optical(products["clear"], work_folder=work) as clear,
             open_optical(products["cloudy"], work_folder=work) as cloudy,

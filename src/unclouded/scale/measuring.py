@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 
 from unclouded.clouds.detector import has_data
 from unclouded.clouds.map import PAPER, map_clouds
@@ -17,13 +18,16 @@ MAP = PAPER.model_copy(update={"sigma_px": PAPER.sigma_px / STEP})
 LIMIT_BYTES = 64 << 20
 
 
-def look_at(path: Path, center: tuple[float, float], size_px: tuple[int, int]) -> tuple[float | None, float]:
+def look_at(
+    path: Path, center: tuple[float, float], size_px: tuple[int, int], work_folder: Path | None = None
+) -> tuple[float | None, float]:
     """Measure the clouds of a Level-1C product over a region, in pixels of 60 m; kept by the content of the product.
 
     Args:
         path: SAFE folder or zip.
         center: Longitude and latitude of the region's middle.
         size_px: Its rows and columns, in pixels of 10 m.
+        work_folder: Where a zip is unpacked; the system's temporary folder if omitted.
 
     Returns:
         The mean of the cloud map m over what the product shows of the region, None where that is nothing; and the
@@ -36,15 +40,17 @@ def look_at(path: Path, center: tuple[float, float], size_px: tuple[int, int]) -
     key = content_id("coverage 1", fingerprint(path), center, size_px, COARSE_M, S2CLOUDLESS.version)
     measured = store.get(key)
     if measured is None:
-        measured = _measured(path, center, size_px)
+        measured = _measured(path, center, size_px, work_folder)
         store.put(key, measured)
     coverage, shown = measured.tolist()
     return (coverage if shown else None), shown
 
 
-def _measured(path: Path, center: tuple[float, float], size_px: tuple[int, int]) -> np.ndarray:
+def _measured(
+    path: Path, center: tuple[float, float], size_px: tuple[int, int], work_folder: Path | None
+) -> Float32[np.ndarray, " 2"]:
     bands = S2CLOUDLESS.bands
-    reflectance = read_overview(path, bands, center, size_px)
+    reflectance = read_overview(path, bands, center, size_px, work_folder)
     seen = has_data(reflectance)
     clouds = map_clouds(reflectance, bands, MAP)
     coverage = float(clouds[seen].mean(dtype=np.float64)) if seen.any() else 0.0

@@ -80,13 +80,13 @@ def propose(region: SampledRegion, split: str, catalogue: Catalogue, settings: S
     Raises:
         InputError: The catalogue does not answer.
     """
-    items = [
-        item
+    items = {
+        id(item): item  # a catalogue on disk gives all it has, every time
         for days in seasons_between(region, settings.since, settings.until)
         for collection in (settings.radar, settings.optical)
         for item in catalogue.items(region.footprint, days, collection)
-    ]
-    records, skipped = records_of(items)
+    }
+    records, skipped = records_of(items.values())
     need = Need(
         season=region.roi.season,
         center=(region.longitude, region.latitude),
@@ -95,8 +95,7 @@ def propose(region: SampledRegion, split: str, catalogue: Catalogue, settings: S
         covers=settings.covers,
         clear_below=settings.clear_below,
     )
-    once = {(one.name, one.place): one for one in records}  # a catalogue on disk gives all it has, every time
-    choice = choose([once[key] for key in sorted(once)], need, _told_cover)
+    choice = choose(sorted(records, key=lambda one: (one.name, one.place)), need, _told_cover)
     return Proposal(region, split, choice, tuple(_spares(choice, region.latitude))[: settings.spares], skipped)
 
 

@@ -22,7 +22,11 @@ STEP = COARSE_M // 10
 
 
 def read_overview(
-    path: Path, bands: tuple[str, ...], center: tuple[float, float], size_px: tuple[int, int]
+    path: Path,
+    bands: tuple[str, ...],
+    center: tuple[float, float],
+    size_px: tuple[int, int],
+    work_folder: Path | None = None,
 ) -> Float32[np.ndarray, "band y x"]:
     """Read the part of a Level-1C product around a place, in pixels of 60 m.
 
@@ -33,6 +37,7 @@ def read_overview(
         bands: Which.
         center: Longitude and latitude of the middle.
         size_px: Rows and columns of the part, in pixels of 10 m; what lies beyond the tile is NaN.
+        work_folder: Where a zip is unpacked; the system's temporary folder if omitted.
 
     Returns:
         Reflectance; NaN where there is no data.
@@ -40,7 +45,10 @@ def read_overview(
     Raises:
         InputError: Another product, or one that is damaged.
     """
-    with tempfile.TemporaryDirectory(prefix="unclouded-") as folder, open_product(path, Path(folder)) as product:
+    with (
+        tempfile.TemporaryDirectory(prefix="unclouded-", dir=work_folder) as folder,
+        open_product(path, Path(folder)) as product,
+    ):
         description = describe_product(product)
         files = {file.band: file for file in description.files}
         part = _Part.around(description.geobox, center, size_px)
