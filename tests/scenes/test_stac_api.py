@@ -1,5 +1,6 @@
 """A catalogue on this machine answers; no other is reached."""
 
+import gzip
 import json
 import socket
 import time
@@ -13,6 +14,9 @@ import pytest
 from shapely.geometry import shape
 
 from unclouded.errors import InputError
+from unclouded.patches.identity import Roi
+from unclouded.patches.sampling import SampledRegion
+from unclouded.scale.searching import SearchSettings, propose
 from unclouded.scenes import stac_api
 from unclouded.scenes.catalogue import open_catalogue
 from unclouded.scenes.footprints import footprint_around
@@ -69,6 +73,16 @@ def test_items_of_a_place_and_a_season_come_page_by_page(
     assert sorted(days) == ["07-08", "07-11", "07-11", "07-11", "07-16", "08-20"]  # of three tiles; not of Australia
     assert [command for command, _ in answers.asked] == [method] * 3
     assert answers.asked[0][1]["datetime"] == "2018-06-01T00:00:00Z/2018-08-31T23:59:59Z"
+
+
+def test_the_same_products_are_proposed_as_from_the_file(recorded: Path, serve: Serve, landing: Landing) -> None:
+    region = SampledRegion(Roi("ROIs0001", "summer", 1), 11.0, 44.5, "Europe", (6, 7, 8), OUTLINE)
+    settings = SearchSettings(since=date(2017, 12, 1), until=date(2018, 11, 30))
+    with serve(Recorded(recorded, landing, "POST")) as address:
+        served = propose(region, "train", open_catalogue(address), settings)
+    stored = propose(region, "train", open_catalogue(str(recorded)), settings)
+    assert served.choice.pairing is not None and served.choice.records() == stored.choice.records()
+    assert served.spares == stored.spares and len(served.spares) == 1
 
 
 def refused(serve: Serve, answer: Callable[[Handler, dict[str, Any]], Any]) -> str:
@@ -181,3 +195,46 @@ def test_an_answer_that_drips_or_never_ends_is_cut_off(serve: Serve, monkeypatch
     monkeypatch.setattr(stac_api, "DEADLINE_S", 25.0)
     monkeypatch.setattr(stac_api, "MAX_ANSWER_BYTES", 1 << 20)
     assert "more than 1 MiB or 25 s" in refused(serve, endless(0.0, b" " * 65_536))
+
+
+def test_fault_41_a_busy_catalogue_is_asked_again_and_packed_answers_are_unpacked(
+    serve: Serve, landing: Landing
+) -> None:
+    asked: list[str] = []
+
+    def answer(handler: Handler, _: dict[str, Any]) -> Any:
+        asked.append(handler.path)
+        if handler.path == "/":
+            return landing(handler)
+        if len(asked) == 2:
+            handler.send_response(503)
+            handler.send_header("Retry-After", "100000")
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return None
+        body = gzip.compress(json.dumps(page([{"id": "a" * 100_000}])).encode())
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+        return None
+
+    with serve(answer) as address:
+        (item,) = open_catalogue(address).items(OUTLINE, SUMMER, "sentinel-2-l1c")
+    assert len(item["id"]) == 100_000 and asked == ["/", "/search", "/search"]
+
+
+def test_fault_21_an_answer_that_unfolds_to_too_much_is_cut_off(
+    serve: Serve, landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bomb(handler: Handler, _: dict[str, Any]) -> None:
+        body = gzip.compress(b" " * (8 << 20))
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    monkeypatch.setattr(stac_api, "MAX_ANSWER_BYTES", 1 << 20)
+    assert "more than 1 MiB or 25 s" in refused(serve, bomb)
