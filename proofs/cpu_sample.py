@@ -112,7 +112,9 @@ def draw(log: list[dict[str, Any]], path: Path) -> None:
     """A term's mean over a hundred steps, and where each logged step lies."""
     figure, axes = plt.subplots(2, 3, figsize=(10, 5.2), layout="constrained", sharex=True)
     for axis, (name, title) in zip(axes.flat, TERMS.items(), strict=True):
-        steps, values = np.array([(entry["step"], entry[name]) for entry in log if name in entry]).T
+        if not (known := [(entry["step"], entry[name]) for entry in log if entry.get(name) is not None]):
+            continue  # a term of another objective
+        steps, values = np.array(known).T
         width = min(len(steps), max(1, round(SMOOTH / (steps[1] - steps[0]))))
         smooth = np.convolve(values, np.ones(width) / width, mode="valid")
         axis.plot(steps, values, ".", color="#9db7d1", ms=2)
