@@ -1,11 +1,13 @@
 """Two regions and the recorded catalogue: summer in Italy and summer in New South Wales, half a year apart."""
 
 import csv
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from shapely.geometry import shape
 
 from unclouded.errors import InputError
 from unclouded.patches.identity import Roi
@@ -97,6 +99,33 @@ def test_a_region_without_products_is_a_comment(tmp_path: Path) -> None:
     text = (tmp_path / "regions.toml").read_text()
     assert "# 0 of 1 regions have products" in text
     assert "\n# ROIs0001_summer_3: expected a radar, a clear" in text and "[[regions]]" not in text
+
+
+class Failing(StoredCatalogue):
+    """Does not answer for places that begin at certain longitudes."""
+
+    def __init__(self, *wests: float) -> None:
+        super().__init__(RECORDED)
+        self.wests = wests
+
+    def items(self, outline: Mapping[str, Any], days: tuple[date, date], collection: str) -> list[Any]:
+        if round(shape(outline).bounds[0]) in self.wests:
+            raise InputError("the catalogue does not answer")
+        return super().items(outline, days, collection)
+
+
+def test_a_catalogue_that_fails_for_one_region_serves_the_others_and_one_that_fails_for_three_is_given_up(
+    tmp_path: Path,
+) -> None:
+    settings = settings_from(SearchSettings, YEAR)
+    wanted = [(one, "train") for one in (SEA, ITALY, AUSTRALIA)]
+    found = proposals_of(wanted, Failing(-30, 150), settings)
+    assert [one.choice.pairing is not None for one in found] == [False, True, False]
+    write_proposals(tmp_path, found, settings)
+    assert "# ROIs0001_summer_3: the catalogue does not answer\n" in (tmp_path / "regions.toml").read_text()
+    for wrong, regions in ((Failing(-30, 11, 150), wanted), (Failing(-30), wanted[:1])):
+        with pytest.raises(InputError, match="the catalogue does not answer"):
+            proposals_of(regions, wrong, settings)
 
 
 def test_seasons_are_those_of_the_place_and_are_cut_where_the_days_end() -> None:

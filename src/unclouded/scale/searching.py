@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from unclouded.errors import InputError
 from unclouded.files import write_text
 from unclouded.patches.sampling import SampledRegion
 from unclouded.scale.choosing import CHOICES
@@ -21,6 +22,8 @@ from unclouded.settings import Settings
 REGIONS, PRODUCTS = "regions.toml", "products.txt"
 RADAR_FOLDER, OPTICAL_FOLDER = "s1", "s2"
 """Where the written file expects the products, beside itself."""
+PATIENCE = 3
+"""Regions in a row that a catalogue may fail to answer for."""
 SPARE_BELOW = 0.3
 """Cloud cover above which a product is not worth fetching in the hope that it is clear over a region."""
 
@@ -193,9 +196,23 @@ def proposals_of(
     settings: SearchSettings,
     told: Callable[[int, int], object] = lambda done, total: None,
 ) -> list[Proposal]:
-    """Propose the products of regions, one after the other; see :func:`propose`."""
-    found = []
+    """Propose the products of regions, one after the other; see :func:`propose`.
+
+    A region that the catalogue does not answer for has no products, and the others go on.
+
+    Raises:
+        InputError: It does not answer for several regions in a row.
+    """
+    found: list[Proposal] = []
+    in_a_row = 0
     for region, split in regions:
-        found.append(propose(region, split, catalogue, settings))
+        try:
+            found.append(propose(region, split, catalogue, settings))
+            in_a_row = 0
+        except InputError as error:
+            in_a_row += 1
+            if in_a_row == min(PATIENCE, len(regions)):
+                raise
+            found.append(Proposal(region, split, Choice(None, str(error), ()), (), {}))
         told(len(found), len(regions))
     return found
