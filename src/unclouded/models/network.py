@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from unclouded.errors import InputError
 from unclouded.models.generator import STRIDE_PX, SarToOptical, Skip
 from unclouded.models.inference import MARGIN_PX, Engine, FrozenNetwork, Precision, continued, dtype_of, freeze
 from unclouded.models.scaling import Scaling
-from unclouded.sensors import RGB, SENTINEL2
+from unclouded.sensors import RGB, SENTINEL2, SENTINEL2_L2A
 from unclouded.settings import Settings
 from unclouded.tensors.triplet import Observation
 
@@ -25,12 +26,14 @@ class NetworkSettings(Settings):
 
     Attributes:
         bands: Optical bands, by name.
+        level: Which products it was trained on: L1C, as in the data set, or L2A, which has no B10.
         width: Channels after the first convolution; the paper has 64.
         skip: Where the long skip starts; ``clear-mean`` is an extension beyond the paper.
         scaling: Physical units to network values.
     """
 
     bands: tuple[str, ...] = RGB
+    level: Literal["L1C", "L2A"] = "L1C"
     width: int = Field(64, ge=1, le=1024)
     skip: Skip = "cloudy"
     scaling: Scaling = Scaling()
@@ -39,6 +42,12 @@ class NetworkSettings(Settings):
     @classmethod
     def _spelled(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
         return SENTINEL2.named(bands)
+
+    @model_validator(mode="after")
+    def _has_its_bands(self) -> "NetworkSettings":
+        if self.level == "L2A":
+            SENTINEL2_L2A.named(self.bands)
+        return self
 
     def build(self) -> SarToOptical:
         """Make the cloud-removal generator these settings describe."""

@@ -28,7 +28,7 @@ from unclouded.prediction.mapping import SceneMap, Told, map_scene
 from unclouded.prediction.products import PRODUCTS, Product, products_of, write_products
 from unclouded.prediction.provenance import Provenance
 from unclouded.prediction.scene_report import SceneReport
-from unclouded.prediction.sources import RadarSettings, Sources, content_hash, open_sources
+from unclouded.prediction.sources import Level, RadarSettings, Sources, content_hash, open_sources
 from unclouded.prediction.streaming import StripStore, work_folder
 from unclouded.settings import Settings
 from unclouded.tensors.triplet import positions
@@ -120,7 +120,7 @@ def clear(
         if (done := _done(out, key)) is not None:
             return done
         work = work_folder(out, key)
-        with open_sources(cloudy, sar, work, settings.radar) as sources:
+        with open_sources(cloudy, sar, work, settings.radar, _level(removers)) as sources:
             positions(remover.bands, sources.optical.bands)
             needed = needed_bytes(sources, remover, settings)
             require_room(out, needed, "clear this scene")
@@ -129,6 +129,14 @@ def clear(
             run = _Run(sources, removers, settings, work, told, cloudy, say or (lambda _: None))
             made = run.make(record | {"key": key})
         return _publish(out, work, made, began)
+
+
+def _level(removers: Sequence[CloudRemover]) -> Level:
+    """Return which products the removers were made for; what needs no training is made for L1C."""
+    levels: set[Level] = {one.settings.level if isinstance(one, NetworkRemover) else "L1C" for one in removers}
+    if len(levels) > 1:
+        raise InputError("expected weights of one product level, found L1C and L2A; choose weights alike")
+    return levels.pop()
 
 
 @contextmanager

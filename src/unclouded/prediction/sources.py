@@ -6,14 +6,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Integer
 from odc.geo.geobox import GeoBox
 
-from unclouded.files import require_file, sha256
+from unclouded.errors import InputError
+from unclouded.files import named, require_file, sha256
 from unclouded.prediction.windows import Window
 from unclouded.scenes.align import ReadMask, scene_shift
 from unclouded.scenes.optical import OpticalScene, open_optical
@@ -23,6 +24,9 @@ from unclouded.scenes.radiometry import Radiometry
 from unclouded.scenes.shift import Shift
 from unclouded.settings import Settings
 from unclouded.tensors.triplet import Observation, positions
+
+Level = Literal["L1C", "L2A"]
+"""Product of Sentinel-2 that a remover was made for."""
 
 
 class RadarSettings(Settings):
@@ -134,7 +138,9 @@ class Sources:
 
 
 @contextmanager
-def open_sources(cloudy: Path, sar: Path, work_folder: Path, radar: RadarSettings | None = None) -> Iterator[Sources]:
+def open_sources(
+    cloudy: Path, sar: Path, work_folder: Path, radar: RadarSettings | None = None, level: Level = "L1C"
+) -> Iterator[Sources]:
     """Open an optical scene and the radar image of its place; both are opened, read and closed by one thread.
 
     Args:
@@ -142,14 +148,18 @@ def open_sources(cloudy: Path, sar: Path, work_folder: Path, radar: RadarSetting
         sar: Sentinel-1 product or GeoTIFF.
         work_folder: Where products are decoded.
         radar: How the radar comes to the optical grid.
+        level: Which product the remover was made for.
 
     Raises:
-        InputError: An image cannot be used, or the two lie on different grids.
+        InputError: An image cannot be used, is of the other level, or the two lie on different grids.
     """
     with ThreadPoolExecutor(1) as reader, ExitStack() as closed:
         stack = ExitStack()
         closed.callback(lambda: reader.submit(stack.close).result())
-        optical = reader.submit(stack.enter_context, open_optical(cloudy, work_folder=work_folder)).result()
+        to_open = open_optical(cloudy, allow_l2a=level == "L2A", work_folder=work_folder)
+        optical = reader.submit(stack.enter_context, to_open).result()
+        if optical.level != level:
+            raise InputError(f"{named(cloudy)} is {optical.level}, but the weights were trained on {level}; give that")
         how = (radar or RadarSettings()).model_dump()
         opened = open_radar(sar, optical.geobox, work_folder=work_folder, **how)
         yield Sources(optical, reader.submit(stack.enter_context, opened).result(), reader)
