@@ -48,7 +48,7 @@ def test_fault_19_what_is_no_list_is_refused(table: Path, text: str, reason: str
         read_scene_list(table)
 
 
-@pytest.mark.parametrize("name", ["..", ".hidden", "a/b", "a\\b", "a b", "", "ends.", "x" * 101])
+@pytest.mark.parametrize("name", ["..", ".hidden", "a/b", "a\\b", "a b", "", "ends.", "x" * 101, "Scenes.parquet"])
 def test_fault_37_a_name_that_is_no_folder_is_refused(table: Path, name: str) -> None:
     table.write_text(f"name,cloudy,sar\n{name},a,b\n")
     with pytest.raises(InputError, match="scene 1"):

@@ -18,8 +18,8 @@ from unclouded.prediction.patches import predict_patch, require_apart_from, writ
 from unclouded.prediction.scene import SceneSettings, clear
 from unclouded.prediction.wanted import WantedRemover
 from unclouded.scale.clearing import WORK, clearing, forget_lost, outputs
-from unclouded.scale.scene_list import read_scene_list
-from unclouded.scale.scene_table import COLLECTION, TABLE, write_collection, write_scene_table
+from unclouded.scale.scene_list import COLLECTION, TABLE, read_scene_list
+from unclouded.scale.scene_table import write_collection, write_scene_table
 from unclouded.scale.storage import require_deliverable
 from unclouded.scale.tasks import Row, TaskFolder
 from unclouded.settings import settings_from

@@ -5,13 +5,15 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from unclouded.errors import InputError
 from unclouded.files import named, read_small
 from unclouded.scenes.radar_units import RadarUnits
 from unclouded.settings import Settings, settings_from
 
+TABLE, COLLECTION = "scenes.parquet", "collection.json"
+"""What is written beside the folders of the scenes; see :mod:`unclouded.scale.scene_table`."""
 MAX_BYTES = 64 << 20
 """Largest table; all land tiles take 6 MB."""
 MAX_MISTAKES = 10
@@ -38,6 +40,13 @@ class ListedScene(Settings):
     units: RadarUnits | None = None
     heights: Path | None = None
     heights_datum: float | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _free(cls, name: str) -> str:
+        if name.casefold() in (TABLE, COLLECTION):
+            raise ValueError(f"{name} is the name of a file beside the scenes; choose another")
+        return name
 
 
 def read_scene_list(path: Path) -> list[ListedScene]:

@@ -15,9 +15,9 @@ from unclouded.prediction.provenance import Provenance
 from unclouded.prediction.publishing import ITEM
 from unclouded.prediction.stac import item_id
 from unclouded.scale.clearing import FIT
+from unclouded.scale.scene_list import TABLE
 from unclouded.scale.tasks import Row
 
-TABLE, COLLECTION = "scenes.parquet", "collection.json"
 VERSION = "1"
 SCHEMA = pa.schema(
     [
