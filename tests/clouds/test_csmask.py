@@ -15,6 +15,10 @@ from hypothesis import strategies as st
 
 from unclouded.clouds import csmask
 from unclouded.clouds.csmask import BANDS, CLEAR, CLOUD, CSMASK, CSMASK_L2A, SHADOW, class_probabilities
+from unclouded.clouds.detector import Detector
+from unclouded.clouds.map import PAPER, map_clouds
+from unclouded.clouds.rows import map_rows
+from unclouded.clouds.shadow import S2CLOUDLESS_SHADOW
 from unclouded.errors import InputError
 from unclouded.sensors import SENTINEL2
 
@@ -87,6 +91,21 @@ def test_the_network_sees_the_mean_of_three_by_three_pixels(blue_is_cloud: None)
 def test_a_patch_of_256_px_is_no_multiple_of_three(blue_is_cloud: None) -> None:
     image = np.full((13, 256, 256), 0.4, np.float32)
     np.testing.assert_allclose(CSMASK.probability(image, SENTINEL2.bands), as_cloud(0.4), atol=1e-6)
+
+
+@pytest.mark.parametrize("detector", [CSMASK, S2CLOUDLESS_SHADOW], ids=lambda one: one.name)
+@pytest.mark.parametrize("strip_px", [30, 128])
+def test_expectation_12_strips_and_one_piece_are_the_same_to_the_last_bit(
+    blue_is_cloud: None, monkeypatch: pytest.MonkeyPatch, detector: Detector, strip_px: int
+) -> None:
+    """The survey, too, goes strip by strip; holes reach over several, and no strip begins at a whole coarse pixel."""
+    monkeypatch.setattr(csmask, "_STRIP_PX", 36)
+    image = scene(200, 77, bands=SENTINEL2.bands)
+    image[:, 20:110, :40] = np.nan
+    whole = map_clouds(image, SENTINEL2.bands, PAPER, detector)
+    strips = dict(map_rows(lambda top, bottom: image[:, top:bottom], 200, SENTINEL2.bands, PAPER, detector, strip_px))
+    np.testing.assert_array_equal(np.concatenate(list(strips.values())), whole)
+    assert 0.1 < (whole > 0).mean() < 1.0
 
 
 def test_no_data_stays_no_data_and_leaves_its_neighbours_alone(blue_is_cloud: None) -> None:

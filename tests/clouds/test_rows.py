@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from unclouded.clouds.detector import Detector
+from unclouded.clouds.detector import Detector, ReadRows, TellRows
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.clouds.rows import map_rows, reach_px
 from unclouded.errors import InputError
@@ -53,13 +55,43 @@ def test_no_strip_reads_more_than_its_rows_and_its_reach(scene: NDArray[np.float
     assert asked == [(0, 56), (40, 101), (88, 101)]
 
 
-def test_a_detector_that_looks_at_surroundings_gets_the_scene_in_one_piece(scene: NDArray[np.float32]) -> None:
-    whole = Detector("whole", "1", ("B01",), BRIGHT.probability, whole=True)
-    strips = list(map_rows(lambda a, b: scene[:, a:b], 101, ("B01",), CloudMapSettings(), whole, strip_px=12))
-    assert [(top, len(strip)) for top, strip in strips] == [(0, 101)]
+def survey(read: ReadRows, height: int, bands: tuple[str, ...]) -> TellRows:
+    """Tell by the mean of a column, which no strip knows, and by the row, which a strip has to be told."""
+    parts = [read(top, min(top + 9, height)) for top in range(0, height, 9)]
+    bright = np.concatenate(parts, axis=1)[0].mean(axis=0) > 0.5
+
+    def tell(top: int, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+        rows = top + np.arange(reflectance.shape[1], dtype=np.float32)
+        return np.asarray(bright * rows[:, None] / height, dtype=np.float32)
+
+    return tell
+
+
+def in_one_piece(image: NDArray[np.float32], bands: tuple[str, ...]) -> NDArray[np.float32]:
+    return survey(lambda top, bottom: image[:, top:bottom], image.shape[1], bands)(0, image)
+
+
+SURVEYING = Detector("surveying", "1", ("B01",), in_one_piece, survey)
+
+
+@pytest.mark.parametrize("strip_px", [12, 60, 120])
+def test_a_detector_that_looks_at_surroundings_has_seen_the_scene_before_its_strips(
+    scene: NDArray[np.float32], strip_px: int
+) -> None:
+    whole = map_clouds(scene, ("B01",), CloudMapSettings(threshold=0.0), SURVEYING)
+    settings = CloudMapSettings(threshold=0.0)
+    strips = dict(map_rows(lambda a, b: scene[:, a:b], 101, ("B01",), settings, SURVEYING, strip_px))
+    assert list(strips) == list(range(0, 101, strip_px))
+    assert np.array_equal(np.concatenate(list(strips.values())), whole)
+    assert whole.std() > 0.1
+
+
+def test_mode_ones_asks_no_detector_for_its_survey(scene: NDArray[np.float32]) -> None:
+    asks = replace(SURVEYING, survey=lambda *_: pytest.fail("asked"))
+    strips = list(map_rows(lambda a, b: scene[:, a:b], 101, ("B01",), CloudMapSettings(mode="ones"), asks, 48))
+    assert all(strip.all() for _, strip in strips)
 
 
 def test_such_a_detector_chooses_its_own_resolution(scene: NDArray[np.float32]) -> None:
-    whole = Detector("whole", "1", ("B01",), BRIGHT.probability, whole=True)
-    with pytest.raises(InputError, match="whole chooses its own resolution, found 20 m; set resolution_m to 10"):
-        map_clouds(scene, ("B01",), CloudMapSettings(resolution_m=20), whole)
+    with pytest.raises(InputError, match="surveying chooses its own resolution, found 20 m; set resolution_m to 10"):
+        map_clouds(scene, ("B01",), CloudMapSettings(resolution_m=20), SURVEYING)

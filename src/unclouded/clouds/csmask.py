@@ -16,13 +16,13 @@ from typing import Any, Literal, NamedTuple
 
 import numba
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from scipy.signal.windows import tukey
 from scipy.special import softmax
 
-from unclouded.clouds.detector import Detector, has_data, select_bands
+from unclouded.clouds.detector import Detector, ReadRows, TellRows, has_data, select_bands
 from unclouded.clouds.resolution import PIXEL_M, block_mean, spread
 from unclouded.errors import InputError
 
@@ -81,7 +81,8 @@ def csmask_detector(name: str, level: Level, classes: tuple[int, ...]) -> Detect
     """Return a detector of some classes, for images of 10 m pixels: the sum of their probabilities.
 
     The network looks at the mean of 3 x 3 pixels, and its answer comes back bilinearly. It looks at a pixel's
-    surroundings, too: give it whole images rather than pieces.
+    surroundings, too: give it whole images rather than pieces. Of a scene that is read in strips only those means are
+    in memory, a twentieth of 13 bands, and the answer is the same to the last bit.
 
     Args:
         name: What settings and tables call it.
@@ -89,13 +90,24 @@ def csmask_detector(name: str, level: Level, classes: tuple[int, ...]) -> Detect
         classes: Classes of :func:`class_probabilities`.
     """
 
-    def probability(reflectance: NDArray[np.float32], bands: tuple[str, ...]) -> NDArray[np.float32]:
+    def survey(read: ReadRows, height: int, bands: tuple[str, ...]) -> TellRows:
         _require_level(name, level, bands)
-        coarse, valid = _at_30m(reflectance, bands, name)
+        strips = [(top, min(top + _STRIP_PX, height)) for top in range(0, height, _STRIP_PX)]
+        coarse = np.concatenate([_at_30m(select_bands(read(*strip), bands, BANDS, name)) for strip in strips], axis=1)
         answer = _everywhere(coarse, _network(level))[list(classes)].sum(axis=0)
-        return np.where(valid, np.clip(spread(answer, _FACTOR, valid.shape), 0.0, 1.0), np.float32(np.nan))
 
-    return Detector(name, _version(), BANDS if level == "L2A" else (*BANDS, ONLY_IN_L1C), probability, whole=True)
+        def tell(top: int, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+            valid = has_data(select_bands(reflectance, bands, BANDS, name))
+            return np.where(valid, np.clip(spread(answer, _FACTOR, valid.shape, top), 0.0, 1.0), np.float32(np.nan))
+
+        return tell
+
+    def probability(reflectance: NDArray[np.float32], bands: tuple[str, ...]) -> NDArray[np.float32]:
+        tell = survey(lambda top, bottom: reflectance[:, top:bottom], reflectance.shape[1], bands)
+        return tell(0, reflectance)
+
+    needed = BANDS if level == "L2A" else (*BANDS, ONLY_IN_L1C)
+    return Detector(name, _version(), needed, probability, survey)
 
 
 def _require_level(name: str, level: Level, bands: tuple[str, ...]) -> None:
@@ -105,16 +117,9 @@ def _require_level(name: str, level: Level, bands: tuple[str, ...]) -> None:
         raise InputError(f"{name} serves L2A products, but {ONLY_IN_L1C} is there, as only in L1C; use csmask")
 
 
-def _at_30m(
-    reflectance: Float32[np.ndarray, "band y x"], bands: tuple[str, ...], name: str
-) -> tuple[Float32[np.ndarray, "6 rows columns"], Bool[np.ndarray, "y x"]]:
-    """Return the mean of 3 x 3 pixels, and where single pixels have data; in strips, as a scene needs no copies."""
-    means, masks = [], []
-    for top in range(0, reflectance.shape[1], _STRIP_PX):
-        strip = select_bands(reflectance[:, top : top + _STRIP_PX], bands, BANDS, name)
-        masks.append(has_data(strip))
-        means.append(block_mean(np.where(masks[-1], strip, np.float32(np.nan)), _FACTOR))
-    return np.concatenate(means, axis=1), np.concatenate(masks)
+def _at_30m(pixels: Float32[np.ndarray, "6 y x"]) -> Float32[np.ndarray, "6 rows columns"]:
+    """Return the mean of 3 x 3 pixels; those that lack any band do not count."""
+    return block_mean(np.where(has_data(pixels), pixels, np.float32(np.nan)), _FACTOR)
 
 
 def _version() -> str:

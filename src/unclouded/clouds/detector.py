@@ -1,13 +1,18 @@
 """What a cloud detector is: one function from an image to the probability of cloud in each pixel."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32
 from numpy.typing import NDArray
 
 from unclouded.errors import InputError
+
+ReadRows = Callable[[int, int], NDArray[np.float32]]
+"""From first row and row after the last to reflectance (band, rows, x)."""
+TellRows = Callable[[int, NDArray[np.float32]], NDArray[np.float32]]
+"""From a first row, and the reflectance of the rows from there, to their cloud probability (rows, x)."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +25,29 @@ class Detector:
         bands: Bands it needs.
         probability: From reflectance (band, y, x) and its band names to cloud probability (y, x), float32 in [0, 1];
             NaN where there is no data.
-        whole: The answer for a pixel depends on its surroundings: the image is looked at in one piece.
+        survey: Of a detector whose answer for a pixel depends on its surroundings: looks over all rows of an image,
+            given how to read them, how many there are and the band names, and returns what tells of any of them the
+            same as ``probability`` does of the image in one piece.
     """
 
     name: str
     version: str
     bands: tuple[str, ...]
     probability: Callable[[NDArray[np.float32], tuple[str, ...]], NDArray[np.float32]]
-    whole: bool = False
+    survey: Callable[[ReadRows, int, tuple[str, ...]], TellRows] | None = None
+
+    def over(self, read: ReadRows, height: int, bands: tuple[str, ...]) -> Callable[[int], "Detector"]:
+        """Return what gives the detector for the rows from a row on, of an image that is read in strips.
+
+        Args:
+            read: Reads rows of the image.
+            height: How many it has.
+            bands: Names of the bands that ``read`` returns.
+        """
+        if self.survey is None:
+            return lambda _: self
+        tell = self.survey(read, height, bands)
+        return lambda top: replace(self, probability=lambda reflectance, _: tell(top, reflectance))
 
 
 def select_bands(

@@ -27,7 +27,7 @@ def at_resolution(detector: Detector, metres: Literal[10, 20, 60]) -> Detector:
     """
     if metres == PIXEL_M:
         return detector
-    if detector.whole:
+    if detector.survey is not None:
         raise InputError(f"{detector.name} chooses its own resolution, found {metres} m; set resolution_m to 10")
 
     def probability(reflectance: NDArray[np.float32], bands: tuple[str, ...]) -> NDArray[np.float32]:
@@ -56,8 +56,8 @@ def block_mean(values: Float32[np.ndarray, "band y x"], factor: int) -> Float32[
 
 
 def spread(
-    coarse: Float32[np.ndarray, "rows columns"], factor: int, shape: tuple[int, int]
+    coarse: Float32[np.ndarray, "rows columns"], factor: int, shape: tuple[int, int], top: int = 0
 ) -> Float32[np.ndarray, "y x"]:
-    """Bring block values back to single pixels, bilinearly between the centres of the blocks."""
-    y, x = (((np.arange(size) + 0.5) / factor - 0.5) for size in shape)
+    """Bring block values back to single pixels, from row ``top`` on, bilinearly between the centres of the blocks."""
+    y, x = ((first + np.arange(size) + 0.5) / factor - 0.5 for first, size in zip((top, 0), shape, strict=True))
     return np.asarray(map_coordinates(coarse, np.meshgrid(y, x, indexing="ij"), order=1, mode="nearest"))

@@ -4,18 +4,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Float32
-from numpy.typing import NDArray
 
-from unclouded.clouds.detector import Detector
+from unclouded.clouds.detector import Detector, ReadRows
 from unclouded.clouds.map import PAPER, CloudMapSettings, map_clouds
 from unclouded.clouds.probability import detector as named_detector
 from unclouded.clouds.resolution import PIXEL_M
 
 STRIP_PX = 768
 """Rows of a strip: a multiple of the tiles of 256 px, and of the 2 and 6 px of coarser detection."""
-
-ReadRows = Callable[[int, int], NDArray[np.float32]]
-"""From first row and row after the last to reflectance (band, rows, x)."""
 
 
 def map_rows(
@@ -36,23 +32,30 @@ def map_rows(
         bands: Names of the bands that ``read`` returns.
         settings: How the probability becomes the map.
         detector: What tells the probability, instead of the one that the settings name.
-        strip_px: Rows of a strip; a multiple of 6 for coarser detection. A detector that looks at surroundings gets
-            the scene in one piece.
+        strip_px: Rows of a strip; a multiple of 6 for coarser detection. A detector that looks at surroundings has read
+            the whole scene before.
 
     Yields:
         The first row of a strip, and its map m.
     """
     detector = detector or named_detector(settings.detector)
-    for top, bottom in strips_of(height, detector, strip_px):
+    here = detector_of_rows(detector, settings, read, height, bands)
+    for top, bottom in strips_of(height, strip_px):
         above, below = with_reach(top, bottom, height, settings)
-        strip = map_clouds(read(above, below), bands, settings, detector)
+        strip = map_clouds(read(above, below), bands, settings, here(above))
         yield top, strip[top - above : bottom - above]
 
 
-def strips_of(height: int, detector: Detector, strip_px: int = STRIP_PX) -> list[tuple[int, int]]:
-    """Return the first row of each strip and the row after its last; one strip where the detector sees all at once."""
-    step = height if detector.whole else strip_px
-    return [(top, min(top + step, height)) for top in range(0, height, step)]
+def detector_of_rows(
+    detector: Detector, settings: CloudMapSettings, read: ReadRows, height: int, bands: tuple[str, ...]
+) -> Callable[[int], Detector]:
+    """Return what gives the detector for the rows from a row on; see :meth:`Detector.over`."""
+    return (lambda _: detector) if settings.mode == "ones" else detector.over(read, height, bands)
+
+
+def strips_of(height: int, strip_px: int = STRIP_PX) -> list[tuple[int, int]]:
+    """Return the first row of each strip and the row after its last."""
+    return [(top, min(top + strip_px, height)) for top in range(0, height, strip_px)]
 
 
 def with_reach(top: int, bottom: int, height: int, settings: CloudMapSettings) -> tuple[int, int]:

@@ -8,9 +8,10 @@ from importlib.metadata import version
 
 import numpy as np
 from jaxtyping import Float32
+from numpy.typing import NDArray
 
 from unclouded.clouds.csmask import BANDS, CLOUD, SHADOW, Level, csmask_detector
-from unclouded.clouds.detector import Detector
+from unclouded.clouds.detector import Detector, ReadRows, TellRows
 from unclouded.clouds.s2cloudless import BANDS as S2CLOUDLESS_BANDS
 from unclouded.clouds.s2cloudless import s2cloudless_probability
 from unclouded.sensors import SENTINEL2
@@ -47,6 +48,17 @@ def _s2cloudless_or_shadow(
     return np.asarray(np.maximum(s2cloudless_probability(reflectance, bands), shadow_probability(reflectance, bands)))
 
 
+def _survey(read: ReadRows, height: int, bands: tuple[str, ...]) -> TellRows:
+    """The same of a scene that is read in strips; only shadow depends on its surroundings."""
+    shadow = _SHADOW["L1C"].over(read, height, bands)
+
+    def tell(top: int, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+        cloud = s2cloudless_probability(reflectance, bands)
+        return np.asarray(np.maximum(cloud, shadow(top).probability(reflectance, bands)))
+
+    return tell
+
+
 CSMASK_SHADOW = csmask_detector("csmask+shadow", "L1C", (CLOUD, SHADOW))
 """Cloud or shadow in L1C products: one minus the probability of clear, so that no seam shows between the two."""
 CSMASK_L2A_SHADOW = csmask_detector("csmask-l2a+shadow", "L2A", (CLOUD, SHADOW))
@@ -56,6 +68,6 @@ S2CLOUDLESS_SHADOW = Detector(
     f"{version('s2cloudless')}, {CSMASK_SHADOW.version}",
     tuple(band for band in SENTINEL2.bands if band in S2CLOUDLESS_BANDS + BANDS),
     _s2cloudless_or_shadow,
-    whole=True,
+    _survey,
 )
 """The paper's cloud or the shadow of ukis-csmask, whichever is more probable."""

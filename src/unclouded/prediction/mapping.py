@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float32
+from numpy.typing import NDArray
 
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.clouds.probability import detector as named_detector
-from unclouded.clouds.rows import STRIP_PX, strips_of, with_reach
+from unclouded.clouds.rows import STRIP_PX, detector_of_rows, strips_of, with_reach
 from unclouded.prediction.sources import Sources
 from unclouded.prediction.streaming import Strip, StripStore, ahead
 from unclouded.raster import check_limits
@@ -78,18 +79,22 @@ def map_scene(
     """
     optical, (height, width) = sources.optical, sources.shape
     detector = named_detector(settings.detector)
-    strips = strips_of(height, detector, STRIP_PX if width <= WIDE_PX else STRIP_PX // 2)
+    strips = strips_of(height, STRIP_PX if width <= WIDE_PX else STRIP_PX // 2)
     missing = [strip for strip in strips if not store.holds(strip[0])]
     places = positions(bands, optical.bands)
 
     def rows(strip: tuple[int, int]) -> tuple[int, int]:
         return with_reach(*strip, height, settings)
 
+    def read(top: int, bottom: int) -> NDArray[np.float32]:
+        return optical.radiometry.decode(sources.stored(top, bottom).result())
+
+    detector_from = detector_of_rows(detector, settings, read, height, optical.bands) if missing else lambda _: detector
     for strip, stored in ahead(missing, lambda strip: sources.stored(*rows(strip))):
         here = slice(strip[0] - rows(strip)[0], strip[1] - rows(strip)[0])
         reflectance = optical.radiometry.decode(stored)
         check_limits(optical.path, reflectance, optical.sensor)
-        mapped = map_clouds(reflectance, optical.bands, settings, detector)[here]
+        mapped = map_clouds(reflectance, optical.bands, settings, detector_from(rows(strip)[0]))[here]
         store.put(strip[0], {"cloud_map": mapped, "has_data": np.isfinite(reflectance[places]).all(axis=0)[here]})
         told("mapping clouds", strip[1], height)
     return SceneMap(store, strips)
