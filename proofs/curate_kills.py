@@ -1,0 +1,139 @@
+"""Curation under random SIGKILL: no half patch is ever seen, and the data set ends as if nothing had happened.
+
+Invented regions are curated undisturbed by ``unclouded curate``, in a process of its own; one of them is damaged. Then
+they are curated into another root, and the command is killed at a moment drawn evenly from as long as the undisturbed
+run took. After every kill each file of the root must be that of the undisturbed run, byte for byte. A run that ends
+before its moment is compared, too, and the root emptied; so it goes on until there were enough kills, and a last run
+is left to end. Then the manifest and all files are compared, and nothing else may be left.
+
+    python proofs/curate_kills.py OUT [--kills 30] [--regions 4] [--size 640] [--processes 1,2] [--store patches]
+"""
+
+import argparse
+import random
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from unclouded.files import sha256
+from unclouded.geotiff import write_geotiff
+from unclouded.patches.identity import Roi
+from unclouded.raster import to_stored
+from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.simulation.region import invent_region
+
+MANIFEST = "manifest.parquet"
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("out", type=Path)
+    words.add_argument("--kills", type=int, default=30)
+    words.add_argument("--regions", type=int, default=4)
+    words.add_argument("--size", type=int, default=640)
+    words.add_argument("--processes", default="1,2")
+    words.add_argument("--store", default="patches")
+    words.add_argument("--seed", type=int, default=0)
+    options = words.parse_args()
+    invent(options.out, options.regions, options.size)
+    for processes in options.processes.split(","):
+        straight, killed = (Run(options.out, name, processes, options.store) for name in ("straight", "killed"))
+        for run in (straight, killed):
+            shutil.rmtree(run.root, ignore_errors=True)
+        began = time.perf_counter()
+        straight.to_its_end()
+        seconds = time.perf_counter() - began
+        print(f"{processes} processes, undisturbed: {seconds:.1f} s, {len(straight.files())} files", flush=True)
+        kill_again_and_again(killed, straight.files(), seconds, options.kills, random.Random(options.seed))
+
+
+@dataclass(frozen=True)
+class Run:
+    """``unclouded curate`` into a root."""
+
+    out: Path
+    name: str
+    processes: str
+    store: str
+
+    @property
+    def root(self) -> Path:
+        return self.out / self.name
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "unclouded", "curate", str(self.out / "regions.toml"), str(self.root)]
+        how = ["--processes", self.processes, "--attempts", "1000"]
+        return subprocess.Popen([*command, *how], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def to_its_end(self) -> None:
+        if (status := self.start().wait()) != 1:  # for the damaged region
+            raise SystemExit(f"{self.name}: the command ended with {status}")
+
+    def files(self) -> dict[str, str]:
+        """Hash by name of every file that somebody would take for a part of the data set."""
+        found = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
+        seen = [path for path in found if not any(part.startswith(".") for part in path.parts)]
+        return {path.as_posix(): sha256(self.root / path) for path in seen}
+
+    def unfinished(self) -> list[Path]:
+        return [*self.root.rglob("*.partial*"), *self.root.glob(".curation/work/*/*")]
+
+
+def kill_again_and_again(run: Run, expected: dict[str, str], seconds: float, kills: int, rng: random.Random) -> None:
+    done = ended = unfinished = 0
+    while done < kills:
+        process = run.start()
+        moment = rng.uniform(0, seconds)
+        try:
+            process.wait(moment)
+            ended += 1
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            done += 1
+            print(f"  kill {done} after {moment:5.2f} s: {len(run.files())} files", flush=True)
+        unfinished += len(run.unfinished())
+        if wrong := [name for name, digest in run.files().items() if expected.get(name) != digest]:
+            raise SystemExit(f"{len(wrong)} files are not whole, first {wrong[0]}")
+        if (run.root / MANIFEST).is_file():
+            require_same(run, expected)
+            shutil.rmtree(run.root)
+    run.to_its_end()
+    require_same(run, expected)
+    print(f"{done} kills, {ended + 1} runs ended, {unfinished} unfinished files cleaned up, every file as undisturbed")
+
+
+def require_same(run: Run, expected: dict[str, str]) -> None:
+    time.sleep(0.5)  # workers end with their parent
+    if run.files() != expected or run.unfinished():
+        raise SystemExit(f"another result than undisturbed, or {run.unfinished()[:3]} left")
+
+
+def invent(out: Path, regions: int, size: int) -> None:
+    """Write the images of the regions, the radar half a pixel off, and cut the radar of the last one."""
+    out.mkdir(parents=True, exist_ok=True)
+    settings = ["coverage = false"]
+    for number in range(1, regions + 1):
+        roi = Roi("ROIs0000", "summer", number)
+        seen = invent_region(roi, np.random.default_rng([7, number]), size, coverage=0.3)
+        names = {key: f"{key}_{number}.tif" for key in ("radar", "clear", "cloudy")}
+        grid = seen.sar.geobox
+        moved = GeoBox(grid.shape, grid.affine * Affine.translation(0.5, 0.5), grid.crs)
+        write_geotiff(out / names["radar"], seen.sar.values, SENTINEL1.bands, moved)
+        for key, image in (("clear", seen.clear), ("cloudy", seen.cloudy)):
+            write_geotiff(out / names[key], to_stored(image.values, SENTINEL2), SENTINEL2.bands, image.geobox)
+        settings += ["[[regions]]", f'roi = "{roi}"', *(f'{key} = "{name}"' for key, name in names.items())]
+    cut = out / f"radar_{regions}.tif"
+    cut.write_bytes(cut.read_bytes()[:-5000])
+    (out / "regions.toml").write_text("\n".join(settings))
+
+
+if __name__ == "__main__":
+    main()
