@@ -27,7 +27,7 @@ from unclouded.clouds.probability import DETECTORS, S2CLOUDLESS
 from unclouded.clouds.shadow import CSMASK_SHADOW, S2CLOUDLESS_SHADOW
 from unclouded.errors import InputError
 from unclouded.files import require_file, require_folder, whole_file
-from unclouded.patches.layouts import natural
+from unclouded.patches.identity import natural
 from unclouded.raster import read
 from unclouded.sensors import RGB, SENTINEL2
 

@@ -6,7 +6,7 @@ run took. After every kill each file of the root must be that of the undisturbed
 before its moment is compared, too, and the root emptied; so it goes on until there were enough kills, and a last run
 is left to end. Then the manifest and all files are compared, and nothing else may be left.
 
-    python proofs/curate_kills.py OUT [--kills 30] [--regions 4] [--size 640] [--processes 1,2] [--store patches]
+    python proofs/curate_kills.py OUT [--kills 30] [--regions 4] [--size 640] [--processes 1,2] [--store patches|scenes]
 """
 
 import argparse
@@ -69,7 +69,7 @@ class Run:
 
     def start(self) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "unclouded", "curate", str(self.out / "regions.toml"), str(self.root)]
-        how = ["--processes", self.processes, "--attempts", "1000"]
+        how = ["--processes", self.processes, "--attempts", "1000", "--set", f"store={self.store}"]
         return subprocess.Popen([*command, *how], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def to_its_end(self) -> None:

@@ -20,7 +20,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
 
 from unclouded.errors import InputError
-from unclouded.geotiff import open_geotiff, read_stored, write_geotiff
+from unclouded.geotiff import ImageWindow, open_geotiff, read_grid, read_stored, write_geotiff
 from unclouded.raster import read, same_grid
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
@@ -160,6 +160,35 @@ def test_fault_02_one_missing_tile_is_refused(tmp_path: Path) -> None:
             ones = np.ones((1, 32, 32), np.uint16)
             file.write(ones, window=((32 * row, 32 * row + 32), (32 * column, 32 * column + 32)))
     assert "block 1, 1 of band 1 is missing; fetch it again" in refusal(path)
+
+
+def test_a_rectangle_is_read_as_if_it_were_cut_out(tmp_path: Path) -> None:
+    values = optical(np.random.default_rng(0), 64)
+    path = plain_write(
+        tmp_path / "a.tif", values, GeoBox((64, 64), UTM.affine, UTM.crs), tiled=True, blockxsize=16, blockysize=16
+    )
+    window = ImageWindow(path, 5, 20, (30, 40))
+    found = read_stored(window)
+    np.testing.assert_array_equal(found.values, values[:, 5:35, 20:60])
+    assert found.geobox == read_grid(window) == read_grid(path)[5:35, 20:60]
+    assert found.geobox.affine.c == UTM.affine.c + 200 and found.geobox.affine.f == UTM.affine.f - 50
+    assert same_grid(read(window, SENTINEL2).geobox, found.geobox)
+
+
+@pytest.mark.parametrize("place", [(-1, 0), (0, 60), (50, 0)])
+def test_a_rectangle_that_leaves_its_image_is_refused(tmp_path: Path, place: tuple[int, int]) -> None:
+    path = plain_write(tmp_path / "a.tif", radar(np.random.default_rng(0), 64))
+    with pytest.raises(InputError, match=r"a\.tif has 64 x 64 px, expected rows .* to .*; make it again"):
+        read_stored(ImageWindow(path, *place, (16, 16)))
+
+
+def test_fault_02_of_a_rectangle_only_its_own_blocks_have_to_be_there(tmp_path: Path) -> None:
+    path = sparse(tmp_path / "a.tif", 1, 64, blockxsize=32, blockysize=32)
+    with rasterio.open(path, "r+") as file:
+        file.write(np.ones((1, 32, 32), np.uint16), window=((32, 64), (32, 64)))
+    assert read_stored(ImageWindow(path, 32, 40, (32, 20))).values.all()
+    with pytest.raises(InputError, match="block 0, 1 of band 1 is missing"):
+        read_stored(ImageWindow(path, 32, 31, (32, 20)))
 
 
 def test_an_image_of_zeros_is_an_image(tmp_path: Path) -> None:

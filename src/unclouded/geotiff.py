@@ -64,9 +64,58 @@ class StoredImage:
     offsets: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True)
+class ImageWindow:
+    """A rectangle of a GeoTIFF, which is read where it stands for a file of its own.
+
+    Attributes:
+        file: The GeoTIFF.
+        top: First row.
+        left: First column.
+        shape: Rows and columns.
+    """
+
+    file: Path
+    top: int
+    left: int
+    shape: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.file.name} at row {self.top}, column {self.left}"
+
+    @property
+    def stem(self) -> str:
+        """Name of a file that would hold it, without suffix."""
+        return f"{self.file.stem}_{self.top}_{self.left}"
+
+    @property
+    def rows_columns(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """First row and row after the last; columns likewise."""
+        height, width = self.shape
+        return (self.top, self.top + height), (self.left, self.left + width)
+
+    def __str__(self) -> str:
+        return str(self.file.with_name(self.name))
+
+
+ImageFile = Path | ImageWindow
+"""Where an image is: a whole GeoTIFF, or a rectangle of one."""
+
+
+def file_of(image: ImageFile) -> Path:
+    """Return the file that an image is in."""
+    return image.file if isinstance(image, ImageWindow) else image
+
+
 @contextmanager
-def open_geotiff(path: Path) -> Iterator[Any]:
+def open_geotiff(path: Path, window: ImageWindow | None = None) -> Iterator[Any]:
     """Open a local GeoTIFF and nothing else: no VRT, no network, no side-car files, no giant, no missing block.
+
+    Args:
+        path: The file.
+        window: What will be read of it; only its blocks are looked for then. The whole file if omitted.
 
     Raises:
         InputError: ``path`` is no regular file, no GeoTIFF, damaged, larger than the limits of this module, was not
@@ -80,9 +129,10 @@ def open_geotiff(path: Path) -> Iterator[Any]:
             source = rasterio.open(path.resolve(), driver="GTiff")
         with source:
             with _reads_explained(path):
+                _refuse_leaving(path, source, window)
                 _refuse_giants(path, source)
                 _refuse_cut_tags(path)
-                _refuse_missing_blocks(path, source)
+                _refuse_missing_blocks(path, source, window)
                 _refuse_flat_pixels(path, source)
             yield source
 
@@ -141,6 +191,15 @@ def gdal_reason(error: Exception) -> str:
     return " ".join(str(cause).split())[:160]
 
 
+def _refuse_leaving(path: Path, source: Any, window: ImageWindow | None) -> None:
+    if window is None:
+        return
+    (top, bottom), (left, right) = window.rows_columns
+    if not (0 <= top < bottom <= source.height and 0 <= left < right <= source.width):
+        found = f"{source.height} x {source.width} px, expected rows {top} to {bottom}, columns {left} to {right}"
+        raise InputError(f"{path} has {found}; make it again")
+
+
 def _refuse_giants(path: Path, source: Any) -> None:
     declared = f"{path} declares {source.count} x {source.height} x {source.width} values"
     values = source.count * source.height * source.width
@@ -180,12 +239,13 @@ def _shares_blocks(source: Any) -> bool:
     return bool(source.interleaving) and source.interleaving.name == "pixel"
 
 
-def _refuse_missing_blocks(path: Path, source: Any) -> None:
+def _refuse_missing_blocks(path: Path, source: Any, window: ImageWindow | None) -> None:
     """A file whose writer was killed opens and reads as zeros, or as its nodata tag: only its block table tells."""
+    (top, bottom), (left, right) = window.rows_columns if window else ((0, source.height), (0, source.width))
     shapes = source.block_shapes[:1] if _shares_blocks(source) else source.block_shapes
     for band, (rows, columns) in enumerate(shapes, start=1):
-        for row in range(math.ceil(source.height / rows)):
-            for column in range(math.ceil(source.width / columns)):
+        for row in range(top // rows, math.ceil(bottom / rows)):
+            for column in range(left // columns, math.ceil(right / columns)):
                 if source.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) is None:
                     raise InputError(
                         f"{path} was not written to its end, or is sparse: block {column}, {row} of band {band} is "
@@ -198,14 +258,37 @@ def _refuse_flat_pixels(path: Path, source: Any) -> None:
         raise InputError(f"{path} has pixels without size, expected a georeference or none; fetch it again")
 
 
-def read_stored(path: Path) -> StoredImage:
-    """Read a local GeoTIFF as it is stored.
+def read_stored(image: ImageFile) -> StoredImage:
+    """Read a local GeoTIFF, or a rectangle of one, as it is stored.
 
     Raises:
-        InputError: See :func:`open_geotiff`.
+        InputError: See :func:`open_geotiff`; or the rectangle leaves the image.
     """
-    with open_geotiff(path) as source:
-        return stored_rows(path, source, 0, source.height)
+    with _opened(image) as source:
+        if isinstance(image, ImageWindow):
+            return _stored(image.file, source, *image.rows_columns)
+        return stored_rows(image, source, 0, source.height)
+
+
+def read_grid(image: ImageFile) -> GeoBox:
+    """Return the grid of a local GeoTIFF, or of a rectangle of one; its CRS is None where the file has none.
+
+    Raises:
+        InputError: See :func:`read_stored`.
+    """
+    with _opened(image) as source:
+        grid = grid_of(source)
+        return (
+            grid[image.top :, image.left :][: image.shape[0], : image.shape[1]]
+            if isinstance(image, ImageWindow)
+            else grid
+        )
+
+
+@contextmanager
+def _opened(image: ImageFile) -> Iterator[Any]:
+    with open_geotiff(file_of(image), image if isinstance(image, ImageWindow) else None) as source:
+        yield source
 
 
 def stored_rows(path: Path, source: Any, top: int, bottom: int) -> StoredImage:
@@ -220,9 +303,13 @@ def stored_rows(path: Path, source: Any, top: int, bottom: int) -> StoredImage:
     Raises:
         InputError: The rows are damaged.
     """
+    return _stored(path, source, (top, bottom), (0, source.width))
+
+
+def _stored(path: Path, source: Any, rows: tuple[int, int], columns: tuple[int, int]) -> StoredImage:
     with _reads_explained(path):
-        values = source.read(window=((top, bottom), (0, source.width)))
-        geobox = grid_of(source)[top:bottom, :]
+        values = source.read(window=(rows, columns))
+        geobox = grid_of(source)[slice(*rows), slice(*columns)]
         tags = tuple(source.descriptions), tuple(source.scales), tuple(source.offsets)
         return StoredImage(values, geobox, source.nodata, *tags)
 
@@ -273,6 +360,7 @@ def new_geotiff(
     *,
     nodata: float | None = None,
     tags: Mapping[str, str] | None = None,
+    block_px: int = 256,
 ) -> Iterator[Callable[[int, NDArray[Any]], None]]:
     """Give a function that writes rows of a new GeoTIFF; at the end of the block the file appears, or not at all.
 
@@ -285,6 +373,7 @@ def new_geotiff(
             on a full disk without a word.
         nodata: Value of the nodata tag.
         tags: Tags of the file.
+        block_px: Side of the blocks of an image that is twice as large or larger.
 
     Yields:
         A function of the first row and of the stored numbers (bands, rows, columns).
@@ -296,7 +385,7 @@ def new_geotiff(
     with whole_file(path) as partial, rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with _writes_explained(path):
-            target = rasterio.open(partial, "w", **_profile(len(bands), geobox, dtype, nodata))
+            target = rasterio.open(partial, "w", **_profile(len(bands), geobox, dtype, nodata, block_px))
 
         def write(top: int, values: NDArray[Any]) -> None:
             with _writes_explained(path):
@@ -318,7 +407,7 @@ def new_geotiff(
             raise InputError(f"{path} cannot be written (it reads otherwise); is the disk full?")
 
 
-def _profile(count: int, geobox: GeoBox, dtype: np.dtype[Any], nodata: float | None) -> dict[str, Any]:
+def _profile(count: int, geobox: GeoBox, dtype: np.dtype[Any], nodata: float | None, block_px: int) -> dict[str, Any]:
     height, width = geobox.shape
     profile: dict[str, Any] = {
         "driver": "GTiff",
@@ -334,6 +423,6 @@ def _profile(count: int, geobox: GeoBox, dtype: np.dtype[Any], nodata: float | N
         "interleave": "band",
         "BIGTIFF": "IF_SAFER",
     }
-    if min(height, width) >= 512:
-        profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
+    if min(height, width) >= 2 * block_px:
+        profile |= {"tiled": True, "blockxsize": block_px, "blockysize": block_px}
     return profile

@@ -3,7 +3,6 @@
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from jaxtyping import Float32, Float64, Integer
 from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
-from unclouded.geotiff import StoredImage, read_stored
+from unclouded.geotiff import ImageFile, StoredImage, read_stored
 from unclouded.sensors import SENSORS, Sensor
 
 _ROUNDING_DB = 1e-6
@@ -74,8 +73,8 @@ def _matrix(geobox: GeoBox) -> Float64[np.ndarray, "2 3"]:
     return np.array([[affine.a, affine.b, affine.c], [affine.d, affine.e, affine.f]])
 
 
-def read(path: Path, sensor: Sensor) -> Raster:
-    """Read a local GeoTIFF of one sensor, all bands, in physical units.
+def read(path: ImageFile, sensor: Sensor) -> Raster:
+    """Read a local GeoTIFF of one sensor, or a rectangle of one, all bands, in physical units.
 
     Args:
         path: GeoTIFF with the sensor's bands in its order. Band names are checked where the file has them.
@@ -91,7 +90,7 @@ def read(path: Path, sensor: Sensor) -> Raster:
     return Raster(values, sensor.bands, stored.geobox)
 
 
-def check_stored(path: Path, stored: StoredImage, sensor: Sensor) -> None:
+def check_stored(path: ImageFile, stored: StoredImage, sensor: Sensor) -> None:
     """Refuse an image whose bands or data type are not the sensor's.
 
     Raises:
@@ -112,7 +111,7 @@ def check_stored(path: Path, stored: StoredImage, sensor: Sensor) -> None:
     _check_scaling(path, stored, sensor)
 
 
-def _check_scaling(path: Path, stored: StoredImage, sensor: Sensor) -> None:
+def _check_scaling(path: ImageFile, stored: StoredImage, sensor: Sensor) -> None:
     """Take scale and offset tags that mean the sensor's steps and a whole offset, such as 0.0001 and -0.1, or none."""
     scales, offsets = set(stored.scales) or {1.0}, [offset * sensor.stored_per_unit for offset in stored.offsets]
     scaled = len(scales) == 1 and math.isclose(min(scales) * sensor.stored_per_unit, 1.0, rel_tol=1e-6)
@@ -169,7 +168,7 @@ def to_stored(
     return np.asarray(np.where(np.isfinite(reflectance), scaled, 0)).astype(dtype)
 
 
-def check_range(path: Path, values: Float32[np.ndarray, "band y x"], sensor: Sensor) -> None:
+def check_range(path: ImageFile, values: Float32[np.ndarray, "band y x"], sensor: Sensor) -> None:
     """Refuse values in another unit: linear power, dB x 100, or integers below what an offset of -1000 can leave.
 
     In dB nearly every pixel of a scene is negative, so more positive than negative values are linear power. A patch
@@ -186,7 +185,7 @@ def check_range(path: Path, values: Float32[np.ndarray, "band y x"], sensor: Sen
         )
 
 
-def check_limits(path: Path, values: Float32[np.ndarray, "band y x"], sensor: Sensor) -> None:
+def check_limits(path: ImageFile, values: Float32[np.ndarray, "band y x"], sensor: Sensor) -> None:
     """Refuse values that no pixel can have in the sensor's unit; unlike :func:`check_range`, for parts of a scene.
 
     Raises:
@@ -211,5 +210,5 @@ def _extremes(values: Float32[np.ndarray, "band y x"]) -> tuple[float, float]:
     return low, high
 
 
-def _found(path: Path, low: float, high: float) -> str:
+def _found(path: ImageFile, low: float, high: float) -> str:
     return f"{path} has values from {low:.4g} to {high:.4g}"

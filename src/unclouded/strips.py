@@ -112,11 +112,12 @@ def write_rows(
     *,
     nodata: float | None = None,
     tags: Mapping[str, str] | None = None,
+    block_px: int = 256,
 ) -> Iterator[Callable[[int, NDArray[Any]], None]]:
     """Give a function that writes a GeoTIFF strip by strip; at the end of the block the file appears, or not at all.
 
-    The file is the one that :func:`unclouded.geotiff.write_geotiff` writes. Strips of a multiple of 256 rows are
-    written fastest. At the end the file is read back, strip by strip, and compared by CRC-32.
+    The file is the one that :func:`unclouded.geotiff.write_geotiff` writes. Strips of a multiple of ``block_px``
+    rows are written fastest. At the end the file is read back, strip by strip, and compared by CRC-32.
 
     Args:
         path: Where; an older file is replaced only when the new one is complete.
@@ -125,6 +126,7 @@ def write_rows(
         dtype: Data type of the file.
         nodata: Value of the nodata tag.
         tags: Tags of the file.
+        block_px: Side of the blocks.
 
     Yields:
         ``write(top, values)``: the first row, and stored numbers (bands, rows, columns) in the data type of the file.
@@ -135,7 +137,8 @@ def write_rows(
         ValueError: A strip has another shape or data type, leaves rows out, repeats some, or the last are missing.
     """
     ledger = _Ledger(path, (len(bands), *geobox.shape), np.dtype(dtype))
-    with new_geotiff(path, bands, geobox, ledger.dtype, ledger.agrees_with, nodata=nodata, tags=tags) as write_to_file:
+    how: dict[str, Any] = {"nodata": nodata, "tags": tags, "block_px": block_px}
+    with new_geotiff(path, bands, geobox, ledger.dtype, ledger.agrees_with, **how) as write_to_file:
 
         def write(top: int, values: NDArray[Any]) -> None:
             ledger.require_next(top, values)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unclouded.errors import InputError
-from unclouded.patches.identity import PatchId, Roi
-from unclouded.patches.layouts import IncompleteTriplet, find_triplets, natural
+from unclouded.patches.identity import PatchId, Roi, natural
+from unclouded.patches.layouts import IncompleteTriplet, find_triplets
 
 Touch = Callable[..., Path]
 Names = Callable[..., list[str]]

@@ -9,7 +9,7 @@ from unclouded.patches.images import images_of
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.manifest import SCHEMA, ManifestRow
 from unclouded.patches.screening import ScreeningSettings
-from unclouded.patches.verification import count_lines, published_counts, unlisted, verify_row
+from unclouded.patches.verification import count_lines, published_counts, unlisted, verify_rows
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def rows(official_root: Path) -> list[ManifestRow]:
 
 
 def test_an_untouched_data_set_agrees_with_its_description(official_root: Path, rows: list[ManifestRow]) -> None:
-    assert [verify_row(official_root, row) for row in rows] == [[], []]
+    assert verify_rows(official_root, rows) == []
     assert unlisted(official_root, rows, images_of(find_triplets(official_root))) == []
     assert rows[0]["crs"] == "EPSG:32652" and rows[0]["geometry"]["type"] == "Polygon"
     assert rows[0]["status"] == "rejected" and rows[0]["reason"].startswith("constant in s1: one and the same value")
@@ -33,10 +33,10 @@ def test_fault_42_every_flipped_byte_is_found(official_root: Path, rows: list[Ma
         content = path.read_bytes()
         for place in [0, len(content) - 1, *rng.integers(0, len(content), 40)]:
             path.write_bytes(content[:place] + bytes([content[place] ^ (1 << rng.integers(8))]) + content[place + 1 :])
-            (fault,) = verify_row(official_root, rows[1])
+            (fault,) = verify_rows(official_root, rows[1:2])
             assert str(fault) == f"{rows[1][token]}: changed: another SHA-256 than in the manifest"
         path.write_bytes(content)
-    assert verify_row(official_root, rows[1]) == []
+    assert verify_rows(official_root, rows[1:2]) == []
 
 
 def test_a_cut_file_an_absent_file_and_a_new_file_are_named(
@@ -45,7 +45,7 @@ def test_a_cut_file_an_absent_file_and_a_new_file_are_named(
     cut, absent = (official_root / rows[0][token] for token in ("s1", "s2"))
     cut.write_bytes(cut.read_bytes()[:-1])
     absent.unlink()
-    reasons = [fault.reason for fault in verify_row(official_root, rows[0])]
+    reasons = [fault.reason for fault in verify_rows(official_root, rows[:1])]
     assert reasons[0].startswith("changed: ") and reasons[0].endswith("of the manifest")
     assert reasons[1] == "absent or unreadable (No such file or directory)"
     found = images_of(find_triplets(official_root))

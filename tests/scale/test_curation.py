@@ -1,5 +1,6 @@
 """Two invented regions of three candidates each: one passes, one lies under cirrus, one has a hole in the radar."""
 
+import hashlib
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -7,14 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError
 from unclouded.files import sha256
-from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.geotiff import open_geotiff, read_stored, write_geotiff
 from unclouded.patches.layouts import find_triplets
+from unclouded.patches.manifest import write_manifest
+from unclouded.patches.reading import PatchRasters, read_triplet
 from unclouded.scale.curation import CurateRegion, curating, outputs, set_aside, tidy
 from unclouded.scale.regions import CurationSettings, fingerprint
 from unclouded.scale.running import run_tasks, serially
@@ -25,6 +30,8 @@ from unclouded.settings import settings_from
 from unclouded.simulation.manifest import zip_product
 from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
 from unclouded.simulation.radar_product import RadarProduct, write_radar_product
+from unclouded.tensors.dataset import TripletDataset
+from unclouded.training.preparation import digest
 
 GRID = GeoBox((256, 768), Affine(10, 0, 500_003.7, 0, -10, 4_900_008.2), "EPSG:32632")
 SETTINGS = {"coverage": False, "stride_px": 256, "screening": {"shift_px": 20.0}}
@@ -224,6 +231,58 @@ def test_a_set_aside_region_says_the_same_wherever_its_zip_was_unpacked(products
     assert not leftovers(tmp_path / "root")
     (again,) = safe_task(products, tmp_path / "root", {"split": "test"}).run()  # with a whole product
     assert again["status"] == "kept"
+
+
+def test_scenes_and_patches_teach_the_same_and_are_the_same_candidates(scenes: Path, tmp_path: Path) -> None:
+    seen: dict[str, list[str]] = {}
+    lines: dict[str, list[object]] = {}
+    for store in ("patches", "scenes"):
+        (task,) = tasks(scenes, tmp_path / store, (1,), stride_px=128, store=store)
+        rows = task.run()
+        write_manifest(tmp_path / store / "manifest.parquet", rows)
+        files = find_triplets(tmp_path / store).triplets
+        data = TripletDataset(files, SENTINEL2.bands, CloudMapSettings(mode="ones"))
+        seen[store] = [digest(triplet) for triplet in data]
+        assert torch.equal(data.clear(0), data[0].clear)
+        lines[store] = [{key: row.get(key) for key in ("patch", "status", "row_px", "column_px")} for row in rows]
+    assert len(seen["scenes"]) == 1 and seen["scenes"] == seen["patches"] and lines["scenes"] == lines["patches"]
+    held = sorted(path.name for path in (tmp_path / "scenes" / "scenes" / "ROIs0001_summer_1").iterdir())
+    assert held == [f"ROIs0001_summer_{token}_1.tif" for token in ("s1", "s2", "s2_cloudy")]
+
+
+def test_fault_05_rows_that_cannot_be_decoded_cost_the_patches_over_them_in_either_store(
+    scenes: Path, tmp_path: Path
+) -> None:
+    """Of patches at rows 0, 128, ... 512 those at 0 and 128 show rows of the first 256, a block that is damaged."""
+    for name in ("s1_1.tif", "clear_1.tif", "cloudy_1.tif"):
+        image = read_stored(scenes / name)
+        tall = GeoBox((768, 512), image.geobox.affine, image.geobox.crs)
+        write_geotiff(tmp_path / name, np.tile(image.values[:, :, :512], (1, 3, 1)), image.descriptions, tall)
+    with open_geotiff(tmp_path / "clear_1.tif") as file:
+        offset, size = (int(file.get_tag_item(f"BLOCK_{what}_0_0", "TIFF", bidx=1)) for what in ("OFFSET", "SIZE"))
+    content = bytearray((tmp_path / "clear_1.tif").read_bytes())
+    content[offset + size // 2 : offset + size] = b"?" * (size - size // 2)
+    (tmp_path / "clear_1.tif").write_bytes(content)
+    hashes = []
+    for store in ("patches", "scenes"):
+        (task,) = tasks(tmp_path, tmp_path / store, (1,), stride_px=128, store=store)
+        rows = task.run()
+        write_manifest(tmp_path / store / "manifest.parquet", rows)
+        unreadable = {row["row_px"] for row in rows if row["status"] == "unreadable"}
+        kept = [row for row in rows if row["status"] == "kept"]
+        assert unreadable == {0, 128}
+        assert {row["row_px"] for row in kept} == {256, 512}  # the seam at row 512 is a stripe for the one at 384
+        assert {row["reason"] for row in rows if row["row_px"] == 0} == {
+            row["reason"] for row in rows if row["row_px"] == 128
+        }
+        triplets = [read_triplet(files) for files in find_triplets(tmp_path / store).triplets]
+        hashes.append([sha256_of(one) for one in triplets])
+    assert hashes[0] and hashes[0] == hashes[1]
+
+
+def sha256_of(one: PatchRasters) -> str:
+    assert one.clear is not None
+    return hashlib.sha256(b"".join(image.values.tobytes() for image in (one.sar, one.cloudy, one.clear))).hexdigest()
 
 
 def leftovers(root: Path) -> list[Path]:

@@ -28,7 +28,7 @@ def curate(
     """
     from filelock import FileLock
 
-    from unclouded.patches.layouts import MANIFEST
+    from unclouded.patches.identity import MANIFEST
     from unclouded.patches.manifest import write_manifest
     from unclouded.scale.choosing import CHOICES, Folders
     from unclouded.scale.curation import WORK, curating, outputs, set_aside, tidy, write_choices

@@ -59,7 +59,8 @@ def manifest(
     A killed run goes on where it was. 'data check' compares the data set with it.
     """
     from unclouded.cli.keeping import describe
-    from unclouded.patches.layouts import MANIFEST, find_triplets
+    from unclouded.patches.identity import MANIFEST
+    from unclouded.patches.layouts import find_triplets
 
     found = find_triplets(root)
     thresholds = _thresholds(settings, overrides)

@@ -12,10 +12,11 @@ import typer
 from unclouded.cli.progress import shown_progress
 from unclouded.cli.tasks import in_so_many
 from unclouded.errors import InputError
-from unclouded.files import sha256, write_json
+from unclouded.files import named, sha256, write_json
 from unclouded.locks import held
+from unclouded.patches.identity import MANIFEST
 from unclouded.patches.images import TOKENS, PatchImages, images_of
-from unclouded.patches.layouts import MANIFEST, Inventory, section
+from unclouded.patches.layouts import Inventory, section
 from unclouded.patches.manifest import SET_ASIDE, read_manifest, write_manifest
 from unclouded.patches.reading import DamagedTriplet, Inspection
 from unclouded.patches.screening import ScreeningSettings
@@ -28,6 +29,8 @@ from unclouded.scale.tasks import TaskFolder
 
 def describe(inventory: Inventory, out: Path, settings: ScreeningSettings, *, coverage: bool, processes: int) -> int:
     """Write the manifest of a data set; return the exit status."""
+    if inventory.layout == "scenes":
+        raise InputError(f"{named(inventory.root)} is known by the manifest it has, which 'unclouded curate' makes")
     tasks = describing(inventory.root, images_of(inventory), parts_by_name(inventory), settings, coverage=coverage)
     with _kept(out.with_name(f".{out.stem}.work")) as work, shown_progress() as told:
         notes = TaskFolder(work)

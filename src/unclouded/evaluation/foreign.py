@@ -14,7 +14,7 @@ from torch import Tensor
 from unclouded.errors import InputError
 from unclouded.evaluation.units import Unit, ValueRange, check_unit, find_unit, to_reflectance
 from unclouded.files import named, require_folder
-from unclouded.geotiff import grid_of, open_geotiff, read_stored
+from unclouded.geotiff import ImageFile, read_grid, read_stored
 from unclouded.patches.identity import PatchId
 from unclouded.patches.layouts import TripletFiles
 from unclouded.raster import describe, same_grid
@@ -116,7 +116,7 @@ def _probe(found: dict[str, Path], files: Iterable[TripletFiles]) -> tuple[tuple
     return (RGB if len(images[0]) == len(RGB) else SENTINEL2.bands), seen
 
 
-def read_prediction(path: Path, clear: Path | None) -> NDArray[np.generic]:
+def read_prediction(path: Path, clear: ImageFile | None) -> NDArray[np.generic]:
     """Read a prediction as it is stored: bands, rows, columns.
 
     Args:
@@ -128,8 +128,7 @@ def read_prediction(path: Path, clear: Path | None) -> NDArray[np.generic]:
     """
     if clear is None:
         raise InputError(f"{named(path)} has no clear image to be compared with; expected a complete triplet")
-    with open_geotiff(clear) as source:
-        grid = grid_of(source)
+    grid = read_grid(clear)
     size = (int(grid.shape.y), int(grid.shape.x))
     if path.suffix == ".npy":
         values = _bands_first(path, _read_npy(path), size)

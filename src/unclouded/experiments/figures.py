@@ -12,6 +12,7 @@ from unclouded.clouds.synthetic import COPY, PERLIN, SyntheticSettings, paint
 from unclouded.errors import InputError
 from unclouded.evaluation.scores import score_patch
 from unclouded.experiments.drawing import LABEL_PT, NAME_PT, Panel, colour, draw_grid, radar_grey, readable, save, show
+from unclouded.geotiff import ImageFile
 from unclouded.models.remover import CloudRemover
 from unclouded.patches.layouts import TripletFiles
 from unclouded.prediction.judging import judged
@@ -79,7 +80,7 @@ def _painted(files: TripletFiles, cache: ProbabilityCache | None, perlin: Synthe
     return [shown[0], shown[1], m, shown[2], noise.cloud_map, shown[3]]
 
 
-def figure_7(path: Path, images: Iterable[Path], cache: ProbabilityCache | None, columns: int = 6) -> None:
+def figure_7(path: Path, images: Iterable[ImageFile], cache: ProbabilityCache | None, columns: int = 6) -> None:
     """Draw cloudy images, each above its map m, as a contact sheet (Fig. 7 of the paper).
 
     Args:

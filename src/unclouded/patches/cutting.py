@@ -49,6 +49,12 @@ def rows_of(patches: list[PatchWindow]) -> Iterator[tuple[int, list[PatchWindow]
         yield top, [window for window in patches if window.top == top]
 
 
+def covered(region: GeoBox, patches: list[PatchWindow]) -> GeoBox:
+    """Return as much of a region as patches cover, from its first pixel on."""
+    bottom, right = (max(getattr(one, side) for one in patches) + PATCH_PX for side in ("top", "left"))
+    return region[:bottom, :right]
+
+
 def pixels_between(grid: GeoBox, inner: GeoBox) -> tuple[int, int]:
     """Return row and column of a grid at which another one begins.
 

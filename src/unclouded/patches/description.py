@@ -11,7 +11,7 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import cloudy_share, map_clouds, mean_coverage
 from unclouded.errors import InputError
 from unclouded.files import sha256
-from unclouded.geotiff import grid_of, open_geotiff
+from unclouded.geotiff import file_of, read_grid
 from unclouded.patches.identity import PatchId
 from unclouded.patches.images import PatchImages
 from unclouded.patches.layouts import CLEAR, CLOUDY, SAR
@@ -46,14 +46,13 @@ def describe_patch(
     row = {**identity_columns(images.name, images.patch), "split": split, **screening_columns(screening)}
     row |= status_columns(screening.rejecting(settings), images.lacks)
     for token, path in images.paths.items():
-        row |= file_columns(token, path, path.relative_to(root).as_posix())
+        row |= file_columns(token, file_of(path), file_of(path).relative_to(root).as_posix())
     readable = {token for token in images.paths if not _unreadable(screening, token)}
     if coverage and CLOUDY in readable:
         row |= coverage_columns(read(images.paths[CLOUDY], SENTINEL2), cache)
     for token in (CLOUDY, CLEAR, SAR):
         if token in readable:
-            with open_geotiff(images.paths[token]) as source:
-                return row | place_columns(grid_of(source))
+            return row | place_columns(read_grid(images.paths[token]))
     return row
 
 

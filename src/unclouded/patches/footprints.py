@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
@@ -11,7 +10,7 @@ from rasterio.warp import transform
 from scipy.spatial import cKDTree
 from shapely import Polygon
 
-from unclouded.geotiff import grid_of, open_geotiff
+from unclouded.geotiff import ImageFile, read_grid
 
 EARTH_M = 6_371_000.0
 """Mean radius: only candidates are searched on the sphere."""
@@ -52,14 +51,13 @@ class Footprint:
         return EARTH_M * np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
 
 
-def read_footprint(name: str, path: Path) -> Footprint | None:
+def read_footprint(name: str, path: ImageFile) -> Footprint | None:
     """Return where a GeoTIFF lies; None where it has no coordinate system.
 
     Raises:
         InputError: It is no GeoTIFF.
     """
-    with open_geotiff(path) as source:
-        grid: GeoBox = grid_of(source)
+    grid = read_grid(path)
     return Footprint.of(name, grid) if grid.crs is not None else None
 
 

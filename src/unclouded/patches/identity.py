@@ -9,6 +9,11 @@ from unclouded.errors import InputError
 SENSORS = ("s1", "s2", "s2_cloudy")
 """Sensor tokens of the official layout; ``s2`` is the cloud-free target."""
 
+MANIFEST = "manifest.parquet"
+"""Where a data set has its manifest, below its root."""
+SCENES = "scenes"
+"""Folder of the layout that stores each pixel of a region once; the manifest says where its patches lie."""
+
 _ROI = re.compile(r"(?P<seed>ROIs[0-9]{4})_(?P<season>spring|summer|fall|winter)_(?P<number>[0-9]{1,6})")
 _PATCH = re.compile(
     r"(?P<seed>ROIs[0-9]{4})_(?P<season>spring|summer|fall|winter)_(?:(?:s2_cloud[Ff]ree|s2_cloudy|s2|s1)_)?(?P<number>[0-9]{1,6})_p(?P<patch>[0-9]{1,6})"
@@ -38,6 +43,10 @@ class Roi:
     def collection(self) -> str:
         """Seed and season, the first part of a folder's name, such as ``ROIs1158_spring``."""
         return f"{self.seed}_{self.season}"
+
+    def scene_path(self, sensor: str) -> Path:
+        """Return where a data set of scenes has the image of a sensor token, relative to the root."""
+        return Path(SCENES, str(self), f"{self.collection}_{sensor}_{self.number}.tif")
 
     @classmethod
     def parse(cls, text: str) -> "Roi":
@@ -84,3 +93,9 @@ class PatchId:
         if not (match := _PATCH.fullmatch(text)):
             raise InputError(f"{text!r} is not a patch; expected a name such as ROIs1158_spring_s2_106_p30")
         return cls(Roi(match["seed"], match["season"], int(match["number"])), int(match["patch"]))
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Return a sort key that puts ``p9`` before ``p10``."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(0, int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts]

@@ -1,9 +1,11 @@
 """The images of every patch of a data set, complete or not: what screening and the manifest look at."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from unclouded.patches.identity import PatchId
+from unclouded.geotiff import ImageFile
+from unclouded.patches.identity import PatchId, natural
 from unclouded.patches.layouts import (
     CLEAR,
     CLOUDY,
@@ -12,7 +14,6 @@ from unclouded.patches.layouts import (
     IncompleteTriplet,
     Inventory,
     TripletFiles,
-    natural,
 )
 
 TOKENS = (SAR, CLEAR, CLOUDY)
@@ -26,13 +27,13 @@ class PatchImages:
     Attributes:
         name: As in :class:`~unclouded.patches.layouts.TripletFiles`.
         patch: None where the name is not an official one.
-        paths: By token of :data:`TOKENS`.
+        paths: By token of :data:`TOKENS`; none where scenes are incomplete.
         lacks: Tokens that are not there, in the words of the layout.
     """
 
     name: str
     patch: PatchId | None
-    paths: dict[str, Path]
+    paths: Mapping[str, ImageFile]
     lacks: tuple[str, ...] = ()
 
 
@@ -54,6 +55,8 @@ def _incomplete(inventory: Inventory, one: IncompleteTriplet) -> PatchImages:
     patch = PatchId.parse(one.name) if one.roi else None
     if patch and inventory.layout == "official":
         return PatchImages(one.name, patch, {token: inventory.root / patch.path(token) for token in there}, one.lacks)
+    if inventory.layout == "scenes":
+        return PatchImages(one.name, patch, {}, one.lacks)
     folders = {SAR: SAR, CLOUDY: CLOUDY, CLEAR: _clear_folder(inventory.root)}
     paths = {token: inventory.root / folders[token] / f"{one.name}.tif" for token in there}
     return PatchImages(one.name, patch, paths, one.lacks)

@@ -10,13 +10,14 @@ from typing import Literal, NamedTuple
 
 from unclouded.errors import InputError
 from unclouded.files import named, require_folder
-from unclouded.patches.identity import PatchId, Roi
+from unclouded.geotiff import ImageFile, file_of
+from unclouded.patches.identity import MANIFEST, SCENES, PatchId, Roi, natural
+from unclouded.patches.scene_layout import patches_in_scenes
 
 SAR, CLEAR, CLOUDY = "s1", "s2", "s2_cloudy"
 FLAT_CLEAR = ("s2_cloudfree", "s2_cloudFree")
 """Both spellings of the cloud-free folder of the flat layout."""
-MANIFEST = "manifest.parquet"
-"""Where a data set has its manifest, below its root."""
+Layout = Literal["official", "flat", "scenes"]
 SHOWN = 5
 """How many names a report spells out before it only counts."""
 
@@ -31,16 +32,16 @@ class TripletFiles:
     Attributes:
         name: Unique in its root: the patch's name in the official layout, the file's without ``.tif`` in the flat one.
         patch: The patch; None where the name is not an official one.
-        sar: Sentinel-1 file.
+        sar: Sentinel-1 file, or its rectangle in the scene of a region.
         cloudy: Cloudy Sentinel-2 file.
         clear: Cloud-free Sentinel-2 file; None only in :attr:`Inventory.without_clear`.
     """
 
     name: str
     patch: PatchId | None
-    sar: Path
-    cloudy: Path
-    clear: Path | None
+    sar: ImageFile
+    cloudy: ImageFile
+    clear: ImageFile | None
 
     @property
     def roi(self) -> Roi | None:
@@ -76,7 +77,7 @@ class Inventory:
 
     Attributes:
         root: The folder.
-        layout: ``"official"`` or ``"flat"``.
+        layout: ``"official"``, ``"flat"``, or ``"scenes"``, where patches are rectangles of the scenes of their region.
         triplets: Complete triplets, in natural order (patch 9 before patch 10).
         without_clear: Radar and cloudy image without clear target: enough to predict. They count as incomplete, too.
         incomplete: Patches that lack one file or two.
@@ -85,7 +86,7 @@ class Inventory:
     """
 
     root: Path
-    layout: Literal["official", "flat"]
+    layout: Layout
     triplets: tuple[TripletFiles, ...]
     without_clear: tuple[TripletFiles, ...]
     incomplete: tuple[IncompleteTriplet, ...]
@@ -137,13 +138,15 @@ class Inventory:
 
 
 def find_triplets(root: Path) -> Inventory:
-    """Find the triplets of a folder in the official or the flat layout of SEN12MS-CR.
+    """Find the triplets of a folder in the official or the flat layout of SEN12MS-CR, or in the scenes of its regions.
 
-    Only names are listed. What counts is where a name stands below ``root``; the path of ``root`` itself may read like
-    anything. Names that begin with a dot, such as unfinished files, are passed over.
+    Only names are listed, and the manifest is read where it says what scenes hold. What counts is where a name stands
+    below ``root``; the path of ``root`` itself may read like anything. Names that begin with a dot, such as unfinished
+    files, are passed over.
 
     Args:
-        root: Folder that holds ``ROIs1158_spring_s1`` and the like, or ``s1``, ``s2_cloudy`` and ``s2_cloudfree``.
+        root: Folder that holds ``ROIs1158_spring_s1`` and the like, or ``s1``, ``s2_cloudy`` and ``s2_cloudfree``, or
+            ``scenes`` and ``manifest.parquet``.
 
     Raises:
         InputError: There is no such folder, or no patch in it.
@@ -153,6 +156,8 @@ def find_triplets(root: Path) -> Inventory:
     names = {entry.name for entry in entries}
     if any(map(_COLLECTION.fullmatch, names)):
         inventory = _inventory(root, "official", CLEAR, _official(entries), None)
+    elif SCENES in names and not names & {SAR, CLOUDY}:
+        inventory = _inventory(root, "scenes", CLEAR, _scenes(root, entries), None)
     else:
         inventory = _inventory(root, "flat", _flat_clear(root, names), _flat(entries), _split_list(root, names))
     if not inventory.triplets and not inventory.incomplete:
@@ -161,16 +166,10 @@ def find_triplets(root: Path) -> Inventory:
     return inventory
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Return a sort key that puts ``p9`` before ``p10``."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return [(0, int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts]
-
-
 class _Sighting(NamedTuple):
     """A file or folder that was listed; a stranger where no token says what it is."""
 
-    path: Path
+    path: ImageFile
     token: str = ""
     name: str = ""
     patch: PatchId | None = None
@@ -206,6 +205,12 @@ def _region_files(roi: Roi, sensor: str, folder: Path) -> Iterator[_Sighting]:
             yield _Sighting(folder / file.name, sensor, str(patch), patch)
         else:
             yield _Sighting(folder / file.name)
+
+
+def _scenes(root: Path, entries: Iterable[os.DirEntry[str]]) -> Iterator[_Sighting]:
+    yield from (_Sighting(Path(entry.path)) for entry in entries if entry.name != SCENES)
+    for image, token, patch in patches_in_scenes(root):
+        yield _Sighting(image, token, str(patch or ""), patch)
 
 
 def _is_number(text: str) -> bool:
@@ -248,7 +253,7 @@ def _split_list(root: Path, names: set[str]) -> Path | None:
 
 
 def _inventory(
-    root: Path, layout: Literal["official", "flat"], clear: str, sightings: Iterable[_Sighting], split_list: Path | None
+    root: Path, layout: Layout, clear: str, sightings: Iterable[_Sighting], split_list: Path | None
 ) -> Inventory:
     found: dict[str, dict[str, _Sighting]] = defaultdict(dict)
     strangers: list[str] = []
@@ -256,7 +261,7 @@ def _inventory(
         if sighting.token:
             found[sighting.name][sighting.token] = sighting
         elif sighting.path not in (split_list, root / MANIFEST):
-            strangers.append(named(sighting.path.relative_to(root)))
+            strangers.append(named(file_of(sighting.path).relative_to(root)))
     triplets: list[TripletFiles] = []
     without_clear: list[TripletFiles] = []
     incomplete: list[IncompleteTriplet] = []

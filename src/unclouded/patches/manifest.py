@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 from unclouded.errors import InputError
 from unclouded.files import named, require_file
 from unclouded.geoparquet import TIME, geo_table, with_metadata, write_table
-from unclouded.patches.images import TOKENS
-from unclouded.patches.layouts import natural
+from unclouded.patches.identity import SENSORS, natural
 
 VERSION, DIGEST = "2", "unclouded.sha256"
 """Of the columns; and the key of the file's metadata under which it has the hash of its own values."""
@@ -51,7 +50,9 @@ SCHEMA = pa.schema(
         ("shift_right_px", pa.float64()),
         ("shift_down_px", pa.float64()),
         ("shift_gap", pa.float64()),
-        *((token + name, kind) for token in TOKENS for name, kind in _OF_AN_IMAGE),
+        ("row_px", pa.int64()),
+        ("column_px", pa.int64()),
+        *((token + name, kind) for token in SENSORS for name, kind in _OF_AN_IMAGE),
         ("crs", pa.string()),
         ("geometry", pa.binary()),
     ]

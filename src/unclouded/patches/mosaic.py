@@ -1,6 +1,7 @@
 """The patches of a region, laid side by side again where their georeference says they belong."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
 from unclouded.files import named
-from unclouded.patches.identity import PatchId, Roi
-from unclouded.patches.layouts import CLEAR, find_triplets, natural
+from unclouded.geotiff import ImageFile, file_of
+from unclouded.patches.identity import PatchId, Roi, natural
+from unclouded.patches.layouts import CLEAR, find_triplets
 from unclouded.raster import Raster, describe, read
 from unclouded.sensors import SENTINEL2
 
@@ -32,7 +34,7 @@ class RegionFiles:
     """
 
     roi: Roi
-    clear: tuple[Path, ...]
+    clear: tuple[ImageFile, ...]
 
 
 def clear_regions(root: Path) -> tuple[RegionFiles, ...]:
@@ -45,16 +47,12 @@ def clear_regions(root: Path) -> tuple[RegionFiles, ...]:
         InputError: There is none.
     """
     inventory = find_triplets(root)
-    found: dict[Roi, dict[int, Path]] = {}
-    paths = [files.clear for files in inventory.triplets if files.clear]
+    found: dict[Roi, dict[int, ImageFile]] = {}
+    images = [(files.patch, files.clear) for files in inventory.triplets if files.patch and files.clear]
     if inventory.layout == "official":
-        paths = sorted(root.glob(f"ROIs*_{CLEAR}/{CLEAR}_*/*.tif"))
-    for path in paths:
-        try:
-            patch = PatchId.parse(path.stem)
-        except InputError:
-            continue
-        found.setdefault(patch.roi, {})[patch.number] = path
+        images = list(_official(root))
+    for patch, image in images:
+        found.setdefault(patch.roi, {})[patch.number] = image
     if not found:
         raise InputError(
             f"{named(root)} has no clear image with an official name, expected names such as "
@@ -66,7 +64,13 @@ def clear_regions(root: Path) -> tuple[RegionFiles, ...]:
     )
 
 
-def stitch(files: Sequence[Path], bands: tuple[str, ...]) -> Raster:
+def _official(root: Path) -> Iterator[tuple[PatchId, ImageFile]]:
+    for path in sorted(root.glob(f"ROIs*_{CLEAR}/{CLEAR}_*/*.tif")):
+        with suppress(InputError):
+            yield PatchId.parse(path.stem), path
+
+
+def stitch(files: Sequence[ImageFile], bands: tuple[str, ...]) -> Raster:
     """Lay patches side by side by their georeference.
 
     Overlaps show the patch that comes first; patches of one scene have the same values there.
@@ -88,10 +92,8 @@ def stitch(files: Sequence[Path], bands: tuple[str, ...]) -> Raster:
     widths = [corner[1] - left + patch.geobox.shape[1] for corner, patch in zip(corners, patches, strict=True)]
     height, width = max(heights), max(widths)
     if max(height, width) > LARGEST_PX:
-        raise InputError(
-            f"the patches beside {named(files[0])} span {width:,} x {height:,} px, expected at most {LARGEST_PX:,}; "
-            "choose those of one region"
-        )
+        span = f"span {width:,} x {height:,} px, expected at most {LARGEST_PX:,}"
+        raise InputError(f"the patches beside {named(file_of(files[0]))} {span}; choose those of one region")
     values = np.full((len(bands), height, width), np.nan, np.float32)
     for (row, column), patch in zip(reversed(corners), reversed(patches), strict=True):
         down, right = patch.geobox.shape
@@ -101,18 +103,18 @@ def stitch(files: Sequence[Path], bands: tuple[str, ...]) -> Raster:
     return Raster(values, bands, GeoBox((height, width), grid.affine * Affine.translation(left, top), grid.crs))
 
 
-def _corner(path: Path, grid: GeoBox, reference: GeoBox) -> tuple[int, int]:
+def _corner(path: ImageFile, grid: GeoBox, reference: GeoBox) -> tuple[int, int]:
     """Row and column of a patch's first pixel, counted from that of the reference."""
     if grid.crs is None:
-        raise InputError(f"{named(path)} has no georeference, expected one to lay it beside others; give other patches")
+        raise InputError(
+            f"{named(file_of(path))} has no georeference, expected one to lay it beside others; give other patches"
+        )
     column, row = ~reference.affine @ (grid.affine.c, grid.affine.f)
     same_pixels = np.allclose(_steps(grid), _steps(reference), rtol=1e-6)
     off = max(abs(column - round(column)), abs(row - round(row)))
     if grid.crs != reference.crs or not same_pixels or off > OFF_GRID_PX:
-        raise InputError(
-            f"{named(path)} lies on another raster ({describe(grid)}) than the first patch ({describe(reference)}); "
-            "choose patches of one region"
-        )
+        rasters = f"({describe(grid)}) than the first patch ({describe(reference)})"
+        raise InputError(f"{named(file_of(path))} lies on another raster {rasters}; choose patches of one region")
     return round(row), round(column)
 
 

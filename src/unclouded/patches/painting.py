@@ -7,7 +7,7 @@ from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.clouds.synthetic import SyntheticSettings, paint
 from unclouded.errors import InputError
 from unclouded.files import require_apart
-from unclouded.geotiff import write_geotiff
+from unclouded.geotiff import file_of, write_geotiff
 from unclouded.patches.layouts import TripletFiles
 from unclouded.raster import read, to_stored
 from unclouded.sensors import SENTINEL2
@@ -36,8 +36,8 @@ def paint_triplet(
         raise InputError(f"{files.name} has no clear image to paint on; choose complete triplets")
     image, cloud_map = (folder / kind / f"{files.name}.tif" for kind in ("s2_cloudy", "cloud_map"))
     for source in (files.sar, files.cloudy, files.clear):
-        require_apart(image, source)
-        require_apart(cloud_map, source)
+        require_apart(image, file_of(source))
+        require_apart(cloud_map, file_of(source))
     clear = read(files.clear, SENTINEL2)
     if settings.mode == "copy":
         cloudy = read(files.cloudy, SENTINEL2).values

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from unclouded.errors import InputError
+from unclouded.geotiff import ImageFile
 from unclouded.patches.layouts import Inventory, TripletFiles, section
 from unclouded.raster import Raster, describe, read, same_grid
 from unclouded.sensors import SENTINEL1, SENTINEL2, Sensor
@@ -46,7 +46,7 @@ def read_triplet(files: TripletFiles) -> PatchRasters:
     return PatchRasters(files.name, sar, cloudy, clear)
 
 
-def _read_whole(path: Path, sensor: Sensor) -> Raster:
+def _read_whole(path: ImageFile, sensor: Sensor) -> Raster:
     raster = read(path, sensor)
     if holes := int(np.count_nonzero(np.isnan(raster.values))):
         raise InputError(
@@ -56,7 +56,7 @@ def _read_whole(path: Path, sensor: Sensor) -> Raster:
     return raster
 
 
-def _require_grid(path: Path, raster: Raster, reference_path: Path, reference: Raster) -> None:
+def _require_grid(path: ImageFile, raster: Raster, reference_path: ImageFile, reference: Raster) -> None:
     if not same_grid(raster.geobox, reference.geobox):
         raise InputError(
             f"{path} lies on another grid than {reference_path.name}: {describe(raster.geobox)}, "

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unclouded.files import sha256
+from unclouded.geotiff import file_of
 from unclouded.patches.identity import Roi
 from unclouded.patches.images import TOKENS, PatchImages
 from unclouded.patches.splits import official_counts
@@ -30,9 +31,15 @@ class Fault:
         return f"{self.file}: {self.reason}"
 
 
-def verify_row(root: Path, row: Mapping[str, Any]) -> list[Fault]:
-    """Hash the files that a row of the manifest lists."""
-    return [fault for token in TOKENS if row[token] for fault in _verify_file(root, row, token)]
+def verify_rows(root: Path, rows: Iterable[Mapping[str, Any]]) -> list[Fault]:
+    """Hash the files that rows of the manifest list; a file that several list alike is hashed once."""
+    listed = {
+        (row[token], row[f"{token}_bytes"], row[f"{token}_sha256"]): (row, token)
+        for row in rows
+        for token in TOKENS
+        if row[token]
+    }
+    return [fault for row, token in listed.values() for fault in _verify_file(root, row, token)]
 
 
 def _verify_file(root: Path, row: Mapping[str, Any], token: str) -> Iterator[Fault]:
@@ -50,7 +57,9 @@ def _verify_file(root: Path, row: Mapping[str, Any], token: str) -> Iterator[Fau
 def unlisted(root: Path, rows: Iterable[Mapping[str, Any]], found: Iterable[PatchImages]) -> list[Fault]:
     """Return the images that are there but not in the manifest."""
     listed = {row[token] for row in rows for token in TOKENS if row[token]}
-    paths = ((images.name, path.relative_to(root).as_posix()) for images in found for path in images.paths.values())
+    paths = (
+        (images.name, file_of(path).relative_to(root).as_posix()) for images in found for path in images.paths.values()
+    )
     return [Fault(name, path, "not in the manifest") for name, path in paths if path not in listed]
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float32, Integer
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.files import require_apart
-from unclouded.geotiff import StoredImage, read_stored, write_geotiff
+from unclouded.geotiff import StoredImage, file_of, read_stored, write_geotiff
 from unclouded.models.remover import CloudRemover
 from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import read_triplet
@@ -97,7 +97,7 @@ def require_apart_from(files: TripletFiles, folder: Path) -> None:
     for written in _written(files.name, folder):
         for source in (files.sar, files.cloudy, files.clear):
             if source is not None:
-                require_apart(written, source)
+                require_apart(written, file_of(source))
 
 
 def _written(name: str, folder: Path) -> tuple[Path, Path]:

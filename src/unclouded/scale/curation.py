@@ -14,12 +14,10 @@ from odc.geo.geobox import GeoBox
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
 from unclouded.files import named, remove_partial_files, write_json, write_text
-from unclouded.geotiff import write_geotiff
 from unclouded.patches.cutting import PATCH_PX, PatchWindow, common_grid, pixels_between, rows_of, windows
 from unclouded.patches.description import (
     coverage_columns,
     date_columns,
-    file_columns,
     identity_columns,
     place_columns,
     screening_columns,
@@ -30,7 +28,8 @@ from unclouded.patches.images import TOKENS
 from unclouded.patches.layouts import CLEAR, CLOUDY, SAR
 from unclouded.patches.manifest import SET_ASIDE, ManifestRow
 from unclouded.patches.screening import Finding, Screening, screen
-from unclouded.raster import Raster, to_stored
+from unclouded.patches.storing import PatchStore, open_store, store_folders
+from unclouded.raster import Raster
 from unclouded.scale.choosing import CHOICES, Folders, candidates_of, choose_products, inputs_of
 from unclouded.scale.delivery import Output
 from unclouded.scale.regions import CurationSettings, Region, fingerprint, require_parts_apart
@@ -38,7 +37,6 @@ from unclouded.scale.tasks import Row, content_id
 from unclouded.scenes.candidates import SceneRecord, joined_tables
 from unclouded.scenes.optical import OpticalScene, open_optical
 from unclouded.scenes.radar import RadarScene, open_radar
-from unclouded.sensors import SENTINEL2
 
 WORK = ".curation"
 """Folder below the root where the tasks leave their notes."""
@@ -177,7 +175,7 @@ def tidy(root: Path, tasks: Iterable[CurateRegion], failures: Mapping[str, str])
         remove_partial_files(folder)
     for task in tasks:
         if task.name in failures and _is_mine(task):
-            for folder in _folders(task):
+            for folder in store_folders(root, Roi.parse(task.name)):
                 shutil.rmtree(folder, ignore_errors=True)
             _note(task).unlink()
 
@@ -215,7 +213,7 @@ class _Part:
 
 def _claim(task: CurateRegion) -> None:
     """Clean up, and refuse to mix patches of two sets of products: the manifest would not know which is which."""
-    for folder in _folders(task):  # what a killed attempt left
+    for folder in store_folders(task.root, Roi.parse(task.name)):  # what a killed attempt left
         remove_partial_files(folder)
     note = _note(task)
     if not note.is_file():
@@ -225,10 +223,6 @@ def _claim(task: CurateRegion) -> None:
             f"{named(task.root)} holds {task.name} made of other products or settings; choose another root, or remove "
             f"the region and {named(note)}"
         )
-
-
-def _folders(task: CurateRegion) -> list[Path]:
-    return [task.root / PatchId(Roi.parse(task.name), 0).path(token).parent for token in TOKENS]
 
 
 def _note(task: CurateRegion) -> Path:
@@ -242,14 +236,30 @@ def _is_mine(task: CurateRegion) -> bool:
 
 def _curated(
     task: CurateRegion, grid: GeoBox, scenes: Mapping[str, _Part], dates: Mapping[str, datetime | None]
+) -> list[ManifestRow]:
+    patches, roi = windows(grid, task.settings.stride_px), Roi.parse(task.name)
+    with open_store(task.settings.store, task.root, roi, grid, patches) as store:
+        rows = list(_candidates(task, grid, scenes, dates, store))
+    files = store.files()
+    return [row | files if row["status"] == "kept" else row for row in rows]
+
+
+def _candidates(
+    task: CurateRegion,
+    grid: GeoBox,
+    scenes: Mapping[str, _Part],
+    dates: Mapping[str, datetime | None],
+    store: PatchStore,
 ) -> Iterator[ManifestRow]:
     cache = ProbabilityCache()
     for top, row in rows_of(windows(grid, task.settings.stride_px)):
         strips, damaged = _strips(task, scenes, top)
+        store.take(top, strips)
         for window in row:
             patch = PatchId(Roi.parse(task.name), window.number)
             place = window.grid(grid)
             known = identity_columns(str(patch), patch) | place_columns(place)
+            known |= {"row_px": window.top, "column_px": window.left}
             if damaged:
                 told = Screening(str(patch), tuple(damaged))
                 yield known | screening_columns(told) | status_columns(told.findings)
@@ -260,8 +270,7 @@ def _curated(
             if task.settings.coverage:
                 known |= coverage_columns(images[CLOUDY], cache)
             if known["status"] == "kept":
-                for token in TOKENS:
-                    known |= _written(task.root, patch, token, images[token])
+                known |= store.keep(patch, images)
             yield known
 
 
@@ -282,13 +291,6 @@ def _cut(
     strip: Float32[np.ndarray, "band rows x"], bands: tuple[str, ...], window: PatchWindow, place: GeoBox
 ) -> Raster:
     return Raster(np.ascontiguousarray(strip[:, :, window.left : window.left + PATCH_PX]), bands, place)
-
-
-def _written(root: Path, patch: PatchId, token: str, image: Raster) -> ManifestRow:
-    name = patch.path(token)
-    values = image.values if token == SAR else to_stored(image.values, SENTINEL2)
-    write_geotiff(root / name, values, image.bands, image.geobox)
-    return file_columns(token, root / name, name.as_posix())
 
 
 def _dates(radar: RadarScene, clear: OpticalScene, cloudy: OpticalScene) -> dict[str, datetime | None]:

@@ -87,7 +87,7 @@ def delivering(
     """
     jobs = []
     for task in tasks:
-        files = tuple(output for row in notes.rows([task]) for output in outputs(row))
+        files = tuple(dict.fromkeys(output for row in notes.rows([task]) for output in outputs(row)))
         identity = content_id("deliver 1", task.id, url, [[one.name, one.sha256] for one in files])
         if files:
             jobs.append(DeliverOutputs(task.name, identity, folder, files, url))

@@ -8,12 +8,13 @@ from typing import Any
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
+from unclouded.geotiff import file_of
 from unclouded.patches.description import describe_patch
 from unclouded.patches.images import PatchImages
 from unclouded.patches.layouts import Inventory, TripletFiles
 from unclouded.patches.reading import read_triplet
 from unclouded.patches.screening import ScreeningSettings
-from unclouded.patches.verification import verify_row
+from unclouded.patches.verification import verify_rows
 from unclouded.scale.tasks import Row, content_id
 
 WITHOUT_REGION = 256
@@ -89,7 +90,7 @@ class VerifyRegion:
                 read_triplet(files)
             except InputError as error:
                 found.append({"damaged": files.name, "reason": str(error)})
-        return found + [vars(fault) for row in self.rows for fault in verify_row(self.root, row)]
+        return found + [vars(fault) for fault in verify_rows(self.root, self.rows)]
 
 
 def verifying(inventory: Inventory, rows: Sequence[Mapping[str, Any]], manifest: str) -> list[VerifyRegion]:
@@ -140,5 +141,6 @@ def _grouped(regions: Mapping[str, str | None]) -> dict[str, list[str]]:
 
 
 def _state(root: Path, images: Iterable[PatchImages]) -> list[list[Any]]:
-    stats = ((path, path.stat()) for one in images for path in one.paths.values())
+    files = (file_of(path) for one in images for path in one.paths.values())
+    stats = ((path, path.stat()) for path in files)
     return [[path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns] for path, stat in stats]

@@ -13,6 +13,7 @@ from unclouded.patches.geographic_split import APART_KM, PlacedRegion, require_a
 from unclouded.patches.identity import Roi
 from unclouded.patches.screening import ScreeningSettings
 from unclouded.patches.splits import PARTS, Split
+from unclouded.patches.storing import StoreKind
 from unclouded.scale.tasks import content_id
 from unclouded.scenes.archive import is_zip
 from unclouded.scenes.footprints import footprint_around
@@ -94,6 +95,7 @@ class CurationSettings(Settings):
     radar_units: RadarUnits = Field("dB", description="of radar GeoTIFFs")
     heights: Path | None = Field(None, description="elevation model of all regions")
     heights_datum_m: float = Field(0.0, description="added to its heights: undulation of the geoid")
+    store: StoreKind = Field("patches", description="a file an image of a patch, or scenes that hold each pixel once")
     coverage: bool = Field(True, description="whether to map the clouds of every patch")
     apart_km: float = Field(APART_KM, ge=0, description="least distance between regions of different parts")
     choosing: ChoosingSettings = ChoosingSettings()

@@ -1,0 +1,164 @@
+"""Where curated images are kept: a file for each image of a patch, or scenes of which patches are rectangles."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32, Real
+from odc.geo.geobox import GeoBox
+
+from unclouded.geotiff import write_geotiff
+from unclouded.patches.cutting import STRIDE_PX, PatchWindow, covered
+from unclouded.patches.description import file_columns
+from unclouded.patches.identity import PatchId, Roi
+from unclouded.patches.images import TOKENS
+from unclouded.patches.layouts import SAR
+from unclouded.patches.manifest import ManifestRow
+from unclouded.raster import Raster, to_stored
+from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.strips import write_rows
+
+StoreKind = Literal["patches", "scenes"]
+Strip = Float32[np.ndarray, "band rows x"]
+
+
+@runtime_checkable
+class PatchStore(Protocol):
+    """Takes the images of a region from top to bottom."""
+
+    def take(self, top: int, strips: Mapping[str, Strip]) -> None:
+        """Take rows of the region, by token; some were taken before, some are left out where a scene is damaged."""
+        ...
+
+    def keep(self, patch: PatchId, images: Mapping[str, Raster]) -> ManifestRow:
+        """Keep a patch that lies in the rows taken last; return what is known of its files by now."""
+        ...
+
+    def files(self) -> ManifestRow:
+        """Return what is known of the files of every patch, once all of them are there."""
+        ...
+
+
+@contextmanager
+def open_store(kind: StoreKind, root: Path, roi: Roi, grid: GeoBox, patches: list[PatchWindow]) -> Iterator[PatchStore]:
+    """Give a store for the patches of a region; what belongs to all of them is there when the block ends.
+
+    Args:
+        kind: ``patches``, the official layout, where overlapping patches store most pixels several times; or
+            ``scenes``, where each is stored once (:mod:`unclouded.patches.scene_layout`).
+        root: Of the data set.
+        roi: The region.
+        grid: Its grid.
+        patches: Where its patches lie.
+
+    Raises:
+        InputError: The disk is full, or the place cannot be written.
+    """
+    if kind == "patches":
+        yield _Patches(root)
+        return
+    store = _Scenes(root, roi, covered(grid, patches))
+    with store.writing():
+        yield store
+    store.done()
+
+
+def store_folders(root: Path, roi: Roi) -> list[Path]:
+    """Return the folders of a region, whatever the store."""
+    official = [root / PatchId(roi, 0).path(token).parent for token in TOKENS]
+    return [*official, root / roi.scene_path(SAR).parent]
+
+
+@dataclass(frozen=True)
+class _Patches:
+    root: Path
+
+    def take(self, top: int, strips: Mapping[str, Strip]) -> None:
+        """Nothing is kept but patches."""
+
+    def keep(self, patch: PatchId, images: Mapping[str, Raster]) -> ManifestRow:
+        row: ManifestRow = {}
+        for token, image in images.items():
+            name = patch.path(token)
+            write_geotiff(self.root / name, _stored(token, image.values), image.bands, image.geobox)
+            row |= file_columns(token, self.root / name, name.as_posix())
+        return row
+
+    def files(self) -> ManifestRow:
+        return {}
+
+
+@dataclass
+class _Scenes:
+    """Writes whatever rows come; rows that never come, because a scene is damaged there, have no data.
+
+    Attributes:
+        root: Of the data set.
+        roi: The region.
+        grid: Of the scenes: as much of the region's as patches cover.
+        bottoms: The row after the last one written, by token.
+        kept: How many patches lie in them.
+    """
+
+    root: Path
+    roi: Roi
+    grid: GeoBox
+    bottoms: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TOKENS, 0))
+    kept: int = 0
+    _write: dict[str, Callable[[int, np.ndarray[Any, Any]], None]] = field(default_factory=dict)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        with ExitStack() as files:
+            for token in TOKENS:
+                bands, dtype = (SENTINEL1.bands, "float32") if token == SAR else (SENTINEL2.bands, "uint16")
+                rows = write_rows(self._path(token), bands, self.grid, dtype, block_px=STRIDE_PX)
+                self._write[token] = files.enter_context(rows)
+            yield
+            for token in TOKENS:
+                self._leave_out(token, self.grid.shape[0])
+
+    def take(self, top: int, strips: Mapping[str, Strip]) -> None:
+        for token, strip in strips.items():
+            self._leave_out(token, top)
+            new = strip[:, self.bottoms[token] - top :, : self.grid.shape[1]]
+            if new.shape[1]:
+                self._put(token, _stored(token, new))
+
+    def keep(self, patch: PatchId, images: Mapping[str, Raster]) -> ManifestRow:
+        self.kept += 1
+        return {}
+
+    def files(self) -> ManifestRow:
+        row: ManifestRow = {}
+        for token in TOKENS:
+            row |= file_columns(token, self._path(token), self.roi.scene_path(token).as_posix())
+        return row if self.kept else {}
+
+    def done(self) -> None:
+        """Remove scenes in which no patch lies."""
+        if not self.kept:
+            for token in TOKENS:
+                self._path(token).unlink()
+            self._path(SAR).parent.rmdir()
+
+    def _path(self, token: str) -> Path:
+        return self.root / self.roi.scene_path(token)
+
+    def _leave_out(self, token: str, bottom: int) -> None:
+        """Write rows without data down to a row."""
+        sensor, missing = (SENTINEL1, np.nan) if token == SAR else (SENTINEL2, 0)
+        dtype = np.float32 if token == SAR else np.uint16
+        if rows := max(bottom - self.bottoms[token], 0):
+            self._put(token, np.full((len(sensor.bands), rows, self.grid.shape[1]), missing, dtype))
+
+    def _put(self, token: str, values: Real[np.ndarray, "band rows x"]) -> None:
+        self._write[token](self.bottoms[token], values)
+        self.bottoms[token] += values.shape[1]
+
+
+def _stored(token: str, values: Strip) -> Real[np.ndarray, "band rows x"]:
+    return values if token == SAR else to_stored(values, SENTINEL2)
