@@ -63,10 +63,17 @@ def test_fault_11_scenes_on_other_grids_are_refused(scenes: Callable[[int, int],
         scene_shift(radar, optical)
 
 
-def test_blocks_are_spread_over_the_scene() -> None:
-    assert align._blocks(10_980) == [(0, 512), (2617, 3129), (5234, 5746), (7851, 8363), (10_468, 10_980)]
-    assert align._blocks(1_100) == [(0, 512), (588, 1_100)]
-    assert align._blocks(300) == [(0, 300)] and align._blocks(700) == [(94, 606)]
+def test_every_part_of_a_scene_gives_a_block() -> None:
+    assert align._cells(10_980) == [(0, 2196), (2196, 4392), (4392, 6588), (6588, 8784), (8784, 10_980)]
+    assert align._cells(1_100) == [(0, 550), (550, 1_100)]
+    assert align._cells(300) == [(0, 300)] and align._cells(700) == [(0, 700)]
+
+
+def test_a_block_lies_where_most_pixels_may_be_compared_else_in_the_middle() -> None:
+    mask = np.ones((700, 1_400), bool)
+    assert align._clearest(mask, first=2_000) == ((2_094, 2_606), [(94, 606), (794, 1_306)])
+    mask[:180, :700] = mask[:, 700:860] = False  # a cloud over the top left, another down the left of the right half
+    assert align._clearest(mask, first=2_000) == ((2_128, 2_640), [(94, 606), (828, 1_340)])  # to 128 px
 
 
 @given(
