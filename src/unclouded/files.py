@@ -8,7 +8,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -143,12 +143,18 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def remove_partial_files(folder: Path) -> int:
+def remove_partial_files(folder: Path, stems: Collection[str] | None = None) -> int:
     """Delete what killed writers left in ``folder``; return how many files that were.
 
-    Only for who holds the folder's lock, for nothing tells a killed writer's file from a busy one's.
+    Only for who holds the folder's lock, or knows that nobody writes files of these names, for nothing tells a killed
+    writer's file from a busy one's.
+
+    Args:
+        folder: Where.
+        stems: Names without suffix, and without dots, of files whose remains are deleted; all if omitted.
     """
-    leftovers = [*folder.glob(f".*{PARTIAL}"), *folder.glob(f".*{PARTIAL}.*")]
+    found = [*folder.glob(f".*{PARTIAL}"), *folder.glob(f".*{PARTIAL}.*")]
+    leftovers = [path for path in found if stems is None or path.name[1:].partition(".")[0] in stems]
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
     return len(leftovers)

@@ -142,3 +142,19 @@ def test_fault_02_killed_again_and_again_the_manifest_and_the_files_are_the_same
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 1 and "4 of 4 candidates kept" in ended.stdout, ended.stderr
     assert content(tmp_path) == content(undisturbed) and not leftovers(tmp_path)
+
+
+def test_fault_35_two_curators_of_overlapping_lists_make_one_data_set(
+    regions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, one, two, _ = regions.read_text().split("[[regions]]")
+    four = one.replace("fall_1", "fall_4")
+    for name, listed in (("a", [one, two]), ("b", [two, four]), ("both", [one, two, four])):
+        (regions.parent / f"{name}.toml").write_text("[[regions]]".join([head, *listed]))
+    shared, alone = tmp_path / "shared", tmp_path / "alone"
+    commands = [[sys.executable, "-m", "unclouded", "curate", regions.parent / f"{name}.toml", shared] for name in "ab"]
+    curators = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for command in commands]
+    told = [curator.communicate()[1].decode() for curator in curators]
+    assert [curator.returncode for curator in curators] == [0, 0], told
+    assert unclouded("curate", regions.parent / "both.toml", alone, monkeypatch=monkeypatch) == 0
+    assert content(shared) == content(alone) and not leftovers(shared)

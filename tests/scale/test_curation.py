@@ -20,7 +20,8 @@ from unclouded.geotiff import open_geotiff, read_stored, write_geotiff
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.manifest import write_manifest
 from unclouded.patches.reading import PatchRasters, read_triplet
-from unclouded.scale.curation import CurateRegion, curating, outputs, set_aside, tidy
+from unclouded.scale.claims import tidy
+from unclouded.scale.curation import CurateRegion, curating, outputs, set_aside
 from unclouded.scale.regions import CurationSettings, fingerprint
 from unclouded.scale.running import run_tasks, serially
 from unclouded.scale.tasks import TaskFolder
@@ -120,6 +121,50 @@ def test_fault_35_a_region_made_of_other_products_is_refused(scenes: Path, tmp_p
         other.run()
 
 
+def moved(scenes: Path, folder: Path, optical: GeoBox, radar: GeoBox, cloudy: GeoBox | None = None) -> None:
+    """Write the first 256 x 256 px of a region's images on other grids."""
+    for name, grid in (("clear", optical), ("cloudy", cloudy or optical), ("s1", radar)):
+        image = read_stored(scenes / f"{name}_1.tif")
+        columns = np.arange(grid.shape[1]) % 256  # no cirrus there
+        write_geotiff(folder / f"{name}_1.tif", image.values[:, :, columns], image.descriptions, grid)
+
+
+def at(epsg: int, x: float, y: float, width: int = 256) -> GeoBox:
+    return GeoBox((256, width), Affine(10, 0, x, 0, -10, y), epsg)
+
+
+def test_fault_12_optical_images_of_two_zones_are_refused_and_radar_of_another_zone_is_warped(
+    scenes: Path, tmp_path: Path
+) -> None:
+    """Zones 32 and 33 meet at 12 degrees east: at 45 north that is 736,437 m of the one and 263,563 m of the other."""
+    optical = at(32632, 735_000, 4_988_000)
+    for name, cloudy in (("a", at(32633, 262_000, 4_988_000)), ("b", optical)):
+        (tmp_path / name).mkdir()
+        moved(scenes, tmp_path / name, optical, at(32633, 261_000, 4_989_000, 512), cloudy)
+    (refused,), (warped,) = (tasks(tmp_path / name, tmp_path / name / "root", (1,)) for name in "ab")
+    with pytest.raises(InputError, match="take both from one UTM zone, for reflectance is not resampled here"):
+        refused.run()
+    (row,) = warped.run()
+    assert row["crs"] == "EPSG:32632" and row["remarks"]  # the radar covers a part
+
+
+def test_fault_12_a_patch_on_the_antimeridian_has_its_outline_cut_in_two(scenes: Path, tmp_path: Path) -> None:
+    """At 18 south, 180 degrees is 817,600 m of zone 60: the first patch lies west of it, the third across."""
+    fiji = at(32760, 814_500, 8_000_000, 768)
+    moved(scenes, tmp_path, fiji, fiji)
+    (task,) = tasks(tmp_path, tmp_path / "root", (1,), stride_px=128)
+    outlines = {row["column_px"]: row["geometry"]["type"] for row in task.run()}
+    assert outlines == {0: "Polygon", 128: "MultiPolygon", 256: "MultiPolygon", 384: "Polygon", 512: "Polygon"}
+
+
+def test_fault_12_a_region_beyond_utm_is_refused(scenes: Path, tmp_path: Path) -> None:
+    pole = at(32661, 2_000_000, 2_000_000)
+    moved(scenes, tmp_path, pole, pole)
+    (task,) = tasks(tmp_path, tmp_path / "root", (1,))
+    with pytest.raises(InputError, match="expected a place between 80 S and 84 N, found latitudes"):
+        task.run()
+
+
 def test_a_region_that_is_named_twice_is_refused(scenes: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="ROIs0001_summer_1 is there twice; give each region its own number"):
         tasks(scenes, tmp_path, (1, 1))
@@ -216,7 +261,7 @@ def test_a_set_aside_region_says_the_same_wherever_its_zip_was_unpacked(products
     region = {"clear": str(tmp_path / "clear.zip"), "split": "test"}
     task = safe_task(products, tmp_path / "root", region)
     failed = run_tasks([task], TaskFolder(tmp_path / "root" / ".curation"), serially)
-    tidy(tmp_path / "root", [task], failed)
+    tidy(tmp_path / "root", {task.name: task.id}, failed)
     (row,) = set_aside([task], failed)
     assert row == {
         "status": "set_aside",

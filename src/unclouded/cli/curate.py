@@ -31,7 +31,8 @@ def curate(
     from unclouded.patches.identity import MANIFEST
     from unclouded.patches.manifest import write_manifest
     from unclouded.scale.choosing import CHOICES, Folders
-    from unclouded.scale.curation import WORK, curating, outputs, set_aside, tidy, write_choices
+    from unclouded.scale.claims import WORK, rows_of_others, tidy
+    from unclouded.scale.curation import curating, outputs, set_aside, write_choices
     from unclouded.scale.regions import MAX_BYTES, CurationSettings
     from unclouded.scale.storage import require_deliverable
     from unclouded.scale.tasks import TaskFolder
@@ -49,9 +50,11 @@ def curate(
     crew.do(tasks, notes, "curating regions")
 
     def write(rows: "list[Row]", failures: dict[str, str]) -> tuple[str, bool]:
-        with FileLock(notes.path / "locks" / "manifest"):  # two shards may end at once
-            tidy(root, tasks, failures)
-            write_manifest(root / MANIFEST, [*rows, *set_aside(tasks, failures)])
+        identities = {task.name: task.id for task in tasks}
+        with FileLock(notes.path / "locks" / "manifest"):  # two shards may end at once, or two curators
+            tidy(root, identities, failures)
+            others = rows_of_others(root, notes, identities)
+            write_manifest(root / MANIFEST, [*rows, *others, *set_aside(tasks, failures)])
             write_choices(root, tasks)
         _tell_remarks(rows)
         kept = sum(row["status"] == "kept" for row in rows)

@@ -148,8 +148,8 @@ def finish(
     if left := notes.left(tasks):
         typer.echo(f"{len(left):,} of {len(tasks):,} {what} are left to other shards; the last one ends the work")
         return 1 if failures else 0
-    for folder in ("done", "failed"):  # nobody is at work any more
-        remove_partial_files(notes.path / folder)
+    for folder in ("done", "failed"):  # nobody is at work on these any more
+        remove_partial_files(notes.path / folder, {task.id for task in tasks})
     counted, filled = write(notes.rows(tasks), failures)
     aside = f"{len(failures):,} of {len(tasks):,} {what} set aside"
     typer.echo(f"{summary}: {counted}, {aside}, SHA-256 {sha256(summary)}")

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
-from unclouded.files import named, remove_partial_files, write_json, write_text
+from unclouded.files import write_text
 from unclouded.patches.cutting import PATCH_PX, PatchWindow, common_grid, pixels_between, rows_of, windows
 from unclouded.patches.description import (
     coverage_columns,
@@ -28,18 +28,17 @@ from unclouded.patches.images import TOKENS
 from unclouded.patches.layouts import CLEAR, CLOUDY, SAR
 from unclouded.patches.manifest import SET_ASIDE, ManifestRow
 from unclouded.patches.screening import Finding, Screening, screen
-from unclouded.patches.storing import PatchStore, open_store, store_folders
+from unclouded.patches.storing import PatchStore, open_store
 from unclouded.raster import Raster
 from unclouded.scale.choosing import CHOICES, Folders, candidates_of, choose_products, inputs_of
+from unclouded.scale.claims import WORK, claim, work_folder
 from unclouded.scale.delivery import Output
 from unclouded.scale.regions import CurationSettings, Region, fingerprint, require_parts_apart
 from unclouded.scale.tasks import Row, content_id
 from unclouded.scenes.candidates import SceneRecord, joined_tables
+from unclouded.scenes.footprints import footprint
 from unclouded.scenes.optical import OpticalScene, open_optical
 from unclouded.scenes.radar import RadarScene, open_radar
-
-WORK = ".curation"
-"""Folder below the root where the tasks leave their notes."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class CurateRegion:
         Raises:
             InputError: A product cannot be used, or the root holds this region made of other products.
         """
-        _claim(self)
+        claim(self.root, self.name, self.id)
         try:
             return self._rows()
         except InputError as error:
@@ -70,7 +69,7 @@ class CurateRegion:
     @property
     def work(self) -> Path:
         """Where products are unpacked and decoded; absent when nobody is at work."""
-        return self.root / WORK / "work" / self.id
+        return work_folder(self.root, self.id)
 
     def without_folders(self, text: str) -> str:
         """Return what a reader says with names of files alone: the same here, there and from a temporary folder."""
@@ -89,6 +88,8 @@ class CurateRegion:
             open_optical(products["cloudy"], work_folder=work) as cloudy,
         ):
             grid = common_grid(clear.geobox, cloudy.geobox, (settings.rows, settings.columns), region.center)
+            if grid.crs is not None:
+                footprint(grid)  # refused beyond UTM
             with open_radar(
                 products["radar"],
                 grid,
@@ -160,26 +161,6 @@ def _set_aside(region: Region, reason: str) -> ManifestRow:
     return {**row, "split": region.split, **{f"{tokens[role]}_product": name for role, name in names.items()}}
 
 
-def tidy(root: Path, tasks: Iterable[CurateRegion], failures: Mapping[str, str]) -> None:
-    """Remove what killed tasks left, and what was made of regions that were set aside.
-
-    Only for when nobody is at work.
-
-    Args:
-        root: Of the data set.
-        tasks: All regions.
-        failures: Which of them were set aside.
-    """
-    shutil.rmtree(root / WORK / "work", ignore_errors=True)
-    for folder in (root, *(root / WORK / name for name in ("regions", "choices"))):
-        remove_partial_files(folder)
-    for task in tasks:
-        if task.name in failures and _is_mine(task):
-            for folder in store_folders(root, Roi.parse(task.name)):
-                shutil.rmtree(folder, ignore_errors=True)
-            _note(task).unlink()
-
-
 def choices_of(root: Path, roi: str) -> Path:
     """Return where the choice of a region is explained."""
     return root / WORK / "choices" / f"{roi}.csv"
@@ -209,29 +190,6 @@ class _Part:
         """Read as many rows as a patch has."""
         values = self.scene.read(self.top + top, self.top + top + PATCH_PX)
         return np.ascontiguousarray(values[:, :, self.left : self.left + self.width])
-
-
-def _claim(task: CurateRegion) -> None:
-    """Clean up, and refuse to mix patches of two sets of products: the manifest would not know which is which."""
-    for folder in store_folders(task.root, Roi.parse(task.name)):  # what a killed attempt left
-        remove_partial_files(folder)
-    note = _note(task)
-    if not note.is_file():
-        write_json(note, task.id)
-    elif not _is_mine(task):
-        raise InputError(
-            f"{named(task.root)} holds {task.name} made of other products or settings; choose another root, or remove "
-            f"the region and {named(note)}"
-        )
-
-
-def _note(task: CurateRegion) -> Path:
-    """Return where the root says what a region in it was made of."""
-    return task.root / WORK / "regions" / f"{task.name}.txt"
-
-
-def _is_mine(task: CurateRegion) -> bool:
-    return _note(task).is_file() and task.id in _note(task).read_text(encoding="utf-8")
 
 
 def _curated(

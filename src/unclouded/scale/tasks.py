@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -125,7 +125,12 @@ class TaskFolder:
 
     def rows(self, tasks: Sequence[Task]) -> list[Row]:
         """Return the rows of all done tasks, in the order of their names: the same, whoever did them when."""
-        return [row for task in _in_order(tasks) if (note := self._note(self._done(task))) for row in note["rows"]]
+        return self.rows_of(task.id for task in _in_order(tasks))
+
+    def rows_of(self, identities: Iterable[str]) -> list[Row]:
+        """Return the rows of those that are done, in the order given."""
+        done = (self._note(self.path / "done" / f"{identity}.json") for identity in identities)
+        return [row for note in done if note for row in note["rows"]]
 
     def failures(self, tasks: Sequence[Task]) -> dict[str, str]:
         """Return why tasks were set aside, by name."""
