@@ -1,6 +1,6 @@
 """Time and memory of reading whole products: a Sentinel-2 tile of 10,980 px, a Sentinel-1 scene of 16,685 x 25,788 px.
 
-    python proofs/whole_products.py FOLDER
+    python proofs/whole_products.py FOLDER [--side 10980]
 
 FOLDER takes two invented products of real size and of noise, which JPEG 2000 takes longest for; they stay there for the
 next time. Each reading runs in a process of its own, so that the largest resident memory is its own, from the first
@@ -38,14 +38,15 @@ def main() -> None:
     """Make the products where they are missing, read them, print what it took."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--side", type=int, default=SIDE, help="of the tile; the radar scene shrinks with it")
     parser.add_argument("--read", choices=[*READINGS], help="read one in this process and print it as JSON")
     options = parser.parse_args()
     if options.read:
-        print(json.dumps(READINGS[options.read](options.folder)))
+        print(json.dumps(READINGS[options.read](options.folder, options.side)))
         return
-    make(options.folder)
+    make(options.folder, options.side)
     for name in READINGS:
-        command = [sys.executable, __file__, str(options.folder), "--read", name]
+        command = [sys.executable, __file__, str(options.folder), "--side", str(options.side), "--read", name]
         told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         times = (
             f"{told['open_s']:6.1f} s until open, {told['rows_s']:6.1f} s for the rows, {told['cpu_s']:6.1f} s of CPU"
@@ -59,26 +60,34 @@ def texture(rows: int, columns: int) -> NDArray[np.uint16]:
     return np.tile(piece, (-(-rows // 1_024), -(-columns // 1_024)))[:rows, :columns]
 
 
-def place() -> GeoBox:
+def radar_shape(side: int) -> tuple[int, int]:
+    """Return lines and pixels of a radar scene that holds a tile as the whole one does."""
+    lines, pixels = (length * side // SIDE for length in RADAR_SHAPE)
+    return lines, pixels
+
+
+def place(side: int) -> GeoBox:
     """Return a tile in the middle of the radar scene."""
-    middle = RadarGeometry().place(np.array([RADAR_SHAPE[0] / 2]), np.array([RADAR_SHAPE[1] / 2]))
+    lines, pixels = radar_shape(side)
+    middle = RadarGeometry().place(np.array([lines / 2]), np.array([pixels / 2]))
     x, y = (round(float(axis[0]), -1) for axis in Transformer.from_crs(4326, 32633, always_xy=True).transform(*middle))
-    return GeoBox((SIDE, SIDE), Affine(10, 0, x - 5 * SIDE, 0, -10, y + 5 * SIDE), 32633)
+    return GeoBox((side, side), Affine(10, 0, x - 5 * side, 0, -10, y + 5 * side), 32633)
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, side: int) -> None:
     """Write both products, and heights of 0 to 900 m."""
-    corner = tuple(round(axis) for axis in (place().affine.c, place().affine.f))
+    corner = tuple(round(axis) for axis in (place(side).affine.c, place(side).affine.f))
     if not (folder / "S2").is_dir():
-        sides = {band: SIDE * 10 // PIXEL_M[band] for band in SENTINEL2.bands}
-        bands = {side: texture(side, side) for side in set(sides.values())}
+        sides = {band: side * 10 // PIXEL_M[band] for band in SENTINEL2.bands}
+        bands = {each: texture(each, each) for each in set(sides.values())}
         product = OpticalProduct(tile="T33TVK", epsg=32633, corner=corner, offset=-1000, baseline="05.10")
-        write_optical_product(folder / "S2", {band: bands[side] for band, side in sides.items()}, product)
+        write_optical_product(folder / "S2", {band: bands[each] for band, each in sides.items()}, product)
     if not (folder / "S1").is_dir():
-        write_radar_product(folder / "S1", dict.fromkeys(("VV", "VH"), texture(*RADAR_SHAPE) // 5), RADAR)
+        write_radar_product(folder / "S1", dict.fromkeys(("VV", "VH"), texture(*radar_shape(side)) // 5), RADAR)
     if not (folder / "heights.tif").is_file():
-        wide = GeoBox((4_100, 4_100), Affine(30, 0, corner[0] - 6_600, 0, -30, corner[1] + 6_600), 32633)
-        row, column = np.mgrid[:4_100, :4_100]
+        rows = -(-side // 3) + 440
+        wide = GeoBox((rows, rows), Affine(30, 0, corner[0] - 6_600, 0, -30, corner[1] + 6_600), 32633)
+        row, column = np.mgrid[:rows, :rows]
         hills = 450 * (1 + np.sin(row / 70) * np.sin(column / 90))
         write_geotiff(folder / "heights.tif", hills[None].astype(np.float32), ("height",), wide)
 
@@ -90,31 +99,31 @@ def told(start: float, opened: float) -> dict[str, float]:
     return {"open_s": opened - start, "rows_s": time.perf_counter() - opened, "cpu_s": cpu, "memory_gib": memory}
 
 
-def read_optical(folder: Path, resampling: str) -> dict[str, float]:
+def read_optical(folder: Path, side: int, resampling: str) -> dict[str, float]:
     """Read the optical product to its last row."""
     start = time.perf_counter()
     with open_optical(next((folder / "S2").iterdir()), resampling=resampling, work_folder=folder) as scene:
         opened = time.perf_counter()
-        for top in range(0, SIDE, 512):
-            scene.read(top, min(top + 512, SIDE))
+        for top in range(0, side, 512):
+            scene.read(top, min(top + 512, side))
         return told(start, opened)
 
 
-def read_radar(folder: Path, heights: Path | None) -> dict[str, float]:
+def read_radar(folder: Path, side: int, heights: Path | None) -> dict[str, float]:
     """Read the radar product, on the optical grid, to its last row."""
     start = time.perf_counter()
-    with open_radar(next((folder / "S1").iterdir()), place(), heights=heights, work_folder=folder) as scene:
+    with open_radar(next((folder / "S1").iterdir()), place(side), heights=heights, work_folder=folder) as scene:
         opened = time.perf_counter()
-        for top in range(0, SIDE, 512):
-            scene.read(top, min(top + 512, SIDE))
+        for top in range(0, side, 512):
+            scene.read(top, min(top + 512, side))
         return told(start, opened)
 
 
 READINGS = {
-    "Sentinel-2, nearest": lambda folder: read_optical(folder, "nearest"),
-    "Sentinel-2, bilinear": lambda folder: read_optical(folder, "bilinear"),
-    "Sentinel-1, geolocation grid": lambda folder: read_radar(folder, None),
-    "Sentinel-1, terrain": lambda folder: read_radar(folder, folder / "heights.tif"),
+    "Sentinel-2, nearest": lambda folder, side: read_optical(folder, side, "nearest"),
+    "Sentinel-2, bilinear": lambda folder, side: read_optical(folder, side, "bilinear"),
+    "Sentinel-1, geolocation grid": lambda folder, side: read_radar(folder, side, None),
+    "Sentinel-1, terrain": lambda folder, side: read_radar(folder, side, folder / "heights.tif"),
 }
 
 
