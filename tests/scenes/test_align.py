@@ -65,15 +65,18 @@ def test_fault_11_scenes_on_other_grids_are_refused(scenes: Callable[[int, int],
 
 def test_every_part_of_a_scene_gives_a_block() -> None:
     assert align._cells(10_980) == [(0, 2196), (2196, 4392), (4392, 6588), (6588, 8784), (8784, 10_980)]
-    assert align._cells(1_100) == [(0, 550), (550, 1_100)]
-    assert align._cells(300) == [(0, 300)] and align._cells(700) == [(0, 700)]
+    assert align._cells(700) == [(0, 350), (350, 700)]
+    assert align._cells(300) == [(0, 300)]
+    assert [align._side(length) for length in (10_980, 700, 300)] == [256, 350, 300]
 
 
-def test_a_block_lies_where_most_pixels_may_be_compared_else_in_the_middle() -> None:
+def test_a_block_lies_where_most_pixels_may_be_compared_else_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(align, "BLOCKS", 2)
+    monkeypatch.setattr(align, "BLOCK_PX", 512)
     mask = np.ones((700, 1_400), bool)
-    assert align._clearest(mask, first=2_000) == ((2_094, 2_606), [(94, 606), (794, 1_306)])
+    assert align._clearest(mask, 2_000, 512) == ((2_094, 2_606), [(94, 606), (794, 1_306)])
     mask[:180, :700] = mask[:, 700:860] = False  # a cloud over the top left, another down the left of the right half
-    assert align._clearest(mask, first=2_000) == ((2_128, 2_640), [(94, 606), (828, 1_340)])  # to 128 px
+    assert align._clearest(mask, 2_000, 512) == ((2_128, 2_640), [(94, 606), (828, 1_340)])  # to 128 px
 
 
 @given(

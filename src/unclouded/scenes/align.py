@@ -15,8 +15,8 @@ from unclouded.scenes.optical import OpticalScene
 from unclouded.scenes.radar import RadarScene
 from unclouded.scenes.shift import OPTICAL_BANDS, Agreement, Shift, agreement, combined
 
-BLOCK_PX = 512
-"""Side of the blocks that are compared."""
+BLOCK_PX = 256
+"""Side of the blocks that are compared; a scene with room for few is compared everywhere, in larger ones."""
 BLOCKS = 5
 """Most blocks along each side of a scene."""
 CLEAR_SHARE = 0.1
@@ -33,7 +33,7 @@ def scene_shift(radar: RadarScene, optical: OpticalScene, where: ReadMask | None
     """Estimate how far the radar lies from the optical scene, from up to 25 blocks spread over it.
 
     Each of 5 x 5 cells of the scene gives the block in which most pixels may be compared; the blocks of one row of
-    cells lie side by side, so that a fifth of a large scene is read. Blocks without texture count for nothing.
+    cells lie side by side, so that a tenth of a large scene is read. Blocks without texture count for nothing.
 
     Args:
         radar: On the grid of the optical scene.
@@ -51,8 +51,9 @@ def scene_shift(radar: RadarScene, optical: OpticalScene, where: ReadMask | None
 
 
 def _agreements(radar: RadarScene, optical: OpticalScene, where: ReadMask) -> Iterator[Agreement]:
-    for rows in _cells(optical.geobox.shape[0]):
-        (top, bottom), columns = _clearest(where(*rows), rows[0])
+    height = optical.geobox.shape[0]
+    for rows in _cells(height):
+        (top, bottom), columns = _clearest(where(*rows), rows[0], _side(height))
         mask = where(top, bottom)
         seen, shown = radar.read(top, bottom), optical.read(top, bottom, OPTICAL_BANDS)
         for left, right in columns:
@@ -61,21 +62,21 @@ def _agreements(radar: RadarScene, optical: OpticalScene, where: ReadMask) -> It
                 yield agreement(seen[block], shown[block], mask[block])
 
 
-def _clearest(mask: Bool[np.ndarray, "rows x"], first: int) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+def _clearest(
+    mask: Bool[np.ndarray, "rows x"], first: int, height: int
+) -> tuple[tuple[int, int], list[tuple[int, int]]]:
     """Return rows, and for each column of cells the columns, of the blocks with most pixels; of equals the middle ones.
 
     Args:
         mask: Which pixels may be compared, of one row of cells.
         first: Its first row.
+        height: Of a block.
     """
-    height, width = min(len(mask), BLOCK_PX), min(mask.shape[1], BLOCK_PX)
-    found = []
+    found, columns = [], _cells(mask.shape[1])
+    width = _side(mask.shape[1])
     for top in _starts(0, len(mask), height):
         sums = np.concatenate([[0], mask[top : top + height].sum(axis=0).cumsum()])
-        lefts = [
-            max(_starts(*cell, width), key=lambda left: sums[left + width] - sums[left])
-            for cell in _cells(mask.shape[1])
-        ]
+        lefts = [max(_starts(*cell, width), key=lambda left: sums[left + width] - sums[left]) for cell in columns]
         found.append((sum(int(sums[left + width] - sums[left]) for left in lefts), top, lefts))
     _, top, lefts = max(found, key=lambda one: one[0])
     return (first + top, first + top + height), [(left, left + width) for left in lefts]
@@ -85,6 +86,12 @@ def _cells(side: int) -> list[tuple[int, int]]:
     """Cut a side into equal parts, each at least a block long; one where there is room for no more."""
     count = min(BLOCKS, max(side // BLOCK_PX, 1))
     return list(pairwise(np.linspace(0, side, count + 1).round().astype(int).tolist()))
+
+
+def _side(length: int) -> int:
+    """Return the side of the blocks along a side of the scene."""
+    cells = len(_cells(length))
+    return BLOCK_PX if cells == BLOCKS else length // cells
 
 
 def _starts(low: int, high: int, size: int) -> list[int]:
