@@ -29,7 +29,7 @@ def predict_scene(wanted: list[WantedRemover], cloudy: Path, sar: Path, out: Pat
     """Clear one scene, and say how many pixels were made."""
     settings = settings_from(SceneSettings, content, origin="these options")
     first, *others = (one.find() for one in wanted)
-    say = partial(Console(stderr=True).print, markup=False, highlight=False)
+    say = partial(Console(stderr=True).print, markup=False, highlight=False, soft_wrap=True)
     with shown_progress() as told:
         scene = clear(first, cloudy, sar, out, settings, others=others, told=told, say=say)
     pixels = scene.summary["pixels"]
