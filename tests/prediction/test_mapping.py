@@ -69,3 +69,23 @@ def test_strips_that_are_there_are_not_mapped_again(
     again = mapped(tmp_path, monkeypatch, 30)
     assert seen == [(13, 46, 16)]  # 30 rows, and 8 above and below
     assert np.array_equal(first.cloud_map(0, 90), again.cloud_map(0, 90))
+
+
+def test_the_whole_scene_is_asked_for_data_with_one_strip_in_memory(
+    optical: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = mapped(tmp_path, monkeypatch, 12)
+    assert np.array_equal(scene.has_data_everywhere(), scene.has_data(0, 90))
+    assert len(scene._recent) == 8  # as many as the 90 rows that were asked for at once
+    scene.has_data_everywhere()
+    assert len(scene._recent) == 1
+
+
+def test_pixels_are_clear_where_there_is_data_and_m_is_0(
+    optical: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = mapped(tmp_path, monkeypatch, 48)
+    clear = scene.is_clear(0, 90)
+    assert not clear[0].any()
+    assert np.array_equal(clear[1:], scene.cloud_map(1, 90) == 0)
+    assert 0 < clear.mean() < 1

@@ -79,7 +79,7 @@ class WindowRemover:
 
 def sample_of(sources: Sources, scene_map: SceneMap, bands: tuple[str, ...]) -> list[Observation]:
     """Read the windows that a remover is adapted to; those in which radar and optical data never meet are left out."""
-    chosen = sample_windows(scene_map.has_data(0, sources.shape[0]))
+    chosen = sample_windows(scene_map.has_data_everywhere())
     by_rows: dict[tuple[int, int], list[Window]] = {}
     for window in chosen:
         by_rows.setdefault((window.top, window.bottom), []).append(window)

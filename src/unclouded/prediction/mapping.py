@@ -43,6 +43,10 @@ class SceneMap:
         """Say where all optical bands of the remover have data."""
         return self._rows("has_data", top, bottom)
 
+    def has_data_everywhere(self) -> Bool[np.ndarray, "y x"]:
+        """Say the same of the whole scene, one strip in memory after the other."""
+        return np.concatenate([self.has_data(*strip) for strip in self.strips])
+
     def is_clear(self, top: int, bottom: int) -> Bool[np.ndarray, "rows x"]:
         """Say where the optical image has data and m = 0."""
         return np.asarray(self.has_data(top, bottom) & (self.cloud_map(top, bottom) == 0))
