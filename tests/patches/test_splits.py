@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from unclouded.errors import InputError
 from unclouded.patches.identity import PatchId, Roi
 from unclouded.patches.layouts import TripletFiles, find_triplets
+from unclouded.patches.manifest import write_manifest
 from unclouded.patches.splits import (
     Split,
     assign,
     incomplete_of,
     official_counts,
     official_split,
+    parts_by_name,
     read_split_list,
     triplets_of,
 )
@@ -164,6 +166,42 @@ def test_an_empty_part_is_refused(tmp_path: Path, touch: Touch, official_names: 
     message = r"has no triplet in test \(found train 1, val 0, test 0, outside 0\); take another split or 'all'"
     with pytest.raises(InputError, match=message):
         triplets_of(found, "test")
+
+
+def write_parts(root: Path, **parts: str) -> None:
+    rows = [
+        {"patch": f"{roi}_p{number}", "status": "kept", "roi": roi, "split": part}
+        for roi, part in parts.items()
+        for number in (1, 2)
+    ]
+    write_manifest(root / "manifest.parquet", rows)
+
+
+def test_regions_that_were_not_published_belong_to_the_part_of_their_manifest(
+    tmp_path: Path, touch: Touch, official_names: Names
+) -> None:
+    names = ["ROIs0001_summer_1_p1", "ROIs0001_summer_2_p1", "ROIs0001_summer_3_p1", "ROIs1158_spring_106_p1"]
+    touch(tmp_path, *(name for patch in names for name in official_names(patch)))
+    touch(tmp_path, official_names("ROIs0001_summer_2_p2")[0])
+    write_parts(tmp_path, ROIs0001_summer_1="train", ROIs0001_summer_2="test", ROIs1158_spring_106="val")
+    inventory = find_triplets(tmp_path)
+    parts = parts_by_name(inventory)
+    assert parts == dict(zip(names, ("train", "test", "outside", "test"), strict=True))  # 106 was published as test
+    assert [files.name for files in triplets_of(inventory, "train")] == ["ROIs0001_summer_1_p1"]
+    assert [one.name for one in incomplete_of(inventory, "test")] == ["ROIs0001_summer_2_p2"]
+
+
+def test_a_manifest_that_puts_a_region_into_two_parts_is_refused(
+    tmp_path: Path, touch: Touch, official_names: Names
+) -> None:
+    touch(tmp_path, *official_names("ROIs0001_summer_1_p1"))
+    rows = [
+        {"patch": f"ROIs0001_summer_1_p{n}", "status": "kept", "roi": "ROIs0001_summer_1", "split": part}
+        for n, part in ((1, "train"), (2, "val"))
+    ]
+    write_manifest(tmp_path / "manifest.parquet", rows)
+    with pytest.raises(InputError, match="has ROIs0001_summer_1 in two parts, expected one; make it again"):
+        triplets_of(find_triplets(tmp_path), "train")
 
 
 def test_fault_19_no_triplet_at_all_is_refused(tmp_path: Path, touch: Touch) -> None:

@@ -10,9 +10,10 @@ from types import MappingProxyType
 from typing import Literal
 
 from unclouded.errors import InputError
-from unclouded.files import read_small
-from unclouded.patches.identity import Roi
+from unclouded.files import named, read_small
+from unclouded.patches.identity import MANIFEST, Roi
 from unclouded.patches.layouts import CLOUDY, FLAT_CLEAR, SAR, IncompleteTriplet, Inventory, TripletFiles
+from unclouded.patches.manifest import read_manifest
 
 SplitName = Literal["train", "val", "test", "all"]
 PARTS = ("train", "val", "test")
@@ -81,8 +82,10 @@ def assign(triplets: Iterable[TripletFiles], split: Split) -> Assigned:
     Raises:
         InputError: A triplet has no official name, so its region cannot be known.
     """
-    part_of = split.parts()
+    return _by_region(triplets, split.parts())
 
+
+def _by_region(triplets: Iterable[TripletFiles], part_of: Mapping[Roi, str]) -> Assigned:
     def part(files: TripletFiles) -> str:
         if files.roi is None:
             raise InputError(
@@ -104,7 +107,8 @@ def _grouped(triplets: Iterable[TripletFiles], part: Callable[[TripletFiles], st
 def triplets_of(inventory: Inventory, part: SplitName) -> tuple[TripletFiles, ...]:
     """Return the complete triplets of one part, or of all.
 
-    The csv list of a flat layout decides where there is one; otherwise the region decides, by :func:`official_split`.
+    The csv list of a flat layout decides where there is one; otherwise the region decides, by :func:`official_split`,
+    or, where that does not know it, by the manifest of who curated it.
 
     Raises:
         InputError: The part is empty, or nothing tells which triplet belongs to it.
@@ -115,7 +119,7 @@ def triplets_of(inventory: Inventory, part: SplitName) -> tuple[TripletFiles, ..
     if inventory.split_list:
         assigned = _assign_listed(triplets, inventory.split_list)
     else:
-        assigned = assign(triplets, official_split())
+        assigned = _by_region(triplets, _parts(inventory))
     if not assigned[part]:
         sizes = ", ".join(f"{name} {len(found):,}" for name, found in assigned.items())
         raise InputError(f"{inventory.root} has no triplet in {part} (found {sizes}); take another split or 'all'")
@@ -129,7 +133,7 @@ def incomplete_of(inventory: Inventory, part: SplitName) -> tuple[IncompleteTrip
     if inventory.split_list:
         listed = read_split_list(inventory.split_list)
         return tuple(one for one in inventory.incomplete if listed.get(f"{one.name}.tif") == part)
-    known = official_split().parts()
+    known = _parts(inventory)
     return tuple(one for one in inventory.incomplete if one.roi and known.get(one.roi) == part)
 
 
@@ -138,9 +142,26 @@ def parts_by_name(inventory: Inventory) -> dict[str, str]:
     if inventory.split_list:
         assigned = _assign_listed(inventory.triplets, inventory.split_list)
     else:
-        known = official_split().parts()
+        known = _parts(inventory)
         assigned = _grouped(inventory.triplets, lambda files: known.get(files.roi, OUTSIDE) if files.roi else OUTSIDE)
     return {files.name: part for part, found in assigned.items() for files in found}
+
+
+def _parts(inventory: Inventory) -> Mapping[Roi, str]:
+    """Return the part of each region: of SEN12MS-CR as published, of others as the manifest has it."""
+    known, manifest = official_split().parts(), inventory.root / MANIFEST
+    found = {files.roi for files in inventory.triplets} | {one.roi for one in inventory.incomplete}
+    if not manifest.is_file() or not any(roi and roi not in known for roi in found):
+        return known
+    told: dict[Roi, str] = {}
+    for row in read_manifest(manifest):
+        if (
+            row["roi"]
+            and row["split"] in PARTS
+            and told.setdefault(Roi.parse(row["roi"]), row["split"]) != row["split"]
+        ):
+            raise InputError(f"{named(manifest)} has {row['roi']} in two parts, expected one; make it again")
+    return told | dict(known)
 
 
 def _assign_listed(triplets: Iterable[TripletFiles], path: Path) -> Assigned:
