@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from affine import Affine
+from killing import killed_at_random
 from odc.geo.geobox import GeoBox
 
 from unclouded.files import sha256
@@ -88,15 +89,10 @@ class Run:
 
 def kill_again_and_again(run: Run, expected: dict[str, str], seconds: float, kills: int, rng: random.Random) -> None:
     done = ended = unfinished = 0
-    while done < kills:
-        process = run.start()
-        moment = rng.uniform(0, seconds)
-        try:
-            process.wait(moment)
+    for moment in killed_at_random(run.start, seconds, kills, rng):
+        if moment is None:
             ended += 1
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        else:
             done += 1
             print(f"  kill {done} after {moment:5.2f} s: {len(run.files())} files", flush=True)
         unfinished += len(run.unfinished())

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from killing import killed_at_random
 
 from unclouded.files import sha256
 from unclouded.geotiff import write_geotiff
@@ -93,15 +94,10 @@ class Run:
 def kill_again_and_again(run: Run, expected: dict[str, str], seconds: float, kills: int, rng: random.Random) -> None:
     done = taken_up = ended = 0
     kept: dict[str, int] = {}
-    while done < kills:
-        process = run.start()
-        moment = rng.uniform(0, seconds)
-        try:
-            process.wait(moment)
+    for moment in killed_at_random(run.start, seconds, kills, rng):
+        if moment is None:
             ended += 1
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        else:
             done += 1
             print(f"  kill {done} after {moment:5.2f} s: {told(run)}", flush=True)
         taken_up += check(run, expected, kept)
