@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import no_type_check
 
 import numpy as np
 import torch
@@ -195,6 +196,7 @@ def loaded(data: TrainingDataset, order: EpochOrder, batch: int, workers: int) -
             steps._shutdown_workers()  # type: ignore[attr-defined]
 
 
+@no_type_check  # torch tells a worker's death from a signal handler, at any moment: also while types are checked
 def _died(error: BaseException, workers: int) -> StoppedError:
     reason = (str(error) or type(error).__name__).splitlines()[0]
     return StoppedError(
