@@ -25,11 +25,16 @@ def test_made_pixels_carry_the_offset_of_the_input() -> None:
 
 
 def test_a_slope_has_no_seams_and_a_step_has() -> None:
-    slope = np.tile(np.arange(32.0), (1, 16, 1))
-    assert seam_index(slope, rows=[], columns=[8, 16]) == 1.0
-    slope[:, :, 16:] += 4.0
-    assert seam_index(slope, rows=[], columns=[16]) == 5.0
-    assert seam_index(slope, rows=[], columns=[8, 16]) == 3.0
+    slope = np.tile(np.arange(40.0), (1, 16, 1))
+    assert seam_index(slope, rows=[], columns=[12, 28]) == 1.0
+    slope[:, :, 28:] += 4.0
+    assert seam_index(slope, rows=[], columns=[28]) == 5.0
+    assert seam_index(slope, rows=[], columns=[12, 28]) == 3.0
+
+
+def test_the_pattern_of_a_network_is_no_seam() -> None:
+    pattern = np.tile([0.0, 1.0, 3.0, 4.0], (1, 16, 10))  # jumps of 1, 2, 1 and, wherever windows begin, 4
+    assert seam_index(pattern, rows=[], columns=[12, 20]) == 1.0
 
 
 def test_seams_are_looked_for_down_the_rows_too_and_only_where_asked() -> None:
