@@ -45,6 +45,7 @@ SEED, LEARN, UNSEEN = 11, range(1, 13), range(13, 17)
 RULES = ("cloudy", "clear-mean", "sar-regression")
 TERMS = {
     "pixel": "pixel",
+    "kept": "kept (change of clear pixels)",
     "cycle": "cycle",
     "adversarial": "adversarial",
     "auxiliary": "auxiliary (cloud map)",
@@ -109,21 +110,27 @@ def report(out: Path, scores: dict[str, Scores], images: Judged) -> None:
 
 
 def draw(log: list[dict[str, Any]], path: Path) -> None:
-    """A term's mean over a hundred steps, and where each logged step lies."""
-    figure, axes = plt.subplots(2, 3, figsize=(10, 5.2), layout="constrained", sharex=True)
-    for axis, (name, title) in zip(axes.flat, TERMS.items(), strict=True):
-        if not (known := [(entry["step"], entry[name]) for entry in log if entry.get(name) is not None]):
-            continue  # a term of another objective
-        steps, values = np.array(known).T
+    """Each term's mean over a hundred steps, and where each logged step lies."""
+    known = {
+        name: np.array([(entry["step"], entry[name]) for entry in log if entry.get(name) is not None]).T
+        for name in TERMS
+    }
+    known = {name: found for name, found in known.items() if found.size}  # other objectives have other terms
+    rows = -(-len(known) // 4)
+    figure, axes = plt.subplots(
+        rows, -(-len(known) // rows), figsize=(11, 2.8 * rows), layout="constrained", squeeze=False
+    )
+    for axis, (name, (steps, values)) in zip(axes.flat, known.items(), strict=False):
         width = min(len(steps), max(1, round(SMOOTH / (steps[1] - steps[0]))))
         smooth = np.convolve(values, np.ones(width) / width, mode="valid")
         axis.plot(steps, values, ".", color="#9db7d1", ms=2)
         axis.plot(steps[width - 1 :], smooth, color="#1f4e79", lw=1.4)
-        axis.set_title(title, fontsize=10)
+        axis.set_title(TERMS[name], fontsize=10)
+        axis.set_xlabel("step")
         axis.spines[["top", "right"]].set_visible(False)
         axis.set_ylim(0, np.nanquantile(values, 0.99) * 1.1)
-    for axis in axes[1]:
-        axis.set_xlabel("step")
+    for axis in axes.flat[len(known) :]:
+        axis.remove()
     figure.suptitle(f"cpu-sample: logged steps, and their means over {SMOOTH}", fontsize=11)
     figure.savefig(path, dpi=110)
 
