@@ -18,6 +18,15 @@ def test_the_first_signal_is_noted_and_the_handlers_come_back(number: signal.Sig
     assert signal.getsignal(number) is before
 
 
+@pytest.fixture
+def usual_interrupt() -> Iterator[None]:
+    """Whoever starts the tests in the background may have SIGINT ignored, and Python leaves it so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_interrupt")
 def test_the_second_signal_takes_its_usual_effect() -> None:
     def interrupt_twice() -> None:
         with heard_signals():
