@@ -40,14 +40,18 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--side", type=int, default=SIDE, help="of the tile; the radar scene shrinks with it")
     parser.add_argument("--read", choices=[*READINGS], help="read one in this process and print it as JSON")
+    parser.add_argument("--make", action="store_true", help="only make the products")
     options = parser.parse_args()
     if options.read:
         print(json.dumps(READINGS[options.read](options.folder, options.side)))
         return
-    make(options.folder, options.side)
+    if options.make:
+        make(options.folder, options.side)
+        return
+    command = [sys.executable, __file__, str(options.folder), "--side", str(options.side)]
+    subprocess.run([*command, "--make"], check=True)  # a child's largest memory is at least that of its parent
     for name in READINGS:
-        command = [sys.executable, __file__, str(options.folder), "--side", str(options.side), "--read", name]
-        told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        told = json.loads(subprocess.run([*command, "--read", name], check=True, capture_output=True, text=True).stdout)
         times = (
             f"{told['open_s']:6.1f} s until open, {told['rows_s']:6.1f} s for the rows, {told['cpu_s']:6.1f} s of CPU"
         )
