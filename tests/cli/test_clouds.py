@@ -1,11 +1,10 @@
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 
-from unclouded.cli.main import run
 from unclouded.geotiff import read_stored, write_geotiff
 from unclouded.locks import held
 from unclouded.sensors import SENTINEL2
@@ -22,42 +21,35 @@ def image(tmp_path: Path) -> Path:
     return tmp_path / "images" / "one.tif"
 
 
-def clouds(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sys, "argv", ["unclouded", "clouds", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        run()
-    return int(ended.value.code or 0)
-
-
-def test_the_map_of_an_image_is_written(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert clouds(image, "--out", tmp_path / "m.tif", monkeypatch=monkeypatch) == 0
+def test_the_map_of_an_image_is_written(image: Path, tmp_path: Path, unclouded: Callable[..., int]) -> None:
+    assert unclouded("clouds", image, "--out", tmp_path / "m.tif") == 0
     m = read_stored(tmp_path / "m.tif").values[0]
     assert m[20, 5] < 0.1 < 0.9 < m[20, 35]
 
 
 def test_an_image_is_not_written_over(
-    image: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    image: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
-    assert clouds(image, "--out", image, monkeypatch=monkeypatch) == 2
+    assert unclouded("clouds", image, "--out", image) == 2
     assert "one.tif is the input itself" in capsys.readouterr().err
 
 
 def test_a_folder_is_mapped_once_and_only_what_is_missing_the_second_time(
-    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     arguments = (image.parent, "--out", tmp_path / "maps", "--clouds", "ones")
-    assert clouds(*arguments, monkeypatch=monkeypatch) == 0
+    assert unclouded("clouds", *arguments) == 0
     assert "1 maps made, 0 were there" in capsys.readouterr().out
     write_geotiff(image.with_name("two.tif"), read_stored(image).values, SENTINEL2.bands, GRID)
-    assert clouds(*arguments, monkeypatch=monkeypatch) == 0
+    assert unclouded("clouds", *arguments) == 0
     assert "1 maps made, 1 were there" in capsys.readouterr().out
 
 
 def test_fault_05_a_damaged_image_of_a_folder_is_named_and_the_others_are_mapped(
-    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     image.with_name("torn.tif").write_bytes(image.read_bytes()[:300])
-    assert clouds(image.parent, "--out", tmp_path / "maps", "--clouds", "ones", monkeypatch=monkeypatch) == 1
+    assert unclouded("clouds", image.parent, "--out", tmp_path / "maps", "--clouds", "ones") == 1
     told = capsys.readouterr()
     assert "1 maps made, 0 were there, 1 refused" in told.out
     assert "torn.tif is not a whole GeoTIFF" in told.err
@@ -65,29 +57,29 @@ def test_fault_05_a_damaged_image_of_a_folder_is_named_and_the_others_are_mapped
 
 
 def test_fault_34_who_maps_a_folder_that_is_being_mapped_ends_with_3(
-    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     with held(tmp_path / "maps"):
-        assert clouds(image.parent, "--out", tmp_path / "maps", monkeypatch=monkeypatch) == 3
+        assert unclouded("clouds", image.parent, "--out", tmp_path / "maps") == 3
     assert "is being written by process" in capsys.readouterr().err
 
 
 def test_an_unknown_resolution_is_refused(
-    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
-    assert clouds(image, "--out", tmp_path / "m.tif", "--resolution", 30, monkeypatch=monkeypatch) == 2
+    assert unclouded("clouds", image, "--out", tmp_path / "m.tif", "--resolution", 30) == 2
     assert "resolution_m" in capsys.readouterr().err
 
 
 def test_the_cache_is_looked_at_and_cleared(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, unclouded: Callable[..., int]
 ) -> None:
     monkeypatch.setenv("UNCLOUDED_CACHE", str(tmp_path))
     entry = tmp_path / "cloud-probability" / "00" / "00.npy"
     entry.parent.mkdir(parents=True)
     entry.write_bytes(bytes(2**20))
-    assert clouds("cache", monkeypatch=monkeypatch) == 0
+    assert unclouded("clouds", "cache") == 0
     assert capsys.readouterr().out.startswith("1.0 MiB of at most 40 GiB in ")
-    assert clouds("cache", "--clear", monkeypatch=monkeypatch) == 0
+    assert unclouded("clouds", "cache", "--clear") == 0
     assert "1 entries deleted" in capsys.readouterr().out
     assert not entry.exists()

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from unclouded.cli.main import run
 from unclouded.files import sha256
 from unclouded.geotiff import read_stored, write_geotiff
 from unclouded.models.network import NetworkSettings
@@ -39,13 +38,6 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def unclouded(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sys, "argv", ["unclouded", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        run()
-    return int(ended.value.code or 0)
-
-
 def complaint(capsys: pytest.CaptureFixture[str]) -> str:
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("unclouded: ")]
     assert len(lines) == 1
@@ -53,7 +45,7 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.fixture
-def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Refused:
+def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]) -> Refused:
     """Writes a pair of images, gives it to ``predict``, and returns the line that refuses it."""
 
     def refuse(
@@ -67,7 +59,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         write_geotiff(tmp_path / "s1.tif", sar, SENTINEL1.bands, sar_grid)
         pair = ("--cloudy", tmp_path / "s2.tif", "--sar", tmp_path / "s1.tif")
         arguments = ("predict", "clear-mean", "--out", tmp_path / "out", *pair)
-        assert unclouded(*arguments, monkeypatch=monkeypatch) == 2
+        assert unclouded(*arguments) == 2
         assert list((tmp_path / "out").glob("*")) == []
         return complaint(capsys)
 
@@ -85,23 +77,21 @@ def test_help_answers_before_anything_heavy_is_imported() -> None:
 
 
 def test_doctor_ends_with_0_and_with_1_where_something_is_wrong(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, unclouded: Callable[..., int]
 ) -> None:
-    assert unclouded("doctor", monkeypatch=monkeypatch) == 0
+    assert unclouded("doctor") == 0
     assert "PROJ in pyproj   9° E 48° N lies at 500000.000 5316300.224" in capsys.readouterr().out
     (tmp_path / "file").touch()
     monkeypatch.setenv("UNCLOUDED_CACHE", str(tmp_path / "file"))
-    assert unclouded("doctor", monkeypatch=monkeypatch) == 1
+    assert unclouded("doctor") == 1
     assert "wrong: " in capsys.readouterr().out
 
 
 def test_evaluate_writes_scores_that_can_be_checked_by_hand(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, unclouded: Callable[..., int]
 ) -> None:
     out = tmp_path / "scores.json"
-    status = unclouded(
-        "evaluate", "cloudy", root, "--split", "all", "--clouds", "ones", "--out", out, monkeypatch=monkeypatch
-    )
+    status = unclouded("evaluate", "cloudy", root, "--split", "all", "--clouds", "ones", "--out", out)
     scores = json.loads(out.read_text())
     assert status == 0
     assert scores["mean"]["cloudy"]["mae"] == pytest.approx(0.3, abs=1e-6)  # 3000 of 10 000
@@ -110,7 +100,7 @@ def test_evaluate_writes_scores_that_can_be_checked_by_hand(
     assert set(scores["patches"]) == {"p0", "p1"}
 
 
-def test_predict_writes_what_a_network_says(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_writes_what_a_network_says(root: Path, tmp_path: Path, unclouded: Callable[..., int]) -> None:
     settings = NetworkSettings(width=2)
     generator = settings.build()
     torch.nn.init.zeros_(generator.trunk[-1].weight)
@@ -119,63 +109,62 @@ def test_predict_writes_what_a_network_says(root: Path, tmp_path: Path, monkeypa
     status = unclouded(
         *("predict", tmp_path / "zero.safetensors", "--clouds", "ones", "--out", tmp_path / "out"),
         *("--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", root / "s1" / "p0.tif"),
-        monkeypatch=monkeypatch,
     )
     assert status == 0
     observed = read_stored(root / "s2_cloudy" / "p0.tif").values[[3, 2, 1]]
     assert np.array_equal(read_stored(tmp_path / "out" / "clear.tif").values, observed)  # zero residual: the identity
 
 
-def test_predict_takes_a_whole_data_set(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_takes_a_whole_data_set(root: Path, tmp_path: Path, unclouded: Callable[..., int]) -> None:
     arguments = ("predict", "clear-mean", "--bands", "all", "--patches", root, "--out", tmp_path, "--clouds", "ones")
-    assert unclouded(*arguments, monkeypatch=monkeypatch) == 0
+    assert unclouded(*arguments) == 0
     assert sorted(path.name for path in tmp_path.glob("p?.tif")) == ["p0.tif", "p1.tif"]
     assert read_stored(tmp_path / "p1.tif").descriptions == SENTINEL2.bands
 
 
 @pytest.mark.parametrize("folder", ["s1", "s2_cloudy", "s2_cloudfree"])
 def test_predictions_are_never_written_over_what_they_are_made_from(
-    folder: str, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: str, root: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     arguments = ("predict", "clear-mean", "--patches", root, "--out", root / folder, "--clouds", "ones")
     before = {path: sha256(path) for path in root.rglob("*.tif")}
-    assert unclouded(*arguments, monkeypatch=monkeypatch) == 2
+    assert unclouded(*arguments) == 2
     assert f"{folder}/p0.tif is the input itself" in complaint(capsys)
     assert {path: sha256(path) for path in root.rglob("*.tif")} == before
 
 
 def test_painted_clouds_are_never_written_over_real_ones(
-    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    root: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     before = sha256(root / "s2_cloudy" / "p0.tif")
-    assert unclouded("clouds", "paint", root, "--out", root, monkeypatch=monkeypatch) == 2
+    assert unclouded("clouds", "paint", root, "--out", root) == 2
     assert "s2_cloudy/p0.tif is the input itself" in complaint(capsys)
     assert sha256(root / "s2_cloudy" / "p0.tif") == before
 
 
 def test_patches_that_are_left_out_are_told(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     (root / "s2_cloudfree" / "p0.tif").unlink()
     evaluate = ("evaluate", "cloudy", root, "--split", "all", "--clouds", "ones")
     predict = ("predict", "clear-mean", "--patches", root, "--out", tmp_path / "out", "--clouds", "ones")
-    assert unclouded(*evaluate, monkeypatch=monkeypatch) == 0
+    assert unclouded(*evaluate) == 0
     expected = "1 patch is incomplete and left out (p0 lacks s2_cloudfree); 'unclouded data check' names all"
     assert expected in capsys.readouterr().err
-    assert unclouded(*predict, monkeypatch=monkeypatch) == 0
+    assert unclouded(*predict) == 0
     assert "left out" not in capsys.readouterr().err  # the clear image is not needed
     (root / "s1" / "p0.tif").unlink()
-    assert unclouded(*predict, monkeypatch=monkeypatch) == 0
+    assert unclouded(*predict) == 0
     assert "(p0 lacks s1, s2_cloudfree)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("device", ["tpu9", "cuda:99"])
 def test_a_device_that_is_not_there_is_refused(
-    device: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    device: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     commands = (("predict", "clear-mean", "--patches", root, "--out", tmp_path), ("evaluate", "cloudy", root))
     for command in commands:
-        assert unclouded(*command, "--device", device, monkeypatch=monkeypatch) == 2
+        assert unclouded(*command, "--device", device) == 2
         assert f"'{device}' is no device of this machine (" in complaint(capsys)
 
 
@@ -183,11 +172,11 @@ def test_fault_33_a_read_only_disk_is_told_before_the_work(
     root: Path,
     mount_disk: Callable[[int], Path],
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    unclouded: Callable[..., int],
 ) -> None:
     disk = mount_disk(64)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-    assert unclouded("predict", "clear-mean", "--patches", root, "--out", disk, monkeypatch=monkeypatch) == 2
+    assert unclouded("predict", "clear-mean", "--patches", root, "--out", disk) == 2
     assert complaint(capsys).endswith("(Read-only file system); choose a folder that can be written and run again")
 
 
@@ -214,34 +203,33 @@ def test_fault_15_radar_in_db_times_100_is_refused(refused: Refused) -> None:
 
 
 def test_fault_24_weights_that_do_not_fit_their_settings_are_refused(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     save_weights(tmp_path / "w.safetensors", NetworkSettings(width=2).build(), NetworkSettings(width=4), {})
     arguments = ("predict", tmp_path / "w.safetensors", "--patches", root, "--out", tmp_path / "out")
-    assert unclouded(*arguments, monkeypatch=monkeypatch) == 2
+    assert unclouded(*arguments) == 2
     assert "w.safetensors does not fit its own settings: trunk.1.weight is F32 [2, " in complaint(capsys)
 
 
 def test_data_check_names_what_is_incomplete_and_damaged_and_ends_with_1(
-    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    root: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     (root / "s1" / "p0.tif").unlink()
     file = root / "s2_cloudy" / "p1.tif"
     file.write_bytes(file.read_bytes()[:5000])
-    assert unclouded("data", "check", root, monkeypatch=monkeypatch) == 1
+    assert unclouded("data", "check", root) == 1
     report = capsys.readouterr().out
     assert "p0 lacks s1" in report
     assert "p1.tif is not a whole GeoTIFF" in report
 
 
 def test_fault_05_a_truncated_file_is_named_in_one_line_with_status_2(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     file = root / "s1" / "p0.tif"
     file.write_bytes(file.read_bytes()[:700])
     status = unclouded(
-        *("predict", "clear-mean", "--out", tmp_path / "out", "--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", file),
-        monkeypatch=monkeypatch,
+        *("predict", "clear-mean", "--out", tmp_path / "out", "--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", file)
     )
     assert status == 2
     assert "p0.tif is not a whole GeoTIFF" in complaint(capsys)
@@ -258,118 +246,118 @@ def test_fault_15_radar_in_linear_power_is_refused(refused: Refused) -> None:
 
 
 def test_fault_13_radar_with_holes_leaves_holes_under_clouds_and_nothing_else(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, unclouded: Callable[..., int]
 ) -> None:
     radar = RADAR.copy()
     radar[0, 3, 4] = np.nan
     write_geotiff(tmp_path / "s1.tif", radar, SENTINEL1.bands, GRID)
     pair = ("--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", tmp_path / "s1.tif")
     arguments = ("predict", "clear-mean", *pair, "--out", tmp_path / "out", "--clouds", "ones")
-    assert unclouded(*arguments, monkeypatch=monkeypatch) == 0
+    assert unclouded(*arguments) == 0
     holes = read_stored(tmp_path / "out" / "clear.tif").values[0] == 0
     assert np.argwhere(holes).tolist() == [[3, 4]]
 
 
 def test_fault_19_an_empty_folder_is_no_success(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
-    assert unclouded("evaluate", "cloudy", tmp_path, monkeypatch=monkeypatch) == 2
+    assert unclouded("evaluate", "cloudy", tmp_path) == 2
     assert "holds no patch" in complaint(capsys)
 
 
 def test_fault_23_a_pickle_offered_as_weights_is_named_and_not_opened(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     torch.save({"weight": torch.zeros(1)}, tmp_path / "weights.pt")
-    assert unclouded("evaluate", tmp_path / "weights.pt", root, "--split", "all", monkeypatch=monkeypatch) == 2
+    assert unclouded("evaluate", tmp_path / "weights.pt", root, "--split", "all") == 2
     assert "expected safetensors" in complaint(capsys)
 
 
 def test_an_unknown_baseline_is_answered_with_the_nearest(
-    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    root: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
-    assert unclouded("evaluate", "clear-men", root, monkeypatch=monkeypatch) == 2
+    assert unclouded("evaluate", "clear-men", root) == 2
     assert "did you mean 'clear-mean'?" in complaint(capsys)
 
 
 def test_an_unknown_settings_key_is_answered_with_the_nearest(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     (tmp_path / "run.toml").write_text(f"patches = '{root}'\n[loss]\ncylce = 3\n")
-    assert unclouded("train", tmp_path / "run.toml", tmp_path / "run", monkeypatch=monkeypatch) == 2
+    assert unclouded("train", tmp_path / "run.toml", tmp_path / "run") == 2
     assert "loss.cylce is not a key; did you mean 'cycle'?" in complaint(capsys)
 
 
-def test_train_and_evaluate_its_weights(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_and_evaluate_its_weights(root: Path, tmp_path: Path, unclouded: Callable[..., int]) -> None:
     (tmp_path / "run.toml").write_text(f"patches = '{root}'\nsplit = 'all'\ncrop_px = 48\n")
     overrides = ["clouds.mode=ones", "network.width=2", "discriminator_width=2", "schedule.max_steps=1"]
     sets = [word for override in overrides for word in ("--set", override)]
-    assert unclouded("train", tmp_path / "run.toml", tmp_path / "run", *sets, monkeypatch=monkeypatch) == 0
+    assert unclouded("train", tmp_path / "run.toml", tmp_path / "run", *sets) == 0
     weights = tmp_path / "run" / "weights.safetensors"
-    assert unclouded("evaluate", weights, root, "--split", "all", "--clouds", "ones", monkeypatch=monkeypatch) == 0
+    assert unclouded("evaluate", weights, root, "--split", "all", "--clouds", "ones") == 0
 
 
-def test_stats_writes_picture_table_and_json(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert unclouded("data", "stats", root, "--out", tmp_path, "--clouds", "ones", monkeypatch=monkeypatch) == 0
+def test_stats_writes_picture_table_and_json(root: Path, tmp_path: Path, unclouded: Callable[..., int]) -> None:
+    assert unclouded("data", "stats", root, "--out", tmp_path, "--clouds", "ones") == 0
     assert json.loads((tmp_path / "coverage.json").read_text())["all"]["mean_coverage"] == 1.0
     assert (tmp_path / "coverage.csv").read_text().splitlines()[1] == "p0,,,1.000000,1.000000"
     assert (tmp_path / "coverage.png").exists()
 
 
-def test_paint_writes_clouds_and_their_maps(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert unclouded("clouds", "paint", root, "--out", tmp_path, monkeypatch=monkeypatch) == 0
+def test_paint_writes_clouds_and_their_maps(root: Path, tmp_path: Path, unclouded: Callable[..., int]) -> None:
+    assert unclouded("clouds", "paint", root, "--out", tmp_path) == 0
     assert sorted(path.name for path in (tmp_path / "s2_cloudy").iterdir()) == ["p0.tif", "p1.tif"]
     assert read_stored(tmp_path / "cloud_map" / "p0.tif").values.shape == (1, 48, 48)
 
 
 def test_evaluate_on_perlin_clouds_has_no_clear_pixel_to_gain_from(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, unclouded: Callable[..., int]
 ) -> None:
     out = tmp_path / "scores.json"
     arguments = ("evaluate", "cloudy", root, "--split", "all", "--synthetic", "perlin", "--out", out)
-    assert unclouded(*arguments, monkeypatch=monkeypatch) == 0
+    assert unclouded(*arguments) == 0
     scores = json.loads(out.read_text())["mean"]
     assert scores["clear"]["mae"] in (None, pytest.approx(0, abs=1e-7))  # where m = 0 nothing was painted
     assert scores["cloudy"]["mae"] > 0.1
 
 
-def test_figure_6_is_drawn(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figure_6_is_drawn(root: Path, tmp_path: Path, unclouded: Callable[..., int]) -> None:
     out = tmp_path / "6.png"
-    assert unclouded("figure", 6, root, "--out", out, "--patch", "p1", monkeypatch=monkeypatch) == 0
+    assert unclouded("figure", 6, root, "--out", out, "--patch", "p1") == 0
     assert out.read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_figure_of_an_unknown_patch_is_refused(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     arguments = ("figure", 6, root, "--out", tmp_path / "6.png", "--patch", "p7")
-    assert unclouded(*arguments, monkeypatch=monkeypatch) == 2
+    assert unclouded(*arguments) == 2
     assert "p7 is no patch of this data set; its first one is p0" in complaint(capsys)
 
 
 def test_a_data_set_is_packed_checked_and_found_damaged(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = tmp_path / "store"
-    assert unclouded("data", "pack", root, store, "--clouds", "ones", "--crop", 40, monkeypatch=monkeypatch) == 0
+    assert unclouded("data", "pack", root, store, "--clouds", "ones", "--crop", 40) == 0
     assert "2 triplets" in capsys.readouterr().out
     assert (store / "patches.bin").stat().st_size == 2 * 40 * 40 * (2 * 4 + 3 * 2 + 3 * 2 + 4)
-    assert unclouded("data", "check", store, monkeypatch=monkeypatch) == 0
+    assert unclouded("data", "check", store) == 0
     with (store / "patches.bin").open("rb+") as records:
         records.write(b"?")
-    assert unclouded("data", "check", store, monkeypatch=monkeypatch) == 1
+    assert unclouded("data", "check", store) == 1
     assert "1 damaged\n  p0: record 0 of" in capsys.readouterr().out
 
 
 def test_fetching_is_planned_before_it_begins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mirror").mkdir()
     asked = ("data", "fetch", tmp_path / "root", "--from", tmp_path / "mirror", "--season", "winter", "--sensor", "s1")
-    status = unclouded(*asked, "--plan", monkeypatch=monkeypatch)
+    status = unclouded(*asked, "--plan")
     out = capsys.readouterr().out
     assert status in (0, 2)  # as the disk has it
     assert f"extracted  {18_333 * (524_288 + 8192) / 2**30:.1f} GiB" in out
     assert not (tmp_path / "root").exists()
-    assert unclouded("data", "fetch", tmp_path / "root", "--from", "gopher://x", monkeypatch=monkeypatch) == 2
+    assert unclouded("data", "fetch", tmp_path / "root", "--from", "gopher://x") == 2
     assert "'gopher://x' is neither a folder nor an address" in complaint(capsys)

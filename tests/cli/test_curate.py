@@ -6,13 +6,13 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 
-from unclouded.cli.main import run
 from unclouded.files import sha256
 from unclouded.geotiff import read_stored, write_geotiff
 from unclouded.patches.manifest import read_manifest
@@ -42,19 +42,11 @@ def regions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "regions.toml"
 
 
-def unclouded(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sys, "argv", ["unclouded", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        run()
-    return int(ended.value.code or 0)
-
-
 @pytest.fixture(scope="module")
-def undisturbed(regions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(regions: Path, tmp_path_factory: pytest.TempPathFactory, unclouded: Callable[..., int]) -> Path:
     """The data set, made by one process that nobody disturbed."""
     root = tmp_path_factory.mktemp("undisturbed") / "root"
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        assert unclouded("curate", regions, root, monkeypatch=monkeypatch) == 1
+    assert unclouded("curate", regions, root) == 1
     return root
 
 
@@ -69,7 +61,7 @@ def leftovers(root: Path) -> list[Path]:
 
 
 def test_every_candidate_and_every_region_has_a_status_and_a_reason(
-    undisturbed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    undisturbed: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     *made, lost = read_manifest(undisturbed / "manifest.parquet")
     assert [row["patch"] for row in made] == [f"ROIs0001_fall_{n}_p{p}" for n in (1, 2) for p in (1, 2)]
@@ -77,7 +69,7 @@ def test_every_candidate_and_every_region_has_a_status_and_a_reason(
     assert (lost["patch"], lost["status"], lost["roi"]) == (None, "set_aside", "ROIs0001_fall_3")
     assert lost["reason"].startswith("radar_3.tif is not a whole GeoTIFF") and lost["s1_product"] == "radar_3.tif"
     assert len(content(undisturbed)) == 13 and not leftovers(undisturbed)  # the manifest, and three files a patch
-    assert unclouded("data", "check", undisturbed, monkeypatch=monkeypatch) == 0
+    assert unclouded("data", "check", undisturbed) == 0
     told = capsys.readouterr().out
     assert "4 patches hashed" in told
     assert "1 regions set aside\n  ROIs0001_fall_3: radar_3.tif is not a whole GeoTIFF" in told
@@ -87,18 +79,18 @@ def test_the_last_of_two_shards_writes_the_manifest_and_tells_what_was_set_aside
     regions: Path,
     undisturbed: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    unclouded: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     command = ("curate", regions, tmp_path)
-    assert unclouded(*command, "--shard", "2/2", monkeypatch=monkeypatch) == 0
+    assert unclouded(*command, "--shard", "2/2") == 0
     assert "2 of 3 regions are left to other shards" in capsys.readouterr().out
-    assert unclouded(*command, "--shard", "1/2", monkeypatch=monkeypatch) == 1
+    assert unclouded(*command, "--shard", "1/2") == 1
     told = capsys.readouterr()
     assert "4 of 4 candidates kept, 1 of 3 regions set aside, SHA-256 " in told.out
     assert "ROIs0001_fall_3 was set aside: radar_3.tif is not a whole GeoTIFF" in told.err
     assert content(tmp_path) == content(undisturbed) and not leftovers(tmp_path)
-    assert unclouded(*command, "--shard", "3/2", monkeypatch=monkeypatch) == 2
+    assert unclouded(*command, "--shard", "3/2") == 2
     assert "from 1/n to n/n, found 3/2" in capsys.readouterr().err
 
 
@@ -113,13 +105,13 @@ def test_processes_and_dask_make_the_same_bytes(
 
 
 def test_remarks_of_readers_are_told_once_and_stand_in_the_manifest(
-    regions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    regions: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     half = read_stored(regions.parent / "radar_1.tif")
     write_geotiff(tmp_path / "half.tif", half.values[:, :, :300], SENTINEL1.bands, half.geobox[:, :300])
     two, _, _ = regions.read_text().partition('[[regions]]\nroi = "ROIs0001_fall_3')
     (regions.parent / "half.toml").write_text(re.sub(r"radar_[12]\.tif", str(tmp_path / "half.tif"), two))
-    assert unclouded("curate", regions.parent / "half.toml", tmp_path / "root", monkeypatch=monkeypatch) == 0
+    assert unclouded("curate", regions.parent / "half.toml", tmp_path / "root") == 0
     remark = "s1: the radar covers 75.3% of the optical scene"  # (300 - 10.5) of 384 columns
     assert capsys.readouterr().err.count("covers") == 1
     rows = read_manifest(tmp_path / "root" / "manifest.parquet")
@@ -146,7 +138,7 @@ def test_fault_02_killed_again_and_again_the_manifest_and_the_files_are_the_same
 
 
 def test_fault_35_two_curators_of_overlapping_lists_make_one_data_set(
-    regions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    regions: Path, tmp_path: Path, unclouded: Callable[..., int]
 ) -> None:
     head, one, two, _ = regions.read_text().split("[[regions]]")
     four = one.replace("fall_1", "fall_4")
@@ -157,15 +149,15 @@ def test_fault_35_two_curators_of_overlapping_lists_make_one_data_set(
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as other:
         while other.poll() is None and not any(shared.glob(".curation/work/*")):
             time.sleep(0.002)
-        assert unclouded("curate", regions.parent / "b.toml", shared, monkeypatch=monkeypatch) == 0
+        assert unclouded("curate", regions.parent / "b.toml", shared) == 0
         told = other.communicate()[1].decode()
     assert other.returncode == 0, told
-    assert unclouded("curate", regions.parent / "both.toml", alone, monkeypatch=monkeypatch) == 0
+    assert unclouded("curate", regions.parent / "both.toml", alone) == 0
     assert content(shared) == content(alone) and not leftovers(shared)
 
 
 def test_commands_answer_the_same_for_patches_and_scenes(
-    regions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    regions: Path, tmp_path: Path, unclouded: Callable[..., int]
 ) -> None:
     _, one, *_ = regions.read_text().split("[[regions]]")
     settings = regions.parent / "one.toml"
@@ -179,7 +171,7 @@ def test_commands_answer_the_same_for_patches_and_scenes(
             ("predict", "clear-mean", "--patches", root, "--out", out / "predicted"),
             ("data", "pack", root, out / "packed", "--split", "val"),
         ):
-            assert unclouded(*command, monkeypatch=monkeypatch) == 0, command
+            assert unclouded(*command) == 0, command
     made = {store: content(tmp_path / f"{store}_out") for store in ("patches", "scenes")}
     assert len([name for name in made["scenes"] if name.endswith((".tif", ".bin"))]) == 3
     different = {name for name in made["scenes"] if made["scenes"][name] != made["patches"].get(name)}

@@ -1,5 +1,5 @@
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +7,6 @@ import pyarrow.parquet as pq
 import pytest
 from odc.geo.geobox import GeoBox
 
-from unclouded.cli.main import run
 from unclouded.geotiff import read_stored, write_geotiff
 from unclouded.patches.identity import PatchId
 from unclouded.sensors import SENTINEL1, SENTINEL2
@@ -43,19 +42,12 @@ def theirs(root: Path, tmp_path: Path) -> Path:
     return tmp_path / "theirs"
 
 
-def unclouded(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sys, "argv", ["unclouded", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        run()
-    return int(ended.value.code or 0)
-
-
 def test_a_foreign_method_is_judged_by_its_files(
-    root: Path, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, theirs: Path, tmp_path: Path, unclouded: Callable[..., int]
 ) -> None:
     out = tmp_path / "scores.json"
     arguments = ("evaluate", "--predictions", theirs, root, "--raw", "--clouds", "ones", "--out", out)
-    assert unclouded(*arguments, monkeypatch=monkeypatch) == 0
+    assert unclouded(*arguments) == 0
     content = json.loads(out.read_text())
     assert content["mean"]["all"]["mae"] == pytest.approx(0.01, abs=1e-6)
     assert content["provenance"]["remover"] == "theirs"
@@ -67,21 +59,21 @@ def test_a_foreign_method_is_judged_by_its_files(
 
 
 def test_expectation_5_missing_predictions_are_named_and_refused_unless_allowed(
-    root: Path, theirs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    root: Path, theirs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     (theirs / f"{PATCHES[1]}.npy").unlink()
     arguments = ("evaluate", "--predictions", theirs, root, "--clouds", "ones", "--out", tmp_path / "s.json")
-    assert unclouded(*arguments, monkeypatch=monkeypatch) == 2
+    assert unclouded(*arguments) == 2
     assert "lacks the predictions of 1 of 2 patches, first ROIs1158_spring_44_p1" in capsys.readouterr().err
     assert not (tmp_path / "s.json").exists()
-    assert unclouded(*arguments, "--allow-missing", monkeypatch=monkeypatch) == 0
+    assert unclouded(*arguments, "--allow-missing") == 0
     assert json.loads((tmp_path / "s.json").read_text())["provenance"]["missing"] == ["ROIs1158_spring_44_p1"]
 
 
 def test_bands_that_are_not_predicted_are_refused(
-    root: Path, theirs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    root: Path, theirs: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
-    assert unclouded("evaluate", "--predictions", theirs, root, "--bands", "all", monkeypatch=monkeypatch) == 2
+    assert unclouded("evaluate", "--predictions", theirs, root, "--bands", "all") == 2
     assert "expected the bands B01 B02" in capsys.readouterr().err
 
 
@@ -93,21 +85,21 @@ def test_bands_that_are_not_predicted_are_refused(
     ],
 )
 def test_the_words_that_are_missing_are_named(
-    words: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    words: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
-    assert unclouded("evaluate", *words, monkeypatch=monkeypatch) == 2
+    assert unclouded("evaluate", *words) == 2
     assert expected in capsys.readouterr().err
 
 
 def test_two_removers_are_compared_by_their_files(
-    root: Path, theirs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    root: Path, theirs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     common = (root, "--raw", "--clouds", "ones", "--out")
-    assert unclouded("evaluate", "cloudy", *common, tmp_path / "a.json", monkeypatch=monkeypatch) == 0
+    assert unclouded("evaluate", "cloudy", *common, tmp_path / "a.json") == 0
     arguments = ("evaluate", "--predictions", theirs, *common, tmp_path / "b.json")
-    assert unclouded(*arguments, monkeypatch=monkeypatch) == 0
+    assert unclouded(*arguments) == 0
     files = (tmp_path / "a.json", tmp_path / "b.json", "--out", tmp_path / "c.json")
-    assert unclouded("compare", *files, monkeypatch=monkeypatch) == 0
+    assert unclouded("compare", *files) == 0
     found = json.loads((tmp_path / "c.json").read_text())["difference"]["all"]["mae"]
     assert found["difference"] == pytest.approx(0.29, abs=1e-6)
     assert found["interval"] == pytest.approx([0.29, 0.29], abs=1e-6)
@@ -115,10 +107,10 @@ def test_two_removers_are_compared_by_their_files(
 
 
 def test_scores_of_another_split_do_not_compare(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     for name, mode in (("a", "ones"), ("b", "binary")):
         arguments = ("evaluate", "cloudy", root, "--clouds", mode, "--out", tmp_path / f"{name}.json")
-        assert unclouded(*arguments, monkeypatch=monkeypatch) == 0
-    assert unclouded("compare", tmp_path / "a.json", tmp_path / "b.json", monkeypatch=monkeypatch) == 2
+        assert unclouded(*arguments) == 0
+    assert unclouded("compare", tmp_path / "a.json", tmp_path / "b.json") == 2
     assert "do not compare: clouds is" in capsys.readouterr().err

@@ -1,24 +1,16 @@
 """reproduce, leaderboard, audit and figures, through the entry point."""
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 
-from unclouded.cli.main import run
 from unclouded.geotiff import write_geotiff
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 GRID = GeoBox.from_bbox((0, 0, 480, 480), "EPSG:32632", resolution=10)
-
-
-def unclouded(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sys, "argv", ["unclouded", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        run()
-    return int(ended.value.code or 0)
 
 
 @pytest.fixture
@@ -35,24 +27,24 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_a_table_of_no_runs_is_written_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert unclouded("reproduce", "table-2", tmp_path, "--size", "paper", monkeypatch=monkeypatch) == 0
+    assert unclouded("reproduce", "table-2", tmp_path, "--size", "paper") == 0
     assert "| ours-10 | not run | not run | not run |" in capsys.readouterr().out
     assert {path.suffix for path in (tmp_path / "paper").iterdir()} == {".md", ".csv", ".tex", ".html"}
 
 
 def test_figures_are_drawn_by_another_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert unclouded("reproduce", "figure-4", tmp_path, monkeypatch=monkeypatch) == 2
+    assert unclouded("reproduce", "figure-4", tmp_path) == 2
     assert "unclouded figure 4 ROOT" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [1, 4, 5, 9])
-def test_a_figure_is_drawn(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_a_figure_is_drawn(root: Path, tmp_path: Path, unclouded: Callable[..., int], number: int) -> None:
     out = tmp_path / f"{number}.svg"
-    assert unclouded("figure", number, root, "--out", out, monkeypatch=monkeypatch) == 0
+    assert unclouded("figure", number, root, "--out", out) == 0
     assert out.read_text(encoding="utf-8").startswith("<?xml")
 
 
@@ -60,30 +52,30 @@ def test_a_figure_is_drawn(root: Path, tmp_path: Path, monkeypatch: pytest.Monke
 def test_what_cannot_be_drawn_is_refused(
     root: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    unclouded: Callable[..., int],
     capsys: pytest.CaptureFixture[str],
     number: int,
     message: str,
 ) -> None:
-    assert unclouded("figure", number, root, "--out", tmp_path / "f.doc", monkeypatch=monkeypatch) == 2
+    assert unclouded("figure", number, root, "--out", tmp_path / "f.doc") == 2
     assert message in capsys.readouterr().err
 
 
-def test_an_audit_of_a_data_set_with_itself_finds_something(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert unclouded("data", "audit", root, root, monkeypatch=monkeypatch) == 1
+def test_an_audit_of_a_data_set_with_itself_finds_something(root: Path, unclouded: Callable[..., int]) -> None:
+    assert unclouded("data", "audit", root, root) == 1
 
 
-def test_an_audit_of_strangers_finds_nothing(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_audit_of_strangers_finds_nothing(root: Path, tmp_path: Path, unclouded: Callable[..., int]) -> None:
     (tmp_path / "other.txt").write_text("ROIs1158_spring_1_p1\n")
-    assert unclouded("data", "audit", root, tmp_path / "other.txt", monkeypatch=monkeypatch) == 0
+    assert unclouded("data", "audit", root, tmp_path / "other.txt") == 0
 
 
 def test_a_leaderboard_sets_a_baseline_beside_published_numbers(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, unclouded: Callable[..., int]
 ) -> None:
     out = tmp_path / "board"
     scores = ("evaluate", "clear-mean", root, "--split", "test", "--clouds", "ones", "--out", out / "scores.json")
-    assert unclouded(*scores, monkeypatch=monkeypatch) == 0
-    assert unclouded("leaderboard", out, "--out", out, monkeypatch=monkeypatch) == 0
+    assert unclouded(*scores) == 0
+    assert unclouded("leaderboard", out, "--out", out) == 0
     text = (out / "leaderboard.md").read_text(encoding="utf-8")
     assert "28.77" in text.partition("## Published")[2]

@@ -1,6 +1,6 @@
 """``predict`` on many scenes; the entry point runs in this process."""
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import geopandas
@@ -10,7 +10,6 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from odc.geo.geobox import GeoBox
 
-from unclouded.cli.main import run
 from unclouded.geotiff import write_geotiff
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
@@ -27,22 +26,15 @@ def listed(tmp_path: Path) -> Path:
     return tmp_path / "two.csv"
 
 
-def unclouded(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sys, "argv", ["unclouded", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        run()
-    return int(ended.value.code or 0)
-
-
 def test_scenes_are_cleared_in_shards_and_the_last_one_writes_table_and_collection(
-    listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    listed: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     command = ("predict", "clear-mean", "--clouds", "ones", "--manifest", listed, "--out", out)
-    assert unclouded(*command, "--shard", "2/2", monkeypatch=monkeypatch) == 0
+    assert unclouded(*command, "--shard", "2/2") == 0
     assert "1 of 2 scenes are left to other shards" in capsys.readouterr().out
     assert not (out / "scenes.parquet").exists()
-    assert unclouded(*command, "--shard", "1/2", monkeypatch=monkeypatch) == 0
+    assert unclouded(*command, "--shard", "1/2") == 0
     assert "scenes.parquet: 2 scenes cleared, 0 of 2 scenes set aside, SHA-256 " in capsys.readouterr().out
     table = geopandas.read_parquet(out / "scenes.parquet")
     assert table["synthesised"].tolist() == [1024, 1024] and table["remover"].tolist() == ["clear-mean"] * 2
@@ -51,12 +43,12 @@ def test_scenes_are_cleared_in_shards_and_the_last_one_writes_table_and_collecti
 
 
 def test_a_scene_that_is_set_aside_gives_status_1_and_is_tried_again(
-    listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    listed: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     listed.write_text(listed.read_text() + "lost,s3.tif,s1.tif\n")
     command = ("predict", "clear-mean", "--clouds", "ones", "--manifest", listed, "--out", tmp_path / "out")
     for more in ((), ("--retry",)):
-        assert unclouded(*command, *more, monkeypatch=monkeypatch) == 1
+        assert unclouded(*command, *more) == 1
         told = capsys.readouterr()
         assert "lost was set aside: " in told.err and "s3.tif is not a file; check the path" in told.err
         assert "2 scenes cleared, 1 of 3 scenes set aside" in told.out
@@ -65,7 +57,7 @@ def test_a_scene_that_is_set_aside_gives_status_1_and_is_tried_again(
 
 
 def test_scenes_come_from_a_storage_and_go_to_one(
-    listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    listed: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage = MemoryFileSystem()
     storage.put_file(str(tmp_path / "s2.tif"), "/in/s2.tif")
@@ -73,33 +65,33 @@ def test_scenes_come_from_a_storage_and_go_to_one(
     out = tmp_path / "out"
     command = ("predict", "clear-mean", "--clouds", "ones", "--manifest", listed, "--out", out)
     deliver = ("--deliver", "memory://results/1")
-    assert unclouded(*command, *deliver, "--shard", "1/2", monkeypatch=monkeypatch) == 0
+    assert unclouded(*command, *deliver, "--shard", "1/2") == 0
     assert "memory://results/1 lacks collection.json and scenes.parquet until" in capsys.readouterr().out
     assert not storage.exists("/results/1/scenes.parquet") and storage.exists("/results/1/far/clear.tif")
-    assert unclouded(*command, *deliver, monkeypatch=monkeypatch) == 0
+    assert unclouded(*command, *deliver) == 0
     assert "MiB delivered and read back" in capsys.readouterr().out
     names = ("scenes.parquet", "collection.json", "near/summary.json", "far/clear.tif", "far/item.json")
     assert all(storage.cat_file(f"/results/1/{name}") == (out / name).read_bytes() for name in names)
     assert (out / "far" / "clear.tif").read_bytes() == (out / "near" / "clear.tif").read_bytes()
     assert not list((out / ".clearing").glob("fetched/*"))
-    assert unclouded(*command, "--deliver", "results", monkeypatch=monkeypatch) == 2
+    assert unclouded(*command, "--deliver", "results") == 2
     assert "expected an address such as s3://bucket/folder, found results" in capsys.readouterr().err
 
 
 def test_one_scene_and_many_are_not_mixed(
-    listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    listed: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = ("--cloudy", tmp_path / "s2.tif", "--sar", tmp_path / "s1.tif", "--out", tmp_path / "out")
-    assert unclouded("predict", "clear-mean", *one, "--manifest", listed, monkeypatch=monkeypatch) == 2
+    assert unclouded("predict", "clear-mean", *one, "--manifest", listed) == 2
     assert "or --manifest alone; give one of them" in capsys.readouterr().err
-    assert unclouded("predict", "clear-mean", *one, "--processes", 2, monkeypatch=monkeypatch) == 2
+    assert unclouded("predict", "clear-mean", *one, "--processes", 2) == 2
     assert "and --deliver are for many scenes; add --manifest" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_fault_19_a_scene_that_is_not_there_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     pair = ("--cloudy", tmp_path / "a.tif", "--sar", tmp_path / "b.tif")
-    assert unclouded("predict", "clear-mean", *pair, "--out", tmp_path / "out", monkeypatch=monkeypatch) == 2
+    assert unclouded("predict", "clear-mean", *pair, "--out", tmp_path / "out") == 2
     assert "a.tif is not a file; check the path" in capsys.readouterr().err

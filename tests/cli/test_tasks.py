@@ -1,14 +1,13 @@
 """What commands of many tasks share, by ``curate`` on one region; the entry point runs in this process."""
 
 import os
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 
-from unclouded.cli.main import run
 from unclouded.cli.tasks import in_so_many
 from unclouded.geotiff import write_geotiff
 from unclouded.patches.manifest import read_manifest
@@ -28,19 +27,12 @@ def regions(tmp_path: Path) -> Path:
     return tmp_path / "regions.toml"
 
 
-def unclouded(*arguments: object, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sys, "argv", ["unclouded", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        run()
-    return int(ended.value.code or 0)
-
-
 def test_a_data_set_is_delivered_with_its_manifest(
-    regions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    regions: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, there = tmp_path / "root", tmp_path / "there"
     command = ("curate", regions, root, "--deliver", f"file://{there}")
-    assert unclouded(*command, monkeypatch=monkeypatch) == 0
+    assert unclouded(*command) == 0
     assert f"file://{there}: " in capsys.readouterr().out
     (row,) = read_manifest(there / "manifest.parquet")
     assert all((there / row[token]).read_bytes() == (root / row[token]).read_bytes() for token in ("s1", "s2"))
@@ -53,13 +45,13 @@ def test_a_data_set_is_delivered_with_its_manifest(
 
 
 def test_without_its_patches_no_manifest_is_delivered(
-    regions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    regions: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, there = tmp_path / "root", tmp_path / "there"
-    assert unclouded("curate", regions, root, monkeypatch=monkeypatch) == 0
+    assert unclouded("curate", regions, root) == 0
     next(root.glob("*_s1/*/*.tif")).unlink()
     deliver = ("curate", regions, root, "--deliver", f"file://{there}")
-    assert unclouded(*deliver, monkeypatch=monkeypatch) == 1
+    assert unclouded(*deliver) == 1
     told = capsys.readouterr()
     assert "ROIs0001_fall_1 was not delivered: " in told.err and "is not a file" in told.err
     assert "lacks manifest.parquet until everything else is there" in told.out
