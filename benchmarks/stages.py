@@ -31,6 +31,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from unclouded.clouds.map import CloudMapSettings
+from unclouded.files import content_hash
 from unclouded.geotiff import write_geotiff
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.remover import CloudRemover
@@ -39,7 +40,6 @@ from unclouded.patches.identity import Roi
 from unclouded.patches.images import TOKENS
 from unclouded.prediction import scene as clearing
 from unclouded.prediction.choice import best_of_scene
-from unclouded.prediction.sources import content_hash
 from unclouded.raster import to_stored
 from unclouded.scale.curation import curating
 from unclouded.scale.regions import CurationSettings

@@ -236,3 +236,18 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_hash(path: Path) -> str:
+    """Return a SHA-256 of a file, or of a folder's files with their names.
+
+    Raises:
+        InputError: There is neither file nor folder.
+    """
+    if not path.is_dir():
+        require_file(path)
+        return sha256(path)
+    listed = (
+        f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in sorted(path.rglob("*")) if file.is_file()
+    )
+    return hashlib.sha256("".join(listed).encode()).hexdigest()

@@ -4,7 +4,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -278,17 +278,14 @@ def read_grid(image: ImageFile) -> GeoBox:
     """
     with _opened(image) as source:
         grid = grid_of(source)
-        return (
-            grid[image.top :, image.left :][: image.shape[0], : image.shape[1]]
-            if isinstance(image, ImageWindow)
-            else grid
-        )
+        if not isinstance(image, ImageWindow):
+            return grid
+        rows, columns = image.rows_columns
+        return grid[slice(*rows), slice(*columns)]
 
 
-@contextmanager
-def _opened(image: ImageFile) -> Iterator[Any]:
-    with open_geotiff(file_of(image), image if isinstance(image, ImageWindow) else None) as source:
-        yield source
+def _opened(image: ImageFile) -> AbstractContextManager[Any]:
+    return open_geotiff(image.file, image) if isinstance(image, ImageWindow) else open_geotiff(image)
 
 
 def stored_rows(path: Path, source: Any, top: int, bottom: int) -> StoredImage:

@@ -17,7 +17,7 @@ from pydantic import Field
 from unclouded import __version__
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError
-from unclouded.files import read_small, require_apart, require_room, sha256, write_json
+from unclouded.files import content_hash, read_small, require_apart, require_room, sha256, write_json
 from unclouded.locks import held
 from unclouded.models.network import NetworkRemover
 from unclouded.models.remover import CloudRemover, ConfidentRemover
@@ -28,7 +28,7 @@ from unclouded.prediction.mapping import SceneMap, Told, map_scene
 from unclouded.prediction.products import PRODUCTS, Product, products_of, write_products
 from unclouded.prediction.provenance import Provenance
 from unclouded.prediction.scene_report import SceneReport
-from unclouded.prediction.sources import Level, RadarSettings, Sources, content_hash, open_sources
+from unclouded.prediction.sources import Level, RadarSettings, Sources, open_sources
 from unclouded.prediction.streaming import StripStore, work_folder
 from unclouded.settings import Settings
 from unclouded.tensors.triplet import positions

@@ -1,6 +1,5 @@
 """The two images of a scene, opened together and read by one thread, ahead of who needs them."""
 
-import hashlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -14,7 +13,7 @@ from jaxtyping import Bool, Float32, Integer
 from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
-from unclouded.files import named, require_file, sha256
+from unclouded.files import named
 from unclouded.prediction.windows import Window
 from unclouded.scenes.align import ReadMask, scene_shift
 from unclouded.scenes.optical import OpticalScene, open_optical
@@ -163,18 +162,3 @@ def open_sources(
         how = (radar or RadarSettings()).model_dump()
         opened = open_radar(sar, optical.geobox, work_folder=work_folder, **how)
         yield Sources(optical, reader.submit(stack.enter_context, opened).result(), reader)
-
-
-def content_hash(path: Path) -> str:
-    """Return a SHA-256 of a file, or of a folder's files with their names.
-
-    Raises:
-        InputError: There is neither file nor folder.
-    """
-    if not path.is_dir():
-        require_file(path)
-        return sha256(path)
-    listed = (
-        f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in sorted(path.rglob("*")) if file.is_file()
-    )
-    return hashlib.sha256("".join(listed).encode()).hexdigest()

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from unclouded.errors import InputError
-from unclouded.files import named, require_file, sha256
+from unclouded.files import content_hash, named, sha256
 from unclouded.patches.cutting import PATCH_PX, STRIDE_PX
 from unclouded.patches.geographic_split import APART_KM, PlacedRegion, require_apart
 from unclouded.patches.identity import Roi
@@ -136,14 +136,10 @@ def fingerprint(path: Path) -> str:
     """
     if (path / "manifest.safe").is_file():
         return sha256(path / "manifest.safe")
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        return content_id([[file.relative_to(path).as_posix(), sha256(file)] for file in files])
-    require_file(path)
-    if is_zip(path):
+    if path.is_file() and is_zip(path):
         try:
             with zipfile.ZipFile(path) as archive:
                 return content_id([[one.filename, one.file_size, one.CRC] for one in archive.infolist()])
         except zipfile.BadZipFile as error:
             raise InputError(f"{named(path)} is not a whole zip ({error}); fetch it again") from error
-    return sha256(path)
+    return content_hash(path)

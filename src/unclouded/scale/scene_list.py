@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -92,6 +93,5 @@ def _require_different(path: Path, scenes: list[ListedScene]) -> None:
     names = [scene.name.casefold() for scene in scenes]
     if not names:
         raise InputError(f"{named(path)} lists no scene; expected a line with name, cloudy, sar for each")
-    seen: set[str] = set()
-    if twice := sorted({name for name in names if name in seen or seen.add(name)}):  # type: ignore[func-returns-value]
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise InputError(f"{named(path)} has {', '.join(twice[:5])} twice; give each scene a name of its own")

@@ -13,11 +13,11 @@ from unclouded.errors import InputError
 from unclouded.files import write_text
 from unclouded.patches.sampling import SampledRegion
 from unclouded.scale.choosing import CHOICES
+from unclouded.scale.regions import ChoosingSettings
 from unclouded.scenes.candidates import ROLES, Choice, Need, SceneRecord, choices_table, choose
 from unclouded.scenes.catalogue import Catalogue
 from unclouded.scenes.pairing import season_of
 from unclouded.scenes.stac_items import records_of
-from unclouded.settings import Settings
 
 REGIONS, PRODUCTS = "regions.toml", "products.txt"
 RADAR_FOLDER, OPTICAL_FOLDER = "s1", "s2"
@@ -28,16 +28,14 @@ SPARE_BELOW = 0.3
 """Cloud cover above which a product is not worth fetching in the hope that it is clear over a region."""
 
 
-class SearchSettings(Settings):
-    """What is searched for.
+class SearchSettings(ChoosingSettings):
+    """What is searched for, and how products are chosen by what a catalogue tells of them as a whole.
 
     Attributes:
         since: First day.
         until: Last day.
         radar: Id of the collection of Sentinel-1 GRD.
         optical: Id of the collection of Sentinel-2 Level-1C.
-        clear_below: Largest cloud cover of the whole product that is proposed as the clear one.
-        covers: Least share of a region that a product shows.
         spares: How many more of the clearest products are listed for each region.
     """
 
@@ -45,8 +43,6 @@ class SearchSettings(Settings):
     until: date
     radar: str = "sentinel-1-grd"
     optical: str = "sentinel-2-l1c"
-    clear_below: float = Field(0.01, ge=0, le=1)
-    covers: float = Field(0.99, gt=0, le=1)
     spares: int = Field(2, ge=0, le=100)
 
     @model_validator(mode="after")

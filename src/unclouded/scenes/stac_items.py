@@ -109,15 +109,7 @@ def _footprint(geometry: Any) -> Mapping[str, Any]:
     try:
         outline = shape(geometry)
         corners = shapely.get_coordinates(outline)
-    except (
-        shapely.errors.ShapelyError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        OverflowError,
-    ) as error:
+    except _NO_SHAPE as error:
         raise InputError("with a footprint that is no polygon") from error
     on_earth = len(corners) and (np.abs(corners) <= (540, 90)).all()  # false for NaN
     if not on_earth or len(corners) > MAX_POINTS or not outline.area:
