@@ -36,9 +36,19 @@ def test_fault_34_of_eight_processes_one_wins(tmp_path: Path) -> None:
     while len(running := [one for one in contenders if one.poll() is None]) > 1:
         time.sleep(0.01)
     (winner,) = running
-    told = [one.communicate()[1] for one in contenders if one is not winner]
-    assert all("is being written by process" in text.splitlines()[-1] for text in told)
+    told = [one.communicate()[1].splitlines()[-1] for one in contenders if one is not winner]
     assert winner.communicate("")[0] == "held\n"
+    assert [text for text in told if "BusyError" not in text or "is being written by" not in text] == []
+
+
+@pytest.mark.parametrize("name", ["", None], ids=["half written", "not yet written"])
+def test_a_holder_without_a_name_is_another_process(tmp_path: Path, name: str | None) -> None:
+    with held(tmp_path):
+        (tmp_path / "lock.owner").unlink()
+        if name is not None:
+            (tmp_path / "lock.owner").write_text(name)
+        with pytest.raises(BusyError, match="is being written by another process; wait for it"), held(tmp_path):
+            pytest.fail("two hold one folder")
 
 
 def test_only_one_holds_a_folder(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def held(folder: Path) -> Iterator[None]:
         folder: Made where it is absent.
 
     Raises:
-        BusyError: Another process holds it; names the process.
+        BusyError: Another process holds it; names the process, unless that has only just begun.
         InputError: The folder cannot be made or written.
     """
     require_writable(folder)
@@ -34,7 +34,13 @@ def held(folder: Path) -> Iterator[None]:
             yield
             owner.unlink(missing_ok=True)
     except Timeout as error:
-        holder = owner.read_text(encoding="utf-8") if owner.is_file() else "another process"
         raise BusyError(
-            f"{named(folder)} is being written by {holder}; wait for it or choose another folder"
+            f"{named(folder)} is being written by {_holder(owner)}; wait for it or choose another folder"
         ) from error
+
+
+def _holder(owner: Path) -> str:
+    try:
+        return owner.read_text(encoding="utf-8") or "another process"
+    except FileNotFoundError:  # it holds the lock, but has not written its name yet
+        return "another process"
