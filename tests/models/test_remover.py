@@ -1,7 +1,8 @@
+import pytest
 import torch
 
 from unclouded.models.baselines import baseline
-from unclouded.models.remover import CloudRemover, keep_clear_pixels
+from unclouded.models.remover import CloudRemover, FunctionRemover, SceneRemover, keep_clear_pixels
 from unclouded.tensors.triplet import Observation
 
 
@@ -15,3 +16,10 @@ def test_pixels_with_m_0_keep_what_was_observed() -> None:
 
 def test_a_baseline_is_a_remover() -> None:
     assert isinstance(baseline("clear-mean"), CloudRemover)
+
+
+def test_a_function_is_a_remover_by_the_name_and_bands_it_is_given() -> None:
+    twice = FunctionRemover("twice", ("B04",), lambda seen: seen.cloudy * 2)
+    seen = Observation(torch.zeros(1, 2, 1, 1), torch.full((1, 1, 1, 1), 0.3), torch.zeros(1, 1, 1, 1), ("B04",))
+    assert isinstance(twice, CloudRemover) and not isinstance(twice, SceneRemover)
+    assert (twice.name, twice.bands, twice(seen).item()) == ("twice", ("B04",), pytest.approx(0.6))

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from unclouded.experiments.rows import Clouds, Row, SizeSettings, Target
 from unclouded.experiments.runs import Part
 from unclouded.files import sha256
 from unclouded.models.baselines import baseline
-from unclouded.models.remover import CloudRemover
+from unclouded.models.remover import CloudRemover, FunctionRemover
 from unclouded.models.weights import load_remover
 from unclouded.prediction.judging import judged
 from unclouded.sensors import RGB
@@ -28,29 +28,13 @@ from unclouded.tensors.dataset import TripletDataset
 from unclouded.tensors.triplet import Observation, Triplet
 
 
-@dataclass(frozen=True)
-class WithoutMap:
-    """A remover that is shown m = 1 everywhere, as in its training: the ablation of section III-B.3.
+def without_map(remover: CloudRemover) -> CloudRemover:
+    """Show a remover m = 1 everywhere, as in its training: the ablation of section III-B.3."""
 
-    Attributes:
-        remover: Who is shown so little.
-    """
+    def answer(observation: Observation) -> Float[Tensor, "batch band h w"]:
+        return remover(replace(observation, cloud_map=torch.ones_like(observation.cloud_map)))
 
-    remover: CloudRemover
-
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-        return self.remover.name
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Optical bands it needs, and returns in this order."""
-        return self.remover.bands
-
-    def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
-        """Return the clear image as TOA reflectance."""
-        return self.remover(replace(observation, cloud_map=torch.ones_like(observation.cloud_map)))
+    return FunctionRemover(remover.name, remover.bands, answer)
 
 
 def feature_settings(size: SizeSettings) -> FeatureSettings:
@@ -102,7 +86,7 @@ def _remover(row: Row, part: Part) -> CloudRemover:
     if row.settings.remover is not None:
         return baseline(row.settings.remover, RGB)
     remover = load_remover(part.run.weights)
-    return WithoutMap(remover) if row.trained.clouds.mode == "ones" else remover
+    return without_map(remover) if row.trained.clouds.mode == "ones" else remover
 
 
 def _targets(data: Iterable[Triplet], target: Target) -> Iterator[Triplet]:

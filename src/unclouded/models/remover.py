@@ -1,6 +1,7 @@
 """One verb for every network, baseline and foreign model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -80,6 +81,25 @@ class ConfidentRemover(CloudRemover, Protocol):
     ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
         """Return the clear image, and the confidence in it: 0 a guess, 1 as good as observed; NaN without data."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionRemover:
+    """A :class:`CloudRemover` whose answer is a function, such as another remover that is shown something else.
+
+    Attributes:
+        name: What tables call it.
+        bands: Optical bands it needs, and returns in this order.
+        answer: From an observation to its clear image.
+    """
+
+    name: str
+    bands: tuple[str, ...]
+    answer: Callable[[Observation], Tensor]
+
+    def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
+        """Return the clear image as TOA reflectance; NaN where there is nothing to make it from."""
+        return self.answer(observation)
 
 
 def each_by_itself(

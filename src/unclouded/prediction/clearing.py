@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 from torch import Tensor
 
-from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover
+from unclouded.models.remover import CloudRemover, ConfidentRemover, FunctionRemover, SceneRemover
 from unclouded.prediction.blend import compose
 from unclouded.prediction.mapping import SceneMap, Told
 from unclouded.prediction.products import UNKNOWN_PERCENT, UNKNOWN_STEPS, percent, steps
@@ -52,29 +52,9 @@ class Crew:
         return isinstance(self.removers[0], ConfidentRemover)
 
 
-@dataclass(frozen=True, eq=False)
-class WindowRemover:
-    """A remover that is adapted to every window by itself, as the paper's instance norms are; its windows show seams.
-
-    Attributes:
-        remover: What is adapted.
-    """
-
-    remover: SceneRemover
-
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-        return self.remover.name
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Optical bands it needs, and returns in this order."""
-        return self.remover.bands
-
-    def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
-        """Return the clear image as TOA reflectance; NaN where there is no data to make it from."""
-        return self.remover.adapted_to([observation])(observation)
+def window_by_window(remover: SceneRemover) -> CloudRemover:
+    """Adapt a remover to every window by itself, as the paper's instance norms are; its windows show seams."""
+    return FunctionRemover(remover.name, remover.bands, lambda window: remover.adapted_to([window])(window))
 
 
 def sample_of(sources: Sources, scene_map: SceneMap, bands: tuple[str, ...]) -> list[Observation]:
@@ -107,7 +87,7 @@ def crew_of(
         if not isinstance(remover, SceneRemover):
             adapted.append(remover)
         elif statistics == "window":
-            adapted.append(WindowRemover(remover))
+            adapted.append(window_by_window(remover))
         else:
             adapted.append(remover.adapted_to(sample))
     scene_removers = [remover for remover in removers if isinstance(remover, SceneRemover)]
