@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,12 @@ def changed(settings: TrainSettings, group: str, **values: Any) -> TrainSettings
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that nobody is given unasked: systems give away those from 32768 on, to whoever asks meanwhile."""
+    for port in range(20_000 + os.getpid() % 12_000, 32_768):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise SystemExit("no port is free")
 
 
 def begun(settings: TrainSettings, folder: Path, rank: int, port: int) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import hypothesis
 import pytest
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
@@ -16,6 +17,16 @@ _checker = ModuleType("unclouded_checker")
 _checker.__dict__["check"] = beartype(conf=BeartypeConf(is_pep484_tower=True))
 sys.modules["unclouded_checker"] = _checker
 install_import_hook("unclouded", "unclouded_checker.check")
+
+# The same examples each time, however slow a busy machine is: what fails then is somebody's change.
+# `pytest --hypothesis-profile=search` tries others.
+_patient = hypothesis.settings(
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.register_profile("search", _patient)
+hypothesis.settings.register_profile("unclouded", _patient, derandomize=True)
+hypothesis.settings.load_profile("unclouded")
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -100,7 +100,7 @@ PROFILES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=str)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(st.data())
 def test_fault_05_a_file_cut_anywhere_is_refused_or_whole(
     tmp_path: Path, profile: dict[str, Any], data: st.DataObject
@@ -123,7 +123,7 @@ def test_fault_05_a_file_cut_anywhere_is_refused_or_whole(
 # rasterio's log cannot decode what GDAL says of a changed tag; the file itself is read or refused all the same.
 @pytest.mark.filterwarnings("ignore:.*rasterio._env.log_error:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("profile", PROFILES, ids=str)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(st.data())
 def test_fault_05_a_file_with_another_byte_is_read_or_refused(
     tmp_path: Path, profile: dict[str, Any], data: st.DataObject
@@ -253,7 +253,7 @@ def canary() -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: object) -> None: ...
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield f"127.0.0.1:{server.server_address[1]}", asked
     server.shutdown()
@@ -345,7 +345,7 @@ def test_fault_39_without_the_database_of_proj_nothing_is_read(s1: Path, variabl
 # Names
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=60))
 def test_fault_37_a_file_of_any_name_is_written_and_read(tmp_path: Path, name: str) -> None:
     path = tmp_path / "雲 und Ø" / f"{name}.tif"

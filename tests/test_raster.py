@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -217,7 +217,7 @@ def test_fault_18_twelve_bands_are_taken_for_l2a_and_two_for_radar(tmp_path: Pat
         assert refusal(path, SENTINEL2).endswith(f"B12; is it a file of {product}?")
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(order=st.permutations(range(13)), spell=st.sampled_from(["{}", "{} ", "TOA {}", "B_{}", "{} (10 m)"]))
 def test_fault_09_another_order_of_named_bands_is_refused(s2: Path, order: list[int], spell: str) -> None:
     shorts = ["1", "2", "3", "4", "5", "6", "7", "8", "8A", "9", "10", "11", "12"]

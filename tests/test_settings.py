@@ -150,9 +150,9 @@ def test_a_file_that_is_no_toml_is_refused_with_the_line(toml: Path) -> None:
 )
 def test_fault_25_a_bomb_is_refused_at_once_and_on_one_line(toml: Path, content: bytes) -> None:
     toml.write_bytes(content)
-    started = time.perf_counter()
+    began = time.process_time()  # of this process alone, however busy the machine is
     refusal(toml)
-    assert time.perf_counter() - started < 5.0
+    assert time.process_time() - began < 5.0
 
 
 def test_fault_25_more_than_twenty_mistakes_are_counted(toml: Path) -> None:

@@ -1,7 +1,6 @@
 """Three regions of two candidates each, two whole and one damaged, curated in every way there is."""
 
 import json
-import random
 import re
 import subprocess
 import sys
@@ -118,21 +117,34 @@ def test_remarks_of_readers_are_told_once_and_stand_in_the_manifest(
     assert [(row["status"], row["remarks"]) for row in rows] == [("kept", [remark]), ("rejected", [remark])] * 2
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from unclouded.cli.main import run
+left, replace = iter(range(int(sys.argv.pop(1)))), Path.replace
+
+def dying(self, target):
+    if next(left, None) is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return replace(self, target)
+
+Path.replace = dying
+run()
+"""
+
+
 def test_fault_02_killed_again_and_again_the_manifest_and_the_files_are_the_same(
     regions: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "unclouded", "curate", regions, tmp_path, "--attempts", "9"]
-    rng = random.Random(5)
-    for sign in (".curation/work/*/*", "ROIs0001_fall_s2/*/*", ".curation/done/*"):  # killed once it has come so far
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
-            while child.poll() is None and not any(tmp_path.glob(sign)):
-                time.sleep(0.002)
-            time.sleep(rng.uniform(0, 0.05))
-            child.kill()
+    arguments = ["curate", regions, tmp_path, "--attempts", "9"]
+    for files in ("4", "10", "9"):  # of the first region, of the second one, and all but the manifest
+        killed = subprocess.run([sys.executable, "-c", KILLED, files, *arguments], capture_output=True, text=True)
+        assert killed.returncode == -9, killed.stderr
         for path in tmp_path.glob("ROI*/*/R*.tif"):
             assert read_stored(path).values.all()  # whole, or not there
         assert not (tmp_path / "manifest.parquet").exists()
-    ended = subprocess.run(command, capture_output=True, text=True)
+    assert len(list(tmp_path.glob("ROI*/*/R*.tif"))) == 12 and leftovers(tmp_path)
+    ended = subprocess.run([sys.executable, "-m", "unclouded", *arguments], capture_output=True, text=True)
     assert ended.returncode == 1 and "4 of 4 candidates kept" in ended.stdout, ended.stderr
     assert content(tmp_path) == content(undisturbed) and not leftovers(tmp_path)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unclouded.clouds import csmask
@@ -64,7 +64,7 @@ def scene(*shape: int, bands: tuple[str, ...] = BANDS) -> Any:
     return np.random.default_rng(1).random((len(bands), *shape), dtype=np.float32)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12)
 @given(height=st.integers(1, 520), width=st.integers(1, 520))
 def test_tiles_leave_no_trace_whatever_the_size(blue_is_cloud: None, height: int, width: int) -> None:
     image = scene(height, width)

@@ -27,7 +27,7 @@ def test_values_outside_of_0_to_1_have_the_ranks_of_the_ends() -> None:
     assert ranks_of(np.array([-3.0, 0.0, 1.0, 2.0], np.float32), TEN) == [0, 0, 9, 9]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     arrays(np.float32, st.integers(1, 255), elements=st.floats(0, 1.25, width=32), unique=True),
     arrays(np.float32, 50, elements=st.floats(-1, 2, width=32)),

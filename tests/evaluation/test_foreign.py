@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
@@ -160,7 +160,7 @@ def test_fault_20_a_header_that_declares_a_giant_is_refused_before_reading(
 
 
 @given(st.integers(0, 703))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 def test_fault_05_a_truncated_npy_file_is_refused(folder: Path, wanted: list[TripletFiles], length: int) -> None:
     path = folder / "flat_7.npy"
     np.save(path, image())

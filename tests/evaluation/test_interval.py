@@ -58,7 +58,7 @@ def test_an_infinite_value_has_no_interval() -> None:
 
 
 @given(st.lists(st.one_of(st.floats(-1e6, 1e6), st.just(math.nan)), min_size=1, max_size=30), st.integers(0, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_fault_13_patches_without_a_value_change_nothing(values: list[float], seed: int) -> None:
     regions = [f"r{i % 4}" for i in range(len(values))]
     kept = [i for i, value in enumerate(values) if not math.isnan(value)]

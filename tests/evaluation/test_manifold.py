@@ -109,7 +109,7 @@ def test_sets_far_apart_have_an_f1_of_0() -> None:
 
 
 @given(st.integers(0, 10_000), st.sampled_from(SCREENS), st.sampled_from([1e-8, 1.0, 1e8]), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_scale_offset_and_number_of_copies_leaves_it_exact(
     seed: int, precision: torch.dtype, scale: float, on_a_grid: bool
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unclouded.errors import InputError
@@ -71,7 +71,7 @@ def test_parquet_has_a_row_a_patch_and_the_card(written: Path) -> None:
 
 
 @given(st.lists(st.one_of(st.floats(0, 1), st.just(math.nan)), min_size=1, max_size=6), st.sampled_from([0, 9]))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 def test_fault_13_values_that_are_not_numbers_come_back(
     tmp_path: Path, invent: Invent, values: list[float], pixels: int
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
@@ -151,7 +151,7 @@ def test_fault_24_weights_that_are_no_numbers_are_refused(saved: Path, value: fl
         load_remover(changed(saved, cloud_map__bias=torch.tensor([value])))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(header=st.binary(max_size=200))
 @example(header=b'{"__metadata__":{"unclouded":"{}"}}')
 @example(header=b'{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}')
@@ -162,7 +162,7 @@ def test_fault_24_no_header_brings_anything_but_a_refusal(header: bytes, tmp_pat
         load_remover(path)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(data=st.data())
 def test_fault_24_a_flipped_byte_of_the_header_is_refused_or_harmless(data: st.DataObject, saved: Path) -> None:
     content = bytearray(saved.read_bytes())

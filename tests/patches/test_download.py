@@ -25,7 +25,7 @@ class Server:
         cut_every: Every so manieth answer breaks off in its middle; 0 for none.
         failures: Status codes that are answered first.
         knows_ranges: Whether it honours Range.
-        served: Bytes of content that went out.
+        served: Bytes of content that were sent.
     """
 
     content: bytes = CONTENT
@@ -67,8 +67,8 @@ def server() -> Iterator[Server]:
             self.end_headers()
             if told.cut_every and told.answers % told.cut_every:
                 rest = rest[: len(rest) // 2]
+            told.served += len(rest)  # before they are sent: who has them all may ask at once
             self.wfile.write(rest)
-            told.served += len(rest)
 
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)

@@ -49,7 +49,7 @@ def test_the_next_item_is_loaded_while_one_is_in_use() -> None:
 
         loading = ahead(list("abc"), load)
         assert next(loading) == ("a", "A")
-        assert begun["b"].wait(5) and not begun["c"].is_set()
+        assert begun["b"].wait(60) and not begun["c"].is_set()
         assert list(loading) == [("b", "B"), ("c", "C")]
 
 

@@ -99,8 +99,10 @@ def test_fault_03_on_killed_processes_scenes_are_as_each_by_itself(
 ) -> None:
     killed: list[int] = []
 
-    def kill() -> None:  # as soon as the second scene is begun
-        while not list((tmp_path / "north").glob(".rows-*")):
+    (second,) = (task.id for task in tasks(scenes, tmp_path) if task.name == "north")
+
+    def kill() -> None:  # as soon as the second scene is begun; its note stays, whoever comes late
+        while not (tmp_path / WORK / "begun" / second).is_file():
             time.sleep(0.002)
         for child in multiprocessing.active_children():
             with suppress(ProcessLookupError):
@@ -110,7 +112,7 @@ def test_fault_03_on_killed_processes_scenes_are_as_each_by_itself(
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     found = done(scenes, tmp_path, in_processes(1))
-    killer.join(5)
+    killer.join()
     assert killed and found == by_themselves
     assert not list(tmp_path.glob("*/.rows-*"))
 

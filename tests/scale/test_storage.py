@@ -65,7 +65,7 @@ def test_a_web_server_is_a_storage_too_and_a_new_signature_no_new_version(tmp_pa
     os.utime(tmp_path / "s2.tif", (1e9, 1e9))
     handler = partial(QuietHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/s2.tif"
         with fetched(f"{url}?signature=1", tmp_path / "scratch") as path:
             assert (path.name, path.read_bytes(), path.stat().st_mtime) == ("s2.tif", b"image", 1e9)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unclouded.errors import InputError
@@ -43,7 +43,7 @@ def test_a_zip_is_known_by_its_first_bytes(tmp_path: Path) -> None:
     assert is_zip(make(tmp_path / "a.tif", ("x", b"1"))) and not is_zip(tmp_path / "b.zip")
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(data=st.data())
 def test_fault_07_a_cut_zip_is_refused(tmp_path: Path, data: st.DataObject) -> None:
     whole = make(tmp_path / "whole.zip", ("p/a", bytes(range(256)) * 9), ("p/b", b"2" * 99)).read_bytes()

@@ -47,7 +47,7 @@ def test_a_grid_without_crs_lies_nowhere() -> None:
         footprint(GeoBox((4, 4), Affine.identity(), None))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.floats(-179.99, 179.99), st.floats(-79.9, 55.9))
 def test_fault_12_zones_are_those_of_the_registry(longitude: float, latitude: float) -> None:
     if abs(longitude - 6 * round(longitude / 6)) < 0.01 or abs(latitude) < 0.01:

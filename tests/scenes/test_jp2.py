@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -53,7 +53,7 @@ def test_strips_are_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
 
 
 @pytest.mark.parametrize("threads", ["1", "2", "ALL_CPUS"])
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8)
 @given(share=st.floats(0, 0.999))
 def test_fault_06_a_cut_image_raises_whatever_the_environment_says(tmp_path: Path, share: float, threads: str) -> None:
     whole = write(tmp_path / "a.jp2").read_bytes()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -124,7 +124,7 @@ def test_fault_32_a_full_disk_is_told_before_decoding(optical_product: Write, fu
 # Damage
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8)
 @given(share=st.floats(0, 0.9999), band=st.sampled_from(SENTINEL2.bands), listed=st.booleans())
 def test_fault_06_a_cut_image_is_refused(
     tmp_path: Path, session_product: Path, share: float, band: str, listed: bool
@@ -142,7 +142,7 @@ def test_fault_06_a_cut_image_is_refused(
     assert ("of its manifest; fetch it again" in message) == listed
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8)
 @given(place=st.floats(0, 0.9999), bit=st.integers(0, 7), band=st.sampled_from(SENTINEL2.bands))
 def test_fault_06_a_flipped_bit_is_refused(
     tmp_path: Path, session_product: Path, place: float, bit: int, band: str
@@ -157,7 +157,7 @@ def test_fault_06_a_flipped_bit_is_refused(
     assert f"{image.name} has another checksum than its manifest says; fetch it again" in refused(folder)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8)
 @given(share=st.floats(0.001, 0.9999))
 def test_fault_07_a_cut_zip_is_refused(tmp_path: Path, session_product: Path, share: float) -> None:
     path = tmp_path / "whole.zip"
@@ -276,7 +276,7 @@ def test_fault_18_surface_reflectance_is_taken_only_when_asked_for(tmp_path: Pat
             assert (scene.sensor, scene.level) == (SENTINEL2_L2A, "L2A") and scene.read(0, 9).shape == (12, 9, 120)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10)
 @given(order=st.permutations(SENTINEL2.bands))
 def test_fault_09_bands_in_another_order_are_refused(tmp_path: Path, order: list[str]) -> None:
     small = np.ones((13, 4, 4), np.uint16)

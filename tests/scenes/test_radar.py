@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -62,7 +62,7 @@ def test_fault_15_units_are_those_that_are_said(tmp_path: Path) -> None:
     np.testing.assert_allclose(seen(hundredths, units="dB x 100"), radar(), atol=0.006)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8)
 @given(low=st.floats(-30, -5), width=st.floats(1, 20), seed=st.integers(0, 99))
 def test_fault_15_other_units_are_refused_and_never_guessed(
     tmp_path: Path, low: float, width: float, seed: int
@@ -87,7 +87,7 @@ def test_fault_15_digital_numbers_are_refused(tmp_path: Path) -> None:
     assert "has values of type uint16" in refused(numbers, units="linear")
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12)
 @given(right=st.floats(-2, 2), down=st.floats(-2, 2), scale=st.sampled_from([1.0, 1.0, 2.0, -1.0]))
 def test_fault_11_any_other_grid_is_refused_and_aligned_only_when_asked(
     tmp_path: Path, right: float, down: float, scale: float
@@ -146,7 +146,7 @@ def test_fault_08_a_damaged_source_is_never_warped(tmp_path: Path, monkeypatch: 
     assert "a.tif is not a whole GeoTIFF" in refused(path, align=True)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8)
 @given(share=st.floats(0.0, 0.9999))
 def test_fault_05_a_cut_file_is_refused(tmp_path: Path, share: float) -> None:
     content = stack(tmp_path / "a.tif").read_bytes()

@@ -37,7 +37,7 @@ def test_a_shift_is_found_to_parts_of_a_pixel(right: float, down: float) -> None
     assert seen.is_confident and seen.correlation > 0.3
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(seed=st.integers(0, 10_000), right=st.sampled_from([-2, 0, 2]), down=st.sampled_from([-2, 0, 2]))
 def test_two_pixels_are_found_in_any_fields(seed: int, right: int, down: int) -> None:
     seen = estimate_shift(*pair(seed, right, down))

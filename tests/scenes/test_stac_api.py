@@ -162,8 +162,9 @@ def test_an_absurd_page_is_refused(serve: Serve, landing: Landing, content: Any)
 
 
 def test_fault_41_errors_and_silence_end_in_one_line(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stac_api, "SILENCE_S", 0.05)
-    assert "does not answer as a STAC API" in refused(serve, lambda *_: time.sleep(0.2))
+    with monkeypatch.context() as patched:
+        patched.setattr(stac_api, "SILENCE_S", 0.05)
+        assert "does not answer as a STAC API" in refused(serve, lambda *_: time.sleep(0.2))
 
     def broken(handler: Handler, _: dict[str, Any]) -> None:
         handler.send_error(500)

@@ -88,7 +88,7 @@ _JSON = st.recursive(
 _KEYS = ["geometry", "assets", "links", "properties", "id", *OPTICAL["properties"], *RADAR["properties"]]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from([OPTICAL, RADAR]), st.dictionaries(st.sampled_from(_KEYS), _JSON, min_size=1, max_size=3))
 def test_whatever_an_item_holds_it_is_a_scene_or_refused(item: dict[str, Any], changed: dict[str, Any]) -> None:
     hostile = copy.deepcopy(item)

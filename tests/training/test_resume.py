@@ -89,7 +89,7 @@ def test_fault_04_a_signal_to_all_processes_saves_the_run_and_leaves_none_of_the
     assert process.returncode == status, told
     assert f"signal {int(number)} ended the run after step" in told
     assert "Traceback" not in told
-    deadline = time.monotonic() + 30  # one that is just ending may still be listed
+    deadline = time.monotonic() + 120  # one that is just ending may still be listed
     while living(process.pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert living(process.pid) == []
@@ -114,18 +114,18 @@ def test_fault_38_a_killed_worker_stops_the_run_with_advice_and_the_state_stays(
     settings = tiny_settings.model_copy(
         update={"device": device, "schedule": Schedule(epochs_constant=100, epochs_decay=0)}
     )
-    run = RunFolder(tmp_path / "run")
+    run, others = RunFolder(tmp_path / "run"), set(multiprocessing.active_children())
 
     def kill_worker(stage: str, done: int, total: int) -> None:
         if stage == "training" and done == 3:
-            (worker,) = multiprocessing.active_children()
+            (worker,) = set(multiprocessing.active_children()) - others
             worker.kill()
 
     with pytest.raises(
         StoppedError, match=r"a process that reads patches died .* memory .* lower device.workers, now 1"
     ):
         train(settings, run, told=kill_worker)
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= others
     state = run.load_state()
     assert state is not None
     assert int(state["step"]) >= 2
