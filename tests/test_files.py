@@ -1,5 +1,6 @@
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from unclouded.errors import InputError
 from unclouded.files import (
+    as_room,
     named,
     read_small,
     remove_partial_files,
@@ -137,6 +139,29 @@ def test_an_input_is_no_place_for_the_output(tmp_path: Path) -> None:
             require_apart(tmp_path / written, tmp_path / "a.tif")
     for written, source in (("b.tif", "a.tif"), ("b.tif", "b.tif"), ("a\0b", "a.tif"), ("a" * 300, "a.tif")):
         require_apart(tmp_path / written, tmp_path / source)
+
+
+def test_a_folder_that_is_read_is_no_place_for_the_output(tmp_path: Path) -> None:
+    for written in ("S2.SAFE", "S2.SAFE/out/clear.tif"):
+        (tmp_path / "S2.SAFE").mkdir(exist_ok=True)
+        with pytest.raises(
+            InputError, match=r"(lies in the input .*S2\.SAFE|is the input itself); choose another place"
+        ):
+            require_apart(tmp_path / written, tmp_path / "S2.SAFE")
+    require_apart(tmp_path / "S2.SAFE.out" / "clear.tif", tmp_path / "S2.SAFE")
+
+
+@pytest.mark.parametrize(
+    ("count", "needed", "free"),
+    [
+        (0, "0 MiB", "0 MiB"),
+        (1, "1 MiB", "0 MiB"),
+        (999 << 20, "999 MiB", "999 MiB"),
+        (1_600 << 20, "1.6 GiB", "1.5 GiB"),
+    ],
+)
+def test_room_in_words_is_rounded_up_where_needed_and_down_where_free(count: int, needed: str, free: str) -> None:
+    assert (as_room(count), as_room(count, math.floor)) == (needed, free)
 
 
 def test_an_error_that_nobody_can_mend_stays_what_it_is(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -84,23 +85,31 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(
-            f"{named(folder)} has {free / 2**30:.1f} GiB free, expected {needed / 2**30:.1f} GiB to {purpose}; "
+            f"{named(folder)} has {as_room(free, math.floor)} free, expected {as_room(needed)} to {purpose}; "
             "free some space, or choose another folder"
         )
 
 
+def as_room(count: int, rounded: Callable[[float], int] = math.ceil) -> str:
+    """Return a number of bytes in words, such as ``25 MiB`` or ``9.6 GiB``; what is needed is rounded up."""
+    mebibytes = rounded(count / 2**20)
+    return f"{mebibytes:,} MiB" if mebibytes < 1000 else f"{rounded(10 * count / 2**30) / 10:.1f} GiB"
+
+
 def require_apart(written: Path, source: Path) -> None:
-    """Refuse to write over what is read.
+    """Refuse to write over what is read, or into a folder that is read.
 
     Raises:
-        InputError: Both paths lead to one file.
+        InputError: Both paths lead to one file, or one lies within the folder of the other.
     """
     try:
-        same = written.samefile(source)
+        within = source.is_dir() and written.resolve().is_relative_to(source.resolve())
+        same = written.exists() and written.samefile(source)
     except (OSError, ValueError):  # one of them is not there, or is no name at all
         return
-    if same:
-        raise InputError(f"{named(written)} is the input itself; choose another place for the output")
+    if same or within:
+        found = "is the input itself" if same else f"lies in the input {named(source)}"
+        raise InputError(f"{named(written)} {found}; choose another place for the output")
 
 
 def _make_folder(folder: Path) -> None:

@@ -10,7 +10,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from odc.geo.geobox import GeoBox
 
+from unclouded.cli.predicting import told_of
 from unclouded.geotiff import write_geotiff
+from unclouded.prediction.scene import ClearedScene
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 GRID = GeoBox.from_bbox((0, 0, 320, 320), "EPSG:32632", resolution=10)
@@ -76,6 +78,42 @@ def test_scenes_come_from_a_storage_and_go_to_one(
     assert not list((out / ".clearing").glob("fetched/*"))
     assert unclouded(*command, "--deliver", "results") == 2
     assert "expected an address such as s3://bucket/folder, found results" in capsys.readouterr().err
+
+
+def test_one_scene_is_told_in_two_lines_however_narrow_the_terminal(
+    listed: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = ("--cloudy", tmp_path / "s2.tif", "--sar", tmp_path / "s1.tif", "--out", tmp_path / ("out" * 30))
+    assert unclouded("predict", "clear-mean", "--clouds", "ones", "--offset", 0, *pair) == 0
+    made, look = capsys.readouterr().out.splitlines()
+    assert made.endswith("clear.tif: 1,024 px made by clear-mean, 0 as observed, 0 without data")
+    assert look == f"to look at: {tmp_path / ('out' * 30) / 'report.html'}"
+
+
+def test_the_error_to_expect_is_told_where_something_was_made() -> None:
+    pixels = {"observed": 5, "blended": 2, "synthesised": 3, "near_gap": 1, "no_data": 4}
+    summary = {
+        "pixels": pixels,
+        "used": "scene-adapted",
+        "expected_error": {"rows": {"scene-adapted": {"mae": 0.0213}}},
+    }
+    scene = ClearedScene(Path("o"), {"clear": Path("o/clear.tif"), "report": Path("o/report.html")}, summary)
+    assert told_of(scene).splitlines() == [
+        "o/clear.tif: 6 px made by scene-adapted, 5 as observed, 4 without data",
+        "expected error of what was made 0.021 in reflectance; to look at: o/report.html",
+    ]
+    summary["pixels"] = dict.fromkeys(pixels, 0) | {"observed": 15}
+    assert told_of(scene) == (
+        "o/clear.tif: nothing to make, 15 px as observed, 0 without data\nto look at: o/report.html"
+    )
+
+
+def test_options_of_scenes_are_not_ignored_on_patches(
+    tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in (("--offset", -1000), ("--align",), ("--uncertainty",), ("--heights", "dem.tif")):
+        assert unclouded("predict", "clear-mean", "--patches", tmp_path, "--out", tmp_path / "out", *option) == 2
+        assert "leave the options of scenes out" in capsys.readouterr().err
 
 
 def test_one_scene_and_many_are_not_mixed(

@@ -25,7 +25,8 @@ from unclouded.models.baselines import baseline
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.remover import CloudRemover
 from unclouded.prediction.scene import ClearedScene, SceneSettings, clear
-from unclouded.prediction.sources import RadarSettings
+from unclouded.prediction.sources import OpticalSettings, RadarSettings
+from unclouded.scenes.optical import MAYBE_OFFSET
 from unclouded.sensors import SENTINEL1, SENTINEL2, SENTINEL2_L2A
 from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
 
@@ -93,6 +94,33 @@ def test_fault_16_twin_products_come_out_as_twins(tmp_path: Path, sar: Path) -> 
     assert np.array_equal(new.values > 0, made)
     assert not made.all()
     assert new.offsets == (-0.1,) * 3
+
+
+def test_fault_16_the_user_knows_the_offset_of_an_untagged_file_and_it_stays_with_the_integers(
+    tmp_path: Path, sar: Path
+) -> None:
+    stored = np.full((13, *GRID.shape), 1500, np.uint16)
+    stored[:, :60] = 3000  # reflectance 0.2 above 0.05
+    write_geotiff(tmp_path / "s2.tif", stored, SENTINEL2.bands, GRID)
+    settings = SceneSettings(optical=OpticalSettings(offset=-1000), clouds=CloudMapSettings(mode="ones"))
+    scene = clear(baseline("sar-vv", ("B04",)), tmp_path / "s2.tif", sar, tmp_path / "out", settings)
+    made = read_stored(scene.files["clear"])
+    untold = clear(baseline("sar-vv", ("B04",)), tmp_path / "s2.tif", sar, tmp_path / "untold", ONES)
+    assert np.unique(made.values - read_stored(untold.files["clear"]).values).tolist() == [1000]
+    assert made.offsets == (-0.1,)
+    assert (len(scene.summary["remarks"]), untold.summary["remarks"]) == (0, [MAYBE_OFFSET])
+
+
+def test_bands_of_60_m_are_repeated_or_interpolated_as_asked(tmp_path: Path, sar: Path) -> None:
+    path = product(tmp_path / "a")
+    steps = {}
+    for resampling in ("nearest", "bilinear"):
+        settings = SceneSettings(optical=OpticalSettings(resampling=resampling), clouds=CloudMapSettings(mode="ones"))
+        scene = clear(baseline("cloudy", ("B01",)), path, sar, tmp_path / resampling, settings)
+        stored = read_stored(scene.files["clear"]).values[0].astype(int)
+        steps[resampling] = np.abs(np.diff(stored[60], axis=0))
+    assert np.count_nonzero(steps["nearest"]) == 19  # 20 pixels of 60 m
+    assert np.count_nonzero(steps["bilinear"]) > 80
 
 
 def test_fault_18_l2a_is_refused_by_name_but_by_weights_that_were_trained_on_it(

@@ -1,8 +1,10 @@
 import pytest
 import torch
 
+from unclouded.errors import InputError
 from unclouded.models.baselines import baseline
-from unclouded.prediction.judging import judged
+from unclouded.models.network import NetworkRemover, NetworkSettings
+from unclouded.prediction.judging import judged, remover_candidate
 from unclouded.tensors.triplet import Observation, Triplet
 
 BANDS = ("B04", "B03")
@@ -26,3 +28,9 @@ def test_the_remover_sees_its_own_bands_in_its_own_order(one: Triplet) -> None:
     ((triplet, _),) = judged(baseline("cloudy", ("B03", "B04")), [one])
     assert triplet.observation.bands == ("B03", "B04")
     assert triplet.observation.cloudy[0, 0, 0].tolist() == pytest.approx([0.2, 0.8])
+
+
+def test_fault_18_weights_of_l2a_are_not_judged_on_l1c() -> None:
+    settings = NetworkSettings(width=2, level="L2A")
+    with pytest.raises(InputError, match="network was trained on L2A, expected L1C for these images; choose others"):
+        remover_candidate(NetworkRemover(settings.build(), settings), ())

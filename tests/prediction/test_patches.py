@@ -8,7 +8,9 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings
+from unclouded.errors import InputError
 from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.patches.layouts import TripletFiles
 from unclouded.prediction.patches import compose, predict_patch, write_prediction
 from unclouded.raster import describe
@@ -81,3 +83,9 @@ def test_the_written_cloud_map_is_m(pair: TripletFiles, tmp_path: Path) -> None:
     predicted = predict_patch(Grey(), pair, CloudMapSettings(mode="ones"))
     write_prediction(predicted, tmp_path / "out", {})
     assert np.unique(read_stored(tmp_path / "out" / "scene_cloud_map.tif").values).tolist() == [1.0]
+
+
+def test_fault_18_weights_of_l2a_do_not_serve_patches_of_l1c(pair: TripletFiles) -> None:
+    settings = NetworkSettings(width=2, level="L2A")
+    with pytest.raises(InputError, match="network was trained on L2A, expected L1C for these images; choose others"):
+        predict_patch(NetworkRemover(settings.build(), settings), pair, CloudMapSettings(mode="ones"))

@@ -349,7 +349,9 @@ def test_a_finished_folder_is_not_made_again_and_other_settings_replace_it(
     first = place.clear(Grey())
     with monkeypatch.context() as patched:
         patched.setattr(Grey, "__call__", lambda *_: pytest.fail("made again"))
-        assert place.clear(Grey()).summary == first.summary
+        said: list[str] = []
+        assert clear(Grey(), place.cloudy, place.sar, first.folder, ONES, say=said.append).summary == first.summary
+    assert said == [f"{first.folder} holds this very scene already: nothing is made again"]
     assert np.unique(values(place.clear(Grey(value=0.2)))).tolist() == [2000]
 
 
@@ -381,11 +383,14 @@ def test_fault_03_finished_lines_are_taken_up_and_damaged_ones_made_again(
         with pytest.raises(KeyboardInterrupt):
             place.clear(tiny_network())
         assert not list((place.folder / "out").glob("*.tif"))
+        said: list[str] = []
         (damaged,) = (place.folder / "out").glob(".rows-*/cleared-00000000.strip")
         damaged.write_bytes(damaged.read_bytes()[:-40])
         calls.clear()
         calls += [-1] * 10
-        assert place.clear(tiny_network()).files["clear"].read_bytes() == expected
+        found = clear(tiny_network(), place.cloudy, place.sar, place.folder / "out", ONES, say=said.append)
+        assert found.files["clear"].read_bytes() == expected
+    assert said[0] == "taking up 3 finished strips of an interrupted run"  # one of the map, two of lines
     assert calls[10:] == [0, 64]  # the damaged line, and the one that was never made
     assert not list((place.folder / "out").glob(".rows-*"))
 
@@ -468,7 +473,7 @@ def test_fault_32_a_scene_that_does_not_fit_is_refused_before_it_begins(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unclouded.files.shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 20))
-    with pytest.raises(InputError, match=r"has 0\.0 GiB free, expected 0\.0 GiB to clear this scene"):
+    with pytest.raises(InputError, match=r"has 1 MiB free, expected 9 MiB to clear this scene"):
         place.clear(Grey())
     assert not list((place.folder / "out").glob("*.tif"))
 

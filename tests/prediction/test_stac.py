@@ -8,6 +8,7 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from unclouded.cog import Layer
 from unclouded.prediction.expected_error import ErrorOf, ExpectedError
 from unclouded.prediction.fit import Fit
 from unclouded.prediction.report_facts import Facts, Input
@@ -36,13 +37,14 @@ FACTS = Facts(
     version="0.1.0",
 )
 GRID = GeoBox((200, 100), Affine(10, 0, 500000, 0, -10, 4500000), "EPSG:32630")
+LAYER = Layer(("B02", "B8A"), "uint16", 0, scale=1e-4, offsets=(-0.1, -0.1))
 STATISTICS = Statistics({"observed": 15000, "blended": 1000, "synthesised": 4000, "no data": 0}, 0.22)
 
 
 def item(tmp_path: Path, geobox: GeoBox = GRID, facts: Facts = FACTS) -> pystac.Item:
     (tmp_path / "clear.tif").write_bytes(b"pixels")
     products = {
-        "clear": Product(tmp_path / "clear.tif", "Without clouds", ("data", "reflectance"), ("B02", "B8A"), 1e-4)
+        "clear": Product(tmp_path / "clear.tif", "Without clouds", ("data", "reflectance"), ("B02", "B8A"), LAYER)
     }
     return scene_item(geobox, products, facts, STATISTICS, WRITTEN)
 
@@ -74,7 +76,23 @@ def test_a_file_has_its_size_its_multihash_and_its_bands(tmp_path: Path) -> None
         "eo:common_name": "nir08",
         "eo:center_wavelength": 0.865,
         "raster:scale": 1e-4,
+        "raster:offset": -0.1,
     }
+    assert (asset["data_type"], asset["nodata"]) == ("uint16", 0)
+
+
+def test_an_image_without_optical_bands_says_its_unit_and_what_its_numbers_name(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"pixels")
+    percent = Product(
+        tmp_path / "a.tif", "Confidence", ("data",), layer=Layer(("confidence",), "uint8", 255, scale=0.01)
+    )
+    named = Product(
+        tmp_path / "a.tif", "Origin", ("data",), layer=Layer(("origin",), "uint8", 0), classes={1: "observed"}
+    )
+    made = scene_item(GRID, {"percent": percent, "named": named}, FACTS, STATISTICS, WRITTEN).to_dict()["assets"]
+    assert [made["percent"][key] for key in ("data_type", "nodata", "raster:scale")] == ["uint8", 255, 0.01]
+    assert made["named"]["classification:classes"] == [{"value": 1, "name": "observed"}]
+    assert "raster:scale" not in made["named"] and "bands" not in made["percent"]
 
 
 def test_the_outline_of_a_kilometre_at_forty_degrees_north() -> None:

@@ -20,6 +20,7 @@ from unclouded.scenes.safe import open_product
         ("S2A_OPER_MTD_SAFL1C_PDMC_20160101T000000.xml", "a Sentinel-2 Level-1C product"),
         ("LC08_L1TP_191031_20210908_20210916_02_T1_MTL.txt", "a Landsat product"),
         ("metadata.xml", "a granule without its product, whose offset nobody knows"),
+        ("S2A.SAFE/manifest.safe", "a folder that holds S2A.SAFE, not a product itself"),
         ("holiday.jpg", "a folder without a product"),
         ("", "an empty folder"),
     ],

@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 from unclouded.errors import InputError
 from unclouded.geotiff import write_geotiff
 from unclouded.raster import read
-from unclouded.scenes.optical import open_optical
+from unclouded.scenes.optical import MAYBE_OFFSET, open_optical
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A
 from unclouded.simulation.manifest import zip_product
 from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
@@ -118,7 +118,7 @@ def test_fault_16_a_product_says_its_offset_itself(optical_product: Write) -> No
 def test_fault_32_a_full_disk_is_told_before_decoding(optical_product: Write, full_disk: Callable[[], None]) -> None:
     folder = optical_product()
     full_disk()
-    assert "GiB free, expected 0.0 GiB to decode" in refused(folder)
+    assert "MiB free, expected 1 MiB to decode" in refused(folder)
 
 
 # Damage
@@ -242,6 +242,20 @@ def test_fault_16_the_user_knows_the_offset_of_an_untagged_file(tmp_path: Path) 
     with open_optical(path, offset=-1000) as scene:
         np.testing.assert_allclose(scene.read(0, 120), read(path, SENTINEL2).values - np.float32(0.1), atol=1e-6)
         assert "offset -1000" in scene.metadata()["radiometry"]
+
+
+def test_fault_16_an_untagged_file_in_which_nothing_is_dark_is_doubted(tmp_path: Path) -> None:
+    """The cirrus band of a clear scene has a few dozen steps, and a thousand more with the offset."""
+
+    def remarks(cirrus: int, **options: Any) -> tuple[str, ...]:
+        stored = np.full((13, 80, 80), 2000, np.uint16)
+        stored[SENTINEL2.bands.index("B10")], stored[:, 40, 40] = cirrus, 0
+        write_geotiff(tmp_path / "a.tif", stored, SENTINEL2.bands, GRID[:80, :80])
+        with open_optical(tmp_path / "a.tif", **options) as scene:
+            return scene.remarks
+
+    assert (remarks(12), remarks(1012), remarks(949)) == ((), (MAYBE_OFFSET,), ())
+    assert remarks(1012, offset=0) == remarks(1012, offset=-1000) == ()
 
 
 def test_fault_16_tag_and_user_cannot_both_apply_an_offset(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pyproj import Transformer
 
 from unclouded.errors import InputError
 from unclouded.geotiff import write_geotiff
-from unclouded.scenes.radar import NO_NOISE, NO_TERRAIN, open_radar
+from unclouded.scenes.radar import NO_NOISE, NO_TERRAIN, UNUSED_HEIGHTS, open_radar
 from unclouded.simulation.manifest import zip_product
 
 Write = Callable[..., Path]
@@ -123,6 +123,15 @@ def test_fault_10_another_zone_is_refused_and_aligned_when_asked(tmp_path: Path)
     assert np.isfinite(seen(path, geographic, align=True)).any()
 
 
+def test_a_geotiff_is_not_corrected_and_that_is_said(tmp_path: Path) -> None:
+    write_geotiff(tmp_path / "dem.tif", np.zeros((1, 40, 50), np.float32), ("height",), GRID)
+    with open_radar(stack(tmp_path / "a.tif"), GRID, heights=tmp_path / "dem.tif") as scene:
+        assert scene.remarks == (UNUSED_HEIGHTS,)
+    moved = stack(tmp_path / "b.tif", grid=GeoBox(GRID.shape, GRID.affine @ Affine.translation(9, 0), GRID.crs))
+    with open_radar(moved, GRID, align=True, heights=tmp_path / "dem.tif") as scene:
+        assert scene.remarks[0] == UNUSED_HEIGHTS and scene.remarks[1].startswith("the radar covers 8")
+
+
 def test_fault_10_without_crs_nothing_is_aligned(tmp_path: Path) -> None:
     path = stack(tmp_path / "a.tif", grid=GeoBox(GRID.shape, Affine.identity(), None))
     assert "one of them has no CRS to align by" in refused(path, align=True)
@@ -226,4 +235,4 @@ def test_fault_32_a_full_disk_is_told_before_the_start(
 ) -> None:
     folder = radar_product()
     full_disk()
-    assert "GiB to read" in refused(folder, radar_grid)
+    assert "has 0 MiB free, expected 1 MiB to read" in refused(folder, radar_grid)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unclouded.errors import InputError
-from unclouded.scenes.safe import ProductFolder, looks_like_product, open_product
+from unclouded.scenes.safe import ProductFolder, looks_like_product, open_product, product_of
 from unclouded.simulation.manifest import write_manifest, zip_product
 
 
@@ -55,6 +55,16 @@ def test_a_product_is_opened_in_every_way(tmp_path: Path, way: str) -> None:
     with opened(path, tmp_path) as product:
         assert product.path == path and product.names("*.xml") == ["MTD_MSIL1C.xml"]
         assert product.checked("MTD_MSIL1C.xml").read_bytes() == b"<a/>"
+
+
+def test_a_manifest_stands_for_its_folder_and_a_place_without_name_gets_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make(tmp_path)
+    monkeypatch.chdir(folder)
+    for path in (folder, folder / "manifest.safe", folder / "MTD_MSIL1C.xml", Path("manifest.safe"), Path()):
+        assert product_of(path) == folder
+    assert product_of(tmp_path / "absent.xml") == tmp_path / "absent.xml"
 
 
 def test_a_geotiff_is_no_product(tmp_path: Path) -> None:

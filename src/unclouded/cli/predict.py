@@ -21,6 +21,13 @@ class Adapted(StrEnum):
     WINDOW = "window"
 
 
+class Resampling(StrEnum):
+    """How bands of 20 and 60 m come to the 10 m grid; see ``unclouded.scenes.resample``."""
+
+    NEAREST = "nearest"
+    BILINEAR = "bilinear"
+
+
 class Precision(StrEnum):
     """What a network computes in; see ``unclouded.models.inference``."""
 
@@ -43,6 +50,11 @@ def predict(
         typer.Argument(help="Weights file, scene-adapted, or a baseline; the best one without weights if omitted."),
     ] = None,
     cloudy: Annotated[Path | None, typer.Option(help="Cloudy Sentinel-2 L1C product, or GeoTIFF of 13 bands.")] = None,
+    offset: Annotated[
+        int | None, typer.Option(help="Of an optical GeoTIFF without tags: -1000 since baseline 04.00, 0 before.")
+    ] = None,
+    resampling: Annotated[Resampling, typer.Option(help="How bands of 20 and 60 m come to 10 m.")] = Resampling.NEAREST,
+    tile: Annotated[str | None, typer.Option(help="Granule of an old product that has several.")] = None,
     sar: Annotated[Path | None, typer.Option(help="Sentinel-1 IW GRDH product, or GeoTIFF of VV and VH.")] = None,
     align: Annotated[bool, typer.Option("--align", help="Warp a radar GeoTIFF to the optical grid.")] = False,
     units: Annotated[str, typer.Option(help="Of a radar GeoTIFF: dB, linear, or 'dB x 100'.")] = "dB",
@@ -79,14 +91,15 @@ def predict(
     settings = settings_from(CloudMapSettings, {"mode": clouds.value, "detector": detector}, origin="these options")
     wanted = [_wanted(name, bands, device, precision, engine) for name in (remover, *(other or ()))]
     how = {"window_px": window, "statistics": statistics.value, "uncertainty": uncertainty or len(wanted) > 1}
+    optical = {"offset": offset, "resampling": resampling.value, "tile": tile}
     radar = {"align": align, "units": units, "heights": heights, "heights_datum_m": heights_datum}
-    content = {**how, "clouds": settings.model_dump(), "radar": radar}
+    content = {**how, "clouds": settings.model_dump(), "optical": optical, "radar": radar}
     crew = Crew(shard, processes, dask, retry)
     if manifest is None and (crew != Crew() or deliver):
         raise InputError("--shard, --processes, --dask, --retry and --deliver are for many scenes; add --manifest")
     match (cloudy, sar, patches, manifest):
         case (None, None, Path(), None):
-            predict_patches(wanted[0], patches, out, settings)
+            predict_patches(wanted, patches, out, content)
         case (Path(), Path(), None, None):
             predict_scene(wanted, cloudy, sar, out, content)
         case (None, None, None, Path()):

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 
 from unclouded import __version__
@@ -11,11 +12,11 @@ from unclouded.cli.options import tell_left_out
 from unclouded.cli.progress import counted, shown_progress
 from unclouded.cli.tasks import Crew, finish
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.map import CloudMapSettings
+from unclouded.errors import InputError
 from unclouded.files import require_writable
 from unclouded.patches.layouts import find_triplets
 from unclouded.prediction.patches import predict_patch, require_apart_from, write_prediction
-from unclouded.prediction.scene import SceneSettings, clear
+from unclouded.prediction.scene import ClearedScene, SceneSettings, clear
 from unclouded.prediction.wanted import WantedRemover
 from unclouded.scale.clearing import WORK, clearing, forget_lost, outputs
 from unclouded.scale.scene_list import COLLECTION, TABLE, read_scene_list
@@ -32,10 +33,21 @@ def predict_scene(wanted: list[WantedRemover], cloudy: Path, sar: Path, out: Pat
     say = partial(Console(stderr=True).print, markup=False, highlight=False, soft_wrap=True)
     with shown_progress() as told:
         scene = clear(first, cloudy, sar, out, settings, others=others, told=told, say=say)
-    pixels = scene.summary["pixels"]
+    typer.echo(told_of(scene))
+
+
+def told_of(scene: ClearedScene) -> str:
+    """Say how many pixels were made, by what, how well, and where to look at them."""
+    pixels, used = scene.summary["pixels"], scene.summary["used"]
     made = sum(pixels[name] for name in ("blended", "synthesised", "near_gap"))
-    rest = f"{pixels['observed']:,} as observed, {pixels['no_data']:,} without data"
-    Console().print(f"{scene.files['clear']}: {made:,} px made, {rest}")
+    counts = (
+        f"{made:,} px made by {used}, {pixels['observed']:,} as observed, {pixels['no_data']:,} without data"
+        if made
+        else f"nothing to make, {pixels['observed']:,} px as observed, {pixels['no_data']:,} without data"
+    )
+    expected = (scene.summary["expected_error"] or {"rows": {}})["rows"].get(used)
+    error = f"expected error of what was made {expected['mae']:.3f} in reflectance; " if expected and made else ""
+    return f"{scene.files['clear']}: {counts}\n{error}to look at: {scene.files['report']}"
 
 
 def predict_scenes(
@@ -69,9 +81,15 @@ def predict_scenes(
     return status
 
 
-def predict_patches(wanted: WantedRemover, root: Path, out: Path, settings: CloudMapSettings) -> None:
+def predict_patches(wanted: list[WantedRemover], root: Path, out: Path, content: dict[str, Any]) -> None:
     """Clear the cloudy images of a data set, each by itself."""
-    remover = wanted.find()
+    asked = settings_from(SceneSettings, content, origin="these options")
+    settings = asked.clouds
+    if asked != SceneSettings(clouds=settings) or len(wanted) > 1:
+        raise InputError(
+            "--patches takes a remover, --bands and how clouds are mapped; leave the options of scenes out"
+        )
+    remover = wanted[0].find()
     inventory = find_triplets(root)
     pairs = inventory.require_observations()
     tell_left_out(inventory.unpredictable)
@@ -86,5 +104,5 @@ def predict_patches(wanted: WantedRemover, root: Path, out: Path, settings: Clou
     }
     with shown_progress() as told:
         for files in counted(pairs, "predicting", len(pairs), told):
-            written = write_prediction(predict_patch(remover, files, settings, cache, wanted.device), out, tags)
+            written = write_prediction(predict_patch(remover, files, settings, cache, wanted[0].device), out, tags)
     Console().print(f"{len(pairs)} images in {out}, the last one {written.name}")

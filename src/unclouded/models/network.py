@@ -12,6 +12,7 @@ from torch import Tensor
 from unclouded.errors import InputError
 from unclouded.models.generator import STRIDE_PX, SarToOptical, Skip
 from unclouded.models.inference import MARGIN_PX, Engine, FrozenNetwork, Precision, continued, dtype_of, freeze
+from unclouded.models.remover import CloudRemover
 from unclouded.models.scaling import Scaling
 from unclouded.sensors import RGB, SENTINEL2, SENTINEL2_L2A
 from unclouded.settings import Settings
@@ -19,6 +20,8 @@ from unclouded.tensors.triplet import Observation
 
 MIN_PX = 2 * STRIDE_PX
 """Smallest height and width: two pixels must be left at the lowest resolution, for their reflection."""
+Level = Literal["L1C", "L2A"]
+"""Product of Sentinel-2 that a remover was made for."""
 
 
 class NetworkSettings(Settings):
@@ -33,7 +36,7 @@ class NetworkSettings(Settings):
     """
 
     bands: tuple[str, ...] = RGB
-    level: Literal["L1C", "L2A"] = "L1C"
+    level: Level = "L1C"
     width: int = Field(64, ge=1, le=1024)
     skip: Skip = "cloudy"
     scaling: Scaling = Scaling()
@@ -126,6 +129,21 @@ class NetworkRemover:
         device = next(self.generator.parameters()).device
         restoration = self.generator(*(continued(image.to(device)) for image in inputs))
         return scaling.reflectance(restoration.optical[..., :height, :width]).to(observation.cloudy.device)
+
+
+def require_level(remover: CloudRemover, level: Level) -> None:
+    """Refuse weights that were trained on the other product; what needs no training is made for L1C.
+
+    Raises:
+        InputError: The remover is made for another level.
+    """
+    if (found := level_of(remover)) != level:
+        raise InputError(f"{remover.name} was trained on {found}, expected {level} for these images; choose others")
+
+
+def level_of(remover: CloudRemover) -> Level:
+    """Return which product a remover was made for."""
+    return remover.settings.level if isinstance(remover, NetworkRemover) else "L1C"
 
 
 def _check(observation: Observation, bands: tuple[str, ...]) -> None:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from unclouded.models.remover import CloudRemover, ConfidentRemover, FunctionRemover, SceneRemover
 from unclouded.prediction.blend import compose
-from unclouded.prediction.mapping import SceneMap, Told
+from unclouded.prediction.mapping import SceneMap
 from unclouded.prediction.products import UNKNOWN_PERCENT, UNKNOWN_STEPS, percent, steps
 from unclouded.prediction.provenance import Provenance, trace
-from unclouded.prediction.sources import Rows, Sources
+from unclouded.prediction.sources import Rows, Sources, Told
 from unclouded.prediction.statistics import sample_windows
 from unclouded.prediction.streaming import Strip, StripStore, ahead
 from unclouded.prediction.uncertainty import spread

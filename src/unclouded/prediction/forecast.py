@@ -14,6 +14,7 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.cog import Layer, write_cog
+from unclouded.files import as_room
 from unclouded.models.remover import CloudRemover
 from unclouded.prediction.clearing import crew_of
 from unclouded.prediction.sources import Sources
@@ -91,7 +92,7 @@ def forecast(
     answers = (1 + len(removers) * ANSWERS) if uncertainty else 1
     seconds = rehearse(sources, removers, clouds).seconds((height, width), window_px, answers)
     return (
-        f"{width:,} x {height:,} px: at most {needed_bytes / 2**30:.1f} GiB of disk, "
+        f"{width:,} x {height:,} px: at most {as_room(needed_bytes)} of disk, "
         f"and about {as_duration(seconds)} if all of it is cloudy"
     )
 

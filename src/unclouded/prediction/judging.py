@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unclouded.errors import InputError
 from unclouded.evaluation.foreign import ForeignPredictions
+from unclouded.models.network import require_level
 from unclouded.models.remover import CloudRemover, keep_clear_pixels
 from unclouded.patches.layouts import TripletFiles
 from unclouded.tensors.dataset import TripletDataset
@@ -41,7 +42,12 @@ class Candidate:
 def remover_candidate(
     remover: CloudRemover, files: tuple[TripletFiles, ...], *, keep_clear: bool = True, device: str = "cpu"
 ) -> Candidate:
-    """Judge a network or a baseline; see :func:`judged`."""
+    """Judge a network or a baseline; see :func:`judged`.
+
+    Raises:
+        InputError: The weights were trained on L2A; the triplets of SEN12MS-CR are L1C.
+    """
+    require_level(remover, "L1C")
     return Candidate(remover.name, remover.bands, files, partial(judged, remover, keep_clear=keep_clear, device=device))
 
 
@@ -91,6 +97,7 @@ def judged(remover: CloudRemover, data: Iterable[Triplet], *, keep_clear: bool =
         keep_clear: Judge what a user gets, whose pixels with m = 0 stay as observed; otherwise what the remover says.
         device: Where the remover runs.
     """
+    require_level(remover, "L1C")
     for triplet in data:
         shown = triplet.select(remover.bands)
         prediction = remover(shown.observation.to(device)).detach().float().cpu()

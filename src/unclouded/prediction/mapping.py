@@ -1,6 +1,5 @@
 """The cloud map of a scene, made once, strip by strip, and read back by rows."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,16 +9,13 @@ from numpy.typing import NDArray
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.clouds.probability import detector as named_detector
 from unclouded.clouds.rows import STRIP_PX, detector_of_rows, strips_of, with_reach
-from unclouded.prediction.sources import Sources
+from unclouded.prediction.sources import Sources, Told
 from unclouded.prediction.streaming import Strip, StripStore, ahead
 from unclouded.raster import check_limits
 from unclouded.tensors.triplet import positions
 
 WIDE_PX = 5490
 """Half a Sentinel-2 tile; wider scenes are mapped in strips of half the height, for the sake of memory."""
-
-Told = Callable[[str, int, int], None]
-"""Is told stage, done and total."""
 
 
 @dataclass(frozen=True, eq=False)

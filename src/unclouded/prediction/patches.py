@@ -12,6 +12,7 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.files import require_apart
 from unclouded.geotiff import StoredImage, file_of, read_stored, write_geotiff
+from unclouded.models.network import require_level
 from unclouded.models.remover import CloudRemover
 from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import read_triplet
@@ -67,8 +68,10 @@ def predict_patch(
         device: Where the remover runs.
 
     Raises:
-        InputError: The files do not fit together, are damaged, or have pixels without data.
+        InputError: The files do not fit together, are damaged, or have pixels without data; or the remover was made for
+            L2A: patches are L1C.
     """
+    require_level(remover, "L1C")
     patch = read_triplet(TripletFiles(files.name, files.patch, files.sar, files.cloudy, None))
     source = read_stored(files.cloudy)
     cloud_map = map_clouds(patch.cloudy.values, patch.cloudy.bands, clouds, cache=cache)

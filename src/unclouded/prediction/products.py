@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.cog import Layer, write_cog
-from unclouded.prediction.mapping import SceneMap, Told
+from unclouded.prediction.mapping import SceneMap
 from unclouded.prediction.provenance import Provenance
+from unclouded.prediction.sources import Told
 from unclouded.prediction.streaming import StripStore
 from unclouded.scenes.radiometry import NO_DATA, QUANTIFICATION, Radiometry
 
 PRODUCTS = ("clear", "cloud_map", "provenance", "uncertainty", "confidence")
 """All that there may be."""
+CLASSES = {code.value: code.name.lower() for code in Provenance}
+"""What the numbers of the provenance raster name."""
 UNKNOWN_STEPS = 65_535
 """Uncertainty of pixels that were not made."""
 UNKNOWN_PERCENT = 255
@@ -58,7 +61,7 @@ def products_of(
         confidence: Whether the remover tells one.
     """
     scale = radiometry.scale
-    codes = {f"VALUE_{code.value}": code.name.lower().replace("_", " ") for code in Provenance}
+    codes = {f"VALUE_{code}": name.replace("_", " ") for code, name in CLASSES.items()}
     offsets = radiometry.offset if any(radiometry.offsets) else ()
     found = [
         Product("clear", Layer(bands, radiometry.dtype, NO_DATA, "average", scale, offsets, tags)),

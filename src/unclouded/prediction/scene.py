@@ -17,19 +17,20 @@ from pydantic import Field
 from unclouded import __version__
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError
-from unclouded.files import content_hash, read_small, require_apart, require_room, sha256, write_json
+from unclouded.files import content_hash, named, read_small, require_apart, require_room, sha256, write_json
 from unclouded.locks import held
-from unclouded.models.network import NetworkRemover
+from unclouded.models.network import Level, NetworkRemover, level_of
 from unclouded.models.remover import CloudRemover, ConfidentRemover
 from unclouded.prediction.clearing import Statistics, clear_scene, crew_of, sample_of
 from unclouded.prediction.fit import Fit, fit_of
 from unclouded.prediction.forecast import forecast
-from unclouded.prediction.mapping import SceneMap, Told, map_scene
+from unclouded.prediction.mapping import SceneMap, map_scene
 from unclouded.prediction.products import PRODUCTS, Product, products_of, write_products
 from unclouded.prediction.provenance import Provenance
 from unclouded.prediction.scene_report import SceneReport
-from unclouded.prediction.sources import Level, RadarSettings, Sources, open_sources
+from unclouded.prediction.sources import OpticalSettings, RadarSettings, Sources, Told, open_sources
 from unclouded.prediction.streaming import StripStore, work_folder
+from unclouded.scenes.safe import product_of
 from unclouded.settings import Settings
 from unclouded.tensors.triplet import positions
 
@@ -49,6 +50,7 @@ class SceneSettings(Settings):
         statistics: ``scene`` adapts a remover to the scene; ``window`` to every window by itself, as in the paper.
         uncertainty: Whether the spread of an ensemble is written, too; takes five times as long.
         clouds: How the map m is made.
+        optical: What the user says of the optical image.
         radar: How the radar comes to the optical grid.
     """
 
@@ -56,6 +58,7 @@ class SceneSettings(Settings):
     statistics: Statistics = "scene"
     uncertainty: bool = False
     clouds: CloudMapSettings = CloudMapSettings()
+    optical: OpticalSettings = OpticalSettings()
     radar: RadarSettings = RadarSettings()
 
 
@@ -98,13 +101,15 @@ def clear(
         settings: How.
         others: Further removers of the same bands, such as other weights, for the uncertainty.
         told: Is told stage, done and total.
-        say: Is told, before the work begins, how much room and time it needs, and whatever is odd about the images.
+        say: Is told, before the work begins, how much room and time it needs, what of it is done already, and whatever
+            is odd about the images.
 
     Raises:
         BusyError: Somebody else writes into the folder.
         InputError: Images that cannot be used, or do not fit; no room, or a folder that cannot be written.
     """
-    settings = settings or SceneSettings()
+    settings, tell = settings or SceneSettings(), say or (lambda _: None)
+    cloudy, sar = product_of(cloudy), product_of(sar)
     removers = (remover, *others)
     if any(other.bands != remover.bands for other in others):
         raise InputError(
@@ -118,22 +123,25 @@ def clear(
         record = _record(removers, cloudy, sar, settings)
         key = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
         if (done := _done(out, key)) is not None:
+            tell(f"{named(out)} holds this very scene already: nothing is made again")
             return done
         work = work_folder(out, key)
-        with open_sources(cloudy, sar, work, settings.radar, _level(removers)) as sources:
+        if found := len([*work.glob("*.strip")]):
+            tell(f"taking up {found} finished strip{'' if found == 1 else 's'} of an interrupted run")
+        with open_sources(cloudy, sar, work, settings.radar, _level(removers), settings.optical, told) as sources:
             positions(remover.bands, sources.optical.bands)
             needed = needed_bytes(sources, remover, settings)
             require_room(out, needed, "clear this scene")
             if say is not None:
                 say(forecast(sources, removers, settings.clouds, settings.window_px, needed, settings.uncertainty))
-            run = _Run(sources, removers, settings, work, told, cloudy, say or (lambda _: None))
+            run = _Run(sources, removers, settings, work, told, cloudy, tell)
             made = run.make(record | {"key": key})
         return _publish(out, work, made, began)
 
 
 def _level(removers: Sequence[CloudRemover]) -> Level:
-    """Return which products the removers were made for; what needs no training is made for L1C."""
-    levels: set[Level] = {one.settings.level if isinstance(one, NetworkRemover) else "L1C" for one in removers}
+    """Return which products the removers were made for."""
+    levels = {level_of(one) for one in removers}
     if len(levels) > 1:
         raise InputError("expected weights of one product level, found L1C and L2A; choose weights alike")
     return levels.pop()
@@ -242,7 +250,7 @@ class _Run:
             self.sources, remover, self.settings, _tags(record), confidence=bool(crew and crew.tells_confidence)
         )
         files = write_products(self.work, products, cleared, scene_map, tops, self.sources.geobox, self.told)
-        report = SceneReport(self.sources, files, bands, crew, record, self.cloudy, fit, remarks)
+        report = SceneReport(self.sources, products, files, bands, crew, record, self.cloudy, fit, remarks)
         facts = report.facts()
         written = report.write(self.work)
         files |= {"report": written.report, "item": written.item}

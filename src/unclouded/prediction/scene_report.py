@@ -1,7 +1,7 @@
 """Page and STAC item of a scene that was cleared row by row, from its sources and its finished files."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from unclouded.prediction import stac
 from unclouded.prediction.choice import Chosen
 from unclouded.prediction.clearing import Crew
 from unclouded.prediction.fit import Fit
-from unclouded.prediction.products import UNKNOWN_PERCENT
+from unclouded.prediction.products import CLASSES, UNKNOWN_PERCENT, Product
 from unclouded.prediction.publishing import Published, publish
 from unclouded.prediction.report_facts import Facts, Input
 from unclouded.prediction.sources import Sources
@@ -38,6 +38,7 @@ class SceneReport:
 
     Attributes:
         sources: The scene as it was.
+        products: What the GeoTIFFs hold.
         files: Finished GeoTIFFs by name.
         bands: Of the remover.
         crew: The remover, adapted; None where nothing could be made.
@@ -48,6 +49,7 @@ class SceneReport:
     """
 
     sources: Sources
+    products: Sequence[Product]
     files: Mapping[str, Path]
     bands: tuple[str, ...]
     crew: Crew | None
@@ -58,7 +60,7 @@ class SceneReport:
 
     def write(self, folder: Path) -> Published:
         """Write both files into the folder of the products."""
-        products = {name: self._asset(name, path) for name, path in self.files.items()}
+        products = {product.name: self._asset(product) for product in self.products}
         not_after = datetime.fromtimestamp(self.optical.stat().st_mtime, UTC)
         with self._views() as views:
             return publish(folder, self.sources.geobox, views, products, self.facts(), not_after)
@@ -74,7 +76,7 @@ class SceneReport:
         ]
         crs = self.sources.geobox.crs
         return Facts(
-            title=Path(record["cloudy"]["name"]).stem,
+            title=scene.identity or Path(record["cloudy"]["name"]).stem,
             remover=used.name if used else record["removers"][0]["name"],
             bands=self.bands,
             inputs=inputs,
@@ -87,11 +89,11 @@ class SceneReport:
             version=record["unclouded"],
         )
 
-    def _asset(self, name: str, path: Path) -> stac.Product:
-        title, roles = _ASSETS[name]
-        optical = name == "clear"
-        scale = self.sources.radiometry(self.bands).scale if optical else None
-        return stac.Product(path, title, roles, self.bands if optical else (), scale)
+    def _asset(self, product: Product) -> stac.Product:
+        title, roles = _ASSETS[product.name]
+        bands = self.bands if product.name == "clear" else ()
+        classes = CLASSES if product.name == "provenance" else {}
+        return stac.Product(self.files[product.name], title, roles, bands, product.layer, classes)
 
     @contextmanager
     def _views(self) -> Iterator[SceneViews]:

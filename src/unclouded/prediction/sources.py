@@ -1,31 +1,48 @@
 """The two images of a scene, opened together and read by one thread, ahead of who needs them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Integer
 from odc.geo.geobox import GeoBox
+from pydantic import Field
 
 from unclouded.errors import InputError
 from unclouded.files import named
+from unclouded.models.network import Level
 from unclouded.prediction.windows import Window
 from unclouded.scenes.align import ReadMask, scene_shift
 from unclouded.scenes.optical import OpticalScene, open_optical
 from unclouded.scenes.radar import RadarScene, open_radar
 from unclouded.scenes.radar_units import RadarUnits
 from unclouded.scenes.radiometry import Radiometry
+from unclouded.scenes.resample import Resampling
 from unclouded.scenes.shift import Shift
 from unclouded.settings import Settings
 from unclouded.tensors.triplet import Observation, positions
 
-Level = Literal["L1C", "L2A"]
-"""Product of Sentinel-2 that a remover was made for."""
+Told = Callable[[str, int, int], None]
+"""Is told stage, done and total."""
+
+
+class OpticalSettings(Settings):
+    """What the user says of the optical image; see :mod:`unclouded.scenes.optical`.
+
+    Attributes:
+        offset: RADIO_ADD_OFFSET of a GeoTIFF whose tags do not say; products and tagged files say it themselves.
+        resampling: How the bands of 20 and 60 m come to the 10 m grid.
+        tile: Which granule of a product of the old format that has several, such as ``T32UPU``.
+    """
+
+    offset: int | None = Field(None, ge=-10_000, le=10_000)
+    resampling: Resampling = "nearest"
+    tile: str | None = None
 
 
 class RadarSettings(Settings):
@@ -138,7 +155,13 @@ class Sources:
 
 @contextmanager
 def open_sources(
-    cloudy: Path, sar: Path, work_folder: Path, radar: RadarSettings | None = None, level: Level = "L1C"
+    cloudy: Path,
+    sar: Path,
+    work_folder: Path,
+    radar: RadarSettings | None = None,
+    level: Level = "L1C",
+    optical: OpticalSettings | None = None,
+    told: Told = lambda *_: None,
 ) -> Iterator[Sources]:
     """Open an optical scene and the radar image of its place; both are opened, read and closed by one thread.
 
@@ -148,6 +171,8 @@ def open_sources(
         work_folder: Where products are decoded.
         radar: How the radar comes to the optical grid.
         level: Which product the remover was made for.
+        optical: What the user says of the optical image.
+        told: Is told how many of the two are open; products are decoded first, which takes a minute for a whole tile.
 
     Raises:
         InputError: An image cannot be used, is of the other level, or the two lie on different grids.
@@ -155,10 +180,15 @@ def open_sources(
     with ThreadPoolExecutor(1) as reader, ExitStack() as closed:
         stack = ExitStack()
         closed.callback(lambda: reader.submit(stack.close).result())
-        to_open = open_optical(cloudy, allow_l2a=level == "L2A", work_folder=work_folder)
-        optical = reader.submit(stack.enter_context, to_open).result()
-        if optical.level != level:
-            raise InputError(f"{named(cloudy)} is {optical.level}, but the weights were trained on {level}; give that")
+        told("opening images", 0, 2)
+        said = (optical or OpticalSettings()).model_dump()
+        to_open = open_optical(cloudy, allow_l2a=level == "L2A", work_folder=work_folder, **said)
+        scene = reader.submit(stack.enter_context, to_open).result()
+        if scene.level != level:
+            raise InputError(f"{named(cloudy)} is {scene.level}, but the weights were trained on {level}; give that")
+        told("opening images", 1, 2)
         how = (radar or RadarSettings()).model_dump()
-        opened = open_radar(sar, optical.geobox, work_folder=work_folder, **how)
-        yield Sources(optical, reader.submit(stack.enter_context, opened).result(), reader)
+        opened = reader.submit(stack.enter_context, open_radar(sar, scene.geobox, work_folder=work_folder, **how))
+        sources = Sources(scene, opened.result(), reader)
+        told("opening images", 2, 2)
+        yield sources

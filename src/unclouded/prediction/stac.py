@@ -1,13 +1,13 @@
 """A cleared scene as a STAC item: what it is, where, made of what and how, and every file with its checksum.
 
-SpatioTemporal Asset Catalog 1.1 with the extensions projection 2.0, electro-optical 2.0, file 2.1 and processing 1.2.
-What no extension knows stands under ``unclouded:``.
+SpatioTemporal Asset Catalog 1.1 with the extensions projection 2.0, electro-optical 2.0, raster 2.0, classification
+2.0, file 2.1 and processing 1.2. What no extension knows stands under ``unclouded:``.
 """
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import pystac
 from odc.geo.geobox import GeoBox
 
+from unclouded.cog import Layer
 from unclouded.files import sha256, write_text
 from unclouded.prediction.report_chart import WAVELENGTH_NM
 from unclouded.prediction.report_facts import Facts
@@ -23,7 +24,10 @@ from unclouded.scenes.footprints import footprint
 
 EXTENSIONS = {
     name: f"https://stac-extensions.github.io/{name}/v{version}/schema.json"
-    for name, version in (("projection", "2.0.0"), ("eo", "2.0.0"), ("file", "2.1.0"), ("processing", "1.2.0"))
+    for name, version in (
+        *(("projection", "2.0.0"), ("eo", "2.0.0"), ("raster", "2.0.0"), ("classification", "2.0.0")),
+        *(("file", "2.1.0"), ("processing", "1.2.0")),
+    )
 }
 """Name to the address of its schema."""
 
@@ -47,14 +51,16 @@ class Product:
         title: What it is, in words.
         roles: Of the STAC best practices, such as ``data`` or ``metadata``.
         bands: Optical bands, where it has some.
-        scale: Reflectance of one stored step, where it has optical bands.
+        layer: What an image holds.
+        classes: What the numbers of an image name, where they name something.
     """
 
     path: Path
     title: str
     roles: tuple[str, ...]
     bands: tuple[str, ...] = ()
-    scale: float | None = None
+    layer: Layer | None = None
+    classes: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -190,8 +196,10 @@ def _asset(product: Product) -> pystac.Asset:
         "file:size": product.path.stat().st_size,
         "file:checksum": f"1220{sha256(product.path)}",  # multihash: SHA-256, 32 bytes
     }
-    if product.bands:
-        more["bands"] = [_band(band, product.scale) for band in product.bands]
+    if product.layer is not None:
+        more |= _pixels(product.layer, product.bands)
+    if product.classes:
+        more["classification:classes"] = [{"value": code, "name": name} for code, name in product.classes.items()]
     kind = _KINDS[product.path.suffix]
     return pystac.Asset(
         f"./{product.path.name}", product.title, media_type=kind, roles=list(product.roles), extra_fields=more
@@ -201,10 +209,22 @@ def _asset(product: Product) -> pystac.Asset:
 _KINDS = {".tif": pystac.MediaType.COG, ".html": pystac.MediaType.HTML, ".json": pystac.MediaType.JSON}
 
 
-def _band(band: str, scale: float | None) -> dict[str, Any]:
-    told: dict[str, Any] = {
+def _pixels(layer: Layer, bands: tuple[str, ...]) -> dict[str, Any]:
+    """Say what the stored numbers of an image mean: value = number x scale + offset, band by band for optical ones."""
+    told: dict[str, Any] = {"data_type": layer.dtype}
+    if layer.nodata is not None:
+        told["nodata"] = layer.nodata
+    if not bands:
+        return told if layer.scale == 1.0 else told | {"raster:scale": layer.scale}
+    offsets = layer.offsets or (0.0,) * len(bands)
+    return told | {"bands": [_band(band, layer.scale, offset) for band, offset in zip(bands, offsets, strict=True)]}
+
+
+def _band(band: str, scale: float, offset: float) -> dict[str, Any]:
+    return {
         "name": band,
         "eo:common_name": COMMON_NAME[band],
         "eo:center_wavelength": WAVELENGTH_NM[band] / 1000,
+        "raster:scale": scale,
+        "raster:offset": offset,
     }
-    return told if scale is None else told | {"raster:scale": scale}

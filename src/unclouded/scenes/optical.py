@@ -22,7 +22,15 @@ from unclouded.scenes.resample import Resampling
 from unclouded.scenes.safe import looks_like_product, open_product
 from unclouded.scenes.sentinel2 import describe_product
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Sensor
-from unclouded.strips import open_rows
+from unclouded.strips import SceneRows, open_rows
+
+MAYBE_OFFSET = (
+    "no tag tells the offset of the optical image, and no band in its middle is dark: unless high cloud covers it, the "
+    "stored numbers carry the offset of processing baseline 04.00, and everything looks 0.1 too bright; give --offset "
+    "-1000 then, and otherwise --offset 0"
+)
+_BRIGHT = 950
+"""Stored numbers that the darkest band (mostly B10) reaches everywhere only with an offset, or under high cloud."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,15 +166,27 @@ def _open_stack(path: Path, offset: int | None, *, allow_l2a: bool) -> Iterator[
     with open_rows(path, sensor) as rows:
         last = rows.stored(rows.geobox.shape[0] - 1, rows.geobox.shape[0])
         radiometry = Radiometry(offset_steps(last, sensor), last.values.dtype.name, last.nodata)
+        remarks: tuple[str, ...] = ()
         if any(radiometry.offsets):
             _refuse_another_offset(path, radiometry, offset)
-        elif offset:
+        elif offset is None:
+            remarks = (MAYBE_OFFSET,) if _seems_offset(rows, radiometry) else ()
+        else:
             radiometry = replace(radiometry, offsets=(offset,) * len(rows.bands))
 
         def read(top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
             return rows.stored(top, bottom).values
 
-        yield OpticalScene(path, sensor, rows.geobox, radiometry, read, acquired=acquired(path))
+        yield OpticalScene(path, sensor, rows.geobox, radiometry, read, acquired=acquired(path), remarks=remarks)
+
+
+def _seems_offset(rows: SceneRows, radiometry: Radiometry) -> bool:
+    """Say whether no band in the middle of a scene comes near 0, as some band does on all ground and most clouds."""
+    height = rows.geobox.shape[0]
+    top = max(height // 2 - 32, 0)
+    stored = rows.stored(top, min(top + 64, height)).values
+    darkest = stored.min(axis=0)[radiometry.is_data(stored).all(axis=0)]
+    return bool(darkest.size and np.quantile(darkest, 0.001) >= _BRIGHT)
 
 
 def _refuse_another_offset(path: Path, found: Radiometry, offset: int | None) -> None:

@@ -35,6 +35,10 @@ NO_TERRAIN = (
     "the radar by about a metre; give one where there are hills"
 )
 NO_NOISE = "the product has no thermal noise, or one of unknown scale, so none was subtracted"
+UNUSED_HEIGHTS = (
+    "the elevation model was not used: a GeoTIFF of radar lies where its georeference says; give the GRDH product to "
+    "have it corrected"
+)
 _STRIP_PX = 512
 
 
@@ -126,7 +130,8 @@ def open_radar(
         ):
             yield scene
     else:
-        with _opened_stack(path, geobox, units, align, work_folder) as scene:
+        remarks = (UNUSED_HEIGHTS,) if heights else ()
+        with _opened_stack(path, geobox, units, align, work_folder, remarks) as scene:
             yield scene
 
 
@@ -185,13 +190,14 @@ def _remarks(
 
 @contextmanager
 def _opened_stack(
-    path: Path, geobox: GeoBox, units: RadarUnits, align: bool, work_folder: Path | None
+    path: Path, geobox: GeoBox, units: RadarUnits, align: bool, work_folder: Path | None, remarks: tuple[str, ...]
 ) -> Iterator[RadarScene]:
     with open_rows(path, stored_as(units)) as rows:
         _check_middle(rows, units)
         taken = acquired(path)
         if same_grid(rows.geobox, geobox):
-            yield RadarScene(path, geobox, lambda top, bottom: in_db(rows.read(top, bottom), units), acquired=taken)
+            known: dict[str, Any] = {"acquired": taken, "remarks": remarks}
+            yield RadarScene(path, geobox, lambda top, bottom: in_db(rows.read(top, bottom), units), **known)
             return
         grids = f"({describe(rows.geobox)}, not {describe(geobox)})"
         if not align or rows.geobox.crs is None or geobox.crs is None:
@@ -202,7 +208,8 @@ def _opened_stack(
             with _store(folder / "radar.raw", geobox, path) as target:
                 if not (seen := warp(source, rows.geobox, target, geobox)):
                     raise InputError(f"{named(path)} does not overlap the optical scene {grids}")
-                remarks = () if seen > 0.999 else (f"the radar covers {seen:.1%} of the optical scene",)
+                if seen <= 0.999:
+                    remarks = (*remarks, f"the radar covers {seen:.1%} of the optical scene")
                 told: dict[str, Any] = {"acquired": taken, "processing": f"warped {grids}", "remarks": remarks}
                 yield RadarScene(path, geobox, _reader(target), **told)
 

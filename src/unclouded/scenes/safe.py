@@ -85,6 +85,12 @@ def looks_like_product(path: Path) -> bool:
     return path.is_dir() or (path.is_file() and (path.suffix in (".safe", ".xml") or is_zip(path)))
 
 
+def product_of(path: Path) -> Path:
+    """Return what a path stands for: the folder of a manifest or of metadata; any other path itself, with its name."""
+    place = path.parent if path.is_file() and path.suffix in (".safe", ".xml") else path
+    return place if place.name not in ("", "..") else place.resolve()
+
+
 @contextmanager
 def open_product(path: Path, work_folder: Path, *, metadata_only: bool = False) -> Iterator[ProductFolder]:
     """Open a product's folder, or unpack its zip into a folder that lasts as long as the block.
@@ -97,13 +103,13 @@ def open_product(path: Path, work_folder: Path, *, metadata_only: bool = False) 
     Raises:
         InputError: There is no product, the zip is damaged, or the manifest leads out of the folder.
     """
-    if path.is_file() and not path.is_dir() and path.suffix not in (".safe", ".xml"):
+    if path.is_file() and path.suffix not in (".safe", ".xml"):
         unpacked = work_folder / "unpacked"
         unpacked.mkdir()
         unpack(path, unpacked, _METADATA if metadata_only else _NEEDED)
         yield _product(path, _top_folder(path, unpacked))
     else:
-        folder = path if path.is_dir() else path.parent
+        folder = product_of(path)
         require_folder(folder)
         yield _product(path, folder.resolve())
 
