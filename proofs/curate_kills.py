@@ -9,73 +9,55 @@ is left to end. Then the manifest and all files are compared, and nothing else m
     python proofs/curate_kills.py OUT [--kills 30] [--regions 4] [--size 640] [--processes 1,2] [--store patches|scenes]
 """
 
-import argparse
 import random
 import shutil
-import subprocess
-import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from affine import Affine
-from killing import killed_at_random
+from invented import write_optical, write_radar
+from killing import Command, killed_at_random, words_of
 from odc.geo.geobox import GeoBox
 
 from unclouded.files import sha256
-from unclouded.geotiff import write_geotiff
 from unclouded.patches.identity import Roi
-from unclouded.raster import to_stored
-from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.simulation.region import invent_region
 
 MANIFEST = "manifest.parquet"
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("out", type=Path)
-    words.add_argument("--kills", type=int, default=30)
+    words = words_of(__doc__, kills=30)
     words.add_argument("--regions", type=int, default=4)
     words.add_argument("--size", type=int, default=640)
     words.add_argument("--processes", default="1,2")
     words.add_argument("--store", default="patches")
-    words.add_argument("--seed", type=int, default=0)
     options = words.parse_args()
     invent(options.out, options.regions, options.size)
     for processes in options.processes.split(","):
-        straight, killed = (Run(options.out, name, processes, options.store) for name in ("straight", "killed"))
+        straight, killed = (Run(options.out / name, processes, options.store) for name in ("straight", "killed"))
         for run in (straight, killed):
             shutil.rmtree(run.root, ignore_errors=True)
-        began = time.perf_counter()
-        straight.to_its_end()
-        seconds = time.perf_counter() - began
+        seconds = straight.command.to_its_end()
         print(f"{processes} processes, undisturbed: {seconds:.1f} s, {len(straight.files())} files", flush=True)
         kill_again_and_again(killed, straight.files(), seconds, options.kills, random.Random(options.seed))
 
 
 @dataclass(frozen=True)
 class Run:
-    """``unclouded curate`` into a root."""
+    """``unclouded curate`` into a root beside the images."""
 
-    out: Path
-    name: str
+    root: Path
     processes: str
     store: str
 
     @property
-    def root(self) -> Path:
-        return self.out / self.name
-
-    def start(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "unclouded", "curate", str(self.out / "regions.toml"), str(self.root)]
-        how = ["--processes", self.processes, "--attempts", "1000", "--set", f"store={self.store}"]
-        return subprocess.Popen([*command, *how], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def to_its_end(self) -> None:
-        if (status := self.start().wait()) != 1:  # for the damaged region
-            raise SystemExit(f"{self.name}: the command ended with {status}")
+    def command(self) -> Command:
+        how = ("--processes", self.processes, "--attempts", "1000", "--set", f"store={self.store}")
+        words = ("curate", self.root.parent / "regions.toml", self.root, *how)
+        return Command(words, status=1)  # for the damaged region
 
     def files(self) -> dict[str, str]:
         """Hash by name of every file that somebody would take for a part of the data set."""
@@ -89,7 +71,7 @@ class Run:
 
 def kill_again_and_again(run: Run, expected: dict[str, str], seconds: float, kills: int, rng: random.Random) -> None:
     done = ended = unfinished = 0
-    for moment in killed_at_random(run.start, seconds, kills, rng):
+    for moment in killed_at_random(run.command.start, seconds, kills, rng):
         if moment is None:
             ended += 1
         else:
@@ -101,7 +83,7 @@ def kill_again_and_again(run: Run, expected: dict[str, str], seconds: float, kil
         if (run.root / MANIFEST).is_file():
             require_same(run, expected)
             shutil.rmtree(run.root)
-    run.to_its_end()
+    run.command.to_its_end()
     require_same(run, expected)
     print(f"{done} kills, {ended + 1} runs ended, {unfinished} unfinished files cleaned up, every file as undisturbed")
 
@@ -122,9 +104,9 @@ def invent(out: Path, regions: int, size: int) -> None:
         names = {key: f"{key}_{number}.tif" for key in ("radar", "clear", "cloudy")}
         grid = seen.sar.geobox
         moved = GeoBox(grid.shape, grid.affine * Affine.translation(0.5, 0.5), grid.crs)
-        write_geotiff(out / names["radar"], seen.sar.values, SENTINEL1.bands, moved)
+        write_radar(out / names["radar"], replace(seen.sar, geobox=moved))
         for key, image in (("clear", seen.clear), ("cloudy", seen.cloudy)):
-            write_geotiff(out / names[key], to_stored(image.values, SENTINEL2), SENTINEL2.bands, image.geobox)
+            write_optical(out / names[key], image)
         settings += ["[[regions]]", f'roi = "{roi}"', *(f'{key} = "{name}"' for key, name in names.items())]
     cut = out / f"radar_{regions}.tif"
     cut.write_bytes(cut.read_bytes()[:-5000])

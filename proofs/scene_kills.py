@@ -9,70 +9,47 @@ emptied; so it goes on until there were enough kills, and a last run is left to 
     python proofs/scene_kills.py OUT [--kills 20] [--size 900] [--window 64] [--remover sar-regression] [--seed 0]
 """
 
-import argparse
 import json
 import random
 import shutil
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from killing import killed_at_random
+from invented import write_scene
+from killing import Command, killed_at_random, words_of
 
 from unclouded.files import sha256
-from unclouded.geotiff import write_geotiff
-from unclouded.patches.identity import Roi
-from unclouded.raster import to_stored
-from unclouded.sensors import SENTINEL1, SENTINEL2
-from unclouded.simulation.region import invent_region
 
 SUMMARY = "summary.json"
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("out", type=Path)
-    words.add_argument("--kills", type=int, default=20)
+    words = words_of(__doc__, kills=20)
     words.add_argument("--size", type=int, default=900)
     words.add_argument("--window", type=int, default=64)
     words.add_argument("--remover", default="sar-regression")
-    words.add_argument("--seed", type=int, default=0)
     options = words.parse_args()
-    invent(options.out, options.size)
-    straight, killed = (Run(options.out, name, options.remover, options.window) for name in ("straight", "killed"))
+    write_scene(options.out, options.size, coverage=0.5)
+    straight, killed = (Run(options.out / name, options.remover, options.window) for name in ("straight", "killed"))
     for run in (straight, killed):
         shutil.rmtree(run.folder, ignore_errors=True)
-    began = time.perf_counter()
-    straight.to_its_end()
-    seconds = time.perf_counter() - began
+    seconds = straight.command.to_its_end()
     print(f"undisturbed: {seconds:.1f} s", flush=True)
     kill_again_and_again(killed, straight.products(), seconds, options.kills, random.Random(options.seed))
 
 
 @dataclass(frozen=True)
 class Run:
-    """``unclouded predict`` into a folder."""
+    """``unclouded predict`` into a folder beside the images."""
 
-    out: Path
-    name: str
+    folder: Path
     remover: str
     window: int
 
     @property
-    def folder(self) -> Path:
-        return self.out / self.name
-
-    def start(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "unclouded", "predict", self.remover, "--window", str(self.window)]
-        inputs = ["--cloudy", str(self.out / "s2.tif"), "--sar", str(self.out / "s1.tif"), "--out", str(self.folder)]
-        return subprocess.Popen([*command, *inputs], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def to_its_end(self) -> None:
-        if status := self.start().wait():
-            raise SystemExit(f"{self.name}: the command ended with {status}")
+    def command(self) -> Command:
+        images = ("--cloudy", self.folder.parent / "s2.tif", "--sar", self.folder.parent / "s1.tif")
+        return Command(("predict", self.remover, "--window", str(self.window), *images, "--out", self.folder))
 
     def products(self) -> dict[str, str]:
         """Hash by name of every file that somebody would take for a result; the summary is left to hold its times."""
@@ -94,7 +71,7 @@ class Run:
 def kill_again_and_again(run: Run, expected: dict[str, str], seconds: float, kills: int, rng: random.Random) -> None:
     done = taken_up = ended = 0
     kept: dict[str, int] = {}
-    for moment in killed_at_random(run.start, seconds, kills, rng):
+    for moment in killed_at_random(run.command.start, seconds, kills, rng):
         if moment is None:
             ended += 1
         else:
@@ -104,7 +81,7 @@ def kill_again_and_again(run: Run, expected: dict[str, str], seconds: float, kil
         if run.is_done:
             shutil.rmtree(run.folder)
         kept = run.strips()
-    run.to_its_end()
+    run.command.to_its_end()
     taken_up += check(run, expected, kept)
     if run.products() != expected or run.strips():
         raise SystemExit(f"another result than undisturbed: {run.products()}, not {expected}")
@@ -128,14 +105,6 @@ def check(run: Run, expected: dict[str, str], kept: dict[str, int]) -> int:
     if again := {name for name, when in kept.items() if strips.get(name) != when}:
         raise SystemExit(f"{len(again)} finished strips were lost or made again")
     return len(kept)
-
-
-def invent(out: Path, size: int) -> None:
-    region = invent_region(Roi("ROIs0000", "summer", 9), np.random.default_rng([7, 99]), size, coverage=0.5)
-    out.mkdir(parents=True, exist_ok=True)
-    write_geotiff(out / "s1.tif", region.sar.values, SENTINEL1.bands, region.sar.geobox)
-    stored = to_stored(region.cloudy.values, SENTINEL2)
-    write_geotiff(out / "s2.tif", stored, SENTINEL2.bands, region.cloudy.geobox, nodata=0)
 
 
 if __name__ == "__main__":

@@ -11,17 +11,15 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from invented import write_scene
 from numpy.typing import NDArray
 
 from unclouded.clouds.map import CloudMapSettings
-from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.geotiff import read_stored
 from unclouded.models.weights import load_remover
-from unclouded.patches.identity import Roi
 from unclouded.prediction.blend import seam_index
 from unclouded.prediction.scene import SceneSettings, clear
-from unclouded.raster import to_stored
-from unclouded.sensors import SENTINEL1, SENTINEL2
-from unclouded.simulation.region import invent_region
+from unclouded.sensors import SENTINEL2
 
 SIZES = (256, 512, 1024)
 
@@ -32,7 +30,7 @@ def main() -> None:
     words.add_argument("out", type=Path)
     words.add_argument("--size", type=int, default=1536)
     options = words.parse_args()
-    invent(options.out, options.size)
+    write_scene(options.out, options.size, coverage=0.7)
     made = {
         (statistics, size): predicted(options.weights, options.out, statistics, size)
         for statistics in ("scene", "window")
@@ -46,14 +44,6 @@ def main() -> None:
         apart = np.abs(image - made[statistics, SIZES[-1]][0])[:, cloudy]
         print(f"| {statistics} | {size} | {seams:.3f} | {apart.max():.0f} DN | {apart.mean():.1f} DN |")
     draw(options.out / "seams.jpg", made["window", 256][0], made["scene", 256][0], made["scene", 256][1])
-
-
-def invent(out: Path, size: int) -> None:
-    """Radar, and the cloudy date."""
-    region = invent_region(Roi("ROIs0000", "summer", 9), np.random.default_rng([7, 99]), size, coverage=0.7)
-    write_geotiff(out / "s1.tif", region.sar.values, SENTINEL1.bands, region.sar.geobox)
-    stored = to_stored(region.cloudy.values, SENTINEL2)
-    write_geotiff(out / "s2.tif", stored, SENTINEL2.bands, region.cloudy.geobox, nodata=0)
 
 
 def predicted(weights: Path, out: Path, statistics: str, size: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

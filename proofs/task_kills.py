@@ -21,6 +21,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from killing import words_of
+
 from unclouded.errors import InputError
 from unclouded.files import whole_file, write_json
 from unclouded.scale.running import Runner, Shard, dask_client, in_processes, on_dask, run_tasks, serially
@@ -58,13 +60,10 @@ class SmallTask:
 
 
 def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("out", type=Path)
+    words = words_of(__doc__, kills=20)
     words.add_argument("--tasks", type=int, default=200)
-    words.add_argument("--kills", type=int, default=20)
     words.add_argument("--ways", default="processes,shards,dask")
     words.add_argument("--attempts", type=int, default=25, help="more than random kills ever take of one task")
-    words.add_argument("--seed", type=int, default=0)
     words.add_argument("--shard", type=Shard.parse, default=None, help=argparse.SUPPRESS)
     options = words.parse_args()
     if options.shard:

@@ -9,16 +9,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+from invented import write_optical, write_radar
 
 from unclouded.clouds.map import CloudMapSettings
-from unclouded.geotiff import write_geotiff
 from unclouded.patches.identity import Roi
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.manifest import write_manifest
-from unclouded.raster import to_stored
 from unclouded.scale.curation import curating
 from unclouded.scale.regions import CurationSettings
-from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.sensors import SENTINEL2
 from unclouded.settings import settings_from
 from unclouded.simulation.region import invent_region
 from unclouded.tensors.dataset import TripletDataset
@@ -54,10 +53,9 @@ def main() -> None:
 
 def invent(out: Path, size: int, seed: int) -> None:
     seen = invent_region(ROI, np.random.default_rng([7, seed]), size, coverage=0.5)
-    out.mkdir(parents=True, exist_ok=True)
-    write_geotiff(out / "s1.tif", seen.sar.values, SENTINEL1.bands, seen.sar.geobox)
+    write_radar(out / "s1.tif", seen.sar)
     for name, image in (("s2", seen.clear), ("s2_cloudy", seen.cloudy)):
-        write_geotiff(out / f"{name}.tif", to_stored(image.values, SENTINEL2), SENTINEL2.bands, image.geobox)
+        write_optical(out / f"{name}.tif", image)
 
 
 def curated(out: Path, store: str) -> TripletDataset:
