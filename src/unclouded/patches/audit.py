@@ -5,15 +5,18 @@ Membership by substring, ``"ROIs1158_spring_s1/s1_1" in path``, also finds ``s1_
 """
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
 from unclouded.files import named, read_small
-from unclouded.patches.footprints import Footprint, overlapping, read_footprint
+from unclouded.geotiff import read_grid
 from unclouded.patches.identity import PatchId, Roi
 from unclouded.patches.layouts import Inventory, find_triplets, section
+from unclouded.patches.overlap import overlapping
 from unclouded.patches.splits import PARTS, SplitName, official_counts, read_split_list, triplets_of
 
 MAX_LIST_BYTES = 64 << 20
@@ -31,20 +34,20 @@ class Listing:
         patches: Patches with official names.
         regions: Regions, those of the patches included.
         others: Names that are not official, such as those of a flat layout.
-        footprints: Where patches lie on the ground; empty where nothing tells.
+        grids: Where patches lie on the ground, by name; empty where nothing tells.
     """
 
     source: str
     patches: frozenset[PatchId]
     regions: frozenset[Roi]
     others: frozenset[str] = frozenset()
-    footprints: tuple[Footprint, ...] = ()
+    grids: Mapping[str, GeoBox] = field(default_factory=dict)
 
     def summary(self) -> str:
         """Return in one line what the list names."""
         counts = {"patches": self.patches, "regions": self.regions, "other names": self.others}
         held = ", ".join(f"{len(names):,} {what}" for what, names in counts.items() if names)
-        return f"{self.source}: {held}, {len(self.footprints):,} footprints"
+        return f"{self.source}: {held}, {len(self.grids):,} footprints"
 
     def patches_in(self, regions: Iterable[Roi]) -> int:
         """Return how many patches lie in some of its regions; of a region it names whole, all published ones."""
@@ -83,7 +86,7 @@ class Audit:
         lines = [first.summary(), second.summary()]
         lines += section("names in both", self.names) or ["no name in both"]
         lines += section("regions in both", self.regions) or ["no region in both"]
-        if without := [one.source for one in (first, second) if not one.footprints]:
+        if without := [one.source for one in (first, second) if not one.grids]:
             lines.append(f"footprints not compared: nothing tells where the patches of {' and '.join(without)} lie")
         else:
             lines += section("pairs with common ground", self.on_the_ground) or ["no common ground"]
@@ -102,9 +105,9 @@ def audit(first: Listing, second: Listing) -> Audit:
     names = sorted(map(str, first.patches & second.patches)) + sorted(first.others & second.others)
     shared = first.regions & second.regions
     ground = [
-        f"{a.name} and {b.name} ({share:.0%} of the smaller one)"
-        for a, b, share in overlapping(first.footprints, second.footprints)
-        if a.name != b.name
+        f"{name} and {other} ({share:.0%} of the smaller one)"
+        for name, other, share in overlapping(first.grids, second.grids)
+        if name != other
     ]
     spelled = [_spelling(roi) for roi in first.regions]
     confused = (roi for roi in second.regions - shared if any(text in _spelling(roi) for text in spelled))
@@ -146,14 +149,14 @@ def _of_root(source: str, inventory: Inventory, part: SplitName, told: Callable[
     else:
         found = {files.name: files.sar for files in triplets_of(inventory, part)}
     incomplete = [one.name for one in inventory.incomplete if part == "all"]
-    footprints = []
+    grids = {}
     for done, (name, path) in enumerate(found.items(), start=1):
-        if (footprint := read_footprint(name, path)) is not None:
-            footprints.append(footprint)
+        if (grid := read_grid(path)).crs is not None:
+            grids[name] = grid
         if told:
             told(done, len(found))
     listing = _of_names(source, [*found, *incomplete], plain=True)
-    return Listing(source, listing.patches, listing.regions, listing.others, tuple(footprints))
+    return Listing(source, listing.patches, listing.regions, listing.others, grids)
 
 
 def _of_names(source: str, names: Iterable[str], *, plain: bool = False) -> Listing:
