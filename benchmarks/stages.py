@@ -21,7 +21,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,8 +37,8 @@ from unclouded.models.remover import CloudRemover
 from unclouded.patches.cutting import PATCH_PX, STRIDE_PX
 from unclouded.patches.identity import Roi
 from unclouded.patches.images import TOKENS
-from unclouded.prediction import scene as clearing
 from unclouded.prediction.choice import best_of_scene
+from unclouded.prediction.scene import SceneSettings, clear
 from unclouded.raster import to_stored
 from unclouded.scale.curation import curating
 from unclouded.scale.regions import CurationSettings
@@ -197,12 +196,8 @@ def cost_of(place: Place, width: int) -> Cost:
 
 def predicted(place: Place, name: str, remover: CloudRemover, mode: str) -> Cost:
     """What ``predict`` does once both images are open."""
-    settings = clearing.SceneSettings(clouds=CloudMapSettings(mode=mode))  # type: ignore[arg-type]
-    clearing.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[attr-defined]  # its own stages
-    try:
-        cleared = clearing.clear(remover, place.optical, place.radar, place.folder / name, settings)
-    finally:
-        clearing.time = time  # type: ignore[attr-defined]
+    settings = SceneSettings(clouds=CloudMapSettings(mode=mode))  # type: ignore[arg-type]
+    cleared = clear(remover, place.optical, place.radar, place.folder / name, settings, clock=time.process_time)
     told = cleared.summary["seconds"]
     seconds = {"map clouds": told["mapping"], "compare radar and optics": told["comparing"]}
     seconds = {} if mode == "ones" else seconds

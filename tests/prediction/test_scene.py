@@ -1,5 +1,6 @@
 """Whole scenes from files to files: coordinates survive, clouds do not, and nothing depends on how it was cut."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -341,6 +342,13 @@ def test_the_uncertainty_of_two_opinions_is_half_their_difference(place: Place) 
     )
     assert np.unique(values(scene, "uncertainty")).tolist() == [1000]
     assert np.unique(values(scene)).tolist() == [1000]
+
+
+def test_each_stage_is_timed_by_the_clock_that_is_given(place: Place) -> None:
+    ticks = itertools.count()
+    made = clear(Grey(), place.cloudy, place.sar, place.folder / "out", ONES, clock=lambda: float(next(ticks)))
+    stages = ("mapping", "comparing", "adapting", "clearing", "writing")
+    assert made.summary["seconds"] == dict.fromkeys(stages, 1.0) | {"all": 7.0}  # with one tick before them, one after
 
 
 def test_a_finished_folder_is_not_made_again_and_other_settings_replace_it(

@@ -41,6 +41,9 @@ _FORMAT = 2
 Say = Callable[[str], None]
 """Is told something in words."""
 
+Clock = Callable[[], float]
+"""Tells seconds, such as ``time.perf_counter``."""
+
 
 class SceneSettings(Settings):
     """How a scene is cleared.
@@ -87,6 +90,7 @@ def clear(
     others: Sequence[CloudRemover] = (),
     told: Told = lambda *_: None,
     say: Say | None = None,
+    clock: Clock = time.perf_counter,
 ) -> ClearedScene:
     """Remove the clouds of one scene.
 
@@ -103,6 +107,7 @@ def clear(
         told: Is told stage, done and total.
         say: Is told, before the work begins, how much room and time it needs, what of it is done already, and whatever
             is odd about the images.
+        clock: What the seconds of the summary are taken by.
 
     Raises:
         BusyError: Somebody else writes into the folder.
@@ -119,7 +124,7 @@ def clear(
         for name in PRODUCTS:
             require_apart(out / f"{name}.tif", source)
     with _left_as_found(out), held(out):
-        began = time.perf_counter()
+        began = clock()
         record = _record(removers, cloudy, sar, settings)
         key = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
         if (done := _done(out, key)) is not None:
@@ -134,9 +139,9 @@ def clear(
             require_room(out, needed, "clear this scene")
             if say is not None:
                 say(forecast(sources, removers, settings.clouds, settings.window_px, needed, settings.uncertainty))
-            run = _Run(sources, removers, settings, work, told, cloudy, tell)
+            run = _Run(sources, removers, settings, work, told, cloudy, tell, clock)
             made = run.make(record | {"key": key})
-        return _publish(out, work, made, began)
+        return _publish(out, work, made, lambda: clock() - began)
 
 
 def _level(removers: Sequence[CloudRemover]) -> Level:
@@ -229,23 +234,24 @@ class _Run:
     told: Told
     cloudy: Path
     say: Say
+    clock: Clock
 
     def make(self, record: dict[str, Any]) -> tuple[dict[str, Path], dict[str, Any]]:
         """Make everything; return the finished files in the work folder, and the summary without them."""
-        remover, seconds = self.removers[0], {}
-        began = time.perf_counter()
+        remover, clock, seconds = self.removers[0], self.clock, {}
+        began = clock()
         bands, clouds = remover.bands, self.settings.clouds
         scene_map = map_scene(self.sources, bands, clouds, StripStore(self.work, "map"), self.told)
-        seconds["mapping"] = -began + (began := time.perf_counter())
+        seconds["mapping"] = -began + (began := clock())
         fit, remarks = self._compared(scene_map)
-        seconds["comparing"] = -began + (began := time.perf_counter())
+        seconds["comparing"] = -began + (began := clock())
         sample = sample_of(self.sources, scene_map, bands)
         statistics, uncertainty = self.settings.statistics, self.settings.uncertainty
         crew = crew_of(self.removers, sample, statistics, uncertainty=uncertainty) if sample else None
-        seconds["adapting"] = -began + (began := time.perf_counter())
+        seconds["adapting"] = -began + (began := clock())
         cleared = StripStore(self.work, "cleared")
         tops = clear_scene(self.sources, scene_map, crew, bands, self.settings.window_px, cleared, self.told)
-        seconds["clearing"] = -began + (began := time.perf_counter())
+        seconds["clearing"] = -began + (began := clock())
         products = _products(
             self.sources, remover, self.settings, _tags(record), confidence=bool(crew and crew.tells_confidence)
         )
@@ -254,7 +260,7 @@ class _Run:
         facts = report.facts()
         written = report.write(self.work)
         files |= {"report": written.report, "item": written.item}
-        seconds["writing"] = time.perf_counter() - began
+        seconds["writing"] = clock() - began
         summary = record | {
             "scene": self.sources.optical.metadata(),
             "used": facts.remover,
@@ -301,7 +307,7 @@ def _counted(scene_map: SceneMap, cleared: StripStore, tops: list[int]) -> dict[
     return {**counts, "mean_coverage": mean, "cloudy_share": sum(int((one > 0).sum()) for one in maps) / pixels}
 
 
-def _publish(out: Path, work: Path, made: tuple[dict[str, Path], dict[str, Any]], began: float) -> ClearedScene:
+def _publish(out: Path, work: Path, made: tuple[dict[str, Path], dict[str, Any]], spent: Clock) -> ClearedScene:
     """Put finished files into their place, then the summary, then forget the rows."""
     files, summary = made
     (out / SUMMARY).unlink(missing_ok=True)
@@ -310,7 +316,7 @@ def _publish(out: Path, work: Path, made: tuple[dict[str, Path], dict[str, Any]]
         listed[name] = {"file": path.name, "sha256": sha256(path), "bytes": path.stat().st_size}
         path.replace(out / path.name)
     summary |= {"files": listed}
-    summary["seconds"]["all"] = time.perf_counter() - began
+    summary["seconds"]["all"] = spent()
     write_json(out / SUMMARY, summary)
     shutil.rmtree(work)
     return ClearedScene(out, {name: out / path.name for name, path in files.items()}, summary)
