@@ -61,10 +61,19 @@ class SceneRows:
             InputError: The rows are damaged.
             ValueError: There are no such rows.
         """
-        height = self.geobox.shape[0]
-        if not 0 <= top < bottom <= height:
-            raise ValueError(f"{self.path} has rows 0 to {height}, not {top} to {bottom}")
+        require_rows(self.path, self.geobox, top, bottom)
         return stored_rows(self.path, self._source, top, bottom)
+
+
+def require_rows(path: Path, geobox: GeoBox, top: int, bottom: int) -> None:
+    """Refuse rows that a scene does not have: a bug of whoever asks.
+
+    Raises:
+        ValueError: There are no such rows, or none at all are asked for.
+    """
+    height = geobox.shape[0]
+    if not 0 <= top < bottom <= height:
+        raise ValueError(f"{path} has rows 0 to {height}, not {top} to {bottom}")
 
 
 @contextmanager

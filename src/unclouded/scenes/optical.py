@@ -22,7 +22,7 @@ from unclouded.scenes.resample import Resampling
 from unclouded.scenes.safe import looks_like_product, open_product
 from unclouded.scenes.sentinel2 import describe_product
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Sensor
-from unclouded.strips import SceneRows, open_rows
+from unclouded.strips import SceneRows, open_rows, require_rows
 
 MAYBE_OFFSET = (
     "no tag tells the offset of the optical image, and no band in its middle is dark: unless high cloud covers it, the "
@@ -75,9 +75,7 @@ class OpticalScene:
             InputError: The rows are damaged.
             ValueError: There are no such rows.
         """
-        height = self.geobox.shape[0]
-        if not 0 <= top < bottom <= height:
-            raise ValueError(f"{self.path} has rows 0 to {height}, not {top} to {bottom}")
+        require_rows(self.path, self.geobox, top, bottom)
         return self._read_stored(top, bottom)
 
     def read(self, top: int, bottom: int, bands: tuple[str, ...] | None = None) -> Float32[np.ndarray, "band rows x"]:

@@ -26,7 +26,7 @@ from unclouded.scenes.store import RawStore
 from unclouded.scenes.terrain import Heights, TerrainPositions
 from unclouded.scenes.warping import warp
 from unclouded.sensors import SENTINEL1, Sensor
-from unclouded.strips import SceneRows, open_rows
+from unclouded.strips import SceneRows, open_rows, require_rows
 
 ReadRows = Callable[[int, int], NDArray[np.float32]]
 
@@ -77,9 +77,7 @@ class RadarScene:
             InputError: The rows are damaged, or hold values in another unit.
             ValueError: There are no such rows.
         """
-        height = self.geobox.shape[0]
-        if not 0 <= top < bottom <= height:
-            raise ValueError(f"{self.path} has rows 0 to {height}, not {top} to {bottom}")
+        require_rows(self.path, self.geobox, top, bottom)
         return self._read(top, bottom)
 
     def metadata(self) -> dict[str, str]:
