@@ -104,7 +104,7 @@ def check_stored(path: ImageFile, stored: StoredImage, sensor: Sensor) -> None:
         scale = "" if sensor.stored_per_unit == 1.0 else f" x {sensor.stored_per_unit:g}"
         expected = f"{' or '.join(sensor.dtypes)} for {sensor.name} in {sensor.unit}{scale}"
         raise InputError(f"{path} has values of type {found}, expected {expected}; convert it")
-    named = [_band_named(name or "", sensor) for name in stored.descriptions]
+    named = [band_named(name or "", sensor) for name in stored.descriptions]
     if any(name not in (None, band) for name, band in zip(named, sensor.bands, strict=True)):
         order = " ".join(name or "?" for name in named)
         raise InputError(f"{path} has its bands in the order {order}, expected {' '.join(sensor.bands)}; reorder them")
@@ -133,8 +133,8 @@ def _product(bands: int) -> str:
     return next((f"a file of {sensor.name}" for sensor in SENSORS if len(sensor.bands) == bands), "another product")
 
 
-def _band_named(description: str, sensor: Sensor) -> str | None:
-    """Return the band that a description such as ``B4``, ``B_04`` or ``Sigma0_VV`` names, None where it names none."""
+def band_named(description: str, sensor: Sensor) -> str | None:
+    """Return the band that a description or file name such as ``B4``, ``B_04`` or ``Sigma0_VV`` names, if any."""
     known = {alias: band for band in sensor.bands for alias in (band, band.replace("B0", "B"))}
     words = re.split(r"[^0-9A-Z]+", description.upper())
     return next((known[word] for word in ("".join(words), *words) if word in known), None)

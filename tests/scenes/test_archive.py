@@ -122,4 +122,6 @@ def test_fault_32_a_full_disk_is_told_before_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_disk: Callable[[], None]
 ) -> None:
     full_disk()
-    assert "GiB to unpack" in refused(make(tmp_path / "a.zip", ("p/a", b"1")), tmp_path / "out")
+    assert "has 0 MiB free, expected 1 MiB to unpack" in refused(
+        make(tmp_path / "a.zip", ("p/a", b"1")), tmp_path / "out"
+    )

@@ -16,25 +16,26 @@ _PRODUCT = re.compile(r"(?:S1[A-D]_IW_GRDH_\w{4}|S2[A-D]_MSIL(?:1C|2A))_(\d{8}T\
 _FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S.%f")
 
 
-def acquired(path: Path) -> datetime | None:
+def acquired(path: Path, folder: Path | None = None) -> datetime | None:
     """Return when the image of a GeoTIFF was taken, in UTC; None where neither tag nor name tells.
 
     Args:
         path: GeoTIFF; a name such as ``S2A_MSIL1C_20210908T042701_T46RER.tif`` is that of its product, or begins so.
+        folder: Whose name tells, too, where the file is one band of several.
 
     Raises:
         InputError: The file cannot be opened.
     """
-    return next(_told(path), None)
+    return next(_told(path, [path.name] if folder is None else [path.name, folder.resolve().name]), None)
 
 
-def _told(path: Path) -> Iterator[datetime]:
+def _told(path: Path, names: list[str]) -> Iterator[datetime]:
     with open_geotiff(path) as source:
         stamps = [tags[TAG] for tags in (source.tags(ns=DOMAIN), source.tags()) if TAG in tags]
     for stamp in stamps:
         for written in _FORMATS:
             with suppress(ValueError):
                 yield datetime.strptime(stamp.strip(), written).replace(tzinfo=UTC)
-    if named := _PRODUCT.match(path.name):
+    for named in filter(None, map(_PRODUCT.match, names)):
         with suppress(ValueError):
             yield datetime.strptime(named[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)

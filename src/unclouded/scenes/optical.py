@@ -21,8 +21,9 @@ from unclouded.scenes.radiometry import Radiometry
 from unclouded.scenes.resample import Resampling
 from unclouded.scenes.safe import looks_like_product, open_product
 from unclouded.scenes.sentinel2 import describe_product
+from unclouded.scenes.stack import StackRows, band_files, is_stack, open_image
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Sensor
-from unclouded.strips import SceneRows, open_rows, require_rows
+from unclouded.strips import SceneRows, require_rows
 
 MAYBE_OFFSET = (
     "no tag tells the offset of the optical image, and no band in its middle is dark: unless high cloud covers it, the "
@@ -118,11 +119,11 @@ def open_optical(
     offset: int | None = None,
     work_folder: Path | None = None,
 ) -> Iterator[OpticalScene]:
-    """Open a Sentinel-2 image: a Level-1C product (SAFE folder or zip), or a GeoTIFF of its 13 bands.
+    """Open a Sentinel-2 image: a Level-1C product (SAFE folder or zip), a GeoTIFF of its 13 bands, or a folder of 13.
 
     Args:
-        path: The product, or the file.
-        resampling: How the bands of 20 and 60 m of a product come to the 10 m grid.
+        path: The product, the file, or the folder of GeoTIFFs named after their bands.
+        resampling: How the bands of 20 and 60 m of a product or a folder come to the 10 m grid.
         allow_l2a: Take a Level-2A product, too.
         tile: Which granule, where a product of the old format has several.
         offset: RADIO_ADD_OFFSET of a GeoTIFF that does not say; products and tagged files say it themselves.
@@ -132,8 +133,8 @@ def open_optical(
     Raises:
         InputError: Another product or file, named; or one that is cut, damaged, changed, or contradicts itself.
     """
-    if not looks_like_product(path):
-        with _open_stack(path, offset, allow_l2a=allow_l2a) as scene:
+    if not looks_like_product(path) or is_stack(path, SENTINEL2):
+        with _open_stack(path, offset, resampling, allow_l2a=allow_l2a) as scene:
             yield scene
         return
     with (
@@ -157,11 +158,10 @@ def open_optical(
 
 
 @contextmanager
-def _open_stack(path: Path, offset: int | None, *, allow_l2a: bool) -> Iterator[OpticalScene]:
-    """Open a GeoTIFF; its scale and offset tags say what its integers mean, the number of its bands their level."""
-    with open_geotiff(path) as source:
-        sensor = SENTINEL2_L2A if allow_l2a and source.count == len(SENTINEL2_L2A.bands) else SENTINEL2
-    with open_rows(path, sensor) as rows:
+def _open_stack(path: Path, offset: int | None, resampling: Resampling, *, allow_l2a: bool) -> Iterator[OpticalScene]:
+    """Open GeoTIFFs; their scale and offset tags say what the integers mean, the number of bands their level."""
+    sensor = SENTINEL2_L2A if allow_l2a and _count(path) == len(SENTINEL2_L2A.bands) else SENTINEL2
+    with open_image(path, sensor, resampling) as rows:
         last = rows.stored(rows.geobox.shape[0] - 1, rows.geobox.shape[0])
         radiometry = Radiometry(offset_steps(last, sensor), last.values.dtype.name, last.nodata)
         remarks: tuple[str, ...] = ()
@@ -175,10 +175,21 @@ def _open_stack(path: Path, offset: int | None, *, allow_l2a: bool) -> Iterator[
         def read(top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
             return rows.stored(top, bottom).values
 
-        yield OpticalScene(path, sensor, rows.geobox, radiometry, read, acquired=acquired(path), remarks=remarks)
+        yield OpticalScene(path, sensor, rows.geobox, radiometry, read, acquired=_taken(rows), remarks=remarks)
 
 
-def _seems_offset(rows: SceneRows, radiometry: Radiometry) -> bool:
+def _count(path: Path) -> int:
+    if path.is_dir():
+        return len(band_files(path, SENTINEL2))
+    with open_geotiff(path) as source:
+        return int(source.count)
+
+
+def _taken(rows: SceneRows | StackRows) -> datetime | None:
+    return acquired(rows.first, rows.path) if isinstance(rows, StackRows) else acquired(rows.path)
+
+
+def _seems_offset(rows: SceneRows | StackRows, radiometry: Radiometry) -> bool:
     """Say whether no band in the middle of a scene comes near 0, as some band does on all ground and most clouds."""
     height = rows.geobox.shape[0]
     top = max(height // 2 - 32, 0)

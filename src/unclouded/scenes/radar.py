@@ -22,11 +22,12 @@ from unclouded.scenes.positions import GroundControlPositions
 from unclouded.scenes.radar_units import RadarUnits, check_median, in_db, stored_as
 from unclouded.scenes.safe import ProductFolder, looks_like_product, open_product
 from unclouded.scenes.sentinel1 import Sentinel1Product, describe_radar_product
+from unclouded.scenes.stack import StackRows, is_stack, open_image
 from unclouded.scenes.store import RawStore
 from unclouded.scenes.terrain import Heights, TerrainPositions
 from unclouded.scenes.warping import warp
 from unclouded.sensors import SENTINEL1, Sensor
-from unclouded.strips import SceneRows, open_rows, require_rows
+from unclouded.strips import SceneRows, require_rows
 
 ReadRows = Callable[[int, int], NDArray[np.float32]]
 
@@ -101,10 +102,10 @@ def open_radar(
     heights_datum_m: float = 0.0,
     work_folder: Path | None = None,
 ) -> Iterator[RadarScene]:
-    """Open a Sentinel-1 image on a grid: an IW GRDH product (SAFE folder or zip), or a GeoTIFF of VV and VH.
+    """Open a Sentinel-1 image on a grid: an IW GRDH product (SAFE folder or zip), or GeoTIFFs of VV and VH.
 
     Args:
-        path: The product, or the file.
+        path: The product; a file of both, or a folder with a file for each, named after them.
         geobox: The grid of the optical scene.
         align: Bring a GeoTIFF on another grid to this one; products always are.
         units: Of a GeoTIFF.
@@ -119,7 +120,7 @@ def open_radar(
         InputError: Another product or file, named; or one that is cut, damaged, changed, in other units, on another
             grid, or elsewhere.
     """
-    if looks_like_product(path):
+    if looks_like_product(path) and not is_stack(path, SENTINEL1):
         model = Heights.read(heights, heights_datum_m) if heights else None
         with (
             _work(work_folder) as folder,
@@ -190,9 +191,9 @@ def _remarks(
 def _opened_stack(
     path: Path, geobox: GeoBox, units: RadarUnits, align: bool, work_folder: Path | None, remarks: tuple[str, ...]
 ) -> Iterator[RadarScene]:
-    with open_rows(path, stored_as(units)) as rows:
+    with open_image(path, stored_as(units)) as rows:
         _check_middle(rows, units)
-        taken = acquired(path)
+        taken = acquired(rows.first, path) if isinstance(rows, StackRows) else acquired(path)
         if same_grid(rows.geobox, geobox):
             known: dict[str, Any] = {"acquired": taken, "remarks": remarks}
             yield RadarScene(path, geobox, lambda top, bottom: in_db(rows.read(top, bottom), units), **known)
@@ -212,7 +213,7 @@ def _opened_stack(
                 yield RadarScene(path, geobox, _reader(target), **told)
 
 
-def _check_middle(rows: SceneRows, units: RadarUnits) -> None:
+def _check_middle(rows: SceneRows | StackRows, units: RadarUnits) -> None:
     height = rows.geobox.shape[0]
     top = max(height // 2 - 32, 0)
     check_median(rows.path, rows.read(top, min(top + 64, height)), units)
@@ -228,7 +229,7 @@ def _store(path: Path, geobox: GeoBox, purpose: Path) -> Iterator[RawStore]:
         store.close()
 
 
-def _copy(rows: SceneRows, units: RadarUnits, store: RawStore) -> None:
+def _copy(rows: SceneRows | StackRows, units: RadarUnits, store: RawStore) -> None:
     """Read a file to its end: whatever is damaged raises here, and nothing is computed from it before."""
     height = rows.geobox.shape[0]
     for top in range(0, height, _STRIP_PX):

@@ -1,23 +1,23 @@
 """Bands of 20 and 60 m on the 10 m grid, as integers: exact, so that an offset changes nothing but itself."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import UInt16
+from jaxtyping import Integer
 from numpy.typing import NDArray
 
 from unclouded.scenes.radiometry import NO_DATA, SATURATED
 
 Resampling = Literal["nearest", "bilinear"]
 
-ReadRows = Callable[[int, int], NDArray[np.uint16]]
+ReadRows = Callable[[int, int], NDArray[np.integer[Any]]]
 """From first row and row after the last to stored integers (rows, x) of a coarse band."""
 
 
 def on_finer_rows(
     read: ReadRows, coarse_height: int, factor: int, top: int, bottom: int, resampling: Resampling
-) -> UInt16[np.ndarray, "rows x"]:
+) -> Integer[np.ndarray, "rows x"]:
     """Return rows of the fine grid.
 
     Args:
@@ -43,8 +43,8 @@ def on_finer_rows(
 
 
 def _bilinear(
-    coarse: NDArray[np.uint16], rows: NDArray[np.int64], first: int, coarse_height: int, factor: int
-) -> NDArray[np.uint16]:
+    coarse: NDArray[np.integer[Any]], rows: NDArray[np.int64], first: int, coarse_height: int, factor: int
+) -> NDArray[np.integer[Any]]:
     """Weigh whole numbers by whole numbers: along each axis, in units of 1 / (2 x factor)."""
     columns = np.arange(coarse.shape[1] * factor)
     data = (coarse != NO_DATA) & (coarse != SATURATED)
@@ -58,7 +58,7 @@ def _bilinear(
             weight += weights
     own = coarse[np.ix_(rows // factor - first, columns // factor)]
     rounded = (2 * total + weight) // np.maximum(2 * weight, 1)
-    return np.where((own == NO_DATA) | (own == SATURATED), own, rounded).astype(np.uint16)
+    return np.where((own == NO_DATA) | (own == SATURATED), own, rounded).astype(coarse.dtype)
 
 
 def _neighbours(
