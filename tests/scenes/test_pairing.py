@@ -38,14 +38,14 @@ def test_the_closest_three_are_chosen_and_everything_is_explained() -> None:
     found = pair(radars, optical, latitude=48, season="summer")
     assert (found.radar.name, found.clear.name, found.cloudy.name) == ("R2", "O1", "O2")
     assert found.span_days == 5  # 10 to 15 July
-    assert found.explanations == (
-        "R2: chosen as radar, 2018-07-12; the three span 5.0 days",
-        "O1: chosen as clear, 2018-07-10, 0.2% cloud; the three span 5.0 days",
-        "O2: chosen as cloudy, 2018-07-15, 80.0% cloud; the three span 5.0 days",
-        "R1: not chosen, at best a span of 39.0 days",
-        "O3: not chosen, at best a span of 22.0 days, too cloudy to be clear",
-        "O4: refused, of fall 2018 instead of a summer",
-    )
+    assert list(found.told.items()) == [
+        ("R2", "chosen as radar, 2018-07-12; the three span 5.0 days"),
+        ("O1", "chosen as clear, 2018-07-10, 0.2% cloud; the three span 5.0 days"),
+        ("O2", "chosen as cloudy, 2018-07-15, 80.0% cloud; the three span 5.0 days"),
+        ("R1", "not chosen, at best a span of 39.0 days"),
+        ("O3", "not chosen, at best a span of 22.0 days, too cloudy to be clear"),
+        ("O4", "refused, of fall 2018 instead of a summer"),
+    ]
 
 
 def test_a_clear_scene_may_serve_as_the_cloudy_one_for_coverage_never_filters() -> None:

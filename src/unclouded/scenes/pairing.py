@@ -68,11 +68,6 @@ class Pairing:
     told: Mapping[str, str]
 
     @property
-    def explanations(self) -> tuple[str, ...]:
-        """What is told, one line a candidate."""
-        return tuple(f"{name}: {why}" for name, why in self.told.items())
-
-    @property
     def span_days(self) -> float:
         """Days from the first of the three to the last."""
         return _span_days(self.radar, self.clear, self.cloudy)

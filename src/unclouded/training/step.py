@@ -42,16 +42,6 @@ class Networks:
     sar_critic: nn.Module
     optical_critic: nn.Module
 
-    def generators(self) -> Iterator[nn.Parameter]:
-        """Parameters of both generators."""
-        yield from self.optical_to_sar.parameters()
-        yield from self.sar_to_optical.parameters()
-
-    def critics(self) -> Iterator[nn.Parameter]:
-        """Parameters of both discriminators."""
-        yield from self.sar_critic.parameters()
-        yield from self.optical_critic.parameters()
-
     def named(self) -> dict[str, nn.Module]:
         """Return the four networks by name."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
