@@ -8,6 +8,8 @@ import pytest
 from odc.geo.geobox import GeoBox
 
 from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.models.network import NetworkSettings
+from unclouded.models.weights import save_weights
 from unclouded.patches.identity import PatchId
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
@@ -114,3 +116,18 @@ def test_scores_of_another_split_do_not_compare(
         assert unclouded(*arguments) == 0
     assert unclouded("compare", tmp_path / "a.json", tmp_path / "b.json") == 2
     assert "do not compare: clouds is" in capsys.readouterr().err
+
+
+def test_expectation_4_scores_of_regions_that_taught_a_network_say_so(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    settings = NetworkSettings(width=1)
+    weights, out = tmp_path / "mine.safetensors", tmp_path / "scores.json"
+    save_weights(weights, settings.build(), settings, {"regions": "ROIs1158_spring_4 ROIs1158_spring_44"})
+    assert unclouded("evaluate", weights, root, "--clouds", "ones", "--out", out) == 0
+    assert "mine learnt from 1 of the regions it is judged on, first ROIs1158_spring_44" in capsys.readouterr().err
+    assert json.loads(out.read_text())["provenance"]["learnt_from"] == ["ROIs1158_spring_44"]
+    assert unclouded("models", tmp_path) == 0
+    told = capsys.readouterr().out
+    assert "from some patches of 2 regions" in told
+    assert "LEARNT FROM 1 of these regions" in told

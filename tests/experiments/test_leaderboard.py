@@ -67,6 +67,15 @@ def test_a_result_that_contradicts_itself_is_refused(folder: Path) -> None:
         find_entries(folder)
 
 
+@pytest.mark.parametrize(("learnt_from", "answer"), [((), "yes"), ((ROI,), "no"), (None, "unknown")])
+def test_weights_that_name_their_regions_answer_for_themselves(
+    learnt_from: tuple[str, ...] | None, answer: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "s.json", "x", 0.1, provenance=Provenance("x", "test", "cd", learnt_from=learnt_from))
+    (entry,) = find_entries(tmp_path)
+    assert entry.leak_free == answer
+
+
 def test_a_rule_leaks_nothing(tmp_path: Path) -> None:
     write(tmp_path / "s.json", "x", 0.1, provenance=Provenance("clear-mean", "test"))
     (entry,) = find_entries(tmp_path)

@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from unclouded.errors import InputError
 from unclouded.models.baselines import baseline
 from unclouded.models.network import NetworkRemover, NetworkSettings
+from unclouded.patches.identity import PatchId
+from unclouded.patches.layouts import TripletFiles
 from unclouded.prediction.judging import judged, remover_candidate
 from unclouded.tensors.triplet import Observation, Triplet
 
@@ -34,3 +38,34 @@ def test_fault_18_weights_of_l2a_are_not_judged_on_l1c() -> None:
     settings = NetworkSettings(width=2, level="L2A")
     with pytest.raises(InputError, match="network was trained on L2A, expected L1C for these images; choose others"):
         remover_candidate(NetworkRemover(settings.build(), settings), ())
+
+
+@pytest.mark.parametrize(
+    ("training", "patches", "learnt_from"),
+    [
+        (
+            {"regions": "ROIs1158_spring_1 ROIs1158_spring_106"},
+            ("ROIs1158_spring_106_p3", "ROIs1158_spring_10_p3"),
+            ("ROIs1158_spring_106",),
+        ),
+        ({"regions": "ROIs1158_spring_1"}, ("ROIs1158_spring_10_p1",), ()),  # a prefix is no region
+        ({"regions": "ROIs1158_spring_1"}, ("ROIs1158_spring_1_p1", "holiday"), None),
+        ({}, ("ROIs1158_spring_1_p1",), None),
+    ],
+    ids=["shared", "apart", "a patch without region", "weights that do not tell"],
+)
+def test_weights_tell_which_judged_regions_they_learnt_from(
+    training: dict[str, str], patches: tuple[str, ...], learnt_from: tuple[str, ...] | None
+) -> None:
+    settings = NetworkSettings(width=1)
+    network = NetworkRemover(settings.build(), settings, training=training)
+    assert remover_candidate(network, files(*patches)).learnt_from == learnt_from
+
+
+def test_a_rule_learns_from_no_region() -> None:
+    assert remover_candidate(baseline("clear-mean"), files("holiday")).learnt_from == ()
+
+
+def files(*names: str) -> tuple[TripletFiles, ...]:
+    where = (Path("s1"), Path("s2_cloudy"), Path("s2"))
+    return tuple(TripletFiles(name, PatchId.parse(name) if name.startswith("ROIs") else None, *where) for name in names)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from unclouded import __version__
-from unclouded.training.provenance import add_session, git_commit, write_provenance
+from unclouded.training.provenance import add_session, git_commit, told_with_weights, write_provenance
 from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
 
@@ -27,6 +27,26 @@ def test_a_run_says_what_it_was_made_from(tiny_settings: TrainSettings, tmp_path
     (session,) = told["sessions"]
     assert session["first_step"] == 1
     assert (session["versions"]["unclouded"], session["versions"]["torch"]) == (__version__, torch.__version__)
+
+
+def test_weights_tell_hashes_and_regions_once_each(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    names = "ROIs1868_summer_9_p1\nROIs1158_spring_31_p1\nROIs1158_spring_31_p2\n"
+    write_provenance(run, tiny_settings, names, ("1f", "2e", "3d"))
+    run.patches.write_text(names)
+    assert told_with_weights(run) == {
+        "data_sha256": sha256("1f\n2e\n3d\n"),
+        "split_sha256": sha256(names),
+        "regions": "ROIs1158_spring_31 ROIs1868_summer_9",
+    }
+
+
+def test_weights_name_no_regions_where_one_patch_has_none(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    names = "ROIs1158_spring_31_p1\nholiday\n"
+    write_provenance(run, tiny_settings, names, ("1f", "2e"))
+    run.patches.write_text(names)
+    assert "regions" not in told_with_weights(run)
 
 
 def test_every_session_is_added(tiny_settings: TrainSettings, tmp_path: Path) -> None:

@@ -88,6 +88,12 @@ def evaluate(
     files = triplets_of(inventory, split.value)
     tell_left_out(incomplete_of(inventory, split.value))
     one = candidate(files, keep_clear=not raw)
+    if one.learnt_from:
+        typer.echo(
+            f"unclouded: {one.name} learnt from {len(one.learnt_from):,} of the regions it is judged on, first "
+            f"{one.learnt_from[0]}; these scores tell nothing of unseen ground",
+            err=True,
+        )
     cloud_map = settings_from(CloudMapSettings, {"mode": clouds.value, "detector": detector}, origin="these options")
     painted = SyntheticSettings(mode=synthetic.value) if synthetic else None
     if out is not None:
@@ -105,7 +111,15 @@ def evaluate(
         scores,
         clouds=cloud_map.model_dump(mode="json"),
         synthetic=painted.model_dump(mode="json") if painted else None,
-        provenance=Provenance(one.name, split.value, weights, one.predictions, one.missing, f"unclouded {__version__}"),
+        provenance=Provenance(
+            one.name,
+            split.value,
+            weights,
+            one.predictions,
+            one.missing,
+            f"unclouded {__version__}",
+            one.learnt_from,
+        ),
         manifold=appearance.manifold(),
         extras=appearance.extras(),
     )

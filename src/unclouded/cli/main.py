@@ -5,7 +5,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from unclouded.cli import clouds, curate, data, demo, doctor, evaluate, figure, leaderboard, predict, reproduce, train
+from unclouded.cli import (
+    clouds,
+    curate,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    figure,
+    leaderboard,
+    models,
+    predict,
+    reproduce,
+    train,
+)
 from unclouded.errors import BusyError, InputError, SignalledError, StoppedError
 
 app = typer.Typer(
@@ -23,6 +36,7 @@ app.command()(evaluate.compare)
 app.command()(figure.figure)
 app.command()(reproduce.reproduce)
 app.command()(leaderboard.leaderboard)
+app.command()(models.models)
 app.command()(curate.curate)
 app.command()(doctor.doctor)
 app.add_typer(clouds.app, name="clouds")

@@ -71,6 +71,7 @@ def _provenance_json(scores: Scores, told: Provenance) -> dict[str, Any]:
         "predictions_sha256": scores.predictions_sha256,
         "split": {"name": told.split, "n": len(scores.patches), "sha256": scores.split_sha256},
         "missing": list(told.missing),
+        "learnt_from": None if told.learnt_from is None else list(told.learnt_from),
         "software": told.software,
     }
 
@@ -161,6 +162,7 @@ class _ProvenanceRecord(_Record):
     split: _SplitRecord
     missing: tuple[str, ...]
     software: str
+    learnt_from: tuple[str, ...] | None = None
 
 
 class _CardRecord(_Record):
@@ -229,7 +231,13 @@ def _scores(record: _ScoresRecord) -> Scores:
         None
         if told is None
         else Provenance(
-            told.remover, told.split.name, told.weights_sha256, told.predictions, told.missing, told.software
+            told.remover,
+            told.split.name,
+            told.weights_sha256,
+            told.predictions,
+            told.missing,
+            told.software,
+            told.learnt_from,
         ),
         record.manifold,
         record.extras,

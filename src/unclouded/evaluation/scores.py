@@ -71,6 +71,7 @@ class Provenance:
         predictions: Folder that the predictions were read from, and the unit found there; empty for removers.
         missing: Patches of the split without a prediction, which were not judged.
         software: Name and version of the software that judged.
+        learnt_from: Judged regions that the network learnt from, as its weights file tells; None where that tells none.
     """
 
     remover: str
@@ -79,6 +80,7 @@ class Provenance:
     predictions: str = ""
     missing: tuple[str, ...] = ()
     software: str = ""
+    learnt_from: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

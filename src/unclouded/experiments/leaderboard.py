@@ -120,7 +120,15 @@ def _entry(path: Path) -> Entry:
     answer, reason = leak_free(path.parent, names)
     if answer == "unknown" and told and told.remover in BASELINES and not (told.weights_sha256 or told.predictions):
         answer, reason = "yes", "a rule that learns from no patch"
+    elif answer == "unknown" and told and told.learnt_from is not None:
+        answer, reason = _told_by_weights(told.learnt_from)
     return Entry(told.remover if told else path.stem, scores, answer, reason)
+
+
+def _told_by_weights(shared: Sequence[str]) -> tuple[Answer, str]:
+    if shared:
+        return "no", f"its weights name {len(shared):,} of the judged regions, first {shared[0]}"
+    return "yes", "its weights name none of the judged regions among those it learnt from"
 
 
 def leaderboard_markdown(entries: Sequence[Entry], others: Sequence[Published]) -> str:

@@ -1,7 +1,9 @@
 """Weights files: a generator, its settings and its scaling in one safetensors file; nothing is ever unpickled."""
 
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -42,6 +44,36 @@ def save_weights(
         save_file(tensors, partial, metadata={RECORD: json.dumps(record, ensure_ascii=False)})
 
 
+@dataclass(frozen=True)
+class WeightsRecord:
+    """What a weights file says of itself.
+
+    Attributes:
+        settings: What the network was made for.
+        training: What users should know of the training.
+        parameters: Numbers in the file.
+    """
+
+    settings: NetworkSettings
+    training: Mapping[str, str]
+    parameters: int
+
+
+def read_record(path: Path) -> WeightsRecord:
+    """Read what a weights file says of itself, and none of its weights.
+
+    Raises:
+        InputError: Not a safetensors file, or without our record.
+    """
+    _refuse_other_formats(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+            return WeightsRecord(*_record(path, file.metadata() or {}), sum(map(math.prod, shapes)))
+    except SafetensorError as error:
+        raise _damaged(path, error) from error
+
+
 def load_remover(path: Path) -> NetworkRemover:
     """Read a weights file of :func:`save_weights`; the remover is named after the file.
 
@@ -57,15 +89,19 @@ def load_remover(path: Path) -> NetworkRemover:
             _compare(path, {name: _described(file.get_slice(name)) for name in file.keys()}, generator)  # noqa: SIM118
             tensors = {name: file.get_tensor(name) for name in generator.state_dict()}
     except SafetensorError as error:
-        raise InputError(f"{path} is not a whole safetensors file ({error}); copy it again") from error
+        raise _damaged(path, error) from error
     _refuse_not_finite(path, tensors)
     generator.load_state_dict(tensors, assign=True)
     return NetworkRemover(generator, settings, path.stem, training)
 
 
+def _damaged(path: Path, error: SafetensorError) -> InputError:
+    return InputError(f"{path} is not a whole safetensors file ({error}); copy it again")
+
+
 def _refuse_other_formats(path: Path) -> None:
     if not path.is_file():
-        raise InputError(f"{path} is not a file; check the path")
+        raise InputError(f"{path} is not a file; check the path, or make weights with 'unclouded train'")
     with path.open("rb") as file:
         start = file.read(9)
     for magic, meaning in _PICKLES.items():

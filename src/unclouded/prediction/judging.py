@@ -1,6 +1,6 @@
 """Somebody to be judged on every triplet of a data set: a remover, or the predictions of a foreign method."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,8 +8,10 @@ from torch import Tensor
 
 from unclouded.errors import InputError
 from unclouded.evaluation.foreign import ForeignPredictions
-from unclouded.models.network import require_level
+from unclouded.models.baselines import Baseline
+from unclouded.models.network import NetworkRemover, require_level
 from unclouded.models.remover import CloudRemover, keep_clear_pixels
+from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.patches.layouts import TripletFiles
 from unclouded.tensors.dataset import TripletDataset
 from unclouded.tensors.triplet import Triplet, positions
@@ -29,6 +31,7 @@ class Candidate:
         pairs: From a data set of these patches and bands to triplets with predictions.
         predictions: Folder and unit of a foreign method's predictions; empty for a remover.
         missing: Names of patches without a prediction.
+        learnt_from: Regions to judge that it learnt from; None where nothing tells.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Candidate:
     pairs: Callable[[TripletDataset], Pairs]
     predictions: str = ""
     missing: tuple[str, ...] = ()
+    learnt_from: tuple[str, ...] | None = None
 
 
 def remover_candidate(
@@ -48,7 +52,24 @@ def remover_candidate(
         InputError: The weights were trained on L2A; the triplets of SEN12MS-CR are L1C.
     """
     require_level(remover, "L1C")
-    return Candidate(remover.name, remover.bands, files, partial(judged, remover, keep_clear=keep_clear, device=device))
+    return Candidate(
+        remover.name,
+        remover.bands,
+        files,
+        partial(judged, remover, keep_clear=keep_clear, device=device),
+        learnt_from=_learnt_from(remover, files),
+    )
+
+
+def _learnt_from(remover: CloudRemover, files: Sequence[TripletFiles]) -> tuple[str, ...] | None:
+    """Regions of patches that a remover learnt from; None where its weights or the patches tell no region."""
+    if isinstance(remover, Baseline | SceneAdapted):
+        return ()
+    if not isinstance(remover, NetworkRemover) or "regions" not in remover.training:
+        return None
+    if any(one.roi is None for one in files):
+        return None
+    return tuple(sorted({str(one.roi) for one in files}.intersection(remover.training["regions"].split())))
 
 
 def foreign_candidate(

@@ -24,7 +24,7 @@ from unclouded.training.logbook import Logbook, Part, mean_terms
 from unclouded.training.objectives import build_objective
 from unclouded.training.preparation import prepare
 from unclouded.training.previews import is_previewed, write_preview
-from unclouded.training.provenance import add_session
+from unclouded.training.provenance import add_session, told_with_weights
 from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
 from unclouded.training.signals import Request, heard_signals
@@ -201,6 +201,7 @@ class Training:
             "patches": str(len(self.data)),
             "weights": f"moving average with decay {decay:g}" if decay else "of the last step",
             "settings": self.settings.model_dump_json(),
+            **told_with_weights(self.run),
         }
         save_weights(self.run.weights, self._shown, self.settings.network, summary)
 

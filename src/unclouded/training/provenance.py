@@ -13,12 +13,16 @@ from typing import Any
 
 import torch
 
+from unclouded.errors import InputError
 from unclouded.files import read_small, write_json
+from unclouded.patches.identity import PatchId
 from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
 
 LIBRARIES = ("lightning-fabric", "numpy", "rasterio", "s2cloudless", "lightgbm", "safetensors")
 """Libraries whose version may change what is learnt, beside torch."""
+MAX_REGIONS = 20_000
+"""Most regions that a weights file names."""
 
 
 def write_provenance(run: RunFolder, settings: TrainSettings, names: str, digests: Sequence[str]) -> None:
@@ -44,6 +48,23 @@ def write_provenance(run: RunFolder, settings: TrainSettings, names: str, digest
             "sessions": [session(0)],
         },
     )
+
+
+def told_with_weights(run: RunFolder) -> dict[str, str]:
+    """Return what a weights file says of the patches it learnt from, for whoever has nothing but that file.
+
+    Returns:
+        ``data_sha256`` and ``split_sha256`` of :func:`write_provenance`, and ``regions``, one blank apart, where every
+        patch's name tells its region.
+    """
+    content = json.loads(read_small(run.provenance))
+    names = run.patches.read_text(encoding="utf-8").splitlines()
+    hashes = {key: str(content[key]) for key in ("data_sha256", "split_sha256")}
+    try:
+        regions = sorted({str(PatchId.parse(name).roi) for name in names})
+    except InputError:
+        return hashes
+    return hashes | ({"regions": " ".join(regions)} if len(regions) <= MAX_REGIONS else {})
 
 
 def add_session(run: RunFolder, step: int) -> None:

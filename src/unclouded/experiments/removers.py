@@ -1,0 +1,154 @@
+"""What can remove clouds: rules without weights, and networks, what they learnt from and what they are worth."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unclouded.errors import InputError
+from unclouded.evaluation.record import load_scores
+from unclouded.evaluation.scores import DEFINITION, Scores
+from unclouded.files import named, sha256
+from unclouded.models.scene_adapted import NAME as SCENE_ADAPTED
+from unclouded.models.weights import WeightsRecord, read_record
+
+RULES: Mapping[str, str] = {
+    SCENE_ADAPTED: "a regression from radar to the bands, learnt from the clear part of the scene itself",
+    "sar-regression": "the same in one piece and without a prior, from radar features of the patch",
+    "clear-mean": "the mean clear spectrum wherever there are clouds: what any network has to beat",
+    "cloudy": "the cloudy image as it is",
+    "sar-vv": "VV as a grey image",
+    "sar-vh": "VH as a grey image",
+}
+"""Every remover without weights, and what it does."""
+NO_WEIGHTS = (
+    "No pretrained weights come with unclouded. 'unclouded train paper FOLDER --set patches=ROOT' makes them"
+    " from SEN12MS-CR; docs/proof.md tells what shorter trainings gave."
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A weights file.
+
+    Attributes:
+        path: Where it lies.
+        record: What it says of itself.
+        sha256: Of the file; scores name their weights by it.
+        judged: Scores that were found for it, by their file.
+    """
+
+    path: Path
+    record: WeightsRecord
+    sha256: str
+    judged: Mapping[Path, Scores]
+
+
+def find_models(places: Iterable[Path]) -> list[Model]:
+    """Find weights and, in the same folders, their scores.
+
+    Args:
+        places: Weights files, and folders that are searched at any depth. Of a file its folder is searched for scores.
+
+    Raises:
+        InputError: A place does not exist, a file is no weights file, or a folder holds none.
+    """
+    files, scores = dict[Path, None](), dict[Path, Scores]()
+    for place in places:
+        found = [place] if place.suffix else sorted(one for one in place.rglob("*.safetensors") if _is_ours(one))
+        if not found:
+            raise InputError(f"{named(place)} holds no weights, expected files that 'unclouded train' writes")
+        files |= dict.fromkeys(found)
+        scores |= _scores_below(place.parent if place.suffix else place)
+    return [_model(path, scores) for path in files]
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file found in a folder is weights and not, say, the state of a training or another model's."""
+    try:
+        read_record(path)
+    except InputError:
+        return False
+    return True
+
+
+def _scores_below(folder: Path) -> dict[Path, Scores]:
+    """Scores in a folder; damaged ones and those of another definition are passed over: nobody asked for them."""
+    found = {}
+    for path in sorted(folder.rglob("*.json")):
+        with path.open("rb") as file:
+            if json.dumps(DEFINITION).encode() not in file.read(200):
+                continue
+        try:
+            found[path] = load_scores(path)
+        except InputError:
+            continue
+    return found
+
+
+def _model(path: Path, scores: Mapping[Path, Scores]) -> Model:
+    record, own = read_record(path), sha256(path)
+    judged = {at: one for at, one in scores.items() if one.provenance and one.provenance.weights_sha256 == own}
+    return Model(path, record, own, judged)
+
+
+def rules_text() -> str:
+    """Return a line for every remover without weights, and that there are no weights."""
+    return "\n".join([*(f"{name:<16}{what}" for name, what in RULES.items()), "", NO_WEIGHTS])
+
+
+def models_text(models: Sequence[Model]) -> str:
+    """Return a paragraph for every network."""
+    return "\n\n".join(
+        "\n".join([str(one.path), *(f"  {key:<10}{text}" for key, text in _facts(one))]) for one in models
+    )
+
+
+def _facts(model: Model) -> list[tuple[str, str]]:
+    network, training = model.record.settings, model.record.training
+    scaling = network.scaling
+    return [
+        ("restores", f"{' '.join(network.bands)} of {network.level} products"),
+        ("network", f"width {network.width}, skip {network.skip}, {model.record.parameters:,} parameters"),
+        (
+            "scaling",
+            f"VV {_span(scaling.vv_db)} dB, VH {_span(scaling.vh_db)} dB, reflectance {_span(scaling.toa_reflectance)}",
+        ),
+        ("learnt", _learnt(training)),
+        ("sha256", model.sha256),
+        *(("judged", _judged(path, scores)) for path, scores in model.judged.items()),
+        *(
+            []
+            if model.judged
+            else [("judged", f"not here: 'unclouded evaluate {model.path} ROOT --split test --out FILE'")]
+        ),
+    ]
+
+
+def _span(values: tuple[float, float]) -> str:
+    return f"{values[0]:g} to {values[1]:g}"
+
+
+def _learnt(training: Mapping[str, str]) -> str:
+    try:
+        settings = json.loads(training.get("settings", "{}"))
+    except (ValueError, RecursionError):
+        settings = {}
+    if not training or not isinstance(settings, dict):
+        return "its file does not tell from what"
+    regions = f" of {len(training['regions'].split()):,} regions" if "regions" in training else ""
+    told = [f"from {training.get('patches', 'some')} patches{regions}", f"{training.get('steps', 'some')} steps"]
+    told += [f"{settings['paired_percent']:g} % pairs"] if isinstance(settings.get("paired_percent"), float) else []
+    told += [f"objective {settings['objective']}"] if isinstance(settings.get("objective"), str) else []
+    told += [f"data {training['data_sha256'][:12]}"] if "data_sha256" in training else []
+    return ", ".join(told)
+
+
+def _judged(path: Path, scores: Scores) -> str:
+    mean, cloudy, told = scores.mean("all"), scores.mean("cloudy"), scores.provenance
+    split = told.split if told else "patches"
+    leaks = f"; LEARNT FROM {len(told.learnt_from)} of these regions" if told and told.learnt_from else ""
+    return (
+        f"{split}, {len(scores.patches):,} patches: MAE {mean['mae']:.4f}, under clouds {cloudy['mae']:.4f}, "
+        f"PSNR {mean['psnr']:.2f}, SSIM {mean['ssim']:.3f}, SAM {mean['sam']:.2f}{leaks} ({path})"
+    )

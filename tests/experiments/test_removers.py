@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unclouded.errors import InputError
+from unclouded.evaluation.record import write_scores
+from unclouded.evaluation.scores import AREAS, METRICS, PatchScores, Provenance, Scores
+from unclouded.experiments.removers import RULES, find_models, models_text, rules_text
+from unclouded.files import sha256
+from unclouded.models.baselines import BASELINES
+from unclouded.models.catalogue import find_remover
+from unclouded.models.initialisation import initialise
+from unclouded.models.network import NetworkSettings
+from unclouded.models.weights import save_weights
+from unclouded.sensors import RGB
+
+ROI = "ROIs1158_spring_106"
+TRAINING = {
+    "steps": "450",
+    "patches": "150",
+    "settings": '{"objective": "cycle", "paired_percent": 100.0}',
+    "regions": f"ROIs1158_spring_1 {ROI}",
+    "data_sha256": "0123456789abcdef",
+}
+
+
+def weights(path: Path, training: dict[str, str], seed: int = 0) -> Path:
+    settings = NetworkSettings(width=1)
+    generator = settings.build()
+    initialise(generator, torch.Generator().manual_seed(seed))
+    save_weights(path, generator, settings, training)
+    return path
+
+
+def judge(path: Path, weights_sha256: str, learnt_from: tuple[str, ...] | None = None) -> None:
+    values = dict.fromkeys(AREAS, dict.fromkeys(METRICS, 0.25))
+    patch = PatchScores(f"{ROI}_p1", 0.5, dict.fromkeys(AREAS, 9), values, 0.1, "ab", ROI)
+    told = Provenance("mine", "test", weights_sha256, learnt_from=learnt_from)
+    write_scores(path, Scores(RGB, "kept", (patch,), provenance=told), np.random.default_rng(0))
+
+
+def test_every_remover_without_weights_is_told_and_no_other() -> None:
+    assert set(RULES) == {"scene-adapted", *BASELINES}
+    for name in RULES:
+        assert find_remover(name, None).name in rules_text()
+    assert "No pretrained weights come with unclouded" in rules_text()
+
+
+def test_expectation_6_weights_tell_what_they_are_for_and_learnt_from(tmp_path: Path) -> None:
+    path = weights(tmp_path / "spring.safetensors", TRAINING)
+    text = models_text(find_models([path]))
+    assert "restores  B04 B03 B02 of L1C products" in text
+    assert "scaling   VV -25 to 0 dB, VH -25 to 0 dB, reflectance 0 to 1" in text
+    assert "learnt    from 150 patches of 2 regions, 450 steps, 100 % pairs, objective cycle, data 0123456789ab" in text
+    assert f"sha256    {sha256(path)}" in text
+    assert f"judged    not here: 'unclouded evaluate {path} ROOT --split test --out FILE'" in text
+
+
+def test_expectation_6_scores_are_shown_with_the_very_weights_they_are_of(tmp_path: Path) -> None:
+    path = weights(tmp_path / "run" / "weights.safetensors", TRAINING)
+    judge(tmp_path / "run" / "own.json", sha256(path), (ROI,))
+    judge(tmp_path / "others.json", "cd" * 32)
+    (tmp_path / "broken.json").write_text((tmp_path / "others.json").read_text()[:-20])
+    (model,) = find_models([tmp_path])
+    assert list(model.judged) == [tmp_path / "run" / "own.json"]
+    text = models_text([model])
+    assert "test, 1 patches: MAE 0.2500, under clouds 0.2500, PSNR 0.25, SSIM 0.250, SAM 0.25" in text
+    assert "LEARNT FROM 1 of these regions" in text
+
+
+def test_a_folder_is_searched_for_weights_and_other_files_are_passed_over(tmp_path: Path) -> None:
+    paths = [weights(tmp_path / name / "weights.safetensors", {}, seed) for seed, name in enumerate(("a", "b"))]
+    (tmp_path / "a" / "state.safetensors").write_bytes(b"no weights")
+    assert [one.path for one in find_models([tmp_path, paths[0]])] == paths
+
+
+@pytest.mark.parametrize("settings", ["", "[]", "{", '{"paired_percent": "all"}'])
+def test_weights_of_a_stranger_are_told_as_far_as_they_tell(settings: str, tmp_path: Path) -> None:
+    path = weights(tmp_path / "x.safetensors", {"settings": settings} if settings else {})
+    assert "  learnt    " in models_text(find_models([path]))
+
+
+@pytest.mark.parametrize("name", ["empty", "gone", "gone.safetensors"])
+def test_fault_19_a_place_without_weights_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"holds no weights|is not a"):
+        find_models([tmp_path / name])
