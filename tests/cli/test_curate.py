@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -91,6 +92,18 @@ def test_the_last_of_two_shards_writes_the_manifest_and_tells_what_was_set_aside
     assert content(tmp_path) == content(undisturbed) and not leftovers(tmp_path)
     assert unclouded(*command, "--shard", "3/2") == 2
     assert "from 1/n to n/n, found 3/2" in capsys.readouterr().err
+
+
+def test_a_changed_threshold_changes_nothing_that_is_there(
+    regions: Path, undisturbed: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(undisturbed, root)
+    assert unclouded("curate", regions, root, "--set", "screening.haze=0.2") == 1
+    told = capsys.readouterr()
+    assert told.err.count(" made of other products or settings; choose another root") == 2
+    assert "4 of 4 candidates kept, 3 of 3 regions set aside" in told.out and "candidates      kept 4" in told.out
+    assert content(root) == content(undisturbed)
 
 
 @pytest.mark.parametrize("way", [["--processes=2"], ["--dask=local", "--processes=2"]])

@@ -68,6 +68,39 @@ def test_checksums_decide(mirror: Path, tmp_path: Path) -> None:
         read_checksums(listed)
 
 
+@pytest.mark.parametrize(
+    ("origin", "address"),
+    [
+        ("https://host/data/", "https://host/data/ROIs2017_winter_s1.tar.gz"),
+        ("https://host/get?path=/&files=", "https://host/get?path=/&files=ROIs2017_winter_s1.tar.gz"),
+    ],
+)
+def test_expectation_1_a_download_that_turns_out_damaged_is_fetched_anew(
+    origin: str, address: str, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = (mirror / WINTER[0].file_name).read_bytes()
+    contents, asked = [whole[:-4] + b"????", whole], []
+
+    def download(address: str, target: Path, *_: object) -> None:
+        asked.append(address)
+        target.write_bytes(contents.pop(0))
+
+    monkeypatch.setattr("unclouded.patches.fetch.download", download)
+    monkeypatch.setattr("unclouded.patches.fetch._size", lambda *_: len(whole))
+    with pytest.raises(InputError, match=r"ROIs2017_winter_s1.tar.gz is damaged .*; fetch it again"):
+        fetch(WINTER[:1], origin, tmp_path / "root")
+    assert not [*(tmp_path / "root").rglob("*.tif"), *(tmp_path / "root").rglob("*.gz")]
+    assert fetch(WINTER[:1], origin, tmp_path / "root") == 1 and asked == [address, address]
+
+
+def test_a_damaged_archive_of_a_mirror_stays_where_it_is(mirror: Path, tmp_path: Path) -> None:
+    path = mirror / WINTER[0].file_name
+    path.write_bytes(path.read_bytes()[:-4] + b"????")
+    with pytest.raises(InputError, match="is damaged"):
+        fetch(WINTER[:1], str(mirror), tmp_path / "root")
+    assert path.is_file()
+
+
 def test_the_plan_tells_the_disk_need_of_the_whole_set(mirror: Path, tmp_path: Path) -> None:
     whole = plan(archives(), str(mirror), tmp_path / "root")
     assert whole.extracted_bytes == 122_218 * (2 * 4 + 2 * 13 * 2) * 256 * 256 + 3 * 122_218 * 8192

@@ -141,6 +141,15 @@ def test_both_spellings_of_a_folder_are_refused(tmp_path: Path, touch: Touch) ->
         find_triplets(tmp_path)
 
 
+def test_what_curate_leaves_beside_the_patches_is_no_stranger_and_no_list(
+    tmp_path: Path, touch: Touch, official_names: Names
+) -> None:
+    touch(tmp_path, *official_names("ROIs1158_spring_1_p1"), "manifest.parquet", "choices.csv", "other.csv")
+    assert find_triplets(tmp_path).strangers == ("other.csv",)
+    touch(tmp_path / "flat", "s1/a.tif", "s2_cloudy/a.tif", "s2_cloudfree/a.tif", "choices.csv")
+    assert find_triplets(tmp_path / "flat").split_list is None
+
+
 def test_strangers_of_a_flat_layout_are_named(tmp_path: Path, touch: Touch) -> None:
     touch(tmp_path, *flat("a"), "s1/a.txt", "s1/deeper/b.tif", "manifest.json", "s1/two\nlines.tif")
     assert set(find_triplets(tmp_path).strangers) == {"s1/a.txt", "s1/deeper", "manifest.json", r"'s1/two\nlines.tif'"}

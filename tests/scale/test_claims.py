@@ -7,7 +7,7 @@ from filelock import FileLock
 from unclouded.errors import InputError
 from unclouded.files import write_json
 from unclouded.patches.identity import PatchId
-from unclouded.scale.claims import WORK, claim, rows_of_others, tidy, work_folder
+from unclouded.scale.claims import WORK, claim, regions_held, rows_of_others, tidy, work_folder
 from unclouded.scale.tasks import TaskFolder
 
 ROI = "ROIs0001_fall_7"
@@ -76,4 +76,7 @@ def test_rows_of_another_list_are_those_of_its_done_regions(tmp_path: Path) -> N
     for identity in "abx":  # c is at work, and x was made with settings that nobody has any more
         write_json(tmp_path / WORK / "done" / f"{identity}.json", {"rows": [{"patch": identity}]})
     assert rows_of_others(tmp_path, notes, {ROI: "a"}) == [{"patch": "b"}]
+    changed = {ROI: "made with other settings", "ROIs0001_fall_8": "b"}
+    assert rows_of_others(tmp_path, notes, changed) == [{"patch": "a"}]  # what is there stays
+    assert regions_held(tmp_path) == {ROI, "ROIs0001_fall_8", "ROIs0001_fall_9"}
     assert rows_of_others(tmp_path / "new", TaskFolder(tmp_path / "new" / WORK), {}) == []

@@ -12,6 +12,7 @@ import torch
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from shapely.geometry import shape
 
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError
@@ -20,7 +21,7 @@ from unclouded.geotiff import open_geotiff, read_stored, write_geotiff
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.manifest import write_manifest
 from unclouded.patches.reading import PatchRasters, read_triplet
-from unclouded.scale.claims import tidy
+from unclouded.scale.claims import rows_of_others, tidy
 from unclouded.scale.curation import CurateRegion, curating, outputs, set_aside
 from unclouded.scale.regions import CurationSettings, fingerprint
 from unclouded.scale.running import run_tasks, serially
@@ -170,11 +171,46 @@ def test_a_region_that_is_named_twice_is_refused(scenes: Path, tmp_path: Path) -
         tasks(scenes, tmp_path, (1, 1))
 
 
-def test_fault_19_nothing_to_do_and_products_that_are_absent_are_refused(scenes: Path, tmp_path: Path) -> None:
+def test_fault_19_nothing_to_do_is_refused(scenes: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="regions"):
         tasks(scenes, tmp_path, ())
-    with pytest.raises(InputError, match=r"s1_3\.tif is not a file"):
-        tasks(scenes, tmp_path, (3,))
+
+
+def test_fault_19_a_region_whose_products_are_absent_is_set_aside_until_they_come(scenes: Path, tmp_path: Path) -> None:
+    for name in ("s1_1", "clear_1", "cloudy_1", "s1_2"):
+        (tmp_path / f"{name}.tif").symlink_to(scenes / f"{name}.tif")
+    (tmp_path / "cloudy_2.tif").write_bytes(b"PK\x03\x04 a zip that was cut")
+    notes = TaskFolder(tmp_path / "work")
+    failed = run_tasks(tasks(tmp_path, tmp_path / "root"), notes, serially)
+    assert failed == {"ROIs0001_summer_2": "clear_2.tif not found; check the path, or fetch the product"}
+    (tmp_path / "cloudy_2.tif").unlink()
+    for name in ("clear_2", "cloudy_2"):
+        (tmp_path / f"{name}.tif").symlink_to(scenes / f"{name}.tif")
+    assert run_tasks(tasks(tmp_path, tmp_path / "root"), notes, serially) == {}
+
+
+def test_fault_07_a_zip_that_was_cut_costs_its_own_region(scenes: Path, tmp_path: Path) -> None:
+    for path in scenes.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "s1_2.tif").unlink()
+    (tmp_path / "s1_2.tif").write_bytes(b"PK\x03\x04 a zip that was cut")
+    failed = run_tasks(tasks(tmp_path, tmp_path / "root"), TaskFolder(tmp_path / "work"), serially)
+    assert list(failed) == ["ROIs0001_summer_2"] and failed["ROIs0001_summer_2"].startswith("s1_2.tif is not a whole")
+
+
+def test_products_may_be_gone_once_their_region_is_made(scenes: Path, tmp_path: Path) -> None:
+    for name in ("s1_1", "clear_1", "cloudy_1"):
+        (tmp_path / f"{name}.tif").symlink_to(scenes / f"{name}.tif")
+    notes, root = TaskFolder(tmp_path / "root" / ".curation"), tmp_path / "root"
+    (made,) = tasks(tmp_path, root, (1,))
+    assert run_tasks([made], notes, serially) == {}
+    (tmp_path / "s1_1.tif").unlink()
+    (again,) = tasks(tmp_path, root, (1,))
+    failed = run_tasks([again], notes, serially)
+    tidy(root, {again.name: again.id}, failed)
+    assert failed == {again.name: "s1_1.tif not found; check the path, or fetch the product"}
+    assert rows_of_others(root, notes, {again.name: again.id}) == notes.rows([made])
+    assert len(find_triplets(root).triplets) == 1
 
 
 def test_a_product_is_known_by_its_content(scenes: Path, tmp_path: Path) -> None:
@@ -263,6 +299,7 @@ def test_a_set_aside_region_says_the_same_wherever_its_zip_was_unpacked(products
     failed = run_tasks([task], TaskFolder(tmp_path / "root" / ".curation"), serially)
     tidy(tmp_path / "root", {task.name: task.id}, failed)
     (row,) = set_aside([task], failed)
+    assert "geometry" not in row  # nobody knows where it would have been
     assert row == {
         "status": "set_aside",
         "reason": f"{image.relative_to(tmp_path)} has another checksum than its manifest says; fetch it again",
@@ -276,6 +313,17 @@ def test_a_set_aside_region_says_the_same_wherever_its_zip_was_unpacked(products
     assert not leftovers(tmp_path / "root")
     (again,) = safe_task(products, tmp_path / "root", {"split": "test"}).run()  # with a whole product
     assert again["status"] == "kept"
+
+
+def test_a_set_aside_region_has_an_outline_where_its_center_is_known(products: Path, tmp_path: Path) -> None:
+    known = safe_task(products, tmp_path, {"center": [9.0, 45.0]}, rows=400, columns=520)
+    polar = safe_task(products, tmp_path, {"center": [11.0, 84.5]})
+    (row,), (beyond,) = (set_aside([task], {task.name: "damaged"}) for task in (known, polar))
+    west, south, east, north = shape(row["geometry"]).bounds
+    across_km, up_km = (east - west) * 111.32 * np.cos(np.radians(45)), (north - south) * 111.13
+    assert (across_km, up_km) == pytest.approx((5.2, 4.0), rel=0.01)
+    assert ((west + east) / 2, (south + north) / 2) == pytest.approx((9.0, 45.0), abs=1e-4)
+    assert "geometry" not in beyond
 
 
 def test_scenes_and_patches_teach_the_same_and_are_the_same_candidates(scenes: Path, tmp_path: Path) -> None:

@@ -78,6 +78,17 @@ def test_what_the_pixels_show_counts_not_only_the_footprint() -> None:
     assert choose([record("O1", 7, 10)], need(covers=0.3), lambda _: (0.0, 0.4)).verdicts[0].shown == 0.4
 
 
+def test_where_no_three_fit_the_nearest_miss_is_told() -> None:
+    most, half = (dict(mapping(box(8, 47, east, 49))) for east in (9.3, 9.0))  # 0.35 degrees are 26 km
+    choice = choose([record("R1", 7, 11), record("O1", 7, 10, half), record("O2", 7, 12, most)], need(), look)
+    assert choice.reason.endswith(
+        "0 of them clear; search longer, or ask for less: 2 more were refused, such as O2, shows 93.0% of the region, "
+        "expected 99.0%"
+    )
+    (one,) = (choose([record("O1", 7, 10, half)], need(), look).reason.partition("ask for less: ")[2],)
+    assert one == "1 more was refused: O1, shows 50.0% of the region, expected 99.0%"
+
+
 def test_named_scenes_keep_their_role_whatever_speaks_against_them() -> None:
     records = [record("R1", 7, 1), record("O1", 7, 10), record("O2", 7, 12), record("O3", 8, 30)]
     clear = record("mine", 7, 30, dict(mapping(box(20, 47, 22, 49))))

@@ -63,7 +63,8 @@ def test_scenes_of_one_season_in_two_years_are_no_triplet() -> None:
 
 def test_what_is_missing_is_told_with_the_reasons() -> None:
     with pytest.raises(
-        InputError, match=r"0 of them clear: A refused, of spring 2018 instead of a summer; search longer"
+        InputError,
+        match="found 1 radar and 1 optical scenes in a summer, 0 of them clear, and 1 of other seasons; search",
     ):
         pair([scene("R", 7, 1)], [scene("A", 5, 2, 0.0), scene("B", 7, 3, 0.5)], latitude=48, season="summer")
     with pytest.raises(InputError, match="found 'autumn'"):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def curate(
-    regions: Annotated[Path, typer.Argument(help="TOML file: settings, and a [[regions]] for each region.")],
+    regions: Annotated[Path, typer.Argument(help="TOML file: settings, and a table 'regions' for each region.")],
     root: Annotated[Path, typer.Argument(help="Folder of the data set.")],
     shard: Shards = "1/1",
     processes: Processes = 1,
@@ -28,10 +28,11 @@ def curate(
     """
     from filelock import FileLock
 
-    from unclouded.patches.identity import MANIFEST
+    from unclouded.patches.identity import CHOICES, MANIFEST
     from unclouded.patches.manifest import write_manifest
-    from unclouded.scale.choosing import CHOICES, Folders
-    from unclouded.scale.claims import WORK, rows_of_others, tidy
+    from unclouded.patches.summary import summary_lines
+    from unclouded.scale.choosing import Folders
+    from unclouded.scale.claims import WORK, regions_held, rows_of_others, tidy
     from unclouded.scale.curation import curating, outputs, set_aside, write_choices
     from unclouded.scale.regions import MAX_BYTES, CurationSettings
     from unclouded.scale.storage import require_deliverable
@@ -54,11 +55,16 @@ def curate(
         with FileLock(notes.path / "locks" / "manifest"):  # two shards may end at once, or two curators
             tidy(root, identities, failures)
             others = rows_of_others(root, notes, identities)
-            write_manifest(root / MANIFEST, [*rows, *others, *set_aside(tasks, failures)])
-            write_choices(root, tasks)
+            held = {row["roi"] for row in others}
+            lost = set_aside(tasks, {roi: reason for roi, reason in failures.items() if roi not in held})
+            listed = [*rows, *others, *lost]
+            write_manifest(root / MANIFEST, listed)
+            write_choices(root, {*identities, *regions_held(root)})
         _tell_remarks(rows)
-        kept = sum(row["status"] == "kept" for row in rows)
-        return f"{kept:,} of {len(rows):,} candidates kept", kept > 0
+        for line in summary_lines(listed, settings.screening):
+            typer.echo(line)
+        kept = sum(row["status"] == "kept" for row in listed)
+        return f"{kept:,} of {len(rows) + len(others):,} candidates kept", kept > 0
 
     status = finish(notes, tasks, "regions", root / MANIFEST, write)
     if deliver is not None:

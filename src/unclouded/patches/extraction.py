@@ -25,6 +25,10 @@ SHOWN = 3
 Told = Callable[[int, int], object]
 
 
+class DamagedArchiveError(InputError):
+    """An archive is not what it was packed as."""
+
+
 @dataclass(frozen=True)
 class Extracted:
     """What came out of an archive.
@@ -54,7 +58,8 @@ def extract(archive: Archive, file: Path, root: Path, told: Told = lambda done, 
         told: Called with the bytes of the file that were read and all of them.
 
     Raises:
-        InputError: The file is damaged, too large inside, or holds no patch.
+        DamagedArchiveError: The file is damaged.
+        InputError: It is too large inside, or holds no patch; the disk is full.
     """
     staging = root / STAGING / archive.folder
     shutil.rmtree(staging, ignore_errors=True)
@@ -91,7 +96,7 @@ def _stage(archive: Archive, file: Path, staging: Path, told: Told) -> Extracted
                 size += member.size
                 _write(staging / place.partition("/")[2], content, named(file))
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{named(file)} is damaged ({error}); fetch it again") from error
+        raise DamagedArchiveError(f"{named(file)} is damaged ({error}); fetch it again") from error
     return Extracted(found, size, tuple(strangers))
 
 

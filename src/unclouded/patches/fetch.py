@@ -12,7 +12,7 @@ from unclouded.files import named, read_small, require_file, sha256, write_json
 from unclouded.locks import held
 from unclouded.patches.archives import Archive
 from unclouded.patches.download import TIMEOUT_S, Line, download, require_web_address
-from unclouded.patches.extraction import extract
+from unclouded.patches.extraction import DamagedArchiveError, extract
 
 DONE = ".fetched"
 """Folder below the root with one note for each archive that is extracted."""
@@ -66,7 +66,8 @@ def plan(wanted: Iterable[Archive], origin: str, root: Path, *, keep: bool = Fal
 
     Args:
         wanted: Archives.
-        origin: Folder of a mirror, or the address below which the archives are.
+        origin: Folder of a mirror, or the address below which the archives are; one that ends with ``=`` gets the name
+            of the archive as the value of its last parameter.
         root: Root of the data set.
         keep: Whether archives stay on disk when they are extracted.
     """
@@ -123,8 +124,9 @@ def _fetch_one(
     else:
         file = root / DOWNLOADS / archive.file_name
         if not file.is_file():
-            address = f"{origin.rstrip('/')}/{archive.file_name}"
-            download(address, file, lambda done, total: told(f"fetch {archive.folder}", done, total), line)
+            download(
+                _address(archive, origin), file, lambda done, total: told(f"fetch {archive.folder}", done, total), line
+            )
     digest = sha256(file)
     if checksums.get(archive.file_name, digest) != digest:
         if not _is_folder(origin):
@@ -132,7 +134,12 @@ def _fetch_one(
         raise InputError(
             f"{named(file)} has the SHA-256 {digest}, expected {checksums[archive.file_name]}; fetch again"
         )
-    extracted = extract(archive, file, root, lambda done, total: told(f"extract {archive.folder}", done, total))
+    try:
+        extracted = extract(archive, file, root, lambda done, total: told(f"extract {archive.folder}", done, total))
+    except DamagedArchiveError:
+        if not _is_folder(origin):
+            file.unlink()  # or the next call would take it for fetched
+        raise
     note = {"archive": archive.file_name, "sha256": digest, "patches": extracted.patches, "bytes": extracted.bytes}
     write_json(_note(root, archive), note | {"published_patches": archive.patches, "left_out": extracted.strangers})
     if not keep and not _is_folder(origin):
@@ -168,11 +175,16 @@ def _is_folder(origin: str) -> bool:
     return True
 
 
+def _address(archive: Archive, origin: str) -> str:
+    """Return where an archive is; origins such as ``https://host/download?path=/&files=`` end with a parameter."""
+    return f"{origin}{archive.file_name}" if origin.endswith("=") else f"{origin.rstrip('/')}/{archive.file_name}"
+
+
 def _size(archive: Archive, origin: str) -> int | None:
     if _is_folder(origin):
         file = Path(origin) / archive.file_name
         return file.stat().st_size if file.is_file() else None
-    request = urllib.request.Request(f"{origin.rstrip('/')}/{archive.file_name}", method="HEAD")  # noqa: S310
+    request = urllib.request.Request(_address(archive, origin), method="HEAD")  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310  (the scheme is checked)
             length = answer.headers.get("Content-Length", "")

@@ -11,6 +11,8 @@ SENSORS = ("s1", "s2", "s2_cloudy")
 
 MANIFEST = "manifest.parquet"
 """Where a data set has its manifest, below its root."""
+CHOICES = "choices.csv"
+"""Table beside the manifest that explains which scenes a region was made of."""
 SCENES = "scenes"
 """Folder of the layout that stores each pixel of a region once; the manifest says where its patches lie."""
 

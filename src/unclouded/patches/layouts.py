@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from unclouded.errors import InputError
 from unclouded.files import named, require_folder
 from unclouded.geotiff import ImageFile, file_of
-from unclouded.patches.identity import MANIFEST, SCENES, PatchId, Roi, natural
+from unclouded.patches.identity import CHOICES, MANIFEST, SCENES, PatchId, Roi, natural
 from unclouded.patches.scene_layout import patches_in_scenes
 
 SAR, CLEAR, CLOUDY = "s1", "s2", "s2_cloudy"
@@ -247,7 +247,7 @@ def _flat_clear(root: Path, names: set[str]) -> str:
 
 def _split_list(root: Path, names: set[str]) -> Path | None:
     """Return ``data.csv``, or the only csv file of a folder."""
-    lists = [name for name in names if name.endswith(".csv")]
+    lists = [name for name in names if name.endswith(".csv") and name != CHOICES]
     chosen = "data.csv" if "data.csv" in lists else lists[0] if len(lists) == 1 else None
     return root / chosen if chosen else None
 
@@ -260,7 +260,7 @@ def _inventory(
     for sighting in sightings:
         if sighting.token:
             found[sighting.name][sighting.token] = sighting
-        elif sighting.path not in (split_list, root / MANIFEST):
+        elif sighting.path not in (split_list, root / MANIFEST, root / CHOICES):
             strangers.append(named(file_of(sighting.path).relative_to(root)))
     triplets: list[TripletFiles] = []
     without_clear: list[TripletFiles] = []

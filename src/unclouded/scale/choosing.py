@@ -9,13 +9,10 @@ from unclouded.files import write_text
 from unclouded.patches.geography import Circle, circle_around, gaps_between
 from unclouded.patches.identity import Roi
 from unclouded.scale.measuring import look_at
-from unclouded.scale.regions import CurationSettings, Region, fingerprint
+from unclouded.scale.regions import CurationSettings, Region, fingerprint, known_by
 from unclouded.scenes.candidates import Choice, Kind, Need, SceneRecord, choices_table, choose
 from unclouded.scenes.describing import describe_scene, products_in
 from unclouded.scenes.footprints import footprint_around
-
-CHOICES = "choices.csv"
-"""Name of the table of all choices, beside the manifest."""
 
 
 class Folders:
@@ -76,11 +73,8 @@ def inputs_of(region: Region, candidates: Iterable[SceneRecord], settings: Curat
     """Return what decides the products of a region, as JSON values: content, and how it is chosen from.
 
     Products that can be none of its three, whatever their clouds, decide nothing.
-
-    Raises:
-        InputError: A named product is not there.
     """
-    named = {role: fingerprint(path) for role, path in region.named.items()}
+    named = {role: known_by(path) for role, path in region.named.items()}
     if region.is_named:
         return list(named.values())
     need = need_of(region, settings)

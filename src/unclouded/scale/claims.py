@@ -68,15 +68,22 @@ def tidy(root: Path, identities: Mapping[str, str], failures: Mapping[str, str])
 
 
 def rows_of_others(root: Path, notes: TaskFolder, identities: Mapping[str, str]) -> list[Row]:
-    """Return the rows of regions that the root holds, and that are done, but stand in another list than this one.
+    """Return the rows of regions that the root holds, and that are done, but were made by other tasks than these.
+
+    They stand in another list, or were made of other products or settings than this one has: what is there stays there.
 
     Args:
         root: Of the data set.
         notes: What is known of its tasks.
         identities: Of the tasks of this list, by region.
     """
-    claims = sorted((root / WORK / "regions").glob("*.txt"))
-    return notes.rows_of([_claimed(note) for note in claims if note.stem not in identities])
+    claims = {note.stem: _claimed(note) for note in sorted((root / WORK / "regions").glob("*.txt"))}
+    return notes.rows_of(held for roi, held in claims.items() if identities.get(roi) != held)
+
+
+def regions_held(root: Path) -> set[str]:
+    """Return the names of the regions that the root holds, or that somebody is making."""
+    return {note.stem for note in (root / WORK / "regions").glob("*.txt")}
 
 
 def _note(root: Path, roi: str) -> Path:

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,20 +24,20 @@ from unclouded.patches.description import (
     screening_columns,
     status_columns,
 )
-from unclouded.patches.identity import PatchId, Roi
+from unclouded.patches.identity import CHOICES, PatchId, Roi
 from unclouded.patches.images import TOKENS
 from unclouded.patches.layouts import CLEAR, CLOUDY, SAR
 from unclouded.patches.manifest import SET_ASIDE, ManifestRow
 from unclouded.patches.screening import Finding, Screening, screen
 from unclouded.patches.storing import PatchStore, open_store
 from unclouded.raster import Raster
-from unclouded.scale.choosing import CHOICES, Folders, candidates_of, choose_products, inputs_of
+from unclouded.scale.choosing import Folders, candidates_of, choose_products, inputs_of
 from unclouded.scale.claims import WORK, claim, work_folder
 from unclouded.scale.delivery import Output
 from unclouded.scale.regions import CurationSettings, Region, fingerprint, require_parts_apart
 from unclouded.scale.tasks import Row, content_id
 from unclouded.scenes.candidates import SceneRecord, joined_tables
-from unclouded.scenes.footprints import footprint
+from unclouded.scenes.footprints import footprint, footprint_around
 from unclouded.scenes.optical import OpticalScene, open_optical
 from unclouded.scenes.radar import RadarScene, open_radar
 
@@ -58,13 +59,20 @@ class CurateRegion:
         Raises:
             InputError: A product cannot be used, or the root holds this region made of other products.
         """
-        claim(self.root, self.name, self.id)
         try:
+            self._require_products()
+            claim(self.root, self.name, self.id)
             return self._rows()
         except InputError as error:
             raise InputError(self.without_folders(str(error))) from error
         finally:
             shutil.rmtree(self.work, ignore_errors=True)
+
+    def _require_products(self) -> None:
+        """Refuse what is not there before the root is asked, which may hold the region made of it."""
+        absent = [path.name for path in self.region.named.values() if not path.exists()]
+        if absent:
+            raise InputError(f"{' and '.join(absent)} not found; check the path, or fetch the product")
 
     @property
     def work(self) -> Path:
@@ -116,7 +124,7 @@ def curating(
         folders: Knows afterwards what it found in folders of products that is none.
 
     Raises:
-        InputError: A product or a folder is not there, or regions of different parts lie too near.
+        InputError: A folder or an elevation model is not there, or regions of different parts lie too near.
     """
     require_parts_apart(settings)
     folders = folders or Folders()
@@ -151,11 +159,17 @@ def set_aside(tasks: Iterable[CurateRegion], failures: Mapping[str, str]) -> lis
         tasks: All regions.
         failures: Why some were set aside, by name.
     """
-    return [_set_aside(task.region, failures[task.name]) for task in tasks if task.name in failures]
+    return [
+        _set_aside(task.region, task.settings.size_km, failures[task.name]) for task in tasks if task.name in failures
+    ]
 
 
-def _set_aside(region: Region, reason: str) -> ManifestRow:
-    row = {"status": SET_ASIDE, "reason": reason, "roi": region.roi, "season": Roi.parse(region.roi).season}
+def _set_aside(region: Region, size_km: tuple[float, float], reason: str) -> ManifestRow:
+    row: ManifestRow = {"status": SET_ASIDE, "reason": reason, "roi": region.roi}
+    row["season"] = Roi.parse(region.roi).season
+    if region.center is not None:
+        with suppress(InputError):  # beyond UTM
+            row["geometry"] = footprint_around(*region.center, size_km)
     tokens = {"radar": SAR, "clear": CLEAR, "cloudy": CLOUDY}
     names = {role: path.name.removesuffix(".zip").removesuffix(".SAFE") for role, path in region.named.items()}
     return {**row, "split": region.split, **{f"{tokens[role]}_product": name for role, name in names.items()}}
@@ -166,9 +180,9 @@ def choices_of(root: Path, roi: str) -> Path:
     return root / WORK / "choices" / f"{roi}.csv"
 
 
-def write_choices(root: Path, tasks: Iterable[CurateRegion]) -> None:
-    """Write what was chosen for all regions, and why, into one table beside the manifest, if there was any choice."""
-    tables = [choices_of(root, name) for name in sorted(task.name for task in tasks)]
+def write_choices(root: Path, regions: Iterable[str]) -> None:
+    """Write what was chosen for regions, and why, into one table beside the manifest, if there was any choice."""
+    tables = [choices_of(root, name) for name in sorted(regions)]
     if found := [table for table in tables if table.is_file()]:
         write_text(root / CHOICES, joined_tables(table.read_text(encoding="utf-8") for table in found))
 

@@ -128,6 +128,18 @@ def require_parts_apart(settings: CurationSettings) -> None:
         require_apart(Split(*parts), placed, settings.apart_km)
 
 
+def known_by(path: Path) -> str:
+    """Return a hash of a product's content; of one that is absent or damaged, what is wrong with it.
+
+    A task with such a product will be set aside when it runs, and the others go on; it is another one when the product
+    has come.
+    """
+    try:
+        return fingerprint(path)
+    except InputError as error:
+        return f"not usable: {str(error).replace(f'{path.parent}/', '')}"
+
+
 def fingerprint(path: Path) -> str:
     """Return a hash of a product's content: of its manifest, of the checksums in its zip, or of the file itself.
 

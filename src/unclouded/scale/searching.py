@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 
 from unclouded.errors import InputError
 from unclouded.files import write_text
+from unclouded.patches.identity import CHOICES
 from unclouded.patches.sampling import SampledRegion
-from unclouded.scale.choosing import CHOICES
 from unclouded.scale.regions import ChoosingSettings
 from unclouded.scenes.candidates import ROLES, Choice, Need, SceneRecord, choices_table, choose
 from unclouded.scenes.catalogue import Catalogue

@@ -213,9 +213,18 @@ def _paired(
         )
         told = pairing.told
     except NoTripletError as error:
-        told, reason = error.told, str(error)
+        told, reason = error.told, f"{error}{_nearest_miss(refused)}"
     verdicts = [replace(fit[name], decision=decision) for name, decision in told.items()]
     return Choice(pairing, reason, (*verdicts, *refused))
+
+
+def _nearest_miss(refused: Sequence[Verdict]) -> str:
+    """Say how many scenes of the place were refused before any three were looked for, and why the best of them was."""
+    if not refused:
+        return ""
+    best = max(refused, key=lambda one: one.shown or 0.0)
+    more = "1 more was refused:" if len(refused) == 1 else f"{len(refused):,} more were refused, such as"
+    return f", or ask for less: {more} {best.record.name}, {best.decision.removeprefix('refused, ')}"
 
 
 def choices_table(choices: Mapping[str, Choice]) -> str:

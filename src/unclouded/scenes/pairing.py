@@ -127,17 +127,27 @@ def pair(
     others = optical if cloudy is None else [cloudy]
     fits = [
         three
-        for three in product(radars, clears, others)
-        if three[1].name != three[2].name
-        and (three[1].zone == three[2].zone or None in (three[1].zone, three[2].zone))
-        and not any(one.name in refused for one in three)
-        and len({season_of(one.acquired, latitude) for one in three}) == 1
+        for radar_scenes, clear_scenes, other_scenes in _by_season((radars, clears, others), refused, latitude)
+        for three in product(radar_scenes, clear_scenes, other_scenes)
+        if three[1].name != three[2].name and (three[1].zone == three[2].zone or None in (three[1].zone, three[2].zone))
     ]
     if not fits:
         told = dict(_explained(None, everyone, refused, fits, clear_below))
         raise NoTripletError(_missing(radars, clears, optical, refused, season, clear_below), told)
     best = min(fits, key=lambda three: (_span_days(*three), three[1].coverage, *(one.name for one in three)))
     return Pairing(*best, dict(_explained(best, everyone, refused, fits, clear_below)))
+
+
+def _by_season(
+    roles: Sequence[Sequence[Candidate]], refused: Mapping[str, str], latitude: float
+) -> Iterator[list[list[Candidate]]]:
+    """Yield radar, clear and other scenes of each season of a year, without those refused."""
+    found: dict[Season, list[list[Candidate]]] = {}
+    for number, role in enumerate(roles):
+        for one in role:
+            if one.name not in refused:
+                found.setdefault(season_of(one.acquired, latitude), [[], [], []])[number].append(one)
+    yield from found.values()
 
 
 def _missing(
@@ -151,11 +161,11 @@ def _missing(
     radar_count, optical_count, clear_count = (
         sum(one.name not in refused for one in group) for group in (radars, optical, clears)
     )
-    reasons = "; ".join(f"{name} {why}" for name, why in list(refused.items())[:5])
+    others = f", and {len(refused)} of other seasons" if refused else ""
     return (
         f"expected a radar, a clear (up to {clear_below:.1%} cloud) and another optical scene of one {season}, found "
-        f"{radar_count} radar and {optical_count} optical scenes in a {season}, {clear_count} of them clear"
-        f"{': ' if reasons else ''}{reasons}; search longer"
+        f"{radar_count} radar and {optical_count} optical scenes in a {season}, {clear_count} of them clear{others}; "
+        "search longer"
     )
 
 
@@ -181,10 +191,14 @@ def _explained(
             covered = "" if one.coverage is None else f", {one.coverage:.1%} cloud"
             span = f"the three span {_span_days(*best):.1f} days"
             yield one.name, f"chosen as {role}, {one.acquired:%Y-%m-%d}{covered}; {span}"
+    spans: dict[str, float] = {}
+    for three in fits:
+        span_days = _span_days(*three)
+        spans |= {one.name: min(span_days, spans.get(one.name, span_days)) for one in three}
     for one in everyone:
         if best is not None and one in best:
             continue
-        spans = [_span_days(*three) for three in fits if one in three]
-        closest = f"not chosen, at best a span of {min(spans):.1f} days" if spans else "not chosen, fits no other scene"
+        best_days = spans.get(one.name)
+        fit = "fits no other scene" if best_days is None else f"at best a span of {best_days:.1f} days"
         cloudy = one.coverage is not None and not _is_clear(one, clear_below)
-        yield one.name, refused.get(one.name, closest + (", too cloudy to be clear" if cloudy else ""))
+        yield one.name, refused.get(one.name, f"not chosen, {fit}" + (", too cloudy to be clear" if cloudy else ""))
