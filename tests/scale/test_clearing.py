@@ -22,7 +22,8 @@ from unclouded.models.weights import save_weights
 from unclouded.prediction.scene import SUMMARY, SceneSettings, clear
 from unclouded.prediction.wanted import WantedRemover
 from unclouded.scale.clearing import WORK, ClearScene, PinnedRemover, clearing, forget_lost
-from unclouded.scale.running import Runner, Shard, in_processes, on_dask, run_tasks, serially
+from unclouded.scale.cluster import on_dask
+from unclouded.scale.running import Runner, Shard, in_processes, run_tasks, serially
 from unclouded.scale.scene_list import ListedScene
 from unclouded.scale.tasks import TaskFolder
 from unclouded.sensors import SENTINEL1, SENTINEL2

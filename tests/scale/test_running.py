@@ -106,9 +106,11 @@ def _is_zombie(pid: int) -> bool:
 
 _INTERRUPTED = """
 import sys, time
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from unclouded.errors import SignalledError
+from unclouded.scale.cluster import dask_client, on_dask
 from unclouded.scale.running import in_processes, run_tasks, serially, stoppable
 from unclouded.scale.tasks import TaskFolder
 
@@ -124,10 +126,15 @@ class Slow:
         time.sleep(600)
         return []
 
+@contextmanager
+def dask():
+    with dask_client(None, 2) as client:
+        yield on_dask(client)
+
 if __name__ == "__main__":
-    runner = serially if sys.argv[2] == "1" else in_processes(int(sys.argv[2]))
+    ways = {"serially": lambda: nullcontext(serially), "processes": lambda: nullcontext(in_processes(2)), "dask": dask}
     try:
-        with stoppable():
+        with stoppable(), ways[sys.argv[2]]() as runner:
             run_tasks([Slow(name) for name in "abcdef"], TaskFolder(Path(sys.argv[1])), runner)
     except SignalledError as error:
         print(error, flush=True)
@@ -135,17 +142,27 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("count, asked", [(1, signal.SIGTERM), (2, signal.SIGTERM), (2, signal.SIGINT)])
+@pytest.mark.parametrize(
+    "way, asked, everybody",
+    [
+        ("serially", signal.SIGTERM, False),
+        ("processes", signal.SIGTERM, False),
+        ("processes", signal.SIGINT, False),
+        ("dask", signal.SIGTERM, True),
+    ],
+)
 def test_fault_04_a_signal_ends_tasks_at_once_and_costs_no_attempt(
-    tmp_path: Path, count: int, asked: signal.Signals
+    tmp_path: Path, way: str, asked: signal.Signals, everybody: bool
 ) -> None:
+    """As batch systems send it, to the command or to its workers, too."""
     (tmp_path / "slow.py").write_text(_INTERRUPTED)
-    command = [sys.executable, tmp_path / "slow.py", tmp_path / "notes", str(count)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    command, count = [sys.executable, tmp_path / "slow.py", tmp_path / "notes", way], 1 if way == "serially" else 2
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as run:
         while len(_begun(tmp_path)) < count:
             assert run.poll() is None
             time.sleep(0.01)
-        run.send_signal(asked)
+        (os.killpg if everybody else os.kill)(run.pid, asked)
         told, troubles = run.communicate(timeout=300)
     assert run.returncode == 128 + asked, troubles
     assert told == f"{asked.name} came; the same command goes on where this one was\n" and "Traceback" not in troubles

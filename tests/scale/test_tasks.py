@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 
 from unclouded.errors import InputError, SignalledError
-from unclouded.scale.tasks import Row, TaskFolder, content_id
+from unclouded.scale.tasks import Row, TaskFolder, content_id, give_back
 
 
 @dataclass
@@ -86,6 +86,20 @@ def test_fault_04_an_interrupted_attempt_does_not_count(tmp_path: Path, interrup
             folder.attempt(task)
         assert (tmp_path / "begun" / task.id).read_text() == ""
     assert folder.attempt(task) == "done"
+
+
+def test_fault_04_what_a_process_gives_back_before_it_ends_does_not_count(tmp_path: Path) -> None:
+    class Ending(Counting):
+        def run(self) -> Sequence[Row]:
+            give_back()
+            raise RuntimeError("cannot schedule new futures after shutdown")  # the trouble of a process that ends
+
+    folder, note = TaskFolder(tmp_path, attempts=1), tmp_path / "begun" / Ending("stopped").id
+    for _ in range(3):
+        assert folder.attempt(Ending("stopped")) == "again" and note.read_text() == ""
+    assert folder.attempt(Counting("stopped")) == "done"
+    give_back()  # at work on nothing
+    assert len(note.read_text().splitlines()) == 1
 
 
 def test_a_task_in_other_hands_is_left_alone(tmp_path: Path) -> None:

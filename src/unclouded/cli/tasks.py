@@ -101,7 +101,7 @@ class Crew:
 
     @contextmanager
     def _runner(self) -> "Iterator[Runner]":
-        from unclouded.scale.running import dask_client, on_dask
+        from unclouded.scale.cluster import dask_client, on_dask
 
         if self.dask is None:
             yield in_so_many(self.processes)

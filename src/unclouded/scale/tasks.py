@@ -60,6 +60,9 @@ def content_id(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
+_AT_WORK: dict[Path, str] = {}
+"""What the notes of tasks said before this process began them."""
+
 Ending = Literal["done", "there", "failed", "busy", "again"]
 """How an attempt ended: done now, done before, set aside, in somebody else's hands, or to be tried again."""
 
@@ -97,12 +100,14 @@ class TaskFolder:
         if self._done(task).is_file():
             return "there"
         note = self.path / "begun" / task.id
-        before = note.read_text(encoding="utf-8") if note.is_file() else ""
+        _AT_WORK[note] = note.read_text(encoding="utf-8") if note.is_file() else ""
         try:
             return self._begin(task, note)
-        except (SignalledError, KeyboardInterrupt):  # for reasons that are not its own: it counts as not begun
-            write_text(note, before)
+        except (SignalledError, KeyboardInterrupt):
+            _give_back(note)
             raise
+        finally:
+            _AT_WORK.pop(note, None)
 
     def _begin(self, task: Task, note: Path) -> Ending:
         begun = _add_line(note, f"process {os.getpid()} on {socket.gethostname()}")
@@ -115,7 +120,7 @@ class TaskFolder:
         except SignalledError:
             raise
         except Exception as error:
-            if begun < self.attempts:
+            if begun < self.attempts or note not in _AT_WORK:  # given back: the process is about to end
                 return "again"
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(last.filename).name}, line {last.lineno}"
@@ -171,6 +176,17 @@ class TaskFolder:
             return None
         note: Mapping[str, Any] = json.loads(read_small(path, MAX_NOTE_BYTES))
         return note
+
+
+def give_back() -> None:
+    """Count the attempts that this process is at as not begun: it is about to end, for reasons that are not theirs."""
+    for note in list(_AT_WORK):
+        _give_back(note)
+
+
+def _give_back(note: Path) -> None:
+    if (before := _AT_WORK.pop(note, None)) is not None:
+        write_text(note, before)
 
 
 def _in_order(tasks: Sequence[Task]) -> list[Task]:
