@@ -80,6 +80,21 @@ def test_fault_39_a_library_without_answer_is_named_and_the_others_are_asked(
     assert not finding("PROJ in pyproj").remedy
 
 
+@pytest.mark.parametrize(
+    ("capability", "expected"), [((7, 5), "bfloat16 emulated: leave device.precision at '32-true'"), ((8, 0), "with")]
+)
+def test_graphics_processors_before_ampere_only_emulate_bfloat16(
+    capability: tuple[int, int], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "RTX")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *answers: True)  # what torch says of both
+    assert finding("cuda:0").found.startswith(f"RTX, {expected}")
+
+
 def test_fault_28_a_vrt_that_opens_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def careless(path: Path) -> Iterator[None]:

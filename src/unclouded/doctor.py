@@ -131,8 +131,7 @@ def machine() -> Iterator[Finding]:
         yield Finding("memory", f"{page * pages / 2**30:.1f} GiB, {page * free / 2**30:.1f} GiB of it unused")
     yield Finding("bfloat16", f"{_bfloat16()} ({torch.backends.cpu.get_cpu_capability()})")
     for index in range(torch.cuda.device_count()):
-        bfloat16 = "with" if torch.cuda.is_bf16_supported() else "without"
-        yield Finding(f"cuda:{index}", f"{torch.cuda.get_device_name(index)}, {bfloat16} bfloat16")
+        yield Finding(f"cuda:{index}", f"{torch.cuda.get_device_name(index)}, {_bfloat16_on_cuda(index)}")
 
 
 def _bfloat16() -> str:
@@ -142,6 +141,13 @@ def _bfloat16() -> str:
     if _processor_has("_is_avx512_bf16_supported"):
         return "in vectors (AVX512_BF16): measure device.precision = 'bf16-mixed' before using it"
     return "emulated: leave device.precision at '32-true' on the processor"
+
+
+def _bfloat16_on_cuda(index: int) -> str:
+    """Say the same of a graphics processor: those before Ampere (8.0) emulate, which torch calls supported."""
+    if torch.cuda.get_device_capability(index) >= (8, 0):
+        return "with bfloat16"
+    return "bfloat16 emulated: leave device.precision at '32-true'"
 
 
 def _processor_has(question: str) -> bool:

@@ -61,3 +61,12 @@ def test_judging_without_training_changes_nothing() -> None:
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network(image)
     assert all(tensor.equal(before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_the_spectral_norm_is_found_in_full_precision_under_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, multiply, reduced = discriminator(), torch.mv, []
+    monkeypatch.setattr(torch, "mv", lambda a, b: (reduced.append(torch.is_autocast_enabled("cpu")), multiply(a, b))[1])
+    with torch.autocast("cpu", torch.bfloat16):
+        judgement = network(torch.rand(1, 3, 32, 32))
+    assert judgement.dtype == torch.bfloat16
+    assert reduced == [False] * 3 * 5  # twice a power iteration and once for the norm, in five layers

@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from unclouded.errors import BusyError, InputError, StoppedError
 from unclouded.models import winograd
 from unclouded.models.weights import load_remover
 from unclouded.sensors import SENTINEL2
+from unclouded.training import loop
+from unclouded.training.learner import Learner
 from unclouded.training.loop import train
 from unclouded.training.run import RunFolder
 from unclouded.training.settings import Journal, Schedule, TrainSettings
@@ -31,6 +34,36 @@ def test_a_run_leaves_settings_log_weights_and_state(tiny_settings: TrainSetting
     assert load_remover(run.weights).training["steps"] == "10"
     assert (run.previews / "step_0000010.png").stat().st_size > 10_000
     assert run.patches.read_text().split() == [f"tiny_{i}" for i in range(5)]
+
+
+def test_batches_one_after_the_other_give_the_gradient_of_one_batch(
+    tiny_settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[torch.Tensor] = []
+
+    class Watched(Learner):
+        def learn(self, rate: float, fabric: Fabric) -> bool:
+            found.append(torch.cat([p.grad.flatten() for p in self.parameters if p.grad is not None]))
+            return super().learn(rate, fabric)
+
+    monkeypatch.setattr(loop, "Learner", Watched)
+    pairs = tiny_settings.model_copy(update={"objective": "residual", "paired_percent": 100.0, "subset": 3})
+    for name, batch, accumulate in (("whole", 3, 1), ("parts", 2, 2)):  # 3 patches at once, or 2 and then 1
+        schedule = Schedule(batch=batch, accumulate=accumulate, max_steps=1)
+        train(pairs.model_copy(update={"schedule": schedule}), RunFolder(tmp_path / name))
+    whole, parts = found
+    assert torch.linalg.vector_norm(whole - parts) < 1e-5 * torch.linalg.vector_norm(whole)
+
+
+def test_with_a_moving_average_it_is_the_average_that_is_kept(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    schedule = Schedule(moving_average=0.9, max_steps=2)
+    train(tiny_settings.model_copy(update={"schedule": schedule}), run)
+    remover, state = load_remover(run.weights), run.load_state()
+    assert remover.training["weights"] == "moving average with decay 0.9"
+    for name, tensor in remover.generator.state_dict().items():
+        assert tensor.equal(state["average"][name])
+    assert not state["average"]["trunk.1.weight"].equal(state["networks"]["sar_to_optical"]["trunk.1.weight"])
 
 
 def test_the_run_folder_repeats_its_own_run(tiny_settings: TrainSettings, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from unclouded.settings import settings_from
 from unclouded.training.devices import launch
 from unclouded.training.history import HistoryPool
 from unclouded.training.losses import LossWeights
-from unclouded.training.objectives import Supervised, build_objective, weighted
+from unclouded.training.objectives import Cycle, Supervised, build_objective, weighted
+from unclouded.training.perceptual import PerceptualLoss
 from unclouded.training.settings import Device, TrainSettings
 from unclouded.training.step import Batch
 
@@ -34,6 +37,16 @@ class LastChannel(PatchDiscriminator):
         return image[:, -1:]
 
 
+class Means(PerceptualLoss):
+    """Stands for VGG16: feature and style are the means of prediction and target."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+
+    def forward(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        return prediction.mean(), target.mean()
+
+
 def batch(m: float, *paired: bool) -> Batch:
     """Radar -0.4, cloudy 0.8, clear 0.2, everywhere; one band."""
 
@@ -41,6 +54,50 @@ def batch(m: float, *paired: bool) -> Batch:
         return torch.full((len(paired), channels, 2, 2), value)
 
     return Batch(constant(-0.4, 3), constant(0.8, 1), constant(0.2, 1), constant(m, 1), paired, "hand-made")
+
+
+def tiny(objective: str) -> TrainSettings:
+    """One filter, no pools, pairs only."""
+    content = {
+        "patches": "x",
+        "objective": objective,
+        "paired_percent": 100,
+        "network": {"width": 1},
+        "discriminator_width": 1,
+        "pool": 0,
+        "loss": {"feature": 0, "style": 0},
+    }
+    return settings_from(TrainSettings, content)
+
+
+def test_the_cycle_minimises_l_all_as_section_ii_c_writes_it() -> None:
+    built = build_objective(tiny("cycle"), ALONE)
+    assert isinstance(built, Cycle)
+    objective = replace(built, weights=LossWeights(), perceptual=Means())
+    to_sar, to_optical, d_sar, d_optical = (deepcopy(one) for one in objective.bare.named().values())
+    rng = torch.Generator().manual_seed(1)
+    s1, s2, clear = (torch.rand(2, 3, 32, 32, generator=rng) * 2 - 1 for _ in range(3))
+    m = torch.rand(2, 1, 32, 32, generator=rng)
+    (total, _), (judgement, _) = objective.losses(Batch(s1, s2, clear, m, (True, False), "random"))
+
+    s1_hat, (s2_hat, _, m_hat) = to_sar(s2), to_optical(s1, s2, m)
+    s1_again, s2_again = to_sar(s2_hat), to_optical(s1_hat, s2, m).optical
+    s1_same, s2_same = to_sar(s1), to_optical(clear, clear, m).optical
+    adv = ((d_sar(s1_hat) - 1) ** 2).mean() + ((d_optical(torch.cat([s2_hat, m], 1)) - 1) ** 2).mean()
+    cyc = (m * (s1 - s1_again).abs()).mean() + ((1 - m) * (s2 - s2_again).abs()).mean()
+    idt = (m * (s1 - s1_same).abs()).mean() + (m * (clear - s2_same).abs()).mean()
+    aux = ((1 - m) * (m - m_hat).abs()).mean()
+    pixel, feature, style = (s2_hat[0] - clear[0]).abs().mean(), s2_hat[0].mean(), clear[0].mean()  # half the batch
+    pairs = 100 * pixel + 0.1 * feature + 0.3 * style
+    assert total.item() == pytest.approx((5 * adv + 10 * cyc + idt + 10 * aux + pairs / 2).item(), rel=1e-5)
+
+    def critic_loss(critic: PatchDiscriminator, real: Tensor, generated: Tensor) -> Tensor:
+        return 0.5 * (((critic(real) - 1) ** 2).mean() + (critic(generated.detach()) ** 2).mean())
+
+    expected = critic_loss(d_sar, s1, s1_hat) + critic_loss(
+        d_optical, torch.cat([clear, m], 1), torch.cat([s2_hat, m], 1)
+    )
+    assert judgement.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def supervised(critic: PatchDiscriminator | None) -> Supervised:
@@ -84,15 +141,7 @@ def test_a_batch_is_the_mean_of_its_parts_pairs_or_not() -> None:
 def test_the_same_seed_starts_every_objective_and_the_learners_share_its_networks_out(
     objective: str, networks: list[str]
 ) -> None:
-    content = {
-        "patches": "x",
-        "objective": objective,
-        "paired_percent": 100,
-        "network": {"width": 1},
-        "discriminator_width": 1,
-        "loss": {"feature": 0, "style": 0},
-    }
-    settings = settings_from(TrainSettings, content)
+    settings = tiny(objective)
     one, other = build_objective(settings, ALONE), build_objective(settings, ALONE)
     assert list(one.networks) == networks
     assert [name for members in one.learners.values() for name in members] == networks

@@ -25,6 +25,7 @@ from unclouded.training.step import (
     build_networks,
     critic_terms,
     generator_terms,
+    mean_on_clear,
 )
 
 NO_PERCEPTUAL = LossWeights(feature=0, style=0)
@@ -37,11 +38,11 @@ class Halve(nn.Module):
         return optical / 2
 
 
-class AddTenth(nn.Module):
-    """A cloud remover whose residual is 0.1 and who believes that half of everything is cloudy."""
+class TellTale(nn.Module):
+    """A cloud remover whose residual tells what it was given, and who believes that half of everything is cloudy."""
 
     def forward(self, sar: Tensor, cloudy: Tensor, cloud_map: Tensor) -> Restoration:
-        residual = torch.full_like(cloudy, 0.1)
+        residual = sar / 10 + cloud_map / 5
         return Restoration(cloudy + residual, residual, torch.full_like(cloud_map, 0.5))
 
 
@@ -50,6 +51,13 @@ class FirstChannel(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return image[:, :1]
+
+
+class FirstAndLast(nn.Module):
+    """A discriminator whose judgement is the first channel and half the last one."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image[:, :1] + image[:, -1:] / 2
 
 
 class LastChannel(nn.Module):
@@ -61,7 +69,7 @@ class LastChannel(nn.Module):
 
 @pytest.fixture
 def networks() -> Networks:
-    return Networks(Halve(), AddTenth(), FirstChannel(), FirstChannel())
+    return Networks(Halve(), TellTale(), FirstChannel(), FirstAndLast())
 
 
 def batch(m: float, *, paired: bool = False) -> Batch:
@@ -76,11 +84,11 @@ def batch(m: float, *, paired: bool = False) -> Batch:
 def test_every_term_of_section_ii_c_by_hand(networks: Networks) -> None:
     terms, generated = generator_terms(networks, batch(0.25), NO_PERCEPTUAL, None)
     assert generated.sar.unique().tolist() == pytest.approx([0.4])  # S1^ = 0.8 / 2
-    assert generated.optical.unique().tolist() == pytest.approx([0.9])  # S2^ = 0.8 + 0.1
+    assert generated.optical.unique().tolist() == pytest.approx([0.81])  # S2^ = 0.8 - 0.4 / 10 + 0.25 / 5
     expected = {
-        "adversarial": (0.4 - 1) ** 2 + (0.9 - 1) ** 2,
-        "cycle": 0.25 * abs(-0.4 - 0.9 / 2) + 0.75 * abs(0.8 - 0.9),
-        "identity": 0.25 * abs(-0.4 + 0.4 / 2) + 0.25 * abs(0.2 - 0.3),
+        "adversarial": (0.4 - 1) ** 2 + (0.81 + 0.25 / 2 - 1) ** 2,
+        "cycle": 0.25 * abs(-0.4 - 0.81 / 2) + 0.75 * abs(0.8 - (0.8 + 0.4 / 10 + 0.05)),  # S1^ in the radar's place
+        "identity": 0.25 * abs(-0.4 + 0.4 / 2) + 0.25 * abs(0.2 - (0.2 + 0.2 / 10 + 0.05)),  # clear in both places
         "auxiliary": 0.75 * abs(0.25 - 0.5),
     }
     assert {name: terms[name].item() for name in expected} == pytest.approx(expected)
@@ -89,7 +97,7 @@ def test_every_term_of_section_ii_c_by_hand(networks: Networks) -> None:
 
 def test_a_pair_adds_the_pixel_term(networks: Networks) -> None:
     terms, _ = generator_terms(networks, batch(0.25, paired=True), NO_PERCEPTUAL, None)
-    assert terms["pixel"].item() == pytest.approx(0.9 - 0.2)
+    assert terms["pixel"].item() == pytest.approx(0.81 - 0.2)
 
 
 def test_a_batch_with_one_pair_measures_only_that_pair(networks: Networks) -> None:
@@ -103,7 +111,7 @@ def test_a_batch_with_one_pair_measures_only_that_pair(networks: Networks) -> No
         "two",
     )
     terms, _ = generator_terms(networks, two, NO_PERCEPTUAL, None)
-    assert terms["pixel"].item() == pytest.approx(0.2 + 0.1 - 0.2)
+    assert terms["pixel"].item() == pytest.approx(abs(0.2 - 0.04 - 0.2))
 
 
 def test_terms_of_weight_zero_are_not_computed(networks: Networks) -> None:
@@ -112,8 +120,13 @@ def test_terms_of_weight_zero_are_not_computed(networks: Networks) -> None:
 
 
 def test_the_mean_residual_on_clear_pixels_is_watched(networks: Networks) -> None:
-    assert generator_terms(networks, batch(0.0), NO_PERCEPTUAL, None)[0][CLEAR_RESIDUAL].item() == pytest.approx(0.1)
+    assert generator_terms(networks, batch(0.0), NO_PERCEPTUAL, None)[0][CLEAR_RESIDUAL].item() == pytest.approx(0.04)
     assert generator_terms(networks, batch(0.5), NO_PERCEPTUAL, None)[0][CLEAR_RESIDUAL].isnan()
+
+
+def test_the_mean_residual_is_over_clear_pixels_and_all_bands() -> None:
+    residual = torch.tensor([[[[1.0, 7.0]], [[-3.0, torch.nan]]]])  # two bands, a clear pixel and a cloudy one
+    assert mean_on_clear(residual, torch.tensor([[[[0.0, 0.5]]]])).item() == 2.0
 
 
 def test_the_discriminators_terms_by_hand(networks: Networks) -> None:
@@ -121,11 +134,12 @@ def test_the_discriminators_terms_by_hand(networks: Networks) -> None:
     generated = Generated(torch.full((1, 3, 2, 2), 0.4), torch.full((1, 3, 2, 2), 0.9))
     terms = critic_terms(networks, batch(0.25), generated, pools)
     assert terms["sar_critic"].item() == pytest.approx(0.5 * ((-0.4 - 1) ** 2 + 0.4**2))
-    assert terms["optical_critic"].item() == pytest.approx(0.5 * ((0.2 - 1) ** 2 + 0.9**2))
+    m_half = 0.25 / 2
+    assert terms["optical_critic"].item() == pytest.approx(0.5 * ((0.2 + m_half - 1) ** 2 + (0.9 + m_half) ** 2))
 
 
 def test_a_pooled_image_and_the_real_one_are_judged_under_the_map_of_the_pooled_one() -> None:
-    networks = Networks(Halve(), AddTenth(), FirstChannel(), LastChannel())
+    networks = Networks(Halve(), TellTale(), FirstChannel(), LastChannel())
     pools = Pools(HistoryPool(1), HistoryPool(1), torch.Generator().manual_seed(0))
     generated = Generated(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2))
     critic_terms(networks, batch(0.25), generated, pools)

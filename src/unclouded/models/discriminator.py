@@ -1,5 +1,6 @@
 """The discriminator of both domains: real or generated, patch by patch."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -36,5 +37,14 @@ class PatchDiscriminator(nn.Module):
         return judgement
 
 
+class _Convolution(nn.Conv2d):
+    """Finds its spectral norm in float32: on CUDA autocast would round the power iteration to bfloat16."""
+
+    def forward(self, x: Float[Tensor, "batch before h w"]) -> Float[Tensor, "batch after rows columns"]:
+        with torch.autocast(x.device.type, enabled=False):
+            weight = self.weight
+        return self._conv_forward(x, weight, self.bias)
+
+
 def _convolution(channels_in: int, channels_out: int, stride: int) -> nn.Module:
-    return spectral_norm(nn.Conv2d(channels_in, channels_out, kernel_size=4, stride=stride, padding=1))
+    return spectral_norm(_Convolution(channels_in, channels_out, kernel_size=4, stride=stride, padding=1))

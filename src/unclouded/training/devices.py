@@ -46,6 +46,7 @@ def launch(device: Device) -> Fabric:
             " correct device.accelerator or device.devices"
         ) from error
     fabric.launch()
+    torch.backends.cudnn.benchmark = fabric.device.type == "cuda"  # patches are all of one size: choose once
     return fabric
 
 

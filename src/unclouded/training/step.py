@@ -135,7 +135,7 @@ def _generator_terms(
         same_optical = networks.sar_to_optical(fit_channels(batch.clear, SAR_CHANNELS), batch.clear, m).optical
         terms["identity"] = losses.identity(batch.sar, same_sar, batch.clear, same_optical, m)
     if any(batch.paired):
-        chosen = torch.tensor(batch.paired, device=m.device)
+        chosen = [i for i, own in enumerate(batch.paired) if own]  # a mask would make the device wait for its count
         prediction, clear = fake_optical[chosen], batch.clear[chosen]
         terms["pixel"] = losses.pixel(prediction, clear)
         if perceptual is not None:
@@ -147,7 +147,7 @@ def _generator_terms(
 def mean_on_clear(residual: Float[Tensor, "batch band h w"], m: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, ""]:
     """Mean |residual| where m = 0, in units of atanh([-1, 1]); NaN where no pixel is clear."""
     clear = (m == 0).expand_as(residual)
-    return residual.abs()[clear].mean()
+    return torch.where(clear, residual.abs(), 0.0).sum() / clear.sum()
 
 
 def critic_terms(networks: Networks, batch: Batch, generated: Generated, pools: "Pools") -> Terms:
