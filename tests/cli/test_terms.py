@@ -21,6 +21,13 @@ def test_a_term_has_its_value_its_mean_its_weight_and_its_share() -> None:
     }
 
 
+def test_a_term_of_pairs_has_a_share_by_how_often_there_is_one() -> None:
+    table = TermsTable({"cycle": 10.0, "pixel": 100.0})
+    for step, pairs in enumerate([{"pixel": 0.2}, {}, {}, {}], start=1):
+        table.terms(step, {"cycle": 1.5, **pairs})
+    assert rows(table)["pixel"] == ["0.2000", "0.2000", "100", "25%"]  # 100 x 0.2 / 4 of 10 x 1.5 + 5
+
+
 def test_a_term_that_is_no_number_keeps_its_last_value() -> None:
     table = TermsTable({})
     table.terms(1, {"clear_residual": 0.25})

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from unclouded.errors import InputError
 from unclouded.models.initialisation import initialise
 from unclouded.models.network import NetworkRemover, NetworkSettings
-from unclouded.models.weights import RECORD, load_remover, save_weights
+from unclouded.models.weights import RECORD, load_remover, name_of, save_weights
 from unclouded.settings import settings_from
 from unclouded.tensors.triplet import Observation
 
@@ -52,6 +52,14 @@ def test_what_is_saved_comes_back_and_answers_alike(tmp_path: Path) -> None:
         -25 * torch.rand(1, 2, 16, 16), torch.rand(1, 2, 16, 16), torch.rand(1, 1, 16, 16), ("B08", "B04")
     )
     assert loaded(seen).equal(NetworkRemover(generator, SETTINGS)(seen))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("runs/spring/weights.safetensors", "spring"), ("runs/weights.of.may.safetensors", "weights.of.may")],
+)
+def test_weights_of_a_run_are_called_after_the_run(path: str, name: str) -> None:
+    assert name_of(Path(path)) == name
 
 
 def test_equal_weights_make_equal_files_in_any_memory_layout(saved: Path, tmp_path: Path) -> None:

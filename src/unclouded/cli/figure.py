@@ -67,17 +67,11 @@ def _patches(
     if number == 6:
         figure_6(out, _chosen(triplets, names, 3), cache)
     elif number == 1:
-        figure_1(out, _chosen(triplets, names, 3), {_label(text): _found(text) for text in removers}, cache)
+        figure_1(out, _chosen(triplets, names, 3), {one.name: one for one in map(_found, removers)}, cache)
     elif len(removers) > 1:
         raise InputError(f"figure 9 shows the mistakes of one remover, found {len(removers)}; name one")
     else:
         figure_9(out, _chosen(triplets, names, len(triplets)), _found(removers[0]), cache)
-
-
-def _label(text: str) -> str:
-    """A weights file of a run is called after the run."""
-    path = Path(text)
-    return path.parent.name if path.name == "weights.safetensors" else path.stem
 
 
 def _found(text: str) -> "CloudRemover":

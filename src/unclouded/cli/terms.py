@@ -1,7 +1,7 @@
 """The loss terms of a run on the terminal, live: now, of late, and what they weigh."""
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -28,13 +28,16 @@ class TermsTable(Listener):
         self.step = 0
         self.sentences: list[str] = []
         self._seen: dict[str, deque[float]] = {}
+        self._times, self._heard = Counter[str](), 0
 
     def terms(self, step: int, terms: Mapping[str, float]) -> None:
         """Hear the loss terms of a step."""
         self.step = step
+        self._heard += 1
         for name, value in terms.items():
             if math.isfinite(value):
                 self._seen.setdefault(name, deque(maxlen=LATELY)).append(value)
+                self._times[name] += 1
 
     def said(self, sentence: str) -> None:
         """Hear something that a user should know, once."""
@@ -46,10 +49,15 @@ class TermsTable(Listener):
         for column in table.columns[1:]:
             column.justify = "right"
         lately = {name: sum(values) / len(values) for name, values in self._seen.items()}
-        total = sum(self.weights[name] * mean for name, mean in lately.items() if name in self.weights)
+        counts = {  # a term of pairs counts nothing in all steps without one
+            name: self.weights[name] * mean * self._times[name] / self._heard
+            for name, mean in lately.items()
+            if name in self.weights
+        }
+        total = sum(counts.values())
         for name, values in self._seen.items():
             weight = self.weights.get(name)
-            share = f"{weight * lately[name] / total:.0%}" if weight is not None and total else ""
+            share = f"{counts[name] / total:.0%}" if weight is not None and total else ""
             shown = "" if weight is None else f"{weight:g}"
             table.add_row(name, f"{values[-1]:.4f}", f"{lately[name]:.4f}", shown, share)
         return table

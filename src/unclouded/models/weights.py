@@ -19,6 +19,8 @@ from unclouded.settings import settings_from
 
 RECORD = "unclouded"
 """Metadata entry with the settings and the training summary; one entry, so that equal weights make equal files."""
+WEIGHTS = "weights.safetensors"
+"""What a run calls its weights."""
 MAX_HEADER_BYTES = 1 << 20
 """Longest header that is read; ours have about 8 kB."""
 
@@ -75,7 +77,7 @@ def read_record(path: Path) -> WeightsRecord:
 
 
 def load_remover(path: Path) -> NetworkRemover:
-    """Read a weights file of :func:`save_weights`; the remover is named after the file.
+    """Read a weights file of :func:`save_weights`; the remover is named after the file, or the run that it lies in.
 
     Raises:
         InputError: Not a safetensors file, without our record, or weights that do not fit their own settings.
@@ -92,7 +94,13 @@ def load_remover(path: Path) -> NetworkRemover:
         raise _damaged(path, error) from error
     _refuse_not_finite(path, tensors)
     generator.load_state_dict(tensors, assign=True)
-    return NetworkRemover(generator, settings, path.stem, training)
+    return NetworkRemover(generator, settings, name_of(path), training)
+
+
+def name_of(path: Path) -> str:
+    """Return what tables call a weights file: every run calls its own alike, so there it is the name of the run."""
+    path = path.resolve()
+    return path.parent.name if path.name == WEIGHTS else path.stem
 
 
 def _damaged(path: Path, error: SafetensorError) -> InputError:

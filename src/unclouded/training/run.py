@@ -15,6 +15,7 @@ from torch import Tensor
 from unclouded.errors import InputError
 from unclouded.files import whole_file, write_text
 from unclouded.locks import held
+from unclouded.models.weights import WEIGHTS
 from unclouded.settings import load_settings
 from unclouded.training.settings import TrainSettings
 
@@ -50,7 +51,7 @@ class RunFolder:
     @property
     def weights(self) -> Path:
         """The cloud remover, as of the last saved state."""
-        return self.path / "weights.safetensors"
+        return self.path / WEIGHTS
 
     @property
     def state(self) -> Path:
