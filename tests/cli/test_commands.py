@@ -97,6 +97,11 @@ def test_doctor_train_learns_a_batch_by_heart_and_ends_with_1_where_it_cannot(
     assert "in 3 steps, expected at most half" in " ".join(capsys.readouterr().out.split())
 
 
+def test_doctor_knows_only_one_trial(capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]) -> None:
+    assert unclouded("doctor", "predict") == 2
+    assert "or 'unclouded doctor train SETTINGS RUN', found predict" in complaint(capsys)
+
+
 def test_evaluate_writes_scores_that_can_be_checked_by_hand(
     root: Path, tmp_path: Path, unclouded: Callable[..., int]
 ) -> None:

@@ -5,13 +5,24 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(invoke_without_command=True)
+from unclouded.errors import InputError
 
 
-@app.callback()
-def doctor(context: typer.Context) -> None:
+def doctor(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[train SETTINGS RUN]",
+            help="Learn one step's patches by heart, as 'train --overfit-one' does: can this set-up learn at all?",
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a setting of 'doctor train'; may be repeated.")
+    ] = None,
+) -> None:
     """Say what is installed, what this machine can do, and whether something is wrong; exit status 1 if so."""
-    if context.invoked_subcommand is not None:
+    if words or overrides:
+        _train(words or [], overrides)
         return
     from unclouded.doctor import examine
 
@@ -23,15 +34,12 @@ def doctor(context: typer.Context) -> None:
     raise typer.Exit(1 if any(one.remedy for one in findings) else 0)
 
 
-@app.command("train")
-def doctor_train(
-    settings: Annotated[str, typer.Argument(help="TOML file, or a preset.")],
-    run: Annotated[Path, typer.Argument(help="Folder for the log and the pictures of this trial.")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting, such as loss.cycle=5.0; may be repeated.")
-    ] = None,
-) -> None:
-    """Learn one step's patches by heart: can this set-up learn at all? The same as 'train --overfit-one'."""
+def _train(words: list[str], overrides: list[str] | None) -> None:
+    if len(words) != 3 or words[0] != "train":
+        raise InputError(
+            f"expected 'unclouded doctor' alone, or 'unclouded doctor train SETTINGS RUN',"
+            f" found {' '.join(words) or 'only --set'}; give all three words"
+        )
     from unclouded.cli.train import train
 
-    train(settings, run, overrides, overfit_one=True)
+    train(words[1], Path(words[2]), overrides, overfit_one=True)

@@ -38,7 +38,7 @@ app.command()(reproduce.reproduce)
 app.command()(leaderboard.leaderboard)
 app.command()(models.models)
 app.command()(curate.curate)
-app.add_typer(doctor.app, name="doctor")
+app.command()(doctor.doctor)
 app.add_typer(clouds.app, name="clouds")
 app.add_typer(data.app, name="data")
 
