@@ -43,7 +43,8 @@ class _Convolution(nn.Conv2d):
     def forward(self, x: Float[Tensor, "batch before h w"]) -> Float[Tensor, "batch after rows columns"]:
         with torch.autocast(x.device.type, enabled=False):
             weight = self.weight
-        return self._conv_forward(x, weight, self.bias)
+        answer: Tensor = self._conv_forward(x, weight, self.bias)
+        return answer
 
 
 def _convolution(channels_in: int, channels_out: int, stride: int) -> nn.Module:
