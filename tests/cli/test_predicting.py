@@ -111,7 +111,7 @@ def test_the_error_to_expect_is_told_where_something_was_made() -> None:
 def test_options_of_scenes_are_not_ignored_on_patches(
     tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for option in (("--offset", -1000), ("--align",), ("--uncertainty",), ("--heights", "dem.tif")):
+    for option in (("--offset", -1000), ("--align",), ("--uncertainty",), ("--cloud-map", "m.tif")):
         assert unclouded("predict", "clear-mean", "--patches", tmp_path, "--out", tmp_path / "out", *option) == 2
         assert "leave the options of scenes out" in capsys.readouterr().err
 
@@ -124,6 +124,9 @@ def test_one_scene_and_many_are_not_mixed(
     assert "or --manifest alone; give one of them" in capsys.readouterr().err
     assert unclouded("predict", "clear-mean", *one, "--processes", 2) == 2
     assert "and --deliver are for many scenes; add --manifest" in capsys.readouterr().err
+    many = ("--manifest", listed, "--out", tmp_path / "out", "--cloud-map", tmp_path / "m.tif")
+    assert unclouded("predict", "clear-mean", *many) == 2
+    assert "--cloud-map is the map of one scene" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -1,6 +1,10 @@
 import base64
 import hashlib
+import html
+import json
 import re
+import shutil
+import subprocess
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -133,6 +137,58 @@ def test_radar_before_the_optical_image_is_earlier_and_a_shift_of_no_confidence_
 def test_the_line_on_the_border_lets_the_mouse_through_to_the_slider_under_it() -> None:
     drawn = re.search(r"\.compare::after \{(.*?)\}", page(facts(), gathered()), re.DOTALL)
     assert drawn is not None and "pointer-events: none" in drawn[1]
+
+
+def test_the_slider_is_wired_to_the_border_in_page_script_and_style() -> None:
+    """Whatever the script looks for and moves is what the page has and the style shows."""
+    text = page(facts(), gathered())
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert 'querySelectorAll(".compare input")' in script and 'addEventListener("input"' in script
+    assert 'parentElement.style.setProperty("--cut", slider.value + "%")' in script
+    assert ".compare { position: relative; --cut: 50%;" in style
+    assert "clip-path: inset(0 calc(100% - var(--cut)) 0 0)" in style and "left: var(--cut)" in style
+    frame = re.search(r'<div class="frame compare">(.*?)</div>', text, re.DOTALL)
+    assert frame is not None
+    after, before, slider = re.findall(r"<(?:img|input)[^>]*>", frame[1])
+    assert 'alt="The scene without clouds"' in after and "class=" not in after
+    assert 'class="over"' in before and 'alt="The scene as observed"' in before
+    assert all(f'{name}="{value}"' in slider for name, value in (("min", 0), ("max", 100), ("value", 50)))
+    assert 'type="range"' in slider and 'aria-label="Border between observed and without clouds"' in slider
+
+
+VISITOR = """
+addEventListener("load", () => {
+  const slider = document.querySelector(".compare input"), over = document.querySelector(".compare .over");
+  slider.scrollIntoView();
+  const cuts = [getComputedStyle(over).clipPath], box = slider.getBoundingClientRect();
+  const under = [0.02, 0.5, 0.98].map(x => document.elementFromPoint(box.left + x * box.width, box.top + 20).tagName);
+  for (const value of [0, 25, 100]) {
+    slider.value = value;
+    slider.dispatchEvent(new Event("input"));
+    cuts.push(getComputedStyle(over).clipPath);
+  }
+  document.documentElement.dataset.seen = JSON.stringify({cuts, under, width: over.naturalWidth});
+});
+"""
+"""Looks at the page, and moves its slider to 0, 25 and 100."""
+
+
+def test_a_browser_moves_the_border_under_the_policy_of_the_page(tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium here")
+    digest = base64.b64encode(hashlib.sha256(VISITOR.encode()).digest()).decode()
+    visited = page(facts(), gathered()).replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
+    (tmp_path / "page.html").write_text(visited.replace("</body>", f"<script>{VISITOR}</script></body>"))
+    options = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom")
+    shown = subprocess.run([browser, *options, tmp_path / "page.html"], capture_output=True, text=True, timeout=120)
+    found = re.search(r'data-seen="([^"]*)"', shown.stdout)
+    assert found is not None, shown.stderr[-500:]
+    seen = json.loads(html.unescape(found[1]))
+    assert [re.search(r"inset\(0px (\S+?%?) ", cut)[1] for cut in seen["cuts"]] == ["50%", "100%", "75%", "0%"]  # type: ignore[index]
+    assert seen["under"] == ["INPUT"] * 3  # nothing lies over the slider
+    assert seen["width"] == 32
 
 
 def test_remarks_stand_above_the_pictures() -> None:

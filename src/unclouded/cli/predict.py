@@ -70,6 +70,9 @@ def predict(
     precision: Annotated[Precision, typer.Option(help="What a network computes in.")] = Precision.AUTO,
     clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
     detector: Annotated[str, typer.Option(help="Detector; s2cloudless+shadow mends shadow, too.")] = "s2cloudless",
+    cloud_map: Annotated[
+        Path | None, typer.Option(help="Map of your own instead: GeoTIFF on the optical grid, 0 clear to 1 cloudy.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best there is if omitted.")] = None,
     manifest: Annotated[Path | None, typer.Option(help="Instead: CSV of many scenes; name, cloudy, sar.")] = None,
     shard: Shards = "1/1",
@@ -93,7 +96,7 @@ def predict(
     how = {"window_px": window, "statistics": statistics.value, "uncertainty": uncertainty or len(wanted) > 1}
     optical = {"offset": offset, "resampling": resampling.value, "tile": tile}
     radar = {"align": align, "units": units, "heights": heights, "heights_datum_m": heights_datum}
-    content = {**how, "clouds": settings.model_dump(), "optical": optical, "radar": radar}
+    content = {**how, "clouds": settings.model_dump(), "cloud_map": cloud_map, "optical": optical, "radar": radar}
     crew = Crew(shard, processes, dask, retry)
     if manifest is None and (crew != Crew() or deliver):
         raise InputError("--shard, --processes, --dask, --retry and --deliver are for many scenes; add --manifest")

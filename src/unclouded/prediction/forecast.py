@@ -73,7 +73,7 @@ class Rehearsal:
 def forecast(
     sources: Sources,
     removers: Sequence[CloudRemover],
-    clouds: CloudMapSettings,
+    clouds: CloudMapSettings | None,
     window_px: int,
     needed_bytes: int,
     uncertainty: bool,
@@ -83,7 +83,7 @@ def forecast(
     Args:
         sources: The scene; the middle of it is mapped and cleared once.
         removers: What clears it.
-        clouds: How the cloud map is made.
+        clouds: How the cloud map is made; None where the user brings one.
         window_px: Side of a window.
         needed_bytes: Disk space.
         uncertainty: Whether an ensemble answers.
@@ -97,7 +97,7 @@ def forecast(
     )
 
 
-def rehearse(sources: Sources, removers: Sequence[CloudRemover], clouds: CloudMapSettings) -> Rehearsal:
+def rehearse(sources: Sources, removers: Sequence[CloudRemover], clouds: CloudMapSettings | None) -> Rehearsal:
     """Do everything on one window from the middle of a scene, and tell what it took."""
     height, width = sources.shape
     top, left = (max(length - REHEARSED_PX, 0) // 8 * 4 for length in (height, width))
@@ -105,8 +105,10 @@ def rehearse(sources: Sources, removers: Sequence[CloudRemover], clouds: CloudMa
     columns, bands = slice(window.left, window.right), removers[0].bands
     reading, rows = _timed(lambda: sources.rows(window.top, window.bottom, bands).result())
     reflectance = sources.optical.radiometry.decode(sources.stored(window.top, window.bottom).result()[:, :, columns])
-    map_clouds(reflectance, sources.optical.bands, clouds)  # the first call compiles
-    mapping, _ = _timed(lambda: map_clouds(reflectance, sources.optical.bands, clouds))
+    mapping = 0.0
+    if clouds is not None:
+        map_clouds(reflectance, sources.optical.bands, clouds)  # the first call compiles
+        mapping, _ = _timed(lambda: map_clouds(reflectance, sources.optical.bands, clouds))
     mapped = Rehearsal(reading / (window.shape[0] * width), mapping / window.pixels)
     if not (rows.optical & rows.radar)[:, columns].any():
         return mapped

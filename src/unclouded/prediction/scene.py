@@ -53,6 +53,7 @@ class SceneSettings(Settings):
         statistics: ``scene`` adapts a remover to the scene; ``window`` to every window by itself, as in the paper.
         uncertainty: Whether the spread of an ensemble is written, too; takes five times as long.
         clouds: How the map m is made.
+        cloud_map: A map m that the user brings instead: GeoTIFF on the grid of the scene, 0 clear to 1 cloudy.
         optical: What the user says of the optical image.
         radar: How the radar comes to the optical grid.
     """
@@ -61,6 +62,7 @@ class SceneSettings(Settings):
     statistics: Statistics = "scene"
     uncertainty: bool = False
     clouds: CloudMapSettings = CloudMapSettings()
+    cloud_map: Path | None = None
     optical: OpticalSettings = OpticalSettings()
     radar: RadarSettings = RadarSettings()
 
@@ -120,7 +122,7 @@ def clear(
         raise InputError(
             f"expected removers of the bands {' '.join(remover.bands)}, found others; choose weights alike"
         )
-    for source in (cloudy, sar):
+    for source in filter(None, (cloudy, sar, settings.cloud_map)):
         for name in PRODUCTS:
             require_apart(out / f"{name}.tif", source)
     with _left_as_found(out), held(out):
@@ -138,7 +140,8 @@ def clear(
             needed = needed_bytes(sources, remover, settings)
             require_room(out, needed, "clear this scene")
             if say is not None:
-                say(forecast(sources, removers, settings.clouds, settings.window_px, needed, settings.uncertainty))
+                clouds = None if settings.cloud_map else settings.clouds
+                say(forecast(sources, removers, clouds, settings.window_px, needed, settings.uncertainty))
             run = _Run(sources, removers, settings, work, told, cloudy, tell, clock)
             made = run.make(record | {"key": key})
         return _publish(out, work, made, lambda: clock() - began)
@@ -173,6 +176,7 @@ def _record(removers: Sequence[CloudRemover], cloudy: Path, sar: Path, settings:
         "s2cloudless": version("s2cloudless"),
         "cloudy": {"name": cloudy.name, "sha256": content_hash(cloudy)},
         "sar": {"name": sar.name, "sha256": content_hash(sar)},
+        "cloud_map": content_hash(own) if (own := settings.cloud_map) else None,
         "heights": content_hash(heights) if (heights := settings.radar.heights) else None,
         "removers": [describe_remover(one) for one in removers],
         "settings": settings.model_dump(mode="json"),
@@ -241,7 +245,8 @@ class _Run:
         remover, clock, seconds = self.removers[0], self.clock, {}
         began = clock()
         bands, clouds = remover.bands, self.settings.clouds
-        scene_map = map_scene(self.sources, bands, clouds, StripStore(self.work, "map"), self.told)
+        store, own = StripStore(self.work, "map"), self.settings.cloud_map
+        scene_map = map_scene(self.sources, bands, clouds, store, self.told, own)
         seconds["mapping"] = -began + (began := clock())
         fit, remarks = self._compared(scene_map)
         seconds["comparing"] = -began + (began := clock())
@@ -288,7 +293,7 @@ def _tags(record: dict[str, Any]) -> dict[str, str]:
     return {
         "UNCLOUDED_VERSION": record["unclouded"],
         "UNCLOUDED_REMOVER": record["removers"][0]["name"],
-        "UNCLOUDED_CLOUDS": json.dumps(record["settings"]["clouds"]),
+        "UNCLOUDED_CLOUDS": record["cloud_map"] or json.dumps(record["settings"]["clouds"]),
         "UNCLOUDED_KEY": record["key"],
     }
 

@@ -72,6 +72,11 @@ class SceneReport:
         inputs = [
             Input("Sentinel-2", record["cloudy"]["name"], record["cloudy"]["sha256"], scene.acquired),
             Input("Sentinel-1", record["sar"]["name"], record["sar"]["sha256"], self.sources.radar.acquired),
+            *(
+                [Input("cloud map", Path(own).name, record["cloud_map"])]
+                if (own := record["settings"]["cloud_map"])
+                else []
+            ),
             *(Input("weights", one["name"], one["weights"]) for one in record["removers"] if "weights" in one),
         ]
         crs = self.sources.geobox.crs
