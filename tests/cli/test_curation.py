@@ -135,6 +135,7 @@ def test_products_are_proposed_for_sampled_regions(
     told = capsys.readouterr()
     assert "1 of 2 regions have products, 4 to fetch. Clouds are those of WHOLE products" in told.out
     assert "skipped S2A_32TPQ_20180711_0_L2A: of type S2MSI2A, expected S2MSI1C (Level-1C)" in told.err
+    assert not (out / ".answers").exists()  # what lies on disk is not kept again
     assert (out / "choices.csv").is_file() and len((out / "products.txt").read_text().split()) == 4
     for folder in ("s1", "s2"):
         (out / folder).mkdir()

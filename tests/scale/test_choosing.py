@@ -2,12 +2,16 @@
 
 import csv
 import pickle
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from shapely.geometry import box, shape
+from shapely.geometry.base import BaseGeometry
 
 from unclouded.errors import InputError
 from unclouded.scale.choosing import Folders
@@ -17,7 +21,7 @@ from unclouded.scale.regions import CurationSettings
 from unclouded.sensors import SENTINEL2
 from unclouded.settings import settings_from
 from unclouded.simulation.manifest import zip_product
-from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
+from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_joined_product, write_optical_product
 from unclouded.simulation.radar_product import RadarProduct, write_radar_product
 
 CENTER = (13.563883, 44.076196)
@@ -124,6 +128,46 @@ def test_a_task_is_known_by_what_may_be_chosen_and_by_nothing_else(archive: Path
     assert task(copied, tmp_path).id == with_copy
     next((copied / "s2").glob("*20211030*")).unlink()
     assert task(copied, tmp_path).id != with_copy
+
+
+@pytest.fixture(scope="module")
+def old(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive with a clear product of the old format: a tile to the west, and one that shows the region."""
+    folder, rng = tmp_path_factory.mktemp("old"), np.random.default_rng(5)
+    for path in archive.glob("s?/*202109*"):
+        (folder / path.parent.name).mkdir(exist_ok=True)
+        if "20210910" not in path.name:
+            (folder / path.parent.name / path.name).symlink_to(path)
+    here = OpticalProduct(
+        layout="old", acquired=datetime(2021, 9, 11, 10, tzinfo=UTC), tile="T32TQP", corner=(863_940, 4_891_980)
+    )
+    west = replace(here, tile="T32TPP", corner=(833_940, 4_891_980))
+    write_joined_product(folder / "s2", [(bands(0.0, rng), west), (bands(0.0, rng), here)])
+    return folder
+
+
+def test_of_a_product_of_the_old_format_the_tile_that_shows_the_region_is_chosen(old: Path, tmp_path: Path) -> None:
+    (row,) = task(old, tmp_path).run()
+    assert row["status"] == "kept" and row["s2_acquired"][:10] == "2021-09-11"
+    lines = {line["product"][-6:]: line["decision"][:15] for line in table(tmp_path).values()}
+    assert lines["T32TQP"] == "chosen as clear" and "T32TPP" not in lines  # 30 km away
+    assert outline(row).within(box(13.54, 44.06, 13.60, 44.10))
+
+
+def test_of_a_named_product_of_the_old_format_the_center_decides(old: Path, tmp_path: Path) -> None:
+    products = {"radar": "s1/S1A*0907*", "clear": "s2/S2A_OPER*", "cloudy": "s2/*20210908*"}
+    paths = {role: next(old.glob(pattern)) for role, pattern in products.items()}
+    named = {"radar_from": None, "optical_from": None} | paths
+    (row,) = task(old, tmp_path / "a", **named).run()
+    assert row["s2_product"].startswith("S2A_OPER_PRD") and outline(row).within(box(13.54, 44.06, 13.60, 44.10))
+    (also,) = task(old, tmp_path / "b", **named | {"cloudy": None, "optical_from": "s2"}).run()
+    assert also["s2_product"] == row["s2_product"] and also["s2_sha256"] == row["s2_sha256"]
+    with pytest.raises(InputError, match="holds the tiles T32TPP T32TQP, expected one; give ROIs0001_fall_7 a center"):
+        task(old, tmp_path / "c", **named | {"center": None}).run()
+
+
+def outline(row: dict[str, Any]) -> BaseGeometry:
+    return shape(row["geometry"])
 
 
 def test_named_products_go_with_folders(archive: Path, tmp_path: Path) -> None:

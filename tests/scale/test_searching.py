@@ -72,6 +72,8 @@ def test_products_are_proposed_by_the_rule_of_pairing_and_curate_reads_what_is_w
 
 def test_every_scene_of_a_place_is_explained(tmp_path: Path) -> None:
     _, decisions = searched(tmp_path, ITALY)
+    lines = [line for line in _lines(tmp_path) if line["product_cloud_percent"] == "0.42"]
+    assert [line["region_cloud_percent"] for line in lines] == [""]  # that of the whole product is not the region's
     assert decisions["S2A 20180904 T32TPQ"] == "refused, of fall 2018 instead of a summer"
     assert decisions["S1A 20180612"] == "not chosen, at best a span of 28.7 days"
     late = decisions["S2A 20180820 T32TPQ"]

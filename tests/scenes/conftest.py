@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.sensors import SENTINEL2
-from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
+from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_joined_product, write_optical_product
 from unclouded.simulation.radar_product import RadarProduct, write_radar_product
 
 SIDE = 120
@@ -48,6 +49,15 @@ def optical_product(tmp_path: Path) -> Callable[..., Path]:
         return write_optical_product(tmp_path / name, bands, product)
 
     return write
+
+
+@pytest.fixture
+def joined_product(tmp_path: Path) -> Path:
+    """One product of the old format with a tile in zone 32 and one in zone 33; B02 of the second is 5000."""
+    first = OpticalProduct(layout="old", tile="T32TQM")
+    second = replace(first, tile="T33TUG", epsg=32633, corner=(300_000, 4_900_020))
+    other = invented_bands() | {"B02": np.full((SIDE, SIDE), 5000, np.uint16)}
+    return write_joined_product(tmp_path / "joined", [(invented_bands(), first), (other, second)])
 
 
 @pytest.fixture

@@ -59,6 +59,20 @@ def test_the_integers_of_a_product_are_its_pixels(
     np.testing.assert_array_equal(seen, expected)
 
 
+def test_of_several_tiles_in_a_zip_the_named_one_is_unpacked_and_read(joined_product: Path, tmp_path: Path) -> None:
+    packed = zip_product(joined_product, tmp_path / "old.zip")
+    for tile, epsg in (("T33TUG", 32633), ("32tqm", 32632)):
+        work = tmp_path / tile
+        work.mkdir()
+        with open_optical(packed, tile=tile, work_folder=work) as scene:
+            assert scene.geobox.crs is not None and scene.geobox.crs.epsg == epsg
+            assert (scene.stored(60, 61)[1] == 5000).all() == (tile == "T33TUG")
+            (granules,) = work.glob("*/unpacked/*/GRANULE")
+            assert len(list(granules.iterdir())) == 1
+    with pytest.raises(InputError, match="holds the tiles T32TQM T33TUG"), open_optical(packed):
+        pass
+
+
 @pytest.mark.parametrize("resampling", ["nearest", "bilinear"])
 def test_fault_16_twin_products_with_and_without_offset_are_bit_equal(optical_product: Write, resampling: str) -> None:
     plain = reflectance(optical_product("a", baseline="03.00"), resampling=resampling)

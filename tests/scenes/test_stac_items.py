@@ -20,7 +20,7 @@ def test_scenes_are_told_from_other_products_by_their_properties() -> None:
     assert [record.kind for record in records].count("radar") == 3 and len(records) == 13
     assert skipped == {
         "S2A_32TPQ_20180711_0_L2A": "of type S2MSI2A, expected S2MSI1C (Level-1C)",
-        "S1A_IW_GRDH_1SSV_20180710T052715_20180710T052740_022756_0277A8": "with polarizations list, expected VV and VH",
+        "S1A_IW_GRDH_1SSV_20180710T052715_20180710T052740_022756_0277A8": "with polarizations VV, expected VV and VH",
         "S1A_EW_GRDM_1SDH_20180710T052740_20180710T052805_022756_0277A8_3768": "of type EW GRD, expected IW GRD "
         "of high resolution",
         "S1A_IW_SLC__1SDV_20180711T051906_20180711T051931_022756_0277A8_3768": "of type IW SLC, expected IW GRD "

@@ -249,12 +249,14 @@ def search(
     """Propose radar, clear and cloudy products for regions, and write what 'curate' takes and what to fetch for it.
 
     Clouds are those of whole products; 'curate' measures them over each region. Exit status 1 if a region has none.
+    Broken off, it asks only for what was not answered.
     """
     from unclouded.cli.progress import shown_progress
     from unclouded.files import require_writable
     from unclouded.patches.sampling import read_sampled
     from unclouded.scale.searching import REGIONS, SearchSettings, proposals_of, write_proposals
-    from unclouded.scenes.catalogue import open_catalogue
+    from unclouded.scenes.answers import KeptAnswers
+    from unclouded.scenes.catalogue import StoredCatalogue, open_catalogue
     from unclouded.settings import settings_from
 
     given = {"since": since.date(), "until": until.date(), "radar": radar, "optical": optical}
@@ -263,9 +265,13 @@ def search(
     wanted = read_sampled(regions)
     require_writable(out)
     source = open_catalogue(catalogue)
+    answers = KeptAnswers(source, catalogue, out / ".answers")
+    asked = source if isinstance(source, StoredCatalogue) else answers  # what lies on disk need not be kept there
     with shown_progress() as told:
-        found = proposals_of(wanted, source, settings, lambda done, total: told("searching", done, total))
+        found = proposals_of(wanted, asked, settings, lambda done, total: told("searching", done, total))
     products = write_proposals(out, found, settings)
+    if answers.is_complete:
+        answers.forget()
     for item, reason in {item: reason for one in found for item, reason in one.skipped.items()}.items():
         typer.echo(f"skipped {item}: {reason}", err=True)
     served = sum(one.choice.pairing is not None for one in found)

@@ -1,6 +1,7 @@
 """Regions whose products are chosen from folders: which may serve, what decides the outcome, and the choice itself."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,22 @@ from unclouded.patches.identity import Roi
 from unclouded.scale.measuring import look_at
 from unclouded.scale.regions import CurationSettings, Region, fingerprint, known_by
 from unclouded.scenes.candidates import Choice, Kind, Need, SceneRecord, choices_table, choose
-from unclouded.scenes.describing import describe_scene, products_in
+from unclouded.scenes.describing import describe_scenes, products_in
 from unclouded.scenes.footprints import footprint_around
+from unclouded.scenes.safe import looks_like_product
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a role of a region is filled with.
+
+    Attributes:
+        path: The product, or an image.
+        tile: Which granule, where a product of the old format has several.
+    """
+
+    path: Path
+    tile: str | None = None
 
 
 class Folders:
@@ -41,7 +56,7 @@ class Folders:
     def _described(self, folder: Path) -> Iterable[SceneRecord]:
         for path in products_in(folder):
             try:
-                yield describe_scene(path)
+                yield from describe_scenes(path)
             except InputError as error:
                 self.refused[path] = str(error)
 
@@ -86,8 +101,10 @@ def inputs_of(region: Region, candidates: Iterable[SceneRecord], settings: Curat
 
 def choose_products(
     region: Region, candidates: Iterable[SceneRecord], settings: CurationSettings, table: Path, work_folder: Path
-) -> Mapping[str, Path]:
+) -> Mapping[str, Product]:
     """Return the radar, the clear and the cloudy product of a region; what is chosen is explained in a table.
+
+    Of a named product with several tiles the one is taken that shows most of the region.
 
     Args:
         region: With paths that are not relative.
@@ -100,13 +117,28 @@ def choose_products(
         InputError: No three products fit, or a named one is none.
     """
     if region.is_named:
-        return region.named
+        return {role: Product(path, _tile(path, region, settings)) for role, path in region.named.items()}
     need, size_px = need_of(region, settings), (settings.rows, settings.columns)
 
     def look(record: SceneRecord) -> tuple[float | None, float]:
-        return look_at(Path(record.place), need.center, size_px, work_folder)
+        return look_at(Path(record.place), need.center, size_px, work_folder, record.tile)
 
-    named = {role: describe_scene(path) for role, path in region.named.items()}
+    named = {role: max(describe_scenes(path), key=need.shown) for role, path in region.named.items()}
     choice: Choice = choose(list(candidates), need, look, named)
     write_text(table, choices_table({region.roi: choice}))
-    return {role: Path(record.place) for role, record in choice.records().items()}
+    return {role: Product(Path(record.place), record.tile) for role, record in choice.records().items()}
+
+
+def _tile(path: Path, region: Region, settings: CurationSettings) -> str | None:
+    """Return the tile of a named product that shows most of a region; None where the product has but one.
+
+    Raises:
+        InputError: It has several, and nobody knows where the region lies; or the product is damaged.
+    """
+    scenes = describe_scenes(path) if looks_like_product(path) else []
+    if len(scenes) < 2:
+        return None
+    if region.center is None:
+        tiles = " ".join(str(scene.tile) for scene in scenes)
+        raise InputError(f"{path.name} holds the tiles {tiles}, expected one; give {region.roi} a center")
+    return max(scenes, key=need_of(region, settings).shown).tile

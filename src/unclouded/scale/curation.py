@@ -92,14 +92,14 @@ class CurateRegion:
         work.mkdir(parents=True, exist_ok=True)
         products = choose_products(region, self.candidates, settings, choices_of(self.root, self.name), work)
         with (
-            open_optical(products["clear"], work_folder=work) as clear,
-            open_optical(products["cloudy"], work_folder=work) as cloudy,
+            open_optical(products["clear"].path, tile=products["clear"].tile, work_folder=work) as clear,
+            open_optical(products["cloudy"].path, tile=products["cloudy"].tile, work_folder=work) as cloudy,
         ):
             grid = common_grid(clear.geobox, cloudy.geobox, (settings.rows, settings.columns), region.center)
             if grid.crs is not None:
                 footprint(grid)  # refused beyond UTM
             with open_radar(
-                products["radar"],
+                products["radar"].path,
                 grid,
                 align=True,
                 units=settings.radar_units,

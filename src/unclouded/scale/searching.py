@@ -145,7 +145,7 @@ def write_proposals(folder: Path, proposals: Sequence[Proposal], settings: Searc
     products = {record.name for one in found for record in (*one.choice.records().values(), *one.spares)}
     write_text(folder / REGIONS, "".join(_toml(proposals, settings)))
     write_text(folder / PRODUCTS, "".join(f"{name}\n" for name in sorted(products)))
-    write_text(folder / CHOICES, choices_table({str(one.region.roi): one.choice for one in proposals}))
+    write_text(folder / CHOICES, choices_table({str(one.region.roi): one.choice for one in proposals}, measured=False))
     return len(products)
 
 

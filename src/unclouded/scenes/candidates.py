@@ -41,6 +41,7 @@ class SceneRecord:
         cloud_percent: Of the whole product, as its metadata say.
         place: Where it is: a path or an address.
         zone: UTM zone of an optical scene, where it is known.
+        tile: Which granule it is, where a product of the old format has several.
     """
 
     name: str
@@ -50,6 +51,7 @@ class SceneRecord:
     cloud_percent: float | None = None
     place: str = ""
     zone: str | None = None
+    tile: str | None = None
 
 
 def zone_of(tile: str) -> str | None:
@@ -227,17 +229,19 @@ def _nearest_miss(refused: Sequence[Verdict]) -> str:
     return f", or ask for less: {more} {best.record.name}, {best.decision.removeprefix('refused, ')}"
 
 
-def choices_table(choices: Mapping[str, Choice]) -> str:
+def choices_table(choices: Mapping[str, Choice], *, measured: bool = True) -> str:
     """Return choices as CSV, a line a scene.
 
     Args:
         choices: By the name of the region.
+        measured: Whether coverage was measured over the region; else it is that of the whole product, told once.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     for roi, choice in choices.items():
-        table.writerows(_line(roi, verdict) for verdict in choice.verdicts)
+        verdicts = choice.verdicts if measured else [replace(one, coverage=None) for one in choice.verdicts]
+        table.writerows(_line(roi, verdict) for verdict in verdicts)
     return text.getvalue()
 
 

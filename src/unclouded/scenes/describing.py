@@ -15,7 +15,7 @@ from unclouded.scenes.candidates import SceneRecord, zone_of
 from unclouded.scenes.footprints import footprint
 from unclouded.scenes.safe import ProductFolder, open_product
 from unclouded.scenes.sentinel1 import GroundControl, describe_radar_product
-from unclouded.scenes.sentinel2 import describe_product
+from unclouded.scenes.sentinel2 import describe_product, tiles_of
 
 IMAGES = (".tif", ".tiff")
 
@@ -35,8 +35,10 @@ def _may_be_product(path: Path) -> bool:
     return path.is_dir() or (path.is_file() and (path.suffix.lower() in IMAGES or is_zip(path)))
 
 
-def describe_scene(path: Path) -> SceneRecord:
+def describe_scenes(path: Path) -> list[SceneRecord]:
     """Read what a Sentinel-2 Level-1C or a Sentinel-1 IW GRDH product, folder or zip, says of itself; no pixels.
+
+    A product is one scene; one of the old format, until December 2016, is as many as it has tiles.
 
     Raises:
         InputError: It is another product, damaged, or a GeoTIFF, which knows no date.
@@ -49,7 +51,10 @@ def describe_scene(path: Path) -> SceneRecord:
         tempfile.TemporaryDirectory(prefix="unclouded-") as folder,
         open_product(path, Path(folder), metadata_only=True) as product,
     ):
-        return _radar(product) if product.names("annotation/s1*.xml") else _optical(product)
+        if product.names("annotation/s1*.xml"):
+            return [_radar(product)]
+        tiles = tiles_of(product)
+        return [_optical(product, tile if len(tiles) > 1 else None) for tile in tiles]
 
 
 def _radar(product: ProductFolder) -> SceneRecord:
@@ -63,16 +68,17 @@ def _radar(product: ProductFolder) -> SceneRecord:
     )
 
 
-def _optical(product: ProductFolder) -> SceneRecord:
-    described = describe_product(product)
+def _optical(product: ProductFolder, tile: str | None) -> SceneRecord:
+    described = describe_product(product, tile=tile)
     return SceneRecord(
-        name=described.identity,
+        name=described.identity if tile is None else f"{described.identity}/{tile}",
         kind="optical",
         acquired=described.acquired,
         footprint=footprint(described.geobox),
         cloud_percent=described.cloud_percent,
         place=str(product.path),
         zone=zone_of(described.tile),
+        tile=tile,
     )
 
 

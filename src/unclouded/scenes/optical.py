@@ -139,7 +139,7 @@ def open_optical(
         return
     with (
         tempfile.TemporaryDirectory(prefix="unclouded-", dir=work_folder) as folder,
-        open_product(path, Path(folder)) as product,
+        open_product(path, Path(folder), tile=tile) as product,
     ):
         description = describe_product(product, allow_l2a=allow_l2a, tile=tile)
         _refuse_another_offset(path, description.radiometry, offset)

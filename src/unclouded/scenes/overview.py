@@ -27,6 +27,7 @@ def read_overview(
     center: tuple[float, float],
     size_px: tuple[int, int],
     work_folder: Path | None = None,
+    tile: str | None = None,
 ) -> Float32[np.ndarray, "band y x"]:
     """Read the part of a Level-1C product around a place, in pixels of 60 m.
 
@@ -38,6 +39,7 @@ def read_overview(
         center: Longitude and latitude of the middle.
         size_px: Rows and columns of the part, in pixels of 10 m; what lies beyond the tile is NaN.
         work_folder: Where a zip is unpacked; the system's temporary folder if omitted.
+        tile: Which granule, where a product of the old format has several.
 
     Returns:
         Reflectance; NaN where there is no data.
@@ -47,9 +49,9 @@ def read_overview(
     """
     with (
         tempfile.TemporaryDirectory(prefix="unclouded-", dir=work_folder) as folder,
-        open_product(path, Path(folder)) as product,
+        open_product(path, Path(folder), tile=tile) as product,
     ):
-        description = describe_product(product)
+        description = describe_product(product, tile=tile)
         files = {file.band: file for file in description.files}
         part = _Part.around(description.geobox, center, size_px)
         stored = np.zeros((len(bands), *part.shape), np.uint16)

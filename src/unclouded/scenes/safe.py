@@ -92,13 +92,16 @@ def product_of(path: Path) -> Path:
 
 
 @contextmanager
-def open_product(path: Path, work_folder: Path, *, metadata_only: bool = False) -> Iterator[ProductFolder]:
+def open_product(
+    path: Path, work_folder: Path, *, metadata_only: bool = False, tile: str | None = None
+) -> Iterator[ProductFolder]:
     """Open a product's folder, or unpack its zip into a folder that lasts as long as the block.
 
     Args:
         path: Folder, zip, or the manifest or metadata in the folder.
         work_folder: Where zips are unpacked.
         metadata_only: Unpack no pixels of a zip.
+        tile: Unpack nothing of the other tiles of a zip; such as ``T32UPU``.
 
     Raises:
         InputError: There is no product, the zip is damaged, or the manifest leads out of the folder.
@@ -106,12 +109,19 @@ def open_product(path: Path, work_folder: Path, *, metadata_only: bool = False) 
     if path.is_file() and path.suffix not in (".safe", ".xml"):
         unpacked = work_folder / "unpacked"
         unpacked.mkdir()
-        unpack(path, unpacked, _METADATA if metadata_only else _NEEDED)
+        unpack(path, unpacked, _METADATA if metadata_only else _needed(tile))
         yield _product(path, _top_folder(path, unpacked))
     else:
         folder = product_of(path)
         require_folder(folder)
         yield _product(path, folder.resolve())
+
+
+def _needed(tile: str | None) -> re.Pattern[str]:
+    if tile is None:
+        return _NEEDED
+    name = re.escape(tile.upper().removeprefix("T"))
+    return re.compile(_NEEDED.pattern.replace("GRANULE/[^/]+/", rf"GRANULE/[^/]*_T{name}(?:_[^/]*)?/"))
 
 
 def _top_folder(path: Path, unpacked: Path) -> Path:

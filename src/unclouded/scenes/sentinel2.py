@@ -98,6 +98,15 @@ def describe_product(product: ProductFolder, *, allow_l2a: bool = False, tile: s
     )
 
 
+def tiles_of(product: ProductFolder) -> tuple[str, ...]:
+    """Return the tiles of a product, such as ``T32UPU``: one, or, in the old format until December 2016, up to 20.
+
+    Raises:
+        InputError: Another product, which is named; metadata that is damaged.
+    """
+    return tuple(sorted(_tile(folder) for folder in _granules(_product_metadata(product))))
+
+
 def _product_metadata(product: ProductFolder) -> Markup:
     names = [*product.names("MTD_MSI*.xml"), *product.names("S2?_*_MTD_SAFL*.xml")]
     if len(names) != 1:
@@ -110,7 +119,7 @@ def _product_metadata(product: ProductFolder) -> Markup:
 
 def _granule(product: ProductFolder, metadata: Markup, tile: str | None) -> tuple[str, list[str]]:
     """Return the folder of the granule and the names of its images, without their suffix."""
-    granules = dict(_images(element) for name in ("Granule", "Granules") for element in metadata.all(name))
+    granules = _granules(metadata)
     tiles = {_tile(folder): folder for folder in granules}
     wanted = tile.upper() if tile else next(iter(tiles), "") if len(tiles) == 1 else ""
     wanted = wanted if wanted.startswith("T") or not wanted else f"T{wanted}"
@@ -118,6 +127,11 @@ def _granule(product: ProductFolder, metadata: Markup, tile: str | None) -> tupl
         choice = " ".join(sorted(tiles)) or "none"
         raise InputError(f"{named(product.path)} holds the tiles {choice}, expected one of them to be named; set tile")
     return tiles[wanted], granules[tiles[wanted]]
+
+
+def _granules(metadata: Markup) -> dict[str, list[str]]:
+    """Return the names of images, without their suffix, by the folder of their granule."""
+    return dict(_images(element) for name in ("Granule", "Granules") for element in metadata.all(name))
 
 
 def _images(granule: Markup) -> tuple[str, list[str]]:

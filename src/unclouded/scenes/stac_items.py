@@ -91,7 +91,8 @@ def _require_grd(name: str, properties: Mapping[str, Any]) -> None:
         raise InputError(f"of type {found.strip()}, expected IW GRD of high resolution")
     polarizations = properties.get("sar:polarizations", ["VV", "VH"] if parts[3].endswith("DV") else [])
     if not isinstance(polarizations, list) or not {"VV", "VH"} <= {str(one) for one in polarizations}:
-        raise InputError(f"with polarizations {_shown(polarizations)}, expected VV and VH")
+        found = " ".join(map(_shown, polarizations)) if isinstance(polarizations, list) else _shown(polarizations)
+        raise InputError(f"with polarizations {found[:80] or 'unknown'}, expected VV and VH")
 
 
 def _acquired(properties: Mapping[str, Any]) -> datetime:

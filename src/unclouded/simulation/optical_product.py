@@ -1,7 +1,7 @@
 """An invented Sentinel-2 product, complete and of any size: metadata as Copernicus writes it, and JPEG 2000 images."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,6 +96,28 @@ def write_optical_product(
     (folder / product_metadata).write_text(_product_metadata(product, list(stored)))
     (folder / "GRANULE" / product.granule / granule_metadata).write_text(_granule_metadata(product, height, width))
     write_manifest(folder, f"SENTINEL-2 MSI {product.level} User Product", product.checksum)
+    return folder
+
+
+def write_joined_product(
+    root: Path, granules: Iterable[tuple[Mapping[str, UInt16[ndarray, "_rows _columns"]], OpticalProduct]]
+) -> Path:
+    """Write one product of several tiles, as they were delivered until December 2016; return its folder.
+
+    Args:
+        root: Folder that will hold the product's folder.
+        granules: Integers and description of each tile, as for :func:`write_optical_product`; all of the old layout and
+            of one time, which their product is called by.
+    """
+    listed = ""
+    for stored, product in granules:
+        folder = write_optical_product(root, stored, product)
+        (metadata,) = folder.glob("*.xml")
+        head, opened, rest = metadata.read_text().partition("<Granule_List>")
+        one, closed, tail = rest.partition("</Granule_List>")
+        listed += one
+        metadata.write_text(f"{head}{opened}{listed}{closed}{tail}")
+    write_manifest(folder, "SENTINEL-2 MSI L1C User Product", product.checksum)
     return folder
 
 
