@@ -43,7 +43,11 @@ class Raster:
             )
 
     def select(self, bands: tuple[str, ...]) -> "Raster":
-        """Return a raster of some of the bands, in the order given."""
+        """Return a raster of some of the bands, in the order given.
+
+        Raises:
+            InputError: A band is not there.
+        """
         if absent := [band for band in bands if band not in self.bands]:
             raise InputError(f"no band {' '.join(absent)} here; there are {' '.join(self.bands)}")
         return Raster(self.values[[self.bands.index(band) for band in bands]], bands, self.geobox)
@@ -58,7 +62,13 @@ def describe(geobox: GeoBox) -> str:
 
 
 def same_grid(first: GeoBox, second: GeoBox, tolerance_px: float = 1e-6) -> bool:
-    """Say whether two grids have the same size and CRS, and corners within ``tolerance_px`` pixels."""
+    """Say whether two grids have the same size and CRS, and corners within ``tolerance_px`` pixels.
+
+    Args:
+        first: A grid, whose pixels the tolerance is counted in.
+        second: Another one.
+        tolerance_px: How far apart their corners may lie.
+    """
     if first.shape != second.shape or first.crs != second.crs:
         return False
     height, width = first.shape
@@ -92,6 +102,11 @@ def read(path: ImageFile, sensor: Sensor) -> Raster:
 
 def check_stored(path: ImageFile, stored: StoredImage, sensor: Sensor) -> None:
     """Refuse an image whose bands or data type are not the sensor's.
+
+    Args:
+        path: Where it comes from, for messages.
+        stored: The image as it is stored.
+        sensor: What to expect.
 
     Raises:
         InputError: Says what was expected and what was found.
@@ -141,7 +156,12 @@ def band_named(description: str, sensor: Sensor) -> str | None:
 
 
 def to_physical(stored: StoredImage, sensor: Sensor) -> Float32[np.ndarray, "band y x"]:
-    """Turn stored numbers into the sensor's unit, float32; NaN for no data by tag, by sensor, or not finite."""
+    """Turn stored numbers into the sensor's unit, float32; NaN for no data by tag, by sensor, or not finite.
+
+    Args:
+        stored: Numbers with their tags: nodata, and the offset that products carry since baseline 04.00.
+        sensor: Whose unit, and whose numbers for no data.
+    """
     with np.errstate(over="ignore"):  # a float64 beyond float32 is nobody's backscatter
         values = stored.values.astype(np.float32)
     if any(steps := offset_steps(stored, sensor)):
@@ -162,6 +182,11 @@ def to_stored(
     """Turn reflectance into stored integers: times 10 000, rounded, 0 for no data, and at least 1 for a valid pixel.
 
     The largest integer of the type is left to saturation.
+
+    Args:
+        reflectance: TOA reflectance; NaN where there is no data.
+        sensor: Whose steps, 10 000 to 1 for Sentinel-2.
+        dtype: An integer type.
     """
     limit = np.iinfo(dtype).max - 1
     scaled = np.clip(np.rint(reflectance * np.float32(sensor.stored_per_unit)), 1, limit)
@@ -173,6 +198,11 @@ def check_range(path: ImageFile, values: Float32[np.ndarray, "band y x"], sensor
 
     In dB nearly every pixel of a scene is negative, so more positive than negative values are linear power. A patch
     of nothing but 0.0 is neither: the published patches are clipped there.
+
+    Args:
+        path: Where they come from, for messages.
+        values: In the unit that is to be checked; NaN where there is no data.
+        sensor: Whose unit is expected.
 
     Raises:
         InputError: Names the unit that the values look like.
@@ -187,6 +217,11 @@ def check_range(path: ImageFile, values: Float32[np.ndarray, "band y x"], sensor
 
 def check_limits(path: ImageFile, values: Float32[np.ndarray, "band y x"], sensor: Sensor) -> None:
     """Refuse values that no pixel can have in the sensor's unit; unlike :func:`check_range`, for parts of a scene.
+
+    Args:
+        path: Where they come from, for messages.
+        values: Of any part of a scene; NaN where there is no data.
+        sensor: Whose unit is expected.
 
     Raises:
         InputError: Names the unit that the values look like.

@@ -26,7 +26,12 @@ def default_folder() -> Path:
 
 
 def content_key(description: str, array: NDArray[Any]) -> str:
-    """Return the SHA-256 of a description and of an array's bytes: what a stored answer is found by."""
+    """Return the SHA-256 of a description and of an array's bytes: what a stored answer is found by.
+
+    Args:
+        description: What was asked, in words: whoever answers, its version, shapes.
+        array: What it was asked about.
+    """
     content = hashlib.sha256(f"{description}\n".encode())
     content.update(np.ascontiguousarray(array).data)
     return content.hexdigest()

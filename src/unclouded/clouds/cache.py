@@ -35,6 +35,11 @@ class ProbabilityCache:
     ) -> Float32[np.ndarray, "y x"]:
         """Return the detector's probability, from disk where it was computed before.
 
+        Args:
+            reflectance: TOA reflectance; NaN where there is no data.
+            bands: Its band names.
+            detector: What tells the probability if nobody asked before.
+
         Raises:
             InputError: The detector lacks a band, or the folder cannot be written.
         """

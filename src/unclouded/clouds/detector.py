@@ -55,6 +55,12 @@ def select_bands(
 ) -> Float32[np.ndarray, "needed y x"]:
     """Return the bands that a detector needs, in its order.
 
+    Args:
+        reflectance: TOA reflectance of ``bands``.
+        bands: What the image has.
+        needed: What the detector needs.
+        detector: Its name, for messages.
+
     Raises:
         InputError: The image lacks one of them; nothing is ever silently taken for cloudy, or for clear.
     """

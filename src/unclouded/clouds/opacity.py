@@ -19,7 +19,13 @@ def opacity(noise: Float32[np.ndarray, "y x"], threshold: float, softness: float
 
 
 def threshold_for(noise: Float32[np.ndarray, "y x"], softness: float, coverage: float) -> float:
-    """Return the threshold at which the mean opacity is ``coverage``, to 1e-3 or better."""
+    """Return the threshold at which the mean opacity is ``coverage``, to 1e-3 or better.
+
+    Args:
+        noise: Any field.
+        softness: How far the noise rises between opacity 0 and 1, in units of the noise.
+        coverage: Wanted mean of :func:`opacity`, between 0 and 1.
+    """
     lowest, highest = float(noise.min()) - softness, float(noise.max()) + softness
 
     def excess(threshold: float) -> float:

@@ -58,6 +58,13 @@ def block_mean(values: Float32[np.ndarray, "band y x"], factor: int) -> Float32[
 def spread(
     coarse: Float32[np.ndarray, "rows columns"], factor: int, shape: tuple[int, int], top: int = 0
 ) -> Float32[np.ndarray, "y x"]:
-    """Bring block values back to single pixels, from row ``top`` on, bilinearly between the centres of the blocks."""
+    """Bring block values back to single pixels, from row ``top`` on, bilinearly between the centres of the blocks.
+
+    Args:
+        coarse: A value a block.
+        factor: Rows, and columns, of a block.
+        shape: Rows and columns wanted.
+        top: First row wanted, counted from the first block.
+    """
     y, x = ((first + np.arange(size) + 0.5) / factor - 0.5 for first, size in zip((top, 0), shape, strict=True))
     return np.asarray(map_coordinates(coarse, np.meshgrid(y, x, indexing="ij"), order=1, mode="nearest"))

@@ -49,7 +49,15 @@ def map_rows(
 def detector_of_rows(
     detector: Detector, settings: CloudMapSettings, read: ReadRows, height: int, bands: tuple[str, ...]
 ) -> Callable[[int], Detector]:
-    """Return what gives the detector for the rows from a row on; see :meth:`Detector.over`."""
+    """Return what gives the detector for the rows from a row on; see :meth:`Detector.over`.
+
+    Args:
+        detector: One that may look at surroundings.
+        settings: In mode ``ones`` nothing is asked, and nothing read.
+        read: Reads rows of the scene, in TOA reflectance.
+        height: Rows of the scene.
+        bands: Names of the bands that ``read`` returns.
+    """
     return (lambda _: detector) if settings.mode == "ones" else detector.over(read, height, bands)
 
 
@@ -59,7 +67,14 @@ def strips_of(height: int, strip_px: int = STRIP_PX) -> list[tuple[int, int]]:
 
 
 def with_reach(top: int, bottom: int, height: int, settings: CloudMapSettings) -> tuple[int, int]:
-    """Return the rows that a strip has to see: those that reach into its map, as far as the scene goes."""
+    """Return the rows that a strip has to see: those that reach into its map, as far as the scene goes.
+
+    Args:
+        top: First row of the strip.
+        bottom: Row after its last.
+        height: Rows of the scene.
+        settings: What the map is made by; see :func:`reach_px`.
+    """
     margin = reach_px(settings)
     return max(top - margin, 0), min(bottom + margin, height)
 

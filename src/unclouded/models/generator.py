@@ -100,6 +100,10 @@ def clear_mean_start(
     """Give every pixel with m > 0 the mean of the image's pixels with m = 0; our extension, not the paper's.
 
     Where no pixel is clear, the value is that of dark land, :data:`DARK_LAND`.
+
+    Args:
+        cloudy: Optical image in [-1, 1].
+        cloud_map: The map m, 0 clear to 1 cloudy.
     """
     clear = (cloud_map == 0).to(cloudy.dtype)
     count = clear.sum(dim=(2, 3), keepdim=True)
@@ -108,7 +112,14 @@ def clear_mean_start(
 
 
 def add_in_atanh(cloudy: Tensor, residual: Tensor) -> Tensor:
-    """Return tanh(atanh(S2) + S2res), in float32 or better whatever the precision of the residual."""
+    """Return tanh(atanh(S2) + S2res), in float32 or better whatever the precision of the residual.
+
+    Section II-B of the paper. With a residual of 0 every stored number comes back.
+
+    Args:
+        cloudy: S2 in [-1, 1].
+        residual: S2res, of the same shape; any number.
+    """
     start = cloudy.to(torch.promote_types(cloudy.dtype, torch.float32)).clamp(-_ATANH_LIMIT, _ATANH_LIMIT)
     return (start.atanh() + residual.to(start.dtype)).tanh()
 

@@ -46,7 +46,12 @@ class Regression:
 
 
 def fit_ridge(features: Float32[Tensor, "feature pixel"], reflectance: Float32[Tensor, "band pixel"]) -> Regression:
-    """Fit reflectance to features, pixel by pixel; computed in float64."""
+    """Fit reflectance to features, pixel by pixel; computed in float64.
+
+    Args:
+        features: What radar says of each pixel, dB; no NaN.
+        reflectance: TOA reflectance of the same pixels.
+    """
     x, y = features.double(), reflectance.double()
     centre, scale = x.mean(dim=1, keepdim=True), x.std(dim=1, keepdim=True, correction=0).clamp(min=FLAT_DB)
     level = y.mean(dim=1, keepdim=True)

@@ -122,5 +122,10 @@ def each_by_itself(
 def keep_clear_pixels(
     prediction: Float[Tensor, "batch band h w"], observation: Observation
 ) -> Float[Tensor, "batch band h w"]:
-    """Put back the observed value where m = 0: what a user gets, beside what a network says."""
+    """Put back the observed value where m = 0: what a user gets, beside what a network says.
+
+    Args:
+        prediction: TOA reflectance, of the bands of the observation.
+        observation: What it was made from.
+    """
     return torch.where(observation.is_cloudy, prediction, observation.cloudy)

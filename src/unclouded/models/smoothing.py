@@ -16,7 +16,13 @@ def reach_px(sigma_px: float) -> int:
 def local_mean(
     values: Float32[Tensor, "batch band h w"], valid: Bool[Tensor, "batch 1 h w"], sigma_px: float
 ) -> Float32[Tensor, "batch band h w"]:
-    """Gaussian mean over the valid pixels of an image whose invalid pixels are 0; 0 where none is in reach."""
+    """Gaussian mean over the valid pixels of an image whose invalid pixels are 0; 0 where none is in reach.
+
+    Args:
+        values: Any channels.
+        valid: Which pixels count.
+        sigma_px: Standard deviation of the Gaussian.
+    """
     weight = blur(valid.float(), sigma_px)
     return blur(values, sigma_px) / weight.clamp(min=torch.finfo(weight.dtype).tiny)
 
@@ -25,6 +31,10 @@ def blur(image: Float32[Tensor, "batch band h w"], sigma_px: float) -> Float32[T
     """Convolve with a Gaussian, down the columns and along the rows; zeros outside, cut at three sigma.
 
     Sums shifted copies, which on a CPU takes half the time of a convolution of few channels.
+
+    Args:
+        image: Any channels.
+        sigma_px: Standard deviation.
     """
     radius = reach_px(sigma_px)
     kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma_px) ** 2)

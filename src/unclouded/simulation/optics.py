@@ -47,6 +47,11 @@ def clear_reflectance(land: Land, season: Season, rng: np.random.Generator) -> F
     """Return TOA reflectance of all 13 bands: a linear mixture of materials, lit by the sun of the season.
 
     Bands of 20 and 60 m are averaged over their own pixels and repeated on the 10 m grid.
+
+    Args:
+        land: What is there.
+        season: Of the crops, the leaves and the sun.
+        rng: Source of randomness.
     """
     shares, air = _shares(land, season), spectrum("air")
     spectra = np.hstack([(spectrum(material) - air)[:, 0] for material in shares])

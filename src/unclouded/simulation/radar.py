@@ -44,6 +44,10 @@ def backscatter(land: Land, rng: np.random.Generator) -> Float32[np.ndarray, "ba
 
     Soil shines the more the wetter it is, leaves lay a volume over it, walls and streets bounce twice, water mirrors
     the beam away, and slopes that face the radar are bright.
+
+    Args:
+        land: What is there.
+        rng: Source of randomness.
     """
     wind_db = 1.2 * fractal_noise(rng, len(land.cover), 1.2, 200, 8)
     corners, town = np.zeros(land.cover.shape, np.float32), land.town.area

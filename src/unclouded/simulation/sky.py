@@ -89,7 +89,12 @@ def _veil(rng: np.random.Generator, size_px: int) -> NDArray[np.float32]:
 
 
 def through(sky: Sky, clear: Float32[np.ndarray, "band y x"]) -> Float32[np.ndarray, "band y x"]:
-    """Return what a sensor above the clouds sees of a clear-sky image: its shadows darkened, then clouds over it."""
+    """Return what a sensor above the clouds sees of a clear-sky image: its shadows darkened, then clouds over it.
+
+    Args:
+        sky: Clouds and their shadows.
+        clear: TOA reflectance of all 13 bands.
+    """
     air = spectrum("air")
     seen = np.empty_like(clear)
     for band, (cumulus, cirrus, dimming) in enumerate(zip(_CUMULUS, _CIRRUS, _DIMMING, strict=True)):
