@@ -3,11 +3,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unclouded.errors import InputError
-from unclouded.patches.identity import SENSORS, PatchId, Roi
+from unclouded.patches.identity import SENSORS, PatchId, Roi, region_of
 
 seasons = st.sampled_from(["spring", "summer", "fall", "winter"])
 rois = st.builds(Roi, st.integers(0, 9_999).map("ROIs{:04}".format), seasons, st.integers(0, 999_999))
 patches = st.builds(PatchId, rois, st.integers(0, 999_999))
+
+
+def test_a_name_tells_its_region_or_nothing() -> None:
+    assert region_of("ROIs1158_spring_s2_106_p30") == "ROIs1158_spring_106"
+    assert region_of("holiday") == ""
 
 
 @given(rois)

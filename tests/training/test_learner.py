@@ -23,6 +23,11 @@ def test_the_first_step_of_adam_goes_the_rate_downhill() -> None:
     assert one.parameters[0].tolist() == pytest.approx([0.5, 1.5])
 
 
+def test_adam_has_the_papers_moments() -> None:
+    found = learner().optimiser.defaults
+    assert (found["lr"], found["betas"], found["eps"], found["weight_decay"]) == (2e-4, (0.5, 0.999), 1e-8, 0)
+
+
 def test_while_one_learns_the_others_get_no_gradient() -> None:
     one, other = learner("one"), learner("other")
     with one.alone([one, other]):

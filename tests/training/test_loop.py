@@ -8,6 +8,7 @@ import torch
 from lightning_fabric import Fabric
 
 from unclouded.errors import BusyError, InputError, StoppedError
+from unclouded.files import sha256
 from unclouded.models import winograd
 from unclouded.models.weights import load_remover
 from unclouded.sensors import SENTINEL2
@@ -64,6 +65,27 @@ def test_with_a_moving_average_it_is_the_average_that_is_kept(tiny_settings: Tra
     for name, tensor in remover.generator.state_dict().items():
         assert tensor.equal(state["average"][name])
     assert not state["average"]["trunk.1.weight"].equal(state["networks"]["sar_to_optical"]["trunk.1.weight"])
+
+
+def test_a_run_may_start_from_weights(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    first, second = RunFolder(tmp_path / "first"), RunFolder(tmp_path / "second")
+    train(tiny_settings.model_copy(update={"schedule": Schedule(max_steps=1)}), first)
+    hardly = Schedule(max_steps=1, learning_rate=1e-9)
+    other_seed = {"seed": 5, "schedule": hardly, "start_from": first.weights}
+    train(tiny_settings.model_copy(update=other_seed), second)
+    before, after = (load_remover(run.weights).generator.state_dict() for run in (first, second))
+    assert all(torch.allclose(before[name], after[name], atol=1e-8, rtol=0) for name in before)
+    told = json.loads(second.provenance.read_text())
+    assert told["start_from_sha256"] == sha256(first.weights)
+
+
+def test_weights_of_another_network_are_no_start(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    first = RunFolder(tmp_path / "first")
+    short = tiny_settings.model_copy(update={"schedule": Schedule(max_steps=1)})
+    train(short, first)
+    wider = short.model_copy(update={"network": short.network.model_copy(update={"width": 3})})
+    with pytest.raises(InputError, match=r"is of another network \(width is 2, expected 3\); take the network of its"):
+        train(wider.model_copy(update={"start_from": first.weights}), RunFolder(tmp_path / "second"))
 
 
 def test_the_run_folder_repeats_its_own_run(tiny_settings: TrainSettings, tmp_path: Path) -> None:

@@ -17,9 +17,22 @@ def test_the_rate_falls_from_25_to_1_twenty_sixth() -> None:
 def test_the_defaults_are_the_papers() -> None:
     settings = TrainSettings(patches=Path("somewhere"))
     assert (settings.subset, settings.crop_px, settings.pool, settings.schedule.epochs) == (10_000, 200, 50, 75)
-    loss = settings.loss
+    schedule, loss = settings.schedule, settings.loss
+    assert (schedule.learning_rate, schedule.epochs_constant, schedule.batch, schedule.accumulate) == (2e-4, 50, 1, 1)
+    assert (schedule.clip_norm, schedule.moving_average, settings.validation.every) == (None, 0, 0)
     assert (loss.adversarial, loss.cycle, loss.identity, loss.auxiliary) == (5, 10, 1, 10)
     assert (settings.network.bands, settings.network.width) == (("B04", "B03", "B02"), 64)
+
+
+def test_paths_are_understood_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {"patches": "root", "patch_list": "learn.txt", "vgg": "vgg.pth", "validation": {"patch_list": "val.txt"}}
+    monkeypatch.chdir(tmp_path)
+    anchored = settings_from(TrainSettings, content).anchored()
+    monkeypatch.chdir("/")
+    assert (anchored.patches, anchored.patch_list) == (tmp_path / "root", tmp_path / "learn.txt")
+    assert (anchored.vgg, anchored.validation.patch_list) == (str(tmp_path / "vgg.pth"), tmp_path / "val.txt")
+    assert anchored.start_from is None
+    assert TrainSettings(patches=Path("x")).anchored().vgg == "auto"
 
 
 def test_every_mistake_is_named_at_once_with_the_nearest_key() -> None:

@@ -47,8 +47,7 @@ def train(
 
     options = {"device.devices": devices, "device.nodes": nodes, "device.precision": precision}
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
-    resolved = train_settings(settings, [*(overrides or ()), *given])
-    resolved = resolved.model_copy(update={"patches": resolved.patches.resolve()})
+    resolved = train_settings(settings, [*(overrides or ()), *given]).anchored()
     if overfit_one:
         resolved = overfit_settings(resolved)
     folder = RunFolder(run)

@@ -13,7 +13,7 @@ from torch import Tensor
 from unclouded.errors import InputError
 from unclouded.evaluation import metrics
 from unclouded.evaluation.card import Card
-from unclouded.patches.identity import PatchId
+from unclouded.patches.identity import region_of
 from unclouded.sensors import RGB
 from unclouded.tensors.triplet import Triplet, positions
 
@@ -191,7 +191,7 @@ def score_patch(triplet: Triplet, prediction: Float[Tensor, "1 band h w"]) -> Pa
         {area: _measure(x, y, similarity, where[area]) for area in AREAS},
         _brightness(y, triplet.observation.bands),
         _hash_of_image(prediction),
-        _region_of(triplet.name),
+        region_of(triplet.name),
     )
 
 
@@ -204,13 +204,6 @@ def _hash_of_image(image: Float[Tensor, "1 band h w"]) -> str:
     content = hashlib.sha256(f"{tuple(image.shape)}\n".encode())
     content.update(image.detach().cpu().float().contiguous().numpy().data)
     return content.hexdigest()
-
-
-def _region_of(name: str) -> str:
-    try:
-        return str(PatchId.parse(name).roi)
-    except InputError:
-        return ""
 
 
 def _judged_values(image: Float[Tensor, "1 band h w"]) -> Float[Tensor, "1 band h w"]:

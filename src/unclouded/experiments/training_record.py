@@ -9,7 +9,7 @@ from unclouded.errors import InputError
 from unclouded.experiments.rows import Row, SizeSettings
 from unclouded.experiments.runs import Part
 from unclouded.files import read_small, write_json
-from unclouded.patches.identity import PatchId
+from unclouded.patches.identity import region_of
 
 NAME = "training.json"
 MAX_BYTES = 64 << 20
@@ -34,14 +34,7 @@ def _learnt(part: Part) -> list[str]:
 
 
 def _regions(names: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
-    return {name: known.get(name) or _official(name) for name in names}
-
-
-def _official(name: str) -> str:
-    try:
-        return str(PatchId.parse(name).roi)
-    except InputError:
-        return ""
+    return {name: known.get(name) or region_of(name) for name in names}
 
 
 def leak_free(folder: Path, judged: Sequence[str]) -> tuple[Answer, str]:

@@ -97,6 +97,21 @@ def load_remover(path: Path) -> NetworkRemover:
     return NetworkRemover(generator, settings, name_of(path), training)
 
 
+def take_weights(generator: SarToOptical, settings: NetworkSettings, path: Path) -> None:
+    """Fill a generator with the weights of a file, to train on from there.
+
+    Raises:
+        InputError: The file is none of :func:`load_remover`, or of a network for something else.
+    """
+    remover = load_remover(path)
+    given, wanted = (one.model_dump(mode="json") for one in (remover.settings, settings))
+    if differing := [f"{key} is {given[key]}, expected {wanted[key]}" for key in wanted if given[key] != wanted[key]]:
+        raise InputError(
+            f"{path} is of another network ({'; '.join(differing)}); take the network of its settings, or other weights"
+        )
+    generator.load_state_dict(remover.generator.state_dict())
+
+
 def name_of(path: Path) -> str:
     """Return what tables call a weights file: every run calls its own alike, so there it is the name of the run."""
     path = path.resolve()

@@ -97,6 +97,14 @@ class PatchId:
         return cls(Roi(match["seed"], match["season"], int(match["number"])), int(match["patch"]))
 
 
+def region_of(name: str) -> str:
+    """Return the region that a patch's name tells; empty where it is no official one."""
+    try:
+        return str(PatchId.parse(name).roi)
+    except InputError:
+        return ""
+
+
 def natural(name: str) -> list[tuple[int, int, str]]:
     """Return a sort key that puts ``p9`` before ``p10``."""
     parts = re.findall(r"[0-9]+|[^0-9]+", name)

@@ -55,6 +55,14 @@ class Logbook:
             for name, value in values.items():
                 self.watch.add_scalar(name, value, step)
 
+    def validated(self, step: int, scores: Mapping[str, float]) -> None:
+        """Write the scores of a validation."""
+        finite = {name: value if math.isfinite(value) else None for name, value in scores.items()}
+        self.run.write_validation({"step": step, **finite})
+        if self.watch is not None:
+            for name, value in scores.items():
+                self.watch.add_scalar(f"validation/{name}", value, step)
+
     def close(self) -> None:
         """Finish writing."""
         if self.watch is not None:

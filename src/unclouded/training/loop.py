@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from unclouded.errors import BusyError, InputError, SignalledError
 from unclouded.models.generator import SarToOptical
 from unclouded.models.network import NetworkRemover
-from unclouded.models.weights import save_weights
+from unclouded.models.weights import save_weights, take_weights
 from unclouded.tensors.dataset import TripletSource
 from unclouded.training.average import MovingAverage
 from unclouded.training.balance import Balance
@@ -30,6 +30,7 @@ from unclouded.training.settings import TrainSettings
 from unclouded.training.signals import Request, heard_signals
 from unclouded.training.state import collect_state, restore_state
 from unclouded.training.step import Batch, Terms
+from unclouded.training.validation import is_best, judge
 
 
 def train(
@@ -62,8 +63,8 @@ def train(
     try:
         with ExitStack() as held:
             from_first(fabric, lambda: held.enter_context(run.lock()))
-            settings, triplets = prepare(settings, run, fabric, resume, told)
-            Training(settings, run, triplets, fabric, told, listener or Listener()).go()
+            settings, triplets, judged = prepare(settings, run, fabric, resume, told)
+            Training(settings, run, triplets, judged, fabric, told, listener or Listener()).go()
     except (InputError, BusyError, SignalledError):  # every rank meets these; a stop may be one rank's own
         if fabric.is_global_zero:
             raise
@@ -77,13 +78,16 @@ class Training:
         settings: TrainSettings,
         run: RunFolder,
         triplets: TripletSource,
+        judged: TripletSource | None,
         fabric: Fabric,
         told: Told,
         listener: Listener,
     ) -> None:
         self.settings, self.run, self.fabric, self.told, self.listener = settings, run, fabric, told, listener
-        self.data = training_data(triplets, settings)
+        self.data, self.judged = training_data(triplets, settings), judged
         self.objective = build_objective(settings, fabric)
+        if settings.start_from is not None and not run.state.exists():
+            take_weights(self.objective.restorer, settings.network, settings.start_from)
         networks, schedule = self.objective.networks, settings.schedule
         self.learners = [
             Learner(name, [p for one in members for p in networks[one].parameters()], schedule)
@@ -118,6 +122,8 @@ class Training:
                     picture = self.run.previews / f"step_{self.step:07d}.png"
                     write_preview(picture, self.remover(), self.data.triplets, self.step, self.fabric.device)
                     self.objective.restorer.train()
+                if self.judged is not None and self.step % settings.validation.every == 0:
+                    self._validate(self.judged)
                 if self.step == total or self._is_saved(order.steps_per_epoch):
                     self._save()
                 if self.step == total:
@@ -189,21 +195,34 @@ class Training:
     def _shown(self) -> SarToOptical:
         return self.average.network if self.average is not None else self.objective.restorer
 
+    def _validate(self, judged: TripletSource) -> None:
+        """Let rank 0 judge, while the others wait for it in the next step; the weights of the best step are kept."""
+        if not self.fabric.is_global_zero:
+            return
+        scores = judge(self.remover(), judged, self.fabric.device)
+        self.objective.restorer.train()
+        if is_best(scores, self.run):
+            save_weights(self.run.best, self._shown, self.settings.network, self._summary())
+        self.logbook.validated(self.step, scores)
+
     def _save(self) -> None:
         """Everything that the next step depends on, then the remover."""
         state = collect_state(self.step, self.objective, self.learners, self.average, self.fabric)
         if state is None:
             return
         self.run.save_state(state)
+        save_weights(self.run.weights, self._shown, self.settings.network, self._summary())
+
+    def _summary(self) -> dict[str, str]:
+        """Return what users of the weights should know."""
         decay = self.settings.schedule.moving_average
-        summary = {
+        return {
             "steps": str(self.step),
             "patches": str(len(self.data)),
             "weights": f"moving average with decay {decay:g}" if decay else "of the last step",
             "settings": self.settings.model_dump_json(),
             **told_with_weights(self.run),
         }
-        save_weights(self.run.weights, self._shown, self.settings.network, summary)
 
     def _restored_step(self) -> int:
         """Take up the saved state, if there is one; return its step."""

@@ -5,7 +5,7 @@ from statistics import median
 
 from unclouded.errors import InputError
 from unclouded.training.run import RunFolder
-from unclouded.training.settings import TrainSettings
+from unclouded.training.settings import TrainSettings, Validation
 
 STEPS = 200
 """Steps that are worth taking, unless schedule.max_steps says otherwise."""
@@ -24,6 +24,7 @@ def overfit_settings(settings: TrainSettings) -> TrainSettings:
             "paired_percent": 100.0,
             "schedule": settings.schedule.model_copy(update=schedule),
             "journal": settings.journal.model_copy(update={"log_every": 1}),
+            "validation": Validation(),
         }
     )
 

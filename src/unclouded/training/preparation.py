@@ -20,6 +20,7 @@ from unclouded.training.provenance import write_provenance
 from unclouded.training.ranges import require_ranges
 from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
+from unclouded.training.validation import validation_triplets
 
 LOOKED_AT = 16
 """Patches whose ranges are checked together."""
@@ -27,8 +28,8 @@ LOOKED_AT = 16
 
 def prepare(
     settings: TrainSettings, run: RunFolder, fabric: Fabric, resume: bool, told: Told
-) -> tuple[TrainSettings, TripletSource]:
-    """Begin a run or take one up; return its settings and its patches.
+) -> tuple[TrainSettings, TripletSource, TripletSource | None]:
+    """Begin a run or take one up; return its settings, its patches, and those of its validation.
 
     The list of patches is written last: a run that was killed before it is prepared anew.
 
@@ -40,15 +41,26 @@ def prepare(
         settings = from_first(fabric, lambda: run.resumed_settings(settings))
         if from_first(fabric, run.patches.is_file):
             again = settings.model_copy(update={"patch_list": run.patches, "subset": None})
-            return settings, choose_triplets(again, cache)
+            triplets = choose_triplets(again, cache)
+            return settings, triplets, _validation(settings, triplets, cache, fabric, told)
     else:
         from_first(fabric, lambda: run.start(settings))
     triplets, digests = check_patches(choose_triplets(settings, cache), settings, fabric, told)
+    judged = _validation(settings, triplets, cache, fabric, told)
     if fabric.is_global_zero:
         names = "".join(f"{name}\n" for name in triplets.names)
         write_provenance(run, settings, names, digests)
         write_text(run.patches, names)
-    return settings, triplets
+    return settings, triplets, judged
+
+
+def _validation(
+    settings: TrainSettings, learnt: TripletSource, cache: ProbabilityCache, fabric: Fabric, told: Told
+) -> TripletSource | None:
+    """Choose the patches of the validation and read each once, if there is to be any."""
+    if not settings.validation.every:
+        return None
+    return check_patches(validation_triplets(settings, learnt, cache), settings, fabric, told)[0]
 
 
 class Checked(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from unclouded.errors import InputError
-from unclouded.files import read_small, write_json
+from unclouded.files import read_small, sha256, write_json
 from unclouded.patches.identity import PatchId
 from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
@@ -45,6 +45,7 @@ def write_provenance(run: RunFolder, settings: TrainSettings, names: str, digest
             "split_sha256": _sha256(names),
             "data_sha256": _sha256("".join(f"{one}\n" for one in digests)),
             "patches": len(digests),
+            "start_from_sha256": sha256(settings.start_from) if settings.start_from else None,
             "sessions": [session(0)],
         },
     )

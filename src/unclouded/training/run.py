@@ -54,6 +54,16 @@ class RunFolder:
         return self.path / WEIGHTS
 
     @property
+    def best(self) -> Path:
+        """The cloud remover as it was when it was judged best; only where the settings ask for validation."""
+        return self.path / "best.safetensors"
+
+    @property
+    def validation(self) -> Path:
+        """JSON lines: step, and the scores of the validation."""
+        return self.path / "validation.jsonl"
+
+    @property
     def state(self) -> Path:
         """Networks, optimisers, pools, position and random state."""
         return self.path / "state.safetensors"
@@ -122,25 +132,41 @@ class RunFolder:
 
     def write_log(self, entry: Mapping[str, Any]) -> None:
         """Append one line."""
-        with self.log.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(entry) + "\n")
+        _append(self.log, entry)
+
+    def write_validation(self, entry: Mapping[str, Any]) -> None:
+        """Append one line."""
+        _append(self.validation, entry)
 
     def read_log(self) -> list[dict[str, Any]]:
         """Return the lines of the log; a torn last line is left out."""
-        if not self.log.exists():
-            return []
-        entries = []
-        for line in self.log.read_text(encoding="utf-8").splitlines():
-            try:
-                entries.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-        return entries
+        return _entries(self.log)
+
+    def read_validation(self) -> list[dict[str, Any]]:
+        """Return the lines of the validation; a torn last line is left out."""
+        return _entries(self.validation)
 
     def forget_log_after(self, step: int) -> None:
         """Drop the lines that a killed process wrote after its last saved state."""
-        kept = [json.dumps(entry) + "\n" for entry in self.read_log() if entry["step"] <= step]
-        write_text(self.log, "".join(kept))
+        for path in (self.log, *([self.validation] if self.validation.exists() else [])):
+            write_text(path, "".join(json.dumps(entry) + "\n" for entry in _entries(path) if entry["step"] <= step))
+
+
+def _append(path: Path, entry: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(entry) + "\n")
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    entries = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return entries
 
 
 def _flat(content: Mapping[Any, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:

@@ -10,6 +10,9 @@ from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.models.network import NetworkSettings
 from unclouded.settings import Settings
 from unclouded.training.losses import LossWeights
+from unclouded.vgg.weights import AUTO
+
+_PATHS = ("patches", "patch_list", "start_from")
 
 
 class Schedule(Settings):
@@ -59,6 +62,22 @@ class Journal(Settings):
     checkpoint_every: int = Field(500, ge=0)
 
 
+class Validation(Settings):
+    """Whether a run judges itself, on whole patches that it does not learn from, and keeps the best weights.
+
+    Attributes:
+        every: Steps between two judgements; 0 for none.
+        split: Part of the data set to be judged on.
+        patch_list: Text file with names of patches, one a line, that narrows that part down.
+        patches: Number of patches, equally spaced over the list sorted by region; None for all of them.
+    """
+
+    every: int = Field(0, ge=0)
+    split: Literal["train", "val", "test", "all"] = "val"
+    patch_list: Path | None = None
+    patches: PositiveInt | None = 100
+
+
 class Device(Settings):
     """Where to run; the words are those of Lightning Fabric.
 
@@ -99,7 +118,8 @@ class TrainSettings(Settings):
         vgg: Weights of VGG16 for the perceptual losses: a file, or ``auto`` for the offline package or
             torchvision's download.
         damaged: What to do with damaged or incomplete triplets: refuse to start, or skip them.
-        schedule, journal, device: See there.
+        start_from: Weights file of the same network, whose cloud remover a new run starts from, not from fresh weights.
+        schedule, journal, validation, device: See there.
     """
 
     objective: Literal["cycle", "conditional", "residual"] = "cycle"
@@ -116,10 +136,12 @@ class TrainSettings(Settings):
     discriminator_width: PositiveInt = 64
     pool: int = Field(50, ge=0)
     loss: LossWeights = LossWeights()
-    vgg: str = "auto"
+    vgg: str = AUTO
     damaged: Literal["refuse", "skip"] = "refuse"
+    start_from: Path | None = None
     schedule: Schedule = Schedule()
     journal: Journal = Journal()
+    validation: Validation = Validation()
     device: Device = Device()
 
     @model_validator(mode="after")
@@ -136,6 +158,14 @@ class TrainSettings(Settings):
                 f" found {self.paired_percent:g}"
             )
         return self
+
+    def anchored(self) -> "TrainSettings":
+        """Return the same settings with absolute paths: a run is repeated from any folder."""
+        judged = self.validation.patch_list
+        validation = self.validation.model_copy(update={"patch_list": judged and judged.resolve()})
+        paths = {key: value and value.resolve() for key in _PATHS for value in [getattr(self, key)]}
+        vgg = self.vgg if self.vgg == AUTO else str(Path(self.vgg).resolve())
+        return self.model_copy(update={**paths, "vgg": vgg, "validation": validation})
 
     @property
     def patches_a_step(self) -> int:
