@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from unclouded.errors import InputError
+from unclouded.geoparquet import TIME, geo_table, with_metadata, write_table
+
+SCHEMA = pa.schema([("name", pa.string()), ("seen", TIME), ("geometry", pa.binary())])
+SQUARE = {"type": "Polygon", "coordinates": [[[10, 44], [12, 44], [12, 45], [10, 45], [10, 44]]]}
+EAST = {"type": "MultiPolygon", "coordinates": [[[[179, -1], [180, -1], [180, 0], [179, -1]]]]}
+ROWS = [
+    {"name": "a", "seen": "2018-07-11T12:20:21+02:00", "geometry": SQUARE},
+    {"name": "b", "seen": None, "geometry": EAST},
+    {"name": "c"},
+]
+
+
+def geo_of(table: pa.Table) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(table.schema.metadata[b"geo"])
+    return content
+
+
+def test_the_metadata_are_those_of_geoparquet_1_1() -> None:
+    assert geo_of(geo_table(SCHEMA, ROWS)) == {
+        "version": "1.1.0",
+        "primary_column": "geometry",
+        "columns": {
+            "geometry": {
+                "encoding": "WKB",
+                "geometry_types": ["MultiPolygon", "Polygon"],
+                "orientation": "counterclockwise",
+                "bbox": [10.0, -1.0, 180.0, 45.0],
+            }
+        },
+    }
+
+
+def test_without_a_footprint_there_is_no_box() -> None:
+    column = geo_of(geo_table(SCHEMA, ROWS[2:]))["columns"]["geometry"]
+    assert column["geometry_types"] == [] and "bbox" not in column
+    assert geo_table(SCHEMA, []).num_rows == 0
+
+
+def test_moments_are_utc_and_what_is_absent_is_null() -> None:
+    first, second, third = geo_table(SCHEMA, ROWS).to_pylist()
+    assert first["seen"].isoformat() == "2018-07-11T10:20:21+00:00"
+    assert second["seen"] is None and third == {"name": "c", "seen": None, "geometry": None}
+
+
+def test_another_library_reads_the_footprints(tmp_path: Path) -> None:
+    write_table(tmp_path / "a.parquet", geo_table(SCHEMA, ROWS))
+    frame = geopandas.read_parquet(tmp_path / "a.parquet")
+    assert frame.crs.equals("OGC:CRS84") and [one.area for one in frame.geometry if one] == [2.0, 0.5]
+    assert frame.geometry.isna().tolist() == [False, False, True]
+
+
+def test_more_metadata_stand_behind_what_there_is(tmp_path: Path) -> None:
+    table = with_metadata(geo_table(SCHEMA, ROWS), {"mine": "1"})
+    write_table(tmp_path / "a.parquet", table)
+    metadata = pq.read_schema(tmp_path / "a.parquet").metadata
+    assert metadata[b"mine"] == b"1" and b"geo" in metadata
+
+
+def test_the_same_rows_give_the_same_bytes_and_a_file_is_whole_or_absent(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_table(tmp_path / f"{name}.parquet", geo_table(SCHEMA, ROWS))
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(InputError, match="cannot be"):
+        write_table(tmp_path / "taken" / "a.parquet", geo_table(SCHEMA, ROWS))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet", "taken"]
