@@ -57,6 +57,16 @@ def test_no_data_of_the_image_has_none_on_the_map(tmp_path: Path, radar_product:
     assert share == np.isfinite(seen[0]).mean()
 
 
+def test_an_image_reaches_half_a_pixel_beyond_the_middle_of_its_last_lines(
+    tmp_path: Path, radar_product: Write, radar_grid: GeoBox
+) -> None:
+    numbers = np.full((200, 240), 300, np.uint16)
+    seen, (line, pixel), _ = geocoded(radar_product(numbers=numbers, noise="zeros"), radar_grid.pad(80), tmp_path)
+    within = (line > -0.55) & (line < 199.55) & (pixel > -0.55) & (pixel < 239.55)
+    assert 0 < (within & ((line < 0) | (line > 199))).sum() < 400
+    assert np.array_equal(np.isfinite(seen[0]), within)
+
+
 def test_the_rim_of_old_products_is_cut_off_both(tmp_path: Path, radar_product: Write, radar_grid: GeoBox) -> None:
     numbers = np.full((200, 240), 300, np.uint16)
     numbers[:, :96] = 4

@@ -191,7 +191,7 @@ def test_a_product_is_a_scene(tmp_path: Path, radar_product: Write, radar_grid: 
 def test_what_is_missing_is_said(radar_product: Write, radar_grid: GeoBox) -> None:
     folder = radar_product(processor="002.36", noise="zeros")
     (folder / "manifest.safe").unlink()
-    wide = radar_grid.pad(40)
+    wide = radar_grid.pad(60)
     with open_radar(folder, wide) as scene:
         terrain, noise, manifest, part = scene.remarks
     assert (terrain, noise) == (NO_TERRAIN, NO_NOISE) and manifest.startswith("no manifest.safe")

@@ -55,7 +55,10 @@ def predict(
     ] = None,
     resampling: Annotated[Resampling, typer.Option(help="How bands of 20 and 60 m come to 10 m.")] = Resampling.NEAREST,
     tile: Annotated[str | None, typer.Option(help="Granule of an old product that has several.")] = None,
-    sar: Annotated[Path | None, typer.Option(help="Sentinel-1 IW GRDH product, or GeoTIFF of VV and VH.")] = None,
+    sar: Annotated[
+        Path | None,
+        typer.Option(help="Sentinel-1 IW GRDH product, folder of slices of one pass, or GeoTIFF of VV and VH."),
+    ] = None,
     align: Annotated[bool, typer.Option("--align", help="Warp a radar GeoTIFF to the optical grid.")] = False,
     units: Annotated[str, typer.Option(help="Of a radar GeoTIFF: dB, linear, or 'dB x 100'.")] = "dB",
     heights: Annotated[Path | None, typer.Option(help="Elevation model to correct a radar product by.")] = None,

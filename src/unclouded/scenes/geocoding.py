@@ -23,6 +23,8 @@ from unclouded.scenes.sentinel1 import Channel, Sentinel1Product
 from unclouded.scenes.store import RawStore
 
 _STRIP_LINES = 32 * BLOCK_PX
+HALF_PX = 0.55
+"""How far a line reaches around its middle: half a pixel, and a little more, so that slices of a pass leave no gap."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +62,7 @@ def geocode(
         images = [stack.enter_context(_opened(product, channel)) for channel in description.channels]
         border = _verified(images, look_for_border=description.processor < CLEAN_SINCE)
         for top, parts in block_rows(geobox):
-            places = [positions.of(part) for _, part in parts]
+            places = [_to_its_end(positions.of(part), images[0].channel.shape) for _, part in parts]
             lines = _span(np.concatenate([place[0].ravel() for place in places]), images[0].channel.shape[0])
             for band, image in enumerate(images):
                 strip = image.lines(lines.start, max(lines.stop, 1))
@@ -107,6 +109,13 @@ def _sampled(
     power = sigma0(image.channel, numbers, lines, pixels, border)
     inside = place - np.array([lines.start, pixels.start], np.float64)[:, None, None]
     return np.asarray(map_coordinates(power, inside, order=1, mode="constant", cval=np.nan, prefilter=False))
+
+
+def _to_its_end(place: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Take what lies within the outer half of the first and last lines and pixels for their middle."""
+    ends = np.array(shape, np.float64)[:, None, None] - 1
+    inside = np.clip(place, 0, ends)
+    return np.where(np.abs(place - inside) <= HALF_PX, inside, place)
 
 
 def _span(places: NDArray[np.float64], side: int) -> slice:

@@ -8,13 +8,15 @@ from jaxtyping import Float64
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
-from scipy.interpolate import RectBivariateSpline
+from scipy.interpolate import CubicSpline, RectBivariateSpline
 
 from unclouded.errors import InputError
 from unclouded.scenes.sentinel1 import GroundControl
 
 LATTICE_PX = 16
 """Distance of the nodes, in pixels of the map."""
+BEYOND_PX = 64.0
+"""How far the geolocation grid is continued, so that the nodes around the image's edges have positions, too."""
 _FAR = -1e7
 """Position of what lies outside the image: nothing interpolated from it lies inside."""
 _STEPS = 12
@@ -35,7 +37,7 @@ class Positions(Protocol):
 class GroundControlPositions:
     """By the geolocation grid of the product: its heights are those of a smooth surface, not of the terrain.
 
-    The grid's cubic spline is inverted by Newton's method.
+    The grid's cubic spline, continued a little beyond the image, is inverted by Newton's method.
     """
 
     def __init__(self, ground: GroundControl, geobox: GeoBox) -> None:
@@ -44,11 +46,16 @@ class GroundControlPositions:
         )
         if not np.isfinite([x, y]).all():
             raise InputError("the radar scene lies outside the CRS of the optical scene; is it another place?")
-        self._x, self._y = (RectBivariateSpline(ground.lines, ground.pixels, axis) for axis in (x, y))
-        self._ground = ground
-        line, pixel = np.meshgrid(ground.lines, ground.pixels, indexing="ij")
+        self._lines, self._pixels = (_continued(axis) for axis in (ground.lines, ground.pixels))
+        x, y = (self._spread(ground, axis) for axis in (x, y))
+        self._x, self._y = (RectBivariateSpline(self._lines, self._pixels, axis) for axis in (x, y))
+        line, pixel = np.meshgrid(self._lines, self._pixels, indexing="ij")
         known = np.stack([x.ravel(), y.ravel(), np.ones(x.size)], axis=1)
         self._guess = np.linalg.lstsq(known, np.stack([line.ravel(), pixel.ravel()], axis=1), rcond=None)[0]
+
+    def _spread(self, ground: GroundControl, axis: NDArray[np.float64]) -> NDArray[np.float64]:
+        along_lines = CubicSpline(ground.lines, axis, axis=0)(self._lines)
+        return np.asarray(CubicSpline(ground.pixels, along_lines, axis=1)(self._pixels))
 
     def of(self, geobox: GeoBox) -> Float64[np.ndarray, "2 y x"]:
         """Return line and pixel of each pixel of a part of the map."""
@@ -64,9 +71,13 @@ class GroundControlPositions:
             line = line - (off_x * y_pixel - off_y * x_pixel) / determinant
             pixel = pixel - (off_y * x_line - off_x * y_line) / determinant
         miss = np.hypot(self._x.ev(line, pixel) - x, self._y.ev(line, pixel) - y)
-        lines, pixels = self._ground.lines, self._ground.pixels
+        lines, pixels = self._lines, self._pixels
         inside = (line >= lines[0]) & (line <= lines[-1]) & (pixel >= pixels[0]) & (pixel <= pixels[-1])
         return np.where(inside & (miss < _CLOSE_M), np.stack([line, pixel]), np.nan)
+
+
+def _continued(axis: Float64[np.ndarray, " n"]) -> NDArray[np.float64]:
+    return np.concatenate([[axis[0] - BEYOND_PX], axis, [axis[-1] + BEYOND_PX]])
 
 
 def on_lattice(nodes: Nodes, geobox: GeoBox) -> Float64[np.ndarray, "2 y x"]:

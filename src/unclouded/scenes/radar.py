@@ -2,8 +2,8 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from unclouded.scenes.positions import GroundControlPositions
 from unclouded.scenes.radar_units import RadarUnits, check_median, in_db, stored_as
 from unclouded.scenes.safe import ProductFolder, looks_like_product, open_product
 from unclouded.scenes.sentinel1 import Sentinel1Product, describe_radar_product
+from unclouded.scenes.slices import slices_in
 from unclouded.scenes.stack import StackRows, is_stack, open_image
 from unclouded.scenes.store import RawStore
 from unclouded.scenes.terrain import Heights, TerrainPositions
@@ -40,6 +41,7 @@ UNUSED_HEIGHTS = (
     "the elevation model was not used: a GeoTIFF of radar lies where its georeference says; give the GRDH product to "
     "have it corrected"
 )
+_SAW = "the radar saw"
 _STRIP_PX = 512
 
 
@@ -105,7 +107,8 @@ def open_radar(
     """Open a Sentinel-1 image on a grid: an IW GRDH product (SAFE folder or zip), or GeoTIFFs of VV and VH.
 
     Args:
-        path: The product; a file of both, or a folder with a file for each, named after them.
+        path: The product, or a folder with slices of one pass; a file of VV and VH, or a folder with a file for each,
+            named after them.
         geobox: The grid of the optical scene.
         align: Bring a GeoTIFF on another grid to this one; products always are.
         units: Of a GeoTIFF.
@@ -122,16 +125,55 @@ def open_radar(
     """
     if looks_like_product(path) and not is_stack(path, SENTINEL1):
         model = Heights.read(heights, heights_datum_m) if heights else None
-        with (
-            _work(work_folder) as folder,
-            open_product(path, folder) as product,
-            _geocoded(product, geobox, folder, model) as scene,
-        ):
-            yield scene
+        with ExitStack() as stack:
+            slices = slices_in(path) or [path]
+            opened = [stack.enter_context(_opened_product(one, geobox, model, work_folder)) for one in slices]
+            yield _joined(path, opened) if len(opened) > 1 else opened[0]
     else:
         remarks = (UNUSED_HEIGHTS,) if heights else ()
         with _opened_stack(path, geobox, units, align, work_folder, remarks) as scene:
             yield scene
+
+
+@contextmanager
+def _opened_product(
+    path: Path, geobox: GeoBox, heights: Heights | None, work_folder: Path | None
+) -> Iterator[RadarScene]:
+    with (
+        _work(work_folder) as folder,
+        open_product(path, folder) as product,
+        _geocoded(product, geobox, folder, heights) as scene,
+    ):
+        yield scene
+
+
+def _joined(path: Path, slices: list[RadarScene]) -> RadarScene:
+    """Put slices of one pass together; where two saw a pixel, the earlier one counts."""
+    first = slices[0]
+
+    def read(top: int, bottom: int) -> NDArray[np.float32]:
+        found = first.read(top, bottom)
+        for one in slices[1:]:
+            np.copyto(found, one.read(top, bottom), where=np.isnan(found))
+        return found
+
+    height, width = first.geobox.shape
+    strips = [(top, min(top + _STRIP_PX, height)) for top in range(0, height, _STRIP_PX)]
+    seen = sum(int(np.isfinite(read(*strip)[0]).sum()) for strip in strips) / (height * width)
+    said = [remark for one in slices for remark in one.remarks if not remark.startswith(_SAW)]
+    return replace(
+        first,
+        path=path,
+        identity=" + ".join(str(one.identity) for one in slices),
+        processing=f"{first.processing}, {len(slices)} slices",
+        remarks=(*dict.fromkeys(said), *_gaps(seen)),
+        _read=read,
+    )
+
+
+def _gaps(seen: float) -> Iterator[str]:
+    if seen < 0.999:
+        yield f"{_SAW} {seen:.1%} of the optical scene; the rest has no data"
 
 
 @contextmanager
@@ -183,8 +225,7 @@ def _remarks(
         yield NO_NOISE
     if product.listed is None:
         yield "no manifest.safe: a changed bit goes unseen, and the border noise of old processors was looked for"
-    if seen < 0.999:
-        yield f"the radar saw {seen:.1%} of the optical scene; the rest has no data"
+    yield from _gaps(seen)
 
 
 @contextmanager
