@@ -4,7 +4,8 @@ Both answer the same window of random numbers, in processor time, in turns. With
 of what the frozen network computes in is told, too: over real patches (folder ``triplets`` of the samples), in stored
 steps of 1/10,000 of reflectance, where m > 0.
 
-    python benchmarks/inference.py [--size 688] [--width 64] [--runs 3] [--engine torch|openvino] [--weights FILE]
+    python benchmarks/inference.py [--size 688] [--width 64] [--runs 3] [--engine torch|openvino]
+        [--precision auto|float32|bfloat16|int8] [--weights FILE]
 
 The last line is one JSON object. The goals are those of processors with AMX: 6 in plain torch, 8 through OpenVINO.
 """
@@ -17,12 +18,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import get_args
 
 import torch
 from rich.console import Console
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings
+from unclouded.models.inference import Engine, Precision
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.weights import load_remover
 from unclouded.patches.layouts import find_triplets
@@ -39,11 +42,12 @@ def main() -> None:
     words.add_argument("--width", type=int, default=64)
     words.add_argument("--runs", type=int, default=3)
     words.add_argument("--engine", choices=list(GOALS), default="torch")
+    words.add_argument("--precision", choices=get_args(Precision), default="auto")
     words.add_argument("--weights", type=Path)
     options = words.parse_args()
     settings = NetworkSettings(width=options.width)
     torch.manual_seed(0)
-    plain = NetworkRemover(settings.build(), settings, engine=options.engine)
+    plain = NetworkRemover(settings.build(), settings, engine=options.engine, precision=options.precision)
     seen = window(options.size)
     frozen = plain.adapted_to([seen])
     pairs = [(seconds(lambda: plain(seen)), seconds(lambda: frozen(seen))) for _ in range(options.runs + 1)][1:]
@@ -56,7 +60,7 @@ def main() -> None:
     )
     result = {"name": "inference", "ratio": round(peer / project, 2), "goal": GOALS[options.engine]}
     detail = {"engine": options.engine, "precision": plain.computes_in, "size_px": options.size, "width": options.width}
-    error = errors(options.weights, options.engine) if options.weights else {}
+    error = errors(options.weights, options.engine, options.precision) if options.weights else {}
     print(json.dumps({**result, "runs": options.runs, "threads": torch.get_num_threads(), **detail, **error}))
 
 
@@ -72,9 +76,9 @@ def window(size: int) -> Observation:
     return Observation(sar * -25, cloudy, cloud_map, NetworkSettings().bands)
 
 
-def errors(weights: Path, engine: str) -> dict[str, float]:
+def errors(weights: Path, engine: Engine, precision: Precision) -> dict[str, float]:
     """How far the frozen network is from float32 on real patches, in stored steps, where m > 0."""
-    remover = replace(load_remover(weights), engine=engine)
+    remover = replace(load_remover(weights), engine=engine, precision=precision)
     files = find_triplets(SAMPLES / "triplets").triplets
     apart = []
     for triplet in TripletDataset(files, remover.bands, CloudMapSettings(), ProbabilityCache()):

@@ -6,6 +6,7 @@ the s2cloudless package and answers one of the scene's windows, margins included
 both are scaled to the pixels of the scene. It reads and writes nothing.
 
     python benchmarks/scene.py [--size 2745] [--window 1024] [--width 64] [--folder FOLDER]
+        [--engine openvino] [--precision int8]
     python benchmarks/scene.py --curve 2048 4096 8192 10980        seconds and peak memory by size, without the peer
 
 The last line is one JSON object.
@@ -19,8 +20,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -30,7 +32,7 @@ from rich.console import Console
 
 from unclouded.clouds.s2cloudless import BANDS, package_probability
 from unclouded.geotiff import read_stored
-from unclouded.models.inference import MARGIN_PX
+from unclouded.models.inference import MARGIN_PX, Engine, Precision
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.weights import save_weights
 from unclouded.raster import read
@@ -48,10 +50,13 @@ def main() -> None:
     words.add_argument("--window", type=int, default=1024)
     words.add_argument("--width", type=int, default=64)
     words.add_argument("--folder", type=Path)
+    words.add_argument("--engine", choices=get_args(Engine), default="torch")
+    words.add_argument("--precision", choices=get_args(Precision), default="auto")
     words.add_argument("--curve", type=int, nargs="+", metavar="SIZE")
     options = words.parse_args()
     sizes = options.curve or [options.size]
-    measured = [measure(size, options.window, options.width, options.folder) for size in sizes]
+    how = ("--window", str(options.window), "--engine", options.engine, "--precision", options.precision)
+    measured = [measure(size, options.width, options.folder, how) for size in sizes]
     last: dict[str, Any] = {"name": "scene", "goal": GOAL, "runs": 1, "threads": torch.get_num_threads()}
     if options.curve:
         print(json.dumps({**last, "name": "scene_curve", "ratio": 0, "goal": 0, "curve": measured}))
@@ -66,8 +71,8 @@ def main() -> None:
     print(json.dumps({**last, "ratio": ratio, "peer_map_s": round(package * options.size**2, 1), **measured[0]}))
 
 
-def measure(size: int, window: int, width: int, folder: Path | None) -> dict[str, Any]:
-    """Clear a mosaic in a process of its own."""
+def measure(size: int, width: int, folder: Path | None, how: Sequence[str]) -> dict[str, Any]:
+    """Clear a mosaic in a process of its own; how are the options of ``predict``."""
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         place = Path(temporary)
         write_mosaic(place / "s2.tif", SAMPLES / "s2_cloudy", size)
@@ -79,7 +84,7 @@ def measure(size: int, window: int, width: int, folder: Path | None) -> dict[str
         command += ["--cloudy", str(place / "s2.tif"), "--sar", str(place / "s1.tif")]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.perf_counter()
-        subprocess.run([*command, "--out", str(place / "out"), "--window", str(window)], check=True)
+        subprocess.run([*command, "--out", str(place / "out"), *how], check=True)
         seconds = time.perf_counter() - started
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         summary = json.loads((place / "out" / "summary.json").read_text())
@@ -92,7 +97,7 @@ def measure(size: int, window: int, width: int, folder: Path | None) -> dict[str
     )
     return {
         "size_px": size,
-        "window_px": window,
+        **dict(zip((one.removeprefix("--") for one in how[::2]), how[1::2], strict=True)),
         "width": width,
         "seconds": round(seconds, 1),
         "processor_seconds": round(processor, 1),

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from unclouded.errors import InputError
 from unclouded.models.inference import MARGIN_PX
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.remover import CloudRemover, SceneRemover
@@ -107,3 +108,18 @@ def test_openvino_answers_as_torch_does_whatever_the_size() -> None:
     torch_one, other = (replace(network(), engine=engine).adapted_to([seen]) for engine in ("torch", "openvino"))
     for shown in (seen, cut(seen, 0, 0, 24, 20)):
         assert (other(shown) - torch_one(shown)).abs().max() < 1e-4  # a stored step
+
+
+def test_openvino_in_bytes_stays_near_float32_in_every_window() -> None:
+    pytest.importorskip("openvino")
+    seen = observation(32, 40)
+    sample = [seen, cut(seen, 0, 0, 24, 20)]
+    exact = network().adapted_to(sample)
+    rough = replace(network(), engine="openvino", precision="int8").adapted_to(sample)
+    for shown in (seen, cut(seen, 4, 8, 20, 24)):
+        assert 0 < (rough(shown) - exact(shown)).abs().mean() < 0.02
+
+
+def test_torch_does_not_compute_in_bytes() -> None:
+    with pytest.raises(InputError, match="'torch' does not compute in int8; choose the engine 'openvino'"):
+        network(precision="int8")

@@ -34,6 +34,7 @@ class Precision(StrEnum):
     AUTO = "auto"
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
+    INT8 = "int8"
 
 
 class Engine(StrEnum):
@@ -70,7 +71,9 @@ def predict(
     uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Write the spread of an ensemble, too.")] = False,
     other: Annotated[list[str] | None, typer.Option(help="Other weights for the uncertainty; may be repeated.")] = None,
     engine: Annotated[Engine, typer.Option(help="What runs a network; openvino is an extra.")] = Engine.TORCH,
-    precision: Annotated[Precision, typer.Option(help="What a network computes in.")] = Precision.AUTO,
+    precision: Annotated[
+        Precision, typer.Option(help="What a network computes in; int8 by openvino only.")
+    ] = Precision.AUTO,
     clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
     detector: Annotated[str, typer.Option(help="Detector; s2cloudless+shadow mends shadow, too.")] = "s2cloudless",
     cloud_map: Annotated[

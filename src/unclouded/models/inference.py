@@ -25,8 +25,11 @@ from unclouded.tensors.triplet import Observation
 MARGIN_PX = (-(-(RECEPTIVE_FIELD_PX // 2) // STRIDE_PX) + 1) * STRIDE_PX
 """How far away a pixel can change the answer, rounded up to whole steps of the network and one more: 88."""
 
-Precision = Literal["auto", "float32", "bfloat16"]
-"""What a frozen network computes in; ``auto`` is bfloat16 on a processor that multiplies it in hardware."""
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
+"""What a frozen network computes in; ``auto`` is bfloat16 on a processor that multiplies it in hardware.
+
+``int8``, by OpenVINO only, multiplies bytes where most of the work is, and computes the rest as ``auto`` does.
+"""
 
 Engine = Literal["torch", "openvino"]
 """What runs a frozen network; ``openvino`` is an extra."""
@@ -101,7 +104,8 @@ def freeze(
     dtype = dtype_of(precision)
     statistics = joint_statistics(generator.trunk, images, known, dtype)
     trunk = folded(generator.trunk, statistics)
-    run = Trunk(trunk, dtype) if engine == "torch" else compiled(trunk, dtype)
+    seen_by_bytes = images if precision == "int8" else None
+    run = Trunk(trunk, dtype) if engine == "torch" else compiled(trunk, dtype, seen_by_bytes)
     return FrozenNetwork(name, bands, scaling, run, fill, start)
 
 
@@ -123,8 +127,8 @@ def computes_bfloat16() -> bool:
 
 
 def dtype_of(precision: Precision) -> torch.dtype:
-    """Return what a precision means on this processor."""
-    if precision == "auto":
+    """Return what a precision means on this processor; of int8, what is not multiplied in bytes."""
+    if precision in ("auto", "int8"):
         return torch.bfloat16 if computes_bfloat16() else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 

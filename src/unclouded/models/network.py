@@ -68,6 +68,9 @@ class NetworkRemover:
         training: What the weights file says of the training.
         precision: What it computes in once it is adapted to a scene.
         engine: What runs it then.
+
+    Raises:
+        InputError: int8 is wanted of another engine than OpenVINO.
     """
 
     generator: SarToOptical
@@ -79,6 +82,10 @@ class NetworkRemover:
 
     def __post_init__(self) -> None:
         self.generator.eval()
+        if self.precision == "int8" and self.engine != "openvino":
+            raise InputError(
+                f"the engine {self.engine!r} does not compute in int8; choose the engine 'openvino' for it"
+            )
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -97,7 +104,9 @@ class NetworkRemover:
 
     @property
     def computes_in(self) -> str:
-        """What it computes in once it is adapted, on this processor: float32 or bfloat16."""
+        """What it computes in once it is adapted, on this processor: float32, bfloat16 or int8."""
+        if self.precision == "int8":
+            return self.precision
         return str(dtype_of(self.precision)).removeprefix("torch.")
 
     def adapted_to(self, sample: Sequence[Observation]) -> FrozenNetwork:

@@ -1,6 +1,7 @@
 """A folded network run by OpenVINO instead of torch (extra ``[openvino]``): the same answer, sooner where it fits."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unclouded.errors import InputError
+from unclouded.models.quantisation import quantise
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +29,13 @@ class OpenVinoTrunk:
         return torch.from_numpy(residual.copy())
 
 
-def compiled(trunk: nn.Sequential, dtype: torch.dtype) -> OpenVinoTrunk:
+def compiled(trunk: nn.Sequential, dtype: torch.dtype, seen: Sequence[Tensor] | None = None) -> OpenVinoTrunk:
     """Compile a folded trunk for the processor.
 
     Args:
         trunk: In float32.
         dtype: What to compute in.
+        seen: Windows of the scene if bytes are to be multiplied: :func:`~unclouded.models.quantisation.quantise`.
 
     Raises:
         InputError: OpenVINO is not installed.
@@ -46,6 +49,8 @@ def compiled(trunk: nn.Sequential, dtype: torch.dtype) -> OpenVinoTrunk:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # OpenVINO traces, which torch calls deprecated
         model = openvino.convert_model(trunk, example_input=example, input=[1, channels, -1, -1])
+    if seen is not None:
+        quantise(model, seen)
     hint = {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype]
     threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": hint}
     return OpenVinoTrunk(openvino.Core().compile_model(model, "CPU", threads))
