@@ -5,7 +5,8 @@ here, after each backward pass, rather than by a wrapper around the networks: th
 frozen in one half of a step and run several times in the other.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -48,6 +49,24 @@ def launch(device: Device) -> Fabric:
     fabric.launch()
     torch.backends.cudnn.benchmark = fabric.device.type == "cuda"  # patches are all of one size: choose once
     return fabric
+
+
+@contextmanager
+def all_alive(fabric: Fabric) -> Iterator[None]:
+    """Turn the death of another rank, which the next message to it shows, into one line.
+
+    Raises:
+        StoppedError: Another rank is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # gloo has no error of its own
+        if fabric.world_size == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        reason = str(error).splitlines()[0][:160]
+        raise StoppedError(
+            f"another process of this run died ({reason}); the last saved state is whole: go on with --resume"
+        ) from error
 
 
 def is_first() -> bool:

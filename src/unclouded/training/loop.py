@@ -15,7 +15,7 @@ from unclouded.tensors.dataset import TripletSource
 from unclouded.training.average import MovingAverage
 from unclouded.training.balance import Balance
 from unclouded.training.data import Batches, EpochOrder, loaded, training_data
-from unclouded.training.devices import any_rank, follow_first, from_first, gathered, launch
+from unclouded.training.devices import all_alive, any_rank, follow_first, from_first, gathered, launch
 from unclouded.training.failure import not_finite, not_finite_error
 from unclouded.training.forecast import WARM_UP_STEPS, forecast, total_steps
 from unclouded.training.learner import Learner
@@ -61,7 +61,7 @@ def train(
     """
     fabric = launch(settings.device)
     try:
-        with ExitStack() as held:
+        with all_alive(fabric), ExitStack() as held:
             from_first(fabric, lambda: held.enter_context(run.lock()))
             settings, triplets, judged = prepare(settings, run, fabric, resume, told)
             Training(settings, run, triplets, judged, fabric, told, listener or Listener()).go()

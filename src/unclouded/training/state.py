@@ -64,6 +64,7 @@ def restore_state(
         objective.rng.set_state(own["random"])
         return int(state["step"])
     except (KeyError, RuntimeError) as error:
+        first = str(error).splitlines()[:2][-1].strip()  # torch gives a heading, and then a line for each tensor
         raise InputError(
-            f"the saved state is of another version or other networks ({error}); start anew in another folder"
+            f"the saved state is of another version or other networks ({first}); start anew in another folder"
         ) from error

@@ -1,0 +1,132 @@
+"""Two real ranks are in ``proofs/two_ranks.py``; here stands what a single process can show."""
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from unclouded.errors import BusyError, InputError, StoppedError
+from unclouded.training import devices
+from unclouded.training.devices import (
+    InPrecision,
+    all_alive,
+    any_rank,
+    from_first,
+    gathered,
+    launch,
+    sum_gradients,
+    to_first,
+)
+from unclouded.training.settings import Device
+
+ALONE = launch(Device(accelerator="cpu"))
+
+
+class TwoRanks(Fabric):
+    """One of two ranks; what rank 0 broadcast is given."""
+
+    def __init__(self, rank: int, heard: Any = None) -> None:
+        super().__init__(accelerator="cpu")
+        self._rank, self._heard = rank, heard
+
+    world_size = property(lambda self: 2)  # type: ignore[assignment]
+    is_global_zero = property(lambda self: self._rank == 0)  # type: ignore[assignment]
+
+    def broadcast(self, obj: Any, src: int = 0) -> Any:
+        return obj if self._rank == src else self._heard
+
+
+class Pair(NamedTuple):
+    """What a network may answer."""
+
+    image: Tensor
+    map: Tensor
+
+
+class Answers(nn.Module):
+    """Multiplies, which autocast does in bfloat16, and says in which precision it did."""
+
+    seen: torch.dtype
+
+    def forward(self, image: Tensor) -> Pair:
+        product = image @ image
+        self.seen = product.dtype
+        return Pair(product, product)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is such a device")
+def test_a_device_that_is_not_there_is_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match=r"cannot compute on 2 devices of kind 'cuda' .*; correct device.accelerator"):
+        launch(Device(accelerator="cuda", devices=2))
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
+def test_a_network_computes_in_the_precision_and_answers_in_float32(precision: Any, dtype: torch.dtype) -> None:
+    network = Answers()
+    answer = InPrecision(network, launch(Device(accelerator="cpu", precision=precision)))(torch.eye(2))
+    assert network.seen == dtype
+    assert type(answer) is Pair
+    assert {one.dtype for one in answer} == {torch.float32}
+
+
+def test_alone_everybody_is_rank_0() -> None:
+    assert gathered(ALONE, "item") == to_first(ALONE, "item") == ["item"]
+    assert any_rank(ALONE, 15) == 15
+    assert from_first(ALONE, lambda: "answer") == "answer"
+
+
+@pytest.mark.parametrize("error", [InputError("no patches"), BusyError("somebody writes")])
+def test_an_error_of_rank_0_is_everybodys(error: Exception) -> None:
+    def fails() -> None:
+        raise error
+
+    for fabric in (TwoRanks(0), TwoRanks(1, heard=(None, error))):
+        with pytest.raises(type(error), match=str(error)):
+            from_first(fabric, fails)
+
+
+def test_only_rank_0_acts_and_the_other_hears_its_answer() -> None:
+    acted = []
+    assert from_first(TwoRanks(1, heard=("answer", None)), lambda: acted.append(1)) == "answer"
+    assert acted == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("[gloo/pair.cc] Connection closed by peer"), torch.distributed.DistBackendError("NCCL abort")],
+)
+def test_the_death_of_another_rank_is_told_in_one_line(error: RuntimeError) -> None:
+    expected = r"another process of this run died .*; the last saved state is whole: go on with --resume"
+    with pytest.raises(StoppedError, match=expected), all_alive(TwoRanks(0)):
+        raise error
+    with pytest.raises(type(error)), all_alive(ALONE):  # there is no other
+        raise error
+
+
+def test_a_mistake_of_its_own_is_no_others_death() -> None:
+    with pytest.raises(RuntimeError, match="shapes differ"), all_alive(TwoRanks(0)):
+        raise RuntimeError("shapes differ")
+
+
+def test_gradients_of_any_layout_are_summed_in_one_message_and_absent_ones_are_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent = []
+
+    def doubled(joined: Tensor) -> None:  # the other rank found the same
+        sent.append(joined.numel())
+        joined.mul_(2)
+
+    monkeypatch.setattr(devices.dist, "all_reduce", doubled)
+    numbers = torch.arange(36.0).view(1, 4, 3, 3)
+    filters, bias, unused = (nn.Parameter(torch.zeros_like(one)) for one in (numbers, numbers[0, :, 0, 0], numbers))
+    filters.data = filters.data.to(memory_format=torch.channels_last)
+    filters.grad, bias.grad = numbers.to(memory_format=torch.channels_last), torch.ones(4)
+    sum_gradients(TwoRanks(0), [filters, bias, unused])
+    assert sent == [36 + 4 + 36]
+    assert filters.grad.equal(2 * numbers)
+    assert bias.grad.tolist() == [2.0] * 4
+    assert unused.grad is not None
+    assert not unused.grad.any()
