@@ -183,7 +183,7 @@ def _whole_numbers(name: str, reflectance: Float32[np.ndarray, "band h w"]) -> N
         InputError: The numbers do not come back exactly; negative reflectance, for one.
     """
     stored = np.rint(reflectance * np.float32(SENTINEL2.stored_per_unit))
-    whole = np.clip(np.nan_to_num(stored), 0, 65535).astype(np.uint16)
+    whole: NDArray[np.uint16] = np.clip(np.nan_to_num(stored), 0, 65535).astype(np.uint16)
     if not np.array_equal(whole.astype(np.float32) / np.float32(SENTINEL2.stored_per_unit), reflectance):
         raise InputError(f"{name} has reflectances that are no whole numbers x 0.0001 from 0; train from its GeoTIFFs")
     return whole
