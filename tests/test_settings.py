@@ -62,6 +62,17 @@ def test_an_override_makes_the_group_it_names(toml: Path) -> None:
     assert load_settings(Train, toml, ["warm_up.cycle=1e-3"]).warm_up == Loss(cycle=0.001)
 
 
+def test_a_list_with_a_mistake_in_it_is_not_called_too_short() -> None:
+    class Lists(Settings):
+        stages: tuple[Stage, ...] = Field(min_length=1)
+
+    with pytest.raises(InputError) as refused:
+        settings_from(Lists, {"stages": [{"epochs": "many"}]})
+    assert "stages.0.epochs" in str(refused.value) and "at least 1 item" not in str(refused.value)
+    with pytest.raises(InputError, match="stages: tuple should have at least 1 item"):
+        settings_from(Lists, {"stages": []})
+
+
 @pytest.mark.parametrize("given", ["name=ours-0", 'name="ours-0"', " name = ours-0 "])
 def test_an_override_needs_no_quotes_around_a_word(toml: Path, given: str) -> None:
     assert load_settings(Train, toml, [given]).name == "ours-0"

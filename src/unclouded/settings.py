@@ -73,10 +73,16 @@ def settings_from(
     try:
         return model.model_validate(merged)
     except ValidationError as error:
-        mistakes = error.errors(include_url=False)
+        mistakes = _without_echoes(error.errors(include_url=False))
         told = [_one_line(_sentence(mistake, model)) for mistake in mistakes[:MAX_MISTAKES]]
         more = [f"and {len(mistakes) - MAX_MISTAKES} more"] if len(mistakes) > MAX_MISTAKES else []
         raise InputError(f"{origin} is not a valid {model.__name__}: {'; '.join(told + more)}") from error
+
+
+def _without_echoes(mistakes: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out that a list is too short where that is so because of mistakes in it."""
+    within = {one["loc"][:depth] for one in mistakes for depth in range(len(one["loc"]))}
+    return [one for one in mistakes if one["type"] != "too_short" or one["loc"] not in within]
 
 
 def _copied(content: Mapping[str, Any], origin: str, depth: int = 1) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from unclouded.patches.layouts import find_triplets
 from unclouded.patches.manifest import write_manifest
 from unclouded.patches.reading import PatchRasters, read_triplet
 from unclouded.scale.claims import rows_of_others, tidy
-from unclouded.scale.curation import CurateRegion, curating, outputs, set_aside
+from unclouded.scale.curation import CurateRegion, curating, lost, outputs, set_aside
 from unclouded.scale.regions import CurationSettings, fingerprint
 from unclouded.scale.running import run_tasks, serially
 from unclouded.scale.tasks import TaskFolder
@@ -196,6 +196,22 @@ def test_fault_07_a_zip_that_was_cut_costs_its_own_region(scenes: Path, tmp_path
     (tmp_path / "s1_2.tif").write_bytes(b"PK\x03\x04 a zip that was cut")
     failed = run_tasks(tasks(tmp_path, tmp_path / "root"), TaskFolder(tmp_path / "work"), serially)
     assert list(failed) == ["ROIs0001_summer_2"] and failed["ROIs0001_summer_2"].startswith("s1_2.tif is not a whole")
+
+
+@pytest.mark.parametrize("store", ["patches", "scenes"])
+def test_a_region_that_lost_a_file_is_made_again(store: str, scenes: Path, tmp_path: Path) -> None:
+    notes, both = TaskFolder(tmp_path / ".curation"), tasks(scenes, tmp_path, store=store)
+    run_tasks(both, notes, serially)
+    rows = notes.rows(both)
+    assert lost(both, notes) == []
+    path = tmp_path / next(row["s2"] for row in rows if row["status"] == "kept")
+    whole = path.read_bytes()
+    path.unlink()
+    assert lost(both, notes) == both[:1] and notes.left(both) == []
+    notes.forget(lost(both, notes))
+    assert notes.left(both) == both[:1]
+    run_tasks(both, notes, serially)
+    assert notes.rows(both) == rows and path.read_bytes() == whole
 
 
 def test_products_may_be_gone_once_their_region_is_made(scenes: Path, tmp_path: Path) -> None:

@@ -87,6 +87,8 @@ def test_where_no_three_fit_the_nearest_miss_is_told() -> None:
     )
     (one,) = (choose([record("O1", 7, 10, half)], need(), look).reason.partition("ask for less: ")[2],)
     assert one == "1 more was refused: O1, shows 50.0% of the region, expected 99.0%"
+    twice = choose([record("O1", 7, 10), record("O1", 7, 10, place="/copy")], need(), look)
+    assert twice.reason.endswith("search longer") and decisions(twice)["copy"] == "refused, the same as /O1"
 
 
 def test_named_scenes_keep_their_role_whatever_speaks_against_them() -> None:

@@ -20,6 +20,7 @@ def curate(
     attempts: Attempts = 3,
     retry: Retry = False,
     deliver: Deliver = None,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Say what there is to do, and do nothing.")] = False,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="A setting, such as screening.haze=0.1.")] = None,
 ) -> None:
     """Cut scenes into triplets, screen them, and keep those without artifacts, with a manifest.
@@ -33,14 +34,15 @@ def curate(
     from unclouded.patches.summary import summary_lines
     from unclouded.scale.choosing import Folders
     from unclouded.scale.claims import WORK, regions_held, rows_of_others, tidy
-    from unclouded.scale.curation import curating, outputs, set_aside, write_choices
+    from unclouded.scale.curation import curating, lost, outputs, set_aside, write_choices
+    from unclouded.scale.planning import plan
     from unclouded.scale.regions import MAX_BYTES, CurationSettings
     from unclouded.scale.storage import require_deliverable
     from unclouded.scale.tasks import TaskFolder
     from unclouded.settings import load_settings
 
     crew = Crew(shard, processes, dask, retry)
-    if deliver is not None:
+    if deliver is not None and not plan_only:
         require_deliverable(deliver)
     settings = load_settings(CurationSettings, regions, overrides or [], MAX_BYTES)
     folders = Folders()
@@ -48,6 +50,11 @@ def curate(
     for reason in folders.refused.values():
         typer.echo(f"nothing to choose: {reason}", err=True)
     notes = TaskFolder(root / WORK, attempts)
+    if plan_only:
+        planned = plan(tasks, notes, root)
+        typer.echo(planned)
+        raise typer.Exit(1 if planned.lacking else 0)
+    notes.forget(lost(tasks, notes))
     crew.do(tasks, notes, "curating regions")
 
     def write(rows: "list[Row]", failures: dict[str, str]) -> tuple[str, bool]:

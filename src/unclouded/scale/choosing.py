@@ -84,6 +84,14 @@ def candidates_of(region: Region, settings: CurationSettings, folders: Folders) 
     return tuple(record for record in near if need.shown(record))
 
 
+def open_to(region: Region, candidates: Iterable[SceneRecord], settings: CurationSettings) -> list[SceneRecord]:
+    """Return the candidates of a region that may be one of its three, as far as is known without their clouds."""
+    if region.is_named:
+        return []
+    need = need_of(region, settings)
+    return [one for one in candidates if need.is_of_season(one) and not need.refusal(one, need.shown(one))]
+
+
 def inputs_of(region: Region, candidates: Iterable[SceneRecord], settings: CurationSettings) -> list[object]:
     """Return what decides the products of a region, as JSON values: content, and how it is chosen from.
 
@@ -92,9 +100,7 @@ def inputs_of(region: Region, candidates: Iterable[SceneRecord], settings: Curat
     named = {role: known_by(path) for role, path in region.named.items()}
     if region.is_named:
         return list(named.values())
-    need = need_of(region, settings)
-    open_to = [one for one in candidates if need.is_of_season(one) and not need.refusal(one, need.shown(one))]
-    content = [[one.kind, one.name, fingerprint(Path(one.place))] for one in open_to]
+    content = [[one.kind, one.name, fingerprint(Path(one.place))] for one in open_to(region, candidates, settings)]
     size = [settings.rows, settings.columns]
     return ["choose 1", named, content, size, region.model_dump(mode="json")["dates"], settings.choosing.model_dump()]
 
@@ -117,7 +123,8 @@ def choose_products(
         InputError: No three products fit, or a named one is none.
     """
     if region.is_named:
-        return {role: Product(path, _tile(path, region, settings)) for role, path in region.named.items()}
+        tiles = {role: _tile(path, region, settings) for role, path in region.named.items() if role != "radar"}
+        return {role: Product(path, tiles.get(role)) for role, path in region.named.items()}
     need, size_px = need_of(region, settings), (settings.rows, settings.columns)
 
     def look(record: SceneRecord) -> tuple[float | None, float]:

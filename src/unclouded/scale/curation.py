@@ -35,7 +35,7 @@ from unclouded.scale.choosing import Folders, candidates_of, choose_products, in
 from unclouded.scale.claims import WORK, claim, work_folder
 from unclouded.scale.delivery import Output
 from unclouded.scale.regions import CurationSettings, Region, fingerprint, require_parts_apart
-from unclouded.scale.tasks import Row, content_id
+from unclouded.scale.tasks import Row, TaskFolder, content_id
 from unclouded.scenes.candidates import SceneRecord, joined_tables
 from unclouded.scenes.footprints import footprint, footprint_around
 from unclouded.scenes.optical import OpticalScene, open_optical
@@ -60,7 +60,8 @@ class CurateRegion:
             InputError: A product cannot be used, or the root holds this region made of other products.
         """
         try:
-            self._require_products()
+            if self.absent:  # told before the root is asked, which may hold the region made of it
+                raise InputError(f"{' and '.join(self.absent)} not found; check the path, or fetch the product")
             claim(self.root, self.name, self.id)
             return self._rows()
         except InputError as error:
@@ -68,11 +69,10 @@ class CurateRegion:
         finally:
             shutil.rmtree(self.work, ignore_errors=True)
 
-    def _require_products(self) -> None:
-        """Refuse what is not there before the root is asked, which may hold the region made of it."""
-        absent = [path.name for path in self.region.named.values() if not path.exists()]
-        if absent:
-            raise InputError(f"{' and '.join(absent)} not found; check the path, or fetch the product")
+    @property
+    def absent(self) -> list[str]:
+        """Names of the products that are named and not there."""
+        return [path.name for path in self.region.named.values() if not path.exists()]
 
     @property
     def work(self) -> Path:
@@ -144,6 +144,18 @@ def curating(
 def outputs(row: Row) -> list[Output]:
     """Return the files of a candidate that was kept, as below the root."""
     return [Output(row[token], row[f"{token}_sha256"]) for token in TOKENS if row.get(token)]
+
+
+def lost(tasks: Iterable[CurateRegion], notes: TaskFolder) -> list[CurateRegion]:
+    """Return done regions some of whose files are gone; what is in the files is for ``data check`` to say."""
+    return [task for task in tasks if not _holds(task.root, notes.rows([task]))]
+
+
+def _holds(root: Path, rows: Iterable[Row]) -> bool:
+    names = {output.name for row in rows for output in outputs(row)}
+    folders = {(root / name).parent for name in names}
+    there = {path.relative_to(root).as_posix() for folder in folders if folder.is_dir() for path in folder.iterdir()}
+    return names <= there
 
 
 def _with_heights(region: Region, settings: CurationSettings) -> Region:

@@ -160,19 +160,20 @@ def choose(
     """
     chosen = chosen or {}
     fit = {one.name: Verdict(one, "") for one in chosen.values()}
-    named, refused = list(fit), []
+    named, refused, copies = list(fit), [], []
     for record in records:
         if not (shown := need.shown(record)):
             continue
         if record.name in fit:
-            refused.append(Verdict(record, f"refused, the same as {fit[record.name].record.place}", None, shown))
+            copies.append(Verdict(record, f"refused, the same as {fit[record.name].record.place}", None, shown))
             continue
         verdict = _looked_at(record, shown, need, look)
         if verdict.decision:
             refused.append(verdict)
         else:
             fit[record.name] = verdict
-    return _paired(fit, named, chosen, need, refused)
+    choice = _paired(fit, named, chosen, need, refused)
+    return replace(choice, verdicts=(*choice.verdicts, *copies))
 
 
 def _looked_at(record: SceneRecord, shown: float, need: Need, look: Look) -> Verdict:

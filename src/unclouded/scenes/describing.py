@@ -13,7 +13,7 @@ from unclouded.files import named
 from unclouded.scenes.archive import is_zip
 from unclouded.scenes.candidates import SceneRecord, zone_of
 from unclouded.scenes.footprints import footprint
-from unclouded.scenes.safe import ProductFolder, open_product
+from unclouded.scenes.safe import ProductFolder, looks_like_product, open_product
 from unclouded.scenes.sentinel1 import GroundControl, describe_radar_product
 from unclouded.scenes.sentinel2 import describe_product, tiles_of
 
@@ -43,7 +43,7 @@ def describe_scenes(path: Path) -> list[SceneRecord]:
     Raises:
         InputError: It is another product, damaged, or a GeoTIFF, which knows no date.
     """
-    if path.suffix.lower() in IMAGES and not path.is_dir():
+    if path.suffix.lower() in IMAGES and not looks_like_product(path):
         raise InputError(
             f"{named(path)} is a GeoTIFF, which says no date to choose by, expected a product; name all three images"
         )
