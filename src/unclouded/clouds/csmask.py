@@ -19,7 +19,6 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
-from scipy.signal.windows import tukey
 from scipy.special import softmax
 
 from unclouded.clouds.detector import Detector, ReadRows, TellRows, has_data, select_bands
@@ -168,6 +167,8 @@ def _blended(pixels: Float32[np.ndarray, "band y x"], network: _Network) -> Floa
         y, x = (index[first : first + TILE_PX] for index, first in zip((rows, columns), corner, strict=True))
         tile = (pixels[:, y[:, None], x] - network.mean) / network.deviation
         return np.asarray(softmax(network.session.run(None, {"input": tile[None]})[0][0], axis=0))
+
+    from scipy.signal.windows import tukey  # half of scipy comes with it, which every command would wait for
 
     taper = tukey(TILE_PX, 2 * OVERLAP)
     weight = np.outer(taper, taper).astype(np.float32)

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.models import vgg16
 
 from unclouded.errors import InputError
 from unclouded.vgg.weights import AUTO, VggSource, read_vgg_weights, torchvision_file
@@ -31,6 +30,8 @@ class Vgg16(nn.Module):
     std: Tensor
 
     def __init__(self, state: Mapping[str, Tensor], source: VggSource) -> None:
+        from torchvision.models import vgg16  # seconds, also for commands that end up without it
+
         super().__init__()
         self.source = source
         with torch.device("meta"):

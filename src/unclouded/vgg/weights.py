@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torchvision.models import VGG16_Weights
 
 from unclouded.errors import InputError
 from unclouded.files import sha256
@@ -62,12 +61,13 @@ def _found(classifier: bool) -> tuple[Path, str]:
         return downloaded, "torchvision "
     if not classifier and (offline := offline_weights()) is not None:
         return offline, f"{OFFLINE_PACKAGE} {metadata.version(OFFLINE_PACKAGE)} "
+    published = _published()
     try:
         with _timeout(DOWNLOAD_TIMEOUT_S), redirect_stdout(sys.stderr):  # torch says that it downloads
-            VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+            published.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"no ImageNet weights of VGG16 here, and {VGG16_Weights.IMAGENET1K_V1.url} cannot be had ({error});"
+            f"no ImageNet weights of VGG16 here, and {published.url} cannot be had ({error});"
             f" fetch that file elsewhere and name it"
             + (
                 ", or take the feature pool5, which needs convolutions only"
@@ -80,7 +80,13 @@ def _found(classifier: bool) -> tuple[Path, str]:
 
 def torchvision_file() -> Path:
     """Return where torchvision keeps its download, which may not be there."""
-    return Path(torch.hub.get_dir(), "checkpoints", Path(urlsplit(VGG16_Weights.IMAGENET1K_V1.url).path).name)
+    return Path(torch.hub.get_dir(), "checkpoints", Path(urlsplit(_published().url).path).name)
+
+
+def _published() -> Any:
+    from torchvision.models import VGG16_Weights  # seconds, also for commands that end up without it
+
+    return VGG16_Weights.IMAGENET1K_V1
 
 
 @contextmanager
