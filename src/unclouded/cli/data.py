@@ -193,6 +193,29 @@ def screen(
 
 
 @app.command()
+def sheet(
+    root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
+    out: Annotated[Path, typer.Option(help="HTML file.")],
+    patches: Annotated[int, typer.Option(min=1, help="Triplets of each region that are shown.")] = 3,
+) -> None:
+    """Show a data set on one page: some triplets of every region, and what the manifest says of them."""
+    from unclouded.cli.progress import shown_progress
+    from unclouded.files import require_writable, write_text
+    from unclouded.patches.identity import MANIFEST
+    from unclouded.patches.layouts import find_triplets
+    from unclouded.patches.manifest import read_manifest
+    from unclouded.scale.contact_sheet import contact_sheet
+
+    inventory = find_triplets(root)
+    rows = read_manifest(root / MANIFEST) if (root / MANIFEST).is_file() else []
+    require_writable(out.parent)
+    with shown_progress() as told:
+        page = contact_sheet(inventory, rows, patches, lambda done, total: told("drawing", done, total))
+    write_text(out, page)
+    typer.echo(f"look at {out}")
+
+
+@app.command()
 def audit(
     first: Annotated[str, typer.Argument(help="Text file with a patch or region a line, csv list, or data set.")],
     second: Annotated[str, typer.Argument(help="Another one; ':test' behind either takes a part, as in ROOT:test.")],
