@@ -4,7 +4,7 @@ import torch
 from unclouded.errors import InputError
 from unclouded.models.generator import SarToOptical
 from unclouded.models.initialisation import initialise
-from unclouded.models.network import NetworkRemover, NetworkSettings
+from unclouded.models.network import NetworkRemover, NetworkSettings, operations
 from unclouded.models.scaling import Scaling
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.settings import settings_from
@@ -107,3 +107,12 @@ def test_answers_carry_no_gradient_and_two_are_alike() -> None:
     assert not network.generator.training
     assert not first.requires_grad
     assert first.equal(network(seen))
+
+
+def test_the_operations_are_those_of_the_convolutions() -> None:
+    def one(before: int, after: int, taps: int, side: int) -> int:
+        return 2 * before * after * taps * side**2
+
+    head = one(7, 64, 49, 256) + one(64, 128, 9, 128) + one(128, 256, 9, 64)
+    tail = one(256, 128, 9, 64) + one(128, 64, 9, 128) + one(64, 3, 49, 256)  # the transposed ones work on their input
+    assert operations(bands=3, width=64) == head + 18 * one(256, 256, 9, 64) + tail + one(3, 1, 9, 256)

@@ -9,6 +9,7 @@ from unclouded.errors import InputError
 from unclouded.evaluation.record import load_scores
 from unclouded.evaluation.scores import DEFINITION, Scores
 from unclouded.files import named, sha256
+from unclouded.models.network import operations
 from unclouded.models.scene_adapted import NAME as SCENE_ADAPTED
 from unclouded.models.weights import WeightsRecord, read_record
 
@@ -107,9 +108,10 @@ def models_text(models: Sequence[Model]) -> str:
 def _facts(model: Model) -> list[tuple[str, str]]:
     network, training = model.record.settings, model.record.training
     scaling = network.scaling
+    effort = f"{operations(len(network.bands), network.width) / 1e9:.1f} GFLOP for 256 x 256 px"
     return [
         ("restores", f"{' '.join(network.bands)} of {network.level} products"),
-        ("network", f"width {network.width}, skip {network.skip}, {model.record.parameters:,} parameters"),
+        ("network", f"width {network.width}, skip {network.skip}, {model.record.parameters:,} parameters, {effort}"),
         (
             "scaling",
             f"VV {_span(scaling.vv_db)} dB, VH {_span(scaling.vh_db)} dB, reflectance {_span(scaling.toa_reflectance)}",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 import torch
@@ -10,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from unclouded.errors import InputError
-from unclouded.models.generator import STRIDE_PX, SarToOptical, Skip
+from unclouded.models.generator import SAR_CHANNELS, STRIDE_PX, SarToOptical, Skip
 from unclouded.models.inference import MARGIN_PX, Engine, FrozenNetwork, Precision, continued, dtype_of, freeze
 from unclouded.models.remover import CloudRemover
 from unclouded.models.scaling import Scaling
@@ -55,6 +56,27 @@ class NetworkSettings(Settings):
     def build(self) -> SarToOptical:
         """Make the cloud-removal generator these settings describe."""
         return SarToOptical(len(self.bands), self.width, self.skip)
+
+
+@cache
+def operations(bands: int, width: int, side_px: int = 256) -> int:
+    """Return the floating-point operations of the cloud-removal generator on one square image, convolutions alone.
+
+    A multiplication and an addition are two operations; papers that count multiply-accumulates have half as many.
+    They are counted on a small image: all convolutions work on so many pixels for each of the image.
+
+    Args:
+        bands: Optical bands.
+        width: Channels after the first convolution.
+        side_px: Side of the image, a multiple of 32.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    small = 32
+    images = [torch.zeros(1, channels, small, small) for channels in (SAR_CHANNELS, bands, 1)]
+    with torch.inference_mode(), FlopCounterMode(display=False) as counted:
+        SarToOptical(bands, width)(*images)
+    return int(counted.get_total_flops()) * (side_px // small) ** 2
 
 
 @dataclass(frozen=True, eq=False)
