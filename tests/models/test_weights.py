@@ -56,7 +56,11 @@ def test_what_is_saved_comes_back_and_answers_alike(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("path", "name"),
-    [("runs/spring/weights.safetensors", "spring"), ("runs/weights.of.may.safetensors", "weights.of.may")],
+    [
+        ("runs/spring/weights.safetensors", "spring"),
+        ("runs/spring/best.safetensors", "spring-best"),
+        ("runs/weights.of.may.safetensors", "weights.of.may"),
+    ],
 )
 def test_weights_of_a_run_are_called_after_the_run(path: str, name: str) -> None:
     assert name_of(Path(path)) == name

@@ -21,6 +21,8 @@ RECORD = "unclouded"
 """Metadata entry with the settings and the training summary; one entry, so that equal weights make equal files."""
 WEIGHTS = "weights.safetensors"
 """What a run calls its weights."""
+BEST = "best.safetensors"
+"""What a run calls its weights when they were judged best."""
 MAX_HEADER_BYTES = 1 << 20
 """Longest header that is read; ours have about 8 kB."""
 
@@ -103,19 +105,28 @@ def take_weights(generator: SarToOptical, settings: NetworkSettings, path: Path)
     Raises:
         InputError: The file is none of :func:`load_remover`, or of a network for something else.
     """
-    remover = load_remover(path)
-    given, wanted = (one.model_dump(mode="json") for one in (remover.settings, settings))
+    require_network(settings, path)
+    generator.load_state_dict(load_remover(path).generator.state_dict())
+
+
+def require_network(settings: NetworkSettings, path: Path) -> None:
+    """Refuse a weights file of another network than settings describe; its weights are not read.
+
+    Raises:
+        InputError: The file is none of :func:`read_record`, or names what differs.
+    """
+    given, wanted = (one.model_dump(mode="json") for one in (read_record(path).settings, settings))
     if differing := [f"{key} is {given[key]}, expected {wanted[key]}" for key in wanted if given[key] != wanted[key]]:
         raise InputError(
             f"{path} is of another network ({'; '.join(differing)}); take the network of its settings, or other weights"
         )
-    generator.load_state_dict(remover.generator.state_dict())
 
 
 def name_of(path: Path) -> str:
     """Return what tables call a weights file: every run calls its own alike, so there it is the name of the run."""
     path = path.resolve()
-    return path.parent.name if path.name == WEIGHTS else path.stem
+    of_runs = {WEIGHTS: path.parent.name, BEST: f"{path.parent.name}-best"}
+    return of_runs.get(path.name, path.stem)
 
 
 def _damaged(path: Path, error: SafetensorError) -> InputError:

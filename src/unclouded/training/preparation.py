@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
 from unclouded.files import write_text
+from unclouded.models.weights import require_network
 from unclouded.tensors.dataset import TripletSource
 from unclouded.tensors.triplet import Triplet
 from unclouded.training.data import choose_triplets
@@ -42,11 +43,15 @@ def prepare(
         if from_first(fabric, run.patches.is_file):
             again = settings.model_copy(update={"patch_list": run.patches, "subset": None})
             triplets = choose_triplets(again, cache)
-            return settings, triplets, _validation(settings, triplets, cache, fabric, told)
+            return settings, triplets, _sound(_judged(settings, triplets, cache), settings, fabric, told)
     else:
         from_first(fabric, lambda: run.start(settings))
-    triplets, digests = check_patches(choose_triplets(settings, cache), settings, fabric, told)
-    judged = _validation(settings, triplets, cache, fabric, told)
+    chosen = choose_triplets(settings, cache)
+    judged = _judged(settings, chosen, cache)
+    if settings.start_from is not None:
+        require_network(settings.network, settings.start_from)
+    triplets, digests = check_patches(chosen, settings, fabric, told)
+    judged = _sound(judged, settings, fabric, told)
     if fabric.is_global_zero:
         names = "".join(f"{name}\n" for name in triplets.names)
         write_provenance(run, settings, names, digests)
@@ -54,13 +59,14 @@ def prepare(
     return settings, triplets, judged
 
 
-def _validation(
-    settings: TrainSettings, learnt: TripletSource, cache: ProbabilityCache, fabric: Fabric, told: Told
-) -> TripletSource | None:
-    """Choose the patches of the validation and read each once, if there is to be any."""
-    if not settings.validation.every:
-        return None
-    return check_patches(validation_triplets(settings, learnt, cache), settings, fabric, told)[0]
+def _judged(settings: TrainSettings, learnt: TripletSource, cache: ProbabilityCache) -> TripletSource | None:
+    """Choose the patches of the validation, if there is to be any: before hours of cloud maps."""
+    return validation_triplets(settings, learnt, cache) if settings.validation.every else None
+
+
+def _sound(judged: TripletSource | None, settings: TrainSettings, fabric: Fabric, told: Told) -> TripletSource | None:
+    """Read each patch of the validation once."""
+    return None if judged is None else check_patches(judged, settings, fabric, told)[0]
 
 
 class Checked(NamedTuple):

@@ -15,7 +15,7 @@ from torch import Tensor
 from unclouded.errors import InputError
 from unclouded.files import whole_file, write_text
 from unclouded.locks import held
-from unclouded.models.weights import WEIGHTS
+from unclouded.models.weights import BEST, WEIGHTS
 from unclouded.settings import load_settings
 from unclouded.training.settings import TrainSettings
 
@@ -56,7 +56,7 @@ class RunFolder:
     @property
     def best(self) -> Path:
         """The cloud remover as it was when it was judged best; only where the settings ask for validation."""
-        return self.path / "best.safetensors"
+        return self.path / BEST
 
     @property
     def validation(self) -> Path:
