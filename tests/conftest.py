@@ -45,6 +45,45 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["UNCLOUDED_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+_KILLED = """
+import os, signal
+from pathlib import Path
+{imports}
+replace = Path.replace
+for files in {files}:
+
+    def dying(self, target, left=iter(range(files))):
+        if next(left, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return replace(self, target)
+
+    if (child := os.fork()) == 0:
+        Path.replace = dying
+        try:
+            {work}
+        finally:
+            os._exit(1)  # it lived
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    {check}
+"""
+
+
+@pytest.fixture(scope="session")
+def killed_at_files() -> Callable[..., None]:
+    """Does some work again and again, killed each time before one file more than so many takes its place.
+
+    What the work needs is imported once; the work, and a check after each kill, are statements.
+    """
+
+    def kill(imports: str, work: str, check: str, *files: int) -> None:
+        program = _KILLED.format(imports=imports, work=work, check=check, files=files)
+        ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.split() == ["-9"] * len(files), ended.stderr
+
+    return kill
+
+
 @pytest.fixture
 def mount_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     """Mounts a disk of so many KiB, to be filled or made read-only; tests that need it skip where that is forbidden."""

@@ -119,11 +119,20 @@ def test_a_changed_threshold_changes_nothing_that_is_there(
     assert content(root) == content(undisturbed)
 
 
-@pytest.mark.parametrize("way", [["--processes=2"], ["--dask=local", "--processes=2"]])
-def test_processes_and_dask_make_the_same_bytes(
-    way: list[str], regions: Path, undisturbed: Path, tmp_path: Path
+def test_processes_make_the_same_bytes(
+    regions: Path,
+    undisturbed: Path,
+    tmp_path: Path,
+    unclouded: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    command = [sys.executable, "-m", "unclouded", "curate", regions, tmp_path, *way]
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the command would set it for good
+    assert unclouded("curate", regions, tmp_path, "--processes=2") == 1
+    assert content(tmp_path) == content(undisturbed) and not leftovers(tmp_path)
+
+
+def test_dask_makes_the_same_bytes(regions: Path, undisturbed: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "unclouded", "curate", regions, tmp_path, "--dask=local", "--processes=2"]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 1, ended.stderr
     assert content(tmp_path) == content(undisturbed) and not leftovers(tmp_path)
@@ -143,35 +152,27 @@ def test_remarks_of_readers_are_told_once_and_stand_in_the_manifest(
     assert [(row["status"], row["remarks"]) for row in rows] == [("kept", [remark]), ("rejected", [remark])] * 2
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from unclouded.cli.main import run
-left, replace = iter(range(int(sys.argv.pop(1)))), Path.replace
-
-def dying(self, target):
-    if next(left, None) is None:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return replace(self, target)
-
-Path.replace = dying
-run()
-"""
-
-
 def test_fault_02_killed_again_and_again_the_manifest_and_the_files_are_the_same(
-    regions: Path, undisturbed: Path, tmp_path: Path
+    regions: Path,
+    undisturbed: Path,
+    tmp_path: Path,
+    unclouded: Callable[..., int],
+    killed_at_files: Callable[..., None],
 ) -> None:
-    arguments = ["curate", regions, tmp_path, "--attempts", "9"]
-    for files in ("4", "10", "9"):  # of the first region, of the second one, and all but the manifest
-        killed = subprocess.run([sys.executable, "-c", KILLED, files, *arguments], capture_output=True, text=True)
-        assert killed.returncode == -9, killed.stderr
-        for path in tmp_path.glob("ROI*/*/R*.tif"):
-            assert read_stored(path).values.all()  # whole, or not there
-        assert not (tmp_path / "manifest.parquet").exists()
+    arguments = ["curate", str(regions), str(tmp_path), "--attempts", "9"]
+    killed_at_files(
+        "import sys\n"
+        "import unclouded.scale.curation\n"
+        "from unclouded.cli.main import run\n"
+        "from unclouded.geotiff import read_stored\n"
+        f"root, sys.argv[1:] = Path({str(tmp_path)!r}), {arguments}",
+        "run()",
+        'assert all(read_stored(path).values.all() for path in root.glob("ROI*/*/R*.tif"))'  # whole, or not there
+        ' and not (root / "manifest.parquet").exists()',
+        *(4, 10, 9),  # of the first region, of the second one, and all but the manifest
+    )
     assert len(list(tmp_path.glob("ROI*/*/R*.tif"))) == 12 and leftovers(tmp_path)
-    ended = subprocess.run([sys.executable, "-m", "unclouded", *arguments], capture_output=True, text=True)
-    assert ended.returncode == 1 and "4 of 4 candidates kept" in ended.stdout, ended.stderr
+    assert unclouded(*arguments) == 1
     assert content(tmp_path) == content(undisturbed) and not leftovers(tmp_path)
 
 

@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -403,38 +401,24 @@ def test_fault_03_finished_lines_are_taken_up_and_damaged_ones_made_again(
     assert not list((place.folder / "out").glob(".rows-*"))
 
 
-KILLS = """
-import os, signal, sys
-from pathlib import Path
-from unclouded.clouds.map import CloudMapSettings
-from unclouded.models.baselines import baseline
-from unclouded.prediction.scene import SceneSettings, clear
-folder, replace = Path(sys.argv[1]), Path.replace
-settings = SceneSettings(window_px=8, clouds=CloudMapSettings(mode="ones"))
-for files in map(int, sys.argv[2:]):
-
-    def dying(self, target, left=iter(range(files))):
-        if next(left, None) is None:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return replace(self, target)
-
-    if (child := os.fork()) == 0:
-        Path.replace = dying
-        clear(baseline("sar-regression"), folder / "s2.tif", folder / "s1.tif", folder / "killed", settings)
-        os._exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-
-
-def test_fault_03_killed_again_and_again_a_scene_ends_as_if_nothing_had_happened(place: Place) -> None:
+def test_fault_03_killed_again_and_again_a_scene_ends_as_if_nothing_had_happened(
+    place: Place, killed_at_files: Callable[..., None]
+) -> None:
     place.write(land(), speckle())
     settings = SceneSettings(window_px=8, clouds=CloudMapSettings(mode="ones"))
     expected = place.clear(baseline("sar-regression"), settings, "straight")
-    files = ["0", "3", "9", "10", "13"]  # finished in each run: none, strips, a product, half of them in place, all
-    command = [sys.executable, "-c", KILLS, str(place.folder), *files]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["-9"] * len(files)
     out = place.folder / "killed"
-    assert (out / "item.json").exists() and not (out / SUMMARY).exists()
+    killed_at_files(
+        "from unclouded.clouds.map import CloudMapSettings\n"
+        "from unclouded.models.baselines import baseline\n"
+        "from unclouded.prediction.scene import SceneSettings, clear\n"
+        f"cloudy, sar, out = Path({str(place.cloudy)!r}), Path({str(place.sar)!r}), Path({str(out)!r})\n"
+        'settings = SceneSettings(window_px=8, clouds=CloudMapSettings(mode="ones"))',
+        'clear(baseline("sar-regression"), cloudy, sar, out, settings)',
+        f"assert not (out / {SUMMARY!r}).exists()",
+        *(0, 3, 9, 10, 13),  # finished in each run: none, strips, a product, half of them in their place, all of them
+    )
+    assert (out / "item.json").exists()
     found = place.clear(baseline("sar-regression"), settings, "killed")
     assert {name: sha256(path) for name, path in found.files.items()} == {
         name: sha256(path) for name, path in expected.files.items()

@@ -28,8 +28,29 @@ def proved(script: str, *options: str) -> dict[str, Any]:
     return found
 
 
-def test_fault_01_a_run_killed_at_random_times_ends_with_the_same_bytes() -> None:
-    found = proved("resume.py", "--kills", "3", "--steps", "8")
+SMALL = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import resume, two_ranks
+sys.argv[1:] = ["--kills", "3", "--steps", "8"]
+resume.main()
+sys.argv[1:] = []
+two_ranks.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def small_proofs() -> dict[str, dict[str, Any]]:
+    """What two proofs find, one after the other in one process, which imports for both."""
+    done = subprocess.run([sys.executable, "-c", SMALL, PROOFS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {found["name"]: found for found in map(json.loads, done.stdout.splitlines())}
+
+
+def test_fault_01_a_run_killed_at_random_times_ends_with_the_same_bytes(
+    small_proofs: dict[str, dict[str, Any]],
+) -> None:
+    found = small_proofs["resume"]
     assert found["killed"] + found["terminated"] == 3
     assert found["identical"]
 
@@ -40,8 +61,10 @@ def test_fault_01_twenty_kills_from_files_with_workers_and_from_a_store(options:
     assert proved("resume.py", "--kills", "20", *options)["identical"]
 
 
-def test_two_ranks_share_every_epoch_and_agree_with_the_double_batch() -> None:
-    found = proved("two_ranks.py")
+def test_two_ranks_share_every_epoch_and_agree_with_the_double_batch(
+    small_proofs: dict[str, dict[str, Any]],
+) -> None:
+    found = small_proofs["two_ranks"]
     assert found["every_patch_once_an_epoch"] and found["same_first_weights"] and found["same_last_weights"]
     assert found["logged_once"] and found["saved_by_rank_0_only"] and found["resumed_to_the_same_bytes"]
     assert max(found["gradients_apart"].values()) < 1e-5
