@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from affine import Affine
+from fsspec.implementations.memory import MemoryFileSystem
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely.geometry import shape
@@ -340,6 +341,45 @@ def test_a_set_aside_region_has_an_outline_where_its_center_is_known(products: P
     assert (across_km, up_km) == pytest.approx((5.2, 4.0), rel=0.01)
     assert ((west + east) / 2, (south + north) / 2) == pytest.approx((9.0, 45.0), abs=1e-4)
     assert "geometry" not in beyond
+
+
+@pytest.fixture
+def bucket(scenes: Path) -> Iterator[MemoryFileSystem]:
+    fs = MemoryFileSystem()
+    for name in ("s1_1", "clear_1", "cloudy_1"):
+        fs.pipe_file(f"/archive/{name}.tif", (scenes / f"{name}.tif").read_bytes())
+    yield fs
+    fs.rm("/archive", recursive=True)
+
+
+def stored(root: Path, **changed: object) -> CurateRegion:
+    names = {"radar": "s1_1", "clear": "clear_1", "cloudy": "cloudy_1"}
+    region = {role: f"memory://archive/{name}.tif" for role, name in names.items()} | changed
+    content = {"regions": [{"roi": "ROIs0001_summer_1", **region}], **SETTINGS}
+    (task,) = curating(settings_from(CurationSettings, content), root, root / "root")
+    return task
+
+
+def test_products_of_a_storage_make_the_same_region_and_are_not_kept(
+    bucket: MemoryFileSystem, scenes: Path, tmp_path: Path
+) -> None:
+    (local,) = tasks(scenes, tmp_path / "local", (1,))
+    task = stored(tmp_path)
+    assert task.run() == local.run()
+    assert not leftovers(task.root) and stored(tmp_path).id == task.id != local.id
+    bucket.pipe_file("/archive/clear_1.tif", bucket.cat_file("/archive/clear_1.tif") + b"!")
+    assert stored(tmp_path).id != task.id
+
+
+def test_a_product_that_no_storage_has_costs_its_own_region(bucket: MemoryFileSystem, tmp_path: Path) -> None:
+    task = stored(tmp_path, clear="memory://archive/absent.SAFE")
+    failed = run_tasks([task], TaskFolder(task.root / ".curation"), serially)
+    assert failed == {task.name: "memory://archive/absent.SAFE is not there; check the address"}
+    (row,) = set_aside([task], failed)
+    assert (row["s1_product"], row["s2_product"]) == ("s1_1.tif", "absent")
+    assert not leftovers(task.root)
+    with pytest.raises(InputError, match="nonsense://archive/a is no address of a storage"):
+        stored(tmp_path / "other", clear="nonsense://archive/a").run()
 
 
 def test_scenes_and_patches_teach_the_same_and_are_the_same_candidates(scenes: Path, tmp_path: Path) -> None:

@@ -25,6 +25,11 @@ def test_paths_are_relative_to_the_file_and_what_is_absolute_stays(tmp_path: Pat
     assert placed.heights == tmp_path / "dem.tif" and placed.is_named
 
 
+def test_an_address_stays_an_address(tmp_path: Path) -> None:
+    placed = settings_from(Region, region(1, clear="s3://bucket/a.SAFE", radar="file:///data/s1")).within(tmp_path)
+    assert placed.named == {"radar": "file:///data/s1", "clear": "s3://bucket/a.SAFE", "cloudy": tmp_path / "b"}
+
+
 def test_the_paper_is_the_default_and_a_region_has_its_size_in_km() -> None:
     settings = settings_from(CurationSettings, {"regions": [region(1)]})
     assert settings.size_km == (52.0, 40.0) and settings.stride_px == 128 and settings.apart_km == 50.0

@@ -28,6 +28,17 @@ def bucket() -> Iterator[MemoryFileSystem]:
     fs.rm("/b", recursive=True)
 
 
+def test_fault_41_a_storage_that_does_not_tell_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("Access\nDenied")
+
+    monkeypatch.setattr(MemoryFileSystem, "info", refuse)
+    with pytest.raises(
+        InputError, match=r"memory://b/s2.tif cannot be read \(PermissionError: Access Denied\); check address"
+    ):
+        version_of("memory://secret@b/s2.tif")
+
+
 def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
     with fetched(str(tmp_path / "s2.tif"), tmp_path / "scratch") as path:
         assert path == tmp_path / "s2.tif"

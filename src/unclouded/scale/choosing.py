@@ -1,7 +1,7 @@
 """Regions whose products are chosen from folders: which may serve, what decides the outcome, and the choice itself."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,12 @@ def inputs_of(region: Region, candidates: Iterable[SceneRecord], settings: Curat
 
 
 def choose_products(
-    region: Region, candidates: Iterable[SceneRecord], settings: CurationSettings, table: Path, work_folder: Path
+    region: Region,
+    here: Mapping[str, Path],
+    candidates: Iterable[SceneRecord],
+    settings: CurationSettings,
+    table: Path,
+    work_folder: Path,
 ) -> Mapping[str, Product]:
     """Return the radar, the clear and the cloudy product of a region; what is chosen is explained in a table.
 
@@ -114,6 +119,7 @@ def choose_products(
 
     Args:
         region: With paths that are not relative.
+        here: Where its named products lie on this disk, by role.
         candidates: Products that show some of it.
         settings: Size of regions, and how to choose.
         table: CSV file with a line a candidate; written where there is something to choose, also if no three fit.
@@ -123,17 +129,18 @@ def choose_products(
         InputError: No three products fit, or a named one is none.
     """
     if region.is_named:
-        tiles = {role: _tile(path, region, settings) for role, path in region.named.items() if role != "radar"}
-        return {role: Product(path, tiles.get(role)) for role, path in region.named.items()}
+        tiles = {role: _tile(path, region, settings) for role, path in here.items() if role != "radar"}
+        return {role: Product(path, tiles.get(role)) for role, path in here.items()}
     need, size_px = need_of(region, settings), (settings.rows, settings.columns)
 
     def look(record: SceneRecord) -> tuple[float | None, float]:
         return look_at(Path(record.place), need.center, size_px, work_folder, record.tile)
 
-    named = {role: max(describe_scenes(path), key=need.shown) for role, path in region.named.items()}
-    choice: Choice = choose(list(candidates), need, look, named)
+    described = {role: max(describe_scenes(path), key=need.shown) for role, path in here.items()}
+    known = {role: replace(record, place=str(region.named[role])) for role, record in described.items()}
+    choice: Choice = choose(list(candidates), need, look, known)
     write_text(table, choices_table({region.roi: choice}))
-    return {role: Product(Path(record.place), record.tile) for role, record in choice.records().items()}
+    return {role: Product(here.get(role, Path(one.place)), one.tile) for role, one in choice.records().items()}
 
 
 def _tile(path: Path, region: Region, settings: CurationSettings) -> str | None:

@@ -14,9 +14,9 @@ from unclouded.models.remover import CloudRemover
 from unclouded.prediction.scene import SUMMARY, ClearedScene, SceneSettings, clear, describe_remover
 from unclouded.prediction.wanted import WantedRemover
 from unclouded.scale.delivery import Output
-from unclouded.scale.regions import fingerprint
+from unclouded.scale.regions import known_by
 from unclouded.scale.scene_list import ListedScene
-from unclouded.scale.storage import fetched, is_url, version_of
+from unclouded.scale.storage import fetched, is_url
 from unclouded.scale.tasks import Row, TaskFolder, content_id
 
 WORK = ".clearing"
@@ -130,7 +130,7 @@ def clearing(
     for scene in scenes:
         own = _settings_of(scene, settings, base)
         cloudy, sar = (text if is_url(text) else str(base / text) for text in (scene.cloudy, scene.sar))
-        inputs = [_known_by(one) for one in (cloudy, sar, own.radar.heights) if one is not None]
+        inputs = [known_by(one) for one in (cloudy, sar, own.radar.heights) if one is not None]
         common = own.model_copy(update={"radar": own.radar.model_copy(update={"heights": None})})
         identity = content_id("clear 1", scene.name, inputs, asked, common.model_dump(mode="json"))
         tasks.append(ClearScene(scene.name, identity, out / scene.name, cloudy, sar, pinned, own))
@@ -158,13 +158,6 @@ def _settings_of(scene: ListedScene, settings: SceneSettings, base: Path) -> Sce
     }
     said = {key: value for key, value in told.items() if value is not None}
     return settings.model_copy(update={"radar": settings.radar.model_copy(update=said)})
-
-
-def _known_by(source: str | Path) -> Any:
-    try:
-        return version_of(str(source)) if is_url(str(source)) else fingerprint(Path(source))
-    except InputError as error:
-        return f"not usable: {error}"
 
 
 def _row(name: str, cleared: ClearedScene) -> Row:

@@ -3,7 +3,7 @@
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +35,7 @@ from unclouded.scale.choosing import Folders, candidates_of, choose_products, in
 from unclouded.scale.claims import WORK, claim, work_folder
 from unclouded.scale.delivery import Output
 from unclouded.scale.regions import CurationSettings, Region, fingerprint, require_parts_apart
+from unclouded.scale.storage import fetched
 from unclouded.scale.tasks import Row, TaskFolder, content_id
 from unclouded.scenes.candidates import SceneRecord, joined_tables
 from unclouded.scenes.footprints import footprint, footprint_around
@@ -72,7 +73,7 @@ class CurateRegion:
     @property
     def absent(self) -> list[str]:
         """Names of the products that are named and not there."""
-        return [path.name for path in self.region.named.values() if not path.exists()]
+        return [path.name for path in self.region.named.values() if isinstance(path, Path) and not path.exists()]
 
     @property
     def work(self) -> Path:
@@ -82,15 +83,24 @@ class CurateRegion:
     def without_folders(self, text: str) -> str:
         """Return what a reader says with names of files alone: the same here, there and from a temporary folder."""
         text = re.sub(rf"{re.escape(str(self.work))}/[^/]+/(unpacked/)?", "", text)
-        places = [*self.region.named.values(), *(Path(one.place) for one in self.candidates)]
-        for path in (*places, self.region.heights):
-            text = text.replace(f"{path.parent}/", "") if path else text
+        places = [*self.region.named.values(), *(Path(one.place) for one in self.candidates), self.region.heights]
+        for path in places:
+            text = text.replace(f"{path.parent}/", "") if isinstance(path, Path) else text
         return text
 
     def _rows(self) -> list[Row]:
+        self.work.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as fetching:
+            here = {
+                role: fetching.enter_context(fetched(str(source), self.work / f"fetched-{role}"))
+                for role, source in self.region.named.items()
+            }
+            return self._rows_of(here)
+
+    def _rows_of(self, here: Mapping[str, Path]) -> list[Row]:
+        """Return the rows of a region whose named products lie on this disk, wherever they came from."""
         region, settings, work = self.region, self.settings, self.work
-        work.mkdir(parents=True, exist_ok=True)
-        products = choose_products(region, self.candidates, settings, choices_of(self.root, self.name), work)
+        products = choose_products(region, here, self.candidates, settings, choices_of(self.root, self.name), work)
         with (
             open_optical(products["clear"].path, tile=products["clear"].tile, work_folder=work) as clear,
             open_optical(products["cloudy"].path, tile=products["cloudy"].tile, work_folder=work) as cloudy,
@@ -183,7 +193,8 @@ def _set_aside(region: Region, size_km: tuple[float, float], reason: str) -> Man
         with suppress(InputError):  # beyond UTM
             row["geometry"] = footprint_around(*region.center, size_km)
     tokens = {"radar": SAR, "clear": CLEAR, "cloudy": CLOUDY}
-    names = {role: path.name.removesuffix(".zip").removesuffix(".SAFE") for role, path in region.named.items()}
+    files = {role: str(source).rstrip("/").rpartition("/")[2] for role, source in region.named.items()}
+    names = {role: name.removesuffix(".zip").removesuffix(".SAFE") for role, name in files.items()}
     return {**row, "split": region.split, **{f"{tokens[role]}_product": name for role, name in names.items()}}
 
 

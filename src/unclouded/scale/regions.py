@@ -3,6 +3,7 @@
 import zipfile
 from datetime import date
 from pathlib import Path
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,6 +15,7 @@ from unclouded.patches.identity import Roi
 from unclouded.patches.screening import ScreeningSettings
 from unclouded.patches.splits import PARTS, Split
 from unclouded.patches.storing import StoreKind
+from unclouded.scale.storage import is_url, version_of
 from unclouded.scale.tasks import content_id
 from unclouded.scenes.archive import is_zip
 from unclouded.scenes.footprints import footprint_around
@@ -24,6 +26,11 @@ MAX_BYTES = 2 << 20
 """Largest file of regions: some five thousand of them; with the settings' own limit it would be two hundred."""
 
 
+Address = Annotated[str, Field(pattern="^[a-z0-9+.-]+://", max_length=2000)]
+Source = Annotated[Address | Path, Field(union_mode="left_to_right")]
+"""A product on disk, or its address in a storage, such as ``s3://bucket/NAME.SAFE``."""
+
+
 class Region(Settings):
     """One region and the products it is made of, by name or to be chosen; paths are relative to the file.
 
@@ -31,9 +38,9 @@ class Region(Settings):
     """
 
     roi: str = Field(description="name such as ROIs0001_summer_12")
-    radar: Path | None = Field(None, description="Sentinel-1 GRD product, or GeoTIFF of VV and VH")
-    clear: Path | None = Field(None, description="Sentinel-2 Level-1C product or GeoTIFF without clouds")
-    cloudy: Path | None = Field(None, description="idem with clouds")
+    radar: Source | None = Field(None, description="Sentinel-1 GRD product, or GeoTIFF of VV and VH")
+    clear: Source | None = Field(None, description="Sentinel-2 Level-1C product or GeoTIFF without clouds")
+    cloudy: Source | None = Field(None, description="idem with clouds")
     radar_from: Path | None = Field(None, description="folder of radar products to choose from, instead of radar")
     optical_from: Path | None = Field(None, description="folder of Level-1C products, instead of clear, cloudy or both")
     dates: tuple[date, date] | None = Field(None, description="first and last day to choose from")
@@ -43,8 +50,8 @@ class Region(Settings):
     heights_datum_m: float | None = Field(None, description="added to its heights: undulation of the geoid")
 
     @property
-    def named(self) -> dict[str, Path]:
-        """The products that are given by name, by role."""
+    def named(self) -> dict[str, Path | str]:
+        """The products that are given by name, by role; paths and addresses."""
         given = {"radar": self.radar, "clear": self.clear, "cloudy": self.cloudy}
         return {role: path for role, path in given.items() if path is not None}
 
@@ -68,7 +75,7 @@ class Region(Settings):
     def within(self, folder: Path) -> "Region":
         """Return the same region with paths that are not relative any more."""
         paths = ("radar", "clear", "cloudy", "radar_from", "optical_from", "heights")
-        given = {key: path for key in paths if (path := getattr(self, key)) is not None}
+        given = {key: path for key in paths if isinstance(path := getattr(self, key), Path)}
         return self.model_copy(update={key: (folder / path).resolve() for key, path in given.items()})
 
     @field_validator("roi")
@@ -128,16 +135,16 @@ def require_parts_apart(settings: CurationSettings) -> None:
         require_apart(Split(*parts), placed, settings.apart_km)
 
 
-def known_by(path: Path) -> str:
-    """Return a hash of a product's content; of one that is absent or damaged, what is wrong with it.
+def known_by(source: Path | str) -> Any:
+    """Return a hash of a product's content, or what a storage tells of it; of one that is no use, what is wrong.
 
     A task with such a product will be set aside when it runs, and the others go on; it is another one when the product
     has come.
     """
     try:
-        return fingerprint(path)
+        return version_of(str(source)) if is_url(str(source)) else fingerprint(Path(source))
     except InputError as error:
-        return f"not usable: {str(error).replace(f'{path.parent}/', '')}"
+        return f"not usable: {str(error).replace(f'{Path(source).parent}/', '')}"
 
 
 def fingerprint(path: Path) -> str:

@@ -62,11 +62,15 @@ def version_of(url: str) -> list[Any]:
     """Return what changes when the content does, as far as the storage tells: names, sizes, tags and times of files.
 
     Raises:
-        InputError: There is nothing, or too much of it.
+        InputError: There is nothing, or too much of it, or the storage does not tell.
     """
-    told = {
-        name: {key: info[key] for key in info if key not in ("name", "url")} for name, info in _files_of(url).items()
-    }
+    try:
+        files = _files_of(url)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{shown(url)} cannot be read ({_reason(error)}); check address and credentials") from error
+    told = {name: {key: info[key] for key in info if key not in ("name", "url")} for name, info in files.items()}
     return [[name, json.dumps(told[name], sort_keys=True, default=str)] for name in sorted(told)]
 
 
@@ -186,6 +190,10 @@ def require_deliverable(url: str) -> None:
     try:
         fs.pipe_file(probe, b"?")
         fs.rm_file(probe)
-    except Exception as error:  # every storage has errors of its own
-        told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise InputError(f"{shown(url)} cannot be written ({told}); check address and credentials") from error
+    except Exception as error:
+        raise InputError(f"{shown(url)} cannot be written ({_reason(error)}); check address and credentials") from error
+
+
+def _reason(error: Exception) -> str:
+    """Say in short what went wrong: every storage has errors of its own."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
