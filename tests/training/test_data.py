@@ -108,6 +108,15 @@ def test_an_unpaired_item_shows_the_clear_image_of_another_patch(tiny_settings: 
         assert torch.equal(triplet.observation.cloudy, data.triplets[index].observation.cloudy)
 
 
+def test_the_seed_decides_which_clear_images_are_shown(tiny_settings: TrainSettings) -> None:
+    def pairing(seed: int) -> tuple[int, ...]:
+        settings = tiny_settings.model_copy(update={"paired_percent": 0.0, "seed": seed})
+        return training_data(choose_triplets(settings, ProbabilityCache()), settings).pairing.clear_of
+
+    assert pairing(3) == pairing(3)
+    assert len({pairing(seed) for seed in range(8)}) > 4  # of the 44 ways to give five patches another's image
+
+
 def test_batches_carry_names_and_pairs(tiny_settings: TrainSettings) -> None:
     data = training_data(choose_triplets(tiny_settings, ProbabilityCache()), tiny_settings)
     with loaded(data, EpochOrder(5, 5, 1, 0), batch=5, workers=0) as steps:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from unclouded.errors import InputError
@@ -148,6 +149,16 @@ def test_the_same_seed_starts_every_objective_and_the_learners_share_its_network
     for name in networks:
         for key, tensor in one.networks[name].state_dict().items():
             assert tensor.equal(other.networks[name].state_dict()[key])
+
+
+def test_ranks_start_from_the_same_weights_and_draw_from_their_pools_each_for_itself() -> None:
+    class SecondRank(Fabric):
+        global_rank = 1  # type: ignore[assignment]
+
+    first, second = (build_objective(tiny("cycle"), fabric) for fabric in (ALONE, SecondRank(accelerator="cpu")))
+    for ours, theirs in zip(first.restorer.parameters(), second.restorer.parameters(), strict=True):
+        assert ours.equal(theirs)
+    assert not torch.rand(8, generator=first.rng).equal(torch.rand(8, generator=second.rng))
 
 
 def test_who_learns_from_pairs_needs_all_of_them() -> None:
