@@ -1,4 +1,5 @@
 import threading
+import tracemalloc
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,6 +31,22 @@ def test_a_strip_with_a_flipped_bit_or_cut_short_is_not_there(tmp_path: Path, po
     assert store.get(0) is None
     path.write_bytes(content[:20])
     assert store.get(0) is None
+
+
+def test_a_strip_is_written_and_read_without_a_second_copy_of_it(tmp_path: Path) -> None:
+    """Strips of a wide scene have hundreds of MB, and one is written while the next one is made."""
+    store, strip = StripStore(tmp_path, "rows"), {"a": np.zeros((1, 64, 1 << 20), np.uint8)}
+    tracemalloc.start()
+    try:
+        store.put(0, strip)
+        _, writing = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        assert store.holds(0)
+        found = store.get(0)
+        _, reading = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found is not None and writing < 0.8 * strip["a"].nbytes and reading < 1.5 * strip["a"].nbytes
 
 
 def test_strips_of_another_key_are_deleted_and_ours_are_kept(tmp_path: Path) -> None:

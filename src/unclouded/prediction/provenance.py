@@ -42,12 +42,15 @@ def trace(
     Returns:
         Numbers of :class:`Provenance`.
     """
-    made = np.where(cloud_map >= SYNTHESISED_FROM, Provenance.SYNTHESISED, Provenance.BLENDED)
+    traced = np.full(cloud_map.shape, Provenance.BLENDED, np.uint8)
+    traced[cloud_map >= SYNTHESISED_FROM] = Provenance.SYNTHESISED
     missing = ~(optical & radar)
     if missing.any() and reach_px:
-        made = np.where(_near(missing, reach_px), Provenance.NEAR_GAP, made)
-    traced = np.where(cloud_map == 0, Provenance.OBSERVED, np.where(radar, made, Provenance.NO_DATA))
-    return np.where(optical, traced, Provenance.NO_DATA).astype(np.uint8)
+        traced[_near(missing, reach_px)] = Provenance.NEAR_GAP
+    traced[~radar] = Provenance.NO_DATA
+    traced[cloud_map == 0] = Provenance.OBSERVED
+    traced[~optical] = Provenance.NO_DATA
+    return traced
 
 
 def _near(where: Bool[np.ndarray, "y x"], reach_px: int) -> Bool[np.ndarray, "y x"]:

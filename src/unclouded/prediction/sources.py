@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,15 @@ class Rows:
         """Where the rows lie."""
         return Window(self.top, 0, self.top + self.stored.shape[1], self.stored.shape[2])
 
-    @property
+    @cached_property
     def optical(self) -> Bool[np.ndarray, "rows x"]:
         """Where all optical bands have data."""
-        return np.asarray(self.radiometry.is_data(self.stored).all(axis=0))
+        found = np.ones(self.stored.shape[1:], bool)
+        for band in self.stored:  # one after the other: rows of a wide scene are much
+            found &= self.radiometry.is_data(band)
+        return found
 
-    @property
+    @cached_property
     def radar(self) -> Bool[np.ndarray, "rows x"]:
         """Where both radar bands have data."""
         return np.asarray(np.isfinite(self.sar).all(axis=0))
@@ -140,7 +144,8 @@ class Sources:
         return self._reader.submit(self._rows, top, bottom, bands)
 
     def _rows(self, top: int, bottom: int, bands: tuple[str, ...]) -> Rows:
-        stored = self.optical.stored(top, bottom)[positions(bands, self.optical.bands)]
+        stored, whole = self.optical.stored(top, bottom), bands == self.optical.bands
+        stored = stored if whole else stored[positions(bands, self.optical.bands)]
         return Rows(top, stored, self.radar.read(top, bottom), bands, self.radiometry(bands))
 
     def shift(self, where: ReadMask) -> "Future[Shift]":

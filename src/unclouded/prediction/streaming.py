@@ -2,12 +2,13 @@
 
 import hashlib
 import io
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ Strip = dict[str, NDArray[Any]]
 """Rows of a scene: arrays by name."""
 
 _PREFIX = ".rows-"
+_CHUNK = 1 << 20
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -40,30 +42,60 @@ class StripStore:
         Raises:
             InputError: The disk is full, or the folder cannot be written.
         """
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **strip)
         with whole_file(self._path(top)) as partial, partial.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.write(hashlib.sha256(buffer.getbuffer()).digest())
+            hashing = _Hashing(file)
+            np.savez(hashing, allow_pickle=False, **strip)
+            file.write(hashing.digest.digest())
 
     def get(self, top: int) -> Strip | None:
         """Return the strip that begins at a row; None where it is absent or damaged."""
         try:
-            content = memoryview(self._path(top).read_bytes())
+            with self._path(top).open("rb") as file:
+                if not _is_whole(file):
+                    return None
+                with np.load(file, allow_pickle=False) as stored:
+                    return dict(stored)
         except FileNotFoundError:
             return None
-        arrays, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
-        if hashlib.sha256(arrays).digest() != digest:
-            return None
-        with np.load(io.BytesIO(arrays), allow_pickle=False) as stored:
-            return dict(stored)
 
     def holds(self, top: int) -> bool:
         """Say whether the strip is there and whole."""
-        return self.get(top) is not None
+        try:
+            with self._path(top).open("rb") as file:
+                return _is_whole(file)
+        except FileNotFoundError:
+            return False
 
     def _path(self, top: int) -> Path:
         return self.folder / f"{self.name}-{top:08d}.strip"
+
+
+class _Hashing(io.RawIOBase):
+    """Writes into a file and hashes on the way: a strip of a wide scene has hundreds of MB, once is enough."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._to = file
+        self.digest = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return self._to.write(data)
+
+
+def _is_whole(file: BinaryIO) -> bool:
+    """Say whether a file ends with the hash of what comes before, and go back to its beginning."""
+    left, digest = file.seek(0, os.SEEK_END) - _DIGEST_BYTES, hashlib.sha256()
+    file.seek(0)
+    while left > 0:
+        chunk = file.read(min(left, _CHUNK))
+        digest.update(chunk)
+        left -= len(chunk)
+    whole = file.read() == digest.digest()
+    file.seek(0)
+    return whole
 
 
 def work_folder(out: Path, key: str) -> Path:
