@@ -37,6 +37,7 @@ def curate(
     from unclouded.scale.curation import curating, lost, outputs, set_aside, write_choices
     from unclouded.scale.planning import plan
     from unclouded.scale.regions import MAX_BYTES, CurationSettings
+    from unclouded.scale.running import Shard
     from unclouded.scale.storage import require_deliverable
     from unclouded.scale.tasks import TaskFolder
     from unclouded.settings import load_settings
@@ -54,7 +55,7 @@ def curate(
         planned = plan(tasks, notes, root)
         typer.echo(planned)
         raise typer.Exit(1 if planned.lacking else 0)
-    notes.forget(lost(tasks, notes))
+    notes.forget(lost(Shard.parse(shard).of(tasks), notes))
     crew.do(tasks, notes, "curating regions")
 
     def write(rows: "list[Row]", failures: dict[str, str]) -> tuple[str, bool]:

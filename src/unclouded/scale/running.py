@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from unclouded.errors import InputError, SignalledError
 from unclouded.scale.tasks import Ending, Task, TaskFolder
@@ -22,6 +22,7 @@ from unclouded.scale.tasks import Ending, Task, TaskFolder
 PAUSE_S = 0.2
 """Wait before tasks that somebody else holds are looked at again."""
 
+T = TypeVar("T", bound=Task)
 Told = Callable[[int, int], object]
 Runner = Callable[[TaskFolder, Sequence[Task]], Iterator[Ending]]
 """Attempts each of some tasks once and yields how the attempts ended, in any order."""
@@ -55,7 +56,7 @@ class Shard:
             raise InputError(f"expected a shard such as 3/8, found {text[:40]!r}")
         return cls(int(number), int(count))
 
-    def of(self, tasks: Sequence[Task]) -> list[Task]:
+    def of(self, tasks: Sequence[T]) -> list[T]:
         """Return the tasks of this shard."""
         return sorted(tasks, key=lambda task: task.name)[self.number - 1 :: self.count]
 
