@@ -44,18 +44,22 @@ def test_a_data_set_is_delivered_with_its_manifest(
     }
 
 
-def test_without_its_patches_no_manifest_is_delivered(
+def test_with_a_changed_patch_no_manifest_is_delivered_and_one_that_is_gone_is_made_again(
     regions: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, there = tmp_path / "root", tmp_path / "there"
     assert unclouded("curate", regions, root) == 0
-    next(root.glob("*_s1/*/*.tif")).unlink()
+    patch = next(root.glob("*_s1/*/*.tif"))
+    patch.write_bytes(patch.read_bytes() + b"?")
     deliver = ("curate", regions, root, "--deliver", f"file://{there}")
     assert unclouded(*deliver) == 1
     told = capsys.readouterr()
-    assert "ROIs0001_fall_1 was not delivered: " in told.err and "is not a file" in told.err
+    assert "ROIs0001_fall_1 was not delivered: " in told.err and "was changed after it was made" in told.err
     assert "lacks manifest.parquet until everything else is there" in told.out
     assert not (there / "manifest.parquet").exists()
+    patch.unlink()
+    assert unclouded(*deliver, "--retry") == 0
+    assert (there / "manifest.parquet").read_bytes() == (root / "manifest.parquet").read_bytes()
 
 
 def test_processes_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
