@@ -3,14 +3,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.errors import InputError
-from unclouded.geotiff import write_geotiff
+from unclouded.geotiff import read_stored, write_geotiff
 from unclouded.patches.layouts import find_triplets
 from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.tensors import dataset
 from unclouded.tensors.dataset import TripletDataset, centre_crop, stack
 
 ONES = CloudMapSettings(mode="ones")
@@ -68,6 +71,31 @@ def test_perlin_clouds_are_painted_on_the_clear_image_with_their_own_map(coordin
     m, seen = triplet.observation.cloud_map, triplet.observation.cloudy
     assert 0 < m.mean() < 1
     assert torch.allclose(seen, (1 - m) * triplet.clear + m * 1.0, atol=1e-6)  # white is 1
+
+
+def half_where_it_is_bright(
+    reflectance: NDArray[np.float32], bands: tuple[str, ...], cache: ProbabilityCache | None = None
+) -> NDArray[np.float32]:
+    """Stands for the cloud map: 1/2 where the first band is 0.9 and more."""
+    return np.where(reflectance[0] >= 0.9, np.float32(0.5), np.float32(0.0))
+
+
+@pytest.mark.parametrize(("clouds", "shown"), [(CloudMapSettings(), [0.5, 0.0]), (ONES, [1.0, 1.0])])
+def test_copied_clouds_are_those_of_the_cloudy_image_under_its_own_map(
+    clouds: CloudMapSettings, shown: list[float], coordinate_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = read_stored(coordinate_root / "s2_cloudfree" / "one.tif")
+    cloudy = stored.values.copy()
+    cloudy[:, :, :20] = 9000  # the left half
+    write_geotiff(coordinate_root / "s2_cloudy" / "one.tif", cloudy, SENTINEL2.bands, stored.geobox)
+    monkeypatch.setattr(dataset, "map_clouds", half_where_it_is_bright)
+    files = find_triplets(coordinate_root).triplets
+    seen = TripletDataset(files, ("B04",), clouds, synthetic=SyntheticSettings(mode="copy"))[0]
+    clear = seen.clear[0, 0]
+    assert clear.numpy() == pytest.approx(stored.values[3] / 10_000)
+    assert torch.allclose(seen.observation.cloudy[0, 0, :, :20], 0.5 * 0.9 + 0.5 * clear[:, :20])
+    assert seen.observation.cloudy[0, 0, :, 20:].equal(clear[:, 20:])
+    assert seen.observation.cloud_map[0, 0, 0, [0, 39]].tolist() == shown
 
 
 def test_the_ablation_sees_ones_over_painted_clouds(coordinate_root: Path) -> None:
