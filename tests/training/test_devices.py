@@ -1,6 +1,6 @@
 """Two real ranks are in ``proofs/two_ranks.py``; here stands what a single process can show."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 import torch
@@ -91,6 +91,22 @@ def test_only_rank_0_acts_and_the_other_hears_its_answer() -> None:
     acted = []
     assert from_first(TwoRanks(1, heard=("answer", None)), lambda: acted.append(1)) == "answer"
     assert acted == []
+
+
+def test_a_rank_ends_when_who_started_it_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    parents = iter([70, 70, 1])  # alive, alive, gone: init takes the orphan
+    waits: list[float] = []
+    monkeypatch.setattr("os.getppid", lambda: next(parents))
+    monkeypatch.setattr("time.sleep", waits.append)
+
+    def ended(status: int) -> NoReturn:
+        raise SystemExit(status)
+
+    monkeypatch.setattr("os._exit", ended)
+    with pytest.raises(SystemExit) as told:
+        devices._end_with(70)
+    assert told.value.code == 1
+    assert waits == [devices.WATCH_S] * 2
 
 
 @pytest.mark.parametrize(

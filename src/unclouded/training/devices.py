@@ -5,6 +5,9 @@ here, after each backward pass, rather than by a wrapper around the networks: th
 frozen in one half of a step and run several times in the other.
 """
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -24,6 +27,9 @@ T = TypeVar("T")
 
 PATIENCE = timedelta(hours=12)
 """How long ranks wait for each other: the cloud maps of one rank's share may take hours longer than another's."""
+
+WATCH_S = 5
+"""Seconds between two looks at whether the process that started this one lives."""
 
 
 def launch(device: Device) -> Fabric:
@@ -47,8 +53,17 @@ def launch(device: Device) -> Fabric:
             " correct device.accelerator or device.devices"
         ) from error
     fabric.launch()
+    if fabric.local_rank:
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     torch.backends.cudnn.benchmark = fabric.device.type == "cuda"  # patches are all of one size: choose once
     return fabric
+
+
+def _end_with(parent: int) -> None:
+    """End this rank when the process that started it is gone: on CUDA it would wait, and hold its device, for hours."""
+    while os.getppid() == parent:
+        time.sleep(WATCH_S)
+    os._exit(1)
 
 
 @contextmanager
