@@ -15,7 +15,8 @@ from shapely.geometry.base import BaseGeometry
 
 from unclouded.errors import InputError
 from unclouded.scale.choosing import Folders
-from unclouded.scale.curation import CurateRegion, choices_of, curating
+from unclouded.scale.claims import choices_of
+from unclouded.scale.curation import CurateRegion, curating
 from unclouded.scale.measuring import look_at
 from unclouded.scale.regions import CurationSettings
 from unclouded.sensors import SENTINEL2

@@ -23,7 +23,8 @@ from unclouded.patches.layouts import find_triplets
 from unclouded.patches.manifest import write_manifest
 from unclouded.patches.reading import PatchRasters, read_triplet
 from unclouded.scale.claims import rows_of_others, tidy
-from unclouded.scale.curation import CurateRegion, curating, lost, outputs, set_aside
+from unclouded.scale.curation import CurateRegion, curating
+from unclouded.scale.outcome import lost, outputs, set_aside
 from unclouded.scale.regions import CurationSettings, fingerprint
 from unclouded.scale.running import run_tasks, serially
 from unclouded.scale.tasks import TaskFolder

@@ -27,14 +27,13 @@ def curate(
 
     Killed, it goes on where it was, and ends with the same manifest. The last shard to end writes it.
     """
-    from filelock import FileLock
-
     from unclouded.patches.identity import CHOICES, MANIFEST
-    from unclouded.patches.manifest import write_manifest
+    from unclouded.patches.manifest import SET_ASIDE
     from unclouded.patches.summary import summary_lines
     from unclouded.scale.choosing import Folders
-    from unclouded.scale.claims import WORK, regions_held, rows_of_others, tidy
-    from unclouded.scale.curation import curating, lost, outputs, set_aside, write_choices
+    from unclouded.scale.claims import WORK
+    from unclouded.scale.curation import curating
+    from unclouded.scale.outcome import lost, outputs, write_outcome
     from unclouded.scale.planning import plan
     from unclouded.scale.regions import MAX_BYTES, CurationSettings
     from unclouded.scale.running import Shard
@@ -59,20 +58,12 @@ def curate(
     crew.do(tasks, notes, "curating regions")
 
     def write(rows: "list[Row]", failures: dict[str, str]) -> tuple[str, bool]:
-        identities = {task.name: task.id for task in tasks}
-        with FileLock(notes.path / "locks" / "manifest"):  # two shards may end at once, or two curators
-            tidy(root, identities, failures)
-            others = rows_of_others(root, notes, identities)
-            held = {row["roi"] for row in others}
-            lost = set_aside(tasks, {roi: reason for roi, reason in failures.items() if roi not in held})
-            listed = [*rows, *others, *lost]
-            write_manifest(root / MANIFEST, listed)
-            write_choices(root, {*identities, *regions_held(root)})
+        listed = write_outcome(root, tasks, notes, failures)
         _tell_remarks(rows)
         for line in summary_lines(listed, settings.screening):
             typer.echo(line)
-        kept = sum(row["status"] == "kept" for row in listed)
-        return f"{kept:,} of {len(rows) + len(others):,} candidates kept", kept > 0
+        statuses = [row["status"] for row in listed if row["status"] != SET_ASIDE]
+        return f"{statuses.count('kept'):,} of {len(statuses):,} candidates kept", "kept" in statuses
 
     status = finish(notes, tasks, "regions", root / MANIFEST, write)
     if deliver is not None:

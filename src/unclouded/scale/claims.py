@@ -23,6 +23,11 @@ def work_folder(root: Path, identity: str) -> Path:
     return root / WORK / "work" / identity
 
 
+def choices_of(root: Path, roi: str) -> Path:
+    """Return where the choice of a region is explained."""
+    return root / WORK / "choices" / f"{roi}.csv"
+
+
 def claim(root: Path, roi: str, identity: str) -> None:
     """Clean up after a killed attempt, and refuse to mix patches of two sets of products.
 

@@ -2,8 +2,8 @@
 
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,6 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
-from unclouded.files import write_text
 from unclouded.patches.cutting import PATCH_PX, PatchWindow, common_grid, pixels_between, rows_of, windows
 from unclouded.patches.description import (
     coverage_columns,
@@ -24,21 +23,20 @@ from unclouded.patches.description import (
     screening_columns,
     status_columns,
 )
-from unclouded.patches.identity import CHOICES, PatchId, Roi
+from unclouded.patches.identity import PatchId, Roi
 from unclouded.patches.images import TOKENS
 from unclouded.patches.layouts import CLEAR, CLOUDY, SAR
-from unclouded.patches.manifest import SET_ASIDE, ManifestRow
+from unclouded.patches.manifest import ManifestRow
 from unclouded.patches.screening import Finding, Screening, screen
 from unclouded.patches.storing import PatchStore, open_store
 from unclouded.raster import Raster
 from unclouded.scale.choosing import Folders, candidates_of, choose_products, inputs_of
-from unclouded.scale.claims import WORK, claim, work_folder
-from unclouded.scale.delivery import Output
+from unclouded.scale.claims import choices_of, claim, work_folder
 from unclouded.scale.regions import CurationSettings, Region, fingerprint, require_parts_apart
 from unclouded.scale.storage import fetched
-from unclouded.scale.tasks import Row, TaskFolder, content_id
-from unclouded.scenes.candidates import SceneRecord, joined_tables
-from unclouded.scenes.footprints import footprint, footprint_around
+from unclouded.scale.tasks import Row, content_id
+from unclouded.scenes.candidates import SceneRecord
+from unclouded.scenes.footprints import footprint
 from unclouded.scenes.optical import OpticalScene, open_optical
 from unclouded.scenes.radar import RadarScene, open_radar
 
@@ -151,63 +149,10 @@ def curating(
     return tasks
 
 
-def outputs(row: Row) -> list[Output]:
-    """Return the files of a candidate that was kept, as below the root."""
-    return [Output(row[token], row[f"{token}_sha256"]) for token in TOKENS if row.get(token)]
-
-
-def lost(tasks: Iterable[CurateRegion], notes: TaskFolder) -> list[CurateRegion]:
-    """Return done regions some of whose files are gone; what is in the files is for ``data check`` to say."""
-    return [task for task in tasks if not _holds(task.root, notes.rows([task]))]
-
-
-def _holds(root: Path, rows: Iterable[Row]) -> bool:
-    names = {output.name for row in rows for output in outputs(row)}
-    folders = {(root / name).parent for name in names}
-    there = {path.relative_to(root).as_posix() for folder in folders if folder.is_dir() for path in folder.iterdir()}
-    return names <= there
-
-
 def _with_heights(region: Region, settings: CurationSettings) -> Region:
     """Return a region with the elevation model that it has of its own, or that of all."""
     datum_m = settings.heights_datum_m if region.heights_datum_m is None else region.heights_datum_m
     return region.model_copy(update={"heights": region.heights or settings.heights, "heights_datum_m": datum_m})
-
-
-def set_aside(tasks: Iterable[CurateRegion], failures: Mapping[str, str]) -> list[ManifestRow]:
-    """Return a row of the manifest for each region of which nothing was made.
-
-    Args:
-        tasks: All regions.
-        failures: Why some were set aside, by name.
-    """
-    return [
-        _set_aside(task.region, task.settings.size_km, failures[task.name]) for task in tasks if task.name in failures
-    ]
-
-
-def _set_aside(region: Region, size_km: tuple[float, float], reason: str) -> ManifestRow:
-    row: ManifestRow = {"status": SET_ASIDE, "reason": reason, "roi": region.roi}
-    row["season"] = Roi.parse(region.roi).season
-    if region.center is not None:
-        with suppress(InputError):  # beyond UTM
-            row["geometry"] = footprint_around(*region.center, size_km)
-    tokens = {"radar": SAR, "clear": CLEAR, "cloudy": CLOUDY}
-    files = {role: str(source).rstrip("/").rpartition("/")[2] for role, source in region.named.items()}
-    names = {role: name.removesuffix(".zip").removesuffix(".SAFE") for role, name in files.items()}
-    return {**row, "split": region.split, **{f"{tokens[role]}_product": name for role, name in names.items()}}
-
-
-def choices_of(root: Path, roi: str) -> Path:
-    """Return where the choice of a region is explained."""
-    return root / WORK / "choices" / f"{roi}.csv"
-
-
-def write_choices(root: Path, regions: Iterable[str]) -> None:
-    """Write what was chosen for regions, and why, into one table beside the manifest, if there was any choice."""
-    tables = [choices_of(root, name) for name in sorted(regions)]
-    if found := [table for table in tables if table.is_file()]:
-        write_text(root / CHOICES, joined_tables(table.read_text(encoding="utf-8") for table in found))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from unclouded.patches.archives import PATCH_BYTES
 from unclouded.patches.cutting import PATCH_PX, windows
 from unclouded.patches.layouts import section
 from unclouded.scale.choosing import open_to
-from unclouded.scale.curation import CurateRegion, lost
+from unclouded.scale.curation import CurateRegion
+from unclouded.scale.outcome import lost
 from unclouded.scale.regions import CurationSettings
 from unclouded.scale.tasks import TaskFolder
 
