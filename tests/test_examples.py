@@ -4,22 +4,26 @@ import json
 import re
 import runpy
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from unclouded.geotiff import read_stored
 from unclouded.models.network import NetworkSettings
 from unclouded.models.weights import save_weights
+from unclouded.sensors import RGB
 from unclouded.simulation.layout import invent_data_set
+from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
+from unclouded.tensors.triplet import Observation
 
 ROOT = Path(__file__).parents[1]
 
 
 def python_of(page: str) -> str:
-    """The one example of a page."""
-    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
-    return str(code)
+    """The first example of a page."""
+    return str(re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)[0])
 
 
 def test_the_example_of_the_library_reads_clears_writes_and_judges(tmp_path: Path) -> None:
@@ -46,3 +50,25 @@ def test_the_example_of_the_readme_runs(
     exec(python_of("README.md").replace("/data/", f"{tmp_path}/"), {})
     name, shape = capsys.readouterr().out.split(" ", 1)
     assert name == "ROIs0000_spring_1_p1" and shape.startswith("torch.Size([1, 3, 256, 256]) 0.")
+
+
+def test_the_example_of_the_page_on_products_opens_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bands = {band: np.full((5160 // size, 5160 // size), 1000, np.uint16) for band, size in PIXEL_M.items()}
+    code = python_of("docs/products.md")
+    (name,) = re.findall(r"S2A_\S+\.SAFE", code)
+    write_optical_product(tmp_path, bands, OpticalProduct()).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    seen: dict[str, Any] = {}
+    exec(code, seen)
+    assert seen["scene"].geobox.shape == (516, 516)
+
+
+def test_the_example_of_the_page_on_scene_adapted_answers() -> None:
+    rng = torch.Generator().manual_seed(0)
+    sar, cloudy = -20 * torch.rand(1, 2, 64, 64, generator=rng), torch.rand(1, 3, 64, 64, generator=rng)
+    cloud_map = (torch.arange(64) > 32).float().expand(1, 1, 64, 64)
+    seen: dict[str, Any] = {"observation": Observation(sar, cloudy, cloud_map, RGB)}
+    seen["windows"] = [seen["observation"]]
+    exec(python_of("docs/scene-adapted.md"), seen)
+    assert torch.equal(seen["answer"], seen["adapted"](seen["observation"]))
+    assert seen["confidence"].shape == (1, 1, 64, 64)
