@@ -1,4 +1,5 @@
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,18 @@ def test_both_images_are_read_by_one_thread_whoever_asks(pair: tuple[Path, Path]
         readers = {sources._reader.submit(threading.get_ident).result() for _ in range(3)}
         sources.stored(0, 8).result()
     assert len(readers) == 1 and threading.get_ident() not in readers
+
+
+def test_rows_are_read_once_what_they_wait_for_is_over_even_if_it_failed(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with open_sources(*pair, tmp_path) as sources:
+        writing: Future[None] = Future()
+        rows = sources.rows(0, 8, ("B04",), after=writing)
+        with pytest.raises(TimeoutError):
+            rows.result(timeout=0.05)
+        writing.set_exception(OSError("disk full"))
+        assert rows.result().stored.shape == (1, 8, 6)
 
 
 def test_opening_is_told_and_a_second_image_that_is_no_good_closes_the_first(

@@ -107,7 +107,7 @@ def clear_scene(
 ) -> list[int]:
     """Clear a scene line by line of windows; lines that the store holds already are not made again.
 
-    The next rows are read and the last ones written while a line is being cleared.
+    The last rows are written, and then the next ones read, while a line is being cleared.
 
     Args:
         sources: The scene.
@@ -125,11 +125,12 @@ def clear_scene(
     left = [line for line in lines if not store.holds(line[0])]
     total = sum(_cloudy_windows(scene_map, line, sources.shape[1], window_px) for line in left)
     margin, align = (crew.margin_px, crew.align_px) if crew else (0, 1)
-    done, writing = 0, None
+    done = 0
+    writing: Future[None] | None = None
 
     def load(line: tuple[int, int]) -> "Future[Rows]":
         outer = Window(line[0], 0, line[1], sources.shape[1]).grown(margin, align, sources.shape)
-        return sources.rows(outer.top, outer.bottom, bands)
+        return sources.rows(outer.top, outer.bottom, bands, after=writing)  # of what is on disk nothing is in memory
 
     with ThreadPoolExecutor(1) as writer:
         for line, rows in ahead(left, load):
@@ -138,6 +139,7 @@ def clear_scene(
             if writing is not None:
                 writing.result()  # one line waits to be written at most
             writing = writer.submit(store.put, line[0], strip)
+            del strip
             done += _cloudy_windows(scene_map, line, sources.shape[1], window_px)
             told("removing clouds", done, total)
         if writing is not None:

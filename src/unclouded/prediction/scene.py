@@ -251,8 +251,10 @@ class _Run:
         fit, remarks = self._compared(scene_map)
         seconds["comparing"] = -began + (began := clock())
         sample = sample_of(self.sources, scene_map, bands)
+        sampled = [[*one.origin_px, *one.cloudy.shape[-2:]] for one in sample]
         statistics, uncertainty = self.settings.statistics, self.settings.uncertainty
         crew = crew_of(self.removers, sample, statistics, uncertainty=uncertainty) if sample else None
+        del sample
         seconds["adapting"] = -began + (began := clock())
         cleared = StripStore(self.work, "cleared")
         tops = clear_scene(self.sources, scene_map, crew, bands, self.settings.window_px, cleared, self.told)
@@ -273,7 +275,7 @@ class _Run:
             "radar": self.sources.radar.metadata(),
             "fit": fit.told(),
             "remarks": list(remarks),
-            "sample": [[*one.origin_px, *one.cloudy.shape[-2:]] for one in sample],
+            "sample": sampled,
             "pixels": _counted(scene_map, cleared, tops),
             "seconds": seconds,
         }

@@ -1,7 +1,7 @@
 """The two images of a scene, opened together and read by one thread, ahead of who needs them."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -139,11 +139,13 @@ class Sources:
         """Start to read rows of all optical bands, as they are stored."""
         return self._reader.submit(self.optical.stored, top, bottom)
 
-    def rows(self, top: int, bottom: int, bands: tuple[str, ...]) -> "Future[Rows]":
-        """Start to read rows of both images, with some of the optical bands."""
-        return self._reader.submit(self._rows, top, bottom, bands)
+    def rows(self, top: int, bottom: int, bands: tuple[str, ...], after: "Future[Any] | None" = None) -> "Future[Rows]":
+        """Start to read rows of both images, with some of the optical bands; once something else is done, if asked."""
+        return self._reader.submit(self._rows, top, bottom, bands, after)
 
-    def _rows(self, top: int, bottom: int, bands: tuple[str, ...]) -> Rows:
+    def _rows(self, top: int, bottom: int, bands: tuple[str, ...], after: "Future[Any] | None") -> Rows:
+        if after is not None:
+            wait([after])
         stored, whole = self.optical.stored(top, bottom), bands == self.optical.bands
         stored = stored if whole else stored[positions(bands, self.optical.bands)]
         return Rows(top, stored, self.radar.read(top, bottom), bands, self.radiometry(bands))
