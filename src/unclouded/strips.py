@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,21 +23,26 @@ _PROBE_ROWS = 64
 _PROBE_VALUES = 2 * 256 * 256
 """Enough values with data to tell dB from linear power: as many as a published radar patch has."""
 
+ReadStored = Callable[[int, int], StoredImage]
+"""From first row and row after the last to the rows as they are stored."""
+
 
 @dataclass(frozen=True, eq=False)
 class SceneRows:
-    """An open GeoTIFF of one sensor, read row by row; for one thread.
+    """An open image of one sensor, a GeoTIFF or several, read row by row; for one thread.
 
     Attributes:
-        path: Of the file.
+        path: Of the file, or of the folder of several.
         sensor: Whose image it is.
         geobox: The grid; its CRS is None where the file has none.
+        first: The file, or the first of several.
     """
 
     path: Path
     sensor: Sensor
     geobox: GeoBox
-    _source: Any = field(repr=False)
+    first: Path
+    _read_stored: ReadStored = field(repr=False)
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -62,7 +68,7 @@ class SceneRows:
             ValueError: There are no such rows.
         """
         require_rows(self.path, self.geobox, top, bottom)
-        return stored_rows(self.path, self._source, top, bottom)
+        return self._read_stored(top, bottom)
 
 
 def require_rows(path: Path, geobox: GeoBox, top: int, bottom: int) -> None:
@@ -94,7 +100,7 @@ def open_rows(path: Path, sensor: Sensor) -> Iterator[SceneRows]:
     with open_geotiff(path) as source:
         last_row = stored_rows(path, source, source.height - 1, source.height)  # a file cut short lacks its end
         check_stored(path, last_row, sensor)
-        scene = SceneRows(path, sensor, grid_of(source), source)
+        scene = SceneRows(path, sensor, grid_of(source), path, partial(stored_rows, path, source))
         _check_unit(scene)
         yield scene
 

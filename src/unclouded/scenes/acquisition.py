@@ -21,12 +21,13 @@ def acquired(path: Path, folder: Path | None = None) -> datetime | None:
 
     Args:
         path: GeoTIFF; a name such as ``S2A_MSIL1C_20210908T042701_T46RER.tif`` is that of its product, or begins so.
-        folder: Whose name tells, too, where the file is one band of several.
+        folder: Whose name tells, too, where the file is one of several in it.
 
     Raises:
         InputError: The file cannot be opened.
     """
-    return next(_told(path, [path.name] if folder is None else [path.name, folder.resolve().name]), None)
+    names = [path.name] if folder in (None, path) else [path.name, folder.resolve().name]
+    return next(_told(path, names), None)
 
 
 def _told(path: Path, names: list[str]) -> Iterator[datetime]:

@@ -21,7 +21,7 @@ from unclouded.scenes.radiometry import Radiometry
 from unclouded.scenes.resample import Resampling
 from unclouded.scenes.safe import looks_like_product, open_product
 from unclouded.scenes.sentinel2 import describe_product
-from unclouded.scenes.stack import StackRows, band_files, is_stack, open_image
+from unclouded.scenes.stack import band_files, is_stack, open_image
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Sensor
 from unclouded.strips import SceneRows, require_rows
 
@@ -175,7 +175,9 @@ def _open_stack(path: Path, offset: int | None, resampling: Resampling, *, allow
         def read(top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
             return rows.stored(top, bottom).values
 
-        yield OpticalScene(path, sensor, rows.geobox, radiometry, read, acquired=_taken(rows), remarks=remarks)
+        yield OpticalScene(
+            path, sensor, rows.geobox, radiometry, read, acquired=acquired(rows.first, rows.path), remarks=remarks
+        )
 
 
 def _count(path: Path) -> int:
@@ -185,11 +187,7 @@ def _count(path: Path) -> int:
         return int(source.count)
 
 
-def _taken(rows: SceneRows | StackRows) -> datetime | None:
-    return acquired(rows.first, rows.path) if isinstance(rows, StackRows) else acquired(rows.path)
-
-
-def _seems_offset(rows: SceneRows | StackRows, radiometry: Radiometry) -> bool:
+def _seems_offset(rows: SceneRows, radiometry: Radiometry) -> bool:
     """Say whether no band in the middle of a scene comes near 0, as some band does on all ground and most clouds."""
     height = rows.geobox.shape[0]
     top = max(height // 2 - 32, 0)

@@ -23,7 +23,7 @@ from unclouded.scenes.radar_units import RadarUnits, check_median, in_db, stored
 from unclouded.scenes.safe import ProductFolder, looks_like_product, open_product
 from unclouded.scenes.sentinel1 import Sentinel1Product, describe_radar_product
 from unclouded.scenes.slices import slices_in
-from unclouded.scenes.stack import StackRows, is_stack, open_image
+from unclouded.scenes.stack import is_stack, open_image
 from unclouded.scenes.store import RawStore
 from unclouded.scenes.terrain import Heights, TerrainPositions
 from unclouded.scenes.warping import warp
@@ -234,7 +234,7 @@ def _opened_stack(
 ) -> Iterator[RadarScene]:
     with open_image(path, stored_as(units)) as rows:
         _check_middle(rows, units)
-        taken = acquired(rows.first, path) if isinstance(rows, StackRows) else acquired(path)
+        taken = acquired(rows.first, path)
         if same_grid(rows.geobox, geobox):
             known: dict[str, Any] = {"acquired": taken, "remarks": remarks}
             yield RadarScene(path, geobox, lambda top, bottom: in_db(rows.read(top, bottom), units), **known)
@@ -254,7 +254,7 @@ def _opened_stack(
                 yield RadarScene(path, geobox, _reader(target), **told)
 
 
-def _check_middle(rows: SceneRows | StackRows, units: RadarUnits) -> None:
+def _check_middle(rows: SceneRows, units: RadarUnits) -> None:
     height = rows.geobox.shape[0]
     top = max(height // 2 - 32, 0)
     check_median(rows.path, rows.read(top, min(top + 64, height)), units)
@@ -270,7 +270,7 @@ def _store(path: Path, geobox: GeoBox, purpose: Path) -> Iterator[RawStore]:
         store.close()
 
 
-def _copy(rows: SceneRows | StackRows, units: RadarUnits, store: RawStore) -> None:
+def _copy(rows: SceneRows, units: RadarUnits, store: RawStore) -> None:
     """Read a file to its end: whatever is damaged raises here, and nothing is computed from it before."""
     height = rows.geobox.shape[0]
     for top in range(0, height, _STRIP_PX):

@@ -2,89 +2,30 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from affine import Affine
-from jaxtyping import Float32
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.geotiff import StoredImage
-from unclouded.raster import band_named, check_limits, describe, same_grid, to_physical
+from unclouded.raster import band_named, describe, same_grid
 from unclouded.scenes.resample import Resampling, on_finer_rows
 from unclouded.sensors import SENTINEL2, Sensor
-from unclouded.strips import SceneRows, open_rows
+from unclouded.strips import ReadStored, SceneRows, open_rows
 
 SUFFIXES = (".tif", ".tiff")
 COARSEST = 6
 """Pixels of the finest band along one of the coarsest: 60 m over 10 m."""
 
 
-@dataclass(frozen=True, eq=False)
-class StackRows:
-    """An open folder of GeoTIFFs, one a band; for one thread, like :class:`~unclouded.strips.SceneRows`.
-
-    Attributes:
-        path: The folder.
-        sensor: Whose image it is.
-        geobox: The grid of the finest bands.
-    """
-
-    path: Path
-    sensor: Sensor
-    geobox: GeoBox
-    _files: tuple[SceneRows, ...] = field(repr=False)
-    _tags: tuple[StoredImage, ...] = field(repr=False)
-    _resampling: Resampling = field(repr=False)
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """One name a band."""
-        return self.sensor.bands
-
-    @property
-    def first(self) -> Path:
-        """The file of the first band."""
-        return self._files[0].path
-
-    def read(self, top: int, bottom: int) -> Float32[np.ndarray, "band rows x"]:
-        """Read the rows from ``top`` to before ``bottom``, in the unit of the sensor; NaN where there is no data.
-
-        Raises:
-            InputError: The rows are damaged, or hold values in another unit.
-        """
-        values = to_physical(self.stored(top, bottom), self.sensor)
-        check_limits(self.path, values, self.sensor)
-        return values
-
-    def stored(self, top: int, bottom: int) -> StoredImage:
-        """Read the rows from ``top`` to before ``bottom`` as they are stored, coarser bands brought to the finest grid.
-
-        Raises:
-            InputError: The rows are damaged.
-        """
-        values = np.stack([self._band(file, top, bottom) for file in self._files])
-        scales, offsets = (
-            tuple(value for one in self._tags for value in getattr(one, name)) for name in ("scales", "offsets")
-        )
-        return StoredImage(values, self.geobox[top:bottom, :], self._tags[0].nodata, self.bands, scales, offsets)
-
-    def _band(self, file: SceneRows, top: int, bottom: int) -> NDArray[Any]:
-        def read(first: int, last: int) -> NDArray[Any]:
-            return np.asarray(file.stored(first, last).values[0])
-
-        height = file.geobox.shape[0]
-        factor = self.geobox.shape[0] // height
-        return read(top, bottom) if factor == 1 else on_finer_rows(read, height, factor, top, bottom, self._resampling)
-
-
 @contextmanager
-def open_image(path: Path, sensor: Sensor, resampling: Resampling = "nearest") -> Iterator[SceneRows | StackRows]:
+def open_image(path: Path, sensor: Sensor, resampling: Resampling = "nearest") -> Iterator[SceneRows]:
     """Open a GeoTIFF with the bands of a sensor, or a folder with one GeoTIFF for each of them.
 
     Args:
@@ -110,7 +51,30 @@ def open_image(path: Path, sensor: Sensor, resampling: Resampling = "nearest") -
         finest = max(opened, key=lambda one: one.geobox.shape[0]).geobox
         for one in opened:
             _refuse_other_grid(one, finest)
-        yield StackRows(path, sensor, finest, opened, tags, resampling)
+        yield SceneRows(path, sensor, finest, opened[0].path, _reader(opened, tags, sensor, finest, resampling))
+
+
+def _reader(
+    files: Sequence[SceneRows], tags: Sequence[StoredImage], sensor: Sensor, geobox: GeoBox, resampling: Resampling
+) -> ReadStored:
+    """Return what reads rows of all bands, the coarser ones brought to the finest grid."""
+    scales, offsets = (tuple(value for one in tags for value in getattr(one, name)) for name in ("scales", "offsets"))
+
+    def read(top: int, bottom: int) -> StoredImage:
+        values = np.stack(
+            [_band(file, geobox.shape[0] // file.geobox.shape[0], top, bottom, resampling) for file in files]
+        )
+        return StoredImage(values, geobox[top:bottom, :], tags[0].nodata, sensor.bands, scales, offsets)
+
+    return read
+
+
+def _band(file: SceneRows, factor: int, top: int, bottom: int, resampling: Resampling) -> NDArray[Any]:
+    def read(first: int, last: int) -> NDArray[Any]:
+        return np.asarray(file.stored(first, last).values[0])
+
+    height = file.geobox.shape[0]
+    return read(top, bottom) if factor == 1 else on_finer_rows(read, height, factor, top, bottom, resampling)
 
 
 def is_stack(path: Path, sensor: Sensor) -> bool:
