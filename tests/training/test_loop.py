@@ -94,6 +94,19 @@ def test_weights_of_another_network_are_no_start(tiny_settings: TrainSettings, t
         train(wider.model_copy(update={"start_from": first.weights}), RunFolder(tmp_path / "second"))
 
 
+def test_weights_of_some_steps_are_kept(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    journal = tiny_settings.journal.model_copy(update={"keep_every": 2})
+    train(tiny_settings.model_copy(update={"journal": journal, "schedule": Schedule(max_steps=4)}), run)
+    kept = sorted((run.path / "kept").iterdir())
+    assert [(path.name, load_remover(path).training["steps"]) for path in kept] == [
+        ("step_0000002.safetensors", "2"),
+        ("step_0000004.safetensors", "4"),
+    ]
+    assert kept[1].read_bytes() == run.weights.read_bytes()
+    assert kept[0].read_bytes() != run.weights.read_bytes()
+
+
 def test_the_run_folder_repeats_its_own_run(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     first, second = RunFolder(tmp_path / "first"), RunFolder(tmp_path / "second")
     train(tiny_settings, first)

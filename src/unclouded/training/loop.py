@@ -122,6 +122,9 @@ class Training:
                     picture = self.run.previews / f"step_{self.step:07d}.png"
                     write_preview(picture, self.remover(), self.data.triplets, self.step, self.fabric.device)
                     self.objective.restorer.train()
+                keep_every = settings.journal.keep_every
+                if keep_every and self.step % keep_every == 0 and self.fabric.is_global_zero:
+                    save_weights(self.run.kept(self.step), self._shown, settings.network, self._summary())
                 if self.judged is not None and self.step % settings.validation.every == 0:
                     self._validate(self.judged)
                 if self.step == total or self._is_saved(order.steps_per_epoch):

@@ -63,6 +63,10 @@ class RunFolder:
         """JSON lines: step, and the scores of the validation."""
         return self.path / "validation.jsonl"
 
+    def kept(self, step: int) -> Path:
+        """The cloud remover after a step, where the settings ask to keep it."""
+        return self.path / "kept" / f"step_{step:07d}.safetensors"
+
     @property
     def state(self) -> Path:
         """Networks, optimisers, pools, position and random state."""

@@ -55,11 +55,13 @@ class Journal(Settings):
         log_every: Steps between two lines of the log.
         preview_every: Steps between two preview pictures; the first ones come after 1, 10 and 100 steps.
         checkpoint_every: Steps between two saved states; 0 for the steps of an epoch.
+        keep_every: Steps between two weights files that later ones do not replace.
     """
 
     log_every: PositiveInt = 10
     preview_every: int = Field(500, ge=0)
     checkpoint_every: int = Field(500, ge=0)
+    keep_every: int = Field(0, ge=0)
 
 
 class Validation(Settings):
