@@ -37,7 +37,8 @@ def test_cloudy_and_clear_pixels_are_judged_apart() -> None:
 
 def test_the_faintest_cloud_is_cloudy() -> None:
     shown = triplet(m=1e-30)
-    assert score_patch(shown, shown.clear).pixels["cloudy"] == 128
+    pixels = score_patch(shown, shown.clear).pixels
+    assert (pixels["cloudy"], pixels["clear"]) == (128, 128)
 
 
 def test_every_value_is_the_metric_of_that_name() -> None:
