@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,23 +13,11 @@ from unclouded.models.baselines import BASELINES, FIXED_SPECTRUM, Baseline, base
 from unclouded.models.radar_features import radar_features
 from unclouded.models.regression import RIDGE_PX
 from unclouded.models.remover import CloudRemover, SceneRemover
-from unclouded.sensors import RGB, SENTINEL2
+from unclouded.sensors import RGB
 from unclouded.tensors.triplet import Observation
 
+Coast = Callable[..., tuple[Observation, Tensor]]
 MENDERS = ["cloudy", "clear-mean", "sar-regression"]
-
-
-def coast(seed: int = 0, side: int = 96, bands: tuple[str, ...] = SENTINEL2.bands) -> tuple[Observation, Tensor]:
-    """Dark water beside bright land, both under a band of cloud; the observation and its clear image."""
-    rng = torch.Generator().manual_seed(seed)
-    land = (torch.arange(side) > side // 2).expand(1, 1, side, side)
-    level = torch.tensor([-20.0, -24.0]).view(1, 2, 1, 1)
-    sar = torch.where(land, level + 12.0, level) + 0.5 * torch.randn(1, 2, side, side, generator=rng)
-    colour = torch.linspace(0.1, 0.3, len(bands)).view(1, -1, 1, 1)
-    clear = torch.where(land, colour, 0.02) + 0.002 * torch.randn(1, len(bands), side, side, generator=rng)
-    cloud_map = torch.zeros(1, 1, side, side)
-    cloud_map[:, :, side // 3 : side // 2] = 0.7
-    return Observation(sar, torch.where(cloud_map > 0, torch.tensor(0.9), clear), cloud_map, bands), clear
 
 
 def mean_error(name: str, observation: Observation, clear: Tensor) -> float:
@@ -61,7 +50,7 @@ def test_an_unknown_band_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_every_baseline_returns_its_bands_whatever_the_observation_has(name: str) -> None:
+def test_every_baseline_returns_its_bands_whatever_the_observation_has(name: str, coast: Coast) -> None:
     observation, _ = coast()
     prediction = baseline(name, ("B08", "B02"))(observation)
     assert prediction.shape == (1, 2, 96, 96)
@@ -69,7 +58,7 @@ def test_every_baseline_returns_its_bands_whatever_the_observation_has(name: str
 
 
 @pytest.mark.parametrize("name", MENDERS)
-def test_clear_pixels_keep_their_observed_value_bit_for_bit(name: str) -> None:
+def test_clear_pixels_keep_their_observed_value_bit_for_bit(name: str, coast: Coast) -> None:
     observation, _ = coast()
     prediction = baseline(name, observation.bands)(observation)
     kept = (observation.cloud_map == 0).expand_as(prediction)
@@ -77,7 +66,7 @@ def test_clear_pixels_keep_their_observed_value_bit_for_bit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_images_of_a_batch_are_answered_each_for_itself(name: str) -> None:
+def test_images_of_a_batch_are_answered_each_for_itself(name: str, coast: Coast) -> None:
     (one, _), (two, _) = coast(1), coast(2)
     two.cloud_map[:, :, 20:90] = 0.1
     both = Observation(
@@ -90,7 +79,7 @@ def test_images_of_a_batch_are_answered_each_for_itself(name: str) -> None:
     assert_close(remover(both), torch.cat([remover(one), remover(two)]), rtol=0, atol=1e-6)
 
 
-def test_cloudy_is_the_image_itself() -> None:
+def test_cloudy_is_the_image_itself(coast: Coast) -> None:
     observation, _ = coast()
     assert torch.equal(baseline("cloudy", observation.bands)(observation), observation.cloudy)
 
@@ -104,7 +93,7 @@ def test_clear_mean_is_the_mean_of_the_clear_pixels() -> None:
 
 
 @pytest.mark.parametrize("name", ["clear-mean", "sar-regression"])
-def test_fault_14_all_cloud_gives_the_fixed_spectrum(name: str) -> None:
+def test_fault_14_all_cloud_gives_the_fixed_spectrum(name: str, coast: Coast) -> None:
     observation, _ = coast(bands=("B02", "B11"))
     observation.cloud_map[:] = 0.3
     prediction = baseline(name, ("B02", "B11"))(observation)
@@ -113,14 +102,14 @@ def test_fault_14_all_cloud_gives_the_fixed_spectrum(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MENDERS)
-def test_fault_14_all_clear_stays_as_it_is(name: str) -> None:
+def test_fault_14_all_clear_stays_as_it_is(name: str, coast: Coast) -> None:
     observation, _ = coast()
     observation.cloud_map[:] = 0.0
     assert torch.equal(baseline(name, observation.bands)(observation), observation.cloudy)
 
 
 @pytest.mark.parametrize("name", ["clear-mean", "sar-regression"])
-def test_fault_13_no_data_stays_no_data_and_moves_no_other_pixel(name: str) -> None:
+def test_fault_13_no_data_stays_no_data_and_moves_no_other_pixel(name: str, coast: Coast) -> None:
     observation, _ = coast()
     remover = baseline(name, observation.bands)
     before = remover(observation)
@@ -130,7 +119,7 @@ def test_fault_13_no_data_stays_no_data_and_moves_no_other_pixel(name: str) -> N
     assert_close(after.nan_to_num(), before.where(~after.isnan(), 0.0), rtol=0, atol=1e-4)
 
 
-def test_fault_13_radar_without_data_leaves_a_hole_under_the_cloud_only() -> None:
+def test_fault_13_radar_without_data_leaves_a_hole_under_the_cloud_only(coast: Coast) -> None:
     observation, _ = coast()
     observation.sar[0, 1, 40, 50] = observation.sar[0, 0, 2, 2] = math.nan  # under the cloud, and beside it
     prediction = baseline("sar-regression", ("B04",))(observation)
@@ -146,20 +135,20 @@ def test_radar_is_shown_grey_between_minus_25_and_0_db(name: str, expected: list
         assert_close(prediction[0, band, 0], torch.tensor(expected))
 
 
-def test_regression_finds_the_coast_under_the_cloud() -> None:
+def test_regression_finds_the_coast_under_the_cloud(coast: Coast) -> None:
     observation, clear = coast()
     assert mean_error("clear-mean", observation, clear) > 0.08
     assert mean_error("sar-regression", observation, clear) < 0.02
 
 
-def test_radar_that_says_nothing_leaves_the_mean_of_the_clear_pixels() -> None:
+def test_radar_that_says_nothing_leaves_the_mean_of_the_clear_pixels(coast: Coast) -> None:
     observation, _ = coast()
     observation.sar[:] = -25.0
     expected = baseline("clear-mean", observation.bands)(observation)
     assert_close(baseline("sar-regression", observation.bands)(observation), expected, rtol=0, atol=1e-6)
 
 
-def test_regression_with_few_clear_pixels_is_the_mean_of_the_clear_pixels() -> None:
+def test_regression_with_few_clear_pixels_is_the_mean_of_the_clear_pixels(coast: Coast) -> None:
     observation, _ = coast()
     observation.cloud_map[:] = 0.5
     observation.cloud_map[0, 0, :2, :46] = 0.0  # 92 of 9216 pixels: below 1 %
@@ -169,7 +158,7 @@ def test_regression_with_few_clear_pixels_is_the_mean_of_the_clear_pixels() -> N
     assert (baseline("sar-regression")(observation) - baseline("clear-mean")(observation)).abs().max() > 1e-4
 
 
-def test_regression_agrees_with_least_squares_on_added_rows() -> None:
+def test_regression_agrees_with_least_squares_on_added_rows(coast: Coast) -> None:
     """A ridge penalty is the same as as many pixels that say 0; solved by another method, in numpy."""
     observation, _ = coast(bands=("B02", "B08"))
     clear = (observation.cloud_map == 0)[0, 0].numpy()
@@ -189,7 +178,7 @@ def test_two_baselines_of_one_name_and_bands_are_equal() -> None:
 
 
 @pytest.mark.parametrize("name", list(BASELINES))
-def test_adapted_to_a_whole_scene_a_baseline_is_itself(name: str) -> None:
+def test_adapted_to_a_whole_scene_a_baseline_is_itself(name: str, coast: Coast) -> None:
     observation, _ = coast(bands=RGB)
     remover = baseline(name)
     assert isinstance(remover, SceneRemover)
@@ -207,7 +196,7 @@ def test_a_scene_has_one_mean_over_all_clear_pixels_of_its_sample() -> None:
 
 
 @pytest.mark.parametrize("name", ["clear-mean", "sar-regression"])
-def test_a_window_with_its_margin_is_mended_as_in_its_scene(name: str) -> None:
+def test_a_window_with_its_margin_is_mended_as_in_its_scene(name: str, coast: Coast) -> None:
     scene, _ = coast(side=160, bands=RGB)
     remover = baseline(name)
     left, right = (
@@ -219,7 +208,7 @@ def test_a_window_with_its_margin_is_mended_as_in_its_scene(name: str) -> None:
     assert_close(joined, adapted(scene), atol=1e-6, rtol=0)
 
 
-def test_the_mean_of_a_scene_without_clear_pixels_is_the_fixed_spectrum() -> None:
+def test_the_mean_of_a_scene_without_clear_pixels_is_the_fixed_spectrum(coast: Coast) -> None:
     observation, _ = coast(bands=RGB)
     covered = dataclasses.replace(observation, cloud_map=torch.ones_like(observation.cloud_map))
     for name in ("clear-mean", "sar-regression"):

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -14,20 +15,8 @@ from unclouded.raster import to_stored
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.tensors.triplet import Observation
 
+Coast = Callable[..., tuple[Observation, Tensor]]
 ALL = SENTINEL2.bands
-
-
-def coast(seed: int = 0, side: int = 96, bands: tuple[str, ...] = ALL) -> tuple[Observation, Tensor]:
-    """Dark water beside bright land, both under a band of cloud; the observation and its clear image."""
-    rng = torch.Generator().manual_seed(seed)
-    land = (torch.arange(side) > side // 2).expand(1, 1, side, side)
-    level = torch.tensor([-20.0, -24.0]).view(1, 2, 1, 1)
-    sar = torch.where(land, level + 12.0, level) + 0.5 * torch.randn(1, 2, side, side, generator=rng)
-    colour = torch.linspace(0.1, 0.3, len(bands)).view(1, -1, 1, 1)
-    clear = torch.where(land, colour, 0.02) + 0.002 * torch.randn(1, len(bands), side, side, generator=rng)
-    cloud_map = torch.zeros(1, 1, side, side)
-    cloud_map[:, :, side // 3 : side // 2] = 0.7
-    return Observation(sar, torch.where(cloud_map > 0, torch.tensor(0.9), clear), cloud_map, bands), clear
 
 
 def cut(seen: Observation, top: int, left: int, bottom: int, right: int) -> Observation:
@@ -47,26 +36,26 @@ def test_it_is_every_kind_of_remover() -> None:
     assert (remover.name, remover.bands, remover.margin_px, remover.align_px) == ("scene-adapted", RGB, 96, 1)
 
 
-def test_it_finds_the_coast_under_the_cloud_better_than_one_colour_does() -> None:
+def test_it_finds_the_coast_under_the_cloud_better_than_one_colour_does(coast: Coast) -> None:
     seen, clear = coast()
     assert under_cloud(baseline("clear-mean", ALL)(seen) - clear, seen) > 0.08
     assert under_cloud(SceneAdapted(ALL)(seen) - clear, seen) < 0.012
 
 
-def test_clear_pixels_keep_their_observed_value_bit_for_bit() -> None:
+def test_clear_pixels_keep_their_observed_value_bit_for_bit(coast: Coast) -> None:
     seen, _ = coast()
     answer = SceneAdapted(ALL)(seen)
     kept = (seen.cloud_map == 0).expand_as(answer)
     assert torch.equal(answer[kept], seen.cloudy[kept])
 
 
-def test_red_green_and_blue_are_the_same_alone_and_among_thirteen() -> None:
+def test_red_green_and_blue_are_the_same_alone_and_among_thirteen(coast: Coast) -> None:
     seen, _ = coast()
     among = SceneAdapted(ALL)(seen)[:, SENTINEL2.indices(*RGB)]
     assert_close(SceneAdapted(RGB)(seen), among, rtol=0, atol=1e-6)
 
 
-def test_fault_14_all_cloud_gives_the_spectra_of_land_and_water_and_no_confidence() -> None:
+def test_fault_14_all_cloud_gives_the_spectra_of_land_and_water_and_no_confidence(coast: Coast) -> None:
     seen, _ = coast()
     seen.cloud_map[:] = 1.0
     seen.cloudy[:] = 0.9
@@ -77,7 +66,7 @@ def test_fault_14_all_cloud_gives_the_spectra_of_land_and_water_and_no_confidenc
     assert sure.max().item() == 0.0
 
 
-def test_fault_14_all_clear_stays_as_it_is_and_is_sure() -> None:
+def test_fault_14_all_clear_stays_as_it_is_and_is_sure(coast: Coast) -> None:
     seen, _ = coast()
     seen.cloud_map[:] = 0.0
     answer, sure = SceneAdapted(ALL).with_confidence(seen)
@@ -86,7 +75,9 @@ def test_fault_14_all_clear_stays_as_it_is_and_is_sure() -> None:
 
 
 @pytest.mark.parametrize(("clear_rows", "guesses"), [(7, True), (30, False)])
-def test_confidence_far_from_clear_ground_says_guess_above_90_percent_cover(clear_rows: int, guesses: bool) -> None:
+def test_confidence_far_from_clear_ground_says_guess_above_90_percent_cover(
+    clear_rows: int, guesses: bool, coast: Coast
+) -> None:
     seen, _ = coast(side=100)
     seen.cloud_map[:] = 1.0
     seen.cloud_map[:, :, :clear_rows] = 0.0
@@ -98,7 +89,7 @@ def test_confidence_far_from_clear_ground_says_guess_above_90_percent_cover(clea
     assert math.isclose(far, share / (share + 0.1), rel_tol=0.05)
 
 
-def test_fault_13_no_data_stays_no_data_and_moves_no_other_pixel_much() -> None:
+def test_fault_13_no_data_stays_no_data_and_moves_no_other_pixel_much(coast: Coast) -> None:
     seen, _ = coast()
     remover = SceneAdapted(ALL)
     before = remover(seen)
@@ -109,14 +100,14 @@ def test_fault_13_no_data_stays_no_data_and_moves_no_other_pixel_much() -> None:
     assert_close(after.nan_to_num(), before.where(~after.isnan(), 0.0), rtol=0, atol=1e-3)
 
 
-def test_fault_13_radar_without_data_leaves_a_hole_under_the_cloud_only() -> None:
+def test_fault_13_radar_without_data_leaves_a_hole_under_the_cloud_only(coast: Coast) -> None:
     seen, _ = coast()
     seen.sar[0, 1, 40, 50] = seen.sar[0, 0, 2, 2] = math.nan  # under the cloud, and beside it
     answer = SceneAdapted(("B04",))(seen)
     assert answer.isnan().nonzero().tolist() == [[0, 0, 40, 50]]
 
 
-def test_a_valid_pixel_never_becomes_0() -> None:
+def test_a_valid_pixel_never_becomes_0(coast: Coast) -> None:
     seen, _ = coast()
     seen.cloudy[seen.cloud_map.expand_as(seen.cloudy) == 0] -= 0.03  # darker than anything: the fit would go below 0
     answer = SceneAdapted(ALL, SceneAdaptedSettings(prior_weight=0.0))(seen)
@@ -125,7 +116,7 @@ def test_a_valid_pixel_never_becomes_0() -> None:
     assert to_stored(synthesised.numpy()[None, None], SENTINEL2).min() == 1
 
 
-def test_images_of_a_batch_are_answered_each_for_itself() -> None:
+def test_images_of_a_batch_are_answered_each_for_itself(coast: Coast) -> None:
     (one, _), (two, _) = coast(1), coast(2)
     two.cloud_map[:, :, 20:90] = 0.1
     both = Observation(*(torch.cat([getattr(o, n) for o in (one, two)]) for n in ("sar", "cloudy", "cloud_map")), ALL)
@@ -133,7 +124,7 @@ def test_images_of_a_batch_are_answered_each_for_itself() -> None:
     assert_close(remover(both), torch.cat([remover(one), remover(two)]), rtol=0, atol=1e-6)
 
 
-def test_a_window_with_its_margin_is_answered_as_the_whole_scene_is() -> None:
+def test_a_window_with_its_margin_is_answered_as_the_whole_scene_is(coast: Coast) -> None:
     scene, _ = coast(side=280, bands=RGB)
     scene.cloud_map[..., 120:180, 40:260] = 0.6
     remover = SceneAdapted(RGB, SceneAdaptedSettings(node_px=128))
@@ -145,7 +136,7 @@ def test_a_window_with_its_margin_is_answered_as_the_whole_scene_is() -> None:
     assert_close(part_sure[..., 96:, 96:140], sure[..., 116:, 120:164], rtol=0, atol=2e-6)
 
 
-def test_learning_from_windows_is_learning_from_the_scene() -> None:
+def test_learning_from_windows_is_learning_from_the_scene(coast: Coast) -> None:
     scene, _ = coast(side=200, bands=RGB)
     remover = SceneAdapted(RGB, SceneAdaptedSettings(erosion_px=0, node_px=128))
     whole = remover.adapted_to([scene]).regression
@@ -155,7 +146,7 @@ def test_learning_from_windows_is_learning_from_the_scene() -> None:
     assert_close(parts.coefficients, whole.coefficients, rtol=0, atol=2e-2)
 
 
-def test_pixels_near_clouds_are_not_learnt_from() -> None:
+def test_pixels_near_clouds_are_not_learnt_from(coast: Coast) -> None:
     seen, _ = coast(bands=RGB)
     hazy = replace(seen, cloudy=seen.cloudy.clone())
     hazy.cloudy[:, :, 30:32] = hazy.cloudy[:, :, 48:50] = 0.6  # called clear, beside the cloud
@@ -168,7 +159,7 @@ def test_pixels_near_clouds_are_not_learnt_from() -> None:
     assert (near - clean).min().item() > 0.01
 
 
-def test_no_seam_shows_beside_clear_ground_that_the_regression_misses() -> None:
+def test_no_seam_shows_beside_clear_ground_that_the_regression_misses(coast: Coast) -> None:
     seen, _ = coast(bands=RGB)
     seen.cloudy[:, :, 24:60] += 0.05  # a brightness that radar does not know, on both sides of the cloud's edge
     step = {
