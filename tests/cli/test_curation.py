@@ -3,11 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
+from shapely.geometry import shape
 
+from unclouded.errors import InputError
 from unclouded.geotiff import write_geotiff
 from unclouded.patches.identity import PatchId
 from unclouded.patches.layouts import find_triplets
@@ -145,6 +148,42 @@ def test_products_are_proposed_for_sampled_regions(
     assert unclouded(*command, "2017-12-01") == 0
     assert unclouded(*command, "2018-12-01") == 2
     assert "since 2018-12-01 is later than until 2018-11-30" in capsys.readouterr().err
+
+
+def test_a_search_that_was_not_answered_asks_only_for_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = json.loads((Path(__file__).parents[1] / "data" / "stac_items.json").read_text())["features"]
+    asked: list[float] = []
+    silent = {-30.0}
+
+    class Catalogue:
+        def items(self, outline: dict[str, Any], days: object, collection: str) -> list[Any]:
+            west = shape(outline).bounds[0]
+            if round(west) in silent:
+                raise InputError("it does not answer")
+            asked.append(round(west))
+            return recorded
+
+    monkeypatch.setattr("unclouded.scenes.catalogue.open_catalogue", lambda _: Catalogue())
+    properties = {"continent": "Europe", "split": "train"}
+    features = [
+        {
+            "geometry": footprint_around(longitude, 44.5, (52.0, 40.0)),
+            "properties": {"roi": f"ROIs0001_summer_{number}", "center": [longitude, 44.5]} | properties,
+        }
+        for number, longitude in ((1, 11.0), (2, -30.0))
+    ]
+    (tmp_path / "regions.geojson").write_text(json.dumps({"features": features}))
+    days = ("--since", "2017-12-01", "--until", "2018-11-30")
+    command = ("data", "search", tmp_path / "regions.geojson", "https://a.example", "--out", tmp_path / "out", *days)
+    assert unclouded(*command) == 1
+    assert "not every region was answered for; the same command asks for the rest" in capsys.readouterr().err
+    assert asked == [11, 11] and (tmp_path / "out" / ".answers").is_dir()
+    silent.clear()
+    assert unclouded(*command) == 1  # answered, but nothing in the Atlantic
+    assert asked == [11, 11, -30, -30] and not (tmp_path / "out" / ".answers").exists()
+    assert "asks for the rest" not in capsys.readouterr().err
 
 
 def test_a_killed_check_goes_on_where_it_was_and_leaves_nothing(

@@ -295,6 +295,8 @@ def search(
     products = write_proposals(out, found, settings)
     if answers.is_complete:
         answers.forget()
+    else:
+        typer.echo("not every region was answered for; the same command asks for the rest", err=True)
     for item, reason in {item: reason for one in found for item, reason in one.skipped.items()}.items():
         typer.echo(f"skipped {item}: {reason}", err=True)
     served = sum(one.choice.pairing is not None for one in found)
