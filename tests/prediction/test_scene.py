@@ -26,7 +26,6 @@ from unclouded.prediction.blend import seam_index
 from unclouded.prediction.provenance import Provenance
 from unclouded.prediction.scene import SUMMARY, ClearedScene, SceneSettings, clear
 from unclouded.prediction.sources import RadarSettings
-from unclouded.raster import describe
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.tensors.triplet import Observation
 
@@ -170,7 +169,7 @@ def test_files_are_cogs_with_the_grid_type_nodata_and_names_of_the_input(place: 
     for path in (path for path in scene.files.values() if path.suffix == ".tif"):
         valid, errors, _ = cog_validate(path)
         assert valid, errors
-        assert describe(read_stored(path).geobox) == describe(GRID)
+        assert read_stored(path).geobox == GRID
     image = read_stored(scene.files["clear"])
     assert (image.values.dtype, image.nodata, image.descriptions) == (np.uint16, 0, RGB)
     assert image.scales == (1e-4,) * 3
