@@ -64,7 +64,11 @@ class ProductFolder:
             InputError: The file is absent, lies outside the folder, is not listed, or was changed or cut.
         """
         path = _inside(self.path, self.folder, name)
-        require_file(path)
+        try:
+            require_file(path)
+        except InputError as error:
+            lacks = f"{named(self.path)} lacks {named(Path(name))}, which it lists"
+            raise InputError(f"{lacks}; fetch the product again") from error
         if self.listed is None:
             return path
         if not (entry := self.listed.get(path.relative_to(self.folder).as_posix())):
