@@ -36,5 +36,11 @@ def test_fault_17_digital_numbers_and_reflectance_stored_as_such_are_refused() -
         require_ranges([patch(clear=1e-5)], Scaling())
 
 
-def test_one_dark_patch_among_others_is_open_water() -> None:
-    require_ranges([patch(vv=-30.0, vh=-35.0, clear=0.0005), patch(), patch()], Scaling())
+@pytest.mark.parametrize(("dark", "of"), [(1, 3), (8, 10)])
+def test_dark_patches_among_others_are_open_water(dark: int, of: int) -> None:
+    require_ranges([patch(vv=-30.0, vh=-35.0, clear=0.0005)] * dark + [patch()] * (of - dark), Scaling())
+
+
+def test_dark_patches_nearly_everywhere_are_another_unit() -> None:
+    with pytest.raises(InputError, match="radar VV of the first patches"):
+        require_ranges([patch(vv=-30.0)] * 15 + [patch()], Scaling())  # 94 %

@@ -11,7 +11,8 @@ from unclouded.errors import InputError
 from unclouded.geotiff import read_stored
 from unclouded.models.network import NetworkRemover
 from unclouded.models.weights import load_remover
-from unclouded.tensors.dataset import TripletSource
+from unclouded.tensors.dataset import TripletDataset, TripletSource
+from unclouded.tensors.triplet import Observation, Triplet
 from unclouded.training.data import choose_triplets
 from unclouded.training.loop import train
 from unclouded.training.run import RunFolder
@@ -51,6 +52,28 @@ def test_who_adds_nothing_is_as_far_off_as_the_cloudy_image(judging: TrainSettin
     assert scores["cloudy_mae"] == pytest.approx(np.mean(errors), abs=1e-6)  # m = 1: all 40 x 40 px, not the crop of 32
     assert scores["cloudy_mae"] == scores["all_mae"]
     assert set(scores) == {f"{area}_{name}" for area in ("all", "cloudy") for name in ("mae", "psnr", "ssim", "sam")}
+
+
+def test_clear_pixels_are_judged_as_observed(judging: TrainSettings) -> None:
+    generator = judging.network.build()
+    torch.nn.init.constant_(generator.trunk[-1].bias, 3.0)  # changes every pixel
+
+    class HalfClear(TripletDataset):
+        def __getitem__(self, index: int) -> Triplet:
+            m = (torch.arange(16) < 8).float().expand(1, 1, 16, 16)
+            seen = Observation(torch.full((1, 2, 16, 16), -9.0), torch.full((1, 3, 16, 16), 0.2), m, self.bands)
+            return Triplet("one", seen, seen.cloudy)
+
+        def __len__(self) -> int:
+            return 1
+
+    scores = judge(
+        NetworkRemover(generator, judging.network),
+        HalfClear((), judging.network.bands, judging.clouds),
+        torch.device("cpu"),
+    )
+    assert scores["cloudy_mae"] > 0.1
+    assert scores["all_mae"] == pytest.approx(scores["cloudy_mae"] / 2)
 
 
 @pytest.mark.parametrize(
