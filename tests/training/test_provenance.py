@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from unclouded import __version__
-from unclouded.training.provenance import add_session, git_commit, told_with_weights, write_provenance
+from unclouded.training.provenance import add_session, git_commit, session, told_with_weights, write_provenance
 from unclouded.training.run import RunFolder
-from unclouded.training.settings import TrainSettings
+from unclouded.training.settings import Device, TrainSettings
 
 
 def sha256(text: str) -> str:
@@ -49,10 +49,17 @@ def test_weights_name_no_regions_where_one_patch_has_none(tiny_settings: TrainSe
     assert "regions" not in told_with_weights(run)
 
 
+def test_the_device_is_the_one_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "RTX")
+    assert session(0, Device(accelerator="auto"))["device"] == "RTX"
+    assert session(0, Device(accelerator="cpu"))["device"] == torch.backends.cpu.get_cpu_capability()
+
+
 def test_every_session_is_added(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     write_provenance(run, tiny_settings, "a\n", ("1f",))
-    add_session(run, 7)
+    add_session(run, 7, tiny_settings.device)
     assert [one["first_step"] for one in json.loads(run.provenance.read_text())["sessions"]] == [1, 8]
 
 

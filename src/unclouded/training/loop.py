@@ -233,5 +233,5 @@ class Training:
         step = restore_state(state, self.objective, self.learners, self.average, self.fabric) if state else 0
         follow_first(self.fabric, [one for net in self.objective.networks.values() for one in net.parameters()])
         if state and self.fabric.is_global_zero:
-            add_session(self.run, step)
+            add_session(self.run, step, self.settings.device)
         return step

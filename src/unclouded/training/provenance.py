@@ -17,7 +17,7 @@ from unclouded.errors import InputError
 from unclouded.files import read_small, sha256, write_json
 from unclouded.patches.identity import PatchId
 from unclouded.training.run import RunFolder
-from unclouded.training.settings import TrainSettings
+from unclouded.training.settings import Device, TrainSettings
 
 LIBRARIES = ("lightning-fabric", "numpy", "rasterio", "s2cloudless", "lightgbm", "safetensors")
 """Libraries whose version may change what is learnt, beside torch."""
@@ -46,7 +46,7 @@ def write_provenance(run: RunFolder, settings: TrainSettings, names: str, digest
             "data_sha256": _sha256("".join(f"{one}\n" for one in digests)),
             "patches": len(digests),
             "start_from_sha256": sha256(settings.start_from) if settings.start_from else None,
-            "sessions": [session(0)],
+            "sessions": [session(0, settings.device)],
         },
     )
 
@@ -68,14 +68,14 @@ def told_with_weights(run: RunFolder) -> dict[str, str]:
     return hashes | ({"regions": " ".join(regions)} if len(regions) <= MAX_REGIONS else {})
 
 
-def add_session(run: RunFolder, step: int) -> None:
+def add_session(run: RunFolder, step: int, device: Device) -> None:
     """Write down that a run goes on, with what, from which step."""
     content = json.loads(read_small(run.provenance)) if run.provenance.is_file() else {"sessions": []}
-    content["sessions"].append(session(step))
+    content["sessions"].append(session(step, device))
     write_json(run.provenance, content)
 
 
-def session(step: int) -> dict[str, Any]:
+def session(step: int, device: Device) -> dict[str, Any]:
     """Return what may differ between two sessions of a run: versions, commit and machine."""
     libraries = {name: version(name) for name in ("unclouded", *LIBRARIES)}
     return {
@@ -84,7 +84,7 @@ def session(step: int) -> dict[str, Any]:
         "git_commit": git_commit(Path(__file__).parent),
         "machine": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name()
-        if torch.cuda.is_available()
+        if torch.cuda.is_available() and device.accelerator in ("auto", "cuda")
         else torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
