@@ -7,6 +7,7 @@ both are scaled to the pixels of the scene. It reads and writes nothing.
 
     python benchmarks/scene.py [--size 2745] [--window 1024] [--width 64] [--folder FOLDER]
         [--engine openvino] [--precision int8]
+    python benchmarks/scene.py --without-weights --curve 10980      what needs no weights, 13 bands, chosen by the scene
     python benchmarks/scene.py --curve 2048 4096 8192 10980        seconds and peak memory by size, without the peer
 
 The last line is one JSON object.
@@ -50,13 +51,15 @@ def main() -> None:
     words.add_argument("--window", type=int, default=1024)
     words.add_argument("--width", type=int, default=64)
     words.add_argument("--folder", type=Path)
+    words.add_argument("--without-weights", action="store_true", help="the best remover without weights, 13 bands")
     words.add_argument("--engine", choices=get_args(Engine), default="torch")
     words.add_argument("--precision", choices=get_args(Precision), default="auto")
     words.add_argument("--curve", type=int, nargs="+", metavar="SIZE")
     options = words.parse_args()
     sizes = options.curve or [options.size]
     how = ("--window", str(options.window), "--engine", options.engine, "--precision", options.precision)
-    measured = [measure(size, options.width, options.folder, how) for size in sizes]
+    width = None if options.without_weights else options.width
+    measured = [measure(size, width, options.folder, how) for size in sizes]
     last: dict[str, Any] = {"name": "scene", "goal": GOAL, "runs": 1, "threads": torch.get_num_threads()}
     if options.curve:
         print(json.dumps({**last, "name": "scene_curve", "ratio": 0, "goal": 0, "curve": measured}))
@@ -71,16 +74,14 @@ def main() -> None:
     print(json.dumps({**last, "ratio": ratio, "peer_map_s": round(package * options.size**2, 1), **measured[0]}))
 
 
-def measure(size: int, width: int, folder: Path | None, how: Sequence[str]) -> dict[str, Any]:
-    """Clear a mosaic in a process of its own; how are the options of ``predict``."""
+def measure(size: int, width: int | None, folder: Path | None, how: Sequence[str]) -> dict[str, Any]:
+    """Clear a mosaic in a process of its own; how are the options of ``predict``; no width, no network."""
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         place = Path(temporary)
         write_mosaic(place / "s2.tif", SAMPLES / "s2_cloudy", size)
         write_mosaic(place / "s1.tif", SAMPLES / "s1", size)
-        settings = NetworkSettings(width=width)
-        torch.manual_seed(0)
-        save_weights(place / "random.safetensors", settings.build(), settings, {})
-        command = [sys.executable, "-m", "unclouded", "predict", str(place / "random.safetensors")]
+        remover = ["--bands", "all"] if width is None else [str(_random_weights(place / "random.safetensors", width))]
+        command = [sys.executable, "-m", "unclouded", "predict", *remover]
         command += ["--cloudy", str(place / "s2.tif"), "--sar", str(place / "s1.tif")]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.perf_counter()
@@ -105,6 +106,13 @@ def measure(size: int, width: int, folder: Path | None, how: Sequence[str]) -> d
         "cloudy_share": round(share, 4),
         "stages": stages,
     }
+
+
+def _random_weights(path: Path, width: int) -> Path:
+    settings = NetworkSettings(width=width)
+    torch.manual_seed(0)
+    save_weights(path, settings.build(), settings, {})
+    return path
 
 
 def peer_seconds_a_pixel(window: int, width: int) -> tuple[float, float]:
