@@ -49,8 +49,8 @@ def compiled(trunk: nn.Sequential, dtype: torch.dtype, seen: Sequence[Tensor] | 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # OpenVINO traces, which torch calls deprecated
         model = openvino.convert_model(trunk, example_input=example, input=[1, channels, -1, -1])
-    if seen is not None:
-        quantise(model, seen)
     hint = {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype]
+    if seen is not None:
+        quantise(model, seen, hint)
     threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": hint}
     return OpenVinoTrunk(openvino.Core().compile_model(model, "CPU", threads))

@@ -17,17 +17,18 @@ _CONVOLUTIONS = {"Convolution": 0, "ConvolutionBackpropData": 1}
 """Kinds of convolutions of OpenVINO, and the axis of their weights' output channels."""
 
 
-def quantise(model: Any, seen: Sequence[Float[Tensor, "1 channel _ _"]]) -> None:
+def quantise(model: Any, seen: Sequence[Float[Tensor, "1 channel _ _"]], hint: str) -> None:
     """Let a model multiply bytes.
 
     Args:
         model: OpenVINO's, of a folded trunk; changed in place.
         seen: Windows of the scene as the network is shown them, at least one; greater values than theirs are clipped.
+        hint: What OpenVINO computes in while it looks at the ranges, ``f32`` or ``bf16``.
     """
     from openvino import opset13 as ops
 
     inner = _convolutions(model)[1:-1]
-    for convolution, (least, greatest) in zip(inner, _ranges(model, inner, seen), strict=True):
+    for convolution, (least, greatest) in zip(inner, _ranges(model, inner, seen, hint), strict=True):
         shown, weight = convolution.input_value(0), convolution.input_value(1)
         low, high = levels(least, greatest)
         bounds = [ops.constant(np.full((1, 1, 1, 1), bound, np.float32)) for bound in (low, high)]
@@ -61,8 +62,8 @@ def _reach(weight: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     return np.maximum(reach, np.finfo(np.float32).tiny)
 
 
-def _ranges(model: Any, convolutions: Sequence[Any], seen: Sequence[Tensor]) -> list[tuple[float, float]]:
-    """Least and greatest value that each convolution is shown, over all windows, computed in float32."""
+def _ranges(model: Any, convolutions: Sequence[Any], seen: Sequence[Tensor], hint: str) -> list[tuple[float, float]]:
+    """Least and greatest value that each convolution is shown, over all windows."""
     import openvino
     from openvino import opset13 as ops
 
@@ -70,7 +71,7 @@ def _ranges(model: Any, convolutions: Sequence[Any], seen: Sequence[Tensor]) -> 
     inputs = [one.input_value(0) for one in convolutions]
     extremes = [reduce(one, axes) for one in inputs for reduce in (ops.reduce_min, ops.reduce_max)]
     watched = openvino.Model(extremes, model.get_parameters(), "ranges")
-    compiled = openvino.Core().compile_model(watched, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino.Core().compile_model(watched, "CPU", {"INFERENCE_PRECISION_HINT": hint})
     found = np.array(
         [[float(one) for one in compiled([image.float().contiguous().numpy()]).values()] for image in seen]
     )
