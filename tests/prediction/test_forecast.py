@@ -1,20 +1,24 @@
 """What is told before the work begins."""
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from torch import Tensor
 
 from unclouded.clouds.map import PAPER
 from unclouded.geotiff import write_geotiff
 from unclouded.prediction.choice import best_of_scene
 from unclouded.prediction.forecast import Rehearsal, as_duration, forecast, rehearse
 from unclouded.prediction.sources import Sources, open_sources
-from unclouded.sensors import SENTINEL2
+from unclouded.sensors import RGB, SENTINEL2
+from unclouded.tensors.triplet import Observation
 
 MICROSECOND = 1e-6
 
@@ -55,6 +59,23 @@ def test_every_stage_is_rehearsed(sources: Sources) -> None:
     spent = (seen.reading, seen.mapping, seen.comparing, seen.adapting, seen.clearing, seen.writing)
     assert all(one > 0 for one in spent)
     assert seen.margin_px == best_of_scene().margin_px
+
+
+class Sure:
+    """Its confidence is the work."""
+
+    name, bands = "sure", RGB
+
+    def __call__(self, observation: Observation) -> Tensor:
+        pytest.fail("a scene asks for the confidence, too")
+
+    def with_confidence(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        time.sleep(0.01)
+        return observation.cloudy, torch.ones_like(observation.cloud_map)
+
+
+def test_confidence_is_rehearsed_with_the_answer(sources: Sources) -> None:
+    assert rehearse(sources, [Sure()], PAPER).clearing >= 0.01 / (80 * 100)
 
 
 def test_the_forecast_names_size_disk_and_time(sources: Sources) -> None:

@@ -51,6 +51,11 @@ class Crew:
         """Whether the first one says how far it can be trusted."""
         return isinstance(self.removers[0], ConfidentRemover)
 
+    def answer(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
+        """Return what the first one makes of a window, and its confidence where it tells one."""
+        first = self.removers[0]
+        return first.with_confidence(observation) if isinstance(first, ConfidentRemover) else (first(observation), None)
+
 
 def window_by_window(remover: SceneRemover) -> CloudRemover:
     """Adapt a remover to every window by itself, as the paper's instance norms are; its windows show seams."""
@@ -206,10 +211,7 @@ def _paint(strip: Strip, aim: Window, here: Window, rows: Rows, observation: Obs
     height, width = observation.cloudy.shape[-2:]
     top, left = observation.origin_px
     inner, place = aim.within(Window(top, left, top + height, left + width)), aim.within(here)
-    first = crew.removers[0]
-    answer, confidence = (
-        first.with_confidence(observation) if isinstance(first, ConfidentRemover) else (first(observation), None)
-    )
+    answer, confidence = crew.answer(observation)
     made = _pixels(answer, inner)
     provenance = strip["provenance"][0][place]
     provenance[(provenance >= Provenance.BLENDED) & ~np.isfinite(made).all(axis=0)] = Provenance.NO_DATA

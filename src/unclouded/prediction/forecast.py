@@ -118,8 +118,8 @@ def rehearse(sources: Sources, removers: Sequence[CloudRemover], clouds: CloudMa
     seen = rows.observation(window, half_cloudy)
     crew_of(removers, [seen], "scene", uncertainty=False)
     adapting, crew = _timed(lambda: crew_of(removers, [seen], "scene", uncertainty=False))
-    crew.removers[0](seen)
-    clearing, _ = _timed(lambda: crew.removers[0](seen))
+    crew.answer(seen)
+    clearing, _ = _timed(lambda: crew.answer(seen))
     edges = reflectance[[sources.optical.bands.index(band) for band in OPTICAL_BANDS]]
     large = min(window.shape) >= SMALLEST_PX
     comparing = _timed(lambda: agreement(seen.sar[0].numpy(), edges))[0] if large else 0.0
