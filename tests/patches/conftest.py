@@ -6,12 +6,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.geotiff import write_geotiff
 from unclouded.patches.identity import PatchId, Roi
 from unclouded.sensors import SENTINEL1, SENTINEL2
+
+
+@pytest.fixture
+def figures_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[Figure]]:
+    """From a module's name to a list that takes every figure which the module makes from now on."""
+
+    def kept(module: str) -> list[Figure]:
+        figures: list[Figure] = []
+
+        class Kept(Figure):
+            def __init__(self, *args: object, **kwargs: object) -> None:
+                super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+                figures.append(self)
+
+        monkeypatch.setattr(f"{module}.Figure", Kept)
+        return figures
+
+    return kept
 
 
 @pytest.fixture

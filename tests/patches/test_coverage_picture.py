@@ -1,7 +1,7 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
@@ -11,16 +11,12 @@ from unclouded.patches.coverage_picture import write_histogram
 COVERED = (("summer", 0.02), ("summer", 0.52), ("winter", 0.54), ("winter", 1.0))
 
 
-def drawn(path: Path, seasons: bool, monkeypatch: pytest.MonkeyPatch) -> Figure:
+Figures = Callable[[str], list[Figure]]
+
+
+def drawn(path: Path, seasons: bool, figures_of: Figures) -> Figure:
     """Write the histogram of four patches, and return its figure."""
-    figures: list[Figure] = []
-
-    class Kept(Figure):
-        def __init__(self, *args: object, **kwargs: object) -> None:
-            super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-            figures.append(self)
-
-    monkeypatch.setattr("unclouded.patches.coverage_picture.Figure", Kept)
+    figures = figures_of("unclouded.patches.coverage_picture")
     patches = (
         PatchCoverage(str(i), name if seasons else "", "", share, share) for i, (name, share) in enumerate(COVERED)
     )
@@ -28,8 +24,8 @@ def drawn(path: Path, seasons: bool, monkeypatch: pytest.MonkeyPatch) -> Figure:
     return figures[0]
 
 
-def test_bars_are_shares_of_all_patches_stacked_by_season(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (axis,) = drawn(tmp_path / "a.png", True, monkeypatch).axes
+def test_bars_are_shares_of_all_patches_stacked_by_season(tmp_path: Path, figures_of: Figures) -> None:
+    (axis,) = drawn(tmp_path / "a.png", True, figures_of).axes
     bars = {bar.get_label(): bar for bar in axis.containers if isinstance(bar, BarContainer)}
     heights = {name: [bar.get_height() for bar in group] for name, group in bars.items()}
     assert {name: np.flatnonzero(found).tolist() for name, found in heights.items()} == {
@@ -42,6 +38,6 @@ def test_bars_are_shares_of_all_patches_stacked_by_season(tmp_path: Path, monkey
     assert axis.get_title() == "four: 4 patches"
 
 
-def test_without_seasons_there_is_no_legend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert drawn(tmp_path / "a.svg", False, monkeypatch).axes[0].get_legend() is None
+def test_without_seasons_there_is_no_legend(tmp_path: Path, figures_of: Figures) -> None:
+    assert drawn(tmp_path / "a.svg", False, figures_of).axes[0].get_legend() is None
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +30,9 @@ def test_every_check_is_drawn_also_where_another_finds_more() -> None:
 
 
 def test_a_frame_lies_around_the_place_in_image_and_evidence(
-    official_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    official_root: Path, tmp_path: Path, figures_of: Callable[[str], list[Figure]]
 ) -> None:
-    figures: list[Figure] = []
-
-    class Kept(Figure):
-        def __init__(self, *args: object, **kwargs: object) -> None:
-            super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-            figures.append(self)
-
-    monkeypatch.setattr("unclouded.patches.screening_picture.Figure", Kept)
+    figures = figures_of("unclouded.patches.screening_picture")
     images = {one.name: one for one in images_of(find_triplets(official_root))}
     write_sheet(tmp_path / "sheet.png", [(NAME, HAZE), (NAME, DARK)], images)
     image, evidence, radar, other, *empty = figures[0].axes

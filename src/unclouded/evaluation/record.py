@@ -182,6 +182,12 @@ class _ScoresRecord(_Record):
     extras: dict[str, Any] | None = None
 
 
+def is_result(path: Path) -> bool:
+    """Say whether a JSON file begins as those of :func:`write_scores` do, with the version of the definition."""
+    with path.open("rb") as file:
+        return b'"definition"' in file.read(200)
+
+
 def load_scores(path: Path) -> Scores:
     """Read a file of :func:`write_scores`.
 

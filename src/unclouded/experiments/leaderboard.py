@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unclouded.errors import InputError
-from unclouded.evaluation.record import load_scores
+from unclouded.evaluation.record import is_result, load_scores
 from unclouded.evaluation.scores import Scores
 from unclouded.experiments.reproduce import metrics_of
 from unclouded.experiments.tables import COLUMNS, html_page, html_rows, html_text, markdown_rows, markdown_text
@@ -97,7 +97,7 @@ def find_entries(folder: Path) -> list[Entry]:
         InputError: There is none, or one is damaged or contradicts itself.
     """
     require_folder(folder)
-    found = [_entry(path) for path in sorted(folder.rglob("*.json")) if _is_result(path)]
+    found = [_entry(path) for path in sorted(folder.rglob("*.json")) if is_result(path)]
     if not found:
         raise InputError(f"{named(folder)} holds no scores, expected files that 'unclouded evaluate --out' writes")
     return sorted(found, key=lambda one: (-_sortable(one.scores.mean("all")["psnr"]), one.name))
@@ -105,12 +105,6 @@ def find_entries(folder: Path) -> list[Entry]:
 
 def _sortable(value: float) -> float:
     return -math.inf if math.isnan(value) else value
-
-
-def _is_result(path: Path) -> bool:
-    """A result's file begins with the version of its definition; other JSON files are passed over."""
-    with path.open("rb") as file:
-        return b'"definition"' in file.read(200)
 
 
 def _entry(path: Path) -> Entry:

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from unclouded.errors import InputError
-from unclouded.evaluation.record import load_scores
-from unclouded.evaluation.scores import DEFINITION, Scores
+from unclouded.evaluation.record import is_result, load_scores
+from unclouded.evaluation.scores import Scores
 from unclouded.files import named, sha256
 from unclouded.models.network import operations
 from unclouded.models.scene_adapted import NAME as SCENE_ADAPTED
@@ -54,41 +55,36 @@ def find_models(places: Iterable[Path]) -> list[Model]:
     Raises:
         InputError: A place does not exist, a file is no weights file, or a folder holds none.
     """
-    files, scores = dict[Path, None](), dict[Path, Scores]()
+    records, scores = dict[Path, WeightsRecord](), dict[Path, Scores]()
     for place in places:
-        found = [place] if place.suffix else sorted(one for one in place.rglob("*.safetensors") if _is_ours(one))
+        found = {place: read_record(place)} if place.suffix else _records_below(place)
         if not found:
             raise InputError(f"{named(place)} holds no weights, expected files that 'unclouded train' writes")
-        files |= dict.fromkeys(found)
+        records |= found
         scores |= _scores_below(place.parent if place.suffix else place)
-    return [_model(path, scores) for path in files]
+    return [_model(path, record, scores) for path, record in records.items()]
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether a file found in a folder is weights and not, say, the state of a training or another model's."""
-    try:
-        read_record(path)
-    except InputError:
-        return False
-    return True
+def _records_below(folder: Path) -> dict[Path, WeightsRecord]:
+    """Weights in a folder; other files, say the state of a training or another model's weights, are passed over."""
+    found = {}
+    for path in sorted(folder.rglob("*.safetensors")):
+        with suppress(InputError):
+            found[path] = read_record(path)
+    return found
 
 
 def _scores_below(folder: Path) -> dict[Path, Scores]:
     """Scores in a folder; damaged ones and those of another definition are passed over: nobody asked for them."""
     found = {}
-    for path in sorted(folder.rglob("*.json")):
-        with path.open("rb") as file:
-            if json.dumps(DEFINITION).encode() not in file.read(200):
-                continue
-        try:
+    for path in filter(is_result, sorted(folder.rglob("*.json"))):
+        with suppress(InputError):
             found[path] = load_scores(path)
-        except InputError:
-            continue
     return found
 
 
-def _model(path: Path, scores: Mapping[Path, Scores]) -> Model:
-    record, own = read_record(path), sha256(path)
+def _model(path: Path, record: WeightsRecord, scores: Mapping[Path, Scores]) -> Model:
+    own = sha256(path)
     judged = {at: one for at, one in scores.items() if one.provenance and one.provenance.weights_sha256 == own}
     return Model(path, record, own, judged)
 

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
 
 from unclouded.errors import InputError
 from unclouded.patches.layouts import Inventory, TripletFiles
 from unclouded.patches.manifest import SET_ASIDE
+from unclouded.patches.mosaic import reduced
 from unclouded.patches.screening import ScreeningSettings
 from unclouded.patches.summary import summary_lines
 from unclouded.prediction.report_markup import Markup, joined, tag
@@ -54,9 +54,12 @@ def contact_sheet(
     for files in inventory.require_triplets():
         regions[str(files.roi or "")].append(files)
     described = {str(row["patch"]): row for row in rows}
+    rows_of = defaultdict[str, list[Mapping[str, Any]]](list)
+    for row in rows:
+        rows_of[row["roi"] or ""].append(row)
     sections = []
     for number, (roi, group) in enumerate(regions.items(), start=1):
-        sections.append(_region(roi, group, [row for row in rows if (row["roi"] or "") == roi], described, patches))
+        sections.append(_region(roi, group, rows_of[roi], described, patches))
         told(number, len(regions))
     lost = [tag("p", f"{row['roi']}: {row['reason']}") for row in rows if row["status"] == SET_ASIDE]
     head = [tag("meta", charset="utf-8"), tag("title", inventory.root.name), tag("style", Markup(_STYLE))]
@@ -92,20 +95,12 @@ def _triplet(files: TripletFiles, row: Mapping[str, Any]) -> Markup:
 
 def _pictures(files: TripletFiles) -> Iterator[tuple[str, str]]:
     assert files.clear
-    radar = _small(read(files.sar, SENTINEL1).select(("VV",)).values)
-    cloudy, clear = (_small(read(path, SENTINEL2).select(RGB).values) for path in (files.cloudy, files.clear))
+    radar = reduced(read(files.sar, SENTINEL1).select(("VV",)).values, STEP)
+    cloudy, clear = (reduced(read(path, SENTINEL2).select(RGB).values, STEP) for path in (files.cloudy, files.clear))
     stretch = stretch_of(clear[:, np.isfinite(clear).all(axis=0)])
     yield "radar", photograph(np.repeat(radar, 3, axis=0), RADAR_DB)
     yield "cloudy", photograph(cloudy, stretch)
     yield "clear", photograph(clear, stretch)
-
-
-def _small(values: Float32[np.ndarray, "band y x"]) -> Float32[np.ndarray, "band _rows _columns"]:
-    """Return means of squares of :data:`STEP` pixels; rows and columns that fill none are left out."""
-    bands, height, width = values.shape
-    rows, columns = height // STEP, width // STEP
-    squares = values[:, : rows * STEP, : columns * STEP].reshape(bands, rows, STEP, columns, STEP)
-    return np.asarray(squares.mean(axis=(2, 4)), np.float32)
 
 
 def _caption(files: TripletFiles, row: Mapping[str, Any]) -> Iterator[Markup]:

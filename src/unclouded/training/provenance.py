@@ -13,9 +13,8 @@ from typing import Any
 
 import torch
 
-from unclouded.errors import InputError
 from unclouded.files import read_small, sha256, write_json
-from unclouded.patches.identity import PatchId
+from unclouded.patches.identity import region_of
 from unclouded.training.run import RunFolder
 from unclouded.training.settings import Device, TrainSettings
 
@@ -61,11 +60,10 @@ def told_with_weights(run: RunFolder) -> dict[str, str]:
     content = json.loads(read_small(run.provenance))
     names = run.patches.read_text(encoding="utf-8").splitlines()
     hashes = {key: str(content[key]) for key in ("data_sha256", "split_sha256")}
-    try:
-        regions = sorted({str(PatchId.parse(name).roi) for name in names})
-    except InputError:
+    regions = {region_of(name) for name in names}
+    if "" in regions or len(regions) > MAX_REGIONS:
         return hashes
-    return hashes | ({"regions": " ".join(regions)} if len(regions) <= MAX_REGIONS else {})
+    return hashes | {"regions": " ".join(sorted(regions))}
 
 
 def add_session(run: RunFolder, step: int, device: Device) -> None:
