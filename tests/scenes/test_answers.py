@@ -22,7 +22,7 @@ class Catalogue:
         if outline in self.silent:
             raise InputError("it does not answer")
         self.asked += 1
-        return [{"id": f"item {self.asked}", "days": str(days), "of": collection, "\ud800": "no text"}]
+        return [{"id": f"item {self.asked}", "days": str(days), "of": collection, "\0": "no text"}]
 
 
 def test_a_question_is_asked_once(tmp_path: Path) -> None:

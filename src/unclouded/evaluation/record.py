@@ -24,7 +24,8 @@ from unclouded.evaluation.scores import (
     Scores,
     mean_scores,
 )
-from unclouded.files import named, read_small, whole_file, write_json
+from unclouded.files import named, whole_file, write_json
+from unclouded.strict_json import read_json_object
 
 MAX_BYTES = 512 << 20
 """Largest file of scores; one of all 122,218 patches of SEN12MS-CR has about 200 MB."""
@@ -195,7 +196,7 @@ def load_scores(path: Path) -> Scores:
         InputError: The file is none of ours, is of another version of the definition, is larger than
             :data:`MAX_BYTES`, or contradicts itself: its means and hashes must follow from its patches.
     """
-    content = _json(path)
+    content = read_json_object(path, MAX_BYTES, "give what 'unclouded evaluate --out' wrote")
     if content.get("definition") != DEFINITION:
         found = str(content.get("definition"))[:80]
         raise InputError(f"{named(path)} has the definition {found}, expected {DEFINITION}; evaluate again")
@@ -210,20 +211,6 @@ def load_scores(path: Path) -> Scores:
     scores = _scores(record)
     _require_consistent(path, record, scores)
     return scores
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(read_small(path, MAX_BYTES))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{named(path)} is not JSON ({str(error)[:80]}); give what 'unclouded evaluate' wrote"
-        ) from error
-    if not isinstance(content, dict):
-        raise InputError(f"{named(path)} holds no scores, expected what 'unclouded evaluate --out' writes")
-    return content
 
 
 def _scores(record: _ScoresRecord) -> Scores:

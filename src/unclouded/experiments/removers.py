@@ -1,6 +1,5 @@
 """What can remove clouds: rules without weights, and networks, what they learnt from and what they are worth."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from unclouded.files import named, sha256
 from unclouded.models.network import operations
 from unclouded.models.scene_adapted import NAME as SCENE_ADAPTED
 from unclouded.models.weights import WeightsRecord, read_record
+from unclouded.strict_json import parse_json
 
 RULES: Mapping[str, str] = {
     SCENE_ADAPTED: "a regression from radar to the bands, learnt from the clear part of the scene itself",
@@ -129,8 +129,8 @@ def _span(values: tuple[float, float]) -> str:
 
 def _learnt(training: Mapping[str, str]) -> str:
     try:
-        settings = json.loads(training.get("settings", "{}"))
-    except (ValueError, RecursionError):
+        settings = parse_json(training.get("settings", "{}"), "the record", nan=True)
+    except InputError:
         settings = {}
     if not training or not isinstance(settings, dict):
         return "its file does not tell from what"

@@ -1,6 +1,5 @@
 """Which patches taught the network that judged which: the evidence for "leak-free", beside the scores."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from unclouded.experiments.rows import Row, SizeSettings
 from unclouded.experiments.runs import Part
 from unclouded.files import read_small, write_json
 from unclouded.patches.identity import region_of
+from unclouded.strict_json import read_json
 
 NAME = "training.json"
 MAX_BYTES = 64 << 20
@@ -56,7 +56,7 @@ def leak_free(folder: Path, judged: Sequence[str]) -> tuple[Answer, str]:
 
 def _parts(path: Path) -> list[dict[str, Any]]:
     try:
-        parts = json.loads(read_small(path, MAX_BYTES))["parts"]
+        parts = read_json(path, MAX_BYTES)["parts"]
         return [{key: {str(k): str(v) for k, v in part[key].items()} for key in ("learnt", "judged")} for part in parts]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):

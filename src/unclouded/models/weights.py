@@ -16,6 +16,7 @@ from unclouded.files import whole_file
 from unclouded.models.generator import SarToOptical
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.settings import settings_from
+from unclouded.strict_json import parse_json
 
 RECORD = "unclouded"
 """Metadata entry with the settings and the training summary; one entry, so that equal weights make equal files."""
@@ -152,8 +153,8 @@ def _refuse_other_formats(path: Path) -> None:
 
 def _record(path: Path, metadata: Mapping[str, str]) -> tuple[NetworkSettings, dict[str, str]]:
     try:
-        record = json.loads(metadata.get(RECORD, "null"))
-    except (json.JSONDecodeError, RecursionError):
+        record = parse_json(metadata.get(RECORD, "null"), path.name, nan=True)
+    except InputError:
         record = None
     settings, training = (record.get(key) for key in ("settings", "training")) if isinstance(record, dict) else (0, 0)
     if not isinstance(settings, dict) or not isinstance(training, dict):

@@ -17,7 +17,7 @@ from pydantic import Field
 from unclouded import __version__
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError
-from unclouded.files import content_hash, named, read_small, require_apart, require_room, sha256, write_json
+from unclouded.files import content_hash, named, require_apart, require_room, sha256, write_json
 from unclouded.locks import held
 from unclouded.models.network import Level, NetworkRemover, level_of
 from unclouded.models.remover import CloudRemover, ConfidentRemover
@@ -32,6 +32,7 @@ from unclouded.prediction.sources import OpticalSettings, RadarSettings, Sources
 from unclouded.prediction.streaming import StripStore, work_folder
 from unclouded.scenes.safe import product_of
 from unclouded.settings import Settings
+from unclouded.strict_json import read_json_object
 from unclouded.tensors.triplet import positions
 
 SUMMARY = "summary.json"
@@ -204,7 +205,7 @@ def describe_remover(remover: CloudRemover) -> dict[str, Any]:
 def _done(out: Path, key: str) -> ClearedScene | None:
     """The scene of a folder that holds it already, every file of it whole."""
     with suppress(InputError, ValueError, KeyError, TypeError):
-        summary = json.loads(read_small(out / SUMMARY))
+        summary = read_json_object(out / SUMMARY)
         files = {name: out / one["file"] for name, one in summary["files"].items()}
         whole = all(sha256(files[name]) == one["sha256"] for name, one in summary["files"].items())
         if summary["key"] == key and whole:

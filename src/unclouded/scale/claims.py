@@ -1,6 +1,5 @@
 """What the root of a data set remembers of its regions, so that curators who share it never mix what they make."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,6 +12,7 @@ from unclouded.files import named, remove_partial_files, write_json
 from unclouded.patches.identity import MANIFEST, Roi
 from unclouded.patches.storing import store_folders
 from unclouded.scale.tasks import Row, TaskFolder
+from unclouded.strict_json import read_json
 
 WORK = ".curation"
 """Folder below the root where the tasks leave their notes."""
@@ -96,7 +96,7 @@ def _note(root: Path, roi: str) -> Path:
 
 
 def _claimed(note: Path) -> str:
-    return str(json.loads(note.read_text(encoding="utf-8")))
+    return str(read_json(note))
 
 
 def _locked(root: Path, name: str) -> FileLock:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from unclouded.errors import InputError
-from unclouded.files import read_small
 from unclouded.models.remover import CloudRemover
 from unclouded.prediction.scene import SUMMARY, ClearedScene, SceneSettings, clear, describe_remover
 from unclouded.prediction.wanted import WantedRemover
@@ -18,6 +17,7 @@ from unclouded.scale.regions import known_by
 from unclouded.scale.scene_list import ListedScene
 from unclouded.scale.storage import fetched, is_url
 from unclouded.scale.tasks import Row, TaskFolder, content_id
+from unclouded.strict_json import read_json_object
 
 WORK = ".clearing"
 """Folder beside the scenes where the tasks leave their notes."""
@@ -102,7 +102,7 @@ class ClearScene:
     def holds(self, row: Row) -> bool:
         """Say whether the folder still holds the scene that a row describes."""
         with suppress(InputError, ValueError, KeyError, TypeError):
-            return bool(json.loads(read_small(self.folder / SUMMARY))["key"] == row["key"])
+            return bool(read_json_object(self.folder / SUMMARY)["key"] == row["key"])
         return False
 
 
@@ -162,7 +162,7 @@ def _settings_of(scene: ListedScene, settings: SceneSettings, base: Path) -> Sce
 
 def _row(name: str, cleared: ClearedScene) -> Row:
     """Return what the table of scenes says; nothing in it depends on when or where the scene was cleared."""
-    summary, item = cleared.summary, json.loads(read_small(cleared.files["item"]))
+    summary, item = cleared.summary, read_json_object(cleared.files["item"])
     expected: Mapping[str, Any] = (summary["expected_error"] or {}).get("rows", {}).get(summary["used"], {})
     return {
         "scene": name,

@@ -20,7 +20,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from filelock import FileLock, Timeout
 
 from unclouded.errors import InputError, SignalledError
-from unclouded.files import read_small, write_json, write_text
+from unclouded.files import write_json, write_text
+from unclouded.strict_json import read_json_object
 
 Row = dict[str, Any]
 """What a task says of one thing that it made or dropped; JSON values."""
@@ -174,8 +175,7 @@ class TaskFolder:
     def _note(self, path: Path) -> Mapping[str, Any] | None:
         if not path.is_file():
             return None
-        note: Mapping[str, Any] = json.loads(read_small(path, MAX_NOTE_BYTES))
-        return note
+        return read_json_object(path, MAX_NOTE_BYTES)
 
 
 def give_back() -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from unclouded.errors import InputError
-from unclouded.files import read_small, write_text
+from unclouded.files import write_text
 from unclouded.scenes.catalogue import MAX_BYTES, Catalogue
+from unclouded.strict_json import read_json
 
 
 class KeptAnswers:
@@ -38,8 +39,8 @@ class KeptAnswers:
         """
         question = json.dumps([self._address, outline, *map(str, days), collection], sort_keys=True)
         path = self._folder / f"{hashlib.sha256(question.encode()).hexdigest()}.json"
-        with suppress(InputError, ValueError):  # it was not asked yet, or said too much
-            return list(json.loads(read_small(path, MAX_BYTES)))
+        with suppress(InputError, TypeError):  # it was not asked yet, or said too much
+            return list(read_json(path, MAX_BYTES))
         try:
             found = self._catalogue.items(outline, days, collection)
         except InputError:

@@ -1,6 +1,5 @@
 """Where items of scenes come from: a STAC API, or a file or a catalogue of files on disk."""
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from unclouded.errors import InputError
-from unclouded.files import named, read_small
+from unclouded.files import named
+from unclouded.strict_json import read_json_object
 
 MAX_FILES = 50_000
 """Most files of a catalogue on disk."""
@@ -68,7 +68,7 @@ def _items(path: Path, folder: Path, seen: set[Path]) -> Iterator[Any]:
         seen.add(path)
         if len(seen) > MAX_FILES:
             raise InputError(f"{named(folder)} has more than {MAX_FILES:,} files of items; give a part of it")
-        content = _read(path)
+        content = read_json_object(path, MAX_BYTES, "expected STAC items or a catalogue")
         match content.get("type"):
             case "FeatureCollection" if isinstance(content.get("features"), list):
                 yield from content["features"]
@@ -78,17 +78,6 @@ def _items(path: Path, folder: Path, seen: set[Path]) -> Iterator[Any]:
                 waiting += reversed([_inside(path, folder, href) for href in _hrefs(content)])
             case other:
                 raise InputError(f"{named(path)} is of type {str(other)[:40]!r}, expected STAC items or a catalogue")
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    text = read_small(path, MAX_BYTES)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{named(path)} is not JSON ({str(error)[:80]}); fetch it again") from error
-    if not isinstance(content, Mapping):
-        raise InputError(f"{named(path)} holds no object, expected STAC items or a catalogue")
-    return content
 
 
 def _hrefs(content: Mapping[str, Any]) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """Pack a data set into a store: resumable, and no store before its last byte is on disk."""
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from unclouded.errors import InputError
 from unclouded.files import explained, named, read_small, write_json, write_text
 from unclouded.locks import held
 from unclouded.sensors import SENTINEL2
+from unclouded.strict_json import read_json_object
 from unclouded.tensors.dataset import TripletDataset
 from unclouded.tensors.store import (
     HEADER,
@@ -97,7 +97,7 @@ def _finished(folder: Path, plan: Mapping[str, Any]) -> PackedTriplets:
 
 def _take_up(folder: Path, plan: Mapping[str, Any]) -> None:
     if (folder / PLAN).is_file():
-        _require_same(folder, json.loads(read_small(folder / PLAN)), plan)
+        _require_same(folder, read_json_object(folder / PLAN), plan)
     elif (folder / RECORDS).exists():
         raise InputError(f"{named(folder)} holds records of unknown origin; choose another folder")
     else:

@@ -10,7 +10,6 @@ A store gives the very values that :class:`~unclouded.tensors.dataset.TripletDat
 import csv
 import hashlib
 import io
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -32,6 +31,7 @@ from unclouded.files import named, read_small
 from unclouded.patches.splits import SplitName
 from unclouded.sensors import SENTINEL2
 from unclouded.settings import Settings, settings_from
+from unclouded.strict_json import read_json_object
 from unclouded.tensors.triplet import Observation, Triplet, positions
 
 HEADER, RECORDS, NAMES = "store.json", "patches.bin", "patches.csv"
@@ -220,13 +220,7 @@ def open_store(
 
 
 def _header(path: Path) -> StoreSettings:
-    try:
-        content = json.loads(read_small(path, 1 << 20))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{named(path)} is not JSON; pack again") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{named(path)} does not describe a store; pack again")
-    return settings_from(StoreSettings, content, origin=named(path))
+    return settings_from(StoreSettings, read_json_object(path, 1 << 20, "pack again"), origin=named(path))
 
 
 def _require_crop(folder: Path, settings: StoreSettings, crop_px: int | None) -> None:

@@ -1,7 +1,6 @@
 """What a run was made from: hashes of settings, split and data; versions and machine of every session."""
 
 import hashlib
-import json
 import os
 import platform
 import shutil
@@ -13,8 +12,9 @@ from typing import Any
 
 import torch
 
-from unclouded.files import read_small, sha256, write_json
+from unclouded.files import sha256, write_json
 from unclouded.patches.identity import region_of
+from unclouded.strict_json import read_json_object
 from unclouded.training.run import RunFolder
 from unclouded.training.settings import Device, TrainSettings
 
@@ -57,7 +57,7 @@ def told_with_weights(run: RunFolder) -> dict[str, str]:
         ``data_sha256`` and ``split_sha256`` of :func:`write_provenance`, and ``regions``, one blank apart, where every
         patch's name tells its region.
     """
-    content = json.loads(read_small(run.provenance))
+    content = read_json_object(run.provenance)
     names = run.patches.read_text(encoding="utf-8").splitlines()
     hashes = {key: str(content[key]) for key in ("data_sha256", "split_sha256")}
     regions = {region_of(name) for name in names}
@@ -68,7 +68,7 @@ def told_with_weights(run: RunFolder) -> dict[str, str]:
 
 def add_session(run: RunFolder, step: int, device: Device) -> None:
     """Write down that a run goes on, with what, from which step."""
-    content = json.loads(read_small(run.provenance)) if run.provenance.is_file() else {"sessions": []}
+    content = read_json_object(run.provenance) if run.provenance.is_file() else {"sessions": []}
     content["sessions"].append(session(step, device))
     write_json(run.provenance, content)
 

@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unclouded.errors import InputError
-from unclouded.files import whole_file, write_text
+from unclouded.files import named, whole_file, write_text
 from unclouded.locks import held
 from unclouded.models.weights import BEST, WEIGHTS
 from unclouded.settings import load_settings
+from unclouded.strict_json import parse_json
 from unclouded.training.settings import TrainSettings
 
 MAY_CHANGE = ("journal", "device.workers", "schedule.max_steps", "schedule.epochs_decay", "schedule.epochs_constant")
@@ -167,8 +168,8 @@ def _entries(path: Path) -> list[dict[str, Any]]:
     entries = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError:
+            entries.append(parse_json(line, named(path), nan=True))
+        except InputError:
             break
     return entries
 
