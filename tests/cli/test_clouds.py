@@ -8,6 +8,8 @@ from odc.geo.geobox import GeoBox
 from unclouded.geotiff import read_stored, write_geotiff
 from unclouded.locks import held
 from unclouded.sensors import SENTINEL2
+from unclouded.simulation.manifest import zip_product
+from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
 
 GRID = GeoBox.from_bbox((0, 0, 400, 400), "EPSG:32632", resolution=10)
 
@@ -83,3 +85,59 @@ def test_the_cache_is_looked_at_and_cleared(
     assert unclouded("clouds", "cache", "--clear") == 0
     assert "1 entries deleted" in capsys.readouterr().out
     assert not entry.exists()
+
+
+BOX = (699_960, 4_898_820, 701_160, 4_900_020)
+BANDS = {band: np.full((1200 // m, 1200 // m), 800, np.uint16) for band, m in PIXEL_M.items()}
+
+
+@pytest.fixture
+def products(tmp_path: Path) -> dict[str, Path]:
+    """One image in every form that ``predict`` reads; B02 is 6000 on the right, everything else 800."""
+    bands = {**BANDS, "B02": np.repeat([[800] * 60 + [6000] * 60], 120, axis=0).astype(np.uint16)}
+    safe = write_optical_product(tmp_path / "forms", bands, OpticalProduct())
+    for band, values in bands.items():
+        grid = GeoBox.from_bbox(BOX, "EPSG:32632", resolution=PIXEL_M[band])
+        write_geotiff(tmp_path / "forms" / "bands" / f"T32TQM_{band}.tif", values[None], (band,), grid)
+    image = tmp_path / "forms" / "image.tif"
+    fine = np.stack([np.kron(bands[b], np.ones((PIXEL_M[b] // 10,) * 2, np.uint16)) for b in SENTINEL2.bands])
+    write_geotiff(image, fine, SENTINEL2.bands, GeoBox.from_bbox(BOX, "EPSG:32632", resolution=10))
+    zipped = zip_product(safe, tmp_path / "zipped.zip")
+    return {
+        "safe": safe,
+        "manifest": safe / "manifest.safe",
+        "zip": zipped,
+        "bands": tmp_path / "forms" / "bands",
+        "image": image,
+    }
+
+
+@pytest.mark.parametrize("form", ["safe", "manifest", "zip", "bands"])
+def test_every_form_of_an_image_has_the_map_of_its_geotiff(
+    products: dict[str, Path], tmp_path: Path, unclouded: Callable[..., int], form: str
+) -> None:
+    for name in ("image", form):
+        assert unclouded("clouds", products[name], "--out", tmp_path / f"{name}.tif") == 0
+    expected, found = (read_stored(tmp_path / f"{name}.tif") for name in ("image", form))
+    assert np.array_equal(found.values, expected.values) and found.geobox == expected.geobox
+
+
+def test_products_and_folders_of_bands_in_a_folder_are_one_image_each(
+    products: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    assert unclouded("clouds", products["safe"].parent, "--out", tmp_path / "maps", "--clouds", "ones") == 0
+    assert "3 maps made" in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "maps").glob("*.tif")}
+    assert names == {"image.tif", "bands.tif", products["safe"].name.replace(".SAFE", ".tif")}
+
+
+def test_an_offset_is_suggested_and_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    values = np.full((13, 40, 40), 1100, np.uint16)
+    write_geotiff(tmp_path / "image.tif", values, SENTINEL2.bands, GRID)
+    assert unclouded("clouds", tmp_path / "image.tif", "--out", tmp_path / "m.tif", "--clouds", "ones") == 0
+    assert "note: no tag tells the offset of the optical image" in capsys.readouterr().err
+    arguments = ("--offset", "-1000", "--clouds", "ones")
+    assert unclouded("clouds", tmp_path / "image.tif", "--out", tmp_path / "m.tif", *arguments) == 0
+    assert "note" not in capsys.readouterr().err

@@ -2,23 +2,27 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 
-from unclouded.clouds.files import TAG, MappedFolder, map_file, map_folder
+from unclouded.clouds.files import READ_TAG, TAG, ImageReader, MappedFolder, map_file, map_folder
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.errors import BusyError, InputError
 from unclouded.files import sha256
 from unclouded.geotiff import open_geotiff, read_stored, write_geotiff
 from unclouded.locks import held
 from unclouded.raster import read
+from unclouded.scenes.identify import images_in
+from unclouded.scenes.optical import open_optical
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A
 
 GRID = GeoBox.from_bbox((0, 0, 400, 400), "EPSG:32632", resolution=10)
 ONES = CloudMapSettings(mode="ones")
+READER = ImageReader(partial(open_optical, allow_l2a=True))
 
 
 def write_image(path: Path, bands: tuple[str, ...] = SENTINEL2.bands) -> Path:
@@ -39,8 +43,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def mapped(folder: Path, out: Path, settings: CloudMapSettings = ONES) -> MappedFolder:
-    return map_folder(folder, out, settings, lambda *_: None)
+def mapped(folder: Path, out: Path, settings: CloudMapSettings = ONES, reader: ImageReader = READER) -> MappedFolder:
+    return map_folder(folder, images_in(folder), out, settings, reader, lambda *_: None)
 
 
 def maps(out: Path) -> list[str]:
@@ -50,7 +54,7 @@ def maps(out: Path) -> list[str]:
 def test_the_map_of_a_file_is_that_of_the_library_on_its_grid(tmp_path: Path) -> None:
     raster = read(write_image(tmp_path / "image.tif"), SENTINEL2)
     told: list[tuple[str, int, int]] = []
-    map_file(tmp_path / "image.tif", tmp_path / "m.tif", CloudMapSettings(), lambda *step: told.append(step))
+    map_file(tmp_path / "image.tif", tmp_path / "m.tif", CloudMapSettings(), READER, lambda *step: told.append(step))
     written = read_stored(tmp_path / "m.tif")
     assert np.array_equal(written.values[0], map_clouds(raster.values, raster.bands))
     assert written.values[0, 20, 5] < 0.1 < 0.9 < written.values[0, 20, 35]
@@ -58,7 +62,7 @@ def test_the_map_of_a_file_is_that_of_the_library_on_its_grid(tmp_path: Path) ->
 
 
 def test_a_map_says_how_it_was_made(tmp_path: Path) -> None:
-    map_file(write_image(tmp_path / "image.tif"), tmp_path / "m.tif", ONES)
+    map_file(write_image(tmp_path / "image.tif"), tmp_path / "m.tif", ONES, READER)
     with open_geotiff(tmp_path / "m.tif") as file:
         assert CloudMapSettings.model_validate_json(file.tags()[TAG]) == ONES
 
@@ -67,7 +71,7 @@ def test_an_l2a_image_is_mapped_by_the_detector_that_serves_it(tmp_path: Path) -
     pytest.importorskip("onnxruntime")
     image = write_image(tmp_path / "l2a.tif", SENTINEL2_L2A.bands)
     settings = CloudMapSettings(detector="csmask-l2a", threshold=0.0)
-    map_file(image, tmp_path / "m.tif", settings)
+    map_file(image, tmp_path / "m.tif", settings, READER)
     raster = read(image, SENTINEL2_L2A)
     expected = map_clouds(raster.values, raster.bands, settings)
     assert np.array_equal(read_stored(tmp_path / "m.tif").values[0], expected) and expected.max() > 0
@@ -76,13 +80,13 @@ def test_an_l2a_image_is_mapped_by_the_detector_that_serves_it(tmp_path: Path) -
 def test_fault_18_an_l2a_image_is_refused_by_the_papers_detector(tmp_path: Path) -> None:
     image = write_image(tmp_path / "l2a.tif", SENTINEL2_L2A.bands)
     with pytest.raises(InputError, match=r"B10 is missing; L2A has no B10, use the L1C product or .* csmask-l2a"):
-        map_file(image, tmp_path / "m.tif", CloudMapSettings())
+        map_file(image, tmp_path / "m.tif", CloudMapSettings(), READER)
 
 
 def test_fault_18_an_l1c_image_is_refused_by_a_detector_of_l2a(tmp_path: Path) -> None:
     image = write_image(tmp_path / "l1c.tif")
     with pytest.raises(InputError, match="csmask-l2a serves L2A products, but B10 is there, as only in L1C"):
-        map_file(image, tmp_path / "m.tif", CloudMapSettings(detector="csmask-l2a"))
+        map_file(image, tmp_path / "m.tif", CloudMapSettings(detector="csmask-l2a"), READER)
 
 
 def test_an_image_is_never_written_over(tmp_path: Path) -> None:
@@ -91,7 +95,7 @@ def test_an_image_is_never_written_over(tmp_path: Path) -> None:
     before = sha256(image)
     for out in (image, tmp_path / "link.tif"):
         with pytest.raises(InputError, match="is the input itself; choose another place for the output"):
-            map_file(image, out, ONES)
+            map_file(image, out, ONES, READER)
     assert sha256(image) == before
 
 
@@ -135,7 +139,7 @@ def test_files_that_are_no_maps_are_not_replaced(folder: Path, tmp_path: Path) -
 
 
 def test_fault_19_a_folder_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no \.tif file"):
+    with pytest.raises(InputError, match=r"holds no \.tif file and no product"):
         mapped(tmp_path, tmp_path / "maps")
     assert not (tmp_path / "maps").exists()
 
@@ -150,11 +154,36 @@ def test_fault_05_a_damaged_image_is_named_and_the_others_are_mapped(folder: Pat
     assert maps(tmp_path / "maps") == ["deeper/three.tif", "one.tif"]
 
 
+def test_maps_of_an_image_read_with_another_offset_are_made_anew(folder: Path, tmp_path: Path) -> None:
+    shifted = ImageReader(partial(open_optical, offset=-700), "offset -700")
+    assert mapped(folder, tmp_path / "maps") == MappedFolder(3, 0, ())
+    assert mapped(folder, tmp_path / "maps", reader=shifted) == MappedFolder(3, 0, ())
+    assert mapped(folder, tmp_path / "maps", reader=shifted) == MappedFolder(0, 3, ())
+    with open_geotiff(tmp_path / "maps" / "one.tif") as file:
+        assert file.tags()[READ_TAG] == "offset -700"
+
+
+def test_a_warning_about_several_images_is_told_once_with_their_names(folder: Path, tmp_path: Path) -> None:
+    for name in ("one.tif", "two.TIFF"):
+        write_geotiff(folder / name, np.full((13, 40, 40), 1100, np.uint16), SENTINEL2.bands, GRID)
+    ((remark, names),) = mapped(folder, tmp_path / "maps").remarks.items()
+    assert "give --offset -1000" in remark and names == ("one.tif", "two.TIFF")
+
+
+def test_images_of_one_name_do_not_share_a_map(folder: Path, tmp_path: Path) -> None:
+    for band in SENTINEL2.bands:
+        write_geotiff(folder / "one" / f"{band}.tif", np.full((1, 40, 40), 800, np.uint16), (band,), GRID)
+    with pytest.raises(InputError, match=r"holds one and one\.tif, whose maps would have one name; keep one"):
+        mapped(folder, tmp_path / "maps")
+
+
 KILLED = """
 import os, sys
 from pathlib import Path
 from unclouded.clouds import files
 from unclouded.clouds.map import CloudMapSettings
+from unclouded.scenes.identify import images_in
+from unclouded.scenes.optical import open_optical
 
 def killed_at_the_third(read, height, *_):
     calls.append(1)
@@ -163,7 +192,8 @@ def killed_at_the_third(read, height, *_):
     return map_rows(read, height, *_)
 
 calls, map_rows, files.map_rows, files.THREADS = [], files.map_rows, killed_at_the_third, 1
-files.map_folder(Path(sys.argv[1]), Path(sys.argv[2]), CloudMapSettings(mode="ones"), lambda *_: None)
+folder, reader = Path(sys.argv[1]), files.ImageReader(open_optical)
+files.map_folder(folder, images_in(folder), Path(sys.argv[2]), CloudMapSettings(mode="ones"), reader, lambda *_: None)
 """
 
 

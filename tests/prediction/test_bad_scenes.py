@@ -25,8 +25,8 @@ from unclouded.models.baselines import baseline
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.remover import CloudRemover
 from unclouded.prediction.scene import ClearedScene, SceneSettings, clear
-from unclouded.prediction.sources import OpticalSettings, RadarSettings
-from unclouded.scenes.optical import MAYBE_OFFSET
+from unclouded.prediction.sources import RadarSettings
+from unclouded.scenes.optical import MAYBE_OFFSET, OpticalSettings
 from unclouded.sensors import SENTINEL1, SENTINEL2, SENTINEL2_L2A
 from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
 

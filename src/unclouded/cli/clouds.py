@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from unclouded.cli.options import CloudMode, Painted
+from unclouded.cli.options import CloudMode, Offset, Painted, Resampling, ResamplingOption, Tile
 
 
 class ImageFirst(TyperGroup):
@@ -29,9 +29,15 @@ app = typer.Typer(
 @app.command("map")
 def map_(
     image: Annotated[
-        Path, typer.Argument(help="Sentinel-2 GeoTIFF, 13 bands of L1C or 12 of L2A, or a folder of them.")
+        Path,
+        typer.Argument(
+            help="Sentinel-2 L1C or L2A product, GeoTIFF of 13 or 12 bands, folder of bands, or a folder of these."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="GeoTIFF of the map m, or the folder for many.")],
+    offset: Offset = None,
+    resampling: ResamplingOption = Resampling.NEAREST,
+    tile: Tile = None,
     clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
     detector: Annotated[
         str, typer.Option(help="Detector: s2cloudless, csmask, s2cloudless+shadow, ...")
@@ -40,22 +46,37 @@ def map_(
 ) -> None:
     """Write the cloud map m, float32 in [0, 1], of an image of any size, or of every image of a folder.
 
-    A folder is worked through two images at a time; maps that are there already are not made again.
+    A product and a folder with one GeoTIFF a band are one image. A folder of images is worked through two images at a
+    time; maps that are there already are not made again.
     """
+    from functools import partial
+
     from unclouded.cli.progress import shown_progress
-    from unclouded.clouds.files import map_file, map_folder
+    from unclouded.clouds.files import ImageReader, map_file, map_folder
     from unclouded.clouds.map import CloudMapSettings
+    from unclouded.scenes.identify import images_in, is_one_image
+    from unclouded.scenes.optical import OpticalSettings, open_optical
+    from unclouded.scenes.safe import product_of
     from unclouded.settings import settings_from
 
     content = {"mode": clouds.value, "resolution_m": resolution, "detector": detector}
     settings = settings_from(CloudMapSettings, content, origin="these options")
-    if not image.is_dir():
+    asked = {"offset": offset, "resampling": resampling.value, "tile": tile}
+    options = settings_from(OpticalSettings, asked, origin="these options")
+    more = options.model_dump_json(exclude_defaults=True) if options != OpticalSettings() else ""
+    reader = ImageReader(partial(open_optical, allow_l2a=True, **options.model_dump()), more)
+    if is_one_image(image):
         with shown_progress() as told:
-            map_file(image, out, settings, told)
+            remarks = map_file(product_of(image), out, settings, reader, told)
+        for remark in remarks:
+            typer.echo(f"note: {remark}", err=True)
         return
     with shown_progress() as told:
-        mapped = map_folder(image, out, settings, told)
+        mapped = map_folder(image, images_in(image), out, settings, reader, told)
     typer.echo(f"{mapped.made} maps made, {mapped.there} were there, {len(mapped.refused)} refused")
+    for remark, names in mapped.remarks.items():
+        more_images = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        typer.echo(f"note on {names[0]}{more_images}: {remark}", err=True)
     for reason in mapped.refused:
         typer.echo(reason, err=True)
     raise typer.Exit(1 if mapped.refused else 0)

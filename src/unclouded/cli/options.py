@@ -1,7 +1,7 @@
 """Words that several commands share."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,6 +33,13 @@ class Part(StrEnum):
     VAL = "val"
     TEST = "test"
     ALL = "all"
+
+
+class Resampling(StrEnum):
+    """Interpolation of bands of 20 and 60 m on the 10 m grid; see ``unclouded.scenes.resample``."""
+
+    NEAREST = "nearest"
+    BILINEAR = "bilinear"
 
 
 class CloudMode(StrEnum):
@@ -72,6 +79,14 @@ class Units(StrEnum):
     DN = "dn"
     NETWORK = "network"
     UINT8 = "uint8"
+
+
+Offset = Annotated[
+    int | None,
+    typer.Option(help="DN offset of an optical GeoTIFF without tags: -1000 since processing baseline 04.00, 0 before."),
+]
+ResamplingOption = Annotated[Resampling, typer.Option(help="Interpolation of bands of 20 and 60 m on the 10 m grid.")]
+Tile = Annotated[str | None, typer.Option(help="Granule of an old Sentinel-2 product that has several.")]
 
 
 def chosen_device(name: str | None) -> str:

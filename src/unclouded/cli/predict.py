@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unclouded.cli.options import CloudMode
+from unclouded.cli.options import CloudMode, Offset, Resampling, ResamplingOption, Tile
 from unclouded.cli.tasks import Attempts, Crew, Dask, Deliver, Processes, Retry, Shards
 from unclouded.errors import InputError
 
@@ -19,13 +19,6 @@ class Adapted(StrEnum):
 
     SCENE = "scene"
     WINDOW = "window"
-
-
-class Resampling(StrEnum):
-    """How bands of 20 and 60 m come to the 10 m grid; see ``unclouded.scenes.resample``."""
-
-    NEAREST = "nearest"
-    BILINEAR = "bilinear"
 
 
 class Precision(StrEnum):
@@ -51,11 +44,9 @@ def predict(
         typer.Argument(help="Weights file, scene-adapted, or a baseline; the best one without weights if omitted."),
     ] = None,
     cloudy: Annotated[Path | None, typer.Option(help="Cloudy Sentinel-2 L1C product, or GeoTIFF of 13 bands.")] = None,
-    offset: Annotated[
-        int | None, typer.Option(help="Of an optical GeoTIFF without tags: -1000 since baseline 04.00, 0 before.")
-    ] = None,
-    resampling: Annotated[Resampling, typer.Option(help="How bands of 20 and 60 m come to 10 m.")] = Resampling.NEAREST,
-    tile: Annotated[str | None, typer.Option(help="Granule of an old product that has several.")] = None,
+    offset: Offset = None,
+    resampling: ResamplingOption = Resampling.NEAREST,
+    tile: Tile = None,
     sar: Annotated[
         Path | None,
         typer.Option(help="Sentinel-1 IW GRDH product, folder of slices of one pass, or GeoTIFF of VV and VH."),

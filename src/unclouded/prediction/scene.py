@@ -28,8 +28,9 @@ from unclouded.prediction.mapping import SceneMap, map_scene
 from unclouded.prediction.products import PRODUCTS, Product, products_of, write_products
 from unclouded.prediction.provenance import Provenance
 from unclouded.prediction.scene_report import SceneReport
-from unclouded.prediction.sources import OpticalSettings, RadarSettings, Sources, Told, open_sources
+from unclouded.prediction.sources import RadarSettings, Sources, Told, open_sources
 from unclouded.prediction.streaming import StripStore, work_folder
+from unclouded.scenes.optical import OpticalSettings
 from unclouded.scenes.safe import product_of
 from unclouded.settings import Settings
 from unclouded.strict_json import read_json_object

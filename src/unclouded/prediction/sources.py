@@ -12,38 +12,22 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Integer
 from odc.geo.geobox import GeoBox
-from pydantic import Field
 
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.models.network import Level
 from unclouded.prediction.windows import Window
 from unclouded.scenes.align import ReadMask, scene_shift
-from unclouded.scenes.optical import OpticalScene, open_optical
+from unclouded.scenes.optical import OpticalScene, OpticalSettings, open_optical
 from unclouded.scenes.radar import RadarScene, open_radar
 from unclouded.scenes.radar_units import RadarUnits
 from unclouded.scenes.radiometry import Radiometry
-from unclouded.scenes.resample import Resampling
 from unclouded.scenes.shift import Shift
 from unclouded.settings import Settings
 from unclouded.tensors.triplet import Observation, positions
 
 Told = Callable[[str, int, int], None]
 """Is told stage, done and total."""
-
-
-class OpticalSettings(Settings):
-    """What the user says of the optical image; see :mod:`unclouded.scenes.optical`.
-
-    Attributes:
-        offset: RADIO_ADD_OFFSET of a GeoTIFF whose tags do not say; products and tagged files say it themselves.
-        resampling: How the bands of 20 and 60 m come to the 10 m grid.
-        tile: Which granule of a product of the old format that has several, such as ``T32UPU``.
-    """
-
-    offset: int | None = Field(None, ge=-10_000, le=10_000)
-    resampling: Resampling = "nearest"
-    tile: str | None = None
 
 
 class RadarSettings(Settings):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Integer
 from odc.geo.geobox import GeoBox
+from pydantic import Field
 
 from unclouded.errors import InputError
 from unclouded.files import named
@@ -23,6 +24,7 @@ from unclouded.scenes.safe import looks_like_product, open_product
 from unclouded.scenes.sentinel2 import describe_product
 from unclouded.scenes.stack import band_files, is_stack, open_image
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Sensor
+from unclouded.settings import Settings
 from unclouded.strips import SceneRows, require_rows
 
 MAYBE_OFFSET = (
@@ -32,6 +34,20 @@ MAYBE_OFFSET = (
 )
 _BRIGHT = 950
 """Stored numbers that the darkest band (mostly B10) reaches everywhere only with an offset, or under high cloud."""
+
+
+class OpticalSettings(Settings):
+    """Options of reading an optical image.
+
+    Attributes:
+        offset: RADIO_ADD_OFFSET of a GeoTIFF without tags; that of products and tagged files is in their metadata.
+        resampling: Interpolation of the bands of 20 and 60 m on the 10 m grid.
+        tile: Granule of a product of the old format that has several, such as ``T32UPU``.
+    """
+
+    offset: int | None = Field(None, ge=-10_000, le=10_000)
+    resampling: Resampling = "nearest"
+    tile: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
