@@ -149,7 +149,7 @@ def _predict(out: Path, unseen: InventedRegion, network: CloudRemover, told: Tol
     """Predict patch by patch, and the region as a whole, in which no patch has a seam."""
     files = find_triplets(out / "unseen").triplets
     for index, one in enumerate(files):
-        predicted = predict_patch(network, one, CloudMapSettings(), ProbabilityCache())
+        predicted = predict_patch(network, one, cache=ProbabilityCache())
         write_prediction(predicted, out / "unclouded", {"UNCLOUDED_REMOVER": "demo"})
         told("removing clouds", index + 1, len(files))
     cloud_map = map_clouds(unseen.cloudy.values, unseen.cloudy.bands)

@@ -7,7 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 from odc.geo.geobox import GeoBox
 
+from unclouded.clouds.map import CloudMapSettings
 from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.network import NetworkSettings
 from unclouded.models.weights import save_weights
 from unclouded.patches.identity import PatchId
@@ -116,6 +118,25 @@ def test_scores_of_another_split_do_not_compare(
         assert unclouded(*arguments) == 0
     assert unclouded("compare", tmp_path / "a.json", tmp_path / "b.json") == 2
     assert "do not compare: clouds is" in capsys.readouterr().err
+
+
+def test_expectation_7_weights_are_judged_with_the_cloud_map_of_their_training(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    network, weights = NetworkSettings(width=1), tmp_path / "ablation.safetensors"
+    save_weights(weights, network.build(), network, {}, TrainedMap(CloudMapSettings(mode="ones")))
+    judged = {}
+    for name, options in (("own", ()), ("same", ("--clouds", "ones")), ("other", ("--clouds", "continuous"))):
+        out = tmp_path / f"{name}.json"
+        assert unclouded("evaluate", weights, root, *options, "--out", out) == 0
+        judged[name] = json.loads(out.read_text())
+        remarks = capsys.readouterr().err.count("but ablation was trained with ones (m = 1 everywhere)")
+        assert remarks == (name == "other")
+    assert judged["own"] == judged["same"]
+    assert [judged[name]["card"]["clouds"]["mode"] for name in judged] == ["ones", "ones", "continuous"]
+    assert judged["other"]["provenance"]["trained_map"]["settings"]["mode"] == "ones"
+    assert unclouded("models", weights) == 0
+    assert "cloud map ones (m = 1 everywhere)" in capsys.readouterr().out
 
 
 def test_expectation_4_scores_of_regions_that_taught_a_network_say_so(

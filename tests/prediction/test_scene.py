@@ -21,12 +21,14 @@ from unclouded.geotiff import read_stored, write_geotiff
 from unclouded.locks import held
 from unclouded.models.baselines import baseline
 from unclouded.models.catalogue import find_remover
+from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.prediction.blend import seam_index
 from unclouded.prediction.provenance import Provenance
 from unclouded.prediction.scene import SUMMARY, ClearedScene, SceneSettings, clear
 from unclouded.prediction.sources import RadarSettings
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
+from unclouded.settings import settings_from
 from unclouded.tensors.triplet import Observation
 
 HEIGHT, WIDTH = 75, 90  # no multiples of 4
@@ -162,6 +164,19 @@ def test_expectation_13_clear_pixels_keep_their_integers_and_cloudy_ones_are_rep
     assert np.array_equal(traced == Provenance.OBSERVED, ~cloudy)
     assert scene.summary["pixels"]["observed"] == int((~cloudy).sum())
     assert scene.summary["pixels"]["cloudy_share"] == pytest.approx(cloudy.mean())
+
+
+@pytest.mark.parametrize(
+    ("chosen", "mode", "remarks"), [({}, "ones", 0), ({"mode": "ones"}, "ones", 0), ({"mode": "binary"}, "binary", 1)]
+)
+def test_a_scene_is_mapped_as_the_weights_were_trained_unless_the_user_chooses(
+    place: Place, chosen: dict[str, str], mode: str, remarks: int
+) -> None:
+    network = replace(tiny_network(), trained_map=TrainedMap(CloudMapSettings(mode="ones")))
+    summary = place.clear(network, settings_from(SceneSettings, {"clouds": chosen})).summary
+    assert summary["settings"]["clouds"]["mode"] == mode
+    assert summary["trained_map"]["settings"]["mode"] == "ones"
+    assert sum("was trained with ones (m = 1 everywhere)" in one for one in summary["remarks"]) == remarks
 
 
 def test_files_are_cogs_with_the_grid_type_nodata_and_names_of_the_input(place: Place) -> None:

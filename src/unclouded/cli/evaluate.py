@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unclouded.cli.options import Bands, CloudMode, Extra, Feature, Painted, Part, Units
+from unclouded.cli.options import Bands, Clouds, DetectorName, Extra, Feature, Painted, Part, Units
 from unclouded.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def evaluate(
     raw: Annotated[
         bool, typer.Option("--raw", help="Judge what the network says where m = 0, not the kept observation.")
     ] = False,
-    clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
-    detector: Annotated[str, typer.Option(help="Detector; s2cloudless+shadow mends shadow, too.")] = "s2cloudless",
+    clouds: Clouds = None,
+    detector: DetectorName = None,
     synthetic: Annotated[
         Painted | None, typer.Option(help="Judge on clouds painted on the clear images, not on the cloudy ones.")
     ] = None,
@@ -61,27 +61,27 @@ def evaluate(
     import numpy as np
 
     from unclouded import __version__
-    from unclouded.cli.options import chosen_device, tell_left_out
+    from unclouded.cli.options import chosen_clouds, chosen_device, note, tell_left_out
     from unclouded.cli.progress import counted, shown_progress
     from unclouded.clouds.cache import ProbabilityCache
-    from unclouded.clouds.map import CloudMapSettings
     from unclouded.clouds.synthetic import SyntheticSettings
     from unclouded.evaluation.appearance import Appearance
     from unclouded.evaluation.record import write_scores
     from unclouded.evaluation.scores import Provenance, score_patches
     from unclouded.files import require_writable, sha256
-    from unclouded.models.catalogue import find_remover
+    from unclouded.models.catalogue import choose_map, find_remover
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.splits import incomplete_of, triplets_of
     from unclouded.prediction.judging import remover_candidate
-    from unclouded.settings import settings_from
     from unclouded.tensors.dataset import TripletDataset
 
     remover, root = _remover_and_root(words, predictions)
     place = chosen_device(device)
     shown = bands.names() if bands else None
+    judged = []
     if predictions is None:
-        candidate = partial(remover_candidate, find_remover(remover, shown, place), device=place)
+        judged = [find_remover(remover, shown, place)]
+        candidate = partial(remover_candidate, judged[0], device=place)
     else:
         candidate = partial(_foreign, predictions, units.value if units else None, shown, allow_missing)
     inventory = find_triplets(root)
@@ -94,7 +94,9 @@ def evaluate(
             f"{one.learnt_from[0]}; these scores tell nothing of unseen ground",
             err=True,
         )
-    cloud_map = settings_from(CloudMapSettings, {"mode": clouds.value, "detector": detector}, origin="these options")
+    cloud_map = choose_map(judged, chosen_clouds(clouds, detector))
+    if cloud_map.remark:
+        note(cloud_map.remark)
     painted = SyntheticSettings(mode=synthetic.value) if synthetic else None
     if out is not None:
         require_writable(out.parent)
@@ -102,14 +104,14 @@ def evaluate(
     appearance = Appearance(
         layer, extra or (), len(one.files), k=neighbours, brightest=brightest, weights=vgg, device=place
     )
-    data = TripletDataset(one.files, one.bands, cloud_map, ProbabilityCache(), synthetic=painted)
+    data = TripletDataset(one.files, one.bands, cloud_map.used, ProbabilityCache(), synthetic=painted)
     with shown_progress() as told:
         pairs = counted(one.pairs(data), "judging", len(data), told)
         scores = score_patches(appearance.watch(pairs), "network" if raw else "kept")
     weights = sha256(Path(remover)) if Path(remover).is_file() else ""
     scores = replace(
         scores,
-        clouds=cloud_map.model_dump(mode="json"),
+        clouds=cloud_map.used.model_dump(mode="json"),
         synthetic=painted.model_dump(mode="json") if painted else None,
         provenance=Provenance(
             one.name,
@@ -119,6 +121,7 @@ def evaluate(
             one.missing,
             f"unclouded {__version__}",
             one.learnt_from,
+            trained_map=cloud_map.trained.to_json() if cloud_map.trained else None,
         ),
         manifold=appearance.manifold(),
         extras=appearance.extras(),

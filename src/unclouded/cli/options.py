@@ -10,6 +10,7 @@ from unclouded.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from unclouded.clouds.map import CloudMapSettings
     from unclouded.patches.layouts import IncompleteTriplet
 
 
@@ -48,6 +49,38 @@ class CloudMode(StrEnum):
     CONTINUOUS = "continuous"
     BINARY = "binary"
     ONES = "ones"
+
+
+Clouds = Annotated[
+    CloudMode | None, typer.Option(help="Cloud map; that of the weights' training if omitted, else the paper's.")
+]
+DetectorName = Annotated[
+    str | None,
+    typer.Option(help="Detector; s2cloudless+shadow mends shadow, too. If omitted, as for the cloud map."),
+]
+
+
+def chosen_clouds(mode: CloudMode | None, detector: str | None) -> "CloudMapSettings":
+    """Return the settings of the cloud map that the user chose; only those count as set.
+
+    Raises:
+        InputError: There is no such detector.
+    """
+    from unclouded.clouds.map import CloudMapSettings
+    from unclouded.settings import settings_from
+
+    return settings_from(CloudMapSettings, given_clouds(mode, detector), origin="these options")
+
+
+def given_clouds(mode: CloudMode | None, detector: str | None) -> dict[str, str]:
+    """Return the options of the cloud map that were given, by the keys of ``CloudMapSettings``."""
+    options = {"mode": None if mode is None else mode.value, "detector": detector}
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def note(remark: str) -> None:
+    """Print a remark on standard error."""
+    typer.echo(f"note: {remark}", err=True)
 
 
 class Painted(StrEnum):

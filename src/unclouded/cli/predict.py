@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unclouded.cli.options import CloudMode, Offset, Resampling, ResamplingOption, Tile
+from unclouded.cli.options import Clouds, DetectorName, Offset, Resampling, ResamplingOption, Tile, given_clouds
 from unclouded.cli.tasks import Attempts, Crew, Dask, Deliver, Processes, Retry, Shards
 from unclouded.errors import InputError
 
@@ -65,8 +65,8 @@ def predict(
     precision: Annotated[
         Precision, typer.Option(help="What a network computes in; int8 by openvino only.")
     ] = Precision.AUTO,
-    clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
-    detector: Annotated[str, typer.Option(help="Detector; s2cloudless+shadow mends shadow, too.")] = "s2cloudless",
+    clouds: Clouds = None,
+    detector: DetectorName = None,
     cloud_map: Annotated[
         Path | None, typer.Option(help="Map of your own instead: GeoTIFF on the optical grid, 0 clear to 1 cloudy.")
     ] = None,
@@ -85,15 +85,18 @@ def predict(
     it was; a folder with a summary.json is done. Of many scenes the last shard to end writes the table.
     """
     from unclouded.cli.predicting import predict_patches, predict_scene, predict_scenes
-    from unclouded.clouds.map import CloudMapSettings
-    from unclouded.settings import settings_from
 
-    settings = settings_from(CloudMapSettings, {"mode": clouds.value, "detector": detector}, origin="these options")
     wanted = [_wanted(name, bands, device, precision, engine) for name in (remover, *(other or ()))]
     how = {"window_px": window, "statistics": statistics.value, "uncertainty": uncertainty or len(wanted) > 1}
     optical = {"offset": offset, "resampling": resampling.value, "tile": tile}
     radar = {"align": align, "units": units, "heights": heights, "heights_datum_m": heights_datum}
-    content = {**how, "clouds": settings.model_dump(), "cloud_map": cloud_map, "optical": optical, "radar": radar}
+    content = {
+        **how,
+        "clouds": given_clouds(clouds, detector),
+        "cloud_map": cloud_map,
+        "optical": optical,
+        "radar": radar,
+    }
     crew = Crew(shard, processes, dask, retry)
     if manifest is None and (crew != Crew() or deliver):
         raise InputError("--shard, --processes, --dask, --retry and --deliver are for many scenes; add --manifest")

@@ -8,12 +8,13 @@ import typer
 from rich.console import Console
 
 from unclouded import __version__
-from unclouded.cli.options import tell_left_out
+from unclouded.cli.options import note, tell_left_out
 from unclouded.cli.progress import counted, shown_progress
 from unclouded.cli.tasks import Crew, finish
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
 from unclouded.files import require_writable
+from unclouded.models.catalogue import choose_map
 from unclouded.patches.layouts import find_triplets
 from unclouded.prediction.patches import predict_patch, require_apart_from, write_prediction
 from unclouded.prediction.scene import ClearedScene, SceneSettings, clear
@@ -86,12 +87,15 @@ def predict_scenes(
 def predict_patches(wanted: list[WantedRemover], root: Path, out: Path, content: dict[str, Any]) -> None:
     """Clear the cloudy images of a data set, each by itself."""
     asked = settings_from(SceneSettings, content, origin="these options")
-    settings = asked.clouds
-    if asked != SceneSettings(clouds=settings) or len(wanted) > 1:
+    if asked != SceneSettings(clouds=asked.clouds) or len(wanted) > 1:
         raise InputError(
             "--patches takes a remover, --bands and how clouds are mapped; leave the options of scenes out"
         )
     remover = wanted[0].find()
+    chosen = choose_map([remover], asked.clouds)
+    if chosen.remark:
+        note(chosen.remark)
+    settings = chosen.used
     inventory = find_triplets(root)
     pairs = inventory.require_observations()
     tell_left_out(inventory.unpredictable)

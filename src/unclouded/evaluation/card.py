@@ -13,7 +13,7 @@ Card = Mapping[str, Any]
 def differences(first: Card, second: Card) -> list[str]:
     """Return where two cards differ, one sentence an entry, in the order of their names."""
     return [
-        f"{key} is {_shown(first, key)} in one and {_shown(second, key)} in the other"
+        f"{key} is {_shown(first, second, key)} in one and {_shown(second, first, key)} in the other"
         for key in sorted({*first, *second})
         if first.get(key) != second.get(key) or (key in first) != (key in second)
     ]
@@ -35,6 +35,13 @@ def require_same(cards: Mapping[str, Card]) -> None:
             raise InputError(f"{first} and {name} do not compare: {found[0]}{more}; evaluate both in the same way")
 
 
-def _shown(card: Card, key: str) -> str:
-    text = json.dumps(card[key], ensure_ascii=False) if key in card else "absent"
+def _narrowed(value: Any, other: Any) -> Any:
+    """Return a value that differs from another one; of two mappings only the entries that differ."""
+    if not (isinstance(value, Mapping) and isinstance(other, Mapping)):
+        return value
+    return {key: _narrowed(one, other.get(key)) for key, one in value.items() if key not in other or one != other[key]}
+
+
+def _shown(card: Card, other: Card, key: str) -> str:
+    text = json.dumps(_narrowed(card[key], other.get(key)), ensure_ascii=False) if key in card else "absent"
     return text if len(text) <= 120 else f"{text[:120]}..."

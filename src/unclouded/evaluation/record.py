@@ -74,6 +74,7 @@ def _provenance_json(scores: Scores, told: Provenance) -> dict[str, Any]:
         "missing": list(told.missing),
         "learnt_from": None if told.learnt_from is None else list(told.learnt_from),
         "software": told.software,
+        "trained_map": None if told.trained_map is None else dict(told.trained_map),
     }
 
 
@@ -164,6 +165,7 @@ class _ProvenanceRecord(_Record):
     missing: tuple[str, ...]
     software: str
     learnt_from: tuple[str, ...] | None = None
+    trained_map: dict[str, Any] | None = None
 
 
 class _CardRecord(_Record):
@@ -231,6 +233,7 @@ def _scores(record: _ScoresRecord) -> Scores:
             told.missing,
             told.software,
             told.learnt_from,
+            told.trained_map,
         ),
         record.manifold,
         record.extras,

@@ -72,6 +72,7 @@ class Provenance:
         missing: Patches of the split without a prediction, which were not judged.
         software: Name and version of the software that judged.
         learnt_from: Judged regions that the network learnt from, as its weights file tells; None where that tells none.
+        trained_map: Cloud map that the network was trained with, as JSON values; None where it is not known.
     """
 
     remover: str
@@ -81,6 +82,7 @@ class Provenance:
     missing: tuple[str, ...] = ()
     software: str = ""
     learnt_from: tuple[str, ...] | None = None
+    trained_map: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from unclouded.errors import InputError
 from unclouded.evaluation.scores import score_patch
 from unclouded.experiments.drawing import LABEL_PT, NAME_PT, Panel, colour, draw_grid, radar_grey, readable, save, show
 from unclouded.geotiff import ImageFile
+from unclouded.models.catalogue import choose_map
 from unclouded.models.remover import CloudRemover
 from unclouded.patches.layouts import TripletFiles
 from unclouded.prediction.judging import judged
@@ -39,16 +40,16 @@ def figure_1(
     """
     if not removers:
         raise InputError("figure 1 shows predictions, expected one or more --remover; name baselines or weights files")
-    data = TripletDataset(tuple(files), next(iter(removers.values())).bands, CloudMapSettings(), cache)
-    triplets = list(data)
+    bands = next(iter(removers.values())).bands
+    triplets = list(TripletDataset(tuple(files), bands, CloudMapSettings(), cache))
     seen = [triplet.observation for triplet in triplets]
     rows = {"S1, VV": [radar_grey(one.sar[0].numpy()) for one in seen]}
     rows["S2, cloudy"] = [colour(one.cloudy[0].numpy(), one.bands) for one in seen]
     for label, remover in removers.items():
-        pairs = judged(remover, triplets)
+        pairs = judged(remover, TripletDataset(tuple(files), bands, choose_map([remover]).used, cache))
         rows[f"predicted, {readable(label, 24)}"] = [colour(image[0].numpy(), remover.bands) for _, image in pairs]
-    rows["S2, clear (target)"] = [colour(one.clear[0].numpy(), data.bands) for one in triplets]
-    draw_grid(path, rows, data.names)
+    rows["S2, clear (target)"] = [colour(one.clear[0].numpy(), bands) for one in triplets]
+    draw_grid(path, rows, [one.name for one in triplets])
 
 
 def figure_6(
@@ -120,7 +121,7 @@ def figure_9(
         cache: Where cloud probabilities are kept.
         count: Columns.
     """
-    data = TripletDataset(tuple(files), remover.bands, CloudMapSettings(), cache)
+    data = TripletDataset(tuple(files), remover.bands, choose_map([remover]).used, cache)
     scored = [
         (score_patch(triplet, image).values["all"]["mae"], index)
         for index, (triplet, image) in enumerate(judged(remover, data))

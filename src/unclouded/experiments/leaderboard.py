@@ -19,6 +19,7 @@ from unclouded.experiments.tables import COLUMNS, html_page, html_rows, html_tex
 from unclouded.experiments.training_record import Answer, leak_free
 from unclouded.files import named, require_folder
 from unclouded.models.baselines import BASELINES
+from unclouded.models.cloud_map import described_json
 
 SHOWN = ("mae", "psnr", "ssim", "sam", "precision", "recall", "f1")
 PUBLISHED = ("mae", "psnr", "ssim", "sam")
@@ -165,11 +166,12 @@ def _conditions(entry: Entry) -> str:
     scores = entry.scores
     clouds: Mapping[str, Any] = scores.synthetic or {}
     painted = f"{clouds.get('mode')} clouds, painted" if clouds else "observed clouds"
+    cloud_map = f"; cloud map {described_json(scores.clouds)}" if scores.clouds else ""
     card: Mapping[str, Any] = (scores.manifold or {}).get("card", {})
     measured = f"; precision and recall by {card.get('layer')}, k = {card.get('k')}" if card else ""
     target = f"; compared with the {card['target']} clear image" if "target" in card else ""
     return (
-        f"{painted}; clear pixels {scores.clear_pixels}; split {scores.split_sha256[:HASH_DIGITS]}; "
+        f"{painted}{cloud_map}; clear pixels {scores.clear_pixels}; split {scores.split_sha256[:HASH_DIGITS]}; "
         f"definition {scores.card['definition']}{measured}{target}"
     )
 
@@ -181,8 +183,16 @@ def _headings() -> list[str]:
 def _cells(entry: Entry, escaped: Any) -> list[str]:
     values = metrics_of(entry.scores)
     numbers = ["–" if math.isnan(values[key]) else f"{values[key]:.{COLUMNS[key].digits}f}" for key in SHOWN]
-    words = (entry.name, entry.leak_free, entry.reason, entry.scores.predictions_sha256[:HASH_DIGITS])
+    words = (_with_map(entry), entry.leak_free, entry.reason, entry.scores.predictions_sha256[:HASH_DIGITS])
     return [*map(escaped, words), *numbers]
+
+
+def _with_map(entry: Entry) -> str:
+    """Return a remover's name, with the cloud map of its training where it was judged with another one."""
+    told = entry.scores.provenance
+    trained = described_json(told.trained_map.get("settings") or {}) if told and told.trained_map else ""
+    other = trained and trained != described_json(entry.scores.clouds or {})
+    return f"{entry.name} (trained with the map {trained})" if other else entry.name
 
 
 def _published_headings() -> list[str]:

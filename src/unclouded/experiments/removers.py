@@ -112,6 +112,7 @@ def _facts(model: Model) -> list[tuple[str, str]]:
             "scaling",
             f"VV {_span(scaling.vv_db)} dB, VH {_span(scaling.vh_db)} dB, reflectance {_span(scaling.toa_reflectance)}",
         ),
+        ("cloud map", str(model.record.trained_map or "not recorded; the paper's is used")),
         ("learnt", _learnt(training)),
         ("sha256", model.sha256),
         *(("judged", _judged(path, scores)) for path, scores in model.judged.items()),

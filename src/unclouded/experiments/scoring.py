@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.map import PAPER
+from unclouded.clouds.map import PAPER, CloudMapSettings
 from unclouded.errors import InputError
 from unclouded.evaluation.features import FeatureExtractor, FeatureSettings, Manifolds
 from unclouded.evaluation.record import load_scores, write_scores
@@ -67,7 +67,7 @@ def score_row(
     return replace(
         scores,
         patches=tuple(replace(one, region=one.region or size.regions.get(one.name, "")) for one in scores.patches),
-        clouds=PAPER.model_dump(mode="json"),
+        clouds=_map_of(row).model_dump(mode="json"),
         synthetic=synthetic.model_dump(mode="json") if synthetic else None,
         provenance=Provenance(row.settings.label, "test", weights_hash(row, parts)),
         manifold=measured,
@@ -78,8 +78,13 @@ def _pairs(row: Row, clouds: Clouds, parts: Sequence[Part]) -> Iterator[tuple[Tr
     for part in parts:
         remover = _remover(row, part)
         synthetic = row.trained.synthetic if clouds == "synthetic" else None
-        data = TripletDataset(part.test, remover.bands, PAPER, ProbabilityCache(), synthetic=synthetic)
+        data = TripletDataset(part.test, remover.bands, _map_of(row), ProbabilityCache(), synthetic=synthetic)
         yield from judged(remover, _targets(data, row.settings.target), keep_clear=False)
+
+
+def _map_of(row: Row) -> CloudMapSettings:
+    """Return the map of a row's training; the ablation, which is shown m = 1, is judged by the paper's map."""
+    return PAPER if row.trained.clouds.mode == "ones" else row.trained.clouds
 
 
 def _remover(row: Row, part: Part) -> CloudRemover:

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from unclouded.errors import InputError
+from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.generator import SAR_CHANNELS, STRIDE_PX, SarToOptical, Skip
 from unclouded.models.inference import MARGIN_PX, Engine, FrozenNetwork, Precision, continued, dtype_of, freeze
 from unclouded.models.remover import CloudRemover
@@ -90,6 +91,7 @@ class NetworkRemover:
         training: What the weights file says of the training.
         precision: What it computes in once it is adapted to a scene.
         engine: What runs it then.
+        trained_map: Cloud map of the training; None where the weights do not record it.
 
     Raises:
         InputError: int8 is wanted of another engine than OpenVINO.
@@ -101,6 +103,7 @@ class NetworkRemover:
     training: Mapping[str, str] = field(default_factory=dict)
     precision: Precision = "auto"
     engine: Engine = "torch"
+    trained_map: TrainedMap | None = None
 
     def __post_init__(self) -> None:
         self.generator.eval()

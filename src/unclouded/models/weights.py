@@ -5,14 +5,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from unclouded.clouds.map import CloudMapSettings
+from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.errors import InputError
 from unclouded.files import whole_file
+from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.generator import SarToOptical
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.settings import settings_from
@@ -31,7 +35,11 @@ _PICKLES = {b"\x80": "a pickle", b"PK\x03\x04": "a zip archive, such as a torch 
 
 
 def save_weights(
-    path: Path, generator: SarToOptical, settings: NetworkSettings, training_summary: Mapping[str, str]
+    path: Path,
+    generator: SarToOptical,
+    settings: NetworkSettings,
+    training_summary: Mapping[str, str],
+    trained_map: TrainedMap | None = None,
 ) -> None:
     """Write a generator's weights in float32 with everything needed to use them, whole or not at all.
 
@@ -40,8 +48,11 @@ def save_weights(
         generator: The cloud-removal generator.
         settings: What it was made for, its scaling included.
         training_summary: What users should know of the training, such as data, steps and date.
+        trained_map: Cloud map of the training, which the weights are used with; None where it is not known.
     """
     record = {"settings": settings.model_dump(mode="json"), "training": dict(training_summary)}
+    if trained_map is not None:
+        record["cloud_map"] = trained_map.to_json()
     tensors = {
         name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in generator.state_dict().items()
     }
@@ -56,11 +67,13 @@ class WeightsRecord:
     Attributes:
         settings: What the network was made for.
         training: What users should know of the training.
+        trained_map: Cloud map of the training; None where the file does not record it.
         parameters: Numbers in the file.
     """
 
     settings: NetworkSettings
     training: Mapping[str, str]
+    trained_map: TrainedMap | None
     parameters: int
 
 
@@ -88,7 +101,7 @@ def load_remover(path: Path) -> NetworkRemover:
     _refuse_other_formats(path)
     try:
         with safe_open(path, framework="pt") as file:
-            settings, training = _record(path, file.metadata() or {})
+            settings, training, trained_map = _record(path, file.metadata() or {})
             with torch.device("meta"):
                 generator = settings.build()
             _compare(path, {name: _described(file.get_slice(name)) for name in file.keys()}, generator)  # noqa: SIM118
@@ -97,7 +110,7 @@ def load_remover(path: Path) -> NetworkRemover:
         raise _damaged(path, error) from error
     _refuse_not_finite(path, tensors)
     generator.load_state_dict(tensors, assign=True)
-    return NetworkRemover(generator, settings, name_of(path), training)
+    return NetworkRemover(generator, settings, name_of(path), training, trained_map=trained_map)
 
 
 def take_weights(generator: SarToOptical, settings: NetworkSettings, path: Path) -> None:
@@ -151,17 +164,38 @@ def _refuse_other_formats(path: Path) -> None:
         )
 
 
-def _record(path: Path, metadata: Mapping[str, str]) -> tuple[NetworkSettings, dict[str, str]]:
-    try:
-        record = parse_json(metadata.get(RECORD, "null"), path.name, nan=True)
-    except InputError:
-        record = None
+def _record(path: Path, metadata: Mapping[str, str]) -> tuple[NetworkSettings, dict[str, str], TrainedMap | None]:
+    record = _json(metadata.get(RECORD, "null"))
     settings, training = (record.get(key) for key in ("settings", "training")) if isinstance(record, dict) else (0, 0)
     if not isinstance(settings, dict) or not isinstance(training, dict):
         raise InputError(
             f"{path} has no record of bands and scaling; give the weights that 'unclouded train' writes, not others"
         )
-    return settings_from(NetworkSettings, settings, origin=path.name), {k: str(v) for k, v in training.items()}
+    told = {key: str(value) for key, value in training.items()}
+    return settings_from(NetworkSettings, settings, origin=path.name), told, _trained_map(path, record, told)
+
+
+def _trained_map(path: Path, record: Mapping[str, Any], training: Mapping[str, str]) -> TrainedMap | None:
+    """Read the cloud map of the training; older files have it among the settings of their run."""
+    found = record.get("cloud_map")
+    if found is None:
+        run = _json(training.get("settings", "null"))
+        found = {"settings": run.get("clouds"), "synthetic": run.get("synthetic")} if isinstance(run, dict) else {}
+    clouds, synthetic = (found.get(key) for key in ("settings", "synthetic")) if isinstance(found, dict) else (0, 0)
+    if clouds is None:
+        return None
+    if not isinstance(clouds, dict) or not isinstance(synthetic, dict | None):
+        raise InputError(f"{path} has a damaged record of its cloud map; train or fetch the weights again")
+    origin = f"the cloud map in {path.name}"
+    painted = None if synthetic is None else settings_from(SyntheticSettings, synthetic, origin=origin)
+    return TrainedMap(settings_from(CloudMapSettings, clouds, origin=origin), painted)
+
+
+def _json(text: str) -> Any:
+    try:
+        return parse_json(text, RECORD, nan=True)
+    except InputError:
+        return None
 
 
 def _described(stored: object) -> str:

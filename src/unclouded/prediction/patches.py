@@ -12,6 +12,7 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.files import require_apart
 from unclouded.geotiff import StoredImage, file_of, read_stored, write_geotiff
+from unclouded.models.catalogue import choose_map
 from unclouded.models.network import require_level
 from unclouded.models.remover import CloudRemover
 from unclouded.patches.layouts import TripletFiles
@@ -54,7 +55,7 @@ class PredictedPatch:
 def predict_patch(
     remover: CloudRemover,
     files: TripletFiles,
-    clouds: CloudMapSettings,
+    clouds: CloudMapSettings | None = None,
     cache: ProbabilityCache | None = None,
     device: str = "cpu",
 ) -> PredictedPatch:
@@ -63,7 +64,7 @@ def predict_patch(
     Args:
         remover: Network or baseline.
         files: Radar and cloudy image; the clear one is not looked at.
-        clouds: How the map m is made.
+        clouds: How the map m is made; what is not set is as in the training of the weights.
         cache: Where cloud probabilities are kept.
         device: Where the remover runs.
 
@@ -74,7 +75,8 @@ def predict_patch(
     require_level(remover, "L1C")
     patch = read_triplet(TripletFiles(files.name, files.patch, files.sar, files.cloudy, None))
     source = read_stored(files.cloudy)
-    cloud_map = map_clouds(patch.cloudy.values, patch.cloudy.bands, clouds, cache=cache)
+    used = choose_map([remover], clouds).used
+    cloud_map = map_clouds(patch.cloudy.values, patch.cloudy.bands, used, cache=cache)
     observation = observe(patch.sar.values, patch.cloudy.values, cloud_map, remover.bands)
     reflectance = remover(observation.to(device))[0].float().cpu().numpy()
     stored = compose(reflectance, source.values[SENTINEL2.indices(*remover.bands)], cloud_map)

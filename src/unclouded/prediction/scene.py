@@ -19,6 +19,7 @@ from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError
 from unclouded.files import content_hash, named, require_apart, require_room, sha256, write_json
 from unclouded.locks import held
+from unclouded.models.catalogue import MapChoice, choose_map
 from unclouded.models.network import Level, NetworkRemover, level_of
 from unclouded.models.remover import CloudRemover, ConfidentRemover
 from unclouded.prediction.clearing import Statistics, clear_scene, crew_of, sample_of
@@ -54,7 +55,7 @@ class SceneSettings(Settings):
         window_px: Side of a window, without its margins; the result does not depend on it, speed and memory do.
         statistics: ``scene`` adapts a remover to the scene; ``window`` to every window by itself, as in the paper.
         uncertainty: Whether the spread of an ensemble is written, too; takes five times as long.
-        clouds: How the map m is made.
+        clouds: How the map m is made; what is not set is as in the training of the weights.
         cloud_map: A map m that the user brings instead: GeoTIFF on the grid of the scene, 0 clear to 1 cloudy.
         optical: What the user says of the optical image.
         radar: How the radar comes to the optical grid.
@@ -129,6 +130,8 @@ def clear(
             require_apart(out / f"{name}.tif", source)
     with _left_as_found(out), held(out):
         began = clock()
+        choice = choose_map(removers, settings.clouds, settings.cloud_map)
+        settings = settings.model_copy(update={"clouds": choice.used})
         record = _record(removers, cloudy, sar, settings)
         key = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
         if (done := _done(out, key)) is not None:
@@ -144,7 +147,7 @@ def clear(
             if say is not None:
                 clouds = None if settings.cloud_map else settings.clouds
                 say(forecast(sources, removers, clouds, settings.window_px, needed, settings.uncertainty))
-            run = _Run(sources, removers, settings, work, told, cloudy, tell, clock)
+            run = _Run(sources, removers, settings, choice, work, told, cloudy, tell, clock)
             made = run.make(record | {"key": key})
         return _publish(out, work, made, lambda: clock() - began)
 
@@ -236,6 +239,7 @@ class _Run:
     sources: Sources
     removers: tuple[CloudRemover, ...]
     settings: SceneSettings
+    choice: MapChoice
     work: Path
     told: Told
     cloudy: Path
@@ -275,6 +279,7 @@ class _Run:
             "used": facts.remover,
             "expected_error": asdict(facts.expected) if facts.expected else None,
             "radar": self.sources.radar.metadata(),
+            "trained_map": self.choice.trained and self.choice.trained.to_json(),
             "fit": fit.told(),
             "remarks": list(remarks),
             "sample": sampled,
@@ -287,7 +292,12 @@ class _Run:
         """Return how well radar and optics go together, and what the user has to be told; tell it at once, too."""
         optical, radar = self.sources.optical, self.sources.radar
         fit = fit_of(self.sources, scene_map)
-        remarks = (*optical.remarks, *radar.remarks, *fit.remarks(radar.processing, radar.remarks))
+        remarks = (
+            *filter(None, [self.choice.remark]),
+            *optical.remarks,
+            *radar.remarks,
+            *fit.remarks(radar.processing, radar.remarks),
+        )
         for remark in remarks:
             self.say(f"note: {remark}")
         return fit, remarks

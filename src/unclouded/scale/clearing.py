@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unclouded.errors import InputError
+from unclouded.models.catalogue import choose_map
 from unclouded.models.remover import CloudRemover
 from unclouded.prediction.scene import SUMMARY, ClearedScene, SceneSettings, clear, describe_remover
 from unclouded.prediction.wanted import WantedRemover
@@ -126,12 +127,13 @@ def clearing(
     """
     pinned = tuple(PinnedRemover.of(one) for one in removers)
     asked = [[json.loads(one.description), one.wanted.precision] for one in pinned]
+    used = choose_map([one.find() for one in pinned], settings.clouds, settings.cloud_map).used
     tasks = []
     for scene in scenes:
         own = _settings_of(scene, settings, base)
         cloudy, sar = (text if is_url(text) else str(base / text) for text in (scene.cloudy, scene.sar))
         inputs = [known_by(one) for one in (cloudy, sar, own.radar.heights) if one is not None]
-        common = own.model_copy(update={"radar": own.radar.model_copy(update={"heights": None})})
+        common = own.model_copy(update={"radar": own.radar.model_copy(update={"heights": None}), "clouds": used})
         identity = content_id("clear 1", scene.name, inputs, asked, common.model_dump(mode="json"))
         tasks.append(ClearScene(scene.name, identity, out / scene.name, cloudy, sar, pinned, own))
     return tasks

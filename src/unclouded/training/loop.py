@@ -3,11 +3,13 @@
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 
 from unclouded.errors import BusyError, InputError, SignalledError
+from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.generator import SarToOptical
 from unclouded.models.network import NetworkRemover
 from unclouded.models.weights import save_weights, take_weights
@@ -124,7 +126,7 @@ class Training:
                     self.objective.restorer.train()
                 keep_every = settings.journal.keep_every
                 if keep_every and self.step % keep_every == 0 and self.fabric.is_global_zero:
-                    save_weights(self.run.kept(self.step), self._shown, settings.network, self._summary())
+                    self._save_weights(self.run.kept(self.step))
                 if self.judged is not None and self.step % settings.validation.every == 0:
                     self._validate(self.judged)
                 if self.step == total or self._is_saved(order.steps_per_epoch):
@@ -192,7 +194,8 @@ class Training:
 
     def remover(self) -> NetworkRemover:
         """Return the cloud remover as it is now, or the average of what it was, where that is wanted."""
-        return NetworkRemover(self._shown, self.settings.network)
+        trained_map = TrainedMap(self.settings.clouds, self.settings.synthetic)
+        return NetworkRemover(self._shown, self.settings.network, trained_map=trained_map)
 
     @property
     def _shown(self) -> SarToOptical:
@@ -205,7 +208,7 @@ class Training:
         scores = judge(self.remover(), judged, self.fabric.device)
         self.objective.restorer.train()
         if is_best(scores, self.run):
-            save_weights(self.run.best, self._shown, self.settings.network, self._summary())
+            self._save_weights(self.run.best)
         self.logbook.validated(self.step, scores)
 
     def _save(self) -> None:
@@ -214,7 +217,11 @@ class Training:
         if state is None:
             return
         self.run.save_state(state)
-        save_weights(self.run.weights, self._shown, self.settings.network, self._summary())
+        self._save_weights(self.run.weights)
+
+    def _save_weights(self, path: Path) -> None:
+        trained_map = TrainedMap(self.settings.clouds, self.settings.synthetic)
+        save_weights(path, self._shown, self.settings.network, self._summary(), trained_map)
 
     def _summary(self) -> dict[str, str]:
         """Return what users of the weights should know."""
