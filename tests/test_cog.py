@@ -8,7 +8,7 @@ from odc.geo.geobox import GeoBox
 from rio_cogeo.cogeo import cog_validate
 
 from unclouded.cog import Layer, write_cog
-from unclouded.errors import InputError
+from unclouded.errors import MachineError
 from unclouded.geotiff import read_stored
 
 GRID = GeoBox((1100, 700), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32632")
@@ -61,6 +61,6 @@ def test_an_older_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> No
 
 def test_fault_32_a_copy_that_reads_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unclouded.cog._agrees", lambda *_: False)
-    with pytest.raises(InputError, match=r"image\.tif cannot be written \(it reads otherwise\); is the disk full\?"):
+    with pytest.raises(MachineError, match=r"image\.tif cannot be written \(it reads otherwise\); is the disk full\?"):
         write_cog(tmp_path / "image.tif", strips(np.zeros((1, 1100, 700), np.uint8)), Layer(("a",), "uint8"), GRID)
     assert not list(tmp_path.iterdir())

@@ -13,15 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unclouded.errors import InputError
+from unclouded.errors import InputError, MachineError
 from unclouded.files import (
     as_room,
+    machine_fault,
     named,
     read_small,
     remove_partial_files,
     require_apart,
     require_file,
     require_folder,
+    require_new_file,
     require_room,
     require_writable,
     sha256,
@@ -92,7 +94,7 @@ def test_only_leftovers_are_removed(tmp_path: Path) -> None:
 def test_fault_32_a_full_disk_leaves_the_older_file_and_no_leftover(small_disk: Path) -> None:
     path = small_disk / "a.txt"
     write_text(path, "old")
-    with pytest.raises(InputError, match=r"a.txt cannot be written \(No space left on device\); free some space"):
+    with pytest.raises(MachineError, match=r"a.txt cannot be written \(No space left on device\); free some space"):
         write_text(path, "x" * 100_000)
     assert path.read_text() == "old" and listing(small_disk) == ["a.txt"]
     write_text(path, "new")
@@ -102,14 +104,14 @@ def test_fault_32_a_full_disk_leaves_the_older_file_and_no_leftover(small_disk: 
 def test_fault_32_a_full_disk_is_told_before_the_work(small_disk: Path) -> None:
     require_writable(small_disk)
     (small_disk / "full").write_bytes(b"x" * (64 << 10))
-    with pytest.raises(InputError, match="No space left on device"):
+    with pytest.raises(MachineError, match="No space left on device"):
         require_writable(small_disk)
 
 
 def test_fault_33_a_read_only_folder_is_told_before_the_work(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     for write in (require_writable, lambda folder: write_text(folder / "a.txt", "new")):
-        with pytest.raises(InputError, match=r"cannot be written \(Read-only file system\); choose a folder"):
+        with pytest.raises(MachineError, match=r"cannot be written \(Read-only file system\); choose a folder"):
             write(small_disk)
 
 
@@ -118,7 +120,7 @@ def test_fault_33_a_folder_of_somebody_else_is_told(tmp_path: Path, monkeypatch:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
 
     monkeypatch.setattr(Path, "replace", denied)
-    with pytest.raises(InputError, match=r"cannot be written \(Permission denied\); choose a folder you may write"):
+    with pytest.raises(MachineError, match=r"cannot be written \(Permission denied\); choose a folder you may write"):
         write_text(tmp_path / "a.txt", "new")
     assert listing(tmp_path) == []
 
@@ -165,8 +167,57 @@ def test_room_in_words_is_rounded_up_where_needed_and_down_where_free(count: int
 
 
 def test_an_error_that_nobody_can_mend_stays_what_it_is(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="Input/output error"), whole_file(tmp_path / "a.txt"):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    with pytest.raises(OSError, match="Resource deadlock avoided"), whole_file(tmp_path / "a.txt"):
+        raise OSError(errno.EDEADLK, os.strerror(errno.EDEADLK))
+
+
+class LibraryError(Exception):
+    """As of a library that is not written in Python."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        OSError(errno.EIO, os.strerror(errno.EIO)),
+        OSError(errno.EROFS, os.strerror(errno.EROFS)),
+        OSError("IOError: No space left on device (os error 28)"),
+        LibraryError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/0: Disk quota exceeded"),
+    ],
+    ids=str,
+)
+def test_fault_32_a_fault_of_the_disk_is_one_line_whichever_library_meets_it(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match=r"a\.txt cannot be written \(") as told, whole_file(tmp_path / "a.txt"):
+        raise error
+    assert machine_fault(told.value) is told.value
+    assert machine_fault(error) is not None and "\n" not in str(told.value)
+
+
+def test_fault_32_what_an_input_error_comes_from_is_still_a_fault_of_the_machine() -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/disk/a.txt")
+    wrapped = InputError("a.txt is no good")
+    wrapped.__cause__ = full
+    told = machine_fault(wrapped)
+    assert told is not None and str(told).startswith("/disk/a.txt cannot be written (No space left on device)")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [InputError("No space left on device, says its name"), PermissionError(errno.EACCES, "no"), KeyError("a")],
+    ids=["input", "permission", "bug"],
+)
+def test_what_is_the_fault_of_an_input_or_a_bug_is_none_of_the_machine(error: Exception) -> None:
+    assert machine_fault(error) is None
+
+
+def test_a_folder_is_no_name_for_a_new_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder, expected the name of a file"):
+        require_new_file(tmp_path)
+    with pytest.raises(InputError, match="File name too long"):
+        require_new_file(tmp_path / ("a" * 300))
+    require_new_file(tmp_path / "new" / "a.json")
+    assert listing(tmp_path / "new") == []
 
 
 def test_a_writable_folder_is_made_and_stays_empty(tmp_path: Path) -> None:
@@ -265,5 +316,5 @@ def test_the_hash_of_three_letters_is_the_published_one(tmp_path: Path) -> None:
 
 def test_fault_32_what_the_disk_cannot_hold_is_told_before_the_start(tmp_path: Path) -> None:
     require_room(tmp_path, 1, "test")
-    with pytest.raises(InputError, match=r"GiB free, expected 1073741824\.0 GiB to unpack a\.zip; free some space"):
+    with pytest.raises(MachineError, match=r"GiB free, expected 1073741824\.0 GiB to unpack a\.zip; free some space"):
         require_room(tmp_path, 1 << 60, "unpack a.zip")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
 
-from unclouded.errors import InputError
+from unclouded.errors import InputError, MachineError
 from unclouded.geotiff import ImageWindow, open_geotiff, read_grid, read_stored, write_geotiff
 from unclouded.raster import read, same_grid
 from unclouded.sensors import SENTINEL1, SENTINEL2
@@ -400,7 +400,7 @@ def test_fault_32_on_a_full_disk_a_file_is_whole_or_refused(small_disk: Path, fr
     write_geotiff(path, old, SENTINEL1.bands, GeoBox((4, 4), UTM.affine, UTM.crs))
     disk = os.statvfs(small_disk)
     (small_disk / "full").write_bytes(b"x" * (disk.f_bavail * disk.f_frsize - free_kib * 1024))
-    with suppress(InputError):
+    with suppress(MachineError):
         write_geotiff(path, new, SENTINEL2.bands, GeoBox((64, 64), UTM.affine, UTM.crs))
     kept = read_stored(path).values
     np.testing.assert_array_equal(kept, new if kept.dtype == new.dtype else old)
@@ -409,7 +409,7 @@ def test_fault_32_on_a_full_disk_a_file_is_whole_or_refused(small_disk: Path, fr
 
 
 def test_fault_32_a_full_disk_is_named(small_disk: Path) -> None:
-    with pytest.raises(InputError, match=r"a.tif cannot be written \(.*\); is the disk full\?"):
+    with pytest.raises(MachineError, match=r"a.tif cannot be written \(.*\); is the disk full\?"):
         write_geotiff(
             small_disk / "a.tif",
             optical(np.random.default_rng(2), 128),

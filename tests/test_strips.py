@@ -15,7 +15,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from unclouded.errors import InputError
+from unclouded.errors import InputError, MachineError
 from unclouded.geotiff import open_geotiff, read_stored, write_geotiff
 from unclouded.raster import read, same_grid
 from unclouded.sensors import SENTINEL1, SENTINEL2, Sensor
@@ -291,7 +291,7 @@ def test_fault_32_on_a_full_disk_strips_are_refused_and_the_older_file_stays(sma
     disk = os.statvfs(small_disk)
     for free_kib in range(0, 152, 8):
         (small_disk / "full").write_bytes(b"x" * (disk.f_bavail * disk.f_frsize - free_kib * 1024))
-        with pytest.raises(InputError, match=r"a.tif cannot be written \(.*\); "):
+        with pytest.raises(MachineError, match=r"a.tif cannot be written \(.*\); "):
             write_noise(path)
         np.testing.assert_array_equal(read_stored(path).values, old)
         assert sorted(file.name for file in small_disk.iterdir()) == ["a.tif", "full"]
@@ -311,6 +311,6 @@ def test_fault_32_a_file_that_lost_a_pixel_when_it_was_closed_is_refused(
         return plain_open(path, *mode, **options)
 
     monkeypatch.setattr(rasterio, "open", open_what_was_lost)
-    with pytest.raises(InputError, match=r"a\.tif cannot be written \(it reads otherwise\); is the disk full\?"):
+    with pytest.raises(MachineError, match=r"a\.tif cannot be written \(it reads otherwise\); is the disk full\?"):
         write_noise(tmp_path / "a.tif")
     assert list(tmp_path.iterdir()) == []

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from unclouded.errors import InputError
-from unclouded.files import whole_file
+from unclouded.files import unwritable, whole_file
 from unclouded.geotiff import GDAL_OPTIONS, gdal_reason
 from unclouded.strips import write_rows
 
@@ -62,7 +61,7 @@ def write_cog(path: Path, strips: Iterable[tuple[int, NDArray[Any]]], layer: Lay
         geobox: Grid.
 
     Raises:
-        InputError: The disk is full, or the place or the name cannot be written.
+        MachineError: The disk is full, or the place cannot be written.
     """
     plain = path.with_name(f".{path.stem}.plain.tif")
     written: list[tuple[int, int, int]] = []
@@ -78,9 +77,9 @@ def write_cog(path: Path, strips: Iterable[tuple[int, NDArray[Any]]], layer: Lay
                 rasterio.shutil.copy(plain, partial, driver="COG", **_options(layer))
                 whole = _agrees(partial, written)
             except RasterioError as error:
-                raise InputError(f"{path} cannot be written ({gdal_reason(error)}); is the disk full?") from error
+                raise unwritable(path, gdal_reason(error)) from error
             if not whole:
-                raise InputError(f"{path} cannot be written (it reads otherwise); is the disk full?")
+                raise unwritable(path, "it reads otherwise")
     finally:
         plain.unlink(missing_ok=True)
 

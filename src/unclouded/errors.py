@@ -1,10 +1,18 @@
-"""Four errors that are not bugs; every other exception is one."""
+"""Five errors that are not bugs; every other exception is one."""
 
 
 class InputError(ValueError):
     """Bad input or settings: the message says what was expected, what was found, what to do next.
 
     Commands print the message on one line, without a traceback, and end with status 2.
+    """
+
+
+class MachineError(RuntimeError):
+    """The machine, not the input, keeps a command from going on: a full or read-only disk, a folder of another user.
+
+    It is no :class:`InputError`, so that code that passes over bad input never passes over a full disk. Commands print
+    the message on one line and end with status 2; the same command goes on once the cause is gone.
     """
 
 

@@ -14,24 +14,40 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from unclouded.errors import InputError
+from unclouded.errors import InputError, MachineError
 
 PARTIAL = ".partial"
 """What the name of an unfinished file ends with; whoever finds one may delete it."""
 
 
-_REMEDIES = {
+_MACHINE = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
     errno.EROFS: "choose a folder that can be written",
+    errno.EFBIG: "choose a disk that takes larger files, or raise 'ulimit -f',",
+    errno.EIO: "check the disk",
+    errno.ENODEV: "check the disk",
+    errno.ENXIO: "check the disk",
+    errno.ESTALE: "mount its disk anew",
+    errno.EMFILE: "raise 'ulimit -n'",
+    errno.ENFILE: "close other programs",
+}
+"""Faults of a machine, by error number, and what to do about them."""
+_PLACE = {
     errno.EACCES: "choose a folder you may write",
     errno.EPERM: "choose a folder you may write",
+    errno.EBUSY: "choose another folder",
+}
+"""Further faults of a place that is written; where something is read they are faults of the input."""
+_NAME = {
     errno.ENOTDIR: "choose another name",
     errno.EEXIST: "choose another name",
     errno.EISDIR: "choose another name",
+    errno.ELOOP: "choose another name",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
-"""Why a file cannot be written, where the user can mend it, and how."""
+"""Faults of a name that was chosen for an output."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -43,7 +59,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     suffix.
 
     Raises:
-        InputError: The disk is full, or the place or the name cannot be written.
+        MachineError: The disk is full, or the place cannot be written.
+        InputError: The name cannot be written.
     """
     partial = path.with_name(_partial_name(path))
     with explained(path):
@@ -63,31 +80,53 @@ def require_writable(folder: Path) -> None:
     """Write a byte into a folder and forget it, so that hours of work do not end where nothing can be written.
 
     Raises:
-        InputError: The folder cannot be made or written.
+        MachineError: The disk is full, or the folder cannot be written.
+        InputError: The folder cannot be made.
     """
     with explained(folder):
         _make_folder(folder)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"?")
+            probe.flush()
+            os.fsync(probe.fileno())  # some file systems look for room only now
+
+
+def require_new_file(path: Path) -> None:
+    """Check before the work that a file can be written under this name; an older file may be there.
+
+    Raises:
+        MachineError: The disk is full, or the folder cannot be written.
+        InputError: The folder cannot be made, or the name is that of a folder or none that a file can have.
+    """
+    with explained(path):
+        if path.is_dir():
+            raise InputError(f"{named(path)} is a folder, expected the name of a file; choose another name")
+    require_writable(path.parent)
 
 
 def require_room(folder: Path, needed: int, purpose: str) -> None:
     """Refuse to start what the disk cannot hold.
 
     Args:
-        folder: Where files will be written; exists.
+        folder: Where files will be written; may be absent yet.
         needed: Bytes.
         purpose: What the message says the bytes are for, such as "unpack product.zip".
 
     Raises:
-        InputError: Fewer bytes are free.
+        MachineError: Fewer bytes are free.
     """
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     if free < needed:
-        raise InputError(
+        raise MachineError(
             f"{named(folder)} has {as_room(free, math.floor)} free, expected {as_room(needed)} to {purpose}; "
             "free some space, or choose another folder"
         )
+
+
+def free_bytes(path: Path) -> int:
+    """Return the bytes that are free where a path lies, or will lie."""
+    existing = next(place for place in (path, *path.absolute().parents) if _mode(place, lambda _: True))
+    return shutil.disk_usage(existing).free
 
 
 def as_room(count: int, rounded: Callable[[float], int] = math.ceil) -> str:
@@ -121,18 +160,77 @@ def _make_folder(folder: Path) -> None:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Say in one line why a path cannot be written, where the user can mend it.
+    """Turn what keeps a path from being written into one line, whichever library met it.
 
     Raises:
-        InputError: The disk is full, or the place or the name cannot be written.
+        MachineError: The disk is full, or the place cannot be written.
+        InputError: The name cannot be written.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in _REMEDIES:
+    except (InputError, MachineError):
+        raise
+    except Exception as error:
+        numbers = [number for one in _causes(error) if (number := _number(one)) is not None]
+        if not numbers:
             raise
-        remedy = _REMEDIES[error.errno]
-        raise InputError(f"{named(path)} cannot be written ({error.strerror}); {remedy} and run again") from error
+        if numbers[0] in _NAME:
+            raise InputError(_unwritable(path, numbers[0], _NAME[numbers[0]])) from error
+        raise MachineError(_unwritable(path, numbers[0], (_MACHINE | _PLACE)[numbers[0]])) from error
+
+
+def machine_fault(error: BaseException) -> MachineError | None:
+    """Return the fault of the machine that an exception comes from; None where it is the input's, or a bug.
+
+    Args:
+        error: Any exception; those that it was raised from are looked at, too.
+    """
+    for one in _causes(error):
+        if isinstance(one, MachineError):
+            return one
+        if isinstance(one, FileNotFoundError) and "No usable temporary directory" in str(one):
+            return MachineError(f"{one.strerror or one}; free some space there, or set TMPDIR, and run again")
+        if (number := _number(one)) in _MACHINE:
+            place = one.filename if isinstance(one, OSError) and isinstance(one.filename, str | os.PathLike) else None
+            return MachineError(_unwritable(Path(place) if place else None, number, _MACHINE[number]))
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    one: BaseException | None = error
+    while one is not None:
+        yield one
+        one = one.__cause__
+
+
+def _number(error: BaseException) -> int | None:
+    """Return the error number of the operating system, if it is one that is explained.
+
+    Libraries that are not written in Python leave only its words in their messages.
+    """
+    known = (*_MACHINE, *_PLACE, *_NAME)
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno if error.errno in known else None
+    if isinstance(error, InputError):
+        return None
+    return next((number for number in known if os.strerror(number) in str(error)), None)
+
+
+def _unwritable(path: Path | None, number: int, remedy: str) -> str:
+    room = f" ({as_room(free_bytes(path), math.floor)} left)" if path is not None and number in _FULL else ""
+    what = "a file" if path is None else named(path)
+    return f"{what} cannot be written ({os.strerror(number)}); {remedy}{room} and run again"
+
+
+def unwritable(path: Path, reason: str) -> MachineError:
+    """Return the error for a file that a library could not write and did not say why, which a full disk is likely.
+
+    Args:
+        path: The file.
+        reason: What the library said.
+    """
+    room = as_room(free_bytes(path), math.floor)
+    return MachineError(f"{named(path)} cannot be written ({reason}); is the disk full? It has {room} left")
 
 
 def _partial_name(path: Path) -> str:

@@ -43,7 +43,7 @@ def write_table(path: Path, table: pa.Table) -> None:
     """Write a table, whole or not at all.
 
     Raises:
-        InputError: The file cannot be written.
+        MachineError: The disk is full, or the place cannot be written.
     """
     with whole_file(path) as partial:
         pq.write_table(table, partial, compression="zstd", row_group_size=1 << 16, write_page_checksum=True)

@@ -20,7 +20,7 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from unclouded.errors import InputError
-from unclouded.files import require_file, whole_file
+from unclouded.files import require_file, unwritable, whole_file
 
 MAX_VALUES = 13 * 12_000 * 12_000
 """Most values (bands x rows x columns) one read may return: a whole Sentinel-2 tile with room to spare."""
@@ -180,7 +180,7 @@ def _writes_explained(path: Path) -> Iterator[None]:
     try:
         yield
     except RasterioError as error:
-        raise InputError(f"{path} cannot be written ({gdal_reason(error)}); is the disk full?") from error
+        raise unwritable(path, gdal_reason(error)) from error
 
 
 def gdal_reason(error: Exception) -> str:
@@ -336,7 +336,7 @@ def write_geotiff(
         tags: Tags of the file.
 
     Raises:
-        InputError: The disk is full, or the place or the name cannot be written.
+        MachineError: The disk is full, or the place cannot be written.
     """
 
     def holds(file: Any) -> bool:
@@ -376,7 +376,7 @@ def new_geotiff(
         A function of the first row and of the stored numbers (bands, rows, columns).
 
     Raises:
-        InputError: The disk is full, or the place or the name cannot be written.
+        MachineError: The disk is full, or the place cannot be written.
     """
     require_projections()
     with whole_file(path) as partial, rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
@@ -401,7 +401,7 @@ def new_geotiff(
         with _writes_explained(path), rasterio.open(partial, driver="GTiff") as source:
             whole = holds(source)
         if not whole:
-            raise InputError(f"{path} cannot be written (it reads otherwise); is the disk full?")
+            raise unwritable(path, "it reads otherwise")
 
 
 def _profile(count: int, geobox: GeoBox, dtype: np.dtype[Any], nodata: float | None, block_px: int) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from unclouded.errors import BusyError
-from unclouded.files import named, remove_partial_files, require_writable
+from unclouded.files import explained, named, remove_partial_files, require_writable
 
 
 @contextmanager
@@ -23,20 +23,27 @@ def held(folder: Path) -> Iterator[None]:
 
     Raises:
         BusyError: Another process holds it; names the process, unless that has only just begun.
-        InputError: The folder cannot be made or written.
+        MachineError: The disk is full, or the folder cannot be written.
+        InputError: The folder cannot be made.
     """
     require_writable(folder)
-    owner = folder / "lock.owner"
+    owner, lock = folder / "lock.owner", FileLock(folder / "lock", timeout=0)
     try:
-        with FileLock(folder / "lock", timeout=0):
-            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
-            remove_partial_files(folder)
-            yield
-            owner.unlink(missing_ok=True)
+        with explained(folder / "lock"):
+            lock.acquire()
     except Timeout as error:
         raise BusyError(
             f"{named(folder)} is being written by {_holder(owner)}; wait for it or choose another folder"
         ) from error
+    try:
+        with explained(owner):
+            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+            remove_partial_files(folder)
+        yield
+        with suppress(OSError):  # the disk became read-only; the name is looked at only while the lock is held
+            owner.unlink(missing_ok=True)
+    finally:
+        lock.release()
 
 
 def _holder(owner: Path) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
 
-from unclouded.errors import InputError
+from unclouded.errors import InputError, MachineError
 from unclouded.files import PARTIAL, whole_file
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -70,7 +70,7 @@ class ArrayStore:
         """Keep an array; one larger than the limit is not kept.
 
         Raises:
-            InputError: The folder cannot be written.
+            MachineError: The disk is full, or the folder cannot be written.
         """
         content = _packed(array)
         if len(content) > self.limit_bytes:
@@ -78,8 +78,8 @@ class ArrayStore:
         try:
             with whole_file(self._entry(key)) as partial:
                 partial.write_bytes(content)
-        except InputError as error:
-            raise InputError(f"{error}; UNCLOUDED_CACHE names another folder for the cache") from error
+        except (InputError, MachineError) as error:
+            raise type(error)(f"{error}; UNCLOUDED_CACHE names another folder for the cache") from error
         self._size = self.size() if self._size is None else self._size + len(content)
         if self._size > self.limit_bytes:
             self._evict()

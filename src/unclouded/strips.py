@@ -148,7 +148,7 @@ def write_rows(
         Strips come from top to bottom, each once.
 
     Raises:
-        InputError: The disk is full, or the place or the name cannot be written.
+        MachineError: The disk is full, or the place cannot be written.
         ValueError: A strip has another shape or data type, leaves rows out, repeats some, or the last are missing.
     """
     ledger = _Ledger(path, (len(bands), *geobox.shape), np.dtype(dtype))

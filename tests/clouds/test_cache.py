@@ -8,7 +8,7 @@ import pytest
 
 from unclouded.clouds.cache import ProbabilityCache, default_folder
 from unclouded.clouds.detector import Detector
-from unclouded.errors import InputError
+from unclouded.errors import InputError, MachineError
 
 ENTRY = 128 + 4 * 4 * 4 + 32  # npy header, 4 x 4 px of float32, SHA-256
 
@@ -137,7 +137,7 @@ def test_fault_32_a_full_disk_is_said_and_leaves_nothing_half_done(
 
     monkeypatch.setattr(Path, "write_bytes", full)
     cache = ProbabilityCache(tmp_path)
-    with pytest.raises(InputError, match=r"No space left on device.*UNCLOUDED_CACHE names another folder"):
+    with pytest.raises(MachineError, match=r"No space left on device.*UNCLOUDED_CACHE names another folder"):
         cache.probability(image(0.5), ("B02",), Counting().detector)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unclouded.errors import InputError
+from unclouded.errors import InputError, MachineError
 from unclouded.patches.archives import archives
 from unclouded.patches.fetch import fetch, plan, read_checksums
 from unclouded.patches.layouts import find_triplets
@@ -112,7 +112,7 @@ def test_expectation_2_too_small_a_disk_is_refused_before_the_start(
     mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 5 << 30}))
-    with pytest.raises(InputError, match=r"has 5.0 GiB free, expected .* GiB; choose another disk"):
+    with pytest.raises(MachineError, match=r"has 5.0 GiB free, expected .* GiB; choose another disk"):
         fetch(WINTER, str(mirror), tmp_path / "root")
 
 

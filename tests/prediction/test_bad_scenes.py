@@ -19,7 +19,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from unclouded.clouds.map import CloudMapSettings
-from unclouded.errors import InputError
+from unclouded.errors import InputError, MachineError
 from unclouded.geotiff import read_stored, write_geotiff
 from unclouded.models.baselines import baseline
 from unclouded.models.network import NetworkRemover, NetworkSettings
@@ -240,5 +240,5 @@ def test_fault_33_a_folder_that_cannot_be_written_is_told_before_the_work(
     disk = mount_disk(64)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     monkeypatch.setattr("unclouded.prediction.scene.open_sources", lambda *_: pytest.fail("the work began"))
-    with pytest.raises(InputError, match=r"Read-only file system"):
+    with pytest.raises(MachineError, match=r"Read-only file system"):
         clear(baseline("clear-mean"), cloudy, sar, disk / "out", ONES)

@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from rio_cogeo.cogeo import cog_validate
 
 from unclouded.clouds.map import CloudMapSettings
-from unclouded.errors import BusyError, InputError
+from unclouded.errors import BusyError, InputError, MachineError
 from unclouded.files import sha256
 from unclouded.geotiff import read_stored, write_geotiff
 from unclouded.locks import held
@@ -463,7 +463,7 @@ def test_fault_32_a_full_disk_is_told_and_the_work_goes_on_once_there_is_room(
     monkeypatch.setattr("unclouded.prediction.scene.require_room", lambda *_: None)
     ballast = disk / "ballast"
     ballast.write_bytes(bytes(180 << 10))
-    with pytest.raises(InputError, match=r"No space left on device|is the disk full"):
+    with pytest.raises(MachineError, match=r"No space left on device|is the disk full"):
         clear(Grey(), place.cloudy, place.sar, disk / "out", ONES)
     assert not list((disk / "out").glob("*.tif"))
     ballast.unlink()
@@ -479,7 +479,7 @@ def test_fault_32_a_scene_that_does_not_fit_is_refused_before_it_begins(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unclouded.files.shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 20))
-    with pytest.raises(InputError, match=r"has 1 MiB free, expected 9 MiB to clear this scene"):
+    with pytest.raises(MachineError, match=r"has 1 MiB free, expected 9 MiB to clear this scene"):
         place.clear(Grey())
     assert not list((place.folder / "out").glob("*.tif"))
 

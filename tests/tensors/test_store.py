@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
-from unclouded.errors import InputError
+from unclouded.errors import InputError, MachineError
 from unclouded.geotiff import write_geotiff
 from unclouded.patches.layouts import find_triplets
 from unclouded.sensors import SENTINEL1, SENTINEL2
@@ -192,7 +192,7 @@ def test_fault_32_a_disk_too_small_is_told_before_the_start(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 0}))
-    with pytest.raises(InputError, match=r"GiB, found 0\.00 GiB free; choose another disk"):
+    with pytest.raises(MachineError, match=r"has 0 MiB free, expected 1 MiB to pack this data set"):
         pack(unpacked(root), PARTS, tmp_path)
 
 

@@ -19,7 +19,8 @@ from unclouded.cli import (
     reproduce,
     train,
 )
-from unclouded.errors import BusyError, InputError, SignalledError, StoppedError
+from unclouded.errors import BusyError, InputError, MachineError, SignalledError, StoppedError
+from unclouded.files import machine_fault
 
 app = typer.Typer(
     name="unclouded",
@@ -63,11 +64,12 @@ def _root(
 def run() -> NoReturn:
     """Run the command line; the exit status is 0 done, 2 bad input, 3 locked, 1 a finding, a stop or a bug.
 
-    A run that a signal ended gives 128 and its number: 143 for SIGTERM, 130 for Ctrl-C.
+    A full or read-only disk gives 2, too; a run that a signal ended gives 128 and its number: 143 for SIGTERM, 130 for
+    Ctrl-C.
     """
     try:
         app(standalone_mode=True)
-    except InputError as error:
+    except (InputError, MachineError) as error:
         _end(error, 2)
     except BusyError as error:
         _end(error, 3)
@@ -75,6 +77,10 @@ def run() -> NoReturn:
         _end(error, 1)
     except SignalledError as error:
         _end(error, 128 + error.signal)
+    except Exception as error:
+        if (fault := machine_fault(error)) is None:
+            raise
+        _end(fault, 2)
     sys.exit(0)
 
 

@@ -1,14 +1,13 @@
 """Get SEN12MS-CR: from an address or from a mirror folder, archive by archive, whatever breaks on the way."""
 
 import re
-import shutil
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from unclouded.errors import InputError
-from unclouded.files import named, read_small, require_file, sha256, write_json
+from unclouded.errors import InputError, MachineError
+from unclouded.files import free_bytes, named, read_small, require_file, sha256, write_json
 from unclouded.locks import held
 from unclouded.patches.archives import Archive
 from unclouded.patches.download import TIMEOUT_S, Line, download, require_web_address
@@ -52,10 +51,10 @@ class Plan:
         """Refuse to begin what cannot end.
 
         Raises:
-            InputError: The disk is too small.
+            MachineError: The disk is too small.
         """
         if self.peak_bytes > self.free_bytes:
-            raise InputError(
+            raise MachineError(
                 f"{named(root)} has {_gib(self.free_bytes)} free, expected {_gib(self.peak_bytes)}; "
                 "choose another disk, or fewer seasons"
             )
@@ -77,8 +76,7 @@ def plan(wanted: Iterable[Archive], origin: str, root: Path, *, keep: bool = Fal
     download_bytes = sum(known) if len(known) == len(left) else None
     on_disk = 0 if _is_folder(origin) else sum(known) if keep else max(known, default=0)
     extracted = sum(archive.extracted_bytes for archive in left)
-    existing = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
-    return Plan(left, download_bytes, extracted, extracted + on_disk, shutil.disk_usage(existing).free)
+    return Plan(left, download_bytes, extracted, extracted + on_disk, free_bytes(root))
 
 
 def fetch(
@@ -103,7 +101,8 @@ def fetch(
         line: How patient to be with the server.
 
     Raises:
-        InputError: The disk is too small, an archive is absent or damaged, or the line stays dead.
+        InputError: An archive is absent or damaged, or the line stays dead.
+        MachineError: The disk is full or too small.
         BusyError: Another process fetches into this root.
     """
     plan_ = plan(wanted, origin, root, keep=keep)

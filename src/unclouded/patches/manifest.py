@@ -68,7 +68,7 @@ def write_manifest(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
     Raises:
         ValueError: A row has another column or status, or two rows have the same patch or region.
-        InputError: The file cannot be written.
+        MachineError: The disk is full, or the place cannot be written.
     """
     ordered = sorted(rows, key=lambda row: natural(_named(row)))
     _require_rows(ordered)

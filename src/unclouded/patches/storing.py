@@ -55,7 +55,7 @@ def open_store(kind: StoreKind, root: Path, roi: Roi, grid: GeoBox, patches: lis
         patches: Where its patches lie.
 
     Raises:
-        InputError: The disk is full, or the place cannot be written.
+        MachineError: The disk is full, or the place cannot be written.
     """
     if kind == "patches":
         yield _Patches(root)

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from unclouded import __version__
 from unclouded.clouds.map import CloudMapSettings
-from unclouded.errors import InputError
+from unclouded.errors import InputError, MachineError
 from unclouded.files import content_hash, named, require_apart, require_room, sha256, write_json
 from unclouded.locks import held
 from unclouded.models.catalogue import MapChoice, choose_map
@@ -116,7 +116,8 @@ def clear(
 
     Raises:
         BusyError: Somebody else writes into the folder.
-        InputError: Images that cannot be used, or do not fit; no room, or a folder that cannot be written.
+        InputError: Images that cannot be used, or do not fit.
+        MachineError: No room, or a folder that cannot be written.
     """
     settings, tell = settings or SceneSettings(), say or (lambda _: None)
     cloudy, sar = product_of(cloudy), product_of(sar)
@@ -166,7 +167,7 @@ def _left_as_found(out: Path) -> Iterator[None]:
     there = out.exists()
     try:
         yield
-    except InputError:
+    except (InputError, MachineError):
         if not there and not any(out.glob(".rows-*/*.strip")):
             shutil.rmtree(out, ignore_errors=True)
         raise

@@ -40,7 +40,7 @@ class StripStore:
         """Keep the strip that begins at a row.
 
         Raises:
-            InputError: The disk is full, or the folder cannot be written.
+            MachineError: The disk is full, or the folder cannot be written.
         """
         with whole_file(self._path(top)) as partial, partial.open("wb") as file:
             hashing = _Hashing(file)

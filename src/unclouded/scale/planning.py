@@ -1,6 +1,5 @@
 """What curating would do, before it begins: how far it is, which regions lack products, how much room it may take."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from unclouded.files import free_bytes
 from unclouded.patches.archives import PATCH_BYTES
 from unclouded.patches.cutting import PATCH_PX, windows
 from unclouded.patches.layouts import section
@@ -62,14 +62,13 @@ def plan(tasks: Sequence[CurateRegion], notes: TaskFolder, root: Path) -> Curati
     left = {task.name for task in (*notes.left(tasks), *lost(tasks, notes))}
     open_tasks = [task for task in tasks if task.name in left]
     aside = len(notes.failures(tasks))
-    existing = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
     return CurationPlan(
         regions=len(tasks),
         done=len(tasks) - len(left) - aside,
         aside=aside,
         lacking={task.name: why for task in open_tasks if (why := _lacking(task))},
         most_bytes=sum(_most_bytes(task.settings) for task in open_tasks),
-        free_bytes=shutil.disk_usage(existing).free,
+        free_bytes=free_bytes(root),
     )
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 
 from unclouded.errors import InputError
-from unclouded.files import explained, named, read_small, write_json, write_text
+from unclouded.files import explained, named, read_small, require_room, write_json, write_text
 from unclouded.locks import held
 from unclouded.sensors import SENTINEL2
 from unclouded.strict_json import read_json_object
@@ -52,7 +51,8 @@ def pack(
         told: Called with how many records are there and how many there will be.
 
     Raises:
-        InputError: A patch is damaged or of another size, the folder holds something else, or the disk is too small.
+        InputError: A patch is damaged or of another size, or the folder holds something else.
+        MachineError: The disk is full or too small.
         BusyError: Another process packs into this folder.
     """
     with held(folder):
@@ -62,7 +62,7 @@ def pack(
             return _finished(folder, plan)
         _take_up(folder, plan)
         rows = _rows_on_disk(folder, layout, data.names)
-        _require_room(folder, (len(data) - len(rows)) * layout.record().itemsize)
+        require_room(folder, (len(data) - len(rows)) * layout.record().itemsize, "pack this data set")
         with explained(folder):
             _append(folder, layout, rows, data, parts, told)
         listed = (folder / NAMES).read_text(encoding="utf-8")
@@ -122,13 +122,6 @@ def _rows_on_disk(folder: Path, layout: StoreSettings, names: Sequence[str]) -> 
                 break
             kept.append(row)
     return kept
-
-
-def _require_room(folder: Path, needed: int) -> None:
-    if (free := shutil.disk_usage(folder).free) < needed:
-        raise InputError(
-            f"{named(folder)} needs {needed / 2**30:.2f} GiB, found {free / 2**30:.2f} GiB free; choose another disk"
-        )
 
 
 def _append(

@@ -20,7 +20,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
-from unclouded.errors import BusyError, InputError, StoppedError
+from unclouded.errors import BusyError, InputError, MachineError, StoppedError
 from unclouded.training.settings import Device
 
 T = TypeVar("T")
@@ -153,7 +153,7 @@ def from_first(fabric: Fabric, act: Callable[[], T]) -> T:
     if fabric.is_global_zero:
         try:
             answer = act()
-        except (InputError, BusyError, StoppedError) as raised:
+        except (InputError, MachineError, BusyError, StoppedError) as raised:
             error = raised
     answer, error = fabric.broadcast((answer, error))
     if error is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from unclouded.errors import BusyError, InputError, SignalledError
+from unclouded.errors import BusyError, InputError, MachineError, SignalledError
 from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.generator import SarToOptical
 from unclouded.models.network import NetworkRemover
@@ -67,7 +67,7 @@ def train(
             from_first(fabric, lambda: held.enter_context(run.lock()))
             settings, triplets, judged = prepare(settings, run, fabric, resume, told)
             Training(settings, run, triplets, judged, fabric, told, listener or Listener()).go()
-    except (InputError, BusyError, SignalledError):  # every rank meets these; a stop may be one rank's own
+    except (InputError, MachineError, BusyError, SignalledError):  # every rank meets these; a stop may be one's own
         if fabric.is_global_zero:
             raise
 
