@@ -55,6 +55,13 @@ def test_a_shift_says_how_far_and_what_to_do(processing: str, remarks: tuple[str
     assert remedy in said
 
 
+def test_an_unknown_date_is_told() -> None:
+    (said,) = Fit(None, None, ("the radar",)).remarks("as it came", ())
+    assert said.startswith("the date of the radar is unknown, so is the time between the two images; set the tag")
+    (both,) = Fit(None, None, ("the radar", "the optical image")).remarks("as it came", ())
+    assert both.startswith("the date of the radar and of the optical image is unknown")
+
+
 def test_numbers_that_are_unknown_are_none() -> None:
     nothing = Shift(float("nan"), float("nan"), float("nan"), 0.0, blocks=0)
     assert Fit(None, nothing).told() == {

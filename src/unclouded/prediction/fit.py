@@ -24,10 +24,12 @@ class Fit:
     Attributes:
         days: By how many the radar is later, negative where it is earlier; None where a date is unknown.
         shift: Where the radar lies, seen from the optical image; None where the scene is too small to tell.
+        undated: Images whose date is unknown, in words.
     """
 
     days: float | None
     shift: Shift | None
+    undated: tuple[str, ...] = ()
 
     def told(self) -> dict[str, Any]:
         """Return the numbers by name; None where one is unknown."""
@@ -60,6 +62,11 @@ class Fit:
             processing: What was done to the radar, in words.
             remarks: What its reader had to say.
         """
+        if self.undated:
+            yield (
+                f"the date of {' and of '.join(self.undated)} is unknown, so is the time between the two images; set the "
+                "tag ACQUISITIONDATETIME, or name the file as its product"
+            )
         if self.days is not None and abs(self.days) > LARGE_GAP_DAYS:
             when = "after" if self.days > 0 else "before"
             yield (
@@ -102,6 +109,8 @@ def _remedy(processing: str, without_terrain: bool) -> str:
 
 def fit_of(sources: Sources, scene_map: SceneMap) -> Fit:
     """Compare the two images of a scene where it is clear."""
-    days = date_gap_days(sources.radar.acquired, sources.optical.acquired)
+    radar, optical = sources.radar.acquired, sources.optical.acquired
+    undated = [name for name, time in (("the radar", radar), ("the optical image", optical)) if time is None]
     small = min(sources.shape) < SMALLEST_PX
-    return Fit(days, None if small else sources.shift(scene_map.is_clear).result())
+    shift = None if small else sources.shift(scene_map.is_clear).result()
+    return Fit(date_gap_days(radar, optical), shift, tuple(undated))

@@ -19,7 +19,11 @@ def head(facts: Facts, seen: Gathered) -> Markup:
     """What it is, how large, and of when."""
     height, width = seen.shape
     ground = f", {width * facts.pixel_m / 1000:.3g} × {height * facts.pixel_m / 1000:.3g} km" if facts.pixel_m else ""
-    dates = [f"{one.role} of {one.acquired:%Y-%m-%d}" for one in facts.inputs if one.acquired]
+    dates = [
+        f"{one.role} of {one.acquired:%Y-%m-%d}" if one.acquired else f"{one.role} of unknown date"
+        for one in facts.inputs
+        if one.role.startswith("Sentinel")
+    ]
     bands = f"{len(facts.bands)} band{'' if len(facts.bands) == 1 else 's'}"
     line = " · ".join([f"{width:,} × {height:,} px{ground}", bands, *dates])
     return tag(

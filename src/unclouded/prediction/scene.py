@@ -276,10 +276,10 @@ class _Run:
         files |= {"report": written.report, "item": written.item}
         seconds["writing"] = clock() - began
         summary = record | {
-            "scene": self.sources.optical.metadata(),
+            "scene": {"acquired": None} | self.sources.optical.metadata(),
             "used": facts.remover,
             "expected_error": asdict(facts.expected) if facts.expected else None,
-            "radar": self.sources.radar.metadata(),
+            "radar": {"acquired": None} | self.sources.radar.metadata(),
             "trained_map": self.choice.trained and self.choice.trained.to_json(),
             "fit": fit.told(),
             "remarks": list(remarks),

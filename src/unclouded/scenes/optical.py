@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Integer
@@ -16,7 +17,7 @@ from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.geotiff import open_geotiff
 from unclouded.raster import check_limits, offset_steps
-from unclouded.scenes.acquisition import acquired
+from unclouded.scenes.acquisition import acquisition
 from unclouded.scenes.granule import NO_MANIFEST, ReadStored, open_granule
 from unclouded.scenes.radiometry import Radiometry
 from unclouded.scenes.resample import Resampling
@@ -191,9 +192,9 @@ def _open_stack(path: Path, offset: int | None, resampling: Resampling, *, allow
         def read(top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
             return rows.stored(top, bottom).values
 
-        yield OpticalScene(
-            path, sensor, rows.geobox, radiometry, read, acquired=acquired(rows.first, rows.path), remarks=remarks
-        )
+        taken = acquisition(rows.first, rows.path)
+        known: dict[str, Any] = {"acquired": taken.time, "remarks": (*remarks, *taken.remarks)}
+        yield OpticalScene(path, sensor, rows.geobox, radiometry, read, **known)
 
 
 def _count(path: Path) -> int:

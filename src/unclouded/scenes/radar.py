@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 from unclouded.errors import InputError
 from unclouded.files import named, require_room
 from unclouded.raster import describe, same_grid
-from unclouded.scenes.acquisition import acquired
+from unclouded.scenes.acquisition import acquisition
 from unclouded.scenes.geocoding import geocode
 from unclouded.scenes.positions import GroundControlPositions
 from unclouded.scenes.radar_units import RadarUnits, check_median, in_db, stored_as
@@ -234,9 +234,10 @@ def _opened_stack(
 ) -> Iterator[RadarScene]:
     with open_image(path, stored_as(units)) as rows:
         _check_middle(rows, units)
-        taken = acquired(rows.first, path)
+        taken = acquisition(rows.first, path)
+        remarks = (*remarks, *taken.remarks)
         if same_grid(rows.geobox, geobox):
-            known: dict[str, Any] = {"acquired": taken, "remarks": remarks}
+            known: dict[str, Any] = {"acquired": taken.time, "remarks": remarks}
             yield RadarScene(path, geobox, lambda top, bottom: in_db(rows.read(top, bottom), units), **known)
             return
         grids = f"({describe(rows.geobox)}, not {describe(geobox)})"
@@ -250,7 +251,7 @@ def _opened_stack(
                     raise InputError(f"{named(path)} does not overlap the optical scene {grids}")
                 if seen <= 0.999:
                     remarks = (*remarks, f"the radar covers {seen:.1%} of the optical scene")
-                told: dict[str, Any] = {"acquired": taken, "processing": f"warped {grids}", "remarks": remarks}
+                told: dict[str, Any] = {"acquired": taken.time, "processing": f"warped {grids}", "remarks": remarks}
                 yield RadarScene(path, geobox, _reader(target), **told)
 
 
