@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from unclouded.errors import InputError
-from unclouded.evaluation.comparison import compare_scores
+from unclouded.evaluation.comparison import compare_scores, comparison_json, comparison_table
 from unclouded.evaluation.scores import AREAS, METRICS, Scores
+from unclouded.patches.reading import DamagedTriplet
 
 TWO = ["ROIs1158_spring_1", "ROIs1158_spring_44"]
 Invent = Callable[..., Scores]
@@ -57,6 +59,36 @@ def test_fault_14_areas_without_pixels_have_no_difference(invent: Invent) -> Non
     one = compare_scores(nothing, nothing, rng())[0]
     assert one.n == 0
     assert math.isnan(one.mean)
+
+
+def test_pairs_with_an_exact_patch_have_no_difference_of_psnr_and_are_counted(invent: Invent) -> None:
+    """10 and 30 dB against 20 and an exact patch: minus 10 dB of one pair."""
+    first, second = invent([0.1, 0.3], TWO), invent([0.2, 0.0], TWO)
+
+    def with_psnr(scores: Scores, values: tuple[float, float]) -> Scores:
+        patches = [
+            replace(one, values={area: {**one.values[area], "psnr": value} for area in AREAS})
+            for one, value in zip(scores.patches, values, strict=True)
+        ]
+        return replace(scores, patches=tuple(patches))
+
+    found = compare_scores(with_psnr(first, (10.0, 30.0)), with_psnr(second, (20.0, math.inf)), rng())
+    psnr, mae = found[METRICS.index("psnr")], found[METRICS.index("mae")]
+    assert (psnr.mean, psnr.n, psnr.exact) == (-10.0, 1, 1)
+    assert (mae.n, mae.exact) == (2, 0)
+    assert comparison_json("a", "b", found)["difference"]["all"]["psnr"]["exact"] == 1
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(comparison_table("a", "b", found))
+    assert "PSNR of all pixels is without 1 patches where one of the two is exact" in " ".join(capture.get().split())
+
+
+def test_results_that_skipped_different_patches_are_refused(invent: Invent) -> None:
+    first = invent([0.1, 0.4], TWO)
+    second = replace(first, skipped=(DamagedTriplet("p9", "p9.tif has 1 of 9 values without data"),))
+    with pytest.raises(InputError, match=r"only the second skipped p9 \(p9.tif has 1 of 9 values without data\)"):
+        compare_scores(first, second, rng())
+    assert compare_scores(second, second, rng())[0].mean == 0.0
 
 
 def test_other_patches_are_refused_by_name(invent: Invent) -> None:

@@ -8,6 +8,7 @@ from skimage.metrics import structural_similarity as skimage_similarity
 from torch import Tensor
 from torch.testing import assert_close
 
+from unclouded.errors import InputError
 from unclouded.evaluation import metrics
 
 EVERY = [
@@ -207,3 +208,46 @@ def test_small_errors_of_float32_images_are_summed_without_loss() -> None:
     prediction = target + 1e-4
     error = float(np.float32(0.1) + np.float32(1e-4)) - float(np.float32(0.1))
     assert metrics.mean_absolute_error(prediction, target).item() == pytest.approx(error, rel=1e-12)
+
+
+@pytest.mark.parametrize("metric", EVERY)
+def test_numpy_and_half_precision_give_what_tensors_give(metric: Metric) -> None:
+    prediction, target = pair(8, 2, 3, 16, 16)
+    where = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(1)) < 0.6
+    expected = metric(prediction, target, where)
+    assert_close(metric(prediction.numpy(), target.numpy(), where.numpy()), expected, rtol=0, atol=0)
+    assert_close(metric(prediction.numpy()[..., ::-1], target.numpy()[..., ::-1], where.numpy()[..., ::-1]), expected)
+    assert_close(metric(prediction.double(), target.numpy(), where), expected, rtol=0, atol=0)
+    for dtype in (torch.float16, torch.bfloat16):
+        half, other = prediction.to(dtype), target.to(dtype)
+        assert_close(metric(half, other), metric(half.double(), other.double()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("metric", EVERY)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y, w: (x, y[:, :1], w), "the prediction has the shape .* and the target"),
+        (lambda x, y, w: (x[..., ::2, ::2], y, w), "the prediction has the shape .* and the target"),
+        (lambda x, y, w: (x[:1], y, w), "the prediction has the shape .* and the target"),
+        (lambda x, y, w: (x[0], y[0], None), r"of the shape \(3, 16, 16\), expected floating-point"),
+        (lambda x, y, w: (x, y, w[:, 0]), r"of the shape \(2, 16, 16\), expected a boolean mask"),
+        (lambda x, y, w: (x, y, w[:1]), r"of the shape \(1, 1, 16, 16\), expected a boolean mask"),
+        (lambda x, y, w: (x, y, w.expand(2, 3, 16, 16)), r"of the shape \(2, 3, 16, 16\), expected a boolean"),
+        (lambda x, y, w: (x, y, w[..., :1]), r"of the shape \(2, 1, 16, 1\), expected a boolean mask"),
+        (lambda x, y, w: (x, y, w.float()), "where is torch.float32"),
+        (lambda x, y, w: (x, y, w.numpy()[:, 0]), r"of the shape \(2, 16, 16\), expected a boolean mask"),
+        (lambda x, y, w: (x * 1e4, y * 1e4, w), "the prediction has values from .*; divide stored numbers by 10,000"),
+        (lambda x, y, w: (x, y * 1e4, w), "the target has values from"),
+        (lambda x, y, w: (x * 255, y * 255, w), "the prediction has values from"),
+        (lambda x, y, w: (x * 2 - 1, y * 2 - 1, w), "the prediction has values from -1"),
+        (lambda x, y, w: ((x * 1e4).int(), y, w), "the prediction is torch.int32"),
+        (lambda x, y, w: ((x * 1e4).numpy().astype(np.uint16), y, w), "the prediction is uint16"),
+    ],
+)
+def test_nothing_is_broadcast_and_other_units_are_refused(
+    metric: Metric, change: Callable[[Tensor, Tensor, Tensor], tuple[object, ...]], message: str
+) -> None:
+    prediction, target = pair(4, 2, 3, 16, 16)
+    with pytest.raises(InputError, match=message):
+        metric(*change(prediction, target, torch.ones(2, 1, 16, 16, dtype=torch.bool)))

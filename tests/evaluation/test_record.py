@@ -52,7 +52,7 @@ def test_the_shape_of_the_file(written: Path) -> None:
         "synthetic": None,
     }
     assert set(content["mean"]) == {"all", "cloudy", "clear"}
-    assert set(content["mean"]["all"]) == {*METRICS, "n"}
+    assert set(content["mean"]["all"]) == {*METRICS, "n", "psnr_n", "psnr_exact", "ssim_n"}
     assert content["season"]["summer"]["cloudy"]["mae"] == 0.3
     assert set(content["roi"]) == set(TWO)
     assert len(content["coverage"]) == 10
@@ -84,9 +84,16 @@ def test_fault_13_values_that_are_not_numbers_come_back(
 def test_the_infinite_psnr_of_an_exact_prediction_comes_back(tmp_path: Path, invent: Invent) -> None:
     (patch,) = invent([0.0]).patches
     exact = {area: dict(patch.values[area]) | {"psnr": math.inf} for area in AREAS}
-    scores = replace(invent([0.0]), patches=(replace(patch, values=exact),))
-    write_json(tmp_path / "s.json", scores_json(scores, rng()))
-    assert load_scores(tmp_path / "s.json").mean("all")["psnr"] == math.inf
+    other = replace(patch, name="other", sha256="1", values=dict.fromkeys(AREAS, patch.values["all"] | {"psnr": 20.0}))
+    scores = replace(invent([0.0]), patches=(replace(patch, values=exact), other))
+    write_scores(tmp_path / "s.json", scores, rng())
+    content = json.loads((tmp_path / "s.json").read_text(), parse_constant=pytest.fail)
+    found = content["mean"]["all"]
+    assert (found["psnr"], found["psnr_n"], found["psnr_exact"], found["n"]) == (20.0, 1, 1, 2)
+    assert [one["all"].get("exact", False) for one in content["patches"].values()] == [True, False]
+    assert content["coverage"][0]["all"]["psnr"] == content["roi"]["ROIs1158_spring_1"]["all"]["psnr"] == 20.0
+    assert load_scores(tmp_path / "s.json").patches[0].values["all"]["psnr"] == math.inf
+    assert pq.read_table(tmp_path / "s.parquet").column("psnr_all").to_pylist() == [math.inf, 20.0]
 
 
 def test_a_file_of_a_later_version_with_more_keys_is_read(written: Path) -> None:
@@ -112,7 +119,8 @@ def test_a_mean_that_does_not_follow_from_the_patches_is_refused(written: Path) 
 def test_a_patch_that_was_left_out_afterwards_is_noticed(written: Path) -> None:
     def leave_out(content: dict[str, Any]) -> None:
         del content["patches"]["ROIs1158_spring_1_p0"]
-        content["mean"] = {area: dict.fromkeys(METRICS, 0.3) | {"n": 1} for area in AREAS}
+        counts = {"n": 1, "psnr_n": 1, "psnr_exact": 0, "ssim_n": 1}
+        content["mean"] = {area: dict.fromkeys(METRICS, 0.3) | counts for area in AREAS}
 
     with pytest.raises(InputError, match="its hashes do not follow from its patches"):
         load_scores(changed(written, leave_out))
@@ -126,6 +134,21 @@ def test_a_patch_that_was_left_out_afterwards_is_noticed(written: Path) -> None:
         (lambda c: c.update(patches={}), "patches: Dictionary should have at least 1 item"),
         (lambda c: c["patches"]["ROIs1158_spring_1_p0"].pop("clear"), "ROIs1158_spring_1_p0.clear: Field required"),
         (lambda c: c["patches"]["ROIs1158_spring_1_p0"].update(coverage=2), "coverage: Input should be less than"),
+        *(
+            (lambda c, v=value: c["patches"]["ROIs1158_spring_1_p0"]["all"].update(mae=v), "all.mae: Input should be")
+            for value in (1e308, 1.1, -0.1, "0.1", True, 10**18, [])
+        ),
+        *(
+            (
+                lambda c, v=value: c["patches"]["ROIs1158_spring_1_p0"]["all"].update(pixels=v),
+                "all.pixels: Input should",
+            )
+            for value in (1e308, -1, 10**18, 9.5, "9", None)
+        ),
+        (lambda c: c["mean"]["all"].update(mae=1e308), "mean.all.mae: Input should be"),
+        (lambda c: c["mean"]["all"].update(mae="much"), "mean.all.mae: Input should be"),
+        (lambda c: c.update(manifold={"card": {}, "f1": "0.5"}), "manifold.f1: Input should be"),
+        (lambda c: c.update(manifold={"card": {}, "precision": 1e308}), "manifold.precision: Input should be"),
         (lambda c: c["card"].update(clear_pixels="pasted"), "card.clear_pixels: Input should be 'kept' or 'network'"),
     ],
 )

@@ -59,7 +59,7 @@ def test_every_value_is_the_metric_of_that_name() -> None:
 def test_prediction_and_target_are_clipped_to_between_0_and_1() -> None:
     shown = triplet(clear=1.3, cloudy_rows=16)
     assert score_patch(shown, torch.full_like(shown.clear, 1.7)).values["all"]["mae"] == 0.0
-    assert score_patch(shown, torch.full_like(shown.clear, -0.5)).values["all"]["mae"] == 1.0
+    assert score_patch(shown, torch.full_like(shown.clear, -0.15)).values["all"]["mae"] == 1.0
 
 
 def test_means_are_means_over_patches_not_over_pixels() -> None:
@@ -88,8 +88,10 @@ def test_fault_14_an_area_that_no_patch_has_counts_none() -> None:
 def test_fault_13_values_that_are_no_data_never_enter(hole: float) -> None:
     shown = triplet()
     prediction = off_by(shown, 0.1)
-    prediction[0, 0, 0, 0] = hole
+    shown.observation.sar[0, 1, 0, 0] = math.nan
+    prediction[0, 0, 0, 0] = math.nan  # the answer may have no data where the radar has none
     shown.clear[0, 2, 15, 15] = hole
+    prediction[0, 1, 15, 15] = hole
     scores = score_patch(shown, prediction)
     assert [scores.pixels[area] for area in AREAS] == [254, 127, 127]
     assert [scores.values[area]["mae"] for area in AREAS] == pytest.approx([0.05, 0.1, 0.0])
@@ -102,8 +104,41 @@ def test_fault_19_no_patch_is_no_success() -> None:
 
 def test_a_prediction_of_other_bands_is_refused() -> None:
     shown = triplet()
-    with pytest.raises(ValueError, match=r"p1: prediction .* and target .* differ"):
+    with pytest.raises(InputError, match=r"answered p1 with the shape 1 x 1 x 16 x 16, expected 1 x 3 x 16 x 16"):
         score_patch(shown, shown.clear[:, :1])
+
+
+@pytest.mark.parametrize("hole", [math.nan, math.inf, -math.inf])
+def test_fault_13_a_prediction_without_data_where_the_images_have_some_is_refused(hole: float) -> None:
+    shown = triplet()
+    prediction = off_by(shown, 0.1)
+    prediction[0, 0, 0, 0] = hole
+    with pytest.raises(InputError, match="NaN or infinity at 1 of 256 pixels where radar and optical image have data"):
+        score_patch(shown, prediction)
+
+
+def test_a_target_of_other_bands_is_refused() -> None:
+    shown = triplet()
+    with pytest.raises(InputError, match=r"p1 has a target of the shape \(1, 1, 16, 16\)"):
+        score_patch(replace(shown, clear=shown.clear[:, :1]), shown.clear)
+
+
+def test_a_mean_psnr_is_that_of_the_patches_that_are_not_exact_with_both_counts() -> None:
+    """Errors of 0, 0.1 and 0.01 have PSNRs of infinity, 20 and 40 dB."""
+    shown = [triplet(f"p{i}", cloudy_rows=16) for i in range(3)]
+    pairs = [(one, one.clear + error) for one, error in zip(shown, (0.0, 0.1, 0.01), strict=True)]
+    mean = score_patches(pairs, "network").mean("all")
+    assert mean["psnr"] == pytest.approx(30.0, abs=1e-4)
+    assert (mean["n"], mean["psnr_n"], mean["psnr_exact"], mean["ssim_n"]) == (3, 2, 1, 3)
+    alone = score_patches(pairs[:1], "network").mean("all")
+    assert math.isnan(alone["psnr"]) and alone["psnr_exact"] == 1
+
+
+def test_an_ssim_that_is_undefined_is_not_counted() -> None:
+    """All cloudy pixels lie within 5 px of the border."""
+    edge, inside = triplet("p1", cloudy_rows=2), triplet("p2", cloudy_rows=16)
+    mean = score_patches([(one, one.clear + 0.1) for one in (edge, inside)], "network").mean("cloudy")
+    assert (mean["n"], mean["ssim_n"]) == (2, 1)
 
 
 def test_two_patches_of_one_name_are_refused() -> None:

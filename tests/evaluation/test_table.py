@@ -37,8 +37,27 @@ def test_an_undefined_value_is_a_dash_and_never_the_best() -> None:
     assert second.split(" | ")[3] == "**12.00**"
 
 
-def test_an_exact_prediction_has_infinite_psnr() -> None:
-    assert "**inf**" in scores_markdown({"first": scores(psnr=math.inf), "second": scores(psnr=12.0)})
+def test_a_mean_psnr_tells_the_exact_patches_that_it_is_without() -> None:
+    """Two patches of 10 and 14 dB and an exact one: 12 dB of two patches."""
+    three = scores()
+    patches = [replace(scores(psnr=v).patches[0], name=f"p{v}") for v in (10.0, 14.0, math.inf)]
+    three = replace(three, patches=tuple(patches))
+    line = scores_markdown({"first": three, "second": scores(psnr=11.0)}).splitlines()[2]
+    assert line.split(" | ")[3] == "**12.00 (1 exact)**"
+    assert "first: PSNR is the mean of 2 patches; 1 exact patches have an infinite one" in " ".join(
+        shown({"first": three}).split()
+    )
+    assert "– (1 exact)" in scores_markdown({"first": scores(psnr=math.inf)})
+
+
+def test_no_number_is_cut_off_in_a_terminal_of_80_columns() -> None:
+    many = replace(
+        scores(psnr=math.inf, sam=179.99),
+        patches=tuple(replace(scores(sam=179.99).patches[0], name=f"p{i}") for i in range(1234)),
+    )
+    lines = shown({"a-remover-with-a-very-long-name-of-its-own": many, "b": scores()}, width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("179.99" in line and line.rstrip(" │").endswith("1,234") for line in lines)
 
 
 def test_names_with_markup_are_shown_as_they_are() -> None:
@@ -51,11 +70,11 @@ def test_the_terminal_shows_the_rows_in_order_with_their_area() -> None:
     assert "cloudy pixels, mean over n patches" in text
     assert text.index("zebra") < text.index("ant")
     assert "0.0200" in text
-    assert "PSNR (dB)" in text
+    assert "PSNR in dB" in text
 
 
-def shown(rows: dict[str, Scores]) -> str:
-    console = Console(width=160)
+def shown(rows: dict[str, Scores], width: int = 160) -> str:
+    console = Console(width=width)
     with console.capture() as capture:
         console.print(scores_table(rows, "cloudy"))
     return capture.get()

@@ -1,4 +1,6 @@
 import json
+import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,16 +10,22 @@ import pytest
 from unclouded.errors import InputError
 from unclouded.evaluation.record import write_scores
 from unclouded.evaluation.scores import AREAS, METRICS, PatchScores, Provenance, Scores
-from unclouded.experiments.leaderboard import find_entries, leaderboard_html, leaderboard_markdown, published
+from unclouded.experiments.leaderboard import (
+    find_entries,
+    leaderboard_html,
+    leaderboard_markdown,
+    other_files,
+    published,
+)
+from unclouded.patches.reading import DamagedTriplet
 from unclouded.sensors import RGB
 
 ROI = "ROIs1158_spring_106"
 
 
 def write(path: Path, name: str, value: float, **changes: object) -> Path:
-    patch = PatchScores(
-        f"{ROI}_p1", 0.5, dict.fromkeys(AREAS, 9), dict.fromkeys(AREAS, dict.fromkeys(METRICS, value)), 0.1, "ab", ROI
-    )
+    values = dict.fromkeys(METRICS, value) if math.isfinite(value) else dict.fromkeys(METRICS, 0.0) | {"psnr": value}
+    patch = PatchScores(f"{ROI}_p1", 0.5, dict.fromkeys(AREAS, 9), dict.fromkeys(AREAS, values), 0.1, "ab", ROI)
     scores = Scores(RGB, "kept", (patch,), provenance=Provenance(name, "test", "cd"))
     write_scores(path, replace(scores, **changes), np.random.default_rng(0))  # type: ignore[arg-type]
     return path
@@ -49,6 +57,31 @@ def test_only_what_was_judged_alike_stands_in_one_table(folder: Path) -> None:
     assert ours.count("\n## ") == 2  # kept and network
     assert ours.index("| three") < ours.index("two\\|")  # by PSNR
     assert "GLF-CR" not in ours and "one" not in [line.split("|")[1].strip() for line in table_lines(theirs, "|")]
+
+
+def test_json_of_something_else_is_named_and_passed_over(folder: Path) -> None:
+    (folder / "word.json").write_text('{"definition": "a word"}')
+    (folder / "list.json").write_text("[1]")
+    (folder / "folder.json").mkdir()
+    os.mkfifo(folder / "pipe.json")
+    (folder / "gone.json").symlink_to("nowhere")
+    (folder / "round.json").symlink_to("round.json")
+    assert len(find_entries(folder)) == 3
+    assert other_files(folder) == [
+        "folder.json", "gone.json", "list.json", "other.json", "pipe.json", "round.json", "word.json"
+    ]  # fmt: skip
+
+
+def test_exact_patches_are_counted_and_results_that_skipped_others_stand_apart(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", "exact", math.inf)
+    write(tmp_path / "b.json", "good", 0.5)
+    write(tmp_path / "c.json", "less", 0.4, skipped=(DamagedTriplet("p9", "torn"),))
+    entries = find_entries(tmp_path)
+    assert [one.name for one in entries] == ["exact", "good", "less"]
+    text = leaderboard_markdown(entries, ())
+    assert text.count("\n## ") == 3  # two groups, and the published
+    assert "1 patches skipped, first p9" in text
+    assert "| – (1 exact) |" in table_lines(text, "exact")[0]
 
 
 def test_a_hostile_name_stays_a_name(folder: Path) -> None:

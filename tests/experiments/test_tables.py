@@ -1,5 +1,6 @@
 import csv
 import io
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from unclouded.experiments.tables import COLUMNS, Line, Table, to_csv, to_html, to_latex, to_markdown
 
 HOSTILE = '<script>alert(1)</script> | `a` _b_ [c](d) $e$ 50% & #\n"\\'
-NUMBERS = {"mae": 0.12344, "psnr": float("inf"), "f1": float("nan")}
+NUMBERS = {"mae": 0.12344, "psnr": 26.0206, "f1": float("nan")}
 
 
 def table(label: str = "ours-0", link: str | None = "runs/a b.json", tested_on: str = "observed clouds") -> Table:
@@ -22,8 +23,17 @@ def table(label: str = "ours-0", link: str | None = "runs/a b.json", tested_on: 
 def test_markdown_links_numbers_and_says_what_was_not_run() -> None:
     lines = to_markdown(table()).splitlines()
     assert lines[0] == r"## Table \<II\>"
-    assert lines[4] == "| ours-0 | [0.1234](runs/a%20b.json) | [∞](runs/a%20b.json) | [–](runs/a%20b.json) |"
+    assert lines[4] == "| ours-0 | [0.1234](runs/a%20b.json) | [26.02](runs/a%20b.json) | [–](runs/a%20b.json) |"
     assert lines[5] == "| x | not run | not run | not run |"
+
+
+def test_every_spelling_tells_how_many_exact_patches_a_mean_psnr_is_without() -> None:
+    one = table()
+    counted = replace(one, lines=(replace(one.lines[0], values=NUMBERS | {"psnr_exact": 2}),))
+    for text in (to_markdown(counted), to_html(counted), to_latex(counted)):
+        assert "26.02 (2 exact)" in text
+    (row,) = csv.DictReader(io.StringIO(to_csv(counted)))
+    assert (row["psnr"], row["psnr_exact"]) == ("26.0206", "2")
 
 
 def test_a_column_tells_the_tests_where_they_differ() -> None:

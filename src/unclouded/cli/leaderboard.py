@@ -17,6 +17,7 @@ def leaderboard(
         find_entries,
         leaderboard_html,
         leaderboard_markdown,
+        other_files,
         published,
     )
     from unclouded.files import write_text
@@ -25,4 +26,7 @@ def leaderboard(
     text = leaderboard_markdown(entries, ours)
     write_text(out / "leaderboard.md", text)
     write_text(out / "leaderboard.html", leaderboard_html(entries, ours))
+    if others := other_files(folder):
+        more = f" and {len(others) - 3:,} more" if len(others) > 3 else ""
+        typer.echo(f"{len(others):,} JSON files are no scores and left out: {', '.join(others[:3])}{more}", err=True)
     typer.echo(f"{text}\nwrote {out / 'leaderboard.md'} and {out / 'leaderboard.html'}")

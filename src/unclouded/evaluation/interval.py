@@ -79,9 +79,10 @@ def intervals(
 
 
 def column(patches: Sequence[PatchScores], area: str, metric: str) -> Float64[np.ndarray, " n"]:
-    """Return one metric of every patch; NaN where the area has no pixel."""
+    """Return one metric of every patch; NaN where the area has no pixel, or the PSNR is infinite, as in the mean."""
     values: list[Mapping[str, float]] = [patch.values[area] for patch in patches]  # type: ignore[index]
-    return np.array([one[metric] for one in values], dtype=np.float64)
+    found = np.array([one[metric] for one in values], dtype=np.float64)
+    return np.where(np.isfinite(found), found, np.nan)
 
 
 def why_none(patches: Sequence[PatchScores]) -> str:

@@ -2,10 +2,11 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,6 +26,7 @@ from unclouded.evaluation.scores import (
     mean_scores,
 )
 from unclouded.files import named, whole_file, write_json
+from unclouded.patches.reading import DamagedTriplet
 from unclouded.strict_json import read_json_object
 
 MAX_BYTES = 512 << 20
@@ -53,6 +55,7 @@ def scores_json(scores: Scores, rng: np.random.Generator) -> dict[str, Any]:
         "provenance": None if told is None else _provenance_json(scores, told),
         "bands": list(scores.bands),
         "clear_pixels": scores.clear_pixels,
+        "skipped": [{"patch": one.name, "reason": one.reason} for one in scores.skipped],
         "mean": groups.means(scores.patches),
         "interval": intervals(scores.patches, rng),
         **{name: value for name, value in optional.items() if value is not None},
@@ -80,6 +83,9 @@ def _provenance_json(scores: Scores, told: Provenance) -> dict[str, Any]:
 
 def _patch_json(patch: PatchScores) -> dict[str, Any]:
     areas: dict[str, Any] = {area: {**patch.values[area], "pixels": patch.pixels[area]} for area in AREAS}
+    for area in areas.values():
+        if math.isinf(area["psnr"]):
+            area |= {"psnr": None, "exact": True}
     return {
         "coverage": patch.coverage,
         "brightness": patch.brightness,
@@ -125,14 +131,23 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+_ABOUT_ONE = 1 + 1e-6
+Share = Annotated[float, Field(strict=True, ge=0, le=_ABOUT_ONE, allow_inf_nan=False)]
+"""Also an error of reflectances that were clipped to [0, 1]."""
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e6, le=1e9)]
+"""Any mean or count."""
+
+
 class _AreaRecord(_Record):
-    pixels: int = Field(ge=0)
-    mae: float | None
-    rmse: float | None
-    psnr: float | None
-    ssim: float | None
-    sam: float | None
-    sam_global: float | None
+    """Metrics of one patch, each within the limits of its definition."""
+
+    pixels: int = Field(strict=True, ge=0, le=10**12)
+    mae: Share | None
+    rmse: Share | None
+    psnr: float | None = Field(strict=True, ge=-1e-3, le=1e4, allow_inf_nan=False)
+    ssim: float | None = Field(strict=True, ge=-_ABOUT_ONE, le=_ABOUT_ONE, allow_inf_nan=False)
+    sam: float | None = Field(strict=True, ge=0, le=180 * _ABOUT_ONE, allow_inf_nan=False)
+    sam_global: float | None = Field(strict=True, ge=0, le=math.pi * _ABOUT_ONE, allow_inf_nan=False)
 
     def values(self) -> dict[str, float]:
         """Return the metrics; null is infinity where a PSNR has no error to divide by, else NaN."""
@@ -141,8 +156,8 @@ class _AreaRecord(_Record):
 
 
 class _PatchRecord(_Record):
-    coverage: float = Field(ge=0, le=1)
-    brightness: float | None
+    coverage: Share
+    brightness: Share | None
     roi: str
     sha256: str
     all: _AreaRecord
@@ -150,9 +165,25 @@ class _PatchRecord(_Record):
     clear: _AreaRecord
 
 
+class _SkippedRecord(_Record):
+    patch: str
+    reason: str
+
+
+class _ManifoldRecord(BaseModel):
+    """Improved precision and recall; what else stands beside them is kept."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    card: dict[str, Any] = Field(default_factory=dict)
+    precision: Share | None = None
+    recall: Share | None = None
+    f1: Share | None = None
+
+
 class _SplitRecord(_Record):
     name: str
-    n: int
+    n: int = Field(strict=True, ge=0)
     sha256: str
 
 
@@ -179,16 +210,25 @@ class _CardRecord(_Record):
 class _ScoresRecord(_Record):
     card: _CardRecord
     provenance: _ProvenanceRecord | None
-    mean: dict[Area, dict[str, float | None]]
+    mean: dict[Area, dict[str, Number | None]]
     patches: dict[str, _PatchRecord] = Field(min_length=1)
-    manifold: dict[str, Any] | None = None
-    extras: dict[str, Any] | None = None
+    skipped: tuple[_SkippedRecord, ...] = ()
+    manifold: _ManifoldRecord | None = None
+    extras: dict[str, dict[str, Any]] | None = None
+
+
+_BEGINNING = re.compile(rb'\s*\{\s*"definition"\s*:\s*"unclouded-scores-')
 
 
 def is_result(path: Path) -> bool:
-    """Say whether a JSON file begins as those of :func:`write_scores` do, with the version of the definition."""
-    with path.open("rb") as file:
-        return b'"definition"' in file.read(200)
+    """Tell whether a file begins as those of :func:`write_scores` do, with some version of the definition."""
+    try:
+        if not path.is_file():  # a pipe would wait for somebody who writes
+            return False
+        with path.open("rb") as file:
+            return _BEGINNING.match(file.read(200)) is not None
+    except OSError:
+        return False
 
 
 def load_scores(path: Path) -> Scores:
@@ -235,8 +275,9 @@ def _scores(record: _ScoresRecord) -> Scores:
             told.learnt_from,
             told.trained_map,
         ),
-        record.manifold,
+        record.manifold.model_dump(exclude_unset=True) if record.manifold else None,
         record.extras,
+        tuple(DamagedTriplet(one.patch, one.reason) for one in record.skipped),
     )
 
 

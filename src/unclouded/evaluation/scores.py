@@ -14,7 +14,9 @@ from unclouded.errors import InputError
 from unclouded.evaluation import metrics
 from unclouded.evaluation.card import Card
 from unclouded.patches.identity import region_of
+from unclouded.patches.reading import DamagedTriplet
 from unclouded.sensors import RGB
+from unclouded.tensors.answers import require_answer
 from unclouded.tensors.triplet import Triplet, positions
 
 DEFINITION = "unclouded-scores-1"
@@ -98,6 +100,7 @@ class Scores:
         provenance: Who was judged on what; None where it was not told.
         manifold: Improved precision and recall with their card, as JSON values; None where they were not measured.
         extras: Further scores by name, each with its card, as JSON values; None where none was asked for.
+        skipped: Patches that were not judged because files of theirs are damaged or missing.
     """
 
     bands: tuple[str, ...]
@@ -108,6 +111,7 @@ class Scores:
     provenance: Provenance | None = None
     manifold: Mapping[str, Any] | None = None
     extras: Mapping[str, Any] | None = None
+    skipped: tuple[DamagedTriplet, ...] = ()
 
     @property
     def card(self) -> Card:
@@ -131,19 +135,26 @@ class Scores:
         return _hash_of_lines(patch.name for patch in self.patches)
 
     def mean(self, area: Area) -> dict[str, float]:
-        """Return the mean of each metric over the patches that have pixels in an area, and their number ``n``."""
+        """Return the mean of each metric over the patches with pixels in an area; see :func:`mean_scores`."""
         return mean_scores(self.patches, area)
 
 
 def mean_scores(patches: Iterable[PatchScores], area: Area) -> dict[str, float]:
-    """Return the mean of each metric over the patches that have pixels in an area, and their number ``n``.
+    """Return the mean of each metric over the patches that have pixels in an area, and how many patches it is of.
 
-    An infinite PSNR (two equal images) makes an infinite mean. An SSIM that is undefined although the patch has
-    pixels (all within 5 px of the border) is left out of its mean.
+    ``n`` counts these patches. The PSNR of an exact prediction is infinite: its mean is that of the ``psnr_n`` patches
+    with a finite one, and ``psnr_exact`` counts the others. An SSIM is undefined where all pixels of an area are within
+    5 px of the border: its mean is that of ``ssim_n`` patches. A mean of no patch is NaN.
     """
     defined = [patch.values[area] for patch in patches if patch.pixels[area] > 0]
-    means = {name: _mean_of_defined(values[name] for values in defined) for name in METRICS}
-    return means | {"n": len(defined)}
+    means = {name: _mean_of_finite(values[name] for values in defined) for name in METRICS}
+    counts = {
+        "n": len(defined),
+        "psnr_n": sum(math.isfinite(values["psnr"]) for values in defined),
+        "psnr_exact": sum(math.isinf(values["psnr"]) for values in defined),
+        "ssim_n": sum(math.isfinite(values["ssim"]) for values in defined),
+    }
+    return means | counts
 
 
 def _hash_of_lines(lines: Iterable[str]) -> str:
@@ -153,15 +164,15 @@ def _hash_of_lines(lines: Iterable[str]) -> str:
 def score_patches(judged: Iterable[tuple[Triplet, Tensor]], clear_pixels: ClearPixels) -> Scores:
     """Judge predictions against the clear images of their triplets, one after the other.
 
-    Prediction and target are clipped to [0, 1] first, as in section III-B.1 of the paper; what is not finite is no
-    data and enters no metric.
+    Prediction and target are clipped to [0, 1] first, as in section III-B.1 of the paper; pixels where the target is
+    not finite have no data and enter no metric.
 
     Args:
         judged: A triplet (a batch of one) and the predicted TOA reflectance of its bands.
         clear_pixels: What the predictions show where m = 0; written with the scores, for it decides about them.
 
     Raises:
-        InputError: There is nothing to judge.
+        InputError: There is nothing to judge, or a prediction is no clear image of its observation.
     """
     patches: dict[str, PatchScores] = {}
     bands: tuple[str, ...] = ()
@@ -177,10 +188,21 @@ def score_patches(judged: Iterable[tuple[Triplet, Tensor]], clear_pixels: ClearP
     return Scores(bands, clear_pixels, tuple(patches.values()))
 
 
-def score_patch(triplet: Triplet, prediction: Float[Tensor, "1 band h w"]) -> PatchScores:
-    """Judge one prediction; see :func:`score_patches`."""
-    if prediction.shape != triplet.clear.shape:
-        raise ValueError(f"{triplet.name}: prediction {prediction.shape} and target {triplet.clear.shape} differ")
+def score_patch(triplet: Triplet, prediction: Tensor) -> PatchScores:
+    """Judge one prediction; see :func:`score_patches`.
+
+    Raises:
+        InputError: The target or the prediction has other bands or another size than the observation, or the prediction
+            lacks values where the images have data.
+    """
+    expected = triplet.observation.cloudy.shape
+    if triplet.clear.shape != expected or len(expected) != 4 or expected[0] != 1:
+        raise InputError(
+            f"{triplet.name} has a target of the shape {tuple(triplet.clear.shape)} and an observation of "
+            f"{tuple(expected)}, expected one shape of (1, band, row, column)"
+        )
+    known = triplet.clear.isfinite().all(dim=1, keepdim=True)
+    require_answer(prediction, triplet.observation, "the prediction", triplet.name, known)
     x, y = _judged_values(prediction), _judged_values(triplet.clear)
     similarity = metrics.structural_similarity_map(x, y)
     has_data = (x + y).isfinite().all(dim=1, keepdim=True)
@@ -229,6 +251,6 @@ def _measure(
     return {name: value.item() for name, value in zip(METRICS, measured, strict=True)}
 
 
-def _mean_of_defined(values: Iterable[float]) -> float:
-    defined = [value for value in values if not math.isnan(value)]
-    return math.fsum(defined) / len(defined) if defined else math.nan
+def _mean_of_finite(values: Iterable[float]) -> float:
+    finite = [value for value in values if math.isfinite(value)]
+    return math.fsum(finite) / len(finite) if finite else math.nan

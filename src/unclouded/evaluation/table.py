@@ -20,8 +20,14 @@ COLUMNS = {
 """Metric to its heading with the unit, the digits shown, and which of two values is the better one."""
 
 
+UNITS = "MAE, RMSE in reflectance; PSNR in dB; SAM in °, SAM global in rad"
+_NARROW = {metric: heading.partition(" (")[0] for metric, (heading, _, _) in COLUMNS.items()}
+
+
 def scores_table(rows: Mapping[str, Scores], area: Area = "all") -> Table:
     """Return a table for the terminal: removers as rows in the order given, the best value of each column bold.
+
+    No number is cut off at 80 columns; long names of removers are folded.
 
     Args:
         rows: What a row is called, and its scores.
@@ -30,11 +36,12 @@ def scores_table(rows: Mapping[str, Scores], area: Area = "all") -> Table:
     Raises:
         InputError: The rows were judged in different ways.
     """
-    table = Table(title=f"{area} pixels, mean over n patches")
-    table.add_column("remover", min_width=max(map(len, rows)))
-    for heading in _headings():
-        table.add_column(heading, justify="right")
-    for name, cells in _cells(rows, area, "[bold]{}[/bold]").items():
+    notes = [f"{escape(name)}: {note}" for name, scores in rows.items() if (note := exact_note(scores.mean(area)))]
+    table = Table(title=f"{area} pixels, mean over n patches", caption="\n".join([UNITS, *notes]))
+    table.add_column("remover", overflow="fold")
+    for heading in (*_NARROW.values(), "n"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, cells in _cells(rows, area, "[bold]{}[/bold]", notes_apart=True).items():
         table.add_row(escape(name), *cells)
     return table
 
@@ -46,24 +53,36 @@ def scores_markdown(rows: Mapping[str, Scores], area: Area = "all") -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def exact_note(mean: Mapping[str, float]) -> str:
+    """Return a sentence about the exact patches that a mean PSNR is without; empty where there is none."""
+    if not (exact := mean["psnr_exact"]):
+        return ""
+    return f"PSNR is the mean of {mean['psnr_n']:,} patches; {exact:,} exact patches have an infinite one"
+
+
+def shown_metric(mean: Mapping[str, float], metric: str, digits: int) -> str:
+    """Return one mean as text; beside a PSNR the number of exact patches it is without, such as ``26.02 (1 exact)``."""
+    text = "–" if math.isnan(mean[metric]) else f"{mean[metric]:.{digits}f}"
+    exact = mean.get("psnr_exact", 0) if metric == "psnr" else 0
+    return f"{text} ({exact:,} exact)" if exact else text
+
+
 def _headings() -> list[str]:
     return [*(heading for heading, _, _ in COLUMNS.values()), "n"]
 
 
-def _cells(rows: Mapping[str, Scores], area: Area, bold: str) -> dict[str, list[str]]:
+def _cells(rows: Mapping[str, Scores], area: Area, bold: str, *, notes_apart: bool = False) -> dict[str, list[str]]:
     require_same({name: scores.card for name, scores in rows.items()})
     means = {name: scores.mean(area) for name, scores in rows.items()}
     cells: dict[str, list[str]] = {name: [] for name in rows}
     for metric, (_, digits, better) in COLUMNS.items():
-        shown = {name: _shown(mean[metric], digits) for name, mean in means.items()}
-        numbers = [float(text) for text in shown.values() if text != "–"]
-        best = better(numbers) if numbers else math.nan
-        for name, text in shown.items():
-            cells[name].append(bold.format(text) if text != "–" and float(text) == best else text)
+        numbers = {name: round(value, digits) for name in rows if not math.isnan(value := means[name][metric])}
+        best = better(numbers.values()) if numbers else math.nan
+        for name, mean in means.items():
+            text = shown_metric(mean, metric, digits)
+            if notes_apart:
+                text = text.partition(" ")[0]  # the caption tells the number of exact patches
+            cells[name].append(bold.format(text) if numbers.get(name) == best else text)
     for name, mean in means.items():
         cells[name].append(f"{mean['n']:,}")
     return cells
-
-
-def _shown(value: float, digits: int) -> str:
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"

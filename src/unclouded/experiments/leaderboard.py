@@ -14,6 +14,7 @@ from typing import Any
 from unclouded.errors import InputError
 from unclouded.evaluation.record import is_result, load_scores
 from unclouded.evaluation.scores import Scores
+from unclouded.evaluation.table import shown_metric
 from unclouded.experiments.reproduce import metrics_of
 from unclouded.experiments.tables import COLUMNS, html_page, html_rows, html_text, markdown_rows, markdown_text
 from unclouded.experiments.training_record import Answer, leak_free
@@ -49,9 +50,11 @@ class Entry:
 
     @property
     def group(self) -> str:
-        """What has to be equal for two results to stand in one table: cards and patches."""
+        """What has to be equal for two results to stand in one table: cards, patches, and those that were skipped."""
         card = (self.scores.manifold or {}).get("card")
-        return json.dumps([dict(self.scores.card), card, self.scores.split_sha256], sort_keys=True, ensure_ascii=False)
+        skipped = sorted(one.name for one in self.scores.skipped)
+        parts = [dict(self.scores.card), card, self.scores.split_sha256, skipped]
+        return json.dumps(parts, sort_keys=True, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -92,20 +95,28 @@ def published() -> tuple[Published, ...]:
 
 
 def find_entries(folder: Path) -> list[Entry]:
-    """Read every result file below a folder, by PSNR.
+    """Read every result file below a folder, by PSNR; other JSON files are passed over, see :func:`other_files`.
 
     Raises:
-        InputError: There is none, or one is damaged or contradicts itself.
+        InputError: There is no result, or one is damaged or contradicts itself.
     """
     require_folder(folder)
     found = [_entry(path) for path in sorted(folder.rglob("*.json")) if is_result(path)]
     if not found:
         raise InputError(f"{named(folder)} holds no scores, expected files that 'unclouded evaluate --out' writes")
-    return sorted(found, key=lambda one: (-_sortable(one.scores.mean("all")["psnr"]), one.name))
+    return sorted(found, key=lambda one: (-_rank(one.scores.mean("all")), one.name))
 
 
-def _sortable(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
+def other_files(folder: Path) -> list[str]:
+    """Return the names of the JSON files below a folder that are no results, relative to it."""
+    return [named(path.relative_to(folder)) for path in sorted(folder.rglob("*.json")) if not is_result(path)]
+
+
+def _rank(mean: Mapping[str, float]) -> float:
+    """Mean PSNR; that of exact patches alone is infinite, and that of none at all is below every other."""
+    if math.isnan(mean["psnr"]):
+        return math.inf if mean["psnr_exact"] else -math.inf
+    return mean["psnr"]
 
 
 def _entry(path: Path) -> Entry:
@@ -169,10 +180,11 @@ def _conditions(entry: Entry) -> str:
     cloud_map = f"; cloud map {described_json(scores.clouds)}" if scores.clouds else ""
     card: Mapping[str, Any] = (scores.manifold or {}).get("card", {})
     measured = f"; precision and recall by {card.get('layer')}, k = {card.get('k')}" if card else ""
+    skipped = f"; {len(scores.skipped):,} patches skipped, first {scores.skipped[0].name}" if scores.skipped else ""
     target = f"; compared with the {card['target']} clear image" if "target" in card else ""
     return (
         f"{painted}{cloud_map}; clear pixels {scores.clear_pixels}; split {scores.split_sha256[:HASH_DIGITS]}; "
-        f"definition {scores.card['definition']}{measured}{target}"
+        f"definition {scores.card['definition']}{measured}{target}{skipped}"
     )
 
 
@@ -182,8 +194,8 @@ def _headings() -> list[str]:
 
 def _cells(entry: Entry, escaped: Any) -> list[str]:
     values = metrics_of(entry.scores)
-    numbers = ["–" if math.isnan(values[key]) else f"{values[key]:.{COLUMNS[key].digits}f}" for key in SHOWN]
     words = (_with_map(entry), entry.leak_free, entry.reason, entry.scores.predictions_sha256[:HASH_DIGITS])
+    numbers = [shown_metric(values, key, COLUMNS[key].digits) for key in SHOWN]
     return [*map(escaped, words), *numbers]
 
 

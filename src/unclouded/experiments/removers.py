@@ -8,6 +8,7 @@ from pathlib import Path
 from unclouded.errors import InputError
 from unclouded.evaluation.record import is_result, load_scores
 from unclouded.evaluation.scores import Scores
+from unclouded.evaluation.table import shown_metric
 from unclouded.files import named, sha256
 from unclouded.models.network import operations
 from unclouded.models.scene_adapted import NAME as SCENE_ADAPTED
@@ -149,5 +150,5 @@ def _judged(path: Path, scores: Scores) -> str:
     leaks = f"; LEARNT FROM {len(told.learnt_from)} of these regions" if told and told.learnt_from else ""
     return (
         f"{split}, {len(scores.patches):,} patches: MAE {mean['mae']:.4f}, under clouds {cloudy['mae']:.4f}, "
-        f"PSNR {mean['psnr']:.2f}, SSIM {mean['ssim']:.3f}, SAM {mean['sam']:.2f}{leaks} ({path})"
+        f"PSNR {shown_metric(mean, 'psnr', 2)}, SSIM {mean['ssim']:.3f}, SAM {mean['sam']:.2f}{leaks} ({path})"
     )

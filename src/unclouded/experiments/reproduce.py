@@ -138,7 +138,8 @@ def _require_one_measure(found: Mapping[str, Scores]) -> None:
     """Refuse rows that were judged in different ways, but for what the table shows as a column."""
     require_same({name: _shared(scores.card) for name, scores in found.items()})
     require_same({name: _shared((one.manifold or {}).get("card", {})) for name, one in found.items()})
-    require_same({name: {"patches": one.split_sha256} for name, one in found.items()})
+    patches = {name: (one.split_sha256, sorted(patch.name for patch in one.skipped)) for name, one in found.items()}
+    require_same({name: {"patches": judged, "skipped": skipped} for name, (judged, skipped) in patches.items()})
 
 
 def _shared(card: Card) -> Card:

@@ -3,11 +3,12 @@
 import csv
 import html
 import io
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
+
+from unclouded.evaluation.table import shown_metric
 
 NOT_RUN = "not run"
 
@@ -105,8 +106,7 @@ class Table:
 
 
 def _shown(values: dict[str, float], column: Column) -> str:
-    value = values[column.key]
-    return "–" if math.isnan(value) else "∞" if math.isinf(value) else f"{value:.{column.digits}f}"
+    return shown_metric(values, column.key, column.digits)
 
 
 def to_markdown(table: Table, *, links: bool = True) -> str:
@@ -142,9 +142,12 @@ def to_csv(table: Table) -> str:
     """Return the table as CSV, with all digits; a row that was not run has the words in place of its numbers."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["key", "row", "tested on", *(column.key for column in table.columns), "scores"])
+    keys = [column.key for column in table.columns]
+    if "psnr" in keys:
+        keys.insert(keys.index("psnr") + 1, "psnr_exact")  # how many patches the mean is without
+    lines.writerow(["key", "row", "tested on", *keys, "scores"])
     for line in table.lines:
-        numbers = [NOT_RUN if line.values is None else f"{line.values[column.key]:.9g}" for column in table.columns]
+        numbers = [NOT_RUN if line.values is None else f"{line.values.get(key, 0):.9g}" for key in keys]
         lines.writerow([line.key, _harmless(line.label), line.tested_on, *numbers, line.link or ""])
     return text.getvalue()
 
@@ -156,7 +159,7 @@ def _harmless(text: str) -> str:
 
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "°": r"\textdegree{}", "–": "--", "∞": r"$\infty$",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "°": r"\textdegree{}", "–": "--",
     "<": r"\textless{}", ">": r"\textgreater{}",
 }  # fmt: skip
 

@@ -19,6 +19,7 @@ from unclouded.prediction.statistics import sample_windows
 from unclouded.prediction.streaming import Strip, StripStore, ahead
 from unclouded.prediction.uncertainty import spread
 from unclouded.prediction.windows import Window, bounding, rows_of, windows_in
+from unclouded.tensors.answers import require_answer, require_confidence, window_name
 from unclouded.tensors.triplet import Observation
 
 FOREIGN_MARGIN_PX = 88
@@ -52,9 +53,18 @@ class Crew:
         return isinstance(self.removers[0], ConfidentRemover)
 
     def answer(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
-        """Return what the first one makes of a window, and its confidence where it tells one."""
-        first = self.removers[0]
-        return first.with_confidence(observation) if isinstance(first, ConfidentRemover) else (first(observation), None)
+        """Return what the first one makes of a window, and its confidence where it tells one.
+
+        Raises:
+            InputError: The answer is no clear image of the window.
+        """
+        first, place = self.removers[0], window_name(observation)
+        seen = observation.select(first.bands)
+        if not isinstance(first, ConfidentRemover):
+            return require_answer(first(observation), seen, first.name, place, complete=False), None
+        answer, confidence = first.with_confidence(observation)
+        answer = require_answer(answer, seen, first.name, place, complete=False)
+        return answer, require_confidence(confidence, seen, first.name, place)
 
 
 def window_by_window(remover: SceneRemover) -> CloudRemover:

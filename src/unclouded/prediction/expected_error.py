@@ -12,6 +12,7 @@ from torch import Tensor
 from unclouded.clouds.synthetic import PERLIN, invent
 from unclouded.evaluation import metrics
 from unclouded.models.remover import CloudRemover, SceneRemover
+from unclouded.tensors.answers import require_answer, window_name
 from unclouded.tensors.triplet import Observation
 
 COVERED_SHARE = 1 / 3
@@ -92,7 +93,8 @@ def expected_error(
     rows = {}
     for remover in removers:
         knows_scene = adapted(remover, covered)
-        rows[remover.name] = _error(zip(map(knows_scene, covered), seen, hidden, strict=True))
+        answers = (require_answer(knows_scene(one), one, remover.name, window_name(one)) for one in covered)
+        rows[remover.name] = _error(zip(answers, seen, hidden, strict=True))
     return ExpectedError(rows, pixels, bands, invented)
 
 

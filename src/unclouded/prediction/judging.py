@@ -13,6 +13,7 @@ from unclouded.models.network import NetworkRemover, require_level
 from unclouded.models.remover import CloudRemover, keep_clear_pixels
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.patches.layouts import TripletFiles
+from unclouded.tensors.answers import require_answer
 from unclouded.tensors.dataset import TripletDataset
 from unclouded.tensors.triplet import Triplet, positions
 
@@ -117,11 +118,15 @@ def judged(remover: CloudRemover, data: Iterable[Triplet], *, keep_clear: bool =
         data: Triplets whose bands include the remover's; they are yielded with the remover's.
         keep_clear: Judge what a user gets, whose pixels with m = 0 stay as observed; otherwise what the remover says.
         device: Where the remover runs.
+
+    Raises:
+        InputError: An answer is no clear image of the patch; see :func:`~unclouded.tensors.answers.require_answer`.
     """
     require_level(remover, "L1C")
     for triplet in data:
         shown = triplet.select(remover.bands)
-        prediction = remover(shown.observation.to(device)).detach().float().cpu()
+        seen = shown.observation.to(device)
+        prediction = require_answer(remover(seen), seen, remover.name, triplet.name).detach().float().cpu()
         yield shown, keep_clear_pixels(prediction, shown.observation) if keep_clear else prediction
 
 

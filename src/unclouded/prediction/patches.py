@@ -19,6 +19,7 @@ from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import read_triplet
 from unclouded.raster import to_stored
 from unclouded.sensors import SENTINEL2
+from unclouded.tensors.answers import require_answer
 from unclouded.tensors.dataset import observe
 from unclouded.tensors.triplet import Observation
 
@@ -70,7 +71,7 @@ def predict_patch(
 
     Raises:
         InputError: The files do not fit together, are damaged, or have pixels without data; or the remover was made for
-            L2A: patches are L1C.
+            L2A: patches are L1C; or its answer is no clear image of the patch.
     """
     require_level(remover, "L1C")
     patch = read_triplet(TripletFiles(files.name, files.patch, files.sar, files.cloudy, None))
@@ -78,7 +79,9 @@ def predict_patch(
     used = choose_map([remover], clouds).used
     cloud_map = map_clouds(patch.cloudy.values, patch.cloudy.bands, used, cache=cache)
     observation = observe(patch.sar.values, patch.cloudy.values, cloud_map, remover.bands)
-    reflectance = remover(observation.to(device))[0].float().cpu().numpy()
+    seen = observation.to(device)
+    answer = require_answer(remover(seen), seen, remover.name, files.name)
+    reflectance = answer[0].detach().float().cpu().numpy()
     stored = compose(reflectance, source.values[SENTINEL2.indices(*remover.bands)], cloud_map)
     return PredictedPatch(files.name, observation, stored, remover.bands, source)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unclouded.models.remover import CloudRemover
+from unclouded.tensors.answers import require_answer, window_name
 from unclouded.tensors.triplet import Observation
 
 SHIFT_PX = 2
@@ -33,9 +34,13 @@ def spread(
     height, width = observation.cloudy.shape[-2:]
     below, right = -height % align_px, -width % align_px
     padded = _changed(observation, lambda image: F.pad(image, (0, right, 0, below), mode="replicate"))
-    answers = [
-        back(remover(_changed(padded, there)))[..., :height, :width] for remover in removers for there, back in _TURNS
-    ]
+    answers = []
+    for remover in removers:
+        for there, back in _TURNS:
+            seen = _changed(padded, there)
+            shown, place = seen.select(remover.bands), window_name(observation)
+            answer = require_answer(remover(seen), shown, remover.name, place, complete=False)
+            answers.append(back(answer)[..., :height, :width])
     return torch.stack(answers).std(dim=0, correction=0)
 
 

@@ -12,6 +12,7 @@ from unclouded.evaluation.scores import Area, score_patches
 from unclouded.models.network import NetworkRemover
 from unclouded.models.remover import keep_clear_pixels
 from unclouded.patches.identity import region_of
+from unclouded.tensors.answers import require_answer
 from unclouded.tensors.dataset import TripletDataset, TripletSource
 from unclouded.tensors.store import PackedTriplets
 from unclouded.tensors.triplet import Triplet
@@ -73,5 +74,6 @@ def is_best(scores: Mapping[str, float], run: RunFolder) -> bool:
 def _judged(remover: NetworkRemover, triplets: TripletSource, place: device) -> Iterator[tuple[Triplet, Tensor]]:
     for index in range(len(triplets)):
         triplet = triplets[index]
-        prediction = remover(triplet.observation.to(place)).cpu()
+        seen = triplet.observation.to(place)
+        prediction = require_answer(remover(seen), seen, remover.name, triplet.name).cpu()
         yield triplet, keep_clear_pixels(prediction, triplet.observation)
