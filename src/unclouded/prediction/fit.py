@@ -64,8 +64,8 @@ class Fit:
         """
         if self.undated:
             yield (
-                f"the date of {' and of '.join(self.undated)} is unknown, so is the time between the two images; set the "
-                "tag ACQUISITIONDATETIME, or name the file as its product"
+                f"the date of {' and of '.join(self.undated)} is unknown, so is the time between the two images; set "
+                "the tag ACQUISITIONDATETIME, or name the file as its product"
             )
         if self.days is not None and abs(self.days) > LARGE_GAP_DAYS:
             when = "after" if self.days > 0 else "before"

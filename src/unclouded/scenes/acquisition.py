@@ -120,7 +120,7 @@ def _named(name: str) -> Acquisition | None:
 
 
 def _matched(match: re.Match[str]) -> datetime | None:
-    year, _, month, day, *clock = match.groups()
+    year, month, day, hour, minute, second = (int(match[group] or 0) for group in (1, 3, 4, 5, 6, 7))
     with suppress(ValueError):
-        return _possible(datetime(*(int(part or 0) for part in (year, month, day, *clock)), tzinfo=UTC))  # type: ignore[misc]
+        return _possible(datetime(year, month, day, hour, minute, second, tzinfo=UTC))
     return None
