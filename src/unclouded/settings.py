@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -119,7 +119,7 @@ def _sentence(mistake: ErrorDetails, model: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in mistake["loc"])
     match mistake["type"]:
         case "extra_forbidden":
-            return f"{key} is not a key{_hint(str(mistake['loc'][-1]), _keys(model, mistake['loc'][:-1]))}"
+            return f"{key} is not a key{nearest(str(mistake['loc'][-1]), _keys(model, mistake['loc'][:-1]))}"
         case "missing":
             return f"{key} is missing"
         case "value_error":
@@ -129,7 +129,8 @@ def _sentence(mistake: ErrorDetails, model: type[BaseModel]) -> str:
             return f"{key}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}, found {_shown(mistake['input'])}"
 
 
-def _hint(key: str, known: list[str]) -> str:
+def nearest(key: str, known: Sequence[str]) -> str:
+    """Return a hint for an unknown word: the nearest of the known ones, or all of them if none is near."""
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {near[0]!r}?"

@@ -26,6 +26,7 @@ from unclouded.scale.cluster import on_dask
 from unclouded.scale.running import Runner, Shard, in_processes, run_tasks, serially
 from unclouded.scale.scene_list import ListedScene
 from unclouded.scale.tasks import TaskFolder
+from unclouded.scenes.optical import OpticalSettings
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 PX = 48
@@ -175,3 +176,21 @@ def test_an_id_changes_with_images_settings_and_weights_and_with_nothing_else(sc
     assert ids() != first
     with pytest.raises(InputError, match=r"w\.safetensors holds other weights than at the start"):
         PinnedRemover(wanted, pinned.description + " ").find()
+
+
+def test_options_of_a_scene_count_more_than_those_of_all_and_change_its_task(scenes: Path, tmp_path: Path) -> None:
+    grid = GeoBox((PX, PX), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32632")
+    write_geotiff(scenes / "m.tif", np.zeros((1, PX, PX), np.uint8), ("m",), grid)
+    settings = SceneSettings(optical=OpticalSettings(resampling="bilinear"))
+    (plain,) = clearing(listed("north"), scenes, tmp_path, [WANTED], settings)
+    changes: list[dict[str, object]] = [{"offset": -100}, {"clouds": "ones"}, {"cloud_map": "m.tif"}]
+    made = [clearing(listed("north", **one), scenes, tmp_path, [WANTED], settings)[0] for one in changes]
+    assert len({plain.id, *(one.id for one in made)}) == 4
+    assert {one.settings.optical.resampling for one in made} == {"bilinear"}
+    assert [one.settings.optical.offset for one in made] == [-100, None, None]
+    assert made[1].settings.clouds.mode == "ones" and made[2].settings.cloud_map == scenes / "m.tif"
+    (row,) = made[2].run()
+    assert row["observed"] == PX * PX and row["synthesised"] == 0
+    write_geotiff(scenes / "m.tif", np.ones((1, PX, PX), np.uint8), ("m",), grid)
+    (changed,) = clearing(listed("north", **changes[2]), scenes, tmp_path, [WANTED], settings)
+    assert changed.id != made[2].id

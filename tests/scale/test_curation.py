@@ -379,7 +379,9 @@ def test_a_product_that_no_storage_has_costs_its_own_region(bucket: MemoryFileSy
     (row,) = set_aside([task], failed)
     assert (row["s1_product"], row["s2_product"]) == ("s1_1.tif", "absent")
     assert not leftovers(task.root)
-    with pytest.raises(InputError, match="nonsense://archive/a is no address of a storage"):
+    with pytest.raises(
+        InputError, match="nonsense://archive/a has the protocol 'nonsense', expected one of file, http"
+    ):
         stored(tmp_path / "other", clear="nonsense://archive/a").run()
 
 

@@ -39,6 +39,16 @@ def test_fault_41_a_storage_that_does_not_tell_is_named(monkeypatch: pytest.Monk
         version_of("memory://secret@b/s2.tif")
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["reference://x", "zip://x", "dask://x", "ftp://h/x", "ssh://h/x", "github://a", "data://x", "S3://b/x", "://x"],
+)
+def test_protocols_beyond_a_short_list_are_refused_before_anything_is_opened(url: str) -> None:
+    for ask in (storage_of, version_of, require_deliverable):
+        with pytest.raises(InputError, match="expected one of file, http, https, s3, gs, az, abfs; fetch it first"):
+            ask(url)
+
+
 def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
     with fetched(str(tmp_path / "s2.tif"), tmp_path / "scratch") as path:
         assert path == tmp_path / "s2.tif"

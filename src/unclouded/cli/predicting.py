@@ -63,7 +63,9 @@ def predict_scenes(
     """Clear the scenes of a table, and deliver their products where that is asked for; return the exit status."""
     settings = settings_from(SceneSettings, content, origin="these options")
     if settings.cloud_map is not None:
-        raise InputError("--cloud-map is the map of one scene, expected --cloudy and --sar with it; leave it out")
+        raise InputError(
+            "--cloud-map is the map of one scene, expected --cloudy and --sar with it; give it in the column cloud_map"
+        )
     scenes = read_scene_list(manifest)
     require_writable(out)
     if deliver is not None:

@@ -120,20 +120,22 @@ def clearing(
         base: Folder that their paths are relative to.
         out: Folder for the folders of the scenes.
         removers: What clears them; the ones after the first answer for the uncertainty.
-        settings: For all scenes; what a scene says of its radar counts more.
+        settings: Settings of all scenes; the options of a single scene count more.
 
     Raises:
         InputError: A remover cannot be found.
     """
     pinned = tuple(PinnedRemover.of(one) for one in removers)
     asked = [[json.loads(one.description), one.wanted.precision] for one in pinned]
-    used = choose_map([one.find() for one in pinned], settings.clouds, settings.cloud_map).used
+    found = [one.find() for one in pinned]
     tasks = []
     for scene in scenes:
         own = _settings_of(scene, settings, base)
         cloudy, sar = (text if is_url(text) else str(base / text) for text in (scene.cloudy, scene.sar))
-        inputs = [known_by(one) for one in (cloudy, sar, own.radar.heights) if one is not None]
-        common = own.model_copy(update={"radar": own.radar.model_copy(update={"heights": None}), "clouds": used})
+        inputs = [known_by(one) for one in (cloudy, sar, own.radar.heights, own.cloud_map) if one is not None]
+        used = choose_map(found, own.clouds, own.cloud_map).used
+        radar = own.radar.model_copy(update={"heights": None})
+        common = own.model_copy(update={"radar": radar, "clouds": used, "cloud_map": None})
         identity = content_id("clear 1", scene.name, inputs, asked, common.model_dump(mode="json"))
         tasks.append(ClearScene(scene.name, identity, out / scene.name, cloudy, sar, pinned, own))
     return tasks
@@ -151,15 +153,14 @@ def forget_lost(tasks: Sequence[ClearScene], notes: TaskFolder) -> None:
 
 
 def _settings_of(scene: ListedScene, settings: SceneSettings, base: Path) -> SceneSettings:
-    """Return the settings with what the scene says of its radar."""
-    told: dict[str, Any] = {
-        "align": scene.align,
-        "units": scene.units,
-        "heights": None if scene.heights is None else base / scene.heights,
-        "heights_datum_m": scene.heights_datum,
-    }
-    said = {key: value for key, value in told.items() if value is not None}
-    return settings.model_copy(update={"radar": settings.radar.model_copy(update=said)})
+    """Return the settings of all scenes with the options of one."""
+    options = scene.options()
+    if scene.heights is not None:
+        options["radar"]["heights"] = base / scene.heights
+    update: dict[str, Any] = {group: getattr(settings, group).model_copy(update=own) for group, own in options.items()}
+    if scene.cloud_map is not None:
+        update["cloud_map"] = base / scene.cloud_map
+    return settings.model_copy(update=update)
 
 
 def _row(name: str, cleared: ClearedScene) -> Row:

@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from unclouded.errors import InputError
 from unclouded.files import content_hash, named, sha256
@@ -15,7 +15,7 @@ from unclouded.patches.identity import Roi
 from unclouded.patches.screening import ScreeningSettings
 from unclouded.patches.splits import PARTS, Split
 from unclouded.patches.storing import StoreKind
-from unclouded.scale.storage import is_url, version_of
+from unclouded.scale.storage import is_url, require_known_storage, version_of
 from unclouded.scale.tasks import content_id
 from unclouded.scenes.archive import is_zip
 from unclouded.scenes.footprints import footprint_around
@@ -26,7 +26,12 @@ MAX_BYTES = 2 << 20
 """Largest file of regions: some five thousand of them; with the settings' own limit it would be two hundred."""
 
 
-Address = Annotated[str, Field(pattern="^[a-z0-9+.-]+://", max_length=2000)]
+def _address(text: str) -> str:
+    require_known_storage(text)
+    return text
+
+
+Address = Annotated[str, Field(pattern="://", max_length=2000), AfterValidator(_address)]
 Source = Annotated[Address | Path, Field(union_mode="left_to_right")]
 """A product on disk, or its address in a storage, such as ``s3://bucket/NAME.SAFE``."""
 

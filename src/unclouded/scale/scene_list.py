@@ -3,15 +3,20 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from unclouded.clouds.probability import detector as named_detector
 from unclouded.errors import InputError
 from unclouded.files import named, read_small
+from unclouded.scale.storage import is_url, require_known_storage
+from unclouded.scenes.optical import Offset
 from unclouded.scenes.radar_units import RadarUnits
-from unclouded.settings import Settings, settings_from
+from unclouded.scenes.resample import Resampling
+from unclouded.settings import Settings, nearest, settings_from
 
 TABLE, COLLECTION = "scenes.parquet", "collection.json"
 """What is written beside the folders of the scenes; see :mod:`unclouded.scale.scene_table`."""
@@ -19,28 +24,80 @@ MAX_BYTES = 64 << 20
 """Largest table; all land tiles take 6 MB."""
 MAX_MISTAKES = 10
 """How many lines with mistakes one message spells out before it only counts."""
+SEPARATORS = (",", ";", "\t")
+"""Separators of cells; spreadsheets of many countries write semicolons."""
+NEEDED = ("name", "cloudy", "sar")
+"""Columns of every table."""
 
 
 class ListedScene(Settings):
-    """One line of the table; an empty cell is what the command says for all scenes.
+    """One line of the table; an empty cell means what the command line says for all scenes.
 
     Attributes:
-        name: Of the folder of its products; letters, digits, ``-``, ``_`` and ``.``.
-        cloudy: Sentinel-2 product or GeoTIFF, relative to the table.
+        name: Name of the scene and of the folder of its products; letters, digits, ``-``, ``_`` and ``.``.
+        cloudy: Sentinel-2 product or GeoTIFF: path relative to the table, or address in a storage.
         sar: Sentinel-1 product or GeoTIFF, idem.
+        offset: DN offset of an optical GeoTIFF without tags.
+        resampling: Interpolation of the bands of 20 and 60 m.
+        tile: Granule of an old Sentinel-2 product that has several.
         align: Whether to warp a radar GeoTIFF to the optical grid.
-        units: Of a radar GeoTIFF.
+        units: Units of a radar GeoTIFF.
         heights: Elevation model to correct a radar product by, relative to the table.
         heights_datum: Metres from its zero to the ellipsoid.
+        clouds: Mode of the cloud map.
+        detector: Cloud detector.
+        cloud_map: Cloud map to use instead of a detector, relative to the table.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?$")
     cloudy: str = Field(min_length=1)
     sar: str = Field(min_length=1)
+    offset: Offset | None = None
+    resampling: Resampling | None = None
+    tile: str | None = None
     align: bool | None = None
     units: RadarUnits | None = None
     heights: Path | None = None
     heights_datum: float | None = None
+    clouds: Literal["continuous", "binary", "ones"] | None = None
+    detector: str | None = None
+    cloud_map: Path | None = None
+
+    @field_validator("cloudy", "sar")
+    @classmethod
+    def _reachable(cls, place: str) -> str:
+        if is_url(place):
+            require_known_storage(place)
+        return place
+
+    @field_validator("heights", "cloud_map", mode="before")
+    @classmethod
+    def _local(cls, place: Any) -> Any:
+        if is_url(str(place)):
+            raise ValueError(f"expected a file on disk, found the address {str(place)[:100]}; fetch it first")
+        return place
+
+    @field_validator("detector")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return named_detector(name).name
+
+    def options(self) -> dict[str, dict[str, Any]]:
+        """Return the cells that are filled as settings of :class:`unclouded.prediction.scene.SceneSettings`."""
+        groups = {
+            "optical": {"offset": self.offset, "resampling": self.resampling, "tile": self.tile},
+            "radar": {
+                "align": self.align,
+                "units": self.units,
+                "heights": self.heights,
+                "heights_datum_m": self.heights_datum,
+            },
+            "clouds": {"mode": self.clouds, "detector": self.detector},
+        }
+        return {
+            group: {key: value for key, value in options.items() if value is not None}
+            for group, options in groups.items()
+        }
 
     @field_validator("name")
     @classmethod
@@ -51,47 +108,81 @@ class ListedScene(Settings):
 
 
 def read_scene_list(path: Path) -> list[ListedScene]:
-    """Read a table of scenes; the first line names the columns.
+    """Read a table of scenes; the first line names the columns, and the separator is the one between their names.
 
     Raises:
-        InputError: No table, unknown columns, lines with mistakes (all are told), no scene, or a name that is there
-            twice.
+        InputError: No table, unknown or missing columns, cells with mistakes, no scene, or a name that is there twice;
+            all mistakes are named at once, with their lines.
     """
+    content = read_small(path, MAX_BYTES)
+    expected = f"expected a table with the columns {', '.join(NEEDED)}"
     try:
-        text = read_small(path, MAX_BYTES).decode("utf-8-sig")  # spreadsheets put a byte order mark in front
-        table = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        text = content.decode("utf-8-sig")  # spreadsheets put a byte order mark in front
+        separator = _separator(text.partition("\n")[0])
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))]
     except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{named(path)} is not CSV ({error}); expected columns name, cloudy, sar") from error
-    columns = [column.strip() for column in table[0]] if table else []
-    known = list(ListedScene.model_fields)
-    if strange := [column for column in columns if column not in known or columns.count(column) > 1]:
-        raise InputError(f"{named(path)} has the column {strange[0][:40]!r}; expected some of {', '.join(known)}, once")
-    scenes, mistakes = [], []
-    for number, cells in enumerate(table[1:], start=2):
-        if not any(cells):
-            continue
-        try:
-            scenes.append(_scene(columns, cells, f"scene {number - 1}"))
-        except InputError as error:
-            mistakes.append(str(error))
+        raise InputError(f"{named(path)} is not CSV ({error}); {expected}, as UTF-8") from error
+    if not lines:
+        raise InputError(f"{named(path)} lists no scene; {expected}, and a line for each scene")
+    (_, head), *lines = lines
+    columns = [column.lower().replace("-", "_") for column in head]
+    scenes: dict[int, ListedScene] = {}
+    mistakes = list(_mistakes_of_columns(columns, separator))
+    if not mistakes:
+        for number, cells in lines:
+            try:
+                scenes[number] = _scene(columns, cells, f"line {number}", separator)
+            except InputError as error:
+                mistakes.append(str(error))
+        mistakes += _shared_names(scenes)
     if mistakes:
         more = [f"and {len(mistakes) - MAX_MISTAKES} more"] if len(mistakes) > MAX_MISTAKES else []
         raise InputError(f"{named(path)}: {'; '.join(mistakes[:MAX_MISTAKES] + more)}")
-    _require_different(path, scenes)
-    return scenes
+    if not scenes:
+        raise InputError(f"{named(path)} lists no scene; {expected}, and a line for each scene")
+    return list(scenes.values())
 
 
-def _scene(columns: list[str], cells: list[str], place: str) -> ListedScene:
+def _separator(head: str) -> str:
+    """Return the separator that makes the most known columns of the first line; a comma if several do."""
+    known = set(ListedScene.model_fields)
+
+    def columns(separator: str) -> int:
+        return len({cell.strip(' "\r').lower().replace("-", "_") for cell in head.split(separator)} & known)
+
+    return max(SEPARATORS, key=columns)
+
+
+def _mistakes_of_columns(columns: Sequence[str], separator: str) -> Iterator[str]:
+    known = list(ListedScene.model_fields)
+    for column, count in Counter(columns).items():
+        if column not in known:
+            yield f"the column {column[:40]!r} is unknown{nearest(column, known)}"
+        elif count > 1:
+            yield f"the column {column!r} is there {count} times; leave one"
+    if absent := [column for column in NEEDED if column not in columns]:
+        yield (
+            f"the first line names no column {', '.join(absent)} (cells are taken as separated by {separator!r}); "
+            f"expected {', '.join(NEEDED)}, and any of {', '.join(known[len(NEEDED) :])}"
+        )
+
+
+def _scene(columns: list[str], cells: list[str], place: str, separator: str) -> ListedScene:
     if len(cells) > len(columns):
-        raise InputError(f"{place} has {len(cells)} cells, expected {len(columns)}; quote cells that hold commas")
+        raise InputError(
+            f"{place} has {len(cells)} cells, expected {len(columns)}; quote cells that hold {separator!r}"
+        )
     told: Mapping[str, str] = dict(zip(columns, cells, strict=False))
-    return settings_from(ListedScene, {key: cell.strip() for key, cell in told.items() if cell.strip()}, origin=place)
+    return settings_from(ListedScene, {key: cell for key, cell in told.items() if cell}, origin=place)
 
 
-def _require_different(path: Path, scenes: list[ListedScene]) -> None:
-    """Refuse what would share a folder, also where file systems take capitals for small letters."""
-    names = [scene.name.casefold() for scene in scenes]
-    if not names:
-        raise InputError(f"{named(path)} lists no scene; expected a line with name, cloudy, sar for each")
-    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
-        raise InputError(f"{named(path)} has {', '.join(twice[:5])} twice; give each scene a name of its own")
+def _shared_names(scenes: Mapping[int, ListedScene]) -> Iterator[str]:
+    """Name lines whose scenes would share a folder, also where file systems take capitals for small letters."""
+    lines: dict[str, list[int]] = {}
+    for number, scene in scenes.items():
+        lines.setdefault(scene.name.casefold(), []).append(number)
+    for name, numbers in lines.items():
+        if len(numbers) > 1:
+            shown = ", ".join(map(str, numbers[:5]))
+            yield f"lines {shown} have one name, {name}; give each scene a name of its own"

@@ -21,6 +21,8 @@ from fsspec.core import url_to_fs
 from unclouded.errors import InputError
 from unclouded.files import require_room
 
+PROTOCOLS = ("file", "http", "https", "s3", "gs", "az", "abfs", "memory")
+"""Storages that are used; others of fsspec run code, follow references, or reach hosts of their own."""
 MAX_FILES, MAX_BYTES = 2_000, 16 << 30
 """Most files and bytes of one product; a SAFE folder has 200 files, 13 bands of a tile as GeoTIFF take 3 GB."""
 
@@ -40,20 +42,33 @@ def shown(url: str) -> str:
     return text if text.isprintable() else ascii(text)
 
 
+def require_known_storage(url: str) -> None:
+    """Refuse an address that is none, that chains storages, or whose protocol is not one of :data:`PROTOCOLS`.
+
+    Raises:
+        InputError: Names the protocol and those that are used.
+    """
+    protocol = url.partition("://")[0]
+    if not is_url(url) or "::" in url:
+        raise InputError(f"expected an address such as s3://bucket/folder, found {shown(url)}")
+    if protocol not in PROTOCOLS:
+        known = ", ".join(one for one in PROTOCOLS if one != "memory")
+        raise InputError(f"{shown(url)} has the protocol {protocol[:20]!r}, expected one of {known}; fetch it first")
+
+
 def storage_of(url: str) -> tuple[AbstractFileSystem, str]:
     """Return the storage, and the path in it.
 
     Raises:
         InputError: An address of several storages, an unknown one, or one whose library is not installed.
     """
-    if not is_url(url) or "::" in url:
-        raise InputError(f"expected an address such as s3://bucket/folder, found {shown(url)}")
-    more = {"auto_mkdir": True} if url.startswith(("file://", "local://")) else {}
+    require_known_storage(url)
+    more = {"auto_mkdir": True} if url.startswith("file://") else {}
     try:
         fs, path = url_to_fs(url, **more)
     except ImportError as error:
         raise InputError(f"{shown(url)} cannot be reached: {error}; install it beside unclouded") from error
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise InputError(f"{shown(url)} is no address of a storage ({error}); check it") from error
     return fs, str(path).rstrip("/")
 

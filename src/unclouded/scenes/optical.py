@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float32, Integer
@@ -37,6 +37,10 @@ _BRIGHT = 950
 """Stored numbers that the darkest band (mostly B10) reaches everywhere only with an offset, or under high cloud."""
 
 
+Offset = Annotated[int, Field(ge=-10_000, le=10_000)]
+"""RADIO_ADD_OFFSET in DN."""
+
+
 class OpticalSettings(Settings):
     """Options of reading an optical image.
 
@@ -46,7 +50,7 @@ class OpticalSettings(Settings):
         tile: Granule of a product of the old format that has several, such as ``T32UPU``.
     """
 
-    offset: int | None = Field(None, ge=-10_000, le=10_000)
+    offset: Offset | None = None
     resampling: Resampling = "nearest"
     tile: str | None = None
 
