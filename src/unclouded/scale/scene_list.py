@@ -84,7 +84,7 @@ class ListedScene(Settings):
 
     def options(self) -> dict[str, dict[str, Any]]:
         """Return the cells that are filled as settings of :class:`unclouded.prediction.scene.SceneSettings`."""
-        groups = {
+        groups: dict[str, dict[str, Any]] = {
             "optical": {"offset": self.offset, "resampling": self.resampling, "tile": self.tile},
             "radar": {
                 "align": self.align,
