@@ -79,6 +79,17 @@ def settings_from(
         raise InputError(f"{origin} is not a valid {model.__name__}: {'; '.join(told + more)}") from error
 
 
+def flat(content: Mapping[Any, Any], separator: str = ".") -> dict[str, Any]:
+    """Return the values of nested mappings by their keys, joined by a separator: ``{"loss.cycle": 5.0}``."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            found |= {f"{key}{separator}{inner}": one for inner, one in flat(value, separator).items()}
+        else:
+            found[str(key)] = value
+    return found
+
+
 def _without_echoes(mistakes: list[ErrorDetails]) -> list[ErrorDetails]:
     """Leave out that a list is too short where that is so because of mistakes in it."""
     within = {one["loc"][:depth] for one in mistakes for depth in range(len(one["loc"]))}

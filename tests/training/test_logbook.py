@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from unclouded.training.devices import launch
 from unclouded.training.logbook import Logbook, mean_terms
 from unclouded.training.run import RunFolder
-from unclouded.training.settings import Device
+from unclouded.training.settings import Device, Journal, TrainSettings
 
 ALONE = launch(Device(accelerator="cpu"))
 
@@ -36,9 +36,13 @@ def written(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
     return {name: [(one.step, one.value) for one in events.Scalars(name)] for name in events.Tags()["scalars"]}
 
 
-def test_every_second_step_is_a_line_and_a_point(tmp_path: Path) -> None:
+def logged_every(steps: int, settings: TrainSettings) -> TrainSettings:
+    return settings.model_copy(update={"journal": Journal(log_every=steps)})
+
+
+def test_every_second_step_is_a_line_and_a_point(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    book = Logbook(run, 2, ALONE, 0)
+    book = Logbook(run, logged_every(2, tiny_settings), ALONE, 0)
     for step in range(1, 5):
         book.record(step, 0, 2e-4, [(1, {"cycle": step / 2, "clear_residual": math.nan})], 0.12345)
     book.validated(4, {"cloudy_mae": 0.25})
@@ -51,10 +55,12 @@ def test_every_second_step_is_a_line_and_a_point(tmp_path: Path) -> None:
     assert shown["validation/cloudy_mae"] == [(4, 0.25)]
 
 
-def test_what_a_killed_process_wrote_after_its_saved_state_is_forgotten(tmp_path: Path) -> None:
+def test_what_a_killed_process_wrote_after_its_saved_state_is_forgotten(
+    tiny_settings: TrainSettings, tmp_path: Path
+) -> None:
     run = RunFolder(tmp_path)
     for step, value in ((0, 1.0), (1, 5.0)):  # the second one goes on after step 1
-        book = Logbook(run, 1, ALONE, step)
+        book = Logbook(run, logged_every(1, tiny_settings), ALONE, step)
         for one in range(step + 1, 3):
             book.record(one, 0, 2e-4, [(1, {"cycle": value})], 0.1)
         book.close()

@@ -9,7 +9,7 @@ import torch
 from unclouded import __version__
 from unclouded.training.provenance import add_session, git_commit, session, told_with_weights, write_provenance
 from unclouded.training.run import RunFolder
-from unclouded.training.settings import Device, TrainSettings
+from unclouded.training.settings import Device, Schedule, TrainSettings
 
 
 def sha256(text: str) -> str:
@@ -49,18 +49,23 @@ def test_weights_name_no_regions_where_one_patch_has_none(tiny_settings: TrainSe
     assert "regions" not in told_with_weights(run)
 
 
-def test_the_device_is_the_one_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_is_the_one_that_computes(tiny_settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "RTX")
-    assert session(0, Device(accelerator="auto"))["device"] == "RTX"
-    assert session(0, Device(accelerator="cpu"))["device"] == torch.backends.cpu.get_cpu_capability()
+    assert session(0, tiny_settings.model_copy(update={"device": Device(accelerator="auto")}))["device"] == "RTX"
+    assert session(0, tiny_settings)["device"] == torch.backends.cpu.get_cpu_capability()
 
 
 def test_every_session_is_added(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     write_provenance(run, tiny_settings, "a\n", ("1f",))
-    add_session(run, 7, tiny_settings.device)
-    assert [one["first_step"] for one in json.loads(run.provenance.read_text())["sessions"]] == [1, 8]
+    longer = tiny_settings.model_copy(update={"schedule": Schedule(epochs_constant=3)})
+    add_session(run, 7, longer, "the rate jumps")
+    first, second = json.loads(run.provenance.read_text())["sessions"]
+    assert (first["first_step"], second["first_step"]) == (1, 8)
+    assert [one["settings"]["schedule"]["epochs_constant"] for one in (first, second)] == [1, 3]
+    assert second["warning"] == "the rate jumps"
+    assert "warning" not in first
 
 
 def test_the_commit_of_a_source_tree_and_whether_it_was_changed(

@@ -13,7 +13,7 @@ _MINUTE_H, _DAY_H = 1 / 60, 24
 def total_steps(settings: TrainSettings, patches: int) -> int:
     """Return the steps of a whole run over so many patches; the last batch of an epoch may be smaller."""
     schedule = settings.schedule
-    steps = -(-patches // settings.patches_a_step) * schedule.epochs
+    steps = settings.steps_per_epoch(patches) * schedule.epochs
     return min(steps, schedule.max_steps or steps)
 
 

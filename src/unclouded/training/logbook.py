@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 
 from unclouded.training.devices import gathered
 from unclouded.training.run import RunFolder
+from unclouded.training.settings import TrainSettings
 
 Part = tuple[int, Mapping[str, float]]
 """Number of patches in a batch, and its terms."""
@@ -29,13 +30,13 @@ class Logbook:
 
     Args:
         run: Where to.
-        every: Steps between two lines.
+        settings: Of the run: steps between two lines, and its schedules.
         fabric: Knows the ranks.
         step: Steps already taken; what a killed process wrote of later ones is forgotten.
     """
 
-    def __init__(self, run: RunFolder, every: int, fabric: Fabric, step: int) -> None:
-        self.run, self.every, self.fabric = run, every, fabric
+    def __init__(self, run: RunFolder, settings: TrainSettings, fabric: Fabric, step: int) -> None:
+        self.run, self.every, self.schedule, self.fabric = run, settings.journal.log_every, settings.schedule, fabric
         self.watch = None
         if fabric.is_global_zero:
             run.forget_log_after(step)
@@ -50,7 +51,10 @@ class Logbook:
             return
         values = mean_terms([part for share in shares for part in share])
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self.run.write_log({"step": step, "epoch": epoch, "rate": rate, **finite, "seconds": round(seconds, 3)})
+        number = self.schedule.number_at(step)
+        changed = {"schedule": number} if number > 1 else {}
+        place = {"step": step, "epoch": epoch, "rate": rate, **changed}
+        self.run.write_log({**place, **finite, "seconds": round(seconds, 3)})
         if self.watch is not None:
             for name, value in values.items():
                 self.watch.add_scalar(name, value, step)

@@ -24,10 +24,11 @@ from unclouded.training.learner import Learner
 from unclouded.training.listener import Listener, Told, silent
 from unclouded.training.logbook import Logbook, Part, mean_terms
 from unclouded.training.objectives import build_objective
-from unclouded.training.preparation import prepare
+from unclouded.training.preparation import Prepared, prepare
 from unclouded.training.previews import is_previewed, write_preview
 from unclouded.training.provenance import add_session, told_with_weights
 from unclouded.training.run import RunFolder
+from unclouded.training.sessions import rate_jump
 from unclouded.training.settings import TrainSettings
 from unclouded.training.signals import Request, heard_signals
 from unclouded.training.state import collect_state, restore_state
@@ -65,8 +66,8 @@ def train(
     try:
         with all_alive(fabric), ExitStack() as held:
             from_first(fabric, lambda: held.enter_context(run.lock()))
-            settings, triplets, judged = prepare(settings, run, fabric, resume, told)
-            Training(settings, run, triplets, judged, fabric, told, listener or Listener()).go()
+            prepared = prepare(settings, run, fabric, resume, told)
+            Training(prepared, run, fabric, told, listener or Listener()).go()
     except (InputError, MachineError, BusyError, SignalledError):  # every rank meets these; a stop may be one's own
         if fabric.is_global_zero:
             raise
@@ -77,16 +78,15 @@ class Training:
 
     def __init__(
         self,
-        settings: TrainSettings,
+        prepared: Prepared,
         run: RunFolder,
-        triplets: TripletSource,
-        judged: TripletSource | None,
         fabric: Fabric,
         told: Told,
         listener: Listener,
     ) -> None:
+        settings, triplets, self.judged, self.before = prepared
         self.settings, self.run, self.fabric, self.told, self.listener = settings, run, fabric, told, listener
-        self.data, self.judged = training_data(triplets, settings), judged
+        self.data = training_data(triplets, settings)
         self.objective = build_objective(settings, fabric)
         if settings.start_from is not None and not run.state.exists():
             take_weights(self.objective.restorer, settings.network, settings.start_from)
@@ -99,7 +99,7 @@ class Training:
         self.average = MovingAverage(self.objective.restorer, decay) if decay else None
         self.balance, self.warm_up = Balance(), list[float]()
         self.step = self._restored_step()
-        self.logbook = Logbook(run, settings.journal.log_every, fabric, self.step)
+        self.logbook = Logbook(run, settings, fabric, self.step)
 
     def go(self) -> None:
         """Take every step that is left."""
@@ -110,13 +110,15 @@ class Training:
         )
         total = total_steps(settings, len(self.data))
         if self.step >= total:
+            self.listener.said(f"nothing is left to do: {self.step:,} of {total:,} steps are taken")
             return
+        self._begin_session(order.steps_per_epoch)
         reading = loaded(self.data, order, schedule.batch, settings.device.workers)
         with closing(self.logbook), heard_signals() as request, reading as steps:
             started = time.perf_counter()
             for batches in steps:
                 epoch = self.step // order.steps_per_epoch
-                rate = schedule.learning_rate * schedule.rate_factor(epoch)
+                rate = schedule.learning_rate * schedule.rate_factor_at(self.step + 1, epoch)
                 parts = self._take_step(batches, rate, order.patches_of(self.step))
                 self.step += 1
                 self._record(epoch, rate, parts, time.perf_counter() - started, total)
@@ -135,6 +137,16 @@ class Training:
                     break
                 self._heed(request)
                 started = time.perf_counter()
+
+    def _begin_session(self, steps_per_epoch: int) -> None:
+        """Record what a resumed run goes on with; warn where the learning rate jumps."""
+        if self.before is None or not self.fabric.is_global_zero:
+            return
+        warning = rate_jump(self.before.schedule, self.settings.schedule, self.step, steps_per_epoch)
+        if warning:
+            self.listener.said(warning)
+        self.run.write_settings(self.settings)
+        add_session(self.run, self.step, self.settings, warning)
 
     def _is_saved(self, steps_per_epoch: int) -> bool:
         return self.step % (self.settings.journal.checkpoint_every or steps_per_epoch) == 0
@@ -239,6 +251,4 @@ class Training:
         state = self.run.load_state()
         step = restore_state(state, self.objective, self.learners, self.average, self.fabric) if state else 0
         follow_first(self.fabric, [one for net in self.objective.networks.values() for one in net.parameters()])
-        if state and self.fabric.is_global_zero:
-            add_session(self.run, step, self.settings.device)
         return step

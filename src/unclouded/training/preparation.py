@@ -27,10 +27,24 @@ LOOKED_AT = 16
 """Patches whose ranges are checked together."""
 
 
-def prepare(
-    settings: TrainSettings, run: RunFolder, fabric: Fabric, resume: bool, told: Told
-) -> tuple[TrainSettings, TripletSource, TripletSource | None]:
-    """Begin a run or take one up; return its settings, its patches, and those of its validation.
+class Prepared(NamedTuple):
+    """A run that may begin or go on.
+
+    Attributes:
+        settings: Its settings.
+        triplets: Its patches.
+        judged: Those of its validation, if there is any.
+        before: Settings of the run so far; None for a new run.
+    """
+
+    settings: TrainSettings
+    triplets: TripletSource
+    judged: TripletSource | None
+    before: TrainSettings | None = None
+
+
+def prepare(settings: TrainSettings, run: RunFolder, fabric: Fabric, resume: bool, told: Told) -> Prepared:
+    """Begin a run or take one up.
 
     The list of patches is written last: a run that was killed before it is prepared anew.
 
@@ -39,11 +53,14 @@ def prepare(
     """
     cache = ProbabilityCache()
     if resume:
+        before = from_first(fabric, run.read_settings)
         settings = from_first(fabric, lambda: run.resumed_settings(settings))
         if from_first(fabric, run.patches.is_file):
             again = settings.model_copy(update={"patch_list": run.patches, "subset": None})
             triplets = choose_triplets(again, cache)
-            return settings, triplets, _sound(_judged(settings, triplets, cache), settings, fabric, told)
+            judged = _sound(_judged(settings, triplets, cache), settings, fabric, told)
+            return Prepared(settings, triplets, judged, before)
+        from_first(fabric, lambda: run.write_settings(settings))
     else:
         from_first(fabric, lambda: run.start(settings))
     chosen = choose_triplets(settings, cache)
@@ -56,7 +73,7 @@ def prepare(
         names = "".join(f"{name}\n" for name in triplets.names)
         write_provenance(run, settings, names, digests)
         write_text(run.patches, names)
-    return settings, triplets, judged
+    return Prepared(settings, triplets, judged)
 
 
 def _judged(settings: TrainSettings, learnt: TripletSource, cache: ProbabilityCache) -> TripletSource | None:

@@ -16,7 +16,7 @@ from unclouded.files import sha256, write_json
 from unclouded.patches.identity import region_of
 from unclouded.strict_json import read_json_object
 from unclouded.training.run import RunFolder
-from unclouded.training.settings import Device, TrainSettings
+from unclouded.training.settings import TrainSettings
 
 LIBRARIES = ("lightning-fabric", "numpy", "rasterio", "s2cloudless", "lightgbm", "safetensors")
 """Libraries whose version may change what is learnt, beside torch."""
@@ -45,7 +45,7 @@ def write_provenance(run: RunFolder, settings: TrainSettings, names: str, digest
             "data_sha256": _sha256("".join(f"{one}\n" for one in digests)),
             "patches": len(digests),
             "start_from_sha256": sha256(settings.start_from) if settings.start_from else None,
-            "sessions": [session(0, settings.device)],
+            "sessions": [session(0, settings)],
         },
     )
 
@@ -66,23 +66,24 @@ def told_with_weights(run: RunFolder) -> dict[str, str]:
     return hashes | {"regions": " ".join(sorted(regions))}
 
 
-def add_session(run: RunFolder, step: int, device: Device) -> None:
-    """Write down that a run goes on, with what, from which step."""
+def add_session(run: RunFolder, step: int, settings: TrainSettings, warning: str = "") -> None:
+    """Record that a run goes on from a step, with which settings and versions, and a warning about them."""
     content = read_json_object(run.provenance) if run.provenance.is_file() else {"sessions": []}
-    content["sessions"].append(session(step, device))
+    content["sessions"].append(session(step, settings) | ({"warning": warning} if warning else {}))
     write_json(run.provenance, content)
 
 
-def session(step: int, device: Device) -> dict[str, Any]:
-    """Return what may differ between two sessions of a run: versions, commit and machine."""
+def session(step: int, settings: TrainSettings) -> dict[str, Any]:
+    """Return what may differ between two sessions of a run: settings, versions, commit and machine."""
     libraries = {name: version(name) for name in ("unclouded", *LIBRARIES)}
     return {
         "first_step": step + 1,
+        "settings": settings.model_dump(mode="json"),
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__), **libraries},
         "git_commit": git_commit(Path(__file__).parent),
         "machine": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name()
-        if torch.cuda.is_available() and device.accelerator in ("auto", "cuda")
+        if torch.cuda.is_available() and settings.device.accelerator in ("auto", "cuda")
         else torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),

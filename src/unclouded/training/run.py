@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -16,12 +16,10 @@ from unclouded.errors import InputError
 from unclouded.files import named, whole_file, write_text
 from unclouded.locks import held
 from unclouded.models.weights import BEST, WEIGHTS
-from unclouded.settings import load_settings
+from unclouded.settings import flat, load_settings
 from unclouded.strict_json import parse_json
+from unclouded.training.sessions import continued, require_resumable
 from unclouded.training.settings import TrainSettings
-
-MAY_CHANGE = ("journal", "device.workers", "schedule.max_steps", "schedule.epochs_decay", "schedule.epochs_constant")
-"""Settings that a resumed run may be given anew: they do not touch what has been learnt."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +93,21 @@ class RunFolder:
         """
         if self.state.exists() or self.log.exists():
             raise InputError(f"{self.path} holds a run already; continue it with --resume or choose another folder")
-        content = settings.model_dump(mode="json", exclude_none=True)
-        write_text(self.settings, tomli_w.dumps(content))
+        self.write_settings(settings)
+
+    def write_settings(self, settings: TrainSettings) -> None:
+        """Write the settings that repeat the run, earlier sessions included."""
+        write_text(self.settings, tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True)))
+
+    def read_settings(self) -> TrainSettings:
+        """Return the settings of the run so far.
+
+        Raises:
+            InputError: The run was never started.
+        """
+        if not self.settings.exists():
+            raise InputError(f"{self.path} holds no run to resume; start it without --resume")
+        return load_settings(TrainSettings, self.settings)
 
     def resumed_settings(self, wanted: TrainSettings) -> TrainSettings:
         """Return the settings to continue with.
@@ -104,21 +115,16 @@ class RunFolder:
         Raises:
             InputError: The run was never started, or ``wanted`` changes what has been learnt so far.
         """
-        if not self.settings.exists():
-            raise InputError(f"{self.path} holds no run to resume; start it without --resume")
-        before = _flat(load_settings(TrainSettings, self.settings).model_dump(mode="json"))
-        after = _flat(wanted.model_dump(mode="json"))
-        changed = [key for key in after if after[key] != before.get(key) and not key.startswith(MAY_CHANGE)]
-        if changed:
-            listed = "; ".join(f"{key} was {before.get(key)!r}, now {after[key]!r}" for key in changed)
-            raise InputError(
-                f"{self.path} was started with other settings ({listed}); resume with the old ones or start anew"
-            )
-        return wanted
+        before = self.read_settings()
+        require_resumable(str(self.path), before, wanted)
+        names = self.patches.read_text(encoding="utf-8").splitlines() if self.patches.is_file() else []
+        if not names:
+            return wanted
+        return continued(before, wanted, self.saved_step(), wanted.steps_per_epoch(len(names)))
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state, nested mappings of tensors, at once; equal states give equal bytes."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _flat(state, separator="/").items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in flat(state, separator="/").items()}
         with whole_file(self.state) as partial:
             save_file(tensors, partial)
 
@@ -133,7 +139,24 @@ class RunFolder:
         try:
             return _nested(load_file(self.state))
         except SafetensorError as error:
-            raise InputError(f"{self.state} is not the state of a run ({error}); delete it to start anew") from error
+            raise self._damaged(error) from error
+
+    def saved_step(self) -> int:
+        """Return the steps that the saved state has taken; 0 without one.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        if not self.state.exists():
+            return 0
+        try:
+            with safe_open(self.state, framework="pt") as state:
+                return int(state.get_tensor("step"))
+        except SafetensorError as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: SafetensorError) -> InputError:
+        return InputError(f"{self.state} is not the state of a run ({error}); delete it to start anew")
 
     def write_log(self, entry: Mapping[str, Any]) -> None:
         """Append one line."""
@@ -172,16 +195,6 @@ def _entries(path: Path) -> list[dict[str, Any]]:
         except InputError:
             break
     return entries
-
-
-def _flat(content: Mapping[Any, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}{separator}", separator)
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _nested(flat: Mapping[str, Tensor]) -> dict[str, Any]:

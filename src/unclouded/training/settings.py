@@ -1,5 +1,6 @@
 """What a training run is, as one value: the paper's protocol (section III-B.2) is the default of every field."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,20 @@ from unclouded.vgg.weights import AUTO
 _PATHS = ("patches", "patch_list", "start_from")
 
 
+class PastSchedule(Settings):
+    """Schedule of an earlier part of a resumed run whose schedule was changed.
+
+    Attributes:
+        until_step: Last step that it was in force.
+        epochs_constant: As in :class:`Schedule`.
+        epochs_decay: As in :class:`Schedule`.
+    """
+
+    until_step: PositiveInt
+    epochs_constant: int = Field(ge=0)
+    epochs_decay: int = Field(ge=0)
+
+
 class Schedule(Settings):
     """How long and how fast to learn.
 
@@ -27,6 +42,8 @@ class Schedule(Settings):
         clip_norm: Longest gradient of the generators, and of the discriminators; None for any.
         moving_average: Decay of the moving average of the remover's weights, which is what is saved then; 0 for none.
         max_steps: Stop after so many steps, whatever the epochs; None for no such limit.
+        earlier: Written by ``--resume``: epochs_constant and epochs_decay of earlier sessions of this run, each with
+            its last step; a run that is repeated from its record follows them.
     """
 
     learning_rate: float = Field(2e-4, gt=0)
@@ -37,6 +54,14 @@ class Schedule(Settings):
     clip_norm: PositiveFloat | None = None
     moving_average: float = Field(0.0, ge=0, lt=1)
     max_steps: PositiveInt | None = None
+    earlier: tuple[PastSchedule, ...] = Field((), max_length=1000)
+
+    @model_validator(mode="after")
+    def _one_after_the_other(self) -> "Schedule":
+        ends = [one.until_step for one in self.earlier]
+        if any(first >= second for first, second in pairwise(ends)):
+            raise ValueError(f"earlier schedules have to be in the order of their until_step, found {ends[:10]}")
+        return self
 
     @property
     def epochs(self) -> int:
@@ -45,7 +70,23 @@ class Schedule(Settings):
 
     def rate_factor(self, epoch: int) -> float:
         """Return 1 - max(0, 1 + n - n_iter) / (n_decay + 1) for epoch n, counted from 0."""
-        return 1.0 - max(0, 1 + epoch - self.epochs_constant) / (self.epochs_decay + 1)
+        return _rate_factor(epoch, self.epochs_constant, self.epochs_decay)
+
+    def number_at(self, step: int) -> int:
+        """Return which schedule of the run is in force at a step: 1 for the first. Steps are counted from 1."""
+        return 1 + sum(one.until_step < step for one in self.earlier)
+
+    def rate_factor_at(self, step: int, epoch: int) -> float:
+        """Return the factor at a step of an epoch, by the schedule that is in force there."""
+        number = self.number_at(step)
+        if number > len(self.earlier):
+            return self.rate_factor(epoch)
+        past = self.earlier[number - 1]
+        return _rate_factor(epoch, past.epochs_constant, past.epochs_decay)
+
+
+def _rate_factor(epoch: int, epochs_constant: int, epochs_decay: int) -> float:
+    return 1.0 - max(0, 1 + epoch - epochs_constant) / (epochs_decay + 1)
 
 
 class Journal(Settings):
@@ -168,6 +209,10 @@ class TrainSettings(Settings):
         paths = {key: value and value.resolve() for key in _PATHS for value in [getattr(self, key)]}
         vgg = self.vgg if self.vgg == AUTO else str(Path(self.vgg).resolve())
         return self.model_copy(update={**paths, "vgg": vgg, "validation": validation})
+
+    def steps_per_epoch(self, patches: int) -> int:
+        """Return the steps that show so many patches once; the last one may have fewer."""
+        return -(-patches // self.patches_a_step)
 
     @property
     def patches_a_step(self) -> int:
