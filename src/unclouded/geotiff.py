@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from jaxtyping import Real
+from jaxtyping import Bool, Real
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from unclouded.errors import InputError
@@ -54,6 +54,8 @@ class StoredImage:
         descriptions: The file's own band names, None where it has none.
         scales: The file's scale tags, 1 where it has none.
         offsets: The file's offset tags, 0 where it has none.
+        valid: False where a mask inside or beside the file, or an alpha band, marks a gap; None without such a mask.
+            The nodata tag is not part of it.
     """
 
     values: Real[np.ndarray, "band y x"]
@@ -62,6 +64,21 @@ class StoredImage:
     descriptions: tuple[str | None, ...]
     scales: tuple[float, ...] = ()
     offsets: tuple[float, ...] = ()
+    valid: Bool[np.ndarray, "band y x"] | None = None
+
+    def with_gaps_as(self, number: int) -> Real[np.ndarray, "band y x"]:
+        """Return the values, with a number in the gaps."""
+        if self.valid is None and self.nodata in (None, number):
+            return self.values
+        return np.where(self.is_gap, self.values.dtype.type(number), self.values)
+
+    @property
+    def is_gap(self) -> Bool[np.ndarray, "band y x"]:
+        """Gaps by nodata tag, mask, alpha band or NaN: every way in which a file marks them."""
+        gap = np.isnan(self.values) if self.values.dtype.kind == "f" else np.zeros(self.values.shape, bool)
+        if self.nodata is not None and not math.isnan(self.nodata):
+            gap |= self.values == self.nodata
+        return gap if self.valid is None else gap | ~self.valid
 
 
 @dataclass(frozen=True)
@@ -305,10 +322,62 @@ def stored_rows(path: Path, source: Any, top: int, bottom: int) -> StoredImage:
 
 def _stored(path: Path, source: Any, rows: tuple[int, int], columns: tuple[int, int]) -> StoredImage:
     with _reads_explained(path):
-        values = source.read(window=(rows, columns))
+        bands = image_bands(source)
+        values = source.read(bands, window=(rows, columns))
         geobox = grid_of(source)[slice(*rows), slice(*columns)]
-        tags = tuple(source.descriptions), tuple(source.scales), tuple(source.offsets)
-        return StoredImage(values, geobox, source.nodata, *tags)
+        names, scales, offsets = (
+            tuple(each[band - 1] for band in bands) for each in (source.descriptions, source.scales, source.offsets)
+        )
+        valid = _valid(path, source, bands, (rows, columns))
+        return StoredImage(values, geobox, source.nodata, names, scales, offsets, valid)
+
+
+def image_bands(source: Any) -> list[int]:
+    """Return the numbers of the bands of an open GeoTIFF, from 1, without alpha bands, which mark gaps."""
+    alpha = _alpha_bands(source)
+    return [band for band in source.indexes if band not in alpha]
+
+
+def _alpha_bands(source: Any) -> list[int]:
+    """Bands marked as alpha; one with a name of its own, such as VH, is data that a tool marked wrongly."""
+    named = [(name or "").lower() not in ("", "alpha", "mask") for name in source.descriptions]
+    pairs = zip(source.indexes, source.colorinterp, named, strict=True)
+    return [band for band, meaning, has_name in pairs if meaning == ColorInterp.alpha and not has_name]
+
+
+def _valid(path: Path, source: Any, bands: list[int], window: Any) -> Bool[np.ndarray, "band y x"] | None:
+    """Where alpha bands, a mask within the file and one beside it leave pixels valid; None where there are none."""
+    found = [(source.read(band, window=window) != 0)[None] for band in _alpha_bands(source)]
+    flags = [source.mask_flag_enums[band - 1] for band in bands]
+    if any(not {MaskFlags.all_valid, MaskFlags.nodata, MaskFlags.alpha} & set(flag) for flag in flags):
+        found.append(source.read_masks(bands, window=window) != 0)
+    if (sidecar := mask_beside(path)) is not None:
+        found.append(_read_sidecar(sidecar, source, bands, window))
+    shape = (len(bands), *(last - first for first, last in window))
+    return np.broadcast_to(np.logical_and.reduce(np.broadcast_arrays(*found)), shape) if found else None
+
+
+def mask_beside(path: Path) -> Path | None:
+    """Return the mask file that GDAL writes beside an image, ``NAME.tif.msk``; None where there is none."""
+    names = (path.with_name(path.name + suffix) for suffix in (".msk", ".MSK"))
+    return next((one for one in names if os.path.lexists(one)), None)  # False for a name that is too long
+
+
+def _read_sidecar(sidecar: Path, source: Any, bands: list[int], window: Any) -> Bool[np.ndarray, "_ y x"]:
+    """Read a mask file: a GeoTIFF of the image's size, with one band for all of the image's, or one for each.
+
+    Raises:
+        InputError: It is no local GeoTIFF, is damaged, or has another size or number of bands.
+    """
+    with open_geotiff(sidecar) as mask:
+        if mask.shape != source.shape or mask.count not in (1, source.count):
+            found = f"{mask.count} bands of {mask.height} x {mask.width} px"
+            raise InputError(
+                f"{sidecar} masks its image with {found}, expected 1 or {source.count} of {source.height} x "
+                f"{source.width} px; make the mask again, or remove it"
+            )
+        with _reads_explained(sidecar):
+            return np.asarray(mask.read([1] if mask.count == 1 else bands, window=window) != 0)
 
 
 def grid_of(source: Any) -> GeoBox:

@@ -156,7 +156,7 @@ def band_named(description: str, sensor: Sensor) -> str | None:
 
 
 def to_physical(stored: StoredImage, sensor: Sensor) -> Float32[np.ndarray, "band y x"]:
-    """Turn stored numbers into the sensor's unit, float32; NaN for no data by tag, by sensor, or not finite.
+    """Turn stored numbers into the sensor's unit, float32; NaN for no data by tag, mask or sensor, or not finite.
 
     Args:
         stored: Numbers with their tags: nodata, and the offset that products carry since baseline 04.00.
@@ -173,6 +173,8 @@ def to_physical(stored: StoredImage, sensor: Sensor) -> Float32[np.ndarray, "ban
             values[stored.values == number] = np.nan
     if stored.values.dtype.kind == "f":
         values[np.isinf(values)] = np.nan
+    if stored.valid is not None:
+        values[~stored.valid] = np.nan
     return values
 
 

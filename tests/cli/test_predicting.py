@@ -80,31 +80,38 @@ def test_scenes_come_from_a_storage_and_go_to_one(
     assert "expected an address such as s3://bucket/folder, found results" in capsys.readouterr().err
 
 
-def test_one_scene_is_told_in_two_lines_however_narrow_the_terminal(
+def test_one_scene_is_told_in_three_lines_however_narrow_the_terminal(
     listed: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     pair = ("--cloudy", tmp_path / "s2.tif", "--sar", tmp_path / "s1.tif", "--out", tmp_path / ("out" * 30))
     assert unclouded("predict", "clear-mean", "--clouds", "ones", "--offset", 0, *pair) == 0
-    made, look = capsys.readouterr().out.splitlines()
+    made, shares, look = capsys.readouterr().out.splitlines()
     assert made.endswith("clear.tif: 1,024 px made by clear-mean, 0 as observed, 0 without data")
+    assert shares == "of the scene: 100.0 % cloudy and made"
     assert look == f"to look at: {tmp_path / ('out' * 30) / 'report.html'}"
 
 
 def test_the_error_to_expect_is_told_where_something_was_made() -> None:
-    pixels = {"observed": 5, "blended": 2, "synthesised": 3, "near_gap": 1, "no_data": 4}
+    pixels = {"observed": 5, "blended": 2, "synthesised": 3, "near_gap": 1, "unjudged": 1, "no_data": 4}
+    pixels |= {"no_data_optical": 1, "no_data_radar": 3}
     summary = {
         "pixels": pixels,
         "used": "scene-adapted",
+        "choice": "scene-adapted was used, for it erred least",
         "expected_error": {"rows": {"scene-adapted": {"mae": 0.0213}}},
     }
     scene = ClearedScene(Path("o"), {"clear": Path("o/clear.tif"), "report": Path("o/report.html")}, summary)
     assert told_of(scene).splitlines() == [
-        "o/clear.tif: 6 px made by scene-adapted, 5 as observed, 4 without data",
+        "o/clear.tif: 7 px made by scene-adapted, 5 as observed, 4 without data",
+        "of the scene: 31.2 % as observed, 37.5 % cloudy and made, 6.2 % not to be judged and made, 25.0 % no data (the "
+        "radar has none where a pixel has to be made 18.8 %, the optical image has none 6.2 %)",
+        "scene-adapted was used, for it erred least",
         "expected error of what was made 0.021 in reflectance; to look at: o/report.html",
     ]
     summary["pixels"] = dict.fromkeys(pixels, 0) | {"observed": 15}
     assert told_of(scene) == (
-        "o/clear.tif: nothing to make, 15 px as observed, 0 without data\nto look at: o/report.html"
+        "o/clear.tif: nothing to make, 15 px as observed, 0 without data\nof the scene: 100.0 % as observed\n"
+        "to look at: o/report.html"
     )
 
 

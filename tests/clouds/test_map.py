@@ -6,7 +6,7 @@ from scipy.ndimage import correlate, maximum_filter
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.detector import Detector
-from unclouded.clouds.map import CloudMapSettings, cloud_map, cloudy_share, map_clouds, mean_coverage
+from unclouded.clouds.map import PAPER, CloudMapSettings, cloud_map, cloudy_share, map_clouds, mean_coverage
 from unclouded.errors import InputError
 from unclouded.settings import settings_from
 
@@ -50,11 +50,24 @@ def test_fault_14_all_cloud_is_1_everywhere_and_all_clear_0() -> None:
     assert not cloud_map(np.zeros((64, 64), np.float32)).any()
 
 
-def test_fault_13_no_data_counts_as_probability_0() -> None:
+@pytest.mark.parametrize("settings", [PAPER, BINARY])
+def test_fault_13_unknown_stays_unknown_and_counts_as_0_for_the_pixels_around(settings: CloudMapSettings) -> None:
     holed = one_cloud(0.8)
     holed[0, 0] = np.nan
-    np.testing.assert_array_equal(cloud_map(holed), cloud_map(one_cloud(0.8)))
-    np.testing.assert_array_equal(cloud_map(holed, BINARY), cloud_map(one_cloud(0.8), BINARY))
+    expected = cloud_map(one_cloud(0.8), settings)
+    expected[0, 0] = np.nan
+    np.testing.assert_array_equal(cloud_map(holed, settings), expected)
+
+
+def test_fault_13_the_ablation_is_1_even_where_the_probability_is_unknown() -> None:
+    assert (cloud_map(np.full((2, 2), np.nan, np.float32), CloudMapSettings(mode="ones")) == 1).all()
+
+
+def test_fault_13_a_coverage_is_of_the_pixels_whose_m_is_known() -> None:
+    m = np.array([[0.0, 1.0, 0.5, np.nan]], np.float32)
+    assert (mean_coverage(m), cloudy_share(m)) == (0.5, 2 / 3)
+    unknown = np.full((1, 2), np.nan, np.float32)
+    assert np.isnan([mean_coverage(unknown), cloudy_share(unknown)]).all()
 
 
 def test_the_ablation_is_1_everywhere() -> None:

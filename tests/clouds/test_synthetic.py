@@ -50,7 +50,15 @@ def test_copy_keeps_the_clear_image_bit_for_bit_where_m_is_0_and_takes_the_cloud
     np.testing.assert_array_equal(painted.cloudy[:, :20], clear[:, :20])
     np.testing.assert_array_equal(painted.cloudy[:, 40:], cloudy[:, 40:])
     np.testing.assert_allclose(painted.cloudy[:, 20:40], (clear + cloudy)[:, 20:40] / 2, rtol=1e-6)
-    assert painted.cloud_map is m
+    np.testing.assert_array_equal(painted.cloud_map, m)
+
+
+def test_fault_13_where_m_is_unknown_no_cloud_is_copied(clear: np.ndarray, cloudy: np.ndarray) -> None:
+    m = np.ones((64, 48), np.float32)
+    m[3] = np.nan
+    painted = paint("a patch", clear, BANDS, COPY, cloudy=cloudy, cloud_map=m)
+    np.testing.assert_array_equal(painted.cloudy[:, 3], clear[:, 3])
+    assert not painted.cloud_map[3].any() and painted.cloud_map[4:].all()
 
 
 def test_clear_pixels_stay_bit_for_bit_under_painted_clouds_too(clear: np.ndarray) -> None:

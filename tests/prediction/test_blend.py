@@ -8,11 +8,10 @@ from unclouded.scenes.radiometry import Radiometry
 
 def test_each_provenance_has_its_integers() -> None:
     observed = np.array([[[17_014, 5_000, 5_000, 5_000, 5_000, 65_535]]], np.uint16)
-    provenance = np.array([[1, 2, 3, 4, 0, 0]], np.uint8)
-    optical = np.array([[True, True, True, True, True, False]])
+    provenance = np.array([[1, 2, 3, 4, 0, 5]], np.uint8)
     reflectance = np.array([[[0.5, 0.1, 0.0, 1.3, 0.7, 0.7]]], np.float32)
-    found = compose(reflectance, observed, provenance, optical, Radiometry((0,)))
-    assert found.tolist() == [[[17_014, 1_000, 1, 13_000, 0, 65_535]]]
+    found = compose(reflectance, observed, provenance, Radiometry((0,)))
+    assert found.tolist() == [[[17_014, 1_000, 1, 13_000, 0, 7_000]]]
     assert found.dtype == np.uint16
     assert Provenance.OBSERVED == 1
 
@@ -20,7 +19,7 @@ def test_each_provenance_has_its_integers() -> None:
 def test_made_pixels_carry_the_offset_of_the_input() -> None:
     one = np.full((1, 1, 1), 1_500, np.uint16)
     made = np.full((1, 1), Provenance.SYNTHESISED, np.uint8)
-    found = compose(np.full((1, 1, 1), 0.2, np.float32), one, made, np.ones((1, 1), bool), Radiometry((-1000,)))
+    found = compose(np.full((1, 1, 1), 0.2, np.float32), one, made, Radiometry((-1000,)))
     assert found.item() == 3_000  # (3000 - 1000) / 10 000
 
 

@@ -98,8 +98,10 @@ def test_answers_are_stored_where_it_is_cloudy_and_nan_is_no_data(rows: Rows, cl
         Provenance.BLENDED: 1,
         Provenance.SYNTHESISED: 90,
         Provenance.NEAR_GAP: 0,
+        Provenance.UNJUDGED: 0,
     }
-    assert set(strip) == {"clear", "provenance"}
+    assert set(strip) == {"clear", "provenance", "losses"}
+    assert strip["losses"].tolist() == [1, 0, 10, 0]  # no optical data, no radar, no answer; gaps of the radar
 
 
 def test_without_anybody_to_make_it_clouds_are_no_data(rows: Rows, cloud_map: np.ndarray) -> None:

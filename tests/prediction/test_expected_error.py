@@ -47,7 +47,7 @@ def test_the_error_of_a_constant_on_flat_ground_is_their_distance() -> None:
     assert found is not None
     assert math.isclose(found.rows["constant 0.3"].mae, 0.1, rel_tol=1e-5)
     assert math.isclose(found.rows["constant 0.3"].psnr, 20.0, rel_tol=1e-5)
-    assert found.rows["constant 0.2"] == ErrorOf(0.0, 0.0, 0.0)
+    assert found.rows["constant 0.2"] == ErrorOf(0.0, 0.0, 0.0, found.pixels)
     assert math.isinf(found.rows["constant 0.2"].psnr)
     assert (found.best, found.bands, found.invented) == ("constant 0.2", RGB, False)
 

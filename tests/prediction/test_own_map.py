@@ -49,7 +49,7 @@ def test_a_mask_of_ones_is_what_is_made(cleared: Callable[..., ClearedScene], dt
     image = read_stored(scene.files["clear"]).values
     assert np.unique(image[:, 1:, 30:]).tolist() == [5000] and np.unique(image[:, 1:, :30]).tolist() == [500]
     assert not image[:, 0].any()
-    np.testing.assert_array_equal(read_stored(scene.files["cloud_map"]).values[0], mask("float32"))
+    np.testing.assert_array_equal(read_stored(scene.files["cloud_map"]).values[0, 1:], mask("float32")[1:])
 
 
 def test_the_map_is_an_input_like_the_images(cleared: Callable[..., ClearedScene], tmp_path: Path) -> None:
@@ -63,13 +63,20 @@ def test_where_the_image_has_no_data_the_map_need_not_say_anything(cleared: Call
     m = mask("float32")
     m[0] = np.nan
     assert cleared(m).summary["pixels"]["no_data"] == 50
-    m[3, 4:6] = np.nan
-    with pytest.raises(InputError, match=r"m\.tif says nothing of 2 px from row 0 to 40, where the optical image has"):
-        cleared(m)
-    classes = mask()
-    classes[5, 5] = 9
-    with pytest.raises(InputError, match="says nothing of 1 px"):
-        cleared(classes, nodata=9)
+
+
+@pytest.mark.parametrize(("dtype", "nodata"), [("float32", np.nan), ("float32", None), ("uint8", 9)])
+def test_fault_13_where_the_map_has_no_data_the_pixel_is_made_and_not_called_observed(
+    cleared: Callable[..., ClearedScene], dtype: str, nodata: float | None
+) -> None:
+    m = mask(dtype)
+    m[3, 4:6] = 9 if dtype == "uint8" else np.nan
+    scene = cleared(m, nodata=nodata)
+    assert read_stored(scene.files["clear"]).values[:, 3, 4:6].tolist() == [[5000, 5000]] * 3
+    assert read_stored(scene.files["provenance"]).values[0, 3, 3:7].tolist() == [1, 5, 5, 1]
+    assert np.isnan(read_stored(scene.files["cloud_map"]).values[0, 3, 4:6]).all()
+    assert scene.summary["pixels"]["cloudy_share"] == 39 * 20 / (39 * 50 - 2)
+    assert "0.1 % of the scene cannot be judged, because the cloud map has no data there" in scene.summary["remarks"][0]
 
 
 @pytest.mark.parametrize(("value", "found"), [(255, "0 to 255"), (2, "0 to 2")])

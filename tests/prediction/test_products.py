@@ -34,6 +34,7 @@ def test_products_say_what_their_numbers_mean() -> None:
         "VALUE_2": "blended",
         "VALUE_3": "synthesised",
         "VALUE_4": "near gap",
+        "VALUE_5": "unjudged",
     }
     assert [one.pixel_bytes for one in made.values()] == [4, 4, 1, 4, 1]
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from unclouded.prediction.provenance import Provenance, trace
+from unclouded.prediction.provenance import Provenance, causes, shares, trace
 
 YES = np.ones((1, 4), bool)
 
@@ -15,6 +15,25 @@ def test_cloudy_pixels_without_radar_and_all_pixels_without_optics_have_no_data(
     cloud_map = np.array([[0.0, 1.0, 0.0, 1.0]], np.float32)
     radar, optical = np.array([[False, False, True, True]]), np.array([[True, True, False, False]])
     assert trace(cloud_map, optical, radar, 0).tolist() == [[Provenance.OBSERVED, 0, 0, 0]]
+
+
+def test_fault_13_what_cannot_be_judged_is_made_where_the_radar_has_data_and_is_never_observed() -> None:
+    m = np.array([[np.nan, np.nan, 0.0, 1.0, 0.0, np.nan]], np.float32)
+    optical = np.array([[True, True, False, False, True, False]])
+    radar = np.array([[True, False, True, True, False, True]])
+    seen = np.array([[True, True, True, True, True, False]])
+    assert trace(m, optical, radar, 0, seen).tolist() == [[5, 0, 5, 5, 1, 0]]
+
+
+def test_shares_are_of_the_whole_scene_and_add_up_to_1() -> None:
+    counts = {"no_data": 39, "observed": 40, "blended": 5, "synthesised": 10, "near_gap": 2, "unjudged": 4}
+    assert shares(counts) == {"observed": 0.4, "made": 0.17, "unjudged": 0.04, "no_data": 0.39}
+    losses = {"no_data_optical": 15, "no_data_radar": 24, "no_data_remover": 0, "radar_gaps": 50}
+    assert (
+        causes(losses, 100)
+        == "the radar has none where a pixel has to be made 24.0 %, the optical image has none 15.0 %"
+    )
+    assert causes({}, 100) == ""
 
 
 def test_made_pixels_within_reach_of_a_gap_are_flagged_in_a_square() -> None:

@@ -17,7 +17,12 @@ def test_the_item_holds_the_checksum_of_every_file_and_of_the_page(tmp_path: Pat
     image, m = np.full((1, 20, 30), 0.2, np.float32), np.zeros((1, 20, 30), np.float32)
     m[:, :5] = 0.7
     views = SceneViews(
-        (20, 30), ("B08",), lambda a, b: image[:, a:b], lambda a, b: image[:, a:b], lambda a, b: m[:, a:b]
+        (20, 30),
+        ("B08",),
+        lambda a, b: image[:, a:b],
+        lambda a, b: image[:, a:b],
+        lambda a, b: m[:, a:b],
+        lambda a, b: np.where(m > 0, 3, 1)[:, a:b].astype("u1"),
     )
     (tmp_path / "clear.tif").write_bytes(b"pixels")
     products = {"clear": Product(tmp_path / "clear.tif", "Without clouds", ("data",), ("B08",))}

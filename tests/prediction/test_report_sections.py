@@ -1,5 +1,6 @@
 """Sections of the page, one by one; tests of the whole page are in test_report.py."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 
 from unclouded.prediction import report_sections as sections
 from unclouded.prediction.expected_error import ErrorOf, ExpectedError
+from unclouded.prediction.provenance import Provenance, percent
 from unclouded.prediction.report_facts import Facts, Input
 from unclouded.prediction.views import Crop, Gathered, Spectra
 
 EVEN = np.full((3, 4, 4), 0.1, np.float32)
-COUNTS = {"observed": 9_999, "blended": 1, "synthesised": 0, "no data": 0}
+COUNTS = dict.fromkeys((code.name.lower() for code in Provenance), 0) | {"observed": 9_999, "blended": 1}
 FACTS = Facts(
     "Rome", "scene-adapted", ("B04",), [Input("Sentinel-1", "s1.tif", "ab", datetime(2021, 9, 7, 17, 6, tzinfo=UTC))]
 )
@@ -29,6 +31,7 @@ def gathered(**changes: object) -> Gathered:
         "spectra": {},
         "counts": COUNTS,
         "mean_coverage": 0.25,
+        "cloudy_share": 0.3,
         "guessed": 0,
         "crops": [],
     }
@@ -40,13 +43,13 @@ def gathered(**changes: object) -> Gathered:
     [(0.0, "0.0 %"), (1e-6, "< 0.1 %"), (0.001, "0.1 %"), (0.5, "50.0 %"), (0.9995, "> 99.9 %"), (1.0, "100.0 %")],
 )
 def test_what_is_not_all_and_not_nothing_is_never_rounded_to_it(share: float, words: str) -> None:
-    assert sections.percent(share) == words
+    assert percent(share) == words
 
 
 def test_one_pixel_of_cloud_is_not_told_as_none() -> None:
     told = sections.tiles(FACTS, gathered())
-    assert "<b>&gt; 99.9 %</b><span>of the pixels are as observed" in told
-    assert "<b>&lt; 0.1 %</b><span>were cloudy and are made by scene-adapted" in told
+    assert "<b>&gt; 99.9 %</b><span>of the scene is as observed" in told
+    assert "<b>&lt; 0.1 %</b><span>of the scene was cloudy and is made by scene-adapted" in told
     assert told.count('class="tile"') == 2
 
 
@@ -64,25 +67,29 @@ def test_the_head_tells_one_band_from_several_and_kilometres_where_pixels_have_m
     )
 
 
-@pytest.mark.parametrize(
-    ("rows", "said"),
-    [
-        ({"scene-adapted": 0.02, "clear-mean": 0.03}, "scene-adapted erred least, and was used."),
-        (
-            {"scene-adapted": 0.02, "clear-mean": 0.019},
-            "clear-mean erred 5.0 % less than scene-adapted, which was used.",
-        ),
-        ({"scene-adapted": 0.02}, "compared with what they are. <"),
-    ],
-)
-def test_the_verdict_names_what_erred_least_and_what_was_used(rows: dict[str, float], said: str) -> None:
-    found = ExpectedError({name: ErrorOf(mae, mae, 1.0) for name, mae in rows.items()}, 500, ("B04",), invented=True)
-    told = sections.expected(Facts("Rome", "scene-adapted", ("B04",), [], expected=found), gathered())
-    assert said in told and "500 clear pixels were covered with painted clouds, for the scene has none" in told
+def test_the_page_gives_the_reason_of_the_choice_and_what_each_remover_answered() -> None:
+    rows = {"scene-adapted": ErrorOf(0.02, 0.02, 1.0, 500), "half": ErrorOf(0.01, 0.01, 1.0, 200)}
+    facts = Facts("Rome", "scene-adapted", ("B04",), [], expected=ExpectedError(rows, 500, ("B04",), invented=True))
+    told = sections.expected(replace(facts, choice="half was left out"), gathered())
+    assert "Half was left out." in told and '<td class="number">40.0 %</td>' in told
+    assert "500 clear pixels were covered with painted clouds, for the scene has none" in told
+
+
+def test_expectation_14_shares_are_of_the_whole_scene_and_the_cause_of_a_loss_is_named() -> None:
+    counts = COUNTS | {"observed": 4_000, "blended": 1_000, "near_gap": 1_000, "unjudged": 500, "no_data": 3_500}
+    losses = {"no_data_optical": 1_500, "no_data_radar": 2_000, "no_data_remover": 0, "radar_gaps": 2_500}
+    told = sections.tiles(replace(FACTS, losses=losses), gathered(counts=counts))
+    for share, words in (
+        ("40.0 %", "of the scene is as observed"),
+        ("20.0 %", "of the scene was cloudy and is made by scene-adapted"),
+        ("5.0 %", "of the scene could not be judged and is made by scene-adapted"),
+        ("35.0 %", "of the scene has no data: the radar has none where a pixel has to be made 20.0 %, the optical"),
+    ):
+        assert f"<b>{share}</b><span>{words}" in told
 
 
 def test_no_error_at_all_has_no_end_of_decibels() -> None:
-    found = ExpectedError({"scene-adapted": ErrorOf(0.0, 0.0, 0.0)}, 500, ("B04",), invented=False)
+    found = ExpectedError({"scene-adapted": ErrorOf(0.0, 0.0, 0.0, 500)}, 500, ("B04",), invented=False)
     told = sections.expected(Facts("Rome", "scene-adapted", ("B04",), [], expected=found), gathered())
     assert '<td class="number">∞</td>' in told
 
@@ -105,6 +112,6 @@ def test_settings_and_numbers_stand_in_tables() -> None:
     told = sections.tables(
         Facts("Rome", "auto", ("B04", "B03"), FACTS.inputs, settings={"window_px": "1024"}), gathered()
     )
-    assert "<th>pixels with m &gt; 0</th><td><code>1</code></td>" in told
+    assert "<th>pixels with m &gt; 0 among those</th><td><code>30.0 %</code></td>" in told
     assert "<th>Sentinel-1, 2021-09-07 17:06 UTC</th><td><code>s1.tif</code><br><code>SHA-256 ab</code></td>" in told
     assert "<th>bands</th><td><code>B04 B03</code></td>" in told and "<code>1024</code>" in told

@@ -98,4 +98,4 @@ def test_an_overcast_scene_has_a_page(place: Place, tmp_path: Path) -> None:
     cloudy, sar = place.folder / "s2 <b>.tif", place.folder / "s1.tif"
     scene = clear(best_of_scene(BANDS), cloudy, sar, tmp_path, settings)
     assert (scene.summary["used"], scene.summary["expected_error"]) == ("scene-adapted", None)
-    assert "of those are a guess" in scene.files["report"].read_text()
+    assert "of what is made is a guess" in scene.files["report"].read_text()

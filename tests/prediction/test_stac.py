@@ -30,7 +30,7 @@ FACTS = Facts(
     "scene-adapted",
     ("B02", "B8A"),
     [Input("Sentinel-2", "S2.tif", "ab" * 32, TAKEN), Input("Sentinel-1", "S1.tif", "cd" * 32)],
-    ExpectedError({"scene-adapted": ErrorOf(0.02, 0.03, 8.0)}, 900, ("B02", "B8A"), False),
+    ExpectedError({"scene-adapted": ErrorOf(0.02, 0.03, 8.0, 900)}, 900, ("B02", "B8A"), False),
     {"cloud map": "continuous"},
     remarks=("no elevation model",),
     fit=Fit(-2.5, None),
@@ -38,7 +38,7 @@ FACTS = Facts(
 )
 GRID = GeoBox((200, 100), Affine(10, 0, 500000, 0, -10, 4500000), "EPSG:32630")
 LAYER = Layer(("B02", "B8A"), "uint16", 0, scale=1e-4, offsets=(-0.1, -0.1))
-STATISTICS = Statistics({"observed": 15000, "blended": 1000, "synthesised": 4000, "no data": 0}, 0.22)
+STATISTICS = Statistics({"observed": 15000, "blended": 1000, "synthesised": 4000, "no_data": 0}, 0.22, 0.25)
 
 
 def item(tmp_path: Path, geobox: GeoBox = GRID, facts: Facts = FACTS) -> pystac.Item:

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from unclouded.prediction.provenance import trace
 from unclouded.prediction.views import SceneViews, gather, shrunk
 
 
@@ -15,6 +16,7 @@ def views(before: np.ndarray, after: np.ndarray, m: np.ndarray, confidence: np.n
         lambda top, bottom: before[:, top:bottom],
         lambda top, bottom: after[:, top:bottom],
         lambda top, bottom: m[None, top:bottom],
+        lambda top, bottom: trace(m, np.isfinite(after).all(axis=0), m == m, 0)[None, top:bottom],
         sure,
     )
 
@@ -31,7 +33,9 @@ def scene(height: int = 40, width: int = 30) -> SceneViews:
 
 def test_pixels_are_counted_by_where_they_come_from() -> None:
     seen = gather(scene())
-    assert seen.counts == {"observed": 20 * 30 - 1, "blended": 5 * 30, "synthesised": 15 * 30, "no data": 1}
+    expected = {"observed": 20 * 30 - 1, "blended": 5 * 30, "synthesised": 15 * 30, "no_data": 1}
+    assert seen.counts == {"near_gap": 0, "unjudged": 0, **expected}
+    assert seen.cloudy_share == 0.5
     assert seen.guessed == 20 * 30
     assert math.isclose(seen.mean_coverage, (5 * 0.2 + 15 * 0.9) / 40, rel_tol=1e-6)
 

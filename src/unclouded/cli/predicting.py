@@ -1,5 +1,6 @@
 """What ``predict`` does: clear one scene, many scenes, or a data set of patches."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from unclouded.files import require_writable
 from unclouded.models.catalogue import choose_map
 from unclouded.patches.layouts import find_triplets
 from unclouded.prediction.patches import predict_patch, require_apart_from, write_prediction
+from unclouded.prediction.provenance import MADE, Provenance, causes, percent, shares
 from unclouded.prediction.scene import ClearedScene, SceneSettings, clear
 from unclouded.prediction.wanted import WantedRemover
 from unclouded.scale.clearing import WORK, clearing, forget_lost, outputs
@@ -40,7 +42,7 @@ def predict_scene(wanted: list[WantedRemover], cloudy: Path, sar: Path, out: Pat
 def told_of(scene: ClearedScene) -> str:
     """Say how many pixels were made, by what, how well, and where to look at them."""
     pixels, used = scene.summary["pixels"], scene.summary["used"]
-    made = sum(pixels[name] for name in ("blended", "synthesised", "near_gap"))
+    made = sum(pixels[name] for name in (*MADE, "unjudged"))
     counts = (
         f"{made:,} px made by {used}, {pixels['observed']:,} as observed, {pixels['no_data']:,} without data"
         if made
@@ -48,7 +50,22 @@ def told_of(scene: ClearedScene) -> str:
     )
     expected = (scene.summary["expected_error"] or {"rows": {}})["rows"].get(used)
     error = f"expected error of what was made {expected['mae']:.3f} in reflectance; " if expected and made else ""
-    return f"{scene.files['clear']}: {counts}\n{error}to look at: {scene.files['report']}"
+    choice = f"{reason}\n" if (reason := scene.summary.get("choice")) and made else ""
+    return f"{scene.files['clear']}: {counts}\n{_shares(pixels)}\n{choice}{error}to look at: {scene.files['report']}"
+
+
+def _shares(pixels: Mapping[str, Any]) -> str:
+    """Return the shares of the whole scene, and the causes of what has no data."""
+    share, total = shares(pixels), sum(pixels[code.name.lower()] for code in Provenance)
+    words = {
+        "observed": "as observed",
+        "made": "cloudy and made",
+        "unjudged": "not to be judged and made",
+        "no_data": "no data",
+    }
+    parts = [f"{percent(share[name])} {said}" for name, said in words.items() if share[name]]
+    why = causes(pixels, total)
+    return f"of the scene: {', '.join(parts)}" + (f" ({why})" if why else "")
 
 
 def predict_scenes(

@@ -1,5 +1,6 @@
 """Cloud maps as files: of an image of any size, or of every image of a folder, however often the work is killed."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +87,7 @@ def map_file(
     require_apart(out, image)
     with (
         reader.open(image) as scene,
-        write_rows(out, ("cloud map m",), scene.geobox, "float32", tags=_tags(settings, reader)) as write,
+        write_rows(out, ("cloud map m",), scene.geobox, "float32", nodata=math.nan, tags=_tags(settings, reader)) as write,
     ):
         height = scene.geobox.shape[0]
         for top, strip in map_rows(scene.read, height, scene.bands, settings):

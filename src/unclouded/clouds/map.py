@@ -1,5 +1,6 @@
 """The cloud map m: which pixels a remover has to mend, and how far."""
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -66,7 +67,8 @@ def map_clouds(
         cache: Where to keep probabilities; nothing is kept if omitted.
 
     Returns:
-        The map m, 0 clear to 1 cloudy; pixels without data count as probability 0.
+        The map m, 0 clear to 1 cloudy; NaN where it is unknown, because the detector lacks data there. In mode ``ones``
+        it is 1 everywhere.
 
     Raises:
         InputError: The detector lacks a band.
@@ -85,22 +87,26 @@ def cloud_map(
     """Turn a cloud probability into the map m of section II-A of the paper.
 
     Args:
-        probability: Cloud probability in [0, 1]; NaN, no data, counts as 0.
+        probability: Cloud probability in [0, 1]; NaN where it is unknown, which counts as 0 for the pixels around.
         settings: Mode and its parameters.
 
     Returns:
-        The map m in [0, 1]: in the paper probabilities of at least 0.5, smoothed by a Gaussian of 2 px.
+        The map m in [0, 1]: in the paper probabilities of at least 0.5, smoothed by a Gaussian of 2 px. NaN where the
+        probability is unknown, except in mode ``ones``.
     """
-    known = np.nan_to_num(probability, nan=0.0)
-    match settings.mode:
-        case "ones":
-            return np.ones_like(known)
-        case "binary":
-            return _binary_mask(known, settings)
-        case "continuous":
-            kept = np.where(known >= settings.threshold, known, np.float32(0.0))
-            smooth = gaussian_filter(kept, settings.sigma_px, mode="reflect", truncate=4.0)
-            return np.asarray(np.clip(smooth, 0.0, 1.0), dtype=np.float32)
+    if settings.mode == "ones":
+        return np.ones_like(probability)
+    unknown = np.isnan(probability)
+    known = np.where(unknown, np.float32(0.0), probability)
+    m = _binary_mask(known, settings) if settings.mode == "binary" else _smoothed(known, settings)
+    m[unknown] = np.nan
+    return m
+
+
+def _smoothed(probability: Float32[np.ndarray, "y x"], settings: CloudMapSettings) -> Float32[np.ndarray, "y x"]:
+    kept = np.where(probability >= settings.threshold, probability, np.float32(0.0))
+    smooth = gaussian_filter(kept, settings.sigma_px, mode="reflect", truncate=4.0)
+    return np.asarray(np.clip(smooth, 0.0, 1.0), dtype=np.float32)
 
 
 def _binary_mask(probability: Float32[np.ndarray, "y x"], settings: CloudMapSettings) -> Float32[np.ndarray, "y x"]:
@@ -115,10 +121,19 @@ def _binary_mask(probability: Float32[np.ndarray, "y x"], settings: CloudMapSett
 
 
 def mean_coverage(cloud_map: Float32[np.ndarray, "y x"]) -> float:
-    """Cloud coverage as the mean of m; of the two definitions in use, the one that weighs thin cloud less."""
-    return float(np.mean(cloud_map, dtype=np.float64))
+    """Cloud coverage as the mean of m; of the two definitions in use, the one that weighs thin cloud less.
+
+    As everywhere in this package, a coverage is of the pixels whose m is known; NaN where there are none.
+    """
+    unknown = np.isnan(cloud_map)
+    known = cloud_map[~unknown] if unknown.any() else cloud_map
+    return float(np.mean(known, dtype=np.float64)) if known.size else math.nan
 
 
 def cloudy_share(cloud_map: Float32[np.ndarray, "y x"]) -> float:
-    """Cloud coverage as the share of pixels with m > 0: those that a remover may change."""
-    return float(np.mean(cloud_map > 0))
+    """Cloud coverage as the share of pixels with m > 0 among those whose m is known: those that a remover may change.
+
+    NaN where m is unknown everywhere.
+    """
+    known = int(np.count_nonzero(~np.isnan(cloud_map)))
+    return int(np.count_nonzero(cloud_map > 0)) / known if known else math.nan

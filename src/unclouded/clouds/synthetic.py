@@ -109,7 +109,7 @@ def paint(
         bands: Its band names.
         settings: What to paint.
         cloudy: For mode ``copy``: TOA reflectance of the same place and bands under clouds, as large as ``clear``.
-        cloud_map: For mode ``copy``: the map m of ``cloudy``.
+        cloud_map: For mode ``copy``: the map m of ``cloudy``; where it is unknown (NaN), no cloud is copied.
 
     Raises:
         InputError: There is not one name a band, or an image for mode ``copy`` is missing or of another size.
@@ -123,10 +123,11 @@ def paint(
     if not clear.shape == cloudy.shape == (len(clear), *cloud_map.shape):
         shapes = f"clear {clear.shape}, cloudy {cloudy.shape}, cloud map {cloud_map.shape}"
         raise InputError(f"{name}: expected images of one place and size, found {shapes}; pair them first")
+    m = np.nan_to_num(cloud_map, nan=0.0)
     mixed = np.empty_like(clear)
     for band in range(len(clear)):
-        mixed[band] = blend(clear[band], cloudy[band], cloud_map)
-    return SyntheticClouds(mixed, cloud_map)
+        mixed[band] = blend(clear[band], cloudy[band], m)
+    return SyntheticClouds(mixed, m)
 
 
 def blend(

@@ -141,7 +141,7 @@ def read_prediction(path: Path, clear: ImageFile | None) -> NDArray[np.generic]:
                 f" {describe(grid)}; predict on the grid of the patch"
             )
         _require_order(path, stored.descriptions)
-        if stored.nodata is not None and (values == stored.nodata).any():
+        if stored.is_gap.any():
             raise InputError(f"{named(path)} has pixels without data; a prediction answers every pixel")
     if not np.isfinite(values).all():
         raise InputError(f"{named(path)} holds NaN or infinity; a prediction answers every pixel")

@@ -107,7 +107,7 @@ def measure_coverage(
         settings: How the cloud map is made.
         cache: Where probabilities are kept.
         threads: Images under way at once.
-        damaged: Is told of every image that cannot be read; it is left out.
+        damaged: Is told of every image that cannot be read or whose clouds are unknown everywhere; it is left out.
     """
 
     def measure(one: TripletFiles) -> PatchCoverage | InputError:
@@ -116,6 +116,8 @@ def measure_coverage(
         except InputError as error:
             return error
         cloud_map = map_clouds(image.values, image.bands, settings, cache=cache)
+        if np.isnan(cloud_map).all():
+            return InputError(f"{one.cloudy} has no pixel with data in all bands of the detector; fetch it again")
         roi = one.roi
         return PatchCoverage(
             one.name, roi.season if roi else "", str(roi or ""), mean_coverage(cloud_map), cloudy_share(cloud_map)

@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.cache import ProbabilityCache
@@ -86,8 +87,10 @@ def file_columns(token: str, path: Path, name: str) -> ManifestRow:
 
 
 def coverage_columns(cloudy: Raster, cache: ProbabilityCache | None) -> ManifestRow:
-    """Return the coverage by both definitions: the mean of m, and the share of pixels with m > 0."""
+    """Return the coverage by both definitions: the mean of m, and the share of pixels with m > 0, where m is known."""
     cloud_map = map_clouds(cloudy.values, cloudy.bands, cache=cache)
+    if np.isnan(cloud_map).all():
+        return {"mean_coverage": None, "cloudy_share": None}
     return {"mean_coverage": mean_coverage(cloud_map), "cloudy_share": cloudy_share(cloud_map)}
 
 

@@ -16,7 +16,6 @@ def compose(
     reflectance: Float32[np.ndarray, "band y x"],
     observed: Integer[np.ndarray, "band y x"],
     provenance: UInt8[np.ndarray, "y x"],
-    optical: Bool[np.ndarray, "y x"],
     radiometry: Radiometry,
 ) -> Integer[np.ndarray, "band y x"]:
     """Store what the remover says where it is asked, and keep the stored integers elsewhere.
@@ -25,15 +24,14 @@ def compose(
         reflectance: The remover's answer.
         observed: The input's integers of the same bands.
         provenance: Of each pixel.
-        optical: Where the optical image has data.
         radiometry: What the integers mean.
 
     Returns:
-        Integers of the input's type. Observed pixels and pixels without optical data are the input's own, bit for bit;
-        cloudy pixels that nothing can be made for are 0; no other pixel is.
+        Integers of the input's type. Observed pixels are the input's own, bit for bit; pixels without data are 0 in all
+        bands; no other pixel is.
     """
     made = radiometry.encode(reflectance)
-    kept = (provenance == Provenance.OBSERVED) | ~optical
+    kept = provenance == Provenance.OBSERVED
     return np.where(kept, observed, np.where(provenance == Provenance.NO_DATA, observed.dtype.type(0), made))
 
 

@@ -11,7 +11,14 @@ from torch import Tensor
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover, each_by_itself
 from unclouded.models.scene_adapted import SceneAdapted
-from unclouded.prediction.expected_error import ExpectedError, adapted, expected_error
+from unclouded.prediction.expected_error import (
+    FEWEST_PX,
+    LEAST_JUDGED_SHARE,
+    ExpectedError,
+    adapted,
+    expected_error,
+)
+from unclouded.prediction.provenance import percent
 from unclouded.sensors import RGB
 from unclouded.tensors.triplet import Observation
 
@@ -32,11 +39,13 @@ class Chosen:
         confident: Tells how much the scene says about a pixel, whichever remover is used.
         expected: What each candidate was worth; None where the scene has too little clear ground to tell, and the
             first candidate was taken.
+        reason: Why this remover, in a sentence.
     """
 
     remover: CloudRemover
     confident: ConfidentRemover
     expected: ExpectedError | None
+    reason: str
 
     @property
     def name(self) -> str:
@@ -99,10 +108,11 @@ class BestOfScene:
         candidates = (self.preferred, *self.others)
         expected = expected_error(candidates, sample, np.random.default_rng(self.seed))
         first = self.preferred.adapted_to(sample)
-        if expected is None or not _clearly_better(expected, self.preferred.name):
-            return Chosen(first, first, expected)
-        best = next(one for one in self.others if one.name == expected.best)
-        return Chosen(adapted(best, sample), first, expected)
+        name, reason = choose(expected, self.preferred.name)
+        if name == self.preferred.name:
+            return Chosen(first, first, expected, reason)
+        best = next(one for one in self.others if one.name == name)
+        return Chosen(adapted(best, sample), first, expected, reason)
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image; every image of a batch is a scene of its own."""
@@ -115,8 +125,37 @@ class BestOfScene:
         return each_by_itself(self, observation)
 
 
-def _clearly_better(expected: ExpectedError, than: str) -> bool:
-    return expected.rows[expected.best].mae < CLEARLY * expected.rows[than].mae
+def choose(expected: ExpectedError | None, preferred: str) -> tuple[str, str]:
+    """Return the name of the remover to use, and the reason in a sentence.
+
+    Args:
+        expected: Errors on covered clear ground; None where there is too little of it.
+        preferred: Used unless another one errs clearly less, or it answered too few of the covered pixels.
+    """
+    if expected is None:
+        return (
+            preferred,
+            f"{preferred} was used, for fewer than {FEWEST_PX} px of clear ground could be covered to compare",
+        )
+    left_out = "".join(
+        f"; {name} was left out, for it answered {percent(expected.judged_share(name))} of them, and "
+        f"{percent(LEAST_JUDGED_SHARE)} are needed"
+        for name in expected.rows
+        if expected.judged_share(name) < LEAST_JUDGED_SHARE
+    )
+    on = f"on {expected.pixels:,} covered px of clear ground"
+    best, rows = expected.best, expected.rows
+    if best is None:
+        return preferred, f"{preferred} was used, for no remover could be judged {on}{left_out}"
+    if expected.judged_share(preferred) < LEAST_JUDGED_SHARE:
+        return best, f"{best} was used, with a mean error of {rows[best].mae:.4f} {on}{left_out}"
+    if best == preferred:
+        return best, f"{best} was used, for it erred least {on}{left_out}"
+    less = f"erred {percent(1 - rows[best].mae / rows[preferred].mae)} less than"
+    if rows[best].mae < CLEARLY * rows[preferred].mae:
+        return best, f"{best} was used, for it {less} {preferred} {on}{left_out}"
+    needed = f"and a change needs more than {percent(1 - CLEARLY)}"
+    return preferred, f"{preferred} was used, for {best} {less} it {on}, {needed}{left_out}"
 
 
 def best_of_scene(bands: tuple[str, ...] = RGB) -> BestOfScene:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from unclouded.models.remover import CloudRemover, ConfidentRemover, FunctionRemover, SceneRemover
@@ -19,11 +19,16 @@ from unclouded.prediction.statistics import sample_windows
 from unclouded.prediction.streaming import Strip, StripStore, ahead
 from unclouded.prediction.uncertainty import spread
 from unclouded.prediction.windows import Window, bounding, rows_of, windows_in
+from unclouded.scenes.radiometry import Radiometry
 from unclouded.tensors.answers import require_answer, require_confidence, window_name
 from unclouded.tensors.triplet import Observation
 
 FOREIGN_MARGIN_PX = 88
 """Margin of a remover that does not say how far it looks."""
+
+LOSSES = ("no_data_optical", "no_data_radar", "no_data_remover", "radar_gaps")
+"""Counts of a line: pixels without data because no optical band saw anything, because they had to be made and the radar
+has no data, or because the remover gave none; and all pixels without radar data."""
 
 Statistics = Literal["scene", "window"]
 """What a remover is adapted to: the scene, or, as in the paper, each window by itself."""
@@ -74,15 +79,20 @@ def window_by_window(remover: SceneRemover) -> CloudRemover:
 
 def sample_of(sources: Sources, scene_map: SceneMap, bands: tuple[str, ...]) -> list[Observation]:
     """Read the windows that a remover is adapted to; those in which radar and optical data never meet are left out."""
-    chosen = sample_windows(scene_map.has_data_everywhere())
+    known = scene_map.everywhere(scene_map.has_data)
+    all_unjudged = not known.any()  # then the remover is shown what it has to make, for there is nothing to learn from
+    chosen = sample_windows(scene_map.everywhere(scene_map.seen) if all_unjudged else known)
     by_rows: dict[tuple[int, int], list[Window]] = {}
     for window in chosen:
         by_rows.setdefault((window.top, window.bottom), []).append(window)
     sample = []
     for (top, bottom), windows in by_rows.items():
         rows = sources.rows(top, bottom, bands).result()
-        known, cloud_map = rows.optical & rows.radar, scene_map.cloud_map(top, bottom)
-        sample += [rows.observation(each, cloud_map) for each in windows if known[each.within(rows.window)].any()]
+        seen = scene_map.seen(top, bottom) if all_unjudged else None
+        usable, cloud_map = rows.radar & (rows.optical if seen is None else seen), scene_map.cloud_map(top, bottom)
+        sample += [
+            rows.observation(each, cloud_map, seen) for each in windows if usable[each.within(rows.window)].any()
+        ]
     return sample
 
 
@@ -149,8 +159,10 @@ def clear_scene(
 
     with ThreadPoolExecutor(1) as writer:
         for line, rows in ahead(left, load):
-            cloud_map = scene_map.cloud_map(rows.window.top, rows.window.bottom)
-            strip = clear_line(rows, line, cloud_map, crew, window_px, sources.shape)
+            cloud_map, seen = (
+                part(rows.window.top, rows.window.bottom) for part in (scene_map.cloud_map, scene_map.seen)
+            )
+            strip = clear_line(rows, line, cloud_map, crew, window_px, sources.shape, seen)
             if writing is not None:
                 writing.result()  # one line waits to be written at most
             writing = writer.submit(store.put, line[0], strip)
@@ -162,8 +174,15 @@ def clear_scene(
     return [top for top, _ in lines]
 
 
+def losses_of(store: StripStore, tops: Sequence[int]) -> dict[str, int]:
+    """Return pixels without data by cause, of the lines that a store holds; see :data:`LOSSES`."""
+    strips = (store.get(top) for top in tops)
+    total = np.sum([strip["losses"] for strip in strips if strip is not None], axis=0)
+    return dict(zip(LOSSES, total.tolist(), strict=True))
+
+
 def _cloudy_windows(scene_map: SceneMap, line: tuple[int, int], width: int, window_px: int) -> int:
-    cloudy = (scene_map.cloud_map(*line) > 0).any(axis=0)
+    cloudy = (scene_map.seen(*line) & ~scene_map.is_clear(*line)).any(axis=0)
     return int(np.add.reduceat(cloudy, range(0, width, window_px)).astype(bool).sum())
 
 
@@ -174,41 +193,51 @@ def clear_line(
     crew: Crew | None,
     window_px: int,
     scene: tuple[int, int],
+    seen: Bool[np.ndarray, "rows x"] | None = None,
 ) -> Strip:
     """Clear one line of windows.
 
     Args:
         rows: The line with its margins.
         line: First row, and row after the last.
-        cloud_map: The map m of ``rows``.
+        cloud_map: The map m of ``rows``; NaN where it is unknown.
         crew: Adapted removers; None where nothing can be made.
         window_px: Side of a window.
         scene: Rows and columns of the scene.
+        seen: Where any optical band of ``rows`` saw something; where all have data if omitted.
 
     Returns:
-        ``clear``, ``provenance``, and what else the crew is asked for, of the line.
+        ``clear``, ``provenance``, what else the crew is asked for, and ``losses`` (see :data:`LOSSES`), of the line.
     """
+    seen = rows.optical if seen is None else seen
     here = Window(line[0], 0, line[1], scene[1])
-    strip = _as_observed(rows, here, cloud_map, crew)
-    if crew is None:
-        return strip
+    strip = _as_observed(rows, here, cloud_map, seen, crew)
     for window in windows_in(*line, scene[1], window_px):
         aim = bounding(strip["provenance"][0][window.within(here)] >= Provenance.BLENDED, window)
-        if aim is not None:
+        if crew is not None and aim is not None:
             aim = window if crew.statistics == "window" else aim
-            seen = aim.grown(crew.margin_px, crew.align_px, scene)
-            _paint(strip, aim, here, rows, rows.observation(seen, cloud_map), crew)
-    return strip
+            around = aim.grown(crew.margin_px, crew.align_px, scene)
+            _paint(strip, aim, here, rows.observation(around, cloud_map, seen), crew, rows.radiometry)
+    part = here.within(rows.window)
+    lost, there, radar = strip["provenance"][0] == Provenance.NO_DATA, seen[part], rows.radar[part]
+    causes = lost & ~there, lost & there & ~radar, lost & there & radar, ~radar
+    return strip | {"losses": np.array([np.count_nonzero(where) for where in causes])}
 
 
-def _as_observed(rows: Rows, here: Window, cloud_map: Float32[np.ndarray, "rows x"], crew: Crew | None) -> Strip:
-    """A line on which nothing is made yet: what is observed, and 0 where clouds hide what cannot be made."""
+def _as_observed(
+    rows: Rows,
+    here: Window,
+    cloud_map: Float32[np.ndarray, "rows x"],
+    seen: Bool[np.ndarray, "rows x"],
+    crew: Crew | None,
+) -> Strip:
+    """A line on which nothing is made yet: what is observed, and 0 where there is no data or none can be made."""
     part = here.within(rows.window)
     radar = rows.radar if crew else np.zeros_like(rows.radar)
-    provenance = trace(cloud_map, rows.optical, radar, crew.margin_px if crew else 0)[part]
+    provenance = trace(cloud_map, rows.optical, radar, crew.margin_px if crew else 0, seen)[part]
     stored = rows.stored[:, *part]
     strip: Strip = {"provenance": provenance[None], "clear": stored.copy()}
-    strip["clear"][:, rows.optical[part] & (provenance == Provenance.NO_DATA)] = 0
+    strip["clear"][:, provenance == Provenance.NO_DATA] = 0
     if crew and crew.uncertainty:
         strip["uncertainty"] = np.full(stored.shape, UNKNOWN_STEPS, np.uint16)
     if crew and crew.tells_confidence:
@@ -216,7 +245,9 @@ def _as_observed(rows: Rows, here: Window, cloud_map: Float32[np.ndarray, "rows 
     return strip
 
 
-def _paint(strip: Strip, aim: Window, here: Window, rows: Rows, observation: Observation, crew: Crew) -> None:
+def _paint(
+    strip: Strip, aim: Window, here: Window, observation: Observation, crew: Crew, radiometry: Radiometry
+) -> None:
     """Put what the crew makes of a window into its line."""
     height, width = observation.cloudy.shape[-2:]
     top, left = observation.origin_px
@@ -225,8 +256,7 @@ def _paint(strip: Strip, aim: Window, here: Window, rows: Rows, observation: Obs
     made = _pixels(answer, inner)
     provenance = strip["provenance"][0][place]
     provenance[(provenance >= Provenance.BLENDED) & ~np.isfinite(made).all(axis=0)] = Provenance.NO_DATA
-    optical = rows.optical[aim.within(rows.window)]
-    strip["clear"][:, *place] = compose(made, strip["clear"][:, *place], provenance, optical, rows.radiometry)
+    strip["clear"][:, *place] = compose(made, strip["clear"][:, *place], provenance, radiometry)
     asked = provenance >= Provenance.BLENDED
     if crew.uncertainty:
         deviation = _pixels(spread(crew.removers, observation, crew.align_px), inner)

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ COVERED_SHARE = 1 / 3
 """How much of the clear ground of a window is covered, as nearly as the scene's clouds allow."""
 CANDIDATES = 12
 """How many clouds are tried on each window."""
+LEAST_JUDGED_SHARE = 0.95
+"""Share of the covered pixels that a remover has to answer to be compared with others."""
 FEWEST_PX = 400
 """Covered pixels below which nothing is said."""
 
@@ -31,16 +34,18 @@ class ErrorOf:
         mae: Mean absolute error over pixels and bands, reflectance.
         rmse: Root-mean-square error, reflectance.
         sam: Mean spectral angle, degrees.
+        pixels: How many of the covered pixels the remover answered, and was judged on. The errors are NaN if none.
     """
 
     mae: float
     rmse: float
     sam: float
+    pixels: int
 
     @property
     def psnr(self) -> float:
         """Peak signal-to-noise ratio, dB."""
-        return -20 * math.log10(self.rmse) if self.rmse > 0 else math.inf
+        return -20 * math.log10(self.rmse) if self.rmse != 0 else math.inf
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,26 @@ class ExpectedError:
     bands: tuple[str, ...]
     invented: bool
 
+    def judged_share(self, name: str) -> float:
+        """Return the share of the covered pixels that a remover answered."""
+        return self.rows[name].pixels / self.pixels
+
     @property
-    def best(self) -> str:
-        """The name with the least mean absolute error; of two that are equal the first."""
-        return min(self.rows, key=lambda name: self.rows[name].mae)
+    def best(self) -> str | None:
+        """The name with the least mean absolute error; of two that are equal the first.
+
+        Only removers that answered at least :data:`LEAST_JUDGED_SHARE` of the covered pixels can be compared: one that
+        answers where it is easy has a small error. None where there is no such remover.
+        """
+        names = [name for name in self.rows if self.judged_share(name) >= LEAST_JUDGED_SHARE]
+        return min(names, key=lambda name: self.rows[name].mae, default=None)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return rows, pixels, bands and whether the clouds were painted; None stands for errors that are unknown."""
+        content = asdict(self)
+        for row in content["rows"].values():
+            row |= {key: None for key, value in row.items() if math.isnan(value)}
+        return content
 
 
 def expected_error(
@@ -148,7 +169,7 @@ def _laid_on(seen: Observation, clouds: Observation) -> Observation:
 
 
 def _error(judged: Iterator[tuple[Float[Tensor, "1 band h w"], Observation, Bool[Tensor, "1 1 h w"]]]) -> ErrorOf:
-    """Means over all hidden pixels of the sample; what a remover leaves without data counts for none."""
+    """Means over the hidden pixels of the sample that the remover answers, and their number."""
     total = torch.zeros(4, dtype=torch.float64)
     for answer, truth, hidden in judged:
         where = hidden & answer.isfinite().all(dim=1, keepdim=True)
@@ -162,4 +183,4 @@ def _error(judged: Iterator[tuple[Float[Tensor, "1 band h w"], Observation, Bool
         )
         total += pixels * torch.tensor([1.0, *errors], dtype=torch.float64)
     mae, square, sam = (total[1:] / total[0]).tolist()
-    return ErrorOf(mae, math.sqrt(square), sam)
+    return ErrorOf(mae, math.sqrt(square), sam, int(total[0]))

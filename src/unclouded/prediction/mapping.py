@@ -1,23 +1,22 @@
 """The cloud map of a scene, made once, strip by strip, and read back by rows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Integer
 from numpy.typing import NDArray
 
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.clouds.probability import detector as named_detector
 from unclouded.clouds.rows import STRIP_PX, detector_of_rows, strips_of, with_reach
-from unclouded.errors import InputError
-from unclouded.files import named
 from unclouded.prediction.own_map import ReadMap, open_own_map
 from unclouded.prediction.sources import Sources, Told
 from unclouded.prediction.streaming import Strip, StripStore, ahead
 from unclouded.raster import check_limits
+from unclouded.scenes.radiometry import Radiometry
 from unclouded.tensors.triplet import positions
 
 WIDE_PX = 5490
@@ -38,16 +37,25 @@ class SceneMap:
     _recent: dict[int, Strip] = field(default_factory=dict, repr=False)
 
     def cloud_map(self, top: int, bottom: int) -> Float32[np.ndarray, "rows x"]:
-        """Return rows of the map m."""
+        """Return rows of the map m; NaN where it is unknown, and where no band saw anything."""
         return self._rows("cloud_map", top, bottom)
 
     def has_data(self, top: int, bottom: int) -> Bool[np.ndarray, "rows x"]:
-        """Say where all optical bands of the remover have data."""
+        """Return True where all optical bands of the remover have data and m is known."""
         return self._rows("has_data", top, bottom)
 
-    def has_data_everywhere(self) -> Bool[np.ndarray, "y x"]:
-        """Say the same of the whole scene, one strip in memory after the other."""
-        return np.concatenate([self.has_data(*strip) for strip in self.strips])
+    def seen(self, top: int, bottom: int) -> Bool[np.ndarray, "rows x"]:
+        """Return True where any optical band saw something, even if it was saturated."""
+        return self._rows("seen", top, bottom)
+
+    def everywhere(self, mask: Callable[[int, int], NDArray[np.bool_]]) -> Bool[np.ndarray, "y x"]:
+        """Return a mask such as :meth:`has_data` of the whole scene, with one strip in memory at a time."""
+        return np.concatenate([mask(*strip) for strip in self.strips])
+
+    def unjudged(self) -> "Unjudged":
+        """Return why pixels of the scene cannot be judged."""
+        counts = [_present(self.store, top)["unjudged"] for top, _ in self.strips]
+        return Unjudged(*np.sum(counts, axis=0).T.tolist())
 
     def is_clear(self, top: int, bottom: int) -> Bool[np.ndarray, "rows x"]:
         """Say where the optical image has data and m = 0."""
@@ -62,6 +70,35 @@ class SceneMap:
                 self._recent[first] = _present(self.store, first)
         parts = [self._recent[first][name][max(top - first, 0) : bottom - first] for first, _ in met]
         return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Unjudged:
+    """Pixels at which something was seen, but m is unknown or a band of the remover is missing; counts by band.
+
+    Attributes:
+        lacking: How many of them the band has no data at.
+        saturated: How many of them the band is saturated at.
+        other: How many have data in all bands, but none in the user's cloud map; the same number in each band.
+        pixels: How many there are; the same number in each band.
+    """
+
+    lacking: Sequence[int]
+    saturated: Sequence[int]
+    other: Sequence[int]
+    pixels: Sequence[int]
+
+    def reasons(self, bands: tuple[str, ...]) -> str:
+        """Return the causes in words, such as ``B10 has no data``."""
+        causes = []
+        for counts, one, many in (
+            (self.lacking, "has no", "have no"),
+            (self.saturated, "is saturated", "are saturated"),
+        ):
+            if names := [band for band, count in zip(bands, counts, strict=True) if count]:
+                causes.append(f"{' '.join(names)} {one if len(names) == 1 else many}")
+        causes = [f"{cause} data" if cause.endswith(" no") else cause for cause in causes]
+        return " or ".join([*causes, *(["the cloud map has no data"] if any(self.other) else [])])
 
 
 def _present(store: StripStore, top: int) -> Strip:
@@ -91,25 +128,57 @@ def map_scene(
 
     Raises:
         InputError: The image has values that no reflectance has, the detector lacks a band, or the user's map has other
-            values than 0 to 1, or none where the image has data.
+            values than 0 to 1.
     """
     height, width = sources.shape
     strips = strips_of(height, STRIP_PX if width <= WIDE_PX else STRIP_PX // 2)
     missing = [strip for strip in strips if not store.holds(strip[0])]
     with ExitStack() as stack:
         if own is not None:
-            made = _taken(sources, missing, stack.enter_context(open_own_map(own, sources.geobox)), own)
+            made = _taken(sources, missing, stack.enter_context(open_own_map(own, sources.geobox)))
         else:
             made = _detected(sources, missing, settings)
         places = positions(bands, sources.optical.bands)
-        for strip, m, reflectance in made:
-            store.put(strip[0], {"cloud_map": m, "has_data": np.asarray(np.isfinite(reflectance[places]).all(axis=0))})
+        for strip, m, stored in made:
+            store.put(strip[0], _strip(m, stored, sources.optical.radiometry, places))
             told("mapping clouds", strip[1], height)
     return SceneMap(store, strips)
 
 
-Mapped = Iterator[tuple[tuple[int, int], NDArray[np.float32], NDArray[np.float32]]]
-"""Strips, each with its map m (rows, x) and its reflectance (band, rows, x)."""
+def _strip(
+    m: Float32[np.ndarray, "rows x"],
+    stored: Integer[np.ndarray, "band rows x"],
+    radiometry: Radiometry,
+    places: Sequence[int],
+) -> Strip:
+    """Return what is kept of a strip; m is unknown where no band saw anything.
+
+    Args:
+        m: The map.
+        stored: Stored numbers of all bands.
+        radiometry: Their meaning.
+        places: Which bands are the remover's.
+    """
+    seen, complete = np.zeros(m.shape, bool), np.ones(m.shape, bool)
+    for number, band in enumerate(stored):  # one after the other: a strip of a wide scene is large
+        seen |= radiometry.is_seen(band)
+        if number in places:
+            complete &= radiometry.is_data(band)
+    m = np.where(seen, m, np.float32(np.nan))
+    unjudged = seen & (np.isnan(m) | ~complete)
+    counts = np.zeros((len(stored), 4), np.int64)
+    if unjudged.any():
+        pixels = stored[:, unjudged]
+        seen_there, measured = radiometry.is_seen(pixels), radiometry.is_data(pixels)
+        counts[:, 0] = (~seen_there).sum(axis=1)
+        counts[:, 1] = (seen_there & ~measured).sum(axis=1)
+        counts[:, 2] = measured.all(axis=0).sum()
+        counts[:, 3] = pixels.shape[1]
+    return {"cloud_map": m, "has_data": complete & ~np.isnan(m), "seen": seen, "unjudged": counts}
+
+
+Mapped = Iterator[tuple[tuple[int, int], NDArray[np.float32], NDArray[np.integer]]]
+"""Strips, each with its map m (rows, x) and its stored numbers (band, rows, x)."""
 
 
 def _detected(sources: Sources, strips: list[tuple[int, int]], settings: CloudMapSettings) -> Mapped:
@@ -132,19 +201,13 @@ def _detected(sources: Sources, strips: list[tuple[int, int]], settings: CloudMa
         yield (
             strip,
             map_clouds(reflectance, optical.bands, settings, detector_from(rows(strip)[0]))[here],
-            reflectance[:, here],
+            stored[:, here],
         )
 
 
-def _taken(sources: Sources, strips: list[tuple[int, int]], read_own: ReadMap, own: Path) -> Mapped:
-    """Take strips of the user's map; where the image has no data, it need not say anything."""
+def _taken(sources: Sources, strips: list[tuple[int, int]], read_own: ReadMap) -> Mapped:
+    """Take strips of the user's map; where it has no data, m is unknown."""
     optical = sources.optical
     for strip, stored in ahead(strips, lambda strip: sources.stored(*strip)):
-        reflectance, m = optical.radiometry.decode(stored), read_own(*strip)
-        check_limits(optical.path, reflectance, optical.sensor)
-        if unknown := int(np.count_nonzero(np.isnan(m) & np.isfinite(reflectance).all(axis=0))):
-            found = (
-                f"says nothing of {unknown:,} px from row {strip[0]} to {strip[1]}, where the optical image has data"
-            )
-            raise InputError(f"{named(own)} {found}; say 1 there if they are to be made, otherwise 0")
-        yield strip, np.nan_to_num(m), reflectance
+        check_limits(optical.path, optical.radiometry.decode(stored), optical.sensor)
+        yield strip, read_own(*strip), stored

@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
 from unclouded.files import named
-from unclouded.geotiff import grid_of, open_geotiff, stored_rows
+from unclouded.geotiff import grid_of, image_bands, open_geotiff, stored_rows
 from unclouded.raster import describe, same_grid
 
 ReadMap = Callable[[int, int], NDArray[np.float32]]
@@ -30,8 +30,8 @@ def open_own_map(path: Path, geobox: GeoBox) -> Iterator[ReadMap]:
         InputError: The file is damaged, has more than one band, or lies on another grid; on reading, other values.
     """
     with open_geotiff(path) as source:
-        if source.count != 1:
-            raise InputError(f"{named(path)} has {source.count} bands, expected one, the cloud map; leave one in it")
+        if (count := len(image_bands(source))) != 1:
+            raise InputError(f"{named(path)} has {count} bands, expected one, the cloud map; leave one in it")
         if not same_grid(grid_of(source), geobox):
             grids = f"({describe(grid_of(source))}, not {describe(geobox)})"
             raise InputError(f"{named(path)} lies on another grid than the optical scene {grids}; warp it first")
@@ -39,8 +39,7 @@ def open_own_map(path: Path, geobox: GeoBox) -> Iterator[ReadMap]:
         def read(top: int, bottom: int) -> NDArray[np.float32]:
             stored = stored_rows(path, source, top, bottom)
             m = np.array(stored.values[0], np.float32)
-            if stored.nodata is not None and stored.nodata == stored.nodata:
-                m[stored.values[0] == stored.nodata] = np.nan
+            m[stored.is_gap[0]] = np.nan
             _refuse_other_values(path, m)
             return m
 

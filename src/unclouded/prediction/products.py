@@ -1,5 +1,6 @@
 """The files of a cleared scene: cloud-optimised GeoTIFFs, written from finished rows."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ def products_of(
     offsets = radiometry.offset if any(radiometry.offsets) else ()
     found = [
         Product("clear", Layer(bands, radiometry.dtype, NO_DATA, "average", scale, offsets, tags)),
-        Product("cloud_map", Layer(("cloud map m",), "float32", None, "average", tags=tags)),
+        Product("cloud_map", Layer(("cloud map m",), "float32", math.nan, "average", tags=tags)),
         Product("provenance", Layer(("provenance",), "uint8", Provenance.NO_DATA, "nearest", tags={**tags, **codes})),
     ]
     if uncertainty:

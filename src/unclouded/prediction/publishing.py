@@ -22,10 +22,12 @@ class Published:
     Attributes:
         report: HTML page.
         item: STAC item.
+        statistics: The numbers in both.
     """
 
     report: Path
     item: Path
+    statistics: Statistics
 
 
 def publish(
@@ -49,6 +51,6 @@ def publish(
     seen = gather(views)
     write_report(folder / REPORT, facts, seen)
     page = {"report": Product(folder / REPORT, "Report to look at", ("overview", "metadata"))}
-    statistics = Statistics(seen.counts, seen.mean_coverage)
+    statistics = Statistics(seen.counts, seen.mean_coverage, seen.cloudy_share)
     write_item(folder / ITEM, scene_item(geobox, {**products, **page}, facts, statistics, not_after))
-    return Published(folder / REPORT, folder / ITEM)
+    return Published(folder / REPORT, folder / ITEM, statistics)

@@ -41,6 +41,8 @@ class Facts:
         fit: How well the two images go together; None where it was not looked at.
         pixel_m: Size of a pixel, metres; None where the scene has no georeference.
         version: Of the software.
+        losses: Pixels without data by cause; see :data:`unclouded.prediction.clearing.LOSSES`.
+        choice: Why this remover was used, in a sentence; empty where the user named it.
     """
 
     title: str
@@ -54,3 +56,5 @@ class Facts:
     fit: Fit | None = None
     pixel_m: float | None = None
     version: str = ""
+    losses: Mapping[str, int] = field(default_factory=dict)
+    choice: str = ""

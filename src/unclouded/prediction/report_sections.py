@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from unclouded.prediction.expected_error import ExpectedError
+from unclouded.prediction.provenance import MADE, causes, percent, shares
 from unclouded.prediction.report_chart import share_bar, spectra_chart
 from unclouded.prediction.report_facts import Facts, Input
 from unclouded.prediction.report_markup import Markup, joined, tag
@@ -36,14 +36,20 @@ def head(facts: Facts, seen: Gathered) -> Markup:
 
 def tiles(facts: Facts, seen: Gathered) -> Markup:
     """The numbers that a reader wants first."""
-    changed = seen.counts["blended"] + seen.counts["synthesised"]
-    known = max(1, changed + seen.counts["observed"])
+    share = shares(seen.counts)
     told = [
-        (percent(seen.counts["observed"] / known), "of the pixels are as observed, to the last bit"),
-        (percent(changed / known), f"were cloudy and are made by {facts.remover}"),
+        (percent(share["observed"]), "of the scene is as observed, to the last bit"),
+        (percent(share["made"]), f"of the scene was cloudy and is made by {facts.remover}"),
     ]
+    if share["unjudged"]:
+        told.append((percent(share["unjudged"]), f"of the scene could not be judged and is made by {facts.remover}"))
+    if share["no_data"]:
+        why = causes(facts.losses, seen.shape[0] * seen.shape[1])
+        told.append((percent(share["no_data"]), "of the scene has no data" + (f": {why}" if why else "")))
+    changed = sum(seen.counts[name] for name in (*MADE, "unjudged"))
     if seen.confidence is not None and changed:
-        told.append((percent(seen.guessed / changed), "of those are a guess: the prior weighs more than this scene"))
+        words = "of what is made is a guess: the prior weighs more than this scene"
+        told.append((percent(seen.guessed / changed), words))
     if facts.expected is not None and (used := facts.expected.rows.get(facts.remover)):
         told.append((f"± {used.mae:.3f}", "reflectance: mean error to expect under the clouds of this scene"))
     if facts.fit is not None and (days := facts.fit.days) is not None:
@@ -60,13 +66,6 @@ def tiles(facts: Facts, seen: Gathered) -> Markup:
 def remarks(facts: Facts, seen: Gathered) -> Markup:
     """What a reader has to know before he looks."""
     return joined(*(tag("p", f"{remark[:1].upper()}{remark[1:]}.", class_="note") for remark in facts.remarks))
-
-
-def percent(share: float) -> str:
-    """Return a share in per cent; what is not all and not nothing is never rounded to it."""
-    if 0 < share < 0.001:
-        return "< 0.1 %"
-    return "> 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
 
 
 def comparison(facts: Facts, seen: Gathered) -> Markup:
@@ -96,7 +95,7 @@ def _stretch(seen: Gathered) -> tuple[float, float]:
 
 def maps(facts: Facts, seen: Gathered) -> Markup:
     """Clouds, confidence, and where the pixels come from."""
-    words: str = f"Cloud map m. Its mean is {percent(seen.mean_coverage)}."
+    words: str = f"Cloud map m. Its mean is {_coverage(seen.mean_coverage)}."
     drawn = [_map(coloured(seen.cloud_map, CLOUD), "cloud", ("0 clear", "1 cloudy"), words)]
     title: str = "Where it was cloudy"
     if seen.confidence is not None:
@@ -117,15 +116,25 @@ def _map(picture: str, ramp: str, ends: tuple[str, ...], words: str) -> Markup:
 
 def _origin(seen: Gathered) -> Markup:
     total = max(1, sum(seen.counts.values()))
-    shares = {kind: count / total for kind, count in seen.counts.items() if count}
-    said = {"observed": "observed (m = 0)", "blended": "at the rim or in thin cloud (m < 0.5)"}
-    keys = (tag("li", tag("i", class_=_css(kind)), said.get(kind, kind), " ", percent(s)) for kind, s in shares.items())
-    bar = share_bar({_css(kind): share for kind, share in shares.items()})
+    found = {kind: seen.counts[kind] / total for kind in _ORIGINS if seen.counts[kind]}
+    keys = (tag("li", tag("i", class_=kind), _ORIGINS[kind], " ", percent(s)) for kind, s in found.items())
+    bar = share_bar(found)
     return joined(tag("h2", "Where the pixels come from"), bar, tag("ul", *keys, class_="key"))
 
 
-def _css(kind: str) -> str:
-    return "none" if kind == "no data" else kind
+_ORIGINS = {
+    "observed": "observed (m = 0)",
+    "blended": "at the rim or in thin cloud (m < 0.5)",
+    "synthesised": "synthesised",
+    "near_gap": "made beside a gap",
+    "unjudged": "made, for it could not be judged",
+    "no_data": "no data",
+}
+"""Provenance to its words."""
+
+
+def _coverage(share: float) -> str:
+    return "unknown" if math.isnan(share) else percent(share)
 
 
 def crops(facts: Facts, seen: Gathered) -> Markup:
@@ -172,6 +181,7 @@ def expected(facts: Facts, seen: Gathered) -> Markup:
             f"{row.rmse:.4f}",
             "∞" if math.isinf(row.psnr) else f"{row.psnr:.2f}",
             f"{row.sam:.2f}",
+            percent(found.judged_share(name)),
         )
         cells = (tag("td", number, class_="number") for number in numbers)
         rows.append(tag("tr", tag("td", name, " (used)" if used else ""), *cells, class_="used" if used else None))
@@ -181,30 +191,21 @@ def expected(facts: Facts, seen: Gathered) -> Markup:
     )
     return joined(
         tag("h2", "What error to expect here"),
-        tag("p", told, _verdict(facts.remover, found)),
+        tag("p", told, f"{facts.choice[:1].upper()}{facts.choice[1:]}." if facts.choice else ""),
         tag("div", tag("table", *rows), class_="card"),
         tag("p", note, class_="soft"),
     )
 
 
-_HEADINGS = ("MAE", "RMSE", "PSNR (dB)", "SAM (°)")
-
-
-def _verdict(used: str, found: ExpectedError) -> str:
-    if used not in found.rows or len(found.rows) < 2:
-        return ""
-    if found.best == used:
-        return f"{used} erred least, and was used."
-    less = 1 - found.rows[found.best].mae / found.rows[used].mae
-    return f"{found.best} erred {percent(less)} less than {used}, which was used."
+_HEADINGS = ("MAE", "RMSE", "PSNR (dB)", "SAM (°)", "answered")
 
 
 def tables(facts: Facts, seen: Gathered) -> Markup:
     """Numbers, inputs and settings."""
     numbers = {
-        "cloud coverage, mean of m": percent(seen.mean_coverage),
-        "pixels with m > 0": f"{seen.counts['blended'] + seen.counts['synthesised']:,}",
-        "pixels without data": f"{seen.counts['no data']:,}",
+        "cloud coverage, mean of m where it is known": _coverage(seen.mean_coverage),
+        "pixels with m > 0 among those": _coverage(seen.cloudy_share),
+        "pixels without data": f"{seen.counts['no_data']:,}",
         **({"radar lies off by": facts.fit.in_words()} if facts.fit else {}),
         **facts.measured,
     }

@@ -4,9 +4,9 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ from unclouded.locks import held
 from unclouded.models.catalogue import MapChoice, choose_map
 from unclouded.models.network import Level, NetworkRemover, level_of
 from unclouded.models.remover import CloudRemover, ConfidentRemover
-from unclouded.prediction.clearing import Statistics, clear_scene, crew_of, sample_of
+from unclouded.prediction.clearing import Statistics, clear_scene, crew_of, losses_of, sample_of
 from unclouded.prediction.fit import Fit, fit_of
 from unclouded.prediction.forecast import forecast
 from unclouded.prediction.mapping import SceneMap, map_scene
 from unclouded.prediction.products import PRODUCTS, Product, products_of, write_products
-from unclouded.prediction.provenance import Provenance
+from unclouded.prediction.provenance import percent
 from unclouded.prediction.scene_report import SceneReport
 from unclouded.prediction.sources import RadarSettings, Sources, Told, open_sources
 from unclouded.prediction.streaming import StripStore, work_folder
@@ -39,7 +39,7 @@ from unclouded.tensors.triplet import positions
 
 SUMMARY = "summary.json"
 """Written last: a folder that holds it is done."""
-_FORMAT = 2
+_FORMAT = 3
 
 Say = Callable[[str], None]
 """Is told something in words."""
@@ -266,11 +266,14 @@ class _Run:
         cleared = StripStore(self.work, "cleared")
         tops = clear_scene(self.sources, scene_map, crew, bands, self.settings.window_px, cleared, self.told)
         seconds["clearing"] = -began + (began := clock())
+        used = crew.removers[0].name if crew else remover.name
         products = _products(
-            self.sources, remover, self.settings, _tags(record), confidence=bool(crew and crew.tells_confidence)
+            self.sources, remover, self.settings, _tags(record, used), confidence=bool(crew and crew.tells_confidence)
         )
         files = write_products(self.work, products, cleared, scene_map, tops, self.sources.geobox, self.told)
-        report = SceneReport(self.sources, products, files, bands, crew, record, self.cloudy, fit, remarks)
+        losses = losses_of(cleared, tops)
+        remarks += self._told(tuple(_gaps(self.sources, scene_map, losses, used)))
+        report = SceneReport(self.sources, products, files, bands, crew, record, self.cloudy, fit, remarks, losses)
         facts = report.facts()
         written = report.write(self.work)
         files |= {"report": written.report, "item": written.item}
@@ -278,13 +281,14 @@ class _Run:
         summary = record | {
             "scene": {"acquired": None} | self.sources.optical.metadata(),
             "used": facts.remover,
-            "expected_error": asdict(facts.expected) if facts.expected else None,
+            "choice": facts.choice or None,
+            "expected_error": facts.expected.as_json() if facts.expected else None,
             "radar": {"acquired": None} | self.sources.radar.metadata(),
             "trained_map": self.choice.trained and self.choice.trained.to_json(),
             "fit": fit.told(),
             "remarks": list(remarks),
             "sample": sampled,
-            "pixels": _counted(scene_map, cleared, tops),
+            "pixels": {**written.statistics.counts, **losses, **written.statistics.coverage()},
             "seconds": seconds,
         }
         return files, summary
@@ -299,32 +303,38 @@ class _Run:
             *radar.remarks,
             *fit.remarks(radar.processing, radar.remarks),
         )
+        return fit, self._told(remarks)
+
+    def _told(self, remarks: tuple[str, ...]) -> tuple[str, ...]:
         for remark in remarks:
             self.say(f"note: {remark}")
-        return fit, remarks
+        return remarks
 
 
-def _tags(record: dict[str, Any]) -> dict[str, str]:
+def _gaps(sources: Sources, scene_map: SceneMap, losses: Mapping[str, int], used: str) -> Iterator[str]:
+    """Yield what cannot be judged, where the radar has gaps, and what was done there."""
+    pixels = sources.shape[0] * sources.shape[1]
+    unjudged = scene_map.unjudged()
+    if any(unjudged.pixels):
+        yield (
+            f"{percent(unjudged.pixels[0] / pixels)} of the scene cannot be judged, because "
+            f"{unjudged.reasons(sources.optical.bands)} there; where the radar has data it is made by {used} as under "
+            "opaque cloud, elsewhere it is no data"
+        )
+    if losses["no_data_radar"] or losses["radar_gaps"] >= 0.001 * pixels:
+        yield (
+            f"the radar has no data in {percent(losses['radar_gaps'] / pixels)} of the scene: what had to be made "
+            f"there, {percent(losses['no_data_radar'] / pixels)} of the scene, is no data; what is clear is as observed"
+        )
+
+
+def _tags(record: dict[str, Any], used: str) -> dict[str, str]:
     return {
         "UNCLOUDED_VERSION": record["unclouded"],
-        "UNCLOUDED_REMOVER": record["removers"][0]["name"],
+        "UNCLOUDED_REMOVER": used,
         "UNCLOUDED_CLOUDS": record["cloud_map"] or json.dumps(record["settings"]["clouds"]),
         "UNCLOUDED_KEY": record["key"],
     }
-
-
-def _counted(scene_map: SceneMap, cleared: StripStore, tops: list[int]) -> dict[str, int | float]:
-    """How many pixels come from where, and the cloud coverage by both of its definitions."""
-    counts = dict.fromkeys((code.name.lower() for code in Provenance), 0)
-    for top in tops:
-        strip = cleared.get(top)
-        assert strip is not None
-        for code in Provenance:
-            counts[code.name.lower()] += int((strip["provenance"] == code).sum())
-    maps = [scene_map.cloud_map(*strip) for strip in scene_map.strips]
-    pixels = sum(one.size for one in maps)
-    mean = sum(float(one.sum(dtype="float64")) for one in maps) / pixels
-    return {**counts, "mean_coverage": mean, "cloudy_share": sum(int((one > 0).sum()) for one in maps) / pixels}
 
 
 def _publish(out: Path, work: Path, made: tuple[dict[str, Path], dict[str, Any]], spent: Clock) -> ClearedScene:

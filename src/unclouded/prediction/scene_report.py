@@ -46,6 +46,7 @@ class SceneReport:
         optical: Path of the cloudy image.
         fit: How well the two images go together.
         remarks: What a reader has to be told.
+        losses: Pixels without data by cause; see :data:`unclouded.prediction.clearing.LOSSES`.
     """
 
     sources: Sources
@@ -57,6 +58,7 @@ class SceneReport:
     optical: Path
     fit: Fit
     remarks: tuple[str, ...]
+    losses: Mapping[str, int]
 
     def write(self, folder: Path) -> Published:
         """Write both files into the folder of the products."""
@@ -92,6 +94,8 @@ class SceneReport:
             fit=self.fit,
             pixel_m=abs(self.sources.geobox.affine.a) if crs is not None and crs.projected else None,
             version=record["unclouded"],
+            losses=self.losses,
+            choice=used.reason if isinstance(used, Chosen) else "",
         )
 
     def _asset(self, product: Product) -> stac.Product:
@@ -115,7 +119,8 @@ class SceneReport:
                 self.bands,
                 before,
                 lambda top, bottom: radiometry.decode(stored["clear"](top, bottom)),
-                lambda top, bottom: stored["cloud_map"](top, bottom),
+                stored["cloud_map"],
+                stored["provenance"],
                 None if sure is None else _in_shares(sure, stored["cloud_map"]),
             )
 

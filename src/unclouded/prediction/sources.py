@@ -82,17 +82,42 @@ class Rows:
         """Where both radar bands have data."""
         return np.asarray(np.isfinite(self.sar).all(axis=0))
 
-    def observation(self, window: Window, cloud_map: Float32[np.ndarray, "rows x"]) -> Observation:
-        """Return a window of the rows as a remover sees it.
+    def observation(
+        self,
+        window: Window,
+        cloud_map: Float32[np.ndarray, "rows x"],
+        seen: Bool[np.ndarray, "rows x"] | None = None,
+    ) -> Observation:
+        """Return a window of the rows as a remover sees it; m is never NaN in it.
 
         Args:
             window: Within the rows.
-            cloud_map: The map m of all the rows.
+            cloud_map: The map m of all the rows; NaN where it is unknown.
+            seen: Where any band of the optical image saw something. There, pixels with unknown m or with a missing band
+                are shown as opaque cloud (m = 1), so that the remover makes them. If omitted, pixels with unknown m are
+                shown as gaps: nothing is learnt from them.
         """
         part = window.within(self.window)
-        images = self.sar[:, *part], self.radiometry.decode(self.stored[:, *part]), cloud_map[None, *part]
-        sar, cloudy, m = (torch.from_numpy(np.ascontiguousarray(image))[None] for image in images)
-        return Observation(sar, cloudy, m, self.bands, (window.top, window.left))
+        cloudy, m = self.radiometry.decode(self.stored[:, *part]), cloud_map[part]
+        unknown = np.isnan(m)
+        if seen is not None:
+            made = seen[part] & (unknown | ~self.optical[part])
+            cloudy[:, made] = _completed(cloudy[:, made])
+            m = np.where(made, np.float32(1.0), m)
+        else:
+            cloudy[:, unknown] = np.nan
+        images = self.sar[:, *part], cloudy, np.nan_to_num(m, nan=0.0)[None]
+        sar, optical, shown = (torch.from_numpy(np.ascontiguousarray(image))[None] for image in images)
+        return Observation(sar, optical, shown, self.bands, (window.top, window.left))
+
+
+def _completed(pixels: Float32[np.ndarray, "band pixel"]) -> Float32[np.ndarray, "band pixel"]:
+    """Give missing bands of a pixel the mean of its others, or 1, as bright cloud has, where it has no others."""
+    known = np.isfinite(pixels)
+    count = known.sum(axis=0, dtype=np.float32)
+    total = np.where(known, pixels, np.float32(0.0)).sum(axis=0)
+    mean = np.divide(total, count, out=np.ones_like(total), where=count > 0)
+    return np.where(known, pixels, mean)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ SpatioTemporal Asset Catalog 1.1 with the extensions projection 2.0, electro-opt
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -69,17 +70,18 @@ class Statistics:
 
     Attributes:
         counts: How many pixels come from where.
-        mean_coverage: Mean of m.
+        mean_coverage: Mean of m where it is known.
+        cloudy_share: Share of the pixels with m > 0 where it is known.
     """
 
     counts: Mapping[str, int]
     mean_coverage: float
+    cloudy_share: float
 
-    @property
-    def cloudy_percent(self) -> float:
-        """Share of the pixels with data that were cloudy, m > 0."""
-        cloudy = self.counts["blended"] + self.counts["synthesised"]
-        return 100 * cloudy / max(1, cloudy + self.counts["observed"])
+    def coverage(self) -> dict[str, float | None]:
+        """Return both definitions by name; None where m is known nowhere."""
+        known = {"mean_coverage": self.mean_coverage, "cloudy_share": self.cloudy_share}
+        return {name: None if math.isnan(value) else value for name, value in known.items()}
 
 
 def scene_item(
@@ -161,19 +163,21 @@ def _properties(facts: Facts, statistics: Statistics) -> dict[str, Any]:
     told: dict[str, Any] = {
         "title": f"{facts.title} without clouds",
         "description": f"Sentinel-2 image whose cloudy pixels were made by {facts.remover} with the help of Sentinel-1 "
-        "radar; eo:cloud_cover is what was cloudy before. Contains modified Copernicus Sentinel data.",
+        "radar; eo:cloud_cover is what was cloudy before, where that is known. Contains modified Copernicus Sentinel "
+        "data.",
         "constellation": "sentinel-2",
         "instruments": ["msi"],
-        "eo:cloud_cover": round(statistics.cloudy_percent, 4),
+        **({} if math.isnan(statistics.cloudy_share) else {"eo:cloud_cover": round(100 * statistics.cloudy_share, 4)}),
         "processing:software": {"unclouded": facts.version},
-        "processing:lineage": f"Clouds mapped; pixels with m > 0 made by {facts.remover}; all others as observed.",
+        "processing:lineage": f"Clouds mapped; pixels with m > 0, or unknown m, made by {facts.remover}; all others as "
+        "observed.",
         "unclouded:remover": facts.remover,
         "unclouded:inputs": [
             {"role": one.role, "name": one.name, "sha256": one.sha256, "datetime": _stamp(one.acquired)}
             for one in facts.inputs
         ],
         "unclouded:settings": dict(facts.settings),
-        "unclouded:statistics": {"pixels": dict(statistics.counts), "mean_coverage": statistics.mean_coverage},
+        "unclouded:statistics": {"pixels": {**statistics.counts, **facts.losses}, **statistics.coverage()},
     }
     if facts.fit is not None:
         told["unclouded:fit"] = facts.fit.told()
@@ -182,8 +186,10 @@ def _properties(facts: Facts, statistics: Statistics) -> dict[str, Any]:
     if facts.measured:
         told["unclouded:measured"] = dict(facts.measured)
     if facts.expected is not None:
-        rows = {name: {"mae": row.mae, "rmse": row.rmse, "sam": row.sam} for name, row in facts.expected.rows.items()}
-        told["unclouded:expected_error"] = {"pixels": facts.expected.pixels, "removers": rows}
+        content = facts.expected.as_json()
+        told["unclouded:expected_error"] = {"pixels": content["pixels"], "removers": content["rows"]}
+    if facts.choice:
+        told["unclouded:choice"] = facts.choice
     return told
 
 
@@ -213,7 +219,7 @@ def _pixels(layer: Layer, bands: tuple[str, ...]) -> dict[str, Any]:
     """Say what the stored numbers of an image mean: value = number x scale + offset, band by band for optical ones."""
     told: dict[str, Any] = {"data_type": layer.dtype}
     if layer.nodata is not None:
-        told["nodata"] = layer.nodata
+        told["nodata"] = "nan" if math.isnan(layer.nodata) else layer.nodata
     if not bands:
         return told if layer.scale == 1.0 else told | {"raster:scale": layer.scale}
     offsets = layer.offsets or (0.0,) * len(bands)

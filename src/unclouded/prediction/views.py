@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 from numpy.typing import NDArray
 
+from unclouded.prediction.provenance import SYNTHESISED_FROM, Provenance
 from unclouded.sensors import RGB
 
 RowReader = Callable[[int, int], NDArray[np.float32]]
@@ -31,7 +32,8 @@ class SceneViews:
         bands: Optical bands of ``before`` and ``after``.
         before: TOA reflectance with clouds.
         after: TOA reflectance without.
-        cloud_map: The map m, one band.
+        cloud_map: The map m, one band; NaN where it is unknown.
+        provenance: Numbers of :class:`~unclouded.prediction.provenance.Provenance`, one band.
         confidence: 0 a guess, 1 as observed, one band; None where the remover tells none.
     """
 
@@ -40,6 +42,7 @@ class SceneViews:
     before: RowReader
     after: RowReader
     cloud_map: RowReader
+    provenance: Callable[[int, int], NDArray[np.uint8]]
     confidence: RowReader | None = None
 
 
@@ -90,8 +93,9 @@ class Gathered:
         cloud_map: Overview.
         confidence: Overview; None where there is none.
         spectra: Kind of pixel (``observed``, ``synthesised``) to its spectra; kinds without pixels are left out.
-        counts: How many pixels are ``observed`` (m = 0), ``blended`` (m below 0.5), ``synthesised`` or ``no data``.
-        mean_coverage: Mean of m.
+        counts: Pixels by provenance; see :class:`~unclouded.prediction.provenance.Provenance`, in lower case.
+        mean_coverage: Mean of m where it is known; NaN where it is nowhere.
+        cloudy_share: Share of the pixels with m > 0 where it is known; NaN where it is nowhere.
         guessed: Pixels under cloud with a confidence below one half.
         crops: Partly cloudy places.
     """
@@ -106,6 +110,7 @@ class Gathered:
     spectra: Mapping[str, Spectra]
     counts: Mapping[str, int]
     mean_coverage: float
+    cloudy_share: float
     guessed: int
     crops: Sequence[Crop]
 
@@ -136,7 +141,8 @@ def gather(views: SceneViews, crops: int = 3) -> Gathered:
         None if confidence is None else confidence[0],
         sums.spectra(),
         sums.counts,
-        sums.total / max(1, height * width),
+        sums.total / sums.known if sums.known else math.nan,
+        sums.cloudy / sums.known if sums.known else math.nan,
         sums.guessed,
         [_crop(views, shown, *corner) for corner in _corners(m[0], step, views.shape, crops)],
     )
@@ -150,27 +156,33 @@ class _Sums:
     samples: dict[str, list[NDArray[np.float32]]]
     counts: dict[str, int]
     total: float = 0.0
+    known: int = 0
+    cloudy: int = 0
     guessed: int = 0
 
     @classmethod
     def empty(cls, confidence: bool) -> "_Sums":
-        kinds = dict.fromkeys(("observed", "blended", "synthesised", "no data"), 0)
-        return cls([[] for _ in range(3 + confidence)], {"observed": [], "synthesised": []}, kinds)
+        counts = dict.fromkeys((code.name.lower() for code in Provenance), 0)
+        return cls([[] for _ in range(3 + confidence)], {"observed": [], "synthesised": []}, counts)
 
     def add(self, views: SceneViews, top: int, bottom: int, step: int, sparse: int, shown: tuple[str, ...]) -> None:
         before, after, m = (read(top, bottom) for read in (views.before, views.after, views.cloud_map))
         picked = [views.bands.index(band) for band in shown]
         images = [before[picked], after[picked], m]
-        kinds = _kinds(m[0], np.asarray(np.isfinite(after).all(axis=0)))
+        provenance = views.provenance(top, bottom)[0]
+        made = provenance >= Provenance.BLENDED
+        kinds = {"observed": provenance == Provenance.OBSERVED, "synthesised": made & (m[0] >= SYNTHESISED_FROM)}
         if views.confidence is not None:
             images.append(views.confidence(top, bottom))
             unsure = np.nan_to_num(images[-1][0], nan=1.0) < 0.5
-            self.guessed += int((unsure & (kinds["blended"] | kinds["synthesised"])).sum())
+            self.guessed += int((unsure & made).sum())
         for pictures, image in zip(self.pictures, images, strict=True):
             pictures.append(shrunk(image, step))
-        for kind, where in kinds.items():
-            self.counts[kind] += int(where.sum())
-        self.total += float(m.sum(dtype=np.float64))
+        for code in Provenance:
+            self.counts[code.name.lower()] += int((provenance == code).sum())
+        self.total += float(np.nansum(m, dtype=np.float64))
+        self.known += int(np.count_nonzero(~np.isnan(m)))
+        self.cloudy += int(np.count_nonzero(m > 0))
         even = (slice(-top % sparse, None, sparse), slice(0, None, sparse))
         for kind, found in self.samples.items():
             found.append(after[:, *even][:, kinds[kind][even]])
@@ -184,15 +196,6 @@ class _Sums:
     def spectra(self) -> dict[str, Spectra]:
         joined = {kind: np.concatenate(found, axis=1) for kind, found in self.samples.items()}
         return {kind: _spectra(pixels) for kind, pixels in joined.items() if pixels.shape[1]}
-
-
-def _kinds(m: Float32[np.ndarray, "y x"], has_data: Bool[np.ndarray, "y x"]) -> dict[str, NDArray[np.bool_]]:
-    return {
-        "observed": has_data & (m == 0),
-        "blended": has_data & (m > 0) & (m < 0.5),
-        "synthesised": has_data & (m >= 0.5),
-        "no data": ~has_data,
-    }
 
 
 def _spectra(pixels: Float32[np.ndarray, "band pixel"]) -> Spectra:
@@ -220,7 +223,10 @@ def _corners(m: Float32[np.ndarray, "y x"], step: int, shape: tuple[int, int], c
         return []
     tops, lefts = (range(0, max(1, length - side + 1), side) for length in m.shape)
     cover: dict[tuple[int, int], float] = {
-        (top, left): float(np.nanmean(m[top : top + side, left : left + side])) for top in tops for left in lefts
+        (top, left): float(np.nanmean(part))
+        for top in tops
+        for left in lefts
+        if np.isfinite(part := m[top : top + side, left : left + side]).any()
     }
     best = sorted((corner for corner in cover if cover[corner] > 0), key=lambda corner: abs(cover[corner] - 0.5))
     return [(corner[0] * step, corner[1] * step) for corner in best[:count]]

@@ -15,11 +15,11 @@ from pydantic import Field
 
 from unclouded.errors import InputError
 from unclouded.files import named
-from unclouded.geotiff import open_geotiff
+from unclouded.geotiff import image_bands, open_geotiff
 from unclouded.raster import check_limits, offset_steps
 from unclouded.scenes.acquisition import acquisition
 from unclouded.scenes.granule import NO_MANIFEST, ReadStored, open_granule
-from unclouded.scenes.radiometry import Radiometry
+from unclouded.scenes.radiometry import NO_DATA, Radiometry
 from unclouded.scenes.resample import Resampling
 from unclouded.scenes.safe import looks_like_product, open_product
 from unclouded.scenes.sentinel2 import describe_product
@@ -194,7 +194,7 @@ def _open_stack(path: Path, offset: int | None, resampling: Resampling, *, allow
             radiometry = replace(radiometry, offsets=(offset,) * len(rows.bands))
 
         def read(top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
-            return rows.stored(top, bottom).values
+            return rows.stored(top, bottom).with_gaps_as(NO_DATA)
 
         taken = acquisition(rows.first, rows.path)
         known: dict[str, Any] = {"acquired": taken.time, "remarks": (*remarks, *taken.remarks)}
@@ -205,14 +205,14 @@ def _count(path: Path) -> int:
     if path.is_dir():
         return len(band_files(path, SENTINEL2))
     with open_geotiff(path) as source:
-        return int(source.count)
+        return len(image_bands(source))
 
 
 def _seems_offset(rows: SceneRows, radiometry: Radiometry) -> bool:
     """Say whether no band in the middle of a scene comes near 0, as some band does on all ground and most clouds."""
     height = rows.geobox.shape[0]
     top = max(height // 2 - 32, 0)
-    stored = rows.stored(top, min(top + 64, height)).values
+    stored = rows.stored(top, min(top + 64, height)).with_gaps_as(NO_DATA)
     darkest = stored.min(axis=0)[radiometry.is_data(stored).all(axis=0)]
     return bool(darkest.size and np.quantile(darkest, 0.001) >= _BRIGHT)
 

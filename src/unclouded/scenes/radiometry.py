@@ -57,6 +57,11 @@ class Radiometry:
         measured = (stored != NO_DATA) & (stored != SATURATED)
         return np.asarray(measured if self.nodata in (None, NO_DATA) else measured & (stored != self.nodata))
 
+    def is_seen(self, stored: Integer[np.ndarray, "*shape"]) -> Bool[np.ndarray, "*shape"]:
+        """Return True where the sensor saw something: measurements, and what was too bright to be measured."""
+        seen = stored != NO_DATA
+        return np.asarray(seen if self.nodata in (None, NO_DATA) else seen & (stored != self.nodata))
+
     def encode(self, reflectance: Float32[np.ndarray, "band y x"]) -> Integer[np.ndarray, "band y x"]:
         """Return the integers that mean a reflectance: rounded, 0 for no data, and at least 1 for a valid pixel."""
         limit = np.iinfo(self.dtype).max - 1  # the largest integer is left to saturation

@@ -15,6 +15,7 @@ from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.geotiff import StoredImage
 from unclouded.raster import band_named, describe, same_grid
+from unclouded.scenes.radiometry import NO_DATA
 from unclouded.scenes.resample import Resampling, on_finer_rows
 from unclouded.sensors import SENTINEL2, Sensor
 from unclouded.strips import ReadStored, SceneRows, open_rows
@@ -61,20 +62,27 @@ def _reader(
     scales, offsets = (tuple(value for one in tags for value in getattr(one, name)) for name in ("scales", "offsets"))
 
     def read(top: int, bottom: int) -> StoredImage:
-        values = np.stack(
-            [_band(file, geobox.shape[0] // file.geobox.shape[0], top, bottom, resampling) for file in files]
-        )
-        return StoredImage(values, geobox[top:bottom, :], tags[0].nodata, sensor.bands, scales, offsets)
+        bands = [_band(file, geobox.shape[0] // file.geobox.shape[0], top, bottom, resampling) for file in files]
+        values = np.stack([values for values, _ in bands])
+        masks = [np.ones(values.shape[1:], bool) if valid is None else valid for _, valid in bands]
+        valid = None if all(valid is None for _, valid in bands) else np.stack(masks)
+        return StoredImage(values, geobox[top:bottom, :], tags[0].nodata, sensor.bands, scales, offsets, valid)
 
     return read
 
 
-def _band(file: SceneRows, factor: int, top: int, bottom: int, resampling: Resampling) -> NDArray[Any]:
-    def read(first: int, last: int) -> NDArray[Any]:
-        return np.asarray(file.stored(first, last).values[0])
+def _band(
+    file: SceneRows, factor: int, top: int, bottom: int, resampling: Resampling
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Return rows of a band, and where its mask leaves them valid; a coarser band has its gaps as stored 0 instead."""
+    if factor == 1:
+        stored = file.stored(top, bottom)
+        return np.asarray(stored.values[0]), None if stored.valid is None else stored.valid[0]
 
-    height = file.geobox.shape[0]
-    return read(top, bottom) if factor == 1 else on_finer_rows(read, height, factor, top, bottom, resampling)
+    def read(first: int, last: int) -> NDArray[Any]:
+        return np.asarray(file.stored(first, last).with_gaps_as(NO_DATA)[0])
+
+    return on_finer_rows(read, file.geobox.shape[0], factor, top, bottom, resampling), None
 
 
 def is_stack(path: Path, sensor: Sensor) -> bool:

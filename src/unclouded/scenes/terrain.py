@@ -53,8 +53,7 @@ class Heights:
         if len(stored.values) != 1 or stored.geobox.crs is None:
             raise InputError(f"{named(path)} has {len(stored.values)} bands, expected one of heights, and a CRS")
         metres = stored.values[0].astype(np.float32)
-        if stored.nodata is not None:
-            metres[stored.values[0] == stored.nodata] = np.nan
+        metres[stored.is_gap[0]] = np.nan
         low, high = (float(extreme.reduce(metres, axis=None)) for extreme in (np.fmin, np.fmax))
         if not np.isfinite([low, high]).all() or low < _LOWEST_M or high > _HIGHEST_M:
             raise InputError(f"{named(path)} has heights from {low:g} to {high:g} m; tag what means no data")
