@@ -27,7 +27,7 @@ class Sensor:
     clip: tuple[float, float]
     dtypes: tuple[str, ...]
     stored_per_unit: float
-    no_data: tuple[int, ...] = ()
+    no_data: tuple[float, ...] = ()
 
     def indices(self, *bands: str) -> list[int]:
         """Return the positions of bands in a file, counted from 0.

@@ -101,10 +101,11 @@ def test_the_error_to_expect_is_told_where_something_was_made() -> None:
         "expected_error": {"rows": {"scene-adapted": {"mae": 0.0213}}},
     }
     scene = ClearedScene(Path("o"), {"clear": Path("o/clear.tif"), "report": Path("o/report.html")}, summary)
+    shares = "of the scene: 31.3 % as observed, 37.5 % cloudy and made, 6.2 % not to be judged and made"
+    why = "the radar has none where a pixel has to be made 18.8 %, the optical image has none 6.2 %"
     assert told_of(scene).splitlines() == [
         "o/clear.tif: 7 px made by scene-adapted, 5 as observed, 4 without data",
-        "of the scene: 31.2 % as observed, 37.5 % cloudy and made, 6.2 % not to be judged and made, 25.0 % no data (the "
-        "radar has none where a pixel has to be made 18.8 %, the optical image has none 6.2 %)",
+        f"{shares}, 25.0 % no data ({why})",
         "scene-adapted was used, for it erred least",
         "expected error of what was made 0.021 in reflectance; to look at: o/report.html",
     ]

@@ -18,7 +18,7 @@ from unclouded.files import require_writable
 from unclouded.models.catalogue import choose_map
 from unclouded.patches.layouts import find_triplets
 from unclouded.prediction.patches import predict_patch, require_apart_from, write_prediction
-from unclouded.prediction.provenance import MADE, Provenance, causes, percent, shares
+from unclouded.prediction.provenance import MADE, Provenance, causes, in_percent, shares
 from unclouded.prediction.scene import ClearedScene, SceneSettings, clear
 from unclouded.prediction.wanted import WantedRemover
 from unclouded.scale.clearing import WORK, clearing, forget_lost, outputs
@@ -63,7 +63,8 @@ def _shares(pixels: Mapping[str, Any]) -> str:
         "unjudged": "not to be judged and made",
         "no_data": "no data",
     }
-    parts = [f"{percent(share[name])} {said}" for name, said in words.items() if share[name]]
+    rounded = in_percent(share)
+    parts = [f"{rounded[name]} {said}" for name, said in words.items() if share[name]]
     why = causes(pixels, total)
     return f"of the scene: {', '.join(parts)}" + (f" ({why})" if why else "")
 

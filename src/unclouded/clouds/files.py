@@ -87,7 +87,9 @@ def map_file(
     require_apart(out, image)
     with (
         reader.open(image) as scene,
-        write_rows(out, ("cloud map m",), scene.geobox, "float32", nodata=math.nan, tags=_tags(settings, reader)) as write,
+        write_rows(
+            out, ("cloud map m",), scene.geobox, "float32", nodata=math.nan, tags=_tags(settings, reader)
+        ) as write,
     ):
         height = scene.geobox.shape[0]
         for top, strip in map_rows(scene.read, height, scene.bands, settings):

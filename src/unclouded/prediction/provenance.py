@@ -98,6 +98,18 @@ def shares(counts: Mapping[str, int]) -> dict[str, float]:
     return {"observed": others["observed"], "made": made / total, **others}
 
 
+def in_percent(shares: Mapping[str, float]) -> dict[str, str]:
+    """Return shares that add up to 1 in per cent, so rounded that the tenths add up to 100, too."""
+    tenths = {name: int(1000 * share) for name, share in shares.items()}
+    missing = round(1000 * sum(shares.values())) - sum(tenths.values())
+    for name in sorted(shares, key=lambda name: tenths[name] - 1000 * shares[name])[:missing]:
+        tenths[name] += 1
+    return {
+        name: f"{tenths[name] / 10:.1f} %" if tenths[name] not in (0, 1000) else percent(share)
+        for name, share in shares.items()
+    }
+
+
 def causes(losses: Mapping[str, int], pixels: int) -> str:
     """Return why pixels have no data, in words with shares of the scene, the largest first; empty where none lacks.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from unclouded.prediction.provenance import MADE, causes, percent, shares
+from unclouded.prediction.provenance import MADE, causes, in_percent, percent, shares
 from unclouded.prediction.report_chart import share_bar, spectra_chart
 from unclouded.prediction.report_facts import Facts, Input
 from unclouded.prediction.report_markup import Markup, joined, tag
@@ -37,19 +37,21 @@ def head(facts: Facts, seen: Gathered) -> Markup:
 def tiles(facts: Facts, seen: Gathered) -> Markup:
     """The numbers that a reader wants first."""
     share = shares(seen.counts)
+    words = in_percent(share)
     told = [
-        (percent(share["observed"]), "of the scene is as observed, to the last bit"),
-        (percent(share["made"]), f"of the scene was cloudy and is made by {facts.remover}"),
+        (words["observed"], "of the scene is as observed, to the last bit"),
+        (words["made"], f"of the scene was cloudy and is made by {facts.remover}"),
     ]
     if share["unjudged"]:
-        told.append((percent(share["unjudged"]), f"of the scene could not be judged and is made by {facts.remover}"))
+        told.append((words["unjudged"], f"of the scene could not be judged and is made by {facts.remover}"))
     if share["no_data"]:
         why = causes(facts.losses, seen.shape[0] * seen.shape[1])
-        told.append((percent(share["no_data"]), "of the scene has no data" + (f": {why}" if why else "")))
+        told.append((words["no_data"], "of the scene has no data" + (f": {why}" if why else "")))
     changed = sum(seen.counts[name] for name in (*MADE, "unjudged"))
     if seen.confidence is not None and changed:
-        words = "of what is made is a guess: the prior weighs more than this scene"
-        told.append((percent(seen.guessed / changed), words))
+        told.append(
+            (percent(seen.guessed / changed), "of what is made is a guess: the prior weighs more than this scene")
+        )
     if facts.expected is not None and (used := facts.expected.rows.get(facts.remover)):
         told.append((f"± {used.mae:.3f}", "reflectance: mean error to expect under the clouds of this scene"))
     if facts.fit is not None and (days := facts.fit.days) is not None:
@@ -117,7 +119,7 @@ def _map(picture: str, ramp: str, ends: tuple[str, ...], words: str) -> Markup:
 def _origin(seen: Gathered) -> Markup:
     total = max(1, sum(seen.counts.values()))
     found = {kind: seen.counts[kind] / total for kind in _ORIGINS if seen.counts[kind]}
-    keys = (tag("li", tag("i", class_=kind), _ORIGINS[kind], " ", percent(s)) for kind, s in found.items())
+    keys = (tag("li", tag("i", class_=kind), _ORIGINS[kind], " ", said) for kind, said in in_percent(found).items())
     bar = share_bar(found)
     return joined(tag("h2", "Where the pixels come from"), bar, tag("ul", *keys, class_="key"))
 

@@ -1,7 +1,7 @@
 """One radar scene on the grid of an optical one, whatever it came in: rows of VV and VH in dB."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,6 +19,7 @@ from unclouded.raster import describe, same_grid
 from unclouded.scenes.acquisition import acquisition
 from unclouded.scenes.geocoding import geocode
 from unclouded.scenes.positions import GroundControlPositions
+from unclouded.scenes.radar_gaps import ReadRows, without_zero_gaps
 from unclouded.scenes.radar_units import RadarUnits, check_median, in_db, stored_as
 from unclouded.scenes.safe import ProductFolder, looks_like_product, open_product
 from unclouded.scenes.sentinel1 import Sentinel1Product, describe_radar_product
@@ -29,8 +30,6 @@ from unclouded.scenes.terrain import Heights, TerrainPositions
 from unclouded.scenes.warping import warp
 from unclouded.sensors import SENTINEL1, Sensor
 from unclouded.strips import SceneRows, require_rows
-
-ReadRows = Callable[[int, int], NDArray[np.float32]]
 
 NO_TERRAIN = (
     "no elevation model: placed by the geolocation grid alone, so every metre that the ground differs from it moves "
@@ -233,19 +232,20 @@ def _opened_stack(
     path: Path, geobox: GeoBox, units: RadarUnits, align: bool, work_folder: Path | None, remarks: tuple[str, ...]
 ) -> Iterator[RadarScene]:
     with open_image(path, stored_as(units)) as rows:
-        _check_middle(rows, units)
+        read = without_zero_gaps(lambda top, bottom: in_db(rows.read(top, bottom), units), rows.geobox.shape[0])
+        _check_middle(rows, read, units)
         taken = acquisition(rows.first, path)
         remarks = (*remarks, *taken.remarks)
         if same_grid(rows.geobox, geobox):
             known: dict[str, Any] = {"acquired": taken.time, "remarks": remarks}
-            yield RadarScene(path, geobox, lambda top, bottom: in_db(rows.read(top, bottom), units), **known)
+            yield RadarScene(path, geobox, read, **known)
             return
         grids = f"({describe(rows.geobox)}, not {describe(geobox)})"
         if not align or rows.geobox.crs is None or geobox.crs is None:
             remedy = "align it" if rows.geobox.crs and geobox.crs else "one of them has no CRS to align by"
             raise InputError(f"{named(path)} lies on another grid than the optical scene {grids}; {remedy}")
         with _work(work_folder) as folder, _store(folder / "source.raw", rows.geobox, path) as source:
-            _copy(rows, units, source)
+            _copy(read, source)
             with _store(folder / "radar.raw", geobox, path) as target:
                 if not (seen := warp(source, rows.geobox, target, geobox)):
                     raise InputError(f"{named(path)} does not overlap the optical scene {grids}")
@@ -255,10 +255,10 @@ def _opened_stack(
                 yield RadarScene(path, geobox, _reader(target), **told)
 
 
-def _check_middle(rows: SceneRows, units: RadarUnits) -> None:
+def _check_middle(rows: SceneRows, read: ReadRows, units: RadarUnits) -> None:
     height = rows.geobox.shape[0]
     top = max(height // 2 - 32, 0)
-    check_median(rows.path, rows.read(top, min(top + 64, height)), units)
+    check_median(rows.path, read(top, min(top + 64, height)), units)
 
 
 @contextmanager
@@ -271,12 +271,11 @@ def _store(path: Path, geobox: GeoBox, purpose: Path) -> Iterator[RawStore]:
         store.close()
 
 
-def _copy(rows: SceneRows, units: RadarUnits, store: RawStore) -> None:
+def _copy(read: ReadRows, store: RawStore) -> None:
     """Read a file to its end: whatever is damaged raises here, and nothing is computed from it before."""
-    height = rows.geobox.shape[0]
+    height = store.shape[1]
     for top in range(0, height, _STRIP_PX):
-        values = in_db(rows.read(top, min(top + _STRIP_PX, height)), units)
-        for band, one in enumerate(values):
+        for band, one in enumerate(read(top, min(top + _STRIP_PX, height))):
             store.write(band, top, 0, one)
 
 

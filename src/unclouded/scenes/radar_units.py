@@ -10,14 +10,15 @@ from jaxtyping import Float32
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.scenes.calibration import to_db
+from unclouded.scenes.radar_gaps import FILLS
 from unclouded.sensors import SENTINEL1, Sensor
 
 RadarUnits = Literal["dB", "linear", "dB x 100"]
 
 _STORED_AS: dict[str, Sensor] = {
-    "dB": SENTINEL1,
-    "linear": replace(SENTINEL1, unit="linear power", clip=(0.0, 1.0)),
-    "dB x 100": replace(SENTINEL1, dtypes=("int16", "int32", "float32"), stored_per_unit=100.0),
+    "dB": replace(SENTINEL1, no_data=FILLS),
+    "linear": replace(SENTINEL1, unit="linear power", clip=(0.0, 1.0), no_data=FILLS),
+    "dB x 100": replace(SENTINEL1, dtypes=("int16", "int32", "float32"), stored_per_unit=100.0, no_data=FILLS),
 }
 _LEAST_DB = -1.0
 """Highest median of a scene in dB: values of dB that were taken for dB x 100 lie above."""
