@@ -76,7 +76,9 @@ def test_fault_13_where_the_map_has_no_data_the_pixel_is_made_and_not_called_obs
     assert read_stored(scene.files["provenance"]).values[0, 3, 3:7].tolist() == [1, 5, 5, 1]
     assert np.isnan(read_stored(scene.files["cloud_map"]).values[0, 3, 4:6]).all()
     assert scene.summary["pixels"]["cloudy_share"] == 39 * 20 / (39 * 50 - 2)
-    assert "0.1 % of the scene cannot be judged, because the cloud map has no data there" in scene.summary["remarks"][0]
+    assert (
+        "0.1 % of the scene cannot be judged, because the cloud map has no data there" in scene.summary["remarks"][-1]
+    )
 
 
 @pytest.mark.parametrize(("value", "found"), [(255, "0 to 255"), (2, "0 to 2")])
