@@ -1,7 +1,10 @@
 import hashlib
 import random
+import socket
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -9,12 +12,20 @@ from pathlib import Path
 import pytest
 
 from unclouded.errors import InputError
+from unclouded.patches.archives import archives
 from unclouded.patches.download import Line, download
+from unclouded.patches.fetch import plan
+from unclouded.web import WebLimits
 
 pytestmark = pytest.mark.enable_socket  # the loopback alone
 
 CONTENT = random.Random(0).randbytes(3_000_000)
-QUICK = Line(attempts=4, first_wait_s=0.001, timeout_s=5.0, rng=random.Random(0))
+QUICK = Line(
+    attempts=4,
+    first_wait_s=0.001,
+    limits=WebLimits(answer_s=5.0, silence_s=5.0, least_bytes_s=100.0),
+    rng=random.Random(0),
+)
 
 
 @dataclass
@@ -118,7 +129,7 @@ def test_fault_41_a_busy_server_is_asked_again(server: Server, tmp_path: Path, c
 
 def test_fault_41_a_server_that_stays_busy_is_given_up(server: Server, tmp_path: Path) -> None:
     server.failures = [503] * 9
-    with pytest.raises(InputError, match=r"the server answers 503 .*run again to go on"):
+    with pytest.raises(InputError, match=r"the server answers 503 Service Unavailable; check the address"):
         download(server.address, tmp_path / "file", line=QUICK)
     assert server.answers == QUICK.attempts
 
@@ -152,10 +163,121 @@ def test_a_rest_of_unknown_origin_is_not_trusted(server: Server, tmp_path: Path)
 
 @pytest.mark.parametrize("address", ["file:///etc/passwd", "ftp://host/x", "/vsicurl/x", "http:///x", "data:,x"])
 def test_fault_28_only_web_addresses_are_opened(tmp_path: Path, address: str) -> None:
-    with pytest.raises(InputError, match="neither a folder nor an address"):
+    with pytest.raises(InputError, match="is not an address that begins with http"):
         download(address, tmp_path / "file")
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"http://127.0.0.1:9/x: .*refused"):
         download("http://127.0.0.1:9/x", tmp_path / "file", line=Line(attempts=1))
+
+
+class Script(threading.Thread):
+    """A server that answers every connection in its own way: HEAD with one text, GET with another, then drips."""
+
+    def __init__(self, answer: str, drip: bytes = b"", head: str = "HTTP/1.1 405 No\r\n\r\n") -> None:
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self.listener.getsockname()[1]}/file"
+        self.answer, self.drip, self.head, self.asked = answer, drip, head, 0
+
+    def run(self) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=self._serve, args=self.listener.accept()[:1], daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with suppress(OSError), connection:
+            is_head = connection.recv(65_536).startswith(b"HEAD")
+            self.asked += not is_head
+            connection.sendall((self.head if is_head else self.answer).encode("latin-1"))
+            while self.drip:
+                connection.sendall(self.drip)
+                time.sleep(0.02)
+            while (self.head if is_head else self.answer) in ("", PARTIAL) and connection.recv(65_536):
+                pass
+
+    def __enter__(self) -> "Script":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.join()
+
+
+PARTIAL = "HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\nxxx"
+HURRIED = Line(3, 0.001, WebLimits(1.0, 0.2, 0.3), random.Random(0))
+
+
+@pytest.mark.parametrize(
+    ("answer", "drip", "reason", "asked"),
+    [
+        ("", b"", "silent for more than 0.2 s", 2),
+        ("", b"H", "no answer within 0.3 s", 2),
+        ("HTTP/1.1 200 OK\r\nX: ", b"y", "no answer within 0.3 s", 2),
+        (PARTIAL, b"", r"(more bytes within|silent for more than) 0\.2 s", 3),
+        (PARTIAL, b"x", r"(more bytes within|silent for more than) 0\.2 s", 3),
+        ("HTTP/1.1 503 Busy\r\nContent-Length: 999999999\r\n\r\n", b"x", "503 Service Unavailable", 3),
+        ("HTTP/1.1 429 Busy\r\nRetry-After: \xb3\r\n\r\n", b"", "429 Too Many Requests", 3),
+        ("", b"HTTP/1.1 100 Continue\r\n\r\n", "no answer within 0.3 s", 2),
+    ],
+)
+def test_fault_41_slow_servers_are_given_up_in_every_phase(
+    answer: str, drip: bytes, reason: str, asked: int, tmp_path: Path
+) -> None:
+    with Script(answer, drip) as script, pytest.raises(InputError, match=reason):
+        download(script.address, tmp_path / "file", line=HURRIED)
+    assert script.asked == asked
+
+
+RANGE = "HTTP/1.1 206 Part\r\nContent-Range: bytes {}\r\n{}\r\n{}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (RANGE.format("0-9/10", "", "x" * 500), "more bytes than it declared"),
+        (RANGE.format("0-9/10", "Transfer-Encoding: chunked\r\n", "FFFFF\r\n" + "x" * 9999), "more bytes than it decl"),
+        (RANGE.format("0-9/10", "Content-Length: 99\r\n", "x" * 99), "declares 99 bytes for the range 0-9/10"),
+        (RANGE.format("0-9/" + "9" * 5000, "", ""), "without a valid range"),
+        (RANGE.format("0-9/*", "", ""), "without a valid range"),
+        (RANGE.format("0-\xb2/9", "", ""), "without a valid range"),
+        (RANGE.format("9-0/10", "", ""), "for the range 9-0/10"),
+        (RANGE.format("0-10/10", "", ""), "for the range 0-10/10"),
+        ("HTTP/1.1 206 Part\r\n\r\n", "without a valid range"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\n", "declares a length"),
+        ("HTTP/1.1 200 OK\r\n\r\nxxx", "does not declare how long"),
+        ("HTTP/1.1 204 None\r\n\r\n", "answers 204"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\nFF\r\n" + "x" * 255, "more bytes"),
+    ],
+)
+def test_fault_41_contradicting_answers_are_refused_at_once(answer: str, reason: str, tmp_path: Path) -> None:
+    with Script(answer) as script, pytest.raises(InputError, match=reason) as error:
+        download(script.address, tmp_path / "file", line=QUICK)
+    assert script.asked == 1 and "\n" not in str(error.value)
+    assert not (tmp_path / "file").exists()
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.part")) <= 10
+
+
+def test_fault_41_a_silent_server_is_named_before_the_plan_asks_for_more(tmp_path: Path) -> None:
+    with (
+        Script("", head="") as script,
+        pytest.raises(InputError, match=r"silent for more than 0.2 s; check the address"),
+    ):
+        plan(archives(), script.address, tmp_path, line=HURRIED)
+    with Script("") as script:
+        assert plan(archives(), script.address, tmp_path, line=HURRIED).download_bytes is None
+
+
+def test_fault_28_a_redirect_leaves_the_web_nowhere(tmp_path: Path) -> None:
+    moved = "HTTP/1.1 302 Found\r\nLocation: ftp://127.0.0.1:9/x\r\n\r\n"
+    with Script(moved) as script, pytest.raises(InputError, match="leads elsewhere, 'ftp://"):
+        download(script.address, tmp_path / "file", line=QUICK)
+
+
+def test_a_redirect_on_the_web_is_followed(server: Server, tmp_path: Path) -> None:
+    with Script(f"HTTP/1.1 302 Found\r\nLocation: {server.address}\r\n\r\n") as script:
+        download(script.address, tmp_path / "file", line=QUICK)
+    assert (tmp_path / "file").read_bytes() == CONTENT

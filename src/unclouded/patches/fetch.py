@@ -1,7 +1,6 @@
 """Get SEN12MS-CR: from an address or from a mirror folder, archive by archive, whatever breaks on the way."""
 
 import re
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ from unclouded.errors import InputError, MachineError
 from unclouded.files import free_bytes, named, read_small, require_file, sha256, write_json
 from unclouded.locks import held
 from unclouded.patches.archives import Archive
-from unclouded.patches.download import TIMEOUT_S, Line, download, require_web_address
+from unclouded.patches.download import Line, download
 from unclouded.patches.extraction import DamagedArchiveError, extract
+from unclouded.web import SilentError, WebError, asked, declared_bytes, require_web_address, shown_address
 
 DONE = ".fetched"
 """Folder below the root with one note for each archive that is extracted."""
@@ -60,7 +60,14 @@ class Plan:
             )
 
 
-def plan(wanted: Iterable[Archive], origin: str, root: Path, *, keep: bool = False) -> Plan:
+def plan(
+    wanted: Iterable[Archive],
+    origin: str,
+    root: Path,
+    *,
+    keep: bool = False,
+    line: Line = Line(),  # noqa: B008  (frozen)
+) -> Plan:
     """Say what fetching takes.
 
     Args:
@@ -69,9 +76,13 @@ def plan(wanted: Iterable[Archive], origin: str, root: Path, *, keep: bool = Fal
             of the archive as the value of its last parameter.
         root: Root of the data set.
         keep: Whether archives stay on disk when they are extracted.
+        line: How patient to be with the server.
+
+    Raises:
+        InputError: The server does not answer.
     """
     left = tuple(archive for archive in wanted if not _note(root, archive).is_file())
-    sizes = {archive: _size(archive, origin) for archive in left}
+    sizes = {archive: _size(archive, origin, line) for archive in left}
     known = [size for size in sizes.values() if size is not None]
     download_bytes = sum(known) if len(known) == len(left) else None
     on_disk = 0 if _is_folder(origin) else sum(known) if keep else max(known, default=0)
@@ -105,7 +116,7 @@ def fetch(
         MachineError: The disk is full or too small.
         BusyError: Another process fetches into this root.
     """
-    plan_ = plan(wanted, origin, root, keep=keep)
+    plan_ = plan(wanted, origin, root, keep=keep, line=line)
     plan_.require_room(root)
     patches = 0
     with held(root / DOWNLOADS):
@@ -167,7 +178,7 @@ def _note(root: Path, archive: Archive) -> Path:
 
 def _is_folder(origin: str) -> bool:
     if "://" in origin:
-        require_web_address(origin)
+        require_web_address(origin, "a folder or an address")
         return False
     if not Path(origin).is_dir():
         raise InputError(f"{origin[:200]!r} is no folder, nor an address that begins with http:// or https://")
@@ -179,17 +190,17 @@ def _address(archive: Archive, origin: str) -> str:
     return f"{origin}{archive.file_name}" if origin.endswith("=") else f"{origin.rstrip('/')}/{archive.file_name}"
 
 
-def _size(archive: Archive, origin: str) -> int | None:
+def _size(archive: Archive, origin: str, line: Line) -> int | None:
     if _is_folder(origin):
         file = Path(origin) / archive.file_name
         return file.stat().st_size if file.is_file() else None
-    request = urllib.request.Request(_address(archive, origin), method="HEAD")  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310  (the scheme is checked)
-            length = answer.headers.get("Content-Length", "")
-    except OSError:  # the download will say what is wrong
+        with asked("HEAD", _address(archive, origin), limits=line.limits) as answer:
+            return declared_bytes(answer.headers) if answer.status == 200 else None
+    except SilentError as error:  # it would not answer the other requests either
+        raise InputError(f"{shown_address(origin)}: {error}; check the address, or try later") from error
+    except WebError:  # not every server knows HEAD; the download will say what is wrong
         return None
-    return int(length) if length.isdigit() else None
 
 
 def _gib(size: int) -> str:

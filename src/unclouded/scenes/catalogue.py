@@ -1,5 +1,6 @@
 """Where items of scenes come from: a STAC API, or a file or a catalogue of files on disk."""
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
@@ -31,7 +32,7 @@ def open_catalogue(address: str) -> Catalogue:
     Raises:
         InputError: It is neither, or pystac-client is not installed.
     """
-    if urlsplit(address).scheme not in ("http", "https"):
+    if not re.match("https?:", address, re.IGNORECASE):
         return StoredCatalogue(Path(address))
     try:
         from unclouded.scenes.stac_api import StacApi
