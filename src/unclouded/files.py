@@ -187,7 +187,7 @@ def machine_fault(error: BaseException) -> MachineError | None:
     """
     for one in _causes(error):
         if isinstance(one, MachineError):
-            return one
+            return MachineError(str(one))  # a new one: an exception that is raised from itself has causes without end
         if isinstance(one, FileNotFoundError) and "No usable temporary directory" in str(one):
             return MachineError(f"{one.strerror or one}; free some space there, or set TMPDIR, and run again")
         if (number := _number(one)) in _MACHINE:

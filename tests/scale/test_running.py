@@ -3,13 +3,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from unclouded.errors import InputError
+from unclouded.errors import InputError, MachineError
 from unclouded.scale.running import Shard, run_tasks, serially
 from unclouded.scale.tasks import Row, TaskFolder, content_id
 
@@ -58,6 +59,73 @@ def test_shards_share_all_tasks_and_none_twice(tmp_path: Path) -> None:
 def test_a_shard_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="expected a shard such as 3/8"):
         Shard.parse(text)
+
+
+_WRITING = """
+import sys
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from unclouded.errors import MachineError
+from unclouded.files import write_text
+from unclouded.scale.cluster import dask_client, on_dask
+from unclouded.scale.running import in_processes, run_tasks, serially
+from unclouded.scale.tasks import TaskFolder
+
+@dataclass(frozen=True)
+class Writing:
+    name: str
+    folder: Path
+
+    @property
+    def id(self):
+        return self.name
+
+    def run(self):
+        write_text(self.folder / f"{self.name}.txt", "x" * 30_000)
+        return [{"name": self.name}]
+
+@contextmanager
+def dask():
+    with dask_client(None, 2) as client:
+        yield on_dask(client)
+
+if __name__ == "__main__":
+    disk = Path(sys.argv[1])
+    ways = {"serially": lambda: nullcontext(serially), "processes": lambda: nullcontext(in_processes(2)), "dask": dask}
+    tasks, folder = [Writing(name, disk / "out") for name in "abcdefghijkl"], TaskFolder(disk / "notes", attempts=1)
+    try:
+        with ways[sys.argv[2]]() as runner:
+            run_tasks(tasks, folder, runner)
+    except MachineError as error:
+        print(error, file=sys.stderr)
+    print(*(row["name"] for row in folder.rows(tasks)), "failed:", *folder.failures(tasks))
+"""
+
+
+@pytest.mark.parametrize("way", ["serially", "processes", "dask"])
+def test_fault_32_on_a_full_disk_a_run_ends_and_the_next_one_does_what_is_left(
+    way: str, tmp_path: Path, mount_disk: Callable[[int], Path]
+) -> None:
+    disk, program = mount_disk(256), tmp_path / "writing.py"
+    program.write_text(_WRITING)
+
+    def run(way: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, program, disk, way], capture_output=True, text=True, check=True)
+
+    on_full = run(way)
+    assert "cannot be written (No space left on device); free some space" in on_full.stderr
+    assert 2 < len(on_full.stdout.split()) < 12 and on_full.stdout.endswith("failed:\n")
+    assert not [path for path in disk.rglob("*") if ".partial" in path.name]
+    subprocess.run(["mount", "-o", "remount,size=1m", disk], check=True)
+    assert run("serially").stdout == "a b c d e f g h i j k l failed:\n"
+
+
+def test_fault_33_on_a_read_only_disk_no_task_is_begun(mount_disk: Callable[[int], Path]) -> None:
+    disk = mount_disk(256)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with pytest.raises(MachineError, match="Read-only file system"):
+        run_tasks(TASKS, TaskFolder(disk / "notes"), lambda *_: pytest.fail("begun"))
 
 
 def test_two_tasks_of_one_name_are_a_bug(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
+import errno
+import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from unclouded.errors import InputError, SignalledError
+from unclouded.errors import InputError, MachineError, SignalledError
 from unclouded.scale.tasks import Row, TaskFolder, content_id, give_back
 
 
@@ -85,6 +88,48 @@ def test_fault_04_an_interrupted_attempt_does_not_count(tmp_path: Path, interrup
         with pytest.raises(type(interruption)):
             folder.attempt(task)
         assert (tmp_path / "begun" / task.id).read_text() == ""
+    assert folder.attempt(task) == "done"
+
+
+def full() -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/disk/a.tif")
+
+
+def wrapped() -> InputError:
+    error = InputError("a.tif is no good")
+    error.__cause__ = full()
+    return error
+
+
+@pytest.mark.parametrize(
+    "fault", [full(), OSError(errno.EROFS, "read-only"), MachineError("the disk is full"), wrapped()], ids=str
+)
+def test_fault_32_a_full_disk_is_never_the_fault_of_a_task(tmp_path: Path, fault: Exception) -> None:
+    task, folder = Counting("innocent", [fault] * 5), TaskFolder(tmp_path, attempts=1)
+    for _ in range(5):
+        with pytest.raises(MachineError):
+            folder.attempt(task)
+        assert (tmp_path / "begun" / task.id).read_text() == "" and folder.left([task]) == [task]
+    assert folder.attempt(task) == "done"
+
+
+def test_fault_32_nothing_is_remembered_of_a_disk_without_room_for_notes(
+    tmp_path: Path, mount_disk: Callable[[int], Path]
+) -> None:
+    disk = mount_disk(64)
+    task, folder = Counting("innocent", [KeyError("B99")]), TaskFolder(disk / "notes", attempts=2)
+    assert folder.attempt(task) == "again"
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    for _ in range(3):
+        with pytest.raises(
+            MachineError, match=r"cannot be written \(No space left on device\); free some space \(0 MiB"
+        ):
+            folder.attempt(task)
+    ballast.unlink()
+    assert len((disk / "notes" / "begun" / task.id).read_text().splitlines()) == 1
     assert folder.attempt(task) == "done"
 
 

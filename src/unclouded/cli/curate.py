@@ -27,6 +27,7 @@ def curate(
 
     Killed, it goes on where it was, and ends with the same manifest. The last shard to end writes it.
     """
+    from unclouded.files import require_writable
     from unclouded.patches.identity import CHOICES, MANIFEST
     from unclouded.patches.manifest import SET_ASIDE
     from unclouded.patches.summary import summary_lines
@@ -54,6 +55,7 @@ def curate(
         planned = plan(tasks, notes, root)
         typer.echo(planned)
         raise typer.Exit(1 if planned.lacking else 0)
+    require_writable(root)
     notes.forget(lost(Shard.parse(shard).of(tasks), notes))
     crew.do(tasks, notes, "curating regions")
 

@@ -12,7 +12,7 @@ import typer
 from unclouded.cli.progress import shown_progress
 from unclouded.cli.tasks import in_so_many
 from unclouded.errors import InputError
-from unclouded.files import named, sha256, write_json
+from unclouded.files import named, require_new_file, sha256, write_json
 from unclouded.locks import held
 from unclouded.patches.identity import MANIFEST
 from unclouded.patches.images import TOKENS, PatchImages, images_of
@@ -31,9 +31,11 @@ def describe(inventory: Inventory, out: Path, settings: ScreeningSettings, *, co
     """Write the manifest of a data set; return the exit status."""
     if inventory.layout == "scenes":
         raise InputError(f"{named(inventory.root)} is known by the manifest it has, which 'unclouded curate' makes")
+    require_new_file(out)
     tasks = describing(inventory.root, images_of(inventory), parts_by_name(inventory), settings, coverage=coverage)
     with _kept(out.with_name(f".{out.stem}.work")) as work, shown_progress() as told:
         notes = TaskFolder(work)
+        notes.forgive(tasks)  # what failed in an earlier run may have been mended
         failed = run_tasks(
             tasks, notes, in_so_many(processes), lambda done, total: told("describing regions", done, total)
         )
@@ -52,6 +54,8 @@ def describe(inventory: Inventory, out: Path, settings: ScreeningSettings, *, co
 
 def inspect(inventory: Inventory, *, published: bool, report: Path | None, work: Path | None, processes: int) -> int:
     """Read a data set, and compare it with its manifest if it has one; return the exit status."""
+    if report is not None:
+        require_new_file(report)
     path = inventory.root / MANIFEST
     listed = read_manifest(path) if path.is_file() else []
     rows = [row for row in listed if row["status"] != SET_ASIDE]
@@ -59,6 +63,7 @@ def inspect(inventory: Inventory, *, published: bool, report: Path | None, work:
     tasks = verifying(inventory, rows, sha256(path) if rows else "")
     with _kept(work) as folder, shown_progress() as told:
         notes = TaskFolder(folder)
+        notes.forgive(tasks)
         failed = run_tasks(
             tasks, notes, in_so_many(processes), lambda done, total: told("reading regions", done, total)
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from unclouded.errors import InputError
+from unclouded.errors import InputError, MachineError
 from unclouded.scale.running import Runner
 from unclouded.scale.tasks import Ending, Task, TaskFolder
 
@@ -37,6 +37,10 @@ def on_dask(client: Any) -> Runner:
             except TimeoutError:
                 last_seen = _require_workers(client, last_seen)
                 continue
+            for fault in (one.exception() for one in ended if one.status == "error"):
+                if isinstance(fault, MachineError):  # the next task would meet it, too
+                    client.cancel(list(left))
+                    raise fault
             for future in ended:  # what it returned may be lost with its worker; the folder knows
                 yield "again" if folder.left([task_of[future]]) else "done"
 

@@ -14,6 +14,7 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
+from unclouded.files import explained
 from unclouded.patches.cutting import PATCH_PX, PatchWindow, common_grid, pixels_between, rows_of, windows
 from unclouded.patches.description import (
     coverage_columns,
@@ -61,7 +62,9 @@ class CurateRegion:
         try:
             if self.absent:  # told before the root is asked, which may hold the region made of it
                 raise InputError(f"{' and '.join(self.absent)} not found; check the path, or fetch the product")
-            claim(self.root, self.name, self.id)
+            with explained(self.root):
+                claim(self.root, self.name, self.id)
+                self.work.mkdir(parents=True, exist_ok=True)
             return self._rows()
         except InputError as error:
             raise InputError(self.without_folders(str(error))) from error
@@ -87,7 +90,6 @@ class CurateRegion:
         return text
 
     def _rows(self) -> list[Row]:
-        self.work.mkdir(parents=True, exist_ok=True)
         with ExitStack() as fetching:
             here = {
                 role: fetching.enter_context(fetched(str(source), self.work / f"fetched-{role}"))

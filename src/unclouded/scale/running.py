@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from unclouded.errors import InputError, SignalledError
+from unclouded.files import require_writable
 from unclouded.scale.tasks import Ending, Task, TaskFolder
 
 PAUSE_S = 0.2
@@ -73,8 +74,11 @@ def run_tasks(
         told: Called with how many are settled and how many there are.
 
     Raises:
+        MachineError: The disk is full or read-only, or the like; the tasks that are left stay as they were.
         ValueError: Two tasks share a name or an id.
     """
+    if folder.left(tasks):
+        require_writable(folder.path)
     if len({task.name for task in tasks}) < len(tasks) or len({task.id for task in tasks}) < len(tasks):
         raise ValueError("two tasks have the same name or the same id")
     while left := folder.left(tasks):

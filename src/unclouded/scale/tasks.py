@@ -13,14 +13,15 @@ import os
 import socket
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from filelock import FileLock, Timeout
 
-from unclouded.errors import InputError, SignalledError
-from unclouded.files import write_json, write_text
+from unclouded.errors import InputError, MachineError, SignalledError
+from unclouded.files import explained, machine_fault, write_json
 from unclouded.strict_json import read_json_object
 
 Row = dict[str, Any]
@@ -52,6 +53,7 @@ class Task(Protocol):
 
         Raises:
             InputError: The input cannot be used; the task is set aside at once, with this reason.
+            MachineError: The disk is full, or the like: no fault of the task, and the end of the run.
         """
         ...
 
@@ -61,8 +63,8 @@ def content_id(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-_AT_WORK: dict[Path, str] = {}
-"""What the notes of tasks said before this process began them."""
+_AT_WORK: dict[Path, int] = {}
+"""Sizes of the notes of tasks before this process began them."""
 
 Ending = Literal["done", "there", "failed", "busy", "again"]
 """How an attempt ended: done now, done before, set aside, in somebody else's hands, or to be tried again."""
@@ -84,43 +86,54 @@ class TaskFolder:
         """Do a task unless it is done, set aside, or somebody is at it.
 
         A killed attempt leaves its line in ``begun``: a task that kills its workers is set aside, too.
+
+        Raises:
+            MachineError: The disk is full or read-only, or the like; the attempt does not count.
         """
         if self._done(task).is_file():
             return "there"
         if self._failed(task).is_file():
             return "failed"
         lock = self.path / "locks" / task.id
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(lock, timeout=0)
         try:
-            with FileLock(lock, timeout=0):
-                return self._attempt(task)
+            with explained(lock):
+                lock.parent.mkdir(parents=True, exist_ok=True)
+                held.acquire()
         except Timeout:
             return "busy"
+        try:
+            return self._attempt(task)
+        finally:
+            held.release()
 
     def _attempt(self, task: Task) -> Ending:
         if self._done(task).is_file():
             return "there"
         note = self.path / "begun" / task.id
-        _AT_WORK[note] = note.read_text(encoding="utf-8") if note.is_file() else ""
+        _AT_WORK[note] = note.stat().st_size if note.is_file() else 0
         try:
             return self._begin(task, note)
-        except (SignalledError, KeyboardInterrupt):
+        except (SignalledError, KeyboardInterrupt, MachineError):
             _give_back(note)
             raise
         finally:
             _AT_WORK.pop(note, None)
 
     def _begin(self, task: Task, note: Path) -> Ending:
-        begun = _add_line(note, f"process {os.getpid()} on {socket.gethostname()}")
+        with explained(note):
+            begun = _add_line(note, f"process {os.getpid()} on {socket.gethostname()}")
         if begun > self.attempts:
             return self._set_aside(task, f"begun {self.attempts} times and never ended: killed, perhaps for its memory")
         try:
             rows = list(task.run())
-        except InputError as error:
-            return self._set_aside(task, str(error))
         except SignalledError:
             raise
         except Exception as error:
+            if fault := machine_fault(error):
+                raise fault from error
+            if isinstance(error, InputError):
+                return self._set_aside(task, str(error))
             if begun < self.attempts or note not in _AT_WORK:  # given back: the process is about to end
                 return "again"
             last = traceback.extract_tb(error.__traceback__)[-1]
@@ -186,7 +199,8 @@ def give_back() -> None:
 
 def _give_back(note: Path) -> None:
     if (before := _AT_WORK.pop(note, None)) is not None:
-        write_text(note, before)
+        with suppress(OSError):  # on a disk that became read-only the line stays: one attempt of several
+            os.truncate(note, before)  # unlike writing it anew, this needs no room
 
 
 def _in_order(tasks: Sequence[Task]) -> list[Task]:

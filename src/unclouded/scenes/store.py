@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unclouded.files import explained
+
 
 @dataclass(frozen=True, eq=False)
 class RawStore:
@@ -33,13 +35,19 @@ class RawStore:
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
     def write(self, band: int, top: int, left: int, values: NDArray[Any]) -> None:
-        """Write a block of one band."""
+        """Write a block of one band.
+
+        Raises:
+            MachineError: The disk is full, or cannot be written.
+        """
         pieces = [values] if values.shape[1] == self.shape[2] else list(values)
-        with self._lock:
+        with self._lock, explained(self.path):
             file = self._file()
             for offset, piece in enumerate(pieces):
                 file.seek(self._place(band, top + offset, left))
-                file.write(np.ascontiguousarray(piece, self.dtype).data)
+                left_over = np.ascontiguousarray(piece, self.dtype).data.cast("B")
+                while left_over:  # a disk that is nearly full takes a part, and says no only the next time
+                    left_over = left_over[file.write(left_over) :]
 
     def read(self, band: int, top: int, bottom: int) -> NDArray[Any]:
         """Read rows of one band."""
