@@ -75,7 +75,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path).endswith("is not a file; check the path")
+    assert refusal(tmp_path).endswith("is not a file (it is an empty folder); check the path")
 
 
 def test_fault_19_an_empty_file_is_refused(tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_fault_28_a_vrt_reads_no_other_file(tmp_path: Path, s1: Path, monkeypatc
     subprocess.run(["zip", "-q", "a.zip", "s1.tif"], check=False)
     names = [f"/vsizip/{tmp_path}/a.zip/s1.tif", f"zip://{tmp_path}/a.zip!s1.tif", f"GTIFF_DIR:1:{s1}", vrt_of(str(s1))]
     for name in names:
-        assert "is not a file; check the path" in refusal(Path(name))
+        assert "is not a file" in refusal(Path(name))
 
 
 def test_fault_28_a_folder_that_is_called_like_a_virtual_one_is_refused(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from unclouded.errors import InputError, MachineError
+from unclouded.formats import found_clause
 
 PARTIAL = ".partial"
 """What the name of an unfinished file ends with; whoever finds one may delete it."""
@@ -302,7 +303,7 @@ def require_file(path: Path) -> None:
         InputError: There is nothing, a folder, a device, or a name that no file can have.
     """
     if not _mode(path, stat.S_ISREG):
-        raise InputError(f"{named(path)} is not a file; check the path")
+        raise InputError(f"{named(path)} is not a file{found_clause(path)}; check the path")
 
 
 def require_folder(path: Path) -> None:
@@ -312,7 +313,7 @@ def require_folder(path: Path) -> None:
         InputError: There is nothing, a file, or a name that no folder can have.
     """
     if not _mode(path, stat.S_ISDIR):
-        raise InputError(f"{named(path)} is not a folder; check the path")
+        raise InputError(f"{named(path)} is not a folder{found_clause(path)}; check the path")
 
 
 def _mode(path: Path, wanted: Callable[[int], bool]) -> bool:

@@ -20,7 +20,8 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from unclouded.errors import InputError
-from unclouded.files import require_file, unwritable, whole_file
+from unclouded.files import named, require_file, unwritable, whole_file
+from unclouded.formats import format_of
 
 MAX_VALUES = 13 * 12_000 * 12_000
 """Most values (bands x rows x columns) one read may return: a whole Sentinel-2 tile with room to spare."""
@@ -139,6 +140,9 @@ def open_geotiff(path: Path, window: ImageWindow | None = None) -> Iterator[Any]
             written to its end, or has pixels without size.
     """
     require_local_image(path)
+    if (found := format_of(path)) and "TIFF" not in found.name:
+        remedy = found.remedy or "give a GeoTIFF"
+        raise InputError(f"{named(path)} is not a whole GeoTIFF (it is {found.name}); {remedy}")
     require_projections()
     with rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)

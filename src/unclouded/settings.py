@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from unclouded.errors import InputError
 from unclouded.files import named, read_small
+from unclouded.formats import format_of
 
 
 class Settings(BaseModel):
@@ -60,7 +61,9 @@ def read_toml(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     try:
         return tomllib.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # ValueError: bad syntax, bad UTF-8, an integer of 5,000 digits
-        raise InputError(f"{named(path)} is not TOML: {_one_line(str(error))}") from error
+        found = format_of(path)
+        clause = found.clause if found and found.name != "a text file" else ""
+        raise InputError(f"{named(path)} is not TOML{clause}: {_one_line(str(error))}") from error
 
 
 def settings_from(
@@ -130,7 +133,7 @@ def _sentence(mistake: ErrorDetails, model: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in mistake["loc"])
     match mistake["type"]:
         case "extra_forbidden":
-            return f"{key} is not a key{nearest(str(mistake['loc'][-1]), _keys(model, mistake['loc'][:-1]))}"
+            return f"{key} is not a key{_hint(str(mistake['loc'][-1]), _keys(model, mistake['loc'][:-1]))}"
         case "missing":
             return f"{key} is missing"
         case "value_error":
@@ -140,12 +143,17 @@ def _sentence(mistake: ErrorDetails, model: type[BaseModel]) -> str:
             return f"{key}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}, found {_shown(mistake['input'])}"
 
 
+def _hint(key: str, known: list[str]) -> str:
+    """Return a shorter hint, since a file may have many unknown keys: the nearest key, or all if none is near."""
+    hint = nearest(key, sorted(known))
+    return hint.partition("? ")[0] + "?" if "? " in hint else hint
+
+
 def nearest(key: str, known: Sequence[str]) -> str:
-    """Return a hint for an unknown word: the nearest of the known ones, or all of them if none is near."""
+    """Return a hint for an unknown word, to follow it in a message: the nearest of the known ones, and all of them."""
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; known are {', '.join(sorted(known))}" if known else ""
+    every = f"known are {', '.join(known)}" if known else ""
+    return f"; did you mean {near[0]!r}? {every}" if near else f"; {every}" if every else ""
 
 
 def _keys(model: type[BaseModel], groups: tuple[int | str, ...]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from unclouded.errors import InputError
 from unclouded.files import named, read_small
+from unclouded.formats import format_of
 
 MAX_DEPTH = 64
 """Deepest nesting of objects and arrays; recursive consumers such as pydantic, shapely and json.dumps bear this."""
@@ -32,7 +33,13 @@ def read_json(path: Path, limit: int = 4 << 20, advice: str = "is it the right f
     Raises:
         InputError: There is no such file, it is too large, or it is no strict JSON.
     """
-    return parse_json(read_small(path, limit), named(path), advice)
+    content = read_small(path, limit)
+    try:
+        return parse_json(content, named(path), advice)
+    except InputError as error:
+        if (found := format_of(path)) and found.name not in ("a JSON file", "a text file", "an empty file"):
+            raise InputError(f"{named(path)} is {found.name}, not JSON; {advice}") from error
+        raise
 
 
 def read_json_object(path: Path, limit: int = 4 << 20, advice: str = "is it the right file?") -> dict[str, Any]:

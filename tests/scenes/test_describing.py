@@ -62,7 +62,7 @@ def test_folders_zips_and_images_may_be_products_and_nothing_else(tmp_path: Path
     for name in ("notes.txt", "d.tif", "MTD_MSIL1C.xml"):
         (tmp_path / name).touch()
     assert [path.name for path in products_in(tmp_path)] == ["a", "b.SAFE", "c.zip", "d.tif"]
-    with pytest.raises(InputError, match="is not a folder; check the path"):
+    with pytest.raises(InputError, match=r"is not a folder \(it is an empty file; fetch it again\); check the path"):
         products_in(tmp_path / "notes.txt")
 
 

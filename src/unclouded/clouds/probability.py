@@ -1,6 +1,5 @@
 """Every cloud detector by its name."""
 
-import difflib
 from importlib.metadata import version
 
 from unclouded.clouds.csmask import CSMASK, CSMASK_L2A
@@ -8,6 +7,7 @@ from unclouded.clouds.detector import Detector
 from unclouded.clouds.s2cloudless import BANDS, package_probability, s2cloudless_probability
 from unclouded.clouds.shadow import CSMASK_L2A_SHADOW, CSMASK_SHADOW, S2CLOUDLESS_SHADOW
 from unclouded.errors import InputError
+from unclouded.settings import nearest
 
 S2CLOUDLESS = Detector("s2cloudless", version("s2cloudless"), BANDS, s2cloudless_probability)
 """The paper's detector."""
@@ -37,6 +37,4 @@ def detector(name: str) -> Detector:
     """
     if name in DETECTORS:
         return DETECTORS[name]
-    near = difflib.get_close_matches(name, DETECTORS, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(DETECTORS))}"
-    raise InputError(f"{name!r} is no cloud detector; {hint}")
+    raise InputError(f"{name[:80]!r} is no cloud detector{nearest(name, list(DETECTORS))}")

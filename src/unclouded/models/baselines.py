@@ -1,6 +1,5 @@
 """Removers that learn nothing beforehand: what a network has to beat."""
 
-import difflib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from unclouded.models.radar_features import REACH_PX, radar_features
 from unclouded.models.regression import Regression, fit_ridge
 from unclouded.models.remover import CloudRemover, keep_clear_pixels
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
+from unclouded.settings import nearest
 from unclouded.tensors.triplet import Observation
 
 # Mean over all pixels of the 59 clear patches of SEN12MS-CR among the samples of tests/real/ (folder sen12mscr, sensor
@@ -101,9 +101,7 @@ def baseline(name: str, bands: tuple[str, ...] = RGB) -> Baseline:
         InputError: There is no such baseline, or no such band.
     """
     if name not in BASELINES:
-        near = difflib.get_close_matches(name, BASELINES, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(BASELINES)}"
-        raise InputError(f"{name!r} is no baseline; {hint}")
+        raise InputError(f"{name[:80]!r} is no baseline{nearest(name, list(BASELINES))}")
     return Baseline(name, SENTINEL2.named(bands))
 
 

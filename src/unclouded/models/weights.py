@@ -16,6 +16,7 @@ from unclouded.clouds.map import CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.errors import InputError
 from unclouded.files import whole_file
+from unclouded.formats import found_clause
 from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.generator import SarToOptical
 from unclouded.models.network import NetworkRemover, NetworkSettings
@@ -149,14 +150,18 @@ def _damaged(path: Path, error: SafetensorError) -> InputError:
 
 def _refuse_other_formats(path: Path) -> None:
     if not path.is_file():
-        raise InputError(f"{path} is not a file; check the path, or make weights with 'unclouded train'")
+        raise InputError(
+            f"{path} is not a file{found_clause(path)}; check the path, or make weights with 'unclouded train'"
+        )
     with path.open("rb") as file:
         start = file.read(9)
     for magic, meaning in _PICKLES.items():
         if start.startswith(magic) and not start.endswith(b"{"):  # the header of safetensors starts at the ninth byte
             raise InputError(f"{path} is {meaning}, expected safetensors; it was not opened, for it can run any code")
     if not start.endswith(b"{") or len(start) < 9:
-        raise InputError(f"{path} is not a safetensors file; give the weights that 'unclouded train' writes")
+        raise InputError(
+            f"{path} is not a safetensors file{found_clause(path)}; give the weights that 'unclouded train' writes"
+        )
     if (length := int.from_bytes(start[:8], "little")) > MAX_HEADER_BYTES:
         raise InputError(
             f"{path} declares a header of {length:,} bytes, expected at most {MAX_HEADER_BYTES:,};"

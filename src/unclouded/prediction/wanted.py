@@ -9,13 +9,17 @@ from unclouded.models.remover import CloudRemover
 from unclouded.prediction.choice import best_of_scene
 from unclouded.sensors import RGB
 
+AUTO = "auto"
+"""Name of the choice that is made for each scene; the same as no name."""
+
 
 @dataclass(frozen=True)
 class WantedRemover:
     """What is asked for.
 
     Attributes:
-        name: Weights file, ``scene-adapted`` or a baseline; None for the best of each scene that needs no weights.
+        name: Weights file, ``scene-adapted`` or a baseline; None or ``auto`` for the best of each scene that
+            needs no weights.
         bands: Optical bands; None for those of the network, or red, green and blue where there is none.
         device: Where a network runs.
         precision: What it computes in.
@@ -34,7 +38,7 @@ class WantedRemover:
         Raises:
             InputError: There is no such remover, or it was made for other bands.
         """
-        if self.name is None:
+        if self.name in (None, AUTO):
             return best_of_scene(self.bands or RGB)
         remover = find_remover(self.name, self.bands, self.device)
         if isinstance(remover, NetworkRemover):

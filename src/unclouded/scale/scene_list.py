@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from unclouded.clouds.probability import detector as named_detector
 from unclouded.errors import InputError
 from unclouded.files import named, read_small
+from unclouded.formats import found_clause
 from unclouded.scale.storage import is_url, require_known_storage
 from unclouded.scenes.optical import Offset
 from unclouded.scenes.radar_units import RadarUnits
@@ -122,7 +123,9 @@ def read_scene_list(path: Path) -> list[ListedScene]:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))]
     except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{named(path)} is not CSV ({error}); {expected}, as UTF-8") from error
+        raise InputError(
+            f"{named(path)} is not CSV{found_clause(path) or f' ({error})'}; {expected}, as UTF-8"
+        ) from error
     if not lines:
         raise InputError(f"{named(path)} lists no scene; {expected}, and a line for each scene")
     (_, head), *lines = lines

@@ -9,7 +9,7 @@ import numpy as np
 from shapely.geometry import Polygon, mapping
 
 from unclouded.errors import InputError
-from unclouded.files import named
+from unclouded.files import named, require_folder
 from unclouded.scenes.archive import is_zip
 from unclouded.scenes.candidates import SceneRecord, zone_of
 from unclouded.scenes.footprints import footprint
@@ -26,8 +26,7 @@ def products_in(folder: Path) -> list[Path]:
     Raises:
         InputError: There is no such folder.
     """
-    if not folder.is_dir():
-        raise InputError(f"{named(folder)} is not a folder; check the path")
+    require_folder(folder)
     return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and _may_be_product(path)]
 
 
