@@ -15,5 +15,7 @@ def test_a_misspelt_detector_names_the_nearest() -> None:
 
 
 def test_another_word_lists_all_detectors() -> None:
-    with pytest.raises(InputError, match="'zzz' is no cloud detector; known are s2cloudless, s2cloudless-package, csmask"):
+    with pytest.raises(
+        InputError, match="'zzz' is no cloud detector; known are s2cloudless, s2cloudless-package, csmask"
+    ):
         detector("zzz")

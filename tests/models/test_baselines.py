@@ -33,7 +33,9 @@ def test_a_baseline_is_a_remover_with_a_name_and_bands() -> None:
 
 
 def test_an_unknown_baseline_is_named_with_the_nearest() -> None:
-    with pytest.raises(InputError, match=r"^'clear_mean' is no baseline; did you mean 'clear-mean'\? known are cloudy, clear-"):
+    with pytest.raises(
+        InputError, match=r"^'clear_mean' is no baseline; did you mean 'clear-mean'\? known are cloudy, clear-"
+    ):
         baseline("clear_mean")
 
 

@@ -143,7 +143,7 @@ def test_fault_07_what_comes_short_is_refused(
     "url, reason",
     [
         ("s3://bucket/x", "s3://bucket/x cannot be reached: Install s3fs"),
-        ("nothing://x", "is no address of a storage"),
+        ("nothing://x", "has the protocol .nothing., expected one of"),
         ("/local/folder", "expected an address such as s3://bucket/folder, found /local/folder"),
         ("simplecache::memory://b", "expected an address"),
         ("memory://b/absent.tif", r"memory://b/absent\.tif is not there; check the address"),
