@@ -137,7 +137,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_toml_is_refused_with_the_line(toml: Path) -> None:
     toml.write_text("patches = \n")
-    assert "run.toml is not TOML: Invalid value (at line 1" in refusal(toml)
+    assert "run.toml is not TOML (Invalid value (at line 1" in refusal(toml)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Cloud-optimised GeoTIFFs of scenes larger than memory: written by rows, with overviews, whole or not at all."""
 
-import warnings
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +11,10 @@ import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 
 from unclouded.files import unwritable, whole_file
-from unclouded.geotiff import GDAL_OPTIONS, gdal_reason
+from unclouded.gdal import gdal_path, gdal_reason, gdal_session
 from unclouded.strips import write_rows
 
 BLOCK_PX = 512
@@ -70,12 +69,11 @@ def write_cog(path: Path, strips: Iterable[tuple[int, NDArray[Any]]], layer: Lay
             for top, values in strips:
                 write(top, values)
                 written.append((top, top + values.shape[1], _checksum(values)))
-        with whole_file(path) as partial, rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with whole_file(path) as partial, gdal_session(), gdal_path(plain) as source, gdal_path(partial) as local:
             try:
-                _tag_units(plain, layer)
-                rasterio.shutil.copy(plain, partial, driver="COG", **_options(layer))
-                whole = _agrees(partial, written)
+                _tag_units(source, layer)
+                rasterio.shutil.copy(source, local, driver="COG", **_options(layer))
+                whole = _agrees(local, written)
             except RasterioError as error:
                 raise unwritable(path, gdal_reason(error)) from error
             if not whole:

@@ -15,7 +15,7 @@ from unclouded.evaluation.pictures import write_comparison, write_region_sheet
 from unclouded.evaluation.record import scores_json
 from unclouded.evaluation.scores import AREAS, Scores, score_patches
 from unclouded.evaluation.table import scores_markdown
-from unclouded.files import write_json, write_text
+from unclouded.files import resolved, write_json, write_text
 from unclouded.geotiff import write_geotiff
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover, keep_clear_pixels
@@ -139,7 +139,7 @@ def _invent(out: Path, plan: Plan, told: Told) -> InventedRegion:
 
 
 def _learn(out: Path, plan: Plan, told: Told) -> CloudRemover:
-    settings = settings_from(TrainSettings, {**plan.training, "patches": str((out / "learn_from").resolve())})
+    settings = settings_from(TrainSettings, {**plan.training, "patches": str(resolved(out / "learn_from"))})
     run = RunFolder(out / "run")
     train(settings, run, told=told)
     return load_remover(run.weights)

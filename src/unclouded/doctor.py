@@ -19,7 +19,8 @@ from unclouded import __version__
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
 from unclouded.files import require_writable
-from unclouded.geotiff import open_geotiff, require_projections
+from unclouded.gdal import require_projections
+from unclouded.geotiff import open_geotiff
 from unclouded.vgg.weights import offline_weights, torchvision_file
 
 LIBRARIES = (

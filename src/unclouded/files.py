@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -126,7 +127,7 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
 
 def free_bytes(path: Path) -> int:
     """Return the bytes that are free where a path lies, or will lie."""
-    existing = next(place for place in (path, *path.absolute().parents) if _mode(place, lambda _: True))
+    existing = next(place for place in (path, *path.absolute().parents) if _known_mode(place)[0])
     return shutil.disk_usage(existing).free
 
 
@@ -143,7 +144,7 @@ def require_apart(written: Path, source: Path) -> None:
         InputError: Both paths lead to one file, or one lies within the folder of the other.
     """
     try:
-        within = source.is_dir() and written.resolve().is_relative_to(source.resolve())
+        within = source.is_dir() and resolved(written).is_relative_to(resolved(source))
         same = written.exists() and written.samefile(source)
     except (OSError, ValueError):  # one of them is not there, or is no name at all
         return
@@ -197,6 +198,21 @@ def machine_fault(error: BaseException) -> MachineError | None:
     return None
 
 
+def path_fault(error: BaseException) -> InputError | None:
+    """Return the fault of a path that an exception comes from, for paths that no earlier check has met.
+
+    Args:
+        error: Any exception; those that it was raised from are looked at, too.
+    """
+    for one in _causes(error):
+        if isinstance(one, OSError) and one.strerror and isinstance(one.filename, str | bytes | os.PathLike):
+            path = Path(os.fsdecode(one.filename))
+            return InputError(f"{named(path)} cannot be used ({one.strerror}); check the path and its permissions")
+        if isinstance(one, UnicodeEncodeError) and one.reason == "surrogates not allowed":
+            return InputError(f"{one.object[:200]!a} is not UTF-8; choose another name")
+    return None
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
     one: BaseException | None = error
     while one is not None:
@@ -236,8 +252,8 @@ def unwritable(path: Path, reason: str) -> MachineError:
 
 def _partial_name(path: Path) -> str:
     """Return a temporary name of at most 255 bytes, which is all that file systems take."""
-    stem = path.stem.encode()[:80].decode(errors="ignore")
-    suffix = path.suffix if len(path.suffix.encode()) <= 20 else ""
+    stem = os.fsdecode(os.fsencode(path.stem)[:80].decode(errors="ignore").encode())
+    suffix = path.suffix if path.suffix.isascii() and len(path.suffix) <= 20 else ""
     return f".{stem}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}{suffix}"
 
 
@@ -271,22 +287,54 @@ def remove_partial_files(folder: Path, stems: Collection[str] | None = None) -> 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files need not be UTF-8
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON, whole or not at all; NaN becomes null, for NaN is not JSON."""
-    write_text(path, json.dumps(_without_nan(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write JSON, whole or not at all; NaN becomes null, and bytes of names that are no UTF-8 are escaped."""
+    write_text(path, json.dumps(_as_json(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _without_nan(content: Any) -> Any:
+def _as_json(content: Any) -> Any:
     if isinstance(content, dict):
-        return {str(key): _without_nan(value) for key, value in content.items()}
+        return {_unicode(str(key)): _as_json(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_without_nan(value) for value in content]
+        return [_as_json(value) for value in content]
     if isinstance(content, float) and (content != content or content in (float("inf"), float("-inf"))):
         return None
-    return content
+    return _unicode(content) if isinstance(content, str) else content
+
+
+def _unicode(text: str) -> str:
+    """Escape what Python keeps of bytes that are no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+@contextmanager
+def decoding(path: Path, fault: str, remedy: str = "fetch it again") -> Iterator[None]:
+    """Turn every exception of a decoder into an :class:`InputError`.
+
+    A decoder that meets damaged or hostile bytes raises whatever its author did not foresee, so the exceptions are
+    not listed. Only calls of the decoder belong in the block: a mistake of our own must stay visible.
+
+    Args:
+        path: Name of the file in the message.
+        fault: What the message says of the file, such as ``is not a whole zip``.
+        remedy: What to do next.
+
+    Raises:
+        InputError: The decoder raised an exception.
+        MachineError: It comes from the machine, such as a disk that cannot be read.
+    """
+    try:
+        yield
+    except (InputError, MachineError, MemoryError):
+        raise
+    except Exception as error:
+        if broken := machine_fault(error):
+            raise broken from error
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise InputError(f"{named(path)} {fault} ({reason}); {remedy}") from error
 
 
 def named(path: Path) -> str:
@@ -297,13 +345,12 @@ def named(path: Path) -> str:
 
 
 def require_file(path: Path) -> None:
-    """Refuse everything that is not a regular file.
+    """Refuse everything that is not a regular file, before it is opened: opening a named pipe waits for its writer.
 
     Raises:
-        InputError: There is nothing, a folder, a device, or a name that no file can have.
+        InputError: There is nothing, a folder, a device, a pipe, or a name that no file can have.
     """
-    if not _mode(path, stat.S_ISREG):
-        raise InputError(f"{named(path)} is not a file{found_clause(path)}; check the path")
+    _require_kind(path, stat.S_ISREG, "a file")
 
 
 def require_folder(path: Path) -> None:
@@ -312,15 +359,67 @@ def require_folder(path: Path) -> None:
     Raises:
         InputError: There is nothing, a file, or a name that no folder can have.
     """
-    if not _mode(path, stat.S_ISDIR):
-        raise InputError(f"{named(path)} is not a folder{found_clause(path)}; check the path")
+    _require_kind(path, stat.S_ISDIR, "a folder")
 
 
-def _mode(path: Path, wanted: Callable[[int], bool]) -> bool:
+def is_file(path: Path) -> bool:
+    """Return whether there is a regular file; a name that no file can have is none."""
+    return _known_mode(path)[0] == stat.S_IFREG
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether there is a folder; a name that no folder can have is none."""
+    return _known_mode(path)[0] == stat.S_IFDIR
+
+
+def resolved(path: Path) -> Path:
+    """Return an absolute path without links.
+
+    Raises:
+        InputError: The name is no path, or its links form a loop.
+    """
     try:
-        return wanted(path.stat().st_mode)
-    except (OSError, ValueError):  # ValueError: a name with a zero byte
-        return False
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links; ValueError: a zero byte
+        raise InputError(f"{named(path)} is not a path ({_why(error)}); check its name and its links") from error
+
+
+def _require_kind(path: Path, fits: Callable[[int], bool], expected: str) -> None:
+    kind, reason = _known_mode(path)
+    if not fits(kind):
+        raise InputError(f"{named(path)} is not {expected}{reason or found_clause(path)}; check the path")
+
+
+def _known_mode(path: Path) -> tuple[int, str]:
+    """Return the type of a file, 0 where there is none, and why it cannot be known where that is no plain absence."""
+    try:
+        return stat.S_IFMT(path.stat().st_mode), ""
+    except (FileNotFoundError, NotADirectoryError):
+        return 0, ""
+    except (OSError, ValueError) as error:
+        return 0, f" ({_why(error)})"
+
+
+def _why(error: Exception) -> str:
+    """Return why a path cannot be used, in the words of the system where it has some."""
+    return getattr(error, "strerror", None) or ("loop of links" if isinstance(error, RuntimeError) else str(error))
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[io.BufferedReader]:
+    """Open a regular file; the block reads it and does nothing else with files.
+
+    Raises:
+        InputError: There is no such regular file, or it cannot be read.
+    """
+    require_file(path)
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        if fault := machine_fault(error):
+            raise fault from error
+        raise InputError(f"{named(path)} cannot be read ({error.strerror}); check its permissions") from error
 
 
 def read_small(path: Path, limit: int = 4 << 20) -> bytes:
@@ -329,20 +428,20 @@ def read_small(path: Path, limit: int = 4 << 20) -> bytes:
     Raises:
         InputError: There is no such regular file, it may not be read, or it exceeds ``limit`` bytes.
     """
-    require_file(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
-    except PermissionError as error:
-        raise InputError(f"{named(path)} may not be read; check its permissions") from error
+    with open_file(path) as file:
+        content = file.read(limit + 1)
     if len(content) > limit:
         raise InputError(f"{named(path)} has more than {limit:,} bytes, expected fewer; is it the right file?")
     return content
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        InputError: There is no such regular file, or it cannot be read.
+    """
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -352,10 +451,9 @@ def content_hash(path: Path) -> str:
     Raises:
         InputError: There is neither file nor folder.
     """
-    if not path.is_dir():
-        require_file(path)
+    if not is_folder(path):
         return sha256(path)
     listed = (
-        f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in sorted(path.rglob("*")) if file.is_file()
+        f"{file.relative_to(path).as_posix()} {sha256(file)}\n" for file in sorted(path.rglob("*")) if is_file(file)
     )
-    return hashlib.sha256("".join(listed).encode()).hexdigest()
+    return hashlib.sha256("".join(listed).encode(errors="surrogateescape")).hexdigest()

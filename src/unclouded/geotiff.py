@@ -2,11 +2,9 @@
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,14 @@ import rasterio
 from jaxtyping import Bool, Real
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, RasterioError
 
 from unclouded.errors import InputError
-from unclouded.files import named, require_file, unwritable, whole_file
+from unclouded.files import named, require_file, resolved, unwritable, whole_file
 from unclouded.formats import format_of
+from unclouded.gdal import gdal_path, gdal_reason, gdal_session, require_projections
+from unclouded.tiff_tags import require_sound_tags
 
 MAX_VALUES = 13 * 12_000 * 12_000
 """Most values (bands x rows x columns) one read may return: a whole Sentinel-2 tile with room to spare."""
@@ -29,19 +28,6 @@ MAX_BLOCK_BYTES = 256 << 20
 """Largest block a file may be stored in: reading one pixel decodes a whole block."""
 MAX_COMPRESSION = 1_100
 """Most bytes that one byte of a file may unfold to: deflate reaches 1032 on constants, images a hundredth of that."""
-
-_TAG_BYTES = np.array([0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8, 0])
-"""Bytes of one value of each TIFF type, from BYTE (1) to IFD8 (18)."""
-
-GDAL_OPTIONS: dict[str, Any] = {
-    "GDAL_NUM_THREADS": "1",  # a truncated file raises only where one thread decodes
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no side-car file changes what is read
-    "GDAL_PAM_ENABLED": "NO",
-    "GDAL_GEOREF_SOURCES": "INTERNAL",
-    "GTIFF_SRS_SOURCE": "EPSG",
-    "GDAL_CACHEMAX": 256 << 20,  # bytes; by default a twentieth of the memory, however much that is
-}
-"""How this package uses GDAL, whatever the environment says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,15 +130,14 @@ def open_geotiff(path: Path, window: ImageWindow | None = None) -> Iterator[Any]
         remedy = found.remedy or "give a GeoTIFF"
         raise InputError(f"{named(path)} is not a whole GeoTIFF (it is {found.name}); {remedy}")
     require_projections()
-    with rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    require_sound_tags(path)
+    with gdal_session(), gdal_path(path) as local:
         with _reads_explained(path):
-            source = rasterio.open(path.resolve(), driver="GTiff")
+            source = rasterio.open(local, driver="GTiff")
         with source:
             with _reads_explained(path):
                 _refuse_leaving(path, source, window)
                 _refuse_giants(path, source)
-                _refuse_cut_tags(path)
                 _refuse_missing_blocks(path, source, window)
                 _refuse_flat_pixels(path, source)
             yield source
@@ -165,27 +150,11 @@ def require_local_image(path: Path) -> None:
         InputError: ``path`` is no regular file, has no bytes, or begins like GDAL's virtual file systems.
     """
     require_file(path)
-    if path.resolve().as_posix().startswith("/vsi"):
-        raise InputError(f"{path} looks like an address of GDAL's virtual file systems; move it to another folder")
+    if resolved(path).as_posix().startswith("/vsi"):
+        looks = "looks like an address of GDAL's virtual file systems"
+        raise InputError(f"{named(path)} {looks}; move it to another folder")
     if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty (0 bytes); fetch it again")
-
-
-@cache
-def require_projections() -> None:
-    """Refuse to work without PROJ's database: GDAL would read and write images as if they lay nowhere.
-
-    Raises:
-        InputError: An environment variable leads PROJ astray, as other programs' installers set them.
-    """
-    try:
-        CRS.from_epsg(4326)
-    except CRSError as error:
-        given = ", ".join(f"{name}={os.environ[name]}" for name in ("PROJ_DATA", "PROJ_LIB") if name in os.environ)
-        found = given or gdal_reason(error)
-        raise InputError(
-            f"PROJ finds no coordinate systems ({found}); unset PROJ_DATA and PROJ_LIB and run again"
-        ) from error
+        raise InputError(f"{named(path)} is empty (0 bytes); fetch it again")
 
 
 @contextmanager
@@ -202,14 +171,6 @@ def _writes_explained(path: Path) -> Iterator[None]:
         yield
     except RasterioError as error:
         raise unwritable(path, gdal_reason(error)) from error
-
-
-def gdal_reason(error: Exception) -> str:
-    """Return the first cause of an error of GDAL, on one line."""
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    return " ".join(str(cause).split())[:160]
 
 
 def _refuse_leaving(path: Path, source: Any, window: ImageWindow | None) -> None:
@@ -233,26 +194,6 @@ def _refuse_giants(path: Path, source: Any) -> None:
     size = path.stat().st_size
     if values * itemsize > max(MAX_COMPRESSION * size, MAX_BLOCK_BYTES):
         raise InputError(f"{declared} in {size:,} bytes, expected an image; it was never written or is a bomb")
-
-
-def _refuse_cut_tags(path: Path) -> None:
-    """Refuse a file that ends before its tags do: GDAL reads it without georeference, nodata or names.
-
-    TIFF 6.0, section 2: a directory is a count and that many entries, whose values stand in the entry or elsewhere.
-    """
-    with path.open("rb") as file:
-        header = file.read(16)
-        order, wide = ("<" if header[:2] == b"II" else ">"), 43 in header[2:4]
-        word, size = (f"{order}u8", 8) if wide else (f"{order}u4", 4)
-        file.seek(int(np.frombuffer(header, word, count=1, offset=size)[0]))
-        counted = f"{order}u8" if wide else f"{order}u2"
-        entries = int(np.frombuffer(file.read(np.dtype(counted).itemsize), counted)[0])
-        layout = np.dtype([("tag", f"{order}u2"), ("type", f"{order}u2"), ("count", word), ("value", word)])
-        tags = np.frombuffer(file.read(min(entries, 65_535) * layout.itemsize), layout)
-        length = _TAG_BYTES[np.minimum(tags["type"], len(_TAG_BYTES) - 1)] * tags["count"].astype(float)
-        ends = np.where(length > size, tags["value"] + length, 0)
-        if ends.max() > path.stat().st_size:
-            raise InputError(f"{path} ends within its tags, expected {ends.max():,.0f} bytes; fetch it again")
 
 
 def _shares_blocks(source: Any) -> bool:
@@ -452,10 +393,9 @@ def new_geotiff(
         MachineError: The disk is full, or the place cannot be written.
     """
     require_projections()
-    with whole_file(path) as partial, rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with whole_file(path) as partial, gdal_session(), gdal_path(partial) as local:
         with _writes_explained(path):
-            target = rasterio.open(partial, "w", **_profile(len(bands), geobox, dtype, nodata, block_px))
+            target = rasterio.open(local, "w", **_profile(len(bands), geobox, dtype, nodata, block_px))
 
         def write(top: int, values: NDArray[Any]) -> None:
             with _writes_explained(path):
@@ -471,7 +411,7 @@ def new_geotiff(
         finally:
             with _writes_explained(path):
                 target.close()
-        with _writes_explained(path), rasterio.open(partial, driver="GTiff") as source:
+        with _writes_explained(path), rasterio.open(local, driver="GTiff") as source:
             whole = holds(source)
         if not whole:
             raise unwritable(path, "it reads otherwise")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from unclouded.errors import BusyError
-from unclouded.files import explained, named, remove_partial_files, require_writable
+from unclouded.errors import BusyError, InputError
+from unclouded.files import explained, named, read_small, remove_partial_files, require_writable, write_text
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def held(folder: Path) -> Iterator[None]:
         ) from error
     try:
         with explained(owner):
-            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+            write_text(owner, f"process {os.getpid()} on {socket.gethostname()}")  # replaces links and pipes
             remove_partial_files(folder)
         yield
         with suppress(OSError):  # the disk became read-only; the name is looked at only while the lock is held
@@ -48,6 +48,6 @@ def held(folder: Path) -> Iterator[None]:
 
 def _holder(owner: Path) -> str:
     try:
-        return owner.read_text(encoding="utf-8") or "another process"
-    except FileNotFoundError:  # it holds the lock, but has not written its name yet
+        return read_small(owner).decode(errors="replace") or "another process"
+    except InputError:  # it holds the lock, but has not written its name yet
         return "another process"

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from unclouded.errors import InputError
-from unclouded.files import named, read_small
+from unclouded.files import decoding, named, read_small
 from unclouded.formats import format_of
 
 
@@ -58,12 +58,10 @@ def read_toml(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     content = read_small(path, max_bytes)
     if _BOTTOMLESS_KEY.search(content.decode("utf-8", errors="replace")):
         raise InputError(f"{named(path)} has a key of more than {MAX_DEPTH} parts; expected a few groups")
-    try:
+    found = format_of(path)
+    clause = found.clause if found and found.name != "a text file" else ""
+    with decoding(path, f"is not TOML{clause}", "correct it"):
         return tomllib.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # ValueError: bad syntax, bad UTF-8, an integer of 5,000 digits
-        found = format_of(path)
-        clause = found.clause if found and found.name != "a text file" else ""
-        raise InputError(f"{named(path)} is not TOML{clause}: {_one_line(str(error))}") from error
 
 
 def settings_from(
@@ -74,7 +72,7 @@ def settings_from(
     for override in overrides:
         _assign(merged, override)
     try:
-        return model.model_validate(merged)
+        return model.model_validate(_copied(merged, origin))
     except ValidationError as error:
         mistakes = _without_echoes(error.errors(include_url=False))
         told = [_one_line(_sentence(mistake, model)) for mistake in mistakes[:MAX_MISTAKES]]
@@ -99,13 +97,24 @@ def _without_echoes(mistakes: list[ErrorDetails]) -> list[ErrorDetails]:
     return [one for one in mistakes if one["type"] != "too_short" or one["loc"] not in within]
 
 
-def _copied(content: Mapping[str, Any], origin: str, depth: int = 1) -> dict[str, Any]:
-    if depth > MAX_DEPTH:
-        raise InputError(f"{origin} nests settings more than {MAX_DEPTH} deep; expected a few groups")
-    return {
-        key: _copied(value, origin, depth + 1) if isinstance(value, Mapping) else value
-        for key, value in content.items()
-    }
+def _copied(content: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Return a copy that may be changed, of values that settings may have."""
+    return {key: _plain(value, f"{origin}: {key[:80]}") for key, value in content.items()}
+
+
+def _plain(value: Any, place: str, depth: int = 2) -> Any:
+    """Refuse what no setting needs and what libraries stumble over: depth, integers beyond 64 bits, zero bytes."""
+    if depth > MAX_DEPTH and isinstance(value, Mapping | list | tuple):
+        raise InputError(f"{place} nests settings more than {MAX_DEPTH} deep; expected a few groups")
+    if isinstance(value, Mapping):
+        return {key: _plain(inner, place, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, place, depth + 1) for inner in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise InputError(f"{place} is an integer of more than 64 bits; expected a smaller one")
+    if isinstance(value, str) and "\0" in value:
+        raise InputError(f"{place} holds a zero byte; expected text, or the path of a file")
+    return value
 
 
 def _assign(content: dict[str, Any], override: str) -> None:

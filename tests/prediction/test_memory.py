@@ -18,14 +18,14 @@ WIDTH, ROWS = 600, 768
 PEAKS = """
 import json, os, resource, sys
 from pathlib import Path
-from unclouded import geotiff
+from unclouded import gdal
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.models.baselines import baseline
 from unclouded.prediction.scene import SceneSettings, clear
 from unclouded.raster import read
 from unclouded.sensors import SENTINEL2
 
-geotiff.GDAL_OPTIONS["GDAL_CACHEMAX"] = 8 << 20  # this one grows up to its limit, 256 MiB
+gdal.GDAL_OPTIONS["GDAL_CACHEMAX"] = 8 << 20  # this one grows up to its limit, 256 MiB
 
 def streamed(folder):
     settings = SceneSettings(window_px=128, clouds=CloudMapSettings(mode="ones"))

@@ -101,7 +101,8 @@ def test_fault_22_a_name_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_where_a_folder_should_be_is_refused(tmp_path: Path) -> None:
-    assert "a.zip is not a whole zip" in refused(make(tmp_path / "a.zip", ("p", b"1"), ("p/a", b"2")), tmp_path / "out")
+    path = make(tmp_path / "a.zip", ("p", b"1"), ("p/a", b"2"))
+    assert "a.zip holds 'p' as a file and as a folder" in refused(path, tmp_path / "out")
 
 
 def test_a_protected_zip_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unclouded.cli.tasks import Attempts, Crew, Dask, Deliver, Processes, Retry, Shards, finish
+from unclouded.files import resolved
 
 if TYPE_CHECKING:
     from unclouded.scale.tasks import Row
@@ -47,7 +48,7 @@ def curate(
         require_deliverable(deliver)
     settings = load_settings(CurationSettings, regions, overrides or [], MAX_BYTES)
     folders = Folders()
-    tasks = curating(settings, regions.resolve().parent, root, folders)
+    tasks = curating(settings, resolved(regions).parent, root, folders)
     for reason in folders.refused.values():
         typer.echo(f"nothing to choose: {reason}", err=True)
     notes = TaskFolder(root / WORK, attempts)

@@ -19,8 +19,9 @@ from unclouded.cli import (
     reproduce,
     train,
 )
+from unclouded.cli.streams import guard_streams
 from unclouded.errors import BusyError, InputError, MachineError, SignalledError, StoppedError
-from unclouded.files import machine_fault
+from unclouded.files import machine_fault, path_fault
 
 app = typer.Typer(
     name="unclouded",
@@ -67,8 +68,12 @@ def run() -> NoReturn:
     A full or read-only disk gives 2, too; a run that a signal ended gives 128 and its number: 143 for SIGTERM, 130 for
     Ctrl-C.
     """
+    guard_streams()
     try:
-        app(standalone_mode=True)
+        try:
+            app(standalone_mode=True)
+        finally:
+            sys.stdout.flush()  # while an error can still be reported
     except (InputError, MachineError) as error:
         _end(error, 2)
     except BusyError as error:
@@ -78,12 +83,18 @@ def run() -> NoReturn:
     except SignalledError as error:
         _end(error, 128 + error.signal)
     except Exception as error:
-        if (fault := machine_fault(error)) is None:
+        if (fault := machine_fault(error) or path_fault(error)) is None:
             raise
         _end(fault, 2)
     sys.exit(0)
 
 
 def _end(error: Exception, status: int) -> NoReturn:
-    typer.echo(f"unclouded: {' '.join(str(error).split())}", err=True)
+    line = " ".join(str(error).split())
+    typer.echo(f"unclouded: {line if line.isprintable() else _escaped(line)}", err=True)
     sys.exit(status)
+
+
+def _escaped(line: str) -> str:
+    """Escape what names of files may hold and no terminal should interpret."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)

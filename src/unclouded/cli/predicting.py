@@ -14,7 +14,7 @@ from unclouded.cli.progress import counted, shown_progress
 from unclouded.cli.tasks import Crew, finish
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
-from unclouded.files import require_writable
+from unclouded.files import require_writable, resolved
 from unclouded.models.catalogue import choose_map
 from unclouded.patches.layouts import find_triplets
 from unclouded.prediction.patches import predict_patch, require_apart_from, write_prediction
@@ -88,8 +88,8 @@ def predict_scenes(
     require_writable(out)
     if deliver is not None:
         require_deliverable(deliver)
-    out = out.resolve()
-    tasks, notes = clearing(scenes, manifest.resolve().parent, out, wanted, settings), TaskFolder(out / WORK, attempts)
+    out = resolved(out)
+    tasks, notes = clearing(scenes, resolved(manifest).parent, out, wanted, settings), TaskFolder(out / WORK, attempts)
     forget_lost(tasks, notes)
     crew.do(tasks, notes, "clearing scenes")
 

@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.clouds.rows import map_rows
 from unclouded.errors import InputError
-from unclouded.files import named, remove_partial_files, require_apart
+from unclouded.files import named, remove_partial_files, require_apart, resolved
 from unclouded.geotiff import open_geotiff
 from unclouded.locks import held
 from unclouded.strips import write_rows
@@ -156,16 +156,16 @@ def map_folder(
 
 def _targets(folder: Path, images: Sequence[Path], out: Path) -> dict[Path, Path]:
     """Return where the map of each image goes."""
-    if out.resolve() != folder.resolve():
-        images = [path for path in images if not path.resolve().is_relative_to(out.resolve())]
+    if resolved(out) != resolved(folder):
+        images = [path for path in images if not resolved(path).is_relative_to(resolved(out))]
     if not images:
         raise InputError(f"{named(folder)} holds no .tif file and no product; give a folder of Sentinel-2 images")
     targets = {image: out / _map_name(image.relative_to(folder)) for image in images}
     if shared := next((target for target, count in Counter(targets.values()).items() if count > 1), None):
         names = " and ".join(image.name[-80:] for image, target in targets.items() if target == shared)
         raise InputError(f"{named(folder)} holds {names}, whose maps would have one name; keep one, or rename it")
-    known = {image.resolve() for image in images}
-    if clash := next((target for target in targets.values() if target.resolve() in known), None):
+    known = {resolved(image) for image in images}
+    if clash := next((target for target in targets.values() if resolved(target) in known), None):
         raise InputError(f"{named(clash)} is an image itself; choose another folder for the maps")
     return targets
 

@@ -25,7 +25,7 @@ from unclouded.evaluation.scores import (
     Scores,
     mean_scores,
 )
-from unclouded.files import named, whole_file, write_json
+from unclouded.files import is_file, named, open_file, whole_file, write_json
 from unclouded.patches.reading import DamagedTriplet
 from unclouded.strict_json import read_json_object
 
@@ -222,12 +222,12 @@ _BEGINNING = re.compile(rb'\s*\{\s*"definition"\s*:\s*"unclouded-scores-')
 
 def is_result(path: Path) -> bool:
     """Tell whether a file begins as those of :func:`write_scores` do, with some version of the definition."""
+    if not is_file(path):
+        return False
     try:
-        if not path.is_file():  # a pipe would wait for somebody who writes
-            return False
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return _BEGINNING.match(file.read(200)) is not None
-    except OSError:
+    except InputError:
         return False
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from unclouded.errors import InputError
 from unclouded.experiments.rows import Row, SizeSettings, regions_held_out
-from unclouded.files import write_text
+from unclouded.files import resolved, write_text
 from unclouded.models.weights import load_remover
 from unclouded.patches.identity import PatchId
 from unclouded.patches.layouts import TripletFiles, find_triplets
@@ -114,7 +114,7 @@ def _listed(path: Path, names: list[str]) -> Path:
     text = "".join(f"{name}\n" for name in names)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
-    return path.resolve()
+    return resolved(path)
 
 
 def train_settings(row: Row, size: SizeSettings, root: Path, patch_list: Path | None = None) -> TrainSettings:
@@ -127,7 +127,7 @@ def train_settings(row: Row, size: SizeSettings, root: Path, patch_list: Path | 
         patch_list: Names to learn from; those of the official split if omitted.
     """
     content = _merged(size.train, row.origin.settings.train or {})
-    content |= {"patches": str(root.resolve())} | ({"patch_list": str(patch_list)} if patch_list else {})
+    content |= {"patches": str(resolved(root))} | ({"patch_list": str(patch_list)} if patch_list else {})
     return settings_from(TrainSettings, content, origin=row.path)
 
 

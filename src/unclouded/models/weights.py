@@ -15,7 +15,7 @@ from torch import Tensor
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.errors import InputError
-from unclouded.files import whole_file
+from unclouded.files import resolved, whole_file
 from unclouded.formats import found_clause
 from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.generator import SarToOptical
@@ -139,7 +139,7 @@ def require_network(settings: NetworkSettings, path: Path) -> None:
 
 def name_of(path: Path) -> str:
     """Return what tables call a weights file: every run calls its own alike, so there it is the name of the run."""
-    path = path.resolve()
+    path = resolved(path)
     of_runs = {WEIGHTS: path.parent.name, BEST: f"{path.parent.name}-best"}
     return of_runs.get(path.name, path.stem)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unclouded.errors import InputError
 from unclouded.evaluation.foreign import ForeignPredictions
+from unclouded.files import resolved
 from unclouded.models.baselines import Baseline
 from unclouded.models.network import NetworkRemover, require_level
 from unclouded.models.remover import CloudRemover, keep_clear_pixels
@@ -101,11 +102,11 @@ def foreign_candidate(
     shown = bands or predictions.bands
     positions(shown, predictions.bands)
     return Candidate(
-        predictions.folder.resolve().name,
+        resolved(predictions.folder).name,
         shown,
         tuple(one for one in files if one.name in predictions.files),
         partial(judged_files, predictions, keep_clear=keep_clear),
-        f"{predictions.folder.resolve().name}, {predictions.unit}",
+        f"{resolved(predictions.folder).name}, {predictions.unit}",
         predictions.missing,
     )
 

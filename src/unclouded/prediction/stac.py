@@ -4,7 +4,6 @@ SpatioTemporal Asset Catalog 1.1 with the extensions projection 2.0, electro-opt
 2.0, file 2.1 and processing 1.2. What no extension knows stands under ``unclouded:``.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ import pystac
 from odc.geo.geobox import GeoBox
 
 from unclouded.cog import Layer
-from unclouded.files import sha256, write_text
+from unclouded.files import sha256, write_json
 from unclouded.prediction.report_chart import WAVELENGTH_NM
 from unclouded.prediction.report_facts import Facts
 from unclouded.scenes.footprints import footprint
@@ -117,7 +116,7 @@ def scene_item(
 def write_item(path: Path, item: pystac.Item) -> None:
     """Write an item, whole or not at all; the same item gives the same bytes."""
     content = item.to_dict(include_self_link=False, transform_hrefs=False)
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json(path, content)
 
 
 def item_id(title: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unclouded.errors import InputError
+from unclouded.files import resolved
 from unclouded.models.catalogue import choose_map
 from unclouded.models.remover import CloudRemover
 from unclouded.prediction.scene import SUMMARY, ClearedScene, SceneSettings, clear, describe_remover
@@ -40,7 +41,7 @@ class PinnedRemover:
         """Find a remover, and keep what it is known by: name, bands, settings and the hash of its weights."""
         description = _described(wanted.find())
         if wanted.name and (weights := Path(wanted.name)).is_file():
-            wanted = replace(wanted, name=str(weights.resolve()))  # workers may have another working folder
+            wanted = replace(wanted, name=str(resolved(weights)))  # workers may have another working folder
         return cls(wanted, description)
 
     def find(self) -> CloudRemover:

@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
-from unclouded.files import explained
+from unclouded.files import explained, resolved
 from unclouded.patches.cutting import PATCH_PX, PatchWindow, common_grid, pixels_between, rows_of, windows
 from unclouded.patches.description import (
     coverage_columns,
@@ -147,7 +147,7 @@ def curating(
         ground = [fingerprint(placed.heights), placed.heights_datum_m] if placed.heights else []
         identity = content_id("curate 2", region.roi, region.center, region.split, inputs, ground, common)
         own = settings.model_copy(update={"regions": (placed,)})
-        tasks.append(CurateRegion(region.roi, identity, root.resolve(), placed, own, candidates))
+        tasks.append(CurateRegion(region.roi, identity, resolved(root), placed, own, candidates))
     return tasks
 
 

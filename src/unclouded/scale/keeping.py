@@ -8,6 +8,7 @@ from typing import Any
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
+from unclouded.files import resolved
 from unclouded.geotiff import file_of
 from unclouded.patches.description import describe_patch
 from unclouded.patches.images import PatchImages
@@ -109,7 +110,7 @@ def verifying(inventory: Inventory, rows: Sequence[Mapping[str, Any]], manifest:
     return [
         VerifyRegion(
             name=name,
-            id=content_id("verify 1", str(inventory.root.resolve()), name, manifest, group),
+            id=content_id("verify 1", str(resolved(inventory.root)), name, manifest, group),
             root=inventory.root,
             files=tuple(files[one] for one in group if one in files),
             rows=tuple(_hashes(listed[one]) for one in group if one in listed),

@@ -1,6 +1,5 @@
 """What is to be curated: regions with their products, settings, and what a product is known by."""
 
-import zipfile
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from unclouded.errors import InputError
-from unclouded.files import content_hash, named, sha256
+from unclouded.files import content_hash, is_file, resolved, sha256
 from unclouded.patches.cutting import PATCH_PX, STRIDE_PX
 from unclouded.patches.geographic_split import APART_KM, PlacedRegion, require_apart
 from unclouded.patches.identity import Roi
@@ -17,7 +16,7 @@ from unclouded.patches.splits import PARTS, Split
 from unclouded.patches.storing import StoreKind
 from unclouded.scale.storage import is_url, require_known_storage, version_of
 from unclouded.scale.tasks import content_id
-from unclouded.scenes.archive import is_zip
+from unclouded.scenes.archive import is_zip, listed_checksums
 from unclouded.scenes.footprints import footprint_around
 from unclouded.scenes.radar_units import RadarUnits
 from unclouded.settings import Settings
@@ -81,7 +80,7 @@ class Region(Settings):
         """Return the same region with paths that are not relative any more."""
         paths = ("radar", "clear", "cloudy", "radar_from", "optical_from", "heights")
         given = {key: path for key in paths if isinstance(path := getattr(self, key), Path)}
-        return self.model_copy(update={key: (folder / path).resolve() for key, path in given.items()})
+        return self.model_copy(update={key: resolved(folder / path) for key, path in given.items()})
 
     @field_validator("roi")
     @classmethod
@@ -158,12 +157,6 @@ def fingerprint(path: Path) -> str:
     Raises:
         InputError: There is no such product.
     """
-    if (path / "manifest.safe").is_file():
+    if is_file(path / "manifest.safe"):
         return sha256(path / "manifest.safe")
-    if path.is_file() and is_zip(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return content_id([[one.filename, one.file_size, one.CRC] for one in archive.infolist()])
-        except zipfile.BadZipFile as error:
-            raise InputError(f"{named(path)} is not a whole zip ({error}); fetch it again") from error
-    return content_hash(path)
+    return content_id(listed_checksums(path)) if is_zip(path) else content_hash(path)

@@ -1,6 +1,5 @@
 """What became of many scenes: a table of all of them as GeoParquet, and a STAC collection that names every item."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import pyarrow as pa
 import shapely
 from shapely.geometry import shape
 
-from unclouded.files import write_text
+from unclouded.files import write_json
 from unclouded.geoparquet import TIME, geo_table, with_metadata, write_table
 from unclouded.prediction.provenance import Provenance
 from unclouded.prediction.publishing import ITEM
@@ -94,7 +93,7 @@ def write_collection(path: Path, title: str, rows: Sequence[Row]) -> None:
         "extent": _extent(ordered),
         "links": links,
     }
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_json(path, content)
 
 
 def _extent(rows: Sequence[Row]) -> dict[str, Any]:

@@ -60,7 +60,8 @@ class Task(Protocol):
 
 def content_id(*parts: Any) -> str:
     """Return the hash of JSON values, 64 hexadecimal digits; mappings count by content, not by order."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()  # names of files need not be UTF-8
 
 
 _AT_WORK: dict[Path, int] = {}

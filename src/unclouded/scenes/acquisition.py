@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from unclouded.files import named
+from unclouded.files import named, resolved
 from unclouded.geotiff import open_geotiff
 
 FIRST_LIGHT = datetime(2014, 4, 3, tzinfo=UTC)
@@ -72,7 +72,7 @@ def acquisition(path: Path, folder: Path | None = None) -> Acquisition:
     """
     with open_geotiff(path) as source:
         tags = {key.upper(): value for place in (None, DOMAIN) for key, value in source.tags(ns=place).items()}
-    names = [path.name] if folder in (None, path) else [path.name, folder.resolve().name]
+    names = [path.name] if folder in (None, path) else [path.name, resolved(folder).name]
     return next(_found(tags, names), Acquisition())
 
 

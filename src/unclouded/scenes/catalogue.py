@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from unclouded.errors import InputError
-from unclouded.files import named
+from unclouded.files import named, resolved
 from unclouded.strict_json import read_json_object
 
 MAX_FILES = 50_000
@@ -52,7 +52,7 @@ class StoredCatalogue:
     """
 
     def __init__(self, path: Path) -> None:
-        self._items = list(_items(path.resolve(), path.resolve().parent, set()))
+        self._items = list(_items(resolved(path), resolved(path).parent, set()))
 
     def items(self, outline: Mapping[str, Any], days: tuple[date, date], collection: str) -> list[Any]:
         """Return all items: what they show, when, and what they are is looked at by whoever chooses."""
@@ -90,9 +90,9 @@ def _hrefs(content: Mapping[str, Any]) -> Iterator[str]:
 
 def _inside(path: Path, folder: Path, href: str) -> Path:
     try:
-        place = (path.parent / unquote(href)).resolve()
+        place = resolved(path.parent / unquote(href))
         fits = not urlsplit(href).scheme and place.is_relative_to(folder)
-    except (ValueError, OSError):
+    except ValueError:  # an InputError, too: a zero byte, a loop of links
         fits = False
     if not fits:
         raise InputError(f"{named(path)} leads to {href[:80]!r}, outside its folder; do not trust it")

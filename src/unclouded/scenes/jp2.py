@@ -1,6 +1,5 @@
 """A JPEG 2000 image as Sentinel-2 products hold it: decoded once, by one thread, tile row by tile row."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +10,12 @@ import rasterio
 from jaxtyping import UInt16
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 
 from unclouded.errors import InputError
 from unclouded.files import named
-from unclouded.geotiff import GDAL_OPTIONS, MAX_BLOCK_BYTES, gdal_reason, require_local_image
+from unclouded.gdal import gdal_path, gdal_reason, gdal_session
+from unclouded.geotiff import MAX_BLOCK_BYTES, require_local_image
 
 _STRIP_BYTES = 32 << 20
 """About how much is decoded at a time."""
@@ -64,10 +64,9 @@ def decode_part(
 @contextmanager
 def _opened(path: Path, shape: tuple[int, int]) -> Iterator[Any]:
     require_local_image(path)
-    with rasterio.Env(**GDAL_OPTIONS, OPJ_NUM_THREADS="1"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with gdal_session(OPJ_NUM_THREADS="1"), gdal_path(path) as local:
         try:
-            with rasterio.open(path.resolve(), driver="JP2OpenJPEG") as source:
+            with rasterio.open(local, driver="JP2OpenJPEG") as source:
                 _refuse_others(path, source, shape)
                 yield source
         except RasterioError as error:

@@ -1,5 +1,6 @@
 """The XML of products: small, without document types, entities or surprises; a value is found or it is named."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,16 +8,24 @@ from typing import Any
 
 import numpy as np
 from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import ParseError, fromstring
+from defusedxml.ElementTree import fromstring
 from jaxtyping import Float64
 
 from unclouded.errors import InputError
-from unclouded.files import named, read_small
+from unclouded.files import decoding, named, read_small
 
 MAX_BYTES = 32 << 20
 """Largest XML file; the annotations of Sentinel-1 have 2 MB, the metadata of Sentinel-2 less than 1 MB."""
 MAX_DEPTH = 64
 """Deepest nesting; the manifests of products reach 25."""
+MAX_WHOLE = 1 << 53
+"""Largest whole number; beyond it float64 has gaps."""
+YEARS = range(1970, 2200)
+"""Years of times; what is computed with them stays far from the ends of the calendar."""
+
+_WHOLE = re.compile(r"[0-9]{1,16}")
+_NUMBERS = re.compile(r"[0-9eE+\-.\s]*", re.ASCII)
+"""Characters of numbers; Python reads more as numbers, such as 1_000, nan and the digits of other scripts."""
 
 
 class Markup:
@@ -36,13 +45,7 @@ class Markup:
         Raises:
             InputError: It is no XML, larger or deeper than the limits, or declares a document type or entities.
         """
-        content = read_small(path, MAX_BYTES)
-        try:
-            root = fromstring(content, forbid_dtd=True)
-        except DefusedXmlException as error:
-            raise InputError(f"{named(path)} declares a document type or entities; no product does") from error
-        except (ParseError, ValueError, LookupError, RecursionError) as error:  # the last three: its encoding
-            raise InputError(f"{named(path)} is not XML ({str(error)[:80]}); fetch the product again") from error
+        root = parse_xml(path, read_small(path, MAX_BYTES))
         _refuse_depth(path, root)
         return cls(path, root)
 
@@ -54,6 +57,11 @@ class Markup:
     def attribute(self, name: str) -> str:
         """Return an attribute, or nothing where it is absent."""
         return str(self._element.get(name, ""))
+
+    def whole_attribute(self, name: str) -> int | None:
+        """Return an attribute as a whole number, None where it is absent or anything else."""
+        text = self.attribute(name)
+        return int(text) if _WHOLE.fullmatch(text) else None
 
     def all(self, name: str) -> Iterator["Markup"]:
         """Give every element of a name, in the order of the file, at any depth."""
@@ -95,7 +103,8 @@ class Markup:
             InputError: It is none.
         """
         number = self.number
-        return int(number) if number == int(number) else self._refuse("a whole number")
+        fits = number == int(number) and abs(number) <= MAX_WHOLE
+        return int(number) if fits else self._refuse("a whole number")
 
     @property
     def numbers(self) -> Float64[np.ndarray, " n"]:
@@ -105,7 +114,7 @@ class Markup:
             InputError: It holds something else.
         """
         try:
-            numbers = np.array(self.text.split(), np.float64)
+            numbers = np.array((self.text if _NUMBERS.fullmatch(self.text) else "none").split(), np.float64)
         except ValueError:
             self._refuse("numbers")
         return numbers if np.isfinite(numbers).all() else self._refuse("numbers")
@@ -117,14 +126,30 @@ class Markup:
         Raises:
             InputError: It is none.
         """
+        expected = "a time such as 2021-04-01T05:26:23.794457"
         try:
             time = datetime.fromisoformat(self.text)
         except ValueError:
-            self._refuse("a time such as 2021-04-01T05:26:23.794457")
+            self._refuse(expected)
+        if time.year not in YEARS:
+            self._refuse(expected)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
     def _refuse(self, expected: str) -> Any:
         raise InputError(f"{named(self.path)} has {self.text[:40]!r} for {self.name}, expected {expected}")
+
+
+def parse_xml(path: Path, content: bytes) -> Any:
+    """Return the root of XML without document types and entities.
+
+    Raises:
+        InputError: It is no XML, or declares a document type or entities.
+    """
+    with decoding(path, "is not XML", "fetch the product again"):
+        try:
+            return fromstring(content, forbid_dtd=True)
+        except DefusedXmlException as error:
+            raise InputError(f"{named(path)} declares a document type or entities; no product does") from error
 
 
 def _refuse_depth(path: Path, root: Any) -> None:

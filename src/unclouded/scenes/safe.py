@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unclouded.errors import InputError
-from unclouded.files import named, require_file, require_folder
+from unclouded.files import is_file, is_folder, named, open_file, require_file, require_folder, resolved
 from unclouded.scenes.archive import is_zip, unpack
 from unclouded.scenes.markup import Markup
 
@@ -54,7 +54,7 @@ class ProductFolder:
 
     def names(self, pattern: str) -> list[str]:
         """Return the names of files that match a pattern of :mod:`glob`, sorted."""
-        found = (path for path in self.folder.glob(pattern) if path.is_file())
+        found = (path for path in self.folder.glob(pattern) if is_file(path))
         return sorted(path.relative_to(self.folder).as_posix() for path in found)
 
     def checked(self, name: str) -> Path:
@@ -73,11 +73,13 @@ class ProductFolder:
             return path
         if not (entry := self.listed.get(path.relative_to(self.folder).as_posix())):
             raise InputError(f"{named(self.path)}: {name} is not in the manifest; fetch the product again")
+        if entry.size < 0:
+            raise InputError(f"{named(self.path)}: {name} has no size in the manifest; fetch the product again")
         if (size := path.stat().st_size) != entry.size:
             raise InputError(
                 f"{named(path)} has {size:,} bytes, not the {entry.size:,} of its manifest; fetch it again"
             )
-        with path.open("rb") as file:
+        with open_file(path) as file:
             found = hashlib.file_digest(file, lambda: hashlib.new(entry.algorithm, usedforsecurity=False)).hexdigest()
         if found != entry.checksum:
             raise InputError(f"{named(path)} has another checksum than its manifest says; fetch it again")
@@ -86,13 +88,13 @@ class ProductFolder:
 
 def looks_like_product(path: Path) -> bool:
     """Say whether a path is a folder, a zip, or the manifest or metadata in a product's folder."""
-    return path.is_dir() or (path.is_file() and (path.suffix in (".safe", ".xml") or is_zip(path)))
+    return is_folder(path) or (is_file(path) and (path.suffix in (".safe", ".xml") or is_zip(path)))
 
 
 def product_of(path: Path) -> Path:
     """Return what a path stands for: the folder of a manifest or of metadata; any other path itself, with its name."""
-    place = path.parent if path.is_file() and path.suffix in (".safe", ".xml") else path
-    return place if place.name not in ("", "..") else place.resolve()
+    place = path.parent if is_file(path) and path.suffix in (".safe", ".xml") else path
+    return place if place.name not in ("", "..") else resolved(place)
 
 
 @contextmanager
@@ -110,7 +112,7 @@ def open_product(
     Raises:
         InputError: There is no product, the zip is damaged, or the manifest leads out of the folder.
     """
-    if path.is_file() and path.suffix not in (".safe", ".xml"):
+    if is_file(path) and path.suffix not in (".safe", ".xml"):
         unpacked = work_folder / "unpacked"
         unpacked.mkdir()
         unpack(path, unpacked, _METADATA if metadata_only else _needed(tile))
@@ -118,7 +120,7 @@ def open_product(
     else:
         folder = product_of(path)
         require_folder(folder)
-        yield _product(path, folder.resolve())
+        yield _product(path, resolved(folder))
 
 
 def _needed(tile: str | None) -> re.Pattern[str]:
@@ -131,11 +133,11 @@ def _needed(tile: str | None) -> re.Pattern[str]:
 def _top_folder(path: Path, unpacked: Path) -> Path:
     """Return the folder with the manifest or the metadata; archives hold it with or without a name."""
     entries = list(unpacked.iterdir())
-    if any(entry.is_file() for entry in entries):
-        return unpacked.resolve()
+    if any(is_file(entry) for entry in entries):
+        return resolved(unpacked)
     if len(entries) > 1:
         raise InputError(f"{named(path)} holds {len(entries)} products, expected one; unpack it and give one of them")
-    return entries[0].resolve()
+    return resolved(entries[0])
 
 
 def _product(path: Path, folder: Path) -> ProductFolder:
@@ -151,8 +153,8 @@ def _listed(path: Path, folder: Path, manifest: Path) -> dict[str, Listed]:
         algorithm = checksum.attribute("checksumName").upper()
         if algorithm not in _ALGORITHMS:
             raise InputError(f"{named(manifest)} has checksums by {algorithm[:20]!r}, expected MD5 or SHA3-256")
-        size = stream.attribute("size")
-        entry = Listed(int(size) if size.isdecimal() else -1, _ALGORITHMS[algorithm], checksum.text.lower())
+        size = stream.whole_attribute("size")
+        entry = Listed(-1 if size is None else size, _ALGORITHMS[algorithm], checksum.text.lower())
         listed[place.relative_to(folder).as_posix()] = entry
     return listed
 
@@ -164,8 +166,8 @@ def _inside(path: Path, folder: Path, name: str) -> Path:
         InputError: Out of the folder.
     """
     try:
-        place = (folder / name).resolve()
-    except (ValueError, OSError, RuntimeError):  # a zero byte; a name too long; links in a circle
+        place = resolved(folder / name)
+    except InputError:  # a zero byte; links in a circle
         place = Path()
     if not place.is_relative_to(folder) or place == folder:
         raise InputError(f"{named(path)} refers to {name[:80]!r}, outside its folder; do not trust it")

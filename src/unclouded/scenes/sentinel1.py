@@ -1,5 +1,6 @@
 """What the annotations of a Sentinel-1 IW GRDH product say; other products by their name."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -171,7 +172,7 @@ def _processor(product: ProductFolder) -> float:
         for software in Markup.read(product.folder / "manifest.safe").all("software")
         if software.attribute("name") == "Sentinel-1 IPF"
     }
-    numbers = [float(version) for version in versions if version.replace(".", "", 1).isdecimal()]
+    numbers = [float(version) for version in versions if re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4})?", version)]
     return max(numbers, default=0.0)
 
 

@@ -199,8 +199,9 @@ def _offsets(metadata: Markup, bands: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def _band_number(tag: Markup) -> int | None:
-    number = tag.attribute("band_id") or tag.attribute("bandId")
-    return int(number) if number.isdecimal() and int(number) < len(SENTINEL2.bands) else None
+    name = "band_id" if tag.attribute("band_id") else "bandId"
+    number = tag.whole_attribute(name)
+    return number if number is not None and number < len(SENTINEL2.bands) else None
 
 
 def _grid(granule: Markup) -> GeoBox:
@@ -226,8 +227,7 @@ def _grid(granule: Markup) -> GeoBox:
 
 
 def _resolution(element: Markup) -> int:
-    text = element.attribute("resolution")
-    return int(text) if text.isdecimal() else 0
+    return element.whole_attribute("resolution") or 0
 
 
 def _extent(size: Markup, place: Markup, metres: int) -> tuple[int, int, int, int]:

@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
+from unclouded.files import resolved
 from unclouded.models.network import NetworkSettings
 from unclouded.settings import Settings
 from unclouded.training.losses import LossWeights
@@ -205,9 +206,9 @@ class TrainSettings(Settings):
     def anchored(self) -> "TrainSettings":
         """Return the same settings with absolute paths: a run is repeated from any folder."""
         judged = self.validation.patch_list
-        validation = self.validation.model_copy(update={"patch_list": judged and judged.resolve()})
-        paths = {key: value and value.resolve() for key in _PATHS for value in [getattr(self, key)]}
-        vgg = self.vgg if self.vgg == AUTO else str(Path(self.vgg).resolve())
+        validation = self.validation.model_copy(update={"patch_list": judged and resolved(judged)})
+        paths = {key: value and resolved(value) for key in _PATHS for value in [getattr(self, key)]}
+        vgg = self.vgg if self.vgg == AUTO else str(resolved(Path(self.vgg)))
         return self.model_copy(update={**paths, "vgg": vgg, "validation": validation})
 
     def steps_per_epoch(self, patches: int) -> int:

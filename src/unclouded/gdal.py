@@ -1,0 +1,121 @@
+"""GDAL as this package uses it: the same options everywhere, names of files in any encoding, its messages readable."""
+
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import rasterio
+from rasterio.crs import CRS
+from rasterio.errors import CRSError, NotGeoreferencedWarning
+
+from unclouded.errors import InputError
+from unclouded.files import resolved
+
+GDAL_OPTIONS: dict[str, Any] = {
+    "GDAL_NUM_THREADS": "1",  # a truncated file raises only where one thread decodes
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no side-car file changes what is read
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_GEOREF_SOURCES": "INTERNAL",
+    "GTIFF_SRS_SOURCE": "EPSG",
+    "GDAL_CACHEMAX": 256 << 20,  # bytes; by default a twentieth of the memory, however much that is
+}
+"""How this package uses GDAL, whatever the environment says."""
+
+
+@contextmanager
+def gdal_session(**options: str) -> Iterator[None]:
+    """Use GDAL with :data:`GDAL_OPTIONS` in a block, without warnings about images that lie nowhere.
+
+    Args:
+        options: More options of GDAL.
+    """
+    _log_undecodable_messages()
+    with rasterio.Env(**GDAL_OPTIONS, **options), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+@contextmanager
+def gdal_path(path: Path) -> Iterator[Path]:
+    """Name a file so that GDAL can open it: GDAL takes UTF-8, a file system takes any bytes.
+
+    Args:
+        path: A file, or a file to be made in an existing folder; then its name, not that of the folder, is UTF-8.
+
+    Yields:
+        The absolute path, or a path over a temporary link, which lasts as long as the block.
+    """
+    folder, name = os.path.split(os.fsencode(resolved(path)))
+    try:
+        direct = Path(os.path.join(folder, name).decode())  # noqa: PTH118  (bytes)
+    except UnicodeDecodeError:
+        direct = None
+    if direct is not None:
+        yield direct
+        return
+    with tempfile.TemporaryDirectory(prefix="unclouded-") as links:
+        link = Path(links, "link")
+        try:
+            named = link / name.decode()
+        except UnicodeDecodeError:
+            link.symlink_to(os.fsdecode(os.path.join(folder, name)))  # noqa: PTH118
+            yield link
+        else:
+            link.symlink_to(os.fsdecode(folder))
+            yield named
+
+
+@cache
+def require_projections() -> None:
+    """Refuse to work without PROJ's database: GDAL would read and write images as if they lay nowhere.
+
+    Raises:
+        InputError: An environment variable leads PROJ astray, as other programs' installers set them.
+    """
+    try:
+        CRS.from_epsg(4326)
+    except CRSError as error:
+        given = ", ".join(f"{name}={os.environ[name]}" for name in ("PROJ_DATA", "PROJ_LIB") if name in os.environ)
+        found = given or gdal_reason(error)
+        raise InputError(
+            f"PROJ finds no coordinate systems ({found}); unset PROJ_DATA and PROJ_LIB and run again"
+        ) from error
+
+
+def gdal_reason(error: Exception) -> str:
+    """Return the first cause of an error of GDAL, on one line."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return " ".join(str(cause).split())[:160]
+
+
+@cache
+def _log_undecodable_messages() -> None:
+    """Log messages of GDAL that quote bytes of a damaged file; rasterio 1.4 prints tracebacks instead.
+
+    Its callback decodes a message as UTF-8. Where that fails no caller can catch the exception: Cython first prints it
+    by the hook of uncaught exceptions, without traceback, then reports it as unraisable.
+    """
+    print_uncaught, print_unraisable = sys.excepthook, sys.unraisablehook
+
+    def uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if not (kind is UnicodeDecodeError and traceback is None):
+            print_uncaught(kind, error, traceback)
+
+    def unraisable(report: Any) -> None:
+        error = report.exc_value
+        if isinstance(error, UnicodeDecodeError) and str(report.object).startswith("rasterio._env"):
+            logging.getLogger("rasterio._env").warning(error.object.decode(errors="backslashreplace"))
+        else:
+            print_unraisable(report)
+
+    sys.excepthook, sys.unraisablehook = uncaught, unraisable

@@ -1,0 +1,83 @@
+"""The tags of a TIFF file, checked before GDAL interprets them: what GDAL does not understand it passes over."""
+
+import re
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from defusedxml.ElementTree import fromstring
+from numpy.typing import NDArray
+
+from unclouded.errors import InputError
+from unclouded.files import decoding, named, open_file
+
+_TAG_BYTES = np.array([0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8, 0])
+"""Bytes of one value of each TIFF type, from BYTE (1) to IFD8 (18)."""
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_ASCII = 2
+_GDAL_METADATA, _GDAL_NODATA = 42112, 42113
+_MAX_METADATA_BYTES = 16 << 20
+_NUMBER = re.compile(r"[+-]?(nan|inf(inity)?|(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?|1\.#(qnan|ind|inf)0*)?", re.ASCII | re.I)
+"""What GDAL reads as a number; it takes everything else for 0."""
+
+
+def require_sound_tags(path: Path) -> None:
+    """Refuse a TIFF whose first directory is cut, or whose metadata or nodata value GDAL would pass over.
+
+    What is no TIFF at all is left to GDAL, which says so.
+
+    TIFF 6.0, section 2: a directory is a count and that many entries, whose values stand in the entry or elsewhere.
+
+    Raises:
+        InputError: The file ends within its tags, or their text is damaged.
+    """
+    with open_file(path) as file:
+        if file.read(4) not in _MAGIC:
+            return
+        file.seek(0)
+        with decoding(path, "is not a whole GeoTIFF"):
+            tags, size = _first_directory(file)
+        length = _TAG_BYTES[np.minimum(tags["type"], len(_TAG_BYTES) - 1)] * tags["count"].astype(float)
+        ends = np.where(length > size, tags["value"] + length, 0)
+        if ends.max(initial=0) > path.stat().st_size:
+            raise InputError(f"{named(path)} ends within its tags, expected {ends.max():,.0f} bytes; fetch it again")
+        for tag in tags[tags["type"] == _ASCII]:
+            if tag["tag"] == _GDAL_METADATA:
+                _require_metadata(path, _text(file, tag, size))
+            elif tag["tag"] == _GDAL_NODATA:
+                _require_number(path, _text(file, tag, size))
+
+
+def _first_directory(file: BinaryIO) -> tuple[NDArray[Any], int]:
+    """Return the entries of the first directory, and the bytes of values that stand in an entry."""
+    header = file.read(16)
+    order, wide = ("<" if header[:2] == b"II" else ">"), 43 in header[2:4]
+    word, size = (f"{order}u8", 8) if wide else (f"{order}u4", 4)
+    file.seek(int(np.frombuffer(header, word, count=1, offset=size)[0]))
+    counted = f"{order}u8" if wide else f"{order}u2"
+    entries = int(np.frombuffer(file.read(np.dtype(counted).itemsize), counted)[0])
+    layout = np.dtype([("tag", f"{order}u2"), ("type", f"{order}u2"), ("count", word), ("value", word)])
+    return np.frombuffer(file.read(min(entries, 65_535) * layout.itemsize), layout), size
+
+
+def _text(file: BinaryIO, tag: Any, size: int) -> str:
+    count = int(tag["count"])
+    if count <= size:
+        content = bytes(tag["value"].tobytes()[:count])
+    else:
+        file.seek(int(tag["value"]))
+        content = file.read(min(count, _MAX_METADATA_BYTES + 1))
+    return content.partition(b"\0")[0].decode(errors="replace").strip()
+
+
+def _require_metadata(path: Path, text: str) -> None:
+    if len(text) > _MAX_METADATA_BYTES:
+        raise InputError(f"{named(path)} has metadata of more than {_MAX_METADATA_BYTES:,} bytes; is it an image?")
+    if text:
+        with decoding(path, "is not a whole GeoTIFF"):
+            fromstring(text, forbid_dtd=True)
+
+
+def _require_number(path: Path, text: str) -> None:
+    if not _NUMBER.fullmatch(text):
+        raise InputError(f"{named(path)} has the nodata value {text[:40]!r}, expected a number; fetch it again")
