@@ -16,9 +16,10 @@ from pydantic import Field
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.geotiff import image_bands, open_geotiff
-from unclouded.raster import check_limits, offset_steps
+from unclouded.raster import band_named, check_limits, offset_steps
 from unclouded.scenes.acquisition import acquisition
 from unclouded.scenes.granule import NO_MANIFEST, ReadStored, open_granule
+from unclouded.scenes.plausibility import OFFSET_LEFT, judge_optical
 from unclouded.scenes.radiometry import NO_DATA, Radiometry
 from unclouded.scenes.resample import Resampling
 from unclouded.scenes.safe import looks_like_product, open_product
@@ -26,7 +27,7 @@ from unclouded.scenes.sentinel2 import describe_product
 from unclouded.scenes.stack import band_files, is_stack, open_image
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Sensor
 from unclouded.settings import Settings
-from unclouded.strips import SceneRows, require_rows
+from unclouded.strips import require_rows
 
 MAYBE_OFFSET = (
     "no tag tells the offset of the optical image, and no band in its middle is dark: unless high cloud covers it, the "
@@ -36,9 +37,12 @@ MAYBE_OFFSET = (
 _BRIGHT = 950
 """Stored numbers that the darkest band (mostly B10) reaches everywhere only with an offset, or under high cloud."""
 
+_PROBES, _PROBE_ROWS, _PROBE_PIXELS = 5, 4, 4096
+"""Parts of a scene by which order and unit are judged, least rows of each, and least pixels of all."""
 
-Offset = Annotated[int, Field(ge=-10_000, le=10_000)]
-"""RADIO_ADD_OFFSET in DN."""
+
+Offset = Annotated[int, Field(ge=-10_000, le=0)]
+"""RADIO_ADD_OFFSET in DN: 0, or -1000 since processing baseline 04.00."""
 
 
 class OpticalSettings(Settings):
@@ -68,6 +72,7 @@ class OpticalScene:
         acquired: When it was seen, in UTC; None where a GeoTIFF does not tell.
         baseline: Processing baseline; None for a GeoTIFF.
         remarks: What the user has to be told about this input.
+        names_bands: Whether the order of the bands is certain: that of a product, of named files or of named bands.
     """
 
     path: Path
@@ -79,6 +84,7 @@ class OpticalScene:
     acquired: datetime | None = None
     baseline: str | None = None
     remarks: tuple[str, ...] = ()
+    names_bands: bool = True
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -139,6 +145,7 @@ def open_optical(
     tile: str | None = None,
     offset: int | None = None,
     work_folder: Path | None = None,
+    require_offset: bool = False,
 ) -> Iterator[OpticalScene]:
     """Open a Sentinel-2 image: a Level-1C product (SAFE folder or zip), a GeoTIFF of its 13 bands, or a folder of 13.
 
@@ -150,10 +157,31 @@ def open_optical(
         offset: RADIO_ADD_OFFSET of a GeoTIFF that does not say; products and tagged files say it themselves.
         work_folder: Where a product is decoded into a folder of its own, which is removed in the end; 1.3 GB for a
             whole tile, and as much as the product for a zip. The system's temporary folder if omitted.
+        require_offset: Refuse a GeoTIFF whose offset is in doubt, instead of a remark: for many scenes at once.
 
     Raises:
-        InputError: Another product or file, named; or one that is cut, damaged, changed, or contradicts itself.
+        InputError: Another product or file, named; or one that is cut, damaged, changed, or contradicts itself; or one
+            whose bands are in another order or unit.
     """
+    if offset is not None and offset > 0:
+        raise InputError(f"expected an offset of 0 or below, such as -1000 since baseline 04.00, found {offset}")
+    with _opened(path, resampling, tile, offset, work_folder, allow_l2a=allow_l2a) as scene:
+        remarks = (*scene.remarks, *_judged(scene, offset))
+        if require_offset and MAYBE_OFFSET in remarks:
+            raise InputError(f"{named(path)}: {MAYBE_OFFSET}")
+        yield replace(scene, remarks=remarks)
+
+
+@contextmanager
+def _opened(
+    path: Path,
+    resampling: Resampling,
+    tile: str | None,
+    offset: int | None,
+    work_folder: Path | None,
+    *,
+    allow_l2a: bool,
+) -> Iterator[OpticalScene]:
     if not looks_like_product(path) or is_stack(path, SENTINEL2):
         with _open_stack(path, offset, resampling, allow_l2a=allow_l2a) as scene:
             yield scene
@@ -185,19 +213,17 @@ def _open_stack(path: Path, offset: int | None, resampling: Resampling, *, allow
     with open_image(path, sensor, resampling) as rows:
         last = rows.stored(rows.geobox.shape[0] - 1, rows.geobox.shape[0])
         radiometry = Radiometry(offset_steps(last, sensor), last.values.dtype.name, last.nodata)
-        remarks: tuple[str, ...] = ()
         if any(radiometry.offsets):
             _refuse_another_offset(path, radiometry, offset)
-        elif offset is None:
-            remarks = (MAYBE_OFFSET,) if _seems_offset(rows, radiometry) else ()
-        else:
+        elif offset is not None:
             radiometry = replace(radiometry, offsets=(offset,) * len(rows.bands))
 
         def read(top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
             return rows.stored(top, bottom).with_gaps_as(NO_DATA)
 
         taken = acquisition(rows.first, rows.path)
-        known: dict[str, Any] = {"acquired": taken.time, "remarks": (*remarks, *taken.remarks)}
+        names_bands = all(band_named(name or "", sensor) for name in last.descriptions)
+        known: dict[str, Any] = {"acquired": taken.time, "remarks": taken.remarks, "names_bands": names_bands}
         yield OpticalScene(path, sensor, rows.geobox, radiometry, read, **known)
 
 
@@ -208,12 +234,35 @@ def _count(path: Path) -> int:
         return len(image_bands(source))
 
 
-def _seems_offset(rows: SceneRows, radiometry: Radiometry) -> bool:
-    """Say whether no band in the middle of a scene comes near 0, as some band does on all ground and most clouds."""
-    height = rows.geobox.shape[0]
+def _judged(scene: OpticalScene, offset: int | None) -> tuple[str, ...]:
+    """Return warnings about order and unit of the bands; see :mod:`unclouded.scenes.plausibility`."""
+    unknown = scene.identity is None and offset is None and not any(scene.radiometry.offsets)
+    stored = _probe(scene)
+    reflectance = scene.radiometry.decode(stored)[:, 0]
+    remarks = judge_optical(scene.path, reflectance, scene.bands, ordered=scene.names_bands)
+    if unknown and (any(OFFSET_LEFT in remark for remark in remarks) or _seems_offset(scene)):
+        return (MAYBE_OFFSET, *(remark for remark in remarks if OFFSET_LEFT not in remark))
+    return remarks
+
+
+def _probe(scene: OpticalScene) -> Integer[np.ndarray, "band 1 pixel"]:
+    """Return stored numbers of some rows from all over a scene, side by side."""
+    height, width = scene.geobox.shape
+    rows = max(_PROBE_ROWS, -(-_PROBE_PIXELS // (_PROBES * width)))
+    if height <= _PROBES * rows:
+        stored = scene.stored(0, height)
+        return stored.reshape(len(stored), 1, -1)
+    tops = np.linspace(0, height - rows, _PROBES).astype(int).tolist()
+    parts = [scene.stored(top, top + rows) for top in tops]
+    return np.concatenate([part.reshape(len(part), 1, -1) for part in parts], axis=2)
+
+
+def _seems_offset(scene: OpticalScene) -> bool:
+    """Whether no band in the middle of a scene comes near 0, as some band does on all ground and most clouds."""
+    height = scene.geobox.shape[0]
     top = max(height // 2 - 32, 0)
-    stored = rows.stored(top, min(top + 64, height)).with_gaps_as(NO_DATA)
-    darkest = stored.min(axis=0)[radiometry.is_data(stored).all(axis=0)]
+    stored = scene.stored(top, min(top + 64, height))
+    darkest = stored.min(axis=0)[scene.radiometry.is_data(stored).all(axis=0)]
     return bool(darkest.size and np.quantile(darkest, 0.001) >= _BRIGHT)
 
 
