@@ -118,7 +118,7 @@ def test_fault_16_offsets_that_do_not_fit_the_numbers_are_refused_or_doubted(tmp
     plain, raised = write(tmp_path / "a.tif", spectra()), write(tmp_path / "b.tif", spectra(), 1000)
     with pytest.raises(InputError, match="offset is applied twice"), open_optical(plain, offset=-1000):
         pass
-    with pytest.raises(InputError, match="expected an offset of 0 or below, .* found 1000"):
+    with pytest.raises(InputError, match="expected an offset of 0 or below"):
         open_optical(plain, offset=1000).__enter__()
     with open_optical(raised) as scene:
         assert scene.remarks == (MAYBE_OFFSET,)

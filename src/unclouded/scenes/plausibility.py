@@ -29,8 +29,6 @@ _DARK = 0.01
 """Added to reflectance before its logarithm is taken: about what noise and the stored steps do to dark pixels."""
 _FLOOR = -30.0
 """Log density of pixels that resemble no spectrum at all; keeps a few odd ones from deciding."""
-_USUAL = 5.0
-"""Images of at least this plausibility are not looked at further: nineteen of twenty real images."""
 _PLAUSIBLE = 0.0
 """What another order or unit must reach before it is believed."""
 _SURE, _LIKELY = 8.0, 4.0
@@ -104,8 +102,7 @@ class SpectralModel:
 
     def __post_init__(self) -> None:
         cholesky = np.linalg.cholesky(self.covariances)
-        bands = self.means.shape[1]
-        whitening = np.linalg.inv(cholesky)
+        bands, whitening = self.means.shape[1], np.linalg.inv(cholesky)
         object.__setattr__(self, "_whitening", whitening)
         object.__setattr__(self, "_shift", np.einsum("kij,kj->ki", whitening, self.means))
         logs = np.log(np.diagonal(cholesky, axis1=1, axis2=2)).sum(axis=1)
@@ -120,7 +117,7 @@ class SpectralModel:
         return SpectralModel(self.weights, self.means[:, bands], self.covariances[:, bands][:, :, bands])
 
     def plausibility(self, logs: Float64[np.ndarray, "pixel band"]) -> float:
-        """Return the mean log density of pixels."""
+        """Return the mean log density of pixels, none below -30."""
         away = np.einsum("kij,nj->kni", self._whitening, logs) - self._shift[:, None]
         density = self._constant[:, None] - (away**2).sum(axis=2) / 2
         top = density.max(axis=0)
@@ -166,7 +163,8 @@ class Finding:
     @property
     def is_likely(self) -> bool:
         """Whether it is worth a warning."""
-        return self.gain >= _LIKELY and self.plausibility >= _PLAUSIBLE
+        least = _SURE if self.unit in _DOUBTFUL and self.unit != OFFSET_LEFT else _LIKELY
+        return self.gain >= least and self.plausibility >= _PLAUSIBLE
 
 
 def find_alternative(
