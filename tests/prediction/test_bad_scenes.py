@@ -108,7 +108,7 @@ def test_fault_16_the_user_knows_the_offset_of_an_untagged_file_and_it_stays_wit
     untold = clear(baseline("sar-vv", ("B04",)), tmp_path / "s2.tif", sar, tmp_path / "untold", ONES)
     assert np.unique(made.values - read_stored(untold.files["clear"]).values).tolist() == [1000]
     assert made.offsets == (-0.1,)
-    assert (len(scene.summary["remarks"]), untold.summary["remarks"]) == (0, [MAYBE_OFFSET])
+    assert [MAYBE_OFFSET in one.summary["remarks"] for one in (scene, untold)] == [False, True]
 
 
 def test_bands_of_60_m_are_repeated_or_interpolated_as_asked(tmp_path: Path, sar: Path) -> None:

@@ -33,6 +33,8 @@ _PLAUSIBLE = 0.0
 """What another order or unit must reach before it is believed."""
 _SURE, _LIKELY = 8.0, 4.0
 """By how much it must be more plausible than what was stated: real images stay below 2.6 where it is plausible."""
+_LARGE = 15.0
+"""A gain from which another order is worth a warning, however strange the spectra are."""
 _NEGATIVE = -0.02
 """Darkest reflectance that noise and the correction of the dark signal leave in most of a band."""
 _BRIGHTEST = 1.6
@@ -163,6 +165,8 @@ class Finding:
     @property
     def is_likely(self) -> bool:
         """Whether it is worth a warning."""
+        if self.order and self.gain >= _LARGE:
+            return True
         least = _SURE if self.unit in _DOUBTFUL and self.unit != OFFSET_LEFT else _LIKELY
         return self.gain >= least and self.plausibility >= _PLAUSIBLE
 
