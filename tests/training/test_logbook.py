@@ -46,7 +46,6 @@ def test_every_second_step_is_a_line_and_a_point(tiny_settings: TrainSettings, t
     for step in range(1, 5):
         book.record(step, 0, 2e-4, [(1, {"cycle": step / 2, "clear_residual": math.nan})], 0.12345)
     book.validated(4, {"cloudy_mae": 0.25})
-    book.close()
     line = {"epoch": 0, "rate": 2e-4, "clear_residual": None, "seconds": 0.123}
     assert run.read_log() == [line | {"step": 2, "cycle": 1.0}, line | {"step": 4, "cycle": 2.0}]
     assert run.read_validation() == [{"step": 4, "cloudy_mae": 0.25}]
@@ -63,6 +62,5 @@ def test_what_a_killed_process_wrote_after_its_saved_state_is_forgotten(
         book = Logbook(run, logged_every(1, tiny_settings), ALONE, step)
         for one in range(step + 1, 3):
             book.record(one, 0, 2e-4, [(1, {"cycle": value})], 0.1)
-        book.close()
     assert [(entry["step"], entry["cycle"]) for entry in run.read_log()] == [(1, 1.0), (2, 5.0)]
     assert written(run)["cycle"] == [(1, 1.0), (2, 5.0)]

@@ -1,12 +1,19 @@
 """What a run writes down while it runs: loss terms by step, as JSON lines and for TensorBoard."""
 
+import io
 import math
+import os
+import secrets
+import socket
+import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
 
+from unclouded.files import explained
 from unclouded.training.devices import gathered
 from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
@@ -37,10 +44,11 @@ class Logbook:
 
     def __init__(self, run: RunFolder, settings: TrainSettings, fabric: Fabric, step: int) -> None:
         self.run, self.every, self.schedule, self.fabric = run, settings.journal.log_every, settings.schedule, fabric
-        self.watch = None
+        self.watch: _EventFile | None = None
         if fabric.is_global_zero:
             run.forget_log_after(step)
-            self.watch = _event_writer(run, step)
+            if find_spec("tensorboard") is not None:
+                self.watch = _EventFile(run.path / "tensorboard", step)
 
     def record(self, step: int, epoch: int, rate: float, parts: Sequence[Part], seconds: float) -> None:
         """Write the terms of a step, if a line is due."""
@@ -56,27 +64,52 @@ class Logbook:
         place = {"step": step, "epoch": epoch, "rate": rate, **changed}
         self.run.write_log({**place, **finite, "seconds": round(seconds, 3)})
         if self.watch is not None:
-            for name, value in values.items():
-                self.watch.add_scalar(name, value, step)
+            self.watch.add(step, values)
 
     def validated(self, step: int, scores: Mapping[str, float]) -> None:
         """Write the scores of a validation."""
         finite = {name: value if math.isfinite(value) else None for name, value in scores.items()}
         self.run.write_validation({"step": step, **finite})
         if self.watch is not None:
-            for name, value in scores.items():
-                self.watch.add_scalar(f"validation/{name}", value, step)
-
-    def close(self) -> None:
-        """Finish writing."""
-        if self.watch is not None:
-            self.watch.close()
+            self.watch.add(step, {f"validation/{name}": value for name, value in scores.items()})
 
 
-def _event_writer(run: RunFolder, step: int) -> Any:
-    """TensorBoard's writer where it is installed; points of later steps are purged."""
-    if find_spec("tensorboard") is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
+class _EventFile:
+    """File of scalars for TensorBoard; points of later steps, which a killed process left, are purged.
 
-    return SummaryWriter(str(run.path / "tensorboard"), purge_step=step + 1)
+    TensorBoard's own writer writes in a thread, which meets a full disk later, or never says so.
+
+    Args:
+        folder: Where TensorBoard looks for such files.
+        step: Steps already taken.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+
+        began = f"{time.time_ns() // 10**9:010d}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+        self._path = folder / f"events.out.tfevents.{began}"
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._append(file_version="brain.Event:2")
+        self._append(step=step + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the values of a step, each under its name.
+
+        Raises:
+            MachineError: The disk is full, or cannot be written.
+        """
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        listed = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._append(step=step, summary=Summary(value=listed))
+
+    def _append(self, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        record = io.BytesIO()
+        RecordWriter(record).write(Event(wall_time=time.time(), **content).SerializeToString())
+        with explained(self._path), self._path.open("ab") as file:
+            file.write(record.getvalue())

@@ -1,18 +1,20 @@
 """The training loop (section III-B.2): plain to read, and the same bytes whether it was ever killed or not."""
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from unclouded.errors import BusyError, InputError, MachineError, SignalledError
+from unclouded.files import require_room
 from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.generator import SarToOptical
 from unclouded.models.network import NetworkRemover
-from unclouded.models.weights import save_weights, take_weights
+from unclouded.models.weights import read_record, save_weights, take_weights
 from unclouded.tensors.dataset import TripletSource
 from unclouded.training.average import MovingAverage
 from unclouded.training.balance import Balance
@@ -58,6 +60,7 @@ def train(
 
     Raises:
         InputError: Settings, patches, folder or device are not fit.
+        MachineError: The disk is full, too small or read-only; the last saved state is whole.
         BusyError: Another process writes this run.
         StoppedError: A loss or a gradient was not finite, or a worker died; the last saved state is whole.
         SignalledError: SIGTERM or SIGINT came; the state after the step it came in is saved.
@@ -68,9 +71,17 @@ def train(
             from_first(fabric, lambda: held.enter_context(run.lock()))
             prepared = prepare(settings, run, fabric, resume, told)
             Training(prepared, run, fabric, told, listener or Listener()).go()
-    except (InputError, MachineError, BusyError, SignalledError):  # every rank meets these; a stop may be one's own
+    except MachineError as error:
+        if fabric.is_global_zero:
+            more = "; --resume goes on with this run" if run.is_begun() else ""
+            raise MachineError(f"{error}{more}") from error
+    except (InputError, BusyError, SignalledError):  # every rank meets these; a stop may be one's own
         if fabric.is_global_zero:
             raise
+
+
+def _bytes_of(tensors: Iterable[Tensor]) -> int:
+    return sum(one.numel() * one.element_size() for one in tensors)
 
 
 class Training:
@@ -99,7 +110,7 @@ class Training:
         self.average = MovingAverage(self.objective.restorer, decay) if decay else None
         self.balance, self.warm_up = Balance(), list[float]()
         self.step = self._restored_step()
-        self.logbook = Logbook(run, settings, fabric, self.step)
+        self.logbook: Logbook  # begun with the first step, for what it writes begins a run
 
     def go(self) -> None:
         """Take every step that is left."""
@@ -111,10 +122,13 @@ class Training:
         total = total_steps(settings, len(self.data))
         if self.step >= total:
             self.listener.said(f"nothing is left to do: {self.step:,} of {total:,} steps are taken")
+            from_first(self.fabric, self._complete_weights)
             return
+        from_first(self.fabric, lambda: self._require_room(order.steps_per_epoch, total))
+        self.logbook = Logbook(self.run, settings, self.fabric, self.step)
         self._begin_session(order.steps_per_epoch)
         reading = loaded(self.data, order, schedule.batch, settings.device.workers)
-        with closing(self.logbook), heard_signals() as request, reading as steps:
+        with heard_signals() as request, reading as steps:
             started = time.perf_counter()
             for batches in steps:
                 epoch = self.step // order.steps_per_epoch
@@ -230,6 +244,32 @@ class Training:
             return
         self.run.save_state(state)
         self._save_weights(self.run.weights)
+
+    def _complete_weights(self) -> None:
+        """Write the weights of the last step where a full disk, or a kill, came between them and the state."""
+        path = self.run.weights
+        if not path.is_file() or read_record(path).training.get("steps") != str(self.step):
+            self._save_weights(path)
+
+    def _require_room(self, steps_per_epoch: int, total: int) -> None:
+        """Refuse to begin what cannot be saved.
+
+        A file is replaced when the new one is whole, so that for a moment there are two of it.
+
+        Raises:
+            MachineError: The disk is too small.
+        """
+        weights = _bytes_of(self._shown.state_dict().values())
+        learnt = [one for learner in self.learners for one in learner.parameters]
+        networks = [one for net in self.objective.networks.values() for one in net.state_dict().values()]
+        average = [] if self.average is None else self._shown.state_dict().values()
+        state = _bytes_of(networks) + 2 * _bytes_of(learnt) + _bytes_of(average)  # Adam keeps two moments of each
+        every = self.settings.journal.checkpoint_every or steps_per_epoch
+        again = self.run.state.exists() or total - self.step > every
+        first = 0 if self.run.state.exists() else state + weights
+        kept = self.settings.journal.keep_every
+        extra = weights * ((total // kept - self.step // kept if kept else 0) + (self.judged is not None))
+        require_room(self.run.path, first + again * state + extra, "save this run")
 
     def _save_weights(self, path: Path) -> None:
         trained_map = TrainedMap(self.settings.clouds, self.settings.synthetic)

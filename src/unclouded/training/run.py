@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unclouded.errors import InputError
-from unclouded.files import named, whole_file, write_text
+from unclouded.files import explained, named, whole_file, write_text
 from unclouded.locks import held
 from unclouded.models.weights import BEST, WEIGHTS
 from unclouded.settings import flat, load_settings
@@ -91,9 +91,13 @@ class RunFolder:
         Raises:
             InputError: The folder holds a run already.
         """
-        if self.state.exists() or self.log.exists():
+        if self.is_begun():
             raise InputError(f"{self.path} holds a run already; continue it with --resume or choose another folder")
         self.write_settings(settings)
+
+    def is_begun(self) -> bool:
+        """Say whether the run has taken a step, so that --resume goes on with it."""
+        return self.state.exists() or self.log.exists()
 
     def write_settings(self, settings: TrainSettings) -> None:
         """Write the settings that repeat the run, earlier sessions included."""
@@ -181,7 +185,7 @@ class RunFolder:
 
 
 def _append(path: Path, entry: Mapping[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as lines:
+    with explained(path), path.open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(entry) + "\n")
 
 
