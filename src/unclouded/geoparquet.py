@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import shapely
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from unclouded.dates import parse_utc
 from unclouded.files import whole_file
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -50,7 +51,7 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text).astimezone(UTC) if text else None
+    return parse_utc(text) if text else None
 
 
 def _metadata(shapes: Iterable[BaseGeometry | None]) -> str:

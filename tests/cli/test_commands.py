@@ -375,4 +375,4 @@ def test_fetching_is_planned_before_it_begins(
     assert f"extracted  {18_333 * (524_288 + 8192) / 2**30:.1f} GiB" in out
     assert not (tmp_path / "root").exists()
     assert unclouded("data", "fetch", tmp_path / "root", "--from", "gopher://x") == 2
-    assert "'gopher://x' is neither a folder nor an address" in complaint(capsys)
+    assert "'gopher://x' is not a folder or an address" in complaint(capsys)

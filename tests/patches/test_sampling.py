@@ -61,7 +61,7 @@ def test_a_land_mask_is_read_and_its_pieces_are_united(tmp_path: Path) -> None:
     land = read_land(tmp_path / "land.geojson")
     assert land["A"].area == 2 and land["B"].bounds == (5, 5, 6, 6)
     (tmp_path / "land.geojson").write_text('{"features": [{"properties": {}}]}')
-    with pytest.raises(InputError, match=r"is no land mask \(KeyError: 'continent'\)"):
+    with pytest.raises(InputError, match=r"feature 0 has no property 'continent'"):
         read_land(tmp_path / "land.geojson")
 
 
@@ -79,11 +79,13 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"center": [11.0]}, "holds no sampled regions"),
-        ({"center": [500.0, 40.0]}, "holds no sampled regions"),
+        ({"center": [11.0]}, "feature 0 .*: expected longitude and latitude for 'center'"),
+        ({"center": [500.0, 40.0]}, "expected a center between 180 W and 180 E, found longitude 500"),
+        ({"center": [31.0, 44.0]}, "its polygon does not lie around its center"),
+        ({"roi": 7}, "expected text for 'roi'"),
         ({"center": [11.0, 89.0]}, "between 80 S and 84 N"),
         ({"roi": "region"}, "is not a region"),
-        ({"split": "dev"}, "one of no part"),
+        ({"split": "dev"}, "is of no part"),
     ],
 )
 def test_other_regions_are_refused(tmp_path: Path, changed: dict[str, Any], reason: str) -> None:

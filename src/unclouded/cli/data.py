@@ -248,7 +248,7 @@ def sample(
     from unclouded.patches.sampling import as_geojson, read_land, sample_regions
 
     require_apart(out, land)
-    found = sample_regions(read_land(land), regions, seed)
+    found = sample_regions(read_land(land, lambda text: typer.echo(text, err=True)), regions, seed)
     placed = [PlacedRegion(one.roi, one.footprint, continent=one.continent) for one in found]
     split = split_by_place(placed, np.random.default_rng(seed), apart_km=apart_km)
     write_json(out, as_geojson(found, split))

@@ -1,22 +1,20 @@
 """Where regions shall lie: evenly over continents and seasons, on land, none over another; a seed repeats it."""
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
-from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from unclouded.errors import InputError
-from unclouded.files import named, read_small
 from unclouded.patches.geography import Circle, gaps_km
 from unclouded.patches.identity import Roi
 from unclouded.patches.splits import PARTS, Split
-from unclouded.scenes.footprints import NORTHERNMOST, SOUTHERNMOST, footprint_around, require_latitude
+from unclouded.scenes.footprints import NORTHERNMOST, SOUTHERNMOST, footprint_around, require_latitude, surrounds
+from unclouded.scenes.geojson import polygon_of, read_features
 
 SEASONS = ("spring", "summer", "fall", "winter")
 MONTHS = {"spring": (3, 4, 5), "summer": (6, 7, 8), "fall": (9, 10, 11), "winter": (12, 1, 2)}
@@ -48,26 +46,28 @@ class SampledRegion:
     footprint: Mapping[str, Any]
 
 
-def read_land(path: Path) -> dict[str, BaseGeometry]:
-    """Read a land mask: GeoJSON features in degrees, each with a property ``continent``.
+def read_land(path: Path, remark: Callable[[str], object] = lambda text: None) -> dict[str, BaseGeometry]:
+    """Read a land mask: GeoJSON polygons in degrees, each with a property ``continent``.
+
+    Args:
+        path: GeoJSON file.
+        remark: Called with a sentence for each polygon that had to be repaired.
 
     Raises:
-        InputError: It is no such file.
+        InputError: It is no such file; names the feature that is wrong.
     """
-    try:
-        features = json.loads(read_small(path, 64 << 20))["features"]
-        named_shapes = [(str(one["properties"]["continent"]), shape(one["geometry"])) for one in features]
-    except (ValueError, KeyError, TypeError, shapely.errors.ShapelyError) as error:
-        raise InputError(
-            f"{named(path)} is no land mask ({type(error).__name__}: {error}); expected GeoJSON features with "
-            "geometry and a property 'continent'"
-        ) from error
-    land = {
-        name: shapely.unary_union([one for other, one in named_shapes if other == name]) for name, _ in named_shapes
-    }
-    if not land:
-        raise InputError(f"{named(path)} has no feature; expected polygons with a property 'continent'")
-    return land
+    pieces: dict[str, list[BaseGeometry]] = {}
+    for name, properties, geometry in read_features(path, "a land mask: polygons with a property 'continent'"):
+        if not isinstance(continent := properties.get("continent"), str | int):
+            raise InputError(f"{name} has no property 'continent', expected the name of a continent")
+        try:
+            outline, mended = polygon_of(geometry, most_longitude=180.0)
+        except InputError as error:
+            raise InputError(f"{name}: {error}; correct it, or leave it out") from error
+        if mended:
+            remark(f"{name} was repaired: {mended}")
+        pieces.setdefault(str(continent), []).append(outline)
+    return {name: shapely.unary_union(outlines) for name, outlines in pieces.items()}
 
 
 def sample_regions(
@@ -161,29 +161,33 @@ def read_sampled(path: Path) -> list[tuple[SampledRegion, str]]:
     """Read sampled regions with their parts, as :func:`as_geojson` has them.
 
     Raises:
-        InputError: It is no such file.
+        InputError: It is no such file; names the feature that is wrong.
     """
-    try:
-        features = json.loads(read_small(path, 64 << 20))["features"]
-        found = [(_sampled(one), str(one["properties"]["split"])) for one in features]
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, RecursionError, shapely.errors.ShapelyError) as error:
-        raise InputError(
-            f"{named(path)} holds no sampled regions ({type(error).__name__}: {str(error)[:80]}); "
-            "expected the GeoJSON that 'unclouded data sample' writes"
-        ) from error
-    if not found or {part for _, part in found} - set(PARTS):
-        raise InputError(f"{named(path)} has no region, or one of no part; expected parts out of {', '.join(PARTS)}")
-    return found
+    found: dict[Roi, tuple[SampledRegion, str]] = {}
+    for name, properties, geometry in read_features(path, "the GeoJSON that 'unclouded data sample' writes"):
+        try:
+            region = _sampled(properties, geometry)
+        except InputError as error:
+            raise InputError(f"{name}: {error}; draw regions with 'unclouded data sample'") from error
+        if (split := properties.get("split")) not in PARTS:
+            raise InputError(f"{name} is of no part; expected a property 'split' out of {', '.join(PARTS)}")
+        if region.roi in found:
+            raise InputError(f"{name} has the name {region.roi} of another feature; leave one of them out")
+        found[region.roi] = region, str(split)
+    return list(found.values())
 
 
-def _sampled(feature: Mapping[str, Any]) -> SampledRegion:
-    properties = feature["properties"]
-    roi = Roi.parse(properties["roi"])
-    longitude, latitude = map(float, properties["center"])
+def _sampled(properties: Mapping[str, Any], geometry: Any) -> SampledRegion:
+    roi, center, continent = (properties.get(key) for key in ("roi", "center", "continent"))
+    if not isinstance(roi, str) or not isinstance(continent, str):
+        raise InputError("expected text for 'roi' and 'continent'")
+    if not isinstance(center, list) or len(center) != 2 or not all(type(one) in (int, float) for one in center):
+        raise InputError("expected longitude and latitude for 'center'")
+    region, (longitude, latitude) = Roi.parse(roi), map(float, center)
     require_latitude(latitude, latitude)
-    if shape(feature["geometry"]).is_empty or not -180 <= longitude <= 180:
-        raise ValueError(f"{roi} lies nowhere")
-    months = months_of(roi.season, latitude)
-    return SampledRegion(roi, longitude, latitude, str(properties["continent"]), months, feature["geometry"])
+    if not -180 <= longitude <= 180:
+        raise InputError(f"expected a center between 180 W and 180 E, found longitude {longitude:g}")
+    polygon_of(geometry)
+    if not surrounds(geometry, longitude, latitude):
+        raise InputError("its polygon does not lie around its center")
+    return SampledRegion(region, longitude, latitude, continent, months_of(region.season, latitude), geometry)

@@ -4,7 +4,7 @@ import json
 from calendar import monthrange
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from pydantic import Field, model_validator
@@ -14,6 +14,7 @@ from unclouded.files import write_text
 from unclouded.patches.identity import CHOICES
 from unclouded.patches.sampling import SampledRegion
 from unclouded.scale.regions import ChoosingSettings
+from unclouded.scenes.acquisition import FIRST_LIGHT
 from unclouded.scenes.candidates import ROLES, Choice, Need, SceneRecord, choices_table, choose
 from unclouded.scenes.catalogue import Catalogue
 from unclouded.scenes.pairing import season_of
@@ -103,10 +104,14 @@ def _told_cover(record: SceneRecord) -> tuple[float | None, float]:
 
 
 def seasons_between(region: SampledRegion, since: date, until: date) -> list[tuple[date, date]]:
-    """Return first and last day of each season of a region between two days, its own months, cut where they end."""
+    """Return first and last day of each season of a region between two days, its own months, cut where they end.
+
+    Seasons before the first satellite and those that have not begun are left out: nothing was taken then.
+    """
     first_month, _, last_month = region.months
+    since, last_year = max(since, FIRST_LIGHT.date()), datetime.now(UTC).year + 1
     found = []
-    for year in range(since.year, until.year + 2):
+    for year in range(since.year, min(until.year, last_year) + 2):
         first = date(year - (last_month < first_month), first_month, 1)
         last = date(year, last_month, monthrange(year, last_month)[1])
         if max(first, since) <= min(last, until):

@@ -93,7 +93,20 @@ def shown_share(footprint: Mapping[str, Any], region: Mapping[str, Any], longitu
         longitude: Of the region's middle; longitudes are taken relative to it.
     """
     scene, wanted = _around(footprint, longitude), _around(region, longitude)
+    if not wanted.area:
+        return 0.0
     return float(scene.intersection(wanted).area / wanted.area)
+
+
+def surrounds(outline: Mapping[str, Any], longitude: float, latitude: float) -> bool:
+    """Return whether a place lies within an outline, on either side of the antimeridian.
+
+    Args:
+        outline: GeoJSON geometry in degrees.
+        longitude: Longitude of the place, in degrees.
+        latitude: Latitude of the place, in degrees.
+    """
+    return bool(shapely.contains_xy(_around(outline, longitude), 0.0, latitude))
 
 
 def _around(geometry: Mapping[str, Any], longitude: float) -> BaseGeometry:

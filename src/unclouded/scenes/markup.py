@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 from jaxtyping import Float64
 
+from unclouded.dates import parse_utc
 from unclouded.errors import InputError
 from unclouded.files import decoding, named, read_small
 
@@ -126,14 +128,10 @@ class Markup:
         Raises:
             InputError: It is none.
         """
-        expected = "a time such as 2021-04-01T05:26:23.794457"
-        try:
-            time = datetime.fromisoformat(self.text)
-        except ValueError:
-            self._refuse(expected)
-        if time.year not in YEARS:
-            self._refuse(expected)
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        with suppress(InputError):
+            if (time := parse_utc(self.text)).year in YEARS:
+                return time
+        return cast("datetime", self._refuse("a time such as 2021-04-01T05:26:23.794457"))
 
     def _refuse(self, expected: str) -> Any:
         raise InputError(f"{named(self.path)} has {self.text[:40]!r} for {self.name}, expected {expected}")

@@ -2,31 +2,20 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-import shapely
-from shapely.geometry import shape
-
+from unclouded.dates import parse_utc
 from unclouded.errors import InputError
 from unclouded.scenes.candidates import SceneRecord, zone_of
+from unclouded.scenes.geojson import polygon_of
 
 MAX_POINTS = 10_000
 """Most corners of a footprint; those of Sentinel have 5 to 50."""
 _NAME = re.compile(r"S[12][A-Z]_[A-Z0-9][\w.-]{8,140}")
 _FETCHED = ("product", "safe_manifest", "safe-manifest", "metadata", "product_metadata", "product-metadata")
 """Assets that lead to a whole product, in the order they are asked for."""
-
-_NO_SHAPE = (
-    shapely.errors.ShapelyError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
 
 
 def records_of(items: Iterable[Any]) -> tuple[list[SceneRecord], dict[str, str]]:
@@ -96,26 +85,18 @@ def _require_grd(name: str, properties: Mapping[str, Any]) -> None:
 
 
 def _acquired(properties: Mapping[str, Any]) -> datetime:
-    text = properties.get("datetime") or properties.get("start_datetime")
     try:
-        when = datetime.fromisoformat(text)  # type: ignore[arg-type]
-        return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"with the date {_shown(text)}, expected one such as 2018-07-11T10:20:21Z") from error
+        return parse_utc(properties.get("datetime") or properties.get("start_datetime"))
+    except InputError as error:
+        raise InputError(f"without a valid date, {error}") from error
 
 
 def _footprint(geometry: Any) -> Mapping[str, Any]:
-    if not isinstance(geometry, Mapping) or geometry.get("type") not in ("Polygon", "MultiPolygon"):
-        raise InputError("without a polygon for a footprint")
     try:
-        outline = shape(geometry)
-        corners = shapely.get_coordinates(outline)
-    except _NO_SHAPE as error:
-        raise InputError("with a footprint that is no polygon") from error
-    on_earth = len(corners) and (np.abs(corners) <= (540, 90)).all()  # false for NaN
-    if not on_earth or len(corners) > MAX_POINTS or not outline.area:
-        raise InputError(f"with a footprint of {len(corners):,} corners that is no place on Earth")
-    return geometry
+        polygon_of(geometry, MAX_POINTS)
+    except InputError as error:
+        raise InputError(f"with a footprint that is none: {error}") from error
+    return dict(geometry)
 
 
 def _cloud_percent(properties: Mapping[str, Any]) -> float | None:
