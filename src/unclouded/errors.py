@@ -1,4 +1,4 @@
-"""Five errors that are not bugs; every other exception is one."""
+"""Six errors that are not bugs; every other exception is one."""
 
 
 class InputError(ValueError):
@@ -14,6 +14,10 @@ class MachineError(RuntimeError):
     It is no :class:`InputError`, so that code that passes over bad input never passes over a full disk. Commands print
     the message on one line and end with status 2; the same command goes on once the cause is gone.
     """
+
+
+class OutOfMemoryError(MachineError):
+    """Memory ran out: of the machine, of a limit such as ``ulimit -v``, or of a graphics card."""
 
 
 class BusyError(RuntimeError):

@@ -17,6 +17,7 @@ from typing import Any
 
 from unclouded.errors import InputError, MachineError
 from unclouded.formats import found_clause
+from unclouded.machine import memory_fault
 
 PARTIAL = ".partial"
 """What the name of an unfinished file ends with; whoever finds one may delete it."""
@@ -189,7 +190,10 @@ def machine_fault(error: BaseException) -> MachineError | None:
     """
     for one in _causes(error):
         if isinstance(one, MachineError):
-            return MachineError(str(one))  # a new one: an exception that is raised from itself has causes without end
+            # a new one: an exception that is raised from itself has causes without end
+            return type(one)(str(one))
+        if (memory := memory_fault(one)) is not None:
+            return memory
         if isinstance(one, FileNotFoundError) and "No usable temporary directory" in str(one):
             return MachineError(f"{one.strerror or one}; free some space there, or set TMPDIR, and run again")
         if (number := _number(one)) in _MACHINE:

@@ -1,7 +1,6 @@
 """Kills, signals, dead workers and ranks, each in processes of its own; `make proof` runs the long versions."""
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-from unclouded.errors import StoppedError
+from unclouded.models.weights import load_remover
 from unclouded.training.loop import train
 from unclouded.training.run import RunFolder
 from unclouded.training.settings import Schedule, TrainSettings
@@ -130,31 +129,79 @@ def test_fault_04_a_signal_to_all_processes_saves_the_run_and_leaves_none_of_the
     assert run.state.read_bytes() == straight.state.read_bytes()
 
 
-def test_fault_38_a_killed_worker_stops_the_run_with_advice_and_the_state_stays(
+def started_by(process: int) -> list[int]:
+    """Worker processes of a process; Python's resource tracker is none."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = status.read_text().rsplit(") ", 1)[1].split()[1]
+            words = status.with_name("cmdline").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(parent) == process and "spawn_main" in words:
+            found.append(int(status.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="processes are found in /proc")
+def test_fault_38_a_killed_worker_ends_the_command_with_advice_and_the_run_goes_on(
     tiny_settings: TrainSettings, tmp_path: Path
 ) -> None:
     device = tiny_settings.device.model_copy(update={"workers": 1})
-    settings = tiny_settings.model_copy(
-        update={"device": device, "schedule": Schedule(epochs_constant=100, epochs_decay=0)}
+    schedule = Schedule(epochs_constant=400, epochs_decay=0)
+    settings, run = (
+        tiny_settings.model_copy(update={"device": device, "schedule": schedule}),
+        RunFolder(tmp_path / "run"),
     )
-    run, others = RunFolder(tmp_path / "run"), set(multiprocessing.active_children())
-
-    def kill_worker(stage: str, done: int, total: int) -> None:
-        if stage == "training" and done == 3:
-            (worker,) = set(multiprocessing.active_children()) - others
-            worker.kill()
-
-    with pytest.raises(
-        StoppedError, match=r"a process that reads patches died .* memory .* lower device.workers, now 1"
-    ):
-        train(settings, run, told=kill_worker)
-    assert set(multiprocessing.active_children()) <= others
-    state = run.load_state()
-    assert state is not None
-    assert int(state["step"]) >= 2
-    again = settings.model_copy(update={"schedule": Schedule(epochs_constant=100, epochs_decay=0, max_steps=6)})
+    process = subprocess.Popen(
+        command(settings, run), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while len(run.read_log()) < 3 and process.poll() is None:
+        time.sleep(0.02)
+    (worker,) = started_by(process.pid)
+    os.kill(worker, signal.SIGKILL)  # as the kernel does where memory runs out
+    told = process.communicate(timeout=120)[1]
+    assert process.returncode == 1, told
+    assert "a process that reads patches died" in told
+    assert "memory runs out; lower device.workers, now 1, and go on with --resume" in told
+    assert "Traceback" not in told
+    saved = run.saved_step()
+    assert saved >= 2
+    again = tiny_settings.model_copy(update={"schedule": schedule.model_copy(update={"max_steps": saved + 2})})
     straight = RunFolder(tmp_path / "straight")
-    alone = again.model_copy(update={"device": tiny_settings.device})
-    train(alone, straight)
-    train(alone, run, resume=True)
+    train(again, straight)
+    train(again, run, resume=True)
     assert run.state.read_bytes() == straight.state.read_bytes()
+
+
+LITTLE_MEMORY = """
+import resource, sys
+import unclouded.cli.main, unclouded.cli.terms, unclouded.training.loop
+from unclouded.machine import used_bytes
+resource.setrlimit(resource.RLIMIT_AS, (2**62, -1))  # from now on addresses count
+limit = used_bytes() + (200 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, -1))
+sys.argv[0] = "unclouded"
+unclouded.cli.main.run()
+"""
+
+
+def test_fault_38_a_run_without_enough_memory_says_how_much_it_needs_and_how_to_need_less(
+    tiny_settings: TrainSettings, tmp_path: Path
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    short = tiny_settings.model_copy(update={"schedule": Schedule(max_steps=2)})
+    arguments = command(short, run)[3:]
+    done = subprocess.run(
+        [sys.executable, "-c", LITTLE_MEMORY, *arguments, "--set", "network.width=256"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "unclouded: memory ran out: at least" in last
+    assert "lower schedule.batch, crop_px, network.width or device.workers" in last
+    train(short, run)  # a smaller network, in the same folder: no step was taken
+    assert load_remover(run.weights).training["steps"] == "2"

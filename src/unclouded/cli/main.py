@@ -20,7 +20,7 @@ from unclouded.cli import (
     train,
 )
 from unclouded.cli.streams import guard_streams
-from unclouded.errors import BusyError, InputError, MachineError, SignalledError, StoppedError
+from unclouded.errors import BusyError, InputError, MachineError, OutOfMemoryError, SignalledError, StoppedError
 from unclouded.files import machine_fault, path_fault
 
 app = typer.Typer(
@@ -89,7 +89,21 @@ def run() -> NoReturn:
     sys.exit(0)
 
 
+_LESS_MEMORY = {
+    "train": "lower schedule.batch, crop_px, network.width or device.workers; what was saved goes on with --resume",
+    "predict": "lower --window or --processes, or choose another --device",
+    "evaluate": "choose another --device, or leave --manifold and --extra out",
+    "reproduce": "choose a smaller --size",
+    "curate": "lower --processes",
+    "data": "lower --processes",
+}
+"""How a command needs less memory."""
+
+
 def _end(error: Exception, status: int) -> NoReturn:
+    if isinstance(error, OutOfMemoryError):
+        ways = [_LESS_MEMORY[one] for one in sys.argv[1:2] if one in _LESS_MEMORY]
+        error = OutOfMemoryError("; ".join([str(error), *ways, "or close other programs, or raise 'ulimit -v'"]))
     line = " ".join(str(error).split())
     typer.echo(f"unclouded: {line if line.isprintable() else _escaped(line)}", err=True)
     sys.exit(status)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unclouded.errors import InputError
+from unclouded.machine import memory_fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,6 +136,8 @@ def chosen_device(name: str | None) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:  # AssertionError: a build of torch without that backend
+        if memory_fault(error) is not None:
+            raise
         reason = str(error).splitlines()[0][:120]
         raise InputError(f"{name!r} is no device of this machine ({reason}); choose cpu, or leave it out") from error
     return name

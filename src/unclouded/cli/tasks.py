@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unclouded.cli.options import note
+from unclouded.machine import capped
+
 if TYPE_CHECKING:
     from unclouded.scale.delivery import Outputs
     from unclouded.scale.running import Runner
@@ -106,14 +109,23 @@ class Crew:
         if self.dask is None:
             yield in_so_many(self.processes)
             return
-        with dask_client(None if self.dask == "local" else self.dask, self.processes) as client:
+        with dask_client(None if self.dask == "local" else self.dask, started(self.processes)) as client:
             yield on_dask(client)
+
+
+def started(processes: int) -> int:
+    """Return how many processes to start: no more than suit this machine, with a note."""
+    count, remark = capped("--processes", processes)
+    if remark:
+        note(remark)
+    return count
 
 
 def in_so_many(processes: int) -> "Runner":
     """Return who does tasks in so many processes; they share the processors, not each of them all."""
     from unclouded.scale.running import in_processes, serially
 
+    processes = started(processes)
     if processes == 1:
         return serially
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))  # children inherit it

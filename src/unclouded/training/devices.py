@@ -21,6 +21,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from unclouded.errors import BusyError, InputError, MachineError, StoppedError
+from unclouded.machine import memory_fault, most_processes
 from unclouded.training.settings import Device
 
 T = TypeVar("T")
@@ -39,6 +40,11 @@ def launch(device: Device) -> Fabric:
         InputError: The device is not there.
     """
     many = device.devices * device.nodes > 1
+    if device.devices > most_processes() and not (device.accelerator != "cpu" and torch.cuda.is_available()):
+        raise InputError(
+            f"device.devices is {device.devices:,}; without a graphics card each is a process, of which this machine"
+            f" takes at most {most_processes()}; lower it"
+        )
     try:
         fabric = Fabric(
             accelerator=device.accelerator,
@@ -48,6 +54,8 @@ def launch(device: Device) -> Fabric:
             strategy=DDPStrategy(timeout=PATIENCE) if many else "auto",
         )
     except (MisconfigurationException, RuntimeError, ValueError) as error:
+        if memory_fault(error) is not None:
+            raise
         raise InputError(
             f"cannot compute on {device.devices} devices of kind {device.accelerator!r} ({error});"
             " correct device.accelerator or device.devices"

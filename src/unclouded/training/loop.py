@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unclouded.errors import BusyError, InputError, MachineError, SignalledError
 from unclouded.files import require_room
+from unclouded.machine import capped
 from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.generator import SarToOptical
 from unclouded.models.network import NetworkRemover
@@ -127,7 +128,10 @@ class Training:
         from_first(self.fabric, lambda: self._require_room(order.steps_per_epoch, total))
         self.logbook = Logbook(self.run, settings, self.fabric, self.step)
         self._begin_session(order.steps_per_epoch)
-        reading = loaded(self.data, order, schedule.batch, settings.device.workers)
+        workers, remark = capped("device.workers", settings.device.workers, settings.device.devices)
+        if remark and self.fabric.is_global_zero:
+            self.listener.said(remark)
+        reading = loaded(self.data, order, schedule.batch, workers)
         with heard_signals() as request, reading as steps:
             started = time.perf_counter()
             for batches in steps:

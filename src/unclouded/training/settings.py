@@ -14,6 +14,8 @@ from unclouded.settings import Settings
 from unclouded.training.losses import LossWeights
 from unclouded.vgg.weights import AUTO
 
+MOST_EPOCHS, MOST_STEPS, MOST_PATCHES = 1_000_000, 10**12, 1_000_000
+"""Upper bounds that no run reaches; numbers beyond them are mistakes, and would overflow later."""
 _PATHS = ("patches", "patch_list", "start_from")
 
 
@@ -26,9 +28,9 @@ class PastSchedule(Settings):
         epochs_decay: As in :class:`Schedule`.
     """
 
-    until_step: PositiveInt
-    epochs_constant: int = Field(ge=0)
-    epochs_decay: int = Field(ge=0)
+    until_step: int = Field(ge=1, le=MOST_STEPS)
+    epochs_constant: int = Field(ge=0, le=MOST_EPOCHS)
+    epochs_decay: int = Field(ge=0, le=MOST_EPOCHS)
 
 
 class Schedule(Settings):
@@ -48,13 +50,13 @@ class Schedule(Settings):
     """
 
     learning_rate: float = Field(2e-4, gt=0)
-    epochs_constant: int = Field(50, ge=0)
-    epochs_decay: int = Field(25, ge=0)
-    batch: PositiveInt = 1
-    accumulate: PositiveInt = 1
+    epochs_constant: int = Field(50, ge=0, le=MOST_EPOCHS)
+    epochs_decay: int = Field(25, ge=0, le=MOST_EPOCHS)
+    batch: int = Field(1, ge=1, le=MOST_PATCHES)
+    accumulate: int = Field(1, ge=1, le=MOST_PATCHES)
     clip_norm: PositiveFloat | None = None
     moving_average: float = Field(0.0, ge=0, lt=1)
-    max_steps: PositiveInt | None = None
+    max_steps: int | None = Field(None, ge=1, le=MOST_STEPS)
     earlier: tuple[PastSchedule, ...] = Field((), max_length=1000)
 
     @model_validator(mode="after")
@@ -100,10 +102,10 @@ class Journal(Settings):
         keep_every: Steps between two weights files that later ones do not replace.
     """
 
-    log_every: PositiveInt = 10
-    preview_every: int = Field(500, ge=0)
-    checkpoint_every: int = Field(500, ge=0)
-    keep_every: int = Field(0, ge=0)
+    log_every: int = Field(10, ge=1, le=MOST_STEPS)
+    preview_every: int = Field(500, ge=0, le=MOST_STEPS)
+    checkpoint_every: int = Field(500, ge=0, le=MOST_STEPS)
+    keep_every: int = Field(0, ge=0, le=MOST_STEPS)
 
 
 class Validation(Settings):
@@ -116,7 +118,7 @@ class Validation(Settings):
         patches: Number of patches, equally spaced over the list sorted by region; None for all of them.
     """
 
-    every: int = Field(0, ge=0)
+    every: int = Field(0, ge=0, le=MOST_STEPS)
     split: Literal["train", "val", "test", "all"] = "val"
     patch_list: Path | None = None
     patches: PositiveInt | None = 100
@@ -130,12 +132,13 @@ class Device(Settings):
         devices: On each machine; every one takes its own share of a step's patches.
         nodes: Machines.
         precision: 32-true, or bf16-mixed.
-        workers: Processes that read patches ahead, for each device; 0 reads in the training process.
+        workers: Processes that read patches ahead, for each device; 0 reads in the training process. No more
+            are started than suit the machine.
     """
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    devices: PositiveInt = 1
-    nodes: PositiveInt = 1
+    devices: int = Field(1, ge=1, le=1024)
+    nodes: int = Field(1, ge=1, le=4096)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     workers: int = Field(0, ge=0)
 
@@ -172,13 +175,13 @@ class TrainSettings(Settings):
     patch_list: Path | None = None
     subset: PositiveInt | None = 10_000
     paired_percent: float = Field(0.0, ge=0, le=100)
-    crop_px: PositiveInt = 200
+    crop_px: int = Field(200, ge=1, le=1 << 14)
     clouds: CloudMapSettings = CloudMapSettings()
     synthetic: SyntheticSettings | None = None
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=1 << 62)
     network: NetworkSettings = NetworkSettings()
-    discriminator_width: PositiveInt = 64
-    pool: int = Field(50, ge=0)
+    discriminator_width: int = Field(64, ge=1, le=1024)
+    pool: int = Field(50, ge=0, le=MOST_PATCHES)
     loss: LossWeights = LossWeights()
     vgg: str = AUTO
     damaged: Literal["refuse", "skip"] = "refuse"

@@ -7,6 +7,7 @@ import torch
 from lightning_fabric import Fabric
 
 from unclouded.errors import InputError
+from unclouded.machine import memory_fault
 from unclouded.training.average import MovingAverage
 from unclouded.training.devices import to_first
 from unclouded.training.learner import Learner
@@ -64,6 +65,8 @@ def restore_state(
         objective.rng.set_state(own["random"])
         return int(state["step"])
     except (KeyError, RuntimeError) as error:
+        if memory_fault(error) is not None:
+            raise
         first = str(error).splitlines()[:2][-1].strip()  # torch gives a heading, and then a line for each tensor
         raise InputError(
             f"the saved state is of another version or other networks ({first}); start anew in another folder"
