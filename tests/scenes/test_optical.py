@@ -1,7 +1,8 @@
 import itertools
 import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -340,3 +341,93 @@ def test_fault_28_the_description_of_a_web_service_is_no_product(tmp_path: Path)
         "<GDAL_WMS><Service><ServerUrl>http://127.0.0.1/</ServerUrl></Service></GDAL_WMS>"
     )
     assert "is a folder without a product, expected a Sentinel-2 Level-1C product" in refused(tmp_path / "wms.xml")
+
+
+# Parts of one tile in one pass
+
+
+def parts(folder: Path, *described: OpticalProduct, rows: tuple[int, ...] = (0, 60, 120)) -> Path:
+    """Products of 120 rows that have data in some of them: 1000 in the first, 2000 in the second, less their offset."""
+    for number, product in enumerate(described):
+        bands = {}
+        for band, pixel_m in PIXEL_M.items():
+            values = np.zeros((1200 // pixel_m,) * 2, np.uint16)
+            top, bottom = rows[number] * 10 // pixel_m, rows[number + 1] * 10 // pixel_m
+            values[top:bottom] = 1000 * (number + 1) - (product.offset or 0)
+            bands[band] = values
+        write_optical_product(folder, bands, product)
+    return folder
+
+
+FIRST = OpticalProduct()
+SECOND = replace(FIRST, acquired=FIRST.acquired + timedelta(seconds=14))
+
+
+def test_parts_of_one_tile_in_one_pass_are_one_image(tmp_path: Path) -> None:
+    with open_optical(parts(tmp_path / "two", SECOND, FIRST)) as scene:
+        assert scene.identity == f"{FIRST.identity} + {SECOND.identity}"
+        assert scene.acquired == FIRST.acquired and scene.geobox == GRID
+        assert scene.remarks[-1].startswith("2 products of one tile and pass were joined, ")
+        stored = scene.stored(0, 120)
+        assert (stored[:, :60] == 1000).all() and (stored[:, 60:] == 2000).all()
+        np.testing.assert_array_equal(scene.stored(30, 90), stored[:, 30:90])
+
+
+def test_where_parts_overlap_the_earlier_one_counts(tmp_path: Path) -> None:
+    parts(tmp_path / "two", FIRST, SECOND, rows=(0, 0, 120))  # the second has all rows
+    parts(tmp_path / "two", FIRST)  # the first has the upper half
+    with open_optical(tmp_path / "two") as scene:
+        assert (scene.stored(0, 60) == 1000).all() and (scene.stored(60, 120) == 2000).all()
+
+
+def test_parts_of_different_offsets_have_one_reflectance(tmp_path: Path) -> None:
+    later = replace(SECOND, baseline="05.09", offset=-1000)
+    with open_optical(parts(tmp_path / "two", FIRST, later)) as scene:
+        assert scene.radiometry.offsets == (-1000,) * 13 and scene.baseline == "03.01 and 05.09"
+        seen, stored = scene.read(0, 120), scene.stored(0, 120)
+    assert (stored[:, :60] == 2000).all() and (stored[:, 60:] == 3000).all()
+    np.testing.assert_array_equal(seen[:, :60], np.float32(0.1))
+    np.testing.assert_array_equal(seen[:, 60:], np.float32(0.2))
+
+
+def test_parts_may_be_zips_and_a_single_product_in_a_folder_is_found(tmp_path: Path) -> None:
+    parts(tmp_path / "safe", FIRST, SECOND)
+    (tmp_path / "zips").mkdir()
+    for product in (FIRST, SECOND):
+        zip_product(tmp_path / "safe" / f"{product.identity}.SAFE", tmp_path / "zips" / f"{product.identity}.zip")
+    np.testing.assert_array_equal(reflectance(tmp_path / "zips"), reflectance(tmp_path / "safe"))
+    with open_optical(parts(tmp_path / "one", FIRST)) as scene:
+        assert scene.identity == FIRST.identity and scene.remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (replace(SECOND, tile="T32TQN"), "expected one Sentinel-2 product, or parts of one tile in one pass; give one"),
+        (replace(SECOND, acquired=FIRST.acquired + timedelta(days=5)), "or parts of one tile in one pass; give one of"),
+        (replace(SECOND, corner=(600_000, 4_900_020)), "which are of different places or passes; give one of them"),
+    ],
+)
+def test_products_that_are_no_parts_of_one_image_are_refused(
+    tmp_path: Path, other: OpticalProduct, reason: str
+) -> None:
+    assert reason in refused(parts(tmp_path / "two", FIRST, other))
+
+
+def test_versions_and_copies_of_one_product_are_refused(tmp_path: Path) -> None:
+    version = replace(FIRST, baseline="05.09", offset=-1000)
+    parts(tmp_path / "two", FIRST, version)
+    assert "which are one product; give one of them" in refused(tmp_path / "two")
+    name = version.identity.replace(f"{FIRST.acquired:%Y%m%dT%H%M%S}", "20210908T102702", 1)
+    (tmp_path / "two" / f"{version.identity}.SAFE").rename(tmp_path / "two" / f"{name}.SAFE")
+    assert "two versions of one product; give one of them" in refused(tmp_path / "two")
+
+
+def test_a_granule_of_another_name_is_named(tmp_path: Path) -> None:
+    product = parts(tmp_path, FIRST) / f"{FIRST.identity}.SAFE"
+    (granule,) = (product / "GRANULE").iterdir()
+    granule.rename(granule.with_name("L1C_T32TQM_A032448_20210908T102759"))
+    (product / "manifest.safe").unlink()
+    message = refused(product)
+    assert f"no metadata for the granule {FIRST.granule} that its own metadata name" in message
+    assert "found the granule L1C_T32TQM_A032448_20210908T102759; give the folder its name again" in message

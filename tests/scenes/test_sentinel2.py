@@ -75,7 +75,7 @@ def test_fault_16_bands_have_their_own_tags(optical_product: Write) -> None:
             "MTD_MSI*.xml",
             "GRANULE/[^/]*/IMG",
             "GRANULE/L1C_T32TQM_B/IMG",
-            "has 0 metadata files for L1C_T32TQM_B, expected",
+            "has no metadata for the granule L1C_T32TQM_B that",
         ),
         ("MTD_MSI*.xml", "GRANULE/[^/]*/IMG", "GRANULE/../IMG", r"names the granule '\.\.', expected a folder"),
         ("MTD_MSI*.xml", "GRANULE/[^/]*/IMG", "GRANULE/**/IMG", "names the granule '[*][*]'"),

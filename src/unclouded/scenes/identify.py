@@ -6,13 +6,14 @@ from pathlib import Path
 from unclouded.errors import InputError
 from unclouded.files import named, require_folder
 from unclouded.scenes.archive import is_zip
+from unclouded.scenes.slices import is_split
 from unclouded.scenes.stack import SUFFIXES, is_stack, looks_whole
 from unclouded.sensors import SENTINEL2
 
 
 def is_one_image(path: Path) -> bool:
-    """Whether a path is one image: everything but a folder of images; a product and a folder of bands are one."""
-    return not path.is_dir() or looks_whole(path) or is_stack(path, SENTINEL2)
+    """Whether a path is one image: not a folder of images; a product, its parts and a folder of bands are one."""
+    return not path.is_dir() or looks_whole(path) or is_stack(path, SENTINEL2) or is_split(path)
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -21,5 +21,6 @@ def kind_of(product: ProductFolder) -> str:
     if product.names("metadata.xml") or product.names("MTD_TL.xml"):
         return "a granule without its product, whose offset nobody knows"
     if inside := [name.partition("/")[0] for name in product.names("*/manifest.safe")]:
-        return f"a folder that holds {inside[0][:100]}{' and others' if inside[1:] else ''}, not a product itself"
+        several = " and others (give one of them, or parts of one tile in one pass by their own names)"
+        return f"a folder that holds {inside[0][:100]}{several if inside[1:] else ''}, not a product itself"
     return "a folder without a product" if product.names("*") or product.names("*/*") else "an empty folder"

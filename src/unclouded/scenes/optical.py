@@ -1,10 +1,11 @@
 """One optical scene, whatever it came in: rows of reflectance, the stored integers behind them, and what is known."""
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,14 +17,15 @@ from pydantic import Field
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.geotiff import image_bands, open_geotiff
-from unclouded.raster import band_named, check_limits, offset_steps
+from unclouded.raster import band_named, check_limits, offset_steps, same_grid
 from unclouded.scenes.acquisition import acquisition
 from unclouded.scenes.granule import NO_MANIFEST, ReadStored, open_granule
 from unclouded.scenes.plausibility import OFFSET_LEFT, judge_optical
-from unclouded.scenes.radiometry import NO_DATA, Radiometry
+from unclouded.scenes.radiometry import NO_DATA, SATURATED, Radiometry
 from unclouded.scenes.resample import Resampling
 from unclouded.scenes.safe import looks_like_product, open_product
 from unclouded.scenes.sentinel2 import describe_product
+from unclouded.scenes.slices import ONE_PASS, parts_in
 from unclouded.scenes.stack import band_files, is_stack, open_image
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Sensor
 from unclouded.settings import Settings
@@ -34,6 +36,8 @@ MAYBE_OFFSET = (
     "stored numbers carry the offset of processing baseline 04.00, and everything looks 0.1 too bright; give --offset "
     "-1000 then, and otherwise --offset 0"
 )
+_ONE_PART = timedelta(seconds=1)
+"""Parts of a tile begin seconds apart; versions of one part do not."""
 _BRIGHT = 950
 """Stored numbers that the darkest band (mostly B10) reaches everywhere only with an offset, or under high cloud."""
 
@@ -149,6 +153,8 @@ def open_optical(
 ) -> Iterator[OpticalScene]:
     """Open a Sentinel-2 image: a Level-1C product (SAFE folder or zip), a GeoTIFF of its 13 bands, or a folder of 13.
 
+    Products in one folder that are parts of one tile in one pass are joined.
+
     Args:
         path: The product, the file, or the folder of GeoTIFFs named after their bands.
         resampling: How the bands of 20 and 60 m of a product or a folder come to the 10 m grid.
@@ -186,6 +192,24 @@ def _opened(
         with _open_stack(path, offset, resampling, allow_l2a=allow_l2a) as scene:
             yield scene
         return
+    with ExitStack() as stack:
+        how: dict[str, Any] = {"resampling": resampling, "allow_l2a": allow_l2a, "tile": tile, "offset": offset}
+        opened = [
+            stack.enter_context(_open_product(one, work_folder=work_folder, **how)) for one in parts_in(path) or [path]
+        ]
+        yield _joined(path, opened) if len(opened) > 1 else opened[0]
+
+
+@contextmanager
+def _open_product(
+    path: Path,
+    *,
+    resampling: Resampling,
+    allow_l2a: bool,
+    tile: str | None,
+    offset: int | None,
+    work_folder: Path | None,
+) -> Iterator[OpticalScene]:
     with (
         tempfile.TemporaryDirectory(prefix="unclouded-", dir=work_folder) as folder,
         open_product(path, Path(folder), tile=tile) as product,
@@ -270,3 +294,55 @@ def _refuse_another_offset(path: Path, found: Radiometry, offset: int | None) ->
     if offset is not None and set(found.offsets) != {offset}:
         steps = " or ".join(map(str, sorted(set(found.offsets))))
         raise InputError(f"{named(path)} says that its offset is {steps}, not {offset}; leave the setting out")
+
+
+def _joined(path: Path, parts: Sequence[OpticalScene]) -> OpticalScene:
+    """Join parts of one tile in one pass; a pixel of a band that several parts have is that of the earliest.
+
+    Parts of different offsets are brought to the lowest of them, which keeps every valid pixel above 0.
+
+    Raises:
+        InputError: The parts lie on different grids, were not taken in one pass, or are versions of one part.
+    """
+    first, *others = parts = sorted(parts, key=_taken)
+    for before, after in pairwise(parts):
+        names, gap = f"{before.identity} and {after.identity}", _taken(after) - _taken(before)
+        if gap > ONE_PASS or not same_grid(before.geobox, after.geobox):
+            raise InputError(f"{named(path)} holds {names}, which are of different places or passes; give one of them")
+        if gap < _ONE_PART and before.baseline != after.baseline:
+            raise InputError(f"{named(path)} holds {names}, two versions of one product; give one of them")
+    lowest = tuple(min(steps) for steps in zip(*(one.radiometry.offsets for one in parts), strict=True))
+    radiometry = replace(first.radiometry, offsets=lowest)
+
+    def read(top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
+        found = _at_offset(first, radiometry, top, bottom)
+        for one in others:
+            np.copyto(found, _at_offset(one, radiometry, top, bottom), where=found == NO_DATA)
+        return found
+
+    identities = [str(one.identity) for one in parts]
+    remark = f"{len(parts)} products of one tile and pass were joined, {' and '.join(identities)}"
+    return replace(
+        first,
+        path=path,
+        radiometry=radiometry,
+        identity=" + ".join(identities),
+        baseline=" and ".join(dict.fromkeys(str(one.baseline) for one in parts)),
+        remarks=tuple(dict.fromkeys([*(note for one in parts for note in one.remarks), remark])),
+        _read_stored=read,
+    )
+
+
+def _at_offset(part: OpticalScene, wanted: Radiometry, top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
+    """Return the stored integers of a part as they would be with other offsets, none of them above its own."""
+    stored = part.stored(top, bottom)
+    if part.radiometry.offsets == wanted.offsets:
+        return stored.copy()
+    steps = np.subtract(part.radiometry.offsets, wanted.offsets).astype(np.int32)[:, None, None]
+    moved = np.minimum(stored + steps, SATURATED - 1)
+    return np.asarray(np.where(part.radiometry.is_data(stored), moved, stored)).astype(stored.dtype)
+
+
+def _taken(product: OpticalScene) -> datetime:
+    assert product.acquired is not None, "metadata of products have a time"
+    return product.acquired

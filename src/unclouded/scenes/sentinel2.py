@@ -155,8 +155,15 @@ def _tile(granule_folder: str) -> str:
 def _granule_metadata(product: ProductFolder, folder: str) -> Markup:
     patterns = ("MTD_TL.xml", "S2?_*_MTD_L??_TL_*.xml")
     names = [name for pattern in patterns for name in product.names(f"GRANULE/{folder}/{pattern}")]
-    if len(names) != 1:
+    if len(names) > 1:
         raise InputError(f"{named(product.path)} has {len(names)} metadata files for {folder[:80]}, expected one")
+    if not names:
+        there = sorted({name.split("/")[1] for name in product.names("GRANULE/*/*")})
+        found = ", ".join(ascii(one)[1:-1][:80] for one in there[:3]) or "none"
+        raise InputError(
+            f"{named(product.path)} has no metadata for the granule {folder[:80]} that its own metadata name, found "
+            f"the granule {found}; give the folder its name again, or fetch the product again"
+        )
     return Markup.read(product.checked(names[0]))
 
 
