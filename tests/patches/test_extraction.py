@@ -2,14 +2,19 @@ import gzip
 import io
 import os
 import tarfile
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from unclouded.errors import InputError
 from unclouded.patches import extraction
 from unclouded.patches.archives import Archive, archives
 from unclouded.patches.extraction import extract
+from unclouded.patches.identity import Roi
 
 SPRING_S1 = Archive("ROIs1158_spring", "s1")
 GOOD = "ROIs1158_spring_s1/s1_1/ROIs1158_spring_s1_1_p30.tif"
@@ -140,3 +145,106 @@ def test_the_twelve_archives_hold_what_was_published() -> None:
     assert [archive.patches for archive in archives(sensors=("s1",))] == [29_117, 33_827, 40_941, 18_333]
     with pytest.raises(InputError, match="autumn is none of spring, summer, fall, winter"):
         archives(seasons=("autumn",))
+
+
+def pax_records(**records: str | bytes) -> bytes:
+    """Records of an extended header as POSIX has them: length, keyword and value."""
+    content = b""
+    for key, value in records.items():
+        rest = (
+            b" "
+            + key.replace("__", ".").encode()
+            + b"="
+            + (value if isinstance(value, bytes) else value.encode())
+            + b"\n"
+        )
+        length = next(n for n in range(len(rest), len(rest) + 9) if len(str(n)) + len(rest) == n)
+        content += str(length).encode() + rest
+    return content
+
+
+def with_header(records: bytes, kind: bytes = tarfile.XHDTYPE, times: int = 1) -> bytes:
+    """A tar of a patch below an extended header."""
+    member = tarfile.TarInfo(GOOD)
+    member.size = 4
+    header = special("pax", kind)
+    header.size = len(records)
+    padded = records.ljust(-(-len(records) // 512) * 512, b"\0")
+    above = (header.tobuf(tarfile.USTAR_FORMAT) + padded) * times
+    return above + member.tobuf(tarfile.USTAR_FORMAT) + b"good".ljust(512, b"\0") + bytes(1024)
+
+
+DIGITS = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        with_header(pax_records(GNU__sparse__map="a,b")),
+        with_header(pax_records(GNU__sparse__map="")),
+        with_header(pax_records(GNU__sparse__map=DIGITS)),
+        with_header(pax_records(GNU__sparse__major="1", GNU__sparse__minor="0")),
+        with_header(pax_records(GNU__sparse__size="x")),
+        with_header(pax_records(GNU__sparse__realsize="-1", GNU__sparse__map="0,1")),
+        with_header(pax_records(size=DIGITS)),
+        with_header(pax_records(size="-4")),
+        with_header(pax_records(size="99999999999999")),
+        with_header(pax_records(hdrcharset=b"\xff\xfe")),
+        with_header(pax_records(path=b"\xff\0\xfe")),
+        with_header(pax_records(path=GOOD + "\0.tif")),
+        with_header(DIGITS.encode() + b" path=x\n"),
+        with_header(b"0 path=x\n"),
+        with_header(pax_records(mtime="nan", uid="inf")),
+        with_header(pax_records(comment="x"), times=2000),
+        with_header(pax_records(GNU__sparse__map=DIGITS), kind=tarfile.XGLTYPE),
+    ],
+    ids=range(17),
+)
+def test_fault_22_extended_headers_may_hold_anything(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "a.tar.gz"
+    file.write_bytes(gzip.compress(content, 1))
+    try:
+        done = extract(SPRING_S1, file, tmp_path / "root")
+    except InputError as error:
+        assert "\n" not in str(error) and len(str(error)) < 600  # noqa: PT017
+        assert files_below(tmp_path / "root") == []
+    else:
+        assert done.patches == 1 and files_below(tmp_path / "root") == [GOOD]
+
+
+SOUND = with_header(pax_records(path=GOOD, mtime="1.5", GNU__sparse__map="0,4", GNU__sparse__size="4", size="4"))
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(0, len(SOUND) - 1025), st.binary(min_size=1, max_size=12)), max_size=4),
+    st.sampled_from([tarfile.XHDTYPE, tarfile.XGLTYPE, b"S", b"L", b"K"]),
+)
+def test_fault_22_damaged_headers_are_read_or_refused(changes: list[tuple[int, bytes]], kind: bytes) -> None:
+    content = bytearray(SOUND)
+    content[156:157] = kind
+    for place, piece in changes:
+        content[place : place + len(piece)] = piece
+    for start in (0, 1024):  # right checksums, so that what they protect is read
+        header = content[start : start + 512]
+        header[148:156] = b" " * 8
+        content[start + 148 : start + 156] = b"%06o\0 " % sum(header)
+    with tempfile.TemporaryDirectory() as folder, suppress(InputError):
+        file = Path(folder, "a.tar.gz")
+        file.write_bytes(gzip.compress(bytes(content), 1))
+        extract(SPRING_S1, file, Path(folder, "root"))
+        assert files_below(Path(folder, "root")) == [GOOD]
+
+
+def test_fault_21_members_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extraction, "OTHER_MEMBERS", 10)
+    monkeypatch.setattr(Archive, "patches", 0)
+    file = packed(tmp_path / "a.tar.gz", *((f"{index}.txt", b"") for index in range(200)))
+    with pytest.raises(InputError, match="holds far more than its patches can be"):
+        extract(SPRING_S1, file, tmp_path / "root")
+
+
+def test_patches_are_counted_by_region(tmp_path: Path) -> None:
+    names = (GOOD, GOOD.replace("p30", "p31"), "ROIs1158_spring_s1/s1_106/ROIs1158_spring_s1_106_p30.tif")
+    done = extract(SPRING_S1, packed(tmp_path / "a.tar.gz", *((name, b"x") for name in names)), tmp_path / "root")
+    assert done.by_region == {Roi("ROIs1158", "spring", 1): 2, Roi("ROIs1158", "spring", 106): 1}

@@ -1,13 +1,15 @@
 import hashlib
 import io
+import json
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from unclouded.errors import InputError, MachineError
-from unclouded.patches.archives import archives
-from unclouded.patches.fetch import fetch, plan, read_checksums
+from unclouded.patches.archives import Archive, archives
+from unclouded.patches.fetch import fetch, incomplete, plan, read_checksums
+from unclouded.patches.identity import Roi
 from unclouded.patches.layouts import find_triplets
 
 WINTER = archives(seasons=("winter",))
@@ -120,3 +122,23 @@ def test_expectation_2_too_small_a_disk_is_refused_before_the_start(
 def test_an_origin_is_a_folder_or_a_web_address(tmp_path: Path, origin: str) -> None:
     with pytest.raises(InputError, match="folder"):
         fetch(WINTER, origin, tmp_path / "root")
+
+
+def test_an_archive_with_fewer_patches_than_published_is_named(mirror: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    assert incomplete(WINTER, root) == []
+    fetch(WINTER[:1], str(mirror), root)
+    (sentence,) = incomplete(WINTER, root)
+    assert sentence.startswith("ROIs2017_winter_s1 has 1 of 18,333 patches as published: ROIs2017_winter_")
+    assert "(0 of " in sentence and sentence.endswith(" more lack patches")
+    (note,) = (root / ".fetched").iterdir()
+    assert json.loads(note.read_text())["regions_found_and_published"]["ROIs2017_winter_22"][0] == 1
+    note.write_text("[")
+    with pytest.raises(InputError, match=r"is not JSON .*; delete it to fetch the archive again"):
+        incomplete(WINTER, root)
+
+
+def test_a_whole_archive_is_not_remarked_on(mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Archive, "published", lambda _: {Roi("ROIs2017", "winter", 22): 1})
+    fetch(WINTER, str(mirror), tmp_path / "root")
+    assert incomplete(WINTER, tmp_path / "root") == []

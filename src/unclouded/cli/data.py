@@ -145,7 +145,7 @@ def fetch(
     from unclouded.cli.progress import shown_bytes
     from unclouded.patches.archives import SEASONS, archives
     from unclouded.patches.fetch import fetch as fetch_archives
-    from unclouded.patches.fetch import plan, read_checksums
+    from unclouded.patches.fetch import incomplete, plan, read_checksums
     from unclouded.patches.identity import SENSORS
 
     wanted = archives(tuple(season or SEASONS), tuple(sensor or SENSORS))
@@ -157,6 +157,8 @@ def fetch(
         return
     with shown_bytes() as told:
         patches = fetch_archives(wanted, origin, root, checksums=digests, keep=keep, told=told)
+    for sentence in incomplete(wanted, root):
+        typer.echo(sentence, err=True)
     typer.echo(
         f"{patches:,} patches came, {len(wanted)} archives are there; check them with 'unclouded data check {root}'"
     )

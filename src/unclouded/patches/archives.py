@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from unclouded.errors import InputError
-from unclouded.patches.identity import SENSORS, PatchId
+from unclouded.patches.identity import SENSORS, PatchId, Roi
 from unclouded.patches.splits import official_counts
 
 COLLECTIONS = ("ROIs1158_spring", "ROIs1868_summer", "ROIs1970_fall", "ROIs2017_winter")
@@ -44,7 +44,11 @@ class Archive:
     @property
     def patches(self) -> int:
         """Number of patches as published."""
-        return sum(count for roi, count in official_counts().items() if roi.collection == self.collection)
+        return sum(self.published().values())
+
+    def published(self) -> dict[Roi, int]:
+        """Return the number of patches of each region as published."""
+        return {roi: count for roi, count in official_counts().items() if roi.collection == self.collection}
 
     @property
     def extracted_bytes(self) -> int:

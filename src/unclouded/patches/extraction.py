@@ -4,7 +4,8 @@ import gzip
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from unclouded.errors import InputError
 from unclouded.files import explained, named
 from unclouded.patches.archives import Archive
+from unclouded.patches.identity import PatchId, Roi
 
 STAGING = ".extracting"
 """Folder below the root that holds patches until their archive is known to be whole; its name begins with a dot, so
@@ -20,6 +22,21 @@ SLACK_BYTES = 64 << 20
 """What an archive may hold beside its members' contents; more is a bomb."""
 MEMBER_OVERHEAD_BYTES = 4096
 """Headers and padding of a member."""
+OTHER_MEMBERS = 100_000
+"""Most members that are no patches: folders, and whatever an archive has beside."""
+_DAMAGES = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    gzip.BadGzipFile,
+    tarfile.TarError,
+    zlib.error,
+)
+"""Exceptions of tarfile and gzip for headers that hold anything, such as a size that is no number."""
 SHOWN = 3
 
 Told = Callable[[int, int], object]
@@ -34,14 +51,19 @@ class Extracted:
     """What came out of an archive.
 
     Attributes:
-        patches: Number of patches.
-        bytes: Their size.
+        bytes: Size of all patches.
         strangers: Members that are no patch of this archive; they were left inside.
+        by_region: Number of patches of each region.
     """
 
-    patches: int
     bytes: int
     strangers: tuple[str, ...]
+    by_region: Mapping[Roi, int]
+
+    @property
+    def patches(self) -> int:
+        """Number of patches."""
+        return sum(self.by_region.values())
 
 
 def extract(archive: Archive, file: Path, root: Path, told: Told = lambda done, total: None) -> Extracted:
@@ -78,39 +100,48 @@ def extract(archive: Archive, file: Path, root: Path, told: Told = lambda done, 
 
 def _stage(archive: Archive, file: Path, staging: Path, told: Told) -> Extracted:
     limit = archive.patches + archive.patches // 100 + 100
-    found, size, strangers = 0, 0, []
+    size = 0
+    regions: list[Roi] = []
+    strangers: list[str] = []
     try:
         with file.open("rb") as raw, gzip.open(raw) as inflated:
             most_bytes = limit * archive.largest_patch + SLACK_BYTES
-            for member, content in _members(_Measured(inflated, named(file), most_bytes)):
+            for member, content in _members(_Measured(inflated, named(file), most_bytes, limit + OTHER_MEMBERS)):
                 told(raw.tell(), file.stat().st_size)
                 place = archive.place(member.name) if member.isreg() and content else None
                 if place is None:
                     strangers += [] if member.isdir() else [_shown(member.name)]
                     continue
-                if member.size > archive.largest_patch or (found := found + 1) > limit:
+                regions.append(PatchId.parse(Path(place).stem).roi)
+                if member.size > archive.largest_patch or len(regions) > limit:
                     raise InputError(
                         f"{named(file)} holds more than patches can be ({_shown(member.name)}, {member.size:,} bytes); "
                         "it was not extracted"
                     )
                 size += member.size
                 _write(staging / place.partition("/")[2], content, named(file))
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DamagedArchiveError(f"{named(file)} is damaged ({error}); fetch it again") from error
-    return Extracted(found, size, tuple(strangers))
+    except InputError:
+        raise
+    except _DAMAGES as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise DamagedArchiveError(f"{named(file)} is damaged ({_shown(reason)}); fetch it again") from error
+    return Extracted(size, tuple(strangers), Counter(regions))
 
 
 class _Measured:
     """A stream that may not grow beyond what was allowed: no header, tail or stranger inflates to gigabytes."""
 
-    def __init__(self, stream: gzip.GzipFile, name: str, most_bytes: int) -> None:
+    def __init__(self, stream: gzip.GzipFile, name: str, most_bytes: int, most_members: int) -> None:
         self._stream, self._name, self._left = stream, name, SLACK_BYTES
-        self._for_members = most_bytes
+        self._for_members, self._members_left = most_bytes, most_members
 
     def allow(self, member: tarfile.TarInfo) -> None:
         """Let a member's content pass."""
+        if member.size < 0:
+            raise tarfile.HeaderError(f"a member of {member.size} bytes")
         self._for_members -= member.size
-        if self._for_members < 0:
+        self._members_left -= 1
+        if self._for_members < 0 or self._members_left < 0:
             self._refuse()
         self._left += member.size + MEMBER_OVERHEAD_BYTES
 

@@ -11,10 +11,13 @@ from unclouded.locks import held
 from unclouded.patches.archives import Archive
 from unclouded.patches.download import Line, download
 from unclouded.patches.extraction import DamagedArchiveError, extract
+from unclouded.strict_json import read_json_object
 from unclouded.web import SilentError, WebError, asked, declared_bytes, require_web_address, shown_address
 
 DONE = ".fetched"
 """Folder below the root with one note for each archive that is extracted."""
+SHOWN = 3
+MAX_NOTE_BYTES = 64 << 20
 DOWNLOADS = ".downloads"
 """Folder below the root with archives on their way."""
 
@@ -151,10 +154,50 @@ def _fetch_one(
             file.unlink()  # or the next call would take it for fetched
         raise
     note = {"archive": archive.file_name, "sha256": digest, "patches": extracted.patches, "bytes": extracted.bytes}
-    write_json(_note(root, archive), note | {"published_patches": archive.patches, "left_out": extracted.strangers})
+    short = {
+        str(roi): [extracted.by_region.get(roi, 0), count]
+        for roi, count in archive.published().items()
+        if extracted.by_region.get(roi, 0) < count
+    }
+    published = {"published_patches": archive.patches, "regions_found_and_published": short}
+    write_json(_note(root, archive), note | published | {"left_out": extracted.strangers})
     if not keep and not _is_folder(origin):
         file.unlink()
     return extracted.patches
+
+
+def incomplete(wanted: Iterable[Archive], root: Path) -> list[str]:
+    """Return a sentence for each extracted archive that held fewer patches than were published.
+
+    Args:
+        wanted: Archives.
+        root: Root of the data set.
+
+    Raises:
+        InputError: The note of an archive is damaged.
+    """
+    found = []
+    for archive in wanted:
+        if not (path := _note(root, archive)).is_file():
+            continue
+        note = read_json_object(path, MAX_NOTE_BYTES, "delete it to fetch the archive again")
+        regions = note.get("regions_found_and_published", {})
+        try:
+            patches, short = int(note["patches"]), {str(roi): (int(had), int(of)) for roi, (had, of) in regions.items()}
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise InputError(f"{named(path)} is no note of an archive; delete it to fetch the archive again") from error
+        if patches < archive.patches or short:
+            found.append(_short(archive, patches, short))
+    return found
+
+
+def _short(archive: Archive, patches: int, short: Mapping[str, tuple[int, int]]) -> str:
+    """Say how many patches an archive held, and which regions lack most."""
+    lacking = sorted(short, key=lambda roi: short[roi][0] - short[roi][1])
+    shown = ", ".join(f"{roi} ({short[roi][0]:,} of {short[roi][1]:,})" for roi in lacking[:SHOWN])
+    more = f" and {len(lacking) - SHOWN:,} more" if len(lacking) > SHOWN else ""
+    where = f": {shown}{more} lack patches" if lacking else ""
+    return f"{archive.folder} has {patches:,} of {archive.patches:,} patches as published{where}"
 
 
 def read_checksums(path: Path) -> dict[str, str]:
