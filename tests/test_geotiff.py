@@ -17,11 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 
 from unclouded.errors import InputError, MachineError
 from unclouded.geotiff import ImageWindow, open_geotiff, read_grid, read_stored, write_geotiff
-from unclouded.raster import read, same_grid
+from unclouded.raster import read, same_grid, to_physical
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 SIDE = 16
@@ -416,3 +417,87 @@ def test_fault_32_a_full_disk_is_named(small_disk: Path) -> None:
             SENTINEL2.bands,
             GeoBox((128, 128), UTM.affine, UTM.crs),
         )
+
+
+# Gaps
+
+
+GAP = np.zeros((SIDE, SIDE), bool)
+GAP[3:9, 5:12] = True
+
+
+def gap_written(path: Path, how: str) -> Path:
+    """Write two bands of -5 whose gap, filled with 4321, is marked in one of the ways of GeoTIFF."""
+    values = np.where(GAP, 4321, -5).astype(np.float32)[None].repeat(2, axis=0)
+    mask = np.where(GAP, 0, 255).astype(np.uint8)
+    alpha = how == "alpha band"
+    shape = {"count": 2 + alpha, "height": SIDE, "width": SIDE, "dtype": "float32", "transform": UTM.affine}
+    nodata = {"nodata tag": 4321, "NaN": np.nan}.get(how)
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=how == "internal mask"),
+        rasterio.open(path, "w", "GTiff", crs="EPSG:32632", nodata=nodata, **shape) as file,
+    ):
+        file.write(np.where(GAP, np.nan, values).astype(np.float32) if how == "NaN" else values, [1, 2])
+        if alpha:
+            file.write(mask.astype(np.float32), 3)
+            file.colorinterp = [ColorInterp.gray, ColorInterp.undefined, ColorInterp.alpha]
+        if how in ("internal mask", "mask beside"):
+            file.write_mask(mask)
+    if how == "mask of each band":
+        with rasterio.open(f"{path}.msk", "w", "GTiff", count=2, height=SIDE, width=SIDE, dtype="uint8") as file:
+            file.write(np.stack([mask, mask]))
+    return path
+
+
+WAYS = ("nodata tag", "NaN", "internal mask", "mask beside", "mask of each band", "alpha band")
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("how", WAYS)
+def test_fault_13_a_gap_is_a_gap_however_the_file_marks_it(tmp_path: Path, how: str) -> None:
+    path = gap_written(tmp_path / "a.tif", how)
+    assert (tmp_path / "a.tif.msk").exists() == how.startswith("mask")
+    stored = read_stored(path)
+    assert stored.values.shape == (2, SIDE, SIDE)
+    assert np.array_equal(stored.is_gap, np.stack([GAP, GAP]))
+    assert np.array_equal(np.isnan(to_physical(stored, SENTINEL1)), stored.is_gap)
+    assert np.unique(stored.with_gaps_as(0)).tolist() == [-5, 0]
+    part = read_stored(ImageWindow(path, 2, 4, (3, 3)))
+    assert np.array_equal(part.is_gap[0], GAP[2:5, 4:7])
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_mask_beside_an_image_may_mark_one_band_alone(tmp_path: Path) -> None:
+    path = gap_written(tmp_path / "a.tif", "mask of each band")
+    with rasterio.open(tmp_path / "a.tif.msk", "r+", driver="GTiff") as file:
+        file.write(np.full((SIDE, SIDE), 255, np.uint8), 1)
+    assert [bool(band.any()) for band in read_stored(path).is_gap] == [False, True]
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_fault_28_a_mask_beside_an_image_is_a_whole_local_geotiff_of_its_size(tmp_path: Path, s1: Path) -> None:
+    path = gap_written(tmp_path / "a.tif", "nodata tag")
+    mask = tmp_path / "a.tif.msk"
+    mask.write_text(vrt_of(str(s1)))
+    assert "a.tif.msk is not a whole GeoTIFF" in refusal(path)
+    mask.write_bytes(b"")
+    assert "a.tif.msk is empty (0 bytes)" in refusal(path)
+    mask.unlink()
+    mask.symlink_to(tmp_path / "absent")
+    assert "a.tif.msk is not a file" in refusal(path)
+    mask.unlink()
+    with rasterio.open(mask, "w", "GTiff", count=1, height=SIDE, width=SIDE + 1, dtype="uint8") as file:
+        file.write(np.ones((1, SIDE, SIDE + 1), np.uint8))
+    expected = f"expected 1 or 2 of {SIDE} x {SIDE} px; make the mask again, or remove it"
+    assert expected in refusal(path)
+
+
+def test_an_alpha_band_with_the_name_of_a_band_is_data(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    shape = {"count": 2, "height": SIDE, "width": SIDE, "dtype": "float32", "transform": UTM.affine}
+    with rasterio.open(path, "w", "GTiff", crs="EPSG:32632", **shape) as file:
+        file.write(np.full((2, SIDE, SIDE), -5, np.float32))
+        file.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
+        file.descriptions = ("VV", "VH")
+    stored = read_stored(path)
+    assert stored.values.shape == (2, SIDE, SIDE) and not stored.is_gap.any()

@@ -9,9 +9,10 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError
-from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.geotiff import open_geotiff, read_stored, write_geotiff
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.patches.layouts import TripletFiles
+from unclouded.prediction.choice import best_of_scene
 from unclouded.prediction.patches import compose, predict_patch, write_prediction
 from unclouded.raster import describe
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
@@ -55,6 +56,12 @@ def test_a_prediction_has_grid_type_and_band_names_of_its_input(pair: TripletFil
     assert written.descriptions == ("B4", "B3", "B2")  # the input's own names of its bands 4, 3, 2
     assert describe(written.geobox) == describe(GRID)
     assert np.unique(written.values).tolist() == [1234]
+
+
+def test_the_tag_names_the_remover_that_was_chosen(pair: TripletFiles, tmp_path: Path) -> None:
+    predicted = predict_patch(best_of_scene(), pair, CloudMapSettings(mode="ones"))
+    with open_geotiff(write_prediction(predicted, tmp_path / "out", {})) as file:
+        assert (predicted.used, file.tags()["UNCLOUDED_REMOVER"]) == ("scene-adapted", "scene-adapted")
 
 
 def test_fault_14_a_patch_without_clouds_comes_back_bit_for_bit(

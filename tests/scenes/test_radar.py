@@ -62,6 +62,27 @@ def test_fault_15_units_are_those_that_are_said(tmp_path: Path) -> None:
     np.testing.assert_allclose(seen(hundredths, units="dB x 100"), radar(), atol=0.006)
 
 
+@pytest.mark.parametrize(
+    ("units", "fill"),
+    [
+        *(("dB", fill) for fill in (0, -9_999, -32_768, np.finfo(np.float32).min, np.nan, -np.inf)),
+        *(("linear", fill) for fill in (0, -9_999, np.nan)),
+        *(("dB x 100", fill) for fill in (0, -9_999, -32_768)),
+    ],
+)
+@pytest.mark.parametrize("align", [False, True])
+def test_fault_13_untagged_fills_of_radar_are_gaps(tmp_path: Path, units: str, fill: float, align: bool) -> None:
+    values = radar()
+    stored = {"dB": values, "linear": np.power(np.float32(10), values / 10), "dB x 100": np.rint(100 * values)}[units]
+    stored = stored.astype(np.int16 if units == "dB x 100" else np.float32)
+    stored[:, 10:20, 5:] = fill
+    grid = GeoBox(GRID.shape, GRID.affine @ Affine.translation(2, 0), GRID.crs) if align else GRID
+    gap = np.isnan(seen(stack(tmp_path / "a.tif", stored), grid, units=units, align=align))
+    expected = np.zeros((2, 40, 50), bool)
+    expected[:, 10:20, 3 if align else 5 :] = True
+    assert np.array_equal(gap[..., :47], expected[..., :47])
+
+
 @settings(max_examples=8)
 @given(low=st.floats(-30, -5), width=st.floats(1, 20), seed=st.integers(0, 99))
 def test_fault_15_other_units_are_refused_and_never_guessed(

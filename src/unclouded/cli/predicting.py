@@ -125,7 +125,6 @@ def predict_patches(wanted: list[WantedRemover], root: Path, out: Path, content:
     cache = ProbabilityCache()
     tags = {
         "UNCLOUDED_VERSION": __version__,
-        "UNCLOUDED_REMOVER": remover.name,
         "UNCLOUDED_CLOUDS": settings.model_dump_json(),
     }
     with shown_progress() as told:

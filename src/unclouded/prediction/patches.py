@@ -17,11 +17,15 @@ from unclouded.models.network import require_level
 from unclouded.models.remover import CloudRemover
 from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import read_triplet
+from unclouded.prediction.choice import BestOfScene
 from unclouded.raster import to_stored
 from unclouded.sensors import SENTINEL2
 from unclouded.tensors.answers import require_answer
 from unclouded.tensors.dataset import observe
 from unclouded.tensors.triplet import Observation
+
+REMOVER_TAG = "UNCLOUDED_REMOVER"
+"""Tag of a product with the name of the remover that was used, such as the one that ``auto`` chose."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,7 @@ class PredictedPatch:
         stored: Stored numbers of ``bands``, in the data type of the input; pixels with m = 0 are the input's own.
         bands: Bands of the remover.
         source: The cloudy file as it is stored: grid, nodata tag and band names.
+        used: Name of the remover that made it.
     """
 
     name: str
@@ -41,6 +46,7 @@ class PredictedPatch:
     stored: Integer[np.ndarray, "band y x"]
     bands: tuple[str, ...]
     source: StoredImage
+    used: str
 
     @property
     def cloud_map(self) -> Float32[np.ndarray, "1 y x"]:
@@ -80,10 +86,11 @@ def predict_patch(
     cloud_map = map_clouds(patch.cloudy.values, patch.cloudy.bands, used, cache=cache)
     observation = observe(patch.sar.values, patch.cloudy.values, cloud_map, remover.bands)
     seen = observation.to(device)
-    answer = require_answer(remover(seen), seen, remover.name, files.name)
+    by = remover.adapted_to([seen]) if isinstance(remover, BestOfScene) else remover  # names what was chosen
+    answer = require_answer(by(seen), seen, by.name, files.name)
     reflectance = answer[0].detach().float().cpu().numpy()
     stored = compose(reflectance, source.values[SENTINEL2.indices(*remover.bands)], cloud_map)
-    return PredictedPatch(files.name, observation, stored, remover.bands, source)
+    return PredictedPatch(files.name, observation, stored, remover.bands, source, by.name)
 
 
 def compose(
@@ -122,6 +129,7 @@ def write_prediction(predicted: PredictedPatch, folder: Path, tags: Mapping[str,
     source = predicted.source
     names = [source.descriptions[i] or SENTINEL2.bands[i] for i in SENTINEL2.indices(*predicted.bands)]
     image, cloud_map = _written(predicted.name, folder)
+    tags = {REMOVER_TAG: predicted.used, **tags}
     write_geotiff(image, predicted.stored, tuple(names), source.geobox, nodata=source.nodata, tags=tags)
     write_geotiff(cloud_map, predicted.cloud_map, ("cloud map m",), source.geobox)
     return image

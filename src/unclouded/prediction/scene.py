@@ -18,6 +18,7 @@ from unclouded import __version__
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError, MachineError
 from unclouded.files import content_hash, named, require_apart, require_room, sha256, write_json
+from unclouded.geotiff import mask_beside
 from unclouded.locks import held
 from unclouded.models.catalogue import MapChoice, choose_map
 from unclouded.models.network import Level, NetworkRemover, level_of
@@ -175,6 +176,8 @@ def _left_as_found(out: Path) -> Iterator[None]:
 
 def _record(removers: Sequence[CloudRemover], cloudy: Path, sar: Path, settings: SceneSettings) -> dict[str, Any]:
     """Everything that the products depend on."""
+    files = {"cloudy": cloudy, "sar": sar, "cloud_map": settings.cloud_map, "heights": settings.radar.heights}
+    masks = {role: mask for role, path in files.items() if path is not None and (mask := mask_beside(path))}
     return {
         "format": _FORMAT,
         "unclouded": __version__,
@@ -184,6 +187,7 @@ def _record(removers: Sequence[CloudRemover], cloudy: Path, sar: Path, settings:
         "sar": {"name": sar.name, "sha256": content_hash(sar)},
         "cloud_map": content_hash(own) if (own := settings.cloud_map) else None,
         "heights": content_hash(heights) if (heights := settings.radar.heights) else None,
+        "masks": {role: content_hash(mask) for role, mask in masks.items()},
         "removers": [describe_remover(one) for one in removers],
         "settings": settings.model_dump(mode="json"),
     }
@@ -316,10 +320,10 @@ def _gaps(sources: Sources, scene_map: SceneMap, losses: Mapping[str, int], used
     pixels = sources.shape[0] * sources.shape[1]
     unjudged = scene_map.unjudged()
     if any(unjudged.pixels):
+        unless = ", but no data where the radar has none" if losses["radar_gaps"] else ""
         yield (
             f"{percent(unjudged.pixels[0] / pixels)} of the scene cannot be judged, because "
-            f"{unjudged.reasons(sources.optical.bands)} there; where the radar has data it is made by {used} as under "
-            "opaque cloud, elsewhere it is no data"
+            f"{unjudged.reasons(sources.optical.bands)} there; it is made by {used} as under opaque cloud{unless}"
         )
     if losses["no_data_radar"] or losses["radar_gaps"] >= 0.001 * pixels:
         yield (

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from unclouded.errors import InputError
 from unclouded.files import content_hash, is_file, resolved, sha256
+from unclouded.geotiff import mask_beside
 from unclouded.patches.cutting import PATCH_PX, STRIDE_PX
 from unclouded.patches.geographic_split import APART_KM, PlacedRegion, require_apart
 from unclouded.patches.identity import Roi
@@ -159,4 +160,7 @@ def fingerprint(path: Path) -> str:
     """
     if is_file(path / "manifest.safe"):
         return sha256(path / "manifest.safe")
-    return content_id(listed_checksums(path)) if is_zip(path) else content_hash(path)
+    if is_zip(path):
+        return content_id(listed_checksums(path))
+    mask = mask_beside(path)
+    return content_hash(path) if mask is None else content_id(content_hash(path), content_hash(mask))
