@@ -118,8 +118,9 @@ def _has_valid_host(address: str) -> bool:
 
 
 def shown_address(address: str) -> str:
-    """Return an address as messages show it: short, printable, without user name and password."""
-    text = re.sub(r"//[^/?#]*@", "//", address)[:200]
+    """Return an address as messages show it: short, printable, without password and query, which may be secret."""
+    plain, mark, _ = address.partition("?")
+    text = re.sub(r"//[^/?#]*@", "//", plain)[:200] + ("?..." if mark else "")
     return text if text.isprintable() else ascii(text)[1:-1]
 
 

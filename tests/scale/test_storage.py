@@ -1,6 +1,8 @@
 import os
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -92,6 +94,38 @@ def test_a_web_server_is_a_storage_too_and_a_new_signature_no_new_version(tmp_pa
             assert (path.name, path.read_bytes(), path.stat().st_mtime) == ("s2.tif", b"image", 1e9)
         assert version_of(f"{url}?signature=1") == version_of(f"{url}?signature=2")
         server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("HTTP/1.1 404 No\r\n\r\n", "is not there"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\n", "declares a length"),
+        ("HTTP/1.1 200 OK\r\n\r\n", "sizes that are not told"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\n", r"expected a product of at most"),
+        ("HTTP/1.1 302 Found\r\nLocation: ftp://host/x\r\n\r\n", "leads elsewhere"),
+        ("HELLO\r\n\r\n", "does not answer in HTTP"),
+    ],
+)
+@pytest.mark.enable_socket  # the loopback alone
+def test_fault_41_a_web_server_that_answers_something_else_is_named(answer: str, reason: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(65_536)
+                        connection.sendall(answer.encode("latin-1"))
+
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        with pytest.raises(InputError, match=reason) as error:
+            version_of(f"http://127.0.0.1:{listener.getsockname()[1]}/s2.tif?secret=1")
+        assert "secret" not in str(error.value) and "\n" not in str(error.value)
+        listener.shutdown(socket.SHUT_RDWR)
+        serving.join()
 
 
 def test_what_is_fetched_is_removed_whatever_happens(bucket: MemoryFileSystem, tmp_path: Path) -> None:

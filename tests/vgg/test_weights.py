@@ -2,7 +2,6 @@ import hashlib
 import os
 import pickle
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -91,8 +90,8 @@ def test_the_offline_package_holds_the_13_convolutions() -> None:
     assert state["features.28.weight"].shape == (512, 512, 3, 3)
 
 
-def unreachable(request: object) -> None:
-    raise URLError("no route to host")
+def unreachable(*_: object) -> None:
+    raise InputError("no route to host")
 
 
 @pytest.mark.parametrize(
@@ -103,11 +102,25 @@ def test_without_file_package_and_network_the_ways_out_are_named(
 ) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(vgg_weights, "offline_weights", lambda: None)
-    monkeypatch.setattr(torch.hub, "urlopen", unreachable)
+    monkeypatch.setattr(vgg_weights, "download", unreachable)
     with pytest.raises(
         InputError, match=rf"no ImageNet weights .* and https://\S+ cannot be had \(.*no route.*{remedy}"
     ):
         read_vgg_weights("auto", classifier=classifier)
+
+
+def test_a_download_with_another_hash_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(vgg_weights, "offline_weights", lambda: None)
+    monkeypatch.setattr(vgg_weights, "download", lambda _, target: write_other(target))
+    with pytest.raises(InputError, match=r"came with the SHA-256 d9298a10\S+, expected one that begins with 397923af"):
+        read_vgg_weights("auto", classifier=True)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def write_other(target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(b"other")
 
 
 def test_auto_takes_what_torchvision_downloaded_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

