@@ -22,7 +22,7 @@ from unclouded.training.settings import TrainSettings
 
 def checked(settings: TrainSettings) -> tuple[TripletSource, tuple[str, ...]]:
     chosen = choose_triplets(settings, ProbabilityCache())
-    return check_patches(chosen, settings, launch(settings.device), silent)
+    return check_patches(chosen, settings, launch(settings.device), silent)[:2]
 
 
 def packed(settings: TrainSettings, folder: Path) -> TrainSettings:

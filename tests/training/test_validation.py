@@ -35,7 +35,7 @@ def limited(settings: TrainSettings, steps: int) -> TrainSettings:
 
 
 def chosen(settings: TrainSettings) -> TripletSource:
-    return validation_triplets(settings, choose_triplets(settings, ProbabilityCache()), ProbabilityCache())
+    return validation_triplets(settings, choose_triplets(settings, ProbabilityCache()), ProbabilityCache()).triplets
 
 
 def test_who_adds_nothing_is_as_far_off_as_the_cloudy_image(judging: TrainSettings, tiny_root: Path) -> None:

@@ -72,6 +72,19 @@ class IncompleteTriplet:
 
 
 @dataclass(frozen=True)
+class ClearImage:
+    """The clear image of a place that lacks radar or cloudy image.
+
+    Attributes:
+        name: As in :class:`TripletFiles`.
+        path: Cloud-free Sentinel-2 file.
+    """
+
+    name: str
+    path: ImageFile
+
+
+@dataclass(frozen=True)
 class Inventory:
     """What a folder holds.
 
@@ -83,6 +96,7 @@ class Inventory:
         incomplete: Patches that lack one file or two.
         strangers: Files and folders that no rule explains, relative to the root.
         split_list: The csv list of a flat layout that says which file belongs to which split.
+        clear_alone: Clear images of places without radar or cloudy image. They count as incomplete, too.
     """
 
     root: Path
@@ -92,6 +106,7 @@ class Inventory:
     incomplete: tuple[IncompleteTriplet, ...]
     strangers: tuple[str, ...]
     split_list: Path | None
+    clear_alone: tuple[ClearImage, ...] = ()
 
     @property
     def observations(self) -> tuple[TripletFiles, ...]:
@@ -264,6 +279,7 @@ def _inventory(
             strangers.append(named(file_of(sighting.path).relative_to(root)))
     triplets: list[TripletFiles] = []
     without_clear: list[TripletFiles] = []
+    clear_alone: list[ClearImage] = []
     incomplete: list[IncompleteTriplet] = []
     for name in sorted(found, key=natural):
         seen = found[name]
@@ -271,10 +287,19 @@ def _inventory(
             target = seen[clear].path if clear in seen else None
             files = TripletFiles(name, seen[SAR].patch, seen[SAR].path, seen[CLOUDY].path, target)
             (triplets if target else without_clear).append(files)
+        elif clear in seen:
+            clear_alone.append(ClearImage(name, seen[clear].path))
         if lacks := tuple(token for token in (SAR, CLOUDY, clear) if token not in seen):
             incomplete.append(IncompleteTriplet(name, lacks))
     return Inventory(
-        root, layout, tuple(triplets), tuple(without_clear), tuple(incomplete), tuple(strangers), split_list
+        root,
+        layout,
+        tuple(triplets),
+        tuple(without_clear),
+        tuple(incomplete),
+        tuple(strangers),
+        split_list,
+        tuple(clear_alone),
     )
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import no_type_check
+from typing import NamedTuple, no_type_check
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError, StoppedError
 from unclouded.files import read_small
 from unclouded.patches.layouts import SHOWN, IncompleteTriplet, find_triplets
+from unclouded.patches.reading import DamagedTriplet
 from unclouded.patches.splits import incomplete_of, triplets_of
 from unclouded.tensors.dataset import TripletDataset, TripletSource, stack
 from unclouded.tensors.store import PackedTriplets, is_store, open_store
@@ -23,17 +24,37 @@ from unclouded.tensors.triplet import Triplet
 from unclouded.training.pairing import Pairing, equally_spaced, pair
 from unclouded.training.settings import TrainSettings
 from unclouded.training.signals import live_with_parent
+from unclouded.training.unpaired import unpaired_images
+
+
+class Choice(NamedTuple):
+    """The patches of a run.
+
+    Attributes:
+        triplets: To be read.
+        left_out: Patches that lack files and are skipped, where the settings say so.
+    """
+
+    triplets: TripletSource
+    left_out: tuple[DamagedTriplet, ...] = ()
 
 
 def choose_triplets(settings: TrainSettings, cache: ProbabilityCache) -> TripletSource:
-    """Return the triplets of a run: split, then list, then an equally spaced subset of what is sorted by region.
+    """Return the triplets of :func:`choose`."""
+    return choose(settings, cache).triplets
+
+
+def choose(settings: TrainSettings, cache: ProbabilityCache) -> Choice:
+    """Return the patches of a run: split, then list, then an equally spaced subset of what is sorted by region.
 
     Raises:
         InputError: No patches, a list with names that are not in the split, or a store that holds something else.
     """
-    chosen = _packed(settings) if is_store(settings.patches) else _files(settings, cache)
+    chosen, left_out = Choice(_packed(settings)) if is_store(settings.patches) else _files(settings, cache)
     if settings.patch_list is not None:
-        wanted = _listed(settings.patch_list)
+        listed = _listed(settings.patch_list)
+        left_out = tuple(one for one in left_out if one.name in set(listed))
+        wanted = [name for name in listed if name not in {one.name for one in left_out}]
         places = {name: index for index, name in enumerate(chosen.names)}
         if absent := [name for name in wanted if name not in places]:
             raise InputError(
@@ -42,8 +63,8 @@ def choose_triplets(settings: TrainSettings, cache: ProbabilityCache) -> Triplet
             )
         chosen = chosen.subset([places[name] for name in wanted])
     if settings.subset is None or settings.subset >= len(chosen):
-        return chosen
-    return chosen.subset(equally_spaced(settings.subset, len(chosen)))
+        return Choice(chosen, left_out)
+    return Choice(chosen.subset(equally_spaced(settings.subset, len(chosen))), left_out)
 
 
 def _listed(path: Path) -> list[str]:
@@ -61,13 +82,23 @@ def _listed(path: Path) -> list[str]:
     return names
 
 
-def _files(settings: TrainSettings, cache: ProbabilityCache) -> TripletDataset:
+def _files(settings: TrainSettings, cache: ProbabilityCache) -> Choice:
     inventory = find_triplets(settings.patches)
+    if (unpaired := unpaired_images(inventory, settings, cache)) is not None:
+        return Choice(unpaired)
+    if not inventory.triplets and inventory.without_clear and inventory.clear_alone:
+        raise InputError(
+            f"{settings.patches} holds no complete triplet, only images of different places; objective = 'cycle' with"
+            " paired_percent = 0 and without synthetic clouds learns from these"
+        )
+    incomplete = incomplete_of(inventory, settings.split)
     if settings.damaged == "refuse" and settings.patch_list is None:
-        _require_complete(incomplete_of(inventory, settings.split), settings)
+        _require_complete(incomplete, settings)
     files = triplets_of(inventory, settings.split)
     bands = settings.network.bands
-    return TripletDataset(files, bands, settings.clouds, cache, settings.crop_px, settings.synthetic)
+    triplets = TripletDataset(files, bands, settings.clouds, cache, settings.crop_px, settings.synthetic)
+    skipped = incomplete if settings.damaged == "skip" else ()
+    return Choice(triplets, tuple(DamagedTriplet(one.name, f"lacks {', '.join(one.lacks)}") for one in skipped))
 
 
 def _require_complete(incomplete: Sequence[IncompleteTriplet], settings: TrainSettings) -> None:

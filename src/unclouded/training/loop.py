@@ -70,8 +70,9 @@ def train(
     try:
         with all_alive(fabric), ExitStack() as held:
             from_first(fabric, lambda: held.enter_context(run.lock()))
-            prepared = prepare(settings, run, fabric, resume, told)
-            Training(prepared, run, fabric, told, listener or Listener()).go()
+            heard = listener or Listener()
+            prepared = prepare(settings, run, fabric, resume, told, heard)
+            Training(prepared, run, fabric, told, heard).go()
     except MachineError as error:
         if fabric.is_global_zero:
             more = "; --resume goes on with this run" if run.is_begun() else ""

@@ -58,7 +58,8 @@ def told_with_weights(run: RunFolder) -> dict[str, str]:
         patch's name tells its region.
     """
     content = read_json_object(run.provenance)
-    names = run.patches.read_text(encoding="utf-8").splitlines()
+    lists = [path for path in (run.patches, run.clear_images) if path.is_file()]
+    names = [name for path in lists for name in path.read_text(encoding="utf-8").splitlines()]
     hashes = {key: str(content[key]) for key in ("data_sha256", "split_sha256")}
     regions = {region_of(name) for name in names}
     if "" in regions or len(regions) > MAX_REGIONS:

@@ -1,7 +1,9 @@
 """A run folder: settings, log, weights and resumable state, each file whole whenever a process may die."""
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from unclouded.errors import InputError
 from unclouded.files import explained, named, whole_file, write_text
 from unclouded.locks import held
 from unclouded.models.weights import BEST, WEIGHTS
+from unclouded.patches.reading import DamagedTriplet
 from unclouded.settings import flat, load_settings
 from unclouded.strict_json import parse_json
 from unclouded.training.sessions import continued, require_resumable
@@ -41,6 +44,16 @@ class RunFolder:
     def patches(self) -> Path:
         """Names of the patches in training order, one a line."""
         return self.path / "patches.txt"
+
+    @property
+    def clear_images(self) -> Path:
+        """Names of the clear images in training order, one a line; only where they are of other places."""
+        return self.path / "clear_images.txt"
+
+    @property
+    def skipped(self) -> Path:
+        """CSV of every patch that was skipped, with the reason; only where the settings say to skip."""
+        return self.path / "skipped.csv"
 
     @property
     def log(self) -> Path:
@@ -161,6 +174,16 @@ class RunFolder:
 
     def _damaged(self, error: SafetensorError) -> InputError:
         return InputError(f"{self.state} is not the state of a run ({error}); delete it to start anew")
+
+    def write_skipped(self, part: str, patches: Sequence[DamagedTriplet]) -> None:
+        """Replace the skipped patches of a part: training or validation."""
+        rows = [["part", "patch", "reason"]]
+        if self.skipped.is_file():
+            with self.skipped.open(encoding="utf-8", newline="") as file:
+                rows = [row for row in csv.reader(file) if row[:1] != [part]]
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([*rows, *([part, one.name, one.reason] for one in patches)])
+        write_text(self.skipped, text.getvalue())
 
     def write_log(self, entry: Mapping[str, Any]) -> None:
         """Append one line."""

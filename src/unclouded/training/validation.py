@@ -16,9 +16,10 @@ from unclouded.tensors.answers import require_answer
 from unclouded.tensors.dataset import TripletDataset, TripletSource
 from unclouded.tensors.store import PackedTriplets
 from unclouded.tensors.triplet import Triplet
-from unclouded.training.data import choose_triplets
+from unclouded.training.data import Choice, choose
 from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
+from unclouded.training.unpaired import UnpairedImages
 
 JUDGED_BY = "cloudy_mae"
 """The smaller, the better the weights: mean absolute error over cloudy pixels, reflectance."""
@@ -26,18 +27,22 @@ AREAS: tuple[Area, ...] = ("all", "cloudy")
 LOGGED = ("mae", "psnr", "ssim", "sam")
 
 
-def validation_triplets(settings: TrainSettings, learnt: TripletSource, cache: ProbabilityCache) -> TripletSource:
+def validation_triplets(settings: TrainSettings, learnt: TripletSource, cache: ProbabilityCache) -> Choice:
     """Choose the patches to be judged on, whole as in section III-B.2, not cropped as those of training.
 
     Raises:
         InputError: There are none, or the run learns from one of them or of their regions.
     """
+    if isinstance(learnt, UnpairedImages):
+        raise InputError(
+            f"{settings.patches} holds no complete triplet, expected some to validate on; set validation.every = 0"
+        )
     wanted = settings.validation
     own = {"split": wanted.split, "subset": wanted.patches, "patch_list": wanted.patch_list}
-    chosen = choose_triplets(settings.model_copy(update=own), cache)
+    chosen, left_out = choose(settings.model_copy(update=own), cache)
     require_apart(learnt.names, chosen.names)
     assert isinstance(chosen, TripletDataset | PackedTriplets)
-    return replace(chosen, crop_px=None)
+    return Choice(replace(chosen, crop_px=None), left_out)
 
 
 def require_apart(learnt: Sequence[str], judged: Sequence[str]) -> None:
