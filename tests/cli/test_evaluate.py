@@ -152,3 +152,110 @@ def test_expectation_4_scores_of_regions_that_taught_a_network_say_so(
     told = capsys.readouterr().out
     assert "from some patches of 2 regions" in told
     assert "LEARNT FROM 1 of these regions" in told
+
+
+def damage(root: Path, patch: PatchId) -> None:
+    """One value of the radar is no data."""
+    path = next(root.rglob(patch.file_name("s1")))
+    values = np.full((2, 48, 48), -9, np.float32)
+    values[1, 7, 5] = np.nan
+    write_geotiff(path, values, SENTINEL1.bands, GRID)
+
+
+def test_fault_13_a_damaged_patch_stops_an_evaluation_or_is_skipped_and_listed_in_the_scores(
+    root: Path, theirs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    whole, out = tmp_path / "whole.json", tmp_path / "scores.json"
+    assert unclouded("evaluate", "clear-mean", root, "--clouds", "ones", "--out", whole) == 0
+    damage(root, PATCHES[0])
+    capsys.readouterr()
+    arguments = ("evaluate", "clear-mean", root, "--clouds", "ones", "--out", out)
+    assert unclouded(*arguments) == 2
+    assert "--damaged skip goes on without damaged patches" in capsys.readouterr().err
+    assert not out.exists()
+    assert unclouded(*arguments, "--damaged", "skip") == 0
+    told = capsys.readouterr().err
+    assert f"1 damaged patch was skipped; {out} lists all\n  {PATCHES[0]}: " in told
+    content = json.loads(out.read_text())
+    (listed,) = content["skipped"]
+    assert listed["patch"] == str(PATCHES[0]) and "has 1 of 4,608 values without data" in listed["reason"]
+    assert list(content["patches"]) == [str(PATCHES[1])]
+    assert unclouded("compare", whole, out) == 2
+    assert "skipped different patches (0 and 1): only the second skipped ROIs1158_spring_31" in capsys.readouterr().err
+    assert unclouded("compare", out, out) == 0
+    foreign = ("evaluate", "--predictions", theirs, root, "--clouds", "ones", "--damaged", "skip", "--out", out)
+    assert unclouded(*foreign) == 0
+    assert [one["patch"] for one in json.loads(out.read_text())["skipped"]] == [str(PATCHES[0])]
+    damage(root, PATCHES[1])
+    capsys.readouterr()
+    assert unclouded(*arguments, "--damaged", "skip") == 2
+    assert "all 2 patches are damaged, expected one that is not" in capsys.readouterr().err
+
+
+def test_incomplete_patches_are_listed_among_those_the_scores_are_without(
+    root: Path, tmp_path: Path, unclouded: Callable[..., int]
+) -> None:
+    next(root.rglob(PATCHES[0].file_name("s2"))).unlink()
+    out = tmp_path / "scores.json"
+    assert unclouded("evaluate", "clear-mean", root, "--clouds", "ones", "--out", out) == 0
+    assert json.loads(out.read_text())["skipped"] == [{"patch": str(PATCHES[0]), "reason": "lacks s2"}]
+
+
+def test_fault_13_patches_to_predict_are_skipped_and_listed_in_the_folder(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    damage(root, PATCHES[0])
+    out = tmp_path / "out"
+    arguments = ("predict", "clear-mean", "--patches", root, "--clouds", "ones", "--out", out)
+    assert unclouded(*arguments) == 2
+    assert unclouded(*arguments, "--damaged", "skip") == 0
+    assert [one["patch"] for one in json.loads((out / "skipped.json").read_text())] == [str(PATCHES[0])]
+    assert sorted(path.name for path in out.glob("*.tif")) == [f"{PATCHES[1]}.tif", f"{PATCHES[1]}_cloud_map.tif"]
+    assert unclouded("evaluate", "--predictions", out, root, "--allow-missing", "--clouds", "ones") == 0
+    assert "files of no patch" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["1", "4", "5", "6", "7", "9"])
+def test_figures_skip_damaged_patches(
+    number: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    torn = next(root.rglob(PATCHES[0].file_name("s2")))
+    torn.write_bytes(torn.read_bytes()[:500])
+    if number == "4":  # a region that has nothing else
+        clear = read_stored(next(root.rglob(PATCHES[1].file_name("s2"))))
+        spare = torn.with_name(PATCHES[0].file_name("s2").replace("_p1", "_p2"))
+        write_geotiff(spare, clear.values, SENTINEL2.bands, GRID)
+    out = tmp_path / "figure.png"
+    assert unclouded("figure", number, root, "--out", out) == 2
+    capsys.readouterr()
+    assert unclouded("figure", number, root, "--out", out, "--damaged", "skip") == 0
+    assert "1 damaged patch was skipped\n  ROIs1158_spring_31" in capsys.readouterr().err
+    assert out.is_file()
+
+
+def test_data_stats_refuses_what_data_check_refuses(root: Path, tmp_path: Path, unclouded: Callable[..., int]) -> None:
+    damage(root, PATCHES[0])
+    assert unclouded("data", "check", root) == 1
+    arguments = ("data", "stats", root, "--out", tmp_path / "stats", "--clouds", "ones")
+    assert unclouded(*arguments) == 2
+    assert unclouded(*arguments, "--damaged", "skip") == 0
+    content = json.loads((tmp_path / "stats" / "coverage.json").read_text())
+    assert content["all"]["patches"] == 1
+    assert [one["patch"] for one in content["skipped"]] == [str(PATCHES[0])]
+
+
+def test_predictions_scaled_by_2000_are_told_by_an_option(
+    root: Path, theirs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    for path in theirs.glob("*.npy"):
+        np.save(path, np.load(path) * 5)
+    out = tmp_path / "scores.json"
+    arguments = ("evaluate", "--predictions", theirs, root, "--raw", "--clouds", "ones", "--out", out)
+    assert unclouded(*arguments, "--units", "dn") == 2
+    assert "see --units, --scale" in capsys.readouterr().err
+    assert unclouded(*arguments, "--scale", "2000") == 0
+    content = json.loads(out.read_text())
+    assert content["mean"]["all"]["mae"] == pytest.approx(0.01, abs=1e-6)
+    assert content["provenance"]["predictions"] == "theirs, dn / 2000"
+    assert unclouded("evaluate", "cloudy", root, "--scale", "2000") == 2
+    assert "are for predictions of a foreign method" in capsys.readouterr().err

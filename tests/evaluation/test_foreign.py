@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
 from unclouded.evaluation.foreign import find_predictions, read_prediction
+from unclouded.evaluation.units import Unit
 from unclouded.geotiff import write_geotiff
 from unclouded.patches.identity import PatchId
 from unclouded.patches.layouts import TripletFiles
@@ -168,3 +170,74 @@ def test_fault_05_a_truncated_npy_file_is_refused(folder: Path, wanted: list[Tri
     assert len(whole) == 128 + 4 * 3 * 6 * 8
     path.write_bytes(whole[:length])
     assert "write it again" in refusal(path, wanted)
+
+
+@pytest.fixture
+def ground(tmp_path: Path, wanted: list[TripletFiles]) -> np.ndarray:
+    """Reflectance of the clear image, 0.04 to 0.16, with a cloud of 0.9 in the prediction."""
+    reflectance = 0.04 + image(13) / 10
+    stored = (reflectance * 10_000).round().astype(np.uint16)
+    write_geotiff(tmp_path / "clear.tif", stored, SENTINEL2.bands, GRID)
+    reflectance[:, 0, 0] = 0.9
+    return reflectance
+
+
+@pytest.mark.parametrize(("scale", "divided"), [(2000.0, 2000.0), (100.0, 100.0), (10_000.0, 10_000.0)])
+def test_predictions_that_were_divided_by_a_number_are_reflectance_again(
+    scale: float, divided: float, ground: np.ndarray, folder: Path, wanted: list[TripletFiles]
+) -> None:
+    np.save(folder / "flat_7.npy", (ground * 10_000 / divided).astype(np.float32))
+    found = find_predictions(folder, wanted, scale=scale)
+    assert (found.unit, found.units, found.doubt) == ("dn", f"dn / {scale:g}", "")
+    np.testing.assert_allclose(found.read(wanted[2])[0], ground, atol=1e-6)
+
+
+@pytest.mark.parametrize("unit", ["dn", "uint8", "reflectance", "network"])
+def test_what_was_divided_by_2000_is_taken_for_no_other_unit(
+    unit: Unit, ground: np.ndarray, folder: Path, wanted: list[TripletFiles]
+) -> None:
+    np.save(folder / "flat_7.npy", (ground * 5).astype(np.float32))  # 0.2 to 4.5
+    with pytest.raises(InputError, match="--scale"):
+        find_predictions(folder, wanted, unit)
+    with pytest.raises(InputError, match="divided by 2000, as of DSen2-CR and UnCRtainTS"):
+        find_predictions(folder, wanted)
+
+
+@pytest.mark.parametrize(
+    ("factor", "unit"), [(1.0, "dn"), (1.0, "uint8"), (100.0, "dn"), (255.0, "dn"), (1.0, "network")]
+)
+def test_fault_17_a_unit_that_would_make_every_image_too_dark_or_too_bright_is_refused(
+    factor: float, unit: Unit, ground: np.ndarray, folder: Path, wanted: list[TripletFiles]
+) -> None:
+    np.save(folder / "flat_7.npy", (ground * factor).astype(np.float32))
+    with pytest.raises(InputError, match="--scale"):
+        find_predictions(folder, wanted, unit)
+
+
+def test_a_scale_that_makes_predictions_a_fifth_as_bright_is_doubted(
+    ground: np.ndarray, folder: Path, wanted: list[TripletFiles]
+) -> None:
+    np.save(folder / "flat_7.npy", ground.astype(np.float32))
+    assert "0.2 times the reflectance of the clear images" in find_predictions(folder, wanted, scale=2000.0).doubt
+    assert find_predictions(folder, wanted).doubt == ""
+
+
+@pytest.mark.parametrize(("scale", "unit"), [(0.0, None), (-1.0, None), (np.nan, None), (np.inf, None), (2.0, "uint8")])
+def test_a_scale_is_a_positive_number_of_stored_numbers(
+    scale: float, unit: Unit | None, folder: Path, wanted: list[TripletFiles]
+) -> None:
+    with pytest.raises(InputError, match="expected a positive number and no other unit"):
+        find_predictions(folder, wanted, unit, scale)
+
+
+def test_a_damaged_clear_image_among_the_probed_ones_does_not_hide_the_unit(
+    ground: np.ndarray, folder: Path, tmp_path: Path, wanted: list[TripletFiles]
+) -> None:
+    (tmp_path / "torn.tif").write_bytes((tmp_path / "clear.tif").read_bytes()[:300])
+    torn = replace(wanted[0], clear=tmp_path / "torn.tif")
+    for files in (torn, wanted[2]):
+        np.save(folder / f"{files.name}.npy", ground.astype(np.float32))
+    assert find_predictions(folder, [torn, wanted[2]]).unit == "reflectance"
+    assert find_predictions(folder, [wanted[2], torn]).unit == "reflectance"
+    with pytest.raises(InputError, match=r"torn.tif"):
+        find_predictions(folder, [torn])

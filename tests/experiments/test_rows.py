@@ -93,3 +93,17 @@ def test_who_learnt_from_no_painted_clouds_is_not_tested_on_them() -> None:
 def test_an_unknown_table_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="is no table"):
         find_experiments().rows(name)
+
+
+def test_rows_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len(find_experiments().rows("table_2")) >= 11
+    (tmp_path / "experiments").mkdir()  # somebody else's
+    assert find_experiments().folder != Path("experiments")
+
+
+def test_rows_that_do_not_come_with_the_package_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("unclouded.experiments.rows.package_files", lambda _: tmp_path / "a" / "b" / "c")
+    with pytest.raises(InputError, match="name their folder by --experiments"):
+        find_experiments()

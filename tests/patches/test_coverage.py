@@ -6,11 +6,13 @@ import pytest
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings
+from unclouded.errors import InputError
 from unclouded.patches.coverage import CoverageStatistics, PatchCoverage, measure_coverage
 from unclouded.patches.coverage_picture import write_histogram
 from unclouded.patches.identity import PatchId
 from unclouded.patches.layouts import TripletFiles
-from unclouded.sensors import SENTINEL2
+from unclouded.patches.reading import DamagedTriplet
+from unclouded.sensors import SENTINEL1, SENTINEL2
 
 THREE = CoverageStatistics(
     (
@@ -49,7 +51,7 @@ def test_the_picture_is_written(tmp_path: Path) -> None:
     assert (tmp_path / "histogram.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_fault_05_damaged_images_are_told_and_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_05_damaged_patches_are_refused_or_skipped_with_their_reasons(tmp_path: Path) -> None:
     from unclouded.geotiff import write_geotiff
 
     grid = GeoBox.from_bbox((0, 0, 320, 320), "EPSG:32632", resolution=10)
@@ -57,10 +59,26 @@ def test_fault_05_damaged_images_are_told_and_left_out(tmp_path: Path, monkeypat
     for path in (whole, torn):
         write_geotiff(path, np.full((13, 32, 32), 5000, np.uint16), SENTINEL2.bands, grid)
     torn.write_bytes(torn.read_bytes()[:400])
+    holed = np.full((2, 32, 32), -9, np.float32)
+    write_geotiff(tmp_path / "sar.tif", holed, SENTINEL1.bands, grid)
+    holed[0, 3, 4] = np.nan
+    write_geotiff(tmp_path / "holed.tif", holed, SENTINEL1.bands, grid)
     patch = PatchId.parse("ROIs1158_spring_9_p4")
-    files = [TripletFiles("torn", None, torn, torn, None), TripletFiles(str(patch), patch, whole, whole, None)]
-    told: list[str] = []
-    found = list(measure_coverage(files, CloudMapSettings(mode="ones"), None, damaged=told.append))
-    assert found == [PatchCoverage("ROIs1158_spring_9_p4", "spring", "ROIs1158_spring_9", 1.0, 1.0)]
-    assert len(told) == 1
-    assert "torn.tif" in told[0]
+    sar = tmp_path / "sar.tif"
+    files = [
+        TripletFiles("torn", None, sar, torn, None),
+        TripletFiles(str(patch), patch, sar, whole, None),
+        TripletFiles("holed", None, tmp_path / "holed.tif", whole, None),
+    ]
+    ones = CloudMapSettings(mode="ones")
+    skipped: list[DamagedTriplet] = []
+    found = tuple(measure_coverage(files, ones, None, damaged="skip", skipped=skipped))
+    assert found == (PatchCoverage("ROIs1158_spring_9_p4", "spring", "ROIs1158_spring_9", 1.0, 1.0),)
+    assert [one.name for one in skipped] == ["torn", "holed"]
+    assert "torn.tif" in skipped[0].reason and "holed.tif has 1 of 2,048 values without data" in skipped[1].reason
+    listed = CoverageStatistics(found, tuple(skipped)).to_json()["skipped"]
+    assert [one["patch"] for one in listed] == ["torn", "holed"]
+    with pytest.raises(InputError, match=r"torn.tif.*; --damaged skip goes on without damaged patches"):
+        list(measure_coverage(files, ones, None))
+    with pytest.raises(InputError, match=r"all 2 patches are damaged, expected one that is not; first torn: "):
+        list(measure_coverage([files[0], files[2]], ones, None, damaged="skip"))

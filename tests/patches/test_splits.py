@@ -12,6 +12,7 @@ from unclouded.patches.manifest import write_manifest
 from unclouded.patches.splits import (
     Split,
     assign,
+    check_split,
     incomplete_of,
     official_counts,
     official_split,
@@ -299,3 +300,31 @@ def test_a_file_in_two_parts_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_csv_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(InputError, match=r"data.csv is not a csv list: .*; expected rows such as"):
         listed(tmp_path, content)
+
+
+def test_a_check_of_the_split_names_every_row_that_others_refuse_and_every_row_without_files(
+    tmp_path: Path, touch: Touch
+) -> None:
+    text = "split,s1,s2_cloudfree,s2_cloudy,name\n" + rows((1, "a"), (7, "b"), (3, "c"), (2, "a"), (3, "gone"))
+    root = flat_root(tmp_path, touch, text, "a", "b", "c")
+    found = check_split(find_triplets(root))
+    assert [fault.partition("data.csv, ")[2][:5] for fault in found.faults] == ["row 1", "row 3", "row 5"]
+    assert (found.absent, found.unlisted) == (("gone.tif",), ("b",))
+    assert not found.is_clean
+    lines = "\n".join(found.lines())
+    assert "3 faults of the split" in lines and "a.tif is in train already" in lines
+    assert "1 rows of the split list without files\n  gone.tif" in lines
+    with pytest.raises(InputError, match=r"row 1: found .* \(and 2 more rows, which 'unclouded data check' names\)"):
+        triplets_of(find_triplets(root), "test")
+
+
+def test_a_check_of_the_split_finds_a_region_in_two_parts_and_a_list_that_is_none(tmp_path: Path, touch: Touch) -> None:
+    one, two = "ROIs1158_spring_106_p1", "ROIs1158_spring_106_p2"
+    root = flat_root(tmp_path, touch, rows((1, one), (3, two)), one, two)
+    (fault,) = check_split(find_triplets(root)).faults
+    assert "1 region is in both train and test, first ROIs1158_spring_106" in fault
+    (root / "data.csv").write_bytes(b"\xff\xfe")
+    (fault,) = check_split(find_triplets(root)).faults
+    assert "is not a csv list" in fault
+    (root / "data.csv").write_text(rows((1, one), (1, two)))
+    assert check_split(find_triplets(root)).is_clean

@@ -14,7 +14,8 @@ from unclouded.geotiff import read_stored, write_geotiff
 from unclouded.patches.layouts import find_triplets
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.tensors import dataset
-from unclouded.tensors.dataset import TripletDataset, centre_crop, stack
+from unclouded.tensors.dataset import TripletDataset, centre_crop
+from unclouded.tensors.triplet import stack
 
 ONES = CloudMapSettings(mode="ones")
 
@@ -104,3 +105,10 @@ def test_the_ablation_sees_ones_over_painted_clouds(coordinate_root: Path) -> No
     seen = TripletDataset(files, ("B04",), CloudMapSettings(), synthetic=SyntheticSettings())[0].observation
     assert painted.cloud_map.unique().tolist() == [1]
     assert torch.equal(painted.cloudy, seen.cloudy)
+
+
+def test_a_plain_data_loader_takes_the_data_set(coordinate_root: Path) -> None:
+    one = find_triplets(coordinate_root).triplets[0]
+    data = TripletDataset((one, one, one), ("B04",), ONES, crop_px=20)
+    batches = list(torch.utils.data.DataLoader(data, batch_size=2))
+    assert [tuple(batch.clear.shape) for batch in batches] == [(2, 1, 20, 20), (1, 1, 20, 20)]

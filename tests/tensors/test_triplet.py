@@ -2,9 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from unclouded.errors import InputError
-from unclouded.tensors.triplet import Observation, Triplet
+from unclouded.tensors.triplet import Observation, Triplet, stack
 
 
 @pytest.fixture
@@ -44,3 +45,25 @@ def test_the_images_of_a_batch_come_apart_with_everything_that_is_theirs() -> No
     assert torch.equal(torch.cat([one.sar, two.sar]), batch.sar)
     assert torch.equal(two.cloudy, batch.cloudy[1:])
     assert (two.cloud_map.shape, two.origin_px, two.bands) == ((1, 1, 3, 4), (8, 12), ("B02",))
+
+
+def test_a_data_loader_without_a_collate_function_joins_triplets_and_observations(triplet: Triplet) -> None:
+    items = [triplet, replace(triplet, name="two", clear=triplet.clear + 1), triplet]
+    batches = list(DataLoader(items, batch_size=2))  # type: ignore[arg-type]
+    assert [batch.name for batch in batches] == ["one, two", "one"]
+    assert batches[0].clear[:, 0, 0, 0].tolist() == [14, 15]
+    assert batches[0].observation.bands == ("B04", "B03", "B02")
+    assert batches[0].observation.cloud_map.shape == (2, 1, 1, 1)
+    (seen,) = DataLoader([triplet.observation] * 3, batch_size=3)  # type: ignore[arg-type]
+    assert seen.cloudy.shape == (3, 3, 1, 1)
+    (both,) = DataLoader([(triplet, 1), (triplet, 2)], batch_size=2)  # type: ignore[arg-type]
+    assert both[0].clear.shape[0] == 2 and both[1].tolist() == [1, 2]
+
+
+def test_triplets_of_other_bands_or_another_size_are_not_joined(triplet: Triplet) -> None:
+    with pytest.raises(InputError, match="expected 1 x 1 px of B04 B03 B02, found 1 x 1 px of B02"):
+        stack([triplet, triplet.select(("B02",))])
+    seen = triplet.observation
+    wide = Observation(*(image.expand(-1, -1, 1, 2) for image in (seen.sar, seen.cloudy, seen.cloud_map)), seen.bands)
+    with pytest.raises(InputError, match="found 1 x 2 px of B04 B03 B02; crop them"):
+        stack([triplet, replace(triplet, observation=wide, clear=triplet.clear.expand(-1, -1, 1, 2))])

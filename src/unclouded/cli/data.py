@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from unclouded.cli.options import Bands, CloudMode, Painted, Part
+from unclouded.cli.options import Bands, CloudMode, Damaged, DamagedOption, Painted, Part
 from unclouded.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def check(
     work: Annotated[Path | None, typer.Option(help="Folder that lets a killed check go on where it was.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Regions read at once.")] = 1,
 ) -> None:
-    """Name every incomplete, damaged or changed triplet in one report; exit status 1 if there is one.
+    """Name every incomplete, damaged or changed triplet in one report, and every row of a split list that other
+    commands refuse or that has no files; exit status 1 if there is one.
 
     Where there is a manifest.parquet, every file is hashed and compared with it.
     """
@@ -40,8 +41,11 @@ def check(
         _check_store(root)
     inventory = find_triplets(root)
     if names_only:
-        typer.echo(inventory.report())
-        raise typer.Exit(1 if inventory.incomplete else 0)
+        from unclouded.patches.splits import check_split
+
+        split = check_split(inventory)
+        typer.echo("\n".join([inventory.report(), *split.lines()]))
+        raise typer.Exit(1 if inventory.incomplete or not split.is_clean else 0)
     raise typer.Exit(inspect(inventory, published=published, report=report, work=work, processes=processes))
 
 
@@ -315,30 +319,33 @@ def stats(
     out: Annotated[Path, typer.Option(help="Folder for coverage.png, coverage.csv and coverage.json.")],
     split: Annotated[Part, typer.Option(help="Part of the data set; Fig. 5 shows all, Fig. 8 test.")] = Part.ALL,
     clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
+    damaged: DamagedOption = Damaged.REFUSE,
 ) -> None:
     """Measure the cloud coverage: mean, deviation, histogram, by season and by region."""
-    from unclouded.cli.options import tell_left_out
+    from unclouded.cli.options import tell_left_out, tell_skipped
     from unclouded.cli.progress import counted, shown_progress
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
-    from unclouded.files import write_json, write_text
+    from unclouded.files import require_writable, write_json, write_text
     from unclouded.patches.coverage import CoverageStatistics, measure_coverage
     from unclouded.patches.coverage_picture import write_histogram
     from unclouded.patches.layouts import find_triplets
+    from unclouded.patches.reading import DamagedTriplet, incomplete_as_skipped
     from unclouded.patches.splits import SplitName, incomplete_of, triplets_of
 
     inventory = find_triplets(root)
     part: SplitName = split.value
     files = inventory.require_observations() if part == "all" else triplets_of(inventory, part)
-    tell_left_out(inventory.unpredictable if part == "all" else incomplete_of(inventory, part))
-    refused: list[str] = []
+    incomplete = inventory.unpredictable if part == "all" else incomplete_of(inventory, part)
+    tell_left_out(incomplete)
+    require_writable(out)
+    skipped: list[DamagedTriplet] = []
     with shown_progress() as told:
         measured = measure_coverage(
-            files, CloudMapSettings(mode=clouds.value), ProbabilityCache(), damaged=refused.append
+            files, CloudMapSettings(mode=clouds.value), ProbabilityCache(), damaged=damaged.value, skipped=skipped
         )
-        statistics = CoverageStatistics(tuple(counted(measured, "measuring", len(files), told)))
-    if not statistics.patches:
-        raise InputError(f"{root} has no cloudy image that can be read: {refused[0]}")
+        patches = tuple(counted(measured, "measuring", len(files), told))
+    statistics = CoverageStatistics(patches, (*incomplete_as_skipped(incomplete), *skipped))
     write_json(out / "coverage.json", statistics.to_json())
     write_text(out / "coverage.csv", statistics.to_csv())
     write_histogram(out / "coverage.png", statistics, root.name if part == "all" else f"{root.name}, {part}")
@@ -348,6 +355,4 @@ def stats(
         f"{total['mean_coverage_deviation']:.2%} (mean of m), {total['cloudy_share']:.2%} of pixels with m > 0\n"
         f"look at {out / 'coverage.png'}"
     )
-    for reason in refused:
-        typer.echo(reason, err=True)
-    raise typer.Exit(1 if refused else 0)
+    tell_skipped(skipped, out / "coverage.json")

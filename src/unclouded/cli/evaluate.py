@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unclouded.cli.options import Bands, Clouds, DetectorName, Extra, Feature, Painted, Part, Units
+from unclouded.cli.options import (
+    Bands,
+    Clouds,
+    Damaged,
+    DamagedOption,
+    DetectorName,
+    Extra,
+    Feature,
+    Painted,
+    Part,
+    Units,
+)
 from unclouded.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +40,10 @@ def evaluate(
         Path | None, typer.Option(help="Judge a foreign method by its folder of NAME.tif or NAME.npy.")
     ] = None,
     units: Annotated[Units | None, typer.Option(help="Unit of these; known from type and range if omitted.")] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(help="These are reflectance x 10000 divided by this: 2000 for DSen2-CR and UnCRtainTS."),
+    ] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Judge although predictions are missing; the scores name them.")
     ] = False,
@@ -52,6 +67,7 @@ def evaluate(
     neighbours: Annotated[int, typer.Option(min=1, help="k of precision and recall.")] = 10,
     brightest: Annotated[float, typer.Option(min=0.01, help="Reflectance that VGG16 sees as white.")] = 1.0,
     vgg: Annotated[str, typer.Option(help="ImageNet weights of VGG16: a file, or auto.")] = "auto",
+    damaged: DamagedOption = Damaged.REFUSE,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best there is if omitted.")] = None,
 ) -> None:
     """Score a network, a baseline or a foreign method against the clear images, over all, cloudy and clear pixels."""
@@ -61,7 +77,7 @@ def evaluate(
     import numpy as np
 
     from unclouded import __version__
-    from unclouded.cli.options import chosen_clouds, chosen_device, note, tell_left_out
+    from unclouded.cli.options import chosen_clouds, chosen_device, note, tell_left_out, tell_skipped
     from unclouded.cli.progress import counted, shown_progress
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.synthetic import SyntheticSettings
@@ -71,6 +87,7 @@ def evaluate(
     from unclouded.files import require_writable, sha256
     from unclouded.models.catalogue import choose_map, find_remover
     from unclouded.patches.layouts import find_triplets
+    from unclouded.patches.reading import DamagedTriplet, each_readable, incomplete_as_skipped
     from unclouded.patches.splits import incomplete_of, triplets_of
     from unclouded.prediction.judging import remover_candidate
     from unclouded.tensors.dataset import TripletDataset
@@ -79,14 +96,17 @@ def evaluate(
     place = chosen_device(device)
     shown = bands.names() if bands else None
     judged = []
+    if predictions is None and (units or scale is not None):
+        raise InputError("--units and --scale are for predictions of a foreign method; add --predictions FOLDER")
     if predictions is None:
         judged = [find_remover(remover, shown, place)]
         candidate = partial(remover_candidate, judged[0], device=place)
     else:
-        candidate = partial(_foreign, predictions, units.value if units else None, shown, allow_missing)
+        candidate = partial(_foreign, predictions, units.value if units else None, scale, shown, allow_missing)
     inventory = find_triplets(root)
     files = triplets_of(inventory, split.value)
-    tell_left_out(incomplete_of(inventory, split.value))
+    incomplete = incomplete_of(inventory, split.value)
+    tell_left_out(incomplete)
     one = candidate(files, keep_clear=not raw)
     if one.learnt_from:
         typer.echo(
@@ -105,8 +125,10 @@ def evaluate(
         layer, extra or (), len(one.files), k=neighbours, brightest=brightest, weights=vgg, device=place
     )
     data = TripletDataset(one.files, one.bands, cloud_map.used, ProbabilityCache(), synthetic=painted)
+    skipped: list[DamagedTriplet] = []
     with shown_progress() as told:
-        pairs = counted(one.pairs(data), "judging", len(data), told)
+        triplets = each_readable(data.names, data.__getitem__, damaged.value, skipped)
+        pairs = counted(one.pairs(triplets), "judging", len(data), told)
         scores = score_patches(appearance.watch(pairs), "network" if raw else "kept")
     weights = sha256(Path(remover)) if Path(remover).is_file() else ""
     scores = replace(
@@ -125,9 +147,11 @@ def evaluate(
         ),
         manifold=appearance.manifold(),
         extras=appearance.extras(),
+        skipped=(*incomplete_as_skipped(incomplete), *skipped),
     )
     if out is not None:
         write_scores(out, scores, np.random.default_rng(0))
+    tell_skipped(skipped, out)
     _show(one.name, scores)
 
 
@@ -142,17 +166,21 @@ def _remover_and_root(words: list[str], predictions: Path | None) -> tuple[str, 
 def _foreign(
     folder: Path,
     unit: "Unit | None",
+    scale: float | None,
     bands: tuple[str, ...] | None,
     allow_missing: bool,
     files: "tuple[TripletFiles, ...]",
     *,
     keep_clear: bool,
 ) -> "Candidate":
+    from unclouded.cli.options import note
     from unclouded.evaluation.foreign import find_predictions
     from unclouded.prediction.judging import foreign_candidate
 
-    found = find_predictions(folder, files, unit)
-    typer.echo(f"{folder}: {len(found.files):,} predictions of {len(files):,} patches in {found.unit}", err=True)
+    found = find_predictions(folder, files, unit, scale)
+    typer.echo(f"{folder}: {len(found.files):,} predictions of {len(files):,} patches in {found.units}", err=True)
+    if found.doubt:
+        note(f"{found.doubt}; are --units and --scale right?")
     for what, names in (("files of no patch", found.strangers), ("patches without prediction", found.missing)):
         if names:
             typer.echo(f"{len(names):,} {what}, first {names[0]}", err=True)

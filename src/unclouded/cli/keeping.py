@@ -20,7 +20,7 @@ from unclouded.patches.layouts import Inventory, section
 from unclouded.patches.manifest import SET_ASIDE, read_manifest, write_manifest
 from unclouded.patches.reading import DamagedTriplet, Inspection
 from unclouded.patches.screening import ScreeningSettings
-from unclouded.patches.splits import parts_by_name
+from unclouded.patches.splits import SplitCheck, check_split, parts_by_name
 from unclouded.patches.verification import Fault, count_lines, published_counts, unlisted
 from unclouded.scale.keeping import describing, verifying
 from unclouded.scale.running import run_tasks
@@ -76,15 +76,16 @@ def inspect(inventory: Inventory, *, published: bool, report: Path | None, work:
     faults += unlisted(inventory.root, rows, images) if listed else []
     counts = published_counts(images, everywhere=published)
     lacking = [count for count in counts if count.found != count.published] if published else []
-    lines = [inspection.report(), *count_lines(counts)]
+    split = check_split(inventory)
+    lines = [inspection.report(), *split.lines(), *count_lines(counts)]
     hashed = sum(any(row[token] for token in TOKENS) for row in rows)
     if listed:
         lines += [f"{path.name}: {hashed:,} patches hashed", *section("different", faults, len(faults))]
         lines += section("regions set aside", [f"{roi}: {reason}" for roi, reason in lost.items()])
     typer.echo("\n".join(lines))
-    clean = inspection.is_clean and not faults and not lacking
+    clean = inspection.is_clean and split.is_clean and not faults and not lacking
     if report:
-        write_json(report, _as_json(inspection, faults, images, lost, hashed=hashed, clean=clean))
+        write_json(report, _as_json(inspection, faults, images, lost, split, hashed=hashed, clean=clean))
     return 0 if clean else 1
 
 
@@ -93,6 +94,7 @@ def _as_json(
     faults: list[Fault],
     images: list[PatchImages],
     lost: dict[str, str],
+    split: SplitCheck,
     *,
     hashed: int,
     clean: bool,
@@ -105,6 +107,7 @@ def _as_json(
         "incomplete": [{"patch": one.name, "lacks": one.lacks} for one in found.incomplete],
         "damaged": [vars(one) for one in inspection.damaged],
         "strange": found.strangers,
+        "split": vars(split),
         "hashed": hashed,
         "different": [vars(fault) for fault in faults],
         "set_aside": [{"roi": roi, "reason": reason} for roi, reason in lost.items()],

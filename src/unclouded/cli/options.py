@@ -10,9 +10,11 @@ from unclouded.machine import memory_fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.patches.layouts import IncompleteTriplet
+    from unclouded.patches.reading import DamagedTriplet
 
 
 class Bands(StrEnum):
@@ -115,6 +117,16 @@ class Units(StrEnum):
     UINT8 = "uint8"
 
 
+class Damaged(StrEnum):
+    """What to do about damaged patches; see ``unclouded.patches.reading``."""
+
+    REFUSE = "refuse"
+    SKIP = "skip"
+
+
+DamagedOption = Annotated[
+    Damaged, typer.Option("--damaged", help="Stop at a damaged patch, or skip it and list it in the result.")
+]
 Offset = Annotated[
     int | None,
     typer.Option(help="DN offset of an optical GeoTIFF without tags: -1000 since processing baseline 04.00, 0 before."),
@@ -141,6 +153,14 @@ def chosen_device(name: str | None) -> str:
         reason = str(error).splitlines()[0][:120]
         raise InputError(f"{name!r} is no device of this machine ({reason}); choose cpu, or leave it out") from error
     return name
+
+
+def tell_skipped(skipped: "Sequence[DamagedTriplet]", listed_in: "Path | None" = None) -> None:
+    """Print on standard error how many damaged patches were skipped, the first reasons, and where all are listed."""
+    if skipped:
+        count = "1 damaged patch was" if len(skipped) == 1 else f"{len(skipped):,} damaged patches were"
+        where = f"; {listed_in} lists all" if listed_in else ""
+        typer.echo("\n  ".join([f"{count} skipped{where}", *map(str, skipped[:3])]), err=True)
 
 
 def tell_left_out(incomplete: "Sequence[IncompleteTriplet]") -> None:

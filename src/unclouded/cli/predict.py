@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unclouded.cli.options import Clouds, DetectorName, Offset, Resampling, ResamplingOption, Tile, given_clouds
+from unclouded.cli.options import (
+    Clouds,
+    Damaged,
+    DamagedOption,
+    DetectorName,
+    Offset,
+    Resampling,
+    ResamplingOption,
+    Tile,
+    given_clouds,
+)
 from unclouded.cli.tasks import Attempts, Crew, Dask, Deliver, Processes, Retry, Shards
 from unclouded.errors import InputError
 
@@ -56,6 +66,7 @@ def predict(
     heights: Annotated[Path | None, typer.Option(help="Elevation model to correct a radar product by.")] = None,
     heights_datum: Annotated[float, typer.Option(help="Metres from its zero to the ellipsoid.")] = 0.0,
     patches: Annotated[Path | None, typer.Option(help="Instead of one scene: a data set in either layout.")] = None,
+    damaged: DamagedOption = Damaged.REFUSE,
     bands: Annotated[str | None, typer.Option(help="Bands for a baseline, such as B04,B03,B02 or all.")] = None,
     window: Annotated[int, typer.Option(help="Side of a window in pixels, a multiple of 4; more is faster.")] = 1024,
     statistics: Annotated[Adapted, typer.Option(help="Adapt to the scene, or to each window.")] = Adapted.SCENE,
@@ -100,9 +111,11 @@ def predict(
     crew = Crew(shard, processes, dask, retry)
     if manifest is None and (crew != Crew() or deliver):
         raise InputError("--shard, --processes, --dask, --retry and --deliver are for many scenes; add --manifest")
+    if patches is None and damaged is not Damaged.REFUSE:
+        raise InputError("--damaged is for the patches of a data set; add --patches")
     match (cloudy, sar, patches, manifest):
         case (None, None, Path(), None):
-            predict_patches(wanted, patches, out, content)
+            predict_patches(wanted, patches, out, content, damaged.value)
         case (Path(), Path(), None, None):
             predict_scene(wanted, cloudy, sar, out, content)
         case (None, None, None, Path()):

@@ -9,15 +9,16 @@ import typer
 from rich.console import Console
 
 from unclouded import __version__
-from unclouded.cli.options import note, tell_left_out
+from unclouded.cli.options import note, tell_left_out, tell_skipped
 from unclouded.cli.progress import counted, shown_progress
 from unclouded.cli.tasks import Crew, finish
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
-from unclouded.files import require_writable, resolved
+from unclouded.files import require_writable, resolved, write_json
 from unclouded.models.catalogue import choose_map
 from unclouded.patches.layouts import find_triplets
-from unclouded.prediction.patches import predict_patch, require_apart_from, write_prediction
+from unclouded.patches.reading import SKIPPED, Damaged, DamagedTriplet, incomplete_as_skipped, skipped_json
+from unclouded.prediction import patches
 from unclouded.prediction.provenance import MADE, Provenance, causes, in_percent, shares
 from unclouded.prediction.scene import ClearedScene, SceneSettings, clear
 from unclouded.prediction.wanted import WantedRemover
@@ -104,8 +105,10 @@ def predict_scenes(
     return status
 
 
-def predict_patches(wanted: list[WantedRemover], root: Path, out: Path, content: dict[str, Any]) -> None:
-    """Clear the cloudy images of a data set, each by itself."""
+def predict_patches(
+    wanted: list[WantedRemover], root: Path, out: Path, content: dict[str, Any], damaged: Damaged
+) -> None:
+    """Clear the cloudy images of a data set, each by itself; damaged ones that are skipped are listed in the folder."""
     asked = settings_from(SceneSettings, content, origin="these options")
     if asked != SceneSettings(clouds=asked.clouds) or len(wanted) > 1:
         raise InputError(
@@ -120,14 +123,21 @@ def predict_patches(wanted: list[WantedRemover], root: Path, out: Path, content:
     pairs = inventory.require_observations()
     tell_left_out(inventory.unpredictable)
     for files in pairs:
-        require_apart_from(files, out)
+        patches.require_apart_from(files, out)
     require_writable(out)
     cache = ProbabilityCache()
     tags = {
         "UNCLOUDED_VERSION": __version__,
         "UNCLOUDED_CLOUDS": settings.model_dump_json(),
     }
+    skipped: list[DamagedTriplet] = []
+    predicted = patches.predict_patches(
+        remover, pairs, settings, cache, wanted[0].device, damaged=damaged, skipped=skipped
+    )
     with shown_progress() as told:
-        for files in counted(pairs, "predicting", len(pairs), told):
-            written = write_prediction(predict_patch(remover, files, settings, cache, wanted[0].device), out, tags)
-    Console().print(f"{len(pairs)} images in {out}, the last one {written.name}")
+        for one in counted(predicted, "predicting", len(pairs), told):
+            written = patches.write_prediction(one, out, tags)
+    if damaged == "skip":
+        write_json(out / SKIPPED, skipped_json([*incomplete_as_skipped(inventory.unpredictable), *skipped]))
+    tell_skipped(skipped, out / SKIPPED)
+    Console().print(f"{len(pairs) - len(skipped)} images in {out}, the last one {written.name}")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from unclouded.cli.options import Damaged, DamagedOption
 from unclouded.errors import InputError
 
 
@@ -29,6 +30,7 @@ def reproduce(
         Path | None, typer.Option(help="Folder of the rows. If omitted, ./experiments, or that of the package.")
     ] = None,
     vgg: Annotated[str, typer.Option(help="Weights of VGG16 for precision and recall: a file, or auto.")] = "auto",
+    damaged: DamagedOption = Damaged.REFUSE,
 ) -> None:
     """Make a table of the paper from a folder of runs, as Markdown, CSV, LaTeX and HTML; cells link to scores."""
     if table.startswith("figure-"):
@@ -40,7 +42,9 @@ def reproduce(
     from unclouded.experiments.rows import find_experiments
     from unclouded.experiments.tables import to_markdown
 
-    wanted = Reproduction(find_experiments(experiments), table.replace("-", "_"), size.value, runs, root, vgg)
+    wanted = Reproduction(
+        find_experiments(experiments), table.replace("-", "_"), size.value, runs, root, vgg, damaged.value
+    )
     if train:
         with shown_progress() as told:
             wanted.complete(told)

@@ -1,7 +1,8 @@
 """Predictions of a foreign method: a folder with one GeoTIFF or ``.npy`` file a patch, named after the patch."""
 
+import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unclouded.errors import InputError
-from unclouded.evaluation.units import Unit, ValueRange, check_unit, find_unit, to_reflectance
+from unclouded.evaluation.units import Unit, ValueRange, check_all, check_unit, find_unit, to_reflectance
 from unclouded.files import named, require_folder
 from unclouded.geotiff import ImageFile, read_grid, read_stored
 from unclouded.patches.identity import PatchId
 from unclouded.patches.layouts import TripletFiles
-from unclouded.raster import describe, same_grid
+from unclouded.patches.reading import SKIPPED
+from unclouded.raster import describe, read, same_grid
 from unclouded.sensors import RGB, SENTINEL2
 
 SUFFIXES = (".tif", ".npy")
@@ -25,6 +27,10 @@ MAX_NPY_VALUES = 13 * 4096 * 4096
 """Most values of a ``.npy`` file; a patch of 13 bands has 851,968."""
 PROBED = 32
 """How many files, equally spaced, are read to find the unit."""
+UNLIKE_CLEAR = 4.0
+"""Ratio of a prediction's brightness to that of its clear image beyond which the unit is doubted."""
+TOO_DARK = 0.1
+"""The same ratio, below which what was told to be stored numbers are none."""
 _CLOUD_MAP = "_cloud_map"  # what 'unclouded predict' writes beside each patch
 
 
@@ -36,7 +42,9 @@ class ForeignPredictions:
         folder: Where they lie.
         files: Name of a patch to its file.
         bands: Bands of every file: red, green, blue, or all 13.
-        unit: Of every value.
+        unit: Of every value, after it was multiplied by ``scale``.
+        scale: Number that stored reflectance x 10 000 was divided by; None where it was not.
+        doubt: What speaks against the unit; empty where nothing does.
         strangers: Names of files that belong to no patch of the split.
         missing: Names of patches without a file.
     """
@@ -47,6 +55,13 @@ class ForeignPredictions:
     unit: Unit
     strangers: tuple[str, ...]
     missing: tuple[str, ...]
+    scale: float | None = None
+    doubt: str = ""
+
+    @property
+    def units(self) -> str:
+        """The unit, in words."""
+        return self.unit if self.scale is None else f"{self.unit} / {self.scale:g}"
 
     def read(self, files: TripletFiles) -> Float32[Tensor, "1 band h w"]:
         """Return the prediction of a patch as TOA reflectance of :attr:`bands`.
@@ -56,32 +71,37 @@ class ForeignPredictions:
                 values that cannot have the unit.
         """
         path = self.files[files.name]
-        values = read_prediction(path, files.clear)
+        values = _scaled(read_prediction(path, files.clear), self.scale)
         if len(values) != len(self.bands):
             raise InputError(f"{named(path)} has {len(values)} bands, those before it {len(self.bands)}; mend one")
         check_unit(self.unit, ValueRange.of(values), named(path))
         return torch.from_numpy(to_reflectance(values, self.unit))[None]
 
 
-def find_predictions(folder: Path, wanted: Sequence[TripletFiles], unit: Unit | None = None) -> ForeignPredictions:
+def find_predictions(
+    folder: Path, wanted: Sequence[TripletFiles], unit: Unit | None = None, scale: float | None = None
+) -> ForeignPredictions:
     """Find the prediction of every patch, the bands and the unit of all.
 
     Args:
         folder: Files such as ``NAME.tif`` or ``NAME.npy``; an official name may have any sensor's token or none.
         wanted: The patches to be judged.
         unit: Unit of the values; found from their type and range if omitted.
+        scale: Number that stored reflectance x 10 000 was divided by, such as the 2000 of DSen2-CR and UnCRtainTS.
 
     Raises:
-        InputError: No file is of any patch, a patch has two, or the unit is ambiguous.
+        InputError: No file is of any patch, a patch has two, or the unit is ambiguous or does not fit the values.
     """
     require_folder(folder)
+    if scale is not None and not (0 < scale < math.inf and unit in (None, "dn")):
+        raise InputError(f"a scale of {scale:g} is for units of dn, expected a positive number and no other unit")
     keys = {_key(files.name): files.name for files in wanted}
     found: dict[str, Path] = {}
     strangers = []
     for path in sorted(folder.iterdir()):
         name = keys.get(_key(path.stem)) if path.suffix in SUFFIXES else None
         if name is None:
-            if not path.stem.endswith(_CLOUD_MAP) and not path.name.startswith("."):
+            if not path.stem.endswith(_CLOUD_MAP) and not path.name.startswith(".") and path.name != SKIPPED:
                 strangers.append(path.name)
         elif name in found:
             raise InputError(f"{named(path)} and {found[name].name} are both of {name}; keep one of them")
@@ -94,9 +114,14 @@ def find_predictions(folder: Path, wanted: Sequence[TripletFiles], unit: Unit | 
             f" files{first}; expected names such as {wanted[0].name}.tif or .npy"
         )
     with_file = [files for files in wanted if files.name in found]
-    bands, seen = _probe(found, with_file[:: -(-len(with_file) // PROBED)])
+    probe = _probe(found, with_file[:: -(-len(with_file) // PROBED)], scale)
     missing = tuple(files.name for files in wanted if files.name not in found)
-    return ForeignPredictions(folder, found, bands, unit or find_unit(seen), tuple(strangers), missing)
+    used = "dn" if scale is not None else unit or find_unit(probe.seen)
+    check_all(used, probe.seen, f"the folder {named(folder)}")
+    doubt = probe.doubt(used)
+    if doubt and used in ("dn", "uint8") and 0 < probe.ratio(used) < TOO_DARK:
+        raise InputError(f"{named(folder)}: {doubt}; tell another unit with --units, or with --scale")
+    return ForeignPredictions(folder, found, probe.bands, used, tuple(strangers), missing, scale, doubt)
 
 
 def _key(name: str) -> str:
@@ -107,13 +132,57 @@ def _key(name: str) -> str:
         return name
 
 
-def _probe(found: dict[str, Path], files: Iterable[TripletFiles]) -> tuple[tuple[str, ...], ValueRange]:
-    """Bands and range of some files."""
-    images = [read_prediction(found[one.name], one.clear) for one in files]
-    seen = ValueRange.of(images[0])
-    for image in images[1:]:
-        seen = seen.joined(ValueRange.of(image))
-    return (RGB if len(images[0]) == len(RGB) else SENTINEL2.bands), seen
+def _scaled(values: NDArray[np.generic], scale: float | None) -> NDArray[np.generic]:
+    return values if scale is None else values.astype(np.float64) * scale
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """What some of the files tell of all.
+
+    Attributes:
+        bands: Bands of the first file.
+        seen: Range of all values.
+        medians: Median of each prediction as it is stored, and of its clear image in reflectance.
+    """
+
+    bands: tuple[str, ...]
+    seen: ValueRange
+    medians: list[tuple[float, float]]
+
+    def ratio(self, unit: Unit) -> float:
+        """Return how many times as bright as the clear images the predictions would be, in the median."""
+        made = to_reflectance(np.array([one for one, _ in self.medians]), unit)
+        return float(np.median(made / np.array([max(clear, 1e-3) for _, clear in self.medians])))
+
+    def doubt(self, unit: Unit) -> str:
+        """Return what speaks against a unit: predictions are about as bright as the clear images."""
+        ratio = self.ratio(unit)
+        if 1 / UNLIKE_CLEAR < ratio < UNLIKE_CLEAR:
+            return ""
+        return f"taken as {unit} the predictions have {ratio:.2g} times the reflectance of the clear images (median)"
+
+
+def _probe(found: dict[str, Path], files: Sequence[TripletFiles], scale: float | None) -> _Probe:
+    """Look at some files; those whose clear image is damaged tell nothing here and are judged or skipped later."""
+    bands: tuple[str, ...] = ()
+    seen: ValueRange | None = None
+    medians = []
+    for one in files:
+        try:
+            clear = read(one.clear, SENTINEL2) if one.clear is not None else None
+        except InputError:
+            if one is not files[-1] or seen is not None:
+                continue
+            raise
+        image = _scaled(read_prediction(found[one.name], one.clear), scale)
+        bands = bands or (RGB if len(image) == len(RGB) else SENTINEL2.bands)
+        seen = ValueRange.of(image) if seen is None else seen.joined(ValueRange.of(image))
+        if clear is not None:
+            shown = clear.select(RGB if len(image) == len(RGB) else SENTINEL2.bands)
+            medians.append((float(np.median(image.astype(np.float64))), float(np.nanmedian(shown.values))))
+    assert seen is not None
+    return _Probe(bands, seen, medians)
 
 
 def read_prediction(path: Path, clear: ImageFile | None) -> NDArray[np.generic]:

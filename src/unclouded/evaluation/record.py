@@ -26,7 +26,7 @@ from unclouded.evaluation.scores import (
     mean_scores,
 )
 from unclouded.files import is_file, named, open_file, whole_file, write_json
-from unclouded.patches.reading import DamagedTriplet
+from unclouded.patches.reading import DamagedTriplet, skipped_json
 from unclouded.strict_json import read_json_object
 
 MAX_BYTES = 512 << 20
@@ -55,7 +55,7 @@ def scores_json(scores: Scores, rng: np.random.Generator) -> dict[str, Any]:
         "provenance": None if told is None else _provenance_json(scores, told),
         "bands": list(scores.bands),
         "clear_pixels": scores.clear_pixels,
-        "skipped": [{"patch": one.name, "reason": one.reason} for one in scores.skipped],
+        "skipped": skipped_json(scores.skipped),
         "mean": groups.means(scores.patches),
         "interval": intervals(scores.patches, rng),
         **{name: value for name, value in optional.items() if value is not None},

@@ -201,16 +201,17 @@ def score_patch(triplet: Triplet, prediction: Tensor) -> PatchScores:
             f"{triplet.name} has a target of the shape {tuple(triplet.clear.shape)} and an observation of "
             f"{tuple(expected)}, expected one shape of (1, band, row, column)"
         )
-    known = triplet.clear.isfinite().all(dim=1, keepdim=True)
-    require_answer(prediction, triplet.observation, "the prediction", triplet.name, known)
+    has_target = triplet.clear.isfinite().all(dim=1, keepdim=True)
+    require_answer(prediction, triplet.observation, "the prediction", triplet.name, has_target)
     x, y = _judged_values(prediction), _judged_values(triplet.clear)
     similarity = metrics.structural_similarity_map(x, y)
     has_data = (x + y).isfinite().all(dim=1, keepdim=True)
     cloud_map = triplet.observation.cloud_map
+    known = cloud_map[~cloud_map.isnan()] if cloud_map.isnan().any() else cloud_map
     where = {"all": has_data, "cloudy": has_data & (cloud_map > 0), "clear": has_data & (cloud_map == 0)}
     return PatchScores(
         triplet.name,
-        cloud_map.double().mean().item(),
+        known.double().mean().item(),
         {area: int(where[area].sum()) for area in AREAS},
         {area: _measure(x, y, similarity, where[area]) for area in AREAS},
         _brightness(y, triplet.observation.bands),

@@ -17,6 +17,9 @@ _DARKEST = -0.1
 _BRIGHTEST = 2.0
 """Reflectance above which no pixel is; the brightest cloud of the data set has 1.7."""
 
+_DARKEST_IMAGE: dict[str, float] = {"dn": 200, "uint8": 5}
+"""A reflectance of 0.02, which some band of some pixel of any image exceeds: the air alone scatters more blue."""
+
 
 @dataclass(frozen=True)
 class ValueRange:
@@ -66,9 +69,8 @@ def find_unit(found: ValueRange) -> Unit:
             return "dn"
         if found.low >= _DARKEST and 0.0 < found.high <= _BRIGHTEST and found.low < 0.5:
             return "reflectance"
-    raise InputError(
-        f"the predictions hold {found}, which may be {_readings(found)}; say which with --units {'|'.join(UNITS)}"
-    )
+    told_by = f"--units {'|'.join(UNITS)}, or --scale"
+    raise InputError(f"the predictions hold {found}, which may be {_readings(found)}; say which with {told_by}")
 
 
 def _readings(found: ValueRange) -> str:
@@ -77,7 +79,8 @@ def _readings(found: ValueRange) -> str:
     if found.high <= 1.0 and found.low >= _DARKEST and found.kind == "f":
         return "reflectance or -1 to 1"
     if found.low >= _DARKEST and 1.0 < found.high <= 255:
-        return "reflectance x 10000, or a picture of 0 to 255 that was stretched for display"
+        scaled = " divided by 2000, as of DSen2-CR and UnCRtainTS, or by 100, percent" if found.kind == "f" else ""
+        return f"reflectance x 10000{scaled}, or a picture of 0 to 255 that was stretched for display"
     return "nothing known"
 
 
@@ -93,9 +96,26 @@ def check_unit(unit: Unit, found: ValueRange, name: str) -> None:
         "network": (-1.0, 1.0),
         "uint8": (0.0, 255.0),
     }[unit]
-    if found.low < low - 1e-6 or found.high > high + 1e-6 or (unit == "dn" and found.high <= 1.0 and found.kind == "f"):
-        expected = f"{unit} of {low:g} to {high:g}"
-        raise InputError(f"{name} holds {found}, expected {expected}; are all predictions of one kind?")
+    too_dark = 0 < found.high < _DARKEST_IMAGE.get(unit, 0)
+    if found.low < low - 1e-6 or found.high > high + 1e-6 or too_dark:
+        expected = f"{unit} of {low:g} to {high:g}" + (f", with more than {_DARKEST_IMAGE[unit]}" if too_dark else "")
+        raise InputError(
+            f"{name} holds {found}, expected {expected}; are all predictions of one kind? see --units, --scale"
+        )
+
+
+def check_all(unit: Unit, found: ValueRange, name: str) -> None:
+    """Refuse a range of many images that cannot have a unit, though each of them could.
+
+    Raises:
+        InputError: Names the folder, its range and that of the unit.
+    """
+    check_unit(unit, found, name)
+    if unit == "network" and found.low >= 0:
+        raise InputError(
+            f"{name} holds {found}, expected -1 to 1 with dark pixels below 0 (a reflectance of 0.5); is this "
+            "reflectance? see --units, --scale"
+        )
 
 
 def to_reflectance(values: NDArray[np.generic], unit: Unit) -> NDArray[np.float32]:

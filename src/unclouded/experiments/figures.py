@@ -16,6 +16,7 @@ from unclouded.geotiff import ImageFile
 from unclouded.models.catalogue import choose_map
 from unclouded.models.remover import CloudRemover
 from unclouded.patches.layouts import TripletFiles
+from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable
 from unclouded.prediction.judging import judged
 from unclouded.raster import read
 from unclouded.sensors import SENTINEL2
@@ -110,7 +111,14 @@ def figure_7(path: Path, images: Iterable[ImageFile], cache: ProbabilityCache | 
 
 
 def figure_9(
-    path: Path, files: Sequence[TripletFiles], remover: CloudRemover, cache: ProbabilityCache | None, count: int = 4
+    path: Path,
+    files: Sequence[TripletFiles],
+    remover: CloudRemover,
+    cache: ProbabilityCache | None,
+    count: int = 4,
+    *,
+    damaged: Damaged = "refuse",
+    skipped: list[DamagedTriplet] | None = None,
 ) -> None:
     """Draw the patches that a remover mends worst, by MAE over all pixels (Fig. 9 of the paper, appendix D).
 
@@ -120,11 +128,15 @@ def figure_9(
         remover: Whose mistakes to show; clear pixels are as observed.
         cache: Where cloud probabilities are kept.
         count: Columns.
+        damaged: What to do about a damaged patch.
+        skipped: Damaged patches that were skipped are added to this list.
     """
     data = TripletDataset(tuple(files), remover.bands, choose_map([remover]).used, cache)
+    triplets = each_readable(data.names, data.__getitem__, damaged, [] if skipped is None else skipped)
+    places = {name: index for index, name in enumerate(data.names)}
     scored = [
-        (score_patch(triplet, image).values["all"]["mae"], index)
-        for index, (triplet, image) in enumerate(judged(remover, data))
+        (score_patch(triplet, image).values["all"]["mae"], places[triplet.name])
+        for triplet, image in judged(remover, triplets)
     ]
     worst = sorted(scored, key=lambda one: (-np.nan_to_num(one[0], nan=-1.0), one[1]))[:count]
     pairs = list(judged(remover, data.subset([index for _, index in worst])))

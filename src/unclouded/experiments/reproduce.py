@@ -17,6 +17,7 @@ from unclouded.experiments.scoring import feature_settings, read_row_scores, sco
 from unclouded.experiments.tables import COLUMNS, Line, Table, to_csv, to_html, to_latex, to_markdown
 from unclouded.experiments.training_record import write_training_record
 from unclouded.files import write_text
+from unclouded.patches.reading import Damaged
 from unclouded.vgg.weights import AUTO
 
 SHOWN_AS_COLUMNS = ("synthetic", "target")
@@ -34,6 +35,7 @@ class Reproduction:
         runs: Folder of all runs; those of each size have a folder of their own.
         root: Data set; not needed to read what is there, nor where regions are invented.
         vgg: Weights of VGG16 for precision and recall.
+        damaged: What to do about damaged patches, in trainings and in scores.
     """
 
     experiments: Experiments
@@ -42,6 +44,7 @@ class Reproduction:
     runs: Path
     root: Path | None = None
     vgg: str = AUTO
+    damaged: Damaged = "refuse"
 
     @property
     def folder(self) -> Path:
@@ -61,7 +64,7 @@ class Reproduction:
         """
         size = self.experiments.size(self.size)
         root = self._root(size)
-        for part in train_missing(self.rows, size, root, self.folder):
+        for part in train_missing(self.rows, size, root, self.folder, self.damaged):
             part.train(told)
         extractor: FeatureExtractor | None = None
         tests = [(row, clouds) for row in self.rows for clouds in row.settings.tests]
@@ -69,8 +72,8 @@ class Reproduction:
             path = scores_path(row, clouds, self.folder)
             if not path.is_file():
                 extractor = extractor or feature_extractor(feature_settings(size), self.vgg)
-                parts = parts_of(row, size, root, self.folder)
-                write_row_scores(path, score_row(row, clouds, parts, size, extractor))
+                parts = parts_of(row, size, root, self.folder, self.damaged)
+                write_row_scores(path, score_row(row, clouds, parts, size, extractor, self.damaged))
                 write_training_record(path.parent, row, parts, size)
             told("judging", done, len(tests))
 
@@ -154,8 +157,9 @@ def _said(found: Any) -> tuple[str, ...]:
         card = (scores.manifold or {}).get("card", {})
         told = "clear pixels as the network says them" if scores.clear_pixels == "network" else "clear pixels kept"
         features = f"VGG16 {card.get('layer')}, {card.get('resize')}, k = {card.get('k')}"
+        without = f", {len(scores.skipped):,} damaged ones skipped" if scores.skipped else ""
         return (
-            f"n = {len(scores.patches):,} patches, bands {' '.join(scores.bands)}, all pixels, {told}",
+            f"n = {len(scores.patches):,} patches{without}, bands {' '.join(scores.bands)}, all pixels, {told}",
             f"precision, recall and F1: {features}, weights SHA-256 {str(card.get('weights_sha256'))[:12]}",
         )
     return ()

@@ -198,16 +198,25 @@ class Experiments:
 
 
 def find_experiments(folder: Path | None = None) -> Experiments:
-    """Return the rows in a folder; if omitted, those in ``experiments`` here, or else those of the installed package.
+    """Return the rows in a folder; if omitted, those in ``experiments`` here, or else those that come with the package.
 
     Raises:
         InputError: There is no such folder.
     """
-    if folder is None:
-        here, shipped = Path("experiments"), Path(str(package_files("unclouded.experiments") / "rows_of_tables"))
-        folder = here if (here / "sizes").is_dir() or not shipped.is_dir() else shipped
-    require_folder(folder)
-    return Experiments(folder)
+    if folder is not None:
+        require_folder(folder)
+        return Experiments(folder)
+    package = Path(str(package_files("unclouded.experiments")))
+    source_tree = package.parents[2] / "experiments"  # an editable installation has no copy of its own
+    places = (Path("experiments"), package / "rows_of_tables", source_tree)
+    found = next(
+        (place for place in places if (place / "sizes").is_dir() and (place / "expected.toml").is_file()), None
+    )
+    if found is None:
+        raise InputError(
+            "the rows of the tables do not come with this installation; name their folder by --experiments"
+        )
+    return Experiments(found)
 
 
 def regions_held_out(size: SizeSettings, regions: Mapping[str, str]) -> Iterator[tuple[Fold, list[str], list[str]]]:

@@ -11,6 +11,7 @@ from unclouded.files import resolved, write_text
 from unclouded.models.weights import load_remover
 from unclouded.patches.identity import PatchId
 from unclouded.patches.layouts import TripletFiles, find_triplets
+from unclouded.patches.reading import Damaged
 from unclouded.patches.splits import triplets_of
 from unclouded.settings import load_settings, settings_from
 from unclouded.simulation.layout import invent_data_set
@@ -78,7 +79,7 @@ def _learnt(settings: TrainSettings) -> dict[str, Any]:
     return settings.model_dump(mode="json", exclude=set(PLACES))
 
 
-def parts_of(row: Row, size: SizeSettings, root: Path, runs: Path) -> tuple[Part, ...]:
+def parts_of(row: Row, size: SizeSettings, root: Path, runs: Path, damaged: Damaged = "refuse") -> tuple[Part, ...]:
     """Return the trainings of a row; one for each fold, or one by the official split.
 
     Args:
@@ -86,6 +87,7 @@ def parts_of(row: Row, size: SizeSettings, root: Path, runs: Path) -> tuple[Part
         size: How much work.
         root: Data set.
         runs: Folder of this size's runs.
+        damaged: What a training does about damaged patches, unless the row or the size tells.
 
     Raises:
         InputError: The settings are wrong, or the data set does not have what the size needs.
@@ -93,13 +95,13 @@ def parts_of(row: Row, size: SizeSettings, root: Path, runs: Path) -> tuple[Part
     inventory = find_triplets(root)
     if not size.folds:
         run = RunFolder(runs / row.path / "official_split")
-        return (Part(run, train_settings(row, size, root), triplets_of(inventory, "test")),)
+        return (Part(run, train_settings(row, size, root, damaged=damaged), triplets_of(inventory, "test")),)
     known = {files.name: files for files in triplets_of(inventory, "all")}
     regions = {name: _region(name, size) for name in known}
     return tuple(
         Part(
             RunFolder(runs / row.path / fold.name),
-            train_settings(row, size, root, _listed(runs / "folds" / f"{fold.name}.txt", learnt)),
+            train_settings(row, size, root, _listed(runs / "folds" / f"{fold.name}.txt", learnt), damaged),
             tuple(known[name] for name in held),
         )
         for fold, learnt, held in regions_held_out(size, regions)
@@ -117,7 +119,9 @@ def _listed(path: Path, names: list[str]) -> Path:
     return resolved(path)
 
 
-def train_settings(row: Row, size: SizeSettings, root: Path, patch_list: Path | None = None) -> TrainSettings:
+def train_settings(
+    row: Row, size: SizeSettings, root: Path, patch_list: Path | None = None, damaged: Damaged = "refuse"
+) -> TrainSettings:
     """Return the settings of a training: the paper's protocol, changed by the size, then by the row.
 
     Args:
@@ -125,8 +129,9 @@ def train_settings(row: Row, size: SizeSettings, root: Path, patch_list: Path | 
         size: How much work.
         root: Data set.
         patch_list: Names to learn from; those of the official split if omitted.
+        damaged: What to do about damaged patches, unless the row or the size tells.
     """
-    content = _merged(size.train, row.origin.settings.train or {})
+    content = {"damaged": damaged} | _merged(size.train, row.origin.settings.train or {})
     content |= {"patches": str(resolved(root))} | ({"patch_list": str(patch_list)} if patch_list else {})
     return settings_from(TrainSettings, content, origin=row.path)
 
@@ -149,10 +154,12 @@ def invented_root(size: SizeSettings, runs: Path) -> Path:
     return root
 
 
-def train_missing(rows: tuple[Row, ...], size: SizeSettings, root: Path, runs: Path) -> Iterator[Part]:
+def train_missing(
+    rows: tuple[Row, ...], size: SizeSettings, root: Path, runs: Path, damaged: Damaged = "refuse"
+) -> Iterator[Part]:
     """Yield every training of the rows' networks, each once; baselines have none."""
     seen: set[str] = set()
     for row in rows:
         if row.origin.settings.train is not None and row.path not in seen:
             seen.add(row.path)
-            yield from parts_of(row, size, root, runs)
+            yield from parts_of(row, size, root, runs, damaged)

@@ -22,6 +22,7 @@ from unclouded.files import sha256
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover, FunctionRemover
 from unclouded.models.weights import load_remover
+from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable
 from unclouded.prediction.judging import judged
 from unclouded.sensors import RGB
 from unclouded.tensors.dataset import TripletDataset
@@ -43,7 +44,12 @@ def feature_settings(size: SizeSettings) -> FeatureSettings:
 
 
 def score_row(
-    row: Row, clouds: Clouds, parts: Sequence[Part], size: SizeSettings, extractor: FeatureExtractor
+    row: Row,
+    clouds: Clouds,
+    parts: Sequence[Part],
+    size: SizeSettings,
+    extractor: FeatureExtractor,
+    damaged: Damaged = "refuse",
 ) -> Scores:
     """Judge what a row predicts for every patch of its tests, by the map of the clouds it is tested on.
 
@@ -55,12 +61,14 @@ def score_row(
         parts: Its trainings with their tests.
         size: Regions of patches whose names do not tell, and k.
         extractor: Of the features for precision and recall.
+        damaged: What to do about damaged patches; those that are skipped are listed in the scores.
 
     Raises:
         InputError: A patch is damaged, or k does not fit the number of patches.
     """
     manifolds = Manifolds(extractor, size.manifold.k, sum(len(part.test) for part in parts))
-    scores = score_patches(manifolds.watch(_pairs(row, clouds, parts)), "network")
+    skipped: list[DamagedTriplet] = []
+    scores = score_patches(manifolds.watch(_pairs(row, clouds, parts, damaged, skipped)), "network")
     synthetic = row.trained.synthetic if clouds == "synthetic" else None
     measured = manifolds.measure().to_json()
     measured["card"] |= {"target": row.settings.target}
@@ -71,15 +79,19 @@ def score_row(
         synthetic=synthetic.model_dump(mode="json") if synthetic else None,
         provenance=Provenance(row.settings.label, "test", weights_hash(row, parts)),
         manifold=measured,
+        skipped=tuple(skipped),
     )
 
 
-def _pairs(row: Row, clouds: Clouds, parts: Sequence[Part]) -> Iterator[tuple[Triplet, Tensor]]:
+def _pairs(
+    row: Row, clouds: Clouds, parts: Sequence[Part], damaged: Damaged, skipped: list[DamagedTriplet]
+) -> Iterator[tuple[Triplet, Tensor]]:
     for part in parts:
         remover = _remover(row, part)
         synthetic = row.trained.synthetic if clouds == "synthetic" else None
         data = TripletDataset(part.test, remover.bands, _map_of(row), ProbabilityCache(), synthetic=synthetic)
-        yield from judged(remover, _targets(data, row.settings.target), keep_clear=False)
+        triplets = each_readable(data.names, data.__getitem__, damaged, skipped)
+        yield from judged(remover, _targets(triplets, row.settings.target), keep_clear=False)
 
 
 def _map_of(row: Row) -> CloudMapSettings:

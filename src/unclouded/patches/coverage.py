@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +15,7 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings, cloudy_share, map_clouds, mean_coverage
 from unclouded.errors import InputError
 from unclouded.patches.layouts import TripletFiles
-from unclouded.raster import read
-from unclouded.sensors import SENTINEL2
+from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable, read_triplet, skipped_json
 
 BINS = 20
 """Bars of the histogram, as of equal width from 0 to 1."""
@@ -47,9 +46,11 @@ class CoverageStatistics:
 
     Attributes:
         patches: One entry a patch.
+        skipped: Patches that were not measured because files of theirs are damaged or missing.
     """
 
     patches: tuple[PatchCoverage, ...]
+    skipped: tuple[DamagedTriplet, ...] = ()
 
     def histogram(self) -> NDArray[np.int64]:
         """Return the number of patches in :data:`BINS` bins of mean coverage from 0 to 1 (Fig. 5 and 8)."""
@@ -58,6 +59,7 @@ class CoverageStatistics:
     def to_json(self) -> dict[str, Any]:
         """Return count, mean and deviation of both definitions: over all patches, by season and by region."""
         return {
+            "skipped": skipped_json(self.skipped),
             "all": _summary(self.patches),
             "histogram": {"bins": BINS, "patches": self.histogram().tolist()},
             "season": {name: _summary(group) for name, group in self._groups("season").items()},
@@ -93,26 +95,31 @@ def _summary(patches: Iterable[PatchCoverage]) -> dict[str, float]:
 
 
 def measure_coverage(
-    files: Iterable[TripletFiles],
+    files: Sequence[TripletFiles],
     settings: CloudMapSettings,
     cache: ProbabilityCache | None,
     *,
     threads: int = 2,
-    damaged: Callable[[str], object] = print,
+    damaged: Damaged = "refuse",
+    skipped: list[DamagedTriplet] | None = None,
 ) -> Iterator[PatchCoverage]:
     """Measure the cloudy images of a data set, several at a time, in their order.
 
     Args:
-        files: What to measure; only the cloudy images are read.
+        files: What to measure. Every image of a patch is read: what 'data check' refuses is not counted.
         settings: How the cloud map is made.
         cache: Where probabilities are kept.
         threads: Images under way at once.
-        damaged: Is told of every image that cannot be read or whose clouds are unknown everywhere; it is left out.
+        damaged: What to do about a damaged patch, or one whose clouds are unknown everywhere.
+        skipped: Damaged patches that were skipped are added to this list.
+
+    Raises:
+        InputError: A patch is damaged and is not to be skipped, or all are damaged.
     """
 
     def measure(one: TripletFiles) -> PatchCoverage | InputError:
         try:
-            image = read(one.cloudy, SENTINEL2)
+            image = read_triplet(one).cloudy
         except InputError as error:
             return error
         cloud_map = map_clouds(image.values, image.bands, settings, cache=cache)
@@ -123,9 +130,15 @@ def measure_coverage(
             one.name, roi.season if roi else "", str(roi or ""), mean_coverage(cloud_map), cloudy_share(cloud_map)
         )
 
-    with ThreadPoolExecutor(threads) as pool:
-        for found in pool.map(measure, files):
-            if isinstance(found, InputError):
-                damaged(str(found))
-            else:
-                yield found
+    def next_one(_: int) -> PatchCoverage:
+        found = next(measured)
+        if isinstance(found, InputError):
+            raise found
+        return found
+
+    pool = ThreadPoolExecutor(threads)
+    try:
+        measured = pool.map(measure, files)
+        yield from each_readable([one.name for one in files], next_one, damaged, [] if skipped is None else skipped)
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,6 +1,6 @@
 """The patches of a region, laid side by side again where their georeference says they belong."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from unclouded.files import named
 from unclouded.geotiff import ImageFile, file_of
 from unclouded.patches.identity import PatchId, Roi, natural
 from unclouded.patches.layouts import CLEAR, find_triplets
+from unclouded.patches.reading import DamagedTriplet, each_readable
 from unclouded.raster import Raster, describe, read
 from unclouded.sensors import SENTINEL2
 
@@ -68,6 +69,24 @@ def _official(root: Path) -> Iterator[tuple[PatchId, ImageFile]]:
     for path in sorted(root.glob(f"ROIs*_{CLEAR}/{CLEAR}_*/*.tif")):
         with suppress(InputError):
             yield PatchId.parse(path.stem), path
+
+
+def whole_images(regions: Iterable[RegionFiles], skipped: list[DamagedTriplet]) -> list[RegionFiles]:
+    """Return regions with the clear images that can be read; the others are added to ``skipped``.
+
+    Raises:
+        InputError: A region has none.
+    """
+
+    def whole(region: RegionFiles) -> RegionFiles:
+        def image(index: int) -> ImageFile:
+            read(region.clear[index], SENTINEL2)
+            return region.clear[index]
+
+        names = [f"{region.roi}, {named(file_of(one))}" for one in region.clear]
+        return RegionFiles(region.roi, tuple(each_readable(names, image, "skip", skipped)))
+
+    return [whole(region) for region in regions]
 
 
 def stitch(files: Sequence[ImageFile], bands: tuple[str, ...]) -> Raster:

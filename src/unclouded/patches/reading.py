@@ -1,15 +1,22 @@
 """Read triplets checked: one grid, no holes; or read all of them and name every damaged one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from unclouded.errors import InputError
 from unclouded.geotiff import ImageFile
-from unclouded.patches.layouts import Inventory, TripletFiles, section
+from unclouded.patches.layouts import IncompleteTriplet, Inventory, TripletFiles, section
 from unclouded.raster import Raster, describe, read, same_grid
 from unclouded.sensors import SENTINEL1, SENTINEL2, Sensor
+
+T = TypeVar("T")
+Damaged = Literal["refuse", "skip"]
+"""What a command does about a damaged patch: stop, or go on without it and list it in its result."""
+SKIPPED = "skipped.json"
+"""Where a command that writes many files lists the patches it skipped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +85,45 @@ class DamagedTriplet:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
+
+
+def incomplete_as_skipped(incomplete: Iterable[IncompleteTriplet]) -> list[DamagedTriplet]:
+    """Return patches whose files are not all there as patches that a result is without."""
+    return [DamagedTriplet(one.name, f"lacks {', '.join(one.lacks)}") for one in incomplete]
+
+
+def skipped_json(skipped: Iterable[DamagedTriplet]) -> list[dict[str, Any]]:
+    """Return skipped patches with their reasons as JSON values."""
+    return [{"patch": one.name, "reason": one.reason} for one in skipped]
+
+
+def each_readable(
+    names: Sequence[str], read: Callable[[int], T], damaged: Damaged, skipped: list[DamagedTriplet]
+) -> Iterator[T]:
+    """Yield what is read of each patch, in order.
+
+    Args:
+        names: Names of the patches.
+        read: Reads the patch at an index; an :class:`~unclouded.errors.InputError` means that it is damaged.
+        damaged: What to do then.
+        skipped: Damaged patches that were skipped are added to this list.
+
+    Raises:
+        InputError: A patch is damaged and is not to be skipped, or all are damaged.
+    """
+    failed: list[DamagedTriplet] = []
+    for index, name in enumerate(names):
+        try:
+            found = read(index)
+        except InputError as error:
+            if damaged == "refuse":
+                raise InputError(f"{error}; --damaged skip goes on without damaged patches") from error
+            failed.append(DamagedTriplet(name, str(error)))
+            skipped.append(failed[-1])
+        else:
+            yield found
+    if failed and len(failed) == len(names):
+        raise InputError(f"all {len(names):,} patches are damaged, expected one that is not; first {failed[0]}")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Literal
 from unclouded.errors import InputError
 from unclouded.files import named, read_small
 from unclouded.patches.identity import MANIFEST, Roi
-from unclouded.patches.layouts import CLOUDY, FLAT_CLEAR, SAR, IncompleteTriplet, Inventory, TripletFiles
+from unclouded.patches.layouts import CLOUDY, FLAT_CLEAR, SAR, IncompleteTriplet, Inventory, TripletFiles, section
 from unclouded.patches.manifest import read_manifest
 
 SplitName = Literal["train", "val", "test", "all"]
@@ -137,6 +137,54 @@ def incomplete_of(inventory: Inventory, part: SplitName) -> tuple[IncompleteTrip
     return tuple(one for one in inventory.incomplete if one.roi and known.get(one.roi) == part)
 
 
+@dataclass(frozen=True)
+class SplitCheck:
+    """What is wrong with the list or the manifest that tells the parts of a data set.
+
+    Attributes:
+        faults: What other commands refuse, one message each.
+        absent: File names of rows of which no file is there.
+        unlisted: Complete triplets in no row; they belong to no part.
+    """
+
+    faults: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every row is sound and has files."""
+        return not (self.faults or self.absent)
+
+    def lines(self) -> list[str]:
+        """Return the lines of a report that names every row."""
+        found = section("faults of the split", self.faults, len(self.faults))
+        found += section("rows of the split list without files", self.absent, len(self.absent))
+        return found + section("triplets in no row of the split list", self.unlisted)
+
+
+def check_split(inventory: Inventory) -> SplitCheck:
+    """Judge what tells the parts of a data set, as every command that takes a part does, but name every fault."""
+    if not inventory.split_list:
+        try:
+            _parts(inventory)
+        except InputError as error:
+            return SplitCheck((str(error),))
+        return SplitCheck()
+    try:
+        listed, faults = examine_split_list(inventory.split_list)
+    except InputError as error:
+        return SplitCheck((str(error),))
+    try:
+        _require_apart(_assigned(inventory.triplets, listed), inventory.split_list)
+    except InputError as error:
+        faults.append(str(error))
+    there = {f"{one.name}.tif" for one in inventory.triplets} | {f"{one.name}.tif" for one in inventory.incomplete}
+    absent = tuple(name for name in listed if name not in there)
+    unlisted = tuple(one.name for one in inventory.triplets if f"{one.name}.tif" not in listed)
+    return SplitCheck(tuple(faults), absent, unlisted)
+
+
 def parts_by_name(inventory: Inventory) -> dict[str, str]:
     """Return the part of each complete triplet, as :func:`triplets_of` has it; ``"outside"`` where nothing tells."""
     if inventory.split_list:
@@ -165,13 +213,21 @@ def _parts(inventory: Inventory) -> Mapping[Roi, str]:
 
 
 def _assign_listed(triplets: Iterable[TripletFiles], path: Path) -> Assigned:
-    listed = read_split_list(path)
-    assigned = _grouped(triplets, lambda files: listed.get(f"{files.name}.tif", OUTSIDE))
+    assigned = _assigned(triplets, read_split_list(path))
+    _require_apart(assigned, path)
+    return assigned
+
+
+def _assigned(triplets: Iterable[TripletFiles], listed: Mapping[str, str]) -> Assigned:
+    return _grouped(triplets, lambda files: listed.get(f"{files.name}.tif", OUTSIDE))
+
+
+def _require_apart(assigned: Assigned, path: Path) -> None:
+    """Refuse a list that has a region in two parts."""
     try:
         Split(*({files.roi for files in assigned[part] if files.roi} for part in PARTS))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    return assigned
 
 
 def read_split_list(path: Path) -> dict[str, str]:
@@ -183,19 +239,40 @@ def read_split_list(path: Path) -> dict[str, str]:
     Raises:
         InputError: A row reads otherwise, names a path instead of a file, or puts a file into a second part.
     """
+    listed, faults = examine_split_list(path)
+    if faults:
+        more = f" (and {len(faults) - 1:,} more rows, which 'unclouded data check' names)" if len(faults) > 1 else ""
+        raise InputError(f"{faults[0]}{more}")
+    return listed
+
+
+def examine_split_list(path: Path) -> tuple[dict[str, str], list[str]]:
+    """Read a csv list as :func:`read_split_list` does, but collect what is wrong with each row.
+
+    Returns:
+        The part of each file name of the sound rows, and a message for each of the others.
+
+    Raises:
+        InputError: The file is no csv list at all.
+    """
     try:
         lines = read_small(path, limit=64 << 20).decode("utf-8-sig").splitlines()
         rows = [[cell.strip() for cell in row] for row in csv.reader(lines, strict=True)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is not a csv list: {error}; {_ROW}") from error
     listed: dict[str, str] = {}
+    faults: list[str] = []
     for number, row in enumerate(rows, start=1):
         if not row:
             continue
-        name, part = _row(path, number, row)
-        if listed.setdefault(name, part) != part:
-            raise InputError(f"{path}, row {number}: {name} is in {listed[name]} already; keep one of the two rows")
-    return listed
+        try:
+            name, part = _row(path, number, row)
+        except InputError as error:
+            faults.append(str(error))
+        else:
+            if listed.setdefault(name, part) != part:
+                faults.append(f"{path}, row {number}: {name} is in {listed[name]} already; keep one of the two rows")
+    return listed, faults
 
 
 def _row(path: Path, number: int, row: list[str]) -> tuple[str, str]:

@@ -15,7 +15,6 @@ from unclouded.models.remover import CloudRemover, keep_clear_pixels
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.patches.layouts import TripletFiles
 from unclouded.tensors.answers import require_answer
-from unclouded.tensors.dataset import TripletDataset
 from unclouded.tensors.triplet import Triplet, positions
 
 Pairs = Iterator[tuple[Triplet, Tensor]]
@@ -30,7 +29,7 @@ class Candidate:
         name: What tables call it.
         bands: Optical bands to judge.
         files: The patches to judge, of those that were asked for.
-        pairs: From a data set of these patches and bands to triplets with predictions.
+        pairs: From triplets of these patches and bands to triplets with predictions.
         predictions: Folder and unit of a foreign method's predictions; empty for a remover.
         missing: Names of patches without a prediction.
         learnt_from: Regions to judge that it learnt from; None where nothing tells.
@@ -39,7 +38,7 @@ class Candidate:
     name: str
     bands: tuple[str, ...]
     files: tuple[TripletFiles, ...]
-    pairs: Callable[[TripletDataset], Pairs]
+    pairs: Callable[[Iterable[Triplet]], Pairs]
     predictions: str = ""
     missing: tuple[str, ...] = ()
     learnt_from: tuple[str, ...] | None = None
@@ -101,12 +100,13 @@ def foreign_candidate(
         )
     shown = bands or predictions.bands
     positions(shown, predictions.bands)
+    judged_of = tuple(one for one in files if one.name in predictions.files)
     return Candidate(
         resolved(predictions.folder).name,
         shown,
-        tuple(one for one in files if one.name in predictions.files),
-        partial(judged_files, predictions, keep_clear=keep_clear),
-        f"{resolved(predictions.folder).name}, {predictions.unit}",
+        judged_of,
+        partial(judged_files, predictions, judged_of, keep_clear=keep_clear),
+        f"{resolved(predictions.folder).name}, {predictions.units}",
         predictions.missing,
     )
 
@@ -131,15 +131,23 @@ def judged(remover: CloudRemover, data: Iterable[Triplet], *, keep_clear: bool =
         yield shown, keep_clear_pixels(prediction, shown.observation) if keep_clear else prediction
 
 
-def judged_files(predictions: ForeignPredictions, data: TripletDataset, *, keep_clear: bool = True) -> Pairs:
+def judged_files(
+    predictions: ForeignPredictions,
+    files: Sequence[TripletFiles],
+    data: Iterable[Triplet],
+    *,
+    keep_clear: bool = True,
+) -> Pairs:
     """Yield every triplet with the prediction of a foreign method in the bands of the data.
 
     Args:
         predictions: Files of predictions; every patch of the data has one.
+        files: The patches of the data, and possibly others.
         data: Triplets whose bands are among the predictions'.
         keep_clear: Judge what a user would get if pixels with m = 0 stayed as observed; otherwise what the files say.
     """
-    picked = positions(data.bands, predictions.bands)
-    for files, triplet in zip(data.files, data, strict=True):
-        prediction = predictions.read(files)[:, picked]
+    by_name = {one.name: one for one in files}
+    for triplet in data:
+        picked = positions(triplet.observation.bands, predictions.bands)
+        prediction = predictions.read(by_name[triplet.name])[:, picked]
         yield triplet, keep_clear_pixels(prediction, triplet.observation) if keep_clear else prediction

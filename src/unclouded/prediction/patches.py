@@ -1,7 +1,7 @@
 """Predict a patch and write it as the input is written: same grid, type and bands, clear pixels as they were."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from unclouded.models.catalogue import choose_map
 from unclouded.models.network import require_level
 from unclouded.models.remover import CloudRemover
 from unclouded.patches.layouts import TripletFiles
-from unclouded.patches.reading import read_triplet
+from unclouded.patches.reading import Damaged, DamagedTriplet, PatchRasters, each_readable, read_triplet
 from unclouded.prediction.choice import BestOfScene
 from unclouded.raster import to_stored
 from unclouded.sensors import SENTINEL2
@@ -79,18 +79,61 @@ def predict_patch(
         InputError: The files do not fit together, are damaged, or have pixels without data; or the remover was made for
             L2A: patches are L1C; or its answer is no clear image of the patch.
     """
+    (predicted,) = predict_patches(remover, [files], clouds, cache, device)
+    return predicted
+
+
+def predict_patches(
+    remover: CloudRemover,
+    files: Sequence[TripletFiles],
+    clouds: CloudMapSettings | None = None,
+    cache: ProbabilityCache | None = None,
+    device: str = "cpu",
+    *,
+    damaged: Damaged = "refuse",
+    skipped: list[DamagedTriplet] | None = None,
+) -> Iterator[PredictedPatch]:
+    """Remove the clouds of patches, one after the other; see :func:`predict_patch`.
+
+    Args:
+        remover: Network or baseline.
+        files: Radar and cloudy images.
+        clouds: How the map m is made; what is not set is as in the training of the weights.
+        cache: Where cloud probabilities are kept.
+        device: Where the remover runs.
+        damaged: What to do about a damaged patch.
+        skipped: Damaged patches that were skipped are added to this list.
+
+    Raises:
+        InputError: As for :func:`predict_patch`, but for damaged patches that are skipped; or all are damaged.
+    """
     require_level(remover, "L1C")
-    patch = read_triplet(TripletFiles(files.name, files.patch, files.sar, files.cloudy, None))
-    source = read_stored(files.cloudy)
     used = choose_map([remover], clouds).used
+    names = [one.name for one in files]
+    for patch, source in each_readable(names, lambda i: _read(files[i]), damaged, [] if skipped is None else skipped):
+        yield _predicted(remover, patch, source, used, cache, device)
+
+
+def _read(files: TripletFiles) -> tuple[PatchRasters, StoredImage]:
+    return read_triplet(replace(files, clear=None)), read_stored(files.cloudy)
+
+
+def _predicted(
+    remover: CloudRemover,
+    patch: PatchRasters,
+    source: StoredImage,
+    used: CloudMapSettings,
+    cache: ProbabilityCache | None,
+    device: str,
+) -> PredictedPatch:
     cloud_map = map_clouds(patch.cloudy.values, patch.cloudy.bands, used, cache=cache)
     observation = observe(patch.sar.values, patch.cloudy.values, cloud_map, remover.bands)
     seen = observation.to(device)
     by = remover.adapted_to([seen]) if isinstance(remover, BestOfScene) else remover  # names what was chosen
-    answer = require_answer(by(seen), seen, by.name, files.name)
+    answer = require_answer(by(seen), seen, by.name, patch.name)
     reflectance = answer[0].detach().float().cpu().numpy()
     stored = compose(reflectance, source.values[SENTINEL2.indices(*remover.bands)], cloud_map)
-    return PredictedPatch(files.name, observation, stored, remover.bands, source, by.name)
+    return PredictedPatch(patch.name, observation, stored, remover.bands, source, by.name)
 
 
 def compose(

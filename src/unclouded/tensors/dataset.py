@@ -173,16 +173,3 @@ def cut_centre(image: Float[Tensor, "batch band h w"], side_px: int) -> Float[Te
     """Cut the square in the middle of an image."""
     top, left = (image.shape[-2] - side_px) // 2, (image.shape[-1] - side_px) // 2
     return image[..., top : top + side_px, left : left + side_px]
-
-
-def stack(triplets: Sequence[Triplet]) -> Triplet:
-    """Join triplets of one size into a batch; the names are joined with commas."""
-    seen = [triplet.observation for triplet in triplets]
-    joined = Observation(
-        torch.cat([o.sar for o in seen]),
-        torch.cat([o.cloudy for o in seen]),
-        torch.cat([o.cloud_map for o in seen]),
-        seen[0].bands,
-    )
-    name = ", ".join(triplet.name for triplet in triplets)
-    return Triplet(name, joined, torch.cat([triplet.clear for triplet in triplets]))

@@ -1,10 +1,13 @@
 """What a model sees, and what it should have seen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from unclouded.errors import InputError
 
@@ -91,3 +94,50 @@ def positions(wanted: tuple[str, ...], bands: tuple[str, ...]) -> list[int]:
             f"expected the bands {' '.join(wanted)}, found {' '.join(bands)}; {' '.join(absent)} is missing"
         )
     return [bands.index(band) for band in wanted]
+
+
+def stack(triplets: Sequence[Triplet]) -> Triplet:
+    """Join triplets of one size and the same bands into a batch; the names are joined with commas.
+
+    Raises:
+        InputError: Sizes or bands differ.
+    """
+    return Triplet(
+        ", ".join(triplet.name for triplet in triplets),
+        stack_observations([triplet.observation for triplet in triplets]),
+        torch.cat([triplet.clear for triplet in triplets]),
+    )
+
+
+def stack_observations(seen: Sequence[Observation]) -> Observation:
+    """Join observations of one size and the same bands into a batch.
+
+    Raises:
+        InputError: Sizes or bands differ.
+    """
+    first = seen[0]
+    for other in seen[1:]:
+        if other.bands != first.bands or other.cloudy.shape[1:] != first.cloudy.shape[1:]:
+            rows, columns = first.cloudy.shape[-2:]
+            found = f"{other.cloudy.shape[-2]} x {other.cloudy.shape[-1]} px of {' '.join(other.bands)}"
+            raise InputError(
+                f"a batch holds images of one size, expected {rows} x {columns} px of {' '.join(first.bands)}, found "
+                f"{found}; crop them, as crop_px does"
+            )
+    sar, cloudy, cloud_map = (
+        torch.cat([getattr(one, name) for one in seen]) for name in ("sar", "cloudy", "cloud_map")
+    )
+    return Observation(sar, cloudy, cloud_map, first.bands)
+
+
+def _collate_triplets(batch: Sequence[Triplet], **_: Any) -> Triplet:
+    return stack(batch)
+
+
+def _collate_observations(batch: Sequence[Observation], **_: Any) -> Observation:
+    return stack_observations(batch)
+
+
+# torch.utils.data.DataLoader without a collate_fn of its own joins what stands in this table.
+default_collate_fn_map[Triplet] = _collate_triplets
+default_collate_fn_map[Observation] = _collate_observations

@@ -18,9 +18,9 @@ from unclouded.files import read_small
 from unclouded.patches.layouts import SHOWN, IncompleteTriplet, find_triplets
 from unclouded.patches.reading import DamagedTriplet
 from unclouded.patches.splits import incomplete_of, triplets_of
-from unclouded.tensors.dataset import TripletDataset, TripletSource, stack
+from unclouded.tensors.dataset import TripletDataset, TripletSource
 from unclouded.tensors.store import PackedTriplets, is_store, open_store
-from unclouded.tensors.triplet import Triplet
+from unclouded.tensors.triplet import Triplet, stack
 from unclouded.training.pairing import Pairing, equally_spaced, pair
 from unclouded.training.settings import TrainSettings
 from unclouded.training.signals import live_with_parent
