@@ -14,6 +14,8 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.control import GroundControlPoint
+from rasterio.rpc import RPC
 
 from unclouded.errors import InputError, MachineError
 from unclouded.geotiff import open_geotiff, read_stored, write_geotiff
@@ -251,6 +253,8 @@ import os, signal, sys
 import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from rasterio.control import GroundControlPoint
+from rasterio.rpc import RPC
 from pathlib import Path
 from unclouded.strips import write_rows
 grid = GeoBox((700, 520), Affine(10, 0, 5e5, 0, -10, 5e6), "EPSG:32632")
@@ -314,3 +318,24 @@ def test_fault_32_a_file_that_lost_a_pixel_when_it_was_closed_is_refused(
     with pytest.raises(MachineError, match=r"a\.tif cannot be written \(it reads otherwise\); is the disk full\?"):
         write_noise(tmp_path / "a.tif")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32632"])
+def test_fault_10_ground_control_points_are_no_grid(tmp_path: Path, crs: str) -> None:
+    path = tmp_path / "a.tif"
+    points = [GroundControlPoint(row=r, col=c, x=9 + c / 1e4, y=44 - r / 1e4) for r in (0, 9) for c in (0, 9)]
+    with rasterio.open(path, "w", "GTiff", count=2, height=10, width=10, dtype="float32", crs=crs, gcps=points) as file:
+        file.write(np.full((2, 10, 10), -12, np.float32))
+    with pytest.raises(InputError, match="has ground control points only, so it is not geocoded; give the whole"):
+        open_rows(path, SENTINEL1).__enter__()
+
+
+def test_fault_10_rational_polynomials_are_no_grid(tmp_path: Path) -> None:
+    ones = [1.0] + [0.0] * 19
+    rpcs = RPC(100, 50, 44, 1, ones, ones, 5, 10, 9, 1, ones, ones, 5, 10)
+    with rasterio.open(
+        tmp_path / "a.tif", "w", "GTiff", count=2, height=10, width=10, dtype="float32", rpcs=rpcs
+    ) as file:
+        file.write(np.full((2, 10, 10), -12, np.float32))
+    with pytest.raises(InputError, match="has rational polynomials only, so it is not geocoded"):
+        open_rows(tmp_path / "a.tif", SENTINEL1).__enter__()

@@ -216,7 +216,7 @@ def _refuse_missing_blocks(path: Path, source: Any, window: ImageWindow | None) 
 
 
 def _refuse_flat_pixels(path: Path, source: Any) -> None:
-    if not abs(source.transform.determinant) > 0:
+    if not (all(map(math.isfinite, source.transform)) and abs(source.transform.determinant) > 0):
         raise InputError(f"{path} has pixels without size, expected a georeference or none; fetch it again")
 
 

@@ -14,6 +14,8 @@ from jaxtyping import Float32
 from numpy.typing import DTypeLike, NDArray
 from odc.geo.geobox import GeoBox
 
+from unclouded.errors import InputError
+from unclouded.files import named
 from unclouded.geotiff import StoredImage, grid_of, new_geotiff, open_geotiff, stored_rows
 from unclouded.raster import check_limits, check_range, check_stored, to_physical
 from unclouded.sensors import Sensor
@@ -98,11 +100,24 @@ def open_rows(path: Path, sensor: Sensor) -> Iterator[SceneRows]:
         InputError: Not a readable GeoTIFF, or another number, order or type of bands, or values in another unit.
     """
     with open_geotiff(path) as source:
+        _refuse_ungeocoded(path, source)
         last_row = stored_rows(path, source, source.height - 1, source.height)  # a file cut short lacks its end
         check_stored(path, last_row, sensor)
         scene = SceneRows(path, sensor, grid_of(source), path, partial(stored_rows, path, source))
         _check_unit(scene)
         yield scene
+
+
+def _refuse_ungeocoded(path: Path, source: Any) -> None:
+    """Refuse an image that lies somewhere, but on no grid: its pixels would be taken for those of the other image."""
+    if not source.transform.is_identity:
+        return
+    points = "ground control points" if source.gcps[0] else "rational polynomials" if source.rpcs else None
+    if points:
+        raise InputError(
+            f"{named(path)} has {points} only, so it is not geocoded; give the whole product, or warp it first "
+            "('gdalwarp -t_srs EPSG:... IN OUT')"
+        )
 
 
 def _check_unit(scene: SceneRows) -> None:

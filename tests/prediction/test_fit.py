@@ -18,12 +18,14 @@ from unclouded.scenes.shift import Shift
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 OFF = Shift(-1.5, 2.0, 0.2, 0.03, blocks=4, spread_px=0.3)
-GRID = GeoBox((160, 220), Affine(10, 0, 500_000, 0, -10, 5_000_000), 32632)
+GRID = GeoBox((256, 260), Affine(10, 0, 500_000, 0, -10, 5_000_000), 32632)
 
 
 def test_what_fits_needs_no_remark() -> None:
     assert not list(Fit(12.0, replace(OFF, down_px=0.0)).remarks("as it came", ()))
     assert not list(Fit(None, None).remarks("as it came", ()))
+    assert not list(Fit(0.0, OFF, side_px=255).remarks("as it came", ()))
+    assert not list(Fit(0.0, replace(OFF, spread_px=2.6)).remarks("as it came", ()))
     assert not list(Fit(0.0, replace(OFF, gap=0.01)).remarks("as it came", ()))
 
 
@@ -80,8 +82,8 @@ def test_numbers_that_are_unknown_are_none() -> None:
 
 def test_expectation_24_a_scene_whose_radar_lies_off_is_told_so(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    level = np.digitize(gaussian_filter(rng.normal(size=(180, 240)), 6), [-0.03, 0, 0.03])
-    there, here = level[7:167, 7:227], level[10:170, 10:230]  # the radar lies 3 px right and down
+    level = np.digitize(gaussian_filter(rng.normal(size=(276, 280)), 6), [-0.03, 0, 0.03])
+    there, here = level[7:263, 7:267], level[10:266, 10:270]  # the radar lies 3 px right and down
     db = np.array([-8, -14, -6, -11])[there] + 10 * np.log10(rng.gamma(4.4, 1 / 4.4, (2, *GRID.shape)))
     land = np.array([1500, 1200, 1100, 1000, 1300, 2000, 2300, 2200, 2500, 700, 12, 1800, 1000])
     stored = land[:, None, None] * (0.7 + 0.2 * here) + rng.integers(0, 30, (13, *GRID.shape))

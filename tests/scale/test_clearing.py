@@ -140,6 +140,18 @@ def test_a_scene_that_cannot_be_used_is_set_aside_and_the_others_go_on(scenes: P
     assert list(run_tasks(tasks(tmp_path, out), TaskFolder(out / WORK), serially)) == ["middle"]  # without a retry
 
 
+def test_fault_16_of_many_scenes_one_of_doubtful_offset_is_refused(scenes: Path, tmp_path: Path) -> None:
+    for path in scenes.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    grid = GeoBox((PX, PX), Affine(10, 0, 500_000, 0, -10, 5_000_000 - 10 * PX), "EPSG:32632")
+    optical = np.random.default_rng(1).integers(1200, 1900, (13, PX, PX)).astype(np.uint16)
+    write_geotiff(tmp_path / "middle_s2.tif", optical, SENTINEL2.bands, grid, nodata=0)
+    failures = run_tasks(tasks(tmp_path, tmp_path / "out"), TaskFolder(tmp_path / "out" / WORK), serially)
+    assert list(failures) == ["middle"] and "give --offset -1000" in failures["middle"]
+    told = clearing(listed("middle", offset=0), tmp_path, tmp_path / "out", [WANTED], SceneSettings())
+    assert not run_tasks(told, TaskFolder(tmp_path / "told" / WORK), serially)
+
+
 def test_products_that_are_gone_are_made_again(scenes: Path, tmp_path: Path) -> None:
     notes, all_tasks = TaskFolder(tmp_path / WORK), tasks(scenes, tmp_path)
     before = done(scenes, tmp_path, serially)

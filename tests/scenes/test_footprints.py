@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from affine import Affine
@@ -10,7 +12,7 @@ from pyproj.database import query_utm_crs_info
 from shapely.geometry import Point, box, mapping, shape
 
 from unclouded.errors import InputError
-from unclouded.scenes.footprints import footprint, footprint_around, shown_share, utm_crs
+from unclouded.scenes.footprints import footprint, footprint_around, require_on_earth, shown_share, utm_crs
 
 
 def tile(epsg: int, left: float, top: float, side: int = 10_980) -> GeoBox:
@@ -97,3 +99,30 @@ def test_the_share_of_a_region_that_a_scene_shows(longitude: float) -> None:
     assert shown_share(region, region, longitude) == pytest.approx(1.0)
     assert shown_share(dict(mapping(box(longitude + 179, -1, longitude + 181, 1))), region, longitude) == 0.0
     assert shown_share(footprint_around(0.0, 40.0, (52.0, 40.0)), region, longitude) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("crs", "affine", "reason"),
+    [
+        ('LOCAL_CS["x",UNIT["metre",1]]', Affine(10, 0, 600_000, 0, -10, 4_900_000), "is not tied to the Earth"),
+        ('ENGCRS["site",EDATUM["pole"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]',
+         Affine(10, 0, 0, 0, -10, 0), "is not tied to the Earth"),
+        ("EPSG:4326", Affine(1e-4, 0, 10, 0, -1e-4, 95), "lies outside its CRS"),
+        ("EPSG:4326", Affine(1e-4, 0, 800, 0, -1e-4, 45), "lies outside its CRS"),
+        ("EPSG:32632", Affine(10, 0, 1e12, 0, -10, 4_900_000), "lies outside its CRS"),
+        ("EPSG:32632", Affine(10, 0, 600_000, 0, -10, 5e8), "lies outside its CRS"),
+        ("EPSG:3857", Affine(10, 0, 1e9, 0, -10, 1e9), "lies outside its CRS"),
+        ("EPSG:32661", Affine(10, 0, 2_000_000, 0, -10, 2_000_000), "found latitudes"),
+        ("EPSG:3031", Affine(10, 0, 0, 0, -10, 0), "found latitudes"),
+    ],
+)  # fmt: skip
+def test_fault_12_images_that_lie_nowhere_on_earth_are_refused_by_name(crs: str, affine: Affine, reason: str) -> None:
+    with pytest.raises(InputError) as error:
+        require_on_earth(Path("a.tif"), GeoBox((100, 100), affine, crs))
+    assert str(error.value).startswith("a.tif: ") and reason in str(error.value) and "\n" not in str(error.value)
+
+
+def test_images_without_crs_and_rotated_ones_are_on_earth_as_well() -> None:
+    require_on_earth(Path("a.tif"), GeoBox((100, 100), Affine(10, 0, 0, 0, -10, 0), None))
+    require_on_earth(Path("a.tif"), GeoBox((90, 90), Affine(7, 7, 600_000, 7, -7, 4_900_000), "EPSG:32632"))
+    require_on_earth(Path("a.tif"), GeoBox((90, 90), Affine(1e-4, 0, 179.999, 0, -1e-4, 45), "EPSG:4326"))

@@ -2,9 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from unclouded.errors import InputError
-from unclouded.scenes.radar_units import check_median, in_db, stored_as
+from unclouded.raster import read
+from unclouded.scenes.radar_units import RadarUnits, in_db, judge_radar, stored_as
+from unclouded.sensors import SENTINEL1
 
 DB = np.float32([[[-12.5, -20.0, np.nan]]])
 
@@ -25,8 +28,55 @@ def test_fault_15_unknown_units_are_refused() -> None:
         stored_as("gamma0")
 
 
+def radar(vv: float = -10.5, vh: float = -17.0) -> NDArray[np.float32]:
+    """1600 pixels of VV and VH that spread 2 dB around these."""
+    spread = np.random.default_rng(0).normal(0, 2, (2, 40, 40))
+    return (spread + np.array([vv, vh])[:, None, None]).astype(np.float32)
+
+
+def judged(values: NDArray[np.float32], units: RadarUnits = "dB", named: bool = False) -> tuple[str, ...]:
+    return judge_radar(Path("a.tif"), values, units, named_bands=named)
+
+
+@pytest.mark.parametrize(("vv", "vh"), [(-10.5, -17), (-24.5, -26.6), (-7.7, -13.6), (-2.0, -9.0), (-12, -12)])
+def test_radar_of_land_water_and_towns_is_taken_in_silence(vv: float, vh: float) -> None:
+    assert judged(radar(vv, vh)) == judged(radar(vv, vh), "linear") == ()
+
+
 def test_fault_15_decibels_are_not_hundredths() -> None:
-    check_median(Path("a.tif"), DB, "dB x 100")
-    check_median(Path("a.tif"), DB / 100, "dB")
-    with pytest.raises(InputError, match=r"has a median of -0.16 dB as dB x 100; is it in dB\? leave the units out"):
-        check_median(Path("a.tif"), DB / 100, "dB x 100")
+    assert judged(radar(), "dB x 100") == ()
+    with pytest.raises(InputError, match=r"has a median of -0.1\d dB as dB x 100; is it in dB\? leave the units out"):
+        judged(radar() / 100, "dB x 100")
+
+
+def test_fault_09_polarisations_that_changed_places_are_refused_and_doubted_where_they_are_named() -> None:
+    with pytest.raises(InputError, match=r"band 2 is 6.\d dB above band 1, .* swapped; expected VV, then VH"):
+        judged(radar(-17, -10.5))
+    (remark,) = judged(radar(-17, -10.5), named=True)
+    assert "seem to be swapped, though the bands are named" in remark
+
+
+def test_fault_15_amplitude_is_half_the_decibels_of_power() -> None:
+    with pytest.raises(InputError, match=r"VH of -8.\d dB, 3.\d dB below VV, is that of amplitude, .* square it"):
+        judged(radar() / 2, "linear")
+    with pytest.raises(InputError, match="double the dB first"):
+        judged(radar() / 2)
+    (remark,) = judged(radar(-15, -21) / 2)
+    assert "amplitude rather than of power; if so, double the dB" in remark
+
+
+def test_fault_15_digital_numbers_are_no_power() -> None:
+    with pytest.raises(InputError, match="expected below 1 over any scene; are these digital numbers"):
+        judged(radar(45, 40), "linear")
+
+
+def test_a_few_pixels_tell_nothing_of_the_unit() -> None:
+    assert judged(radar(-17, -10.5)[:, :20, :40]) == ()
+
+
+def test_fault_15_real_radar_is_taken_and_refused_if_swapped(samples: Path) -> None:
+    for path in sorted((samples / "triplets" / "s1").glob("*.tif")):
+        values = read(path, SENTINEL1).values
+        assert judge_radar(path, values, "dB", named_bands=False) == ()
+        with pytest.raises(InputError, match="swapped"):
+            judge_radar(path, values[::-1], "dB", named_bands=False)

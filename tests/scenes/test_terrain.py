@@ -18,6 +18,7 @@ from unclouded.simulation.radar_geometry import RadarGeometry
 
 GRID = GeoBox((120, 120), Affine(10, 0, 863_620, 0, -10, 4_889_970), 32632)
 AROUND = GeoBox((80, 80), Affine(30, 0, 863_020, 0, -30, 4_890_570), 32632)
+FAR = Affine(1 / 3600, 0, 23.5, 0, -1 / 3600, 44.1)
 
 
 @pytest.fixture
@@ -84,3 +85,10 @@ def test_what_is_no_elevation_model_is_refused(
     write_geotiff(tmp_path / "dem.tif", values, ("h",) * len(values), GeoBox((8, 8), AROUND.affine, crs))
     with pytest.raises(InputError, match=message):
         Heights.read(tmp_path / "dem.tif")
+
+
+def test_an_elevation_model_of_another_place_is_refused_before_the_work() -> None:
+    level(100).require_over(GRID)
+    far = Heights(Path("dem.tif"), np.full((100, 100), 100, np.float32), GeoBox((100, 100), FAR, "EPSG:4326"))
+    with pytest.raises(InputError, match=r"dem.tif has heights for 0.0% of the optical scene .* of that place"):
+        far.require_over(GRID)

@@ -7,7 +7,7 @@ from typing import Any
 
 from unclouded.prediction.mapping import SceneMap
 from unclouded.prediction.sources import Sources
-from unclouded.scenes.align import date_gap_days
+from unclouded.scenes.align import BLOCK_PX, date_gap_days
 from unclouded.scenes.radar import NO_TERRAIN
 from unclouded.scenes.shift import SMALLEST_PX, Shift
 
@@ -25,11 +25,13 @@ class Fit:
         days: By how many the radar is later, negative where it is earlier; None where a date is unknown.
         shift: Where the radar lies, seen from the optical image; None where the scene is too small to tell.
         undated: Images whose date is unknown, in words.
+        side_px: Shorter side of the scene.
     """
 
     days: float | None
     shift: Shift | None
     undated: tuple[str, ...] = ()
+    side_px: int = BLOCK_PX
 
     def told(self) -> dict[str, Any]:
         """Return the numbers by name; None where one is unknown."""
@@ -73,7 +75,7 @@ class Fit:
                 f"the radar was taken {abs(self.days):.0f} days {when} the optical image: fields, water and snow may "
                 f"have changed; choose a radar image within {LARGE_GAP_DAYS:.0f} days"
             )
-        if self.is_known and self.distance_px >= LARGE_SHIFT_PX:
+        if self.is_large:
             yield (
                 f"the radar lies {self.distance_px:.1f} px off the optical image ({self.shift}): "
                 f"{_remedy(processing, NO_TERRAIN in remarks)}"
@@ -81,8 +83,14 @@ class Fit:
 
     @property
     def is_known(self) -> bool:
-        """Whether the shift is confident."""
-        return self.shift is not None and self.shift.is_confident
+        """Whether the shift is confident; in a scene smaller than a block, few edges agree by chance."""
+        return self.shift is not None and self.shift.is_confident and self.side_px >= BLOCK_PX
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the shift is worth a warning: not where the blocks disagree by more than the shift itself."""
+        disagree = self.shift is not None and self.shift.spread_px > self.distance_px
+        return self.is_known and self.distance_px >= LARGE_SHIFT_PX and not disagree
 
     @property
     def distance_px(self) -> float:
@@ -113,4 +121,4 @@ def fit_of(sources: Sources, scene_map: SceneMap) -> Fit:
     undated = [name for name, time in (("the radar", radar), ("the optical image", optical)) if time is None]
     small = min(sources.shape) < SMALLEST_PX
     shift = None if small else sources.shift(scene_map.is_clear).result()
-    return Fit(date_gap_days(radar, optical), shift, tuple(undated))
+    return Fit(date_gap_days(radar, optical), shift, tuple(undated), min(sources.shape))

@@ -97,6 +97,7 @@ def clear(
     told: Told = lambda *_: None,
     say: Say | None = None,
     clock: Clock = time.perf_counter,
+    require_offset: bool = False,
 ) -> ClearedScene:
     """Remove the clouds of one scene.
 
@@ -114,6 +115,7 @@ def clear(
         say: Is told, before the work begins, how much room and time it needs, what of it is done already, and whatever
             is odd about the images.
         clock: What the seconds of the summary are taken by.
+        require_offset: Refuse an optical GeoTIFF whose offset is in doubt, instead of a remark.
 
     Raises:
         BusyError: Somebody else writes into the folder.
@@ -142,7 +144,8 @@ def clear(
         work = work_folder(out, key)
         if found := len([*work.glob("*.strip")]):
             tell(f"taking up {found} finished strip{'' if found == 1 else 's'} of an interrupted run")
-        with open_sources(cloudy, sar, work, settings.radar, _level(removers), settings.optical, told) as sources:
+        asked = settings.radar, _level(removers), settings.optical, told, require_offset
+        with open_sources(cloudy, sar, work, *asked) as sources:
             positions(remover.bands, sources.optical.bands)
             needed = needed_bytes(sources, remover, settings)
             require_room(out, needed, "clear this scene")

@@ -18,6 +18,7 @@ from unclouded.files import named
 from unclouded.models.network import Level
 from unclouded.prediction.windows import Window
 from unclouded.scenes.align import ReadMask, scene_shift
+from unclouded.scenes.footprints import require_on_earth
 from unclouded.scenes.optical import OpticalScene, OpticalSettings, open_optical
 from unclouded.scenes.radar import RadarScene, open_radar
 from unclouded.scenes.radar_units import RadarUnits
@@ -178,6 +179,7 @@ def open_sources(
     level: Level = "L1C",
     optical: OpticalSettings | None = None,
     told: Told = lambda *_: None,
+    require_offset: bool = False,
 ) -> Iterator[Sources]:
     """Open an optical scene and the radar image of its place; both are opened, read and closed by one thread.
 
@@ -189,6 +191,7 @@ def open_sources(
         level: Which product the remover was made for.
         optical: What the user says of the optical image.
         told: Is told how many of the two are open; products are decoded first, which takes a minute for a whole tile.
+        require_offset: Refuse an optical GeoTIFF whose offset is in doubt.
 
     Raises:
         InputError: An image cannot be used, is of the other level, or the two lie on different grids.
@@ -198,10 +201,13 @@ def open_sources(
         closed.callback(lambda: reader.submit(stack.close).result())
         told("opening images", 0, 2)
         said = (optical or OpticalSettings()).model_dump()
-        to_open = open_optical(cloudy, allow_l2a=level == "L2A", work_folder=work_folder, **said)
+        to_open = open_optical(
+            cloudy, allow_l2a=level == "L2A", work_folder=work_folder, require_offset=require_offset, **said
+        )
         scene = reader.submit(stack.enter_context, to_open).result()
         if scene.level != level:
             raise InputError(f"{named(cloudy)} is {scene.level}, but the weights were trained on {level}; give that")
+        require_on_earth(cloudy, scene.geobox)
         told("opening images", 1, 2)
         how = (radar or RadarSettings()).model_dump()
         opened = reader.submit(stack.enter_context, open_radar(sar, scene.geobox, work_folder=work_folder, **how))

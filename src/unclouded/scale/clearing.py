@@ -99,7 +99,8 @@ class ClearScene:
         scratch = self.folder.parent / WORK / "fetched"
         places = (scratch / f"{self.id}-{image}" for image in ("cloudy", "sar"))
         with fetched(self.cloudy, next(places)) as cloudy, fetched(self.sar, next(places)) as sar:
-            return [_row(self.name, clear(first, cloudy, sar, self.folder, self.settings, others=others))]
+            cleared = clear(first, cloudy, sar, self.folder, self.settings, others=others, require_offset=True)
+            return [_row(self.name, cleared)]
 
     def holds(self, row: Row) -> bool:
         """Say whether the folder still holds the scene that a row describes."""

@@ -1,6 +1,7 @@
 """Where on Earth a grid lies: its outline in degrees, split where it crosses the antimeridian, and its UTM zone."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,15 +9,20 @@ import shapely
 from jaxtyping import Float64
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
+from pyproj.exceptions import ProjError
 from shapely.affinity import translate
 from shapely.geometry import MultiPolygon, Polygon, box, mapping, shape
 from shapely.geometry.base import BaseGeometry
 
 from unclouded.errors import InputError
+from unclouded.files import named
+from unclouded.raster import describe
 
 SOUTHERNMOST, NORTHERNMOST = -80.0, 84.0
 """Latitudes between which UTM is defined, and Sentinel-2 has tiles."""
 _POINTS = 20
+_WIDEST_DEG = 360.0
+"""Longitudes may count past the antimeridian, but not once more around the Earth."""
 
 
 def footprint(geobox: GeoBox) -> dict[str, Any]:
@@ -29,17 +35,49 @@ def footprint(geobox: GeoBox) -> dict[str, Any]:
     """
     if geobox.crs is None:
         raise InputError("expected a grid with CRS, found one without; where it lies is unknown")
-    longitude, latitude = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True).transform(
-        *_outline(geobox)
-    )
+    longitude, latitude = outline_deg(geobox)
     require_latitude(float(np.min(latitude)), float(np.max(latitude)))
-    longitude = np.asarray(longitude)
     if np.ptp(longitude) <= 180:
         return dict(mapping(Polygon(zip(longitude, latitude, strict=True))))
     whole = Polygon(zip(longitude % 360, latitude, strict=True))
     east = whole.intersection(box(0, -90, 180, 90))
     west = translate(whole.intersection(box(180, -90, 360, 90)), -360)
     return dict(mapping(MultiPolygon([east, west])))
+
+
+def require_on_earth(path: Path, geobox: GeoBox) -> None:
+    """Refuse an image whose grid has a CRS but no footprint, before any work.
+
+    Raises:
+        InputError: See :func:`footprint`, with the name of the image.
+    """
+    if geobox.crs is not None:
+        try:
+            footprint(geobox)
+        except InputError as error:
+            raise InputError(f"{named(path)}: {error}") from error
+
+
+def outline_deg(geobox: GeoBox) -> tuple[Float64[np.ndarray, " point"], Float64[np.ndarray, " point"]]:
+    """Return longitudes and latitudes along the edges of a grid with CRS.
+
+    Raises:
+        InputError: The CRS has no relation to the Earth, or the grid lies outside of what it describes.
+    """
+    x, y = (np.asarray(axis, np.float64) for axis in _outline(geobox))
+    try:
+        to_degrees = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)
+        longitude, latitude = (np.asarray(axis, np.float64) for axis in to_degrees.transform(x, y))
+        back = to_degrees.transform(longitude, latitude, direction="INVERSE")
+    except ProjError as error:
+        raise InputError(
+            f"its CRS ({describe(geobox)}) is not tied to the Earth, as a local one; assign the right one"
+        ) from error
+    pixel = np.hypot(geobox.affine.a, geobox.affine.d)
+    moved = np.hypot(back[0] - x, back[1] - y) / pixel  # a projection folds what lies beyond its limits
+    if not (np.abs(longitude) <= _WIDEST_DEG).all() or not (np.abs(latitude) <= 90).all() or not (moved < 1).all():
+        raise InputError(f"it lies outside its CRS ({describe(geobox)}); give it its right georeference")
+    return longitude, latitude
 
 
 def _outline(geobox: GeoBox) -> tuple[Any, Any]:

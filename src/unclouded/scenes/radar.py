@@ -15,12 +15,13 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
 from unclouded.files import named, require_room
-from unclouded.raster import describe, same_grid
+from unclouded.raster import band_named, describe, same_grid
 from unclouded.scenes.acquisition import acquisition
+from unclouded.scenes.footprints import require_on_earth
 from unclouded.scenes.geocoding import geocode
 from unclouded.scenes.positions import GroundControlPositions
 from unclouded.scenes.radar_gaps import ReadRows, without_zero_gaps
-from unclouded.scenes.radar_units import RadarUnits, check_median, in_db, stored_as
+from unclouded.scenes.radar_units import RadarUnits, in_db, judge_radar, stored_as
 from unclouded.scenes.safe import ProductFolder, looks_like_product, open_product
 from unclouded.scenes.sentinel1 import Sentinel1Product, describe_radar_product
 from unclouded.scenes.slices import slices_in
@@ -42,6 +43,8 @@ UNUSED_HEIGHTS = (
 )
 _SAW = "the radar saw"
 _STRIP_PX = 512
+_PROBES, _PROBE_PX = 5, 16
+"""Parts of an image by which its unit is judged, and rows of each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +127,8 @@ def open_radar(
     """
     if looks_like_product(path) and not is_stack(path, SENTINEL1):
         model = Heights.read(heights, heights_datum_m) if heights else None
+        if model and geobox.crs is not None:
+            model.require_over(geobox)
         with ExitStack() as stack:
             slices = slices_in(path) or [path]
             opened = [stack.enter_context(_opened_product(one, geobox, model, work_folder)) for one in slices]
@@ -233,9 +238,8 @@ def _opened_stack(
 ) -> Iterator[RadarScene]:
     with open_image(path, stored_as(units)) as rows:
         read = without_zero_gaps(lambda top, bottom: in_db(rows.read(top, bottom), units), rows.geobox.shape[0])
-        _check_middle(rows, read, units)
         taken = acquisition(rows.first, path)
-        remarks = (*remarks, *taken.remarks)
+        remarks = (*remarks, *_judged(rows, read, units), *taken.remarks)
         if same_grid(rows.geobox, geobox):
             known: dict[str, Any] = {"acquired": taken.time, "remarks": remarks}
             yield RadarScene(path, geobox, read, **known)
@@ -244,6 +248,7 @@ def _opened_stack(
         if not align or rows.geobox.crs is None or geobox.crs is None:
             remedy = "align it" if rows.geobox.crs and geobox.crs else "one of them has no CRS to align by"
             raise InputError(f"{named(path)} lies on another grid than the optical scene {grids}; {remedy}")
+        require_on_earth(path, rows.geobox)
         with _work(work_folder) as folder, _store(folder / "source.raw", rows.geobox, path) as source:
             _copy(read, source)
             with _store(folder / "radar.raw", geobox, path) as target:
@@ -255,10 +260,17 @@ def _opened_stack(
                 yield RadarScene(path, geobox, _reader(target), **told)
 
 
-def _check_middle(rows: SceneRows, read: ReadRows, units: RadarUnits) -> None:
+def _judged(rows: SceneRows, read: ReadRows, units: RadarUnits) -> tuple[str, ...]:
+    """Return warnings about order and unit of the bands, by rows from all over the image."""
     height = rows.geobox.shape[0]
-    top = max(height // 2 - 32, 0)
-    check_median(rows.path, read(top, min(top + 64, height)), units)
+    parts = [(top, min(top + _PROBE_PX, height)) for top in sorted({*_probes(height)})]
+    values = np.concatenate([read(*part) for part in parts], axis=1)
+    named_bands = all(band_named(name or "", rows.sensor) for name in rows.stored(0, 1).descriptions)
+    return judge_radar(rows.path, values, units, named_bands=named_bands)
+
+
+def _probes(height: int) -> list[int]:
+    return [int(top) for top in np.linspace(0, max(height - _PROBE_PX, 0), _PROBES)]
 
 
 @contextmanager

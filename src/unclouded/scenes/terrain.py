@@ -17,9 +17,14 @@ from scipy.interpolate import CubicSpline
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.geotiff import read_stored
+from unclouded.raster import describe
+from unclouded.scenes.footprints import outline_deg
 from unclouded.scenes.positions import on_lattice
 from unclouded.scenes.sentinel1 import Acquisition, Sentinel1Product
 
+_COARSE_PX = 256
+_LEAST_SHARE = 0.01
+"""A model that covers less of a scene belongs to another place."""
 _LOWEST_M, _HIGHEST_M = -12_000.0, 9_000.0
 
 
@@ -52,12 +57,26 @@ class Heights:
         stored = read_stored(path)
         if len(stored.values) != 1 or stored.geobox.crs is None:
             raise InputError(f"{named(path)} has {len(stored.values)} bands, expected one of heights, and a CRS")
+        outline_deg(stored.geobox)
         metres = stored.values[0].astype(np.float32)
         metres[stored.is_gap[0]] = np.nan
         low, high = (float(extreme.reduce(metres, axis=None)) for extreme in (np.fmin, np.fmax))
         if not np.isfinite([low, high]).all() or low < _LOWEST_M or high > _HIGHEST_M:
             raise InputError(f"{named(path)} has heights from {low:g} to {high:g} m; tag what means no data")
         return cls(path, metres + np.float32(datum_m), stored.geobox)
+
+    def require_over(self, geobox: GeoBox) -> None:
+        """Refuse a model that has heights for practically nothing of a map, before any work.
+
+        Raises:
+            InputError: Says how much of the map it has heights for.
+        """
+        coarse = geobox.zoom_to(tuple(min(side, _COARSE_PX) for side in geobox.shape))
+        if (share := float(np.isfinite(self.on(coarse)).mean())) < _LEAST_SHARE:
+            raise InputError(
+                f"{named(self.path)} has heights for {share:.1%} of the optical scene (it is {describe(self.geobox)}, "
+                f"the scene {describe(geobox)}); give the elevation model of that place"
+            )
 
     def on(self, geobox: GeoBox) -> Float32[np.ndarray, "y x"]:
         """Return the heights on a part of a map, bilinear; NaN where there are none."""
