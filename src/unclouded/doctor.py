@@ -17,7 +17,7 @@ from rasterio.warp import transform
 
 from unclouded import __version__
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.errors import InputError
+from unclouded.errors import InputError, MachineError
 from unclouded.files import require_writable
 from unclouded.gdal import require_projections
 from unclouded.geotiff import open_geotiff
@@ -164,7 +164,7 @@ def places() -> Iterator[Finding]:
     try:
         require_writable(cache.folder)
         yield Finding("cache", size)
-    except InputError as error:
+    except (InputError, MachineError) as error:
         yield Finding("cache", size, f"{error}; UNCLOUDED_CACHE names another folder")
     at_hand = [str(path) for path in (torchvision_file(), offline_weights()) if path and path.is_file()]
     yield Finding("VGG16", ", ".join(at_hand) or "no weights here; they are fetched when a loss or a score needs them")

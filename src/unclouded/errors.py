@@ -8,7 +8,7 @@ class InputError(ValueError):
     """
 
 
-class MachineError(RuntimeError):
+class MachineError(Exception):
     """The machine, not the input, keeps a command from going on: a full or read-only disk, a folder of another user.
 
     It is no :class:`InputError`, so that code that passes over bad input never passes over a full disk. Commands print

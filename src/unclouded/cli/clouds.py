@@ -94,9 +94,11 @@ def paint(
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.clouds.synthetic import SyntheticSettings
+    from unclouded.files import require_writable
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.painting import paint_triplet
 
+    require_writable(out)
     files = find_triplets(root).require_triplets()
     settings = SyntheticSettings(mode=mode.value, seed=seed)
     with shown_progress() as told:

@@ -115,11 +115,13 @@ def pack(
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.clouds.synthetic import SyntheticSettings
+    from unclouded.files import require_writable
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.splits import parts_by_name, triplets_of
     from unclouded.tensors.dataset import TripletDataset
     from unclouded.tensors.packing import pack as pack_triplets
 
+    require_writable(out)
     inventory = find_triplets(root)
     data = TripletDataset(
         triplets_of(inventory, split.value),
@@ -147,6 +149,7 @@ def fetch(
 ) -> None:
     """Fetch SEN12MS-CR and extract it; whatever breaks, run it again and it goes on."""
     from unclouded.cli.progress import shown_bytes
+    from unclouded.files import require_writable
     from unclouded.patches.archives import SEASONS, archives
     from unclouded.patches.fetch import fetch as fetch_archives
     from unclouded.patches.fetch import incomplete, plan, read_checksums
@@ -159,6 +162,7 @@ def fetch(
     if plan_only:
         planned.require_room(root)
         return
+    require_writable(root)
     with shown_bytes() as told:
         patches = fetch_archives(wanted, origin, root, checksums=digests, keep=keep, told=told)
     for sentence in incomplete(wanted, root):
@@ -185,8 +189,8 @@ def screen(
     from unclouded.patches.screening_report import ScreeningReport
 
     thresholds = _thresholds(settings, overrides)
-    found = images_of(find_triplets(root))
     require_writable(out)
+    found = images_of(find_triplets(root))
     with shown_progress() as told:
         screened = (screen_files(images, thresholds) for images in found)
         report = ScreeningReport(tuple(counted(screened, "screening", len(found), told)), thresholds)
@@ -206,15 +210,15 @@ def sheet(
 ) -> None:
     """Show a data set on one page: some triplets of every region, and what the manifest says of them."""
     from unclouded.cli.progress import shown_progress
-    from unclouded.files import require_writable, write_text
+    from unclouded.files import require_new_file, write_text
     from unclouded.patches.identity import MANIFEST
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.manifest import read_manifest
     from unclouded.scale.contact_sheet import contact_sheet
 
+    require_new_file(out)
     inventory = find_triplets(root)
     rows = read_manifest(root / MANIFEST) if (root / MANIFEST).is_file() else []
-    require_writable(out.parent)
     with shown_progress() as told:
         page = contact_sheet(inventory, rows, patches, lambda done, total: told("drawing", done, total))
     write_text(out, page)
@@ -249,11 +253,12 @@ def sample(
     """Draw regions evenly over continents and seasons, none over another, and split them by place."""
     import numpy as np
 
-    from unclouded.files import require_apart, write_json
+    from unclouded.files import require_apart, require_new_file, write_json
     from unclouded.patches.geographic_split import PlacedRegion, split_by_place
     from unclouded.patches.sampling import as_geojson, read_land, sample_regions
 
     require_apart(out, land)
+    require_new_file(out)
     found = sample_regions(read_land(land, lambda text: typer.echo(text, err=True)), regions, seed)
     placed = [PlacedRegion(one.roi, one.footprint, continent=one.continent) for one in found]
     split = split_by_place(placed, np.random.default_rng(seed), apart_km=apart_km)
@@ -333,6 +338,7 @@ def stats(
     from unclouded.patches.reading import DamagedTriplet, incomplete_as_skipped
     from unclouded.patches.splits import SplitName, incomplete_of, triplets_of
 
+    require_writable(out)
     inventory = find_triplets(root)
     part: SplitName = split.value
     files = inventory.require_observations() if part == "all" else triplets_of(inventory, part)

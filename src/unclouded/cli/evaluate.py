@@ -82,9 +82,9 @@ def evaluate(
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.synthetic import SyntheticSettings
     from unclouded.evaluation.appearance import Appearance
-    from unclouded.evaluation.record import write_scores
+    from unclouded.evaluation.record import scores_files, write_scores
     from unclouded.evaluation.scores import Provenance, score_patches
-    from unclouded.files import require_writable, sha256
+    from unclouded.files import require_new_file, sha256
     from unclouded.models.catalogue import choose_map, find_remover
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.reading import DamagedTriplet, each_readable, incomplete_as_skipped
@@ -93,6 +93,9 @@ def evaluate(
     from unclouded.tensors.dataset import TripletDataset
 
     remover, root = _remover_and_root(words, predictions)
+    if out is not None:
+        for path in scores_files(out):
+            require_new_file(path)
     place = chosen_device(device)
     shown = bands.names() if bands else None
     judged = []
@@ -118,8 +121,6 @@ def evaluate(
     if cloud_map.remark:
         note(cloud_map.remark)
     painted = SyntheticSettings(mode=synthetic.value) if synthetic else None
-    if out is not None:
-        require_writable(out.parent)
     layer: Layer | None = manifold.value if manifold else None
     appearance = Appearance(
         layer, extra or (), len(one.files), k=neighbours, brightest=brightest, weights=vgg, device=place
@@ -217,8 +218,10 @@ def compare(
     from unclouded.evaluation.comparison import compare_scores, comparison_json, comparison_table
     from unclouded.evaluation.interval import why_none
     from unclouded.evaluation.record import load_scores
-    from unclouded.files import write_json
+    from unclouded.files import require_new_file, write_json
 
+    if out is not None:
+        require_new_file(out)
     scores = [load_scores(path) for path in (first, second)]
     differences = compare_scores(scores[0], scores[1], np.random.default_rng(0))
     if out is not None:

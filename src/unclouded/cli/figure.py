@@ -44,9 +44,11 @@ def figure(
         raise InputError(f"figure {number} cannot be drawn from data; choose from {', '.join(map(str, NUMBERS))}")
     from unclouded.cli.options import tell_skipped
     from unclouded.experiments.drawing import require_format
+    from unclouded.files import require_new_file
     from unclouded.patches.layouts import find_triplets
 
     require_format(out)
+    require_new_file(out)
     choice = _Choice(damaged.value, [])
     if number == 4:
         _regions(root, out, region, choice)

@@ -20,8 +20,9 @@ def leaderboard(
         other_files,
         published,
     )
-    from unclouded.files import write_text
+    from unclouded.files import require_writable, write_text
 
+    require_writable(out)
     entries, ours = find_entries(folder), published()
     text = leaderboard_markdown(entries, ours)
     write_text(out / "leaderboard.md", text)

@@ -41,10 +41,12 @@ def reproduce(
     from unclouded.experiments.reproduce import Reproduction
     from unclouded.experiments.rows import find_experiments
     from unclouded.experiments.tables import to_markdown
+    from unclouded.files import require_writable
 
     wanted = Reproduction(
         find_experiments(experiments), table.replace("-", "_"), size.value, runs, root, vgg, damaged.value
     )
+    require_writable(wanted.folder)
     if train:
         with shown_progress() as told:
             wanted.complete(told)

@@ -71,5 +71,9 @@ def shown_training(weights: Mapping[str, float]) -> Iterator[tuple[Told, Listene
     def shown() -> Group:
         return Group(*([heard.table()] if heard.step else []), *heard.sentences, bars)
 
-    with Live(get_renderable=shown, console=bars.console, refresh_per_second=2):
-        yield told_to(bars), heard
+    try:
+        with Live(get_renderable=shown, console=bars.console, refresh_per_second=2):
+            yield told_to(bars), heard
+    finally:
+        if not bars.console.is_interactive:
+            bars.console.print()  # in a file the last line has no end yet, and an error begins with one of its own

@@ -41,8 +41,15 @@ def write_scores(path: Path, scores: Scores, rng: np.random.Generator) -> None:
         scores: What to write.
         rng: Draws the regions of the intervals.
     """
-    write_parquet(path.with_suffix(".parquet"), scores)
-    write_json(path, scores_json(scores, rng))
+    path, table = scores_files(path)
+    with whole_file(path) as partial:  # both are written before either takes its place: they belong together
+        write_json(partial, scores_json(scores, rng))
+        write_parquet(table, scores)
+
+
+def scores_files(path: Path) -> tuple[Path, Path]:
+    """Return the two files that :func:`write_scores` writes."""
+    return path, path.with_suffix(".parquet")
 
 
 def scores_json(scores: Scores, rng: np.random.Generator) -> dict[str, Any]:

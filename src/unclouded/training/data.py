@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.errors import InputError, StoppedError
+from unclouded.errors import InputError, MachineError, StoppedError
 from unclouded.files import read_small
 from unclouded.patches.layouts import SHOWN, IncompleteTriplet, find_triplets
 from unclouded.patches.reading import DamagedTriplet
@@ -244,6 +244,8 @@ def _whole(steps: Iterator[Batches], workers: int) -> Iterator[Batches]:
         if not workers:
             raise
         raise _died(error, workers) from error
+    except MachineError as error:
+        raise MachineError(str(error).rsplit("MachineError: ", 1)[-1].strip()) from error
     except InputError as error:
         reason = str(error).rsplit("InputError: ", 1)[-1]  # that of a worker comes with its traceback
         raise StoppedError(
