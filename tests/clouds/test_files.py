@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 
-from unclouded.clouds.files import READ_TAG, TAG, ImageReader, MappedFolder, map_file, map_folder
+from unclouded.clouds.files import READ_TAG, TAG, UNKNOWN, ImageReader, MappedFolder, map_file, map_folder
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.errors import BusyError, InputError, MachineError
 from unclouded.files import sha256
@@ -238,3 +238,17 @@ def test_fault_33_a_read_only_disk_is_told_before_the_work(folder: Path, mount_d
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     with pytest.raises(MachineError, match=r"cannot be written \(Read-only file system\); choose a folder"):
         mapped(folder, disk)
+
+
+@pytest.mark.parametrize(("settings", "rows"), [(CloudMapSettings(), [3, 4]), (ONES, [])])
+def test_fault_13_a_map_has_no_data_where_a_band_of_the_detector_has_none(
+    tmp_path: Path, settings: CloudMapSettings, rows: list[int]
+) -> None:
+    stored = read_stored(write_image(tmp_path / "image.tif")).values
+    stored[10, 3:5] = 0  # B10
+    write_geotiff(tmp_path / "gap.tif", stored, SENTINEL2.bands, GRID)
+    told = map_file(tmp_path / "gap.tif", tmp_path / "m.tif", settings, READER)
+    made = read_stored(tmp_path / "m.tif")
+    assert made.nodata is not None and np.isnan(made.nodata)
+    assert np.flatnonzero(np.isnan(made.values[0]).all(axis=1)).tolist() == rows
+    assert not np.isnan(made.values[0, 5:]).any() and (UNKNOWN in told) == bool(rows)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 from jaxtyping import Float32
-from numpy import ndarray
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings
@@ -29,6 +29,8 @@ TAG = "UNCLOUDED_CLOUDS"
 """Tag of a map, with the settings that made it."""
 READ_TAG = "UNCLOUDED_OPTICAL"
 """Tag of a map of an image that was read with options, with these options."""
+UNKNOWN = "the map has no data where a band of the detector has none or is saturated: clouds are unknown there"
+"""Warning about an image with gaps."""
 
 Told = Callable[[str, int, int], None]
 """What progress is told: stage, done, total."""
@@ -49,7 +51,7 @@ class Image(Protocol):
     def remarks(self) -> tuple[str, ...]:
         """Warnings about the image, for the user."""
 
-    def read(self, top: int, bottom: int) -> Float32[ndarray, "band rows x"]:
+    def read(self, top: int, bottom: int) -> Float32[np.ndarray, "band rows x"]:
         """Reflectance of the rows from ``top`` to before ``bottom``; NaN where there is no data."""
 
 
@@ -91,12 +93,13 @@ def map_file(
             out, ("cloud map m",), scene.geobox, "float32", nodata=math.nan, tags=_tags(settings, reader)
         ) as write,
     ):
-        height = scene.geobox.shape[0]
+        height, unknown = scene.geobox.shape[0], False
         for top, strip in map_rows(scene.read, height, scene.bands, settings):
             write(top, strip[None])
+            unknown |= bool(np.isnan(strip).any())
             if told:
                 told("mapping rows", top + len(strip), height)
-        return scene.remarks
+        return (*scene.remarks, UNKNOWN) if unknown else scene.remarks
 
 
 def _tags(settings: CloudMapSettings, reader: ImageReader) -> dict[str, str]:
