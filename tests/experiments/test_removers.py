@@ -20,7 +20,7 @@ ROI = "ROIs1158_spring_106"
 TRAINING = {
     "steps": "450",
     "patches": "150",
-    "settings": '{"objective": "cycle", "paired_percent": 100.0}',
+    "settings": '{"objective": "cycle", "paired_percent": 100.0, "schedule": {"earlier": [{"until_step": 40}]}}',
     "regions": f"ROIs1158_spring_1 {ROI}",
     "data_sha256": "0123456789abcdef",
 }
@@ -53,7 +53,8 @@ def test_expectation_6_weights_tell_what_they_are_for_and_learnt_from(tmp_path: 
     text = models_text(find_models([path]))
     assert "restores  B04 B03 B02 of L1C products" in text
     assert "scaling   VV -25 to 0 dB, VH -25 to 0 dB, reflectance 0 to 1" in text
-    assert "learnt    from 150 patches of 2 regions, 450 steps, 100 % pairs, objective cycle, data 0123456789ab" in text
+    assert "learnt    from 150 patches of 2 regions, 450 steps, 100 % pairs, objective cycle, " in text
+    assert "schedule changed after step 40, data 0123456789ab" in text
     assert f"sha256    {sha256(path)}" in text
     assert f"judged    not here: 'unclouded evaluate {path} ROOT --split test --out FILE'" in text
 

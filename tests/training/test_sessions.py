@@ -31,7 +31,7 @@ def rates(run: RunFolder) -> list[float]:
     return [entry["rate"] / 2e-4 for entry in run.read_log()]
 
 
-def test_expectation_17_a_run_with_a_changed_schedule_is_repeated_from_its_record_to_the_byte(
+def test_expectation_39_a_run_with_a_changed_schedule_is_repeated_from_its_record_to_the_byte(
     tiny_settings: TrainSettings, tmp_path: Path
 ) -> None:
     changed, repeated, heard = RunFolder(tmp_path / "changed"), RunFolder(tmp_path / "repeated"), Heard()

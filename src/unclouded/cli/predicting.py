@@ -86,6 +86,8 @@ def predict_scenes(
             "--cloud-map is the map of one scene, expected --cloudy and --sar with it; give it in the column cloud_map"
         )
     scenes = read_scene_list(manifest)
+    if remark := choose_map([one.find() for one in wanted], settings.clouds).remark:
+        note(remark)
     require_writable(out)
     if deliver is not None:
         require_deliverable(deliver)

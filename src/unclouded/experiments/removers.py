@@ -140,8 +140,20 @@ def _learnt(training: Mapping[str, str]) -> str:
     told = [f"from {training.get('patches', 'some')} patches{regions}", f"{training.get('steps', 'some')} steps"]
     told += [f"{settings['paired_percent']:g} % pairs"] if isinstance(settings.get("paired_percent"), float) else []
     told += [f"objective {settings['objective']}"] if isinstance(settings.get("objective"), str) else []
+    told += _schedule_changes(settings.get("schedule"))
     told += [f"data {training['data_sha256'][:12]}"] if "data_sha256" in training else []
     return ", ".join(told)
+
+
+def _schedule_changes(schedule: object) -> list[str]:
+    """Return after which steps a resumed training got another schedule."""
+    earlier = schedule.get("earlier") if isinstance(schedule, dict) else None
+    steps = (
+        [str(one.get("until_step")) for one in earlier or () if isinstance(one, dict)]
+        if isinstance(earlier, list)
+        else []
+    )
+    return [f"schedule changed after step {', '.join(steps)}"] if steps else []
 
 
 def _judged(path: Path, scores: Scores) -> str:
