@@ -25,7 +25,7 @@ REFUSED = {
     "[" * 65 + "]" * 65: "deeper than 64 levels",
     '{"a":' * 65 + "1" + "}" * 65: "deeper than 64 levels",
     "[" * 200_000: "deeper than 64 levels",
-    '["\\ud800"]': "surrogates",
+    '["\\ud800"]': "half of a surrogate pair",
     '["]]]"' + ",[0" * 64 + "]" * 65: "deeper than 64 levels",  # brackets in text do not count
 }
 

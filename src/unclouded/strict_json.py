@@ -128,4 +128,7 @@ def _require_shallow(text: bytes) -> None:
 
 def _require_unicode(text: bytes, parsed: Any) -> None:
     if _SURROGATE.search(text):
-        json.dumps(parsed, ensure_ascii=False).encode()  # UnicodeEncodeError is a ValueError
+        try:
+            json.dumps(parsed, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("a text holds half of a surrogate pair, which is no Unicode") from None

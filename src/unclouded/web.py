@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import BadStatusLine, LineTooLong, RemoteDisconnected, UnknownProtocol, responses
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -394,6 +395,8 @@ def _manager(address: str) -> PoolManager:
     parts, proxies = urlsplit(address), getproxies()
     proxy = proxies.get(parts.scheme.lower()) or proxies.get("all")
     certificates = os.environ.get("REQUESTS_CA_BUNDLE") or None
+    if certificates and not Path(certificates).is_file():
+        raise WebError(f"REQUESTS_CA_BUNDLE names {_shown(certificates)}, which is not a file", may_pass=False)
     if proxy and not proxy_bypass(parts.netloc):
         place, secret = _without_secret(proxy if "://" in proxy else f"http://{proxy}")
         proxy_headers = {f"Proxy-{key}": value for key, value in secret.items()}

@@ -52,6 +52,11 @@ def test_a_full_continent_is_refused() -> None:
         sample_regions({"Islet": box(0, 0, 1, 1)}, 20, seed=1)
 
 
+def test_land_beyond_the_last_tiles_has_no_room() -> None:
+    with pytest.raises(InputError, match="Antarctica has no room for region 1"):
+        sample_regions({"Antarctica": box(-170, -89, 170, -85)}, 1, seed=1)
+
+
 def test_a_land_mask_is_read_and_its_pieces_are_united(tmp_path: Path) -> None:
     features = [
         {"type": "Feature", "properties": {"continent": name}, "geometry": mapping(piece)}

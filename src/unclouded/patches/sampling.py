@@ -129,6 +129,8 @@ def _places(land: BaseGeometry, rng: np.random.Generator) -> Iterator[tuple[floa
     """Yield places on land, uniform by area: in longitude, and in the sine of latitude."""
     west, south, east, north = land.bounds
     low, high = np.sin(np.radians([max(south, SOUTHERNMOST + 0.5), min(north, NORTHERNMOST - 0.5)]))
+    if low > high:
+        return
     shapely.prepare(land)
     for _ in range(TRIALS):
         longitude, latitude = rng.uniform(west, east), float(np.degrees(np.arcsin(rng.uniform(low, high))))
