@@ -38,8 +38,8 @@ from unclouded.simulation.region import invent_region
 from unclouded.tensors.dataset import TripletDataset
 from unclouded.tensors.triplet import Triplet
 from unclouded.training.loop import train
-from unclouded.training.preset import train_settings
 from unclouded.training.run import RunFolder
+from unclouded.training.settings import train_settings
 
 SEED, LEARN, UNSEEN = 11, range(1, 13), range(13, 17)
 RULES = ("cloudy", "clear-mean", "sar-regression")

@@ -366,6 +366,17 @@ def require_folder(path: Path) -> None:
     _require_kind(path, stat.S_ISDIR, "a folder")
 
 
+def require_there(*paths: Path | None) -> None:
+    """Refuse paths at which there is nothing; what there is may be of any kind.
+
+    Raises:
+        InputError: There is nothing, or it cannot be looked at.
+    """
+    for path in paths:
+        if path is not None and not _known_mode(path)[0]:
+            require_file(path)
+
+
 def is_file(path: Path) -> bool:
     """Return whether there is a regular file; a name that no file can have is none."""
     return _known_mode(path)[0] == stat.S_IFREG

@@ -1,7 +1,7 @@
 """Tables with footprints as GeoParquet 1.1; geopandas, QGIS and duckdb open them. The same rows give the same bytes."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,72 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from unclouded.dates import parse_utc
-from unclouded.files import whole_file
+from unclouded.errors import InputError
+from unclouded.files import decoding, named, open_file, whole_file
 
 TIME = pa.timestamp("us", tz="UTC")
 """Type of moments; in rows they are ISO 8601."""
+
+
+MAX_ROWS = 1_000_000
+"""Most rows of a table that is read; SEN12MS-CR has 122,218 patches."""
+MAX_BYTES = 2 << 30
+"""Most bytes of a table in memory, and of a column by its own declaration."""
+_BATCH_BYTES = 256 << 20
+
+
+def read_table(path: Path, schema: pa.Schema, remedy: str) -> pa.Table:
+    """Read the columns of a schema from a Parquet file, with its metadata.
+
+    The footer declares rows, types and sizes, which are judged before a value is read. A column of few bytes can
+    unfold to any size, because a value is stored once for all rows that have it, so rows are read few at a time.
+
+    Args:
+        path: Parquet file; it may have other columns.
+        schema: Columns and their types.
+        remedy: End of the message about a file that is none.
+
+    Raises:
+        InputError: No such file, no Parquet, other columns, or too large.
+    """
+    with (
+        open_file(path) as content,
+        decoding(path, "is not a Parquet table", remedy),
+        pq.ParquetFile(content, page_checksum_verification=True) as file,
+    ):
+        _require_limits(path, file.metadata)
+        found = file.schema_arrow
+        if absent := [name for name in schema.names if name not in found.names]:
+            raise InputError(f"{named(path)} lacks the columns {' '.join(absent[:5])}; {remedy}")
+        if other := [name for name in schema.names if found.field(name).type != schema.field(name).type]:
+            types = f"{found.field(other[0]).type}, expected {schema.field(other[0]).type}"
+            raise InputError(f"{named(path)} has the column {other[0]} of type {types}; {remedy}")
+        batches, size = [], 0
+        for batch in file.iter_batches(_rows_at_once(file.metadata), columns=schema.names):
+            size += batch.nbytes
+            if size > MAX_BYTES:
+                raise InputError(f"{named(path)} unfolds to more than {MAX_BYTES:,} bytes; {remedy}")
+            batches.append(batch)
+        kept = pa.schema([found.field(name) for name in schema.names], metadata=found.metadata)
+        return pa.Table.from_batches(batches, schema=kept)
+
+
+def _require_limits(path: Path, metadata: Any) -> None:
+    if (rows := metadata.num_rows) > MAX_ROWS:
+        raise InputError(f"{named(path)} has {rows:,} rows, expected at most {MAX_ROWS:,}; is it the right file?")
+    if (declared := sum(chunk.total_uncompressed_size for chunk in _chunks(metadata))) > MAX_BYTES:
+        raise InputError(f"{named(path)} declares {declared:,} bytes, expected at most {MAX_BYTES:,}")
+
+
+def _rows_at_once(metadata: Any) -> int:
+    """Return how many rows can be read at once: one value may have all the bytes that its column declares."""
+    most = max((chunk.total_uncompressed_size for chunk in _chunks(metadata)), default=0)
+    return int(min(max(_BATCH_BYTES // max(most, 1), 1), 4096))
+
+
+def _chunks(metadata: Any) -> Iterator[Any]:
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    return (group.column(number) for group in groups for number in range(group.num_columns))
 
 
 def geo_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -46,8 +108,8 @@ def write_table(path: Path, table: pa.Table) -> None:
     Raises:
         MachineError: The disk is full, or the place cannot be written.
     """
-    with whole_file(path) as partial:
-        pq.write_table(table, partial, compression="zstd", row_group_size=1 << 16, write_page_checksum=True)
+    with whole_file(path) as partial, partial.open("wb") as output:  # a path in UTF-8 is all that pyarrow takes
+        pq.write_table(table, output, compression="zstd", row_group_size=1 << 16, write_page_checksum=True)
 
 
 def _time(text: str | None) -> datetime | None:

@@ -40,7 +40,8 @@ def require_sound_tags(path: Path) -> None:
         length = _TAG_BYTES[np.minimum(tags["type"], len(_TAG_BYTES) - 1)] * tags["count"].astype(float)
         ends = np.where(length > size, tags["value"] + length, 0)
         if ends.max(initial=0) > path.stat().st_size:
-            raise InputError(f"{named(path)} ends within its tags, expected {ends.max():,.0f} bytes; fetch it again")
+            found = f"ends within its tags, expected {ends.max():,.0f} bytes"
+            raise InputError(f"{named(path)} is not a whole GeoTIFF (it {found}); fetch it again")
         for tag in tags[tags["type"] == _ASCII]:
             if tag["tag"] == _GDAL_METADATA:
                 _require_metadata(path, _text(file, tag, size))

@@ -117,7 +117,7 @@ def test_a_manifest_whose_values_were_changed_is_refused(path: Path) -> None:
 
 def test_files_that_are_no_manifest_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("patch,status")
-    with pytest.raises(InputError, match="is not a manifest"):
+    with pytest.raises(InputError, match="is not a Parquet table"):
         read_manifest(tmp_path / "a.parquet")
     pq.write_table(pq.read_table(_with_rows(tmp_path)).drop_columns(["status", "crs"]), tmp_path / "b.parquet")
     with pytest.raises(InputError, match="lacks the columns status crs; make it with 'unclouded data manifest'"):

@@ -6,8 +6,8 @@ from unclouded.errors import InputError
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.training.devices import launch
 from unclouded.training.objectives import build_objective
-from unclouded.training.preset import described, preset_names, train_settings
-from unclouded.training.settings import Device, TrainSettings
+from unclouded.training.preset import described, preset_names
+from unclouded.training.settings import Device, TrainSettings, train_settings
 
 NAMES = ("cpu-sample", "cpu-smoke", "gpu-8gb", "paper", "paper-13-bands")
 

@@ -17,8 +17,8 @@ from unclouded.simulation.layout import write_region
 from unclouded.simulation.region import invent_region
 from unclouded.tensors.dataset import TripletDataset
 from unclouded.training.loop import train
-from unclouded.training.preset import train_settings
 from unclouded.training.run import RunFolder
+from unclouded.training.settings import train_settings
 
 TINY = (
     "split=all",

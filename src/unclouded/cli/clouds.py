@@ -51,6 +51,9 @@ def map_(
     """
     from functools import partial
 
+    from unclouded.files import require_there
+
+    require_there(image)  # before the imports below, which take seconds
     from unclouded.cli.progress import shown_progress
     from unclouded.clouds.files import ImageReader, map_file, map_folder
     from unclouded.clouds.map import CloudMapSettings

@@ -28,6 +28,9 @@ def curate(
 
     Killed, it goes on where it was, and ends with the same manifest. The last shard to end writes it.
     """
+    from unclouded.files import require_file
+
+    require_file(regions)  # before the imports below, which take a second
     from unclouded.files import require_writable
     from unclouded.patches.identity import CHOICES, MANIFEST
     from unclouded.patches.manifest import SET_ASIDE

@@ -34,6 +34,9 @@ def check(
 
     Where there is a manifest.parquet, every file is hashed and compared with it.
     """
+    from unclouded.files import require_folder
+
+    require_folder(root)  # before the imports below, which take a second
     from unclouded.cli.keeping import inspect
     from unclouded.patches.layouts import find_triplets
 
@@ -62,6 +65,9 @@ def manifest(
 
     A killed run goes on where it was. 'data check' compares the data set with it.
     """
+    from unclouded.files import require_folder
+
+    require_folder(root)  # before the imports below, which take a second
     from unclouded.cli.keeping import describe
     from unclouded.patches.identity import MANIFEST
     from unclouded.patches.layouts import find_triplets
@@ -111,6 +117,9 @@ def pack(
 
     A killed packing goes on where it stopped. 'data check OUT' hashes every record.
     """
+    from unclouded.files import require_folder
+
+    require_folder(root)  # before the imports below, which take a second
     from unclouded.cli.progress import shown_progress
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
@@ -180,6 +189,9 @@ def screen(
     overrides: Annotated[list[str] | None, typer.Option("--set", help="A threshold, such as haze=0.1.")] = None,
 ) -> None:
     """Screen every patch for imaging artifacts; exit status 1 if a check rejects one."""
+    from unclouded.files import require_folder
+
+    require_folder(root)  # before the imports below, which take a second
     from unclouded.cli.progress import counted, shown_progress
     from unclouded.files import require_writable, write_json, write_text
     from unclouded.patches.images import images_of
@@ -209,6 +221,9 @@ def sheet(
     patches: Annotated[int, typer.Option(min=1, help="Triplets of each region that are shown.")] = 3,
 ) -> None:
     """Show a data set on one page: some triplets of every region, and what the manifest says of them."""
+    from unclouded.files import require_folder
+
+    require_folder(root)  # before the imports below, which take a second
     from unclouded.cli.progress import shown_progress
     from unclouded.files import require_new_file, write_text
     from unclouded.patches.identity import MANIFEST
@@ -285,6 +300,9 @@ def search(
     Clouds are those of whole products; 'curate' measures them over each region. Exit status 1 if a region has none.
     Broken off, it asks only for what was not answered.
     """
+    from unclouded.files import require_file
+
+    require_file(regions)  # before the imports below, which take a second
     from unclouded.cli.progress import shown_progress
     from unclouded.files import require_writable
     from unclouded.patches.sampling import read_sampled
@@ -327,6 +345,9 @@ def stats(
     damaged: DamagedOption = Damaged.REFUSE,
 ) -> None:
     """Measure the cloud coverage: mean, deviation, histogram, by season and by region."""
+    from unclouded.files import require_folder
+
+    require_folder(root)  # before the imports below, which take a second
     from unclouded.cli.options import tell_left_out, tell_skipped
     from unclouded.cli.progress import counted, shown_progress
     from unclouded.clouds.cache import ProbabilityCache

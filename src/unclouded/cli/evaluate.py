@@ -71,6 +71,13 @@ def evaluate(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best there is if omitted.")] = None,
 ) -> None:
     """Score a network, a baseline or a foreign method against the clear images, over all, cloudy and clear pixels."""
+    from unclouded.files import require_folder
+    from unclouded.models.known import require_remover
+
+    remover, root = _remover_and_root(words, predictions)  # before the imports below, which take seconds
+    if predictions is None:
+        require_remover(remover)
+    require_folder(root)
     from dataclasses import replace
     from functools import partial
 
@@ -92,7 +99,6 @@ def evaluate(
     from unclouded.prediction.judging import remover_candidate
     from unclouded.tensors.dataset import TripletDataset
 
-    remover, root = _remover_and_root(words, predictions)
     if out is not None:
         for path in scores_files(out):
             require_new_file(path)
@@ -212,6 +218,10 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="JSON file for the differences.")] = None,
 ) -> None:
     """Compare two removers patch by patch: mean difference of each score, with an interval from drawing regions."""
+    from unclouded.files import require_file
+
+    for path in (first, second):
+        require_file(path)  # before the imports below, which take seconds
     import numpy as np
     from rich.console import Console
 

@@ -40,6 +40,9 @@ def figure(
     damaged: DamagedOption = Damaged.REFUSE,
 ) -> None:
     """Draw a figure of the paper from a data set."""
+    from unclouded.files import require_folder
+
+    require_folder(root)  # before the imports below, which take a second
     if number not in NUMBERS:
         raise InputError(f"figure {number} cannot be drawn from data; choose from {', '.join(map(str, NUMBERS))}")
     from unclouded.cli.options import tell_skipped

@@ -13,6 +13,9 @@ def leaderboard(
     out: Annotated[Path, typer.Option(help="Folder for leaderboard.md and leaderboard.html.")],
 ) -> None:
     """Set results side by side that were judged alike, with who had seen the test regions; published ones apart."""
+    from unclouded.files import require_folder
+
+    require_folder(folder)  # before the imports below, which take seconds
     from unclouded.experiments.leaderboard import (
         find_entries,
         leaderboard_html,

@@ -95,6 +95,16 @@ def predict(
     Pixels that the cloud map calls clear (m = 0) keep their stored numbers. Interrupted work on a scene goes on where
     it was; a folder with a summary.json is done. Of many scenes the last shard to end writes the table.
     """
+    from unclouded.files import require_file, require_folder, require_there
+    from unclouded.models.known import require_remover
+
+    require_there(cloudy, sar)
+    for path in filter(None, (heights, cloud_map, manifest)):
+        require_file(path)
+    if patches is not None:
+        require_folder(patches)
+    for one in filter(None, (remover, *(other or ()))):
+        require_remover(one)
     from unclouded.cli.predicting import predict_patches, predict_scene, predict_scenes
 
     wanted = [_wanted(name, bands, device, precision, engine) for name in (remover, *(other or ()))]

@@ -36,18 +36,24 @@ def train(
 
     SIGTERM and Ctrl-C end a run after the step it is in, with its state saved; --resume goes on.
     """
+    from unclouded.files import require_folder
+    from unclouded.training.preset import read_source
+
+    read_source(settings)  # refuses a wrong name before the imports below, which take seconds
+    from unclouded.training.settings import train_settings
+
+    options = {"device.devices": devices, "device.nodes": nodes, "device.precision": precision}
+    given = [f"{key}={value}" for key, value in options.items() if value is not None]
+    resolved = train_settings(settings, [*(overrides or ()), *given]).anchored()
+    require_folder(resolved.patches)
     from rich.console import Console
 
     from unclouded.cli.terms import shown_training
     from unclouded.training.devices import is_first
     from unclouded.training.loop import train as train_run
     from unclouded.training.overfit import overfit_settings, verdict
-    from unclouded.training.preset import train_settings
     from unclouded.training.run import RunFolder
 
-    options = {"device.devices": devices, "device.nodes": nodes, "device.precision": precision}
-    given = [f"{key}={value}" for key, value in options.items() if value is not None]
-    resolved = train_settings(settings, [*(overrides or ()), *given]).anchored()
     if overfit_one:
         resolved = overfit_settings(resolved)
     folder = RunFolder(run)

@@ -114,8 +114,8 @@ def write_parquet(path: Path, scores: Scores) -> None:
     told = None if scores.provenance is None else asdict(scores.provenance)
     record = json.dumps({"card": dict(scores.card), "provenance": told}, ensure_ascii=False)
     table = pa.Table.from_pylist(rows).replace_schema_metadata({"unclouded": record})
-    with whole_file(path) as partial:
-        pq.write_table(table, partial)
+    with whole_file(path) as partial, partial.open("wb") as output:  # a path in UTF-8 is all that pyarrow takes
+        pq.write_table(table, output)
 
 
 def _row(patch: PatchScores) -> dict[str, Any]:

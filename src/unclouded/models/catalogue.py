@@ -10,16 +10,15 @@ from pathlib import Path
 
 from unclouded.clouds.map import PAPER, CloudMapSettings
 from unclouded.errors import InputError
-from unclouded.formats import format_of
 from unclouded.models.baselines import BASELINES, baseline
 from unclouded.models.cloud_map import TrainedMap, described, same_map
+from unclouded.models.known import require_remover
 from unclouded.models.network import NetworkRemover
 from unclouded.models.remover import CloudRemover
 from unclouded.models.scene_adapted import NAME as SCENE_ADAPTED
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import load_remover
 from unclouded.sensors import SENTINEL2
-from unclouded.settings import nearest
 
 DEFAULT = SCENE_ADAPTED
 """What removes clouds where the user names nothing: it needs no training."""
@@ -40,10 +39,8 @@ def find_remover(text: str, bands: tuple[str, ...] | None, device: str = "cpu") 
         return SceneAdapted(SENTINEL2.named(bands)) if bands else SceneAdapted()
     if text in BASELINES:
         return baseline(text, bands) if bands else baseline(text)
-    if not (path := Path(text)).suffix and format_of(path) is None:
-        names = (SCENE_ADAPTED, *BASELINES)
-        raise InputError(f"{text[:80]!r} is no remover{nearest(text, names)}; or give a weights file")
-    remover = load_remover(path)
+    require_remover(text)
+    remover = load_remover(path := Path(text))
     if bands is not None and set(bands) - set(remover.bands):
         raise InputError(f"{path} restores {' '.join(remover.bands)}, expected {' '.join(bands)}; choose its bands")
     remover.generator.to(device)

@@ -16,9 +16,9 @@ from unclouded.clouds.map import CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.errors import InputError
 from unclouded.files import resolved, whole_file
-from unclouded.formats import found_clause
 from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.generator import SarToOptical
+from unclouded.models.known import require_weights_file
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.settings import settings_from
 from unclouded.strict_json import parse_json
@@ -29,10 +29,6 @@ WEIGHTS = "weights.safetensors"
 """What a run calls its weights."""
 BEST = "best.safetensors"
 """What a run calls its weights when they were judged best."""
-MAX_HEADER_BYTES = 1 << 20
-"""Longest header that is read; ours have about 8 kB."""
-
-_PICKLES = {b"\x80": "a pickle", b"PK\x03\x04": "a zip archive, such as a torch checkpoint"}
 
 
 def save_weights(
@@ -84,7 +80,7 @@ def read_record(path: Path) -> WeightsRecord:
     Raises:
         InputError: Not a safetensors file, or without our record.
     """
-    _refuse_other_formats(path)
+    require_weights_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
@@ -99,7 +95,7 @@ def load_remover(path: Path) -> NetworkRemover:
     Raises:
         InputError: Not a safetensors file, without our record, or weights that do not fit their own settings.
     """
-    _refuse_other_formats(path)
+    require_weights_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             settings, training, trained_map = _record(path, file.metadata() or {})
@@ -146,27 +142,6 @@ def name_of(path: Path) -> str:
 
 def _damaged(path: Path, error: SafetensorError) -> InputError:
     return InputError(f"{path} is not a whole safetensors file ({error}); copy it again")
-
-
-def _refuse_other_formats(path: Path) -> None:
-    if not path.is_file():
-        raise InputError(
-            f"{path} is not a file{found_clause(path)}; check the path, or make weights with 'unclouded train'"
-        )
-    with path.open("rb") as file:
-        start = file.read(9)
-    for magic, meaning in _PICKLES.items():
-        if start.startswith(magic) and not start.endswith(b"{"):  # the header of safetensors starts at the ninth byte
-            raise InputError(f"{path} is {meaning}, expected safetensors; it was not opened, for it can run any code")
-    if not start.endswith(b"{") or len(start) < 9:
-        raise InputError(
-            f"{path} is not a safetensors file{found_clause(path)}; give the weights that 'unclouded train' writes"
-        )
-    if (length := int.from_bytes(start[:8], "little")) > MAX_HEADER_BYTES:
-        raise InputError(
-            f"{path} declares a header of {length:,} bytes, expected at most {MAX_HEADER_BYTES:,};"
-            " give the weights that 'unclouded train' writes"
-        )
 
 
 def _record(path: Path, metadata: Mapping[str, str]) -> tuple[NetworkSettings, dict[str, str], TrainedMap | None]:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from unclouded.errors import InputError
-from unclouded.files import named, require_file
-from unclouded.geoparquet import TIME, geo_table, with_metadata, write_table
+from unclouded.files import named
+from unclouded.geoparquet import TIME, geo_table, read_table, with_metadata, write_table
 from unclouded.patches.identity import SENSORS, natural
 
 VERSION, DIGEST = "2", "unclouded.sha256"
@@ -82,18 +81,8 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     Raises:
         InputError: No such file, no Parquet, or the columns of another version.
     """
-    require_file(path)
-    try:
-        table = pq.read_table(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(
-            f"{named(path)} is not a manifest: {' '.join(str(error).split())[:200]}; make it again"
-        ) from error
-    if absent := [name for name in SCHEMA.names if name not in table.column_names]:
-        raise InputError(
-            f"{named(path)} lacks the columns {' '.join(absent[:5])}; make it with 'unclouded data manifest'"
-        )
-    rows: list[ManifestRow] = table.select(SCHEMA.names).to_pylist()
+    table = read_table(path, SCHEMA, "make it with 'unclouded data manifest'")
+    rows: list[ManifestRow] = table.to_pylist()
     if (table.schema.metadata or {}).get(DIGEST.encode()) != _digest(rows).encode():
         raise InputError(f"{named(path)} was changed after it was written; make it again, or take a copy of it")
     return rows

@@ -1,16 +1,15 @@
 """Settings that ship with the package, by name, and settings files that start from one: ``preset = "paper"``."""
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from unclouded.errors import InputError
-from unclouded.files import named
-from unclouded.settings import read_toml, settings_from
-from unclouded.training.settings import TrainSettings
+from unclouded.files import is_file, named
+from unclouded.settings import read_toml
 
 FOLDER: Traversable = files("unclouded.training") / "presets"
 KEY = "preset"
@@ -26,22 +25,21 @@ def described(name: str) -> str:
     return _text(name).splitlines()[0].removeprefix("# ")
 
 
-def train_settings(source: str, overrides: Iterable[str] = ()) -> TrainSettings:
-    """Read training settings.
+def read_source(source: str) -> tuple[dict[str, Any], str]:
+    """Return the content of a settings file, or of a preset, laid over the presets it starts from, and its name.
 
     Args:
         source: TOML file, or the name of a preset.
-        overrides: Assignments that win over it, such as ``loss.cycle=5.0``.
 
     Raises:
-        InputError: Neither file nor preset, or settings that are missing, unknown or out of range.
+        InputError: Neither file nor preset, or no TOML.
     """
     path = Path(source)
-    if source in preset_names() and not path.is_file():
-        return settings_from(TrainSettings, _complete(_content(source)), overrides, origin=source)
-    if not path.is_file() and not path.suffix:
+    if source in preset_names() and not is_file(path):
+        return _complete(_content(source)), source
+    if not is_file(path) and not path.suffix:
         raise InputError(f"{named(path)} is neither a file nor a preset; presets are {', '.join(preset_names())}")
-    return settings_from(TrainSettings, _complete(read_toml(path)), overrides, origin=path.name)
+    return _complete(read_toml(path)), path.name
 
 
 def _complete(content: Mapping[str, Any]) -> dict[str, Any]:

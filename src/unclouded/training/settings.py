@@ -1,5 +1,6 @@
 """What a training run is, as one value: the paper's protocol (section III-B.2) is the default of every field."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -10,8 +11,9 @@ from unclouded.clouds.map import CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.files import resolved
 from unclouded.models.network import NetworkSettings
-from unclouded.settings import Settings
+from unclouded.settings import Settings, settings_from
 from unclouded.training.losses import LossWeights
+from unclouded.training.preset import read_source
 from unclouded.vgg.weights import AUTO
 
 MOST_EPOCHS, MOST_STEPS, MOST_PATCHES = 1_000_000, 10**12, 1_000_000
@@ -222,3 +224,17 @@ class TrainSettings(Settings):
     def patches_a_step(self) -> int:
         """Patches of one step, over all batches and devices."""
         return self.schedule.batch * self.schedule.accumulate * self.device.devices * self.device.nodes
+
+
+def train_settings(source: str, overrides: Iterable[str] = ()) -> TrainSettings:
+    """Read training settings.
+
+    Args:
+        source: TOML file, or the name of a preset.
+        overrides: Assignments that win over it, such as ``loss.cycle=5.0``.
+
+    Raises:
+        InputError: Neither file nor preset, or settings that are missing, unknown or out of range.
+    """
+    content, origin = read_source(source)
+    return settings_from(TrainSettings, content, overrides, origin=origin)
