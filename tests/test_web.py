@@ -111,6 +111,21 @@ def test_fault_41_slowness_ends_in_every_phase(behaviour: Behaviour) -> None:
     assert time.monotonic() - began < 30  # a hang would last for ever; the limits are 0.3 to 0.8 s
 
 
+def test_fault_41_a_name_that_is_never_resolved_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def resolve(*_: Any, **__: Any) -> list[Any]:
+        released.wait(60)
+        raise socket.gaierror("never resolved")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    try:
+        with pytest.raises(WebError, match=r"^no answer within 0\.4 s$"), asked("GET", "http://host/", limits=QUICK):
+            pass
+    finally:
+        released.set()
+
+
 def test_fault_41_a_tls_handshake_that_drips_ends_in_time() -> None:
     begins = says("\x16\x03\x03\x40\x00", then=drips(b"\0"))  # the header of a record of 16 kB
     assert str(failed(begins, QUICK, "https")) == "no answer within 0.4 s"
