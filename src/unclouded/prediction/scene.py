@@ -330,8 +330,8 @@ def _gaps(sources: Sources, scene_map: SceneMap, losses: Mapping[str, int], used
         )
     if losses["no_data_radar"] or losses["radar_gaps"] >= 0.001 * pixels:
         yield (
-            f"the radar has no data in {percent(losses['radar_gaps'] / pixels)} of the scene (areas of exactly 0 dB, no "
-            "power and fill values such as -9999 count as no data): what had to be made there, "
+            f"the radar has no data in {percent(losses['radar_gaps'] / pixels)} of the scene (areas of exactly 0 dB, "
+            "no power and fill values such as -9999 count as no data): what had to be made there, "
             f"{percent(losses['no_data_radar'] / pixels)} of the scene, is no data; what is clear is as observed"
         )
 
