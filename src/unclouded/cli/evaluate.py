@@ -165,8 +165,11 @@ def evaluate(
 def _remover_and_root(words: list[str], predictions: Path | None) -> tuple[str, Path]:
     expected = ["ROOT"] if predictions else ["REMOVER", "ROOT"]
     if len(words) != len(expected):
-        instead = "with --predictions" if predictions else "without --predictions"
-        raise InputError(f"expected {' and '.join(expected)} {instead}, found {len(words)} words: {' '.join(words)}")
+        needs = "with --predictions needs ROOT alone" if predictions else "needs REMOVER and ROOT"
+        found = f"got only {words[0]!r}" if len(words) == 1 else f"got {len(words)}: {' '.join(map(repr, words))}"
+        raise InputError(
+            f"evaluate {needs}; {found[:300]} (REMOVER is a weights file, scene-adapted or a baseline; ROOT a data set)"
+        )
     return ("" if predictions else words[0]), Path(words[-1])
 
 

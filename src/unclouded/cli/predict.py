@@ -131,7 +131,12 @@ def predict(
         case (None, None, None, Path()):
             raise typer.Exit(predict_scenes(wanted, manifest, out, content, crew, attempts, deliver))
         case _:
-            raise InputError("expected --cloudy and --sar, or --patches alone, or --manifest alone; give one of them")
+            given = {"--cloudy": cloudy, "--sar": sar, "--patches": patches, "--manifest": manifest}
+            found = " ".join(option for option, path in given.items() if path is not None) or "none of them"
+            lacking = (
+                f"add {'--sar' if sar is None else '--cloudy'}" if found in ("--cloudy", "--sar") else "choose one way"
+            )
+            raise InputError(f"predict needs --cloudy with --sar, or --patches, or --manifest; got {found}: {lacking}")
 
 
 def _wanted(
