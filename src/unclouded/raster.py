@@ -213,7 +213,8 @@ def check_range(path: ImageFile, values: Float32[np.ndarray, "band y x"], sensor
     if sensor.unit == "dB" and np.count_nonzero(values > _ROUNDING_DB) > np.count_nonzero(values < -_ROUNDING_DB):
         found = _found(path, *_extremes(values))
         raise InputError(
-            f"{found}, most of them positive, expected dB; linear power? take 10 log10 first, or set the units"
+            f"{found}, most of them positive, expected dB; linear power? take 10 log10 first, or set the units "
+            "(--units linear)"
         )
 
 
@@ -233,11 +234,12 @@ def check_limits(path: ImageFile, values: Float32[np.ndarray, "band y x"], senso
     if sensor.unit == "dB":
         if low < -100.0 or high > 60.0:
             raise InputError(
-                f"{found}, expected dB; dB x 100, or digital numbers? convert them first, or set the units"
+                f"{found}, expected dB; dB x 100, or digital numbers? convert them first, or set the units "
+                "(--units 'dB x 100')"
             )
     elif sensor.unit == "linear power":
         if low < 0.0 or high > _HIGHEST_POWER:
-            raise InputError(f"{found}, expected linear power; dB, or digital numbers? set the right units")
+            raise InputError(f"{found}, expected linear power; dB, or digital numbers? set the right units (--units)")
     elif low < _LOWEST_REFLECTANCE:
         raise InputError(f"{found}, expected reflectance; does {low * sensor.stored_per_unit:.0f} mean no data? tag it")
 

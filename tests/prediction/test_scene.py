@@ -441,7 +441,9 @@ def test_fault_03_killed_again_and_again_a_scene_ends_as_if_nothing_had_happened
 def test_fault_11_radar_on_another_grid_is_refused(place: Place) -> None:
     moved = GeoBox((HEIGHT, WIDTH), GRID.affine * Affine.translation(0.5, 0), GRID.crs)
     write_geotiff(place.sar, speckle(), SENTINEL1.bands, moved)
-    with pytest.raises(InputError, match=r"s1\.tif lies on another grid than the optical scene .*; align it"):
+    with pytest.raises(
+        InputError, match=r"s1\.tif lies on another grid than the optical scene .*; warp it with --align"
+    ):
         place.clear(Grey())
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from unclouded.scenes.kinds import kind_of
-from unclouded.scenes.safe import open_product
+from unclouded.scenes.safe import ProductFolder, open_product
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,20 @@ def test_fault_18_products_have_names(tmp_path: Path, name: str, kind: str) -> N
         (folder / name).touch()
     with open_product(folder, tmp_path / "work") as product:
         assert kind_of(product) == kind
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        ((".zgroup",), "a Zarr store (export the bands as GeoTIFF)"),
+        (("a.dim",), "a DIMAP folder of SNAP (export it from SNAP as GeoTIFF)"),
+        (("a.tif", "b.tif"), "a folder of 2 GeoTIFFs not named after its bands (give one file)"),
+        (("T32TQM_B02.jp2",), "a folder of JPEG 2000 images without their product (give the whole product)"),
+        (("notes.txt",), "a folder without a product"),
+        ((), "an empty folder"),
+    ],
+)
+def test_folders_that_are_no_products_are_named(tmp_path: Path, files: tuple[str, ...], kind: str) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    assert kind_of(ProductFolder(tmp_path, tmp_path, None)) == kind

@@ -17,6 +17,7 @@ from unclouded.clouds.map import CloudMapSettings
 from unclouded.clouds.rows import map_rows
 from unclouded.errors import InputError
 from unclouded.files import named, remove_partial_files, require_apart, resolved
+from unclouded.formats import found_clause
 from unclouded.geotiff import open_geotiff
 from unclouded.locks import held
 from unclouded.strips import write_rows
@@ -162,7 +163,10 @@ def _targets(folder: Path, images: Sequence[Path], out: Path) -> dict[Path, Path
     if resolved(out) != resolved(folder):
         images = [path for path in images if not resolved(path).is_relative_to(resolved(out))]
     if not images:
-        raise InputError(f"{named(folder)} holds no .tif file and no product; give a folder of Sentinel-2 images")
+        raise InputError(
+            f"{named(folder)} holds no .tif file and no product{found_clause(folder)}; give a folder of "
+            "Sentinel-2 images"
+        )
     targets = {image: out / _map_name(image.relative_to(folder)) for image in images}
     if shared := next((target for target, count in Counter(targets.values()).items() if count > 1), None):
         names = " and ".join(image.name[-80:] for image, target in targets.items() if target == shared)

@@ -2,6 +2,7 @@
 
 import re
 
+from unclouded.formats import format_of
 from unclouded.scenes.safe import ProductFolder
 
 _SENTINEL1 = re.compile(r"s1.-([a-z0-9]+)-([a-z]{3})")
@@ -23,4 +24,10 @@ def kind_of(product: ProductFolder) -> str:
     if inside := [name.partition("/")[0] for name in product.names("*/manifest.safe")]:
         several = " and others (give one of them, or parts of one tile in one pass by their own names)"
         return f"a folder that holds {inside[0][:100]}{several if inside[1:] else ''}, not a product itself"
+    if (found := format_of(product.folder)) and found.remedy:
+        return f"{found.name} ({found.remedy})"
+    if images := [*product.names("*.tif"), *product.names("*.tiff"), *product.names("*.TIF")]:
+        return f"a folder of {len(images)} GeoTIFF{'s' * (len(images) > 1)} not named after its bands (give one file)"
+    if product.names("*.jp2"):
+        return "a folder of JPEG 2000 images without their product (give the whole product)"
     return "a folder without a product" if product.names("*") or product.names("*/*") else "an empty folder"

@@ -246,7 +246,7 @@ def _opened_stack(
             return
         grids = f"({describe(rows.geobox)}, not {describe(geobox)})"
         if not align or rows.geobox.crs is None or geobox.crs is None:
-            remedy = "align it" if rows.geobox.crs and geobox.crs else "one of them has no CRS to align by"
+            remedy = "warp it with --align" if rows.geobox.crs and geobox.crs else "one of them has no CRS to align by"
             raise InputError(f"{named(path)} lies on another grid than the optical scene {grids}; {remedy}")
         require_on_earth(path, rows.geobox)
         with _work(work_folder) as folder, _store(folder / "source.raw", rows.geobox, path) as source:
