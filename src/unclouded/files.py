@@ -250,8 +250,8 @@ def unwritable(path: Path, reason: str) -> MachineError:
         path: The file.
         reason: What the library said.
     """
-    room = as_room(free_bytes(path), math.floor)
-    return MachineError(f"{named(path)} cannot be written ({reason}); is the disk full? It has {room} left")
+    advice = f"is the disk full? It has {as_room(free_bytes(path), math.floor)} left; free some space and run again"
+    return MachineError(f"{named(path)} cannot be written ({reason}); {advice}")
 
 
 def _partial_name(path: Path) -> str:

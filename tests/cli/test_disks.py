@@ -215,3 +215,55 @@ def test_fault_32_the_older_scores_stay_whole_on_a_full_disk(
     fill(disk, (room + 4095) // 4096 * 4096)
     assert unclouded(*command, "--raw") == 2
     assert {path.name: sha256(path) for path in disk.iterdir() if path.name != "ballast"} == before
+
+
+_EIGHT = """
+import json, os, signal, sys
+import unclouded.clouds.files, unclouded.prediction.scene, unclouded.tensors.packing, unclouded.training.loop
+import unclouded.locks as locks
+from unclouded.cli.main import run
+
+def begin(words, ready, go):
+    if child := os.fork():
+        return child
+    def wait(folder):  # with the lock in hand
+        os.write(ready, b"!")
+        os.read(go, 1)
+    locks.remove_partial_files = wait
+    sys.argv = ["unclouded", *words]
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    try:
+        run()
+    except SystemExit as ended:
+        os._exit(ended.code or 0)
+    os._exit(70)
+
+for name, words in json.load(sys.stdin).items():
+    (held, ready), (go, let) = os.pipe(), os.pipe()
+    contenders = {begin(words, ready, go) for _ in range(8)}
+    os.read(held, 1)
+    losers = dict(os.wait() for _ in range(7))
+    (winner,) = contenders - losers.keys()
+    os.kill(winner, signal.SIGKILL)
+    killed = os.waitpid(winner, 0)[1]
+    os.write(let, b"!")
+    after = os.waitpid(begin(words, ready, go), 0)[1]
+    codes = [os.waitstatus_to_exitcode(one) for one in (*losers.values(), killed, after)]
+    print(json.dumps([name, codes]), flush=True)
+"""
+
+
+def test_fault_34_of_eight_processes_of_a_command_one_writes_and_a_dead_one_holds_nothing(
+    inputs: Path, tmp_path: Path
+) -> None:
+    if not hasattr(os, "fork"):
+        pytest.skip("this system cannot fork")
+    locked = ("predict", "train", "data pack")
+    commands = {name: words(name, inputs, tmp_path / name.replace(" ", "-")) for name in locked}
+    ended = subprocess.run(
+        [sys.executable, "-c", _EIGHT], input=json.dumps(commands), capture_output=True, text=True, check=True
+    )
+    found = dict(json.loads(line) for line in ended.stdout.splitlines())
+    assert found == dict.fromkeys(locked, [3] * 7 + [-9, 0]), ended.stderr
+    told = [line for line in ended.stderr.splitlines() if "is being written by " in line]
+    assert len(told) == 7 * len(locked) and all("; wait for it or choose another folder" in line for line in told)
