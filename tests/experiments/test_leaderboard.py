@@ -115,6 +115,12 @@ def test_a_rule_leaks_nothing(tmp_path: Path) -> None:
     assert entry.leak_free == "yes"
 
 
+def test_precision_that_was_not_measured_is_a_dash(tmp_path: Path) -> None:
+    write(tmp_path / "s.json", "x", 0.1, manifold={"card": {}, "precision": None, "recall": 0.25})
+    (line,) = table_lines(leaderboard_markdown(find_entries(tmp_path), ()), "x ")
+    assert line.endswith("| – | 0.250 | – |")
+
+
 def test_an_empty_folder_has_no_leaderboard(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no scores"):
         find_entries(tmp_path)

@@ -1,5 +1,6 @@
 """A table of the paper from a folder of runs: train and judge what is missing, when told to; read what is there."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os.path import relpath
@@ -133,8 +134,8 @@ class Reproduction:
 def metrics_of(scores: Scores) -> dict[str, float]:
     """Return every metric over all pixels; precision, recall and F1 as far as they were measured."""
     manifold: Mapping[str, Any] = scores.manifold or {}
-    nan = float("nan")
-    return scores.mean("all") | {key: float(manifold.get(key, nan)) for key in ("precision", "recall", "f1")}
+    measured = {key: manifold.get(key) for key in ("precision", "recall", "f1")}
+    return scores.mean("all") | {key: math.nan if one is None else float(one) for key, one in measured.items()}
 
 
 def _require_one_measure(found: Mapping[str, Scores]) -> None:
