@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
-from unclouded.geotiff import write_geotiff
+from unclouded.geotiff import read_stored, write_geotiff
 from unclouded.patches.layouts import TripletFiles, find_triplets
 from unclouded.patches.reading import check_triplets, read_triplet
 from unclouded.sensors import SENTINEL1, SENTINEL2, Sensor
@@ -111,6 +111,19 @@ def test_a_whole_data_set_is_clean(official_root: Path) -> None:
     inspection = check_triplets(find_triplets(official_root))
     assert inspection.is_clean
     assert inspection.report() == f"{official_root}: official layout, 2 complete triplets of 1 region"
+
+
+def test_fault_09_patches_whose_bands_are_in_another_order_are_listed(official_root: Path, samples: Path) -> None:
+    files = find_triplets(official_root).triplets[0]
+    real = read_stored(samples / "triplets" / "s2_cloudfree" / "oriolac_test_0581.tif").values
+    with rasterio.open(files.cloudy, "r+") as file:
+        file.descriptions = ("",) * 13
+        file.write(np.ascontiguousarray(real[::-1, : file.height, : file.width]))
+    (damaged,) = check_triplets(find_triplets(official_root)).damaged
+    assert damaged.name == files.name and "(reversed), expected B01 B02" in damaged.reason
+    with rasterio.open(files.cloudy, "r+") as file:
+        file.descriptions = SENTINEL2.bands
+    assert check_triplets(find_triplets(official_root)).is_clean
 
 
 def test_progress_counts_every_observation(official_root: Path) -> None:

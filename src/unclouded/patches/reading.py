@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from unclouded.errors import InputError
-from unclouded.geotiff import ImageFile
+from unclouded.geotiff import ImageFile, file_of, open_geotiff
 from unclouded.patches.layouts import IncompleteTriplet, Inventory, TripletFiles, section
-from unclouded.raster import Raster, describe, read, same_grid
+from unclouded.raster import Raster, band_named, describe, read, same_grid
+from unclouded.scenes.plausibility import PIXELS, judge_optical
+from unclouded.scenes.radar_units import judge_radar
 from unclouded.sensors import SENTINEL1, SENTINEL2, Sensor
 
 T = TypeVar("T")
@@ -161,9 +164,51 @@ def check_triplets(inventory: Inventory, progress: Callable[[int, int], object] 
     damaged = []
     for done, files in enumerate(inventory.observations, start=1):
         try:
-            read_triplet(files)
+            _judge(files, read_triplet(files))
         except InputError as error:
             damaged.append(DamagedTriplet(files.name, str(error)))
         if progress:
             progress(done, len(inventory.observations))
     return Inspection(inventory, tuple(damaged))
+
+
+def _judge(files: TripletFiles, patch: PatchRasters) -> None:
+    """Refuse images whose bands are surely in another order or unit; bands with names keep their order.
+
+    Raises:
+        InputError: Says what the bands look like.
+    """
+    _judge_image(files.sar, patch.sar)
+    _judge_image(files.cloudy, patch.cloudy)
+    if files.clear is not None and patch.clear is not None:
+        _judge_image(files.clear, patch.clear)
+
+
+def _judge_image(image: ImageFile, raster: Raster) -> None:
+    """Refuse an image whose bands are surely in another order or unit.
+
+    Args:
+        image: File; asked for the names of its bands only where their order is in doubt.
+        raster: Its values, in the unit of the sensor.
+
+    Raises:
+        InputError: Says what the bands look like.
+    """
+    try:
+        _judge_values(image, raster, named_bands=False)
+    except InputError:
+        sensor = SENTINEL1 if raster.bands == SENTINEL1.bands else SENTINEL2
+        with open_geotiff(file_of(image)) as source:
+            named_bands = all(band_named(name or "", sensor) for name in source.descriptions[: len(raster.bands)])
+        if not named_bands:
+            raise
+        _judge_values(image, raster, named_bands=True)
+
+
+def _judge_values(image: ImageFile, raster: Raster, *, named_bands: bool) -> None:
+    path = Path(str(image))
+    if raster.bands == SENTINEL1.bands:
+        judge_radar(path, raster.values, "dB", named_bands=named_bands)
+    else:
+        pixels = raster.values.reshape(len(raster.bands), -1)
+        judge_optical(path, pixels[:, :: max(pixels.shape[1] // PIXELS, 1)], raster.bands, ordered=named_bands)

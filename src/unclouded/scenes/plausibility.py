@@ -165,7 +165,7 @@ class Finding:
     @property
     def is_likely(self) -> bool:
         """Whether it is worth a warning."""
-        if self.order and self.gain >= _LARGE:
+        if self.order and len(self.order) == len(SENTINEL2.bands) and self.gain >= _LARGE:
             return True
         least = _SURE if self.unit in _DOUBTFUL and self.unit != OFFSET_LEFT else _LIKELY
         return self.gain >= least and self.plausibility >= _PLAUSIBLE
