@@ -119,7 +119,8 @@ def test_the_error_to_expect_is_told_where_something_was_made() -> None:
 def test_options_of_scenes_are_not_ignored_on_patches(
     tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for option in (("--offset", -1000), ("--align",), ("--uncertainty",), ("--cloud-map", "m.tif")):
+    (tmp_path / "m.tif").touch()
+    for option in (("--offset", -1000), ("--align",), ("--uncertainty",), ("--cloud-map", tmp_path / "m.tif")):
         assert unclouded("predict", "clear-mean", "--patches", tmp_path, "--out", tmp_path / "out", *option) == 2
         assert "leave the options of scenes out" in capsys.readouterr().err
 
@@ -129,9 +130,10 @@ def test_one_scene_and_many_are_not_mixed(
 ) -> None:
     one = ("--cloudy", tmp_path / "s2.tif", "--sar", tmp_path / "s1.tif", "--out", tmp_path / "out")
     assert unclouded("predict", "clear-mean", *one, "--manifest", listed) == 2
-    assert "or --manifest alone; give one of them" in capsys.readouterr().err
+    assert "or --manifest; got --cloudy --sar --manifest: choose one way" in capsys.readouterr().err
     assert unclouded("predict", "clear-mean", *one, "--processes", 2) == 2
     assert "and --deliver are for many scenes; add --manifest" in capsys.readouterr().err
+    (tmp_path / "m.tif").touch()
     many = ("--manifest", listed, "--out", tmp_path / "out", "--cloud-map", tmp_path / "m.tif")
     assert unclouded("predict", "clear-mean", *many) == 2
     assert "--cloud-map is the map of one scene" in capsys.readouterr().err
