@@ -1,4 +1,5 @@
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -6,9 +7,12 @@ import geopandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from unclouded import geoparquet
 from unclouded.errors import InputError
-from unclouded.geoparquet import TIME, geo_table, with_metadata, write_table
+from unclouded.geoparquet import TIME, geo_table, read_table, with_metadata, write_table
 
 SCHEMA = pa.schema([("name", pa.string()), ("seen", TIME), ("geometry", pa.binary())])
 SQUARE = {"type": "Polygon", "coordinates": [[[10, 44], [12, 44], [12, 45], [10, 45], [10, 44]]]}
@@ -74,3 +78,34 @@ def test_the_same_rows_give_the_same_bytes_and_a_file_is_whole_or_absent(tmp_pat
     with pytest.raises(InputError, match="cannot be"):
         write_table(tmp_path / "taken" / "a.parquet", geo_table(SCHEMA, ROWS))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet", "taken"]
+
+
+def test_fault_21_rows_of_a_table_are_counted_before_one_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = pa.schema([("a", pa.string())])
+    path = tmp_path / "t.parquet"
+    write_table(path, pa.table({"a": ["x" * 1000] * 5000}, schema=schema))
+    assert path.stat().st_size < 10_000
+    assert read_table(path, schema, "make it again").num_rows == 5000
+    monkeypatch.setattr(geoparquet, "MAX_BYTES", 1 << 20)
+    with pytest.raises(InputError, match="unfolds to more than 1,048,576 bytes; make it again"):
+        read_table(path, schema, "make it again")
+    monkeypatch.setattr(geoparquet, "MAX_ROWS", 4999)
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", None)
+    with pytest.raises(InputError, match="has 5,000 rows, expected at most 4,999"):
+        read_table(path, schema, "make it again")
+
+
+@given(data=st.data())
+@settings(max_examples=60)
+def test_fault_21_a_table_with_other_bytes_is_the_same_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+    schema = pa.schema([("a", pa.string()), ("b", pa.list_(pa.string())), ("c", pa.int64())])
+    table = pa.table({"a": ["x", None, "y"], "b": [["p"], [], None], "c": [1, 2, None]}, schema=schema)
+    write_table(tmp_path / "t.parquet", table)
+    content = bytearray((tmp_path / "t.parquet").read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place : place + 1] = data.draw(st.binary(min_size=1, max_size=4))
+    (tmp_path / "t.parquet").write_bytes(content)
+    with suppress(InputError):
+        assert read_table(tmp_path / "t.parquet", schema, "make it again").num_rows <= 3

@@ -185,3 +185,12 @@ def test_fault_25_whatever_bytes_are_settings_or_a_refusal(
 def test_fault_25_whatever_override_is_a_setting_or_a_refusal(override: str) -> None:
     with suppress(InputError):
         assert settings_from(Train, {"patches": "data"}, [override]).patches
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [('"a\\u0000b"', "holds a zero byte"), ("9" * 4000, "integer of more than 64 bits"), ("[" * 20 + "]" * 20, "deep")],
+)
+def test_fault_25_values_that_libraries_stumble_over_are_refused(toml: Path, value: str, reason: str) -> None:
+    toml.write_text(f"name = {value}\n")
+    assert reason in refusal(toml)

@@ -1,8 +1,10 @@
 import re
 import stat
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,46 @@ def test_fault_07_a_changed_byte_is_refused(tmp_path: Path, method: int) -> None
     content[60] ^= 1
     (tmp_path / "a.zip").write_bytes(content)
     assert "a.zip is not a whole zip (" in refused(tmp_path / "a.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@given(data=st.data())
+@settings(max_examples=40)
+def test_fault_07_a_zip_with_other_bytes_gives_what_it_held_or_a_refusal(
+    tmp_path: Path, method: int, data: st.DataObject
+) -> None:
+    held = {"p/a": bytes(range(256)) * 3, "p/b": b"2" * 99}
+    whole = make(tmp_path / "a.zip", *held.items(), method=method).read_bytes()
+    place = data.draw(st.integers(4, len(whole) - 1))
+    other = data.draw(st.sampled_from([b"\xff", b"\0", b"\xff" * 8, b"\0" * 4, b"../", b"PK\x01\x02", b""]))
+    (tmp_path / "a.zip").write_bytes(whole[:place] + other + whole[place + len(other) :])
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+        with suppress(InputError):
+            unpack(tmp_path / "a.zip", Path(folder), EVERYTHING)
+        found = [path for path in Path(folder).rglob("*") if path.is_file()]
+        assert all(held["p/a"].startswith(one) or held["p/b"].startswith(one) for one in map(Path.read_bytes, found))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_fault_07_damage_is_named_whatever_the_method(tmp_path: Path, method: int) -> None:
+    content = bytearray(make(tmp_path / "a.zip", ("p/a", bytes(range(256)) * 9), method=method).read_bytes())
+    content[60:90] = b"\xff" * 30
+    (tmp_path / "a.zip").write_bytes(content)
+    assert "a.zip is not a whole zip (" in refused(tmp_path / "a.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["p/" + "a" * 256, "p/" + "é" * 128, "p/\x1b[31m", "p/\n"])
+def test_fault_37_names_that_no_file_system_takes_are_refused(tmp_path: Path, name: str) -> None:
+    path = make(tmp_path / "a.zip", (name, b"1"))
+    assert "a name that no product has" in refused(path, tmp_path / "out")
+
+
+def test_fault_21_a_directory_larger_than_any_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(tmp_path / "a.zip", *((f"p/{number}", b"") for number in range(30)))
+    monkeypatch.setattr(archive, "MAX_DIRECTORY_BYTES", 1000)
+    assert "has a directory of 1,490 bytes" in refused(path, tmp_path / "out")
 
 
 def test_fault_21_what_unfolds_too_far_is_refused(tmp_path: Path) -> None:

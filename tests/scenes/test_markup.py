@@ -101,3 +101,17 @@ def test_what_is_no_xml_is_named(tmp_path: Path) -> None:
     for content in (b"", b"<a>", b"\x00\x01", b'<?xml version="1.0" encoding="no-such"?><a/>'):
         with pytest.raises(InputError, match=r"MTD\.xml is not XML"):
             markup(tmp_path, content)
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "1_000", "٣", "nan", "inf", "1e400", "0x10", "", "9" * 17])
+def test_fault_25_what_python_alone_takes_for_a_number_is_none(tmp_path: Path, text: str) -> None:
+    root = markup(tmp_path, f'<a><n size="{text}">{text}</n></a>')
+    assert root.one("n").whole_attribute("size") is None
+    with pytest.raises(InputError, match=r"for n, expected a (whole )?number|expected numbers"):
+        _ = root.one("n").whole
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2261-01-01T00:00:00"])
+def test_fault_36_times_at_the_ends_of_the_calendar_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match="for t, expected a time such as"):
+        _ = markup(tmp_path, f"<a><t>{text}</t></a>").one("t").time
