@@ -25,7 +25,7 @@ def changed(path: Path, before: bytes, after: bytes) -> None:
     path.write_bytes(content.replace(before, after, 1))
 
 
-@pytest.mark.parametrize("after", [b"<Item \xacam", b"<Itam name", b"<Item\x00name", b"<Item =ame", b"<Item &ame"])
+@pytest.mark.parametrize("after", [b"<Item \xac am", b"<Itam name", b"<Item\x00name", b"<Item =ame", b"<Item &ame"])
 def test_fault_05_metadata_that_gdal_would_pass_over_is_refused(image: Path, after: bytes) -> None:
     changed(image, b"<Item name", after)
     with pytest.raises(InputError, match=r"a\.tif is not a whole GeoTIFF \(.*\); fetch it again"), open_geotiff(image):
@@ -47,7 +47,8 @@ def test_sound_tags_are_read_as_before(image: Path) -> None:
 
 
 _OPENS = """
-import sys, rasterio
+import logging, sys, rasterio
+logging.basicConfig()
 from unclouded.gdal import gdal_session
 with gdal_session(), rasterio.open(sys.argv[1], driver="GTiff"):
     pass
@@ -55,7 +56,7 @@ with gdal_session(), rasterio.open(sys.argv[1], driver="GTiff"):
 
 
 def test_a_message_of_gdal_that_is_no_utf8_is_logged(image: Path) -> None:
-    changed(image, b"<Item name", b"<Item \xacam")
+    changed(image, b"<Item name", b"<Item \xac am")
     ended = subprocess.run([sys.executable, "-c", _OPENS, image], capture_output=True, text=True)
-    assert ended.returncode == 0 and "\\xacam" in ended.stderr
+    assert ended.returncode == 0 and "\\xac" in ended.stderr
     assert "Traceback" not in ended.stderr and "Exception ignored" not in ended.stderr
