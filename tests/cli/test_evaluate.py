@@ -84,8 +84,8 @@ def test_bands_that_are_not_predicted_are_refused(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("cloudy",), "expected REMOVER and ROOT"),
-        (("a", "b", "--predictions", "c"), "expected ROOT with"),
+        (("cloudy",), "evaluate needs REMOVER and ROOT; got "),
+        (("a", "b", "--predictions", "c"), "evaluate with --predictions needs ROOT alone; got 2"),
     ],
 )
 def test_the_words_that_are_missing_are_named(
