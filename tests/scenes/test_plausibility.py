@@ -83,6 +83,11 @@ def test_fault_16_an_offset_that_is_applied_twice_leaves_negative_bands() -> Non
     assert "the offset is applied twice, or these numbers never had it" in refused(spectra() - np.float32(0.1))
 
 
+def test_fault_16_an_offset_that_was_subtracted_and_cut_off_is_doubted() -> None:
+    (remark,) = judged(np.maximum(spectra() - np.float32(0.1), np.float32(1e-4)))
+    assert "of B10 has a reflectance of 0 or 0.0001: an offset seems to have been subtracted" in remark
+
+
 def test_too_few_pixels_and_noise_tell_nothing() -> None:
     noise = np.random.default_rng(1).uniform(0.02, 0.3, (500, 13)).astype(np.float32)
     assert judged(noise) == ()

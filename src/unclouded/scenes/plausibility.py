@@ -31,12 +31,14 @@ _FLOOR = -30.0
 """Log density of pixels that resemble no spectrum at all; keeps a few odd ones from deciding."""
 _PLAUSIBLE = 0.0
 """What another order or unit must reach before it is believed."""
-_SURE, _LIKELY = 8.0, 4.0
-"""By how much it must be more plausible than what was stated: real images stay below 2.6 where it is plausible."""
+_SURE, _LIKELY = 8.0, 3.0
+"""By how much it must be more plausible than what was stated: real images stay below 2.9 where it is plausible."""
 _LARGE = 15.0
 """A gain from which another order is worth a warning, however strange the spectra are."""
 _NEGATIVE = -0.02
 """Darkest reflectance that noise and the correction of the dark signal leave in most of a band."""
+_NOTHING, _MOST_NOTHING = 1.5e-4, 0.5
+"""Reflectance of at most one stored step, and share of a band that may have it: at most 0.11 in real images."""
 _BRIGHTEST = 1.6
 """Reflectance that clouds with the sun behind them, snow slopes and glint hardly pass."""
 
@@ -217,7 +219,7 @@ def judge_optical(
     _refuse_no_reflectance(path, pixels, bands)
     found = find_alternative(pixels[np.linspace(0, len(pixels) - 1, PIXELS).astype(int)], bands, ordered=ordered)
     if found is None or not found.is_likely:
-        return ()
+        return tuple(_cut_off(pixels, bands))
     if found.order is None:
         words = f"the numbers look as if they {found.unit}"
         if found.is_sure and found.unit not in _DOUBTFUL:
@@ -227,6 +229,17 @@ def judge_optical(
     if found.is_sure:
         raise InputError(f"{named(path)}: {words}; {_remedy(found.order, bands)}")
     return (f"{words}; if so, {_remedy(found.order, bands)}",)
+
+
+def _cut_off(pixels: NDArray[np.float32], bands: tuple[str, ...]) -> Iterator[str]:
+    """Yield a warning where most of a band is not above 0, as where an offset was subtracted in whole numbers."""
+    empty = (np.abs(pixels) <= _NOTHING).mean(axis=0)
+    if empty.max() > _MOST_NOTHING:
+        yield (
+            f"{empty.max():.0%} of {bands[int(empty.argmax())]} has a reflectance of 0 or 0.0001: an offset seems to "
+            "have been subtracted that the numbers did not carry, and what was below 0 cut off; if so, fetch the image "
+            "again"
+        )
 
 
 def _refuse_no_reflectance(path: Path, pixels: NDArray[np.float32], bands: tuple[str, ...]) -> None:
