@@ -205,7 +205,6 @@ class Training:
         if not number:
             return
         self._save()
-        from_first(self.fabric, lambda: None)  # nobody leaves before rank 0 has saved
         raise SignalledError(
             number, f"signal {number} ended the run after step {self.step}, which is saved; go on with --resume"
         )
@@ -243,12 +242,15 @@ class Training:
         self.logbook.validated(self.step, scores)
 
     def _save(self) -> None:
-        """Everything that the next step depends on, then the remover."""
+        """Everything that the next step depends on, then the remover; every rank waits until both are on disk."""
         state = collect_state(self.step, self.objective, self.learners, self.average, self.fabric)
-        if state is None:
-            return
-        self.run.save_state(state)
-        self._save_weights(self.run.weights)
+
+        def write() -> None:
+            assert state is not None  # rank 0 has it
+            self.run.save_state(state)
+            self._save_weights(self.run.weights)
+
+        from_first(self.fabric, write)
 
     def _complete_weights(self) -> None:
         """Write the weights of the last step where a full disk, or a kill, came between them and the state."""
