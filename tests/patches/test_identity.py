@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unclouded.errors import InputError
-from unclouded.patches.identity import SENSORS, PatchId, Roi, region_of
+from unclouded.patches.identity import SENSORS, PatchId, Roi, natural, region_of
 
 seasons = st.sampled_from(["spring", "summer", "fall", "winter"])
 rois = st.builds(Roi, st.integers(0, 9_999).map("ROIs{:04}".format), seasons, st.integers(0, 999_999))
@@ -62,3 +62,8 @@ def test_a_patch_has_one_place_a_sensor_in_the_official_layout() -> None:
     assert patch.path("s2_cloudy").as_posix() == (
         "ROIs1158_spring_s2_cloudy/s2_cloudy_106/ROIs1158_spring_s2_cloudy_106_p30.tif"
     )
+
+
+def test_fault_25_names_with_any_number_of_digits_are_sorted() -> None:
+    names = ["p" + "9" * 5000, "p10", "p" + "1" * 20, "p9"]
+    assert sorted(names, key=natural) == ["p9", "p10", "p" + "1" * 20, "p" + "9" * 5000]

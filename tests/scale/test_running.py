@@ -240,3 +240,9 @@ def test_fault_04_a_signal_ends_tasks_at_once_and_costs_no_attempt(
 
 def _begun(folder: Path) -> list[Path]:
     return list((folder / "notes" / "begun").glob("[a-f]"))
+
+
+@pytest.mark.parametrize("text", ["9" * 5000 + "/2", "1/" + "9" * 5000, "٣/٤", "1_0/20", "²/3"])
+def test_fault_25_a_shard_of_other_digits_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="expected a shard such as 3/8"):
+        Shard.parse(text)

@@ -108,4 +108,9 @@ def region_of(name: str) -> str:
 def natural(name: str) -> list[tuple[int, int, str]]:
     """Return a sort key that puts ``p9`` before ``p10``."""
     parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return [(0, int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts]
+    return [(0, _number(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts]
+
+
+def _number(digits: str) -> int:
+    """Return a number to sort by; more digits than any number of ours has sort by their count."""
+    return int(digits) if len(digits) <= 18 else 10**18 + len(digits)

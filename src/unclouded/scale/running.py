@@ -5,6 +5,7 @@ For a dask cluster see :mod:`unclouded.scale.cluster`.
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import time
@@ -52,10 +53,9 @@ class Shard:
         Raises:
             InputError: The text is no such thing.
         """
-        number, _, count = text.partition("/")
-        if not (number.isdecimal() and count.isdecimal()):
+        if not (match := re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)):
             raise InputError(f"expected a shard such as 3/8, found {text[:40]!r}")
-        return cls(int(number), int(count))
+        return cls(int(match[1]), int(match[2]))
 
     def of(self, tasks: Sequence[T]) -> list[T]:
         """Return the tasks of this shard."""
