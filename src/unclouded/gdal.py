@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,9 +39,40 @@ def gdal_session(**options: str) -> Iterator[None]:
         options: More options of GDAL.
     """
     _log_undecodable_messages()
-    with rasterio.Env(**GDAL_OPTIONS, **options), warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with rasterio.Env(**GDAL_OPTIONS, **options), _UNLOCATED.ignored():
         yield
+
+
+class _SharedFilter:
+    """A filter of warnings that sessions in several threads share.
+
+    ``warnings.catch_warnings`` restores the filters of the whole process on leaving, so that the first thread to leave
+    would turn the warnings of the others on again. Here the last one does.
+    """
+
+    def __init__(self, category: type[Warning]) -> None:
+        self._category = category
+        self._lock = threading.Lock()
+        self._sessions = 0
+
+    @contextmanager
+    def ignored(self) -> Iterator[None]:
+        """Ignore the warnings in a block."""
+        entry = ("ignore", None, self._category, None, 0)
+        with self._lock:
+            self._sessions += 1
+            if entry not in warnings.filters:
+                warnings.simplefilter("ignore", self._category)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._sessions -= 1
+                if not self._sessions and entry in warnings.filters:
+                    warnings.filters.remove(entry)  # type: ignore[attr-defined]  # a list, typed as a sequence
+
+
+_UNLOCATED = _SharedFilter(NotGeoreferencedWarning)
 
 
 @contextmanager
