@@ -7,7 +7,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -54,6 +54,7 @@ class _SharedFilter:
         self._category = category
         self._lock = threading.Lock()
         self._sessions = 0
+        self._added = False
 
     @contextmanager
     def ignored(self) -> Iterator[None]:
@@ -63,13 +64,16 @@ class _SharedFilter:
             self._sessions += 1
             if entry not in warnings.filters:
                 warnings.simplefilter("ignore", self._category)
+                self._added = True
         try:
             yield
         finally:
             with self._lock:
                 self._sessions -= 1
-                if not self._sessions and entry in warnings.filters:
-                    warnings.filters.remove(entry)  # type: ignore[attr-defined]  # a list, typed as a sequence
+                if not self._sessions and self._added:
+                    self._added = False
+                    with suppress(ValueError):  # somebody else has restored older filters meanwhile
+                        warnings.filters.remove(entry)  # type: ignore[attr-defined]  # a list, typed as a sequence
 
 
 _UNLOCATED = _SharedFilter(NotGeoreferencedWarning)
