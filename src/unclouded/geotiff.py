@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import rasterio
@@ -283,11 +284,17 @@ def image_bands(source: Any) -> list[int]:
     return [band for band in source.indexes if band not in alpha]
 
 
+_ALPHA: WeakKeyDictionary[Any, list[int]] = WeakKeyDictionary()
+"""Alpha bands of open files: after rows that could not be read, rasterio raises that error again where it is asked."""
+
+
 def _alpha_bands(source: Any) -> list[int]:
     """Bands marked as alpha; one with a name of its own, such as VH, is data that a tool marked wrongly."""
-    named = [(name or "").lower() not in ("", "alpha", "mask") for name in source.descriptions]
-    pairs = zip(source.indexes, source.colorinterp, named, strict=True)
-    return [band for band, meaning, has_name in pairs if meaning == ColorInterp.alpha and not has_name]
+    if source not in _ALPHA:
+        named = [(name or "").lower() not in ("", "alpha", "mask") for name in source.descriptions]
+        pairs = zip(source.indexes, source.colorinterp, named, strict=True)
+        _ALPHA[source] = [band for band, meaning, has_name in pairs if meaning == ColorInterp.alpha and not has_name]
+    return _ALPHA[source]
 
 
 def _valid(path: Path, source: Any, bands: list[int], window: Any) -> Bool[np.ndarray, "band y x"] | None:

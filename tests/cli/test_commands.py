@@ -111,7 +111,12 @@ def test_evaluate_writes_scores_that_can_be_checked_by_hand(
     assert status == 0
     assert scores["mean"]["cloudy"]["mae"] == pytest.approx(0.3, abs=1e-6)  # 3000 of 10 000
     assert scores["mean"]["all"]["n"] == 2
-    assert scores["mean"]["clear"] == dict.fromkeys(("mae", "rmse", "psnr", "ssim", "sam", "sam_global")) | {"n": 0}
+    assert scores["mean"]["clear"] == dict.fromkeys(("mae", "rmse", "psnr", "ssim", "sam", "sam_global")) | {
+        "n": 0,
+        "psnr_n": 0,
+        "psnr_exact": 0,
+        "ssim_n": 0,
+    }
     assert set(scores["patches"]) == {"p0", "p1"}
 
 

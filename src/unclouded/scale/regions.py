@@ -4,7 +4,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from unclouded.errors import InputError
 from unclouded.files import content_hash, is_file, resolved, sha256
@@ -24,15 +24,20 @@ from unclouded.settings import Settings
 
 MAX_BYTES = 2 << 20
 """Largest file of regions: some five thousand of them; with the settings' own limit it would be two hundred."""
+_MAX_ADDRESS = 2000
 
 
-def _address(text: str) -> str:
-    require_known_storage(text)
-    return text
+def _source(value: Any) -> Any:
+    """Tell an address from a path, which an address of an unknown storage must not be taken for."""
+    if not isinstance(value, str) or not is_url(value):
+        return Path(value) if isinstance(value, str) else value
+    if len(value) > _MAX_ADDRESS:
+        raise ValueError(f"expected an address of at most {_MAX_ADDRESS:,} characters, found {len(value):,}")
+    require_known_storage(value)
+    return value
 
 
-Address = Annotated[str, Field(pattern="://", max_length=2000), AfterValidator(_address)]
-Source = Annotated[Address | Path, Field(union_mode="left_to_right")]
+Source = Annotated[str | Path, BeforeValidator(_source)]
 """A product on disk, or its address in a storage, such as ``s3://bucket/NAME.SAFE``."""
 
 

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -270,22 +270,29 @@ def _judged(scene: OpticalScene, offset: int | None) -> tuple[str, ...]:
 
 
 def _probe(scene: OpticalScene) -> Integer[np.ndarray, "band 1 pixel"]:
-    """Return stored numbers of some rows from all over a scene, side by side."""
+    """Return stored numbers of some rows from all over a scene, side by side.
+
+    Rows that are damaged are left out: whoever reads them is told, and curation loses no more than their patches.
+    """
     height, width = scene.geobox.shape
     rows = max(_PROBE_ROWS, -(-_PROBE_PIXELS // (_PROBES * width)))
-    if height <= _PROBES * rows:
-        stored = scene.stored(0, height)
-        return stored.reshape(len(stored), 1, -1)
-    tops = np.linspace(0, height - rows, _PROBES).astype(int).tolist()
-    parts = [scene.stored(top, top + rows) for top in tops]
-    return np.concatenate([part.reshape(len(part), 1, -1) for part in parts], axis=2)
+    tops = np.unique(np.linspace(0, max(height - rows, 0), _PROBES).astype(int)).tolist()
+    parts = [np.zeros((len(scene.bands), 1, 0), np.dtype(scene.radiometry.dtype))]
+    for top in [0] if height <= _PROBES * rows else tops:
+        with suppress(InputError):
+            stored = scene.stored(top, height if height <= _PROBES * rows else top + rows)
+            parts.append(stored.reshape(len(stored), 1, -1))
+    return np.concatenate(parts, axis=2)
 
 
 def _seems_offset(scene: OpticalScene) -> bool:
     """Whether no band in the middle of a scene comes near 0, as some band does on all ground and most clouds."""
     height = scene.geobox.shape[0]
     top = max(height // 2 - 32, 0)
-    stored = scene.stored(top, min(top + 64, height))
+    try:
+        stored = scene.stored(top, min(top + 64, height))
+    except InputError:  # damaged rows: whoever reads them is told
+        return False
     darkest = stored.min(axis=0)[scene.radiometry.is_data(stored).all(axis=0)]
     return bool(darkest.size and np.quantile(darkest, 0.001) >= _BRIGHT)
 

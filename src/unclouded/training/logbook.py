@@ -87,7 +87,8 @@ class _EventFile:
     def __init__(self, folder: Path, step: int) -> None:
         from tensorboard.compat.proto.event_pb2 import SessionLog
 
-        began = f"{time.time_ns() // 10**9:010d}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+        # TensorBoard reads files in the order of their names: nanoseconds keep that of two files of one second
+        began = f"{time.time_ns()}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
         self._path = folder / f"events.out.tfevents.{began}"
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
