@@ -25,7 +25,7 @@ from rich.table import Table
 
 from unclouded.clouds.map import CloudMapSettings, cloudy_share, map_clouds, mean_coverage
 from unclouded.clouds.s2cloudless import BANDS, package_probability, s2cloudless_probability
-from unclouded.raster import read
+from unclouded.io.raster import read
 from unclouded.sensors import SENTINEL2
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))

@@ -30,7 +30,7 @@ from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.weights import load_remover
 from unclouded.patches.layouts import find_triplets
 from unclouded.tensors.dataset import TripletDataset
-from unclouded.tensors.triplet import Observation
+from unclouded.tensors.observation import Observation
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
 GOALS = {"torch": 6, "openvino": 8}

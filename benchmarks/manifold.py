@@ -24,8 +24,7 @@ from prdc import compute_prdc
 from rich.console import Console
 from rich.table import Table
 
-from unclouded.evaluation.manifold import measure_manifolds
-from unclouded.evaluation.screen import fastest_screen
+from unclouded.evaluation.precision_recall import fastest_screen, measure_manifolds
 
 GOAL, GOAL_GIB = 4, 1.0
 K, FEATURE, CLUSTERS, DIMENSIONS = 10, 4096, 40, 64

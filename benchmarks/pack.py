@@ -24,7 +24,7 @@ from unclouded.clouds.map import CloudMapSettings
 from unclouded.patches.layouts import find_triplets
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.tensors.dataset import TripletDataset, TripletSource
-from unclouded.tensors.packing import pack
+from unclouded.tensors.packed import pack
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
 GOAL = 20

@@ -32,14 +32,14 @@ from odc.geo.geobox import GeoBox
 from rich.console import Console
 
 from unclouded.clouds.s2cloudless import BANDS, package_probability
-from unclouded.geotiff import read_stored
+from unclouded.io.geotiff import read_stored
+from unclouded.io.raster import read
+from unclouded.io.rows import write_rows
 from unclouded.models.inference import MARGIN_PX, Engine, Precision
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.weights import save_weights
-from unclouded.raster import read
 from unclouded.sensors import SENTINEL1, SENTINEL2
-from unclouded.strips import write_rows
-from unclouded.tensors.triplet import Observation
+from unclouded.tensors.observation import Observation
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data")) / "triplets"
 GOAL = 8

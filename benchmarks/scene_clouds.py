@@ -23,10 +23,10 @@ from odc.geo.geobox import GeoBox
 from rich.console import Console
 
 from unclouded.clouds.s2cloudless import BANDS, package_probability
-from unclouded.geotiff import read_stored
-from unclouded.raster import read
+from unclouded.io.geotiff import read_stored
+from unclouded.io.raster import read
+from unclouded.io.rows import write_rows
 from unclouded.sensors import SENTINEL2
-from unclouded.strips import write_rows
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
 

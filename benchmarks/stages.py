@@ -27,28 +27,27 @@ import numpy as np
 import torch
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from products.optical_product import PIXEL_M, OpticalProduct, write_optical_product
+from products.radar_product import RadarGeometry, RadarProduct, write_radar_product
 from pyproj import Transformer
 
 from unclouded.clouds.map import CloudMapSettings
+from unclouded.curation.region_task import curating
+from unclouded.curation.regions import CurationSettings
 from unclouded.files import content_hash
-from unclouded.geotiff import write_geotiff
+from unclouded.io.geotiff import write_geotiff
+from unclouded.io.raster import to_stored
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.remover import CloudRemover
 from unclouded.patches.cutting import PATCH_PX, STRIDE_PX
-from unclouded.patches.identity import Roi
-from unclouded.patches.images import TOKENS
-from unclouded.prediction.choice import best_of_scene
+from unclouded.patches.reading import TOKENS
+from unclouded.patches.roi import Roi
+from unclouded.prediction.auto_remover import best_of_scene
 from unclouded.prediction.scene import SceneSettings, clear
-from unclouded.raster import to_stored
-from unclouded.scale.curation import curating
-from unclouded.scale.regions import CurationSettings
-from unclouded.scenes.optical import open_optical
-from unclouded.scenes.radar import open_radar
 from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.sentinel.optical import open_optical
+from unclouded.sentinel.radar import open_radar
 from unclouded.settings import settings_from
-from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
-from unclouded.simulation.radar_geometry import RadarGeometry
-from unclouded.simulation.radar_product import RadarProduct, write_radar_product
 from unclouded.simulation.region import invent_region
 
 TILE_PX = 10_980

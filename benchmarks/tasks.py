@@ -20,9 +20,8 @@ from statistics import median
 
 from rich.console import Console
 
-from unclouded.scale.cluster import dask_client, on_dask
-from unclouded.scale.running import Runner, in_processes, run_tasks, serially
-from unclouded.scale.tasks import Row, TaskFolder, content_id
+from unclouded.batch.executors import Runner, dask_client, in_processes, on_dask, run_tasks, serially
+from unclouded.batch.tasks import Row, TaskFolder, content_id
 
 GOAL = 1.8
 BUSY_S = 0.2

@@ -27,8 +27,7 @@ from torch import Tensor
 
 from unclouded.models.network import NetworkSettings
 from unclouded.training.forecast import in_words, predicted_hours
-from unclouded.training.learner import Learner
-from unclouded.training.objectives import build_objective
+from unclouded.training.objectives import Learner, build_objective
 from unclouded.training.settings import Device, TrainSettings
 from unclouded.training.step import Batch, build_networks
 

@@ -13,19 +13,19 @@ import numpy as np
 import torch
 
 from unclouded.clouds.map import PAPER, map_clouds
-from unclouded.evaluation.record import write_scores
+from unclouded.evaluation.results_io import write_scores
 from unclouded.evaluation.scores import score_patches
-from unclouded.geotiff import write_geotiff
+from unclouded.io.geotiff import write_geotiff
+from unclouded.io.raster import describe, read, to_stored
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover, FunctionRemover, keep_clear_pixels
 from unclouded.patches.layouts import find_triplets
 from unclouded.prediction.judging import remover_candidate
 from unclouded.prediction.scene import SceneSettings, clear
-from unclouded.raster import describe, read, to_stored
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.simulation.layout import invent_data_set
 from unclouded.tensors.dataset import TripletDataset, observe
-from unclouded.tensors.triplet import Observation
+from unclouded.tensors.observation import Observation
 
 
 def main(out: Path) -> None:

@@ -29,16 +29,16 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import map_clouds
 from unclouded.clouds.synthetic import COPY, paint
 from unclouded.evaluation.scores import score_patches
-from unclouded.geotiff import read_stored
+from unclouded.io.geotiff import read_stored
+from unclouded.io.raster import read
 from unclouded.models.baselines import baseline
 from unclouded.models.prior_spectrum import PRIOR, Prior
 from unclouded.models.remover import CloudRemover
 from unclouded.models.scene_adapted import SceneAdapted, SceneAdaptedSettings
 from unclouded.prediction.judging import judged
-from unclouded.raster import read
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.tensors.dataset import observe
-from unclouded.tensors.triplet import Triplet
+from unclouded.tensors.observation import Triplet
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
 BANDS = SENTINEL2.bands

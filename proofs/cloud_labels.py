@@ -22,13 +22,12 @@ from rich.table import Table
 
 from unclouded.clouds.csmask import BANDS, CLOUD, CSMASK, SHADOW, class_probabilities
 from unclouded.clouds.detector import Detector
+from unclouded.clouds.detectors import CSMASK_SHADOW, DETECTORS, S2CLOUDLESS, S2CLOUDLESS_SHADOW
 from unclouded.clouds.map import cloudy_share, map_clouds
-from unclouded.clouds.probability import DETECTORS, S2CLOUDLESS
-from unclouded.clouds.shadow import CSMASK_SHADOW, S2CLOUDLESS_SHADOW
 from unclouded.errors import InputError
 from unclouded.files import require_file, require_folder, whole_file
-from unclouded.patches.identity import natural
-from unclouded.raster import read
+from unclouded.io.raster import read
+from unclouded.patches.roi import natural
 from unclouded.sensors import RGB, SENTINEL2
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))

@@ -21,24 +21,24 @@ from torch import Tensor
 from unclouded.cli.progress import shown_progress
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings
+from unclouded.evaluation.comparison import scores_markdown
 from unclouded.evaluation.pictures import write_comparison
-from unclouded.evaluation.record import scores_json
+from unclouded.evaluation.results_io import scores_json
 from unclouded.evaluation.scores import AREAS, Scores, score_patches
-from unclouded.evaluation.table import scores_markdown
 from unclouded.files import write_json, write_text
 from unclouded.models.baselines import baseline
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import load_remover
-from unclouded.patches.identity import Roi
 from unclouded.patches.layouts import find_triplets
+from unclouded.patches.roi import Roi
 from unclouded.prediction.judging import judged
 from unclouded.sensors import RGB
 from unclouded.simulation.layout import PATCH_PX, write_region
 from unclouded.simulation.region import invent_region
 from unclouded.tensors.dataset import TripletDataset
-from unclouded.tensors.triplet import Triplet
+from unclouded.tensors.observation import Triplet
+from unclouded.training.checkpoint import RunFolder
 from unclouded.training.loop import train
-from unclouded.training.run import RunFolder
 from unclouded.training.settings import train_settings
 
 SEED, LEARN, UNSEEN = 11, range(1, 13), range(13, 17)

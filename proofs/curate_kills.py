@@ -22,7 +22,7 @@ from killing import Command, killed_at_random, words_of
 from odc.geo.geobox import GeoBox
 
 from unclouded.files import sha256
-from unclouded.patches.identity import Roi
+from unclouded.patches.roi import Roi
 from unclouded.simulation.region import invent_region
 
 MANIFEST = "manifest.parquet"

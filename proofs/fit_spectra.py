@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from sklearn.mixture import GaussianMixture
 
-from unclouded.geotiff import read_stored
-from unclouded.scenes.plausibility import ORDERS, PIXELS, SpectralModel, find_alternative
+from unclouded.io.geotiff import read_stored
 from unclouded.sensors import SENTINEL2
+from unclouded.sentinel.plausibility import ORDERS, PIXELS, SpectralModel, find_alternative
 
 COMPONENTS, SPREAD = 12, 0.05
 """Normal distributions, and what is added to the standard deviation of each band."""

@@ -17,8 +17,7 @@ from rich.table import Table
 from torch import Tensor
 
 from unclouded.models import winograd
-from unclouded.models.generator import OpticalToSar
-from unclouded.models.initialisation import initialise
+from unclouded.models.cyclegan import OpticalToSar, initialise
 
 GOAL = 0.95
 ROWS = {

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from unclouded.geotiff import write_geotiff
-from unclouded.patches.identity import Roi
-from unclouded.raster import Raster, to_stored
+from unclouded.io.geotiff import write_geotiff
+from unclouded.io.raster import Raster, to_stored
+from unclouded.patches.roi import Roi
 from unclouded.sensors import SENTINEL2
 from unclouded.simulation.region import invent_region
 

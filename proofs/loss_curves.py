@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from unclouded.settings import settings_from
+from unclouded.training.checkpoint import RunFolder
 from unclouded.training.loop import train
-from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))

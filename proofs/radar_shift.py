@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from unclouded.clouds.map import map_clouds
-from unclouded.raster import read
-from unclouded.scenes.shift import OPTICAL_BANDS, Shift, estimate_shift
+from unclouded.io.raster import read
 from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.sentinel.coregistration import OPTICAL_BANDS, Shift, estimate_shift
 
 Image = NDArray[np.float32]
 DIRECTIONS = [(2, 0), (0, 2), (-2, 0), (0, -2), (2, 2), (2, -2), (-2, 2), (-2, -2)]

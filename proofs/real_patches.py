@@ -24,10 +24,10 @@ from torch import Tensor
 from unclouded.cli.progress import shown_progress
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings
+from unclouded.evaluation.comparison import scores_markdown
 from unclouded.evaluation.pictures import write_comparison
-from unclouded.evaluation.record import scores_json
+from unclouded.evaluation.results_io import scores_json
 from unclouded.evaluation.scores import AREAS, Scores, score_patches
-from unclouded.evaluation.table import scores_markdown
 from unclouded.files import write_json, write_text
 from unclouded.models.baselines import BASELINES, baseline
 from unclouded.models.remover import CloudRemover
@@ -37,9 +37,9 @@ from unclouded.prediction.judging import judged
 from unclouded.sensors import RGB
 from unclouded.settings import settings_from
 from unclouded.tensors.dataset import TripletDataset
-from unclouded.tensors.triplet import Triplet
+from unclouded.tensors.observation import Triplet
+from unclouded.training.checkpoint import RunFolder
 from unclouded.training.loop import train
-from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))

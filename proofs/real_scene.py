@@ -32,8 +32,8 @@ from odc.geo.geobox import GeoBox
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import map_clouds
 from unclouded.clouds.synthetic import COPY, paint
-from unclouded.geotiff import read_stored, write_geotiff
-from unclouded.raster import describe, read, to_stored
+from unclouded.io.geotiff import read_stored, write_geotiff
+from unclouded.io.raster import describe, read, to_stored
 from unclouded.sensors import SENTINEL2
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))

@@ -21,16 +21,16 @@ from typing import Any
 import numpy as np
 
 from unclouded.errors import SignalledError
-from unclouded.patches.identity import Roi
 from unclouded.patches.layouts import find_triplets
+from unclouded.patches.roi import Roi
 from unclouded.patches.splits import parts_by_name
 from unclouded.settings import settings_from
 from unclouded.simulation.layout import write_region
 from unclouded.simulation.region import invent_region
 from unclouded.tensors.dataset import TripletDataset
-from unclouded.tensors.packing import pack
+from unclouded.tensors.packed import pack
+from unclouded.training.checkpoint import RunFolder
 from unclouded.training.loop import train
-from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
 
 

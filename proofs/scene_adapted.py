@@ -17,9 +17,9 @@ import torch
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings
+from unclouded.evaluation.comparison import scores_markdown
 from unclouded.evaluation.pictures import write_comparison
 from unclouded.evaluation.scores import score_patches
-from unclouded.evaluation.table import scores_markdown
 from unclouded.files import write_json
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover
@@ -28,7 +28,7 @@ from unclouded.patches.layouts import find_triplets
 from unclouded.prediction.judging import judged
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.tensors.dataset import TripletDataset
-from unclouded.tensors.triplet import Observation, Triplet
+from unclouded.tensors.observation import Observation, Triplet
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
 

@@ -15,9 +15,9 @@ from invented import write_scene
 from numpy.typing import NDArray
 
 from unclouded.clouds.map import CloudMapSettings
-from unclouded.geotiff import read_stored
+from unclouded.io.geotiff import read_stored
 from unclouded.models.weights import load_remover
-from unclouded.prediction.blend import seam_index
+from unclouded.prediction.clearing import seam_index
 from unclouded.prediction.scene import SceneSettings, clear
 from unclouded.sensors import SENTINEL2
 

@@ -23,11 +23,10 @@ from pathlib import Path
 
 from killing import words_of
 
+from unclouded.batch.executors import Runner, Shard, dask_client, in_processes, on_dask, run_tasks, serially
+from unclouded.batch.tasks import Row, TaskFolder, content_id
 from unclouded.errors import InputError
 from unclouded.files import whole_file, write_json
-from unclouded.scale.cluster import dask_client, on_dask
-from unclouded.scale.running import Runner, Shard, in_processes, run_tasks, serially
-from unclouded.scale.tasks import Row, TaskFolder, content_id
 
 WHOLE = Shard()
 

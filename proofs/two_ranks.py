@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from resume import ended, tiny_settings
 
-from unclouded.training import learner, loop
+from unclouded.training import loop
+from unclouded.training import objectives as learner
+from unclouded.training.checkpoint import RunFolder
 from unclouded.training.loop import Training, train
-from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
 from unclouded.training.step import Batch
 

@@ -12,11 +12,11 @@ import numpy as np
 from invented import write_optical, write_radar
 
 from unclouded.clouds.map import CloudMapSettings
-from unclouded.patches.identity import Roi
+from unclouded.curation.region_task import curating
+from unclouded.curation.regions import CurationSettings
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.manifest import write_manifest
-from unclouded.scale.curation import curating
-from unclouded.scale.regions import CurationSettings
+from unclouded.patches.roi import Roi
 from unclouded.sensors import SENTINEL2
 from unclouded.settings import settings_from
 from unclouded.simulation.region import invent_region

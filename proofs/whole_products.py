@@ -19,15 +19,14 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from products.optical_product import PIXEL_M, OpticalProduct, write_optical_product
+from products.radar_product import RadarGeometry, RadarProduct, write_radar_product
 from pyproj import Transformer
 
-from unclouded.geotiff import write_geotiff
-from unclouded.scenes.optical import open_optical
-from unclouded.scenes.radar import open_radar
+from unclouded.io.geotiff import write_geotiff
 from unclouded.sensors import SENTINEL2
-from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
-from unclouded.simulation.radar_geometry import RadarGeometry
-from unclouded.simulation.radar_product import RadarProduct, write_radar_product
+from unclouded.sentinel.optical import open_optical
+from unclouded.sentinel.radar import open_radar
 
 SIDE = 10_980
 RADAR = RadarProduct(sigma_slopes=(0.0, -0.006), noise_slopes=(0.0, -2e-5))

@@ -31,6 +31,9 @@ hypothesis.settings.load_profile("unclouded")
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
 
 
+pytest_plugins = ["products.fixtures"]  # simulated products and servers, for the tests of several packages
+
+
 @pytest.fixture(scope="session")
 def samples() -> Path:
     """The folder of real Sentinel samples; see CONTRIBUTING."""

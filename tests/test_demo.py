@@ -5,8 +5,8 @@ import pytest
 
 from unclouded.demo import Plan, show
 from unclouded.errors import InputError
-from unclouded.geotiff import read_stored
-from unclouded.training.listener import silent
+from unclouded.io.geotiff import read_stored
+from unclouded.progress import silent
 
 
 def small() -> Plan:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from products.optical_product import PIXEL_M, OpticalProduct, write_optical_product
 
-from unclouded.geotiff import read_stored
+from unclouded.io.geotiff import read_stored
 from unclouded.models.network import NetworkSettings
 from unclouded.models.weights import save_weights
 from unclouded.sensors import RGB
 from unclouded.simulation.layout import invent_data_set
-from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
-from unclouded.tensors.triplet import Observation
+from unclouded.tensors.observation import Observation
 
 ROOT = Path(__file__).parents[1]
 

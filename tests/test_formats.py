@@ -6,7 +6,7 @@ import pytest
 from unclouded.errors import InputError
 from unclouded.files import require_file, require_folder
 from unclouded.formats import format_of, found_clause
-from unclouded.geotiff import open_geotiff
+from unclouded.io.geotiff import open_geotiff
 
 STARTS = {
     b"\x89HDF\r\n\x1a\n": "an HDF5 or netCDF 4 file",

@@ -11,28 +11,28 @@ import numpy as np
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.errors import InputError
+from unclouded.evaluation.comparison import scores_markdown
 from unclouded.evaluation.pictures import write_comparison, write_region_sheet
-from unclouded.evaluation.record import scores_json
+from unclouded.evaluation.results_io import scores_json
 from unclouded.evaluation.scores import AREAS, Scores, score_patches
-from unclouded.evaluation.table import scores_markdown
 from unclouded.files import resolved, write_json, write_text
-from unclouded.geotiff import write_geotiff
+from unclouded.io.geotiff import write_geotiff
+from unclouded.io.raster import to_stored
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover, keep_clear_pixels
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import load_remover
-from unclouded.patches.identity import Roi
 from unclouded.patches.layouts import find_triplets
+from unclouded.patches.roi import Roi
 from unclouded.prediction.judging import judged
 from unclouded.prediction.patches import compose, predict_patch, write_prediction
-from unclouded.raster import to_stored
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.settings import settings_from
 from unclouded.simulation.layout import PATCH_PX, write_region
 from unclouded.simulation.region import InventedRegion, invent_region
 from unclouded.tensors.dataset import TripletDataset, observe
+from unclouded.training.checkpoint import RunFolder
 from unclouded.training.loop import train
-from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
 
 UNSEEN = Roi("ROIs0000", "summer", 9)

@@ -19,9 +19,9 @@ from unclouded import __version__
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError, MachineError
 from unclouded.files import require_writable
-from unclouded.gdal import require_projections
-from unclouded.geotiff import open_geotiff
-from unclouded.vgg.weights import offline_weights, torchvision_file
+from unclouded.io.gdal import require_projections
+from unclouded.io.geotiff import open_geotiff
+from unclouded.vgg import offline_weights, torchvision_file
 
 LIBRARIES = (
     *("numpy", "scipy", "numba", "torch", "torchvision", "lightning-fabric", "safetensors", "pydantic"),

@@ -86,3 +86,18 @@ SENSORS = (SENTINEL1, SENTINEL2, SENTINEL2_L2A)
 
 RGB = ("B04", "B03", "B02")
 """The three bands of the paper, in the order red, green, blue."""
+
+
+WAVELENGTH_NM = {
+    "B01": 443, "B02": 490, "B03": 560, "B04": 665, "B05": 705, "B06": 740, "B07": 783,
+    "B08": 842, "B8A": 865, "B09": 945, "B10": 1375, "B11": 1610, "B12": 2190,
+}  # fmt: skip
+"""Central wavelengths by band (Sentinel-2 User Handbook of ESA)."""
+
+
+COMMON_NAME = {
+    "B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge071", "B06": "rededge075",
+    "B07": "rededge078", "B08": "nir", "B8A": "nir08", "B09": "nir09", "B10": "cirrus", "B11": "swir16",
+    "B12": "swir22",
+}  # fmt: skip
+"""Band to the name that the electro-optical extension gives it."""

@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
+from products.manifest import zip_product
+from products.optical_product import PIXEL_M, OpticalProduct, write_optical_product
 
-from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.locks import held
 from unclouded.sensors import SENTINEL2
-from unclouded.simulation.manifest import zip_product
-from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
 
 GRID = GeoBox.from_bbox((0, 0, 400, 400), "EPSG:32632", resolution=10)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.files import sha256
-from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.models.network import NetworkSettings
 from unclouded.models.weights import save_weights
 from unclouded.sensors import SENTINEL1, SENTINEL2, SENTINEL2_L2A

@@ -14,7 +14,7 @@ import pytest
 from odc.geo.geobox import GeoBox
 
 from unclouded.files import sha256
-from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.patches.manifest import read_manifest
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
@@ -162,9 +162,9 @@ def test_fault_02_killed_again_and_again_the_manifest_and_the_files_are_the_same
     arguments = ["curate", str(regions), str(tmp_path), "--attempts", "9"]
     killed_at_files(
         "import sys\n"
-        "import unclouded.scale.curation\n"
+        "import unclouded.curation.region_task\n"
         "from unclouded.cli.main import run\n"
-        "from unclouded.geotiff import read_stored\n"
+        "from unclouded.io.geotiff import read_stored\n"
         f"root, sys.argv[1:] = Path({str(tmp_path)!r}), {arguments}",
         "run()",
         'assert all(read_stored(path).values.all() for path in root.glob("ROI*/*/R*.tif"))'  # whole, or not there

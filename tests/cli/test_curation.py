@@ -11,11 +11,11 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import shape
 
 from unclouded.errors import InputError
-from unclouded.geotiff import write_geotiff
-from unclouded.patches.identity import PatchId
+from unclouded.io.geotiff import write_geotiff
 from unclouded.patches.layouts import find_triplets
-from unclouded.scenes.footprints import footprint_around
+from unclouded.patches.roi import PatchId
 from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.sentinel.footprints import footprint_around
 
 GRID = GeoBox.from_bbox((0, 0, 480, 480), "EPSG:32632", resolution=10)
 
@@ -165,7 +165,7 @@ def test_a_search_that_was_not_answered_asks_only_for_the_rest(
             asked.append(round(west))
             return recorded
 
-    monkeypatch.setattr("unclouded.scenes.catalogue.open_catalogue", lambda _: Catalogue())
+    monkeypatch.setattr("unclouded.catalogue.stac.open_catalogue", lambda _: Catalogue())
     properties = {"continent": "Europe", "split": "train"}
     features = [
         {
@@ -189,7 +189,7 @@ def test_a_search_that_was_not_answered_asks_only_for_the_rest(
 def test_a_killed_check_goes_on_where_it_was_and_leaves_nothing(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unclouded: Callable[..., int]
 ) -> None:
-    from unclouded.cli import keeping
+    from unclouded.cli import data_checks as keeping
 
     work, run_tasks = tmp_path / "work", keeping.run_tasks
 
@@ -202,6 +202,6 @@ def test_a_killed_check_goes_on_where_it_was_and_leaves_nothing(
         with pytest.raises(RuntimeError, match="killed"):
             keeping.inspect(find_triplets(root), published=False, report=None, work=work, processes=1)
     assert len(list((work / "done").iterdir())) == 1
-    monkeypatch.setattr("unclouded.scale.keeping.read_triplet", pytest.fail)  # it was read before
+    monkeypatch.setattr("unclouded.curation.maintenance.read_triplet", pytest.fail)  # it was read before
     assert unclouded("data", "check", root, "--work", work) == 0
     assert not work.exists()

@@ -14,10 +14,10 @@ import pytest
 from odc.geo.geobox import GeoBox
 
 from unclouded.files import sha256
-from unclouded.geotiff import write_geotiff
-from unclouded.patches.identity import PatchId
-from unclouded.scenes.footprints import footprint_around
+from unclouded.io.geotiff import write_geotiff
+from unclouded.patches.roi import PatchId
 from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.sentinel.footprints import footprint_around
 
 GRID = GeoBox.from_bbox((0, 0, 480, 480), "EPSG:32632", resolution=10)
 LARGE = GeoBox.from_bbox((0, 0, 3840, 2560), "EPSG:32632", resolution=10)
@@ -219,7 +219,7 @@ def test_fault_32_the_older_scores_stay_whole_on_a_full_disk(
 
 _EIGHT = """
 import json, os, signal, sys
-import unclouded.clouds.files, unclouded.prediction.scene, unclouded.tensors.packing, unclouded.training.loop
+import unclouded.clouds.files, unclouded.prediction.scene, unclouded.tensors.packed, unclouded.training.loop
 import unclouded.locks as locks
 from unclouded.cli.main import run
 

@@ -8,11 +8,11 @@ import pytest
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings
-from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.network import NetworkSettings
 from unclouded.models.weights import save_weights
-from unclouded.patches.identity import PatchId
+from unclouded.patches.roi import PatchId
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 GRID = GeoBox.from_bbox((0, 0, 480, 480), "EPSG:32632", resolution=10)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 
-from unclouded.geotiff import write_geotiff
+from unclouded.io.geotiff import write_geotiff
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 GRID = GeoBox.from_bbox((0, 0, 480, 480), "EPSG:32632", resolution=10)

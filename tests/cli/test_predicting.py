@@ -11,7 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from odc.geo.geobox import GeoBox
 
 from unclouded.cli.predicting import told_of
-from unclouded.geotiff import write_geotiff
+from unclouded.io.geotiff import write_geotiff
 from unclouded.prediction.scene import ClearedScene
 from unclouded.sensors import SENTINEL1, SENTINEL2
 

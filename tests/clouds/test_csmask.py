@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from unclouded.clouds import csmask
 from unclouded.clouds.csmask import BANDS, CLEAR, CLOUD, CSMASK, CSMASK_L2A, SHADOW, class_probabilities
 from unclouded.clouds.detector import Detector
-from unclouded.clouds.map import PAPER, map_clouds
-from unclouded.clouds.rows import map_rows
-from unclouded.clouds.shadow import S2CLOUDLESS_SHADOW
+from unclouded.clouds.detectors import S2CLOUDLESS_SHADOW
+from unclouded.clouds.map import PAPER, map_clouds, map_rows
 from unclouded.errors import InputError
 from unclouded.sensors import SENTINEL2
 

@@ -13,12 +13,12 @@ from unclouded.clouds.files import READ_TAG, TAG, UNKNOWN, ImageReader, MappedFo
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.errors import BusyError, InputError, MachineError
 from unclouded.files import sha256
-from unclouded.geotiff import open_geotiff, read_stored, write_geotiff
+from unclouded.io.geotiff import open_geotiff, read_stored, write_geotiff
+from unclouded.io.raster import read
 from unclouded.locks import held
-from unclouded.raster import read
-from unclouded.scenes.identify import images_in
-from unclouded.scenes.optical import open_optical
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A
+from unclouded.sentinel.identify import images_in
+from unclouded.sentinel.optical import open_optical
 
 GRID = GeoBox.from_bbox((0, 0, 400, 400), "EPSG:32632", resolution=10)
 ONES = CloudMapSettings(mode="ones")
@@ -182,8 +182,8 @@ import os, sys
 from pathlib import Path
 from unclouded.clouds import files
 from unclouded.clouds.map import CloudMapSettings
-from unclouded.scenes.identify import images_in
-from unclouded.scenes.optical import open_optical
+from unclouded.sentinel.identify import images_in
+from unclouded.sentinel.optical import open_optical
 
 def killed_at_the_third(read, height, *_):
     calls.append(1)

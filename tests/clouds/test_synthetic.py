@@ -3,15 +3,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import chisquare
+from scipy.stats import chisquare, kstest
 
-from unclouded.clouds.physical import ShadowSettings
-from unclouded.clouds.synthetic import COPY, PERLIN, SyntheticSettings, blend, paint
+from unclouded.clouds.perlin import draw_noise
+from unclouded.clouds.synthetic import (
+    COPY,
+    HISTOGRAMS,
+    PERLIN,
+    ShadowSettings,
+    SyntheticSettings,
+    blend,
+    cloud_colour,
+    draw_coverage,
+    opacity,
+    paint,
+    shaded,
+    threshold_for,
+)
 from unclouded.errors import InputError
 from unclouded.sensors import SENTINEL2
 from unclouded.settings import settings_from
 
 BANDS = SENTINEL2.bands
+
 PAGE = Path(__file__).parents[2] / "docs" / "synthetic-clouds.md"
 
 
@@ -194,3 +208,127 @@ def test_the_example_in_the_documentation_does_what_it_says() -> None:
     assert examples
     for example in examples:
         exec(example, {})
+
+
+def field(*values: float) -> np.ndarray:
+    return np.array([values], np.float32)
+
+
+@pytest.fixture(scope="module")
+def noise() -> np.ndarray:
+    return draw_noise(np.random.default_rng(1), 16.0, 3).at(np.arange(48.0), np.arange(48.0))
+
+
+def test_opacity_rises_smoothly_over_the_softness_around_the_threshold() -> None:
+    rising = opacity(field(0, 1, 2, 3, 4, 5, 9), threshold=3.0, softness=4.0)
+    np.testing.assert_array_equal(rising, [[0, 0, 0.15625, 0.5, 0.84375, 1, 1]])
+    assert rising.dtype == np.float32
+
+
+@pytest.mark.parametrize("coverage", [0.0, 0.001, 0.3, 0.5, 0.999, 1.0])
+@pytest.mark.parametrize("softness", [0.05, 2.0, 20.0])
+def test_the_threshold_gives_the_coverage(noise: np.ndarray, coverage: float, softness: float) -> None:
+    found = opacity(noise, threshold_for(noise, softness, coverage), softness).mean()
+    assert found == pytest.approx(coverage, abs=1e-3)
+
+
+def test_fault_14_coverage_0_paints_nothing_and_coverage_1_everything(noise: np.ndarray) -> None:
+    nothing, everything = (opacity(noise, threshold_for(noise, 2.0, share), 2.0) for share in (0.0, 1.0))
+    assert nothing.max() == 0
+    assert everything.min() == 1
+
+
+def test_drawn_coverages_follow_the_weights_of_bins() -> None:
+    rng = np.random.default_rng(2)
+    drawn = [draw_coverage(rng, (1.0, 0.0, 0.0, 3.0)) for _ in range(400)]
+    counts, _ = np.histogram(drawn, bins=4, range=(0, 1))
+    assert counts[1] == counts[2] == 0
+    assert counts[0] == pytest.approx(100, abs=4 * (400 * 0.25 * 0.75) ** 0.5)
+    assert kstest([(c - 0.75) * 4 for c in drawn if c > 0.5], "uniform").pvalue > 0.05
+
+
+def test_the_histogram_of_sen12mscr_has_the_mean_and_deviation_that_the_paper_states() -> None:
+    weights = np.array(HISTOGRAMS["sen12mscr"])
+    middles = (np.arange(len(weights)) + 0.5) / len(weights)
+    mean = np.average(middles, weights=weights)
+    assert mean == pytest.approx(0.4793, abs=0.002)
+    assert np.average((middles - mean) ** 2, weights=weights) ** 0.5 == pytest.approx(0.3608, abs=0.002)
+
+
+def test_the_histogram_of_sen12mscr_has_no_empty_bin_and_most_at_both_ends() -> None:
+    weights = np.array(HISTOGRAMS["sen12mscr"])
+    assert weights.sum() == pytest.approx(1)
+    assert weights.min() > 0.5 / len(weights)
+    assert set(np.argsort(weights)[-2:]) == {0, len(weights) - 1}
+
+
+ONE = np.ones((1, 1), np.float32)
+
+
+def colour(band: str, ice: float) -> float:
+    return cloud_colour(band, ice * ONE).item()
+
+
+def test_all_clouds_have_the_brightness_of_b04_in_b04() -> None:
+    assert [colour("B04", ice) for ice in (0.0, 0.5, 1.0)] == [1, 1, 1]
+
+
+def test_thick_cloud_is_flat_but_for_the_bands_of_water_vapour() -> None:
+    flat = [colour(band, 0.0) for band in SENTINEL2.bands if band not in ("B09", "B10", "B12")]
+    assert 0.85 < min(flat) < max(flat) < 1.2
+    assert colour("B10", 0.0) == pytest.approx(0.01)
+
+
+def test_a_veil_of_ice_shows_in_b10_first() -> None:
+    """A twentieth of opacity over dark ground: B10 is 20 times as bright as before, B04 not even twice."""
+    veil = {band: 0.95 * clear + 0.05 * colour(band, 1.0) for band, clear in (("B10", 0.001), ("B04", 0.06))}
+    assert veil["B10"] / 0.001 == pytest.approx(0.95 + 19)
+    assert veil["B04"] / 0.06 < 2
+
+
+def test_half_ice_is_half_way_between() -> None:
+    assert colour("B11", 0.5) == pytest.approx((0.96 + 0.39) / 2)
+
+
+def test_full_shadow_leaves_three_tenths_in_the_far_infrared_and_most_of_the_blue() -> None:
+    clear = np.array([[0.2, 0.4]], np.float32)
+    full = np.ones_like(clear)
+    np.testing.assert_allclose(shaded(clear, "B12", full), [[0.056, 0.112]], rtol=1e-5)
+    np.testing.assert_allclose(shaded(clear, "B02", full), [[0.164, 0.328]], rtol=1e-5)
+    np.testing.assert_array_equal(shaded(clear, "B10", full), clear)
+
+
+def test_no_shadow_changes_nothing() -> None:
+    clear = np.array([[0.2, 0.4]], np.float32)
+    np.testing.assert_array_equal(shaded(clear, "B04", 0 * clear), clear)
+
+
+@pytest.mark.parametrize(
+    ("azimuth", "elevation", "rows_columns"),
+    [
+        (90.0, 45.0, (0, 100)),
+        (180.0, 45.0, (100, 0)),
+        (0.0, 45.0, (-100, 0)),
+        (135.0, 26.565051, (141.42136, 141.42136)),
+    ],
+)
+def test_a_cloud_at_1000_m_is_found_towards_the_sun(azimuth, elevation, rows_columns) -> None:
+    """Distance = height x cot(elevation): 1000 m at 45 degrees, 2000 m at atan(1/2), in pixels of 10 m."""
+    shadow = ShadowSettings(sun_azimuth_deg=azimuth, sun_elevation_deg=elevation, cloud_height_m=1000.0)
+    assert shadow.towards_sun_px == pytest.approx(rows_columns, abs=1e-4)
+
+
+def test_with_the_sun_overhead_a_shadow_lies_below_its_cloud() -> None:
+    assert ShadowSettings(sun_elevation_deg=90.0).towards_sun_px == pytest.approx((0, 0), abs=1e-9)
+
+
+def test_fault_09_a_name_that_is_no_band_is_refused() -> None:
+    with pytest.raises(InputError, match="B13 is no band of Sentinel-2; choose from B01"):
+        cloud_colour("B13", ONE)
+    with pytest.raises(InputError, match="B13 is no band of Sentinel-2; choose from B01"):
+        shaded(ONE, "B13", ONE)
+
+
+def test_a_sun_below_5_degrees_is_refused() -> None:
+    with pytest.raises(InputError, match="sun_elevation_deg: input should be greater than or equal to 5, found 2"):
+        settings_from(ShadowSettings, {"sun_elevation_deg": 2})

@@ -1,17 +1,32 @@
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 from unclouded.errors import InputError
-from unclouded.evaluation.comparison import compare_scores, comparison_json, comparison_table
-from unclouded.evaluation.scores import AREAS, METRICS, Scores
+from unclouded.evaluation.comparison import (
+    cluster_interval,
+    column,
+    compare_scores,
+    comparison_json,
+    comparison_table,
+    intervals,
+    scores_markdown,
+    scores_table,
+    why_none,
+)
+from unclouded.evaluation.scores import AREAS, METRICS, PatchScores, Scores
 from unclouded.patches.reading import DamagedTriplet
+from unclouded.sensors import RGB
 
 TWO = ["ROIs1158_spring_1", "ROIs1158_spring_44"]
+
 Invent = Callable[..., Scores]
 
 
@@ -100,3 +115,157 @@ def test_other_cards_are_refused(invent: Invent) -> None:
     first = invent([0.1, 0.4], TWO)
     with pytest.raises(InputError, match=r'clear_pixels is "kept" in one and "network" in the other'):
         compare_scores(first, replace(first, clear_pixels="network"), rng())
+
+
+def interval_rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_two_regions_of_means_1_and_3_reach_from_one_to_the_other() -> None:
+    # drawn twice from two: both 1 in a quarter of the draws, both 3 in another
+    assert cluster_interval(np.array([1.0, 1.0, 3.0]), ["a", "a", "b"], interval_rng()) == (1.0, 3.0)
+
+
+def test_the_percentiles_are_those_of_all_possible_draws() -> None:
+    values, regions = np.array([1.0, 2.0, 4.0, 8.0, 16.0]), ["a", "a", "b", "c", "c"]
+    sums, counts = {"a": 3.0, "b": 4.0, "c": 24.0}, {"a": 2, "b": 1, "c": 2}
+    every = [sum(sums[r] for r in draw) / sum(counts[r] for r in draw) for draw in itertools.product("abc", repeat=3)]
+    found = cluster_interval(values, regions, interval_rng(1), level=0.5, resamples=200_000)
+    assert found == pytest.approx(np.quantile(every, [0.25, 0.75], method="inverted_cdf"))
+
+
+def test_a_region_weighs_as_many_patches_as_it_has_and_its_copies_narrow_nothing() -> None:
+    values, regions = interval_rng(2).random(12), list("aabbccddeeff")
+    once = cluster_interval(values, regions, interval_rng(3))
+    twice = cluster_interval(np.tile(values, 2), regions * 2, interval_rng(3))
+    assert twice == pytest.approx(once)
+
+
+def test_95_of_100_intervals_hold_the_truth_where_regions_vary_and_a_patchwise_one_would_not() -> None:
+    inside = patchwise = 0
+    for trial in range(200):
+        chance = interval_rng(trial)
+        of_region = chance.normal(size=40)
+        values = np.repeat(of_region, 20) + 0.1 * chance.normal(size=800)
+        low, high = cluster_interval(values, [str(i // 20) for i in range(800)], chance, resamples=400)
+        inside += low <= 0 <= high
+        patchwise += abs(values.mean()) < 1.96 * values.std() / math.sqrt(800)
+    assert 0.88 <= inside / 200 <= 0.99
+    assert patchwise / 200 < 0.6
+
+
+@pytest.mark.parametrize("regions", [["a", "a"], ["a", ""], ["", ""]])
+def test_one_region_or_an_unknown_one_has_no_interval(regions: list[str]) -> None:
+    assert all(math.isnan(end) for end in cluster_interval(np.array([1.0, 2.0]), regions, interval_rng()))
+
+
+def test_an_infinite_value_has_no_interval() -> None:
+    assert all(math.isnan(end) for end in cluster_interval(np.array([1.0, math.inf]), ["a", "b"], interval_rng()))
+
+
+@given(st.lists(st.one_of(st.floats(-1e6, 1e6), st.just(math.nan)), min_size=1, max_size=30), st.integers(0, 9))
+@settings(max_examples=60)
+def test_fault_13_patches_without_a_value_change_nothing(values: list[float], seed: int) -> None:
+    regions = [f"r{i % 4}" for i in range(len(values))]
+    kept = [i for i, value in enumerate(values) if not math.isnan(value)]
+    whole = cluster_interval(np.array(values), regions, interval_rng(seed), resamples=50)
+    without = cluster_interval(
+        np.array([values[i] for i in kept]), [regions[i] for i in kept], interval_rng(seed), resamples=50
+    )
+    np.testing.assert_array_equal(whole, without)
+    if not math.isnan(whole[0]):
+        assert min(values[i] for i in kept) - 1e-9 <= whole[0] <= whole[1] <= max(values[i] for i in kept) + 1e-9
+
+
+def test_every_metric_of_every_area_has_its_interval(invent: Callable[..., Scores]) -> None:
+    patches = invent([0.1, 0.3], ["ROIs1158_spring_1", "ROIs1158_spring_44"]).patches
+    found = intervals(patches, interval_rng())
+    assert found["regions"] == 2
+    assert found["cloudy"]["mae"] == [0.1, 0.3]
+    assert found["why_none"] == ""
+    assert column(patches, "clear", "ssim").tolist() == [0.1, 0.3]
+
+
+def test_why_there_is_no_interval_is_said(invent: Callable[..., Scores]) -> None:
+    single, unknown = invent([0.1, 0.3]), invent([0.1, 0.3], ["", "ROIs1158_spring_1"])
+    assert why_none(single.patches) == (
+        "no interval: all patches are of ROIs1158_spring_1, and regions are drawn from at least two"
+    )
+    assert why_none(unknown.patches) == "no interval: the names of 1 of 2 patches tell no region to draw"
+    assert math.isnan(intervals(single.patches, interval_rng())["all"]["mae"][0])
+
+
+def scores(**values: float) -> Scores:
+    known = dict.fromkeys(("mae", "rmse", "psnr", "ssim", "sam", "sam_global"), 0.25) | values
+    return Scores(RGB, "kept", (PatchScores("p1", 0.5, dict.fromkeys(AREAS, 9), dict.fromkeys(AREAS, known)),))
+
+
+def test_the_lowest_error_and_the_highest_ratio_are_bold() -> None:
+    rows = {"first": scores(mae=0.0312, psnr=24.0, ssim=0.8), "second": scores(mae=0.0161, psnr=30.847, ssim=0.7)}
+    assert scores_markdown(rows).splitlines() == [
+        "| remover | MAE (reflectance) | RMSE (reflectance) | PSNR (dB) | SSIM | SAM (°) | SAM global (rad) | n |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| first | 0.0312 | **0.2500** | 24.00 | **0.8000** | **0.25** | **0.2500** | 1 |",
+        "| second | **0.0161** | **0.2500** | **30.85** | 0.7000 | **0.25** | **0.2500** | 1 |",
+    ]
+
+
+def test_values_that_print_alike_are_equally_good() -> None:
+    rows = {"first": scores(mae=0.016101), "second": scores(mae=0.016099)}
+    assert scores_markdown(rows).count("**0.0161**") == 2
+
+
+def test_an_undefined_value_is_a_dash_and_never_the_best() -> None:
+    rows = {"first": scores(psnr=math.nan), "second": scores(psnr=12.0)}
+    first, second = scores_markdown(rows).splitlines()[2:]
+    assert first.split(" | ")[3] == "–"
+    assert second.split(" | ")[3] == "**12.00**"
+
+
+def test_a_mean_psnr_tells_the_exact_patches_that_it_is_without() -> None:
+    """Two patches of 10 and 14 dB and an exact one: 12 dB of two patches."""
+    three = scores()
+    patches = [replace(scores(psnr=v).patches[0], name=f"p{v}") for v in (10.0, 14.0, math.inf)]
+    three = replace(three, patches=tuple(patches))
+    line = scores_markdown({"first": three, "second": scores(psnr=11.0)}).splitlines()[2]
+    assert line.split(" | ")[3] == "**12.00 (1 exact)**"
+    assert "first: PSNR is the mean of 2 patches; 1 exact patches have an infinite one" in " ".join(
+        shown({"first": three}).split()
+    )
+    assert "– (1 exact)" in scores_markdown({"first": scores(psnr=math.inf)})
+
+
+def test_no_number_is_cut_off_in_a_terminal_of_80_columns() -> None:
+    many = replace(
+        scores(psnr=math.inf, sam=179.99),
+        patches=tuple(replace(scores(sam=179.99).patches[0], name=f"p{i}") for i in range(1234)),
+    )
+    lines = shown({"a-remover-with-a-very-long-name-of-its-own": many, "b": scores()}, width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("179.99" in line and line.rstrip(" │").endswith("1,234") for line in lines)
+
+
+def test_names_with_markup_are_shown_as_they_are() -> None:
+    assert scores_markdown({"a|b": scores()}).splitlines()[2].startswith(r"| a\|b |")
+    assert "net[1]" in shown({"net[1]": scores()})
+
+
+def test_the_terminal_shows_the_rows_in_order_with_their_area() -> None:
+    text = shown({"zebra": scores(mae=0.02), "ant": scores(mae=0.03)})
+    assert "cloudy pixels, mean over n patches" in text
+    assert text.index("zebra") < text.index("ant")
+    assert "0.0200" in text
+    assert "PSNR in dB" in text
+
+
+def shown(rows: dict[str, Scores], width: int = 160) -> str:
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(scores_table(rows, "cloudy"))
+    return capture.get()
+
+
+def test_rows_that_were_judged_in_different_ways_are_refused() -> None:
+    rows = {"first": scores(), "second": replace(scores(), clear_pixels="network")}
+    with pytest.raises(InputError, match=r"first and second do not compare: clear_pixels is \"kept\" in one"):
+        scores_markdown(rows)

@@ -9,12 +9,11 @@ from torchvision.models import vgg16
 
 from unclouded.errors import InputError
 from unclouded.evaluation.features import FeatureExtractor, FeatureSettings, Manifolds
-from unclouded.evaluation.manifold import measure_manifolds
+from unclouded.evaluation.precision_recall import measure_manifolds
+from unclouded.io.array_cache import ArrayStore
 from unclouded.sensors import RGB
-from unclouded.store import ArrayStore
-from unclouded.tensors.triplet import Observation, Triplet
-from unclouded.vgg.network import Vgg16
-from unclouded.vgg.weights import VggSource
+from unclouded.tensors.observation import Observation, Triplet
+from unclouded.vgg import Vgg16, VggSource
 
 BGR = ("B02", "B03", "B04")
 

@@ -7,7 +7,7 @@ import torch
 
 from unclouded.evaluation.pictures import radar_colour, true_colour, write_comparison, write_region_sheet
 from unclouded.sensors import RGB
-from unclouded.tensors.triplet import Observation, Triplet
+from unclouded.tensors.observation import Observation, Triplet
 
 
 def test_true_colour_is_red_green_blue_whatever_the_order_of_the_bands() -> None:

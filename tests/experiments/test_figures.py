@@ -3,13 +3,28 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
-from unclouded.experiments.figures import figure_1, figure_6, figure_7, figure_9
-from unclouded.geotiff import write_geotiff
+from unclouded.experiments.figures import (
+    choose_regions,
+    draw_grid,
+    figure_1,
+    figure_4,
+    figure_6,
+    figure_7,
+    figure_9,
+    radar_grey,
+    readable,
+    require_format,
+    round_length,
+)
+from unclouded.io.geotiff import write_geotiff
 from unclouded.models.baselines import baseline
 from unclouded.patches.layouts import TripletFiles
+from unclouded.patches.mosaic import RegionFiles
+from unclouded.patches.roi import Roi
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 GRID = GeoBox.from_bbox((0, 0, 640, 640), "EPSG:32632", resolution=10)
@@ -64,3 +79,71 @@ def test_figure_9_shows_the_worst_only(files: TripletFiles, tmp_path: Path) -> N
     both, one = ((tmp_path / name).read_text() for name in ("both.svg", "9.svg"))
     assert "place" in both and "worse" in both
     assert "MAE 0.490" in one and "place" not in one  # 0.99 - 0.5, where the other one is 0.5 - 0.1
+
+
+GREY = np.full((8, 8), 0.5, np.float32)
+
+
+@pytest.mark.parametrize(("most", "expected"), [(7_300.0, 5_000.0), (1_000.0, 1_000.0), (39.0, 20.0)])
+def test_scale_bars_have_round_lengths(most: float, expected: float) -> None:
+    assert round_length(most) == expected
+
+
+def test_radar_is_black_at_minus_25_db_and_white_at_0() -> None:
+    sar = np.array([[[-25.0, -12.5, 0.0, 4.0]], [[0.0] * 4]], np.float32)
+    assert radar_grey(sar).tolist() == [[0.0, 0.5, 1.0, 1.0]]
+
+
+def test_a_name_is_no_formula_and_no_paragraph() -> None:
+    assert readable("a$b\n") == r"a\$b?"
+    assert len(readable("x" * 99)) == 40
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_the_suffix_chooses_the_format_and_equal_figures_are_equal_files(tmp_path: Path, suffix: str) -> None:
+    for name in ("a", "b"):
+        draw_grid(tmp_path / f"{name}.{suffix}", {"map $m$": [GREY, GREY]}, ["<one>", "two$"])
+    first = (tmp_path / f"a.{suffix}").read_bytes()
+    assert first == (tmp_path / f"b.{suffix}").read_bytes()
+    assert first.startswith({"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[suffix])
+
+
+def test_a_row_more_is_higher(tmp_path: Path) -> None:
+    draw_grid(tmp_path / "g.png", {"a": [GREY], "b": [GREY], "c": [GREY]}, ["one"])
+    height, width = matplotlib.image.imread(tmp_path / "g.png").shape[:2]
+    assert (height, width) == (1620, 600)  # 300 dots an inch, panels of 1.7 inch and 0.3 for names
+
+
+def test_another_suffix_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"ends in .png, .pdf, .svg"):
+        require_format(tmp_path / "figure.doc")
+
+
+def region(season: str, number: int, patches: int) -> RegionFiles:
+    return RegionFiles(Roi("ROIs1158", season, number), tuple(Path(f"{i}.tif") for i in range(patches)))
+
+
+def test_the_largest_region_of_each_season_is_shown() -> None:
+    held = [region("spring", 1, 2), region("spring", 2, 5), region("winter", 3, 1)]
+    assert [one.roi.number for one in choose_regions(held, None)] == [2, 3]
+    assert [one.roi.number for one in choose_regions(held, ["ROIs1158_spring_1"])] == [1]
+
+
+def test_a_region_that_is_not_there_is_named() -> None:
+    with pytest.raises(InputError, match="ROIs1158_spring_106 is no region of this data set"):
+        choose_regions([region("spring", 1, 2)], ["ROIs1158_spring_106"])
+
+
+def test_a_region_is_drawn_with_what_there_is_of_it(tmp_path: Path) -> None:
+    paths = []
+    for index, (row, column) in enumerate(((0, 0), (1, 2))):
+        grid = GeoBox((16, 16), Affine(10, 0, 5e5 + 160 * column, 0, -10, 5e6 - 160 * row), "EPSG:32632")
+        paths.append(tmp_path / f"{index}.tif")
+        write_geotiff(paths[-1], np.full((13, 16, 16), 600, np.uint16), SENTINEL2.bands, grid)
+    held = RegionFiles(Roi("ROIs1158", "spring", 7), tuple(paths))
+    figure_4(tmp_path / "4.png", [held, held])
+    picture = matplotlib.image.imread(tmp_path / "4.png")[..., :3]
+    assert picture.shape[1] == 1980  # two regions of 3.3 inch
+    grey = np.abs(picture - 0.85).max(axis=2) < 0.01
+    dark = np.abs(picture - 0.2).max(axis=2) < 0.01  # 0.06 of 0.3
+    assert grey.sum() == pytest.approx(2 * dark.sum(), rel=0.05)  # 2 of 6 places have a patch

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from unclouded.errors import InputError
-from unclouded.evaluation.record import write_scores
+from unclouded.evaluation.results_io import write_scores
 from unclouded.evaluation.scores import AREAS, METRICS, PatchScores, Provenance, Scores
 from unclouded.experiments.leaderboard import (
     find_entries,

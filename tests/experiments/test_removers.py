@@ -5,15 +5,14 @@ import pytest
 import torch
 
 from unclouded.errors import InputError
-from unclouded.evaluation.record import write_scores
+from unclouded.evaluation.results_io import write_scores
 from unclouded.evaluation.scores import AREAS, METRICS, PatchScores, Provenance, Scores
 from unclouded.experiments.removers import RULES, find_models, models_text, rules_text
 from unclouded.files import sha256
 from unclouded.models.baselines import BASELINES
-from unclouded.models.catalogue import find_remover
-from unclouded.models.initialisation import initialise
+from unclouded.models.cyclegan import initialise
 from unclouded.models.network import NetworkSettings
-from unclouded.models.weights import save_weights
+from unclouded.models.weights import find_remover, save_weights
 from unclouded.sensors import RGB
 
 ROI = "ROIs1158_spring_106"

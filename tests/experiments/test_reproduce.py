@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from unclouded.errors import InputError
-from unclouded.experiments.reproduce import Reproduction
+from unclouded.experiments.reproduce import NAME, Reproduction, leak_free, without_map
 from unclouded.experiments.rows import find_experiments
-from unclouded.experiments.training_record import leak_free
+from unclouded.models.remover import FunctionRemover
+from unclouded.tensors.observation import Observation
 
 
 def smoke(table: str, runs: Path) -> Reproduction:
@@ -96,3 +98,64 @@ def test_folds_are_free_of_leaks_and_that_can_be_seen(runs: Path) -> None:
 def test_the_sample_size_needs_a_data_set(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="name it with --root"):
         Reproduction(find_experiments(), "table_2", "sample", tmp_path).complete(lambda *_: None)
+
+
+def test_an_ablated_remover_is_shown_m_1_everywhere() -> None:
+    shown = FunctionRemover("what it is shown", ("B04",), lambda seen: seen.cloud_map)
+    ablated = without_map(shown)
+    seen = Observation(torch.zeros(1, 2, 1, 2), torch.zeros(1, 1, 1, 2), torch.tensor([[[[0.0, 0.4]]]]), ("B04",))
+    assert torch.equal(ablated(seen), torch.ones(1, 1, 1, 2))
+    assert (ablated.name, ablated.bands) == ("what it is shown", ("B04",))
+
+
+A, B, SAME_REGION = "ROIs1158_spring_1_p1", "ROIs1158_spring_106_p1", "ROIs1158_spring_1_p2"
+
+
+def run(folder: Path, *learnt: str) -> Path:
+    (folder / "patches.txt").write_text("\n".join(learnt))
+    return folder
+
+
+def record(folder: Path, learnt: dict[str, str], judged: dict[str, str]) -> Path:
+    (folder / NAME).write_text(json.dumps({"parts": [{"learnt": learnt, "judged": judged}]}))
+    return folder
+
+
+def test_other_regions_are_no_leak_however_their_names_begin(tmp_path: Path) -> None:
+    assert leak_free(run(tmp_path, A), [B]) == (
+        "yes",
+        "judged patches share no region with those learnt from (1 regions)",
+    )
+
+
+def test_a_patch_that_was_learnt_from_is_a_leak(tmp_path: Path) -> None:
+    assert leak_free(run(tmp_path, A, B), [B]) == ("no", f"1 judged patches were learnt from, first {B}")
+
+
+def test_another_patch_of_a_region_is_a_leak(tmp_path: Path) -> None:
+    answer, reason = leak_free(run(tmp_path, A), [SAME_REGION])
+    assert (answer, reason) == ("no", "1 regions of the judged patches were learnt from, first ROIs1158_spring_1")
+
+
+def test_without_a_record_nobody_knows(tmp_path: Path) -> None:
+    assert leak_free(tmp_path, [A])[0] == "unknown"
+
+
+def test_names_without_region_prove_nothing(tmp_path: Path) -> None:
+    assert leak_free(run(tmp_path, "x"), ["y"])[0] == "unknown"
+    assert leak_free(record(tmp_path, {"x": "A"}, {"y": "B"}), ["y"])[0] == "yes"
+
+
+def test_a_patch_that_no_part_judged_is_unknown(tmp_path: Path) -> None:
+    assert leak_free(record(tmp_path, {"x": "A"}, {"y": "B"}), ["y", "z"])[0] == "unknown"
+
+
+def test_who_learnt_from_nothing_leaks_nothing(tmp_path: Path) -> None:
+    assert leak_free(record(tmp_path, {}, {"y": "B"}), ["y"]) == ("yes", "it learnt from no patch")
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"parts": [{"learnt": 1, "judged": {}}]}', '{"parts": 3}'])
+def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / NAME).write_text(text)
+    with pytest.raises(InputError, match=r"is no record of a training|is not JSON"):
+        leak_free(tmp_path, [A])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unclouded.sensors import SENTINEL2
-from unclouded.tensors.triplet import Observation
+from unclouded.tensors.observation import Observation
 
 
 def invent_coast(seed: int = 0, side: int = 96, bands: tuple[str, ...] = SENTINEL2.bands) -> tuple[Observation, Tensor]:

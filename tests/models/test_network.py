@@ -2,13 +2,12 @@ import pytest
 import torch
 
 from unclouded.errors import InputError
-from unclouded.models.generator import SarToOptical
-from unclouded.models.initialisation import initialise
+from unclouded.models.cyclegan import SarToOptical, initialise
 from unclouded.models.network import NetworkRemover, NetworkSettings, operations
 from unclouded.models.scaling import Scaling
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.settings import settings_from
-from unclouded.tensors.triplet import Observation
+from unclouded.tensors.observation import Observation
 
 
 def remover(**settings: object) -> NetworkRemover:

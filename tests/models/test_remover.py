@@ -3,7 +3,7 @@ import torch
 
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover, FunctionRemover, SceneRemover, keep_clear_pixels
-from unclouded.tensors.triplet import Observation
+from unclouded.tensors.observation import Observation
 
 
 def test_pixels_with_m_0_keep_what_was_observed() -> None:

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from unclouded.geotiff import write_geotiff
-from unclouded.patches.identity import PatchId, Roi
+from unclouded.io.geotiff import write_geotiff
+from unclouded.patches.roi import PatchId, Roi
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 

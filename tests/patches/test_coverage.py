@@ -8,10 +8,10 @@ from odc.geo.geobox import GeoBox
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError
 from unclouded.patches.coverage import CoverageStatistics, PatchCoverage, measure_coverage
-from unclouded.patches.coverage_picture import write_histogram
-from unclouded.patches.identity import PatchId
 from unclouded.patches.layouts import TripletFiles
+from unclouded.patches.plots import write_histogram
 from unclouded.patches.reading import DamagedTriplet
+from unclouded.patches.roi import PatchId
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 THREE = CoverageStatistics(
@@ -52,7 +52,7 @@ def test_the_picture_is_written(tmp_path: Path) -> None:
 
 
 def test_fault_05_damaged_patches_are_refused_or_skipped_with_their_reasons(tmp_path: Path) -> None:
-    from unclouded.geotiff import write_geotiff
+    from unclouded.io.geotiff import write_geotiff
 
     grid = GeoBox.from_bbox((0, 0, 320, 320), "EPSG:32632", resolution=10)
     whole, torn = (tmp_path / name for name in ("whole.tif", "torn.tif"))

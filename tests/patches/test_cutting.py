@@ -4,8 +4,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
+from unclouded.io.raster import same_grid
 from unclouded.patches.cutting import common_grid, pixels_between, rows_of, windows
-from unclouded.raster import same_grid
 
 SCENE = GeoBox((700, 900), Affine(10, 0, 500_003.7, 0, -10, 4_900_008.2), "EPSG:32632")
 

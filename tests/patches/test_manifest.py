@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from unclouded.errors import InputError
 from unclouded.files import sha256
 from unclouded.patches.manifest import SCHEMA, read_manifest, write_manifest
-from unclouded.scenes.footprints import footprint
+from unclouded.sentinel.footprints import footprint
 
 SQUARE = {"type": "Polygon", "coordinates": [[[9, 48], [10, 48], [10, 49], [9, 49], [9, 48]]]}
 ROWS: list[dict[str, Any]] = [

@@ -7,7 +7,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
-from unclouded.geotiff import write_geotiff
+from unclouded.io.geotiff import write_geotiff
 from unclouded.patches.mosaic import clear_regions, reduced, stitch
 from unclouded.sensors import RGB, SENTINEL2
 

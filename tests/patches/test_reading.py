@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
-from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.patches.layouts import TripletFiles, find_triplets
-from unclouded.patches.reading import check_triplets, read_triplet
+from unclouded.patches.reading import check_triplets, images_of, read_triplet
 from unclouded.sensors import SENTINEL1, SENTINEL2, Sensor
 
 
@@ -72,6 +72,7 @@ def rewrite(path: Path | None, sensor: Sensor, geobox: GeoBox) -> None:
 
 
 GRID = GeoBox((16, 16), Affine(10, 0, 637702.775062324 + 160 * 9, 0, -10, 3632392.7747218483), 32652)
+
 OTHERS = {
     "fault_10 crs": GeoBox(GRID.shape, GRID.affine, 32651),
     "fault_11 half a pixel": GeoBox(GRID.shape, GRID.affine @ Affine.translation(0.5, 0), GRID.crs),
@@ -156,3 +157,22 @@ def test_fault_05_every_incomplete_and_every_damaged_triplet_is_in_one_report(
 def test_missing_files_alone_are_not_clean(official_root: Path) -> None:
     find_triplets(official_root).triplets[0].sar.unlink()
     assert not check_triplets(find_triplets(official_root)).is_clean
+
+
+def test_incomplete_patches_come_with_what_they_have_in_natural_order(
+    tmp_path: Path, touch: Callable[..., Path], official_names: Callable[..., list[str]]
+) -> None:
+    clear_only, whole = "ROIs1158_spring_1_p9", "ROIs1158_spring_1_p10"
+    root = touch(tmp_path, *official_names(whole), *official_names(clear_only, ("s2",)))
+    first, second = images_of(find_triplets(root))
+    assert (first.name, first.lacks, list(first.paths)) == (clear_only, ("s1", "s2_cloudy"), ["s2"])
+    assert first.paths["s2"].is_file() and first.patch and first.patch.number == 9
+    assert second.name == whole and second.lacks == () and set(second.paths) == {"s1", "s2", "s2_cloudy"}
+
+
+def test_the_clear_image_of_the_flat_layout_has_either_spelling(tmp_path: Path, touch: Callable[..., Path]) -> None:
+    root = touch(tmp_path, "s1/a.tif", "s2_cloudFree/a.tif", "s2_cloudFree/b.tif", "s2_cloudy/c.tif")
+    found = {images.name: images for images in images_of(find_triplets(root))}
+    assert found["a"].lacks == ("s2_cloudy",) and found["a"].paths["s2"] == root / "s2_cloudFree/a.tif"
+    assert list(found["b"].paths) == ["s2"] and list(found["c"].paths) == ["s2_cloudy"]
+    assert all(path.is_file() for images in found.values() for path in images.paths.values())

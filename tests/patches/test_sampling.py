@@ -8,7 +8,7 @@ from shapely.geometry import Point, box, mapping, shape
 
 from unclouded.errors import InputError
 from unclouded.files import write_json
-from unclouded.patches.geography import circle_around
+from unclouded.patches.geographic_split import circle_around
 from unclouded.patches.sampling import as_geojson, months_of, read_land, read_sampled, sample_regions
 from unclouded.patches.splits import Split
 

@@ -1,5 +1,6 @@
 """A plausible patch passes every check; each test damages it in one way and names what has to be found."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,14 +12,29 @@ from odc.geo.geobox import GeoBox
 from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter, shift
 
-from unclouded.patches.images import images_of
+from unclouded.io.raster import Raster
 from unclouded.patches.layouts import find_triplets
-from unclouded.patches.screening import Finding, Screening, ScreeningSettings, screen, screen_files
-from unclouded.raster import Raster
+from unclouded.patches.reading import images_of
+from unclouded.patches.screening import (
+    Finding,
+    Screening,
+    ScreeningReport,
+    ScreeningSettings,
+    cirrus,
+    clipped,
+    constant_bands,
+    screen,
+    screen_files,
+    snow,
+    stripes,
+    water,
+)
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 GRID = GeoBox((128, 128), Affine(10, 0, 500_003.7, 0, -10, 4_900_008.2), "EPSG:32632")
+
 SETTINGS = ScreeningSettings()
+
 Images = dict[str, Raster]
 
 
@@ -160,3 +176,62 @@ def test_a_screening_without_findings_rejects_nothing() -> None:
     assert Screening("p1", ()).rejecting(SETTINGS) == ()
     snow = Finding("snow", "s2", 1.0, 0.2, "100.0% snow")
     assert str(snow) == "snow in s2: 100.0% snow"
+
+
+def optical(**reflectance: float) -> np.ndarray:
+    values = np.full((13, 1, 1), 0.1, np.float32)
+    for band, value in reflectance.items():
+        values[SENTINEL2.indices(band)] = value
+    return values
+
+
+def test_a_band_of_one_value_is_constant_and_a_hole_in_it_changes_nothing() -> None:
+    values = np.zeros((2, 2, 2), np.float32)
+    values[0, 0, 0], values[1, 0, 0] = np.nan, 1
+    assert constant_bands(values, ("VV", "VH")) == ("VV",)
+
+
+def test_pixels_that_share_the_highest_value_are_clipped_if_that_is_bright() -> None:
+    values = np.array([[[0.2, 1.5], [1.5, 0.1]], [[0.9, 0.9], [0.9, 0.9]]], np.float32)
+    assert clipped(values, 1.0).tolist() == [[False, True], [True, False]]
+    assert not clipped(values, 1.6).any()
+
+
+@pytest.mark.parametrize("axis", (0, 1))
+def test_one_brighter_line_is_found_and_its_neighbours_are_not(axis: int) -> None:
+    band = np.random.default_rng(1).normal(0.1, 0.01, (32, 32)).astype(np.float32)
+    band[10] += 0.05
+    found = stripes(np.moveaxis(band, 0, axis), 0.95, 3.0)
+    assert np.flatnonzero(np.moveaxis(found, axis, 0).all(axis=1)).tolist() == [10]
+    assert found.sum() == 32
+
+
+def test_the_edge_between_two_fields_and_noise_are_no_stripes() -> None:
+    rng = np.random.default_rng(2)
+    band = rng.normal(0.1, 0.01, (64, 64)).astype(np.float32)
+    for row in range(64):  # an edge of 3 degrees against the grid
+        band[row, 30 + row // 20 :] += 0.2
+    assert not stripes(band, 0.95, 3.0).any()
+
+
+def test_snow_water_and_cirrus_are_told_by_their_bands() -> None:
+    assert snow(optical(B03=0.8, B08=0.7, B11=0.1)).all()  # NDSI 0.78
+    assert not snow(optical(B03=0.8, B08=0.7, B11=0.4)).any()  # NDSI 0.33: cloud
+    assert water(optical(B03=0.08, B08=0.02, B11=0.01)).all()
+    assert not water(optical(B03=0.08, B08=0.3, B11=0.2)).any()
+    assert cirrus(optical(B10=0.013), 0.012).all() and not cirrus(optical(B10=0.011), 0.012).any()
+
+
+HAZE = Finding("haze", "s2", 0.5, 0.05, "50.0% cirrus", (0, 0, 8, 16))
+
+SNOW = Finding("snow", "s2", 1.0, 0.2, "100.0% snow")
+
+
+def test_patches_are_counted_once_a_check_and_remarks_reject_none() -> None:
+    screenings = (Screening("a", (HAZE, HAZE, SNOW)), Screening("b", (SNOW,)), Screening("c", ()))
+    report = ScreeningReport(screenings, ScreeningSettings())
+    assert report.counts() == {"snow": 2, "haze": 1} and [one.name for one in report.rejected] == ["a"]
+    text = report.to_text().splitlines()
+    assert text[0] == "3 patches screened, 1 rejected" and text[-1] == "b: snow in s2: 100.0% snow"
+    content = json.loads(json.dumps(report.to_json()))
+    assert content["findings"][0]["box"] == [0, 0, 8, 16] and content["findings"][0]["rejects"] is True

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unclouded.errors import InputError
-from unclouded.patches.identity import PatchId, Roi
 from unclouded.patches.layouts import TripletFiles, find_triplets
 from unclouded.patches.manifest import write_manifest
+from unclouded.patches.roi import PatchId, Roi
 from unclouded.patches.splits import (
     Split,
     assign,

@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unclouded.patches.description import describe_patch
-from unclouded.patches.images import images_of
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.manifest import SCHEMA, ManifestRow
+from unclouded.patches.manifest_rows import describe_patch
+from unclouded.patches.reading import images_of
 from unclouded.patches.screening import ScreeningSettings
 from unclouded.patches.verification import count_lines, published_counts, unlisted, verify_rows
 

@@ -16,19 +16,19 @@ import torch
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from products.optical_product import PIXEL_M, OpticalProduct, write_optical_product
 from pyproj import Transformer
 
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError, MachineError
-from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.models.baselines import baseline
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.remover import CloudRemover
 from unclouded.prediction.scene import ClearedScene, SceneSettings, clear
 from unclouded.prediction.sources import RadarSettings
-from unclouded.scenes.optical import MAYBE_OFFSET, OpticalSettings
 from unclouded.sensors import SENTINEL1, SENTINEL2, SENTINEL2_L2A
-from unclouded.simulation.optical_product import PIXEL_M, OpticalProduct, write_optical_product
+from unclouded.sentinel.optical import MAYBE_OFFSET, OpticalSettings
 
 GRID = GeoBox((120, 120), Affine(10, 0, 699_960, 0, -10, 4_900_020), "EPSG:32632")
 ONES = SceneSettings(clouds=CloudMapSettings(mode="ones"))

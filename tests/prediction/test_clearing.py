@@ -8,16 +8,27 @@ import pytest
 import torch
 
 from unclouded.models.baselines import baseline
-from unclouded.prediction.clearing import FOREIGN_MARGIN_PX, Crew, Statistics, clear_line, crew_of
-from unclouded.prediction.products import UNKNOWN_PERCENT, UNKNOWN_STEPS
-from unclouded.prediction.provenance import Provenance
+from unclouded.prediction.clearing import (
+    ANSWERS,
+    FOREIGN_MARGIN_PX,
+    Crew,
+    Statistics,
+    clear_line,
+    compose,
+    crew_of,
+    seam_index,
+    spread,
+)
+from unclouded.prediction.products import UNKNOWN_PERCENT, UNKNOWN_STEPS, Provenance
 from unclouded.prediction.sources import Rows
-from unclouded.prediction.streaming import Strip
-from unclouded.scenes.radiometry import without_offset
-from unclouded.tensors.triplet import Observation
+from unclouded.prediction.tiling import Strip
+from unclouded.sentinel.radiometry import Radiometry, without_offset
+from unclouded.tensors.observation import Observation
 
 SCENE = (64, 96)
+
 LINE = (16, 48)
+
 BAND = ("B04",)
 
 
@@ -153,3 +164,95 @@ def test_by_windows_a_remover_learns_from_what_it_is_shown_and_by_the_scene_from
         made = crew_of([baseline("clear-mean", BAND)], [seen(0.1)], statistics, uncertainty=False)  # type: ignore[arg-type]
         assert made.removers[0](seen(0.3))[0, 0, 0, 1].item() == pytest.approx(expected)
         assert made.removers[0].name == "clear-mean"
+
+
+def test_each_provenance_has_its_integers() -> None:
+    observed = np.array([[[17_014, 5_000, 5_000, 5_000, 5_000, 65_535]]], np.uint16)
+    provenance = np.array([[1, 2, 3, 4, 0, 5]], np.uint8)
+    reflectance = np.array([[[0.5, 0.1, 0.0, 1.3, 0.7, 0.7]]], np.float32)
+    found = compose(reflectance, observed, provenance, Radiometry((0,)))
+    assert found.tolist() == [[[17_014, 1_000, 1, 13_000, 0, 7_000]]]
+    assert found.dtype == np.uint16
+    assert Provenance.OBSERVED == 1
+
+
+def test_made_pixels_carry_the_offset_of_the_input() -> None:
+    one = np.full((1, 1, 1), 1_500, np.uint16)
+    made = np.full((1, 1), Provenance.SYNTHESISED, np.uint8)
+    found = compose(np.full((1, 1, 1), 0.2, np.float32), one, made, Radiometry((-1000,)))
+    assert found.item() == 3_000  # (3000 - 1000) / 10 000
+
+
+def test_a_slope_has_no_seams_and_a_step_has() -> None:
+    slope = np.tile(np.arange(40.0), (1, 16, 1))
+    assert seam_index(slope, rows=[], columns=[12, 28]) == 1.0
+    slope[:, :, 28:] += 4.0
+    assert seam_index(slope, rows=[], columns=[28]) == 5.0
+    assert seam_index(slope, rows=[], columns=[12, 28]) == 3.0
+
+
+def test_the_pattern_of_a_network_is_no_seam() -> None:
+    pattern = np.tile([0.0, 1.0, 3.0, 4.0], (1, 16, 10))  # jumps of 1, 2, 1 and, wherever windows begin, 4
+    assert seam_index(pattern, rows=[], columns=[12, 20]) == 1.0
+
+
+def test_seams_are_looked_for_down_the_rows_too_and_only_where_asked() -> None:
+    slope = np.tile(np.arange(32.0)[:, None], (2, 1, 16))
+    slope[:, 16:, :8] += 2.0
+    assert seam_index(slope, rows=[16], columns=[]) == 2.0
+    right = np.zeros((32, 16), bool)
+    right[:, 8:] = True
+    assert seam_index(slope, rows=[16], columns=[], where=right) == 1.0
+
+
+def test_pixels_without_a_value_are_not_compared() -> None:
+    slope = np.tile(np.arange(32.0), (1, 16, 1))
+    slope[:, :8] = np.nan
+    assert seam_index(slope, rows=[], columns=[16]) == pytest.approx(1.0)
+
+
+def observation(height: int = 8, width: int = 12) -> Observation:
+    rng = torch.Generator().manual_seed(0)
+    images = (torch.rand(1, channels, height, width, generator=rng) for channels in (2, 1, 1))
+    return Observation(*images, ("B04",))
+
+
+@dataclass(frozen=True)
+class Left:
+    """Answers 1 in the left half of what it sees, and 0 in the right."""
+
+    name: str = "left"
+    bands: tuple[str, ...] = ("B04",)
+
+    def __call__(self, observation: Observation) -> torch.Tensor:
+        answer = torch.zeros_like(observation.cloudy)
+        answer[..., : answer.shape[-1] // 2] = 1
+        return answer
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Answers what it sees, brighter by some amount."""
+
+    more: float
+    name: str = "seen"
+    bands: tuple[str, ...] = ("B04",)
+
+    def __call__(self, observation: Observation) -> torch.Tensor:
+        return observation.cloudy + self.more
+
+
+def test_mirrored_answers_are_mirrored_back_and_shifted_ones_shifted_back() -> None:
+    assert spread([Seen(0.0)], observation()).max() < 1e-6
+    assert spread([Seen(0.0)], observation(9, 13)).shape == (1, 1, 9, 13)
+
+
+def test_who_answers_by_the_side_disagrees_with_its_mirror_image() -> None:
+    found = spread([Left()], observation())
+    expected = (0.4 * 0.6) ** 0.5  # mirrored left to right twice of five times
+    assert ANSWERS == 5
+    assert torch.allclose(found, torch.tensor(expected), atol=1e-6)
+
+
+def test_two_weights_that_differ_by_a_tenth_spread_by_half_of_it() -> None:
+    assert torch.allclose(spread([Seen(0.0), Seen(0.1)], observation()), torch.tensor(0.05), atol=1e-6)

@@ -13,12 +13,12 @@ from odc.geo.geobox import GeoBox
 from torch import Tensor
 
 from unclouded.clouds.map import PAPER
-from unclouded.geotiff import write_geotiff
-from unclouded.prediction.choice import best_of_scene
+from unclouded.io.geotiff import write_geotiff
+from unclouded.prediction.auto_remover import best_of_scene
 from unclouded.prediction.forecast import Rehearsal, as_duration, forecast, rehearse
 from unclouded.prediction.sources import Sources, open_sources
 from unclouded.sensors import RGB, SENTINEL2
-from unclouded.tensors.triplet import Observation
+from unclouded.tensors.observation import Observation
 
 MICROSECOND = 1e-6
 

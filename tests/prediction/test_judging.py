@@ -6,10 +6,10 @@ import torch
 from unclouded.errors import InputError
 from unclouded.models.baselines import baseline
 from unclouded.models.network import NetworkRemover, NetworkSettings
-from unclouded.patches.identity import PatchId
 from unclouded.patches.layouts import TripletFiles
+from unclouded.patches.roi import PatchId
 from unclouded.prediction.judging import judged, remover_candidate
-from unclouded.tensors.triplet import Observation, Triplet
+from unclouded.tensors.observation import Observation, Triplet
 
 BANDS = ("B04", "B03")
 

@@ -9,8 +9,8 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from unclouded.io.rows import write_rows
 from unclouded.sensors import SENTINEL1, SENTINEL2
-from unclouded.strips import write_rows
 
 WIDTH, ROWS = 600, 768
 """Columns, and rows of one strip of the cloud map; four strips are more than a sample, which is kept in memory."""
@@ -18,11 +18,11 @@ WIDTH, ROWS = 600, 768
 PEAKS = """
 import json, os, resource, sys
 from pathlib import Path
-from unclouded import gdal
+from unclouded.io import gdal
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.models.baselines import baseline
 from unclouded.prediction.scene import SceneSettings, clear
-from unclouded.raster import read
+from unclouded.io.raster import read
 from unclouded.sensors import SENTINEL2
 
 gdal.GDAL_OPTIONS["GDAL_CACHEMAX"] = 8 << 20  # this one grows up to its limit, 256 MiB

@@ -9,14 +9,14 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError
-from unclouded.geotiff import open_geotiff, read_stored, write_geotiff
+from unclouded.io.geotiff import open_geotiff, read_stored, write_geotiff
+from unclouded.io.raster import describe
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.patches.layouts import TripletFiles
-from unclouded.prediction.choice import best_of_scene
+from unclouded.prediction.auto_remover import best_of_scene
 from unclouded.prediction.patches import compose, predict_patch, write_prediction
-from unclouded.raster import describe
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
-from unclouded.tensors.triplet import Observation
+from unclouded.tensors.observation import Observation
 
 GRID = GeoBox((48, 48), Affine(10, 0, 500_000.5, 0, -10, 5_000_480.25), "EPSG:32632")  # not on the 10 m raster
 

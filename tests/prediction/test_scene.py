@@ -17,19 +17,19 @@ from rio_cogeo.cogeo import cog_validate
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import BusyError, InputError, MachineError
 from unclouded.files import sha256
-from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.locks import held
 from unclouded.models.baselines import baseline
-from unclouded.models.catalogue import find_remover
 from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.network import NetworkRemover, NetworkSettings
-from unclouded.prediction.blend import seam_index
-from unclouded.prediction.provenance import Provenance
+from unclouded.models.weights import find_remover
+from unclouded.prediction.clearing import seam_index
+from unclouded.prediction.products import Provenance
 from unclouded.prediction.scene import SUMMARY, ClearedScene, SceneSettings, clear
 from unclouded.prediction.sources import RadarSettings
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.settings import settings_from
-from unclouded.tensors.triplet import Observation
+from unclouded.tensors.observation import Observation
 
 HEIGHT, WIDTH = 75, 90  # no multiples of 4
 GRID = GeoBox((HEIGHT, WIDTH), Affine(10, 0, 500_000.5, 0, -10, 5_000_480.25), "EPSG:32632")
@@ -125,7 +125,7 @@ def painted_map(monkeypatch: pytest.MonkeyPatch) -> None:
         red = np.nan_to_num(reflectance[3])
         return np.where(red < 0.325, 0.7, np.where(red < 0.33, 0.2, 0.0)).astype(np.float32)
 
-    monkeypatch.setattr("unclouded.prediction.mapping.map_clouds", rule)
+    monkeypatch.setattr("unclouded.prediction.cloud_mapping.map_clouds", rule)
 
 
 def values(scene: ClearedScene, name: str = "clear") -> np.ndarray:
@@ -321,14 +321,14 @@ def test_fault_14_all_cloud_half_nodata_and_no_data_at_all(place: Place, name: s
 
 def test_fault_14_a_clear_scene_is_never_shown_to_the_remover(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "unclouded.prediction.mapping.map_clouds", lambda values, *_: np.zeros(values.shape[1:], np.float32)
+        "unclouded.prediction.cloud_mapping.map_clouds", lambda values, *_: np.zeros(values.shape[1:], np.float32)
     )
     monkeypatch.setattr(Grey, "__call__", lambda *_: pytest.fail("a window without clouds was predicted"))
     assert np.array_equal(values(place.clear(Grey())), coordinates()[[3, 2, 1]])
 
 
 def test_the_offset_of_a_product_is_kept_with_its_integers(place: Place) -> None:
-    from unclouded.cog import Layer, write_cog
+    from unclouded.io.rows import Layer, write_cog
 
     layer = Layer(SENTINEL2.bands, "uint16", 0, scale=1e-4, offsets=(-0.1,) * 13)
     write_cog(place.cloudy, [(0, coordinates() + np.uint16(1000))], layer, GRID)

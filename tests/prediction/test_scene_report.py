@@ -1,7 +1,9 @@
 """A scene that is cleared through files ends with its page and its item."""
 
+import hashlib
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +14,18 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.files import sha256
-from unclouded.geotiff import write_geotiff
+from unclouded.io.geotiff import write_geotiff
 from unclouded.models.baselines import baseline
-from unclouded.prediction.choice import best_of_scene
+from unclouded.prediction.auto_remover import best_of_scene
+from unclouded.prediction.report.facts import Facts, Input
+from unclouded.prediction.report.views import SceneViews
 from unclouded.prediction.scene import ClearedScene, SceneSettings, clear
+from unclouded.prediction.scene_report import publish
+from unclouded.prediction.stac import Product
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 GRID = GeoBox((96, 128), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32632")
+
 BANDS = ("B04", "B03", "B02")
 
 
@@ -99,3 +106,27 @@ def test_an_overcast_scene_has_a_page(place: Place, tmp_path: Path) -> None:
     scene = clear(best_of_scene(BANDS), cloudy, sar, tmp_path, settings)
     assert (scene.summary["used"], scene.summary["expected_error"]) == ("scene-adapted", None)
     assert "of what is made is a guess" in scene.files["report"].read_text()
+
+
+def test_the_item_holds_the_checksum_of_every_file_and_of_the_page(tmp_path: Path) -> None:
+    image, m = np.full((1, 20, 30), 0.2, np.float32), np.zeros((1, 20, 30), np.float32)
+    m[:, :5] = 0.7
+    views = SceneViews(
+        (20, 30),
+        ("B08",),
+        lambda a, b: image[:, a:b],
+        lambda a, b: image[:, a:b],
+        lambda a, b: m[:, a:b],
+        lambda a, b: np.where(m > 0, 3, 1)[:, a:b].astype("u1"),
+    )
+    (tmp_path / "clear.tif").write_bytes(b"pixels")
+    products = {"clear": Product(tmp_path / "clear.tif", "Without clouds", ("data",), ("B08",))}
+    facts = Facts("here", "clear-mean", ("B08",), [Input("Sentinel-2", "a.tif", "00")])
+    grid = GeoBox((20, 30), Affine(10, 0, 500000, 0, -10, 4500000), "EPSG:32630")
+    written = publish(tmp_path, grid, views, products, facts, datetime(2020, 1, 1, tzinfo=UTC))
+    item = json.loads(written.item.read_text())
+    for name, path in (("clear", tmp_path / "clear.tif"), ("report", written.report)):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert item["assets"][name]["file:checksum"] == f"1220{digest}"
+    assert item["properties"]["eo:cloud_cover"] == 25.0
+    assert item["properties"]["unclouded:statistics"]["pixels"]["synthesised"] == 150

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 
-from unclouded.cog import Layer, write_cog
 from unclouded.errors import InputError
-from unclouded.geotiff import write_geotiff
+from unclouded.io.geotiff import write_geotiff
+from unclouded.io.rows import Layer, write_cog
 from unclouded.prediction.sources import Rows, open_sources
-from unclouded.prediction.windows import Window
-from unclouded.scenes.radiometry import Radiometry
+from unclouded.prediction.tiling import Window
 from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.sentinel.radiometry import Radiometry
 
 GRID = GeoBox.from_bbox((0, 0, 60, 80), "EPSG:32632", resolution=10)  # 8 rows, 6 columns
 

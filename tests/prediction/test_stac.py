@@ -8,10 +8,10 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from unclouded.cog import Layer
-from unclouded.prediction.expected_error import ErrorOf, ExpectedError
-from unclouded.prediction.fit import Fit
-from unclouded.prediction.report_facts import Facts, Input
+from unclouded.io.rows import Layer
+from unclouded.prediction.alignment import Fit
+from unclouded.prediction.auto_remover import ErrorOf, ExpectedError
+from unclouded.prediction.report.facts import Facts, Input
 from unclouded.prediction.stac import (
     EXTENSIONS,
     FIRST_LIGHT,

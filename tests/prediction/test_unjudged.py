@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings
-from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover
-from unclouded.prediction.choice import best_of_scene
-from unclouded.prediction.provenance import Provenance
+from unclouded.prediction.auto_remover import best_of_scene
+from unclouded.prediction.products import Provenance
 from unclouded.prediction.scene import ClearedScene, SceneSettings, clear
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 

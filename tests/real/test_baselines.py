@@ -7,12 +7,12 @@ import pytest
 
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.evaluation.scores import Scores, score_patches
+from unclouded.io.raster import read
 from unclouded.models.baselines import FIXED_SPECTRUM, baseline
 from unclouded.patches.layouts import find_triplets
-from unclouded.raster import read
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.tensors.dataset import TripletDataset
-from unclouded.tensors.triplet import Triplet
+from unclouded.tensors.observation import Triplet
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from unclouded.clouds.map import cloudy_share, map_clouds
 from unclouded.clouds.s2cloudless import package_probability, s2cloudless_probability
-from unclouded.raster import Raster, read
+from unclouded.io.raster import Raster, read
 from unclouded.sensors import SENTINEL2
 
 CROP = 24

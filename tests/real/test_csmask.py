@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from unclouded.clouds.csmask import BANDS, CLOUD, CSMASK, SHADOW, class_probabilities
+from unclouded.clouds.detectors import shadow_probability
 from unclouded.clouds.s2cloudless import s2cloudless_probability
-from unclouded.clouds.shadow import shadow_probability
-from unclouded.raster import Raster, read
+from unclouded.io.raster import Raster, read
 from unclouded.sensors import SENTINEL2
 
 pytestmark = pytest.mark.skipif(

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from unclouded.errors import InputError
-from unclouded.scenes.safe import open_product
-from unclouded.scenes.sentinel2 import describe_product
+from unclouded.sentinel.safe import open_product
+from unclouded.sentinel.sentinel2 import describe_product
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
-from unclouded.scenes.calibration import sigma0, to_db
-from unclouded.scenes.footprints import utm_crs
-from unclouded.scenes.markup import Markup
-from unclouded.scenes.positions import GroundControlPositions
-from unclouded.scenes.safe import ProductFolder, open_product
-from unclouded.scenes.sentinel1 import Sentinel1Product, describe_radar_product
-from unclouded.scenes.terrain import Heights, TerrainPositions
+from unclouded.sentinel.calibration import sigma0, to_db
+from unclouded.sentinel.footprints import utm_crs
+from unclouded.sentinel.geocoding import GroundControlPositions, Heights, TerrainPositions
+from unclouded.sentinel.safe import ProductFolder, open_product
+from unclouded.sentinel.sentinel1 import Sentinel1Product, describe_radar_product
+from unclouded.sentinel.xml import Markup
 
 ZIPS = {
     "2015": "S1A_IW_GRDH_1SDV_20150222T170750_20150222T170815_004739_005DD8_3768.zip",

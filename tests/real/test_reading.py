@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from unclouded.errors import InputError
+from unclouded.io.raster import read
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.reading import check_triplets, read_triplet
 from unclouded.patches.splits import triplets_of
-from unclouded.raster import read
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 

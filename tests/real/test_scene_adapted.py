@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.evaluation.scores import score_patches
-from unclouded.geotiff import read_stored
+from unclouded.io.geotiff import read_stored
+from unclouded.io.raster import read
 from unclouded.models.baselines import baseline
 from unclouded.models.prior_spectrum import LAND_SPECTRUM, WATER_SPECTRUM
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.patches.layouts import find_triplets
-from unclouded.raster import read
 from unclouded.sensors import SENTINEL2
 from unclouded.tensors.dataset import TripletDataset
 

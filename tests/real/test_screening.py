@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from unclouded.patches.images import images_of
 from unclouded.patches.layouts import find_triplets
+from unclouded.patches.reading import images_of
 from unclouded.patches.screening import ScreeningSettings, screen_files
 
 LOOKED_AT = {

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from unclouded.clouds.map import map_clouds
-from unclouded.clouds.physical import cloud_colour, shaded
-from unclouded.clouds.synthetic import PERLIN, SyntheticSettings, paint
-from unclouded.raster import read
+from unclouded.clouds.synthetic import PERLIN, SyntheticSettings, cloud_colour, paint, shaded
+from unclouded.io.raster import read
 from unclouded.sensors import SENTINEL2
 
 BANDS = SENTINEL2.bands

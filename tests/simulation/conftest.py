@@ -3,12 +3,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from unclouded.patches.identity import Roi
+from unclouded.patches.roi import Roi
 from unclouded.simulation.fields import Growth
-from unclouded.simulation.land import Land, LandCover
+from unclouded.simulation.land import Land, LandCover, Surface, Town
 from unclouded.simulation.region import InventedRegion, invent_region
 from unclouded.simulation.terrain import Terrain
-from unclouded.simulation.town import Surface, Town
 
 
 @pytest.fixture(scope="session")

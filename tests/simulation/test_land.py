@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from unclouded.simulation.land import LandCover, invent_land
-from unclouded.simulation.seasons import SEASONS
+from unclouded.simulation.fields import SEASONS
+from unclouded.simulation.land import LandCover, Town, invent_land, invent_town
+from unclouded.simulation.terrain import Terrain, invent_terrain
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -30,3 +31,32 @@ def test_soil_is_wetter_at_the_water_and_in_winter() -> None:
     summer, winter = (invent_land(np.random.default_rng(2), 256, SEASONS[season]) for season in ("summer", "winter"))
     assert winter.moisture.mean() > summer.moisture.mean() + 0.3
     assert summer.moisture[summer.terrain.shore_px < 5].mean() > summer.moisture.mean() + 0.05
+
+
+@pytest.fixture(scope="module")
+def terrain() -> Terrain:
+    return invent_terrain(np.random.default_rng(1), 384)
+
+
+@pytest.fixture(scope="module")
+def town(terrain) -> Town:
+    return invent_town(np.random.default_rng(1), terrain)
+
+
+def test_surfaces_share_the_ground_of_the_town_and_nothing_outside(town) -> None:
+    np.testing.assert_allclose(town.surfaces.sum(axis=0)[town.area], 1, atol=1e-5)
+    assert (town.surfaces[:, ~town.area] == 0).all()
+    assert town.surfaces.min() >= 0
+
+
+def test_walls_stand_in_the_town_only(town) -> None:
+    assert (town.walls[~town.area] == 0).all()
+    assert 0 < town.walls[town.area].min() < town.walls.max() <= 1
+
+
+def test_nobody_builds_in_the_water(town, terrain) -> None:
+    assert not (town.area & (terrain.river | terrain.lake)).any()
+
+
+def test_the_town_lies_at_the_river(town, terrain) -> None:
+    assert terrain.shore_px[town.area].min() == 2

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import rasterio
 
-from unclouded.patches.identity import PatchId, Roi
-from unclouded.raster import read, same_grid
+from unclouded.io.raster import read, same_grid
+from unclouded.patches.roi import PatchId, Roi
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.simulation.layout import invent_data_set, write_region
 from unclouded.simulation.region import InventedRegion, invent_region

@@ -5,11 +5,11 @@ import pytest
 from s2cloudless import S2PixelCloudDetector
 
 from unclouded.errors import InputError
-from unclouded.patches.identity import Roi
+from unclouded.patches.roi import Roi
 from unclouded.sensors import SENTINEL2
+from unclouded.simulation.fields import SEASONS
 from unclouded.simulation.land import LandCover
 from unclouded.simulation.region import LARGEST_PX, InventedRegion, invent_region, place
-from unclouded.simulation.seasons import SEASONS
 
 ROI = Roi("ROIs0000", "summer", 1)
 

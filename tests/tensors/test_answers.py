@@ -10,7 +10,7 @@ from torch import Tensor
 from unclouded.errors import InputError
 from unclouded.sensors import SENTINEL2
 from unclouded.tensors.answers import require_answer, require_confidence, require_reflectance
-from unclouded.tensors.triplet import Observation
+from unclouded.tensors.observation import Observation
 
 SIDE = 300
 

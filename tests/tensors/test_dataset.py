@@ -10,12 +10,12 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.errors import InputError
-from unclouded.geotiff import read_stored, write_geotiff
+from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.patches.layouts import find_triplets
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.tensors import dataset
 from unclouded.tensors.dataset import TripletDataset, centre_crop
-from unclouded.tensors.triplet import stack
+from unclouded.tensors.observation import stack
 
 ONES = CloudMapSettings(mode="ones")
 

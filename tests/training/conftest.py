@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from odc.geo.geobox import GeoBox
 
-from unclouded.geotiff import write_geotiff
+from unclouded.io.geotiff import write_geotiff
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.settings import settings_from
 from unclouded.training.settings import TrainSettings

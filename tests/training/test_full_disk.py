@@ -12,8 +12,8 @@ import pytest
 from unclouded.errors import MachineError
 from unclouded.files import sha256
 from unclouded.models.weights import read_record
+from unclouded.training.checkpoint import RunFolder
 from unclouded.training.loop import train
-from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
 
 

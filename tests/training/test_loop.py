@@ -7,17 +7,20 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import BusyError, InputError, StoppedError
 from unclouded.files import sha256
 from unclouded.models import winograd
+from unclouded.models.network import NetworkRemover
 from unclouded.models.weights import load_remover
 from unclouded.sensors import SENTINEL2
 from unclouded.training import loop
-from unclouded.training.devices import launch
-from unclouded.training.learner import Learner
-from unclouded.training.loop import train
-from unclouded.training.objectives import build_objective
-from unclouded.training.run import RunFolder
+from unclouded.training import loop as previews
+from unclouded.training.checkpoint import RunFolder
+from unclouded.training.data import choose_triplets
+from unclouded.training.distributed import launch
+from unclouded.training.loop import Balance, is_previewed, not_finite, not_finite_error, train, write_preview
+from unclouded.training.objectives import Learner, build_objective
 from unclouded.training.settings import Journal, Schedule, TrainSettings
 
 
@@ -250,3 +253,80 @@ def test_resuming_in_bfloat16_with_fast_convolutions_ends_with_the_same_bytes(
     train(limited(3), broken, resume=True)
     assert broken.state.read_bytes() == straight.state.read_bytes()
     assert {tensor.dtype for tensor in straight.load_state()["networks"]["sar_to_optical"].values()} == {torch.float32}
+
+
+def judgements(real: float, generated: float) -> dict[str, float]:
+    return {"optical_real": real, "optical_generated": generated}
+
+
+def test_a_discriminator_that_has_won_is_named_once() -> None:
+    balance = Balance(window=3)
+    told = [balance.warning(judgements(0.98, 0.01)) for _ in range(6)]
+    assert [one is not None for one in told] == [False, False, True, False, False, False]
+    assert str(told[2]).startswith("the optical discriminator has won (real 0.98, generated 0.01 over 3 steps)")
+
+
+def test_a_balanced_discriminator_is_not() -> None:
+    balance = Balance(window=2)
+    assert all(balance.warning(judgements(0.6, 0.4)) is None for _ in range(10))
+
+
+def test_one_good_step_among_others_is_not_a_victory() -> None:
+    balance = Balance(window=2)
+    assert all(balance.warning(judgements(*one)) is None for one in [(1.0, 0.0), (0.6, 0.4)] * 5)
+
+
+def test_an_objective_without_discriminators_has_no_balance() -> None:
+    assert Balance(window=1).warning({"pixel": 0.1}) is None
+
+
+FINE, BROKEN = torch.tensor(0.5), torch.tensor(torch.nan)
+
+
+def test_terms_that_may_be_no_number_are_not_blamed() -> None:
+    terms = {
+        "cycle": BROKEN,
+        "pixel": torch.tensor(torch.inf),
+        "identity": FINE,
+        "clear_residual": BROKEN,
+        "total": BROKEN,
+    }
+    assert not_finite("p1", terms) == {"p1": ["cycle", "pixel"]}
+
+
+def test_fault_40_only_the_guilty_patches_of_all_batches_are_named(tmp_path: Path) -> None:
+    found = [{"p1": ["cycle"]}, {"p2": []}, {"p3": ["pixel", "identity"]}]
+    told = str(not_finite_error(7, found, tmp_path / "state"))
+    assert told.startswith(
+        "step 7: cycle is not finite on patch p1; pixel, identity is not finite on patch p3; nothing was"
+    )
+
+
+def test_fault_40_where_only_a_gradient_is_broken_all_patches_of_the_step_are_named(tmp_path: Path) -> None:
+    (tmp_path / "state").touch()
+    told = str(not_finite_error(7, [{"p1": []}, {"p2": []}], tmp_path / "state"))
+    assert "gradient is not finite on patch p1; gradient is not finite on patch p2" in told
+    assert f"the state of an earlier step is in {tmp_path / 'state'}" in told
+
+
+def test_pictures_come_early_and_then_at_equal_distances() -> None:
+    assert [step for step in range(1, 1001) if is_previewed(step, 400)] == [1, 10, 100, 400, 800]
+
+
+def test_nobody_wants_pictures_with_0() -> None:
+    assert not any(is_previewed(step, 0) for step in range(1, 101))
+
+
+def test_four_patches_from_the_whole_run_are_shown_beside_their_clear_images(
+    tiny_settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+    monkeypatch.setattr(previews, "write_comparison", lambda path, rows, title: shown.append((path, rows, title)))
+    remover = NetworkRemover(tiny_settings.network.build(), tiny_settings.network)
+    triplets = choose_triplets(tiny_settings, ProbabilityCache())
+    write_preview(tmp_path / "one.png", remover, triplets, 7, torch.device("cpu"))
+    ((path, rows, title),) = shown
+    assert (path.name, title) == ("one.png", "step 7")
+    assert [triplet.name for triplet, _ in rows] == ["tiny_0", "tiny_1", "tiny_2", "tiny_3"]  # floor(i * 5 / 4)
+    for triplet, images in rows:
+        assert images["prediction"].equal(remover(triplet.observation))

@@ -1,23 +1,31 @@
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from unclouded.errors import InputError
-from unclouded.models.discriminator import PatchDiscriminator
-from unclouded.models.generator import Restoration, SarToOptical
+from unclouded.models.cyclegan import PatchDiscriminator, Restoration, SarToOptical
 from unclouded.settings import settings_from
-from unclouded.training.devices import launch
-from unclouded.training.history import HistoryPool
-from unclouded.training.losses import LossWeights
-from unclouded.training.objectives import Cycle, Supervised, build_objective, weighted
-from unclouded.training.perceptual import PerceptualLoss
-from unclouded.training.settings import Device, TrainSettings
-from unclouded.training.step import Batch
+from unclouded.training.distributed import launch
+from unclouded.training.losses import LossWeights, PerceptualLoss
+from unclouded.training.objectives import (
+    Cycle,
+    Learner,
+    MovingAverage,
+    Objective,
+    Supervised,
+    build_objective,
+    collect_state,
+    restore_state,
+    weighted,
+)
+from unclouded.training.settings import Device, Schedule, TrainSettings
+from unclouded.training.step import Batch, HistoryPool
 
 ALONE = launch(Device(accelerator="cpu"))
 
@@ -164,3 +172,145 @@ def test_ranks_start_from_the_same_weights_and_draw_from_their_pools_each_for_it
 def test_who_learns_from_pairs_needs_all_of_them() -> None:
     with pytest.raises(InputError, match="'residual' learns from pairs alone; expected paired_percent = 100, found 0"):
         settings_from(TrainSettings, {"patches": str(Path("x")), "objective": "residual"})
+
+
+def filled(value: float) -> SarToOptical:
+    network = SarToOptical(width=1)
+    for parameter in network.parameters():
+        torch.nn.init.constant_(parameter, value)
+    return network
+
+
+def first(average: MovingAverage) -> float:
+    return next(average.network.parameters()).flatten()[0].item()
+
+
+def test_late_in_a_run_the_average_moves_by_one_minus_the_decay() -> None:
+    average = MovingAverage(filled(1.0), decay=0.9)
+    average.update(filled(0.0), step=1000)
+    assert first(average) == pytest.approx(0.9)
+
+
+def test_early_in_a_run_the_fresh_weights_are_soon_forgotten() -> None:
+    average = MovingAverage(filled(1.0), decay=0.999)
+    average.update(filled(0.0), step=1)
+    assert first(average) == pytest.approx(2 / 11)  # (1 + 1) / (10 + 1)
+
+
+def test_the_average_neither_learns_nor_follows_the_network_by_itself() -> None:
+    network = filled(1.0)
+    average = MovingAverage(network, decay=0.9)
+    next(network.parameters()).data.fill_(5.0)
+    assert first(average) == 1.0
+    assert not any(parameter.requires_grad for parameter in average.network.parameters())
+
+
+def learner(name: str = "one", **schedule: float) -> Learner:
+    return Learner(name, [nn.Parameter(torch.tensor([1.0, 1.0]))], Schedule(**schedule))
+
+
+def test_the_first_step_of_adam_goes_the_rate_downhill() -> None:
+    one = learner()
+    with one.alone([one]):
+        (one.parameters[0] * torch.tensor([3.0, -4.0])).sum().backward()
+        assert one.learn(0.5, ALONE)
+    assert one.parameters[0].tolist() == pytest.approx([0.5, 1.5])
+
+
+def test_adam_has_the_papers_moments() -> None:
+    found = learner().optimiser.defaults
+    assert (found["lr"], found["betas"], found["eps"], found["weight_decay"]) == (2e-4, (0.5, 0.999), 1e-8, 0)
+
+
+def test_while_one_learns_the_others_get_no_gradient() -> None:
+    one, other = learner("one"), learner("other")
+    with one.alone([one, other]):
+        (one.parameters[0] * other.parameters[0]).sum().backward()
+    assert other.parameters[0].grad is None
+    assert other.parameters[0].requires_grad
+
+
+def test_a_gradient_that_is_no_number_changes_nothing() -> None:
+    one = learner()
+    with one.alone([one]):
+        (one.parameters[0] * torch.tensor([1.0, torch.nan])).sum().backward()
+        assert not one.learn(0.5, ALONE)
+    assert one.parameters[0].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("longest", "expected"), [(1.0, [0.6, 0.8]), (10.0, [3.0, 4.0])])
+def test_a_gradient_is_shortened_to_the_longest_allowed(longest: float, expected: list[float]) -> None:
+    one = learner(clip_norm=longest)
+    with one.alone([one]):
+        (one.parameters[0] * torch.tensor([3.0, 4.0])).sum().backward()  # norm 5
+        one.learn(0.5, ALONE)
+        assert one.parameters[0].grad is not None
+        assert one.parameters[0].grad.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_it_goes_on_from_its_moments_bit_for_bit() -> None:
+    straight, resumed = learner(), learner()
+
+    def step(one: Learner, factor: float) -> None:
+        with one.alone([one]):
+            (one.parameters[0] * factor).sum().backward()
+            one.learn(0.1, ALONE)
+
+    step(straight, 3.0)
+    resumed.parameters[0].data.copy_(straight.parameters[0].data)
+    resumed.load_state_dict({str(place): deepcopy(moments) for place, moments in straight.state_dict().items()})
+    for one in (straight, resumed):
+        step(one, -7.0)
+    assert resumed.parameters[0].equal(straight.parameters[0])
+
+
+def made(settings: TrainSettings, **changes: object) -> tuple[Objective, list[Learner]]:
+    objective = build_objective(settings.model_copy(update=changes), ALONE)
+    members = objective.learners.items()
+    return objective, [
+        Learner(name, [p for one in names for p in objective.networks[one].parameters()], settings.schedule)
+        for name, names in members
+    ]
+
+
+def nested(state: dict[str, Any]) -> dict[str, Any]:
+    """As a state comes back from its file: every key is a text."""
+    return {str(key): nested(value) if isinstance(value, dict) else value for key, value in state.items()}
+
+
+def test_networks_pools_random_state_and_average_become_those_of_the_state(tiny_settings: TrainSettings) -> None:
+    (one, learners), (other, others) = made(tiny_settings), made(tiny_settings, seed=7)
+    averages = [MovingAverage(objective.restorer, 0.9) for objective in (one, other)]
+    one.pools["sar"].draw(torch.rand(2, 3, 4, 4), one.rng)
+    torch.rand(3, generator=one.rng)
+    state = collect_state(5, one, learners, averages[0], ALONE)
+    assert state is not None
+    assert restore_state(nested(state), other, others, averages[1], ALONE) == 5
+    for name, network in one.networks.items():
+        for key, tensor in network.state_dict().items():
+            assert other.networks[name].state_dict()[key].equal(tensor)
+    assert other.pools["sar"].state_dict()["images"].equal(one.pools["sar"].state_dict()["images"])
+    assert len(other.pools["optical"]) == 0
+    assert torch.rand(3, generator=other.rng).equal(torch.rand(3, generator=one.rng))
+    for ours, theirs in zip(*(average.network.parameters() for average in averages), strict=True):
+        assert ours.equal(theirs)
+
+
+@pytest.mark.parametrize("changes", [{"discriminator_width": 3}, {"objective": "conditional", "paired_percent": 100.0}])
+def test_a_state_of_other_networks_is_refused(tiny_settings: TrainSettings, changes: dict[str, object]) -> None:
+    one, learners = made(tiny_settings)
+    state = collect_state(5, one, learners, None, ALONE)
+    assert state is not None
+    other, others = made(tiny_settings, **changes)
+    expected = r"of another version or other networks \(size mismatch for layers.0.*?\); start anew in another folder"
+    with pytest.raises(InputError, match=expected) as told:
+        restore_state(nested(state), other, others, None, ALONE)
+    assert str(told.value).count("size mismatch") == 1
+
+
+def test_a_state_without_this_ranks_share_is_refused(tiny_settings: TrainSettings) -> None:
+    one, learners = made(tiny_settings)
+    state = collect_state(5, one, learners, None, ALONE)
+    assert state is not None
+    with pytest.raises(InputError, match="another version"):
+        restore_state({**nested(state), "ranks": {}}, one, learners, None, ALONE)

@@ -13,8 +13,8 @@ import pytest
 import tomli_w
 
 from unclouded.models.weights import load_remover
+from unclouded.training.checkpoint import RunFolder
 from unclouded.training.loop import train
-from unclouded.training.run import RunFolder
 from unclouded.training.settings import Schedule, TrainSettings
 
 PROOFS = Path(__file__).parents[2] / "proofs"
@@ -176,7 +176,7 @@ def test_fault_38_a_killed_worker_ends_the_command_with_advice_and_the_run_goes_
 
 LITTLE_MEMORY = """
 import resource, sys
-import unclouded.cli.main, unclouded.cli.terms, unclouded.training.loop
+import unclouded.cli.main, unclouded.cli.progress, unclouded.training.loop
 from unclouded.machine import used_bytes
 resource.setrlimit(resource.RLIMIT_AS, (2**62, -1))  # from now on addresses count
 limit = used_bytes() + (200 << 20)

@@ -7,10 +7,10 @@ import pytest
 
 from unclouded.errors import InputError
 from unclouded.models.weights import load_remover
+from unclouded.progress import Listener
 from unclouded.settings import load_settings
-from unclouded.training.listener import Listener
+from unclouded.training.checkpoint import RunFolder
 from unclouded.training.loop import train
-from unclouded.training.run import RunFolder
 from unclouded.training.sessions import continued, rate_jump, require_resumable
 from unclouded.training.settings import Journal, PastSchedule, Schedule, TrainSettings
 

@@ -6,18 +6,18 @@ import numpy as np
 
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.evaluation.scores import score_patches
-from unclouded.geotiff import read_stored
+from unclouded.io.geotiff import read_stored
 from unclouded.models.weights import load_remover
-from unclouded.patches.identity import Roi
 from unclouded.patches.layouts import find_triplets
+from unclouded.patches.roi import Roi
 from unclouded.prediction.judging import judged
 from unclouded.prediction.patches import predict_patch, write_prediction
 from unclouded.sensors import SENTINEL2
 from unclouded.simulation.layout import write_region
 from unclouded.simulation.region import invent_region
 from unclouded.tensors.dataset import TripletDataset
+from unclouded.training.checkpoint import RunFolder
 from unclouded.training.loop import train
-from unclouded.training.run import RunFolder
 from unclouded.training.settings import train_settings
 
 TINY = (

@@ -8,12 +8,12 @@ import torch
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
-from unclouded.geotiff import read_stored
+from unclouded.io.geotiff import read_stored
+from unclouded.progress import Listener
+from unclouded.training.checkpoint import RunFolder
 from unclouded.training.data import choose_triplets, training_data
-from unclouded.training.listener import Listener
 from unclouded.training.loop import train
-from unclouded.training.provenance import told_with_weights
-from unclouded.training.run import RunFolder
+from unclouded.training.preparation import told_with_weights
 from unclouded.training.settings import Schedule, TrainSettings, Validation
 from unclouded.training.unpaired import UnpairedImages
 

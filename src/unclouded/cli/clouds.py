@@ -57,9 +57,9 @@ def map_(
     from unclouded.cli.progress import shown_progress
     from unclouded.clouds.files import ImageReader, map_file, map_folder
     from unclouded.clouds.map import CloudMapSettings
-    from unclouded.scenes.identify import images_in, is_one_image
-    from unclouded.scenes.optical import OpticalSettings, open_optical
-    from unclouded.scenes.safe import product_of
+    from unclouded.sentinel.identify import images_in, is_one_image
+    from unclouded.sentinel.optical import OpticalSettings, open_optical
+    from unclouded.sentinel.safe import product_of
     from unclouded.settings import settings_from
 
     content = {"mode": clouds.value, "resolution_m": resolution, "detector": detector}
@@ -99,7 +99,7 @@ def paint(
     from unclouded.clouds.synthetic import SyntheticSettings
     from unclouded.files import require_writable
     from unclouded.patches.layouts import find_triplets
-    from unclouded.patches.painting import paint_triplet
+    from unclouded.patches.storing import paint_triplet
 
     require_writable(out)
     files = find_triplets(root).require_triplets()

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unclouded.cli.tasks import Attempts, Crew, Dask, Deliver, Processes, Retry, Shards, finish
+from unclouded.cli.batch import Attempts, Crew, Dask, Deliver, Processes, Retry, Shards, finish
 from unclouded.files import resolved
 
 if TYPE_CHECKING:
-    from unclouded.scale.tasks import Row
+    from unclouded.batch.tasks import Row
 
 
 def curate(
@@ -31,19 +31,17 @@ def curate(
     from unclouded.files import require_file
 
     require_file(regions)  # before the imports below, which take a second
+    from unclouded.batch.executors import Shard
+    from unclouded.batch.storage import require_deliverable
+    from unclouded.batch.tasks import TaskFolder
+    from unclouded.curation.products import Folders
+    from unclouded.curation.region_task import WORK, curating
+    from unclouded.curation.regions import MAX_BYTES, CurationSettings
+    from unclouded.curation.results import lost, outputs, plan, write_outcome
     from unclouded.files import require_writable
-    from unclouded.patches.identity import CHOICES, MANIFEST
     from unclouded.patches.manifest import SET_ASIDE
-    from unclouded.patches.summary import summary_lines
-    from unclouded.scale.choosing import Folders
-    from unclouded.scale.claims import WORK
-    from unclouded.scale.curation import curating
-    from unclouded.scale.outcome import lost, outputs, write_outcome
-    from unclouded.scale.planning import plan
-    from unclouded.scale.regions import MAX_BYTES, CurationSettings
-    from unclouded.scale.running import Shard
-    from unclouded.scale.storage import require_deliverable
-    from unclouded.scale.tasks import TaskFolder
+    from unclouded.patches.manifest_rows import summary_lines
+    from unclouded.patches.roi import CHOICES, MANIFEST
     from unclouded.settings import load_settings
 
     crew = Crew(shard, processes, dask, retry)

@@ -37,7 +37,7 @@ def check(
     from unclouded.files import require_folder
 
     require_folder(root)  # before the imports below, which take a second
-    from unclouded.cli.keeping import inspect
+    from unclouded.cli.data_checks import inspect
     from unclouded.patches.layouts import find_triplets
 
     if (root / "store.json").is_file():
@@ -68,9 +68,9 @@ def manifest(
     from unclouded.files import require_folder
 
     require_folder(root)  # before the imports below, which take a second
-    from unclouded.cli.keeping import describe
-    from unclouded.patches.identity import MANIFEST
+    from unclouded.cli.data_checks import describe
     from unclouded.patches.layouts import find_triplets
+    from unclouded.patches.roi import MANIFEST
 
     found = find_triplets(root)
     thresholds = _thresholds(settings, overrides)
@@ -88,7 +88,7 @@ def _thresholds(path: Path | None, overrides: list[str] | None) -> "ScreeningSet
 
 def _check_store(root: Path) -> NoReturn:
     from unclouded.cli.progress import shown_progress
-    from unclouded.tensors.store import open_store
+    from unclouded.tensors.packed import open_store
 
     store = open_store(root)
     damaged = []
@@ -128,7 +128,7 @@ def pack(
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.splits import parts_by_name, triplets_of
     from unclouded.tensors.dataset import TripletDataset
-    from unclouded.tensors.packing import pack as pack_triplets
+    from unclouded.tensors.packed import pack as pack_triplets
 
     require_writable(out)
     inventory = find_triplets(root)
@@ -159,10 +159,9 @@ def fetch(
     """Fetch SEN12MS-CR and extract it; whatever breaks, run it again and it goes on."""
     from unclouded.cli.progress import shown_bytes
     from unclouded.files import require_writable
-    from unclouded.patches.archives import SEASONS, archives
-    from unclouded.patches.fetch import fetch as fetch_archives
-    from unclouded.patches.fetch import incomplete, plan, read_checksums
-    from unclouded.patches.identity import SENSORS
+    from unclouded.patches.download import SEASONS, archives, incomplete, plan, read_checksums
+    from unclouded.patches.download import fetch as fetch_archives
+    from unclouded.patches.roi import SENSORS
 
     wanted = archives(tuple(season or SEASONS), tuple(sensor or SENSORS))
     digests = read_checksums(checksums) if checksums else None
@@ -194,11 +193,10 @@ def screen(
     require_folder(root)  # before the imports below, which take a second
     from unclouded.cli.progress import counted, shown_progress
     from unclouded.files import require_writable, write_json, write_text
-    from unclouded.patches.images import images_of
     from unclouded.patches.layouts import find_triplets
-    from unclouded.patches.screening import screen_files
-    from unclouded.patches.screening_picture import chosen, write_sheet
-    from unclouded.patches.screening_report import ScreeningReport
+    from unclouded.patches.plots import chosen, write_sheet
+    from unclouded.patches.reading import images_of
+    from unclouded.patches.screening import ScreeningReport, screen_files
 
     thresholds = _thresholds(settings, overrides)
     require_writable(out)
@@ -225,11 +223,11 @@ def sheet(
 
     require_folder(root)  # before the imports below, which take a second
     from unclouded.cli.progress import shown_progress
+    from unclouded.curation.contact_sheet import contact_sheet
     from unclouded.files import require_new_file, write_text
-    from unclouded.patches.identity import MANIFEST
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.manifest import read_manifest
-    from unclouded.scale.contact_sheet import contact_sheet
+    from unclouded.patches.roi import MANIFEST
 
     require_new_file(out)
     inventory = find_triplets(root)
@@ -303,12 +301,11 @@ def search(
     from unclouded.files import require_file
 
     require_file(regions)  # before the imports below, which take a second
+    from unclouded.catalogue.stac import KeptAnswers, StoredCatalogue, open_catalogue
     from unclouded.cli.progress import shown_progress
+    from unclouded.curation.search import REGIONS, SearchSettings, proposals_of, write_proposals
     from unclouded.files import require_writable
     from unclouded.patches.sampling import read_sampled
-    from unclouded.scale.searching import REGIONS, SearchSettings, proposals_of, write_proposals
-    from unclouded.scenes.answers import KeptAnswers
-    from unclouded.scenes.catalogue import StoredCatalogue, open_catalogue
     from unclouded.settings import settings_from
 
     given = {"since": since.date(), "until": until.date(), "radar": radar, "optical": optical}
@@ -354,8 +351,8 @@ def stats(
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.files import require_writable, write_json, write_text
     from unclouded.patches.coverage import CoverageStatistics, measure_coverage
-    from unclouded.patches.coverage_picture import write_histogram
     from unclouded.patches.layouts import find_triplets
+    from unclouded.patches.plots import write_histogram
     from unclouded.patches.reading import DamagedTriplet, incomplete_as_skipped
     from unclouded.patches.splits import SplitName, incomplete_of, triplets_of
 

@@ -20,9 +20,9 @@ from unclouded.cli.options import (
 from unclouded.errors import InputError
 
 if TYPE_CHECKING:
+    from unclouded.evaluation.external import Unit
     from unclouded.evaluation.features import Layer
     from unclouded.evaluation.scores import Scores
-    from unclouded.evaluation.units import Unit
     from unclouded.patches.layouts import TripletFiles
     from unclouded.prediction.judging import Candidate
 
@@ -88,11 +88,11 @@ def evaluate(
     from unclouded.cli.progress import counted, shown_progress
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.synthetic import SyntheticSettings
-    from unclouded.evaluation.appearance import Appearance
-    from unclouded.evaluation.record import scores_files, write_scores
+    from unclouded.evaluation.perceptual import Appearance
+    from unclouded.evaluation.results_io import scores_files, write_scores
     from unclouded.evaluation.scores import Provenance, score_patches
     from unclouded.files import require_new_file, sha256
-    from unclouded.models.catalogue import choose_map, find_remover
+    from unclouded.models.weights import choose_map, find_remover
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.reading import DamagedTriplet, each_readable, incomplete_as_skipped
     from unclouded.patches.splits import incomplete_of, triplets_of
@@ -184,7 +184,7 @@ def _foreign(
     keep_clear: bool,
 ) -> "Candidate":
     from unclouded.cli.options import note
-    from unclouded.evaluation.foreign import find_predictions
+    from unclouded.evaluation.external import find_predictions
     from unclouded.prediction.judging import foreign_candidate
 
     found = find_predictions(folder, files, unit, scale)
@@ -200,8 +200,8 @@ def _foreign(
 def _show(name: str, scores: "Scores") -> None:
     from rich.console import Console
 
+    from unclouded.evaluation.comparison import scores_table
     from unclouded.evaluation.scores import AREAS
-    from unclouded.evaluation.table import scores_table
 
     for area in AREAS:
         Console().print(scores_table({name: scores}, area))
@@ -228,9 +228,8 @@ def compare(
     import numpy as np
     from rich.console import Console
 
-    from unclouded.evaluation.comparison import compare_scores, comparison_json, comparison_table
-    from unclouded.evaluation.interval import why_none
-    from unclouded.evaluation.record import load_scores
+    from unclouded.evaluation.comparison import compare_scores, comparison_json, comparison_table, why_none
+    from unclouded.evaluation.results_io import load_scores
     from unclouded.files import require_new_file, write_json
 
     if out is not None:

@@ -5,20 +5,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from unclouded.cli import (
-    clouds,
-    curate,
-    data,
-    demo,
-    doctor,
-    evaluate,
-    figure,
-    leaderboard,
-    models,
-    predict,
-    reproduce,
-    train,
-)
+from unclouded.cli import clouds, curate, data, evaluate, predict, reproduce, train
+from unclouded.cli import info as demo
+from unclouded.cli import info as doctor
+from unclouded.cli import info as models
+from unclouded.cli import reproduce as figure
+from unclouded.cli import reproduce as leaderboard
 from unclouded.cli.streams import guard_streams
 from unclouded.errors import BusyError, InputError, MachineError, OutOfMemoryError, SignalledError, StoppedError
 from unclouded.files import machine_fault, path_fault

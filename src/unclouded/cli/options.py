@@ -40,7 +40,7 @@ class Part(StrEnum):
 
 
 class Resampling(StrEnum):
-    """Interpolation of bands of 20 and 60 m on the 10 m grid; see ``unclouded.scenes.resample``."""
+    """Interpolation of bands of 20 and 60 m on the 10 m grid; see ``unclouded.sentinel.resample``."""
 
     NEAREST = "nearest"
     BILINEAR = "bilinear"
@@ -101,7 +101,7 @@ class Feature(StrEnum):
 
 
 class Extra(StrEnum):
-    """Scores beyond the paper's; see ``unclouded.evaluation.distribution`` and ``unclouded.evaluation.perceptual``."""
+    """Scores beyond the paper's; see ``unclouded.evaluation.perceptual`` and ``unclouded.evaluation.perceptual``."""
 
     FID = "fid"
     KID = "kid"
@@ -109,7 +109,7 @@ class Extra(StrEnum):
 
 
 class Units(StrEnum):
-    """Unit of a foreign method's predictions; see ``unclouded.evaluation.units``."""
+    """Unit of a foreign method's predictions; see ``unclouded.evaluation.external``."""
 
     REFLECTANCE = "reflectance"
     DN = "dn"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unclouded.cli.batch import Attempts, Crew, Dask, Deliver, Processes, Retry, Shards
 from unclouded.cli.options import (
     Clouds,
     Damaged,
@@ -17,11 +18,10 @@ from unclouded.cli.options import (
     Tile,
     given_clouds,
 )
-from unclouded.cli.tasks import Attempts, Crew, Dask, Deliver, Processes, Retry, Shards
 from unclouded.errors import InputError
 
 if TYPE_CHECKING:
-    from unclouded.prediction.wanted import WantedRemover
+    from unclouded.prediction.auto_remover import WantedRemover
 
 
 class Adapted(StrEnum):
@@ -143,7 +143,7 @@ def _wanted(
     name: str | None, bands: str | None, device: str | None, precision: Precision, engine: Engine
 ) -> "WantedRemover":
     from unclouded.cli.options import chosen_device
-    from unclouded.prediction.wanted import WantedRemover
+    from unclouded.prediction.auto_remover import WantedRemover
     from unclouded.sensors import SENTINEL2
 
     chosen = None if bands is None else SENTINEL2.named(SENTINEL2.bands if bands == "all" else bands.split(","))

@@ -9,24 +9,32 @@ import typer
 from rich.console import Console
 
 from unclouded import __version__
+from unclouded.batch.scenes import (
+    COLLECTION,
+    TABLE,
+    WORK,
+    clearing,
+    forget_lost,
+    outputs,
+    read_scene_list,
+    write_collection,
+    write_scene_table,
+)
+from unclouded.batch.storage import require_deliverable
+from unclouded.batch.tasks import Row, TaskFolder
+from unclouded.cli.batch import Crew, finish
 from unclouded.cli.options import note, tell_left_out, tell_skipped
 from unclouded.cli.progress import counted, shown_progress
-from unclouded.cli.tasks import Crew, finish
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
 from unclouded.files import require_writable, resolved, write_json
-from unclouded.models.catalogue import choose_map
+from unclouded.models.weights import choose_map
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.reading import SKIPPED, Damaged, DamagedTriplet, incomplete_as_skipped, skipped_json
 from unclouded.prediction import patches
-from unclouded.prediction.provenance import MADE, Provenance, causes, in_percent, shares
+from unclouded.prediction.auto_remover import WantedRemover
+from unclouded.prediction.products import MADE, Provenance, causes, in_percent, shares
 from unclouded.prediction.scene import ClearedScene, SceneSettings, clear
-from unclouded.prediction.wanted import WantedRemover
-from unclouded.scale.clearing import WORK, clearing, forget_lost, outputs
-from unclouded.scale.scene_list import COLLECTION, TABLE, read_scene_list
-from unclouded.scale.scene_table import write_collection, write_scene_table
-from unclouded.scale.storage import require_deliverable
-from unclouded.scale.tasks import Row, TaskFolder
 from unclouded.settings import settings_from
 
 

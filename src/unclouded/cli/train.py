@@ -8,7 +8,7 @@ import typer
 
 def _list_presets(wanted: bool | None) -> None:
     if wanted:
-        from unclouded.training.preset import described, preset_names
+        from unclouded.training.settings import described, preset_names
 
         for name in preset_names():
             typer.echo(f"{name:<16}{described(name)}")
@@ -37,7 +37,7 @@ def train(
     SIGTERM and Ctrl-C end a run after the step it is in, with its state saved; --resume goes on.
     """
     from unclouded.files import require_folder
-    from unclouded.training.preset import read_source
+    from unclouded.training.settings import read_source
 
     read_source(settings)  # refuses a wrong name before the imports below, which take seconds
     from unclouded.training.settings import train_settings
@@ -48,11 +48,11 @@ def train(
     require_folder(resolved.patches)
     from rich.console import Console
 
-    from unclouded.cli.terms import shown_training
-    from unclouded.training.devices import is_first
+    from unclouded.cli.progress import shown_training
+    from unclouded.training.checkpoint import RunFolder
+    from unclouded.training.distributed import is_first
     from unclouded.training.loop import train as train_run
-    from unclouded.training.overfit import overfit_settings, verdict
-    from unclouded.training.run import RunFolder
+    from unclouded.training.validation import overfit_settings, verdict
 
     if overfit_one:
         resolved = overfit_settings(resolved)

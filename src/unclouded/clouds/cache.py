@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from unclouded.clouds.detector import Detector, select_bands
-from unclouded.store import ArrayStore, content_key, default_folder
+from unclouded.io.array_cache import ArrayStore, content_key, default_folder
 
 LIMIT_BYTES = 40 << 30
 """Room for the probabilities of the 122,218 patches of SEN12MS-CR, 0.25 MiB each, with some to spare."""

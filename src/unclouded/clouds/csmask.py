@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from scipy.special import softmax
 
-from unclouded.clouds.detector import Detector, ReadRows, TellRows, has_data, select_bands
-from unclouded.clouds.resolution import PIXEL_M, block_mean, spread
+from unclouded.clouds.detector import PIXEL_M, Detector, ReadRows, TellRows, block_mean, has_data, select_bands, spread
 from unclouded.errors import InputError
 
 Level = Literal["L1C", "L2A"]

@@ -13,14 +13,13 @@ import numpy as np
 from jaxtyping import Float32
 from odc.geo.geobox import GeoBox
 
-from unclouded.clouds.map import CloudMapSettings
-from unclouded.clouds.rows import map_rows
+from unclouded.clouds.map import CloudMapSettings, map_rows
 from unclouded.errors import InputError
 from unclouded.files import named, remove_partial_files, require_apart, resolved
 from unclouded.formats import found_clause
-from unclouded.geotiff import open_geotiff
+from unclouded.io.geotiff import open_geotiff
+from unclouded.io.rows import write_rows
 from unclouded.locks import held
-from unclouded.strips import write_rows
 
 SUFFIXES = (".tif", ".tiff")
 """Suffixes of images that give their name to the map as it is, in any case."""
@@ -38,7 +37,7 @@ Told = Callable[[str, int, int], None]
 
 
 class Image(Protocol):
-    """An open Sentinel-2 image, such as :class:`unclouded.scenes.optical.OpticalScene`."""
+    """An open Sentinel-2 image, such as :class:`unclouded.sentinel.optical.OpticalScene`."""
 
     @property
     def geobox(self) -> GeoBox:

@@ -11,10 +11,8 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
 
-from unclouded.clouds.boosting import Trees, read_trees
 from unclouded.clouds.detector import pixel_by_pixel, select_bands
-from unclouded.clouds.forest import probabilities
-from unclouded.clouds.ranks import starting_ranks
+from unclouded.clouds.lightgbm_trees import Trees, probabilities, read_trees, starting_ranks
 
 BANDS = ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12")
 """The ten bands that the model reads, in its order."""

@@ -8,12 +8,37 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
+from scipy.optimize import brentq
+from scipy.special import betainc
 
-from unclouded.clouds.opacity import HISTOGRAMS, draw_coverage, opacity, threshold_for
+from unclouded.clouds.detector import PIXEL_M
 from unclouded.clouds.perlin import draw_noise
-from unclouded.clouds.physical import ShadowSettings, cloud_colour, shaded
 from unclouded.errors import InputError
+from unclouded.sensors import SENTINEL2
 from unclouded.settings import Settings
+
+# fmt: on
+
+
+class ShadowSettings(Settings):
+    """Where the sun stands and how high the clouds that cast shadows are.
+
+    Attributes:
+        sun_azimuth_deg: Direction to the sun, clockwise from north (up in the image).
+        sun_elevation_deg: Height of the sun above the horizon.
+        cloud_height_m: Height of the clouds above the ground.
+    """
+
+    sun_azimuth_deg: float = Field(default=150.0, ge=0.0, le=360.0)
+    sun_elevation_deg: float = Field(default=45.0, ge=5.0, le=90.0)
+    cloud_height_m: float = Field(default=1500.0, ge=0.0, le=20_000.0)
+
+    @property
+    def towards_sun_px(self) -> tuple[float, float]:
+        """Rows and columns from a shadow to the ground right below the cloud that casts it."""
+        distance_px = self.cloud_height_m / np.tan(np.radians(self.sun_elevation_deg)) / PIXEL_M
+        azimuth = np.radians(self.sun_azimuth_deg)
+        return float(-np.cos(azimuth) * distance_px), float(np.sin(azimuth) * distance_px)
 
 
 class SyntheticSettings(Settings):
@@ -73,6 +98,7 @@ class SyntheticSettings(Settings):
 
 PERLIN = SyntheticSettings()
 """The first approach of section III-B.4 of the paper."""
+
 COPY = SyntheticSettings(mode="copy")
 """The second approach of section III-B.4 of the paper."""
 
@@ -186,3 +212,110 @@ def _threshold(field: NDArray[np.float32], settings: SyntheticSettings, rng: np.
         return 0.0
     histogram = HISTOGRAMS[settings.coverage] if isinstance(settings.coverage, str) else settings.coverage
     return threshold_for(field, settings.softness, draw_coverage(rng, histogram))
+
+
+# From noise to opacity: how soft the edges of painted clouds are, and how much of an image they cover.
+
+
+def opacity(noise: Float32[np.ndarray, "y x"], threshold: float, softness: float) -> Float32[np.ndarray, "y x"]:
+    """Rise from 0 to 1 where the noise passes a threshold, without a kink: 3 t^2 - 2 t^3.
+
+    Args:
+        noise: Any field.
+        threshold: Where the opacity is one half, in units of the noise.
+        softness: How far the noise rises between opacity 0 and 1.
+    """
+    t = np.clip((noise - np.float32(threshold)) / np.float32(softness) + np.float32(0.5), 0, 1)
+    return np.asarray(t * t * (3 - 2 * t))
+
+
+def threshold_for(noise: Float32[np.ndarray, "y x"], softness: float, coverage: float) -> float:
+    """Return the threshold at which the mean opacity is ``coverage``, to 1e-3 or better.
+
+    Args:
+        noise: Any field.
+        softness: How far the noise rises between opacity 0 and 1, in units of the noise.
+        coverage: Wanted mean of :func:`opacity`, between 0 and 1.
+    """
+    lowest, highest = float(noise.min()) - softness, float(noise.max()) + softness
+
+    def excess(threshold: float) -> float:
+        return float(opacity(noise, threshold, softness).mean()) - coverage
+
+    return float(brentq(excess, lowest, highest, xtol=1e-4))
+
+
+def draw_coverage(rng: np.random.Generator, histogram: tuple[float, ...]) -> float:
+    """Draw a coverage that follows a histogram.
+
+    Args:
+        rng: Source of randomness.
+        histogram: Weights of equal bins from 0 to 1, of any sum; within a bin all coverages are as likely.
+    """
+    cumulative = np.cumsum((0.0, *histogram))
+    edges = np.linspace(0, 1, len(cumulative))
+    return float(np.interp(rng.random() * cumulative[-1], cumulative, edges))
+
+
+def _beta_histogram(mean: float, deviation: float, bins: int = 100) -> tuple[float, ...]:
+    """Bin the Beta distribution of a mean and a standard deviation."""
+    total = mean * (1 - mean) / deviation**2 - 1
+    return tuple(np.diff(betainc(mean * total, (1 - mean) * total, np.linspace(0, 1, bins + 1))).tolist())
+
+
+HISTOGRAMS = {"uniform": (1.0,), "sen12mscr": _beta_histogram(0.4793, 0.3608)}
+"""Histograms of coverage by name. For SEN12MS-CR section III-A of the paper gives 47.93 % +- 36.08 %, but the bins only
+as a drawing (Fig. 5): ``sen12mscr`` is the Beta distribution of this mean and standard deviation."""
+
+
+# What the paper's white clouds lack: the colours of thick cloud and of ice, and shadows on the ground.
+
+
+# Hundredths; tests/real/test_synthetic.py measures them on real samples and says how.
+# fmt: off
+#          B01  B02  B03  B04  B05  B06  B07  B08  B8A  B09  B10  B11  B12
+_THICK  = ( 86,  91,  91, 100, 100, 107, 113, 108, 118,  36,   1,  96,  76)
+
+_ICE    = ( 96, 100,  94, 100, 100,  94,  92,  96,  90,  86,  38,  39,  41)
+
+_DIRECT = ( 18,  18,  37,  44,  50,  55,  61,  67,  68,  68,   0,  73,  72)
+
+
+def cloud_colour(band: str, ice: Float32[np.ndarray, "y x"]) -> Float32[np.ndarray, "y x"]:
+    """Return the reflectance of opaque cloud in a band, divided by that in B04.
+
+    Thick cloud is nearly flat but for the bands of water vapour, B09 and B10. Ice lies above the vapour and absorbs in
+    B11 and B12: a veil of it that adds a tenth to a visible band makes B10 many times what clear ground shows.
+
+    Args:
+        band: Name of the band.
+        ice: Share of ice in the cloud, 0 to 1.
+
+    Raises:
+        InputError: The name is no band of Sentinel-2.
+    """
+    thick, frozen = _of(_THICK, band), _of(_ICE, band)
+    return np.asarray(thick + (frozen - thick) * ice)
+
+
+def shaded(
+    clear: Float32[np.ndarray, "y x"], band: str, shadow: Float32[np.ndarray, "y x"]
+) -> Float32[np.ndarray, "y x"]:
+    """Return a band of a clear image whose ground misses a share of the direct sunlight.
+
+    In full shadow remains what the sky lights and what the air itself sends up, a share of the clear reflectance that
+    is measured for each band. B10 sees no ground and keeps all.
+
+    Args:
+        clear: TOA reflectance.
+        band: Name of the band.
+        shadow: Share of the direct sunlight that is missing, 0 to 1.
+
+    Raises:
+        InputError: The name is no band of Sentinel-2.
+    """
+    return np.asarray(clear * (1 - _of(_DIRECT, band) * shadow))
+
+
+def _of(hundredths: tuple[int, ...], band: str) -> np.float32:
+    return np.float32(hundredths[SENTINEL2.indices(band)[0]] / 100)

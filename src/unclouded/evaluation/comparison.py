@@ -1,19 +1,19 @@
 """Two removers on the same patches: the mean difference of each metric, and how far it can be trusted."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, Int64
 from rich.markup import escape
 from rich.table import Table
 
 from unclouded.errors import InputError
-from unclouded.evaluation.card import require_same
-from unclouded.evaluation.interval import LEVEL, Interval, cluster_interval, column
-from unclouded.evaluation.scores import AREAS, METRICS, Area, Scores
-from unclouded.evaluation.table import COLUMNS, UNITS
+from unclouded.evaluation.scores import AREAS, METRICS, Area, PatchScores, Scores, require_same
+
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -124,3 +124,174 @@ def comparison_table(first: str, second: str, differences: Sequence[Difference])
         interval = "–" if math.isnan(one.interval[0]) else f"{low} to {high}"
         table.add_row(one.area, heading, shown, interval, f"{one.n:,}", escape(winner))
     return table
+
+
+# How far a mean over patches can be trusted: bootstrap over regions, for the patches of a region are no witnesses of
+# their own.
+#
+# Patches of SEN12MS-CR overlap by half, and those of one region share its scenes, its dates and its clouds: a standard
+# error over patches would be far too small. Whole regions are drawn with replacement instead (cluster bootstrap;
+# Davison & Hinkley 1997, section 3.8), and the interval reaches from one percentile of the means to another.
+
+
+LEVEL = 0.95
+
+RESAMPLES = 2_000
+
+
+def cluster_interval(
+    values: Float64[np.ndarray, " n"],
+    regions: Sequence[str],
+    rng: np.random.Generator,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+) -> Interval:
+    """Return the percentile interval of a mean over patches when regions are drawn with replacement.
+
+    Args:
+        values: One number a patch; NaN where it has none.
+        regions: The region of each patch.
+        rng: Draws the regions.
+        level: Share of the drawn means that lie within.
+        resamples: How many times all regions are drawn.
+
+    Returns:
+        Lower and upper end; (NaN, NaN) with fewer than two regions, with a patch of unknown region, or with an
+        infinite value.
+    """
+    defined = ~np.isnan(values)
+    names, which = np.unique(np.asarray(regions, dtype=np.str_)[defined], return_inverse=True)
+    if len(names) < 2 or "" in names or np.isinf(values).any():
+        return math.nan, math.nan
+    sums = np.bincount(which, weights=values[defined], minlength=len(names))
+    counts = np.bincount(which, minlength=len(names))
+    drawn = _draws(len(names), resamples, rng)
+    low, high = np.quantile((drawn @ sums) / (drawn @ counts), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _draws(regions: int, resamples: int, rng: np.random.Generator) -> Int64[np.ndarray, "resample region"]:
+    """How many times each region is drawn in each resample."""
+    return rng.multinomial(regions, np.full(regions, 1 / regions), size=resamples)
+
+
+def intervals(
+    patches: Sequence[PatchScores], rng: np.random.Generator, *, level: float = LEVEL, resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """Return the interval of every metric in every area, as JSON values, and from how many regions it comes."""
+    regions = [patch.region for patch in patches]
+    found: dict[str, Any] = {
+        "level": level,
+        "resamples": resamples,
+        "regions": len(set(regions) - {""}),
+        "why_none": why_none(patches),
+    }
+    for area in AREAS:
+        found[area] = {
+            metric: list(
+                cluster_interval(column(patches, area, metric), regions, rng, level=level, resamples=resamples)
+            )
+            for metric in METRICS
+        }
+    return found
+
+
+def column(patches: Sequence[PatchScores], area: str, metric: str) -> Float64[np.ndarray, " n"]:
+    """Return one metric of every patch; NaN where the area has no pixel, or the PSNR is infinite, as in the mean."""
+    values: list[Mapping[str, float]] = [patch.values[area] for patch in patches]  # type: ignore[index]
+    found = np.array([one[metric] for one in values], dtype=np.float64)
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def why_none(patches: Sequence[PatchScores]) -> str:
+    """Return why there is no interval, for the reader; empty where there is."""
+    regions = {patch.region for patch in patches}
+    if unknown := sum(not patch.region for patch in patches):
+        return f"no interval: the names of {unknown:,} of {len(patches):,} patches tell no region to draw"
+    if len(regions) < 2:
+        return f"no interval: all patches are of {regions.pop()}, and regions are drawn from at least two"
+    return ""
+
+
+# Scores of several removers side by side, for the terminal and for Markdown.
+
+
+COLUMNS = {
+    "mae": ("MAE (reflectance)", 4, min),
+    "rmse": ("RMSE (reflectance)", 4, min),
+    "psnr": ("PSNR (dB)", 2, max),
+    "ssim": ("SSIM", 4, max),
+    "sam": ("SAM (°)", 2, min),
+    "sam_global": ("SAM global (rad)", 4, min),
+}
+"""Metric to its heading with the unit, the digits shown, and which of two values is the better one."""
+
+
+UNITS = "MAE, RMSE in reflectance; PSNR in dB; SAM in °, SAM global in rad"
+
+_NARROW = {metric: heading.partition(" (")[0] for metric, (heading, _, _) in COLUMNS.items()}
+
+
+def scores_table(rows: Mapping[str, Scores], area: Area = "all") -> Table:
+    """Return a table for the terminal: removers as rows in the order given, the best value of each column bold.
+
+    No number is cut off at 80 columns; long names of removers are folded.
+
+    Args:
+        rows: What a row is called, and its scores.
+        area: Pixels that were judged.
+
+    Raises:
+        InputError: The rows were judged in different ways.
+    """
+    notes = [f"{escape(name)}: {note}" for name, scores in rows.items() if (note := exact_note(scores.mean(area)))]
+    table = Table(title=f"{area} pixels, mean over n patches", caption="\n".join([UNITS, *notes]))
+    table.add_column("remover", overflow="fold")
+    for heading in (*_NARROW.values(), "n"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, cells in _cells(rows, area, "[bold]{}[/bold]", notes_apart=True).items():
+        table.add_row(escape(name), *cells)
+    return table
+
+
+def scores_markdown(rows: Mapping[str, Scores], area: Area = "all") -> str:
+    """Return the table of :func:`scores_table` in Markdown, without its title."""
+    lines = [["remover", *_headings()], ["---"] + ["---:"] * len(_headings())]
+    lines += [[name.replace("|", r"\|"), *cells] for name, cells in _cells(rows, area, "**{}**").items()]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def exact_note(mean: Mapping[str, float]) -> str:
+    """Return a sentence about the exact patches that a mean PSNR is without; empty where there is none."""
+    if not (exact := mean["psnr_exact"]):
+        return ""
+    return f"PSNR is the mean of {mean['psnr_n']:,} patches; {exact:,} exact patches have an infinite one"
+
+
+def shown_metric(mean: Mapping[str, float], metric: str, digits: int) -> str:
+    """Return one mean as text; beside a PSNR the number of exact patches it is without, such as ``26.02 (1 exact)``."""
+    text = "–" if math.isnan(mean[metric]) else f"{mean[metric]:.{digits}f}"
+    exact = mean.get("psnr_exact", 0) if metric == "psnr" else 0
+    return f"{text} ({exact:,} exact)" if exact else text
+
+
+def _headings() -> list[str]:
+    return [*(heading for heading, _, _ in COLUMNS.values()), "n"]
+
+
+def _cells(rows: Mapping[str, Scores], area: Area, bold: str, *, notes_apart: bool = False) -> dict[str, list[str]]:
+    require_same({name: scores.card for name, scores in rows.items()})
+    means = {name: scores.mean(area) for name, scores in rows.items()}
+    cells: dict[str, list[str]] = {name: [] for name in rows}
+    for metric, (_, digits, better) in COLUMNS.items():
+        numbers = {name: round(value, digits) for name in rows if not math.isnan(value := means[name][metric])}
+        best = better(numbers.values()) if numbers else math.nan
+        for name, mean in means.items():
+            text = shown_metric(mean, metric, digits)
+            if notes_apart:
+                text = text.partition(" ")[0]  # the caption tells the number of exact patches
+            cells[name].append(bold.format(text) if numbers.get(name) == best else text)
+    for name, mean in means.items():
+        cells[name].append(f"{mean['n']:,}")
+    return cells

@@ -12,14 +12,13 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from unclouded.errors import InputError
-from unclouded.evaluation.card import Card
-from unclouded.evaluation.manifold import DEFINITION, K, ManifoldScores, measure_manifolds
+from unclouded.evaluation.precision_recall import DEFINITION, K, ManifoldScores, measure_manifolds
+from unclouded.evaluation.scores import Card
+from unclouded.io.array_cache import ArrayStore, content_key, default_folder
 from unclouded.sensors import RGB
 from unclouded.settings import Settings
-from unclouded.store import ArrayStore, content_key, default_folder
-from unclouded.tensors.triplet import Triplet, positions
-from unclouded.vgg.network import Vgg16, load_vgg16
-from unclouded.vgg.weights import AUTO
+from unclouded.tensors.observation import Triplet, positions
+from unclouded.vgg import AUTO, Vgg16, load_vgg16
 
 Layer = Literal["fc2", "pool5"]
 LIMIT_BYTES = 8 << 30
@@ -93,7 +92,7 @@ class FeatureExtractor:
 
 
 def feature_extractor(settings: FeatureSettings, weights: str | Path = AUTO, device: str = "cpu") -> FeatureExtractor:
-    """Make an extractor with the weights of :func:`unclouded.vgg.network.load_vgg16` and a cache on disk.
+    """Make an extractor with the weights of :func:`unclouded.vgg.load_vgg16` and a cache on disk.
 
     Raises:
         InputError: No weights, or none of the fully connected layers that ``fc2`` needs.

@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unclouded.clouds.compiled import compiled
 from unclouded.errors import InputError
+from unclouded.jit import compiled
 from unclouded.tensors.answers import require_reflectance
 
 _MARGIN = 5  # the window of SSIM has 11 x 11 px

@@ -1,18 +1,21 @@
 """LPIPS: how different two images look to VGG16, weighted as people judged (Zhang et al. 2018)."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from unclouded.errors import InputError
+from unclouded.evaluation.features import FeatureSettings, Layer, Manifolds, feature_extractor
+from unclouded.evaluation.precision_recall import K
 from unclouded.sensors import RGB
-from unclouded.tensors.triplet import Triplet, positions
-from unclouded.vgg.network import Vgg16
-from unclouded.vgg.weights import OFFLINE_PACKAGE, OFFLINE_SHA256, offline_weights, read_offline_arrays
+from unclouded.tensors.observation import Triplet, positions
+from unclouded.vgg import AUTO, OFFLINE_PACKAGE, OFFLINE_SHA256, Vgg16, load_vgg16, offline_weights, read_offline_arrays
 
 LAYERS = (3, 8, 15, 22, 29)
 """The last ReLU before each pooling, as indices into torchvision's ``features``."""
@@ -101,3 +104,141 @@ class PerceptualDistances:
             "left_out": self._left_out,
             "patches": found,
         }
+
+
+# Distances between the distributions of two sets of features: FID and KID, through torchmetrics.
+
+
+class _AsTheyAre(nn.Module):
+    """Takes features where torchmetrics expects a network that makes them."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.num_features = length
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def frechet_distance(real: Float[Tensor, "real feature"], generated: Float[Tensor, "generated feature"]) -> float:
+    """Squared Fréchet distance of two Gaussians fitted to the features (Heusel et al. 2017); 0 is best.
+
+    With features of VGG16 it is not the FID of Inception that other fields report. It is biased upwards, the more the
+    fewer images there are.
+
+    Raises:
+        InputError: torchmetrics is not installed, or a set has fewer than two images.
+    """
+    _require_two(real, generated)
+    metric = _torchmetrics("fid").FrechetInceptionDistance(feature=_AsTheyAre(real.shape[1])).set_dtype(torch.float64)
+    return _compared(metric, real, generated)
+
+
+def kernel_distance(real: Float[Tensor, "image feature"], generated: Float[Tensor, "image feature"]) -> float:
+    """Unbiased squared maximum mean discrepancy with a cubic kernel (Binkowski et al. 2018); 0 is best.
+
+    One estimate from all images, not a mean over random subsets, so that nothing is drawn.
+
+    Raises:
+        InputError: torchmetrics is not installed, or a set has fewer than two images.
+    """
+    _require_two(real, generated)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it keeps all features
+        metric = _torchmetrics("kid").KernelInceptionDistance(
+            feature=_AsTheyAre(real.shape[1]), subsets=1, subset_size=len(real)
+        )
+    return _compared(metric.set_dtype(torch.float64), real, generated)
+
+
+def _compared(metric: Any, real: Tensor, generated: Tensor) -> float:
+    metric.update(real.double(), real=True)
+    metric.update(generated.double(), real=False)
+    found = metric.compute()
+    return float(found[0] if isinstance(found, tuple) else found)
+
+
+def _torchmetrics(module: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(f"torchmetrics.image.{module}")
+    except ModuleNotFoundError as error:
+        raise InputError("FID and KID need torchmetrics; run 'pip install unclouded[metrics]'") from error
+
+
+def _require_two(real: Tensor, generated: Tensor) -> None:
+    if min(len(real), len(generated)) < 2:
+        raise InputError(f"FID and KID need two images of each kind, found {len(real)} and {len(generated)}")
+
+
+# All scores that look through VGG16, chosen by name and measured while judged pairs pass by.
+
+
+EXTRAS = ("fid", "kid", "lpips")
+"""Scores beyond the paper's."""
+
+
+class Appearance:
+    """Measures what was asked for; where nothing was, it does nothing.
+
+    Args:
+        layer: Layer of VGG16 for precision and recall, FID and KID; none of these if None.
+        extras: Names of :data:`EXTRAS`.
+        expected: How many patches will pass by; too few for ``k`` are refused at once.
+        k: The neighbour that precision and recall reach to.
+        brightest: Reflectance that VGG16 sees as 1.
+        weights: ImageNet weights; see :func:`unclouded.vgg.load_vgg16`.
+        device: Where VGG16 runs.
+
+    Raises:
+        InputError: No weights for what was asked, too few patches, or FID or KID without a layer.
+    """
+
+    def __init__(
+        self,
+        layer: Layer | None,
+        extras: Iterable[str],
+        expected: int,
+        *,
+        k: int = K,
+        brightest: float = 1.0,
+        weights: str | Path = AUTO,
+        device: str = "cpu",
+    ) -> None:
+        self._asked = set(extras)
+        if layer is None and (on_features := self._asked & {"fid", "kid"}):
+            raise InputError(
+                f"{' and '.join(sorted(on_features))} need a layer of VGG16, found none; add --manifold pool5 or fc2"
+            )
+        self._manifolds, self._distances = None, None
+        if layer is not None:
+            extractor = feature_extractor(FeatureSettings(layer=layer, brightest=brightest), weights, device)
+            self._manifolds = Manifolds(extractor, k, expected)
+        if "lpips" in self._asked:
+            self._distances = PerceptualDistances(load_vgg16(weights).to(device), lpips_heads(), brightest)
+
+    def watch(self, judged: Iterable[tuple[Triplet, Tensor]]) -> Iterator[tuple[Triplet, Tensor]]:
+        """Yield judged pairs as they are."""
+        if self._manifolds is not None:
+            judged = self._manifolds.watch(judged)
+        if self._distances is not None:
+            judged = self._distances.watch(judged)
+        yield from judged
+
+    def manifold(self) -> dict[str, Any] | None:
+        """Return precision and recall with their card, as JSON values; None where no layer was given."""
+        return self._manifolds.measure().to_json() if self._manifolds is not None else None
+
+    def extras(self) -> dict[str, Any] | None:
+        """Return the extras by name, each with its card, as JSON values; None where none was asked for."""
+        found: dict[str, Any] = {}
+        if self._manifolds is not None:
+            for name, distance in (("fid", frechet_distance), ("kid", kernel_distance)):
+                if name in self._asked:
+                    real, generated = self._manifolds.features()
+                    card = {**self._manifolds.extractor.card, "definition": f"unclouded-{name}-1"}
+                    found[name] = {"card": card, "value": distance(real, generated), "n": len(real)}
+        if self._distances is not None:
+            found["lpips"] = self._distances.to_json()
+        return found or None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unclouded.files import whole_file
 from unclouded.sensors import RGB
-from unclouded.tensors.triplet import Observation, Triplet
+from unclouded.tensors.observation import Observation, Triplet
 
 BRIGHTEST = 0.3
 """Reflectance that is shown white; clear land seldom exceeds it, and clouds always do."""

@@ -1,9 +1,12 @@
 """Judge predictions patch by patch, over all, cloudy and clear pixels apart, and say what was judged."""
 
 import hashlib
+import json
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -12,12 +15,11 @@ from torch import Tensor
 
 from unclouded.errors import InputError
 from unclouded.evaluation import metrics
-from unclouded.evaluation.card import Card
-from unclouded.patches.identity import region_of
 from unclouded.patches.reading import DamagedTriplet
+from unclouded.patches.roi import region_of
 from unclouded.sensors import RGB
 from unclouded.tensors.answers import require_answer
-from unclouded.tensors.triplet import Triplet, positions
+from unclouded.tensors.observation import Triplet, positions
 
 DEFINITION = "unclouded-scores-1"
 """Version of all that this module and :mod:`unclouded.evaluation.metrics` define; two versions do not compare."""
@@ -26,6 +28,7 @@ METRICS = ("mae", "rmse", "psnr", "ssim", "sam", "sam_global")
 """Reflectance, reflectance, dB, none, degrees, radians; each is defined in :mod:`unclouded.evaluation.metrics`."""
 
 Area = Literal["all", "cloudy", "clear"]
+
 AREAS: tuple[Area, ...] = ("all", "cloudy", "clear")
 """Every pixel, those with m > 0, and those with m = 0."""
 
@@ -85,6 +88,13 @@ class Provenance:
     software: str = ""
     learnt_from: tuple[str, ...] | None = None
     trained_map: Mapping[str, Any] | None = None
+
+
+# What a number is a number of: a card lies beside every result, and results with different cards do not compare.
+
+
+Card = Mapping[str, Any]
+"""Names to JSON values: everything that decides about a number but the images themselves."""
 
 
 @dataclass(frozen=True)
@@ -255,3 +265,91 @@ def _measure(
 def _mean_of_finite(values: Iterable[float]) -> float:
     finite = [value for value in values if math.isfinite(value)]
     return math.fsum(finite) / len(finite) if finite else math.nan
+
+
+# Patches that belong together: by cloud coverage, season, region and brightness.
+
+
+UNKNOWN = "unknown"
+"""Group of the patches whose name tells no region."""
+
+BRIGHTNESS_EDGES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 1.0)
+"""Bins of the clear image's mean reflectance: water and forest below 0.05, bright soil above 0.2, snow above 0.3."""
+
+
+def means(patches: Iterable[PatchScores]) -> dict[str, Any]:
+    """Return the mean of each metric in each area."""
+    held = tuple(patches)
+    return {area: mean_scores(held, area) for area in AREAS}
+
+
+def by_coverage(patches: Iterable[PatchScores]) -> list[dict[str, Any]]:
+    """Return means in ten bins of coverage, each from its lower edge to below its upper one; the last has 1, too."""
+    return _binned([(patch.coverage, patch) for patch in patches], tuple(tenth / 10 for tenth in range(11)))
+
+
+def by_brightness(patches: Iterable[PatchScores]) -> list[dict[str, Any]]:
+    """Return means in the bins of :data:`BRIGHTNESS_EDGES`."""
+    return _binned([(patch.brightness, patch) for patch in patches], BRIGHTNESS_EDGES)
+
+
+def by_season(patches: Iterable[PatchScores]) -> dict[str, Any]:
+    """Return means by season."""
+    return _grouped((patch.season, patch) for patch in patches)
+
+
+def by_region(patches: Iterable[PatchScores]) -> dict[str, Any]:
+    """Return means by region."""
+    return _grouped((patch.region, patch) for patch in patches)
+
+
+def _grouped(labelled: Iterable[tuple[str, PatchScores]]) -> dict[str, Any]:
+    groups: dict[str, list[PatchScores]] = defaultdict(list)
+    for label, patch in labelled:
+        groups[label or UNKNOWN].append(patch)
+    return {label: {"n": len(groups[label]), **means(groups[label])} for label in sorted(groups)}
+
+
+def _binned(measured: list[tuple[float, PatchScores]], edges: tuple[float, ...]) -> list[dict[str, Any]]:
+    bins = []
+    for low, high in pairwise(edges):
+        inside = [p for value, p in measured if low <= value < high or value == high == edges[-1]]
+        bins.append({"from": low, "to": high, "n": len(inside), **means(inside)})
+    return bins
+
+
+def differences(first: Card, second: Card) -> list[str]:
+    """Return where two cards differ, one sentence an entry, in the order of their names."""
+    return [
+        f"{key} is {_shown(first, second, key)} in one and {_shown(second, first, key)} in the other"
+        for key in sorted({*first, *second})
+        if first.get(key) != second.get(key) or (key in first) != (key in second)
+    ]
+
+
+def require_same(cards: Mapping[str, Card]) -> None:
+    """Refuse results that do not compare.
+
+    Args:
+        cards: Name of a result to its card.
+
+    Raises:
+        InputError: Two cards differ; names the results and the first difference.
+    """
+    (first, reference), *others = cards.items() if cards else [("", {})]
+    for name, card in others:
+        if found := differences(reference, card):
+            more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+            raise InputError(f"{first} and {name} do not compare: {found[0]}{more}; evaluate both in the same way")
+
+
+def _narrowed(value: Any, other: Any) -> Any:
+    """Return a value that differs from another one; of two mappings only the entries that differ."""
+    if not (isinstance(value, Mapping) and isinstance(other, Mapping)):
+        return value
+    return {key: _narrowed(one, other.get(key)) for key, one in value.items() if key not in other or one != other[key]}
+
+
+def _shown(card: Card, other: Card, key: str) -> str:
+    text = json.dumps(_narrowed(card[key], other.get(key)), ensure_ascii=False) if key in card else "absent"
+    return text if len(text) <= 120 else f"{text[:120]}..."

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from unclouded.errors import InputError
-from unclouded.evaluation.record import is_result, load_scores
+from unclouded.evaluation.comparison import shown_metric
+from unclouded.evaluation.results_io import is_result, load_scores
 from unclouded.evaluation.scores import Scores
-from unclouded.evaluation.table import shown_metric
-from unclouded.experiments.reproduce import metrics_of
+from unclouded.experiments.reproduce import Answer, leak_free, metrics_of
 from unclouded.experiments.tables import COLUMNS, html_page, html_rows, html_text, markdown_rows, markdown_text
-from unclouded.experiments.training_record import Answer, leak_free
 from unclouded.files import named, require_folder
 from unclouded.models.baselines import BASELINES
 from unclouded.models.cloud_map import described_json

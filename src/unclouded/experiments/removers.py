@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unclouded.errors import InputError
-from unclouded.evaluation.record import is_result, load_scores
+from unclouded.evaluation.comparison import shown_metric
+from unclouded.evaluation.results_io import is_result, load_scores
 from unclouded.evaluation.scores import Scores
-from unclouded.evaluation.table import shown_metric
 from unclouded.files import named, sha256
 from unclouded.models.network import operations
 from unclouded.models.scene_adapted import NAME as SCENE_ADAPTED

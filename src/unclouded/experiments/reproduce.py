@@ -1,25 +1,40 @@
 """A table of the paper from a folder of runs: train and judge what is missing, when told to; read what is there."""
 
+import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from os.path import relpath
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unclouded.clouds.cache import ProbabilityCache
+from unclouded.clouds.map import PAPER, CloudMapSettings
 from unclouded.errors import InputError
-from unclouded.evaluation.card import Card, require_same
-from unclouded.evaluation.features import FeatureExtractor, feature_extractor
-from unclouded.evaluation.scores import Scores
+from unclouded.evaluation.features import FeatureExtractor, FeatureSettings, Manifolds, feature_extractor
+from unclouded.evaluation.results_io import load_scores, write_scores
+from unclouded.evaluation.scores import Card, Provenance, Scores, require_same, score_patches
 from unclouded.experiments.orderings import Checked, check, load_expected, summary
-from unclouded.experiments.rows import Clouds, Experiments, Row, SizeSettings
-from unclouded.experiments.runs import Told, invented_root, parts_of, train_missing
-from unclouded.experiments.scoring import feature_settings, read_row_scores, score_row, scores_path, write_row_scores
+from unclouded.experiments.rows import Clouds, Experiments, Row, SizeSettings, Target
+from unclouded.experiments.runs import Part, Told, invented_root, parts_of, train_missing
 from unclouded.experiments.tables import COLUMNS, Line, Table, to_csv, to_html, to_latex, to_markdown
-from unclouded.experiments.training_record import write_training_record
-from unclouded.files import write_text
-from unclouded.patches.reading import Damaged
-from unclouded.vgg.weights import AUTO
+from unclouded.files import read_small, sha256, write_json, write_text
+from unclouded.models.baselines import baseline
+from unclouded.models.remover import CloudRemover, FunctionRemover
+from unclouded.models.weights import load_remover
+from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable
+from unclouded.patches.roi import region_of
+from unclouded.prediction.judging import judged
+from unclouded.sensors import RGB
+from unclouded.strict_json import read_json
+from unclouded.tensors.dataset import TripletDataset
+from unclouded.tensors.observation import Observation, Triplet
+from unclouded.vgg import AUTO
 
 SHOWN_AS_COLUMNS = ("synthetic", "target")
 """Entries of a card that may differ within a table, because the table itself shows them."""
@@ -164,3 +179,202 @@ def _said(found: Any) -> tuple[str, ...]:
             f"precision, recall and F1: {features}, weights SHA-256 {str(card.get('weights_sha256'))[:12]}",
         )
     return ()
+
+
+# From the runs of a row to its scores: every fold tests the patches that it has not seen, all in one file.
+
+
+def without_map(remover: CloudRemover) -> CloudRemover:
+    """Show a remover m = 1 everywhere, as in its training: the ablation of section III-B.3."""
+
+    def answer(observation: Observation) -> Float[Tensor, "batch band h w"]:
+        return remover(replace(observation, cloud_map=torch.ones_like(observation.cloud_map)))
+
+    return FunctionRemover(remover.name, remover.bands, answer)
+
+
+def feature_settings(size: SizeSettings) -> FeatureSettings:
+    """Return how images become features at a size."""
+    return FeatureSettings(layer=size.manifold.layer, side_px=size.manifold.side_px)
+
+
+def score_row(
+    row: Row,
+    clouds: Clouds,
+    parts: Sequence[Part],
+    size: SizeSettings,
+    extractor: FeatureExtractor,
+    damaged: Damaged = "refuse",
+) -> Scores:
+    """Judge what a row predicts for every patch of its tests, by the map of the clouds it is tested on.
+
+    Pixels with m = 0 are judged as the network says them, as in the paper.
+
+    Args:
+        row: Network or baseline.
+        clouds: Photographed, or painted as in its training.
+        parts: Its trainings with their tests.
+        size: Regions of patches whose names do not tell, and k.
+        extractor: Of the features for precision and recall.
+        damaged: What to do about damaged patches; those that are skipped are listed in the scores.
+
+    Raises:
+        InputError: A patch is damaged, or k does not fit the number of patches.
+    """
+    manifolds = Manifolds(extractor, size.manifold.k, sum(len(part.test) for part in parts))
+    skipped: list[DamagedTriplet] = []
+    scores = score_patches(manifolds.watch(_pairs(row, clouds, parts, damaged, skipped)), "network")
+    synthetic = row.trained.synthetic if clouds == "synthetic" else None
+    measured = manifolds.measure().to_json()
+    measured["card"] |= {"target": row.settings.target}
+    return replace(
+        scores,
+        patches=tuple(replace(one, region=one.region or size.regions.get(one.name, "")) for one in scores.patches),
+        clouds=_map_of(row).model_dump(mode="json"),
+        synthetic=synthetic.model_dump(mode="json") if synthetic else None,
+        provenance=Provenance(row.settings.label, "test", weights_hash(row, parts)),
+        manifold=measured,
+        skipped=tuple(skipped),
+    )
+
+
+def _pairs(
+    row: Row, clouds: Clouds, parts: Sequence[Part], damaged: Damaged, skipped: list[DamagedTriplet]
+) -> Iterator[tuple[Triplet, Tensor]]:
+    for part in parts:
+        remover = _remover(row, part)
+        synthetic = row.trained.synthetic if clouds == "synthetic" else None
+        data = TripletDataset(part.test, remover.bands, _map_of(row), ProbabilityCache(), synthetic=synthetic)
+        triplets = each_readable(data.names, data.__getitem__, damaged, skipped)
+        yield from judged(remover, _targets(triplets, row.settings.target), keep_clear=False)
+
+
+def _map_of(row: Row) -> CloudMapSettings:
+    """Return the map of a row's training; the ablation, which is shown m = 1, is judged by the paper's map."""
+    return PAPER if row.trained.clouds.mode == "ones" else row.trained.clouds
+
+
+def _remover(row: Row, part: Part) -> CloudRemover:
+    if row.settings.remover is not None:
+        return baseline(row.settings.remover, RGB)
+    remover = load_remover(part.run.weights)
+    return without_map(remover) if row.trained.clouds.mode == "ones" else remover
+
+
+def _targets(data: Iterable[Triplet], target: Target) -> Iterator[Triplet]:
+    for triplet in data:
+        if target == "rgb":
+            yield triplet
+        else:
+            yield replace(triplet, clear=triplet.clear.mean(dim=1, keepdim=True).expand_as(triplet.clear))
+
+
+def weights_hash(row: Row, parts: Sequence[Part]) -> str:
+    """Return the hash of a row's weights, that of all folds' hashes where there are several; empty for a baseline."""
+    if row.settings.remover is not None:
+        return ""
+    return _joined([sha256(part.run.weights) for part in parts])
+
+
+def _joined(hashes: list[str]) -> str:
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
+
+
+def scores_path(row: Row, clouds: Clouds, runs: Path) -> Path:
+    """Return where the scores of a row lie in the folder of a size's runs."""
+    return runs / row.path / f"scores_{clouds}.json"
+
+
+def write_row_scores(path: Path, scores: Scores) -> None:
+    """Write a row's scores; the regions of its intervals are drawn with a fixed seed."""
+    write_scores(path, scores, np.random.default_rng(0))
+
+
+def read_row_scores(path: Path, row: Row, runs: Path) -> Scores | None:
+    """Read a row's scores; None if there are none.
+
+    Raises:
+        InputError: They are of other weights than those that lie beside them.
+    """
+    if not path.is_file():
+        return None
+    scores = load_scores(path)
+    held = [sha256(one) for one in (runs / row.path).glob("*/weights.safetensors")]
+    told = scores.provenance.weights_sha256 if scores.provenance else ""
+    if held and told != _joined(held):
+        raise InputError(f"{path} judges other weights than those beside it; delete it and run again with --train")
+    return scores
+
+
+# Which patches taught the network that judged which: the evidence for "leak-free", beside the scores.
+
+
+NAME = "training.json"
+
+MAX_BYTES = 64 << 20
+
+Answer = Literal["yes", "no", "unknown"]
+
+
+def write_training_record(folder: Path, row: Row, parts: Sequence[Part], size: SizeSettings) -> None:
+    """Write, for each training of a row, the patches it learnt from and those it judges, each with its region."""
+    content = [
+        {
+            "run": part.run.path.name,
+            "learnt": {} if row.settings.remover else _regions(_learnt(part), size.regions),
+            "judged": _regions([files.name for files in part.test], size.regions),
+        }
+        for part in parts
+    ]
+    write_json(folder / NAME, {"parts": content})
+
+
+def _learnt(part: Part) -> list[str]:
+    return part.run.patches.read_text(encoding="utf-8").split()
+
+
+def _regions(names: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
+    return {name: known.get(name) or region_of(name) for name in names}
+
+
+def leak_free(folder: Path, judged: Sequence[str]) -> tuple[Answer, str]:
+    """Say whether a network had seen a region of the patches it was judged on, and how that is known.
+
+    Args:
+        folder: Of the scores; ``training.json`` of ``unclouded reproduce`` or ``patches.txt`` of a run tells.
+        judged: Names of the patches.
+    """
+    if (folder / NAME).is_file():
+        parts = _parts(folder / NAME)
+    elif (folder / "patches.txt").is_file():
+        learnt = read_small(folder / "patches.txt", MAX_BYTES).decode("utf-8", errors="replace").split()
+        parts = [{"learnt": _regions(learnt, {}), "judged": _regions(judged, {})}]
+    else:
+        return "unknown", "nothing beside the scores tells what the network learnt from"
+    return _answer(parts, set(judged))
+
+
+def _parts(path: Path) -> list[dict[str, Any]]:
+    try:
+        parts = read_json(path, MAX_BYTES)["parts"]
+        return [{key: {str(k): str(v) for k, v in part[key].items()} for key in ("learnt", "judged")} for part in parts]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is no record of a training; delete it, or reproduce the row again") from error
+
+
+def _answer(parts: Sequence[Mapping[str, Mapping[str, str]]], judged: set[str]) -> tuple[Answer, str]:
+    for part in parts:
+        if shared := set(part["learnt"]) & set(part["judged"]):
+            return "no", f"{len(shared):,} judged patches were learnt from, first {min(shared)}"
+        if regions := {one for one in part["learnt"].values() if one} & set(part["judged"].values()):
+            return "no", f"{len(regions):,} regions of the judged patches were learnt from, first {min(regions)}"
+    if untold := judged - {name for part in parts for name in part["judged"]}:
+        return "unknown", f"the record does not tell who judged {len(untold):,} of the patches"
+    if nameless := sum(not region for part in parts for names in part.values() for region in names.values()):
+        return "unknown", f"no name is shared, but {nameless:,} patches name no region"
+    regions_learnt = {region for part in parts for region in part["learnt"].values()}
+    if not regions_learnt:
+        return "yes", "it learnt from no patch"
+    return "yes", f"judged patches share no region with those learnt from ({len(regions_learnt):,} regions)"

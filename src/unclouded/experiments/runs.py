@@ -9,15 +9,15 @@ from unclouded.errors import InputError
 from unclouded.experiments.rows import Row, SizeSettings, regions_held_out
 from unclouded.files import resolved, write_text
 from unclouded.models.weights import load_remover
-from unclouded.patches.identity import PatchId
 from unclouded.patches.layouts import TripletFiles, find_triplets
 from unclouded.patches.reading import Damaged
+from unclouded.patches.roi import PatchId
 from unclouded.patches.splits import triplets_of
 from unclouded.settings import load_settings, settings_from
 from unclouded.simulation.layout import invent_data_set
+from unclouded.training.checkpoint import RunFolder
 from unclouded.training.forecast import total_steps
 from unclouded.training.loop import train
-from unclouded.training.run import RunFolder
 from unclouded.training.settings import TrainSettings
 
 Told = Callable[[str, int, int], None]

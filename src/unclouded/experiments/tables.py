@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from unclouded.evaluation.table import shown_metric
+from unclouded.evaluation.comparison import shown_metric
 
 NOT_RUN = "not run"
 

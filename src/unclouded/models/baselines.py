@@ -5,16 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
 from unclouded.errors import InputError
 from unclouded.models.radar_features import REACH_PX, radar_features
-from unclouded.models.regression import Regression, fit_ridge
 from unclouded.models.remover import CloudRemover, keep_clear_pixels
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.settings import nearest
-from unclouded.tensors.triplet import Observation
+from unclouded.tensors.observation import Observation
 
 # Mean over all pixels of the 59 clear patches of SEN12MS-CR among the samples of tests/real/ (folder sen12mscr, sensor
 # s2): spring 26 and 101; summer 31, 102 and 135; fall 85, 136 and 148; winter 84, 102 and 112. None of these 11 regions
@@ -68,6 +67,33 @@ class Baseline:
                 return AdaptedRule(self.name, self.bands, _mean_spectrum(seen), _regression(seen))
             case _:
                 return self
+
+
+@dataclass(frozen=True, eq=False)
+class Regression:
+    """Ridge regression with a free intercept; features stay within the range they had where it was fitted.
+
+    Attributes:
+        centre: Mean of each feature.
+        scale: Its standard deviation.
+        low: Its lowest value, after the two.
+        high: Its highest.
+        slopes: Reflectance by standard deviation of each feature.
+        level: Mean reflectance of each band.
+    """
+
+    centre: Float64[Tensor, "feature 1"]
+    scale: Float64[Tensor, "feature 1"]
+    low: Float64[Tensor, "feature 1"]
+    high: Float64[Tensor, "feature 1"]
+    slopes: Float64[Tensor, "feature band"]
+    level: Float64[Tensor, "band 1"]
+
+    def __call__(self, features: Float32[Tensor, "feature h w"]) -> Float32[Tensor, "band h w"]:
+        """Return reflectance in [0, 1]; NaN where a feature is."""
+        z = ((features.flatten(1).double() - self.centre) / self.scale).clamp(self.low, self.high)
+        predicted = (self.slopes.T @ z + self.level).clamp(0.0, 1.0).float()
+        return predicted.view(-1, *features.shape[1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,3 +226,34 @@ def _regression(sample: Sequence[Observation]) -> Regression | None:
     x = torch.cat([each[0, :, where] for each, where in zip(features, known, strict=True)], dim=1)
     y = torch.cat([one.cloudy[0, :, where] for one, where in zip(sample, known, strict=True)], dim=1)
     return fit_ridge(x, y)
+
+
+# Ridge regression from what radar says to reflectance.
+
+
+RIDGE_PX = 3000.0
+"""Strength of the ridge penalty of ``sar-regression``, as a number of pixels that vote for no slope at all.
+
+Chosen once, for the highest PSNR on eight clear patches with radar (four of Sen1Floods11 in Spain; winter 112 and
+spring 101 of SEN12MS-CR) under the cloud maps of six other patches. The optimum is flat: from 1,000 to 10,000 the PSNR
+changes by less than 0.05 dB.
+"""
+
+FLAT_DB = 0.1
+"""A feature that varies less than this says nothing; its rounding errors are not blown up to a signal."""
+
+
+def fit_ridge(features: Float32[Tensor, "feature pixel"], reflectance: Float32[Tensor, "band pixel"]) -> Regression:
+    """Fit reflectance to features, pixel by pixel; computed in float64.
+
+    Args:
+        features: What radar says of each pixel, dB; no NaN.
+        reflectance: TOA reflectance of the same pixels.
+    """
+    x, y = features.double(), reflectance.double()
+    centre, scale = x.mean(dim=1, keepdim=True), x.std(dim=1, keepdim=True, correction=0).clamp(min=FLAT_DB)
+    level = y.mean(dim=1, keepdim=True)
+    z = (x - centre) / scale
+    penalty = RIDGE_PX * torch.eye(len(z), dtype=z.dtype, device=z.device)
+    slopes = torch.linalg.solve(z @ z.T + penalty, z @ (y - level).T)
+    return Regression(centre, scale, z.amin(dim=1, keepdim=True), z.amax(dim=1, keepdim=True), slopes, level)

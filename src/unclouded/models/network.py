@@ -12,13 +12,13 @@ from torch import Tensor
 
 from unclouded.errors import InputError
 from unclouded.models.cloud_map import TrainedMap
-from unclouded.models.generator import SAR_CHANNELS, STRIDE_PX, SarToOptical, Skip
+from unclouded.models.cyclegan import SAR_CHANNELS, STRIDE_PX, SarToOptical, Skip
 from unclouded.models.inference import MARGIN_PX, Engine, FrozenNetwork, Precision, continued, dtype_of, freeze
 from unclouded.models.remover import CloudRemover
 from unclouded.models.scaling import Scaling
 from unclouded.sensors import RGB, SENTINEL2, SENTINEL2_L2A
 from unclouded.settings import Settings
-from unclouded.tensors.triplet import Observation
+from unclouded.tensors.observation import Observation
 
 MIN_PX = 2 * STRIDE_PX
 """Smallest height and width: two pixels must be left at the lowest resolution, for their reflection."""

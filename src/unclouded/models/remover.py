@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from unclouded.tensors.triplet import Observation
+from unclouded.tensors.observation import Observation
 
 
 @runtime_checkable

@@ -21,7 +21,7 @@ from numba import prange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unclouded.clouds.compiled import compiled, compiled_parallel
+from unclouded.jit import compiled, compiled_parallel
 
 BLOCK = 32
 """Channels that are transformed together: both channel numbers of a convolution are multiples of it."""

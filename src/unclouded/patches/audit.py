@@ -5,23 +5,31 @@ Membership by substring, ``"ROIs1158_spring_s1/s1_1" in path``, also finds ``s1_
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float64
 from odc.geo.geobox import GeoBox
+from rasterio.warp import transform
+from scipy.spatial import cKDTree
+from shapely import Polygon
 
 from unclouded.errors import InputError
 from unclouded.files import named, read_small
-from unclouded.geotiff import read_grid
-from unclouded.patches.identity import PatchId, Roi
+from unclouded.io.geotiff import read_grid
+from unclouded.patches.geographic_split import unit_vectors
 from unclouded.patches.layouts import Inventory, find_triplets, section
-from unclouded.patches.overlap import overlapping
+from unclouded.patches.roi import PatchId, Roi
 from unclouded.patches.splits import PARTS, SplitName, official_counts, read_split_list, triplets_of
 
 MAX_LIST_BYTES = 64 << 20
+
 _ANY_SENSOR = r"(?:s2_cloud[Ff]ree|s2_cloudy|s2|s1)"
+
 _REGION = re.compile(rf"(ROIs[0-9]{{4}}_(?:spring|summer|fall|winter))_(?:{_ANY_SENSOR}_)?([0-9]{{1,6}})")
+
 _FOLDER = re.compile(rf"(?:.*/)?(ROIs[0-9]{{4}}_(?:spring|summer|fall|winter))_({_ANY_SENSOR})/\2_([0-9]{{1,6}})/?")
 
 
@@ -182,3 +190,54 @@ def _of_names(source: str, names: Iterable[str], *, plain: bool = False) -> List
     if not (patches or regions or others):
         raise InputError(f"{source} lists nothing; expected a name a line")
     return Listing(source, frozenset(patches), frozenset(regions | {one.roi for one in patches}), frozenset(others))
+
+
+# Which patches share ground: pairs of grids, whatever their coordinate systems.
+
+
+LEAST_SHARE = 1e-3
+"""Common ground below this share of the smaller patch is rounding: neighbours that touch share none."""
+
+
+def overlapping(first: Mapping[str, GeoBox], second: Mapping[str, GeoBox]) -> Iterator[tuple[str, str, float]]:
+    """Yield the names of pairs with common ground, one of each group, and its share of the smaller one.
+
+    Candidates are near each other on the sphere, so that neither zone borders nor the antimeridian matter; then
+    the second outline is compared in the coordinate system of the first.
+
+    Args:
+        first: Grids by name; all with a coordinate system.
+        second: Idem.
+    """
+    if not (first and second):
+        return
+    (centres, radii), (others, other_radii) = _balls(first.values()), _balls(second.values())
+    near = cKDTree(others).query_ball_point(centres, radii + other_radii.max())
+    names = list(second)
+    for name, candidates in zip(first, near, strict=True):
+        for other in (names[candidate] for candidate in sorted(candidates)):
+            share = shared_ground(first[name], second[other])
+            if share > LEAST_SHARE:
+                yield name, other, share
+
+
+def shared_ground(first: GeoBox, second: GeoBox) -> float:
+    """Return the share of the smaller grid that both cover."""
+    one, other = Polygon(_corners(first, str(first.crs))), Polygon(_corners(second, str(first.crs)))
+    return float(one.intersection(other).area / min(one.area, other.area))
+
+
+def _corners(grid: GeoBox, crs: str) -> Float64[np.ndarray, "corner 2"]:
+    """Easting and northing, or longitude and latitude, in the order of the outline."""
+    height, width = grid.shape
+    pixels = ((0, 0), (width, 0), (width, height), (0, height))
+    corners = np.array([grid.affine @ corner for corner in pixels], np.float64)
+    return corners if crs == str(grid.crs) else np.stack(transform(str(grid.crs), crs, *corners.T), axis=1)
+
+
+def _balls(grids: Iterable[GeoBox]) -> tuple[Float64[np.ndarray, "n 3"], Float64[np.ndarray, " n"]]:
+    """Centre and radius of a ball around each grid, in radii of the earth."""
+    corners = [unit_vectors(_corners(grid, "EPSG:4326")) for grid in grids]
+    centres = np.array([one.mean(axis=0) for one in corners])
+    radii = [np.linalg.norm(one - centre, axis=1).max() for one, centre in zip(corners, centres, strict=True)]
+    return centres, np.array(radii)

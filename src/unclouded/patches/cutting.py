@@ -7,8 +7,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
-from unclouded.raster import describe
-from unclouded.scenes.footprints import pixel_at
+from unclouded.io.raster import describe
+from unclouded.sentinel.footprints import pixel_at
 
 PATCH_PX, STRIDE_PX = 256, 128
 """Side of a patch, and the distance between corners that gives the overlap of section III-A of the paper."""

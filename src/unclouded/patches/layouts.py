@@ -10,18 +10,23 @@ from typing import Literal, NamedTuple
 
 from unclouded.errors import InputError
 from unclouded.files import named, require_folder
-from unclouded.geotiff import ImageFile, file_of
-from unclouded.patches.identity import CHOICES, MANIFEST, SCENES, PatchId, Roi, natural
-from unclouded.patches.scene_layout import patches_in_scenes
+from unclouded.io.geotiff import ImageFile, ImageWindow, file_of
+from unclouded.patches.cutting import PATCH_PX
+from unclouded.patches.manifest import read_manifest
+from unclouded.patches.roi import CHOICES, MANIFEST, SCENES, SENSORS, PatchId, Roi, natural
 
 SAR, CLEAR, CLOUDY = "s1", "s2", "s2_cloudy"
+
 FLAT_CLEAR = ("s2_cloudfree", "s2_cloudFree")
 """Both spellings of the cloud-free folder of the flat layout."""
+
 Layout = Literal["official", "flat", "scenes"]
+
 SHOWN = 5
 """How many names a report spells out before it only counts."""
 
 _COLLECTION = re.compile(r"(?P<seed>ROIs[0-9]{4})_(?P<season>spring|summer|fall|winter)_(?P<sensor>s1|s2|s2_cloudy)")
+
 _EXPECTED = "folders such as ROIs1158_spring_s1/s1_1 (official layout) or s1, s2_cloudy, s2_cloudfree (flat layout)"
 
 
@@ -323,3 +328,42 @@ def _shown(found: Sequence[object], shown: int = SHOWN) -> list[str]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+# Data sets that store each pixel of a region once: three scenes a region, and patches that are rectangles of them.
+#
+# ROOT/scenes/ROIs0001_summer_12/ROIs0001_summer_s1_12.tif radar; s2 and s2_cloudy beside it, on one grid
+# ROOT/manifest.parquet first row and column of every patch
+
+
+def patches_in_scenes(root: Path) -> Iterator[tuple[ImageFile, str, PatchId | None]]:
+    """Yield image, token and patch for all that the manifest lists as kept and whose scene is there.
+
+    What lies among the scenes and belongs to no such patch comes without token and patch.
+
+    Raises:
+        InputError: There is no manifest, it is damaged, or it does not say where a patch lies.
+    """
+    if not (root / MANIFEST).is_file():
+        raise InputError(
+            f"{named(root)} holds scenes without {MANIFEST}, which says where their patches lie; "
+            "let 'unclouded curate' come to its end"
+        )
+    patches = list(_listed_scenes(root / MANIFEST))
+    expected = {root / patch.roi.scene_path(token) for patch, _, _ in patches for token in SENSORS}
+    there = {path for path in (root / SCENES).glob("*/*") if not path.name.startswith(".")}
+    yield from ((path, "", None) for path in sorted(there - expected))
+    for patch, top, left in patches:
+        for token in SENSORS:
+            if (path := root / patch.roi.scene_path(token)) in there:
+                yield ImageWindow(path, top, left, (PATCH_PX, PATCH_PX)), token, patch
+
+
+def _listed_scenes(manifest: Path) -> Iterator[tuple[PatchId, int, int]]:
+    for row in read_manifest(manifest):
+        if row["status"] == "kept":
+            if row["row_px"] is None or row["column_px"] is None:
+                raise InputError(
+                    f"{named(manifest)} does not say where {row['patch']} lies in its scene; make it again"
+                )
+            yield PatchId.parse(row["patch"]), row["row_px"], row["column_px"]

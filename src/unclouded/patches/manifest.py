@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from unclouded.errors import InputError
 from unclouded.files import named
-from unclouded.geoparquet import TIME, geo_table, read_table, with_metadata, write_table
-from unclouded.patches.identity import SENSORS, natural
+from unclouded.io.geoparquet import TIME, geo_table, read_table, with_metadata, write_table
+from unclouded.patches.roi import SENSORS, natural
 
 VERSION, DIGEST = "2", "unclouded.sha256"
 """Of the columns; and the key of the file's metadata under which it has the hash of its own values."""

@@ -12,11 +12,11 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
 from unclouded.files import named
-from unclouded.geotiff import ImageFile, file_of
-from unclouded.patches.identity import PatchId, Roi, natural
+from unclouded.io.geotiff import ImageFile, file_of
+from unclouded.io.raster import Raster, describe, read
 from unclouded.patches.layouts import CLEAR, find_triplets
 from unclouded.patches.reading import DamagedTriplet, each_readable
-from unclouded.raster import Raster, describe, read
+from unclouded.patches.roi import PatchId, Roi, natural
 from unclouded.sensors import SENTINEL2
 
 LARGEST_PX = 20_000

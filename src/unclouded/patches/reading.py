@@ -1,6 +1,6 @@
 """Read triplets checked: one grid, no holes; or read all of them and name every damaged one."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -8,16 +8,28 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from unclouded.errors import InputError
-from unclouded.geotiff import ImageFile, file_of, open_geotiff
-from unclouded.patches.layouts import IncompleteTriplet, Inventory, TripletFiles, section
-from unclouded.raster import Raster, band_named, describe, read, same_grid
-from unclouded.scenes.plausibility import PIXELS, judge_optical
-from unclouded.scenes.radar_units import judge_radar
+from unclouded.io.geotiff import ImageFile, file_of, open_geotiff
+from unclouded.io.raster import Raster, band_named, describe, read, same_grid
+from unclouded.patches.layouts import (
+    CLEAR,
+    CLOUDY,
+    FLAT_CLEAR,
+    SAR,
+    IncompleteTriplet,
+    Inventory,
+    TripletFiles,
+    section,
+)
+from unclouded.patches.roi import PatchId, natural
 from unclouded.sensors import SENTINEL1, SENTINEL2, Sensor
+from unclouded.sentinel.plausibility import PIXELS, judge_optical
+from unclouded.sentinel.radar_units import judge_radar
 
 T = TypeVar("T")
+
 Damaged = Literal["refuse", "skip"]
 """What a command does about a damaged patch: stop, or go on without it and list it in its result."""
+
 SKIPPED = "skipped.json"
 """Where a command that writes many files lists the patches it skipped."""
 
@@ -212,3 +224,56 @@ def _judge_values(image: ImageFile, raster: Raster, *, named_bands: bool) -> Non
     else:
         pixels = raster.values.reshape(len(raster.bands), -1)
         judge_optical(path, pixels[:, :: max(pixels.shape[1] // PIXELS, 1)], raster.bands, ordered=named_bands)
+
+
+# The images of every patch of a data set, complete or not: what screening and the manifest look at.
+
+
+TOKENS = (SAR, CLEAR, CLOUDY)
+"""What the images are called here, whatever their folders are called: radar, clear and cloudy."""
+
+
+@dataclass(frozen=True)
+class PatchImages:
+    """The images of one place that are there.
+
+    Attributes:
+        name: As in :class:`~unclouded.patches.layouts.TripletFiles`.
+        patch: None where the name is not an official one.
+        paths: By token of :data:`TOKENS`; none where scenes are incomplete.
+        lacks: Tokens that are not there, in the words of the layout.
+    """
+
+    name: str
+    patch: PatchId | None
+    paths: Mapping[str, ImageFile]
+    lacks: tuple[str, ...] = ()
+
+
+def images_of(inventory: Inventory) -> list[PatchImages]:
+    """Return the images of all patches in natural order, also of those that lack some."""
+    found = [_complete(files) for files in inventory.triplets]
+    found += [_incomplete(inventory, one) for one in inventory.incomplete]
+    return sorted(found, key=lambda images: natural(images.name))
+
+
+def _complete(files: TripletFiles) -> PatchImages:
+    assert files.clear
+    return PatchImages(files.name, files.patch, {SAR: files.sar, CLEAR: files.clear, CLOUDY: files.cloudy})
+
+
+def _incomplete(inventory: Inventory, one: IncompleteTriplet) -> PatchImages:
+    absent = {CLEAR if token in FLAT_CLEAR else token for token in one.lacks}
+    there = [token for token in TOKENS if token not in absent]
+    patch = PatchId.parse(one.name) if one.roi else None
+    if patch and inventory.layout == "official":
+        return PatchImages(one.name, patch, {token: inventory.root / patch.path(token) for token in there}, one.lacks)
+    if inventory.layout == "scenes":
+        return PatchImages(one.name, patch, {}, one.lacks)
+    folders = {SAR: SAR, CLOUDY: CLOUDY, CLEAR: _clear_folder(inventory.root)}
+    paths = {token: inventory.root / folders[token] / f"{one.name}.tif" for token in there}
+    return PatchImages(one.name, patch, paths, one.lacks)
+
+
+def _clear_folder(root: Path) -> str:
+    return next((name for name in FLAT_CLEAR if (root / name).is_dir()), FLAT_CLEAR[0])

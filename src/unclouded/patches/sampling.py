@@ -10,11 +10,11 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from unclouded.errors import InputError
-from unclouded.patches.geography import Circle, gaps_km
-from unclouded.patches.identity import Roi
+from unclouded.io.geojson import polygon_of, read_features
+from unclouded.patches.geographic_split import Circle, gaps_km
+from unclouded.patches.roi import Roi
 from unclouded.patches.splits import PARTS, Split
-from unclouded.scenes.footprints import NORTHERNMOST, SOUTHERNMOST, footprint_around, require_latitude, surrounds
-from unclouded.scenes.geojson import polygon_of, read_features
+from unclouded.sentinel.footprints import NORTHERNMOST, SOUTHERNMOST, footprint_around, require_latitude, surrounds
 
 SEASONS = ("spring", "summer", "fall", "winter")
 MONTHS = {"spring": (3, 4, 5), "summer": (6, 7, 8), "fall": (9, 10, 11), "winter": (12, 1, 2)}

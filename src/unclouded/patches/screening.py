@@ -1,30 +1,33 @@
 """Screen a triplet for imaging artifacts (section III-A of the paper): named checks, thresholds, and where it is."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Bool, Float32
 from numpy.typing import NDArray
 from pydantic import Field
 
 from unclouded.errors import InputError
-from unclouded.patches import artifacts
-from unclouded.patches.images import PatchImages
+from unclouded.io.raster import Raster, describe, read, same_grid
 from unclouded.patches.layouts import CLEAR, CLOUDY, SAR
-from unclouded.raster import Raster, describe, read, same_grid
-from unclouded.scenes.align import date_gap_days
-from unclouded.scenes.shift import OPTICAL_BANDS, Shift, estimate_shift
+from unclouded.patches.reading import PatchImages
 from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.sentinel.coregistration import OPTICAL_BANDS, Shift, estimate_shift
+from unclouded.sentinel.scene_alignment import date_gap_days
 from unclouded.settings import Settings
 
 Check = Literal[
     "unreadable", "grid", "no_data", "constant", "saturated", "stripes", "border_noise", "haze", "shift", "date_gap",
     "snow", "open_water",
 ]  # fmt: skip
+
 REMARKS: tuple[Check, ...] = ("snow", "open_water")
 """Checks that reject nothing by default: snow and water are no artifacts, but who curates wants to see them."""
+
 BELOW_SHIFTS_PX = 64
 """Smaller images have no shift that could be found."""
 
@@ -154,14 +157,14 @@ def _of_any(token: str, raster: Raster, settings: ScreeningSettings) -> Iterator
     yield from _share("no_data", token, holes, settings.no_data, "without data")
     if holes.all():
         return
-    if flat := artifacts.constant_bands(raster.values, raster.bands):
+    if flat := constant_bands(raster.values, raster.bands):
         yield Finding("constant", token, float(len(flat)), 0.0, f"one and the same value in {' '.join(flat)}")
         return
     limit = settings.saturated_radar if radar else settings.saturated_optical
-    yield from _share("saturated", token, artifacts.clipped(raster.values, 0.0 if radar else 1.0), limit, "clipped")
-    fine = raster.values if radar else raster.select(artifacts.FINE_BANDS).values
+    yield from _share("saturated", token, clipped(raster.values, 0.0 if radar else 1.0), limit, "clipped")
+    fine = raster.values if radar else raster.select(FINE_BANDS).values
     if min(raster.geobox.shape) >= 3 and not holes.any():
-        found = [artifacts.stripes(band, settings.stripe_coherence, settings.stripe_strength) for band in fine]
+        found = [stripes(band, settings.stripe_coherence, settings.stripe_strength) for band in fine]
         yield from _share("stripes", token, np.logical_or.reduce(found), 0.0, "in lines unlike both neighbours")
 
 
@@ -171,11 +174,11 @@ def _border_noise(radar: Raster, settings: ScreeningSettings) -> Iterator[Findin
 
 
 def _of_clear(clear: Raster, settings: ScreeningSettings) -> Iterator[Finding]:
-    seen = artifacts.cirrus(clear.values, settings.haze_reflectance)
+    seen = cirrus(clear.values, settings.haze_reflectance)
     median = float(np.nanmedian(clear.select(("B10",)).values)) if np.isfinite(clear.values).any() else float("nan")
     yield from _share("haze", CLEAR, seen, settings.haze, f"cirrus, median of B10 {median:.4f}")
-    yield from _share("snow", CLEAR, artifacts.snow(clear.values), settings.snow, "snow")
-    yield from _share("open_water", CLEAR, artifacts.water(clear.values), settings.open_water, "open water")
+    yield from _share("snow", CLEAR, snow(clear.values), settings.snow, "snow")
+    yield from _share("open_water", CLEAR, water(clear.values), settings.open_water, "open water")
 
 
 def _share(check: Check, image: str, where: NDArray[np.bool_], threshold: float, what: str) -> Iterator[Finding]:
@@ -201,3 +204,129 @@ def _date_gaps(acquired: Mapping[str, datetime | None], settings: ScreeningSetti
         if gap is not None and abs(gap) > settings.date_gap_days:
             detail = f"{abs(gap):.1f} days from {second}"
             yield Finding("date_gap", first, abs(gap), settings.date_gap_days, detail)
+
+
+# Artifacts of one image: which pixels of it no sensor saw like that, or not through a clear sky.
+
+
+FINE_BANDS = ("B02", "B03", "B04", "B08")
+"""Bands of 10 m: bands of 20 and 60 m repeat lines where they were resampled, which looks like stripes."""
+
+
+def constant_bands(values: Float32[np.ndarray, "band y x"], bands: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the bands all of whose values are one and the same."""
+    low, high = (extreme.reduce(values, axis=(1, 2)) for extreme in (np.fmin, np.fmax))
+    return tuple(band for band, flat in zip(bands, low == high, strict=True) if flat)
+
+
+def clipped(values: Float32[np.ndarray, "band y x"], least: float) -> Bool[np.ndarray, "y x"]:
+    """Return the pixels of the band that is clipped most: they hold its highest value, if that is ``least`` or more."""
+    highest = np.fmax.reduce(values, axis=(1, 2))
+    stuck = (values == highest[:, None, None]) & (highest >= least)[:, None, None]
+    return np.asarray(stuck[stuck.sum(axis=(1, 2)).argmax()])
+
+
+def stripes(band: Float32[np.ndarray, "y x"], coherence: float, strength: float) -> Bool[np.ndarray, "y x"]:
+    """Return the rows and columns that as a whole are brighter, or darker, than both of their neighbours.
+
+    Fields, roads and coasts never follow one row of a UTM grid over a whole patch, for north lies elsewhere.
+
+    Args:
+        band: One band.
+        coherence: How much more of a line's pixels must lie on one side of their neighbours than on the other, 0 to 1.
+        strength: How many times the median of the whole band the median step to the neighbours must be.
+    """
+    found = np.zeros(band.shape, bool)
+    for axis in (0, 1):
+        found |= np.moveaxis(_striped_rows(np.moveaxis(band, axis, 0), coherence, strength), 0, axis)
+    return found
+
+
+def _striped_rows(band: NDArray[np.float32], coherence: float, strength: float) -> NDArray[np.bool_]:
+    step = band[1:-1] - (band[:-2] + band[2:]) / 2
+    one_sided = np.abs(np.nanmean(np.sign(step), axis=1))
+    typical = np.nanmedian(np.abs(step)) + np.finfo(np.float32).eps
+    marked = (one_sided >= coherence) & (np.nanmedian(np.abs(step), axis=1) >= strength * typical)
+    beside = np.abs(np.nanmedian(step, axis=1))
+    rows = [row for row in np.flatnonzero(marked) if beside[row] >= beside[max(row - 1, 0) : row + 2].max()]
+    found = np.zeros(band.shape, bool)
+    found[np.array(rows, int) + 1] = True  # the neighbours of a stripe step half as far, the other way
+    return found
+
+
+def cirrus(values: Float32[np.ndarray, "13 y x"], least: float) -> Bool[np.ndarray, "y x"]:
+    """Return the pixels that are bright at 1.375 um, where vapour hides the ground: cirrus, and high mountains."""
+    return np.asarray(_band(values, "B10") >= least)
+
+
+def snow(values: Float32[np.ndarray, "13 y x"]) -> Bool[np.ndarray, "y x"]:
+    """Return snow: NDSI of at least 0.42 and a bright near infrared (thresholds of Sen2Cor's first steps)."""
+    green, infrared, short = (_band(values, band) for band in ("B03", "B08", "B11"))
+    return np.asarray((_index(green, short) >= 0.42) & (infrared >= 0.11) & (green >= 0.10))
+
+
+def water(values: Float32[np.ndarray, "13 y x"]) -> Bool[np.ndarray, "y x"]:
+    """Return open water: NDWI (McFeeters 1996) above 0, dark in near and short-wave infrared."""
+    green, infrared, short = (_band(values, band) for band in ("B03", "B08", "B11"))
+    return np.asarray((_index(green, infrared) > 0) & (infrared < 0.15) & (short < 0.11))
+
+
+def _band(values: NDArray[np.float32], band: str) -> NDArray[np.float32]:
+    return np.asarray(values[SENTINEL2.bands.index(band)])
+
+
+def _index(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray((first - second) / np.maximum(first + second, np.float32(1e-6)))
+
+
+# What screening found in a whole data set: counts by check, one line a finding, JSON.
+
+
+@dataclass(frozen=True)
+class ScreeningReport:
+    """The screenings of a data set.
+
+    Attributes:
+        screenings: One a patch.
+        settings: Thresholds.
+    """
+
+    screenings: tuple[Screening, ...]
+    settings: ScreeningSettings
+
+    @property
+    def rejected(self) -> tuple[Screening, ...]:
+        """The patches that a check rejects."""
+        return tuple(one for one in self.screenings if one.rejecting(self.settings))
+
+    def counts(self) -> dict[str, int]:
+        """Return in how many patches each check found something, the most frequent first."""
+        checks = (check for one in self.screenings for check in sorted({finding.check for finding in one.findings}))
+        return dict(Counter(checks).most_common())
+
+    def to_text(self) -> str:
+        """Return counts, then one line a finding."""
+        total = len(self.screenings)
+        counts = (
+            f"  {check:<13}{count:>8,}{'  remark only' if check in self.settings.remarks else ''}"
+            for check, count in self.counts().items()
+        )
+        found = (f"{one.name}: {finding}" for one in self.screenings for finding in one.findings)
+        return "\n".join([f"{total:,} patches screened, {len(self.rejected):,} rejected", *counts, *found])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return settings, counts and all findings."""
+        return {
+            "patches": len(self.screenings),
+            "rejected": len(self.rejected),
+            "counts": self.counts(),
+            "settings": self.settings.model_dump(mode="json"),
+            "findings": list(_rows(self.screenings, self.settings)),
+        }
+
+
+def _rows(screenings: Iterable[Screening], settings: ScreeningSettings) -> Iterable[dict[str, Any]]:
+    for one in screenings:
+        for finding in one.findings:
+            rejects = finding.check not in settings.remarks
+            yield {"patch": one.name, "rejects": rejects, **vars(finding)}

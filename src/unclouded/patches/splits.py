@@ -11,9 +11,9 @@ from typing import Literal
 
 from unclouded.errors import InputError
 from unclouded.files import named, read_small
-from unclouded.patches.identity import MANIFEST, Roi
 from unclouded.patches.layouts import CLOUDY, FLAT_CLEAR, SAR, IncompleteTriplet, Inventory, TripletFiles, section
 from unclouded.patches.manifest import read_manifest
+from unclouded.patches.roi import MANIFEST, Roi
 
 SplitName = Literal["train", "val", "test", "all"]
 PARTS = ("train", "val", "test")

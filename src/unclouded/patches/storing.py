@@ -10,18 +10,24 @@ import numpy as np
 from jaxtyping import Float32, Real
 from odc.geo.geobox import GeoBox
 
-from unclouded.geotiff import write_geotiff
+from unclouded.clouds.cache import ProbabilityCache
+from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.clouds.synthetic import SyntheticSettings, paint
+from unclouded.errors import InputError
+from unclouded.files import require_apart
+from unclouded.io.geotiff import file_of, write_geotiff
+from unclouded.io.raster import Raster, read, to_stored
+from unclouded.io.rows import write_rows
 from unclouded.patches.cutting import STRIDE_PX, PatchWindow, covered
-from unclouded.patches.description import file_columns
-from unclouded.patches.identity import PatchId, Roi
-from unclouded.patches.images import TOKENS
-from unclouded.patches.layouts import SAR
+from unclouded.patches.layouts import SAR, TripletFiles
 from unclouded.patches.manifest import ManifestRow
-from unclouded.raster import Raster, to_stored
+from unclouded.patches.manifest_rows import file_columns
+from unclouded.patches.reading import TOKENS
+from unclouded.patches.roi import PatchId, Roi
 from unclouded.sensors import SENTINEL1, SENTINEL2
-from unclouded.strips import write_rows
 
 StoreKind = Literal["patches", "scenes"]
+
 Strip = Float32[np.ndarray, "band rows x"]
 
 
@@ -48,7 +54,7 @@ def open_store(kind: StoreKind, root: Path, roi: Roi, grid: GeoBox, patches: lis
 
     Args:
         kind: ``patches``, the official layout, where overlapping patches store most pixels several times; or
-            ``scenes``, where each is stored once (:mod:`unclouded.patches.scene_layout`).
+            ``scenes``, where each is stored once (:mod:`unclouded.patches.layouts`).
         root: Of the data set.
         roi: The region.
         grid: Its grid.
@@ -162,3 +168,43 @@ class _Scenes:
 
 def _stored(token: str, values: Strip) -> Real[np.ndarray, "band rows x"]:
     return values if token == SAR else to_stored(values, SENTINEL2)
+
+
+# Synthetic clouds on the patches of a data set, as files.
+
+
+def paint_triplet(
+    files: TripletFiles,
+    folder: Path,
+    settings: SyntheticSettings,
+    clouds: CloudMapSettings,
+    cache: ProbabilityCache | None,
+) -> None:
+    """Write ``s2_cloudy/NAME.tif`` and ``cloud_map/NAME.tif``: the clear image under painted clouds, and its map m.
+
+    Args:
+        files: The triplet; mode ``copy`` reads its cloudy image, too.
+        folder: Where to.
+        settings: What to paint (section III-B.4 of the paper).
+        clouds: How the map of a real cloudy image is made, for mode ``copy``.
+        cache: Where cloud probabilities are kept.
+
+    Raises:
+        InputError: A file is damaged or would be written over, or there is no clear image.
+    """
+    if files.clear is None:
+        raise InputError(f"{files.name} has no clear image to paint on; choose complete triplets")
+    image, cloud_map = (folder / kind / f"{files.name}.tif" for kind in ("s2_cloudy", "cloud_map"))
+    for source in (files.sar, files.cloudy, files.clear):
+        require_apart(image, file_of(source))
+        require_apart(cloud_map, file_of(source))
+    clear = read(files.clear, SENTINEL2)
+    if settings.mode == "copy":
+        cloudy = read(files.cloudy, SENTINEL2).values
+        m = map_clouds(cloudy, SENTINEL2.bands, clouds, cache=cache)
+        painted = paint(files.name, clear.values, clear.bands, settings, cloudy=cloudy, cloud_map=m)
+    else:
+        painted = paint(files.name, clear.values, clear.bands, settings)
+    stored = to_stored(painted.cloudy, SENTINEL2)
+    write_geotiff(image, stored, clear.bands, clear.geobox, nodata=0)
+    write_geotiff(cloud_map, painted.cloud_map[None], ("cloud map m",), clear.geobox)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from unclouded.files import sha256
-from unclouded.geotiff import file_of
-from unclouded.patches.identity import Roi
-from unclouded.patches.images import TOKENS, PatchImages
+from unclouded.io.geotiff import file_of
+from unclouded.patches.reading import TOKENS, PatchImages
+from unclouded.patches.roi import Roi
 from unclouded.patches.splits import official_counts
 
 

@@ -1,27 +1,24 @@
 """The rows of a scene without their clouds: every window that has any is shown to the remover, and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32
+import torch
+from jaxtyping import Bool, Float, Float32, Integer, UInt8
 from torch import Tensor
+from torch.nn import functional as F
 
 from unclouded.models.remover import CloudRemover, ConfidentRemover, FunctionRemover, SceneRemover
-from unclouded.prediction.blend import compose
-from unclouded.prediction.mapping import SceneMap
-from unclouded.prediction.products import UNKNOWN_PERCENT, UNKNOWN_STEPS, percent, steps
-from unclouded.prediction.provenance import Provenance, trace
+from unclouded.prediction.cloud_mapping import SceneMap
+from unclouded.prediction.products import UNKNOWN_PERCENT, UNKNOWN_STEPS, Provenance, percent, steps, trace
 from unclouded.prediction.sources import Rows, Sources, Told
-from unclouded.prediction.statistics import sample_windows
-from unclouded.prediction.streaming import Strip, StripStore, ahead
-from unclouded.prediction.uncertainty import spread
-from unclouded.prediction.windows import Window, bounding, rows_of, windows_in
-from unclouded.scenes.radiometry import Radiometry
+from unclouded.prediction.tiling import Strip, StripStore, Window, ahead, bounding, rows_of, sample_windows, windows_in
+from unclouded.sentinel.radiometry import Radiometry
 from unclouded.tensors.answers import require_answer, require_confidence, window_name
-from unclouded.tensors.triplet import Observation
+from unclouded.tensors.observation import Observation
 
 FOREIGN_MARGIN_PX = 88
 """Margin of a remover that does not say how far it looks."""
@@ -267,3 +264,122 @@ def _paint(
 
 def _pixels(image: Tensor, part: tuple[slice, slice]) -> Float32[np.ndarray, "band y x"]:
     return np.asarray(image[0].detach().float().cpu().numpy()[:, *part])
+
+
+# What a remover says and what was observed, put together in the integers of the input.
+
+
+_BESIDE = (-8, -4, 4, 8)
+"""Networks have a faint pattern of their own stride, 4 px, which is no seam: only pairs of one phase are alike."""
+
+
+def compose(
+    reflectance: Float32[np.ndarray, "band y x"],
+    observed: Integer[np.ndarray, "band y x"],
+    provenance: UInt8[np.ndarray, "y x"],
+    radiometry: Radiometry,
+) -> Integer[np.ndarray, "band y x"]:
+    """Store what the remover says where it is asked, and keep the stored integers elsewhere.
+
+    Args:
+        reflectance: The remover's answer.
+        observed: The input's integers of the same bands.
+        provenance: Of each pixel.
+        radiometry: What the integers mean.
+
+    Returns:
+        Integers of the input's type. Observed pixels are the input's own, bit for bit; pixels without data are 0 in all
+        bands; no other pixel is.
+    """
+    made = radiometry.encode(reflectance)
+    kept = provenance == Provenance.OBSERVED
+    return np.where(kept, observed, np.where(provenance == Provenance.NO_DATA, observed.dtype.type(0), made))
+
+
+def seam_index(
+    image: Float[np.ndarray, "band y x"],
+    rows: Sequence[int],
+    columns: Sequence[int],
+    where: Bool[np.ndarray, "y x"] | None = None,
+) -> float:
+    """Return how much larger jumps are across the borders of windows than beside them; 1 where no border shows.
+
+    The mean absolute difference of two pixels that face each other across a border, over that of the four pairs that
+    lie 4 and 8 px further on either side, on nearly the same ground and in the same phase of a network's stride.
+
+    Args:
+        image: Prediction, in any unit; NaN where nothing is to be compared.
+        rows: Rows that are the first of a window, at least 9 px from the image's ends.
+        columns: Columns that are the first of a window, likewise.
+        where: Pixels to look at, such as the cloudy ones; all pixels if omitted.
+    """
+    seen = image if where is None else np.where(where, image, np.nan)
+    across, beside = [], []
+    for axis, starts in ((1, rows), (2, columns)):
+        jumps = np.abs(np.diff(seen, axis=axis))
+        across += [np.take(jumps, start - 1, axis=axis).ravel() for start in starts]
+        beside += [np.take(jumps, start - 1 + step, axis=axis).ravel() for start in starts for step in _BESIDE]
+    return float(np.nanmean(np.concatenate(across)) / np.nanmean(np.concatenate(beside)))
+
+
+# How far a remover agrees with itself when it is shown the same scene mirrored and shifted.
+
+
+SHIFT_PX = 2
+"""Half of the network's stride: a shift by all of it changes nothing."""
+
+Turn = Callable[[Tensor], Tensor]
+
+
+def spread(
+    removers: Sequence[CloudRemover], observation: Observation, align_px: int = 4
+) -> Float[Tensor, "batch band h w"]:
+    """Return the standard deviation of an ensemble of answers, in reflectance; NaN where an answer is.
+
+    Each remover answers five times: as seen, mirrored left to right, top to bottom, both, and shifted by 2 px down and
+    to the right.
+
+    Args:
+        removers: One, or several with other weights; adapted to the scene.
+        observation: A window.
+        align_px: Of the removers; windows are continued to multiples of it, so that mirrored grids meet.
+    """
+    height, width = observation.cloudy.shape[-2:]
+    below, right = -height % align_px, -width % align_px
+    padded = _changed(observation, lambda image: F.pad(image, (0, right, 0, below), mode="replicate"))
+    answers = []
+    for remover in removers:
+        for there, back in _TURNS:
+            seen = _changed(padded, there)
+            shown, place = seen.select(remover.bands), window_name(observation)
+            answer = require_answer(remover(seen), shown, remover.name, place, complete=False)
+            answers.append(back(answer)[..., :height, :width])
+    return torch.stack(answers).std(dim=0, correction=0)
+
+
+def _mirror(*axes: int) -> tuple[Turn, Turn]:
+    def turn(image: Tensor) -> Tensor:
+        return image.flip(axes)
+
+    return turn, turn
+
+
+def _shift() -> tuple[Turn, Turn]:
+    def there(image: Tensor) -> Tensor:
+        return F.pad(image, (SHIFT_PX, SHIFT_PX, SHIFT_PX, SHIFT_PX), mode="replicate")
+
+    def back(image: Tensor) -> Tensor:
+        return image[..., SHIFT_PX:-SHIFT_PX, SHIFT_PX:-SHIFT_PX]
+
+    return there, back
+
+
+_TURNS: tuple[tuple[Turn, Turn], ...] = (_mirror(), _mirror(-1), _mirror(-2), _mirror(-2, -1), _shift())
+
+ANSWERS = len(_TURNS)
+"""How often each remover answers."""
+
+
+def _changed(observation: Observation, turn: Turn) -> Observation:
+    sar, cloudy, cloud_map = (turn(each) for each in (observation.sar, observation.cloudy, observation.cloud_map))
+    return replace(observation, sar=sar, cloudy=cloudy, cloud_map=cloud_map)

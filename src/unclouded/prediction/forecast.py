@@ -13,16 +13,14 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings, map_clouds
-from unclouded.cog import Layer, write_cog
 from unclouded.files import as_room
+from unclouded.io.rows import Layer, write_cog
 from unclouded.models.remover import CloudRemover
-from unclouded.prediction.clearing import crew_of
+from unclouded.prediction.clearing import ANSWERS, crew_of
 from unclouded.prediction.sources import Sources
-from unclouded.prediction.statistics import SAMPLE_PX, SAMPLE_SIDE
-from unclouded.prediction.uncertainty import ANSWERS
-from unclouded.prediction.windows import Window
-from unclouded.scenes.align import BLOCK_PX, BLOCKS
-from unclouded.scenes.shift import OPTICAL_BANDS, SMALLEST_PX, agreement
+from unclouded.prediction.tiling import SAMPLE_PX, SAMPLE_SIDE, Window
+from unclouded.sentinel.coregistration import OPTICAL_BANDS, SMALLEST_PX, agreement
+from unclouded.sentinel.scene_alignment import BLOCK_PX, BLOCKS
 
 T = TypeVar("T")
 

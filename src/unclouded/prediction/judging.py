@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from unclouded.errors import InputError
-from unclouded.evaluation.foreign import ForeignPredictions
+from unclouded.evaluation.external import ForeignPredictions
 from unclouded.files import resolved
 from unclouded.models.baselines import Baseline
 from unclouded.models.network import NetworkRemover, require_level
@@ -15,7 +15,7 @@ from unclouded.models.remover import CloudRemover, keep_clear_pixels
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.patches.layouts import TripletFiles
 from unclouded.tensors.answers import require_answer
-from unclouded.tensors.triplet import Triplet, positions
+from unclouded.tensors.observation import Triplet, positions
 
 Pairs = Iterator[tuple[Triplet, Tensor]]
 """Triplets, each with the clear image that somebody predicted, in TOA reflectance and on the CPU."""

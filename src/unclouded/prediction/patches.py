@@ -11,18 +11,18 @@ from jaxtyping import Float32, Integer
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.files import require_apart
-from unclouded.geotiff import StoredImage, file_of, read_stored, write_geotiff
-from unclouded.models.catalogue import choose_map
+from unclouded.io.geotiff import StoredImage, file_of, read_stored, write_geotiff
+from unclouded.io.raster import to_stored
 from unclouded.models.network import require_level
 from unclouded.models.remover import CloudRemover
+from unclouded.models.weights import choose_map
 from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import Damaged, DamagedTriplet, PatchRasters, each_readable, read_triplet
-from unclouded.prediction.choice import BestOfScene
-from unclouded.raster import to_stored
+from unclouded.prediction.auto_remover import BestOfScene
 from unclouded.sensors import SENTINEL2
 from unclouded.tensors.answers import require_answer
 from unclouded.tensors.dataset import observe
-from unclouded.tensors.triplet import Observation
+from unclouded.tensors.observation import Observation
 
 REMOVER_TAG = "UNCLOUDED_REMOVER"
 """Tag of a product with the name of the remover that was used, such as the one that ``auto`` chose."""

@@ -18,25 +18,25 @@ from unclouded import __version__
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError, MachineError
 from unclouded.files import content_hash, named, require_apart, require_room, sha256, write_json
-from unclouded.geotiff import mask_beside
+from unclouded.io.geotiff import mask_beside
 from unclouded.locks import held
-from unclouded.models.catalogue import MapChoice, choose_map
 from unclouded.models.network import Level, NetworkRemover, level_of
 from unclouded.models.remover import CloudRemover, ConfidentRemover
+from unclouded.models.weights import MapChoice, choose_map
+from unclouded.prediction.alignment import Fit, fit_of
 from unclouded.prediction.clearing import Statistics, clear_scene, crew_of, losses_of, sample_of
-from unclouded.prediction.fit import Fit, fit_of
+from unclouded.prediction.cloud_mapping import SceneMap, map_scene
 from unclouded.prediction.forecast import forecast
-from unclouded.prediction.mapping import SceneMap, map_scene
 from unclouded.prediction.products import PRODUCTS, Product, products_of, write_products
-from unclouded.prediction.provenance import percent
+from unclouded.prediction.products import percent_text as percent
 from unclouded.prediction.scene_report import SceneReport
 from unclouded.prediction.sources import RadarSettings, Sources, Told, open_sources
-from unclouded.prediction.streaming import StripStore, work_folder
-from unclouded.scenes.optical import OpticalSettings
-from unclouded.scenes.safe import product_of
+from unclouded.prediction.tiling import StripStore, work_folder
+from unclouded.sentinel.optical import OpticalSettings
+from unclouded.sentinel.safe import product_of
 from unclouded.settings import Settings
 from unclouded.strict_json import read_json_object
-from unclouded.tensors.triplet import positions
+from unclouded.tensors.observation import positions
 
 SUMMARY = "summary.json"
 """Written last: a folder that holds it is done."""

@@ -10,17 +10,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
-from unclouded.geotiff import open_geotiff, stored_rows
+from unclouded.io.geotiff import open_geotiff, stored_rows
 from unclouded.prediction import stac
-from unclouded.prediction.choice import Chosen
+from unclouded.prediction.alignment import Fit
+from unclouded.prediction.auto_remover import Chosen
 from unclouded.prediction.clearing import Crew
-from unclouded.prediction.fit import Fit
 from unclouded.prediction.products import CLASSES, UNKNOWN_PERCENT, Product
-from unclouded.prediction.publishing import Published, publish
-from unclouded.prediction.report_facts import Facts, Input
+from unclouded.prediction.report.facts import Facts, Input
+from unclouded.prediction.report.page import write_report
+from unclouded.prediction.report.views import RowReader, SceneViews, gather
 from unclouded.prediction.sources import Sources
-from unclouded.prediction.views import RowReader, SceneViews
+from unclouded.prediction.stac import Product as PublishedProduct
+from unclouded.prediction.stac import Statistics, scene_item, write_item
 
 _ASSETS = {
     "clear": ("Without clouds", ("data", "reflectance")),
@@ -30,6 +33,21 @@ _ASSETS = {
     "uncertainty": ("Standard deviation of an ensemble", ("data", "metadata")),
 }
 """Name of a product to its title and its roles."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where the two files are.
+
+    Attributes:
+        report: HTML page.
+        item: STAC item.
+        statistics: The numbers in both.
+    """
+
+    report: Path
+    item: Path
+    statistics: Statistics
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,3 +163,35 @@ def _in_shares(percent: RowReader, cloud_map: RowReader) -> RowReader:
 def _lines(settings: Mapping[str, Any]) -> dict[str, str]:
     """Settings as name to value; what has parts is JSON."""
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
+
+
+# The last two files of a cleared scene: the page to look at, and the STAC item that names everything.
+
+
+REPORT, ITEM = "report.html", "item.json"
+
+
+def publish(
+    folder: Path,
+    geobox: GeoBox,
+    views: SceneViews,
+    products: Mapping[str, PublishedProduct],
+    facts: Facts,
+    not_after: datetime,
+) -> Published:
+    """Write the page, then the item with the checksum of the page and of every product; each whole or not at all.
+
+    Args:
+        folder: Where the products are.
+        geobox: Grid of the scene.
+        views: Its rows, before and after.
+        products: Asset name to finished file.
+        facts: What is known beside the pixels.
+        not_after: When the input was written; see :func:`~unclouded.prediction.stac.scene_item`.
+    """
+    seen = gather(views)
+    write_report(folder / REPORT, facts, seen)
+    page = {"report": PublishedProduct(folder / REPORT, "Report to look at", ("overview", "metadata"))}
+    statistics = Statistics(seen.counts, seen.mean_coverage, seen.cloudy_share)
+    write_item(folder / ITEM, scene_item(geobox, {**products, **page}, facts, statistics, not_after))
+    return Published(folder / REPORT, folder / ITEM, statistics)

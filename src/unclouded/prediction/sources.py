@@ -16,23 +16,23 @@ from odc.geo.geobox import GeoBox
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.models.network import Level
-from unclouded.prediction.windows import Window
-from unclouded.scenes.align import ReadMask, scene_shift
-from unclouded.scenes.footprints import require_on_earth
-from unclouded.scenes.optical import OpticalScene, OpticalSettings, open_optical
-from unclouded.scenes.radar import RadarScene, open_radar
-from unclouded.scenes.radar_units import RadarUnits
-from unclouded.scenes.radiometry import Radiometry
-from unclouded.scenes.shift import Shift
+from unclouded.prediction.tiling import Window
+from unclouded.sentinel.coregistration import Shift
+from unclouded.sentinel.footprints import require_on_earth
+from unclouded.sentinel.optical import OpticalScene, OpticalSettings, open_optical
+from unclouded.sentinel.radar import RadarScene, open_radar
+from unclouded.sentinel.radar_units import RadarUnits
+from unclouded.sentinel.radiometry import Radiometry
+from unclouded.sentinel.scene_alignment import ReadMask, scene_shift
 from unclouded.settings import Settings
-from unclouded.tensors.triplet import Observation, positions
+from unclouded.tensors.observation import Observation, positions
 
 Told = Callable[[str, int, int], None]
 """Is told stage, done and total."""
 
 
 class RadarSettings(Settings):
-    """How the radar image comes to the grid of the optical scene; see :mod:`unclouded.scenes.radar`.
+    """How the radar image comes to the grid of the optical scene; see :mod:`unclouded.sentinel.radar`.
 
     Attributes:
         align: Warp a GeoTIFF on another grid; products always are.

@@ -16,11 +16,11 @@ import numpy as np
 import pystac
 from odc.geo.geobox import GeoBox
 
-from unclouded.cog import Layer
 from unclouded.files import sha256, write_json
-from unclouded.prediction.report_chart import WAVELENGTH_NM
-from unclouded.prediction.report_facts import Facts
-from unclouded.scenes.footprints import footprint
+from unclouded.io.rows import Layer
+from unclouded.prediction.report.facts import Facts
+from unclouded.sensors import COMMON_NAME, WAVELENGTH_NM
+from unclouded.sentinel.footprints import footprint
 
 EXTENSIONS = {
     name: f"https://stac-extensions.github.io/{name}/v{version}/schema.json"
@@ -33,13 +33,6 @@ EXTENSIONS = {
 
 FIRST_LIGHT = datetime(2015, 6, 27, tzinfo=UTC)
 """Day of the first image of Sentinel-2; an image without a date is not older."""
-
-COMMON_NAME = {
-    "B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge071", "B06": "rededge075",
-    "B07": "rededge078", "B08": "nir", "B8A": "nir08", "B09": "nir09", "B10": "cirrus", "B11": "swir16",
-    "B12": "swir22",
-}  # fmt: skip
-"""Band to the name that the electro-optical extension gives it."""
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from jaxtyping import Real
 from odc.geo.geobox import GeoBox
 
 from unclouded.files import whole_file
-from unclouded.patches.identity import PatchId, Roi
-from unclouded.raster import to_stored
+from unclouded.io.raster import to_stored
+from unclouded.patches.roi import PatchId, Roi
 from unclouded.sensors import SENTINEL2
+from unclouded.simulation.fields import SEASONS
 from unclouded.simulation.region import InventedRegion, invent_region
-from unclouded.simulation.seasons import SEASONS
 
 PATCH_PX = 256
 """Side of a patch."""

@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from unclouded.simulation.fields import Growth
-from unclouded.simulation.land import Land, LandCover
+from unclouded.simulation.land import RADAR_LOOK_DEG, Land, LandCover
 from unclouded.simulation.noise import fractal_noise
 from unclouded.simulation.terrain import Terrain
-from unclouded.simulation.town import RADAR_LOOK_DEG
 
 _Image = NDArray[np.floating]
 

@@ -8,15 +8,14 @@ from jaxtyping import Float32, UInt8
 from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
-from unclouded.patches.identity import Roi
-from unclouded.raster import Raster
+from unclouded.io.raster import Raster
+from unclouded.patches.roi import Roi
 from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.simulation.fields import SEASONS
 from unclouded.simulation.land import invent_land
 from unclouded.simulation.noise import fractal_noise
-from unclouded.simulation.optics import clear_reflectance, spectrum
+from unclouded.simulation.optics import clear_reflectance, invent_sky, spectrum, through
 from unclouded.simulation.radar import backscatter
-from unclouded.simulation.seasons import SEASONS
-from unclouded.simulation.sky import invent_sky, through
 from unclouded.simulation.terrain import PIXEL_M
 
 SMALLEST_PX, LARGEST_PX = 256, 2000

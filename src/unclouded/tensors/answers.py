@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unclouded.errors import InputError
-from unclouded.tensors.triplet import Observation
+from unclouded.tensors.observation import Observation
 
 DARKEST, BRIGHTEST = -0.2, 2.0
 """TOA reflectance of real pixels lies well inside; the brightest cloud of SEN12MS-CR has 1.7."""

@@ -14,11 +14,11 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.clouds.synthetic import SyntheticSettings, paint
 from unclouded.errors import InputError
+from unclouded.io.raster import Raster, read
 from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import read_triplet
-from unclouded.raster import Raster, read
 from unclouded.sensors import SENTINEL2
-from unclouded.tensors.triplet import Observation, Triplet
+from unclouded.tensors.observation import Observation, Triplet
 
 
 def observe(

@@ -19,11 +19,10 @@ from unclouded.patches.layouts import SHOWN, IncompleteTriplet, find_triplets
 from unclouded.patches.reading import DamagedTriplet
 from unclouded.patches.splits import incomplete_of, triplets_of
 from unclouded.tensors.dataset import TripletDataset, TripletSource
-from unclouded.tensors.store import PackedTriplets, is_store, open_store
-from unclouded.tensors.triplet import Triplet, stack
-from unclouded.training.pairing import Pairing, equally_spaced, pair
+from unclouded.tensors.observation import Triplet, stack
+from unclouded.tensors.packed import PackedTriplets, is_store, open_store
+from unclouded.training.distributed import live_with_parent
 from unclouded.training.settings import TrainSettings
-from unclouded.training.signals import live_with_parent
 from unclouded.training.unpaired import unpaired_images
 
 
@@ -121,6 +120,25 @@ def _packed(settings: TrainSettings) -> PackedTriplets:
             f"{store.settings.synthetic}, expected {clouds} and synthetic {settings.synthetic}; pack again"
         )
     return store.of_part(settings.split)
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """For each observation, the clear image that is shown with it; fixed for a whole run.
+
+    Attributes:
+        clear_of: Position of the clear image for each observation; every clear image is used once.
+        paired: Whether it is the observation's own; the rest of the clear images are permuted among themselves.
+    """
+
+    clear_of: tuple[int, ...]
+    paired: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        if sorted(self.clear_of) != list(range(len(self.clear_of))):
+            raise ValueError("every clear image has to be used exactly once")
+        if any(kept and clear != i for i, (clear, kept) in enumerate(zip(self.clear_of, self.paired, strict=True))):
+            raise ValueError("a paired observation has to keep its own clear image")
 
 
 @dataclass(frozen=True)
@@ -256,3 +274,43 @@ def _whole(steps: Iterator[Batches], workers: int) -> Iterator[Batches]:
 def _join(items: list[tuple[Triplet, bool]], batch: int) -> Batches:
     parts = [items[i : i + batch] for i in range(0, len(items), batch)]
     return [(stack([triplet for triplet, _ in part]), tuple(paired for _, paired in part)) for part in parts]
+
+
+# Which clear image stands beside which observation: the paper's unpaired-to-paired protocol (section III-B.2).
+
+
+def equally_spaced(count: int, total: int) -> tuple[int, ...]:
+    """Return ``count`` of ``total`` positions, equally spaced: floor(i * total / count).
+
+    Raises:
+        InputError: More positions are wanted than there are.
+    """
+    if not 0 <= count <= total:
+        raise InputError(f"expected at most the {total} patches there are, found a wish for {count}; ask for fewer")
+    return tuple(i * total // count for i in range(count))
+
+
+def pair(total: int, paired_percent: float, rng: np.random.Generator) -> Pairing:
+    """Keep ``paired_percent`` of the pairs, equally spaced, and shuffle the clear images of all others.
+
+    Args:
+        total: Number of observations.
+        paired_percent: p of ours-p, 0 to 100.
+        rng: Draws the permutation of the unpaired clear images. None of them stays with its own observation,
+            unless there is only one.
+    """
+    kept = set(equally_spaced(round(total * paired_percent / 100), total))
+    loose = [i for i in range(total) if i not in kept]
+    clear_of = list(range(total))
+    for i, clear in zip(loose, _derangement(len(loose), rng), strict=True):
+        clear_of[i] = loose[clear]
+    return Pairing(tuple(clear_of), tuple(i in kept for i in range(total)))
+
+
+def _derangement(count: int, rng: np.random.Generator) -> list[int]:
+    """Draw permutations until none of the elements stays in its place; 2.7 draws on average."""
+    if count < 2:
+        return list(range(count))
+    while (drawn := rng.permutation(count))[drawn == np.arange(count)].size:
+        pass
+    return [int(i) for i in drawn]

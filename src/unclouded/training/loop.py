@@ -1,41 +1,44 @@
 """The training loop (section III-B.2): plain to read, and the same bytes whether it was ever killed or not."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, device
 
-from unclouded.errors import BusyError, InputError, MachineError, SignalledError
+from unclouded.errors import BusyError, InputError, MachineError, SignalledError, StoppedError
+from unclouded.evaluation.pictures import write_comparison
 from unclouded.files import require_room
 from unclouded.machine import capped
 from unclouded.models.cloud_map import TrainedMap
-from unclouded.models.generator import SarToOptical
+from unclouded.models.cyclegan import SarToOptical
 from unclouded.models.network import NetworkRemover
 from unclouded.models.weights import read_record, save_weights, take_weights
+from unclouded.progress import Listener, Told, silent
 from unclouded.tensors.dataset import TripletSource
-from unclouded.training.average import MovingAverage
-from unclouded.training.balance import Balance
-from unclouded.training.data import Batches, EpochOrder, loaded, training_data
-from unclouded.training.devices import all_alive, any_rank, follow_first, from_first, gathered, launch
-from unclouded.training.failure import not_finite, not_finite_error
+from unclouded.training.callbacks import Logbook, Part, mean_terms
+from unclouded.training.checkpoint import RunFolder
+from unclouded.training.data import Batches, EpochOrder, equally_spaced, loaded, training_data
+from unclouded.training.distributed import (
+    Request,
+    all_alive,
+    any_rank,
+    follow_first,
+    from_first,
+    gathered,
+    heard_signals,
+    launch,
+)
 from unclouded.training.forecast import WARM_UP_STEPS, forecast, total_steps
-from unclouded.training.learner import Learner
-from unclouded.training.listener import Listener, Told, silent
-from unclouded.training.logbook import Logbook, Part, mean_terms
-from unclouded.training.objectives import build_objective
-from unclouded.training.preparation import Prepared, prepare
-from unclouded.training.previews import is_previewed, write_preview
-from unclouded.training.provenance import add_session, told_with_weights
-from unclouded.training.run import RunFolder
+from unclouded.training.objectives import TOTAL, Learner, MovingAverage, build_objective, collect_state, restore_state
+from unclouded.training.preparation import Prepared, add_session, prepare, told_with_weights
 from unclouded.training.sessions import rate_jump
 from unclouded.training.settings import TrainSettings
-from unclouded.training.signals import Request, heard_signals
-from unclouded.training.state import collect_state, restore_state
-from unclouded.training.step import Batch, Terms
+from unclouded.training.step import CLEAR_RESIDUAL, Batch, Terms
 from unclouded.training.validation import is_best, judge
 
 
@@ -299,3 +302,96 @@ class Training:
         step = restore_state(state, self.objective, self.learners, self.average, self.fabric) if state else 0
         follow_first(self.fabric, [one for net in self.objective.networks.values() for one in net.parameters()])
         return step
+
+
+# What a run says when a loss or a gradient is no number.
+
+
+Found = Mapping[str, Sequence[str]]
+"""Names of patches, and the terms that are not finite on them."""
+
+
+def not_finite(names: str, terms: Terms) -> Found:
+    """Name the terms of a batch that are not finite, apart from those that may be."""
+    watched = (CLEAR_RESIDUAL, TOTAL)
+    return {names: [name for name, term in terms.items() if not term.isfinite() and name not in watched]}
+
+
+def not_finite_error(step: int, found: Sequence[Found], state: Path) -> StoppedError:
+    """Name the patches whose terms are not finite; all patches of the step, where only a gradient is not.
+
+    Args:
+        step: Number of the step, counted from 1.
+        found: Of every batch of every rank.
+        state: Where the last saved state is, if there is one.
+    """
+    everywhere = {names: terms for one in found for names, terms in one.items()}
+    guilty = {names: terms for names, terms in everywhere.items() if terms}
+    guilty = guilty or {names: ["gradient"] for names in everywhere}
+    told = "; ".join(f"{', '.join(terms)} is not finite on patch {names}" for names, terms in guilty.items())
+    kept = f"the state of an earlier step is in {state}" if state.exists() else "nothing was saved"
+    return StoppedError(f"step {step}: {told}; {kept}; look at the patch, or lower schedule.learning_rate")
+
+
+# Pictures of what a run has learnt so far.
+
+
+PREVIEWED = 4
+"""Patches in every preview picture, equally spaced over the run's patches."""
+
+EARLY = (1, 10, 100)
+"""Steps of the first previews, where a run that goes wrong shows it."""
+
+
+def is_previewed(step: int, every: int) -> bool:
+    """Say whether a picture is due after a step; ``every`` 0 wants none."""
+    return every > 0 and (step % every == 0 or step in EARLY)
+
+
+def write_preview(path: Path, remover: NetworkRemover, triplets: TripletSource, step: int, place: device) -> None:
+    """Draw what a remover makes of some of the run's own patches, beside what they should be."""
+    shown = [triplets[i] for i in equally_spaced(min(PREVIEWED, len(triplets)), len(triplets))]
+    rows = [(triplet, {"prediction": remover(triplet.observation.to(place)).cpu()}) for triplet in shown]
+    write_comparison(path, rows, title=f"step {step}")
+
+
+# Whether the discriminators leave the generators anything to learn.
+
+
+WINDOW = 200
+"""Steps over which the judgements are averaged."""
+
+WON = 0.9
+"""Mean distance between the judgements of real and generated images from which on a discriminator has won."""
+
+
+class Balance:
+    """Watches the mean judgements of real and of generated images, and warns once of a discriminator that has won.
+
+    Least squares teach a discriminator to answer 1 and 0; where it does so everywhere, the generators' gradient says
+    only "wrong", and colours drift.
+
+    Args:
+        window: Steps to average over.
+    """
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self.window = window
+        self._seen: dict[str, deque[tuple[float, float]]] = {}
+        self._warned: set[str] = set()
+
+    def warning(self, terms: Mapping[str, float]) -> str | None:
+        """Return a sentence when a discriminator has won over the last steps, the first time it does."""
+        for domain in ("sar", "optical"):
+            if f"{domain}_real" not in terms or domain in self._warned:
+                continue
+            seen = self._seen.setdefault(domain, deque(maxlen=self.window))
+            seen.append((terms[f"{domain}_real"], terms[f"{domain}_generated"]))
+            real, generated = (sum(values) / len(seen) for values in zip(*seen, strict=True))
+            if len(seen) == self.window and real - generated > WON:
+                self._warned.add(domain)
+                return (
+                    f"the {domain} discriminator has won (real {real:.2f}, generated {generated:.2f} over {self.window}"
+                    f" steps): the generator gets nothing from it; see docs/coloured-noise.md"
+                )
+        return None

@@ -4,26 +4,28 @@ The paper remarks that its generator, cloud maps and losses "may as well be used
 conditional GAN [26] or ResNet architectures [20]" (section II-C). The three share the generator, terms and the loop.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.optim import Adam
 
-from unclouded.models.discriminator import PatchDiscriminator
-from unclouded.models.generator import SAR_CHANNELS, SarToOptical
-from unclouded.models.initialisation import initialise
+from unclouded.errors import InputError
+from unclouded.machine import memory_fault
+from unclouded.models.cyclegan import SAR_CHANNELS, PatchDiscriminator, SarToOptical, initialise
 from unclouded.training import losses
-from unclouded.training.devices import InPrecision
-from unclouded.training.history import HistoryPool
-from unclouded.training.losses import LossWeights
-from unclouded.training.perceptual import PerceptualLoss, perceptual_loss
-from unclouded.training.settings import TrainSettings
+from unclouded.training.distributed import InPrecision, sum_gradients, to_first
+from unclouded.training.losses import LossWeights, PerceptualLoss, perceptual_loss
+from unclouded.training.settings import Schedule, TrainSettings
 from unclouded.training.step import (
     CLEAR_RESIDUAL,
     Batch,
+    HistoryPool,
     Networks,
     Pools,
     Terms,
@@ -35,8 +37,10 @@ from unclouded.training.step import (
 )
 
 GENERATORS, CRITICS = "generators", "critics"
+
 TOTAL = "total"
 """Name of the weighted sum of the generators' terms."""
+
 PAIRED_TERMS = ("pixel", "feature", "style")
 """Terms of pairs; in a batch they count by the share of its pairs, so that a batch is the mean of its parts."""
 
@@ -240,3 +244,142 @@ def _perceptual(settings: TrainSettings, fabric: Fabric) -> PerceptualLoss | Non
     if not (settings.paired_percent and (settings.loss.feature or settings.loss.style)):
         return None
     return perceptual_loss(settings.vgg, settings.network.bands).to(fabric.device)
+
+
+# Networks that learn together: one optimiser, which no other network hears of.
+
+
+class Learner:
+    """Some of the networks and the Adam that changes them (section III-B.2: one for both G, one for both D).
+
+    Args:
+        name: Of the group.
+        parameters: What it changes.
+        schedule: Knows the rate and the longest gradient.
+    """
+
+    def __init__(self, name: str, parameters: Iterable[nn.Parameter], schedule: Schedule) -> None:
+        self.name, self.parameters, self.clip_norm = name, list(parameters), schedule.clip_norm
+        self.optimiser = Adam(self.parameters, lr=schedule.learning_rate, betas=(0.5, 0.999), eps=1e-8)
+
+    @contextmanager
+    def alone(self, everybody: Iterable["Learner"]) -> Iterator[None]:
+        """Start from no gradient, and keep gradients away from all other learners inside the block."""
+        self.optimiser.zero_grad(set_to_none=True)
+        others = [parameter for one in everybody if one is not self for parameter in one.parameters]
+        for parameter in others:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in others:
+                parameter.requires_grad_(True)
+
+    def learn(self, rate: float, fabric: Fabric) -> bool:
+        """Change the weights by the gradients of all ranks; change nothing and say so where they are not finite."""
+        self.optimiser.param_groups[0]["lr"] = rate
+        sum_gradients(fabric, self.parameters)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        if not torch.isfinite(norm):
+            return False
+        if self.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
+        self.optimiser.step()
+        return True
+
+    def state_dict(self) -> dict[int, dict[str, Tensor]]:
+        """Return the moments of every parameter, by its position."""
+        moments: dict[int, dict[str, Tensor]] = self.optimiser.state_dict()["state"]
+        return moments
+
+    def load_state_dict(self, moments: Mapping[str, Any]) -> None:
+        """Go on with the moments of a :meth:`state_dict`."""
+        state = {int(parameter): saved for parameter, saved in moments.items()}
+        self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
+
+
+# The moving average of a generator's weights: smoother than the weights of any one step.
+
+
+class MovingAverage:
+    """An exponential moving average of a network's parameters (Yazici et al. 2019, arXiv:1806.04498).
+
+    The decay grows with the steps taken, to (1 + n) / (10 + n) at most, so that the fresh weights are soon forgotten.
+
+    Args:
+        network: Whose weights are averaged; must have no buffers.
+        decay: Share of the old average that each step keeps, below 1.
+    """
+
+    def __init__(self, network: SarToOptical, decay: float) -> None:
+        self.decay = decay
+        self.network = deepcopy(network).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, network: SarToOptical, step: int) -> None:
+        """Move the average towards the weights of a step, counted from 1."""
+        kept = min(self.decay, (1 + step) / (10 + step))
+        for average, new in zip(self.network.parameters(), network.parameters(), strict=True):
+            average.lerp_(new, 1 - kept)
+
+
+# Everything that the next step of a run depends on, as nested mappings of tensors.
+
+
+def collect_state(
+    step: int, objective: Objective, learners: Iterable[Learner], average: MovingAverage | None, fabric: Fabric
+) -> dict[str, Any] | None:
+    """Return the state of a run after a step on rank 0, None on others; every rank has to ask.
+
+    Weights and moments are the same on every rank; pools and random states are each rank's own.
+    """
+    own = {
+        "random": objective.rng.get_state(),
+        "pools": {
+            name: {key: images.cpu() for key, images in pool.state_dict().items()}
+            for name, pool in objective.pools.items()
+        },
+    }
+    ranks = to_first(fabric, own)
+    if ranks is None:
+        return None
+    return {
+        "step": torch.tensor(step),
+        "networks": {name: network.state_dict() for name, network in objective.networks.items()},
+        "learners": {learner.name: learner.state_dict() for learner in learners},
+        "average": average.network.state_dict() if average is not None else {},
+        "ranks": {str(rank): state for rank, state in enumerate(ranks)},
+    }
+
+
+def restore_state(
+    state: Mapping[str, Any],
+    objective: Objective,
+    learners: Iterable[Learner],
+    average: MovingAverage | None,
+    fabric: Fabric,
+) -> int:
+    """Go on from a state of :func:`collect_state`; return its step.
+
+    Raises:
+        InputError: The state is of other networks, or of another version.
+    """
+    try:
+        own = state["ranks"][str(fabric.global_rank)]
+        for name, network in objective.networks.items():
+            network.load_state_dict(state["networks"][name])
+        for learner in learners:
+            learner.load_state_dict(state["learners"][learner.name])
+        if average is not None:
+            average.network.load_state_dict(state["average"])
+        for name, pool in objective.pools.items():
+            pool.load_state_dict(fabric.to_device(own["pools"][name]))
+        objective.rng.set_state(own["random"])
+        return int(state["step"])
+    except (KeyError, RuntimeError) as error:
+        if memory_fault(error) is not None:
+            raise
+        first = str(error).splitlines()[:2][-1].strip()  # torch gives a heading, and then a line for each tensor
+        raise InputError(
+            f"the saved state is of another version or other networks ({first}); start anew in another folder"
+        ) from error

@@ -11,13 +11,13 @@ from torch.utils.data import Dataset
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.errors import InputError
+from unclouded.io.raster import read
 from unclouded.patches.layouts import ClearImage, Inventory, TripletFiles
 from unclouded.patches.reading import read_triplet
 from unclouded.patches.splits import incomplete_of
-from unclouded.raster import read
 from unclouded.sensors import SENTINEL2
 from unclouded.tensors.dataset import cut_centre, observe
-from unclouded.tensors.triplet import Observation, Triplet
+from unclouded.tensors.observation import Observation, Triplet
 from unclouded.training.settings import TrainSettings
 
 

@@ -1,0 +1,282 @@
+"""A STAC item as public catalogues write it, taken for a scene only where it says all that a choice needs."""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+from urllib.parse import unquote, urlsplit
+
+from unclouded.catalogue.triplets import SceneRecord, zone_of
+from unclouded.dates import parse_utc
+from unclouded.errors import InputError
+from unclouded.files import named, resolved, write_text
+from unclouded.io.geojson import polygon_of
+from unclouded.strict_json import read_json, read_json_object
+
+MAX_POINTS = 10_000
+"""Most corners of a footprint; those of Sentinel have 5 to 50."""
+
+_NAME = re.compile(r"S[12][A-Z]_[A-Z0-9][\w.-]{8,140}")
+
+_FETCHED = ("product", "safe_manifest", "safe-manifest", "metadata", "product_metadata", "product-metadata")
+"""Assets that lead to a whole product, in the order they are asked for."""
+
+
+def records_of(items: Iterable[Any]) -> tuple[list[SceneRecord], dict[str, str]]:
+    """Return the scenes among items, and why each of the others is none, by its id."""
+    records, skipped = [], {}
+    for item in items:
+        try:
+            records.append(record_of(item))
+        except InputError as error:
+            skipped[_shown(item.get("id") if isinstance(item, Mapping) else item)] = str(error)
+    return records, skipped
+
+
+def record_of(item: Any) -> SceneRecord:
+    """Read an item of a Sentinel-2 Level-1C or a Sentinel-1 IW GRDH product, whatever somebody wrote into it.
+
+    Raises:
+        InputError: It is another product, or lacks what a choice needs; says what.
+    """
+    properties = item.get("properties") if isinstance(item, Mapping) else None
+    if not isinstance(properties, Mapping):
+        raise InputError("no item with properties")
+    name = _name(item, properties)
+    if name.startswith("S1"):
+        _require_grd(name, properties)
+    else:
+        _require_level_1c(name, properties)
+    return SceneRecord(
+        name=name,
+        kind="radar" if name.startswith("S1") else "optical",
+        acquired=_acquired(properties),
+        footprint=_footprint(item.get("geometry")),
+        cloud_percent=_cloud_percent(properties) if name.startswith("S2") else None,
+        place=_address(item),
+        zone=next(filter(None, map(zone_of, name.split("_"))), None),
+    )
+
+
+def _name(item: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
+    """Return the name of the product; ids of items are often made from parts of it."""
+    given = (properties.get("s2:product_uri"), properties.get("s1:product_identifier"), item.get("id"))
+    names = [one.removesuffix(".zip").removesuffix(".SAFE") for one in given if isinstance(one, str)]
+    for name in names:
+        if _NAME.fullmatch(name):
+            return name
+    raise InputError("no name of a Sentinel-1 or Sentinel-2 product")
+
+
+def _require_level_1c(name: str, properties: Mapping[str, Any]) -> None:
+    kind = properties.get("s2:product_type", properties.get("product:type"))
+    if kind != "S2MSI1C" and (kind is not None or "MSIL1C" not in name):
+        raise InputError(f"of type {_shown(kind or name)}, expected S2MSI1C (Level-1C)")
+
+
+def _require_grd(name: str, properties: Mapping[str, Any]) -> None:
+    """Refuse other modes; where an item is silent, the name of the product speaks."""
+    parts = [*name.split("_"), "", "", ""]
+    mode = properties.get("sar:instrument_mode", parts[1])
+    kind = properties.get("sar:product_type", properties.get("product:type", parts[2]))
+    if mode != "IW" or "GRD" not in str(kind) or properties.get("s1:resolution", "high") != "high":
+        found = " ".join(_shown(one) for one in (mode, kind, properties.get("s1:resolution", "")))
+        raise InputError(f"of type {found.strip()}, expected IW GRD of high resolution")
+    polarizations = properties.get("sar:polarizations", ["VV", "VH"] if parts[3].endswith("DV") else [])
+    if not isinstance(polarizations, list) or not {"VV", "VH"} <= {str(one) for one in polarizations}:
+        found = " ".join(map(_shown, polarizations)) if isinstance(polarizations, list) else _shown(polarizations)
+        raise InputError(f"with polarizations {found[:80] or 'unknown'}, expected VV and VH")
+
+
+def _acquired(properties: Mapping[str, Any]) -> datetime:
+    try:
+        return parse_utc(properties.get("datetime") or properties.get("start_datetime"))
+    except InputError as error:
+        raise InputError(f"without a valid date, {error}") from error
+
+
+def _footprint(geometry: Any) -> Mapping[str, Any]:
+    try:
+        polygon_of(geometry, MAX_POINTS)
+    except InputError as error:
+        raise InputError(f"with a footprint that is none: {error}") from error
+    return dict(geometry)
+
+
+def _cloud_percent(properties: Mapping[str, Any]) -> float | None:
+    percent = properties.get("eo:cloud_cover")
+    if percent is None:
+        return None
+    if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
+        raise InputError(f"with a cloud cover of {_shown(percent)}, expected 0 to 100")
+    return float(percent)
+
+
+def _address(item: Mapping[str, Any]) -> str:
+    """Return where the product can be fetched, or the item read; nothing where no address is one."""
+    assets, links = item.get("assets"), item.get("links")
+    by_name = {str(key).lower(): one for key, one in assets.items()} if isinstance(assets, Mapping) else {}
+    linked = links if isinstance(links, list) else []
+    own = [one for one in linked if isinstance(one, Mapping) and one.get("rel") == "self"]
+    found = [by_name[name] for name in _FETCHED if name in by_name] + own
+    hrefs = (one.get("href") for one in found if isinstance(one, Mapping))
+    return next((address for href in hrefs if (address := _plain(href))), "")
+
+
+def _plain(href: Any) -> str:
+    """Return an address without what may be secret in it; nothing where it is none of the web or of a store."""
+    if not isinstance(href, str) or len(href) > 1000 or not href.isascii() or not href.isprintable() or " " in href:
+        return ""
+    try:
+        parts = urlsplit(href)
+        host = parts.hostname
+    except ValueError:
+        return ""
+    if parts.scheme not in ("http", "https", "s3") or not host:
+        return ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _shown(value: Any) -> str:
+    text = str(value) if isinstance(value, str | int | float) else type(value).__name__
+    return (text if text.isprintable() else ascii(text))[:80]
+
+
+# Where items of scenes come from: a STAC API, or a file or a catalogue of files on disk.
+
+
+MAX_FILES = 50_000
+"""Most files of a catalogue on disk."""
+
+MAX_BYTES = 128 << 20
+"""Largest of them."""
+
+
+@runtime_checkable
+class Catalogue(Protocol):
+    """Whoever has items."""
+
+    def items(self, outline: Mapping[str, Any], days: tuple[date, date], collection: str) -> list[Any]:
+        """Return what a collection may have of a place (a GeoJSON geometry) and of some days, first and last."""
+        ...
+
+
+def open_catalogue(address: str) -> Catalogue:
+    """Open a STAC API by its address, or a catalogue on disk by its path.
+
+    Raises:
+        InputError: It is neither, or pystac-client is not installed.
+    """
+    if not re.match("https?:", address, re.IGNORECASE):
+        return StoredCatalogue(Path(address))
+    try:
+        from unclouded.catalogue.stac_api import StacApi
+    except ImportError as error:
+        raise InputError("pystac-client is not installed; install 'unclouded[stac]'") from error
+    return StacApi(address)
+
+
+class StoredCatalogue:
+    """Items on disk: an item collection, an item, or a catalogue with links to its items. All are asked, always.
+
+    Args:
+        path: JSON file; links are followed within its folder, and nowhere else.
+
+    Raises:
+        InputError: It is no such file, or links lead out of its folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._items = list(_items(resolved(path), resolved(path).parent, set()))
+
+    def items(self, outline: Mapping[str, Any], days: tuple[date, date], collection: str) -> list[Any]:
+        """Return all items: what they show, when, and what they are is looked at by whoever chooses."""
+        return self._items
+
+
+def _items(path: Path, folder: Path, seen: set[Path]) -> Iterator[Any]:
+    """Yield the items that a file has or leads to, each file once."""
+    waiting = [path]
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        if len(seen) > MAX_FILES:
+            raise InputError(f"{named(folder)} has more than {MAX_FILES:,} files of items; give a part of it")
+        content = read_json_object(path, MAX_BYTES, "expected STAC items or a catalogue")
+        match content.get("type"):
+            case "FeatureCollection" if isinstance(content.get("features"), list):
+                yield from content["features"]
+            case "Feature":
+                yield content
+            case "Catalog" | "Collection":
+                waiting += reversed([_inside(path, folder, href) for href in _hrefs(content)])
+            case other:
+                raise InputError(f"{named(path)} is of type {str(other)[:40]!r}, expected STAC items or a catalogue")
+
+
+def _hrefs(content: Mapping[str, Any]) -> Iterator[str]:
+    links = content.get("links")
+    for link in links if isinstance(links, list) else []:
+        if isinstance(link, Mapping) and link.get("rel") in ("child", "item", "items"):
+            yield str(link.get("href"))
+
+
+def _inside(path: Path, folder: Path, href: str) -> Path:
+    try:
+        place = resolved(path.parent / unquote(href))
+        fits = not urlsplit(href).scheme and place.is_relative_to(folder)
+    except ValueError:  # an InputError, too: a zero byte, a loop of links
+        fits = False
+    if not fits:
+        raise InputError(f"{named(path)} leads to {href[:80]!r}, outside its folder; do not trust it")
+    return place
+
+
+# What a catalogue answered, kept until a whole search is done, so that one that breaks off goes on where it was.
+
+
+class KeptAnswers:
+    """A catalogue that is asked the same question once, as long as a folder lives.
+
+    Args:
+        catalogue: Whom to ask.
+        address: What it is known by.
+        folder: Takes a file an answer.
+
+    Attributes:
+        is_complete: Whether everything asked for was answered.
+    """
+
+    def __init__(self, catalogue: Catalogue, address: str, folder: Path) -> None:
+        self.is_complete = True
+        self._catalogue, self._address, self._folder = catalogue, address, folder
+
+    def items(self, outline: Mapping[str, Any], days: tuple[date, date], collection: str) -> list[Any]:
+        """Return what the catalogue says now, or said before; see :class:`~unclouded.catalogue.stac.Catalogue`.
+
+        Raises:
+            InputError: It does not answer.
+        """
+        question = json.dumps([self._address, outline, *map(str, days), collection], sort_keys=True)
+        path = self._folder / f"{hashlib.sha256(question.encode()).hexdigest()}.json"
+        with suppress(InputError, TypeError):  # it was not asked yet, or said too much
+            return list(read_json(path, MAX_BYTES))
+        try:
+            found = self._catalogue.items(outline, days, collection)
+        except InputError:
+            self.is_complete = False
+            raise
+        with suppress(RecursionError):  # items may be anything
+            write_text(path, json.dumps(found))
+        return found
+
+    def forget(self) -> None:
+        """Remove the folder: who searches again later wants to know what there is then."""
+        shutil.rmtree(self._folder, ignore_errors=True)

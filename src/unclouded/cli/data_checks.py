@@ -1,0 +1,132 @@
+"""What ``data check`` and ``data manifest`` do: run the tasks of all regions, then write and tell."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from unclouded.batch.executors import run_tasks
+from unclouded.batch.tasks import TaskFolder
+from unclouded.cli.batch import in_so_many
+from unclouded.cli.progress import shown_progress
+from unclouded.curation.maintenance import describing, verifying
+from unclouded.errors import InputError
+from unclouded.files import named, require_new_file, sha256, write_json
+from unclouded.locks import held
+from unclouded.patches.layouts import Inventory, section
+from unclouded.patches.manifest import SET_ASIDE, read_manifest, write_manifest
+from unclouded.patches.reading import TOKENS, DamagedTriplet, Inspection, PatchImages, images_of
+from unclouded.patches.roi import MANIFEST
+from unclouded.patches.screening import ScreeningSettings
+from unclouded.patches.splits import SplitCheck, check_split, parts_by_name
+from unclouded.patches.verification import Fault, count_lines, published_counts, unlisted
+
+
+def describe(inventory: Inventory, out: Path, settings: ScreeningSettings, *, coverage: bool, processes: int) -> int:
+    """Write the manifest of a data set; return the exit status."""
+    if inventory.layout == "scenes":
+        raise InputError(f"{named(inventory.root)} is known by the manifest it has, which 'unclouded curate' makes")
+    require_new_file(out)
+    tasks = describing(inventory.root, images_of(inventory), parts_by_name(inventory), settings, coverage=coverage)
+    with _kept(out.with_name(f".{out.stem}.work")) as work, shown_progress() as told:
+        notes = TaskFolder(work)
+        notes.forgive(tasks)  # what failed in an earlier run may have been mended
+        failed = run_tasks(
+            tasks, notes, in_so_many(processes), lambda done, total: told("describing regions", done, total)
+        )
+        if failed:
+            name, reason = next(iter(failed.items()))
+            raise InputError(f"{len(failed)} regions cannot be described, first {name}: {reason}")
+        rows = notes.rows(tasks)
+        write_manifest(out, rows)
+    statuses = {
+        status: sum(row["status"] == status for row in rows) for status in dict.fromkeys(r["status"] for r in rows)
+    }
+    counts = ", ".join(f"{count:,} {status}" for status, count in statuses.items())
+    typer.echo(f"{out}: {len(rows):,} patches ({counts}), SHA-256 {sha256(out)}")
+    return 0
+
+
+def inspect(inventory: Inventory, *, published: bool, report: Path | None, work: Path | None, processes: int) -> int:
+    """Read a data set, and compare it with its manifest if it has one; return the exit status."""
+    if report is not None:
+        require_new_file(report)
+    path = inventory.root / MANIFEST
+    listed = read_manifest(path) if path.is_file() else []
+    rows = [row for row in listed if row["status"] != SET_ASIDE]
+    lost = {row["roi"]: row["reason"] for row in listed if row["status"] == SET_ASIDE}
+    tasks = verifying(inventory, rows, sha256(path) if rows else "")
+    with _kept(work) as folder, shown_progress() as told:
+        notes = TaskFolder(folder)
+        notes.forgive(tasks)
+        failed = run_tasks(
+            tasks, notes, in_so_many(processes), lambda done, total: told("reading regions", done, total)
+        )
+        found = notes.rows(tasks)
+    damaged = [DamagedTriplet(row["damaged"], row["reason"]) for row in found if "damaged" in row]
+    damaged += [DamagedTriplet(name, reason) for name, reason in failed.items()]
+    inspection = Inspection(inventory, tuple(damaged))
+    images = images_of(inventory)
+    faults = [Fault(**row) for row in found if "damaged" not in row]
+    faults += unlisted(inventory.root, rows, images) if listed else []
+    counts = published_counts(images, everywhere=published)
+    lacking = [count for count in counts if count.found != count.published] if published else []
+    split = check_split(inventory)
+    lines = [inspection.report(), *split.lines(), *count_lines(counts)]
+    hashed = sum(any(row[token] for token in TOKENS) for row in rows)
+    if listed:
+        lines += [f"{path.name}: {hashed:,} patches hashed", *section("different", faults, len(faults))]
+        lines += section("regions set aside", [f"{roi}: {reason}" for roi, reason in lost.items()])
+    typer.echo("\n".join(lines))
+    clean = inspection.is_clean and split.is_clean and not faults and not lacking
+    if report:
+        write_json(report, _as_json(inspection, faults, images, lost, split, hashed=hashed, clean=clean))
+    return 0 if clean else 1
+
+
+def _as_json(
+    inspection: Inspection,
+    faults: list[Fault],
+    images: list[PatchImages],
+    lost: dict[str, str],
+    split: SplitCheck,
+    *,
+    hashed: int,
+    clean: bool,
+) -> dict[str, Any]:
+    found = inspection.inventory
+    return {
+        "root": str(found.root),
+        "clean": clean,
+        "triplets": len(found.triplets),
+        "incomplete": [{"patch": one.name, "lacks": one.lacks} for one in found.incomplete],
+        "damaged": [vars(one) for one in inspection.damaged],
+        "strange": found.strangers,
+        "split": vars(split),
+        "hashed": hashed,
+        "different": [vars(fault) for fault in faults],
+        "set_aside": [{"roi": roi, "reason": reason} for roi, reason in lost.items()],
+        "regions": [
+            {"roi": str(one.roi), "found": one.found, "published": one.published} for one in published_counts(images)
+        ],
+    }
+
+
+@contextmanager
+def _kept(work: Path | None) -> Iterator[Path]:
+    """Give a folder that outlives a killed process, if it has a name, but not the end of the work."""
+    if work is None:
+        with tempfile.TemporaryDirectory(prefix="unclouded-") as folder:
+            yield Path(folder)
+        return
+    with held(work):
+        yield work
+        for name in ("done", "failed", "begun", "locks"):
+            shutil.rmtree(work / name, ignore_errors=True)
+        (work / "lock").unlink(missing_ok=True)
+    with suppress(OSError):  # something else is in it
+        work.rmdir()

@@ -1,0 +1,159 @@
+"""Regions whose products are chosen from folders: which may serve, what decides the outcome, and the choice itself."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from unclouded.batch.storage import fingerprint, known_by
+from unclouded.catalogue.local import describe_scenes, products_in
+from unclouded.catalogue.triplets import Choice, Kind, Need, SceneRecord, choices_table, choose
+from unclouded.curation.cloud_check import look_at
+from unclouded.curation.regions import CurationSettings, Region
+from unclouded.errors import InputError
+from unclouded.files import write_text
+from unclouded.patches.geographic_split import Circle, circle_around, gaps_between
+from unclouded.patches.roi import Roi
+from unclouded.sentinel.footprints import footprint_around
+from unclouded.sentinel.safe import looks_like_product
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a role of a region is filled with.
+
+    Attributes:
+        path: The product, or an image.
+        tile: Which granule, where a product of the old format has several.
+    """
+
+    path: Path
+    tile: str | None = None
+
+
+class Folders:
+    """The products of folders, each described once.
+
+    Attributes:
+        refused: What is no product to choose, by path, with the reason.
+    """
+
+    def __init__(self) -> None:
+        self.refused: dict[Path, str] = {}
+        self._records: dict[Path, list[tuple[SceneRecord, Circle]]] = {}
+
+    def near(self, folder: Path, kind: Kind, outline: Mapping[str, Any]) -> list[SceneRecord]:
+        """Return the radar or the optical products of a folder that may show some of a region.
+
+        Raises:
+            InputError: There is no such folder.
+        """
+        if folder not in self._records:
+            self._records[folder] = [(one, circle_around(one.footprint)) for one in self._described(folder)]
+        found = [(record, circle) for record, circle in self._records[folder] if record.kind == kind]
+        gaps = gaps_between([circle_around(outline)], [circle for _, circle in found])[0]
+        return [record for (record, _), gap in zip(found, gaps, strict=True) if gap < 0]
+
+    def _described(self, folder: Path) -> Iterable[SceneRecord]:
+        for path in products_in(folder):
+            try:
+                yield from describe_scenes(path)
+            except InputError as error:
+                self.refused[path] = str(error)
+
+
+def need_of(region: Region, settings: CurationSettings) -> Need:
+    """Return what a region with a center needs of its products."""
+    assert region.center is not None
+    return Need(
+        season=Roi.parse(region.roi).season,
+        center=region.center,
+        outline=footprint_around(*region.center, settings.size_km),
+        dates=region.dates,
+        covers=settings.choosing.covers,
+        clear_below=settings.choosing.clear_below,
+    )
+
+
+def candidates_of(region: Region, settings: CurationSettings, folders: Folders) -> tuple[SceneRecord, ...]:
+    """Return the products of a region's folders that show any of it; none where all are named."""
+    if region.is_named:
+        return ()
+    need = need_of(region, settings)
+    kinds: dict[Kind, Path | None] = {"radar": region.radar_from, "optical": region.optical_from}
+    near = [record for kind, folder in kinds.items() if folder for record in folders.near(folder, kind, need.outline)]
+    return tuple(record for record in near if need.shown(record))
+
+
+def open_to(region: Region, candidates: Iterable[SceneRecord], settings: CurationSettings) -> list[SceneRecord]:
+    """Return the candidates of a region that may be one of its three, as far as is known without their clouds."""
+    if region.is_named:
+        return []
+    need = need_of(region, settings)
+    return [one for one in candidates if need.is_of_season(one) and not need.refusal(one, need.shown(one))]
+
+
+def inputs_of(region: Region, candidates: Iterable[SceneRecord], settings: CurationSettings) -> list[object]:
+    """Return what decides the products of a region, as JSON values: content, and how it is chosen from.
+
+    Products that can be none of its three, whatever their clouds, decide nothing.
+    """
+    named = {role: known_by(path) for role, path in region.named.items()}
+    if region.is_named:
+        return list(named.values())
+    content = [[one.kind, one.name, fingerprint(Path(one.place))] for one in open_to(region, candidates, settings)]
+    size = [settings.rows, settings.columns]
+    return ["choose 1", named, content, size, region.model_dump(mode="json")["dates"], settings.choosing.model_dump()]
+
+
+def choose_products(
+    region: Region,
+    here: Mapping[str, Path],
+    candidates: Iterable[SceneRecord],
+    settings: CurationSettings,
+    table: Path,
+    work_folder: Path,
+) -> Mapping[str, Product]:
+    """Return the radar, the clear and the cloudy product of a region; what is chosen is explained in a table.
+
+    Of a named product with several tiles the one is taken that shows most of the region.
+
+    Args:
+        region: With paths that are not relative.
+        here: Where its named products lie on this disk, by role.
+        candidates: Products that show some of it.
+        settings: Size of regions, and how to choose.
+        table: CSV file with a line a candidate; written where there is something to choose, also if no three fit.
+        work_folder: Where zips are unpacked.
+
+    Raises:
+        InputError: No three products fit, or a named one is none.
+    """
+    if region.is_named:
+        tiles = {role: _tile(path, region, settings) for role, path in here.items() if role != "radar"}
+        return {role: Product(path, tiles.get(role)) for role, path in here.items()}
+    need, size_px = need_of(region, settings), (settings.rows, settings.columns)
+
+    def look(record: SceneRecord) -> tuple[float | None, float]:
+        return look_at(Path(record.place), need.center, size_px, work_folder, record.tile)
+
+    described = {role: max(describe_scenes(path), key=need.shown) for role, path in here.items()}
+    known = {role: replace(record, place=str(region.named[role])) for role, record in described.items()}
+    choice: Choice = choose(list(candidates), need, look, known)
+    write_text(table, choices_table({region.roi: choice}))
+    return {role: Product(here.get(role, Path(one.place)), one.tile) for role, one in choice.records().items()}
+
+
+def _tile(path: Path, region: Region, settings: CurationSettings) -> str | None:
+    """Return the tile of a named product that shows most of a region; None where the product has but one.
+
+    Raises:
+        InputError: It has several, and nobody knows where the region lies; or the product is damaged.
+    """
+    scenes = describe_scenes(path) if looks_like_product(path) else []
+    if len(scenes) < 2:
+        return None
+    if region.center is None:
+        tiles = " ".join(str(scene.tile) for scene in scenes)
+        raise InputError(f"{path.name} holds the tiles {tiles}, expected one; give {region.roi} a center")
+    return max(scenes, key=need_of(region, settings).shown).tile

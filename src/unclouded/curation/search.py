@@ -1,0 +1,217 @@
+"""Products proposed for sampled regions from a catalogue, by the same rule as `curate`, and the files to go on with."""
+
+import json
+from calendar import monthrange
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from unclouded.catalogue.stac import Catalogue, records_of
+from unclouded.catalogue.triplets import ROLES, Choice, Need, SceneRecord, choices_table, choose, season_of
+from unclouded.curation.regions import ChoosingSettings
+from unclouded.errors import InputError
+from unclouded.files import write_text
+from unclouded.patches.roi import CHOICES
+from unclouded.patches.sampling import SampledRegion
+from unclouded.sentinel.band_stack import FIRST_LIGHT
+
+REGIONS, PRODUCTS = "regions.toml", "products.txt"
+RADAR_FOLDER, OPTICAL_FOLDER = "s1", "s2"
+"""Where the written file expects the products, beside itself."""
+PATIENCE = 3
+"""Regions in a row that a catalogue may fail to answer for."""
+SPARE_BELOW = 0.3
+"""Cloud cover above which a product is not worth fetching in the hope that it is clear over a region."""
+
+
+class SearchSettings(ChoosingSettings):
+    """What is searched for, and how products are chosen by what a catalogue tells of them as a whole.
+
+    Attributes:
+        since: First day.
+        until: Last day.
+        radar: Id of the collection of Sentinel-1 GRD.
+        optical: Id of the collection of Sentinel-2 Level-1C.
+        spares: How many more of the clearest products are listed for each region.
+    """
+
+    since: date
+    until: date
+    radar: str = "sentinel-1-grd"
+    optical: str = "sentinel-2-l1c"
+    spares: int = Field(2, ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "SearchSettings":
+        if self.since > self.until:
+            raise ValueError(f"since {self.since} is later than until {self.until}")
+        return self
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What was found for a region.
+
+    Attributes:
+        region: Where and when.
+        split: Its part.
+        choice: The three products, or why there are none.
+        spares: Further optical products of the same season and year, the clearest first.
+        skipped: Items that are no scenes, by id, with the reason.
+    """
+
+    region: SampledRegion
+    split: str
+    choice: Choice
+    spares: tuple[SceneRecord, ...]
+    skipped: Mapping[str, str]
+
+
+def propose(region: SampledRegion, split: str, catalogue: Catalogue, settings: SearchSettings) -> Proposal:
+    """Propose the products of a region.
+
+    Clouds are those that the catalogue tells of whole products, for it knows no others.
+
+    Raises:
+        InputError: The catalogue does not answer.
+    """
+    items = {
+        id(item): item  # a catalogue on disk gives all it has, every time
+        for days in seasons_between(region, settings.since, settings.until)
+        for collection in (settings.radar, settings.optical)
+        for item in catalogue.items(region.footprint, days, collection)
+    }
+    records, skipped = records_of(items.values())
+    need = Need(
+        season=region.roi.season,
+        center=(region.longitude, region.latitude),
+        outline=region.footprint,
+        dates=(settings.since, settings.until),
+        covers=settings.covers,
+        clear_below=settings.clear_below,
+    )
+    choice = choose(sorted(records, key=lambda one: (one.name, one.place)), need, _told_cover)
+    return Proposal(region, split, choice, tuple(_spares(choice, region.latitude))[: settings.spares], skipped)
+
+
+def _told_cover(record: SceneRecord) -> tuple[float | None, float]:
+    return (None if record.cloud_percent is None else record.cloud_percent / 100), 1.0
+
+
+def seasons_between(region: SampledRegion, since: date, until: date) -> list[tuple[date, date]]:
+    """Return first and last day of each season of a region between two days, its own months, cut where they end.
+
+    Seasons before the first satellite and those that have not begun are left out: nothing was taken then.
+    """
+    first_month, _, last_month = region.months
+    since, last_year = max(since, FIRST_LIGHT.date()), datetime.now(UTC).year + 1
+    found = []
+    for year in range(since.year, min(until.year, last_year) + 2):
+        first = date(year - (last_month < first_month), first_month, 1)
+        last = date(year, last_month, monthrange(year, last_month)[1])
+        if max(first, since) <= min(last, until):
+            found.append((max(first, since), min(last, until)))
+    return found
+
+
+def _spares(choice: Choice, latitude: float) -> Iterator[SceneRecord]:
+    """Yield optical scenes that might replace a clear one that turns out not to be: of its season, clearest first."""
+    if choice.pairing is None:
+        return
+    clear = choice.pairing.clear
+    left = [
+        (one.coverage, one.record.name, one.record)
+        for one in choice.verdicts[len(ROLES) :]
+        if one.decision.startswith("not chosen") and one.coverage is not None and one.coverage <= SPARE_BELOW
+    ]
+    for _, _, record in sorted(left, key=lambda one: one[:2]):
+        same_season = season_of(record.acquired, latitude) == season_of(clear.acquired, latitude)
+        if same_season and record.zone == clear.zone:
+            yield record
+
+
+def write_proposals(folder: Path, proposals: Sequence[Proposal], settings: SearchSettings) -> int:
+    """Write regions for `curate`, the list of products to fetch, and why each was proposed or not.
+
+    Args:
+        folder: Takes regions.toml, products.txt and choices.csv.
+        proposals: One a region.
+        settings: What was searched for.
+
+    Returns:
+        How many products there are to fetch.
+    """
+    found = [one for one in proposals if one.choice.pairing]
+    products = {record.name for one in found for record in (*one.choice.records().values(), *one.spares)}
+    write_text(folder / REGIONS, "".join(_toml(proposals, settings)))
+    write_text(folder / PRODUCTS, "".join(f"{name}\n" for name in sorted(products)))
+    write_text(folder / CHOICES, choices_table({str(one.region.roi): one.choice for one in proposals}, measured=False))
+    return len(products)
+
+
+def _toml(proposals: Sequence[Proposal], settings: SearchSettings) -> Iterator[str]:
+    found = sum(one.choice.pairing is not None for one in proposals)
+    yield (
+        f"# {found:,} of {len(proposals):,} regions have products. Fetch those of {PRODUCTS}: radar into "
+        f"{RADAR_FOLDER}/, optical into {OPTICAL_FOLDER}/.\n"
+        "# Percentages are clouds of WHOLE products, as the catalogue tells them; 'unclouded curate' measures them\n"
+        "# over each region and chooses again.\n\n"
+        f"[choosing]\ncovers = {settings.covers}\n"
+    )
+    for one in proposals:
+        yield from _region(one, settings) if one.choice.pairing else _absent(one)
+
+
+def _region(proposal: Proposal, settings: SearchSettings) -> Iterator[str]:
+    region, choice = proposal.region, proposal.choice
+    assert choice.pairing
+    yield (
+        f"\n[[regions]]\nroi = {json.dumps(str(region.roi))}\ncenter = [{region.longitude!r}, {region.latitude!r}]\n"
+        f"split = {json.dumps(proposal.split)}\nradar_from = {json.dumps(RADAR_FOLDER)}\n"
+        f"optical_from = {json.dumps(OPTICAL_FOLDER)}\ndates = [{settings.since}, {settings.until}]\n"
+    )
+    for role, record in choice.records().items():
+        yield f"# {role:<7}{record.name}{_clouds(record)}\n"
+    for record in proposal.spares:
+        yield f"# spare  {record.name}{_clouds(record)}\n"
+    yield f"# the three span {choice.pairing.span_days:.1f} days\n"
+
+
+def _clouds(record: SceneRecord) -> str:
+    return "" if record.cloud_percent is None else f", {record.cloud_percent:.1f} %"
+
+
+def _absent(proposal: Proposal) -> Iterator[str]:
+    reason = "".join(letter if letter.isprintable() else " " for letter in proposal.choice.reason)
+    yield f"\n# {proposal.region.roi}: {reason}\n"
+
+
+def proposals_of(
+    regions: Sequence[tuple[SampledRegion, str]],
+    catalogue: Catalogue,
+    settings: SearchSettings,
+    told: Callable[[int, int], object] = lambda done, total: None,
+) -> list[Proposal]:
+    """Propose the products of regions, one after the other; see :func:`propose`.
+
+    A region that the catalogue does not answer for has no products, and the others go on.
+
+    Raises:
+        InputError: It does not answer for several regions in a row.
+    """
+    found: list[Proposal] = []
+    in_a_row = 0
+    for region, split in regions:
+        try:
+            found.append(propose(region, split, catalogue, settings))
+            in_a_row = 0
+        except InputError as error:
+            in_a_row += 1
+            if in_a_row == min(PATIENCE, len(regions)):
+                raise
+            found.append(Proposal(region, split, Choice(None, str(error), ()), (), {}))
+        told(len(found), len(regions))
+    return found

@@ -1,0 +1,292 @@
+"""Improved precision and recall: how much of one set of images lies on the manifold of another, and back.
+
+Kynkäänniemi et al. (2019), NeurIPS ([28] in the paper); section III-B.1 and appendix B of the paper.
+
+The manifold of a set is the union of balls, one around each feature, that reach to its k-th nearest neighbour. Which
+feature lies in which ball is decided by float64 distances, but only few of them are computed: a screen of matrix
+products tells, with a bound of its error, which pairs of features may matter at
+all. The answer is that of all float64 distances, whatever the precision of the screen.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, no_type_check
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unclouded.errors import InputError
+from unclouded.jit import compiled, compiled_in_lanes
+
+DEFINITION = "unclouded-manifold-1"
+"""Version of all that this module defines; two versions do not compare."""
+
+K = 10
+"""Neighbours in the paper."""
+
+
+@dataclass(frozen=True, eq=False)
+class ManifoldScores:
+    """How two sets of features cover each other.
+
+    Attributes:
+        precision: Share of the generated images within the manifold of the real ones.
+        recall: Share of the real images within the manifold of the generated ones.
+        k: The neighbour a ball reaches to.
+        include_self: Whether a feature counts as its own first neighbour.
+        n_real: Number of real images.
+        n_generated: Number of generated images.
+        realism: Of each generated image: the largest ratio of a ball's radius to the distance from its centre, over
+            the real balls that are not larger than their median (section 5 of Kynkäänniemi et al.); 1 and more is
+            within one of them.
+    """
+
+    precision: float
+    recall: float
+    k: int
+    include_self: bool
+    n_real: int
+    n_generated: int
+    realism: Float64[Tensor, " generated"]
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall; 0 where both are."""
+        total = self.precision + self.recall
+        return 2 * self.precision * self.recall / total if total else 0.0
+
+
+def measure_manifolds(
+    real: Float[Tensor, "real feature"],
+    generated: Float[Tensor, "generated length"],
+    k: int = K,
+    *,
+    include_self: bool = False,
+    precision: torch.dtype | None = None,
+) -> ManifoldScores:
+    """Measure precision, recall and realism of generated images by their features.
+
+    Args:
+        real: Features of the real images.
+        generated: Features of the generated images.
+        k: The neighbour a ball reaches to.
+        include_self: Count a feature as its own first neighbour, so that its ball reaches only to the neighbour k - 1.
+            Otherwise it is never its own neighbour; a copy of it in the set always is one, at distance 0.
+        precision: Of the screen; the fastest here if omitted. It never changes the answer.
+
+    Raises:
+        InputError: A set has no k neighbours, a feature is not finite, or the features differ in length.
+    """
+    _check(real, generated, k)
+    truth, made = screened([real, generated], precision or fastest_screen())
+    neighbour = k - 1 if include_self else k
+    truth_radii, made_radii = (squared_radii(one, neighbour) for one in (truth, made))
+    is_small = truth_radii <= np.median(truth_radii)
+    made_inside, truth_inside = np.zeros(len(generated), np.bool_), np.zeros(len(real), np.bool_)
+    nearness = np.full(len(generated), np.inf)
+    for top, left, product in blocks(made, truth):
+        rows, columns = slice(top, top + len(product)), slice(left, left + product.shape[1])
+        _sort_into_balls(
+            product, made.slack,
+            made.features[rows], made.squares[rows], made_radii[rows], made_inside[rows], nearness[rows],
+            truth.features[columns], truth.squares[columns], truth_radii[columns], truth_inside[columns],
+            is_small[columns],
+        )  # fmt: skip
+    with np.errstate(divide="ignore"):
+        realism = torch.from_numpy(1 / np.sqrt(nearness))
+    inside = (float(made_inside.mean()), float(truth_inside.mean()))
+    return ManifoldScores(*inside, k, include_self, len(real), len(generated), realism)
+
+
+def _check(real: Tensor, generated: Tensor, k: int) -> None:
+    if real.shape[1] != generated.shape[1]:
+        raise InputError(f"expected features of one length, found {real.shape[1]} and {generated.shape[1]}")
+    for name, features in (("real", real), ("generated", generated)):
+        if not 1 <= k < len(features):
+            raise InputError(f"k = {k} neighbours need more than {k} {name} images, found {len(features)}; lower k")
+        if not features.isfinite().all():
+            raise InputError(f"the features of the {name} images hold NaN or infinity; leave such images out")
+
+
+@dataclass(frozen=True, eq=False)
+class Screened:
+    """Features, and what a screen needs to know of them.
+
+    With x and y two features from which the same centre was subtracted, their squared distance is at least
+    ``(1 - slack) (|x|² + |y|²) - 2 p``, where p is their product in :func:`blocks`.
+
+    Attributes:
+        features: As they were given, on the CPU.
+        rounded: The same centred and in the screen's precision.
+        squares: Squared length of each centred feature, before rounding.
+        slack: Bound of the error, relative to the sum of two squared lengths.
+    """
+
+    features: NDArray[Any]
+    rounded: Float[Tensor, "n feature"]
+    squares: Float64[np.ndarray, " n"]
+    slack: float
+
+
+def squared_radii(points: Screened, k: int) -> Float64[np.ndarray, " n"]:
+    """Return the squared distance of each feature to its k-th nearest other one; 0 for k = 0.
+
+    Each block of the matrix of distances is computed once and serves its rows and its columns.
+    """
+    if k == 0:
+        return np.zeros(len(points.features))
+    nearest = np.full((len(points.features), k), np.inf)
+    for top, left, product in blocks(points, points, upper=True):
+        _update_nearest(product, points.slack, top, left, points.features, points.squares, nearest)
+    return nearest[:, -1].copy()
+
+
+@compiled_in_lanes
+@no_type_check
+def _squared_distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Sum of squared differences in float64: the same for (a, b) and (b, a)."""
+    total = 0.0
+    for i in range(len(a)):
+        difference = np.float64(a[i]) - np.float64(b[i])
+        total += difference * difference
+    return total
+
+
+@compiled
+@no_type_check  # numba compiles the function itself, not one wrapped in checks
+def _insert(row: NDArray[np.float64], value: float) -> None:
+    """Put a value into an ascending row, whose last one falls out."""
+    place = len(row) - 1
+    if value >= row[place]:
+        return
+    while place > 0 and row[place - 1] > value:
+        row[place] = row[place - 1]
+        place -= 1
+    row[place] = value
+
+
+@compiled
+@no_type_check  # numba compiles the function itself, not one wrapped in checks
+def _update_nearest(
+    product: NDArray[np.float32],
+    slack: float,
+    top: int,
+    left: int,
+    features: NDArray[np.float32],
+    squares: NDArray[np.float64],
+    nearest: NDArray[np.float64],
+) -> None:
+    """Put the pairs of a block above the diagonal into the nearest distances of both their features."""
+    last = nearest.shape[1] - 1
+    for row in range(product.shape[0]):
+        i = top + row
+        for column in range(max(0, i + 1 - left), product.shape[1]):
+            j = left + column
+            lowest = (1.0 - slack) * (squares[i] + squares[j]) - 2.0 * product[row, column]
+            if lowest < nearest[i, last] or lowest < nearest[j, last]:
+                distance = _squared_distance(features[i], features[j])
+                _insert(nearest[i], distance)
+                _insert(nearest[j], distance)
+
+
+@compiled
+@no_type_check  # numba compiles the function itself, not one wrapped in checks
+def _sort_into_balls(
+    product: NDArray[np.float32],
+    slack: float,
+    made: NDArray[np.float32],
+    made_squares: NDArray[np.float64],
+    made_radii: NDArray[np.float64],
+    made_inside: NDArray[np.bool_],
+    nearness: NDArray[np.float64],
+    truth: NDArray[np.float32],
+    truth_squares: NDArray[np.float64],
+    truth_radii: NDArray[np.float64],
+    truth_inside: NDArray[np.bool_],
+    is_small: NDArray[np.bool_],
+) -> None:
+    """Note who lies in whose ball, and the smallest ratio of squared distance to squared radius of the small balls."""
+    for i in range(product.shape[0]):
+        for j in range(product.shape[1]):
+            lowest = (1.0 - slack) * (made_squares[i] + truth_squares[j]) - 2.0 * product[i, j]
+            if (
+                (lowest <= truth_radii[j] and not made_inside[i])
+                or (lowest <= made_radii[i] and not truth_inside[j])
+                or (is_small[j] and lowest < nearness[i] * truth_radii[j])
+            ):
+                distance = _squared_distance(made[i], truth[j])
+                made_inside[i] |= distance <= truth_radii[j]
+                truth_inside[j] |= distance <= made_radii[i]
+                if is_small[j] and distance < nearness[i] * truth_radii[j]:
+                    nearness[i] = distance / truth_radii[j]
+
+
+# Which pairs of features may be near: products in low precision, with a bound of their error.
+
+
+ROUNDING = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8}
+"""Largest relative error of rounding to a screen's precision."""
+
+BLOCK = 1024
+"""Rows and columns of a block of products."""
+
+_ROWS = 256  # converted to float64 at a time
+
+
+def fastest_screen() -> torch.dtype:
+    """Return bfloat16 where the processor multiplies it, else float32."""
+    native = (getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
+    return torch.bfloat16 if any(native) else torch.float32
+
+
+def screened(sets: Sequence[Float[Tensor, "_ feature"]], precision: torch.dtype) -> list[Screened]:
+    """Round sets of features for one screen: the same centre and the same slack for all.
+
+    The centre, their mean, is taken away because it is what matrix products lose most precision to. The slack: with
+    rounding errors of at most r relative to each feature's length, products p of n rounded values summed in float32
+    with a relative error of at most s = n 2^-24 / (1 - n 2^-24) (Higham 2002, section 3.1) and rounded once more by at
+    most u are wrong by at most ``(2 r + r² + (1 + r)² (s + u)) |x| |y|``, and 2 |x| |y| is at most |x|² + |y|².
+    """
+    held = [features.detach().cpu().contiguous() for features in sets]
+    centre = torch.stack([one.sum(dim=0, dtype=torch.float64) for one in held]).sum(dim=0) / sum(map(len, held))
+    parts = [_rounded(features, centre, precision) for features in held]
+    r = max(worst for _, _, worst in parts)
+    summed = held[0].shape[1] * 2.0**-24
+    slack = 2 * r + r**2 + (1 + r) ** 2 * (summed / (1 - summed) + ROUNDING[precision])
+    return [
+        Screened(features.numpy(), rounded, squares.numpy(), 1.001 * slack)
+        for features, (rounded, squares, _) in zip(held, parts, strict=True)
+    ]
+
+
+def _rounded(
+    features: Float[Tensor, "n feature"], centre: Float64[Tensor, " feature"], precision: torch.dtype
+) -> tuple[Float[Tensor, "n feature"], Float64[Tensor, " n"], float]:
+    """Centred and rounded features, their squared lengths before rounding, and the largest relative error."""
+    rounded = torch.empty(features.shape, dtype=precision)
+    squares, worst = torch.empty(len(features), dtype=torch.float64), 0.0
+    for start in range(0, len(features), _ROWS):
+        rows = slice(start, start + _ROWS)
+        centred = features[rows].double() - centre
+        rounded[rows] = centred.to(precision)
+        squares[rows] = centred.square().sum(dim=1)
+        error = (centred - rounded[rows].double()).square().sum(dim=1)
+        worst = max(worst, (error / squares[rows].clamp_min(1e-300)).max().sqrt().item())
+    return rounded, squares, worst
+
+
+def blocks(rows: Screened, columns: Screened, *, upper: bool = False) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+    """Yield the matrix of products in blocks, each with its first row and its first column.
+
+    Args:
+        rows: One set.
+        columns: The other one.
+        upper: Leave out the blocks below the diagonal.
+    """
+    for top in range(0, len(rows.rounded), BLOCK):
+        for left in range(top if upper else 0, len(columns.rounded), BLOCK):
+            product = rows.rounded[top : top + BLOCK] @ columns.rounded[left : left + BLOCK].T
+            yield top, left, product.float().numpy()

@@ -1,0 +1,314 @@
+"""The two generators: optical to radar, and radar with a cloudy optical image to a clear one."""
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from unclouded.models import winograd
+
+SAR_CHANNELS = 3
+"""VV, VH and their mean; see :class:`unclouded.models.scaling.Scaling`."""
+
+RECEPTIVE_FIELD_PX = 169
+"""Width of what one output pixel sees, instance statistics aside."""
+
+DARK_LAND = -0.75
+"""Network value of a reflectance of 0.125 under the paper's scaling."""
+
+STRIDE_PX = 4
+"""Input heights and widths are multiples of this."""
+
+Skip = Literal["cloudy", "clear-mean"]
+"""Where the long skip starts; see :class:`SarToOptical`."""
+
+_BLOCKS = 9
+
+_ATANH_LIMIT = 1 - 1e-6  # a zero residual gives back every stored number; 1 - 1e-3 is wrong by 5
+
+
+class Restoration(NamedTuple):
+    """What the cloud-removal generator returns; all network values.
+
+    Attributes:
+        optical: The restored image, in [-1, 1].
+        residual: What the network adds before the output nonlinearity, S2res in the paper.
+        cloud_map_estimate: The cloud map regressed from the residual; training only.
+    """
+
+    optical: Float[Tensor, "batch band h w"]
+    residual: Float[Tensor, "batch band h w"]
+    cloud_map_estimate: Float[Tensor, "batch 1 h w"]
+
+
+class OpticalToSar(nn.Module):
+    """G_S2->S1: the 9-block ResNet generator of CycleGAN, unchanged (section II-B and Fig. 2 of the paper, [18]).
+
+    Args:
+        bands: Optical bands.
+        width: Channels after the first convolution; the paper has 64.
+    """
+
+    def __init__(self, bands: int = 3, width: int = 64) -> None:
+        super().__init__()
+        self.trunk = _resnet(bands, SAR_CHANNELS, width)
+
+    def forward(self, optical: Float[Tensor, "batch band h w"]) -> Float[Tensor, "batch 3 h w"]:
+        """Translate an optical image into a radar image; network values, height and width multiples of 4."""
+        sar: Tensor = self.trunk(optical)
+        return sar.tanh()
+
+
+class SarToOptical(nn.Module):
+    """G_S1->S2: the same trunk, told of the cloudy image and its map, with a long skip (section II-B, Fig. 3, Table I).
+
+    The paper's long skip starts from the cloudy image, so the residual has to take every cloud away again, with all its
+    texture. As an extension, ``skip="clear-mean"`` starts from :func:`clear_mean_start` instead.
+
+    Args:
+        bands: Optical bands.
+        width: Channels after the first convolution; the paper has 64.
+        skip: Where the long skip starts: ``cloudy`` in the paper.
+    """
+
+    def __init__(self, bands: int = 3, width: int = 64, skip: Skip = "cloudy") -> None:
+        super().__init__()
+        self.skip = skip
+        self.trunk = _resnet(SAR_CHANNELS + bands + 1, bands, width)
+        self.cloud_map = nn.Conv2d(bands, 1, kernel_size=3, padding=1)
+
+    def forward(
+        self,
+        sar: Float[Tensor, "batch 3 h w"],
+        cloudy: Float[Tensor, "batch band h w"],
+        cloud_map: Float[Tensor, "batch 1 h w"],
+    ) -> Restoration:
+        """Restore a cloudy image; network values, height and width multiples of 4.
+
+        Args:
+            sar: Radar in [-1, 1].
+            cloudy: Optical image in [-1, 1]; also the start of the long skip.
+            cloud_map: The map m, 0 clear to 1 cloudy.
+        """
+        residual = self.trunk(torch.cat([sar, cloudy, cloud_map], dim=1))
+        start = cloudy if self.skip == "cloudy" else clear_mean_start(cloudy, cloud_map)
+        return Restoration(add_in_atanh(start, residual), residual, self.cloud_map(residual))
+
+
+def clear_mean_start(
+    cloudy: Float[Tensor, "batch band h w"], cloud_map: Float[Tensor, "batch 1 h w"]
+) -> Float[Tensor, "batch band h w"]:
+    """Give every pixel with m > 0 the mean of the image's pixels with m = 0; our extension, not the paper's.
+
+    Where no pixel is clear, the value is that of dark land, :data:`DARK_LAND`.
+
+    Args:
+        cloudy: Optical image in [-1, 1].
+        cloud_map: The map m, 0 clear to 1 cloudy.
+    """
+    clear = (cloud_map == 0).to(cloudy.dtype)
+    count = clear.sum(dim=(2, 3), keepdim=True)
+    mean = (cloudy * clear).sum(dim=(2, 3), keepdim=True) / count.clamp(min=1)
+    return torch.where(cloud_map > 0, torch.where(count > 0, mean, DARK_LAND), cloudy)
+
+
+def add_in_atanh(cloudy: Tensor, residual: Tensor) -> Tensor:
+    """Return tanh(atanh(S2) + S2res), in float32 or better whatever the precision of the residual.
+
+    Section II-B of the paper. With a residual of 0 every stored number comes back.
+
+    Args:
+        cloudy: S2 in [-1, 1].
+        residual: S2res, of the same shape; any number.
+    """
+    start = cloudy.to(torch.promote_types(cloudy.dtype, torch.float32)).clamp(-_ATANH_LIMIT, _ATANH_LIMIT)
+    return (start.atanh() + residual.to(start.dtype)).tanh()
+
+
+def _resnet(channels_in: int, channels_out: int, width: int) -> nn.Sequential:
+    """The ResNet generator of CycleGAN [18] without its last nonlinearity."""
+    return nn.Sequential(
+        _Reflection(3),
+        *_normalised(Convolution(channels_in, width, 7)),
+        *_normalised(Convolution(width, 2 * width, 3, stride=2, padding=1)),
+        *_normalised(Convolution(2 * width, 4 * width, 3, stride=2, padding=1)),
+        *(ResidualBlock(4 * width) for _ in range(_BLOCKS)),
+        *_normalised(Upsampling(4 * width, 2 * width)),
+        *_normalised(Upsampling(2 * width, width)),
+        _Reflection(3),
+        nn.Conv2d(width, channels_out, 7),
+    )
+
+
+def _normalised(convolution: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
+    return convolution, InstanceNorm(), nn.ReLU(inplace=True)
+
+
+class _Reflection(nn.ReflectionPad2d):
+    """Copies pixels in whatever precision they have; autocast would make float32 of them for it."""
+
+    def forward(self, x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel rows columns"]:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x)
+
+
+class Convolution(nn.Conv2d):
+    """A convolution in front of an instance norm, which takes every bias away again: it is kept, and not added."""
+
+    def forward(self, x: Float[Tensor, "batch before h w"]) -> Float[Tensor, "batch after rows columns"]:
+        """Convolve without bias."""
+        if self.stride == (1, 1) and torch.is_grad_enabled() and winograd.pays() and winograd.fits(x, self.weight):
+            return winograd.convolve(x, self.weight)
+        return F.conv2d(x, self.weight, None, self.stride, self.padding)
+
+
+class Upsampling(nn.ConvTranspose2d):
+    """A transposed convolution to twice the height and width, in front of an instance norm, too."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__(before, after, kernel_size=3, stride=2, padding=1, output_padding=1)
+
+    def forward(  # type: ignore[override]
+        self, x: Float[Tensor, "batch before h w"]
+    ) -> Float[Tensor, "batch after rows columns"]:
+        """Convolve without bias."""
+        return F.conv_transpose2d(x, self.weight, None, stride=2, padding=1, output_padding=1)
+
+
+class ResidualBlock(nn.Module):
+    """A residual block of CycleGAN [18]: x + change(x)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.change = nn.Sequential(
+            _Reflection(1),
+            *_normalised(Convolution(channels, channels, 3)),
+            _Reflection(1),
+            Convolution(channels, channels, 3),
+            InstanceNorm(),
+        )
+
+    def forward(self, x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel h w"]:
+        """Return x with its change added."""
+        change: Tensor = self.change(x)
+        return x + change
+
+
+def fit_channels(image: Float[Tensor, "batch channel h w"], count: int) -> Float[Tensor, "batch fitted h w"]:
+    """Repeat an image's channels in their order until there are ``count``; an image that fits is returned itself.
+
+    The identity terms show each generator an image of its own output domain. With three optical bands the channels
+    agree, as in the paper; with another number this is our decision.
+    """
+    channels = image.shape[1]
+    return image if channels == count else image[:, [i % channels for i in range(count)]]
+
+
+# Instance normalisation that is right in both memory layouts.
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalisation [33] without affine parameters and without running statistics (section III-B.2).
+
+    Each sample is a batch of its own to ``batch_norm``: the same function, in the memory layout of the input, and
+    right in both. ``instance_norm`` on the CPU returns a wrong gradient, without a warning, where the incoming one is
+    channels_last (torch 2.13, 2.14).
+    """
+
+    eps = 1e-5
+
+    def forward(self, x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel h w"]:
+        """Return every channel of every sample with mean 0 and variance 1."""
+        samples = [F.batch_norm(x[i : i + 1], None, None, training=True, eps=self.eps) for i in range(len(x))]
+        return samples[0] if len(samples) == 1 else torch.cat(samples)
+
+
+# The discriminator of both domains: real or generated, patch by patch.
+
+
+class PatchDiscriminator(nn.Module):
+    """The 70 x 70 PatchGAN of CycleGAN [18], with spectral normalisation [24] on every convolution (section II-B).
+
+    There is no instance normalisation beside the spectral one (our decision), and no sigmoid: the loss is least
+    squares.
+
+    Args:
+        channels: 3 for radar; for optical images their bands and the cloud map.
+        width: Channels after the first convolution; the paper has 64.
+    """
+
+    def __init__(self, channels: int, width: int = 64) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            _convolution(channels, width, stride=2),
+            nn.LeakyReLU(0.2, inplace=True),
+            _convolution(width, 2 * width, stride=2),
+            nn.LeakyReLU(0.2, inplace=True),
+            _convolution(2 * width, 4 * width, stride=2),
+            nn.LeakyReLU(0.2, inplace=True),
+            _convolution(4 * width, 8 * width, stride=1),
+            nn.LeakyReLU(0.2, inplace=True),
+            _convolution(8 * width, 1, stride=1),
+        )
+
+    def forward(self, image: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch 1 rows columns"]:
+        """Judge an image of network values: near 1 for real, near 0 for generated; 256 px give 30 x 30 judgements."""
+        judgement: Tensor = self.layers(image)
+        return judgement
+
+
+class _Convolution(nn.Conv2d):
+    """Finds its spectral norm in float32: on CUDA autocast would round the power iteration to bfloat16."""
+
+    def forward(self, x: Float[Tensor, "batch before h w"]) -> Float[Tensor, "batch after rows columns"]:
+        with torch.autocast(x.device.type, enabled=False):
+            weight = self.weight
+        answer: Tensor = self._conv_forward(x, weight, self.bias)
+        return answer
+
+
+def _convolution(channels_in: int, channels_out: int, stride: int) -> nn.Module:
+    return spectral_norm(_Convolution(channels_in, channels_out, kernel_size=4, stride=stride, padding=1))
+
+
+# First weights of every network, drawn by an explicit generator.
+
+
+_POWER_ITERATIONS = 15  # what torch takes when it constructs a spectral normalisation
+
+
+@torch.no_grad()
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw every convolution weight from N(0, 0.02^2), set every bias to 0, and start spectral normalisations anew.
+
+    The standard deviation is CycleGAN's [18]; section III-B.2 of the paper prints sigma^2 = 0.02.
+
+    Args:
+        module: A generator or a discriminator, changed in place.
+        generator: Source of randomness, on the module's device.
+    """
+    for parameter in module.parameters():
+        if parameter.ndim > 1:
+            parameter.normal_(std=0.02, generator=generator)
+        else:
+            parameter.zero_()
+    _restart_power_iterations(module, generator)
+
+
+def _restart_power_iterations(module: nn.Module, generator: torch.Generator) -> None:
+    """Estimate the first singular vectors of every spectral convolution from random ones.
+
+    The vectors are buffers: they travel in the state_dict, and training goes on from them bit for bit.
+    """
+    buffers = dict(module.named_buffers())
+    for name in [name for name in buffers if name.endswith(".parametrizations.weight.0._u")]:
+        stem = name.removesuffix(".0._u")
+        u, v = buffers[name], buffers[f"{stem}.0._v"]
+        weight = module.get_parameter(f"{stem}.original").flatten(1)
+        u.copy_(F.normalize(u.normal_(generator=generator), dim=0))
+        for _ in range(_POWER_ITERATIONS):
+            v.copy_(F.normalize(weight.T @ u, dim=0))
+            u.copy_(F.normalize(weight @ v, dim=0))

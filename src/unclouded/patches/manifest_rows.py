@@ -1,0 +1,156 @@
+"""What the manifest says of a patch that is on disk: hashes, findings, coverage, footprint."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from odc.geo.geobox import GeoBox
+
+from unclouded.clouds.cache import ProbabilityCache
+from unclouded.clouds.map import cloudy_share, map_clouds, mean_coverage
+from unclouded.errors import InputError
+from unclouded.files import sha256
+from unclouded.io.geotiff import file_of, read_grid
+from unclouded.io.raster import Raster, read
+from unclouded.patches.layouts import CLEAR, CLOUDY, SAR
+from unclouded.patches.manifest import SET_ASIDE, STATUSES, ManifestRow
+from unclouded.patches.reading import PatchImages
+from unclouded.patches.roi import PatchId
+from unclouded.patches.screening import Finding, Screening, ScreeningSettings, screen_files
+from unclouded.sensors import SENTINEL2
+from unclouded.sentinel.footprints import footprint
+from unclouded.sentinel.scene_alignment import date_gap_days
+
+
+def describe_patch(
+    root: Path,
+    images: PatchImages,
+    settings: ScreeningSettings,
+    *,
+    split: str | None = None,
+    coverage: bool = True,
+    cache: ProbabilityCache | None = None,
+) -> ManifestRow:
+    """Describe a patch of a data set; dates and products stay unknown, for the files do not tell them.
+
+    Args:
+        root: Of the data set; paths are told relative to it.
+        images: The patch.
+        settings: Thresholds of the checks.
+        split: The part it belongs to, where known.
+        coverage: Whether to map the clouds, which takes most of the time.
+        cache: Where cloud probabilities are kept.
+    """
+    screening = screen_files(images, settings)
+    row = {**identity_columns(images.name, images.patch), "split": split, **screening_columns(screening)}
+    row |= status_columns(screening.rejecting(settings), images.lacks)
+    for token, path in images.paths.items():
+        row |= file_columns(token, file_of(path), file_of(path).relative_to(root).as_posix())
+    readable = {token for token in images.paths if not _unreadable(screening, token)}
+    if coverage and CLOUDY in readable:
+        row |= coverage_columns(read(images.paths[CLOUDY], SENTINEL2), cache)
+    for token in (CLOUDY, CLEAR, SAR):
+        if token in readable:
+            return row | place_columns(read_grid(images.paths[token]))
+    return row
+
+
+def identity_columns(name: str, patch: PatchId | None) -> ManifestRow:
+    """Return name, region and season."""
+    roi = patch.roi if patch else None
+    return {"patch": name, "roi": str(roi) if roi else None, "season": roi.season if roi else None}
+
+
+def status_columns(rejecting: Iterable[Finding], lacks: tuple[str, ...] = ()) -> ManifestRow:
+    """Return whether a patch can be used, and why not."""
+    told = list(rejecting)
+    reasons = [f"lacks {', '.join(lacks)}"] if lacks else []
+    reasons += [str(finding) for finding in told]
+    unreadable = any(finding.check == "unreadable" for finding in told)
+    status = "unreadable" if unreadable else "incomplete" if lacks else "rejected" if told else "kept"
+    return {"status": status, "reason": "; ".join(reasons) or None}
+
+
+def screening_columns(screening: Screening) -> ManifestRow:
+    """Return the names of the checks that found something, and the shift."""
+    row: dict[str, Any] = {"findings": [f"{finding.check}:{finding.image}" for finding in screening.findings]}
+    if shift := screening.shift:
+        row |= {"shift_right_px": shift.right_px, "shift_down_px": shift.down_px, "shift_gap": shift.gap}
+    return row
+
+
+def file_columns(token: str, path: Path, name: str) -> ManifestRow:
+    """Return name, size and hash of a file."""
+    return {token: name, f"{token}_bytes": path.stat().st_size, f"{token}_sha256": sha256(path)}
+
+
+def coverage_columns(cloudy: Raster, cache: ProbabilityCache | None) -> ManifestRow:
+    """Return the coverage by both definitions: the mean of m, and the share of pixels with m > 0, where m is known."""
+    cloud_map = map_clouds(cloudy.values, cloudy.bands, cache=cache)
+    if np.isnan(cloud_map).all():
+        return {"mean_coverage": None, "cloudy_share": None}
+    return {"mean_coverage": mean_coverage(cloud_map), "cloudy_share": cloudy_share(cloud_map)}
+
+
+def date_columns(acquired: Mapping[str, datetime | None]) -> ManifestRow:
+    """Return the dates of acquisition and the signed gaps between them in days."""
+    dates = {token: acquired.get(token) for token in (SAR, CLEAR, CLOUDY)}
+    row: dict[str, Any] = {f"{token}_acquired": when.isoformat() if when else None for token, when in dates.items()}
+    return row | {
+        "radar_after_clear_days": date_gap_days(dates[SAR], dates[CLEAR]),
+        "radar_after_cloudy_days": date_gap_days(dates[SAR], dates[CLOUDY]),
+        "clear_after_cloudy_days": date_gap_days(dates[CLEAR], dates[CLOUDY]),
+    }
+
+
+def place_columns(geobox: GeoBox) -> ManifestRow:
+    """Return CRS and footprint; nothing where a file does not tell where it lies."""
+    if geobox.crs is None:
+        return {}
+    crs = f"EPSG:{geobox.crs.epsg}" if geobox.crs.epsg else str(geobox.crs)
+    try:
+        return {"crs": crs, "geometry": footprint(geobox)}
+    except InputError:  # beyond UTM: a grid that no Sentinel-2 tile has
+        return {"crs": crs}
+
+
+def _unreadable(screening: Screening, token: str) -> bool:
+    return any(finding.check == "unreadable" and finding.image == token for finding in screening.findings)
+
+
+# A manifest in a few lines: what became of the candidates, what rejected them, and where those kept belong.
+
+
+def summary_lines(rows: Sequence[Mapping[str, Any]], settings: ScreeningSettings) -> list[str]:
+    """Return a line for statuses, for the checks that reject, and for seasons and parts of the candidates kept.
+
+    A candidate that two checks reject counts for both.
+
+    Args:
+        rows: Of a manifest.
+        settings: Says which checks reject nothing.
+    """
+    patches = [row for row in rows if row["status"] != SET_ASIDE]
+    kept = [row for row in patches if row["status"] == "kept"]
+    rejecting = (
+        check
+        for row in patches
+        for check in {finding.partition(":")[0] for finding in row["findings"] or ()} - {*settings.remarks}
+    )
+    counts = {
+        "candidates": _counted((row["status"] for row in patches), STATUSES),
+        "rejected by": _counted(rejecting),
+        "kept by season": _counted(row["season"] for row in kept),
+        "kept by part": _counted((row["split"] for row in kept), ("train", "val", "test")),
+    }
+    return [f"  {name:<15} {told}" for name, told in counts.items() if told]
+
+
+def _counted(words: Iterable[str | None], order: Sequence[str] = ()) -> str:
+    """Return how often each word is there, in an order that is given, or the most frequent first."""
+    counts = Counter(word for word in words if word)
+    ordered = [word for word in order if word in counts] or sorted(counts, key=lambda word: (-counts[word], word))
+    return ", ".join(f"{word} {counts[word]:,}" for word in ordered)

@@ -1,0 +1,124 @@
+"""How well the two images of a scene go together: days and pixels apart, and what to do where that is much."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from unclouded.prediction.cloud_mapping import SceneMap
+from unclouded.prediction.sources import Sources
+from unclouded.sentinel.coregistration import SMALLEST_PX, Shift
+from unclouded.sentinel.radar import NO_TERRAIN
+from unclouded.sentinel.scene_alignment import BLOCK_PX, date_gap_days
+
+LARGE_GAP_DAYS = 12.0
+"""A single Sentinel-1 satellite sees every place from the same orbit again after so many days: nearer radar exists."""
+LARGE_SHIFT_PX = 2.0
+"""From here on the edges that the radar shows lie beside those of the ground."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How far radar and optics lie apart.
+
+    Attributes:
+        days: By how many the radar is later, negative where it is earlier; None where a date is unknown.
+        shift: Where the radar lies, seen from the optical image; None where the scene is too small to tell.
+        undated: Images whose date is unknown, in words.
+        side_px: Shorter side of the scene.
+    """
+
+    days: float | None
+    shift: Shift | None
+    undated: tuple[str, ...] = ()
+    side_px: int = BLOCK_PX
+
+    def told(self) -> dict[str, Any]:
+        """Return the numbers by name; None where one is unknown."""
+        shift = self.shift or _NOT_MEASURED
+        return {
+            "radar_after_optical_days": None if self.days is None else round(self.days, 4),
+            "shift_right_px": _known(shift.right_px),
+            "shift_down_px": _known(shift.down_px),
+            "shift_gap": _known(shift.gap),
+            "shift_confident": shift.is_confident,
+            "shift_blocks": shift.blocks,
+            "shift_spread_px": _known(shift.spread_px),
+        }
+
+    def in_words(self) -> str:
+        """Return what is known of the shift."""
+        if self.shift is None:
+            return f"not measured, the scene is smaller than {SMALLEST_PX} px"
+        if not self.shift.blocks:
+            return "not measured, no clear ground with edges"
+        blocks = f"from {self.shift.blocks} block{'' if self.shift.blocks == 1 else 's'} of clear ground"
+        if self.shift.is_confident:
+            return f"{self.shift}, {blocks}"
+        return f"unknown, the images have too few edges in common (gap {self.shift.gap:.3f}), {blocks}"
+
+    def remarks(self, processing: str, remarks: tuple[str, ...]) -> Iterator[str]:
+        """Yield what a user has to be told, and what can be done about it.
+
+        Args:
+            processing: What was done to the radar, in words.
+            remarks: What its reader had to say.
+        """
+        if self.undated:
+            yield (
+                f"the date of {' and of '.join(self.undated)} is unknown, so is the time between the two images; set "
+                "the tag ACQUISITIONDATETIME, or name the file as its product"
+            )
+        if self.days is not None and abs(self.days) > LARGE_GAP_DAYS:
+            when = "after" if self.days > 0 else "before"
+            yield (
+                f"the radar was taken {abs(self.days):.0f} days {when} the optical image: fields, water and snow may "
+                f"have changed; choose a radar image within {LARGE_GAP_DAYS:.0f} days"
+            )
+        if self.is_large:
+            yield (
+                f"the radar lies {self.distance_px:.1f} px off the optical image ({self.shift}): "
+                f"{_remedy(processing, NO_TERRAIN in remarks)}"
+            )
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the shift is confident; in a scene smaller than a block, few edges agree by chance."""
+        return self.shift is not None and self.shift.is_confident and self.side_px >= BLOCK_PX
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the shift is worth a warning: not where the blocks disagree by more than the shift itself."""
+        disagree = self.shift is not None and self.shift.spread_px > self.distance_px
+        return self.is_known and self.distance_px >= LARGE_SHIFT_PX and not disagree
+
+    @property
+    def distance_px(self) -> float:
+        """Length of the shift."""
+        return math.hypot(self.shift.right_px, self.shift.down_px) if self.shift else 0.0
+
+
+_NOT_MEASURED = Shift(math.nan, math.nan, math.nan, math.nan, blocks=0)
+
+
+def _known(value: float) -> float | None:
+    return round(value, 4) if math.isfinite(value) else None
+
+
+def _remedy(processing: str, without_terrain: bool) -> str:
+    if without_terrain:
+        return "correct it by an elevation model with --heights"
+    if "terrain correction" in processing:
+        return "check the elevation model, and --heights-datum: heights must be above the ellipsoid"
+    if processing.startswith("warped"):
+        return "--align goes by its georeference, which is off; give the GRDH product with --heights instead"
+    return "its georeference is off; give it on its own grid with --align, or the GRDH product with --heights"
+
+
+def fit_of(sources: Sources, scene_map: SceneMap) -> Fit:
+    """Compare the two images of a scene where it is clear."""
+    radar, optical = sources.radar.acquired, sources.optical.acquired
+    undated = [name for name, time in (("the radar", radar), ("the optical image", optical)) if time is None]
+    small = min(sources.shape) < SMALLEST_PX
+    shift = None if small else sources.shift(scene_map.is_clear).result()
+    return Fit(date_gap_days(radar, optical), shift, tuple(undated), min(sources.shape))

@@ -1,0 +1,239 @@
+"""What a report shows of a scene, gathered in one pass over its rows, whatever its size."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+from numpy.typing import NDArray
+
+from unclouded.prediction.products import SYNTHESISED_FROM, Provenance
+from unclouded.sensors import RGB
+
+RowReader = Callable[[int, int], NDArray[np.float32]]
+"""From first row and row after the last to values (band, rows, columns); NaN where there is no data."""
+
+OVERVIEW_PX = 1200
+"""Longer side of an overview, at most."""
+CROP_PX = 320
+"""Side of a crop at full resolution."""
+SPECTRUM_PX = 60_000
+"""About how many pixels the spectra are made of."""
+STRIP_PX = 256
+
+
+@dataclass(frozen=True, eq=False)
+class SceneViews:
+    """A scene before and after, row by row.
+
+    Attributes:
+        shape: Rows and columns.
+        bands: Optical bands of ``before`` and ``after``.
+        before: TOA reflectance with clouds.
+        after: TOA reflectance without.
+        cloud_map: The map m, one band; NaN where it is unknown.
+        provenance: Numbers of :class:`~unclouded.prediction.products.Provenance`, one band.
+        confidence: 0 a guess, 1 as observed, one band; None where the remover tells none.
+    """
+
+    shape: tuple[int, int]
+    bands: tuple[str, ...]
+    before: RowReader
+    after: RowReader
+    cloud_map: RowReader
+    provenance: Callable[[int, int], NDArray[np.uint8]]
+    confidence: RowReader | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Spectra:
+    """Spectra of one kind of pixel.
+
+    Attributes:
+        median: By band.
+        low: Tenth percentile.
+        high: Ninetieth percentile.
+        pixels: How many they were made of; an even sample of the scene.
+    """
+
+    median: Float32[np.ndarray, " band"]
+    low: Float32[np.ndarray, " band"]
+    high: Float32[np.ndarray, " band"]
+    pixels: int
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """A square at full resolution.
+
+    Attributes:
+        top: First row.
+        left: First column.
+        before: Shown bands.
+        after: Shown bands.
+    """
+
+    top: int
+    left: int
+    before: Float32[np.ndarray, "shown y x"]
+    after: Float32[np.ndarray, "shown y x"]
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """All that a report shows.
+
+    Attributes:
+        shape: Rows and columns of the scene.
+        shown: Bands of the pictures, for red, green and blue.
+        step: Pixels of the scene in a row of one of the overview.
+        before: Overview of the shown bands.
+        after: The same without clouds.
+        cloud_map: Overview.
+        confidence: Overview; None where there is none.
+        spectra: Kind of pixel (``observed``, ``synthesised``) to its spectra; kinds without pixels are left out.
+        counts: Pixels by provenance; see :class:`~unclouded.prediction.products.Provenance`, in lower case.
+        mean_coverage: Mean of m where it is known; NaN where it is nowhere.
+        cloudy_share: Share of the pixels with m > 0 where it is known; NaN where it is nowhere.
+        guessed: Pixels under cloud with a confidence below one half.
+        crops: Partly cloudy places.
+    """
+
+    shape: tuple[int, int]
+    shown: tuple[str, ...]
+    step: int
+    before: Float32[np.ndarray, "shown y x"]
+    after: Float32[np.ndarray, "shown y x"]
+    cloud_map: Float32[np.ndarray, "y x"]
+    confidence: Float32[np.ndarray, "y x"] | None
+    spectra: Mapping[str, Spectra]
+    counts: Mapping[str, int]
+    mean_coverage: float
+    cloudy_share: float
+    guessed: int
+    crops: Sequence[Crop]
+
+
+def gather(views: SceneViews, crops: int = 3) -> Gathered:
+    """Read a scene once from top to bottom, then a few crops.
+
+    Args:
+        views: What to read.
+        crops: How many crops to cut where the scene is larger than one.
+    """
+    height, width = views.shape
+    step = math.ceil(max(height, width) / OVERVIEW_PX)
+    sparse = max(1, round(math.sqrt(height * width / SPECTRUM_PX)))
+    shown = RGB if set(RGB) <= set(views.bands) else views.bands[:1] * 3
+    sums = _Sums.empty(views.confidence is not None)
+    rows = step * max(1, STRIP_PX // step)
+    for top in range(0, height, rows):
+        sums.add(views, top, min(top + rows, height), step, sparse, shown)
+    before, after, m, confidence = sums.overviews()
+    return Gathered(
+        views.shape,
+        shown,
+        step,
+        before,
+        after,
+        m[0],
+        None if confidence is None else confidence[0],
+        sums.spectra(),
+        sums.counts,
+        sums.total / sums.known if sums.known else math.nan,
+        sums.cloudy / sums.known if sums.known else math.nan,
+        sums.guessed,
+        [_crop(views, shown, *corner) for corner in _corners(m[0], step, views.shape, crops)],
+    )
+
+
+@dataclass
+class _Sums:
+    """What grows while rows are read."""
+
+    pictures: list[list[NDArray[np.float32]]]
+    samples: dict[str, list[NDArray[np.float32]]]
+    counts: dict[str, int]
+    total: float = 0.0
+    known: int = 0
+    cloudy: int = 0
+    guessed: int = 0
+
+    @classmethod
+    def empty(cls, confidence: bool) -> "_Sums":
+        counts = dict.fromkeys((code.name.lower() for code in Provenance), 0)
+        return cls([[] for _ in range(3 + confidence)], {"observed": [], "synthesised": []}, counts)
+
+    def add(self, views: SceneViews, top: int, bottom: int, step: int, sparse: int, shown: tuple[str, ...]) -> None:
+        before, after, m = (read(top, bottom) for read in (views.before, views.after, views.cloud_map))
+        picked = [views.bands.index(band) for band in shown]
+        images = [before[picked], after[picked], m]
+        provenance = views.provenance(top, bottom)[0]
+        made = provenance >= Provenance.BLENDED
+        kinds = {"observed": provenance == Provenance.OBSERVED, "synthesised": made & (m[0] >= SYNTHESISED_FROM)}
+        if views.confidence is not None:
+            images.append(views.confidence(top, bottom))
+            unsure = np.nan_to_num(images[-1][0], nan=1.0) < 0.5
+            self.guessed += int((unsure & made).sum())
+        for pictures, image in zip(self.pictures, images, strict=True):
+            pictures.append(shrunk(image, step))
+        for code in Provenance:
+            self.counts[code.name.lower()] += int((provenance == code).sum())
+        self.total += float(np.nansum(m, dtype=np.float64))
+        self.known += int(np.count_nonzero(~np.isnan(m)))
+        self.cloudy += int(np.count_nonzero(m > 0))
+        even = (slice(-top % sparse, None, sparse), slice(0, None, sparse))
+        for kind, found in self.samples.items():
+            found.append(after[:, *even][:, kinds[kind][even]])
+
+    def overviews(
+        self,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32] | None]:
+        joined = [np.concatenate(pictures, axis=1) for pictures in self.pictures]
+        return joined[0], joined[1], joined[2], joined[3] if len(joined) > 3 else None
+
+    def spectra(self) -> dict[str, Spectra]:
+        joined = {kind: np.concatenate(found, axis=1) for kind, found in self.samples.items()}
+        return {kind: _spectra(pixels) for kind, pixels in joined.items() if pixels.shape[1]}
+
+
+def _spectra(pixels: Float32[np.ndarray, "band pixel"]) -> Spectra:
+    low, median, high = np.percentile(pixels, (10, 50, 90), axis=1).astype(np.float32)
+    return Spectra(median, low, high, pixels.shape[1])
+
+
+def shrunk(image: Float32[np.ndarray, "band y x"], step: int) -> Float32[np.ndarray, "band small_y small_x"]:
+    """Average squares of ``step`` px, smaller ones at the right and the bottom; no data does not count."""
+    if step == 1:
+        return image
+    starts = [np.arange(0, length, step) for length in image.shape[1:]]
+    known = np.isfinite(image)
+    sums = [np.where(known, image, 0.0), known.astype(np.float32)]
+    for axis, start in enumerate(starts, start=1):
+        sums = [np.add.reduceat(part, start, axis=axis) for part in sums]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(sums[0] / sums[1], dtype=np.float32)
+
+
+def _corners(m: Float32[np.ndarray, "y x"], step: int, shape: tuple[int, int], count: int) -> list[tuple[int, int]]:
+    """Corners of squares that are about half under cloud, the most so first; none in scenes that are no larger."""
+    side = max(1, CROP_PX // step)
+    if max(shape) <= 2 * CROP_PX:
+        return []
+    tops, lefts = (range(0, max(1, length - side + 1), side) for length in m.shape)
+    cover: dict[tuple[int, int], float] = {
+        (top, left): float(np.nanmean(part))
+        for top in tops
+        for left in lefts
+        if np.isfinite(part := m[top : top + side, left : left + side]).any()
+    }
+    best = sorted((corner for corner in cover if cover[corner] > 0), key=lambda corner: abs(cover[corner] - 0.5))
+    return [(corner[0] * step, corner[1] * step) for corner in best[:count]]
+
+
+def _crop(views: SceneViews, shown: tuple[str, ...], top: int, left: int) -> Crop:
+    picked = [views.bands.index(band) for band in shown]
+    bottom, right = (min(start + CROP_PX, length) for start, length in zip((top, left), views.shape, strict=True))
+    before, after = (read(top, bottom)[picked, :, left:right] for read in (views.before, views.after))
+    return Crop(top, left, before, after)

@@ -1,0 +1,274 @@
+"""An image in one GeoTIFF, or in a folder of GeoTIFFs, one a band, as catalogues deliver it: read row by row."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from unclouded.errors import InputError
+from unclouded.files import named, resolved
+from unclouded.io.geotiff import StoredImage, open_geotiff
+from unclouded.io.raster import band_named, describe, same_grid
+from unclouded.io.rows import ReadStored, SceneRows, open_rows
+from unclouded.sensors import SENTINEL2, Sensor
+from unclouded.sentinel.radiometry import NO_DATA
+from unclouded.sentinel.resample import Resampling, on_finer_rows
+
+SUFFIXES = (".tif", ".tiff")
+
+COARSEST = 6
+"""Pixels of the finest band along one of the coarsest: 60 m over 10 m."""
+
+
+@contextmanager
+def open_image(path: Path, sensor: Sensor, resampling: Resampling = "nearest") -> Iterator[SceneRows]:
+    """Open a GeoTIFF with the bands of a sensor, or a folder with one GeoTIFF for each of them.
+
+    Args:
+        path: The file, or the folder.
+        sensor: What to expect.
+        resampling: How coarser bands of a folder come to the grid of the finest.
+
+    Raises:
+        InputError: A file cannot be used (see :func:`~unclouded.io.rows.open_rows`), or files do not go together.
+    """
+    if not path.is_dir():
+        with open_rows(path, sensor) as rows:
+            yield rows
+        return
+    files = _files_of(path, sensor)
+    with ExitStack() as stack:
+        opened = tuple(
+            stack.enter_context(open_rows(files[band], replace(sensor, name=f"{sensor.name} {band}", bands=(band,))))
+            for band in sensor.bands
+        )
+        tags = tuple(one.stored(0, 1) for one in opened)
+        _refuse_mixed(files, sensor, tags)
+        finest = max(opened, key=lambda one: one.geobox.shape[0]).geobox
+        for one in opened:
+            _refuse_other_grid(one, finest)
+        yield SceneRows(path, sensor, finest, opened[0].path, _reader(opened, tags, sensor, finest, resampling))
+
+
+def _reader(
+    files: Sequence[SceneRows], tags: Sequence[StoredImage], sensor: Sensor, geobox: GeoBox, resampling: Resampling
+) -> ReadStored:
+    """Return what reads rows of all bands, the coarser ones brought to the finest grid."""
+    scales, offsets = (tuple(value for one in tags for value in getattr(one, name)) for name in ("scales", "offsets"))
+
+    def read(top: int, bottom: int) -> StoredImage:
+        bands = [_band(file, geobox.shape[0] // file.geobox.shape[0], top, bottom, resampling) for file in files]
+        values = np.stack([values for values, _ in bands])
+        masks = [np.ones(values.shape[1:], bool) if valid is None else valid for _, valid in bands]
+        valid = None if all(valid is None for _, valid in bands) else np.stack(masks)
+        return StoredImage(values, geobox[top:bottom, :], tags[0].nodata, sensor.bands, scales, offsets, valid)
+
+    return read
+
+
+def _band(
+    file: SceneRows, factor: int, top: int, bottom: int, resampling: Resampling
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Return rows of a band, and where its mask leaves them valid; a coarser band has its gaps as stored 0 instead."""
+    if factor == 1:
+        stored = file.stored(top, bottom)
+        return np.asarray(stored.values[0]), None if stored.valid is None else stored.valid[0]
+
+    def read(first: int, last: int) -> NDArray[Any]:
+        return np.asarray(file.stored(first, last).with_gaps_as(NO_DATA)[0])
+
+    return on_finer_rows(read, file.geobox.shape[0], factor, top, bottom, resampling), None
+
+
+def is_stack(path: Path, sensor: Sensor) -> bool:
+    """Say whether a path is a folder of GeoTIFFs named after bands of a sensor, and no product."""
+    return path.is_dir() and not looks_whole(path) and len(band_files(path, sensor)) > 1
+
+
+def looks_whole(folder: Path) -> bool:
+    """Say whether a folder has the manifest or the metadata of a product."""
+    return any(
+        path.name == "manifest.safe" or ("MTD" in path.name and path.suffix == ".xml") for path in folder.iterdir()
+    )
+
+
+def band_files(folder: Path, sensor: Sensor) -> dict[str, list[Path]]:
+    """Return the GeoTIFFs of a folder by the band that their names tell, such as ``T32TQM_B02_10m.tif``."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        usable = path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if usable and (band := band_named(path.stem, sensor)):
+            found.setdefault(band, []).append(path)
+    return found
+
+
+def _files_of(folder: Path, sensor: Sensor) -> dict[str, Path]:
+    found = band_files(folder, sensor)
+    if missing := [band for band in sensor.bands if band not in found]:
+        remedy = "Level-2A has no B10: fetch the L1C of this scene" if missing == ["B10"] else "fetch them, too"
+        raise InputError(f"{named(folder)} has no GeoTIFF named after {' '.join(missing)}; {remedy}")
+    for band in sensor.bands:
+        if len(found[band]) > 1:
+            names = " and ".join(path.name[-80:] for path in found[band][:2])
+            raise InputError(f"{named(folder)} has {names} for {band}, expected one file; leave one in the folder")
+    return {band: found[band][0] for band in sensor.bands}
+
+
+def _refuse_mixed(files: Mapping[str, Path], sensor: Sensor, tags: Sequence[StoredImage]) -> None:
+    """Refuse a file that says another band than its name, and bands of different types or nodata tags.
+
+    Without a tag no data is what the sensor never measures.
+    """
+    for (band, path), one in zip(files.items(), tags, strict=True):
+        if (said := band_named(one.descriptions[0] or "", sensor)) not in (None, band):
+            raise InputError(f"{named(path)} holds {said}, but is named after {band}; rename it")
+    kinds = [(one.values.dtype.name, *(sensor.no_data[:1] if one.nodata is None else (one.nodata,))) for one in tags]
+    told = [" with nodata ".join(map(str, kind)) for kind in kinds]
+    for band, path in files.items():
+        if (found := told[sensor.bands.index(band)].removesuffix(".0")) != (usual := told[0].removesuffix(".0")):
+            raise InputError(f"{named(path)} is {found}, but {sensor.bands[0]} is {usual}; convert one of them")
+
+
+def _refuse_other_grid(file: SceneRows, finest: GeoBox) -> None:
+    """Refuse a band whose pixels are not made of whole ones of the finest band."""
+    grid = file.geobox
+    factor = max(round(finest.shape[0] / grid.shape[0]), 1)
+    finer = GeoBox((grid.shape[0] * factor, grid.shape[1] * factor), grid.affine @ Affine.scale(1 / factor), grid.crs)
+    if factor > (COARSEST if file.sensor.unit == SENTINEL2.unit else 1) or not same_grid(finer, finest, 1e-3):
+        grids = f"({describe(grid)}, not {describe(finest)})"
+        raise InputError(
+            f"{named(file.path)} lies on another grid than the finest band {grids}; fetch one scene's bands"
+        )
+
+
+# Acquisition time of a GeoTIFF, from its tags or from its name as the common processors and catalogues write it.
+
+
+FIRST_LIGHT = datetime(2014, 4, 3, tzinfo=UTC)
+"""Launch of Sentinel-1A: nothing is older."""
+
+DOMAIN = "IMAGERY"
+
+TAGS = (
+    "ACQUISITIONDATETIME",  # GDAL's drivers of remote sensing, in the domain IMAGERY
+    "ACQUISITION_START_TIME",  # GDAL's driver of Sentinel-1
+    "DATATAKE_1_DATATAKE_SENSING_START",  # and of Sentinel-2
+    "PRODUCT_START_TIME",
+    "SENSING_TIME",
+    "ZERO_DOPPLER_START_TIME",  # OPERA
+    "ACQUISITION_DATETIME",
+    "ACQUISITION_DATE",
+    "ACQUISITIONDATE",
+    "DATE_ACQUIRED",
+    "START_DATETIME",  # properties of STAC items
+    "DATETIME",
+)
+"""Tags with the time of acquisition, in UTC unless they name a zone; in any case of letters."""
+
+WRITTEN = "TIFFTAG_DATETIME"
+"""Tag with the time of an image by TIFF 6.0: some writers put the acquisition there, others the time of writing."""
+
+_MOMENT = r"(20\d\d)([-_.]?)(\d\d)\2(\d\d)(?:[T-](\d\d)[:_-]?(\d\d)[:_-]?(\d\d))?(?!\d)"
+
+_ANY = re.compile(rf"(?<!\d){_MOMENT}", re.IGNORECASE | re.ASCII)
+
+_FIRST = re.compile(  # names with several dates, the first of which is the acquisition
+    r"(?:S1[A-D]_[A-Z0-9]{2}_(?:GRD[FHM]?|SLC)_+\w{4}_"  # Copernicus, Planetary Computer, SNAP
+    r"|S1[A-D]-(?:IW|EW|S\d)\d?-(?:GRD|SLC)-[VH]{2}-"  # images in products
+    r"|S2[A-D]_MSIL(?:1C|2A)_"
+    r"|OPERA_L2_RTC-S1_T\d{3}-\d{6}-IW\d_"
+    r"|(?<!\w)(?=\d{8}T\d{6}_\d{8}T\d{6}_T\d\d[A-Z]{3})"  # Earth Engine
+    r"|S2[A-D]_OPER_[^.]*_V(?=\d{8}T)"  # Copernicus until December 2016
+    rf"){_MOMENT}",
+    re.IGNORECASE | re.ASCII,
+)
+
+_MADE = re.compile(r"S2[A-D]_OPER_", re.IGNORECASE | re.ASCII)
+"""Names of the old format that have the time of processing only."""
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """Acquisition time of an image.
+
+    Attributes:
+        time: In UTC; None if neither tags nor name have it.
+        remarks: Warnings for the user about how far the time can be trusted.
+    """
+
+    time: datetime | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def acquisition(path: Path, folder: Path | None = None) -> Acquisition:
+    """Return when the image of a GeoTIFF was taken; times that no Sentinel image can have do not count.
+
+    Args:
+        path: GeoTIFF; its tags count more than its name, and its name more than the time of writing.
+        folder: Folder whose name counts as well, if the file is one of several bands in it.
+
+    Raises:
+        InputError: The file cannot be opened.
+    """
+    with open_geotiff(path) as source:
+        tags = {key.upper(): value for place in (None, DOMAIN) for key, value in source.tags(ns=place).items()}
+    names = [path.name] if folder in (None, path) else [path.name, resolved(folder).name]
+    return next(_found(tags, names), Acquisition())
+
+
+def _found(tags: Mapping[str, str], names: list[str]) -> Iterator[Acquisition]:
+    stamps = [tags[tag].strip() for tag in TAGS if tag in tags]
+    yield from (_dated(time, len(stamp) > 10, stamp) for stamp in stamps if (time := _in_utc(stamp)))
+    yield from (found for name in names if (found := _named(name)))
+    if (stamp := tags.get(WRITTEN, "").strip()) and (time := _in_utc(stamp.replace(":", "-", 2))):
+        remark = f"the date {time:%Y-%m-%d} is that of {WRITTEN}, taken as UTC; it may be when the file was written"
+        yield Acquisition(time, (remark,))
+
+
+def _dated(time: datetime, to_the_second: bool, origin: str) -> Acquisition:
+    """Return a time; of a day alone its noon, which is at most half a day off."""
+    if to_the_second:
+        return Acquisition(time)
+    remark = f"of its date only the day is known ({named(Path(origin[:100]))}); noon in UTC was taken"
+    return Acquisition(time + timedelta(hours=12), (remark,))
+
+
+def _in_utc(stamp: str) -> datetime | None:
+    with suppress(ValueError, OverflowError):
+        time = datetime.fromisoformat(stamp)
+        return _possible(time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC))
+    return None
+
+
+def _possible(time: datetime) -> datetime | None:
+    return time if FIRST_LIGHT <= time <= datetime.now(UTC) + timedelta(days=1) else None
+
+
+def _named(name: str) -> Acquisition | None:
+    """Return the time that a name has; None if it has none, or several of which any may be the acquisition."""
+    if first := _FIRST.search(name):
+        found = [first]
+    elif _MADE.search(name):
+        found = []
+    else:
+        found = list(_ANY.finditer(name))
+    times = [(time, match[5] is not None) for match in found if (time := _matched(match))]
+    if not times or len({time.date() for time, _ in times}) > 1:
+        return None
+    timed = [time for time, to_the_second in times if to_the_second]
+    return _dated(min(timed) if timed else times[0][0], bool(timed), name)
+
+
+def _matched(match: re.Match[str]) -> datetime | None:
+    year, month, day, hour, minute, second = (int(match[group] or 0) for group in (1, 3, 4, 5, 6, 7))
+    with suppress(ValueError):
+        return _possible(datetime(year, month, day, hour, minute, second, tzinfo=UTC))
+    return None

@@ -1,0 +1,451 @@
+"""A Sentinel-1 product on the grid of a map: read whole, calibrated, and sampled block by block into a store."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32, Float64
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from rasterio.enums import Resampling
+from rasterio.warp import reproject
+from scipy.interpolate import CubicSpline, RectBivariateSpline
+from scipy.ndimage import map_coordinates
+
+from unclouded.errors import InputError
+from unclouded.files import named
+from unclouded.io.geotiff import open_geotiff, read_stored, stored_rows
+from unclouded.io.raster import describe
+from unclouded.sentinel.calibration import BLOCK_PX, CLEAN_SINCE, BorderNoise, sigma0, to_db
+from unclouded.sentinel.footprints import outline_deg
+from unclouded.sentinel.raw_store import RawStore, block_rows
+from unclouded.sentinel.safe import ProductFolder
+from unclouded.sentinel.sentinel1 import Acquisition, Channel, GroundControl, Sentinel1Product
+
+_STRIP_LINES = 32 * BLOCK_PX
+
+HALF_PX = 0.55
+"""How far a line reaches around its middle: half a pixel, and a little more, so that slices of a pass leave no gap."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Image:
+    """An open measurement, whose every line has been read."""
+
+    channel: Channel
+    path: Path
+    source: Any
+
+    def lines(self, top: int, bottom: int) -> NDArray[np.uint16]:
+        return np.asarray(stored_rows(self.path, self.source, top, bottom).values[0])
+
+
+@runtime_checkable
+class Positions(Protocol):
+    """Where in the radar image the pixels of a part of the map lie."""
+
+    def of(self, geobox: GeoBox) -> Float64[np.ndarray, "2 y x"]:
+        """Return line and pixel of the centre of each pixel of the part; far outside the image where it is not seen."""
+
+
+def geocode(
+    product: ProductFolder, description: Sentinel1Product, positions: Positions, geobox: GeoBox, store: RawStore
+) -> float:
+    """Write VV and VH in dB on a grid; the power is interpolated, and then its logarithm taken.
+
+    Args:
+        product: Its folder.
+        description: Its annotations.
+        positions: Where the grid lies in the image.
+        geobox: The grid.
+        store: Takes two bands of float32; NaN where the radar saw nothing.
+
+    Returns:
+        The share of the grid that the radar saw.
+
+    Raises:
+        InputError: A measurement is absent, cut, damaged, changed, or not what its annotation says.
+    """
+    seen = 0
+    with ExitStack() as stack:
+        images = [stack.enter_context(_opened(product, channel)) for channel in description.channels]
+        border = _verified(images, look_for_border=description.processor < CLEAN_SINCE)
+        for top, parts in block_rows(geobox):
+            places = [_to_its_end(positions.of(part), images[0].channel.shape) for _, part in parts]
+            lines = _span(np.concatenate([place[0].ravel() for place in places]), images[0].channel.shape[0])
+            for band, image in enumerate(images):
+                strip = image.lines(lines.start, max(lines.stop, 1))
+                for (left, _), place in zip(parts, places, strict=True):
+                    power = _sampled(image, strip, lines.start, place, border)
+                    seen += int(np.isfinite(power).sum()) if band == 0 else 0
+                    store.write(band, top, left, to_db(power))
+    return float(seen / (geobox.shape[0] * geobox.shape[1]))
+
+
+@contextmanager
+def _opened(product: ProductFolder, channel: Channel) -> Iterator[_Image]:
+    """Open the measurement of a channel, checked against the manifest and its annotation."""
+    path = product.checked(channel.measurement)
+    with open_geotiff(path) as source:
+        found = f"{source.count} x {source.height} x {source.width} {source.dtypes[0]}"
+        expected = f"1 x {channel.shape[0]} x {channel.shape[1]} uint16"
+        if found != expected:
+            raise InputError(f"{named(path)} holds {found}, expected {expected} by its annotation; fetch it again")
+        yield _Image(channel, path, source)
+
+
+def _verified(images: list[_Image], *, look_for_border: bool) -> BorderNoise | None:
+    """Read every line of every image once; find the rim of VV on the way."""
+    border = BorderNoise(images[0].channel)
+    for image in images:
+        height = image.channel.shape[0]
+        for top in range(0, height, _STRIP_LINES):
+            numbers = image.lines(top, min(top + _STRIP_LINES, height))
+            if look_for_border and image is images[0]:
+                border.add(top, numbers)
+    return border if look_for_border else None
+
+
+def _sampled(
+    image: _Image, strip: NDArray[np.uint16], strip_top: int, place: NDArray[np.float64], border: BorderNoise | None
+) -> NDArray[np.float32]:
+    """Return the power at places of an image, bilinear; NaN outside and beside what has no data."""
+    shape = image.channel.shape
+    lines, pixels = (_span(axis, side) for axis, side in zip(place, shape, strict=True))
+    if lines.stop <= lines.start or pixels.stop <= pixels.start:
+        return np.full(place.shape[1:], np.nan, np.float32)
+    numbers = strip[lines.start - strip_top : lines.stop - strip_top, pixels]
+    power = sigma0(image.channel, numbers, lines, pixels, border)
+    inside = place - np.array([lines.start, pixels.start], np.float64)[:, None, None]
+    return np.asarray(map_coordinates(power, inside, order=1, mode="constant", cval=np.nan, prefilter=False))
+
+
+def _to_its_end(place: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Take what lies within the outer half of the first and last lines and pixels for their middle."""
+    ends = np.array(shape, np.float64)[:, None, None] - 1
+    inside = np.clip(place, 0, ends)
+    return np.where(np.abs(place - inside) <= HALF_PX, inside, place)
+
+
+def _span(places: NDArray[np.float64], side: int) -> slice:
+    """Return the part of an axis that places between its first and its last pixel need."""
+    needed = places[(places >= 0) & (places <= side - 1)]
+    if not needed.size:
+        return slice(0, 0)
+    return slice(int(needed.min()), min(int(needed.max()) + 2, side))
+
+
+# Where in a radar image the pixels of a map lie: exactly at the nodes of a lattice, and smoothly between them.
+
+
+LATTICE_PX = 16
+"""Distance of the nodes, in pixels of the map."""
+
+BEYOND_PX = 64.0
+"""How far the geolocation grid is continued, so that the nodes around the image's edges have positions, too."""
+
+_FAR = -1e7
+"""Position of what lies outside the image: nothing interpolated from it lies inside."""
+
+_STEPS = 12
+
+_CLOSE_M = 0.01
+
+Nodes = Callable[[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]], Float64[np.ndarray, "2 n"]]
+"""From x and y in the CRS of the map to line and pixel of the image; NaN outside."""
+
+
+class GroundControlPositions:
+    """By the geolocation grid of the product: its heights are those of a smooth surface, not of the terrain.
+
+    The grid's cubic spline, continued a little beyond the image, is inverted by Newton's method.
+    """
+
+    def __init__(self, ground: GroundControl, geobox: GeoBox) -> None:
+        x, y = Transformer.from_crs("EPSG:4326", str(geobox.crs), always_xy=True).transform(
+            ground.longitude, ground.latitude
+        )
+        if not np.isfinite([x, y]).all():
+            raise InputError("the radar scene lies outside the CRS of the optical scene; is it another place?")
+        self._lines, self._pixels = (_continued(axis) for axis in (ground.lines, ground.pixels))
+        x, y = (self._spread(ground, axis) for axis in (x, y))
+        self._x, self._y = (RectBivariateSpline(self._lines, self._pixels, axis) for axis in (x, y))
+        line, pixel = np.meshgrid(self._lines, self._pixels, indexing="ij")
+        known = np.stack([x.ravel(), y.ravel(), np.ones(x.size)], axis=1)
+        self._guess = np.linalg.lstsq(known, np.stack([line.ravel(), pixel.ravel()], axis=1), rcond=None)[0]
+
+    def _spread(self, ground: GroundControl, axis: NDArray[np.float64]) -> NDArray[np.float64]:
+        along_lines = CubicSpline(ground.lines, axis, axis=0)(self._lines)
+        return np.asarray(CubicSpline(ground.pixels, along_lines, axis=1)(self._pixels))
+
+    def of(self, geobox: GeoBox) -> Float64[np.ndarray, "2 y x"]:
+        """Return line and pixel of each pixel of a part of the map."""
+        return on_lattice(self._nodes, geobox)
+
+    def _nodes(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        line, pixel = (np.stack([x, y, np.ones_like(x)], axis=1) @ self._guess).T
+        for _ in range(_STEPS):
+            off_x, off_y = self._x.ev(line, pixel) - x, self._y.ev(line, pixel) - y
+            x_line, x_pixel = self._x.ev(line, pixel, dx=1), self._x.ev(line, pixel, dy=1)
+            y_line, y_pixel = self._y.ev(line, pixel, dx=1), self._y.ev(line, pixel, dy=1)
+            determinant = x_line * y_pixel - x_pixel * y_line
+            line = line - (off_x * y_pixel - off_y * x_pixel) / determinant
+            pixel = pixel - (off_y * x_line - off_x * y_line) / determinant
+        miss = np.hypot(self._x.ev(line, pixel) - x, self._y.ev(line, pixel) - y)
+        lines, pixels = self._lines, self._pixels
+        inside = (line >= lines[0]) & (line <= lines[-1]) & (pixel >= pixels[0]) & (pixel <= pixels[-1])
+        return np.where(inside & (miss < _CLOSE_M), np.stack([line, pixel]), np.nan)
+
+
+def _continued(axis: Float64[np.ndarray, " n"]) -> NDArray[np.float64]:
+    return np.concatenate([[axis[0] - BEYOND_PX], axis, [axis[-1] + BEYOND_PX]])
+
+
+def on_lattice(nodes: Nodes, geobox: GeoBox) -> Float64[np.ndarray, "2 y x"]:
+    """Ask for positions at the nodes of a lattice and interpolate between them."""
+    rows, columns = (lattice(side) for side in geobox.shape)
+    found = nodes(*node_places(geobox, rows, columns)).reshape(2, len(rows), len(columns))
+    found = np.where(np.isfinite(found), found, _FAR)
+    return np.stack([spread(part, geobox) for part in found])
+
+
+def lattice(side: int) -> NDArray[np.float64]:
+    """Return the places of the nodes along an axis: every 16 pixels, the first and the last pixel included."""
+    return np.linspace(0, max(side - 1, 1), -(-max(side - 1, 1) // LATTICE_PX) + 1)
+
+
+def node_places(
+    geobox: GeoBox, rows: NDArray[np.float64], columns: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return x and y of the centres of pixels, row by row."""
+    column, row = np.meshgrid(columns + 0.5, rows + 0.5)
+    x, y = geobox.affine * (column, row)
+    return x.ravel(), y.ravel()
+
+
+def spread(values: Float64[np.ndarray, "rows columns"], geobox: GeoBox) -> Float64[np.ndarray, "y x"]:
+    """Interpolate values at the nodes to every pixel."""
+    height, width = geobox.shape
+    down, across = _weights(height), _weights(width)
+    return np.asarray(down @ values @ across.T)
+
+
+def _weights(side: int) -> NDArray[np.float64]:
+    nodes = lattice(side)
+    return np.stack([np.interp(np.arange(side), nodes, unit) for unit in np.eye(len(nodes))], axis=1)
+
+
+# Where the pixels of a map lie in a radar image, by the orbit of the satellite and the heights of the ground.
+
+
+_COARSE_PX = 256
+
+_LEAST_SHARE = 0.01
+"""A model that covers less of a scene belongs to another place."""
+
+_LOWEST_M, _HIGHEST_M = -12_000.0, 9_000.0
+
+
+@dataclass(frozen=True, eq=False)
+class Heights:
+    """A digital elevation model, read whole.
+
+    Attributes:
+        path: Where it came from.
+        metres: Heights above the ellipsoid; NaN where it has none.
+        geobox: Its grid.
+    """
+
+    path: Path
+    metres: Float32[np.ndarray, "y x"]
+    geobox: GeoBox
+
+    @classmethod
+    def read(cls, path: Path, datum_m: float = 0.0) -> "Heights":
+        """Read a GeoTIFF with one band of heights in metres.
+
+        Args:
+            path: The file.
+            datum_m: What is added to make them heights above the ellipsoid: the undulation of the geoid there, for
+                models above sea level such as the Copernicus DEM (48 m in the Alps, 0 for models above the ellipsoid).
+
+        Raises:
+            InputError: Not a readable GeoTIFF, several bands, no CRS, or numbers that no ground on Earth has.
+        """
+        stored = read_stored(path)
+        if len(stored.values) != 1 or stored.geobox.crs is None:
+            raise InputError(f"{named(path)} has {len(stored.values)} bands, expected one of heights, and a CRS")
+        outline_deg(stored.geobox)
+        metres = stored.values[0].astype(np.float32)
+        metres[stored.is_gap[0]] = np.nan
+        low, high = (float(extreme.reduce(metres, axis=None)) for extreme in (np.fmin, np.fmax))
+        if not np.isfinite([low, high]).all() or low < _LOWEST_M or high > _HIGHEST_M:
+            raise InputError(f"{named(path)} has heights from {low:g} to {high:g} m; tag what means no data")
+        return cls(path, metres + np.float32(datum_m), stored.geobox)
+
+    def require_over(self, geobox: GeoBox) -> None:
+        """Refuse a model that has heights for practically nothing of a map, before any work.
+
+        Raises:
+            InputError: Says how much of the map it has heights for.
+        """
+        coarse = geobox.zoom_to(tuple(min(side, _COARSE_PX) for side in geobox.shape))
+        if (share := float(np.isfinite(self.on(coarse)).mean())) < _LEAST_SHARE:
+            raise InputError(
+                f"{named(self.path)} has heights for {share:.1%} of the optical scene (it is {describe(self.geobox)}, "
+                f"the scene {describe(geobox)}); give the elevation model of that place"
+            )
+
+    def on(self, geobox: GeoBox) -> Float32[np.ndarray, "y x"]:
+        """Return the heights on a part of a map, bilinear; NaN where there are none."""
+        found = np.full(geobox.shape, np.nan, np.float32)
+        reproject(
+            self.metres, found, src_transform=self.geobox.affine, src_crs=str(self.geobox.crs), src_nodata=np.nan,
+            dst_transform=geobox.affine, dst_crs=str(geobox.crs), dst_nodata=np.nan,
+            resampling=Resampling.bilinear, num_threads=1, tolerance=0.01,
+        )  # fmt: skip
+        return found
+
+
+class TerrainPositions:
+    """By the range-Doppler equations, which sarsen solves.
+
+    Small and Schubert, Guide to Sentinel-1 Geocoding, UZH-S1-GC-AD. They are solved at the nodes of the lattice at
+    three heights; a parabola through these gives the position of each pixel at its own height.
+
+    Attributes:
+        without_height: Pixels so far that the model has no height for; they are taken at height 0.
+    """
+
+    def __init__(self, product: Sentinel1Product, heights: Heights, geobox: GeoBox) -> None:
+        self._acquisition, self._ground, self._heights = product.acquisition, product.ground, heights
+        self._rows = [CubicSpline(slant_m, self._ground.pixels) for slant_m in self._ground.slant_m]
+        self._to_degrees = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)
+        self._to_ecef = Transformer.from_crs("EPSG:4979", "EPSG:4978", always_xy=True)
+        self._orbit = _orbit(product.acquisition)
+        self.without_height = 0
+
+    def of(self, geobox: GeoBox) -> Float64[np.ndarray, "2 y x"]:
+        """Return line and pixel of each pixel of a part of the map."""
+        metres = self._heights.on(geobox).astype(np.float64)
+        self.without_height += int(np.isnan(metres).sum())
+        metres = np.nan_to_num(metres)
+        low, high = metres.min(), max(metres.max(), metres.min() + 1)
+        middle = (low + high) / 2
+        at = [on_lattice(lambda x, y, h=h: self.nodes(x, y, h), geobox) for h in (low, middle, high)]  # type: ignore[misc]
+        step = (metres - middle) / (high - middle)
+        return np.asarray(at[1] + step * (at[2] - at[0]) / 2 + step**2 * (at[0] + at[2] - 2 * at[1]) / 2)
+
+    def nodes(self, x: NDArray[np.float64], y: NDArray[np.float64], height: Any) -> Float64[np.ndarray, "2 n"]:
+        """Return line and pixel of places at given heights above the ellipsoid."""
+        import xarray as xr
+        from sarsen.geocoding import backward_geocode
+
+        longitude, latitude = self._to_degrees.transform(x, y)
+        places = np.stack(self._to_ecef.transform(longitude, latitude, np.broadcast_to(height, x.shape)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of xarray about its own future
+            seen = backward_geocode(
+                xr.DataArray(places, dims=("axis", "place"), coords={"axis": [0, 1, 2]}), self._orbit
+            )
+        epoch_s = (self._orbit.epoch - _first_line(self._acquisition)) / np.timedelta64(1, "ns") * 1e-9
+        seconds = (seen.azimuth_time.values - self._orbit.epoch) / np.timedelta64(1, "ns") * 1e-9 + epoch_s
+        slant_m = np.sqrt((seen.dem_distance.values**2).sum(axis=seen.dem_distance.get_axis_num("axis")))
+        line = seconds / self._acquisition.line_s
+        return np.stack([line, self._pixel(line, slant_m)])
+
+    def _pixel(self, line: NDArray[np.float64], slant_m: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the pixel at a distance: smooth along the geolocation grid's rows, linear between them.
+
+        The polynomials of the annotation tell the same, but are up to 4 px off in products before version 2.9.
+        """
+        rows = np.stack([spline(slant_m) for spline in self._rows])
+        place = np.interp(line, self._ground.lines, np.arange(len(rows)))
+        before = np.minimum(place.astype(int), len(rows) - 2)
+        at = np.arange(len(line))
+        return np.asarray(rows[before, at] + (place - before) * (rows[before + 1, at] - rows[before, at]))
+
+
+def _first_line(acquisition: Acquisition) -> np.datetime64:
+    return np.datetime64(acquisition.first_line.replace(tzinfo=None), "ns")
+
+
+def _orbit(acquisition: Acquisition) -> Any:
+    try:
+        import xarray as xr
+        from sarsen.orbit import OrbitPolyfitInterpolator
+    except ImportError as error:
+        raise InputError("terrain correction needs sarsen; install it with 'pip install unclouded[sar]'") from error
+    times = _first_line(acquisition) + (acquisition.orbit_s * 1e9).astype("timedelta64[ns]")
+    axes = {"azimuth_time": times, "axis": [0, 1, 2]}
+    position = xr.DataArray(acquisition.orbit_m, dims=("azimuth_time", "axis"), coords=axes)
+    return OrbitPolyfitInterpolator.from_position(position)
+
+
+# A radar image on another grid than it came: from values that were read and found whole, never from a file.
+
+
+MARGIN_PX = 4
+"""Source pixels around a block that may reach into it, besides what its outline spans."""
+
+_OUTLINE = 33
+
+
+def warp(source: RawStore, source_geobox: GeoBox, target: RawStore, geobox: GeoBox) -> float:
+    """Bring VV and VH in dB from one grid to another: bilinear, in linear power.
+
+    Args:
+        source: Two bands of float32 in dB, complete.
+        source_geobox: Its grid.
+        target: Takes two bands of float32 in dB; NaN where the source has nothing.
+        geobox: Its grid.
+
+    Returns:
+        The share of the target that the source covers.
+    """
+    seen = 0
+    to_source = Transformer.from_crs(str(geobox.crs), str(source_geobox.crs), always_xy=True)
+    for top, parts in block_rows(geobox):
+        for left, part in parts:
+            rows, columns = _needed(part, source_geobox, to_source)
+            for band in range(2):
+                power = _warped(source, source_geobox, band, rows, columns, part)
+                seen += int(np.isfinite(power).sum()) if band == 0 else 0
+                target.write(band, top, left, to_db(power))
+    return float(seen / (geobox.shape[0] * geobox.shape[1]))
+
+
+def _needed(part: GeoBox, source: GeoBox, to_source: Transformer) -> tuple[slice, slice]:
+    """Return the window of the source that a part of the target needs; empty where it needs none."""
+    down, right = (np.linspace(0, side, _OUTLINE) for side in part.shape)
+    column, row = np.meshgrid(right, down)
+    x, y = part.affine * (column.ravel(), row.ravel())
+    x, y = to_source.transform(x, y)
+    there = np.stack((~source.affine) * (np.asarray(x), np.asarray(y)))
+    there = there[:, np.isfinite(there).all(axis=0)]
+    if not there.size:
+        return slice(0, 0), slice(0, 0)
+    first = np.maximum(np.floor(there.min(axis=1)) - MARGIN_PX, 0).astype(int).tolist()
+    last = np.minimum(np.ceil(there.max(axis=1)) + MARGIN_PX, source.shape[::-1]).astype(int).tolist()
+    return slice(first[1], last[1]), slice(first[0], last[0])
+
+
+def _warped(
+    source: RawStore, source_geobox: GeoBox, band: int, rows: slice, columns: slice, part: GeoBox
+) -> Float32[np.ndarray, "y x"]:
+    found = np.full(part.shape, np.nan, np.float32)
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        return found
+    db = source.read(band, rows.start, rows.stop)[:, columns]
+    reproject(
+        np.power(np.float32(10), db / 10), found,
+        src_transform=source_geobox[rows, columns].affine, src_crs=str(source_geobox.crs), src_nodata=np.nan,
+        dst_transform=part.affine, dst_crs=str(part.crs), dst_nodata=np.nan,
+        resampling=Resampling.bilinear, num_threads=1, tolerance=0.01,
+    )  # fmt: skip
+    return found

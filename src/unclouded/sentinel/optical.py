@@ -1,0 +1,354 @@
+"""One optical scene, whatever it came in: rows of reflectance, the stored integers behind them, and what is known."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from jaxtyping import Float32, Integer
+from odc.geo.geobox import GeoBox
+from pydantic import Field
+
+from unclouded.errors import InputError
+from unclouded.files import named
+from unclouded.io.geotiff import image_bands, open_geotiff
+from unclouded.io.raster import band_named, check_limits, offset_steps, same_grid
+from unclouded.io.rows import require_rows
+from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Sensor
+from unclouded.sentinel.band_stack import acquisition, band_files, is_stack, open_image
+from unclouded.sentinel.plausibility import OFFSET_LEFT, judge_optical
+from unclouded.sentinel.radiometry import NO_DATA, SATURATED, Radiometry
+from unclouded.sentinel.resample import Resampling
+from unclouded.sentinel.safe import looks_like_product, open_product
+from unclouded.sentinel.sentinel1 import ONE_PASS, parts_in
+from unclouded.sentinel.sentinel2 import describe_product
+from unclouded.sentinel.sentinel2_pixels import NO_MANIFEST, ReadStored, open_granule
+from unclouded.settings import Settings
+
+MAYBE_OFFSET = (
+    "no tag tells the offset of the optical image, and no band in its middle is dark: unless high cloud covers it, the "
+    "stored numbers carry the offset of processing baseline 04.00, and everything looks 0.1 too bright; give --offset "
+    "-1000 then, and otherwise --offset 0"
+)
+_ONE_PART = timedelta(seconds=1)
+"""Parts of a tile begin seconds apart; versions of one part do not."""
+_BRIGHT = 950
+"""Stored numbers that the darkest band (mostly B10) reaches everywhere only with an offset, or under high cloud."""
+
+_PROBES, _PROBE_ROWS, _PROBE_PIXELS = 5, 4, 4096
+"""Parts of a scene by which order and unit are judged, least rows of each, and least pixels of all."""
+
+
+Offset = Annotated[int, Field(ge=-10_000, le=0)]
+"""RADIO_ADD_OFFSET in DN: 0, or -1000 since processing baseline 04.00."""
+
+
+class OpticalSettings(Settings):
+    """Options of reading an optical image.
+
+    Attributes:
+        offset: RADIO_ADD_OFFSET of a GeoTIFF without tags; that of products and tagged files is in their metadata.
+        resampling: Interpolation of the bands of 20 and 60 m on the 10 m grid.
+        tile: Granule of a product of the old format that has several, such as ``T32UPU``.
+    """
+
+    offset: Offset | None = None
+    resampling: Resampling = "nearest"
+    tile: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class OpticalScene:
+    """An open Sentinel-2 image, read row by row.
+
+    Attributes:
+        path: What the user gave.
+        sensor: Sentinel-2, Level-1C or Level-2A.
+        geobox: The 10 m grid; the CRS of a GeoTIFF may be None.
+        radiometry: What the stored integers mean; its text belongs into the metadata of whatever is made of them.
+        identity: Name of the product; None for a GeoTIFF.
+        acquired: When it was seen, in UTC; None where a GeoTIFF does not tell.
+        baseline: Processing baseline; None for a GeoTIFF.
+        remarks: What the user has to be told about this input.
+        names_bands: Whether the order of the bands is certain: that of a product, of named files or of named bands.
+    """
+
+    path: Path
+    sensor: Sensor
+    geobox: GeoBox
+    radiometry: Radiometry
+    _read_stored: ReadStored = field(repr=False)
+    identity: str | None = None
+    acquired: datetime | None = None
+    baseline: str | None = None
+    remarks: tuple[str, ...] = ()
+    names_bands: bool = True
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """One name a band: 13 of Level-1C, 12 of Level-2A."""
+        return self.sensor.bands
+
+    @property
+    def level(self) -> str:
+        """``L1C`` or ``L2A``."""
+        return "L2A" if self.sensor == SENTINEL2_L2A else "L1C"
+
+    def stored(self, top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
+        """Read the rows from ``top`` to before ``bottom`` as they are stored: what an output keeps where it is clear.
+
+        Raises:
+            InputError: The rows are damaged.
+            ValueError: There are no such rows.
+        """
+        require_rows(self.path, self.geobox, top, bottom)
+        return self._read_stored(top, bottom)
+
+    def read(self, top: int, bottom: int, bands: tuple[str, ...] | None = None) -> Float32[np.ndarray, "band rows x"]:
+        """Read the rows from ``top`` to before ``bottom`` as reflectance; NaN where there is no data.
+
+        Args:
+            top: First row.
+            bottom: Row after the last.
+            bands: Which bands, in this order; all if omitted.
+
+        Raises:
+            InputError: The rows are damaged, or hold numbers that no reflectance has.
+            ValueError: There are no such rows.
+        """
+        picked = [self.bands.index(band) for band in bands or self.bands]
+        radiometry = replace(self.radiometry, offsets=tuple(self.radiometry.offsets[i] for i in picked))
+        reflectance = radiometry.decode(self.stored(top, bottom)[picked])
+        check_limits(self.path, reflectance, self.sensor)
+        return reflectance
+
+    def metadata(self) -> dict[str, str]:
+        """Return what is known of the scene, in words, for tags of files."""
+        known = {
+            "product": self.identity or self.path.name,
+            "level": self.level,
+            "acquired": self.acquired.isoformat() if self.acquired else None,
+            "baseline": self.baseline,
+            "radiometry": str(self.radiometry),
+        }
+        return {key: value for key, value in known.items() if value is not None}
+
+
+@contextmanager
+def open_optical(
+    path: Path,
+    *,
+    resampling: Resampling = "nearest",
+    allow_l2a: bool = False,
+    tile: str | None = None,
+    offset: int | None = None,
+    work_folder: Path | None = None,
+    require_offset: bool = False,
+) -> Iterator[OpticalScene]:
+    """Open a Sentinel-2 image: a Level-1C product (SAFE folder or zip), a GeoTIFF of its 13 bands, or a folder of 13.
+
+    Products in one folder that are parts of one tile in one pass are joined.
+
+    Args:
+        path: The product, the file, or the folder of GeoTIFFs named after their bands.
+        resampling: How the bands of 20 and 60 m of a product or a folder come to the 10 m grid.
+        allow_l2a: Take a Level-2A product, too.
+        tile: Which granule, where a product of the old format has several.
+        offset: RADIO_ADD_OFFSET of a GeoTIFF that does not say; products and tagged files say it themselves.
+        work_folder: Where a product is decoded into a folder of its own, which is removed in the end; 1.3 GB for a
+            whole tile, and as much as the product for a zip. The system's temporary folder if omitted.
+        require_offset: Refuse a GeoTIFF whose offset is in doubt, instead of a remark: for many scenes at once.
+
+    Raises:
+        InputError: Another product or file, named; or one that is cut, damaged, changed, or contradicts itself; or one
+            whose bands are in another order or unit.
+    """
+    if offset is not None and offset > 0:
+        raise InputError(f"expected an offset of 0 or below, such as -1000 since baseline 04.00, found {offset}")
+    with _opened(path, resampling, tile, offset, work_folder, allow_l2a=allow_l2a) as scene:
+        remarks = (*scene.remarks, *_judged(scene, offset))
+        if require_offset and MAYBE_OFFSET in remarks:
+            raise InputError(f"{named(path)}: {MAYBE_OFFSET}")
+        yield replace(scene, remarks=remarks)
+
+
+@contextmanager
+def _opened(
+    path: Path,
+    resampling: Resampling,
+    tile: str | None,
+    offset: int | None,
+    work_folder: Path | None,
+    *,
+    allow_l2a: bool,
+) -> Iterator[OpticalScene]:
+    if not looks_like_product(path) or is_stack(path, SENTINEL2):
+        with _open_stack(path, offset, resampling, allow_l2a=allow_l2a) as scene:
+            yield scene
+        return
+    with ExitStack() as stack:
+        how: dict[str, Any] = {"resampling": resampling, "allow_l2a": allow_l2a, "tile": tile, "offset": offset}
+        opened = [
+            stack.enter_context(_open_product(one, work_folder=work_folder, **how)) for one in parts_in(path) or [path]
+        ]
+        yield _joined(path, opened) if len(opened) > 1 else opened[0]
+
+
+@contextmanager
+def _open_product(
+    path: Path,
+    *,
+    resampling: Resampling,
+    allow_l2a: bool,
+    tile: str | None,
+    offset: int | None,
+    work_folder: Path | None,
+) -> Iterator[OpticalScene]:
+    with (
+        tempfile.TemporaryDirectory(prefix="unclouded-", dir=work_folder) as folder,
+        open_product(path, Path(folder), tile=tile) as product,
+    ):
+        description = describe_product(product, allow_l2a=allow_l2a, tile=tile)
+        _refuse_another_offset(path, description.radiometry, offset)
+        with open_granule(product, description, Path(folder), resampling) as read:
+            yield OpticalScene(
+                path=path,
+                sensor=SENTINEL2_L2A if description.level == "L2A" else SENTINEL2,
+                geobox=description.geobox,
+                radiometry=description.radiometry,
+                identity=description.identity,
+                acquired=description.acquired,
+                baseline=description.baseline,
+                remarks=() if product.listed is not None else (NO_MANIFEST,),
+                _read_stored=read,
+            )
+
+
+@contextmanager
+def _open_stack(path: Path, offset: int | None, resampling: Resampling, *, allow_l2a: bool) -> Iterator[OpticalScene]:
+    """Open GeoTIFFs; their scale and offset tags say what the integers mean, the number of bands their level."""
+    sensor = SENTINEL2_L2A if allow_l2a and _count(path) == len(SENTINEL2_L2A.bands) else SENTINEL2
+    with open_image(path, sensor, resampling) as rows:
+        last = rows.stored(rows.geobox.shape[0] - 1, rows.geobox.shape[0])
+        radiometry = Radiometry(offset_steps(last, sensor), last.values.dtype.name, last.nodata)
+        if any(radiometry.offsets):
+            _refuse_another_offset(path, radiometry, offset)
+        elif offset is not None:
+            radiometry = replace(radiometry, offsets=(offset,) * len(rows.bands))
+
+        def read(top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
+            return rows.stored(top, bottom).with_gaps_as(NO_DATA)
+
+        taken = acquisition(rows.first, rows.path)
+        names_bands = all(band_named(name or "", sensor) for name in last.descriptions)
+        known: dict[str, Any] = {"acquired": taken.time, "remarks": taken.remarks, "names_bands": names_bands}
+        yield OpticalScene(path, sensor, rows.geobox, radiometry, read, **known)
+
+
+def _count(path: Path) -> int:
+    if path.is_dir():
+        return len(band_files(path, SENTINEL2))
+    with open_geotiff(path) as source:
+        return len(image_bands(source))
+
+
+def _judged(scene: OpticalScene, offset: int | None) -> tuple[str, ...]:
+    """Return warnings about order and unit of the bands; see :mod:`unclouded.sentinel.plausibility`."""
+    unknown = scene.identity is None and offset is None and not any(scene.radiometry.offsets)
+    stored = _probe(scene)
+    reflectance = scene.radiometry.decode(stored)[:, 0]
+    remarks = judge_optical(scene.path, reflectance, scene.bands, ordered=scene.names_bands)
+    if unknown and (any(OFFSET_LEFT in remark for remark in remarks) or _seems_offset(scene)):
+        return (MAYBE_OFFSET, *(remark for remark in remarks if OFFSET_LEFT not in remark))
+    return remarks
+
+
+def _probe(scene: OpticalScene) -> Integer[np.ndarray, "band 1 pixel"]:
+    """Return stored numbers of some rows from all over a scene, side by side.
+
+    Rows that are damaged are left out: whoever reads them is told, and curation loses no more than their patches.
+    """
+    height, width = scene.geobox.shape
+    rows = max(_PROBE_ROWS, -(-_PROBE_PIXELS // (_PROBES * width)))
+    tops = np.unique(np.linspace(0, max(height - rows, 0), _PROBES).astype(int)).tolist()
+    parts = [np.zeros((len(scene.bands), 1, 0), np.dtype(scene.radiometry.dtype))]
+    for top in [0] if height <= _PROBES * rows else tops:
+        with suppress(InputError):
+            stored = scene.stored(top, height if height <= _PROBES * rows else top + rows)
+            parts.append(stored.reshape(len(stored), 1, -1))
+    return np.concatenate(parts, axis=2)
+
+
+def _seems_offset(scene: OpticalScene) -> bool:
+    """Whether no band in the middle of a scene comes near 0, as some band does on all ground and most clouds."""
+    height = scene.geobox.shape[0]
+    top = max(height // 2 - 32, 0)
+    try:
+        stored = scene.stored(top, min(top + 64, height))
+    except InputError:  # damaged rows: whoever reads them is told
+        return False
+    darkest = stored.min(axis=0)[scene.radiometry.is_data(stored).all(axis=0)]
+    return bool(darkest.size and np.quantile(darkest, 0.001) >= _BRIGHT)
+
+
+def _refuse_another_offset(path: Path, found: Radiometry, offset: int | None) -> None:
+    if offset is not None and set(found.offsets) != {offset}:
+        steps = " or ".join(map(str, sorted(set(found.offsets))))
+        raise InputError(f"{named(path)} says that its offset is {steps}, not {offset}; leave the setting out")
+
+
+def _joined(path: Path, parts: Sequence[OpticalScene]) -> OpticalScene:
+    """Join parts of one tile in one pass; a pixel of a band that several parts have is that of the earliest.
+
+    Parts of different offsets are brought to the lowest of them, which keeps every valid pixel above 0.
+
+    Raises:
+        InputError: The parts lie on different grids, were not taken in one pass, or are versions of one part.
+    """
+    first, *others = parts = sorted(parts, key=_taken)
+    for before, after in pairwise(parts):
+        names, gap = f"{before.identity} and {after.identity}", _taken(after) - _taken(before)
+        if gap > ONE_PASS or not same_grid(before.geobox, after.geobox):
+            raise InputError(f"{named(path)} holds {names}, which are of different places or passes; give one of them")
+        if gap < _ONE_PART and before.baseline != after.baseline:
+            raise InputError(f"{named(path)} holds {names}, two versions of one product; give one of them")
+    lowest = tuple(min(steps) for steps in zip(*(one.radiometry.offsets for one in parts), strict=True))
+    radiometry = replace(first.radiometry, offsets=lowest)
+
+    def read(top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
+        found = _at_offset(first, radiometry, top, bottom)
+        for one in others:
+            np.copyto(found, _at_offset(one, radiometry, top, bottom), where=found == NO_DATA)
+        return found
+
+    identities = [str(one.identity) for one in parts]
+    remark = f"{len(parts)} products of one tile and pass were joined, {' and '.join(identities)}"
+    return replace(
+        first,
+        path=path,
+        radiometry=radiometry,
+        identity=" + ".join(identities),
+        baseline=" and ".join(dict.fromkeys(str(one.baseline) for one in parts)),
+        remarks=tuple(dict.fromkeys([*(note for one in parts for note in one.remarks), remark])),
+        _read_stored=read,
+    )
+
+
+def _at_offset(part: OpticalScene, wanted: Radiometry, top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
+    """Return the stored integers of a part as they would be with other offsets, none of them above its own."""
+    stored = part.stored(top, bottom)
+    if part.radiometry.offsets == wanted.offsets:
+        return stored.copy()
+    steps = np.subtract(part.radiometry.offsets, wanted.offsets).astype(np.int32)[:, None, None]
+    moved = np.minimum(stored + steps, SATURATED - 1)
+    return np.asarray(np.where(part.radiometry.is_data(stored), moved, stored)).astype(stored.dtype)
+
+
+def _taken(product: OpticalScene) -> datetime:
+    assert product.acquired is not None, "metadata of products have a time"
+    return product.acquired

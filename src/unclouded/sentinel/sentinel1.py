@@ -1,0 +1,453 @@
+"""What the annotations of a Sentinel-1 IW GRDH product say; other products by their name."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Float64
+from numpy.typing import NDArray
+
+from unclouded.errors import InputError
+from unclouded.files import named
+from unclouded.sensors import SENTINEL1
+from unclouded.sentinel.band_stack import looks_whole
+from unclouded.sentinel.safe import ProductFolder, is_zip, kind_of
+from unclouded.sentinel.xml import Markup
+
+MAX_SIDE = 60_000
+"""Most lines or samples of an image; those of IW GRDH have about 17,000 lines and 26,000 samples."""
+
+LIGHT_M_S = 299_792_458.0
+
+_NOISE_SCALED_SINCE = 2.5
+"""Version of the processor that first gives thermal noise in squared digital numbers; 2.36 gives zeros."""
+
+_FINEST_SPACING_M, _COARSEST_SPACING_M = 5.0, 15.0
+"""Pixel spacing of high resolution is 10 m; of medium resolution 40 m."""
+
+
+@dataclass(frozen=True, eq=False)
+class GroundControl:
+    """The geolocation grid: where some lines and pixels lie on the ground.
+
+    Attributes:
+        lines: Of the rows of the grid.
+        pixels: Of its columns.
+        longitude: In degrees.
+        latitude: In degrees.
+        height_m: Above the ellipsoid.
+        slant_m: Distance to the satellite.
+    """
+
+    lines: Float64[np.ndarray, " n"]
+    pixels: Float64[np.ndarray, " m"]
+    longitude: Float64[np.ndarray, "n m"]
+    latitude: Float64[np.ndarray, "n m"]
+    height_m: Float64[np.ndarray, "n m"]
+    slant_m: Float64[np.ndarray, "n m"]
+
+
+@dataclass(frozen=True, eq=False)
+class Acquisition:
+    """When the image was taken, and from where.
+
+    Attributes:
+        first_line: Time of the first line, in UTC.
+        line_s: Seconds from line to line.
+        orbit_s: Times of the state vectors, in seconds after the first line.
+        orbit_m: Positions of the satellite, earth-centred and earth-fixed.
+    """
+
+    first_line: datetime
+    line_s: float
+    orbit_s: Float64[np.ndarray, " orbits"]
+    orbit_m: Float64[np.ndarray, "orbits 3"]
+
+
+# Look-up tables of Sentinel-1 annotations: vectors along the range at some lines, and what lies between them.
+
+
+@dataclass(frozen=True)
+class Vector:
+    """Values at some pixels of one line."""
+
+    line: int
+    pixels: Float64[np.ndarray, " n"]
+    values: Float64[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Vectors with increasing lines; linear between their pixels and between their lines, constant beyond."""
+
+    vectors: tuple[Vector, ...]
+
+    @classmethod
+    def read(cls, markup: Markup, vector: str, values: str) -> "Table":
+        """Take the table from an annotation.
+
+        Args:
+            markup: The annotation.
+            vector: Name of its vectors, each with ``line`` and ``pixel``.
+            values: Name of the values in a vector.
+
+        Raises:
+            InputError: There are no vectors, or their pixels or lines do not increase.
+        """
+        return cls(tuple(_vectors(markup, vector, values)))
+
+    @property
+    def is_zero(self) -> bool:
+        """Say whether the table holds nothing but zeros."""
+        return not any(vector.values.any() for vector in self.vectors)
+
+    def at(self, lines: slice, pixels: slice) -> Float32[np.ndarray, "lines pixels"]:
+        """Return the values of a window of the image."""
+        wanted = np.arange(lines.start, lines.stop)
+        stations = np.array([vector.line for vector in self.vectors])
+        first = max(int(np.searchsorted(stations, lines.start, "right")) - 1, 0)
+        last = min(int(np.searchsorted(stations, lines.stop - 1, "left")) + 1, len(stations))
+        columns = np.arange(pixels.start, pixels.stop)
+        used = self.vectors[first : max(last, first + 1)]
+        known = np.stack([np.interp(columns, vector.pixels, vector.values) for vector in used]).astype(np.float32)
+        return _between(wanted, stations[first : first + len(used)], known)
+
+
+# Thermal noise of Sentinel-1: what the instrument adds to the power, by both formats of the annotation.
+
+
+@dataclass(frozen=True, eq=False)
+class AzimuthBlock:
+    """A part of a sub-swath in which the noise changes from line to line, because the antenna sweeps.
+
+    Attributes:
+        lines: First line and line after the last.
+        pixels: First pixel and pixel after the last.
+        stations: Lines where the factor is known.
+        factors: What the noise along the range is multiplied by.
+    """
+
+    lines: tuple[int, int]
+    pixels: tuple[int, int]
+    stations: Float64[np.ndarray, " n"]
+    factors: Float64[np.ndarray, " n"]
+
+
+@dataclass(frozen=True, eq=False)
+class ThermalNoise:
+    """Noise power in units of squared digital numbers: along the range, times a factor along the azimuth.
+
+    Products before March 2018 have no factor.
+    """
+
+    range_table: Table
+    blocks: tuple[AzimuthBlock, ...] = ()
+
+    @classmethod
+    def read(cls, markup: Markup) -> "ThermalNoise":
+        """Take the noise from its annotation.
+
+        Raises:
+            InputError: It has neither of the two formats, or is damaged.
+        """
+        if markup.first("noiseRangeVector"):
+            table = Table.read(markup, "noiseRangeVector", "noiseRangeLut")
+            return cls(table, tuple(_block(element) for element in markup.all("noiseAzimuthVector")))
+        return cls(Table.read(markup, "noiseVector", "noiseLut"))
+
+    @property
+    def is_zero(self) -> bool:
+        """Say whether the product tells nothing of its noise."""
+        return self.range_table.is_zero
+
+    def at(self, lines: slice, pixels: slice) -> Float32[np.ndarray, "lines pixels"]:
+        """Return the noise of a window of the image."""
+        noise = self.range_table.at(lines, pixels)
+        for block in self.blocks:
+            rows = _overlap(block.lines, lines)
+            columns = _overlap(block.pixels, pixels)
+            if rows and columns:
+                factor = np.interp(np.arange(*rows), block.stations, block.factors).astype(np.float32)
+                there = np.s_[
+                    rows[0] - lines.start : rows[1] - lines.start, columns[0] - pixels.start : columns[1] - pixels.start
+                ]
+                noise[there] *= factor[:, None]
+        return noise
+
+
+@dataclass(frozen=True, eq=False)
+class Channel:
+    """One polarisation.
+
+    Attributes:
+        polarisation: VV or VH.
+        measurement: Name of its image in the product's folder.
+        shape: Lines and samples.
+        sigma: The calibration table A: sigma0 = power / A squared.
+        noise: What the instrument adds to the power; zero where the product does not tell, or by an unknown scale.
+    """
+
+    polarisation: str
+    measurement: str
+    shape: tuple[int, int]
+    sigma: Table
+    noise: ThermalNoise
+
+
+@dataclass(frozen=True, eq=False)
+class Sentinel1Product:
+    """What is known of a product before a pixel is read.
+
+    Attributes:
+        identity: Name of the product, without ``.SAFE``.
+        acquired: Time of the first line, in UTC.
+        processor: Version of the processor, such as 3.31.
+        channels: VV and VH.
+        ground: Where the image lies.
+        acquisition: How it was taken.
+    """
+
+    identity: str
+    acquired: datetime
+    processor: float
+    channels: tuple[Channel, ...]
+    ground: GroundControl
+    acquisition: Acquisition
+
+
+def describe_radar_product(product: ProductFolder) -> Sentinel1Product:
+    """Read the annotations of an IW GRDH product with VV and VH.
+
+    Raises:
+        InputError: Another product, which is named; annotations that are damaged, or that no product can have.
+    """
+    images = {band: _annotation_name(product, band) for band in SENTINEL1.bands}
+    annotations = {band: Markup.read(product.checked(name)) for band, name in images.items()}
+    for annotation in annotations.values():
+        _refuse_other_modes(product, annotation)
+    processor = _processor(product)
+    channels = tuple(_channel(product, band, images[band], annotations[band], processor) for band in SENTINEL1.bands)
+    if channels[0].shape != channels[1].shape:
+        raise InputError(f"{named(product.path)} has VV and VH of different sizes; fetch the product again")
+    acquisition = _acquisition(annotations["VV"])
+    return Sentinel1Product(
+        identity=(product.folder if product.folder.suffix == ".SAFE" else product.path).stem,
+        acquired=acquisition.first_line,
+        processor=processor,
+        channels=channels,
+        ground=_ground(annotations["VV"]),
+        acquisition=acquisition,
+    )
+
+
+def _annotation_name(product: ProductFolder, band: str) -> str:
+    names = product.names(f"annotation/s1*-iw-grd-{band.lower()}-*.xml")
+    if len(names) != 1:
+        wanted = "expected a Sentinel-1 IW GRDH product with one image each of VV and VH"
+        raise InputError(f"{named(product.path)} is {kind_of(product)} with {len(names)} images of {band}, {wanted}")
+    return names[0]
+
+
+def _refuse_other_modes(product: ProductFolder, annotation: Markup) -> None:
+    mode, kind = annotation.one("mode").text, annotation.one("productType").text
+    spacing = annotation.one("imageInformation").one("rangePixelSpacing").number
+    if (mode, kind) != ("IW", "GRD") or not _FINEST_SPACING_M <= spacing <= _COARSEST_SPACING_M:
+        found = f"Sentinel-1 {mode[:4]} {kind[:4]} of {spacing:g} m"
+        raise InputError(f"{named(product.path)} is {found}, expected IW GRD of high resolution (10 m)")
+
+
+def _channel(product: ProductFolder, band: str, name: str, annotation: Markup, processor: float) -> Channel:
+    stem = Path(name).stem
+    measurement = f"measurement/{stem}.tiff"
+    tables = [f"annotation/calibration/{kind}-{stem}.xml" for kind in ("calibration", "noise")]
+    calibration, noise = (Markup.read(product.checked(table)) for table in tables)
+    information = annotation.one("imageInformation")
+    shape = information.one("numberOfLines").whole, information.one("numberOfSamples").whole
+    if not all(0 < side <= MAX_SIDE for side in shape):
+        raise InputError(
+            f"{named(annotation.path)} declares {shape[0]} x {shape[1]} pixels, expected at most {MAX_SIDE}"
+        )
+    sigma = Table.read(calibration, "calibrationVector", "sigmaNought")
+    if min(vector.values.min() for vector in sigma.vectors) <= 0:
+        raise InputError(f"{named(calibration.path)} has calibration values that are not positive; fetch it again")
+    scaled = noise.first("noiseRangeVector") is not None or processor >= _NOISE_SCALED_SINCE
+    return Channel(band, measurement, shape, sigma, ThermalNoise.read(noise) if scaled else ThermalNoise(Table(())))
+
+
+def _processor(product: ProductFolder) -> float:
+    """Return the version of the processor that made the product, 0 where there is no manifest to tell."""
+    if product.listed is None:
+        return 0.0
+    versions = {
+        software.attribute("version")
+        for software in Markup.read(product.folder / "manifest.safe").all("software")
+        if software.attribute("name") == "Sentinel-1 IPF"
+    }
+    numbers = [float(version) for version in versions if re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4})?", version)]
+    return max(numbers, default=0.0)
+
+
+def _ground(annotation: Markup) -> GroundControl:
+    points = list(annotation.all("geolocationGridPoint"))
+    names = ("line", "pixel", "longitude", "latitude", "height", "slantRangeTime")
+    table = np.array([[point.one(name).number for name in names] for point in points]).reshape(-1, len(names))
+    lines, pixels = np.unique(table[:, 0]), np.unique(table[:, 1])
+    table = table[np.lexsort((table[:, 1], table[:, 0]))]
+    regular = len(table) == len(lines) * len(pixels) and min(len(lines), len(pixels)) >= 4
+    if not regular or not (np.diff(table[:, 1].reshape(len(lines), -1), axis=0) == 0).all():
+        raise InputError(f"{named(annotation.path)} has no regular geolocation grid of 4 x 4 points or more")
+    longitude, latitude, height, two_way_s = table[:, 2:].T.reshape(4, len(lines), len(pixels))
+    if np.ptp(longitude) > 180:  # over the antimeridian
+        longitude = longitude % 360
+    if not (np.diff(two_way_s) > 0).all():
+        raise InputError(f"{named(annotation.path)} has distances that do not increase; fetch the product again")
+    return GroundControl(lines, pixels, longitude, latitude, height, two_way_s * LIGHT_M_S / 2)
+
+
+def _acquisition(annotation: Markup) -> Acquisition:
+    information = annotation.one("imageInformation")
+    first_line = information.one("productFirstLineUtcTime").time
+    orbits = list(annotation.one("orbitList").all("orbit"))
+    seconds = np.array([(orbit.one("time").time - first_line).total_seconds() for orbit in orbits])
+    if len(orbits) < 6 or not increases(seconds):
+        raise InputError(f"{named(annotation.path)} has no six state vectors in order; fetch the product again")
+    positions = np.array([[orbit.one("position").one(axis).number for axis in "xyz"] for orbit in orbits])
+    return Acquisition(first_line, information.one("azimuthTimeInterval").number, seconds, positions)
+
+
+def _vectors(markup: Markup, vector: str, values: str) -> Iterator[Vector]:
+    elements = list(markup.all(vector))
+    if not elements or not increases(element.one("line").whole for element in elements):
+        raise InputError(f"{named(markup.path)} has no {vector} with increasing lines; fetch the product again")
+    for element in elements:
+        pixels, found = element.one("pixel").numbers, element.one(values).numbers
+        if not pixels.size or pixels.size != found.size or not increases(pixels):
+            raise InputError(f"{named(markup.path)} has pixels and values that do not match; fetch the product again")
+        yield Vector(element.one("line").whole, pixels, found)
+
+
+def increases(numbers: Iterable[float]) -> bool:
+    """Say whether numbers increase, each above the one before."""
+    return bool((np.diff(np.fromiter(numbers, np.float64)) > 0).all())
+
+
+def _between(wanted: NDArray[np.int64], stations: NDArray[np.int64], known: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Interpolate rows linearly."""
+    place = np.interp(wanted, stations, np.arange(len(stations)))
+    before = np.minimum(place.astype(int), len(stations) - 1)
+    after = np.minimum(before + 1, len(stations) - 1)
+    weight = (place - before).astype(np.float32)[:, None]
+    return np.asarray(known[before] * (1 - weight) + known[after] * weight)
+
+
+def _block(element: Markup) -> AzimuthBlock:
+    bounds = {
+        name: element.one(name).whole
+        for name in ("firstAzimuthLine", "lastAzimuthLine", "firstRangeSample", "lastRangeSample")
+    }
+    stations, factors = element.one("line").numbers, element.one("noiseAzimuthLut").numbers
+    if not stations.size or stations.size != factors.size or not increases(stations):
+        raise InputError(f"{named(element.path)} has lines and factors that do not match; fetch the product again")
+    return AzimuthBlock(
+        (bounds["firstAzimuthLine"], bounds["lastAzimuthLine"] + 1),
+        (bounds["firstRangeSample"], bounds["lastRangeSample"] + 1),
+        stations,
+        factors,
+    )
+
+
+def _overlap(block: tuple[int, int], window: slice) -> tuple[int, int] | None:
+    first, last = max(block[0], window.start), min(block[1], window.stop)
+    return (first, last) if first < last else None
+
+
+# Products of one pass that belong together: slices of Sentinel-1, and parts of a tile of Sentinel-2.
+
+
+ONE_PASS = timedelta(minutes=5)
+"""Slices of one pass begin 25 s apart; a satellite is at the same place again after 12 hours at the earliest."""
+
+_NAME = re.compile(r"S1[A-D]_IW_GRDH_1S\w{2}_(\d{8}T\d{6})_.*")
+
+
+_PART = re.compile(
+    r"(S2[A-D])_MSI(L1C|L2A)_(\d{8}T\d{6})_N\d{4}_(R\d{3})_(T\d\d[A-Z]{3})_(\d{8}T\d{6})(?:\.SAFE|\.zip)*"
+)
+
+
+def parts_in(folder: Path) -> list[Path]:
+    """Return the Sentinel-2 products in a folder that is none itself, earliest first: parts of one tile in one pass.
+
+    The ground station and the ends of datastrips cut a tile into two products that complement each other.
+
+    Args:
+        folder: SAFE folders or zips with the names that Copernicus gives them; products with other names do not count.
+
+    Raises:
+        InputError: The products are of several satellites, levels, orbits, tiles or passes, or one is there twice.
+    """
+    if not folder.is_dir() or (folder / "manifest.safe").exists():
+        return []
+    found = sorted((match[3], match[6], path, match) for path, match in _products(folder, _PART))
+    kinds = {match.group(1, 2, 4, 5) for *_, match in found}
+    times = [_moment(taken) for taken, *_ in found]
+    if len(kinds) > 1 or (times and times[-1] - times[0] > ONE_PASS):
+        names = " and ".join(path.name for *_, path, _ in (found[0], found[-1]))
+        raise InputError(
+            f"{named(folder)} holds {names}, expected one Sentinel-2 product, or parts of one tile in one pass; give "
+            "one of them, or a folder with those of one tile and pass"
+        )
+    for first, second in pairwise(found):
+        if first[:2] == second[:2]:
+            names = f"{first[2].name} and {second[2].name}"
+            raise InputError(f"{named(folder)} holds {names}, which are one product; give one of them")
+    return [path for *_, path, _ in found]
+
+
+def is_split(folder: Path) -> bool:
+    """Whether a folder holds two or more parts of one tile in one pass, and no other Sentinel-2 products."""
+    try:
+        return len(parts_in(folder)) > 1
+    except InputError:
+        return False
+
+
+def slices_in(folder: Path) -> list[Path]:
+    """Return the Sentinel-1 products in a folder that is none itself, in the order they were taken; none for others.
+
+    Args:
+        folder: Holds SAFE folders or zips with the names that Copernicus gives them.
+
+    Raises:
+        InputError: The products are of more than one pass.
+    """
+    if not folder.is_dir() or (folder / "manifest.safe").exists():
+        return []
+    taken = sorted(_taken(folder))
+    if taken and taken[-1][0] - taken[0][0] > ONE_PASS:
+        first, last = (f"{moment:%Y-%m-%d %H:%M}" for moment, _ in (taken[0], taken[-1]))
+        raise InputError(
+            f"{named(folder)} holds Sentinel-1 products from {first} to {last}, expected slices of one pass; give "
+            "one of them, or a folder with those of one pass"
+        )
+    return [path for _, path in taken]
+
+
+def _taken(folder: Path) -> Iterator[tuple[datetime, Path]]:
+    for path, match in _products(folder, _NAME):
+        yield _moment(match[1]), path
+
+
+def _products(folder: Path, name: re.Pattern[str]) -> Iterator[tuple[Path, re.Match[str]]]:
+    for path in folder.iterdir():
+        found = name.fullmatch(path.name)
+        if found and ((path.is_dir() and looks_whole(path)) or (path.is_file() and is_zip(path))):
+            yield path, found
+
+
+def _moment(text: str) -> datetime:
+    return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)

@@ -1,0 +1,245 @@
+"""What the metadata of a Sentinel-2 product says: its level, bands, grid, offset, time; other products by name."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from unclouded.errors import InputError
+from unclouded.files import named
+from unclouded.sensors import SENTINEL2, SENTINEL2_L2A
+from unclouded.sentinel.radiometry import QUANTIFICATION, Radiometry
+from unclouded.sentinel.safe import ProductFolder, kind_of
+from unclouded.sentinel.xml import Markup
+
+MAX_SIDE = 12_000
+"""Most rows or columns of a granule at 10 m; those of Sentinel-2 have 10,980."""
+RESOLUTIONS_M = (10, 20, 60)
+
+_UTM = re.compile(r"EPSG:32([67])(\d\d)")
+_IMAGE_BAND = re.compile(r"_(B\d[\dA])(?:_([126]0)m)?$")
+_LEVELS = {"Level-1C_User_Product": "L1C", "Level-2A_User_Product": "L2A"}
+
+
+@dataclass(frozen=True)
+class BandFile:
+    """The image of one band: its name in the product's folder, and its pixel size in metres."""
+
+    band: str
+    name: str
+    pixel_m: int
+
+
+@dataclass(frozen=True)
+class Sentinel2Product:
+    """What is known of a granule of a product before a pixel is read.
+
+    Attributes:
+        identity: Name of the product, without ``.SAFE``.
+        level: ``L1C`` or ``L2A``.
+        tile: Its tile of the military grid, such as ``T32UPU``.
+        acquired: When the tile was seen, in UTC.
+        baseline: Processing baseline, such as ``05.09``.
+        geobox: The 10 m grid.
+        radiometry: What stored integers mean, with the offset of each band.
+        files: One image a band, in the order of :data:`unclouded.sensors.SENTINEL2`.
+        cloud_percent: Of the whole product, as its metadata say; None where they do not.
+    """
+
+    identity: str
+    level: str
+    tile: str
+    acquired: datetime
+    baseline: str
+    geobox: GeoBox
+    radiometry: Radiometry
+    files: tuple[BandFile, ...]
+    cloud_percent: float | None = None
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """One name a band."""
+        return tuple(file.band for file in self.files)
+
+
+def describe_product(product: ProductFolder, *, allow_l2a: bool = False, tile: str | None = None) -> Sentinel2Product:
+    """Read the metadata of a Sentinel-2 product in the compact or in the old format.
+
+    Args:
+        product: Its folder.
+        allow_l2a: Take surface reflectance, too. Level-2A has no B10, so clouds cannot be found by s2cloudless.
+        tile: Which granule, where the product has several, such as ``T32UPU``.
+
+    Raises:
+        InputError: Another product, which is named; metadata that is damaged, or that no product can have.
+    """
+    metadata = _product_metadata(product)
+    level = _LEVELS[metadata.name]
+    if level == "L2A" and not allow_l2a:
+        raise InputError(f"{named(product.path)} is a Level-2A product, expected Level-1C; fetch the L1C of this scene")
+    granule_folder, images = _granule(product, metadata, tile)
+    granule = _granule_metadata(product, granule_folder)
+    files = _band_files(product, images, level)
+    radiometry = Radiometry(_offsets(metadata, tuple(file.band for file in files)))
+    clouds = metadata.first("Cloud_Coverage_Assessment")
+    return Sentinel2Product(
+        identity=(metadata.first("PRODUCT_URI") or metadata.one("PRODUCT_URI_2A")).text.removesuffix(".SAFE"),
+        level=level,
+        tile=_tile(granule_folder),
+        acquired=granule.one("SENSING_TIME").time,
+        baseline=metadata.one("PROCESSING_BASELINE").text,
+        geobox=_grid(granule),
+        radiometry=radiometry,
+        files=files,
+        cloud_percent=clouds.number if clouds else None,
+    )
+
+
+def tiles_of(product: ProductFolder) -> tuple[str, ...]:
+    """Return the tiles of a product, such as ``T32UPU``: one, or, in the old format until December 2016, up to 20.
+
+    Raises:
+        InputError: Another product, which is named; metadata that is damaged.
+    """
+    return tuple(sorted(_tile(folder) for folder in _granules(_product_metadata(product))))
+
+
+def _product_metadata(product: ProductFolder) -> Markup:
+    names = [*product.names("MTD_MSI*.xml"), *product.names("S2?_*_MTD_SAFL*.xml")]
+    if len(names) != 1:
+        raise InputError(f"{named(product.path)} is {kind_of(product)}, expected a Sentinel-2 Level-1C product")
+    metadata = Markup.read(product.checked(names[0]))
+    if metadata.name not in _LEVELS:
+        raise InputError(f"{named(product.path)} holds a {metadata.name[:40]}, expected a Level-1C_User_Product")
+    return metadata
+
+
+def _granule(product: ProductFolder, metadata: Markup, tile: str | None) -> tuple[str, list[str]]:
+    """Return the folder of the granule and the names of its images, without their suffix."""
+    granules = _granules(metadata)
+    tiles = {_tile(folder): folder for folder in granules}
+    wanted = tile.upper() if tile else next(iter(tiles), "") if len(tiles) == 1 else ""
+    wanted = wanted if wanted.startswith("T") or not wanted else f"T{wanted}"
+    if wanted not in tiles:
+        choice = " ".join(sorted(tiles)) or "none"
+        raise InputError(f"{named(product.path)} holds the tiles {choice}, expected one of them to be named; set tile")
+    return tiles[wanted], granules[tiles[wanted]]
+
+
+def _granules(metadata: Markup) -> dict[str, list[str]]:
+    """Return the names of images, without their suffix, by the folder of their granule."""
+    return dict(_images(element) for name in ("Granule", "Granules") for element in metadata.all(name))
+
+
+def _images(granule: Markup) -> tuple[str, list[str]]:
+    """Return the folder of a granule and the names of its images; the old format does not tell where they lie."""
+    if files := [file.text for file in granule.all("IMAGE_FILE")]:
+        folder = files[0].split("/")[1] if "/" in files[0] else ""
+    else:
+        folder = granule.attribute("granuleIdentifier")
+        images = (*granule.all("IMAGE_ID"), *granule.all("IMAGE_ID_2A"))
+        files = [f"GRANULE/{folder}/IMG_DATA/{image.text}" for image in images]
+    if not re.fullmatch(r"\w[\w.-]*", folder):
+        raise InputError(f"{named(granule.path)} names the granule {folder[:40]!r}, expected a folder of the product")
+    return folder, files
+
+
+def _tile(granule_folder: str) -> str:
+    found = re.search(r"_(T\d\d[A-Z]{3})(?:_|$)", granule_folder)
+    return found.group(1) if found else granule_folder
+
+
+def _granule_metadata(product: ProductFolder, folder: str) -> Markup:
+    patterns = ("MTD_TL.xml", "S2?_*_MTD_L??_TL_*.xml")
+    names = [name for pattern in patterns for name in product.names(f"GRANULE/{folder}/{pattern}")]
+    if len(names) > 1:
+        raise InputError(f"{named(product.path)} has {len(names)} metadata files for {folder[:80]}, expected one")
+    if not names:
+        there = sorted({name.split("/")[1] for name in product.names("GRANULE/*/*")})
+        found = ", ".join(ascii(one)[1:-1][:80] for one in there[:3]) or "none"
+        raise InputError(
+            f"{named(product.path)} has no metadata for the granule {folder[:80]} that its own metadata name, found "
+            f"the granule {found}; give the folder its name again, or fetch the product again"
+        )
+    return Markup.read(product.checked(names[0]))
+
+
+def _band_files(product: ProductFolder, images: list[str], level: str) -> tuple[BandFile, ...]:
+    """Return the image of each band, the finest where there are several."""
+    bands = SENTINEL2.bands if level == "L1C" else SENTINEL2_L2A.bands
+    found: dict[str, BandFile] = {}
+    for image in sorted(images):  # _10m before _20m
+        if match := _IMAGE_BAND.search(image):
+            band, pixel = match.groups()
+            found.setdefault(band, BandFile(band, f"{image}.jp2", int(pixel) if pixel else _native_pixel_m(band)))
+    if missing := [band for band in bands if band not in found]:
+        raise InputError(f"{named(product.path)} lists no image of {' '.join(missing)}, expected {' '.join(bands)}")
+    return tuple(found[band] for band in bands)
+
+
+def _native_pixel_m(band: str) -> int:
+    return 10 if band in ("B02", "B03", "B04", "B08") else 60 if band in ("B01", "B09", "B10") else 20
+
+
+def _offsets(metadata: Markup, bands: tuple[str, ...]) -> tuple[int, ...]:
+    """Return the offset of each band by its tag: neither date nor baseline say anything about it.
+
+    Raises:
+        InputError: Some bands have the tag and some have not, or steps of reflectance are not 1/10000.
+    """
+    steps = [*metadata.all("QUANTIFICATION_VALUE"), *metadata.all("BOA_QUANTIFICATION_VALUE")]
+    if [step.number for step in steps] != [QUANTIFICATION]:
+        found = " ".join(step.text for step in steps) or "none"
+        raise InputError(f"{named(metadata.path)} has the quantification value {found[:40]}, expected 10000")
+    tags = [*metadata.all("RADIO_ADD_OFFSET"), *metadata.all("BOA_ADD_OFFSET")]
+    if not tags:
+        return (0,) * len(bands)
+    numbered = {SENTINEL2.bands[int(number)]: tag.whole for tag in tags if (number := _band_number(tag)) is not None}
+    if missing := [band for band in bands if band not in numbered]:
+        raise InputError(f"{named(metadata.path)} has offsets, but none for {' '.join(missing)}; fetch it again")
+    if excess := [offset for offset in numbered.values() if not -10_000 <= offset <= 10_000]:
+        raise InputError(f"{named(metadata.path)} has the offset {excess[0]}, expected -1000 or so; fetch it again")
+    return tuple(numbered[band] for band in bands)
+
+
+def _band_number(tag: Markup) -> int | None:
+    name = "band_id" if tag.attribute("band_id") else "bandId"
+    number = tag.whole_attribute(name)
+    return number if number is not None and number < len(SENTINEL2.bands) else None
+
+
+def _grid(granule: Markup) -> GeoBox:
+    """Return the 10 m grid; those of 20 m and 60 m must lie on it.
+
+    Raises:
+        InputError: The CRS is none of UTM, or the three grids do not fit together.
+    """
+    crs = granule.one("HORIZONTAL_CS_CODE").text.upper()
+    match = _UTM.fullmatch(crs)
+    if not match or not 1 <= int(match.group(2)) <= 60:
+        raise InputError(f"{named(granule.path)} lies in {crs[:20]}, expected a UTM zone (84 N to 80 S)")
+    sizes = {_resolution(size): size for size in granule.all("Size")}
+    places = {_resolution(place): place for place in granule.all("Geoposition")}
+    both = sizes.keys() & places.keys()
+    extents = {_extent(sizes[metres], places[metres], metres) for metres in RESOLUTIONS_M if metres in both}
+    if len(extents) != 1 or not both.issuperset(RESOLUTIONS_M):
+        raise InputError(f"{named(granule.path)} has grids of 10, 20 and 60 m that do not cover the same ground")
+    left, top, width, height = extents.pop()
+    if not (0 < width <= 10 * MAX_SIDE and 0 < height <= 10 * MAX_SIDE):
+        raise InputError(f"{named(granule.path)} declares {width} x {height} m, expected at most {10 * MAX_SIDE}")
+    return GeoBox((height // 10, width // 10), Affine(10, 0, left, 0, -10, top), crs)
+
+
+def _resolution(element: Markup) -> int:
+    return element.whole_attribute("resolution") or 0
+
+
+def _extent(size: Markup, place: Markup, metres: int) -> tuple[int, int, int, int]:
+    """Return left, top, width and height in metres."""
+    steps = place.one("XDIM").whole, place.one("YDIM").whole
+    if steps != (metres, -metres):
+        raise InputError(f"{named(size.path)} has steps of {steps} m for pixels of {metres} m; fetch it again")
+    width, height = (metres * size.one(name).whole for name in ("NCOLS", "NROWS"))
+    return place.one("ULX").whole, place.one("ULY").whole, width, height

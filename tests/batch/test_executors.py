@@ -1,0 +1,260 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from unclouded.batch.executors import Shard, is_full, run_tasks, serially
+from unclouded.batch.tasks import Row, TaskFolder, content_id
+from unclouded.errors import InputError, MachineError
+
+PROOF = Path(__file__).parents[2] / "proofs" / "task_kills.py"
+
+
+@dataclass(frozen=True)
+class Numbered:
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.number:02d}"
+
+    @property
+    def id(self) -> str:
+        return content_id(self.number)
+
+    def run(self) -> list[Row]:
+        if self.number == 4:
+            raise InputError("number 4 is none")
+        return [{"number": self.number}]
+
+
+TASKS = [Numbered(number) for number in range(10)]
+
+
+def test_every_task_is_done_or_set_aside(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    failures = run_tasks(TASKS, TaskFolder(tmp_path), serially, lambda done, total: told.append((done, total)))
+    assert failures == {"04": "number 4 is none"}
+    assert told[0] == (1, 10) and told[-1] == (10, 10)
+    assert [row["number"] for row in TaskFolder(tmp_path).rows(TASKS)] == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+
+
+def test_shards_share_all_tasks_and_none_twice(tmp_path: Path) -> None:
+    shards = [Shard(number, 3).of(TASKS) for number in (1, 2, 3)]
+    assert [len(shard) for shard in shards] == [4, 3, 3]
+    assert sorted(task.number for shard in shards for task in shard) == list(range(10))
+    for shard in shards:
+        run_tasks(shard, TaskFolder(tmp_path), serially)
+    assert len(TaskFolder(tmp_path).rows(TASKS)) == 9
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "-1/3", "1/3/5", ""])
+def test_a_shard_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="expected a shard such as 3/8"):
+        Shard.parse(text)
+
+
+_WRITING = """
+import sys
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from unclouded.errors import MachineError
+from unclouded.files import write_text
+from unclouded.batch.executors import dask_client, on_dask
+from unclouded.batch.executors import in_processes, run_tasks, serially
+from unclouded.batch.tasks import TaskFolder
+
+@dataclass(frozen=True)
+class Writing:
+    name: str
+    folder: Path
+
+    @property
+    def id(self):
+        return self.name
+
+    def run(self):
+        write_text(self.folder / f"{self.name}.txt", "x" * 30_000)
+        return [{"name": self.name}]
+
+@contextmanager
+def dask():
+    with dask_client(None, 2) as client:
+        yield on_dask(client)
+
+if __name__ == "__main__":
+    disk = Path(sys.argv[1])
+    ways = {"serially": lambda: nullcontext(serially), "processes": lambda: nullcontext(in_processes(2)), "dask": dask}
+    tasks, folder = [Writing(name, disk / "out") for name in "abcdefghijkl"], TaskFolder(disk / "notes", attempts=1)
+    try:
+        with ways[sys.argv[2]]() as runner:
+            run_tasks(tasks, folder, runner)
+    except MachineError as error:
+        print(error, file=sys.stderr)
+    print(*(row["name"] for row in folder.rows(tasks)), "failed:", *folder.failures(tasks))
+"""
+
+
+@pytest.mark.parametrize("way", ["serially", "processes", "dask"])
+def test_fault_32_on_a_full_disk_a_run_ends_and_the_next_one_does_what_is_left(
+    way: str, tmp_path: Path, mount_disk: Callable[[int], Path]
+) -> None:
+    disk, program = mount_disk(256), tmp_path / "writing.py"
+    program.write_text(_WRITING)
+
+    def run(way: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, program, disk, way], capture_output=True, text=True, check=True)
+
+    on_full = run(way)
+    assert "cannot be written (No space left on device); free some space" in on_full.stderr
+    assert 2 < len(on_full.stdout.split()) < 12 and on_full.stdout.endswith("failed:\n")
+    assert not [path for path in disk.rglob("*") if ".partial" in path.name]
+    subprocess.run(["mount", "-o", "remount,size=1m", disk], check=True)
+    assert run("serially").stdout == "a b c d e f g h i j k l failed:\n"
+
+
+def test_fault_33_on_a_read_only_disk_no_task_is_begun(mount_disk: Callable[[int], Path]) -> None:
+    disk = mount_disk(256)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with pytest.raises(MachineError, match="Read-only file system"):
+        run_tasks(TASKS, TaskFolder(disk / "notes"), lambda *_: pytest.fail("begun"))
+
+
+def test_two_tasks_of_one_name_are_a_bug(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="two tasks have the same name"):
+        run_tasks([*TASKS, Numbered(3)], TaskFolder(tmp_path), serially)
+
+
+def test_fault_02_killed_workers_change_no_byte_of_the_manifest(tmp_path: Path) -> None:
+    """The proof, small: twelve tasks in processes, two random kills, and one task that kills whoever takes it."""
+    command = [sys.executable, PROOF, tmp_path, "--tasks=12", "--kills=2", "--ways=processes", "--attempts=5"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert "the same manifest" in told.stdout
+
+
+_PARENT = """
+import os, sys, time
+from unclouded.batch.executors import _Worker
+if __name__ == "__main__":
+    with _Worker() as worker:
+        print(worker._pool.submit(os.getpid).result(), flush=True)
+        time.sleep(60)
+"""
+
+
+def test_fault_04_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    (tmp_path / "parent.py").write_text(_PARENT)
+    with subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        worker = int(parent.stdout.readline())
+        os.kill(worker, 0)  # lives
+        parent.send_signal(signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        while not _is_zombie(worker):
+            os.kill(worker, 0)
+            time.sleep(0.01)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Say whether a process is over, though nobody has asked how it ended, as where process 1 does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:  # just gone, or a system without /proc
+        return False
+
+
+_INTERRUPTED = """
+import sys, time
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from unclouded.errors import SignalledError
+from unclouded.batch.executors import dask_client, on_dask
+from unclouded.batch.executors import in_processes, run_tasks, serially, stoppable
+from unclouded.batch.tasks import TaskFolder
+
+@dataclass(frozen=True)
+class Slow:
+    name: str
+
+    @property
+    def id(self):
+        return self.name
+
+    def run(self):
+        time.sleep(600)
+        return []
+
+@contextmanager
+def dask():
+    with dask_client(None, 2) as client:
+        yield on_dask(client)
+
+if __name__ == "__main__":
+    ways = {"serially": lambda: nullcontext(serially), "processes": lambda: nullcontext(in_processes(2)), "dask": dask}
+    try:
+        with stoppable(), ways[sys.argv[2]]() as runner:
+            run_tasks([Slow(name) for name in "abcdef"], TaskFolder(Path(sys.argv[1])), runner)
+    except SignalledError as error:
+        print(error, flush=True)
+        sys.exit(128 + error.signal)
+"""
+
+
+@pytest.mark.parametrize(
+    "way, asked, everybody",
+    [
+        ("serially", signal.SIGTERM, False),
+        ("processes", signal.SIGTERM, False),
+        ("processes", signal.SIGINT, False),
+        ("dask", signal.SIGTERM, True),
+    ],
+)
+def test_fault_04_a_signal_ends_tasks_at_once_and_costs_no_attempt(
+    tmp_path: Path, way: str, asked: signal.Signals, everybody: bool
+) -> None:
+    """As batch systems send it, to the command or to its workers, too."""
+    (tmp_path / "slow.py").write_text(_INTERRUPTED)
+    command, count = [sys.executable, tmp_path / "slow.py", tmp_path / "notes", way], 1 if way == "serially" else 2
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as run:
+        while len(_begun(tmp_path)) < count:
+            assert run.poll() is None
+            time.sleep(0.01)
+        (os.killpg if everybody else os.kill)(run.pid, asked)
+        told, troubles = run.communicate(timeout=300)
+    assert run.returncode == 128 + asked, troubles
+    assert told == f"{asked.name} came; the same command goes on where this one was\n" and "Traceback" not in troubles
+    assert all(path.read_text() == "" for path in _begun(tmp_path)) and len(_begun(tmp_path)) == count
+    assert not (tmp_path / "notes" / "failed").exists()
+
+
+def _begun(folder: Path) -> list[Path]:
+    return list((folder / "notes" / "begun").glob("[a-f]"))
+
+
+@pytest.mark.parametrize("text", ["9" * 5000 + "/2", "1/" + "9" * 5000, "٣/٤", "1_0/20", "²/3"])
+def test_fault_25_a_shard_of_other_digits_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="expected a shard such as 3/8"):
+        Shard.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("used", "limit", "full"), [(95, 100, True), (81, 100, True), (50, 100, False), (95, None, False)]
+)
+def test_fault_38_a_worker_that_ends_for_its_memory_gives_nothing_back(
+    used: int, limit: int | None, full: bool
+) -> None:
+    """Dask ends it by SIGTERM, as batch systems do: were the task given back, it would be tried for ever."""
+    memory, monitor = SimpleNamespace(memory_limit=limit), SimpleNamespace(get_process_memory=lambda: used)
+    assert is_full(SimpleNamespace(memory_manager=memory, monitor=monitor)) is full

@@ -1,0 +1,200 @@
+import errno
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from unclouded.batch.tasks import Row, TaskFolder, content_id, give_back
+from unclouded.errors import InputError, MachineError, SignalledError
+
+
+@dataclass
+class Counting:
+    """Counts how often it was run; fails as it is told to, once for each of ``troubles``."""
+
+    name: str
+    troubles: list[Exception] = field(default_factory=list)
+    runs: int = 0
+
+    @property
+    def id(self) -> str:
+        return content_id("counting", self.name)
+
+    def run(self) -> Sequence[Row]:
+        self.runs += 1
+        if self.troubles:
+            raise self.troubles.pop(0)
+        return [{"name": self.name}]
+
+
+def test_a_task_is_done_once(tmp_path: Path) -> None:
+    task = Counting("one")
+    assert [TaskFolder(tmp_path).attempt(task) for _ in range(3)] == ["done", "there", "there"]
+    assert task.runs == 1
+    assert TaskFolder(tmp_path).rows([task]) == [{"name": "one"}]
+
+
+def test_rows_come_in_the_order_of_names_whoever_was_first(tmp_path: Path) -> None:
+    tasks = [Counting(name) for name in ("c", "a", "b")]
+    for task in tasks:
+        TaskFolder(tmp_path).attempt(task)
+    assert [row["name"] for row in TaskFolder(tmp_path).rows(tasks)] == ["a", "b", "c"]
+
+
+def test_bad_input_is_set_aside_at_once_with_its_reason(tmp_path: Path) -> None:
+    task = Counting("bad", [InputError("a.tif is cut\nshort")])
+    assert [TaskFolder(tmp_path).attempt(task) for _ in range(2)] == ["failed", "failed"]
+    assert task.runs == 1
+    assert TaskFolder(tmp_path).failures([task]) == {"bad": "a.tif is cut short"}
+
+
+def test_trouble_that_passes_is_tried_again(tmp_path: Path) -> None:
+    task = Counting("shaky", [OSError("busy"), OSError("busy")])
+    assert [TaskFolder(tmp_path, attempts=3).attempt(task) for _ in range(3)] == ["again", "again", "done"]
+
+
+def test_trouble_that_stays_is_set_aside_with_its_place(tmp_path: Path) -> None:
+    task = Counting("broken", [KeyError("B99")] * 9)
+    assert [TaskFolder(tmp_path, attempts=2).attempt(task) for _ in range(3)] == ["again", "failed", "failed"]
+    assert task.runs == 2
+    reason = TaskFolder(tmp_path).failures([task])["broken"]
+    assert reason.startswith("KeyError in test_tasks.py, line ") and reason.endswith("'B99' (2 attempts)")
+
+
+def test_fault_38_a_task_that_kills_its_workers_is_set_aside(tmp_path: Path) -> None:
+    class KilledError(BaseException):
+        """Stands for SIGKILL: nothing after it is done."""
+
+    task = Counting("deadly", [KilledError()] * 9)  # type: ignore[list-item]
+    folder = TaskFolder(tmp_path, attempts=2)
+    for _ in range(2):
+        with pytest.raises(KilledError):
+            folder.attempt(task)
+    assert folder.attempt(task) == "failed"
+    assert "begun 2 times and never ended" in folder.failures([task])["deadly"]
+
+
+@pytest.mark.parametrize("interruption", [SignalledError(15, "SIGTERM came"), KeyboardInterrupt()])
+def test_fault_04_an_interrupted_attempt_does_not_count(tmp_path: Path, interruption: Exception) -> None:
+    task, folder = Counting("preempted", [interruption] * 5), TaskFolder(tmp_path, attempts=1)
+    for _ in range(5):
+        with pytest.raises(type(interruption)):
+            folder.attempt(task)
+        assert (tmp_path / "begun" / task.id).read_text() == ""
+    assert folder.attempt(task) == "done"
+
+
+def full() -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/disk/a.tif")
+
+
+def wrapped() -> InputError:
+    error = InputError("a.tif is no good")
+    error.__cause__ = full()
+    return error
+
+
+@pytest.mark.parametrize(
+    "fault", [full(), OSError(errno.EROFS, "read-only"), MachineError("the disk is full"), wrapped()], ids=str
+)
+def test_fault_32_a_full_disk_is_never_the_fault_of_a_task(tmp_path: Path, fault: Exception) -> None:
+    task, folder = Counting("innocent", [fault] * 5), TaskFolder(tmp_path, attempts=1)
+    for _ in range(5):
+        with pytest.raises(MachineError):
+            folder.attempt(task)
+        assert (tmp_path / "begun" / task.id).read_text() == "" and folder.left([task]) == [task]
+    assert folder.attempt(task) == "done"
+
+
+def test_fault_32_nothing_is_remembered_of_a_disk_without_room_for_notes(
+    tmp_path: Path, mount_disk: Callable[[int], Path]
+) -> None:
+    disk = mount_disk(64)
+    task, folder = Counting("innocent", [KeyError("B99")]), TaskFolder(disk / "notes", attempts=2)
+    assert folder.attempt(task) == "again"
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    for _ in range(3):
+        with pytest.raises(
+            MachineError, match=r"cannot be written \(No space left on device\); free some space \(0 MiB"
+        ):
+            folder.attempt(task)
+    ballast.unlink()
+    assert len((disk / "notes" / "begun" / task.id).read_text().splitlines()) == 1
+    assert folder.attempt(task) == "done"
+
+
+def test_fault_04_what_a_process_gives_back_before_it_ends_does_not_count(tmp_path: Path) -> None:
+    class Ending(Counting):
+        def run(self) -> Sequence[Row]:
+            give_back()
+            raise RuntimeError("cannot schedule new futures after shutdown")  # the trouble of a process that ends
+
+    folder, note = TaskFolder(tmp_path, attempts=1), tmp_path / "begun" / Ending("stopped").id
+    for _ in range(3):
+        assert folder.attempt(Ending("stopped")) == "again" and note.read_text() == ""
+    assert folder.attempt(Counting("stopped")) == "done"
+    give_back()  # at work on nothing
+    assert len(note.read_text().splitlines()) == 1
+
+
+def test_a_task_in_other_hands_is_left_alone(tmp_path: Path) -> None:
+    task = Counting("busy")
+    (tmp_path / "locks").mkdir()
+    with FileLock(tmp_path / "locks" / task.id):
+        assert TaskFolder(tmp_path).attempt(task) == "busy"
+    assert task.runs == 0
+
+
+_HOLD = """
+import os, sys
+from pathlib import Path
+from unclouded.batch.tasks import TaskFolder, content_id
+class Deadly:
+    name, id = "deadly", content_id("counting", "deadly")
+    def run(self):
+        os.kill(os.getpid(), 9)
+TaskFolder(Path(sys.argv[1])).attempt(Deadly())
+"""
+
+
+def test_fault_34_the_lock_of_a_dead_worker_is_none_and_its_owner_is_known(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", _HOLD, tmp_path])
+    assert dead.wait() == -9
+    task = Counting("deadly")
+    begun = tmp_path / "begun" / task.id
+    assert (tmp_path / "locks" / task.id).is_file()
+    assert begun.read_text() == f"process {dead.pid} on {socket.gethostname()}\n"
+    assert TaskFolder(tmp_path).attempt(task) == "done"
+    assert len(begun.read_text().splitlines()) == 2
+
+
+def test_forgiven_tasks_are_tried_again(tmp_path: Path) -> None:
+    task, folder = Counting("mended", [InputError("no")]), TaskFolder(tmp_path)
+    assert folder.attempt(task) == "failed"
+    assert folder.forgive([task]) == 1
+    assert folder.left([task]) == [task]
+    assert folder.attempt(task) == "done"
+
+
+def test_a_forgotten_task_is_undone(tmp_path: Path) -> None:
+    task, folder = Counting("lost"), TaskFolder(tmp_path, attempts=1)
+    assert folder.attempt(task) == "done"
+    folder.forget([task])
+    assert folder.left([task]) == [task] and folder.rows([task]) == []
+    assert folder.attempt(task) == "done"  # what it was begun before is forgotten, too
+
+
+def test_an_id_is_a_matter_of_content() -> None:
+    assert content_id({"a": 1, "b": 2}) == content_id({"b": 2, "a": 1})
+    assert content_id({"a": 1}) != content_id({"a": 2})
+    assert len(content_id()) == 64

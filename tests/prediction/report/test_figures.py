@@ -1,0 +1,75 @@
+import base64
+import io
+import math
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unclouded.prediction.report.figures import CLOUD, SURE, coloured, photograph, share_bar, spectra_chart, stretch_of
+from unclouded.prediction.report.views import Spectra
+
+
+def opened(address: str, kind: str) -> Image.Image:
+    head, body = address.split(",")
+    assert head == f"data:image/{kind};base64"
+    return Image.open(io.BytesIO(base64.b64decode(body)))
+
+
+def test_the_stretch_runs_from_the_darkest_to_the_brightest_clear_ground() -> None:
+    ground = np.linspace(0.0, 0.2, 1001, dtype=np.float32)[None]
+    low, high = stretch_of(ground)
+    assert math.isclose(low, 0.001, abs_tol=1e-6)
+    assert math.isclose(high, 0.198, abs_tol=1e-6)
+    assert stretch_of(np.zeros((3, 0), np.float32)) == (0.0, 0.3)
+    assert stretch_of(np.full((3, 9), 0.1, np.float32))[1] == pytest.approx(0.2)
+
+
+def test_a_photograph_is_black_white_or_grey_where_it_should_be() -> None:
+    image = np.zeros((3, 24, 24), np.float32)
+    image[:, :, 8:16], image[:, :, 16:] = 0.3, math.nan
+    pixels = np.asarray(opened(photograph(image, (0.0, 0.3)), "jpeg"))
+    assert pixels.shape == (24, 24, 3)
+    for column, level in ((3, 0), (12, 255), (20, 140)):
+        assert abs(int(pixels[12, column].mean()) - level) < 6
+
+
+def test_a_map_has_the_colours_of_its_scale() -> None:
+    values = np.array([[0.0, 0.5, 1.0, math.nan]], np.float32)
+    pixels = np.asarray(opened(coloured(values, SURE), "png").convert("RGB"))[0].tolist()
+    assert pixels == [[126, 34, 72], [226, 138, 76], [222, 232, 236], [140, 140, 140]]
+    assert np.asarray(opened(coloured(values, CLOUD), "png").convert("RGB"))[0, 0].tolist() == [24, 40, 56]
+
+
+def spectra(*median: float) -> Spectra:
+    middle = np.array(median, np.float32)
+    return Spectra(middle, middle - np.float32(0.01), middle + np.float32(0.01), 10)
+
+
+def test_bands_stand_in_the_order_of_wavelength() -> None:
+    drawn = ElementTree.fromstring(spectra_chart({"observed": spectra(0.3, 0.1, 0.2)}, ("B11", "B02", "B8A")))
+    assert [text.text for text in drawn.iter("text") if text.get("class") == "middle"] == ["B02", "B8A", "B11"]
+    assert [text.text for text in drawn.iter("text") if text.get("class") == "tick middle"] == ["490", "865", "1610"]
+
+
+def test_a_point_stands_as_high_as_its_reflectance() -> None:
+    drawn = ElementTree.fromstring(spectra_chart({"observed": spectra(0.0, 0.2)}, ("B02", "B03")))
+    low, high = (float(circle.get("cy", "")) for circle in drawn.iter("circle"))
+    ticks = {text.text: float(text.get("y", "")) - 4 for text in drawn.iter("text") if text.get("class") == "tick end"}
+    assert low == ticks["0"]
+    assert abs(high - (ticks["0"] + (ticks["0.3"] - ticks["0"]) * 0.2 / 0.3)) <= 0.1
+
+
+def test_each_kind_has_a_line_a_range_and_its_own_class() -> None:
+    drawn = ElementTree.fromstring(spectra_chart({"observed": spectra(0.1), "synthesised": spectra(0.2)}, ("B02",)))
+    assert [line.get("class") for line in drawn.iter("polyline")] == ["line observed", "line synthesised"]
+    assert [area.get("class") for area in drawn.iter("polygon")] == ["range observed", "range synthesised"]
+
+
+def test_a_bar_shows_shares_one_after_the_other() -> None:
+    drawn = ElementTree.fromstring(share_bar({"observed": 0.25, "none": 0.75}))
+    assert [(rect.get("x"), rect.get("width")) for rect in drawn.iter("rect")] == [
+        ("0.00", "250.00"),
+        ("250.00", "750.00"),
+    ]

@@ -1,0 +1,339 @@
+import base64
+import hashlib
+import html
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unclouded.prediction.alignment import Fit
+from unclouded.prediction.auto_remover import ErrorOf, ExpectedError
+from unclouded.prediction.products import Provenance
+from unclouded.prediction.products import percent_text as percent
+from unclouded.prediction.report import page as sections
+from unclouded.prediction.report.facts import Facts, Input
+from unclouded.prediction.report.page import page, write_report
+from unclouded.prediction.report.views import Crop, Gathered, SceneViews, Spectra, gather
+from unclouded.sentinel.coregistration import Shift
+
+BANDS = ("B04", "B03", "B02")
+
+HOSTILE = '"><script src=//evil.example/x.js></script><img src=x onerror=alert(1)>'
+
+RADAR = Input("Sentinel-1", "radar.tif", "ab" * 32, datetime(2018, 1, 3, 6, 0, tzinfo=UTC))
+
+OPTICS = Input("Sentinel-2", "optics.tif", "cd" * 32, datetime(2018, 1, 1, 18, 0, tzinfo=UTC))
+
+FIT = Fit(1.5, Shift(-1.5, 2.0, 0.2, 0.03, blocks=4))
+
+EXPECTED = ExpectedError(
+    {"scene-adapted": ErrorOf(0.0213, 0.0316228, 7.5, 12345), "clear-mean": ErrorOf(0.04, 0.05, 11.0, 12345)},
+    12345,
+    BANDS,
+    False,
+)
+
+
+def gathered(confidence: bool = True, side: int = 32, cloudy: float = 0.9) -> Gathered:
+    rng = np.random.default_rng(0)
+    after = rng.uniform(0.05, 0.2, (3, side, side)).astype(np.float32)
+    m = np.zeros((side, side), np.float32)
+    m[: side // 4] = cloudy
+    sure = np.where(m > 0, np.float32(0.4), np.float32(1.0))
+    before = np.where(m > 0, np.float32(0.8), after)
+    return gather(
+        SceneViews(
+            (side, side),
+            BANDS,
+            lambda top, bottom: before[:, top:bottom],
+            lambda top, bottom: after[:, top:bottom],
+            lambda top, bottom: m[None, top:bottom],
+            lambda top, bottom: np.where(m > 0, 3, 1).astype(np.uint8)[None, top:bottom],
+            (lambda top, bottom: sure[None, top:bottom]) if confidence else None,
+        )
+    )
+
+
+def facts(**changes: object) -> Facts:
+    given: dict[str, object] = {"title": "Spain", "remover": "scene-adapted", "bands": BANDS, "inputs": [OPTICS, RADAR]}
+    return Facts(**(given | {"expected": EXPECTED, "fit": FIT, "pixel_m": 10.0, "version": "0.1.0"} | changes))  # type: ignore[arg-type]
+
+
+class Addresses(HTMLParser):
+    """Collects whatever a browser would fetch or run."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.fetched: list[str] = []
+        self.events: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.fetched += [value or "" for key, value in attrs if key in ("src", "href", "srcset", "action", "data")]
+        self.events += [key for key, _ in attrs if key.startswith("on") or key == "style"]
+
+
+def test_the_page_says_the_numbers() -> None:
+    text = page(facts(choice="scene-adapted was used, for it erred least"), gathered())
+    for said in (
+        "<b>75.0 %</b>",  # 24 of 32 rows are clear
+        "<b>25.0 %</b>",
+        "<b>100.0 %</b><span>of what is made is a guess",
+        "<b>± 0.021</b>",
+        "<b>1.5 days</b><span>the radar is later than the optical image",
+        "<b>2.5 px</b><span>the radar lies off",
+        "-1.50 px right, +2.00 px down (gap 0.030), from 4 blocks of clear ground",
+        "32 × 32 px, 0.32 × 0.32 km",
+        "12,345 clear pixels were covered",
+        '<td class="number">30.00</td>',  # 20 log10(1 / 0.0316228)
+        "Scene-adapted was used, for it erred least.",
+        f"SHA-256 {'cd' * 32}",
+    ):
+        assert said in text
+
+
+def test_nothing_is_fetched_and_nothing_runs_but_the_one_script() -> None:
+    seen = Addresses(page(facts(), gathered(side=700)))
+    assert seen.tags.count("script") == 1
+    assert len(seen.fetched) >= 4
+    assert all(address.startswith(("data:image/png;base64,", "data:image/jpeg;base64,")) for address in seen.fetched)
+    assert seen.events == []
+
+
+def test_the_policy_allows_exactly_the_style_and_the_script_of_the_page() -> None:
+    text = page(facts(), gathered())
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
+    assert policy is not None
+    assert policy[1].startswith("default-src 'none'; img-src data:;")
+    for kind in ("style", "script"):
+        body = re.search(f"<{kind}>(.*?)</{kind}>", text, re.DOTALL)
+        assert body is not None
+        digest = base64.b64encode(hashlib.sha256(body[1].encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy[1]
+
+
+@pytest.mark.parametrize("where", ["title", "input", "setting", "measured", "remark", "remover"])
+def test_names_from_files_are_text_and_never_markup(where: str) -> None:
+    changes: dict[str, dict[str, object]] = {
+        "title": {"title": HOSTILE},
+        "input": {"inputs": [Input("Sentinel-2", HOSTILE, "00")]},
+        "setting": {"settings": {HOSTILE: HOSTILE}},
+        "measured": {"measured": {HOSTILE: HOSTILE}},
+        "remark": {"remarks": [HOSTILE]},
+        "remover": {"remover": HOSTILE, "expected": ExpectedError({HOSTILE: ErrorOf(0, 0, 0, 1)}, 1, BANDS, True)},
+    }
+    text = page(facts(**changes[where]), gathered())
+    plain = Addresses(page(facts(), gathered()))
+    seen = Addresses(text)
+    assert HOSTILE not in text
+    assert "evil.example" in text
+    assert seen.tags.count("script") == 1
+    assert seen.tags.count("img") == plain.tags.count("img")
+
+
+def test_radar_before_the_optical_image_is_earlier_and_a_shift_of_no_confidence_is_no_number() -> None:
+    text = page(facts(fit=Fit(-3.0, Shift(5.0, 5.0, 0.1, 0.002, blocks=1))), gathered())
+    assert "<b>3.0 days</b><span>the radar is earlier" in text
+    assert "unknown, the images have too few edges in common (gap 0.002), from 1 block of clear ground" in text
+    assert " px</b>" not in text
+
+
+def test_the_line_on_the_border_lets_the_mouse_through_to_the_slider_under_it() -> None:
+    drawn = re.search(r"\.compare::after \{(.*?)\}", page(facts(), gathered()), re.DOTALL)
+    assert drawn is not None and "pointer-events: none" in drawn[1]
+
+
+def test_the_slider_is_wired_to_the_border_in_page_script_and_style() -> None:
+    """Whatever the script looks for and moves is what the page has and the style shows."""
+    text = page(facts(), gathered())
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert 'querySelectorAll(".compare input")' in script and 'addEventListener("input"' in script
+    assert 'parentElement.style.setProperty("--cut", slider.value + "%")' in script
+    assert ".compare { position: relative; --cut: 50%;" in style
+    assert "clip-path: inset(0 calc(100% - var(--cut)) 0 0)" in style and "left: var(--cut)" in style
+    frame = re.search(r'<div class="frame compare">(.*?)</div>', text, re.DOTALL)
+    assert frame is not None
+    after, before, slider = re.findall(r"<(?:img|input)[^>]*>", frame[1])
+    assert 'alt="The scene without clouds"' in after and "class=" not in after
+    assert 'class="over"' in before and 'alt="The scene as observed"' in before
+    assert all(f'{name}="{value}"' in slider for name, value in (("min", 0), ("max", 100), ("value", 50)))
+    assert 'type="range"' in slider and 'aria-label="Border between observed and without clouds"' in slider
+
+
+VISITOR = """
+addEventListener("load", () => {
+  const slider = document.querySelector(".compare input"), over = document.querySelector(".compare .over");
+  slider.scrollIntoView();
+  const cuts = [getComputedStyle(over).clipPath], box = slider.getBoundingClientRect();
+  const under = [0.02, 0.5, 0.98].map(x => document.elementFromPoint(box.left + x * box.width, box.top + 20).tagName);
+  for (const value of [0, 25, 100]) {
+    slider.value = value;
+    slider.dispatchEvent(new Event("input"));
+    cuts.push(getComputedStyle(over).clipPath);
+  }
+  document.documentElement.dataset.seen = JSON.stringify({cuts, under, width: over.naturalWidth});
+});
+"""
+"""Looks at the page, and moves its slider to 0, 25 and 100."""
+
+
+def test_a_browser_moves_the_border_under_the_policy_of_the_page(tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium here")
+    digest = base64.b64encode(hashlib.sha256(VISITOR.encode()).digest()).decode()
+    visited = page(facts(), gathered()).replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
+    (tmp_path / "page.html").write_text(visited.replace("</body>", f"<script>{VISITOR}</script></body>"))
+    options = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom")
+    shown = subprocess.run([browser, *options, tmp_path / "page.html"], capture_output=True, text=True, timeout=120)
+    found = re.search(r'data-seen="([^"]*)"', shown.stdout)
+    assert found is not None, shown.stderr[-500:]
+    seen = json.loads(html.unescape(found[1]))
+    assert [re.search(r"inset\(0px (\S+?%?) ", cut)[1] for cut in seen["cuts"]] == ["50%", "100%", "75%", "0%"]  # type: ignore[index]
+    assert seen["under"] == ["INPUT"] * 3  # nothing lies over the slider
+    assert seen["width"] == 32
+
+
+def test_remarks_stand_above_the_pictures() -> None:
+    text = page(facts(remarks=["no manifest.safe: a changed bit goes unseen"]), gathered())
+    said = '<p class="note">No manifest.safe: a changed bit goes unseen.</p>'
+    assert 0 < text.index(said) < text.index("<figure")
+
+
+def test_without_dates_expectation_or_confidence_the_page_leaves_them_out() -> None:
+    bare = page(
+        facts(inputs=[Input("Sentinel-2", "a.tif", "00")], expected=None, fit=None, pixel_m=None),
+        gathered(confidence=False),
+    )
+    assert "Sentinel-2, date unknown" in bare
+    for absent in ("days", "lies off", "What error to expect", "how sure", " km"):
+        assert absent not in bare.split("<body>")[1]
+
+
+def test_fault_14_a_scene_without_clouds_or_without_clear_ground_has_a_page() -> None:
+    assert "<b>100.0 %</b><span>of the scene is as observed" in page(facts(), gathered(cloudy=0.0))
+    overcast = gathered(side=4, cloudy=0.9)
+    assert "<svg" in page(facts(), overcast)
+
+
+def test_the_same_scene_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.html", "b.html"):
+        write_report(tmp_path / name, facts(), gathered())
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+EVEN = np.full((3, 4, 4), 0.1, np.float32)
+
+COUNTS = dict.fromkeys((code.name.lower() for code in Provenance), 0) | {"observed": 9_999, "blended": 1}
+
+FACTS = Facts(
+    "Rome", "scene-adapted", ("B04",), [Input("Sentinel-1", "s1.tif", "ab", datetime(2021, 9, 7, 17, 6, tzinfo=UTC))]
+)
+
+
+def report_sections_gathered(**changes: object) -> Gathered:
+    given: dict[str, object] = {
+        "shape": (100, 100),
+        "shown": ("B04",) * 3,
+        "step": 1,
+        "before": EVEN,
+        "after": EVEN,
+        "cloud_map": np.zeros((4, 4), np.float32),
+        "confidence": None,
+        "spectra": {},
+        "counts": COUNTS,
+        "mean_coverage": 0.25,
+        "cloudy_share": 0.3,
+        "guessed": 0,
+        "crops": [],
+    }
+    return Gathered(**(given | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.0, "0.0 %"), (1e-6, "< 0.1 %"), (0.001, "0.1 %"), (0.5, "50.0 %"), (0.9995, "> 99.9 %"), (1.0, "100.0 %")],
+)
+def test_what_is_not_all_and_not_nothing_is_never_rounded_to_it(share: float, words: str) -> None:
+    assert percent(share) == words
+
+
+def test_one_pixel_of_cloud_is_not_told_as_none() -> None:
+    told = sections.tiles(FACTS, report_sections_gathered())
+    assert "<b>&gt; 99.9 %</b><span>of the scene is as observed" in told
+    assert "<b>&lt; 0.1 %</b><span>of the scene was cloudy and is made by scene-adapted" in told
+    assert told.count('class="tile"') == 2
+
+
+def test_a_single_band_is_shown_as_grey_and_a_coarse_picture_says_so() -> None:
+    assert "B04 as grey, reflectance" in sections.comparison(FACTS, report_sections_gathered())
+    shown = sections.comparison(FACTS, report_sections_gathered(shown=("B04", "B03", "B02"), step=9))
+    assert "B04, B03, B02, reflectance" in shown and "One pixel of the picture is 9 × 9 of the scene." in shown
+
+
+def test_the_head_tells_one_band_from_several_and_kilometres_where_pixels_have_metres() -> None:
+    assert "100 × 100 px · 1 band · Sentinel-1 of 2021-09-07" in sections.head(FACTS, report_sections_gathered())
+    wide = Facts("Rome", "auto", ("B04", "B03"), [], pixel_m=20.0)
+    assert "100 × 300 px" not in sections.head(
+        wide, report_sections_gathered()
+    ) and "2 × 2 km · 2 bands" in sections.head(wide, report_sections_gathered())
+
+
+def test_the_page_gives_the_reason_of_the_choice_and_what_each_remover_answered() -> None:
+    rows = {"scene-adapted": ErrorOf(0.02, 0.02, 1.0, 500), "half": ErrorOf(0.01, 0.01, 1.0, 200)}
+    facts = Facts("Rome", "scene-adapted", ("B04",), [], expected=ExpectedError(rows, 500, ("B04",), invented=True))
+    told = sections.expected(replace(facts, choice="half was left out"), report_sections_gathered())
+    assert "Half was left out." in told and '<td class="number">40.0 %</td>' in told
+    assert "500 clear pixels were covered with painted clouds, for the scene has none" in told
+
+
+def test_expectation_14_shares_are_of_the_whole_scene_and_the_cause_of_a_loss_is_named() -> None:
+    counts = COUNTS | {"observed": 4_000, "blended": 1_000, "near_gap": 1_000, "unjudged": 500, "no_data": 3_500}
+    losses = {"no_data_optical": 1_500, "no_data_radar": 2_000, "no_data_remover": 0, "radar_gaps": 2_500}
+    told = sections.tiles(replace(FACTS, losses=losses), report_sections_gathered(counts=counts))
+    for share, words in (
+        ("40.0 %", "of the scene is as observed"),
+        ("20.0 %", "of the scene was cloudy and is made by scene-adapted"),
+        ("5.0 %", "of the scene could not be judged and is made by scene-adapted"),
+        ("35.0 %", "of the scene has no data: the radar has none where a pixel has to be made 20.0 %, the optical"),
+    ):
+        assert f"<b>{share}</b><span>{words}" in told
+
+
+def test_no_error_at_all_has_no_end_of_decibels() -> None:
+    found = ExpectedError({"scene-adapted": ErrorOf(0.0, 0.0, 0.0, 500)}, 500, ("B04",), invented=False)
+    told = sections.expected(Facts("Rome", "scene-adapted", ("B04",), [], expected=found), report_sections_gathered())
+    assert '<td class="number">∞</td>' in told
+
+
+def test_crops_say_where_they_are() -> None:
+    crop = Crop(1_280, 640, EVEN, EVEN)
+    told = sections.crops(Facts("Rome", "auto", ("B04",), [], pixel_m=10.0), report_sections_gathered(crops=[crop]))
+    assert "Row 1,280, column 640." in told and "of 320 px, 3.2 km, across" in told and told.count("<img") == 2
+    assert sections.crops(FACTS, report_sections_gathered()) == ""
+
+
+def test_spectra_have_a_key_for_each_kind_that_there_is() -> None:
+    one = Spectra(*(np.array([0.1], np.float32),) * 3, pixels=7)
+    told = sections.spectra(FACTS, report_sections_gathered(spectra={"synthesised": one}))
+    assert "made by scene-adapted</li>" in told and "as observed</li>" not in told
+    assert sections.spectra(FACTS, report_sections_gathered()) == ""
+
+
+def test_settings_and_numbers_stand_in_tables() -> None:
+    told = sections.tables(
+        Facts("Rome", "auto", ("B04", "B03"), FACTS.inputs, settings={"window_px": "1024"}), report_sections_gathered()
+    )
+    assert "<th>pixels with m &gt; 0 among those</th><td><code>30.0 %</code></td>" in told
+    assert "<th>Sentinel-1, 2021-09-07 17:06 UTC</th><td><code>s1.tif</code><br><code>SHA-256 ab</code></td>" in told
+    assert "<th>bands</th><td><code>B04 B03</code></td>" in told and "<code>1024</code>" in told

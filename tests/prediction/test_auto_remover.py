@@ -1,0 +1,283 @@
+import math
+import pickle
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from unclouded.errors import InputError
+from unclouded.models.baselines import baseline
+from unclouded.models.network import NetworkRemover, NetworkSettings
+from unclouded.models.remover import ConfidentRemover, SceneRemover
+from unclouded.models.scene_adapted import SceneAdapted
+from unclouded.models.weights import save_weights
+from unclouded.prediction.auto_remover import (
+    BestOfScene,
+    ErrorOf,
+    ExpectedError,
+    WantedRemover,
+    best_of_scene,
+    choose,
+    expected_error,
+)
+from unclouded.sensors import RGB
+from unclouded.tensors.observation import Observation
+
+
+class Exact:
+    """Knows that all ground is 0.2."""
+
+    name, bands = "exact", RGB
+
+    def __call__(self, observation: Observation) -> Tensor:
+        return torch.full_like(observation.cloudy, 0.2)
+
+
+def plain(cloudy_rows: int = 40) -> Observation:
+    rng = torch.Generator().manual_seed(0)
+    sar = -12 + torch.randn(1, 2, 128, 128, generator=rng)
+    cloud_map = torch.zeros(1, 1, 128, 128)
+    cloud_map[:, :, :cloudy_rows] = 1.0
+    ground = 0.2 + 0.002 * torch.randn(1, 3, 128, 128, generator=rng)
+    return Observation(sar, torch.where(cloud_map > 0, torch.tensor(0.8), ground), cloud_map, RGB)
+
+
+def test_the_default_prefers_scene_adapted_and_fits_where_scene_removers_go() -> None:
+    remover = best_of_scene(("B08", "B04"))
+    assert isinstance(remover, SceneRemover)
+    assert (remover.name, remover.bands, remover.align_px) == ("auto", ("B08", "B04"), 1)
+    assert remover.margin_px == SceneAdapted().margin_px
+    assert [one.name for one in remover.others] == ["clear-mean", "sar-regression"]
+
+
+def test_the_candidate_that_errs_least_is_used_and_its_reason_is_kept() -> None:
+    chosen = BestOfScene(SceneAdapted(), (Exact(),)).adapted_to([plain()])
+    assert chosen.name == chosen.remover.name == "exact"
+    assert chosen.expected is not None
+    assert chosen.expected.rows["exact"].mae < chosen.expected.rows["scene-adapted"].mae
+
+
+def test_without_clear_ground_the_first_candidate_is_used() -> None:
+    chosen = BestOfScene(SceneAdapted(), (Exact(),)).adapted_to([plain(cloudy_rows=128)])
+    assert (chosen.name, chosen.expected) == ("scene-adapted", None)
+
+
+def test_a_candidate_that_errs_hardly_less_is_no_reason_to_change() -> None:
+    class Near(Exact):
+        name = "near"
+
+        def __call__(self, observation: Observation) -> Tensor:
+            return SceneAdapted()(observation) + torch.where(observation.is_cloudy, 1e-5, 0.0)
+
+    chosen = BestOfScene(SceneAdapted(), (Near(),)).adapted_to([plain()])
+    assert chosen.expected is not None
+    assert chosen.name == "scene-adapted"
+
+
+def test_whatever_is_used_the_confidence_is_what_the_scene_says() -> None:
+    seen = plain()
+    seen.cloudy[0, 0, 0, 0] = math.nan
+    chosen = BestOfScene(SceneAdapted(), (Exact(),)).adapted_to([seen])
+    assert isinstance(chosen, ConfidentRemover)
+    _, sure = chosen.with_confidence(seen)
+    _, expected = SceneAdapted().adapted_to([seen]).with_confidence(seen)
+    assert torch.equal(sure.nan_to_num(-1.0)[..., 1:, :], expected.nan_to_num(-1.0)[..., 1:, :])
+
+
+def test_a_candidate_that_answers_for_a_part_is_never_used_however_small_its_error() -> None:
+    class Half(Exact):
+        name = "half"
+
+        def __call__(self, observation: Observation) -> Tensor:
+            answer = super().__call__(observation).clone()
+            answer[..., ::2] = math.nan
+            return answer
+
+    chosen = BestOfScene(SceneAdapted(), (Half(),)).adapted_to([plain()])
+    assert chosen.expected is not None and chosen.expected.rows["half"].mae < 0.002
+    assert abs(chosen.expected.judged_share("half") - 0.5) < 0.02
+    assert chosen.name == "scene-adapted"
+    assert "half was left out, for it answered" in chosen.reason
+
+
+def test_a_candidate_that_answers_nothing_has_no_error_and_is_left_out() -> None:
+    class Silent(Exact):
+        name = "silent"
+
+        def __call__(self, observation: Observation) -> Tensor:
+            return torch.full_like(observation.cloudy, math.nan)
+
+    chosen = BestOfScene(SceneAdapted(), (Silent(),)).adapted_to([plain()])
+    assert chosen.expected is not None and chosen.name == "scene-adapted"
+    assert chosen.expected.as_json()["rows"]["silent"] == {"mae": None, "rmse": None, "sam": None, "pixels": 0}
+
+
+@pytest.mark.parametrize(
+    ("mae", "pixels", "name", "reason"),
+    [
+        ((0.02, 0.03), (500, 500), "a", "a was used, for it erred least on 500 covered px of clear ground"),
+        (
+            (0.02, 0.016),
+            (500, 500),
+            "b",
+            "b was used, for it erred 20.0 % less than a on 500 covered px of clear ground",
+        ),
+        (
+            (0.02, 0.0194),
+            (500, 500),
+            "a",
+            "a was used, for b erred 3.0 % less than it on 500 covered px of clear ground, and",
+        ),
+        (
+            (0.01, 0.03),
+            (474, 475),
+            "b",
+            "b was used, with a mean error of 0.0300 on 500 covered px of clear ground; a was",
+        ),
+        (
+            (0.01, 0.03),
+            (474, 0),
+            "a",
+            "a was used, for no remover could be judged on 500 covered px of clear ground; a",
+        ),
+    ],
+)
+def test_the_choice_has_a_reason(mae: tuple[float, float], pixels: tuple[int, int], name: str, reason: str) -> None:
+    rows = {one: ErrorOf(error, error, 1.0, count) for one, error, count in zip("ab", mae, pixels, strict=True)}
+    chosen, why = choose(ExpectedError(rows, 500, ("B04",), invented=False), "a")
+    assert chosen == name and why.startswith(reason)
+    assert choose(None, "a")[1].startswith("a was used, for fewer than 400 px")
+
+
+def country(seed: int = 0, side: int = 128) -> Observation:
+    """Water and land in broad stripes under one bank of cloud."""
+    rng = torch.Generator().manual_seed(seed)
+    land = (torch.arange(side) // 24 % 2 == 0).expand(1, 1, side, side)
+    sar = torch.where(land, -10.0, -24.0).expand(1, 2, side, side) + 0.5 * torch.randn(1, 2, side, side, generator=rng)
+    ground = torch.where(land, torch.tensor([0.3, 0.2, 0.1]).view(1, 3, 1, 1), 0.03)
+    cloud_map = torch.zeros(1, 1, side, side)
+    cloud_map[:, :, : side // 4] = 1.0
+    return Observation(sar, torch.where(cloud_map > 0, torch.tensor(0.8), ground), cloud_map, RGB)
+
+
+class Constant:
+    """Says one reflectance everywhere."""
+
+    bands = RGB
+
+    def __init__(self, value: float) -> None:
+        self.value, self.name = value, f"constant {value}"
+
+    def __call__(self, observation: Observation) -> Tensor:
+        return torch.full_like(observation.cloudy, self.value)
+
+
+def flat(reflectance: float = 0.2) -> Observation:
+    seen = country()
+    return replace(seen, cloudy=torch.where(seen.is_cloudy, seen.cloudy, reflectance))
+
+
+def test_the_error_of_a_constant_on_flat_ground_is_their_distance() -> None:
+    found = expected_error([Constant(0.3), Constant(0.2)], [flat()], np.random.default_rng(0))
+    assert found is not None
+    assert math.isclose(found.rows["constant 0.3"].mae, 0.1, rel_tol=1e-5)
+    assert math.isclose(found.rows["constant 0.3"].psnr, 20.0, rel_tol=1e-5)
+    assert found.rows["constant 0.2"] == ErrorOf(0.0, 0.0, 0.0, found.pixels)
+    assert math.isinf(found.rows["constant 0.2"].psnr)
+    assert (found.best, found.bands, found.invented) == ("constant 0.2", RGB, False)
+
+
+def test_only_clear_ground_is_judged_and_about_a_third_of_it() -> None:
+    seen = country()
+    found = expected_error([Constant(0.1)], [seen], np.random.default_rng(0))
+    assert found is not None
+    clear = int((~seen.is_cloudy).sum())
+    assert 0.2 * clear < found.pixels < 0.45 * clear
+
+
+def test_the_remover_never_sees_the_ground_it_is_judged_on() -> None:
+    class Cheat:
+        name, bands = "cheat", RGB
+
+        def __call__(self, observation: Observation) -> Tensor:
+            return observation.cloudy
+
+    found = expected_error([Cheat()], [flat(0.2)], np.random.default_rng(0))
+    assert found is not None
+    assert math.isclose(found.rows["cheat"].mae, 0.6, rel_tol=1e-5)  # opaque cloud of 0.8
+
+
+def test_a_remover_is_adapted_once_however_many_windows_are_judged() -> None:
+    class Counting:
+        name, bands, margin_px, align_px, times = "counting", RGB, 0, 1, 0
+
+        def adapted_to(self, sample: Sequence[Observation]) -> Constant:
+            self.times += 1
+            return Constant(0.2)
+
+        def __call__(self, observation: Observation) -> Tensor:
+            return observation.cloudy
+
+    counting = Counting()
+    assert expected_error([counting], [country(1), country(2), country(3)], np.random.default_rng(0)) is not None
+    assert counting.times == 1
+
+
+def test_radar_is_expected_to_help_where_it_tells_land_from_water() -> None:
+    sample = [country(1), replace(country(2), origin_px=(0, 128))]
+    found = expected_error([baseline("clear-mean"), SceneAdapted()], sample, np.random.default_rng(0))
+    assert found is not None
+    assert found.best == "scene-adapted"
+    assert found.rows["scene-adapted"].mae < 0.3 * found.rows["clear-mean"].mae
+
+
+def test_a_scene_without_a_cloud_is_judged_under_invented_ones() -> None:
+    seen = replace(flat(), cloud_map=torch.zeros(1, 1, 128, 128), cloudy=torch.full((1, 3, 128, 128), 0.2))
+    found = expected_error([Constant(0.25)], [seen], np.random.default_rng(0))
+    assert found is not None
+    assert found.invented
+    assert math.isclose(found.rows["constant 0.25"].mae, 0.05, rel_tol=1e-4)
+
+
+def test_fault_14_a_scene_without_clear_ground_tells_nothing() -> None:
+    seen = country()
+    seen.cloud_map[:] = 1.0
+    assert expected_error([Constant(0.2)], [seen], np.random.default_rng(0)) is None
+
+
+def test_fault_13_pixels_without_data_are_judged_by_nobody() -> None:
+    seen = flat()
+    seen.cloudy[..., 64:, :40] = math.nan
+    seen.sar[..., 64:, 100:] = math.nan
+    found = expected_error([Constant(0.3)], [seen], np.random.default_rng(0))
+    assert found is not None
+    assert math.isclose(found.rows["constant 0.3"].mae, 0.1, rel_tol=1e-5)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_same_numbers_come_from_the_same_seed(seed: int) -> None:
+    one, two = (expected_error([Constant(0.1)], [country()], np.random.default_rng(seed)) for _ in range(2))
+    assert one == two
+
+
+def test_who_names_nothing_gets_the_best_of_the_scene() -> None:
+    assert isinstance(WantedRemover().find(), BestOfScene)
+    assert WantedRemover(bands=("B04", "B08")).find().bands == ("B04", "B08")
+    assert WantedRemover("clear-mean").find().name == "clear-mean"
+
+
+def test_a_network_is_found_again_in_another_process(tmp_path: Path) -> None:
+    settings = NetworkSettings(width=2)
+    save_weights(tmp_path / "w.safetensors", settings.build(), settings, {})
+    wanted = WantedRemover(str(tmp_path / "w.safetensors"), precision="bfloat16", engine="openvino")
+    remover = pickle.loads(pickle.dumps(wanted)).find()
+    assert isinstance(remover, NetworkRemover) and (remover.precision, remover.engine) == ("bfloat16", "openvino")
+
+
+def test_a_remover_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent\.safetensors"):
+        WantedRemover(str(tmp_path / "absent.safetensors")).find()

@@ -1,0 +1,188 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.errors import InputError
+from unclouded.io.geotiff import read_stored, write_geotiff
+from unclouded.models.baselines import baseline
+from unclouded.prediction.cloud_mapping import SceneMap, map_scene, open_own_map
+from unclouded.prediction.scene import ClearedScene, SceneSettings, clear
+from unclouded.prediction.sources import open_sources
+from unclouded.prediction.tiling import StripStore
+from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
+
+GRID = GeoBox.from_bbox((0, 0, 160, 900), "EPSG:32632", resolution=10)  # 90 rows, 16 columns
+
+SETTINGS = CloudMapSettings(threshold=0.9)
+
+
+@pytest.fixture
+def optical(tmp_path: Path) -> np.ndarray:
+    """Bright below row 40; no B04 in the first row."""
+    stored = np.random.default_rng(0).integers(300, 900, (13, 90, 16)).astype(np.uint16)
+    stored[:, 40:] += 6000
+    stored[3, 0] = 0
+    write_geotiff(tmp_path / "s2.tif", stored, SENTINEL2.bands, GRID, nodata=0)
+    write_geotiff(tmp_path / "s1.tif", np.full((2, 90, 16), -9, np.float32), SENTINEL1.bands, GRID)
+    return stored
+
+
+def mapped(folder: Path, monkeypatch: pytest.MonkeyPatch, strip_px: int) -> SceneMap:
+    monkeypatch.setattr("unclouded.prediction.cloud_mapping.STRIP_PX", strip_px)
+    with open_sources(folder / "s2.tif", folder / "s1.tif", folder) as sources:
+        return map_scene(sources, RGB, SETTINGS, StripStore(folder, f"map{strip_px}"), lambda *_: None)
+
+
+def test_strips_of_any_height_make_the_map_of_the_whole(
+    optical: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reflectance = np.where(optical == 0, np.nan, optical / np.float32(10_000)).astype(np.float32)
+    whole = map_clouds(reflectance, SENTINEL2.bands, SETTINGS)
+    assert whole[1:].std() > 0.1
+    for strip_px in (12, 768):
+        scene = mapped(tmp_path, monkeypatch, strip_px)
+        np.testing.assert_array_equal(scene.cloud_map(0, 90), whole)
+        assert np.array_equal(scene.cloud_map(37, 62), whole[37:62])
+        assert np.isnan(whole[0]).all() and scene.seen(0, 90).all()
+        assert not scene.has_data(0, 1).any()
+        assert scene.has_data(1, 90).all()
+
+
+def test_wide_scenes_are_mapped_in_strips_of_half_the_height(
+    optical: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert mapped(tmp_path, monkeypatch, 48).strips == [(0, 48), (48, 90)]
+    monkeypatch.setattr("unclouded.prediction.cloud_mapping.WIDE_PX", 15)
+    assert mapped(tmp_path, monkeypatch, 60).strips == [(0, 30), (30, 60), (60, 90)]
+
+
+def test_strips_that_are_there_are_not_mapped_again(
+    optical: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = mapped(tmp_path, monkeypatch, 30)
+    (tmp_path / "map30-00000030.strip").unlink()
+    seen: list[tuple[int, ...]] = []
+
+    def counted(reflectance: np.ndarray, *rest: object) -> np.ndarray:
+        seen.append(reflectance.shape)
+        return map_clouds(reflectance, *rest)
+
+    monkeypatch.setattr("unclouded.prediction.cloud_mapping.map_clouds", counted)
+    again = mapped(tmp_path, monkeypatch, 30)
+    assert seen == [(13, 46, 16)]  # 30 rows, and 8 above and below
+    np.testing.assert_array_equal(first.cloud_map(0, 90), again.cloud_map(0, 90))
+
+
+def test_the_whole_scene_is_asked_for_data_with_one_strip_in_memory(
+    optical: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = mapped(tmp_path, monkeypatch, 12)
+    assert np.array_equal(scene.everywhere(scene.has_data), scene.has_data(0, 90))
+    assert len(scene._recent) == 8  # as many as the 90 rows that were asked for at once
+    scene.everywhere(scene.has_data)
+    assert len(scene._recent) == 1
+
+
+def test_pixels_are_clear_where_there_is_data_and_m_is_0(tmp_path: Path) -> None:
+    store = StripStore(tmp_path, "map")
+    store.put(0, {"cloud_map": np.float32([[0.0, 0.0, 0.5]]), "has_data": np.array([[True, False, True]])})
+    assert SceneMap(store, [(0, 1)]).is_clear(0, 1).tolist() == [[True, False, False]]
+
+
+OWN_MAP_GRID = GeoBox((40, 50), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32632")
+
+
+@pytest.fixture
+def cleared(tmp_path: Path) -> Callable[..., ClearedScene]:
+    """Clears a scene of 0.05 (without data in its first row) by a map, and radar that stands for 0.5."""
+    optical = np.full((13, *OWN_MAP_GRID.shape), 500, np.uint16)
+    optical[:, 0] = 0
+    write_geotiff(tmp_path / "s2.tif", optical, SENTINEL2.bands, OWN_MAP_GRID, nodata=0)
+    write_geotiff(
+        tmp_path / "s1.tif", np.full((2, *OWN_MAP_GRID.shape), -12.5, np.float32), SENTINEL1.bands, OWN_MAP_GRID
+    )
+
+    def clear_by(m: NDArray[Any], **options: Any) -> ClearedScene:
+        write_geotiff(tmp_path / "m.tif", m[None], ("m",), options.pop("grid", OWN_MAP_GRID), **options)
+        settings = SceneSettings(window_px=16, cloud_map=tmp_path / "m.tif")
+        return clear(baseline("sar-vv"), tmp_path / "s2.tif", tmp_path / "s1.tif", tmp_path / "out", settings)
+
+    return clear_by
+
+
+def mask(dtype: str = "uint8") -> NDArray[Any]:
+    """Cloud on the right."""
+    m = np.zeros(OWN_MAP_GRID.shape, dtype)
+    m[:, 30:] = 1
+    return m
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64"])
+def test_a_mask_of_ones_is_what_is_made(cleared: Callable[..., ClearedScene], dtype: str) -> None:
+    scene = cleared(mask(dtype))
+    image = read_stored(scene.files["clear"]).values
+    assert np.unique(image[:, 1:, 30:]).tolist() == [5000] and np.unique(image[:, 1:, :30]).tolist() == [500]
+    assert not image[:, 0].any()
+    np.testing.assert_array_equal(read_stored(scene.files["cloud_map"]).values[0, 1:], mask("float32")[1:])
+
+
+def test_the_map_is_an_input_like_the_images(cleared: Callable[..., ClearedScene], tmp_path: Path) -> None:
+    first = cleared(mask())
+    assert first.summary["cloud_map"] in first.files["item"].read_text()
+    assert "<code>m.tif</code>" in first.files["report"].read_text()
+    assert cleared(np.ones(OWN_MAP_GRID.shape, np.uint8)).summary["key"] != first.summary["key"]
+
+
+def test_where_the_image_has_no_data_the_map_need_not_say_anything(cleared: Callable[..., ClearedScene]) -> None:
+    m = mask("float32")
+    m[0] = np.nan
+    assert cleared(m).summary["pixels"]["no_data"] == 50
+
+
+@pytest.mark.parametrize(("dtype", "nodata"), [("float32", np.nan), ("float32", None), ("uint8", 9)])
+def test_fault_13_where_the_map_has_no_data_the_pixel_is_made_and_not_called_observed(
+    cleared: Callable[..., ClearedScene], dtype: str, nodata: float | None
+) -> None:
+    m = mask(dtype)
+    m[3, 4:6] = 9 if dtype == "uint8" else np.nan
+    scene = cleared(m, nodata=nodata)
+    assert read_stored(scene.files["clear"]).values[:, 3, 4:6].tolist() == [[5000, 5000]] * 3
+    assert read_stored(scene.files["provenance"]).values[0, 3, 3:7].tolist() == [1, 5, 5, 1]
+    assert np.isnan(read_stored(scene.files["cloud_map"]).values[0, 3, 4:6]).all()
+    assert scene.summary["pixels"]["cloudy_share"] == 39 * 20 / (39 * 50 - 2)
+    assert (
+        "0.1 % of the scene cannot be judged, because the cloud map has no data there" in scene.summary["remarks"][-1]
+    )
+
+
+@pytest.mark.parametrize(("value", "found"), [(255, "0 to 255"), (2, "0 to 2")])
+def test_fault_17_percent_and_classes_are_not_taken_for_a_map(
+    cleared: Callable[..., ClearedScene], value: int, found: str
+) -> None:
+    with pytest.raises(InputError, match=rf"m\.tif has values from {found}, expected 0 for clear to 1 for cloudy"):
+        cleared(mask() * np.uint8(value))
+
+
+def test_fault_11_a_map_on_another_grid_or_of_several_bands_is_refused(
+    cleared: Callable[..., ClearedScene], tmp_path: Path
+) -> None:
+    moved = GeoBox(OWN_MAP_GRID.shape, OWN_MAP_GRID.affine @ Affine.translation(0.5, 0), OWN_MAP_GRID.crs)
+    with pytest.raises(InputError, match=r"m\.tif lies on another grid than the optical scene \(50x40 px"):
+        cleared(mask(), grid=moved)
+    write_geotiff(tmp_path / "two.tif", np.zeros((2, *OWN_MAP_GRID.shape), np.uint8), ("a", "b"), OWN_MAP_GRID)
+    with pytest.raises(InputError, match="has 2 bands, expected one"), open_own_map(tmp_path / "two.tif", OWN_MAP_GRID):
+        pass
+
+
+def test_the_map_of_an_earlier_run_is_not_written_over(cleared: Callable[..., ClearedScene], tmp_path: Path) -> None:
+    made = cleared(mask()).files["cloud_map"]
+    settings = SceneSettings(cloud_map=made)
+    with pytest.raises(InputError, match=r"cloud_map\.tif is the input itself"):
+        clear(baseline("sar-vv"), tmp_path / "s2.tif", tmp_path / "s1.tif", tmp_path / "out", settings)
