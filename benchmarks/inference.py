@@ -49,7 +49,7 @@ def main() -> None:
     torch.manual_seed(0)
     plain = NetworkRemover(settings.build(), settings, engine=options.engine, precision=options.precision)
     seen = window(options.size)
-    frozen = plain.adapted_to([seen])
+    frozen = plain.adapt([seen])
     pairs = [(seconds(lambda: plain(seen)), seconds(lambda: frozen(seen))) for _ in range(options.runs + 1)][1:]
     peer, project = (median(each) for each in zip(*pairs, strict=True))
     ratios = [one / other for one, other in pairs]
@@ -83,8 +83,8 @@ def errors(weights: Path, engine: Engine, precision: Precision) -> dict[str, flo
     apart = []
     for triplet in TripletDataset(files, remover.bands, CloudMapSettings(), ProbabilityCache()):
         seen = triplet.observation
-        exact = replace(remover, precision="float32", engine="torch").adapted_to([seen])(seen)
-        difference = (remover.adapted_to([seen])(seen) - exact).abs() * 10_000
+        exact = replace(remover, precision="float32", engine="torch").adapt([seen])(seen)
+        difference = (remover.adapt([seen])(seen) - exact).abs() * 10_000
         apart.append(difference[seen.is_cloudy.expand_as(difference)])
     steps = torch.cat(apart)
     mean, worst = steps.mean().item(), steps.max().item()

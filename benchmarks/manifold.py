@@ -1,6 +1,6 @@
 """Improved precision and recall of 4096-d features: the package prdc and our screened search, side by side.
 
-The features are invented with a fixed seed: clusters in a subspace of 64 dimensions, with noise, through a ReLU, so
+The features are simulated with a fixed seed: clusters in a subspace of 64 dimensions, with noise, through a ReLU, so
 that part of each set lies on the manifold of the other. Both must give the same precision and recall. Times are
 processor times, which other programs on the machine do not lengthen; the first run of each is not counted. Memory is
 the largest resident size during ours above what the process held before it, with the data in it (Linux only).
@@ -24,7 +24,7 @@ from prdc import compute_prdc
 from rich.console import Console
 from rich.table import Table
 
-from unclouded.evaluation.precision_recall import fastest_screen, measure_manifolds
+from unclouded.evaluation.precision_recall import fastest_screen, precision_recall
 
 GOAL, GOAL_GIB = 4, 1.0
 K, FEATURE, CLUSTERS, DIMENSIONS = 10, 4096, 40, 64
@@ -40,18 +40,18 @@ def main() -> None:
     options = words.parse_args()
     screen = getattr(torch, options.screen) if options.screen else fastest_screen()
     torch.set_num_threads(1)
-    real, generated = invent(options.images, 1, 0), invent(options.images, 2, 10)
+    real, generated = simulate(options.images, 1, 0), simulate(options.images, 2, 10)
     tensors = torch.from_numpy(real), torch.from_numpy(generated)
-    measure_manifolds(tensors[0][:50], tensors[1][:50], 3)  # compiles
+    precision_recall(tensors[0][:50], tensors[1][:50], 3)  # compiles
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
     before = resident_gib("VmRSS")
-    ours = measure_manifolds(*tensors, K, precision=screen)
+    ours = precision_recall(*tensors, K, precision=screen)
     memory = resident_gib("VmHWM") - before
     peer = prdc(real, generated)
     if (ours.precision, ours.recall) != (peer["precision"], peer["recall"]):
         raise SystemExit(f"the answers differ: {ours.precision}, {ours.recall} and {peer}")
     pairs = [
-        (seconds(lambda: prdc(real, generated)), seconds(lambda: measure_manifolds(*tensors, K, precision=screen)))
+        (seconds(lambda: prdc(real, generated)), seconds(lambda: precision_recall(*tensors, K, precision=screen)))
         for _ in range(options.runs)
     ]
     times = median(peer for peer, _ in pairs), median(project for _, project in pairs)
@@ -70,7 +70,7 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def invent(images: int, seed: int, first: int) -> Features:
+def simulate(images: int, seed: int, first: int) -> Features:
     """Features of 30 of the 40 clusters."""
     rng, shared = np.random.default_rng(seed), np.random.default_rng(0)
     centres = shared.standard_normal((CLUSTERS, DIMENSIONS), np.float32)

@@ -1,6 +1,6 @@
 """Structural similarity of 13-band patches: scikit-image and our compiled windows, side by side.
 
-Invented images of 256 x 256 px with noise, given to both in turn, each on one thread; the answers must agree to 1e-6.
+Simulated images of 256 x 256 px with noise, given to both in turn, each on one thread; the answers must agree to 1e-6.
 Times are processor times, which other programs on the machine do not lengthen.
 
     python benchmarks/ssim.py [--runs 15]         the last line is one JSON object

@@ -1,6 +1,6 @@
 """What one Sentinel-2 tile costs, stage by stage, and what all land tiles would: processor time, bytes in and out.
 
-An invented place, half of it under clouds, as products: Sentinel-2 in JPEG 2000, and a Sentinel-1 scene that is larger
+A simulated place, half of it under clouds, as products: Sentinel-2 in JPEG 2000, and a Sentinel-1 scene that is larger
 than it as a real one is larger than a tile (16,685 x 25,788 px to 10,980 x 10,980). Every stage runs on it as the
 commands run it, on one thread, in two sizes. Processor times and bytes are taken for a constant and a share of the
 pixels, and so carried on to a tile; what is cut into patches goes by patches, what a remover learns of a scene by the
@@ -42,13 +42,13 @@ from unclouded.models.remover import CloudRemover
 from unclouded.patches.cutting import PATCH_PX, STRIDE_PX
 from unclouded.patches.reading import TOKENS
 from unclouded.patches.roi import Roi
-from unclouded.prediction.auto_remover import best_of_scene
+from unclouded.prediction.auto_remover import auto_remover
 from unclouded.prediction.scene import SceneSettings, clear
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.sentinel.optical import open_optical
 from unclouded.sentinel.radar import open_radar
 from unclouded.settings import settings_from
-from unclouded.simulation.region import invent_region
+from unclouded.simulation.region import simulate_region
 
 TILE_PX = 10_980
 RADAR_PX = (16_685, 25_788)
@@ -119,7 +119,7 @@ def on_a_tile(name: str, small: float, large: float, small_px: int, large_px: in
 
 
 class Place:
-    """Products of an invented place, and the same images as GeoTIFFs on one grid."""
+    """Products of a simulated place, and the same images as GeoTIFFs on one grid."""
 
     def __init__(self, folder: Path, size: int, optical: Path, radar: Path, grid: GeoBox) -> None:
         self.folder, self.size, self.optical, self.radar, self.grid = folder, size, optical, radar, grid
@@ -130,7 +130,7 @@ class Place:
     @classmethod
     def made(cls, folder: Path, size: int) -> "Place":
         rng = np.random.default_rng(0)
-        region = invent_region(Roi("ROIs0000", "summer", 1), rng, size, coverage=0.45)
+        region = simulate_region(Roi("ROIs0000", "summer", 1), rng, size, coverage=0.45)
         stored = to_stored(region.cloudy.values, SENTINEL2).astype(np.uint16)
         shape = tuple(round(side * size / TILE_PX) for side in RADAR_PX)
         middle = RadarGeometry().place(np.array([shape[0] / 2]), np.array([shape[1] / 2]))
@@ -186,7 +186,7 @@ def cost_of(place: Place, width: int) -> Cost:
         "read Sentinel-1, terrain": spent(lambda: read(place, "terrain")),
     }
     counts = {"in": float(place.bytes_in)}
-    for name, remover, mode in (("scene-adapted", best_of_scene(), "continuous"), ("network", fresh(width), "ones")):
+    for name, remover, mode in (("scene-adapted", auto_remover(), "continuous"), ("network", fresh(width), "ones")):
         cost = predicted(place, name, remover, mode)
         seconds, counts = seconds | cost.seconds, counts | cost.bytes
     cost = curated(place)

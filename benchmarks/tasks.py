@@ -21,7 +21,7 @@ from statistics import median
 from rich.console import Console
 
 from unclouded.batch.executors import Runner, dask_client, in_processes, on_dask, run_tasks, serially
-from unclouded.batch.tasks import Row, TaskFolder, content_id
+from unclouded.batch.tasks import Row, TaskLedger, content_id
 
 GOAL = 1.8
 BUSY_S = 0.2
@@ -79,7 +79,7 @@ def tasks_a_second(runner: Runner, count: int, seconds: float) -> float:
     moments: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         tasks = [Busy(number, seconds) for number in range(count)]
-        run_tasks(tasks, TaskFolder(Path(folder)), runner, lambda *_: moments.append(time.perf_counter()))
+        run_tasks(tasks, TaskLedger(Path(folder)), runner, lambda *_: moments.append(time.perf_counter()))
     return (count - 1) / (moments[count - 1] - moments[0])
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from unclouded.models.network import NetworkSettings
 from unclouded.training.forecast import in_words, predicted_hours
-from unclouded.training.objectives import Learner, build_objective
+from unclouded.training.objectives import OptimiserGroup, build_objective
 from unclouded.training.settings import Device, TrainSettings
 from unclouded.training.step import Batch, build_networks
 
@@ -97,16 +97,18 @@ def our_step(
     )
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
     objective = build_objective(settings, fabric)
-    learners = [
-        Learner(name, (p for network in networks for p in objective.networks[network].parameters()), settings.schedule)
-        for name, networks in objective.learners.items()
+    optimiser_groups = [
+        OptimiserGroup(
+            name, (p for network in networks for p in objective.networks[network].parameters()), settings.schedule
+        )
+        for name, networks in objective.optimiser_groups.items()
     ]
     batch = Batch(*images, paired=(False,), names="random")
 
     def step() -> Terms:
         times, found, losses = [clock()], {}, objective.losses(batch)
-        for learner in learners:
-            with learner.alone(learners):
+        for learner in optimiser_groups:
+            with learner.alone(optimiser_groups):
                 loss, terms = next(losses)
                 times.append(clock())
                 loss.backward()

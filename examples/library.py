@@ -2,7 +2,7 @@
 
     python examples/library.py OUT
 
-An invented region stands for your images, and a baseline for your weights: a trained network comes from
+A simulated region stands for your images, and a baseline for your weights: a trained network comes from
 ``load_remover(Path("weights.safetensors"))`` and is called in the same way.
 """
 
@@ -20,17 +20,17 @@ from unclouded.io.raster import describe, read, to_stored
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover, FunctionRemover, keep_clear_pixels
 from unclouded.patches.layouts import find_triplets
-from unclouded.prediction.judging import remover_candidate
+from unclouded.prediction.judging import remover_source
 from unclouded.prediction.scene import SceneSettings, clear
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
-from unclouded.simulation.layout import invent_data_set
+from unclouded.simulation.layout import simulate_data_set
 from unclouded.tensors.dataset import TripletDataset, observe
 from unclouded.tensors.observation import Observation
 
 
 def main(out: Path) -> None:
     """Go from images to scores."""
-    invent_data_set(out / "patches", seed=0, regions=1, size_px=256)  # in the layout of SEN12MS-CR
+    simulate_data_set(out / "patches", seed=0, regions=1, size_px=256)  # in the layout of SEN12MS-CR
     triplets = find_triplets(out / "patches").triplets
 
     # Read: radar in dB, reflectance from 0 to 1, NaN for no data, each with its grid.
@@ -52,7 +52,7 @@ def main(out: Path) -> None:
 
     # Judge: any remover, one of your own as well, on all triplets, by the scores of the paper.
     for one in (remover, darkest()):
-        judged = remover_candidate(one, triplets).pairs(TripletDataset(triplets, one.bands, PAPER))
+        judged = remover_source(one, triplets).pairs(TripletDataset(triplets, one.bands, PAPER))
         scores = score_patches(judged, "kept")
         write_scores(out / f"{one.name}.json", scores, np.random.default_rng(0))
         print(f"{one.name}: {scores.mean('cloudy')['mae']:.4f} mean absolute error where m > 0")

@@ -1,6 +1,6 @@
 """The preset ``cpu-sample``: train it, draw its loss curves, judge it on regions that it has never seen.
 
-It learns from 300 invented pairs (12 regions of 768 x 768 px) and is judged on 36 patches of four other invented
+It learns from 300 simulated pairs (12 regions of 768 x 768 px) and is judged on 36 patches of four other simulated
 regions, unless it is given data sets.
 
     python proofs/cpu_sample.py OUT [--learn ROOT --test ROOT] [--set KEY=VALUE ...]
@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from torch import Tensor
 
-from unclouded.cli.progress import shown_progress
+from unclouded.cli.progress import progress_bar
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.evaluation.comparison import scores_markdown
@@ -34,7 +34,7 @@ from unclouded.patches.roi import Roi
 from unclouded.prediction.judging import judged
 from unclouded.sensors import RGB
 from unclouded.simulation.layout import PATCH_PX, write_region
-from unclouded.simulation.region import invent_region
+from unclouded.simulation.region import simulate_region
 from unclouded.tensors.dataset import TripletDataset
 from unclouded.tensors.observation import Triplet
 from unclouded.training.checkpoint import RunFolder
@@ -64,12 +64,12 @@ def main() -> None:
     words.add_argument("--test", type=Path, help="data set to be judged on")
     words.add_argument("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
     options = words.parse_args()
-    learn = options.learn or invented(options.out / "learn", LEARN, 128)
-    test = options.test or invented(options.out / "test", UNSEEN, PATCH_PX)
+    learn = options.learn or simulated(options.out / "learn", LEARN, 128)
+    test = options.test or simulated(options.out / "test", UNSEEN, PATCH_PX)
     overrides = [f"patches={learn.resolve()}", "split=all", *options.overrides]
     run = RunFolder(options.out / "run")
-    with shown_progress() as told:
-        train(train_settings("cpu-sample", overrides), run, resume=run.state.exists(), told=told)
+    with progress_bar() as on_progress:
+        train(train_settings("cpu-sample", overrides), run, resume=run.state.exists(), on_progress=on_progress)
     draw(run.read_log(), options.out / "curves.png")
     images = predicted(run, test)
     scores = {name: score_patches(pairs, "kept") for name, pairs in images.items()}
@@ -79,13 +79,13 @@ def main() -> None:
     print(json.dumps({"name": "cpu_sample", "steps": steps, "cloudy_mae": errors}))
 
 
-def invented(root: Path, numbers: range, stride_px: int) -> Path:
+def simulated(root: Path, numbers: range, stride_px: int) -> Path:
     """Regions of 768 px of four seasons, a tenth to nine tenths cloudy, unless they are there."""
     for number in numbers:
         roi = Roi("ROIs0000", ("spring", "summer", "fall", "winter")[number % 4], number)
         coverage = 0.1 + 0.8 * (number * 0.618 % 1)
         if not (root / "done" / str(roi)).exists():
-            write_region(invent_region(roi, np.random.default_rng([SEED, number]), 768, coverage), root, stride_px)
+            write_region(simulate_region(roi, np.random.default_rng([SEED, number]), 768, coverage), root, stride_px)
             write_text(root / "done" / str(roi), "")
     return root
 
@@ -106,7 +106,7 @@ def report(out: Path, scores: dict[str, Scores], images: Judged) -> None:
         (images["cloudy"][i][0], {name: pairs[i][1] for name, pairs in images.items() if name != "cloudy"})
         for i in chosen
     ]
-    write_comparison(out / "predictions.png", rows, title="Invented regions that training has never seen")
+    write_comparison(out / "predictions.png", rows, title="Simulated regions that training has never seen")
 
 
 def draw(log: list[dict[str, Any]], path: Path) -> None:

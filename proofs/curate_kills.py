@@ -1,6 +1,6 @@
 """Curation under random SIGKILL: no half patch is ever seen, and the data set ends as if nothing had happened.
 
-Invented regions are curated undisturbed by ``unclouded curate``, in a process of its own; one of them is damaged. Then
+Simulated regions are curated undisturbed by ``unclouded curate``, in a process of its own; one of them is damaged. Then
 they are curated into another root, and the command is killed at a moment drawn evenly from as long as the undisturbed
 run took. After every kill each file of the root must be that of the undisturbed run, byte for byte. A run that ends
 before its moment is compared, too, and the root emptied; so it goes on until there were enough kills, and a last run
@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 from affine import Affine
-from invented import write_optical, write_radar
 from killing import Command, killed_at_random, words_of
 from odc.geo.geobox import GeoBox
+from simulated import write_optical, write_radar
 
 from unclouded.files import sha256
 from unclouded.patches.roi import Roi
-from unclouded.simulation.region import invent_region
+from unclouded.simulation.region import simulate_region
 
 MANIFEST = "manifest.parquet"
 
@@ -35,7 +35,7 @@ def main() -> None:
     words.add_argument("--processes", default="1,2")
     words.add_argument("--store", default="patches")
     options = words.parse_args()
-    invent(options.out, options.regions, options.size)
+    simulate(options.out, options.regions, options.size)
     for processes in options.processes.split(","):
         straight, killed = (Run(options.out / name, processes, options.store) for name in ("straight", "killed"))
         for run in (straight, killed):
@@ -94,13 +94,13 @@ def require_same(run: Run, expected: dict[str, str]) -> None:
         raise SystemExit(f"another result than undisturbed, or {run.unfinished()[:3]} left")
 
 
-def invent(out: Path, regions: int, size: int) -> None:
+def simulate(out: Path, regions: int, size: int) -> None:
     """Write the images of the regions, the radar half a pixel off, and cut the radar of the last one."""
     out.mkdir(parents=True, exist_ok=True)
     settings = ["coverage = false"]
     for number in range(1, regions + 1):
         roi = Roi("ROIs0000", "summer", number)
-        seen = invent_region(roi, np.random.default_rng([7, number]), size, coverage=0.3)
+        seen = simulate_region(roi, np.random.default_rng([7, number]), size, coverage=0.3)
         names = {key: f"{key}_{number}.tif" for key in ("radar", "clear", "cloudy")}
         grid = seen.sar.geobox
         moved = GeoBox(grid.shape, grid.affine * Affine.translation(0.5, 0.5), grid.crs)

@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from torch import Tensor
 
-from unclouded.cli.progress import shown_progress
+from unclouded.cli.progress import progress_bar
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.evaluation.comparison import scores_markdown
@@ -100,8 +100,13 @@ def train_fold(run: RunFolder, root: Path, names: list[str], mode: str, options:
             "journal": {"preview_every": 100, "checkpoint_every": 50},
         },
     )
-    with shown_progress() as told:
-        train(settings, run, resume=run.state.exists(), told=lambda stage, done, n: told(f"{run.path.name}", done, n))
+    with progress_bar() as on_progress:
+        train(
+            settings,
+            run,
+            resume=run.state.exists(),
+            on_progress=lambda stage, done, n: on_progress(f"{run.path.name}", done, n),
+        )
 
 
 def schedule(epochs: int) -> dict[str, int]:

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from unclouded.errors import SignalledError
+from unclouded.errors import InterruptedRunError
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.roi import Roi
 from unclouded.patches.splits import parts_by_name
 from unclouded.settings import settings_from
 from unclouded.simulation.layout import write_region
-from unclouded.simulation.region import invent_region
+from unclouded.simulation.region import simulate_region
 from unclouded.tensors.dataset import TripletDataset
 from unclouded.tensors.packed import pack
 from unclouded.training.checkpoint import RunFolder
@@ -80,9 +80,9 @@ def prove(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def tiny_settings(folder: Path, options: argparse.Namespace) -> TrainSettings:
-    """Nine invented patches, a network of four filters, pools that are full after three steps."""
+    """Nine simulated patches, a network of four filters, pools that are full after three steps."""
     root = folder / "root"
-    region = invent_region(Roi("ROIs0000", "summer", 1), np.random.default_rng(options.seed), 512, 0.4)
+    region = simulate_region(Roi("ROIs0000", "summer", 1), np.random.default_rng(options.seed), 512, 0.4)
     write_region(region, root)
     content = {
         "patches": str(root),
@@ -120,7 +120,7 @@ def begun(settings: TrainSettings, run: RunFolder) -> int:
     try:
         train(settings, run, resume=run.settings.exists())
         os._exit(0)
-    except SignalledError as error:
+    except InterruptedRunError as error:
         os._exit(128 + error.signal)
     except BaseException as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)

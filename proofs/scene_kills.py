@@ -1,6 +1,6 @@
 """One scene under random SIGKILL: its folder holds a product whole or not at all, and ends as if nothing had happened.
 
-An invented scene is cleared undisturbed by ``unclouded predict``, in a process of its own. Then it is cleared again and
+A simulated scene is cleared undisturbed by ``unclouded predict``, in a process of its own. Then it is cleared again and
 again into another folder, and killed at a moment drawn evenly from as long as the undisturbed run took. After every
 kill each product in the folder must be that of the undisturbed run, byte for byte, and every finished strip of rows
 must still be there when the next run ends, untouched. A run that ends before its moment is compared and its folder
@@ -15,8 +15,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from invented import write_scene
 from killing import Command, killed_at_random, words_of
+from simulated import write_scene
 
 from unclouded.files import sha256
 

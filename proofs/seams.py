@@ -1,4 +1,4 @@
-"""Do windows show? An invented scene in windows of three sizes, with statistics of the scene and of each window.
+"""Do windows show? A simulated scene in windows of three sizes, with statistics of the scene and of each window.
 
     python proofs/seams.py WEIGHTS OUT [--size 1536]        WEIGHTS such as demo/run/weights.safetensors
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from invented import write_scene
 from numpy.typing import NDArray
+from simulated import write_scene
 
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.io.geotiff import read_stored

@@ -24,7 +24,7 @@ from pathlib import Path
 from killing import words_of
 
 from unclouded.batch.executors import Runner, Shard, dask_client, in_processes, on_dask, run_tasks, serially
-from unclouded.batch.tasks import Row, TaskFolder, content_id
+from unclouded.batch.tasks import Row, TaskLedger, content_id
 from unclouded.errors import InputError
 from unclouded.files import whole_file, write_json
 
@@ -89,20 +89,20 @@ def small_tasks(out: Path, count: int, deadly: bool) -> list[SmallTask]:
 
 def do(out: Path, options: argparse.Namespace, runner: Runner, shard: Shard = WHOLE) -> None:
     tasks = shard.of(small_tasks(out, options.tasks, deadly=True))
-    run_tasks(tasks, TaskFolder(out / "tasks", options.attempts), runner)
+    run_tasks(tasks, TaskLedger(out / "tasks", options.attempts), runner)
 
 
 def undisturbed(out: Path, options: argparse.Namespace) -> bytes:
     """The manifest of a run in which nothing was killed; the deadly task is set aside by hand."""
     tasks = small_tasks(out, options.tasks, deadly=False)
     started = time.perf_counter()
-    run_tasks([task for task in tasks if task.number != 5], TaskFolder(out / "tasks"), serially)
+    run_tasks([task for task in tasks if task.number != 5], TaskLedger(out / "tasks"), serially)
     print(f"serially: undisturbed, {(len(tasks) - 1) / (time.perf_counter() - started):.0f} tasks a second")
     return manifest(out, options)
 
 
 def manifest(out: Path, options: argparse.Namespace) -> bytes:
-    tasks, folder = small_tasks(out, options.tasks, deadly=True), TaskFolder(out / "tasks", options.attempts)
+    tasks, folder = small_tasks(out, options.tasks, deadly=True), TaskLedger(out / "tasks", options.attempts)
     write_json(out / "manifest.json", {"rows": folder.rows(tasks)})
     leftovers = [path.name for path in out.rglob("*.partial*")]
     missing = [row["name"] for row in folder.rows(tasks) if not (out / "files" / f"{row['name']}.bin").is_file()]

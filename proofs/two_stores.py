@@ -1,4 +1,4 @@
-"""One invented region in both stores: bytes on disk, the cost of reading a patch, and that they teach the same.
+"""One simulated region in both stores: bytes on disk, the cost of reading a patch, and that they teach the same.
 
 python proofs/two_stores.py OUT [--size 1536] [--seed 0]
 """
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from invented import write_optical, write_radar
+from simulated import write_optical, write_radar
 
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.curation.region_task import curating
@@ -19,7 +19,7 @@ from unclouded.patches.manifest import write_manifest
 from unclouded.patches.roi import Roi
 from unclouded.sensors import SENTINEL2
 from unclouded.settings import settings_from
-from unclouded.simulation.region import invent_region
+from unclouded.simulation.region import simulate_region
 from unclouded.tensors.dataset import TripletDataset
 from unclouded.training.preparation import digest
 
@@ -34,7 +34,7 @@ def main() -> None:
     words.add_argument("--size", type=int, default=1536)
     words.add_argument("--seed", type=int, default=0)
     options = words.parse_args()
-    invent(options.out, options.size, options.seed)
+    simulate(options.out, options.size, options.seed)
     data = {store: curated(options.out, store) for store in STORES}
     seconds: dict[str, list[float]] = {store: [] for store in STORES}
     for index in range(len(data["patches"])):
@@ -51,8 +51,8 @@ def main() -> None:
         print(f"{store}: {np.median(seconds[store]) * 1000:.1f} ms of CPU to read a triplet")
 
 
-def invent(out: Path, size: int, seed: int) -> None:
-    seen = invent_region(ROI, np.random.default_rng([7, seed]), size, coverage=0.5)
+def simulate(out: Path, size: int, seed: int) -> None:
+    seen = simulate_region(ROI, np.random.default_rng([7, seed]), size, coverage=0.5)
     write_radar(out / "s1.tif", seen.sar)
     for name, image in (("s2", seen.clear), ("s2_cloudy", seen.cloudy)):
         write_optical(out / f"{name}.tif", image)

@@ -2,8 +2,8 @@
 
     python proofs/whole_products.py FOLDER [--side 10980]
 
-FOLDER takes two invented products of real size and of noise, which JPEG 2000 takes longest for; they stay there for the
-next time. Each reading runs in a process of its own, so that the largest resident memory is its own, from the first
+FOLDER takes two simulated products of real size and of noise, which JPEG 2000 takes longest for; they stay there for
+the next time. Each reading runs in a process of its own, so that the largest resident memory is its own, from the first
 byte to the last row of the optical grid in strips of 512 rows.
 """
 

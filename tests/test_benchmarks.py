@@ -81,7 +81,7 @@ def test_the_tables_of_the_page_on_scale_are_made_from_what_was_measured_last(
     spec.loader.exec_module(tiles)
     seconds = dict.fromkeys((*tiles.READING, *tiles.MAPPING), 100.0)
     seconds |= {f"{stage}, {name}": 200.0 for name in tiles.REMOVERS for stage in ("adapt", "clear", "write products")}
-    common = {"processor": "invented", "date": "2026-11-24"}
+    common = {"processor": "simulated", "date": "2026-11-24"}
     stages = {
         "name": "stages",
         "cpu_s_a_tile": seconds,

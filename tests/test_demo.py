@@ -6,7 +6,7 @@ import pytest
 from unclouded.demo import Plan, show
 from unclouded.errors import InputError
 from unclouded.io.geotiff import read_stored
-from unclouded.progress import silent
+from unclouded.progress import no_progress
 
 
 def small() -> Plan:
@@ -18,7 +18,7 @@ def small() -> Plan:
 
 
 def test_a_demo_leaves_pictures_scores_and_a_georeferenced_image(tmp_path: Path) -> None:
-    shown = show(tmp_path / "demo", silent, small())
+    shown = show(tmp_path / "demo", no_progress, small())
     assert set(shown.scores) == {"cloudy", "clear-mean", "sar-regression", "scene-adapted", "network"}
     assert all(picture.stat().st_size > 50_000 for picture in shown.pictures)
     image = read_stored(shown.image)
@@ -34,7 +34,7 @@ def test_a_demo_leaves_pictures_scores_and_a_georeferenced_image(tmp_path: Path)
 
 
 def test_clear_pixels_of_the_demo_are_the_observed_ones(tmp_path: Path) -> None:
-    shown = show(tmp_path / "demo", silent, small())
+    shown = show(tmp_path / "demo", no_progress, small())
     patch = "ROIs0000_summer_9_p1"
     observed = read_stored(
         tmp_path / "demo/unseen/ROIs0000_summer_s2_cloudy/s2_cloudy_9/ROIs0000_summer_s2_cloudy_9_p1.tif"
@@ -47,5 +47,5 @@ def test_clear_pixels_of_the_demo_are_the_observed_ones(tmp_path: Path) -> None:
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("four years")
     with pytest.raises(InputError, match="holds something else; give the demo a folder of its own"):
-        show(tmp_path, silent, small())
+        show(tmp_path, no_progress, small())
     assert (tmp_path / "thesis.txt").read_text() == "four years"

@@ -15,7 +15,7 @@ from unclouded.io.geotiff import read_stored
 from unclouded.models.network import NetworkSettings
 from unclouded.models.weights import save_weights
 from unclouded.sensors import RGB
-from unclouded.simulation.layout import invent_data_set
+from unclouded.simulation.layout import simulate_data_set
 from unclouded.tensors.observation import Observation
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +42,7 @@ def test_the_example_of_the_library_reads_clears_writes_and_judges(tmp_path: Pat
 def test_the_example_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    invent_data_set(tmp_path / "SEN12MS-CR", seed=0, regions=1, size_px=256)
+    simulate_data_set(tmp_path / "SEN12MS-CR", seed=0, regions=1, size_px=256)
     torch.manual_seed(0)
     settings = NetworkSettings(width=1)
     save_weights(tmp_path / "runs" / "mine" / "weights.safetensors", settings.build(), settings, {})

@@ -14,12 +14,12 @@ from unclouded import vgg as vgg_weights
 from unclouded.errors import InputError
 from unclouded.vgg import ArrayUnpickler, Vgg16, VggSource, offline_weights, read_offline_arrays, read_vgg_weights
 
-NOWHERE = VggSource("invented.pth", "0" * 64)
+NOWHERE = VggSource("simulated.pth", "0" * 64)
 
 
 @pytest.fixture(scope="module")
 def convolutions() -> dict[str, Tensor]:
-    """Invented weights of all convolutions, with a variance that keeps activations alive."""
+    """Simulated weights of all convolutions, with a variance that keeps activations alive."""
     rng = torch.Generator().manual_seed(0)
     with torch.device("meta"):
         shapes = {f"features.{name}": tensor.shape for name, tensor in vgg16().features.state_dict().items()}
@@ -66,13 +66,15 @@ def test_the_4096_d_feature_is_the_second_fully_connected_layer_after_its_relu()
 
 
 def test_without_a_classifier_the_4096_d_feature_is_refused(convolutions: dict[str, Tensor]) -> None:
-    message = r"needs VGG16 with its classifier, found only convolutions in invented.pth; .*vgg16-397923af.pth"
+    message = r"needs VGG16 with its classifier, found only convolutions in simulated.pth; .*vgg16-397923af.pth"
     with pytest.raises(InputError, match=message):
         Vgg16(convolutions, NOWHERE).fc2(torch.rand(1, 3, 32, 32))
 
 
 def test_weights_of_another_network_are_refused(convolutions: dict[str, Tensor]) -> None:
-    with pytest.raises(InputError, match=r"invented.pth is no VGG16: features.0.weight is absent, expected \[64, 3, 3"):
+    with pytest.raises(
+        InputError, match=r"simulated.pth is no VGG16: features.0.weight is absent, expected \[64, 3, 3"
+    ):
         Vgg16({}, NOWHERE)
     with pytest.raises(InputError, match=r"features.28.bias is \[7\], expected \[512\]"):
         Vgg16(convolutions | {"features.28.bias": torch.zeros(7)}, NOWHERE)

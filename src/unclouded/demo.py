@@ -1,7 +1,7 @@
-"""The whole flow on an invented region: invent, map clouds, train, predict an unseen region, score, show."""
+"""The whole flow on a simulated region: simulate, map clouds, train, predict an unseen region, score, show."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from unclouded.patches.layouts import find_triplets
 from unclouded.patches.roi import Roi
 from unclouded.prediction.judging import judged
 from unclouded.prediction.patches import compose, predict_patch, write_prediction
+from unclouded.progress import ProgressCallback
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.settings import settings_from
 from unclouded.simulation.layout import PATCH_PX, write_region
-from unclouded.simulation.region import InventedRegion, invent_region
+from unclouded.simulation.region import SimulatedRegion, simulate_region
 from unclouded.tensors.dataset import TripletDataset, observe
 from unclouded.training.checkpoint import RunFolder
 from unclouded.training.loop import train
@@ -45,7 +46,7 @@ class Plan:
     """How much a demo does.
 
     Attributes:
-        seed: Of everything that is invented.
+        seed: Of everything that is simulated.
         coverages: Cloud coverage of each region to learn from.
         learn_px: Side of a region to learn from.
         unseen_px: Side of the region that training never sees.
@@ -72,9 +73,6 @@ class Plan:
     )
 
 
-Told = Callable[[str, int, int], None]
-
-
 @dataclass(frozen=True)
 class Shown:
     """What a demo leaves.
@@ -98,12 +96,12 @@ class Shown:
         )
 
 
-def show(out: Path, told: Told, plan: Plan | None = None) -> Shown:
+def show(out: Path, on_progress: ProgressCallback, plan: Plan | None = None) -> Shown:
     """Run the demo.
 
     Args:
         out: Folder for pictures, scores, data and GeoTIFFs; what an earlier demo left in it is replaced.
-        told: Is told stage, done and total.
+        on_progress: Is told stage, done and total.
         plan: How much to do; minutes of work if omitted.
 
     Raises:
@@ -111,47 +109,47 @@ def show(out: Path, told: Told, plan: Plan | None = None) -> Shown:
     """
     _make_room(out)
     plan = plan or Plan()
-    unseen = _invent(out, plan, told)
-    remover = _learn(out, plan, told)
-    image = _predict(out, unseen, remover, told)
-    scores, sheet = _judge(out, remover, told)
+    unseen = _simulate(out, plan, on_progress)
+    remover = _learn(out, plan, on_progress)
+    image = _predict(out, unseen, remover, on_progress)
+    scores, sheet = _judge(out, remover, on_progress)
     return Shown(scores, (out / "region.png", sheet), image)
 
 
 def _make_room(out: Path) -> None:
-    mark = out / "invented.txt"
+    mark = out / "simulated.txt"
     if out.exists() and any(out.iterdir()) and not mark.exists():
         raise InputError(f"{out} holds something else; give the demo a folder of its own")
     shutil.rmtree(out, ignore_errors=True)
-    write_text(mark, "Everything in this folder comes from 'unclouded demo'. The regions are invented.\n")
+    write_text(mark, "Everything in this folder comes from 'unclouded demo'. The regions are simulated.\n")
 
 
-def _invent(out: Path, plan: Plan, told: Told) -> InventedRegion:
+def _simulate(out: Path, plan: Plan, on_progress: ProgressCallback) -> SimulatedRegion:
     for number, coverage in enumerate(plan.coverages, start=1):
         roi = Roi(UNSEEN.seed, UNSEEN.season, number)
-        region = invent_region(roi, np.random.default_rng([plan.seed, number]), plan.learn_px, coverage)
+        region = simulate_region(roi, np.random.default_rng([plan.seed, number]), plan.learn_px, coverage)
         write_region(region, out / "learn_from")
-        told("inventing regions", number, len(plan.coverages) + 1)
-    unseen = invent_region(UNSEEN, np.random.default_rng([plan.seed, 99]), plan.unseen_px)
+        on_progress("simulating regions", number, len(plan.coverages) + 1)
+    unseen = simulate_region(UNSEEN, np.random.default_rng([plan.seed, 99]), plan.unseen_px)
     write_region(unseen, out / "unseen", stride_px=PATCH_PX)
-    told("inventing regions", len(plan.coverages) + 1, len(plan.coverages) + 1)
+    on_progress("simulating regions", len(plan.coverages) + 1, len(plan.coverages) + 1)
     return unseen
 
 
-def _learn(out: Path, plan: Plan, told: Told) -> CloudRemover:
+def _learn(out: Path, plan: Plan, on_progress: ProgressCallback) -> CloudRemover:
     settings = settings_from(TrainSettings, {**plan.training, "patches": str(resolved(out / "learn_from"))})
     run = RunFolder(out / "run")
-    train(settings, run, told=told)
+    train(settings, run, on_progress=on_progress)
     return load_remover(run.weights)
 
 
-def _predict(out: Path, unseen: InventedRegion, network: CloudRemover, told: Told) -> Path:
+def _predict(out: Path, unseen: SimulatedRegion, network: CloudRemover, on_progress: ProgressCallback) -> Path:
     """Predict patch by patch, and the region as a whole, in which no patch has a seam."""
     files = find_triplets(out / "unseen").triplets
     for index, one in enumerate(files):
         predicted = predict_patch(network, one, cache=ProbabilityCache())
         write_prediction(predicted, out / "unclouded", {"UNCLOUDED_REMOVER": "demo"})
-        told("removing clouds", index + 1, len(files))
+        on_progress("removing clouds", index + 1, len(files))
     cloud_map = map_clouds(unseen.cloudy.values, unseen.cloudy.bands)
     seen = observe(unseen.sar.values, unseen.cloudy.values, cloud_map, RGB)
     whole = {
@@ -166,7 +164,7 @@ def _predict(out: Path, unseen: InventedRegion, network: CloudRemover, told: Tol
     return out / "network.tif"
 
 
-def _judge(out: Path, remover: CloudRemover, told: Told) -> tuple[dict[str, Scores], Path]:
+def _judge(out: Path, remover: CloudRemover, on_progress: ProgressCallback) -> tuple[dict[str, Scores], Path]:
     data = TripletDataset(find_triplets(out / "unseen").triplets, RGB, CloudMapSettings(), ProbabilityCache())
     removers = {name: baseline(name) for name in RULES} | {"scene-adapted": SceneAdapted(), "network": remover}
     scores, images = {}, {}
@@ -174,7 +172,7 @@ def _judge(out: Path, remover: CloudRemover, told: Told) -> tuple[dict[str, Scor
         pairs = list(judged(one, data))
         scores[name] = score_patches(pairs, "kept")
         images[name] = pairs
-        told("judging", done, len(removers))
+        on_progress("judging", done, len(removers))
     write_json(out / "scores.json", {name: scores_json(one, np.random.default_rng(0)) for name, one in scores.items()})
     write_text(out / "scores.md", "".join(f"### {area} pixels\n\n{scores_markdown(scores, area)}\n" for area in AREAS))
     chosen = _partly_cloudy(scores["network"])
@@ -182,7 +180,7 @@ def _judge(out: Path, remover: CloudRemover, told: Told) -> tuple[dict[str, Scor
         (images["network"][i][0], {name: images[name][i][1] for name in ("clear-mean", "scene-adapted", "network")})
         for i in chosen
     ]
-    write_comparison(out / "patches.png", rows, title="An invented region that the network has never seen")
+    write_comparison(out / "patches.png", rows, title="A simulated region that the network has never seen")
     return scores, out / "patches.png"
 
 

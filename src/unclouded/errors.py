@@ -28,7 +28,7 @@ class StoppedError(RuntimeError):
     """A run stopped itself for a reason it names, with its last good state on disk; commands end with status 1."""
 
 
-class SignalledError(RuntimeError):
+class InterruptedRunError(RuntimeError):
     """A signal asked a run to end, and it did, with its state on disk; commands end with status 128 + its number.
 
     Args:

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Mapping
 
-Told = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 """What progress is told: stage, done, total."""
 
 
-def silent(stage: str, done: int, total: int) -> None:
+def no_progress(stage: str, done: int, total: int) -> None:
     """Tell nobody about progress."""
 
 
-class Listener:
+class TrainingCallback:
     """Hears nothing; those who want to hear override a method."""
 
     def terms(self, step: int, terms: Mapping[str, float]) -> None:

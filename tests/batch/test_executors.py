@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from unclouded.batch.executors import Shard, is_full, run_tasks, serially
-from unclouded.batch.tasks import Row, TaskFolder, content_id
+from unclouded.batch.tasks import Row, TaskLedger, content_id
 from unclouded.errors import InputError, MachineError
 
 PROOF = Path(__file__).parents[2] / "proofs" / "task_kills.py"
@@ -41,10 +41,10 @@ TASKS = [Numbered(number) for number in range(10)]
 
 def test_every_task_is_done_or_set_aside(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    failures = run_tasks(TASKS, TaskFolder(tmp_path), serially, lambda done, total: told.append((done, total)))
+    failures = run_tasks(TASKS, TaskLedger(tmp_path), serially, lambda done, total: told.append((done, total)))
     assert failures == {"04": "number 4 is none"}
     assert told[0] == (1, 10) and told[-1] == (10, 10)
-    assert [row["number"] for row in TaskFolder(tmp_path).rows(TASKS)] == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+    assert [row["number"] for row in TaskLedger(tmp_path).rows(TASKS)] == [0, 1, 2, 3, 5, 6, 7, 8, 9]
 
 
 def test_shards_share_all_tasks_and_none_twice(tmp_path: Path) -> None:
@@ -52,8 +52,8 @@ def test_shards_share_all_tasks_and_none_twice(tmp_path: Path) -> None:
     assert [len(shard) for shard in shards] == [4, 3, 3]
     assert sorted(task.number for shard in shards for task in shard) == list(range(10))
     for shard in shards:
-        run_tasks(shard, TaskFolder(tmp_path), serially)
-    assert len(TaskFolder(tmp_path).rows(TASKS)) == 9
+        run_tasks(shard, TaskLedger(tmp_path), serially)
+    assert len(TaskLedger(tmp_path).rows(TASKS)) == 9
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "-1/3", "1/3/5", ""])
@@ -126,12 +126,12 @@ def test_fault_33_on_a_read_only_disk_no_task_is_begun(mount_disk: Callable[[int
     disk = mount_disk(256)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     with pytest.raises(MachineError, match="Read-only file system"):
-        run_tasks(TASKS, TaskFolder(disk / "notes"), lambda *_: pytest.fail("begun"))
+        run_tasks(TASKS, TaskLedger(disk / "notes"), lambda *_: pytest.fail("begun"))
 
 
 def test_two_tasks_of_one_name_are_a_bug(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="two tasks have the same name"):
-        run_tasks([*TASKS, Numbered(3)], TaskFolder(tmp_path), serially)
+        run_tasks([*TASKS, Numbered(3)], TaskLedger(tmp_path), serially)
 
 
 def test_fault_02_killed_workers_change_no_byte_of_the_manifest(tmp_path: Path) -> None:

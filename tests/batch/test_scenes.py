@@ -1,4 +1,4 @@
-"""Three invented scenes, half cloud, cleared in every way that tasks are done, and each by itself."""
+"""Three simulated scenes, half cloud, cleared in every way that tasks are done, and each by itself."""
 
 import json
 import multiprocessing
@@ -21,29 +21,29 @@ from odc.geo.geobox import GeoBox
 from unclouded.batch.executors import Runner, Shard, in_processes, on_dask, run_tasks, serially
 from unclouded.batch.scenes import (
     WORK,
-    ClearScene,
     ListedScene,
-    PinnedRemover,
+    PredictScene,
+    ResolvedRemover,
     clearing,
-    forget_lost,
+    invalidate_lost,
     read_scene_list,
     write_collection,
     write_scene_table,
 )
-from unclouded.batch.tasks import TaskFolder
+from unclouded.batch.tasks import TaskLedger
 from unclouded.errors import InputError
 from unclouded.files import sha256
 from unclouded.io.geotiff import write_geotiff
 from unclouded.models.network import NetworkSettings
 from unclouded.models.weights import save_weights
-from unclouded.prediction.auto_remover import WantedRemover
+from unclouded.prediction.auto_remover import RemoverSpec
 from unclouded.prediction.scene import SUMMARY, SceneSettings, clear
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.sentinel.optical import OpticalSettings
 
 PX = 48
 
-WANTED = WantedRemover("scene-adapted")
+WANTED = RemoverSpec("scene-adapted")
 
 NAMES = ("north", "middle", "south")
 
@@ -66,7 +66,7 @@ def listed(*names: str, **more: object) -> list[ListedScene]:
     return [ListedScene(name=name, cloudy=f"{name}_s2.tif", sar=f"{name}_s1.tif", **more) for name in names]
 
 
-def tasks(scenes: Path, out: Path, settings: SceneSettings | None = None) -> list[ClearScene]:
+def tasks(scenes: Path, out: Path, settings: SceneSettings | None = None) -> list[PredictScene]:
     return clearing(listed(*NAMES), scenes, out, [WANTED], settings or SceneSettings())
 
 
@@ -83,7 +83,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def done(scenes: Path, out: Path, runner: Runner, shards: int = 1) -> dict[str, bytes]:
     for number in range(shards, 0, -1):
         mine = Shard(number, shards).of(tasks(scenes, out))
-        assert run_tasks(mine, TaskFolder(out / WORK), runner) == {}
+        assert run_tasks(mine, TaskLedger(out / WORK), runner) == {}
     return content(out)
 
 
@@ -103,7 +103,7 @@ def test_one_by_one_and_in_shards_scenes_are_as_each_by_itself(
     assert set(by_themselves) >= {"north/clear.tif", "north/item.json", "south/report.html", "middle/summary.json"}
     assert done(scenes, tmp_path / "serial", serially) == by_themselves
     assert done(scenes, tmp_path / "shards", serially, shards=2) == by_themselves
-    rows = [TaskFolder(tmp_path / way / WORK).rows(tasks(scenes, tmp_path / way)) for way in ("serial", "shards")]
+    rows = [TaskLedger(tmp_path / way / WORK).rows(tasks(scenes, tmp_path / way)) for way in ("serial", "shards")]
     assert rows[0] == rows[1]
     (north,) = (row for row in rows[0] if row["scene"] == "north")
     assert north["remover"] == "scene-adapted" and north["crs"] == "EPSG:32632"
@@ -146,12 +146,12 @@ def test_a_scene_that_cannot_be_used_is_set_aside_and_the_others_go_on(scenes: P
         (tmp_path / path.name).write_bytes(path.read_bytes()[: -900 if path.name == "middle_s1.tif" else None])
     (tmp_path / "south_s2.tif").unlink()
     out = tmp_path / "out"
-    failures = run_tasks(tasks(tmp_path, out), TaskFolder(out / WORK), serially)
+    failures = run_tasks(tasks(tmp_path, out), TaskLedger(out / WORK), serially)
     assert list(failures) == ["middle", "south"]
     assert "middle_s1.tif" in failures["middle"] and "south_s2.tif is not a file" in failures["south"]
-    assert [row["scene"] for row in TaskFolder(out / WORK).rows(tasks(tmp_path, out))] == ["north"]
+    assert [row["scene"] for row in TaskLedger(out / WORK).rows(tasks(tmp_path, out))] == ["north"]
     (tmp_path / "south_s2.tif").write_bytes((scenes / "south_s2.tif").read_bytes())
-    assert list(run_tasks(tasks(tmp_path, out), TaskFolder(out / WORK), serially)) == ["middle"]  # without a retry
+    assert list(run_tasks(tasks(tmp_path, out), TaskLedger(out / WORK), serially)) == ["middle"]  # without a retry
 
 
 def test_fault_16_of_many_scenes_one_of_doubtful_offset_is_refused(scenes: Path, tmp_path: Path) -> None:
@@ -160,21 +160,21 @@ def test_fault_16_of_many_scenes_one_of_doubtful_offset_is_refused(scenes: Path,
     grid = GeoBox((PX, PX), Affine(10, 0, 500_000, 0, -10, 5_000_000 - 10 * PX), "EPSG:32632")
     optical = np.random.default_rng(1).integers(1200, 1900, (13, PX, PX)).astype(np.uint16)
     write_geotiff(tmp_path / "middle_s2.tif", optical, SENTINEL2.bands, grid, nodata=0)
-    failures = run_tasks(tasks(tmp_path, tmp_path / "out"), TaskFolder(tmp_path / "out" / WORK), serially)
+    failures = run_tasks(tasks(tmp_path, tmp_path / "out"), TaskLedger(tmp_path / "out" / WORK), serially)
     assert list(failures) == ["middle"] and "give --offset -1000" in failures["middle"]
     told = clearing(listed("middle", offset=0), tmp_path, tmp_path / "out", [WANTED], SceneSettings())
-    assert not run_tasks(told, TaskFolder(tmp_path / "told" / WORK), serially)
+    assert not run_tasks(told, TaskLedger(tmp_path / "told" / WORK), serially)
 
 
 def test_products_that_are_gone_are_made_again(scenes: Path, tmp_path: Path) -> None:
-    notes, all_tasks = TaskFolder(tmp_path / WORK), tasks(scenes, tmp_path)
+    notes, all_tasks = TaskLedger(tmp_path / WORK), tasks(scenes, tmp_path)
     before = done(scenes, tmp_path, serially)
-    forget_lost(all_tasks, notes)
+    invalidate_lost(all_tasks, notes)
     assert notes.left(all_tasks) == []
     (tmp_path / "north" / SUMMARY).unlink()
     other = SceneSettings(window_px=512)
     clear(WANTED.find(), scenes / "south_s2.tif", scenes / "south_s1.tif", tmp_path / "south", other)
-    forget_lost(all_tasks, notes)
+    invalidate_lost(all_tasks, notes)
     assert {task.name for task in notes.left(all_tasks)} == {"north", "south"}
     assert done(scenes, tmp_path, serially) == before
 
@@ -182,7 +182,7 @@ def test_products_that_are_gone_are_made_again(scenes: Path, tmp_path: Path) -> 
 def test_an_id_changes_with_images_settings_and_weights_and_with_nothing_else(scenes: Path, tmp_path: Path) -> None:
     settings, weights = NetworkSettings(width=2), tmp_path / "w.safetensors"
     save_weights(weights, settings.build(), settings, {})
-    wanted = WantedRemover(str(weights))
+    wanted = RemoverSpec(str(weights))
 
     def ids(folder: Path = scenes, how: SceneSettings | None = None, **more: object) -> set[str]:
         made = clearing(listed("north", **more), folder, tmp_path, [wanted], how or SceneSettings())
@@ -195,13 +195,13 @@ def test_an_id_changes_with_images_settings_and_weights_and_with_nothing_else(sc
     assert ids(how=SceneSettings(statistics="window")) != first and ids(align=True) != first
     (tmp_path / "north_s1.tif").write_bytes((scenes / "south_s1.tif").read_bytes())
     assert ids(tmp_path) != first
-    pinned = PinnedRemover.of(wanted)
+    pinned = ResolvedRemover.of(wanted)
     assert pinned.find() is pinned.find()  # loaded once
     torch.manual_seed(1)
     save_weights(weights, settings.build(), settings, {})
     assert ids() != first
     with pytest.raises(InputError, match=r"w\.safetensors holds other weights than at the start"):
-        PinnedRemover(wanted, pinned.description + " ").find()
+        ResolvedRemover(wanted, pinned.description + " ").find()
 
 
 def test_options_of_a_scene_count_more_than_those_of_all_and_change_its_task(scenes: Path, tmp_path: Path) -> None:

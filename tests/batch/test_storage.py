@@ -12,7 +12,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from unclouded.batch import storage
-from unclouded.batch.storage import fetched, put, require_deliverable, shown, storage_of, version_of
+from unclouded.batch.storage import fetched, put, require_uploadable, shown, storage_of, version_of
 from unclouded.errors import InputError
 from unclouded.files import sha256
 
@@ -46,7 +46,7 @@ def test_fault_41_a_storage_that_does_not_tell_is_named(monkeypatch: pytest.Monk
     ["reference://x", "zip://x", "dask://x", "ftp://h/x", "ssh://h/x", "github://a", "data://x", "S3://b/x", "://x"],
 )
 def test_protocols_beyond_a_short_list_are_refused_before_anything_is_opened(url: str) -> None:
-    for ask in (storage_of, version_of, require_deliverable):
+    for ask in (storage_of, version_of, require_uploadable):
         with pytest.raises(InputError, match="expected one of file, http, https, s3, gs, az, abfs; fetch it first"):
             ask(url)
 
@@ -219,7 +219,7 @@ def test_a_storage_that_loses_bytes_is_found_out(
 def test_a_storage_that_cannot_be_written_is_refused_before_the_work(
     bucket: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    require_deliverable("memory://b/out")
+    require_uploadable("memory://b/out")
     assert bucket.find("/b/out") == []
 
     def refuse(*_: object) -> None:
@@ -227,7 +227,7 @@ def test_a_storage_that_cannot_be_written_is_refused_before_the_work(
 
     monkeypatch.setattr(MemoryFileSystem, "pipe_file", refuse)
     with pytest.raises(InputError, match=r"memory://b/out cannot be written \(PermissionError: Access Denied\)"):
-        require_deliverable("memory://b/out")
+        require_uploadable("memory://b/out")
 
 
 def test_a_local_storage_makes_its_folders(tmp_path: Path) -> None:

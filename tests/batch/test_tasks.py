@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from unclouded.batch.tasks import Row, TaskFolder, content_id, give_back
-from unclouded.errors import InputError, MachineError, SignalledError
+from unclouded.batch.tasks import Row, TaskLedger, content_id, release
+from unclouded.errors import InputError, InterruptedRunError, MachineError
 
 
 @dataclass
@@ -36,35 +36,35 @@ class Counting:
 
 def test_a_task_is_done_once(tmp_path: Path) -> None:
     task = Counting("one")
-    assert [TaskFolder(tmp_path).attempt(task) for _ in range(3)] == ["done", "there", "there"]
+    assert [TaskLedger(tmp_path).attempt(task) for _ in range(3)] == ["done", "there", "there"]
     assert task.runs == 1
-    assert TaskFolder(tmp_path).rows([task]) == [{"name": "one"}]
+    assert TaskLedger(tmp_path).rows([task]) == [{"name": "one"}]
 
 
 def test_rows_come_in_the_order_of_names_whoever_was_first(tmp_path: Path) -> None:
     tasks = [Counting(name) for name in ("c", "a", "b")]
     for task in tasks:
-        TaskFolder(tmp_path).attempt(task)
-    assert [row["name"] for row in TaskFolder(tmp_path).rows(tasks)] == ["a", "b", "c"]
+        TaskLedger(tmp_path).attempt(task)
+    assert [row["name"] for row in TaskLedger(tmp_path).rows(tasks)] == ["a", "b", "c"]
 
 
 def test_bad_input_is_set_aside_at_once_with_its_reason(tmp_path: Path) -> None:
     task = Counting("bad", [InputError("a.tif is cut\nshort")])
-    assert [TaskFolder(tmp_path).attempt(task) for _ in range(2)] == ["failed", "failed"]
+    assert [TaskLedger(tmp_path).attempt(task) for _ in range(2)] == ["failed", "failed"]
     assert task.runs == 1
-    assert TaskFolder(tmp_path).failures([task]) == {"bad": "a.tif is cut short"}
+    assert TaskLedger(tmp_path).failures([task]) == {"bad": "a.tif is cut short"}
 
 
 def test_trouble_that_passes_is_tried_again(tmp_path: Path) -> None:
     task = Counting("shaky", [OSError("busy"), OSError("busy")])
-    assert [TaskFolder(tmp_path, attempts=3).attempt(task) for _ in range(3)] == ["again", "again", "done"]
+    assert [TaskLedger(tmp_path, attempts=3).attempt(task) for _ in range(3)] == ["again", "again", "done"]
 
 
 def test_trouble_that_stays_is_set_aside_with_its_place(tmp_path: Path) -> None:
     task = Counting("broken", [KeyError("B99")] * 9)
-    assert [TaskFolder(tmp_path, attempts=2).attempt(task) for _ in range(3)] == ["again", "failed", "failed"]
+    assert [TaskLedger(tmp_path, attempts=2).attempt(task) for _ in range(3)] == ["again", "failed", "failed"]
     assert task.runs == 2
-    reason = TaskFolder(tmp_path).failures([task])["broken"]
+    reason = TaskLedger(tmp_path).failures([task])["broken"]
     assert reason.startswith("KeyError in test_tasks.py, line ") and reason.endswith("'B99' (2 attempts)")
 
 
@@ -73,7 +73,7 @@ def test_fault_38_a_task_that_kills_its_workers_is_set_aside(tmp_path: Path) -> 
         """Stands for SIGKILL: nothing after it is done."""
 
     task = Counting("deadly", [KilledError()] * 9)  # type: ignore[list-item]
-    folder = TaskFolder(tmp_path, attempts=2)
+    folder = TaskLedger(tmp_path, attempts=2)
     for _ in range(2):
         with pytest.raises(KilledError):
             folder.attempt(task)
@@ -81,9 +81,9 @@ def test_fault_38_a_task_that_kills_its_workers_is_set_aside(tmp_path: Path) -> 
     assert "begun 2 times and never ended" in folder.failures([task])["deadly"]
 
 
-@pytest.mark.parametrize("interruption", [SignalledError(15, "SIGTERM came"), KeyboardInterrupt()])
+@pytest.mark.parametrize("interruption", [InterruptedRunError(15, "SIGTERM came"), KeyboardInterrupt()])
 def test_fault_04_an_interrupted_attempt_does_not_count(tmp_path: Path, interruption: Exception) -> None:
-    task, folder = Counting("preempted", [interruption] * 5), TaskFolder(tmp_path, attempts=1)
+    task, folder = Counting("preempted", [interruption] * 5), TaskLedger(tmp_path, attempts=1)
     for _ in range(5):
         with pytest.raises(type(interruption)):
             folder.attempt(task)
@@ -105,7 +105,7 @@ def wrapped() -> InputError:
     "fault", [full(), OSError(errno.EROFS, "read-only"), MachineError("the disk is full"), wrapped()], ids=str
 )
 def test_fault_32_a_full_disk_is_never_the_fault_of_a_task(tmp_path: Path, fault: Exception) -> None:
-    task, folder = Counting("innocent", [fault] * 5), TaskFolder(tmp_path, attempts=1)
+    task, folder = Counting("innocent", [fault] * 5), TaskLedger(tmp_path, attempts=1)
     for _ in range(5):
         with pytest.raises(MachineError):
             folder.attempt(task)
@@ -117,7 +117,7 @@ def test_fault_32_nothing_is_remembered_of_a_disk_without_room_for_notes(
     tmp_path: Path, mount_disk: Callable[[int], Path]
 ) -> None:
     disk = mount_disk(64)
-    task, folder = Counting("innocent", [KeyError("B99")]), TaskFolder(disk / "notes", attempts=2)
+    task, folder = Counting("innocent", [KeyError("B99")]), TaskLedger(disk / "notes", attempts=2)
     assert folder.attempt(task) == "again"
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file, suppress(OSError):
@@ -134,16 +134,16 @@ def test_fault_32_nothing_is_remembered_of_a_disk_without_room_for_notes(
 
 
 def test_fault_04_what_a_process_gives_back_before_it_ends_does_not_count(tmp_path: Path) -> None:
-    class Ending(Counting):
+    class AttemptStatus(Counting):
         def run(self) -> Sequence[Row]:
-            give_back()
+            release()
             raise RuntimeError("cannot schedule new futures after shutdown")  # the trouble of a process that ends
 
-    folder, note = TaskFolder(tmp_path, attempts=1), tmp_path / "begun" / Ending("stopped").id
+    folder, note = TaskLedger(tmp_path, attempts=1), tmp_path / "begun" / AttemptStatus("stopped").id
     for _ in range(3):
-        assert folder.attempt(Ending("stopped")) == "again" and note.read_text() == ""
+        assert folder.attempt(AttemptStatus("stopped")) == "again" and note.read_text() == ""
     assert folder.attempt(Counting("stopped")) == "done"
-    give_back()  # at work on nothing
+    release()  # at work on nothing
     assert len(note.read_text().splitlines()) == 1
 
 
@@ -151,7 +151,7 @@ def test_a_task_in_other_hands_is_left_alone(tmp_path: Path) -> None:
     task = Counting("busy")
     (tmp_path / "locks").mkdir()
     with FileLock(tmp_path / "locks" / task.id):
-        assert TaskFolder(tmp_path).attempt(task) == "busy"
+        assert TaskLedger(tmp_path).attempt(task) == "busy"
     assert task.runs == 0
 
 
@@ -174,20 +174,20 @@ def test_fault_34_the_lock_of_a_dead_worker_is_none_and_its_owner_is_known(tmp_p
     begun = tmp_path / "begun" / task.id
     assert (tmp_path / "locks" / task.id).is_file()
     assert begun.read_text() == f"process {dead.pid} on {socket.gethostname()}\n"
-    assert TaskFolder(tmp_path).attempt(task) == "done"
+    assert TaskLedger(tmp_path).attempt(task) == "done"
     assert len(begun.read_text().splitlines()) == 2
 
 
 def test_forgiven_tasks_are_tried_again(tmp_path: Path) -> None:
-    task, folder = Counting("mended", [InputError("no")]), TaskFolder(tmp_path)
+    task, folder = Counting("mended", [InputError("no")]), TaskLedger(tmp_path)
     assert folder.attempt(task) == "failed"
-    assert folder.forgive([task]) == 1
+    assert folder.retry_failed([task]) == 1
     assert folder.left([task]) == [task]
     assert folder.attempt(task) == "done"
 
 
 def test_a_forgotten_task_is_undone(tmp_path: Path) -> None:
-    task, folder = Counting("lost"), TaskFolder(tmp_path, attempts=1)
+    task, folder = Counting("lost"), TaskLedger(tmp_path, attempts=1)
     assert folder.attempt(task) == "done"
     folder.forget([task])
     assert folder.left([task]) == [task] and folder.rows([task]) == []

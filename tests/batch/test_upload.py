@@ -7,8 +7,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from unclouded.batch.executors import run_tasks, serially
-from unclouded.batch.tasks import Row, TaskFolder, content_id
-from unclouded.batch.upload import Output, delivering
+from unclouded.batch.tasks import Row, TaskLedger, content_id
+from unclouded.batch.upload import Output, uploading
 from unclouded.files import sha256
 
 
@@ -45,18 +45,18 @@ def bucket() -> Iterator[MemoryFileSystem]:
 
 
 @pytest.fixture
-def done(tmp_path: Path) -> tuple[list[Writing], TaskFolder]:
+def done(tmp_path: Path) -> tuple[list[Writing], TaskLedger]:
     tasks = [Writing(name, tmp_path / "out") for name in ("a", "b", "none")]
-    notes = TaskFolder(tmp_path / "notes")
+    notes = TaskLedger(tmp_path / "notes")
     run_tasks(tasks, notes, serially)
     return tasks, notes
 
 
 def test_outputs_are_delivered_with_a_note_that_lists_them(
-    done: tuple[list[Writing], TaskFolder], bucket: MemoryFileSystem, tmp_path: Path
+    done: tuple[list[Writing], TaskLedger], bucket: MemoryFileSystem, tmp_path: Path
 ) -> None:
     tasks, notes = done
-    jobs = delivering(tasks, notes, tmp_path / "out", "memory://d/x", outputs)
+    jobs = uploading(tasks, notes, tmp_path / "out", "memory://d/x", outputs)
     assert [job.name for job in jobs] == ["a", "b"]
     assert run_tasks(jobs, notes, serially) == {}
     assert bucket.find("/d/x") == [
@@ -70,13 +70,13 @@ def test_outputs_are_delivered_with_a_note_that_lists_them(
 
 
 def test_the_note_comes_after_all_that_it_lists(
-    done: tuple[list[Writing], TaskFolder],
+    done: tuple[list[Writing], TaskLedger],
     bucket: MemoryFileSystem,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tasks, notes = done
-    (job, _) = delivering(tasks, notes, tmp_path / "out", "memory://d/x", outputs)
+    (job, _) = uploading(tasks, notes, tmp_path / "out", "memory://d/x", outputs)
     troubles = [ConnectionError("reset"), ConnectionError("reset")]
     put_file = MemoryFileSystem.put_file
 
@@ -94,13 +94,13 @@ def test_the_note_comes_after_all_that_it_lists(
 
 
 def test_what_was_delivered_is_not_written_again(
-    done: tuple[list[Writing], TaskFolder],
+    done: tuple[list[Writing], TaskLedger],
     bucket: MemoryFileSystem,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tasks, notes = done
-    (job, _) = delivering(tasks, notes, tmp_path / "out", "memory://d/x", outputs)
+    (job, _) = uploading(tasks, notes, tmp_path / "out", "memory://d/x", outputs)
     job.run()
     monkeypatch.setattr(MemoryFileSystem, "put_file", pytest.fail)
     job.run()  # as after a kill between the last object and the note
@@ -108,10 +108,10 @@ def test_what_was_delivered_is_not_written_again(
 
 
 def test_fault_42_an_output_that_was_changed_or_is_gone_is_not_delivered(
-    done: tuple[list[Writing], TaskFolder], bucket: MemoryFileSystem, tmp_path: Path
+    done: tuple[list[Writing], TaskLedger], bucket: MemoryFileSystem, tmp_path: Path
 ) -> None:
     tasks, notes = done
-    jobs = delivering(tasks, notes, tmp_path / "out", "memory://d/x", outputs)
+    jobs = uploading(tasks, notes, tmp_path / "out", "memory://d/x", outputs)
     (tmp_path / "out" / "a" / "a.txt").write_text("A")
     (tmp_path / "out" / "b" / "a.txt").unlink()
     failures = run_tasks(jobs, notes, serially)
@@ -119,9 +119,9 @@ def test_fault_42_an_output_that_was_changed_or_is_gone_is_not_delivered(
     assert bucket.find("/d") == []
 
 
-def test_other_outputs_and_other_places_are_other_tasks(done: tuple[list[Writing], TaskFolder], tmp_path: Path) -> None:
+def test_other_outputs_and_other_places_are_other_tasks(done: tuple[list[Writing], TaskLedger], tmp_path: Path) -> None:
     tasks, notes = done
     ids = {
-        job.id for url in ("memory://d/x", "memory://d/y") for job in delivering(tasks, notes, tmp_path, url, outputs)
+        job.id for url in ("memory://d/x", "memory://d/y") for job in uploading(tasks, notes, tmp_path, url, outputs)
     }
     assert len(ids) == 4

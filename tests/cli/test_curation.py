@@ -155,12 +155,12 @@ def test_a_search_that_was_not_answered_asks_only_for_the_rest(
 ) -> None:
     recorded = json.loads((Path(__file__).parents[1] / "data" / "stac_items.json").read_text())["features"]
     asked: list[float] = []
-    silent = {-30.0}
+    no_progress = {-30.0}
 
     class Catalogue:
         def items(self, outline: dict[str, Any], days: object, collection: str) -> list[Any]:
             west = shape(outline).bounds[0]
-            if round(west) in silent:
+            if round(west) in no_progress:
                 raise InputError("it does not answer")
             asked.append(round(west))
             return recorded
@@ -180,7 +180,7 @@ def test_a_search_that_was_not_answered_asks_only_for_the_rest(
     assert unclouded(*command) == 1
     assert "not every region was answered for; the same command asks for the rest" in capsys.readouterr().err
     assert asked == [11, 11] and (tmp_path / "out" / ".answers").is_dir()
-    silent.clear()
+    no_progress.clear()
     assert unclouded(*command) == 1  # answered, but nothing in the Atlantic
     assert asked == [11, 11, -30, -30] and not (tmp_path / "out" / ".answers").exists()
     assert "asks for the rest" not in capsys.readouterr().err

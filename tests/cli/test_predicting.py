@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.cli.predicting import told_of
 from unclouded.io.geotiff import write_geotiff
-from unclouded.prediction.scene import ClearedScene
+from unclouded.prediction.scene import PredictedScene
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 GRID = GeoBox.from_bbox((0, 0, 320, 320), "EPSG:32632", resolution=10)
@@ -100,7 +100,7 @@ def test_the_error_to_expect_is_told_where_something_was_made() -> None:
         "choice": "scene-adapted was used, for it erred least",
         "expected_error": {"rows": {"scene-adapted": {"mae": 0.0213}}},
     }
-    scene = ClearedScene(Path("o"), {"clear": Path("o/clear.tif"), "report": Path("o/report.html")}, summary)
+    scene = PredictedScene(Path("o"), {"clear": Path("o/clear.tif"), "report": Path("o/report.html")}, summary)
     shares = "of the scene: 31.3 % as observed, 37.5 % cloudy and made, 6.2 % not to be judged and made"
     why = "the radar has none where a pixel has to be made 18.8 %, the optical image has none 6.2 %"
     assert told_of(scene).splitlines() == [

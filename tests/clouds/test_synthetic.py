@@ -158,11 +158,11 @@ def test_physical_clouds_differ_by_band_and_reach_the_brightness_in_b04(clear: n
 def test_fault_13_no_data_stays_no_data_even_under_cloud(clear: np.ndarray, cloudy: np.ndarray) -> None:
     clear[:, 5, 7], cloudy[2, 9, 9] = np.nan, np.nan
     ones = np.ones((64, 48), np.float32)
-    invented = paint("a patch", clear, BANDS, SyntheticSettings(spectrum="physical", shadow=ShadowSettings()))
+    simulated = paint("a patch", clear, BANDS, SyntheticSettings(spectrum="physical", shadow=ShadowSettings()))
     copied = paint("a patch", clear, BANDS, COPY, cloudy=cloudy, cloud_map=ones)
-    assert np.isnan(invented.cloudy).sum() == 13 and np.isnan(invented.cloudy[:, 5, 7]).all()
+    assert np.isnan(simulated.cloudy).sum() == 13 and np.isnan(simulated.cloudy[:, 5, 7]).all()
     assert np.isnan(copied.cloudy).sum() == 14 and np.isnan(copied.cloudy[2, 9, 9])
-    assert np.isfinite(invented.cloud_map).all()
+    assert np.isfinite(simulated.cloud_map).all()
 
 
 def test_fault_09_a_wrong_number_of_names_is_refused(clear: np.ndarray) -> None:

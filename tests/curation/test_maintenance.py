@@ -6,7 +6,7 @@ import pytest
 from odc.geo.geobox import GeoBox
 
 from unclouded.batch.executors import run_tasks, serially
-from unclouded.batch.tasks import Task, TaskFolder
+from unclouded.batch.tasks import Task, TaskLedger
 from unclouded.curation.maintenance import describing, verifying
 from unclouded.io.geotiff import write_geotiff
 from unclouded.patches.layouts import Inventory, find_triplets
@@ -48,8 +48,8 @@ def test_a_region_is_a_task_and_its_id_changes_with_its_files(inventory: Invento
 
 def test_what_is_described_can_be_verified(inventory: Inventory, tmp_path: Path) -> None:
     tasks = described(inventory)
-    assert run_tasks(tasks, TaskFolder(tmp_path / "work"), serially) == {}
-    rows = [dict.fromkeys(SCHEMA.names) | row for row in TaskFolder(tmp_path / "work").rows(tasks)]
+    assert run_tasks(tasks, TaskLedger(tmp_path / "work"), serially) == {}
+    rows = [dict.fromkeys(SCHEMA.names) | row for row in TaskLedger(tmp_path / "work").rows(tasks)]
     assert [(row["patch"], row["status"], row["split"]) for row in rows] == [
         ("ROIs1158_spring_1_p1", "kept", None),
         ("ROIs1158_spring_1_p2", "kept", None),

@@ -1,4 +1,4 @@
-"""Two invented regions of three candidates each: one passes, one lies under cirrus, one has a hole in the radar."""
+"""Two simulated regions of three candidates each: one passes, one lies under cirrus, one has a hole in the radar."""
 
 import hashlib
 import shutil
@@ -22,16 +22,16 @@ from shapely.geometry import shape
 
 from unclouded.batch.executors import run_tasks, serially
 from unclouded.batch.storage import fingerprint
-from unclouded.batch.tasks import TaskFolder
+from unclouded.batch.tasks import TaskLedger
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.curation.region_task import (
     WORK,
     CurateRegion,
-    claim,
+    acquire_lease,
+    clean_up,
     curating,
     regions_held,
     rows_of_others,
-    tidy,
     work_folder,
 )
 from unclouded.curation.regions import CurationSettings
@@ -123,9 +123,9 @@ def test_fault_05_a_cut_scene_is_told_and_the_region_is_set_aside(scenes: Path, 
     for path in scenes.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes()[: -2000 if path.name == "clear_1.tif" else None])
     both = tasks(tmp_path, tmp_path / "root")
-    failed = run_tasks(both, TaskFolder(tmp_path / "work"), serially)
+    failed = run_tasks(both, TaskLedger(tmp_path / "work"), serially)
     assert list(failed) == ["ROIs0001_summer_1"] and "clear_1.tif" in failed["ROIs0001_summer_1"]
-    assert len(TaskFolder(tmp_path / "work").rows(both)) == 3
+    assert len(TaskLedger(tmp_path / "work").rows(both)) == 3
 
 
 def test_fault_35_a_region_made_of_other_products_is_refused(scenes: Path, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_fault_19_a_region_whose_products_are_absent_is_set_aside_until_they_com
     for name in ("s1_1", "clear_1", "cloudy_1", "s1_2"):
         (tmp_path / f"{name}.tif").symlink_to(scenes / f"{name}.tif")
     (tmp_path / "cloudy_2.tif").write_bytes(b"PK\x03\x04 a zip that was cut")
-    notes = TaskFolder(tmp_path / "work")
+    notes = TaskLedger(tmp_path / "work")
     failed = run_tasks(tasks(tmp_path, tmp_path / "root"), notes, serially)
     assert failed == {"ROIs0001_summer_2": "clear_2.tif not found; check the path, or fetch the product"}
     (tmp_path / "cloudy_2.tif").unlink()
@@ -209,13 +209,13 @@ def test_fault_07_a_zip_that_was_cut_costs_its_own_region(scenes: Path, tmp_path
         (tmp_path / path.name).symlink_to(path)
     (tmp_path / "s1_2.tif").unlink()
     (tmp_path / "s1_2.tif").write_bytes(b"PK\x03\x04 a zip that was cut")
-    failed = run_tasks(tasks(tmp_path, tmp_path / "root"), TaskFolder(tmp_path / "work"), serially)
+    failed = run_tasks(tasks(tmp_path, tmp_path / "root"), TaskLedger(tmp_path / "work"), serially)
     assert list(failed) == ["ROIs0001_summer_2"] and failed["ROIs0001_summer_2"].startswith("s1_2.tif is not a whole")
 
 
 @pytest.mark.parametrize("store", ["patches", "scenes"])
 def test_a_region_that_lost_a_file_is_made_again(store: str, scenes: Path, tmp_path: Path) -> None:
-    notes, both = TaskFolder(tmp_path / ".curation"), tasks(scenes, tmp_path, store=store)
+    notes, both = TaskLedger(tmp_path / ".curation"), tasks(scenes, tmp_path, store=store)
     run_tasks(both, notes, serially)
     rows = notes.rows(both)
     assert lost(both, notes) == []
@@ -232,13 +232,13 @@ def test_a_region_that_lost_a_file_is_made_again(store: str, scenes: Path, tmp_p
 def test_products_may_be_gone_once_their_region_is_made(scenes: Path, tmp_path: Path) -> None:
     for name in ("s1_1", "clear_1", "cloudy_1"):
         (tmp_path / f"{name}.tif").symlink_to(scenes / f"{name}.tif")
-    notes, root = TaskFolder(tmp_path / "root" / ".curation"), tmp_path / "root"
+    notes, root = TaskLedger(tmp_path / "root" / ".curation"), tmp_path / "root"
     (made,) = tasks(tmp_path, root, (1,))
     assert run_tasks([made], notes, serially) == {}
     (tmp_path / "s1_1.tif").unlink()
     (again,) = tasks(tmp_path, root, (1,))
     failed = run_tasks([again], notes, serially)
-    tidy(root, {again.name: again.id}, failed)
+    clean_up(root, {again.name: again.id}, failed)
     assert failed == {again.name: "s1_1.tif not found; check the path, or fetch the product"}
     assert rows_of_others(root, notes, {again.name: again.id}) == notes.rows([made])
     assert len(find_triplets(root).triplets) == 1
@@ -328,8 +328,8 @@ def test_a_set_aside_region_says_the_same_wherever_its_zip_was_unpacked(products
     zip_product(copied, tmp_path / "clear.zip")
     region = {"clear": str(tmp_path / "clear.zip"), "split": "test"}
     task = safe_task(products, tmp_path / "root", region)
-    failed = run_tasks([task], TaskFolder(tmp_path / "root" / ".curation"), serially)
-    tidy(tmp_path / "root", {task.name: task.id}, failed)
+    failed = run_tasks([task], TaskLedger(tmp_path / "root" / ".curation"), serially)
+    clean_up(tmp_path / "root", {task.name: task.id}, failed)
     (row,) = set_aside([task], failed)
     assert "geometry" not in row  # nobody knows where it would have been
     assert row == {
@@ -388,7 +388,7 @@ def test_products_of_a_storage_make_the_same_region_and_are_not_kept(
 
 def test_a_product_that_no_storage_has_costs_its_own_region(bucket: MemoryFileSystem, tmp_path: Path) -> None:
     task = stored(tmp_path, clear="memory://archive/absent.SAFE")
-    failed = run_tasks([task], TaskFolder(task.root / ".curation"), serially)
+    failed = run_tasks([task], TaskLedger(task.root / ".curation"), serially)
     assert failed == {task.name: "memory://archive/absent.SAFE is not there; check the address"}
     (row,) = set_aside([task], failed)
     assert (row["s1_product"], row["s2_product"]) == ("s1_1.tif", "absent")
@@ -465,7 +465,7 @@ def made(root: Path, roi: str) -> Path:
 def test_fault_35_of_several_who_claim_a_region_at_once_one_has_it_and_the_others_are_refused(tmp_path: Path) -> None:
     def attempt(identity: str) -> str:
         try:
-            claim(tmp_path, ROI, identity)
+            acquire_lease(tmp_path, ROI, identity)
         except InputError as error:
             return str(error)
         return identity
@@ -480,18 +480,18 @@ def test_fault_35_of_several_who_claim_a_region_at_once_one_has_it_and_the_other
 def test_what_was_made_of_a_region_that_was_set_aside_goes_and_its_claim_with_it(tmp_path: Path) -> None:
     files = {roi: made(tmp_path, roi) for roi in (ROI, "ROIs0001_fall_70")}
     for roi in files:
-        claim(tmp_path, roi, "a")
-    tidy(tmp_path, dict.fromkeys(files, "a"), {ROI: "damaged"})
+        acquire_lease(tmp_path, roi, "a")
+    clean_up(tmp_path, dict.fromkeys(files, "a"), {ROI: "damaged"})
     assert [path.exists() for path in files.values()] == [False, True]
-    claim(tmp_path, ROI, "b")  # made of a whole product
+    acquire_lease(tmp_path, ROI, "b")  # made of a whole product
     with pytest.raises(InputError, match="made of other products"):
-        claim(tmp_path, "ROIs0001_fall_70", "b")
+        acquire_lease(tmp_path, "ROIs0001_fall_70", "b")
 
 
 def test_fault_35_a_region_of_somebody_else_stays_when_ours_is_refused(tmp_path: Path) -> None:
-    claim(tmp_path, ROI, "theirs")
+    acquire_lease(tmp_path, ROI, "theirs")
     path = made(tmp_path, ROI)
-    tidy(tmp_path, {ROI: "ours"}, {ROI: "holds it made of other products"})
+    clean_up(tmp_path, {ROI: "ours"}, {ROI: "holds it made of other products"})
     assert path.exists()
 
 
@@ -506,19 +506,19 @@ def test_folders_and_files_that_nobody_works_on_are_removed(tmp_path: Path) -> N
     (notes / ".ROIs0001_fall_70.1-a.partial.txt").touch()  # of another list
     (tmp_path / WORK / "locks").mkdir()
     with FileLock(tmp_path / WORK / "locks" / "alive"):
-        tidy(tmp_path, {ROI: "dead"}, {})
+        clean_up(tmp_path, {ROI: "dead"}, {})
     assert not dead.parent.exists() and alive.exists()
     assert [path.name for path in tmp_path.rglob("*.partial*")] == [".ROIs0001_fall_70.1-a.partial.txt"]
 
 
 def test_rows_of_another_list_are_those_of_its_done_regions(tmp_path: Path) -> None:
-    notes = TaskFolder(tmp_path / WORK)
+    notes = TaskLedger(tmp_path / WORK)
     for number, identity in ((7, "a"), (8, "b"), (9, "c")):
-        claim(tmp_path, f"ROIs0001_fall_{number}", identity)
+        acquire_lease(tmp_path, f"ROIs0001_fall_{number}", identity)
     for identity in "abx":  # c is at work, and x was made with settings that nobody has any more
         write_json(tmp_path / WORK / "done" / f"{identity}.json", {"rows": [{"patch": identity}]})
     assert rows_of_others(tmp_path, notes, {ROI: "a"}) == [{"patch": "b"}]
     changed = {ROI: "made with other settings", "ROIs0001_fall_8": "b"}
     assert rows_of_others(tmp_path, notes, changed) == [{"patch": "a"}]  # what is there stays
     assert regions_held(tmp_path) == {ROI, "ROIs0001_fall_8", "ROIs0001_fall_9"}
-    assert rows_of_others(tmp_path / "new", TaskFolder(tmp_path / "new" / WORK), {}) == []
+    assert rows_of_others(tmp_path / "new", TaskLedger(tmp_path / "new" / WORK), {}) == []

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from shapely.geometry import box, mapping
 
-from unclouded.batch.tasks import TaskFolder
+from unclouded.batch.tasks import TaskLedger
 from unclouded.catalogue.triplets import SceneRecord
-from unclouded.curation.region_task import WORK, CurateRegion, choices_of, claim
+from unclouded.curation.region_task import WORK, CurateRegion, acquire_lease, choices_of
 from unclouded.curation.regions import CurationSettings
-from unclouded.curation.results import CurationPlan, plan, write_outcome
+from unclouded.curation.results import CurationPlan, plan, write_results
 from unclouded.files import write_json, write_text
 from unclouded.patches.manifest import read_manifest
 from unclouded.settings import settings_from
@@ -27,7 +27,7 @@ def task(root: Path, roi: str) -> CurateRegion:
 
 
 def make(root: Path, roi: str, identity: str) -> None:
-    claim(root, roi, identity)
+    acquire_lease(root, roi, identity)
     row = {"patch": f"{roi}_p1", "roi": roi, "status": "kept", "findings": []}
     write_json(root / WORK / "done" / f"{identity}.json", {"rows": [row]})
 
@@ -38,9 +38,9 @@ def test_what_somebody_else_made_stays_and_only_what_nobody_made_is_set_aside(tm
     for number, roi in enumerate((THEIRS, LOST, OURS, "ROIs0001_fall_9")):  # of the last one nobody knows any more
         write_text(choices_of(tmp_path, roi), f"roi,place\n{roi},{number}\n")
     failures = {THEIRS: "made of other products", LOST: "damaged"}
-    notes, tasks = TaskFolder(tmp_path / WORK), [task(tmp_path, roi) for roi in (THEIRS, LOST, OURS)]
+    notes, tasks = TaskLedger(tmp_path / WORK), [task(tmp_path, roi) for roi in (THEIRS, LOST, OURS)]
     (tmp_path / WORK / "locks").mkdir(exist_ok=True)
-    rows = write_outcome(tmp_path, tasks, notes, failures)
+    rows = write_results(tmp_path, tasks, notes, failures)
     told = [(row["roi"], row["status"], row["reason"]) for row in read_manifest(tmp_path / "manifest.parquet")]
     assert told == [(THEIRS, "kept", None), (LOST, "set_aside", "damaged"), (OURS, "kept", None)]
     assert sorted(row["roi"] for row in rows) == [THEIRS, LOST, OURS]
@@ -50,10 +50,10 @@ def test_what_somebody_else_made_stays_and_only_what_nobody_made_is_set_aside(tm
 def test_the_last_to_write_lists_the_same_whoever_began(tmp_path: Path) -> None:
     make(tmp_path, THEIRS, "theirs")
     make(tmp_path, OURS, f"ours of {OURS}")
-    notes = TaskFolder(tmp_path / WORK)
+    notes = TaskLedger(tmp_path / WORK)
     hashes = []
     for tasks in ([task(tmp_path, OURS)], []):
-        write_outcome(tmp_path, tasks, notes, {})
+        write_results(tmp_path, tasks, notes, {})
         hashes.append((tmp_path / "manifest.parquet").read_bytes())
     assert hashes[0] == hashes[1]
     assert not (tmp_path / "choices.csv").exists()  # nothing was there to choose
@@ -79,7 +79,7 @@ def planning_task(number: int, root: Path, *products: str, store: str = "patches
 
 
 def planned(tasks: list[CurateRegion], root: Path) -> CurationPlan:
-    return plan(tasks, TaskFolder(root / ".curation"), root)
+    return plan(tasks, TaskLedger(root / ".curation"), root)
 
 
 def test_what_is_done_and_set_aside_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

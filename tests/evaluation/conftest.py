@@ -5,11 +5,11 @@ import pytest
 from unclouded.evaluation.scores import AREAS, METRICS, PatchScores, Scores
 from unclouded.sensors import RGB
 
-Invent = Callable[..., Scores]
+Simulate = Callable[..., Scores]
 
 
 @pytest.fixture
-def invent() -> Invent:
+def simulate() -> Simulate:
     """Scores of patches whose metrics all have one value a patch."""
 
     def make(values: Sequence[float], regions: Sequence[str] | None = None, pixels: int = 9) -> Scores:

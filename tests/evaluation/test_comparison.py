@@ -27,15 +27,15 @@ from unclouded.sensors import RGB
 
 TWO = ["ROIs1158_spring_1", "ROIs1158_spring_44"]
 
-Invent = Callable[..., Scores]
+Simulate = Callable[..., Scores]
 
 
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def test_a_difference_is_the_first_minus_the_second_patch_by_patch(invent: Invent) -> None:
-    found = compare_scores(invent([0.1, 0.4], TWO), invent([0.4, 0.9], TWO), rng())
+def test_a_difference_is_the_first_minus_the_second_patch_by_patch(simulate: Simulate) -> None:
+    found = compare_scores(simulate([0.1, 0.4], TWO), simulate([0.4, 0.9], TWO), rng())
     assert [(one.area, one.metric) for one in found] == [(area, metric) for area in AREAS for metric in METRICS]
     assert found[0].mean == pytest.approx(-0.4)
     assert found[0].interval == pytest.approx((-0.5, -0.3))
@@ -43,42 +43,42 @@ def test_a_difference_is_the_first_minus_the_second_patch_by_patch(invent: Inven
     assert found[0].is_clear
 
 
-def test_pairing_removes_what_both_share(invent: Invent) -> None:
+def test_pairing_removes_what_both_share(simulate: Simulate) -> None:
     hard = np.random.default_rng(1).random(30)
     regions = [f"ROIs1158_spring_{i // 3}" for i in range(30)]
-    first, second = invent([*hard], regions), invent([*(hard + 0.01)], regions)
+    first, second = simulate([*hard], regions), simulate([*(hard + 0.01)], regions)
     one = compare_scores(first, second, rng())[0]
     assert one.interval == pytest.approx((-0.01, -0.01))
     assert one.is_clear
 
 
-def test_the_order_of_the_patches_does_not_matter(invent: Invent) -> None:
-    first, second = invent([0.1, 0.4], TWO), invent([0.4, 0.9], TWO)
+def test_the_order_of_the_patches_does_not_matter(simulate: Simulate) -> None:
+    first, second = simulate([0.1, 0.4], TWO), simulate([0.4, 0.9], TWO)
     turned = replace(second, patches=second.patches[::-1])
     assert compare_scores(first, turned, rng()) == compare_scores(first, second, rng())
 
 
-def test_an_interval_around_0_is_not_clear(invent: Invent) -> None:
-    assert not compare_scores(invent([0.1, 0.4], TWO), invent([0.2, 0.3], TWO), rng())[0].is_clear
+def test_an_interval_around_0_is_not_clear(simulate: Simulate) -> None:
+    assert not compare_scores(simulate([0.1, 0.4], TWO), simulate([0.2, 0.3], TWO), rng())[0].is_clear
 
 
-def test_one_region_gives_a_difference_without_interval_that_is_not_clear(invent: Invent) -> None:
-    one = compare_scores(invent([0.1, 0.4]), invent([0.2, 0.6]), rng())[0]
+def test_one_region_gives_a_difference_without_interval_that_is_not_clear(simulate: Simulate) -> None:
+    one = compare_scores(simulate([0.1, 0.4]), simulate([0.2, 0.6]), rng())[0]
     assert one.mean == pytest.approx(-0.15)
     assert math.isnan(one.interval[0])
     assert not one.is_clear
 
 
-def test_fault_14_areas_without_pixels_have_no_difference(invent: Invent) -> None:
-    nothing = invent([math.nan, math.nan], TWO, pixels=0)
+def test_fault_14_areas_without_pixels_have_no_difference(simulate: Simulate) -> None:
+    nothing = simulate([math.nan, math.nan], TWO, pixels=0)
     one = compare_scores(nothing, nothing, rng())[0]
     assert one.n == 0
     assert math.isnan(one.mean)
 
 
-def test_pairs_with_an_exact_patch_have_no_difference_of_psnr_and_are_counted(invent: Invent) -> None:
+def test_pairs_with_an_exact_patch_have_no_difference_of_psnr_and_are_counted(simulate: Simulate) -> None:
     """10 and 30 dB against 20 and an exact patch: minus 10 dB of one pair."""
-    first, second = invent([0.1, 0.3], TWO), invent([0.2, 0.0], TWO)
+    first, second = simulate([0.1, 0.3], TWO), simulate([0.2, 0.0], TWO)
 
     def with_psnr(scores: Scores, values: tuple[float, float]) -> Scores:
         patches = [
@@ -98,21 +98,21 @@ def test_pairs_with_an_exact_patch_have_no_difference_of_psnr_and_are_counted(in
     assert "PSNR of all pixels is without 1 patches where one of the two is exact" in " ".join(capture.get().split())
 
 
-def test_results_that_skipped_different_patches_are_refused(invent: Invent) -> None:
-    first = invent([0.1, 0.4], TWO)
+def test_results_that_skipped_different_patches_are_refused(simulate: Simulate) -> None:
+    first = simulate([0.1, 0.4], TWO)
     second = replace(first, skipped=(DamagedTriplet("p9", "p9.tif has 1 of 9 values without data"),))
     with pytest.raises(InputError, match=r"only the second skipped p9 \(p9.tif has 1 of 9 values without data\)"):
         compare_scores(first, second, rng())
     assert compare_scores(second, second, rng())[0].mean == 0.0
 
 
-def test_other_patches_are_refused_by_name(invent: Invent) -> None:
+def test_other_patches_are_refused_by_name(simulate: Simulate) -> None:
     with pytest.raises(InputError, match=r"different patches \(2 and 1\): ROIs1158_spring_44_p1 is only in the first"):
-        compare_scores(invent([0.1, 0.4], TWO), invent([0.1], TWO[:1]), rng())
+        compare_scores(simulate([0.1, 0.4], TWO), simulate([0.1], TWO[:1]), rng())
 
 
-def test_other_cards_are_refused(invent: Invent) -> None:
-    first = invent([0.1, 0.4], TWO)
+def test_other_cards_are_refused(simulate: Simulate) -> None:
+    first = simulate([0.1, 0.4], TWO)
     with pytest.raises(InputError, match=r'clear_pixels is "kept" in one and "network" in the other'):
         compare_scores(first, replace(first, clear_pixels="network"), rng())
 
@@ -177,8 +177,8 @@ def test_fault_13_patches_without_a_value_change_nothing(values: list[float], se
         assert min(values[i] for i in kept) - 1e-9 <= whole[0] <= whole[1] <= max(values[i] for i in kept) + 1e-9
 
 
-def test_every_metric_of_every_area_has_its_interval(invent: Callable[..., Scores]) -> None:
-    patches = invent([0.1, 0.3], ["ROIs1158_spring_1", "ROIs1158_spring_44"]).patches
+def test_every_metric_of_every_area_has_its_interval(simulate: Callable[..., Scores]) -> None:
+    patches = simulate([0.1, 0.3], ["ROIs1158_spring_1", "ROIs1158_spring_44"]).patches
     found = intervals(patches, interval_rng())
     assert found["regions"] == 2
     assert found["cloudy"]["mae"] == [0.1, 0.3]
@@ -186,8 +186,8 @@ def test_every_metric_of_every_area_has_its_interval(invent: Callable[..., Score
     assert column(patches, "clear", "ssim").tolist() == [0.1, 0.3]
 
 
-def test_why_there_is_no_interval_is_said(invent: Callable[..., Scores]) -> None:
-    single, unknown = invent([0.1, 0.3]), invent([0.1, 0.3], ["", "ROIs1158_spring_1"])
+def test_why_there_is_no_interval_is_said(simulate: Callable[..., Scores]) -> None:
+    single, unknown = simulate([0.1, 0.3]), simulate([0.1, 0.3], ["", "ROIs1158_spring_1"])
     assert why_none(single.patches) == (
         "no interval: all patches are of ROIs1158_spring_1, and regions are drawn from at least two"
     )

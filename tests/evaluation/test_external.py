@@ -56,7 +56,7 @@ def test_any_spelling_of_a_name_finds_its_patch_and_no_other(folder: Path, wante
         "ROIs1158_spring_106_p30": "ROIs1158_spring_s2_106_p30.tif",
         "flat_7": "flat_7.npy",
     }
-    assert (found.bands, found.unit, found.missing, found.strangers) == (RGB, "reflectance", (), ())
+    assert (found.bands, found.unit, found.missing, found.unexpected_files) == (RGB, "reflectance", (), ())
     for files in wanted:
         np.testing.assert_allclose(found.read(files)[0], image(), atol=1e-7)
 
@@ -67,13 +67,13 @@ def test_expectation_5_what_is_missing_and_what_is_strange_is_named(folder: Path
     np.save(folder / "ROIs1158_spring_10_p30.npy", image())
     found = find_predictions(folder, wanted)
     assert found.missing == ("ROIs1158_spring_1_p30", "ROIs1158_spring_106_p30")
-    assert found.strangers == ("ROIs1158_spring_10_p30.npy", "notes.txt")
+    assert found.unexpected_files == ("ROIs1158_spring_10_p30.npy", "notes.txt")
 
 
 def test_cloud_maps_that_predict_writes_are_no_strangers(folder: Path, wanted: list[TripletFiles]) -> None:
     np.save(folder / "flat_7.npy", image())
     write_geotiff(folder / "flat_7_cloud_map.tif", image(1), ("m",), GRID)
-    assert find_predictions(folder, wanted).strangers == ()
+    assert find_predictions(folder, wanted).unexpected_files == ()
 
 
 def test_two_files_of_one_patch_are_refused(folder: Path, wanted: list[TripletFiles]) -> None:

@@ -8,8 +8,8 @@ from torch import Tensor
 from torchvision.models import vgg16
 
 from unclouded.errors import InputError
-from unclouded.evaluation.features import FeatureExtractor, FeatureSettings, Manifolds
-from unclouded.evaluation.precision_recall import measure_manifolds
+from unclouded.evaluation.features import FeatureExtractor, FeatureSettings, PrecisionRecallMeter
+from unclouded.evaluation.precision_recall import precision_recall
 from unclouded.io.array_cache import ArrayStore
 from unclouded.sensors import RGB
 from unclouded.tensors.observation import Observation, Triplet
@@ -20,7 +20,7 @@ BGR = ("B02", "B03", "B04")
 
 @pytest.fixture(scope="module")
 def vgg() -> Vgg16:
-    """Invented weights of all convolutions, with a variance that keeps activations alive."""
+    """Simulated weights of all convolutions, with a variance that keeps activations alive."""
     rng = torch.Generator().manual_seed(0)
     with torch.device("meta"):
         shapes = {f"features.{name}": tensor.shape for name, tensor in vgg16().features.state_dict().items()}
@@ -28,7 +28,7 @@ def vgg() -> Vgg16:
         name: torch.randn(shape, generator=rng) * (2 / (9 * shape[1])) ** 0.5 if len(shape) == 4 else torch.zeros(shape)
         for name, shape in shapes.items()
     }
-    return Vgg16(state, VggSource("invented.pth", "0" * 64))
+    return Vgg16(state, VggSource("simulated.pth", "0" * 64))
 
 
 def settings(**changed: object) -> FeatureSettings:
@@ -70,20 +70,20 @@ def test_a_feature_is_computed_once_a_content_and_a_card(
 
 
 def test_the_card_tells_layer_weights_resize_stretch_and_normalisation(vgg: Vgg16) -> None:
-    card = FeatureExtractor(vgg, settings(brightest=0.5)).card
-    assert card["layer"] == "pool5"
-    assert card["resize"] == "32 x 32 px, bilinear, antialiased"
-    assert card["stretch"] == [0.0, 0.5]
-    assert card["normalisation"]["mean"] == [0.485, 0.456, 0.406]
-    assert len(card["weights_sha256"]) == 64
+    protocol = FeatureExtractor(vgg, settings(brightest=0.5)).protocol
+    assert protocol["layer"] == "pool5"
+    assert protocol["resize"] == "32 x 32 px, bilinear, antialiased"
+    assert protocol["stretch"] == [0.0, 0.5]
+    assert protocol["normalisation"]["mean"] == [0.485, 0.456, 0.406]
+    assert len(protocol["weights_sha256"]) == 64
 
 
 def test_equal_weights_have_one_hash_whatever_file_they_came_from(vgg: Vgg16) -> None:
     state = dict(vgg.state_dict())
     elsewhere = Vgg16(state, VggSource("elsewhere.pth", "1" * 64))
     state["features.0.bias"] = state["features.0.bias"] + 1e-6
-    other = Vgg16(state, VggSource("invented.pth", "0" * 64))
-    hashes = [FeatureExtractor(one, settings()).card["weights_sha256"] for one in (vgg, elsewhere, other)]
+    other = Vgg16(state, VggSource("simulated.pth", "0" * 64))
+    hashes = [FeatureExtractor(one, settings()).protocol["weights_sha256"] for one in (vgg, elsewhere, other)]
     assert hashes[0] == hashes[1] != hashes[2]
 
 
@@ -101,25 +101,25 @@ def test_clear_images_are_real_and_predictions_generated(vgg: Vgg16) -> None:
     rng = torch.Generator().manual_seed(2)
     pairs = [(triplet(f"p{i}", torch.rand(1, 3, 40, 40, generator=rng)), grey(0.1 * i)) for i in range(5)]
     extract = FeatureExtractor(vgg, settings())
-    manifolds = Manifolds(extract, k=2, expected=5)
+    manifolds = PrecisionRecallMeter(extract, k=2, expected=5)
     assert list(manifolds.watch(pairs)) == pairs
     found = manifolds.measure()
     real, generated = (torch.stack([extract(pair) for pair in side]) for side in zip(
         *((shown.clear, predicted) for shown, predicted in pairs), strict=True))  # fmt: skip
-    expected = measure_manifolds(real, generated, 2)
+    expected = precision_recall(real, generated, 2)
     written = found.to_json()
     assert (written["precision"], written["recall"]) == (expected.precision, expected.recall)
     assert (written["n_real"], written["n_generated"], written["k"]) == (5, 5, 2)
     assert list(written["realism"]) == ["p0", "p1", "p2", "p3", "p4"]
     assert written["card"]["include_self"] is False
-    assert written["weights"] == f"invented.pth, SHA-256 {'0' * 64}"
+    assert written["weights"] == f"simulated.pth, SHA-256 {'0' * 64}"
 
 
 def test_red_green_and_blue_are_found_wherever_they_stand(vgg: Vgg16, monkeypatch: pytest.MonkeyPatch) -> None:
     colours = torch.tensor([0.1, 0.5, 0.9]).view(1, 3, 1, 1).expand(1, 3, 40, 40)
     seen = []
     monkeypatch.setattr(FeatureExtractor, "__call__", lambda _, rgb: seen.append(rgb[0, :, 0, 0].tolist()))
-    list(Manifolds(FeatureExtractor(vgg, settings())).watch([(triplet("p", colours, BGR), colours)]))
+    list(PrecisionRecallMeter(FeatureExtractor(vgg, settings())).watch([(triplet("p", colours, BGR), colours)]))
     assert seen == [pytest.approx([0.9, 0.5, 0.1])] * 2
 
 
@@ -127,7 +127,7 @@ def test_fault_13_images_with_holes_are_left_out_by_name(vgg: Vgg16) -> None:
     holed = grey(0.3)
     holed[0, 1, 3, 3] = math.nan
     pairs = [(triplet(f"p{i}", grey(0.1 * i)), holed if i == 1 else grey(0.1 * i)) for i in range(4)]
-    manifolds = Manifolds(FeatureExtractor(vgg, settings()), k=2)
+    manifolds = PrecisionRecallMeter(FeatureExtractor(vgg, settings()), k=2)
     list(manifolds.watch(pairs))
     found = manifolds.measure()
     assert found.left_out == ("p1",)
@@ -136,7 +136,7 @@ def test_fault_13_images_with_holes_are_left_out_by_name(vgg: Vgg16) -> None:
 
 def test_too_few_patches_are_refused_before_the_work(vgg: Vgg16) -> None:
     with pytest.raises(InputError, match="k = 10 neighbours need more than 10 patches, found 10; lower k"):
-        Manifolds(FeatureExtractor(vgg, settings()), expected=10)
+        PrecisionRecallMeter(FeatureExtractor(vgg, settings()), expected=10)
 
 
 def test_features_do_not_depend_on_the_memory_layout(vgg: Vgg16) -> None:

@@ -9,9 +9,9 @@ from torch import Tensor
 from unclouded.errors import InputError
 from unclouded.evaluation import perceptual
 from unclouded.evaluation.perceptual import (
-    Appearance,
     Heads,
     PerceptualDistances,
+    PerceptualMetrics,
     frechet_distance,
     kernel_distance,
     lpips,
@@ -66,7 +66,7 @@ def test_without_the_package_the_way_to_its_weights_is_named(monkeypatch: pytest
 
 
 def test_what_was_not_asked_for_is_not_measured() -> None:
-    appearance = Appearance(None, [], 0)
+    appearance = PerceptualMetrics(None, [], 0)
     assert list(appearance.watch([])) == []
     assert appearance.manifold() is None
     assert appearance.extras() is None
@@ -74,7 +74,7 @@ def test_what_was_not_asked_for_is_not_measured() -> None:
 
 def test_distances_of_features_need_a_layer() -> None:
     with pytest.raises(InputError, match="fid and kid need a layer of VGG16, found none; add --manifold pool5 or fc2"):
-        Appearance(None, ["kid", "fid", "lpips"], 5)
+        PerceptualMetrics(None, ["kid", "fid", "lpips"], 5)
 
 
 def test_everything_at_once_each_with_its_card() -> None:
@@ -87,7 +87,7 @@ def test_everything_at_once_each_with_its_card() -> None:
         clear = torch.rand(1, 3, 32, 32, generator=rng)
         seen = Observation(torch.zeros(1, 2, 32, 32), clear, torch.ones(1, 1, 32, 32), RGB)
         pairs.append((Triplet(f"p{number}", seen, clear), (clear + 0.1).clamp(0, 1)))
-    appearance = Appearance("pool5", ["fid", "kid", "lpips"], 2, k=1, weights=path)
+    appearance = PerceptualMetrics("pool5", ["fid", "kid", "lpips"], 2, k=1, weights=path)
     assert list(appearance.watch(pairs)) == pairs
     manifold, extras = appearance.manifold(), appearance.extras()
     assert manifold is not None and extras is not None

@@ -12,10 +12,10 @@ from unclouded.errors import InputError
 from unclouded.evaluation import precision_recall as screen
 from unclouded.evaluation.precision_recall import (
     ROUNDING,
-    ManifoldScores,
+    PrecisionRecall,
     blocks,
     fastest_screen,
-    measure_manifolds,
+    precision_recall,
     screened,
 )
 
@@ -51,7 +51,7 @@ def clusters(seed: int, n: int, length: int, shift: float = 0.0) -> Tensor:
     return torch.from_numpy(features.astype(np.float32))
 
 
-def same(found: ManifoldScores, expected: dict[str, object]) -> None:
+def same(found: PrecisionRecall, expected: dict[str, object]) -> None:
     assert found.precision == pytest.approx(expected["precision"], abs=1e-12)
     assert found.recall == pytest.approx(expected["recall"], abs=1e-12)
     torch.testing.assert_close(found.realism, expected["realism"], rtol=1e-9, atol=0)
@@ -65,21 +65,21 @@ def test_the_answer_is_that_of_all_float64_distances(
 ) -> None:
     monkeypatch.setattr(screen, "BLOCK", 32)
     real, generated = clusters(1, n, length), clusters(2, m, length, 0.4)
-    found = measure_manifolds(real, generated, k, include_self=include_self, precision=precision)
+    found = precision_recall(real, generated, k, include_self=include_self, precision=precision)
     same(found, brute_force(real, generated, k, include_self))
     assert include_self or 0 < found.precision < 1
 
 
 def test_it_agrees_with_prdc_which_leaves_out_the_sample_itself() -> None:
     real, generated = clusters(3, 300, 32), clusters(4, 250, 32, 0.5)
-    found, peer = measure_manifolds(real, generated, 5), compute_prdc(real.numpy(), generated.numpy(), 5)
+    found, peer = precision_recall(real, generated, 5), compute_prdc(real.numpy(), generated.numpy(), 5)
     assert (found.precision, found.recall) == pytest.approx((peer["precision"], peer["recall"]), abs=1e-12)
 
 
 def test_four_points_on_a_line_by_hand() -> None:
     real = torch.tensor([[0.0], [1.0], [3.0], [10.0]])  # nearest other: 1, 1, 2, 7
     generated = torch.tensor([[-1.0], [5.5], [20.0]])  # nearest other: 6.5, 6.5, 14.5
-    found = measure_manifolds(real, generated, k=1)
+    found = precision_recall(real, generated, k=1)
     # -1 lies on the edge of the ball around 0, 5.5 within 10's, 20 in none; every real point in that around -1 or 5.5
     assert found.precision == pytest.approx(2 / 3)
     assert found.recall == 1.0
@@ -91,7 +91,7 @@ def test_four_points_on_a_line_by_hand() -> None:
 def test_a_feature_is_never_its_own_neighbour_but_its_copy_is() -> None:
     real = torch.tensor([[0.0], [0.0], [5.0], [6.0]])
     generated = torch.tensor([[0.0], [5.5], [30.0], [40.0]])
-    found = measure_manifolds(real, generated, k=1)
+    found = precision_recall(real, generated, k=1)
     # radii 0, 0, 1, 1: 0 is exactly in its copies' balls, 5.5 in two, 30 and 40 in none
     assert found.precision == 0.5
     assert found.realism.tolist() == [0.0] * 4  # the small balls have no radius to be within
@@ -99,19 +99,19 @@ def test_a_feature_is_never_its_own_neighbour_but_its_copy_is() -> None:
 
 def test_with_the_sample_itself_the_first_neighbour_is_at_distance_0() -> None:
     real, generated = clusters(5, 20, 4), clusters(6, 20, 4)
-    found = measure_manifolds(real, generated, k=1, include_self=True)
+    found = precision_recall(real, generated, k=1, include_self=True)
     assert (found.precision, found.recall, found.f1) == (0.0, 0.0, 0.0)
 
 
 def test_equal_sets_cover_each_other() -> None:
     features = clusters(7, 40, 6)
-    found = measure_manifolds(features, features.clone(), k=3)
+    found = precision_recall(features, features.clone(), k=3)
     assert (found.precision, found.recall, found.f1) == (1.0, 1.0, 1.0)
     assert found.realism.max() == math.inf
 
 
 def test_sets_far_apart_have_an_f1_of_0() -> None:
-    found = measure_manifolds(clusters(8, 30, 6), clusters(9, 30, 6, 1e4), k=3)
+    found = precision_recall(clusters(8, 30, 6), clusters(9, 30, 6, 1e4), k=3)
     assert (found.precision, found.recall, found.f1) == (0.0, 0.0, 0.0)
 
 
@@ -124,7 +124,7 @@ def test_any_scale_offset_and_number_of_copies_leaves_it_exact(
     features = rng.integers(0, 3, (50, 3)).astype(float) if on_a_grid else rng.normal(size=(50, 3))
     features = torch.from_numpy(((features + rng.choice([0, 100])) * scale).astype(np.float32))
     real, generated = features[:28], features[20:]
-    found = measure_manifolds(real, generated, 4, precision=precision)
+    found = precision_recall(real, generated, 4, precision=precision)
     same(found, brute_force(real, generated, 4))
 
 
@@ -133,17 +133,17 @@ def test_fault_13_features_that_are_no_numbers_are_refused(hole: float) -> None:
     broken = clusters(1, 20, 4)
     broken[3, 2] = hole
     with pytest.raises(InputError, match="the features of the generated images hold NaN or infinity"):
-        measure_manifolds(clusters(2, 20, 4), broken, 3)
+        precision_recall(clusters(2, 20, 4), broken, 3)
 
 
 def test_too_few_images_for_k_neighbours_are_refused() -> None:
     with pytest.raises(InputError, match="k = 10 neighbours need more than 10 real images, found 10; lower k"):
-        measure_manifolds(clusters(1, 10, 4), clusters(2, 20, 4))
+        precision_recall(clusters(1, 10, 4), clusters(2, 20, 4))
 
 
 def test_features_of_different_layers_are_refused() -> None:
     with pytest.raises(InputError, match="expected features of one length, found 4 and 5"):
-        measure_manifolds(clusters(1, 20, 4), clusters(2, 20, 5))
+        precision_recall(clusters(1, 20, 4), clusters(2, 20, 5))
 
 
 @pytest.mark.parametrize("precision", list(ROUNDING))

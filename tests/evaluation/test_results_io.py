@@ -19,7 +19,7 @@ from unclouded.files import write_json
 
 TWO = ["ROIs1158_spring_1", "ROIs1868_summer_44"]
 TOLD = Provenance("mine", "test", "ab" * 32, "", ("ROIs1158_spring_1_p9",), "unclouded 0.1.0")
-Invent = Callable[..., Scores]
+Simulate = Callable[..., Scores]
 
 
 def rng() -> np.random.Generator:
@@ -27,15 +27,15 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture
-def written(tmp_path: Path, invent: Invent) -> Path:
+def written(tmp_path: Path, simulate: Simulate) -> Path:
     path = tmp_path / "scores.json"
-    write_scores(path, replace(invent([0.1, 0.3], TWO), provenance=TOLD, clouds={"mode": "ones"}), rng())
+    write_scores(path, replace(simulate([0.1, 0.3], TWO), provenance=TOLD, clouds={"mode": "ones"}), rng())
     return path
 
 
-def test_what_is_written_is_what_is_read(tmp_path: Path, invent: Invent) -> None:
+def test_what_is_written_is_what_is_read(tmp_path: Path, simulate: Simulate) -> None:
     scores = replace(
-        invent([0.1, 0.3], TWO), provenance=TOLD, synthetic={"mode": "copy"}, manifold={"card": {"k": 1}, "f1": 0.5}
+        simulate([0.1, 0.3], TWO), provenance=TOLD, synthetic={"mode": "copy"}, manifold={"card": {"k": 1}, "f1": 0.5}
     )
     write_scores(tmp_path / "s.json", scores, rng())
     assert load_scores(tmp_path / "s.json") == scores
@@ -73,19 +73,19 @@ def test_parquet_has_a_row_a_patch_and_the_card(written: Path) -> None:
 @given(st.lists(st.one_of(st.floats(0, 1), st.just(math.nan)), min_size=1, max_size=6), st.sampled_from([0, 9]))
 @settings(max_examples=25)
 def test_fault_13_values_that_are_not_numbers_come_back(
-    tmp_path: Path, invent: Invent, values: list[float], pixels: int
+    tmp_path: Path, simulate: Simulate, values: list[float], pixels: int
 ) -> None:
-    scores = invent(values, pixels=pixels)
+    scores = simulate(values, pixels=pixels)
     write_json(tmp_path / "s.json", scores_json(scores, rng()))
     found = [patch.values["all"]["sam"] for patch in load_scores(tmp_path / "s.json").patches]
     np.testing.assert_array_equal(found, values)
 
 
-def test_the_infinite_psnr_of_an_exact_prediction_comes_back(tmp_path: Path, invent: Invent) -> None:
-    (patch,) = invent([0.0]).patches
+def test_the_infinite_psnr_of_an_exact_prediction_comes_back(tmp_path: Path, simulate: Simulate) -> None:
+    (patch,) = simulate([0.0]).patches
     exact = {area: dict(patch.values[area]) | {"psnr": math.inf} for area in AREAS}
     other = replace(patch, name="other", sha256="1", values=dict.fromkeys(AREAS, patch.values["all"] | {"psnr": 20.0}))
-    scores = replace(invent([0.0]), patches=(replace(patch, values=exact), other))
+    scores = replace(simulate([0.0]), patches=(replace(patch, values=exact), other))
     write_scores(tmp_path / "s.json", scores, rng())
     content = json.loads((tmp_path / "s.json").read_text(), parse_constant=pytest.fail)
     found = content["mean"]["all"]

@@ -227,9 +227,9 @@ def test_the_last_coverage_bin_has_full_coverage_and_each_patch_is_in_one_bin() 
     assert bins[9]["cloudy"]["n"] == 2
 
 
-def test_seasons_and_regions_have_their_own_means(invent: Callable[..., Scores]) -> None:
+def test_seasons_and_regions_have_their_own_means(simulate: Callable[..., Scores]) -> None:
     regions = ["ROIs1158_spring_1", "ROIs1158_spring_106", "ROIs1868_summer_1"]
-    scores = invent([0.1, 0.3, 0.7], regions)
+    scores = simulate([0.1, 0.3, 0.7], regions)
     season, region = groups.by_season(scores.patches), groups.by_region(scores.patches)
     assert {name: (one["n"], one["all"]["mae"]) for name, one in season.items()} == {
         "spring": (2, 0.2),
@@ -238,8 +238,8 @@ def test_seasons_and_regions_have_their_own_means(invent: Callable[..., Scores])
     assert {name: one["n"] for name, one in region.items()} == dict.fromkeys(regions, 1)
 
 
-def test_patches_without_a_region_are_unknown_and_not_left_out(invent: Callable[..., Scores]) -> None:
-    scores = invent([0.1, 0.3], ["", "ROIs1158_spring_1"])
+def test_patches_without_a_region_are_unknown_and_not_left_out(simulate: Callable[..., Scores]) -> None:
+    scores = simulate([0.1, 0.3], ["", "ROIs1158_spring_1"])
     assert {name: one["n"] for name, one in groups.by_season(scores.patches).items()} == {"spring": 1, "unknown": 1}
     assert {name: one["n"] for name, one in groups.by_region(scores.patches).items()} == {
         "ROIs1158_spring_1": 1,
@@ -247,8 +247,8 @@ def test_patches_without_a_region_are_unknown_and_not_left_out(invent: Callable[
     }
 
 
-def test_each_patch_is_in_the_bin_of_its_brightness(invent: Callable[..., Scores]) -> None:
-    dark, bright = invent([0.2, 0.4]).patches
+def test_each_patch_is_in_the_bin_of_its_brightness(simulate: Callable[..., Scores]) -> None:
+    dark, bright = simulate([0.2, 0.4]).patches
     bins = groups.by_brightness([dark, replace(bright, brightness=1.0)])
     assert [(one["from"], one["n"]) for one in bins if one["n"]] == [(0.0, 1), (0.3, 1)]
     assert bins[-1]["all"]["mae"] == 0.4

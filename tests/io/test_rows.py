@@ -367,7 +367,7 @@ def test_a_cog_holds_pixels_tags_and_units_and_has_overviews(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["image.tif"]
 
 
-def test_overviews_of_means_leave_nodata_out_and_those_of_names_invent_none(tmp_path: Path) -> None:
+def test_overviews_of_means_leave_nodata_out_and_those_of_names_simulate_none(tmp_path: Path) -> None:
     values = np.zeros((1, 1100, 700), np.uint16)
     values[:, ::2, ::2] = 8
     for overviews in ("average", "nearest"):

@@ -10,7 +10,9 @@ from unclouded.sensors import SENTINEL2
 from unclouded.tensors.observation import Observation
 
 
-def invent_coast(seed: int = 0, side: int = 96, bands: tuple[str, ...] = SENTINEL2.bands) -> tuple[Observation, Tensor]:
+def simulate_coast(
+    seed: int = 0, side: int = 96, bands: tuple[str, ...] = SENTINEL2.bands
+) -> tuple[Observation, Tensor]:
     """Dark water beside bright land, both under a band of cloud; the observation and its clear image."""
     rng = torch.Generator().manual_seed(seed)
     land = (torch.arange(side) > side // 2).expand(1, 1, side, side)
@@ -25,5 +27,5 @@ def invent_coast(seed: int = 0, side: int = 96, bands: tuple[str, ...] = SENTINE
 
 @pytest.fixture
 def coast() -> Callable[..., tuple[Observation, Tensor]]:
-    """Invents a coast; see :func:`invent_coast`."""
-    return invent_coast
+    """Simulates a coast; see :func:`simulate_coast`."""
+    return simulate_coast

@@ -184,7 +184,7 @@ def test_adapted_to_a_whole_scene_a_baseline_is_itself(name: str, coast: Coast) 
     observation, _ = coast(bands=RGB)
     remover = baseline(name)
     assert isinstance(remover, SceneRemover)
-    assert_close(remover.adapted_to([observation])(observation), remover(observation), atol=1e-6, rtol=0)
+    assert_close(remover.adapt([observation])(observation), remover(observation), atol=1e-6, rtol=0)
 
 
 def test_a_scene_has_one_mean_over_all_clear_pixels_of_its_sample() -> None:
@@ -193,7 +193,7 @@ def test_a_scene_has_one_mean_over_all_clear_pixels_of_its_sample() -> None:
         cloud_map[..., :clear_px] = 0
         return Observation(torch.zeros(1, 2, 1, 4), torch.full((1, 3, 1, 4), value), cloud_map, RGB)
 
-    adapted = baseline("clear-mean").adapted_to([seen(0.1, 3), seen(0.5, 1), seen(0.9, 0)])
+    adapted = baseline("clear-mean").adapt([seen(0.1, 3), seen(0.5, 1), seen(0.9, 0)])
     assert_close(adapted(seen(0.7, 0)), torch.full((1, 3, 1, 4), 0.2))  # (3 * 0.1 + 0.5) / 4
 
 
@@ -205,7 +205,7 @@ def test_a_window_with_its_margin_is_mended_as_in_its_scene(name: str, coast: Co
         Observation(scene.sar[..., part], scene.cloudy[..., part], scene.cloud_map[..., part], RGB)
         for part in (slice(0, 64 + remover.margin_px), slice(64 - remover.margin_px, None))
     )
-    adapted = remover.adapted_to([left, right])
+    adapted = remover.adapt([left, right])
     joined = torch.cat([adapted(left)[..., :64], adapted(right)[..., remover.margin_px :]], dim=-1)
     assert_close(joined, adapted(scene), atol=1e-6, rtol=0)
 
@@ -214,7 +214,7 @@ def test_the_mean_of_a_scene_without_clear_pixels_is_the_fixed_spectrum(coast: C
     observation, _ = coast(bands=RGB)
     covered = dataclasses.replace(observation, cloud_map=torch.ones_like(observation.cloud_map))
     for name in ("clear-mean", "sar-regression"):
-        found = baseline(name).adapted_to([covered])(covered)[0, :, 0, 0]
+        found = baseline(name).adapt([covered])(covered)[0, :, 0, 0]
         assert found.tolist() == pytest.approx([FIXED_SPECTRUM[band] for band in RGB])
 
 

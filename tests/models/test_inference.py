@@ -43,7 +43,7 @@ def test_the_margin_holds_the_receptive_field() -> None:
 
 def test_networks_adapt_to_scenes() -> None:
     assert isinstance(network(), SceneRemover)
-    assert isinstance(network().adapted_to([observation(16, 16)]), CloudRemover)
+    assert isinstance(network().adapt([observation(16, 16)]), CloudRemover)
 
 
 @pytest.mark.parametrize("skip", ["cloudy", "clear-mean"])
@@ -52,12 +52,12 @@ def test_adapted_to_the_whole_scene_a_network_is_the_plain_network(size: tuple[i
     seen, remover = observation(*size), network(skip)
     plain = remover(seen)
     assert (plain - seen.cloudy).abs().max() > 0.01
-    assert (remover.adapted_to([seen])(seen) - plain).abs().max() < 1e-5  # a tenth of a stored step
+    assert (remover.adapt([seen])(seen) - plain).abs().max() < 1e-5  # a tenth of a stored step
 
 
 def test_a_window_with_its_margin_answers_as_the_whole_scene() -> None:
     scene, remover = observation(236, 240), network()
-    adapted = remover.adapted_to([cut(scene, 0, 0, 64, 64), cut(scene, 100, 100, 164, 164)])
+    adapted = remover.adapt([cut(scene, 0, 0, 64, 64), cut(scene, 100, 100, 164, 164)])
     whole = adapted(scene)
     window = adapted(cut(scene, 12, 8, 212, 208))[..., MARGIN_PX : 200 - MARGIN_PX, MARGIN_PX : 200 - MARGIN_PX]
     expected = whole[..., 12 + MARGIN_PX : 212 - MARGIN_PX, 8 + MARGIN_PX : 208 - MARGIN_PX]
@@ -70,13 +70,13 @@ def test_pixels_without_data_are_nan_and_poison_no_others() -> None:
     seen = observation(32, 32)
     seen.sar[0, 0, 5, 6] = torch.nan
     seen.cloudy[0, 2, 20, 20:23] = torch.nan
-    cleared = network().adapted_to([seen])(seen)
+    cleared = network().adapt([seen])(seen)
     assert cleared.isnan().any(dim=1).nonzero()[:, 1:].tolist() == [[5, 6], [20, 20], [20, 21], [20, 22]]
 
 
 def test_pixels_far_from_a_gap_are_as_without_it() -> None:
     seen, remover = observation(24, 204), network()
-    adapted = remover.adapted_to([seen])
+    adapted = remover.adapt([seen])
     gap = replace(seen, sar=seen.sar.clone())
     gap.sar[..., :8] = torch.nan
     far = 8 + MARGIN_PX
@@ -85,13 +85,13 @@ def test_pixels_far_from_a_gap_are_as_without_it() -> None:
 
 def test_the_bands_are_found_by_name() -> None:
     seen = observation(16, 16, bands=SENTINEL2.bands)
-    adapted = network().adapted_to([seen])
+    adapted = network().adapt([seen])
     assert torch.equal(adapted(seen), adapted(seen.select(RGB)))
 
 
 def test_bfloat16_stays_near_float32() -> None:
     seen = observation(32, 32)
-    exact, rough = (network(precision=one).adapted_to([seen])(seen) for one in ("float32", "bfloat16"))
+    exact, rough = (network(precision=one).adapt([seen])(seen) for one in ("float32", "bfloat16"))
     assert 0 < (rough - exact).abs().mean() < 0.01
     assert rough.dtype == torch.float32
 
@@ -101,13 +101,13 @@ def test_under_full_cover_the_extended_skip_starts_from_dark_land() -> None:
     remover = network("clear-mean")
     torch.nn.init.zeros_(remover.generator.trunk[-1].weight)
     torch.nn.init.zeros_(remover.generator.trunk[-1].bias)
-    assert remover.adapted_to([seen])(seen).allclose(torch.tensor(0.125), atol=1e-6)
+    assert remover.adapt([seen])(seen).allclose(torch.tensor(0.125), atol=1e-6)
 
 
 def test_openvino_answers_as_torch_does_whatever_the_size() -> None:
     pytest.importorskip("openvino")
     seen = observation(33, 42)
-    torch_one, other = (replace(network(), engine=engine).adapted_to([seen]) for engine in ("torch", "openvino"))
+    torch_one, other = (replace(network(), engine=engine).adapt([seen]) for engine in ("torch", "openvino"))
     for shown in (seen, cut(seen, 0, 0, 24, 20)):
         assert (other(shown) - torch_one(shown)).abs().max() < 1e-4  # a stored step
 
@@ -116,8 +116,8 @@ def test_openvino_in_bytes_stays_near_float32_in_every_window() -> None:
     pytest.importorskip("openvino")
     seen = observation(32, 40)
     sample = [seen, cut(seen, 0, 0, 24, 20)]
-    exact = network().adapted_to(sample)
-    rough = replace(network(), engine="openvino", precision="int8").adapted_to(sample)
+    exact = network().adapt(sample)
+    rough = replace(network(), engine="openvino", precision="int8").adapt(sample)
     for shown in (seen, cut(seen, 4, 8, 20, 24)):
         assert 0 < (rough(shown) - exact(shown)).abs().mean() < 0.02
 

@@ -136,7 +136,7 @@ def test_a_window_with_its_margin_is_answered_as_the_whole_scene_is(coast: Coast
     scene, _ = coast(side=280, bands=RGB)
     scene.cloud_map[..., 120:180, 40:260] = 0.6
     remover = SceneAdapted(RGB, SceneAdaptedSettings(node_px=128))
-    adapted = remover.adapted_to([scene])
+    adapted = remover.adapt([scene])
     whole, sure = adapted.with_confidence(scene)
     window = cut(scene, 20, 24, 280, 260)  # what lies 96 px inside, or at the scene's edge, must agree
     part, part_sure = adapted.with_confidence(window)
@@ -147,8 +147,8 @@ def test_a_window_with_its_margin_is_answered_as_the_whole_scene_is(coast: Coast
 def test_learning_from_windows_is_learning_from_the_scene(coast: Coast) -> None:
     scene, _ = coast(side=200, bands=RGB)
     remover = SceneAdapted(RGB, SceneAdaptedSettings(erosion_px=0, node_px=128))
-    whole = remover.adapted_to([scene]).regression
-    parts = remover.adapted_to([cut(scene, 0, 0, 200, 100), cut(scene, 0, 100, 200, 200)]).regression
+    whole = remover.adapt([scene]).regression
+    parts = remover.adapt([cut(scene, 0, 0, 200, 100), cut(scene, 0, 100, 200, 200)]).regression
     assert whole.clear_share == parts.clear_share
     assert len(parts.local) == len(whole.local) > 1
     assert_close(parts.coefficients, whole.coefficients, rtol=0, atol=2e-2)
@@ -159,10 +159,9 @@ def test_pixels_near_clouds_are_not_learnt_from(coast: Coast) -> None:
     hazy = replace(seen, cloudy=seen.cloudy.clone())
     hazy.cloudy[:, :, 30:32] = hazy.cloudy[:, :, 48:50] = 0.6  # called clear, beside the cloud
     near, far = (
-        SceneAdapted(RGB, SceneAdaptedSettings(erosion_px=px)).adapted_to([hazy]).regression.coefficients[0]
-        for px in (0, 2)
+        SceneAdapted(RGB, SceneAdaptedSettings(erosion_px=px)).adapt([hazy]).regression.coefficients[0] for px in (0, 2)
     )
-    clean = SceneAdapted(RGB, SceneAdaptedSettings(erosion_px=2)).adapted_to([seen]).regression.coefficients[0]
+    clean = SceneAdapted(RGB, SceneAdaptedSettings(erosion_px=2)).adapt([seen]).regression.coefficients[0]
     assert_close(far, clean)
     assert (near - clean).min().item() > 0.01
 

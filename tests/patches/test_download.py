@@ -46,7 +46,7 @@ def test_a_mirror_becomes_a_data_set(mirror: Path, tmp_path: Path) -> None:
     assert fetch(WINTER, str(mirror), root) == 3
     inventory = find_triplets(root)
     assert [str(files.patch) for files in inventory.triplets] == ["ROIs2017_winter_22_p30"]
-    assert inventory.strangers == ()
+    assert inventory.unexpected_files == ()
     assert len(list(mirror.iterdir())) == 3  # a mirror keeps what it has
 
 
@@ -234,7 +234,7 @@ def files_below(root: Path) -> list[str]:
 def test_patches_come_to_their_places(tmp_path: Path, prefix: str) -> None:
     file = packed(tmp_path / "a.tar.gz", (f"{prefix}s1_1/ROIs1158_spring_s1_1_p30.tif", b"pixels"))
     done = extract(SPRING_S1, file, tmp_path / "root")
-    assert (done.patches, done.bytes, done.strangers) == (1, 6, ())
+    assert (done.patches, done.bytes, done.unexpected_files) == (1, 6, ())
     assert (tmp_path / "root" / GOOD).read_bytes() == b"pixels"
 
 
@@ -260,7 +260,7 @@ def test_fault_22_what_is_no_patch_of_the_archive_stays_inside(tmp_path: Path, m
     file = packed(tmp_path / "a.tar.gz", (other, b"good"), (member, b""))
     before = files_below(tmp_path)
     done = extract(SPRING_S1, file, tmp_path / "root")
-    assert done.patches == 1 and len(done.strangers) == 1
+    assert done.patches == 1 and len(done.unexpected_files) == 1
     assert files_below(tmp_path) == sorted([*before, f"root/{other}"])
     assert not os.path.lexists(tmp_path / "root" / GOOD)
 

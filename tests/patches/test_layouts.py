@@ -34,7 +34,7 @@ def flat(*names: str, clear: str = "s2_cloudfree") -> list[str]:
 def test_the_three_files_of_a_patch_are_one_triplet(tmp_path: Path, touch: Touch, official_names: Names) -> None:
     found = find_triplets(touch(tmp_path, *official_names("ROIs1158_spring_106_p30")))
     (triplet,) = found.triplets
-    assert found.layout == "official" and not found.incomplete and not found.strangers
+    assert found.layout == "official" and not found.incomplete and not found.unexpected_files
     assert triplet.name == "ROIs1158_spring_106_p30" and triplet.patch == PatchId.parse(triplet.name)
     assert triplet.roi == Roi("ROIs1158", "spring", 106)
     assert triplet.sar == tmp_path / "ROIs1158_spring_s1/s1_106/ROIs1158_spring_s1_106_p30.tif"
@@ -73,7 +73,7 @@ def test_without_a_clear_image_there_is_something_to_predict(
 
 
 def test_what_no_rule_explains_is_a_stranger(tmp_path: Path, touch: Touch, official_names: Names) -> None:
-    strangers = [
+    unexpected_files = [
         "ROIs1158_spring_s1/notes.txt",
         "ROIs1158_spring_s1/s1_1/ROIs1158_spring_s1_1_p01.tif",  # p1, were it spelled as published
         "ROIs1158_spring_s1/s1_1/ROIs1158_spring_s1_10_p1.tif",  # region 10 in the folder of region 1
@@ -85,16 +85,16 @@ def test_what_no_rule_explains_is_a_stranger(tmp_path: Path, touch: Touch, offic
         "README.md",
         "ROIs1158_spring_s3",
     ]
-    touch(tmp_path, *official_names("ROIs1158_spring_1_p1"), *strangers[:7], strangers[8])
+    touch(tmp_path, *official_names("ROIs1158_spring_1_p1"), *unexpected_files[:7], unexpected_files[8])
     touch(tmp_path, "ROIs1158_spring_s1/s2_1/ROIs1158_spring_s1_1_p1.tif", "ROIs1158_spring_s3/s3_1/a.tif")
     found = find_triplets(tmp_path)
-    assert sorted(found.strangers) == sorted(strangers)
+    assert sorted(found.unexpected_files) == sorted(unexpected_files)
     assert len(found.triplets) == 1 and not found.incomplete
 
 
 def test_hidden_and_unfinished_files_are_passed_over(tmp_path: Path, touch: Touch, official_names: Names) -> None:
     touch(tmp_path, *official_names("ROIs1158_spring_1_p1"), ".cache/a", "ROIs1158_spring_s1/s1_1/.p1.7-ab.partial.tif")
-    assert find_triplets(tmp_path).strangers == ()
+    assert find_triplets(tmp_path).unexpected_files == ()
 
 
 @pytest.mark.parametrize("above", ["s1/s2_cloudy", "ROIs1158_spring_s2/s2_7", "雲 und Ø", "x" * 255])
@@ -156,14 +156,19 @@ def test_what_curate_leaves_beside_the_patches_is_no_stranger_and_no_list(
     tmp_path: Path, touch: Touch, official_names: Names
 ) -> None:
     touch(tmp_path, *official_names("ROIs1158_spring_1_p1"), "manifest.parquet", "choices.csv", "other.csv")
-    assert find_triplets(tmp_path).strangers == ("other.csv",)
+    assert find_triplets(tmp_path).unexpected_files == ("other.csv",)
     touch(tmp_path / "flat", "s1/a.tif", "s2_cloudy/a.tif", "s2_cloudfree/a.tif", "choices.csv")
     assert find_triplets(tmp_path / "flat").split_list is None
 
 
 def test_strangers_of_a_flat_layout_are_named(tmp_path: Path, touch: Touch) -> None:
     touch(tmp_path, *flat("a"), "s1/a.txt", "s1/deeper/b.tif", "manifest.json", "s1/two\nlines.tif")
-    assert set(find_triplets(tmp_path).strangers) == {"s1/a.txt", "s1/deeper", "manifest.json", r"'s1/two\nlines.tif'"}
+    assert set(find_triplets(tmp_path).unexpected_files) == {
+        "s1/a.txt",
+        "s1/deeper",
+        "manifest.json",
+        r"'s1/two\nlines.tif'",
+    }
 
 
 @pytest.mark.parametrize(
@@ -175,7 +180,7 @@ def test_the_split_list_is_data_csv_or_the_only_one(
 ) -> None:
     found = find_triplets(touch(tmp_path, *flat("a"), *lists))
     assert found.split_list == (chosen and tmp_path / chosen)
-    assert set(found.strangers) == set(lists) - {chosen}
+    assert set(found.unexpected_files) == set(lists) - {chosen}
 
 
 # Nothing to find
@@ -280,7 +285,7 @@ def test_an_absent_scene_and_strange_files_are_told(root: Path) -> None:
     (root / ROI.scene_path("s1")).rename(root / "scenes" / str(ROI) / "radar.tif")
     found = find_triplets(root)
     assert not found.triplets and [str(one) for one in found.incomplete] == [f"{ROI}_p{n} lacks s1" for n in (1, 2)]
-    assert found.strangers == (f"scenes/{ROI}/radar.tif",)
+    assert found.unexpected_files == (f"scenes/{ROI}/radar.tif",)
 
 
 def test_scenes_without_manifest_or_places_are_refused(root: Path) -> None:

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from unclouded.io.geotiff import write_geotiff
 from unclouded.models.baselines import baseline
-from unclouded.prediction.alignment import Fit
+from unclouded.prediction.alignment import AlignmentQuality
 from unclouded.prediction.scene import SceneSettings, clear
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.sentinel.coregistration import Shift
@@ -22,16 +22,16 @@ GRID = GeoBox((256, 260), Affine(10, 0, 500_000, 0, -10, 5_000_000), 32632)
 
 
 def test_what_fits_needs_no_remark() -> None:
-    assert not list(Fit(12.0, replace(OFF, down_px=0.0)).remarks("as it came", ()))
-    assert not list(Fit(None, None).remarks("as it came", ()))
-    assert not list(Fit(0.0, OFF, side_px=255).remarks("as it came", ()))
-    assert not list(Fit(0.0, replace(OFF, spread_px=2.6)).remarks("as it came", ()))
-    assert not list(Fit(0.0, replace(OFF, gap=0.01)).remarks("as it came", ()))
+    assert not list(AlignmentQuality(12.0, replace(OFF, down_px=0.0)).remarks("as it came", ()))
+    assert not list(AlignmentQuality(None, None).remarks("as it came", ()))
+    assert not list(AlignmentQuality(0.0, OFF, side_px=255).remarks("as it came", ()))
+    assert not list(AlignmentQuality(0.0, replace(OFF, spread_px=2.6)).remarks("as it came", ()))
+    assert not list(AlignmentQuality(0.0, replace(OFF, gap=0.01)).remarks("as it came", ()))
 
 
 @pytest.mark.parametrize(("days", "when"), [(13.0, "13 days after"), (-40.2, "40 days before")])
 def test_a_large_gap_says_which_way_and_what_to_do(days: float, when: str) -> None:
-    (said,) = Fit(days, None).remarks("as it came", ())
+    (said,) = AlignmentQuality(days, None).remarks("as it came", ())
     assert said == (
         f"the radar was taken {when} the optical image: fields, water and snow may have changed; choose a radar image "
         "within 12 days"
@@ -52,21 +52,21 @@ def test_a_large_gap_says_which_way_and_what_to_do(days: float, when: str) -> No
     ],
 )
 def test_a_shift_says_how_far_and_what_to_do(processing: str, remarks: tuple[str, ...], remedy: str) -> None:
-    (said,) = Fit(0.0, OFF).remarks(processing, remarks)
+    (said,) = AlignmentQuality(0.0, OFF).remarks(processing, remarks)
     assert said.startswith("the radar lies 2.5 px off the optical image (-1.50 px right, +2.00 px down (gap 0.030))")
     assert remedy in said
 
 
 def test_an_unknown_date_is_told() -> None:
-    (said,) = Fit(None, None, ("the radar",)).remarks("as it came", ())
+    (said,) = AlignmentQuality(None, None, ("the radar",)).remarks("as it came", ())
     assert said.startswith("the date of the radar is unknown, so is the time between the two images; set the tag")
-    (both,) = Fit(None, None, ("the radar", "the optical image")).remarks("as it came", ())
+    (both,) = AlignmentQuality(None, None, ("the radar", "the optical image")).remarks("as it came", ())
     assert both.startswith("the date of the radar and of the optical image is unknown")
 
 
 def test_numbers_that_are_unknown_are_none() -> None:
     nothing = Shift(float("nan"), float("nan"), float("nan"), 0.0, blocks=0)
-    assert Fit(None, nothing).told() == {
+    assert AlignmentQuality(None, nothing).told() == {
         "radar_after_optical_days": None,
         "shift_right_px": None,
         "shift_down_px": None,
@@ -75,9 +75,9 @@ def test_numbers_that_are_unknown_are_none() -> None:
         "shift_blocks": 0,
         "shift_spread_px": None,
     }
-    assert Fit(None, nothing).in_words() == "not measured, no clear ground with edges"
-    assert Fit(None, None).in_words() == "not measured, the scene is smaller than 64 px"
-    assert Fit(1.0, OFF).told()["shift_down_px"] == 2.0
+    assert AlignmentQuality(None, nothing).in_words() == "not measured, no clear ground with edges"
+    assert AlignmentQuality(None, None).in_words() == "not measured, the scene is smaller than 64 px"
+    assert AlignmentQuality(1.0, OFF).told()["shift_down_px"] == 2.0
 
 
 def test_expectation_24_a_scene_whose_radar_lies_off_is_told_so(tmp_path: Path) -> None:

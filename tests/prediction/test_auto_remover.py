@@ -16,11 +16,11 @@ from unclouded.models.remover import ConfidentRemover, SceneRemover
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import save_weights
 from unclouded.prediction.auto_remover import (
-    BestOfScene,
+    AutoRemover,
     ErrorOf,
     ExpectedError,
-    WantedRemover,
-    best_of_scene,
+    RemoverSpec,
+    auto_remover,
     choose,
     expected_error,
 )
@@ -47,7 +47,7 @@ def plain(cloudy_rows: int = 40) -> Observation:
 
 
 def test_the_default_prefers_scene_adapted_and_fits_where_scene_removers_go() -> None:
-    remover = best_of_scene(("B08", "B04"))
+    remover = auto_remover(("B08", "B04"))
     assert isinstance(remover, SceneRemover)
     assert (remover.name, remover.bands, remover.align_px) == ("auto", ("B08", "B04"), 1)
     assert remover.margin_px == SceneAdapted().margin_px
@@ -55,14 +55,14 @@ def test_the_default_prefers_scene_adapted_and_fits_where_scene_removers_go() ->
 
 
 def test_the_candidate_that_errs_least_is_used_and_its_reason_is_kept() -> None:
-    chosen = BestOfScene(SceneAdapted(), (Exact(),)).adapted_to([plain()])
+    chosen = AutoRemover(SceneAdapted(), (Exact(),)).adapt([plain()])
     assert chosen.name == chosen.remover.name == "exact"
     assert chosen.expected is not None
     assert chosen.expected.rows["exact"].mae < chosen.expected.rows["scene-adapted"].mae
 
 
 def test_without_clear_ground_the_first_candidate_is_used() -> None:
-    chosen = BestOfScene(SceneAdapted(), (Exact(),)).adapted_to([plain(cloudy_rows=128)])
+    chosen = AutoRemover(SceneAdapted(), (Exact(),)).adapt([plain(cloudy_rows=128)])
     assert (chosen.name, chosen.expected) == ("scene-adapted", None)
 
 
@@ -73,7 +73,7 @@ def test_a_candidate_that_errs_hardly_less_is_no_reason_to_change() -> None:
         def __call__(self, observation: Observation) -> Tensor:
             return SceneAdapted()(observation) + torch.where(observation.is_cloudy, 1e-5, 0.0)
 
-    chosen = BestOfScene(SceneAdapted(), (Near(),)).adapted_to([plain()])
+    chosen = AutoRemover(SceneAdapted(), (Near(),)).adapt([plain()])
     assert chosen.expected is not None
     assert chosen.name == "scene-adapted"
 
@@ -81,10 +81,10 @@ def test_a_candidate_that_errs_hardly_less_is_no_reason_to_change() -> None:
 def test_whatever_is_used_the_confidence_is_what_the_scene_says() -> None:
     seen = plain()
     seen.cloudy[0, 0, 0, 0] = math.nan
-    chosen = BestOfScene(SceneAdapted(), (Exact(),)).adapted_to([seen])
+    chosen = AutoRemover(SceneAdapted(), (Exact(),)).adapt([seen])
     assert isinstance(chosen, ConfidentRemover)
     _, sure = chosen.with_confidence(seen)
-    _, expected = SceneAdapted().adapted_to([seen]).with_confidence(seen)
+    _, expected = SceneAdapted().adapt([seen]).with_confidence(seen)
     assert torch.equal(sure.nan_to_num(-1.0)[..., 1:, :], expected.nan_to_num(-1.0)[..., 1:, :])
 
 
@@ -97,7 +97,7 @@ def test_a_candidate_that_answers_for_a_part_is_never_used_however_small_its_err
             answer[..., ::2] = math.nan
             return answer
 
-    chosen = BestOfScene(SceneAdapted(), (Half(),)).adapted_to([plain()])
+    chosen = AutoRemover(SceneAdapted(), (Half(),)).adapt([plain()])
     assert chosen.expected is not None and chosen.expected.rows["half"].mae < 0.002
     assert abs(chosen.expected.judged_share("half") - 0.5) < 0.02
     assert chosen.name == "scene-adapted"
@@ -111,7 +111,7 @@ def test_a_candidate_that_answers_nothing_has_no_error_and_is_left_out() -> None
         def __call__(self, observation: Observation) -> Tensor:
             return torch.full_like(observation.cloudy, math.nan)
 
-    chosen = BestOfScene(SceneAdapted(), (Silent(),)).adapted_to([plain()])
+    chosen = AutoRemover(SceneAdapted(), (Silent(),)).adapt([plain()])
     assert chosen.expected is not None and chosen.name == "scene-adapted"
     assert chosen.expected.as_json()["rows"]["silent"] == {"mae": None, "rmse": None, "sam": None, "pixels": 0}
 
@@ -148,7 +148,7 @@ def test_a_candidate_that_answers_nothing_has_no_error_and_is_left_out() -> None
 )
 def test_the_choice_has_a_reason(mae: tuple[float, float], pixels: tuple[int, int], name: str, reason: str) -> None:
     rows = {one: ErrorOf(error, error, 1.0, count) for one, error, count in zip("ab", mae, pixels, strict=True)}
-    chosen, why = choose(ExpectedError(rows, 500, ("B04",), invented=False), "a")
+    chosen, why = choose(ExpectedError(rows, 500, ("B04",), simulated=False), "a")
     assert chosen == name and why.startswith(reason)
     assert choose(None, "a")[1].startswith("a was used, for fewer than 400 px")
 
@@ -188,7 +188,7 @@ def test_the_error_of_a_constant_on_flat_ground_is_their_distance() -> None:
     assert math.isclose(found.rows["constant 0.3"].psnr, 20.0, rel_tol=1e-5)
     assert found.rows["constant 0.2"] == ErrorOf(0.0, 0.0, 0.0, found.pixels)
     assert math.isinf(found.rows["constant 0.2"].psnr)
-    assert (found.best, found.bands, found.invented) == ("constant 0.2", RGB, False)
+    assert (found.best, found.bands, found.simulated) == ("constant 0.2", RGB, False)
 
 
 def test_only_clear_ground_is_judged_and_about_a_third_of_it() -> None:
@@ -215,7 +215,7 @@ def test_a_remover_is_adapted_once_however_many_windows_are_judged() -> None:
     class Counting:
         name, bands, margin_px, align_px, times = "counting", RGB, 0, 1, 0
 
-        def adapted_to(self, sample: Sequence[Observation]) -> Constant:
+        def adapt(self, sample: Sequence[Observation]) -> Constant:
             self.times += 1
             return Constant(0.2)
 
@@ -235,11 +235,11 @@ def test_radar_is_expected_to_help_where_it_tells_land_from_water() -> None:
     assert found.rows["scene-adapted"].mae < 0.3 * found.rows["clear-mean"].mae
 
 
-def test_a_scene_without_a_cloud_is_judged_under_invented_ones() -> None:
+def test_a_scene_without_a_cloud_is_judged_under_simulated_ones() -> None:
     seen = replace(flat(), cloud_map=torch.zeros(1, 1, 128, 128), cloudy=torch.full((1, 3, 128, 128), 0.2))
     found = expected_error([Constant(0.25)], [seen], np.random.default_rng(0))
     assert found is not None
-    assert found.invented
+    assert found.simulated
     assert math.isclose(found.rows["constant 0.25"].mae, 0.05, rel_tol=1e-4)
 
 
@@ -265,19 +265,19 @@ def test_the_same_numbers_come_from_the_same_seed(seed: int) -> None:
 
 
 def test_who_names_nothing_gets_the_best_of_the_scene() -> None:
-    assert isinstance(WantedRemover().find(), BestOfScene)
-    assert WantedRemover(bands=("B04", "B08")).find().bands == ("B04", "B08")
-    assert WantedRemover("clear-mean").find().name == "clear-mean"
+    assert isinstance(RemoverSpec().find(), AutoRemover)
+    assert RemoverSpec(bands=("B04", "B08")).find().bands == ("B04", "B08")
+    assert RemoverSpec("clear-mean").find().name == "clear-mean"
 
 
 def test_a_network_is_found_again_in_another_process(tmp_path: Path) -> None:
     settings = NetworkSettings(width=2)
     save_weights(tmp_path / "w.safetensors", settings.build(), settings, {})
-    wanted = WantedRemover(str(tmp_path / "w.safetensors"), precision="bfloat16", engine="openvino")
+    wanted = RemoverSpec(str(tmp_path / "w.safetensors"), precision="bfloat16", engine="openvino")
     remover = pickle.loads(pickle.dumps(wanted)).find()
     assert isinstance(remover, NetworkRemover) and (remover.precision, remover.engine) == ("bfloat16", "openvino")
 
 
 def test_a_remover_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent\.safetensors"):
-        WantedRemover(str(tmp_path / "absent.safetensors")).find()
+        RemoverSpec(str(tmp_path / "absent.safetensors")).find()

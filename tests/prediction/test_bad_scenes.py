@@ -25,7 +25,7 @@ from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.models.baselines import baseline
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.remover import CloudRemover
-from unclouded.prediction.scene import ClearedScene, SceneSettings, clear
+from unclouded.prediction.scene import PredictedScene, SceneSettings, clear
 from unclouded.prediction.sources import RadarSettings
 from unclouded.sensors import SENTINEL1, SENTINEL2, SENTINEL2_L2A
 from unclouded.sentinel.optical import MAYBE_OFFSET, OpticalSettings
@@ -84,7 +84,7 @@ def l2a_network() -> NetworkRemover:
 
 
 def test_fault_16_twin_products_come_out_as_twins(tmp_path: Path, sar: Path) -> None:
-    def cleared(name: str, offset: int | None) -> ClearedScene:
+    def cleared(name: str, offset: int | None) -> PredictedScene:
         path = product(tmp_path / name, offset, baseline="05.09" if offset else "03.01")
         return clear(baseline("clear-mean"), path, sar, tmp_path / f"out-{name}", ONES)
 

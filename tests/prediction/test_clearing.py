@@ -11,11 +11,11 @@ from unclouded.models.baselines import baseline
 from unclouded.prediction.clearing import (
     ANSWERS,
     FOREIGN_MARGIN_PX,
-    Crew,
+    AdaptedEnsemble,
     Statistics,
-    clear_line,
+    adapt_removers,
     compose,
-    crew_of,
+    remove_clouds_in_line,
     seam_index,
     spread,
 )
@@ -75,29 +75,29 @@ def cloud_map() -> np.ndarray:
     return m
 
 
-def crew(remover: Watched, statistics: Statistics = "scene", *, uncertainty: bool = False) -> Crew:
-    return Crew((remover,), 8, 4, statistics, uncertainty)
+def ensemble(remover: Watched, statistics: Statistics = "scene", *, uncertainty: bool = False) -> AdaptedEnsemble:
+    return AdaptedEnsemble((remover,), 8, 4, statistics, uncertainty)
 
 
-def cleared(rows: Rows, cloud_map: np.ndarray, by: Crew | None) -> Strip:
-    return clear_line(rows, LINE, cloud_map, by, 32, SCENE)
+def cleared(rows: Rows, cloud_map: np.ndarray, by: AdaptedEnsemble | None) -> Strip:
+    return remove_clouds_in_line(rows, LINE, cloud_map, by, 32, SCENE)
 
 
 def test_of_a_window_only_the_cloudy_part_and_its_margin_are_shown(rows: Rows, cloud_map: np.ndarray) -> None:
     """Rows 20 to 29 and columns 36 to 45, with 8 px around, at multiples of 4; the window in the west has no cloud."""
     remover = Watched()
-    cleared(rows, cloud_map, crew(remover))
+    cleared(rows, cloud_map, ensemble(remover))
     assert remover.shown == [(12, 28, 28, 28), (36, 80, 20, 16)]  # the second ends with the line's margin, the scene
 
 
 def test_by_statistics_of_each_window_all_of_it_is_shown(rows: Rows, cloud_map: np.ndarray) -> None:
     remover = Watched()
-    cleared(rows, cloud_map, crew(remover, "window"))
+    cleared(rows, cloud_map, ensemble(remover, "window"))
     assert remover.shown == [(8, 24, 48, 48), (8, 56, 48, 40)]
 
 
 def test_answers_are_stored_where_it_is_cloudy_and_nan_is_no_data(rows: Rows, cloud_map: np.ndarray) -> None:
-    strip = cleared(rows, cloud_map, crew(Watched()))
+    strip = cleared(rows, cloud_map, ensemble(Watched()))
     expected = np.full((32, 96), 1000)
     expected[12, 5] = 0  # no data stays none
     expected[4:14, 36:46], expected[4:14, 40], expected[31, 90] = 5000, 0, 5000
@@ -122,7 +122,7 @@ def test_without_anybody_to_make_it_clouds_are_no_data(rows: Rows, cloud_map: np
 
 
 def test_spread_and_confidence_are_told_of_made_pixels_alone(rows: Rows, cloud_map: np.ndarray) -> None:
-    strip = cleared(rows, cloud_map, crew(Sure(), uncertainty=True))
+    strip = cleared(rows, cloud_map, ensemble(Sure(), uncertainty=True))
     made = strip["provenance"][0] >= Provenance.BLENDED
     assert np.unique(strip["confidence"][0][made]).tolist() == [50]
     assert np.unique(strip["confidence"][0][~made]).tolist() == [UNKNOWN_PERCENT]
@@ -138,19 +138,19 @@ def test_a_crew_looks_as_far_as_its_farthest_and_starts_where_all_can(rows: Rows
         name: str = "strided"
         bands: tuple[str, ...] = BAND
 
-        def adapted_to(self, sample: object) -> Watched:
+        def adapt(self, sample: object) -> Watched:
             return Watched()
 
         def __call__(self, observation: Observation) -> torch.Tensor:
             return observation.cloudy
 
     sample = [rows.observation(rows.window, np.ones((48, 96), np.float32))]
-    made = crew_of([Strided(4, 10), Strided(6, 20)], sample, "scene", uncertainty=False)
+    made = adapt_removers([Strided(4, 10), Strided(6, 20)], sample, "scene", uncertainty=False)
     assert (made.margin_px, made.align_px) == (20, 12)
     assert [type(one) for one in made.removers] == [Watched, Watched]
-    foreign = crew_of([Watched()], sample, "scene", uncertainty=False)
+    foreign = adapt_removers([Watched()], sample, "scene", uncertainty=False)
     assert (foreign.margin_px, foreign.align_px) == (FOREIGN_MARGIN_PX, 4)
-    assert crew_of([baseline("clear-mean", BAND)], sample, "scene", uncertainty=False).margin_px == 0
+    assert adapt_removers([baseline("clear-mean", BAND)], sample, "scene", uncertainty=False).margin_px == 0
 
 
 def test_by_windows_a_remover_learns_from_what_it_is_shown_and_by_the_scene_from_the_sample() -> None:
@@ -161,7 +161,7 @@ def test_by_windows_a_remover_learns_from_what_it_is_shown_and_by_the_scene_from
         return Observation(torch.full((1, 2, 1, 2), -9.0), cloudy, m, BAND)
 
     for statistics, expected in (("scene", 0.1), ("window", 0.3)):
-        made = crew_of([baseline("clear-mean", BAND)], [seen(0.1)], statistics, uncertainty=False)  # type: ignore[arg-type]
+        made = adapt_removers([baseline("clear-mean", BAND)], [seen(0.1)], statistics, uncertainty=False)  # type: ignore[arg-type]
         assert made.removers[0](seen(0.3))[0, 0, 0, 1].item() == pytest.approx(expected)
         assert made.removers[0].name == "clear-mean"
 

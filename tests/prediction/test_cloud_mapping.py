@@ -12,10 +12,10 @@ from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.errors import InputError
 from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.models.baselines import baseline
-from unclouded.prediction.cloud_mapping import SceneMap, map_scene, open_own_map
-from unclouded.prediction.scene import ClearedScene, SceneSettings, clear
+from unclouded.prediction.cloud_mapping import SceneMap, map_scene, open_user_mask
+from unclouded.prediction.scene import PredictedScene, SceneSettings, clear
 from unclouded.prediction.sources import open_sources
-from unclouded.prediction.tiling import StripStore
+from unclouded.prediction.tiling import StripCheckpoint
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 
 GRID = GeoBox.from_bbox((0, 0, 160, 900), "EPSG:32632", resolution=10)  # 90 rows, 16 columns
@@ -37,7 +37,7 @@ def optical(tmp_path: Path) -> np.ndarray:
 def mapped(folder: Path, monkeypatch: pytest.MonkeyPatch, strip_px: int) -> SceneMap:
     monkeypatch.setattr("unclouded.prediction.cloud_mapping.STRIP_PX", strip_px)
     with open_sources(folder / "s2.tif", folder / "s1.tif", folder) as sources:
-        return map_scene(sources, RGB, SETTINGS, StripStore(folder, f"map{strip_px}"), lambda *_: None)
+        return map_scene(sources, RGB, SETTINGS, StripCheckpoint(folder, f"map{strip_px}"), lambda *_: None)
 
 
 def test_strips_of_any_height_make_the_map_of_the_whole(
@@ -91,7 +91,7 @@ def test_the_whole_scene_is_asked_for_data_with_one_strip_in_memory(
 
 
 def test_pixels_are_clear_where_there_is_data_and_m_is_0(tmp_path: Path) -> None:
-    store = StripStore(tmp_path, "map")
+    store = StripCheckpoint(tmp_path, "map")
     store.put(0, {"cloud_map": np.float32([[0.0, 0.0, 0.5]]), "has_data": np.array([[True, False, True]])})
     assert SceneMap(store, [(0, 1)]).is_clear(0, 1).tolist() == [[True, False, False]]
 
@@ -100,7 +100,7 @@ OWN_MAP_GRID = GeoBox((40, 50), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG
 
 
 @pytest.fixture
-def cleared(tmp_path: Path) -> Callable[..., ClearedScene]:
+def cleared(tmp_path: Path) -> Callable[..., PredictedScene]:
     """Clears a scene of 0.05 (without data in its first row) by a map, and radar that stands for 0.5."""
     optical = np.full((13, *OWN_MAP_GRID.shape), 500, np.uint16)
     optical[:, 0] = 0
@@ -109,7 +109,7 @@ def cleared(tmp_path: Path) -> Callable[..., ClearedScene]:
         tmp_path / "s1.tif", np.full((2, *OWN_MAP_GRID.shape), -12.5, np.float32), SENTINEL1.bands, OWN_MAP_GRID
     )
 
-    def clear_by(m: NDArray[Any], **options: Any) -> ClearedScene:
+    def clear_by(m: NDArray[Any], **options: Any) -> PredictedScene:
         write_geotiff(tmp_path / "m.tif", m[None], ("m",), options.pop("grid", OWN_MAP_GRID), **options)
         settings = SceneSettings(window_px=16, cloud_map=tmp_path / "m.tif")
         return clear(baseline("sar-vv"), tmp_path / "s2.tif", tmp_path / "s1.tif", tmp_path / "out", settings)
@@ -125,7 +125,7 @@ def mask(dtype: str = "uint8") -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64"])
-def test_a_mask_of_ones_is_what_is_made(cleared: Callable[..., ClearedScene], dtype: str) -> None:
+def test_a_mask_of_ones_is_what_is_made(cleared: Callable[..., PredictedScene], dtype: str) -> None:
     scene = cleared(mask(dtype))
     image = read_stored(scene.files["clear"]).values
     assert np.unique(image[:, 1:, 30:]).tolist() == [5000] and np.unique(image[:, 1:, :30]).tolist() == [500]
@@ -133,14 +133,14 @@ def test_a_mask_of_ones_is_what_is_made(cleared: Callable[..., ClearedScene], dt
     np.testing.assert_array_equal(read_stored(scene.files["cloud_map"]).values[0, 1:], mask("float32")[1:])
 
 
-def test_the_map_is_an_input_like_the_images(cleared: Callable[..., ClearedScene], tmp_path: Path) -> None:
+def test_the_map_is_an_input_like_the_images(cleared: Callable[..., PredictedScene], tmp_path: Path) -> None:
     first = cleared(mask())
     assert first.summary["cloud_map"] in first.files["item"].read_text()
     assert "<code>m.tif</code>" in first.files["report"].read_text()
     assert cleared(np.ones(OWN_MAP_GRID.shape, np.uint8)).summary["key"] != first.summary["key"]
 
 
-def test_where_the_image_has_no_data_the_map_need_not_say_anything(cleared: Callable[..., ClearedScene]) -> None:
+def test_where_the_image_has_no_data_the_map_need_not_say_anything(cleared: Callable[..., PredictedScene]) -> None:
     m = mask("float32")
     m[0] = np.nan
     assert cleared(m).summary["pixels"]["no_data"] == 50
@@ -148,7 +148,7 @@ def test_where_the_image_has_no_data_the_map_need_not_say_anything(cleared: Call
 
 @pytest.mark.parametrize(("dtype", "nodata"), [("float32", np.nan), ("float32", None), ("uint8", 9)])
 def test_fault_13_where_the_map_has_no_data_the_pixel_is_made_and_not_called_observed(
-    cleared: Callable[..., ClearedScene], dtype: str, nodata: float | None
+    cleared: Callable[..., PredictedScene], dtype: str, nodata: float | None
 ) -> None:
     m = mask(dtype)
     m[3, 4:6] = 9 if dtype == "uint8" else np.nan
@@ -164,24 +164,27 @@ def test_fault_13_where_the_map_has_no_data_the_pixel_is_made_and_not_called_obs
 
 @pytest.mark.parametrize(("value", "found"), [(255, "0 to 255"), (2, "0 to 2")])
 def test_fault_17_percent_and_classes_are_not_taken_for_a_map(
-    cleared: Callable[..., ClearedScene], value: int, found: str
+    cleared: Callable[..., PredictedScene], value: int, found: str
 ) -> None:
     with pytest.raises(InputError, match=rf"m\.tif has values from {found}, expected 0 for clear to 1 for cloudy"):
         cleared(mask() * np.uint8(value))
 
 
 def test_fault_11_a_map_on_another_grid_or_of_several_bands_is_refused(
-    cleared: Callable[..., ClearedScene], tmp_path: Path
+    cleared: Callable[..., PredictedScene], tmp_path: Path
 ) -> None:
     moved = GeoBox(OWN_MAP_GRID.shape, OWN_MAP_GRID.affine @ Affine.translation(0.5, 0), OWN_MAP_GRID.crs)
     with pytest.raises(InputError, match=r"m\.tif lies on another grid than the optical scene \(50x40 px"):
         cleared(mask(), grid=moved)
     write_geotiff(tmp_path / "two.tif", np.zeros((2, *OWN_MAP_GRID.shape), np.uint8), ("a", "b"), OWN_MAP_GRID)
-    with pytest.raises(InputError, match="has 2 bands, expected one"), open_own_map(tmp_path / "two.tif", OWN_MAP_GRID):
+    with (
+        pytest.raises(InputError, match="has 2 bands, expected one"),
+        open_user_mask(tmp_path / "two.tif", OWN_MAP_GRID),
+    ):
         pass
 
 
-def test_the_map_of_an_earlier_run_is_not_written_over(cleared: Callable[..., ClearedScene], tmp_path: Path) -> None:
+def test_the_map_of_an_earlier_run_is_not_written_over(cleared: Callable[..., PredictedScene], tmp_path: Path) -> None:
     made = cleared(mask()).files["cloud_map"]
     settings = SceneSettings(cloud_map=made)
     with pytest.raises(InputError, match=r"cloud_map\.tif is the input itself"):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unclouded.clouds.map import PAPER
 from unclouded.io.geotiff import write_geotiff
-from unclouded.prediction.auto_remover import best_of_scene
+from unclouded.prediction.auto_remover import auto_remover
 from unclouded.prediction.forecast import Rehearsal, as_duration, forecast, rehearse
 from unclouded.prediction.sources import Sources, open_sources
 from unclouded.sensors import RGB, SENTINEL2
@@ -55,10 +55,10 @@ def test_durations_in_words(seconds: float, words: str) -> None:
 
 
 def test_every_stage_is_rehearsed(sources: Sources) -> None:
-    seen = rehearse(sources, [best_of_scene()], PAPER)
+    seen = rehearse(sources, [auto_remover()], PAPER)
     spent = (seen.reading, seen.mapping, seen.comparing, seen.adapting, seen.clearing, seen.writing)
     assert all(one > 0 for one in spent)
-    assert seen.margin_px == best_of_scene().margin_px
+    assert seen.margin_px == auto_remover().margin_px
 
 
 class Sure:
@@ -79,5 +79,5 @@ def test_confidence_is_rehearsed_with_the_answer(sources: Sources) -> None:
 
 
 def test_the_forecast_names_size_disk_and_time(sources: Sources) -> None:
-    told = forecast(sources, [best_of_scene()], PAPER, 1024, 3 << 30, uncertainty=False)
+    told = forecast(sources, [auto_remover()], PAPER, 1024, 3 << 30, uncertainty=False)
     assert re.fullmatch(r"100 x 80 px: at most 3\.0 GiB of disk, and about \d+ (s|min) if all of it is cloudy", told)

@@ -8,7 +8,7 @@ from unclouded.models.baselines import baseline
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.roi import PatchId
-from unclouded.prediction.judging import judged, remover_candidate
+from unclouded.prediction.judging import judged, remover_source
 from unclouded.tensors.observation import Observation, Triplet
 
 BANDS = ("B04", "B03")
@@ -37,7 +37,7 @@ def test_the_remover_sees_its_own_bands_in_its_own_order(one: Triplet) -> None:
 def test_fault_18_weights_of_l2a_are_not_judged_on_l1c() -> None:
     settings = NetworkSettings(width=2, level="L2A")
     with pytest.raises(InputError, match="network was trained on L2A, expected L1C for these images; choose others"):
-        remover_candidate(NetworkRemover(settings.build(), settings), ())
+        remover_source(NetworkRemover(settings.build(), settings), ())
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,11 @@ def test_weights_tell_which_judged_regions_they_learnt_from(
 ) -> None:
     settings = NetworkSettings(width=1)
     network = NetworkRemover(settings.build(), settings, training=training)
-    assert remover_candidate(network, files(*patches)).learnt_from == learnt_from
+    assert remover_source(network, files(*patches)).learnt_from == learnt_from
 
 
 def test_a_rule_learns_from_no_region() -> None:
-    assert remover_candidate(baseline("clear-mean"), files("holiday")).learnt_from == ()
+    assert remover_source(baseline("clear-mean"), files("holiday")).learnt_from == ()
 
 
 def files(*names: str) -> tuple[TripletFiles, ...]:

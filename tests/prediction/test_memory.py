@@ -46,7 +46,7 @@ print(json.dumps([[peak(work, Path(folder)) for folder in sys.argv[1:]] for work
 """
 
 
-def invent(folder: Path, rows: int) -> Path:
+def simulate(folder: Path, rows: int) -> Path:
     folder.mkdir()
     grid = GeoBox((rows, WIDTH), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32632")
     for name, sensor, values, dtype in (("s2", SENTINEL2, 1000, "uint16"), ("s1", SENTINEL1, -9, "float32")):
@@ -59,7 +59,7 @@ def invent(folder: Path, rows: int) -> Path:
 
 def test_expectation_12_four_times_the_rows_take_no_more_memory(tmp_path: Path) -> None:
     """Reading the scene in one piece, the control, takes more; so the bound could be missed."""
-    folders = [str(invent(tmp_path / str(rows), rows)) for rows in (ROWS, 4 * ROWS)]
+    folders = [str(simulate(tmp_path / str(rows), rows)) for rows in (ROWS, 4 * ROWS)]
     ran = subprocess.run([sys.executable, "-c", PEAKS, *folders], capture_output=True, text=True, check=True)
     (low, high), (part, whole) = json.loads(ran.stdout)
     assert high < 1.1 * low

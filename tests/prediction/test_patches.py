@@ -13,7 +13,7 @@ from unclouded.io.geotiff import open_geotiff, read_stored, write_geotiff
 from unclouded.io.raster import describe
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.patches.layouts import TripletFiles
-from unclouded.prediction.auto_remover import best_of_scene
+from unclouded.prediction.auto_remover import auto_remover
 from unclouded.prediction.patches import compose, predict_patch, write_prediction
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.tensors.observation import Observation
@@ -59,7 +59,7 @@ def test_a_prediction_has_grid_type_and_band_names_of_its_input(pair: TripletFil
 
 
 def test_the_tag_names_the_remover_that_was_chosen(pair: TripletFiles, tmp_path: Path) -> None:
-    predicted = predict_patch(best_of_scene(), pair, CloudMapSettings(mode="ones"))
+    predicted = predict_patch(auto_remover(), pair, CloudMapSettings(mode="ones"))
     with open_geotiff(write_prediction(predicted, tmp_path / "out", {})) as file:
         assert (predicted.used, file.tags()["UNCLOUDED_REMOVER"]) == ("scene-adapted", "scene-adapted")
 

@@ -25,7 +25,7 @@ from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.weights import find_remover
 from unclouded.prediction.clearing import seam_index
 from unclouded.prediction.products import Provenance
-from unclouded.prediction.scene import SUMMARY, ClearedScene, SceneSettings, clear
+from unclouded.prediction.scene import SUMMARY, PredictedScene, SceneSettings, clear
 from unclouded.prediction.sources import RadarSettings
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.settings import settings_from
@@ -75,7 +75,7 @@ class Coordinates:
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """The files of an invented scene."""
+    """The files of a simulated scene."""
 
     folder: Path
 
@@ -92,7 +92,7 @@ class Place:
         write_geotiff(self.cloudy, optical, SENTINEL2.bands, GRID[: optical.shape[1], : optical.shape[2]], nodata=0)
         write_geotiff(self.sar, sar, SENTINEL1.bands, GRID[: optical.shape[1], : optical.shape[2]])
 
-    def clear(self, remover: object, settings: SceneSettings = ONES, out: str = "out") -> ClearedScene:
+    def clear(self, remover: object, settings: SceneSettings = ONES, out: str = "out") -> PredictedScene:
         return clear(remover, self.cloudy, self.sar, self.folder / out, settings)
 
 
@@ -128,7 +128,7 @@ def painted_map(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unclouded.prediction.cloud_mapping.map_clouds", rule)
 
 
-def values(scene: ClearedScene, name: str = "clear") -> np.ndarray:
+def values(scene: PredictedScene, name: str = "clear") -> np.ndarray:
     return read_stored(scene.files[name]).values
 
 
@@ -389,7 +389,7 @@ def test_fault_03_finished_lines_are_taken_up_and_damaged_ones_made_again(
     from unclouded.prediction import clearing
 
     calls: list[int] = []
-    line = clearing.clear_line
+    line = clearing.remove_clouds_in_line
 
     def stops(rows: object, here: tuple[int, int], *rest: object) -> object:
         calls.append(here[0])

@@ -16,10 +16,10 @@ from unclouded.clouds.map import CloudMapSettings
 from unclouded.files import sha256
 from unclouded.io.geotiff import write_geotiff
 from unclouded.models.baselines import baseline
-from unclouded.prediction.auto_remover import best_of_scene
+from unclouded.prediction.auto_remover import auto_remover
 from unclouded.prediction.report.facts import Facts, Input
 from unclouded.prediction.report.views import SceneViews
-from unclouded.prediction.scene import ClearedScene, SceneSettings, clear
+from unclouded.prediction.scene import PredictedScene, SceneSettings, clear
 from unclouded.prediction.scene_report import publish
 from unclouded.prediction.stac import Product
 from unclouded.sensors import SENTINEL1, SENTINEL2
@@ -31,12 +31,12 @@ BANDS = ("B04", "B03", "B02")
 
 @dataclass(frozen=True)
 class Place:
-    """Files of an invented scene: land under an opaque white cloud at its upper end."""
+    """Files of a simulated scene: land under an opaque white cloud at its upper end."""
 
     folder: Path
 
-    def cleared(self, name: str) -> ClearedScene:
-        remover = best_of_scene(BANDS) if name == "auto" else baseline(name, BANDS)
+    def cleared(self, name: str) -> PredictedScene:
+        remover = auto_remover(BANDS) if name == "auto" else baseline(name, BANDS)
         out = self.folder / name
         return clear(remover, self.folder / "s2 <b>.tif", self.folder / "s1.tif", out, SceneSettings(window_px=64))
 
@@ -56,11 +56,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 @pytest.fixture(scope="module")
-def auto(place: Place) -> ClearedScene:
+def auto(place: Place) -> PredictedScene:
     return place.cleared("auto")
 
 
-def test_the_item_names_inputs_and_every_file_with_its_checksum(place: Place, auto: ClearedScene) -> None:
+def test_the_item_names_inputs_and_every_file_with_its_checksum(place: Place, auto: PredictedScene) -> None:
     content = json.loads(auto.files["item"].read_text())
     item = pystac.Item.from_dict(content)
     assert set(item.assets) == {"clear", "cloud_map", "provenance", "confidence", "report"}
@@ -73,14 +73,14 @@ def test_the_item_names_inputs_and_every_file_with_its_checksum(place: Place, au
     assert item.properties["unclouded:statistics"]["pixels"]["observed"] == auto.summary["pixels"]["observed"]
 
 
-def test_the_expected_error_and_what_was_used_are_kept(auto: ClearedScene) -> None:
+def test_the_expected_error_and_what_was_used_are_kept(auto: PredictedScene) -> None:
     rows = auto.summary["expected_error"]["rows"]
     assert set(rows) == {"scene-adapted", "clear-mean", "sar-regression"}
     assert auto.summary["used"] in rows
     assert f"<td>{auto.summary['used']} (used)</td>" in auto.files["report"].read_text()
 
 
-def test_the_page_shows_the_confidence_of_observed_pixels_as_sure(auto: ClearedScene) -> None:
+def test_the_page_shows_the_confidence_of_observed_pixels_as_sure(auto: PredictedScene) -> None:
     page = auto.files["report"].read_text()
     assert "how sure the answer is" in page
     assert "s2 &lt;b&gt;" in page
@@ -93,7 +93,7 @@ def test_a_baseline_that_was_asked_for_expects_nothing(place: Place) -> None:
     assert "What error to expect" not in scene.files["report"].read_text()
 
 
-def test_two_runs_leave_the_same_page_and_item(place: Place, auto: ClearedScene) -> None:
+def test_two_runs_leave_the_same_page_and_item(place: Place, auto: PredictedScene) -> None:
     before = {name: path.read_bytes() for name, path in auto.files.items()}
     (auto.folder / "summary.json").unlink()
     again = place.cleared("auto")
@@ -103,7 +103,7 @@ def test_two_runs_leave_the_same_page_and_item(place: Place, auto: ClearedScene)
 def test_an_overcast_scene_has_a_page(place: Place, tmp_path: Path) -> None:
     settings = SceneSettings(window_px=64, clouds=CloudMapSettings(mode="ones"))
     cloudy, sar = place.folder / "s2 <b>.tif", place.folder / "s1.tif"
-    scene = clear(best_of_scene(BANDS), cloudy, sar, tmp_path, settings)
+    scene = clear(auto_remover(BANDS), cloudy, sar, tmp_path, settings)
     assert (scene.summary["used"], scene.summary["expected_error"]) == ("scene-adapted", None)
     assert "of what is made is a guess" in scene.files["report"].read_text()
 

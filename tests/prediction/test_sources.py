@@ -85,7 +85,7 @@ def test_opening_is_told_and_a_second_image_that_is_no_good_closes_the_first(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     told: list[tuple[str, int, int]] = []
-    with open_sources(*pair, tmp_path, told=lambda *step: told.append(step)):
+    with open_sources(*pair, tmp_path, on_progress=lambda *step: told.append(step)):
         pass
     assert told == [("opening images", done, 2) for done in range(3)]
     pair[1].write_bytes(b"")

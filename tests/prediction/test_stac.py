@@ -9,7 +9,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from unclouded.io.rows import Layer
-from unclouded.prediction.alignment import Fit
+from unclouded.prediction.alignment import AlignmentQuality
 from unclouded.prediction.auto_remover import ErrorOf, ExpectedError
 from unclouded.prediction.report.facts import Facts, Input
 from unclouded.prediction.stac import (
@@ -33,7 +33,7 @@ FACTS = Facts(
     ExpectedError({"scene-adapted": ErrorOf(0.02, 0.03, 8.0, 900)}, 900, ("B02", "B8A"), False),
     {"cloud map": "continuous"},
     remarks=("no elevation model",),
-    fit=Fit(-2.5, None),
+    fit=AlignmentQuality(-2.5, None),
     version="0.1.0",
 )
 GRID = GeoBox((200, 100), Affine(10, 0, 500000, 0, -10, 4500000), "EPSG:32630")

@@ -16,16 +16,16 @@ from unclouded.clouds.map import CloudMapSettings
 from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover
-from unclouded.prediction.auto_remover import best_of_scene
+from unclouded.prediction.auto_remover import auto_remover
 from unclouded.prediction.products import Provenance
-from unclouded.prediction.scene import ClearedScene, SceneSettings, clear
+from unclouded.prediction.scene import PredictedScene, SceneSettings, clear
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 
 SIDE = 64
 GRID = GeoBox((SIDE, SIDE), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32632")
 STRIP = np.s_[:, 20:36]
 CLOUD = np.s_[40:, :]
-Clear = Callable[..., ClearedScene]
+Clear = Callable[..., PredictedScene]
 
 
 def scene_of_land() -> NDArray[np.uint16]:
@@ -43,7 +43,7 @@ def cleared(tmp_path: Path) -> Clear:
         sar: NDArray[np.float32] | None = None,
         remover: CloudRemover | None = None,
         settings: SceneSettings | None = None,
-    ) -> ClearedScene:
+    ) -> PredictedScene:
         radar = np.random.default_rng(1).uniform(-20, -5, (2, SIDE, SIDE)).astype(np.float32) if sar is None else sar
         write_geotiff(tmp_path / "s2.tif", optical, SENTINEL2.bands, GRID)
         write_geotiff(tmp_path / "s1.tif", radar, SENTINEL1.bands, GRID)
@@ -53,7 +53,7 @@ def cleared(tmp_path: Path) -> Clear:
     return clear_it
 
 
-def layer(scene: ClearedScene, name: str) -> NDArray[np.generic]:
+def layer(scene: PredictedScene, name: str) -> NDArray[np.generic]:
     return read_stored(scene.files[name]).values
 
 
@@ -116,7 +116,7 @@ def test_expectation_14_summary_item_page_and_map_tell_the_same_numbers(cleared:
 def test_a_scene_without_one_band_of_the_detector_is_made_as_a_whole(cleared: Clear) -> None:
     optical = scene_of_land()
     optical[10] = 0
-    scene = cleared(optical, remover=best_of_scene())
+    scene = cleared(optical, remover=auto_remover())
     assert (layer(scene, "provenance") == Provenance.UNJUDGED).all() and (layer(scene, "clear") > 0).all()
     assert scene.summary["pixels"]["cloudy_share"] is None
     assert "eo:cloud_cover" not in json.loads(scene.files["item"].read_text())["properties"]
@@ -154,7 +154,7 @@ def test_fault_13_masked_pixels_have_no_data_and_another_mask_is_another_scene(c
 
 
 def test_the_tag_and_the_item_name_the_remover_that_was_used(cleared: Clear) -> None:
-    scene = cleared(scene_of_land(), remover=best_of_scene())
+    scene = cleared(scene_of_land(), remover=auto_remover())
     used = scene.summary["used"]
     assert used in ("scene-adapted", "clear-mean", "sar-regression") and scene.summary["choice"].startswith(
         f"{used} was"

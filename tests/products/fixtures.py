@@ -1,4 +1,4 @@
-"""Invented products of 240 x 180 m and more, complete and small."""
+"""Simulated products of 240 x 180 m and more, complete and small."""
 
 import json
 import threading
@@ -24,7 +24,7 @@ from unclouded.sensors import SENTINEL2
 SIDE = 120
 
 
-def invented_bands(offset: int = 0, side: int = SIDE) -> dict[str, NDArray[np.uint16]]:
+def simulated_bands(offset: int = 0, side: int = SIDE) -> dict[str, NDArray[np.uint16]]:
     """Integers of every band at its own pixel size, with no data in the first rows and one saturated pixel."""
     rng = np.random.default_rng(7)
     bands = {}
@@ -43,7 +43,7 @@ def optical_product(tmp_path: Path) -> Callable[..., Path]:
 
     def write(name: str = "a", **described: Any) -> Path:
         product = OpticalProduct(**described)
-        bands = invented_bands(-(product.offset or 0))
+        bands = simulated_bands(-(product.offset or 0))
         if product.level == "L2A":
             del bands["B10"]
         return write_optical_product(tmp_path / name, bands, product)
@@ -56,8 +56,8 @@ def joined_product(tmp_path: Path) -> Path:
     """One product of the old format with a tile in zone 32 and one in zone 33; B02 of the second is 5000."""
     first = OpticalProduct(layout="old", tile="T32TQM")
     second = replace(first, tile="T33TUG", epsg=32633, corner=(300_000, 4_900_020))
-    other = invented_bands() | {"B02": np.full((SIDE, SIDE), 5000, np.uint16)}
-    return write_joined_product(tmp_path / "joined", [(invented_bands(), first), (other, second)])
+    other = simulated_bands() | {"B02": np.full((SIDE, SIDE), 5000, np.uint16)}
+    return write_joined_product(tmp_path / "joined", [(simulated_bands(), first), (other, second)])
 
 
 @pytest.fixture
@@ -71,20 +71,20 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 @pytest.fixture
-def invented() -> dict[str, NDArray[np.uint16]]:
+def simulated() -> dict[str, NDArray[np.uint16]]:
     """Integers of every band at its own pixel size."""
-    return invented_bands()
+    return simulated_bands()
 
 
 @pytest.fixture(scope="session")
 def session_product(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One product that tests copy before they damage it."""
-    return write_optical_product(tmp_path_factory.mktemp("product"), invented_bands(), OpticalProduct())
+    return write_optical_product(tmp_path_factory.mktemp("product"), simulated_bands(), OpticalProduct())
 
 
 RADAR_SHAPE = (200, 240)
 RADAR_GRID = GeoBox((120, 120), Affine(10, 0, 863_620, 0, -10, 4_889_970), 32632)
-"""A map in the middle of the invented radar image."""
+"""A map in the middle of the simulated radar image."""
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def radar_product(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def radar_grid() -> GeoBox:
-    """A map in the middle of the invented radar image."""
+    """A map in the middle of the simulated radar image."""
     return RADAR_GRID
 
 

@@ -1,4 +1,4 @@
-"""The manifest of an invented product: every file with its size and checksum, as Copernicus lists them."""
+"""The manifest of a simulated product: every file with its size and checksum, as Copernicus lists them."""
 
 import hashlib
 import zipfile

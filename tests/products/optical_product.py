@@ -1,4 +1,4 @@
-"""An invented Sentinel-2 product, complete and of any size: metadata as Copernicus writes it, and JPEG 2000 images."""
+"""A simulated Sentinel-2 product, complete and of any size: metadata as Copernicus writes it, and JPEG 2000 images."""
 
 import warnings
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ PIXEL_M = {band: 60 if band in ("B01", "B09", "B10") else 20 for band in SENTINE
 
 @dataclass(frozen=True)
 class OpticalProduct:
-    """What the metadata of an invented product says.
+    """What the metadata of a simulated product says.
 
     Attributes:
         level: Processing level.

@@ -1,4 +1,4 @@
-"""An invented Sentinel-1 GRD product, complete and of any size: annotations as Copernicus writes them, and images."""
+"""A simulated Sentinel-1 GRD product, complete and of any size: annotations as Copernicus writes them, and images."""
 
 import warnings
 from collections.abc import Mapping
@@ -84,7 +84,7 @@ class RadarGeometry:
 
 @dataclass(frozen=True)
 class RadarProduct:
-    """What the annotations of an invented product say.
+    """What the annotations of a simulated product say.
 
     Attributes:
         mode: Acquisition mode.
@@ -325,7 +325,7 @@ def _azimuth(product: RadarProduct, lines: int, samples: int) -> str:
 """
 
 
-# How an invented satellite looks at the ground: an orbit, and where on Earth each line and pixel of its image lies.
+# How a simulated satellite looks at the ground: an orbit, and where on Earth each line and pixel of its image lies.
 
 
 _AXES_M = np.array([6_378_137.0, 6_378_137.0, 6_356_752.314245])

@@ -16,7 +16,7 @@ def test_the_official_sample_holds_one_triplet_and_names_the_59_incomplete_ones(
     assert [files.name for files in found.triplets] == ["ROIs2017_winter_112_p797"]
     assert [files.name for files in found.without_clear] == ["ROIs1868_summer_19_p30"]
     lacking = [patch.lacks for patch in found.incomplete]
-    assert len(lacking) == 59 and found.strangers == ()
+    assert len(lacking) == 59 and found.unexpected_files == ()
     assert lacking.count(("s1",)) == 41 and lacking.count(("s1", "s2_cloudy")) == 14
     assert lacking.count(("s2_cloudy",)) == 3 and lacking.count(("s2",)) == 1
 
@@ -46,7 +46,7 @@ def test_the_winter_triplet_has_the_values_of_its_files(samples: Path) -> None:
 
 def test_the_flat_sample_holds_ten_test_triplets(samples: Path) -> None:
     found = find_triplets(samples / "triplets")
-    assert found.layout == "flat" and found.incomplete == () and found.strangers == ("manifest.json",)
+    assert found.layout == "flat" and found.incomplete == () and found.unexpected_files == ("manifest.json",)
     assert len(triplets_of(found, "test")) == len(triplets_of(found, "all")) == 10
     with pytest.raises(InputError, match=r"has no triplet in train \(found train 0, val 0, test 10, outside 0\)"):
         triplets_of(found, "train")

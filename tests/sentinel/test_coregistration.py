@@ -12,7 +12,7 @@ from unclouded.sentinel.coregistration import REACH_PX, Agreement, agreement, co
 
 
 def fields(seed: int = 1, side: int = 160) -> NDArray[np.float64]:
-    """Levels of invented fields with sharp edges."""
+    """Levels of simulated fields with sharp edges."""
     noise = np.random.default_rng(seed).normal(size=(side, side))
     return np.digitize(gaussian_filter(noise, 6), np.array([-0.03, 0, 0.03])).astype(float)
 

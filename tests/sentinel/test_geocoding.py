@@ -22,7 +22,7 @@ from unclouded.sentinel.geocoding import (
     on_lattice,
     warp,
 )
-from unclouded.sentinel.raw_store import RawStore
+from unclouded.sentinel.raw_store import RawBandCache
 from unclouded.sentinel.safe import open_product
 from unclouded.sentinel.sentinel1 import GroundControl, Sentinel1Product, describe_radar_product
 
@@ -34,7 +34,7 @@ def geocoded(folder: Path, geobox: GeoBox, work: Path) -> tuple[NDArray[np.float
     with open_product(folder, work) as product:
         description = describe_radar_product(product)
         positions = GroundControlPositions(description.ground, geobox)
-        store = RawStore(work / "radar.raw", (2, *geobox.shape), np.dtype(np.float32))
+        store = RawBandCache(work / "radar.raw", (2, *geobox.shape), np.dtype(np.float32))
         share = geocode(product, description, positions, geobox, store)
     values = np.stack([store.read(band, 0, geobox.shape[0]) for band in range(2)])
     store.close()
@@ -263,8 +263,8 @@ def test_an_elevation_model_of_another_place_is_refused_before_the_work() -> Non
 WARPING_GRID = GeoBox((60, 70), Affine(10, 0, 500_000, 0, -10, 5_000_000), 32632)
 
 
-def stored(path: Path, values: NDArray[np.float32]) -> RawStore:
-    store = RawStore(path, values.shape, values.dtype)
+def stored(path: Path, values: NDArray[np.float32]) -> RawBandCache:
+    store = RawBandCache(path, values.shape, values.dtype)
     for band, one in enumerate(values):
         store.write(band, 0, 0, one)
     return store
@@ -273,7 +273,7 @@ def stored(path: Path, values: NDArray[np.float32]) -> RawStore:
 def warped(
     tmp_path: Path, db: NDArray[np.float32], source: GeoBox, target: GeoBox
 ) -> tuple[NDArray[np.float32], float]:
-    into = RawStore(tmp_path / "target.raw", (2, *target.shape), np.dtype(np.float32))
+    into = RawBandCache(tmp_path / "target.raw", (2, *target.shape), np.dtype(np.float32))
     into.path.unlink(missing_ok=True)
     store = stored(tmp_path / "source.raw", db)
     share = warp(store, source, into, target)

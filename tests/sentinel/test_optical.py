@@ -46,7 +46,7 @@ def refused(path: Path, **options: Any) -> str:
 @pytest.mark.parametrize("layout", ["compact", "old"])
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_integers_of_a_product_are_its_pixels(
-    tmp_path: Path, optical_product: Write, invented: dict[str, NDArray[np.uint16]], layout: str, packed: bool
+    tmp_path: Path, optical_product: Write, simulated: dict[str, NDArray[np.uint16]], layout: str, packed: bool
 ) -> None:
     folder = optical_product(layout=layout)
     path = zip_product(folder, tmp_path / "product.zip") if packed else folder
@@ -55,7 +55,7 @@ def test_the_integers_of_a_product_are_its_pixels(
         stored, seen = scene.stored(0, 120), scene.read(0, 120)
     for index, band in enumerate(SENTINEL2.bands):
         factor = PIXEL_M[band] // 10
-        np.testing.assert_array_equal(stored[index], invented[band].repeat(factor, 0).repeat(factor, 1))
+        np.testing.assert_array_equal(stored[index], simulated[band].repeat(factor, 0).repeat(factor, 1))
     expected = np.where((stored == 0) | (stored == 65_535), np.nan, stored.astype(np.float32) / np.float32(10_000))
     np.testing.assert_array_equal(seen, expected)
 
@@ -193,10 +193,10 @@ def test_without_manifest_that_is_said(session_product: Path, tmp_path: Path) ->
 
 
 def test_fault_06_zeros_in_one_band_are_damage_where_nothing_else_tells(
-    tmp_path: Path, invented: dict[str, NDArray[np.uint16]]
+    tmp_path: Path, simulated: dict[str, NDArray[np.uint16]]
 ) -> None:
-    invented["B03"][60:, 60:] = 0
-    folder = write_optical_product(tmp_path, invented, OpticalProduct())
+    simulated["B03"][60:, 60:] = 0
+    folder = write_optical_product(tmp_path, simulated, OpticalProduct())
     assert np.isnan(reflectance(folder)[2, 60:, 60:]).all()  # its manifest says that it is so
     (folder / "manifest.safe").unlink()
     assert "has no data in 30.0% of B03, and in 5.0% of its other bands; without manifest.safe" in refused(folder)

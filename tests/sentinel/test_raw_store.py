@@ -7,12 +7,12 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from unclouded.sentinel import raw_store as blocks
-from unclouded.sentinel.raw_store import RawStore, block_rows
+from unclouded.sentinel.raw_store import RawBandCache, block_rows
 
 
 def test_blocks_come_back_as_rows(tmp_path: Path) -> None:
     values = np.arange(2 * 5 * 7, dtype=np.float32).reshape(2, 5, 7)
-    store = RawStore(tmp_path / "a.raw", values.shape, values.dtype)
+    store = RawBandCache(tmp_path / "a.raw", values.shape, values.dtype)
     for band in (1, 0):
         store.write(band, 0, 0, values[band, :, :4])
         store.write(band, 3, 4, values[band, 3:, 4:])
@@ -25,7 +25,7 @@ def test_blocks_come_back_as_rows(tmp_path: Path) -> None:
 
 
 def test_threads_share_a_store(tmp_path: Path) -> None:
-    store = RawStore(tmp_path / "a.raw", (1, 400, 50), np.dtype(np.uint16))
+    store = RawBandCache(tmp_path / "a.raw", (1, 400, 50), np.dtype(np.uint16))
     rows = np.repeat(np.arange(400, dtype=np.uint16)[:, None], 50, axis=1)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda top: store.write(0, top, 0, rows[top : top + 4]), range(0, 400, 4)))
@@ -35,7 +35,7 @@ def test_threads_share_a_store(tmp_path: Path) -> None:
 
 
 def test_rows_never_written_are_no_rows(tmp_path: Path) -> None:
-    store = RawStore(tmp_path / "a.raw", (1, 4, 4), np.dtype(np.uint16))
+    store = RawBandCache(tmp_path / "a.raw", (1, 4, 4), np.dtype(np.uint16))
     store.write(0, 0, 0, np.ones((2, 4), np.uint16))
     with pytest.raises(RuntimeError, match="ends before row 3 of band 0"):
         store.read(0, 0, 3)

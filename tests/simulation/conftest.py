@@ -6,14 +6,14 @@ import pytest
 from unclouded.patches.roi import Roi
 from unclouded.simulation.fields import Growth
 from unclouded.simulation.land import Land, LandCover, Surface, Town
-from unclouded.simulation.region import InventedRegion, invent_region
+from unclouded.simulation.region import SimulatedRegion, simulate_region
 from unclouded.simulation.terrain import Terrain
 
 
 @pytest.fixture(scope="session")
-def region() -> InventedRegion:
+def region() -> SimulatedRegion:
     """A small region in summer, half under clouds."""
-    return invent_region(Roi("ROIs0000", "summer", 1), np.random.default_rng(5), size_px=256, coverage=0.5)
+    return simulate_region(Roi("ROIs0000", "summer", 1), np.random.default_rng(5), size_px=256, coverage=0.5)
 
 
 def _even(value: float, size_px: int) -> np.ndarray:

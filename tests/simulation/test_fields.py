@@ -1,18 +1,18 @@
 import numpy as np
 import pytest
 
-from unclouded.simulation.fields import CROP_SHARES, SEASONS, Crop, Fields, Parcels, borders, grow, invent_fields
-from unclouded.simulation.terrain import Terrain, invent_terrain
+from unclouded.simulation.fields import CROP_SHARES, SEASONS, Crop, Fields, Parcels, borders, grow, simulate_fields
+from unclouded.simulation.terrain import Terrain, simulate_terrain
 
 
 @pytest.fixture(scope="module")
 def terrain() -> Terrain:
-    return invent_terrain(np.random.default_rng(2), 512)
+    return simulate_terrain(np.random.default_rng(2), 512)
 
 
 @pytest.fixture(scope="module")
 def fields(terrain) -> Fields:
-    return invent_fields(np.random.default_rng(2), terrain)
+    return simulate_fields(np.random.default_rng(2), terrain)
 
 
 def test_each_field_bears_one_crop(fields) -> None:

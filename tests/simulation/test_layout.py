@@ -7,8 +7,8 @@ import rasterio
 from unclouded.io.raster import read, same_grid
 from unclouded.patches.roi import PatchId, Roi
 from unclouded.sensors import SENTINEL1, SENTINEL2
-from unclouded.simulation.layout import invent_data_set, write_region
-from unclouded.simulation.region import InventedRegion, invent_region
+from unclouded.simulation.layout import simulate_data_set, write_region
+from unclouded.simulation.region import SimulatedRegion, simulate_region
 
 SENSOR = {"s1": SENTINEL1, "s2": SENTINEL2, "s2_cloudy": SENTINEL2}
 
@@ -18,8 +18,8 @@ def files(root: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def wide() -> InventedRegion:
-    return invent_region(Roi("ROIs0000", "fall", 12), np.random.default_rng(0), size_px=400)
+def wide() -> SimulatedRegion:
+    return simulate_region(Roi("ROIs0000", "fall", 12), np.random.default_rng(0), size_px=400)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_wider_stride_cuts_fewer_patches(wide, tmp_path) -> None:
 
 
 def test_a_data_set_goes_through_the_seasons(tmp_path) -> None:
-    rois = invent_data_set(tmp_path, seed=1, regions=5, size_px=256)
+    rois = simulate_data_set(tmp_path, seed=1, regions=5, size_px=256)
     assert [str(roi) for roi in rois] == [
         "ROIs0000_spring_1", "ROIs0000_summer_1", "ROIs0000_fall_1", "ROIs0000_winter_1", "ROIs0000_spring_2",
     ]  # fmt: skip
@@ -80,7 +80,7 @@ def test_a_data_set_goes_through_the_seasons(tmp_path) -> None:
 
 def test_a_region_of_a_data_set_depends_on_the_seed_and_not_on_the_others(tmp_path) -> None:
     for name, seed, regions in (("one", 1, 1), ("two", 1, 2), ("other", 2, 1)):
-        invent_data_set(tmp_path / name, seed, regions, size_px=256)
+        simulate_data_set(tmp_path / name, seed, regions, size_px=256)
     (path,) = files(tmp_path / "one")[:1]
     contents = [(tmp_path / name / path).read_bytes() for name in ("one", "two", "other")]
     assert contents[0] == contents[1]
@@ -88,7 +88,7 @@ def test_a_region_of_a_data_set_depends_on_the_seed_and_not_on_the_others(tmp_pa
 
 
 def test_regions_of_a_data_set_are_clear_and_overcast(tmp_path) -> None:
-    invent_data_set(tmp_path, seed=1, regions=4, size_px=256)
+    simulate_data_set(tmp_path, seed=1, regions=4, size_px=256)
     whiteness = [
         np.mean(read(path, SENTINEL2).values[1] > 0.25) for path in sorted(tmp_path.glob("*_s2_cloudy/*/*.tif"))
     ]

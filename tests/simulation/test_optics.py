@@ -4,7 +4,7 @@ import pytest
 from unclouded.sensors import SENTINEL2
 from unclouded.simulation.fields import SEASONS
 from unclouded.simulation.land import LandCover
-from unclouded.simulation.optics import SPECTRA, Sky, clear_reflectance, invent_sky, spectrum, through
+from unclouded.simulation.optics import SPECTRA, Sky, clear_reflectance, simulate_sky, spectrum, through
 
 SUMMER = SEASONS["summer"]
 
@@ -84,12 +84,12 @@ def land() -> np.ndarray:
 
 @pytest.mark.parametrize("coverage", [0.0, 0.1, 0.45, 0.9, 1.0])
 def test_coverage_is_the_share_under_cumulus(coverage) -> None:
-    sky = invent_sky(np.random.default_rng(1), 200, SUMMER, coverage)
+    sky = simulate_sky(np.random.default_rng(1), 200, SUMMER, coverage)
     assert (sky.cumulus > 0).mean() == pytest.approx(coverage, abs=0.001)
 
 
 def test_clouds_are_thick_in_the_middle_and_thin_at_the_edge() -> None:
-    sky = invent_sky(np.random.default_rng(1), 256, SUMMER, 0.5)
+    sky = simulate_sky(np.random.default_rng(1), 256, SUMMER, 0.5)
     under = sky.cumulus[sky.cumulus > 0]
     assert 0.15 < (under > 0.9).mean() < 0.8
     assert (under < 0.5).mean() > 0.1
@@ -98,13 +98,13 @@ def test_clouds_are_thick_in_the_middle_and_thin_at_the_edge() -> None:
 
 def test_cirrus_is_thin_and_leaves_some_sky_open() -> None:
     for seed in range(5):
-        sky = invent_sky(np.random.default_rng(seed), 256, SUMMER, 0.3)
+        sky = simulate_sky(np.random.default_rng(seed), 256, SUMMER, 0.3)
         assert 0.02 < sky.cirrus.max() <= 0.4
         assert (sky.cirrus == 0).mean() > 0.3
 
 
 def test_shadows_lie_north_west_of_their_clouds_in_the_morning() -> None:
-    sky = invent_sky(np.random.default_rng(1), 512, SUMMER, 0.3)
+    sky = simulate_sky(np.random.default_rng(1), 512, SUMMER, 0.3)
     match = np.fft.ifft2(np.fft.fft2(sky.shadow) * np.conj(np.fft.fft2(sky.cumulus))).real
     south, east = (int(s) if s < 256 else int(s) - 512 for s in np.unravel_index(match.argmax(), match.shape))
     assert south < 0

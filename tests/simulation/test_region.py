@@ -9,7 +9,7 @@ from unclouded.patches.roi import Roi
 from unclouded.sensors import SENTINEL2
 from unclouded.simulation.fields import SEASONS
 from unclouded.simulation.land import LandCover
-from unclouded.simulation.region import LARGEST_PX, InventedRegion, invent_region, place
+from unclouded.simulation.region import LARGEST_PX, SimulatedRegion, place, simulate_region
 
 ROI = Roi("ROIs0000", "summer", 1)
 
@@ -21,19 +21,19 @@ def detected(region) -> np.ndarray:
     return S2PixelCloudDetector(all_bands=True).get_cloud_probability_maps(images)[0]
 
 
-def arrays(region: InventedRegion) -> list[np.ndarray]:
+def arrays(region: SimulatedRegion) -> list[np.ndarray]:
     rasters = [region.sar.values, region.clear.values, region.cloudy.values]
     return [*rasters, region.cloud_opacity, region.shadow, region.land_cover]
 
 
 def test_the_same_seed_gives_the_same_region(region) -> None:
-    again = invent_region(ROI, np.random.default_rng(5), size_px=256, coverage=0.5)
+    again = simulate_region(ROI, np.random.default_rng(5), size_px=256, coverage=0.5)
     for first, second in zip(arrays(region), arrays(again), strict=True):
         np.testing.assert_array_equal(first, second)
 
 
 def test_another_seed_gives_another_region(region) -> None:
-    other = invent_region(ROI, np.random.default_rng(6), size_px=256, coverage=0.5)
+    other = simulate_region(ROI, np.random.default_rng(6), size_px=256, coverage=0.5)
     assert (region.land_cover != other.land_cover).mean() > 0.4
 
 
@@ -97,7 +97,7 @@ def test_radar_tells_green_fields_from_bare_ones(region) -> None:
 
 def test_seasons_change_the_fields_but_not_the_lie_of_the_land() -> None:
     spring, winter = (
-        invent_region(Roi("ROIs0000", season, 1), np.random.default_rng(5), 256) for season in ("spring", "winter")
+        simulate_region(Roi("ROIs0000", season, 1), np.random.default_rng(5), 256) for season in ("spring", "winter")
     )
     np.testing.assert_array_equal(spring.land_cover, winter.land_cover)
     (b08,) = SENTINEL2.indices("B08")
@@ -129,4 +129,4 @@ def test_regions_lie_apart_in_utm_zone_32_and_off_the_10_m_raster() -> None:
 )
 def test_impossible_regions_are_refused(roi, size_px, coverage, message) -> None:
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
-        invent_region(roi, np.random.default_rng(0), size_px, coverage)
+        simulate_region(roi, np.random.default_rng(0), size_px, coverage)

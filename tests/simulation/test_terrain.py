@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from unclouded.simulation.terrain import Terrain, invent_terrain
+from unclouded.simulation.terrain import Terrain, simulate_terrain
 
 
 @pytest.fixture(scope="module")
 def terrain() -> Terrain:
-    return invent_terrain(np.random.default_rng(3), 257)
+    return simulate_terrain(np.random.default_rng(3), 257)
 
 
 def test_a_plane_rises_by_its_slope() -> None:
@@ -19,7 +19,7 @@ def test_a_plane_rises_by_its_slope() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_river_crosses_the_region(seed) -> None:
-    terrain = invent_terrain(np.random.default_rng(seed), 256)
+    terrain = simulate_terrain(np.random.default_rng(seed), 256)
     rows, columns = np.nonzero(terrain.river)
     assert max(np.ptp(rows), np.ptp(columns)) >= 200
 

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from unclouded.training.callbacks import Logbook, mean_terms
+from unclouded.training.callbacks import MetricLogger, mean_terms
 from unclouded.training.checkpoint import RunFolder
 from unclouded.training.distributed import launch
-from unclouded.training.settings import Device, Journal, TrainSettings
+from unclouded.training.settings import Device, LoggingSettings, TrainSettings
 
 ALONE = launch(Device(accelerator="cpu"))
 
@@ -37,12 +37,12 @@ def written(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
 
 
 def logged_every(steps: int, settings: TrainSettings) -> TrainSettings:
-    return settings.model_copy(update={"journal": Journal(log_every=steps)})
+    return settings.model_copy(update={"journal": LoggingSettings(log_every=steps)})
 
 
 def test_every_second_step_is_a_line_and_a_point(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    book = Logbook(run, logged_every(2, tiny_settings), ALONE, 0)
+    book = MetricLogger(run, logged_every(2, tiny_settings), ALONE, 0)
     for step in range(1, 5):
         book.record(step, 0, 2e-4, [(1, {"cycle": step / 2, "clear_residual": math.nan})], 0.12345)
     book.validated(4, {"cloudy_mae": 0.25})
@@ -59,7 +59,7 @@ def test_what_a_killed_process_wrote_after_its_saved_state_is_forgotten(
 ) -> None:
     run = RunFolder(tmp_path)
     for step, value in ((0, 1.0), (1, 5.0)):  # the second one goes on after step 1
-        book = Logbook(run, logged_every(1, tiny_settings), ALONE, step)
+        book = MetricLogger(run, logged_every(1, tiny_settings), ALONE, step)
         for one in range(step + 1, 3):
             book.record(one, 0, 2e-4, [(1, {"cycle": value})], 0.1)
     assert [(entry["step"], entry["cycle"]) for entry in run.read_log()] == [(1, 1.0), (2, 5.0)]

@@ -70,7 +70,7 @@ def test_all_terms_of_a_step_are_made_on_the_device_in_float32(objective: str, p
     made = build_objective(settings_from(TrainSettings, content), OnCuda(precision))
     images = [torch.empty(2, channels, 32, 32) for channels in (3, 3, 3, 1)]
     steps = list(made.losses(Batch(*images, paired=(True, objective != "cycle"), names="two")))
-    assert len(steps) == len(made.learners) == 2
+    assert len(steps) == len(made.optimiser_groups) == 2
     for loss, terms in steps:
         assert loss.requires_grad
         assert {(one.device.type, one.dtype) for one in (loss, *terms.values())} == {("cuda", torch.float32)}

@@ -20,7 +20,7 @@ from unclouded.training.distributed import (
     any_rank,
     from_first,
     gathered,
-    heard_signals,
+    graceful_shutdown,
     launch,
     live_with_parent,
     sum_gradients,
@@ -158,7 +158,7 @@ def test_gradients_of_any_layout_are_summed_in_one_message_and_absent_ones_are_n
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_is_noted_and_the_handlers_come_back(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with heard_signals() as request:
+    with graceful_shutdown() as request:
         assert request.signal is None
         os.kill(os.getpid(), number)
         assert request.signal == number
@@ -176,7 +176,7 @@ def usual_interrupt() -> Iterator[None]:
 @pytest.mark.usefixtures("usual_interrupt")
 def test_the_second_signal_takes_its_usual_effect() -> None:
     def interrupt_twice() -> None:
-        with heard_signals():
+        with graceful_shutdown():
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -188,7 +188,7 @@ def test_outside_of_the_main_thread_nothing_is_heard() -> None:
     before, heard = signal.getsignal(signal.SIGTERM), []
 
     def listen() -> None:
-        with heard_signals() as request:
+        with graceful_shutdown() as request:
             heard.append((request.signal, signal.getsignal(signal.SIGTERM)))
 
     thread = threading.Thread(target=listen)

@@ -52,7 +52,7 @@ def test_fault_32_a_run_that_fills_the_disk_keeps_its_last_state_and_ends_with_t
     with pytest.raises(
         MachineError, match=r"state\.safetensors cannot be written \(No space .*; --resume goes on with this run$"
     ):
-        train(tiny_settings, run, told=fill_up)
+        train(tiny_settings, run, on_progress=fill_up)
     assert run.saved_step() == 2 and not list(run.path.glob(".*partial*"))
     ballasts[0].unlink()
     train(tiny_settings, run, resume=True)
@@ -109,4 +109,4 @@ def test_fault_33_a_run_on_a_read_only_disk_is_refused_before_the_work(
     disk = mount_disk(64)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     with pytest.raises(MachineError, match=r"Read-only file system.*run again$"):
-        train(tiny_settings, RunFolder(disk / "run"), told=lambda *_: pytest.fail("the work began"))
+        train(tiny_settings, RunFolder(disk / "run"), on_progress=lambda *_: pytest.fail("the work began"))

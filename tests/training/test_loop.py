@@ -19,9 +19,16 @@ from unclouded.training import loop as previews
 from unclouded.training.checkpoint import RunFolder
 from unclouded.training.data import choose_triplets
 from unclouded.training.distributed import launch
-from unclouded.training.loop import Balance, is_previewed, not_finite, not_finite_error, train, write_preview
-from unclouded.training.objectives import Learner, build_objective
-from unclouded.training.settings import Journal, Schedule, TrainSettings
+from unclouded.training.loop import (
+    DiscriminatorMonitor,
+    is_previewed,
+    not_finite,
+    not_finite_error,
+    train,
+    write_preview,
+)
+from unclouded.training.objectives import OptimiserGroup, build_objective
+from unclouded.training.settings import LoggingSettings, Schedule, TrainSettings
 
 
 def log_without_times(run: RunFolder) -> list[dict[str, object]]:
@@ -30,7 +37,9 @@ def log_without_times(run: RunFolder) -> list[dict[str, object]]:
 
 def test_a_run_leaves_settings_log_weights_and_state(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    settings = tiny_settings.model_copy(update={"journal": Journal(log_every=1, preview_every=10, checkpoint_every=0)})
+    settings = tiny_settings.model_copy(
+        update={"journal": LoggingSettings(log_every=1, preview_every=10, checkpoint_every=0)}
+    )
     train(settings, run)
     log = run.read_log()
     assert [entry["step"] for entry in log] == list(range(1, 11))  # 2 epochs of 5 patches
@@ -47,7 +56,7 @@ def test_batches_one_after_the_other_give_the_gradient_of_one_batch(
 ) -> None:
     found: list[torch.Tensor] = []
 
-    class Watched(Learner):
+    class Watched(OptimiserGroup):
         def learn(self, rate: float, fabric: Fabric) -> bool:
             found.append(torch.cat([p.grad.flatten() for p in self.parameters if p.grad is not None]))
             return super().learn(rate, fabric)
@@ -69,7 +78,7 @@ def test_with_a_moving_average_it_is_the_average_that_is_kept(tiny_settings: Tra
     assert remover.training["weights"] == "moving average with decay 0.9"
     for name, tensor in remover.generator.state_dict().items():
         assert tensor.equal(state["average"][name])
-    fresh = build_objective(settings, launch(settings.device)).restorer.state_dict()["trunk.1.weight"]
+    fresh = build_objective(settings, launch(settings.device)).generator.state_dict()["trunk.1.weight"]
     learnt = state["networks"]["sar_to_optical"]["trunk.1.weight"]
     expected = fresh * 2 / 11 + learnt * 9 / 11  # after one step the decay is (1 + 1) / (10 + 1)
     assert torch.allclose(state["average"]["trunk.1.weight"], expected, atol=1e-7)
@@ -260,24 +269,24 @@ def judgements(real: float, generated: float) -> dict[str, float]:
 
 
 def test_a_discriminator_that_has_won_is_named_once() -> None:
-    balance = Balance(window=3)
+    balance = DiscriminatorMonitor(window=3)
     told = [balance.warning(judgements(0.98, 0.01)) for _ in range(6)]
     assert [one is not None for one in told] == [False, False, True, False, False, False]
     assert str(told[2]).startswith("the optical discriminator has won (real 0.98, generated 0.01 over 3 steps)")
 
 
 def test_a_balanced_discriminator_is_not() -> None:
-    balance = Balance(window=2)
+    balance = DiscriminatorMonitor(window=2)
     assert all(balance.warning(judgements(0.6, 0.4)) is None for _ in range(10))
 
 
 def test_one_good_step_among_others_is_not_a_victory() -> None:
-    balance = Balance(window=2)
+    balance = DiscriminatorMonitor(window=2)
     assert all(balance.warning(judgements(*one)) is None for one in [(1.0, 0.0), (0.6, 0.4)] * 5)
 
 
 def test_an_objective_without_discriminators_has_no_balance() -> None:
-    assert Balance(window=1).warning({"pixel": 0.1}) is None
+    assert DiscriminatorMonitor(window=1).warning({"pixel": 0.1}) is None
 
 
 FINE, BROKEN = torch.tensor(0.5), torch.tensor(torch.nan)

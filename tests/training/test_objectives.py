@@ -15,9 +15,9 @@ from unclouded.training.distributed import launch
 from unclouded.training.losses import LossWeights, PerceptualLoss
 from unclouded.training.objectives import (
     Cycle,
-    Learner,
-    MovingAverage,
+    ExponentialMovingAverage,
     Objective,
+    OptimiserGroup,
     Supervised,
     build_objective,
     collect_state,
@@ -25,7 +25,7 @@ from unclouded.training.objectives import (
     weighted,
 )
 from unclouded.training.settings import Device, Schedule, TrainSettings
-from unclouded.training.step import Batch, HistoryPool
+from unclouded.training.step import Batch, ImagePool
 
 ALONE = launch(Device(accelerator="cpu"))
 
@@ -100,8 +100,8 @@ def test_the_cycle_minimises_l_all_as_section_ii_c_writes_it() -> None:
     pairs = 100 * pixel + 0.1 * feature + 0.3 * style
     assert total.item() == pytest.approx((5 * adv + 10 * cyc + idt + 10 * aux + pairs / 2).item(), rel=1e-5)
 
-    def critic_loss(critic: PatchDiscriminator, real: Tensor, generated: Tensor) -> Tensor:
-        return 0.5 * (((critic(real) - 1) ** 2).mean() + (critic(generated.detach()) ** 2).mean())
+    def critic_loss(discriminator: PatchDiscriminator, real: Tensor, generated: Tensor) -> Tensor:
+        return 0.5 * (((discriminator(real) - 1) ** 2).mean() + (discriminator(generated.detach()) ** 2).mean())
 
     expected = critic_loss(d_sar, s1, s1_hat) + critic_loss(
         d_optical, torch.cat([clear, m], 1), torch.cat([s2_hat, m], 1)
@@ -109,9 +109,9 @@ def test_the_cycle_minimises_l_all_as_section_ii_c_writes_it() -> None:
     assert judgement.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def supervised(critic: PatchDiscriminator | None) -> Supervised:
+def supervised(discriminator: PatchDiscriminator | None) -> Supervised:
     rng = torch.Generator().manual_seed(0)
-    return Supervised(AddTenth(1, 1), critic, ALONE, LossWeights(), None, HistoryPool(0), rng)
+    return Supervised(AddTenth(1, 1), discriminator, ALONE, LossWeights(), None, ImagePool(0), rng)
 
 
 def test_a_residual_network_learns_pixels_kept_pixels_and_the_map() -> None:
@@ -153,7 +153,7 @@ def test_the_same_seed_starts_every_objective_and_the_learners_share_its_network
     settings = tiny(objective)
     one, other = build_objective(settings, ALONE), build_objective(settings, ALONE)
     assert list(one.networks) == networks
-    assert [name for members in one.learners.values() for name in members] == networks
+    assert [name for members in one.optimiser_groups.values() for name in members] == networks
     for name in networks:
         for key, tensor in one.networks[name].state_dict().items():
             assert tensor.equal(other.networks[name].state_dict()[key])
@@ -164,7 +164,7 @@ def test_ranks_start_from_the_same_weights_and_draw_from_their_pools_each_for_it
         global_rank = 1  # type: ignore[assignment]
 
     first, second = (build_objective(tiny("cycle"), fabric) for fabric in (ALONE, SecondRank(accelerator="cpu")))
-    for ours, theirs in zip(first.restorer.parameters(), second.restorer.parameters(), strict=True):
+    for ours, theirs in zip(first.generator.parameters(), second.generator.parameters(), strict=True):
         assert ours.equal(theirs)
     assert not torch.rand(8, generator=first.rng).equal(torch.rand(8, generator=second.rng))
 
@@ -181,32 +181,32 @@ def filled(value: float) -> SarToOptical:
     return network
 
 
-def first(average: MovingAverage) -> float:
+def first(average: ExponentialMovingAverage) -> float:
     return next(average.network.parameters()).flatten()[0].item()
 
 
 def test_late_in_a_run_the_average_moves_by_one_minus_the_decay() -> None:
-    average = MovingAverage(filled(1.0), decay=0.9)
+    average = ExponentialMovingAverage(filled(1.0), decay=0.9)
     average.update(filled(0.0), step=1000)
     assert first(average) == pytest.approx(0.9)
 
 
 def test_early_in_a_run_the_fresh_weights_are_soon_forgotten() -> None:
-    average = MovingAverage(filled(1.0), decay=0.999)
+    average = ExponentialMovingAverage(filled(1.0), decay=0.999)
     average.update(filled(0.0), step=1)
     assert first(average) == pytest.approx(2 / 11)  # (1 + 1) / (10 + 1)
 
 
 def test_the_average_neither_learns_nor_follows_the_network_by_itself() -> None:
     network = filled(1.0)
-    average = MovingAverage(network, decay=0.9)
+    average = ExponentialMovingAverage(network, decay=0.9)
     next(network.parameters()).data.fill_(5.0)
     assert first(average) == 1.0
     assert not any(parameter.requires_grad for parameter in average.network.parameters())
 
 
-def learner(name: str = "one", **schedule: float) -> Learner:
-    return Learner(name, [nn.Parameter(torch.tensor([1.0, 1.0]))], Schedule(**schedule))
+def learner(name: str = "one", **schedule: float) -> OptimiserGroup:
+    return OptimiserGroup(name, [nn.Parameter(torch.tensor([1.0, 1.0]))], Schedule(**schedule))
 
 
 def test_the_first_step_of_adam_goes_the_rate_downhill() -> None:
@@ -251,7 +251,7 @@ def test_a_gradient_is_shortened_to_the_longest_allowed(longest: float, expected
 def test_it_goes_on_from_its_moments_bit_for_bit() -> None:
     straight, resumed = learner(), learner()
 
-    def step(one: Learner, factor: float) -> None:
+    def step(one: OptimiserGroup, factor: float) -> None:
         with one.alone([one]):
             (one.parameters[0] * factor).sum().backward()
             one.learn(0.1, ALONE)
@@ -264,11 +264,11 @@ def test_it_goes_on_from_its_moments_bit_for_bit() -> None:
     assert resumed.parameters[0].equal(straight.parameters[0])
 
 
-def made(settings: TrainSettings, **changes: object) -> tuple[Objective, list[Learner]]:
+def made(settings: TrainSettings, **changes: object) -> tuple[Objective, list[OptimiserGroup]]:
     objective = build_objective(settings.model_copy(update=changes), ALONE)
-    members = objective.learners.items()
+    members = objective.optimiser_groups.items()
     return objective, [
-        Learner(name, [p for one in names for p in objective.networks[one].parameters()], settings.schedule)
+        OptimiserGroup(name, [p for one in names for p in objective.networks[one].parameters()], settings.schedule)
         for name, names in members
     ]
 
@@ -279,11 +279,11 @@ def nested(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_networks_pools_random_state_and_average_become_those_of_the_state(tiny_settings: TrainSettings) -> None:
-    (one, learners), (other, others) = made(tiny_settings), made(tiny_settings, seed=7)
-    averages = [MovingAverage(objective.restorer, 0.9) for objective in (one, other)]
+    (one, optimiser_groups), (other, others) = made(tiny_settings), made(tiny_settings, seed=7)
+    averages = [ExponentialMovingAverage(objective.generator, 0.9) for objective in (one, other)]
     one.pools["sar"].draw(torch.rand(2, 3, 4, 4), one.rng)
     torch.rand(3, generator=one.rng)
-    state = collect_state(5, one, learners, averages[0], ALONE)
+    state = collect_state(5, one, optimiser_groups, averages[0], ALONE)
     assert state is not None
     assert restore_state(nested(state), other, others, averages[1], ALONE) == 5
     for name, network in one.networks.items():
@@ -298,8 +298,8 @@ def test_networks_pools_random_state_and_average_become_those_of_the_state(tiny_
 
 @pytest.mark.parametrize("changes", [{"discriminator_width": 3}, {"objective": "conditional", "paired_percent": 100.0}])
 def test_a_state_of_other_networks_is_refused(tiny_settings: TrainSettings, changes: dict[str, object]) -> None:
-    one, learners = made(tiny_settings)
-    state = collect_state(5, one, learners, None, ALONE)
+    one, optimiser_groups = made(tiny_settings)
+    state = collect_state(5, one, optimiser_groups, None, ALONE)
     assert state is not None
     other, others = made(tiny_settings, **changes)
     expected = r"of another version or other networks \(size mismatch for layers.0.*?\); start anew in another folder"
@@ -309,8 +309,8 @@ def test_a_state_of_other_networks_is_refused(tiny_settings: TrainSettings, chan
 
 
 def test_a_state_without_this_ranks_share_is_refused(tiny_settings: TrainSettings) -> None:
-    one, learners = made(tiny_settings)
-    state = collect_state(5, one, learners, None, ALONE)
+    one, optimiser_groups = made(tiny_settings)
+    state = collect_state(5, one, optimiser_groups, None, ALONE)
     assert state is not None
     with pytest.raises(InputError, match="another version"):
-        restore_state({**nested(state), "ranks": {}}, one, learners, None, ALONE)
+        restore_state({**nested(state), "ranks": {}}, one, optimiser_groups, None, ALONE)

@@ -13,7 +13,7 @@ from unclouded.errors import InputError
 from unclouded.models.scaling import Scaling
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.splits import parts_by_name
-from unclouded.progress import silent
+from unclouded.progress import no_progress
 from unclouded.tensors.dataset import TripletDataset, TripletSource
 from unclouded.tensors.observation import Observation, Triplet
 from unclouded.tensors.packed import RECORDS, pack
@@ -35,7 +35,7 @@ from unclouded.training.settings import Device, Schedule, TrainSettings
 
 def checked(settings: TrainSettings) -> tuple[TripletSource, tuple[str, ...]]:
     chosen = choose_triplets(settings, ProbabilityCache())
-    return check_patches(chosen, settings, launch(settings.device), silent)[:2]
+    return check_patches(chosen, settings, launch(settings.device), no_progress)[:2]
 
 
 def packed(settings: TrainSettings, folder: Path) -> TrainSettings:

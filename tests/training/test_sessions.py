@@ -7,15 +7,15 @@ import pytest
 
 from unclouded.errors import InputError
 from unclouded.models.weights import load_remover
-from unclouded.progress import Listener
+from unclouded.progress import TrainingCallback
 from unclouded.settings import load_settings
 from unclouded.training.checkpoint import RunFolder
 from unclouded.training.loop import train
 from unclouded.training.sessions import continued, rate_jump, require_resumable
-from unclouded.training.settings import Journal, PastSchedule, Schedule, TrainSettings
+from unclouded.training.settings import LoggingSettings, PastSchedule, Schedule, TrainSettings
 
 
-class Heard(Listener):
+class Heard(TrainingCallback):
     def __init__(self) -> None:
         self.sentences: list[str] = []
 
@@ -117,7 +117,7 @@ def test_what_cannot_change_is_refused_with_a_list_and_what_can_is_listed(tiny_s
     )
     with pytest.raises(InputError, match=expected):
         require_resumable("run", tiny_settings, wanted)
-    free = tiny_settings.model_copy(update={"journal": Journal(), "schedule": Schedule(max_steps=3)})
+    free = tiny_settings.model_copy(update={"journal": LoggingSettings(), "schedule": Schedule(max_steps=3)})
     require_resumable("run", tiny_settings, free)
     painted = TrainSettings.model_validate(tiny_settings.model_dump() | {"synthetic": {"mode": "perlin"}})
     with pytest.raises(InputError, match=r"synthetic.mode was None, now 'perlin'"):

@@ -7,14 +7,15 @@ from unclouded.sensors import RGB, SENTINEL2
 from unclouded.settings import settings_from
 from unclouded.training.distributed import launch
 from unclouded.training.objectives import build_objective
-from unclouded.training.settings import Device, Schedule, TrainSettings, described, preset_names, train_settings
+from unclouded.training.preset import described, preset_names
+from unclouded.training.settings import Device, Schedule, TrainSettings, train_settings
 
 
 def test_the_rate_falls_from_25_to_1_twenty_sixth() -> None:
     schedule = Schedule()
-    assert schedule.rate_factor(0) == schedule.rate_factor(49) == 1.0
-    assert schedule.rate_factor(50) == pytest.approx(25 / 26)
-    assert schedule.rate_factor(74) == pytest.approx(1 / 26)
+    assert schedule.lr_factor(0) == schedule.lr_factor(49) == 1.0
+    assert schedule.lr_factor(50) == pytest.approx(25 / 26)
+    assert schedule.lr_factor(74) == pytest.approx(1 / 26)
 
 
 def test_the_defaults_are_the_papers() -> None:
@@ -64,10 +65,10 @@ def test_every_preset_builds_its_networks(name: str) -> None:
     without_vgg = ("loss.feature=0", "loss.style=0")
     settings = train_settings(name, ["patches=somewhere", *without_vgg])
     objective = build_objective(settings, launch(Device(accelerator="cpu", precision=settings.device.precision)))
-    parameters = sum(p.numel() for p in objective.restorer.parameters())
+    parameters = sum(p.numel() for p in objective.generator.parameters())
     expected = {"gpu-8gb": 11_390_751, "paper": 11_390_751}
     assert parameters == expected.get(name, parameters)
-    assert objective.restorer.cloud_map.in_channels == len(settings.network.bands)
+    assert objective.generator.cloud_map.in_channels == len(settings.network.bands)
 
 
 def test_the_papers_preset_is_the_default_of_every_key() -> None:

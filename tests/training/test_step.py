@@ -19,11 +19,11 @@ from unclouded.training.step import (
     CLEAR_RESIDUAL,
     Batch,
     Generated,
-    HistoryPool,
+    ImagePool,
     Networks,
     Pools,
     build_networks,
-    critic_terms,
+    discriminator_terms,
     generator_terms,
     mean_on_clear,
 )
@@ -130,9 +130,9 @@ def test_the_mean_residual_is_over_clear_pixels_and_all_bands() -> None:
 
 
 def test_the_discriminators_terms_by_hand(networks: Networks) -> None:
-    pools = Pools(HistoryPool(0), HistoryPool(0), torch.Generator().manual_seed(0))
+    pools = Pools(ImagePool(0), ImagePool(0), torch.Generator().manual_seed(0))
     generated = Generated(torch.full((1, 3, 2, 2), 0.4), torch.full((1, 3, 2, 2), 0.9))
-    terms = critic_terms(networks, batch(0.25), generated, pools)
+    terms = discriminator_terms(networks, batch(0.25), generated, pools)
     assert terms["sar_critic"].item() == pytest.approx(0.5 * ((-0.4 - 1) ** 2 + 0.4**2))
     m_half = 0.25 / 2
     assert terms["optical_critic"].item() == pytest.approx(0.5 * ((0.2 + m_half - 1) ** 2 + (0.9 + m_half) ** 2))
@@ -140,10 +140,10 @@ def test_the_discriminators_terms_by_hand(networks: Networks) -> None:
 
 def test_a_pooled_image_and_the_real_one_are_judged_under_the_map_of_the_pooled_one() -> None:
     networks = Networks(Halve(), TellTale(), FirstChannel(), LastChannel())
-    pools = Pools(HistoryPool(1), HistoryPool(1), torch.Generator().manual_seed(0))
+    pools = Pools(ImagePool(1), ImagePool(1), torch.Generator().manual_seed(0))
     generated = Generated(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2))
-    critic_terms(networks, batch(0.25), generated, pools)
-    seen = [critic_terms(networks, batch(0.75), generated, pools)["optical_critic"].item() for _ in range(8)]
+    discriminator_terms(networks, batch(0.25), generated, pools)
+    seen = [discriminator_terms(networks, batch(0.75), generated, pools)["optical_critic"].item() for _ in range(8)]
     under = {m: 0.5 * ((m - 1) ** 2 + m**2) for m in (0.25, 0.75)}  # real and generated see the same m
     assert {round(value, 6) for value in seen} <= {round(value, 6) for value in under.values()}
 
@@ -166,7 +166,7 @@ def test_one_seed_makes_one_ensemble() -> None:
 
 def test_the_optical_discriminator_sees_one_channel_more() -> None:
     networks = build_networks(NetworkSettings(bands=SENTINEL2.bands, width=1), 1, torch.Generator().manual_seed(0))
-    assert networks.optical_critic(torch.zeros(1, 14, 64, 64)).shape == (1, 1, 6, 6)
+    assert networks.optical_discriminator(torch.zeros(1, 14, 64, 64)).shape == (1, 1, 6, 6)
 
 
 def test_every_weight_is_transformed_once_a_step_however_often_its_network_runs(
@@ -197,7 +197,7 @@ def test_channels_lie_side_by_side_where_convolutions_are_bfloat16(
 ) -> None:
     device = tiny_settings.device.model_copy(update={"precision": precision})
     settings = tiny_settings.model_copy(update={"device": device})
-    weight = build_objective(settings, launch(device)).restorer.get_parameter("trunk.4.weight")
+    weight = build_objective(settings, launch(device)).generator.get_parameter("trunk.4.weight")
     assert weight.dtype == torch.float32
     assert weight.is_contiguous(memory_format=layout)
 
@@ -206,7 +206,7 @@ def image(value: float) -> Tensor:
     return torch.full((1, 3, 2, 2), float(value))
 
 
-def numbers(pool: HistoryPool) -> list[float]:
+def numbers(pool: ImagePool) -> list[float]:
     return pool.state_dict()["images"].flatten(1)[:, 0].tolist()
 
 
@@ -215,13 +215,13 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def test_until_it_is_full_each_image_is_kept_and_returned() -> None:
-    pool, random = HistoryPool(3), rng()
+    pool, random = ImagePool(3), rng()
     assert [pool.draw(image(i), random).flatten()[0].item() for i in (1, 2, 3)] == [1, 2, 3]
     assert numbers(pool) == [1, 2, 3]
 
 
 def test_then_an_image_is_returned_or_takes_the_place_of_the_one_that_is() -> None:
-    pool, random = HistoryPool(3), rng()
+    pool, random = ImagePool(3), rng()
     pool.draw(torch.cat([image(i) for i in (1, 2, 3)]), random)
     returned_itself = 0
     for new in range(4, 404):
@@ -236,14 +236,14 @@ def test_then_an_image_is_returned_or_takes_the_place_of_the_one_that_is() -> No
 
 
 def test_every_place_is_drawn_from() -> None:
-    pool, random = HistoryPool(3), rng()
+    pool, random = ImagePool(3), rng()
     for new in range(40):
         pool.draw(image(new), random)
     assert min(numbers(pool)) > 2
 
 
 def test_a_batch_is_a_row_of_single_images() -> None:
-    together, one_by_one = HistoryPool(2), HistoryPool(2)
+    together, one_by_one = ImagePool(2), ImagePool(2)
     images = torch.cat([image(i) for i in range(8)])
     expected, random = [], rng()
     for single in images.split(1):
@@ -252,21 +252,21 @@ def test_a_batch_is_a_row_of_single_images() -> None:
 
 
 def test_stored_images_carry_no_gradient_and_follow_no_later_change() -> None:
-    pool, new = HistoryPool(1), image(1).requires_grad_()
+    pool, new = ImagePool(1), image(1).requires_grad_()
     assert not pool.draw(new, rng()).requires_grad
     new.data.fill_(9)
     assert numbers(pool) == [1]
 
 
 def test_without_places_every_image_is_returned() -> None:
-    pool, random = HistoryPool(0), rng()
+    pool, random = ImagePool(0), rng()
     assert [pool.draw(image(i), random).flatten()[0].item() for i in range(5)] == list(range(5))
 
 
 def test_it_goes_on_from_its_state_bit_for_bit() -> None:
-    straight, random = HistoryPool(2), rng()
+    straight, random = ImagePool(2), rng()
     straight.draw(torch.rand(5, 3, 2, 2, generator=rng(1)), random)
-    resumed, later = HistoryPool(2), rng()
+    resumed, later = ImagePool(2), rng()
     resumed.load_state_dict(straight.state_dict())
     later.set_state(random.get_state())
     for step in range(20):
@@ -275,6 +275,6 @@ def test_it_goes_on_from_its_state_bit_for_bit() -> None:
 
 
 def test_an_empty_pool_has_a_state_too() -> None:
-    resumed = HistoryPool(2)
-    resumed.load_state_dict(HistoryPool(2).state_dict())
+    resumed = ImagePool(2)
+    resumed.load_state_dict(ImagePool(2).state_dict())
     assert len(resumed) == 0

@@ -14,7 +14,7 @@ from unclouded.prediction.judging import judged
 from unclouded.prediction.patches import predict_patch, write_prediction
 from unclouded.sensors import SENTINEL2
 from unclouded.simulation.layout import write_region
-from unclouded.simulation.region import invent_region
+from unclouded.simulation.region import simulate_region
 from unclouded.tensors.dataset import TripletDataset
 from unclouded.training.checkpoint import RunFolder
 from unclouded.training.loop import train
@@ -36,7 +36,7 @@ TINY = (
 
 def test_thirteen_bands_train_predict_and_are_judged(tmp_path: Path) -> None:
     root, run = tmp_path / "root", RunFolder(tmp_path / "run")
-    write_region(invent_region(Roi("ROIs0000", "summer", 1), np.random.default_rng(0), 256, 0.4), root)
+    write_region(simulate_region(Roi("ROIs0000", "summer", 1), np.random.default_rng(0), 256, 0.4), root)
     train(train_settings("paper-13-bands", [f"patches={root}", *TINY]), run)
     remover = load_remover(run.weights)
     assert remover.bands == SENTINEL2.bands

@@ -9,7 +9,7 @@ import torch
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
 from unclouded.io.geotiff import read_stored
-from unclouded.progress import Listener
+from unclouded.progress import TrainingCallback
 from unclouded.training.checkpoint import RunFolder
 from unclouded.training.data import choose_triplets, training_data
 from unclouded.training.loop import train
@@ -18,7 +18,7 @@ from unclouded.training.settings import Schedule, TrainSettings, Validation
 from unclouded.training.unpaired import UnpairedImages
 
 
-class Heard(Listener):
+class Heard(TrainingCallback):
     def __init__(self) -> None:
         self.sentences: list[str] = []
 

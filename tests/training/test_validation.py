@@ -141,7 +141,7 @@ def test_one_steps_patches_are_learnt_as_pairs_at_the_full_rate(tiny_settings: T
     batches = tiny_settings.schedule.model_copy(update={"batch": 2, "accumulate": 2})
     settings = overfit_settings(tiny_settings.model_copy(update={"schedule": batches}))
     assert (settings.subset, settings.paired_percent, settings.schedule.max_steps) == (4, 100, 200)
-    assert settings.schedule.rate_factor(199) == 1.0
+    assert settings.schedule.lr_factor(199) == 1.0
     assert settings.journal.log_every == 1
 
 

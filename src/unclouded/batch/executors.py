@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 from distributed import WorkerPlugin
 
-from unclouded.batch.tasks import Ending, Task, TaskFolder, give_back
-from unclouded.errors import InputError, MachineError, SignalledError
+from unclouded.batch.tasks import AttemptStatus, Task, TaskLedger, release
+from unclouded.errors import InputError, InterruptedRunError, MachineError
 from unclouded.files import require_writable
 
 PAUSE_S = 0.2
@@ -28,9 +28,9 @@ PAUSE_S = 0.2
 
 T = TypeVar("T", bound=Task)
 
-Told = Callable[[int, int], object]
+ProgressCallback = Callable[[int, int], object]
 
-Runner = Callable[[TaskFolder, Sequence[Task]], Iterator[Ending]]
+Runner = Callable[[TaskLedger, Sequence[Task]], Iterator[AttemptStatus]]
 """Attempts each of some tasks once and yields how the attempts ended, in any order."""
 
 
@@ -67,7 +67,7 @@ class Shard:
 
 
 def run_tasks(
-    tasks: Sequence[Task], folder: TaskFolder, runner: Runner, told: Told = lambda done, total: None
+    tasks: Sequence[Task], folder: TaskLedger, runner: Runner, on_progress: ProgressCallback = lambda done, total: None
 ) -> dict[str, str]:
     """Attempt tasks until each is done or set aside; return the reasons of those set aside, by name.
 
@@ -75,7 +75,7 @@ def run_tasks(
         tasks: What to do; names and ids are unique.
         folder: What is known of them; what is done already is not done again.
         runner: Who does them.
-        told: Called with how many are settled and how many there are.
+        on_progress: Called with how many are settled and how many there are.
 
     Raises:
         MachineError: The disk is full or read-only, or the like; the tasks that are left stay as they were.
@@ -91,14 +91,14 @@ def run_tasks(
         for ending in runner(folder, left):
             settled += ending in ("done", "there", "failed")
             moved = moved or ending != "busy"
-            told(settled, len(tasks))
+            on_progress(settled, len(tasks))
         if not moved:
             time.sleep(PAUSE_S)
-    told(len(tasks), len(tasks))
+    on_progress(len(tasks), len(tasks))
     return folder.failures(tasks)
 
 
-def serially(folder: TaskFolder, tasks: Sequence[Task]) -> Iterator[Ending]:
+def serially(folder: TaskLedger, tasks: Sequence[Task]) -> Iterator[AttemptStatus]:
     """Attempt tasks in this process."""
     return map(folder.attempt, tasks)
 
@@ -106,10 +106,10 @@ def serially(folder: TaskFolder, tasks: Sequence[Task]) -> Iterator[Ending]:
 def in_processes(count: int) -> Runner:
     """Return a runner with so many worker processes; a killed one costs one attempt of its own task alone."""
 
-    def run(folder: TaskFolder, tasks: Sequence[Task]) -> Iterator[Ending]:
+    def run(folder: TaskLedger, tasks: Sequence[Task]) -> Iterator[AttemptStatus]:
         idle: SimpleQueue[_Worker] = SimpleQueue()
 
-        def attempt(task: Task) -> Ending:
+        def attempt(task: Task) -> AttemptStatus:
             worker = idle.get()
             try:
                 return worker.attempt(folder, task)
@@ -139,7 +139,7 @@ def stoppable() -> Iterator[None]:
     Batch systems send SIGTERM before they take a machine away, which is no fault of the task.
 
     Raises:
-        SignalledError: One of them came.
+        InterruptedRunError: One of them came.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -153,7 +153,9 @@ def stoppable() -> Iterator[None]:
 
 
 def _stop(number: int, _: Any) -> None:
-    raise SignalledError(number, f"{signal.Signals(number).name} came; the same command goes on where this one was")
+    raise InterruptedRunError(
+        number, f"{signal.Signals(number).name} came; the same command goes on where this one was"
+    )
 
 
 class _Worker:
@@ -168,7 +170,7 @@ class _Worker:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def attempt(self, folder: TaskFolder, task: Task) -> Ending:
+    def attempt(self, folder: TaskLedger, task: Task) -> AttemptStatus:
         try:
             return self._pool.submit(_attempt, folder, task).result()
         except BrokenProcessPool:
@@ -185,12 +187,12 @@ class _Worker:
         return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_live_with_parent)
 
 
-def _attempt(folder: TaskFolder, task: Task) -> Ending:
+def _attempt(folder: TaskLedger, task: Task) -> AttemptStatus:
     """Attempt a task in a worker; SIGTERM interrupts it in order."""
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         return folder.attempt(task)
-    except SignalledError:
+    except InterruptedRunError:
         return "again"
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -227,10 +229,10 @@ def on_dask(client: Any) -> Runner:
         client: A ``distributed.Client``; its workers see the same folders.
     """
 
-    def run(folder: TaskFolder, tasks: Sequence[Task]) -> Iterator[Ending]:
+    def run(folder: TaskLedger, tasks: Sequence[Task]) -> Iterator[AttemptStatus]:
         from distributed import wait
 
-        client.register_plugin(GivingBack())
+        client.register_plugin(ReleaseOnStop())
         task_of = {client.submit(folder.attempt, task, pure=False, retries=0): task for task in tasks}
         left = set(task_of)
         last_seen = time.monotonic()
@@ -307,7 +309,7 @@ FULL = 0.8
 """Share of a worker's memory above which its end is taken for one for memory; dask ends it at 0.95, by SIGTERM."""
 
 
-class GivingBack(WorkerPlugin):  # type: ignore[misc]
+class ReleaseOnStop(WorkerPlugin):  # type: ignore[misc]
     """Lets an end that is not the fault of a task cost it no attempt."""
 
     name = "unclouded-giving-back"
@@ -317,7 +319,7 @@ class GivingBack(WorkerPlugin):  # type: ignore[misc]
 
         def end(number: int, _: Any) -> None:
             if not is_full(worker):
-                give_back()
+                release()
             os._exit(128 + number)
 
         with suppress(ValueError):  # a worker in a thread leaves signals to whoever started it
@@ -326,7 +328,7 @@ class GivingBack(WorkerPlugin):  # type: ignore[misc]
 
     def teardown(self, worker: Any) -> None:
         """Give back; the worker ends in order."""
-        give_back()
+        release()
 
 
 def is_full(worker: Any) -> bool:

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 from shapely.geometry import shape
 
 from unclouded.batch.storage import fetched, is_url, known_by, require_known_storage
-from unclouded.batch.tasks import Row, TaskFolder, content_id
+from unclouded.batch.tasks import Row, TaskLedger, content_id
 from unclouded.batch.upload import Output
 from unclouded.clouds.detectors import detector as named_detector
 from unclouded.errors import InputError
@@ -26,9 +26,9 @@ from unclouded.formats import found_clause
 from unclouded.io.geoparquet import TIME, geo_table, with_metadata, write_table
 from unclouded.models.remover import CloudRemover
 from unclouded.models.weights import choose_map
-from unclouded.prediction.auto_remover import WantedRemover
+from unclouded.prediction.auto_remover import RemoverSpec
 from unclouded.prediction.products import Provenance
-from unclouded.prediction.scene import SUMMARY, ClearedScene, SceneSettings, clear, describe_remover
+from unclouded.prediction.scene import SUMMARY, PredictedScene, SceneSettings, clear, describe_remover
 from unclouded.prediction.scene_report import ITEM
 from unclouded.prediction.stac import item_id
 from unclouded.sentinel.optical import Offset
@@ -46,14 +46,14 @@ FIT = ("radar_after_optical_days", "shift_right_px", "shift_down_px", "shift_gap
 
 
 @dataclass(frozen=True)
-class PinnedRemover:
+class ResolvedRemover:
     """A remover that is asked for, and the description of the one that was found when the tasks were made."""
 
-    wanted: WantedRemover
+    wanted: RemoverSpec
     description: str
 
     @classmethod
-    def of(cls, wanted: WantedRemover) -> "PinnedRemover":
+    def of(cls, wanted: RemoverSpec) -> "ResolvedRemover":
         """Find a remover, and keep what it is known by: name, bands, settings and the hash of its weights."""
         description = _described(wanted.find())
         if wanted.name and (weights := Path(wanted.name)).is_file():
@@ -70,7 +70,7 @@ class PinnedRemover:
 
 
 @lru_cache(maxsize=8)
-def _loaded(pinned: PinnedRemover) -> CloudRemover:
+def _loaded(pinned: ResolvedRemover) -> CloudRemover:
     remover = pinned.wanted.find()
     if _described(remover) != pinned.description:
         raise InputError(f"{pinned.wanted.name} holds other weights than at the start; run the command again")
@@ -84,7 +84,7 @@ def _described(remover: CloudRemover) -> str:
 
 
 @dataclass(frozen=True)
-class ClearScene:
+class PredictScene:
     """Clear one scene; see :class:`~unclouded.batch.tasks.Task`.
 
     Attributes:
@@ -102,7 +102,7 @@ class ClearScene:
     folder: Path
     cloudy: str
     sar: str
-    removers: tuple[PinnedRemover, ...]
+    removers: tuple[ResolvedRemover, ...]
     settings: SceneSettings
 
     def run(self) -> list[Row]:
@@ -203,8 +203,8 @@ class ListedScene(Settings):
 
 
 def clearing(
-    scenes: Sequence[ListedScene], base: Path, out: Path, removers: Sequence[WantedRemover], settings: SceneSettings
-) -> list[ClearScene]:
+    scenes: Sequence[ListedScene], base: Path, out: Path, removers: Sequence[RemoverSpec], settings: SceneSettings
+) -> list[PredictScene]:
     """Return the tasks, one a scene; ids change with the content of images and weights, and with the settings.
 
     A scene whose image is absent becomes a task, too, which will be set aside; once the image is there the task is
@@ -220,7 +220,7 @@ def clearing(
     Raises:
         InputError: A remover cannot be found.
     """
-    pinned = tuple(PinnedRemover.of(one) for one in removers)
+    pinned = tuple(ResolvedRemover.of(one) for one in removers)
     asked = [[json.loads(one.description), one.wanted.precision] for one in pinned]
     found = [one.find() for one in pinned]
     tasks = []
@@ -232,7 +232,7 @@ def clearing(
         radar = own.radar.model_copy(update={"heights": None})
         common = own.model_copy(update={"radar": radar, "clouds": used, "cloud_map": None})
         identity = content_id("clear 1", scene.name, inputs, asked, common.model_dump(mode="json"))
-        tasks.append(ClearScene(scene.name, identity, out / scene.name, cloudy, sar, pinned, own))
+        tasks.append(PredictScene(scene.name, identity, out / scene.name, cloudy, sar, pinned, own))
     return tasks
 
 
@@ -242,7 +242,7 @@ def outputs(row: Row) -> list[Output]:
     return [*made, Output(f"{row['scene']}/{SUMMARY}")]
 
 
-def forget_lost(tasks: Sequence[ClearScene], notes: TaskFolder) -> None:
+def invalidate_lost(tasks: Sequence[PredictScene], notes: TaskLedger) -> None:
     """Take done scenes for undone whose products are gone, or were replaced by those of other settings."""
     notes.forget([task for task in tasks if not all(task.holds(row) for row in notes.rows([task]))])
 
@@ -258,7 +258,7 @@ def _settings_of(scene: ListedScene, settings: SceneSettings, base: Path) -> Sce
     return settings.model_copy(update=update)
 
 
-def _row(name: str, cleared: ClearedScene) -> Row:
+def _row(name: str, cleared: PredictedScene) -> Row:
     """Return what the table of scenes says; nothing in it depends on when or where the scene was cleared."""
     summary, item = cleared.summary, read_json_object(cleared.files["item"])
     expected: Mapping[str, Any] = (summary["expected_error"] or {}).get("rows", {}).get(summary["used"], {})

@@ -245,7 +245,7 @@ def _holds(fs: AbstractFileSystem, path: str, size: int, sha256: str) -> bool:
     return digest.hexdigest() == sha256
 
 
-def require_deliverable(url: str) -> None:
+def require_uploadable(url: str) -> None:
     """Write a byte to a storage and forget it, so that hours of work do not end where nothing can be written.
 
     Raises:

@@ -20,13 +20,13 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from filelock import FileLock, Timeout
 
-from unclouded.errors import InputError, MachineError, SignalledError
+from unclouded.errors import InputError, InterruptedRunError, MachineError
 from unclouded.files import explained, machine_fault, write_json
 from unclouded.strict_json import read_json_object
 
 Row = dict[str, Any]
 """What a task says of one thing that it made or dropped; JSON values."""
-MAX_NOTE_BYTES = 256 << 20
+MAX_RECORD_BYTES = 256 << 20
 """Longest note of a task; a region of 800 patches takes 1 MB."""
 
 
@@ -67,12 +67,12 @@ def content_id(*parts: Any) -> str:
 _AT_WORK: dict[Path, int] = {}
 """Sizes of the notes of tasks before this process began them."""
 
-Ending = Literal["done", "there", "failed", "busy", "again"]
+AttemptStatus = Literal["done", "there", "failed", "busy", "again"]
 """How an attempt ended: done now, done before, set aside, in somebody else's hands, or to be tried again."""
 
 
 @dataclass(frozen=True)
-class TaskFolder:
+class TaskLedger:
     """What is known of tasks; any number of processes and machines may share it.
 
     Attributes:
@@ -83,7 +83,7 @@ class TaskFolder:
     path: Path
     attempts: int = 3
 
-    def attempt(self, task: Task) -> Ending:
+    def attempt(self, task: Task) -> AttemptStatus:
         """Do a task unless it is done, set aside, or somebody is at it.
 
         A killed attempt leaves its line in ``begun``: a task that kills its workers is set aside, too.
@@ -108,38 +108,40 @@ class TaskFolder:
         finally:
             held.release()
 
-    def _attempt(self, task: Task) -> Ending:
+    def _attempt(self, task: Task) -> AttemptStatus:
         if self._done(task).is_file():
             return "there"
         note = self.path / "begun" / task.id
         _AT_WORK[note] = note.stat().st_size if note.is_file() else 0
         try:
             return self._begin(task, note)
-        except (SignalledError, KeyboardInterrupt, MachineError):
-            _give_back(note)
+        except (InterruptedRunError, KeyboardInterrupt, MachineError):
+            _release(note)
             raise
         finally:
             _AT_WORK.pop(note, None)
 
-    def _begin(self, task: Task, note: Path) -> Ending:
+    def _begin(self, task: Task, note: Path) -> AttemptStatus:
         with explained(note):
             begun = _add_line(note, f"process {os.getpid()} on {socket.gethostname()}")
         if begun > self.attempts:
-            return self._set_aside(task, f"begun {self.attempts} times and never ended: killed, perhaps for its memory")
+            return self._mark_failed(
+                task, f"begun {self.attempts} times and never ended: killed, perhaps for its memory"
+            )
         try:
             rows = list(task.run())
-        except SignalledError:
+        except InterruptedRunError:
             raise
         except Exception as error:
             if fault := machine_fault(error):
                 raise fault from error
             if isinstance(error, InputError):
-                return self._set_aside(task, str(error))
+                return self._mark_failed(task, str(error))
             if begun < self.attempts or note not in _AT_WORK:  # given back: the process is about to end
                 return "again"
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(last.filename).name}, line {last.lineno}"
-            return self._set_aside(task, f"{type(error).__name__} in {where}: {error} ({begun} attempts)")
+            return self._mark_failed(task, f"{type(error).__name__} in {where}: {error} ({begun} attempts)")
         write_json(self._done(task), {"name": task.name, "id": task.id, "rows": rows})
         return "done"
 
@@ -167,7 +169,7 @@ class TaskFolder:
             for note in (self._done(task), self.path / "begun" / task.id):
                 note.unlink(missing_ok=True)
 
-    def forgive(self, tasks: Sequence[Task]) -> int:
+    def retry_failed(self, tasks: Sequence[Task]) -> int:
         """Give tasks that were set aside another chance; return how many."""
         failed = [task for task in tasks if self._failed(task).is_file()]
         for task in failed:
@@ -175,7 +177,7 @@ class TaskFolder:
             self._failed(task).unlink()
         return len(failed)
 
-    def _set_aside(self, task: Task, reason: str) -> Ending:
+    def _mark_failed(self, task: Task, reason: str) -> AttemptStatus:
         content = {"name": task.name, "id": task.id, "reason": " ".join(reason.split())}
         write_json(self._failed(task), content)
         return "failed"
@@ -189,16 +191,16 @@ class TaskFolder:
     def _note(self, path: Path) -> Mapping[str, Any] | None:
         if not path.is_file():
             return None
-        return read_json_object(path, MAX_NOTE_BYTES)
+        return read_json_object(path, MAX_RECORD_BYTES)
 
 
-def give_back() -> None:
+def release() -> None:
     """Count the attempts that this process is at as not begun: it is about to end, for reasons that are not theirs."""
     for note in list(_AT_WORK):
-        _give_back(note)
+        _release(note)
 
 
-def _give_back(note: Path) -> None:
+def _release(note: Path) -> None:
     if (before := _AT_WORK.pop(note, None)) is not None:
         with suppress(OSError):  # on a disk that became read-only the line stays: one attempt of several
             os.truncate(note, before)  # unlike writing it anew, this needs no room

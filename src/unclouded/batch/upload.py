@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unclouded.batch.storage import put, storage_of
-from unclouded.batch.tasks import Row, Task, TaskFolder, content_id
+from unclouded.batch.tasks import Row, Task, TaskLedger, content_id
 from unclouded.errors import InputError
 from unclouded.files import named, require_file, sha256
 
@@ -32,7 +32,7 @@ Outputs = Callable[[Row], Iterable[Output]]
 
 
 @dataclass(frozen=True)
-class DeliverOutputs:
+class UploadOutputs:
     """Deliver the outputs of one task; see :class:`~unclouded.batch.tasks.Task`.
 
     An object has one writer, the task whose output it is.
@@ -73,9 +73,9 @@ class DeliverOutputs:
         return [note]
 
 
-def delivering(
-    tasks: Sequence[Task], notes: TaskFolder, folder: Path, url: str, outputs: Outputs
-) -> list[DeliverOutputs]:
+def uploading(
+    tasks: Sequence[Task], notes: TaskLedger, folder: Path, url: str, outputs: Outputs
+) -> list[UploadOutputs]:
     """Return a task for each of those that are done and have outputs.
 
     Args:
@@ -90,5 +90,5 @@ def delivering(
         files = tuple(dict.fromkeys(output for row in notes.rows([task]) for output in outputs(row)))
         identity = content_id("deliver 1", task.id, url, [[one.name, one.sha256] for one in files])
         if files:
-            jobs.append(DeliverOutputs(task.name, identity, folder, files, url))
+            jobs.append(UploadOutputs(task.name, identity, folder, files, url))
     return jobs

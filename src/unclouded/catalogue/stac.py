@@ -242,7 +242,7 @@ def _inside(path: Path, folder: Path, href: str) -> Path:
 # What a catalogue answered, kept until a whole search is done, so that one that breaks off goes on where it was.
 
 
-class KeptAnswers:
+class ResponseCache:
     """A catalogue that is asked the same question once, as long as a folder lives.
 
     Args:

@@ -14,7 +14,7 @@ from unclouded.machine import capped
 
 if TYPE_CHECKING:
     from unclouded.batch.executors import Runner
-    from unclouded.batch.tasks import Row, Task, TaskFolder
+    from unclouded.batch.tasks import Row, Task, TaskLedger
     from unclouded.batch.upload import Outputs
 
 Shards = Annotated[str, typer.Option(help="Part of the work, such as 3/8; for job arrays.")]
@@ -22,11 +22,11 @@ Processes = Annotated[int, typer.Option(min=1, help="How much is done at once.")
 Dask = Annotated[str | None, typer.Option(help="Address of a dask scheduler, or 'local' for one here.")]
 Attempts = Annotated[int, typer.Option(min=1, help="How often each may be begun; more where jobs are killed.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Try again what was set aside.")]
-Deliver = Annotated[str | None, typer.Option(help="Storage to copy all outputs to, such as s3://bucket/folder.")]
+UploadTo = Annotated[str | None, typer.Option(help="Storage to copy all outputs to, such as s3://bucket/folder.")]
 
 
 @dataclass(frozen=True)
-class Crew:
+class ExecutionOptions:
     """Who does which part of the tasks.
 
     Attributes:
@@ -41,7 +41,7 @@ class Crew:
     dask: str | None = None
     retry: bool = False
 
-    def do(self, tasks: "Sequence[Task]", notes: "TaskFolder", stage: str) -> None:
+    def do(self, tasks: "Sequence[Task]", notes: "TaskLedger", stage: str) -> None:
         """Do the tasks of this shard, each until it is done or set aside, and show how far they are.
 
         Args:
@@ -54,7 +54,7 @@ class Crew:
     def deliver(
         self,
         tasks: "Sequence[Task]",
-        notes: "TaskFolder",
+        notes: "TaskLedger",
         folder: Path,
         url: str,
         outputs: "Outputs",
@@ -71,11 +71,11 @@ class Crew:
             summary: Names in the folder; they go last, for they vouch for the others.
         """
         from unclouded.batch.storage import put, shown
-        from unclouded.batch.upload import delivering
+        from unclouded.batch.upload import uploading
         from unclouded.files import sha256
 
-        self._do(delivering(self._mine(tasks), notes, folder, url, outputs), notes, "delivering")
-        jobs = delivering(tasks, notes, folder, url, outputs)
+        self._do(uploading(self._mine(tasks), notes, folder, url, outputs), notes, "delivering")
+        jobs = uploading(tasks, notes, folder, url, outputs)
         failures, left = notes.failures(jobs), len(notes.left(jobs)) + len(notes.left(tasks))
         for name, reason in failures.items():
             typer.echo(f"{name} was not delivered: {reason}", err=True)
@@ -93,14 +93,14 @@ class Crew:
 
         return Shard.parse(self.shard).of(tasks)
 
-    def _do(self, mine: "Sequence[Task]", notes: "TaskFolder", stage: str) -> None:
+    def _do(self, mine: "Sequence[Task]", notes: "TaskLedger", stage: str) -> None:
         from unclouded.batch.executors import run_tasks, stoppable
-        from unclouded.cli.progress import shown_progress
+        from unclouded.cli.progress import progress_bar
 
         if self.retry:
-            notes.forgive(mine)
-        with shown_progress() as told, stoppable(), self._runner() as runner:
-            run_tasks(mine, notes, runner, lambda done, total: told(stage, done, total))
+            notes.retry_failed(mine)
+        with progress_bar() as on_progress, stoppable(), self._runner() as runner:
+            run_tasks(mine, notes, runner, lambda done, total: on_progress(stage, done, total))
 
     @contextmanager
     def _runner(self) -> "Iterator[Runner]":
@@ -133,7 +133,7 @@ def in_so_many(processes: int) -> "Runner":
 
 
 def finish(
-    notes: "TaskFolder",
+    notes: "TaskLedger",
     tasks: "Sequence[Task]",
     what: str,
     summary: Path,

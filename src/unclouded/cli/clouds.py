@@ -54,7 +54,7 @@ def map_(
     from unclouded.files import require_there
 
     require_there(image)  # before the imports below, which take seconds
-    from unclouded.cli.progress import shown_progress
+    from unclouded.cli.progress import progress_bar
     from unclouded.clouds.files import ImageReader, map_file, map_folder
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.sentinel.identify import images_in, is_one_image
@@ -69,13 +69,13 @@ def map_(
     more = options.model_dump_json(exclude_defaults=True) if options != OpticalSettings() else ""
     reader = ImageReader(partial(open_optical, allow_l2a=True, **options.model_dump()), more)
     if is_one_image(image):
-        with shown_progress() as told:
-            remarks = map_file(product_of(image), out, settings, reader, told)
+        with progress_bar() as on_progress:
+            remarks = map_file(product_of(image), out, settings, reader, on_progress)
         for remark in remarks:
             typer.echo(f"note: {remark}", err=True)
         return
-    with shown_progress() as told:
-        mapped = map_folder(image, images_in(image), out, settings, reader, told)
+    with progress_bar() as on_progress:
+        mapped = map_folder(image, images_in(image), out, settings, reader, on_progress)
     typer.echo(f"{mapped.made} maps made, {mapped.there} were there, {len(mapped.refused)} refused")
     for remark, names in mapped.remarks.items():
         more_images = f" and {len(names) - 1} more" if len(names) > 1 else ""
@@ -89,11 +89,11 @@ def map_(
 def paint(
     root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
     out: Annotated[Path, typer.Option(help="Folder for s2_cloudy/NAME.tif and cloud_map/NAME.tif.")],
-    mode: Annotated[Painted, typer.Option(help="perlin invents clouds, copy takes the real ones.")] = Painted.PERLIN,
+    mode: Annotated[Painted, typer.Option(help="perlin simulates clouds, copy takes the real ones.")] = Painted.PERLIN,
     seed: Annotated[int, typer.Option(help="With the name of a patch it decides everything random.")] = 0,
 ) -> None:
     """Paint synthetic clouds on the clear images of a data set and write them with their maps."""
-    from unclouded.cli.progress import counted, shown_progress
+    from unclouded.cli.progress import counted, progress_bar
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.clouds.synthetic import SyntheticSettings
@@ -104,8 +104,8 @@ def paint(
     require_writable(out)
     files = find_triplets(root).require_triplets()
     settings = SyntheticSettings(mode=mode.value, seed=seed)
-    with shown_progress() as told:
-        for one in counted(files, "painting clouds", len(files), told):
+    with progress_bar() as on_progress:
+        for one in counted(files, "painting clouds", len(files), on_progress):
             paint_triplet(one, out, settings, CloudMapSettings(), ProbabilityCache())
     typer.echo(f"{len(files)} images in {out / 's2_cloudy'}, their maps in {out / 'cloud_map'}")
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unclouded.cli.batch import Attempts, Crew, Dask, Deliver, Processes, Retry, Shards, finish
+from unclouded.cli.batch import Attempts, Dask, ExecutionOptions, Processes, Retry, Shards, UploadTo, finish
 from unclouded.files import resolved
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def curate(
     dask: Dask = None,
     attempts: Attempts = 3,
     retry: Retry = False,
-    deliver: Deliver = None,
+    deliver: UploadTo = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="Say what there is to do, and do nothing.")] = False,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="A setting, such as screening.haze=0.1.")] = None,
 ) -> None:
@@ -32,37 +32,37 @@ def curate(
 
     require_file(regions)  # before the imports below, which take a second
     from unclouded.batch.executors import Shard
-    from unclouded.batch.storage import require_deliverable
-    from unclouded.batch.tasks import TaskFolder
+    from unclouded.batch.storage import require_uploadable
+    from unclouded.batch.tasks import TaskLedger
     from unclouded.curation.products import Folders
     from unclouded.curation.region_task import WORK, curating
     from unclouded.curation.regions import MAX_BYTES, CurationSettings
-    from unclouded.curation.results import lost, outputs, plan, write_outcome
+    from unclouded.curation.results import lost, outputs, plan, write_results
     from unclouded.files import require_writable
     from unclouded.patches.manifest import SET_ASIDE
     from unclouded.patches.manifest_rows import summary_lines
     from unclouded.patches.roi import CHOICES, MANIFEST
     from unclouded.settings import load_settings
 
-    crew = Crew(shard, processes, dask, retry)
+    execution = ExecutionOptions(shard, processes, dask, retry)
     if deliver is not None and not plan_only:
-        require_deliverable(deliver)
+        require_uploadable(deliver)
     settings = load_settings(CurationSettings, regions, overrides or [], MAX_BYTES)
     folders = Folders()
     tasks = curating(settings, resolved(regions).parent, root, folders)
     for reason in folders.refused.values():
         typer.echo(f"nothing to choose: {reason}", err=True)
-    notes = TaskFolder(root / WORK, attempts)
+    notes = TaskLedger(root / WORK, attempts)
     if plan_only:
         planned = plan(tasks, notes, root)
         typer.echo(planned)
         raise typer.Exit(1 if planned.lacking else 0)
     require_writable(root)
     notes.forget(lost(Shard.parse(shard).of(tasks), notes))
-    crew.do(tasks, notes, "curating regions")
+    execution.do(tasks, notes, "curating regions")
 
     def write(rows: "list[Row]", failures: dict[str, str]) -> tuple[str, bool]:
-        listed = write_outcome(root, tasks, notes, failures)
+        listed = write_results(root, tasks, notes, failures)
         _tell_remarks(rows)
         for line in summary_lines(listed, settings.screening):
             typer.echo(line)
@@ -72,7 +72,7 @@ def curate(
     status = finish(notes, tasks, "regions", root / MANIFEST, write)
     if deliver is not None:
         summary = [name for name in (CHOICES, MANIFEST) if (root / name).is_file()]
-        status = max(status, crew.deliver(tasks, notes, root, deliver, outputs, summary))
+        status = max(status, execution.deliver(tasks, notes, root, deliver, outputs, summary))
     raise typer.Exit(status)
 
 

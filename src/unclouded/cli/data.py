@@ -87,18 +87,18 @@ def _thresholds(path: Path | None, overrides: list[str] | None) -> "ScreeningSet
 
 
 def _check_store(root: Path) -> NoReturn:
-    from unclouded.cli.progress import shown_progress
+    from unclouded.cli.progress import progress_bar
     from unclouded.tensors.packed import open_store
 
     store = open_store(root)
     damaged = []
-    with shown_progress() as told:
+    with progress_bar() as on_progress:
         for index, name in enumerate(store.names):
             try:
                 store.check(index)
             except InputError as error:
                 damaged.append(f"  {name}: {error}")
-            told("hashing", index + 1, len(store))
+            on_progress("hashing", index + 1, len(store))
     typer.echo("\n".join([f"{root}: a store of {len(store):,} triplets, {len(damaged):,} damaged", *damaged]))
     raise typer.Exit(1 if damaged else 0)
 
@@ -120,7 +120,7 @@ def pack(
     from unclouded.files import require_folder
 
     require_folder(root)  # before the imports below, which take a second
-    from unclouded.cli.progress import shown_progress
+    from unclouded.cli.progress import progress_bar
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.clouds.synthetic import SyntheticSettings
@@ -140,8 +140,10 @@ def pack(
         crop,
         SyntheticSettings(mode=synthetic.value) if synthetic else None,
     )
-    with shown_progress() as told:
-        store = pack_triplets(data, parts_by_name(inventory), out, lambda done, total: told("packing", done, total))
+    with progress_bar() as on_progress:
+        store = pack_triplets(
+            data, parts_by_name(inventory), out, lambda done, total: on_progress("packing", done, total)
+        )
     size = store.settings.record().itemsize * len(store)
     typer.echo(f"{len(store):,} triplets, {size / 2**30:.2f} GiB in {out}; train with patches = '{out}'")
 
@@ -157,7 +159,7 @@ def fetch(
     plan_only: Annotated[bool, typer.Option("--plan", help="Say what it takes and do nothing.")] = False,
 ) -> None:
     """Fetch SEN12MS-CR and extract it; whatever breaks, run it again and it goes on."""
-    from unclouded.cli.progress import shown_bytes
+    from unclouded.cli.progress import byte_progress_bar
     from unclouded.files import require_writable
     from unclouded.patches.download import SEASONS, archives, incomplete, plan, read_checksums
     from unclouded.patches.download import fetch as fetch_archives
@@ -171,8 +173,8 @@ def fetch(
         planned.require_room(root)
         return
     require_writable(root)
-    with shown_bytes() as told:
-        patches = fetch_archives(wanted, origin, root, checksums=digests, keep=keep, told=told)
+    with byte_progress_bar() as on_progress:
+        patches = fetch_archives(wanted, origin, root, checksums=digests, keep=keep, on_progress=on_progress)
     for sentence in incomplete(wanted, root):
         typer.echo(sentence, err=True)
     typer.echo(
@@ -191,7 +193,7 @@ def screen(
     from unclouded.files import require_folder
 
     require_folder(root)  # before the imports below, which take a second
-    from unclouded.cli.progress import counted, shown_progress
+    from unclouded.cli.progress import counted, progress_bar
     from unclouded.files import require_writable, write_json, write_text
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.plots import chosen, write_sheet
@@ -201,9 +203,9 @@ def screen(
     thresholds = _thresholds(settings, overrides)
     require_writable(out)
     found = images_of(find_triplets(root))
-    with shown_progress() as told:
+    with progress_bar() as on_progress:
         screened = (screen_files(images, thresholds) for images in found)
-        report = ScreeningReport(tuple(counted(screened, "screening", len(found), told)), thresholds)
+        report = ScreeningReport(tuple(counted(screened, "screening", len(found), on_progress)), thresholds)
     write_json(out / "screening.json", report.to_json())
     write_text(out / "screening.txt", report.to_text() + "\n")
     if drawn := chosen(report.screenings):
@@ -222,7 +224,7 @@ def sheet(
     from unclouded.files import require_folder
 
     require_folder(root)  # before the imports below, which take a second
-    from unclouded.cli.progress import shown_progress
+    from unclouded.cli.progress import progress_bar
     from unclouded.curation.contact_sheet import contact_sheet
     from unclouded.files import require_new_file, write_text
     from unclouded.patches.layouts import find_triplets
@@ -232,8 +234,8 @@ def sheet(
     require_new_file(out)
     inventory = find_triplets(root)
     rows = read_manifest(root / MANIFEST) if (root / MANIFEST).is_file() else []
-    with shown_progress() as told:
-        page = contact_sheet(inventory, rows, patches, lambda done, total: told("drawing", done, total))
+    with progress_bar() as on_progress:
+        page = contact_sheet(inventory, rows, patches, lambda done, total: on_progress("drawing", done, total))
     write_text(out, page)
     typer.echo(f"look at {out}")
 
@@ -244,12 +246,14 @@ def audit(
     second: Annotated[str, typer.Argument(help="Another one; ':test' behind either takes a part, as in ROOT:test.")],
 ) -> None:
     """Name everything that two lists share, by id and on the ground; exit status 1 if they share anything."""
-    from unclouded.cli.progress import shown_progress
+    from unclouded.cli.progress import progress_bar
     from unclouded.patches.audit import audit as compared
     from unclouded.patches.audit import read_listing
 
-    with shown_progress() as told:
-        listings = [read_listing(text, lambda done, total: told("locating", done, total)) for text in (first, second)]
+    with progress_bar() as on_progress:
+        listings = [
+            read_listing(text, lambda done, total: on_progress("locating", done, total)) for text in (first, second)
+        ]
     found = compared(*listings)
     typer.echo(found.report())
     raise typer.Exit(0 if found.is_clean else 1)
@@ -301,8 +305,8 @@ def search(
     from unclouded.files import require_file
 
     require_file(regions)  # before the imports below, which take a second
-    from unclouded.catalogue.stac import KeptAnswers, StoredCatalogue, open_catalogue
-    from unclouded.cli.progress import shown_progress
+    from unclouded.catalogue.stac import ResponseCache, StoredCatalogue, open_catalogue
+    from unclouded.cli.progress import progress_bar
     from unclouded.curation.search import REGIONS, SearchSettings, proposals_of, write_proposals
     from unclouded.files import require_writable
     from unclouded.patches.sampling import read_sampled
@@ -314,10 +318,10 @@ def search(
     wanted = read_sampled(regions)
     require_writable(out)
     source = open_catalogue(catalogue)
-    answers = KeptAnswers(source, catalogue, out / ".answers")
+    answers = ResponseCache(source, catalogue, out / ".answers")
     asked = source if isinstance(source, StoredCatalogue) else answers  # what lies on disk need not be kept there
-    with shown_progress() as told:
-        found = proposals_of(wanted, asked, settings, lambda done, total: told("searching", done, total))
+    with progress_bar() as on_progress:
+        found = proposals_of(wanted, asked, settings, lambda done, total: on_progress("searching", done, total))
     products = write_proposals(out, found, settings)
     if answers.is_complete:
         answers.forget()
@@ -346,7 +350,7 @@ def stats(
 
     require_folder(root)  # before the imports below, which take a second
     from unclouded.cli.options import tell_left_out, tell_skipped
-    from unclouded.cli.progress import counted, shown_progress
+    from unclouded.cli.progress import counted, progress_bar
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.files import require_writable, write_json, write_text
@@ -364,11 +368,11 @@ def stats(
     tell_left_out(incomplete)
     require_writable(out)
     skipped: list[DamagedTriplet] = []
-    with shown_progress() as told:
+    with progress_bar() as on_progress:
         measured = measure_coverage(
             files, CloudMapSettings(mode=clouds.value), ProbabilityCache(), damaged=damaged.value, skipped=skipped
         )
-        patches = tuple(counted(measured, "measuring", len(files), told))
+        patches = tuple(counted(measured, "measuring", len(files), on_progress))
     statistics = CoverageStatistics(patches, (*incomplete_as_skipped(incomplete), *skipped))
     write_json(out / "coverage.json", statistics.to_json())
     write_text(out / "coverage.csv", statistics.to_csv())

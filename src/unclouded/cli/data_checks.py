@@ -10,9 +10,9 @@ from typing import Any
 import typer
 
 from unclouded.batch.executors import run_tasks
-from unclouded.batch.tasks import TaskFolder
+from unclouded.batch.tasks import TaskLedger
 from unclouded.cli.batch import in_so_many
-from unclouded.cli.progress import shown_progress
+from unclouded.cli.progress import progress_bar
 from unclouded.curation.maintenance import describing, verifying
 from unclouded.errors import InputError
 from unclouded.files import named, require_new_file, sha256, write_json
@@ -32,11 +32,11 @@ def describe(inventory: Inventory, out: Path, settings: ScreeningSettings, *, co
         raise InputError(f"{named(inventory.root)} is known by the manifest it has, which 'unclouded curate' makes")
     require_new_file(out)
     tasks = describing(inventory.root, images_of(inventory), parts_by_name(inventory), settings, coverage=coverage)
-    with _kept(out.with_name(f".{out.stem}.work")) as work, shown_progress() as told:
-        notes = TaskFolder(work)
-        notes.forgive(tasks)  # what failed in an earlier run may have been mended
+    with _kept(out.with_name(f".{out.stem}.work")) as work, progress_bar() as on_progress:
+        notes = TaskLedger(work)
+        notes.retry_failed(tasks)  # what failed in an earlier run may have been mended
         failed = run_tasks(
-            tasks, notes, in_so_many(processes), lambda done, total: told("describing regions", done, total)
+            tasks, notes, in_so_many(processes), lambda done, total: on_progress("describing regions", done, total)
         )
         if failed:
             name, reason = next(iter(failed.items()))
@@ -60,11 +60,11 @@ def inspect(inventory: Inventory, *, published: bool, report: Path | None, work:
     rows = [row for row in listed if row["status"] != SET_ASIDE]
     lost = {row["roi"]: row["reason"] for row in listed if row["status"] == SET_ASIDE}
     tasks = verifying(inventory, rows, sha256(path) if rows else "")
-    with _kept(work) as folder, shown_progress() as told:
-        notes = TaskFolder(folder)
-        notes.forgive(tasks)
+    with _kept(work) as folder, progress_bar() as on_progress:
+        notes = TaskLedger(folder)
+        notes.retry_failed(tasks)
         failed = run_tasks(
-            tasks, notes, in_so_many(processes), lambda done, total: told("reading regions", done, total)
+            tasks, notes, in_so_many(processes), lambda done, total: on_progress("reading regions", done, total)
         )
         found = notes.rows(tasks)
     damaged = [DamagedTriplet(row["damaged"], row["reason"]) for row in found if "damaged" in row]
@@ -105,7 +105,7 @@ def _as_json(
         "triplets": len(found.triplets),
         "incomplete": [{"patch": one.name, "lacks": one.lacks} for one in found.incomplete],
         "damaged": [vars(one) for one in inspection.damaged],
-        "strange": found.strangers,
+        "strange": found.unexpected_files,
         "split": vars(split),
         "hashed": hashed,
         "different": [vars(fault) for fault in faults],

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from unclouded.evaluation.features import Layer
     from unclouded.evaluation.scores import Scores
     from unclouded.patches.layouts import TripletFiles
-    from unclouded.prediction.judging import Candidate
+    from unclouded.prediction.judging import EvaluationSource
 
 
 def evaluate(
@@ -85,10 +85,10 @@ def evaluate(
 
     from unclouded import __version__
     from unclouded.cli.options import chosen_clouds, chosen_device, note, tell_left_out, tell_skipped
-    from unclouded.cli.progress import counted, shown_progress
+    from unclouded.cli.progress import counted, progress_bar
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.synthetic import SyntheticSettings
-    from unclouded.evaluation.perceptual import Appearance
+    from unclouded.evaluation.perceptual import PerceptualMetrics
     from unclouded.evaluation.results_io import scores_files, write_scores
     from unclouded.evaluation.scores import Provenance, score_patches
     from unclouded.files import require_new_file, sha256
@@ -96,7 +96,7 @@ def evaluate(
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.reading import DamagedTriplet, each_readable, incomplete_as_skipped
     from unclouded.patches.splits import incomplete_of, triplets_of
-    from unclouded.prediction.judging import remover_candidate
+    from unclouded.prediction.judging import remover_source
     from unclouded.tensors.dataset import TripletDataset
 
     if out is not None:
@@ -109,7 +109,7 @@ def evaluate(
         raise InputError("--units and --scale are for predictions of a foreign method; add --predictions FOLDER")
     if predictions is None:
         judged = [find_remover(remover, shown, place)]
-        candidate = partial(remover_candidate, judged[0], device=place)
+        candidate = partial(remover_source, judged[0], device=place)
     else:
         candidate = partial(_foreign, predictions, units.value if units else None, scale, shown, allow_missing)
     inventory = find_triplets(root)
@@ -128,14 +128,14 @@ def evaluate(
         note(cloud_map.remark)
     painted = SyntheticSettings(mode=synthetic.value) if synthetic else None
     layer: Layer | None = manifold.value if manifold else None
-    appearance = Appearance(
+    appearance = PerceptualMetrics(
         layer, extra or (), len(one.files), k=neighbours, brightest=brightest, weights=vgg, device=place
     )
     data = TripletDataset(one.files, one.bands, cloud_map.used, ProbabilityCache(), synthetic=painted)
     skipped: list[DamagedTriplet] = []
-    with shown_progress() as told:
+    with progress_bar() as on_progress:
         triplets = each_readable(data.names, data.__getitem__, damaged.value, skipped)
-        pairs = counted(one.pairs(triplets), "judging", len(data), told)
+        pairs = counted(one.pairs(triplets), "judging", len(data), on_progress)
         scores = score_patches(appearance.watch(pairs), "network" if raw else "kept")
     weights = sha256(Path(remover)) if Path(remover).is_file() else ""
     scores = replace(
@@ -182,19 +182,19 @@ def _foreign(
     files: "tuple[TripletFiles, ...]",
     *,
     keep_clear: bool,
-) -> "Candidate":
+) -> "EvaluationSource":
     from unclouded.cli.options import note
     from unclouded.evaluation.external import find_predictions
-    from unclouded.prediction.judging import foreign_candidate
+    from unclouded.prediction.judging import external_source
 
     found = find_predictions(folder, files, unit, scale)
     typer.echo(f"{folder}: {len(found.files):,} predictions of {len(files):,} patches in {found.units}", err=True)
     if found.doubt:
         note(f"{found.doubt}; are --units and --scale right?")
-    for what, names in (("files of no patch", found.strangers), ("patches without prediction", found.missing)):
+    for what, names in (("files of no patch", found.unexpected_files), ("patches without prediction", found.missing)):
         if names:
             typer.echo(f"{len(names):,} {what}, first {names[0]}", err=True)
-    return foreign_candidate(found, files, bands, keep_clear=keep_clear, allow_missing=allow_missing)
+    return external_source(found, files, bands, keep_clear=keep_clear, allow_missing=allow_missing)
 
 
 def _show(name: str, scores: "Scores") -> None:

@@ -69,18 +69,18 @@ def models(
 def demo(
     out: Annotated[Path, typer.Argument(help="Folder for pictures, scores and GeoTIFFs.")] = Path("demo"),
 ) -> None:
-    """Invent a region, train a small network on others, remove the region's clouds, score and show it."""
+    """Simulate a region, train a small network on others, remove the region's clouds, score and show it."""
     import time
 
     from rich.console import Console
 
-    from unclouded.cli.progress import shown_progress
+    from unclouded.cli.progress import progress_bar
     from unclouded.demo import show
     from unclouded.evaluation.comparison import scores_table
 
     started = time.monotonic()
-    with shown_progress() as told:
-        shown = show(out, told)
+    with progress_bar() as on_progress:
+        shown = show(out, on_progress)
     console = Console()
     for area in ("all", "cloudy"):
         console.print(scores_table(shown.scores, area))

@@ -12,7 +12,7 @@ from unclouded.cli import info as models
 from unclouded.cli import reproduce as figure
 from unclouded.cli import reproduce as leaderboard
 from unclouded.cli.streams import guard_streams
-from unclouded.errors import BusyError, InputError, MachineError, OutOfMemoryError, SignalledError, StoppedError
+from unclouded.errors import BusyError, InputError, InterruptedRunError, MachineError, OutOfMemoryError, StoppedError
 from unclouded.files import machine_fault, path_fault
 
 app = typer.Typer(
@@ -72,7 +72,7 @@ def run() -> NoReturn:
         _end(error, 3)
     except StoppedError as error:
         _end(error, 1)
-    except SignalledError as error:
+    except InterruptedRunError as error:
         _end(error, 128 + error.signal)
     except Exception as error:
         if (fault := machine_fault(error) or path_fault(error)) is None:

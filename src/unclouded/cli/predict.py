@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unclouded.cli.batch import Attempts, Crew, Dask, Deliver, Processes, Retry, Shards
+from unclouded.cli.batch import Attempts, Dask, ExecutionOptions, Processes, Retry, Shards, UploadTo
 from unclouded.cli.options import (
     Clouds,
     Damaged,
@@ -21,7 +21,7 @@ from unclouded.cli.options import (
 from unclouded.errors import InputError
 
 if TYPE_CHECKING:
-    from unclouded.prediction.auto_remover import WantedRemover
+    from unclouded.prediction.auto_remover import RemoverSpec
 
 
 class Adapted(StrEnum):
@@ -88,7 +88,7 @@ def predict(
     dask: Dask = None,
     attempts: Attempts = 3,
     retry: Retry = False,
-    deliver: Deliver = None,
+    deliver: UploadTo = None,
 ) -> None:
     """Remove the clouds of one scene of any size, of many scenes, or of every pair of patches of a data set.
 
@@ -118,8 +118,8 @@ def predict(
         "optical": optical,
         "radar": radar,
     }
-    crew = Crew(shard, processes, dask, retry)
-    if manifest is None and (crew != Crew() or deliver):
+    execution = ExecutionOptions(shard, processes, dask, retry)
+    if manifest is None and (execution != ExecutionOptions() or deliver):
         raise InputError("--shard, --processes, --dask, --retry and --deliver are for many scenes; add --manifest")
     if patches is None and damaged is not Damaged.REFUSE:
         raise InputError("--damaged is for the patches of a data set; add --patches")
@@ -129,7 +129,7 @@ def predict(
         case (Path(), Path(), None, None):
             predict_scene(wanted, cloudy, sar, out, content)
         case (None, None, None, Path()):
-            raise typer.Exit(predict_scenes(wanted, manifest, out, content, crew, attempts, deliver))
+            raise typer.Exit(predict_scenes(wanted, manifest, out, content, execution, attempts, deliver))
         case _:
             given = {"--cloudy": cloudy, "--sar": sar, "--patches": patches, "--manifest": manifest}
             found = " ".join(option for option, path in given.items() if path is not None) or "none of them"
@@ -141,10 +141,10 @@ def predict(
 
 def _wanted(
     name: str | None, bands: str | None, device: str | None, precision: Precision, engine: Engine
-) -> "WantedRemover":
+) -> "RemoverSpec":
     from unclouded.cli.options import chosen_device
-    from unclouded.prediction.auto_remover import WantedRemover
+    from unclouded.prediction.auto_remover import RemoverSpec
     from unclouded.sensors import SENTINEL2
 
     chosen = None if bands is None else SENTINEL2.named(SENTINEL2.bands if bands == "all" else bands.split(","))
-    return WantedRemover(name, chosen, chosen_device(device), precision.value, engine.value)
+    return RemoverSpec(name, chosen, chosen_device(device), precision.value, engine.value)

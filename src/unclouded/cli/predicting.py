@@ -14,17 +14,17 @@ from unclouded.batch.scenes import (
     TABLE,
     WORK,
     clearing,
-    forget_lost,
+    invalidate_lost,
     outputs,
     read_scene_list,
     write_collection,
     write_scene_table,
 )
-from unclouded.batch.storage import require_deliverable
-from unclouded.batch.tasks import Row, TaskFolder
-from unclouded.cli.batch import Crew, finish
+from unclouded.batch.storage import require_uploadable
+from unclouded.batch.tasks import Row, TaskLedger
+from unclouded.cli.batch import ExecutionOptions, finish
 from unclouded.cli.options import note, tell_left_out, tell_skipped
-from unclouded.cli.progress import counted, shown_progress
+from unclouded.cli.progress import counted, progress_bar
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
 from unclouded.files import require_writable, resolved, write_json
@@ -32,23 +32,23 @@ from unclouded.models.weights import choose_map
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.reading import SKIPPED, Damaged, DamagedTriplet, incomplete_as_skipped, skipped_json
 from unclouded.prediction import patches
-from unclouded.prediction.auto_remover import WantedRemover
+from unclouded.prediction.auto_remover import RemoverSpec
 from unclouded.prediction.products import MADE, Provenance, causes, in_percent, shares
-from unclouded.prediction.scene import ClearedScene, SceneSettings, clear
+from unclouded.prediction.scene import PredictedScene, SceneSettings, clear
 from unclouded.settings import settings_from
 
 
-def predict_scene(wanted: list[WantedRemover], cloudy: Path, sar: Path, out: Path, content: dict[str, Any]) -> None:
+def predict_scene(wanted: list[RemoverSpec], cloudy: Path, sar: Path, out: Path, content: dict[str, Any]) -> None:
     """Clear one scene, and say how many pixels were made."""
     settings = settings_from(SceneSettings, content, origin="these options")
     first, *others = (one.find() for one in wanted)
     say = partial(Console(stderr=True).print, markup=False, highlight=False, soft_wrap=True)
-    with shown_progress() as told:
-        scene = clear(first, cloudy, sar, out, settings, others=others, told=told, say=say)
+    with progress_bar() as on_progress:
+        scene = clear(first, cloudy, sar, out, settings, others=others, on_progress=on_progress, say=say)
     typer.echo(told_of(scene))
 
 
-def told_of(scene: ClearedScene) -> str:
+def told_of(scene: PredictedScene) -> str:
     """Say how many pixels were made, by what, how well, and where to look at them."""
     pixels, used = scene.summary["pixels"], scene.summary["used"]
     made = sum(pixels[name] for name in (*MADE, "unjudged"))
@@ -79,11 +79,11 @@ def _shares(pixels: Mapping[str, Any]) -> str:
 
 
 def predict_scenes(
-    wanted: list[WantedRemover],
+    wanted: list[RemoverSpec],
     manifest: Path,
     out: Path,
     content: dict[str, Any],
-    crew: Crew,
+    execution: ExecutionOptions,
     attempts: int,
     deliver: str | None,
 ) -> int:
@@ -98,11 +98,11 @@ def predict_scenes(
         note(remark)
     require_writable(out)
     if deliver is not None:
-        require_deliverable(deliver)
+        require_uploadable(deliver)
     out = resolved(out)
-    tasks, notes = clearing(scenes, resolved(manifest).parent, out, wanted, settings), TaskFolder(out / WORK, attempts)
-    forget_lost(tasks, notes)
-    crew.do(tasks, notes, "clearing scenes")
+    tasks, notes = clearing(scenes, resolved(manifest).parent, out, wanted, settings), TaskLedger(out / WORK, attempts)
+    invalidate_lost(tasks, notes)
+    execution.do(tasks, notes, "clearing scenes")
 
     def write(rows: list[Row], failures: dict[str, str]) -> tuple[str, bool]:
         write_collection(out / COLLECTION, manifest.stem, rows)
@@ -111,12 +111,12 @@ def predict_scenes(
 
     status = finish(notes, tasks, "scenes", out / TABLE, write)
     if deliver is not None:
-        status = max(status, crew.deliver(tasks, notes, out, deliver, outputs, [COLLECTION, TABLE]))
+        status = max(status, execution.deliver(tasks, notes, out, deliver, outputs, [COLLECTION, TABLE]))
     return status
 
 
 def predict_patches(
-    wanted: list[WantedRemover], root: Path, out: Path, content: dict[str, Any], damaged: Damaged
+    wanted: list[RemoverSpec], root: Path, out: Path, content: dict[str, Any], damaged: Damaged
 ) -> None:
     """Clear the cloudy images of a data set, each by itself; damaged ones that are skipped are listed in the folder."""
     asked = settings_from(SceneSettings, content, origin="these options")
@@ -144,8 +144,8 @@ def predict_patches(
     predicted = patches.predict_patches(
         remover, pairs, settings, cache, wanted[0].device, damaged=damaged, skipped=skipped
     )
-    with shown_progress() as told:
-        for one in counted(predicted, "predicting", len(pairs), told):
+    with progress_bar() as on_progress:
+        for one in counted(predicted, "predicting", len(pairs), on_progress):
             written = patches.write_prediction(one, out, tags)
     if damaged == "skip":
         write_json(out / SKIPPED, skipped_json([*incomplete_as_skipped(inventory.unpredictable), *skipped]))

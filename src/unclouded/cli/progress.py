@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -24,18 +24,16 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from unclouded.progress import Listener
+from unclouded.progress import ProgressCallback, TrainingCallback
 
 T = TypeVar("T")
 
-Told = Callable[[str, int, int], None]
 
-
-def counted(items: Iterable[T], stage: str, total: int, told: Told) -> Iterator[T]:
+def counted(items: Iterable[T], stage: str, total: int, on_progress: ProgressCallback) -> Iterator[T]:
     """Yield items and tell how many are done."""
     for done, item in enumerate(items, start=1):
         yield item
-        told(stage, done, total)
+        on_progress(stage, done, total)
 
 
 class RateColumn(ProgressColumn):
@@ -49,15 +47,15 @@ class RateColumn(ProgressColumn):
 
 
 @contextmanager
-def shown_progress() -> Iterator[Told]:
+def progress_bar() -> Iterator[ProgressCallback]:
     """Give a function that is told stage, done and total, and shows each stage as a bar on standard error."""
     with progress_bars() as bars:
         yield told_to(bars)
 
 
 @contextmanager
-def shown_bytes() -> Iterator[Told]:
-    """Give a function like that of :func:`shown_progress` for what is counted in bytes."""
+def byte_progress_bar() -> Iterator[ProgressCallback]:
+    """Give a function like that of :func:`progress_bar` for what is counted in bytes."""
     with progress_bars(DownloadColumn(binary_units=True), TransferSpeedColumn()) as bars:
         yield told_to(bars)
 
@@ -76,16 +74,16 @@ def progress_bars(count: ProgressColumn | None = None, rate: ProgressColumn | No
     )
 
 
-def told_to(bars: Progress) -> Told:
+def told_to(bars: Progress) -> ProgressCallback:
     """Return a function that is told stage, done and total, and gives each stage a bar."""
     stages: dict[str, TaskID] = {}
 
-    def told(stage: str, done: int, total: int) -> None:
+    def on_progress(stage: str, done: int, total: int) -> None:
         if stage not in stages:
             stages[stage] = bars.add_task(stage, total=total)
         bars.update(stages[stage], completed=done, total=total)
 
-    return told
+    return on_progress
 
 
 # The loss terms of a run on the terminal, live: now, of late, and what they weigh.
@@ -95,7 +93,7 @@ LATELY = 100
 """Steps that the second column is a mean of."""
 
 
-class TermsTable(Listener):
+class LossTable(TrainingCallback):
     """Keeps the last steps' terms, and makes a table of them.
 
     Args:
@@ -143,9 +141,9 @@ class TermsTable(Listener):
 
 
 @contextmanager
-def shown_training(weights: Mapping[str, float]) -> Iterator[tuple[Told, Listener]]:
+def training_progress(weights: Mapping[str, float]) -> Iterator[tuple[ProgressCallback, TrainingCallback]]:
     """Give who is told progress and who hears terms, and show both on standard error."""
-    bars, heard = progress_bars(), TermsTable(weights)
+    bars, heard = progress_bars(), LossTable(weights)
 
     def shown() -> Group:
         return Group(*([heard.table()] if heard.step else []), *heard.sentences, bars)

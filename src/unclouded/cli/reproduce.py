@@ -26,7 +26,7 @@ def reproduce(
     train: Annotated[
         bool, typer.Option("--train", help="Train and judge what is missing; go on where it stopped.")
     ] = False,
-    root: Annotated[Path | None, typer.Option(help="Data set, to train from; smoke invents its own.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Data set, to train from; smoke simulates its own.")] = None,
     experiments: Annotated[
         Path | None, typer.Option(help="Folder of the rows. If omitted, ./experiments, or that of the package.")
     ] = None,
@@ -38,7 +38,7 @@ def reproduce(
         raise InputError(
             f"{table} is drawn from a data set: unclouded figure {table.removeprefix('figure-')} ROOT --out PNG"
         )
-    from unclouded.cli.progress import shown_progress
+    from unclouded.cli.progress import progress_bar
     from unclouded.experiments.reproduce import Reproduction
     from unclouded.experiments.rows import find_experiments
     from unclouded.experiments.tables import to_markdown
@@ -49,8 +49,8 @@ def reproduce(
     )
     require_writable(wanted.folder)
     if train:
-        with shown_progress() as told:
-            wanted.complete(told)
+        with progress_bar() as on_progress:
+            wanted.complete(on_progress)
     made, _ = wanted.read()
     typer.echo(to_markdown(made, links=False))
     typer.echo("\n".join(f"wrote {path}" for path in wanted.write(made)))
@@ -177,7 +177,7 @@ def _regions(root: Path, out: Path, names: list[str] | None, choice: _Choice) ->
 
 
 def _coverage(root: Path, out: Path, part: Part, choice: _Choice) -> None:
-    from unclouded.cli.progress import counted, shown_progress
+    from unclouded.cli.progress import counted, progress_bar
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.patches.coverage import CoverageStatistics, measure_coverage
@@ -188,11 +188,11 @@ def _coverage(root: Path, out: Path, part: Part, choice: _Choice) -> None:
     inventory = find_triplets(root)
     split: SplitName = part.value
     files = inventory.require_observations() if split == "all" else triplets_of(inventory, split)
-    with shown_progress() as told:
+    with progress_bar() as on_progress:
         measured = measure_coverage(
             files, CloudMapSettings(), ProbabilityCache(), damaged=choice.damaged, skipped=choice.skipped
         )
-        statistics = CoverageStatistics(tuple(counted(measured, "measuring", len(files), told)))
+        statistics = CoverageStatistics(tuple(counted(measured, "measuring", len(files), on_progress)))
     write_histogram(out, statistics, root.name if part is Part.ALL else f"{root.name}, {part.value}")
 
 

@@ -8,7 +8,7 @@ import typer
 
 def _list_presets(wanted: bool | None) -> None:
     if wanted:
-        from unclouded.training.settings import described, preset_names
+        from unclouded.training.preset import described, preset_names
 
         for name in preset_names():
             typer.echo(f"{name:<16}{described(name)}")
@@ -37,7 +37,7 @@ def train(
     SIGTERM and Ctrl-C end a run after the step it is in, with its state saved; --resume goes on.
     """
     from unclouded.files import require_folder
-    from unclouded.training.settings import read_source
+    from unclouded.training.preset import read_source
 
     read_source(settings)  # refuses a wrong name before the imports below, which take seconds
     from unclouded.training.settings import train_settings
@@ -48,7 +48,7 @@ def train(
     require_folder(resolved.patches)
     from rich.console import Console
 
-    from unclouded.cli.progress import shown_training
+    from unclouded.cli.progress import training_progress
     from unclouded.training.checkpoint import RunFolder
     from unclouded.training.distributed import is_first
     from unclouded.training.loop import train as train_run
@@ -57,8 +57,8 @@ def train(
     if overfit_one:
         resolved = overfit_settings(resolved)
     folder = RunFolder(run)
-    with shown_training(resolved.loss.model_dump()) as (told, listener):
-        train_run(resolved, folder, resume=resume, told=told, listener=listener)
+    with training_progress(resolved.loss.model_dump()) as (on_progress, listener):
+        train_run(resolved, folder, resume=resume, on_progress=on_progress, listener=listener)
     if not is_first():
         return
     Console().print(f"weights  {folder.weights}\nlog      {folder.log}\npreviews {folder.previews}")

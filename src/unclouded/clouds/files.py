@@ -20,6 +20,7 @@ from unclouded.formats import found_clause
 from unclouded.io.geotiff import open_geotiff
 from unclouded.io.rows import write_rows
 from unclouded.locks import held
+from unclouded.progress import ProgressCallback
 
 SUFFIXES = (".tif", ".tiff")
 """Suffixes of images that give their name to the map as it is, in any case."""
@@ -31,9 +32,6 @@ READ_TAG = "UNCLOUDED_OPTICAL"
 """Tag of a map of an image that was read with options, with these options."""
 UNKNOWN = "the map has no data where a band of the detector has none or is saturated: clouds are unknown there"
 """Warning about an image with gaps."""
-
-Told = Callable[[str, int, int], None]
-"""What progress is told: stage, done, total."""
 
 
 class Image(Protocol):
@@ -69,7 +67,7 @@ class ImageReader:
 
 
 def map_file(
-    image: Path, out: Path, settings: CloudMapSettings, reader: ImageReader, told: Told | None = None
+    image: Path, out: Path, settings: CloudMapSettings, reader: ImageReader, on_progress: ProgressCallback | None = None
 ) -> tuple[str, ...]:
     """Write the map m of an image of any size, strip by strip, float32 on the grid of the image.
 
@@ -78,7 +76,7 @@ def map_file(
         out: GeoTIFF; an older file is replaced only when the new one is complete.
         settings: How the map is made.
         reader: How the image is opened.
-        told: Is told how many rows are done.
+        on_progress: Is told how many rows are done.
 
     Returns:
         Warnings about the image.
@@ -97,8 +95,8 @@ def map_file(
         for top, strip in map_rows(scene.read, height, scene.bands, settings):
             write(top, strip[None])
             unknown |= bool(np.isnan(strip).any())
-            if told:
-                told("mapping rows", top + len(strip), height)
+            if on_progress:
+                on_progress("mapping rows", top + len(strip), height)
         return (*scene.remarks, UNKNOWN) if unknown else scene.remarks
 
 
@@ -125,7 +123,12 @@ class MappedFolder:
 
 
 def map_folder(
-    folder: Path, images: Sequence[Path], out: Path, settings: CloudMapSettings, reader: ImageReader, told: Told
+    folder: Path,
+    images: Sequence[Path],
+    out: Path,
+    settings: CloudMapSettings,
+    reader: ImageReader,
+    on_progress: ProgressCallback,
 ) -> MappedFolder:
     """Write the map m of every image of a folder and its subfolders, under the same names; go on where a run stopped.
 
@@ -135,7 +138,7 @@ def map_folder(
         out: Folder for the maps, GeoTIFFs.
         settings: How the maps are made; maps that were made otherwise are made anew.
         reader: How images are opened.
-        told: Is told how many images are done.
+        on_progress: Is told how many images are done.
 
     Raises:
         InputError: There is no image, two would share a map, or a map would replace a file that is no map.
@@ -148,7 +151,7 @@ def map_folder(
         left = {image: target for image, target in targets.items() if not _is_made(target, settings, reader)}
         remarks: dict[str, tuple[str, ...]] = {}
         refused = []
-        for image, made in zip(left, _made(left, settings, reader, told), strict=True):
+        for image, made in zip(left, _made(left, settings, reader, on_progress), strict=True):
             if isinstance(made, InputError):
                 refused.append(str(made))
                 continue
@@ -202,7 +205,7 @@ def _is_made(target: Path, settings: CloudMapSettings, reader: ImageReader) -> b
 
 
 def _made(
-    targets: dict[Path, Path], settings: CloudMapSettings, reader: ImageReader, told: Told
+    targets: dict[Path, Path], settings: CloudMapSettings, reader: ImageReader, on_progress: ProgressCallback
 ) -> Iterator[tuple[str, ...] | InputError]:
     """Make maps, several at a time; yield the warnings about each image, or why it was refused."""
 
@@ -214,5 +217,5 @@ def _made(
 
     with ThreadPoolExecutor(THREADS) as pool:
         for done, made in enumerate(pool.map(make, targets.items()), start=1):
-            told("mapping clouds", done, len(targets))
+            on_progress("mapping clouds", done, len(targets))
             yield made

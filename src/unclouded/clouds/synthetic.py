@@ -1,4 +1,4 @@
-"""Paint clouds on a clear image: invented by Perlin noise, or copied from a cloudy image of the same place."""
+"""Paint clouds on a clear image: simulated by Perlin noise, or copied from a cloudy image of the same place."""
 
 import hashlib
 from dataclasses import dataclass
@@ -48,8 +48,8 @@ class SyntheticSettings(Settings):
     compares them.
 
     Attributes:
-        mode: ``perlin`` invents clouds and needs a clear image only; ``copy`` takes those of a cloudy image of the same
-            place, and has no parameters.
+        mode: ``perlin`` simulates clouds and needs a clear image only; ``copy`` takes those of a cloudy image of the
+            same place, and has no parameters.
         seed: Together with the name of a patch it decides everything random.
         wavelength_px: Distance between the largest clouds, pixels.
         octaves: Number of scales, each half as large as the one before, down to 2 px at most.
@@ -89,9 +89,9 @@ class SyntheticSettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _copies_nothing_invented(self) -> "SyntheticSettings":
-        invented = (self.coverage != "natural", self.spectrum != "white", self.shadow is not None)
-        if self.mode == "copy" and any(invented):
+    def _copies_nothing_simulated(self) -> "SyntheticSettings":
+        simulated = (self.coverage != "natural", self.spectrum != "white", self.shadow is not None)
+        if self.mode == "copy" and any(simulated):
             raise ValueError("mode 'copy' has real coverage, colours and shadows; leave those out or take 'perlin'")
         return self
 
@@ -143,7 +143,7 @@ def paint(
     if len(bands) != len(clear):
         raise InputError(f"{name}: expected one name a band, found {len(bands)} names for {len(clear)} bands")
     if settings.mode == "perlin":
-        return invent(name, clear, bands, settings)
+        return simulate(name, clear, bands, settings)
     if cloudy is None or cloud_map is None:
         raise InputError(f"{name}: mode 'copy' takes clouds from a cloudy image and its cloud map; give both")
     if not clear.shape == cloudy.shape == (len(clear), *cloud_map.shape):
@@ -169,7 +169,7 @@ def blend(
     return np.asarray((1 - alpha) * clear + alpha * cloud)
 
 
-def invent(
+def simulate(
     name: str, clear: Float32[np.ndarray, "band y x"], bands: tuple[str, ...], settings: SyntheticSettings
 ) -> SyntheticClouds:
     """Paint clouds of Perlin noise; the map m is their opacity.

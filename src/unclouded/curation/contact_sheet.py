@@ -33,14 +33,14 @@ figcaption { font-size: 12px; color: #52606d }
 """
 
 Rows = Mapping[str, Mapping[str, Any]]
-Told = Callable[[int, int], object]
+ProgressCallback = Callable[[int, int], object]
 
 
 def contact_sheet(
     inventory: Inventory,
     rows: Sequence[Mapping[str, Any]],
     patches: int,
-    told: Told = lambda done, total: None,
+    on_progress: ProgressCallback = lambda done, total: None,
 ) -> str:
     """Return the page as HTML; pictures are in it, and nothing is asked of anybody.
 
@@ -48,7 +48,7 @@ def contact_sheet(
         inventory: What there is.
         rows: Of the manifest; none where there is none.
         patches: How many triplets of a region, evenly from its first to its last.
-        told: Called with regions done and regions in all.
+        on_progress: Called with regions done and regions in all.
     """
     regions: dict[str, list[TripletFiles]] = defaultdict(list)
     for files in inventory.require_triplets():
@@ -60,7 +60,7 @@ def contact_sheet(
     sections = []
     for number, (roi, group) in enumerate(regions.items(), start=1):
         sections.append(_region(roi, group, rows_of[roi], described, patches))
-        told(number, len(regions))
+        on_progress(number, len(regions))
     lost = [tag("p", f"{row['roi']}: {row['reason']}") for row in rows if row["status"] == SET_ASIDE]
     head = [tag("meta", charset="utf-8"), tag("title", inventory.root.name), tag("style", Markup(_STYLE))]
     body = [

@@ -14,7 +14,7 @@ from jaxtyping import Float32
 from odc.geo.geobox import GeoBox
 
 from unclouded.batch.storage import fetched, fingerprint
-from unclouded.batch.tasks import Row, TaskFolder, content_id
+from unclouded.batch.tasks import Row, TaskLedger, content_id
 from unclouded.catalogue.triplets import SceneRecord
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.curation.products import Folders, candidates_of, choose_products, inputs_of
@@ -64,7 +64,7 @@ class CurateRegion:
             if self.absent:  # told before the root is asked, which may hold the region made of it
                 raise InputError(f"{' and '.join(self.absent)} not found; check the path, or fetch the product")
             with explained(self.root):
-                claim(self.root, self.name, self.id)
+                acquire_lease(self.root, self.name, self.id)
                 self.work.mkdir(parents=True, exist_ok=True)
             return self._rows()
         except InputError as error:
@@ -264,7 +264,7 @@ def choices_of(root: Path, roi: str) -> Path:
     return root / WORK / "choices" / f"{roi}.csv"
 
 
-def claim(root: Path, roi: str, identity: str) -> None:
+def acquire_lease(root: Path, roi: str, identity: str) -> None:
     """Clean up after a killed attempt, and refuse to mix patches of two sets of products.
 
     The manifest would not know which is which. Of two who claim a region at once, one is first.
@@ -277,7 +277,7 @@ def claim(root: Path, roi: str, identity: str) -> None:
     with _locked(root, f"claim {roi}"):
         if not note.is_file():
             write_json(note, identity)
-    if _claimed(note) != identity:
+    if _leased(note) != identity:
         raise InputError(
             f"{named(root)} holds {roi} made of other products or settings; choose another root, or remove the region "
             f"and {named(note)}"
@@ -286,7 +286,7 @@ def claim(root: Path, roi: str, identity: str) -> None:
         remove_partial_files(folder)
 
 
-def tidy(root: Path, identities: Mapping[str, str], failures: Mapping[str, str]) -> None:
+def clean_up(root: Path, identities: Mapping[str, str], failures: Mapping[str, str]) -> None:
     """Remove what killed tasks left, and what was made of regions that were set aside; nothing that others work on.
 
     Args:
@@ -302,13 +302,13 @@ def tidy(root: Path, identities: Mapping[str, str], failures: Mapping[str, str])
         remove_partial_files(root / WORK / name, set(identities))
     for roi in failures:
         note = _note(root, roi)
-        if note.is_file() and _claimed(note) == identities[roi]:
+        if note.is_file() and _leased(note) == identities[roi]:
             for folder in store_folders(root, Roi.parse(roi)):
                 shutil.rmtree(folder, ignore_errors=True)
             note.unlink()
 
 
-def rows_of_others(root: Path, notes: TaskFolder, identities: Mapping[str, str]) -> list[Row]:
+def rows_of_others(root: Path, notes: TaskLedger, identities: Mapping[str, str]) -> list[Row]:
     """Return the rows of regions that the root holds, and that are done, but were made by other tasks than these.
 
     They stand in another list, or were made of other products or settings than this one has: what is there stays there.
@@ -318,7 +318,7 @@ def rows_of_others(root: Path, notes: TaskFolder, identities: Mapping[str, str])
         notes: What is known of its tasks.
         identities: Of the tasks of this list, by region.
     """
-    claims = {note.stem: _claimed(note) for note in sorted((root / WORK / "regions").glob("*.txt"))}
+    claims = {note.stem: _leased(note) for note in sorted((root / WORK / "regions").glob("*.txt"))}
     return notes.rows_of(held for roi, held in claims.items() if identities.get(roi) != held)
 
 
@@ -331,7 +331,7 @@ def _note(root: Path, roi: str) -> Path:
     return root / WORK / "regions" / f"{roi}.txt"
 
 
-def _claimed(note: Path) -> str:
+def _leased(note: Path) -> str:
     return str(read_json(note))
 
 

@@ -9,11 +9,11 @@ from affine import Affine
 from filelock import FileLock
 from odc.geo.geobox import GeoBox
 
-from unclouded.batch.tasks import Row, TaskFolder
+from unclouded.batch.tasks import Row, TaskLedger
 from unclouded.batch.upload import Output
 from unclouded.catalogue.triplets import joined_tables
 from unclouded.curation.products import open_to
-from unclouded.curation.region_task import CurateRegion, choices_of, regions_held, rows_of_others, tidy
+from unclouded.curation.region_task import CurateRegion, choices_of, clean_up, regions_held, rows_of_others
 from unclouded.curation.regions import CurationSettings, Region
 from unclouded.errors import InputError
 from unclouded.files import free_bytes, write_text
@@ -26,8 +26,8 @@ from unclouded.patches.roi import CHOICES, MANIFEST, Roi
 from unclouded.sentinel.footprints import footprint_around
 
 
-def write_outcome(
-    root: Path, tasks: Sequence[CurateRegion], notes: TaskFolder, failures: Mapping[str, str]
+def write_results(
+    root: Path, tasks: Sequence[CurateRegion], notes: TaskLedger, failures: Mapping[str, str]
 ) -> list[ManifestRow]:
     """Write the manifest and the table of choices once all tasks are settled; return the rows of the manifest.
 
@@ -41,7 +41,7 @@ def write_outcome(
     """
     identities = {task.name: task.id for task in tasks}
     with FileLock(notes.path / "locks" / "manifest"):
-        tidy(root, identities, failures)
+        clean_up(root, identities, failures)
         others = rows_of_others(root, notes, identities)
         held = {row["roi"] for row in others}
         aside = set_aside(tasks, {roi: reason for roi, reason in failures.items() if roi not in held})
@@ -87,7 +87,7 @@ def outputs(row: Row) -> list[Output]:
     return [Output(row[token], row[f"{token}_sha256"]) for token in TOKENS if row.get(token)]
 
 
-def lost(tasks: Iterable[CurateRegion], notes: TaskFolder) -> list[CurateRegion]:
+def lost(tasks: Iterable[CurateRegion], notes: TaskLedger) -> list[CurateRegion]:
     """Return done regions some of whose files are gone; what is in the files is for ``data check`` to say."""
     return [task for task in tasks if not _holds(task.root, notes.rows([task]))]
 
@@ -135,7 +135,7 @@ class CurationPlan:
         )
 
 
-def plan(tasks: Sequence[CurateRegion], notes: TaskFolder, root: Path) -> CurationPlan:
+def plan(tasks: Sequence[CurateRegion], notes: TaskLedger, root: Path) -> CurationPlan:
     """Say what there is to do; no pixel is looked at, so that clouds may leave more regions without products.
 
     Args:

@@ -193,7 +193,7 @@ def proposals_of(
     regions: Sequence[tuple[SampledRegion, str]],
     catalogue: Catalogue,
     settings: SearchSettings,
-    told: Callable[[int, int], object] = lambda done, total: None,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> list[Proposal]:
     """Propose the products of regions, one after the other; see :func:`propose`.
 
@@ -213,5 +213,5 @@ def proposals_of(
             if in_a_row == min(PATIENCE, len(regions)):
                 raise
             found.append(Proposal(region, split, Choice(None, str(error), ()), (), {}))
-        told(len(found), len(regions))
+        on_progress(len(found), len(regions))
     return found

@@ -77,7 +77,7 @@ def require_comparable(first: Scores, second: Scores) -> None:
     Raises:
         InputError: Names what differs.
     """
-    require_same({"the first": first.card, "the second": second.card})
+    require_same({"the first": first.protocol, "the second": second.protocol})
     skipped = [{one.name: one.reason for one in scores.skipped} for scores in (first, second)]
     if differing := sorted(skipped[0].keys() ^ skipped[1].keys()):
         reason = {**skipped[1], **skipped[0]}[differing[0]]
@@ -281,7 +281,7 @@ def _headings() -> list[str]:
 
 
 def _cells(rows: Mapping[str, Scores], area: Area, bold: str, *, notes_apart: bool = False) -> dict[str, list[str]]:
-    require_same({name: scores.card for name, scores in rows.items()})
+    require_same({name: scores.protocol for name, scores in rows.items()})
     means = {name: scores.mean(area) for name, scores in rows.items()}
     cells: dict[str, list[str]] = {name: [] for name in rows}
     for metric, (_, digits, better) in COLUMNS.items():

@@ -47,7 +47,7 @@ Unit = Literal["reflectance", "dn", "network", "uint8"]
 
 
 @dataclass(frozen=True)
-class ForeignPredictions:
+class ExternalPredictions:
     """Files of predictions, by patch.
 
     Attributes:
@@ -57,7 +57,7 @@ class ForeignPredictions:
         unit: Of every value, after it was multiplied by ``scale``.
         scale: Number that stored reflectance x 10 000 was divided by; None where it was not.
         doubt: What speaks against the unit; empty where nothing does.
-        strangers: Names of files that belong to no patch of the split.
+        unexpected_files: Names of files that belong to no patch of the split.
         missing: Names of patches without a file.
     """
 
@@ -65,7 +65,7 @@ class ForeignPredictions:
     files: dict[str, Path]
     bands: tuple[str, ...]
     unit: Unit
-    strangers: tuple[str, ...]
+    unexpected_files: tuple[str, ...]
     missing: tuple[str, ...]
     scale: float | None = None
     doubt: str = ""
@@ -92,7 +92,7 @@ class ForeignPredictions:
 
 def find_predictions(
     folder: Path, wanted: Sequence[TripletFiles], unit: Unit | None = None, scale: float | None = None
-) -> ForeignPredictions:
+) -> ExternalPredictions:
     """Find the prediction of every patch, the bands and the unit of all.
 
     Args:
@@ -109,20 +109,20 @@ def find_predictions(
         raise InputError(f"a scale of {scale:g} is for units of dn, expected a positive number and no other unit")
     keys = {_key(files.name): files.name for files in wanted}
     found: dict[str, Path] = {}
-    strangers = []
+    unexpected_files = []
     for path in sorted(folder.iterdir()):
         name = keys.get(_key(path.stem)) if path.suffix in SUFFIXES else None
         if name is None:
             if not path.stem.endswith(_CLOUD_MAP) and not path.name.startswith(".") and path.name != SKIPPED:
-                strangers.append(path.name)
+                unexpected_files.append(path.name)
         elif name in found:
             raise InputError(f"{named(path)} and {found[name].name} are both of {name}; keep one of them")
         else:
             found[name] = path
     if not found:
-        first = f", such as {strangers[0]}" if strangers else ""
+        first = f", such as {unexpected_files[0]}" if unexpected_files else ""
         raise InputError(
-            f"{named(folder)} holds no prediction of the {len(wanted):,} patches, found {len(strangers):,} other"
+            f"{named(folder)} holds no prediction of the {len(wanted):,} patches, found {len(unexpected_files):,} other"
             f" files{first}; expected names such as {wanted[0].name}.tif or .npy"
         )
     with_file = [files for files in wanted if files.name in found]
@@ -133,7 +133,7 @@ def find_predictions(
     doubt = probe.doubt(used)
     if doubt and used in ("dn", "uint8") and 0 < probe.ratio(used) < TOO_DARK:
         raise InputError(f"{named(folder)}: {doubt}; tell another unit with --units, or with --scale")
-    return ForeignPredictions(folder, found, probe.bands, used, tuple(strangers), missing, scale, doubt)
+    return ExternalPredictions(folder, found, probe.bands, used, tuple(unexpected_files), missing, scale, doubt)
 
 
 def _key(name: str) -> str:

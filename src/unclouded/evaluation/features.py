@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from unclouded.errors import InputError
-from unclouded.evaluation.precision_recall import DEFINITION, K, ManifoldScores, measure_manifolds
-from unclouded.evaluation.scores import Card
+from unclouded.evaluation.precision_recall import DEFINITION, K, PrecisionRecall, precision_recall
+from unclouded.evaluation.scores import EvaluationProtocol
 from unclouded.io.array_cache import ArrayStore, content_key, default_folder
 from unclouded.sensors import RGB
 from unclouded.settings import Settings
@@ -57,7 +57,7 @@ class FeatureExtractor:
         if settings.layer == "fc2":
             vgg.require_classifier()
         self.vgg, self.settings, self.store = vgg, settings, store
-        self.card: Card = {
+        self.protocol: EvaluationProtocol = {
             "network": "VGG16, ImageNet",
             "layer": settings.layer,
             "weights_sha256": _weights_hash(vgg, settings.layer),
@@ -75,7 +75,7 @@ class FeatureExtractor:
             rgb: TOA reflectance of red, green and blue, without holes.
         """
         pixels = rgb.detach().cpu().float().contiguous().numpy()
-        key = content_key(f"{sorted(self.card.items())}\n{pixels.shape}", pixels)
+        key = content_key(f"{sorted(self.protocol.items())}\n{pixels.shape}", pixels)
         if self.store is not None and (found := self.store.get(key)) is not None:
             return torch.from_numpy(found)
         feature = self._computed(rgb)
@@ -118,19 +118,19 @@ def _weights_hash(vgg: Vgg16, layer: Layer) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class ManifoldResult:
+class PrecisionRecallResult:
     """Improved precision and recall with what they are numbers of.
 
     Attributes:
-        card: Features, k, include_self and the version of the definition.
+        protocol: Features, k, include_self and the version of the definition.
         scores: The numbers.
         weights: Name and SHA-256 of the file that the weights came from.
         left_out: Patches that have no feature, because the prediction or the clear image has pixels without data.
         names: Patches in the order of ``scores.realism``.
     """
 
-    card: Card
-    scores: ManifoldScores
+    protocol: EvaluationProtocol
+    scores: PrecisionRecall
     weights: str
     left_out: tuple[str, ...]
     names: tuple[str, ...]
@@ -139,7 +139,7 @@ class ManifoldResult:
         """Return card and numbers as JSON values."""
         one = self.scores
         return {
-            "card": dict(self.card),
+            "card": dict(self.protocol),
             "precision": one.precision,
             "recall": one.recall,
             "f1": one.f1,
@@ -153,7 +153,7 @@ class ManifoldResult:
 
 
 @dataclass
-class Manifolds:
+class PrecisionRecallMeter:
     """Collects the features of clear images and predictions while they pass by.
 
     Attributes:
@@ -197,16 +197,16 @@ class Manifolds:
         """Return the features of the clear images and of the predictions that passed by."""
         return torch.stack(self._real), torch.stack(self._generated)
 
-    def measure(self) -> ManifoldResult:
+    def measure(self) -> PrecisionRecallResult:
         """Return precision, recall and realism of what passed by; clear images are real, predictions generated.
 
         Raises:
             InputError: There are not more than k images.
         """
         self._require_neighbours(len(self._real))
-        scores = measure_manifolds(*self.features(), self.k, include_self=self.include_self)
-        card = {**self.extractor.card, "k": self.k, "include_self": self.include_self, "definition": DEFINITION}
+        scores = precision_recall(*self.features(), self.k, include_self=self.include_self)
+        protocol = {**self.extractor.protocol, "k": self.k, "include_self": self.include_self, "definition": DEFINITION}
         source = self.extractor.vgg.source
-        return ManifoldResult(
-            card, scores, f"{source.name}, SHA-256 {source.sha256}", tuple(self._left_out), tuple(self._names)
+        return PrecisionRecallResult(
+            protocol, scores, f"{source.name}, SHA-256 {source.sha256}", tuple(self._left_out), tuple(self._names)
         )

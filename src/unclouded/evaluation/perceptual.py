@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unclouded.errors import InputError
-from unclouded.evaluation.features import FeatureSettings, Layer, Manifolds, feature_extractor
+from unclouded.evaluation.features import FeatureSettings, Layer, PrecisionRecallMeter, feature_extractor
 from unclouded.evaluation.precision_recall import K
 from unclouded.sensors import RGB
 from unclouded.tensors.observation import Triplet, positions
@@ -179,7 +179,7 @@ EXTRAS = ("fid", "kid", "lpips")
 """Scores beyond the paper's."""
 
 
-class Appearance:
+class PerceptualMetrics:
     """Measures what was asked for; where nothing was, it does nothing.
 
     Args:
@@ -214,7 +214,7 @@ class Appearance:
         self._manifolds, self._distances = None, None
         if layer is not None:
             extractor = feature_extractor(FeatureSettings(layer=layer, brightest=brightest), weights, device)
-            self._manifolds = Manifolds(extractor, k, expected)
+            self._manifolds = PrecisionRecallMeter(extractor, k, expected)
         if "lpips" in self._asked:
             self._distances = PerceptualDistances(load_vgg16(weights).to(device), lpips_heads(), brightest)
 
@@ -237,8 +237,8 @@ class Appearance:
             for name, distance in (("fid", frechet_distance), ("kid", kernel_distance)):
                 if name in self._asked:
                     real, generated = self._manifolds.features()
-                    card = {**self._manifolds.extractor.card, "definition": f"unclouded-{name}-1"}
-                    found[name] = {"card": card, "value": distance(real, generated), "n": len(real)}
+                    protocol = {**self._manifolds.extractor.protocol, "definition": f"unclouded-{name}-1"}
+                    found[name] = {"card": protocol, "value": distance(real, generated), "n": len(real)}
         if self._distances is not None:
             found["lpips"] = self._distances.to_json()
         return found or None

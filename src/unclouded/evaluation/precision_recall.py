@@ -29,7 +29,7 @@ K = 10
 
 
 @dataclass(frozen=True, eq=False)
-class ManifoldScores:
+class PrecisionRecall:
     """How two sets of features cover each other.
 
     Attributes:
@@ -59,14 +59,14 @@ class ManifoldScores:
         return 2 * self.precision * self.recall / total if total else 0.0
 
 
-def measure_manifolds(
+def precision_recall(
     real: Float[Tensor, "real feature"],
     generated: Float[Tensor, "generated length"],
     k: int = K,
     *,
     include_self: bool = False,
     precision: torch.dtype | None = None,
-) -> ManifoldScores:
+) -> PrecisionRecall:
     """Measure precision, recall and realism of generated images by their features.
 
     Args:
@@ -98,7 +98,7 @@ def measure_manifolds(
     with np.errstate(divide="ignore"):
         realism = torch.from_numpy(1 / np.sqrt(nearness))
     inside = (float(made_inside.mean()), float(truth_inside.mean()))
-    return ManifoldScores(*inside, k, include_self, len(real), len(generated), realism)
+    return PrecisionRecall(*inside, k, include_self, len(real), len(generated), realism)
 
 
 def _check(real: Tensor, generated: Tensor, k: int) -> None:

@@ -58,7 +58,7 @@ def scores_json(scores: Scores, rng: np.random.Generator) -> dict[str, Any]:
     optional = {"manifold": scores.manifold, "extras": scores.extras}
     return {
         "definition": DEFINITION,
-        "card": dict(scores.card),
+        "card": dict(scores.protocol),
         "provenance": None if told is None else _provenance_json(scores, told),
         "bands": list(scores.bands),
         "clear_pixels": scores.clear_pixels,
@@ -112,7 +112,7 @@ def write_parquet(path: Path, scores: Scores) -> None:
 
     rows = [_row(patch) for patch in scores.patches]
     told = None if scores.provenance is None else asdict(scores.provenance)
-    record = json.dumps({"card": dict(scores.card), "provenance": told}, ensure_ascii=False)
+    record = json.dumps({"card": dict(scores.protocol), "provenance": told}, ensure_ascii=False)
     table = pa.Table.from_pylist(rows).replace_schema_metadata({"unclouded": record})
     with whole_file(path) as partial, partial.open("wb") as output:  # a path in UTF-8 is all that pyarrow takes
         pq.write_table(table, output)
@@ -182,7 +182,7 @@ class _ManifoldRecord(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    card: dict[str, Any] = Field(default_factory=dict)
+    protocol: dict[str, Any] = Field(default_factory=dict)
     precision: Share | None = None
     recall: Share | None = None
     f1: Share | None = None
@@ -215,7 +215,7 @@ class _CardRecord(_Record):
 
 
 class _ScoresRecord(_Record):
-    card: _CardRecord
+    protocol: _CardRecord
     provenance: _ProvenanceRecord | None
     mean: dict[Area, dict[str, Number | None]]
     patches: dict[str, _PatchRecord] = Field(min_length=1)
@@ -265,11 +265,11 @@ def load_scores(path: Path) -> Scores:
 def _scores(record: _ScoresRecord) -> Scores:
     told = record.provenance
     return Scores(
-        record.card.bands,
-        record.card.clear_pixels,
+        record.protocol.bands,
+        record.protocol.clear_pixels,
         tuple(_patch(name, one) for name, one in record.patches.items()),
-        record.card.clouds,
-        record.card.synthetic,
+        record.protocol.clouds,
+        record.protocol.synthetic,
         None
         if told is None
         else Provenance(

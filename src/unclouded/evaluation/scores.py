@@ -93,7 +93,7 @@ class Provenance:
 # What a number is a number of: a card lies beside every result, and results with different cards do not compare.
 
 
-Card = Mapping[str, Any]
+EvaluationProtocol = Mapping[str, Any]
 """Names to JSON values: everything that decides about a number but the images themselves."""
 
 
@@ -124,7 +124,7 @@ class Scores:
     skipped: tuple[DamagedTriplet, ...] = ()
 
     @property
-    def card(self) -> Card:
+    def protocol(self) -> EvaluationProtocol:
         """All that decides about the numbers but the remover and the patches; different cards do not compare."""
         return {
             "definition": DEFINITION,
@@ -318,7 +318,7 @@ def _binned(measured: list[tuple[float, PatchScores]], edges: tuple[float, ...])
     return bins
 
 
-def differences(first: Card, second: Card) -> list[str]:
+def differences(first: EvaluationProtocol, second: EvaluationProtocol) -> list[str]:
     """Return where two cards differ, one sentence an entry, in the order of their names."""
     return [
         f"{key} is {_shown(first, second, key)} in one and {_shown(second, first, key)} in the other"
@@ -327,18 +327,18 @@ def differences(first: Card, second: Card) -> list[str]:
     ]
 
 
-def require_same(cards: Mapping[str, Card]) -> None:
+def require_same(protocols: Mapping[str, EvaluationProtocol]) -> None:
     """Refuse results that do not compare.
 
     Args:
-        cards: Name of a result to its card.
+        protocols: Name of a result to its card.
 
     Raises:
         InputError: Two cards differ; names the results and the first difference.
     """
-    (first, reference), *others = cards.items() if cards else [("", {})]
-    for name, card in others:
-        if found := differences(reference, card):
+    (first, reference), *others = protocols.items() if protocols else [("", {})]
+    for name, protocol in others:
+        if found := differences(reference, protocol):
             more = f", and {len(found) - 1} more" if len(found) > 1 else ""
             raise InputError(f"{first} and {name} do not compare: {found[0]}{more}; evaluate both in the same way")
 
@@ -350,6 +350,6 @@ def _narrowed(value: Any, other: Any) -> Any:
     return {key: _narrowed(one, other.get(key)) for key, one in value.items() if key not in other or one != other[key]}
 
 
-def _shown(card: Card, other: Card, key: str) -> str:
-    text = json.dumps(_narrowed(card[key], other.get(key)), ensure_ascii=False) if key in card else "absent"
+def _shown(protocol: EvaluationProtocol, other: EvaluationProtocol, key: str) -> str:
+    text = json.dumps(_narrowed(protocol[key], other.get(key)), ensure_ascii=False) if key in protocol else "absent"
     return text if len(text) <= 120 else f"{text[:120]}..."

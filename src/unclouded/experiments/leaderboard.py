@@ -50,9 +50,9 @@ class Entry:
     @property
     def group(self) -> str:
         """What has to be equal for two results to stand in one table: cards, patches, and those that were skipped."""
-        card = (self.scores.manifold or {}).get("card")
+        protocol = (self.scores.manifold or {}).get("card")
         skipped = sorted(one.name for one in self.scores.skipped)
-        parts = [dict(self.scores.card), card, self.scores.split_sha256, skipped]
+        parts = [dict(self.scores.protocol), protocol, self.scores.split_sha256, skipped]
         return json.dumps(parts, sort_keys=True, ensure_ascii=False)
 
 
@@ -177,13 +177,13 @@ def _conditions(entry: Entry) -> str:
     clouds: Mapping[str, Any] = scores.synthetic or {}
     painted = f"{clouds.get('mode')} clouds, painted" if clouds else "observed clouds"
     cloud_map = f"; cloud map {described_json(scores.clouds)}" if scores.clouds else ""
-    card: Mapping[str, Any] = (scores.manifold or {}).get("card", {})
-    measured = f"; precision and recall by {card.get('layer')}, k = {card.get('k')}" if card else ""
+    protocol: Mapping[str, Any] = (scores.manifold or {}).get("card", {})
+    measured = f"; precision and recall by {protocol.get('layer')}, k = {protocol.get('k')}" if protocol else ""
     skipped = f"; {len(scores.skipped):,} patches skipped, first {scores.skipped[0].name}" if scores.skipped else ""
-    target = f"; compared with the {card['target']} clear image" if "target" in card else ""
+    target = f"; compared with the {protocol['target']} clear image" if "target" in protocol else ""
     return (
         f"{painted}{cloud_map}; clear pixels {scores.clear_pixels}; split {scores.split_sha256[:HASH_DIGITS]}; "
-        f"definition {scores.card['definition']}{measured}{target}{skipped}"
+        f"definition {scores.protocol['definition']}{measured}{target}{skipped}"
     )
 
 

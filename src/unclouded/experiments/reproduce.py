@@ -16,12 +16,12 @@ from torch import Tensor
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import PAPER, CloudMapSettings
 from unclouded.errors import InputError
-from unclouded.evaluation.features import FeatureExtractor, FeatureSettings, Manifolds, feature_extractor
+from unclouded.evaluation.features import FeatureExtractor, FeatureSettings, PrecisionRecallMeter, feature_extractor
 from unclouded.evaluation.results_io import load_scores, write_scores
-from unclouded.evaluation.scores import Card, Provenance, Scores, require_same, score_patches
+from unclouded.evaluation.scores import EvaluationProtocol, Provenance, Scores, require_same, score_patches
 from unclouded.experiments.orderings import Checked, check, load_expected, summary
 from unclouded.experiments.rows import Clouds, Experiments, Row, SizeSettings, Target
-from unclouded.experiments.runs import Part, Told, invented_root, parts_of, train_missing
+from unclouded.experiments.runs import Part, parts_of, simulated_root, train_missing
 from unclouded.experiments.tables import COLUMNS, Line, Table, to_csv, to_html, to_latex, to_markdown
 from unclouded.files import read_small, sha256, write_json, write_text
 from unclouded.models.baselines import baseline
@@ -30,6 +30,7 @@ from unclouded.models.weights import load_remover
 from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable
 from unclouded.patches.roi import region_of
 from unclouded.prediction.judging import judged
+from unclouded.progress import ProgressCallback
 from unclouded.sensors import RGB
 from unclouded.strict_json import read_json
 from unclouded.tensors.dataset import TripletDataset
@@ -49,7 +50,7 @@ class Reproduction:
         table: Such as ``table_2``.
         size: Such as ``sample``.
         runs: Folder of all runs; those of each size have a folder of their own.
-        root: Data set; not needed to read what is there, nor where regions are invented.
+        root: Data set; not needed to read what is there, nor where regions are simulated.
         vgg: Weights of VGG16 for precision and recall.
         damaged: What to do about damaged patches, in trainings and in scores.
     """
@@ -72,7 +73,7 @@ class Reproduction:
         """Rows that exist at this size, in order."""
         return tuple(row for row in self.experiments.rows(self.table) if self.size in row.settings.sizes)
 
-    def complete(self, told: Told) -> None:
+    def complete(self, on_progress: ProgressCallback) -> None:
         """Train and judge whatever is missing; what was interrupted goes on where it stopped.
 
         Raises:
@@ -81,7 +82,7 @@ class Reproduction:
         size = self.experiments.size(self.size)
         root = self._root(size)
         for part in train_missing(self.rows, size, root, self.folder, self.damaged):
-            part.train(told)
+            part.train(on_progress)
         extractor: FeatureExtractor | None = None
         tests = [(row, clouds) for row in self.rows for clouds in row.settings.tests]
         for done, (row, clouds) in enumerate(tests, start=1):
@@ -91,11 +92,11 @@ class Reproduction:
                 parts = parts_of(row, size, root, self.folder, self.damaged)
                 write_row_scores(path, score_row(row, clouds, parts, size, extractor, self.damaged))
                 write_training_record(path.parent, row, parts, size)
-            told("judging", done, len(tests))
+            on_progress("judging", done, len(tests))
 
     def _root(self, size: SizeSettings) -> Path:
-        if size.invented_regions:
-            return invented_root(size, self.folder)
+        if size.simulated_regions:
+            return simulated_root(size, self.folder)
         if self.root is None:
             raise InputError(f"size {self.size} learns from a data set, found none; name it with --root")
         return self.root
@@ -155,14 +156,14 @@ def metrics_of(scores: Scores) -> dict[str, float]:
 
 def _require_one_measure(found: Mapping[str, Scores]) -> None:
     """Refuse rows that were judged in different ways, but for what the table shows as a column."""
-    require_same({name: _shared(scores.card) for name, scores in found.items()})
+    require_same({name: _shared(scores.protocol) for name, scores in found.items()})
     require_same({name: _shared((one.manifold or {}).get("card", {})) for name, one in found.items()})
     patches = {name: (one.split_sha256, sorted(patch.name for patch in one.skipped)) for name, one in found.items()}
     require_same({name: {"patches": judged, "skipped": skipped} for name, (judged, skipped) in patches.items()})
 
 
-def _shared(card: Card) -> Card:
-    return {key: value for key, value in card.items() if key not in SHOWN_AS_COLUMNS}
+def _shared(protocol: EvaluationProtocol) -> EvaluationProtocol:
+    return {key: value for key, value in protocol.items() if key not in SHOWN_AS_COLUMNS}
 
 
 def _said(found: Any) -> tuple[str, ...]:
@@ -170,13 +171,13 @@ def _said(found: Any) -> tuple[str, ...]:
     for scores in found:
         if scores is None:
             continue
-        card = (scores.manifold or {}).get("card", {})
+        protocol = (scores.manifold or {}).get("card", {})
         told = "clear pixels as the network says them" if scores.clear_pixels == "network" else "clear pixels kept"
-        features = f"VGG16 {card.get('layer')}, {card.get('resize')}, k = {card.get('k')}"
+        features = f"VGG16 {protocol.get('layer')}, {protocol.get('resize')}, k = {protocol.get('k')}"
         without = f", {len(scores.skipped):,} damaged ones skipped" if scores.skipped else ""
         return (
             f"n = {len(scores.patches):,} patches{without}, bands {' '.join(scores.bands)}, all pixels, {told}",
-            f"precision, recall and F1: {features}, weights SHA-256 {str(card.get('weights_sha256'))[:12]}",
+            f"precision, recall and F1: {features}, weights SHA-256 {str(protocol.get('weights_sha256'))[:12]}",
         )
     return ()
 
@@ -221,7 +222,7 @@ def score_row(
     Raises:
         InputError: A patch is damaged, or k does not fit the number of patches.
     """
-    manifolds = Manifolds(extractor, size.manifold.k, sum(len(part.test) for part in parts))
+    manifolds = PrecisionRecallMeter(extractor, size.manifold.k, sum(len(part.test) for part in parts))
     skipped: list[DamagedTriplet] = []
     scores = score_patches(manifolds.watch(_pairs(row, clouds, parts, damaged, skipped)), "network")
     synthetic = row.trained.synthetic if clouds == "synthetic" else None

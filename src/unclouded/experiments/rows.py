@@ -85,14 +85,14 @@ class SizeSettings(Settings):
         manifold: How precision and recall are measured.
         folds: Trainings of a row, each with regions held out; none for the official split.
         regions: Region of each patch whose name does not tell.
-        invented_regions: Make a data set of so many invented regions instead of reading one.
+        simulated_regions: Make a data set of so many simulated regions instead of reading one.
     """
 
     train: dict[str, Any] = Field(default_factory=dict)
     manifold: Manifold = Manifold()
     folds: tuple[Fold, ...] = ()
     regions: dict[str, str] = Field(default_factory=dict)
-    invented_regions: int = Field(0, ge=0)
+    simulated_regions: int = Field(0, ge=0)
 
 
 class TableSettings(Settings):

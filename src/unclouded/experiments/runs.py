@@ -1,6 +1,6 @@
 """From a row and a size to runs: trained where they are missing, taken up where they stopped."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,17 @@ from unclouded.patches.layouts import TripletFiles, find_triplets
 from unclouded.patches.reading import Damaged
 from unclouded.patches.roi import PatchId
 from unclouded.patches.splits import triplets_of
+from unclouded.progress import ProgressCallback
 from unclouded.settings import load_settings, settings_from
-from unclouded.simulation.layout import invent_data_set
+from unclouded.simulation.layout import simulate_data_set
 from unclouded.training.checkpoint import RunFolder
 from unclouded.training.forecast import total_steps
 from unclouded.training.loop import train
 from unclouded.training.settings import TrainSettings
 
-Told = Callable[[str, int, int], None]
-"""What progress is told: stage, done, total."""
 PLACES = ("patches", "patch_list", "device", "journal", "vgg", "damaged")
 """Settings that say where and how a run was made, not what it learnt: they may differ from one machine to another."""
-_INVENTED_PX = 256
+_SIMULATED_PX = 256
 
 
 @dataclass(frozen=True)
@@ -67,12 +66,17 @@ class Part:
                 "restore the row, or delete the run to train it anew"
             )
 
-    def train(self, told: Told) -> None:
+    def train(self, on_progress: ProgressCallback) -> None:
         """Train what is left of the run; nothing if it is complete."""
         if self.is_complete():
             return
         name = "/".join(self.run.path.parts[-2:])
-        train(self.settings, self.run, resume=self.run.state.exists(), told=lambda _, done, n: told(name, done, n))
+        train(
+            self.settings,
+            self.run,
+            resume=self.run.state.exists(),
+            on_progress=lambda _, done, n: on_progress(name, done, n),
+        )
 
 
 def _learnt(settings: TrainSettings) -> dict[str, Any]:
@@ -145,12 +149,12 @@ def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def invented_root(size: SizeSettings, runs: Path) -> Path:
-    """Return a small data set of invented regions in the folder of the runs, made where it is missing."""
-    root = runs / "invented"
+def simulated_root(size: SizeSettings, runs: Path) -> Path:
+    """Return a small data set of simulated regions in the folder of the runs, made where it is missing."""
+    root = runs / "simulated"
     if not (mark := root.with_suffix(".txt")).is_file():
-        invent_data_set(root, seed=0, regions=size.invented_regions, size_px=_INVENTED_PX)
-        write_text(mark, f"{size.invented_regions} regions that 'unclouded reproduce' invented\n")
+        simulate_data_set(root, seed=0, regions=size.simulated_regions, size_px=_SIMULATED_PX)
+        write_text(mark, f"{size.simulated_regions} regions that 'unclouded reproduce' simulated\n")
     return root
 
 

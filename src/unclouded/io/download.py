@@ -30,7 +30,7 @@ SILENT_ATTEMPTS = 2
 LONGEST_WAIT_S = 60.0
 _RANGE_NOT_SATISFIABLE = 416
 
-Told = Callable[[int, int], object]
+ProgressCallback = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,16 @@ class Remote:
     mark: str
 
 
-def download(address: str, target: Path, told: Told = lambda done, total: None, line: Line = Line()) -> None:
+def download(
+    address: str, target: Path, on_progress: ProgressCallback = lambda done, total: None, line: Line = Line()
+) -> None:
     """Fetch a file; a rest that an earlier call left beside ``target`` is taken up by range.
 
     Args:
         address: http or https.
         target: Where to; it appears when the last byte is on disk. ``NAME.part`` and ``NAME.part.json`` lie beside it
             until then.
-        told: Called with bytes there and bytes in all.
+        on_progress: Called with bytes there and bytes in all.
         line: How patient to be.
 
     Raises:
@@ -89,7 +91,7 @@ def download(address: str, target: Path, told: Told = lambda done, total: None, 
         while True:
             there = _size(part)
             try:
-                total = _go_on(address, part, note, told, line)
+                total = _go_on(address, part, note, on_progress, line)
                 break
             except WebError as error:
                 if begins_anew := error.status == _RANGE_NOT_SATISFIABLE:  # the file became shorter
@@ -113,7 +115,7 @@ def _given_up(address: str, part: Path, error: WebError) -> str:
     return f"{shown_address(address)}: {error}; {kept}"
 
 
-def _go_on(address: str, part: Path, note: Path, told: Told, line: Line) -> int:
+def _go_on(address: str, part: Path, note: Path, on_progress: ProgressCallback, line: Line) -> int:
     """Fetch what is missing over one connection; return the size of the whole."""
     known = _noted(note)
     there = _size(part) if known else 0
@@ -137,7 +139,7 @@ def _go_on(address: str, part: Path, note: Path, told: Told, line: Line) -> int:
                     raise WebError("the server sends more bytes than it declared", may_pass=False)
                 file.write(chunk)
                 there += len(chunk)
-                told(there, remote.size)
+                on_progress(there, remote.size)
     if there != remote.size:
         raise WebError(f"the server breaks off {remote.size - there:,} bytes before the end")
     return remote.size

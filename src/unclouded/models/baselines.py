@@ -57,7 +57,7 @@ class Baseline:
         """Windows may start anywhere."""
         return 1
 
-    def adapted_to(self, sample: Sequence[Observation]) -> CloudRemover:
+    def adapt(self, sample: Sequence[Observation]) -> CloudRemover:
         """Return the rule with the mean clear pixel, and the regression, of a whole scene."""
         seen = [one.select(self.bands) for one in sample]
         match self.name:

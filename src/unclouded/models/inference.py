@@ -84,7 +84,7 @@ def freeze(
     precision: Precision = "auto",
     engine: Engine = "torch",
 ) -> FrozenNetwork:
-    """Fit a network to a scene; see :meth:`unclouded.models.remover.SceneRemover.adapted_to`.
+    """Fit a network to a scene; see :meth:`unclouded.models.remover.SceneRemover.adapt`.
 
     Args:
         generator: The trained network.

@@ -134,7 +134,7 @@ class NetworkRemover:
             return self.precision
         return str(dtype_of(self.precision)).removeprefix("torch.")
 
-    def adapted_to(self, sample: Sequence[Observation]) -> FrozenNetwork:
+    def adapt(self, sample: Sequence[Observation]) -> FrozenNetwork:
         """Freeze the instance norms to the statistics of a scene, taken over a sample of its windows jointly."""
         return freeze(
             self.generator,

@@ -58,7 +58,7 @@ class SceneRemover(Protocol):
         """Rows and columns in which windows start are multiples of this, counted from the scene's corner."""
         ...
 
-    def adapted_to(self, sample: Sequence[Observation]) -> CloudRemover:
+    def adapt(self, sample: Sequence[Observation]) -> CloudRemover:
         """Return a remover for windows of the scene that a sample was taken from.
 
         The answer of the adapted remover at a pixel depends on nothing but the sample and the pixels within
@@ -102,7 +102,7 @@ class FunctionRemover:
         return self.answer(observation)
 
 
-def each_by_itself(
+def adapt_per_image(
     remover: SceneRemover, observation: Observation
 ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
     """Return answer and confidence for a batch whose images are scenes of their own.
@@ -113,7 +113,7 @@ def each_by_itself(
     """
     answers = []
     for image in observation.images():
-        adapted = remover.adapted_to([image])
+        adapted = remover.adapt([image])
         assert isinstance(adapted, ConfidentRemover)
         answers.append(adapted.with_confidence(image))
     return torch.cat([answer for answer, _ in answers]), torch.cat([sure for _, sure in answers])

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from unclouded.models import radar_features, scene_regression
 from unclouded.models.prior_spectrum import PRIOR, Prior
 from unclouded.models.radar_features import blur, local_mean, reach_px
-from unclouded.models.remover import each_by_itself, keep_clear_pixels
+from unclouded.models.remover import adapt_per_image, keep_clear_pixels
 from unclouded.models.scene_regression import STRIP_PX, NodeGrid, SceneMoments, SceneRegression
 from unclouded.sensors import RGB
 from unclouded.settings import Settings
@@ -75,7 +75,7 @@ class SceneAdapted:
         of_predicted = max(REACH_OF_PREDICTED_PX, reach_px(self.settings.seam_px))
         return max(radar_features.REACH_PX + of_predicted, REACH_OF_OBSERVED_PX)
 
-    def adapted_to(self, sample: Sequence[Observation]) -> "AdaptedToScene":
+    def adapt(self, sample: Sequence[Observation]) -> "AdaptedToScene":
         """Learn from a sample of a scene; every image of the sample is read once."""
         ends = [o + n for seen in sample for o, n in zip(seen.origin_px, seen.cloudy.shape[-2:], strict=True)]
         grid = NodeGrid(None if max(ends) <= self.settings.node_px else self.settings.node_px)
@@ -95,7 +95,7 @@ class SceneAdapted:
         self, observation: Observation
     ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
         """Return the clear image, and the confidence in it; each image of a batch is learnt from by itself."""
-        return each_by_itself(self, observation)
+        return adapt_per_image(self, observation)
 
 
 @dataclass(frozen=True, eq=False)

@@ -127,12 +127,12 @@ def _spelling(roi: Roi) -> str:
     return f"{roi.collection}_s1/s1_{roi.number}"
 
 
-def read_listing(text: str, told: Callable[[int, int], object] | None = None) -> Listing:
+def read_listing(text: str, on_progress: Callable[[int, int], object] | None = None) -> Listing:
     """Read a list: a text file with a name a line, a csv list, or the root of a data set.
 
     Args:
         text: A path. ``:train``, ``:val`` or ``:test`` behind it takes that part of a csv list or a data set.
-        told: Is told how many files of a data set are located, and how many there are.
+        on_progress: Is told how many files of a data set are located, and how many there are.
 
     Raises:
         InputError: It is none of these, or a line is no name.
@@ -141,7 +141,7 @@ def read_listing(text: str, told: Callable[[int, int], object] | None = None) ->
     part: SplitName = last if colon and last in PARTS else "all"  # type: ignore[assignment]
     path = Path(head if part != "all" else text)
     if path.is_dir():
-        return _of_root(text, find_triplets(path), part, told)
+        return _of_root(text, find_triplets(path), part, on_progress)
     if path.suffix.lower() == ".csv":
         listed = read_split_list(path)
         return _of_names(text, (name for name, of in listed.items() if part in ("all", of)))
@@ -151,7 +151,9 @@ def read_listing(text: str, told: Callable[[int, int], object] | None = None) ->
     return _of_names(text, (line for line in map(str.strip, lines) if line and not line.startswith("#")))
 
 
-def _of_root(source: str, inventory: Inventory, part: SplitName, told: Callable[[int, int], object] | None) -> Listing:
+def _of_root(
+    source: str, inventory: Inventory, part: SplitName, on_progress: Callable[[int, int], object] | None
+) -> Listing:
     if part == "all":
         found = {files.name: files.sar for files in inventory.observations}
     else:
@@ -161,8 +163,8 @@ def _of_root(source: str, inventory: Inventory, part: SplitName, told: Callable[
     for done, (name, path) in enumerate(found.items(), start=1):
         if (grid := read_grid(path)).crs is not None:
             grids[name] = grid
-        if told:
-            told(done, len(found))
+        if on_progress:
+            on_progress(done, len(found))
     listing = _of_names(source, [*found, *incomplete], plain=True)
     return Listing(source, listing.patches, listing.regions, listing.others, grids)
 

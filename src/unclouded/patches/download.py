@@ -25,12 +25,12 @@ DONE = ".fetched"
 
 SHOWN = 3
 
-MAX_NOTE_BYTES = 64 << 20
+MAX_RECORD_BYTES = 64 << 20
 
 DOWNLOADS = ".downloads"
 """Folder below the root with archives on their way."""
 
-Told = Callable[[str, int, int], object]
+ProgressCallback = Callable[[str, int, int], object]
 
 
 @dataclass(frozen=True, order=True)
@@ -166,7 +166,7 @@ def fetch(
     *,
     checksums: Mapping[str, str] | None = None,
     keep: bool = False,
-    told: Told = lambda stage, done, total: None,
+    on_progress: ProgressCallback = lambda stage, done, total: None,
     line: Line = Line(),  # noqa: B008  (frozen)
 ) -> int:
     """Fetch and extract archives that are not there yet; return the number of patches that came.
@@ -177,7 +177,7 @@ def fetch(
         root: Root of the data set; filled in the official layout.
         checksums: SHA-256 of each archive by file name, see :func:`read_checksums`.
         keep: Keep archives in ``.downloads`` when they are extracted. Those of a mirror always stay.
-        told: Is told stage, bytes done and bytes in all.
+        on_progress: Is told stage, bytes done and bytes in all.
         line: How patient to be with the server.
 
     Raises:
@@ -190,12 +190,18 @@ def fetch(
     patches = 0
     with held(root / DOWNLOADS):
         for archive in plan_.left:
-            patches += _fetch_one(archive, origin, root, checksums or {}, keep, told, line)
+            patches += _fetch_one(archive, origin, root, checksums or {}, keep, on_progress, line)
     return patches
 
 
 def _fetch_one(
-    archive: Archive, origin: str, root: Path, checksums: Mapping[str, str], keep: bool, told: Told, line: Line
+    archive: Archive,
+    origin: str,
+    root: Path,
+    checksums: Mapping[str, str],
+    keep: bool,
+    on_progress: ProgressCallback,
+    line: Line,
 ) -> int:
     if _is_folder(origin):
         file = Path(origin) / archive.file_name
@@ -204,7 +210,10 @@ def _fetch_one(
         file = root / DOWNLOADS / archive.file_name
         if not file.is_file():
             download(
-                _address(archive, origin), file, lambda done, total: told(f"fetch {archive.folder}", done, total), line
+                _address(archive, origin),
+                file,
+                lambda done, total: on_progress(f"fetch {archive.folder}", done, total),
+                line,
             )
     digest = sha256(file)
     if checksums.get(archive.file_name, digest) != digest:
@@ -214,7 +223,9 @@ def _fetch_one(
             f"{named(file)} has the SHA-256 {digest}, expected {checksums[archive.file_name]}; fetch again"
         )
     try:
-        extracted = extract(archive, file, root, lambda done, total: told(f"extract {archive.folder}", done, total))
+        extracted = extract(
+            archive, file, root, lambda done, total: on_progress(f"extract {archive.folder}", done, total)
+        )
     except DamagedArchiveError:
         if not _is_folder(origin):
             file.unlink()  # or the next call would take it for fetched
@@ -226,7 +237,7 @@ def _fetch_one(
         if extracted.by_region.get(roi, 0) < count
     }
     published = {"published_patches": archive.patches, "regions_found_and_published": short}
-    write_json(_note(root, archive), note | published | {"left_out": extracted.strangers})
+    write_json(_note(root, archive), note | published | {"left_out": extracted.unexpected_files})
     if not keep and not _is_folder(origin):
         file.unlink()
     return extracted.patches
@@ -246,7 +257,7 @@ def incomplete(wanted: Iterable[Archive], root: Path) -> list[str]:
     for archive in wanted:
         if not (path := _note(root, archive)).is_file():
             continue
-        note = read_json_object(path, MAX_NOTE_BYTES, "delete it to fetch the archive again")
+        note = read_json_object(path, MAX_RECORD_BYTES, "delete it to fetch the archive again")
         regions = note.get("regions_found_and_published", {})
         try:
             patches, short = int(note["patches"]), {str(roi): (int(had), int(of)) for roi, (had, of) in regions.items()}
@@ -390,12 +401,12 @@ class Extracted:
 
     Attributes:
         bytes: Size of all patches.
-        strangers: Members that are no patch of this archive; they were left inside.
+        unexpected_files: Members that are no patch of this archive; they were left inside.
         by_region: Number of patches of each region.
     """
 
     bytes: int
-    strangers: tuple[str, ...]
+    unexpected_files: tuple[str, ...]
     by_region: Mapping[Roi, int]
 
     @property
@@ -428,7 +439,7 @@ def extract(archive: Archive, file: Path, root: Path, told: ByteProgress = lambd
             staging.mkdir(parents=True)
             extracted = _stage(archive, file, staging, told)
             if not extracted.patches:
-                held = ", ".join(extracted.strangers[:SHOWN]) or "nothing"
+                held = ", ".join(extracted.unexpected_files[:SHOWN]) or "nothing"
                 raise InputError(f"{named(file)} holds no patch of {archive.folder}, found {held}; is it another file?")
             _move(staging, root)
     finally:
@@ -440,7 +451,7 @@ def _stage(archive: Archive, file: Path, staging: Path, told: ByteProgress) -> E
     limit = archive.patches + archive.patches // 100 + 100
     size = 0
     regions: list[Roi] = []
-    strangers: list[str] = []
+    unexpected_files: list[str] = []
     try:
         with file.open("rb") as raw, gzip.open(raw) as inflated:
             most_bytes = limit * archive.largest_patch + SLACK_BYTES
@@ -448,7 +459,7 @@ def _stage(archive: Archive, file: Path, staging: Path, told: ByteProgress) -> E
                 told(raw.tell(), file.stat().st_size)
                 place = archive.place(member.name) if member.isreg() and content else None
                 if place is None:
-                    strangers += [] if member.isdir() else [_shown(member.name)]
+                    unexpected_files += [] if member.isdir() else [_shown(member.name)]
                     continue
                 regions.append(PatchId.parse(Path(place).stem).roi)
                 if member.size > archive.largest_patch or len(regions) > limit:
@@ -463,7 +474,7 @@ def _stage(archive: Archive, file: Path, staging: Path, told: ByteProgress) -> E
     except _DAMAGES as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise DamagedArchiveError(f"{named(file)} is damaged ({_shown(reason)}); fetch it again") from error
-    return Extracted(size, tuple(strangers), Counter(regions))
+    return Extracted(size, tuple(unexpected_files), Counter(regions))
 
 
 class _Measured:

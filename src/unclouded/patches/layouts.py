@@ -99,7 +99,7 @@ class Inventory:
         triplets: Complete triplets, in natural order (patch 9 before patch 10).
         without_clear: Radar and cloudy image without clear target: enough to predict. They count as incomplete, too.
         incomplete: Patches that lack one file or two.
-        strangers: Files and folders that no rule explains, relative to the root.
+        unexpected_files: Files and folders that no rule explains, relative to the root.
         split_list: The csv list of a flat layout that says which file belongs to which split.
         clear_alone: Clear images of places without radar or cloudy image. They count as incomplete, too.
     """
@@ -109,7 +109,7 @@ class Inventory:
     triplets: tuple[TripletFiles, ...]
     without_clear: tuple[TripletFiles, ...]
     incomplete: tuple[IncompleteTriplet, ...]
-    strangers: tuple[str, ...]
+    unexpected_files: tuple[str, ...]
     split_list: Path | None
     clear_alone: tuple[ClearImage, ...] = ()
 
@@ -154,7 +154,9 @@ class Inventory:
 
     def report(self) -> str:
         """Return what was found in a few lines: counts, the first names, and how many more there are."""
-        return "\n".join([self.summary(), *section("incomplete", self.incomplete), *section("strange", self.strangers)])
+        return "\n".join(
+            [self.summary(), *section("incomplete", self.incomplete), *section("strange", self.unexpected_files)]
+        )
 
 
 def find_triplets(root: Path) -> Inventory:
@@ -276,12 +278,12 @@ def _inventory(
     root: Path, layout: Layout, clear: str, sightings: Iterable[_Sighting], split_list: Path | None
 ) -> Inventory:
     found: dict[str, dict[str, _Sighting]] = defaultdict(dict)
-    strangers: list[str] = []
+    unexpected_files: list[str] = []
     for sighting in sightings:
         if sighting.token:
             found[sighting.name][sighting.token] = sighting
         elif sighting.path not in (split_list, root / MANIFEST, root / CHOICES):
-            strangers.append(named(file_of(sighting.path).relative_to(root)))
+            unexpected_files.append(named(file_of(sighting.path).relative_to(root)))
     triplets: list[TripletFiles] = []
     without_clear: list[TripletFiles] = []
     clear_alone: list[ClearImage] = []
@@ -302,7 +304,7 @@ def _inventory(
         tuple(triplets),
         tuple(without_clear),
         tuple(incomplete),
-        tuple(strangers),
+        tuple(unexpected_files),
         split_list,
         tuple(clear_alone),
     )

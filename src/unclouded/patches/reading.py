@@ -163,7 +163,7 @@ class Inspection:
         found = self.inventory
         incomplete = section("incomplete", found.incomplete, len(found.incomplete))
         damaged = section("damaged", self.damaged, len(self.damaged))
-        return "\n".join([found.summary(), *incomplete, *damaged, *section("strange", found.strangers)])
+        return "\n".join([found.summary(), *incomplete, *damaged, *section("strange", found.unexpected_files)])
 
 
 def check_triplets(inventory: Inventory, progress: Callable[[int, int], object] | None = None) -> Inspection:

@@ -29,7 +29,7 @@ class Roi:
     ``ROIs1158_spring_1`` is a prefix of ``ROIs1158_spring_106``, not its equal: never compare spellings.
 
     Attributes:
-        seed: Random seed of the sampling, such as ``ROIs1158``; ``ROIs0000`` is invented.
+        seed: Random seed of the sampling, such as ``ROIs1158``; ``ROIs0000`` is simulated.
         season: Meteorological season of the northern hemisphere's naming: spring, summer, fall or winter.
         number: Number of the place; numbers have gaps.
     """

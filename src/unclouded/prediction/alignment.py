@@ -18,7 +18,7 @@ LARGE_SHIFT_PX = 2.0
 
 
 @dataclass(frozen=True)
-class Fit:
+class AlignmentQuality:
     """How far radar and optics lie apart.
 
     Attributes:
@@ -115,10 +115,10 @@ def _remedy(processing: str, without_terrain: bool) -> str:
     return "its georeference is off; give it on its own grid with --align, or the GRDH product with --heights"
 
 
-def fit_of(sources: Sources, scene_map: SceneMap) -> Fit:
+def assess_alignment(sources: Sources, scene_map: SceneMap) -> AlignmentQuality:
     """Compare the two images of a scene where it is clear."""
     radar, optical = sources.radar.acquired, sources.optical.acquired
     undated = [name for name, time in (("the radar", radar), ("the optical image", optical)) if time is None]
     small = min(sources.shape) < SMALLEST_PX
     shift = None if small else sources.shift(scene_map.is_clear).result()
-    return Fit(date_gap_days(radar, optical), shift, tuple(undated), min(sources.shape))
+    return AlignmentQuality(date_gap_days(radar, optical), shift, tuple(undated), min(sources.shape))

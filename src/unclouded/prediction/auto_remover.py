@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from unclouded.clouds.synthetic import PERLIN, invent
+from unclouded.clouds.synthetic import PERLIN, simulate
 from unclouded.evaluation import metrics
 from unclouded.models.baselines import baseline
 from unclouded.models.inference import Engine, Precision
 from unclouded.models.network import NetworkRemover
-from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover, each_by_itself
+from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover, adapt_per_image
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import find_remover
 from unclouded.prediction.products import percent_text as percent
@@ -61,13 +61,13 @@ class ExpectedError:
         rows: Name to error, in the order asked.
         pixels: Covered pixels.
         bands: Optical bands judged.
-        invented: The clouds were painted, for the scene has none of its own.
+        simulated: The clouds were painted, for the scene has none of its own.
     """
 
     rows: Mapping[str, ErrorOf]
     pixels: int
     bands: tuple[str, ...]
-    invented: bool
+    simulated: bool
 
     def judged_share(self, name: str) -> float:
         """Return the share of the covered pixels that a remover answered."""
@@ -92,7 +92,7 @@ class ExpectedError:
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
+class SelectedRemover:
     """A remover that was chosen for a scene, and why.
 
     Attributes:
@@ -134,7 +134,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class BestOfScene:
+class AutoRemover:
     """A :class:`~unclouded.models.remover.SceneRemover` that decides by the expected error of the scene.
 
     Attributes:
@@ -164,16 +164,16 @@ class BestOfScene:
         """Windows may start anywhere: all candidates are rules of pixels and their surroundings."""
         return 1
 
-    def adapted_to(self, sample: Sequence[Observation]) -> Chosen:
+    def adapt(self, sample: Sequence[Observation]) -> SelectedRemover:
         """Compare the candidates on the clear ground of the sample, and adapt the best of them."""
         candidates = (self.preferred, *self.others)
         expected = expected_error(candidates, sample, np.random.default_rng(self.seed))
-        first = self.preferred.adapted_to(sample)
+        first = self.preferred.adapt(sample)
         name, reason = choose(expected, self.preferred.name)
         if name == self.preferred.name:
-            return Chosen(first, first, expected, reason)
+            return SelectedRemover(first, first, expected, reason)
         best = next(one for one in self.others if one.name == name)
-        return Chosen(adapted(best, sample), first, expected, reason)
+        return SelectedRemover(adapted(best, sample), first, expected, reason)
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image; every image of a batch is a scene of its own."""
@@ -183,7 +183,7 @@ class BestOfScene:
         self, observation: Observation
     ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
         """Return the clear image and the confidence in it; every image of a batch is a scene of its own."""
-        return each_by_itself(self, observation)
+        return adapt_per_image(self, observation)
 
 
 def choose(expected: ExpectedError | None, preferred: str) -> tuple[str, str]:
@@ -219,9 +219,9 @@ def choose(expected: ExpectedError | None, preferred: str) -> tuple[str, str]:
     return preferred, f"{preferred} was used, for {best} {less} it {on}, {needed}{left_out}"
 
 
-def best_of_scene(bands: tuple[str, ...] = RGB) -> BestOfScene:
+def auto_remover(bands: tuple[str, ...] = RGB) -> AutoRemover:
     """Return the default remover: ``scene-adapted``, unless ``clear-mean`` or ``sar-regression`` errs less."""
-    return BestOfScene(SceneAdapted(bands), (baseline("clear-mean", bands), baseline("sar-regression", bands)))
+    return AutoRemover(SceneAdapted(bands), (baseline("clear-mean", bands), baseline("sar-regression", bands)))
 
 
 # A remover as a user asks for it: a value that travels to other processes, where it is found anew.
@@ -232,7 +232,7 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True)
-class WantedRemover:
+class RemoverSpec:
     """What is asked for.
 
     Attributes:
@@ -257,7 +257,7 @@ class WantedRemover:
             InputError: There is no such remover, or it was made for other bands.
         """
         if self.name in (None, AUTO):
-            return best_of_scene(self.bands or RGB)
+            return auto_remover(self.bands or RGB)
         remover = find_remover(self.name, self.bands, self.device)
         if isinstance(remover, NetworkRemover):
             return replace(remover, precision=self.precision, engine=self.engine)
@@ -299,8 +299,8 @@ def expected_error(
     """
     bands = removers[0].bands
     seen = [one.select(bands) for one in sample]
-    invented = not any(bool(one.is_cloudy.any()) for one in seen)
-    covered = [_invented(one, rng) if invented else _copied(one, seen, rng) for one in seen]
+    simulated = not any(bool(one.is_cloudy.any()) for one in seen)
+    covered = [_simulated(one, rng) if simulated else _copied(one, seen, rng) for one in seen]
     hidden = [after.is_cloudy & _is_clear(before) for before, after in zip(seen, covered, strict=True)]
     pixels = sum(int(where.sum()) for where in hidden)
     if pixels < FEWEST_PX:
@@ -312,12 +312,12 @@ def expected_error(
             require_answer(knows_scene(one), one, remover.name, window_name(one), complete=False) for one in covered
         )
         rows[remover.name] = _error(zip(answers, seen, hidden, strict=True))
-    return ExpectedError(rows, pixels, bands, invented)
+    return ExpectedError(rows, pixels, bands, simulated)
 
 
 def adapted(remover: CloudRemover | SceneRemover, sample: Sequence[Observation]) -> CloudRemover:
     """Return a remover that knows the scene, if it is one that can."""
-    return remover.adapted_to(sample) if isinstance(remover, SceneRemover) else remover
+    return remover.adapt(sample) if isinstance(remover, SceneRemover) else remover
 
 
 def _is_clear(seen: Observation) -> Bool[Tensor, "1 1 h w"]:
@@ -325,9 +325,9 @@ def _is_clear(seen: Observation) -> Bool[Tensor, "1 1 h w"]:
     return known & ~seen.is_cloudy
 
 
-def _invented(seen: Observation, rng: np.random.Generator) -> Observation:
+def _simulated(seen: Observation, rng: np.random.Generator) -> Observation:
     name = f"{seen.origin_px} {rng.integers(2**31)}"
-    painted = invent(name, seen.cloudy[0].float().numpy(), seen.bands, PERLIN)
+    painted = simulate(name, seen.cloudy[0].float().numpy(), seen.bands, PERLIN)
     return replace(
         seen, cloudy=torch.from_numpy(painted.cloudy)[None], cloud_map=torch.from_numpy(painted.cloud_map)[None, None]
     )

@@ -14,8 +14,18 @@ from torch.nn import functional as F
 from unclouded.models.remover import CloudRemover, ConfidentRemover, FunctionRemover, SceneRemover
 from unclouded.prediction.cloud_mapping import SceneMap
 from unclouded.prediction.products import UNKNOWN_PERCENT, UNKNOWN_STEPS, Provenance, percent, steps, trace
-from unclouded.prediction.sources import Rows, Sources, Told
-from unclouded.prediction.tiling import Strip, StripStore, Window, ahead, bounding, rows_of, sample_windows, windows_in
+from unclouded.prediction.sources import Rows, Sources
+from unclouded.prediction.tiling import (
+    Strip,
+    StripCheckpoint,
+    Window,
+    bounding,
+    prefetch,
+    rows_of,
+    sample_windows,
+    windows_in,
+)
+from unclouded.progress import ProgressCallback
 from unclouded.sentinel.radiometry import Radiometry
 from unclouded.tensors.answers import require_answer, require_confidence, window_name
 from unclouded.tensors.observation import Observation
@@ -32,7 +42,7 @@ Statistics = Literal["scene", "window"]
 
 
 @dataclass(frozen=True, eq=False)
-class Crew:
+class AdaptedEnsemble:
     """Removers of one scene, the first of which makes the image; all adapted to the scene.
 
     Attributes:
@@ -71,7 +81,7 @@ class Crew:
 
 def window_by_window(remover: SceneRemover) -> CloudRemover:
     """Adapt a remover to every window by itself, as the paper's instance norms are; its windows show seams."""
-    return FunctionRemover(remover.name, remover.bands, lambda window: remover.adapted_to([window])(window))
+    return FunctionRemover(remover.name, remover.bands, lambda window: remover.adapt([window])(window))
 
 
 def sample_of(sources: Sources, scene_map: SceneMap, bands: tuple[str, ...]) -> list[Observation]:
@@ -93,9 +103,9 @@ def sample_of(sources: Sources, scene_map: SceneMap, bands: tuple[str, ...]) -> 
     return sample
 
 
-def crew_of(
+def adapt_removers(
     removers: Sequence[CloudRemover], sample: Sequence[Observation], statistics: Statistics, *, uncertainty: bool
-) -> Crew:
+) -> AdaptedEnsemble:
     """Adapt removers to a scene.
 
     Args:
@@ -111,21 +121,21 @@ def crew_of(
         elif statistics == "window":
             adapted.append(window_by_window(remover))
         else:
-            adapted.append(remover.adapted_to(sample))
+            adapted.append(remover.adapt(sample))
     scene_removers = [remover for remover in removers if isinstance(remover, SceneRemover)]
     margin = max([one.margin_px for one in scene_removers], default=FOREIGN_MARGIN_PX)
     align = int(np.lcm.reduce([one.align_px for one in scene_removers] or [4]))
-    return Crew(tuple(adapted), margin, align, statistics, uncertainty)
+    return AdaptedEnsemble(tuple(adapted), margin, align, statistics, uncertainty)
 
 
-def clear_scene(
+def remove_clouds(
     sources: Sources,
     scene_map: SceneMap,
-    crew: Crew | None,
+    ensemble: AdaptedEnsemble | None,
     bands: tuple[str, ...],
     window_px: int,
-    store: StripStore,
-    told: Told,
+    store: StripCheckpoint,
+    on_progress: ProgressCallback,
 ) -> list[int]:
     """Clear a scene line by line of windows; lines that the store holds already are not made again.
 
@@ -134,11 +144,11 @@ def clear_scene(
     Args:
         sources: The scene.
         scene_map: Its clouds.
-        crew: Adapted removers; None where nothing can be made for lack of data.
+        ensemble: Adapted removers; None where nothing can be made for lack of data.
         bands: Of the removers.
         window_px: Side of a window, without margins.
         store: Where finished lines are kept.
-        told: Is told how far it is, in windows with clouds.
+        on_progress: Is told how far it is, in windows with clouds.
 
     Returns:
         First rows of the lines.
@@ -146,7 +156,7 @@ def clear_scene(
     lines = rows_of(sources.shape[0], window_px)
     left = [line for line in lines if not store.holds(line[0])]
     total = sum(_cloudy_windows(scene_map, line, sources.shape[1], window_px) for line in left)
-    margin, align = (crew.margin_px, crew.align_px) if crew else (0, 1)
+    margin, align = (ensemble.margin_px, ensemble.align_px) if ensemble else (0, 1)
     done = 0
     writing: Future[None] | None = None
 
@@ -155,23 +165,23 @@ def clear_scene(
         return sources.rows(outer.top, outer.bottom, bands, after=writing)  # of what is on disk nothing is in memory
 
     with ThreadPoolExecutor(1) as writer:
-        for line, rows in ahead(left, load):
+        for line, rows in prefetch(left, load):
             cloud_map, seen = (
                 part(rows.window.top, rows.window.bottom) for part in (scene_map.cloud_map, scene_map.seen)
             )
-            strip = clear_line(rows, line, cloud_map, crew, window_px, sources.shape, seen)
+            strip = remove_clouds_in_line(rows, line, cloud_map, ensemble, window_px, sources.shape, seen)
             if writing is not None:
                 writing.result()  # one line waits to be written at most
             writing = writer.submit(store.put, line[0], strip)
             del strip
             done += _cloudy_windows(scene_map, line, sources.shape[1], window_px)
-            told("removing clouds", done, total)
+            on_progress("removing clouds", done, total)
         if writing is not None:
             writing.result()
     return [top for top, _ in lines]
 
 
-def losses_of(store: StripStore, tops: Sequence[int]) -> dict[str, int]:
+def losses_of(store: StripCheckpoint, tops: Sequence[int]) -> dict[str, int]:
     """Return pixels without data by cause, of the lines that a store holds; see :data:`LOSSES`."""
     strips = (store.get(top) for top in tops)
     total = np.sum([strip["losses"] for strip in strips if strip is not None], axis=0)
@@ -183,11 +193,11 @@ def _cloudy_windows(scene_map: SceneMap, line: tuple[int, int], width: int, wind
     return int(np.add.reduceat(cloudy, range(0, width, window_px)).astype(bool).sum())
 
 
-def clear_line(
+def remove_clouds_in_line(
     rows: Rows,
     line: tuple[int, int],
     cloud_map: Float32[np.ndarray, "rows x"],
-    crew: Crew | None,
+    ensemble: AdaptedEnsemble | None,
     window_px: int,
     scene: tuple[int, int],
     seen: Bool[np.ndarray, "rows x"] | None = None,
@@ -198,7 +208,7 @@ def clear_line(
         rows: The line with its margins.
         line: First row, and row after the last.
         cloud_map: The map m of ``rows``; NaN where it is unknown.
-        crew: Adapted removers; None where nothing can be made.
+        ensemble: Adapted removers; None where nothing can be made.
         window_px: Side of a window.
         scene: Rows and columns of the scene.
         seen: Where any optical band of ``rows`` saw something; where all have data if omitted.
@@ -208,13 +218,13 @@ def clear_line(
     """
     seen = rows.optical if seen is None else seen
     here = Window(line[0], 0, line[1], scene[1])
-    strip = _as_observed(rows, here, cloud_map, seen, crew)
+    strip = _as_observed(rows, here, cloud_map, seen, ensemble)
     for window in windows_in(*line, scene[1], window_px):
         aim = bounding(strip["provenance"][0][window.within(here)] >= Provenance.BLENDED, window)
-        if crew is not None and aim is not None:
-            aim = window if crew.statistics == "window" else aim
-            around = aim.grown(crew.margin_px, crew.align_px, scene)
-            _paint(strip, aim, here, rows.observation(around, cloud_map, seen), crew, rows.radiometry)
+        if ensemble is not None and aim is not None:
+            aim = window if ensemble.statistics == "window" else aim
+            around = aim.grown(ensemble.margin_px, ensemble.align_px, scene)
+            _paint(strip, aim, here, rows.observation(around, cloud_map, seen), ensemble, rows.radiometry)
     part = here.within(rows.window)
     lost, there, radar = strip["provenance"][0] == Provenance.NO_DATA, seen[part], rows.radar[part]
     causes = lost & ~there, lost & there & ~radar, lost & there & radar, ~radar
@@ -226,37 +236,37 @@ def _as_observed(
     here: Window,
     cloud_map: Float32[np.ndarray, "rows x"],
     seen: Bool[np.ndarray, "rows x"],
-    crew: Crew | None,
+    ensemble: AdaptedEnsemble | None,
 ) -> Strip:
     """A line on which nothing is made yet: what is observed, and 0 where there is no data or none can be made."""
     part = here.within(rows.window)
-    radar = rows.radar if crew else np.zeros_like(rows.radar)
-    provenance = trace(cloud_map, rows.optical, radar, crew.margin_px if crew else 0, seen)[part]
+    radar = rows.radar if ensemble else np.zeros_like(rows.radar)
+    provenance = trace(cloud_map, rows.optical, radar, ensemble.margin_px if ensemble else 0, seen)[part]
     stored = rows.stored[:, *part]
     strip: Strip = {"provenance": provenance[None], "clear": stored.copy()}
     strip["clear"][:, provenance == Provenance.NO_DATA] = 0
-    if crew and crew.uncertainty:
+    if ensemble and ensemble.uncertainty:
         strip["uncertainty"] = np.full(stored.shape, UNKNOWN_STEPS, np.uint16)
-    if crew and crew.tells_confidence:
+    if ensemble and ensemble.tells_confidence:
         strip["confidence"] = np.full((1, *here.shape), UNKNOWN_PERCENT, np.uint8)
     return strip
 
 
 def _paint(
-    strip: Strip, aim: Window, here: Window, observation: Observation, crew: Crew, radiometry: Radiometry
+    strip: Strip, aim: Window, here: Window, observation: Observation, ensemble: AdaptedEnsemble, radiometry: Radiometry
 ) -> None:
     """Put what the crew makes of a window into its line."""
     height, width = observation.cloudy.shape[-2:]
     top, left = observation.origin_px
     inner, place = aim.within(Window(top, left, top + height, left + width)), aim.within(here)
-    answer, confidence = crew.answer(observation)
+    answer, confidence = ensemble.answer(observation)
     made = _pixels(answer, inner)
     provenance = strip["provenance"][0][place]
     provenance[(provenance >= Provenance.BLENDED) & ~np.isfinite(made).all(axis=0)] = Provenance.NO_DATA
     strip["clear"][:, *place] = compose(made, strip["clear"][:, *place], provenance, radiometry)
     asked = provenance >= Provenance.BLENDED
-    if crew.uncertainty:
-        deviation = _pixels(spread(crew.removers, observation, crew.align_px), inner)
+    if ensemble.uncertainty:
+        deviation = _pixels(spread(ensemble.removers, observation, ensemble.align_px), inner)
         strip["uncertainty"][:, *place] = steps(deviation, asked)
     if confidence is not None:
         strip["confidence"][:, *place] = percent(_pixels(confidence, inner), asked)

@@ -16,8 +16,9 @@ from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.io.geotiff import grid_of, image_bands, open_geotiff, stored_rows
 from unclouded.io.raster import check_limits, describe, same_grid
-from unclouded.prediction.sources import Sources, Told
-from unclouded.prediction.tiling import Strip, StripStore, ahead
+from unclouded.prediction.sources import Sources
+from unclouded.prediction.tiling import Strip, StripCheckpoint, prefetch
+from unclouded.progress import ProgressCallback
 from unclouded.sentinel.radiometry import Radiometry
 from unclouded.tensors.observation import positions
 
@@ -34,7 +35,7 @@ class SceneMap:
         strips: First row of each, and the row after its last.
     """
 
-    store: StripStore
+    store: StripCheckpoint
     strips: list[tuple[int, int]]
     _recent: dict[int, Strip] = field(default_factory=dict, repr=False)
 
@@ -103,7 +104,7 @@ class Unjudged:
         return " or ".join([*causes, *(["the cloud map has no data"] if any(self.other) else [])])
 
 
-def _present(store: StripStore, top: int) -> Strip:
+def _present(store: StripCheckpoint, top: int) -> Strip:
     strip = store.get(top)
     if strip is None:
         raise RuntimeError(f"{store.folder} lost the cloud map from row {top} on while it was used")
@@ -114,8 +115,8 @@ def map_scene(
     sources: Sources,
     bands: tuple[str, ...],
     settings: CloudMapSettings,
-    store: StripStore,
-    told: Told,
+    store: StripCheckpoint,
+    on_progress: ProgressCallback,
     own: Path | None = None,
 ) -> SceneMap:
     """Map the clouds of a scene; strips that the store holds already are not made again.
@@ -125,7 +126,7 @@ def map_scene(
         bands: Of the remover.
         settings: How the map is made.
         store: Where strips are kept.
-        told: Is told how far it is.
+        on_progress: Is told how far it is.
         own: A map that the user brings, which is taken as it is; no detector is asked then.
 
     Raises:
@@ -137,13 +138,13 @@ def map_scene(
     missing = [strip for strip in strips if not store.holds(strip[0])]
     with ExitStack() as stack:
         if own is not None:
-            made = _taken(sources, missing, stack.enter_context(open_own_map(own, sources.geobox)))
+            made = _taken(sources, missing, stack.enter_context(open_user_mask(own, sources.geobox)))
         else:
             made = _detected(sources, missing, settings)
         places = positions(bands, sources.optical.bands)
         for strip, m, stored in made:
             store.put(strip[0], _strip(m, stored, sources.optical.radiometry, places))
-            told("mapping clouds", strip[1], height)
+            on_progress("mapping clouds", strip[1], height)
     return SceneMap(store, strips)
 
 
@@ -196,7 +197,7 @@ def _detected(sources: Sources, strips: list[tuple[int, int]], settings: CloudMa
         return optical.radiometry.decode(sources.stored(top, bottom).result())
 
     detector_from = detector_of_rows(named_detector(settings.detector), settings, read, height, optical.bands)
-    for strip, stored in ahead(strips, lambda strip: sources.stored(*rows(strip))):
+    for strip, stored in prefetch(strips, lambda strip: sources.stored(*rows(strip))):
         here = slice(strip[0] - rows(strip)[0], strip[1] - rows(strip)[0])
         reflectance = optical.radiometry.decode(stored)
         check_limits(optical.path, reflectance, optical.sensor)
@@ -217,13 +218,13 @@ ReadMap = Callable[[int, int], NDArray[np.float32]]
 def _taken(sources: Sources, strips: list[tuple[int, int]], read_own: ReadMap) -> Mapped:
     """Take strips of the user's map; where it has no data, m is unknown."""
     optical = sources.optical
-    for strip, stored in ahead(strips, lambda strip: sources.stored(*strip)):
+    for strip, stored in prefetch(strips, lambda strip: sources.stored(*strip)):
         check_limits(optical.path, optical.radiometry.decode(stored), optical.sensor)
         yield strip, read_own(*strip), stored
 
 
 @contextmanager
-def open_own_map(path: Path, geobox: GeoBox) -> Iterator[ReadMap]:
+def open_user_mask(path: Path, geobox: GeoBox) -> Iterator[ReadMap]:
     """Open a map m, 0 clear to 1 cloudy, whatever its type; a mask of zeros and ones is one, too.
 
     Args:

@@ -16,7 +16,7 @@ from unclouded.clouds.map import CloudMapSettings, map_clouds
 from unclouded.files import as_room
 from unclouded.io.rows import Layer, write_cog
 from unclouded.models.remover import CloudRemover
-from unclouded.prediction.clearing import ANSWERS, crew_of
+from unclouded.prediction.clearing import ANSWERS, adapt_removers
 from unclouded.prediction.sources import Sources
 from unclouded.prediction.tiling import SAMPLE_PX, SAMPLE_SIDE, Window
 from unclouded.sentinel.coregistration import OPTICAL_BANDS, SMALLEST_PX, agreement
@@ -114,10 +114,10 @@ def rehearse(sources: Sources, removers: Sequence[CloudRemover], clouds: CloudMa
     half_cloudy = np.zeros(rows.sar.shape[1:], np.float32)  # what is adapted needs clouds and clear ground
     half_cloudy[: len(half_cloudy) // 2] = 1.0
     seen = rows.observation(window, half_cloudy)
-    crew_of(removers, [seen], "scene", uncertainty=False)
-    adapting, crew = _timed(lambda: crew_of(removers, [seen], "scene", uncertainty=False))
-    crew.answer(seen)
-    clearing, _ = _timed(lambda: crew.answer(seen))
+    adapt_removers(removers, [seen], "scene", uncertainty=False)
+    adapting, ensemble = _timed(lambda: adapt_removers(removers, [seen], "scene", uncertainty=False))
+    ensemble.answer(seen)
+    clearing, _ = _timed(lambda: ensemble.answer(seen))
     edges = reflectance[[sources.optical.bands.index(band) for band in OPTICAL_BANDS]]
     large = min(window.shape) >= SMALLEST_PX
     comparing = _timed(lambda: agreement(seen.sar[0].numpy(), edges))[0] if large else 0.0
@@ -127,7 +127,7 @@ def rehearse(sources: Sources, removers: Sequence[CloudRemover], clouds: CloudMa
         adapting=adapting / pixels,
         clearing=clearing / pixels,
         writing=_timed(lambda: _write(stored))[0] / pixels,
-        margin_px=crew.margin_px,
+        margin_px=ensemble.margin_px,
     )
 
 

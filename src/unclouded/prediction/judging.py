@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from unclouded.errors import InputError
-from unclouded.evaluation.external import ForeignPredictions
+from unclouded.evaluation.external import ExternalPredictions
 from unclouded.files import resolved
 from unclouded.models.baselines import Baseline
 from unclouded.models.network import NetworkRemover, require_level
@@ -22,7 +22,7 @@ Pairs = Iterator[tuple[Triplet, Tensor]]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class EvaluationSource:
     """Somebody to be judged.
 
     Attributes:
@@ -44,16 +44,16 @@ class Candidate:
     learnt_from: tuple[str, ...] | None = None
 
 
-def remover_candidate(
+def remover_source(
     remover: CloudRemover, files: tuple[TripletFiles, ...], *, keep_clear: bool = True, device: str = "cpu"
-) -> Candidate:
+) -> EvaluationSource:
     """Judge a network or a baseline; see :func:`judged`.
 
     Raises:
         InputError: The weights were trained on L2A; the triplets of SEN12MS-CR are L1C.
     """
     require_level(remover, "L1C")
-    return Candidate(
+    return EvaluationSource(
         remover.name,
         remover.bands,
         files,
@@ -73,21 +73,21 @@ def _learnt_from(remover: CloudRemover, files: Sequence[TripletFiles]) -> tuple[
     return tuple(sorted({str(one.roi) for one in files}.intersection(remover.training["regions"].split())))
 
 
-def foreign_candidate(
-    predictions: ForeignPredictions,
+def external_source(
+    predictions: ExternalPredictions,
     files: tuple[TripletFiles, ...],
     bands: tuple[str, ...] | None = None,
     *,
     keep_clear: bool = True,
     allow_missing: bool = False,
-) -> Candidate:
-    """Judge the predictions of a foreign method; see :func:`judged_files`.
+) -> EvaluationSource:
+    """Judge the predictions of a foreign method; see :func:`evaluate_predictions`.
 
     Args:
         predictions: Files of predictions.
         files: The patches that were asked for.
         bands: Bands to judge; all that the files have if omitted.
-        keep_clear: As in :func:`judged_files`.
+        keep_clear: As in :func:`evaluate_predictions`.
         allow_missing: Judge those patches that have a prediction.
 
     Raises:
@@ -101,11 +101,11 @@ def foreign_candidate(
     shown = bands or predictions.bands
     positions(shown, predictions.bands)
     judged_of = tuple(one for one in files if one.name in predictions.files)
-    return Candidate(
+    return EvaluationSource(
         resolved(predictions.folder).name,
         shown,
         judged_of,
-        partial(judged_files, predictions, judged_of, keep_clear=keep_clear),
+        partial(evaluate_predictions, predictions, judged_of, keep_clear=keep_clear),
         f"{resolved(predictions.folder).name}, {predictions.units}",
         predictions.missing,
     )
@@ -131,8 +131,8 @@ def judged(remover: CloudRemover, data: Iterable[Triplet], *, keep_clear: bool =
         yield shown, keep_clear_pixels(prediction, shown.observation) if keep_clear else prediction
 
 
-def judged_files(
-    predictions: ForeignPredictions,
+def evaluate_predictions(
+    predictions: ExternalPredictions,
     files: Sequence[TripletFiles],
     data: Iterable[Triplet],
     *,

@@ -18,7 +18,7 @@ from unclouded.models.remover import CloudRemover
 from unclouded.models.weights import choose_map
 from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import Damaged, DamagedTriplet, PatchRasters, each_readable, read_triplet
-from unclouded.prediction.auto_remover import BestOfScene
+from unclouded.prediction.auto_remover import AutoRemover
 from unclouded.sensors import SENTINEL2
 from unclouded.tensors.answers import require_answer
 from unclouded.tensors.dataset import observe
@@ -129,7 +129,7 @@ def _predicted(
     cloud_map = map_clouds(patch.cloudy.values, patch.cloudy.bands, used, cache=cache)
     observation = observe(patch.sar.values, patch.cloudy.values, cloud_map, remover.bands)
     seen = observation.to(device)
-    by = remover.adapted_to([seen]) if isinstance(remover, BestOfScene) else remover  # names what was chosen
+    by = remover.adapt([seen]) if isinstance(remover, AutoRemover) else remover  # names what was chosen
     answer = require_answer(by(seen), seen, by.name, patch.name)
     reflectance = answer[0].detach().float().cpu().numpy()
     stored = compose(reflectance, source.values[SENTINEL2.indices(*remover.bands)], cloud_map)

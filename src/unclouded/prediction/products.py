@@ -14,8 +14,8 @@ from scipy.ndimage import maximum_filter1d
 
 from unclouded.io.rows import Layer, write_cog
 from unclouded.prediction.cloud_mapping import SceneMap
-from unclouded.prediction.sources import Told
-from unclouded.prediction.tiling import StripStore
+from unclouded.prediction.tiling import StripCheckpoint
+from unclouded.progress import ProgressCallback
 from unclouded.sentinel.radiometry import NO_DATA, QUANTIFICATION, Radiometry
 
 PRODUCTS = ("clear", "cloud_map", "provenance", "uncertainty", "confidence")
@@ -115,18 +115,18 @@ def percent(confidence: NDArray[np.float32], made: NDArray[np.bool_]) -> NDArray
 def write_products(
     folder: Path,
     products: list[Product],
-    cleared: StripStore,
+    cleared: StripCheckpoint,
     scene_map: SceneMap,
     tops: list[int],
     geobox: GeoBox,
-    told: Told,
+    on_progress: ProgressCallback,
 ) -> dict[str, Path]:
     """Write all files of a scene into a folder; return their paths by name."""
     paths = {product.name: folder / f"{product.name}.tif" for product in products}
     for done, product in enumerate(products, start=1):
         strips = _map_strips(scene_map) if product.name == "cloud_map" else _strips(cleared, tops, product.name)
         write_cog(paths[product.name], strips, product.layer, geobox)
-        told("writing files", done, len(products))
+        on_progress("writing files", done, len(products))
     return paths
 
 
@@ -135,7 +135,7 @@ def _map_strips(scene_map: SceneMap) -> Iterator[tuple[int, NDArray[np.float32]]
         yield top, scene_map.cloud_map(top, bottom)[None]
 
 
-def _strips(store: StripStore, tops: list[int], name: str) -> Iterator[tuple[int, NDArray[np.generic]]]:
+def _strips(store: StripCheckpoint, tops: list[int], name: str) -> Iterator[tuple[int, NDArray[np.generic]]]:
     for top in tops:
         strip = store.get(top)
         if strip is None:

@@ -23,15 +23,16 @@ from unclouded.locks import held
 from unclouded.models.network import Level, NetworkRemover, level_of
 from unclouded.models.remover import CloudRemover, ConfidentRemover
 from unclouded.models.weights import MapChoice, choose_map
-from unclouded.prediction.alignment import Fit, fit_of
-from unclouded.prediction.clearing import Statistics, clear_scene, crew_of, losses_of, sample_of
+from unclouded.prediction.alignment import AlignmentQuality, assess_alignment
+from unclouded.prediction.clearing import Statistics, adapt_removers, losses_of, remove_clouds, sample_of
 from unclouded.prediction.cloud_mapping import SceneMap, map_scene
 from unclouded.prediction.forecast import forecast
 from unclouded.prediction.products import PRODUCTS, Product, products_of, write_products
 from unclouded.prediction.products import percent_text as percent
 from unclouded.prediction.scene_report import SceneReport
-from unclouded.prediction.sources import RadarSettings, Sources, Told, open_sources
-from unclouded.prediction.tiling import StripStore, work_folder
+from unclouded.prediction.sources import RadarSettings, Sources, open_sources
+from unclouded.prediction.tiling import StripCheckpoint, work_folder
+from unclouded.progress import ProgressCallback
 from unclouded.sentinel.optical import OpticalSettings
 from unclouded.sentinel.safe import product_of
 from unclouded.settings import Settings
@@ -72,7 +73,7 @@ class SceneSettings(Settings):
 
 
 @dataclass(frozen=True)
-class ClearedScene:
+class PredictedScene:
     """What a run leaves in its folder.
 
     Attributes:
@@ -94,11 +95,11 @@ def clear(
     settings: SceneSettings | None = None,
     *,
     others: Sequence[CloudRemover] = (),
-    told: Told = lambda *_: None,
+    on_progress: ProgressCallback = lambda *_: None,
     say: Say | None = None,
     clock: Clock = time.perf_counter,
     require_offset: bool = False,
-) -> ClearedScene:
+) -> PredictedScene:
     """Remove the clouds of one scene.
 
     Whoever was killed goes on where he was. A folder that is done is not made again; one of other settings or inputs is
@@ -111,7 +112,7 @@ def clear(
         out: Folder of the products.
         settings: How.
         others: Further removers of the same bands, such as other weights, for the uncertainty.
-        told: Is told stage, done and total.
+        on_progress: Is told stage, done and total.
         say: Is told, before the work begins, how much room and time it needs, what of it is done already, and whatever
             is odd about the images.
         clock: What the seconds of the summary are taken by.
@@ -144,7 +145,7 @@ def clear(
         work = work_folder(out, key)
         if found := len([*work.glob("*.strip")]):
             tell(f"taking up {found} finished strip{'' if found == 1 else 's'} of an interrupted run")
-        asked = settings.radar, _level(removers), settings.optical, told, require_offset
+        asked = settings.radar, _level(removers), settings.optical, on_progress, require_offset
         with open_sources(cloudy, sar, work, *asked) as sources:
             positions(remover.bands, sources.optical.bands)
             needed = needed_bytes(sources, remover, settings)
@@ -152,7 +153,7 @@ def clear(
             if say is not None:
                 clouds = None if settings.cloud_map else settings.clouds
                 say(forecast(sources, removers, clouds, settings.window_px, needed, settings.uncertainty))
-            run = _Run(sources, removers, settings, choice, work, told, cloudy, tell, clock)
+            run = _Run(sources, removers, settings, choice, work, on_progress, cloudy, tell, clock)
             made = run.make(record | {"key": key})
         return _publish(out, work, made, lambda: clock() - began)
 
@@ -214,14 +215,14 @@ def describe_remover(remover: CloudRemover) -> dict[str, Any]:
     }
 
 
-def _done(out: Path, key: str) -> ClearedScene | None:
+def _done(out: Path, key: str) -> PredictedScene | None:
     """The scene of a folder that holds it already, every file of it whole."""
     with suppress(InputError, ValueError, KeyError, TypeError):
         summary = read_json_object(out / SUMMARY)
         files = {name: out / one["file"] for name, one in summary["files"].items()}
         whole = all(sha256(files[name]) == one["sha256"] for name, one in summary["files"].items())
         if summary["key"] == key and whole:
-            return ClearedScene(out, files, summary)
+            return PredictedScene(out, files, summary)
     return None
 
 
@@ -249,7 +250,7 @@ class _Run:
     settings: SceneSettings
     choice: MapChoice
     work: Path
-    told: Told
+    told: ProgressCallback
     cloudy: Path
     say: Say
     clock: Clock
@@ -259,7 +260,7 @@ class _Run:
         remover, clock, seconds = self.removers[0], self.clock, {}
         began = clock()
         bands, clouds = remover.bands, self.settings.clouds
-        store, own = StripStore(self.work, "map"), self.settings.cloud_map
+        store, own = StripCheckpoint(self.work, "map"), self.settings.cloud_map
         scene_map = map_scene(self.sources, bands, clouds, store, self.told, own)
         seconds["mapping"] = -began + (began := clock())
         fit, remarks = self._compared(scene_map)
@@ -267,20 +268,24 @@ class _Run:
         sample = sample_of(self.sources, scene_map, bands)
         sampled = [[*one.origin_px, *one.cloudy.shape[-2:]] for one in sample]
         statistics, uncertainty = self.settings.statistics, self.settings.uncertainty
-        crew = crew_of(self.removers, sample, statistics, uncertainty=uncertainty) if sample else None
+        ensemble = adapt_removers(self.removers, sample, statistics, uncertainty=uncertainty) if sample else None
         del sample
         seconds["adapting"] = -began + (began := clock())
-        cleared = StripStore(self.work, "cleared")
-        tops = clear_scene(self.sources, scene_map, crew, bands, self.settings.window_px, cleared, self.told)
+        cleared = StripCheckpoint(self.work, "cleared")
+        tops = remove_clouds(self.sources, scene_map, ensemble, bands, self.settings.window_px, cleared, self.told)
         seconds["clearing"] = -began + (began := clock())
-        used = crew.removers[0].name if crew else remover.name
+        used = ensemble.removers[0].name if ensemble else remover.name
         products = _products(
-            self.sources, remover, self.settings, _tags(record, used), confidence=bool(crew and crew.tells_confidence)
+            self.sources,
+            remover,
+            self.settings,
+            _tags(record, used),
+            confidence=bool(ensemble and ensemble.tells_confidence),
         )
         files = write_products(self.work, products, cleared, scene_map, tops, self.sources.geobox, self.told)
         losses = losses_of(cleared, tops)
         remarks += self._told(tuple(_gaps(self.sources, scene_map, losses, used)))
-        report = SceneReport(self.sources, products, files, bands, crew, record, self.cloudy, fit, remarks, losses)
+        report = SceneReport(self.sources, products, files, bands, ensemble, record, self.cloudy, fit, remarks, losses)
         facts = report.facts()
         written = report.write(self.work)
         files |= {"report": written.report, "item": written.item}
@@ -300,10 +305,10 @@ class _Run:
         }
         return files, summary
 
-    def _compared(self, scene_map: SceneMap) -> tuple[Fit, tuple[str, ...]]:
+    def _compared(self, scene_map: SceneMap) -> tuple[AlignmentQuality, tuple[str, ...]]:
         """Return how well radar and optics go together, and what the user has to be told; tell it at once, too."""
         optical, radar = self.sources.optical, self.sources.radar
-        fit = fit_of(self.sources, scene_map)
+        fit = assess_alignment(self.sources, scene_map)
         remarks = (
             *filter(None, [self.choice.remark]),
             *optical.remarks,
@@ -345,7 +350,7 @@ def _tags(record: dict[str, Any], used: str) -> dict[str, str]:
     }
 
 
-def _publish(out: Path, work: Path, made: tuple[dict[str, Path], dict[str, Any]], spent: Clock) -> ClearedScene:
+def _publish(out: Path, work: Path, made: tuple[dict[str, Path], dict[str, Any]], spent: Clock) -> PredictedScene:
     """Put finished files into their place, then the summary, then forget the rows."""
     files, summary = made
     (out / SUMMARY).unlink(missing_ok=True)
@@ -357,4 +362,4 @@ def _publish(out: Path, work: Path, made: tuple[dict[str, Path], dict[str, Any]]
     summary["seconds"]["all"] = spent()
     write_json(out / SUMMARY, summary)
     shutil.rmtree(work)
-    return ClearedScene(out, {name: out / path.name for name, path in files.items()}, summary)
+    return PredictedScene(out, {name: out / path.name for name, path in files.items()}, summary)

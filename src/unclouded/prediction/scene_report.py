@@ -14,9 +14,9 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.io.geotiff import open_geotiff, stored_rows
 from unclouded.prediction import stac
-from unclouded.prediction.alignment import Fit
-from unclouded.prediction.auto_remover import Chosen
-from unclouded.prediction.clearing import Crew
+from unclouded.prediction.alignment import AlignmentQuality
+from unclouded.prediction.auto_remover import SelectedRemover
+from unclouded.prediction.clearing import AdaptedEnsemble
 from unclouded.prediction.products import CLASSES, UNKNOWN_PERCENT, Product
 from unclouded.prediction.report.facts import Facts, Input
 from unclouded.prediction.report.page import write_report
@@ -59,7 +59,7 @@ class SceneReport:
         products: What the GeoTIFFs hold.
         files: Finished GeoTIFFs by name.
         bands: Of the remover.
-        crew: The remover, adapted; None where nothing could be made.
+        ensemble: The remover, adapted; None where nothing could be made.
         record: What the products depend on; see :mod:`unclouded.prediction.scene`.
         optical: Path of the cloudy image.
         fit: How well the two images go together.
@@ -71,10 +71,10 @@ class SceneReport:
     products: Sequence[Product]
     files: Mapping[str, Path]
     bands: tuple[str, ...]
-    crew: Crew | None
+    ensemble: AdaptedEnsemble | None
     record: Mapping[str, Any]
     optical: Path
-    fit: Fit
+    fit: AlignmentQuality
     remarks: tuple[str, ...]
     losses: Mapping[str, int]
 
@@ -88,7 +88,7 @@ class SceneReport:
     def facts(self) -> Facts:
         """Return what is known beside the pixels."""
         scene, record = self.sources.optical, self.record
-        used = self.crew.removers[0] if self.crew else None
+        used = self.ensemble.removers[0] if self.ensemble else None
         inputs = [
             Input("Sentinel-2", record["cloudy"]["name"], record["cloudy"]["sha256"], scene.acquired),
             Input("Sentinel-1", record["sar"]["name"], record["sar"]["sha256"], self.sources.radar.acquired),
@@ -105,7 +105,7 @@ class SceneReport:
             remover=used.name if used else record["removers"][0]["name"],
             bands=self.bands,
             inputs=inputs,
-            expected=used.expected if isinstance(used, Chosen) else None,
+            expected=used.expected if isinstance(used, SelectedRemover) else None,
             settings=_lines(record["settings"]) | {"asked for": record["removers"][0]["name"]},
             measured=scene.metadata() | {"radar": self.sources.radar.processing},
             remarks=self.remarks,
@@ -113,7 +113,7 @@ class SceneReport:
             pixel_m=abs(self.sources.geobox.affine.a) if crs is not None and crs.projected else None,
             version=record["unclouded"],
             losses=self.losses,
-            choice=used.reason if isinstance(used, Chosen) else "",
+            choice=used.reason if isinstance(used, SelectedRemover) else "",
         )
 
     def _asset(self, product: Product) -> stac.Product:

@@ -1,6 +1,6 @@
 """The two images of a scene, opened together and read by one thread, ahead of who needs them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,6 +17,7 @@ from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.models.network import Level
 from unclouded.prediction.tiling import Window
+from unclouded.progress import ProgressCallback
 from unclouded.sentinel.coregistration import Shift
 from unclouded.sentinel.footprints import require_on_earth
 from unclouded.sentinel.optical import OpticalScene, OpticalSettings, open_optical
@@ -26,9 +27,6 @@ from unclouded.sentinel.radiometry import Radiometry
 from unclouded.sentinel.scene_alignment import ReadMask, scene_shift
 from unclouded.settings import Settings
 from unclouded.tensors.observation import Observation, positions
-
-Told = Callable[[str, int, int], None]
-"""Is told stage, done and total."""
 
 
 class RadarSettings(Settings):
@@ -178,7 +176,7 @@ def open_sources(
     radar: RadarSettings | None = None,
     level: Level = "L1C",
     optical: OpticalSettings | None = None,
-    told: Told = lambda *_: None,
+    on_progress: ProgressCallback = lambda *_: None,
     require_offset: bool = False,
 ) -> Iterator[Sources]:
     """Open an optical scene and the radar image of its place; both are opened, read and closed by one thread.
@@ -190,7 +188,7 @@ def open_sources(
         radar: How the radar comes to the optical grid.
         level: Which product the remover was made for.
         optical: What the user says of the optical image.
-        told: Is told how many of the two are open; products are decoded first, which takes a minute for a whole tile.
+        on_progress: Called with (stage, completed, total); decoding the products of a whole tile takes a minute.
         require_offset: Refuse an optical GeoTIFF whose offset is in doubt.
 
     Raises:
@@ -199,7 +197,7 @@ def open_sources(
     with ThreadPoolExecutor(1) as reader, ExitStack() as closed:
         stack = ExitStack()
         closed.callback(lambda: reader.submit(stack.close).result())
-        told("opening images", 0, 2)
+        on_progress("opening images", 0, 2)
         said = (optical or OpticalSettings()).model_dump()
         to_open = open_optical(
             cloudy, allow_l2a=level == "L2A", work_folder=work_folder, require_offset=require_offset, **said
@@ -208,9 +206,9 @@ def open_sources(
         if scene.level != level:
             raise InputError(f"{named(cloudy)} is {scene.level}, but the weights were trained on {level}; give that")
         require_on_earth(cloudy, scene.geobox)
-        told("opening images", 1, 2)
+        on_progress("opening images", 1, 2)
         how = (radar or RadarSettings()).model_dump()
         opened = reader.submit(stack.enter_context, open_radar(sar, scene.geobox, work_folder=work_folder, **how))
         sources = Sources(scene, opened.result(), reader)
-        told("opening images", 2, 2)
+        on_progress("opening images", 2, 2)
         yield sources

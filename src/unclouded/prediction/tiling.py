@@ -112,7 +112,7 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
-class StripStore:
+class StripCheckpoint:
     """Strips of rows on disk, each a file with its own SHA-256: a strip is there and right, or is not there.
 
     Attributes:
@@ -200,7 +200,7 @@ def work_folder(out: Path, key: str) -> Path:
     return folder
 
 
-def ahead(items: list[T], load: Callable[[T], "Future[Any]"]) -> Iterator[tuple[T, Any]]:
+def prefetch(items: list[T], load: Callable[[T], "Future[Any]"]) -> Iterator[tuple[T, Any]]:
     """Yield every item with what was loaded for it; the next one is being loaded meanwhile."""
     waiting = [load(item) for item in items[:1]]
     for index, item in enumerate(items):

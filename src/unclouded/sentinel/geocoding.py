@@ -23,7 +23,7 @@ from unclouded.io.geotiff import open_geotiff, read_stored, stored_rows
 from unclouded.io.raster import describe
 from unclouded.sentinel.calibration import BLOCK_PX, CLEAN_SINCE, BorderNoise, sigma0, to_db
 from unclouded.sentinel.footprints import outline_deg
-from unclouded.sentinel.raw_store import RawStore, block_rows
+from unclouded.sentinel.raw_store import RawBandCache, block_rows
 from unclouded.sentinel.safe import ProductFolder
 from unclouded.sentinel.sentinel1 import Acquisition, Channel, GroundControl, Sentinel1Product
 
@@ -54,7 +54,7 @@ class Positions(Protocol):
 
 
 def geocode(
-    product: ProductFolder, description: Sentinel1Product, positions: Positions, geobox: GeoBox, store: RawStore
+    product: ProductFolder, description: Sentinel1Product, positions: Positions, geobox: GeoBox, store: RawBandCache
 ) -> float:
     """Write VV and VH in dB on a grid; the power is interpolated, and then its logarithm taken.
 
@@ -396,7 +396,7 @@ MARGIN_PX = 4
 _OUTLINE = 33
 
 
-def warp(source: RawStore, source_geobox: GeoBox, target: RawStore, geobox: GeoBox) -> float:
+def warp(source: RawBandCache, source_geobox: GeoBox, target: RawBandCache, geobox: GeoBox) -> float:
     """Bring VV and VH in dB from one grid to another: bilinear, in linear power.
 
     Args:
@@ -436,7 +436,7 @@ def _needed(part: GeoBox, source: GeoBox, to_source: Transformer) -> tuple[slice
 
 
 def _warped(
-    source: RawStore, source_geobox: GeoBox, band: int, rows: slice, columns: slice, part: GeoBox
+    source: RawBandCache, source_geobox: GeoBox, band: int, rows: slice, columns: slice, part: GeoBox
 ) -> Float32[np.ndarray, "y x"]:
     found = np.full(part.shape, np.nan, np.float32)
     if rows.start >= rows.stop or columns.start >= columns.stop:

@@ -23,7 +23,7 @@ from unclouded.sentinel.footprints import require_on_earth
 from unclouded.sentinel.geocoding import GroundControlPositions, Heights, TerrainPositions, geocode, warp
 from unclouded.sentinel.radar_gaps import ReadRows, without_zero_gaps
 from unclouded.sentinel.radar_units import RadarUnits, in_db, judge_radar, stored_as
-from unclouded.sentinel.raw_store import RawStore
+from unclouded.sentinel.raw_store import RawBandCache
 from unclouded.sentinel.safe import ProductFolder, looks_like_product, open_product
 from unclouded.sentinel.sentinel1 import Sentinel1Product, describe_radar_product, slices_in
 
@@ -269,8 +269,8 @@ def _probes(height: int) -> list[int]:
 
 
 @contextmanager
-def _store(path: Path, geobox: GeoBox, purpose: Path) -> Iterator[RawStore]:
-    store = RawStore(path, (2, *geobox.shape), np.dtype(np.float32))
+def _store(path: Path, geobox: GeoBox, purpose: Path) -> Iterator[RawBandCache]:
+    store = RawBandCache(path, (2, *geobox.shape), np.dtype(np.float32))
     require_room(path.parent, store.bytes, f"read {named(purpose)}")
     try:
         yield store
@@ -278,7 +278,7 @@ def _store(path: Path, geobox: GeoBox, purpose: Path) -> Iterator[RawStore]:
         store.close()
 
 
-def _copy(read: ReadRows, store: RawStore) -> None:
+def _copy(read: ReadRows, store: RawBandCache) -> None:
     """Read a file to its end: whatever is damaged raises here, and nothing is computed from it before."""
     height = store.shape[1]
     for top in range(0, height, _STRIP_PX):
@@ -286,5 +286,5 @@ def _copy(read: ReadRows, store: RawStore) -> None:
             store.write(band, top, 0, one)
 
 
-def _reader(store: RawStore) -> ReadRows:
+def _reader(store: RawBandCache) -> ReadRows:
     return lambda top, bottom: np.stack([store.read(band, top, bottom) for band in range(2)])

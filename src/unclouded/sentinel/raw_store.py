@@ -14,7 +14,7 @@ from unclouded.files import explained
 
 
 @dataclass(frozen=True, eq=False)
-class RawStore:
+class RawBandCache:
     """A raw file of bands, rows, columns; may be shared by threads.
 
     It is read and written, never mapped: a mapped file counts as memory of the process.

@@ -19,7 +19,7 @@ from unclouded.files import named, require_room
 from unclouded.io.gdal import gdal_path, gdal_reason, gdal_session
 from unclouded.io.geotiff import MAX_BLOCK_BYTES, require_local_image
 from unclouded.sentinel.radiometry import NO_DATA
-from unclouded.sentinel.raw_store import RawStore
+from unclouded.sentinel.raw_store import RawBandCache
 from unclouded.sentinel.resample import Resampling, on_finer_rows
 from unclouded.sentinel.safe import ProductFolder
 from unclouded.sentinel.sentinel2 import BandFile, Sentinel2Product
@@ -74,12 +74,12 @@ def open_granule(
         yield read
 
 
-def _store(file: BandFile, description: Sentinel2Product, folder: Path) -> RawStore:
+def _store(file: BandFile, description: Sentinel2Product, folder: Path) -> RawBandCache:
     height, width = (side * 10 // file.pixel_m for side in description.geobox.shape)
-    return RawStore(folder / f"{file.band}.raw", (1, height, width), np.dtype(np.uint16))
+    return RawBandCache(folder / f"{file.band}.raw", (1, height, width), np.dtype(np.uint16))
 
 
-def _decode_band(product: ProductFolder, file: BandFile, store: RawStore) -> float:
+def _decode_band(product: ProductFolder, file: BandFile, store: RawBandCache) -> float:
     """Check and decode one image; return the share of it that has no data."""
     empty = 0
 
@@ -111,7 +111,7 @@ def refuse_holes(product: ProductFolder, empty: Mapping[str, float]) -> None:
             )
 
 
-def _rows(store: RawStore, file: BandFile, top: int, bottom: int, resampling: Resampling) -> NDArray[np.uint16]:
+def _rows(store: RawBandCache, file: BandFile, top: int, bottom: int, resampling: Resampling) -> NDArray[np.uint16]:
     def read(first: int, last: int) -> NDArray[np.uint16]:
         return store.read(0, first, last)
 

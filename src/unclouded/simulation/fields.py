@@ -132,8 +132,8 @@ class Growth:
         return np.asarray(1 - self.leaves - self.straw - self.blossom)
 
 
-def invent_fields(rng: np.random.Generator, terrain: Terrain) -> Fields:
-    """Invent fields that bend with the land: pasture on wet and on steep ground, crops elsewhere."""
+def simulate_fields(rng: np.random.Generator, terrain: Terrain) -> Fields:
+    """Simulate fields that bend with the land: pasture on wet and on steep ground, crops elsewhere."""
     size_px = len(terrain.height_m)
     row, column = np.mgrid[:size_px, :size_px].astype(np.float32)
     x = column + 9 * fractal_noise(rng, size_px, 2, 300, 30)

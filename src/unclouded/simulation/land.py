@@ -1,4 +1,4 @@
-"""What covers the ground of an invented region, as radar and optical sensor will both see it."""
+"""What covers the ground of a simulated region, as radar and optical sensor will both see it."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -8,9 +8,9 @@ from jaxtyping import Bool, Float32, UInt8
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from unclouded.simulation.fields import Crop, Fields, Growth, Parcels, Season, borders, grow, invent_fields
+from unclouded.simulation.fields import Crop, Fields, Growth, Parcels, Season, borders, grow, simulate_fields
 from unclouded.simulation.noise import fractal_noise, smooth_step
-from unclouded.simulation.terrain import Terrain, invent_terrain
+from unclouded.simulation.terrain import Terrain, simulate_terrain
 
 
 class LandCover(IntEnum):
@@ -64,16 +64,16 @@ class Land:
     tone: Float32[np.ndarray, "y x"]
 
 
-def invent_land(rng: np.random.Generator, size_px: int, season: Season) -> Land:
-    """Invent fields, forest, hills, water and town.
+def simulate_land(rng: np.random.Generator, size_px: int, season: Season) -> Land:
+    """Simulate fields, forest, hills, water and town.
 
     Args:
         rng: Source of randomness.
         size_px: Rows, and columns.
         season: How far the crops have grown, and how wet the soil is.
     """
-    terrain = invent_terrain(rng, size_px)
-    town, fields = invent_town(rng, terrain), invent_fields(rng, terrain)
+    terrain = simulate_terrain(rng, size_px)
+    town, fields = simulate_town(rng, terrain), simulate_fields(rng, terrain)
     soil, vigour = fractal_noise(rng, size_px, 0.8, 70), fractal_noise(rng, size_px, 1.0, 90)
     return Land(
         terrain=terrain,
@@ -171,8 +171,8 @@ _STREET = np.array([0, 0.10, 0, 0.75, 0.15], np.float32)
 """Share of each :class:`Surface` in a street."""
 
 
-def invent_town(rng: np.random.Generator, terrain: Terrain) -> Town:
-    """Invent a town at the river and a few villages on flat ground."""
+def simulate_town(rng: np.random.Generator, terrain: Terrain) -> Town:
+    """Simulate a town at the river and a few villages on flat ground."""
     place, nearness = _places(rng, terrain)
     ragged = 0.3 * fractal_noise(rng, len(place), 1.0, 60, 5) - 3 * terrain.steepness
     area = (nearness + ragged > 0) & (terrain.shore_px > 1)

@@ -1,4 +1,4 @@
-"""Invented regions on disk, in the layout of SEN12MS-CR."""
+"""Simulated regions on disk, in the layout of SEN12MS-CR."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from unclouded.io.raster import to_stored
 from unclouded.patches.roi import PatchId, Roi
 from unclouded.sensors import SENTINEL2
 from unclouded.simulation.fields import SEASONS
-from unclouded.simulation.region import InventedRegion, invent_region
+from unclouded.simulation.region import SimulatedRegion, simulate_region
 
 PATCH_PX = 256
 """Side of a patch."""
 
 
-def write_region(region: InventedRegion, root: Path, stride_px: int = 128) -> list[PatchId]:
+def write_region(region: SimulatedRegion, root: Path, stride_px: int = 128) -> list[PatchId]:
     """Cut a region into patches and write three files for each, named as in SEN12MS-CR.
 
     As there, radar is float32 dB clipped at 0, optical images are uint16 reflectance x 10 000, and files have neither
@@ -57,8 +57,8 @@ def _write(path: Path, values: Real[np.ndarray, "band y x"], geobox: GeoBox) -> 
         target.write(values)
 
 
-def invent_data_set(root: Path, seed: int, regions: int = 8, size_px: int = 512) -> list[Roi]:
-    """Write a small data set of invented regions that looks like SEN12MS-CR.
+def simulate_data_set(root: Path, seed: int, regions: int = 8, size_px: int = 512) -> list[Roi]:
+    """Write a small data set of simulated regions that looks like SEN12MS-CR.
 
     Region i has the season i mod 4 (spring, summer, fall, winter) and the number i // 4 + 1. Coverages are spread
     evenly over 0.05 to 0.95. A region depends on the seed and on its own position only, not on how many there are.
@@ -74,6 +74,6 @@ def invent_data_set(root: Path, seed: int, regions: int = 8, size_px: int = 512)
     for index in range(regions):
         roi = Roi("ROIs0000", seasons[index % len(seasons)], index // len(seasons) + 1)
         coverage = 0.05 + 0.9 * ((index + 1) * golden % 1)
-        write_region(invent_region(roi, np.random.default_rng([seed, index]), size_px, coverage), root)
+        write_region(simulate_region(roi, np.random.default_rng([seed, index]), size_px, coverage), root)
         rois.append(roi)
     return rois

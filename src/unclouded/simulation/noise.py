@@ -14,7 +14,7 @@ def fractal_noise(
     shortest_px: float = 2.0,
     stretch: float = 1.0,
 ) -> Float32[np.ndarray, "y x"]:
-    """Invent a field in which each octave is ``2 ** slope`` times as strong as the octave of half its wavelength.
+    """Simulate a field in which each octave is ``2 ** slope`` times as strong as the octave of half its wavelength.
 
     The field is made of waves that fit into the square, so it is periodic: what leaves on one side enters on the other.
 

@@ -1,4 +1,4 @@
-"""Sentinel-2 top-of-atmosphere reflectance of an invented region under a clear sky."""
+"""Sentinel-2 top-of-atmosphere reflectance of a simulated region under a clear sky."""
 
 from dataclasses import dataclass
 
@@ -130,7 +130,7 @@ def _in_squares(image: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     return np.asarray(squares.repeat(width, axis=0).repeat(width, axis=1)[:height, :breadth])
 
 
-# Clouds over an invented region: cumulus in heaps, a veil of cirrus, and shadows where the sun is behind them.
+# Clouds over a simulated region: cumulus in heaps, a veil of cirrus, and shadows where the sun is behind them.
 
 
 # Thousandths of reflectance of opaque cloud; cumulus is near the median over the brightest clouds of a SEN12MS-CR test
@@ -168,8 +168,8 @@ class Sky:
         return np.asarray(1 - (1 - self.cumulus) * (1 - self.cirrus))
 
 
-def invent_sky(rng: np.random.Generator, size_px: int, season: Season, coverage: float) -> Sky:
-    """Invent the clouds of one moment.
+def simulate_sky(rng: np.random.Generator, size_px: int, season: Season, coverage: float) -> Sky:
+    """Simulate the clouds of one moment.
 
     Args:
         rng: Source of randomness.

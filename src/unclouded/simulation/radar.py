@@ -1,4 +1,4 @@
-"""Sentinel-1 backscatter of an invented region."""
+"""Sentinel-1 backscatter of a simulated region."""
 
 from dataclasses import dataclass
 

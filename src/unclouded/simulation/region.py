@@ -1,4 +1,4 @@
-"""A whole invented region: radar, a clear and a cloudy date, and the truth about its clouds, shadows and land."""
+"""A whole simulated region: radar, a clear and a cloudy date, and the truth about its clouds, shadows and land."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ from unclouded.io.raster import Raster
 from unclouded.patches.roi import Roi
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.simulation.fields import SEASONS
-from unclouded.simulation.land import invent_land
+from unclouded.simulation.land import simulate_land
 from unclouded.simulation.noise import fractal_noise
-from unclouded.simulation.optics import clear_reflectance, invent_sky, spectrum, through
+from unclouded.simulation.optics import clear_reflectance, simulate_sky, spectrum, through
 from unclouded.simulation.radar import backscatter
 from unclouded.simulation.terrain import PIXEL_M
 
@@ -23,11 +23,11 @@ SMALLEST_PX, LARGEST_PX = 256, 2000
 
 
 @dataclass(frozen=True, eq=False)
-class InventedRegion:
+class SimulatedRegion:
     """A region that nobody will find on a map.
 
     Attributes:
-        roi: Its name; seed ``ROIs0000`` marks invented ones.
+        roi: Its name; seed ``ROIs0000`` marks simulated ones.
         sar: VV and VH in dB, with speckle; a few walls exceed 0 dB.
         clear: TOA reflectance of 13 bands under a clear sky.
         cloudy: The same land on another date, under clouds and their shadows; exceeds 1 on sunlit cloud.
@@ -45,8 +45,8 @@ class InventedRegion:
     land_cover: UInt8[np.ndarray, "y x"]
 
 
-def invent_region(roi: Roi, rng: np.random.Generator, size_px: int = 1024, coverage: float = 0.45) -> InventedRegion:
-    """Invent a region: the same name, generator state and size give the same region.
+def simulate_region(roi: Roi, rng: np.random.Generator, size_px: int = 1024, coverage: float = 0.45) -> SimulatedRegion:
+    """Simulate a region: the same name, generator state and size give the same region.
 
     Regions of one season share the look of their land and clouds; between seasons crops, leaves and sun change.
 
@@ -66,10 +66,10 @@ def invent_region(roi: Roi, rng: np.random.Generator, size_px: int = 1024, cover
     if roi.season not in SEASONS:
         raise InputError(f"expected a season out of {', '.join(SEASONS)}, found {roi.season!r}; rename the region")
     season, geobox = SEASONS[roi.season], place(roi, size_px)
-    land = invent_land(rng, size_px, season)
+    land = simulate_land(rng, size_px, season)
     clear = clear_reflectance(land, season, rng)
-    sky = invent_sky(rng, size_px, season, coverage)
-    return InventedRegion(
+    sky = simulate_sky(rng, size_px, season, coverage)
+    return SimulatedRegion(
         roi=roi,
         sar=Raster(backscatter(land, rng), SENTINEL1.bands, geobox),
         clear=Raster(clear, SENTINEL2.bands, geobox),
@@ -81,7 +81,7 @@ def invent_region(roi: Roi, rng: np.random.Generator, size_px: int = 1024, cover
 
 
 def place(roi: Roi, size_px: int) -> GeoBox:
-    """Return the grid of an invented region, in EPSG:32632, its origin not on the 10 m raster.
+    """Return the grid of a simulated region, in EPSG:32632, its origin not on the 10 m raster.
 
     Regions with numbers below 300 never overlap.
     """

@@ -45,8 +45,8 @@ class Terrain:
         return np.asarray(np.hypot(*self.rise))
 
 
-def invent_terrain(rng: np.random.Generator, size_px: int) -> Terrain:
-    """Invent hills with a meandering river, a brook that joins it, and a lake.
+def simulate_terrain(rng: np.random.Generator, size_px: int) -> Terrain:
+    """Simulate hills with a meandering river, a brook that joins it, and a lake.
 
     Args:
         rng: Source of randomness.

@@ -258,11 +258,14 @@ PLAN = "packing.json"
 AT_ONCE = 32
 """Records between two moments at which everything is on disk."""
 
-Told = Callable[[int, int], object]
+ProgressCallback = Callable[[int, int], object]
 
 
 def pack(
-    data: TripletDataset, parts: Mapping[str, str], folder: Path, told: Told = lambda done, total: None
+    data: TripletDataset,
+    parts: Mapping[str, str],
+    folder: Path,
+    on_progress: ProgressCallback = lambda done, total: None,
 ) -> PackedTriplets:
     """Write triplets into a store; what a killed packing had on disk is verified and kept.
 
@@ -270,7 +273,7 @@ def pack(
         data: What to pack, in this order; its crop is what the records hold.
         parts: The part of the split of each name; ``"outside"`` where there is none.
         folder: Of the store.
-        told: Called with how many records are there and how many there will be.
+        on_progress: Called with how many records are there and how many there will be.
 
     Raises:
         InputError: A patch is damaged or of another size, or the folder holds something else.
@@ -286,7 +289,7 @@ def pack(
         rows = _rows_on_disk(folder, layout, data.names)
         require_room(folder, (len(data) - len(rows)) * layout.record().itemsize, "pack this data set")
         with explained(folder):
-            _append(folder, layout, rows, data, parts, told)
+            _append(folder, layout, rows, data, parts, on_progress)
         listed = (folder / NAMES).read_text(encoding="utf-8")
         write_json(folder / HEADER, layout.model_dump(mode="json") | {"names_sha256": _sha256(listed)})
     return open_store(folder)
@@ -352,7 +355,7 @@ def _append(
     rows: list[Row],
     data: TripletDataset,
     parts: Mapping[str, str],
-    told: Told,
+    on_progress: ProgressCallback,
 ) -> None:
     """Write the records that are not there yet; their rows follow when they are on disk."""
     write_text(folder / NAMES, written_rows(rows))
@@ -365,7 +368,7 @@ def _append(
                 record = _record(triplet, layout)
                 records.write(record.tobytes())
                 new.append(Row(triplet.name, parts[triplet.name], digest(record)))
-                told(index + 1, len(data))
+                on_progress(index + 1, len(data))
             _to_disk(records)
             names.write(written_rows(new))
             _to_disk(names)

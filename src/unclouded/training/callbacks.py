@@ -32,7 +32,7 @@ def mean_terms(parts: Sequence[Part]) -> dict[str, float]:
     return terms
 
 
-class Logbook:
+class MetricLogger:
     """Writes on rank 0, what all ranks saw.
 
     Args:

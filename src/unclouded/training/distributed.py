@@ -196,7 +196,7 @@ ASKING = (signal.SIGTERM, signal.SIGINT)
 """SIGTERM comes from batch systems before they take a machine away, SIGINT from the keyboard."""
 
 
-class Request:
+class StopRequest:
     """Whether somebody asked the run to end.
 
     Attributes:
@@ -208,12 +208,12 @@ class Request:
 
 
 @contextmanager
-def heard_signals() -> Iterator[Request]:
+def graceful_shutdown() -> Iterator[StopRequest]:
     """Note the first signal that asks for an end; the second one takes its usual effect.
 
     Python hears signals in the main thread only; elsewhere none is noted.
     """
-    request = Request()
+    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return

@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, device
 
-from unclouded.errors import BusyError, InputError, MachineError, SignalledError, StoppedError
+from unclouded.errors import BusyError, InputError, InterruptedRunError, MachineError, StoppedError
 from unclouded.evaluation.pictures import write_comparison
 from unclouded.files import require_room
 from unclouded.machine import capped
@@ -18,23 +18,30 @@ from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.cyclegan import SarToOptical
 from unclouded.models.network import NetworkRemover
 from unclouded.models.weights import read_record, save_weights, take_weights
-from unclouded.progress import Listener, Told, silent
+from unclouded.progress import ProgressCallback, TrainingCallback, no_progress
 from unclouded.tensors.dataset import TripletSource
-from unclouded.training.callbacks import Logbook, Part, mean_terms
+from unclouded.training.callbacks import MetricLogger, Part, mean_terms
 from unclouded.training.checkpoint import RunFolder
 from unclouded.training.data import Batches, EpochOrder, equally_spaced, loaded, training_data
 from unclouded.training.distributed import (
-    Request,
+    StopRequest,
     all_alive,
     any_rank,
     follow_first,
     from_first,
     gathered,
-    heard_signals,
+    graceful_shutdown,
     launch,
 )
 from unclouded.training.forecast import WARM_UP_STEPS, forecast, total_steps
-from unclouded.training.objectives import TOTAL, Learner, MovingAverage, build_objective, collect_state, restore_state
+from unclouded.training.objectives import (
+    TOTAL,
+    ExponentialMovingAverage,
+    OptimiserGroup,
+    build_objective,
+    collect_state,
+    restore_state,
+)
 from unclouded.training.preparation import Prepared, add_session, prepare, told_with_weights
 from unclouded.training.sessions import rate_jump
 from unclouded.training.settings import TrainSettings
@@ -47,8 +54,8 @@ def train(
     run: RunFolder,
     *,
     resume: bool = False,
-    told: Told = silent,
-    listener: Listener | None = None,
+    on_progress: ProgressCallback = no_progress,
+    listener: TrainingCallback | None = None,
 ) -> None:
     """Train what the settings name, and leave weights, log and pictures in the run's folder.
 
@@ -59,7 +66,7 @@ def train(
         settings: What to learn, from which patches.
         run: Where to.
         resume: Go on from the last saved state; on a CPU the end is the same, byte for byte, as without the break.
-        told: Is told stage, done and total.
+        on_progress: Is told stage, done and total.
         listener: Hears terms and warnings.
 
     Raises:
@@ -67,20 +74,20 @@ def train(
         MachineError: The disk is full, too small or read-only; the last saved state is whole.
         BusyError: Another process writes this run.
         StoppedError: A loss or a gradient was not finite, or a worker died; the last saved state is whole.
-        SignalledError: SIGTERM or SIGINT came; the state after the step it came in is saved.
+        InterruptedRunError: SIGTERM or SIGINT came; the state after the step it came in is saved.
     """
     fabric = launch(settings.device)
     try:
         with all_alive(fabric), ExitStack() as held:
             from_first(fabric, lambda: held.enter_context(run.lock()))
-            heard = listener or Listener()
-            prepared = prepare(settings, run, fabric, resume, told, heard)
-            Training(prepared, run, fabric, told, heard).go()
+            heard = listener or TrainingCallback()
+            prepared = prepare(settings, run, fabric, resume, on_progress, heard)
+            Training(prepared, run, fabric, on_progress, heard).go()
     except MachineError as error:
         if fabric.is_global_zero:
             more = "; --resume goes on with this run" if run.is_begun() else ""
             raise MachineError(f"{error}{more}") from error
-    except (InputError, BusyError, SignalledError):  # every rank meets these; a stop may be one's own
+    except (InputError, BusyError, InterruptedRunError):  # every rank meets these; a stop may be one's own
         if fabric.is_global_zero:
             raise
 
@@ -97,25 +104,25 @@ class Training:
         prepared: Prepared,
         run: RunFolder,
         fabric: Fabric,
-        told: Told,
-        listener: Listener,
+        on_progress: ProgressCallback,
+        listener: TrainingCallback,
     ) -> None:
         settings, triplets, self.judged, self.before = prepared
-        self.settings, self.run, self.fabric, self.told, self.listener = settings, run, fabric, told, listener
+        self.settings, self.run, self.fabric, self.told, self.listener = settings, run, fabric, on_progress, listener
         self.data = training_data(triplets, settings)
         self.objective = build_objective(settings, fabric)
         if settings.start_from is not None and not run.state.exists():
-            take_weights(self.objective.restorer, settings.network, settings.start_from)
+            take_weights(self.objective.generator, settings.network, settings.start_from)
         networks, schedule = self.objective.networks, settings.schedule
-        self.learners = [
-            Learner(name, [p for one in members for p in networks[one].parameters()], schedule)
-            for name, members in self.objective.learners.items()
+        self.optimiser_groups = [
+            OptimiserGroup(name, [p for one in members for p in networks[one].parameters()], schedule)
+            for name, members in self.objective.optimiser_groups.items()
         ]
         decay = schedule.moving_average
-        self.average = MovingAverage(self.objective.restorer, decay) if decay else None
-        self.balance, self.warm_up = Balance(), list[float]()
+        self.average = ExponentialMovingAverage(self.objective.generator, decay) if decay else None
+        self.balance, self.warm_up = DiscriminatorMonitor(), list[float]()
         self.step = self._restored_step()
-        self.logbook: Logbook  # begun with the first step, for what it writes begins a run
+        self.logbook: MetricLogger  # begun with the first step, for what it writes begins a run
 
     def go(self) -> None:
         """Take every step that is left."""
@@ -130,13 +137,13 @@ class Training:
             from_first(self.fabric, self._complete_weights)
             return
         from_first(self.fabric, lambda: self._require_room(order.steps_per_epoch, total))
-        self.logbook = Logbook(self.run, settings, self.fabric, self.step)
+        self.logbook = MetricLogger(self.run, settings, self.fabric, self.step)
         self._begin_session(order.steps_per_epoch)
         workers, remark = capped("device.workers", settings.device.workers, settings.device.devices)
         if remark and self.fabric.is_global_zero:
             self.listener.said(remark)
         reading = loaded(self.data, order, schedule.batch, workers)
-        with heard_signals() as request, reading as steps:
+        with graceful_shutdown() as request, reading as steps:
             started = time.perf_counter()
             for batches in steps:
                 epoch = self.step // order.steps_per_epoch
@@ -147,7 +154,7 @@ class Training:
                 if is_previewed(self.step, settings.journal.preview_every) and self.fabric.is_global_zero:
                     picture = self.run.previews / f"step_{self.step:07d}.png"
                     write_preview(picture, self.remover(), self.data.triplets, self.step, self.fabric.device)
-                    self.objective.restorer.train()
+                    self.objective.generator.train()
                 keep_every = settings.journal.keep_every
                 if keep_every and self.step % keep_every == 0 and self.fabric.is_global_zero:
                     self._save_weights(self.run.kept(self.step))
@@ -157,7 +164,7 @@ class Training:
                     self._save()
                 if self.step == total:
                     break
-                self._heed(request)
+                self._stop_if_requested(request)
                 started = time.perf_counter()
 
     def _begin_session(self, steps_per_epoch: int) -> None:
@@ -184,8 +191,8 @@ class Training:
         ]
         losses = [self.objective.losses(batch) for batch in seen]
         watched: list[Terms] = [{} for _ in seen]
-        for learner in self.learners:
-            with learner.alone(self.learners):
+        for learner in self.optimiser_groups:
+            with learner.alone(self.optimiser_groups):
                 for batch, one, terms in zip(seen, losses, watched, strict=True):
                     loss, new = next(one)
                     terms |= {name: term.detach() for name, term in new.items()}
@@ -196,19 +203,19 @@ class Training:
                     raise not_finite_error(self.step + 1, everybodys, self.run.state)
         follow_first(self.fabric, [one for net in self.objective.networks.values() for one in net.buffers()])
         if self.average is not None:
-            self.average.update(self.objective.restorer, self.step + 1)
+            self.average.update(self.objective.generator, self.step + 1)
         return [
             (len(batch.paired), {name: float(term) for name, term in terms.items()})
             for batch, terms in zip(seen, watched, strict=True)
         ]
 
-    def _heed(self, request: Request) -> None:
+    def _stop_if_requested(self, request: StopRequest) -> None:
         """Save and end if any rank was asked to."""
         number = any_rank(self.fabric, request.signal or 0)
         if not number:
             return
         self._save()
-        raise SignalledError(
+        raise InterruptedRunError(
             number, f"signal {number} ended the run after step {self.step}, which is saved; go on with --resume"
         )
 
@@ -232,21 +239,21 @@ class Training:
 
     @property
     def _shown(self) -> SarToOptical:
-        return self.average.network if self.average is not None else self.objective.restorer
+        return self.average.network if self.average is not None else self.objective.generator
 
     def _validate(self, judged: TripletSource) -> None:
         """Let rank 0 judge, while the others wait for it in the next step; the weights of the best step are kept."""
         if not self.fabric.is_global_zero:
             return
         scores = judge(self.remover(), judged, self.fabric.device)
-        self.objective.restorer.train()
+        self.objective.generator.train()
         if is_best(scores, self.run):
             self._save_weights(self.run.best)
         self.logbook.validated(self.step, scores)
 
     def _save(self) -> None:
         """Everything that the next step depends on, then the remover; every rank waits until both are on disk."""
-        state = collect_state(self.step, self.objective, self.learners, self.average, self.fabric)
+        state = collect_state(self.step, self.objective, self.optimiser_groups, self.average, self.fabric)
 
         def write() -> None:
             assert state is not None  # rank 0 has it
@@ -270,7 +277,7 @@ class Training:
             MachineError: The disk is too small.
         """
         weights = _bytes_of(self._shown.state_dict().values())
-        learnt = [one for learner in self.learners for one in learner.parameters]
+        learnt = [one for learner in self.optimiser_groups for one in learner.parameters]
         networks = [one for net in self.objective.networks.values() for one in net.state_dict().values()]
         average = [] if self.average is None else self._shown.state_dict().values()
         state = _bytes_of(networks) + 2 * _bytes_of(learnt) + _bytes_of(average)  # Adam keeps two moments of each
@@ -299,7 +306,7 @@ class Training:
     def _restored_step(self) -> int:
         """Take up the saved state, if there is one; return its step."""
         state = self.run.load_state()
-        step = restore_state(state, self.objective, self.learners, self.average, self.fabric) if state else 0
+        step = restore_state(state, self.objective, self.optimiser_groups, self.average, self.fabric) if state else 0
         follow_first(self.fabric, [one for net in self.objective.networks.values() for one in net.parameters()])
         return step
 
@@ -365,7 +372,7 @@ WON = 0.9
 """Mean distance between the judgements of real and generated images from which on a discriminator has won."""
 
 
-class Balance:
+class DiscriminatorMonitor:
     """Watches the mean judgements of real and of generated images, and warns once of a discriminator that has won.
 
     Least squares teach a discriminator to answer 1 and 0; where it does so everywhere, the generators' gradient says

@@ -25,12 +25,12 @@ from unclouded.training.settings import Schedule, TrainSettings
 from unclouded.training.step import (
     CLEAR_RESIDUAL,
     Batch,
-    HistoryPool,
+    ImagePool,
     Networks,
     Pools,
     Terms,
     build_networks,
-    critic_terms,
+    discriminator_terms,
     generator_terms,
     judged,
     mean_on_clear,
@@ -50,7 +50,7 @@ class Objective(Protocol):
     """Networks, who of them learns when, and the losses of one batch."""
 
     @property
-    def restorer(self) -> SarToOptical:
+    def generator(self) -> SarToOptical:
         """The cloud-removal generator."""
         ...
 
@@ -60,12 +60,12 @@ class Objective(Protocol):
         ...
 
     @property
-    def learners(self) -> Mapping[str, tuple[str, ...]]:
+    def optimiser_groups(self) -> Mapping[str, tuple[str, ...]]:
         """Names of the networks that learn together, in the order of a step."""
         ...
 
     @property
-    def pools(self) -> Mapping[str, HistoryPool]:
+    def pools(self) -> Mapping[str, ImagePool]:
         """Generated images of earlier steps, by name."""
         ...
 
@@ -96,7 +96,7 @@ class Cycle:
     weights: LossWeights
     perceptual: PerceptualLoss | None
     history: Pools
-    learners: Mapping[str, tuple[str, ...]] = field(
+    optimiser_groups: Mapping[str, tuple[str, ...]] = field(
         default_factory=lambda: {
             GENERATORS: ("optical_to_sar", "sar_to_optical"),
             CRITICS: ("sar_critic", "optical_critic"),
@@ -104,7 +104,7 @@ class Cycle:
     )
 
     @property
-    def restorer(self) -> SarToOptical:
+    def generator(self) -> SarToOptical:
         """The cloud-removal generator."""
         assert isinstance(self.bare.sar_to_optical, SarToOptical)
         return self.bare.sar_to_optical
@@ -115,7 +115,7 @@ class Cycle:
         return self.bare.named()
 
     @property
-    def pools(self) -> Mapping[str, HistoryPool]:
+    def pools(self) -> Mapping[str, ImagePool]:
         """The two pools."""
         return {"sar": self.history.sar, "optical": self.history.optical}
 
@@ -128,7 +128,7 @@ class Cycle:
         """Yield L_all, then the loss of both discriminators."""
         terms, generated = generator_terms(self.ensemble, batch, self.weights, self.perceptual)
         yield weighted(terms, self.weights, batch)
-        terms = critic_terms(self.ensemble, batch, generated, self.history)
+        terms = discriminator_terms(self.ensemble, batch, generated, self.history)
         yield terms["sar_critic"] + terms["optical_critic"], terms
 
 
@@ -141,8 +141,9 @@ class Supervised:
     made (pix2pix [37]).
 
     Attributes:
-        restorer: The cloud-removal generator.
-        critic: Judges a prediction or a clear image beside radar, cloudy image and map; None for a residual network.
+        generator: The cloud-removal generator.
+        discriminator: Scores a prediction or a clear image beside radar, cloudy image and map; None for a residual
+            network.
         fabric: Knows the precision.
         weights: Of the loss terms.
         perceptual: Feature and style losses, where they are wanted.
@@ -150,36 +151,36 @@ class Supervised:
         rng: Draws from the pool.
     """
 
-    restorer: SarToOptical
-    critic: PatchDiscriminator | None
+    generator: SarToOptical
+    discriminator: PatchDiscriminator | None
     fabric: Fabric
     weights: LossWeights
     perceptual: PerceptualLoss | None
-    pool: HistoryPool
+    pool: ImagePool
     rng: torch.Generator
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
         """One network, or two."""
-        critics = {"optical_critic": self.critic} if self.critic is not None else {}
-        return {"sar_to_optical": self.restorer, **critics}
+        critics = {"optical_critic": self.discriminator} if self.discriminator is not None else {}
+        return {"sar_to_optical": self.generator, **critics}
 
     @property
-    def learners(self) -> Mapping[str, tuple[str, ...]]:
+    def optimiser_groups(self) -> Mapping[str, tuple[str, ...]]:
         """The generator, then the critic where there is one."""
-        critics = {CRITICS: ("optical_critic",)} if self.critic is not None else {}
+        critics = {CRITICS: ("optical_critic",)} if self.discriminator is not None else {}
         return {GENERATORS: ("sar_to_optical",), **critics}
 
     @property
-    def pools(self) -> Mapping[str, HistoryPool]:
+    def pools(self) -> Mapping[str, ImagePool]:
         """One pool."""
         return {"optical": self.pool}
 
     def losses(self, batch: Batch) -> Iterator[tuple[Tensor, Terms]]:
         """Yield the generator's loss, then the critic's."""
         m, seen = batch.cloud_map, torch.cat([batch.sar, batch.cloudy, batch.cloud_map], dim=1)
-        critic = InPrecision(self.critic, self.fabric) if self.critic is not None else None
-        restored = InPrecision(self.restorer, self.fabric)(batch.sar, batch.cloudy, m)
+        discriminator = InPrecision(self.discriminator, self.fabric) if self.discriminator is not None else None
+        restored = InPrecision(self.generator, self.fabric)(batch.sar, batch.cloudy, m)
         prediction = restored.optical
         terms: Terms = {
             "pixel": losses.pixel(prediction, batch.clear),
@@ -188,13 +189,13 @@ class Supervised:
         }
         if self.perceptual is not None:
             terms["feature"], terms["style"] = self.perceptual(prediction, batch.clear)
-        if critic is not None:
-            terms["adversarial"] = losses.adversarial(critic(torch.cat([seen, prediction], dim=1)))
+        if discriminator is not None:
+            terms["adversarial"] = losses.adversarial(discriminator(torch.cat([seen, prediction], dim=1)))
         terms[CLEAR_RESIDUAL] = mean_on_clear(restored.residual.detach(), m)
         yield weighted(terms, self.weights, batch)
-        if critic is not None:
+        if discriminator is not None:
             drawn = self.pool.draw(torch.cat([seen, prediction.detach()], dim=1), self.rng)
-            terms = judged("optical", critic(torch.cat([seen, batch.clear], dim=1)), critic(drawn))
+            terms = judged("optical", discriminator(torch.cat([seen, batch.clear], dim=1)), discriminator(drawn))
             yield terms["optical_critic"], terms
 
 
@@ -225,19 +226,19 @@ def _layout(settings: TrainSettings) -> torch.memory_format:
 def _cycle(settings: TrainSettings, fabric: Fabric, rng: torch.Generator) -> Cycle:
     bare = build_networks(settings.network, settings.discriminator_width, rng)
     ensemble = Networks(**{name: InPrecision(network, fabric) for name, network in bare.named().items()})
-    pools = Pools(HistoryPool(settings.pool), HistoryPool(settings.pool), rng)
+    pools = Pools(ImagePool(settings.pool), ImagePool(settings.pool), rng)
     return Cycle(bare, ensemble, settings.loss, _perceptual(settings, fabric), pools)
 
 
 def _supervised(settings: TrainSettings, fabric: Fabric, rng: torch.Generator) -> Supervised:
-    restorer, critic = settings.network.build(), None
-    initialise(restorer, rng)
+    generator, discriminator = settings.network.build(), None
+    initialise(generator, rng)
     if settings.objective == "conditional":
         bands = len(settings.network.bands)
-        critic = PatchDiscriminator(SAR_CHANNELS + bands + 1 + bands, settings.discriminator_width)
-        initialise(critic, rng)
-    pool = HistoryPool(settings.pool)
-    return Supervised(restorer, critic, fabric, settings.loss, _perceptual(settings, fabric), pool, rng)
+        discriminator = PatchDiscriminator(SAR_CHANNELS + bands + 1 + bands, settings.discriminator_width)
+        initialise(discriminator, rng)
+    pool = ImagePool(settings.pool)
+    return Supervised(generator, discriminator, fabric, settings.loss, _perceptual(settings, fabric), pool, rng)
 
 
 def _perceptual(settings: TrainSettings, fabric: Fabric) -> PerceptualLoss | None:
@@ -249,7 +250,7 @@ def _perceptual(settings: TrainSettings, fabric: Fabric) -> PerceptualLoss | Non
 # Networks that learn together: one optimiser, which no other network hears of.
 
 
-class Learner:
+class OptimiserGroup:
     """Some of the networks and the Adam that changes them (section III-B.2: one for both G, one for both D).
 
     Args:
@@ -263,7 +264,7 @@ class Learner:
         self.optimiser = Adam(self.parameters, lr=schedule.learning_rate, betas=(0.5, 0.999), eps=1e-8)
 
     @contextmanager
-    def alone(self, everybody: Iterable["Learner"]) -> Iterator[None]:
+    def alone(self, everybody: Iterable["OptimiserGroup"]) -> Iterator[None]:
         """Start from no gradient, and keep gradients away from all other learners inside the block."""
         self.optimiser.zero_grad(set_to_none=True)
         others = [parameter for one in everybody if one is not self for parameter in one.parameters]
@@ -301,7 +302,7 @@ class Learner:
 # The moving average of a generator's weights: smoother than the weights of any one step.
 
 
-class MovingAverage:
+class ExponentialMovingAverage:
     """An exponential moving average of a network's parameters (Yazici et al. 2019, arXiv:1806.04498).
 
     The decay grows with the steps taken, to (1 + n) / (10 + n) at most, so that the fresh weights are soon forgotten.
@@ -327,7 +328,11 @@ class MovingAverage:
 
 
 def collect_state(
-    step: int, objective: Objective, learners: Iterable[Learner], average: MovingAverage | None, fabric: Fabric
+    step: int,
+    objective: Objective,
+    optimiser_groups: Iterable[OptimiserGroup],
+    average: ExponentialMovingAverage | None,
+    fabric: Fabric,
 ) -> dict[str, Any] | None:
     """Return the state of a run after a step on rank 0, None on others; every rank has to ask.
 
@@ -346,7 +351,7 @@ def collect_state(
     return {
         "step": torch.tensor(step),
         "networks": {name: network.state_dict() for name, network in objective.networks.items()},
-        "learners": {learner.name: learner.state_dict() for learner in learners},
+        "learners": {learner.name: learner.state_dict() for learner in optimiser_groups},
         "average": average.network.state_dict() if average is not None else {},
         "ranks": {str(rank): state for rank, state in enumerate(ranks)},
     }
@@ -355,8 +360,8 @@ def collect_state(
 def restore_state(
     state: Mapping[str, Any],
     objective: Objective,
-    learners: Iterable[Learner],
-    average: MovingAverage | None,
+    optimiser_groups: Iterable[OptimiserGroup],
+    average: ExponentialMovingAverage | None,
     fabric: Fabric,
 ) -> int:
     """Go on from a state of :func:`collect_state`; return its step.
@@ -368,7 +373,7 @@ def restore_state(
         own = state["ranks"][str(fabric.global_rank)]
         for name, network in objective.networks.items():
             network.load_state_dict(state["networks"][name])
-        for learner in learners:
+        for learner in optimiser_groups:
             learner.load_state_dict(state["learners"][learner.name])
         if average is not None:
             average.network.load_state_dict(state["average"])

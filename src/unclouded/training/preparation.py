@@ -25,7 +25,7 @@ from unclouded.models.weights import require_network
 from unclouded.patches.layouts import SHOWN
 from unclouded.patches.reading import DamagedTriplet
 from unclouded.patches.roi import region_of
-from unclouded.progress import Listener, Told, silent
+from unclouded.progress import ProgressCallback, TrainingCallback, no_progress
 from unclouded.strict_json import read_json_object
 from unclouded.tensors.dataset import TripletSource
 from unclouded.tensors.observation import Triplet
@@ -57,7 +57,12 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    settings: TrainSettings, run: RunFolder, fabric: Fabric, resume: bool, told: Told, listener: Listener
+    settings: TrainSettings,
+    run: RunFolder,
+    fabric: Fabric,
+    resume: bool,
+    on_progress: ProgressCallback,
+    listener: TrainingCallback,
 ) -> Prepared:
     """Begin a run or take one up.
 
@@ -67,7 +72,7 @@ def prepare(
         InputError: Settings, patches or folder are not fit.
     """
     cache = ProbabilityCache()
-    checking = _Checking(settings, run, fabric, told, listener, cache)
+    checking = _Checking(settings, run, fabric, on_progress, listener, cache)
     if resume:
         before = from_first(fabric, run.read_settings)
         settings = from_first(fabric, lambda: run.resumed_settings(settings))
@@ -113,8 +118,8 @@ class _Checking:
     settings: TrainSettings
     run: RunFolder
     fabric: Fabric
-    told: Told
-    listener: Listener
+    told: ProgressCallback
+    listener: TrainingCallback
     cache: ProbabilityCache
 
     def chosen_validation(self, learnt: TripletSource) -> Choice | None:
@@ -163,7 +168,9 @@ class Checked(NamedTuple):
     damage: str
 
 
-def check_patches(chosen: TripletSource, settings: TrainSettings, fabric: Fabric, told: Told) -> Sound:
+def check_patches(
+    chosen: TripletSource, settings: TrainSettings, fabric: Fabric, on_progress: ProgressCallback
+) -> Sound:
     """Read every patch once, which maps its clouds into the cache, each rank its share.
 
     Raises:
@@ -172,7 +179,7 @@ def check_patches(chosen: TripletSource, settings: TrainSettings, fabric: Fabric
     """
     from_first(fabric, lambda: _look_at_ranges(chosen, settings))
     share = range(fabric.global_rank, len(chosen), fabric.world_size)
-    dealt_out = gathered(fabric, _read(chosen, share, told if fabric.is_global_zero else silent))
+    dealt_out = gathered(fabric, _read(chosen, share, on_progress if fabric.is_global_zero else no_progress))
     checked = [one for one in chain.from_iterable(zip_longest(*dealt_out)) if one is not None]
     damaged = [DamagedTriplet(name, one.damage) for name, one in zip(chosen.names, checked, strict=True) if one.damage]
     if damaged and (settings.damaged == "refuse" or len(damaged) == len(checked)):
@@ -194,14 +201,14 @@ def _look_at_ranges(chosen: TripletSource, settings: TrainSettings) -> None:
         require_ranges(sound, settings.network.scaling)
 
 
-def _read(chosen: TripletSource, share: Sequence[int], told: Told) -> list[Checked]:
+def _read(chosen: TripletSource, share: Sequence[int], on_progress: ProgressCallback) -> list[Checked]:
     checked = []
     for done, index in enumerate(share, start=1):
         try:
             checked.append(Checked(digest(chosen.check(index)), ""))
         except InputError as error:
             checked.append(Checked("", str(error)))
-        told("cloud maps", done, len(share))
+        on_progress("cloud maps", done, len(share))
     return checked
 
 

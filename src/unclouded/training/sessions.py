@@ -94,7 +94,7 @@ def _same_rates(period: _Period, epochs: tuple[int, int], steps_per_epoch: int) 
 
 
 def _factor(epochs: tuple[int, int], epoch: int) -> float:
-    return Schedule(epochs_constant=epochs[0], epochs_decay=epochs[1]).rate_factor(epoch)
+    return Schedule(epochs_constant=epochs[0], epochs_decay=epochs[1]).lr_factor(epoch)
 
 
 def rate_jump(before: Schedule, after: Schedule, step: int, steps_per_epoch: int) -> str:

@@ -1,22 +1,19 @@
 """What a training run is, as one value: the paper's protocol (section III-B.2) is the default of every field."""
 
-import tomllib
-from collections.abc import Iterable, Mapping
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
-from unclouded.errors import InputError
-from unclouded.files import is_file, named, resolved
+from unclouded.files import resolved
 from unclouded.models.network import NetworkSettings
-from unclouded.settings import Settings, read_toml, settings_from
+from unclouded.settings import Settings, settings_from
 from unclouded.training.losses import LossWeights
+from unclouded.training.preset import read_source
 from unclouded.vgg import AUTO
 
 MOST_EPOCHS, MOST_STEPS, MOST_PATCHES = 1_000_000, 10**12, 1_000_000
@@ -77,7 +74,7 @@ class Schedule(Settings):
         """All epochs."""
         return self.epochs_constant + self.epochs_decay
 
-    def rate_factor(self, epoch: int) -> float:
+    def lr_factor(self, epoch: int) -> float:
         """Return 1 - max(0, 1 + n - n_iter) / (n_decay + 1) for epoch n, counted from 0."""
         return _rate_factor(epoch, self.epochs_constant, self.epochs_decay)
 
@@ -89,7 +86,7 @@ class Schedule(Settings):
         """Return the factor at a step of an epoch, by the schedule that is in force there."""
         number = self.number_at(step)
         if number > len(self.earlier):
-            return self.rate_factor(epoch)
+            return self.lr_factor(epoch)
         past = self.earlier[number - 1]
         return _rate_factor(epoch, past.epochs_constant, past.epochs_decay)
 
@@ -98,7 +95,7 @@ def _rate_factor(epoch: int, epochs_constant: int, epochs_decay: int) -> float:
     return 1.0 - max(0, 1 + epoch - epochs_constant) / (epochs_decay + 1)
 
 
-class Journal(Settings):
+class LoggingSettings(Settings):
     """What a run leaves behind while it runs; 0 switches an entry off.
 
     Attributes:
@@ -193,7 +190,7 @@ class TrainSettings(Settings):
     damaged: Literal["refuse", "skip"] = "refuse"
     start_from: Path | None = None
     schedule: Schedule = Schedule()
-    journal: Journal = Journal()
+    journal: LoggingSettings = LoggingSettings()
     validation: Validation = Validation()
     device: Device = Device()
 
@@ -242,66 +239,3 @@ def train_settings(source: str, overrides: Iterable[str] = ()) -> TrainSettings:
     """
     content, origin = read_source(source)
     return settings_from(TrainSettings, content, overrides, origin=origin)
-
-
-# Settings that ship with the package, by name, and settings files that start from one: ``preset = "paper"``.
-
-
-FOLDER: Traversable = files("unclouded.training") / "presets"
-
-KEY = "preset"
-
-
-def preset_names() -> tuple[str, ...]:
-    """Return the names of all presets."""
-    return tuple(sorted(one.name.removesuffix(".toml") for one in FOLDER.iterdir() if one.name.endswith(".toml")))
-
-
-def described(name: str) -> str:
-    """Return what a preset is for: the first line of its file."""
-    return _text(name).splitlines()[0].removeprefix("# ")
-
-
-def read_source(source: str) -> tuple[dict[str, Any], str]:
-    """Return the content of a settings file, or of a preset, laid over the presets it starts from, and its name.
-
-    Args:
-        source: TOML file, or the name of a preset.
-
-    Raises:
-        InputError: Neither file nor preset, or no TOML.
-    """
-    path = Path(source)
-    if source in preset_names() and not is_file(path):
-        return _complete(_content(source)), source
-    if not is_file(path) and not path.suffix:
-        raise InputError(f"{named(path)} is neither a file nor a preset; presets are {', '.join(preset_names())}")
-    return _complete(read_toml(path)), path.name
-
-
-def _complete(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay settings over those of the preset they start from, and so on."""
-    own = {key: value for key, value in content.items() if key != KEY}
-    if KEY not in content:
-        return own
-    if (name := content[KEY]) not in preset_names():
-        raise InputError(f"{KEY} = {name!r} is none; presets are {', '.join(preset_names())}")
-    return _laid_over(_complete(_content(name)), own)
-
-
-def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    both = {key: value for key, value in above.items() if key in below}
-    groups = {
-        key: _laid_over(below[key], value)
-        for key, value in both.items()
-        if isinstance(value, Mapping) and isinstance(below[key], Mapping)
-    }
-    return {**below, **above, **groups}
-
-
-def _content(name: str) -> dict[str, Any]:
-    return tomllib.loads(_text(name))
-
-
-def _text(name: str) -> str:
-    return (FOLDER / f"{name}.toml").read_text(encoding="utf-8")

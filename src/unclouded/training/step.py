@@ -30,14 +30,14 @@ class Networks:
     Attributes:
         optical_to_sar: G_S2->S1.
         sar_to_optical: G_S1->S2, the cloud remover.
-        sar_critic: D_S1.
-        optical_critic: D_S2, which also sees m.
+        sar_discriminator: D_S1.
+        optical_discriminator: D_S2, which also sees m.
     """
 
     optical_to_sar: nn.Module
     sar_to_optical: nn.Module
-    sar_critic: nn.Module
-    optical_critic: nn.Module
+    sar_discriminator: nn.Module
+    optical_discriminator: nn.Module
 
     def named(self) -> dict[str, nn.Module]:
         """Return the four networks by name."""
@@ -119,8 +119,8 @@ def _generator_terms(
     restored = networks.sar_to_optical(batch.sar, batch.cloudy, m)
     fake_optical = restored.optical
     terms: Terms = {
-        "adversarial": losses.adversarial(networks.sar_critic(fake_sar))
-        + losses.adversarial(networks.optical_critic(torch.cat([fake_optical, m], dim=1))),
+        "adversarial": losses.adversarial(networks.sar_discriminator(fake_sar))
+        + losses.adversarial(networks.optical_discriminator(torch.cat([fake_optical, m], dim=1))),
         "auxiliary": losses.auxiliary(restored.cloud_map_estimate, m),
     }
     if weights.cycle:
@@ -147,7 +147,7 @@ def mean_on_clear(residual: Float[Tensor, "batch band h w"], m: Float[Tensor, "b
     return torch.where(clear, residual.abs(), 0.0).sum() / clear.sum()
 
 
-def critic_terms(networks: Networks, batch: Batch, generated: Generated, pools: "Pools") -> Terms:
+def discriminator_terms(networks: Networks, batch: Batch, generated: Generated, pools: "Pools") -> Terms:
     """Return the least-squares losses of both discriminators, with fakes drawn from the pools.
 
     A generated optical image is pooled together with the m it was made with, and the real image of the step is
@@ -157,8 +157,8 @@ def critic_terms(networks: Networks, batch: Batch, generated: Generated, pools: 
     joined = torch.cat([generated.optical.detach(), batch.cloud_map], dim=1)
     fake_optical = pools.optical.draw(joined, pools.rng)
     real_optical = torch.cat([batch.clear, fake_optical[:, -1:]], dim=1)
-    return judged("sar", networks.sar_critic(batch.sar), networks.sar_critic(fake_sar)) | judged(
-        "optical", networks.optical_critic(real_optical), networks.optical_critic(fake_optical)
+    return judged("sar", networks.sar_discriminator(batch.sar), networks.sar_discriminator(fake_sar)) | judged(
+        "optical", networks.optical_discriminator(real_optical), networks.optical_discriminator(fake_optical)
     )
 
 
@@ -183,7 +183,7 @@ def judged(
 # Generated images of earlier steps, shown to a discriminator again so that it does not forget.
 
 
-class HistoryPool:
+class ImagePool:
     """A pool of the last generated images (Shrivastava et al. 2017 [36], as in CycleGAN [18]; section III-B.2).
 
     Until it is full, each image is stored and returned. Then, with probability 1/2, the image is returned; otherwise
@@ -234,8 +234,8 @@ class HistoryPool:
 class Pools:
     """The two history pools and the generator that draws from both."""
 
-    sar: HistoryPool
-    optical: HistoryPool
+    sar: ImagePool
+    optical: ImagePool
     rng: torch.Generator
 
 

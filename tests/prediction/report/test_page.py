@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unclouded.prediction.alignment import Fit
+from unclouded.prediction.alignment import AlignmentQuality
 from unclouded.prediction.auto_remover import ErrorOf, ExpectedError
 from unclouded.prediction.products import Provenance
 from unclouded.prediction.products import percent_text as percent
@@ -31,7 +31,7 @@ RADAR = Input("Sentinel-1", "radar.tif", "ab" * 32, datetime(2018, 1, 3, 6, 0, t
 
 OPTICS = Input("Sentinel-2", "optics.tif", "cd" * 32, datetime(2018, 1, 1, 18, 0, tzinfo=UTC))
 
-FIT = Fit(1.5, Shift(-1.5, 2.0, 0.2, 0.03, blocks=4))
+FIT = AlignmentQuality(1.5, Shift(-1.5, 2.0, 0.2, 0.03, blocks=4))
 
 EXPECTED = ExpectedError(
     {"scene-adapted": ErrorOf(0.0213, 0.0316228, 7.5, 12345), "clear-mean": ErrorOf(0.04, 0.05, 11.0, 12345)},
@@ -141,7 +141,7 @@ def test_names_from_files_are_text_and_never_markup(where: str) -> None:
 
 
 def test_radar_before_the_optical_image_is_earlier_and_a_shift_of_no_confidence_is_no_number() -> None:
-    text = page(facts(fit=Fit(-3.0, Shift(5.0, 5.0, 0.1, 0.002, blocks=1))), gathered())
+    text = page(facts(fit=AlignmentQuality(-3.0, Shift(5.0, 5.0, 0.1, 0.002, blocks=1))), gathered())
     assert "<b>3.0 days</b><span>the radar is earlier" in text
     assert "unknown, the images have too few edges in common (gap 0.002), from 1 block of clear ground" in text
     assert " px</b>" not in text
@@ -291,7 +291,7 @@ def test_the_head_tells_one_band_from_several_and_kilometres_where_pixels_have_m
 
 def test_the_page_gives_the_reason_of_the_choice_and_what_each_remover_answered() -> None:
     rows = {"scene-adapted": ErrorOf(0.02, 0.02, 1.0, 500), "half": ErrorOf(0.01, 0.01, 1.0, 200)}
-    facts = Facts("Rome", "scene-adapted", ("B04",), [], expected=ExpectedError(rows, 500, ("B04",), invented=True))
+    facts = Facts("Rome", "scene-adapted", ("B04",), [], expected=ExpectedError(rows, 500, ("B04",), simulated=True))
     told = sections.expected(replace(facts, choice="half was left out"), report_sections_gathered())
     assert "Half was left out." in told and '<td class="number">40.0 %</td>' in told
     assert "500 clear pixels were covered with painted clouds, for the scene has none" in told
@@ -311,7 +311,7 @@ def test_expectation_14_shares_are_of_the_whole_scene_and_the_cause_of_a_loss_is
 
 
 def test_no_error_at_all_has_no_end_of_decibels() -> None:
-    found = ExpectedError({"scene-adapted": ErrorOf(0.0, 0.0, 0.0, 500)}, 500, ("B04",), invented=False)
+    found = ExpectedError({"scene-adapted": ErrorOf(0.0, 0.0, 0.0, 500)}, 500, ("B04",), simulated=False)
     told = sections.expected(Facts("Rome", "scene-adapted", ("B04",), [], expected=found), report_sections_gathered())
     assert '<td class="number">∞</td>' in told
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from unclouded.prediction.alignment import Fit
+from unclouded.prediction.alignment import AlignmentQuality
 from unclouded.prediction.auto_remover import ExpectedError
 
 
@@ -53,7 +53,7 @@ class Facts:
     settings: Mapping[str, str] = field(default_factory=dict)
     measured: Mapping[str, str] = field(default_factory=dict)
     remarks: Sequence[str] = ()
-    fit: Fit | None = None
+    fit: AlignmentQuality | None = None
     pixel_m: float | None = None
     version: str = ""
     losses: Mapping[str, int] = field(default_factory=dict)

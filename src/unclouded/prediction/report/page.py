@@ -60,7 +60,7 @@ def expected(facts: Facts, seen: Gathered) -> Markup:
     """What error to expect, of what was used and of what was not."""
     if (found := facts.expected) is None:
         return NOTHING
-    clouds = "painted clouds, for the scene has none," if found.invented else "clouds from elsewhere in this scene,"
+    clouds = "painted clouds, for the scene has none," if found.simulated else "clouds from elsewhere in this scene,"
     told = f"{found.pixels:,} clear pixels were covered with {clouds} cleared again, and compared with what they are. "
     rows = [tag("tr", tag("th", "remover"), *(tag("th", word, class_="number") for word in _HEADINGS))]
     for name, row in found.rows.items():

@@ -1,4 +1,4 @@
-"""Images of invented regions as files: what the proofs on whole scenes share."""
+"""Images of simulated regions as files: what the proofs on whole scenes share."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from unclouded.io.geotiff import write_geotiff
 from unclouded.io.raster import Raster, to_stored
 from unclouded.patches.roi import Roi
 from unclouded.sensors import SENTINEL2
-from unclouded.simulation.region import invent_region
+from unclouded.simulation.region import simulate_region
 
 
 def write_scene(out: Path, size: int, coverage: float) -> None:
-    """Write the radar of an invented region as ``s1.tif`` and its cloudy date as ``s2.tif``."""
-    region = invent_region(Roi("ROIs0000", "summer", 9), np.random.default_rng([7, 99]), size, coverage)
+    """Write the radar of a simulated region as ``s1.tif`` and its cloudy date as ``s2.tif``."""
+    region = simulate_region(Roi("ROIs0000", "summer", 9), np.random.default_rng([7, 99]), size, coverage)
     write_radar(out / "s1.tif", region.sar)
     write_optical(out / "s2.tif", region.cloudy)
 
