@@ -27,7 +27,7 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.models.inference import Engine, Precision
 from unclouded.models.network import NetworkRemover, NetworkSettings
-from unclouded.models.weights import load_remover
+from unclouded.models.weights import load_network
 from unclouded.patches.layouts import find_triplets
 from unclouded.tensors.dataset import TripletDataset
 from unclouded.tensors.observation import Observation
@@ -78,7 +78,7 @@ def window(size: int) -> Observation:
 
 def errors(weights: Path, engine: Engine, precision: Precision) -> dict[str, float]:
     """How far the frozen network is from float32 on real patches, in stored steps, where m > 0."""
-    remover = replace(load_remover(weights), engine=engine, precision=precision)
+    remover = replace(load_network(weights), engine=engine, precision=precision)
     files = find_triplets(SAMPLES / "triplets").triplets
     apart = []
     for triplet in TripletDataset(files, remover.bands, CloudMapSettings(), ProbabilityCache()):

@@ -3,7 +3,7 @@
     python examples/library.py OUT
 
 A simulated region stands for your images, and a baseline for your weights: a trained network comes from
-``load_remover(Path("weights.safetensors"))`` and is called in the same way.
+``load_network(Path("weights.safetensors"))`` and is called in the same way.
 """
 
 import sys

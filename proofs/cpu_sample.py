@@ -28,7 +28,7 @@ from unclouded.evaluation.scores import AREAS, Scores, score_patches
 from unclouded.files import write_json, write_text
 from unclouded.models.baselines import baseline
 from unclouded.models.scene_adapted import SceneAdapted
-from unclouded.models.weights import load_remover
+from unclouded.models.weights import load_network
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.roi import Roi
 from unclouded.prediction.judging import judged
@@ -93,7 +93,7 @@ def simulated(root: Path, numbers: range, stride_px: int) -> Path:
 def predicted(run: RunFolder, root: Path) -> Judged:
     data = TripletDataset(find_triplets(root).triplets, RGB, CloudMapSettings(), ProbabilityCache())
     removers = {name: baseline(name) for name in RULES}
-    removers |= {"scene-adapted": SceneAdapted(), "cpu-sample": load_remover(run.weights)}
+    removers |= {"scene-adapted": SceneAdapted(), "cpu-sample": load_network(run.weights)}
     return {name: list(judged(remover, data)) for name, remover in removers.items()}
 
 

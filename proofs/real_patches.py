@@ -31,7 +31,7 @@ from unclouded.evaluation.scores import AREAS, Scores, score_patches
 from unclouded.files import write_json, write_text
 from unclouded.models.baselines import BASELINES, baseline
 from unclouded.models.remover import CloudRemover
-from unclouded.models.weights import load_remover
+from unclouded.models.weights import load_network
 from unclouded.patches.layouts import find_triplets
 from unclouded.prediction.judging import judged
 from unclouded.sensors import RGB
@@ -66,7 +66,7 @@ def main() -> None:
         for mode in MODES:
             run = RunFolder(options.out / f"{mode.replace(', skip ', '_')}_without_{held_out}")
             train_fold(run, root, learnt_from, mode, options)
-            tested[mode] += predicted(load_remover(run.weights), root, names)
+            tested[mode] += predicted(load_network(run.weights), root, names)
     rows = {
         name: score_patches(judged(baseline(name), whole(root), keep_clear=kept(name)), "kept") for name in BASELINES
     }

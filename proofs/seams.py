@@ -16,7 +16,7 @@ from simulated import write_scene
 
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.io.geotiff import read_stored
-from unclouded.models.weights import load_remover
+from unclouded.models.weights import load_network
 from unclouded.prediction.clearing import seam_index
 from unclouded.prediction.scene import SceneSettings, clear
 from unclouded.sensors import SENTINEL2
@@ -48,7 +48,7 @@ def main() -> None:
 
 def predicted(weights: Path, out: Path, statistics: str, size: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Stored numbers, and where the scene is cloudy; float32, for bfloat16 rounds by more than a step."""
-    remover = replace(load_remover(weights), precision="float32")
+    remover = replace(load_network(weights), precision="float32")
     settings = SceneSettings(window_px=size, statistics=statistics, clouds=CloudMapSettings())
     scene = clear(remover, out / "s2.tif", out / "s1.tif", out / f"{statistics}-{size}", settings)
     cloudy = read_stored(scene.files["cloud_map"]).values[0] > 0

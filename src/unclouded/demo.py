@@ -21,7 +21,7 @@ from unclouded.io.raster import to_stored
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover, keep_clear_pixels
 from unclouded.models.scene_adapted import SceneAdapted
-from unclouded.models.weights import load_remover
+from unclouded.models.weights import load_network
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.roi import Roi
 from unclouded.prediction.judging import judged
@@ -140,7 +140,7 @@ def _learn(out: Path, plan: Plan, on_progress: ProgressCallback) -> CloudRemover
     settings = settings_from(TrainSettings, {**plan.training, "patches": str(resolved(out / "learn_from"))})
     run = RunFolder(out / "run")
     train(settings, run, on_progress=on_progress)
-    return load_remover(run.weights)
+    return load_network(run.weights)
 
 
 def _predict(out: Path, unseen: SimulatedRegion, network: CloudRemover, on_progress: ProgressCallback) -> Path:

@@ -12,7 +12,7 @@ from unclouded.files import sha256
 from unclouded.models.baselines import BASELINES
 from unclouded.models.cyclegan import initialise
 from unclouded.models.network import NetworkSettings
-from unclouded.models.weights import find_remover, save_weights
+from unclouded.models.weights import load_remover, save_weights
 from unclouded.sensors import RGB
 
 ROI = "ROIs1158_spring_106"
@@ -43,7 +43,7 @@ def judge(path: Path, weights_sha256: str, learnt_from: tuple[str, ...] | None =
 def test_every_remover_without_weights_is_told_and_no_other() -> None:
     assert set(RULES) == {"scene-adapted", *BASELINES}
     for name in RULES:
-        assert find_remover(name, None).name in rules_text()
+        assert load_remover(name, None).name in rules_text()
     assert "No pretrained weights come with unclouded" in rules_text()
 
 

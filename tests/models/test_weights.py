@@ -19,7 +19,7 @@ from unclouded.models.cloud_map import TrainedMap, same_map
 from unclouded.models.cyclegan import initialise
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.scene_adapted import SceneAdapted
-from unclouded.models.weights import RECORD, choose_map, find_remover, load_remover, name_of, save_weights
+from unclouded.models.weights import RECORD, choose_map, load_network, load_remover, name_of, save_weights
 from unclouded.settings import settings_from
 from unclouded.tensors.observation import Observation
 
@@ -51,7 +51,7 @@ def changed(path: Path, metadata: dict[str, str] | None = METADATA, **tensors: t
 def test_what_is_saved_comes_back_and_answers_alike(tmp_path: Path) -> None:
     generator = SETTINGS.build()
     save_weights(tmp_path / "spring.safetensors", generator, SETTINGS, {"steps": "7"})
-    loaded = load_remover(tmp_path / "spring.safetensors")
+    loaded = load_network(tmp_path / "spring.safetensors")
     assert (loaded.name, loaded.bands, loaded.settings) == ("spring", ("B08", "B04"), SETTINGS)
     assert loaded.training == {"steps": "7"}
     seen = Observation(
@@ -73,14 +73,14 @@ def test_weights_of_a_run_are_called_after_the_run(path: str, name: str) -> None
 
 
 def test_equal_weights_make_equal_files_in_any_memory_layout(saved: Path, tmp_path: Path) -> None:
-    generator = load_remover(saved).generator.to(memory_format=torch.channels_last)
+    generator = load_network(saved).generator.to(memory_format=torch.channels_last)
     save_weights(tmp_path / "again.safetensors", generator, SETTINGS, {"steps": "7"})
     assert (tmp_path / "again.safetensors").read_bytes() == saved.read_bytes()
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.safetensors is not a file; check the path"):
-        load_remover(tmp_path / "gone.safetensors")
+        load_network(tmp_path / "gone.safetensors")
 
 
 class Payload:
@@ -95,14 +95,14 @@ class Payload:
 def test_fault_23_a_pickle_is_named_and_its_payload_does_not_run(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(pickle.dumps(Payload(tmp_path / "ran")))
     with pytest.raises(InputError, match=r"is a pickle, expected safetensors; it was not opened, for it can run any"):
-        load_remover(tmp_path / name)
+        load_network(tmp_path / name)
     assert not (tmp_path / "ran").exists()
 
 
 def test_fault_23_a_torch_checkpoint_is_named_and_its_payload_does_not_run(tmp_path: Path) -> None:
     torch.save(Payload(tmp_path / "ran"), tmp_path / "evil.pth")
     with pytest.raises(InputError, match="is a zip archive, such as a torch checkpoint, expected safetensors"):
-        load_remover(tmp_path / "evil.pth")
+        load_network(tmp_path / "evil.pth")
     assert not (tmp_path / "ran").exists()
 
 
@@ -113,13 +113,13 @@ def test_fault_24_other_files_are_refused(content: bytes, tmp_path: Path) -> Non
         InputError,
         match=r"is not a safetensors file( \(it is an? .*\))?; give the weights that 'unclouded train' writes",
     ):
-        load_remover(tmp_path / "other.safetensors")
+        load_network(tmp_path / "other.safetensors")
 
 
 def test_fault_24_a_header_of_a_million_million_bytes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "big.safetensors").write_bytes(struct.pack("<Q", 10**12) + b"{}" + bytes(100))
     with pytest.raises(InputError, match=r"declares a header of 1,000,000,000,000 bytes, expected at most 1,048,576"):
-        load_remover(tmp_path / "big.safetensors")
+        load_network(tmp_path / "big.safetensors")
 
 
 def test_fault_24_a_million_entries_are_refused(tmp_path: Path) -> None:
@@ -127,49 +127,49 @@ def test_fault_24_a_million_entries_are_refused(tmp_path: Path) -> None:
     header = ("{" + ",".join(entry.format(i) for i in range(10**6)) + "}").encode()
     (tmp_path / "many.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(InputError, match="declares a header of"):
-        load_remover(tmp_path / "many.safetensors")
+        load_network(tmp_path / "many.safetensors")
 
 
 def test_fault_24_a_cut_file_is_refused(saved: Path) -> None:
     saved.write_bytes(saved.read_bytes()[:-1])
     with pytest.raises(InputError, match="is not a whole safetensors file"):
-        load_remover(saved)
+        load_network(saved)
 
 
 @pytest.mark.parametrize("metadata", [None, {}, {RECORD: "[["}, {RECORD: "[" * 100_000}, {RECORD: '{"settings": 1}'}])
 def test_fault_24_a_file_without_our_record_is_refused(saved: Path, metadata: dict[str, str] | None) -> None:
     with pytest.raises(InputError, match="has no record of bands and scaling"):
-        load_remover(changed(saved, metadata))
+        load_network(changed(saved, metadata))
 
 
 def test_fault_24_a_record_that_is_no_settings_is_refused_by_key(saved: Path) -> None:
     record = {"settings": {"bands": ["B08", "B04"], "widht": 1}, "training": {}}
     with pytest.raises(InputError, match=r"spring.safetensors is not a valid NetworkSettings: widht is not a key"):
-        load_remover(changed(saved, {RECORD: json.dumps(record)}))
+        load_network(changed(saved, {RECORD: json.dumps(record)}))
 
 
 def test_fault_24_settings_of_a_giant_cost_no_memory(saved: Path) -> None:
     record = {"settings": {"bands": ["B08", "B04"], "width": 1024}, "training": {}}
     message = r"trunk.1.weight is F32 \[1, 6, 7, 7\], expected F32 \[1024, 6, 7, 7\]"
     with pytest.raises(InputError, match=message):
-        load_remover(changed(saved, {RECORD: json.dumps(record)}))
+        load_network(changed(saved, {RECORD: json.dumps(record)}))
 
 
 def test_fault_24_a_missing_an_extra_and_a_misshapen_tensor_are_named(saved: Path) -> None:
     with pytest.raises(InputError, match=r"cloud_map.bias is absent, expected F32 \[1\]"):
-        load_remover(changed(saved, cloud_map__bias=None))
+        load_network(changed(saved, cloud_map__bias=None))
     with pytest.raises(InputError, match=r"cloud_map.bias is F32 \[2\], expected F32 \[1\]"):
-        load_remover(changed(saved, cloud_map__bias=torch.zeros(2)))
+        load_network(changed(saved, cloud_map__bias=torch.zeros(2)))
     with pytest.raises(InputError, match=r"surplus is F32 \[3\], expected no such entry"):
-        load_remover(changed(saved, cloud_map__bias=torch.zeros(1), surplus=torch.zeros(3)))
+        load_network(changed(saved, cloud_map__bias=torch.zeros(1), surplus=torch.zeros(3)))
     with pytest.raises(InputError, match=r"cloud_map.bias is F16 \[1\], expected F32 \[1\]"):
-        load_remover(changed(saved, surplus=None, cloud_map__bias=torch.zeros(1).half()))
+        load_network(changed(saved, surplus=None, cloud_map__bias=torch.zeros(1).half()))
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_fault_24_weights_that_are_no_numbers_are_refused(saved: Path, value: float) -> None:
     with pytest.raises(InputError, match=r"has weights that are no numbers, first in cloud_map.bias"):
-        load_remover(changed(saved, cloud_map__bias=torch.tensor([value])))
+        load_network(changed(saved, cloud_map__bias=torch.tensor([value])))
 
 
 @settings(max_examples=60)
@@ -180,7 +180,7 @@ def test_fault_24_no_header_brings_anything_but_a_refusal(header: bytes, tmp_pat
     path = tmp_path / "fuzz.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(InputError):
-        load_remover(path)
+        load_network(path)
 
 
 @settings(max_examples=60)
@@ -192,7 +192,7 @@ def test_fault_24_a_flipped_byte_of_the_header_is_refused_or_harmless(data: st.D
     path = saved.with_name("flipped.safetensors")
     path.write_bytes(content)
     with contextlib.suppress(InputError):
-        assert load_remover(path).settings.bands
+        assert load_network(path).settings.bands
 
 
 @pytest.fixture
@@ -203,33 +203,33 @@ def weights(tmp_path: Path) -> Path:
 
 
 def test_a_baseline_is_found_by_its_name_with_the_bands_wanted() -> None:
-    assert find_remover("clear-mean", ("B08",)).bands == ("B08",)
-    assert find_remover("clear-mean", None).bands == ("B04", "B03", "B02")
+    assert load_remover("clear-mean", ("B08",)).bands == ("B08",)
+    assert load_remover("clear-mean", None).bands == ("B04", "B03", "B02")
 
 
 def test_scene_adapted_is_found_by_its_name() -> None:
-    assert find_remover("scene-adapted", ("B8", "b11")) == SceneAdapted(("B08", "B11"))
-    assert find_remover("scene-adapted", None).bands == ("B04", "B03", "B02")
+    assert load_remover("scene-adapted", ("B8", "b11")) == SceneAdapted(("B08", "B11"))
+    assert load_remover("scene-adapted", None).bands == ("B04", "B03", "B02")
 
 
 def test_a_network_is_found_by_its_file_with_its_own_bands(weights: Path) -> None:
-    remover = find_remover(str(weights), None)
+    remover = load_remover(str(weights), None)
     assert (remover.name, remover.bands) == ("mine", ("B04", "B08"))
 
 
 def test_a_network_of_other_bands_is_refused(weights: Path) -> None:
     with pytest.raises(InputError, match="restores B04 B08, expected B04 B03; choose its bands"):
-        find_remover(str(weights), ("B04", "B03"))
+        load_remover(str(weights), ("B04", "B03"))
 
 
 def test_a_word_that_is_neither_name_nor_file_is_answered_with_the_nearest_name() -> None:
     with pytest.raises(InputError, match="did you mean 'sar-regression'"):
-        find_remover("sar-regresion", None)
+        load_remover("sar-regresion", None)
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match=r"gone\.safetensors is not a file; check the path"):
-        find_remover("gone.safetensors", None)
+        load_remover("gone.safetensors", None)
 
 
 def trained(name: str, clouds: CloudMapSettings | None) -> NetworkRemover:
@@ -295,7 +295,7 @@ def test_weights_keep_the_map_of_their_training_painted_clouds_included(tmp_path
     settings, path = NetworkSettings(width=1), tmp_path / "mine.safetensors"
     for painted in (None, SyntheticSettings(mode="copy")):
         save_weights(path, settings.build(), settings, {}, TrainedMap(STRICT, painted))
-        remover = find_remover(str(path), None)
+        remover = load_remover(str(path), None)
         assert isinstance(remover, NetworkRemover)
         assert remover.trained_map == TrainedMap(STRICT, painted)
 
@@ -303,7 +303,7 @@ def test_weights_keep_the_map_of_their_training_painted_clouds_included(tmp_path
 def test_older_weights_tell_their_map_in_the_settings_of_their_run(tmp_path: Path) -> None:
     settings, path = NetworkSettings(width=1), tmp_path / "mine.safetensors"
     save_weights(path, settings.build(), settings, {"settings": '{"clouds": {"mode": "ones"}, "synthetic": null}'})
-    assert choose_map([find_remover(str(path), None)]).used.mode == "ones"
+    assert choose_map([load_remover(str(path), None)]).used.mode == "ones"
 
 
 @pytest.mark.parametrize("clouds", ['{"clouds": 7}', '{"clouds": {"mode": "none"}}', '{"clouds": {}, "synthetic": 3}'])
@@ -311,4 +311,4 @@ def test_a_damaged_record_of_the_map_is_refused(clouds: str, tmp_path: Path) -> 
     settings, path = NetworkSettings(width=1), tmp_path / "mine.safetensors"
     save_weights(path, settings.build(), settings, {"settings": clouds})
     with pytest.raises(InputError, match="cloud map"):
-        find_remover(str(path), None)
+        load_remover(str(path), None)

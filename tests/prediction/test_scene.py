@@ -22,7 +22,7 @@ from unclouded.locks import held
 from unclouded.models.baselines import baseline
 from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.network import NetworkRemover, NetworkSettings
-from unclouded.models.weights import find_remover
+from unclouded.models.weights import load_remover
 from unclouded.prediction.clearing import seam_index
 from unclouded.prediction.products import Provenance
 from unclouded.prediction.scene import SUMMARY, PredictedScene, SceneSettings, clear
@@ -205,7 +205,7 @@ def wide(place: Place) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["network", "sar-regression", "scene-adapted"])
 def test_expectation_11_the_result_does_not_depend_on_the_windows(place: Place, wide: np.ndarray, name: str) -> None:
-    remover = tiny_network() if name == "network" else find_remover(name, None)
+    remover = tiny_network() if name == "network" else load_remover(name, None)
     made = [
         values(place.clear(remover, ONES.model_copy(update={"window_px": px}), f"{px}")).astype(int)
         for px in (20, 64, 512)
@@ -306,7 +306,7 @@ def test_fault_13_clear_pixels_without_radar_stay_observed(place: Place) -> None
 
 @pytest.mark.parametrize("name", ["clear-mean", "sar-regression", "scene-adapted", "network"])
 def test_fault_14_all_cloud_half_nodata_and_no_data_at_all(place: Place, name: str) -> None:
-    remover = tiny_network() if name == "network" else find_remover(name, None)
+    remover = tiny_network() if name == "network" else load_remover(name, None)
     half = land()
     half[:, :, :45] = 0
     place.write(half, speckle())

@@ -19,7 +19,7 @@ from unclouded.patches.layouts import find_triplets
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.tensors.dataset import TripletDataset
 from unclouded.tensors.observation import Observation, Triplet
-from unclouded.tensors.packed import HEADER, NAMES, RECORDS, PackedTriplets, is_store, open_store, pack
+from unclouded.tensors.packed import HEADER, NAMES, RECORDS, PackedDataset, is_store, open_store, pack
 
 ONES = CloudMapSettings(mode="ones")
 
@@ -46,7 +46,7 @@ def unpacked(root: Path, crop_px: int | None = None, synthetic: SyntheticSetting
     return TripletDataset(find_triplets(root).triplets, BANDS, ONES, None, crop_px, synthetic)
 
 
-def assert_same(packed: PackedTriplets, data: TripletDataset) -> None:
+def assert_same(packed: PackedDataset, data: TripletDataset) -> None:
     assert packed.names == data.names
     for index, wanted in enumerate(data):
         found = packed[index]
@@ -95,7 +95,7 @@ def test_a_store_can_be_sent_to_a_spawned_worker(root: Path, tmp_path: Path) -> 
     assert torch.equal(pickle.loads(sent)[2].clear, store[2].clear)
 
 
-def damaged(store: PackedTriplets) -> list[str]:
+def damaged(store: PackedDataset) -> list[str]:
     found = []
     for index, name in enumerate(store.names):
         try:

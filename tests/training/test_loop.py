@@ -12,7 +12,7 @@ from unclouded.errors import BusyError, InputError, StoppedError
 from unclouded.files import sha256
 from unclouded.models import winograd
 from unclouded.models.network import NetworkRemover
-from unclouded.models.weights import load_remover
+from unclouded.models.weights import load_network
 from unclouded.sensors import SENTINEL2
 from unclouded.training import loop
 from unclouded.training import loop as previews
@@ -46,7 +46,7 @@ def test_a_run_leaves_settings_log_weights_and_state(tiny_settings: TrainSetting
     assert log[4]["rate"] == pytest.approx(2e-4)
     assert log[5]["rate"] == pytest.approx(1e-4)  # epoch 1 of 1 + 1: factor 1 / 2
     assert sum("pixel" in entry for entry in log) == 4  # 40 % of 5 patches are 2 pairs, in 2 epochs
-    assert load_remover(run.weights).training["steps"] == "10"
+    assert load_network(run.weights).training["steps"] == "10"
     assert (run.previews / "step_0000010.png").stat().st_size > 10_000
     assert run.patches.read_text().split() == [f"tiny_{i}" for i in range(5)]
 
@@ -74,7 +74,7 @@ def test_with_a_moving_average_it_is_the_average_that_is_kept(tiny_settings: Tra
     run = RunFolder(tmp_path / "run")
     settings = tiny_settings.model_copy(update={"schedule": Schedule(moving_average=0.9, max_steps=1)})
     train(settings, run)
-    remover, state = load_remover(run.weights), run.load_state()
+    remover, state = load_network(run.weights), run.load_state()
     assert remover.training["weights"] == "moving average with decay 0.9"
     for name, tensor in remover.generator.state_dict().items():
         assert tensor.equal(state["average"][name])
@@ -91,7 +91,7 @@ def test_a_run_may_start_from_weights(tiny_settings: TrainSettings, tmp_path: Pa
     hardly = Schedule(max_steps=1, learning_rate=1e-9)
     other_seed = {"seed": 5, "schedule": hardly, "start_from": first.weights}
     train(tiny_settings.model_copy(update=other_seed), second)
-    before, after = (load_remover(run.weights).generator.state_dict() for run in (first, second))
+    before, after = (load_network(run.weights).generator.state_dict() for run in (first, second))
     assert all(torch.allclose(before[name], after[name], atol=1e-8, rtol=0) for name in before)
     told = json.loads(second.provenance.read_text())
     assert told["start_from_sha256"] == sha256(first.weights)
@@ -111,7 +111,7 @@ def test_weights_of_some_steps_are_kept(tiny_settings: TrainSettings, tmp_path: 
     journal = tiny_settings.journal.model_copy(update={"keep_every": 2})
     train(tiny_settings.model_copy(update={"journal": journal, "schedule": Schedule(max_steps=4)}), run)
     kept = sorted((run.path / "kept").iterdir())
-    assert [(path.name, load_remover(path).training["steps"]) for path in kept] == [
+    assert [(path.name, load_network(path).training["steps"]) for path in kept] == [
         ("step_0000002.safetensors", "2"),
         ("step_0000004.safetensors", "4"),
     ]
@@ -138,7 +138,7 @@ def test_resuming_after_every_step_ends_with_the_same_bytes(tiny_settings: Train
         train(stop, broken, resume=steps > 1)
     assert broken.state.read_bytes() == straight.state.read_bytes()
     assert log_without_times(broken) == log_without_times(straight)
-    assert load_remover(broken.weights).training["steps"] == "10"
+    assert load_network(broken.weights).training["steps"] == "10"
 
 
 def test_fault_40_a_loss_that_is_no_number_stops_the_run_and_names_the_patch(
@@ -157,7 +157,7 @@ def test_fault_40_a_loss_that_is_no_number_stops_the_run_and_names_the_patch(
     with pytest.raises(StoppedError, match=r"step 4: auxiliary is not finite on patch tiny_\d"):
         train(tiny_settings, run)
     assert run.load_state()["step"] == 2
-    assert load_remover(run.weights).training["steps"] == "2"
+    assert load_network(run.weights).training["steps"] == "2"
 
 
 def test_fault_34_a_second_process_is_told_who_holds_the_run(tiny_settings: TrainSettings, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_thirteen_bands_train_and_come_back(tiny_settings: TrainSettings, tmp_pa
     network = tiny_settings.network.model_copy(update={"bands": SENTINEL2.bands})
     run = RunFolder(tmp_path / "run")
     train(tiny_settings.model_copy(update={"network": network, "schedule": Schedule(max_steps=2)}), run)
-    assert load_remover(run.weights).bands == SENTINEL2.bands
+    assert load_network(run.weights).bands == SENTINEL2.bands
 
 
 def test_the_ablation_sees_a_map_of_ones_and_bf16_trains(tiny_settings: TrainSettings, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-from unclouded.models.weights import load_remover
+from unclouded.models.weights import load_network
 from unclouded.training.checkpoint import RunFolder
 from unclouded.training.loop import train
 from unclouded.training.settings import Schedule, TrainSettings
@@ -204,4 +204,4 @@ def test_fault_38_a_run_without_enough_memory_says_how_much_it_needs_and_how_to_
     assert "unclouded: memory ran out: at least" in last
     assert "lower schedule.batch, crop_px, network.width or device.workers" in last
     train(short, run)  # a smaller network, in the same folder: no step was taken
-    assert load_remover(run.weights).training["steps"] == "2"
+    assert load_network(run.weights).training["steps"] == "2"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from unclouded.errors import InputError
-from unclouded.models.weights import load_remover
+from unclouded.models.weights import load_network
 from unclouded.progress import TrainingCallback
 from unclouded.settings import load_settings
 from unclouded.training.checkpoint import RunFolder
@@ -51,7 +51,7 @@ def test_expectation_39_a_run_with_a_changed_schedule_is_repeated_from_its_recor
     assert [{**one, "seconds": 0} for one in repeated.read_log()] == [
         {**one, "seconds": 0} for one in changed.read_log()
     ]
-    told = json.loads(load_remover(changed.weights).training["settings"])["schedule"]["earlier"]
+    told = json.loads(load_network(changed.weights).training["settings"])["schedule"]["earlier"]
     assert told == [{"until_step": 7, "epochs_constant": 0, "epochs_decay": 3}]
 
     first, second = json.loads(changed.provenance.read_text())["sessions"]

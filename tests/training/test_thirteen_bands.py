@@ -7,7 +7,7 @@ import numpy as np
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.evaluation.scores import score_patches
 from unclouded.io.geotiff import read_stored
-from unclouded.models.weights import load_remover
+from unclouded.models.weights import load_network
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.roi import Roi
 from unclouded.prediction.judging import judged
@@ -38,7 +38,7 @@ def test_thirteen_bands_train_predict_and_are_judged(tmp_path: Path) -> None:
     root, run = tmp_path / "root", RunFolder(tmp_path / "run")
     write_region(simulate_region(Roi("ROIs0000", "summer", 1), np.random.default_rng(0), 256, 0.4), root)
     train(train_settings("paper-13-bands", [f"patches={root}", *TINY]), run)
-    remover = load_remover(run.weights)
+    remover = load_network(run.weights)
     assert remover.bands == SENTINEL2.bands
     assert (run.previews / "step_0000001.png").is_file()
     clouds = CloudMapSettings(mode="binary")

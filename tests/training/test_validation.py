@@ -10,7 +10,7 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
 from unclouded.io.geotiff import read_stored
 from unclouded.models.network import NetworkRemover
-from unclouded.models.weights import load_remover
+from unclouded.models.weights import load_network
 from unclouded.tensors.dataset import TripletDataset, TripletSource
 from unclouded.tensors.observation import Observation, Triplet
 from unclouded.training.checkpoint import RunFolder
@@ -114,7 +114,7 @@ def test_a_run_keeps_its_best_weights_and_a_broken_one_the_same(judging: TrainSe
     lines = straight.read_validation()
     assert [line["step"] for line in lines] == [2, 4, 6]
     best = min(lines, key=lambda line: line["cloudy_mae"])
-    assert load_remover(straight.best).training["steps"] == str(best["step"])
+    assert load_network(straight.best).training["steps"] == str(best["step"])
     train(limited(judging, 3), broken)
     broken.write_validation({"step": 4, "cloudy_mae": 0.0})  # of a killed process, after the saved state
     train(limited(judging, 6), broken, resume=True)

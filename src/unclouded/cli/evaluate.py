@@ -92,7 +92,7 @@ def evaluate(
     from unclouded.evaluation.results_io import scores_files, write_scores
     from unclouded.evaluation.scores import Provenance, score_patches
     from unclouded.files import require_new_file, sha256
-    from unclouded.models.weights import choose_map, find_remover
+    from unclouded.models.weights import choose_map, load_remover
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.reading import DamagedTriplet, each_readable, incomplete_as_skipped
     from unclouded.patches.splits import incomplete_of, triplets_of
@@ -108,7 +108,7 @@ def evaluate(
     if predictions is None and (units or scale is not None):
         raise InputError("--units and --scale are for predictions of a foreign method; add --predictions FOLDER")
     if predictions is None:
-        judged = [find_remover(remover, shown, place)]
+        judged = [load_remover(remover, shown, place)]
         candidate = partial(remover_source, judged[0], device=place)
     else:
         candidate = partial(_foreign, predictions, units.value if units else None, scale, shown, allow_missing)

@@ -163,9 +163,9 @@ def _patches(
 
 
 def _found(text: str) -> "CloudRemover":
-    from unclouded.models.weights import find_remover
+    from unclouded.models.weights import load_remover
 
-    return find_remover(text, None)
+    return load_remover(text, None)
 
 
 def _regions(root: Path, out: Path, names: list[str] | None, choice: _Choice) -> None:

@@ -26,7 +26,7 @@ from unclouded.experiments.tables import COLUMNS, Line, Table, to_csv, to_html, 
 from unclouded.files import read_small, sha256, write_json, write_text
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover, FunctionRemover
-from unclouded.models.weights import load_remover
+from unclouded.models.weights import load_network
 from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable
 from unclouded.patches.roi import region_of
 from unclouded.prediction.judging import judged
@@ -258,7 +258,7 @@ def _map_of(row: Row) -> CloudMapSettings:
 def _remover(row: Row, part: Part) -> CloudRemover:
     if row.settings.remover is not None:
         return baseline(row.settings.remover, RGB)
-    remover = load_remover(part.run.weights)
+    remover = load_network(part.run.weights)
     return without_map(remover) if row.trained.clouds.mode == "ones" else remover
 
 

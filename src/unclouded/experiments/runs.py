@@ -8,7 +8,7 @@ from typing import Any
 from unclouded.errors import InputError
 from unclouded.experiments.rows import Row, SizeSettings, regions_held_out
 from unclouded.files import resolved, write_text
-from unclouded.models.weights import load_remover
+from unclouded.models.weights import load_network
 from unclouded.patches.layouts import TripletFiles, find_triplets
 from unclouded.patches.reading import Damaged
 from unclouded.patches.roi import PatchId
@@ -56,7 +56,7 @@ class Part:
         if not self.run.weights.is_file():
             return False
         self._require_same_settings()
-        return int(load_remover(self.run.weights).training.get("steps", 0)) >= total_steps(self.settings, self.patches)
+        return int(load_network(self.run.weights).training.get("steps", 0)) >= total_steps(self.settings, self.patches)
 
     def _require_same_settings(self) -> None:
         found, wanted = (_learnt(one) for one in (load_settings(TrainSettings, self.run.settings), self.settings))

@@ -96,7 +96,7 @@ def read_record(path: Path) -> WeightsRecord:
         raise _damaged(path, error) from error
 
 
-def load_remover(path: Path) -> NetworkRemover:
+def load_network(path: Path) -> NetworkRemover:
     """Read a weights file of :func:`save_weights`; the remover is named after the file, or the run that it lies in.
 
     Raises:
@@ -121,10 +121,10 @@ def take_weights(generator: SarToOptical, settings: NetworkSettings, path: Path)
     """Fill a generator with the weights of a file, to train on from there.
 
     Raises:
-        InputError: The file is none of :func:`load_remover`, or of a network for something else.
+        InputError: The file is none of :func:`load_network`, or of a network for something else.
     """
     require_network(settings, path)
-    generator.load_state_dict(load_remover(path).generator.state_dict())
+    generator.load_state_dict(load_network(path).generator.state_dict())
 
 
 def require_network(settings: NetworkSettings, path: Path) -> None:
@@ -217,7 +217,7 @@ DEFAULT = SCENE_ADAPTED
 """What removes clouds where the user names nothing: it needs no training."""
 
 
-def find_remover(text: str, bands: tuple[str, ...] | None, device: str = "cpu") -> CloudRemover:
+def load_remover(text: str, bands: tuple[str, ...] | None, device: str = "cpu") -> CloudRemover:
     """Return a baseline by its name, or the network whose weights lie at a path.
 
     Args:
@@ -233,7 +233,7 @@ def find_remover(text: str, bands: tuple[str, ...] | None, device: str = "cpu") 
     if text in BASELINES:
         return baseline(text, bands) if bands else baseline(text)
     require_remover(text)
-    remover = load_remover(path := Path(text))
+    remover = load_network(path := Path(text))
     if bands is not None and set(bands) - set(remover.bands):
         raise InputError(f"{path} restores {' '.join(remover.bands)}, expected {' '.join(bands)}; choose its bands")
     remover.generator.to(device)

@@ -17,7 +17,7 @@ from unclouded.models.inference import Engine, Precision
 from unclouded.models.network import NetworkRemover
 from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover, adapt_per_image
 from unclouded.models.scene_adapted import SceneAdapted
-from unclouded.models.weights import find_remover
+from unclouded.models.weights import load_remover
 from unclouded.prediction.products import percent_text as percent
 from unclouded.sensors import RGB
 from unclouded.tensors.answers import require_answer, window_name
@@ -258,7 +258,7 @@ class RemoverSpec:
         """
         if self.name in (None, AUTO):
             return auto_remover(self.bands or RGB)
-        remover = find_remover(self.name, self.bands, self.device)
+        remover = load_remover(self.name, self.bands, self.device)
         if isinstance(remover, NetworkRemover):
             return replace(remover, precision=self.precision, engine=self.engine)
         return remover

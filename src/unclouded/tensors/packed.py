@@ -91,7 +91,7 @@ def is_store(folder: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class PackedTriplets(Dataset[Triplet]):
+class PackedDataset(Dataset[Triplet]):
     """Triplets of a store; nothing is opened before an item is asked for, so that workers may be spawned.
 
     Attributes:
@@ -135,12 +135,12 @@ class PackedTriplets(Dataset[Triplet]):
         """Return the clear image of a patch, TOA reflectance."""
         return self._tensor(self._record(index)["clear"][positions(self.bands, self.settings.bands)])
 
-    def subset(self, indices: Sequence[int]) -> "PackedTriplets":
+    def subset(self, indices: Sequence[int]) -> "PackedDataset":
         """Return some of the triplets, in the order given."""
         rows, places = tuple(self.rows[i] for i in indices), tuple(self.places[i] for i in indices)
         return replace(self, rows=rows, places=places)
 
-    def of_part(self, part: SplitName) -> "PackedTriplets":
+    def of_part(self, part: SplitName) -> "PackedDataset":
         """Return the triplets of one part of the split, or all.
 
         Raises:
@@ -193,7 +193,7 @@ def digest(record: NDArray[Any]) -> str:
 
 def open_store(
     folder: Path, bands: tuple[str, ...] | None = None, crop_px: int | None = None, *, ones: bool = False
-) -> PackedTriplets:
+) -> PackedDataset:
     """Open a packed data set.
 
     Args:
@@ -220,7 +220,7 @@ def open_store(
     shown = bands or settings.bands
     positions(shown, settings.bands)
     _require_crop(folder, settings, crop_px)
-    return PackedTriplets(folder, settings, rows, tuple(range(len(rows))), shown, crop_px, ones)
+    return PackedDataset(folder, settings, rows, tuple(range(len(rows))), shown, crop_px, ones)
 
 
 def _header(path: Path) -> StoreSettings:
@@ -266,7 +266,7 @@ def pack(
     parts: Mapping[str, str],
     folder: Path,
     on_progress: ProgressCallback = lambda done, total: None,
-) -> PackedTriplets:
+) -> PackedDataset:
     """Write triplets into a store; what a killed packing had on disk is verified and kept.
 
     Args:
@@ -312,7 +312,7 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _finished(folder: Path, plan: Mapping[str, Any]) -> PackedTriplets:
+def _finished(folder: Path, plan: Mapping[str, Any]) -> PackedDataset:
     """Return the store that is there already, if it is the one that is wanted."""
     store = open_store(folder)
     there = store.settings.model_dump(mode="json") | {"names_sha256": _sha256("\n".join(store.names))}

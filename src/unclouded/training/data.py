@@ -20,7 +20,7 @@ from unclouded.patches.reading import DamagedTriplet
 from unclouded.patches.splits import incomplete_of, triplets_of
 from unclouded.tensors.dataset import TripletDataset, TripletSource
 from unclouded.tensors.observation import Triplet, stack
-from unclouded.tensors.packed import PackedTriplets, is_store, open_store
+from unclouded.tensors.packed import PackedDataset, is_store, open_store
 from unclouded.training.distributed import live_with_parent
 from unclouded.training.settings import TrainSettings
 from unclouded.training.unpaired import unpaired_images
@@ -109,7 +109,7 @@ def _require_complete(incomplete: Sequence[IncompleteTriplet], settings: TrainSe
         )
 
 
-def _packed(settings: TrainSettings) -> PackedTriplets:
+def _packed(settings: TrainSettings) -> PackedDataset:
     """Open the store that stands for the data set; the ablation needs no map and takes that of any store."""
     ablation = settings.clouds.mode == "ones"
     store = open_store(settings.patches, settings.network.bands, settings.crop_px, ones=ablation)

@@ -16,7 +16,7 @@ from unclouded.patches.roi import region_of
 from unclouded.tensors.answers import require_answer
 from unclouded.tensors.dataset import TripletDataset, TripletSource
 from unclouded.tensors.observation import Triplet
-from unclouded.tensors.packed import PackedTriplets
+from unclouded.tensors.packed import PackedDataset
 from unclouded.training.checkpoint import RunFolder
 from unclouded.training.data import Choice, choose
 from unclouded.training.settings import TrainSettings, Validation
@@ -44,7 +44,7 @@ def validation_triplets(settings: TrainSettings, learnt: TripletSource, cache: P
     own = {"split": wanted.split, "subset": wanted.patches, "patch_list": wanted.patch_list}
     chosen, left_out = choose(settings.model_copy(update=own), cache)
     require_apart(learnt.names, chosen.names)
-    assert isinstance(chosen, TripletDataset | PackedTriplets)
+    assert isinstance(chosen, TripletDataset | PackedDataset)
     return Choice(replace(chosen, crop_px=None), left_out)
 
 
