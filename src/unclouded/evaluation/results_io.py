@@ -182,7 +182,7 @@ class _ManifoldRecord(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    protocol: dict[str, Any] = Field(default_factory=dict)
+    card: dict[str, Any] = Field(default_factory=dict)
     precision: Share | None = None
     recall: Share | None = None
     f1: Share | None = None
@@ -215,7 +215,7 @@ class _CardRecord(_Record):
 
 
 class _ScoresRecord(_Record):
-    protocol: _CardRecord
+    card: _CardRecord
     provenance: _ProvenanceRecord | None
     mean: dict[Area, dict[str, Number | None]]
     patches: dict[str, _PatchRecord] = Field(min_length=1)
@@ -265,11 +265,11 @@ def load_scores(path: Path) -> Scores:
 def _scores(record: _ScoresRecord) -> Scores:
     told = record.provenance
     return Scores(
-        record.protocol.bands,
-        record.protocol.clear_pixels,
+        record.card.bands,
+        record.card.clear_pixels,
         tuple(_patch(name, one) for name, one in record.patches.items()),
-        record.protocol.clouds,
-        record.protocol.synthetic,
+        record.card.clouds,
+        record.card.synthetic,
         None
         if told is None
         else Provenance(
