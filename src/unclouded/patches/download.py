@@ -426,7 +426,7 @@ def extract(archive: Archive, file: Path, root: Path, told: ByteProgress = lambd
         archive: What the file should be.
         file: The archive, a gzipped tar.
         root: Root of the data set.
-        on_progress: Called with the bytes of the file that were read and all of them.
+        told: Called with the bytes of the file that were read and all of them.
 
     Raises:
         DamagedArchiveError: The file is damaged.
