@@ -167,15 +167,15 @@ def test_fault_16_of_many_scenes_one_of_doubtful_offset_is_refused(scenes: Path,
 
 
 def test_products_that_are_gone_are_made_again(scenes: Path, tmp_path: Path) -> None:
-    notes, all_tasks = TaskLedger(tmp_path / WORK), tasks(scenes, tmp_path)
+    ledger, all_tasks = TaskLedger(tmp_path / WORK), tasks(scenes, tmp_path)
     before = done(scenes, tmp_path, serially)
-    invalidate_lost(all_tasks, notes)
-    assert notes.left(all_tasks) == []
+    invalidate_lost(all_tasks, ledger)
+    assert ledger.left(all_tasks) == []
     (tmp_path / "north" / SUMMARY).unlink()
     other = SceneSettings(window_px=512)
     clear(WANTED.find(), scenes / "south_s2.tif", scenes / "south_s1.tif", tmp_path / "south", other)
-    invalidate_lost(all_tasks, notes)
-    assert {task.name for task in notes.left(all_tasks)} == {"north", "south"}
+    invalidate_lost(all_tasks, ledger)
+    assert {task.name for task in ledger.left(all_tasks)} == {"north", "south"}
     assert done(scenes, tmp_path, serially) == before
 
 
@@ -327,7 +327,7 @@ def test_the_table_lists_every_scene_and_opens_in_geopandas(tmp_path: Path) -> N
     write_scene_table(path, [row("b"), row("a", geometry=None)], {"aa": "s2.zip is cut"})
     table = geopandas.read_parquet(path)
     assert table["scene"].tolist() == ["a", "aa", "b"]
-    assert table["status"].tolist() == ["cleared", "set aside", "cleared"]
+    assert table["status"].tolist() == ["cleared", "failed", "cleared"]
     assert table["reason"][1] == "s2.zip is cut" and table["clear"][2] == "b/clear.tif"
     assert table["item"].fillna("").tolist() == ["a/item.json", "", "b/item.json"]
     assert table["cloudy_acquired"][0].isoformat() == "2021-09-08T10:27:01+00:00"

@@ -189,7 +189,7 @@ def test_forgiven_tasks_are_tried_again(tmp_path: Path) -> None:
 def test_a_forgotten_task_is_undone(tmp_path: Path) -> None:
     task, folder = Counting("lost"), TaskLedger(tmp_path, attempts=1)
     assert folder.attempt(task) == "done"
-    folder.forget([task])
+    folder.invalidate([task])
     assert folder.left([task]) == [task] and folder.rows([task]) == []
     assert folder.attempt(task) == "done"  # what it was begun before is forgotten, too
 

@@ -47,18 +47,18 @@ def bucket() -> Iterator[MemoryFileSystem]:
 @pytest.fixture
 def done(tmp_path: Path) -> tuple[list[Writing], TaskLedger]:
     tasks = [Writing(name, tmp_path / "out") for name in ("a", "b", "none")]
-    notes = TaskLedger(tmp_path / "notes")
-    run_tasks(tasks, notes, serially)
-    return tasks, notes
+    ledger = TaskLedger(tmp_path / "notes")
+    run_tasks(tasks, ledger, serially)
+    return tasks, ledger
 
 
 def test_outputs_are_delivered_with_a_note_that_lists_them(
     done: tuple[list[Writing], TaskLedger], bucket: MemoryFileSystem, tmp_path: Path
 ) -> None:
-    tasks, notes = done
-    jobs = uploading(tasks, notes, tmp_path / "out", "memory://d/x", outputs)
+    tasks, ledger = done
+    jobs = uploading(tasks, ledger, tmp_path / "out", "memory://d/x", outputs)
     assert [job.name for job in jobs] == ["a", "b"]
-    assert run_tasks(jobs, notes, serially) == {}
+    assert run_tasks(jobs, ledger, serially) == {}
     assert bucket.find("/d/x") == [
         "/d/x/.delivered/a.json",
         "/d/x/.delivered/b.json",
@@ -75,8 +75,8 @@ def test_the_note_comes_after_all_that_it_lists(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tasks, notes = done
-    (job, _) = uploading(tasks, notes, tmp_path / "out", "memory://d/x", outputs)
+    tasks, ledger = done
+    (job, _) = uploading(tasks, ledger, tmp_path / "out", "memory://d/x", outputs)
     troubles = [ConnectionError("reset"), ConnectionError("reset")]
     put_file = MemoryFileSystem.put_file
 
@@ -88,7 +88,7 @@ def test_the_note_comes_after_all_that_it_lists(
     monkeypatch.setattr(MemoryFileSystem, "put_file", shaky)
     endings = []
     for left in (0, 0, 2):
-        endings.append(notes.attempt(job))
+        endings.append(ledger.attempt(job))
         assert len(bucket.find("/d/x")) == left
     assert endings == ["again", "again", "done"]
 
@@ -99,29 +99,29 @@ def test_what_was_delivered_is_not_written_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tasks, notes = done
-    (job, _) = uploading(tasks, notes, tmp_path / "out", "memory://d/x", outputs)
+    tasks, ledger = done
+    (job, _) = uploading(tasks, ledger, tmp_path / "out", "memory://d/x", outputs)
     job.run()
     monkeypatch.setattr(MemoryFileSystem, "put_file", pytest.fail)
     job.run()  # as after a kill between the last object and the note
-    assert notes.attempt(job) == "done"
+    assert ledger.attempt(job) == "done"
 
 
 def test_fault_42_an_output_that_was_changed_or_is_gone_is_not_delivered(
     done: tuple[list[Writing], TaskLedger], bucket: MemoryFileSystem, tmp_path: Path
 ) -> None:
-    tasks, notes = done
-    jobs = uploading(tasks, notes, tmp_path / "out", "memory://d/x", outputs)
+    tasks, ledger = done
+    jobs = uploading(tasks, ledger, tmp_path / "out", "memory://d/x", outputs)
     (tmp_path / "out" / "a" / "a.txt").write_text("A")
     (tmp_path / "out" / "b" / "a.txt").unlink()
-    failures = run_tasks(jobs, notes, serially)
+    failures = run_tasks(jobs, ledger, serially)
     assert "a.txt was changed after it was made" in failures["a"] and "a.txt is not a file" in failures["b"]
     assert bucket.find("/d") == []
 
 
 def test_other_outputs_and_other_places_are_other_tasks(done: tuple[list[Writing], TaskLedger], tmp_path: Path) -> None:
-    tasks, notes = done
+    tasks, ledger = done
     ids = {
-        job.id for url in ("memory://d/x", "memory://d/y") for job in uploading(tasks, notes, tmp_path, url, outputs)
+        job.id for url in ("memory://d/x", "memory://d/y") for job in uploading(tasks, ledger, tmp_path, url, outputs)
     }
     assert len(ids) == 4

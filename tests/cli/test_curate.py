@@ -66,7 +66,7 @@ def test_every_candidate_and_every_region_has_a_status_and_a_reason(
     *made, lost = read_manifest(undisturbed / "manifest.parquet")
     assert [row["patch"] for row in made] == [f"ROIs0001_fall_{n}_p{p}" for n in (1, 2) for p in (1, 2)]
     assert {(row["status"], row["reason"]) for row in made} == {("kept", None)}
-    assert (lost["patch"], lost["status"], lost["roi"]) == (None, "set_aside", "ROIs0001_fall_3")
+    assert (lost["patch"], lost["status"], lost["roi"]) == (None, "failed", "ROIs0001_fall_3")
     assert lost["reason"].startswith("radar_3.tif is not a whole GeoTIFF") and lost["s1_product"] == "radar_3.tif"
     assert len(content(undisturbed)) == 13 and not leftovers(undisturbed)  # the manifest, and three files a patch
     assert unclouded("data", "check", undisturbed) == 0

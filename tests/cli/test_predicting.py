@@ -55,7 +55,7 @@ def test_a_scene_that_is_set_aside_gives_status_1_and_is_tried_again(
         assert "lost was set aside: " in told.err and "s3.tif is not a file; check the path" in told.err
         assert "2 scenes cleared, 1 of 3 scenes set aside" in told.out
     table = geopandas.read_parquet(tmp_path / "out" / "scenes.parquet")
-    assert table["status"].tolist() == ["cleared", "set aside", "cleared"]
+    assert table["status"].tolist() == ["cleared", "failed", "cleared"]
 
 
 def test_scenes_come_from_a_storage_and_go_to_one(

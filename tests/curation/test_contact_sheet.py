@@ -63,7 +63,7 @@ def test_the_manifest_tells_cover_dates_findings_and_what_was_rejected(root: Pat
     rows = [
         row(f"{FIRST}_p1", split="val", mean_coverage=0.254, s1_acquired="2018-09-03T17:00:00", findings=["snow:s2"]),
         row(f"{FIRST}_p5", "rejected", split="val", findings=["haze:s2"]),
-        row(None, "set_aside", roi="ROIs0001_spring_9", reason="no <radar>"),
+        row(None, "failed", roi="ROIs0001_spring_9", reason="no <radar>"),
     ]
     page = contact_sheet(find_triplets(root), rows, 1)
     assert captions(page) == ["p1 · 25% cloud · radar 2018-09-03 · snow:s2", "p7"]

@@ -195,13 +195,13 @@ def test_fault_19_a_region_whose_products_are_absent_is_set_aside_until_they_com
     for name in ("s1_1", "clear_1", "cloudy_1", "s1_2"):
         (tmp_path / f"{name}.tif").symlink_to(scenes / f"{name}.tif")
     (tmp_path / "cloudy_2.tif").write_bytes(b"PK\x03\x04 a zip that was cut")
-    notes = TaskLedger(tmp_path / "work")
-    failed = run_tasks(tasks(tmp_path, tmp_path / "root"), notes, serially)
+    ledger = TaskLedger(tmp_path / "work")
+    failed = run_tasks(tasks(tmp_path, tmp_path / "root"), ledger, serially)
     assert failed == {"ROIs0001_summer_2": "clear_2.tif not found; check the path, or fetch the product"}
     (tmp_path / "cloudy_2.tif").unlink()
     for name in ("clear_2", "cloudy_2"):
         (tmp_path / f"{name}.tif").symlink_to(scenes / f"{name}.tif")
-    assert run_tasks(tasks(tmp_path, tmp_path / "root"), notes, serially) == {}
+    assert run_tasks(tasks(tmp_path, tmp_path / "root"), ledger, serially) == {}
 
 
 def test_fault_07_a_zip_that_was_cut_costs_its_own_region(scenes: Path, tmp_path: Path) -> None:
@@ -215,32 +215,32 @@ def test_fault_07_a_zip_that_was_cut_costs_its_own_region(scenes: Path, tmp_path
 
 @pytest.mark.parametrize("store", ["patches", "scenes"])
 def test_a_region_that_lost_a_file_is_made_again(store: str, scenes: Path, tmp_path: Path) -> None:
-    notes, both = TaskLedger(tmp_path / ".curation"), tasks(scenes, tmp_path, store=store)
-    run_tasks(both, notes, serially)
-    rows = notes.rows(both)
-    assert lost(both, notes) == []
+    ledger, both = TaskLedger(tmp_path / ".curation"), tasks(scenes, tmp_path, store=store)
+    run_tasks(both, ledger, serially)
+    rows = ledger.rows(both)
+    assert lost(both, ledger) == []
     path = tmp_path / next(row["s2"] for row in rows if row["status"] == "kept")
     whole = path.read_bytes()
     path.unlink()
-    assert lost(both, notes) == both[:1] and notes.left(both) == []
-    notes.forget(lost(both, notes))
-    assert notes.left(both) == both[:1]
-    run_tasks(both, notes, serially)
-    assert notes.rows(both) == rows and path.read_bytes() == whole
+    assert lost(both, ledger) == both[:1] and ledger.left(both) == []
+    ledger.invalidate(lost(both, ledger))
+    assert ledger.left(both) == both[:1]
+    run_tasks(both, ledger, serially)
+    assert ledger.rows(both) == rows and path.read_bytes() == whole
 
 
 def test_products_may_be_gone_once_their_region_is_made(scenes: Path, tmp_path: Path) -> None:
     for name in ("s1_1", "clear_1", "cloudy_1"):
         (tmp_path / f"{name}.tif").symlink_to(scenes / f"{name}.tif")
-    notes, root = TaskLedger(tmp_path / "root" / ".curation"), tmp_path / "root"
+    ledger, root = TaskLedger(tmp_path / "root" / ".curation"), tmp_path / "root"
     (made,) = tasks(tmp_path, root, (1,))
-    assert run_tasks([made], notes, serially) == {}
+    assert run_tasks([made], ledger, serially) == {}
     (tmp_path / "s1_1.tif").unlink()
     (again,) = tasks(tmp_path, root, (1,))
-    failed = run_tasks([again], notes, serially)
+    failed = run_tasks([again], ledger, serially)
     clean_up(root, {again.name: again.id}, failed)
     assert failed == {again.name: "s1_1.tif not found; check the path, or fetch the product"}
-    assert rows_of_others(root, notes, {again.name: again.id}) == notes.rows([made])
+    assert rows_of_others(root, ledger, {again.name: again.id}) == ledger.rows([made])
     assert len(find_triplets(root).triplets) == 1
 
 
@@ -333,7 +333,7 @@ def test_a_set_aside_region_says_the_same_wherever_its_zip_was_unpacked(products
     (row,) = set_aside([task], failed)
     assert "geometry" not in row  # nobody knows where it would have been
     assert row == {
-        "status": "set_aside",
+        "status": "failed",
         "reason": f"{image.relative_to(tmp_path)} has another checksum than its manifest says; fetch it again",
         "roi": "ROIs0001_fall_7",
         "season": "fall",
@@ -499,11 +499,11 @@ def test_folders_and_files_that_nobody_works_on_are_removed(tmp_path: Path) -> N
     dead, alive = (work_folder(tmp_path, identity) / "unpacked" for identity in ("dead", "alive"))
     for folder in (dead, alive):
         folder.mkdir(parents=True)
-    notes = tmp_path / WORK / "regions"
-    notes.mkdir()
+    ledger = tmp_path / WORK / "regions"
+    ledger.mkdir()
     for name in (".manifest.1-a.partial.parquet", f".curation/regions/.{ROI}.1-a.partial.txt"):
         (tmp_path / name).touch()
-    (notes / ".ROIs0001_fall_70.1-a.partial.txt").touch()  # of another list
+    (ledger / ".ROIs0001_fall_70.1-a.partial.txt").touch()  # of another list
     (tmp_path / WORK / "locks").mkdir()
     with FileLock(tmp_path / WORK / "locks" / "alive"):
         clean_up(tmp_path, {ROI: "dead"}, {})
@@ -512,13 +512,13 @@ def test_folders_and_files_that_nobody_works_on_are_removed(tmp_path: Path) -> N
 
 
 def test_rows_of_another_list_are_those_of_its_done_regions(tmp_path: Path) -> None:
-    notes = TaskLedger(tmp_path / WORK)
+    ledger = TaskLedger(tmp_path / WORK)
     for number, identity in ((7, "a"), (8, "b"), (9, "c")):
         acquire_lease(tmp_path, f"ROIs0001_fall_{number}", identity)
     for identity in "abx":  # c is at work, and x was made with settings that nobody has any more
         write_json(tmp_path / WORK / "done" / f"{identity}.json", {"rows": [{"patch": identity}]})
-    assert rows_of_others(tmp_path, notes, {ROI: "a"}) == [{"patch": "b"}]
+    assert rows_of_others(tmp_path, ledger, {ROI: "a"}) == [{"patch": "b"}]
     changed = {ROI: "made with other settings", "ROIs0001_fall_8": "b"}
-    assert rows_of_others(tmp_path, notes, changed) == [{"patch": "a"}]  # what is there stays
+    assert rows_of_others(tmp_path, ledger, changed) == [{"patch": "a"}]  # what is there stays
     assert regions_held(tmp_path) == {ROI, "ROIs0001_fall_8", "ROIs0001_fall_9"}
     assert rows_of_others(tmp_path / "new", TaskLedger(tmp_path / "new" / WORK), {}) == []

@@ -38,11 +38,11 @@ def test_what_somebody_else_made_stays_and_only_what_nobody_made_is_set_aside(tm
     for number, roi in enumerate((THEIRS, LOST, OURS, "ROIs0001_fall_9")):  # of the last one nobody knows any more
         write_text(choices_of(tmp_path, roi), f"roi,place\n{roi},{number}\n")
     failures = {THEIRS: "made of other products", LOST: "damaged"}
-    notes, tasks = TaskLedger(tmp_path / WORK), [task(tmp_path, roi) for roi in (THEIRS, LOST, OURS)]
+    ledger, tasks = TaskLedger(tmp_path / WORK), [task(tmp_path, roi) for roi in (THEIRS, LOST, OURS)]
     (tmp_path / WORK / "locks").mkdir(exist_ok=True)
-    rows = write_results(tmp_path, tasks, notes, failures)
+    rows = write_results(tmp_path, tasks, ledger, failures)
     told = [(row["roi"], row["status"], row["reason"]) for row in read_manifest(tmp_path / "manifest.parquet")]
-    assert told == [(THEIRS, "kept", None), (LOST, "set_aside", "damaged"), (OURS, "kept", None)]
+    assert told == [(THEIRS, "kept", None), (LOST, "failed", "damaged"), (OURS, "kept", None)]
     assert sorted(row["roi"] for row in rows) == [THEIRS, LOST, OURS]
     assert (tmp_path / "choices.csv").read_text() == f"roi,place\n{THEIRS},0\n{LOST},1\n{OURS},2\n"
 
@@ -50,10 +50,10 @@ def test_what_somebody_else_made_stays_and_only_what_nobody_made_is_set_aside(tm
 def test_the_last_to_write_lists_the_same_whoever_began(tmp_path: Path) -> None:
     make(tmp_path, THEIRS, "theirs")
     make(tmp_path, OURS, f"ours of {OURS}")
-    notes = TaskLedger(tmp_path / WORK)
+    ledger = TaskLedger(tmp_path / WORK)
     hashes = []
     for tasks in ([task(tmp_path, OURS)], []):
-        write_results(tmp_path, tasks, notes, {})
+        write_results(tmp_path, tasks, ledger, {})
         hashes.append((tmp_path / "manifest.parquet").read_bytes())
     assert hashes[0] == hashes[1]
     assert not (tmp_path / "choices.csv").exists()  # nothing was there to choose

@@ -72,7 +72,7 @@ def test_the_same_rows_in_another_order_give_the_same_bytes(path: Path, tmp_path
 
 
 def test_a_region_that_was_set_aside_stands_before_the_patches_of_the_next(tmp_path: Path) -> None:
-    lost = {"roi": "ROIs1158_spring_1", "status": "set_aside", "reason": "s1.tif is damaged"}
+    lost = {"roi": "ROIs1158_spring_1", "status": "failed", "reason": "s1.tif is damaged"}
     patches = [{"patch": f"ROIs1158_spring_{number}_p1", "status": "kept"} for number in (0, 2)]
     write_manifest(tmp_path / "m.parquet", [lost, *patches])
     rows = read_manifest(tmp_path / "m.parquet")
@@ -135,8 +135,8 @@ def _with_rows(folder: Path) -> Path:
         ([{"patch": "a", "status": "good"}], "status 'good'"),
         ([{"patch": "a", "status": "kept", "clouds": 1}], "columns .*clouds"),
         ([{"patch": "a", "status": "kept"}] * 2, "two rows for a"),
-        ([{"roi": "a", "status": "set_aside"}] * 2, "two rows for a"),
-        ([{"roi": "a", "status": "kept"}], "a row of a has no patch, expected one, or the status 'set_aside'"),
+        ([{"roi": "a", "status": "failed"}] * 2, "two rows for a"),
+        ([{"roi": "a", "status": "kept"}], "a row of a has no patch, expected one, or the status 'failed'"),
     ],
 )
 def test_rows_that_no_manifest_has_are_bugs(tmp_path: Path, wrong: list[dict[str, Any]], message: str) -> None:

@@ -112,7 +112,7 @@ def test_a_manifest_in_a_few_lines() -> None:
         row("rejected", "no_data:s1", "no_data:s2", "snow:s2"),
         row("rejected", "no_data:s1"),
         row("unreadable", "unreadable:s2"),
-        {"status": "set_aside", "findings": None, "season": "fall", "split": "val"},
+        {"status": "failed", "findings": None, "season": "fall", "split": "val"},
     ]
     assert summary_lines(rows, ScreeningSettings()) == [
         "  candidates      kept 3, rejected 3, unreadable 1",

@@ -242,9 +242,9 @@ def outputs(row: Row) -> list[Output]:
     return [*made, Output(f"{row['scene']}/{SUMMARY}")]
 
 
-def invalidate_lost(tasks: Sequence[PredictScene], notes: TaskLedger) -> None:
+def invalidate_lost(tasks: Sequence[PredictScene], ledger: TaskLedger) -> None:
     """Take done scenes for undone whose products are gone, or were replaced by those of other settings."""
-    notes.forget([task for task in tasks if not all(task.holds(row) for row in notes.rows([task]))])
+    ledger.invalidate([task for task in tasks if not all(task.holds(row) for row in ledger.rows([task]))])
 
 
 def _settings_of(scene: ListedScene, settings: SceneSettings, base: Path) -> SceneSettings:
@@ -433,7 +433,7 @@ def write_scene_table(path: Path, rows: Sequence[Row], failures: Mapping[str, st
         rows: Of the cleared scenes, from their tasks.
         failures: Reasons of those set aside, by name.
     """
-    aside = [{"scene": name, "status": "set aside", "reason": reason} for name, reason in failures.items()]
+    aside = [{"scene": name, "status": "failed", "reason": reason} for name, reason in failures.items()]
     table = geo_table(SCHEMA, sorted([*map(_listed, rows), *aside], key=lambda row: str(row["scene"])))
     write_table(path, with_metadata(table, {"unclouded.scenes": VERSION}))
 

@@ -156,14 +156,14 @@ class TaskLedger:
 
     def failures(self, tasks: Sequence[Task]) -> dict[str, str]:
         """Return why tasks were set aside, by name."""
-        notes = {task.name: self._note(self._failed(task)) for task in _in_order(tasks)}
-        return {name: str(note["reason"]) for name, note in notes.items() if note}
+        ledger = {task.name: self._note(self._failed(task)) for task in _in_order(tasks)}
+        return {name: str(note["reason"]) for name, note in ledger.items() if note}
 
     def left(self, tasks: Sequence[Task]) -> list[Task]:
         """Return the tasks that are neither done nor set aside."""
         return [task for task in tasks if not self._done(task).is_file() and not self._failed(task).is_file()]
 
-    def forget(self, tasks: Sequence[Task]) -> None:
+    def invalidate(self, tasks: Sequence[Task]) -> None:
         """Take tasks for undone, for their outputs are gone."""
         for task in tasks:
             for note in (self._done(task), self.path / "begun" / task.id):

@@ -74,20 +74,20 @@ class UploadOutputs:
 
 
 def uploading(
-    tasks: Sequence[Task], notes: TaskLedger, folder: Path, url: str, outputs: Outputs
+    tasks: Sequence[Task], ledger: TaskLedger, folder: Path, url: str, outputs: Outputs
 ) -> list[UploadOutputs]:
     """Return a task for each of those that are done and have outputs.
 
     Args:
         tasks: Whose outputs are delivered.
-        notes: What is known of them.
+        ledger: What is known of them.
         folder: Of all outputs.
         url: Where they are delivered.
         outputs: The files of a row.
     """
     jobs = []
     for task in tasks:
-        files = tuple(dict.fromkeys(output for row in notes.rows([task]) for output in outputs(row)))
+        files = tuple(dict.fromkeys(output for row in ledger.rows([task]) for output in outputs(row)))
         identity = content_id("deliver 1", task.id, url, [[one.name, one.sha256] for one in files])
         if files:
             jobs.append(UploadOutputs(task.name, identity, folder, files, url))

@@ -39,7 +39,7 @@ def curate(
     from unclouded.curation.regions import MAX_BYTES, CurationSettings
     from unclouded.curation.results import lost, outputs, plan, write_results
     from unclouded.files import require_writable
-    from unclouded.patches.manifest import SET_ASIDE
+    from unclouded.patches.manifest import FAILED
     from unclouded.patches.manifest_rows import summary_lines
     from unclouded.patches.roi import CHOICES, MANIFEST
     from unclouded.settings import load_settings
@@ -58,7 +58,7 @@ def curate(
         typer.echo(planned)
         raise typer.Exit(1 if planned.lacking else 0)
     require_writable(root)
-    notes.forget(lost(Shard.parse(shard).of(tasks), notes))
+    notes.invalidate(lost(Shard.parse(shard).of(tasks), notes))
     execution.do(tasks, notes, "curating regions")
 
     def write(rows: "list[Row]", failures: dict[str, str]) -> tuple[str, bool]:
@@ -66,7 +66,7 @@ def curate(
         _tell_remarks(rows)
         for line in summary_lines(listed, settings.screening):
             typer.echo(line)
-        statuses = [row["status"] for row in listed if row["status"] != SET_ASIDE]
+        statuses = [row["status"] for row in listed if row["status"] != FAILED]
         return f"{statuses.count('kept'):,} of {len(statuses):,} candidates kept", "kept" in statuses
 
     status = finish(notes, tasks, "regions", root / MANIFEST, write)

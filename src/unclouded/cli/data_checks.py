@@ -18,7 +18,7 @@ from unclouded.errors import InputError
 from unclouded.files import named, require_new_file, sha256, write_json
 from unclouded.locks import held
 from unclouded.patches.layouts import Inventory, section
-from unclouded.patches.manifest import SET_ASIDE, read_manifest, write_manifest
+from unclouded.patches.manifest import FAILED, read_manifest, write_manifest
 from unclouded.patches.reading import TOKENS, DamagedTriplet, Inspection, PatchImages, images_of
 from unclouded.patches.roi import MANIFEST
 from unclouded.patches.screening import ScreeningSettings
@@ -57,8 +57,8 @@ def inspect(inventory: Inventory, *, published: bool, report: Path | None, work:
         require_new_file(report)
     path = inventory.root / MANIFEST
     listed = read_manifest(path) if path.is_file() else []
-    rows = [row for row in listed if row["status"] != SET_ASIDE]
-    lost = {row["roi"]: row["reason"] for row in listed if row["status"] == SET_ASIDE}
+    rows = [row for row in listed if row["status"] != FAILED]
+    lost = {row["roi"]: row["reason"] for row in listed if row["status"] == FAILED}
     tasks = verifying(inventory, rows, sha256(path) if rows else "")
     with _kept(work) as folder, progress_bar() as on_progress:
         notes = TaskLedger(folder)
@@ -109,7 +109,7 @@ def _as_json(
         "split": vars(split),
         "hashed": hashed,
         "different": [vars(fault) for fault in faults],
-        "set_aside": [{"roi": roi, "reason": reason} for roi, reason in lost.items()],
+        "failed": [{"roi": roi, "reason": reason} for roi, reason in lost.items()],
         "regions": [
             {"roi": str(one.roi), "found": one.found, "published": one.published} for one in published_counts(images)
         ],

@@ -9,7 +9,7 @@ import numpy as np
 from unclouded.errors import InputError
 from unclouded.io.raster import read
 from unclouded.patches.layouts import Inventory, TripletFiles
-from unclouded.patches.manifest import SET_ASIDE
+from unclouded.patches.manifest import FAILED
 from unclouded.patches.manifest_rows import summary_lines
 from unclouded.patches.mosaic import reduced
 from unclouded.patches.screening import ScreeningSettings
@@ -61,7 +61,7 @@ def contact_sheet(
     for number, (roi, group) in enumerate(regions.items(), start=1):
         sections.append(_region(roi, group, rows_of[roi], described, patches))
         on_progress(number, len(regions))
-    lost = [tag("p", f"{row['roi']}: {row['reason']}") for row in rows if row["status"] == SET_ASIDE]
+    lost = [tag("p", f"{row['roi']}: {row['reason']}") for row in rows if row["status"] == FAILED]
     head = [tag("meta", charset="utf-8"), tag("title", inventory.root.name), tag("style", Markup(_STYLE))]
     body = [
         tag("h1", inventory.root.name),
@@ -77,7 +77,7 @@ def contact_sheet(
 def _region(
     roi: str, files: Sequence[TripletFiles], rows: Sequence[Mapping[str, Any]], described: Rows, patches: int
 ) -> Markup:
-    dropped = sum(row["status"] not in ("kept", SET_ASIDE) for row in rows)
+    dropped = sum(row["status"] not in ("kept", FAILED) for row in rows)
     part = next((f", {row['split']}" for row in rows if row["split"]), "")
     counted = f"triplets: {len(files):,}{part}" + (f"; rejected: {dropped:,}" if dropped else "")
     chosen = np.unique(np.linspace(0, len(files) - 1, min(patches, len(files))).round().astype(int))

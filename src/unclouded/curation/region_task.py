@@ -308,18 +308,18 @@ def clean_up(root: Path, identities: Mapping[str, str], failures: Mapping[str, s
             note.unlink()
 
 
-def rows_of_others(root: Path, notes: TaskLedger, identities: Mapping[str, str]) -> list[Row]:
+def rows_of_others(root: Path, ledger: TaskLedger, identities: Mapping[str, str]) -> list[Row]:
     """Return the rows of regions that the root holds, and that are done, but were made by other tasks than these.
 
     They stand in another list, or were made of other products or settings than this one has: what is there stays there.
 
     Args:
         root: Of the data set.
-        notes: What is known of its tasks.
+        ledger: What is known of its tasks.
         identities: Of the tasks of this list, by region.
     """
     claims = {note.stem: _leased(note) for note in sorted((root / WORK / "regions").glob("*.txt"))}
-    return notes.rows_of(held for roi, held in claims.items() if identities.get(roi) != held)
+    return ledger.rows_of(held for roi, held in claims.items() if identities.get(roi) != held)
 
 
 def regions_held(root: Path) -> set[str]:

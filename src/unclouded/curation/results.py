@@ -20,14 +20,14 @@ from unclouded.files import free_bytes, write_text
 from unclouded.patches.cutting import PATCH_PX, windows
 from unclouded.patches.download import PATCH_BYTES
 from unclouded.patches.layouts import CLEAR, CLOUDY, SAR, section
-from unclouded.patches.manifest import SET_ASIDE, ManifestRow, write_manifest
+from unclouded.patches.manifest import FAILED, ManifestRow, write_manifest
 from unclouded.patches.reading import TOKENS
 from unclouded.patches.roi import CHOICES, MANIFEST, Roi
 from unclouded.sentinel.footprints import footprint_around
 
 
 def write_results(
-    root: Path, tasks: Sequence[CurateRegion], notes: TaskLedger, failures: Mapping[str, str]
+    root: Path, tasks: Sequence[CurateRegion], ledger: TaskLedger, failures: Mapping[str, str]
 ) -> list[ManifestRow]:
     """Write the manifest and the table of choices once all tasks are settled; return the rows of the manifest.
 
@@ -36,16 +36,16 @@ def write_results(
     Args:
         root: Of the data set.
         tasks: All regions of a list.
-        notes: What is known of them.
+        ledger: What is known of them.
         failures: Why some were set aside, by name.
     """
     identities = {task.name: task.id for task in tasks}
-    with FileLock(notes.path / "locks" / "manifest"):
+    with FileLock(ledger.path / "locks" / "manifest"):
         clean_up(root, identities, failures)
-        others = rows_of_others(root, notes, identities)
+        others = rows_of_others(root, ledger, identities)
         held = {row["roi"] for row in others}
         aside = set_aside(tasks, {roi: reason for roi, reason in failures.items() if roi not in held})
-        listed = [*notes.rows(tasks), *others, *aside]
+        listed = [*ledger.rows(tasks), *others, *aside]
         write_manifest(root / MANIFEST, listed)
         _write_choices(root, {*identities, *regions_held(root)})
     return listed
@@ -64,7 +64,7 @@ def set_aside(tasks: Iterable[CurateRegion], failures: Mapping[str, str]) -> lis
 
 
 def _set_aside(region: Region, size_km: tuple[float, float], reason: str) -> ManifestRow:
-    row: ManifestRow = {"status": SET_ASIDE, "reason": reason, "roi": region.roi}
+    row: ManifestRow = {"status": FAILED, "reason": reason, "roi": region.roi}
     row["season"] = Roi.parse(region.roi).season
     if region.center is not None:
         with suppress(InputError):  # beyond UTM
@@ -87,9 +87,9 @@ def outputs(row: Row) -> list[Output]:
     return [Output(row[token], row[f"{token}_sha256"]) for token in TOKENS if row.get(token)]
 
 
-def lost(tasks: Iterable[CurateRegion], notes: TaskLedger) -> list[CurateRegion]:
+def lost(tasks: Iterable[CurateRegion], ledger: TaskLedger) -> list[CurateRegion]:
     """Return done regions some of whose files are gone; what is in the files is for ``data check`` to say."""
-    return [task for task in tasks if not _holds(task.root, notes.rows([task]))]
+    return [task for task in tasks if not _holds(task.root, ledger.rows([task]))]
 
 
 def _holds(root: Path, rows: Iterable[Row]) -> bool:
@@ -135,17 +135,17 @@ class CurationPlan:
         )
 
 
-def plan(tasks: Sequence[CurateRegion], notes: TaskLedger, root: Path) -> CurationPlan:
+def plan(tasks: Sequence[CurateRegion], ledger: TaskLedger, root: Path) -> CurationPlan:
     """Say what there is to do; no pixel is looked at, so that clouds may leave more regions without products.
 
     Args:
         tasks: All regions.
-        notes: What is known of them.
+        ledger: What is known of them.
         root: Of the data set; need not be there.
     """
-    left = {task.name for task in (*notes.left(tasks), *lost(tasks, notes))}
+    left = {task.name for task in (*ledger.left(tasks), *lost(tasks, ledger))}
     open_tasks = [task for task in tasks if task.name in left]
-    aside = len(notes.failures(tasks))
+    aside = len(ledger.failures(tasks))
     return CurationPlan(
         regions=len(tasks),
         done=len(tasks) - len(left) - aside,

@@ -57,8 +57,8 @@ SCHEMA = pa.schema(
     ]
 )
 """Columns; docs/curation.md says what they mean."""
-SET_ASIDE = "set_aside"
-STATUSES = ("kept", "rejected", "incomplete", "unreadable", SET_ASIDE)
+FAILED = "failed"
+STATUSES = ("kept", "rejected", "incomplete", "unreadable", FAILED)
 """The last is that of a region, the others are those of patches."""
 
 
@@ -98,7 +98,7 @@ def _digest(rows: list[ManifestRow]) -> str:
 
 def _named(row: Mapping[str, Any]) -> str:
     """Return what a row is about: a patch, or a region of which nothing could be made."""
-    return str(row["roi"] if row["status"] == SET_ASIDE else row.get("patch"))
+    return str(row["roi"] if row["status"] == FAILED else row.get("patch"))
 
 
 def _require_rows(rows: list[Mapping[str, Any]]) -> None:
@@ -107,7 +107,7 @@ def _require_rows(rows: list[Mapping[str, Any]]) -> None:
             raise ValueError(f"{_named(row)} has the columns {sorted(unknown)}, which the manifest has not")
         if row["status"] not in STATUSES:
             raise ValueError(f"{_named(row)} has the status {row['status']!r}, expected one of {STATUSES}")
-        if row["status"] != SET_ASIDE and not row.get("patch"):
-            raise ValueError(f"a row of {row.get('roi')} has no patch, expected one, or the status {SET_ASIDE!r}")
+        if row["status"] != FAILED and not row.get("patch"):
+            raise ValueError(f"a row of {row.get('roi')} has no patch, expected one, or the status {FAILED!r}")
         if following and _named(following) == _named(row):
             raise ValueError(f"two rows for {_named(row)}")

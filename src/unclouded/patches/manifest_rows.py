@@ -16,7 +16,7 @@ from unclouded.files import sha256
 from unclouded.io.geotiff import file_of, read_grid
 from unclouded.io.raster import Raster, read
 from unclouded.patches.layouts import CLEAR, CLOUDY, SAR
-from unclouded.patches.manifest import SET_ASIDE, STATUSES, ManifestRow
+from unclouded.patches.manifest import FAILED, STATUSES, ManifestRow
 from unclouded.patches.reading import PatchImages
 from unclouded.patches.roi import PatchId
 from unclouded.patches.screening import Finding, Screening, ScreeningSettings, screen_files
@@ -133,7 +133,7 @@ def summary_lines(rows: Sequence[Mapping[str, Any]], settings: ScreeningSettings
         rows: Of a manifest.
         settings: Says which checks reject nothing.
     """
-    patches = [row for row in rows if row["status"] != SET_ASIDE]
+    patches = [row for row in rows if row["status"] != FAILED]
     kept = [row for row in patches if row["status"] == "kept"]
     rejecting = (
         check
