@@ -71,7 +71,7 @@ from unclouded.errors import MachineError
 from unclouded.files import write_text
 from unclouded.batch.executors import dask_client, on_dask
 from unclouded.batch.executors import in_processes, run_tasks, serially
-from unclouded.batch.tasks import TaskFolder
+from unclouded.batch.tasks import TaskLedger
 
 @dataclass(frozen=True)
 class Writing:
@@ -94,7 +94,7 @@ def dask():
 if __name__ == "__main__":
     disk = Path(sys.argv[1])
     ways = {"serially": lambda: nullcontext(serially), "processes": lambda: nullcontext(in_processes(2)), "dask": dask}
-    tasks, folder = [Writing(name, disk / "out") for name in "abcdefghijkl"], TaskFolder(disk / "notes", attempts=1)
+    tasks, folder = [Writing(name, disk / "out") for name in "abcdefghijkl"], TaskLedger(disk / "notes", attempts=1)
     try:
         with ways[sys.argv[2]]() as runner:
             run_tasks(tasks, folder, runner)
@@ -181,7 +181,7 @@ from pathlib import Path
 from unclouded.errors import SignalledError
 from unclouded.batch.executors import dask_client, on_dask
 from unclouded.batch.executors import in_processes, run_tasks, serially, stoppable
-from unclouded.batch.tasks import TaskFolder
+from unclouded.batch.tasks import TaskLedger
 
 @dataclass(frozen=True)
 class Slow:
@@ -204,7 +204,7 @@ if __name__ == "__main__":
     ways = {"serially": lambda: nullcontext(serially), "processes": lambda: nullcontext(in_processes(2)), "dask": dask}
     try:
         with stoppable(), ways[sys.argv[2]]() as runner:
-            run_tasks([Slow(name) for name in "abcdef"], TaskFolder(Path(sys.argv[1])), runner)
+            run_tasks([Slow(name) for name in "abcdef"], TaskLedger(Path(sys.argv[1])), runner)
     except SignalledError as error:
         print(error, flush=True)
         sys.exit(128 + error.signal)

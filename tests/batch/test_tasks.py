@@ -158,12 +158,12 @@ def test_a_task_in_other_hands_is_left_alone(tmp_path: Path) -> None:
 _HOLD = """
 import os, sys
 from pathlib import Path
-from unclouded.batch.tasks import TaskFolder, content_id
+from unclouded.batch.tasks import TaskLedger, content_id
 class Deadly:
     name, id = "deadly", content_id("counting", "deadly")
     def run(self):
         os.kill(os.getpid(), 9)
-TaskFolder(Path(sys.argv[1])).attempt(Deadly())
+TaskLedger(Path(sys.argv[1])).attempt(Deadly())
 """
 
 
