@@ -23,7 +23,7 @@ from jaxtyping import Float32
 from rich.console import Console
 from rich.table import Table
 
-from unclouded.clouds.map import CloudMapSettings, cloudy_share, map_clouds, mean_coverage
+from unclouded.clouds.map import CloudMapSettings, cloud_map, cloudy_share, mean_coverage
 from unclouded.clouds.s2cloudless import BANDS, package_probability, s2cloudless_probability
 from unclouded.io.raster import read
 from unclouded.sensors import SENTINEL2
@@ -107,7 +107,7 @@ def show(rows: dict[str, tuple[float, float]]) -> None:
 def compare_resolutions(patches: dict[str, Image]) -> None:
     columns = ("metres", "same m > 0", "mean |difference| of m", "mean m", "share m > 0")
     table = Table(*columns, title="The paper's map when the detector looks at larger pixels, means over patches")
-    exact = [map_clouds(image, BANDS) for image in patches.values()]
+    exact = [cloud_map(image, BANDS) for image in patches.values()]
     for metres in (10, 20, 60):
         coarse = [map_at(image, metres) for image in patches.values()]
         same = np.mean([(a > 0) == (b > 0) for a, b in zip(exact, coarse, strict=True)])
@@ -118,7 +118,7 @@ def compare_resolutions(patches: dict[str, Image]) -> None:
 
 
 def map_at(image: Image, metres: Literal[10, 20, 60]) -> Float32[np.ndarray, "y x"]:
-    return map_clouds(image, BANDS, CloudMapSettings(resolution_m=metres))
+    return cloud_map(image, BANDS, CloudMapSettings(resolution_m=metres))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unclouded.clouds.map import PAPER, map_clouds
+from unclouded.clouds.map import PAPER, cloud_map
 from unclouded.evaluation.results_io import write_scores
 from unclouded.evaluation.scores import score_patches
 from unclouded.io.geotiff import write_geotiff
@@ -38,8 +38,8 @@ def main(out: Path) -> None:
     print(f"{triplets[0].name}: {' '.join(cloudy.bands)}, {describe(cloudy.geobox)}")
 
     # Clear: one verb, from what is seen to a clear image. Where the cloud map is 0, the image stays as it is.
-    cloud_map = map_clouds(cloudy.values, cloudy.bands, PAPER)
-    seen = observe(radar.values, cloudy.values, cloud_map, RGB)
+    m = cloud_map(cloudy.values, cloudy.bands, PAPER)
+    seen = observe(radar.values, cloudy.values, m, RGB)
     remover = baseline("sar-regression", RGB)
     image = keep_clear_pixels(remover(seen), seen)
 

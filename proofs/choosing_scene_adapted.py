@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.map import map_clouds
+from unclouded.clouds.map import cloud_map
 from unclouded.clouds.synthetic import COPY, paint
 from unclouded.evaluation.scores import score_patches
 from unclouded.io.geotiff import read_stored
@@ -128,18 +128,18 @@ def prior_without(region: str, clear: Images) -> Prior:
 def copied(clear: Images, cloudy: Images) -> Iterator[Triplet]:
     for name, sar in images("s1").items():
         for source in COPIED if name in clear and not name.endswith("p31") else ():
-            cloud_map = map_clouds(cloudy[source], BANDS, cache=ProbabilityCache())
-            painted = paint(name, clear[name], BANDS, COPY, cloudy=cloudy[source], cloud_map=cloud_map)
-            seen = observe(sar, painted.cloudy, cloud_map, BANDS)
+            m = cloud_map(cloudy[source], BANDS, cache=ProbabilityCache())
+            painted = paint(name, clear[name], BANDS, COPY, cloudy=cloudy[source], cloud_map=m)
+            seen = observe(sar, painted.cloudy, m, BANDS)
             yield Triplet(f"{name} under {source}", seen, torch.from_numpy(clear[name])[None])
 
 
 def photographed(clear: Images, cloudy: Images) -> Iterator[Triplet]:
     for name in sorted(clear.keys() & cloudy.keys()):
-        cloud_map = map_clouds(cloudy[name], BANDS, cache=ProbabilityCache())
-        if region_of(name) != SNOW and np.mean(cloud_map > 0) > 0.02:
-            sar = np.broadcast_to(np.array([-10, -16], np.float32)[:, None, None], (2, *cloud_map.shape)).copy()
-            yield Triplet(name, observe(sar, cloudy[name], cloud_map, BANDS), torch.from_numpy(clear[name])[None])
+        m = cloud_map(cloudy[name], BANDS, cache=ProbabilityCache())
+        if region_of(name) != SNOW and np.mean(m > 0) > 0.02:
+            sar = np.broadcast_to(np.array([-10, -16], np.float32)[:, None, None], (2, *m.shape)).copy()
+            yield Triplet(name, observe(sar, cloudy[name], m, BANDS), torch.from_numpy(clear[name])[None])
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from rich.table import Table
 from unclouded.clouds.csmask import BANDS, CLOUD, CSMASK, SHADOW, class_probabilities
 from unclouded.clouds.detector import Detector
 from unclouded.clouds.detectors import CSMASK_SHADOW, DETECTORS, S2CLOUDLESS, S2CLOUDLESS_SHADOW
-from unclouded.clouds.map import cloudy_share, map_clouds
+from unclouded.clouds.map import cloud_map, cloudy_share
 from unclouded.errors import InputError
 from unclouded.files import require_file, require_folder, whole_file
 from unclouded.io.raster import read
@@ -156,9 +156,9 @@ def draw_sheet(path: Path, files: list[Path]) -> None:
         line[0].imshow(np.clip(np.moveaxis(image.select(RGB).values, 0, -1) / BRIGHTEST, 0, 1))
         line[0].set_title(file.stem, fontsize=7)
         for axis, detector in zip(line[1:], COLUMNS, strict=True):
-            cloud_map = map_clouds(image.values, image.bands, detector=detector)
-            axis.imshow(cloud_map, cmap="gray", vmin=0, vmax=1)
-            axis.set_title(f"{detector.name} {cloudy_share(cloud_map):.0%}", fontsize=7)
+            m = cloud_map(image.values, image.bands, detector=detector)
+            axis.imshow(m, cmap="gray", vmin=0, vmax=1)
+            axis.set_title(f"{detector.name} {cloudy_share(m):.0%}", fontsize=7)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
     with whole_file(path) as partial:

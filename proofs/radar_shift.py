@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from unclouded.clouds.map import map_clouds
+from unclouded.clouds.map import cloud_map
 from unclouded.io.raster import read
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.sentinel.coregistration import OPTICAL_BANDS, Shift, estimate_shift
@@ -63,7 +63,7 @@ def cloudy_pairs(samples: Path) -> Iterator[tuple[str, Image, Image, NDArray[np.
     """Give the triplets with their cloudy image and where it is clear, where at least a fifth of it is."""
     for path in sorted((samples / "triplets" / "s1").glob("*.tif")):
         cloudy = read(path.parents[1] / "s2_cloudy" / path.name, SENTINEL2).values
-        clear = map_clouds(cloudy, SENTINEL2.bands) == 0
+        clear = cloud_map(cloudy, SENTINEL2.bands) == 0
         if clear.mean() >= 0.2:
             yield f"{path.stem[-4:]}, {clear.mean():.0%} clear", read(path, SENTINEL1).values, cloudy, clear
 

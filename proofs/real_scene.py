@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.map import map_clouds
+from unclouded.clouds.map import cloud_map
 from unclouded.clouds.synthetic import COPY, paint
 from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.io.raster import describe, read, to_stored
@@ -137,7 +137,7 @@ def under_clouds(out: Path, name: str, sar: Path, truth: Image, place: GeoBox, c
 
 
 def mapped(image: Image) -> Image:
-    return map_clouds(image, BANDS, cache=ProbabilityCache())
+    return cloud_map(image, BANDS, cache=ProbabilityCache())
 
 
 def patch(season: str, sensor: str, region: int, number: int) -> Path:

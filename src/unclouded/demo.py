@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.clouds.map import CloudMapSettings, cloud_map
 from unclouded.errors import InputError
 from unclouded.evaluation.comparison import scores_markdown
 from unclouded.evaluation.pictures import write_comparison, write_region_sheet
@@ -150,15 +150,15 @@ def _predict(out: Path, unseen: SimulatedRegion, network: CloudRemover, on_progr
         predicted = predict_patch(network, one, cache=ProbabilityCache())
         write_prediction(predicted, out / "unclouded", {"UNCLOUDED_REMOVER": "demo"})
         on_progress("removing clouds", index + 1, len(files))
-    cloud_map = map_clouds(unseen.cloudy.values, unseen.cloudy.bands)
-    seen = observe(unseen.sar.values, unseen.cloudy.values, cloud_map, RGB)
+    m = cloud_map(unseen.cloudy.values, unseen.cloudy.bands)
+    seen = observe(unseen.sar.values, unseen.cloudy.values, m, RGB)
     whole = {
         "unclouded: the network, after minutes of training": keep_clear_pixels(network(seen), seen),
         "unclouded: scene-adapted, without training": SceneAdapted()(seen),
     }
     observed = to_stored(unseen.cloudy.select(RGB).values, SENTINEL2)
     for name, image in zip(("network", "scene-adapted"), whole.values(), strict=True):
-        stored = compose(image[0].numpy(), observed, cloud_map)
+        stored = compose(image[0].numpy(), observed, m)
         write_geotiff(out / f"{name}.tif", stored, RGB, unseen.clear.geobox, nodata=0)
     write_region_sheet(out / "region.png", seen, whole, unseen.clear.select(RGB).values)
     return out / "network.tif"

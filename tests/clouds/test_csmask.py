@@ -17,7 +17,7 @@ from unclouded.clouds import csmask
 from unclouded.clouds.csmask import BANDS, CLEAR, CLOUD, CSMASK, CSMASK_L2A, SHADOW, class_probabilities
 from unclouded.clouds.detector import Detector
 from unclouded.clouds.detectors import S2CLOUDLESS_SHADOW
-from unclouded.clouds.map import PAPER, map_clouds, map_rows
+from unclouded.clouds.map import PAPER, cloud_map, map_rows
 from unclouded.errors import InputError
 from unclouded.sensors import SENTINEL2
 
@@ -101,7 +101,7 @@ def test_expectation_12_strips_and_one_piece_are_the_same_to_the_last_bit(
     monkeypatch.setattr(csmask, "_STRIP_PX", 36)
     image = scene(200, 77, bands=SENTINEL2.bands)
     image[:, 20:110, :40] = np.nan
-    whole = map_clouds(image, SENTINEL2.bands, PAPER, detector)
+    whole = cloud_map(image, SENTINEL2.bands, PAPER, detector)
     strips = dict(map_rows(lambda top, bottom: image[:, top:bottom], 200, SENTINEL2.bands, PAPER, detector, strip_px))
     np.testing.assert_array_equal(np.concatenate(list(strips.values())), whole)
     assert 0.1 < (whole > 0).mean() < 1.0

@@ -14,29 +14,35 @@ from unclouded.clouds.detectors import (
     S2CLOUDLESS,
     S2CLOUDLESS_PACKAGE,
     S2CLOUDLESS_SHADOW,
-    detector,
+    find_detector,
+    list_detectors,
     shadow_probability,
 )
-from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.clouds.map import CloudMapSettings, cloud_map
 from unclouded.errors import InputError
 from unclouded.sensors import SENTINEL2
 
 
+def test_the_list_of_detectors_begins_with_the_papers_and_each_is_found_by_name() -> None:
+    assert list_detectors()[:3] == ("s2cloudless", "s2cloudless-package", "csmask")
+    assert [find_detector(name).name for name in list_detectors()] == list(list_detectors())
+
+
 def test_detectors_are_known_by_name() -> None:
-    assert detector("s2cloudless") is S2CLOUDLESS
-    assert detector("s2cloudless-package") is S2CLOUDLESS_PACKAGE
+    assert find_detector("s2cloudless") is S2CLOUDLESS
+    assert find_detector("s2cloudless-package") is S2CLOUDLESS_PACKAGE
 
 
 def test_a_misspelt_detector_names_the_nearest() -> None:
-    with pytest.raises(InputError, match="'s2cloudles' is no cloud detector; did you mean 's2cloudless'"):
-        detector("s2cloudles")
+    with pytest.raises(InputError, match="unknown cloud detector 's2cloudles'; did you mean 's2cloudless'"):
+        find_detector("s2cloudles")
 
 
 def test_another_word_lists_all_detectors() -> None:
     with pytest.raises(
-        InputError, match="'zzz' is no cloud detector; known are s2cloudless, s2cloudless-package, csmask"
+        InputError, match="unknown cloud detector 'zzz'; known are s2cloudless, s2cloudless-package, csmask"
     ):
-        detector("zzz")
+        find_detector("zzz")
 
 
 L1C = SENTINEL2.bands
@@ -83,8 +89,8 @@ def test_cloud_or_shadow_is_the_sum_of_exclusive_classes(session: AlwaysTheSame)
 
 
 def test_the_map_takes_shadow_for_cloud_only_when_asked(session: AlwaysTheSame) -> None:
-    assert not map_clouds(IMAGE, L1C, detector=CSMASK).any()  # 0.45 lies below the threshold of 0.5
-    np.testing.assert_allclose(map_clouds(IMAGE, L1C, detector=CSMASK_SHADOW), 0.8, atol=1e-6)
+    assert not cloud_map(IMAGE, L1C, detector=CSMASK).any()  # 0.45 lies below the threshold of 0.5
+    np.testing.assert_allclose(cloud_map(IMAGE, L1C, detector=CSMASK_SHADOW), 0.8, atol=1e-6)
 
 
 def test_the_paper_knows_no_shadow() -> None:
@@ -108,8 +114,8 @@ def test_the_paper_s_cloud_beside_shadow_needs_all_but_two_bands() -> None:
 
 def test_a_cached_answer_is_not_asked_for_again(session: AlwaysTheSame, tmp_path: Path) -> None:
     cache = ProbabilityCache(tmp_path)
-    first = map_clouds(IMAGE, L1C, detector=CSMASK_SHADOW, cache=cache)
-    np.testing.assert_array_equal(map_clouds(IMAGE, L1C, detector=CSMASK_SHADOW, cache=cache), first)
+    first = cloud_map(IMAGE, L1C, detector=CSMASK_SHADOW, cache=cache)
+    np.testing.assert_array_equal(cloud_map(IMAGE, L1C, detector=CSMASK_SHADOW, cache=cache), first)
     assert session.tiles == 1
-    map_clouds(IMAGE, L1C, detector=CSMASK, cache=cache)
+    cloud_map(IMAGE, L1C, detector=CSMASK, cache=cache)
     assert session.tiles == 2

@@ -10,7 +10,7 @@ import pytest
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.files import READ_TAG, TAG, UNKNOWN, ImageReader, MappedFolder, map_file, map_folder
-from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.clouds.map import CloudMapSettings, cloud_map
 from unclouded.errors import BusyError, InputError, MachineError
 from unclouded.files import sha256
 from unclouded.io.geotiff import open_geotiff, read_stored, write_geotiff
@@ -56,7 +56,7 @@ def test_the_map_of_a_file_is_that_of_the_library_on_its_grid(tmp_path: Path) ->
     told: list[tuple[str, int, int]] = []
     map_file(tmp_path / "image.tif", tmp_path / "m.tif", CloudMapSettings(), READER, lambda *step: told.append(step))
     written = read_stored(tmp_path / "m.tif")
-    assert np.array_equal(written.values[0], map_clouds(raster.values, raster.bands))
+    assert np.array_equal(written.values[0], cloud_map(raster.values, raster.bands))
     assert written.values[0, 20, 5] < 0.1 < 0.9 < written.values[0, 20, 35]
     assert written.geobox == raster.geobox and told == [("mapping rows", 40, 40)]
 
@@ -73,7 +73,7 @@ def test_an_l2a_image_is_mapped_by_the_detector_that_serves_it(tmp_path: Path) -
     settings = CloudMapSettings(detector="csmask-l2a", threshold=0.0)
     map_file(image, tmp_path / "m.tif", settings, READER)
     raster = read(image, SENTINEL2_L2A)
-    expected = map_clouds(raster.values, raster.bands, settings)
+    expected = cloud_map(raster.values, raster.bands, settings)
     assert np.array_equal(read_stored(tmp_path / "m.tif").values[0], expected) and expected.max() > 0
 
 

@@ -12,8 +12,8 @@ from unclouded.clouds.map import (
     PAPER,
     CloudMapSettings,
     cloud_map,
+    cloud_map_from_probability,
     cloudy_share,
-    map_clouds,
     map_rows,
     mean_coverage,
     reach_px,
@@ -34,17 +34,17 @@ def one_cloud(probability: float) -> np.ndarray:
 
 
 def test_below_one_half_nothing_is_cloud() -> None:
-    assert not cloud_map(np.full((4, 4), 0.4999, np.float32)).any()
+    assert not cloud_map_from_probability(np.full((4, 4), 0.4999, np.float32)).any()
 
 
 def test_from_one_half_on_the_probability_itself_is_kept() -> None:
-    np.testing.assert_allclose(cloud_map(np.full((4, 4), 0.5, np.float32)), 0.5, rtol=1e-6)
-    np.testing.assert_allclose(cloud_map(np.full((4, 4), 0.7, np.float32)), 0.7, rtol=1e-6)
+    np.testing.assert_allclose(cloud_map_from_probability(np.full((4, 4), 0.5, np.float32)), 0.5, rtol=1e-6)
+    np.testing.assert_allclose(cloud_map_from_probability(np.full((4, 4), 0.7, np.float32)), 0.7, rtol=1e-6)
 
 
 def test_one_cloudy_pixel_spreads_as_a_gaussian_of_2_px_cut_at_8() -> None:
     weights = [math.exp(-(k**2) / 8) for k in range(-8, 9)]
-    m = cloud_map(one_cloud(0.8))
+    m = cloud_map_from_probability(one_cloud(0.8))
     assert m[10, 10] == pytest.approx(0.8 / sum(weights) ** 2, rel=1e-5)
     assert m[10, 12] == pytest.approx(0.8 * weights[10] / sum(weights) ** 2, rel=1e-5)
     assert m[10, 18] > 0 and m[10, 19] == 0
@@ -53,26 +53,26 @@ def test_one_cloudy_pixel_spreads_as_a_gaussian_of_2_px_cut_at_8() -> None:
 def test_at_the_edge_the_image_is_reflected_so_that_no_cloud_is_lost() -> None:
     corner = np.zeros((40, 40), np.float32)
     corner[0, 0] = 1.0
-    assert cloud_map(corner).sum() == pytest.approx(1.0, rel=1e-5)
+    assert cloud_map_from_probability(corner).sum() == pytest.approx(1.0, rel=1e-5)
 
 
 def test_fault_14_all_cloud_is_1_everywhere_and_all_clear_0() -> None:
-    assert (cloud_map(np.ones((64, 64), np.float32)) <= 1).all()
-    np.testing.assert_allclose(cloud_map(np.ones((64, 64), np.float32)), 1.0, rtol=1e-6)
-    assert not cloud_map(np.zeros((64, 64), np.float32)).any()
+    assert (cloud_map_from_probability(np.ones((64, 64), np.float32)) <= 1).all()
+    np.testing.assert_allclose(cloud_map_from_probability(np.ones((64, 64), np.float32)), 1.0, rtol=1e-6)
+    assert not cloud_map_from_probability(np.zeros((64, 64), np.float32)).any()
 
 
 @pytest.mark.parametrize("settings", [PAPER, BINARY])
 def test_fault_13_unknown_stays_unknown_and_counts_as_0_for_the_pixels_around(settings: CloudMapSettings) -> None:
     holed = one_cloud(0.8)
     holed[0, 0] = np.nan
-    expected = cloud_map(one_cloud(0.8), settings)
+    expected = cloud_map_from_probability(one_cloud(0.8), settings)
     expected[0, 0] = np.nan
-    np.testing.assert_array_equal(cloud_map(holed, settings), expected)
+    np.testing.assert_array_equal(cloud_map_from_probability(holed, settings), expected)
 
 
 def test_fault_13_the_ablation_is_1_even_where_the_probability_is_unknown() -> None:
-    assert (cloud_map(np.full((2, 2), np.nan, np.float32), CloudMapSettings(mode="ones")) == 1).all()
+    assert (cloud_map_from_probability(np.full((2, 2), np.nan, np.float32), CloudMapSettings(mode="ones")) == 1).all()
 
 
 def test_fault_13_a_coverage_is_of_the_pixels_whose_m_is_known() -> None:
@@ -83,24 +83,24 @@ def test_fault_13_a_coverage_is_of_the_pixels_whose_m_is_known() -> None:
 
 
 def test_the_ablation_is_1_everywhere() -> None:
-    assert (cloud_map(one_cloud(0.0), CloudMapSettings(mode="ones")) == 1).all()
+    assert (cloud_map_from_probability(one_cloud(0.0), CloudMapSettings(mode="ones")) == 1).all()
 
 
 def test_binary_one_pixel_alone_is_averaged_away_and_four_tenths_of_a_disk_are_not() -> None:
-    assert not cloud_map(one_cloud(1.0), BINARY).any()
+    assert not cloud_map_from_probability(one_cloud(1.0), BINARY).any()
     half = np.zeros((21, 21), np.float32)
     half[:, :11] = 1.0
     # the average over a disk passes 0.4 at column 10 (more than half) and at 11 (less, yet above 0.4); dilation adds 2
-    assert cloud_map(half, BINARY)[10].tolist() == [1.0] * 14 + [0.0] * 7
+    assert cloud_map_from_probability(half, BINARY)[10].tolist() == [1.0] * 14 + [0.0] * 7
 
 
 def test_binary_nine_cloudy_pixels_grow_to_a_disk_of_nine_and_two_around() -> None:
     nine = np.zeros((21, 21), np.float32)
     nine[9:12, 9:12] = 1.0
     # averaged over the 5 px of a disk of radius 1, only pixels with 3 or more cloudy ones pass: the nine themselves
-    mask = cloud_map(nine, CloudMapSettings(mode="binary", binary_average_px=1, binary_dilation_px=0))
+    mask = cloud_map_from_probability(nine, CloudMapSettings(mode="binary", binary_average_px=1, binary_dilation_px=0))
     np.testing.assert_array_equal(mask, nine)
-    grown = cloud_map(nine, CloudMapSettings(mode="binary", binary_average_px=1, binary_dilation_px=2))
+    grown = cloud_map_from_probability(nine, CloudMapSettings(mode="binary", binary_average_px=1, binary_dilation_px=2))
     assert grown.sum() == 37 and grown[10, 7] == grown[8, 8] == 1 and grown[7, 8] == 0
 
 
@@ -108,7 +108,7 @@ def test_binary_is_an_average_over_a_disk_a_threshold_and_a_dilation() -> None:
     probability = np.random.default_rng(1).random((40, 40)).astype(np.float32).repeat(4, 0).repeat(4, 1)
     average = correlate(probability.astype(float), disk(4) / disk(4).sum(), mode="reflect")
     expected = maximum_filter((average > 0.4).astype(np.uint8), footprint=disk(2), mode="constant")
-    np.testing.assert_array_equal(cloud_map(probability, BINARY), expected)
+    np.testing.assert_array_equal(cloud_map_from_probability(probability, BINARY), expected)
 
 
 def disk(radius: int) -> np.ndarray:
@@ -124,30 +124,32 @@ def test_the_two_coverages_of_one_faint_pixel() -> None:
 
 def test_mapping_an_image_is_mapping_its_probability() -> None:
     image = np.stack([one_cloud(0.8), one_cloud(0.1)])
-    np.testing.assert_array_equal(map_clouds(image, ("B02", "B03"), detector=BRIGHTNESS), cloud_map(one_cloud(0.8)))
+    np.testing.assert_array_equal(
+        cloud_map(image, ("B02", "B03"), detector=BRIGHTNESS), cloud_map_from_probability(one_cloud(0.8))
+    )
 
 
 def test_mapping_through_a_cache_gives_the_same(tmp_path) -> None:
     image, cache = one_cloud(0.8)[None], ProbabilityCache(tmp_path)
     for _ in range(2):
-        m = map_clouds(image, ("B02",), detector=BRIGHTNESS, cache=cache)
-        np.testing.assert_array_equal(m, cloud_map(one_cloud(0.8)))
+        m = cloud_map(image, ("B02",), detector=BRIGHTNESS, cache=cache)
+        np.testing.assert_array_equal(m, cloud_map_from_probability(one_cloud(0.8)))
 
 
 def test_the_ablation_asks_no_detector_so_any_bands_will_do() -> None:
     assert (
-        map_clouds(np.zeros((1, 2, 3), np.float32), ("B04",), CloudMapSettings(mode="ones")).tolist() == [[1.0] * 3] * 2
+        cloud_map(np.zeros((1, 2, 3), np.float32), ("B04",), CloudMapSettings(mode="ones")).tolist() == [[1.0] * 3] * 2
     )
 
 
 def test_fault_18_without_b10_the_map_is_refused_not_guessed() -> None:
     with pytest.raises(InputError, match="L2A has no B10"):
-        map_clouds(np.zeros((3, 2, 2), np.float32), ("B04", "B03", "B02"))
+        cloud_map(np.zeros((3, 2, 2), np.float32), ("B04", "B03", "B02"))
 
 
 def test_a_coarser_detector_sees_the_mean_of_its_pixels() -> None:
     checkers = np.indices((12, 12)).sum(axis=0)[None].astype(np.float32) % 2  # 0.5 in every block of 2 x 2
-    m = map_clouds(checkers, ("B02",), CloudMapSettings(resolution_m=20), BRIGHTNESS)
+    m = cloud_map(checkers, ("B02",), CloudMapSettings(resolution_m=20), BRIGHTNESS)
     np.testing.assert_allclose(m, 0.5, rtol=1e-6)
 
 
@@ -190,7 +192,7 @@ def scene() -> NDArray[np.float32]:
 def test_strips_and_one_piece_are_the_same_to_the_last_bit(
     scene: NDArray[np.float32], settings: CloudMapSettings, strip_px: int
 ) -> None:
-    whole = map_clouds(scene, ("B01",), settings, BRIGHT)
+    whole = cloud_map(scene, ("B01",), settings, BRIGHT)
     strips = dict(map_rows(lambda a, b: scene[:, a:b], 101, ("B01",), settings, BRIGHT, strip_px))
     assert list(strips) == list(range(0, 101, strip_px))
     assert np.array_equal(np.concatenate(list(strips.values())), whole)
@@ -234,7 +236,7 @@ SURVEYING = Detector("surveying", "1", ("B01",), in_one_piece, survey)
 def test_a_detector_that_looks_at_surroundings_has_seen_the_scene_before_its_strips(
     scene: NDArray[np.float32], strip_px: int
 ) -> None:
-    whole = map_clouds(scene, ("B01",), CloudMapSettings(threshold=0.0), SURVEYING)
+    whole = cloud_map(scene, ("B01",), CloudMapSettings(threshold=0.0), SURVEYING)
     settings = CloudMapSettings(threshold=0.0)
     strips = dict(map_rows(lambda a, b: scene[:, a:b], 101, ("B01",), settings, SURVEYING, strip_px))
     assert list(strips) == list(range(0, 101, strip_px))
@@ -250,4 +252,4 @@ def test_mode_ones_asks_no_detector_for_its_survey(scene: NDArray[np.float32]) -
 
 def test_such_a_detector_chooses_its_own_resolution(scene: NDArray[np.float32]) -> None:
     with pytest.raises(InputError, match="surveying chooses its own resolution, found 20 m; set resolution_m to 10"):
-        map_clouds(scene, ("B01",), CloudMapSettings(resolution_m=20), SURVEYING)
+        cloud_map(scene, ("B01",), CloudMapSettings(resolution_m=20), SURVEYING)

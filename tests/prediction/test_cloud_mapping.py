@@ -8,7 +8,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.clouds.map import CloudMapSettings, cloud_map
 from unclouded.errors import InputError
 from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.models.baselines import baseline
@@ -44,7 +44,7 @@ def test_strips_of_any_height_make_the_map_of_the_whole(
     optical: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reflectance = np.where(optical == 0, np.nan, optical / np.float32(10_000)).astype(np.float32)
-    whole = map_clouds(reflectance, SENTINEL2.bands, SETTINGS)
+    whole = cloud_map(reflectance, SENTINEL2.bands, SETTINGS)
     assert whole[1:].std() > 0.1
     for strip_px in (12, 768):
         scene = mapped(tmp_path, monkeypatch, strip_px)
@@ -72,9 +72,9 @@ def test_strips_that_are_there_are_not_mapped_again(
 
     def counted(reflectance: np.ndarray, *rest: object) -> np.ndarray:
         seen.append(reflectance.shape)
-        return map_clouds(reflectance, *rest)
+        return cloud_map(reflectance, *rest)
 
-    monkeypatch.setattr("unclouded.prediction.cloud_mapping.map_clouds", counted)
+    monkeypatch.setattr("unclouded.prediction.cloud_mapping.cloud_map", counted)
     again = mapped(tmp_path, monkeypatch, 30)
     assert seen == [(13, 46, 16)]  # 30 rows, and 8 above and below
     np.testing.assert_array_equal(first.cloud_map(0, 90), again.cloud_map(0, 90))

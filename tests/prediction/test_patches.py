@@ -68,7 +68,7 @@ def test_fault_14_a_patch_without_clouds_comes_back_bit_for_bit(
     pair: TripletFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "unclouded.prediction.patches.map_clouds", lambda values, *_, **__: np.zeros(values.shape[1:], np.float32)
+        "unclouded.prediction.patches.cloud_map", lambda values, *_, **__: np.zeros(values.shape[1:], np.float32)
     )
     predicted = predict_patch(Grey(), pair, CloudMapSettings())
     observed = read_stored(pair.cloudy).values[SENTINEL2.indices(*RGB)]
@@ -79,7 +79,7 @@ def test_fault_14_a_patch_without_clouds_comes_back_bit_for_bit(
 def test_half_a_map_replaces_half_a_scene(pair: TripletFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     left = np.zeros((48, 48), np.float32)
     left[:, :24] = 0.3
-    monkeypatch.setattr("unclouded.prediction.patches.map_clouds", lambda *_, **__: left)
+    monkeypatch.setattr("unclouded.prediction.patches.cloud_map", lambda *_, **__: left)
     predicted = predict_patch(Grey(), pair, CloudMapSettings())
     observed = read_stored(pair.cloudy).values[SENTINEL2.indices(*RGB)]
     assert np.unique(predicted.stored[:, :, :24]).tolist() == [1234]

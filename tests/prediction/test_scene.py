@@ -125,7 +125,7 @@ def painted_map(monkeypatch: pytest.MonkeyPatch) -> None:
         red = np.nan_to_num(reflectance[3])
         return np.where(red < 0.325, 0.7, np.where(red < 0.33, 0.2, 0.0)).astype(np.float32)
 
-    monkeypatch.setattr("unclouded.prediction.cloud_mapping.map_clouds", rule)
+    monkeypatch.setattr("unclouded.prediction.cloud_mapping.cloud_map", rule)
 
 
 def values(scene: PredictedScene, name: str = "clear") -> np.ndarray:
@@ -321,7 +321,7 @@ def test_fault_14_all_cloud_half_nodata_and_no_data_at_all(place: Place, name: s
 
 def test_fault_14_a_clear_scene_is_never_shown_to_the_remover(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "unclouded.prediction.cloud_mapping.map_clouds", lambda values, *_: np.zeros(values.shape[1:], np.float32)
+        "unclouded.prediction.cloud_mapping.cloud_map", lambda values, *_: np.zeros(values.shape[1:], np.float32)
     )
     monkeypatch.setattr(Grey, "__call__", lambda *_: pytest.fail("a window without clouds was predicted"))
     assert np.array_equal(values(place.clear(Grey())), coordinates()[[3, 2, 1]])

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from unclouded.clouds.map import cloudy_share, map_clouds
+from unclouded.clouds.map import cloud_map, cloudy_share
 from unclouded.clouds.s2cloudless import package_probability, s2cloudless_probability
 from unclouded.io.raster import Raster, read
 from unclouded.sensors import SENTINEL2
@@ -34,12 +34,12 @@ def test_the_map_of_a_whole_real_patch_is_the_specified_one(samples: Path) -> No
     image = read(samples / "triplets" / "s2_cloudy" / "oriolac_test_0581.tif", SENTINEL2)
     probability = package_probability(image.values, SENTINEL2.bands)
     expected = gaussian_filter(np.where(probability >= 0.5, probability, 0), 2.0, mode="reflect", truncate=4.0)
-    np.testing.assert_allclose(map_clouds(image.values, SENTINEL2.bands), expected, atol=1e-6)
+    np.testing.assert_allclose(cloud_map(image.values, SENTINEL2.bands), expected, atol=1e-6)
 
 
 def test_haze_and_shadow_of_winter_112_are_no_cloud_to_the_detector(samples: Path) -> None:
     (path,) = (samples / "sen12mscr").rglob("ROIs2017_winter_s2_cloudy_112_p797.tif")
-    assert not map_clouds(read(path, SENTINEL2).values, SENTINEL2.bands).any()
+    assert not cloud_map(read(path, SENTINEL2).values, SENTINEL2.bands).any()
 
 
 def test_snow_of_spring_26_is_not_mistaken_for_cloud(samples: Path) -> None:
@@ -52,4 +52,4 @@ def test_thin_cirrus_on_13_of_15_clear_images_of_fall_136_is_cloud_from_edge_to_
 
 def cloudy_shares(samples: Path, pattern: str) -> list[float]:
     images = [read(path, SENTINEL2) for path in (samples / "sen12mscr").rglob(pattern)]
-    return [cloudy_share(map_clouds(image.values, image.bands)) for image in images]
+    return [cloudy_share(cloud_map(image.values, image.bands)) for image in images]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unclouded.clouds.map import map_clouds
+from unclouded.clouds.map import cloud_map
 from unclouded.clouds.synthetic import PERLIN, SyntheticSettings, cloud_colour, paint, shaded
 from unclouded.io.raster import read
 from unclouded.sensors import SENTINEL2
@@ -40,7 +40,7 @@ def thick(samples: Path) -> list[Cloudy]:
 
 def mapped(path: Path) -> Cloudy:
     image = read(path, SENTINEL2).values
-    return Cloudy(path, image, map_clouds(image, BANDS))
+    return Cloudy(path, image, cloud_map(image, BANDS))
 
 
 def brightest_cloud(thick: list[Cloudy]) -> dict[str, np.ndarray]:
@@ -126,6 +126,6 @@ def test_s2cloudless_sees_the_opacity_of_physical_clouds_better_than_that_of_whi
     for patch in triplets:
         for settings in (PERLIN, physical):
             painted = paint(patch.path.stem, patch.clear(), BANDS, settings)
-            seen = map_clouds(painted.cloudy, BANDS)
+            seen = cloud_map(painted.cloudy, BANDS)
             agreement[settings.spectrum].append(np.corrcoef(seen.ravel(), painted.cloud_map.ravel())[0, 1])
     assert np.mean(agreement["physical"]) > np.mean(agreement["white"]) + 0.05

@@ -89,7 +89,7 @@ def test_copied_clouds_are_those_of_the_cloudy_image_under_its_own_map(
     cloudy = stored.values.copy()
     cloudy[:, :, :20] = 9000  # the left half
     write_geotiff(coordinate_root / "s2_cloudy" / "one.tif", cloudy, SENTINEL2.bands, stored.geobox)
-    monkeypatch.setattr(dataset, "map_clouds", half_where_it_is_bright)
+    monkeypatch.setattr(dataset, "cloud_map", half_where_it_is_bright)
     files = find_triplets(coordinate_root).triplets
     seen = TripletDataset(files, ("B04",), clouds, synthetic=SyntheticSettings(mode="copy"))[0]
     clear = seen.clear[0, 0]

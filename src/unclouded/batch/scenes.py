@@ -19,7 +19,7 @@ from shapely.geometry import shape
 from unclouded.batch.storage import fetched, is_url, known_by, require_known_storage
 from unclouded.batch.tasks import Row, TaskLedger, content_id
 from unclouded.batch.upload import Output
-from unclouded.clouds.detectors import detector as named_detector
+from unclouded.clouds.detectors import find_detector
 from unclouded.errors import InputError
 from unclouded.files import named, read_small, resolved, write_json
 from unclouded.formats import found_clause
@@ -175,7 +175,7 @@ class ListedScene(Settings):
     @field_validator("detector")
     @classmethod
     def _known(cls, name: str) -> str:
-        return named_detector(name).name
+        return find_detector(name).name
 
     def options(self) -> dict[str, dict[str, Any]]:
         """Return the cells that are filled as settings of :class:`unclouded.prediction.scene.SceneSettings`."""

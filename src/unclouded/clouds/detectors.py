@@ -70,15 +70,23 @@ DETECTORS = {
 }
 
 
-def detector(name: str) -> Detector:
-    """Return a detector by name.
+def find_detector(name: str) -> Detector:
+    """Return the cloud detector with a name.
+
+    Args:
+        name: One of :func:`list_detectors`.
 
     Raises:
         InputError: There is no such detector.
     """
     if name in DETECTORS:
         return DETECTORS[name]
-    raise InputError(f"{name[:80]!r} is no cloud detector{nearest(name, list(DETECTORS))}")
+    raise InputError(f"unknown cloud detector {name[:80]!r}{nearest(name, list(DETECTORS))}")
+
+
+def list_detectors() -> tuple[str, ...]:
+    """Return the names of all cloud detectors, the paper's first."""
+    return tuple(DETECTORS)
 
 
 # Detectors that take cloud shadow for cloud, so that a remover mends what lies in shadow, too.

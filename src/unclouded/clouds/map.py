@@ -11,8 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.detector import PIXEL_M, Detector, ReadRows, at_resolution
-from unclouded.clouds.detectors import S2CLOUDLESS
-from unclouded.clouds.detectors import detector as named_detector
+from unclouded.clouds.detectors import S2CLOUDLESS, find_detector
 from unclouded.settings import Settings
 
 
@@ -43,14 +42,14 @@ class CloudMapSettings(Settings):
     @field_validator("detector")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        return named_detector(name).name
+        return find_detector(name).name
 
 
 PAPER = CloudMapSettings()
 """The map of section II-A of the paper."""
 
 
-def map_clouds(
+def cloud_map(
     reflectance: Float32[np.ndarray, "band y x"],
     bands: tuple[str, ...],
     settings: CloudMapSettings = PAPER,
@@ -75,13 +74,13 @@ def map_clouds(
     """
     if settings.mode == "ones":
         return np.ones(reflectance.shape[1:], dtype=np.float32)
-    asked = at_resolution(detector or named_detector(settings.detector), settings.resolution_m)
+    asked = at_resolution(detector or find_detector(settings.detector), settings.resolution_m)
     if cache is not None:
-        return cloud_map(cache.probability(reflectance, bands, asked), settings)
-    return cloud_map(asked.probability(reflectance, bands), settings)
+        return cloud_map_from_probability(cache.probability(reflectance, bands, asked), settings)
+    return cloud_map_from_probability(asked.probability(reflectance, bands), settings)
 
 
-def cloud_map(
+def cloud_map_from_probability(
     probability: Float32[np.ndarray, "y x"], settings: CloudMapSettings = PAPER
 ) -> Float32[np.ndarray, "y x"]:
     """Turn a cloud probability into the map m of section II-A of the paper.
@@ -170,11 +169,11 @@ def map_rows(
     Yields:
         The first row of a strip, and its map m.
     """
-    detector = detector or named_detector(settings.detector)
+    detector = detector or find_detector(settings.detector)
     here = detector_of_rows(detector, settings, read, height, bands)
     for top, bottom in strips_of(height, strip_px):
         above, below = with_reach(top, bottom, height, settings)
-        strip = map_clouds(read(above, below), bands, settings, here(above))
+        strip = cloud_map(read(above, below), bands, settings, here(above))
         yield top, strip[top - above : bottom - above]
 
 

@@ -12,7 +12,7 @@ from unclouded.batch.storage import fingerprint
 from unclouded.batch.tasks import content_id
 from unclouded.clouds.detector import has_data
 from unclouded.clouds.detectors import S2CLOUDLESS
-from unclouded.clouds.map import PAPER, map_clouds
+from unclouded.clouds.map import PAPER, cloud_map
 from unclouded.io.array_cache import ArrayStore, default_folder
 from unclouded.sentinel.footprints import pixel_at
 from unclouded.sentinel.radiometry import NO_DATA, Radiometry
@@ -155,6 +155,6 @@ def _measured(
     bands = S2CLOUDLESS.bands
     reflectance = read_overview(path, bands, center, size_px, work_folder, tile)
     seen = has_data(reflectance)
-    clouds = map_clouds(reflectance, bands, MAP)
+    clouds = cloud_map(reflectance, bands, MAP)
     coverage = float(clouds[seen].mean(dtype=np.float64)) if seen.any() else 0.0
     return np.array([coverage, seen.mean()], np.float32)

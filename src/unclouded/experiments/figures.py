@@ -14,7 +14,7 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.map import CloudMapSettings, map_clouds, mean_coverage
+from unclouded.clouds.map import CloudMapSettings, cloud_map, mean_coverage
 from unclouded.clouds.synthetic import COPY, PERLIN, SyntheticSettings, paint
 from unclouded.errors import InputError
 from unclouded.evaluation.pictures import BRIGHTEST, true_colour
@@ -89,7 +89,7 @@ def _painted(files: TripletFiles, cache: ProbabilityCache | None, perlin: Synthe
     if files.clear is None:
         raise InputError(f"{files.name} has no clear image; choose complete triplets")
     clear, cloudy = read(files.clear, SENTINEL2), read(files.cloudy, SENTINEL2)
-    m = map_clouds(cloudy.values, cloudy.bands, CloudMapSettings(), cache=cache)
+    m = cloud_map(cloudy.values, cloudy.bands, CloudMapSettings(), cache=cache)
     noise = paint(files.name, clear.values, clear.bands, perlin)
     copied = paint(files.name, clear.values, clear.bands, COPY, cloudy=cloudy.values, cloud_map=m)
     images = (clear.values, cloudy.values, noise.cloudy, copied.cloudy)
@@ -109,7 +109,7 @@ def figure_7(path: Path, images: Iterable[ImageFile], cache: ProbabilityCache | 
     pairs: list[tuple[str, Panel, Panel]] = []
     for image in images:
         raster = read(image, SENTINEL2)
-        m = map_clouds(raster.values, raster.bands, CloudMapSettings(), cache=cache)
+        m = cloud_map(raster.values, raster.bands, CloudMapSettings(), cache=cache)
         title = f"{readable(image.stem)}\nmean of m {mean_coverage(m):.2f}"
         pairs.append((title, colour(raster.values, raster.bands, SOFT_EDGES), m))
     rows = -(-len(pairs) // columns)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.map import CloudMapSettings, cloudy_share, map_clouds, mean_coverage
+from unclouded.clouds.map import CloudMapSettings, cloud_map, cloudy_share, mean_coverage
 from unclouded.errors import InputError
 from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable, read_triplet, skipped_json
@@ -122,13 +122,11 @@ def measure_coverage(
             image = read_triplet(one).cloudy
         except InputError as error:
             return error
-        cloud_map = map_clouds(image.values, image.bands, settings, cache=cache)
-        if np.isnan(cloud_map).all():
+        m = cloud_map(image.values, image.bands, settings, cache=cache)
+        if np.isnan(m).all():
             return InputError(f"{one.cloudy} has no pixel with data in all bands of the detector; fetch it again")
         roi = one.roi
-        return PatchCoverage(
-            one.name, roi.season if roi else "", str(roi or ""), mean_coverage(cloud_map), cloudy_share(cloud_map)
-        )
+        return PatchCoverage(one.name, roi.season if roi else "", str(roi or ""), mean_coverage(m), cloudy_share(m))
 
     def next_one(_: int) -> PatchCoverage:
         found = next(measured)

@@ -10,7 +10,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.map import cloudy_share, map_clouds, mean_coverage
+from unclouded.clouds.map import cloud_map, cloudy_share, mean_coverage
 from unclouded.errors import InputError
 from unclouded.files import sha256
 from unclouded.io.geotiff import file_of, read_grid
@@ -89,10 +89,10 @@ def file_columns(token: str, path: Path, name: str) -> ManifestRow:
 
 def coverage_columns(cloudy: Raster, cache: ProbabilityCache | None) -> ManifestRow:
     """Return the coverage by both definitions: the mean of m, and the share of pixels with m > 0, where m is known."""
-    cloud_map = map_clouds(cloudy.values, cloudy.bands, cache=cache)
-    if np.isnan(cloud_map).all():
+    m = cloud_map(cloudy.values, cloudy.bands, cache=cache)
+    if np.isnan(m).all():
         return {"mean_coverage": None, "cloudy_share": None}
-    return {"mean_coverage": mean_coverage(cloud_map), "cloudy_share": cloudy_share(cloud_map)}
+    return {"mean_coverage": mean_coverage(m), "cloudy_share": cloudy_share(m)}
 
 
 def date_columns(acquired: Mapping[str, datetime | None]) -> ManifestRow:

@@ -11,7 +11,7 @@ from jaxtyping import Float32, Real
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.clouds.map import CloudMapSettings, cloud_map
 from unclouded.clouds.synthetic import SyntheticSettings, paint
 from unclouded.errors import InputError
 from unclouded.files import require_apart
@@ -194,17 +194,17 @@ def paint_triplet(
     """
     if files.clear is None:
         raise InputError(f"{files.name} has no clear image to paint on; choose complete triplets")
-    image, cloud_map = (folder / kind / f"{files.name}.tif" for kind in ("s2_cloudy", "cloud_map"))
+    image, m_file = (folder / kind / f"{files.name}.tif" for kind in ("s2_cloudy", "cloud_map"))
     for source in (files.sar, files.cloudy, files.clear):
         require_apart(image, file_of(source))
-        require_apart(cloud_map, file_of(source))
+        require_apart(m_file, file_of(source))
     clear = read(files.clear, SENTINEL2)
     if settings.mode == "copy":
         cloudy = read(files.cloudy, SENTINEL2).values
-        m = map_clouds(cloudy, SENTINEL2.bands, clouds, cache=cache)
+        m = cloud_map(cloudy, SENTINEL2.bands, clouds, cache=cache)
         painted = paint(files.name, clear.values, clear.bands, settings, cloudy=cloudy, cloud_map=m)
     else:
         painted = paint(files.name, clear.values, clear.bands, settings)
     stored = to_stored(painted.cloudy, SENTINEL2)
     write_geotiff(image, stored, clear.bands, clear.geobox, nodata=0)
-    write_geotiff(cloud_map, painted.cloud_map[None], ("cloud map m",), clear.geobox)
+    write_geotiff(m_file, painted.cloud_map[None], ("cloud map m",), clear.geobox)

@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float32, Integer
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from unclouded.clouds.detectors import detector as named_detector
-from unclouded.clouds.map import STRIP_PX, CloudMapSettings, detector_of_rows, map_clouds, strips_of, with_reach
+from unclouded.clouds.detectors import find_detector
+from unclouded.clouds.map import STRIP_PX, CloudMapSettings, cloud_map, detector_of_rows, strips_of, with_reach
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.io.geotiff import grid_of, image_bands, open_geotiff, stored_rows
@@ -196,14 +196,14 @@ def _detected(sources: Sources, strips: list[tuple[int, int]], settings: CloudMa
     def read(top: int, bottom: int) -> NDArray[np.float32]:
         return optical.radiometry.decode(sources.stored(top, bottom).result())
 
-    detector_from = detector_of_rows(named_detector(settings.detector), settings, read, height, optical.bands)
+    detector_from = detector_of_rows(find_detector(settings.detector), settings, read, height, optical.bands)
     for strip, stored in prefetch(strips, lambda strip: sources.stored(*rows(strip))):
         here = slice(strip[0] - rows(strip)[0], strip[1] - rows(strip)[0])
         reflectance = optical.radiometry.decode(stored)
         check_limits(optical.path, reflectance, optical.sensor)
         yield (
             strip,
-            map_clouds(reflectance, optical.bands, settings, detector_from(rows(strip)[0]))[here],
+            cloud_map(reflectance, optical.bands, settings, detector_from(rows(strip)[0]))[here],
             stored[:, here],
         )
 

@@ -12,7 +12,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.clouds.map import CloudMapSettings, cloud_map
 from unclouded.files import as_room
 from unclouded.io.rows import Layer, write_cog
 from unclouded.models.remover import CloudRemover
@@ -105,8 +105,8 @@ def rehearse(sources: Sources, removers: Sequence[CloudRemover], clouds: CloudMa
     reflectance = sources.optical.radiometry.decode(sources.stored(window.top, window.bottom).result()[:, :, columns])
     mapping = 0.0
     if clouds is not None:
-        map_clouds(reflectance, sources.optical.bands, clouds)  # the first call compiles
-        mapping, _ = _timed(lambda: map_clouds(reflectance, sources.optical.bands, clouds))
+        cloud_map(reflectance, sources.optical.bands, clouds)  # the first call compiles
+        mapping, _ = _timed(lambda: cloud_map(reflectance, sources.optical.bands, clouds))
     mapped = Rehearsal(reading / (window.shape[0] * width), mapping / window.pixels)
     if not (rows.optical & rows.radar)[:, columns].any():
         return mapped

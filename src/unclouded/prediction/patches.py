@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float32, Integer
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.clouds.map import CloudMapSettings, cloud_map
 from unclouded.files import require_apart
 from unclouded.io.geotiff import StoredImage, file_of, read_stored, write_geotiff
 from unclouded.io.raster import to_stored
@@ -126,13 +126,13 @@ def _predicted(
     cache: ProbabilityCache | None,
     device: str,
 ) -> PredictedPatch:
-    cloud_map = map_clouds(patch.cloudy.values, patch.cloudy.bands, used, cache=cache)
-    observation = observe(patch.sar.values, patch.cloudy.values, cloud_map, remover.bands)
+    m = cloud_map(patch.cloudy.values, patch.cloudy.bands, used, cache=cache)
+    observation = observe(patch.sar.values, patch.cloudy.values, m, remover.bands)
     seen = observation.to(device)
     by = remover.adapt([seen]) if isinstance(remover, AutoRemover) else remover  # names what was chosen
     answer = require_answer(by(seen), seen, by.name, patch.name)
     reflectance = answer[0].detach().float().cpu().numpy()
-    stored = compose(reflectance, source.values[SENTINEL2.indices(*remover.bands)], cloud_map)
+    stored = compose(reflectance, source.values[SENTINEL2.indices(*remover.bands)], m)
     return PredictedPatch(patch.name, observation, stored, remover.bands, source, by.name)
 
 

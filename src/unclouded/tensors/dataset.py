@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.clouds.map import CloudMapSettings, cloud_map
 from unclouded.clouds.synthetic import SyntheticSettings, paint
 from unclouded.errors import InputError
 from unclouded.io.raster import Raster, read
@@ -142,9 +142,9 @@ class TripletDataset(Dataset[Triplet]):
     ) -> tuple[Float32[np.ndarray, "13 y x"], Float32[np.ndarray, "y x"]]:
         """Cloudy reflectance and its map m: photographed, or painted; the ablation sees 1 in either case."""
         if self.synthetic is None:
-            return cloudy.values, map_clouds(cloudy.values, cloudy.bands, self.clouds, cache=self.cache)
+            return cloudy.values, cloud_map(cloudy.values, cloudy.bands, self.clouds, cache=self.cache)
         if self.synthetic.mode == "copy":
-            real = map_clouds(cloudy.values, cloudy.bands, cache=self.cache)
+            real = cloud_map(cloudy.values, cloudy.bands, cache=self.cache)
             painted = paint(name, clear.values, clear.bands, self.synthetic, cloudy=cloudy.values, cloud_map=real)
         else:
             painted = paint(name, clear.values, clear.bands, self.synthetic)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.map import CloudMapSettings, map_clouds
+from unclouded.clouds.map import CloudMapSettings, cloud_map
 from unclouded.errors import InputError
 from unclouded.io.raster import read
 from unclouded.patches.layouts import ClearImage, Inventory, TripletFiles
@@ -56,8 +56,9 @@ class UnpairedImages(Dataset[Triplet]):
 
     def __getitem__(self, index: int) -> Triplet:
         patch = read_triplet(replace(self.observations[index], clear=None))
-        cloud_map = map_clouds(patch.cloudy.values, patch.cloudy.bands, self.clouds, cache=self.cache)
-        seen = observe(patch.sar.values, patch.cloudy.values, cloud_map, self.bands)
+        optical = patch.cloudy
+        clouds = cloud_map(optical.values, optical.bands, self.clouds, cache=self.cache)
+        seen = observe(patch.sar.values, optical.values, clouds, self.bands)
         sar, cloudy, m = (self._cut(image, patch.name) for image in (seen.sar, seen.cloudy, seen.cloud_map))
         return Triplet(patch.name, Observation(sar, cloudy, m, seen.bands), self.clear(index))
 
