@@ -43,7 +43,7 @@ from unclouded.patches.cutting import PATCH_PX, STRIDE_PX
 from unclouded.patches.reading import TOKENS
 from unclouded.patches.roi import Roi
 from unclouded.prediction.auto_remover import auto_remover
-from unclouded.prediction.scene import SceneSettings, clear
+from unclouded.prediction.scene import SceneSettings, predict_scene
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.sentinel.optical import open_optical
 from unclouded.sentinel.radar import open_radar
@@ -196,7 +196,7 @@ def cost_of(place: Place, width: int) -> Cost:
 def predicted(place: Place, name: str, remover: CloudRemover, mode: str) -> Cost:
     """What ``predict`` does once both images are open."""
     settings = SceneSettings(clouds=CloudMapSettings(mode=mode))  # type: ignore[arg-type]
-    cleared = clear(remover, place.optical, place.radar, place.folder / name, settings, clock=time.process_time)
+    cleared = predict_scene(remover, place.optical, place.radar, place.folder / name, settings, clock=time.process_time)
     told = cleared.summary["seconds"]
     seconds = {"map clouds": told["mapping"], "compare radar and optics": told["comparing"]}
     seconds = {} if mode == "ones" else seconds

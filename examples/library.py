@@ -20,8 +20,8 @@ from unclouded.io.raster import describe, read, to_stored
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover, FunctionRemover, keep_clear_pixels
 from unclouded.patches.layouts import find_triplets
-from unclouded.prediction.judging import remover_source
-from unclouded.prediction.scene import SceneSettings, clear
+from unclouded.prediction.evaluation_source import remover_source
+from unclouded.prediction.scene import SceneSettings, predict_scene
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.simulation.layout import simulate_data_set
 from unclouded.tensors.dataset import TripletDataset, observe
@@ -47,7 +47,7 @@ def main(out: Path) -> None:
     write_geotiff(out / "clear.tif", to_stored(image[0].numpy(), SENTINEL2), RGB, cloudy.geobox, nodata=0)
 
     # A scene of any size, from files to files, in bounded memory; products of Copernicus are taken, too.
-    scene = clear(remover, triplets[0].cloudy, triplets[0].sar, out / "scene", SceneSettings(window_px=256))
+    scene = predict_scene(remover, triplets[0].cloudy, triplets[0].sar, out / "scene", SceneSettings(window_px=256))
     print(f"{scene.summary['pixels']['mean_coverage']:.0%} of the scene is cloud; see {scene.files['report']}")
 
     # Judge: any remover, one of your own as well, on all triplets, by the scores of the paper.

@@ -35,7 +35,7 @@ from unclouded.models.baselines import baseline
 from unclouded.models.prior_spectrum import PRIOR, Prior
 from unclouded.models.remover import CloudRemover
 from unclouded.models.scene_adapted import SceneAdapted, SceneAdaptedSettings
-from unclouded.prediction.judging import judged
+from unclouded.prediction.evaluation_source import evaluate_remover
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.tensors.dataset import observe
 from unclouded.tensors.observation import Triplet
@@ -86,7 +86,9 @@ def errors(sets: dict[str, list[Triplet]], removers: "dict[str, CloudRemover] | 
         by_region = defaultdict(list)
         for triplet in triplets:
             by_region[region_of(triplet.name)].append(triplet)
-        means = [score_patches(judged(removers[r], each), "kept").mean("cloudy") for r, each in by_region.items()]
+        means = [
+            score_patches(evaluate_remover(removers[r], each), "kept").mean("cloudy") for r, each in by_region.items()
+        ]
         cells += [f"{np.mean([mean['mae'] for mean in means]):.4f}", f"{np.mean([mean['sam'] for mean in means]):.2f}"]
     return cells
 

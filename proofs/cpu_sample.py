@@ -31,7 +31,7 @@ from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import load_network
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.roi import Roi
-from unclouded.prediction.judging import judged
+from unclouded.prediction.evaluation_source import evaluate_remover
 from unclouded.sensors import RGB
 from unclouded.simulation.layout import PATCH_PX, write_region
 from unclouded.simulation.region import simulate_region
@@ -94,7 +94,7 @@ def predicted(run: RunFolder, root: Path) -> Judged:
     data = TripletDataset(find_triplets(root).triplets, RGB, CloudMapSettings(), ProbabilityCache())
     removers = {name: baseline(name) for name in RULES}
     removers |= {"scene-adapted": SceneAdapted(), "cpu-sample": load_network(run.weights)}
-    return {name: list(judged(remover, data)) for name, remover in removers.items()}
+    return {name: list(evaluate_remover(remover, data)) for name, remover in removers.items()}
 
 
 def report(out: Path, scores: dict[str, Scores], images: Judged) -> None:

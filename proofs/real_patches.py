@@ -33,7 +33,7 @@ from unclouded.models.baselines import BASELINES, baseline
 from unclouded.models.remover import CloudRemover
 from unclouded.models.weights import load_network
 from unclouded.patches.layouts import find_triplets
-from unclouded.prediction.judging import judged
+from unclouded.prediction.evaluation_source import evaluate_remover
 from unclouded.sensors import RGB
 from unclouded.settings import settings_from
 from unclouded.tensors.dataset import TripletDataset
@@ -68,7 +68,8 @@ def main() -> None:
             train_fold(run, root, learnt_from, mode, options)
             tested[mode] += predicted(load_network(run.weights), root, names)
     rows = {
-        name: score_patches(judged(baseline(name), whole(root), keep_clear=kept(name)), "kept") for name in BASELINES
+        name: score_patches(evaluate_remover(baseline(name), whole(root), keep_clear=kept(name)), "kept")
+        for name in BASELINES
     }
     rows |= {mode: score_patches(pairs, "kept") for mode, pairs in tested.items()}
     report(options.out, rows, tested)
@@ -126,7 +127,7 @@ def kept(name: str) -> bool:
 def predicted(remover: CloudRemover, root: Path, names: Iterable[str]) -> list[tuple[Triplet, Tensor]]:
     wanted = set(names)
     chosen = tuple(files for files in find_triplets(root).triplets if files.name in wanted)
-    return list(judged(remover, TripletDataset(chosen, RGB, CloudMapSettings(), ProbabilityCache())))
+    return list(evaluate_remover(remover, TripletDataset(chosen, RGB, CloudMapSettings(), ProbabilityCache())))
 
 
 def report(out: Path, rows: dict[str, Scores], tested: dict[str, list[tuple[Triplet, Tensor]]]) -> None:

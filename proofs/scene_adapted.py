@@ -25,7 +25,7 @@ from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.patches.layouts import find_triplets
-from unclouded.prediction.judging import judged
+from unclouded.prediction.evaluation_source import evaluate_remover
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.tensors.dataset import TripletDataset
 from unclouded.tensors.observation import Observation, Triplet
@@ -52,7 +52,7 @@ def main() -> None:
     triplets = list(TripletDataset(files, SENTINEL2.bands, CloudMapSettings(), ProbabilityCache()))
     written = {}
     for title, bands in (("13 bands", SENTINEL2.bands), ("red, green, blue", RGB)):
-        scores = {one.name: score_patches(judged(one, triplets), "kept") for one in compared(bands)}
+        scores = {one.name: score_patches(evaluate_remover(one, triplets), "kept") for one in compared(bands)}
         for area in ("cloudy", "all"):
             print(f"\n{title}, {area} pixels\n\n{scores_markdown(scores, area)}")
         written[title] = {name: {p.name: p.values for p in one.patches} for name, one in scores.items()}
@@ -71,7 +71,7 @@ def patches_table(triplets: list[Triplet]) -> str:
     """Mean absolute error of the cloudy pixels of each triplet, 13 bands."""
     removers = compared(SENTINEL2.bands)
     lines = [f"| patch | m > 0 | {' | '.join(one.name for one in removers)} |", "|---|---:|" + "---:|" * len(removers)]
-    scored = [score_patches(judged(one, triplets), "kept").patches for one in removers]
+    scored = [score_patches(evaluate_remover(one, triplets), "kept").patches for one in removers]
     for triplet, each in zip(triplets, zip(*scored, strict=True), strict=True):
         share = triplet.observation.is_cloudy.double().mean().item()
         errors = (f"{one.values['cloudy']['mae']:.4f}" for one in each)

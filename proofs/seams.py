@@ -18,7 +18,7 @@ from unclouded.clouds.map import CloudMapSettings
 from unclouded.io.geotiff import read_stored
 from unclouded.models.weights import load_network
 from unclouded.prediction.clearing import seam_index
-from unclouded.prediction.scene import SceneSettings, clear
+from unclouded.prediction.scene import SceneSettings, predict_scene
 from unclouded.sensors import SENTINEL2
 
 SIZES = (256, 512, 1024)
@@ -50,7 +50,7 @@ def predicted(weights: Path, out: Path, statistics: str, size: int) -> tuple[NDA
     """Stored numbers, and where the scene is cloudy; float32, for bfloat16 rounds by more than a step."""
     remover = replace(load_network(weights), precision="float32")
     settings = SceneSettings(window_px=size, statistics=statistics, clouds=CloudMapSettings())
-    scene = clear(remover, out / "s2.tif", out / "s1.tif", out / f"{statistics}-{size}", settings)
+    scene = predict_scene(remover, out / "s2.tif", out / "s1.tif", out / f"{statistics}-{size}", settings)
     cloudy = read_stored(scene.files["cloud_map"]).values[0] > 0
     return read_stored(scene.files["clear"]).values.astype(np.float64), cloudy
 

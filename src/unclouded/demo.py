@@ -24,7 +24,7 @@ from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import load_network
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.roi import Roi
-from unclouded.prediction.judging import judged
+from unclouded.prediction.evaluation_source import evaluate_remover
 from unclouded.prediction.patches import compose, predict_patch, write_prediction
 from unclouded.progress import ProgressCallback
 from unclouded.sensors import RGB, SENTINEL2
@@ -169,7 +169,7 @@ def _judge(out: Path, remover: CloudRemover, on_progress: ProgressCallback) -> t
     removers = {name: baseline(name) for name in RULES} | {"scene-adapted": SceneAdapted(), "network": remover}
     scores, images = {}, {}
     for done, (name, one) in enumerate(removers.items(), start=1):
-        pairs = list(judged(one, data))
+        pairs = list(evaluate_remover(one, data))
         scores[name] = score_patches(pairs, "kept")
         images[name] = pairs
         on_progress("judging", done, len(removers))

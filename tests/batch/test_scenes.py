@@ -37,7 +37,7 @@ from unclouded.io.geotiff import write_geotiff
 from unclouded.models.network import NetworkSettings
 from unclouded.models.weights import save_weights
 from unclouded.prediction.auto_remover import RemoverSpec
-from unclouded.prediction.scene import SUMMARY, SceneSettings, clear
+from unclouded.prediction.scene import SUMMARY, SceneSettings, predict_scene
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.sentinel.optical import OpticalSettings
 
@@ -92,7 +92,7 @@ def by_themselves(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     """What single scenes give."""
     out = tmp_path_factory.mktemp("single")
     for name in NAMES:
-        clear(WANTED.find(), scenes / f"{name}_s2.tif", scenes / f"{name}_s1.tif", out / name)
+        predict_scene(WANTED.find(), scenes / f"{name}_s2.tif", scenes / f"{name}_s1.tif", out / name)
         (out / name / "lock").unlink()
     return content(out)
 
@@ -173,7 +173,7 @@ def test_products_that_are_gone_are_made_again(scenes: Path, tmp_path: Path) -> 
     assert ledger.left(all_tasks) == []
     (tmp_path / "north" / SUMMARY).unlink()
     other = SceneSettings(window_px=512)
-    clear(WANTED.find(), scenes / "south_s2.tif", scenes / "south_s1.tif", tmp_path / "south", other)
+    predict_scene(WANTED.find(), scenes / "south_s2.tif", scenes / "south_s1.tif", tmp_path / "south", other)
     invalidate_lost(all_tasks, ledger)
     assert {task.name for task in ledger.left(all_tasks)} == {"north", "south"}
     assert done(scenes, tmp_path, serially) == before

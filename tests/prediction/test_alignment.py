@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from unclouded.io.geotiff import write_geotiff
 from unclouded.models.baselines import baseline
 from unclouded.prediction.alignment import AlignmentQuality
-from unclouded.prediction.scene import SceneSettings, clear
+from unclouded.prediction.scene import SceneSettings, predict_scene
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.sentinel.coregistration import Shift
 from unclouded.sentinel.radar import NO_TERRAIN
@@ -80,7 +80,9 @@ def test_numbers_that_are_unknown_are_none() -> None:
     assert AlignmentQuality(1.0, OFF).told()["shift_down_px"] == 2.0
 
 
-def test_expectation_24_a_scene_whose_radar_lies_off_is_told_so(tmp_path: Path) -> None:
+def test_expectation_24_a_shifted_radar_image_is_logged_as_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     rng = np.random.default_rng(1)
     level = np.digitize(gaussian_filter(rng.normal(size=(276, 280)), 6), [-0.03, 0, 0.03])
     there, here = level[7:263, 7:267], level[10:266, 10:270]  # the radar lies 3 px right and down
@@ -91,12 +93,11 @@ def test_expectation_24_a_scene_whose_radar_lies_off_is_told_so(tmp_path: Path) 
     cloudy = tmp_path / "S2A_MSIL1C_20210908T042701_b.tif"
     write_geotiff(sar, db.astype(np.float32), SENTINEL1.bands, GRID)
     write_geotiff(cloudy, stored.astype(np.uint16), SENTINEL2.bands, GRID, nodata=0)
-    said: list[str] = []
-    scene = clear(baseline("clear-mean"), cloudy, sar, tmp_path / "out", SceneSettings(), say=said.append)
+    scene = predict_scene(baseline("clear-mean"), cloudy, sar, tmp_path / "out", SceneSettings())
     fit = scene.summary["fit"]
     assert abs(fit["shift_right_px"] - 3) < 0.3 and abs(fit["shift_down_px"] - 3) < 0.3 and fit["shift_confident"]
     assert fit["radar_after_optical_days"] == pytest.approx(9 + 3779 / 86_400, abs=1e-4)
     (remark,) = scene.summary["remarks"]
-    assert said[-1] == f"note: {remark}" and "px off the optical image" in remark
+    assert caplog.messages == [remark] and "px off the optical image" in remark
     page = scene.files["report"].read_text()
     assert "9.0 days" in page and 'class="note">The radar lies' in page

@@ -25,7 +25,7 @@ from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.models.baselines import baseline
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.remover import CloudRemover
-from unclouded.prediction.scene import PredictedScene, SceneSettings, clear
+from unclouded.prediction.scene import PredictedScene, SceneSettings, predict_scene
 from unclouded.prediction.sources import RadarSettings
 from unclouded.sensors import SENTINEL1, SENTINEL2, SENTINEL2_L2A
 from unclouded.sentinel.optical import MAYBE_OFFSET, OpticalSettings
@@ -69,7 +69,7 @@ def refused(tmp_path: Path) -> Callable[..., str]:
 
     def refuse(cloudy: Path, sar: Path, settings: SceneSettings = ONES, remover: CloudRemover | None = None) -> str:
         with pytest.raises(InputError) as told:
-            clear(remover or baseline("clear-mean"), cloudy, sar, tmp_path / "out", settings)
+            predict_scene(remover or baseline("clear-mean"), cloudy, sar, tmp_path / "out", settings)
         assert not (tmp_path / "out").exists()
         assert "\n" not in str(told.value)
         return str(told.value)
@@ -86,7 +86,7 @@ def l2a_network() -> NetworkRemover:
 def test_fault_16_twin_products_come_out_as_twins(tmp_path: Path, sar: Path) -> None:
     def cleared(name: str, offset: int | None) -> PredictedScene:
         path = product(tmp_path / name, offset, baseline="05.09" if offset else "03.01")
-        return clear(baseline("clear-mean"), path, sar, tmp_path / f"out-{name}", ONES)
+        return predict_scene(baseline("clear-mean"), path, sar, tmp_path / f"out-{name}", ONES)
 
     old, new = (read_stored(cleared(name, offset).files["clear"]) for name, offset in (("old", None), ("new", -1000)))
     made = old.values > 0
@@ -103,9 +103,9 @@ def test_fault_16_the_user_knows_the_offset_of_an_untagged_file_and_it_stays_wit
     stored[:, :60] = 3000  # reflectance 0.2 above 0.05
     write_geotiff(tmp_path / "s2.tif", stored, SENTINEL2.bands, GRID)
     settings = SceneSettings(optical=OpticalSettings(offset=-1000), clouds=CloudMapSettings(mode="ones"))
-    scene = clear(baseline("sar-vv", ("B04",)), tmp_path / "s2.tif", sar, tmp_path / "out", settings)
+    scene = predict_scene(baseline("sar-vv", ("B04",)), tmp_path / "s2.tif", sar, tmp_path / "out", settings)
     made = read_stored(scene.files["clear"])
-    untold = clear(baseline("sar-vv", ("B04",)), tmp_path / "s2.tif", sar, tmp_path / "untold", ONES)
+    untold = predict_scene(baseline("sar-vv", ("B04",)), tmp_path / "s2.tif", sar, tmp_path / "untold", ONES)
     assert np.unique(made.values - read_stored(untold.files["clear"]).values).tolist() == [1000]
     assert made.offsets == (-0.1,)
     assert [MAYBE_OFFSET in one.summary["remarks"] for one in (scene, untold)] == [False, True]
@@ -116,7 +116,7 @@ def test_bands_of_60_m_are_repeated_or_interpolated_as_asked(tmp_path: Path, sar
     steps = {}
     for resampling in ("nearest", "bilinear"):
         settings = SceneSettings(optical=OpticalSettings(resampling=resampling), clouds=CloudMapSettings(mode="ones"))
-        scene = clear(baseline("cloudy", ("B01",)), path, sar, tmp_path / resampling, settings)
+        scene = predict_scene(baseline("cloudy", ("B01",)), path, sar, tmp_path / resampling, settings)
         stored = read_stored(scene.files["clear"]).values[0].astype(int)
         steps[resampling] = np.abs(np.diff(stored[60], axis=0))
     assert np.count_nonzero(steps["nearest"]) == 19  # 20 pixels of 60 m
@@ -129,7 +129,7 @@ def test_fault_18_l2a_is_refused_by_name_but_by_weights_that_were_trained_on_it(
     l2a, l1c = product(tmp_path / "l2a", level="L2A"), product(tmp_path / "l1c")
     assert "is a Level-2A product, expected Level-1C" in refused(l2a, sar)
     assert refused(l1c, sar, remover=l2a_network()).endswith("is L1C, but the weights were trained on L2A; give that")
-    scene = clear(l2a_network(), l2a, sar, tmp_path / "out", ONES)
+    scene = predict_scene(l2a_network(), l2a, sar, tmp_path / "out", ONES)
     assert (scene.summary["scene"]["level"], scene.summary["removers"][0]["settings"]["level"]) == ("L2A", "L2A")
     assert read_stored(scene.files["clear"]).values[:, 6:].all()
 
@@ -149,7 +149,7 @@ def test_fault_18_weights_of_l2a_have_no_cirrus_band_and_do_not_go_with_others(c
     settings = NetworkSettings(width=2)
     others = [NetworkRemover(settings.build(), settings)]
     with pytest.raises(InputError, match="weights of one product level, found L1C and L2A; choose weights alike"):
-        clear(l2a_network(), cloudy, sar, cloudy.parent / "out", ONES, others=others)
+        predict_scene(l2a_network(), cloudy, sar, cloudy.parent / "out", ONES, others=others)
 
 
 def test_fault_18_landsat_is_refused_by_name(tmp_path: Path, sar: Path, refused: Callable[..., str]) -> None:
@@ -230,7 +230,7 @@ def test_fault_12_radar_of_the_next_utm_zone_is_warped_where_asked(tmp_path: Pat
     wide = GeoBox((200, 200), Affine(10, 0, round(x) - 1000, 0, -10, round(y) + 1000), "EPSG:32633")
     write_geotiff(tmp_path / "s1.tif", np.full((2, *wide.shape), -9, np.float32), SENTINEL1.bands, wide)
     settings = ONES.model_copy(update={"radar": RadarSettings(align=True)})
-    scene = clear(baseline("sar-vv", ("B04",)), cloudy, tmp_path / "s1.tif", tmp_path / "out", settings)
+    scene = predict_scene(baseline("sar-vv", ("B04",)), cloudy, tmp_path / "s1.tif", tmp_path / "out", settings)
     assert np.unique(read_stored(scene.files["clear"]).values).tolist() == [6400]  # -9 dB between -25 and 0
 
 
@@ -241,4 +241,4 @@ def test_fault_33_a_folder_that_cannot_be_written_is_told_before_the_work(
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     monkeypatch.setattr("unclouded.prediction.scene.open_sources", lambda *_: pytest.fail("the work began"))
     with pytest.raises(MachineError, match=r"Read-only file system"):
-        clear(baseline("clear-mean"), cloudy, sar, disk / "out", ONES)
+        predict_scene(baseline("clear-mean"), cloudy, sar, disk / "out", ONES)

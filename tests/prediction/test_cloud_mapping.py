@@ -13,7 +13,7 @@ from unclouded.errors import InputError
 from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.models.baselines import baseline
 from unclouded.prediction.cloud_mapping import SceneMap, map_scene, open_user_mask
-from unclouded.prediction.scene import PredictedScene, SceneSettings, clear
+from unclouded.prediction.scene import PredictedScene, SceneSettings, predict_scene
 from unclouded.prediction.sources import open_sources
 from unclouded.prediction.tiling import StripCheckpoint
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
@@ -112,7 +112,7 @@ def cleared(tmp_path: Path) -> Callable[..., PredictedScene]:
     def clear_by(m: NDArray[Any], **options: Any) -> PredictedScene:
         write_geotiff(tmp_path / "m.tif", m[None], ("m",), options.pop("grid", OWN_MAP_GRID), **options)
         settings = SceneSettings(window_px=16, cloud_map=tmp_path / "m.tif")
-        return clear(baseline("sar-vv"), tmp_path / "s2.tif", tmp_path / "s1.tif", tmp_path / "out", settings)
+        return predict_scene(baseline("sar-vv"), tmp_path / "s2.tif", tmp_path / "s1.tif", tmp_path / "out", settings)
 
     return clear_by
 
@@ -188,4 +188,4 @@ def test_the_map_of_an_earlier_run_is_not_written_over(cleared: Callable[..., Pr
     made = cleared(mask()).files["cloud_map"]
     settings = SceneSettings(cloud_map=made)
     with pytest.raises(InputError, match=r"cloud_map\.tif is the input itself"):
-        clear(baseline("sar-vv"), tmp_path / "s2.tif", tmp_path / "s1.tif", tmp_path / "out", settings)
+        predict_scene(baseline("sar-vv"), tmp_path / "s2.tif", tmp_path / "s1.tif", tmp_path / "out", settings)

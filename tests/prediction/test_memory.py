@@ -21,7 +21,7 @@ from pathlib import Path
 from unclouded.io import gdal
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.models.baselines import baseline
-from unclouded.prediction.scene import SceneSettings, clear
+from unclouded.prediction.scene import SceneSettings, predict_scene
 from unclouded.io.raster import read
 from unclouded.sensors import SENTINEL2
 
@@ -29,7 +29,8 @@ gdal.GDAL_OPTIONS["GDAL_CACHEMAX"] = 8 << 20  # this one grows up to its limit, 
 
 def streamed(folder):
     settings = SceneSettings(window_px=128, clouds=CloudMapSettings(mode="ones"))
-    clear(baseline("clear-mean", SENTINEL2.bands), folder / "s2.tif", folder / "s1.tif", folder / "out", settings)
+    remover = baseline("clear-mean", SENTINEL2.bands)
+    predict_scene(remover, folder / "s2.tif", folder / "s1.tif", folder / "out", settings)
 
 def whole(folder):
     read(folder / "s2.tif", SENTINEL2)

@@ -25,7 +25,7 @@ from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.weights import load_remover
 from unclouded.prediction.clearing import seam_index
 from unclouded.prediction.products import Provenance
-from unclouded.prediction.scene import SUMMARY, PredictedScene, SceneSettings, clear
+from unclouded.prediction.scene import SUMMARY, PredictedScene, SceneSettings, predict_scene
 from unclouded.prediction.sources import RadarSettings
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.settings import settings_from
@@ -93,7 +93,7 @@ class Place:
         write_geotiff(self.sar, sar, SENTINEL1.bands, GRID[: optical.shape[1], : optical.shape[2]])
 
     def clear(self, remover: object, settings: SceneSettings = ONES, out: str = "out") -> PredictedScene:
-        return clear(remover, self.cloudy, self.sar, self.folder / out, settings)
+        return predict_scene(remover, self.cloudy, self.sar, self.folder / out, settings)
 
 
 def coordinates() -> np.ndarray:
@@ -348,7 +348,7 @@ def test_the_uncertainty_of_a_remover_that_never_changes_its_mind_is_0(place: Pl
 
 def test_the_uncertainty_of_two_opinions_is_half_their_difference(place: Place) -> None:
     settings = ONES.model_copy(update={"uncertainty": True})
-    scene = clear(
+    scene = predict_scene(
         Grey(value=0.1), place.cloudy, place.sar, place.folder / "out", settings, others=[Grey(value=0.3, name="other")]
     )
     assert np.unique(values(scene, "uncertainty")).tolist() == [1000]
@@ -357,20 +357,21 @@ def test_the_uncertainty_of_two_opinions_is_half_their_difference(place: Place) 
 
 def test_each_stage_is_timed_by_the_clock_that_is_given(place: Place) -> None:
     ticks = itertools.count()
-    made = clear(Grey(), place.cloudy, place.sar, place.folder / "out", ONES, clock=lambda: float(next(ticks)))
+    made = predict_scene(Grey(), place.cloudy, place.sar, place.folder / "out", ONES, clock=lambda: float(next(ticks)))
     stages = ("mapping", "comparing", "adapting", "clearing", "writing")
     assert made.summary["seconds"] == dict.fromkeys(stages, 1.0) | {"all": 7.0}  # with one tick before them, one after
 
 
 def test_a_finished_folder_is_not_made_again_and_other_settings_replace_it(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = place.clear(Grey())
+    caplog.clear()
+    caplog.set_level("INFO", "unclouded.prediction")
     with monkeypatch.context() as patched:
         patched.setattr(Grey, "__call__", lambda *_: pytest.fail("made again"))
-        said: list[str] = []
-        assert clear(Grey(), place.cloudy, place.sar, first.folder, ONES, say=said.append).summary == first.summary
-    assert said == [f"{first.folder} holds this very scene already: nothing is made again"]
+        assert place.clear(Grey()).summary == first.summary
+    assert caplog.messages == [f"{first.folder} already holds this scene; nothing to do"]
     assert np.unique(values(place.clear(Grey(value=0.2)))).tolist() == [2000]
 
 
@@ -381,8 +382,8 @@ def test_a_finished_folder_with_a_changed_file_is_made_again(place: Place) -> No
     assert place.clear(Grey()).files["clear"].read_bytes() == whole
 
 
-def test_fault_03_finished_lines_are_taken_up_and_damaged_ones_made_again(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+def test_fault_03_finished_lines_are_resumed_and_damaged_ones_are_made_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     place.write(land(), speckle())
     expected = place.clear(tiny_network(), out="straight").files["clear"].read_bytes()
@@ -398,18 +399,19 @@ def test_fault_03_finished_lines_are_taken_up_and_damaged_ones_made_again(
         return line(rows, here, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(clearing, "clear_line", stops)
+        patched.setattr(clearing, "remove_clouds_in_line", stops)
         with pytest.raises(KeyboardInterrupt):
             place.clear(tiny_network())
         assert not list((place.folder / "out").glob("*.tif"))
-        said: list[str] = []
+        caplog.clear()
+        caplog.set_level("INFO", "unclouded.prediction")
         (damaged,) = (place.folder / "out").glob(".rows-*/cleared-00000000.strip")
         damaged.write_bytes(damaged.read_bytes()[:-40])
         calls.clear()
         calls += [-1] * 10
-        found = clear(tiny_network(), place.cloudy, place.sar, place.folder / "out", ONES, say=said.append)
+        found = place.clear(tiny_network())
         assert found.files["clear"].read_bytes() == expected
-    assert said[0] == "taking up 3 finished strips of an interrupted run"  # one of the map, two of lines
+    assert caplog.messages[0] == "resuming an interrupted run with 3 finished strips"  # one of the map, two of lines
     assert calls[10:] == [0, 64]  # the damaged line, and the one that was never made
     assert not list((place.folder / "out").glob(".rows-*"))
 
@@ -424,10 +426,10 @@ def test_fault_03_killed_again_and_again_a_scene_ends_as_if_nothing_had_happened
     killed_at_files(
         "from unclouded.clouds.map import CloudMapSettings\n"
         "from unclouded.models.baselines import baseline\n"
-        "from unclouded.prediction.scene import SceneSettings, clear\n"
+        "from unclouded.prediction.scene import SceneSettings, predict_scene\n"
         f"cloudy, sar, out = Path({str(place.cloudy)!r}), Path({str(place.sar)!r}), Path({str(out)!r})\n"
         'settings = SceneSettings(window_px=8, clouds=CloudMapSettings(mode="ones"))',
-        'clear(baseline("sar-regression"), cloudy, sar, out, settings)',
+        'predict_scene(baseline("sar-regression"), cloudy, sar, out, settings)',
         f"assert not (out / {SUMMARY!r}).exists()",
         *(
             1,
@@ -471,10 +473,10 @@ def test_fault_32_a_full_disk_is_told_and_the_work_goes_on_once_there_is_room(
     ballast = disk / "ballast"
     ballast.write_bytes(bytes(180 << 10))
     with pytest.raises(MachineError, match=r"No space left on device|is the disk full"):
-        clear(Grey(), place.cloudy, place.sar, disk / "out", ONES)
+        predict_scene(Grey(), place.cloudy, place.sar, disk / "out", ONES)
     assert not list((disk / "out").glob("*.tif"))
     ballast.unlink()
-    assert np.array_equal(values(clear(Grey(), place.cloudy, place.sar, disk / "out", ONES)), expected)
+    assert np.array_equal(values(predict_scene(Grey(), place.cloudy, place.sar, disk / "out", ONES)), expected)
 
 
 def test_fault_34_a_folder_has_one_writer(place: Place) -> None:

@@ -19,7 +19,7 @@ from unclouded.models.baselines import baseline
 from unclouded.prediction.auto_remover import auto_remover
 from unclouded.prediction.report.facts import Facts, Input
 from unclouded.prediction.report.views import SceneViews
-from unclouded.prediction.scene import PredictedScene, SceneSettings, clear
+from unclouded.prediction.scene import PredictedScene, SceneSettings, predict_scene
 from unclouded.prediction.scene_report import publish
 from unclouded.prediction.stac import Product
 from unclouded.sensors import SENTINEL1, SENTINEL2
@@ -38,7 +38,9 @@ class Place:
     def cleared(self, name: str) -> PredictedScene:
         remover = auto_remover(BANDS) if name == "auto" else baseline(name, BANDS)
         out = self.folder / name
-        return clear(remover, self.folder / "s2 <b>.tif", self.folder / "s1.tif", out, SceneSettings(window_px=64))
+        return predict_scene(
+            remover, self.folder / "s2 <b>.tif", self.folder / "s1.tif", out, SceneSettings(window_px=64)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,7 @@ def test_two_runs_leave_the_same_page_and_item(place: Place, auto: PredictedScen
 def test_an_overcast_scene_has_a_page(place: Place, tmp_path: Path) -> None:
     settings = SceneSettings(window_px=64, clouds=CloudMapSettings(mode="ones"))
     cloudy, sar = place.folder / "s2 <b>.tif", place.folder / "s1.tif"
-    scene = clear(auto_remover(BANDS), cloudy, sar, tmp_path, settings)
+    scene = predict_scene(auto_remover(BANDS), cloudy, sar, tmp_path, settings)
     assert (scene.summary["used"], scene.summary["expected_error"]) == ("scene-adapted", None)
     assert "of what is made is a guess" in scene.files["report"].read_text()
 

@@ -18,7 +18,7 @@ from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover
 from unclouded.prediction.auto_remover import auto_remover
 from unclouded.prediction.products import Provenance
-from unclouded.prediction.scene import PredictedScene, SceneSettings, clear
+from unclouded.prediction.scene import PredictedScene, SceneSettings, predict_scene
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 
 SIDE = 64
@@ -48,7 +48,7 @@ def cleared(tmp_path: Path) -> Clear:
         write_geotiff(tmp_path / "s2.tif", optical, SENTINEL2.bands, GRID)
         write_geotiff(tmp_path / "s1.tif", radar, SENTINEL1.bands, GRID)
         used = remover or baseline("clear-mean", RGB)
-        return clear(used, tmp_path / "s2.tif", tmp_path / "s1.tif", tmp_path / "out", settings)
+        return predict_scene(used, tmp_path / "s2.tif", tmp_path / "s1.tif", tmp_path / "out", settings)
 
     return clear_it
 

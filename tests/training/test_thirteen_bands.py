@@ -10,7 +10,7 @@ from unclouded.io.geotiff import read_stored
 from unclouded.models.weights import load_network
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.roi import Roi
-from unclouded.prediction.judging import judged
+from unclouded.prediction.evaluation_source import evaluate_remover
 from unclouded.prediction.patches import predict_patch, write_prediction
 from unclouded.sensors import SENTINEL2
 from unclouded.simulation.layout import write_region
@@ -50,6 +50,6 @@ def test_thirteen_bands_train_predict_and_are_judged(tmp_path: Path) -> None:
     clear = predicted.observation.cloud_map.numpy()[0, 0] == 0
     assert 0.1 < clear.mean() < 0.9
     assert np.array_equal(written.values[:, clear], predicted.source.values[:, clear])
-    scores = score_patches(judged(remover, TripletDataset((files,), SENTINEL2.bands, clouds)), "kept")
+    scores = score_patches(evaluate_remover(remover, TripletDataset((files,), SENTINEL2.bands, clouds)), "kept")
     assert 0 < scores.mean("cloudy")["mae"] < 1
     assert 0 < scores.mean("cloudy")["sam"] < 90

@@ -28,7 +28,7 @@ from unclouded.models.remover import CloudRemover
 from unclouded.models.weights import choose_map
 from unclouded.prediction.auto_remover import RemoverSpec
 from unclouded.prediction.products import Provenance
-from unclouded.prediction.scene import SUMMARY, PredictedScene, SceneSettings, clear, describe_remover
+from unclouded.prediction.scene import SUMMARY, PredictedScene, SceneSettings, describe_remover, predict_scene
 from unclouded.prediction.scene_report import ITEM
 from unclouded.prediction.stac import item_id
 from unclouded.sentinel.optical import Offset
@@ -115,7 +115,7 @@ class PredictScene:
         scratch = self.folder.parent / WORK / "fetched"
         places = (scratch / f"{self.id}-{image}" for image in ("cloudy", "sar"))
         with fetched(self.cloudy, next(places)) as cloudy, fetched(self.sar, next(places)) as sar:
-            cleared = clear(first, cloudy, sar, self.folder, self.settings, others=others, require_offset=True)
+            cleared = predict_scene(first, cloudy, sar, self.folder, self.settings, others=others, require_offset=True)
             return [_row(self.name, cleared)]
 
     def holds(self, row: Row) -> bool:

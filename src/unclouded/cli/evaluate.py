@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from unclouded.evaluation.features import Layer
     from unclouded.evaluation.scores import Scores
     from unclouded.patches.layouts import TripletFiles
-    from unclouded.prediction.judging import EvaluationSource
+    from unclouded.prediction.evaluation_source import EvaluationSource
 
 
 def evaluate(
@@ -96,7 +96,7 @@ def evaluate(
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.reading import DamagedTriplet, each_readable, incomplete_as_skipped
     from unclouded.patches.splits import incomplete_of, triplets_of
-    from unclouded.prediction.judging import remover_source
+    from unclouded.prediction.evaluation_source import remover_source
     from unclouded.tensors.dataset import TripletDataset
 
     if out is not None:
@@ -185,7 +185,7 @@ def _foreign(
 ) -> "EvaluationSource":
     from unclouded.cli.options import note
     from unclouded.evaluation.external import find_predictions
-    from unclouded.prediction.judging import external_source
+    from unclouded.prediction.evaluation_source import external_source
 
     found = find_predictions(folder, files, unit, scale)
     typer.echo(f"{folder}: {len(found.files):,} predictions of {len(files):,} patches in {found.units}", err=True)

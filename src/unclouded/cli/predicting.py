@@ -1,7 +1,8 @@
 """What ``predict`` does: clear one scene, many scenes, or a data set of patches."""
 
-from collections.abc import Mapping
-from functools import partial
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ from unclouded.models.weights import choose_map
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.reading import SKIPPED, Damaged, DamagedTriplet, incomplete_as_skipped, skipped_json
 from unclouded.prediction import patches
+from unclouded.prediction import scene as scenes
 from unclouded.prediction.auto_remover import RemoverSpec
 from unclouded.prediction.products import MADE, Provenance, causes, in_percent, shares
-from unclouded.prediction.scene import PredictedScene, SceneSettings, clear
+from unclouded.prediction.scene import PredictedScene, SceneSettings
 from unclouded.settings import settings_from
 
 
@@ -42,10 +44,32 @@ def predict_scene(wanted: list[RemoverSpec], cloudy: Path, sar: Path, out: Path,
     """Clear one scene, and say how many pixels were made."""
     settings = settings_from(SceneSettings, content, origin="these options")
     first, *others = (one.find() for one in wanted)
-    say = partial(Console(stderr=True).print, markup=False, highlight=False, soft_wrap=True)
-    with progress_bar() as on_progress:
-        scene = clear(first, cloudy, sar, out, settings, others=others, on_progress=on_progress, say=say)
+    with progress_bar() as on_progress, _log_on_stderr():
+        scene = scenes.predict_scene(
+            first, cloudy, sar, out, settings, others=others, on_progress=on_progress, estimate=True
+        )
     typer.echo(told_of(scene))
+
+
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Show log messages of :mod:`unclouded.prediction` on standard error, warnings as notes."""
+    logger, handler = logging.getLogger("unclouded.prediction"), _StderrHandler()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class _StderrHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "note: " if record.levelno >= logging.WARNING else ""
+        text = prefix + record.getMessage()
+        Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def told_of(scene: PredictedScene) -> str:

@@ -28,7 +28,7 @@ from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.mosaic import RegionFiles, reduced, stitch
 from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable
 from unclouded.patches.roi import Roi
-from unclouded.prediction.judging import judged
+from unclouded.prediction.evaluation_source import evaluate_remover
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.tensors.dataset import TripletDataset
 
@@ -58,7 +58,7 @@ def figure_1(
     rows = {"S1, VV": [radar_grey(one.sar[0].numpy()) for one in seen]}
     rows["S2, cloudy"] = [colour(one.cloudy[0].numpy(), one.bands) for one in seen]
     for label, remover in removers.items():
-        pairs = judged(remover, TripletDataset(tuple(files), bands, choose_map([remover]).used, cache))
+        pairs = evaluate_remover(remover, TripletDataset(tuple(files), bands, choose_map([remover]).used, cache))
         rows[f"predicted, {readable(label, 24)}"] = [colour(image[0].numpy(), remover.bands) for _, image in pairs]
     rows["S2, clear (target)"] = [colour(one.clear[0].numpy(), bands) for one in triplets]
     draw_grid(path, rows, [one.name for one in triplets])
@@ -151,10 +151,10 @@ def figure_9(
     places = {name: index for index, name in enumerate(data.names)}
     scored = [
         (score_patch(triplet, image).values["all"]["mae"], places[triplet.name])
-        for triplet, image in judged(remover, triplets)
+        for triplet, image in evaluate_remover(remover, triplets)
     ]
     worst = sorted(scored, key=lambda one: (-np.nan_to_num(one[0], nan=-1.0), one[1]))[:count]
-    pairs = list(judged(remover, data.subset([index for _, index in worst])))
+    pairs = list(evaluate_remover(remover, data.subset([index for _, index in worst])))
     rows: dict[str, list[Panel]] = {title: [] for title in ("S1, VV", "S2, cloudy", "map m", "predicted", "target")}
     for triplet, image in pairs:
         seen = triplet.observation

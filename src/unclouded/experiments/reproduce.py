@@ -29,7 +29,7 @@ from unclouded.models.remover import CloudRemover, FunctionRemover
 from unclouded.models.weights import load_network
 from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable
 from unclouded.patches.roi import region_of
-from unclouded.prediction.judging import judged
+from unclouded.prediction.evaluation_source import evaluate_remover
 from unclouded.progress import ProgressCallback
 from unclouded.sensors import RGB
 from unclouded.strict_json import read_json
@@ -247,7 +247,7 @@ def _pairs(
         synthetic = row.trained.synthetic if clouds == "synthetic" else None
         data = TripletDataset(part.test, remover.bands, _map_of(row), ProbabilityCache(), synthetic=synthetic)
         triplets = each_readable(data.names, data.__getitem__, damaged, skipped)
-        yield from judged(remover, _targets(triplets, row.settings.target), keep_clear=False)
+        yield from evaluate_remover(remover, _targets(triplets, row.settings.target), keep_clear=False)
 
 
 def _map_of(row: Row) -> CloudMapSettings:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ from unclouded.prediction.products import percent_text as percent
 from unclouded.prediction.scene_report import SceneReport
 from unclouded.prediction.sources import RadarSettings, Sources, open_sources
 from unclouded.prediction.tiling import StripCheckpoint, work_folder
-from unclouded.progress import ProgressCallback
+from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sentinel.optical import OpticalSettings
 from unclouded.sentinel.safe import product_of
 from unclouded.settings import Settings
@@ -43,11 +44,10 @@ SUMMARY = "summary.json"
 """Written last: a folder that holds it is done."""
 _FORMAT = 3
 
-Say = Callable[[str], None]
-"""Is told something in words."""
+_logger = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
-"""Tells seconds, such as ``time.perf_counter``."""
+"""Returns seconds, such as ``time.perf_counter``."""
 
 
 class SceneSettings(Settings):
@@ -87,7 +87,7 @@ class PredictedScene:
     summary: dict[str, Any]
 
 
-def clear(
+def predict_scene(
     remover: CloudRemover,
     cloudy: Path,
     sar: Path,
@@ -95,15 +95,15 @@ def clear(
     settings: SceneSettings | None = None,
     *,
     others: Sequence[CloudRemover] = (),
-    on_progress: ProgressCallback = lambda *_: None,
-    say: Say | None = None,
+    on_progress: ProgressCallback = no_progress,
+    estimate: bool = False,
     clock: Clock = time.perf_counter,
     require_offset: bool = False,
 ) -> PredictedScene:
     """Remove the clouds of one scene.
 
-    Whoever was killed goes on where he was. A folder that is done is not made again; one of other settings or inputs is
-    replaced.
+    An interrupted run resumes where it stopped. A finished folder with the same settings and inputs is returned as it
+    is; one with others is replaced. Remarks about the images are logged as warnings and stand in the summary.
 
     Args:
         remover: Network or baseline.
@@ -112,18 +112,17 @@ def clear(
         out: Folder of the products.
         settings: How.
         others: Further removers of the same bands, such as other weights, for the uncertainty.
-        on_progress: Is told stage, done and total.
-        say: Is told, before the work begins, how much room and time it needs, what of it is done already, and whatever
-            is odd about the images.
-        clock: What the seconds of the summary are taken by.
-        require_offset: Refuse an optical GeoTIFF whose offset is in doubt, instead of a remark.
+        on_progress: Called with (stage, completed, total).
+        estimate: Time every stage on one window first, and log the disk space and the time needed at most.
+        clock: Source of the seconds in the summary.
+        require_offset: Refuse an optical GeoTIFF whose offset is in doubt, instead of a warning.
 
     Raises:
         BusyError: Somebody else writes into the folder.
         InputError: Images that cannot be used, or do not fit.
         MachineError: No room, or a folder that cannot be written.
     """
-    settings, tell = settings or SceneSettings(), say or (lambda _: None)
+    settings = settings or SceneSettings()
     cloudy, sar = product_of(cloudy), product_of(sar)
     removers = (remover, *others)
     if any(other.bands != remover.bands for other in others):
@@ -140,20 +139,20 @@ def clear(
         record = _record(removers, cloudy, sar, settings)
         key = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
         if (done := _done(out, key)) is not None:
-            tell(f"{named(out)} holds this very scene already: nothing is made again")
+            _logger.info("%s already holds this scene; nothing to do", named(out))
             return done
         work = work_folder(out, key)
         if found := len([*work.glob("*.strip")]):
-            tell(f"taking up {found} finished strip{'' if found == 1 else 's'} of an interrupted run")
+            _logger.info("resuming an interrupted run with %d finished strip%s", found, "" if found == 1 else "s")
         asked = settings.radar, _level(removers), settings.optical, on_progress, require_offset
         with open_sources(cloudy, sar, work, *asked) as sources:
             positions(remover.bands, sources.optical.bands)
             needed = needed_bytes(sources, remover, settings)
             require_room(out, needed, "clear this scene")
-            if say is not None:
+            if estimate:
                 clouds = None if settings.cloud_map else settings.clouds
-                say(forecast(sources, removers, clouds, settings.window_px, needed, settings.uncertainty))
-            run = _Run(sources, removers, settings, choice, work, on_progress, cloudy, tell, clock)
+                _logger.info(forecast(sources, removers, clouds, settings.window_px, needed, settings.uncertainty))
+            run = _Run(sources, removers, settings, choice, work, on_progress, cloudy, clock)
             made = run.make(record | {"key": key})
         return _publish(out, work, made, lambda: clock() - began)
 
@@ -250,9 +249,8 @@ class _Run:
     settings: SceneSettings
     choice: MapChoice
     work: Path
-    told: ProgressCallback
+    on_progress: ProgressCallback
     cloudy: Path
-    say: Say
     clock: Clock
 
     def make(self, record: dict[str, Any]) -> tuple[dict[str, Path], dict[str, Any]]:
@@ -261,7 +259,7 @@ class _Run:
         began = clock()
         bands, clouds = remover.bands, self.settings.clouds
         store, own = StripCheckpoint(self.work, "map"), self.settings.cloud_map
-        scene_map = map_scene(self.sources, bands, clouds, store, self.told, own)
+        scene_map = map_scene(self.sources, bands, clouds, store, self.on_progress, own)
         seconds["mapping"] = -began + (began := clock())
         fit, remarks = self._compared(scene_map)
         seconds["comparing"] = -began + (began := clock())
@@ -272,7 +270,9 @@ class _Run:
         del sample
         seconds["adapting"] = -began + (began := clock())
         cleared = StripCheckpoint(self.work, "cleared")
-        tops = remove_clouds(self.sources, scene_map, ensemble, bands, self.settings.window_px, cleared, self.told)
+        tops = remove_clouds(
+            self.sources, scene_map, ensemble, bands, self.settings.window_px, cleared, self.on_progress
+        )
         seconds["clearing"] = -began + (began := clock())
         used = ensemble.removers[0].name if ensemble else remover.name
         products = _products(
@@ -282,9 +282,9 @@ class _Run:
             _tags(record, used),
             confidence=bool(ensemble and ensemble.tells_confidence),
         )
-        files = write_products(self.work, products, cleared, scene_map, tops, self.sources.geobox, self.told)
+        files = write_products(self.work, products, cleared, scene_map, tops, self.sources.geobox, self.on_progress)
         losses = losses_of(cleared, tops)
-        remarks += self._told(tuple(_gaps(self.sources, scene_map, losses, used)))
+        remarks += _logged(tuple(_gaps(self.sources, scene_map, losses, used)))
         report = SceneReport(self.sources, products, files, bands, ensemble, record, self.cloudy, fit, remarks, losses)
         facts = report.facts()
         written = report.write(self.work)
@@ -306,7 +306,7 @@ class _Run:
         return files, summary
 
     def _compared(self, scene_map: SceneMap) -> tuple[AlignmentQuality, tuple[str, ...]]:
-        """Return how well radar and optics go together, and what the user has to be told; tell it at once, too."""
+        """Return the alignment of radar and optical image, and remarks about both; log the remarks."""
         optical, radar = self.sources.optical, self.sources.radar
         fit = assess_alignment(self.sources, scene_map)
         remarks = (
@@ -315,12 +315,13 @@ class _Run:
             *radar.remarks,
             *fit.remarks(radar.processing, radar.remarks),
         )
-        return fit, self._told(remarks)
+        return fit, _logged(remarks)
 
-    def _told(self, remarks: tuple[str, ...]) -> tuple[str, ...]:
-        for remark in remarks:
-            self.say(f"note: {remark}")
-        return remarks
+
+def _logged(remarks: tuple[str, ...]) -> tuple[str, ...]:
+    for remark in remarks:
+        _logger.warning("%s", remark)
+    return remarks
 
 
 def _gaps(sources: Sources, scene_map: SceneMap, losses: Mapping[str, int], used: str) -> Iterator[str]:

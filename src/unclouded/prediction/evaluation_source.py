@@ -47,7 +47,7 @@ class EvaluationSource:
 def remover_source(
     remover: CloudRemover, files: tuple[TripletFiles, ...], *, keep_clear: bool = True, device: str = "cpu"
 ) -> EvaluationSource:
-    """Judge a network or a baseline; see :func:`judged`.
+    """Judge a network or a baseline; see :func:`evaluate_remover`.
 
     Raises:
         InputError: The weights were trained on L2A; the triplets of SEN12MS-CR are L1C.
@@ -57,7 +57,7 @@ def remover_source(
         remover.name,
         remover.bands,
         files,
-        partial(judged, remover, keep_clear=keep_clear, device=device),
+        partial(evaluate_remover, remover, keep_clear=keep_clear, device=device),
         learnt_from=_learnt_from(remover, files),
     )
 
@@ -111,7 +111,9 @@ def external_source(
     )
 
 
-def judged(remover: CloudRemover, data: Iterable[Triplet], *, keep_clear: bool = True, device: str = "cpu") -> Pairs:
+def evaluate_remover(
+    remover: CloudRemover, data: Iterable[Triplet], *, keep_clear: bool = True, device: str = "cpu"
+) -> Pairs:
     """Yield every triplet with the remover's clear image.
 
     Args:

@@ -8,7 +8,7 @@ from unclouded.models.baselines import baseline
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.roi import PatchId
-from unclouded.prediction.judging import judged, remover_source
+from unclouded.prediction.evaluation_source import evaluate_remover, remover_source
 from unclouded.tensors.observation import Observation, Triplet
 
 BANDS = ("B04", "B03")
@@ -24,12 +24,12 @@ def one() -> Triplet:
 
 @pytest.mark.parametrize(("keep", "left"), [(True, 0.1), (False, 0.5)])
 def test_clear_pixels_are_kept_unless_the_remover_itself_is_judged(keep: bool, left: float, one: Triplet) -> None:
-    ((_, prediction),) = judged(baseline("sar-vv", BANDS), [one], keep_clear=keep)
+    ((_, prediction),) = evaluate_remover(baseline("sar-vv", BANDS), [one], keep_clear=keep)
     assert prediction[0, 0, 0].tolist() == pytest.approx([left, 0.5])  # -12.5 dB is half way from -25 to 0
 
 
 def test_the_remover_sees_its_own_bands_in_its_own_order(one: Triplet) -> None:
-    ((triplet, _),) = judged(baseline("cloudy", ("B03", "B04")), [one])
+    ((triplet, _),) = evaluate_remover(baseline("cloudy", ("B03", "B04")), [one])
     assert triplet.observation.bands == ("B03", "B04")
     assert triplet.observation.cloudy[0, 0, 0].tolist() == pytest.approx([0.2, 0.8])
 
