@@ -13,7 +13,8 @@ import pytest
 
 from unclouded.errors import InputError
 from unclouded.io.download import Line, download
-from unclouded.patches.download import archives, plan
+from unclouded.patches.archives import archives
+from unclouded.patches.download import plan
 from unclouded.web import WebLimits
 
 pytestmark = pytest.mark.enable_socket  # the loopback alone
@@ -93,7 +94,7 @@ def server() -> Iterator[Server]:
 def test_a_line_that_breaks_two_of_three_times_brings_every_byte_once(server: Server, tmp_path: Path) -> None:
     server.cut_every = 3
     seen: list[int] = []
-    download(server.address, tmp_path / "file", lambda done, total: seen.append(done), QUICK)
+    download(server.address, tmp_path / "file", lambda stage, completed, total: seen.append(completed), QUICK)
     assert hashlib.sha256((tmp_path / "file").read_bytes()).digest() == hashlib.sha256(CONTENT).digest()
     assert server.answers == 3
     assert server.served == len(CONTENT)
@@ -105,8 +106,8 @@ def test_fault_41_what_a_dead_process_fetched_is_kept(server: Server, tmp_path: 
     class DiedError(Exception):
         pass
 
-    def die(done: int, total: int) -> None:
-        if done > 1_000_000:
+    def die(stage: str, completed: int, total: int) -> None:
+        if completed > 1_000_000:
             raise DiedError
 
     with pytest.raises(DiedError):

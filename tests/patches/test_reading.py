@@ -128,9 +128,9 @@ def test_fault_09_patches_whose_bands_are_in_another_order_are_listed(official_r
 
 
 def test_progress_counts_every_observation(official_root: Path) -> None:
-    told: list[tuple[int, int]] = []
-    check_triplets(find_triplets(official_root), lambda done, total: told.append((done, total)))
-    assert told == [(1, 2), (2, 2)]
+    reported: list[tuple[int, int]] = []
+    check_triplets(find_triplets(official_root), lambda stage, completed, total: reported.append((completed, total)))
+    assert reported == [(1, 2), (2, 2)]
 
 
 def test_fault_05_every_incomplete_and_every_damaged_triplet_is_in_one_report(

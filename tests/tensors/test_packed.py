@@ -161,8 +161,8 @@ def test_fault_01_a_killed_packing_goes_on_and_ends_alike(root: Path, tmp_path: 
         "import os, sys, pathlib; from unclouded.tensors import packed as packing\n"
         "from tests_store import unpacked, PARTS\n"
         "packing.AT_ONCE = 1; count = int(sys.argv[3])\n"
-        "def told(done, total):\n    if done > count: os.kill(os.getpid(), 9)\n"
-        "packing.pack(unpacked(pathlib.Path(sys.argv[1])), PARTS, pathlib.Path(sys.argv[2]), told)\n"
+        "def kill(stage, completed, total):\n    if completed > count: os.kill(os.getpid(), 9)\n"
+        "packing.pack(unpacked(pathlib.Path(sys.argv[1])), PARTS, pathlib.Path(sys.argv[2]), kill)\n"
     )
     (tmp_path / "tests_store.py").write_text(Path(__file__).read_text())
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}

@@ -141,9 +141,7 @@ def pack(
         SyntheticSettings(mode=synthetic.value) if synthetic else None,
     )
     with progress_bar() as on_progress:
-        store = pack_triplets(
-            data, parts_by_name(inventory), out, lambda done, total: on_progress("packing", done, total)
-        )
+        store = pack_triplets(data, parts_by_name(inventory), out, on_progress)
     size = store.settings.record().itemsize * len(store)
     typer.echo(f"{len(store):,} triplets, {size / 2**30:.2f} GiB in {out}; train with patches = '{out}'")
 
@@ -161,8 +159,9 @@ def fetch(
     """Fetch SEN12MS-CR and extract it; whatever breaks, run it again and it goes on."""
     from unclouded.cli.progress import byte_progress_bar
     from unclouded.files import require_writable
-    from unclouded.patches.download import SEASONS, archives, incomplete, plan, read_checksums
+    from unclouded.patches.archives import SEASONS, archives
     from unclouded.patches.download import fetch as fetch_archives
+    from unclouded.patches.download import incomplete, plan, read_checksums
     from unclouded.patches.roi import SENSORS
 
     wanted = archives(tuple(season or SEASONS), tuple(sensor or SENSORS))
@@ -251,9 +250,7 @@ def audit(
     from unclouded.patches.audit import read_listing
 
     with progress_bar() as on_progress:
-        listings = [
-            read_listing(text, lambda done, total: on_progress("locating", done, total)) for text in (first, second)
-        ]
+        listings = [read_listing(text, on_progress) for text in (first, second)]
     found = compared(*listings)
     typer.echo(found.report())
     raise typer.Exit(0 if found.is_clean else 1)

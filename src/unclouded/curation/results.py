@@ -17,8 +17,8 @@ from unclouded.curation.region_task import CurateRegion, choices_of, clean_up, r
 from unclouded.curation.regions import CurationSettings, Region
 from unclouded.errors import InputError
 from unclouded.files import free_bytes, write_text
+from unclouded.patches.archives import PATCH_BYTES
 from unclouded.patches.cutting import PATCH_PX, windows
-from unclouded.patches.download import PATCH_BYTES
 from unclouded.patches.layouts import CLEAR, CLOUDY, SAR, section
 from unclouded.patches.manifest import FAILED, ManifestRow, write_manifest
 from unclouded.patches.reading import TOKENS

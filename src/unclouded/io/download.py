@@ -2,12 +2,12 @@
 
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from unclouded.errors import InputError
 from unclouded.files import explained, named, write_json
+from unclouded.progress import ProgressCallback, no_progress
 from unclouded.strict_json import read_json_object
 from unclouded.web import (
     Answer,
@@ -29,8 +29,6 @@ SILENT_ATTEMPTS = 2
 """The same for a server that has not even answered."""
 LONGEST_WAIT_S = 60.0
 _RANGE_NOT_SATISFIABLE = 416
-
-ProgressCallback = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -68,16 +66,14 @@ class Remote:
     mark: str
 
 
-def download(
-    address: str, target: Path, on_progress: ProgressCallback = lambda done, total: None, line: Line = Line()
-) -> None:
+def download(address: str, target: Path, on_progress: ProgressCallback = no_progress, line: Line = Line()) -> None:
     """Fetch a file; a rest that an earlier call left beside ``target`` is taken up by range.
 
     Args:
         address: http or https.
         target: Where to; it appears when the last byte is on disk. ``NAME.part`` and ``NAME.part.json`` lie beside it
             until then.
-        on_progress: Called with bytes there and bytes in all.
+        on_progress: Called with (stage, bytes done, total bytes).
         line: How patient to be.
 
     Raises:
@@ -139,7 +135,7 @@ def _go_on(address: str, part: Path, note: Path, on_progress: ProgressCallback, 
                     raise WebError("the server sends more bytes than it declared", may_pass=False)
                 file.write(chunk)
                 there += len(chunk)
-                on_progress(there, remote.size)
+                on_progress(f"fetch {part.stem}", there, remote.size)
     if there != remote.size:
         raise WebError(f"the server breaks off {remote.size - there:,} bytes before the end")
     return remote.size

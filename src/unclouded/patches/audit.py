@@ -5,7 +5,7 @@ Membership by substring, ``"ROIs1158_spring_s1/s1_1" in path``, also finds ``s1_
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from unclouded.patches.geographic_split import unit_vectors
 from unclouded.patches.layouts import Inventory, find_triplets, section
 from unclouded.patches.roi import PatchId, Roi
 from unclouded.patches.splits import PARTS, SplitName, official_counts, read_split_list, triplets_of
+from unclouded.progress import ProgressCallback, no_progress
 
 MAX_LIST_BYTES = 64 << 20
 
@@ -127,12 +128,12 @@ def _spelling(roi: Roi) -> str:
     return f"{roi.collection}_s1/s1_{roi.number}"
 
 
-def read_listing(text: str, on_progress: Callable[[int, int], object] | None = None) -> Listing:
+def read_listing(text: str, on_progress: ProgressCallback = no_progress) -> Listing:
     """Read a list: a text file with a name a line, a csv list, or the root of a data set.
 
     Args:
         text: A path. ``:train``, ``:val`` or ``:test`` behind it takes that part of a csv list or a data set.
-        on_progress: Is told how many files of a data set are located, and how many there are.
+        on_progress: Called with (stage, completed, total) after each located file of a data set.
 
     Raises:
         InputError: It is none of these, or a line is no name.
@@ -151,9 +152,7 @@ def read_listing(text: str, on_progress: Callable[[int, int], object] | None = N
     return _of_names(text, (line for line in map(str.strip, lines) if line and not line.startswith("#")))
 
 
-def _of_root(
-    source: str, inventory: Inventory, part: SplitName, on_progress: Callable[[int, int], object] | None
-) -> Listing:
+def _of_root(source: str, inventory: Inventory, part: SplitName, on_progress: ProgressCallback) -> Listing:
     if part == "all":
         found = {files.name: files.sar for files in inventory.observations}
     else:
@@ -163,8 +162,7 @@ def _of_root(
     for done, (name, path) in enumerate(found.items(), start=1):
         if (grid := read_grid(path)).crs is not None:
             grids[name] = grid
-        if on_progress:
-            on_progress(done, len(found))
+        on_progress("locating", done, len(found))
     listing = _of_names(source, [*found, *incomplete], plain=True)
     return Listing(source, listing.patches, listing.regions, listing.others, grids)
 

@@ -21,6 +21,7 @@ from unclouded.patches.layouts import (
     section,
 )
 from unclouded.patches.roi import PatchId, natural
+from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import SENTINEL1, SENTINEL2, Sensor
 from unclouded.sentinel.plausibility import PIXELS, judge_optical
 from unclouded.sentinel.radar_units import judge_radar
@@ -166,12 +167,12 @@ class Inspection:
         return "\n".join([found.summary(), *incomplete, *damaged, *section("strange", found.unexpected_files)])
 
 
-def check_triplets(inventory: Inventory, progress: Callable[[int, int], object] | None = None) -> Inspection:
+def check_triplets(inventory: Inventory, on_progress: ProgressCallback = no_progress) -> Inspection:
     """Read every observation and triplet of a data set and collect what is wrong instead of stopping at the first.
 
     Args:
         inventory: What to read.
-        progress: Called after each triplet with how many are done and how many there are.
+        on_progress: Called with (stage, completed, total) after each triplet.
     """
     damaged = []
     for done, files in enumerate(inventory.observations, start=1):
@@ -179,8 +180,7 @@ def check_triplets(inventory: Inventory, progress: Callable[[int, int], object] 
             _judge(files, read_triplet(files))
         except InputError as error:
             damaged.append(DamagedTriplet(files.name, str(error)))
-        if progress:
-            progress(done, len(inventory.observations))
+        on_progress("reading", done, len(inventory.observations))
     return Inspection(inventory, tuple(damaged))
 
 

@@ -11,7 +11,7 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +31,7 @@ from unclouded.errors import InputError
 from unclouded.files import explained, named, read_small, require_room, write_json, write_text
 from unclouded.locks import held
 from unclouded.patches.splits import SplitName
+from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import SENTINEL2
 from unclouded.settings import Settings, settings_from
 from unclouded.strict_json import read_json_object
@@ -258,14 +259,12 @@ PLAN = "packing.json"
 AT_ONCE = 32
 """Records between two moments at which everything is on disk."""
 
-ProgressCallback = Callable[[int, int], object]
-
 
 def pack(
     data: TripletDataset,
     parts: Mapping[str, str],
     folder: Path,
-    on_progress: ProgressCallback = lambda done, total: None,
+    on_progress: ProgressCallback = no_progress,
 ) -> PackedDataset:
     """Write triplets into a store; what a killed packing had on disk is verified and kept.
 
@@ -273,7 +272,7 @@ def pack(
         data: What to pack, in this order; its crop is what the records hold.
         parts: The part of the split of each name; ``"outside"`` where there is none.
         folder: Of the store.
-        on_progress: Called with how many records are there and how many there will be.
+        on_progress: Called with (stage, completed, total) after each record.
 
     Raises:
         InputError: A patch is damaged or of another size, or the folder holds something else.
@@ -368,7 +367,7 @@ def _append(
                 record = _record(triplet, layout)
                 records.write(record.tobytes())
                 new.append(Row(triplet.name, parts[triplet.name], digest(record)))
-                on_progress(index + 1, len(data))
+                on_progress("packing", index + 1, len(data))
             _to_disk(records)
             names.write(written_rows(new))
             _to_disk(names)
