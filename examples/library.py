@@ -16,7 +16,7 @@ from unclouded.clouds.map import PAPER, cloud_map
 from unclouded.evaluation.results_io import write_scores
 from unclouded.evaluation.scores import score_patches
 from unclouded.io.geotiff import write_geotiff
-from unclouded.io.raster import describe, read, to_stored
+from unclouded.io.raster import describe_grid, read, to_stored
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover, FunctionRemover, keep_clear_pixels
 from unclouded.patches.layouts import find_triplets
@@ -35,7 +35,7 @@ def main(out: Path) -> None:
 
     # Read: radar in dB, reflectance from 0 to 1, NaN for no data, each with its grid.
     radar, cloudy = read(triplets[0].sar, SENTINEL1), read(triplets[0].cloudy, SENTINEL2)
-    print(f"{triplets[0].name}: {' '.join(cloudy.bands)}, {describe(cloudy.geobox)}")
+    print(f"{triplets[0].name}: {' '.join(cloudy.bands)}, {describe_grid(cloudy.geobox)}")
 
     # Clear: one verb, from what is seen to a clear image. Where the cloud map is 0, the image stays as it is.
     m = cloud_map(cloudy.values, cloudy.bands, PAPER)

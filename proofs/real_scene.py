@@ -33,7 +33,7 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import cloud_map
 from unclouded.clouds.synthetic import COPY, paint
 from unclouded.io.geotiff import read_stored, write_geotiff
-from unclouded.io.raster import describe, read, to_stored
+from unclouded.io.raster import describe_grid, read, to_stored
 from unclouded.sensors import SENTINEL2
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
@@ -78,7 +78,7 @@ def tell(scene: Scene, folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     item = pystac.Item.from_file(str(folder / "item.json"))
     observed, clear, m = (read_stored(path) for path in (scene.cloudy, folder / "clear.tif", folder / "cloud_map.tif"))
-    assert describe(clear.geobox) == describe(observed.geobox)
+    assert describe_grid(clear.geobox) == describe_grid(observed.geobox)
     assert set(item.assets) == set(summary["files"]) - {"item"}
     assert item.geometry is not None
     made = m.values[0] > 0

@@ -130,7 +130,7 @@ def test_a_question_is_asked_once(tmp_path: Path) -> None:
         again.items(outline, days, collection)
     ResponseCache(source, "https://b.example", tmp_path / "answers").items(HERE, DAYS, "s1")
     assert source.asked == 5
-    again.forget()
+    again.clear()
     assert again.items(HERE, DAYS, "s1")[0]["id"] == "item 6"
 
 

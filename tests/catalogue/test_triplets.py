@@ -12,10 +12,10 @@ from shapely.geometry import box, mapping
 from unclouded.catalogue.triplets import (
     Candidate,
     Choice,
-    Need,
     NoTripletError,
     SceneRecord,
     Season,
+    TripletRequirements,
     choices_table,
     choose,
     joined_tables,
@@ -33,8 +33,10 @@ AROUND = dict(mapping(box(8, 47, 10, 49)))
 COVERAGE = {"O1": 0.004, "O2": 0.7, "O3": 0.002}
 
 
-def need(**changed: Any) -> Need:
-    return Need(**{"season": "summer", "center": CENTER, "outline": footprint_around(*CENTER, (52.0, 40.0))} | changed)
+def need(**changed: Any) -> TripletRequirements:
+    return TripletRequirements(
+        **{"season": "summer", "center": CENTER, "outline": footprint_around(*CENTER, (52.0, 40.0))} | changed
+    )
 
 
 def record(name: str, month: int, day: int, footprint: dict[str, Any] = AROUND, place: str = "") -> SceneRecord:
@@ -50,7 +52,7 @@ def look(one: SceneRecord) -> tuple[float | None, float]:
 
 
 def decisions(choice: Choice) -> dict[str, str]:
-    return {verdict.record.place[1:]: verdict.decision for verdict in choice.verdicts}
+    return {decision.record.place[1:]: decision.decision for decision in choice.decisions}
 
 
 def test_three_are_chosen_and_every_scene_of_the_place_is_explained() -> None:
@@ -91,7 +93,7 @@ def test_clouds_of_another_season_are_not_looked_at() -> None:
 def test_what_the_pixels_show_counts_not_only_the_footprint() -> None:
     choice = choose([record("O1", 7, 10)], need(), lambda _: (0.0, 0.4))
     assert decisions(choice) == {"O1": "refused, shows 40.0% of the region, expected 99.0%"}
-    assert choose([record("O1", 7, 10)], need(covers=0.3), lambda _: (0.0, 0.4)).verdicts[0].shown == 0.4
+    assert choose([record("O1", 7, 10)], need(covers=0.3), lambda _: (0.0, 0.4)).decisions[0].shown == 0.4
 
 
 def test_where_no_three_fit_the_nearest_miss_is_told() -> None:
@@ -179,7 +181,7 @@ def test_the_closest_three_are_chosen_and_everything_is_explained() -> None:
     found = pair(radars, optical, latitude=48, season="summer")
     assert (found.radar.name, found.clear.name, found.cloudy.name) == ("R2", "O1", "O2")
     assert found.span_days == 5  # 10 to 15 July
-    assert list(found.told.items()) == [
+    assert list(found.reasons.items()) == [
         ("R2", "chosen as radar, 2018-07-12; the three span 5.0 days"),
         ("O1", "chosen as clear, 2018-07-10, 0.2% cloud; the three span 5.0 days"),
         ("O2", "chosen as cloudy, 2018-07-15, 80.0% cloud; the three span 5.0 days"),
@@ -224,7 +226,7 @@ def test_what_somebody_has_chosen_stays_whatever_its_coverage_but_its_season_cou
     assert (found.clear.name, found.cloudy.name) == ("mine", "A")  # both give 8 days
     with pytest.raises(NoTripletError) as error:
         pair([scene("R", 7, 1)], optical, latitude=48, season="summer", cloudy=scene("mine", 5, 9))
-    assert error.value.told == {
+    assert error.value.reasons == {
         "R": "not chosen, fits no other scene",
         "A": "not chosen, fits no other scene",
         "B": "not chosen, fits no other scene, too cloudy to be clear",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from unclouded.errors import InputError
-from unclouded.io.download import Line, download
+from unclouded.io.download import RetryPolicy, download
 from unclouded.patches.archives import archives
 from unclouded.patches.download import plan
 from unclouded.web import WebLimits
@@ -20,7 +20,7 @@ from unclouded.web import WebLimits
 pytestmark = pytest.mark.enable_socket  # the loopback alone
 
 CONTENT = random.Random(0).randbytes(3_000_000)
-QUICK = Line(
+QUICK = RetryPolicy(
     attempts=4,
     first_wait_s=0.001,
     limits=WebLimits(answer_s=5.0, silence_s=5.0, least_bytes_s=100.0),
@@ -115,7 +115,7 @@ def test_fault_41_what_a_dead_process_fetched_is_kept(server: Server, tmp_path: 
     kept = (tmp_path / "file.part").stat().st_size
     assert kept > 1_000_000
     before = server.served
-    download(server.address, tmp_path / "file", line=QUICK)
+    download(server.address, tmp_path / "file", retry=QUICK)
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert server.served - before == len(CONTENT) - kept
 
@@ -123,41 +123,41 @@ def test_fault_41_what_a_dead_process_fetched_is_kept(server: Server, tmp_path: 
 @pytest.mark.parametrize("code", [429, 500, 503])
 def test_fault_41_a_busy_server_is_asked_again(server: Server, tmp_path: Path, code: int) -> None:
     server.failures = [code, code]
-    download(server.address, tmp_path / "file", line=QUICK)
+    download(server.address, tmp_path / "file", retry=QUICK)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 def test_fault_41_a_server_that_stays_busy_is_given_up(server: Server, tmp_path: Path) -> None:
     server.failures = [503] * 9
     with pytest.raises(InputError, match=r"the server answers 503 Service Unavailable; check the address"):
-        download(server.address, tmp_path / "file", line=QUICK)
+        download(server.address, tmp_path / "file", retry=QUICK)
     assert server.answers == QUICK.attempts
 
 
 def test_a_file_that_is_not_there_is_not_asked_for_twice(server: Server, tmp_path: Path) -> None:
     server.failures = [404, 404]
     with pytest.raises(InputError, match="the server answers 404"):
-        download(server.address, tmp_path / "file", line=QUICK)
+        download(server.address, tmp_path / "file", retry=QUICK)
     assert server.answers == 1
 
 
 def test_a_file_that_changed_meanwhile_is_fetched_anew(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.part").write_bytes(CONTENT[:1000])
     (tmp_path / "file.part.json").write_text('{"size": 3000000, "mark": "\\"old\\""}')
-    download(server.address, tmp_path / "file", line=QUICK)
+    download(server.address, tmp_path / "file", retry=QUICK)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 def test_a_server_without_ranges_begins_anew(server: Server, tmp_path: Path) -> None:
     server.knows_ranges, server.cut_every = False, 2
-    download(server.address, tmp_path / "file", line=QUICK)
+    download(server.address, tmp_path / "file", retry=QUICK)
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert server.served == len(CONTENT) * 3 // 2
 
 
 def test_a_rest_of_unknown_origin_is_not_trusted(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.part").write_bytes(b"something else")
-    download(server.address, tmp_path / "file", line=QUICK)
+    download(server.address, tmp_path / "file", retry=QUICK)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
@@ -169,7 +169,7 @@ def test_fault_28_only_web_addresses_are_opened(tmp_path: Path, address: str) ->
 
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"http://127.0.0.1:9/x: .*refused"):
-        download("http://127.0.0.1:9/x", tmp_path / "file", line=Line(attempts=1))
+        download("http://127.0.0.1:9/x", tmp_path / "file", retry=RetryPolicy(attempts=1))
 
 
 class Script(threading.Thread):
@@ -208,7 +208,7 @@ class Script(threading.Thread):
 
 
 PARTIAL = "HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\nxxx"
-HURRIED = Line(3, 0.001, WebLimits(1.0, 0.2, 0.3), random.Random(0))
+HURRIED = RetryPolicy(3, 0.001, WebLimits(1.0, 0.2, 0.3), random.Random(0))
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_fault_41_slow_servers_are_given_up_in_every_phase(
     answer: str, drip: bytes, reason: str, asked: int, tmp_path: Path
 ) -> None:
     with Script(answer, drip) as script, pytest.raises(InputError, match=reason):
-        download(script.address, tmp_path / "file", line=HURRIED)
+        download(script.address, tmp_path / "file", retry=HURRIED)
     assert script.asked == asked
 
 
@@ -255,7 +255,7 @@ RANGE = "HTTP/1.1 206 Part\r\nContent-Range: bytes {}\r\n{}\r\n{}"
 )
 def test_fault_41_contradicting_answers_are_refused_at_once(answer: str, reason: str, tmp_path: Path) -> None:
     with Script(answer) as script, pytest.raises(InputError, match=reason) as error:
-        download(script.address, tmp_path / "file", line=QUICK)
+        download(script.address, tmp_path / "file", retry=QUICK)
     assert script.asked == 1 and "\n" not in str(error.value)
     assert not (tmp_path / "file").exists()
     assert sum(path.stat().st_size for path in tmp_path.glob("*.part")) <= 10
@@ -266,18 +266,18 @@ def test_fault_41_a_silent_server_is_named_before_the_plan_asks_for_more(tmp_pat
         Script("", head="") as script,
         pytest.raises(InputError, match=r"silent for more than 0.2 s; check the address"),
     ):
-        plan(archives(), script.address, tmp_path, line=HURRIED)
+        plan(archives(), script.address, tmp_path, retry=HURRIED)
     with Script("") as script:
-        assert plan(archives(), script.address, tmp_path, line=HURRIED).download_bytes is None
+        assert plan(archives(), script.address, tmp_path, retry=HURRIED).download_bytes is None
 
 
 def test_fault_28_a_redirect_leaves_the_web_nowhere(tmp_path: Path) -> None:
     moved = "HTTP/1.1 302 Found\r\nLocation: ftp://127.0.0.1:9/x\r\n\r\n"
     with Script(moved) as script, pytest.raises(InputError, match="leads elsewhere, 'ftp://"):
-        download(script.address, tmp_path / "file", line=QUICK)
+        download(script.address, tmp_path / "file", retry=QUICK)
 
 
 def test_a_redirect_on_the_web_is_followed(server: Server, tmp_path: Path) -> None:
     with Script(f"HTTP/1.1 302 Found\r\nLocation: {server.address}\r\n\r\n") as script:
-        download(script.address, tmp_path / "file", line=QUICK)
+        download(script.address, tmp_path / "file", retry=QUICK)
     assert (tmp_path / "file").read_bytes() == CONTENT

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unclouded.errors import InputError
-from unclouded.io.geojson import polygon_of, read_features
+from unclouded.io.geojson import parse_polygon, read_features
 
 SQUARE = [[0, 0], [2, 0], [2, 2], [0, 2], [0, 0]]
 
@@ -20,20 +20,21 @@ def polygon(*rings: Any) -> dict[str, Any]:
 
 
 def test_a_polygon_is_read_as_it_is() -> None:
-    outline, mended = polygon_of(polygon(SQUARE, [[0.5, 0.5], [1.5, 0.5], [1.5, 1.5], [0.5, 1.5], [0.5, 0.5]]))
+    outline, mended = parse_polygon(polygon(SQUARE, [[0.5, 0.5], [1.5, 0.5], [1.5, 1.5], [0.5, 1.5], [0.5, 0.5]]))
     assert (outline.area, mended) == (3.0, None)
     assert (
-        polygon_of({"type": "MultiPolygon", "coordinates": [[SQUARE], [[[x + 5, y] for x, y in SQUARE]]]})[0].area == 8
+        parse_polygon({"type": "MultiPolygon", "coordinates": [[SQUARE], [[[x + 5, y] for x, y in SQUARE]]]})[0].area
+        == 8
     )
 
 
 def test_a_ring_that_crosses_itself_is_mended_and_said_so() -> None:
-    outline, mended = polygon_of(polygon([[0, 0], [2, 2], [2, 0], [0, 2], [0, 0]]))  # a bow tie
+    outline, mended = parse_polygon(polygon([[0, 0], [2, 2], [2, 0], [0, 2], [0, 0]]))  # a bow tie
     assert (outline.area, mended) == (2.0, "Self-intersection[1 1]")
 
 
 def test_an_open_ring_is_closed_and_heights_are_dropped() -> None:
-    assert polygon_of(polygon([[0, 0, 99], [2, 0, 99], [2, 2, 99], [0, 2, 99]]))[0].area == 4.0
+    assert parse_polygon(polygon([[0, 0, 99], [2, 0, 99], [2, 2, 99], [0, 2, 99]]))[0].area == 4.0
 
 
 REFUSED = {
@@ -73,7 +74,7 @@ REFUSED = {
 @pytest.mark.parametrize(("geometry", "reason"), REFUSED.values(), ids=REFUSED)
 def test_what_is_no_polygon_on_earth_is_refused_in_one_line(geometry: Any, reason: str) -> None:
     with pytest.raises(InputError) as error:
-        polygon_of(geometry, most_points=12)
+        parse_polygon(geometry, most_points=12)
     assert reason in str(error.value) and "\n" not in str(error.value)
 
 
@@ -127,5 +128,5 @@ corners = st.lists(st.tuples(st.floats(-200, 200), st.floats(-95, 95)), min_size
 @given(st.sampled_from(["Polygon", "MultiPolygon", "Point"]), anything | st.lists(corners, max_size=3))
 def test_whatever_is_given_is_a_valid_polygon_or_refused(kind: str, coordinates: Any) -> None:
     with suppress(InputError):
-        outline, _ = polygon_of({"type": kind, "coordinates": coordinates})
+        outline, _ = parse_polygon({"type": kind, "coordinates": coordinates})
         assert outline.is_valid and outline.area > 0

@@ -18,7 +18,7 @@ from unclouded.io.raster import (
     check_limits,
     check_range,
     check_stored,
-    describe,
+    describe_grid,
     offset_steps,
     read,
     same_grid,
@@ -125,8 +125,8 @@ def test_fault_10_another_crs_is_another_grid(crs: str | None) -> None:
 
 
 def test_a_grid_in_words_tells_grids_apart() -> None:
-    assert describe(UTM) == "16x16 px in EPSG:32652, corner 637702.775062 3632392.77472, steps 10 -10"
-    assert describe(NOWHERE) == "16x16 px in no CRS, corner 0 0, steps 1 1"
+    assert describe_grid(UTM) == "16x16 px in EPSG:32652, corner 637702.775062 3632392.77472, steps 10 -10"
+    assert describe_grid(NOWHERE) == "16x16 px in no CRS, corner 0 0, steps 1 1"
 
 
 # Reading

@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError
 from unclouded.io.geotiff import open_geotiff, read_stored, write_geotiff
-from unclouded.io.raster import describe
+from unclouded.io.raster import describe_grid
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.patches.layouts import TripletFiles
 from unclouded.prediction.auto_remover import auto_remover
@@ -54,7 +54,7 @@ def test_a_prediction_has_grid_type_and_band_names_of_its_input(pair: TripletFil
     written = read_stored(write_prediction(predicted, tmp_path / "out", {}))
     assert written.values.dtype == np.uint16
     assert written.descriptions == ("B4", "B3", "B2")  # the input's own names of its bands 4, 3, 2
-    assert describe(written.geobox) == describe(GRID)
+    assert describe_grid(written.geobox) == describe_grid(GRID)
     assert np.unique(written.values).tolist() == [1234]
 
 

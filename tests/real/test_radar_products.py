@@ -13,10 +13,10 @@ from pyproj import Transformer
 
 from unclouded.sentinel.calibration import sigma0, to_db
 from unclouded.sentinel.footprints import utm_crs
-from unclouded.sentinel.geocoding import GroundControlPositions, Heights, TerrainPositions
+from unclouded.sentinel.geocoding import ElevationModel, GroundControlPositions, TerrainPositions
 from unclouded.sentinel.safe import ProductFolder, open_product
 from unclouded.sentinel.sentinel1 import Sentinel1Product, describe_radar_product
-from unclouded.sentinel.xml import Markup
+from unclouded.sentinel.xml import XmlElement
 
 ZIPS = {
     "2015": "S1A_IW_GRDH_1SDV_20150222T170750_20150222T170815_004739_005DD8_3768.zip",
@@ -129,7 +129,7 @@ def test_both_ways_of_placing_agree_with_the_geolocation_grid(
     grid = GeoBox((2, 2), Affine(10, 0, 0, 0, -10, 0), crs)
     smooth = GroundControlPositions(ground, grid)._nodes(x[inner].ravel(), y[inner].ravel())
     np.testing.assert_allclose(smooth, [line[inner].ravel(), pixel[inner].ravel()], atol=1e-6)
-    flat = Heights(Path("none"), np.zeros((2, 2), np.float32), grid)
+    flat = ElevationModel(Path("none"), np.zeros((2, 2), np.float32), grid)
     found = TerrainPositions(seen, flat, grid).nodes(x.ravel(), y.ravel(), ground.height_m.ravel())
     assert np.abs(found[0] - line.ravel()).max() < 0.5  # restituted orbits and rounding of times
     assert np.abs(found[1] - pixel.ravel()).max() < 0.01
@@ -141,7 +141,7 @@ def test_polynomials_of_the_annotation_tell_the_same_range_since_2018(
     """The grid's distances against the annotation's own conversion from slant to ground range; before, 4 px off."""
     year, product, seen = opened
     (path,) = product.folder.glob("annotation/*-vv-*")
-    conversions = list(Markup.read(path).one("coordinateConversionList").all("coordinateConversion"))
+    conversions = list(XmlElement.read(path).one("coordinateConversionList").all("coordinateConversion"))
     middle = conversions[len(conversions) // 2]
     row = int(
         np.argmin(

@@ -122,10 +122,10 @@ def test_painted_clouds_are_as_smooth_as_the_middle_half_of_real_maps(
 
 def test_s2cloudless_sees_the_opacity_of_physical_clouds_better_than_that_of_white_ones(triplets: list[Cloudy]) -> None:
     physical = SyntheticSettings(spectrum="physical")
-    agreement = defaultdict(list)
+    correlate_edges = defaultdict(list)
     for patch in triplets:
         for settings in (PERLIN, physical):
             painted = paint(patch.path.stem, patch.clear(), BANDS, settings)
             seen = cloud_map(painted.cloudy, BANDS)
-            agreement[settings.spectrum].append(np.corrcoef(seen.ravel(), painted.cloud_map.ravel())[0, 1])
-    assert np.mean(agreement["physical"]) > np.mean(agreement["white"]) + 0.05
+            correlate_edges[settings.spectrum].append(np.corrcoef(seen.ravel(), painted.cloud_map.ravel())[0, 1])
+    assert np.mean(correlate_edges["physical"]) > np.mean(correlate_edges["white"]) + 0.05

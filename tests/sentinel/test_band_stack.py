@@ -16,7 +16,7 @@ from unclouded.errors import InputError
 from unclouded.io.geotiff import write_geotiff
 from unclouded.io.rows import Layer, write_cog
 from unclouded.sensors import SENTINEL1, SENTINEL2, SENTINEL2_L2A
-from unclouded.sentinel.band_stack import acquisition, band_files, is_stack
+from unclouded.sentinel.band_stack import band_files, is_band_folder, read_acquisition_time
 from unclouded.sentinel.optical import open_optical
 from unclouded.sentinel.radar import open_radar
 
@@ -143,11 +143,11 @@ def test_radar_comes_as_two_files_too(tmp_path: Path) -> None:
 
 
 def test_products_and_folders_of_other_files_are_no_stacks(folder: Path, tmp_path: Path) -> None:
-    assert is_stack(folder, SENTINEL2) and not is_stack(folder, SENTINEL1)
-    assert not is_stack(folder / "tileInfo.json", SENTINEL2) and not is_stack(tmp_path, SENTINEL2)
+    assert is_band_folder(folder, SENTINEL2) and not is_band_folder(folder, SENTINEL1)
+    assert not is_band_folder(folder / "tileInfo.json", SENTINEL2) and not is_band_folder(tmp_path, SENTINEL2)
     assert len(band_files(folder, SENTINEL2)) == 13
     (folder / "MTD_MSIL1C.xml").touch()
-    assert not is_stack(folder, SENTINEL2)
+    assert not is_band_folder(folder, SENTINEL2)
 
 
 ACQUISITION_GRID = GeoBox((2, 2), Affine(10, 0, 0, 0, -10, 0), 32632)
@@ -162,7 +162,7 @@ def acquisition_image(path: Path, *, domain: str | None = None, **tags: str) -> 
 
 
 def named_time(tmp_path: Path, name: str, folder: Path | None = None) -> str | None:
-    time = acquisition(acquisition_image(tmp_path / name), folder).time
+    time = read_acquisition_time(acquisition_image(tmp_path / name), folder).time
     return None if time is None else f"{time:%Y-%m-%dT%H:%M:%S%z}"
 
 
@@ -208,7 +208,7 @@ def test_names_without_one_possible_time_tell_nothing(tmp_path: Path, name: str)
 
 @pytest.mark.parametrize("name", ["S2A1C_20210908_065_T32TQM.tif", "2021-09-08_B02.tif", "clip_20210908.tif"])
 def test_of_a_day_alone_noon_is_taken_and_noted(tmp_path: Path, name: str) -> None:
-    found = acquisition(acquisition_image(tmp_path / name))
+    found = read_acquisition_time(acquisition_image(tmp_path / name))
     assert found.time == datetime(2021, 9, 8, 12, tzinfo=UTC)
     assert found.remarks == (f"of its date only the day is known ({name}); noon in UTC was taken",)
 
@@ -223,29 +223,29 @@ def test_a_folder_of_bands_has_the_time_of_its_own_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stamp", ["2021-09-08 04:27:01", "2021-09-08T04:27:01Z", "2021-09-08T06:27:01+02:00"])
 def test_the_tag_of_gdal_tells_and_goes_before_the_name(tmp_path: Path, domain: str | None, stamp: str) -> None:
     path = acquisition_image(tmp_path / "S2A_MSIL1C_20200101T000000.tif", domain=domain, ACQUISITIONDATETIME=stamp)
-    assert acquisition(path).time == datetime(2021, 9, 8, 4, 27, 1, tzinfo=UTC)
+    assert read_acquisition_time(path).time == datetime(2021, 9, 8, 4, 27, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("tag", ["ACQUISITION_START_TIME", "ZERO_DOPPLER_START_TIME", "acquisition_datetime"])
 def test_tags_of_other_writers_tell(tmp_path: Path, tag: str) -> None:
-    found = acquisition(acquisition_image(tmp_path / "a.tif", **{tag: "2021-09-08T04:27:01.500000Z"}))
+    found = read_acquisition_time(acquisition_image(tmp_path / "a.tif", **{tag: "2021-09-08T04:27:01.500000Z"}))
     assert found.time == datetime(2021, 9, 8, 4, 27, 1, 500_000, tzinfo=UTC)
 
 
 def test_the_time_of_writing_is_taken_last_and_noted(tmp_path: Path) -> None:
-    found = acquisition(acquisition_image(tmp_path / "a.tif", TIFFTAG_DATETIME="2021:09:08 04:27:01"))
+    found = read_acquisition_time(acquisition_image(tmp_path / "a.tif", TIFFTAG_DATETIME="2021:09:08 04:27:01"))
     assert found.time == datetime(2021, 9, 8, 4, 27, 1, tzinfo=UTC)
     assert found.remarks[0].startswith("the date 2021-09-08 is that of TIFFTAG_DATETIME, taken as UTC; it may be when")
     later = acquisition_image(tmp_path / "S2A_MSIL1C_20200101T000000.tif", TIFFTAG_DATETIME="2021:09:08 04:27:01")
-    assert acquisition(later).time == datetime(2020, 1, 1, tzinfo=UTC)
+    assert read_acquisition_time(later).time == datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("stamp", ["yesterday", "9999-12-31T23:59:59-14:00", "0001-01-01", "2021-02-30", ""])
 def test_a_tag_that_is_no_possible_time_tells_nothing(tmp_path: Path, stamp: str) -> None:
-    assert acquisition(acquisition_image(tmp_path / "a.tif", ACQUISITIONDATETIME=stamp)).time is None
+    assert read_acquisition_time(acquisition_image(tmp_path / "a.tif", ACQUISITIONDATETIME=stamp)).time is None
 
 
 def test_fault_05_what_is_no_geotiff_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(b"no")
     with pytest.raises(InputError):
-        acquisition(tmp_path / "a.tif")
+        read_acquisition_time(tmp_path / "a.tif")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, shift
 
 from unclouded.errors import InputError
-from unclouded.sentinel.coregistration import REACH_PX, Agreement, agreement, combined, estimate_shift
+from unclouded.sentinel.coregistration import REACH_PX, EdgeCorrelation, combine_shifts, correlate_edges, estimate_shift
 
 
 def fields(seed: int = 1, side: int = 160) -> NDArray[np.float64]:
@@ -72,14 +72,14 @@ def test_fault_13_no_data_neither_poisons_nor_makes_edges() -> None:
 
 
 def test_blocks_add_up() -> None:
-    blocks = [agreement(*pair(seed, 2, -1, side=96)) for seed in range(5)]
-    seen = combined(blocks)
+    blocks = [correlate_edges(*pair(seed, 2, -1, side=96)) for seed in range(5)]
+    seen = combine_shifts(blocks)
     assert np.hypot(seen.right_px - 2, seen.down_px + 1) < 0.4 and seen.blocks == 5 and seen.spread_px < 0.6
     assert seen.is_confident and re.fullmatch(r"\+\d\.\d\d px right, -\d\.\d\d px down \(gap 0\.\d{3}\)", str(seen))
 
 
 def test_a_scene_without_edges_has_no_shift() -> None:
-    nothing = combined([])
+    nothing = combine_shifts([])
     assert nothing.blocks == 0 and not nothing.is_confident and np.isnan(nothing.right_px)
     assert "not confident" in str(nothing)
 
@@ -87,13 +87,13 @@ def test_a_scene_without_edges_has_no_shift() -> None:
 def test_the_vertex_of_a_parabola_is_between_pixels() -> None:
     places = np.arange(-REACH_PX, REACH_PX + 1, dtype=float)
     products = 100 - (places[:, None] + 2.25) ** 2 - (places - 1.5) ** 2
-    seen = Agreement(products, 100.0).shift()
+    seen = EdgeCorrelation(products, 100.0).shift()
     assert (seen.right_px, seen.down_px) == (pytest.approx(1.5), pytest.approx(-2.25))
 
 
 def test_a_shift_at_the_end_of_the_reach_stays_there() -> None:
     products = np.add.outer(np.arange(17.0), np.arange(17.0))
-    seen = Agreement(products, 1.0).shift()
+    seen = EdgeCorrelation(products, 1.0).shift()
     assert (seen.right_px, seen.down_px) == (8, 8)
 
 

@@ -14,8 +14,8 @@ from unclouded.errors import InputError
 from unclouded.io.geotiff import write_geotiff
 from unclouded.sentinel import raw_store as blocks
 from unclouded.sentinel.geocoding import (
+    ElevationModel,
     GroundControlPositions,
-    Heights,
     TerrainPositions,
     geocode,
     lattice,
@@ -194,8 +194,8 @@ def product(radar_product: Callable[..., Path]) -> Sentinel1Product:
         return describe_radar_product(opened)
 
 
-def level(metres: float) -> Heights:
-    return Heights(Path("dem.tif"), np.full(AROUND.shape, metres, np.float32), AROUND)
+def level(metres: float) -> ElevationModel:
+    return ElevationModel(Path("dem.tif"), np.full(AROUND.shape, metres, np.float32), AROUND)
 
 
 @pytest.mark.parametrize("height_m", [-50.0, 0.0, 80.0])
@@ -232,7 +232,7 @@ def test_heights_are_read_with_their_datum(tmp_path: Path) -> None:
     metres = np.full((1, 80, 80), 150, np.int16)
     metres[0, 0, 0] = -9_999
     write_geotiff(tmp_path / "dem.tif", metres, ("height",), AROUND, nodata=-9_999)
-    seen = Heights.read(tmp_path / "dem.tif", 48.5).metres
+    seen = ElevationModel.read(tmp_path / "dem.tif", 48.5).metres
     assert np.isnan(seen[0, 0]) and (seen[1:] == 198.5).all()
 
 
@@ -250,12 +250,12 @@ def test_what_is_no_elevation_model_is_refused(
 ) -> None:
     write_geotiff(tmp_path / "dem.tif", values, ("h",) * len(values), GeoBox((8, 8), AROUND.affine, crs))
     with pytest.raises(InputError, match=message):
-        Heights.read(tmp_path / "dem.tif")
+        ElevationModel.read(tmp_path / "dem.tif")
 
 
 def test_an_elevation_model_of_another_place_is_refused_before_the_work() -> None:
     level(100).require_over(GRID)
-    far = Heights(Path("dem.tif"), np.full((100, 100), 100, np.float32), GeoBox((100, 100), FAR, "EPSG:4326"))
+    far = ElevationModel(Path("dem.tif"), np.full((100, 100), 100, np.float32), GeoBox((100, 100), FAR, "EPSG:4326"))
     with pytest.raises(InputError, match=r"dem.tif has heights for 0.0% of the optical scene .* of that place"):
         far.require_over(GRID)
 

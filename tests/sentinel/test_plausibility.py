@@ -11,7 +11,7 @@ from unclouded.errors import InputError
 from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A
 from unclouded.sentinel.optical import MAYBE_OFFSET, open_optical
-from unclouded.sentinel.plausibility import ORDERS, find_alternative, judge_optical, spectral_model
+from unclouded.sentinel.plausibility import ORDERS, check_optical_plausibility, find_alternative, spectral_model
 
 BANDS = SENTINEL2.bands
 
@@ -32,7 +32,7 @@ def stored_in(order: tuple[str, ...], pixels: NDArray[np.float32]) -> NDArray[np
 
 
 def judged(pixels: NDArray[np.float32], bands: tuple[str, ...] = BANDS, ordered: bool = False) -> tuple[str, ...]:
-    return judge_optical(Path("a.tif"), np.ascontiguousarray(pixels.T), bands, ordered=ordered)
+    return check_optical_plausibility(Path("a.tif"), np.ascontiguousarray(pixels.T), bands, ordered=ordered)
 
 
 def refused(pixels: NDArray[np.float32], **options: bool) -> str:
@@ -149,6 +149,6 @@ def test_fault_09_real_images_are_taken_in_their_order_and_refused_in_that_of_so
     text = [BANDS.index(band) for band in ORDERS["names sorted as text"]]
     for path in sorted((samples / "triplets").glob("s2_*/*.tif")):
         stored = read_stored(path).values.reshape(13, -1)[:, ::131].astype(np.float32) / 10_000
-        assert judge_optical(path, stored, BANDS, ordered=False) == ()
+        assert check_optical_plausibility(path, stored, BANDS, ordered=False) == ()
         with pytest.raises(InputError, match="names sorted as text"):
-            judge_optical(path, stored[text], BANDS, ordered=False)
+            check_optical_plausibility(path, stored[text], BANDS, ordered=False)

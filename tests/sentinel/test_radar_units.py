@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from unclouded.errors import InputError
 from unclouded.io.raster import read
 from unclouded.sensors import SENTINEL1
-from unclouded.sentinel.radar_units import RadarUnits, in_db, judge_radar, stored_as
+from unclouded.sentinel.radar_units import RadarUnits, check_radar_plausibility, in_db, stored_as
 
 DB = np.float32([[[-12.5, -20.0, np.nan]]])
 
@@ -35,7 +35,7 @@ def radar(vv: float = -10.5, vh: float = -17.0) -> NDArray[np.float32]:
 
 
 def judged(values: NDArray[np.float32], units: RadarUnits = "dB", named: bool = False) -> tuple[str, ...]:
-    return judge_radar(Path("a.tif"), values, units, named_bands=named)
+    return check_radar_plausibility(Path("a.tif"), values, units, named_bands=named)
 
 
 @pytest.mark.parametrize(("vv", "vh"), [(-10.5, -17), (-24.5, -26.6), (-7.7, -13.6), (-2.0, -9.0), (-12, -12)])
@@ -77,6 +77,6 @@ def test_a_few_pixels_tell_nothing_of_the_unit() -> None:
 def test_fault_15_real_radar_is_taken_and_refused_if_swapped(samples: Path) -> None:
     for path in sorted((samples / "triplets" / "s1").glob("*.tif")):
         values = read(path, SENTINEL1).values
-        assert judge_radar(path, values, "dB", named_bands=False) == ()
+        assert check_radar_plausibility(path, values, "dB", named_bands=False) == ()
         with pytest.raises(InputError, match="swapped"):
-            judge_radar(path, values[::-1], "dB", named_bands=False)
+            check_radar_plausibility(path, values[::-1], "dB", named_bands=False)

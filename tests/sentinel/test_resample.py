@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from unclouded.sentinel.resample import Resampling, on_finer_rows
+from unclouded.sentinel.resample import Resampling, upsample_rows
 
 
 def finer(
@@ -14,7 +14,7 @@ def finer(
 ) -> NDArray[np.uint16]:
     ends = ends or (0, len(coarse) * factor)
     read = lambda top, bottom: coarse[top:bottom]  # noqa: E731
-    rows = [on_finer_rows(read, len(coarse), factor, a, b, method) for a, b in pairwise(ends)]
+    rows = [upsample_rows(read, len(coarse), factor, a, b, method) for a, b in pairwise(ends)]
     return np.concatenate(rows)
 
 

@@ -24,7 +24,7 @@ from unclouded.sentinel.sentinel1 import (
     describe_radar_product,
     slices_in,
 )
-from unclouded.sentinel.xml import Markup
+from unclouded.sentinel.xml import XmlElement
 
 Write = Callable[..., Path]
 
@@ -168,7 +168,7 @@ def test_a_window_is_a_part_of_the_whole(top: int, height: int, left: int, width
 
 def read(tmp_path: Path, *vectors: str) -> Table:
     (tmp_path / "a.xml").write_text(f"<a>{''.join(f'<v>{vector}</v>' for vector in vectors)}</a>")
-    return Table.read(Markup.read(tmp_path / "a.xml"), "v", "lut")
+    return Table.read(XmlElement.read(tmp_path / "a.xml"), "v", "lut")
 
 
 def test_a_table_is_read_from_an_annotation(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ BLOCK = """<noiseAzimuthVector><swath>{0}</swath><firstAzimuthLine>{1}</firstAzi
 
 def noise(tmp_path: Path, *content: str) -> ThermalNoise:
     (tmp_path / "noise.xml").write_text(f"<noise>{''.join(content)}</noise>")
-    return ThermalNoise.read(Markup.read(tmp_path / "noise.xml"))
+    return ThermalNoise.read(XmlElement.read(tmp_path / "noise.xml"))
 
 
 def new(*blocks: str) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unclouded.errors import InputError
-from unclouded.sentinel.xml import MAX_BYTES, MAX_DEPTH, Markup
+from unclouded.sentinel.xml import MAX_BYTES, MAX_DEPTH, XmlElement
 
 LAUGHS = """<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "ha">
 <!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]><lolz>&c;</lolz>"""
@@ -15,10 +15,10 @@ SECRETS = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/pass
 EXTERNAL = '<?xml version="1.0"?><!DOCTYPE a SYSTEM "http://127.0.0.1/a.dtd"><a/>'
 
 
-def markup(tmp_path: Path, text: str | bytes) -> Markup:
+def markup(tmp_path: Path, text: str | bytes) -> XmlElement:
     path = tmp_path / "MTD.xml"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return Markup.read(path)
+    return XmlElement.read(path)
 
 
 def test_values_are_found_whatever_their_namespace(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_fault_26_a_giant_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "MTD.xml").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(InputError, match=r"has more than 33,554,432 bytes"):
-        Markup.read(tmp_path / "MTD.xml")
+        XmlElement.read(tmp_path / "MTD.xml")
 
 
 def test_fault_26_deep_nesting_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from unclouded.catalogue.triplets import SceneRecord, zone_of
 from unclouded.dates import parse_utc
 from unclouded.errors import InputError
 from unclouded.files import named, resolved, write_text
-from unclouded.io.geojson import polygon_of
+from unclouded.io.geojson import parse_polygon
 from unclouded.strict_json import read_json, read_json_object
 
 MAX_POINTS = 10_000
@@ -102,7 +102,7 @@ def _acquired(properties: Mapping[str, Any]) -> datetime:
 
 def _footprint(geometry: Any) -> Mapping[str, Any]:
     try:
-        polygon_of(geometry, MAX_POINTS)
+        parse_polygon(geometry, MAX_POINTS)
     except InputError as error:
         raise InputError(f"with a footprint that is none: {error}") from error
     return dict(geometry)
@@ -277,6 +277,6 @@ class ResponseCache:
             write_text(path, json.dumps(found))
         return found
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Remove the folder: who searches again later wants to know what there is then."""
         shutil.rmtree(self._folder, ignore_errors=True)

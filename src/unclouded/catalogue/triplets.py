@@ -62,7 +62,7 @@ def zone_of(tile: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Need:
+class TripletRequirements:
     """What a region needs of scenes.
 
     Attributes:
@@ -99,7 +99,7 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SceneDecision:
     """What became of a scene.
 
     Attributes:
@@ -140,13 +140,13 @@ class Pairing:
         radar: The radar scene.
         clear: The optical scene without clouds.
         cloudy: The other optical scene, however cloudy.
-        told: Why these, and why each of the others is not among them, by name.
+        reasons: Why these, and why each of the others is not among them, by name.
     """
 
     radar: Candidate
     clear: Candidate
     cloudy: Candidate
-    told: Mapping[str, str]
+    reasons: Mapping[str, str]
 
     @property
     def span_days(self) -> float:
@@ -161,12 +161,12 @@ class Choice:
     Attributes:
         pairing: Radar, clear and cloudy by name; None where no three fit.
         reason: Why none, or nothing.
-        verdicts: What became of every scene, the chosen ones first.
+        decisions: What became of every scene, the chosen ones first.
     """
 
     pairing: Pairing | None
     reason: str
-    verdicts: tuple[Verdict, ...]
+    decisions: tuple[SceneDecision, ...]
 
     def records(self) -> dict[str, SceneRecord]:
         """Return the chosen scene of each role.
@@ -176,16 +176,19 @@ class Choice:
         """
         if self.pairing is None:
             raise InputError(self.reason)
-        by_name = {verdict.record.name: verdict.record for verdict in self.verdicts[:3]}
+        by_name = {decision.record.name: decision.record for decision in self.decisions[:3]}
         return {role: by_name[getattr(self.pairing, role).name] for role in ROLES}
 
 
-Look = Callable[[SceneRecord], tuple[float | None, float]]
+MeasureCoverage = Callable[[SceneRecord], tuple[float | None, float]]
 """Looks at an optical scene; returns the share of the region under clouds, and the share that it shows."""
 
 
 def choose(
-    records: Sequence[SceneRecord], need: Need, look: Look, chosen: Mapping[str, SceneRecord] | None = None
+    records: Sequence[SceneRecord],
+    need: TripletRequirements,
+    measure: MeasureCoverage,
+    chosen: Mapping[str, SceneRecord] | None = None,
 ) -> Choice:
     """Choose three scenes by :func:`unclouded.catalogue.triplets.pair`, and say of every scene what became of it.
 
@@ -195,47 +198,47 @@ def choose(
     Args:
         records: Scenes of any place and time; of two with one name the first is taken.
         need: What the region needs.
-        look: Tells the clouds of a scene over the region.
+        measure: Tells the clouds of a scene over the region.
         chosen: Scenes that somebody has chosen already, by role; neither place, dates nor clouds speak against them.
     """
     chosen = chosen or {}
-    fit = {one.name: Verdict(one, "") for one in chosen.values()}
+    fit = {one.name: SceneDecision(one, "") for one in chosen.values()}
     named, refused, copies = list(fit), [], []
     for record in records:
         if not (shown := need.shown(record)):
             continue
         if record.name in fit:
-            copies.append(Verdict(record, f"refused, the same as {fit[record.name].record.place}", None, shown))
+            copies.append(SceneDecision(record, f"refused, the same as {fit[record.name].record.place}", None, shown))
             continue
-        verdict = _looked_at(record, shown, need, look)
-        if verdict.decision:
-            refused.append(verdict)
+        decision = _looked_at(record, shown, need, measure)
+        if decision.decision:
+            refused.append(decision)
         else:
-            fit[record.name] = verdict
+            fit[record.name] = decision
     choice = _paired(fit, named, chosen, need, refused)
-    return replace(choice, verdicts=(*choice.verdicts, *copies))
+    return replace(choice, decisions=(*choice.decisions, *copies))
 
 
-def _looked_at(record: SceneRecord, shown: float, need: Need, look: Look) -> Verdict:
+def _looked_at(record: SceneRecord, shown: float, need: TripletRequirements, measure: MeasureCoverage) -> SceneDecision:
     """Return why a scene is refused, or what is known of it when nothing speaks against it."""
     if refusal := need.refusal(record, shown):
-        return Verdict(record, refusal, None, shown)
+        return SceneDecision(record, refusal, None, shown)
     if record.kind == "radar" or not need.is_of_season(record):
-        return Verdict(record, "", None, shown)
+        return SceneDecision(record, "", None, shown)
     try:
-        coverage, seen = look(record)
+        coverage, seen = measure(record)
     except InputError as error:
-        return Verdict(record, f"refused, {error}", None, shown)
+        return SceneDecision(record, f"refused, {error}", None, shown)
     shown = min(shown, seen)
-    return Verdict(record, need.refusal(record, shown) or "", coverage, shown)
+    return SceneDecision(record, need.refusal(record, shown) or "", coverage, shown)
 
 
 def _paired(
-    fit: Mapping[str, Verdict],
+    fit: Mapping[str, SceneDecision],
     named: Sequence[str],
     chosen: Mapping[str, SceneRecord],
-    need: Need,
-    refused: Sequence[Verdict],
+    need: TripletRequirements,
+    refused: Sequence[SceneDecision],
 ) -> Choice:
     scenes = {name: Candidate(name, one.record.acquired, one.coverage, one.record.zone) for name, one in fit.items()}
     free = {
@@ -254,14 +257,14 @@ def _paired(
             clear=given.get("clear"),
             cloudy=given.get("cloudy"),
         )
-        told = pairing.told
+        reasons = pairing.reasons
     except NoTripletError as error:
-        told, reason = error.told, f"{error}{_nearest_miss(refused)}"
-    verdicts = [replace(fit[name], decision=decision) for name, decision in told.items()]
-    return Choice(pairing, reason, (*verdicts, *refused))
+        reasons, reason = error.reasons, f"{error}{_nearest_miss(refused)}"
+    decisions = [replace(fit[name], decision=decision) for name, decision in reasons.items()]
+    return Choice(pairing, reason, (*decisions, *refused))
 
 
-def _nearest_miss(refused: Sequence[Verdict]) -> str:
+def _nearest_miss(refused: Sequence[SceneDecision]) -> str:
     """Say how many scenes of the place were refused before any three were looked for, and why the best of them was."""
     if not refused:
         return ""
@@ -275,14 +278,14 @@ def choices_table(choices: Mapping[str, Choice], *, measured: bool = True) -> st
 
     Args:
         choices: By the name of the region.
-        measured: Whether coverage was measured over the region; else it is that of the whole product, told once.
+        measured: Whether coverage was measured over the region; else it is that of the whole product, listed once.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     for roi, choice in choices.items():
-        verdicts = choice.verdicts if measured else [replace(one, coverage=None) for one in choice.verdicts]
-        table.writerows(_line(roi, verdict) for verdict in verdicts)
+        decisions = choice.decisions if measured else [replace(one, coverage=None) for one in choice.decisions]
+        table.writerows(_line(roi, decision) for decision in decisions)
     return text.getvalue()
 
 
@@ -292,12 +295,12 @@ def joined_tables(tables: Iterable[str]) -> str:
     return "".join([head, *(line for line in lines if line != head)])
 
 
-def _line(roi: str, verdict: Verdict) -> list[str]:
-    record = verdict.record
-    coverage, shown = (None if share is None else 100 * share for share in (verdict.coverage, verdict.shown))
+def _line(roi: str, decision: SceneDecision) -> list[str]:
+    record = decision.record
+    coverage, shown = (None if share is None else 100 * share for share in (decision.coverage, decision.shown))
     numbers = ("" if number is None else f"{number:.2f}" for number in (record.cloud_percent, coverage, shown))
     acquired = record.acquired.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return [roi, record.kind, record.name, acquired, *numbers, verdict.decision, record.place]
+    return [roi, record.kind, record.name, acquired, *numbers, decision.decision, record.place]
 
 
 # Which radar, clear and cloudy scenes make a triplet: one season, the smallest gap, and a reason for every choice.
@@ -334,12 +337,12 @@ class NoTripletError(InputError):
     """No three scenes fit.
 
     Attributes:
-        told: Why each candidate is none of three, by name.
+        reasons: Why each candidate is none of three, by name.
     """
 
-    def __init__(self, reason: str, told: Mapping[str, str]) -> None:
+    def __init__(self, reason: str, reasons: Mapping[str, str]) -> None:
         super().__init__(reason)
-        self.told = told
+        self.reasons = reasons
 
 
 def pair(
@@ -389,8 +392,8 @@ def pair(
         if three[1].name != three[2].name and (three[1].zone == three[2].zone or None in (three[1].zone, three[2].zone))
     ]
     if not fits:
-        told = dict(_explained(None, everyone, refused, fits, clear_below))
-        raise NoTripletError(_missing(radars, clears, optical, refused, season, clear_below), told)
+        reasons = dict(_explained(None, everyone, refused, fits, clear_below))
+        raise NoTripletError(_missing(radars, clears, optical, refused, season, clear_below), reasons)
     best = min(fits, key=lambda three: (_span_days(*three), three[1].coverage, *(one.name for one in three)))
     return Pairing(*best, dict(_explained(best, everyone, refused, fits, clear_below)))
 

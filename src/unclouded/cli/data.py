@@ -321,7 +321,7 @@ def search(
         found = proposals_of(wanted, asked, settings, lambda done, total: on_progress("searching", done, total))
     products = write_proposals(out, found, settings)
     if answers.is_complete:
-        answers.forget()
+        answers.clear()
     else:
         typer.echo("not every region was answered for; the same command asks for the rest", err=True)
     for item, reason in {item: reason for one in found for item, reason in one.skipped.items()}.items():

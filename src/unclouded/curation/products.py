@@ -7,7 +7,7 @@ from typing import Any
 
 from unclouded.batch.storage import fingerprint, known_by
 from unclouded.catalogue.local import describe_scenes, products_in
-from unclouded.catalogue.triplets import Choice, Kind, Need, SceneRecord, choices_table, choose
+from unclouded.catalogue.triplets import Choice, Kind, SceneRecord, TripletRequirements, choices_table, choose
 from unclouded.curation.cloud_check import look_at
 from unclouded.curation.regions import CurationSettings, Region
 from unclouded.errors import InputError
@@ -62,10 +62,10 @@ class Folders:
                 self.refused[path] = str(error)
 
 
-def need_of(region: Region, settings: CurationSettings) -> Need:
+def need_of(region: Region, settings: CurationSettings) -> TripletRequirements:
     """Return what a region with a center needs of its products."""
     assert region.center is not None
-    return Need(
+    return TripletRequirements(
         season=Roi.parse(region.roi).season,
         center=region.center,
         outline=footprint_around(*region.center, settings.size_km),

@@ -10,7 +10,15 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from unclouded.catalogue.stac import Catalogue, records_of
-from unclouded.catalogue.triplets import ROLES, Choice, Need, SceneRecord, choices_table, choose, season_of
+from unclouded.catalogue.triplets import (
+    ROLES,
+    Choice,
+    SceneRecord,
+    TripletRequirements,
+    choices_table,
+    choose,
+    season_of,
+)
 from unclouded.curation.regions import ChoosingSettings
 from unclouded.errors import InputError
 from unclouded.files import write_text
@@ -85,7 +93,7 @@ def propose(region: SampledRegion, split: str, catalogue: Catalogue, settings: S
         for item in catalogue.items(region.footprint, days, collection)
     }
     records, skipped = records_of(items.values())
-    need = Need(
+    need = TripletRequirements(
         season=region.roi.season,
         center=(region.longitude, region.latitude),
         outline=region.footprint,
@@ -124,7 +132,7 @@ def _spares(choice: Choice, latitude: float) -> Iterator[SceneRecord]:
     clear = choice.pairing.clear
     left = [
         (one.coverage, one.record.name, one.record)
-        for one in choice.verdicts[len(ROLES) :]
+        for one in choice.decisions[len(ROLES) :]
         if one.decision.startswith("not chosen") and one.coverage is not None and one.coverage <= SPARE_BELOW
     ]
     for _, _, record in sorted(left, key=lambda one: one[:2]):

@@ -16,7 +16,7 @@ from torch import Tensor
 from unclouded.errors import InputError
 from unclouded.files import named, require_folder
 from unclouded.io.geotiff import ImageFile, read_grid, read_stored
-from unclouded.io.raster import describe, read, same_grid
+from unclouded.io.raster import describe_grid, read, same_grid
 from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import SKIPPED
 from unclouded.patches.roi import PatchId
@@ -249,8 +249,8 @@ def read_prediction(path: Path, clear: ImageFile | None) -> NDArray[np.generic]:
         values = _bands_first(path, stored.values, size)
         if stored.geobox.crs and grid.crs and not same_grid(stored.geobox, grid):
             raise InputError(
-                f"{named(path)} lies on another grid than {clear.name}: {describe(stored.geobox)}, expected"
-                f" {describe(grid)}; predict on the grid of the patch"
+                f"{named(path)} lies on another grid than {clear.name}: {describe_grid(stored.geobox)}, expected"
+                f" {describe_grid(grid)}; predict on the grid of the patch"
             )
         _require_order(path, stored.descriptions)
         if stored.is_gap.any():

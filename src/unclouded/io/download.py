@@ -32,7 +32,7 @@ _RANGE_NOT_SATISFIABLE = 416
 
 
 @dataclass(frozen=True)
-class Line:
+class RetryPolicy:
     """How patient a download is.
 
     Attributes:
@@ -54,7 +54,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteFile:
     """Size and version of a file on a server.
 
     Attributes:
@@ -66,7 +66,9 @@ class Remote:
     mark: str
 
 
-def download(address: str, target: Path, on_progress: ProgressCallback = no_progress, line: Line = Line()) -> None:
+def download(
+    address: str, target: Path, on_progress: ProgressCallback = no_progress, retry: RetryPolicy = RetryPolicy()
+) -> None:
     """Fetch a file; a rest that an earlier call left beside ``target`` is taken up by range.
 
     Args:
@@ -74,7 +76,7 @@ def download(address: str, target: Path, on_progress: ProgressCallback = no_prog
         target: Where to; it appears when the last byte is on disk. ``NAME.part`` and ``NAME.part.json`` lie beside it
             until then.
         on_progress: Called with (stage, bytes done, total bytes).
-        line: How patient to be.
+        retry: How patient to be.
 
     Raises:
         InputError: The server has no such file, or the line stays dead; what was fetched is kept.
@@ -87,19 +89,19 @@ def download(address: str, target: Path, on_progress: ProgressCallback = no_prog
         while True:
             there = _size(part)
             try:
-                total = _go_on(address, part, note, on_progress, line)
+                total = _go_on(address, part, note, on_progress, retry)
                 break
             except WebError as error:
                 if begins_anew := error.status == _RANGE_NOT_SATISFIABLE:  # the file became shorter
                     note.unlink(missing_ok=True)
                 grown = _size(part) - there
                 has_brought |= grown > 0
-                failures = 1 if grown >= line.limits.least_bytes else failures + 1
+                failures = 1 if grown >= retry.limits.least_bytes else failures + 1
                 first = SILENT_ATTEMPTS if isinstance(error, SilentError) else FIRST_ATTEMPTS
                 is_lasting = not error.may_pass and not begins_anew
-                if is_lasting or failures >= (line.attempts if has_brought else min(line.attempts, first)):
+                if is_lasting or failures >= (retry.attempts if has_brought else min(retry.attempts, first)):
                     raise InputError(_given_up(address, part, error)) from error
-                line.wait(failures, error.wait_s)
+                retry.wait(failures, error.wait_s)
         if _size(part) != total:
             raise InputError(f"{named(part)} has {_size(part):,} bytes, expected {total:,}; delete it")
         part.replace(target)
@@ -111,7 +113,7 @@ def _given_up(address: str, part: Path, error: WebError) -> str:
     return f"{shown_address(address)}: {error}; {kept}"
 
 
-def _go_on(address: str, part: Path, note: Path, on_progress: ProgressCallback, line: Line) -> int:
+def _go_on(address: str, part: Path, note: Path, on_progress: ProgressCallback, retry: RetryPolicy) -> int:
     """Fetch what is missing over one connection; return the size of the whole."""
     known = _noted(note)
     there = _size(part) if known else 0
@@ -120,7 +122,7 @@ def _go_on(address: str, part: Path, note: Path, on_progress: ProgressCallback, 
     headers = {"Accept-Encoding": "identity"}
     if there and known:
         headers |= {"Range": f"bytes={there}-"} | ({"If-Range": known.mark} if known.mark else {})
-    with asked("GET", address, headers=headers, limits=line.limits) as answer:
+    with asked("GET", address, headers=headers, limits=retry.limits) as answer:
         remote, start, end = _described(answer)
         if start != there or (known and remote != known):
             there = 0  # another file by now, or a server that knows no ranges: from the beginning
@@ -141,7 +143,7 @@ def _go_on(address: str, part: Path, note: Path, on_progress: ProgressCallback, 
     return remote.size
 
 
-def _described(answer: Answer) -> tuple[Remote, int, int]:
+def _described(answer: Answer) -> tuple[RemoteFile, int, int]:
     """Return the file as the answer describes it, the byte that the answer begins with, and the one it ends before."""
     if answer.status not in (200, 206):
         raise answer.error()
@@ -150,7 +152,7 @@ def _described(answer: Answer) -> tuple[Remote, int, int]:
     if answer.status == 200:
         if length is None:
             raise WebError("the server does not declare how long the file is", may_pass=False)
-        return Remote(length, mark), 0, length
+        return RemoteFile(length, mark), 0, length
     span, _, total = answer.headers.get("Content-Range", "").strip().removeprefix("bytes ").partition("/")
     first, _, last = span.partition("-")
     if not (is_number(first) and is_number(last) and is_number(total)):
@@ -158,13 +160,13 @@ def _described(answer: Answer) -> tuple[Remote, int, int]:
     start, end, size = int(first), int(last) + 1, int(total)
     if not start < end <= size or length not in (None, end - start):
         raise WebError(f"the server declares {length} bytes for the range {span}/{total}", may_pass=False)
-    return Remote(size, mark), start, end
+    return RemoteFile(size, mark), start, end
 
 
-def _noted(note: Path) -> Remote | None:
+def _noted(note: Path) -> RemoteFile | None:
     try:
         content = read_json_object(note, 1 << 16)
-        return Remote(int(content["size"]), str(content["mark"]))
+        return RemoteFile(int(content["size"]), str(content["mark"]))
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -47,7 +47,7 @@ def read_features(path: Path, expected: str) -> Iterator[tuple[str, Mapping[str,
         yield name, properties, feature.get("geometry")
 
 
-def polygon_of(
+def parse_polygon(
     geometry: Any, most_points: int = MAX_POINTS, most_longitude: float = 540.0
 ) -> tuple[BaseGeometry, str | None]:
     """Return a polygon or several, made valid where rings cross or overlap, and what was mended, if anything.

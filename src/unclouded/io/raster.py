@@ -53,7 +53,7 @@ class Raster:
         return Raster(self.values[[self.bands.index(band) for band in bands]], bands, self.geobox)
 
 
-def describe(geobox: GeoBox) -> str:
+def describe_grid(geobox: GeoBox) -> str:
     """Return a grid in words, for messages: size, CRS, upper left corner and the steps to the right and down."""
     height, width = geobox.shape
     crs = f"EPSG:{geobox.crs.epsg}" if geobox.crs and geobox.crs.epsg else str(geobox.crs or "no CRS")[:80]

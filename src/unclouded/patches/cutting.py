@@ -7,7 +7,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
-from unclouded.io.raster import describe
+from unclouded.io.raster import describe_grid
 from unclouded.sentinel.footprints import pixel_at
 
 PATCH_PX, STRIDE_PX = 256, 128
@@ -67,8 +67,8 @@ def pixels_between(grid: GeoBox, inner: GeoBox) -> tuple[int, int]:
     column, row = ~grid.affine * (inner.affine.c, inner.affine.f)
     if not matches or abs(column - round(column)) > _OFF_PX or abs(row - round(row)) > _OFF_PX:
         raise InputError(
-            f"expected optical images whose pixels are the same, found {describe(grid)} and {describe(inner)}; "
-            "take both from one UTM zone, for reflectance is not resampled here"
+            f"expected optical images whose pixels are the same, found {describe_grid(grid)} and "
+            f"{describe_grid(inner)}; take both from one UTM zone, for reflectance is not resampled here"
         )
     return round(row), round(column)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from unclouded.errors import InputError, MachineError
 from unclouded.files import free_bytes, named, read_small, require_file, sha256, write_json
-from unclouded.io.download import Line, download
+from unclouded.io.download import RetryPolicy, download
 from unclouded.locks import held
 from unclouded.patches.archives import SHOWN, Archive, DamagedArchiveError, Extracted, extract
 from unclouded.progress import ProgressCallback, no_progress
@@ -72,7 +72,7 @@ def plan(
     root: Path,
     *,
     keep: bool = False,
-    line: Line = Line(),  # noqa: B008  (frozen)
+    retry: RetryPolicy = RetryPolicy(),  # noqa: B008  (frozen)
 ) -> Plan:
     """Return the disk space and traffic that a download needs.
 
@@ -82,13 +82,13 @@ def plan(
             name becomes the value of its last parameter.
         root: Root of the data set.
         keep: Keep the archives after extraction.
-        line: Timeouts and attempts.
+        retry: Timeouts and attempts.
 
     Raises:
         InputError: The server does not answer.
     """
     left = tuple(archive for archive in archives if not _record_path(root, archive).is_file())
-    sizes = {archive: _size(archive, origin, line) for archive in left}
+    sizes = {archive: _size(archive, origin, retry) for archive in left}
     known = [size for size in sizes.values() if size is not None]
     download_bytes = sum(known) if len(known) == len(left) else None
     on_disk = 0 if _is_folder(origin) else sum(known) if keep else max(known, default=0)
@@ -104,7 +104,7 @@ def fetch(
     checksums: Mapping[str, str] | None = None,
     keep: bool = False,
     on_progress: ProgressCallback = no_progress,
-    line: Line = Line(),  # noqa: B008  (frozen)
+    retry: RetryPolicy = RetryPolicy(),  # noqa: B008  (frozen)
 ) -> int:
     """Download and extract the archives that are missing; return the number of new patches.
 
@@ -115,19 +115,19 @@ def fetch(
         checksums: SHA-256 of each archive by file name, see :func:`read_checksums`.
         keep: Keep downloaded archives in ``.downloads`` after extraction. Those of a mirror folder are never deleted.
         on_progress: Called with (stage, bytes done, total bytes).
-        line: Timeouts and attempts.
+        retry: Timeouts and attempts.
 
     Raises:
         InputError: An archive is missing or damaged, or the connection fails repeatedly.
         MachineError: The disk is full or too small.
         BusyError: Another process downloads into this root.
     """
-    plan_ = plan(archives, origin, root, keep=keep, line=line)
+    plan_ = plan(archives, origin, root, keep=keep, retry=retry)
     plan_.require_room(root)
     patches = 0
     with held(root / DOWNLOADS):
         for archive in plan_.left:
-            patches += _fetch_one(archive, origin, root, checksums or {}, keep, on_progress, line)
+            patches += _fetch_one(archive, origin, root, checksums or {}, keep, on_progress, retry)
     return patches
 
 
@@ -138,14 +138,14 @@ def _fetch_one(
     checksums: Mapping[str, str],
     keep: bool,
     on_progress: ProgressCallback,
-    line: Line,
+    retry: RetryPolicy,
 ) -> int:
     is_mirror = _is_folder(origin)
     file = (Path(origin) if is_mirror else root / DOWNLOADS) / archive.file_name
     if is_mirror:
         require_file(file)
     elif not file.is_file():
-        download(_address(archive, origin), file, on_progress, line)
+        download(_address(archive, origin), file, on_progress, retry)
     digest = sha256(file)
     if checksums.get(archive.file_name, digest) != digest:
         if not is_mirror:
@@ -257,13 +257,13 @@ def _address(archive: Archive, origin: str) -> str:
     return f"{origin}{archive.file_name}" if origin.endswith("=") else f"{origin.rstrip('/')}/{archive.file_name}"
 
 
-def _size(archive: Archive, origin: str, line: Line) -> int | None:
+def _size(archive: Archive, origin: str, retry: RetryPolicy) -> int | None:
     """Return the size of an archive; None if it is not known before the download."""
     if _is_folder(origin):
         file = Path(origin) / archive.file_name
         return file.stat().st_size if file.is_file() else None
     try:
-        with asked("HEAD", _address(archive, origin), limits=line.limits) as answer:
+        with asked("HEAD", _address(archive, origin), limits=retry.limits) as answer:
             return declared_bytes(answer.headers) if answer.status == 200 else None
     except SilentError as error:  # the other requests would time out as well
         raise InputError(f"{shown_address(origin)}: {error}; check the address, or try later") from error

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.io.geotiff import ImageFile, file_of
-from unclouded.io.raster import Raster, describe, read
+from unclouded.io.raster import Raster, describe_grid, read
 from unclouded.patches.layouts import CLEAR, find_triplets
 from unclouded.patches.reading import DamagedTriplet, each_readable
 from unclouded.patches.roi import PatchId, Roi, natural
@@ -132,7 +132,7 @@ def _corner(path: ImageFile, grid: GeoBox, reference: GeoBox) -> tuple[int, int]
     same_pixels = np.allclose(_steps(grid), _steps(reference), rtol=1e-6)
     off = max(abs(column - round(column)), abs(row - round(row)))
     if grid.crs != reference.crs or not same_pixels or off > OFF_GRID_PX:
-        rasters = f"({describe(grid)}) than the first patch ({describe(reference)})"
+        rasters = f"({describe_grid(grid)}) than the first patch ({describe_grid(reference)})"
         raise InputError(f"{named(file_of(path))} lies on another raster {rasters}; choose patches of one region")
     return round(row), round(column)
 

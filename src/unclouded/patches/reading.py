@@ -9,7 +9,7 @@ import numpy as np
 
 from unclouded.errors import InputError
 from unclouded.io.geotiff import ImageFile, file_of, open_geotiff
-from unclouded.io.raster import Raster, band_named, describe, read, same_grid
+from unclouded.io.raster import Raster, band_named, describe_grid, read, same_grid
 from unclouded.patches.layouts import (
     CLEAR,
     CLOUDY,
@@ -23,8 +23,8 @@ from unclouded.patches.layouts import (
 from unclouded.patches.roi import PatchId, natural
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import SENTINEL1, SENTINEL2, Sensor
-from unclouded.sentinel.plausibility import PIXELS, judge_optical
-from unclouded.sentinel.radar_units import judge_radar
+from unclouded.sentinel.plausibility import PIXELS, check_optical_plausibility
+from unclouded.sentinel.radar_units import check_radar_plausibility
 
 T = TypeVar("T")
 
@@ -82,8 +82,8 @@ def _read_whole(path: ImageFile, sensor: Sensor) -> Raster:
 def _require_grid(path: ImageFile, raster: Raster, reference_path: ImageFile, reference: Raster) -> None:
     if not same_grid(raster.geobox, reference.geobox):
         raise InputError(
-            f"{path} lies on another grid than {reference_path.name}: {describe(raster.geobox)}, "
-            f"expected {describe(reference.geobox)}; cut both on one grid"
+            f"{path} lies on another grid than {reference_path.name}: {describe_grid(raster.geobox)}, "
+            f"expected {describe_grid(reference.geobox)}; cut both on one grid"
         )
 
 
@@ -220,10 +220,12 @@ def _judge_image(image: ImageFile, raster: Raster) -> None:
 def _judge_values(image: ImageFile, raster: Raster, *, named_bands: bool) -> None:
     path = Path(str(image))
     if raster.bands == SENTINEL1.bands:
-        judge_radar(path, raster.values, "dB", named_bands=named_bands)
+        check_radar_plausibility(path, raster.values, "dB", named_bands=named_bands)
     else:
         pixels = raster.values.reshape(len(raster.bands), -1)
-        judge_optical(path, pixels[:, :: max(pixels.shape[1] // PIXELS, 1)], raster.bands, ordered=named_bands)
+        check_optical_plausibility(
+            path, pixels[:, :: max(pixels.shape[1] // PIXELS, 1)], raster.bands, ordered=named_bands
+        )
 
 
 # The images of every patch of a data set, complete or not: what screening and the manifest look at.

@@ -10,11 +10,11 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from unclouded.errors import InputError
-from unclouded.io.geojson import polygon_of, read_features
+from unclouded.io.geojson import parse_polygon, read_features
 from unclouded.patches.geographic_split import Circle, gaps_km
 from unclouded.patches.roi import Roi
 from unclouded.patches.splits import PARTS, Split
-from unclouded.sentinel.footprints import NORTHERNMOST, SOUTHERNMOST, footprint_around, require_latitude, surrounds
+from unclouded.sentinel.footprints import NORTHERNMOST, SOUTHERNMOST, contains_point, footprint_around, require_latitude
 
 SEASONS = ("spring", "summer", "fall", "winter")
 MONTHS = {"spring": (3, 4, 5), "summer": (6, 7, 8), "fall": (9, 10, 11), "winter": (12, 1, 2)}
@@ -61,7 +61,7 @@ def read_land(path: Path, remark: Callable[[str], object] = lambda text: None) -
         if not isinstance(continent := properties.get("continent"), str | int):
             raise InputError(f"{name} has no property 'continent', expected the name of a continent")
         try:
-            outline, mended = polygon_of(geometry, most_longitude=180.0)
+            outline, mended = parse_polygon(geometry, most_longitude=180.0)
         except InputError as error:
             raise InputError(f"{name}: {error}; correct it, or leave it out") from error
         if mended:
@@ -189,7 +189,7 @@ def _sampled(properties: Mapping[str, Any], geometry: Any) -> SampledRegion:
     require_latitude(latitude, latitude)
     if not -180 <= longitude <= 180:
         raise InputError(f"expected a center between 180 W and 180 E, found longitude {longitude:g}")
-    polygon_of(geometry)
-    if not surrounds(geometry, longitude, latitude):
+    parse_polygon(geometry)
+    if not contains_point(geometry, longitude, latitude):
         raise InputError("its polygon does not lie around its center")
     return SampledRegion(region, longitude, latitude, continent, months_of(region.season, latitude), geometry)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from unclouded.errors import InputError
-from unclouded.io.raster import Raster, describe, read, same_grid
+from unclouded.io.raster import Raster, describe_grid, read, same_grid
 from unclouded.patches.layouts import CLEAR, CLOUDY, SAR
 from unclouded.patches.reading import PatchImages
 from unclouded.sensors import SENTINEL1, SENTINEL2
@@ -147,7 +147,7 @@ def _grids(images: Mapping[str, Raster]) -> Iterator[Finding]:
     reference = next((token for token in (CLOUDY, CLEAR, SAR) if token in images), SAR)
     for token, raster in images.items():
         if not same_grid(raster.geobox, images[reference].geobox):
-            grids = f"{describe(raster.geobox)}, {reference} on {describe(images[reference].geobox)}"
+            grids = f"{describe_grid(raster.geobox)}, {reference} on {describe_grid(images[reference].geobox)}"
             yield Finding("grid", token, 1.0, 0.0, f"lies on {grids}")
 
 

@@ -15,7 +15,7 @@ from unclouded.clouds.map import STRIP_PX, CloudMapSettings, cloud_map, detector
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.io.geotiff import grid_of, image_bands, open_geotiff, stored_rows
-from unclouded.io.raster import check_limits, describe, same_grid
+from unclouded.io.raster import check_limits, describe_grid, same_grid
 from unclouded.prediction.sources import Sources
 from unclouded.prediction.tiling import Strip, StripCheckpoint, prefetch
 from unclouded.progress import ProgressCallback
@@ -238,7 +238,7 @@ def open_user_mask(path: Path, geobox: GeoBox) -> Iterator[ReadMap]:
         if (count := len(image_bands(source))) != 1:
             raise InputError(f"{named(path)} has {count} bands, expected one, the cloud map; leave one in it")
         if not same_grid(grid_of(source), geobox):
-            grids = f"({describe(grid_of(source))}, not {describe(geobox)})"
+            grids = f"({describe_grid(grid_of(source))}, not {describe_grid(geobox)})"
             raise InputError(f"{named(path)} lies on another grid than the optical scene {grids}; warp it first")
 
         def read(top: int, bottom: int) -> NDArray[np.float32]:

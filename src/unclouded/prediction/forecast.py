@@ -19,7 +19,7 @@ from unclouded.models.remover import CloudRemover
 from unclouded.prediction.clearing import ANSWERS, adapt_removers
 from unclouded.prediction.sources import Sources
 from unclouded.prediction.tiling import SAMPLE_PX, SAMPLE_SIDE, Window
-from unclouded.sentinel.coregistration import OPTICAL_BANDS, SMALLEST_PX, agreement
+from unclouded.sentinel.coregistration import OPTICAL_BANDS, SMALLEST_PX, correlate_edges
 from unclouded.sentinel.scene_alignment import BLOCK_PX, BLOCKS
 
 T = TypeVar("T")
@@ -120,7 +120,7 @@ def rehearse(sources: Sources, removers: Sequence[CloudRemover], clouds: CloudMa
     clearing, _ = _timed(lambda: ensemble.answer(seen))
     edges = reflectance[[sources.optical.bands.index(band) for band in OPTICAL_BANDS]]
     large = min(window.shape) >= SMALLEST_PX
-    comparing = _timed(lambda: agreement(seen.sar[0].numpy(), edges))[0] if large else 0.0
+    comparing = _timed(lambda: correlate_edges(seen.sar[0].numpy(), edges))[0] if large else 0.0
     return replace(
         mapped,
         comparing=comparing / pixels,

@@ -16,11 +16,11 @@ from odc.geo.geobox import GeoBox
 from unclouded.errors import InputError
 from unclouded.files import named, resolved
 from unclouded.io.geotiff import StoredImage, open_geotiff
-from unclouded.io.raster import band_named, describe, same_grid
+from unclouded.io.raster import band_named, describe_grid, same_grid
 from unclouded.io.rows import ReadStored, SceneRows, open_rows
 from unclouded.sensors import SENTINEL2, Sensor
 from unclouded.sentinel.radiometry import NO_DATA
-from unclouded.sentinel.resample import Resampling, on_finer_rows
+from unclouded.sentinel.resample import Resampling, upsample_rows
 
 SUFFIXES = (".tif", ".tiff")
 
@@ -85,15 +85,15 @@ def _band(
     def read(first: int, last: int) -> NDArray[Any]:
         return np.asarray(file.stored(first, last).with_gaps_as(NO_DATA)[0])
 
-    return on_finer_rows(read, file.geobox.shape[0], factor, top, bottom, resampling), None
+    return upsample_rows(read, file.geobox.shape[0], factor, top, bottom, resampling), None
 
 
-def is_stack(path: Path, sensor: Sensor) -> bool:
+def is_band_folder(path: Path, sensor: Sensor) -> bool:
     """Say whether a path is a folder of GeoTIFFs named after bands of a sensor, and no product."""
-    return path.is_dir() and not looks_whole(path) and len(band_files(path, sensor)) > 1
+    return path.is_dir() and not is_product_folder(path) and len(band_files(path, sensor)) > 1
 
 
-def looks_whole(folder: Path) -> bool:
+def is_product_folder(folder: Path) -> bool:
     """Say whether a folder has the manifest or the metadata of a product."""
     return any(
         path.name == "manifest.safe" or ("MTD" in path.name and path.suffix == ".xml") for path in folder.iterdir()
@@ -143,7 +143,7 @@ def _refuse_other_grid(file: SceneRows, finest: GeoBox) -> None:
     factor = max(round(finest.shape[0] / grid.shape[0]), 1)
     finer = GeoBox((grid.shape[0] * factor, grid.shape[1] * factor), grid.affine @ Affine.scale(1 / factor), grid.crs)
     if factor > (COARSEST if file.sensor.unit == SENTINEL2.unit else 1) or not same_grid(finer, finest, 1e-3):
-        grids = f"({describe(grid)}, not {describe(finest)})"
+        grids = f"({describe_grid(grid)}, not {describe_grid(finest)})"
         raise InputError(
             f"{named(file.path)} lies on another grid than the finest band {grids}; fetch one scene's bands"
         )
@@ -196,7 +196,7 @@ _MADE = re.compile(r"S2[A-D]_OPER_", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
-class Acquisition:
+class AcquisitionTime:
     """Acquisition time of an image.
 
     Attributes:
@@ -208,7 +208,7 @@ class Acquisition:
     remarks: tuple[str, ...] = ()
 
 
-def acquisition(path: Path, folder: Path | None = None) -> Acquisition:
+def read_acquisition_time(path: Path, folder: Path | None = None) -> AcquisitionTime:
     """Return when the image of a GeoTIFF was taken; times that no Sentinel image can have do not count.
 
     Args:
@@ -221,24 +221,24 @@ def acquisition(path: Path, folder: Path | None = None) -> Acquisition:
     with open_geotiff(path) as source:
         tags = {key.upper(): value for place in (None, DOMAIN) for key, value in source.tags(ns=place).items()}
     names = [path.name] if folder in (None, path) else [path.name, resolved(folder).name]
-    return next(_found(tags, names), Acquisition())
+    return next(_found(tags, names), AcquisitionTime())
 
 
-def _found(tags: Mapping[str, str], names: list[str]) -> Iterator[Acquisition]:
+def _found(tags: Mapping[str, str], names: list[str]) -> Iterator[AcquisitionTime]:
     stamps = [tags[tag].strip() for tag in TAGS if tag in tags]
     yield from (_dated(time, len(stamp) > 10, stamp) for stamp in stamps if (time := _in_utc(stamp)))
     yield from (found for name in names if (found := _named(name)))
     if (stamp := tags.get(WRITTEN, "").strip()) and (time := _in_utc(stamp.replace(":", "-", 2))):
         remark = f"the date {time:%Y-%m-%d} is that of {WRITTEN}, taken as UTC; it may be when the file was written"
-        yield Acquisition(time, (remark,))
+        yield AcquisitionTime(time, (remark,))
 
 
-def _dated(time: datetime, to_the_second: bool, origin: str) -> Acquisition:
+def _dated(time: datetime, to_the_second: bool, origin: str) -> AcquisitionTime:
     """Return a time; of a day alone its noon, which is at most half a day off."""
     if to_the_second:
-        return Acquisition(time)
+        return AcquisitionTime(time)
     remark = f"of its date only the day is known ({named(Path(origin[:100]))}); noon in UTC was taken"
-    return Acquisition(time + timedelta(hours=12), (remark,))
+    return AcquisitionTime(time + timedelta(hours=12), (remark,))
 
 
 def _in_utc(stamp: str) -> datetime | None:
@@ -252,7 +252,7 @@ def _possible(time: datetime) -> datetime | None:
     return time if FIRST_LIGHT <= time <= datetime.now(UTC) + timedelta(days=1) else None
 
 
-def _named(name: str) -> Acquisition | None:
+def _named(name: str) -> AcquisitionTime | None:
     """Return the time that a name has; None if it has none, or several of which any may be the acquisition."""
     if first := _FIRST.search(name):
         found = [first]

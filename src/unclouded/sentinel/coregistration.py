@@ -57,7 +57,7 @@ class Shift:
 
 
 @dataclass(frozen=True, eq=False)
-class Agreement:
+class EdgeCorrelation:
     """How well the edges of a block agree at every whole shift within reach; such agreements add up over blocks.
 
     Attributes:
@@ -100,14 +100,14 @@ def estimate_shift(
     Raises:
         InputError: The images differ in size, or are too small to be shifted.
     """
-    return agreement(radar, optical, where).shift()
+    return correlate_edges(radar, optical, where).shift()
 
 
-def agreement(
+def correlate_edges(
     radar: Float32[np.ndarray, "2 y x"],
     optical: Float32[np.ndarray, "band y x"],
     where: Bool[np.ndarray, "y x"] | None = None,
-) -> Agreement:
+) -> EdgeCorrelation:
     """Compare the edges of a block at every shift within reach; see :func:`estimate_shift`."""
     height, width = radar.shape[1:]
     if optical.shape[1:] != (height, width) or min(height, width) < SMALLEST_PX:
@@ -123,15 +123,17 @@ def agreement(
     products = irfft2((rfft2(seen, shape) * np.conj(rfft2(shown, shape))).sum(axis=0), shape)
     within = np.arange(-REACH_PX, REACH_PX + 1)
     compared = (seen**2 * (shown != 0)).sum() * (shown**2).sum()
-    return Agreement(products[np.ix_(within, within)], float(np.sqrt(compared)))
+    return EdgeCorrelation(products[np.ix_(within, within)], float(np.sqrt(compared)))
 
 
-def combined(agreements: Iterable[Agreement]) -> Shift:
+def combine_shifts(agreements: Iterable[EdgeCorrelation]) -> Shift:
     """Return the shift that the blocks of a scene agree on, and how far their own estimates spread around it."""
     parts = [part for part in agreements if part.energy > 0]
     if not parts:
         return Shift(float("nan"), float("nan"), float("nan"), 0.0, blocks=0)
-    shift = Agreement(np.sum([part.products for part in parts], axis=0), sum(part.energy for part in parts)).shift()
+    shift = EdgeCorrelation(
+        np.sum([part.products for part in parts], axis=0), sum(part.energy for part in parts)
+    ).shift()
     own = [part.shift() for part in parts]
     away = [np.hypot(one.right_px - shift.right_px, one.down_px - shift.down_px) for one in own if one.is_confident]
     spread = float(np.median(away)) if len(away) > 1 else float("nan")

@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from unclouded.errors import InputError
 from unclouded.files import named
-from unclouded.io.raster import describe
+from unclouded.io.raster import describe_grid
 
 SOUTHERNMOST, NORTHERNMOST = -80.0, 84.0
 """Latitudes between which UTM is defined, and Sentinel-2 has tiles."""
@@ -71,12 +71,12 @@ def outline_deg(geobox: GeoBox) -> tuple[Float64[np.ndarray, " point"], Float64[
         back = to_degrees.transform(longitude, latitude, direction="INVERSE")
     except ProjError as error:
         raise InputError(
-            f"its CRS ({describe(geobox)}) is not tied to the Earth, as a local one; assign the right one"
+            f"its CRS ({describe_grid(geobox)}) is not tied to the Earth, as a local one; assign the right one"
         ) from error
     pixel = np.hypot(geobox.affine.a, geobox.affine.d)
     moved = np.hypot(back[0] - x, back[1] - y) / pixel  # a projection folds what lies beyond its limits
     if not (np.abs(longitude) <= _WIDEST_DEG).all() or not (np.abs(latitude) <= 90).all() or not (moved < 1).all():
-        raise InputError(f"it lies outside its CRS ({describe(geobox)}); give it its right georeference")
+        raise InputError(f"it lies outside its CRS ({describe_grid(geobox)}); give it its right georeference")
     return longitude, latitude
 
 
@@ -136,7 +136,7 @@ def shown_share(footprint: Mapping[str, Any], region: Mapping[str, Any], longitu
     return float(scene.intersection(wanted).area / wanted.area)
 
 
-def surrounds(outline: Mapping[str, Any], longitude: float, latitude: float) -> bool:
+def contains_point(outline: Mapping[str, Any], longitude: float, latitude: float) -> bool:
     """Return whether a place lies within an outline, on either side of the antimeridian.
 
     Args:

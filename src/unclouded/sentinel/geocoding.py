@@ -20,7 +20,7 @@ from scipy.ndimage import map_coordinates
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.io.geotiff import open_geotiff, read_stored, stored_rows
-from unclouded.io.raster import describe
+from unclouded.io.raster import describe_grid
 from unclouded.sentinel.calibration import BLOCK_PX, CLEAN_SINCE, BorderNoise, sigma0, to_db
 from unclouded.sentinel.footprints import outline_deg
 from unclouded.sentinel.raw_store import RawBandCache, block_rows
@@ -252,7 +252,7 @@ _LOWEST_M, _HIGHEST_M = -12_000.0, 9_000.0
 
 
 @dataclass(frozen=True, eq=False)
-class Heights:
+class ElevationModel:
     """A digital elevation model, read whole.
 
     Attributes:
@@ -266,7 +266,7 @@ class Heights:
     geobox: GeoBox
 
     @classmethod
-    def read(cls, path: Path, datum_m: float = 0.0) -> "Heights":
+    def read(cls, path: Path, datum_m: float = 0.0) -> "ElevationModel":
         """Read a GeoTIFF with one band of heights in metres.
 
         Args:
@@ -297,8 +297,9 @@ class Heights:
         coarse = geobox.zoom_to(tuple(min(side, _COARSE_PX) for side in geobox.shape))
         if (share := float(np.isfinite(self.on(coarse)).mean())) < _LEAST_SHARE:
             raise InputError(
-                f"{named(self.path)} has heights for {share:.1%} of the optical scene (it is {describe(self.geobox)}, "
-                f"the scene {describe(geobox)}); give the elevation model of that place"
+                f"{named(self.path)} has heights for {share:.1%} of the optical scene (it is "
+                f"{describe_grid(self.geobox)}, the scene {describe_grid(geobox)}); "
+                "give the elevation model of that place"
             )
 
     def on(self, geobox: GeoBox) -> Float32[np.ndarray, "y x"]:
@@ -322,7 +323,7 @@ class TerrainPositions:
         without_height: Pixels so far that the model has no height for; they are taken at height 0.
     """
 
-    def __init__(self, product: Sentinel1Product, heights: Heights, geobox: GeoBox) -> None:
+    def __init__(self, product: Sentinel1Product, heights: ElevationModel, geobox: GeoBox) -> None:
         self._acquisition, self._ground, self._heights = product.acquisition, product.ground, heights
         self._rows = [CubicSpline(slant_m, self._ground.pixels) for slant_m in self._ground.slant_m]
         self._to_degrees = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)

@@ -6,14 +6,14 @@ from pathlib import Path
 from unclouded.errors import InputError
 from unclouded.files import named, require_folder
 from unclouded.sensors import SENTINEL2
-from unclouded.sentinel.band_stack import SUFFIXES, is_stack, looks_whole
+from unclouded.sentinel.band_stack import SUFFIXES, is_band_folder, is_product_folder
 from unclouded.sentinel.safe import is_zip
 from unclouded.sentinel.sentinel1 import is_split
 
 
 def is_one_image(path: Path) -> bool:
     """Whether a path is one image: not a folder of images; a product, its parts and a folder of bands are one."""
-    return not path.is_dir() or looks_whole(path) or is_stack(path, SENTINEL2) or is_split(path)
+    return not path.is_dir() or is_product_folder(path) or is_band_folder(path, SENTINEL2) or is_split(path)
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -20,8 +20,8 @@ from unclouded.io.geotiff import image_bands, open_geotiff
 from unclouded.io.raster import band_named, check_limits, offset_steps, same_grid
 from unclouded.io.rows import require_rows
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Sensor
-from unclouded.sentinel.band_stack import acquisition, band_files, is_stack, open_image
-from unclouded.sentinel.plausibility import OFFSET_LEFT, judge_optical
+from unclouded.sentinel.band_stack import band_files, is_band_folder, open_image, read_acquisition_time
+from unclouded.sentinel.plausibility import OFFSET_LEFT, check_optical_plausibility
 from unclouded.sentinel.radiometry import NO_DATA, SATURATED, Radiometry
 from unclouded.sentinel.resample import Resampling
 from unclouded.sentinel.safe import looks_like_product, open_product
@@ -187,7 +187,7 @@ def _opened(
     *,
     allow_l2a: bool,
 ) -> Iterator[OpticalScene]:
-    if not looks_like_product(path) or is_stack(path, SENTINEL2):
+    if not looks_like_product(path) or is_band_folder(path, SENTINEL2):
         with _open_stack(path, offset, resampling, allow_l2a=allow_l2a) as scene:
             yield scene
         return
@@ -244,7 +244,7 @@ def _open_stack(path: Path, offset: int | None, resampling: Resampling, *, allow
         def read(top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
             return rows.stored(top, bottom).with_gaps_as(NO_DATA)
 
-        taken = acquisition(rows.first, rows.path)
+        taken = read_acquisition_time(rows.first, rows.path)
         names_bands = all(band_named(name or "", sensor) for name in last.descriptions)
         known: dict[str, Any] = {"acquired": taken.time, "remarks": taken.remarks, "names_bands": names_bands}
         yield OpticalScene(path, sensor, rows.geobox, radiometry, read, **known)
@@ -262,7 +262,7 @@ def _judged(scene: OpticalScene, offset: int | None) -> tuple[str, ...]:
     unknown = scene.identity is None and offset is None and not any(scene.radiometry.offsets)
     stored = _probe(scene)
     reflectance = scene.radiometry.decode(stored)[:, 0]
-    remarks = judge_optical(scene.path, reflectance, scene.bands, ordered=scene.names_bands)
+    remarks = check_optical_plausibility(scene.path, reflectance, scene.bands, ordered=scene.names_bands)
     if unknown and (any(OFFSET_LEFT in remark for remark in remarks) or _seems_offset(scene)):
         return (MAYBE_OFFSET, *(remark for remark in remarks if OFFSET_LEFT not in remark))
     return remarks

@@ -199,7 +199,7 @@ def find_alternative(
     return best if best.gain > 0 else None
 
 
-def judge_optical(
+def check_optical_plausibility(
     path: Path, reflectance: Float32[np.ndarray, "band pixel"], bands: tuple[str, ...], *, ordered: bool
 ) -> tuple[str, ...]:
     """Return warnings about the order of bands and the unit of the numbers, mostly none.

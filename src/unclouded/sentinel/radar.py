@@ -15,14 +15,14 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
 from unclouded.files import named, require_room
-from unclouded.io.raster import band_named, describe, same_grid
+from unclouded.io.raster import band_named, describe_grid, same_grid
 from unclouded.io.rows import SceneRows, require_rows
 from unclouded.sensors import SENTINEL1, Sensor
-from unclouded.sentinel.band_stack import acquisition, is_stack, open_image
+from unclouded.sentinel.band_stack import is_band_folder, open_image, read_acquisition_time
 from unclouded.sentinel.footprints import require_on_earth
-from unclouded.sentinel.geocoding import GroundControlPositions, Heights, TerrainPositions, geocode, warp
+from unclouded.sentinel.geocoding import ElevationModel, GroundControlPositions, TerrainPositions, geocode, warp
 from unclouded.sentinel.radar_gaps import ReadRows, without_zero_gaps
-from unclouded.sentinel.radar_units import RadarUnits, in_db, judge_radar, stored_as
+from unclouded.sentinel.radar_units import RadarUnits, check_radar_plausibility, in_db, stored_as
 from unclouded.sentinel.raw_store import RawBandCache
 from unclouded.sentinel.safe import ProductFolder, looks_like_product, open_product
 from unclouded.sentinel.sentinel1 import Sentinel1Product, describe_radar_product, slices_in
@@ -120,8 +120,8 @@ def open_radar(
         InputError: Another product or file, named; or one that is cut, damaged, changed, in other units, on another
             grid, or elsewhere.
     """
-    if looks_like_product(path) and not is_stack(path, SENTINEL1):
-        model = Heights.read(heights, heights_datum_m) if heights else None
+    if looks_like_product(path) and not is_band_folder(path, SENTINEL1):
+        model = ElevationModel.read(heights, heights_datum_m) if heights else None
         if model and geobox.crs is not None:
             model.require_over(geobox)
         with ExitStack() as stack:
@@ -136,7 +136,7 @@ def open_radar(
 
 @contextmanager
 def _opened_product(
-    path: Path, geobox: GeoBox, heights: Heights | None, work_folder: Path | None
+    path: Path, geobox: GeoBox, heights: ElevationModel | None, work_folder: Path | None
 ) -> Iterator[RadarScene]:
     with (
         _work(work_folder) as folder,
@@ -182,7 +182,9 @@ def _work(work_folder: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _geocoded(product: ProductFolder, geobox: GeoBox, folder: Path, heights: Heights | None) -> Iterator[RadarScene]:
+def _geocoded(
+    product: ProductFolder, geobox: GeoBox, folder: Path, heights: ElevationModel | None
+) -> Iterator[RadarScene]:
     description = describe_radar_product(product)
     if geobox.crs is None:
         raise InputError(
@@ -194,7 +196,7 @@ def _geocoded(product: ProductFolder, geobox: GeoBox, folder: Path, heights: Hei
             product, description, terrain or GroundControlPositions(description.ground, geobox), geobox, store
         )
         if not seen:
-            raise InputError(f"{named(product.path)} does not overlap the optical scene ({describe(geobox)})")
+            raise InputError(f"{named(product.path)} does not overlap the optical scene ({describe_grid(geobox)})")
         yield RadarScene(
             path=product.path,
             geobox=geobox,
@@ -233,13 +235,13 @@ def _opened_stack(
 ) -> Iterator[RadarScene]:
     with open_image(path, stored_as(units)) as rows:
         read = without_zero_gaps(lambda top, bottom: in_db(rows.read(top, bottom), units), rows.geobox.shape[0])
-        taken = acquisition(rows.first, path)
+        taken = read_acquisition_time(rows.first, path)
         remarks = (*remarks, *_judged(rows, read, units), *taken.remarks)
         if same_grid(rows.geobox, geobox):
             known: dict[str, Any] = {"acquired": taken.time, "remarks": remarks}
             yield RadarScene(path, geobox, read, **known)
             return
-        grids = f"({describe(rows.geobox)}, not {describe(geobox)})"
+        grids = f"({describe_grid(rows.geobox)}, not {describe_grid(geobox)})"
         if not align or rows.geobox.crs is None or geobox.crs is None:
             remedy = "warp it with --align" if rows.geobox.crs and geobox.crs else "one of them has no CRS to align by"
             raise InputError(f"{named(path)} lies on another grid than the optical scene {grids}; {remedy}")
@@ -261,7 +263,7 @@ def _judged(rows: SceneRows, read: ReadRows, units: RadarUnits) -> tuple[str, ..
     parts = [(top, min(top + _PROBE_PX, height)) for top in sorted({*_probes(height)})]
     values = np.concatenate([read(*part) for part in parts], axis=1)
     named_bands = all(band_named(name or "", rows.sensor) for name in rows.stored(0, 1).descriptions)
-    return judge_radar(rows.path, values, units, named_bands=named_bands)
+    return check_radar_plausibility(rows.path, values, units, named_bands=named_bands)
 
 
 def _probes(height: int) -> list[int]:

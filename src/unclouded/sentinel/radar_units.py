@@ -50,7 +50,7 @@ def in_db(values: Float32[np.ndarray, "band rows x"], units: RadarUnits) -> Floa
     return to_db(np.where(values > 0, values, np.float32(np.nan))) if units == "linear" else values
 
 
-def judge_radar(
+def check_radar_plausibility(
     path: Path, values: Float32[np.ndarray, "2 rows x"], units: RadarUnits, *, named_bands: bool
 ) -> tuple[str, ...]:
     """Return warnings about the order and the unit of VV and VH, mostly none.

@@ -15,7 +15,7 @@ ReadRows = Callable[[int, int], NDArray[np.integer[Any]]]
 """From first row and row after the last to stored integers (rows, x) of a coarse band."""
 
 
-def on_finer_rows(
+def upsample_rows(
     read: ReadRows, coarse_height: int, factor: int, top: int, bottom: int, resampling: Resampling
 ) -> Integer[np.ndarray, "rows x"]:
     """Return rows of the fine grid.

@@ -24,7 +24,7 @@ from unclouded.files import (
     resolved,
 )
 from unclouded.formats import format_of
-from unclouded.sentinel.xml import Markup
+from unclouded.sentinel.xml import XmlElement
 
 _MANIFEST = "manifest.safe"
 
@@ -47,7 +47,7 @@ _ALGORITHMS = {"MD5": "md5", "SHA3-256": "sha3_256", "SHA-256": "sha256", "SHA25
 
 
 @dataclass(frozen=True)
-class Listed:
+class ManifestEntry:
     """What a manifest says about a file: its size, and its checksum by an algorithm of hashlib."""
 
     size: int
@@ -67,7 +67,7 @@ class ProductFolder:
 
     path: Path
     folder: Path
-    listed: Mapping[str, Listed] | None
+    listed: Mapping[str, ManifestEntry] | None
 
     def names(self, pattern: str) -> list[str]:
         """Return the names of files that match a pattern of :mod:`glob`, sorted."""
@@ -162,16 +162,16 @@ def _product(path: Path, folder: Path) -> ProductFolder:
     return ProductFolder(path, folder, _listed(path, folder, manifest) if manifest.exists() else None)
 
 
-def _listed(path: Path, folder: Path, manifest: Path) -> dict[str, Listed]:
+def _listed(path: Path, folder: Path, manifest: Path) -> dict[str, ManifestEntry]:
     listed = {}
-    for stream in Markup.read(manifest).all("byteStream"):
+    for stream in XmlElement.read(manifest).all("byteStream"):
         place = _inside(path, folder, stream.one("fileLocation").attribute("href"))
         checksum = stream.one("checksum")
         algorithm = checksum.attribute("checksumName").upper()
         if algorithm not in _ALGORITHMS:
             raise InputError(f"{named(manifest)} has checksums by {algorithm[:20]!r}, expected MD5 or SHA3-256")
         size = stream.whole_attribute("size")
-        entry = Listed(-1 if size is None else size, _ALGORITHMS[algorithm], checksum.text.lower())
+        entry = ManifestEntry(-1 if size is None else size, _ALGORITHMS[algorithm], checksum.text.lower())
         listed[place.relative_to(folder).as_posix()] = entry
     return listed
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from unclouded.errors import InputError
-from unclouded.io.raster import describe, same_grid
-from unclouded.sentinel.coregistration import OPTICAL_BANDS, Agreement, Shift, agreement, combined
+from unclouded.io.raster import describe_grid, same_grid
+from unclouded.sentinel.coregistration import OPTICAL_BANDS, EdgeCorrelation, Shift, combine_shifts, correlate_edges
 from unclouded.sentinel.optical import OpticalScene
 from unclouded.sentinel.radar import RadarScene
 
@@ -44,13 +44,15 @@ def scene_shift(radar: RadarScene, optical: OpticalScene, where: ReadMask | None
         InputError: The grids differ, or the scene is smaller than 64 px.
     """
     if not same_grid(radar.geobox, optical.geobox):
-        grids = f"{describe(radar.geobox)}, not {describe(optical.geobox)}"
+        grids = f"{describe_grid(radar.geobox)}, not {describe_grid(optical.geobox)}"
         raise InputError(f"{radar.path} lies on another grid than the optical scene ({grids}); align it first")
     width = optical.geobox.shape[1]
-    return combined(_agreements(radar, optical, where or (lambda top, bottom: np.ones((bottom - top, width), bool))))
+    return combine_shifts(
+        _agreements(radar, optical, where or (lambda top, bottom: np.ones((bottom - top, width), bool)))
+    )
 
 
-def _agreements(radar: RadarScene, optical: OpticalScene, where: ReadMask) -> Iterator[Agreement]:
+def _agreements(radar: RadarScene, optical: OpticalScene, where: ReadMask) -> Iterator[EdgeCorrelation]:
     height = optical.geobox.shape[0]
     for rows in _cells(height):
         (top, bottom), columns = _clearest(where(*rows), rows[0], _side(height))
@@ -59,7 +61,7 @@ def _agreements(radar: RadarScene, optical: OpticalScene, where: ReadMask) -> It
         for left, right in columns:
             block = np.s_[..., left:right]
             if mask[block].mean() >= CLEAR_SHARE and _has_texture(shown[block], mask[block]):
-                yield agreement(seen[block], shown[block], mask[block])
+                yield correlate_edges(seen[block], shown[block], mask[block])
 
 
 def _clearest(

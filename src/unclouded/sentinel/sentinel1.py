@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.sensors import SENTINEL1
-from unclouded.sentinel.band_stack import looks_whole
+from unclouded.sentinel.band_stack import is_product_folder
 from unclouded.sentinel.safe import ProductFolder, is_zip, kind_of
-from unclouded.sentinel.xml import Markup
+from unclouded.sentinel.xml import XmlElement
 
 MAX_SIDE = 60_000
 """Most lines or samples of an image; those of IW GRDH have about 17,000 lines and 26,000 samples."""
@@ -87,7 +87,7 @@ class Table:
     vectors: tuple[Vector, ...]
 
     @classmethod
-    def read(cls, markup: Markup, vector: str, values: str) -> "Table":
+    def read(cls, markup: XmlElement, vector: str, values: str) -> "Table":
         """Take the table from an annotation.
 
         Args:
@@ -148,7 +148,7 @@ class ThermalNoise:
     blocks: tuple[AzimuthBlock, ...] = ()
 
     @classmethod
-    def read(cls, markup: Markup) -> "ThermalNoise":
+    def read(cls, markup: XmlElement) -> "ThermalNoise":
         """Take the noise from its annotation.
 
         Raises:
@@ -226,7 +226,7 @@ def describe_radar_product(product: ProductFolder) -> Sentinel1Product:
         InputError: Another product, which is named; annotations that are damaged, or that no product can have.
     """
     images = {band: _annotation_name(product, band) for band in SENTINEL1.bands}
-    annotations = {band: Markup.read(product.checked(name)) for band, name in images.items()}
+    annotations = {band: XmlElement.read(product.checked(name)) for band, name in images.items()}
     for annotation in annotations.values():
         _refuse_other_modes(product, annotation)
     processor = _processor(product)
@@ -252,7 +252,7 @@ def _annotation_name(product: ProductFolder, band: str) -> str:
     return names[0]
 
 
-def _refuse_other_modes(product: ProductFolder, annotation: Markup) -> None:
+def _refuse_other_modes(product: ProductFolder, annotation: XmlElement) -> None:
     mode, kind = annotation.one("mode").text, annotation.one("productType").text
     spacing = annotation.one("imageInformation").one("rangePixelSpacing").number
     if (mode, kind) != ("IW", "GRD") or not _FINEST_SPACING_M <= spacing <= _COARSEST_SPACING_M:
@@ -260,11 +260,11 @@ def _refuse_other_modes(product: ProductFolder, annotation: Markup) -> None:
         raise InputError(f"{named(product.path)} is {found}, expected IW GRD of high resolution (10 m)")
 
 
-def _channel(product: ProductFolder, band: str, name: str, annotation: Markup, processor: float) -> Channel:
+def _channel(product: ProductFolder, band: str, name: str, annotation: XmlElement, processor: float) -> Channel:
     stem = Path(name).stem
     measurement = f"measurement/{stem}.tiff"
     tables = [f"annotation/calibration/{kind}-{stem}.xml" for kind in ("calibration", "noise")]
-    calibration, noise = (Markup.read(product.checked(table)) for table in tables)
+    calibration, noise = (XmlElement.read(product.checked(table)) for table in tables)
     information = annotation.one("imageInformation")
     shape = information.one("numberOfLines").whole, information.one("numberOfSamples").whole
     if not all(0 < side <= MAX_SIDE for side in shape):
@@ -284,14 +284,14 @@ def _processor(product: ProductFolder) -> float:
         return 0.0
     versions = {
         software.attribute("version")
-        for software in Markup.read(product.folder / "manifest.safe").all("software")
+        for software in XmlElement.read(product.folder / "manifest.safe").all("software")
         if software.attribute("name") == "Sentinel-1 IPF"
     }
     numbers = [float(version) for version in versions if re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4})?", version)]
     return max(numbers, default=0.0)
 
 
-def _ground(annotation: Markup) -> GroundControl:
+def _ground(annotation: XmlElement) -> GroundControl:
     points = list(annotation.all("geolocationGridPoint"))
     names = ("line", "pixel", "longitude", "latitude", "height", "slantRangeTime")
     table = np.array([[point.one(name).number for name in names] for point in points]).reshape(-1, len(names))
@@ -308,7 +308,7 @@ def _ground(annotation: Markup) -> GroundControl:
     return GroundControl(lines, pixels, longitude, latitude, height, two_way_s * LIGHT_M_S / 2)
 
 
-def _acquisition(annotation: Markup) -> Acquisition:
+def _acquisition(annotation: XmlElement) -> Acquisition:
     information = annotation.one("imageInformation")
     first_line = information.one("productFirstLineUtcTime").time
     orbits = list(annotation.one("orbitList").all("orbit"))
@@ -319,7 +319,7 @@ def _acquisition(annotation: Markup) -> Acquisition:
     return Acquisition(first_line, information.one("azimuthTimeInterval").number, seconds, positions)
 
 
-def _vectors(markup: Markup, vector: str, values: str) -> Iterator[Vector]:
+def _vectors(markup: XmlElement, vector: str, values: str) -> Iterator[Vector]:
     elements = list(markup.all(vector))
     if not elements or not increases(element.one("line").whole for element in elements):
         raise InputError(f"{named(markup.path)} has no {vector} with increasing lines; fetch the product again")
@@ -344,7 +344,7 @@ def _between(wanted: NDArray[np.int64], stations: NDArray[np.int64], known: NDAr
     return np.asarray(known[before] * (1 - weight) + known[after] * weight)
 
 
-def _block(element: Markup) -> AzimuthBlock:
+def _block(element: XmlElement) -> AzimuthBlock:
     bounds = {
         name: element.one(name).whole
         for name in ("firstAzimuthLine", "lastAzimuthLine", "firstRangeSample", "lastRangeSample")
@@ -445,7 +445,7 @@ def _taken(folder: Path) -> Iterator[tuple[datetime, Path]]:
 def _products(folder: Path, name: re.Pattern[str]) -> Iterator[tuple[Path, re.Match[str]]]:
     for path in folder.iterdir():
         found = name.fullmatch(path.name)
-        if found and ((path.is_dir() and looks_whole(path)) or (path.is_file() and is_zip(path))):
+        if found and ((path.is_dir() and is_product_folder(path)) or (path.is_file() and is_zip(path))):
             yield path, found
 
 

@@ -12,7 +12,7 @@ from unclouded.files import named
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A
 from unclouded.sentinel.radiometry import QUANTIFICATION, Radiometry
 from unclouded.sentinel.safe import ProductFolder, kind_of
-from unclouded.sentinel.xml import Markup
+from unclouded.sentinel.xml import XmlElement
 
 MAX_SIDE = 12_000
 """Most rows or columns of a granule at 10 m; those of Sentinel-2 have 10,980."""
@@ -106,17 +106,17 @@ def tiles_of(product: ProductFolder) -> tuple[str, ...]:
     return tuple(sorted(_tile(folder) for folder in _granules(_product_metadata(product))))
 
 
-def _product_metadata(product: ProductFolder) -> Markup:
+def _product_metadata(product: ProductFolder) -> XmlElement:
     names = [*product.names("MTD_MSI*.xml"), *product.names("S2?_*_MTD_SAFL*.xml")]
     if len(names) != 1:
         raise InputError(f"{named(product.path)} is {kind_of(product)}, expected a Sentinel-2 Level-1C product")
-    metadata = Markup.read(product.checked(names[0]))
+    metadata = XmlElement.read(product.checked(names[0]))
     if metadata.name not in _LEVELS:
         raise InputError(f"{named(product.path)} holds a {metadata.name[:40]}, expected a Level-1C_User_Product")
     return metadata
 
 
-def _granule(product: ProductFolder, metadata: Markup, tile: str | None) -> tuple[str, list[str]]:
+def _granule(product: ProductFolder, metadata: XmlElement, tile: str | None) -> tuple[str, list[str]]:
     """Return the folder of the granule and the names of its images, without their suffix."""
     granules = _granules(metadata)
     tiles = {_tile(folder): folder for folder in granules}
@@ -128,12 +128,12 @@ def _granule(product: ProductFolder, metadata: Markup, tile: str | None) -> tupl
     return tiles[wanted], granules[tiles[wanted]]
 
 
-def _granules(metadata: Markup) -> dict[str, list[str]]:
+def _granules(metadata: XmlElement) -> dict[str, list[str]]:
     """Return the names of images, without their suffix, by the folder of their granule."""
     return dict(_images(element) for name in ("Granule", "Granules") for element in metadata.all(name))
 
 
-def _images(granule: Markup) -> tuple[str, list[str]]:
+def _images(granule: XmlElement) -> tuple[str, list[str]]:
     """Return the folder of a granule and the names of its images; the old format does not tell where they lie."""
     if files := [file.text for file in granule.all("IMAGE_FILE")]:
         folder = files[0].split("/")[1] if "/" in files[0] else ""
@@ -151,7 +151,7 @@ def _tile(granule_folder: str) -> str:
     return found.group(1) if found else granule_folder
 
 
-def _granule_metadata(product: ProductFolder, folder: str) -> Markup:
+def _granule_metadata(product: ProductFolder, folder: str) -> XmlElement:
     patterns = ("MTD_TL.xml", "S2?_*_MTD_L??_TL_*.xml")
     names = [name for pattern in patterns for name in product.names(f"GRANULE/{folder}/{pattern}")]
     if len(names) > 1:
@@ -163,7 +163,7 @@ def _granule_metadata(product: ProductFolder, folder: str) -> Markup:
             f"{named(product.path)} has no metadata for the granule {folder[:80]} that its own metadata name, found "
             f"the granule {found}; give the folder its name again, or fetch the product again"
         )
-    return Markup.read(product.checked(names[0]))
+    return XmlElement.read(product.checked(names[0]))
 
 
 def _band_files(product: ProductFolder, images: list[str], level: str) -> tuple[BandFile, ...]:
@@ -183,7 +183,7 @@ def _native_pixel_m(band: str) -> int:
     return 10 if band in ("B02", "B03", "B04", "B08") else 60 if band in ("B01", "B09", "B10") else 20
 
 
-def _offsets(metadata: Markup, bands: tuple[str, ...]) -> tuple[int, ...]:
+def _offsets(metadata: XmlElement, bands: tuple[str, ...]) -> tuple[int, ...]:
     """Return the offset of each band by its tag: neither date nor baseline say anything about it.
 
     Raises:
@@ -204,13 +204,13 @@ def _offsets(metadata: Markup, bands: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(numbered[band] for band in bands)
 
 
-def _band_number(tag: Markup) -> int | None:
+def _band_number(tag: XmlElement) -> int | None:
     name = "band_id" if tag.attribute("band_id") else "bandId"
     number = tag.whole_attribute(name)
     return number if number is not None and number < len(SENTINEL2.bands) else None
 
 
-def _grid(granule: Markup) -> GeoBox:
+def _grid(granule: XmlElement) -> GeoBox:
     """Return the 10 m grid; those of 20 m and 60 m must lie on it.
 
     Raises:
@@ -232,11 +232,11 @@ def _grid(granule: Markup) -> GeoBox:
     return GeoBox((height // 10, width // 10), Affine(10, 0, left, 0, -10, top), crs)
 
 
-def _resolution(element: Markup) -> int:
+def _resolution(element: XmlElement) -> int:
     return element.whole_attribute("resolution") or 0
 
 
-def _extent(size: Markup, place: Markup, metres: int) -> tuple[int, int, int, int]:
+def _extent(size: XmlElement, place: XmlElement, metres: int) -> tuple[int, int, int, int]:
     """Return left, top, width and height in metres."""
     steps = place.one("XDIM").whole, place.one("YDIM").whole
     if steps != (metres, -metres):

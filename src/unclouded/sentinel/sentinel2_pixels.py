@@ -20,7 +20,7 @@ from unclouded.io.gdal import gdal_path, gdal_reason, gdal_session
 from unclouded.io.geotiff import MAX_BLOCK_BYTES, require_local_image
 from unclouded.sentinel.radiometry import NO_DATA
 from unclouded.sentinel.raw_store import RawBandCache
-from unclouded.sentinel.resample import Resampling, on_finer_rows
+from unclouded.sentinel.resample import Resampling, upsample_rows
 from unclouded.sentinel.safe import ProductFolder
 from unclouded.sentinel.sentinel2 import BandFile, Sentinel2Product
 
@@ -115,7 +115,7 @@ def _rows(store: RawBandCache, file: BandFile, top: int, bottom: int, resampling
     def read(first: int, last: int) -> NDArray[np.uint16]:
         return store.read(0, first, last)
 
-    return on_finer_rows(read, store.shape[1], file.pixel_m // 10, top, bottom, resampling)
+    return upsample_rows(read, store.shape[1], file.pixel_m // 10, top, bottom, resampling)
 
 
 # A JPEG 2000 image as Sentinel-2 products hold it: decoded once, by one thread, tile row by tile row.

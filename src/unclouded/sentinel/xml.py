@@ -30,7 +30,7 @@ _NUMBERS = re.compile(r"[0-9eE+\-.\s]*", re.ASCII)
 """Characters of numbers; Python reads more as numbers, such as 1_000, nan and the digits of other scripts."""
 
 
-class Markup:
+class XmlElement:
     """One element of an XML file, which knows its file for messages.
 
     Names are local names: products put some of their elements into a namespace and some not.
@@ -41,7 +41,7 @@ class Markup:
         self._element = element
 
     @classmethod
-    def read(cls, path: Path) -> "Markup":
+    def read(cls, path: Path) -> "XmlElement":
         """Parse a file.
 
         Raises:
@@ -65,15 +65,15 @@ class Markup:
         text = self.attribute(name)
         return int(text) if _WHOLE.fullmatch(text) else None
 
-    def all(self, name: str) -> Iterator["Markup"]:
+    def all(self, name: str) -> Iterator["XmlElement"]:
         """Give every element of a name, in the order of the file, at any depth."""
-        return (Markup(self.path, element) for element in self._element.iterfind(f".//{{*}}{name}"))
+        return (XmlElement(self.path, element) for element in self._element.iterfind(f".//{{*}}{name}"))
 
-    def first(self, name: str) -> "Markup | None":
+    def first(self, name: str) -> "XmlElement | None":
         """Return the first element of a name, None where there is none."""
         return next(self.all(name), None)
 
-    def one(self, name: str) -> "Markup":
+    def one(self, name: str) -> "XmlElement":
         """Return the first element of a name.
 
         Raises:
