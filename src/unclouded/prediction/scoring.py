@@ -1,0 +1,126 @@
+"""Evaluation of a remover on a data set, from patches on disk to scores."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from unclouded import __version__
+from unclouded.clouds.cache import ProbabilityCache
+from unclouded.clouds.map import CloudMapSettings
+from unclouded.clouds.synthetic import SyntheticSettings
+from unclouded.evaluation.scores import ClearPixels, Provenance, Scores, score_patches
+from unclouded.files import is_file, sha256
+from unclouded.models.remover import CloudRemover
+from unclouded.models.weights import MapChoice, choose_map, load_remover
+from unclouded.patches.layouts import Inventory, find_triplets
+from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable, incomplete_as_skipped
+from unclouded.patches.splits import SplitName, incomplete_of, triplets_of
+from unclouded.prediction.evaluation_source import EvaluationSource, Pairs, remover_source
+from unclouded.progress import ProgressCallback, no_progress
+from unclouded.tensors.dataset import TripletDataset
+
+
+def evaluate(
+    remover: CloudRemover | str,
+    root: Path | str,
+    split: SplitName = "test",
+    *,
+    clear_pixels: ClearPixels = "kept",
+    clouds: CloudMapSettings | None = None,
+    damaged: Damaged = "refuse",
+    device: str = "cpu",
+    on_progress: ProgressCallback = no_progress,
+) -> Scores:
+    """Scores of a remover on the triplets of a data set, against their clear images.
+
+    Metrics are those of section III-B.1 of the paper, over all, cloudy (m > 0) and clear (m = 0) pixels.
+
+    Args:
+        remover: A remover, a weights file, or the name of a remover without weights.
+        root: Data set in the official or the flat layout of SEN12MS-CR.
+        split: ``train``, ``val``, ``test`` or ``all``.
+        clear_pixels: ``kept``: where m = 0 the observed image is scored, as in a product; ``network``: the remover's.
+        clouds: Cloud map; settings that are not given are those of the weights' training, else the paper's.
+        damaged: Whether a damaged patch is refused, or skipped and listed in the scores.
+        device: Where a network runs, such as ``cpu`` or ``cuda``.
+        on_progress: Called with (stage, completed, total).
+
+    Returns:
+        Scores of every patch, with means, provenance and skipped patches.
+
+    Raises:
+        InputError: The data set, the remover or one of its predictions cannot be used.
+    """
+    chosen = load_remover(remover, None, device) if isinstance(remover, str) else remover
+    weights = Path(remover) if isinstance(remover, str) and is_file(Path(remover)) else None
+    inventory = find_triplets(Path(root))
+    files = triplets_of(inventory, split)
+    return score_source(
+        remover_source(chosen, files, keep_clear=clear_pixels == "kept", device=device),
+        inventory,
+        split,
+        choose_map([chosen], clouds),
+        clear_pixels,
+        damaged=damaged,
+        weights_sha256=sha256(weights) if weights else "",
+        on_progress=on_progress,
+    )
+
+
+def score_source(
+    source: EvaluationSource,
+    inventory: Inventory,
+    split: SplitName,
+    cloud_map: MapChoice,
+    clear_pixels: ClearPixels,
+    *,
+    synthetic: SyntheticSettings | None = None,
+    damaged: Damaged = "refuse",
+    weights_sha256: str = "",
+    watch: Callable[[Pairs], Pairs] = lambda pairs: pairs,
+    on_progress: ProgressCallback = no_progress,
+) -> Scores:
+    """Scores of a remover, or of the predictions of an external method, with their provenance.
+
+    Args:
+        source: Predictions for the patches of the split.
+        inventory: The data set.
+        split: Part of it.
+        cloud_map: Map that the remover is shown and the areas are made of.
+        clear_pixels: As for :func:`evaluate`; the source was made for it.
+        synthetic: Clouds painted on the clear images, instead of the observed ones.
+        damaged: Whether a damaged patch is refused, or skipped and listed.
+        weights_sha256: Hash of the weights file.
+        watch: Passes the pairs on, for further metrics of the same predictions.
+        on_progress: Called with (stage, completed, total).
+
+    Raises:
+        InputError: A patch is damaged, or a prediction is no clear image of it.
+    """
+    data = TripletDataset(source.files, source.bands, cloud_map.used, ProbabilityCache(), synthetic=synthetic)
+    skipped: list[DamagedTriplet] = []
+    triplets = each_readable(data.names, data.__getitem__, damaged, skipped)
+    pairs = _counted(source.pairs(triplets), len(data), on_progress)
+    provenance = Provenance(
+        source.name,
+        split,
+        weights_sha256,
+        source.predictions,
+        source.missing,
+        f"unclouded {__version__}",
+        source.learnt_from,
+        trained_map=cloud_map.trained.to_json() if cloud_map.trained else None,
+    )
+    return replace(
+        score_patches(watch(pairs), clear_pixels),
+        clouds=cloud_map.used.model_dump(mode="json"),
+        synthetic=synthetic.model_dump(mode="json") if synthetic else None,
+        provenance=provenance,
+        skipped=(*incomplete_as_skipped(incomplete_of(inventory, split)), *skipped),
+    )
+
+
+def _counted(pairs: Pairs, total: int, on_progress: ProgressCallback) -> Pairs:
+    for completed, pair in enumerate(pairs, start=1):
+        yield pair
+        on_progress("evaluating", completed, total)
