@@ -1,0 +1,43 @@
+"""Cloud removers: the paper's networks, their weights, and removers without training data."""
+
+from typing import TYPE_CHECKING
+
+from unclouded._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from unclouded.models.baselines import baseline as baseline
+    from unclouded.models.network import NetworkRemover as NetworkRemover
+    from unclouded.models.network import NetworkSettings as NetworkSettings
+    from unclouded.models.remover import (
+        CloudRemover as CloudRemover,
+    )
+    from unclouded.models.remover import (
+        FunctionRemover as FunctionRemover,
+    )
+    from unclouded.models.remover import (
+        keep_clear_pixels as keep_clear_pixels,
+    )
+    from unclouded.models.scene_adapted import SceneAdapted as SceneAdapted
+    from unclouded.models.weights import load_remover as load_remover
+    from unclouded.models.weights import save_weights as save_weights
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "baselines": ("baseline",),
+        "network": (
+            "NetworkRemover",
+            "NetworkSettings",
+        ),
+        "remover": (
+            "CloudRemover",
+            "FunctionRemover",
+            "keep_clear_pixels",
+        ),
+        "scene_adapted": ("SceneAdapted",),
+        "weights": (
+            "load_remover",
+            "save_weights",
+        ),
+    },
+)

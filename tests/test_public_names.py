@@ -1,0 +1,50 @@
+"""Tests of the public interface: what a package lists is there, is listed for type checkers, and costs no import time."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import unclouded
+
+ROOT = Path(unclouded.__file__).parent
+PACKAGES = sorted(
+    ".".join(["unclouded", *path.parent.relative_to(ROOT).parts])
+    for path in ROOT.rglob("__init__.py")
+    if "lazy_names(" in path.read_text()
+)
+
+
+def for_type_checkers(package: str) -> set[str]:
+    """Names that a package imports under ``TYPE_CHECKING``."""
+    tree = ast.parse(Path(str(importlib.import_module(package).__file__)).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    return {alias.asname or "" for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_is_there_and_is_known_to_type_checkers(package: str) -> None:
+    module = importlib.import_module(package)
+    assert for_type_checkers(package) == set(module.__all__) == set(dir(module))
+    assert all(getattr(module, name) is not None for name in module.__all__)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_is_documented(package: str) -> None:
+    module = importlib.import_module(package)
+    functions = [one for name in module.__all__ if callable(one := getattr(module, name))]
+    assert [one for one in functions if not one.__doc__] == []
+
+
+def test_an_unknown_name_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="module 'unclouded' has no attribute 'remove_clowds'"):
+        unclouded.remove_clowds  # noqa: B018
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    heavy = "{'torch', 'numpy', 'numba', 'rasterio', 'scipy', 'matplotlib', 'pydantic'}"
+    code = f"import sys, unclouded; dir(unclouded); sys.exit(bool({heavy} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
