@@ -1,4 +1,4 @@
-"""Tests of the public interface: what a package lists is there, is listed for type checkers, and costs no import time."""
+"""Tests of the public interface: what a package lists is there, type checkers know it, and it costs no import time."""
 
 import ast
 import importlib

@@ -159,7 +159,7 @@ class Inventory:
         )
 
 
-def find_triplets(root: Path) -> Inventory:
+def find_triplets(root: Path | str) -> Inventory:
     """Find the triplets of a folder in the official or the flat layout of SEN12MS-CR, or in the scenes of its regions.
 
     Only names are listed, and the manifest is read where it says what scenes hold. What counts is where a name stands
@@ -173,6 +173,7 @@ def find_triplets(root: Path) -> Inventory:
     Raises:
         InputError: There is no such folder, or no patch in it.
     """
+    root = Path(root)
     require_folder(root)
     entries = _listed(root)
     names = {entry.name for entry in entries}

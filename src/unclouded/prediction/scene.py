@@ -89,9 +89,9 @@ class PredictedScene:
 
 def predict_scene(
     remover: CloudRemover,
-    cloudy: Path,
-    sar: Path,
-    out: Path,
+    cloudy: Path | str,
+    sar: Path | str,
+    out: Path | str,
     settings: SceneSettings | None = None,
     *,
     others: Sequence[CloudRemover] = (),
@@ -123,7 +123,7 @@ def predict_scene(
         MachineError: No room, or a folder that cannot be written.
     """
     settings = settings or SceneSettings()
-    cloudy, sar = product_of(cloudy), product_of(sar)
+    cloudy, sar, out = product_of(Path(cloudy)), product_of(Path(sar)), Path(out)
     removers = (remover, *others)
     if any(other.bands != remover.bands for other in others):
         raise InputError(

@@ -141,7 +141,7 @@ class OpticalScene:
 
 @contextmanager
 def open_optical(
-    path: Path,
+    path: Path | str,
     *,
     resampling: Resampling = "nearest",
     allow_l2a: bool = False,
@@ -168,6 +168,7 @@ def open_optical(
         InputError: Another product or file, named; or one that is cut, damaged, changed, or contradicts itself; or one
             whose bands are in another order or unit.
     """
+    path = Path(path)
     if offset is not None and offset > 0:
         raise InputError(f"expected an offset of 0 or below, such as -1000 since baseline 04.00, found {offset}")
     with _opened(path, resampling, tile, offset, work_folder, allow_l2a=allow_l2a) as scene:

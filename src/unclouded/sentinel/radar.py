@@ -92,7 +92,7 @@ class RadarScene:
 
 @contextmanager
 def open_radar(
-    path: Path,
+    path: Path | str,
     geobox: GeoBox,
     *,
     align: bool = False,
@@ -120,6 +120,7 @@ def open_radar(
         InputError: Another product or file, named; or one that is cut, damaged, changed, in other units, on another
             grid, or elsewhere.
     """
+    path = Path(path)
     if looks_like_product(path) and not is_band_folder(path, SENTINEL1):
         model = ElevationModel.read(heights, heights_datum_m) if heights else None
         if model and geobox.crs is not None:
