@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from unclouded.batch.executors import Shard, is_full, run_tasks, serially
+from unclouded.batch import executors
+from unclouded.batch.executors import Shard, in_processes, is_full, run_tasks, serially
 from unclouded.batch.tasks import Row, TaskLedger, content_id
 from unclouded.errors import InputError, MachineError
 
@@ -60,6 +61,28 @@ def test_shards_share_all_tasks_and_none_twice(tmp_path: Path) -> None:
 def test_a_shard_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="expected a shard such as 3/8"):
         Shard.parse(text)
+
+
+@dataclass(frozen=True)
+class Unloadable(Numbered):
+    exits: bool = False
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[int | str]]:
+        return (os._exit, (1,)) if self.exits else (exec, ("import plug_in",))
+
+
+def test_a_task_that_no_worker_can_load_ends_the_run_and_costs_no_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "MOST_EARLY_DEATHS", 1)
+    refused = "01 cannot be handed to another process .*No module named 'plug_in'.*; run with --processes 1"
+    for task, kind, message in (
+        (Unloadable(1), InputError, refused),
+        (Unloadable(1, exits=True), MachineError, "1 worker processes in a row ended before they began 01"),
+    ):
+        with pytest.raises(kind, match=message):
+            run_tasks([task], TaskLedger(tmp_path), in_processes(1))
+        assert TaskLedger(tmp_path).begun(task) == 0 and not TaskLedger(tmp_path).failures([task])
 
 
 _WRITING = """
@@ -178,7 +201,7 @@ import sys, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from unclouded.errors import SignalledError
+from unclouded.errors import InterruptedRunError
 from unclouded.batch.executors import dask_client, on_dask
 from unclouded.batch.executors import in_processes, run_tasks, serially, stoppable
 from unclouded.batch.tasks import TaskLedger
@@ -205,7 +228,7 @@ if __name__ == "__main__":
     try:
         with stoppable(), ways[sys.argv[2]]() as runner:
             run_tasks([Slow(name) for name in "abcdef"], TaskLedger(Path(sys.argv[1])), runner)
-    except SignalledError as error:
+    except InterruptedRunError as error:
         print(error, flush=True)
         sys.exit(128 + error.signal)
 """

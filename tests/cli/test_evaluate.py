@@ -259,3 +259,21 @@ def test_predictions_scaled_by_2000_are_told_by_an_option(
     assert content["provenance"]["predictions"] == "theirs, dn / 2000"
     assert unclouded("evaluate", "cloudy", root, "--scale", "2000") == 2
     assert "are for predictions of a foreign method" in capsys.readouterr().err
+
+
+def test_scores_are_never_written_over_what_is_read(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    first, weights = tmp_path / "a.json", tmp_path / "weights.safetensors"
+    assert unclouded("evaluate", "cloudy", root, "--clouds", "ones", "--out", first) == 0
+    before = first.read_bytes()
+    capsys.readouterr()
+    assert unclouded("compare", first, first, "--out", first) == 2
+    assert "a.json is the input itself; choose another place" in capsys.readouterr().err
+    assert first.read_bytes() == before
+    network = NetworkSettings(width=1)
+    save_weights(weights, network.build(), network, {})
+    assert unclouded("evaluate", weights, root, "--out", weights) == 2
+    assert "weights.safetensors is the input itself" in capsys.readouterr().err
+    assert unclouded("evaluate", "cloudy", root, "--out", tmp_path / "a.parquet") == 2
+    assert "choose a name such as scores.json" in capsys.readouterr().err

@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -228,6 +229,35 @@ def test_a_scale_that_makes_predictions_a_fifth_as_bright_is_doubted(
     np.save(folder / "flat_7.npy", ground.astype(np.float32))
     assert "0.2 times the reflectance of the clear images" in find_predictions(folder, wanted, scale=2000.0).doubt
     assert find_predictions(folder, wanted).doubt == ""
+
+
+def test_dark_predictions_that_may_have_been_divided_by_2000_are_not_taken_for_reflectance(
+    folder: Path, wanted: list[TripletFiles], tmp_path: Path
+) -> None:
+    dark = image(scale=0.5) + 0.05  # 0.05 to 0.18
+    stored = np.pad(dark * 10_000, ((0, 10), (0, 0), (0, 0)), mode="edge").astype(np.uint16)
+    write_geotiff(tmp_path / "clear.tif", stored[[0, 2, 1, 0, *range(3, 12)]], SENTINEL2.bands, GRID)
+    np.save(folder / "flat_7.npy", dark * 2)
+    assert find_predictions(folder, wanted).unit == "reflectance"  # twice as bright: a poor method
+    np.save(folder / "flat_7.npy", dark * 5)
+    with pytest.raises(
+        InputError, match=r"times the reflectance of the clear images .*divided by 2000 would; say which"
+    ):
+        find_predictions(folder, wanted)
+    assert "clear images" in find_predictions(folder, wanted, "reflectance").doubt
+
+
+@pytest.mark.parametrize("header", [b"(" * 4000, b"{'descr': '<f4\xff'", b"\\\n'" * 9, b"9" * 5000])
+def test_a_header_of_npy_that_is_none_is_one_line(header: bytes, folder: Path, wanted: list[TripletFiles]) -> None:
+    (folder / "flat_7.npy").write_bytes(b"\x93NUMPY\x02\x00" + (9000).to_bytes(4, "little") + header.ljust(9000))
+    with pytest.raises(InputError, match=r"flat_7\.npy is no whole \.npy file of numbers .*; write it again"):
+        find_predictions(folder, wanted)
+
+
+def test_a_pipe_among_predictions_is_refused_and_not_opened(folder: Path, wanted: list[TripletFiles]) -> None:
+    os.mkfifo(folder / "flat_7.npy")
+    with pytest.raises(InputError, match=r"flat_7\.npy is not a file"):
+        find_predictions(folder, wanted)
 
 
 @pytest.mark.parametrize(("scale", "unit"), [(0.0, None), (-1.0, None), (np.nan, None), (np.inf, None), (2.0, "uint8")])

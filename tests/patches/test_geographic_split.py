@@ -113,3 +113,9 @@ def test_neighbours_of_neighbours_are_one_group() -> None:
     assert groups_within(circles, 50) == [[0, 2, 3], [1], [4]]
     assert groups_within(circles, 30) == [[0], [1], [2], [3], [4]]
     assert groups_within(circles, 95) == [[0, 2, 3], [1, 4]]
+
+
+def test_groups_of_thousands_of_neighbours_are_found_at_once() -> None:
+    chain = [Circle(index * 0.1, 0.0, 1.0) for index in range(1500)]  # 11 km apart, up to 150 degrees east
+    alone = Circle(-90.0, 0.0, 1.0)
+    assert groups_within([alone, *chain], 20.0) == [[0], list(range(1, 1501))]

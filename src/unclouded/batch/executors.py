@@ -5,6 +5,7 @@ For a dask cluster see :mod:`unclouded.batch.executors`.
 
 import multiprocessing
 import os
+import pickle
 import re
 import signal
 import threading
@@ -25,6 +26,9 @@ from unclouded.files import require_writable
 
 PAUSE_S = 0.2
 """Wait before tasks that somebody else holds are looked at again."""
+
+MOST_EARLY_DEATHS = 3
+"""Worker processes in a row that may end before they begin a task."""
 
 T = TypeVar("T", bound=Task)
 
@@ -163,6 +167,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self._pool = self._start()
+        self._died_early = 0
 
     def __enter__(self) -> "_Worker":
         return self
@@ -171,9 +176,16 @@ class _Worker:
         self._pool.shutdown(cancel_futures=True)
 
     def attempt(self, folder: TaskLedger, task: Task) -> AttemptStatus:
+        before = folder.begun(task)
         try:
-            return self._pool.submit(_attempt, folder, task).result()
+            return self._pool.submit(_attempt, folder, _pickled(task), task.name).result()
         except BrokenProcessPool:
+            self._died_early = 0 if folder.begun(task) > before else self._died_early + 1
+            if self._died_early >= MOST_EARLY_DEATHS:
+                raise MachineError(
+                    f"{self._died_early} worker processes in a row ended before they began {task.name}; is there "
+                    "enough memory? run with --processes 1"
+                ) from None
             self._pool = self._start()
             return "again"
 
@@ -187,8 +199,29 @@ class _Worker:
         return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_live_with_parent)
 
 
-def _attempt(folder: TaskLedger, task: Task) -> AttemptStatus:
-    """Attempt a task in a worker; SIGTERM interrupts it in order."""
+def _pickled(task: Task) -> bytes:
+    try:
+        return pickle.dumps(task)
+    except Exception as error:
+        raise _not_portable(task.name, error) from error
+
+
+def _not_portable(name: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:200]
+    return InputError(
+        f"{name} cannot be handed to another process ({type(error).__name__}: {reason}); run with --processes 1"
+    )
+
+
+def _attempt(folder: TaskLedger, pickled: bytes, name: str) -> AttemptStatus:
+    """Attempt a task in a worker; SIGTERM interrupts it in order.
+
+    The task is unpickled here: an exception while the pool itself unpickles it would only break the pool.
+    """
+    try:
+        task: Task = pickle.loads(pickled)  # noqa: S301 - made by our own parent process
+    except Exception as error:
+        raise _not_portable(name, error) from error
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         return folder.attempt(task)
@@ -230,7 +263,7 @@ def on_dask(client: Any) -> Runner:
     """
 
     def run(folder: TaskLedger, tasks: Sequence[Task]) -> Iterator[AttemptStatus]:
-        from distributed import wait
+        from distributed import CancelledError, KilledWorker, wait
 
         client.register_plugin(ReleaseOnStop())
         task_of = {client.submit(folder.attempt, task, pure=False, retries=0): task for task in tasks}
@@ -243,9 +276,9 @@ def on_dask(client: Any) -> Runner:
                 last_seen = _require_workers(client, last_seen)
                 continue
             for fault in (one.exception() for one in ended if one.status == "error"):
-                if isinstance(fault, MachineError):  # the next task would meet it, too
+                if not isinstance(fault, KilledWorker | CancelledError):  # the next task would meet it, too
                     client.cancel(list(left))
-                    raise fault
+                    raise fault if isinstance(fault, MachineError) else _not_portable("a task", fault)
             for future in ended:  # what it returned may be lost with its worker; the folder knows
                 yield "again" if folder.left([task_of[future]]) else "done"
 

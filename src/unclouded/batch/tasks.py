@@ -112,7 +112,7 @@ class TaskLedger:
         if self._done(task).is_file():
             return "there"
         note = self.path / "begun" / task.id
-        _AT_WORK[note] = note.stat().st_size if note.is_file() else 0
+        _AT_WORK[note] = self.begun(task)
         try:
             return self._begin(task, note)
         except (InterruptedRunError, KeyboardInterrupt, MachineError):
@@ -144,6 +144,11 @@ class TaskLedger:
             return self._mark_failed(task, f"{type(error).__name__} in {where}: {error} ({begun} attempts)")
         write_json(self._done(task), {"name": task.name, "id": task.id, "rows": rows})
         return "done"
+
+    def begun(self, task: Task) -> int:
+        """Return the bytes written about attempts that began; they grow with every attempt."""
+        note = self.path / "begun" / task.id
+        return note.stat().st_size if note.is_file() else 0
 
     def rows(self, tasks: Sequence[Task]) -> list[Row]:
         """Return the rows of all done tasks, in the order of their names: the same, whoever did them when."""

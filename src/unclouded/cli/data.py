@@ -260,7 +260,7 @@ def audit(
 def sample(
     land: Annotated[Path, typer.Argument(help="Land mask: GeoJSON features with a property 'continent'.")],
     out: Annotated[Path, typer.Argument(help="GeoJSON of the regions to look for scenes in.")],
-    regions: Annotated[int, typer.Option(min=1, help="How many.")] = 169,
+    regions: Annotated[int, typer.Option(min=1, max=5_000, help="How many.")] = 169,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness; also part of their names.")] = 0,
     apart_km: Annotated[float, typer.Option("--apart", min=0, help="Least km between train, val and test.")] = 50.0,
 ) -> None:

@@ -91,7 +91,7 @@ def evaluate(
     from unclouded.evaluation.perceptual import PerceptualMetrics
     from unclouded.evaluation.results_io import scores_files, write_scores
     from unclouded.evaluation.scores import Provenance, score_patches
-    from unclouded.files import require_new_file, sha256
+    from unclouded.files import require_apart, require_new_file, sha256
     from unclouded.models.weights import choose_map, load_remover
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.reading import DamagedTriplet, each_readable, incomplete_as_skipped
@@ -101,6 +101,8 @@ def evaluate(
 
     if out is not None:
         for path in scores_files(out):
+            if predictions is None:
+                require_apart(path, Path(remover))
             require_new_file(path)
     place = chosen_device(device)
     shown = bands.names() if bands else None
@@ -230,9 +232,11 @@ def compare(
 
     from unclouded.evaluation.comparison import compare_scores, comparison_json, comparison_table, why_none
     from unclouded.evaluation.results_io import load_scores
-    from unclouded.files import require_new_file, write_json
+    from unclouded.files import require_apart, require_new_file, write_json
 
     if out is not None:
+        for path in (first, second):
+            require_apart(out, path)
         require_new_file(out)
     scores = [load_scores(path) for path in (first, second)]
     differences = compare_scores(scores[0], scores[1], np.random.default_rng(0))

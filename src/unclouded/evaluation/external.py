@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unclouded.errors import InputError
-from unclouded.files import named, require_folder
+from unclouded.files import decoding, named, open_file, require_folder
 from unclouded.io.geotiff import ImageFile, read_grid, read_stored
 from unclouded.io.raster import describe_grid, read, same_grid
 from unclouded.patches.layouts import TripletFiles
@@ -32,6 +32,9 @@ PROBED = 32
 
 UNLIKE_CLEAR = 4.0
 """Ratio of a prediction's brightness to that of its clear image beyond which the unit is doubted."""
+
+FIVEFOLD = (3.5, 7.0)
+"""The same ratio where stored numbers were divided by 2000 and the darkest and brightest values do not tell it."""
 
 TOO_DARK = 0.1
 """The same ratio, below which what was told to be stored numbers are none."""
@@ -131,6 +134,10 @@ def find_predictions(
     used = "dn" if scale is not None else unit or find_unit(probe.seen)
     check_all(used, probe.seen, f"the folder {named(folder)}")
     doubt = probe.doubt(used)
+    if unit is None and used == "reflectance" and FIVEFOLD[0] < probe.ratio(used) < FIVEFOLD[1]:
+        raise InputError(
+            f"{named(folder)}: {probe.words(used)}, as stored numbers divided by 2000 would; say which with {_TOLD_BY}"
+        )
     if doubt and used in ("dn", "uint8") and 0 < probe.ratio(used) < TOO_DARK:
         raise InputError(f"{named(folder)}: {doubt}; tell another unit with --units, or with --scale")
     return ExternalPredictions(folder, found, probe.bands, used, tuple(unexpected_files), missing, scale, doubt)
@@ -203,6 +210,11 @@ class _Probe:
         ratio = self.ratio(unit)
         if 1 / UNLIKE_CLEAR < ratio < UNLIKE_CLEAR:
             return ""
+        return self.words(unit)
+
+    def words(self, unit: Unit) -> str:
+        """Return how bright the predictions would be, for a message."""
+        ratio = self.ratio(unit)
         return f"taken as {unit} the predictions have {ratio:.2g} times the reflectance of the clear images (median)"
 
 
@@ -283,19 +295,15 @@ def _require_order(path: Path, descriptions: Sequence[str | None]) -> None:
 
 def _read_npy(path: Path) -> NDArray[np.generic]:
     """Read a ``.npy`` file of numbers: its header first, and never a pickle."""
-    try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("error")
-            version = np.lib.format.read_magic(file)
-            reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-            shape, _, dtype = reader[version](file)
-            _refuse_giant(path, shape, dtype, path.stat().st_size - file.tell())
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (ValueError, KeyError, EOFError, OSError, UserWarning, SyntaxError, MemoryError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = " ".join(str(error).split())[:80]
-        raise InputError(f"{named(path)} is no whole .npy file of numbers ({reason}); write it again") from error
+    fault = "is no whole .npy file of numbers"
+    with open_file(path) as file, decoding(path, fault, "write it again"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        version = np.lib.format.read_magic(file)
+        reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, _, dtype = reader[version](file)
+        _refuse_giant(path, shape, dtype, path.stat().st_size - file.tell())
+        file.seek(0)
+        return np.asarray(np.load(file, allow_pickle=False))
 
 
 def _refuse_giant(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic], found: int) -> None:
@@ -309,6 +317,8 @@ def _refuse_giant(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic
 
 
 UNITS: tuple[Unit, ...] = ("reflectance", "dn", "network", "uint8")
+
+_TOLD_BY = f"--units {'|'.join(UNITS)}, or --scale"
 
 _DARKEST = -0.1
 """Reflectance below which nothing is: what an offset of -1000 leaves of 0."""
@@ -337,8 +347,7 @@ def find_unit(found: ValueRange) -> Unit:
             return "dn"
         if found.low >= _DARKEST and 0.0 < found.high <= _BRIGHTEST and found.low < 0.5:
             return "reflectance"
-    told_by = f"--units {'|'.join(UNITS)}, or --scale"
-    raise InputError(f"the predictions hold {found}, which may be {_readings(found)}; say which with {told_by}")
+    raise InputError(f"the predictions hold {found}, which may be {_readings(found)}; say which with {_TOLD_BY}")
 
 
 def _readings(found: ValueRange) -> str:

@@ -48,7 +48,13 @@ def write_scores(path: Path, scores: Scores, rng: np.random.Generator) -> None:
 
 
 def scores_files(path: Path) -> tuple[Path, Path]:
-    """Return the two files that :func:`write_scores` writes."""
+    """Return the two files that :func:`write_scores` writes.
+
+    Raises:
+        InputError: Both would have one name.
+    """
+    if path.suffix == ".parquet":
+        raise InputError(f"{named(path)} is the name of the table beside the scores; choose a name such as scores.json")
     return path, path.with_suffix(".parquet")
 
 

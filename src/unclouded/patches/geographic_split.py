@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import shapely
 from jaxtyping import Float64
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 from shapely.geometry import shape
 
 from unclouded.errors import InputError
@@ -160,12 +162,26 @@ def gaps_km(circles: Sequence[Circle]) -> Float64[np.ndarray, "circle circle"]:
 
 def gaps_between(first: Sequence[Circle], second: Sequence[Circle]) -> Float64[np.ndarray, "first second"]:
     """Return the distances of some circles to others; negative where they overlap."""
-    (places, radius), (others, other_radius) = _placed(first), _placed(second)
+    return _gaps(located(first), located(second))
+
+
+Located = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Centres of circles as unit vectors, and their radii in km."""
+
+
+def gaps_to(circle: Circle, others: Located) -> Float64[np.ndarray, " circle"]:
+    """Return the distances of one circle to others; negative where they overlap."""
+    return np.asarray(_gaps(located([circle]), others)[0])
+
+
+def _gaps(first: Located, second: Located) -> Float64[np.ndarray, "first second"]:
+    (places, radius), (others, other_radius) = first, second
     chord = np.linalg.norm(places[:, None] - others[None], axis=-1)
     return np.asarray(2 * np.arcsin(np.clip(chord / 2, 0, 1)) * EARTH_KM - radius[:, None] - other_radius)
 
 
-def _placed(circles: Sequence[Circle]) -> tuple[Float64[np.ndarray, "circle 3"], Float64[np.ndarray, " circle"]]:
+def located(circles: Sequence[Circle]) -> Located:
+    """Return circles as arrays, to measure many distances to them."""
     places = unit_vectors(np.array([[one.longitude, one.latitude] for one in circles], float).reshape(-1, 2))
     return places, np.array([one.radius_km for one in circles], float)
 
@@ -186,11 +202,8 @@ def circle_around(footprint: Mapping[str, Any]) -> Circle:
 
 def groups_within(circles: Sequence[Circle], gap_km: float) -> list[list[int]]:
     """Group circles that lie nearer than a gap to each other, directly or by others in between."""
-    near = gaps_km(circles) < gap_km
-    group = list(range(len(circles)))
-    for second, first in np.argwhere(np.tril(near, -1)).tolist():
-        old, new = group[second], group[first]
-        group = [new if one == old else one for one in group]
+    _, found = connected_components(gaps_km(circles) < gap_km, directed=False)
+    group = found.tolist()
     return [[index for index, one in enumerate(group) if one == name] for name in dict.fromkeys(group)]
 
 

@@ -11,7 +11,7 @@ from shapely.geometry.base import BaseGeometry
 
 from unclouded.errors import InputError
 from unclouded.io.geojson import parse_polygon, read_features
-from unclouded.patches.geographic_split import Circle, gaps_km
+from unclouded.patches.geographic_split import Circle, gaps_to, located
 from unclouded.patches.roi import Roi
 from unclouded.patches.splits import PARTS, Split
 from unclouded.sentinel.footprints import NORTHERNMOST, SOUTHERNMOST, contains_point, footprint_around, require_latitude
@@ -101,9 +101,10 @@ def sample_regions(
     taken: list[Circle] = []
     for index in range(count):
         continent, season = strata[index % len(strata)]
+        others = located(taken)
         for longitude, latitude in _places(land[continent], rng):
             circle = Circle(longitude, latitude, radius)
-            if not taken or gaps_km([circle, *taken])[0, 1:].min() >= apart_km:
+            if not taken or gaps_to(circle, others).min() >= apart_km:
                 break
         else:
             raise InputError(
