@@ -31,8 +31,8 @@ def test_what_fits_needs_no_remark() -> None:
 
 @pytest.mark.parametrize(("days", "when"), [(13.0, "13 days after"), (-40.2, "40 days before")])
 def test_a_large_gap_says_which_way_and_what_to_do(days: float, when: str) -> None:
-    (said,) = AlignmentQuality(days, None).remarks("as it came", ())
-    assert said == (
+    (remark,) = AlignmentQuality(days, None).remarks("as it came", ())
+    assert remark == (
         f"the radar was taken {when} the optical image: fields, water and snow may have changed; choose a radar image "
         "within 12 days"
     )
@@ -41,32 +41,34 @@ def test_a_large_gap_says_which_way_and_what_to_do(days: float, when: str) -> No
 @pytest.mark.parametrize(
     ("processing", "remarks", "remedy"),
     [
-        ("as it came", (), "give it on its own grid with --align, or the GRDH product with --heights"),
-        ("warped (a, not b)", (), "--align goes by its georeference, which is off"),
+        ("as it came", (), "pass it on its own grid with --align, or the GRDH product with --heights"),
+        ("warped (a, not b)", (), "its georeference, which --align relies on, is inaccurate"),
         (
             "calibration to sigma0, geolocation grid, dB",
             (NO_TERRAIN,),
-            "correct it by an elevation model with --heights",
+            "apply a terrain correction with --heights",
         ),
-        ("calibration to sigma0, terrain correction, dB", (), "--heights-datum: heights must be above the ellipsoid"),
+        ("calibration to sigma0, terrain correction, dB", (), "--heights-datum: heights must refer to the ellipsoid"),
     ],
 )
-def test_a_shift_says_how_far_and_what_to_do(processing: str, remarks: tuple[str, ...], remedy: str) -> None:
-    (said,) = AlignmentQuality(0.0, OFF).remarks(processing, remarks)
-    assert said.startswith("the radar lies 2.5 px off the optical image (-1.50 px right, +2.00 px down (gap 0.030))")
-    assert remedy in said
+def test_a_large_shift_gives_a_remark_with_distance_and_remedy(
+    processing: str, remarks: tuple[str, ...], remedy: str
+) -> None:
+    (remark,) = AlignmentQuality(0.0, OFF).remarks(processing, remarks)
+    assert remark.startswith("the radar lies 2.5 px off the optical image (-1.50 px right, +2.00 px down (gap 0.030))")
+    assert remedy in remark
 
 
-def test_an_unknown_date_is_told() -> None:
-    (said,) = AlignmentQuality(None, None, ("the radar",)).remarks("as it came", ())
-    assert said.startswith("the date of the radar is unknown, so is the time between the two images; set the tag")
+def test_an_unknown_date_gives_a_remark() -> None:
+    (remark,) = AlignmentQuality(None, None, ("the radar",)).remarks("as it came", ())
+    assert remark.startswith("the date of the radar is unknown, and so is the time between the two images; set the tag")
     (both,) = AlignmentQuality(None, None, ("the radar", "the optical image")).remarks("as it came", ())
     assert both.startswith("the date of the radar and of the optical image is unknown")
 
 
 def test_numbers_that_are_unknown_are_none() -> None:
     nothing = Shift(float("nan"), float("nan"), float("nan"), 0.0, blocks=0)
-    assert AlignmentQuality(None, nothing).told() == {
+    assert AlignmentQuality(None, nothing).as_json() == {
         "radar_after_optical_days": None,
         "shift_right_px": None,
         "shift_down_px": None,
@@ -77,7 +79,7 @@ def test_numbers_that_are_unknown_are_none() -> None:
     }
     assert AlignmentQuality(None, nothing).in_words() == "not measured, no clear ground with edges"
     assert AlignmentQuality(None, None).in_words() == "not measured, the scene is smaller than 64 px"
-    assert AlignmentQuality(1.0, OFF).told()["shift_down_px"] == 2.0
+    assert AlignmentQuality(1.0, OFF).as_json()["shift_down_px"] == 2.0
 
 
 def test_expectation_24_a_shifted_radar_image_is_logged_as_a_warning(

@@ -17,12 +17,12 @@ from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import save_weights
 from unclouded.prediction.auto_remover import (
     AutoRemover,
-    ErrorOf,
     ExpectedError,
+    RemoverError,
     RemoverSpec,
     auto_remover,
-    choose,
     expected_error,
+    select_remover,
 )
 from unclouded.sensors import RGB
 from unclouded.tensors.observation import Observation
@@ -99,7 +99,7 @@ def test_a_candidate_that_answers_for_a_part_is_never_used_however_small_its_err
 
     chosen = AutoRemover(SceneAdapted(), (Half(),)).adapt([plain()])
     assert chosen.expected is not None and chosen.expected.rows["half"].mae < 0.002
-    assert abs(chosen.expected.judged_share("half") - 0.5) < 0.02
+    assert abs(chosen.expected.answered_share("half") - 0.5) < 0.02
     assert chosen.name == "scene-adapted"
     assert "half was left out, for it answered" in chosen.reason
 
@@ -147,10 +147,10 @@ def test_a_candidate_that_answers_nothing_has_no_error_and_is_left_out() -> None
     ],
 )
 def test_the_choice_has_a_reason(mae: tuple[float, float], pixels: tuple[int, int], name: str, reason: str) -> None:
-    rows = {one: ErrorOf(error, error, 1.0, count) for one, error, count in zip("ab", mae, pixels, strict=True)}
-    chosen, why = choose(ExpectedError(rows, 500, ("B04",), simulated=False), "a")
+    rows = {one: RemoverError(error, error, 1.0, count) for one, error, count in zip("ab", mae, pixels, strict=True)}
+    chosen, why = select_remover(ExpectedError(rows, 500, ("B04",), simulated=False), "a")
     assert chosen == name and why.startswith(reason)
-    assert choose(None, "a")[1].startswith("a was used, for fewer than 400 px")
+    assert select_remover(None, "a")[1].startswith("a was used, for fewer than 400 px")
 
 
 def country(seed: int = 0, side: int = 128) -> Observation:
@@ -186,7 +186,7 @@ def test_the_error_of_a_constant_on_flat_ground_is_their_distance() -> None:
     assert found is not None
     assert math.isclose(found.rows["constant 0.3"].mae, 0.1, rel_tol=1e-5)
     assert math.isclose(found.rows["constant 0.3"].psnr, 20.0, rel_tol=1e-5)
-    assert found.rows["constant 0.2"] == ErrorOf(0.0, 0.0, 0.0, found.pixels)
+    assert found.rows["constant 0.2"] == RemoverError(0.0, 0.0, 0.0, found.pixels)
     assert math.isinf(found.rows["constant 0.2"].psnr)
     assert (found.best, found.bands, found.simulated) == ("constant 0.2", RGB, False)
 

@@ -148,7 +148,9 @@ def test_fault_18_weights_of_l2a_have_no_cirrus_band_and_do_not_go_with_others(c
         NetworkSettings(bands=("B04", "B10"), level="L2A")
     settings = NetworkSettings(width=2)
     others = [NetworkRemover(settings.build(), settings)]
-    with pytest.raises(InputError, match="weights of one product level, found L1C and L2A; choose weights alike"):
+    with pytest.raises(
+        InputError, match="weights of one product level, found L1C and L2A; choose weights of one level"
+    ):
         predict_scene(l2a_network(), cloudy, sar, cloudy.parent / "out", ONES, others=others)
 
 

@@ -9,8 +9,8 @@ import torch
 
 from unclouded.models.baselines import baseline
 from unclouded.prediction.clearing import (
-    ANSWERS,
-    FOREIGN_MARGIN_PX,
+    UNKNOWN_REACH_PX,
+    VARIANTS,
     AdaptedEnsemble,
     Statistics,
     adapt_removers,
@@ -20,7 +20,7 @@ from unclouded.prediction.clearing import (
     spread,
 )
 from unclouded.prediction.products import UNKNOWN_PERCENT, UNKNOWN_STEPS, Provenance
-from unclouded.prediction.sources import Rows
+from unclouded.prediction.sources import SceneRows
 from unclouded.prediction.tiling import Strip
 from unclouded.sentinel.radiometry import Radiometry, without_offset
 from unclouded.tensors.observation import Observation
@@ -59,11 +59,11 @@ class Sure(Watched):
 
 
 @pytest.fixture
-def rows() -> Rows:
+def rows() -> SceneRows:
     """The line with eight rows above and below; stored numbers of 1000, one without data."""
     stored = np.full((1, 48, 96), 1000, np.uint16)
     stored[0, 20, 5] = 0
-    return Rows(8, stored, np.full((2, 48, 96), -9, np.float32), BAND, without_offset(1))
+    return SceneRows(8, stored, np.full((2, 48, 96), -9, np.float32), BAND, without_offset(1))
 
 
 @pytest.fixture
@@ -79,24 +79,24 @@ def ensemble(remover: Watched, statistics: Statistics = "scene", *, uncertainty:
     return AdaptedEnsemble((remover,), 8, 4, statistics, uncertainty)
 
 
-def cleared(rows: Rows, cloud_map: np.ndarray, by: AdaptedEnsemble | None) -> Strip:
+def cleared(rows: SceneRows, cloud_map: np.ndarray, by: AdaptedEnsemble | None) -> Strip:
     return remove_clouds_in_line(rows, LINE, cloud_map, by, 32, SCENE)
 
 
-def test_of_a_window_only_the_cloudy_part_and_its_margin_are_shown(rows: Rows, cloud_map: np.ndarray) -> None:
+def test_of_a_window_only_the_cloudy_part_and_its_margin_are_shown(rows: SceneRows, cloud_map: np.ndarray) -> None:
     """Rows 20 to 29 and columns 36 to 45, with 8 px around, at multiples of 4; the window in the west has no cloud."""
     remover = Watched()
     cleared(rows, cloud_map, ensemble(remover))
     assert remover.shown == [(12, 28, 28, 28), (36, 80, 20, 16)]  # the second ends with the line's margin, the scene
 
 
-def test_by_statistics_of_each_window_all_of_it_is_shown(rows: Rows, cloud_map: np.ndarray) -> None:
+def test_by_statistics_of_each_window_all_of_it_is_shown(rows: SceneRows, cloud_map: np.ndarray) -> None:
     remover = Watched()
     cleared(rows, cloud_map, ensemble(remover, "window"))
     assert remover.shown == [(8, 24, 48, 48), (8, 56, 48, 40)]
 
 
-def test_answers_are_stored_where_it_is_cloudy_and_nan_is_no_data(rows: Rows, cloud_map: np.ndarray) -> None:
+def test_answers_are_stored_where_it_is_cloudy_and_nan_is_no_data(rows: SceneRows, cloud_map: np.ndarray) -> None:
     strip = cleared(rows, cloud_map, ensemble(Watched()))
     expected = np.full((32, 96), 1000)
     expected[12, 5] = 0  # no data stays none
@@ -115,13 +115,13 @@ def test_answers_are_stored_where_it_is_cloudy_and_nan_is_no_data(rows: Rows, cl
     assert strip["losses"].tolist() == [1, 0, 10, 0]  # no optical data, no radar, no answer; gaps of the radar
 
 
-def test_without_anybody_to_make_it_clouds_are_no_data(rows: Rows, cloud_map: np.ndarray) -> None:
+def test_without_anybody_to_make_it_clouds_are_no_data(rows: SceneRows, cloud_map: np.ndarray) -> None:
     strip = cleared(rows, cloud_map, None)
     assert not strip["clear"][0, 4:14, 36:46].any() and strip["clear"][0, 0, 0] == 1000
     assert np.unique(strip["provenance"]).tolist() == [Provenance.NO_DATA, Provenance.OBSERVED]
 
 
-def test_spread_and_confidence_are_told_of_made_pixels_alone(rows: Rows, cloud_map: np.ndarray) -> None:
+def test_spread_and_confidence_are_told_of_made_pixels_alone(rows: SceneRows, cloud_map: np.ndarray) -> None:
     strip = cleared(rows, cloud_map, ensemble(Sure(), uncertainty=True))
     made = strip["provenance"][0] >= Provenance.BLENDED
     assert np.unique(strip["confidence"][0][made]).tolist() == [50]
@@ -130,7 +130,7 @@ def test_spread_and_confidence_are_told_of_made_pixels_alone(rows: Rows, cloud_m
     assert np.unique(strip["uncertainty"][0][~made]).tolist() == [UNKNOWN_STEPS]
 
 
-def test_a_crew_looks_as_far_as_its_farthest_and_starts_where_all_can(rows: Rows) -> None:
+def test_a_crew_looks_as_far_as_its_farthest_and_starts_where_all_can(rows: SceneRows) -> None:
     @dataclass(frozen=True)
     class Strided:
         align_px: int
@@ -149,7 +149,7 @@ def test_a_crew_looks_as_far_as_its_farthest_and_starts_where_all_can(rows: Rows
     assert (made.margin_px, made.align_px) == (20, 12)
     assert [type(one) for one in made.removers] == [Watched, Watched]
     foreign = adapt_removers([Watched()], sample, "scene", uncertainty=False)
-    assert (foreign.margin_px, foreign.align_px) == (FOREIGN_MARGIN_PX, 4)
+    assert (foreign.margin_px, foreign.align_px) == (UNKNOWN_REACH_PX, 4)
     assert adapt_removers([baseline("clear-mean", BAND)], sample, "scene", uncertainty=False).margin_px == 0
 
 
@@ -250,7 +250,7 @@ def test_mirrored_answers_are_mirrored_back_and_shifted_ones_shifted_back() -> N
 def test_who_answers_by_the_side_disagrees_with_its_mirror_image() -> None:
     found = spread([Left()], observation())
     expected = (0.4 * 0.6) ** 0.5  # mirrored left to right twice of five times
-    assert ANSWERS == 5
+    assert VARIANTS == 5
     assert torch.allclose(found, torch.tensor(expected), atol=1e-6)
 
 

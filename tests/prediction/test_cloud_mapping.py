@@ -158,7 +158,8 @@ def test_fault_13_where_the_map_has_no_data_the_pixel_is_made_and_not_called_obs
     assert np.isnan(read_stored(scene.files["cloud_map"]).values[0, 3, 4:6]).all()
     assert scene.summary["pixels"]["cloudy_share"] == 39 * 20 / (39 * 50 - 2)
     assert (
-        "0.1 % of the scene cannot be judged, because the cloud map has no data there" in scene.summary["remarks"][-1]
+        "0.1 % of the scene has no known cloud state, because the cloud map has no data there"
+        in scene.summary["remarks"][-1]
     )
 
 

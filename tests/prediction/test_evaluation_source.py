@@ -41,7 +41,7 @@ def test_fault_18_weights_of_l2a_are_not_judged_on_l1c() -> None:
 
 
 @pytest.mark.parametrize(
-    ("training", "patches", "learnt_from"),
+    ("training", "patches", "training_overlap"),
     [
         (
             {"regions": "ROIs1158_spring_1 ROIs1158_spring_106"},
@@ -55,15 +55,15 @@ def test_fault_18_weights_of_l2a_are_not_judged_on_l1c() -> None:
     ids=["shared", "apart", "a patch without region", "weights that do not tell"],
 )
 def test_weights_tell_which_judged_regions_they_learnt_from(
-    training: dict[str, str], patches: tuple[str, ...], learnt_from: tuple[str, ...] | None
+    training: dict[str, str], patches: tuple[str, ...], training_overlap: tuple[str, ...] | None
 ) -> None:
     settings = NetworkSettings(width=1)
     network = NetworkRemover(settings.build(), settings, training=training)
-    assert remover_source(network, files(*patches)).learnt_from == learnt_from
+    assert remover_source(network, files(*patches)).training_overlap == training_overlap
 
 
 def test_a_rule_learns_from_no_region() -> None:
-    assert remover_source(baseline("clear-mean"), files("holiday")).learnt_from == ()
+    assert remover_source(baseline("clear-mean"), files("holiday")).training_overlap == ()
 
 
 def files(*names: str) -> tuple[TripletFiles, ...]:

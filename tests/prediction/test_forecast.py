@@ -15,7 +15,7 @@ from torch import Tensor
 from unclouded.clouds.map import PAPER
 from unclouded.io.geotiff import write_geotiff
 from unclouded.prediction.auto_remover import auto_remover
-from unclouded.prediction.forecast import Rehearsal, as_duration, forecast, rehearse
+from unclouded.prediction.forecast import StageTimes, duration_text, forecast, time_stages
 from unclouded.prediction.sources import Sources, open_sources
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.tensors.observation import Observation
@@ -36,14 +36,14 @@ def sources(tmp_path: Path) -> Iterator[Sources]:
 
 def test_seconds_of_a_scene_are_those_of_its_stages() -> None:
     """8,000 x 10,000 px at 2 x 1 + 2 + 1.21 x 4 + 0.5 microseconds; 1,280 squared compared and learnt."""
-    seen = Rehearsal(1e-6, 2e-6, comparing=1e-6, adapting=2e-6, clearing=4e-6, writing=0.5e-6, margin_px=50)
+    seen = StageTimes(1e-6, 2e-6, comparing=1e-6, adapting=2e-6, clearing=4e-6, writing=0.5e-6, margin_px=50)
     expected = 80 * (2 + 2 + 1.21 * 4 + 0.5) + 1.28**2 + 2 * 1.28**2
     assert seen.seconds((8000, 10_000), 1000, 1) == pytest.approx(expected)
     assert seen.seconds((8000, 10_000), 1000, 6) == pytest.approx(expected + 80 * 1.21 * 4 * 5)
 
 
 def test_a_small_scene_is_its_own_sample() -> None:
-    seen = Rehearsal(0, 0, adapting=MICROSECOND)
+    seen = StageTimes(0, 0, adapting=MICROSECOND)
     assert seen.seconds((500, 400), 1024, 1) == pytest.approx(0.2)
 
 
@@ -51,11 +51,11 @@ def test_a_small_scene_is_its_own_sample() -> None:
     ("seconds", "words"), [(0.4, "0 s"), (89, "89 s"), (91, "2 min"), (3599, "1 h 00 min"), (7500, "2 h 05 min")]
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
-    assert as_duration(seconds) == words
+    assert duration_text(seconds) == words
 
 
 def test_every_stage_is_rehearsed(sources: Sources) -> None:
-    seen = rehearse(sources, [auto_remover()], PAPER)
+    seen = time_stages(sources, [auto_remover()], PAPER)
     spent = (seen.reading, seen.mapping, seen.comparing, seen.adapting, seen.clearing, seen.writing)
     assert all(one > 0 for one in spent)
     assert seen.margin_px == auto_remover().margin_px
@@ -75,7 +75,7 @@ class Sure:
 
 
 def test_confidence_is_rehearsed_with_the_answer(sources: Sources) -> None:
-    assert rehearse(sources, [Sure()], PAPER).clearing >= 0.01 / (80 * 100)
+    assert time_stages(sources, [Sure()], PAPER).clearing >= 0.01 / (80 * 100)
 
 
 def test_the_forecast_names_size_disk_and_time(sources: Sources) -> None:

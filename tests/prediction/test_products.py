@@ -5,11 +5,11 @@ from unclouded.prediction.products import (
     UNKNOWN_STEPS,
     Provenance,
     causes,
-    percent,
-    products_of,
+    classify_provenance,
+    encode_confidence,
+    encode_uncertainty,
+    scene_products,
     shares,
-    steps,
-    trace,
 )
 from unclouded.sentinel.radiometry import Radiometry
 
@@ -18,11 +18,11 @@ MADE = np.array([True, True, True, True, False])
 
 def test_deviations_are_stored_in_steps_and_the_largest_number_is_left_to_what_is_unknown() -> None:
     deviation = np.array([0.0, 0.12344, 9.0, np.nan, 0.1], np.float32)
-    assert steps(deviation, MADE).tolist() == [0, 1234, UNKNOWN_STEPS - 1, UNKNOWN_STEPS, UNKNOWN_STEPS]
+    assert encode_uncertainty(deviation, MADE).tolist() == [0, 1234, UNKNOWN_STEPS - 1, UNKNOWN_STEPS, UNKNOWN_STEPS]
 
 
 def test_confidence_is_stored_in_hundredths() -> None:
-    assert percent(np.array([0.0, 0.456, 1.7, np.nan, 0.1], np.float32), MADE).tolist() == [
+    assert encode_confidence(np.array([0.0, 0.456, 1.7, np.nan, 0.1], np.float32), MADE).tolist() == [
         *(0, 46, 100, UNKNOWN_PERCENT, UNKNOWN_PERCENT)
     ]
 
@@ -30,7 +30,8 @@ def test_confidence_is_stored_in_hundredths() -> None:
 def test_products_say_what_their_numbers_mean() -> None:
     radiometry = Radiometry((-1000, 0), "uint16", 0)
     made = {
-        one.name: one for one in products_of(("B04", "B10"), radiometry, {"a": "b"}, uncertainty=True, confidence=True)
+        one.name: one
+        for one in scene_products(("B04", "B10"), radiometry, {"a": "b"}, uncertainty=True, confidence=True)
     }
     assert list(made) == ["clear", "cloud_map", "provenance", "uncertainty", "confidence"]
     clear, spread, sure = (made[name].layer for name in ("clear", "uncertainty", "confidence"))
@@ -50,7 +51,7 @@ def test_products_say_what_their_numbers_mean() -> None:
 
 
 def test_without_offset_no_tag_is_written() -> None:
-    clear, *others = products_of(("B04",), Radiometry((0,)), {})
+    clear, *others = scene_products(("B04",), Radiometry((0,)), {})
     assert clear.layer.offsets == () and [one.name for one in others] == ["cloud_map", "provenance"]
 
 
@@ -58,7 +59,7 @@ YES = np.ones((1, 4), bool)
 
 
 def test_m_tells_observed_from_blended_from_synthesised() -> None:
-    found = trace(np.array([[0.0, 1e-9, 0.4999, 0.5]], np.float32), YES, YES, 88)
+    found = classify_provenance(np.array([[0.0, 1e-9, 0.4999, 0.5]], np.float32), YES, YES, 88)
     assert found.tolist() == [[1, 2, 2, 3]]
     assert found.dtype == np.uint8
 
@@ -66,7 +67,7 @@ def test_m_tells_observed_from_blended_from_synthesised() -> None:
 def test_cloudy_pixels_without_radar_and_all_pixels_without_optics_have_no_data() -> None:
     cloud_map = np.array([[0.0, 1.0, 0.0, 1.0]], np.float32)
     radar, optical = np.array([[False, False, True, True]]), np.array([[True, True, False, False]])
-    assert trace(cloud_map, optical, radar, 0).tolist() == [[Provenance.OBSERVED, 0, 0, 0]]
+    assert classify_provenance(cloud_map, optical, radar, 0).tolist() == [[Provenance.OBSERVED, 0, 0, 0]]
 
 
 def test_fault_13_what_cannot_be_judged_is_made_where_the_radar_has_data_and_is_never_observed() -> None:
@@ -74,24 +75,21 @@ def test_fault_13_what_cannot_be_judged_is_made_where_the_radar_has_data_and_is_
     optical = np.array([[True, True, False, False, True, False]])
     radar = np.array([[True, False, True, True, False, True]])
     seen = np.array([[True, True, True, True, True, False]])
-    assert trace(m, optical, radar, 0, seen).tolist() == [[5, 0, 5, 5, 1, 0]]
+    assert classify_provenance(m, optical, radar, 0, seen).tolist() == [[5, 0, 5, 5, 1, 0]]
 
 
 def test_shares_are_of_the_whole_scene_and_add_up_to_1() -> None:
     counts = {"no_data": 39, "observed": 40, "blended": 5, "synthesised": 10, "near_gap": 2, "unjudged": 4}
     assert shares(counts) == {"observed": 0.4, "made": 0.17, "unjudged": 0.04, "no_data": 0.39}
     losses = {"no_data_optical": 15, "no_data_radar": 24, "no_data_remover": 0, "radar_gaps": 50}
-    assert (
-        causes(losses, 100)
-        == "the radar has none where a pixel has to be made 24.0 %, the optical image has none 15.0 %"
-    )
+    assert causes(losses, 100) == "cloudy and no radar data 24.0 %, no optical data 15.0 %"
     assert causes({}, 100) == ""
 
 
 def test_made_pixels_within_reach_of_a_gap_are_flagged_in_a_square() -> None:
     radar = np.ones((7, 9), bool)
     radar[3, 4] = False
-    found = trace(np.ones((7, 9), np.float32), np.ones((7, 9), bool), radar, 2)
+    found = classify_provenance(np.ones((7, 9), np.float32), np.ones((7, 9), bool), radar, 2)
     expected = np.full((7, 9), Provenance.SYNTHESISED)
     expected[1:6, 2:7] = Provenance.NEAR_GAP
     expected[3, 4] = Provenance.NO_DATA
@@ -99,4 +97,6 @@ def test_made_pixels_within_reach_of_a_gap_are_flagged_in_a_square() -> None:
 
 
 def test_observed_pixels_near_a_gap_are_observed() -> None:
-    assert trace(np.zeros((1, 4), np.float32), YES, np.array([[True, False, True, True]]), 3).tolist() == [[1, 1, 1, 1]]
+    assert classify_provenance(
+        np.zeros((1, 4), np.float32), YES, np.array([[True, False, True, True]]), 3
+    ).tolist() == [[1, 1, 1, 1]]

@@ -9,7 +9,7 @@ from odc.geo.geobox import GeoBox
 from unclouded.errors import InputError
 from unclouded.io.geotiff import write_geotiff
 from unclouded.io.rows import Layer, write_cog
-from unclouded.prediction.sources import Rows, open_sources
+from unclouded.prediction.sources import SceneRows, open_sources
 from unclouded.prediction.tiling import Window
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.sentinel.radiometry import Radiometry
@@ -57,7 +57,7 @@ def test_data_is_where_every_band_has_some() -> None:
     stored[0, 0, 1], stored[1, 0, 2], stored[1, 0, 3] = 0, 65_535, 9
     sar = np.full((2, 1, 5), -9, np.float32)
     sar[1, 0, 4] = np.nan
-    rows = Rows(0, stored, sar, ("B04", "B03"), Radiometry((0, 0), "uint16", nodata=9))
+    rows = SceneRows(0, stored, sar, ("B04", "B03"), Radiometry((0, 0), "uint16", nodata=9))
     assert rows.optical.tolist() == [[True, False, False, False, True]]
     assert rows.radar.tolist() == [[True, True, True, True, False]]
 

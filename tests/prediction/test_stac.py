@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.io.rows import Layer
 from unclouded.prediction.alignment import AlignmentQuality
-from unclouded.prediction.auto_remover import ErrorOf, ExpectedError
+from unclouded.prediction.auto_remover import ExpectedError, RemoverError
 from unclouded.prediction.report.facts import Facts, Input
 from unclouded.prediction.stac import (
     EXTENSIONS,
@@ -30,7 +30,7 @@ FACTS = Facts(
     "scene-adapted",
     ("B02", "B8A"),
     [Input("Sentinel-2", "S2.tif", "ab" * 32, TAKEN), Input("Sentinel-1", "S1.tif", "cd" * 32)],
-    ExpectedError({"scene-adapted": ErrorOf(0.02, 0.03, 8.0, 900)}, 900, ("B02", "B8A"), False),
+    ExpectedError({"scene-adapted": RemoverError(0.02, 0.03, 8.0, 900)}, 900, ("B02", "B8A"), False),
     {"cloud map": "continuous"},
     remarks=("no elevation model",),
     fit=AlignmentQuality(-2.5, None),

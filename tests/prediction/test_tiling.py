@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unclouded.clouds.map import strips_of
 from unclouded.prediction.tiling import (
     SAMPLE_PX,
     StripCheckpoint,
     Window,
-    bounding,
+    bounding_window,
     prefetch,
-    rows_of,
     sample_windows,
     windows_in,
     work_folder,
@@ -21,11 +21,11 @@ from unclouded.prediction.tiling import (
 
 def test_lines_and_windows_cover_a_scene_once() -> None:
     seen = np.zeros((70, 50), int)
-    for top, bottom in rows_of(70, 32):
+    for top, bottom in strips_of(70, 32):
         for window in windows_in(top, bottom, 50, 32):
             seen[window.within(Window(0, 0, 70, 50))] += 1
     assert (seen == 1).all()
-    assert rows_of(70, 32) == [(0, 32), (32, 64), (64, 70)]
+    assert strips_of(70, 32) == [(0, 32), (32, 64), (64, 70)]
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def test_a_window_grows_by_its_margin_to_multiples_of_4_as_far_as_the_scene_goes
 def test_a_bounding_window_lies_in_the_scene() -> None:
     where = np.zeros((10, 20), bool)
     where[3, 4] = where[5, 9] = True
-    assert bounding(where, Window(100, 200, 110, 220)) == Window(103, 204, 106, 210)
-    assert bounding(where, Window(100, 200, 110, 220)).pixels == 18
-    assert bounding(np.zeros((10, 20), bool), Window(0, 0, 10, 20)) is None
+    assert bounding_window(where, Window(100, 200, 110, 220)) == Window(103, 204, 106, 210)
+    assert bounding_window(where, Window(100, 200, 110, 220)).pixels == 18
+    assert bounding_window(np.zeros((10, 20), bool), Window(0, 0, 10, 20)) is None
 
 
 def test_a_small_scene_is_its_own_sample() -> None:

@@ -24,7 +24,7 @@ from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 SIDE = 64
 GRID = GeoBox((SIDE, SIDE), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32632")
 STRIP = np.s_[:, 20:36]
-CLOUD = np.s_[40:, :]
+CLOUD_COLOURS = np.s_[40:, :]
 Clear = Callable[..., PredictedScene]
 
 
@@ -32,7 +32,7 @@ def scene_of_land() -> NDArray[np.uint16]:
     """Dark land with a bright cloud over its lower part; B10 is dark over land and bright over the cloud."""
     stored = np.random.default_rng(0).integers(300, 600, (13, SIDE, SIDE)).astype(np.uint16)
     stored[10] = 15
-    stored[(slice(None), *CLOUD)] += 6_000
+    stored[(slice(None), *CLOUD_COLOURS)] += 6_000
     return stored
 
 
@@ -70,8 +70,8 @@ def test_expectation_34_where_one_band_is_missing_a_pixel_is_made_and_never_obse
     assert np.unique(origin[:30, :20]).tolist() == [Provenance.OBSERVED]
     assert (image > 0).all() and image.max() < 1_000  # no cloud is left, and no 65535
     assert np.isnan(layer(scene, "cloud_map")[0][STRIP]).all() == (band != "B03")
-    said = f"25.0 % of the scene cannot be judged, because {band} {'is saturated' if stored else 'has no data'} there"
-    assert said in scene.summary["remarks"][-1]
+    cause = f"{band} {'is saturated' if stored else 'has no data'}"
+    assert f"25.0 % of the scene has no known cloud state, because {cause} there" in scene.summary["remarks"][-1]
 
 
 def test_fault_13_without_radar_what_cannot_be_judged_has_no_data_in_any_band(cleared: Clear) -> None:
@@ -106,7 +106,7 @@ def test_expectation_14_summary_item_page_and_map_tell_the_same_numbers(cleared:
     assert item["unclouded:statistics"]["cloudy_share"] == pixels["cloudy_share"]
     assert item["unclouded:statistics"]["pixels"]["unjudged"] == pixels["unjudged"] == 48 * 16
     page = scene.files["report"].read_text()
-    assert "<b>25.0 %</b><span>of the scene has no data: the optical image has none 25.0 %" in page
+    assert "<b>25.0 %</b><span>of the scene has no data: no optical data 25.0 %" in page
     assert "%</b><span>of the scene could not be judged and is made by clear-mean" in page
     shares = re.findall(r"<b>([0-9.]+) %</b><span>of the scene", page)
     assert len(shares) == 4 and sum(round(10 * float(share)) for share in shares) == 1_000

@@ -119,10 +119,10 @@ def evaluate(
     incomplete = incomplete_of(inventory, split.value)
     tell_left_out(incomplete)
     one = candidate(files, keep_clear=not raw)
-    if one.learnt_from:
+    if one.training_overlap:
         typer.echo(
-            f"unclouded: {one.name} learnt from {len(one.learnt_from):,} of the regions it is judged on, first "
-            f"{one.learnt_from[0]}; these scores tell nothing of unseen ground",
+            f"unclouded: {one.name} learnt from {len(one.training_overlap):,} of the regions it is judged on, first "
+            f"{one.training_overlap[0]}; these scores tell nothing of unseen ground",
             err=True,
         )
     cloud_map = choose_map(judged, chosen_clouds(clouds, detector))
@@ -151,7 +151,7 @@ def evaluate(
             one.predictions,
             one.missing,
             f"unclouded {__version__}",
-            one.learnt_from,
+            one.training_overlap,
             trained_map=cloud_map.trained.to_json() if cloud_map.trained else None,
         ),
         manifold=appearance.manifold(),

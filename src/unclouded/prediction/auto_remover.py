@@ -18,12 +18,12 @@ from unclouded.models.network import NetworkRemover
 from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover, adapt_per_image
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import load_remover
-from unclouded.prediction.products import percent_text as percent
+from unclouded.prediction.products import percent_text
 from unclouded.sensors import RGB
 from unclouded.tensors.answers import require_answer, window_name
 from unclouded.tensors.observation import Observation
 
-CLEARLY = 0.95
+SWITCH_RATIO = 0.95
 """Another remover is used if it errs less than this times as much.
 
 A little less is no reason: the covered ground has no shadow on it and is clean right up to the painted clouds, which
@@ -32,7 +32,7 @@ flatters removers that take what lies between real clouds at its word.
 
 
 @dataclass(frozen=True)
-class ErrorOf:
+class RemoverError:
     """Error of one remover over all covered pixels.
 
     Attributes:
@@ -64,12 +64,12 @@ class ExpectedError:
         simulated: The clouds were painted, for the scene has none of its own.
     """
 
-    rows: Mapping[str, ErrorOf]
+    rows: Mapping[str, RemoverError]
     pixels: int
     bands: tuple[str, ...]
     simulated: bool
 
-    def judged_share(self, name: str) -> float:
+    def answered_share(self, name: str) -> float:
         """Return the share of the covered pixels that a remover answered."""
         return self.rows[name].pixels / self.pixels
 
@@ -77,10 +77,10 @@ class ExpectedError:
     def best(self) -> str | None:
         """The name with the least mean absolute error; of two that are equal the first.
 
-        Only removers that answered at least :data:`LEAST_JUDGED_SHARE` of the covered pixels can be compared: one that
+        Only removers that answered at least :data:`MIN_ANSWERED_SHARE` of the covered pixels can be compared: one that
         answers where it is easy has a small error. None where there is no such remover.
         """
-        names = [name for name in self.rows if self.judged_share(name) >= LEAST_JUDGED_SHARE]
+        names = [name for name in self.rows if self.answered_share(name) >= MIN_ANSWERED_SHARE]
         return min(names, key=lambda name: self.rows[name].mae, default=None)
 
     def as_json(self) -> dict[str, Any]:
@@ -169,11 +169,11 @@ class AutoRemover:
         candidates = (self.preferred, *self.others)
         expected = expected_error(candidates, sample, np.random.default_rng(self.seed))
         first = self.preferred.adapt(sample)
-        name, reason = choose(expected, self.preferred.name)
+        name, reason = select_remover(expected, self.preferred.name)
         if name == self.preferred.name:
             return SelectedRemover(first, first, expected, reason)
         best = next(one for one in self.others if one.name == name)
-        return SelectedRemover(adapted(best, sample), first, expected, reason)
+        return SelectedRemover(adapt_to_sample(best, sample), first, expected, reason)
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image; every image of a batch is a scene of its own."""
@@ -186,7 +186,7 @@ class AutoRemover:
         return adapt_per_image(self, observation)
 
 
-def choose(expected: ExpectedError | None, preferred: str) -> tuple[str, str]:
+def select_remover(expected: ExpectedError | None, preferred: str) -> tuple[str, str]:
     """Return the name of the remover to use, and the reason in a sentence.
 
     Args:
@@ -196,26 +196,26 @@ def choose(expected: ExpectedError | None, preferred: str) -> tuple[str, str]:
     if expected is None:
         return (
             preferred,
-            f"{preferred} was used, for fewer than {FEWEST_PX} px of clear ground could be covered to compare",
+            f"{preferred} was used, for fewer than {MIN_COVERED_PX} px of clear ground could be covered to compare",
         )
     left_out = "".join(
-        f"; {name} was left out, for it answered {percent(expected.judged_share(name))} of them, and "
-        f"{percent(LEAST_JUDGED_SHARE)} are needed"
+        f"; {name} was left out, for it answered {percent_text(expected.answered_share(name))} of them, and "
+        f"{percent_text(MIN_ANSWERED_SHARE)} are needed"
         for name in expected.rows
-        if expected.judged_share(name) < LEAST_JUDGED_SHARE
+        if expected.answered_share(name) < MIN_ANSWERED_SHARE
     )
     on = f"on {expected.pixels:,} covered px of clear ground"
     best, rows = expected.best, expected.rows
     if best is None:
         return preferred, f"{preferred} was used, for no remover could be judged {on}{left_out}"
-    if expected.judged_share(preferred) < LEAST_JUDGED_SHARE:
+    if expected.answered_share(preferred) < MIN_ANSWERED_SHARE:
         return best, f"{best} was used, with a mean error of {rows[best].mae:.4f} {on}{left_out}"
     if best == preferred:
         return best, f"{best} was used, for it erred least {on}{left_out}"
-    less = f"erred {percent(1 - rows[best].mae / rows[preferred].mae)} less than"
-    if rows[best].mae < CLEARLY * rows[preferred].mae:
+    less = f"erred {percent_text(1 - rows[best].mae / rows[preferred].mae)} less than"
+    if rows[best].mae < SWITCH_RATIO * rows[preferred].mae:
         return best, f"{best} was used, for it {less} {preferred} {on}{left_out}"
-    needed = f"and a change needs more than {percent(1 - CLEARLY)}"
+    needed = f"and a change needs more than {percent_text(1 - SWITCH_RATIO)}"
     return preferred, f"{preferred} was used, for {best} {less} it {on}, {needed}{left_out}"
 
 
@@ -270,13 +270,13 @@ class RemoverSpec:
 COVERED_SHARE = 1 / 3
 """How much of the clear ground of a window is covered, as nearly as the scene's clouds allow."""
 
-CANDIDATES = 12
+CLOUDS_TRIED = 12
 """How many clouds are tried on each window."""
 
-LEAST_JUDGED_SHARE = 0.95
+MIN_ANSWERED_SHARE = 0.95
 """Share of the covered pixels that a remover has to answer to be compared with others."""
 
-FEWEST_PX = 400
+MIN_COVERED_PX = 400
 """Covered pixels below which nothing is said."""
 
 
@@ -295,19 +295,19 @@ def expected_error(
         rng: Chooses the clouds.
 
     Returns:
-        None where less than :data:`FEWEST_PX` of clear ground could be covered.
+        None where less than :data:`MIN_COVERED_PX` of clear ground could be covered.
     """
     bands = removers[0].bands
     seen = [one.select(bands) for one in sample]
     simulated = not any(bool(one.is_cloudy.any()) for one in seen)
-    covered = [_simulated(one, rng) if simulated else _copied(one, seen, rng) for one in seen]
+    covered = [_with_simulated_clouds(one, rng) if simulated else _with_copied_clouds(one, seen, rng) for one in seen]
     hidden = [after.is_cloudy & _is_clear(before) for before, after in zip(seen, covered, strict=True)]
     pixels = sum(int(where.sum()) for where in hidden)
-    if pixels < FEWEST_PX:
+    if pixels < MIN_COVERED_PX:
         return None
     rows = {}
     for remover in removers:
-        knows_scene = adapted(remover, covered)
+        knows_scene = adapt_to_sample(remover, covered)
         answers = (  # those that are not complete count against the remover, see ExpectedError.best
             require_answer(knows_scene(one), one, remover.name, window_name(one), complete=False) for one in covered
         )
@@ -315,7 +315,7 @@ def expected_error(
     return ExpectedError(rows, pixels, bands, simulated)
 
 
-def adapted(remover: CloudRemover | SceneRemover, sample: Sequence[Observation]) -> CloudRemover:
+def adapt_to_sample(remover: CloudRemover | SceneRemover, sample: Sequence[Observation]) -> CloudRemover:
     """Return a remover that knows the scene, if it is one that can."""
     return remover.adapt(sample) if isinstance(remover, SceneRemover) else remover
 
@@ -325,7 +325,7 @@ def _is_clear(seen: Observation) -> Bool[Tensor, "1 1 h w"]:
     return known & ~seen.is_cloudy
 
 
-def _simulated(seen: Observation, rng: np.random.Generator) -> Observation:
+def _with_simulated_clouds(seen: Observation, rng: np.random.Generator) -> Observation:
     name = f"{seen.origin_px} {rng.integers(2**31)}"
     painted = simulate(name, seen.cloudy[0].float().numpy(), seen.bands, PERLIN)
     return replace(
@@ -333,7 +333,7 @@ def _simulated(seen: Observation, rng: np.random.Generator) -> Observation:
     )
 
 
-def _copied(seen: Observation, sample: Sequence[Observation], rng: np.random.Generator) -> Observation:
+def _with_copied_clouds(seen: Observation, sample: Sequence[Observation], rng: np.random.Generator) -> Observation:
     """Of several clouds taken from elsewhere, lay on those that cover about the wanted share of the clear ground."""
     ground = _is_clear(seen)
     alike = [one for one in sample if one.cloudy.shape == seen.cloudy.shape and bool(one.is_cloudy.any())]
@@ -343,12 +343,12 @@ def _copied(seen: Observation, sample: Sequence[Observation], rng: np.random.Gen
     def miss(clouds: Observation) -> float:
         return abs(clouds.is_cloudy[ground].double().mean().item() - COVERED_SHARE)
 
-    return _laid_on(seen, min(_elsewhere(alike, rng), key=miss))
+    return _copy_clouds(seen, min(_shifted_clouds(alike, rng), key=miss))
 
 
-def _elsewhere(sample: Sequence[Observation], rng: np.random.Generator) -> Iterator[Observation]:
+def _shifted_clouds(sample: Sequence[Observation], rng: np.random.Generator) -> Iterator[Observation]:
     """Windows of the sample, each mirrored at random and shifted round by a third to two thirds of its side."""
-    for _ in range(CANDIDATES):
+    for _ in range(CLOUDS_TRIED):
         one = sample[int(rng.integers(len(sample)))]
         mirrored = [axis for axis in (-2, -1) if rng.random() < 0.5]
         shift = [int(side * rng.uniform(1 / 3, 2 / 3)) for side in one.cloudy.shape[-2:]]
@@ -356,7 +356,7 @@ def _elsewhere(sample: Sequence[Observation], rng: np.random.Generator) -> Itera
         yield replace(one, cloudy=next(moved), cloud_map=next(moved))
 
 
-def _laid_on(seen: Observation, clouds: Observation) -> Observation:
+def _copy_clouds(seen: Observation, clouds: Observation) -> Observation:
     """Copy, on clear ground only: m times the cloud and 1 - m times the ground."""
     over = _is_clear(seen) & clouds.cloudy.isfinite().all(dim=1, keepdim=True)
     m = torch.where(over, clouds.cloud_map, 0.0)
@@ -364,7 +364,7 @@ def _laid_on(seen: Observation, clouds: Observation) -> Observation:
     return replace(seen, cloudy=mixed, cloud_map=torch.where(over, m, seen.cloud_map))
 
 
-def _error(judged: Iterator[tuple[Float[Tensor, "1 band h w"], Observation, Bool[Tensor, "1 1 h w"]]]) -> ErrorOf:
+def _error(judged: Iterator[tuple[Float[Tensor, "1 band h w"], Observation, Bool[Tensor, "1 1 h w"]]]) -> RemoverError:
     """Means over the hidden pixels of the sample that the remover answers, and their number."""
     total = torch.zeros(4, dtype=torch.float64)
     for answer, truth, hidden in judged:
@@ -379,4 +379,4 @@ def _error(judged: Iterator[tuple[Float[Tensor, "1 band h w"], Observation, Bool
         )
         total += pixels * torch.tensor([1.0, *errors], dtype=torch.float64)
     mae, square, sam = (total[1:] / total[0]).tolist()
-    return ErrorOf(mae, math.sqrt(square), sam, int(total[0]))
+    return RemoverError(mae, math.sqrt(square), sam, int(total[0]))

@@ -1,4 +1,9 @@
-"""The rows of a scene without their clouds: every window that has any is shown to the remover, and nothing else."""
+"""Cloud removal line by line: adapt the remover to a sample, predict the cloudy windows, compose them with the input.
+
+:func:`read_sample` and :func:`adapt_removers` fit the removers to the scene. :func:`remove_clouds` then works from top
+to bottom in lines of windows; only windows with clouds are passed to the remover, cropped to their cloudy part with a
+margin. :func:`compose` stores the prediction in the integers of the input, and :func:`spread` estimates its uncertainty.
+"""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,17 +16,24 @@ from jaxtyping import Bool, Float, Float32, Integer, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from unclouded.clouds.map import strips_of
 from unclouded.models.remover import CloudRemover, ConfidentRemover, FunctionRemover, SceneRemover
 from unclouded.prediction.cloud_mapping import SceneMap
-from unclouded.prediction.products import UNKNOWN_PERCENT, UNKNOWN_STEPS, Provenance, percent, steps, trace
-from unclouded.prediction.sources import Rows, Sources
+from unclouded.prediction.products import (
+    UNKNOWN_PERCENT,
+    UNKNOWN_STEPS,
+    Provenance,
+    classify_provenance,
+    encode_confidence,
+    encode_uncertainty,
+)
+from unclouded.prediction.sources import SceneRows, Sources
 from unclouded.prediction.tiling import (
     Strip,
     StripCheckpoint,
     Window,
-    bounding,
+    bounding_window,
     prefetch,
-    rows_of,
     sample_windows,
     windows_in,
 )
@@ -30,27 +42,27 @@ from unclouded.sentinel.radiometry import Radiometry
 from unclouded.tensors.answers import require_answer, require_confidence, window_name
 from unclouded.tensors.observation import Observation
 
-FOREIGN_MARGIN_PX = 88
-"""Margin of a remover that does not say how far it looks."""
+UNKNOWN_REACH_PX = 88
+"""Margin around the windows of a remover without ``margin_px``: the receptive field of the networks."""
 
 LOSSES = ("no_data_optical", "no_data_radar", "no_data_remover", "radar_gaps")
-"""Counts of a line: pixels without data because no optical band saw anything, because they had to be made and the radar
-has no data, or because the remover gave none; and all pixels without radar data."""
+"""Pixel counts of a line. Pixels of the result without data, by cause: no optical band has a value; cloudy and without
+radar; the remover returned NaN. The last count is of all pixels without radar data."""
 
 Statistics = Literal["scene", "window"]
-"""What a remover is adapted to: the scene, or, as in the paper, each window by itself."""
+"""Images that a remover is adapted to: the scene or, as in the paper, each window separately."""
 
 
 @dataclass(frozen=True, eq=False)
 class AdaptedEnsemble:
-    """Removers of one scene, the first of which makes the image; all adapted to the scene.
+    """Removers adapted to one scene; the first one predicts the image.
 
     Attributes:
-        removers: One, or several with other weights for the uncertainty.
-        margin_px: How far they look.
-        align_px: Where their windows start.
-        statistics: What they are adapted to.
-        uncertainty: Whether the spread of their answers is wanted.
+        removers: One remover, or several with different weights for the uncertainty.
+        margin_px: Pixels around a window that affect its result.
+        align_px: Multiple at which windows start.
+        statistics: Images that the removers are adapted to.
+        uncertainty: Whether to compute the standard deviation of the ensemble.
     """
 
     removers: tuple[CloudRemover, ...]
@@ -60,34 +72,34 @@ class AdaptedEnsemble:
     uncertainty: bool
 
     @property
-    def tells_confidence(self) -> bool:
-        """Whether the first one says how far it can be trusted."""
+    def has_confidence(self) -> bool:
+        """Whether the first remover returns a confidence."""
         return isinstance(self.removers[0], ConfidentRemover)
 
-    def answer(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
-        """Return what the first one makes of a window, and its confidence where it tells one.
+    def predict(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
+        """Return the prediction of the first remover for a window, and its confidence or None.
 
         Raises:
-            InputError: The answer is no clear image of the window.
+            InputError: The remover returned no valid image of the window.
         """
         first, place = self.removers[0], window_name(observation)
-        seen = observation.select(first.bands)
+        selected = observation.select(first.bands)
         if not isinstance(first, ConfidentRemover):
-            return require_answer(first(observation), seen, first.name, place, complete=False), None
-        answer, confidence = first.with_confidence(observation)
-        answer = require_answer(answer, seen, first.name, place, complete=False)
-        return answer, require_confidence(confidence, seen, first.name, place)
+            return require_answer(first(observation), selected, first.name, place, complete=False), None
+        prediction, confidence = first.with_confidence(observation)
+        prediction = require_answer(prediction, selected, first.name, place, complete=False)
+        return prediction, require_confidence(confidence, selected, first.name, place)
 
 
-def window_by_window(remover: SceneRemover) -> CloudRemover:
-    """Adapt a remover to every window by itself, as the paper's instance norms are; its windows show seams."""
+def adapt_per_window(remover: SceneRemover) -> CloudRemover:
+    """Return a remover that adapts to every window separately, as the instance norms of the paper do; seams show."""
     return FunctionRemover(remover.name, remover.bands, lambda window: remover.adapt([window])(window))
 
 
-def sample_of(sources: Sources, scene_map: SceneMap, bands: tuple[str, ...]) -> list[Observation]:
-    """Read the windows that a remover is adapted to; those in which radar and optical data never meet are left out."""
+def read_sample(sources: Sources, scene_map: SceneMap, bands: tuple[str, ...]) -> list[Observation]:
+    """Read the windows that a remover is adapted to, without those where radar and optical data do not overlap."""
     known = scene_map.everywhere(scene_map.has_data)
-    all_unjudged = not known.any()  # then the remover is shown what it has to make, for there is nothing to learn from
+    all_unjudged = not known.any()  # then sample the pixels to predict: no others are there to fit to
     chosen = sample_windows(scene_map.everywhere(scene_map.seen) if all_unjudged else known)
     by_rows: dict[tuple[int, int], list[Window]] = {}
     for window in chosen:
@@ -109,21 +121,21 @@ def adapt_removers(
     """Adapt removers to a scene.
 
     Args:
-        removers: One or several.
+        removers: One or several removers.
         sample: Windows of the scene.
-        statistics: What to adapt them to.
-        uncertainty: Whether the spread of their answers is wanted.
+        statistics: Images to adapt them to.
+        uncertainty: Whether to compute the standard deviation of the ensemble.
     """
     adapted = []
     for remover in removers:
         if not isinstance(remover, SceneRemover):
             adapted.append(remover)
         elif statistics == "window":
-            adapted.append(window_by_window(remover))
+            adapted.append(adapt_per_window(remover))
         else:
             adapted.append(remover.adapt(sample))
     scene_removers = [remover for remover in removers if isinstance(remover, SceneRemover)]
-    margin = max([one.margin_px for one in scene_removers], default=FOREIGN_MARGIN_PX)
+    margin = max([one.margin_px for one in scene_removers], default=UNKNOWN_REACH_PX)
     align = int(np.lcm.reduce([one.align_px for one in scene_removers] or [4]))
     return AdaptedEnsemble(tuple(adapted), margin, align, statistics, uncertainty)
 
@@ -137,32 +149,32 @@ def remove_clouds(
     store: StripCheckpoint,
     on_progress: ProgressCallback,
 ) -> list[int]:
-    """Clear a scene line by line of windows; lines that the store holds already are not made again.
+    """Remove the clouds of a scene, one line of windows after the other; skip lines that the checkpoint already has.
 
-    The last rows are written, and then the next ones read, while a line is being cleared.
+    While a line is being predicted, the previous line is written and then the next one is read.
 
     Args:
-        sources: The scene.
-        scene_map: Its clouds.
-        ensemble: Adapted removers; None where nothing can be made for lack of data.
-        bands: Of the removers.
+        sources: Images of the scene.
+        scene_map: Cloud map of the scene.
+        ensemble: Adapted removers; None if there are no data to predict from.
+        bands: Bands of the removers.
         window_px: Side of a window, without margins.
-        store: Where finished lines are kept.
-        on_progress: Is told how far it is, in windows with clouds.
+        store: Checkpoint for finished lines.
+        on_progress: Called with (stage, completed, total), counted in windows with clouds.
 
     Returns:
         First rows of the lines.
     """
-    lines = rows_of(sources.shape[0], window_px)
+    lines = strips_of(sources.shape[0], window_px)
     left = [line for line in lines if not store.holds(line[0])]
     total = sum(_cloudy_windows(scene_map, line, sources.shape[1], window_px) for line in left)
     margin, align = (ensemble.margin_px, ensemble.align_px) if ensemble else (0, 1)
     done = 0
     writing: Future[None] | None = None
 
-    def load(line: tuple[int, int]) -> "Future[Rows]":
+    def load(line: tuple[int, int]) -> "Future[SceneRows]":
         outer = Window(line[0], 0, line[1], sources.shape[1]).grown(margin, align, sources.shape)
-        return sources.rows(outer.top, outer.bottom, bands, after=writing)  # of what is on disk nothing is in memory
+        return sources.rows(outer.top, outer.bottom, bands, after=writing)  # at most two lines in memory
 
     with ThreadPoolExecutor(1) as writer:
         for line, rows in prefetch(left, load):
@@ -171,7 +183,7 @@ def remove_clouds(
             )
             strip = remove_clouds_in_line(rows, line, cloud_map, ensemble, window_px, sources.shape, seen)
             if writing is not None:
-                writing.result()  # one line waits to be written at most
+                writing.result()  # at most one line waits to be written
             writing = writer.submit(store.put, line[0], strip)
             del strip
             done += _cloudy_windows(scene_map, line, sources.shape[1], window_px)
@@ -181,8 +193,8 @@ def remove_clouds(
     return [top for top, _ in lines]
 
 
-def losses_of(store: StripCheckpoint, tops: Sequence[int]) -> dict[str, int]:
-    """Return pixels without data by cause, of the lines that a store holds; see :data:`LOSSES`."""
+def sum_losses(store: StripCheckpoint, tops: Sequence[int]) -> dict[str, int]:
+    """Return the counts of :data:`LOSSES`, summed over the lines of a checkpoint."""
     strips = (store.get(top) for top in tops)
     total = np.sum([strip["losses"] for strip in strips if strip is not None], axis=0)
     return dict(zip(LOSSES, total.tolist(), strict=True))
@@ -194,7 +206,7 @@ def _cloudy_windows(scene_map: SceneMap, line: tuple[int, int], width: int, wind
 
 
 def remove_clouds_in_line(
-    rows: Rows,
+    rows: SceneRows,
     line: tuple[int, int],
     cloud_map: Float32[np.ndarray, "rows x"],
     ensemble: AdaptedEnsemble | None,
@@ -202,85 +214,91 @@ def remove_clouds_in_line(
     scene: tuple[int, int],
     seen: Bool[np.ndarray, "rows x"] | None = None,
 ) -> Strip:
-    """Clear one line of windows.
+    """Remove the clouds of one line of windows.
 
     Args:
-        rows: The line with its margins.
+        rows: Rows of the line with its margins.
         line: First row, and row after the last.
         cloud_map: The map m of ``rows``; NaN where it is unknown.
-        ensemble: Adapted removers; None where nothing can be made.
+        ensemble: Adapted removers; None if there are no data to predict from.
         window_px: Side of a window.
         scene: Rows and columns of the scene.
-        seen: Where any optical band of ``rows`` saw something; where all have data if omitted.
+        seen: True where any optical band of ``rows`` has a value; where all have data if omitted.
 
     Returns:
-        ``clear``, ``provenance``, what else the crew is asked for, and ``losses`` (see :data:`LOSSES`), of the line.
+        Arrays of the line: ``clear``, ``provenance``, ``losses`` (see :data:`LOSSES`), and ``uncertainty`` and
+        ``confidence`` if the ensemble provides them.
     """
     seen = rows.optical if seen is None else seen
     here = Window(line[0], 0, line[1], scene[1])
-    strip = _as_observed(rows, here, cloud_map, seen, ensemble)
+    strip = _observed_strip(rows, here, cloud_map, seen, ensemble)
     for window in windows_in(*line, scene[1], window_px):
-        aim = bounding(strip["provenance"][0][window.within(here)] >= Provenance.BLENDED, window)
-        if ensemble is not None and aim is not None:
-            aim = window if ensemble.statistics == "window" else aim
-            around = aim.grown(ensemble.margin_px, ensemble.align_px, scene)
-            _paint(strip, aim, here, rows.observation(around, cloud_map, seen), ensemble, rows.radiometry)
+        target = bounding_window(strip["provenance"][0][window.within(here)] >= Provenance.BLENDED, window)
+        if ensemble is not None and target is not None:
+            target = window if ensemble.statistics == "window" else target
+            around = target.grown(ensemble.margin_px, ensemble.align_px, scene)
+            _predict_window(strip, target, here, rows.observation(around, cloud_map, seen), ensemble, rows.radiometry)
     part = here.within(rows.window)
     lost, there, radar = strip["provenance"][0] == Provenance.NO_DATA, seen[part], rows.radar[part]
     causes = lost & ~there, lost & there & ~radar, lost & there & radar, ~radar
     return strip | {"losses": np.array([np.count_nonzero(where) for where in causes])}
 
 
-def _as_observed(
-    rows: Rows,
+def _observed_strip(
+    rows: SceneRows,
     here: Window,
     cloud_map: Float32[np.ndarray, "rows x"],
     seen: Bool[np.ndarray, "rows x"],
     ensemble: AdaptedEnsemble | None,
 ) -> Strip:
-    """A line on which nothing is made yet: what is observed, and 0 where there is no data or none can be made."""
+    """Return a line before prediction: observed values, and 0 where there are no data or none can be predicted."""
     part = here.within(rows.window)
     radar = rows.radar if ensemble else np.zeros_like(rows.radar)
-    provenance = trace(cloud_map, rows.optical, radar, ensemble.margin_px if ensemble else 0, seen)[part]
+    provenance = classify_provenance(cloud_map, rows.optical, radar, ensemble.margin_px if ensemble else 0, seen)[part]
     stored = rows.stored[:, *part]
     strip: Strip = {"provenance": provenance[None], "clear": stored.copy()}
     strip["clear"][:, provenance == Provenance.NO_DATA] = 0
     if ensemble and ensemble.uncertainty:
         strip["uncertainty"] = np.full(stored.shape, UNKNOWN_STEPS, np.uint16)
-    if ensemble and ensemble.tells_confidence:
+    if ensemble and ensemble.has_confidence:
         strip["confidence"] = np.full((1, *here.shape), UNKNOWN_PERCENT, np.uint8)
     return strip
 
 
-def _paint(
-    strip: Strip, aim: Window, here: Window, observation: Observation, ensemble: AdaptedEnsemble, radiometry: Radiometry
+def _predict_window(
+    strip: Strip,
+    target: Window,
+    here: Window,
+    observation: Observation,
+    ensemble: AdaptedEnsemble,
+    radiometry: Radiometry,
 ) -> None:
-    """Put what the crew makes of a window into its line."""
+    """Predict one window and write the result into its line, in place."""
     height, width = observation.cloudy.shape[-2:]
     top, left = observation.origin_px
-    inner, place = aim.within(Window(top, left, top + height, left + width)), aim.within(here)
-    answer, confidence = ensemble.answer(observation)
-    made = _pixels(answer, inner)
+    inner, place = target.within(Window(top, left, top + height, left + width)), target.within(here)
+    prediction, confidence = ensemble.predict(observation)
+    predicted = _pixels(prediction, inner)
     provenance = strip["provenance"][0][place]
-    provenance[(provenance >= Provenance.BLENDED) & ~np.isfinite(made).all(axis=0)] = Provenance.NO_DATA
-    strip["clear"][:, *place] = compose(made, strip["clear"][:, *place], provenance, radiometry)
-    asked = provenance >= Provenance.BLENDED
+    provenance[(provenance >= Provenance.BLENDED) & ~np.isfinite(predicted).all(axis=0)] = Provenance.NO_DATA
+    strip["clear"][:, *place] = compose(predicted, strip["clear"][:, *place], provenance, radiometry)
+    changed = provenance >= Provenance.BLENDED
     if ensemble.uncertainty:
         deviation = _pixels(spread(ensemble.removers, observation, ensemble.align_px), inner)
-        strip["uncertainty"][:, *place] = steps(deviation, asked)
+        strip["uncertainty"][:, *place] = encode_uncertainty(deviation, changed)
     if confidence is not None:
-        strip["confidence"][:, *place] = percent(_pixels(confidence, inner), asked)
+        strip["confidence"][:, *place] = encode_confidence(_pixels(confidence, inner), changed)
 
 
 def _pixels(image: Tensor, part: tuple[slice, slice]) -> Float32[np.ndarray, "band y x"]:
     return np.asarray(image[0].detach().float().cpu().numpy()[:, *part])
 
 
-# What a remover says and what was observed, put together in the integers of the input.
+# Composition: the prediction on cloudy pixels, the stored integers of the input elsewhere.
 
 
-_BESIDE = (-8, -4, 4, 8)
-"""Networks have a faint pattern of their own stride, 4 px, which is no seam: only pairs of one phase are alike."""
+_NEIGHBOUR_OFFSETS = (-8, -4, 4, 8)
+"""Offsets of the compared pairs, multiples of 4 px: networks show a faint pattern of their stride, which is no seam."""
 
 
 def compose(
@@ -289,21 +307,21 @@ def compose(
     provenance: UInt8[np.ndarray, "y x"],
     radiometry: Radiometry,
 ) -> Integer[np.ndarray, "band y x"]:
-    """Store what the remover says where it is asked, and keep the stored integers elsewhere.
+    """Encode the prediction on predicted pixels, and keep the stored integers on observed ones.
 
     Args:
-        reflectance: The remover's answer.
-        observed: The input's integers of the same bands.
-        provenance: Of each pixel.
-        radiometry: What the integers mean.
+        reflectance: Prediction, TOA reflectance.
+        observed: Stored integers of the same bands of the input.
+        provenance: Codes of :class:`~unclouded.prediction.products.Provenance`.
+        radiometry: Scale, offset and nodata value of the stored integers.
 
     Returns:
-        Integers of the input's type. Observed pixels are the input's own, bit for bit; pixels without data are 0 in all
-        bands; no other pixel is.
+        Integers of the input's type. Observed pixels equal the input bit for bit; pixels without data, and only these,
+        are 0 in all bands.
     """
-    made = radiometry.encode(reflectance)
+    encoded = radiometry.encode(reflectance)
     kept = provenance == Provenance.OBSERVED
-    return np.where(kept, observed, np.where(provenance == Provenance.NO_DATA, observed.dtype.type(0), made))
+    return np.where(kept, observed, np.where(provenance == Provenance.NO_DATA, observed.dtype.type(0), encoded))
 
 
 def seam_index(
@@ -312,69 +330,71 @@ def seam_index(
     columns: Sequence[int],
     where: Bool[np.ndarray, "y x"] | None = None,
 ) -> float:
-    """Return how much larger jumps are across the borders of windows than beside them; 1 where no border shows.
+    """Return the ratio of jumps across window borders to jumps beside them; 1 if no border is visible.
 
-    The mean absolute difference of two pixels that face each other across a border, over that of the four pairs that
-    lie 4 and 8 px further on either side, on nearly the same ground and in the same phase of a network's stride.
+    The ratio of two mean absolute differences: of adjacent pixels on either side of a border, and of the four adjacent
+    pairs 4 and 8 px away on both sides, on nearly the same ground and in the same phase of a network's stride.
 
     Args:
-        image: Prediction, in any unit; NaN where nothing is to be compared.
-        rows: Rows that are the first of a window, at least 9 px from the image's ends.
-        columns: Columns that are the first of a window, likewise.
-        where: Pixels to look at, such as the cloudy ones; all pixels if omitted.
+        image: Prediction, in any unit; NaN for pixels to ignore.
+        rows: First rows of windows, at least 9 px from the ends of the image.
+        columns: First columns of windows, likewise.
+        where: Pixels to compare, such as the cloudy ones; all pixels if omitted.
     """
-    seen = image if where is None else np.where(where, image, np.nan)
+    compared = image if where is None else np.where(where, image, np.nan)
     across, beside = [], []
     for axis, starts in ((1, rows), (2, columns)):
-        jumps = np.abs(np.diff(seen, axis=axis))
+        jumps = np.abs(np.diff(compared, axis=axis))
         across += [np.take(jumps, start - 1, axis=axis).ravel() for start in starts]
-        beside += [np.take(jumps, start - 1 + step, axis=axis).ravel() for start in starts for step in _BESIDE]
+        beside += [
+            np.take(jumps, start - 1 + step, axis=axis).ravel() for start in starts for step in _NEIGHBOUR_OFFSETS
+        ]
     return float(np.nanmean(np.concatenate(across)) / np.nanmean(np.concatenate(beside)))
 
 
-# How far a remover agrees with itself when it is shown the same scene mirrored and shifted.
+# Uncertainty: the spread of predictions for mirrored and shifted copies of a window.
 
 
 SHIFT_PX = 2
-"""Half of the network's stride: a shift by all of it changes nothing."""
+"""Half of the stride of the networks; a shift by the whole stride would change nothing."""
 
-Turn = Callable[[Tensor], Tensor]
+Transform = Callable[[Tensor], Tensor]
 
 
 def spread(
     removers: Sequence[CloudRemover], observation: Observation, align_px: int = 4
 ) -> Float[Tensor, "batch band h w"]:
-    """Return the standard deviation of an ensemble of answers, in reflectance; NaN where an answer is.
+    """Return the standard deviation of an ensemble of predictions, in reflectance; NaN where any prediction is NaN.
 
-    Each remover answers five times: as seen, mirrored left to right, top to bottom, both, and shifted by 2 px down and
-    to the right.
+    Each remover predicts five variants of the window: unchanged, mirrored left to right, top to bottom and both, and
+    shifted by 2 px down and to the right.
 
     Args:
-        removers: One, or several with other weights; adapted to the scene.
-        observation: A window.
-        align_px: Of the removers; windows are continued to multiples of it, so that mirrored grids meet.
+        removers: One remover, or several with different weights, adapted to the scene.
+        observation: Window to predict.
+        align_px: Alignment of the removers; windows are padded to multiples of it, so that mirrored grids coincide.
     """
     height, width = observation.cloudy.shape[-2:]
     below, right = -height % align_px, -width % align_px
-    padded = _changed(observation, lambda image: F.pad(image, (0, right, 0, below), mode="replicate"))
-    answers = []
+    padded = _transformed(observation, lambda image: F.pad(image, (0, right, 0, below), mode="replicate"))
+    predictions = []
     for remover in removers:
-        for there, back in _TURNS:
-            seen = _changed(padded, there)
-            shown, place = seen.select(remover.bands), window_name(observation)
-            answer = require_answer(remover(seen), shown, remover.name, place, complete=False)
-            answers.append(back(answer)[..., :height, :width])
-    return torch.stack(answers).std(dim=0, correction=0)
+        for there, back in _TRANSFORMS:
+            variant = _transformed(padded, there)
+            selected, place = variant.select(remover.bands), window_name(observation)
+            prediction = require_answer(remover(variant), selected, remover.name, place, complete=False)
+            predictions.append(back(prediction)[..., :height, :width])
+    return torch.stack(predictions).std(dim=0, correction=0)
 
 
-def _mirror(*axes: int) -> tuple[Turn, Turn]:
-    def turn(image: Tensor) -> Tensor:
+def _mirror(*axes: int) -> tuple[Transform, Transform]:
+    def mirror(image: Tensor) -> Tensor:
         return image.flip(axes)
 
-    return turn, turn
+    return mirror, mirror
 
 
-def _shift() -> tuple[Turn, Turn]:
+def _shift() -> tuple[Transform, Transform]:
     def there(image: Tensor) -> Tensor:
         return F.pad(image, (SHIFT_PX, SHIFT_PX, SHIFT_PX, SHIFT_PX), mode="replicate")
 
@@ -384,12 +404,12 @@ def _shift() -> tuple[Turn, Turn]:
     return there, back
 
 
-_TURNS: tuple[tuple[Turn, Turn], ...] = (_mirror(), _mirror(-1), _mirror(-2), _mirror(-2, -1), _shift())
+_TRANSFORMS: tuple[tuple[Transform, Transform], ...] = (_mirror(), _mirror(-1), _mirror(-2), _mirror(-2, -1), _shift())
 
-ANSWERS = len(_TURNS)
-"""How often each remover answers."""
+VARIANTS = len(_TRANSFORMS)
+"""Predictions of each remover for the uncertainty."""
 
 
-def _changed(observation: Observation, turn: Turn) -> Observation:
-    sar, cloudy, cloud_map = (turn(each) for each in (observation.sar, observation.cloudy, observation.cloud_map))
+def _transformed(observation: Observation, transform: Transform) -> Observation:
+    sar, cloudy, cloud_map = (transform(each) for each in (observation.sar, observation.cloudy, observation.cloud_map))
     return replace(observation, sar=sar, cloudy=cloudy, cloud_map=cloud_map)

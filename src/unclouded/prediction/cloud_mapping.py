@@ -1,4 +1,8 @@
-"""The cloud map of a scene, made once, strip by strip, and read back by rows."""
+"""Cloud map of a scene, computed once strip by strip and read back by rows.
+
+The map m comes from a cloud detector or from a GeoTIFF of the user. :func:`map_scene` stores it in a checkpoint
+together with masks of valid pixels, and returns a :class:`SceneMap` that reads rows from it.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,16 +27,16 @@ from unclouded.sentinel.radiometry import Radiometry
 from unclouded.tensors.observation import positions
 
 WIDE_PX = 5490
-"""Half a Sentinel-2 tile; wider scenes are mapped in strips of half the height, for the sake of memory."""
+"""Width from which strips have half the height, to save memory: half a Sentinel-2 tile."""
 
 
 @dataclass(frozen=True, eq=False)
 class SceneMap:
-    """The cloud map m of a scene, and where its optical image has data; rows are read from disk.
+    """Cloud map m of a scene with masks of valid optical pixels; rows are read from disk.
 
     Attributes:
-        store: Where its strips lie.
-        strips: First row of each, and the row after its last.
+        store: Checkpoint of the strips.
+        strips: First row and row after the last of each strip.
     """
 
     store: StripCheckpoint
@@ -40,50 +44,52 @@ class SceneMap:
     _recent: dict[int, Strip] = field(default_factory=dict, repr=False)
 
     def cloud_map(self, top: int, bottom: int) -> Float32[np.ndarray, "rows x"]:
-        """Return rows of the map m; NaN where it is unknown, and where no band saw anything."""
+        """Return rows of the map m; NaN where it is unknown, and where no band has a value."""
         return self._rows("cloud_map", top, bottom)
 
     def has_data(self, top: int, bottom: int) -> Bool[np.ndarray, "rows x"]:
-        """Return True where all optical bands of the remover have data and m is known."""
+        """Return a mask of the pixels where all optical bands of the remover have data and m is known."""
         return self._rows("has_data", top, bottom)
 
     def seen(self, top: int, bottom: int) -> Bool[np.ndarray, "rows x"]:
-        """Return True where any optical band saw something, even if it was saturated."""
+        """Return a mask of the pixels where any optical band has a value, even a saturated one."""
         return self._rows("seen", top, bottom)
 
     def everywhere(self, mask: Callable[[int, int], NDArray[np.bool_]]) -> Bool[np.ndarray, "y x"]:
-        """Return a mask such as :meth:`has_data` of the whole scene, with one strip in memory at a time."""
+        """Return a mask such as :meth:`has_data` for the whole scene, reading one strip at a time."""
         return np.concatenate([mask(*strip) for strip in self.strips])
 
     def unjudged(self) -> "Unjudged":
-        """Return why pixels of the scene cannot be judged."""
-        counts = [_present(self.store, top)["unjudged"] for top, _ in self.strips]
+        """Return counts of the pixels of unknown cloud state, by cause."""
+        counts = [_load_strip(self.store, top)["unjudged"] for top, _ in self.strips]
         return Unjudged(*np.sum(counts, axis=0).T.tolist())
 
     def is_clear(self, top: int, bottom: int) -> Bool[np.ndarray, "rows x"]:
-        """Say where the optical image has data and m = 0."""
+        """Return a mask of the pixels where the optical image has data and m = 0."""
         return np.asarray(self.has_data(top, bottom) & (self.cloud_map(top, bottom) == 0))
 
     def _rows(self, name: str, top: int, bottom: int) -> np.ndarray:
-        met = [(first, last) for first, last in self.strips if first < bottom and last > top]
-        for first in [first for first in self._recent if first not in dict(met)]:
+        overlapping = [(first, last) for first, last in self.strips if first < bottom and last > top]
+        for first in [first for first in self._recent if first not in dict(overlapping)]:
             del self._recent[first]
-        for first, _ in met:
+        for first, _ in overlapping:
             if first not in self._recent:
-                self._recent[first] = _present(self.store, first)
-        parts = [self._recent[first][name][max(top - first, 0) : bottom - first] for first, _ in met]
+                self._recent[first] = _load_strip(self.store, first)
+        parts = [self._recent[first][name][max(top - first, 0) : bottom - first] for first, _ in overlapping]
         return np.concatenate(parts)
 
 
 @dataclass(frozen=True)
 class Unjudged:
-    """Pixels at which something was seen, but m is unknown or a band of the remover is missing; counts by band.
+    """Counts of pixels of unknown cloud state: some band has a value, but m or a band of the remover is missing.
+
+    Every field has one count for each band.
 
     Attributes:
-        lacking: How many of them the band has no data at.
-        saturated: How many of them the band is saturated at.
-        other: How many have data in all bands, but none in the user's cloud map; the same number in each band.
-        pixels: How many there are; the same number in each band.
+        lacking: Pixels where the band has no data.
+        saturated: Pixels where the band is saturated.
+        other: Pixels with data in all bands but none in the user's cloud map; the same number for each band.
+        pixels: All such pixels; the same number for each band.
     """
 
     lacking: Sequence[int]
@@ -92,7 +98,7 @@ class Unjudged:
     pixels: Sequence[int]
 
     def reasons(self, bands: tuple[str, ...]) -> str:
-        """Return the causes in words, such as ``B10 has no data``."""
+        """Return the causes as text, such as ``B10 has no data``."""
         causes = []
         for counts, one, many in (
             (self.lacking, "has no", "have no"),
@@ -104,10 +110,10 @@ class Unjudged:
         return " or ".join([*causes, *(["the cloud map has no data"] if any(self.other) else [])])
 
 
-def _present(store: StripCheckpoint, top: int) -> Strip:
+def _load_strip(store: StripCheckpoint, top: int) -> Strip:
     strip = store.get(top)
     if strip is None:
-        raise RuntimeError(f"{store.folder} lost the cloud map from row {top} on while it was used")
+        raise RuntimeError(f"{store.folder} lost the cloud map from row {top} on during the run")
     return strip
 
 
@@ -117,32 +123,32 @@ def map_scene(
     settings: CloudMapSettings,
     store: StripCheckpoint,
     on_progress: ProgressCallback,
-    own: Path | None = None,
+    user_map: Path | None = None,
 ) -> SceneMap:
-    """Map the clouds of a scene; strips that the store holds already are not made again.
+    """Map the clouds of a scene; skip strips that the checkpoint already has.
 
     Args:
-        sources: The scene.
-        bands: Of the remover.
-        settings: How the map is made.
-        store: Where strips are kept.
-        on_progress: Is told how far it is.
-        own: A map that the user brings, which is taken as it is; no detector is asked then.
+        sources: Images of the scene.
+        bands: Bands of the remover.
+        settings: Settings of the cloud map.
+        store: Checkpoint for the strips.
+        on_progress: Called with (stage, completed, total), counted in rows.
+        user_map: GeoTIFF of a map m, used unchanged in place of a detector.
 
     Raises:
-        InputError: The image has values that no reflectance has, the detector lacks a band, or the user's map has other
-            values than 0 to 1.
+        InputError: The image has values outside the range of reflectance, the detector lacks a band, or the user's map
+            has values outside 0 to 1.
     """
     height, width = sources.shape
     strips = strips_of(height, STRIP_PX if width <= WIDE_PX else STRIP_PX // 2)
     missing = [strip for strip in strips if not store.holds(strip[0])]
     with ExitStack() as stack:
-        if own is not None:
-            made = _taken(sources, missing, stack.enter_context(open_user_mask(own, sources.geobox)))
+        if user_map is not None:
+            mapped = _user_map_strips(sources, missing, stack.enter_context(open_user_mask(user_map, sources.geobox)))
         else:
-            made = _detected(sources, missing, settings)
+            mapped = _detected_strips(sources, missing, settings)
         places = positions(bands, sources.optical.bands)
-        for strip, m, stored in made:
+        for strip, m, stored in mapped:
             store.put(strip[0], _strip(m, stored, sources.optical.radiometry, places))
             on_progress("mapping clouds", strip[1], height)
     return SceneMap(store, strips)
@@ -154,16 +160,16 @@ def _strip(
     radiometry: Radiometry,
     places: Sequence[int],
 ) -> Strip:
-    """Return what is kept of a strip; m is unknown where no band saw anything.
+    """Return the arrays of a strip for the checkpoint; m is NaN where no band has a value.
 
     Args:
         m: The map.
-        stored: Stored numbers of all bands.
-        radiometry: Their meaning.
-        places: Which bands are the remover's.
+        stored: Stored integers of all bands.
+        radiometry: Scale, offset and nodata value of the stored integers.
+        places: Indices of the bands of the remover.
     """
     seen, complete = np.zeros(m.shape, bool), np.ones(m.shape, bool)
-    for number, band in enumerate(stored):  # one after the other: a strip of a wide scene is large
+    for number, band in enumerate(stored):  # band by band, to save memory in wide scenes
         seen |= radiometry.is_seen(band)
         if number in places:
             complete &= radiometry.is_data(band)
@@ -180,12 +186,12 @@ def _strip(
     return {"cloud_map": m, "has_data": complete & ~np.isnan(m), "seen": seen, "unjudged": counts}
 
 
-Mapped = Iterator[tuple[tuple[int, int], NDArray[np.float32], NDArray[np.integer]]]
-"""Strips, each with its map m (rows, x) and its stored numbers (band, rows, x)."""
+MappedStrips = Iterator[tuple[tuple[int, int], NDArray[np.float32], NDArray[np.integer]]]
+"""Strips, each with its map m (rows, x) and its stored integers (band, rows, x)."""
 
 
-def _detected(sources: Sources, strips: list[tuple[int, int]], settings: CloudMapSettings) -> Mapped:
-    """Map strips by the detector, each seen with as many rows around as reach into its map."""
+def _detected_strips(sources: Sources, strips: list[tuple[int, int]], settings: CloudMapSettings) -> MappedStrips:
+    """Map strips by a detector; each strip is read with the rows around it that affect its map."""
     optical, height = sources.optical, sources.shape[0]
     if not strips:
         return
@@ -208,35 +214,36 @@ def _detected(sources: Sources, strips: list[tuple[int, int]], settings: CloudMa
         )
 
 
-# A cloud map that the user brings, read row by row: what other detectors found, or what was drawn by hand.
+# Cloud maps of the user: from other detectors, or drawn by hand.
 
 
 ReadMap = Callable[[int, int], NDArray[np.float32]]
-"""From first row and row after the last to the map m (rows, x); NaN where it has no data."""
+"""Function from first row and row after the last to the map m (rows, x); NaN for no data."""
 
 
-def _taken(sources: Sources, strips: list[tuple[int, int]], read_own: ReadMap) -> Mapped:
-    """Take strips of the user's map; where it has no data, m is unknown."""
+def _user_map_strips(sources: Sources, strips: list[tuple[int, int]], read_map: ReadMap) -> MappedStrips:
+    """Read strips of the user's map; m is unknown where it has no data."""
     optical = sources.optical
     for strip, stored in prefetch(strips, lambda strip: sources.stored(*strip)):
         check_limits(optical.path, optical.radiometry.decode(stored), optical.sensor)
-        yield strip, read_own(*strip), stored
+        yield strip, read_map(*strip), stored
 
 
 @contextmanager
 def open_user_mask(path: Path, geobox: GeoBox) -> Iterator[ReadMap]:
-    """Open a map m, 0 clear to 1 cloudy, whatever its type; a mask of zeros and ones is one, too.
+    """Open a map m, 0 clear to 1 cloudy, of any data type; a mask of zeros and ones is valid, too.
 
     Args:
         path: GeoTIFF of one band.
-        geobox: The grid of the scene; the map's must be the same.
+        geobox: Grid of the scene, which must also be that of the map.
 
     Raises:
-        InputError: The file is damaged, has more than one band, or lies on another grid; on reading, other values.
+        InputError: The file is damaged, has more than one band, or lies on another grid; when reading rows, a value is
+            outside 0 to 1.
     """
     with open_geotiff(path) as source:
         if (count := len(image_bands(source))) != 1:
-            raise InputError(f"{named(path)} has {count} bands, expected one, the cloud map; leave one in it")
+            raise InputError(f"{named(path)} has {count} bands, expected one, the cloud map; remove the others")
         if not same_grid(grid_of(source), geobox):
             grids = f"({describe_grid(grid_of(source))}, not {describe_grid(geobox)})"
             raise InputError(f"{named(path)} lies on another grid than the optical scene {grids}; warp it first")
@@ -245,16 +252,16 @@ def open_user_mask(path: Path, geobox: GeoBox) -> Iterator[ReadMap]:
             stored = stored_rows(path, source, top, bottom)
             m = np.array(stored.values[0], np.float32)
             m[stored.is_gap[0]] = np.nan
-            _refuse_other_values(path, m)
+            _require_map_values(path, m)
             return m
 
         yield read
 
 
-def _refuse_other_values(path: Path, m: Float32[np.ndarray, "rows x"]) -> None:
-    low, high = (float(extreme.reduce(m, axis=None)) for extreme in (np.fmin, np.fmax))  # both pass over NaN
+def _require_map_values(path: Path, m: Float32[np.ndarray, "rows x"]) -> None:
+    low, high = (float(extreme.reduce(m, axis=None)) for extreme in (np.fmin, np.fmax))  # both ignore NaN
     if low < 0.0 or high > 1.0:
         raise InputError(
-            f"{named(path)} has values from {low:.4g} to {high:.4g}, expected 0 for clear to 1 for cloudy; scale them, "
-            "or say which classes are cloud first"
+            f"{named(path)} has values from {low:.4g} to {high:.4g}, expected 0 for clear to 1 for cloudy; rescale "
+            "the values, or convert class codes to a cloud mask"
         )

@@ -1,4 +1,4 @@
-"""Somebody to be judged on every triplet of a data set: a remover, or the predictions of a foreign method."""
+"""Sources of predictions to evaluate on a data set: a remover, or files written by an external method."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,37 +17,37 @@ from unclouded.patches.layouts import TripletFiles
 from unclouded.tensors.answers import require_answer
 from unclouded.tensors.observation import Triplet, positions
 
-Pairs = Iterator[tuple[Triplet, Tensor]]
-"""Triplets, each with the clear image that somebody predicted, in TOA reflectance and on the CPU."""
+Predictions = Iterator[tuple[Triplet, Tensor]]
+"""Triplets, each with its predicted clear image, in TOA reflectance and on the CPU."""
 
 
 @dataclass(frozen=True)
 class EvaluationSource:
-    """Somebody to be judged.
+    """A remover or a folder of predictions, together with the patches to evaluate it on.
 
     Attributes:
-        name: What tables call it.
-        bands: Optical bands to judge.
-        files: The patches to judge, of those that were asked for.
-        pairs: From triplets of these patches and bands to triplets with predictions.
-        predictions: Folder and unit of a foreign method's predictions; empty for a remover.
+        name: Name in tables.
+        bands: Optical bands to evaluate.
+        files: Patches to evaluate, a subset of those requested.
+        pairs: Function from triplets of these patches and bands to triplets with predictions.
+        predictions: Folder and unit of the predictions of an external method; empty for a remover.
         missing: Names of patches without a prediction.
-        learnt_from: Regions to judge that it learnt from; None where nothing tells.
+        training_overlap: Evaluated regions that the remover was trained on; None if unknown.
     """
 
     name: str
     bands: tuple[str, ...]
     files: tuple[TripletFiles, ...]
-    pairs: Callable[[Iterable[Triplet]], Pairs]
+    pairs: Callable[[Iterable[Triplet]], Predictions]
     predictions: str = ""
     missing: tuple[str, ...] = ()
-    learnt_from: tuple[str, ...] | None = None
+    training_overlap: tuple[str, ...] | None = None
 
 
 def remover_source(
     remover: CloudRemover, files: tuple[TripletFiles, ...], *, keep_clear: bool = True, device: str = "cpu"
 ) -> EvaluationSource:
-    """Judge a network or a baseline; see :func:`evaluate_remover`.
+    """Return a network or a baseline as an evaluation source; see :func:`evaluate_remover`.
 
     Raises:
         InputError: The weights were trained on L2A; the triplets of SEN12MS-CR are L1C.
@@ -58,12 +58,12 @@ def remover_source(
         remover.bands,
         files,
         partial(evaluate_remover, remover, keep_clear=keep_clear, device=device),
-        learnt_from=_learnt_from(remover, files),
+        training_overlap=_training_overlap(remover, files),
     )
 
 
-def _learnt_from(remover: CloudRemover, files: Sequence[TripletFiles]) -> tuple[str, ...] | None:
-    """Regions of patches that a remover learnt from; None where its weights or the patches tell no region."""
+def _training_overlap(remover: CloudRemover, files: Sequence[TripletFiles]) -> tuple[str, ...] | None:
+    """Return the regions of patches that a remover was trained on; None if weights or patches name no region."""
     if isinstance(remover, Baseline | SceneAdapted):
         return ()
     if not isinstance(remover, NetworkRemover) or "regions" not in remover.training:
@@ -81,31 +81,31 @@ def external_source(
     keep_clear: bool = True,
     allow_missing: bool = False,
 ) -> EvaluationSource:
-    """Judge the predictions of a foreign method; see :func:`evaluate_predictions`.
+    """Return the predictions of an external method as an evaluation source; see :func:`evaluate_predictions`.
 
     Args:
         predictions: Files of predictions.
-        files: The patches that were asked for.
-        bands: Bands to judge; all that the files have if omitted.
+        files: Requested patches.
+        bands: Bands to evaluate; all bands of the files if omitted.
         keep_clear: As in :func:`evaluate_predictions`.
-        allow_missing: Judge those patches that have a prediction.
+        allow_missing: Evaluate only the patches that have a prediction, instead of raising an error.
 
     Raises:
-        InputError: A patch has no prediction and none may be missing, or a band is not predicted.
+        InputError: A patch has no prediction and ``allow_missing`` is False, or a band is not predicted.
     """
     if predictions.missing and not allow_missing:
         raise InputError(
             f"{predictions.folder} lacks the predictions of {len(predictions.missing):,} of {len(files):,} patches,"
-            f" first {predictions.missing[0]}; add them, or judge the others with --allow-missing"
+            f" first {predictions.missing[0]}; add them, or evaluate the others with --allow-missing"
         )
-    shown = bands or predictions.bands
-    positions(shown, predictions.bands)
-    judged_of = tuple(one for one in files if one.name in predictions.files)
+    evaluated = bands or predictions.bands
+    positions(evaluated, predictions.bands)
+    present = tuple(one for one in files if one.name in predictions.files)
     return EvaluationSource(
         resolved(predictions.folder).name,
-        shown,
-        judged_of,
-        partial(evaluate_predictions, predictions, judged_of, keep_clear=keep_clear),
+        evaluated,
+        present,
+        partial(evaluate_predictions, predictions, present, keep_clear=keep_clear),
         f"{resolved(predictions.folder).name}, {predictions.units}",
         predictions.missing,
     )
@@ -113,17 +113,17 @@ def external_source(
 
 def evaluate_remover(
     remover: CloudRemover, data: Iterable[Triplet], *, keep_clear: bool = True, device: str = "cpu"
-) -> Pairs:
-    """Yield every triplet with the remover's clear image.
+) -> Predictions:
+    """Run a remover on triplets; yield every triplet with the predicted clear image.
 
     Args:
         remover: Network or baseline.
-        data: Triplets whose bands include the remover's; they are yielded with the remover's.
-        keep_clear: Judge what a user gets, whose pixels with m = 0 stay as observed; otherwise what the remover says.
-        device: Where the remover runs.
+        data: Triplets whose bands include those of the remover; they are yielded with the bands of the remover.
+        keep_clear: Keep pixels with m = 0 as observed, as in a product; otherwise yield the remover's plain output.
+        device: Device of the remover.
 
     Raises:
-        InputError: An answer is no clear image of the patch; see :func:`~unclouded.tensors.answers.require_answer`.
+        InputError: The remover returned no valid image; see :func:`~unclouded.tensors.answers.require_answer`.
     """
     require_level(remover, "L1C")
     for triplet in data:
@@ -139,14 +139,14 @@ def evaluate_predictions(
     data: Iterable[Triplet],
     *,
     keep_clear: bool = True,
-) -> Pairs:
-    """Yield every triplet with the prediction of a foreign method in the bands of the data.
+) -> Predictions:
+    """Read the predictions of an external method; yield every triplet with its prediction in the bands of the data.
 
     Args:
-        predictions: Files of predictions; every patch of the data has one.
+        predictions: Files of predictions, one for every patch of the data.
         files: The patches of the data, and possibly others.
-        data: Triplets whose bands are among the predictions'.
-        keep_clear: Judge what a user would get if pixels with m = 0 stayed as observed; otherwise what the files say.
+        data: Triplets whose bands are among those of the predictions.
+        keep_clear: Keep pixels with m = 0 as observed, as in a product; otherwise yield the stored predictions.
     """
     by_name = {one.name: one for one in files}
     for triplet in data:

@@ -16,7 +16,7 @@ from unclouded.clouds.map import CloudMapSettings, cloud_map
 from unclouded.files import as_room
 from unclouded.io.rows import Layer, write_cog
 from unclouded.models.remover import CloudRemover
-from unclouded.prediction.clearing import ANSWERS, adapt_removers
+from unclouded.prediction.clearing import VARIANTS, adapt_removers
 from unclouded.prediction.sources import Sources
 from unclouded.prediction.tiling import SAMPLE_PX, SAMPLE_SIDE, Window
 from unclouded.sentinel.coregistration import OPTICAL_BANDS, SMALLEST_PX, correlate_edges
@@ -24,14 +24,14 @@ from unclouded.sentinel.scene_alignment import BLOCK_PX, BLOCKS
 
 T = TypeVar("T")
 
-REHEARSED_PX = 256
+TIMED_PX = 256
 """Side of the window that is timed."""
 _COMPARED_PX = (BLOCK_PX * BLOCKS) ** 2
 _SAMPLED_PX = (SAMPLE_PX * SAMPLE_SIDE) ** 2
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class StageTimes:
     """What one window took, in seconds a pixel, and how far the removers look.
 
     Attributes:
@@ -87,19 +87,19 @@ def forecast(
         uncertainty: Whether an ensemble answers.
     """
     height, width = sources.shape
-    answers = (1 + len(removers) * ANSWERS) if uncertainty else 1
-    seconds = rehearse(sources, removers, clouds).seconds((height, width), window_px, answers)
+    answers = (1 + len(removers) * VARIANTS) if uncertainty else 1
+    seconds = time_stages(sources, removers, clouds).seconds((height, width), window_px, answers)
     return (
         f"{width:,} x {height:,} px: at most {as_room(needed_bytes)} of disk, "
-        f"and about {as_duration(seconds)} if all of it is cloudy"
+        f"and about {duration_text(seconds)} if all of it is cloudy"
     )
 
 
-def rehearse(sources: Sources, removers: Sequence[CloudRemover], clouds: CloudMapSettings | None) -> Rehearsal:
+def time_stages(sources: Sources, removers: Sequence[CloudRemover], clouds: CloudMapSettings | None) -> StageTimes:
     """Do everything on one window from the middle of a scene, and tell what it took."""
     height, width = sources.shape
-    top, left = (max(length - REHEARSED_PX, 0) // 8 * 4 for length in (height, width))
-    window = Window(top, left, min(top + REHEARSED_PX, height), min(left + REHEARSED_PX, width))
+    top, left = (max(length - TIMED_PX, 0) // 8 * 4 for length in (height, width))
+    window = Window(top, left, min(top + TIMED_PX, height), min(left + TIMED_PX, width))
     columns, bands = slice(window.left, window.right), removers[0].bands
     reading, rows = _timed(lambda: sources.rows(window.top, window.bottom, bands).result())
     reflectance = sources.optical.radiometry.decode(sources.stored(window.top, window.bottom).result()[:, :, columns])
@@ -107,7 +107,7 @@ def rehearse(sources: Sources, removers: Sequence[CloudRemover], clouds: CloudMa
     if clouds is not None:
         cloud_map(reflectance, sources.optical.bands, clouds)  # the first call compiles
         mapping, _ = _timed(lambda: cloud_map(reflectance, sources.optical.bands, clouds))
-    mapped = Rehearsal(reading / (window.shape[0] * width), mapping / window.pixels)
+    mapped = StageTimes(reading / (window.shape[0] * width), mapping / window.pixels)
     if not (rows.optical & rows.radar)[:, columns].any():
         return mapped
     stored, pixels = rows.stored[:, :, columns], window.pixels
@@ -116,8 +116,8 @@ def rehearse(sources: Sources, removers: Sequence[CloudRemover], clouds: CloudMa
     seen = rows.observation(window, half_cloudy)
     adapt_removers(removers, [seen], "scene", uncertainty=False)
     adapting, ensemble = _timed(lambda: adapt_removers(removers, [seen], "scene", uncertainty=False))
-    ensemble.answer(seen)
-    clearing, _ = _timed(lambda: ensemble.answer(seen))
+    ensemble.predict(seen)
+    clearing, _ = _timed(lambda: ensemble.predict(seen))
     edges = reflectance[[sources.optical.bands.index(band) for band in OPTICAL_BANDS]]
     large = min(window.shape) >= SMALLEST_PX
     comparing = _timed(lambda: correlate_edges(seen.sar[0].numpy(), edges))[0] if large else 0.0
@@ -138,7 +138,7 @@ def _write(stored: NDArray[np.integer[Any]]) -> None:
         write_cog(Path(folder) / "a.tif", [(0, stored)], layer, GeoBox(stored.shape[1:], Affine.identity(), None))
 
 
-def as_duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """Return a duration in words, such as ``40 s`` or ``1 h 05 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"

@@ -1,4 +1,7 @@
-"""The files of a cleared scene: cloud-optimised GeoTIFFs, written from finished rows."""
+"""Raster products of a scene: provenance codes, encodings, and cloud-optimised GeoTIFFs written from finished strips.
+
+The functions at the end turn pixel counts by provenance into shares and percentages for reports and messages.
+"""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -19,43 +22,43 @@ from unclouded.progress import ProgressCallback
 from unclouded.sentinel.radiometry import NO_DATA, QUANTIFICATION, Radiometry
 
 PRODUCTS = ("clear", "cloud_map", "provenance", "uncertainty", "confidence")
-"""All that there may be."""
+"""Names of all possible products."""
 
 
 class Provenance(IntEnum):
-    """Where a pixel comes from; the numbers of the provenance raster."""
+    """Origin of a pixel; the codes of the provenance raster."""
 
     NO_DATA = 0
-    """The optical image has no data here in any band, or the pixel has to be made and the radar has none."""
+    """No band of the optical image has data, or the pixel is cloudy and the radar has no data."""
     OBSERVED = 1
-    """m = 0: the stored integers are the input's, bit for bit."""
+    """m = 0: the stored integers equal the input bit for bit."""
     BLENDED = 2
-    """0 < m < 0.5: through thin cloud, or at the rim of a cloud."""
+    """0 < m < 0.5: predicted under thin cloud or at the edge of a cloud."""
     SYNTHESISED = 3
-    """m >= 0.5: made by the remover."""
+    """m >= 0.5: predicted under cloud."""
     NEAR_GAP = 4
-    """Made, with pixels without data in what the remover looked at: those were shown to it as the scene's mean."""
+    """Predicted, with pixels without data in the receptive field; these were replaced by the mean of the scene."""
     UNJUDGED = 5
-    """Made as under opaque cloud: m is unknown, or a band has no data or is saturated; other bands saw something."""
+    """Predicted as under opaque cloud: m is unknown, or a band is missing or saturated; other bands have values."""
 
 
 CLASSES = {code.value: code.name.lower() for code in Provenance}
-"""What the numbers of the provenance raster name."""
+"""Code to name."""
 
 UNKNOWN_STEPS = 65_535
-"""Uncertainty of pixels that were not made."""
+"""Stored uncertainty of pixels that were not predicted."""
 
 UNKNOWN_PERCENT = 255
-"""Confidence in pixels that were not made."""
+"""Stored confidence of pixels that were not predicted."""
 
 
 @dataclass(frozen=True)
 class Product:
-    """A file to write.
+    """Product to write as a GeoTIFF.
 
     Attributes:
-        name: Of the array in the strips; the file is NAME.tif.
-        layer: What the file says of itself.
+        name: Name of the array in the strips and of the file, NAME.tif.
+        layer: Bands, data type, nodata value, scale and tags of the file.
     """
 
     name: str
@@ -63,11 +66,11 @@ class Product:
 
     @property
     def pixel_bytes(self) -> int:
-        """Bytes of one pixel with all its bands."""
+        """Bytes of one pixel in all bands."""
         return len(self.layer.bands) * np.dtype(self.layer.dtype).itemsize
 
 
-def products_of(
+def scene_products(
     bands: tuple[str, ...],
     radiometry: Radiometry,
     tags: Mapping[str, str],
@@ -75,41 +78,43 @@ def products_of(
     uncertainty: bool = False,
     confidence: bool = False,
 ) -> list[Product]:
-    """Return the files of a scene.
+    """Return the products of a scene.
 
     Args:
-        bands: Of the remover.
-        radiometry: What the integers of these bands mean.
-        tags: Of every file.
-        uncertainty: Whether there is one.
-        confidence: Whether the remover tells one.
+        bands: Bands of the remover.
+        radiometry: Scale, offset and nodata value of the stored integers.
+        tags: Tags of every file.
+        uncertainty: Include the uncertainty.
+        confidence: Include the confidence of the remover.
     """
     scale = radiometry.scale
     codes = {f"VALUE_{code}": name.replace("_", " ") for code, name in CLASSES.items()}
     offsets = radiometry.offset if any(radiometry.offsets) else ()
-    found = [
+    products = [
         Product("clear", Layer(bands, radiometry.dtype, NO_DATA, "average", scale, offsets, tags)),
         Product("cloud_map", Layer(("cloud map m",), "float32", math.nan, "average", tags=tags)),
         Product("provenance", Layer(("provenance",), "uint8", Provenance.NO_DATA, "nearest", tags={**tags, **codes})),
     ]
     if uncertainty:
         names = tuple(f"standard deviation of {band}" for band in bands)
-        found.append(Product("uncertainty", Layer(names, "uint16", UNKNOWN_STEPS, "average", scale, (), tags)))
+        products.append(Product("uncertainty", Layer(names, "uint16", UNKNOWN_STEPS, "average", scale, (), tags)))
     if confidence:
-        found.append(Product("confidence", Layer(("confidence",), "uint8", UNKNOWN_PERCENT, "average", 0.01, (), tags)))
-    return found
+        products.append(
+            Product("confidence", Layer(("confidence",), "uint8", UNKNOWN_PERCENT, "average", 0.01, (), tags))
+        )
+    return products
 
 
-def steps(deviation: NDArray[np.float32], made: NDArray[np.bool_]) -> NDArray[np.uint16]:
-    """Store a standard deviation of reflectance in steps of the image."""
+def encode_uncertainty(deviation: NDArray[np.float32], predicted: NDArray[np.bool_]) -> NDArray[np.uint16]:
+    """Encode a standard deviation of reflectance as multiples of 1/10 000; 65 535 where ``predicted`` is False."""
     rounded = np.rint(np.nan_to_num(deviation) * QUANTIFICATION).clip(0, UNKNOWN_STEPS - 1)
-    return np.where(made & np.isfinite(deviation), rounded, UNKNOWN_STEPS).astype(np.uint16)
+    return np.where(predicted & np.isfinite(deviation), rounded, UNKNOWN_STEPS).astype(np.uint16)
 
 
-def percent(confidence: NDArray[np.float32], made: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Store a confidence from 0 to 1 in hundredths."""
+def encode_confidence(confidence: NDArray[np.float32], predicted: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Encode a confidence from 0 to 1 in per cent; 255 where ``predicted`` is False."""
     rounded = np.rint(np.nan_to_num(confidence) * 100).clip(0, 100)
-    return np.where(made & np.isfinite(confidence), rounded, UNKNOWN_PERCENT).astype(np.uint8)
+    return np.where(predicted & np.isfinite(confidence), rounded, UNKNOWN_PERCENT).astype(np.uint8)
 
 
 def write_products(
@@ -121,7 +126,7 @@ def write_products(
     geobox: GeoBox,
     on_progress: ProgressCallback,
 ) -> dict[str, Path]:
-    """Write all files of a scene into a folder; return their paths by name."""
+    """Write all products of a scene into a folder; return their paths by name."""
     paths = {product.name: folder / f"{product.name}.tif" for product in products}
     for done, product in enumerate(products, start=1):
         strips = _map_strips(scene_map) if product.name == "cloud_map" else _strips(cleared, tops, product.name)
@@ -139,52 +144,52 @@ def _strips(store: StripCheckpoint, tops: list[int], name: str) -> Iterator[tupl
     for top in tops:
         strip = store.get(top)
         if strip is None:
-            raise RuntimeError(f"{store.folder} lost the rows from {top} on while they were used")
+            raise RuntimeError(f"{store.folder} lost the rows from {top} on during the run")
         yield top, strip[name]
 
 
-# Where each pixel of a cleared scene comes from.
+# Provenance of each pixel.
 
 
 SYNTHESISED_FROM = 0.5
-"""From this m on a pixel counts as synthesised, below as blended: more of it is made than was seen."""
+"""Smallest m of synthesised pixels; those below are blended."""
 
 
-def trace(
+def classify_provenance(
     cloud_map: Float32[np.ndarray, "y x"],
     optical: Bool[np.ndarray, "y x"],
     radar: Bool[np.ndarray, "y x"],
     reach_px: int,
     seen: Bool[np.ndarray, "y x"] | None = None,
 ) -> UInt8[np.ndarray, "y x"]:
-    """Return where each pixel comes from.
+    """Return the provenance of each pixel.
 
     Args:
         cloud_map: The map m; NaN where it is unknown.
-        optical: Where all optical bands of the remover have data.
-        radar: Where both radar bands have data.
-        reach_px: How far the remover looks.
-        seen: Where any band of the optical image saw something; where ``optical`` is true if omitted.
+        optical: True where all optical bands of the remover have data.
+        radar: True where both radar bands have data.
+        reach_px: Radius of the remover's receptive field.
+        seen: True where any band of the optical image has a value; ``optical`` if omitted.
 
     Returns:
-        Numbers of :class:`Provenance`.
+        Codes of :class:`Provenance`.
     """
     seen = optical if seen is None else seen | optical
     unjudged = seen & (np.isnan(cloud_map) | ~optical)
-    traced = np.full(cloud_map.shape, Provenance.BLENDED, np.uint8)
-    traced[cloud_map >= SYNTHESISED_FROM] = Provenance.SYNTHESISED
+    codes = np.full(cloud_map.shape, Provenance.BLENDED, np.uint8)
+    codes[cloud_map >= SYNTHESISED_FROM] = Provenance.SYNTHESISED
     missing = ~(seen & radar)
     if missing.any() and reach_px:
-        traced[_near(missing, reach_px)] = Provenance.NEAR_GAP
-    traced[unjudged] = Provenance.UNJUDGED
-    traced[~radar] = Provenance.NO_DATA
-    traced[(cloud_map == 0) & ~unjudged] = Provenance.OBSERVED
-    traced[~seen] = Provenance.NO_DATA
-    return traced
+        codes[_near(missing, reach_px)] = Provenance.NEAR_GAP
+    codes[unjudged] = Provenance.UNJUDGED
+    codes[~radar] = Provenance.NO_DATA
+    codes[(cloud_map == 0) & ~unjudged] = Provenance.OBSERVED
+    codes[~seen] = Provenance.NO_DATA
+    return codes
 
 
 def _near(where: Bool[np.ndarray, "y x"], reach_px: int) -> Bool[np.ndarray, "y x"]:
-    """Say which pixels have a true one within a square around them."""
+    """Dilate a mask by a square of side 2 ``reach_px`` + 1."""
     near = where.astype(np.uint8)
     for axis in (0, 1):
         near = maximum_filter1d(near, 2 * reach_px + 1, axis=axis, mode="constant", cval=0)
@@ -192,27 +197,27 @@ def _near(where: Bool[np.ndarray, "y x"], reach_px: int) -> Bool[np.ndarray, "y 
 
 
 def percent_text(share: float) -> str:
-    """Return a share in per cent; what is not all and not nothing is never rounded to it."""
+    """Return a share as a percentage; only exact 0 and 1 are given as 0.0 % and 100.0 %."""
     if 0 < share < 0.001:
         return "< 0.1 %"
     return "> 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
 
 
 MADE = ("blended", "synthesised", "near_gap")
-"""Counts of pixels that were cloudy and are made."""
+"""Provenance names of cloudy pixels that were predicted."""
 
 _CAUSES = {
-    "no_data_optical": "the optical image has none",
-    "no_data_radar": "the radar has none where a pixel has to be made",
-    "no_data_remover": "the remover gave none",
+    "no_data_optical": "no optical data",
+    "no_data_radar": "cloudy and no radar data",
+    "no_data_remover": "no result of the remover",
 }
 
 
 def shares(counts: Mapping[str, int]) -> dict[str, float]:
-    """Return shares of the whole scene, which add up to 1: observed, made, unjudged and no_data.
+    """Return shares of the whole scene that add up to 1: observed, made, unjudged and no_data.
 
     Args:
-        counts: Pixels by the lower-case names of :class:`Provenance`.
+        counts: Pixel counts by the lower-case names of :class:`Provenance`.
     """
     total = max(1, sum(counts.get(code.name.lower(), 0) for code in Provenance))
     made = sum(counts.get(name, 0) for name in MADE)
@@ -221,7 +226,7 @@ def shares(counts: Mapping[str, int]) -> dict[str, float]:
 
 
 def in_percent(shares: Mapping[str, float]) -> dict[str, str]:
-    """Return shares that add up to 1 in per cent, so rounded that the tenths add up to 100, too."""
+    """Return shares as percentages, rounded so that shares that add up to 1 add up to 100.0 %."""
     tenths = {name: int(1000 * share) for name, share in shares.items()}
     missing = round(1000 * sum(shares.values())) - sum(tenths.values())
     for name in sorted(shares, key=lambda name: tenths[name] - 1000 * shares[name])[:missing]:
@@ -233,11 +238,11 @@ def in_percent(shares: Mapping[str, float]) -> dict[str, str]:
 
 
 def causes(losses: Mapping[str, int], pixels: int) -> str:
-    """Return why pixels have no data, in words with shares of the scene, the largest first; empty where none lacks.
+    """Return the causes of missing data as text with shares of the scene, largest first; empty if no data are missing.
 
     Args:
-        losses: Pixels by cause; see :data:`unclouded.prediction.clearing.LOSSES`.
-        pixels: Of the scene.
+        losses: Pixel counts by cause; see :data:`unclouded.prediction.clearing.LOSSES`.
+        pixels: Pixels of the scene.
     """
     known = sorted(((losses.get(cause, 0), words) for cause, words in _CAUSES.items()), key=lambda one: -one[0])
     return ", ".join(f"{words} {percent_text(count / pixels)}" for count, words in known if count)

@@ -1,4 +1,9 @@
-"""A whole scene without its clouds: mapped, sampled, cleared line by line, and written, whole or not at all."""
+"""Cloud removal for a whole scene, from the two images to the finished products.
+
+:func:`predict_scene` maps the clouds, measures the alignment of radar and optical image, adapts the remover to a sample
+of windows, removes the clouds line by line, and writes GeoTIFFs, report, STAC item and summary. Intermediate rows are
+kept on disk, so that an interrupted run resumes; the products appear all at once at the end.
+"""
 
 import hashlib
 import json
@@ -25,11 +30,10 @@ from unclouded.models.network import Level, NetworkRemover, level_of
 from unclouded.models.remover import CloudRemover, ConfidentRemover
 from unclouded.models.weights import MapChoice, choose_map
 from unclouded.prediction.alignment import AlignmentQuality, assess_alignment
-from unclouded.prediction.clearing import Statistics, adapt_removers, losses_of, remove_clouds, sample_of
+from unclouded.prediction.clearing import Statistics, adapt_removers, read_sample, remove_clouds, sum_losses
 from unclouded.prediction.cloud_mapping import SceneMap, map_scene
 from unclouded.prediction.forecast import forecast
-from unclouded.prediction.products import PRODUCTS, Product, products_of, write_products
-from unclouded.prediction.products import percent_text as percent
+from unclouded.prediction.products import PRODUCTS, Product, percent_text, scene_products, write_products
 from unclouded.prediction.scene_report import SceneReport
 from unclouded.prediction.sources import RadarSettings, Sources, open_sources
 from unclouded.prediction.tiling import StripCheckpoint, work_folder
@@ -41,26 +45,26 @@ from unclouded.strict_json import read_json_object
 from unclouded.tensors.observation import positions
 
 SUMMARY = "summary.json"
-"""Written last: a folder that holds it is done."""
+"""Written last: a folder with this file is finished."""
 _FORMAT = 3
 
 _logger = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
-"""Returns seconds, such as ``time.perf_counter``."""
+"""Function that returns seconds, such as ``time.perf_counter``."""
 
 
 class SceneSettings(Settings):
-    """How a scene is cleared.
+    """Settings for the prediction of a scene.
 
     Attributes:
-        window_px: Side of a window, without its margins; the result does not depend on it, speed and memory do.
-        statistics: ``scene`` adapts a remover to the scene; ``window`` to every window by itself, as in the paper.
-        uncertainty: Whether the spread of an ensemble is written, too; takes five times as long.
-        clouds: How the map m is made; what is not set is as in the training of the weights.
-        cloud_map: A map m that the user brings instead: GeoTIFF on the grid of the scene, 0 clear to 1 cloudy.
-        optical: What the user says of the optical image.
-        radar: How the radar comes to the optical grid.
+        window_px: Side of a window without its margins; affects speed and memory, not the result.
+        statistics: ``scene`` adapts a remover to the scene; ``window`` to every window separately, as in the paper.
+        uncertainty: Write the standard deviation of an ensemble, too; takes five times as long.
+        clouds: Settings of the cloud map m; fields that are not set are taken from the training of the weights.
+        cloud_map: Cloud map m of the user's own: GeoTIFF on the grid of the scene, 0 clear to 1 cloudy.
+        optical: Reading of the optical image.
+        radar: Resampling and correction of the radar image to the optical grid.
     """
 
     window_px: int = Field(1024, ge=8, le=4096, multiple_of=4)
@@ -74,12 +78,13 @@ class SceneSettings(Settings):
 
 @dataclass(frozen=True)
 class PredictedScene:
-    """What a run leaves in its folder.
+    """Output of :func:`predict_scene`.
 
     Attributes:
-        folder: The folder.
-        files: GeoTIFFs by name: ``clear``, ``cloud_map``, ``provenance``, and ``uncertainty`` or ``confidence``.
-        summary: What ``summary.json`` says.
+        folder: Output folder.
+        files: Files by name: ``clear``, ``cloud_map``, ``provenance``, if any ``uncertainty`` and ``confidence``, and
+            ``report`` and ``item``.
+        summary: Content of ``summary.json``.
     """
 
     folder: Path
@@ -109,43 +114,45 @@ def predict_scene(
         remover: Network or baseline.
         cloudy: Sentinel-2 product or GeoTIFF.
         sar: Sentinel-1 product or GeoTIFF.
-        out: Folder of the products.
-        settings: How.
-        others: Further removers of the same bands, such as other weights, for the uncertainty.
+        out: Output folder.
+        settings: Settings; the defaults if omitted.
+        others: Further ensemble members for the same bands, such as other weights, for the uncertainty.
         on_progress: Called with (stage, completed, total).
         estimate: Time every stage on one window first, and log the disk space and the time needed at most.
         clock: Source of the seconds in the summary.
         require_offset: Refuse an optical GeoTIFF whose offset is in doubt, instead of a warning.
 
     Raises:
-        BusyError: Somebody else writes into the folder.
-        InputError: Images that cannot be used, or do not fit.
-        MachineError: No room, or a folder that cannot be written.
+        BusyError: Another process is writing into the folder.
+        InputError: An image cannot be used, or the images do not fit together.
+        MachineError: Not enough disk space, or the folder is not writable.
     """
     settings = settings or SceneSettings()
     cloudy, sar, out = product_of(Path(cloudy)), product_of(Path(sar)), Path(out)
     removers = (remover, *others)
     if any(other.bands != remover.bands for other in others):
         raise InputError(
-            f"expected removers of the bands {' '.join(remover.bands)}, found others; choose weights alike"
+            f"expected removers of the bands {' '.join(remover.bands)}, found others; choose weights for the same bands"
         )
     for source in filter(None, (cloudy, sar, settings.cloud_map)):
         for name in PRODUCTS:
             require_apart(out / f"{name}.tif", source)
-    with _left_as_found(out), held(out):
-        began = clock()
+    with _no_new_folder_on_error(out), held(out):
+        started = clock()
         choice = choose_map(removers, settings.clouds, settings.cloud_map)
         settings = settings.model_copy(update={"clouds": choice.used})
         record = _record(removers, cloudy, sar, settings)
         key = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-        if (done := _done(out, key)) is not None:
+        if (finished := _finished_scene(out, key)) is not None:
             _logger.info("%s already holds this scene; nothing to do", named(out))
-            return done
+            return finished
         work = work_folder(out, key)
         if found := len([*work.glob("*.strip")]):
             _logger.info("resuming an interrupted run with %d finished strip%s", found, "" if found == 1 else "s")
-        asked = settings.radar, _level(removers), settings.optical, on_progress, require_offset
-        with open_sources(cloudy, sar, work, *asked) as sources:
+        level = _level(removers)
+        with open_sources(
+            cloudy, sar, work, settings.radar, level, settings.optical, on_progress, require_offset
+        ) as sources:
             positions(remover.bands, sources.optical.bands)
             needed = needed_bytes(sources, remover, settings)
             require_room(out, needed, "clear this scene")
@@ -153,32 +160,32 @@ def predict_scene(
                 clouds = None if settings.cloud_map else settings.clouds
                 _logger.info(forecast(sources, removers, clouds, settings.window_px, needed, settings.uncertainty))
             run = _Run(sources, removers, settings, choice, work, on_progress, cloudy, clock)
-            made = run.make(record | {"key": key})
-        return _publish(out, work, made, lambda: clock() - began)
+            files, summary = run.execute(record | {"key": key})
+        return _publish(out, work, files, summary, lambda: clock() - started)
 
 
 def _level(removers: Sequence[CloudRemover]) -> Level:
-    """Return which products the removers were made for."""
+    """Return the processing level that the removers are for."""
     levels = {level_of(one) for one in removers}
     if len(levels) > 1:
-        raise InputError("expected weights of one product level, found L1C and L2A; choose weights alike")
+        raise InputError("expected weights of one product level, found L1C and L2A; choose weights of one level")
     return levels.pop()
 
 
 @contextmanager
-def _left_as_found(out: Path) -> Iterator[None]:
-    """Leave no new folder behind where the input was no good."""
-    there = out.exists()
+def _no_new_folder_on_error(out: Path) -> Iterator[None]:
+    """Remove a folder that was created for a run that failed before any strip was finished."""
+    existed = out.exists()
     try:
         yield
     except (InputError, MachineError):
-        if not there and not any(out.glob(".rows-*/*.strip")):
+        if not existed and not any(out.glob(".rows-*/*.strip")):
             shutil.rmtree(out, ignore_errors=True)
         raise
 
 
 def _record(removers: Sequence[CloudRemover], cloudy: Path, sar: Path, settings: SceneSettings) -> dict[str, Any]:
-    """Everything that the products depend on."""
+    """Return everything that the products depend on; its hash is the key of the scene."""
     files = {"cloudy": cloudy, "sar": sar, "cloud_map": settings.cloud_map, "heights": settings.radar.heights}
     masks = {role: mask for role, path in files.items() if path is not None and (mask := mask_beside(path))}
     return {
@@ -188,7 +195,7 @@ def _record(removers: Sequence[CloudRemover], cloudy: Path, sar: Path, settings:
         "s2cloudless": version("s2cloudless"),
         "cloudy": {"name": cloudy.name, "sha256": content_hash(cloudy)},
         "sar": {"name": sar.name, "sha256": content_hash(sar)},
-        "cloud_map": content_hash(own) if (own := settings.cloud_map) else None,
+        "cloud_map": content_hash(user_map) if (user_map := settings.cloud_map) else None,
         "heights": content_hash(heights) if (heights := settings.radar.heights) else None,
         "masks": {role: content_hash(mask) for role, mask in masks.items()},
         "removers": [describe_remover(one) for one in removers],
@@ -197,16 +204,16 @@ def _record(removers: Sequence[CloudRemover], cloudy: Path, sar: Path, settings:
 
 
 def describe_remover(remover: CloudRemover) -> dict[str, Any]:
-    """Return what identifies a remover: its name and bands, and a network's settings and the hash of its weights."""
-    told: dict[str, Any] = {"name": remover.name, "bands": list(remover.bands)}
+    """Return the identity of a remover: name and bands; for a network also its settings and the hash of its weights."""
+    description: dict[str, Any] = {"name": remover.name, "bands": list(remover.bands)}
     if not isinstance(remover, NetworkRemover):
-        return told | {"is": repr(remover)}
+        return description | {"is": repr(remover)}
     digest = hashlib.sha256()
     for name, tensor in sorted(remover.generator.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     settings = remover.settings.model_dump(mode="json")
-    return told | {
+    return description | {
         "weights": digest.hexdigest(),
         "settings": settings,
         "precision": remover.computes_in,
@@ -214,19 +221,19 @@ def describe_remover(remover: CloudRemover) -> dict[str, Any]:
     }
 
 
-def _done(out: Path, key: str) -> PredictedScene | None:
-    """The scene of a folder that holds it already, every file of it whole."""
+def _finished_scene(out: Path, key: str) -> PredictedScene | None:
+    """Return the scene of a folder that is finished with the same key and whose files are intact; else None."""
     with suppress(InputError, ValueError, KeyError, TypeError):
         summary = read_json_object(out / SUMMARY)
         files = {name: out / one["file"] for name, one in summary["files"].items()}
-        whole = all(sha256(files[name]) == one["sha256"] for name, one in summary["files"].items())
-        if summary["key"] == key and whole:
+        intact = all(sha256(files[name]) == one["sha256"] for name, one in summary["files"].items())
+        if summary["key"] == key and intact:
             return PredictedScene(out, files, summary)
     return None
 
 
 def needed_bytes(sources: Sources, remover: CloudRemover, settings: SceneSettings) -> int:
-    """Return the most disk space that a scene takes while it is made: rows, products, and one of these unfinished."""
+    """Return the peak disk space of a run: rows of all products, finished products, and one that is being written."""
     products = _products(sources, remover, settings, {}, confidence=isinstance(remover, ConfidentRemover))
     sizes = [product.pixel_bytes for product in products]
     height, width = sources.shape
@@ -237,12 +244,12 @@ def _products(
     sources: Sources, remover: CloudRemover, settings: SceneSettings, tags: dict[str, str], *, confidence: bool
 ) -> list[Product]:
     radiometry = sources.radiometry(remover.bands)
-    return products_of(remover.bands, radiometry, tags, uncertainty=settings.uncertainty, confidence=confidence)
+    return scene_products(remover.bands, radiometry, tags, uncertainty=settings.uncertainty, confidence=confidence)
 
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """One scene being made in its work folder."""
+    """One run in its work folder."""
 
     sources: Sources
     removers: tuple[CloudRemover, ...]
@@ -253,51 +260,44 @@ class _Run:
     cloudy: Path
     clock: Clock
 
-    def make(self, record: dict[str, Any]) -> tuple[dict[str, Path], dict[str, Any]]:
-        """Make everything; return the finished files in the work folder, and the summary without them."""
-        remover, clock, seconds = self.removers[0], self.clock, {}
-        began = clock()
-        bands, clouds = remover.bands, self.settings.clouds
-        store, own = StripCheckpoint(self.work, "map"), self.settings.cloud_map
-        scene_map = map_scene(self.sources, bands, clouds, store, self.on_progress, own)
-        seconds["mapping"] = -began + (began := clock())
-        fit, remarks = self._compared(scene_map)
-        seconds["comparing"] = -began + (began := clock())
-        sample = sample_of(self.sources, scene_map, bands)
+    def execute(self, record: dict[str, Any]) -> tuple[dict[str, Path], dict[str, Any]]:
+        """Run all stages; return the finished files in the work folder, and the summary without them."""
+        sources, remover, settings, on_progress = self.sources, self.removers[0], self.settings, self.on_progress
+        clock, seconds = self.clock, {}
+        started = clock()
+        bands, map_strips = remover.bands, StripCheckpoint(self.work, "map")
+        scene_map = map_scene(sources, bands, settings.clouds, map_strips, on_progress, settings.cloud_map)
+        seconds["mapping"] = -started + (started := clock())
+        alignment, remarks = self._align(scene_map)
+        seconds["comparing"] = -started + (started := clock())
+        sample = read_sample(sources, scene_map, bands)
         sampled = [[*one.origin_px, *one.cloudy.shape[-2:]] for one in sample]
-        statistics, uncertainty = self.settings.statistics, self.settings.uncertainty
+        statistics, uncertainty = settings.statistics, settings.uncertainty
         ensemble = adapt_removers(self.removers, sample, statistics, uncertainty=uncertainty) if sample else None
         del sample
-        seconds["adapting"] = -began + (began := clock())
+        seconds["adapting"] = -started + (started := clock())
         cleared = StripCheckpoint(self.work, "cleared")
-        tops = remove_clouds(
-            self.sources, scene_map, ensemble, bands, self.settings.window_px, cleared, self.on_progress
-        )
-        seconds["clearing"] = -began + (began := clock())
+        tops = remove_clouds(sources, scene_map, ensemble, bands, settings.window_px, cleared, on_progress)
+        seconds["clearing"] = -started + (started := clock())
         used = ensemble.removers[0].name if ensemble else remover.name
-        products = _products(
-            self.sources,
-            remover,
-            self.settings,
-            _tags(record, used),
-            confidence=bool(ensemble and ensemble.tells_confidence),
-        )
-        files = write_products(self.work, products, cleared, scene_map, tops, self.sources.geobox, self.on_progress)
-        losses = losses_of(cleared, tops)
-        remarks += _logged(tuple(_gaps(self.sources, scene_map, losses, used)))
-        report = SceneReport(self.sources, products, files, bands, ensemble, record, self.cloudy, fit, remarks, losses)
+        confidence = bool(ensemble and ensemble.has_confidence)
+        products = _products(sources, remover, settings, _tags(record, used), confidence=confidence)
+        files = write_products(self.work, products, cleared, scene_map, tops, sources.geobox, on_progress)
+        losses = sum_losses(cleared, tops)
+        remarks += _logged(tuple(_gaps(sources, scene_map, losses, used)))
+        report = SceneReport(sources, products, files, bands, ensemble, record, self.cloudy, alignment, remarks, losses)
         facts = report.facts()
         written = report.write(self.work)
         files |= {"report": written.report, "item": written.item}
-        seconds["writing"] = clock() - began
+        seconds["writing"] = clock() - started
         summary = record | {
-            "scene": {"acquired": None} | self.sources.optical.metadata(),
+            "scene": {"acquired": None} | sources.optical.metadata(),
             "used": facts.remover,
             "choice": facts.choice or None,
             "expected_error": facts.expected.as_json() if facts.expected else None,
-            "radar": {"acquired": None} | self.sources.radar.metadata(),
+            "radar": {"acquired": None} | sources.radar.metadata(),
             "trained_map": self.choice.trained and self.choice.trained.to_json(),
-            "fit": fit.told(),
+            "fit": alignment.as_json(),
             "remarks": list(remarks),
             "sample": sampled,
             "pixels": {**written.statistics.counts, **losses, **written.statistics.coverage()},
@@ -305,17 +305,17 @@ class _Run:
         }
         return files, summary
 
-    def _compared(self, scene_map: SceneMap) -> tuple[AlignmentQuality, tuple[str, ...]]:
+    def _align(self, scene_map: SceneMap) -> tuple[AlignmentQuality, tuple[str, ...]]:
         """Return the alignment of radar and optical image, and remarks about both; log the remarks."""
         optical, radar = self.sources.optical, self.sources.radar
-        fit = assess_alignment(self.sources, scene_map)
+        alignment = assess_alignment(self.sources, scene_map)
         remarks = (
             *filter(None, [self.choice.remark]),
             *optical.remarks,
             *radar.remarks,
-            *fit.remarks(radar.processing, radar.remarks),
+            *alignment.remarks(radar.processing, radar.remarks),
         )
-        return fit, _logged(remarks)
+        return alignment, _logged(remarks)
 
 
 def _logged(remarks: tuple[str, ...]) -> tuple[str, ...]:
@@ -325,20 +325,21 @@ def _logged(remarks: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _gaps(sources: Sources, scene_map: SceneMap, losses: Mapping[str, int], used: str) -> Iterator[str]:
-    """Yield what cannot be judged, where the radar has gaps, and what was done there."""
+    """Yield remarks about pixels of unknown cloudiness and about gaps in the radar image."""
     pixels = sources.shape[0] * sources.shape[1]
     unjudged = scene_map.unjudged()
     if any(unjudged.pixels):
         unless = ", but no data where the radar has none" if losses["radar_gaps"] else ""
         yield (
-            f"{percent(unjudged.pixels[0] / pixels)} of the scene cannot be judged, because "
-            f"{unjudged.reasons(sources.optical.bands)} there; it is made by {used} as under opaque cloud{unless}"
+            f"{percent_text(unjudged.pixels[0] / pixels)} of the scene has no known cloud state, because "
+            f"{unjudged.reasons(sources.optical.bands)} there; {used} predicts it as under opaque cloud{unless}"
         )
     if losses["no_data_radar"] or losses["radar_gaps"] >= 0.001 * pixels:
+        gaps, lost = (percent_text(losses[name] / pixels) for name in ("radar_gaps", "no_data_radar"))
         yield (
-            f"the radar has no data in {percent(losses['radar_gaps'] / pixels)} of the scene (areas of exactly 0 dB, "
-            "no power and fill values such as -9999 count as no data): what had to be made there, "
-            f"{percent(losses['no_data_radar'] / pixels)} of the scene, is no data; what is clear is as observed"
+            f"the radar has no data in {gaps} of the scene (areas of exactly 0 dB, no power and fill values such as "
+            f"-9999 count as no data): cloudy pixels there, {lost} of the scene, have no data in the result; clear "
+            "pixels remain as observed"
         )
 
 
@@ -351,16 +352,15 @@ def _tags(record: dict[str, Any], used: str) -> dict[str, str]:
     }
 
 
-def _publish(out: Path, work: Path, made: tuple[dict[str, Path], dict[str, Any]], spent: Clock) -> PredictedScene:
-    """Put finished files into their place, then the summary, then forget the rows."""
-    files, summary = made
+def _publish(out: Path, work: Path, files: dict[str, Path], summary: dict[str, Any], elapsed: Clock) -> PredictedScene:
+    """Move finished files into the output folder, write the summary last, and delete the work folder."""
     (out / SUMMARY).unlink(missing_ok=True)
     listed = {}
     for name, path in files.items():
         listed[name] = {"file": path.name, "sha256": sha256(path), "bytes": path.stat().st_size}
         path.replace(out / path.name)
     summary |= {"files": listed}
-    summary["seconds"]["all"] = spent()
+    summary["seconds"]["all"] = elapsed()
     write_json(out / SUMMARY, summary)
     shutil.rmtree(work)
     return PredictedScene(out, {name: out / path.name for name, path in files.items()}, summary)

@@ -20,7 +20,7 @@ from unclouded.prediction.clearing import AdaptedEnsemble
 from unclouded.prediction.products import CLASSES, UNKNOWN_PERCENT, Product
 from unclouded.prediction.report.facts import Facts, Input
 from unclouded.prediction.report.page import write_report
-from unclouded.prediction.report.views import RowReader, SceneViews, gather
+from unclouded.prediction.report.views import RowReader, SceneViews, read_overview
 from unclouded.prediction.sources import Sources
 from unclouded.prediction.stac import Product as PublishedProduct
 from unclouded.prediction.stac import Statistics, scene_item, write_item
@@ -36,7 +36,7 @@ _ASSETS = {
 
 
 @dataclass(frozen=True)
-class Published:
+class WrittenReport:
     """Where the two files are.
 
     Attributes:
@@ -78,7 +78,7 @@ class SceneReport:
     remarks: tuple[str, ...]
     losses: Mapping[str, int]
 
-    def write(self, folder: Path) -> Published:
+    def write(self, folder: Path) -> WrittenReport:
         """Write both files into the folder of the products."""
         products = {product.name: self._asset(product) for product in self.products}
         not_after = datetime.fromtimestamp(self.optical.stat().st_mtime, UTC)
@@ -106,7 +106,7 @@ class SceneReport:
             bands=self.bands,
             inputs=inputs,
             expected=used.expected if isinstance(used, SelectedRemover) else None,
-            settings=_lines(record["settings"]) | {"asked for": record["removers"][0]["name"]},
+            settings=_settings_text(record["settings"]) | {"asked for": record["removers"][0]["name"]},
             measured=scene.metadata() | {"radar": self.sources.radar.processing},
             remarks=self.remarks,
             fit=self.fit,
@@ -130,7 +130,7 @@ class SceneReport:
             return radiometry.decode(self.sources.rows(top, bottom, self.bands).result().stored)
 
         with ExitStack() as stack:
-            stored = {name: stack.enter_context(_rows_of(path)) for name, path in self.files.items()}
+            stored = {name: stack.enter_context(_row_reader(path)) for name, path in self.files.items()}
             sure = stored.get("confidence")
             yield SceneViews(
                 self.sources.shape,
@@ -139,17 +139,17 @@ class SceneReport:
                 lambda top, bottom: radiometry.decode(stored["clear"](top, bottom)),
                 stored["cloud_map"],
                 stored["provenance"],
-                None if sure is None else _in_shares(sure, stored["cloud_map"]),
+                None if sure is None else _confidence_reader(sure, stored["cloud_map"]),
             )
 
 
 @contextmanager
-def _rows_of(path: Path) -> Iterator[Callable[[int, int], NDArray[Any]]]:
+def _row_reader(path: Path) -> Iterator[Callable[[int, int], NDArray[Any]]]:
     with open_geotiff(path) as source:
         yield lambda top, bottom: stored_rows(path, source, top, bottom).values
 
 
-def _in_shares(percent: RowReader, cloud_map: RowReader) -> RowReader:
+def _confidence_reader(percent: RowReader, cloud_map: RowReader) -> RowReader:
     """Confidence in shares; the file tells none where nothing was made, and what was observed is sure."""
 
     def read(top: int, bottom: int) -> NDArray[np.float32]:
@@ -160,7 +160,7 @@ def _in_shares(percent: RowReader, cloud_map: RowReader) -> RowReader:
     return read
 
 
-def _lines(settings: Mapping[str, Any]) -> dict[str, str]:
+def _settings_text(settings: Mapping[str, Any]) -> dict[str, str]:
     """Settings as name to value; what has parts is JSON."""
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
 
@@ -178,7 +178,7 @@ def publish(
     products: Mapping[str, PublishedProduct],
     facts: Facts,
     not_after: datetime,
-) -> Published:
+) -> WrittenReport:
     """Write the page, then the item with the checksum of the page and of every product; each whole or not at all.
 
     Args:
@@ -189,9 +189,9 @@ def publish(
         facts: What is known beside the pixels.
         not_after: When the input was written; see :func:`~unclouded.prediction.stac.scene_item`.
     """
-    seen = gather(views)
+    seen = read_overview(views)
     write_report(folder / REPORT, facts, seen)
     page = {"report": PublishedProduct(folder / REPORT, "Report to look at", ("overview", "metadata"))}
     statistics = Statistics(seen.counts, seen.mean_coverage, seen.cloudy_share)
     write_item(folder / ITEM, scene_item(geobox, {**products, **page}, facts, statistics, not_after))
-    return Published(folder / REPORT, folder / ITEM, statistics)
+    return WrittenReport(folder / REPORT, folder / ITEM, statistics)

@@ -1,4 +1,8 @@
-"""The two images of a scene, opened together and read by one thread, ahead of who needs them."""
+"""The two input images of a scene, opened together and read row by row by a single background thread.
+
+One thread does all the reading, because GDAL data sets must not be shared between threads; callers receive futures,
+so that they can prefetch.
+"""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -17,7 +21,7 @@ from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.models.network import Level
 from unclouded.prediction.tiling import Window
-from unclouded.progress import ProgressCallback
+from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sentinel.coregistration import Shift
 from unclouded.sentinel.footprints import require_on_earth
 from unclouded.sentinel.optical import OpticalScene, OpticalSettings, open_optical
@@ -30,13 +34,13 @@ from unclouded.tensors.observation import Observation, positions
 
 
 class RadarSettings(Settings):
-    """How the radar image comes to the grid of the optical scene; see :mod:`unclouded.sentinel.radar`.
+    """Settings for resampling the radar image to the grid of the optical scene; see :mod:`unclouded.sentinel.radar`.
 
     Attributes:
-        align: Warp a GeoTIFF on another grid; products always are.
-        units: Of a GeoTIFF.
+        align: Warp a GeoTIFF on another grid; products are always warped.
+        units: Units of a GeoTIFF.
         heights: Elevation model for the terrain correction of a product.
-        heights_datum_m: What is added to its heights to make them heights above the ellipsoid, metres.
+        heights_datum_m: Height of the model's zero above the ellipsoid, metres; added to its heights.
     """
 
     align: bool = False
@@ -46,15 +50,15 @@ class RadarSettings(Settings):
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """Whole rows of both images.
+class SceneRows:
+    """Full-width rows of both images.
 
     Attributes:
-        top: The first row.
+        top: First row.
         stored: Stored integers of ``bands``.
-        sar: VV and VH, dB; NaN where there is no data.
+        sar: VV and VH, dB; NaN for no data.
         bands: Optical bands.
-        radiometry: What the integers of these bands mean.
+        radiometry: Scale, offset and nodata value of the stored integers.
     """
 
     top: int
@@ -65,20 +69,20 @@ class Rows:
 
     @property
     def window(self) -> Window:
-        """Where the rows lie."""
+        """Window of the rows in the scene."""
         return Window(self.top, 0, self.top + self.stored.shape[1], self.stored.shape[2])
 
     @cached_property
     def optical(self) -> Bool[np.ndarray, "rows x"]:
-        """Where all optical bands have data."""
+        """True where all optical bands have data."""
         found = np.ones(self.stored.shape[1:], bool)
-        for band in self.stored:  # one after the other: rows of a wide scene are much
+        for band in self.stored:  # band by band, to save memory in wide scenes
             found &= self.radiometry.is_data(band)
         return found
 
     @cached_property
     def radar(self) -> Bool[np.ndarray, "rows x"]:
-        """Where both radar bands have data."""
+        """True where both radar bands have data."""
         return np.asarray(np.isfinite(self.sar).all(axis=0))
 
     def observation(
@@ -87,22 +91,22 @@ class Rows:
         cloud_map: Float32[np.ndarray, "rows x"],
         seen: Bool[np.ndarray, "rows x"] | None = None,
     ) -> Observation:
-        """Return a window of the rows as a remover sees it; m is never NaN in it.
+        """Return a window of the rows as input for a remover; m is never NaN in it.
 
         Args:
-            window: Within the rows.
-            cloud_map: The map m of all the rows; NaN where it is unknown.
-            seen: Where any band of the optical image saw something. There, pixels with unknown m or with a missing band
-                are shown as opaque cloud (m = 1), so that the remover makes them. If omitted, pixels with unknown m are
-                shown as gaps: nothing is learnt from them.
+            window: Window within the rows.
+            cloud_map: The map m of all rows; NaN where it is unknown.
+            seen: True where any band of the optical image has a value. There, pixels with unknown m or with a missing
+                band are passed as opaque cloud (m = 1), so that the remover predicts them. If omitted, pixels with
+                unknown m are passed as gaps, so that nothing is fitted to them.
         """
         part = window.within(self.window)
         cloudy, m = self.radiometry.decode(self.stored[:, *part]), cloud_map[part]
         unknown = np.isnan(m)
         if seen is not None:
-            made = seen[part] & (unknown | ~self.optical[part])
-            cloudy[:, made] = _completed(cloudy[:, made])
-            m = np.where(made, np.float32(1.0), m)
+            predicted = seen[part] & (unknown | ~self.optical[part])
+            cloudy[:, predicted] = _fill_missing_bands(cloudy[:, predicted])
+            m = np.where(predicted, np.float32(1.0), m)
         else:
             cloudy[:, unknown] = np.nan
         images = self.sar[:, *part], cloudy, np.nan_to_num(m, nan=0.0)[None]
@@ -110,8 +114,8 @@ class Rows:
         return Observation(sar, optical, shown, self.bands, (window.top, window.left))
 
 
-def _completed(pixels: Float32[np.ndarray, "band pixel"]) -> Float32[np.ndarray, "band pixel"]:
-    """Give missing bands of a pixel the mean of its others, or 1, as bright cloud has, where it has no others."""
+def _fill_missing_bands(pixels: Float32[np.ndarray, "band pixel"]) -> Float32[np.ndarray, "band pixel"]:
+    """Fill missing bands of a pixel with the mean of its other bands, or with 1 (bright cloud) if it has none."""
     known = np.isfinite(pixels)
     count = known.sum(axis=0, dtype=np.float32)
     total = np.where(known, pixels, np.float32(0.0)).sum(axis=0)
@@ -121,11 +125,11 @@ def _completed(pixels: Float32[np.ndarray, "band pixel"]) -> Float32[np.ndarray,
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """A cloudy optical scene and the radar image on its grid, both open.
+    """An open cloudy optical scene and the open radar image on its grid.
 
     Attributes:
-        optical: The optical scene.
-        radar: The radar image.
+        optical: Optical scene.
+        radar: Radar image.
     """
 
     optical: OpticalScene
@@ -134,7 +138,7 @@ class Sources:
 
     @property
     def geobox(self) -> GeoBox:
-        """The grid of both."""
+        """Common grid of both images."""
         return self.optical.geobox
 
     @property
@@ -144,26 +148,28 @@ class Sources:
         return height, width
 
     def stored(self, top: int, bottom: int) -> "Future[Any]":
-        """Start to read rows of all optical bands, as they are stored."""
+        """Start to read rows of all optical bands as stored integers."""
         return self._reader.submit(self.optical.stored, top, bottom)
 
-    def rows(self, top: int, bottom: int, bands: tuple[str, ...], after: "Future[Any] | None" = None) -> "Future[Rows]":
-        """Start to read rows of both images, with some of the optical bands; once something else is done, if asked."""
+    def rows(
+        self, top: int, bottom: int, bands: tuple[str, ...], after: "Future[Any] | None" = None
+    ) -> "Future[SceneRows]":
+        """Start to read rows of both images with some of the optical bands, after another task if one is given."""
         return self._reader.submit(self._rows, top, bottom, bands, after)
 
-    def _rows(self, top: int, bottom: int, bands: tuple[str, ...], after: "Future[Any] | None") -> Rows:
+    def _rows(self, top: int, bottom: int, bands: tuple[str, ...], after: "Future[Any] | None") -> SceneRows:
         if after is not None:
             wait([after])
         stored, whole = self.optical.stored(top, bottom), bands == self.optical.bands
         stored = stored if whole else stored[positions(bands, self.optical.bands)]
-        return Rows(top, stored, self.radar.read(top, bottom), bands, self.radiometry(bands))
+        return SceneRows(top, stored, self.radar.read(top, bottom), bands, self.radiometry(bands))
 
     def shift(self, where: ReadMask) -> "Future[Shift]":
-        """Start to estimate how far the radar lies from the optical scene, by the pixels that ``where`` allows."""
+        """Start to estimate the shift of the radar against the optical scene, from the pixels selected by ``where``."""
         return self._reader.submit(scene_shift, self.radar, self.optical, where)
 
     def radiometry(self, bands: tuple[str, ...]) -> Radiometry:
-        """Return what the integers of some of the bands mean."""
+        """Return scale, offset and nodata value of some of the bands."""
         whole = self.optical.radiometry
         return replace(whole, offsets=tuple(whole.offsets[i] for i in positions(bands, self.optical.bands)))
 
@@ -176,39 +182,43 @@ def open_sources(
     radar: RadarSettings | None = None,
     level: Level = "L1C",
     optical: OpticalSettings | None = None,
-    on_progress: ProgressCallback = lambda *_: None,
+    on_progress: ProgressCallback = no_progress,
     require_offset: bool = False,
 ) -> Iterator[Sources]:
-    """Open an optical scene and the radar image of its place; both are opened, read and closed by one thread.
+    """Open an optical scene and the radar image of the same area; one thread opens, reads and closes both.
 
     Args:
         cloudy: Sentinel-2 product or GeoTIFF.
         sar: Sentinel-1 product or GeoTIFF.
-        work_folder: Where products are decoded.
-        radar: How the radar comes to the optical grid.
-        level: Which product the remover was made for.
-        optical: What the user says of the optical image.
+        work_folder: Folder for decoded bands of products.
+        radar: Resampling and correction of the radar image.
+        level: Processing level that the remover is for.
+        optical: Reading of the optical image.
         on_progress: Called with (stage, completed, total); decoding the products of a whole tile takes a minute.
         require_offset: Refuse an optical GeoTIFF whose offset is in doubt.
 
     Raises:
-        InputError: An image cannot be used, is of the other level, or the two lie on different grids.
+        InputError: An image cannot be used, is of another level, or the two are on different grids.
     """
     with ThreadPoolExecutor(1) as reader, ExitStack() as closed:
         stack = ExitStack()
         closed.callback(lambda: reader.submit(stack.close).result())
         on_progress("opening images", 0, 2)
-        said = (optical or OpticalSettings()).model_dump()
+        optical_options = (optical or OpticalSettings()).model_dump()
         to_open = open_optical(
-            cloudy, allow_l2a=level == "L2A", work_folder=work_folder, require_offset=require_offset, **said
+            cloudy, allow_l2a=level == "L2A", work_folder=work_folder, require_offset=require_offset, **optical_options
         )
         scene = reader.submit(stack.enter_context, to_open).result()
         if scene.level != level:
-            raise InputError(f"{named(cloudy)} is {scene.level}, but the weights were trained on {level}; give that")
+            raise InputError(
+                f"{named(cloudy)} is {scene.level}, but the weights were trained on {level}; use that level"
+            )
         require_on_earth(cloudy, scene.geobox)
         on_progress("opening images", 1, 2)
-        how = (radar or RadarSettings()).model_dump()
-        opened = reader.submit(stack.enter_context, open_radar(sar, scene.geobox, work_folder=work_folder, **how))
+        radar_options = (radar or RadarSettings()).model_dump()
+        opened = reader.submit(
+            stack.enter_context, open_radar(sar, scene.geobox, work_folder=work_folder, **radar_options)
+        )
         sources = Sources(scene, opened.result(), reader)
         on_progress("opening images", 2, 2)
         yield sources

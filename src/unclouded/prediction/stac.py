@@ -172,7 +172,7 @@ def _properties(facts: Facts, statistics: Statistics) -> dict[str, Any]:
         "unclouded:statistics": {"pixels": {**statistics.counts, **facts.losses}, **statistics.coverage()},
     }
     if facts.fit is not None:
-        told["unclouded:fit"] = facts.fit.told()
+        told["unclouded:fit"] = facts.fit.as_json()
     if facts.remarks:
         told["unclouded:remarks"] = list(facts.remarks)
     if facts.measured:

@@ -1,4 +1,8 @@
-"""Rectangles of a scene: what one network call answers, and what it has to see for that."""
+"""Tiling of a scene: windows and their margins, checkpoints of finished strips, and the sample of windows.
+
+A scene is processed in strips of rows, and a strip in windows. Finished strips are kept on disk with a checksum, so
+that an interrupted run resumes. A remover is adapted to a fixed sample of windows spread over the scene.
+"""
 
 import hashlib
 import io
@@ -20,7 +24,7 @@ from unclouded.files import whole_file
 
 @dataclass(frozen=True, order=True)
 class Window:
-    """A rectangle of pixels; the last row and column are not part of it.
+    """Rectangle of pixels; ``bottom`` and ``right`` are exclusive.
 
     Attributes:
         top: First row.
@@ -45,11 +49,11 @@ class Window:
         return self.shape[0] * self.shape[1]
 
     def grown(self, margin_px: int, align_px: int, scene: tuple[int, int]) -> "Window":
-        """Return the window with a margin on each side, as far as the scene goes; corners at multiples of an alignment.
+        """Return the window with a margin on each side, clipped to the scene, with corners aligned to multiples.
 
         Args:
             margin_px: Rows and columns to add.
-            align_px: Top and left become a multiple of this, bottom and right too where the scene does not end.
+            align_px: Alignment of top and left, and of bottom and right unless they are the end of the scene.
             scene: Rows and columns of the scene.
         """
         low = (max(edge - margin_px, 0) // align_px * align_px for edge in (self.top, self.left))
@@ -60,16 +64,11 @@ class Window:
         return Window(*low, *high)
 
     def within(self, outer: "Window") -> tuple[slice, slice]:
-        """Return where this window lies in the pixels of another."""
+        """Return row and column slices of this window in an array of another window."""
         return (
             slice(self.top - outer.top, self.bottom - outer.top),
             slice(self.left - outer.left, self.right - outer.left),
         )
-
-
-def rows_of(height: int, window_px: int) -> list[tuple[int, int]]:
-    """Return first and last-but-one row of each line of windows, from top to bottom."""
-    return [(top, min(top + window_px, height)) for top in range(0, height, window_px)]
 
 
 def windows_in(top: int, bottom: int, width: int, window_px: int) -> Iterator[Window]:
@@ -78,12 +77,12 @@ def windows_in(top: int, bottom: int, width: int, window_px: int) -> Iterator[Wi
         yield Window(top, left, bottom, min(left + window_px, width))
 
 
-def bounding(where: Bool[np.ndarray, "y x"], window: Window) -> Window | None:
-    """Return the smallest window around the pixels that are true; None where none is.
+def bounding_window(where: Bool[np.ndarray, "y x"], window: Window) -> Window | None:
+    """Return the smallest window that contains all true pixels; None if there are none.
 
     Args:
-        where: One value for each pixel of ``window``.
-        window: Where they lie in the scene.
+        where: Mask of the pixels of ``window``.
+        window: Position of the mask in the scene.
     """
     rows, columns = (np.flatnonzero(where.any(axis=axis)) for axis in (1, 0))
     if not rows.size:
@@ -96,13 +95,13 @@ def bounding(where: Bool[np.ndarray, "y x"], window: Window) -> Window | None:
     )
 
 
-# Finished rows of a scene, kept until the scene is whole: who was killed goes on where he was.
+# Checkpoints: finished strips on disk, from which an interrupted run resumes.
 
 
 T = TypeVar("T")
 
 Strip = dict[str, NDArray[Any]]
-"""Rows of a scene: arrays by name."""
+"""Arrays of some rows of a scene, by name."""
 
 _PREFIX = ".rows-"
 
@@ -113,18 +112,18 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 @dataclass(frozen=True)
 class StripCheckpoint:
-    """Strips of rows on disk, each a file with its own SHA-256: a strip is there and right, or is not there.
+    """Strips of rows on disk, each a file that ends with its SHA-256; damaged strips count as missing.
 
     Attributes:
-        folder: Where they lie.
-        name: What the strips are of.
+        folder: Folder of the files.
+        name: Prefix of the file names.
     """
 
     folder: Path
     name: str
 
     def put(self, top: int, strip: Strip) -> None:
-        """Keep the strip that begins at a row.
+        """Write the strip that begins at a row.
 
         Raises:
             MachineError: The disk is full, or the folder cannot be written.
@@ -135,10 +134,10 @@ class StripCheckpoint:
             file.write(hashing.digest.digest())
 
     def get(self, top: int) -> Strip | None:
-        """Return the strip that begins at a row; None where it is absent or damaged."""
+        """Return the strip that begins at a row; None if it is missing or damaged."""
         try:
             with self._path(top).open("rb") as file:
-                if not _is_whole(file):
+                if not _is_intact(file):
                     return None
                 with np.load(file, allow_pickle=False) as stored:
                     return dict(stored)
@@ -146,10 +145,10 @@ class StripCheckpoint:
             return None
 
     def holds(self, top: int) -> bool:
-        """Say whether the strip is there and whole."""
+        """Return whether the strip exists and is intact."""
         try:
             with self._path(top).open("rb") as file:
-                return _is_whole(file)
+                return _is_intact(file)
         except FileNotFoundError:
             return False
 
@@ -158,7 +157,7 @@ class StripCheckpoint:
 
 
 class _Hashing(io.RawIOBase):
-    """Writes into a file and hashes on the way: a strip of a wide scene has hundreds of MB, once is enough."""
+    """File that hashes what is written: reading back a strip of hundreds of MB would take too long."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._to = file
@@ -172,25 +171,25 @@ class _Hashing(io.RawIOBase):
         return self._to.write(data)
 
 
-def _is_whole(file: BinaryIO) -> bool:
-    """Say whether a file ends with the hash of what comes before, and go back to its beginning."""
+def _is_intact(file: BinaryIO) -> bool:
+    """Return whether a file ends with the hash of its content; leave the file at its beginning."""
     left, digest = file.seek(0, os.SEEK_END) - _DIGEST_BYTES, hashlib.sha256()
     file.seek(0)
     while left > 0:
         chunk = file.read(min(left, _CHUNK))
         digest.update(chunk)
         left -= len(chunk)
-    whole = file.read() == digest.digest()
+    intact = file.read() == digest.digest()
     file.seek(0)
-    return whole
+    return intact
 
 
 def work_folder(out: Path, key: str) -> Path:
-    """Return the folder for the strips of one run, and delete those of runs with another key.
+    """Create and return the folder for the strips of one run; delete the folders of runs with another key.
 
     Args:
-        out: Folder of the products, held by the caller.
-        key: Hash of everything that the strips depend on.
+        out: Output folder, locked by the caller.
+        key: Hash of all inputs and settings of the strips.
     """
     folder = out / f"{_PREFIX}{key[:16]}"
     for other in out.glob(f"{_PREFIX}*"):
@@ -201,7 +200,7 @@ def work_folder(out: Path, key: str) -> Path:
 
 
 def prefetch(items: list[T], load: Callable[[T], "Future[Any]"]) -> Iterator[tuple[T, Any]]:
-    """Yield every item with what was loaded for it; the next one is being loaded meanwhile."""
+    """Yield every item with its loaded data, while the data of the next item are being loaded."""
     waiting = [load(item) for item in items[:1]]
     for index, item in enumerate(items):
         loaded = waiting.pop().result()
@@ -209,39 +208,39 @@ def prefetch(items: list[T], load: Callable[[T], "Future[Any]"]) -> Iterator[tup
         yield item, loaded
 
 
-# Which windows of a scene a remover is adapted to: spread over it, with data, the same ones in every run.
+# Sample: the windows that a remover is adapted to, spread over the scene and the same in every run.
 
 
 SAMPLE_PX = 256
-"""Side of a sampled window: that of the patches that networks are trained on."""
+"""Side of a sampled window: the size of the training patches."""
 
 SAMPLE_SIDE = 5
-"""A scene is divided into this many rows and columns of cells, with one window in each."""
+"""Rows and columns of the cells into which a scene is divided; each cell gives one window."""
 
 _STEP_PX = 64
-"""Windows start at multiples of this from a cell's corner."""
+"""Step between candidate windows of a cell."""
 
 
 def sample_windows(has_data: Bool[np.ndarray, "y x"]) -> list[Window]:
-    """Choose the windows of a scene whose pixels stand for all.
+    """Choose a representative sample of windows of a scene.
 
-    A scene of at most as many pixels as the sample would have is its own sample, in one piece. Of a larger one each of
-    5 x 5 cells gives the window with the most data, and of those the one nearest to the cell's middle.
+    A scene with no more pixels than the sample would have is one window. In a larger one, each of 5 x 5 cells gives the
+    window with the most data; among equals, the one nearest to the centre of the cell.
 
     Args:
-        has_data: Of each pixel of the scene.
+        has_data: True for pixels with data.
 
     Returns:
-        Windows from top to bottom, those without any data left out; none where the scene has none.
+        Windows from top to bottom, without those that have no data; empty if the scene has none.
     """
     height, width = has_data.shape
     if height * width <= (SAMPLE_PX * SAMPLE_SIDE) ** 2:
         return [Window(0, 0, height, width)] if has_data.any() else []
-    chosen = (_fullest(has_data, cell) for cell in _cells(height, width))
+    chosen = (_best_window(has_data, cell) for cell in _sample_cells(height, width))
     return [window for window in chosen if window is not None]
 
 
-def _cells(height: int, width: int) -> Iterator[Window]:
+def _sample_cells(height: int, width: int) -> Iterator[Window]:
     rows, columns = (
         np.linspace(0, length, min(SAMPLE_SIDE, max(length // SAMPLE_PX, 1)) + 1).astype(int).tolist()
         for length in (height, width)
@@ -251,7 +250,7 @@ def _cells(height: int, width: int) -> Iterator[Window]:
             yield Window(top, left, bottom, right)
 
 
-def _fullest(has_data: Bool[np.ndarray, "y x"], cell: Window) -> Window | None:
+def _best_window(has_data: Bool[np.ndarray, "y x"], cell: Window) -> Window | None:
     def rank(window: Window) -> tuple[int, int]:
         rows, columns = window.within(Window(0, 0, *has_data.shape))
         off_centre = [abs(2 * a - b) for a, b in ((window.top, middle[0]), (window.left, middle[1]))]
@@ -263,7 +262,7 @@ def _fullest(has_data: Bool[np.ndarray, "y x"], cell: Window) -> Window | None:
 
 
 def _candidates(cell: Window) -> Iterator[Window]:
-    """Yield windows within a cell, at a multiple of 4 px from the scene's corner; smaller only where the cell is."""
+    """Yield candidate windows of a cell, at multiples of 4 px of the scene; smaller than 256 px only if the cell is."""
     tops, lefts = (
         sorted(
             {

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unclouded.prediction.report.figures import CLOUD, SURE, coloured, photograph, share_bar, spectra_chart, stretch_of
+from unclouded.prediction.report.figures import (
+    CLOUD_COLOURS,
+    CONFIDENCE_COLOURS,
+    coloured,
+    photograph,
+    share_bar,
+    spectra_chart,
+    stretch_of,
+)
 from unclouded.prediction.report.views import Spectra
 
 
@@ -37,9 +45,9 @@ def test_a_photograph_is_black_white_or_grey_where_it_should_be() -> None:
 
 def test_a_map_has_the_colours_of_its_scale() -> None:
     values = np.array([[0.0, 0.5, 1.0, math.nan]], np.float32)
-    pixels = np.asarray(opened(coloured(values, SURE), "png").convert("RGB"))[0].tolist()
+    pixels = np.asarray(opened(coloured(values, CONFIDENCE_COLOURS), "png").convert("RGB"))[0].tolist()
     assert pixels == [[126, 34, 72], [226, 138, 76], [222, 232, 236], [140, 140, 140]]
-    assert np.asarray(opened(coloured(values, CLOUD), "png").convert("RGB"))[0, 0].tolist() == [24, 40, 56]
+    assert np.asarray(opened(coloured(values, CLOUD_COLOURS), "png").convert("RGB"))[0, 0].tolist() == [24, 40, 56]
 
 
 def spectra(*median: float) -> Spectra:

@@ -14,13 +14,12 @@ import numpy as np
 import pytest
 
 from unclouded.prediction.alignment import AlignmentQuality
-from unclouded.prediction.auto_remover import ErrorOf, ExpectedError
-from unclouded.prediction.products import Provenance
-from unclouded.prediction.products import percent_text as percent
+from unclouded.prediction.auto_remover import ExpectedError, RemoverError
+from unclouded.prediction.products import Provenance, percent_text
 from unclouded.prediction.report import page as sections
 from unclouded.prediction.report.facts import Facts, Input
 from unclouded.prediction.report.page import page, write_report
-from unclouded.prediction.report.views import Crop, Gathered, SceneViews, Spectra, gather
+from unclouded.prediction.report.views import Crop, Overview, SceneViews, Spectra, read_overview
 from unclouded.sentinel.coregistration import Shift
 
 BANDS = ("B04", "B03", "B02")
@@ -34,21 +33,21 @@ OPTICS = Input("Sentinel-2", "optics.tif", "cd" * 32, datetime(2018, 1, 1, 18, 0
 FIT = AlignmentQuality(1.5, Shift(-1.5, 2.0, 0.2, 0.03, blocks=4))
 
 EXPECTED = ExpectedError(
-    {"scene-adapted": ErrorOf(0.0213, 0.0316228, 7.5, 12345), "clear-mean": ErrorOf(0.04, 0.05, 11.0, 12345)},
+    {"scene-adapted": RemoverError(0.0213, 0.0316228, 7.5, 12345), "clear-mean": RemoverError(0.04, 0.05, 11.0, 12345)},
     12345,
     BANDS,
     False,
 )
 
 
-def gathered(confidence: bool = True, side: int = 32, cloudy: float = 0.9) -> Gathered:
+def overview(confidence: bool = True, side: int = 32, cloudy: float = 0.9) -> Overview:
     rng = np.random.default_rng(0)
     after = rng.uniform(0.05, 0.2, (3, side, side)).astype(np.float32)
     m = np.zeros((side, side), np.float32)
     m[: side // 4] = cloudy
     sure = np.where(m > 0, np.float32(0.4), np.float32(1.0))
     before = np.where(m > 0, np.float32(0.8), after)
-    return gather(
+    return read_overview(
         SceneViews(
             (side, side),
             BANDS,
@@ -83,7 +82,7 @@ class Addresses(HTMLParser):
 
 
 def test_the_page_says_the_numbers() -> None:
-    text = page(facts(choice="scene-adapted was used, for it erred least"), gathered())
+    text = page(facts(choice="scene-adapted was used, for it erred least"), overview())
     for said in (
         "<b>75.0 %</b>",  # 24 of 32 rows are clear
         "<b>25.0 %</b>",
@@ -102,7 +101,7 @@ def test_the_page_says_the_numbers() -> None:
 
 
 def test_nothing_is_fetched_and_nothing_runs_but_the_one_script() -> None:
-    seen = Addresses(page(facts(), gathered(side=700)))
+    seen = Addresses(page(facts(), overview(side=700)))
     assert seen.tags.count("script") == 1
     assert len(seen.fetched) >= 4
     assert all(address.startswith(("data:image/png;base64,", "data:image/jpeg;base64,")) for address in seen.fetched)
@@ -110,7 +109,7 @@ def test_nothing_is_fetched_and_nothing_runs_but_the_one_script() -> None:
 
 
 def test_the_policy_allows_exactly_the_style_and_the_script_of_the_page() -> None:
-    text = page(facts(), gathered())
+    text = page(facts(), overview())
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
     assert policy is not None
     assert policy[1].startswith("default-src 'none'; img-src data:;")
@@ -129,10 +128,10 @@ def test_names_from_files_are_text_and_never_markup(where: str) -> None:
         "setting": {"settings": {HOSTILE: HOSTILE}},
         "measured": {"measured": {HOSTILE: HOSTILE}},
         "remark": {"remarks": [HOSTILE]},
-        "remover": {"remover": HOSTILE, "expected": ExpectedError({HOSTILE: ErrorOf(0, 0, 0, 1)}, 1, BANDS, True)},
+        "remover": {"remover": HOSTILE, "expected": ExpectedError({HOSTILE: RemoverError(0, 0, 0, 1)}, 1, BANDS, True)},
     }
-    text = page(facts(**changes[where]), gathered())
-    plain = Addresses(page(facts(), gathered()))
+    text = page(facts(**changes[where]), overview())
+    plain = Addresses(page(facts(), overview()))
     seen = Addresses(text)
     assert HOSTILE not in text
     assert "evil.example" in text
@@ -141,20 +140,20 @@ def test_names_from_files_are_text_and_never_markup(where: str) -> None:
 
 
 def test_radar_before_the_optical_image_is_earlier_and_a_shift_of_no_confidence_is_no_number() -> None:
-    text = page(facts(fit=AlignmentQuality(-3.0, Shift(5.0, 5.0, 0.1, 0.002, blocks=1))), gathered())
+    text = page(facts(fit=AlignmentQuality(-3.0, Shift(5.0, 5.0, 0.1, 0.002, blocks=1))), overview())
     assert "<b>3.0 days</b><span>the radar is earlier" in text
     assert "unknown, the images have too few edges in common (gap 0.002), from 1 block of clear ground" in text
     assert " px</b>" not in text
 
 
 def test_the_line_on_the_border_lets_the_mouse_through_to_the_slider_under_it() -> None:
-    drawn = re.search(r"\.compare::after \{(.*?)\}", page(facts(), gathered()), re.DOTALL)
+    drawn = re.search(r"\.compare::after \{(.*?)\}", page(facts(), overview()), re.DOTALL)
     assert drawn is not None and "pointer-events: none" in drawn[1]
 
 
 def test_the_slider_is_wired_to_the_border_in_page_script_and_style() -> None:
     """Whatever the script looks for and moves is what the page has and the style shows."""
-    text = page(facts(), gathered())
+    text = page(facts(), overview())
     (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
     (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
     assert 'querySelectorAll(".compare input")' in script and 'addEventListener("input"' in script
@@ -192,7 +191,7 @@ def test_a_browser_moves_the_border_under_the_policy_of_the_page(tmp_path: Path)
     if browser is None:
         pytest.skip("no Chromium here")
     digest = base64.b64encode(hashlib.sha256(VISITOR.encode()).digest()).decode()
-    visited = page(facts(), gathered()).replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
+    visited = page(facts(), overview()).replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
     (tmp_path / "page.html").write_text(visited.replace("</body>", f"<script>{VISITOR}</script></body>"))
     options = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom")
     shown = subprocess.run([browser, *options, tmp_path / "page.html"], capture_output=True, text=True, timeout=120)
@@ -205,7 +204,7 @@ def test_a_browser_moves_the_border_under_the_policy_of_the_page(tmp_path: Path)
 
 
 def test_remarks_stand_above_the_pictures() -> None:
-    text = page(facts(remarks=["no manifest.safe: a changed bit goes unseen"]), gathered())
+    text = page(facts(remarks=["no manifest.safe: a changed bit goes unseen"]), overview())
     said = '<p class="note">No manifest.safe: a changed bit goes unseen.</p>'
     assert 0 < text.index(said) < text.index("<figure")
 
@@ -213,7 +212,7 @@ def test_remarks_stand_above_the_pictures() -> None:
 def test_without_dates_expectation_or_confidence_the_page_leaves_them_out() -> None:
     bare = page(
         facts(inputs=[Input("Sentinel-2", "a.tif", "00")], expected=None, fit=None, pixel_m=None),
-        gathered(confidence=False),
+        overview(confidence=False),
     )
     assert "Sentinel-2, date unknown" in bare
     for absent in ("days", "lies off", "What error to expect", "how sure", " km"):
@@ -221,14 +220,14 @@ def test_without_dates_expectation_or_confidence_the_page_leaves_them_out() -> N
 
 
 def test_fault_14_a_scene_without_clouds_or_without_clear_ground_has_a_page() -> None:
-    assert "<b>100.0 %</b><span>of the scene is as observed" in page(facts(), gathered(cloudy=0.0))
-    overcast = gathered(side=4, cloudy=0.9)
+    assert "<b>100.0 %</b><span>of the scene is as observed" in page(facts(), overview(cloudy=0.0))
+    overcast = overview(side=4, cloudy=0.9)
     assert "<svg" in page(facts(), overcast)
 
 
 def test_the_same_scene_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.html", "b.html"):
-        write_report(tmp_path / name, facts(), gathered())
+        write_report(tmp_path / name, facts(), overview())
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
@@ -241,7 +240,7 @@ FACTS = Facts(
 )
 
 
-def report_sections_gathered(**changes: object) -> Gathered:
+def report_sections_gathered(**changes: object) -> Overview:
     given: dict[str, object] = {
         "shape": (100, 100),
         "shown": ("B04",) * 3,
@@ -257,7 +256,7 @@ def report_sections_gathered(**changes: object) -> Gathered:
         "guessed": 0,
         "crops": [],
     }
-    return Gathered(**(given | changes))  # type: ignore[arg-type]
+    return Overview(**(given | changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -265,7 +264,7 @@ def report_sections_gathered(**changes: object) -> Gathered:
     [(0.0, "0.0 %"), (1e-6, "< 0.1 %"), (0.001, "0.1 %"), (0.5, "50.0 %"), (0.9995, "> 99.9 %"), (1.0, "100.0 %")],
 )
 def test_what_is_not_all_and_not_nothing_is_never_rounded_to_it(share: float, words: str) -> None:
-    assert percent(share) == words
+    assert percent_text(share) == words
 
 
 def test_one_pixel_of_cloud_is_not_told_as_none() -> None:
@@ -290,7 +289,7 @@ def test_the_head_tells_one_band_from_several_and_kilometres_where_pixels_have_m
 
 
 def test_the_page_gives_the_reason_of_the_choice_and_what_each_remover_answered() -> None:
-    rows = {"scene-adapted": ErrorOf(0.02, 0.02, 1.0, 500), "half": ErrorOf(0.01, 0.01, 1.0, 200)}
+    rows = {"scene-adapted": RemoverError(0.02, 0.02, 1.0, 500), "half": RemoverError(0.01, 0.01, 1.0, 200)}
     facts = Facts("Rome", "scene-adapted", ("B04",), [], expected=ExpectedError(rows, 500, ("B04",), simulated=True))
     told = sections.expected(replace(facts, choice="half was left out"), report_sections_gathered())
     assert "Half was left out." in told and '<td class="number">40.0 %</td>' in told
@@ -305,13 +304,13 @@ def test_expectation_14_shares_are_of_the_whole_scene_and_the_cause_of_a_loss_is
         ("40.0 %", "of the scene is as observed"),
         ("20.0 %", "of the scene was cloudy and is made by scene-adapted"),
         ("5.0 %", "of the scene could not be judged and is made by scene-adapted"),
-        ("35.0 %", "of the scene has no data: the radar has none where a pixel has to be made 20.0 %, the optical"),
+        ("35.0 %", "of the scene has no data: cloudy and no radar data 20.0 %, no optical"),
     ):
         assert f"<b>{share}</b><span>{words}" in told
 
 
 def test_no_error_at_all_has_no_end_of_decibels() -> None:
-    found = ExpectedError({"scene-adapted": ErrorOf(0.0, 0.0, 0.0, 500)}, 500, ("B04",), simulated=False)
+    found = ExpectedError({"scene-adapted": RemoverError(0.0, 0.0, 0.0, 500)}, 500, ("B04",), simulated=False)
     told = sections.expected(Facts("Rome", "scene-adapted", ("B04",), [], expected=found), report_sections_gathered())
     assert '<td class="number">∞</td>' in told
 

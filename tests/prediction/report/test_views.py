@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from unclouded.prediction.products import trace
-from unclouded.prediction.report.views import SceneViews, gather, shrunk
+from unclouded.prediction.products import classify_provenance
+from unclouded.prediction.report.views import SceneViews, read_overview, shrunk
 
 
 def views(before: np.ndarray, after: np.ndarray, m: np.ndarray, confidence: np.ndarray | None = None) -> SceneViews:
@@ -16,7 +16,7 @@ def views(before: np.ndarray, after: np.ndarray, m: np.ndarray, confidence: np.n
         lambda top, bottom: before[:, top:bottom],
         lambda top, bottom: after[:, top:bottom],
         lambda top, bottom: m[None, top:bottom],
-        lambda top, bottom: trace(m, np.isfinite(after).all(axis=0), m == m, 0)[None, top:bottom],
+        lambda top, bottom: classify_provenance(m, np.isfinite(after).all(axis=0), m == m, 0)[None, top:bottom],
         sure,
     )
 
@@ -32,7 +32,7 @@ def scene(height: int = 40, width: int = 30) -> SceneViews:
 
 
 def test_pixels_are_counted_by_where_they_come_from() -> None:
-    seen = gather(scene())
+    seen = read_overview(scene())
     expected = {"observed": 20 * 30 - 1, "blended": 5 * 30, "synthesised": 15 * 30, "no_data": 1}
     assert seen.counts == {"near_gap": 0, "unjudged": 0, **expected}
     assert seen.cloudy_share == 0.5
@@ -41,7 +41,7 @@ def test_pixels_are_counted_by_where_they_come_from() -> None:
 
 
 def test_pictures_show_red_green_and_blue_in_this_order() -> None:
-    seen = gather(scene())
+    seen = read_overview(scene())
     assert seen.shown == ("B04", "B03", "B02")
     np.testing.assert_allclose(seen.after[:, 0, 0], [0.3, 0.2, 0.1])
     assert (seen.step, seen.after.shape, seen.crops) == (1, (3, 40, 30), [])
@@ -49,18 +49,18 @@ def test_pictures_show_red_green_and_blue_in_this_order() -> None:
 
 def test_a_product_of_one_band_is_shown_grey() -> None:
     one = np.full((1, 8, 8), 0.2, np.float32)
-    assert gather(views(one, one, np.zeros((8, 8), np.float32))).shown == ("B02", "B02", "B02")
+    assert read_overview(views(one, one, np.zeros((8, 8), np.float32))).shown == ("B02", "B02", "B02")
 
 
 def test_spectra_are_those_of_clear_and_of_made_pixels() -> None:
-    seen = gather(scene())
+    seen = read_overview(scene())
     np.testing.assert_allclose(seen.spectra["observed"].median, [0.1, 0.2, 0.3, 0.4])
     assert seen.spectra["synthesised"].pixels == 15 * 30
 
 
 def test_a_kind_without_pixels_has_no_spectrum() -> None:
     image = np.full((3, 10, 10), 0.1, np.float32)
-    assert list(gather(views(image, image, np.zeros((10, 10), np.float32))).spectra) == ["observed"]
+    assert list(read_overview(views(image, image, np.zeros((10, 10), np.float32))).spectra) == ["observed"]
 
 
 def test_averages_leave_out_what_is_no_data() -> None:
@@ -72,7 +72,7 @@ def test_a_large_scene_is_averaged_and_its_spectra_sampled_evenly() -> None:
     height, width = 2500, 700
     rows = np.broadcast_to(np.arange(height, dtype=np.float32)[:, None] / height, (height, width))
     image = np.stack([rows] * 3)
-    seen = gather(views(image, image, np.zeros((height, width), np.float32)))
+    seen = read_overview(views(image, image, np.zeros((height, width), np.float32)))
     assert (seen.step, seen.before.shape) == (3, (3, 834, 234))
     np.testing.assert_allclose(seen.before[0, :2, 0], [1 / 2500, 4 / 2500], rtol=1e-5)
     found = seen.spectra["observed"]
@@ -87,7 +87,7 @@ def test_crops_are_cut_at_full_resolution_where_it_is_partly_cloudy(cloudy: bool
     m = np.zeros((700, 1000), np.float32)
     if cloudy:
         m[320:480, 640:960] = 1.0  # half of one square
-    seen = gather(views(image, image, m))
+    seen = read_overview(views(image, image, m))
     assert len(seen.crops) == int(cloudy)
     for crop in seen.crops:
         assert (crop.top, crop.left, crop.after.shape) == (320, 640, (3, 320, 320))

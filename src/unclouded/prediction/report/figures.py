@@ -16,7 +16,7 @@ from unclouded.sensors import WAVELENGTH_NM
 LOW_PERCENT, HIGH_PERCENT = 0.5, 99.0
 """Share of the clear pixels that is shown black, and white."""
 
-NARROWEST = 0.1
+MIN_RANGE = 0.1
 """Least range of reflectance that is shown; ground without contrast shall look it."""
 
 GAMMA = 1 / 1.5
@@ -26,10 +26,10 @@ NO_DATA_GREY = 0.55
 
 JPEG_QUALITY = 86
 
-SURE = ((0.0, (126, 34, 72)), (0.5, (226, 138, 76)), (0.75, (244, 222, 160)), (1.0, (222, 232, 236)))
+CONFIDENCE_COLOURS = ((0.0, (126, 34, 72)), (0.5, (226, 138, 76)), (0.75, (244, 222, 160)), (1.0, (222, 232, 236)))
 """Confidence to colour: what is guessed is dark red, what was observed is pale."""
 
-CLOUD = ((0.0, (24, 40, 56)), (1.0, (250, 250, 248)))
+CLOUD_COLOURS = ((0.0, (24, 40, 56)), (1.0, (250, 250, 248)))
 """The map m to colour."""
 
 
@@ -38,7 +38,7 @@ def stretch_of(clear: Float32[np.ndarray, "band pixel"]) -> tuple[float, float]:
     if not clear.size:
         return 0.0, 0.3
     low, high = np.percentile(clear, (LOW_PERCENT, HIGH_PERCENT))
-    return float(low), float(max(high, low + NARROWEST))
+    return float(low), float(max(high, low + MIN_RANGE))
 
 
 def photograph(image: Float32[np.ndarray, "3 y x"], stretch: tuple[float, float]) -> str:

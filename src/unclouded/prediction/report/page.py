@@ -14,15 +14,22 @@ from pathlib import Path
 import numpy as np
 
 from unclouded.files import write_text
-from unclouded.prediction.products import MADE, causes, in_percent, shares
-from unclouded.prediction.products import percent_text as percent
+from unclouded.prediction.products import MADE, causes, in_percent, percent_text, shares
 from unclouded.prediction.report.facts import Facts, Input
-from unclouded.prediction.report.figures import CLOUD, SURE, coloured, photograph, share_bar, spectra_chart, stretch_of
+from unclouded.prediction.report.figures import (
+    CLOUD_COLOURS,
+    CONFIDENCE_COLOURS,
+    coloured,
+    photograph,
+    share_bar,
+    spectra_chart,
+    stretch_of,
+)
 from unclouded.prediction.report.html import Markup, joined, tag
-from unclouded.prediction.report.views import CROP_PX, Gathered
+from unclouded.prediction.report.views import CROP_PX, Overview
 
 
-def comparison(facts: Facts, seen: Gathered) -> Markup:
+def comparison(facts: Facts, seen: Overview) -> Markup:
     """The whole scene, observed and without clouds, with a border to move."""
     stretch = _stretch(seen)
     before, after = (photograph(image, stretch) for image in (seen.before, seen.after))
@@ -41,7 +48,7 @@ def comparison(facts: Facts, seen: Gathered) -> Markup:
     return tag("figure", tag("div", *parts, class_="frame compare"), tag("figcaption", caption, move))
 
 
-def crops(facts: Facts, seen: Gathered) -> Markup:
+def crops(facts: Facts, seen: Overview) -> Markup:
     """Partly cloudy places, pixel by pixel."""
     if not seen.crops:
         return NOTHING
@@ -56,7 +63,7 @@ def crops(facts: Facts, seen: Gathered) -> Markup:
     return joined(tag("h2", "At full resolution"), tag("p", words, class_="soft"), tag("div", *figures, class_="pair"))
 
 
-def expected(facts: Facts, seen: Gathered) -> Markup:
+def expected(facts: Facts, seen: Overview) -> Markup:
     """What error to expect, of what was used and of what was not."""
     if (found := facts.expected) is None:
         return NOTHING
@@ -70,7 +77,7 @@ def expected(facts: Facts, seen: Gathered) -> Markup:
             f"{row.rmse:.4f}",
             "∞" if math.isinf(row.psnr) else f"{row.psnr:.2f}",
             f"{row.sam:.2f}",
-            percent(found.judged_share(name)),
+            percent_text(found.answered_share(name)),
         )
         cells = (tag("td", number, class_="number") for number in numbers)
         rows.append(tag("tr", tag("td", name, " (used)" if used else ""), *cells, class_="used" if used else None))
@@ -86,7 +93,7 @@ def expected(facts: Facts, seen: Gathered) -> Markup:
     )
 
 
-def head(facts: Facts, seen: Gathered) -> Markup:
+def head(facts: Facts, seen: Overview) -> Markup:
     """What it is, how large, and of when."""
     height, width = seen.shape
     ground = f", {width * facts.pixel_m / 1000:.3g} × {height * facts.pixel_m / 1000:.3g} km" if facts.pixel_m else ""
@@ -105,10 +112,10 @@ def head(facts: Facts, seen: Gathered) -> Markup:
     )
 
 
-def maps(facts: Facts, seen: Gathered) -> Markup:
+def maps(facts: Facts, seen: Overview) -> Markup:
     """Clouds, confidence, and where the pixels come from."""
     words: str = f"Cloud map m. Its mean is {_coverage(seen.mean_coverage)}."
-    drawn = [_map(coloured(seen.cloud_map, CLOUD), "cloud", ("0 clear", "1 cloudy"), words)]
+    drawn = [_map(coloured(seen.cloud_map, CLOUD_COLOURS), "cloud", ("0 clear", "1 cloudy"), words)]
     title: str = "Where it was cloudy"
     if seen.confidence is not None:
         title += ", and how sure the answer is"
@@ -116,16 +123,18 @@ def maps(facts: Facts, seen: Gathered) -> Markup:
             "Confidence: how much the clear ground of this scene, its radar and thin haze say about a pixel, against "
             "what is known of land and water in general. Below 0.5 the answer is a guess."
         )
-        drawn.append(_map(coloured(seen.confidence, SURE), "sure", ("0 guessed", "0.5", "1 observed"), words))
+        drawn.append(
+            _map(coloured(seen.confidence, CONFIDENCE_COLOURS), "sure", ("0 guessed", "0.5", "1 observed"), words)
+        )
     return joined(tag("h2", title), tag("div", *drawn, class_="pair"), _origin(seen))
 
 
-def remarks(facts: Facts, seen: Gathered) -> Markup:
+def remarks(facts: Facts, seen: Overview) -> Markup:
     """What a reader has to know before he looks."""
     return joined(*(tag("p", f"{remark[:1].upper()}{remark[1:]}.", class_="note") for remark in facts.remarks))
 
 
-def spectra(facts: Facts, seen: Gathered) -> Markup:
+def spectra(facts: Facts, seen: Overview) -> Markup:
     """What clear and made pixels look like in every band."""
     if not seen.spectra:
         return NOTHING
@@ -140,7 +149,7 @@ def spectra(facts: Facts, seen: Gathered) -> Markup:
     return joined(tag("h2", "Spectra"), card, tag("p", note, class_="soft"))
 
 
-def tables(facts: Facts, seen: Gathered) -> Markup:
+def tables(facts: Facts, seen: Overview) -> Markup:
     """Numbers, inputs and settings."""
     numbers = {
         "cloud coverage, mean of m where it is known": _coverage(seen.mean_coverage),
@@ -165,7 +174,7 @@ def tables(facts: Facts, seen: Gathered) -> Markup:
     )
 
 
-def tiles(facts: Facts, seen: Gathered) -> Markup:
+def tiles(facts: Facts, seen: Overview) -> Markup:
     """The numbers that a reader wants first."""
     share = shares(seen.counts)
     words = in_percent(share)
@@ -181,7 +190,7 @@ def tiles(facts: Facts, seen: Gathered) -> Markup:
     changed = sum(seen.counts[name] for name in (*MADE, "unjudged"))
     if seen.confidence is not None and changed:
         told.append(
-            (percent(seen.guessed / changed), "of what is made is a guess: the prior weighs more than this scene")
+            (percent_text(seen.guessed / changed), "of what is made is a guess: the prior weighs more than this scene")
         )
     if facts.expected is not None and (used := facts.expected.rows.get(facts.remover)):
         told.append((f"± {used.mae:.3f}", "reflectance: mean error to expect under the clouds of this scene"))
@@ -209,18 +218,18 @@ _ORDER = (
 )
 
 
-def write_report(path: Path, facts: Facts, seen: Gathered) -> None:
+def write_report(path: Path, facts: Facts, seen: Overview) -> None:
     """Write the page, whole or not at all.
 
     Args:
         path: HTML file.
         facts: What is known beside the pixels.
-        seen: What :func:`~unclouded.prediction.report.views.gather` found.
+        seen: What :func:`~unclouded.prediction.report.views.read_overview` found.
     """
     write_text(path, page(facts, seen))
 
 
-def page(facts: Facts, seen: Gathered) -> str:
+def page(facts: Facts, seen: Overview) -> str:
     """Return the page as HTML."""
     style, script = (_shipped(f"report.{kind}") for kind in ("css", "js"))
     policy = {
@@ -258,7 +267,7 @@ def _hash(text: str) -> str:
 NOTHING = Markup("")
 
 
-def _stretch(seen: Gathered) -> tuple[float, float]:
+def _stretch(seen: Overview) -> tuple[float, float]:
     ground = seen.before[:, (seen.cloud_map == 0) & np.isfinite(seen.before).all(axis=0)]
     shown = ground if ground.shape[1] >= 100 else seen.after[:, np.isfinite(seen.after).all(axis=0)]
     return stretch_of(shown)
@@ -270,7 +279,7 @@ def _map(picture: str, ramp: str, ends: tuple[str, ...], words: str) -> Markup:
     return tag("figure", image, tag("div", class_=f"ramp {ramp}"), scale, tag("figcaption", words))
 
 
-def _origin(seen: Gathered) -> Markup:
+def _origin(seen: Overview) -> Markup:
     total = max(1, sum(seen.counts.values()))
     found = {kind: seen.counts[kind] / total for kind in _ORIGINS if seen.counts[kind]}
     keys = (tag("li", tag("i", class_=kind), _ORIGINS[kind], " ", said) for kind, said in in_percent(found).items())
@@ -290,7 +299,7 @@ _ORIGINS = {
 
 
 def _coverage(share: float) -> str:
-    return "unknown" if math.isnan(share) else percent(share)
+    return "unknown" if math.isnan(share) else percent_text(share)
 
 
 _HEADINGS = ("MAE", "RMSE", "PSNR (dB)", "SAM (°)", "answered")

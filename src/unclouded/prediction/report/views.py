@@ -1,4 +1,4 @@
-"""What a report shows of a scene, gathered in one pass over its rows, whatever its size."""
+"""Overview of a scene for its report, read in one pass over the rows, whatever the size of the scene."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -81,7 +81,7 @@ class Crop:
 
 
 @dataclass(frozen=True, eq=False)
-class Gathered:
+class Overview:
     """All that a report shows.
 
     Attributes:
@@ -115,7 +115,7 @@ class Gathered:
     crops: Sequence[Crop]
 
 
-def gather(views: SceneViews, crops: int = 3) -> Gathered:
+def read_overview(views: SceneViews, crops: int = 3) -> Overview:
     """Read a scene once from top to bottom, then a few crops.
 
     Args:
@@ -131,7 +131,7 @@ def gather(views: SceneViews, crops: int = 3) -> Gathered:
     for top in range(0, height, rows):
         sums.add(views, top, min(top + rows, height), step, sparse, shown)
     before, after, m, confidence = sums.overviews()
-    return Gathered(
+    return Overview(
         views.shape,
         shown,
         step,
