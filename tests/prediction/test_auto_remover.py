@@ -101,7 +101,7 @@ def test_a_candidate_that_answers_for_a_part_is_never_used_however_small_its_err
     assert chosen.expected is not None and chosen.expected.rows["half"].mae < 0.002
     assert abs(chosen.expected.answered_share("half") - 0.5) < 0.02
     assert chosen.name == "scene-adapted"
-    assert "half was left out, for it answered" in chosen.reason
+    assert "half was left out: it predicted" in chosen.reason
 
 
 def test_a_candidate_that_answers_nothing_has_no_error_and_is_left_out() -> None:
@@ -119,18 +119,18 @@ def test_a_candidate_that_answers_nothing_has_no_error_and_is_left_out() -> None
 @pytest.mark.parametrize(
     ("mae", "pixels", "name", "reason"),
     [
-        ((0.02, 0.03), (500, 500), "a", "a was used, for it erred least on 500 covered px of clear ground"),
+        ((0.02, 0.03), (500, 500), "a", "a was used: it has the smallest error on 500 covered px of clear ground"),
         (
             (0.02, 0.016),
             (500, 500),
             "b",
-            "b was used, for it erred 20.0 % less than a on 500 covered px of clear ground",
+            "b was used: its error is 20.0 % smaller than that of a on 500 covered px of clear ground",
         ),
         (
             (0.02, 0.0194),
             (500, 500),
             "a",
-            "a was used, for b erred 3.0 % less than it on 500 covered px of clear ground, and",
+            "a was used: the error of b is 3.0 % smaller on 500 covered px of clear ground, but",
         ),
         (
             (0.01, 0.03),
@@ -142,7 +142,7 @@ def test_a_candidate_that_answers_nothing_has_no_error_and_is_left_out() -> None
             (0.01, 0.03),
             (474, 0),
             "a",
-            "a was used, for no remover could be judged on 500 covered px of clear ground; a",
+            "a was used: no remover could be evaluated on 500 covered px of clear ground; a",
         ),
     ],
 )
@@ -150,7 +150,7 @@ def test_the_choice_has_a_reason(mae: tuple[float, float], pixels: tuple[int, in
     rows = {one: RemoverError(error, error, 1.0, count) for one, error, count in zip("ab", mae, pixels, strict=True)}
     chosen, why = select_remover(ExpectedError(rows, 500, ("B04",), simulated=False), "a")
     assert chosen == name and why.startswith(reason)
-    assert select_remover(None, "a")[1].startswith("a was used, for fewer than 400 px")
+    assert select_remover(None, "a")[1].startswith("a was used: less than 400 px")
 
 
 def country(seed: int = 0, side: int = 128) -> Observation:
@@ -191,7 +191,7 @@ def test_the_error_of_a_constant_on_flat_ground_is_their_distance() -> None:
     assert (found.best, found.bands, found.simulated) == ("constant 0.2", RGB, False)
 
 
-def test_only_clear_ground_is_judged_and_about_a_third_of_it() -> None:
+def test_about_a_third_of_the_clear_ground_is_covered_and_evaluated() -> None:
     seen = country()
     found = expected_error([Constant(0.1)], [seen], np.random.default_rng(0))
     assert found is not None
@@ -199,7 +199,7 @@ def test_only_clear_ground_is_judged_and_about_a_third_of_it() -> None:
     assert 0.2 * clear < found.pixels < 0.45 * clear
 
 
-def test_the_remover_never_sees_the_ground_it_is_judged_on() -> None:
+def test_the_remover_never_sees_the_ground_it_is_evaluated_on() -> None:
     class Cheat:
         name, bands = "cheat", RGB
 
@@ -211,7 +211,7 @@ def test_the_remover_never_sees_the_ground_it_is_judged_on() -> None:
     assert math.isclose(found.rows["cheat"].mae, 0.6, rel_tol=1e-5)  # opaque cloud of 0.8
 
 
-def test_a_remover_is_adapted_once_however_many_windows_are_judged() -> None:
+def test_a_remover_is_adapted_once_for_any_number_of_windows() -> None:
     class Counting:
         name, bands, margin_px, align_px, times = "counting", RGB, 0, 1, 0
 
@@ -227,7 +227,7 @@ def test_a_remover_is_adapted_once_however_many_windows_are_judged() -> None:
     assert counting.times == 1
 
 
-def test_radar_is_expected_to_help_where_it_tells_land_from_water() -> None:
+def test_radar_is_expected_to_help_where_it_separates_land_and_water() -> None:
     sample = [country(1), replace(country(2), origin_px=(0, 128))]
     found = expected_error([baseline("clear-mean"), SceneAdapted()], sample, np.random.default_rng(0))
     assert found is not None
@@ -235,7 +235,7 @@ def test_radar_is_expected_to_help_where_it_tells_land_from_water() -> None:
     assert found.rows["scene-adapted"].mae < 0.3 * found.rows["clear-mean"].mae
 
 
-def test_a_scene_without_a_cloud_is_judged_under_simulated_ones() -> None:
+def test_a_scene_without_clouds_is_evaluated_under_simulated_ones() -> None:
     seen = replace(flat(), cloud_map=torch.zeros(1, 1, 128, 128), cloudy=torch.full((1, 3, 128, 128), 0.2))
     found = expected_error([Constant(0.25)], [seen], np.random.default_rng(0))
     assert found is not None
@@ -243,13 +243,13 @@ def test_a_scene_without_a_cloud_is_judged_under_simulated_ones() -> None:
     assert math.isclose(found.rows["constant 0.25"].mae, 0.05, rel_tol=1e-4)
 
 
-def test_fault_14_a_scene_without_clear_ground_tells_nothing() -> None:
+def test_fault_14_a_scene_without_clear_ground_has_no_expected_error() -> None:
     seen = country()
     seen.cloud_map[:] = 1.0
     assert expected_error([Constant(0.2)], [seen], np.random.default_rng(0)) is None
 
 
-def test_fault_13_pixels_without_data_are_judged_by_nobody() -> None:
+def test_fault_13_pixels_without_data_are_not_evaluated() -> None:
     seen = flat()
     seen.cloudy[..., 64:, :40] = math.nan
     seen.sar[..., 64:, 100:] = math.nan
@@ -264,7 +264,7 @@ def test_the_same_numbers_come_from_the_same_seed(seed: int) -> None:
     assert one == two
 
 
-def test_who_names_nothing_gets_the_best_of_the_scene() -> None:
+def test_without_a_name_the_best_remover_of_the_scene_is_used() -> None:
     assert isinstance(RemoverSpec().find(), AutoRemover)
     assert RemoverSpec(bands=("B04", "B08")).find().bands == ("B04", "B08")
     assert RemoverSpec("clear-mean").find().name == "clear-mean"
@@ -273,8 +273,8 @@ def test_who_names_nothing_gets_the_best_of_the_scene() -> None:
 def test_a_network_is_found_again_in_another_process(tmp_path: Path) -> None:
     settings = NetworkSettings(width=2)
     save_weights(tmp_path / "w.safetensors", settings.build(), settings, {})
-    wanted = RemoverSpec(str(tmp_path / "w.safetensors"), precision="bfloat16", engine="openvino")
-    remover = pickle.loads(pickle.dumps(wanted)).find()
+    spec = RemoverSpec(str(tmp_path / "w.safetensors"), precision="bfloat16", engine="openvino")
+    remover = pickle.loads(pickle.dumps(spec)).find()
     assert isinstance(remover, NetworkRemover) and (remover.precision, remover.engine) == ("bfloat16", "openvino")
 
 

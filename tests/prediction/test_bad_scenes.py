@@ -128,7 +128,9 @@ def test_fault_18_l2a_is_refused_by_name_but_by_weights_that_were_trained_on_it(
 ) -> None:
     l2a, l1c = product(tmp_path / "l2a", level="L2A"), product(tmp_path / "l1c")
     assert "is a Level-2A product, expected Level-1C" in refused(l2a, sar)
-    assert refused(l1c, sar, remover=l2a_network()).endswith("is L1C, but the weights were trained on L2A; give that")
+    assert refused(l1c, sar, remover=l2a_network()).endswith(
+        "is L1C, but the weights were trained on L2A; use that level"
+    )
     scene = predict_scene(l2a_network(), l2a, sar, tmp_path / "out", ONES)
     assert (scene.summary["scene"]["level"], scene.summary["removers"][0]["settings"]["level"]) == ("L2A", "L2A")
     assert read_stored(scene.files["clear"]).values[:, 6:].all()

@@ -1,4 +1,9 @@
-"""The default remover of scenes: of those that need no training data, the one that errs least on this very scene."""
+"""Default remover: of the removers without training data, the one with the smallest expected error on the scene.
+
+:func:`expected_error` covers clear ground of the scene with clouds, removes them with every candidate and compares the
+result with the ground. :class:`AutoRemover` selects the candidate by this error for each scene. :class:`RemoverSpec`
+names a remover as on the command line.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,10 +29,10 @@ from unclouded.tensors.answers import require_answer, window_name
 from unclouded.tensors.observation import Observation
 
 SWITCH_RATIO = 0.95
-"""Another remover is used if it errs less than this times as much.
+"""Another remover is selected only if its error is less than this times that of the preferred one.
 
-A little less is no reason: the covered ground has no shadow on it and is clean right up to the painted clouds, which
-flatters removers that take what lies between real clouds at its word.
+The test favours removers that rely on the ground between clouds: covered ground has no cloud shadow and no haze at the
+edges of the clouds, unlike real cloudy scenes. A small advantage is therefore not enough.
 """
 
 
@@ -39,7 +44,7 @@ class RemoverError:
         mae: Mean absolute error over pixels and bands, reflectance.
         rmse: Root-mean-square error, reflectance.
         sam: Mean spectral angle, degrees.
-        pixels: How many of the covered pixels the remover answered, and was judged on. The errors are NaN if none.
+        pixels: Covered pixels with a prediction, over which the errors are taken; the errors are NaN if there are none.
     """
 
     mae: float
@@ -55,13 +60,13 @@ class RemoverError:
 
 @dataclass(frozen=True)
 class ExpectedError:
-    """What several removers are worth on the clear ground of one scene.
+    """Errors of several removers on covered clear ground of one scene.
 
     Attributes:
-        rows: Name to error, in the order asked.
+        rows: Errors by name of the remover, in the order of the candidates.
         pixels: Covered pixels.
-        bands: Optical bands judged.
-        simulated: The clouds were painted, for the scene has none of its own.
+        bands: Evaluated optical bands.
+        simulated: Whether the clouds were simulated, because the scene has none of its own.
     """
 
     rows: Mapping[str, RemoverError]
@@ -70,21 +75,21 @@ class ExpectedError:
     simulated: bool
 
     def answered_share(self, name: str) -> float:
-        """Return the share of the covered pixels that a remover answered."""
+        """Return the share of the covered pixels for which a remover made a prediction."""
         return self.rows[name].pixels / self.pixels
 
     @property
     def best(self) -> str | None:
-        """The name with the least mean absolute error; of two that are equal the first.
+        """Name of the remover with the smallest mean absolute error; the first of equal ones.
 
-        Only removers that answered at least :data:`MIN_ANSWERED_SHARE` of the covered pixels can be compared: one that
-        answers where it is easy has a small error. None where there is no such remover.
+        Only removers that predicted at least :data:`MIN_ANSWERED_SHARE` of the covered pixels are compared, because
+        predicting only easy pixels gives a small error. None if there is no such remover.
         """
         names = [name for name in self.rows if self.answered_share(name) >= MIN_ANSWERED_SHARE]
         return min(names, key=lambda name: self.rows[name].mae, default=None)
 
     def as_json(self) -> dict[str, Any]:
-        """Return rows, pixels, bands and whether the clouds were painted; None stands for errors that are unknown."""
+        """Return the fields as JSON values, with None for NaN."""
         content = asdict(self)
         for row in content["rows"].values():
             row |= {key: None for key, value in row.items() if math.isnan(value)}
@@ -93,14 +98,14 @@ class ExpectedError:
 
 @dataclass(frozen=True, eq=False)
 class SelectedRemover:
-    """A remover that was chosen for a scene, and why.
+    """Remover that was selected for a scene, with the reason.
 
     Attributes:
-        remover: Adapted to the scene.
-        confident: Tells how much the scene says about a pixel, whichever remover is used.
-        expected: What each candidate was worth; None where the scene has too little clear ground to tell, and the
-            first candidate was taken.
-        reason: Why this remover, in a sentence.
+        remover: Selected remover, adapted to the scene.
+        confident: Remover that provides the confidence, whichever remover is selected.
+        expected: Expected errors of the candidates; None if the scene has too little clear ground, in which case the
+            preferred remover is selected.
+        reason: Reason for the selection, a clause.
     """
 
     remover: CloudRemover
@@ -110,12 +115,12 @@ class SelectedRemover:
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Name in tables."""
         return self.remover.name
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Optical bands it needs, and returns in this order."""
+        """Optical bands of input and output, in this order."""
         return self.remover.bands
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
@@ -125,22 +130,23 @@ class SelectedRemover:
     def with_confidence(
         self, observation: Observation
     ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
-        """Return the clear image, and the confidence in it."""
+        """Return the clear image as TOA reflectance, and its confidence."""
         if self.remover is self.confident:
             return self.confident.with_confidence(observation)
-        answer = self.remover(observation)
-        _, sure = self.confident.with_confidence(observation)
-        return answer, sure.masked_fill(answer.isnan().any(dim=1, keepdim=True), math.nan)
+        prediction = self.remover(observation)
+        _, confidence = self.confident.with_confidence(observation)
+        return prediction, confidence.masked_fill(prediction.isnan().any(dim=1, keepdim=True), math.nan)
 
 
 @dataclass(frozen=True)
 class AutoRemover:
-    """A :class:`~unclouded.models.remover.SceneRemover` that decides by the expected error of the scene.
+    """:class:`~unclouded.models.remover.SceneRemover` that selects a remover by its expected error on the scene.
 
     Attributes:
-        preferred: Used unless another one errs clearly less.
-        others: Of the same bands.
-        seed: Of the clouds that the candidates are judged under.
+        preferred: Remover that is selected unless another one has a clearly smaller error.
+        others: Other candidates, for the same bands.
+        seed: Seed of the clouds that cover clear ground.
+        name: Name in tables.
     """
 
     preferred: SceneAdapted
@@ -150,22 +156,22 @@ class AutoRemover:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Optical bands it needs, and returns in this order."""
+        """Optical bands of input and output, in this order."""
         return self.preferred.bands
 
     @property
     def margin_px(self) -> int:
-        """The widest of the candidates'."""
+        """Largest margin of the candidates."""
         others = (one.margin_px for one in self.others if isinstance(one, SceneRemover))
         return max(self.preferred.margin_px, *others, 0)
 
     @property
     def align_px(self) -> int:
-        """Windows may start anywhere: all candidates are rules of pixels and their surroundings."""
+        """1: windows may start anywhere, because no candidate has a stride."""
         return 1
 
     def adapt(self, sample: Sequence[Observation]) -> SelectedRemover:
-        """Compare the candidates on the clear ground of the sample, and adapt the best of them."""
+        """Compare the candidates on covered clear ground of the sample; return the best one, adapted to the sample."""
         candidates = (self.preferred, *self.others)
         expected = expected_error(candidates, sample, np.random.default_rng(self.seed))
         first = self.preferred.adapt(sample)
@@ -176,72 +182,69 @@ class AutoRemover:
         return SelectedRemover(adapt_to_sample(best, sample), first, expected, reason)
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
-        """Return the clear image; every image of a batch is a scene of its own."""
+        """Return the clear image; every image of a batch is treated as a separate scene."""
         return self.with_confidence(observation)[0]
 
     def with_confidence(
         self, observation: Observation
     ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
-        """Return the clear image and the confidence in it; every image of a batch is a scene of its own."""
+        """Return the clear image and its confidence; every image of a batch is treated as a separate scene."""
         return adapt_per_image(self, observation)
 
 
 def select_remover(expected: ExpectedError | None, preferred: str) -> tuple[str, str]:
-    """Return the name of the remover to use, and the reason in a sentence.
+    """Return the name of the remover to use, and the reason.
 
     Args:
-        expected: Errors on covered clear ground; None where there is too little of it.
-        preferred: Used unless another one errs clearly less, or it answered too few of the covered pixels.
+        expected: Errors on covered clear ground; None if there is too little of it.
+        preferred: Remover to use unless another one has a clearly smaller error or it predicted too few pixels.
     """
     if expected is None:
-        return (
-            preferred,
-            f"{preferred} was used, for fewer than {MIN_COVERED_PX} px of clear ground could be covered to compare",
-        )
+        return preferred, f"{preferred} was used: less than {MIN_COVERED_PX} px of clear ground for a comparison"
     left_out = "".join(
-        f"; {name} was left out, for it answered {percent_text(expected.answered_share(name))} of them, and "
-        f"{percent_text(MIN_ANSWERED_SHARE)} are needed"
+        f"; {name} was left out: it predicted {percent_text(expected.answered_share(name))} of them, and "
+        f"{percent_text(MIN_ANSWERED_SHARE)} are required"
         for name in expected.rows
         if expected.answered_share(name) < MIN_ANSWERED_SHARE
     )
     on = f"on {expected.pixels:,} covered px of clear ground"
     best, rows = expected.best, expected.rows
     if best is None:
-        return preferred, f"{preferred} was used, for no remover could be judged {on}{left_out}"
+        return preferred, f"{preferred} was used: no remover could be evaluated {on}{left_out}"
     if expected.answered_share(preferred) < MIN_ANSWERED_SHARE:
         return best, f"{best} was used, with a mean error of {rows[best].mae:.4f} {on}{left_out}"
     if best == preferred:
-        return best, f"{best} was used, for it erred least {on}{left_out}"
-    less = f"erred {percent_text(1 - rows[best].mae / rows[preferred].mae)} less than"
+        return best, f"{best} was used: it has the smallest error {on}{left_out}"
+    less = percent_text(1 - rows[best].mae / rows[preferred].mae)
     if rows[best].mae < SWITCH_RATIO * rows[preferred].mae:
-        return best, f"{best} was used, for it {less} {preferred} {on}{left_out}"
-    needed = f"and a change needs more than {percent_text(1 - SWITCH_RATIO)}"
-    return preferred, f"{preferred} was used, for {best} {less} it {on}, {needed}{left_out}"
+        return best, f"{best} was used: its error is {less} smaller than that of {preferred} {on}{left_out}"
+    needed = f"a change requires more than {percent_text(1 - SWITCH_RATIO)}"
+    return preferred, f"{preferred} was used: the error of {best} is {less} smaller {on}, but {needed}{left_out}"
 
 
 def auto_remover(bands: tuple[str, ...] = RGB) -> AutoRemover:
-    """Return the default remover: ``scene-adapted``, unless ``clear-mean`` or ``sar-regression`` errs less."""
+    """Return the default remover: ``scene-adapted``, unless ``clear-mean`` or ``sar-regression`` fits better."""
     return AutoRemover(SceneAdapted(bands), (baseline("clear-mean", bands), baseline("sar-regression", bands)))
 
 
-# A remover as a user asks for it: a value that travels to other processes, where it is found anew.
+# Specification of a remover: a small value that can be sent to other processes, which load the remover themselves.
 
 
 AUTO = "auto"
-"""Name of the choice that is made for each scene; the same as no name."""
+"""Name of the automatic selection for each scene; same as no name."""
 
 
 @dataclass(frozen=True)
 class RemoverSpec:
-    """What is asked for.
+    """Specification of a remover.
 
     Attributes:
-        name: Weights file, ``scene-adapted`` or a baseline; None or ``auto`` for the best of each scene that
-            needs no weights.
-        bands: Optical bands; None for those of the network, or red, green and blue where there is none.
-        device: Where a network runs.
-        precision: What it computes in.
-        engine: What runs it.
+        name: Weights file, ``scene-adapted`` or a baseline; None or ``auto`` selects the best remover without weights
+            for each scene.
+        bands: Optical bands; None for those of the network, or for red, green and blue without a network.
+        device: Device of a network.
+        precision: Numerical precision of a network.
+        engine: Inference engine of a network.
     """
 
     name: str | None = None
@@ -264,38 +267,38 @@ class RemoverSpec:
         return remover
 
 
-# The error to expect of this very scene: clear ground is covered with its own clouds, cleared, and compared.
+# Expected error: cover clear ground of the scene with its own clouds, remove them, and compare.
 
 
 COVERED_SHARE = 1 / 3
-"""How much of the clear ground of a window is covered, as nearly as the scene's clouds allow."""
+"""Share of the clear ground of a window to cover, as closely as the clouds of the scene allow."""
 
 CLOUDS_TRIED = 12
-"""How many clouds are tried on each window."""
+"""Clouds tried on each window."""
 
 MIN_ANSWERED_SHARE = 0.95
-"""Share of the covered pixels that a remover has to answer to be compared with others."""
+"""Share of the covered pixels that a remover has to predict to be compared with others."""
 
 MIN_COVERED_PX = 400
-"""Covered pixels below which nothing is said."""
+"""Smallest number of covered pixels for an expected error."""
 
 
 def expected_error(
     removers: Sequence[CloudRemover | SceneRemover], sample: Sequence[Observation], rng: np.random.Generator
 ) -> ExpectedError | None:
-    """Cover a part of the clear ground with clouds by Copy (section III-B.4 of the paper), clear it, and compare.
+    """Cover part of the clear ground with clouds by Copy (section III-B.4 of the paper), remove them, and compare.
 
-    The clouds are those of the scene, taken from elsewhere in the sample, mirrored and shifted; a scene without any is
-    painted with Perlin clouds. The removers learn from what is left clear. Where copied clouds are thin, other ground
-    than the pixel's own shows through, so that this expects rather too much error than too little.
+    The clouds are those of the scene, taken from elsewhere in the sample, mirrored and shifted; a scene without clouds
+    gets simulated Perlin clouds. The removers are adapted to the ground that remains clear. Thin copied clouds contain
+    ground from another place, so that the error is rather overestimated than underestimated.
 
     Args:
-        removers: To compare; all for the same bands. Each is adapted to the covered sample.
+        removers: Removers to compare, all for the same bands. Each is adapted to the covered sample.
         sample: Windows of the scene, each a batch of one.
-        rng: Chooses the clouds.
+        rng: Random generator that chooses the clouds.
 
     Returns:
-        None where less than :data:`MIN_COVERED_PX` of clear ground could be covered.
+        Expected errors; None if less than :data:`MIN_COVERED_PX` of clear ground could be covered.
     """
     bands = removers[0].bands
     seen = [one.select(bands) for one in sample]
@@ -307,16 +310,16 @@ def expected_error(
         return None
     rows = {}
     for remover in removers:
-        knows_scene = adapt_to_sample(remover, covered)
-        answers = (  # those that are not complete count against the remover, see ExpectedError.best
-            require_answer(knows_scene(one), one, remover.name, window_name(one), complete=False) for one in covered
+        adapted = adapt_to_sample(remover, covered)
+        predictions = (  # missing pixels count against the remover, see ExpectedError.best
+            require_answer(adapted(one), one, remover.name, window_name(one), complete=False) for one in covered
         )
-        rows[remover.name] = _error(zip(answers, seen, hidden, strict=True))
+        rows[remover.name] = _error(zip(predictions, seen, hidden, strict=True))
     return ExpectedError(rows, pixels, bands, simulated)
 
 
 def adapt_to_sample(remover: CloudRemover | SceneRemover, sample: Sequence[Observation]) -> CloudRemover:
-    """Return a remover that knows the scene, if it is one that can."""
+    """Return a remover adapted to a sample; one that cannot be adapted is returned unchanged."""
     return remover.adapt(sample) if isinstance(remover, SceneRemover) else remover
 
 
@@ -334,7 +337,7 @@ def _with_simulated_clouds(seen: Observation, rng: np.random.Generator) -> Obser
 
 
 def _with_copied_clouds(seen: Observation, sample: Sequence[Observation], rng: np.random.Generator) -> Observation:
-    """Of several clouds taken from elsewhere, lay on those that cover about the wanted share of the clear ground."""
+    """Copy clouds from elsewhere onto a window: of several, those whose cover is closest to :data:`COVERED_SHARE`."""
     ground = _is_clear(seen)
     alike = [one for one in sample if one.cloudy.shape == seen.cloudy.shape and bool(one.is_cloudy.any())]
     if not alike or not ground.any():
@@ -347,7 +350,7 @@ def _with_copied_clouds(seen: Observation, sample: Sequence[Observation], rng: n
 
 
 def _shifted_clouds(sample: Sequence[Observation], rng: np.random.Generator) -> Iterator[Observation]:
-    """Windows of the sample, each mirrored at random and shifted round by a third to two thirds of its side."""
+    """Yield random windows of the sample, mirrored at random and rolled by a third to two thirds of their side."""
     for _ in range(CLOUDS_TRIED):
         one = sample[int(rng.integers(len(sample)))]
         mirrored = [axis for axis in (-2, -1) if rng.random() < 0.5]
@@ -357,21 +360,23 @@ def _shifted_clouds(sample: Sequence[Observation], rng: np.random.Generator) -> 
 
 
 def _copy_clouds(seen: Observation, clouds: Observation) -> Observation:
-    """Copy, on clear ground only: m times the cloud and 1 - m times the ground."""
+    """Blend clouds into clear ground only: m times the cloud and 1 - m times the ground."""
     over = _is_clear(seen) & clouds.cloudy.isfinite().all(dim=1, keepdim=True)
     m = torch.where(over, clouds.cloud_map, 0.0)
     mixed = torch.where(m > 0, m * clouds.cloudy + (1 - m) * seen.cloudy, seen.cloudy)
     return replace(seen, cloudy=mixed, cloud_map=torch.where(over, m, seen.cloud_map))
 
 
-def _error(judged: Iterator[tuple[Float[Tensor, "1 band h w"], Observation, Bool[Tensor, "1 1 h w"]]]) -> RemoverError:
-    """Means over the hidden pixels of the sample that the remover answers, and their number."""
+def _error(
+    predictions: Iterator[tuple[Float[Tensor, "1 band h w"], Observation, Bool[Tensor, "1 1 h w"]]],
+) -> RemoverError:
+    """Return the mean errors over the hidden pixels with a prediction, and their number."""
     total = torch.zeros(4, dtype=torch.float64)
-    for answer, truth, hidden in judged:
-        where = hidden & answer.isfinite().all(dim=1, keepdim=True)
+    for prediction, truth, hidden in predictions:
+        where = hidden & prediction.isfinite().all(dim=1, keepdim=True)
         if not (pixels := int(where.sum())):
             continue
-        x, y = answer.float().clamp(0.0, 1.0), truth.cloudy.float().clamp(0.0, 1.0)
+        x, y = prediction.float().clamp(0.0, 1.0), truth.cloudy.float().clamp(0.0, 1.0)
         errors = (
             metrics.mean_absolute_error(x, y, where).item(),
             metrics.root_mean_square_error(x, y, where).item() ** 2,

@@ -2,7 +2,7 @@
 
 :func:`read_sample` and :func:`adapt_removers` fit the removers to the scene. :func:`remove_clouds` then works from top
 to bottom in lines of windows; only windows with clouds are passed to the remover, cropped to their cloudy part with a
-margin. :func:`compose` stores the prediction in the integers of the input, and :func:`spread` estimates its uncertainty.
+margin. :func:`compose` stores the prediction in the integers of the input; :func:`spread` is its uncertainty.
 """
 
 from collections.abc import Callable, Sequence

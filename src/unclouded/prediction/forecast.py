@@ -1,4 +1,4 @@
-"""How much room and time a scene takes, told before the work begins, from a rehearsal on one window of it."""
+"""Forecast of disk space and time for a scene, from running every stage once on one window of it."""
 
 import tempfile
 import time
@@ -32,16 +32,16 @@ _SAMPLED_PX = (SAMPLE_PX * SAMPLE_SIDE) ** 2
 
 @dataclass(frozen=True)
 class StageTimes:
-    """What one window took, in seconds a pixel, and how far the removers look.
+    """Seconds per pixel of every stage, measured on one window, and the margin of the removers.
 
     Attributes:
-        reading: Rows of both images, as far as the window's rows go.
-        mapping: The cloud map.
-        comparing: Radar with optics.
-        adapting: Removers, expected error included, a pixel of the sample.
-        clearing: One answer.
-        writing: All bands as a file.
-        margin_px: Of the removers.
+        reading: Reading both images, per pixel of the full-width rows.
+        mapping: Cloud map.
+        comparing: Alignment of radar and optical image.
+        adapting: Adapting the removers, expected error included, per pixel of the sample.
+        clearing: One prediction.
+        writing: Writing all bands to a file.
+        margin_px: Margin of the removers, pixels.
     """
 
     reading: float
@@ -52,17 +52,17 @@ class StageTimes:
     writing: float = 0.0
     margin_px: int = 0
 
-    def seconds(self, shape: tuple[int, int], window_px: int, answers: int) -> float:
-        """Return how long a scene takes if all of it is cloudy.
+    def seconds(self, shape: tuple[int, int], window_px: int, predictions: int) -> float:
+        """Return the time for a scene that is completely cloudy.
 
         Args:
             shape: Rows and columns.
             window_px: Side of a window.
-            answers: How many each pixel is given.
+            predictions: Predictions per pixel.
         """
         pixels = shape[0] * shape[1]
         overhead = min((1 + 2 * self.margin_px / min(window_px, max(shape))) ** 2, 9.0)
-        everywhere = 2 * self.reading + self.mapping + overhead * answers * self.clearing + self.writing
+        everywhere = 2 * self.reading + self.mapping + overhead * predictions * self.clearing + self.writing
         return (
             pixels * everywhere + min(pixels, _COMPARED_PX) * self.comparing + min(pixels, _SAMPLED_PX) * self.adapting
         )
@@ -76,19 +76,19 @@ def forecast(
     needed_bytes: int,
     uncertainty: bool,
 ) -> str:
-    """Say how large the scene is, and how much disk space and time it takes at most, were all of it cloudy.
+    """Return the size of a scene, and the disk space and time needed if all of it is cloudy, as text.
 
     Args:
-        sources: The scene; the middle of it is mapped and cleared once.
-        removers: What clears it.
-        clouds: How the cloud map is made; None where the user brings one.
+        sources: Images of the scene; its centre is mapped and predicted once.
+        removers: Removers to use.
+        clouds: Settings of the cloud map; None if the user provides one.
         window_px: Side of a window.
         needed_bytes: Disk space.
-        uncertainty: Whether an ensemble answers.
+        uncertainty: Whether the uncertainty is computed.
     """
     height, width = sources.shape
-    answers = (1 + len(removers) * VARIANTS) if uncertainty else 1
-    seconds = time_stages(sources, removers, clouds).seconds((height, width), window_px, answers)
+    predictions = (1 + len(removers) * VARIANTS) if uncertainty else 1
+    seconds = time_stages(sources, removers, clouds).seconds((height, width), window_px, predictions)
     return (
         f"{width:,} x {height:,} px: at most {as_room(needed_bytes)} of disk, "
         f"and about {duration_text(seconds)} if all of it is cloudy"
@@ -96,7 +96,7 @@ def forecast(
 
 
 def time_stages(sources: Sources, removers: Sequence[CloudRemover], clouds: CloudMapSettings | None) -> StageTimes:
-    """Do everything on one window from the middle of a scene, and tell what it took."""
+    """Run every stage on one window at the centre of a scene; return the times."""
     height, width = sources.shape
     top, left = (max(length - TIMED_PX, 0) // 8 * 4 for length in (height, width))
     window = Window(top, left, min(top + TIMED_PX, height), min(left + TIMED_PX, width))
@@ -111,7 +111,7 @@ def time_stages(sources: Sources, removers: Sequence[CloudRemover], clouds: Clou
     if not (rows.optical & rows.radar)[:, columns].any():
         return mapped
     stored, pixels = rows.stored[:, :, columns], window.pixels
-    half_cloudy = np.zeros(rows.sar.shape[1:], np.float32)  # what is adapted needs clouds and clear ground
+    half_cloudy = np.zeros(rows.sar.shape[1:], np.float32)  # adapting needs both clouds and clear ground
     half_cloudy[: len(half_cloudy) // 2] = 1.0
     seen = rows.observation(window, half_cloudy)
     adapt_removers(removers, [seen], "scene", uncertainty=False)
@@ -132,14 +132,14 @@ def time_stages(sources: Sources, removers: Sequence[CloudRemover], clouds: Clou
 
 
 def _write(stored: NDArray[np.integer[Any]]) -> None:
-    """Write all bands as a product is written."""
+    """Write all bands in the format of a product."""
     layer = Layer(tuple(map(str, range(len(stored)))), stored.dtype.name, 0)
     with tempfile.TemporaryDirectory(prefix="unclouded-") as folder:
         write_cog(Path(folder) / "a.tif", [(0, stored)], layer, GeoBox(stored.shape[1:], Affine.identity(), None))
 
 
 def duration_text(seconds: float) -> str:
-    """Return a duration in words, such as ``40 s`` or ``1 h 05 min``."""
+    """Return a duration as text, such as ``40 s`` or ``1 h 05 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -147,6 +147,6 @@ def duration_text(seconds: float) -> str:
 
 
 def _timed(work: Callable[[], T]) -> tuple[float, T]:
-    began = time.perf_counter()
-    done = work()
-    return time.perf_counter() - began, done
+    started = time.perf_counter()
+    result = work()
+    return time.perf_counter() - started, result

@@ -1,4 +1,4 @@
-"""Predict a patch and write it as the input is written: same grid, type and bands, clear pixels as they were."""
+"""Cloud removal for patches; outputs keep grid, type, bands and clear pixels of the input."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,20 +25,20 @@ from unclouded.tensors.dataset import observe
 from unclouded.tensors.observation import Observation
 
 REMOVER_TAG = "UNCLOUDED_REMOVER"
-"""Tag of a product with the name of the remover that was used, such as the one that ``auto`` chose."""
+"""Tag with the name of the remover that was used, such as the one selected by ``auto``."""
 
 
 @dataclass(frozen=True, eq=False)
 class PredictedPatch:
-    """A patch without its clouds.
+    """Patch after cloud removal.
 
     Attributes:
-        name: Of the patch.
-        observation: What the remover saw.
-        stored: Stored numbers of ``bands``, in the data type of the input; pixels with m = 0 are the input's own.
+        name: Patch name.
+        observation: Input of the remover.
+        stored: Stored integers of ``bands``, in the data type of the input; pixels with m = 0 equal the input.
         bands: Bands of the remover.
-        source: The cloudy file as it is stored: grid, nodata tag and band names.
-        used: Name of the remover that made it.
+        source: Cloudy file: grid, nodata tag and band names.
+        used: Name of the remover that was used.
     """
 
     name: str
@@ -55,7 +55,7 @@ class PredictedPatch:
 
     @property
     def reflectance(self) -> torch.Tensor:
-        """TOA reflectance of the stored numbers, with a batch of one."""
+        """TOA reflectance of the stored integers, with a batch of one."""
         return torch.from_numpy(self.stored.astype(np.float32))[None] / SENTINEL2.stored_per_unit
 
 
@@ -70,14 +70,14 @@ def predict_patch(
 
     Args:
         remover: Network or baseline.
-        files: Radar and cloudy image; the clear one is not looked at.
-        clouds: How the map m is made; what is not set is as in the training of the weights.
-        cache: Where cloud probabilities are kept.
-        device: Where the remover runs.
+        files: Radar and cloudy image; the clear one is not read.
+        clouds: Settings of the map m; fields that are not set are taken from the training of the weights.
+        cache: Cache of cloud probabilities.
+        device: Device of the remover.
 
     Raises:
-        InputError: The files do not fit together, are damaged, or have pixels without data; or the remover was made for
-            L2A: patches are L1C; or its answer is no clear image of the patch.
+        InputError: The files do not fit together, are damaged, or have pixels without data; the remover is for L2A,
+            while patches are L1C; or it returned no valid image.
     """
     (predicted,) = predict_patches(remover, [files], clouds, cache, device)
     return predicted
@@ -98,20 +98,20 @@ def predict_patches(
     Args:
         remover: Network or baseline.
         files: Radar and cloudy images.
-        clouds: How the map m is made; what is not set is as in the training of the weights.
-        cache: Where cloud probabilities are kept.
-        device: Where the remover runs.
-        damaged: What to do about a damaged patch.
+        clouds: Settings of the map m; fields that are not set are taken from the training of the weights.
+        cache: Cache of cloud probabilities.
+        device: Device of the remover.
+        damaged: Handling of damaged patches.
         skipped: Damaged patches that were skipped are added to this list.
 
     Raises:
         InputError: As for :func:`predict_patch`, but for damaged patches that are skipped; or all are damaged.
     """
     require_level(remover, "L1C")
-    used = choose_map([remover], clouds).used
+    trained = choose_map([remover], clouds).used
     names = [one.name for one in files]
     for patch, source in each_readable(names, lambda i: _read(files[i]), damaged, [] if skipped is None else skipped):
-        yield _predicted(remover, patch, source, used, cache, device)
+        yield _predicted(remover, patch, source, trained, cache, device)
 
 
 def _read(files: TripletFiles) -> tuple[PatchRasters, StoredImage]:
@@ -122,18 +122,18 @@ def _predicted(
     remover: CloudRemover,
     patch: PatchRasters,
     source: StoredImage,
-    used: CloudMapSettings,
+    clouds: CloudMapSettings,
     cache: ProbabilityCache | None,
     device: str,
 ) -> PredictedPatch:
-    m = cloud_map(patch.cloudy.values, patch.cloudy.bands, used, cache=cache)
+    m = cloud_map(patch.cloudy.values, patch.cloudy.bands, clouds, cache=cache)
     observation = observe(patch.sar.values, patch.cloudy.values, m, remover.bands)
     seen = observation.to(device)
-    by = remover.adapt([seen]) if isinstance(remover, AutoRemover) else remover  # names what was chosen
-    answer = require_answer(by(seen), seen, by.name, patch.name)
-    reflectance = answer[0].detach().float().cpu().numpy()
+    used = remover.adapt([seen]) if isinstance(remover, AutoRemover) else remover  # has the name of the selected one
+    prediction = require_answer(used(seen), seen, used.name, patch.name)
+    reflectance = prediction[0].detach().float().cpu().numpy()
     stored = compose(reflectance, source.values[SENTINEL2.indices(*remover.bands)], m)
-    return PredictedPatch(patch.name, observation, stored, remover.bands, source, by.name)
+    return PredictedPatch(patch.name, observation, stored, remover.bands, source, used.name)
 
 
 def compose(
@@ -147,10 +147,10 @@ def compose(
 
 
 def require_apart_from(files: TripletFiles, folder: Path) -> None:
-    """Refuse a folder where the prediction of a patch would be written over what it is made from.
+    """Refuse an output folder where the prediction of a patch would overwrite its input.
 
     Raises:
-        InputError: One of the files is the input itself.
+        InputError: One of the output files is an input file.
     """
     for written in _written(files.name, folder):
         for source in (files.sar, files.cloudy, files.clear):
@@ -159,15 +159,15 @@ def require_apart_from(files: TripletFiles, folder: Path) -> None:
 
 
 def _written(name: str, folder: Path) -> tuple[Path, Path]:
-    """The image and its cloud map."""
+    """Return the output paths of image and cloud map."""
     return folder / f"{name}.tif", folder / f"{name}_cloud_map.tif"
 
 
 def write_prediction(predicted: PredictedPatch, folder: Path, tags: Mapping[str, str]) -> Path:
     """Write ``NAME.tif`` and ``NAME_cloud_map.tif`` into a folder, each whole or not at all; return the first.
 
-    The image has the grid, data type, nodata tag and band names of the input; where the input has no band names, the
-    sensor's are written.
+    The image has the grid, data type, nodata tag and band names of the input; band names of the sensor are used if the
+    input has none.
     """
     source = predicted.source
     names = [source.descriptions[i] or SENTINEL2.bands[i] for i in SENTINEL2.indices(*predicted.bands)]
