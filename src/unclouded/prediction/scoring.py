@@ -15,7 +15,7 @@ from unclouded.models.weights import MapChoice, choose_map, load_remover
 from unclouded.patches.layouts import Inventory, find_triplets
 from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable, incomplete_as_skipped
 from unclouded.patches.splits import SplitName, incomplete_of, triplets_of
-from unclouded.prediction.evaluation_source import EvaluationSource, Pairs, remover_source
+from unclouded.prediction.evaluation_source import EvaluationSource, Predictions, remover_source
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.tensors.dataset import TripletDataset
 
@@ -77,7 +77,7 @@ def score_source(
     synthetic: SyntheticSettings | None = None,
     damaged: Damaged = "refuse",
     weights_sha256: str = "",
-    watch: Callable[[Pairs], Pairs] = lambda pairs: pairs,
+    watch: Callable[[Predictions], Predictions] = lambda pairs: pairs,
     on_progress: ProgressCallback = no_progress,
 ) -> Scores:
     """Scores of a remover, or of the predictions of an external method, with their provenance.
@@ -108,7 +108,7 @@ def score_source(
         source.predictions,
         source.missing,
         f"unclouded {__version__}",
-        source.learnt_from,
+        source.training_overlap,
         trained_map=cloud_map.trained.to_json() if cloud_map.trained else None,
     )
     return replace(
@@ -120,7 +120,7 @@ def score_source(
     )
 
 
-def _counted(pairs: Pairs, total: int, on_progress: ProgressCallback) -> Pairs:
+def _counted(pairs: Predictions, total: int, on_progress: ProgressCallback) -> Predictions:
     for completed, pair in enumerate(pairs, start=1):
         yield pair
         on_progress("evaluating", completed, total)
