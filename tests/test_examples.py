@@ -14,6 +14,7 @@ from products.optical_product import PIXEL_M, OpticalProduct, write_optical_prod
 from unclouded.io.geotiff import read_stored
 from unclouded.models.network import NetworkSettings
 from unclouded.models.weights import save_weights
+from unclouded.patches.layouts import find_triplets
 from unclouded.sensors import RGB
 from unclouded.simulation.layout import simulate_data_set
 from unclouded.tensors.observation import Observation
@@ -43,13 +44,16 @@ def test_the_example_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     simulate_data_set(tmp_path / "SEN12MS-CR", seed=0, regions=1, size_px=256)
+    (patch,) = find_triplets(tmp_path / "SEN12MS-CR").triplets
     torch.manual_seed(0)
     settings = NetworkSettings(width=1)
     save_weights(tmp_path / "runs" / "mine" / "weights.safetensors", settings.build(), settings, {})
+    code = python_of("README.md").replace("/data/", f"{tmp_path}/").replace('split="test"', 'split="all"')
+    optical, radar = re.findall(r'"(S[12]A_\S+)"', code)
     monkeypatch.chdir(tmp_path)
-    exec(python_of("README.md").replace("/data/", f"{tmp_path}/"), {})
-    name, shape = capsys.readouterr().out.split(" ", 1)
-    assert name == "ROIs0000_spring_1_p1" and shape.startswith("torch.Size([1, 3, 256, 256]) 0.")
+    exec(code.replace(optical, str(patch.cloudy)).replace(radar, str(patch.sar)), {})
+    clear, mae = capsys.readouterr().out.split()
+    assert read_stored(Path(clear)).values.shape == (3, 256, 256) and 0 < float(mae) < 1
 
 
 def test_the_example_of_the_page_on_products_opens_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

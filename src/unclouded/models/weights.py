@@ -217,7 +217,7 @@ DEFAULT = SCENE_ADAPTED
 """What removes clouds where the user names nothing: it needs no training."""
 
 
-def load_remover(text: str, bands: tuple[str, ...] | None, device: str = "cpu") -> CloudRemover:
+def load_remover(text: str, bands: tuple[str, ...] | None = None, device: str = "cpu") -> CloudRemover:
     """Return a baseline by its name, or the network whose weights lie at a path.
 
     Args:
