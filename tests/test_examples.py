@@ -1,5 +1,7 @@
 """What the documentation shows runs as it stands; only the places are those of a test."""
 
+import ast
+import importlib
 import json
 import re
 import runpy
@@ -25,6 +27,24 @@ ROOT = Path(__file__).parents[1]
 def python_of(page: str) -> str:
     """The first example of a page."""
     return str(re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)[0])
+
+
+def test_examples_import_public_names_only() -> None:
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    blocks = [
+        block for page in pages for block in re.findall(r"^```\s*python\n(.*?)^```", page.read_text(), re.M | re.S)
+    ]
+    sources = [*blocks, *(path.read_text() for path in (ROOT / "examples").glob("**/*.py"))]
+    imports = [node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in imports if (node.module or "").split(".")[0] == "unclouded"]
+    assert ours
+    hidden = [
+        f"{node.module}.{name.name}"
+        for node in ours
+        for name in node.names
+        if name.name not in getattr(importlib.import_module(str(node.module)), "__all__", ())
+    ]
+    assert hidden == []
 
 
 def test_the_example_of_the_library_reads_clears_writes_and_judges(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ DEFAULT = SCENE_ADAPTED
 """What removes clouds where the user names nothing: it needs no training."""
 
 
-def load_remover(text: str, bands: tuple[str, ...] | None = None, device: str = "cpu") -> CloudRemover:
+def load_remover(text: str | Path, bands: tuple[str, ...] | None = None, device: str = "cpu") -> CloudRemover:
     """Return a baseline by its name, or the network whose weights lie at a path.
 
     Args:
@@ -228,6 +228,7 @@ def load_remover(text: str, bands: tuple[str, ...] | None = None, device: str = 
     Raises:
         InputError: Neither name nor file, or a network that was made for other bands.
     """
+    text = str(text)
     if text == SCENE_ADAPTED:
         return SceneAdapted(SENTINEL2.named(bands)) if bands else SceneAdapted()
     if text in BASELINES:
