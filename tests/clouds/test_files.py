@@ -252,3 +252,14 @@ def test_fault_13_a_map_has_no_data_where_a_band_of_the_detector_has_none(
     assert made.nodata is not None and np.isnan(made.nodata)
     assert np.flatnonzero(np.isnan(made.values[0]).all(axis=1)).tolist() == rows
     assert not np.isnan(made.values[0, 5:]).any() and (UNKNOWN in told) == bool(rows)
+
+
+def test_fault_32_a_place_that_cannot_be_written_is_found_before_the_image_is_read(
+    tmp_path: Path, mount_disk: Callable[[int], Path]
+) -> None:
+    disk = mount_disk(16)
+    with pytest.raises(OSError, match="No space left"):
+        (disk / "fill").write_bytes(bytes(1 << 20))
+    unread = ImageReader(lambda path: pytest.fail("read"))
+    with pytest.raises(MachineError, match=r"cannot be written \(No space left on device\); free some space"):
+        map_file(tmp_path / "image.tif", disk / "map.tif", CloudMapSettings(), unread)

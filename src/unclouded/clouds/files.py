@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings, map_rows
 from unclouded.errors import InputError
-from unclouded.files import named, remove_partial_files, require_apart, resolved
+from unclouded.files import named, remove_partial_files, require_apart, require_new_file, resolved
 from unclouded.formats import found_clause
 from unclouded.io.geotiff import open_geotiff
 from unclouded.io.rows import write_rows
@@ -85,6 +85,7 @@ def map_file(
         InputError: The image is damaged, is not what the detector serves, or would be written over.
     """
     require_apart(out, image)
+    require_new_file(out)
     with (
         reader.open(image) as scene,
         write_rows(

@@ -99,7 +99,7 @@ class Cycle:
     optimiser_groups: Mapping[str, tuple[str, ...]] = field(
         default_factory=lambda: {
             GENERATORS: ("optical_to_sar", "sar_to_optical"),
-            CRITICS: ("sar_critic", "optical_critic"),
+            CRITICS: ("sar_discriminator", "optical_discriminator"),
         }
     )
 
