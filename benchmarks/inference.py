@@ -55,11 +55,16 @@ def main() -> None:
     ratios = [one / other for one, other in pairs]
     Console().print(
         f"ngf {options.width}, {options.size} px, {torch.get_num_threads()} threads: eager float32 {peer:.2f} s, "
-        f"{options.engine} {plain.computes_in} {project:.2f} s of processor time, "
+        f"{options.engine} {plain.compute_precision} {project:.2f} s of processor time, "
         f"ratio {peer / project:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     )
     result = {"name": "inference", "ratio": round(peer / project, 2), "goal": GOALS[options.engine]}
-    detail = {"engine": options.engine, "precision": plain.computes_in, "size_px": options.size, "width": options.width}
+    detail = {
+        "engine": options.engine,
+        "precision": plain.compute_precision,
+        "size_px": options.size,
+        "width": options.width,
+    }
     error = errors(options.weights, options.engine, options.precision) if options.weights else {}
     print(json.dumps({**result, "runs": options.runs, "threads": torch.get_num_threads(), **detail, **error}))
 

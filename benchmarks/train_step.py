@@ -26,7 +26,7 @@ from rich.table import Table
 from torch import Tensor
 
 from unclouded.models.network import NetworkSettings
-from unclouded.training.forecast import in_words, predicted_hours
+from unclouded.training.forecast import duration_text, predicted_hours
 from unclouded.training.objectives import OptimiserGroup, build_objective
 from unclouded.training.settings import Device, TrainSettings
 from unclouded.training.step import Batch, build_networks
@@ -107,13 +107,13 @@ def our_step(
 
     def step() -> Terms:
         times, found, losses = [clock()], {}, objective.losses(batch)
-        for learner in optimiser_groups:
-            with learner.alone(optimiser_groups):
+        for group in optimiser_groups:
+            with group.freeze_others(optimiser_groups):
                 loss, terms = next(losses)
                 times.append(clock())
                 loss.backward()
                 times.append(clock())
-            learner.learn(2e-4, fabric)
+            group.update(2e-4, fabric)
             times.append(clock())
             found |= terms
         if parts is not None:
@@ -148,7 +148,7 @@ def report(
     Console(width=100).print(table)
     paper = TrainSettings(patches=Path("SEN12MS-CR"))
     for name, taken in medians.items():
-        print(f"the paper's recipe, 10,000 patches x 75 epochs, {name}: {in_words(predicted_hours(taken, paper))}")
+        print(f"the paper's recipe, 10,000 patches x 75 epochs, {name}: {duration_text(predicted_hours(taken, paper))}")
     return {
         "name": "train_step",
         "ratio": round(usual / ours, 2),

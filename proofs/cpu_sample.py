@@ -42,14 +42,14 @@ from unclouded.training.loop import train
 from unclouded.training.settings import train_settings
 
 SEED, LEARN, UNSEEN = 11, range(1, 13), range(13, 17)
-RULES = ("cloudy", "clear-mean", "sar-regression")
+NAMED_REMOVERS = ("cloudy", "clear-mean", "sar-regression")
 TERMS = {
     "pixel": "pixel",
     "kept": "kept (change of clear pixels)",
     "cycle": "cycle",
     "adversarial": "adversarial",
     "auxiliary": "auxiliary (cloud map)",
-    "optical_critic": "optical discriminator",
+    "optical_discriminator": "optical discriminator",
     "clear_residual": "|residual| on clear pixels",
 }
 SMOOTH = 100
@@ -92,7 +92,7 @@ def simulated(root: Path, numbers: range, stride_px: int) -> Path:
 
 def predicted(run: RunFolder, root: Path) -> Judged:
     data = TripletDataset(find_triplets(root).triplets, RGB, CloudMapSettings(), ProbabilityCache())
-    removers = {name: baseline(name) for name in RULES}
+    removers = {name: baseline(name) for name in NAMED_REMOVERS}
     removers |= {"scene-adapted": SceneAdapted(), "cpu-sample": load_network(run.weights)}
     return {name: list(evaluate_remover(remover, data)) for name, remover in removers.items()}
 

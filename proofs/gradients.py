@@ -54,7 +54,7 @@ def gradient(width: int, crop_px: int, dtype: torch.dtype, bf16: bool, fast: boo
     network.to(dtype).to(memory_format=torch.channels_last)
     rng = torch.Generator().manual_seed(1)
     optical, wanted = (smooth(crop_px, rng).to(dtype) for _ in range(2))
-    with patch.object(winograd, "pays", lambda: fast), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    with patch.object(winograd, "is_faster", lambda: fast), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         sar = network(optical)
     (sar.to(dtype) - wanted).abs().mean().backward()
     return [p.grad.double() for p in network.parameters() if p.grad is not None and p.ndim > 1]

@@ -33,8 +33,8 @@ TERMS = {
     "adversarial": "adversarial",
     "identity": "identity",
     "auxiliary": "auxiliary",
-    "sar_critic": "radar discriminator",
-    "optical_critic": "optical discriminator",
+    "sar_discriminator": "radar discriminator",
+    "optical_discriminator": "optical discriminator",
 }
 SMOOTH = 20
 
@@ -77,7 +77,7 @@ def learn(precision: str, seed: int, steps: int) -> Curves:
         "network": {"width": 16},
         "discriminator_width": 16,
         "schedule": {"max_steps": steps, "epochs_constant": steps, "epochs_decay": 0},
-        "journal": {"log_every": 1, "preview_every": 0, "checkpoint_every": 0},
+        "logging": {"log_every": 1, "preview_every": 0, "checkpoint_every": 0},
         "device": {"accelerator": "cpu", "precision": precision},
     }
     with tempfile.TemporaryDirectory() as folder:

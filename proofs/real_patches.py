@@ -62,10 +62,10 @@ def main() -> None:
     folds = two_folds(root)
     tested: dict[str, list[tuple[Triplet, Tensor]]] = {mode: [] for mode in MODES}
     for held_out, names in folds.items():
-        learnt_from = [name for other, group in folds.items() if other != held_out for name in group]
+        training_overlap = [name for other, group in folds.items() if other != held_out for name in group]
         for mode in MODES:
             run = RunFolder(options.out / f"{mode.replace(', skip ', '_')}_without_{held_out}")
-            train_fold(run, root, learnt_from, mode, options)
+            train_fold(run, root, training_overlap, mode, options)
             tested[mode] += predicted(load_network(run.weights), root, names)
     rows = {
         name: score_patches(evaluate_remover(baseline(name), whole(root), keep_clear=kept(name)), "kept")
@@ -98,7 +98,7 @@ def train_fold(run: RunFolder, root: Path, names: list[str], mode: str, options:
             "discriminator_width": options.width,
             "network": {"width": options.width, "skip": skip},
             "schedule": schedule(options.steps // len(names)),
-            "journal": {"preview_every": 100, "checkpoint_every": 50},
+            "logging": {"preview_every": 100, "checkpoint_every": 50},
         },
     )
     with progress_bar() as on_progress:

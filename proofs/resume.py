@@ -99,9 +99,9 @@ def tiny_settings(folder: Path, options: argparse.Namespace) -> TrainSettings:
             "epochs_decay": 0,
             "max_steps": options.steps,
             "accumulate": 2,
-            "moving_average": 0.9,
+            "ema_decay": 0.9,
         },
-        "journal": {"log_every": 1, "preview_every": 0, "checkpoint_every": 4},
+        "logging": {"log_every": 1, "preview_every": 0, "checkpoint_every": 4},
         "device": {"accelerator": "cpu", "workers": options.workers},
     }
     settings = settings_from(TrainSettings, content)

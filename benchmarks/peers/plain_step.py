@@ -69,13 +69,13 @@ def discriminator(before: int, width: int) -> nn.Sequential:
 def plain_step(weights: list[dict[str, Tensor]], width: int, images: tuple[Tensor, ...]) -> Callable[[], Terms]:
     """Make a step that starts from the state dicts of G_S2->S1, G_S1->S2, D_S1 and D_S2; the pools are still empty."""
     to_sar, restore = generator(3, 3, width), Restorer(width)
-    judge_sar, check_optical_plausibility = discriminator(3, width), discriminator(4, width)
-    for network, state in zip((to_sar, restore, judge_sar, check_optical_plausibility), weights, strict=True):
+    judge_sar, judge_optical = discriminator(3, width), discriminator(4, width)
+    for network, state in zip((to_sar, restore, judge_sar, judge_optical), weights, strict=True):
         named = dict(zip(network.state_dict(), (value.contiguous() for value in state.values()), strict=True))
         network.load_state_dict(named)
     adams = [
         torch.optim.Adam(itertools.chain(a.parameters(), b.parameters()), lr=2e-4, betas=(0.5, 0.999))
-        for a, b in ((to_sar, restore), (judge_sar, check_optical_plausibility))
+        for a, b in ((to_sar, restore), (judge_sar, judge_optical))
     ]
     sar, cloudy, clear, m = images
 
@@ -89,12 +89,12 @@ def plain_step(weights: list[dict[str, Tensor]], width: int, images: tuple[Tenso
         again_optical, _ = restore(fake_sar, cloudy, m)
         same_sar = to_sar(sar).tanh()
         same_optical, _ = restore(clear, clear, m)
-        for judge in (judge_sar, check_optical_plausibility):
+        for judge in (judge_sar, judge_optical):
             judge.requires_grad_(False)
         adams[0].zero_grad()
         terms = {
             "adversarial": (judge_sar(fake_sar) - 1).square().mean()
-            + (check_optical_plausibility(torch.cat([fake_optical, m], 1)) - 1).square().mean(),
+            + (judge_optical(torch.cat([fake_optical, m], 1)) - 1).square().mean(),
             "cycle": off(m, sar, again_sar) + off(1 - m, cloudy, again_optical),
             "identity": off(m, sar, same_sar) + off(m, clear, same_optical),
             "auxiliary": off(1 - m, m, estimate),
@@ -102,13 +102,13 @@ def plain_step(weights: list[dict[str, Tensor]], width: int, images: tuple[Tenso
         total = 5 * terms["adversarial"] + 10 * terms["cycle"] + terms["identity"] + 10 * terms["auxiliary"]
         total.backward()
         adams[0].step()
-        for judge in (judge_sar, check_optical_plausibility):
+        for judge in (judge_sar, judge_optical):
             judge.requires_grad_(True)
         adams[1].zero_grad()
         real_optical, made_optical = torch.cat([clear, m], 1), torch.cat([fake_optical.detach(), m], 1)
         pairs = {
-            "sar_critic": (judge_sar, sar, fake_sar.detach()),
-            "optical_critic": (check_optical_plausibility, real_optical, made_optical),
+            "sar_discriminator": (judge_sar, sar, fake_sar.detach()),
+            "optical_discriminator": (judge_optical, real_optical, made_optical),
         }
         for name, (judge, real, fake) in pairs.items():
             terms[name] = 0.5 * ((judge(real) - 1).square().mean() + judge(fake).square().mean())

@@ -37,7 +37,7 @@ from unclouded.training.loop import train
 from unclouded.training.settings import TrainSettings
 
 UNSEEN = Roi("ROIs0000", "summer", 9)
-RULES = ("cloudy", "clear-mean", "sar-regression")
+NAMED_REMOVERS = ("cloudy", "clear-mean", "sar-regression")
 """Baselines in the table."""
 
 
@@ -68,7 +68,7 @@ class Plan:
             "network": {"width": 8, "skip": "clear-mean"},
             "loss": {"auxiliary": 1.0, "pixel": 300.0, "feature": 0.0, "style": 0.0},
             "schedule": {"learning_rate": 5e-4, "epochs_constant": 6, "epochs_decay": 6},
-            "journal": {"log_every": 5, "preview_every": 0, "checkpoint_every": 50},
+            "logging": {"log_every": 5, "preview_every": 0, "checkpoint_every": 50},
         }
     )
 
@@ -166,7 +166,7 @@ def _predict(out: Path, unseen: SimulatedRegion, network: CloudRemover, on_progr
 
 def _judge(out: Path, remover: CloudRemover, on_progress: ProgressCallback) -> tuple[dict[str, Scores], Path]:
     data = TripletDataset(find_triplets(out / "unseen").triplets, RGB, CloudMapSettings(), ProbabilityCache())
-    removers = {name: baseline(name) for name in RULES} | {"scene-adapted": SceneAdapted(), "network": remover}
+    removers = {name: baseline(name) for name in NAMED_REMOVERS} | {"scene-adapted": SceneAdapted(), "network": remover}
     scores, images = {}, {}
     for done, (name, one) in enumerate(removers.items(), start=1):
         pairs = list(evaluate_remover(one, data))

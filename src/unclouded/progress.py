@@ -13,8 +13,8 @@ def no_progress(stage: str, done: int, total: int) -> None:
 class TrainingCallback:
     """Hears nothing; those who want to hear override a method."""
 
-    def terms(self, step: int, terms: Mapping[str, float]) -> None:
+    def on_step(self, step: int, terms: Mapping[str, float]) -> None:
         """Hear the loss terms of a step."""
 
-    def said(self, sentence: str) -> None:
+    def on_message(self, sentence: str) -> None:
         """Hear something that a user should know, once."""

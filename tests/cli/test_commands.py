@@ -91,7 +91,7 @@ def test_doctor_train_learns_a_batch_by_heart_and_ends_with_1_where_it_cannot(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     changes = (f"patches={root}", "crop_px=32", "network.width=1", "objective=residual", "paired_percent=100")
-    steps = ("schedule.max_steps=3", "clouds.mode=ones", "journal.preview_every=0")
+    steps = ("schedule.max_steps=3", "clouds.mode=ones", "logging.preview_every=0")
     given = [word for one in (*changes, *steps) for word in ("--set", one)]
     assert unclouded("doctor", "train", "cpu-smoke", tmp_path / "trial", *given) == 1  # three steps are not enough
     assert "in 3 steps, expected at most half" in " ".join(capsys.readouterr().out.split())

@@ -85,7 +85,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, unclouded: Callable[..., in
     (folder / "run.toml").write_text(
         f'patches = "{folder / "root"}"\nsplit = "all"\nobjective = "residual"\npaired_percent = 100\ncrop_px = 32\n'
         'clouds.mode = "ones"\nnetwork.width = 8\nloss.feature = 0\nloss.style = 0\nschedule.epochs_constant = 1\n'
-        'schedule.epochs_decay = 0\njournal.preview_every = 0\ndevice.accelerator = "cpu"\n'
+        'schedule.epochs_decay = 0\nlogging.preview_every = 0\ndevice.accelerator = "cpu"\n'
     )
     ring = [[-10, -30], [40, -30], [40, 30], [-10, 30], [-10, -30]]
     land = {"properties": {"continent": "Africa"}, "geometry": {"type": "Polygon", "coordinates": [ring]}}

@@ -57,7 +57,7 @@ def test_a_foreign_method_is_judged_by_its_files(
     assert content["provenance"]["remover"] == "theirs"
     assert content["provenance"]["predictions"] == "theirs, reflectance"
     assert content["provenance"]["split"]["name"] == "test"
-    assert content["card"]["clouds"]["mode"] == "ones"
+    assert content["protocol"]["clouds"]["mode"] == "ones"
     assert content["interval"]["regions"] == 2
     assert pq.read_table(tmp_path / "scores.parquet").num_rows == 2
 
@@ -133,7 +133,7 @@ def test_expectation_7_weights_are_judged_with_the_cloud_map_of_their_training(
         remarks = capsys.readouterr().err.count("but ablation was trained with ones (m = 1 everywhere)")
         assert remarks == (name == "other")
     assert judged["own"] == judged["same"]
-    assert [judged[name]["card"]["clouds"]["mode"] for name in judged] == ["ones", "ones", "continuous"]
+    assert [judged[name]["protocol"]["clouds"]["mode"] for name in judged] == ["ones", "ones", "continuous"]
     assert judged["other"]["provenance"]["trained_map"]["settings"]["mode"] == "ones"
     assert unclouded("models", weights) == 0
     assert "cloud map ones (m = 1 everywhere)" in capsys.readouterr().out
@@ -147,7 +147,7 @@ def test_expectation_4_scores_of_regions_that_taught_a_network_say_so(
     save_weights(weights, settings.build(), settings, {"regions": "ROIs1158_spring_4 ROIs1158_spring_44"})
     assert unclouded("evaluate", weights, root, "--clouds", "ones", "--out", out) == 0
     assert "mine learnt from 1 of the regions it is judged on, first ROIs1158_spring_44" in capsys.readouterr().err
-    assert json.loads(out.read_text())["provenance"]["learnt_from"] == ["ROIs1158_spring_44"]
+    assert json.loads(out.read_text())["provenance"]["training_overlap"] == ["ROIs1158_spring_44"]
     assert unclouded("models", tmp_path) == 0
     told = capsys.readouterr().out
     assert "from some patches of 2 regions" in told

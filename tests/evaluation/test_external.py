@@ -197,7 +197,7 @@ def test_predictions_that_were_divided_by_a_number_are_reflectance_again(
 ) -> None:
     np.save(folder / "flat_7.npy", (ground * 10_000 / divided).astype(np.float32))
     found = find_predictions(folder, wanted, scale=scale)
-    assert (found.unit, found.units, found.doubt) == ("dn", f"dn / {scale:g}", "")
+    assert (found.unit, found.units, found.unit_warning) == ("dn", f"dn / {scale:g}", "")
     np.testing.assert_allclose(found.read(wanted[2])[0], ground, atol=1e-6)
 
 
@@ -227,8 +227,10 @@ def test_a_scale_that_makes_predictions_a_fifth_as_bright_is_doubted(
     ground: np.ndarray, folder: Path, wanted: list[TripletFiles]
 ) -> None:
     np.save(folder / "flat_7.npy", ground.astype(np.float32))
-    assert "0.2 times the reflectance of the clear images" in find_predictions(folder, wanted, scale=2000.0).doubt
-    assert find_predictions(folder, wanted).doubt == ""
+    assert (
+        "0.2 times the reflectance of the clear images" in find_predictions(folder, wanted, scale=2000.0).unit_warning
+    )
+    assert find_predictions(folder, wanted).unit_warning == ""
 
 
 def test_dark_predictions_that_may_have_been_divided_by_2000_are_not_taken_for_reflectance(

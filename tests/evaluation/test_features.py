@@ -101,9 +101,9 @@ def test_clear_images_are_real_and_predictions_generated(vgg: Vgg16) -> None:
     rng = torch.Generator().manual_seed(2)
     pairs = [(triplet(f"p{i}", torch.rand(1, 3, 40, 40, generator=rng)), grey(0.1 * i)) for i in range(5)]
     extract = FeatureExtractor(vgg, settings())
-    manifolds = PrecisionRecallMeter(extract, k=2, expected=5)
-    assert list(manifolds.watch(pairs)) == pairs
-    found = manifolds.measure()
+    meter = PrecisionRecallMeter(extract, k=2, expected=5)
+    assert list(meter.watch(pairs)) == pairs
+    found = meter.measure()
     real, generated = (torch.stack([extract(pair) for pair in side]) for side in zip(
         *((shown.clear, predicted) for shown, predicted in pairs), strict=True))  # fmt: skip
     expected = precision_recall(real, generated, 2)
@@ -111,7 +111,7 @@ def test_clear_images_are_real_and_predictions_generated(vgg: Vgg16) -> None:
     assert (written["precision"], written["recall"]) == (expected.precision, expected.recall)
     assert (written["n_real"], written["n_generated"], written["k"]) == (5, 5, 2)
     assert list(written["realism"]) == ["p0", "p1", "p2", "p3", "p4"]
-    assert written["card"]["include_self"] is False
+    assert written["protocol"]["include_self"] is False
     assert written["weights"] == f"simulated.pth, SHA-256 {'0' * 64}"
 
 
@@ -127,9 +127,9 @@ def test_fault_13_images_with_holes_are_left_out_by_name(vgg: Vgg16) -> None:
     holed = grey(0.3)
     holed[0, 1, 3, 3] = math.nan
     pairs = [(triplet(f"p{i}", grey(0.1 * i)), holed if i == 1 else grey(0.1 * i)) for i in range(4)]
-    manifolds = PrecisionRecallMeter(FeatureExtractor(vgg, settings()), k=2)
-    list(manifolds.watch(pairs))
-    found = manifolds.measure()
+    meter = PrecisionRecallMeter(FeatureExtractor(vgg, settings()), k=2)
+    list(meter.watch(pairs))
+    found = meter.measure()
     assert found.left_out == ("p1",)
     assert found.scores.n_real == 3
 

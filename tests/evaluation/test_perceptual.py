@@ -66,14 +66,16 @@ def test_without_the_package_the_way_to_its_weights_is_named(monkeypatch: pytest
 
 
 def test_what_was_not_asked_for_is_not_measured() -> None:
-    appearance = PerceptualMetrics(None, [], 0)
-    assert list(appearance.watch([])) == []
-    assert appearance.manifold() is None
-    assert appearance.extras() is None
+    perceptual = PerceptualMetrics(None, [], 0)
+    assert list(perceptual.watch([])) == []
+    assert perceptual.precision_recall() is None
+    assert perceptual.extras() is None
 
 
 def test_distances_of_features_need_a_layer() -> None:
-    with pytest.raises(InputError, match="fid and kid need a layer of VGG16, found none; add --manifold pool5 or fc2"):
+    with pytest.raises(
+        InputError, match="fid and kid need a layer of VGG16, found none; add --precision-recall pool5 or fc2"
+    ):
         PerceptualMetrics(None, ["kid", "fid", "lpips"], 5)
 
 
@@ -87,14 +89,14 @@ def test_everything_at_once_each_with_its_card() -> None:
         clear = torch.rand(1, 3, 32, 32, generator=rng)
         seen = Observation(torch.zeros(1, 2, 32, 32), clear, torch.ones(1, 1, 32, 32), RGB)
         pairs.append((Triplet(f"p{number}", seen, clear), (clear + 0.1).clamp(0, 1)))
-    appearance = PerceptualMetrics("pool5", ["fid", "kid", "lpips"], 2, k=1, weights=path)
-    assert list(appearance.watch(pairs)) == pairs
-    manifold, extras = appearance.manifold(), appearance.extras()
-    assert manifold is not None and extras is not None
-    assert manifold["card"]["definition"] == "unclouded-manifold-1"
-    assert manifold["n_real"] == 2
-    assert [extras[name]["card"]["definition"] for name in ("fid", "kid")] == ["unclouded-fid-1", "unclouded-kid-1"]
-    assert extras["fid"]["value"] == frechet_distance(*appearance._manifolds.features())  # type: ignore[union-attr]
+    perceptual = PerceptualMetrics("pool5", ["fid", "kid", "lpips"], 2, k=1, weights=path)
+    assert list(perceptual.watch(pairs)) == pairs
+    precision_recall, extras = perceptual.precision_recall(), perceptual.extras()
+    assert precision_recall is not None and extras is not None
+    assert precision_recall["protocol"]["definition"] == "unclouded-precision-recall-1"
+    assert precision_recall["n_real"] == 2
+    assert [extras[name]["protocol"]["definition"] for name in ("fid", "kid")] == ["unclouded-fid-1", "unclouded-kid-1"]
+    assert extras["fid"]["value"] == frechet_distance(*perceptual._meter.features())  # type: ignore[union-attr]
     assert set(extras["lpips"]["patches"]) == {"p0", "p1"}
     assert extras["lpips"]["mean"] > 0
 

@@ -18,7 +18,7 @@ from unclouded.evaluation.scores import AREAS, METRICS, Provenance, Scores
 from unclouded.files import write_json
 
 TWO = ["ROIs1158_spring_1", "ROIs1868_summer_44"]
-TOLD = Provenance("mine", "test", "ab" * 32, "", ("ROIs1158_spring_1_p9",), "unclouded 0.1.0")
+PROVENANCE = Provenance("mine", "test", "ab" * 32, "", ("ROIs1158_spring_1_p9",), "unclouded 0.1.0")
 Simulate = Callable[..., Scores]
 
 
@@ -29,13 +29,16 @@ def rng() -> np.random.Generator:
 @pytest.fixture
 def written(tmp_path: Path, simulate: Simulate) -> Path:
     path = tmp_path / "scores.json"
-    write_scores(path, replace(simulate([0.1, 0.3], TWO), provenance=TOLD, clouds={"mode": "ones"}), rng())
+    write_scores(path, replace(simulate([0.1, 0.3], TWO), provenance=PROVENANCE, clouds={"mode": "ones"}), rng())
     return path
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path, simulate: Simulate) -> None:
     scores = replace(
-        simulate([0.1, 0.3], TWO), provenance=TOLD, synthetic={"mode": "copy"}, manifold={"card": {"k": 1}, "f1": 0.5}
+        simulate([0.1, 0.3], TWO),
+        provenance=PROVENANCE,
+        synthetic={"mode": "copy"},
+        precision_recall={"protocol": {"k": 1}, "f1": 0.5},
     )
     write_scores(tmp_path / "s.json", scores, rng())
     assert load_scores(tmp_path / "s.json") == scores
@@ -44,7 +47,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path, simulate: Simulate) -> 
 def test_the_shape_of_the_file(written: Path) -> None:
     content = json.loads(written.read_text(), parse_constant=pytest.fail)
     assert content["definition"] == "unclouded-scores-1"
-    assert content["card"] == {
+    assert content["protocol"] == {
         "definition": "unclouded-scores-1",
         "bands": ["B04", "B03", "B02"],
         "clear_pixels": "kept",
@@ -67,7 +70,7 @@ def test_parquet_has_a_row_a_patch_and_the_card(written: Path) -> None:
     table = pq.read_table(written.with_suffix(".parquet"))
     assert table.column("mae_cloudy").to_pylist() == [0.1, 0.3]
     assert table.column("season").to_pylist() == ["spring", "summer"]
-    assert json.loads(table.schema.metadata[b"unclouded"])["card"]["clear_pixels"] == "kept"
+    assert json.loads(table.schema.metadata[b"unclouded"])["protocol"]["clear_pixels"] == "kept"
 
 
 @given(st.lists(st.one_of(st.floats(0, 1), st.just(math.nan)), min_size=1, max_size=6), st.sampled_from([0, 9]))
@@ -147,9 +150,15 @@ def test_a_patch_that_was_left_out_afterwards_is_noticed(written: Path) -> None:
         ),
         (lambda c: c["mean"]["all"].update(mae=1e308), "mean.all.mae: Input should be"),
         (lambda c: c["mean"]["all"].update(mae="much"), "mean.all.mae: Input should be"),
-        (lambda c: c.update(manifold={"card": {}, "f1": "0.5"}), "manifold.f1: Input should be"),
-        (lambda c: c.update(manifold={"card": {}, "precision": 1e308}), "manifold.precision: Input should be"),
-        (lambda c: c["card"].update(clear_pixels="pasted"), "card.clear_pixels: Input should be 'kept' or 'network'"),
+        (lambda c: c.update(precision_recall={"protocol": {}, "f1": "0.5"}), "precision_recall.f1: Input should be"),
+        (
+            lambda c: c.update(precision_recall={"protocol": {}, "precision": 1e308}),
+            "precision_recall.precision: Input should be",
+        ),
+        (
+            lambda c: c["protocol"].update(clear_pixels="pasted"),
+            "protocol.clear_pixels: Input should be 'kept' or 'network'",
+        ),
     ],
 )
 def test_what_is_missing_or_out_of_range_is_named(

@@ -100,11 +100,11 @@ def test_a_result_that_contradicts_itself_is_refused(folder: Path) -> None:
         find_entries(folder)
 
 
-@pytest.mark.parametrize(("learnt_from", "answer"), [((), "yes"), ((ROI,), "no"), (None, "unknown")])
+@pytest.mark.parametrize(("training_overlap", "answer"), [((), "yes"), ((ROI,), "no"), (None, "unknown")])
 def test_weights_that_name_their_regions_answer_for_themselves(
-    learnt_from: tuple[str, ...] | None, answer: str, tmp_path: Path
+    training_overlap: tuple[str, ...] | None, answer: str, tmp_path: Path
 ) -> None:
-    write(tmp_path / "s.json", "x", 0.1, provenance=Provenance("x", "test", "cd", learnt_from=learnt_from))
+    write(tmp_path / "s.json", "x", 0.1, provenance=Provenance("x", "test", "cd", training_overlap=training_overlap))
     (entry,) = find_entries(tmp_path)
     assert entry.leak_free == answer
 
@@ -116,7 +116,7 @@ def test_a_rule_leaks_nothing(tmp_path: Path) -> None:
 
 
 def test_precision_that_was_not_measured_is_a_dash(tmp_path: Path) -> None:
-    write(tmp_path / "s.json", "x", 0.1, manifold={"card": {}, "precision": None, "recall": 0.25})
+    write(tmp_path / "s.json", "x", 0.1, precision_recall={"protocol": {}, "precision": None, "recall": 0.25})
     (line,) = table_lines(leaderboard_markdown(find_entries(tmp_path), ()), "x ")
     assert line.endswith("| – | 0.250 | – |")
 

@@ -7,7 +7,7 @@ import torch
 from unclouded.errors import InputError
 from unclouded.evaluation.results_io import write_scores
 from unclouded.evaluation.scores import AREAS, METRICS, PatchScores, Provenance, Scores
-from unclouded.experiments.removers import RULES, find_models, models_text, rules_text
+from unclouded.experiments.removers import NAMED_REMOVERS, find_models, models_text, rules_text
 from unclouded.files import sha256
 from unclouded.models.baselines import BASELINES
 from unclouded.models.cyclegan import initialise
@@ -33,16 +33,16 @@ def weights(path: Path, training: dict[str, str], seed: int = 0) -> Path:
     return path
 
 
-def judge(path: Path, weights_sha256: str, learnt_from: tuple[str, ...] | None = None) -> None:
+def judge(path: Path, weights_sha256: str, training_overlap: tuple[str, ...] | None = None) -> None:
     values = dict.fromkeys(AREAS, dict.fromkeys(METRICS, 0.25))
     patch = PatchScores(f"{ROI}_p1", 0.5, dict.fromkeys(AREAS, 9), values, 0.1, "ab", ROI)
-    told = Provenance("mine", "test", weights_sha256, learnt_from=learnt_from)
+    told = Provenance("mine", "test", weights_sha256, training_overlap=training_overlap)
     write_scores(path, Scores(RGB, "kept", (patch,), provenance=told), np.random.default_rng(0))
 
 
 def test_every_remover_without_weights_is_told_and_no_other() -> None:
-    assert set(RULES) == {"scene-adapted", *BASELINES}
-    for name in RULES:
+    assert set(NAMED_REMOVERS) == {"scene-adapted", *BASELINES}
+    for name in NAMED_REMOVERS:
         assert load_remover(name, None).name in rules_text()
     assert "No pretrained weights come with unclouded" in rules_text()
 

@@ -44,8 +44,8 @@ def test_a_table_is_written_four_times_and_every_cell_leads_to_its_scores(runs: 
     rows = list(csv.DictReader(io.StringIO(paths[1].read_text(encoding="utf-8"))))
     for row, line in zip(rows, table.lines, strict=True):
         scores = json.loads((wanted.folder / row["scores"]).read_text())
-        assert float(row["f1"]) == pytest.approx(scores["manifold"]["f1"])
-        assert f"{scores['manifold']['precision']:.3f}" in table.cells(line)
+        assert float(row["f1"]) == pytest.approx(scores["precision_recall"]["f1"])
+        assert f"{scores['precision_recall']['precision']:.3f}" in table.cells(line)
 
 
 def test_what_is_there_is_not_trained_again(runs: Path) -> None:
@@ -58,7 +58,7 @@ def test_what_is_there_is_not_trained_again(runs: Path) -> None:
 
 def test_radar_is_compared_with_grey_and_has_the_same_patches(runs: Path) -> None:
     scores = json.loads((runs / "smoke" / "table_3" / "s1_vv" / "scores_observed.json").read_text())
-    assert scores["manifold"]["card"]["target"] == "grey"
+    assert scores["precision_recall"]["protocol"]["target"] == "grey"
     assert scores["clear_pixels"] == "network"
     assert len(scores["patches"]) == 4
 
@@ -67,7 +67,7 @@ def test_rows_with_other_cards_make_no_table(runs: Path, tmp_path: Path) -> None
     shutil.copytree(runs / "smoke", tmp_path / "smoke")
     path = tmp_path / "smoke" / "table_3" / "s2_cloudy" / "scores_observed.json"
     content = json.loads(path.read_text())
-    content["manifold"]["card"]["k"] = 1
+    content["precision_recall"]["protocol"]["k"] = 1
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="do not compare: k is"):
         smoke("table_3", tmp_path).read()

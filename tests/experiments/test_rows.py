@@ -32,7 +32,7 @@ def test_table_ii_has_eleven_rows_at_paper_size() -> None:
 def test_every_row_at_paper_size_is_the_papers_protocol_but_for_what_it_says(table: str, tmp_path: Path) -> None:
     experiments = find_experiments()
     size = experiments.size("paper")
-    assert size.manifold.layer == "fc2" and size.manifold.k == 10
+    assert size.precision_recall.layer == "fc2" and size.precision_recall.k == 10
     protocol = TrainSettings(patches=tmp_path)
     for row in experiments.rows(table):
         if row.origin.settings.train is None:
@@ -75,7 +75,7 @@ def test_the_folds_of_the_samples_hold_out_every_region_once() -> None:
     size = find_experiments().size("sample")
     tested = [name for _, _, held in regions_held_out(size, size.regions) for name in held]
     assert sorted(tested) == sorted(size.regions)
-    assert len(tested) == 10 > size.manifold.k
+    assert len(tested) == 10 > size.precision_recall.k
 
 
 @pytest.mark.parametrize("content", [{}, {"remover": "cloudy", "like": "table_2/ours_0"}])

@@ -182,7 +182,7 @@ def test_bfloat16_teaches_the_generator_what_float64_does(
     calls = []
     convolve = winograd.convolve
     monkeypatch.setattr(winograd, "convolve", lambda x, weight: (calls.append(x.dtype), convolve(x, weight))[1])
-    monkeypatch.setattr(winograd, "pays", lambda: True)
+    monkeypatch.setattr(winograd, "is_faster", lambda: True)
     gradients = []
     for bf16 in (False, True):
         network = OpticalToSar(width=8)

@@ -43,14 +43,14 @@ def test_other_sizes_are_continued_by_reflection_and_cut_back() -> None:
     network, seen = remover(), observation(30, 17)
     rows = [*range(30), 28, 27]
     columns = [*range(17), 15, 14, 13]
-    continued = Observation(
+    pad_to_stride = Observation(
         seen.sar[:, :, rows][..., columns],
         seen.cloudy[:, :, rows][..., columns],
         seen.cloud_map[:, :, rows][..., columns],
         RGB,
     )
     assert network(seen).shape == (1, 3, 30, 17)
-    assert network(seen).equal(straight(network.generator, continued)[..., :30, :17])
+    assert network(seen).equal(straight(network.generator, pad_to_stride)[..., :30, :17])
 
 
 def test_bands_are_taken_by_name_wherever_they_lie() -> None:

@@ -29,8 +29,8 @@ def scene(
 def test_without_penalties_a_linear_scene_is_found_again() -> None:
     moments, features, values = scene()
     regression = fit(moments, 2, 1e-12, NO_PRIOR, 1.0)
-    departure, strangeness, share = regression.departure(features.clamp(-2, 2), (0, 0))
-    inside = strangeness == 0
+    departure, extrapolation, share = regression.departure(features.clamp(-2, 2), (0, 0))
+    inside = extrapolation == 0
     expected = torch.einsum(
         "bf,fyx->byx", torch.tensor([[0.02, -0.01, 0.0], [0.0, 0.03, 0.01]]).double(), features.clamp(-2, 2)
     )

@@ -6,7 +6,7 @@ from unclouded.patches.layouts import find_triplets
 from unclouded.patches.reading import images_of
 from unclouded.patches.screening import ScreeningSettings, screen_files
 
-LOOKED_AT = {
+RANGE_CHECK_PATCHES = {
     "ROIs1970_fall_136_p100": ["haze"],
     "ROIs1970_fall_85_p492": ["haze"],
     "ROIs1970_fall_136_p500": [],
@@ -19,8 +19,8 @@ LOOKED_AT = {
 
 def test_what_is_seen_in_published_patches_is_found_and_nothing_else(samples: Path) -> None:
     images = {one.name: one for one in images_of(find_triplets(samples / "sen12mscr"))}
-    found = {name: screen_files(images[name], ScreeningSettings()) for name in LOOKED_AT}
-    assert {name: [one.check for one in screening.findings] for name, screening in found.items()} == LOOKED_AT
+    found = {name: screen_files(images[name], ScreeningSettings()) for name in RANGE_CHECK_PATCHES}
+    assert {name: [one.check for one in screening.findings] for name, screening in found.items()} == RANGE_CHECK_PATCHES
 
 
 @pytest.mark.parametrize("name", ("oriolac_test_0316", "oriolac_test_4433"))

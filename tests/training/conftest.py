@@ -45,7 +45,7 @@ def tiny_settings(tiny_root: Path) -> TrainSettings:
         "network": {"width": 2},
         "loss": {"feature": 0, "style": 0},
         "schedule": {"epochs_constant": 1, "epochs_decay": 1},
-        "journal": {"log_every": 1, "preview_every": 0, "checkpoint_every": 2},
+        "logging": {"log_every": 1, "preview_every": 0, "checkpoint_every": 2},
         "device": {"accelerator": "cpu"},
     }
     return settings_from(TrainSettings, content)

@@ -37,7 +37,7 @@ def written(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
 
 
 def logged_every(steps: int, settings: TrainSettings) -> TrainSettings:
-    return settings.model_copy(update={"journal": LoggingSettings(log_every=steps)})
+    return settings.model_copy(update={"logging": LoggingSettings(log_every=steps)})
 
 
 def test_every_second_step_is_a_line_and_a_point(tiny_settings: TrainSettings, tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_every_second_step_is_a_line_and_a_point(tiny_settings: TrainSettings, t
     for step in range(1, 5):
         book.record(step, 0, 2e-4, [(1, {"cycle": step / 2, "clear_residual": math.nan})], 0.12345)
     book.validated(4, {"cloudy_mae": 0.25})
-    line = {"epoch": 0, "rate": 2e-4, "clear_residual": None, "seconds": 0.123}
+    line = {"epoch": 0, "learning_rate": 2e-4, "clear_residual": None, "seconds": 0.123}
     assert run.read_log() == [line | {"step": 2, "cycle": 1.0}, line | {"step": 4, "cycle": 2.0}]
     assert run.read_validation() == [{"step": 4, "cloudy_mae": 0.25}]
     shown = written(run)

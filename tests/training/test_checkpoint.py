@@ -10,12 +10,12 @@ from unclouded.training.settings import TrainSettings
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    state = {"step": torch.tensor(3), "optimisers": {"critics": {0: {"exp_avg": torch.arange(4.0)}}}}
+    state = {"step": torch.tensor(3), "optimisers": {"discriminators": {0: {"exp_avg": torch.arange(4.0)}}}}
     run.save_state(state)
     found = run.load_state()
     assert found is not None
     assert found["step"].item() == 3
-    assert found["optimisers"]["critics"]["0"]["exp_avg"].tolist() == [0, 1, 2, 3]
+    assert found["optimisers"]["discriminators"]["0"]["exp_avg"].tolist() == [0, 1, 2, 3]
 
 
 def test_equal_states_are_equal_bytes(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_the_log_forgets_what_came_after_the_saved_state(tmp_path: Path) -> None
     run = RunFolder(tmp_path)
     for step in (1, 2, 3):
         run.write_log({"step": step})
-    run.forget_log_after(2)
+    run.truncate_logs(2)
     assert [entry["step"] for entry in run.read_log()] == [1, 2]
 
 

@@ -14,7 +14,7 @@ from unclouded.patches.layouts import find_triplets
 from unclouded.patches.splits import parts_by_name
 from unclouded.tensors.dataset import TripletDataset
 from unclouded.tensors.packed import pack
-from unclouded.training.data import EpochOrder, Pairing, choose_triplets, equally_spaced, loaded, pair, training_data
+from unclouded.training.data import EpochOrder, Pairing, equally_spaced, loaded, pair, select_triplets, training_data
 from unclouded.training.settings import TrainSettings
 
 
@@ -40,14 +40,14 @@ def test_another_seed_is_another_order() -> None:
 
 
 def test_a_subset_is_equally_spaced(tiny_settings: TrainSettings) -> None:
-    chosen = choose_triplets(tiny_settings.model_copy(update={"subset": 2}), ProbabilityCache())
+    chosen = select_triplets(tiny_settings.model_copy(update={"subset": 2}), ProbabilityCache())
     assert list(chosen.names) == ["tiny_0", "tiny_2"]  # floor(i * 5 / 2)
 
 
 def test_a_list_narrows_the_split_in_its_own_order(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("tiny_3\ntiny_1\n")
     settings = tiny_settings.model_copy(update={"patch_list": tmp_path / "list.txt"})
-    chosen = choose_triplets(settings, ProbabilityCache())
+    chosen = select_triplets(settings, ProbabilityCache())
     assert list(chosen.names) == ["tiny_3", "tiny_1"]
 
 
@@ -55,7 +55,7 @@ def test_a_list_with_a_stranger_is_refused(tiny_settings: TrainSettings, tmp_pat
     (tmp_path / "list.txt").write_text("tiny_3\nhuge_1\n")
     settings = tiny_settings.model_copy(update={"patch_list": tmp_path / "list.txt"})
     with pytest.raises(InputError, match=r"names 1 patches that are not in .*, first huge_1"):
-        choose_triplets(settings, ProbabilityCache())
+        select_triplets(settings, ProbabilityCache())
 
 
 def test_names_of_a_list_may_have_blanks_in_them(tiny_root: Path, tiny_settings: TrainSettings, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_names_of_a_list_may_have_blanks_in_them(tiny_root: Path, tiny_settings:
         (tmp_path / folder / "tiny 0.tif").symlink_to(tiny_root / folder / "tiny_0.tif")
     (tmp_path / "list.txt").write_text("\ufefftiny 0\r\n\n", encoding="utf-8")
     settings = tiny_settings.model_copy(update={"patches": tmp_path, "patch_list": tmp_path / "list.txt"})
-    assert list(choose_triplets(settings, ProbabilityCache()).names) == ["tiny 0"]
+    assert list(select_triplets(settings, ProbabilityCache()).names) == ["tiny 0"]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_fault_19_a_list_without_patches_or_with_one_twice_is_refused(
     (tmp_path / "list.txt").write_bytes(content)
     settings = tiny_settings.model_copy(update={"patch_list": tmp_path / "list.txt"})
     with pytest.raises(InputError, match=complaint):
-        choose_triplets(settings, ProbabilityCache())
+        select_triplets(settings, ProbabilityCache())
 
 
 def test_fault_19_incomplete_triplets_are_refused_by_name_or_skipped(
@@ -95,14 +95,14 @@ def test_fault_19_incomplete_triplets_are_refused_by_name_or_skipped(
     settings = tiny_settings.model_copy(update={"patches": tmp_path})
     expected = r"\(tiny_1 lacks s2_cloudfree; tiny_2 lacks s2_cloudy\); fetch the missing files or set damaged = 'skip'"
     with pytest.raises(InputError, match=expected):
-        choose_triplets(settings, ProbabilityCache())
+        select_triplets(settings, ProbabilityCache())
     skipping = settings.model_copy(update={"damaged": "skip"})
-    assert list(choose_triplets(skipping, ProbabilityCache()).names) == ["tiny_0"]
+    assert list(select_triplets(skipping, ProbabilityCache()).names) == ["tiny_0"]
 
 
 def test_an_unpaired_item_shows_the_clear_image_of_another_patch(tiny_settings: TrainSettings) -> None:
     settings = tiny_settings.model_copy(update={"paired_percent": 0.0})
-    data = training_data(choose_triplets(settings, ProbabilityCache()), settings)
+    data = training_data(select_triplets(settings, ProbabilityCache()), settings)
     for index, other in enumerate(data.pairing.clear_of):
         triplet, paired = data[index]
         assert not paired
@@ -113,14 +113,14 @@ def test_an_unpaired_item_shows_the_clear_image_of_another_patch(tiny_settings: 
 def test_the_seed_decides_which_clear_images_are_shown(tiny_settings: TrainSettings) -> None:
     def pairing(seed: int) -> tuple[int, ...]:
         settings = tiny_settings.model_copy(update={"paired_percent": 0.0, "seed": seed})
-        return training_data(choose_triplets(settings, ProbabilityCache()), settings).pairing.clear_of
+        return training_data(select_triplets(settings, ProbabilityCache()), settings).pairing.clear_of
 
     assert pairing(3) == pairing(3)
     assert len({pairing(seed) for seed in range(8)}) > 4  # of the 44 ways to give five patches another's image
 
 
 def test_batches_carry_names_and_pairs(tiny_settings: TrainSettings) -> None:
-    data = training_data(choose_triplets(tiny_settings, ProbabilityCache()), tiny_settings)
+    data = training_data(select_triplets(tiny_settings, ProbabilityCache()), tiny_settings)
     with loaded(data, EpochOrder(5, 5, 1, 0), batch=5, workers=0) as steps:
         ((triplet, paired),) = next(steps)
     order = np.random.default_rng([0, 0]).permutation(5)
@@ -143,7 +143,7 @@ def packed(settings: TrainSettings, folder: Path, **changes: object) -> TrainSet
 
 def test_a_store_trains_as_its_geotiffs_do(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     both = (tiny_settings, packed(tiny_settings, tmp_path))
-    one, other = (training_data(choose_triplets(settings, ProbabilityCache()), settings) for settings in both)
+    one, other = (training_data(select_triplets(settings, ProbabilityCache()), settings) for settings in both)
     assert one.triplets.names == other.triplets.names
     for (a, paired), (b, also) in zip((one[i] for i in range(5)), (other[i] for i in range(5)), strict=True):
         assert paired == also
@@ -155,7 +155,7 @@ def test_a_store_trains_as_its_geotiffs_do(tiny_settings: TrainSettings, tmp_pat
 def test_a_store_of_other_clouds_is_refused(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     settings = packed(tiny_settings, tmp_path).model_copy(update={"clouds": CloudMapSettings()})
     with pytest.raises(InputError, match=r"was packed with other clouds: .*mode='ones'.*; pack again"):
-        choose_triplets(settings, ProbabilityCache())
+        select_triplets(settings, ProbabilityCache())
 
 
 def test_positions_are_floor_of_i_times_total_over_count() -> None:

@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from unclouded.errors import BusyError, InputError, StoppedError
 from unclouded.training import distributed as devices
 from unclouded.training.distributed import (
-    ASKING,
+    STOP_SIGNALS,
     InPrecision,
-    all_alive,
+    all_gathered,
     any_rank,
-    from_first,
-    gathered,
+    die_with_parent,
+    gather_on_rank_zero,
     graceful_shutdown,
     launch,
-    live_with_parent,
+    on_rank_zero,
+    report_lost_ranks,
     sum_gradients,
-    to_first,
 )
 from unclouded.training.settings import Device
 
@@ -79,9 +79,9 @@ def test_a_network_computes_in_the_precision_and_answers_in_float32(precision: A
 
 
 def test_alone_everybody_is_rank_0() -> None:
-    assert gathered(ALONE, "item") == to_first(ALONE, "item") == ["item"]
+    assert all_gathered(ALONE, "item") == gather_on_rank_zero(ALONE, "item") == ["item"]
     assert any_rank(ALONE, 15) == 15
-    assert from_first(ALONE, lambda: "answer") == "answer"
+    assert on_rank_zero(ALONE, lambda: "answer") == "answer"
 
 
 @pytest.mark.parametrize("error", [InputError("no patches"), BusyError("somebody writes")])
@@ -91,12 +91,12 @@ def test_an_error_of_rank_0_is_everybodys(error: Exception) -> None:
 
     for fabric in (TwoRanks(0), TwoRanks(1, heard=(None, error))):
         with pytest.raises(type(error), match=str(error)):
-            from_first(fabric, fails)
+            on_rank_zero(fabric, fails)
 
 
 def test_only_rank_0_acts_and_the_other_hears_its_answer() -> None:
     acted = []
-    assert from_first(TwoRanks(1, heard=("answer", None)), lambda: acted.append(1)) == "answer"
+    assert on_rank_zero(TwoRanks(1, heard=("answer", None)), lambda: acted.append(1)) == "answer"
     assert acted == []
 
 
@@ -122,14 +122,14 @@ def test_a_rank_ends_when_who_started_it_is_gone(monkeypatch: pytest.MonkeyPatch
 )
 def test_the_death_of_another_rank_is_told_in_one_line(error: RuntimeError) -> None:
     expected = r"another process of this run died .*; the last saved state is whole: go on with --resume"
-    with pytest.raises(StoppedError, match=expected), all_alive(TwoRanks(0)):
+    with pytest.raises(StoppedError, match=expected), report_lost_ranks(TwoRanks(0)):
         raise error
-    with pytest.raises(type(error)), all_alive(ALONE):  # there is no other
+    with pytest.raises(type(error)), report_lost_ranks(ALONE):  # there is no other
         raise error
 
 
 def test_a_mistake_of_its_own_is_no_others_death() -> None:
-    with pytest.raises(RuntimeError, match="shapes differ"), all_alive(TwoRanks(0)):
+    with pytest.raises(RuntimeError, match="shapes differ"), report_lost_ranks(TwoRanks(0)):
         raise RuntimeError("shapes differ")
 
 
@@ -200,7 +200,7 @@ def test_outside_of_the_main_thread_nothing_is_heard() -> None:
 @pytest.fixture
 def handlers() -> Iterator[None]:
     """The handlers of this process come back after the test."""
-    before = {number: signal.getsignal(number) for number in ASKING}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -208,11 +208,11 @@ def handlers() -> Iterator[None]:
 
 @pytest.mark.usefixtures("handlers")
 def test_a_reading_process_leaves_signals_to_its_parent() -> None:
-    live_with_parent(os.getppid(), 0)
-    assert {signal.getsignal(number) for number in ASKING} == {signal.SIG_IGN}
+    die_with_parent(os.getppid(), 0)
+    assert {signal.getsignal(number) for number in STOP_SIGNALS} == {signal.SIG_IGN}
 
 
 @pytest.mark.usefixtures("handlers")
 def test_fault_04_a_reading_process_whose_parent_died_while_it_started_ends() -> None:
     with pytest.raises(SystemExit):
-        live_with_parent(os.getppid() + 1, 0)
+        die_with_parent(os.getppid() + 1, 0)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from unclouded.training.forecast import forecast, in_words, predicted_hours, total_steps
+from unclouded.training.forecast import duration_text, forecast, predicted_hours, total_steps
 from unclouded.training.settings import Schedule, TrainSettings
 
 PAPER = TrainSettings(patches=Path("data"))
@@ -43,4 +43,4 @@ def test_the_line_says_duration_steps_and_rate_and_leaves_out_the_first_step() -
     ("hours", "words"), [(0.001, "a minute"), (0.5, "30 minutes"), (12, "12.0 hours"), (60, "2.5 days")]
 )
 def test_durations_come_in_the_unit_a_person_would_choose(hours: float, words: str) -> None:
-    assert in_words(hours) == words
+    assert duration_text(hours) == words

@@ -87,7 +87,7 @@ def test_fault_32_a_disk_without_room_for_the_state_is_refused_before_the_first_
     ballast, run = fill(disk, saved), RunFolder(disk / "run")  # what is there at the end fits, replacing it does not
     with pytest.raises(MachineError, match=r"run has 0 MiB free, expected 1 MiB to save this run; free some space"):
         train(tiny_settings, run)
-    assert not run.is_begun()
+    assert not run.has_started()
     ballast.unlink()
     train(tiny_settings, run)  # the same call, not a resumed run
     assert sha256(run.weights) == sha256(straight.weights)

@@ -17,7 +17,7 @@ from unclouded.sensors import SENTINEL2
 from unclouded.training import loop
 from unclouded.training import loop as previews
 from unclouded.training.checkpoint import RunFolder
-from unclouded.training.data import choose_triplets
+from unclouded.training.data import select_triplets
 from unclouded.training.distributed import launch
 from unclouded.training.loop import (
     DiscriminatorMonitor,
@@ -38,13 +38,13 @@ def log_without_times(run: RunFolder) -> list[dict[str, object]]:
 def test_a_run_leaves_settings_log_weights_and_state(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     settings = tiny_settings.model_copy(
-        update={"journal": LoggingSettings(log_every=1, preview_every=10, checkpoint_every=0)}
+        update={"logging": LoggingSettings(log_every=1, preview_every=10, checkpoint_every=0)}
     )
     train(settings, run)
     log = run.read_log()
     assert [entry["step"] for entry in log] == list(range(1, 11))  # 2 epochs of 5 patches
-    assert log[4]["rate"] == pytest.approx(2e-4)
-    assert log[5]["rate"] == pytest.approx(1e-4)  # epoch 1 of 1 + 1: factor 1 / 2
+    assert log[4]["learning_rate"] == pytest.approx(2e-4)
+    assert log[5]["learning_rate"] == pytest.approx(1e-4)  # epoch 1 of 1 + 1: factor 1 / 2
     assert sum("pixel" in entry for entry in log) == 4  # 40 % of 5 patches are 2 pairs, in 2 epochs
     assert load_network(run.weights).training["steps"] == "10"
     assert (run.previews / "step_0000010.png").stat().st_size > 10_000
@@ -57,9 +57,9 @@ def test_batches_one_after_the_other_give_the_gradient_of_one_batch(
     found: list[torch.Tensor] = []
 
     class Watched(OptimiserGroup):
-        def learn(self, rate: float, fabric: Fabric) -> bool:
+        def update(self, rate: float, fabric: Fabric) -> bool:
             found.append(torch.cat([p.grad.flatten() for p in self.parameters if p.grad is not None]))
-            return super().learn(rate, fabric)
+            return super().update(rate, fabric)
 
     monkeypatch.setattr(loop, "Learner", Watched)
     pairs = tiny_settings.model_copy(update={"objective": "residual", "paired_percent": 100.0, "subset": 3})
@@ -72,16 +72,16 @@ def test_batches_one_after_the_other_give_the_gradient_of_one_batch(
 
 def test_with_a_moving_average_it_is_the_average_that_is_kept(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    settings = tiny_settings.model_copy(update={"schedule": Schedule(moving_average=0.9, max_steps=1)})
+    settings = tiny_settings.model_copy(update={"schedule": Schedule(ema_decay=0.9, max_steps=1)})
     train(settings, run)
     remover, state = load_network(run.weights), run.load_state()
     assert remover.training["weights"] == "moving average with decay 0.9"
     for name, tensor in remover.generator.state_dict().items():
-        assert tensor.equal(state["average"][name])
+        assert tensor.equal(state["ema"][name])
     fresh = build_objective(settings, launch(settings.device)).generator.state_dict()["trunk.1.weight"]
     learnt = state["networks"]["sar_to_optical"]["trunk.1.weight"]
     expected = fresh * 2 / 11 + learnt * 9 / 11  # after one step the decay is (1 + 1) / (10 + 1)
-    assert torch.allclose(state["average"]["trunk.1.weight"], expected, atol=1e-7)
+    assert torch.allclose(state["ema"]["trunk.1.weight"], expected, atol=1e-7)
     assert not torch.allclose(learnt, expected, atol=1e-5)
 
 
@@ -108,8 +108,8 @@ def test_weights_of_another_network_are_no_start(tiny_settings: TrainSettings, t
 
 def test_weights_of_some_steps_are_kept(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    journal = tiny_settings.journal.model_copy(update={"keep_every": 2})
-    train(tiny_settings.model_copy(update={"journal": journal, "schedule": Schedule(max_steps=4)}), run)
+    logging = tiny_settings.logging.model_copy(update={"keep_every": 2})
+    train(tiny_settings.model_copy(update={"logging": logging, "schedule": Schedule(max_steps=4)}), run)
     kept = sorted((run.path / "kept").iterdir())
     assert [(path.name, load_network(path).training["steps"]) for path in kept] == [
         ("step_0000002.safetensors", "2"),
@@ -245,7 +245,7 @@ def test_the_ablation_sees_a_map_of_ones_and_bf16_trains(tiny_settings: TrainSet
 def test_resuming_in_bfloat16_with_fast_convolutions_ends_with_the_same_bytes(
     tiny_settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(winograd, "pays", lambda: True)
+    monkeypatch.setattr(winograd, "is_faster", lambda: True)
     settings = tiny_settings.model_copy(
         update={
             "network": tiny_settings.network.model_copy(update={"width": 8}),  # 32 channels in the residual blocks
@@ -269,20 +269,20 @@ def judgements(real: float, generated: float) -> dict[str, float]:
 
 
 def test_a_discriminator_that_has_won_is_named_once() -> None:
-    balance = DiscriminatorMonitor(window=3)
-    told = [balance.warning(judgements(0.98, 0.01)) for _ in range(6)]
+    monitor = DiscriminatorMonitor(window=3)
+    told = [monitor.warning(judgements(0.98, 0.01)) for _ in range(6)]
     assert [one is not None for one in told] == [False, False, True, False, False, False]
     assert str(told[2]).startswith("the optical discriminator has won (real 0.98, generated 0.01 over 3 steps)")
 
 
 def test_a_balanced_discriminator_is_not() -> None:
-    balance = DiscriminatorMonitor(window=2)
-    assert all(balance.warning(judgements(0.6, 0.4)) is None for _ in range(10))
+    monitor = DiscriminatorMonitor(window=2)
+    assert all(monitor.warning(judgements(0.6, 0.4)) is None for _ in range(10))
 
 
 def test_one_good_step_among_others_is_not_a_victory() -> None:
-    balance = DiscriminatorMonitor(window=2)
-    assert all(balance.warning(judgements(*one)) is None for one in [(1.0, 0.0), (0.6, 0.4)] * 5)
+    monitor = DiscriminatorMonitor(window=2)
+    assert all(monitor.warning(judgements(*one)) is None for one in [(1.0, 0.0), (0.6, 0.4)] * 5)
 
 
 def test_an_objective_without_discriminators_has_no_balance() -> None:
@@ -332,7 +332,7 @@ def test_four_patches_from_the_whole_run_are_shown_beside_their_clear_images(
     shown = []
     monkeypatch.setattr(previews, "write_comparison", lambda path, rows, title: shown.append((path, rows, title)))
     remover = NetworkRemover(tiny_settings.network.build(), tiny_settings.network)
-    triplets = choose_triplets(tiny_settings, ProbabilityCache())
+    triplets = select_triplets(tiny_settings, ProbabilityCache())
     write_preview(tmp_path / "one.png", remover, triplets, 7, torch.device("cpu"))
     ((path, rows, title),) = shown
     assert (path.name, title) == ("one.png", "step 7")

@@ -142,8 +142,8 @@ def test_a_batch_is_the_mean_of_its_parts_pairs_or_not() -> None:
 @pytest.mark.parametrize(
     ("objective", "networks"),
     [
-        ("cycle", ["optical_to_sar", "sar_to_optical", "sar_critic", "optical_critic"]),
-        ("conditional", ["sar_to_optical", "optical_critic"]),
+        ("cycle", ["optical_to_sar", "sar_to_optical", "sar_discriminator", "optical_discriminator"]),
+        ("conditional", ["sar_to_optical", "optical_discriminator"]),
         ("residual", ["sar_to_optical"]),
     ],
 )
@@ -181,28 +181,28 @@ def filled(value: float) -> SarToOptical:
     return network
 
 
-def first(average: ExponentialMovingAverage) -> float:
-    return next(average.network.parameters()).flatten()[0].item()
+def first(ema: ExponentialMovingAverage) -> float:
+    return next(ema.network.parameters()).flatten()[0].item()
 
 
 def test_late_in_a_run_the_average_moves_by_one_minus_the_decay() -> None:
-    average = ExponentialMovingAverage(filled(1.0), decay=0.9)
-    average.update(filled(0.0), step=1000)
-    assert first(average) == pytest.approx(0.9)
+    ema = ExponentialMovingAverage(filled(1.0), decay=0.9)
+    ema.update(filled(0.0), step=1000)
+    assert first(ema) == pytest.approx(0.9)
 
 
 def test_early_in_a_run_the_fresh_weights_are_soon_forgotten() -> None:
-    average = ExponentialMovingAverage(filled(1.0), decay=0.999)
-    average.update(filled(0.0), step=1)
-    assert first(average) == pytest.approx(2 / 11)  # (1 + 1) / (10 + 1)
+    ema = ExponentialMovingAverage(filled(1.0), decay=0.999)
+    ema.update(filled(0.0), step=1)
+    assert first(ema) == pytest.approx(2 / 11)  # (1 + 1) / (10 + 1)
 
 
 def test_the_average_neither_learns_nor_follows_the_network_by_itself() -> None:
     network = filled(1.0)
-    average = ExponentialMovingAverage(network, decay=0.9)
+    ema = ExponentialMovingAverage(network, decay=0.9)
     next(network.parameters()).data.fill_(5.0)
-    assert first(average) == 1.0
-    assert not any(parameter.requires_grad for parameter in average.network.parameters())
+    assert first(ema) == 1.0
+    assert not any(parameter.requires_grad for parameter in ema.network.parameters())
 
 
 def learner(name: str = "one", **schedule: float) -> OptimiserGroup:
@@ -211,9 +211,9 @@ def learner(name: str = "one", **schedule: float) -> OptimiserGroup:
 
 def test_the_first_step_of_adam_goes_the_rate_downhill() -> None:
     one = learner()
-    with one.alone([one]):
+    with one.freeze_others([one]):
         (one.parameters[0] * torch.tensor([3.0, -4.0])).sum().backward()
-        assert one.learn(0.5, ALONE)
+        assert one.update(0.5, ALONE)
     assert one.parameters[0].tolist() == pytest.approx([0.5, 1.5])
 
 
@@ -224,7 +224,7 @@ def test_adam_has_the_papers_moments() -> None:
 
 def test_while_one_learns_the_others_get_no_gradient() -> None:
     one, other = learner("one"), learner("other")
-    with one.alone([one, other]):
+    with one.freeze_others([one, other]):
         (one.parameters[0] * other.parameters[0]).sum().backward()
     assert other.parameters[0].grad is None
     assert other.parameters[0].requires_grad
@@ -232,18 +232,18 @@ def test_while_one_learns_the_others_get_no_gradient() -> None:
 
 def test_a_gradient_that_is_no_number_changes_nothing() -> None:
     one = learner()
-    with one.alone([one]):
+    with one.freeze_others([one]):
         (one.parameters[0] * torch.tensor([1.0, torch.nan])).sum().backward()
-        assert not one.learn(0.5, ALONE)
+        assert not one.update(0.5, ALONE)
     assert one.parameters[0].tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(("longest", "expected"), [(1.0, [0.6, 0.8]), (10.0, [3.0, 4.0])])
 def test_a_gradient_is_shortened_to_the_longest_allowed(longest: float, expected: list[float]) -> None:
     one = learner(clip_norm=longest)
-    with one.alone([one]):
+    with one.freeze_others([one]):
         (one.parameters[0] * torch.tensor([3.0, 4.0])).sum().backward()  # norm 5
-        one.learn(0.5, ALONE)
+        one.update(0.5, ALONE)
         assert one.parameters[0].grad is not None
         assert one.parameters[0].grad.tolist() == pytest.approx(expected, rel=1e-5)
 
@@ -252,9 +252,9 @@ def test_it_goes_on_from_its_moments_bit_for_bit() -> None:
     straight, resumed = learner(), learner()
 
     def step(one: OptimiserGroup, factor: float) -> None:
-        with one.alone([one]):
+        with one.freeze_others([one]):
             (one.parameters[0] * factor).sum().backward()
-            one.learn(0.1, ALONE)
+            one.update(0.1, ALONE)
 
     step(straight, 3.0)
     resumed.parameters[0].data.copy_(straight.parameters[0].data)
@@ -292,7 +292,7 @@ def test_networks_pools_random_state_and_average_become_those_of_the_state(tiny_
     assert other.pools["sar"].state_dict()["images"].equal(one.pools["sar"].state_dict()["images"])
     assert len(other.pools["optical"]) == 0
     assert torch.rand(3, generator=other.rng).equal(torch.rand(3, generator=one.rng))
-    for ours, theirs in zip(*(average.network.parameters() for average in averages), strict=True):
+    for ours, theirs in zip(*(ema.network.parameters() for ema in averages), strict=True):
         assert ours.equal(theirs)
 
 

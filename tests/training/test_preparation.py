@@ -18,7 +18,7 @@ from unclouded.tensors.dataset import TripletDataset, TripletSource
 from unclouded.tensors.observation import Observation, Triplet
 from unclouded.tensors.packed import RECORDS, pack
 from unclouded.training.checkpoint import RunFolder
-from unclouded.training.data import choose_triplets
+from unclouded.training.data import select_triplets
 from unclouded.training.distributed import launch
 from unclouded.training.preparation import (
     add_session,
@@ -27,14 +27,14 @@ from unclouded.training.preparation import (
     git_commit,
     require_ranges,
     session,
-    told_with_weights,
+    training_data_summary,
     write_provenance,
 )
 from unclouded.training.settings import Device, Schedule, TrainSettings
 
 
 def checked(settings: TrainSettings) -> tuple[TripletSource, tuple[str, ...]]:
-    chosen = choose_triplets(settings, ProbabilityCache())
+    chosen = select_triplets(settings, ProbabilityCache())
     return check_patches(chosen, settings, launch(settings.device), no_progress)[:2]
 
 
@@ -96,7 +96,7 @@ def test_weights_tell_hashes_and_regions_once_each(tiny_settings: TrainSettings,
     names = "ROIs1868_summer_9_p1\nROIs1158_spring_31_p1\nROIs1158_spring_31_p2\n"
     write_provenance(run, tiny_settings, names, ("1f", "2e", "3d"))
     run.patches.write_text(names)
-    assert told_with_weights(run) == {
+    assert training_data_summary(run) == {
         "data_sha256": sha256("1f\n2e\n3d\n"),
         "split_sha256": sha256(names),
         "regions": "ROIs1158_spring_31 ROIs1868_summer_9",
@@ -108,7 +108,7 @@ def test_weights_name_no_regions_where_one_patch_has_none(tiny_settings: TrainSe
     names = "ROIs1158_spring_31_p1\nholiday\n"
     write_provenance(run, tiny_settings, names, ("1f", "2e"))
     run.patches.write_text(names)
-    assert "regions" not in told_with_weights(run)
+    assert "regions" not in training_data_summary(run)
 
 
 def test_the_device_is_the_one_that_computes(tiny_settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,9 +97,9 @@ def test_fault_04_a_signal_to_all_processes_saves_the_run_and_leaves_none_of_the
     tiny_settings: TrainSettings, tmp_path: Path, number: signal.Signals, status: int, workers: int
 ) -> None:
     device = tiny_settings.device.model_copy(update={"workers": workers})
-    journal = tiny_settings.journal.model_copy(update={"checkpoint_every": 10_000})
+    logging = tiny_settings.logging.model_copy(update={"checkpoint_every": 10_000})
     schedule = Schedule(epochs_constant=400, epochs_decay=0)
-    settings = tiny_settings.model_copy(update={"schedule": schedule, "device": device, "journal": journal})
+    settings = tiny_settings.model_copy(update={"schedule": schedule, "device": device, "logging": logging})
     run = RunFolder(tmp_path / "run")
     process = subprocess.Popen(
         command(settings, run), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -121,11 +121,11 @@ def test_fault_04_a_signal_to_all_processes_saves_the_run_and_leaves_none_of_the
     assert saved >= 3
     straight = RunFolder(tmp_path / "straight")
     end = saved + 2
-    alone = tiny_settings.model_copy(
-        update={"journal": journal, "schedule": schedule.model_copy(update={"max_steps": end})}
+    freeze_others = tiny_settings.model_copy(
+        update={"logging": logging, "schedule": schedule.model_copy(update={"max_steps": end})}
     )
-    train(alone, straight)
-    train(alone, run, resume=True)
+    train(freeze_others, straight)
+    train(freeze_others, run, resume=True)
     assert run.state.read_bytes() == straight.state.read_bytes()
 
 

@@ -11,7 +11,7 @@ from unclouded.progress import TrainingCallback
 from unclouded.settings import load_settings
 from unclouded.training.checkpoint import RunFolder
 from unclouded.training.loop import train
-from unclouded.training.sessions import continued, rate_jump, require_resumable
+from unclouded.training.sessions import rate_jump, require_resumable, settings_for_resume
 from unclouded.training.settings import LoggingSettings, PastSchedule, Schedule, TrainSettings
 
 
@@ -19,7 +19,7 @@ class Heard(TrainingCallback):
     def __init__(self) -> None:
         self.sentences: list[str] = []
 
-    def said(self, sentence: str) -> None:
+    def on_message(self, sentence: str) -> None:
         self.sentences.append(sentence)
 
 
@@ -28,7 +28,7 @@ def scheduled(settings: TrainSettings, **schedule: object) -> TrainSettings:
 
 
 def rates(run: RunFolder) -> list[float]:
-    return [entry["rate"] / 2e-4 for entry in run.read_log()]
+    return [entry["learning_rate"] / 2e-4 for entry in run.read_log()]
 
 
 def test_expectation_39_a_run_with_a_changed_schedule_is_repeated_from_its_record_to_the_byte(
@@ -37,7 +37,7 @@ def test_expectation_39_a_run_with_a_changed_schedule_is_repeated_from_its_recor
     changed, repeated, heard = RunFolder(tmp_path / "changed"), RunFolder(tmp_path / "repeated"), Heard()
     train(scheduled(tiny_settings, epochs_constant=0, epochs_decay=3, max_steps=7), changed)
     longer = scheduled(tiny_settings, epochs_constant=2, epochs_decay=1)
-    train(longer, changed, resume=True, listener=heard)
+    train(longer, changed, resume=True, callback=heard)
     decay = [0.75] * 5 + [0.5] * 2  # 1 - 1/4 in the first epoch of 5 steps, 1 - 2/4 in the second
     assert rates(changed) == pytest.approx([*decay, *[1.0] * 3, *[0.5] * 5])
     assert "the learning rate jump from 0.0001 (step 7) to 0.0002 (step 8)" in heard.sentences[0]
@@ -78,7 +78,7 @@ def test_a_longer_run_at_an_unchanged_rate_is_the_run_that_was_as_long_from_the_
     straight, longer, heard = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "longer"), Heard()
     train(scheduled(tiny_settings, epochs_constant=2, epochs_decay=0), straight)
     train(scheduled(tiny_settings, epochs_constant=1, epochs_decay=0), longer)
-    train(scheduled(tiny_settings, epochs_constant=2, epochs_decay=0), longer, resume=True, listener=heard)
+    train(scheduled(tiny_settings, epochs_constant=2, epochs_decay=0), longer, resume=True, callback=heard)
     assert longer.weights.read_bytes() == straight.weights.read_bytes()
     assert longer.settings.read_bytes() == straight.settings.read_bytes()
     assert not any("jump" in sentence for sentence in heard.sentences)
@@ -87,15 +87,15 @@ def test_a_longer_run_at_an_unchanged_rate_is_the_run_that_was_as_long_from_the_
 def test_the_record_keeps_what_was_in_force_not_what_was_only_asked_for(tiny_settings: TrainSettings) -> None:
     one, two, three = ({"epochs_constant": n, "epochs_decay": 5} for n in (0, 1, 2))
     first = scheduled(tiny_settings, **one)
-    second = continued(first, scheduled(tiny_settings, **two), 10, 5)
+    second = settings_for_resume(first, scheduled(tiny_settings, **two), 10, 5)
     assert [past.until_step for past in second.schedule.earlier] == [10]
-    third = continued(second, scheduled(tiny_settings, **three), 10, 5)  # the second took no step
+    third = settings_for_resume(second, scheduled(tiny_settings, **three), 10, 5)  # the second took no step
     assert [(past.until_step, past.epochs_constant) for past in third.schedule.earlier] == [(10, 0)]
-    back = continued(second, first, 10, 5)
+    back = settings_for_resume(second, first, 10, 5)
     assert back.schedule.earlier == ()
-    fourth = continued(third, scheduled(tiny_settings, **two), 12, 5)
+    fourth = settings_for_resume(third, scheduled(tiny_settings, **two), 12, 5)
     assert [(past.until_step, past.epochs_constant) for past in fourth.schedule.earlier] == [(10, 0), (12, 2)]
-    assert continued(fourth, fourth, 11, 5).schedule == fourth.schedule
+    assert settings_for_resume(fourth, fourth, 11, 5).schedule == fourth.schedule
 
 
 def test_a_rate_jumps_where_a_finished_decay_begins_anew_and_not_where_nothing_changes() -> None:
@@ -113,11 +113,11 @@ def test_what_cannot_change_is_refused_with_a_list_and_what_can_is_listed(tiny_s
     expected = (
         r"run was started with other settings \(network.bands was \['B04', 'B03', 'B02'\], now \['B08'\]; "
         r"network.width was 2, now 3; objective was 'cycle', now 'residual'; seed was 0, now 4\); .*; what may "
-        r"change is schedule.max_steps, schedule.epochs_constant, schedule.epochs_decay, journal.\*, device.workers"
+        r"change is schedule.max_steps, schedule.epochs_constant, schedule.epochs_decay, logging.\*, device.workers"
     )
     with pytest.raises(InputError, match=expected):
         require_resumable("run", tiny_settings, wanted)
-    free = tiny_settings.model_copy(update={"journal": LoggingSettings(), "schedule": Schedule(max_steps=3)})
+    free = tiny_settings.model_copy(update={"logging": LoggingSettings(), "schedule": Schedule(max_steps=3)})
     require_resumable("run", tiny_settings, free)
     painted = TrainSettings.model_validate(tiny_settings.model_dump() | {"synthetic": {"mode": "perlin"}})
     with pytest.raises(InputError, match=r"synthetic.mode was None, now 'perlin'"):
@@ -128,7 +128,7 @@ def test_a_run_that_is_done_keeps_its_record(tiny_settings: TrainSettings, tmp_p
     run, heard = RunFolder(tmp_path), Heard()
     train(scheduled(tiny_settings, max_steps=3), run)
     before = run.settings.read_bytes(), run.provenance.read_bytes()
-    train(scheduled(tiny_settings, max_steps=2), run, resume=True, listener=heard)
+    train(scheduled(tiny_settings, max_steps=2), run, resume=True, callback=heard)
     assert heard.sentences == ["nothing is left to do: 3 of 2 steps are taken"]
     assert (run.settings.read_bytes(), run.provenance.read_bytes()) == before
 

@@ -23,7 +23,7 @@ def test_the_defaults_are_the_papers() -> None:
     assert (settings.subset, settings.crop_px, settings.pool, settings.schedule.epochs) == (10_000, 200, 50, 75)
     schedule, loss = settings.schedule, settings.loss
     assert (schedule.learning_rate, schedule.epochs_constant, schedule.batch, schedule.accumulate) == (2e-4, 50, 1, 1)
-    assert (schedule.clip_norm, schedule.moving_average, settings.validation.every) == (None, 0, 0)
+    assert (schedule.clip_norm, schedule.ema_decay, settings.validation.every) == (None, 0, 0)
     assert (loss.adversarial, loss.cycle, loss.identity, loss.auxiliary) == (5, 10, 1, 10)
     assert (settings.network.bands, settings.network.width) == (("B04", "B03", "B02"), 64)
 

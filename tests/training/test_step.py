@@ -133,9 +133,9 @@ def test_the_discriminators_terms_by_hand(networks: Networks) -> None:
     pools = Pools(ImagePool(0), ImagePool(0), torch.Generator().manual_seed(0))
     generated = Generated(torch.full((1, 3, 2, 2), 0.4), torch.full((1, 3, 2, 2), 0.9))
     terms = discriminator_terms(networks, batch(0.25), generated, pools)
-    assert terms["sar_critic"].item() == pytest.approx(0.5 * ((-0.4 - 1) ** 2 + 0.4**2))
+    assert terms["sar_discriminator"].item() == pytest.approx(0.5 * ((-0.4 - 1) ** 2 + 0.4**2))
     m_half = 0.25 / 2
-    assert terms["optical_critic"].item() == pytest.approx(0.5 * ((0.2 + m_half - 1) ** 2 + (0.9 + m_half) ** 2))
+    assert terms["optical_discriminator"].item() == pytest.approx(0.5 * ((0.2 + m_half - 1) ** 2 + (0.9 + m_half) ** 2))
 
 
 def test_a_pooled_image_and_the_real_one_are_judged_under_the_map_of_the_pooled_one() -> None:
@@ -143,7 +143,9 @@ def test_a_pooled_image_and_the_real_one_are_judged_under_the_map_of_the_pooled_
     pools = Pools(ImagePool(1), ImagePool(1), torch.Generator().manual_seed(0))
     generated = Generated(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2))
     discriminator_terms(networks, batch(0.25), generated, pools)
-    seen = [discriminator_terms(networks, batch(0.75), generated, pools)["optical_critic"].item() for _ in range(8)]
+    seen = [
+        discriminator_terms(networks, batch(0.75), generated, pools)["optical_discriminator"].item() for _ in range(8)
+    ]
     under = {m: 0.5 * ((m - 1) ** 2 + m**2) for m in (0.25, 0.75)}  # real and generated see the same m
     assert {round(value, 6) for value in seen} <= {round(value, 6) for value in under.values()}
 
@@ -173,7 +175,7 @@ def test_every_weight_is_transformed_once_a_step_however_often_its_network_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = []
-    monkeypatch.setattr(winograd, "pays", lambda: True)
+    monkeypatch.setattr(winograd, "is_faster", lambda: True)
     transformed = winograd.transformed
     monkeypatch.setattr(winograd, "transformed", lambda weight: (made.append(weight), transformed(weight))[1])
     bare = build_networks(NetworkSettings(width=8), 2, torch.Generator().manual_seed(0))

@@ -29,7 +29,7 @@ TINY = (
     "loss.style=0",
     "clouds.mode=binary",
     "schedule.max_steps=2",
-    "journal.preview_every=1",
+    "logging.preview_every=1",
     "device.accelerator=cpu",
 )
 

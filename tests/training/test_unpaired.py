@@ -11,9 +11,9 @@ from unclouded.errors import InputError
 from unclouded.io.geotiff import read_stored
 from unclouded.progress import TrainingCallback
 from unclouded.training.checkpoint import RunFolder
-from unclouded.training.data import choose_triplets, training_data
+from unclouded.training.data import select_triplets, training_data
 from unclouded.training.loop import train
-from unclouded.training.preparation import told_with_weights
+from unclouded.training.preparation import training_data_summary
 from unclouded.training.settings import Schedule, TrainSettings, Validation
 from unclouded.training.unpaired import UnpairedImages
 
@@ -22,7 +22,7 @@ class Heard(TrainingCallback):
     def __init__(self) -> None:
         self.sentences: list[str] = []
 
-    def said(self, sentence: str) -> None:
+    def on_message(self, sentence: str) -> None:
         self.sentences.append(sentence)
 
 
@@ -46,7 +46,7 @@ def unpaired(tiny_root: Path, tiny_settings: TrainSettings, tmp_path: Path) -> T
 def test_without_pairs_every_observation_stands_beside_a_clear_image_of_another_place(
     unpaired: TrainSettings,
 ) -> None:
-    chosen = choose_triplets(unpaired, ProbabilityCache())
+    chosen = select_triplets(unpaired, ProbabilityCache())
     assert isinstance(chosen, UnpairedImages)
     assert chosen.names == ("tiny_0", "tiny_1", "tiny_2")
     assert chosen.clear_names == ("tiny_3", "tiny_3", "tiny_4")  # floor(i * 2 / 3)
@@ -58,7 +58,7 @@ def test_without_pairs_every_observation_stands_beside_a_clear_image_of_another_
 
 def test_a_run_learns_from_unpaired_images_and_goes_on_with_the_same(unpaired: TrainSettings, tmp_path: Path) -> None:
     straight, broken, heard = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "broken"), Heard()
-    train(unpaired, straight, listener=heard)
+    train(unpaired, straight, callback=heard)
     assert "learning from 3 cloudy images with radar and 2 clear images of other places" in heard.sentences[0]
     assert all("pixel" not in entry for entry in straight.read_log())
     train(unpaired.model_copy(update={"schedule": Schedule(max_steps=2)}), broken)
@@ -74,14 +74,14 @@ def test_weights_name_the_regions_of_the_clear_images_too(unpaired: TrainSetting
     train(unpaired.model_copy(update={"schedule": Schedule(max_steps=1)}), run)
     run.patches.write_text("ROIs1158_spring_1_p1\n")
     run.clear_images.write_text("ROIs1868_summer_9_p1\n")
-    assert told_with_weights(run)["regions"] == "ROIs1158_spring_1 ROIs1868_summer_9"
+    assert training_data_summary(run)["regions"] == "ROIs1158_spring_1 ROIs1868_summer_9"
 
 
 def test_pairs_and_validation_want_complete_triplets(unpaired: TrainSettings, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match="holds no complete triplet, only images of different places; objective = 'cycle'"
     ):
-        choose_triplets(unpaired.model_copy(update={"paired_percent": 50.0}), ProbabilityCache())
+        select_triplets(unpaired.model_copy(update={"paired_percent": 50.0}), ProbabilityCache())
     validated = unpaired.model_copy(update={"validation": Validation(every=1, split="all")})
     with pytest.raises(InputError, match=r"expected some to validate on; set validation\.every = 0"):
         train(validated, RunFolder(tmp_path / "run"))
@@ -92,7 +92,7 @@ def test_only_observations_or_only_clear_images_are_refused(
 ) -> None:
     root = some(tiny_root, tmp_path / "half", s1=(0, 1), s2_cloudy=(0,), s2_cloudfree=())
     with pytest.raises(InputError, match="clear images of other places, found 1 and 0; fetch"):
-        choose_triplets(unpaired.model_copy(update={"patches": root}), ProbabilityCache())
+        select_triplets(unpaired.model_copy(update={"patches": root}), ProbabilityCache())
 
 
 def test_every_skipped_patch_is_named_with_its_reason(
@@ -107,7 +107,7 @@ def test_every_skipped_patch_is_named_with_its_reason(
         update={"patches": root, "damaged": "skip", "schedule": Schedule(max_steps=1), "paired_percent": 0.0}
     )
     run, heard = RunFolder(tmp_path / "run"), Heard()
-    train(settings, run, listener=heard)
+    train(settings, run, callback=heard)
     assert run.patches.read_text().split() == ["tiny_0", "tiny_3"]
     with run.skipped.open() as file:
         rows = list(csv.DictReader(file))
@@ -119,11 +119,11 @@ def test_every_skipped_patch_is_named_with_its_reason(
     )
     assert heard.sentences[0].endswith(f"{run.skipped} lists all")
     (tmp_path / "list.txt").write_text("tiny_0\ntiny_4\n")
-    listed = choose_triplets(settings.model_copy(update={"patch_list": tmp_path / "list.txt"}), ProbabilityCache())
+    listed = select_triplets(settings.model_copy(update={"patch_list": tmp_path / "list.txt"}), ProbabilityCache())
     assert listed.names == ("tiny_0",)
     (tmp_path / "list.txt").write_text("tiny_0\ntiny_9\n")
     with pytest.raises(InputError, match=r"names 1 patches that are not in .*, first tiny_9"):
-        choose_triplets(settings.model_copy(update={"patch_list": tmp_path / "list.txt"}), ProbabilityCache())
+        select_triplets(settings.model_copy(update={"patch_list": tmp_path / "list.txt"}), ProbabilityCache())
 
 
 def test_where_nothing_is_skipped_there_is_no_list(tiny_settings: TrainSettings, tmp_path: Path) -> None:

@@ -14,17 +14,17 @@ from unclouded.models.weights import load_network
 from unclouded.tensors.dataset import TripletDataset, TripletSource
 from unclouded.tensors.observation import Observation, Triplet
 from unclouded.training.checkpoint import RunFolder
-from unclouded.training.data import choose_triplets
+from unclouded.training.data import select_triplets
 from unclouded.training.loop import train
 from unclouded.training.settings import Schedule, TrainSettings, Validation
 from unclouded.training.validation import (
-    Verdict,
+    OverfitResult,
     is_best,
-    judge,
+    overfit_result,
     overfit_settings,
-    require_apart,
+    require_disjoint,
+    validate,
     validation_triplets,
-    verdict,
 )
 
 
@@ -43,14 +43,14 @@ def limited(settings: TrainSettings, steps: int) -> TrainSettings:
 
 
 def chosen(settings: TrainSettings) -> TripletSource:
-    return validation_triplets(settings, choose_triplets(settings, ProbabilityCache()), ProbabilityCache()).triplets
+    return validation_triplets(settings, select_triplets(settings, ProbabilityCache()), ProbabilityCache()).triplets
 
 
 def test_who_adds_nothing_is_as_far_off_as_the_cloudy_image(judging: TrainSettings, tiny_root: Path) -> None:
     generator = judging.network.build()
     for parameter in generator.trunk[-1].parameters():
         torch.nn.init.zeros_(parameter)
-    scores = judge(NetworkRemover(generator, judging.network), chosen(judging), torch.device("cpu"))
+    scores = validate(NetworkRemover(generator, judging.network), chosen(judging), torch.device("cpu"))
 
     def image(layer: str, number: int) -> NDArray[np.float64]:
         stored = read_stored(tiny_root / layer / f"tiny_{number}.tif").values[[3, 2, 1]]  # B04, B03, B02
@@ -75,7 +75,7 @@ def test_clear_pixels_are_judged_as_observed(judging: TrainSettings) -> None:
         def __len__(self) -> int:
             return 1
 
-    scores = judge(
+    scores = validate(
         NetworkRemover(generator, judging.network),
         HalfClear((), judging.network.bands, judging.clouds),
         torch.device("cpu"),
@@ -91,11 +91,11 @@ def test_clear_pixels_are_judged_as_observed(judging: TrainSettings) -> None:
 )
 def test_nobody_is_judged_on_a_region_that_taught_him(judged: str) -> None:
     with pytest.raises(InputError, match=f"1 of 2 patches of the validation, first {judged}, or their regions are"):
-        require_apart(["ROIs1158_spring_1_p30", "holiday"], ["ROIs1158_spring_106_p30", judged])
+        require_disjoint(["ROIs1158_spring_1_p30", "holiday"], ["ROIs1158_spring_106_p30", judged])
 
 
 def test_a_region_whose_number_only_starts_alike_is_another_one() -> None:
-    require_apart(["ROIs1158_spring_1_p30", "holiday"], ["ROIs1158_spring_106_p30", "holiday_2"])
+    require_disjoint(["ROIs1158_spring_1_p30", "holiday"], ["ROIs1158_spring_106_p30", "holiday_2"])
 
 
 def test_the_smallest_error_over_cloudy_pixels_is_best(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_one_steps_patches_are_learnt_as_pairs_at_the_full_rate(tiny_settings: T
     settings = overfit_settings(tiny_settings.model_copy(update={"schedule": batches}))
     assert (settings.subset, settings.paired_percent, settings.schedule.max_steps) == (4, 100, 200)
     assert settings.schedule.lr_factor(199) == 1.0
-    assert settings.journal.log_every == 1
+    assert settings.logging.log_every == 1
 
 
 def test_steps_may_be_chosen(tiny_settings: TrainSettings) -> None:
@@ -151,21 +151,21 @@ def test_steps_may_be_chosen(tiny_settings: TrainSettings) -> None:
 
 
 def test_a_difference_that_was_halved_was_learnt() -> None:
-    assert Verdict(0.4, 0.2, 100).learns
-    assert "from 0.4000 to 0.2000 in 100 steps: this set-up can learn" in str(Verdict(0.4, 0.2, 100))
-    assert not Verdict(0.4, 0.21, 100).learns
-    assert "expected at most half" in str(Verdict(0.4, 0.21, 100))
+    assert OverfitResult(0.4, 0.2, 100).has_learnt
+    assert "from 0.4000 to 0.2000 in 100 steps: this set-up can learn" in str(OverfitResult(0.4, 0.2, 100))
+    assert not OverfitResult(0.4, 0.21, 100).has_learnt
+    assert "expected at most half" in str(OverfitResult(0.4, 0.21, 100))
 
 
 def test_the_last_ten_steps_are_judged_by_their_median(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     for step, pixel in enumerate([0.5, 0.4, *[0.1] * 9, 0.9], start=1):
         run.write_log({"step": step, "pixel": pixel})
-    assert verdict(run) == Verdict(0.5, 0.1, 12)
+    assert overfit_result(run) == OverfitResult(0.5, 0.1, 12)
 
 
 def test_a_log_without_pairs_has_no_verdict(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.write_log({"step": 1, "cycle": 0.5})
     with pytest.raises(InputError, match="has no pixel term"):
-        verdict(run)
+        overfit_result(run)

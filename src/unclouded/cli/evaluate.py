@@ -58,11 +58,12 @@ def evaluate(
     synthetic: Annotated[
         Painted | None, typer.Option(help="Judge on clouds painted on the clear images, not on the cloudy ones.")
     ] = None,
-    manifold: Annotated[
-        Feature | None, typer.Option(help="Measure improved precision and recall on this layer of VGG16, too.")
+    precision_recall: Annotated[
+        Feature | None, typer.Option(help="Also compute improved precision and recall on this layer of VGG16.")
     ] = None,
     extra: Annotated[
-        list[Extra] | None, typer.Option(help="Measure this, too (several times): fid and kid on --manifold's layer.")
+        list[Extra] | None,
+        typer.Option(help="Further score (repeatable); fid and kid use the layer of --precision-recall."),
     ] = None,
     neighbours: Annotated[int, typer.Option(min=1, help="k of precision and recall.")] = 10,
     brightest: Annotated[float, typer.Option(min=0.01, help="Reflectance that VGG16 sees as white.")] = 1.0,
@@ -129,8 +130,8 @@ def evaluate(
     if cloud_map.remark:
         note(cloud_map.remark)
     painted = SyntheticSettings(mode=synthetic.value) if synthetic else None
-    layer: Layer | None = manifold.value if manifold else None
-    appearance = PerceptualMetrics(
+    layer: Layer | None = precision_recall.value if precision_recall else None
+    perceptual = PerceptualMetrics(
         layer, extra or (), len(one.files), k=neighbours, brightest=brightest, weights=vgg, device=place
     )
     data = TripletDataset(one.files, one.bands, cloud_map.used, ProbabilityCache(), synthetic=painted)
@@ -138,7 +139,7 @@ def evaluate(
     with progress_bar() as on_progress:
         triplets = each_readable(data.names, data.__getitem__, damaged.value, skipped)
         pairs = counted(one.pairs(triplets), "judging", len(data), on_progress)
-        scores = score_patches(appearance.watch(pairs), "network" if raw else "kept")
+        scores = score_patches(perceptual.watch(pairs), "network" if raw else "kept")
     weights = sha256(Path(remover)) if Path(remover).is_file() else ""
     scores = replace(
         scores,
@@ -154,8 +155,8 @@ def evaluate(
             one.training_overlap,
             trained_map=cloud_map.trained.to_json() if cloud_map.trained else None,
         ),
-        manifold=appearance.manifold(),
-        extras=appearance.extras(),
+        precision_recall=perceptual.precision_recall(),
+        extras=perceptual.extras(),
         skipped=(*incomplete_as_skipped(incomplete), *skipped),
     )
     if out is not None:
@@ -191,8 +192,8 @@ def _foreign(
 
     found = find_predictions(folder, files, unit, scale)
     typer.echo(f"{folder}: {len(found.files):,} predictions of {len(files):,} patches in {found.units}", err=True)
-    if found.doubt:
-        note(f"{found.doubt}; are --units and --scale right?")
+    if found.unit_warning:
+        note(f"{found.unit_warning}; are --units and --scale right?")
     for what, names in (("files of no patch", found.unexpected_files), ("patches without prediction", found.missing)):
         if names:
             typer.echo(f"{len(names):,} {what}, first {names[0]}", err=True)
@@ -207,10 +208,10 @@ def _show(name: str, scores: "Scores") -> None:
 
     for area in AREAS:
         Console().print(scores_table({name: scores}, area))
-    if found := scores.manifold:
+    if found := scores.precision_recall:
         typer.echo(
             f"precision {found['precision']:.4f}, recall {found['recall']:.4f}, F1 {found['f1']:.4f} "
-            f"({found['card']['layer']}, k = {found['k']}, {found['n_generated']:,} images)"
+            f"({found['protocol']['layer']}, k = {found['k']}, {found['n_generated']:,} images)"
         )
     for extra, measured in (scores.extras or {}).items():
         value = measured["mean" if extra == "lpips" else "value"]

@@ -84,7 +84,7 @@ def run() -> NoReturn:
 _LESS_MEMORY = {
     "train": "lower schedule.batch, crop_px, network.width or device.workers; what was saved goes on with --resume",
     "predict": "lower --window or --processes, or choose another --device",
-    "evaluate": "choose another --device, or leave --manifold and --extra out",
+    "evaluate": "choose another --device, or leave --precision-recall and --extra out",
     "reproduce": "choose a smaller --size",
     "curate": "lower --processes",
     "data": "lower --processes",

@@ -107,7 +107,7 @@ class LossTable(TrainingCallback):
         self._seen: dict[str, deque[float]] = {}
         self._times, self._heard = Counter[str](), 0
 
-    def terms(self, step: int, terms: Mapping[str, float]) -> None:
+    def on_step(self, step: int, terms: Mapping[str, float]) -> None:
         """Hear the loss terms of a step."""
         self.step = step
         self._heard += 1
@@ -116,7 +116,7 @@ class LossTable(TrainingCallback):
                 self._seen.setdefault(name, deque(maxlen=LATELY)).append(value)
                 self._times[name] += 1
 
-    def said(self, sentence: str) -> None:
+    def on_message(self, sentence: str) -> None:
         """Hear something that a user should know, once."""
         self.sentences.append(sentence)
 

@@ -50,19 +50,19 @@ def train(
 
     from unclouded.cli.progress import training_progress
     from unclouded.training.checkpoint import RunFolder
-    from unclouded.training.distributed import is_first
+    from unclouded.training.distributed import is_rank_zero
     from unclouded.training.loop import train as train_run
-    from unclouded.training.validation import overfit_settings, verdict
+    from unclouded.training.validation import overfit_result, overfit_settings
 
     if overfit_one:
         resolved = overfit_settings(resolved)
     folder = RunFolder(run)
-    with training_progress(resolved.loss.model_dump()) as (on_progress, listener):
-        train_run(resolved, folder, resume=resume, on_progress=on_progress, listener=listener)
-    if not is_first():
+    with training_progress(resolved.loss.model_dump()) as (on_progress, callback):
+        train_run(resolved, folder, resume=resume, on_progress=on_progress, callback=callback)
+    if not is_rank_zero():
         return
     Console().print(f"weights  {folder.weights}\nlog      {folder.log}\npreviews {folder.previews}")
     if overfit_one:
-        judged = verdict(folder)
+        judged = overfit_result(folder)
         Console().print(str(judged))
-        raise typer.Exit(0 if judged.learns else 1)
+        raise typer.Exit(0 if judged.has_learnt else 1)

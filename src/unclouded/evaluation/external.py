@@ -59,7 +59,7 @@ class ExternalPredictions:
         bands: Bands of every file: red, green, blue, or all 13.
         unit: Of every value, after it was multiplied by ``scale``.
         scale: Number that stored reflectance x 10 000 was divided by; None where it was not.
-        doubt: What speaks against the unit; empty where nothing does.
+        unit_warning: What speaks against the unit; empty where nothing does.
         unexpected_files: Names of files that belong to no patch of the split.
         missing: Names of patches without a file.
     """
@@ -71,7 +71,7 @@ class ExternalPredictions:
     unexpected_files: tuple[str, ...]
     missing: tuple[str, ...]
     scale: float | None = None
-    doubt: str = ""
+    unit_warning: str = ""
 
     @property
     def units(self) -> str:
@@ -133,14 +133,14 @@ def find_predictions(
     missing = tuple(files.name for files in wanted if files.name not in found)
     used = "dn" if scale is not None else unit or find_unit(probe.seen)
     check_all(used, probe.seen, f"the folder {named(folder)}")
-    doubt = probe.doubt(used)
+    unit_warning = probe.unit_warning(used)
     if unit is None and used == "reflectance" and FIVEFOLD[0] < probe.ratio(used) < FIVEFOLD[1]:
         raise InputError(
             f"{named(folder)}: {probe.words(used)}, as stored numbers divided by 2000 would; say which with {_TOLD_BY}"
         )
-    if doubt and used in ("dn", "uint8") and 0 < probe.ratio(used) < TOO_DARK:
-        raise InputError(f"{named(folder)}: {doubt}; tell another unit with --units, or with --scale")
-    return ExternalPredictions(folder, found, probe.bands, used, tuple(unexpected_files), missing, scale, doubt)
+    if unit_warning and used in ("dn", "uint8") and 0 < probe.ratio(used) < TOO_DARK:
+        raise InputError(f"{named(folder)}: {unit_warning}; tell another unit with --units, or with --scale")
+    return ExternalPredictions(folder, found, probe.bands, used, tuple(unexpected_files), missing, scale, unit_warning)
 
 
 def _key(name: str) -> str:
@@ -205,7 +205,7 @@ class _Probe:
         made = to_reflectance(np.array([one for one, _ in self.medians]), unit)
         return float(np.median(made / np.array([max(clear, 1e-3) for _, clear in self.medians])))
 
-    def doubt(self, unit: Unit) -> str:
+    def unit_warning(self, unit: Unit) -> str:
         """Return what speaks against a unit: predictions are about as bright as the clear images."""
         ratio = self.ratio(unit)
         if 1 / UNLIKE_CLEAR < ratio < UNLIKE_CLEAR:

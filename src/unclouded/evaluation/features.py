@@ -139,7 +139,7 @@ class PrecisionRecallResult:
         """Return card and numbers as JSON values."""
         one = self.scores
         return {
-            "card": dict(self.protocol),
+            "protocol": dict(self.protocol),
             "precision": one.precision,
             "recall": one.recall,
             "f1": one.f1,

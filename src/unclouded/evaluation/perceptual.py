@@ -93,7 +93,7 @@ class PerceptualDistances:
         """Return the mean, the distance of each patch, and the card, as JSON values."""
         found = self._found
         return {
-            "card": {
+            "protocol": {
                 "definition": "LPIPS 0.1, VGG16",
                 "heads_sha256": OFFLINE_SHA256,
                 "stretch": [0.0, self.brightest],
@@ -209,36 +209,37 @@ class PerceptualMetrics:
         self._asked = set(extras)
         if layer is None and (on_features := self._asked & {"fid", "kid"}):
             raise InputError(
-                f"{' and '.join(sorted(on_features))} need a layer of VGG16, found none; add --manifold pool5 or fc2"
+                f"{' and '.join(sorted(on_features))} need a layer of VGG16, found none;"
+                " add --precision-recall pool5 or fc2"
             )
-        self._manifolds, self._distances = None, None
+        self._meter, self._distances = None, None
         if layer is not None:
             extractor = feature_extractor(FeatureSettings(layer=layer, brightest=brightest), weights, device)
-            self._manifolds = PrecisionRecallMeter(extractor, k, expected)
+            self._meter = PrecisionRecallMeter(extractor, k, expected)
         if "lpips" in self._asked:
             self._distances = PerceptualDistances(load_vgg16(weights).to(device), lpips_heads(), brightest)
 
     def watch(self, judged: Iterable[tuple[Triplet, Tensor]]) -> Iterator[tuple[Triplet, Tensor]]:
         """Yield judged pairs as they are."""
-        if self._manifolds is not None:
-            judged = self._manifolds.watch(judged)
+        if self._meter is not None:
+            judged = self._meter.watch(judged)
         if self._distances is not None:
             judged = self._distances.watch(judged)
         yield from judged
 
-    def manifold(self) -> dict[str, Any] | None:
+    def precision_recall(self) -> dict[str, Any] | None:
         """Return precision and recall with their card, as JSON values; None where no layer was given."""
-        return self._manifolds.measure().to_json() if self._manifolds is not None else None
+        return self._meter.measure().to_json() if self._meter is not None else None
 
     def extras(self) -> dict[str, Any] | None:
         """Return the extras by name, each with its card, as JSON values; None where none was asked for."""
         found: dict[str, Any] = {}
-        if self._manifolds is not None:
+        if self._meter is not None:
             for name, distance in (("fid", frechet_distance), ("kid", kernel_distance)):
                 if name in self._asked:
-                    real, generated = self._manifolds.features()
-                    protocol = {**self._manifolds.extractor.protocol, "definition": f"unclouded-{name}-1"}
-                    found[name] = {"card": protocol, "value": distance(real, generated), "n": len(real)}
+                    real, generated = self._meter.features()
+                    protocol = {**self._meter.extractor.protocol, "definition": f"unclouded-{name}-1"}
+                    found[name] = {"protocol": protocol, "value": distance(real, generated), "n": len(real)}
         if self._distances is not None:
             found["lpips"] = self._distances.to_json()
         return found or None

@@ -21,7 +21,7 @@ from torch import Tensor
 from unclouded.errors import InputError
 from unclouded.jit import compiled, compiled_in_lanes
 
-DEFINITION = "unclouded-manifold-1"
+DEFINITION = "unclouded-precision-recall-1"
 """Version of all that this module defines; two versions do not compare."""
 
 K = 10

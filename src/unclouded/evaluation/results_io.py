@@ -61,10 +61,10 @@ def scores_files(path: Path) -> tuple[Path, Path]:
 def scores_json(scores: Scores, rng: np.random.Generator) -> dict[str, Any]:
     """Return everything as JSON values, but for NaN and infinity, which ``write_json`` turns into null."""
     told = scores.provenance
-    optional = {"manifold": scores.manifold, "extras": scores.extras}
+    optional = {"precision_recall": scores.precision_recall, "extras": scores.extras}
     return {
         "definition": DEFINITION,
-        "card": dict(scores.protocol),
+        "protocol": dict(scores.protocol),
         "provenance": None if told is None else _provenance_json(scores, told),
         "bands": list(scores.bands),
         "clear_pixels": scores.clear_pixels,
@@ -88,7 +88,7 @@ def _provenance_json(scores: Scores, told: Provenance) -> dict[str, Any]:
         "predictions_sha256": scores.predictions_sha256,
         "split": {"name": told.split, "n": len(scores.patches), "sha256": scores.split_sha256},
         "missing": list(told.missing),
-        "learnt_from": None if told.learnt_from is None else list(told.learnt_from),
+        "training_overlap": None if told.training_overlap is None else list(told.training_overlap),
         "software": told.software,
         "trained_map": None if told.trained_map is None else dict(told.trained_map),
     }
@@ -118,7 +118,7 @@ def write_parquet(path: Path, scores: Scores) -> None:
 
     rows = [_row(patch) for patch in scores.patches]
     told = None if scores.provenance is None else asdict(scores.provenance)
-    record = json.dumps({"card": dict(scores.protocol), "provenance": told}, ensure_ascii=False)
+    record = json.dumps({"protocol": dict(scores.protocol), "provenance": told}, ensure_ascii=False)
     table = pa.Table.from_pylist(rows).replace_schema_metadata({"unclouded": record})
     with whole_file(path) as partial, partial.open("wb") as output:  # a path in UTF-8 is all that pyarrow takes
         pq.write_table(table, output)
@@ -183,12 +183,12 @@ class _SkippedRecord(_Record):
     reason: str
 
 
-class _ManifoldRecord(BaseModel):
+class _PrecisionRecallRecord(BaseModel):
     """Improved precision and recall; what else stands beside them is kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    card: dict[str, Any] = Field(default_factory=dict)
+    protocol: dict[str, Any] = Field(default_factory=dict)
     precision: Share | None = None
     recall: Share | None = None
     f1: Share | None = None
@@ -208,11 +208,11 @@ class _ProvenanceRecord(_Record):
     split: _SplitRecord
     missing: tuple[str, ...]
     software: str
-    learnt_from: tuple[str, ...] | None = None
+    training_overlap: tuple[str, ...] | None = None
     trained_map: dict[str, Any] | None = None
 
 
-class _CardRecord(_Record):
+class _ProtocolRecord(_Record):
     definition: str
     bands: tuple[str, ...]
     clear_pixels: ClearPixels
@@ -221,12 +221,12 @@ class _CardRecord(_Record):
 
 
 class _ScoresRecord(_Record):
-    card: _CardRecord
+    protocol: _ProtocolRecord
     provenance: _ProvenanceRecord | None
     mean: dict[Area, dict[str, Number | None]]
     patches: dict[str, _PatchRecord] = Field(min_length=1)
     skipped: tuple[_SkippedRecord, ...] = ()
-    manifold: _ManifoldRecord | None = None
+    precision_recall: _PrecisionRecallRecord | None = None
     extras: dict[str, dict[str, Any]] | None = None
 
 
@@ -271,11 +271,11 @@ def load_scores(path: Path) -> Scores:
 def _scores(record: _ScoresRecord) -> Scores:
     told = record.provenance
     return Scores(
-        record.card.bands,
-        record.card.clear_pixels,
+        record.protocol.bands,
+        record.protocol.clear_pixels,
         tuple(_patch(name, one) for name, one in record.patches.items()),
-        record.card.clouds,
-        record.card.synthetic,
+        record.protocol.clouds,
+        record.protocol.synthetic,
         None
         if told is None
         else Provenance(
@@ -285,10 +285,10 @@ def _scores(record: _ScoresRecord) -> Scores:
             told.predictions,
             told.missing,
             told.software,
-            told.learnt_from,
+            told.training_overlap,
             told.trained_map,
         ),
-        record.manifold.model_dump(exclude_unset=True) if record.manifold else None,
+        record.precision_recall.model_dump(exclude_unset=True) if record.precision_recall else None,
         record.extras,
         tuple(DamagedTriplet(one.patch, one.reason) for one in record.skipped),
     )

@@ -76,7 +76,7 @@ class Provenance:
         predictions: Folder that the predictions were read from, and the unit found there; empty for removers.
         missing: Patches of the split without a prediction, which were not judged.
         software: Name and version of the software that judged.
-        learnt_from: Judged regions that the network learnt from, as its weights file tells; None where that tells none.
+        training_overlap: Judged regions that the network learnt from, as its weights file tells; None where that tells none.
         trained_map: Cloud map that the network was trained with, as JSON values; None where it is not known.
     """
 
@@ -86,7 +86,7 @@ class Provenance:
     predictions: str = ""
     missing: tuple[str, ...] = ()
     software: str = ""
-    learnt_from: tuple[str, ...] | None = None
+    training_overlap: tuple[str, ...] | None = None
     trained_map: Mapping[str, Any] | None = None
 
 
@@ -108,7 +108,7 @@ class Scores:
         clouds: Settings of the cloud map, as JSON values; None where they were not told.
         synthetic: Settings of the painted clouds; None for photographed ones.
         provenance: Who was judged on what; None where it was not told.
-        manifold: Improved precision and recall with their card, as JSON values; None where they were not measured.
+        precision_recall: Improved precision and recall with their protocol, as JSON values; None if not computed.
         extras: Further scores by name, each with its card, as JSON values; None where none was asked for.
         skipped: Patches that were not judged because files of theirs are damaged or missing.
     """
@@ -119,7 +119,7 @@ class Scores:
     clouds: Mapping[str, Any] | None = None
     synthetic: Mapping[str, Any] | None = None
     provenance: Provenance | None = None
-    manifold: Mapping[str, Any] | None = None
+    precision_recall: Mapping[str, Any] | None = None
     extras: Mapping[str, Any] | None = None
     skipped: tuple[DamagedTriplet, ...] = ()
 

@@ -50,7 +50,7 @@ class Entry:
     @property
     def group(self) -> str:
         """What has to be equal for two results to stand in one table: cards, patches, and those that were skipped."""
-        protocol = (self.scores.manifold or {}).get("card")
+        protocol = (self.scores.precision_recall or {}).get("protocol")
         skipped = sorted(one.name for one in self.scores.skipped)
         parts = [dict(self.scores.protocol), protocol, self.scores.split_sha256, skipped]
         return json.dumps(parts, sort_keys=True, ensure_ascii=False)
@@ -125,8 +125,8 @@ def _entry(path: Path) -> Entry:
     answer, reason = leak_free(path.parent, names)
     if answer == "unknown" and told and told.remover in BASELINES and not (told.weights_sha256 or told.predictions):
         answer, reason = "yes", "a rule that learns from no patch"
-    elif answer == "unknown" and told and told.learnt_from is not None:
-        answer, reason = _told_by_weights(told.learnt_from)
+    elif answer == "unknown" and told and told.training_overlap is not None:
+        answer, reason = _told_by_weights(told.training_overlap)
     return Entry(told.remover if told else path.stem, scores, answer, reason)
 
 
@@ -177,7 +177,7 @@ def _conditions(entry: Entry) -> str:
     clouds: Mapping[str, Any] = scores.synthetic or {}
     painted = f"{clouds.get('mode')} clouds, painted" if clouds else "observed clouds"
     cloud_map = f"; cloud map {described_json(scores.clouds)}" if scores.clouds else ""
-    protocol: Mapping[str, Any] = (scores.manifold or {}).get("card", {})
+    protocol: Mapping[str, Any] = (scores.precision_recall or {}).get("protocol", {})
     measured = f"; precision and recall by {protocol.get('layer')}, k = {protocol.get('k')}" if protocol else ""
     skipped = f"; {len(scores.skipped):,} patches skipped, first {scores.skipped[0].name}" if scores.skipped else ""
     target = f"; compared with the {protocol['target']} clear image" if "target" in protocol else ""

@@ -15,7 +15,7 @@ from unclouded.models.scene_adapted import NAME as SCENE_ADAPTED
 from unclouded.models.weights import WeightsRecord, read_record
 from unclouded.strict_json import parse_json
 
-RULES: Mapping[str, str] = {
+NAMED_REMOVERS: Mapping[str, str] = {
     SCENE_ADAPTED: "a regression from radar to the bands, learnt from the clear part of the scene itself",
     "sar-regression": "the same in one piece and without a prior, from radar features of the patch",
     "clear-mean": "the mean clear spectrum wherever there are clouds: what any network has to beat",
@@ -92,7 +92,7 @@ def _model(path: Path, record: WeightsRecord, scores: Mapping[Path, Scores]) -> 
 
 def rules_text() -> str:
     """Return a line for every remover without weights, and that there are no weights."""
-    return "\n".join([*(f"{name:<16}{what}" for name, what in RULES.items()), "", NO_WEIGHTS])
+    return "\n".join([*(f"{name:<16}{what}" for name, what in NAMED_REMOVERS.items()), "", NO_WEIGHTS])
 
 
 def models_text(models: Sequence[Model]) -> str:
@@ -159,7 +159,7 @@ def _schedule_changes(schedule: object) -> list[str]:
 def _judged(path: Path, scores: Scores) -> str:
     mean, cloudy, told = scores.mean("all"), scores.mean("cloudy"), scores.provenance
     split = told.split if told else "patches"
-    leaks = f"; LEARNT FROM {len(told.learnt_from)} of these regions" if told and told.learnt_from else ""
+    leaks = f"; LEARNT FROM {len(told.training_overlap)} of these regions" if told and told.training_overlap else ""
     return (
         f"{split}, {len(scores.patches):,} patches: MAE {mean['mae']:.4f}, under clouds {cloudy['mae']:.4f}, "
         f"PSNR {shown_metric(mean, 'psnr', 2)}, SSIM {mean['ssim']:.3f}, SAM {mean['sam']:.2f}{leaks} ({path})"

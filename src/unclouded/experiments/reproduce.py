@@ -149,15 +149,15 @@ class Reproduction:
 
 def metrics_of(scores: Scores) -> dict[str, float]:
     """Return every metric over all pixels; precision, recall and F1 as far as they were measured."""
-    manifold: Mapping[str, Any] = scores.manifold or {}
-    measured = {key: manifold.get(key) for key in ("precision", "recall", "f1")}
+    precision_recall: Mapping[str, Any] = scores.precision_recall or {}
+    measured = {key: precision_recall.get(key) for key in ("precision", "recall", "f1")}
     return scores.mean("all") | {key: math.nan if one is None else float(one) for key, one in measured.items()}
 
 
 def _require_one_measure(found: Mapping[str, Scores]) -> None:
     """Refuse rows that were judged in different ways, but for what the table shows as a column."""
     require_same({name: _shared(scores.protocol) for name, scores in found.items()})
-    require_same({name: _shared((one.manifold or {}).get("card", {})) for name, one in found.items()})
+    require_same({name: _shared((one.precision_recall or {}).get("protocol", {})) for name, one in found.items()})
     patches = {name: (one.split_sha256, sorted(patch.name for patch in one.skipped)) for name, one in found.items()}
     require_same({name: {"patches": judged, "skipped": skipped} for name, (judged, skipped) in patches.items()})
 
@@ -171,7 +171,7 @@ def _said(found: Any) -> tuple[str, ...]:
     for scores in found:
         if scores is None:
             continue
-        protocol = (scores.manifold or {}).get("card", {})
+        protocol = (scores.precision_recall or {}).get("protocol", {})
         told = "clear pixels as the network says them" if scores.clear_pixels == "network" else "clear pixels kept"
         features = f"VGG16 {protocol.get('layer')}, {protocol.get('resize')}, k = {protocol.get('k')}"
         without = f", {len(scores.skipped):,} damaged ones skipped" if scores.skipped else ""
@@ -196,7 +196,7 @@ def without_map(remover: CloudRemover) -> CloudRemover:
 
 def feature_settings(size: SizeSettings) -> FeatureSettings:
     """Return how images become features at a size."""
-    return FeatureSettings(layer=size.manifold.layer, side_px=size.manifold.side_px)
+    return FeatureSettings(layer=size.precision_recall.layer, side_px=size.precision_recall.side_px)
 
 
 def score_row(
@@ -222,19 +222,19 @@ def score_row(
     Raises:
         InputError: A patch is damaged, or k does not fit the number of patches.
     """
-    manifolds = PrecisionRecallMeter(extractor, size.manifold.k, sum(len(part.test) for part in parts))
+    meter = PrecisionRecallMeter(extractor, size.precision_recall.k, sum(len(part.test) for part in parts))
     skipped: list[DamagedTriplet] = []
-    scores = score_patches(manifolds.watch(_pairs(row, clouds, parts, damaged, skipped)), "network")
+    scores = score_patches(meter.watch(_pairs(row, clouds, parts, damaged, skipped)), "network")
     synthetic = row.trained.synthetic if clouds == "synthetic" else None
-    measured = manifolds.measure().to_json()
-    measured["card"] |= {"target": row.settings.target}
+    measured = meter.measure().to_json()
+    measured["protocol"] |= {"target": row.settings.target}
     return replace(
         scores,
         patches=tuple(replace(one, region=one.region or size.regions.get(one.name, "")) for one in scores.patches),
         clouds=_map_of(row).model_dump(mode="json"),
         synthetic=synthetic.model_dump(mode="json") if synthetic else None,
         provenance=Provenance(row.settings.label, "test", weights_hash(row, parts)),
-        manifold=measured,
+        precision_recall=measured,
         skipped=tuple(skipped),
     )
 

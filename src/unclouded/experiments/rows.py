@@ -51,7 +51,7 @@ class RowSettings(Settings):
         return self
 
 
-class Manifold(Settings):
+class PrecisionRecallSettings(Settings):
     """How precision and recall are measured.
 
     Attributes:
@@ -82,14 +82,14 @@ class SizeSettings(Settings):
 
     Attributes:
         train: Where training differs from the paper's protocol, for every row.
-        manifold: How precision and recall are measured.
+        precision_recall: How precision and recall are measured.
         folds: Trainings of a row, each with regions held out; none for the official split.
         regions: Region of each patch whose name does not tell.
         simulated_regions: Make a data set of so many simulated regions instead of reading one.
     """
 
     train: dict[str, Any] = Field(default_factory=dict)
-    manifold: Manifold = Manifold()
+    precision_recall: PrecisionRecallSettings = PrecisionRecallSettings()
     folds: tuple[Fold, ...] = ()
     regions: dict[str, str] = Field(default_factory=dict)
     simulated_regions: int = Field(0, ge=0)

@@ -21,7 +21,7 @@ from unclouded.training.forecast import total_steps
 from unclouded.training.loop import train
 from unclouded.training.settings import TrainSettings
 
-PLACES = ("patches", "patch_list", "device", "journal", "vgg", "damaged")
+PLACES = ("patches", "patch_list", "device", "logging", "vgg", "damaged")
 """Settings that say where and how a run was made, not what it learnt: they may differ from one machine to another."""
 _SIMULATED_PX = 256
 

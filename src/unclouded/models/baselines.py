@@ -116,8 +116,8 @@ class AdaptedRule:
         """Return the clear image as TOA reflectance; NaN where there is no data to make it from."""
         seen = observation.select(self.bands)
         if self.regression is None:
-            return _mended(seen, self.spectrum.to(seen.cloudy.device).expand_as(seen.cloudy))
-        return _mended(seen, torch.stack([self.regression(features) for features in radar_features(seen.sar)]))
+            return _composite(seen, self.spectrum.to(seen.cloudy.device).expand_as(seen.cloudy))
+        return _composite(seen, torch.stack([self.regression(features) for features in radar_features(seen.sar)]))
 
 
 def baseline(name: str, bands: tuple[str, ...] = RGB) -> Baseline:
@@ -138,7 +138,7 @@ def cloudy(observation: Observation) -> Float[Tensor, "batch band h w"]:
 
 def clear_mean(observation: Observation) -> Float[Tensor, "batch band h w"]:
     """Give every pixel with m > 0 the mean spectrum of those with m = 0, or :data:`FIXED_SPECTRUM` if there is none."""
-    return _mended(observation, _clear_spectrum(observation).expand_as(observation.cloudy))
+    return _composite(observation, _clear_spectrum(observation).expand_as(observation.cloudy))
 
 
 def sar_vv(observation: Observation) -> Float[Tensor, "batch band h w"]:
@@ -165,7 +165,7 @@ def sar_regression(observation: Observation) -> Float[Tensor, "batch band h w"]:
         fit_ridge(x[:, clear[0]], y[:, clear[0]])(x) if clear.double().mean() >= MIN_CLEAR_SHARE else otherwise
         for x, y, clear, otherwise in zip(features, observation.cloudy, known, fallback, strict=True)
     ]
-    return _mended(observation, torch.stack(predicted))
+    return _composite(observation, torch.stack(predicted))
 
 
 BASELINES: dict[str, Callable[[Observation], Tensor]] = {
@@ -203,7 +203,9 @@ def _spectrum(total: Tensor, count: Tensor, bands: tuple[str, ...]) -> Tensor:
     return torch.where(count > 0, total / count, fixed)
 
 
-def _mended(observation: Observation, prediction: Float[Tensor, "batch band h w"]) -> Float[Tensor, "batch band h w"]:
+def _composite(
+    observation: Observation, prediction: Float[Tensor, "batch band h w"]
+) -> Float[Tensor, "batch band h w"]:
     """Clear pixels as observed, and no data where the cloudy image has none."""
     return keep_clear_pixels(torch.where(observation.cloudy.isnan(), math.nan, prediction), observation)
 

@@ -160,7 +160,7 @@ class Convolution(nn.Conv2d):
 
     def forward(self, x: Float[Tensor, "batch before h w"]) -> Float[Tensor, "batch after rows columns"]:
         """Convolve without bias."""
-        if self.stride == (1, 1) and torch.is_grad_enabled() and winograd.pays() and winograd.fits(x, self.weight):
+        if self.stride == (1, 1) and torch.is_grad_enabled() and winograd.is_faster() and winograd.fits(x, self.weight):
             return winograd.convolve(x, self.weight)
         return F.conv2d(x, self.weight, None, self.stride, self.padding)
 

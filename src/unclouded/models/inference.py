@@ -65,7 +65,7 @@ class FrozenNetwork:
         seen = observation.select(self.bands)
         shown = _shown(seen, self.fill, self.scaling)
         height, width = shown.shape[-2:]
-        residual = self.trunk(continued(shown))[..., :height, :width].to(shown.device)
+        residual = self.trunk(pad_to_stride(shown))[..., :height, :width].to(shown.device)
         start, cloud_map = shown[:, SAR_CHANNELS:-1], shown[:, -1:]
         if self.start is not None:
             start = torch.where(cloud_map > 0, self.start.to(shown.device), start)
@@ -102,8 +102,8 @@ def freeze(
     seen = [one.select(bands).to(device) for one in sample]
     valid = [has_data(one) for one in seen]
     fill = _mean([one.sar for one in seen], valid), _mean([one.cloudy for one in seen], valid)
-    images = [continued(_shown(one, fill, scaling)) for one in seen]
-    known = [continued(one.float()) > 0 for one in valid]
+    images = [pad_to_stride(_shown(one, fill, scaling)) for one in seen]
+    known = [pad_to_stride(one.float()) > 0 for one in valid]
     start = None if generator.skip == "cloudy" else _clear_mean(images, known)
     dtype = dtype_of(precision)
     statistics = joint_statistics(generator.trunk, images, known, dtype)
@@ -119,13 +119,13 @@ def has_data(observation: Observation) -> Bool[Tensor, "batch 1 h w"]:
     return optical & radar
 
 
-def continued(image: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel rows columns"]:
+def pad_to_stride(image: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel rows columns"]:
     """Continue an image by reflection until height and width are multiples of 4."""
     below, right = (-image.shape[-2] % STRIDE_PX, -image.shape[-1] % STRIDE_PX)
     return F.pad(image, (0, right, 0, below), mode="reflect") if below or right else image
 
 
-def computes_bfloat16() -> bool:
+def supports_bfloat16() -> bool:
     """Say whether this processor multiplies bfloat16 in hardware (AMX, or AVX-512 BF16)."""
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
@@ -133,7 +133,7 @@ def computes_bfloat16() -> bool:
 def dtype_of(precision: Precision) -> torch.dtype:
     """Return what a precision means on this processor; of int8, what is not multiplied in bytes."""
     if precision in ("auto", "int8"):
-        return torch.bfloat16 if computes_bfloat16() else torch.float32
+        return torch.bfloat16 if supports_bfloat16() else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
@@ -200,11 +200,11 @@ def joint_statistics(
     found: list[ChannelStatistics] = []
     layers = copy.deepcopy(trunk[: last + 1]).to(dtype)
     images = [image.to(dtype, memory_format=torch.channels_last) for image in inputs]
-    _walk(layers, images, valid, found)
+    _collect_statistics(layers, images, valid, found)
     return found
 
 
-def _walk(
+def _collect_statistics(
     layers: Iterable[nn.Module], images: list[Tensor], valid: Sequence[Tensor], found: list[ChannelStatistics]
 ) -> list[Tensor]:
     """Pass images through layers; the list is reused, so that all images are held at one layer only."""
@@ -216,7 +216,9 @@ def _walk(
             for i, image in enumerate(images):
                 images[i] = torch.addcmul(shift, image, scale).to(image.dtype)
         elif isinstance(layer, ResidualBlock):
-            for image, change in zip(images, _walk(layer.change, list(images), valid, found), strict=True):
+            for image, change in zip(
+                images, _collect_statistics(layer.change, list(images), valid, found), strict=True
+            ):
                 image.add_(change)
         else:
             for i in range(len(images)):

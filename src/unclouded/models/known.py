@@ -7,7 +7,7 @@ from unclouded.files import is_file, named, open_file
 from unclouded.formats import format_of, found_clause
 from unclouded.settings import nearest
 
-RULES = ("scene-adapted", "cloudy", "clear-mean", "sar-vv", "sar-vh", "sar-regression")
+NAMED_REMOVERS = ("scene-adapted", "cloudy", "clear-mean", "sar-vv", "sar-vh", "sar-regression")
 """Removers without weights, by name."""
 MAX_HEADER_BYTES = 1 << 20
 """Longest header of weights that is read; ours have about 8 kB."""
@@ -21,11 +21,11 @@ def require_remover(text: str) -> None:
     Raises:
         InputError: It is neither.
     """
-    if text in RULES:
+    if text in NAMED_REMOVERS:
         return
     path = Path(text)
     if not path.suffix and format_of(path) is None:
-        raise InputError(f"{text[:80]!r} is no remover{nearest(text, RULES)}; or give a weights file")
+        raise InputError(f"{text[:80]!r} is no remover{nearest(text, NAMED_REMOVERS)}; or give a weights file")
     require_weights_file(path)
 
 

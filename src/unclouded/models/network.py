@@ -13,7 +13,7 @@ from torch import Tensor
 from unclouded.errors import InputError
 from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.cyclegan import SAR_CHANNELS, STRIDE_PX, SarToOptical, Skip
-from unclouded.models.inference import MARGIN_PX, Engine, FrozenNetwork, Precision, continued, dtype_of, freeze
+from unclouded.models.inference import MARGIN_PX, Engine, FrozenNetwork, Precision, dtype_of, freeze, pad_to_stride
 from unclouded.models.remover import CloudRemover
 from unclouded.models.scaling import Scaling
 from unclouded.sensors import RGB, SENTINEL2, SENTINEL2_L2A
@@ -128,7 +128,7 @@ class NetworkRemover:
         return STRIDE_PX
 
     @property
-    def computes_in(self) -> str:
+    def compute_precision(self) -> str:
         """What it computes in once it is adapted, on this processor: float32, bfloat16 or int8."""
         if self.precision == "int8":
             return self.precision
@@ -161,7 +161,7 @@ class NetworkRemover:
         height, width = observation.cloudy.shape[-2:]
         inputs = scaling.sar(observation.sar), scaling.optical(observation.cloudy), observation.cloud_map
         device = next(self.generator.parameters()).device
-        restoration = self.generator(*(continued(image.to(device)) for image in inputs))
+        restoration = self.generator(*(pad_to_stride(image.to(device)) for image in inputs))
         return scaling.reflectance(restoration.optical[..., :height, :width]).to(observation.cloudy.device)
 
 

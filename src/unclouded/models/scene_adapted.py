@@ -135,7 +135,7 @@ class AdaptedToScene:
         valid = synthesised.isfinite().all(dim=1, keepdim=True) & observed.isfinite().all(dim=1, keepdim=True)
         answer, sure = synthesised, evidence
         if self.settings.detail:
-            through = shown_through(observed, synthesised, valid, self.bands)
+            through = detail_through_haze(observed, synthesised, valid, self.bands)
             answer, sure = answer + through.detail, _raised(sure, through.weight)
         if self.settings.seam_px > 0:
             near, error = _beside(observed - synthesised, valid & clear, self.settings.seam_px)
@@ -164,9 +164,9 @@ class AdaptedToScene:
         weight = self.settings.prior_weight * max(self.prior.share.values())
         images, evidence = [], []
         for one, level in zip(features.double(), self.prior.spectrum(features, self.bands), strict=True):
-            departure, strangeness, share = self.regression.departure(one, origin_px)
+            departure, extrapolation, share = self.regression.departure(one, origin_px)
             images.append(level + departure)
-            evidence.append(share / (share + weight).clamp(min=1e-9) / (1 + strangeness.square()))
+            evidence.append(share / (share + weight).clamp(min=1e-9) / (1 + extrapolation.square()))
         return torch.stack(images).clamp(DARKEST, 1.0).float(), torch.stack(evidence).float()
 
 
@@ -226,7 +226,7 @@ REACH_OF_PREDICTED_PX = reach_px(WIDE_PX)
 
 
 @dataclass(frozen=True, eq=False)
-class ShownThrough:
+class HazeDetail:
     """What of the ground an observation shows although it is called cloudy.
 
     Attributes:
@@ -238,12 +238,12 @@ class ShownThrough:
     weight: Float32[Tensor, "batch 1 h w"]
 
 
-def shown_through(
+def detail_through_haze(
     observed: Float32[Tensor, "batch band h w"],
     predicted: Float32[Tensor, "batch band h w"],
     valid: Bool[Tensor, "batch 1 h w"],
     bands: tuple[str, ...],
-) -> ShownThrough:
+) -> HazeDetail:
     """Judge the haze by how much brighter than the prediction the visible bands are, in the mean of a wide window.
 
     Args:
@@ -255,14 +255,14 @@ def shown_through(
     visible = [bands.index(band) for band in VISIBLE if band in bands]
     x, y = torch.where(valid, observed, 0.0), torch.where(valid, predicted, 0.0)
     if not visible:
-        return ShownThrough(torch.zeros_like(x), torch.zeros_like(x[:, :1]))
+        return HazeDetail(torch.zeros_like(x), torch.zeros_like(x[:, :1]))
     wide_x, wide_y = local_mean(x, valid, WIDE_PX), local_mean(y, valid, WIDE_PX)
     bright, dark = wide_x[:, visible].mean(dim=1, keepdim=True), wide_y[:, visible].mean(dim=1, keepdim=True)
     opacity = (bright - dark) / (CLOUD_REFLECTANCE - dark).clamp(min=0.1)
     weight = _falling(opacity.abs(), THIN) * _falling(_unevenness(x[:, visible], valid), UNIFORM)
     weight = torch.where(valid, weight, 0.0)
     through = (x - wide_x) / (1 - opacity.clamp(0.0, 0.5))
-    return ShownThrough(weight * (through - (y - wide_y)), weight)
+    return HazeDetail(weight * (through - (y - wide_y)), weight)
 
 
 def _unevenness(visible: Float32[Tensor, "batch band h w"], valid: Bool[Tensor, "batch 1 h w"]) -> Tensor:

@@ -87,7 +87,7 @@ class SceneRegression:
         height, width = features.shape[1:]
         z = (features.flatten(1) - self.centre[:, None]) / self.scale[:, None]
         inside = torch.minimum(torch.maximum(z, self.low[:, None]), self.high[:, None])
-        strangeness = (z - inside).square().mean(dim=0).sqrt()
+        extrapolation = (z - inside).square().mean(dim=0).sqrt()
         x = torch.cat([torch.ones_like(inside[:1]), inside])
         total, share = self.coefficients.T @ x, torch.zeros_like(inside[:1])
         for node, weight in self.grid.weights(origin_px, (height, width)):
@@ -95,7 +95,7 @@ class SceneRegression:
             share += self.local_share.get(node, self.clear_share) * at
             if node in self.local:
                 total += (self.local[node].T @ x) * at
-        return total.view(-1, height, width), strangeness.view(1, height, width), share.view(1, height, width)
+        return total.view(-1, height, width), extrapolation.view(1, height, width), share.view(1, height, width)
 
 
 @dataclass

@@ -117,7 +117,7 @@ def load_network(path: Path) -> NetworkRemover:
     return NetworkRemover(generator, settings, name_of(path), training, trained_map=trained_map)
 
 
-def take_weights(generator: SarToOptical, settings: NetworkSettings, path: Path) -> None:
+def initialise_from_weights(generator: SarToOptical, settings: NetworkSettings, path: Path) -> None:
     """Fill a generator with the weights of a file, to train on from there.
 
     Raises:

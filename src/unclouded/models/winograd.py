@@ -35,7 +35,7 @@ _kept: dict[Tensor, Tensor] | None = None
 
 
 @cache
-def pays() -> bool:
+def is_faster() -> bool:
     """Whether this processor multiplies matrices no faster than it convolves.
 
     With tiles (AMX) oneDNN's own convolution is eight times float32 already.

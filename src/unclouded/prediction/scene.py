@@ -216,7 +216,7 @@ def describe_remover(remover: CloudRemover) -> dict[str, Any]:
     return description | {
         "weights": digest.hexdigest(),
         "settings": settings,
-        "precision": remover.computes_in,
+        "precision": remover.compute_precision,
         "engine": remover.engine,
     }
 

@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 
 from unclouded.files import explained
 from unclouded.training.checkpoint import RunFolder
-from unclouded.training.distributed import gathered
+from unclouded.training.distributed import all_gathered
 from unclouded.training.settings import TrainSettings
 
 Part = tuple[int, Mapping[str, float]]
@@ -43,10 +43,10 @@ class MetricLogger:
     """
 
     def __init__(self, run: RunFolder, settings: TrainSettings, fabric: Fabric, step: int) -> None:
-        self.run, self.every, self.schedule, self.fabric = run, settings.journal.log_every, settings.schedule, fabric
+        self.run, self.every, self.schedule, self.fabric = run, settings.logging.log_every, settings.schedule, fabric
         self.watch: _EventFile | None = None
         if fabric.is_global_zero:
-            run.forget_log_after(step)
+            run.truncate_logs(step)
             if find_spec("tensorboard") is not None:
                 self.watch = _EventFile(run.path / "tensorboard", step)
 
@@ -54,14 +54,14 @@ class MetricLogger:
         """Write the terms of a step, if a line is due."""
         if step % self.every:
             return
-        shares = gathered(self.fabric, list(parts))
+        shares = all_gathered(self.fabric, list(parts))
         if not self.fabric.is_global_zero:
             return
         values = mean_terms([part for share in shares for part in share])
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         number = self.schedule.number_at(step)
         changed = {"schedule": number} if number > 1 else {}
-        place = {"step": step, "epoch": epoch, "rate": rate, **changed}
+        place = {"step": step, "epoch": epoch, "learning_rate": rate, **changed}
         self.run.write_log({**place, **finite, "seconds": round(seconds, 3)})
         if self.watch is not None:
             self.watch.add(step, values)

@@ -21,7 +21,7 @@ from unclouded.models.weights import BEST, WEIGHTS
 from unclouded.patches.reading import DamagedTriplet
 from unclouded.settings import flat, load_settings
 from unclouded.strict_json import parse_json
-from unclouded.training.sessions import continued, require_resumable
+from unclouded.training.sessions import require_resumable, settings_for_resume
 from unclouded.training.settings import TrainSettings
 
 
@@ -104,11 +104,11 @@ class RunFolder:
         Raises:
             InputError: The folder holds a run already.
         """
-        if self.is_begun():
+        if self.has_started():
             raise InputError(f"{self.path} holds a run already; continue it with --resume or choose another folder")
         self.write_settings(settings)
 
-    def is_begun(self) -> bool:
+    def has_started(self) -> bool:
         """Say whether the run has taken a step, so that --resume goes on with it."""
         return self.state.exists() or self.log.exists()
 
@@ -137,7 +137,7 @@ class RunFolder:
         names = self.patches.read_text(encoding="utf-8").splitlines() if self.patches.is_file() else []
         if not names:
             return wanted
-        return continued(before, wanted, self.saved_step(), wanted.steps_per_epoch(len(names)))
+        return settings_for_resume(before, wanted, self.saved_step(), wanted.steps_per_epoch(len(names)))
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state, nested mappings of tensors, at once; equal states give equal bytes."""
@@ -201,7 +201,7 @@ class RunFolder:
         """Return the lines of the validation; a torn last line is left out."""
         return _entries(self.validation)
 
-    def forget_log_after(self, step: int) -> None:
+    def truncate_logs(self, step: int) -> None:
         """Drop the lines that a killed process wrote after its last saved state."""
         for path in (self.log, *([self.validation] if self.validation.exists() else [])):
             write_text(path, "".join(json.dumps(entry) + "\n" for entry in _entries(path) if entry["step"] <= step))

@@ -21,12 +21,12 @@ from unclouded.patches.splits import incomplete_of, triplets_of
 from unclouded.tensors.dataset import TripletDataset, TripletSource
 from unclouded.tensors.observation import Triplet, stack
 from unclouded.tensors.packed import PackedDataset, is_store, open_store
-from unclouded.training.distributed import live_with_parent
+from unclouded.training.distributed import die_with_parent
 from unclouded.training.settings import TrainSettings
 from unclouded.training.unpaired import unpaired_images
 
 
-class Choice(NamedTuple):
+class PatchSelection(NamedTuple):
     """The patches of a run.
 
     Attributes:
@@ -38,18 +38,18 @@ class Choice(NamedTuple):
     left_out: tuple[DamagedTriplet, ...] = ()
 
 
-def choose_triplets(settings: TrainSettings, cache: ProbabilityCache) -> TripletSource:
+def select_triplets(settings: TrainSettings, cache: ProbabilityCache) -> TripletSource:
     """Return the triplets of :func:`choose`."""
-    return choose(settings, cache).triplets
+    return select_patches(settings, cache).triplets
 
 
-def choose(settings: TrainSettings, cache: ProbabilityCache) -> Choice:
+def select_patches(settings: TrainSettings, cache: ProbabilityCache) -> PatchSelection:
     """Return the patches of a run: split, then list, then an equally spaced subset of what is sorted by region.
 
     Raises:
         InputError: No patches, a list with names that are not in the split, or a store that holds something else.
     """
-    chosen, left_out = Choice(_packed(settings)) if is_store(settings.patches) else _files(settings, cache)
+    chosen, left_out = PatchSelection(_packed(settings)) if is_store(settings.patches) else _files(settings, cache)
     if settings.patch_list is not None:
         listed = _listed(settings.patch_list)
         left_out = tuple(one for one in left_out if one.name in set(listed))
@@ -62,8 +62,8 @@ def choose(settings: TrainSettings, cache: ProbabilityCache) -> Choice:
             )
         chosen = chosen.subset([places[name] for name in wanted])
     if settings.subset is None or settings.subset >= len(chosen):
-        return Choice(chosen, left_out)
-    return Choice(chosen.subset(equally_spaced(settings.subset, len(chosen))), left_out)
+        return PatchSelection(chosen, left_out)
+    return PatchSelection(chosen.subset(equally_spaced(settings.subset, len(chosen))), left_out)
 
 
 def _listed(path: Path) -> list[str]:
@@ -81,10 +81,10 @@ def _listed(path: Path) -> list[str]:
     return names
 
 
-def _files(settings: TrainSettings, cache: ProbabilityCache) -> Choice:
+def _files(settings: TrainSettings, cache: ProbabilityCache) -> PatchSelection:
     inventory = find_triplets(settings.patches)
     if (unpaired := unpaired_images(inventory, settings, cache)) is not None:
-        return Choice(unpaired)
+        return PatchSelection(unpaired)
     if not inventory.triplets and inventory.without_clear and inventory.clear_alone:
         raise InputError(
             f"{settings.patches} holds no complete triplet, only images of different places; objective = 'cycle' with"
@@ -97,7 +97,7 @@ def _files(settings: TrainSettings, cache: ProbabilityCache) -> Choice:
     bands = settings.network.bands
     triplets = TripletDataset(files, bands, settings.clouds, cache, settings.crop_px, settings.synthetic)
     skipped = incomplete if settings.damaged == "skip" else ()
-    return Choice(triplets, tuple(DamagedTriplet(one.name, f"lacks {', '.join(one.lacks)}") for one in skipped))
+    return PatchSelection(triplets, tuple(DamagedTriplet(one.name, f"lacks {', '.join(one.lacks)}") for one in skipped))
 
 
 def _require_complete(incomplete: Sequence[IncompleteTriplet], settings: TrainSettings) -> None:
@@ -231,7 +231,7 @@ def loaded(data: TrainingDataset, order: EpochOrder, batch: int, workers: int) -
         generator=torch.Generator(),
         multiprocessing_context="spawn" if workers else None,
         persistent_workers=bool(workers),
-        worker_init_fn=partial(live_with_parent, os.getpid()),
+        worker_init_fn=partial(die_with_parent, os.getpid()),
     )
     steps = iter(loader)
     try:

@@ -77,7 +77,7 @@ def _end_with(parent: int) -> None:
 
 
 @contextmanager
-def all_alive(fabric: Fabric) -> Iterator[None]:
+def report_lost_ranks(fabric: Fabric) -> Iterator[None]:
     """Turn the death of another rank, which the next message to it shows, into one line.
 
     Raises:
@@ -94,7 +94,7 @@ def all_alive(fabric: Fabric) -> Iterator[None]:
         ) from error
 
 
-def is_first() -> bool:
+def is_rank_zero() -> bool:
     """Say whether this process is rank 0, which speaks for all; known once the ranks are launched."""
     return not dist.is_initialized() or dist.get_rank() == 0
 
@@ -129,7 +129,7 @@ def sum_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> None:
     _together([p.grad for p in learnt if p.grad is not None], lambda joined: dist.all_reduce(joined))
 
 
-def follow_first(fabric: Fabric, tensors: Iterable[Tensor]) -> None:
+def broadcast_from_rank_zero(fabric: Fabric, tensors: Iterable[Tensor]) -> None:
     """Make tensors those of rank 0."""
     if fabric.world_size > 1:
         _together([one.detach() for one in tensors], lambda joined: dist.broadcast(joined, src=0))
@@ -145,7 +145,7 @@ def _together(tensors: list[Tensor], change: Callable[[Tensor], object]) -> None
         one.copy_(new.view_as(one))
 
 
-def gathered(fabric: Fabric, item: T) -> list[T]:
+def all_gathered(fabric: Fabric, item: T) -> list[T]:
     """Return every rank's item, in the order of ranks."""
     if fabric.world_size == 1:
         return [item]
@@ -154,7 +154,7 @@ def gathered(fabric: Fabric, item: T) -> list[T]:
     return items
 
 
-def from_first(fabric: Fabric, act: Callable[[], T]) -> T:
+def on_rank_zero(fabric: Fabric, act: Callable[[], T]) -> T:
     """Let rank 0 act and give its answer to all; its error, too."""
     if fabric.world_size == 1:
         return act()
@@ -171,7 +171,7 @@ def from_first(fabric: Fabric, act: Callable[[], T]) -> T:
     return answer  # type: ignore[no-any-return]
 
 
-def to_first(fabric: Fabric, item: T) -> list[T] | None:
+def gather_on_rank_zero(fabric: Fabric, item: T) -> list[T] | None:
     """Return every rank's item, in the order of ranks, to rank 0, and None to the others."""
     if fabric.world_size == 1:
         return [item]
@@ -192,7 +192,7 @@ def any_rank(fabric: Fabric, found: int) -> int:
 # Signals that ask a run to end: it finishes its step, saves, and says by whose wish it ended.
 
 
-ASKING = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """SIGTERM comes from batch systems before they take a machine away, SIGINT from the keyboard."""
 
 
@@ -217,14 +217,14 @@ def graceful_shutdown() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.getsignal(number) for number in ASKING}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
 
     def note(number: int, frame: FrameType | None) -> None:
         request.signal = number
         for one, handler in before.items():
             signal.signal(one, handler)
 
-    for number in ASKING:
+    for number in STOP_SIGNALS:
         signal.signal(number, note)
     try:
         yield request
@@ -233,7 +233,7 @@ def graceful_shutdown() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-def live_with_parent(parent: int, worker: int) -> None:
+def die_with_parent(parent: int, worker: int) -> None:
     """Let a process that reads patches live as long as its parent: a signal to the group is the parent's.
 
     A parent that was killed while the process started is not missed by torch, which takes whoever adopted the process
@@ -246,7 +246,7 @@ def live_with_parent(parent: int, worker: int) -> None:
     Raises:
         SystemExit: The parent is dead already.
     """
-    for number in ASKING:
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if os.name == "posix" and os.getppid() != parent:
         raise SystemExit(1)

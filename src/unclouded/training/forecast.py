@@ -47,10 +47,10 @@ def forecast(warm_up_seconds: Sequence[float], settings: TrainSettings, patches:
     seconds = median(warm_up_seconds[1:] or warm_up_seconds)
     left = max(0, total_steps(settings, patches) - done)
     hours = predicted_hours(seconds, settings, patches, done)
-    return f"about {in_words(hours)} for {left:,} steps on this machine, at {seconds:.2f} s a step"
+    return f"about {duration_text(hours)} for {left:,} steps on this machine, at {seconds:.2f} s a step"
 
 
-def in_words(hours: float) -> str:
+def duration_text(hours: float) -> str:
     """Return a duration in the unit a person would choose.
 
     Example:

@@ -17,7 +17,7 @@ from unclouded.machine import capped
 from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.cyclegan import SarToOptical
 from unclouded.models.network import NetworkRemover
-from unclouded.models.weights import read_record, save_weights, take_weights
+from unclouded.models.weights import initialise_from_weights, read_record, save_weights
 from unclouded.progress import ProgressCallback, TrainingCallback, no_progress
 from unclouded.tensors.dataset import TripletSource
 from unclouded.training.callbacks import MetricLogger, Part, mean_terms
@@ -25,13 +25,13 @@ from unclouded.training.checkpoint import RunFolder
 from unclouded.training.data import Batches, EpochOrder, equally_spaced, loaded, training_data
 from unclouded.training.distributed import (
     StopRequest,
-    all_alive,
+    all_gathered,
     any_rank,
-    follow_first,
-    from_first,
-    gathered,
+    broadcast_from_rank_zero,
     graceful_shutdown,
     launch,
+    on_rank_zero,
+    report_lost_ranks,
 )
 from unclouded.training.forecast import WARM_UP_STEPS, forecast, total_steps
 from unclouded.training.objectives import (
@@ -42,11 +42,11 @@ from unclouded.training.objectives import (
     collect_state,
     restore_state,
 )
-from unclouded.training.preparation import Prepared, add_session, prepare, told_with_weights
+from unclouded.training.preparation import Prepared, add_session, prepare, training_data_summary
 from unclouded.training.sessions import rate_jump
 from unclouded.training.settings import TrainSettings
 from unclouded.training.step import CLEAR_RESIDUAL, Batch, Terms
-from unclouded.training.validation import is_best, judge
+from unclouded.training.validation import is_best, validate
 
 
 def train(
@@ -55,7 +55,7 @@ def train(
     *,
     resume: bool = False,
     on_progress: ProgressCallback = no_progress,
-    listener: TrainingCallback | None = None,
+    callback: TrainingCallback | None = None,
 ) -> None:
     """Train what the settings name, and leave weights, log and pictures in the run's folder.
 
@@ -67,7 +67,7 @@ def train(
         run: Where to.
         resume: Go on from the last saved state; on a CPU the end is the same, byte for byte, as without the break.
         on_progress: Is told stage, done and total.
-        listener: Hears terms and warnings.
+        callback: Hears terms and warnings.
 
     Raises:
         InputError: Settings, patches, folder or device are not fit.
@@ -78,14 +78,14 @@ def train(
     """
     fabric = launch(settings.device)
     try:
-        with all_alive(fabric), ExitStack() as held:
-            from_first(fabric, lambda: held.enter_context(run.lock()))
-            heard = listener or TrainingCallback()
+        with report_lost_ranks(fabric), ExitStack() as held:
+            on_rank_zero(fabric, lambda: held.enter_context(run.lock()))
+            heard = callback or TrainingCallback()
             prepared = prepare(settings, run, fabric, resume, on_progress, heard)
             Training(prepared, run, fabric, on_progress, heard).go()
     except MachineError as error:
         if fabric.is_global_zero:
-            more = "; --resume goes on with this run" if run.is_begun() else ""
+            more = "; --resume goes on with this run" if run.has_started() else ""
             raise MachineError(f"{error}{more}") from error
     except (InputError, BusyError, InterruptedRunError):  # every rank meets these; a stop may be one's own
         if fabric.is_global_zero:
@@ -105,24 +105,24 @@ class Training:
         run: RunFolder,
         fabric: Fabric,
         on_progress: ProgressCallback,
-        listener: TrainingCallback,
+        callback: TrainingCallback,
     ) -> None:
         settings, triplets, self.judged, self.before = prepared
-        self.settings, self.run, self.fabric, self.told, self.listener = settings, run, fabric, on_progress, listener
+        self.settings, self.run, self.fabric, self.told, self.callback = settings, run, fabric, on_progress, callback
         self.data = training_data(triplets, settings)
         self.objective = build_objective(settings, fabric)
         if settings.start_from is not None and not run.state.exists():
-            take_weights(self.objective.generator, settings.network, settings.start_from)
+            initialise_from_weights(self.objective.generator, settings.network, settings.start_from)
         networks, schedule = self.objective.networks, settings.schedule
         self.optimiser_groups = [
             OptimiserGroup(name, [p for one in members for p in networks[one].parameters()], schedule)
             for name, members in self.objective.optimiser_groups.items()
         ]
-        decay = schedule.moving_average
-        self.average = ExponentialMovingAverage(self.objective.generator, decay) if decay else None
-        self.balance, self.warm_up = DiscriminatorMonitor(), list[float]()
+        decay = schedule.ema_decay
+        self.ema = ExponentialMovingAverage(self.objective.generator, decay) if decay else None
+        self.monitor, self.warm_up = DiscriminatorMonitor(), list[float]()
         self.step = self._restored_step()
-        self.logbook: MetricLogger  # begun with the first step, for what it writes begins a run
+        self.metric_logger: MetricLogger  # begun with the first step, for what it writes begins a run
 
     def go(self) -> None:
         """Take every step that is left."""
@@ -133,29 +133,29 @@ class Training:
         )
         total = total_steps(settings, len(self.data))
         if self.step >= total:
-            self.listener.said(f"nothing is left to do: {self.step:,} of {total:,} steps are taken")
-            from_first(self.fabric, self._complete_weights)
+            self.callback.on_message(f"nothing is left to do: {self.step:,} of {total:,} steps are taken")
+            on_rank_zero(self.fabric, self._complete_weights)
             return
-        from_first(self.fabric, lambda: self._require_room(order.steps_per_epoch, total))
-        self.logbook = MetricLogger(self.run, settings, self.fabric, self.step)
+        on_rank_zero(self.fabric, lambda: self._require_room(order.steps_per_epoch, total))
+        self.metric_logger = MetricLogger(self.run, settings, self.fabric, self.step)
         self._begin_session(order.steps_per_epoch)
         workers, remark = capped("device.workers", settings.device.workers, settings.device.devices)
         if remark and self.fabric.is_global_zero:
-            self.listener.said(remark)
+            self.callback.on_message(remark)
         reading = loaded(self.data, order, schedule.batch, workers)
         with graceful_shutdown() as request, reading as steps:
             started = time.perf_counter()
             for batches in steps:
                 epoch = self.step // order.steps_per_epoch
-                rate = schedule.learning_rate * schedule.rate_factor_at(self.step + 1, epoch)
+                rate = schedule.learning_rate * schedule.lr_factor_at(self.step + 1, epoch)
                 parts = self._take_step(batches, rate, order.patches_of(self.step))
                 self.step += 1
                 self._record(epoch, rate, parts, time.perf_counter() - started, total)
-                if is_previewed(self.step, settings.journal.preview_every) and self.fabric.is_global_zero:
+                if is_previewed(self.step, settings.logging.preview_every) and self.fabric.is_global_zero:
                     picture = self.run.previews / f"step_{self.step:07d}.png"
                     write_preview(picture, self.remover(), self.data.triplets, self.step, self.fabric.device)
                     self.objective.generator.train()
-                keep_every = settings.journal.keep_every
+                keep_every = settings.logging.keep_every
                 if keep_every and self.step % keep_every == 0 and self.fabric.is_global_zero:
                     self._save_weights(self.run.kept(self.step))
                 if self.judged is not None and self.step % settings.validation.every == 0:
@@ -173,12 +173,12 @@ class Training:
             return
         warning = rate_jump(self.before.schedule, self.settings.schedule, self.step, steps_per_epoch)
         if warning:
-            self.listener.said(warning)
+            self.callback.on_message(warning)
         self.run.write_settings(self.settings)
         add_session(self.run, self.step, self.settings, warning)
 
     def _is_saved(self, steps_per_epoch: int) -> bool:
-        return self.step % (self.settings.journal.checkpoint_every or steps_per_epoch) == 0
+        return self.step % (self.settings.logging.checkpoint_every or steps_per_epoch) == 0
 
     def _take_step(self, batches: Batches, rate: float, patches: int) -> list[Part]:
         """Let each learner in turn see its losses on every batch, and then change its weights once.
@@ -191,19 +191,21 @@ class Training:
         ]
         losses = [self.objective.losses(batch) for batch in seen]
         watched: list[Terms] = [{} for _ in seen]
-        for learner in self.optimiser_groups:
-            with learner.alone(self.optimiser_groups):
+        for group in self.optimiser_groups:
+            with group.freeze_others(self.optimiser_groups):
                 for batch, one, terms in zip(seen, losses, watched, strict=True):
                     loss, new = next(one)
                     terms |= {name: term.detach() for name, term in new.items()}
                     torch.autograd.backward(loss * (len(batch.paired) / patches))
-                if not learner.learn(rate, self.fabric):
+                if not group.update(rate, self.fabric):
                     found = [not_finite(batch.names, terms) for batch, terms in zip(seen, watched, strict=True)]
-                    everybodys = [one for share in gathered(self.fabric, found) for one in share]
+                    everybodys = [one for share in all_gathered(self.fabric, found) for one in share]
                     raise not_finite_error(self.step + 1, everybodys, self.run.state)
-        follow_first(self.fabric, [one for net in self.objective.networks.values() for one in net.buffers()])
-        if self.average is not None:
-            self.average.update(self.objective.generator, self.step + 1)
+        broadcast_from_rank_zero(
+            self.fabric, [one for net in self.objective.networks.values() for one in net.buffers()]
+        )
+        if self.ema is not None:
+            self.ema.update(self.objective.generator, self.step + 1)
         return [
             (len(batch.paired), {name: float(term) for name, term in terms.items()})
             for batch, terms in zip(seen, watched, strict=True)
@@ -220,17 +222,17 @@ class Training:
         )
 
     def _record(self, epoch: int, rate: float, parts: Sequence[Part], seconds: float, total: int) -> None:
-        self.logbook.record(self.step, epoch, rate, parts, seconds)
+        self.metric_logger.record(self.step, epoch, rate, parts, seconds)
         if not self.fabric.is_global_zero:
             return
         self.told("training", self.step, total)
         terms = mean_terms(parts)
-        self.listener.terms(self.step, terms)
-        if warning := self.balance.warning(terms):
-            self.listener.said(warning)
+        self.callback.on_step(self.step, terms)
+        if warning := self.monitor.warning(terms):
+            self.callback.on_message(warning)
         self.warm_up.append(seconds)
         if len(self.warm_up) == WARM_UP_STEPS and self.step < total:
-            self.listener.said(forecast(self.warm_up, self.settings, len(self.data), self.step))
+            self.callback.on_message(forecast(self.warm_up, self.settings, len(self.data), self.step))
 
     def remover(self) -> NetworkRemover:
         """Return the cloud remover as it is now, or the average of what it was, where that is wanted."""
@@ -239,28 +241,28 @@ class Training:
 
     @property
     def _shown(self) -> SarToOptical:
-        return self.average.network if self.average is not None else self.objective.generator
+        return self.ema.network if self.ema is not None else self.objective.generator
 
     def _validate(self, judged: TripletSource) -> None:
         """Let rank 0 judge, while the others wait for it in the next step; the weights of the best step are kept."""
         if not self.fabric.is_global_zero:
             return
-        scores = judge(self.remover(), judged, self.fabric.device)
+        scores = validate(self.remover(), judged, self.fabric.device)
         self.objective.generator.train()
         if is_best(scores, self.run):
             self._save_weights(self.run.best)
-        self.logbook.validated(self.step, scores)
+        self.metric_logger.validated(self.step, scores)
 
     def _save(self) -> None:
         """Everything that the next step depends on, then the remover; every rank waits until both are on disk."""
-        state = collect_state(self.step, self.objective, self.optimiser_groups, self.average, self.fabric)
+        state = collect_state(self.step, self.objective, self.optimiser_groups, self.ema, self.fabric)
 
         def write() -> None:
             assert state is not None  # rank 0 has it
             self.run.save_state(state)
             self._save_weights(self.run.weights)
 
-        from_first(self.fabric, write)
+        on_rank_zero(self.fabric, write)
 
     def _complete_weights(self) -> None:
         """Write the weights of the last step where a full disk, or a kill, came between them and the state."""
@@ -277,14 +279,14 @@ class Training:
             MachineError: The disk is too small.
         """
         weights = _bytes_of(self._shown.state_dict().values())
-        learnt = [one for learner in self.optimiser_groups for one in learner.parameters]
+        learnt = [one for group in self.optimiser_groups for one in group.parameters]
         networks = [one for net in self.objective.networks.values() for one in net.state_dict().values()]
-        average = [] if self.average is None else self._shown.state_dict().values()
-        state = _bytes_of(networks) + 2 * _bytes_of(learnt) + _bytes_of(average)  # Adam keeps two moments of each
-        every = self.settings.journal.checkpoint_every or steps_per_epoch
+        ema = [] if self.ema is None else self._shown.state_dict().values()
+        state = _bytes_of(networks) + 2 * _bytes_of(learnt) + _bytes_of(ema)  # Adam keeps two moments of each
+        every = self.settings.logging.checkpoint_every or steps_per_epoch
         again = self.run.state.exists() or total - self.step > every
         first = 0 if self.run.state.exists() else state + weights
-        kept = self.settings.journal.keep_every
+        kept = self.settings.logging.keep_every
         extra = weights * ((total // kept - self.step // kept if kept else 0) + (self.judged is not None))
         require_room(self.run.path, first + again * state + extra, "save this run")
 
@@ -294,20 +296,22 @@ class Training:
 
     def _summary(self) -> dict[str, str]:
         """Return what users of the weights should know."""
-        decay = self.settings.schedule.moving_average
+        decay = self.settings.schedule.ema_decay
         return {
             "steps": str(self.step),
             "patches": str(len(self.data)),
             "weights": f"moving average with decay {decay:g}" if decay else "of the last step",
             "settings": self.settings.model_dump_json(),
-            **told_with_weights(self.run),
+            **training_data_summary(self.run),
         }
 
     def _restored_step(self) -> int:
         """Take up the saved state, if there is one; return its step."""
         state = self.run.load_state()
-        step = restore_state(state, self.objective, self.optimiser_groups, self.average, self.fabric) if state else 0
-        follow_first(self.fabric, [one for net in self.objective.networks.values() for one in net.parameters()])
+        step = restore_state(state, self.objective, self.optimiser_groups, self.ema, self.fabric) if state else 0
+        broadcast_from_rank_zero(
+            self.fabric, [one for net in self.objective.networks.values() for one in net.parameters()]
+        )
         return step
 
 

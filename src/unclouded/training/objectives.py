@@ -19,7 +19,7 @@ from unclouded.errors import InputError
 from unclouded.machine import memory_fault
 from unclouded.models.cyclegan import SAR_CHANNELS, PatchDiscriminator, SarToOptical, initialise
 from unclouded.training import losses
-from unclouded.training.distributed import InPrecision, sum_gradients, to_first
+from unclouded.training.distributed import InPrecision, gather_on_rank_zero, sum_gradients
 from unclouded.training.losses import LossWeights, PerceptualLoss, perceptual_loss
 from unclouded.training.settings import Schedule, TrainSettings
 from unclouded.training.step import (
@@ -36,7 +36,7 @@ from unclouded.training.step import (
     mean_on_clear,
 )
 
-GENERATORS, CRITICS = "generators", "critics"
+GENERATORS, DISCRIMINATORS = "generators", "discriminators"
 
 TOTAL = "total"
 """Name of the weighted sum of the generators' terms."""
@@ -99,7 +99,7 @@ class Cycle:
     optimiser_groups: Mapping[str, tuple[str, ...]] = field(
         default_factory=lambda: {
             GENERATORS: ("optical_to_sar", "sar_to_optical"),
-            CRITICS: ("sar_discriminator", "optical_discriminator"),
+            DISCRIMINATORS: ("sar_discriminator", "optical_discriminator"),
         }
     )
 
@@ -129,7 +129,7 @@ class Cycle:
         terms, generated = generator_terms(self.ensemble, batch, self.weights, self.perceptual)
         yield weighted(terms, self.weights, batch)
         terms = discriminator_terms(self.ensemble, batch, generated, self.history)
-        yield terms["sar_critic"] + terms["optical_critic"], terms
+        yield terms["sar_discriminator"] + terms["optical_discriminator"], terms
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,13 +162,13 @@ class Supervised:
     @property
     def networks(self) -> Mapping[str, nn.Module]:
         """One network, or two."""
-        critics = {"optical_critic": self.discriminator} if self.discriminator is not None else {}
+        critics = {"optical_discriminator": self.discriminator} if self.discriminator is not None else {}
         return {"sar_to_optical": self.generator, **critics}
 
     @property
     def optimiser_groups(self) -> Mapping[str, tuple[str, ...]]:
         """The generator, then the critic where there is one."""
-        critics = {CRITICS: ("optical_critic",)} if self.discriminator is not None else {}
+        critics = {DISCRIMINATORS: ("optical_discriminator",)} if self.discriminator is not None else {}
         return {GENERATORS: ("sar_to_optical",), **critics}
 
     @property
@@ -196,7 +196,7 @@ class Supervised:
         if discriminator is not None:
             drawn = self.pool.draw(torch.cat([seen, prediction.detach()], dim=1), self.rng)
             terms = judged("optical", discriminator(torch.cat([seen, batch.clear], dim=1)), discriminator(drawn))
-            yield terms["optical_critic"], terms
+            yield terms["optical_discriminator"], terms
 
 
 def weighted(terms: Terms, weights: LossWeights, batch: Batch) -> tuple[Tensor, Terms]:
@@ -264,7 +264,7 @@ class OptimiserGroup:
         self.optimiser = Adam(self.parameters, lr=schedule.learning_rate, betas=(0.5, 0.999), eps=1e-8)
 
     @contextmanager
-    def alone(self, everybody: Iterable["OptimiserGroup"]) -> Iterator[None]:
+    def freeze_others(self, everybody: Iterable["OptimiserGroup"]) -> Iterator[None]:
         """Start from no gradient, and keep gradients away from all other learners inside the block."""
         self.optimiser.zero_grad(set_to_none=True)
         others = [parameter for one in everybody if one is not self for parameter in one.parameters]
@@ -276,7 +276,7 @@ class OptimiserGroup:
             for parameter in others:
                 parameter.requires_grad_(True)
 
-    def learn(self, rate: float, fabric: Fabric) -> bool:
+    def update(self, rate: float, fabric: Fabric) -> bool:
         """Change the weights by the gradients of all ranks; change nothing and say so where they are not finite."""
         self.optimiser.param_groups[0]["lr"] = rate
         sum_gradients(fabric, self.parameters)
@@ -320,8 +320,8 @@ class ExponentialMovingAverage:
     def update(self, network: SarToOptical, step: int) -> None:
         """Move the average towards the weights of a step, counted from 1."""
         kept = min(self.decay, (1 + step) / (10 + step))
-        for average, new in zip(self.network.parameters(), network.parameters(), strict=True):
-            average.lerp_(new, 1 - kept)
+        for ema, new in zip(self.network.parameters(), network.parameters(), strict=True):
+            ema.lerp_(new, 1 - kept)
 
 
 # Everything that the next step of a run depends on, as nested mappings of tensors.
@@ -331,7 +331,7 @@ def collect_state(
     step: int,
     objective: Objective,
     optimiser_groups: Iterable[OptimiserGroup],
-    average: ExponentialMovingAverage | None,
+    ema: ExponentialMovingAverage | None,
     fabric: Fabric,
 ) -> dict[str, Any] | None:
     """Return the state of a run after a step on rank 0, None on others; every rank has to ask.
@@ -345,14 +345,14 @@ def collect_state(
             for name, pool in objective.pools.items()
         },
     }
-    ranks = to_first(fabric, own)
+    ranks = gather_on_rank_zero(fabric, own)
     if ranks is None:
         return None
     return {
         "step": torch.tensor(step),
         "networks": {name: network.state_dict() for name, network in objective.networks.items()},
-        "learners": {learner.name: learner.state_dict() for learner in optimiser_groups},
-        "average": average.network.state_dict() if average is not None else {},
+        "optimisers": {group.name: group.state_dict() for group in optimiser_groups},
+        "ema": ema.network.state_dict() if ema is not None else {},
         "ranks": {str(rank): state for rank, state in enumerate(ranks)},
     }
 
@@ -361,7 +361,7 @@ def restore_state(
     state: Mapping[str, Any],
     objective: Objective,
     optimiser_groups: Iterable[OptimiserGroup],
-    average: ExponentialMovingAverage | None,
+    ema: ExponentialMovingAverage | None,
     fabric: Fabric,
 ) -> int:
     """Go on from a state of :func:`collect_state`; return its step.
@@ -373,10 +373,10 @@ def restore_state(
         own = state["ranks"][str(fabric.global_rank)]
         for name, network in objective.networks.items():
             network.load_state_dict(state["networks"][name])
-        for learner in optimiser_groups:
-            learner.load_state_dict(state["learners"][learner.name])
-        if average is not None:
-            average.network.load_state_dict(state["average"])
+        for group in optimiser_groups:
+            group.load_state_dict(state["optimisers"][group.name])
+        if ema is not None:
+            ema.network.load_state_dict(state["ema"])
         for name, pool in objective.pools.items():
             pool.load_state_dict(fabric.to_device(own["pools"][name]))
         objective.rng.set_state(own["random"])

@@ -30,13 +30,13 @@ from unclouded.strict_json import read_json_object
 from unclouded.tensors.dataset import TripletSource
 from unclouded.tensors.observation import Triplet
 from unclouded.training.checkpoint import RunFolder
-from unclouded.training.data import Choice, choose, choose_triplets
-from unclouded.training.distributed import from_first, gathered
+from unclouded.training.data import PatchSelection, select_patches, select_triplets
+from unclouded.training.distributed import all_gathered, on_rank_zero
 from unclouded.training.settings import TrainSettings
 from unclouded.training.unpaired import UnpairedImages
 from unclouded.training.validation import validation_triplets
 
-LOOKED_AT = 16
+RANGE_CHECK_PATCHES = 16
 """Patches whose ranges are checked together."""
 
 
@@ -62,7 +62,7 @@ def prepare(
     fabric: Fabric,
     resume: bool,
     on_progress: ProgressCallback,
-    listener: TrainingCallback,
+    callback: TrainingCallback,
 ) -> Prepared:
     """Begin a run or take one up.
 
@@ -72,19 +72,19 @@ def prepare(
         InputError: Settings, patches or folder are not fit.
     """
     cache = ProbabilityCache()
-    checking = _Checking(settings, run, fabric, on_progress, listener, cache)
+    checking = _PatchChecker(settings, run, fabric, on_progress, callback, cache)
     if resume:
-        before = from_first(fabric, run.read_settings)
-        settings = from_first(fabric, lambda: run.resumed_settings(settings))
-        if from_first(fabric, run.patches.is_file):
+        before = on_rank_zero(fabric, run.read_settings)
+        settings = on_rank_zero(fabric, lambda: run.resumed_settings(settings))
+        if on_rank_zero(fabric, run.patches.is_file):
             again = settings.model_copy(update={"patch_list": run.patches, "subset": None, "damaged": "refuse"})
-            triplets = choose_triplets(again, cache)
+            triplets = select_triplets(again, cache)
             _require_same_clear_images(triplets, run)
             return Prepared(settings, triplets, checking.validation(triplets), before)
-        from_first(fabric, lambda: run.write_settings(settings))
+        on_rank_zero(fabric, lambda: run.write_settings(settings))
     else:
-        from_first(fabric, lambda: run.start(settings))
-    chosen = choose(settings, cache)
+        on_rank_zero(fabric, lambda: run.start(settings))
+    chosen = select_patches(settings, cache)
     judged = checking.chosen_validation(chosen.triplets)
     if settings.start_from is not None:
         require_network(settings.network, settings.start_from)
@@ -93,7 +93,7 @@ def prepare(
     if fabric.is_global_zero:
         names = "".join(f"{name}\n" for name in triplets.names)
         if isinstance(triplets, UnpairedImages):
-            listener.said(str(triplets))
+            callback.on_message(str(triplets))
             write_text(run.clear_images, "".join(f"{name}\n" for name in triplets.clear_names))
         write_provenance(run, settings, names, digests)
         write_text(run.patches, names)
@@ -112,17 +112,17 @@ def _require_same_clear_images(triplets: TripletSource, run: RunFolder) -> None:
 
 
 @dataclass(frozen=True)
-class _Checking:
+class _PatchChecker:
     """Reads the patches of a run once, and reports those that are skipped."""
 
     settings: TrainSettings
     run: RunFolder
     fabric: Fabric
     told: ProgressCallback
-    listener: TrainingCallback
+    callback: TrainingCallback
     cache: ProbabilityCache
 
-    def chosen_validation(self, learnt: TripletSource) -> Choice | None:
+    def chosen_validation(self, learnt: TripletSource) -> PatchSelection | None:
         """Choose the patches of the validation, if there is to be any: before hours of cloud maps."""
         return validation_triplets(self.settings, learnt, self.cache) if self.settings.validation.every else None
 
@@ -131,7 +131,7 @@ class _Checking:
         chosen = self.chosen_validation(learnt)
         return self.sound("validation", chosen).triplets if chosen else None
 
-    def sound(self, part: str, chosen: Choice) -> "Sound":
+    def sound(self, part: str, chosen: PatchSelection) -> "CheckedPatches":
         """Return the sound patches of a part; name the others on the terminal and in the folder of the run."""
         found = check_patches(chosen.triplets, self.settings, self.fabric, self.told)
         skipped = (*chosen.left_out, *found.damaged)
@@ -140,14 +140,14 @@ class _Checking:
         if self.fabric.is_global_zero and skipped:
             shown = "; ".join(map(str, skipped[:SHOWN]))
             more = f"; and {len(skipped) - SHOWN:,} more" if len(skipped) > SHOWN else ""
-            self.listener.said(
+            self.callback.on_message(
                 f"{len(skipped):,} of {len(chosen.triplets) + len(chosen.left_out):,} patches for {part} are skipped"
                 f" ({shown}{more}); {self.run.skipped} lists all"
             )
         return found
 
 
-class Sound(NamedTuple):
+class CheckedPatches(NamedTuple):
     """Patches that were read and can be used.
 
     Attributes:
@@ -161,7 +161,7 @@ class Sound(NamedTuple):
     damaged: tuple[DamagedTriplet, ...]
 
 
-class Checked(NamedTuple):
+class PatchCheck(NamedTuple):
     """A patch that was read: the SHA-256 of what training sees of it, or why it cannot be used."""
 
     sha256: str
@@ -170,16 +170,16 @@ class Checked(NamedTuple):
 
 def check_patches(
     chosen: TripletSource, settings: TrainSettings, fabric: Fabric, on_progress: ProgressCallback
-) -> Sound:
+) -> CheckedPatches:
     """Read every patch once, which maps its clouds into the cache, each rank its share.
 
     Raises:
         InputError: The first patches are in another unit; or patches are damaged and the settings say to refuse; they
             are named.
     """
-    from_first(fabric, lambda: _look_at_ranges(chosen, settings))
+    on_rank_zero(fabric, lambda: _check_ranges(chosen, settings))
     share = range(fabric.global_rank, len(chosen), fabric.world_size)
-    dealt_out = gathered(fabric, _read(chosen, share, on_progress if fabric.is_global_zero else no_progress))
+    dealt_out = all_gathered(fabric, _read(chosen, share, on_progress if fabric.is_global_zero else no_progress))
     checked = [one for one in chain.from_iterable(zip_longest(*dealt_out)) if one is not None]
     damaged = [DamagedTriplet(name, one.damage) for name, one in zip(chosen.names, checked, strict=True) if one.damage]
     if damaged and (settings.damaged == "refuse" or len(damaged) == len(checked)):
@@ -188,26 +188,26 @@ def check_patches(
             f"{'; ...' if len(damaged) > SHOWN else ''}); mend them or set damaged = 'skip'"
         )
     sound = [index for index, one in enumerate(checked) if not one.damage]
-    return Sound(chosen.subset(sound), tuple(checked[index].sha256 for index in sound), tuple(damaged))
+    return CheckedPatches(chosen.subset(sound), tuple(checked[index].sha256 for index in sound), tuple(damaged))
 
 
-def _look_at_ranges(chosen: TripletSource, settings: TrainSettings) -> None:
+def _check_ranges(chosen: TripletSource, settings: TrainSettings) -> None:
     """Judge the sound ones of the first patches, so that a wrong unit shows before hours of cloud maps."""
     sound = []
-    for index in range(min(LOOKED_AT, len(chosen))):
+    for index in range(min(RANGE_CHECK_PATCHES, len(chosen))):
         with suppress(InputError):
             sound.append(chosen.check(index))
     if sound:
         require_ranges(sound, settings.network.scaling)
 
 
-def _read(chosen: TripletSource, share: Sequence[int], on_progress: ProgressCallback) -> list[Checked]:
+def _read(chosen: TripletSource, share: Sequence[int], on_progress: ProgressCallback) -> list[PatchCheck]:
     checked = []
     for done, index in enumerate(share, start=1):
         try:
-            checked.append(Checked(digest(chosen.check(index)), ""))
+            checked.append(PatchCheck(digest(chosen.check(index)), ""))
         except InputError as error:
-            checked.append(Checked("", str(error)))
+            checked.append(PatchCheck("", str(error)))
         on_progress("cloud maps", done, len(share))
     return checked
 
@@ -310,7 +310,7 @@ def write_provenance(run: RunFolder, settings: TrainSettings, names: str, digest
     )
 
 
-def told_with_weights(run: RunFolder) -> dict[str, str]:
+def training_data_summary(run: RunFolder) -> dict[str, str]:
     """Return what a weights file says of the patches it learnt from, for whoever has nothing but that file.
 
     Returns:

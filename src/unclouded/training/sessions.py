@@ -11,7 +11,7 @@ MAY_CHANGE = (
     "schedule.max_steps",
     "schedule.epochs_constant",
     "schedule.epochs_decay",
-    "journal.*",
+    "logging.*",
     "device.workers",
 )
 """Settings that a resumed run may be given anew: they do not touch what has been learnt."""
@@ -47,7 +47,7 @@ class _Period(NamedTuple):
     epochs: tuple[int, int]
 
 
-def continued(before: TrainSettings, wanted: TrainSettings, step: int, steps_per_epoch: int) -> TrainSettings:
+def settings_for_resume(before: TrainSettings, wanted: TrainSettings, step: int, steps_per_epoch: int) -> TrainSettings:
     """Return the settings of a run up to a step, continued with others.
 
     The schedule of the result lists the earlier schedules of the run, so that a new run with these settings follows
@@ -109,8 +109,8 @@ def rate_jump(before: Schedule, after: Schedule, step: int, steps_per_epoch: int
     if step == 0:
         return ""
     epoch = step // steps_per_epoch
-    old = before.learning_rate * before.rate_factor_at(step, (step - 1) // steps_per_epoch)
-    new = after.learning_rate * after.rate_factor_at(step + 1, epoch)
+    old = before.learning_rate * before.lr_factor_at(step, (step - 1) // steps_per_epoch)
+    new = after.learning_rate * after.lr_factor_at(step + 1, epoch)
     (in_force,) = (one for one in _periods(before) if one.start < step <= (one.end or step))
     planned = before.learning_rate * _factor(in_force.epochs, epoch)
     if new == old or (new == planned and epoch < sum(in_force.epochs)):

@@ -46,7 +46,7 @@ class Schedule(Settings):
         batch: Triplets that go through the networks together on a device; the paper's code uses one.
         accumulate: Batches whose gradients are averaged before a step changes the weights.
         clip_norm: Longest gradient of the generators, and of the discriminators; None for any.
-        moving_average: Decay of the moving average of the remover's weights, which is what is saved then; 0 for none.
+        ema_decay: Decay of the moving average of the remover's weights, which is what is saved then; 0 for none.
         max_steps: Stop after so many steps, whatever the epochs; None for no such limit.
         earlier: Written by ``--resume``: epochs_constant and epochs_decay of earlier sessions of this run, each with
             its last step; a run that is repeated from its record follows them.
@@ -58,7 +58,7 @@ class Schedule(Settings):
     batch: int = Field(1, ge=1, le=MOST_PATCHES)
     accumulate: int = Field(1, ge=1, le=MOST_PATCHES)
     clip_norm: PositiveFloat | None = None
-    moving_average: float = Field(0.0, ge=0, lt=1)
+    ema_decay: float = Field(0.0, ge=0, lt=1)
     max_steps: int | None = Field(None, ge=1, le=MOST_STEPS)
     earlier: tuple[PastSchedule, ...] = Field((), max_length=1000)
 
@@ -76,22 +76,22 @@ class Schedule(Settings):
 
     def lr_factor(self, epoch: int) -> float:
         """Return 1 - max(0, 1 + n - n_iter) / (n_decay + 1) for epoch n, counted from 0."""
-        return _rate_factor(epoch, self.epochs_constant, self.epochs_decay)
+        return _lr_factor(epoch, self.epochs_constant, self.epochs_decay)
 
     def number_at(self, step: int) -> int:
         """Return which schedule of the run is in force at a step: 1 for the first. Steps are counted from 1."""
         return 1 + sum(one.until_step < step for one in self.earlier)
 
-    def rate_factor_at(self, step: int, epoch: int) -> float:
+    def lr_factor_at(self, step: int, epoch: int) -> float:
         """Return the factor at a step of an epoch, by the schedule that is in force there."""
         number = self.number_at(step)
         if number > len(self.earlier):
             return self.lr_factor(epoch)
         past = self.earlier[number - 1]
-        return _rate_factor(epoch, past.epochs_constant, past.epochs_decay)
+        return _lr_factor(epoch, past.epochs_constant, past.epochs_decay)
 
 
-def _rate_factor(epoch: int, epochs_constant: int, epochs_decay: int) -> float:
+def _lr_factor(epoch: int, epochs_constant: int, epochs_decay: int) -> float:
     return 1.0 - max(0, 1 + epoch - epochs_constant) / (epochs_decay + 1)
 
 
@@ -169,7 +169,7 @@ class TrainSettings(Settings):
             torchvision's download.
         damaged: What to do with damaged or incomplete triplets: refuse to start, or skip them.
         start_from: Weights file of the same network, whose cloud remover a new run starts from, not from fresh weights.
-        schedule, journal, validation, device: See there.
+        schedule, logging, validation, device: See there.
     """
 
     objective: Literal["cycle", "conditional", "residual"] = "cycle"
@@ -190,7 +190,7 @@ class TrainSettings(Settings):
     damaged: Literal["refuse", "skip"] = "refuse"
     start_from: Path | None = None
     schedule: Schedule = Schedule()
-    journal: LoggingSettings = LoggingSettings()
+    logging: LoggingSettings = LoggingSettings()
     validation: Validation = Validation()
     device: Device = Device()
 

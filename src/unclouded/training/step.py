@@ -173,7 +173,7 @@ def judged(
     real_seen, generated_seen = real.detach(), generated.detach()
     right = (real_seen > 0.5).float().mean() + (generated_seen < 0.5).float().mean()
     return {
-        f"{domain}_critic": losses.discriminator(real, generated),
+        f"{domain}_discriminator": losses.discriminator(real, generated),
         f"{domain}_real": real_seen.mean(),
         f"{domain}_generated": generated_seen.mean(),
         f"{domain}_accuracy": right / 2,

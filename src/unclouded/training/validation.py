@@ -18,19 +18,19 @@ from unclouded.tensors.dataset import TripletDataset, TripletSource
 from unclouded.tensors.observation import Triplet
 from unclouded.tensors.packed import PackedDataset
 from unclouded.training.checkpoint import RunFolder
-from unclouded.training.data import Choice, choose
+from unclouded.training.data import PatchSelection, select_patches
 from unclouded.training.settings import TrainSettings, Validation
 from unclouded.training.unpaired import UnpairedImages
 
-JUDGED_BY = "cloudy_mae"
+SELECTION_METRIC = "cloudy_mae"
 """The smaller, the better the weights: mean absolute error over cloudy pixels, reflectance."""
 
 AREAS: tuple[Area, ...] = ("all", "cloudy")
 
-LOGGED = ("mae", "psnr", "ssim", "sam")
+LOGGED_METRICS = ("mae", "psnr", "ssim", "sam")
 
 
-def validation_triplets(settings: TrainSettings, learnt: TripletSource, cache: ProbabilityCache) -> Choice:
+def validation_triplets(settings: TrainSettings, learnt: TripletSource, cache: ProbabilityCache) -> PatchSelection:
     """Choose the patches to be judged on, whole as in section III-B.2, not cropped as those of training.
 
     Raises:
@@ -42,13 +42,13 @@ def validation_triplets(settings: TrainSettings, learnt: TripletSource, cache: P
         )
     wanted = settings.validation
     own = {"split": wanted.split, "subset": wanted.patches, "patch_list": wanted.patch_list}
-    chosen, left_out = choose(settings.model_copy(update=own), cache)
-    require_apart(learnt.names, chosen.names)
+    chosen, left_out = select_patches(settings.model_copy(update=own), cache)
+    require_disjoint(learnt.names, chosen.names)
     assert isinstance(chosen, TripletDataset | PackedDataset)
-    return Choice(replace(chosen, crop_px=None), left_out)
+    return PatchSelection(replace(chosen, crop_px=None), left_out)
 
 
-def require_apart(learnt: Sequence[str], judged: Sequence[str]) -> None:
+def require_disjoint(learnt: Sequence[str], judged: Sequence[str]) -> None:
     """Refuse to judge on what is learnt: the same patch, or another one of its region.
 
     Raises:
@@ -62,7 +62,7 @@ def require_apart(learnt: Sequence[str], judged: Sequence[str]) -> None:
         )
 
 
-def judge(remover: NetworkRemover, triplets: TripletSource, place: device) -> dict[str, float]:
+def validate(remover: NetworkRemover, triplets: TripletSource, place: device) -> dict[str, float]:
     """Return the mean scores of what a user would get, whose clear pixels stay as observed.
 
     Returns:
@@ -70,13 +70,13 @@ def judge(remover: NetworkRemover, triplets: TripletSource, place: device) -> di
     """
     scores = score_patches(_judged(remover, triplets, place), "kept")
     means = {area: scores.mean(area) for area in AREAS}
-    return {f"{area}_{name}": means[area][name] for area in AREAS for name in LOGGED}
+    return {f"{area}_{name}": means[area][name] for area in AREAS for name in LOGGED_METRICS}
 
 
 def is_best(scores: Mapping[str, float], run: RunFolder) -> bool:
     """Say whether scores beat all that a run's validation has so far; what is no number beats nothing."""
-    before = [entry[JUDGED_BY] for entry in run.read_validation() if entry[JUDGED_BY] is not None]
-    return math.isfinite(scores[JUDGED_BY]) and all(scores[JUDGED_BY] < other for other in before)
+    before = [entry[SELECTION_METRIC] for entry in run.read_validation() if entry[SELECTION_METRIC] is not None]
+    return math.isfinite(scores[SELECTION_METRIC]) and all(scores[SELECTION_METRIC] < other for other in before)
 
 
 def _judged(remover: NetworkRemover, triplets: TripletSource, place: device) -> Iterator[tuple[Triplet, Tensor]]:
@@ -108,14 +108,14 @@ def overfit_settings(settings: TrainSettings) -> TrainSettings:
             "subset": settings.patches_a_step,
             "paired_percent": 100.0,
             "schedule": settings.schedule.model_copy(update=schedule),
-            "journal": settings.journal.model_copy(update={"log_every": 1}),
+            "logging": settings.logging.model_copy(update={"log_every": 1}),
             "validation": Validation(),
         }
     )
 
 
 @dataclass(frozen=True)
-class Verdict:
+class OverfitResult:
     """What became of the mean |prediction - clear|, in network values.
 
     Attributes:
@@ -129,18 +129,18 @@ class Verdict:
     steps: int
 
     @property
-    def learns(self) -> bool:
+    def has_learnt(self) -> bool:
         """Whether the difference was at least halved."""
         return self.last <= HALVED * self.first
 
     def __str__(self) -> str:
         fell = f"|prediction - clear| went from {self.first:.4f} to {self.last:.4f} in {self.steps} steps"
-        if self.learns:
+        if self.has_learnt:
             return f"{fell}: this set-up can learn a batch by heart"
         return f"{fell}, expected at most half: more steps, another rate, or other loss weights; see docs/training.md"
 
 
-def verdict(run: RunFolder) -> Verdict:
+def overfit_result(run: RunFolder) -> OverfitResult:
     """Judge a run of :func:`overfit_settings`.
 
     Raises:
@@ -149,4 +149,4 @@ def verdict(run: RunFolder) -> Verdict:
     differences = [entry["pixel"] for entry in run.read_log() if entry.get("pixel") is not None]
     if not differences:
         raise InputError(f"{run.log} has no pixel term; run --overfit-one in a folder of its own")
-    return Verdict(differences[0], median(differences[-_LAST:]), len(differences))
+    return OverfitResult(differences[0], median(differences[-_LAST:]), len(differences))
