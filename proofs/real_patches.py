@@ -62,10 +62,10 @@ def main() -> None:
     folds = two_folds(root)
     tested: dict[str, list[tuple[Triplet, Tensor]]] = {mode: [] for mode in MODES}
     for held_out, names in folds.items():
-        training_overlap = [name for other, group in folds.items() if other != held_out for name in group]
+        training_regions = [name for other, group in folds.items() if other != held_out for name in group]
         for mode in MODES:
             run = RunFolder(options.out / f"{mode.replace(', skip ', '_')}_without_{held_out}")
-            train_fold(run, root, training_overlap, mode, options)
+            train_fold(run, root, training_regions, mode, options)
             tested[mode] += predicted(load_network(run.weights), root, names)
     rows = {
         name: score_patches(evaluate_remover(baseline(name), whole(root), keep_clear=kept(name)), "kept")

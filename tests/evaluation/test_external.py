@@ -246,7 +246,7 @@ def test_dark_predictions_that_may_have_been_divided_by_2000_are_not_taken_for_r
         InputError, match=r"times the reflectance of the clear images .*divided by 2000 would; say which"
     ):
         find_predictions(folder, wanted)
-    assert "clear images" in find_predictions(folder, wanted, "reflectance").doubt
+    assert "clear images" in find_predictions(folder, wanted, "reflectance").unit_warning
 
 
 @pytest.mark.parametrize("header", [b"(" * 4000, b"{'descr': '<f4\xff'", b"\\\n'" * 9, b"9" * 5000])

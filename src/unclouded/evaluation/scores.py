@@ -76,7 +76,7 @@ class Provenance:
         predictions: Folder that the predictions were read from, and the unit found there; empty for removers.
         missing: Patches of the split without a prediction, which were not judged.
         software: Name and version of the software that judged.
-        training_overlap: Judged regions that the network learnt from, as its weights file tells; None where that tells none.
+        training_overlap: Evaluated regions that the network was trained on, from its weights file; None if unknown.
         trained_map: Cloud map that the network was trained with, as JSON values; None where it is not known.
     """
 
