@@ -75,27 +75,27 @@ def test_the_item_names_inputs_and_every_file_with_its_checksum(place: Place, au
     assert item.properties["unclouded:statistics"]["pixels"]["observed"] == auto.summary["pixels"]["observed"]
 
 
-def test_the_expected_error_and_what_was_used_are_kept(auto: PredictedScene) -> None:
+def test_the_summary_has_the_expected_error_and_the_remover_used(auto: PredictedScene) -> None:
     rows = auto.summary["expected_error"]["rows"]
     assert set(rows) == {"scene-adapted", "clear-mean", "sar-regression"}
     assert auto.summary["used"] in rows
     assert f"<td>{auto.summary['used']} (used)</td>" in auto.files["report"].read_text()
 
 
-def test_the_page_shows_the_confidence_of_observed_pixels_as_sure(auto: PredictedScene) -> None:
+def test_the_page_shows_the_confidence_and_escapes_file_names(auto: PredictedScene) -> None:
     page = auto.files["report"].read_text()
-    assert "how sure the answer is" in page
+    assert "Clouds and confidence" in page
     assert "s2 &lt;b&gt;" in page
     assert "<b>.tif" not in page
 
 
-def test_a_baseline_that_was_asked_for_expects_nothing(place: Place) -> None:
+def test_a_baseline_chosen_by_name_has_no_expected_error(place: Place) -> None:
     scene = place.cleared("clear-mean")
     assert (scene.summary["used"], scene.summary["expected_error"]) == ("clear-mean", None)
-    assert "What error to expect" not in scene.files["report"].read_text()
+    assert "Expected error" not in scene.files["report"].read_text()
 
 
-def test_two_runs_leave_the_same_page_and_item(place: Place, auto: PredictedScene) -> None:
+def test_two_runs_write_the_same_page_and_item(place: Place, auto: PredictedScene) -> None:
     before = {name: path.read_bytes() for name, path in auto.files.items()}
     (auto.folder / "summary.json").unlink()
     again = place.cleared("auto")
@@ -107,7 +107,7 @@ def test_an_overcast_scene_has_a_page(place: Place, tmp_path: Path) -> None:
     cloudy, sar = place.folder / "s2 <b>.tif", place.folder / "s1.tif"
     scene = predict_scene(auto_remover(BANDS), cloudy, sar, tmp_path, settings)
     assert (scene.summary["used"], scene.summary["expected_error"]) == ("scene-adapted", None)
-    assert "of what is made is a guess" in scene.files["report"].read_text()
+    assert "of the predicted pixels are guessed" in scene.files["report"].read_text()
 
 
 def test_the_item_holds_the_checksum_of_every_file_and_of_the_page(tmp_path: Path) -> None:

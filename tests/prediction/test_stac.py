@@ -33,7 +33,7 @@ FACTS = Facts(
     ExpectedError({"scene-adapted": RemoverError(0.02, 0.03, 8.0, 900)}, 900, ("B02", "B8A"), False),
     {"cloud map": "continuous"},
     remarks=("no elevation model",),
-    fit=AlignmentQuality(-2.5, None),
+    alignment=AlignmentQuality(-2.5, None),
     version="0.1.0",
 )
 GRID = GeoBox((200, 100), Affine(10, 0, 500000, 0, -10, 4500000), "EPSG:32630")

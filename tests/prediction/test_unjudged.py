@@ -1,4 +1,4 @@
-"""Pixels whose clouds cannot be judged, from the input to every product that tells of them."""
+"""Pixels of unknown cloud state, from the input to every product."""
 
 import json
 import re
@@ -59,7 +59,7 @@ def layer(scene: PredictedScene, name: str) -> NDArray[np.generic]:
 
 @pytest.mark.parametrize("stored", [0, 65_535])
 @pytest.mark.parametrize("band", ["B10", "B12", "B01", "B03"])  # the detector does not read B03, the remover does
-def test_expectation_34_where_one_band_is_missing_a_pixel_is_made_and_never_observed(
+def test_expectation_34_a_pixel_with_a_missing_band_is_predicted_and_never_observed(
     cleared: Clear, band: str, stored: int
 ) -> None:
     optical = scene_of_land()
@@ -74,7 +74,7 @@ def test_expectation_34_where_one_band_is_missing_a_pixel_is_made_and_never_obse
     assert f"25.0 % of the scene has no known cloud state, because {cause} there" in scene.summary["remarks"][-1]
 
 
-def test_fault_13_without_radar_what_cannot_be_judged_has_no_data_in_any_band(cleared: Clear) -> None:
+def test_fault_13_pixels_of_unknown_cloud_state_without_radar_have_no_data_in_any_band(cleared: Clear) -> None:
     optical, sar = scene_of_land(), np.full((2, SIDE, SIDE), -9, np.float32)
     optical[(10, *STRIP)] = 0
     optical[:, :4] = 0
@@ -90,7 +90,7 @@ def test_fault_13_without_radar_what_cannot_be_judged_has_no_data_in_any_band(cl
     assert "the radar has no data in 53.1 % of the scene" in scene.summary["remarks"][-1]
 
 
-def test_expectation_14_summary_item_page_and_map_tell_the_same_numbers(cleared: Clear) -> None:
+def test_expectation_14_summary_item_page_and_map_have_the_same_numbers(cleared: Clear) -> None:
     optical = scene_of_land()
     optical[:, :16] = 0  # a quarter
     optical[(10, *STRIP)] = 0
@@ -107,13 +107,13 @@ def test_expectation_14_summary_item_page_and_map_tell_the_same_numbers(cleared:
     assert item["unclouded:statistics"]["pixels"]["unjudged"] == pixels["unjudged"] == 48 * 16
     page = scene.files["report"].read_text()
     assert "<b>25.0 %</b><span>of the scene has no data: no optical data 25.0 %" in page
-    assert "%</b><span>of the scene could not be judged and is made by clear-mean" in page
+    assert "%</b><span>of the scene has no known cloud state and is predicted by clear-mean" in page
     shares = re.findall(r"<b>([0-9.]+) %</b><span>of the scene", page)
     assert len(shares) == 4 and sum(round(10 * float(share)) for share in shares) == 1_000
     assert f"<code>{100 * pixels['cloudy_share']:.1f} %</code>" in page
 
 
-def test_a_scene_without_one_band_of_the_detector_is_made_as_a_whole(cleared: Clear) -> None:
+def test_a_scene_without_one_band_of_the_detector_is_predicted_completely(cleared: Clear) -> None:
     optical = scene_of_land()
     optical[10] = 0
     scene = cleared(optical, remover=auto_remover())
@@ -123,7 +123,7 @@ def test_a_scene_without_one_band_of_the_detector_is_made_as_a_whole(cleared: Cl
 
 
 @pytest.mark.parametrize("mode", ["continuous", "binary"])
-def test_coarser_and_binary_maps_leave_unknown_what_the_detector_cannot_see(cleared: Clear, mode: str) -> None:
+def test_coarser_and_binary_maps_are_unknown_where_the_detector_has_no_data(cleared: Clear, mode: str) -> None:
     optical = scene_of_land()
     optical[(10, *STRIP)] = 0
     clouds = CloudMapSettings.model_validate({"mode": mode, "resolution_m": 20})
@@ -131,7 +131,7 @@ def test_coarser_and_binary_maps_leave_unknown_what_the_detector_cannot_see(clea
     assert np.array_equal(np.isnan(layer(scene, "cloud_map")[0]), layer(scene, "provenance")[0] == 5)
 
 
-def test_nothing_is_learnt_from_pixels_that_cannot_be_judged(cleared: Clear) -> None:
+def test_nothing_is_fitted_to_pixels_of_unknown_cloud_state(cleared: Clear) -> None:
     optical = scene_of_land()
     optical[1:4, :40] = 500
     optical[(slice(1, 4), *STRIP)] = 3_000  # bright, and perhaps cloud

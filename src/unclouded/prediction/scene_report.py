@@ -1,4 +1,4 @@
-"""Page and STAC item of a scene that was cleared row by row, from its sources and its finished files."""
+"""Report page and STAC item of a predicted scene, from its images and its finished products."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,23 +26,23 @@ from unclouded.prediction.stac import Product as PublishedProduct
 from unclouded.prediction.stac import Statistics, scene_item, write_item
 
 _ASSETS = {
-    "clear": ("Without clouds", ("data", "reflectance")),
+    "clear": ("Image without clouds", ("data", "reflectance")),
     "cloud_map": ("Cloud map m", ("data", "cloud")),
-    "provenance": ("Where each pixel comes from", ("data", "metadata")),
-    "confidence": ("Confidence in per cent", ("data", "metadata")),
-    "uncertainty": ("Standard deviation of an ensemble", ("data", "metadata")),
+    "provenance": ("Provenance of each pixel", ("data", "metadata")),
+    "confidence": ("Confidence, per cent", ("data", "metadata")),
+    "uncertainty": ("Standard deviation of the ensemble", ("data", "metadata")),
 }
-"""Name of a product to its title and its roles."""
+"""Title and roles by name of the product."""
 
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """Where the two files are.
+    """Paths of report and STAC item.
 
     Attributes:
         report: HTML page.
         item: STAC item.
-        statistics: The numbers in both.
+        statistics: Statistics in both files.
     """
 
     report: Path
@@ -52,19 +52,19 @@ class WrittenReport:
 
 @dataclass(frozen=True, eq=False)
 class SceneReport:
-    """What a report of a scene is made from.
+    """Report of a scene, from its images, products and settings.
 
     Attributes:
-        sources: The scene as it was.
-        products: What the GeoTIFFs hold.
+        sources: Input images.
+        products: Description of the GeoTIFFs.
         files: Finished GeoTIFFs by name.
-        bands: Of the remover.
-        ensemble: The remover, adapted; None where nothing could be made.
-        record: What the products depend on; see :mod:`unclouded.prediction.scene`.
+        bands: Bands of the remover.
+        ensemble: Adapted remover; None if there were no data to predict from.
+        record: Inputs and settings of the scene; see :mod:`unclouded.prediction.scene`.
         optical: Path of the cloudy image.
-        fit: How well the two images go together.
-        remarks: What a reader has to be told.
-        losses: Pixels without data by cause; see :data:`unclouded.prediction.clearing.LOSSES`.
+        alignment: Alignment of radar and optical image.
+        remarks: Warnings about the images.
+        losses: Pixel counts of missing data by cause; see :data:`unclouded.prediction.clearing.LOSSES`.
     """
 
     sources: Sources
@@ -74,27 +74,27 @@ class SceneReport:
     ensemble: AdaptedEnsemble | None
     record: Mapping[str, Any]
     optical: Path
-    fit: AlignmentQuality
+    alignment: AlignmentQuality
     remarks: tuple[str, ...]
     losses: Mapping[str, int]
 
     def write(self, folder: Path) -> WrittenReport:
-        """Write both files into the folder of the products."""
+        """Write page and item into the folder of the products."""
         products = {product.name: self._asset(product) for product in self.products}
         not_after = datetime.fromtimestamp(self.optical.stat().st_mtime, UTC)
         with self._views() as views:
             return publish(folder, self.sources.geobox, views, products, self.facts(), not_after)
 
     def facts(self) -> Facts:
-        """Return what is known beside the pixels."""
+        """Return the facts about the scene that are not pixel values."""
         scene, record = self.sources.optical, self.record
         used = self.ensemble.removers[0] if self.ensemble else None
         inputs = [
             Input("Sentinel-2", record["cloudy"]["name"], record["cloudy"]["sha256"], scene.acquired),
             Input("Sentinel-1", record["sar"]["name"], record["sar"]["sha256"], self.sources.radar.acquired),
             *(
-                [Input("cloud map", Path(own).name, record["cloud_map"])]
-                if (own := record["settings"]["cloud_map"])
+                [Input("cloud map", Path(user_map).name, record["cloud_map"])]
+                if (user_map := record["settings"]["cloud_map"])
                 else []
             ),
             *(Input("weights", one["name"], one["weights"]) for one in record["removers"] if "weights" in one),
@@ -106,10 +106,10 @@ class SceneReport:
             bands=self.bands,
             inputs=inputs,
             expected=used.expected if isinstance(used, SelectedRemover) else None,
-            settings=_settings_text(record["settings"]) | {"asked for": record["removers"][0]["name"]},
+            settings=_settings_text(record["settings"]) | {"requested": record["removers"][0]["name"]},
             measured=scene.metadata() | {"radar": self.sources.radar.processing},
             remarks=self.remarks,
-            fit=self.fit,
+            alignment=self.alignment,
             pixel_m=abs(self.sources.geobox.affine.a) if crs is not None and crs.projected else None,
             version=record["unclouded"],
             losses=self.losses,
@@ -131,7 +131,7 @@ class SceneReport:
 
         with ExitStack() as stack:
             stored = {name: stack.enter_context(_row_reader(path)) for name, path in self.files.items()}
-            sure = stored.get("confidence")
+            confidence = stored.get("confidence")
             yield SceneViews(
                 self.sources.shape,
                 self.bands,
@@ -139,7 +139,7 @@ class SceneReport:
                 lambda top, bottom: radiometry.decode(stored["clear"](top, bottom)),
                 stored["cloud_map"],
                 stored["provenance"],
-                None if sure is None else _confidence_reader(sure, stored["cloud_map"]),
+                None if confidence is None else _confidence_reader(confidence, stored["cloud_map"]),
             )
 
 
@@ -150,22 +150,19 @@ def _row_reader(path: Path) -> Iterator[Callable[[int, int], NDArray[Any]]]:
 
 
 def _confidence_reader(percent: RowReader, cloud_map: RowReader) -> RowReader:
-    """Confidence in shares; the file tells none where nothing was made, and what was observed is sure."""
+    """Return a reader of the confidence from 0 to 1: 1 on observed pixels, NaN on those without data."""
 
     def read(top: int, bottom: int) -> NDArray[np.float32]:
         stored = percent(top, bottom)
-        unmade = np.where(cloud_map(top, bottom) == 0, np.float32(1.0), np.float32(np.nan))
-        return np.where(stored == UNKNOWN_PERCENT, unmade, stored.astype(np.float32) / 100)
+        not_predicted = np.where(cloud_map(top, bottom) == 0, np.float32(1.0), np.float32(np.nan))
+        return np.where(stored == UNKNOWN_PERCENT, not_predicted, stored.astype(np.float32) / 100)
 
     return read
 
 
 def _settings_text(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Settings as name to value; what has parts is JSON."""
+    """Return settings as text by name; structured values as JSON."""
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in settings.items()}
-
-
-# The last two files of a cleared scene: the page to look at, and the STAC item that names everything.
 
 
 REPORT, ITEM = "report.html", "item.json"
@@ -179,19 +176,19 @@ def publish(
     facts: Facts,
     not_after: datetime,
 ) -> WrittenReport:
-    """Write the page, then the item with the checksum of the page and of every product; each whole or not at all.
+    """Write the page, then the item with the checksums of the page and of every product, each atomically.
 
     Args:
-        folder: Where the products are.
+        folder: Folder of the products.
         geobox: Grid of the scene.
-        views: Its rows, before and after.
-        products: Asset name to finished file.
-        facts: What is known beside the pixels.
-        not_after: When the input was written; see :func:`~unclouded.prediction.stac.scene_item`.
+        views: Rows of the scene before and after cloud removal.
+        products: Finished files by asset name.
+        facts: Facts about the scene that are not pixel values.
+        not_after: Modification time of the input; see :func:`~unclouded.prediction.stac.scene_item`.
     """
-    seen = read_overview(views)
-    write_report(folder / REPORT, facts, seen)
-    page = {"report": PublishedProduct(folder / REPORT, "Report to look at", ("overview", "metadata"))}
-    statistics = Statistics(seen.counts, seen.mean_coverage, seen.cloudy_share)
+    overview = read_overview(views)
+    write_report(folder / REPORT, facts, overview)
+    page = {"report": PublishedProduct(folder / REPORT, "Report", ("overview", "metadata"))}
+    statistics = Statistics(overview.counts, overview.mean_coverage, overview.cloudy_share)
     write_item(folder / ITEM, scene_item(geobox, {**products, **page}, facts, statistics, not_after))
     return WrittenReport(folder / REPORT, folder / ITEM, statistics)

@@ -1,7 +1,7 @@
-"""A cleared scene as a STAC item: what it is, where, made of what and how, and every file with its checksum.
+"""STAC item of a predicted scene, with its inputs, settings, statistics and the checksum of every file.
 
 SpatioTemporal Asset Catalog 1.1 with the extensions projection 2.0, electro-optical 2.0, raster 2.0, classification
-2.0, file 2.1 and processing 1.2. What no extension knows stands under ``unclouded:``.
+2.0, file 2.1 and processing 1.2. Fields outside these extensions have the prefix ``unclouded:``.
 """
 
 import math
@@ -29,23 +29,23 @@ EXTENSIONS = {
         *(("file", "2.1.0"), ("processing", "1.2.0")),
     )
 }
-"""Name to the address of its schema."""
+"""Extension name to the URL of its schema."""
 
 FIRST_LIGHT = datetime(2015, 6, 27, tzinfo=UTC)
-"""Day of the first image of Sentinel-2; an image without a date is not older."""
+"""Date of the first Sentinel-2 image, the earliest possible date of an undated one."""
 
 
 @dataclass(frozen=True)
 class Product:
-    """A file of a cleared scene.
+    """File of a predicted scene.
 
     Attributes:
         path: In the folder of the item.
-        title: What it is, in words.
-        roles: Of the STAC best practices, such as ``data`` or ``metadata``.
-        bands: Optical bands, where it has some.
-        layer: What an image holds.
-        classes: What the numbers of an image name, where they name something.
+        title: Title.
+        roles: Roles of the STAC best practices, such as ``data`` or ``metadata``.
+        bands: Optical bands, if any.
+        layer: Bands, data type, nodata value and scale of an image.
+        classes: Class names by code, for a classification.
     """
 
     path: Path
@@ -58,12 +58,12 @@ class Product:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Numbers of the whole scene.
+    """Statistics of the whole scene.
 
     Attributes:
-        counts: How many pixels come from where.
-        mean_coverage: Mean of m where it is known.
-        cloudy_share: Share of the pixels with m > 0 where it is known.
+        counts: Pixel counts by provenance.
+        mean_coverage: Mean of m over the pixels where it is known; NaN if it is known nowhere.
+        cloudy_share: Share of pixels with m > 0 among those where m is known; NaN if it is known nowhere.
     """
 
     counts: Mapping[str, int]
@@ -71,7 +71,7 @@ class Statistics:
     cloudy_share: float
 
     def coverage(self) -> dict[str, float | None]:
-        """Return both definitions by name; None where m is known nowhere."""
+        """Return cloud coverage in both definitions by name; None if m is known nowhere."""
         known = {"mean_coverage": self.mean_coverage, "cloudy_share": self.cloudy_share}
         return {name: None if math.isnan(value) else value for name, value in known.items()}
 
@@ -79,15 +79,14 @@ class Statistics:
 def scene_item(
     geobox: GeoBox, products: Mapping[str, Product], facts: Facts, statistics: Statistics, not_after: datetime
 ) -> pystac.Item:
-    """Return the item of a cleared scene.
+    """Return the item of a predicted scene.
 
     Args:
-        geobox: Its grid.
-        products: Asset name to file; all lie beside the item.
-        facts: What it was made from, and how.
-        statistics: Its numbers.
-        not_after: When the input was written: an image without a date was taken between the first light of Sentinel-2
-            and this.
+        geobox: Grid of the scene.
+        products: Files by asset name, all in the folder of the item.
+        facts: Inputs, settings and remarks.
+        statistics: Statistics of the scene.
+        not_after: Modification time of the input; an undated image was taken between :data:`FIRST_LIGHT` and this.
     """
     taken = next((one.acquired for one in facts.inputs if one.role == "Sentinel-2" and one.acquired), None)
     geometry, bbox = outline(geobox)
@@ -107,20 +106,20 @@ def scene_item(
 
 
 def write_item(path: Path, item: pystac.Item) -> None:
-    """Write an item, whole or not at all; the same item gives the same bytes."""
+    """Write an item atomically; the same item gives the same bytes."""
     content = item.to_dict(include_self_link=False, transform_hrefs=False)
     write_json(path, content)
 
 
 def item_id(title: str) -> str:
-    """Return a title as an id: letters, digits, ``-``, ``_`` and ``.``, as the best practices have it."""
+    """Return a title as an id of letters, digits, ``-``, ``_`` and ``.``, as in the STAC best practices."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-.")[:200] or "scene"
 
 
 def outline(geobox: GeoBox) -> tuple[dict[str, Any] | None, list[float] | None]:
-    """Return the footprint as GeoJSON in longitude and latitude, and its box; None where the scene has no georeference.
+    """Return the footprint as GeoJSON in longitude and latitude and its bounding box; None without a georeference.
 
-    A scene on the antimeridian is cut there, and the west of its box is east of its east (RFC 7946, 3.1.9 and 5.2).
+    A footprint is cut at the antimeridian; its box then has a west greater than its east (RFC 7946, 3.1.9 and 5.2).
     """
     if geobox.crs is None:
         return None, None
@@ -129,8 +128,8 @@ def outline(geobox: GeoBox) -> tuple[dict[str, Any] | None, list[float] | None]:
     rings = [np.array(part[0]) for part in parts]  # the first lies west of the antimeridian
     west, east = rings[0][:, 0].min(), rings[-1][:, 0].max()
     latitudes = np.concatenate(rings)[:, 1]
-    told = {"type": geometry["type"], "coordinates": _rounded(geometry["coordinates"])}
-    return told, _rounded([west, latitudes.min(), east, latitudes.max()])
+    outline = {"type": geometry["type"], "coordinates": _rounded(geometry["coordinates"])}
+    return outline, _rounded([west, latitudes.min(), east, latitudes.max()])
 
 
 def _rounded(part: Any) -> Any:
@@ -139,53 +138,53 @@ def _rounded(part: Any) -> Any:
 
 def _projection(geobox: GeoBox) -> dict[str, Any]:
     epsg = geobox.crs.epsg if geobox.crs else None
-    told: dict[str, Any] = {
+    properties: dict[str, Any] = {
         "proj:code": f"EPSG:{epsg}" if epsg else None,
         "proj:shape": list(geobox.shape),
         "proj:transform": list(geobox.affine)[:6],
     }
     if geobox.crs is not None and epsg is None:
-        told["proj:wkt2"] = geobox.crs.to_wkt()
+        properties["proj:wkt2"] = geobox.crs.to_wkt()
     if geobox.crs is not None:
-        told["proj:bbox"] = list(geobox.boundingbox.bbox)
-    return told
+        properties["proj:bbox"] = list(geobox.boundingbox.bbox)
+    return properties
 
 
 def _properties(facts: Facts, statistics: Statistics) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    properties: dict[str, Any] = {
         "title": f"{facts.title} without clouds",
-        "description": f"Sentinel-2 image whose cloudy pixels were made by {facts.remover} with the help of Sentinel-1 "
-        "radar; eo:cloud_cover is what was cloudy before, where that is known. Contains modified Copernicus Sentinel "
-        "data.",
+        "description": f"Sentinel-2 image whose cloudy pixels were predicted by {facts.remover} with "
+        "Sentinel-1 radar; eo:cloud_cover is the cloud cover before cloud removal, where it is known. Contains "
+        "modified Copernicus Sentinel data.",
         "constellation": "sentinel-2",
         "instruments": ["msi"],
         **({} if math.isnan(statistics.cloudy_share) else {"eo:cloud_cover": round(100 * statistics.cloudy_share, 4)}),
         "processing:software": {"unclouded": facts.version},
-        "processing:lineage": f"Clouds mapped; pixels with m > 0, or unknown m, made by {facts.remover}; all others as "
-        "observed.",
+        "processing:lineage": f"Clouds mapped; pixels with m > 0 or unknown m predicted by {facts.remover}; all others "
+        "as observed.",
         "unclouded:remover": facts.remover,
         "unclouded:inputs": [
-            {"role": one.role, "name": one.name, "sha256": one.sha256, "datetime": _stamp(one.acquired)}
+            {"role": one.role, "name": one.name, "sha256": one.sha256, "datetime": _utc_text(one.acquired)}
             for one in facts.inputs
         ],
         "unclouded:settings": dict(facts.settings),
         "unclouded:statistics": {"pixels": {**statistics.counts, **facts.losses}, **statistics.coverage()},
     }
-    if facts.fit is not None:
-        told["unclouded:fit"] = facts.fit.as_json()
+    if facts.alignment is not None:
+        properties["unclouded:fit"] = facts.alignment.as_json()
     if facts.remarks:
-        told["unclouded:remarks"] = list(facts.remarks)
+        properties["unclouded:remarks"] = list(facts.remarks)
     if facts.measured:
-        told["unclouded:measured"] = dict(facts.measured)
+        properties["unclouded:measured"] = dict(facts.measured)
     if facts.expected is not None:
         content = facts.expected.as_json()
-        told["unclouded:expected_error"] = {"pixels": content["pixels"], "removers": content["rows"]}
+        properties["unclouded:expected_error"] = {"pixels": content["pixels"], "removers": content["rows"]}
     if facts.choice:
-        told["unclouded:choice"] = facts.choice
-    return told
+        properties["unclouded:choice"] = facts.choice
+    return properties
 
 
-def _stamp(moment: datetime | None) -> str | None:
+def _utc_text(moment: datetime | None) -> str | None:
     return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -208,14 +207,14 @@ _KINDS = {".tif": pystac.MediaType.COG, ".html": pystac.MediaType.HTML, ".json":
 
 
 def _pixels(layer: Layer, bands: tuple[str, ...]) -> dict[str, Any]:
-    """Say what the stored numbers of an image mean: value = number x scale + offset, band by band for optical ones."""
-    told: dict[str, Any] = {"data_type": layer.dtype}
+    """Return data type, nodata value, scale and offset (value = DN x scale + offset), for optical images by band."""
+    fields: dict[str, Any] = {"data_type": layer.dtype}
     if layer.nodata is not None:
-        told["nodata"] = "nan" if math.isnan(layer.nodata) else layer.nodata
+        fields["nodata"] = "nan" if math.isnan(layer.nodata) else layer.nodata
     if not bands:
-        return told if layer.scale == 1.0 else told | {"raster:scale": layer.scale}
+        return fields if layer.scale == 1.0 else fields | {"raster:scale": layer.scale}
     offsets = layer.offsets or (0.0,) * len(bands)
-    return told | {"bands": [_band(band, layer.scale, offset) for band, offset in zip(bands, offsets, strict=True)]}
+    return fields | {"bands": [_band(band, layer.scale, offset) for band, offset in zip(bands, offsets, strict=True)]}
 
 
 def _band(band: str, scale: float, offset: float) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 import base64
 import hashlib
-import html
+import html as html_text
 import json
 import re
 import shutil
@@ -62,11 +62,11 @@ def overview(confidence: bool = True, side: int = 32, cloudy: float = 0.9) -> Ov
 
 def facts(**changes: object) -> Facts:
     given: dict[str, object] = {"title": "Spain", "remover": "scene-adapted", "bands": BANDS, "inputs": [OPTICS, RADAR]}
-    return Facts(**(given | {"expected": EXPECTED, "fit": FIT, "pixel_m": 10.0, "version": "0.1.0"} | changes))  # type: ignore[arg-type]
+    return Facts(**(given | {"expected": EXPECTED, "alignment": FIT, "pixel_m": 10.0, "version": "0.1.0"} | changes))  # type: ignore[arg-type]
 
 
 class Addresses(HTMLParser):
-    """Collects whatever a browser would fetch or run."""
+    """Collects everything that a browser would fetch or run."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -81,26 +81,26 @@ class Addresses(HTMLParser):
         self.events += [key for key, _ in attrs if key.startswith("on") or key == "style"]
 
 
-def test_the_page_says_the_numbers() -> None:
-    text = page(facts(choice="scene-adapted was used, for it erred least"), overview())
-    for said in (
+def test_the_page_shows_the_statistics() -> None:
+    text = page(facts(choice="scene-adapted was used: it has the smallest error"), overview())
+    for expected in (
         "<b>75.0 %</b>",  # 24 of 32 rows are clear
         "<b>25.0 %</b>",
-        "<b>100.0 %</b><span>of what is made is a guess",
+        "<b>100.0 %</b><span>of the predicted pixels are guessed",
         "<b>± 0.021</b>",
         "<b>1.5 days</b><span>the radar is later than the optical image",
-        "<b>2.5 px</b><span>the radar lies off",
+        "<b>2.5 px</b><span>shift of the radar",
         "-1.50 px right, +2.00 px down (gap 0.030), from 4 blocks of clear ground",
         "32 × 32 px, 0.32 × 0.32 km",
         "12,345 clear pixels were covered",
         '<td class="number">30.00</td>',  # 20 log10(1 / 0.0316228)
-        "Scene-adapted was used, for it erred least.",
+        "Scene-adapted was used: it has the smallest error.",
         f"SHA-256 {'cd' * 32}",
     ):
-        assert said in text
+        assert expected in text
 
 
-def test_nothing_is_fetched_and_nothing_runs_but_the_one_script() -> None:
+def test_the_page_fetches_nothing_and_runs_only_its_own_script() -> None:
     seen = Addresses(page(facts(), overview(side=700)))
     assert seen.tags.count("script") == 1
     assert len(seen.fetched) >= 4
@@ -121,7 +121,7 @@ def test_the_policy_allows_exactly_the_style_and_the_script_of_the_page() -> Non
 
 
 @pytest.mark.parametrize("where", ["title", "input", "setting", "measured", "remark", "remover"])
-def test_names_from_files_are_text_and_never_markup(where: str) -> None:
+def test_names_from_files_are_escaped(where: str) -> None:
     changes: dict[str, dict[str, object]] = {
         "title": {"title": HOSTILE},
         "input": {"inputs": [Input("Sentinel-2", HOSTILE, "00")]},
@@ -139,20 +139,20 @@ def test_names_from_files_are_text_and_never_markup(where: str) -> None:
     assert seen.tags.count("img") == plain.tags.count("img")
 
 
-def test_radar_before_the_optical_image_is_earlier_and_a_shift_of_no_confidence_is_no_number() -> None:
-    text = page(facts(fit=AlignmentQuality(-3.0, Shift(5.0, 5.0, 0.1, 0.002, blocks=1))), overview())
+def test_earlier_radar_is_named_earlier_and_an_unreliable_shift_is_not_shown_as_a_number() -> None:
+    text = page(facts(alignment=AlignmentQuality(-3.0, Shift(5.0, 5.0, 0.1, 0.002, blocks=1))), overview())
     assert "<b>3.0 days</b><span>the radar is earlier" in text
     assert "unknown, the images have too few edges in common (gap 0.002), from 1 block of clear ground" in text
     assert " px</b>" not in text
 
 
-def test_the_line_on_the_border_lets_the_mouse_through_to_the_slider_under_it() -> None:
+def test_the_border_line_does_not_block_pointer_events_of_the_slider() -> None:
     drawn = re.search(r"\.compare::after \{(.*?)\}", page(facts(), overview()), re.DOTALL)
     assert drawn is not None and "pointer-events: none" in drawn[1]
 
 
-def test_the_slider_is_wired_to_the_border_in_page_script_and_style() -> None:
-    """Whatever the script looks for and moves is what the page has and the style shows."""
+def test_page_script_and_style_connect_the_slider_to_the_border() -> None:
+    """Selectors and properties in the script exist in page and style."""
     text = page(facts(), overview())
     (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
     (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
@@ -183,7 +183,7 @@ addEventListener("load", () => {
   document.documentElement.dataset.seen = JSON.stringify({cuts, under, width: over.naturalWidth});
 });
 """
-"""Looks at the page, and moves its slider to 0, 25 and 100."""
+"""Script that inspects the page and moves its slider to 0, 25 and 100."""
 
 
 def test_a_browser_moves_the_border_under_the_policy_of_the_page(tmp_path: Path) -> None:
@@ -197,25 +197,25 @@ def test_a_browser_moves_the_border_under_the_policy_of_the_page(tmp_path: Path)
     shown = subprocess.run([browser, *options, tmp_path / "page.html"], capture_output=True, text=True, timeout=120)
     found = re.search(r'data-seen="([^"]*)"', shown.stdout)
     assert found is not None, shown.stderr[-500:]
-    seen = json.loads(html.unescape(found[1]))
+    seen = json.loads(html_text.unescape(found[1]))
     assert [re.search(r"inset\(0px (\S+?%?) ", cut)[1] for cut in seen["cuts"]] == ["50%", "100%", "75%", "0%"]  # type: ignore[index]
     assert seen["under"] == ["INPUT"] * 3  # nothing lies over the slider
     assert seen["width"] == 32
 
 
-def test_remarks_stand_above_the_pictures() -> None:
+def test_remarks_appear_above_the_images() -> None:
     text = page(facts(remarks=["no manifest.safe: a changed bit goes unseen"]), overview())
-    said = '<p class="note">No manifest.safe: a changed bit goes unseen.</p>'
-    assert 0 < text.index(said) < text.index("<figure")
+    note = '<p class="note">No manifest.safe: a changed bit goes unseen.</p>'
+    assert 0 < text.index(note) < text.index("<figure")
 
 
-def test_without_dates_expectation_or_confidence_the_page_leaves_them_out() -> None:
+def test_the_page_omits_unknown_dates_expected_error_and_confidence() -> None:
     bare = page(
-        facts(inputs=[Input("Sentinel-2", "a.tif", "00")], expected=None, fit=None, pixel_m=None),
+        facts(inputs=[Input("Sentinel-2", "a.tif", "00")], expected=None, alignment=None, pixel_m=None),
         overview(confidence=False),
     )
     assert "Sentinel-2, date unknown" in bare
-    for absent in ("days", "lies off", "What error to expect", "how sure", " km"):
+    for absent in ("days", "shift of the radar", "Expected error", "and confidence", " km"):
         assert absent not in bare.split("<body>")[1]
 
 
@@ -263,24 +263,24 @@ def report_sections_gathered(**changes: object) -> Overview:
     ("share", "words"),
     [(0.0, "0.0 %"), (1e-6, "< 0.1 %"), (0.001, "0.1 %"), (0.5, "50.0 %"), (0.9995, "> 99.9 %"), (1.0, "100.0 %")],
 )
-def test_what_is_not_all_and_not_nothing_is_never_rounded_to_it(share: float, words: str) -> None:
+def test_only_exact_shares_are_shown_as_0_or_100_per_cent(share: float, words: str) -> None:
     assert percent_text(share) == words
 
 
-def test_one_pixel_of_cloud_is_not_told_as_none() -> None:
-    told = sections.tiles(FACTS, report_sections_gathered())
-    assert "<b>&gt; 99.9 %</b><span>of the scene is as observed" in told
-    assert "<b>&lt; 0.1 %</b><span>of the scene was cloudy and is made by scene-adapted" in told
-    assert told.count('class="tile"') == 2
+def test_one_cloudy_pixel_is_not_shown_as_zero() -> None:
+    html = sections.tiles(FACTS, report_sections_gathered())
+    assert "<b>&gt; 99.9 %</b><span>of the scene is as observed" in html
+    assert "<b>&lt; 0.1 %</b><span>of the scene was cloudy and is predicted by scene-adapted" in html
+    assert html.count('class="tile"') == 2
 
 
-def test_a_single_band_is_shown_as_grey_and_a_coarse_picture_says_so() -> None:
+def test_a_single_band_is_shown_as_grey_and_a_reduced_overview_states_its_scale() -> None:
     assert "B04 as grey, reflectance" in sections.comparison(FACTS, report_sections_gathered())
     shown = sections.comparison(FACTS, report_sections_gathered(shown=("B04", "B03", "B02"), step=9))
     assert "B04, B03, B02, reflectance" in shown and "One pixel of the picture is 9 × 9 of the scene." in shown
 
 
-def test_the_head_tells_one_band_from_several_and_kilometres_where_pixels_have_metres() -> None:
+def test_the_head_shows_the_number_of_bands_and_the_size_in_kilometres_if_known() -> None:
     assert "100 × 100 px · 1 band · Sentinel-1 of 2021-09-07" in sections.head(FACTS, report_sections_gathered())
     wide = Facts("Rome", "auto", ("B04", "B03"), [], pixel_m=20.0)
     assert "100 × 300 px" not in sections.head(
@@ -288,51 +288,51 @@ def test_the_head_tells_one_band_from_several_and_kilometres_where_pixels_have_m
     ) and "2 × 2 km · 2 bands" in sections.head(wide, report_sections_gathered())
 
 
-def test_the_page_gives_the_reason_of_the_choice_and_what_each_remover_answered() -> None:
+def test_the_page_gives_the_reason_of_the_selection_and_the_predicted_share_of_each_remover() -> None:
     rows = {"scene-adapted": RemoverError(0.02, 0.02, 1.0, 500), "half": RemoverError(0.01, 0.01, 1.0, 200)}
     facts = Facts("Rome", "scene-adapted", ("B04",), [], expected=ExpectedError(rows, 500, ("B04",), simulated=True))
-    told = sections.expected(replace(facts, choice="half was left out"), report_sections_gathered())
-    assert "Half was left out." in told and '<td class="number">40.0 %</td>' in told
-    assert "500 clear pixels were covered with painted clouds, for the scene has none" in told
+    html = sections.expected(replace(facts, choice="half was left out"), report_sections_gathered())
+    assert "Half was left out." in html and '<td class="number">40.0 %</td>' in html
+    assert "500 clear pixels were covered with simulated clouds, because the scene has none" in html
 
 
-def test_expectation_14_shares_are_of_the_whole_scene_and_the_cause_of_a_loss_is_named() -> None:
+def test_expectation_14_shares_refer_to_the_whole_scene_and_missing_data_have_a_cause() -> None:
     counts = COUNTS | {"observed": 4_000, "blended": 1_000, "near_gap": 1_000, "unjudged": 500, "no_data": 3_500}
     losses = {"no_data_optical": 1_500, "no_data_radar": 2_000, "no_data_remover": 0, "radar_gaps": 2_500}
-    told = sections.tiles(replace(FACTS, losses=losses), report_sections_gathered(counts=counts))
+    html = sections.tiles(replace(FACTS, losses=losses), report_sections_gathered(counts=counts))
     for share, words in (
         ("40.0 %", "of the scene is as observed"),
-        ("20.0 %", "of the scene was cloudy and is made by scene-adapted"),
-        ("5.0 %", "of the scene could not be judged and is made by scene-adapted"),
+        ("20.0 %", "of the scene was cloudy and is predicted by scene-adapted"),
+        ("5.0 %", "of the scene has no known cloud state and is predicted by scene-adapted"),
         ("35.0 %", "of the scene has no data: cloudy and no radar data 20.0 %, no optical"),
     ):
-        assert f"<b>{share}</b><span>{words}" in told
+        assert f"<b>{share}</b><span>{words}" in html
 
 
-def test_no_error_at_all_has_no_end_of_decibels() -> None:
+def test_the_psnr_of_a_zero_error_is_infinite() -> None:
     found = ExpectedError({"scene-adapted": RemoverError(0.0, 0.0, 0.0, 500)}, 500, ("B04",), simulated=False)
-    told = sections.expected(Facts("Rome", "scene-adapted", ("B04",), [], expected=found), report_sections_gathered())
-    assert '<td class="number">∞</td>' in told
+    html = sections.expected(Facts("Rome", "scene-adapted", ("B04",), [], expected=found), report_sections_gathered())
+    assert '<td class="number">∞</td>' in html
 
 
-def test_crops_say_where_they_are() -> None:
+def test_crops_show_their_position() -> None:
     crop = Crop(1_280, 640, EVEN, EVEN)
-    told = sections.crops(Facts("Rome", "auto", ("B04",), [], pixel_m=10.0), report_sections_gathered(crops=[crop]))
-    assert "Row 1,280, column 640." in told and "of 320 px, 3.2 km, across" in told and told.count("<img") == 2
+    html = sections.crops(Facts("Rome", "auto", ("B04",), [], pixel_m=10.0), report_sections_gathered(crops=[crop]))
+    assert "Row 1,280, column 640." in html and "of 320 px, 3.2 km, across" in html and html.count("<img") == 2
     assert sections.crops(FACTS, report_sections_gathered()) == ""
 
 
-def test_spectra_have_a_key_for_each_kind_that_there_is() -> None:
+def test_the_legend_of_the_spectra_lists_only_kinds_with_pixels() -> None:
     one = Spectra(*(np.array([0.1], np.float32),) * 3, pixels=7)
-    told = sections.spectra(FACTS, report_sections_gathered(spectra={"synthesised": one}))
-    assert "made by scene-adapted</li>" in told and "as observed</li>" not in told
+    html = sections.spectra(FACTS, report_sections_gathered(spectra={"synthesised": one}))
+    assert "predicted by scene-adapted</li>" in html and "observed</li>" not in html
     assert sections.spectra(FACTS, report_sections_gathered()) == ""
 
 
-def test_settings_and_numbers_stand_in_tables() -> None:
-    told = sections.tables(
+def test_settings_and_statistics_are_shown_in_tables() -> None:
+    html = sections.tables(
         Facts("Rome", "auto", ("B04", "B03"), FACTS.inputs, settings={"window_px": "1024"}), report_sections_gathered()
     )
-    assert "<th>pixels with m &gt; 0 among those</th><td><code>30.0 %</code></td>" in told
-    assert "<th>Sentinel-1, 2021-09-07 17:06 UTC</th><td><code>s1.tif</code><br><code>SHA-256 ab</code></td>" in told
-    assert "<th>bands</th><td><code>B04 B03</code></td>" in told and "<code>1024</code>" in told
+    assert "<th>share of pixels with m &gt; 0</th><td><code>30.0 %</code></td>" in html
+    assert "<th>Sentinel-1, 2021-09-07 17:06 UTC</th><td><code>s1.tif</code><br><code>SHA-256 ab</code></td>" in html
+    assert "<th>bands</th><td><code>B04 B03</code></td>" in html and "<code>1024</code>" in html

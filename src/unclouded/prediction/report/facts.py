@@ -1,4 +1,4 @@
-"""What a report says in words and numbers."""
+"""Facts about a predicted scene for its report and STAC item, other than pixel values."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from unclouded.prediction.auto_remover import ExpectedError
 
 @dataclass(frozen=True)
 class Input:
-    """A file or product that a scene was made from.
+    """Input file or product of a scene.
 
     Attributes:
-        role: What it is: ``Sentinel-2``, ``Sentinel-1``, ``weights``.
-        name: Its name.
-        sha256: Its hash, in hexadecimal.
-        acquired: When it was taken; None where nothing tells.
+        role: ``Sentinel-2``, ``Sentinel-1``, ``cloud map`` or ``weights``.
+        name: File name.
+        sha256: SHA-256, hexadecimal.
+        acquired: Acquisition time; None if unknown.
     """
 
     role: str
@@ -27,22 +27,22 @@ class Input:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a cleared scene beside its pixels.
+    """Facts about a predicted scene, other than pixel values.
 
     Attributes:
         title: Name of the scene.
-        remover: Name of what removed the clouds.
+        remover: Name of the remover that was used.
         bands: Bands of the product.
-        inputs: What it was made from.
-        expected: What to expect of the remover, and of others, on this scene; None where it was not measured.
-        settings: Name to value.
-        measured: Further lines; name to value.
-        remarks: What a reader should know, in sentences.
-        fit: How well the two images go together; None where it was not looked at.
-        pixel_m: Size of a pixel, metres; None where the scene has no georeference.
-        version: Of the software.
-        losses: Pixels without data by cause; see :data:`unclouded.prediction.clearing.LOSSES`.
-        choice: Why this remover was used, in a sentence; empty where the user named it.
+        inputs: Input files.
+        expected: Expected errors of the candidates on this scene; None if not measured.
+        settings: Settings by name.
+        measured: Further properties of the images by name.
+        remarks: Warnings about the images.
+        alignment: Alignment of radar and optical image; None if not measured.
+        pixel_m: Pixel size, metres; None without a projected CRS.
+        version: Version of unclouded.
+        losses: Pixel counts of missing data by cause; see :data:`unclouded.prediction.clearing.LOSSES`.
+        choice: Reason for the automatic selection of the remover; empty if the user named it.
     """
 
     title: str
@@ -53,7 +53,7 @@ class Facts:
     settings: Mapping[str, str] = field(default_factory=dict)
     measured: Mapping[str, str] = field(default_factory=dict)
     remarks: Sequence[str] = ()
-    fit: AlignmentQuality | None = None
+    alignment: AlignmentQuality | None = None
     pixel_m: float | None = None
     version: str = ""
     losses: Mapping[str, int] = field(default_factory=dict)

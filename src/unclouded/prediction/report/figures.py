@@ -1,4 +1,7 @@
-"""Pictures of a report as data addresses: no file beside the page, no request to anybody."""
+"""Figures of a report: images as data URLs, and spectra and share bars as inline SVG.
+
+Everything is embedded, so that the page needs no other file and no network access.
+"""
 
 import base64
 import io
@@ -14,27 +17,27 @@ from unclouded.prediction.report.views import Spectra
 from unclouded.sensors import WAVELENGTH_NM
 
 LOW_PERCENT, HIGH_PERCENT = 0.5, 99.0
-"""Share of the clear pixels that is shown black, and white."""
+"""Percentiles of the clear pixels that are shown black and white."""
 
 MIN_RANGE = 0.1
-"""Least range of reflectance that is shown; ground without contrast shall look it."""
+"""Smallest displayed range of reflectance, so that ground without contrast is not stretched."""
 
 GAMMA = 1 / 1.5
-"""Exponent of shown brightness; land is dark."""
+"""Exponent of the displayed brightness; brightens land, which is dark."""
 
 NO_DATA_GREY = 0.55
 
 JPEG_QUALITY = 86
 
 CONFIDENCE_COLOURS = ((0.0, (126, 34, 72)), (0.5, (226, 138, 76)), (0.75, (244, 222, 160)), (1.0, (222, 232, 236)))
-"""Confidence to colour: what is guessed is dark red, what was observed is pale."""
+"""Colour scale of the confidence: dark red for guessed, pale for observed pixels."""
 
 CLOUD_COLOURS = ((0.0, (24, 40, 56)), (1.0, (250, 250, 248)))
-"""The map m to colour."""
+"""Colour scale of the map m."""
 
 
 def stretch_of(clear: Float32[np.ndarray, "band pixel"]) -> tuple[float, float]:
-    """Return the reflectances that are shown black and white: so that clear ground has contrast; clouds are white."""
+    """Return the reflectances to show black and white, chosen for contrast on clear ground; clouds are white."""
     if not clear.size:
         return 0.0, 0.3
     low, high = np.percentile(clear, (LOW_PERCENT, HIGH_PERCENT))
@@ -42,15 +45,15 @@ def stretch_of(clear: Float32[np.ndarray, "band pixel"]) -> tuple[float, float]:
 
 
 def photograph(image: Float32[np.ndarray, "3 y x"], stretch: tuple[float, float]) -> str:
-    """Return reflectance in red, green and blue as the data address of a JPEG."""
+    """Return reflectance in red, green and blue as the data URL of a JPEG."""
     low, high = stretch
     shown = np.clip((image - low) / (high - low), 0, 1) ** GAMMA
     pixels = (np.nan_to_num(shown, nan=NO_DATA_GREY) * 255).round().astype(np.uint8)
-    return _address(pixels.transpose(1, 2, 0), "jpeg", quality=JPEG_QUALITY, subsampling=0)
+    return _data_url(pixels.transpose(1, 2, 0), "jpeg", quality=JPEG_QUALITY, subsampling=0)
 
 
 def coloured(values: Float32[np.ndarray, "y x"], scale: Sequence[tuple[float, tuple[int, int, int]]]) -> str:
-    """Return values from 0 to 1 as the data address of a PNG; what is no data is grey."""
+    """Return values from 0 to 1 as the data URL of a PNG; pixels without data are grey."""
     stops = [stop for stop, _ in scale]
     steps = np.linspace(0, 1, 65)
     table = np.stack([np.interp(steps, stops, [colour[i] for _, colour in scale]) for i in range(3)], axis=1)
@@ -65,7 +68,7 @@ def _indexed(index: UInt8[np.ndarray, "y x"], palette: UInt8[np.ndarray, "colour
     return _encoded(picture, "png", optimize=True)
 
 
-def _address(pixels: UInt8[np.ndarray, "y x 3"], kind: str, **options: object) -> str:
+def _data_url(pixels: UInt8[np.ndarray, "y x 3"], kind: str, **options: object) -> str:
     return _encoded(Image.fromarray(np.ascontiguousarray(pixels)), kind, **options)
 
 
@@ -75,7 +78,7 @@ def _encoded(picture: Image.Image, kind: str, **options: object) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(written.getvalue()).decode()}"
 
 
-# Drawings in a report: spectra, and a bar of shares, in SVG that the page's style colours.
+# SVG figures, coloured by the style sheet of the page.
 
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _BASE = 720, 52, 704, 14, 246
@@ -84,11 +87,11 @@ _TOPS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 
 
 def spectra_chart(spectra: Mapping[str, Spectra], bands: tuple[str, ...]) -> Markup:
-    """Return median spectra, by band in the order of wavelength, with the range of the middle 80 %.
+    """Return a chart of median spectra in the order of wavelength, with the range of the middle 80 %.
 
     Args:
-        spectra: Kind of pixel to its spectra; the kind is the class that the page's style colours.
-        bands: Their bands.
+        spectra: Spectra by kind of pixel; the kind is the CSS class.
+        bands: Bands of the spectra.
     """
     order = sorted(range(len(bands)), key=lambda index: WAVELENGTH_NM[bands[index]])
     highest = max((float(kind.high.max()) for kind in spectra.values()), default=0.1)
@@ -99,19 +102,19 @@ def spectra_chart(spectra: Mapping[str, Spectra], bands: tuple[str, ...]) -> Mar
         return _BASE - (_BASE - _TOP) * values[order].astype(float) / top
 
     parts = [*_axes(top), *_names([bands[index] for index in order], x)]
-    for kind, found in spectra.items():
-        around = f"{_points(x, height(found.high))} {_points(x[::-1], height(found.low)[::-1])}"
+    for kind, spectrum in spectra.items():
+        around = f"{_points(x, height(spectrum.high))} {_points(x[::-1], height(spectrum.low)[::-1])}"
         parts.append(tag("polygon", class_=f"range {kind}", points=around))
-    for kind, found in spectra.items():
-        parts.append(tag("polyline", class_=f"line {kind}", points=_points(x, height(found.median))))
-        for a, b in zip(x, height(found.median), strict=True):
+    for kind, spectrum in spectra.items():
+        parts.append(tag("polyline", class_=f"line {kind}", points=_points(x, height(spectrum.median))))
+        for a, b in zip(x, height(spectrum.median), strict=True):
             parts.append(tag("circle", class_=f"dot {kind}", cx=f"{a:.1f}", cy=f"{b:.1f}", r=3))
     label = f"Median spectra of pixels: {', '.join(spectra)}"
     return tag("svg", *parts, viewBox=f"0 0 {_WIDTH} 296", role="img", aria_label=label)
 
 
 def share_bar(shares: Mapping[str, float]) -> Markup:
-    """Return one bar of several colours; the names are the classes that the page's style colours."""
+    """Return a stacked bar; the names of the shares are CSS classes."""
     at, parts = 0.0, []
     for kind, share in shares.items():
         parts.append(

@@ -1,24 +1,24 @@
-"""HTML that is safe by construction: text is escaped unless a function here made it."""
+"""HTML builder that escapes all text except the markup that it created itself."""
 
 from html import escape
 
 
 class Markup(str):
-    """Text that is markup already."""
+    """Text that is already markup."""
 
     __slots__ = ()
 
 
 def tag(name: str, /, *content: object, **attributes: object) -> Markup:
-    """Return an element; content that is no :class:`Markup` is escaped, and so is every attribute.
+    """Return an element; attributes, and content that is not :class:`Markup`, are escaped.
 
     Args:
-        name: Of the element.
-        content: What it holds; elements that hold nothing, such as ``img``, are written without an end.
-        attributes: ``class_`` stands for ``class``, and ``_`` elsewhere for ``-``; None leaves one out.
+        name: Name of the element.
+        content: Children; void elements such as ``img`` have no end tag.
+        attributes: Attributes; ``class_`` stands for ``class`` and other ``_`` for ``-``; None omits an attribute.
     """
-    given = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
-    words = "".join(f' {key}="{shown(value)}"' for key, value in given.items())
+    named = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
+    words = "".join(f' {key}="{shown(value)}"' for key, value in named.items())
     end = "" if name in _VOID else f"</{name}>"
     return Markup(f"<{name}{words}>{joined(*content)}{end}")
 
@@ -27,10 +27,10 @@ _VOID = ("img", "input", "meta", "br")
 
 
 def joined(*content: object) -> Markup:
-    """Return content side by side, escaped where it is no markup."""
+    """Return the content concatenated; parts that are not :class:`Markup` are escaped."""
     return Markup("".join(part if isinstance(part, Markup) else shown(part) for part in content))
 
 
 def shown(text: object) -> str:
-    """Escape; what cannot be printed, such as a mark that turns the direction of writing, is shown as its number."""
+    """Return text escaped for HTML; non-printable characters, such as direction marks, as their codes."""
     return escape("".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text)), quote=True)

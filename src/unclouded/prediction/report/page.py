@@ -1,7 +1,7 @@
-"""One page about a cleared scene: what it was, what it is, how far to trust it. Self-contained, for any browser.
+"""Report page of a predicted scene: images before and after, maps, spectra, expected error, inputs and settings.
 
-The page asks nobody for anything: pictures are data addresses, style and script stand in it, and its content security
-policy allows these two by their hashes and nothing else. Names from files are shown as text, never read as markup.
+The page is self-contained: images are data URLs, style and script are inline, and its content security policy allows
+only these two, by their hashes. Text from files is always escaped. The sections appear in the order of ``_ORDER``.
 """
 
 import base64
@@ -29,12 +29,14 @@ from unclouded.prediction.report.html import Markup, joined, tag
 from unclouded.prediction.report.views import CROP_PX, Overview
 
 
-def comparison(facts: Facts, seen: Overview) -> Markup:
-    """The whole scene, observed and without clouds, with a border to move."""
-    stretch = _stretch(seen)
-    before, after = (photograph(image, stretch) for image in (seen.before, seen.after))
-    bands = ", ".join(seen.shown) if len(set(seen.shown)) > 1 else f"{seen.shown[0]} as grey"
-    coarse = f" One pixel of the picture is {seen.step} × {seen.step} of the scene." if seen.step > 1 else ""
+def comparison(facts: Facts, overview: Overview) -> Markup:
+    """Comparison of the whole scene before and after, with a movable border."""
+    stretch = _stretch(overview)
+    before, after = (photograph(image, stretch) for image in (overview.before, overview.after))
+    bands = ", ".join(overview.shown) if len(set(overview.shown)) > 1 else f"{overview.shown[0]} as grey"
+    coarse = (
+        f" One pixel of the picture is {overview.step} × {overview.step} of the scene." if overview.step > 1 else ""
+    )
     caption = f"{bands}, reflectance {stretch[0]:.3f} to {stretch[1]:.3f}.{coarse}"
     slider = {"min": 0, "max": 100, "value": 50, "aria_label": "Border between observed and without clouds"}
     parts = (
@@ -48,12 +50,12 @@ def comparison(facts: Facts, seen: Overview) -> Markup:
     return tag("figure", tag("div", *parts, class_="frame compare"), tag("figcaption", caption, move))
 
 
-def crops(facts: Facts, seen: Overview) -> Markup:
-    """Partly cloudy places, pixel by pixel."""
-    if not seen.crops:
+def crops(facts: Facts, overview: Overview) -> Markup:
+    """Partly cloudy crops at full resolution."""
+    if not overview.crops:
         return NOTHING
-    stretch, figures = _stretch(seen), []
-    for crop in seen.crops:
+    stretch, figures = _stretch(overview), []
+    for crop in overview.crops:
         before, after = photograph(crop.before, stretch), photograph(crop.after, stretch)
         both = tag("img", src=before, alt="Observed"), tag("img", src=after, alt="Without clouds")
         place = tag("figcaption", f"Row {crop.top:,}, column {crop.left:,}.")
@@ -63,12 +65,14 @@ def crops(facts: Facts, seen: Overview) -> Markup:
     return joined(tag("h2", "At full resolution"), tag("p", words, class_="soft"), tag("div", *figures, class_="pair"))
 
 
-def expected(facts: Facts, seen: Overview) -> Markup:
-    """What error to expect, of what was used and of what was not."""
+def expected(facts: Facts, overview: Overview) -> Markup:
+    """Table of the expected errors of all candidates."""
     if (found := facts.expected) is None:
         return NOTHING
-    clouds = "painted clouds, for the scene has none," if found.simulated else "clouds from elsewhere in this scene,"
-    told = f"{found.pixels:,} clear pixels were covered with {clouds} cleared again, and compared with what they are. "
+    clouds = (
+        "simulated clouds, because the scene has none," if found.simulated else "clouds from elsewhere in this scene,"
+    )
+    method = f"{found.pixels:,} clear pixels were covered with {clouds} predicted, and compared with the observation. "
     rows = [tag("tr", tag("th", "remover"), *(tag("th", word, class_="number") for word in _HEADINGS))]
     for name, row in found.rows.items():
         used = name == facts.remover
@@ -82,20 +86,20 @@ def expected(facts: Facts, seen: Overview) -> Markup:
         cells = (tag("td", number, class_="number") for number in numbers)
         rows.append(tag("tr", tag("td", name, " (used)" if used else ""), *cells, class_="used" if used else None))
     note = (
-        "Reflectance, over all bands of the product. The ground beside clouds stands for the ground under them; where "
-        "that differs, so does the error."
+        "Reflectance, over all bands of the product. The ground beside clouds represents the ground under them; where "
+        "these differ, the error differs, too."
     )
     return joined(
-        tag("h2", "What error to expect here"),
-        tag("p", told, f"{facts.choice[:1].upper()}{facts.choice[1:]}." if facts.choice else ""),
+        tag("h2", "Expected error"),
+        tag("p", method, f"{facts.choice[:1].upper()}{facts.choice[1:]}." if facts.choice else ""),
         tag("div", tag("table", *rows), class_="card"),
         tag("p", note, class_="soft"),
     )
 
 
-def head(facts: Facts, seen: Overview) -> Markup:
-    """What it is, how large, and of when."""
-    height, width = seen.shape
+def head(facts: Facts, overview: Overview) -> Markup:
+    """Title, size, bands and acquisition dates."""
+    height, width = overview.shape
     ground = f", {width * facts.pixel_m / 1000:.3g} × {height * facts.pixel_m / 1000:.3g} km" if facts.pixel_m else ""
     dates = [
         f"{one.role} of {one.acquired:%Y-%m-%d}" if one.acquired else f"{one.role} of unknown date"
@@ -112,50 +116,50 @@ def head(facts: Facts, seen: Overview) -> Markup:
     )
 
 
-def maps(facts: Facts, seen: Overview) -> Markup:
-    """Clouds, confidence, and where the pixels come from."""
-    words: str = f"Cloud map m. Its mean is {_coverage(seen.mean_coverage)}."
-    drawn = [_map(coloured(seen.cloud_map, CLOUD_COLOURS), "cloud", ("0 clear", "1 cloudy"), words)]
-    title: str = "Where it was cloudy"
-    if seen.confidence is not None:
-        title += ", and how sure the answer is"
+def maps(facts: Facts, overview: Overview) -> Markup:
+    """Cloud map, confidence, and shares by provenance."""
+    words: str = f"Cloud map m. Its mean is {_coverage(overview.mean_coverage)}."
+    drawn = [_map(coloured(overview.cloud_map, CLOUD_COLOURS), "cloud", ("0 clear", "1 cloudy"), words)]
+    title: str = "Clouds"
+    if overview.confidence is not None:
+        title += " and confidence"
         words = (
-            "Confidence: how much the clear ground of this scene, its radar and thin haze say about a pixel, against "
-            "what is known of land and water in general. Below 0.5 the answer is a guess."
+            "Confidence: weight of the evidence from clear ground, radar and thin haze of this scene against general "
+            "knowledge of land and water. Pixels below 0.5 are guessed."
         )
         drawn.append(
-            _map(coloured(seen.confidence, CONFIDENCE_COLOURS), "sure", ("0 guessed", "0.5", "1 observed"), words)
+            _map(coloured(overview.confidence, CONFIDENCE_COLOURS), "sure", ("0 guessed", "0.5", "1 observed"), words)
         )
-    return joined(tag("h2", title), tag("div", *drawn, class_="pair"), _origin(seen))
+    return joined(tag("h2", title), tag("div", *drawn, class_="pair"), _origin(overview))
 
 
-def remarks(facts: Facts, seen: Overview) -> Markup:
-    """What a reader has to know before he looks."""
+def remarks(facts: Facts, overview: Overview) -> Markup:
+    """Warnings about the images."""
     return joined(*(tag("p", f"{remark[:1].upper()}{remark[1:]}.", class_="note") for remark in facts.remarks))
 
 
-def spectra(facts: Facts, seen: Overview) -> Markup:
-    """What clear and made pixels look like in every band."""
-    if not seen.spectra:
+def spectra(facts: Facts, overview: Overview) -> Markup:
+    """Chart of the spectra of observed and predicted pixels."""
+    if not overview.spectra:
         return NOTHING
-    said = {"observed": "as observed", "synthesised": f"made by {facts.remover}"}
-    keys = (tag("li", tag("i", class_=kind), said[kind]) for kind in seen.spectra)
-    chart = spectra_chart(seen.spectra, facts.bands)
+    labels = {"observed": "observed", "synthesised": f"predicted by {facts.remover}"}
+    keys = (tag("li", tag("i", class_=kind), labels[kind]) for kind in overview.spectra)
+    chart = spectra_chart(overview.spectra, facts.bands)
     note = (
         "Reflectance by band, with its central wavelength in nm: the median of an even sample of pixels, and the range "
-        "of the middle 80 %. The land under the clouds may be other land than that beside them."
+        "of the middle 80 %. Land cover under the clouds may differ from that beside them."
     )
     card = tag("div", chart, tag("ul", *keys, class_="key"), class_="card")
     return joined(tag("h2", "Spectra"), card, tag("p", note, class_="soft"))
 
 
-def tables(facts: Facts, seen: Overview) -> Markup:
-    """Numbers, inputs and settings."""
+def tables(facts: Facts, overview: Overview) -> Markup:
+    """Tables of statistics, inputs and settings."""
     numbers = {
-        "cloud coverage, mean of m where it is known": _coverage(seen.mean_coverage),
-        "pixels with m > 0 among those": _coverage(seen.cloudy_share),
-        "pixels without data": f"{seen.counts['no_data']:,}",
-        **({"radar lies off by": facts.fit.in_words()} if facts.fit else {}),
+        "cloud cover, mean of m where it is known": _coverage(overview.mean_coverage),
+        "share of pixels with m > 0": _coverage(overview.cloudy_share),
+        "pixels without data": f"{overview.counts['no_data']:,}",
+        **({"shift of the radar": facts.alignment.in_words()} if facts.alignment else {}),
         **facts.measured,
     }
     inputs = (
@@ -174,35 +178,35 @@ def tables(facts: Facts, seen: Overview) -> Markup:
     )
 
 
-def tiles(facts: Facts, seen: Overview) -> Markup:
-    """The numbers that a reader wants first."""
-    share = shares(seen.counts)
+def tiles(facts: Facts, overview: Overview) -> Markup:
+    """Key figures."""
+    share = shares(overview.counts)
     words = in_percent(share)
-    told = [
-        (words["observed"], "of the scene is as observed, to the last bit"),
-        (words["made"], f"of the scene was cloudy and is made by {facts.remover}"),
+    figures = [
+        (words["observed"], "of the scene is as observed, bit for bit"),
+        (words["made"], f"of the scene was cloudy and is predicted by {facts.remover}"),
     ]
     if share["unjudged"]:
-        told.append((words["unjudged"], f"of the scene could not be judged and is made by {facts.remover}"))
+        figures.append(
+            (words["unjudged"], f"of the scene has no known cloud state and is predicted by {facts.remover}")
+        )
     if share["no_data"]:
-        why = causes(facts.losses, seen.shape[0] * seen.shape[1])
-        told.append((words["no_data"], "of the scene has no data" + (f": {why}" if why else "")))
-    changed = sum(seen.counts[name] for name in (*MADE, "unjudged"))
-    if seen.confidence is not None and changed:
-        told.append(
-            (percent_text(seen.guessed / changed), "of what is made is a guess: the prior weighs more than this scene")
+        why = causes(facts.losses, overview.shape[0] * overview.shape[1])
+        figures.append((words["no_data"], "of the scene has no data" + (f": {why}" if why else "")))
+    changed = sum(overview.counts[name] for name in (*MADE, "unjudged"))
+    if overview.confidence is not None and changed:
+        figures.append(
+            (percent_text(overview.guessed / changed), "of the predicted pixels are guessed: confidence below 0.5")
         )
     if facts.expected is not None and (used := facts.expected.rows.get(facts.remover)):
-        told.append((f"± {used.mae:.3f}", "reflectance: mean error to expect under the clouds of this scene"))
-    if facts.fit is not None and (days := facts.fit.days) is not None:
-        told.append(
-            (f"{abs(days):.1f} days", f"the radar is {'later' if days > 0 else 'earlier'} than the optical image")
-        )
-    if facts.fit is not None and facts.fit.is_known:
-        told.append((f"{facts.fit.distance_px:.1f} px", "the radar lies off the optical image"))
-    return tag(
-        "div", *(tag("div", tag("b", value), tag("span", said), class_="tile") for value, said in told), class_="tiles"
-    )
+        figures.append((f"± {used.mae:.3f}", "reflectance: expected mean error under the clouds of this scene"))
+    if facts.alignment is not None and (days := facts.alignment.days) is not None:
+        when = "later" if days > 0 else "earlier"
+        figures.append((f"{abs(days):.1f} days", f"the radar is {when} than the optical image"))
+    if facts.alignment is not None and facts.alignment.is_known:
+        figures.append((f"{facts.alignment.distance_px:.1f} px", "shift of the radar against the optical image"))
+    boxes = (tag("div", tag("b", value), tag("span", label), class_="tile") for value, label in figures)
+    return tag("div", *boxes, class_="tiles")
 
 
 _ORDER = (
@@ -218,18 +222,18 @@ _ORDER = (
 )
 
 
-def write_report(path: Path, facts: Facts, seen: Overview) -> None:
-    """Write the page, whole or not at all.
+def write_report(path: Path, facts: Facts, overview: Overview) -> None:
+    """Write the page atomically.
 
     Args:
         path: HTML file.
-        facts: What is known beside the pixels.
-        seen: What :func:`~unclouded.prediction.report.views.read_overview` found.
+        facts: Facts about the scene that are not pixel values.
+        overview: Images and statistics from :func:`~unclouded.prediction.report.views.read_overview`.
     """
-    write_text(path, page(facts, seen))
+    write_text(path, page(facts, overview))
 
 
-def page(facts: Facts, seen: Overview) -> str:
+def page(facts: Facts, overview: Overview) -> str:
     """Return the page as HTML."""
     style, script = (_shipped(f"report.{kind}") for kind in ("css", "js"))
     policy = {
@@ -247,9 +251,9 @@ def page(facts: Facts, seen: Overview) -> str:
         tag("title", f"{facts.title} without clouds"),
         tag("style", style),
     )
-    told = (Markup(f"\n{section(facts, seen)}") for section in _ORDER)
+    sections = (Markup(f"\n{section(facts, overview)}") for section in _ORDER)
     foot = tag("footer", f"unclouded {facts.version}. Contains modified Copernicus Sentinel data.")
-    body = tag("body", *told, foot, tag("script", script))
+    body = tag("body", *sections, foot, tag("script", script))
     return f"<!doctype html>\n{tag('html', tag('head', *heads), body, lang='en')}\n"
 
 
@@ -261,15 +265,15 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-# The sections of a report, from top to bottom.
+# Parts of sections.
 
 
 NOTHING = Markup("")
 
 
-def _stretch(seen: Overview) -> tuple[float, float]:
-    ground = seen.before[:, (seen.cloud_map == 0) & np.isfinite(seen.before).all(axis=0)]
-    shown = ground if ground.shape[1] >= 100 else seen.after[:, np.isfinite(seen.after).all(axis=0)]
+def _stretch(overview: Overview) -> tuple[float, float]:
+    ground = overview.before[:, (overview.cloud_map == 0) & np.isfinite(overview.before).all(axis=0)]
+    shown = ground if ground.shape[1] >= 100 else overview.after[:, np.isfinite(overview.after).all(axis=0)]
     return stretch_of(shown)
 
 
@@ -279,30 +283,30 @@ def _map(picture: str, ramp: str, ends: tuple[str, ...], words: str) -> Markup:
     return tag("figure", image, tag("div", class_=f"ramp {ramp}"), scale, tag("figcaption", words))
 
 
-def _origin(seen: Overview) -> Markup:
-    total = max(1, sum(seen.counts.values()))
-    found = {kind: seen.counts[kind] / total for kind in _ORIGINS if seen.counts[kind]}
-    keys = (tag("li", tag("i", class_=kind), _ORIGINS[kind], " ", said) for kind, said in in_percent(found).items())
+def _origin(overview: Overview) -> Markup:
+    total = max(1, sum(overview.counts.values()))
+    found = {kind: overview.counts[kind] / total for kind in _ORIGINS if overview.counts[kind]}
+    keys = (tag("li", tag("i", class_=kind), _ORIGINS[kind], " ", share) for kind, share in in_percent(found).items())
     bar = share_bar(found)
-    return joined(tag("h2", "Where the pixels come from"), bar, tag("ul", *keys, class_="key"))
+    return joined(tag("h2", "Provenance of the pixels"), bar, tag("ul", *keys, class_="key"))
 
 
 _ORIGINS = {
     "observed": "observed (m = 0)",
-    "blended": "at the rim or in thin cloud (m < 0.5)",
+    "blended": "blended: thin cloud or cloud edge (m < 0.5)",
     "synthesised": "synthesised",
-    "near_gap": "made beside a gap",
-    "unjudged": "made, for it could not be judged",
+    "near_gap": "predicted next to a gap",
+    "unjudged": "predicted, cloud state unknown",
     "no_data": "no data",
 }
-"""Provenance to its words."""
+"""Label by provenance."""
 
 
 def _coverage(share: float) -> str:
     return "unknown" if math.isnan(share) else percent_text(share)
 
 
-_HEADINGS = ("MAE", "RMSE", "PSNR (dB)", "SAM (°)", "answered")
+_HEADINGS = ("MAE", "RMSE", "PSNR (dB)", "SAM (°)", "predicted")
 
 
 def _when(one: Input) -> str:

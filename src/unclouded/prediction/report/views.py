@@ -12,29 +12,29 @@ from unclouded.prediction.products import SYNTHESISED_FROM, Provenance
 from unclouded.sensors import RGB
 
 RowReader = Callable[[int, int], NDArray[np.float32]]
-"""From first row and row after the last to values (band, rows, columns); NaN where there is no data."""
+"""Function from first row and row after the last to values (band, rows, columns); NaN for no data."""
 
 OVERVIEW_PX = 1200
-"""Longer side of an overview, at most."""
+"""Longest side of an overview."""
 CROP_PX = 320
 """Side of a crop at full resolution."""
 SPECTRUM_PX = 60_000
-"""About how many pixels the spectra are made of."""
+"""Approximate number of pixels sampled for the spectra."""
 STRIP_PX = 256
 
 
 @dataclass(frozen=True, eq=False)
 class SceneViews:
-    """A scene before and after, row by row.
+    """Row readers of a scene before and after cloud removal.
 
     Attributes:
         shape: Rows and columns.
         bands: Optical bands of ``before`` and ``after``.
-        before: TOA reflectance with clouds.
-        after: TOA reflectance without.
+        before: Observed TOA reflectance.
+        after: TOA reflectance without clouds.
         cloud_map: The map m, one band; NaN where it is unknown.
-        provenance: Numbers of :class:`~unclouded.prediction.products.Provenance`, one band.
-        confidence: 0 a guess, 1 as observed, one band; None where the remover tells none.
+        provenance: Codes of :class:`~unclouded.prediction.products.Provenance`, one band.
+        confidence: 0 guessed to 1 observed, one band; None if the remover has no confidence.
     """
 
     shape: tuple[int, int]
@@ -51,10 +51,10 @@ class Spectra:
     """Spectra of one kind of pixel.
 
     Attributes:
-        median: By band.
-        low: Tenth percentile.
-        high: Ninetieth percentile.
-        pixels: How many they were made of; an even sample of the scene.
+        median: Median by band.
+        low: Tenth percentile by band.
+        high: Ninetieth percentile by band.
+        pixels: Number of pixels, an even sample of the scene.
     """
 
     median: Float32[np.ndarray, " band"]
@@ -65,13 +65,13 @@ class Spectra:
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """A square at full resolution.
+    """Square at full resolution.
 
     Attributes:
         top: First row.
         left: First column.
-        before: Shown bands.
-        after: Shown bands.
+        before: Displayed bands, observed.
+        after: Displayed bands without clouds.
     """
 
     top: int
@@ -82,22 +82,22 @@ class Crop:
 
 @dataclass(frozen=True, eq=False)
 class Overview:
-    """All that a report shows.
+    """Images and statistics of a scene for its report.
 
     Attributes:
         shape: Rows and columns of the scene.
-        shown: Bands of the pictures, for red, green and blue.
-        step: Pixels of the scene in a row of one of the overview.
-        before: Overview of the shown bands.
+        shown: Bands displayed as red, green and blue.
+        step: Scene pixels per overview pixel along a row.
+        before: Overview of the displayed bands, observed.
         after: The same without clouds.
-        cloud_map: Overview.
-        confidence: Overview; None where there is none.
-        spectra: Kind of pixel (``observed``, ``synthesised``) to its spectra; kinds without pixels are left out.
-        counts: Pixels by provenance; see :class:`~unclouded.prediction.products.Provenance`, in lower case.
-        mean_coverage: Mean of m where it is known; NaN where it is nowhere.
-        cloudy_share: Share of the pixels with m > 0 where it is known; NaN where it is nowhere.
-        guessed: Pixels under cloud with a confidence below one half.
-        crops: Partly cloudy places.
+        cloud_map: Overview of m.
+        confidence: Overview of the confidence; None if there is none.
+        spectra: Spectra by kind of pixel (``observed``, ``synthesised``), without kinds that have no pixels.
+        counts: Pixel counts by lower-case name of :class:`~unclouded.prediction.products.Provenance`.
+        mean_coverage: Mean of m over the pixels where it is known; NaN if it is known nowhere.
+        cloudy_share: Share of pixels with m > 0 among those where m is known; NaN if it is known nowhere.
+        guessed: Predicted pixels with a confidence below one half.
+        crops: Partly cloudy crops.
     """
 
     shape: tuple[int, int]
@@ -116,11 +116,11 @@ class Overview:
 
 
 def read_overview(views: SceneViews, crops: int = 3) -> Overview:
-    """Read a scene once from top to bottom, then a few crops.
+    """Read the overview of a scene in one pass from top to bottom, then a few crops.
 
     Args:
-        views: What to read.
-        crops: How many crops to cut where the scene is larger than one.
+        views: Row readers of the scene.
+        crops: Number of crops, if the scene is larger than a crop.
     """
     height, width = views.shape
     step = math.ceil(max(height, width) / OVERVIEW_PX)
@@ -150,7 +150,7 @@ def read_overview(views: SceneViews, crops: int = 3) -> Overview:
 
 @dataclass
 class _Sums:
-    """What grows while rows are read."""
+    """Running sums and overview rows while a scene is read."""
 
     pictures: list[list[NDArray[np.float32]]]
     samples: dict[str, list[NDArray[np.float32]]]
@@ -170,12 +170,12 @@ class _Sums:
         picked = [views.bands.index(band) for band in shown]
         images = [before[picked], after[picked], m]
         provenance = views.provenance(top, bottom)[0]
-        made = provenance >= Provenance.BLENDED
-        kinds = {"observed": provenance == Provenance.OBSERVED, "synthesised": made & (m[0] >= SYNTHESISED_FROM)}
+        predicted = provenance >= Provenance.BLENDED
+        kinds = {"observed": provenance == Provenance.OBSERVED, "synthesised": predicted & (m[0] >= SYNTHESISED_FROM)}
         if views.confidence is not None:
             images.append(views.confidence(top, bottom))
             unsure = np.nan_to_num(images[-1][0], nan=1.0) < 0.5
-            self.guessed += int((unsure & made).sum())
+            self.guessed += int((unsure & predicted).sum())
         for pictures, image in zip(self.pictures, images, strict=True):
             pictures.append(shrunk(image, step))
         for code in Provenance:
@@ -204,7 +204,7 @@ def _spectra(pixels: Float32[np.ndarray, "band pixel"]) -> Spectra:
 
 
 def shrunk(image: Float32[np.ndarray, "band y x"], step: int) -> Float32[np.ndarray, "band small_y small_x"]:
-    """Average squares of ``step`` px, smaller ones at the right and the bottom; no data does not count."""
+    """Average squares of ``step`` px, smaller ones at the right and bottom edge, ignoring pixels without data."""
     if step == 1:
         return image
     starts = [np.arange(0, length, step) for length in image.shape[1:]]
@@ -217,7 +217,7 @@ def shrunk(image: Float32[np.ndarray, "band y x"], step: int) -> Float32[np.ndar
 
 
 def _corners(m: Float32[np.ndarray, "y x"], step: int, shape: tuple[int, int], count: int) -> list[tuple[int, int]]:
-    """Corners of squares that are about half under cloud, the most so first; none in scenes that are no larger."""
+    """Return corners of the crops whose cloud cover is closest to one half; none in small scenes."""
     side = max(1, CROP_PX // step)
     if max(shape) <= 2 * CROP_PX:
         return []
