@@ -1,4 +1,4 @@
-"""Tasks a second, and what a second process gains: the machinery of ``curate`` and ``predict --manifest`` by itself.
+"""Tasks a second, and what a second process gains: the machinery of ``curate`` and ``batch`` by itself.
 
 Tasks that do nothing show what a task costs beyond its work: a lock, two notes that are on disk before it counts as
 done, and the way to a worker and back. Tasks of 0.2 s of processor time show how work is shared. Rates are by the

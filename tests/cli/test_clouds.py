@@ -41,10 +41,10 @@ def test_a_folder_is_mapped_once_and_only_what_is_missing_the_second_time(
 ) -> None:
     arguments = (image.parent, "--out", tmp_path / "maps", "--clouds", "ones")
     assert unclouded("clouds", *arguments) == 0
-    assert "1 maps made, 0 were there" in capsys.readouterr().out
+    assert "1 maps written, 0 kept" in capsys.readouterr().out
     write_geotiff(image.with_name("two.tif"), read_stored(image).values, SENTINEL2.bands, GRID)
     assert unclouded("clouds", *arguments) == 0
-    assert "1 maps made, 1 were there" in capsys.readouterr().out
+    assert "1 maps written, 1 kept" in capsys.readouterr().out
 
 
 def test_fault_05_a_damaged_image_of_a_folder_is_named_and_the_others_are_mapped(
@@ -53,7 +53,7 @@ def test_fault_05_a_damaged_image_of_a_folder_is_named_and_the_others_are_mapped
     image.with_name("torn.tif").write_bytes(image.read_bytes()[:300])
     assert unclouded("clouds", image.parent, "--out", tmp_path / "maps", "--clouds", "ones") == 1
     told = capsys.readouterr()
-    assert "1 maps made, 0 were there, 1 refused" in told.out
+    assert "1 maps written, 0 kept, 1 images refused" in told.out
     assert "torn.tif is not a whole GeoTIFF (it ends within its tags" in told.err
     assert [path.name for path in (tmp_path / "maps").glob("*.tif")] == ["one.tif"]
 
@@ -126,7 +126,7 @@ def test_products_and_folders_of_bands_in_a_folder_are_one_image_each(
     products: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     assert unclouded("clouds", products["safe"].parent, "--out", tmp_path / "maps", "--clouds", "ones") == 0
-    assert "3 maps made" in capsys.readouterr().out
+    assert "3 maps written" in capsys.readouterr().out
     names = {path.name for path in (tmp_path / "maps").glob("*.tif")}
     assert names == {"image.tif", "bands.tif", products["safe"].name.replace(".SAFE", ".tif")}
 

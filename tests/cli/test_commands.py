@@ -1,4 +1,4 @@
-"""Every command end to end in its own process would cost seconds each; here the entry point runs in this one."""
+"""Commands end to end; the entry point runs in this process, because a process each would take seconds."""
 
 import json
 import subprocess
@@ -136,7 +136,7 @@ def test_predict_writes_what_a_network_says(root: Path, tmp_path: Path, uncloude
 
 
 def test_predict_takes_a_whole_data_set(root: Path, tmp_path: Path, unclouded: Callable[..., int]) -> None:
-    arguments = ("predict", "clear-mean", "--bands", "all", "--patches", root, "--out", tmp_path, "--clouds", "ones")
+    arguments = ("predict-patches", "clear-mean", root, "--bands", "all", "--out", tmp_path, "--clouds", "ones")
     assert unclouded(*arguments) == 0
     assert sorted(path.name for path in tmp_path.glob("p?.tif")) == ["p0.tif", "p1.tif"]
     assert read_stored(tmp_path / "p1.tif").descriptions == SENTINEL2.bands
@@ -146,7 +146,7 @@ def test_predict_takes_a_whole_data_set(root: Path, tmp_path: Path, unclouded: C
 def test_predictions_are_never_written_over_what_they_are_made_from(
     folder: str, root: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
-    arguments = ("predict", "clear-mean", "--patches", root, "--out", root / folder, "--clouds", "ones")
+    arguments = ("predict-patches", "clear-mean", root, "--out", root / folder, "--clouds", "ones")
     before = {path: sha256(path) for path in root.rglob("*.tif")}
     assert unclouded(*arguments) == 2
     assert f"{folder}/p0.tif is the input itself" in complaint(capsys)
@@ -167,7 +167,7 @@ def test_patches_that_are_left_out_are_told(
 ) -> None:
     (root / "s2_cloudfree" / "p0.tif").unlink()
     evaluate = ("evaluate", "cloudy", root, "--split", "all", "--clouds", "ones")
-    predict = ("predict", "clear-mean", "--patches", root, "--out", tmp_path / "out", "--clouds", "ones")
+    predict = ("predict-patches", "clear-mean", root, "--out", tmp_path / "out", "--clouds", "ones")
     assert unclouded(*evaluate) == 0
     expected = "1 patch is incomplete and left out (p0 lacks s2_cloudfree); 'unclouded data check' names all"
     assert expected in capsys.readouterr().err
@@ -182,7 +182,7 @@ def test_patches_that_are_left_out_are_told(
 def test_a_device_that_is_not_there_is_refused(
     device: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
-    commands = (("predict", "clear-mean", "--patches", root, "--out", tmp_path), ("evaluate", "cloudy", root))
+    commands = (("predict-patches", "clear-mean", root, "--out", tmp_path), ("evaluate", "cloudy", root))
     for command in commands:
         assert unclouded(*command, "--device", device) == 2
         assert f"'{device}' is no device of this machine (" in complaint(capsys)
@@ -196,7 +196,7 @@ def test_fault_33_a_read_only_disk_is_told_before_the_work(
 ) -> None:
     disk = mount_disk(64)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-    assert unclouded("predict", "clear-mean", "--patches", root, "--out", disk) == 2
+    assert unclouded("predict-patches", "clear-mean", root, "--out", disk) == 2
     assert complaint(capsys).endswith("(Read-only file system); choose a folder that can be written and run again")
 
 
@@ -226,7 +226,7 @@ def test_fault_24_weights_that_do_not_fit_their_settings_are_refused(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     save_weights(tmp_path / "w.safetensors", NetworkSettings(width=2).build(), NetworkSettings(width=4), {})
-    arguments = ("predict", tmp_path / "w.safetensors", "--patches", root, "--out", tmp_path / "out")
+    arguments = ("predict-patches", tmp_path / "w.safetensors", root, "--out", tmp_path / "out")
     assert unclouded(*arguments) == 2
     assert "w.safetensors does not fit its own settings: trunk.1.weight is F32 [2, " in complaint(capsys)
 

@@ -72,7 +72,7 @@ def test_every_candidate_and_every_region_has_a_status_and_a_reason(
     assert unclouded("data", "check", undisturbed) == 0
     told = capsys.readouterr().out
     assert "4 patches hashed" in told
-    assert "1 regions set aside\n  ROIs0001_fall_3: radar_3.tif is not a whole GeoTIFF" in told
+    assert "1 regions failed\n  ROIs0001_fall_3: radar_3.tif is not a whole GeoTIFF" in told
 
 
 def test_the_last_of_two_shards_writes_the_manifest_and_tells_what_was_set_aside(
@@ -87,8 +87,8 @@ def test_the_last_of_two_shards_writes_the_manifest_and_tells_what_was_set_aside
     assert "2 of 3 regions are left to other shards" in capsys.readouterr().out
     assert unclouded(*command, "--shard", "1/2") == 1
     told = capsys.readouterr()
-    assert "4 of 4 candidates kept, 1 of 3 regions set aside, SHA-256 " in told.out
-    assert "ROIs0001_fall_3 was set aside: radar_3.tif is not a whole GeoTIFF" in told.err
+    assert "4 of 4 candidates kept, 1 of 3 regions failed, SHA-256 " in told.out
+    assert "ROIs0001_fall_3 failed: radar_3.tif is not a whole GeoTIFF" in told.err
     assert content(tmp_path) == content(undisturbed) and not leftovers(tmp_path)
     assert unclouded(*command, "--shard", "3/2") == 2
     assert "from 1/n to n/n, found 3/2" in capsys.readouterr().err
@@ -115,7 +115,7 @@ def test_a_changed_threshold_changes_nothing_that_is_there(
     assert unclouded("curate", regions, root, "--set", "screening.haze=0.2") == 1
     told = capsys.readouterr()
     assert told.err.count(" made of other products or settings; choose another root") == 2
-    assert "4 of 4 candidates kept, 3 of 3 regions set aside" in told.out and "candidates      kept 4" in told.out
+    assert "4 of 4 candidates kept, 3 of 3 regions failed" in told.out and "candidates      kept 4" in told.out
     assert content(root) == content(undisturbed)
 
 
@@ -207,7 +207,7 @@ def test_commands_answer_the_same_for_patches_and_scenes(
             ("curate", settings, root, "--set", f"store={store}"),
             ("data", "check", root),
             ("evaluate", "clear-mean", root, "--split", "val", "--out", out / "scores.json"),
-            ("predict", "clear-mean", "--patches", root, "--out", out / "predicted"),
+            ("predict-patches", "clear-mean", root, "--out", out / "predicted"),
             ("data", "pack", root, out / "packed", "--split", "val"),
         ):
             assert unclouded(*command) == 0, command

@@ -136,7 +136,7 @@ def test_products_are_proposed_for_sampled_regions(
     regions.write_text(json.dumps({"features": features}))
     assert unclouded(*command, "2017-12-01") == 1  # nothing in the Atlantic
     told = capsys.readouterr()
-    assert "1 of 2 regions have products, 4 to fetch. Clouds are those of WHOLE products" in told.out
+    assert "1 of 2 regions have products, 4 to fetch. Cloud cover is that of WHOLE products" in told.out
     assert "skipped S2A_32TPQ_20180711_0_L2A: of type S2MSI2A, expected S2MSI1C (Level-1C)" in told.err
     assert not (out / ".answers").exists()  # what lies on disk is not kept again
     assert (out / "choices.csv").is_file() and len((out / "products.txt").read_text().split()) == 4
@@ -178,7 +178,9 @@ def test_a_search_that_was_not_answered_asks_only_for_the_rest(
     days = ("--since", "2017-12-01", "--until", "2018-11-30")
     command = ("data", "search", tmp_path / "regions.geojson", "https://a.example", "--out", tmp_path / "out", *days)
     assert unclouded(*command) == 1
-    assert "not every region was answered for; the same command asks for the rest" in capsys.readouterr().err
+    assert (
+        "the catalogue did not answer for all regions; repeat the command to search the rest" in capsys.readouterr().err
+    )
     assert asked == [11, 11] and (tmp_path / "out" / ".answers").is_dir()
     no_progress.clear()
     assert unclouded(*command) == 1  # answered, but nothing in the Atlantic

@@ -25,8 +25,8 @@ RECORDED = Path(__file__).parents[1] / "data" / "stac_items.json"
 
 COMMANDS = {
     "predict": "predict clear-mean --cloudy {inputs}/s2.tif --sar {inputs}/s1.tif --clouds ones --out {out}",
-    "predict patches": "predict clear-mean --patches {inputs}/root --clouds ones --out {out}",
-    "predict manifest": "predict clear-mean --manifest {inputs}/scenes.csv --offset 0 --clouds ones --out {out}",
+    "predict-patches": "predict-patches clear-mean {inputs}/root --clouds ones --out {out}",
+    "batch": "batch {inputs}/scenes.csv --remover clear-mean --offset 0 --clouds ones --out {out}",
     "clouds map": "clouds {inputs}/s2.tif --clouds ones --out {out}/map.tif",
     "clouds map of a folder": "clouds {inputs}/images --clouds ones --out {out}",
     "clouds paint": "clouds paint {inputs}/root --out {out}",

@@ -146,7 +146,9 @@ def test_expectation_4_scores_of_regions_that_taught_a_network_say_so(
     weights, out = tmp_path / "mine.safetensors", tmp_path / "scores.json"
     save_weights(weights, settings.build(), settings, {"regions": "ROIs1158_spring_4 ROIs1158_spring_44"})
     assert unclouded("evaluate", weights, root, "--clouds", "ones", "--out", out) == 0
-    assert "mine learnt from 1 of the regions it is judged on, first ROIs1158_spring_44" in capsys.readouterr().err
+    assert (
+        "mine was trained on 1 of the regions it is evaluated on, first ROIs1158_spring_44" in capsys.readouterr().err
+    )
     assert json.loads(out.read_text())["provenance"]["training_overlap"] == ["ROIs1158_spring_44"]
     assert unclouded("models", tmp_path) == 0
     told = capsys.readouterr().out
@@ -206,7 +208,7 @@ def test_fault_13_patches_to_predict_are_skipped_and_listed_in_the_folder(
 ) -> None:
     damage(root, PATCHES[0])
     out = tmp_path / "out"
-    arguments = ("predict", "clear-mean", "--patches", root, "--clouds", "ones", "--out", out)
+    arguments = ("predict-patches", "clear-mean", root, "--clouds", "ones", "--out", out)
     assert unclouded(*arguments) == 2
     assert unclouded(*arguments, "--damaged", "skip") == 0
     assert [one["patch"] for one in json.loads((out / "skipped.json").read_text())] == [str(PATCHES[0])]
@@ -258,7 +260,7 @@ def test_predictions_scaled_by_2000_are_told_by_an_option(
     assert content["mean"]["all"]["mae"] == pytest.approx(0.01, abs=1e-6)
     assert content["provenance"]["predictions"] == "theirs, dn / 2000"
     assert unclouded("evaluate", "cloudy", root, "--scale", "2000") == 2
-    assert "are for predictions of a foreign method" in capsys.readouterr().err
+    assert "--units and --scale describe external predictions" in capsys.readouterr().err
 
 
 def test_scores_are_never_written_over_what_is_read(

@@ -75,7 +75,7 @@ def test_fault_37_a_name_of_any_bytes_is_read_and_written(
     )
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr
-    assert f"{len(NAMES)} maps made, 0 were there, 0 refused" in ended.stdout
+    assert f"{len(NAMES)} maps written, 0 kept, 0 images refused" in ended.stdout
     found = {os.fsencode(path.name) for path in (tmp_path / "maps").glob("*.tif")}
     assert found == set(NAMES)
     for name in NAMES:
@@ -117,7 +117,7 @@ def device(path: Path) -> None:
         (pipe, ("train", "X", "run")),
         (pipe, ("clouds", "X", "--out", "m.tif")),
         (unix_socket, ("compare", "X", "X")),
-        (loop, ("predict", "X.safetensors", "--patches", ".", "--out", "o")),
+        (loop, ("predict-patches", "X.safetensors", ".", "--out", "o")),
         (device, ("curate", "X", "o")),
     ],
 )
@@ -164,8 +164,12 @@ finally:
     "words",
     [
         ("predict", "--cloudy", "gone.tif", "--sar", "gone.tif", "--out", "o"),
-        ("predict", "clear-meen", "--patches", ".", "--out", "o"),
-        ("predict", "gone.safetensors", "--patches", ".", "--out", "o"),
+        ("predict-patches", "clear-meen", ".", "--out", "o"),
+        ("predict-patches", "gone.safetensors", ".", "--out", "o"),
+        ("predict-patches", "clear-mean", "gone", "--out", "o"),
+        ("predict", "--manifest", "scenes.csv", "--out", "o"),
+        ("batch", "gone.csv", "--out", "o"),
+        ("batch", __file__, "--remover", "clear-meen", "--out", "o"),
         ("train", "gone.toml", "o"),
         ("train", "papers", "o"),
         ("evaluate", "clear-mean", "gone"),

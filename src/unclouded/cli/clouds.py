@@ -1,4 +1,4 @@
-"""``unclouded clouds``: the cloud map of a patch, a folder or a whole scene; the cache of probabilities."""
+"""``unclouded clouds``: cloud maps of images, synthetic clouds, and the cache of cloud probabilities."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,14 +6,24 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from unclouded.cli.options import CloudMode, Offset, Painted, Resampling, ResamplingOption, Tile
+from unclouded.cli.logging import logger
+from unclouded.cli.options import (
+    CLOUD_MAP,
+    CloudMode,
+    DataSet,
+    Offset,
+    Resampling,
+    SyntheticMode,
+    Tile,
+    given,
+)
 
 
 class ImageFirst(TyperGroup):
-    """Takes ``clouds IMAGE`` for ``clouds map IMAGE``; a file called as a command is given as ``./cache``."""
+    """Group in which ``clouds IMAGE`` stands for ``clouds map IMAGE``; an image named like a command needs ``./``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put ``map`` in front of arguments that name no command."""
+        """Insert ``map`` before arguments that do not start with a command."""
         if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
             args = ["map", *args]
         return super().parse_args(ctx, args)
@@ -21,7 +31,9 @@ class ImageFirst(TyperGroup):
 
 app = typer.Typer(
     cls=ImageFirst,
-    help="Map the clouds of images: 'clouds IMAGE --out MAP.tif', or a folder of images; look at the cache.",
+    help="Map the clouds of images, paint synthetic clouds, and manage the cache of cloud probabilities.\n\n"
+    "'unclouded clouds IMAGE --out MAP.tif' is short for 'unclouded clouds map IMAGE --out MAP.tif'.",
+    short_help="Map the clouds of images; paint synthetic clouds.",
     no_args_is_help=True,
 )
 
@@ -31,23 +43,38 @@ def map_(
     image: Annotated[
         Path,
         typer.Argument(
-            help="Sentinel-2 L1C or L2A product, GeoTIFF of 13 or 12 bands, folder of bands, or a folder of these."
+            metavar="IMAGE",
+            help="Sentinel-2 L1C or L2A product, GeoTIFF of 13 or 12 bands, folder with one GeoTIFF per band, or a "
+            "folder of such images.",
+            show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(help="GeoTIFF of the map m, or the folder for many.")],
+    out: Annotated[Path, typer.Option(help="GeoTIFF of the cloud map, or the output folder for several images.")],
     offset: Offset = None,
-    resampling: ResamplingOption = Resampling.NEAREST,
+    resampling: Resampling = None,
     tile: Tile = None,
-    clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
+    clouds: Annotated[
+        CloudMode,
+        typer.Option(
+            help="Cloud map: cloud probability, binary mask, or 1 everywhere.",
+            rich_help_panel=CLOUD_MAP,
+        ),
+    ] = "continuous",
     detector: Annotated[
-        str, typer.Option(help="Detector: s2cloudless, csmask, s2cloudless+shadow, ...")
+        str,
+        typer.Option(
+            help="Cloud detector: s2cloudless, s2cloudless+shadow (also masks cloud shadow), csmask, ...",
+            rich_help_panel=CLOUD_MAP,
+        ),
     ] = "s2cloudless",
-    resolution: Annotated[int, typer.Option(help="Pixel size the detector looks at: 10, 20 or 60 m.")] = 10,
+    resolution: Annotated[
+        int, typer.Option(help="Pixel size of the detector input: 10, 20 or 60 m.", rich_help_panel=CLOUD_MAP)
+    ] = 10,
 ) -> None:
-    """Write the cloud map m, float32 in [0, 1], of an image of any size, or of every image of a folder.
+    """Write the cloud map m, float32 in [0, 1], of an image of any size, or of every image in a folder.
 
-    A product and a folder with one GeoTIFF a band are one image. A folder of images is worked through two images at a
-    time; maps that are there already are not made again.
+    A product, and a folder with one GeoTIFF per band, count as one image. The images of a folder are processed two at
+    a time; existing maps are kept.
     """
     from functools import partial
 
@@ -62,37 +89,39 @@ def map_(
     from unclouded.sentinel.safe import product_of
     from unclouded.settings import settings_from
 
-    content = {"mode": clouds.value, "resolution_m": resolution, "detector": detector}
+    content = {"mode": clouds, "resolution_m": resolution, "detector": detector}
     settings = settings_from(CloudMapSettings, content, origin="these options")
-    asked = {"offset": offset, "resampling": resampling.value, "tile": tile}
-    options = settings_from(OpticalSettings, asked, origin="these options")
-    more = options.model_dump_json(exclude_defaults=True) if options != OpticalSettings() else ""
-    reader = ImageReader(partial(open_optical, allow_l2a=True, **options.model_dump()), more)
+    optical = given(offset=offset, resampling=resampling, tile=tile)
+    options = settings_from(OpticalSettings, optical, origin="these options")
+    record = options.model_dump_json(exclude_defaults=True) if options != OpticalSettings() else ""
+    reader = ImageReader(partial(open_optical, allow_l2a=True, **options.model_dump()), record)
     if is_one_image(image):
         with progress_bar() as on_progress:
             remarks = map_file(product_of(image), out, settings, reader, on_progress)
         for remark in remarks:
-            typer.echo(f"note: {remark}", err=True)
+            logger.warning(remark)
         return
     with progress_bar() as on_progress:
         mapped = map_folder(image, images_in(image), out, settings, reader, on_progress)
-    typer.echo(f"{mapped.made} maps made, {mapped.there} were there, {len(mapped.refused)} refused")
+    typer.echo(f"{mapped.made} maps written, {mapped.there} kept, {len(mapped.refused)} images refused")
     for remark, names in mapped.remarks.items():
         more_images = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        typer.echo(f"note on {names[0]}{more_images}: {remark}", err=True)
+        logger.warning(f"{names[0]}{more_images}: {remark}")
     for reason in mapped.refused:
-        typer.echo(reason, err=True)
+        logger.error(reason)
     raise typer.Exit(1 if mapped.refused else 0)
 
 
 @app.command()
 def paint(
-    root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
-    out: Annotated[Path, typer.Option(help="Folder for s2_cloudy/NAME.tif and cloud_map/NAME.tif.")],
-    mode: Annotated[Painted, typer.Option(help="perlin simulates clouds, copy takes the real ones.")] = Painted.PERLIN,
-    seed: Annotated[int, typer.Option(help="With the name of a patch it decides everything random.")] = 0,
+    root: DataSet,
+    out: Annotated[Path, typer.Option(help="Output folder for s2_cloudy/NAME.tif and cloud_map/NAME.tif.")],
+    mode: Annotated[
+        SyntheticMode, typer.Option(help="Simulated clouds from Perlin noise, or clouds copied from other patches.")
+    ] = "perlin",
+    seed: Annotated[int, typer.Option(help="Random seed; combined with the patch name.")] = 0,
 ) -> None:
-    """Paint synthetic clouds on the clear images of a data set and write them with their maps."""
+    """Paint synthetic clouds on the clear images of a data set, and write the images and their cloud maps."""
     from unclouded.cli.progress import counted, progress_bar
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
@@ -103,7 +132,7 @@ def paint(
 
     require_writable(out)
     files = find_triplets(root).require_triplets()
-    settings = SyntheticSettings(mode=mode.value, seed=seed)
+    settings = SyntheticSettings(mode=mode, seed=seed)
     with progress_bar() as on_progress:
         for one in counted(files, "painting clouds", len(files), on_progress):
             paint_triplet(one, out, settings, CloudMapSettings(), ProbabilityCache())
@@ -112,15 +141,14 @@ def paint(
 
 @app.command()
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Delete every entry.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Delete all entries.")] = False,
 ) -> None:
-    """Say where cloud probabilities are kept and how much room they take; or clear them."""
+    """Show the folder and size of the cache of cloud probabilities, or clear it."""
     from unclouded.clouds.cache import ProbabilityCache
 
-    kept = ProbabilityCache()
+    cached = ProbabilityCache()
     if clear:
-        typer.echo(f"{kept.clear():,} entries deleted from {kept.folder}")
+        typer.echo(f"{cached.clear():,} entries deleted from {cached.folder}")
     else:
-        typer.echo(
-            f"{kept.size() / 2**20:,.1f} MiB of at most {kept.store.limit_bytes / 2**30:,.0f} GiB in {kept.folder}"
-        )
+        used, limit = cached.size() / 2**20, cached.store.limit_bytes / 2**30
+        typer.echo(f"{used:,.1f} MiB of at most {limit:,.0f} GiB in {cached.folder}")

@@ -1,11 +1,12 @@
-"""``unclouded curate``: make a data set like SEN12MS-CR."""
+"""``unclouded curate``: create a data set like SEN12MS-CR."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unclouded.cli.batch import Attempts, Dask, ExecutionOptions, Processes, Retry, Shards, UploadTo, finish
+from unclouded.cli.execution import Attempts, Dask, ExecutionOptions, Processes, Retry, Shard, UploadTo, finish
+from unclouded.cli.logging import logger
 from unclouded.files import resolved
 
 if TYPE_CHECKING:
@@ -13,25 +14,39 @@ if TYPE_CHECKING:
 
 
 def curate(
-    regions: Annotated[Path, typer.Argument(help="TOML file: settings, and a table 'regions' for each region.")],
-    root: Annotated[Path, typer.Argument(help="Folder of the data set.")],
-    shard: Shards = "1/1",
+    regions: Annotated[
+        Path,
+        typer.Argument(
+            metavar="REGIONS.toml",
+            help="TOML file with the settings and one [[regions]] table per region.",
+            show_default=False,
+        ),
+    ],
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder of the data set.", show_default=False)],
+    plan_only: Annotated[bool, typer.Option("--plan", help="Print the work to do and exit.")] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as screening.haze=0.1. Repeatable."),
+    ] = None,
+    upload_to: UploadTo = None,
+    shard: Shard = "1/1",
     processes: Processes = 1,
     dask: Dask = None,
     attempts: Attempts = 3,
     retry: Retry = False,
-    deliver: UploadTo = None,
-    plan_only: Annotated[bool, typer.Option("--plan", help="Say what there is to do, and do nothing.")] = False,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="A setting, such as screening.haze=0.1.")] = None,
 ) -> None:
-    """Cut scenes into triplets, screen them, and keep those without artifacts, with a manifest.
+    """Create a data set of triplets from Sentinel products.
 
-    Killed, it goes on where it was, and ends with the same manifest. The last shard to end writes it.
+    Scenes are cut into triplets of radar, clear and cloudy image; triplets with imaging artifacts are screened out. A
+    manifest describes the result. An interrupted run resumes when the command is repeated, with the same manifest in
+    the end. With several shards, the last one to finish writes the manifest.
+
+    The exit status is 1 if a region failed or no triplet was kept.
     """
     from unclouded.files import require_file
 
     require_file(regions)  # before the imports below, which take a second
-    from unclouded.batch.executors import Shard
+    from unclouded.batch.executors import Shard as TaskShard
     from unclouded.batch.storage import require_uploadable
     from unclouded.batch.tasks import TaskLedger
     from unclouded.curation.products import Folders
@@ -45,39 +60,39 @@ def curate(
     from unclouded.settings import load_settings
 
     execution = ExecutionOptions(shard, processes, dask, retry)
-    if deliver is not None and not plan_only:
-        require_uploadable(deliver)
+    if upload_to is not None and not plan_only:
+        require_uploadable(upload_to)
     settings = load_settings(CurationSettings, regions, overrides or [], MAX_BYTES)
     folders = Folders()
     tasks = curating(settings, resolved(regions).parent, root, folders)
     for reason in folders.refused.values():
-        typer.echo(f"nothing to choose: {reason}", err=True)
-    notes = TaskLedger(root / WORK, attempts)
+        logger.warning(f"no products to choose from: {reason}")
+    ledger = TaskLedger(root / WORK, attempts)
     if plan_only:
-        planned = plan(tasks, notes, root)
+        planned = plan(tasks, ledger, root)
         typer.echo(planned)
         raise typer.Exit(1 if planned.lacking else 0)
     require_writable(root)
-    notes.invalidate(lost(Shard.parse(shard).of(tasks), notes))
-    execution.do(tasks, notes, "curating regions")
+    ledger.invalidate(lost(TaskShard.parse(shard).of(tasks), ledger))
+    execution.run(tasks, ledger, "curating regions")
 
     def write(rows: "list[Row]", failures: dict[str, str]) -> tuple[str, bool]:
-        listed = write_results(root, tasks, notes, failures)
-        _tell_remarks(rows)
+        listed = write_results(root, tasks, ledger, failures)
+        _report_remarks(rows)
         for line in summary_lines(listed, settings.screening):
             typer.echo(line)
         statuses = [row["status"] for row in listed if row["status"] != FAILED]
         return f"{statuses.count('kept'):,} of {len(statuses):,} candidates kept", "kept" in statuses
 
-    status = finish(notes, tasks, "regions", root / MANIFEST, write)
-    if deliver is not None:
+    status = finish(ledger, tasks, "regions", root / MANIFEST, write)
+    if upload_to is not None:
         summary = [name for name in (CHOICES, MANIFEST) if (root / name).is_file()]
-        status = max(status, execution.deliver(tasks, notes, root, deliver, outputs, summary))
+        status = max(status, execution.upload(tasks, ledger, root, upload_to, outputs, summary))
     raise typer.Exit(status)
 
 
-def _tell_remarks(rows: "list[Row]") -> None:
-    """Say once what readers remark of many scenes."""
+def _report_remarks(rows: "list[Row]") -> None:
+    """Log each remark on the images once, with the number of regions it applies to."""
     regions: dict[str, dict[str, None]] = {}
     for row in rows:
         for remark in row["remarks"]:
@@ -85,4 +100,4 @@ def _tell_remarks(rows: "list[Row]") -> None:
     for remark, names in regions.items():
         first, *others = names
         more = f" and {len(others):,} more" if others else ""
-        typer.echo(f"{first}{more}: {remark}", err=True)
+        logger.warning(f"{first}{more}: {remark}")

@@ -1,4 +1,4 @@
-"""``unclouded data``: look at a data set."""
+"""``unclouded data``: download, check, pack, sample and search data sets."""
 
 from datetime import datetime
 from pathlib import Path
@@ -6,33 +6,43 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from unclouded.cli.options import Bands, CloudMode, Damaged, DamagedOption, Painted, Part
+from unclouded.cli import options
+from unclouded.cli.logging import logger
 from unclouded.errors import InputError
 
 if TYPE_CHECKING:
     from unclouded.patches.screening import ScreeningSettings
 
-app = typer.Typer(help="Look at a data set.", no_args_is_help=True)
+app = typer.Typer(help="Download, check, pack, sample and search data sets.", no_args_is_help=True)
+
+_CREATE, _INSPECT = "Create", "Inspect"
+
+Thresholds = Annotated[
+    Path | None, typer.Option("--settings", metavar="FILE.toml", help="Thresholds of the screening checks.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a threshold, such as haze=0.1. Repeatable."),
+]
 
 
-@app.callback()
-def _group() -> None:
-    pass
-
-
-@app.command()
+@app.command(rich_help_panel=_INSPECT)
 def check(
-    root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
-    names_only: Annotated[bool, typer.Option("--names-only", help="List names, open no file.")] = False,
+    root: options.DataSet,
+    names_only: Annotated[bool, typer.Option("--names-only", help="Check the file names only.")] = False,
     published: Annotated[bool, typer.Option("--published", help="Expect all 122,218 published triplets.")] = False,
-    report: Annotated[Path | None, typer.Option("--json", help="Write what was found as JSON, too.")] = None,
-    work: Annotated[Path | None, typer.Option(help="Folder that lets a killed check go on where it was.")] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Regions read at once.")] = 1,
+    report: Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON.")] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder for intermediate results, so that an interrupted check can resume.")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Number of regions to read in parallel.")] = 1,
 ) -> None:
-    """Name every incomplete, damaged or changed triplet in one report, and every row of a split list that other
-    commands refuse or that has no files; exit status 1 if there is one.
+    """Report incomplete, damaged and changed triplets of a data set.
 
-    Where there is a manifest.parquet, every file is hashed and compared with it.
+    The report also lists rows of the split lists that are invalid or have no files. If the data set has a
+    manifest.parquet, every file is hashed and compared with it. ROOT may also be a store of 'unclouded data pack'.
+
+    The exit status is 1 if the report lists anything.
     """
     from unclouded.files import require_folder
 
@@ -52,18 +62,20 @@ def check(
     raise typer.Exit(inspect(inventory, published=published, report=report, work=work, processes=processes))
 
 
-@app.command()
+@app.command(rich_help_panel=_CREATE)
 def manifest(
-    root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
-    out: Annotated[Path | None, typer.Option(help="GeoParquet file; ROOT/manifest.parquet if omitted.")] = None,
-    coverage: Annotated[bool, typer.Option(help="Map the clouds, which takes most of the time.")] = True,
-    settings: Annotated[Path | None, typer.Option(help="TOML file of thresholds of the checks.")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="A threshold, such as haze=0.1.")] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Regions described at once.")] = 1,
+    root: options.DataSet,
+    out: Annotated[Path | None, typer.Option(help="GeoParquet file.", show_default="ROOT/manifest.parquet")] = None,
+    coverage: Annotated[bool, typer.Option(help="Include the cloud coverage, which takes most of the time.")] = True,
+    settings: Thresholds = None,
+    overrides: Overrides = None,
+    processes: Annotated[int, typer.Option(min=1, help="Number of regions to describe in parallel.")] = 1,
 ) -> None:
-    """Describe every patch in one table: footprint, coverage, findings, split, hashes; GeoParquet.
+    """Write the manifest of a data set.
 
-    A killed run goes on where it was. 'data check' compares the data set with it.
+    The manifest is a GeoParquet table with the footprint, cloud coverage, screening findings, split and file hashes of
+    every patch; 'unclouded data check' compares the data set with it. An interrupted run resumes when the command is
+    repeated.
     """
     from unclouded.files import require_folder
 
@@ -103,19 +115,26 @@ def _check_store(root: Path) -> NoReturn:
     raise typer.Exit(1 if damaged else 0)
 
 
-@app.command()
+@app.command(rich_help_panel=_CREATE)
 def pack(
-    root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
-    out: Annotated[Path, typer.Argument(help="Folder of the store.")],
-    bands: Annotated[Bands, typer.Option(help="Optical bands to keep.")] = Bands.RGB,
-    split: Annotated[Part, typer.Option(help="Part of the data set.")] = Part.ALL,
-    crop: Annotated[int | None, typer.Option(help="Keep the middle so many px; all if omitted.")] = None,
-    clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
-    synthetic: Annotated[Painted | None, typer.Option(help="Keep painted clouds instead of the real ones.")] = None,
+    root: options.DataSet,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of the store.", show_default=False)],
+    bands: Annotated[options.BandGroup, typer.Option(help="Optical bands to store.")] = "rgb",
+    split: Annotated[options.Part, typer.Option(help="Part of the data set.")] = "all",
+    crop: Annotated[
+        int | None, typer.Option(help="Size of the centre crop in pixels.", show_default="whole patches")
+    ] = None,
+    clouds: Annotated[
+        options.CloudMode, typer.Option(help="Cloud map: cloud probability, binary mask, or 1 everywhere.")
+    ] = "continuous",
+    synthetic: Annotated[
+        options.SyntheticMode | None, typer.Option(help="Store synthetic clouds in place of the cloudy images.")
+    ] = None,
 ) -> None:
-    """Pack what training reads into one memory-mapped file; training takes the folder for a data set.
+    """Pack a data set into one memory-mapped file for training.
 
-    A killed packing goes on where it stopped. 'data check OUT' hashes every record.
+    'unclouded train' takes the folder in place of a data set; 'unclouded data check' verifies the hash of every record.
+    An interrupted run resumes when the command is repeated.
     """
     from unclouded.files import require_folder
 
@@ -133,12 +152,12 @@ def pack(
     require_writable(out)
     inventory = find_triplets(root)
     data = TripletDataset(
-        triplets_of(inventory, split.value),
-        bands.names(),
-        CloudMapSettings(mode=clouds.value),
+        triplets_of(inventory, split),
+        options.band_names(bands),
+        CloudMapSettings(mode=clouds),
         ProbabilityCache(),
         crop,
-        SyntheticSettings(mode=synthetic.value) if synthetic else None,
+        SyntheticSettings(mode=synthetic) if synthetic else None,
     )
     with progress_bar() as on_progress:
         store = pack_triplets(data, parts_by_name(inventory), out, on_progress)
@@ -146,17 +165,33 @@ def pack(
     typer.echo(f"{len(store):,} triplets, {size / 2**30:.2f} GiB in {out}; train with patches = '{out}'")
 
 
-@app.command()
+@app.command(rich_help_panel=_CREATE)
 def fetch(
-    root: Annotated[Path, typer.Argument(help="Folder of the data set; filled in the official layout.")],
-    origin: Annotated[str, typer.Option("--from", help="Address below which the archives are, or a mirror folder.")],
-    season: Annotated[list[str] | None, typer.Option(help="Only this season; may be repeated.")] = None,
-    sensor: Annotated[list[str] | None, typer.Option(help="Only s1, s2 or s2_cloudy; may be repeated.")] = None,
-    checksums: Annotated[Path | None, typer.Option(help="SHA-256 of the archives, as sha256sum lists them.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep archives when they are extracted.")] = False,
-    plan_only: Annotated[bool, typer.Option("--plan", help="Say what it takes and do nothing.")] = False,
+    root: Annotated[
+        Path, typer.Argument(metavar="ROOT", help="Folder of the data set, in the official layout.", show_default=False)
+    ],
+    origin: Annotated[
+        str, typer.Option("--from", metavar="URL|FOLDER", help="Base address of the archives, or folder of a mirror.")
+    ],
+    season: Annotated[
+        list[str] | None, typer.Option(help="Season to fetch. Repeatable.", show_default="all seasons")
+    ] = None,
+    sensor: Annotated[
+        list[str] | None,
+        typer.Option(help="Images to fetch: s1, s2 or s2_cloudy. Repeatable.", show_default="all images"),
+    ] = None,
+    checksums: Annotated[
+        Path | None, typer.Option(help="SHA-256 checksums of the archives, in the format of sha256sum.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the archives after extraction.")] = False,
+    plan_only: Annotated[
+        bool, typer.Option("--plan", help="Print the download size and the disk space needed, and exit.")
+    ] = False,
 ) -> None:
-    """Fetch SEN12MS-CR and extract it; whatever breaks, run it again and it goes on."""
+    """Download and extract SEN12MS-CR.
+
+    An interrupted download resumes when the command is repeated.
+    """
     from unclouded.cli.progress import byte_progress_bar
     from unclouded.files import require_writable
     from unclouded.patches.archives import SEASONS, archives
@@ -164,31 +199,35 @@ def fetch(
     from unclouded.patches.download import incomplete, plan, read_checksums
     from unclouded.patches.roi import SENSORS
 
-    wanted = archives(tuple(season or SEASONS), tuple(sensor or SENSORS))
+    selected = archives(tuple(season or SEASONS), tuple(sensor or SENSORS))
     digests = read_checksums(checksums) if checksums else None
-    planned = plan(wanted, origin, root, keep=keep)
+    planned = plan(selected, origin, root, keep=keep)
     typer.echo(planned)
     if plan_only:
         planned.require_room(root)
         return
     require_writable(root)
     with byte_progress_bar() as on_progress:
-        patches = fetch_archives(wanted, origin, root, checksums=digests, keep=keep, on_progress=on_progress)
-    for sentence in incomplete(wanted, root):
-        typer.echo(sentence, err=True)
+        patches = fetch_archives(selected, origin, root, checksums=digests, keep=keep, on_progress=on_progress)
+    for sentence in incomplete(selected, root):
+        logger.warning(sentence)
     typer.echo(
-        f"{patches:,} patches came, {len(wanted)} archives are there; check them with 'unclouded data check {root}'"
+        f"{patches:,} patches extracted, {len(selected)} archives complete; "
+        f"check them with 'unclouded data check {root}'"
     )
 
 
-@app.command()
+@app.command(rich_help_panel=_INSPECT)
 def screen(
-    root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
-    out: Annotated[Path, typer.Option(help="Folder for screening.json, screening.txt and findings.png.")],
-    settings: Annotated[Path | None, typer.Option(help="TOML file of thresholds.")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="A threshold, such as haze=0.1.")] = None,
+    root: options.DataSet,
+    out: Annotated[Path, typer.Option(help="Output folder for screening.json, screening.txt and findings.png.")],
+    settings: Thresholds = None,
+    overrides: Overrides = None,
 ) -> None:
-    """Screen every patch for imaging artifacts; exit status 1 if a check rejects one."""
+    """Screen the patches of a data set for imaging artifacts.
+
+    The exit status is 1 if a patch is rejected.
+    """
     from unclouded.files import require_folder
 
     require_folder(root)  # before the imports below, which take a second
@@ -213,13 +252,13 @@ def screen(
     raise typer.Exit(1 if report.rejected else 0)
 
 
-@app.command()
+@app.command(rich_help_panel=_INSPECT)
 def sheet(
-    root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
+    root: options.DataSet,
     out: Annotated[Path, typer.Option(help="HTML file.")],
-    patches: Annotated[int, typer.Option(min=1, help="Triplets of each region that are shown.")] = 3,
+    patches: Annotated[int, typer.Option(min=1, help="Number of triplets to show per region.")] = 3,
 ) -> None:
-    """Show a data set on one page: some triplets of every region, and what the manifest says of them."""
+    """Draw a contact sheet: one HTML page with some triplets of every region and their entries in the manifest."""
     from unclouded.files import require_folder
 
     require_folder(root)  # before the imports below, which take a second
@@ -234,17 +273,32 @@ def sheet(
     inventory = find_triplets(root)
     rows = read_manifest(root / MANIFEST) if (root / MANIFEST).is_file() else []
     with progress_bar() as on_progress:
-        page = contact_sheet(inventory, rows, patches, lambda done, total: on_progress("drawing", done, total))
+        page = contact_sheet(
+            inventory, rows, patches, lambda completed, total: on_progress("drawing", completed, total)
+        )
     write_text(out, page)
     typer.echo(f"look at {out}")
 
 
-@app.command()
+@app.command(rich_help_panel=_INSPECT)
 def audit(
-    first: Annotated[str, typer.Argument(help="Text file with a patch or region a line, csv list, or data set.")],
-    second: Annotated[str, typer.Argument(help="Another one; ':test' behind either takes a part, as in ROOT:test.")],
+    first: Annotated[
+        str,
+        typer.Argument(
+            metavar="FIRST",
+            help="Text file with one patch or region per line, CSV split list, or data set. A suffix such as :test "
+            "selects a part, as in ROOT:test.",
+            show_default=False,
+        ),
+    ],
+    second: Annotated[
+        str, typer.Argument(metavar="SECOND", help="List or data set to compare with.", show_default=False)
+    ],
 ) -> None:
-    """Name everything that two lists share, by id and on the ground; exit status 1 if they share anything."""
+    """Find overlap between two lists of patches, by name and by footprint.
+
+    The exit status is 1 if the lists overlap.
+    """
     from unclouded.cli.progress import progress_bar
     from unclouded.patches.audit import audit as compared
     from unclouded.patches.audit import read_listing
@@ -256,15 +310,28 @@ def audit(
     raise typer.Exit(0 if found.is_clean else 1)
 
 
-@app.command()
+@app.command(rich_help_panel=_CREATE)
 def sample(
-    land: Annotated[Path, typer.Argument(help="Land mask: GeoJSON features with a property 'continent'.")],
-    out: Annotated[Path, typer.Argument(help="GeoJSON of the regions to look for scenes in.")],
-    regions: Annotated[int, typer.Option(min=1, max=5_000, help="How many.")] = 169,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness; also part of their names.")] = 0,
-    apart_km: Annotated[float, typer.Option("--apart", min=0, help="Least km between train, val and test.")] = 50.0,
+    land: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LAND.geojson", help="Land mask: GeoJSON features with a property 'continent'.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT.geojson", help="GeoJSON file of the sampled regions.", show_default=False)
+    ],
+    regions: Annotated[int, typer.Option(min=1, max=5_000, help="Number of regions.")] = 169,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; also part of the region names.")] = 0,
+    apart_km: Annotated[
+        float, typer.Option("--apart", min=0, help="Minimum distance between train, val and test in km.")
+    ] = 50.0,
 ) -> None:
-    """Draw regions evenly over continents and seasons, none over another, and split them by place."""
+    """Sample regions for a new data set.
+
+    Regions are distributed evenly over continents and seasons, do not overlap, and are split into train, val and test
+    by location.
+    """
     import numpy as np
 
     from unclouded.files import require_apart, require_new_file, write_json
@@ -273,7 +340,7 @@ def sample(
 
     require_apart(out, land)
     require_new_file(out)
-    found = sample_regions(read_land(land, lambda text: typer.echo(text, err=True)), regions, seed)
+    found = sample_regions(read_land(land, logger.warning), regions, seed)
     placed = [PlacedRegion(one.roi, one.footprint, continent=one.continent) for one in found]
     split = split_by_place(placed, np.random.default_rng(seed), apart_km=apart_km)
     write_json(out, as_geojson(found, split))
@@ -281,23 +348,40 @@ def sample(
     typer.echo(f"{out}: {len(found)} regions on {len({one.continent for one in found})} continents ({sizes})")
 
 
-@app.command()
+@app.command(rich_help_panel=_CREATE)
 def search(
-    regions: Annotated[Path, typer.Argument(help="GeoJSON of regions that 'data sample' wrote.")],
-    catalogue: Annotated[str, typer.Argument(help="Address of a STAC API, or a file of items or catalogue on disk.")],
-    out: Annotated[Path, typer.Option(help="Folder for regions.toml, products.txt and choices.csv.")],
+    regions: Annotated[
+        Path,
+        typer.Argument(
+            metavar="REGIONS.geojson", help="GeoJSON file of regions, from 'unclouded data sample'.", show_default=False
+        ),
+    ],
+    catalogue: Annotated[
+        str,
+        typer.Argument(
+            metavar="CATALOGUE",
+            help="Address of a STAC API, or file of a STAC catalogue or of items.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Output folder for regions.toml, products.txt and choices.csv.")],
     since: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day.")],
     until: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day.")],
-    radar: Annotated[str, typer.Option(help="Collection of Sentinel-1 GRD.")] = "sentinel-1-grd",
-    optical: Annotated[str, typer.Option(help="Collection of Sentinel-2 Level-1C.")] = "sentinel-2-l1c",
-    clear_below: Annotated[float, typer.Option(help="Most cloud of the clear product, as a whole.")] = 0.01,
-    covers: Annotated[float, typer.Option(help="Least share of a region that a product shows.")] = 0.99,
-    spares: Annotated[int, typer.Option(help="Further clear products to list for each region.")] = 2,
+    radar: Annotated[str, typer.Option(help="Collection of Sentinel-1 GRD products.")] = "sentinel-1-grd",
+    optical: Annotated[str, typer.Option(help="Collection of Sentinel-2 Level-1C products.")] = "sentinel-2-l1c",
+    clear_below: Annotated[
+        float, typer.Option(help="Maximum cloud cover of the clear product, over the whole product.")
+    ] = 0.01,
+    covers: Annotated[float, typer.Option(help="Minimum share of a region that a product covers.")] = 0.99,
+    spares: Annotated[int, typer.Option(help="Number of alternative clear products to list per region.")] = 2,
 ) -> None:
-    """Propose radar, clear and cloudy products for regions, and write what 'curate' takes and what to fetch for it.
+    """Search a STAC catalogue for radar, clear and cloudy products of regions.
 
-    Clouds are those of whole products; 'curate' measures them over each region. Exit status 1 if a region has none.
-    Broken off, it asks only for what was not answered.
+    The output is the settings file of 'unclouded curate' and the list of products to fetch. Cloud cover is that of
+    whole products; 'unclouded curate' measures it over each region. An interrupted search resumes when the command is
+    repeated.
+
+    The exit status is 1 if a region has no products.
     """
     from unclouded.files import require_file
 
@@ -309,44 +393,49 @@ def search(
     from unclouded.patches.sampling import read_sampled
     from unclouded.settings import settings_from
 
-    given = {"since": since.date(), "until": until.date(), "radar": radar, "optical": optical}
+    query = {"since": since.date(), "until": until.date(), "radar": radar, "optical": optical}
     limits = {"clear_below": clear_below, "covers": covers, "spares": spares}
-    settings = settings_from(SearchSettings, given | limits, origin="these options")
-    wanted = read_sampled(regions)
+    settings = settings_from(SearchSettings, query | limits, origin="these options")
+    sampled = read_sampled(regions)
     require_writable(out)
     source = open_catalogue(catalogue)
-    answers = ResponseCache(source, catalogue, out / ".answers")
-    asked = source if isinstance(source, StoredCatalogue) else answers  # what lies on disk need not be kept there
+    cache = ResponseCache(source, catalogue, out / ".answers")
+    cached = source if isinstance(source, StoredCatalogue) else cache  # a catalogue on disk needs no cache
     with progress_bar() as on_progress:
-        found = proposals_of(wanted, asked, settings, lambda done, total: on_progress("searching", done, total))
+        found = proposals_of(
+            sampled, cached, settings, lambda completed, total: on_progress("searching", completed, total)
+        )
     products = write_proposals(out, found, settings)
-    if answers.is_complete:
-        answers.clear()
+    if cache.is_complete:
+        cache.clear()
     else:
-        typer.echo("not every region was answered for; the same command asks for the rest", err=True)
+        logger.warning("the catalogue did not answer for all regions; repeat the command to search the rest")
     for item, reason in {item: reason for one in found for item, reason in one.skipped.items()}.items():
-        typer.echo(f"skipped {item}: {reason}", err=True)
-    served = sum(one.choice.pairing is not None for one in found)
+        logger.warning(f"skipped {item}: {reason}")
+    complete = sum(one.choice.pairing is not None for one in found)
     typer.echo(
-        f"{out / REGIONS}: {served:,} of {len(found):,} regions have products, {products:,} to fetch. "
-        "Clouds are those of WHOLE products; 'unclouded curate' measures them over each region"
+        f"{out / REGIONS}: {complete:,} of {len(found):,} regions have products, {products:,} to fetch. "
+        "Cloud cover is that of WHOLE products; 'unclouded curate' measures it over each region"
     )
-    raise typer.Exit(1 if served < len(found) else 0)
+    raise typer.Exit(1 if complete < len(found) else 0)
 
 
-@app.command()
+@app.command(rich_help_panel=_INSPECT)
 def stats(
-    root: Annotated[Path, typer.Argument(help="Data set in either layout of SEN12MS-CR.")],
-    out: Annotated[Path, typer.Option(help="Folder for coverage.png, coverage.csv and coverage.json.")],
-    split: Annotated[Part, typer.Option(help="Part of the data set; Fig. 5 shows all, Fig. 8 test.")] = Part.ALL,
-    clouds: Annotated[CloudMode, typer.Option(help="Cloud map.")] = CloudMode.CONTINUOUS,
-    damaged: DamagedOption = Damaged.REFUSE,
+    root: options.DataSet,
+    out: Annotated[Path, typer.Option(help="Output folder for coverage.png, coverage.csv and coverage.json.")],
+    split: Annotated[
+        options.Part, typer.Option(help="Part of the data set; Fig. 5 of the paper shows all, Fig. 8 test.")
+    ] = "all",
+    clouds: Annotated[
+        options.CloudMode, typer.Option(help="Cloud map: cloud probability, binary mask, or 1 everywhere.")
+    ] = "continuous",
+    damaged: options.Damaged = "refuse",
 ) -> None:
-    """Measure the cloud coverage: mean, deviation, histogram, by season and by region."""
+    """Compute statistics of the cloud coverage: mean, deviation and histogram, by season and by region."""
     from unclouded.files import require_folder
 
     require_folder(root)  # before the imports below, which take a second
-    from unclouded.cli.options import tell_left_out, tell_skipped
     from unclouded.cli.progress import counted, progress_bar
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
@@ -355,29 +444,27 @@ def stats(
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.plots import write_histogram
     from unclouded.patches.reading import DamagedTriplet, incomplete_as_skipped
-    from unclouded.patches.splits import SplitName, incomplete_of, triplets_of
+    from unclouded.patches.splits import incomplete_of, triplets_of
 
     require_writable(out)
     inventory = find_triplets(root)
-    part: SplitName = split.value
-    files = inventory.require_observations() if part == "all" else triplets_of(inventory, part)
-    incomplete = inventory.unpredictable if part == "all" else incomplete_of(inventory, part)
-    tell_left_out(incomplete)
-    require_writable(out)
+    files = inventory.require_observations() if split == "all" else triplets_of(inventory, split)
+    incomplete = inventory.unpredictable if split == "all" else incomplete_of(inventory, split)
+    options.report_incomplete(incomplete)
     skipped: list[DamagedTriplet] = []
     with progress_bar() as on_progress:
         measured = measure_coverage(
-            files, CloudMapSettings(mode=clouds.value), ProbabilityCache(), damaged=damaged.value, skipped=skipped
+            files, CloudMapSettings(mode=clouds), ProbabilityCache(), damaged=damaged, skipped=skipped
         )
         patches = tuple(counted(measured, "measuring", len(files), on_progress))
     statistics = CoverageStatistics(patches, (*incomplete_as_skipped(incomplete), *skipped))
     write_json(out / "coverage.json", statistics.to_json())
     write_text(out / "coverage.csv", statistics.to_csv())
-    write_histogram(out / "coverage.png", statistics, root.name if part == "all" else f"{root.name}, {part}")
+    write_histogram(out / "coverage.png", statistics, root.name if split == "all" else f"{root.name}, {split}")
     total = statistics.to_json()["all"]
     typer.echo(
         f"{total['patches']:,} patches, mean coverage {total['mean_coverage']:.2%} ± "
         f"{total['mean_coverage_deviation']:.2%} (mean of m), {total['cloudy_share']:.2%} of pixels with m > 0\n"
         f"look at {out / 'coverage.png'}"
     )
-    tell_skipped(skipped, out / "coverage.json")
+    options.report_skipped(skipped, out / "coverage.json")

@@ -1,4 +1,4 @@
-"""What ``data check`` and ``data manifest`` do: run the tasks of all regions, then write and tell."""
+"""``data check`` and ``data manifest``: run one task per region, then write and print the results."""
 
 import shutil
 import tempfile
@@ -11,7 +11,7 @@ import typer
 
 from unclouded.batch.executors import run_tasks
 from unclouded.batch.tasks import TaskLedger
-from unclouded.cli.batch import in_so_many
+from unclouded.cli.execution import process_runner
 from unclouded.cli.progress import progress_bar
 from unclouded.curation.maintenance import describing, verifying
 from unclouded.errors import InputError
@@ -27,21 +27,33 @@ from unclouded.patches.verification import Fault, count_lines, published_counts,
 
 
 def describe(inventory: Inventory, out: Path, settings: ScreeningSettings, *, coverage: bool, processes: int) -> int:
-    """Write the manifest of a data set; return the exit status."""
+    """Write the manifest of a data set.
+
+    Returns:
+        Exit status.
+
+    Raises:
+        InputError: The data set already has a manifest of its own, or a region cannot be described.
+    """
     if inventory.layout == "scenes":
-        raise InputError(f"{named(inventory.root)} is known by the manifest it has, which 'unclouded curate' makes")
+        raise InputError(
+            f"{named(inventory.root)} keeps its manifest from 'unclouded curate'; another one cannot be written"
+        )
     require_new_file(out)
     tasks = describing(inventory.root, images_of(inventory), parts_by_name(inventory), settings, coverage=coverage)
-    with _kept(out.with_name(f".{out.stem}.work")) as work, progress_bar() as on_progress:
-        notes = TaskLedger(work)
-        notes.retry_failed(tasks)  # what failed in an earlier run may have been mended
+    with _work_folder(out.with_name(f".{out.stem}.work")) as work, progress_bar() as on_progress:
+        ledger = TaskLedger(work)
+        ledger.retry_failed(tasks)  # the files may have been repaired since an earlier run
         failed = run_tasks(
-            tasks, notes, in_so_many(processes), lambda done, total: on_progress("describing regions", done, total)
+            tasks,
+            ledger,
+            process_runner(processes),
+            lambda completed, total: on_progress("describing regions", completed, total),
         )
         if failed:
             name, reason = next(iter(failed.items()))
             raise InputError(f"{len(failed)} regions cannot be described, first {name}: {reason}")
-        rows = notes.rows(tasks)
+        rows = ledger.rows(tasks)
         write_manifest(out, rows)
     statuses = {
         status: sum(row["status"] == status for row in rows) for status in dict.fromkeys(r["status"] for r in rows)
@@ -52,7 +64,11 @@ def describe(inventory: Inventory, out: Path, settings: ScreeningSettings, *, co
 
 
 def inspect(inventory: Inventory, *, published: bool, report: Path | None, work: Path | None, processes: int) -> int:
-    """Read a data set, and compare it with its manifest if it has one; return the exit status."""
+    """Read a data set, compare it with its manifest if there is one, and print a report.
+
+    Returns:
+        Exit status: 1 if something is incomplete, damaged or changed.
+    """
     if report is not None:
         require_new_file(report)
     path = inventory.root / MANIFEST
@@ -60,13 +76,16 @@ def inspect(inventory: Inventory, *, published: bool, report: Path | None, work:
     rows = [row for row in listed if row["status"] != FAILED]
     lost = {row["roi"]: row["reason"] for row in listed if row["status"] == FAILED}
     tasks = verifying(inventory, rows, sha256(path) if rows else "")
-    with _kept(work) as folder, progress_bar() as on_progress:
-        notes = TaskLedger(folder)
-        notes.retry_failed(tasks)
+    with _work_folder(work) as folder, progress_bar() as on_progress:
+        ledger = TaskLedger(folder)
+        ledger.retry_failed(tasks)
         failed = run_tasks(
-            tasks, notes, in_so_many(processes), lambda done, total: on_progress("reading regions", done, total)
+            tasks,
+            ledger,
+            process_runner(processes),
+            lambda completed, total: on_progress("reading regions", completed, total),
         )
-        found = notes.rows(tasks)
+        found = ledger.rows(tasks)
     damaged = [DamagedTriplet(row["damaged"], row["reason"]) for row in found if "damaged" in row]
     damaged += [DamagedTriplet(name, reason) for name, reason in failed.items()]
     inspection = Inspection(inventory, tuple(damaged))
@@ -80,7 +99,7 @@ def inspect(inventory: Inventory, *, published: bool, report: Path | None, work:
     hashed = sum(any(row[token] for token in TOKENS) for row in rows)
     if listed:
         lines += [f"{path.name}: {hashed:,} patches hashed", *section("different", faults, len(faults))]
-        lines += section("regions set aside", [f"{roi}: {reason}" for roi, reason in lost.items()])
+        lines += section("failed regions", [f"{roi}: {reason}" for roi, reason in lost.items()])
     typer.echo("\n".join(lines))
     clean = inspection.is_clean and split.is_clean and not faults and not lacking
     if report:
@@ -117,8 +136,8 @@ def _as_json(
 
 
 @contextmanager
-def _kept(work: Path | None) -> Iterator[Path]:
-    """Give a folder that outlives a killed process, if it has a name, but not the end of the work."""
+def _work_folder(work: Path | None) -> Iterator[Path]:
+    """Work folder; one with a name survives a killed process and is removed once the work is complete."""
     if work is None:
         with tempfile.TemporaryDirectory(prefix="unclouded-") as folder:
             yield Path(folder)
@@ -128,5 +147,5 @@ def _kept(work: Path | None) -> Iterator[Path]:
         for name in ("done", "failed", "begun", "locks"):
             shutil.rmtree(work / name, ignore_errors=True)
         (work / "lock").unlink(missing_ok=True)
-    with suppress(OSError):  # something else is in it
+    with suppress(OSError):  # not empty
         work.rmdir()

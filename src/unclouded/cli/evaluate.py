@@ -1,30 +1,22 @@
 """``unclouded evaluate`` and ``unclouded compare``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from unclouded.cli.options import (
-    Bands,
-    Clouds,
-    Damaged,
-    DamagedOption,
-    DetectorName,
-    Extra,
-    Feature,
-    Painted,
-    Part,
-    Units,
-)
+from unclouded.cli import options
+from unclouded.cli.logging import logger
 from unclouded.errors import InputError
 
 if TYPE_CHECKING:
-    from unclouded.evaluation.external import Unit
-    from unclouded.evaluation.features import Layer
     from unclouded.evaluation.scores import Scores
     from unclouded.patches.layouts import TripletFiles
     from unclouded.prediction.evaluation_source import EvaluationSource
+
+_EXTERNAL, _SCORES = "External predictions", "Scores"
+
+Unit = Literal["reflectance", "dn", "network", "uint8"]
 
 
 def evaluate(
@@ -32,52 +24,102 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="[REMOVER] ROOT",
-            help="Weights file, scene-adapted or baseline (cloudy, clear-mean, ...), then a data set in either layout "
-            "of SEN12MS-CR; with --predictions the data set only.",
+            help="Weights file, scene-adapted or a baseline (cloudy, clear-mean, ...), followed by a data set in "
+            "either SEN12MS-CR layout. With --predictions, the data set alone.",
+            show_default=False,
         ),
     ],
-    predictions: Annotated[
-        Path | None, typer.Option(help="Judge a foreign method by its folder of NAME.tif or NAME.npy.")
+    split: Annotated[options.Part, typer.Option(help="Part of the data set.", rich_help_panel=options.INPUT)] = "test",
+    damaged: options.Damaged = "refuse",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON file of the scores; a Parquet file beside it holds the scores per patch.",
+            rich_help_panel=options.OUTPUT,
+        ),
     ] = None,
-    units: Annotated[Units | None, typer.Option(help="Unit of these; known from type and range if omitted.")] = None,
-    scale: Annotated[
-        float | None,
-        typer.Option(help="These are reflectance x 10000 divided by this: 2000 for DSen2-CR and UnCRtainTS."),
+    bands: Annotated[
+        options.BandGroup | None,
+        typer.Option(help="Bands to evaluate.", show_default="those of the remover", rich_help_panel=_SCORES),
     ] = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Judge although predictions are missing; the scores name them.")
-    ] = False,
-    split: Annotated[Part, typer.Option(help="Part of the data set.")] = Part.TEST,
-    bands: Annotated[Bands | None, typer.Option(help="Bands to judge; those of the network if omitted.")] = None,
-    out: Annotated[Path | None, typer.Option(help="JSON file for all scores; per patch as Parquet beside it.")] = None,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Judge what the network says where m = 0, not the kept observation.")
+        bool,
+        typer.Option(
+            "--raw",
+            help="Evaluate the network output everywhere; otherwise pixels with m = 0 keep the observation.",
+            rich_help_panel=_SCORES,
+        ),
     ] = False,
-    clouds: Clouds = None,
-    detector: DetectorName = None,
-    synthetic: Annotated[
-        Painted | None, typer.Option(help="Judge on clouds painted on the clear images, not on the cloudy ones.")
-    ] = None,
     precision_recall: Annotated[
-        Feature | None, typer.Option(help="Also compute improved precision and recall on this layer of VGG16.")
+        Literal["fc2", "pool5"] | None,
+        typer.Option(
+            help="Also compute improved precision and recall on this layer of VGG16.", rich_help_panel=_SCORES
+        ),
     ] = None,
     extra: Annotated[
-        list[Extra] | None,
-        typer.Option(help="Further score (repeatable); fid and kid use the layer of --precision-recall."),
+        list[options.Extra] | None,
+        typer.Option(
+            help="Also compute this score; fid and kid use the layer of --precision-recall. Repeatable.",
+            rich_help_panel=_SCORES,
+        ),
     ] = None,
-    neighbours: Annotated[int, typer.Option(min=1, help="k of precision and recall.")] = 10,
-    brightest: Annotated[float, typer.Option(min=0.01, help="Reflectance that VGG16 sees as white.")] = 1.0,
-    vgg: Annotated[str, typer.Option(help="ImageNet weights of VGG16: a file, or auto.")] = "auto",
-    damaged: DamagedOption = Damaged.REFUSE,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; the best there is if omitted.")] = None,
+    neighbours: Annotated[
+        int, typer.Option(min=1, help="Nearest neighbours (k) of precision and recall.", rich_help_panel=_SCORES)
+    ] = 10,
+    brightest: Annotated[
+        float, typer.Option(min=0.01, help="Reflectance that VGG16 sees as white.", rich_help_panel=_SCORES)
+    ] = 1.0,
+    clouds: options.Clouds = None,
+    detector: options.DetectorName = None,
+    synthetic: Annotated[
+        options.SyntheticMode | None,
+        typer.Option(
+            help="Evaluate on clouds painted on the clear images in place of the cloudy images.",
+            rich_help_panel=options.CLOUD_MAP,
+        ),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Evaluate another method by its predictions: folder of NAME.tif or NAME.npy.",
+            rich_help_panel=_EXTERNAL,
+        ),
+    ] = None,
+    units: Annotated[
+        Unit | None,
+        typer.Option(
+            help="Unit of the predictions.", show_default="derived from type and range", rich_help_panel=_EXTERNAL
+        ),
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Divisor of the predictions: they hold reflectance x 10000 / SCALE, e.g. 2000 for DSen2-CR and "
+            "UnCRtainTS.",
+            rich_help_panel=_EXTERNAL,
+        ),
+    ] = None,
+    allow_missing: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing",
+            help="Evaluate although predictions are missing; the scores list them.",
+            rich_help_panel=_EXTERNAL,
+        ),
+    ] = False,
+    vgg: options.Vgg = "auto",
+    device: options.Device = None,
 ) -> None:
-    """Score a network, a baseline or a foreign method against the clear images, over all, cloudy and clear pixels."""
+    """Score a remover, or the predictions of another method, against the clear images of a data set.
+
+    Scores are averaged over all, cloudy and clear pixels.
+    """
     from unclouded.files import require_folder
     from unclouded.models.known import require_remover
 
-    remover, root = _remover_and_root(words, predictions)  # before the imports below, which take seconds
+    name, root = _remover_and_root(words, predictions)  # before the imports below, which take seconds
     if predictions is None:
-        require_remover(remover)
+        require_remover(name)
     require_folder(root)
     from dataclasses import replace
     from functools import partial
@@ -85,7 +127,6 @@ def evaluate(
     import numpy as np
 
     from unclouded import __version__
-    from unclouded.cli.options import chosen_clouds, chosen_device, note, tell_left_out, tell_skipped
     from unclouded.cli.progress import counted, progress_bar
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.synthetic import SyntheticSettings
@@ -103,56 +144,60 @@ def evaluate(
     if out is not None:
         for path in scores_files(out):
             if predictions is None:
-                require_apart(path, Path(remover))
+                require_apart(path, Path(name))
             require_new_file(path)
-    place = chosen_device(device)
-    shown = bands.names() if bands else None
-    judged = []
+    torch_device = options.resolve_device(device)
+    selected = options.band_names(bands) if bands else None
+    removers = []
     if predictions is None and (units or scale is not None):
-        raise InputError("--units and --scale are for predictions of a foreign method; add --predictions FOLDER")
+        raise InputError("--units and --scale describe external predictions; add --predictions FOLDER")
     if predictions is None:
-        judged = [load_remover(remover, shown, place)]
-        candidate = partial(remover_source, judged[0], device=place)
+        removers = [load_remover(name, selected, torch_device)]
+        open_source = partial(remover_source, removers[0], device=torch_device)
     else:
-        candidate = partial(_foreign, predictions, units.value if units else None, scale, shown, allow_missing)
+        open_source = partial(_external_source, predictions, units, scale, selected, allow_missing)
     inventory = find_triplets(root)
-    files = triplets_of(inventory, split.value)
-    incomplete = incomplete_of(inventory, split.value)
-    tell_left_out(incomplete)
-    one = candidate(files, keep_clear=not raw)
-    if one.training_overlap:
-        typer.echo(
-            f"unclouded: {one.name} learnt from {len(one.training_overlap):,} of the regions it is judged on, first "
-            f"{one.training_overlap[0]}; these scores tell nothing of unseen ground",
-            err=True,
+    files = triplets_of(inventory, split)
+    incomplete = incomplete_of(inventory, split)
+    options.report_incomplete(incomplete)
+    source = open_source(files, keep_clear=not raw)
+    if source.training_overlap:
+        logger.warning(
+            f"{source.name} was trained on {len(source.training_overlap):,} of the regions it is evaluated on, first "
+            f"{source.training_overlap[0]}; these scores do not measure generalisation"
         )
-    cloud_map = choose_map(judged, chosen_clouds(clouds, detector))
+    cloud_map = choose_map(removers, options.cloud_map_settings(clouds, detector))
     if cloud_map.remark:
-        note(cloud_map.remark)
-    painted = SyntheticSettings(mode=synthetic.value) if synthetic else None
-    layer: Layer | None = precision_recall.value if precision_recall else None
+        logger.warning(cloud_map.remark)
+    painted = SyntheticSettings(mode=synthetic) if synthetic else None
     perceptual = PerceptualMetrics(
-        layer, extra or (), len(one.files), k=neighbours, brightest=brightest, weights=vgg, device=place
+        precision_recall,
+        extra or (),
+        len(source.files),
+        k=neighbours,
+        brightest=brightest,
+        weights=vgg,
+        device=torch_device,
     )
-    data = TripletDataset(one.files, one.bands, cloud_map.used, ProbabilityCache(), synthetic=painted)
+    data = TripletDataset(source.files, source.bands, cloud_map.used, ProbabilityCache(), synthetic=painted)
     skipped: list[DamagedTriplet] = []
     with progress_bar() as on_progress:
-        triplets = each_readable(data.names, data.__getitem__, damaged.value, skipped)
-        pairs = counted(one.pairs(triplets), "judging", len(data), on_progress)
+        triplets = each_readable(data.names, data.__getitem__, damaged, skipped)
+        pairs = counted(source.pairs(triplets), "evaluating", len(data), on_progress)
         scores = score_patches(perceptual.watch(pairs), "network" if raw else "kept")
-    weights = sha256(Path(remover)) if Path(remover).is_file() else ""
+    weights = sha256(Path(name)) if Path(name).is_file() else ""
     scores = replace(
         scores,
         clouds=cloud_map.used.model_dump(mode="json"),
         synthetic=painted.model_dump(mode="json") if painted else None,
         provenance=Provenance(
-            one.name,
-            split.value,
+            source.name,
+            split,
             weights,
-            one.predictions,
-            one.missing,
+            source.predictions,
+            source.missing,
             f"unclouded {__version__}",
-            one.training_overlap,
+            source.training_overlap,
             trained_map=cloud_map.trained.to_json() if cloud_map.trained else None,
         ),
         precision_recall=perceptual.precision_recall(),
@@ -161,8 +206,8 @@ def evaluate(
     )
     if out is not None:
         write_scores(out, scores, np.random.default_rng(0))
-    tell_skipped(skipped, out)
-    _show(one.name, scores)
+    options.report_skipped(skipped, out)
+    _print_scores(source.name, scores)
 
 
 def _remover_and_root(words: list[str], predictions: Path | None) -> tuple[str, Path]:
@@ -176,9 +221,9 @@ def _remover_and_root(words: list[str], predictions: Path | None) -> tuple[str, 
     return ("" if predictions else words[0]), Path(words[-1])
 
 
-def _foreign(
+def _external_source(
     folder: Path,
-    unit: "Unit | None",
+    unit: Unit | None,
     scale: float | None,
     bands: tuple[str, ...] | None,
     allow_missing: bool,
@@ -186,21 +231,21 @@ def _foreign(
     *,
     keep_clear: bool,
 ) -> "EvaluationSource":
-    from unclouded.cli.options import note
+    """Evaluation source of the predictions in a folder, after a report of what the folder holds."""
     from unclouded.evaluation.external import find_predictions
     from unclouded.prediction.evaluation_source import external_source
 
     found = find_predictions(folder, files, unit, scale)
-    typer.echo(f"{folder}: {len(found.files):,} predictions of {len(files):,} patches in {found.units}", err=True)
+    logger.info(f"{folder}: {len(found.files):,} predictions of {len(files):,} patches in {found.units}")
     if found.unit_warning:
-        note(f"{found.unit_warning}; are --units and --scale right?")
+        logger.warning(f"{found.unit_warning}; are --units and --scale right?")
     for what, names in (("files of no patch", found.unexpected_files), ("patches without prediction", found.missing)):
         if names:
-            typer.echo(f"{len(names):,} {what}, first {names[0]}", err=True)
+            logger.warning(f"{len(names):,} {what}, first {names[0]}")
     return external_source(found, files, bands, keep_clear=keep_clear, allow_missing=allow_missing)
 
 
-def _show(name: str, scores: "Scores") -> None:
+def _print_scores(name: str, scores: "Scores") -> None:
     from rich.console import Console
 
     from unclouded.evaluation.comparison import scores_table
@@ -219,11 +264,22 @@ def _show(name: str, scores: "Scores") -> None:
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="Scores of one remover, from 'unclouded evaluate --out'.")],
-    second: Annotated[Path, typer.Argument(help="Scores of another one on the same patches.")],
-    out: Annotated[Path | None, typer.Option(help="JSON file for the differences.")] = None,
+    first: Annotated[
+        Path,
+        typer.Argument(metavar="FIRST.json", help="Scores written by 'unclouded evaluate --out'.", show_default=False),
+    ],
+    second: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SECOND.json", help="Scores of another remover on the same patches.", show_default=False
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="JSON file of the differences.")] = None,
 ) -> None:
-    """Compare two removers patch by patch: mean difference of each score, with an interval from drawing regions."""
+    """Compare the scores of two removers patch by patch.
+
+    The output is the mean difference of each score with a 95 % interval, bootstrapped over regions.
+    """
     from unclouded.files import require_file
 
     for path in (first, second):

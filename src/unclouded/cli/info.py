@@ -1,4 +1,4 @@
-"""``unclouded doctor`` and ``unclouded doctor train``."""
+"""``unclouded demo``, ``unclouded doctor`` and ``unclouded models``: what this installation can do."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,68 +8,16 @@ import typer
 from unclouded.errors import InputError
 
 
-def doctor(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[train SETTINGS RUN]",
-            help="Learn one step's patches by heart, as 'train --overfit-one' does: can this set-up learn at all?",
-        ),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting of 'doctor train'; may be repeated.")
-    ] = None,
-) -> None:
-    """Say what is installed, what this machine can do, and whether something is wrong; exit status 1 if so."""
-    if words or overrides:
-        _train(words or [], overrides)
-        return
-    from unclouded.doctor import examine
-
-    findings = examine()
-    for one in findings:
-        typer.echo(f"{one.subject:<16} {one.found}")
-        if one.remedy:
-            typer.secho(f"{'':<16} wrong: {one.remedy}", fg="red")
-    raise typer.Exit(1 if any(one.remedy for one in findings) else 0)
-
-
-def _train(words: list[str], overrides: list[str] | None) -> None:
-    if len(words) != 3 or words[0] != "train":
-        raise InputError(
-            f"expected 'unclouded doctor' alone, or 'unclouded doctor train SETTINGS RUN',"
-            f" found {' '.join(words) or 'only --set'}; give all three words"
-        )
-    from unclouded.cli.train import train
-
-    train(words[1], Path(words[2]), overrides, overfit_one=True)
-
-
-# ``unclouded models``.
-
-
-def models(
-    places: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[PLACE]...", help="Weights files, and folders with some at any depth."),
-    ] = None,
-) -> None:
-    """Say what can remove clouds: rules without weights, or networks, what they learnt from and what they are worth."""
-    from unclouded.files import require_there
-
-    require_there(*(places or ()))  # before the imports below, which take seconds
-    from unclouded.experiments.removers import find_models, models_text, rules_text
-
-    typer.echo(models_text(find_models(places)) if places else rules_text())
-
-
-# ``unclouded demo``.
-
-
 def demo(
-    out: Annotated[Path, typer.Argument(help="Folder for pictures, scores and GeoTIFFs.")] = Path("demo"),
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder for pictures, scores and GeoTIFFs.")] = Path(
+        "demo"
+    ),
 ) -> None:
-    """Simulate a region, train a small network on others, remove the region's clouds, score and show it."""
+    """Run the whole workflow on simulated data.
+
+    A small network is trained on simulated regions and removes the clouds of another one; the result is scored and
+    drawn.
+    """
     import time
 
     from rich.console import Console
@@ -90,3 +38,63 @@ def demo(
     console.print(
         f"GeoTIFF   {shown.image}\nscores    {out / 'scores.md'}\ntook      {time.monotonic() - started:.0f} s"
     )
+
+
+def doctor(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[train SETTINGS RUN]",
+            help="Test whether a training setup can learn, as 'train --overfit-one' does.",
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of 'doctor train'. Repeatable."),
+    ] = None,
+) -> None:
+    """Check the installation and the machine.
+
+    The exit status is 1 if something is wrong.
+    """
+    if words or overrides:
+        _overfit_one(words or [], overrides)
+        return
+    from unclouded.doctor import examine
+
+    findings = examine()
+    for one in findings:
+        typer.echo(f"{one.subject:<16} {one.found}")
+        if one.remedy:
+            typer.secho(f"{'':<16} wrong: {one.remedy}", fg="red")
+    raise typer.Exit(1 if any(one.remedy for one in findings) else 0)
+
+
+def _overfit_one(words: list[str], overrides: list[str] | None) -> None:
+    if len(words) != 3 or words[0] != "train":
+        raise InputError(
+            f"expected 'unclouded doctor' alone, or 'unclouded doctor train SETTINGS RUN',"
+            f" found {' '.join(words) or 'only --set'}; give all three words"
+        )
+    from unclouded.cli.train import train
+
+    train(words[1], Path(words[2]), overrides, overfit_one=True)
+
+
+def models(
+    places: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[PATH]...", help="Weights files, or folders to search for weights files."),
+    ] = None,
+) -> None:
+    """List removers.
+
+    Without PATH, the removers that need no weights; otherwise the weights files found, with their training data and
+    scores.
+    """
+    from unclouded.files import require_there
+
+    require_there(*(places or ()))  # before the imports below, which take seconds
+    from unclouded.experiments.removers import find_models, models_text, rules_text
+
+    typer.echo(models_text(find_models(places)) if places else rules_text())

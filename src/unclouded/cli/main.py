@@ -1,16 +1,14 @@
-"""The command line: a command reads, calls, writes. Heavy imports stand inside the commands."""
+"""Entry point of the command line. Heavy imports stand inside the commands, so that help and refusals are immediate."""
 
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from unclouded.cli import clouds, curate, data, evaluate, predict, reproduce, train
-from unclouded.cli import info as demo
-from unclouded.cli import info as doctor
-from unclouded.cli import info as models
-from unclouded.cli import reproduce as figure
-from unclouded.cli import reproduce as leaderboard
+from unclouded.cli import batch, clouds, curate, data, evaluate, info, patches, predict, reproduce, train
+from unclouded.cli.logging import command_logging, configure_logging, log_failure, printable
+from unclouded.cli.options import ForwardingCommand
 from unclouded.cli.streams import guard_streams
 from unclouded.errors import BusyError, InputError, InterruptedRunError, MachineError, OutOfMemoryError, StoppedError
 from unclouded.files import machine_fault, path_fault
@@ -19,26 +17,31 @@ app = typer.Typer(
     name="unclouded",
     help="Remove clouds from Sentinel-2 images with the help of Sentinel-1 radar.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-app.command()(demo.demo)
-app.command()(predict.predict)
-app.command()(train.train)
-app.command()(evaluate.evaluate)
-app.command()(evaluate.compare)
-app.command()(figure.figure)
-app.command()(reproduce.reproduce)
-app.command()(leaderboard.leaderboard)
-app.command()(models.models)
-app.command()(curate.curate)
-app.command()(doctor.doctor)
-app.add_typer(clouds.app, name="clouds")
-app.add_typer(data.app, name="data")
+
+_PREDICT, _TRAIN, _DATA, _ABOUT = "Remove clouds", "Train and evaluate", "Prepare data", "About this installation"
+
+app.command("predict", cls=ForwardingCommand, rich_help_panel=_PREDICT)(predict.predict)
+app.command("predict-patches", cls=ForwardingCommand, rich_help_panel=_PREDICT)(patches.predict_patches)
+app.command("batch", cls=ForwardingCommand, rich_help_panel=_PREDICT)(batch.batch)
+app.add_typer(clouds.app, name="clouds", rich_help_panel=_PREDICT)
+app.command("train", rich_help_panel=_TRAIN)(train.train)
+app.command("evaluate", rich_help_panel=_TRAIN)(evaluate.evaluate)
+app.command("compare", rich_help_panel=_TRAIN)(evaluate.compare)
+app.command("leaderboard", rich_help_panel=_TRAIN)(reproduce.leaderboard)
+app.command("reproduce", rich_help_panel=_TRAIN)(reproduce.reproduce)
+app.command("figure", rich_help_panel=_TRAIN)(reproduce.figure)
+app.command("curate", cls=ForwardingCommand, rich_help_panel=_DATA)(curate.curate)
+app.add_typer(data.app, name="data", rich_help_panel=_DATA)
+app.command("demo", rich_help_panel=_ABOUT)(info.demo)
+app.command("doctor", rich_help_panel=_ABOUT)(info.doctor)
+app.command("models", rich_help_panel=_ABOUT)(info.models)
 
 
-def _version(wanted: bool | None) -> None:
-    if wanted:
+def _version(requested: bool | None) -> None:
+    if requested:
         from unclouded import __version__
 
         typer.echo(f"unclouded {__version__}")
@@ -50,57 +53,66 @@ def _root(
     version: Annotated[
         bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show debug messages.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show warnings and errors only, and no progress bars.")
+    ] = False,
+    log_file: Annotated[Path | None, typer.Option(help="File to append all messages to.")] = None,
 ) -> None:
-    pass
+    configure_logging(verbose=verbose, quiet=quiet, log_file=log_file)
 
 
 def run() -> NoReturn:
-    """Run the command line; the exit status is 0 done, 2 bad input, 3 locked, 1 a finding, a stop or a bug.
+    """Run the command line and exit.
 
-    A full or read-only disk gives 2, too; a run that a signal ended gives 128 and its number: 143 for SIGTERM, 130 for
-    Ctrl-C.
+    The exit status is 0 for success, 2 for bad input, a full or read-only disk or too little memory, 3 for a folder
+    that another process is writing, and 1 for a check that found something, an early stop or a bug. A run that a
+    signal interrupted exits with 128 plus the signal number: 143 for SIGTERM, 130 for Ctrl-C.
     """
     guard_streams()
+    with command_logging():
+        _run()
+
+
+def _run() -> NoReturn:
     try:
         try:
             app(standalone_mode=True)
         finally:
             sys.stdout.flush()  # while an error can still be reported
     except (InputError, MachineError) as error:
-        _end(error, 2)
+        _fail(error, 2)
     except BusyError as error:
-        _end(error, 3)
+        _fail(error, 3)
     except StoppedError as error:
-        _end(error, 1)
+        _fail(error, 1)
     except InterruptedRunError as error:
-        _end(error, 128 + error.signal)
+        _fail(error, 128 + error.signal)
     except Exception as error:
         if (fault := machine_fault(error) or path_fault(error)) is None:
             raise
-        _end(fault, 2)
+        _fail(fault, 2)
     sys.exit(0)
 
 
 _LESS_MEMORY = {
-    "train": "lower schedule.batch, crop_px, network.width or device.workers; what was saved goes on with --resume",
-    "predict": "lower --window or --processes, or choose another --device",
+    "train": "lower schedule.batch, crop_px, network.width or device.workers, then continue with --resume",
+    "predict": "lower --window, or choose another --device",
+    "predict-patches": "choose another --device",
+    "batch": "lower --window or --processes, or choose another --device",
     "evaluate": "choose another --device, or leave --precision-recall and --extra out",
     "reproduce": "choose a smaller --size",
     "curate": "lower --processes",
     "data": "lower --processes",
 }
-"""How a command needs less memory."""
+"""Remedy for too little memory, by command."""
 
 
-def _end(error: Exception, status: int) -> NoReturn:
+def _fail(error: Exception, status: int) -> NoReturn:
     if isinstance(error, OutOfMemoryError):
-        ways = [_LESS_MEMORY[one] for one in sys.argv[1:2] if one in _LESS_MEMORY]
-        error = OutOfMemoryError("; ".join([str(error), *ways, "or close other programs, or raise 'ulimit -v'"]))
-    line = " ".join(str(error).split())
-    typer.echo(f"unclouded: {line if line.isprintable() else _escaped(line)}", err=True)
+        remedies = [_LESS_MEMORY[word] for word in sys.argv[1:] if word in _LESS_MEMORY][:1]
+        error = OutOfMemoryError("; ".join([str(error), *remedies, "or close other programs, or raise 'ulimit -v'"]))
+    line = printable(" ".join(str(error).split()))
+    typer.echo(f"unclouded: {line}", err=True)
+    log_failure(line)
     sys.exit(status)
-
-
-def _escaped(line: str) -> str:
-    """Escape what names of files may hold and no terminal should interpret."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)

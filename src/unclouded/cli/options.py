@@ -1,145 +1,252 @@
-"""Words that several commands share."""
+"""Options that several commands share, each with its help text and its panel, and the functions that resolve them."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
+from typer.core import TyperCommand
 
+from unclouded.cli.logging import logger
 from unclouded.errors import InputError
 from unclouded.machine import memory_fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.patches.layouts import IncompleteTriplet
     from unclouded.patches.reading import DamagedTriplet
 
+INPUT = "Input"
+RADAR = "Radar"
+CLOUD_MAP = "Cloud map"
+NETWORK = "Network"
+OUTPUT = "Output"
+EXECUTION = "Execution"
+"""Panels of the help page."""
 
-class Bands(StrEnum):
-    """Which optical bands a command works on."""
+# Optical and radar images
 
-    RGB = "rgb"
-    ALL = "all"
+Offset = Annotated[
+    int | None,
+    typer.Option(
+        help="DN offset to add when the optical GeoTIFF carries no scale/offset tags: -1000 since processing baseline "
+        "04.00, 0 before.",
+        rich_help_panel=INPUT,
+    ),
+]
+ResamplingMethod = Literal["nearest", "bilinear"]
+Resampling = Annotated[
+    ResamplingMethod | None,
+    typer.Option(
+        help="Interpolation of the 20 m and 60 m bands on the 10 m grid.",
+        show_default="nearest",
+        rich_help_panel=INPUT,
+    ),
+]
+Tile = Annotated[
+    str | None,
+    typer.Option(help="Granule to read from an old Sentinel-2 product with several granules.", rich_help_panel=INPUT),
+]
+Align = Annotated[
+    bool | None,
+    typer.Option(
+        "--align/--no-align",
+        help="Warp a radar GeoTIFF to the optical grid.",
+        show_default="no-align",
+        rich_help_panel=RADAR,
+    ),
+]
+Units = Annotated[
+    str | None,
+    typer.Option(help="Unit of a radar GeoTIFF: dB, linear or 'dB x 100'.", show_default="dB", rich_help_panel=RADAR),
+]
+Heights = Annotated[
+    Path | None,
+    typer.Option(
+        help="Elevation model (GeoTIFF) for the terrain correction of a radar product.", rich_help_panel=RADAR
+    ),
+]
+HeightsDatum = Annotated[
+    float | None,
+    typer.Option(
+        help="Height of the elevation model's zero above the ellipsoid, in metres.",
+        show_default="0",
+        rich_help_panel=RADAR,
+    ),
+]
 
-    def names(self) -> tuple[str, ...]:
-        """Return the band names."""
-        from unclouded.sensors import RGB, SENTINEL2
+# Cloud map
 
-        return RGB if self is Bands.RGB else SENTINEL2.bands
-
-
-class Part(StrEnum):
-    """Which part of a data set a command works on."""
-
-    TRAIN = "train"
-    VAL = "val"
-    TEST = "test"
-    ALL = "all"
-
-
-class Resampling(StrEnum):
-    """Interpolation of bands of 20 and 60 m on the 10 m grid; see ``unclouded.sentinel.resample``."""
-
-    NEAREST = "nearest"
-    BILINEAR = "bilinear"
-
-
-class CloudMode(StrEnum):
-    """How the cloud map is made; see ``unclouded.clouds.map``."""
-
-    CONTINUOUS = "continuous"
-    BINARY = "binary"
-    ONES = "ones"
-
-
+CloudMode = Literal["continuous", "binary", "ones"]
 Clouds = Annotated[
-    CloudMode | None, typer.Option(help="Cloud map; that of the weights' training if omitted, else the paper's.")
+    CloudMode | None,
+    typer.Option(
+        help="Cloud map: cloud probability, binary mask, or 1 everywhere.",
+        show_default="that of the weights, or else continuous",
+        rich_help_panel=CLOUD_MAP,
+    ),
 ]
 DetectorName = Annotated[
     str | None,
-    typer.Option(help="Detector; s2cloudless+shadow mends shadow, too. If omitted, as for the cloud map."),
+    typer.Option(
+        help="Cloud detector: s2cloudless, s2cloudless+shadow (also masks cloud shadow), csmask, ...",
+        show_default="that of the weights, or else s2cloudless",
+        rich_help_panel=CLOUD_MAP,
+    ),
+]
+UserMask = Annotated[
+    Path | None,
+    typer.Option(
+        help="Cloud map to use in place of a detector: GeoTIFF on the optical grid, from 0 (clear) to 1 (cloudy).",
+        rich_help_panel=CLOUD_MAP,
+    ),
+]
+SyntheticMode = Literal["perlin", "copy"]
+
+# Remover
+
+Bands = Annotated[
+    str | None,
+    typer.Option(
+        help="Bands of a remover without weights: names such as B04,B03,B02, or all.",
+        show_default="B04,B03,B02",
+        rich_help_panel=NETWORK,
+    ),
+]
+Window = Annotated[
+    int | None,
+    typer.Option(
+        help="Window size in pixels, a multiple of 4. Larger windows are faster and need more memory.",
+        show_default="1024",
+        rich_help_panel=NETWORK,
+    ),
+]
+Statistics = Annotated[
+    Literal["scene", "window"] | None,
+    typer.Option(
+        help="Adapt the remover to the whole scene, or to each window.", show_default="scene", rich_help_panel=NETWORK
+    ),
+]
+Uncertainty = Annotated[
+    bool | None,
+    typer.Option(
+        "--uncertainty/--no-uncertainty",
+        help="Also write the spread of an ensemble; takes about five times as long.",
+        show_default="no-uncertainty",
+        rich_help_panel=NETWORK,
+    ),
+]
+Other = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Further remover for the ensemble of --uncertainty, such as other weights. Repeatable.",
+        rich_help_panel=NETWORK,
+    ),
+]
+EngineName = Literal["torch", "openvino"]
+Engine = Annotated[
+    EngineName,
+    typer.Option(help="Inference engine; openvino needs the extra of that name.", rich_help_panel=NETWORK),
+]
+PrecisionName = Literal["auto", "float32", "bfloat16", "int8"]
+Precision = Annotated[
+    PrecisionName,
+    typer.Option(help="Numerical precision of the network; int8 needs openvino.", rich_help_panel=NETWORK),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="Torch device, such as cpu or cuda:1.", show_default="cuda if available, else cpu", rich_help_panel=NETWORK
+    ),
+]
+Vgg = Annotated[
+    str,
+    typer.Option(help="ImageNet weights of VGG16: a file, or auto to download them.", rich_help_panel=NETWORK),
+]
+
+# Data sets
+
+DataSet = Annotated[
+    Path, typer.Argument(metavar="ROOT", help="Data set in either SEN12MS-CR layout.", show_default=False)
+]
+BandGroup = Literal["rgb", "all"]
+Part = Literal["train", "val", "test", "all"]
+DamagedAction = Literal["refuse", "skip"]
+Damaged = Annotated[
+    DamagedAction,
+    typer.Option(
+        help="Action on a damaged patch: stop with an error, or skip it and list it in the results.",
+        rich_help_panel=INPUT,
+    ),
 ]
 
 
-def chosen_clouds(mode: CloudMode | None, detector: str | None) -> "CloudMapSettings":
-    """Return the settings of the cloud map that the user chose; only those count as set.
-
-    Raises:
-        InputError: There is no such detector.
-    """
-    from unclouded.clouds.map import CloudMapSettings
-    from unclouded.settings import settings_from
-
-    return settings_from(CloudMapSettings, given_clouds(mode, detector), origin="these options")
-
-
-def given_clouds(mode: CloudMode | None, detector: str | None) -> dict[str, str]:
-    """Return the options of the cloud map that were given, by the keys of ``CloudMapSettings``."""
-    options = {"mode": None if mode is None else mode.value, "detector": detector}
-    return {key: value for key, value in options.items() if value is not None}
-
-
-def note(remark: str) -> None:
-    """Print a remark on standard error."""
-    typer.echo(f"note: {remark}", err=True)
-
-
-class Painted(StrEnum):
-    """How synthetic clouds are painted; see ``unclouded.clouds.synthetic``."""
-
-    PERLIN = "perlin"
-    COPY = "copy"
-
-
-class Feature(StrEnum):
-    """Layer of VGG16 that images are compared by; see ``unclouded.evaluation.features``."""
-
-    FC2 = "fc2"
-    POOL5 = "pool5"
-
-
 class Extra(StrEnum):
-    """Scores beyond the paper's; see ``unclouded.evaluation.perceptual`` and ``unclouded.evaluation.perceptual``."""
+    """Scores beyond the paper's; an enum because typer takes no list of a Literal."""
 
     FID = "fid"
     KID = "kid"
     LPIPS = "lpips"
 
 
-class Units(StrEnum):
-    """Unit of a foreign method's predictions; see ``unclouded.evaluation.external``."""
+class ForwardingCommand(TyperCommand):
+    """Command that answers an option of a sibling command, or of an older spelling, with one line that names both."""
 
-    REFLECTANCE = "reflectance"
-    DN = "dn"
-    NETWORK = "network"
-    UINT8 = "uint8"
+    RENAMED: ClassVar = {
+        "--manifest": "give the table to 'unclouded batch SCENES.csv'",
+        "--patches": "give the data set to 'unclouded predict-patches REMOVER ROOT'",
+        "--deliver": "it is --upload-to now",
+    }
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse options of other commands before anything else is checked."""
+        known = {name for one in self.get_params(ctx) for name in (*one.opts, *one.secondary_opts)}
+        siblings = ctx.parent.command.commands if ctx.parent else {}
+        for word in args:
+            name = word.partition("=")[0]
+            if not name.startswith("--") or name in known:
+                continue
+            owners = [
+                f"'unclouded {command}'"
+                for command in ("predict", "predict-patches", "batch")
+                if command in siblings and any(name in one.opts for one in siblings[command].params)
+            ]
+            if remedy := self.RENAMED.get(name) or (f"it is an option of {' and '.join(owners)}" if owners else ""):
+                raise InputError(f"{self.name} has no option {name}; {remedy}")
+        return super().parse_args(ctx, args)
 
 
-class Damaged(StrEnum):
-    """What to do about damaged patches; see ``unclouded.patches.reading``."""
+def band_names(group: BandGroup) -> tuple[str, ...]:
+    """Band names of a group."""
+    from unclouded.sensors import RGB, SENTINEL2
 
-    REFUSE = "refuse"
-    SKIP = "skip"
-
-
-DamagedOption = Annotated[
-    Damaged, typer.Option("--damaged", help="Stop at a damaged patch, or skip it and list it in the result.")
-]
-Offset = Annotated[
-    int | None,
-    typer.Option(help="DN offset of an optical GeoTIFF without tags: -1000 since processing baseline 04.00, 0 before."),
-]
-ResamplingOption = Annotated[Resampling, typer.Option(help="Interpolation of bands of 20 and 60 m on the 10 m grid.")]
-Tile = Annotated[str | None, typer.Option(help="Granule of an old Sentinel-2 product that has several.")]
+    return RGB if group == "rgb" else SENTINEL2.bands
 
 
-def chosen_device(name: str | None) -> str:
-    """Return the device of that name; without a name cuda where there is one, else cpu.
+def given(**options: Any) -> dict[str, Any]:
+    """Options that were given on the command line, i.e. that are not None."""
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def cloud_map_settings(mode: CloudMode | None, detector: str | None) -> "CloudMapSettings":
+    """Settings of the cloud map; options that were not given stay unset, so that those of the weights apply.
 
     Raises:
-        InputError: There is no such device here.
+        InputError: Unknown detector.
+    """
+    from unclouded.clouds.map import CloudMapSettings
+    from unclouded.settings import settings_from
+
+    return settings_from(CloudMapSettings, given(mode=mode, detector=detector), origin="these options")
+
+
+def resolve_device(name: str | None) -> str:
+    """Name of a usable torch device; without a name cuda if available, else cpu.
+
+    Raises:
+        InputError: The device does not exist here.
     """
     import torch
 
@@ -147,7 +254,7 @@ def chosen_device(name: str | None) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:  # AssertionError: a build of torch without that backend
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without that backend
         if memory_fault(error) is not None:
             raise
         reason = str(error).splitlines()[0][:120]
@@ -155,17 +262,17 @@ def chosen_device(name: str | None) -> str:
     return name
 
 
-def tell_skipped(skipped: "Sequence[DamagedTriplet]", listed_in: "Path | None" = None) -> None:
-    """Print on standard error how many damaged patches were skipped, the first reasons, and where all are listed."""
+def report_skipped(skipped: "Sequence[DamagedTriplet]", listed_in: "Path | None" = None) -> None:
+    """Log how many damaged patches were skipped, the first reasons, and the file that lists them all."""
     if skipped:
         count = "1 damaged patch was" if len(skipped) == 1 else f"{len(skipped):,} damaged patches were"
         where = f"; {listed_in} lists all" if listed_in else ""
-        typer.echo("\n  ".join([f"{count} skipped{where}", *map(str, skipped[:3])]), err=True)
+        logger.warning("\n  ".join([f"{count} skipped{where}", *map(str, skipped[:3])]))
 
 
-def tell_left_out(incomplete: "Sequence[IncompleteTriplet]") -> None:
-    """Say on standard error how many patches of a data set are left out because files of theirs are missing."""
+def report_incomplete(incomplete: "Sequence[IncompleteTriplet]") -> None:
+    """Log how many patches of a data set are left out because some of their files are missing."""
     if incomplete:
         names = "; ".join(map(str, incomplete[:3]))
         count = "1 patch is" if len(incomplete) == 1 else f"{len(incomplete):,} patches are"
-        typer.echo(f"{count} incomplete and left out ({names}); 'unclouded data check' names all", err=True)
+        logger.warning(f"{count} incomplete and left out ({names}); 'unclouded data check' names all")

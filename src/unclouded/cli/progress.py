@@ -1,4 +1,4 @@
-"""Progress of long work on the terminal: what, how far, how fast, how long still."""
+"""Progress bars and the live table of losses, on standard error."""
 
 import math
 from collections import Counter, deque
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -24,23 +24,24 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from unclouded.cli.logging import error_console, is_quiet
 from unclouded.progress import ProgressCallback, TrainingCallback
 
 T = TypeVar("T")
 
 
 def counted(items: Iterable[T], stage: str, total: int, on_progress: ProgressCallback) -> Iterator[T]:
-    """Yield items and tell how many are done."""
-    for done, item in enumerate(items, start=1):
+    """Yield items and report progress after each."""
+    for completed, item in enumerate(items, start=1):
         yield item
-        on_progress(stage, done, total)
+        on_progress(stage, completed, total)
 
 
 class RateColumn(ProgressColumn):
-    """How many are done in a second, or how many seconds one takes."""
+    """Items per second, or seconds per item."""
 
     def render(self, task: Task) -> Text:
-        """Return the rate of a task."""
+        """Rate of a task."""
         if not task.speed:
             return Text("")
         return Text(f"{task.speed:.1f}/s" if task.speed >= 1 else f"{1 / task.speed:.1f} s each")
@@ -48,20 +49,20 @@ class RateColumn(ProgressColumn):
 
 @contextmanager
 def progress_bar() -> Iterator[ProgressCallback]:
-    """Give a function that is told stage, done and total, and shows each stage as a bar on standard error."""
-    with progress_bars() as bars:
-        yield told_to(bars)
+    """Progress callback that shows each stage as a bar on standard error."""
+    with _progress() as bars:
+        yield _callback(bars)
 
 
 @contextmanager
 def byte_progress_bar() -> Iterator[ProgressCallback]:
-    """Give a function like that of :func:`progress_bar` for what is counted in bytes."""
-    with progress_bars(DownloadColumn(binary_units=True), TransferSpeedColumn()) as bars:
-        yield told_to(bars)
+    """Progress callback like that of :func:`progress_bar`, for totals in bytes."""
+    with _progress(DownloadColumn(binary_units=True), TransferSpeedColumn()) as bars:
+        yield _callback(bars)
 
 
-def progress_bars(count: ProgressColumn | None = None, rate: ProgressColumn | None = None) -> Progress:
-    """Make bars for standard error that show what, how far, how fast, and how long still."""
+def _progress(count: ProgressColumn | None = None, rate: ProgressColumn | None = None) -> Progress:
+    """Bars that show stage, count, rate, elapsed and remaining time."""
     return Progress(
         TextColumn("{task.description:<18}"),
         BarColumn(),
@@ -70,87 +71,90 @@ def progress_bars(count: ProgressColumn | None = None, rate: ProgressColumn | No
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=error_console(),
+        disable=is_quiet(),
     )
 
 
-def told_to(bars: Progress) -> ProgressCallback:
-    """Return a function that is told stage, done and total, and gives each stage a bar."""
+def _callback(bars: Progress) -> ProgressCallback:
+    """Progress callback that adds a bar for each new stage."""
     stages: dict[str, TaskID] = {}
 
-    def on_progress(stage: str, done: int, total: int) -> None:
+    def on_progress(stage: str, completed: int, total: int) -> None:
         if stage not in stages:
             stages[stage] = bars.add_task(stage, total=total)
-        bars.update(stages[stage], completed=done, total=total)
+        bars.update(stages[stage], completed=completed, total=total)
 
     return on_progress
 
 
-# The loss terms of a run on the terminal, live: now, of late, and what they weigh.
-
-
-LATELY = 100
-"""Steps that the second column is a mean of."""
+RECENT_STEPS = 100
+"""Steps that the second column of the loss table averages over."""
 
 
 class LossTable(TrainingCallback):
-    """Keeps the last steps' terms, and makes a table of them.
+    """Training callback that collects the terms of recent steps and shows them as a table.
 
     Args:
-        weights: Of the terms that are minimised; others are watched.
+        weights: Loss weights of the minimised terms; other terms are only monitored.
     """
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         self.weights = weights
         self.step = 0
-        self.sentences: list[str] = []
-        self._seen: dict[str, deque[float]] = {}
-        self._times, self._heard = Counter[str](), 0
+        self.messages: list[str] = []
+        self._recent: dict[str, deque[float]] = {}
+        self._counts, self._steps = Counter[str](), 0
 
     def on_step(self, step: int, terms: Mapping[str, float]) -> None:
-        """Hear the loss terms of a step."""
+        """Record the loss terms of a step."""
         self.step = step
-        self._heard += 1
+        self._steps += 1
         for name, value in terms.items():
             if math.isfinite(value):
-                self._seen.setdefault(name, deque(maxlen=LATELY)).append(value)
-                self._times[name] += 1
+                self._recent.setdefault(name, deque(maxlen=RECENT_STEPS)).append(value)
+                self._counts[name] += 1
 
-    def on_message(self, sentence: str) -> None:
-        """Hear something that a user should know, once."""
-        self.sentences.append(sentence)
+    def on_message(self, message: str) -> None:
+        """Record a message, to show it below the table."""
+        self.messages.append(message)
 
     def table(self) -> Table:
-        """Return the terms as they are now."""
-        table = Table("term", "now", f"mean of {LATELY}", "weight", "share", title=f"step {self.step}", box=None)
+        """Current table: last value, recent mean, weight, and share of the weighted sum."""
+        title = f"step {self.step}"
+        table = Table("term", "now", f"mean of {RECENT_STEPS}", "weight", "share", title=title, box=None)
         for column in table.columns[1:]:
             column.justify = "right"
-        lately = {name: sum(values) / len(values) for name, values in self._seen.items()}
-        counts = {  # a term of pairs counts nothing in all steps without one
-            name: self.weights[name] * mean * self._times[name] / self._heard
-            for name, mean in lately.items()
+        means = {name: sum(values) / len(values) for name, values in self._recent.items()}
+        parts = {  # a term of paired patches counts as 0 in steps without pairs
+            name: self.weights[name] * mean * self._counts[name] / self._steps
+            for name, mean in means.items()
             if name in self.weights
         }
-        total = sum(counts.values())
-        for name, values in self._seen.items():
+        total = sum(parts.values())
+        for name, values in self._recent.items():
             weight = self.weights.get(name)
-            share = f"{counts[name] / total:.0%}" if weight is not None and total else ""
+            share = f"{parts[name] / total:.0%}" if weight is not None and total else ""
             shown = "" if weight is None else f"{weight:g}"
-            table.add_row(name, f"{values[-1]:.4f}", f"{lately[name]:.4f}", shown, share)
+            table.add_row(name, f"{values[-1]:.4f}", f"{means[name]:.4f}", shown, share)
         return table
 
 
 @contextmanager
 def training_progress(weights: Mapping[str, float]) -> Iterator[tuple[ProgressCallback, TrainingCallback]]:
-    """Give who is told progress and who hears terms, and show both on standard error."""
-    bars, heard = progress_bars(), LossTable(weights)
+    """Progress callback and training callback that show bars, losses and messages of a run on standard error."""
+    bars, losses = _progress(), LossTable(weights)
+    console = bars.console
+    if is_quiet():
+        yield _callback(bars), losses
+        return
 
     def shown() -> Group:
-        return Group(*([heard.table()] if heard.step else []), *heard.sentences, bars)
+        return Group(*([losses.table()] if losses.step else []), *losses.messages, bars)
 
     try:
-        with Live(get_renderable=shown, console=bars.console, refresh_per_second=2):
-            yield told_to(bars), heard
+        with Live(get_renderable=shown, console=console, refresh_per_second=2):
+            yield _callback(bars), losses
     finally:
-        if not bars.console.is_interactive:
-            bars.console.print()  # in a file the last line has no end yet, and an error begins with one of its own
+        if not console.is_interactive:
+            console.print()  # the last line of a live display in a file has no newline; an error message follows

@@ -1,4 +1,4 @@
-"""Standard output and standard error as a command has to expect them: full, closed, not UTF-8, or without a reader."""
+"""Robust standard streams: full, closed, not UTF-8, or a pipe without a reader."""
 
 import io
 import os
@@ -9,19 +9,20 @@ from unclouded.errors import MachineError
 
 
 def guard_streams() -> None:
-    """Let :func:`print` and its relatives raise only a :class:`MachineError` of one line, and that only once.
+    """Replace standard output and error by streams that fail in one line.
 
-    What an encoding cannot show is escaped. Standard error that cannot be written is passed over: the work goes on.
+    Writing to standard output raises one :class:`MachineError` at most. Standard error that cannot be written is
+    ignored, so that the work continues. Characters that the encoding lacks are escaped.
     """
     _open_closed_descriptors()
-    if sys.stdout is sys.__stdout__:  # not where a test or a notebook took its place
+    if sys.stdout is sys.__stdout__:  # not if a test or a notebook has replaced it
         sys.stdout = _guarded(sys.__stdout__, _Output(1, "w", closefd=False))
     if sys.stderr is sys.__stderr__:
         sys.stderr = _guarded(sys.__stderr__, _Messages(2, "w", closefd=False))
 
 
 def _open_closed_descriptors() -> None:
-    """Give the descriptors 0 to 2 to the null device where they are closed, lest a file of results gets one of them."""
+    """Open closed descriptors 0 to 2 on the null device, so that no result file is opened under one of them."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
@@ -35,24 +36,24 @@ def _guarded(stream: TextIO | None, raw: io.FileIO) -> TextIO:
 
 
 class _Output(io.FileIO):
-    """Raises where nothing can be written; afterwards it takes everything, so that the command can end in peace."""
+    """Standard output that raises once if it cannot be written and discards everything afterwards."""
 
-    lost = False
+    failed = False
 
     def write(self, content: Any, /) -> int:
-        if not self.lost:
+        if not self.failed:
             try:
                 return super().write(content)
             except OSError as error:
-                self.lost = True
+                self.failed = True
                 raise MachineError(
-                    f"standard output cannot be written ({error.strerror}); send it to another place and run again"
+                    f"standard output cannot be written ({error.strerror}); redirect it elsewhere and run again"
                 ) from error
         return memoryview(content).nbytes
 
 
 class _Messages(io.FileIO):
-    """Passes over what cannot be written."""
+    """Standard error that discards what cannot be written."""
 
     def write(self, content: Any, /) -> int:
         try:

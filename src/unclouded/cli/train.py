@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 
-def _list_presets(wanted: bool | None) -> None:
-    if wanted:
+def _list_presets(requested: bool | None) -> None:
+    if requested:
         from unclouded.training.preset import described, preset_names
 
         for name in preset_names():
@@ -15,26 +15,44 @@ def _list_presets(wanted: bool | None) -> None:
         raise typer.Exit
 
 
+_DEVICES = "Devices"
+
+
 def train(
-    settings: Annotated[str, typer.Argument(help="TOML file, or a preset; see docs/training.md for every key.")],
-    run: Annotated[Path, typer.Argument(help="Folder for weights, log and pictures.")],
+    settings: Annotated[
+        str,
+        typer.Argument(
+            metavar="SETTINGS",
+            help="TOML file, or name of a preset. docs/training.md lists all keys.",
+            show_default=False,
+        ),
+    ],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run folder for weights, log and previews.", show_default=False)
+    ],
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting, such as loss.cycle=5.0; may be repeated.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as loss.cycle=5.0. Repeatable."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last saved state of the run.")] = False,
-    devices: Annotated[int | None, typer.Option(help="Devices on each machine; device.devices.")] = None,
-    nodes: Annotated[int | None, typer.Option(help="Machines; device.nodes.")] = None,
-    precision: Annotated[str | None, typer.Option(help="32-true or bf16-mixed; device.precision.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint of the run.")] = False,
     overfit_one: Annotated[
-        bool, typer.Option("--overfit-one", help="Learn one step's patches by heart: can this set-up learn at all?")
+        bool,
+        typer.Option("--overfit-one", help="Overfit the patches of one step, to test whether this setup can learn."),
     ] = False,
     presets: Annotated[
         bool | None, typer.Option("--presets", callback=_list_presets, is_eager=True, help="List the presets and exit.")
     ] = None,
+    devices: Annotated[
+        int | None, typer.Option(help="Devices per node (device.devices).", rich_help_panel=_DEVICES)
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(help="Number of nodes (device.nodes).", rich_help_panel=_DEVICES)] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="32-true or bf16-mixed (device.precision).", rich_help_panel=_DEVICES)
+    ] = None,
 ) -> None:
-    """Train the paper's networks on a data set in either layout of SEN12MS-CR.
+    """Train the networks of the paper on a data set in either SEN12MS-CR layout.
 
-    SIGTERM and Ctrl-C end a run after the step it is in, with its state saved; --resume goes on.
+    On SIGTERM or Ctrl-C, the run finishes the current step, saves a checkpoint and exits; --resume continues it.
     """
     from unclouded.files import require_folder
     from unclouded.training.preset import read_source
@@ -43,8 +61,8 @@ def train(
     from unclouded.training.settings import train_settings
 
     options = {"device.devices": devices, "device.nodes": nodes, "device.precision": precision}
-    given = [f"{key}={value}" for key, value in options.items() if value is not None]
-    resolved = train_settings(settings, [*(overrides or ()), *given]).anchored()
+    assignments = [f"{key}={value}" for key, value in options.items() if value is not None]
+    resolved = train_settings(settings, [*(overrides or ()), *assignments]).anchored()
     require_folder(resolved.patches)
     from rich.console import Console
 
@@ -63,6 +81,6 @@ def train(
         return
     Console().print(f"weights  {folder.weights}\nlog      {folder.log}\npreviews {folder.previews}")
     if overfit_one:
-        judged = overfit_result(folder)
-        Console().print(str(judged))
-        raise typer.Exit(0 if judged.has_learnt else 1)
+        result = overfit_result(folder)
+        Console().print(str(result))
+        raise typer.Exit(0 if result.has_learnt else 1)
