@@ -65,7 +65,7 @@ def test_fault_39_a_place_a_centimetre_away_is_wrong(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(doctor.PROJECTORS, "rasterio", lambda: (500_000.01, doctor.PLACE_M[1]))
     one = finding("PROJ in rasterio")
     assert one.found.startswith("9° E 48° N lies at 500000.010 ")
-    assert one.remedy == "500000.000 5316300.224 was expected; install rasterio anew"
+    assert one.remedy == "expected 500000.000 5316300.224; reinstall rasterio"
 
 
 @pytest.mark.parametrize("error", [InputError("PROJ finds no coordinate systems"), ProjError("no database")])
@@ -107,7 +107,7 @@ def test_fault_28_a_vrt_that_opens_is_wrong(monkeypatch: pytest.MonkeyPatch) -> 
 def test_fault_33_a_cache_that_cannot_be_written_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("UNCLOUDED_CACHE", str(tmp_path / "file"))
-    assert finding("cache").remedy.endswith("UNCLOUDED_CACHE names another folder")
+    assert finding("cache").remedy.endswith("set UNCLOUDED_CACHE to another folder")
 
 
 @pytest.mark.parametrize(
@@ -121,4 +121,6 @@ def test_bfloat16_goes_by_the_processor(able: str, word: str, monkeypatch: pytes
 
 def test_an_absent_extra_is_named_with_its_way_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(doctor.EXTRAS, "no-such-library", "csmask")
-    assert finding("no-such-library") == Finding("no-such-library", "absent; pip install 'unclouded[csmask]' brings it")
+    assert finding("no-such-library") == Finding(
+        "no-such-library", "not installed; pip install 'unclouded[csmask]' installs it"
+    )

@@ -279,7 +279,7 @@ def test_a_small_file_is_read(tmp_path: Path) -> None:
 
 def test_a_file_of_more_bytes_than_the_limit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
-    with pytest.raises(InputError, match="a has more than 4 bytes, expected fewer; is it the right file"):
+    with pytest.raises(InputError, match="a has more than 4 bytes, expected fewer; check that it is the right file"):
         read_small(tmp_path / "a", limit=4)
 
 

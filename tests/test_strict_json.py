@@ -66,7 +66,7 @@ def test_logs_may_hold_nan_where_the_caller_allows_it() -> None:
 
 def test_a_number_or_a_list_is_no_object(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[1]")
-    with pytest.raises(InputError, match=r"x\.json holds no JSON object; pack again"):
+    with pytest.raises(InputError, match=r"x\.json does not hold a JSON object; pack again"):
         read_json_object(tmp_path / "x.json", advice="pack again")
 
 

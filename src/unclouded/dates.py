@@ -1,4 +1,4 @@
-"""Times of strangers, in UTC: zones at the ends of the calendar, leap seconds and midnight as 24:00."""
+"""Timestamps from untrusted sources, parsed to UTC: any time zone, leap seconds, and midnight as 24:00."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -11,15 +11,15 @@ _LEAP = re.compile(r"(?P<colon>:?)60(?P<fraction>[.,][0-9]+)?(?P<zone>.*)", re.A
 
 
 def parse_utc(text: Any) -> datetime:
-    """Return a time written as ISO 8601, in UTC; a time without a zone is taken as UTC.
+    """Return the UTC time of an ISO 8601 text; a time without a zone is read as UTC.
 
-    A leap second is the first second after it, and 24:00 is the midnight at the end of its day.
+    A leap second becomes the first second after it, and 24:00 the midnight at the end of the day.
 
     Args:
-        text: What somebody wrote; anything.
+        text: Any value.
 
     Raises:
-        InputError: It is no time, or lies beyond the years 1 to 9999 in UTC.
+        InputError: The value is not a time, or lies outside the years 1 to 9999 in UTC.
     """
     try:
         if not isinstance(text, str) or len(text) > 64 or not text.isprintable():
@@ -34,7 +34,7 @@ def parse_utc(text: Any) -> datetime:
 
 
 def _regular(text: str) -> tuple[str, timedelta]:
-    """Return a time as Python reads it, and what has to be added to it."""
+    """Return a time that Python can parse, and the difference to add to it."""
     if not (clock := _CLOCK.fullmatch(text)):
         return text, timedelta()
     if clock["hour"] == "24" and re.fullmatch(r"[0:.,]*(?:Z|[+-].*)?", clock["minute"] + clock["rest"]):

@@ -1,4 +1,4 @@
-"""What is installed here, what this machine can do, and whether the libraries agree about the Earth."""
+"""Diagnosis of an installation: library versions, coordinate systems, image formats, hardware and caches."""
 
 import os
 import platform
@@ -28,24 +28,24 @@ LIBRARIES = (
     *("rasterio", "pyproj", "odc-geo", "lightgbm", "s2cloudless", "matplotlib"),
 )
 EXTRAS = {"ukis-csmask": "csmask", "onnxruntime": "csmask", "tensorboard": "track"}
-"""Libraries that the package does without, and the extra that brings each."""
+"""Optional libraries, and the extra that installs each."""
 PLACE_DEG = (9.0, 48.0)
 """Longitude and latitude of a place on the central meridian of UTM zone 32."""
 PLACE_M = (500_000.0, 5_316_300.2245)
-"""Easting and northing of it in EPSG:32632: 0.9996 times the meridian's arc on the WGS 84 ellipsoid."""
+"""Easting and northing of :data:`PLACE_DEG` in EPSG:32632: 0.9996 times the meridian arc on the WGS 84 ellipsoid."""
 TOLERANCE_M = 1e-3
 JPEG2000 = "JP2OpenJPEG"
-"""GDAL's driver for the images within Sentinel-2 products."""
+"""GDAL's driver for the images of Sentinel-2 products."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
-        subject: What was looked at.
-        found: What was found.
-        remedy: What to do about it; empty where nothing is wrong.
+        subject: Subject of the check.
+        found: Result.
+        remedy: Next step for the user; empty if nothing is wrong.
     """
 
     subject: str
@@ -54,23 +54,23 @@ class Finding:
 
 
 def examine() -> tuple[Finding, ...]:
-    """Look at everything; a look that fails becomes a finding with a remedy, and the others go on."""
-    return tuple(finding for look in LOOKS for finding in look())
+    """Run all checks; a check that fails becomes a finding with a remedy."""
+    return tuple(finding for check in CHECKS for finding in check())
 
 
 def libraries() -> Iterator[Finding]:
-    """Versions of this package, of Python and of what the numbers depend on."""
+    """Yield the versions of this package, of Python and of the libraries that results depend on."""
     yield Finding("unclouded", f"{__version__}, Python {platform.python_version()} on {platform.platform()}")
     yield Finding("libraries", ", ".join(f"{name} {version(name)}" for name in LIBRARIES))
     for name, extra in EXTRAS.items():
         try:
             yield Finding(name, version(name))
         except PackageNotFoundError:
-            yield Finding(name, f"absent; pip install 'unclouded[{extra}]' brings it")
+            yield Finding(name, f"not installed; pip install 'unclouded[{extra}]' installs it")
 
 
 def geography() -> Iterator[Finding]:
-    """Two libraries carry a PROJ of their own: both have to know where a known place lies, and agree."""
+    """Check that the two copies of PROJ, in rasterio and pyproj, transform a known place correctly."""
     yield Finding("GDAL and PROJ", f"GDAL {rasterio.__gdal_version__} with PROJ {rasterio.__proj_version__} in "
                   f"rasterio, PROJ {pyproj.proj_version_str} in pyproj")  # fmt: skip
     for name, project in PROJECTORS.items():
@@ -86,7 +86,7 @@ def _placed(subject: str, project: Callable[[], tuple[float, float]]) -> Finding
     text = f"9° E 48° N lies at {found[0]:.3f} {found[1]:.3f} in EPSG:32632"
     if away <= TOLERANCE_M:
         return Finding(subject, text)
-    return Finding(subject, text, f"{PLACE_M[0]:.3f} {PLACE_M[1]:.3f} was expected; install {subject.split()[-1]} anew")
+    return Finding(subject, text, f"expected {PLACE_M[0]:.3f} {PLACE_M[1]:.3f}; reinstall {subject.split()[-1]}")
 
 
 def _by_rasterio() -> tuple[float, float]:
@@ -104,7 +104,7 @@ PROJECTORS = {"rasterio": _by_rasterio, "pyproj": _by_pyproj}
 
 
 def images() -> Iterator[Finding]:
-    """Which files are opened: GeoTIFF by its own driver alone, so that a VRT of that name reads no other file."""
+    """Check the image drivers: JPEG 2000 is available, and GeoTIFFs are not opened as VRT, which reads other files."""
     with rasterio.Env() as gdal:
         drivers = gdal.drivers()
     if JPEG2000 in drivers:
@@ -122,7 +122,7 @@ def images() -> Iterator[Finding]:
 
 
 def machine() -> Iterator[Finding]:
-    """Processors, threads, memory, devices, and where bfloat16 is worth while."""
+    """Yield processors, threads, memory, GPUs, and the support of bfloat16."""
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     yield Finding("threads", f"{usable} processors, {torch.get_num_threads()} threads of torch, "
                   f"{numba.config.NUMBA_NUM_THREADS} of numba, OMP_NUM_THREADS "
@@ -136,7 +136,7 @@ def machine() -> Iterator[Finding]:
 
 
 def _bfloat16() -> str:
-    """Say what device.precision = "bf16-mixed" means on this processor."""
+    """Return the effect of device.precision = "bf16-mixed" on this processor."""
     if _processor_has("_is_amx_tile_supported"):
         return "in tiles (AMX): device.precision = 'bf16-mixed' is several times as fast on the processor"
     if _processor_has("_is_avx512_bf16_supported"):
@@ -145,29 +145,31 @@ def _bfloat16() -> str:
 
 
 def _bfloat16_on_cuda(index: int) -> str:
-    """Say the same of a graphics processor: those before Ampere (8.0) emulate, which torch calls supported."""
+    """Return the bfloat16 support of a GPU; torch also reports the emulation before Ampere (8.0) as supported."""
     if torch.cuda.get_device_capability(index) >= (8, 0):
         return "with bfloat16"
     return "bfloat16 emulated: leave device.precision at '32-true'"
 
 
-def _processor_has(question: str) -> bool:
-    """Ask torch; older releases cannot be asked everything."""
-    answer = getattr(torch.cpu, question, None)
-    return bool(answer and answer())
+def _processor_has(query: str) -> bool:
+    """Return the result of a query of torch; False for queries that an older torch does not have."""
+    function = getattr(torch.cpu, query, None)
+    return bool(function and function())
 
 
 def places() -> Iterator[Finding]:
-    """Where cloud probabilities are kept, and which weights of VGG16 are at hand."""
+    """Check the cache of cloud probabilities, and look for the weights of VGG16."""
     cache = ProbabilityCache()
     size = f"{cache.size() / 2**20:,.1f} MiB of at most {cache.store.limit_bytes / 2**30:,.0f} GiB in {cache.folder}"
     try:
         require_writable(cache.folder)
         yield Finding("cache", size)
     except (InputError, MachineError) as error:
-        yield Finding("cache", size, f"{error}; UNCLOUDED_CACHE names another folder")
-    at_hand = [str(path) for path in (torchvision_file(), offline_weights()) if path and path.is_file()]
-    yield Finding("VGG16", ", ".join(at_hand) or "no weights here; they are fetched when a loss or a score needs them")
+        yield Finding("cache", size, f"{error}; set UNCLOUDED_CACHE to another folder")
+    available = [str(path) for path in (torchvision_file(), offline_weights()) if path and path.is_file()]
+    yield Finding(
+        "VGG16", ", ".join(available) or "not downloaded; a loss or score that needs the weights downloads them"
+    )
 
 
-LOOKS = (libraries, geography, images, machine, places)
+CHECKS = (libraries, geography, images, machine, places)

@@ -1,39 +1,39 @@
-"""Six errors that are not bugs; every other exception is one."""
+"""Exceptions with a message for the user; any other exception is a bug."""
 
 
 class InputError(ValueError):
-    """Bad input or settings: the message says what was expected, what was found, what to do next.
+    """Invalid input or settings; the message states what was expected, what was found, and what to do next.
 
-    Commands print the message on one line, without a traceback, and end with status 2.
+    Commands print the message on one line, without a traceback, and exit with status 2.
     """
 
 
 class MachineError(Exception):
-    """The machine, not the input, keeps a command from going on: a full or read-only disk, a folder of another user.
+    """A fault of the machine rather than the input: a full or read-only disk, a folder of another user.
 
-    It is no :class:`InputError`, so that code that passes over bad input never passes over a full disk. Commands print
-    the message on one line and end with status 2; the same command goes on once the cause is gone.
+    It is not an :class:`InputError`, so that code that skips bad input never skips a full disk. Commands print the
+    message on one line and exit with status 2; the same command resumes once the cause is removed.
     """
 
 
 class OutOfMemoryError(MachineError):
-    """Memory ran out: of the machine, of a limit such as ``ulimit -v``, or of a graphics card."""
+    """Memory is exhausted: of the machine, of a limit such as ``ulimit -v``, or of a GPU."""
 
 
 class BusyError(RuntimeError):
-    """Somebody else holds the lock of a folder; commands end with status 3."""
+    """Another process holds the lock of a folder; commands exit with status 3."""
 
 
 class StoppedError(RuntimeError):
-    """A run stopped itself for a reason it names, with its last good state on disk; commands end with status 1."""
+    """A run stopped itself for the reason given, with its last good state on disk; commands exit with status 1."""
 
 
 class InterruptedRunError(RuntimeError):
-    """A signal asked a run to end, and it did, with its state on disk; commands end with status 128 + its number.
+    """A run was stopped by a signal, with its state on disk; commands exit with status 128 + signal number.
 
     Args:
-        signal: Number of the signal.
-        message: What to do next.
+        signal: Signal number.
+        message: Next step for the user.
     """
 
     def __init__(self, signal: int, message: str) -> None:

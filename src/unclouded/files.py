@@ -1,4 +1,9 @@
-"""Files that are either whole or absent, whatever happens to the process that writes them."""
+"""Atomic file writing, checks of paths, and error messages for faults of the file system.
+
+:func:`whole_file` writes a file completely or not at all. :func:`explained`, :func:`machine_fault` and
+:func:`path_fault` turn errors of the operating system into one line that names the path and the remedy. The
+``require_*`` functions check paths before the work begins.
+"""
 
 import errno
 import hashlib
@@ -20,8 +25,7 @@ from unclouded.formats import found_clause
 from unclouded.machine import memory_fault
 
 PARTIAL = ".partial"
-"""What the name of an unfinished file ends with; whoever finds one may delete it."""
-
+"""Ending of the name of an unfinished file; such files may be deleted."""
 
 _MACHINE = {
     errno.ENOSPC: "free some space",
@@ -35,13 +39,13 @@ _MACHINE = {
     errno.EMFILE: "raise 'ulimit -n'",
     errno.ENFILE: "close other programs",
 }
-"""Faults of a machine, by error number, and what to do about them."""
+"""Remedies for faults of the machine, by error number."""
 _PLACE = {
     errno.EACCES: "choose a folder you may write",
     errno.EPERM: "choose a folder you may write",
     errno.EBUSY: "choose another folder",
 }
-"""Further faults of a place that is written; where something is read they are faults of the input."""
+"""Remedies for further faults of an output path; for an input path they are faults of the input."""
 _NAME = {
     errno.ENOTDIR: "choose another name",
     errno.EEXIST: "choose another name",
@@ -49,21 +53,21 @@ _NAME = {
     errno.ELOOP: "choose another name",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
-"""Faults of a name that was chosen for an output."""
+"""Remedies for faults of an output name."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path``; at the end of the block it takes the place of ``path`` at once.
+    """Yield a temporary path beside ``path`` that replaces ``path`` atomically at the end of the block.
 
-    The temporary file keeps the suffix of ``path`` (writers go by it). An exception inside the block removes it and
-    leaves an older ``path`` as it was; a killed process leaves only a file whose name ends in ``.partial`` before its
-    suffix.
+    The temporary file keeps the suffix of ``path``, because writers choose the format by it. An exception inside the
+    block deletes the temporary file and keeps an existing ``path``; a killed process leaves only a file whose name ends
+    in ``.partial`` before its suffix.
 
     Raises:
-        MachineError: The disk is full, or the place cannot be written.
-        InputError: The name cannot be written.
+        MachineError: The disk is full, or the folder cannot be written.
+        InputError: The name is not valid for a file.
     """
     partial = path.with_name(_partial_name(path))
     with explained(path):
@@ -75,31 +79,31 @@ def whole_file(path: Path) -> Iterator[Path]:
             partial.replace(path)
             _sync_folder(path.parent)
         finally:
-            with suppress(OSError):  # what kept it from being written keeps it from being there
+            with suppress(OSError):  # the cause of the first error can prevent the deletion as well
                 partial.unlink(missing_ok=True)
 
 
 def require_writable(folder: Path) -> None:
-    """Write a byte into a folder and forget it, so that hours of work do not end where nothing can be written.
+    """Check, by writing a byte to a temporary file, that a folder can be written; create it if it is missing.
 
     Raises:
         MachineError: The disk is full, or the folder cannot be written.
-        InputError: The folder cannot be made.
+        InputError: The folder cannot be created.
     """
     with explained(folder):
         _make_folder(folder)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"?")
             probe.flush()
-            os.fsync(probe.fileno())  # some file systems look for room only now
+            os.fsync(probe.fileno())  # some file systems allocate blocks only now
 
 
 def require_new_file(path: Path) -> None:
-    """Check before the work that a file can be written under this name; an older file may be there.
+    """Check that a file can be written at a path; an existing file is allowed.
 
     Raises:
         MachineError: The disk is full, or the folder cannot be written.
-        InputError: The folder cannot be made, or the name is that of a folder or none that a file can have.
+        InputError: The folder cannot be created, or the path is a folder or not a valid name.
     """
     with explained(path):
         if path.is_dir():
@@ -108,12 +112,12 @@ def require_new_file(path: Path) -> None:
 
 
 def require_room(folder: Path, needed: int, purpose: str) -> None:
-    """Refuse to start what the disk cannot hold.
+    """Check that a disk has enough free space.
 
     Args:
-        folder: Where files will be written; may be absent yet.
-        needed: Bytes.
-        purpose: What the message says the bytes are for, such as "unpack product.zip".
+        folder: Output folder; it may not exist yet.
+        needed: Required bytes.
+        purpose: Purpose of the bytes, for the message, such as "unpack product.zip".
 
     Raises:
         MachineError: Fewer bytes are free.
@@ -127,27 +131,31 @@ def require_room(folder: Path, needed: int, purpose: str) -> None:
 
 
 def free_bytes(path: Path) -> int:
-    """Return the bytes that are free where a path lies, or will lie."""
+    """Return the free bytes of the disk of a path, which may not exist yet."""
     existing = next(place for place in (path, *path.absolute().parents) if _known_mode(place)[0])
     return shutil.disk_usage(existing).free
 
 
 def as_room(count: int, rounded: Callable[[float], int] = math.ceil) -> str:
-    """Return a number of bytes in words, such as ``25 MiB`` or ``9.6 GiB``; what is needed is rounded up."""
+    """Return a number of bytes as text, such as ``25 MiB`` or ``9.6 GiB``; rounded up by default."""
     mebibytes = rounded(count / 2**20)
     return f"{mebibytes:,} MiB" if mebibytes < 1000 else f"{rounded(10 * count / 2**30) / 10:.1f} GiB"
 
 
 def require_apart(written: Path, source: Path) -> None:
-    """Refuse to write over what is read, or into a folder that is read.
+    """Check that an output is neither an input nor inside an input folder.
+
+    Args:
+        written: Output path.
+        source: Input path.
 
     Raises:
-        InputError: Both paths lead to one file, or one lies within the folder of the other.
+        InputError: Both paths are the same file, or the output lies in the input folder.
     """
     try:
         within = source.is_dir() and resolved(written).is_relative_to(resolved(source))
         same = written.exists() and written.samefile(source)
-    except (OSError, ValueError):  # one of them is not there, or is no name at all
+    except (OSError, ValueError):  # one of them does not exist, or is not a valid path
         return
     if same or within:
         found = "is the input itself" if same else f"lies in the input {named(source)}"
@@ -157,17 +165,20 @@ def require_apart(written: Path, source: Path) -> None:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except FileNotFoundError as error:  # all parents were made: a place where none can be, such as /proc
+    except FileNotFoundError as error:  # although parents are created: a file system such as /proc
         raise InputError(f"{named(folder)} cannot be made here; choose another place and run again") from error
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what keeps a path from being written into one line, whichever library met it.
+    """Turn write errors of any library in the block into one line with the path and the remedy.
+
+    Args:
+        path: Output path, for the message.
 
     Raises:
-        MachineError: The disk is full, or the place cannot be written.
-        InputError: The name cannot be written.
+        MachineError: The disk is full, or the folder cannot be written.
+        InputError: The name is not valid for a file.
     """
     try:
         yield
@@ -183,14 +194,14 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def machine_fault(error: BaseException) -> MachineError | None:
-    """Return the fault of the machine that an exception comes from; None where it is the input's, or a bug.
+    """Return the fault of the machine that caused an exception; None for faults of the input and for bugs.
 
     Args:
-        error: Any exception; those that it was raised from are looked at, too.
+        error: Any exception; its chain of causes is searched.
     """
     for one in _causes(error):
         if isinstance(one, MachineError):
-            # a new one: an exception that is raised from itself has causes without end
+            # a copy: an exception that is raised from itself would have an endless chain of causes
             return type(one)(str(one))
         if (memory := memory_fault(one)) is not None:
             return memory
@@ -203,10 +214,10 @@ def machine_fault(error: BaseException) -> MachineError | None:
 
 
 def path_fault(error: BaseException) -> InputError | None:
-    """Return the fault of a path that an exception comes from, for paths that no earlier check has met.
+    """Return the fault of a path that caused an exception, for paths that no earlier check covers.
 
     Args:
-        error: Any exception; those that it was raised from are looked at, too.
+        error: Any exception; its chain of causes is searched.
     """
     for one in _causes(error):
         if isinstance(one, OSError) and one.strerror and isinstance(one.filename, str | bytes | os.PathLike):
@@ -225,9 +236,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _number(error: BaseException) -> int | None:
-    """Return the error number of the operating system, if it is one that is explained.
+    """Return the error number of the operating system; None if it is not one of those listed above.
 
-    Libraries that are not written in Python leave only its words in their messages.
+    Libraries written in C keep only the text of the error in their messages.
     """
     known = (*_MACHINE, *_PLACE, *_NAME)
     if isinstance(error, OSError) and error.errno is not None:
@@ -244,18 +255,18 @@ def _unwritable(path: Path | None, number: int, remedy: str) -> str:
 
 
 def unwritable(path: Path, reason: str) -> MachineError:
-    """Return the error for a file that a library could not write and did not say why, which a full disk is likely.
+    """Return the error for a file that a library failed to write without naming the cause, often a full disk.
 
     Args:
-        path: The file.
-        reason: What the library said.
+        path: Output file.
+        reason: Message of the library.
     """
     advice = f"is the disk full? It has {as_room(free_bytes(path), math.floor)} left; free some space and run again"
     return MachineError(f"{named(path)} cannot be written ({reason}); {advice}")
 
 
 def _partial_name(path: Path) -> str:
-    """Return a temporary name of at most 255 bytes, which is all that file systems take."""
+    """Return a temporary name of at most 255 bytes, the limit of file systems."""
     stem = os.fsdecode(os.fsencode(path.stem)[:80].decode(errors="ignore").encode())
     suffix = path.suffix if path.suffix.isascii() and len(path.suffix) <= 20 else ""
     return f".{stem}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}{suffix}"
@@ -272,14 +283,14 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_partial_files(folder: Path, stems: Collection[str] | None = None) -> int:
-    """Delete what killed writers left in ``folder``; return how many files that were.
+    """Delete the unfinished files of killed writers in a folder; return their number.
 
-    Only for who holds the folder's lock, or knows that nobody writes files of these names, for nothing tells a killed
-    writer's file from a busy one's.
+    The caller must hold the lock of the folder, or know that no process writes files of these names, because unfinished
+    files of killed and of running writers look alike.
 
     Args:
-        folder: Where.
-        stems: Names without suffix, and without dots, of files whose remains are deleted; all if omitted.
+        folder: Folder to clean up.
+        stems: File names without suffix and dots to delete unfinished files of; all if omitted.
     """
     found = [*folder.glob(f".*{PARTIAL}"), *folder.glob(f".*{PARTIAL}.*")]
     leftovers = [path for path in found if stems is None or path.name[1:].partition(".")[0] in stems]
@@ -289,13 +300,15 @@ def remove_partial_files(folder: Path, stems: Collection[str] | None = None) -> 
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file atomically."""
     with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files need not be UTF-8
+        partial.write_text(
+            text, encoding="utf-8", errors="backslashreplace"
+        )  # file names in the text need not be UTF-8
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON, whole or not at all; NaN becomes null, and bytes of names that are no UTF-8 are escaped."""
+    """Write JSON atomically; NaN and infinity become null, and bytes that are not UTF-8 are escaped."""
     write_text(path, json.dumps(_as_json(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -310,7 +323,7 @@ def _as_json(content: Any) -> Any:
 
 
 def _unicode(text: str) -> str:
-    """Escape what Python keeps of bytes that are no UTF-8."""
+    """Escape the surrogates that stand for bytes that are not UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -318,17 +331,17 @@ def _unicode(text: str) -> str:
 def decoding(path: Path, fault: str, remedy: str = "fetch it again") -> Iterator[None]:
     """Turn every exception of a decoder into an :class:`InputError`.
 
-    A decoder that meets damaged or hostile bytes raises whatever its author did not foresee, so the exceptions are
-    not listed. Only calls of the decoder belong in the block: a mistake of our own must stay visible.
+    Decoders raise exceptions of any type for damaged or hostile bytes, so all are caught. The block must contain only
+    calls of the decoder, so that bugs of our own stay visible.
 
     Args:
-        path: Name of the file in the message.
-        fault: What the message says of the file, such as ``is not a whole zip``.
-        remedy: What to do next.
+        path: File, for the message.
+        fault: Fault of the file, for the message, such as ``is not a whole zip``.
+        remedy: Next step for the user.
 
     Raises:
         InputError: The decoder raised an exception.
-        MachineError: It comes from the machine, such as a disk that cannot be read.
+        MachineError: The cause is the machine, such as a disk that cannot be read.
     """
     try:
         yield
@@ -342,35 +355,35 @@ def decoding(path: Path, fault: str, remedy: str = "fetch it again") -> Iterator
 
 
 def named(path: Path) -> str:
-    """Return a path as messages show it: on one line, and cut where no file system takes it anyway."""
+    """Return a path for messages: on one line, and shortened if it is longer than file systems allow."""
     text = str(path)
     text = text if text.isprintable() else ascii(text)
     return text if len(text) <= 400 else f"{text[:200]} ... {text[-50:]}"
 
 
 def require_file(path: Path) -> None:
-    """Refuse everything that is not a regular file, before it is opened: opening a named pipe waits for its writer.
+    """Check that a path is a regular file; opening, for example, a named pipe would block.
 
     Raises:
-        InputError: There is nothing, a folder, a device, a pipe, or a name that no file can have.
+        InputError: The path is missing, a folder, a device, a pipe, or not a valid name.
     """
     _require_kind(path, stat.S_ISREG, "a file")
 
 
 def require_folder(path: Path) -> None:
-    """Refuse everything that is not a folder.
+    """Check that a path is a folder.
 
     Raises:
-        InputError: There is nothing, a file, or a name that no folder can have.
+        InputError: The path is missing, a file, or not a valid name.
     """
     _require_kind(path, stat.S_ISDIR, "a folder")
 
 
 def require_there(*paths: Path | None) -> None:
-    """Refuse paths at which there is nothing; what there is may be of any kind.
+    """Check that paths exist, as files of any kind; None is ignored.
 
     Raises:
-        InputError: There is nothing, or it cannot be looked at.
+        InputError: A path is missing or cannot be accessed.
     """
     for path in paths:
         if path is not None and not _known_mode(path)[0]:
@@ -378,20 +391,20 @@ def require_there(*paths: Path | None) -> None:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether there is a regular file; a name that no file can have is none."""
+    """Return whether a path is a regular file; False for invalid names."""
     return _known_mode(path)[0] == stat.S_IFREG
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether there is a folder; a name that no folder can have is none."""
+    """Return whether a path is a folder; False for invalid names."""
     return _known_mode(path)[0] == stat.S_IFDIR
 
 
 def resolved(path: Path) -> Path:
-    """Return an absolute path without links.
+    """Return an absolute path without symbolic links.
 
     Raises:
-        InputError: The name is no path, or its links form a loop.
+        InputError: The path is not valid, or its links form a loop.
     """
     try:
         return path.resolve()
@@ -406,7 +419,7 @@ def _require_kind(path: Path, fits: Callable[[int], bool], expected: str) -> Non
 
 
 def _known_mode(path: Path) -> tuple[int, str]:
-    """Return the type of a file, 0 where there is none, and why it cannot be known where that is no plain absence."""
+    """Return the type of a file, 0 if it is missing, and the reason if the type cannot be determined."""
     try:
         return stat.S_IFMT(path.stat().st_mode), ""
     except (FileNotFoundError, NotADirectoryError):
@@ -416,16 +429,16 @@ def _known_mode(path: Path) -> tuple[int, str]:
 
 
 def _why(error: Exception) -> str:
-    """Return why a path cannot be used, in the words of the system where it has some."""
+    """Return why a path cannot be used, in the words of the operating system if it has any."""
     return getattr(error, "strerror", None) or ("loop of links" if isinstance(error, RuntimeError) else str(error))
 
 
 @contextmanager
 def open_file(path: Path) -> Iterator[io.BufferedReader]:
-    """Open a regular file; the block reads it and does nothing else with files.
+    """Open a regular file for reading; the block must not access other files.
 
     Raises:
-        InputError: There is no such regular file, or it cannot be read.
+        InputError: The file is missing, not regular, or cannot be read.
     """
     require_file(path)
     try:
@@ -438,15 +451,21 @@ def open_file(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def read_small(path: Path, limit: int = 4 << 20) -> bytes:
-    """Read a file that has no business being large.
+    """Read a file with a limit on its size.
+
+    Args:
+        path: Regular file.
+        limit: Maximum size, bytes.
 
     Raises:
-        InputError: There is no such regular file, it may not be read, or it exceeds ``limit`` bytes.
+        InputError: The file is missing, not regular, cannot be read, or exceeds ``limit``.
     """
     with open_file(path) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise InputError(f"{named(path)} has more than {limit:,} bytes, expected fewer; is it the right file?")
+        raise InputError(
+            f"{named(path)} has more than {limit:,} bytes, expected fewer; check that it is the right file"
+        )
     return content
 
 
@@ -454,17 +473,17 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal.
 
     Raises:
-        InputError: There is no such regular file, or it cannot be read.
+        InputError: The file is missing, not regular, or cannot be read.
     """
     with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_hash(path: Path) -> str:
-    """Return a SHA-256 of a file, or of a folder's files with their names.
+    """Return the SHA-256 of a file, or of the names and contents of a folder's files.
 
     Raises:
-        InputError: There is neither file nor folder.
+        InputError: The path is neither a file nor a folder.
     """
     if not is_folder(path):
         return sha256(path)

@@ -1,4 +1,4 @@
-"""Formats of files by their first bytes, and of folders by what they hold: for messages about what was not expected."""
+"""Recognition of file formats by their first bytes, and of folders by their contents, for error messages."""
 
 import re
 import stat
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _START = 4096
-"""Bytes that are looked at."""
+"""Number of bytes to read."""
 _CONVERT = "convert it to GeoTIFF, for example with gdal_translate"
-_PICTURE = "a picture holds no measurements: give the data it was made from"
+_PICTURE = "a picture holds no measurements: give the data that it was made from"
 _UNPACK = "unpack it first"
 _ADDRESS = re.compile(r"(?:[a-zA-Z][a-zA-Z0-9+.-]+):/")
 
 
 @dataclass(frozen=True)
 class Format:
-    """What a path is.
+    """Format of a file or folder.
 
     Attributes:
-        name: With its article, such as ``a PNG image``.
-        remedy: What to do with it; empty if that depends on what was expected.
+        name: Name with its article, such as ``a PNG image``.
+        remedy: Next step for the user; empty if it depends on what was expected.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Format:
 
     @property
     def clause(self) -> str:
-        """For the middle of a sentence, such as `` (it is a PNG image)``."""
+        """Clause for the middle of a sentence, such as `` (it is a PNG image)``."""
         return f" (it is {self.name}; {self.remedy})" if self.remedy else f" (it is {self.name})"
 
 
@@ -74,8 +74,8 @@ _MAGIC: tuple[tuple[bytes, Format], ...] = (
     (b"\xfe\xff", Format("a text in UTF-16", "save it as UTF-8")),
 )
 _MARKUP = (
-    ("<!doctype html", Format("an HTML page", "a server sent a page, not the file: fetch it again")),
-    ("<html", Format("an HTML page", "a server sent a page, not the file: fetch it again")),
+    ("<!doctype html", Format("an HTML page", "a server sent a web page instead of the file: fetch it again")),
+    ("<html", Format("an HTML page", "a server sent a web page instead of the file: fetch it again")),
     ("<dimap_document", Format("a DIMAP file of SNAP", "export it from SNAP as GeoTIFF")),
     ("<vrtdataset", Format("a VRT", "a VRT can lead anywhere: " + _CONVERT)),
     ("<kml", Format("a KML file")),
@@ -86,10 +86,10 @@ _ZARR = (".zgroup", ".zarray", ".zmetadata", "zarr.json")
 
 
 def format_of(path: Path) -> Format | None:
-    """Return what a path is, as far as its first bytes tell; None if they tell nothing.
+    """Return the format of a path; None if it is not recognised.
 
     Args:
-        path: Any path, also one that is not there.
+        path: Any path; it may be missing.
     """
     try:
         mode = path.stat().st_mode
@@ -108,7 +108,7 @@ def format_of(path: Path) -> Format | None:
 
 
 def found_clause(path: Path) -> str:
-    """Return what a path is as a clause in parentheses for a message; empty if nothing is known of it."""
+    """Return the format of a path as a clause in parentheses for a message; empty if it is not recognised."""
     found = format_of(path)
     return found.clause if found else ""
 
@@ -132,7 +132,7 @@ def _file(start: bytes) -> Format | None:
 
 def _text(start: bytes) -> Format | None:
     with suppress(UnicodeDecodeError):
-        text = getincrementaldecoder("utf-8-sig")().decode(start)  # the last letter may be cut
+        text = getincrementaldecoder("utf-8-sig")().decode(start)  # the last character may be cut
         if not all(character.isprintable() or character in "\t\r\n" for character in text):
             return None
         begin = text.lstrip().lower()

@@ -1,4 +1,4 @@
-"""Compiled functions, kept on disk wherever there is a private place for them."""
+"""Functions compiled by numba, with their machine code cached on disk in private folders only."""
 
 import logging
 import os
@@ -17,44 +17,43 @@ _logger = logging.getLogger(__name__)
 
 
 def compiled(function: F) -> F:
-    """Compile a function at its first call; other threads run beside it.
+    """Compile a function at its first call; it releases the GIL.
 
-    The machine code is kept beside the source, else in the user's cache folder, or in ``NUMBA_CACHE_DIR``. A folder
-    that belongs to another user, or that others may write, is not used, because whoever writes there decides which
-    code runs: the code is kept in the cache folder of this package instead. Where there is no place, each process
-    compiles anew. A change of a compiled function is noticed in its own file only: call no compiled function of
-    another file.
+    The machine code is cached beside the source, else in the user's cache folder, or in ``NUMBA_CACHE_DIR``. A folder
+    that belongs to another user, or that others may write, is not used, because its contents are executed; the cache
+    folder of this package is used instead. Without any private folder, each process compiles again. numba detects
+    changes in the file of a compiled function only, so a compiled function must not call one of another file.
     """
     return _compiled(function)
 
 
 def compiled_in_lanes(function: F) -> F:
-    """Compile a function as :func:`compiled` does, and let it take its sums in any order, so in several lanes at once.
+    """Compile a function like :func:`compiled`, with sums in any order, so that they use vector instructions.
 
-    The order is the same at every call on one machine.
+    The order is the same for every call on one machine.
     """
     return _compiled(function, fastmath={"reassoc", "contract"})
 
 
 def compiled_parallel(function: F) -> F:
-    """Compile a function as :func:`compiled` does, with the turns of its ``prange`` on several threads."""
+    """Compile a function like :func:`compiled`, with its ``prange`` loops on several threads."""
     return _compiled(function, parallel=True)
 
 
 def _compiled(function: F, **options: Any) -> F:
-    for chosen in ("", str(default_folder() / "compiled")):
-        if (kept := _kept(function, chosen, options)) is not None:
-            return cast("F", kept)
-    _logger.debug("no private folder for the machine code of %s: every process compiles it anew", function.__name__)
+    for folder in ("", str(default_folder() / "compiled")):
+        if (cached := _cached(function, folder, options)) is not None:
+            return cast("F", cached)
+    _logger.debug("no private folder for the machine code of %s: every process compiles it again", function.__name__)
     return cast("F", numba.njit(function, nogil=True, **options))
 
 
-def _kept(function: Callable[..., Any], chosen: str, options: dict[str, Any]) -> Any:
-    """Return a function whose machine code is kept in a private folder, None where there is none.
+def _cached(function: Callable[..., Any], chosen: str, options: dict[str, Any]) -> Any:
+    """Return the function with its machine code cached in a private folder; None if the folder is not private.
 
     Args:
-        function: The function.
-        chosen: Folder for machine code; numba's own choice if empty.
+        function: Function to compile.
+        chosen: Cache folder; numba's own choice if empty.
         options: Options of numba.
     """
     before = numba.config.CACHE_DIR
@@ -62,19 +61,19 @@ def _kept(function: Callable[..., Any], chosen: str, options: dict[str, Any]) ->
         if chosen:
             Path(chosen).mkdir(mode=0o700, parents=True, exist_ok=True)
             numba.config.CACHE_DIR = chosen
-        kept = numba.njit(function, nogil=True, cache=True, **options)
-        folder = Path(kept._cache.cache_path)
+        cached = numba.njit(function, nogil=True, cache=True, **options)
+        folder = Path(cached._cache.cache_path)
         if chosen and is_private(Path(chosen)):
             folder.chmod(0o700)
-    except (RuntimeError, OSError):  # numba found no folder to write
+    except (RuntimeError, OSError):  # numba found no writable folder
         return None
     finally:
         numba.config.CACHE_DIR = before
-    return kept if is_private(folder) else None
+    return cached if is_private(folder) else None
 
 
 def is_private(folder: Path) -> bool:
-    """Return whether a folder and all that is in it belongs to this user, and nobody else may write there."""
+    """Return whether a folder and its entries belong to this user, and no other user may write there."""
     if os.name != "posix":
         return True
     own = os.geteuid()

@@ -1,4 +1,4 @@
-"""One writer a folder: everybody else is told who writes there."""
+"""Lock of a folder, so that only one process writes there; the error for the others names that process."""
 
 import os
 import socket
@@ -14,17 +14,17 @@ from unclouded.files import explained, named, read_small, remove_partial_files, 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a folder against other processes, and clean up what a killed one left in it.
+    """Lock a folder for the duration of the block, and delete the unfinished files of killed processes.
 
-    The lock is the kernel's, so that the lock of a dead process is no lock.
+    The kernel releases the lock when its process dies.
 
     Args:
-        folder: Made where it is absent.
+        folder: Folder to lock; created if it is missing.
 
     Raises:
-        BusyError: Another process holds it; names the process, unless that has only just begun.
+        BusyError: Another process holds the lock; the message names it, unless it has just started.
         MachineError: The disk is full, or the folder cannot be written.
-        InputError: The folder cannot be made.
+        InputError: The folder cannot be created.
     """
     require_writable(folder)
     owner, lock = folder / "lock.owner", FileLock(folder / "lock", timeout=0)
@@ -40,7 +40,7 @@ def held(folder: Path) -> Iterator[None]:
             write_text(owner, f"process {os.getpid()} on {socket.gethostname()}")  # replaces links and pipes
             remove_partial_files(folder)
         yield
-        with suppress(OSError):  # the disk became read-only; the name is looked at only while the lock is held
+        with suppress(OSError):  # on a read-only disk the name may stay; it is read only while the lock is held
             owner.unlink(missing_ok=True)
     finally:
         lock.release()
@@ -49,5 +49,5 @@ def held(folder: Path) -> Iterator[None]:
 def _holder(owner: Path) -> str:
     try:
         return read_small(owner).decode(errors="replace") or "another process"
-    except InputError:  # it holds the lock, but has not written its name yet
+    except InputError:  # the process has not written its name yet
         return "another process"

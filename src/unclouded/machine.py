@@ -1,4 +1,4 @@
-"""What the machine has: how many processes suit it, and memory that ran out, whoever reports it."""
+"""Limits of the machine: the number of processes, and memory errors of any library."""
 
 import errno
 import os
@@ -13,43 +13,43 @@ _TEXTS = re.compile(
     r"|can't start new thread|could not create a (?:primitive|memory)|insufficient memory|memory allocation"
     r"|not enough memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED"
 )
-"""Words for it in exceptions that are no MemoryError; oneDNN only tells what it could not create."""
+"""Messages of exceptions other than MemoryError; oneDNN only names what it could not create."""
 _DEVICE = re.compile(r"(?i)\b(?:CUDA|HIP|MPS|CUBLAS|CUDNN)")
-_WANTED = re.compile(r"(?i)(?:allocate|mmap|allocating)\D{0,12}?(\d+(?:\.\d+)?) ?(bytes|B|[KMGTPE]i?B)?\b")
+_REQUESTED = re.compile(r"(?i)(?:allocate|mmap|allocating)\D{0,12}?(\d+(?:\.\d+)?) ?(bytes|B|[KMGTPE]i?B)?\b")
 _UNITS = {"b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
 
 
 PROCESSES_A_CORE = 4
-"""More processes than this for each core only cost memory."""
+"""Maximum processes per core; more only cost memory."""
 
 
 def most_processes() -> int:
-    """Return the most processes that suit this machine."""
+    """Return the maximum number of processes for this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return PROCESSES_A_CORE * cores
 
 
-def capped(name: str, wanted: int, share: int = 1) -> tuple[int, str]:
-    """Return how many processes to start, and a remark where that is fewer than wanted.
+def capped(name: str, requested: int, share: int = 1) -> tuple[int, str]:
+    """Return the number of processes to start, and a warning if it is less than requested; empty otherwise.
 
     Args:
-        name: Of the option or setting.
-        wanted: Its value.
-        share: Callers on this machine that each start as many.
+        name: Name of the option or setting, for the warning.
+        requested: Requested number.
+        share: Number of callers on this machine that each start as many.
     """
     most = max(1, most_processes() // share)
-    if wanted <= most:
-        return wanted, ""
-    return most, f"{name} is {wanted:,}, more than suits this machine; {most:,} are started"
+    if requested <= most:
+        return requested, ""
+    return most, f"{name} is {requested:,}, more than suits this machine; {most:,} are started"
 
 
 def memory_fault(error: BaseException) -> OutOfMemoryError | None:
-    """Return the one line for memory that ran out; None for any other exception.
+    """Return the error for exhausted memory; None for any other exception.
 
     Args:
-        error: Any exception; causes are for the caller to look through.
+        error: Any exception; its causes are not searched.
     """
-    if isinstance(error, ValueError | KeyError):  # bad input, whatever its words
+    if isinstance(error, ValueError | KeyError):  # bad input, whatever its message
         return None
     text = str(error)
     number = error.errno if isinstance(error, OSError) else None
@@ -62,13 +62,17 @@ def memory_fault(error: BaseException) -> OutOfMemoryError | None:
             "memory ran out while libraries were loaded: they take about 4 GiB of addresses,"
             f" {_gib(allowed_bytes())} are allowed"
         )
-    wanted, used, allowed = _wanted(text), used_bytes(), allowed_bytes()
-    more = f"at least {_gib(used + wanted)} are needed: {_gib(wanted)} more than" if wanted else "more is needed than"
+    requested, used, allowed = _requested_bytes(text), used_bytes(), allowed_bytes()
+    more = (
+        f"at least {_gib(used + requested)} are needed: {_gib(requested)} more than"
+        if requested
+        else "more is needed than"
+    )
     return OutOfMemoryError(f"memory ran out: {more} the {_gib(used)} in use of {_gib(allowed)}")
 
 
 def used_bytes() -> int:
-    """Return the memory of this process: its addresses where they are limited (``ulimit -v``), else resident memory."""
+    """Return the memory of this process: address space if that is limited (``ulimit -v``), else resident memory."""
     if not (status := Path("/proc/self/statm")).is_file():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     addresses, resident = (int(pages) * resource.getpagesize() for pages in status.read_text().split()[:2])
@@ -76,7 +80,7 @@ def used_bytes() -> int:
 
 
 def allowed_bytes() -> int:
-    """Return the memory that this process may have: the limit of its addresses or of its group, else the machine's."""
+    """Return the memory limit of this process: of its address space or control group, else of the machine."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if (limit := _limit()) is not None:
         return limit
@@ -91,8 +95,8 @@ def _limit() -> int | None:
     return None if limit == resource.RLIM_INFINITY else limit
 
 
-def _wanted(text: str) -> int:
-    if not (found := _WANTED.search(text)):
+def _requested_bytes(text: str) -> int:
+    if not (found := _REQUESTED.search(text)):
         return 0
     return int(float(found[1]) * 2 ** _UNITS[(found[2] or "b")[0].lower()])
 

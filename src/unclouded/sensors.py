@@ -1,4 +1,4 @@
-"""The words everybody speaks: sensors, their bands by name, units, and how files store them."""
+"""Sentinel-1 and Sentinel-2: band names, wavelengths, physical units, and their storage in files."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -8,17 +8,17 @@ from unclouded.errors import InputError
 
 @dataclass(frozen=True)
 class Sensor:
-    """A sensor as SEN12MS-CR delivers it.
+    """A sensor as in SEN12MS-CR.
 
     Attributes:
-        name: What messages call it.
+        name: Name for messages.
         bands: Band names in the order of the files.
-        unit: Physical unit of every value in memory.
-        clip: Range that networks see, in that unit (section III-B.2 of the paper).
-        dtypes: Data types that files may have.
-        stored_per_unit: Stored number for one unit: reflectance is stored times 10 000, dB as it is.
-        no_data: Stored numbers that mean no data whatever a file's tags say: Level-1C products reserve 0, and 65535
-            for saturation, and give dark pixels at least 1.
+        unit: Physical unit of values in memory.
+        clip: Range of the inputs of networks, in that unit (section III-B.2 of the paper).
+        dtypes: Data types of files.
+        stored_per_unit: Scale of stored numbers: reflectance is stored times 10,000, dB unchanged.
+        no_data: Stored numbers that mean no data regardless of a file's tags: Level-1C products reserve 0 for no data
+            and 65535 for saturation, and store dark pixels as at least 1.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Sensor:
         """Return the positions of bands in a file, counted from 0.
 
         Raises:
-            InputError: A name is no band of this sensor.
+            InputError: A name is not a band of this sensor.
         """
         return [self.bands.index(band) for band in self.named(bands)]
 
@@ -41,7 +41,7 @@ class Sensor:
         """Return band names in this sensor's spelling (``B4`` is ``B04``, ``b8a`` is ``B8A``).
 
         Raises:
-            InputError: A name is no band of this sensor, or is given twice.
+            InputError: A name is not a band of this sensor, or is given twice.
         """
         spelled = tuple(_spelling(band) for band in bands)
         if unknown := [band for band in spelled if band not in self.bands]:
@@ -80,7 +80,7 @@ SENTINEL2 = Sensor(
 SENTINEL2_L2A = replace(
     SENTINEL2, name="Sentinel-2 L2A", bands=tuple(band for band in SENTINEL2.bands if band != "B10")
 )
-"""Surface reflectance, for the detectors that serve it; removers take :data:`SENTINEL2` alone, which is L1C."""
+"""Surface reflectance (L2A), supported by some cloud detectors; removers need :data:`SENTINEL2`, which is L1C."""
 
 SENSORS = (SENTINEL1, SENTINEL2, SENTINEL2_L2A)
 
@@ -100,4 +100,4 @@ COMMON_NAME = {
     "B07": "rededge078", "B08": "nir", "B8A": "nir08", "B09": "nir09", "B10": "cirrus", "B11": "swir16",
     "B12": "swir22",
 }  # fmt: skip
-"""Band to the name that the electro-optical extension gives it."""
+"""Common band names of the STAC electro-optical extension."""

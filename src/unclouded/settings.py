@@ -1,4 +1,4 @@
-"""TOML to frozen pydantic models, with overrides and with every mistake in one message."""
+"""Settings: TOML files read into frozen pydantic models, with overrides, and all mistakes in one message."""
 
 import difflib
 import re
@@ -16,7 +16,7 @@ from unclouded.formats import format_of
 
 
 class Settings(BaseModel):
-    """Base of every settings model: frozen, and no key passes unnoticed."""
+    """Base class of all settings: frozen, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -24,27 +24,27 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 MAX_BYTES = 64 << 10
-"""Largest settings file, where nothing else is said."""
+"""Default maximum size of a settings file."""
 MAX_DEPTH = 16
-"""Deepest nesting of settings."""
+"""Maximum nesting of settings."""
 MAX_MISTAKES = 20
-"""How many mistakes one message spells out before it only counts."""
+"""Maximum number of mistakes listed in one message."""
 
 _BOTTOMLESS_KEY = re.compile(rf"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{MAX_DEPTH}}}""")
-"""A dotted key of so many parts; tomllib takes a minute over one of 64 KiB."""
+"""A dotted key with too many parts; tomllib takes a minute to parse one of 64 KiB."""
 
 
 def load_settings(model: type[S], path: Path, overrides: Iterable[str] = (), max_bytes: int = MAX_BYTES) -> S:
     """Read settings from a TOML file.
 
     Args:
-        model: The settings to fill.
+        model: Settings class.
         path: TOML file.
-        overrides: Assignments that win over the file, such as ``loss.cycle=5.0``.
-        max_bytes: Largest file.
+        overrides: Assignments that replace values of the file, such as ``loss.cycle=5.0``.
+        max_bytes: Maximum size of the file.
 
     Raises:
-        InputError: The file is no TOML, or settings are missing, unknown or out of range; all are named at once.
+        InputError: The file is not TOML, or settings are missing, unknown or out of range; the message lists all.
     """
     return settings_from(model, read_toml(path, max_bytes), overrides, origin=path.name)
 
@@ -53,7 +53,7 @@ def read_toml(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """Read a TOML file of settings.
 
     Raises:
-        InputError: It is no TOML, too large, or nested too deep.
+        InputError: The file is not TOML, too large, or nested too deep.
     """
     content = read_small(path, max_bytes)
     if _BOTTOMLESS_KEY.search(content.decode("utf-8", errors="replace")):
@@ -75,13 +75,13 @@ def settings_from(
         return model.model_validate(_copied(merged, origin))
     except ValidationError as error:
         mistakes = _without_echoes(error.errors(include_url=False))
-        told = [_one_line(_sentence(mistake, model)) for mistake in mistakes[:MAX_MISTAKES]]
+        listed = [_one_line(_sentence(mistake, model)) for mistake in mistakes[:MAX_MISTAKES]]
         more = [f"and {len(mistakes) - MAX_MISTAKES} more"] if len(mistakes) > MAX_MISTAKES else []
-        raise InputError(f"{origin} is not a valid {model.__name__}: {'; '.join(told + more)}") from error
+        raise InputError(f"{origin} is not a valid {model.__name__}: {'; '.join(listed + more)}") from error
 
 
 def flat(content: Mapping[Any, Any], separator: str = ".") -> dict[str, Any]:
-    """Return the values of nested mappings by their keys, joined by a separator: ``{"loss.cycle": 5.0}``."""
+    """Return nested mappings as one mapping with joined keys, such as ``{"loss.cycle": 5.0}``."""
     found: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, Mapping):
@@ -92,18 +92,18 @@ def flat(content: Mapping[Any, Any], separator: str = ".") -> dict[str, Any]:
 
 
 def _without_echoes(mistakes: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Leave out that a list is too short where that is so because of mistakes in it."""
+    """Drop the mistake that a list is too short if its entries have mistakes themselves."""
     within = {one["loc"][:depth] for one in mistakes for depth in range(len(one["loc"]))}
     return [one for one in mistakes if one["type"] != "too_short" or one["loc"] not in within]
 
 
 def _copied(content: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """Return a copy that may be changed, of values that settings may have."""
+    """Return a mutable copy that contains only values that settings may have."""
     return {key: _plain(value, f"{origin}: {key[:80]}") for key, value in content.items()}
 
 
 def _plain(value: Any, place: str, depth: int = 2) -> Any:
-    """Refuse what no setting needs and what libraries stumble over: depth, integers beyond 64 bits, zero bytes."""
+    """Refuse values that no setting needs and that break libraries: deep nesting, huge integers, zero bytes."""
     if depth > MAX_DEPTH and isinstance(value, Mapping | list | tuple):
         raise InputError(f"{place} nests settings more than {MAX_DEPTH} deep; expected a few groups")
     if isinstance(value, Mapping):
@@ -130,7 +130,7 @@ def _assign(content: dict[str, Any], override: str) -> None:
 
 
 def _value(text: str) -> Any:
-    """Return a TOML value, or the text itself where it is none, so that words need no quotes."""
+    """Return a TOML value, or the text itself if it is not TOML, so that words need no quotes."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
@@ -153,20 +153,20 @@ def _sentence(mistake: ErrorDetails, model: type[BaseModel]) -> str:
 
 
 def _hint(key: str, known: list[str]) -> str:
-    """Return a shorter hint, since a file may have many unknown keys: the nearest key, or all if none is near."""
+    """Return a short hint, because a file may have many unknown keys: the nearest key, or all if none is near."""
     hint = nearest(key, sorted(known))
     return hint.partition("? ")[0] + "?" if "? " in hint else hint
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
-    """Return a hint for an unknown word, to follow it in a message: the nearest of the known ones, and all of them."""
+    """Return a hint that follows an unknown word in a message: the nearest known word, and all known words."""
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     every = f"known are {', '.join(known)}" if known else ""
     return f"; did you mean {near[0]!r}? {every}" if near else f"; {every}" if every else ""
 
 
 def _keys(model: type[BaseModel], groups: tuple[int | str, ...]) -> list[str]:
-    """Return the keys of the model that groups lead to; positions in lists lead nowhere else."""
+    """Return the keys of the settings class at a path of groups; positions in lists are skipped."""
     for group in groups:
         if field := model.model_fields.get(str(group)):
             model = next(_models(field.annotation), model)
@@ -183,7 +183,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 def _shown(value: Any) -> str:
     try:
         text = repr(value)
-    except ValueError:  # an integer too long to be spelled
+    except ValueError:  # an integer too long for repr
         return f"a very large {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:80]}..."
 

@@ -1,4 +1,4 @@
-"""JSON from outside: parsed within limits of size and depth, and refused in one line where it is no strict JSON."""
+"""JSON from untrusted sources: parsed strictly, with limits on size and depth, and errors in one line."""
 
 import json
 import math
@@ -13,9 +13,9 @@ from unclouded.files import named, read_small
 from unclouded.formats import format_of
 
 MAX_DEPTH = 64
-"""Deepest nesting of objects and arrays; recursive consumers such as pydantic, shapely and json.dumps bear this."""
+"""Maximum nesting of objects and arrays, safe for recursive code such as pydantic, shapely and json.dumps."""
 _INTEGERS = range(-(2**63), 2**64)
-"""Integers that fit a 64-bit type, signed or not; larger ones overflow wherever they are converted."""
+"""Integers that fit a signed or unsigned 64-bit type; larger ones overflow when they are converted."""
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 _OTHER_THAN_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -27,11 +27,11 @@ def read_json(path: Path, limit: int = 4 << 20, advice: str = "is it the right f
 
     Args:
         path: Regular file.
-        limit: Largest size in bytes.
-        advice: What the user should do if the file is no JSON; the end of the message.
+        limit: Maximum size, bytes.
+        advice: Next step for the user, the end of the message.
 
     Raises:
-        InputError: There is no such file, it is too large, or it is no strict JSON.
+        InputError: The file is missing, too large, or not strict JSON.
     """
     content = read_small(path, limit)
     try:
@@ -46,28 +46,28 @@ def read_json_object(path: Path, limit: int = 4 << 20, advice: str = "is it the 
     """Read a JSON file that holds an object; see :func:`read_json`.
 
     Raises:
-        InputError: As :func:`read_json`, or the file holds an array, a string, a number or a constant.
+        InputError: See :func:`read_json`; or the file holds an array, a string, a number or a constant.
     """
     content = read_json(path, limit, advice)
     if not isinstance(content, dict):
-        raise InputError(f"{named(path)} holds no JSON object; {advice}")
+        raise InputError(f"{named(path)} does not hold a JSON object; {advice}")
     return content
 
 
 def parse_json(content: bytes | str, name: str, advice: str = "is it the right file?", *, nan: bool = False) -> Any:
-    """Parse JSON that somebody else may have written.
+    """Parse JSON from an untrusted source.
 
-    Stricter than ``json.loads``: refused are NaN and Infinity, numbers beyond float64 or 64 bits, a key that an object
-    has twice, nesting deeper than :data:`MAX_DEPTH`, and text that is no Unicode (lone surrogates).
+    Stricter than ``json.loads``: NaN and Infinity, numbers beyond float64 or 64-bit integers, repeated keys, nesting
+    deeper than :data:`MAX_DEPTH` and invalid Unicode (lone surrogates) are errors.
 
     Args:
-        content: The text.
-        name: Name of its origin, the beginning of the message.
-        advice: What the user should do; the end of the message.
-        nan: Whether NaN and Infinity are allowed, as in logs that Python wrote.
+        content: JSON text.
+        name: Name of the source, the beginning of the message.
+        advice: Next step for the user, the end of the message.
+        nan: Allow NaN and Infinity, as in logs written by Python.
 
     Raises:
-        InputError: It is no strict JSON.
+        InputError: The text is not strict JSON.
     """
     try:
         parsed = json.loads(
@@ -105,7 +105,7 @@ def _finite(digits: str) -> float:
 
 
 def _refuse_constant(constant: str) -> float:
-    raise ValueError(f"{constant} is no number in JSON")
+    raise ValueError(f"{constant} is not a number in JSON")
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _require_shallow(text: bytes) -> None:
-    """Raise RecursionError where brackets are nested too deep; every round removes the innermost pairs."""
+    """Raise RecursionError if brackets are nested too deep; every iteration removes the innermost pairs."""
     brackets = _STRING.sub(b"", text).translate(_AS_SQUARE, _OTHER_THAN_BRACKETS)
     for _ in range(MAX_DEPTH):
         brackets = brackets.replace(b"[]", b"")
@@ -131,4 +131,4 @@ def _require_unicode(text: bytes, parsed: Any) -> None:
         try:
             json.dumps(parsed, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise ValueError("a text holds half of a surrogate pair, which is no Unicode") from None
+            raise ValueError("a text holds half of a surrogate pair, which is not valid Unicode") from None

@@ -1,7 +1,8 @@
-"""HTTP requests that end in time, bring no more than was declared, and stay on the web, whatever a server does.
+"""HTTP requests with deadlines and size limits that hold for any behaviour of the server.
 
-Every request runs in a thread of its own and is waited for, so that a deadline covers resolving the name, connecting,
-TLS, headers, redirects and the body alike; at the deadline its sockets are shut down, which ends the thread as well.
+Every request runs in its own thread, so that a deadline covers name resolution, connecting, TLS, headers, redirects and
+the body alike. At the deadline its sockets are shut down, which also ends the thread. Redirects lead to http and https
+only, and never from https to http.
 """
 
 import os
@@ -33,7 +34,7 @@ from unclouded.errors import InputError
 
 MAX_REDIRECTS = 5
 MAX_ADDRESS = 60_000
-"""Longest address, in characters; searches carry whole outlines."""
+"""Maximum length of an address; the parameters of a search may contain a whole outline."""
 _CHUNK = 1 << 18
 _WAITING_CHUNKS = 8
 _ADDRESS = re.compile(r"https?://(?:[^/?#@]*@)?(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{0,5})?(?:[/?#].*)?", re.I)
@@ -45,14 +46,14 @@ _PRINTABLE = "".join(map(chr, range(33, 127)))
 
 @dataclass(frozen=True)
 class WebLimits:
-    """How long a server may take.
+    """Timeouts of a request, in seconds, and the minimum transfer rate.
 
     Attributes:
-        connect_s: For one attempt to connect.
-        silence_s: Longest silence; also the window in which a body must bring ``least_bytes_s`` on average.
-        answer_s: Until the last header of the answer, redirects included.
-        whole_s: Until the last byte of the body; unlimited if omitted, for files of any size.
-        least_bytes_s: Slowest body.
+        connect_s: Timeout of one attempt to connect.
+        silence_s: Maximum silence, and the window over which the body must reach ``least_bytes_s`` on average.
+        answer_s: Timeout until the last header of the response, including redirects.
+        whole_s: Timeout until the last byte of the body; none if omitted, for files of any size.
+        least_bytes_s: Minimum transfer rate of the body, bytes per second.
     """
 
     connect_s: float = 10.0
@@ -63,17 +64,17 @@ class WebLimits:
 
     @property
     def least_bytes(self) -> int:
-        """Bytes that a body must bring in a window of ``silence_s``."""
+        """Minimum bytes of the body in a window of ``silence_s``."""
         return max(1, int(self.silence_s * self.least_bytes_s))
 
 
 class WebError(Exception):
-    """A request did not bring what was asked for.
+    """A request failed.
 
     Attributes:
-        status: Status code; None where the server gave no proper answer.
+        status: HTTP status code; None without a valid response.
         may_pass: Whether another attempt may succeed.
-        wait_s: Seconds that the server asks to wait before it; 0 where it does not.
+        wait_s: Seconds to wait before another attempt, as requested by the server; 0 if it does not request any.
     """
 
     def __init__(self, reason: str, *, status: int | None = None, may_pass: bool = True, wait_s: float = 0.0) -> None:
@@ -82,18 +83,18 @@ class WebError(Exception):
 
 
 class SilentError(WebError):
-    """A server did not answer in time."""
+    """A server did not respond in time."""
 
 
 def require_web_address(address: str, expected: str = "an address") -> None:
-    """Refuse every address but well-formed http and https ones.
+    """Check that an address is a well-formed http or https address.
 
     Args:
-        address: What was given.
-        expected: What else would have been accepted, such as "a folder or an address".
+        address: Any text.
+        expected: Accepted inputs, for the message, such as "a folder or an address".
 
     Raises:
-        InputError: Another scheme, no host, a port that is none, or characters that an address cannot have.
+        InputError: The scheme is another one, the host or port is invalid, or a character is not allowed.
     """
     shown = shown_address(address)
     if len(address) > MAX_ADDRESS:
@@ -102,8 +103,8 @@ def require_web_address(address: str, expected: str = "an address") -> None:
         )
     if not re.match(r"https?://[^/?#]", address, re.I):
         raise InputError(f"{shown!r} is not {expected} that begins with http:// or https://")
-    if strange := next((letter for letter in address if not "!" <= letter <= "~" or letter in '\\"<>^`{|}'), None):
-        raise InputError(f"{shown!r} holds {strange!r}, which no address can; write it percent-encoded")
+    if invalid := next((letter for letter in address if not "!" <= letter <= "~" or letter in '\\"<>^`{|}'), None):
+        raise InputError(f"{shown!r} holds {invalid!r}, which is not allowed in an address; write it percent-encoded")
     if not _ADDRESS.fullmatch(address) or not _has_valid_host(address):
         raise InputError(f"{shown!r} has no valid host or port; expected an address such as https://host:8080/folder")
 
@@ -114,22 +115,22 @@ def _has_valid_host(address: str) -> bool:
         host = parts.hostname or ""
         labels = [""] if ":" in host else host.removesuffix(".").split(".")
         return parts.port != 0 and bool(host) and (":" in host or all(0 < len(label) < 64 for label in labels))
-    except ValueError:  # a port beyond 65535, or brackets around what is no IPv6 address
+    except ValueError:  # a port above 65535, or brackets around an invalid IPv6 address
         return False
 
 
 def shown_address(address: str) -> str:
-    """Return an address as messages show it: short, printable, without password and query, which may be secret."""
+    """Return an address for messages: short, printable, without password and query, which may be secret."""
     plain, mark, _ = address.partition("?")
     text = re.sub(r"//[^/?#]*@", "//", plain)[:200] + ("?..." if mark else "")
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def declared_bytes(headers: Mapping[str, str]) -> int | None:
-    """Return the length that headers declare; None where they declare none.
+    """Return the content length of headers; None if they have none.
 
     Raises:
-        WebError: It is no number, or there are several.
+        WebError: The length is not a number, or there are several.
     """
     declared = {one.strip() for one in headers.get("Content-Length", "").split(",")} - {""}
     if len(declared) > 1 or not all(is_number(one) for one in declared):
@@ -139,17 +140,17 @@ def declared_bytes(headers: Mapping[str, str]) -> int | None:
 
 
 def is_number(text: str) -> bool:
-    """Say whether a header's value is a number of bytes or seconds: 1 to 15 digits of ASCII."""
+    """Return whether the value of a header is a number: 1 to 15 ASCII digits."""
     return re.fullmatch(r"[0-9]{1,15}", text) is not None
 
 
 class Answer:
-    """What a server answered.
+    """Response of a server.
 
     Attributes:
-        status: Status code.
-        headers: Headers, by names of any case.
-        address: Where the answer comes from, after redirects.
+        status: HTTP status code.
+        headers: Headers; names are case-insensitive.
+        address: Final address, after redirects.
     """
 
     def __init__(self, exchange: "_Exchange", limits: WebLimits) -> None:
@@ -157,41 +158,40 @@ class Answer:
         self._exchange, self._limits = exchange, limits
 
     def error(self) -> WebError:
-        """Return an error that says which status was answered instead of a content."""
-        asked = self.headers.get("Retry-After", "")
+        """Return the error for a response whose status means failure."""
         moved = f", moved to {_shown(self.headers['Location'])}" if "Location" in self.headers else ""
         return WebError(
             f"the server answers {self.status} {responses.get(self.status, '')}".rstrip() + moved,
             status=self.status,
             may_pass=self.status >= 500 or self.status in _BUSY,
-            wait_s=_seconds(asked),
+            wait_s=_seconds(self.headers.get("Retry-After", "")),
         )
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the body as it comes, without decoding it.
+        """Yield the body in chunks as they arrive, without decoding.
 
         Raises:
-            WebError: The body breaks off, or comes too slowly.
+            WebError: The body is incomplete, or arrives too slowly.
         """
-        waited, brought = 0.0, 0
+        waited, received = 0.0, 0
         while True:
             before = time.monotonic()
             chunk = self._exchange.chunk(
-                self._limits.silence_s - waited, f"only {brought:,} more bytes within {self._limits.silence_s:g} s"
+                self._limits.silence_s - waited, f"only {received:,} more bytes within {self._limits.silence_s:g} s"
             )
             waited += time.monotonic() - before
             if chunk is None:
                 return
-            brought += len(chunk)
-            if brought >= self._limits.least_bytes:
-                waited, brought = 0.0, 0  # time that the caller takes for a chunk does not count
+            received += len(chunk)
+            if received >= self._limits.least_bytes:
+                waited, received = 0.0, 0  # the time that the caller spends on a chunk does not count
             yield chunk
 
     def read(self, most_bytes: int) -> bytes:
-        """Return the whole body, unpacked where it is gzipped.
+        """Return the whole body, decompressed if it is gzipped.
 
         Raises:
-            WebError: It breaks off, comes too slowly, has more than ``most_bytes``, or is packed in another way.
+            WebError: The body is incomplete, arrives too slowly, exceeds ``most_bytes``, or has another encoding.
         """
         encoding = self.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", "gzip", "x-gzip", ""):
@@ -220,22 +220,22 @@ def asked(
     limits: WebLimits = WebLimits(),
     redirects: int = MAX_REDIRECTS,
 ) -> Iterator[Answer]:
-    """Send a request and give its answer; whatever is left of the answer at the end of the block is not read.
+    """Send a request and yield its response; the part of the body that the block does not read is discarded.
 
-    Proxies are taken from the usual environment variables, a bundle of certificates from ``REQUESTS_CA_BUNDLE``. A user
-    name and a password in the address are sent to that host alone.
+    Proxies come from the usual environment variables, certificates from ``REQUESTS_CA_BUNDLE`` if it is set. A user
+    name and password in the address are sent to that host only.
 
     Args:
         method: GET, HEAD or POST.
         address: http or https.
-        headers: More headers.
-        body: Content to send.
-        limits: How long the server may take.
-        redirects: Most redirects that are followed; only to http and https, never from https to http.
+        headers: Additional headers.
+        body: Request body.
+        limits: Timeouts.
+        redirects: Maximum number of redirects; only to http and https, never from https to http.
 
     Raises:
-        InputError: The address is none.
-        WebError: The server does not answer in time, or not in HTTP.
+        InputError: The address is not valid.
+        WebError: The server does not respond in time, or not in HTTP.
     """
     require_web_address(address)
     exchange = _Exchange(method, address, {**(headers or {}), "Connection": "close"}, body, limits, redirects)
@@ -247,7 +247,7 @@ def asked(
 
 
 class _Exchange(threading.Thread):
-    """One request with its redirects; puts the head of the answer, the chunks of its body and None into a queue."""
+    """Thread of one request with its redirects; queues the head of the response, the chunks of its body, and None."""
 
     def __init__(
         self,
@@ -268,13 +268,13 @@ class _Exchange(threading.Thread):
         self._ends = time.monotonic() + (limits.whole_s or 0.0)
 
     def head(self) -> tuple[int, HTTPHeaderDict, str]:
-        """Wait for status, headers and address of the answer."""
+        """Wait for the status, headers and final address of the response."""
         answer_s = self._limits.answer_s
         found: tuple[int, HTTPHeaderDict, str] = self._next(answer_s, f"no answer within {answer_s:g} s")
         return found
 
     def chunk(self, most_s: float, missing: str) -> bytes | None:
-        """Wait for a piece of the body; None at its end."""
+        """Wait for the next chunk of the body; return None at its end."""
         found: bytes | None = self._next(most_s, missing)
         return found
 
@@ -291,7 +291,7 @@ class _Exchange(threading.Thread):
         return found
 
     def stop(self) -> None:
-        """Break the connection off, wherever the request is; ends the thread, too."""
+        """Shut down the sockets in any phase of the request, which also ends the thread."""
         self._stopped.set()
         with self._lock:
             for one in self._sockets:
@@ -299,14 +299,14 @@ class _Exchange(threading.Thread):
                     one.shutdown(socket.SHUT_RDWR)
 
     def watch(self, connection: socket.socket) -> None:
-        """Remember a socket before anything is read from it; TLS replaces the object, a duplicate stays."""
+        """Register a socket before anything is read from it; as a duplicate, because TLS replaces the object."""
         with self._lock:
             self._sockets.append(connection.dup())
         if self._stopped.is_set():
             self.stop()
 
     def run(self) -> None:
-        """Make the request; every exception of the libraries below becomes one of ours here."""
+        """Send the request; exceptions of the libraries become a :class:`WebError`."""
         try:
             for item in self._items():
                 self._put(item)
@@ -365,7 +365,7 @@ class _Exchange(threading.Thread):
 
 
 class _Watched:
-    """Mixin that shows every new socket to the exchange in whose thread it is made."""
+    """Mixin that registers every new socket with the exchange of its thread."""
 
     def _new_conn(self) -> socket.socket:
         connection: socket.socket = super()._new_conn()  # type: ignore[misc]
@@ -408,7 +408,7 @@ def _manager(address: str) -> PoolManager:
 
 
 def _without_secret(address: str) -> tuple[str, dict[str, str]]:
-    """Return an address without user name and password, and the header that carries them."""
+    """Return an address without user name and password, and the header that contains them."""
     parts = urlsplit(address)
     secret, _, host = parts.netloc.rpartition("@")
     headers = {key.title(): value for key, value in make_headers(basic_auth=unquote(secret)).items()} if secret else {}
@@ -416,23 +416,23 @@ def _without_secret(address: str) -> tuple[str, dict[str, str]]:
 
 
 def _redirected(address: str, onward: str) -> str:
-    """Return where a redirect leads; servers send addresses that are not percent-encoded."""
+    """Return the target of a redirect, percent-encoded, because servers omit that."""
     try:
         place, _ = _without_secret(urljoin(address, quote(onward.encode("latin-1", "replace"), safe=_PRINTABLE)))
         require_web_address(place)
-    except ValueError as error:  # InputError is one
+    except ValueError as error:  # includes InputError
         raise WebError(f"the server leads elsewhere, {error}", may_pass=False) from error
     if address.lower().startswith("https:") and not place.lower().startswith("https:"):
         raise WebError(f"the server leads from https to {_shown(place)}, which is not encrypted", may_pass=False)
     return place
 
 
-def _seconds(asked: str) -> float:
-    """Return the seconds that a Retry-After header asks for, as number or date; 0 where it holds neither."""
-    if is_number(asked.strip()):
-        return float(asked)
+def _seconds(retry_after: str) -> float:
+    """Return the seconds of a Retry-After header, a number or a date; 0 for any other value."""
+    if is_number(retry_after.strip()):
+        return float(retry_after)
     with suppress(ValueError, TypeError, OverflowError):
-        moment = parsedate_to_datetime(asked)
+        moment = parsedate_to_datetime(retry_after)
         return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
     return 0.0
 
@@ -446,7 +446,7 @@ def _reason(error: Exception) -> str:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Return whether another attempt may succeed; not where the server speaks no HTTP or has no valid certificate."""
+    """Return whether another attempt may succeed; False if the server does not speak HTTP or its certificate is bad."""
     causes = (error, *error.args)
     if any(isinstance(one, RemoteDisconnected) for one in causes):
         return True

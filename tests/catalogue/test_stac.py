@@ -196,7 +196,7 @@ def test_fault_27_a_link_out_of_the_folder_is_refused(tmp_path: Path, href: str)
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[1]", "holds no JSON object; expected STAC items or a catalogue"),
+        ("[1]", "does not hold a JSON object; expected STAC items or a catalogue"),
         ('{"type": "Polygon"}', "is of type 'Polygon', expected STAC items"),
         ('{"type": "FeatureCollection", "features": 1}', "is of type 'FeatureCollection'"),
         ("{", "is not JSON"),

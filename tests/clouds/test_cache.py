@@ -14,14 +14,14 @@ ENTRY = 128 + 4 * 4 * 4 + 32  # npy header, 4 x 4 px of float32, SHA-256
 
 
 class Counting:
-    """A detector that answers with the blue band and counts how often it was asked."""
+    """A detector that returns the blue band and counts its calls."""
 
     def __init__(self, name: str = "blue", version: str = "1") -> None:
-        self.asked = 0
+        self.calls = 0
         self.detector = Detector(name, version, ("B02",), self._answer)
 
     def _answer(self, reflectance: np.ndarray, bands: tuple[str, ...]) -> np.ndarray:
-        self.asked += 1
+        self.calls += 1
         return reflectance[0].copy()
 
 
@@ -29,16 +29,16 @@ def image(value: float) -> np.ndarray:
     return np.full((1, 4, 4), value, np.float32)
 
 
-def test_the_second_time_the_answer_comes_from_disk_bit_for_bit(tmp_path: Path) -> None:
+def test_the_second_call_reads_the_same_probability_from_disk(tmp_path: Path) -> None:
     blue = Counting()
     scene = np.random.default_rng(1).random((1, 4, 4), np.float32)
     scene[0, 0, 0] = np.nan
     for cache in (ProbabilityCache(tmp_path), ProbabilityCache(tmp_path)):
         np.testing.assert_array_equal(cache.probability(scene, ("B02",), blue.detector), scene[0])
-    assert blue.asked == 1
+    assert blue.calls == 1
 
 
-def test_other_pixels_shapes_detectors_and_versions_have_entries_of_their_own(tmp_path: Path) -> None:
+def test_other_pixels_shapes_detectors_and_versions_have_separate_entries(tmp_path: Path) -> None:
     cache = ProbabilityCache(tmp_path)
     changed = image(0.5)
     changed[0, 3, 3] = np.nextafter(np.float32(0.5), np.float32(1))
@@ -51,18 +51,18 @@ def test_other_pixels_shapes_detectors_and_versions_have_entries_of_their_own(tm
     ]
     for scene, counting in questions:
         cache.probability(scene, ("B02",), counting.detector)
-        assert counting.asked == 1
+        assert counting.calls == 1
 
 
-def test_bands_that_the_detector_does_not_read_change_nothing(tmp_path: Path) -> None:
+def test_bands_that_the_detector_does_not_read_do_not_change_the_key(tmp_path: Path) -> None:
     blue, cache = Counting(), ProbabilityCache(tmp_path)
     cache.probability(np.concatenate([image(0.1), image(0.5)]), ("B11", "B02"), blue.detector)
     cache.probability(np.concatenate([image(0.5), image(0.9)]), ("B02", "B11"), blue.detector)
-    assert blue.asked == 1
+    assert blue.calls == 1
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "foreign"])
-def test_a_damaged_entry_is_computed_anew(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_entry_is_computed_again(tmp_path: Path, damage: str) -> None:
     blue, cache = Counting(), ProbabilityCache(tmp_path)
     cache.probability(image(0.5), ("B02",), blue.detector)
     (entry,) = cache.folder.rglob("*.npy")
@@ -72,17 +72,17 @@ def test_a_damaged_entry_is_computed_anew(tmp_path: Path, damage: str) -> None:
     entry.write_bytes(damaged[damage])
     for _ in range(2):
         np.testing.assert_array_equal(cache.probability(image(0.5), ("B02",), blue.detector), image(0.5)[0])
-    assert blue.asked == 2
+    assert blue.calls == 2
 
 
-def test_an_entry_can_be_read_by_numpy_alone(tmp_path: Path) -> None:
+def test_an_entry_is_a_plain_numpy_file(tmp_path: Path) -> None:
     cache = ProbabilityCache(tmp_path)
     cache.probability(image(0.5), ("B02",), Counting().detector)
     (entry,) = cache.folder.rglob("*.npy")
     np.testing.assert_array_equal(np.load(entry, allow_pickle=False), image(0.5)[0])
 
 
-def test_size_counts_the_bytes_and_clear_leaves_none(tmp_path: Path) -> None:
+def test_size_counts_the_bytes_and_clear_deletes_all_entries(tmp_path: Path) -> None:
     cache = ProbabilityCache(tmp_path)
     assert cache.size() == 0
     for value in (0.1, 0.2, 0.3):
@@ -92,7 +92,7 @@ def test_size_counts_the_bytes_and_clear_leaves_none(tmp_path: Path) -> None:
     assert cache.size() == 0
 
 
-def test_beyond_the_limit_what_was_not_used_for_longest_goes(tmp_path: Path) -> None:
+def test_the_least_recently_used_entries_are_deleted_beyond_the_limit(tmp_path: Path) -> None:
     cache = ProbabilityCache(tmp_path, limit_bytes=3 * ENTRY)
     for age, value in enumerate((0.1, 0.2, 0.3)):
         cache.probability(image(value), ("B02",), Counting().detector)
@@ -104,16 +104,16 @@ def test_beyond_the_limit_what_was_not_used_for_longest_goes(tmp_path: Path) -> 
     oldest, used = Counting(), Counting()
     cache.probability(image(0.1), ("B02",), used.detector)
     cache.probability(image(0.2), ("B02",), oldest.detector)
-    assert (used.asked, oldest.asked) == (0, 1)
+    assert (used.calls, oldest.calls) == (0, 1)
 
 
-def test_what_other_processes_wrote_counts_too(tmp_path: Path) -> None:
+def test_entries_of_other_processes_count_towards_the_limit(tmp_path: Path) -> None:
     for value in (0.1, 0.2, 0.3, 0.4):
         ProbabilityCache(tmp_path, limit_bytes=2 * ENTRY).probability(image(value), ("B02",), Counting().detector)
     assert ProbabilityCache(tmp_path).size() <= 2 * ENTRY
 
 
-def test_an_answer_larger_than_the_limit_is_given_but_not_kept(tmp_path: Path) -> None:
+def test_a_probability_larger_than_the_limit_is_returned_but_not_stored(tmp_path: Path) -> None:
     cache = ProbabilityCache(tmp_path, limit_bytes=10)
     np.testing.assert_array_equal(cache.probability(image(0.5), ("B02",), Counting().detector), image(0.5)[0])
     assert cache.size() == 0
@@ -128,7 +128,7 @@ def test_fault_34_many_writers_of_one_entry_leave_one_whole_entry(tmp_path: Path
     assert [entry.stat().st_size for entry in tmp_path.rglob("*") if entry.is_file()] == [ENTRY]
 
 
-def test_fault_32_a_full_disk_is_said_and_leaves_nothing_half_done(
+def test_fault_32_a_full_disk_is_reported_and_leaves_no_partial_entry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, content: bytes) -> int:
@@ -142,13 +142,13 @@ def test_fault_32_a_full_disk_is_said_and_leaves_nothing_half_done(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_fault_33_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_fault_33_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "cloud-probability").write_text("a file in the way")
     with pytest.raises(InputError, match="cannot be written"):
         ProbabilityCache(tmp_path).probability(image(0.5), ("B02",), Counting().detector)
 
 
-def test_fault_01_what_a_killed_writer_left_goes_but_not_what_is_being_written(tmp_path: Path) -> None:
+def test_fault_01_partial_files_of_killed_writers_are_deleted_but_not_those_in_progress(tmp_path: Path) -> None:
     cache = ProbabilityCache(tmp_path)
     cache.probability(image(0.5), ("B02",), Counting().detector)
     (entry,) = cache.folder.rglob("*.npy")
@@ -172,6 +172,6 @@ def test_the_default_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert default_folder() == tmp_path / "home" / ".cache" / "unclouded"
 
 
-def test_a_missing_band_is_refused_before_anything_is_looked_up(tmp_path: Path) -> None:
+def test_a_missing_band_is_refused_before_the_lookup(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="blue needs B02, but B02 is missing"):
         ProbabilityCache(tmp_path).probability(image(0.5), ("B03",), Counting().detector)

@@ -65,7 +65,7 @@ def scene(*shape: int, bands: tuple[str, ...] = BANDS) -> Any:
 
 @settings(max_examples=12)
 @given(height=st.integers(1, 520), width=st.integers(1, 520))
-def test_tiles_leave_no_trace_whatever_the_size(blue_is_cloud: None, height: int, width: int) -> None:
+def test_tiles_leave_no_seams_at_any_size(blue_is_cloud: None, height: int, width: int) -> None:
     image = scene(height, width)
     found = class_probabilities(image, BANDS)
     np.testing.assert_allclose(found[CLOUD], as_cloud(image[0]), atol=1e-6)
@@ -80,14 +80,14 @@ def test_bands_are_found_by_name(blue_is_cloud: None) -> None:
     np.testing.assert_allclose(found[CLOUD], as_cloud(image[1]), atol=1e-6)  # B02 is the second of the product
 
 
-def test_the_network_sees_the_mean_of_three_by_three_pixels(blue_is_cloud: None) -> None:
+def test_the_network_reads_the_mean_of_three_by_three_pixels(blue_is_cloud: None) -> None:
     image = scene(9, 9, bands=SENTINEL2.bands)
     found = CSMASK.probability(image, SENTINEL2.bands)
     assert found[4, 4] == pytest.approx(as_cloud(image[1, 3:6, 3:6].mean()), abs=1e-6)
     assert found[4, 5] == pytest.approx((2 * found[4, 4] + found[4, 7]) / 3, abs=1e-6)  # bilinear between the centres
 
 
-def test_a_patch_of_256_px_is_no_multiple_of_three(blue_is_cloud: None) -> None:
+def test_a_patch_of_256_px_which_is_not_a_multiple_of_three_is_mapped(blue_is_cloud: None) -> None:
     image = np.full((13, 256, 256), 0.4, np.float32)
     np.testing.assert_allclose(CSMASK.probability(image, SENTINEL2.bands), as_cloud(0.4), atol=1e-6)
 
@@ -107,11 +107,11 @@ def test_expectation_12_strips_and_one_piece_are_the_same_to_the_last_bit(
     assert 0.1 < (whole > 0).mean() < 1.0
 
 
-def test_no_data_stays_no_data_and_leaves_its_neighbours_alone(blue_is_cloud: None) -> None:
+def test_no_data_stays_no_data_and_does_not_affect_its_neighbours(blue_is_cloud: None) -> None:
     image = np.full((13, 9, 9), 0.4, np.float32)
     image[1, 0, 0] = np.nan  # a corner of the first block
     image[11, 3:6, 3:6] = np.nan  # a whole block, in one band
-    image[0, 8, 8] = np.nan  # B01, which nobody asked for
+    image[0, 8, 8] = np.nan  # B01, which the network does not read
     found = CSMASK.probability(image, SENTINEL2.bands)
     holes = np.zeros((9, 9), bool)
     holes[0, 0] = holes[3:6, 3:6] = True
@@ -124,7 +124,7 @@ def test_an_image_without_any_data_has_no_probability(blue_is_cloud: None) -> No
     assert np.isnan(class_probabilities(np.full((6, 7, 8), np.nan, np.float32), BANDS)).all()
 
 
-def test_threads_change_no_bit(blue_is_cloud: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_threads_does_not_change_the_result(blue_is_cloud: None, monkeypatch: pytest.MonkeyPatch) -> None:
     image, found = scene(300, 300), {}
     for threads in (1, 3):
         monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
@@ -138,12 +138,12 @@ def test_fault_09_a_missing_band_is_named() -> None:
 
 
 def test_fault_18_an_l2a_product_is_refused_by_the_detector_of_l1c() -> None:
-    with pytest.raises(InputError, match=r"csmask serves L1C products, but B10 is missing; .* csmask-l2a"):
+    with pytest.raises(InputError, match=r"csmask supports L1C products, but B10 is missing; .* csmask-l2a"):
         CSMASK.probability(np.zeros((12, 3, 3), np.float32), L2A)
 
 
 def test_fault_18_an_l1c_product_is_refused_by_the_detector_of_l2a() -> None:
-    with pytest.raises(InputError, match="csmask-l2a serves L2A products, but B10 is there, as only in L1C"):
+    with pytest.raises(InputError, match="csmask-l2a supports L2A products, but the image has B10, as only L1C"):
         CSMASK_L2A.probability(np.zeros((13, 3, 3), np.float32), SENTINEL2.bands)
 
 
@@ -168,21 +168,21 @@ def test_a_network_of_five_classes_is_refused(forgotten: None, monkeypatch: pyte
     about = {"data": {"classes": 5, "target_size": [256, 256]}}
     (tmp_path / "model_6b_l1c.json").write_text(json.dumps(about))
     monkeypatch.setattr(csmask, "distribution", lambda name: SimpleNamespace(locate_file=lambda file: tmp_path))
-    with pytest.raises(InputError, match=r"model_6b_l1c.onnx has not the three classes .* ukis-csmask 1.0.0"):
+    with pytest.raises(InputError, match=r"expected the three classes .* ukis-csmask 1.0.0 in .*model_6b_l1c.onnx"):
         class_probabilities(np.zeros((6, 3, 3), np.float32), BANDS)
 
 
 @installed
-def test_cached_answers_belong_to_the_version_of_the_package() -> None:
+def test_cached_probabilities_belong_to_the_version_of_the_package() -> None:
     assert CSMASK.version == CSMASK_L2A.version == version("ukis-csmask")
 
 
 @installed
 @pytest.mark.parametrize("level", ["L1C", "L2A"])
-def test_the_three_classes_add_up_to_one(
+def test_the_three_classes_sum_to_one(
     level: Any, one_thread: None, forgotten: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     found = class_probabilities(scene(40, 50), BANDS, level)
     np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-6)
     assert found.min() >= 0 and found.max() <= 1
-    assert capfd.readouterr() == ("", "")  # a session says nothing
+    assert capfd.readouterr() == ("", "")  # a session prints nothing

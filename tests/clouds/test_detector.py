@@ -8,7 +8,7 @@ from unclouded.clouds.detector import (
     has_data,
     pixel_by_pixel,
     select_bands,
-    spread,
+    upsample,
 )
 from unclouded.errors import InputError
 
@@ -18,12 +18,12 @@ def image(*bands: float) -> np.ndarray:
     return np.array(bands, np.float32)[:, None, None] * np.ones((1, 1, 2), np.float32)
 
 
-def test_bands_are_chosen_by_name_and_in_the_detectors_order() -> None:
+def test_bands_are_selected_by_name_in_the_order_of_the_detector() -> None:
     chosen = select_bands(image(0.2, 0.4, 0.8), ("B02", "B04", "B08"), ("B08", "B02"), "some detector")
     assert chosen[:, 0, 0].tolist() == [np.float32(0.8), np.float32(0.2)]
 
 
-def test_fault_18_l2a_lacks_b10_and_is_refused_by_that_name() -> None:
+def test_fault_18_an_l2a_image_is_refused_with_a_hint_at_b10() -> None:
     with pytest.raises(InputError, match=r"^s2cloudless needs B09 B10, but B10 is missing; L2A has no B10, use"):
         select_bands(image(0.1, 0.1), ("B08", "B09"), ("B09", "B10"), "s2cloudless")
 
@@ -34,7 +34,7 @@ def test_fault_09_any_other_missing_band_is_named() -> None:
 
 
 def test_fault_09_another_number_of_names_than_of_bands_is_refused() -> None:
-    with pytest.raises(InputError, match="expected one name a band, found 1 names for 2 bands"):
+    with pytest.raises(InputError, match="expected one name per band, found 1 names for 2 bands"):
         select_bands(image(0.1, 0.1), ("B09",), ("B09",), "s2cloudless")
 
 
@@ -43,13 +43,13 @@ def test_fault_13_a_pixel_has_data_where_every_band_is_finite() -> None:
     assert has_data(values).tolist() == [[True, False, False, False]]
 
 
-def test_fault_13_pixels_without_data_are_not_asked_about_and_become_nan() -> None:
+def test_fault_13_pixels_without_data_are_not_evaluated_and_become_nan() -> None:
     values = np.array([[[0.25, np.nan], [np.inf, 0.75]]], np.float32)
     answer = pixel_by_pixel(values, lambda pixels: pixels.sum(axis=0))
     np.testing.assert_array_equal(answer, np.array([[0.25, np.nan], [np.nan, 0.75]], np.float32))
 
 
-def test_an_image_without_any_data_is_all_nan_and_nobody_is_asked() -> None:
+def test_an_image_without_data_is_nan_and_is_not_evaluated() -> None:
     def never(pixels: np.ndarray) -> np.ndarray:
         raise AssertionError
 
@@ -65,20 +65,20 @@ def test_a_block_is_the_mean_of_its_pixels_with_data() -> None:
     assert block_mean(values, 2).tolist() == [[[4.0, 5.0]]]
 
 
-def test_a_cut_block_is_the_mean_of_what_is_left() -> None:
+def test_an_edge_block_is_the_mean_of_its_pixels() -> None:
     np.testing.assert_array_equal(block_mean(np.array([[[1, 3, 8], [5, 7, 10]]], np.float32), 2), [[[4, 9]]])
 
 
-def test_a_block_without_data_stays_without() -> None:
+def test_a_block_without_data_has_no_data() -> None:
     assert np.isnan(block_mean(np.full((1, 2, 2), np.nan, np.float32), 2)).all()
 
 
-def test_between_the_centres_of_blocks_values_change_evenly() -> None:
+def test_values_change_linearly_between_the_centres_of_blocks() -> None:
     # centres lie at 0.5 and 2.5 px: pixels 0 to 3 lie at -0.25, 0.25, 0.75 and 1.25 blocks
-    assert spread(np.array([[0.0, 1.0]], np.float32), 2, (2, 4))[0].tolist() == [0.0, 0.25, 0.75, 1.0]
+    assert upsample(np.array([[0.0, 1.0]], np.float32), 2, (2, 4))[0].tolist() == [0.0, 0.25, 0.75, 1.0]
 
 
-def test_ten_metres_is_the_detector_itself() -> None:
+def test_a_resolution_of_ten_metres_returns_the_detector_itself() -> None:
     assert at_resolution(BRIGHTNESS, 10) is BRIGHTNESS
 
 
@@ -87,18 +87,18 @@ def test_a_coarser_detector_has_a_name_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("metres", [20, 60])
-def test_an_even_image_keeps_its_answer_whatever_its_size(metres) -> None:
+def test_a_uniform_image_keeps_its_probability_at_any_size(metres) -> None:
     even = np.full((1, 17, 256), 0.25, np.float32)
     np.testing.assert_allclose(at_resolution(BRIGHTNESS, metres).probability(even, ("B02",)), even[0], atol=1e-7)
 
 
-def test_a_ramp_keeps_its_answer_away_from_the_edges() -> None:
+def test_a_ramp_keeps_its_probability_away_from_the_edges() -> None:
     ramp = np.tile(np.arange(24, dtype=np.float32) / 24, (1, 12, 1))
     found = at_resolution(BRIGHTNESS, 60).probability(ramp, ("B02",))
     np.testing.assert_allclose(found[:, 3:-3], ramp[0, :, 3:-3], atol=1e-6)
 
 
-def test_fault_13_no_data_stays_where_it_is() -> None:
+def test_fault_13_no_data_is_neither_spread_nor_filled() -> None:
     holed = np.full((1, 12, 12), 0.5, np.float32)
     holed[0, :6, :6] = np.nan
     holed[0, 8, 8] = np.nan

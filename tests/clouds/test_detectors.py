@@ -28,17 +28,17 @@ def test_the_list_of_detectors_begins_with_the_papers_and_each_is_found_by_name(
     assert [find_detector(name).name for name in list_detectors()] == list(list_detectors())
 
 
-def test_detectors_are_known_by_name() -> None:
+def test_a_detector_is_found_by_its_name() -> None:
     assert find_detector("s2cloudless") is S2CLOUDLESS
     assert find_detector("s2cloudless-package") is S2CLOUDLESS_PACKAGE
 
 
-def test_a_misspelt_detector_names_the_nearest() -> None:
+def test_the_error_for_a_misspelt_detector_names_the_nearest() -> None:
     with pytest.raises(InputError, match="unknown cloud detector 's2cloudles'; did you mean 's2cloudless'"):
         find_detector("s2cloudles")
 
 
-def test_another_word_lists_all_detectors() -> None:
+def test_the_error_for_any_other_name_lists_all_detectors() -> None:
     with pytest.raises(
         InputError, match="unknown cloud detector 'zzz'; known are s2cloudless, s2cloudless-package, csmask"
     ):
@@ -79,7 +79,7 @@ def test_shadow_alone(session: AlwaysTheSame) -> None:
 
 
 def test_fault_18_shadow_in_the_product_of_another_level_is_refused() -> None:
-    with pytest.raises(InputError, match="csmask-l2a serves L2A products, but B10 is there"):
+    with pytest.raises(InputError, match="csmask-l2a supports L2A products, but the image has B10"):
         shadow_probability(IMAGE, L1C, "L2A")
 
 
@@ -88,16 +88,16 @@ def test_cloud_or_shadow_is_the_sum_of_exclusive_classes(session: AlwaysTheSame)
     np.testing.assert_allclose(CSMASK_L2A_SHADOW.probability(np.delete(IMAGE, 10, 0), L2A), 0.8, atol=1e-6)
 
 
-def test_the_map_takes_shadow_for_cloud_only_when_asked(session: AlwaysTheSame) -> None:
+def test_the_map_counts_shadow_as_cloud_only_with_a_shadow_detector(session: AlwaysTheSame) -> None:
     assert not cloud_map(IMAGE, L1C, detector=CSMASK).any()  # 0.45 lies below the threshold of 0.5
     np.testing.assert_allclose(cloud_map(IMAGE, L1C, detector=CSMASK_SHADOW), 0.8, atol=1e-6)
 
 
-def test_the_paper_knows_no_shadow() -> None:
+def test_the_default_detector_ignores_shadow() -> None:
     assert CloudMapSettings().detector == S2CLOUDLESS.name
 
 
-def test_the_paper_s_cloud_beside_shadow_is_the_higher_of_both(
+def test_s2cloudless_with_shadow_is_the_higher_of_both_probabilities(
     session: AlwaysTheSame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_paper = np.tile(np.array([0.1, 0.9, np.nan], np.float32), (6, 3))
@@ -106,13 +106,13 @@ def test_the_paper_s_cloud_beside_shadow_is_the_higher_of_both(
     np.testing.assert_allclose(found[0, :3], [0.35, 0.9, np.nan], atol=1e-6)
 
 
-def test_the_paper_s_cloud_beside_shadow_needs_all_but_two_bands() -> None:
+def test_s2cloudless_with_shadow_needs_all_but_two_bands() -> None:
     assert [band for band in L1C if band not in S2CLOUDLESS_SHADOW.bands] == ["B06", "B07"]
     with pytest.raises(InputError, match=r"s2cloudless needs .*, but B10 is missing; L2A has no B10"):
         S2CLOUDLESS_SHADOW.probability(np.delete(IMAGE, 10, 0), L2A)
 
 
-def test_a_cached_answer_is_not_asked_for_again(session: AlwaysTheSame, tmp_path: Path) -> None:
+def test_a_cached_probability_is_not_computed_again(session: AlwaysTheSame, tmp_path: Path) -> None:
     cache = ProbabilityCache(tmp_path)
     first = cloud_map(IMAGE, L1C, detector=CSMASK_SHADOW, cache=cache)
     np.testing.assert_array_equal(cloud_map(IMAGE, L1C, detector=CSMASK_SHADOW, cache=cache), first)

@@ -53,21 +53,23 @@ def maps(out: Path) -> list[str]:
 
 def test_the_map_of_a_file_is_that_of_the_library_on_its_grid(tmp_path: Path) -> None:
     raster = read(write_image(tmp_path / "image.tif"), SENTINEL2)
-    told: list[tuple[str, int, int]] = []
-    map_file(tmp_path / "image.tif", tmp_path / "m.tif", CloudMapSettings(), READER, lambda *step: told.append(step))
+    reported: list[tuple[str, int, int]] = []
+    map_file(
+        tmp_path / "image.tif", tmp_path / "m.tif", CloudMapSettings(), READER, lambda *step: reported.append(step)
+    )
     written = read_stored(tmp_path / "m.tif")
     assert np.array_equal(written.values[0], cloud_map(raster.values, raster.bands))
     assert written.values[0, 20, 5] < 0.1 < 0.9 < written.values[0, 20, 35]
-    assert written.geobox == raster.geobox and told == [("mapping rows", 40, 40)]
+    assert written.geobox == raster.geobox and reported == [("mapping rows", 40, 40)]
 
 
-def test_a_map_says_how_it_was_made(tmp_path: Path) -> None:
+def test_a_map_stores_its_settings(tmp_path: Path) -> None:
     map_file(write_image(tmp_path / "image.tif"), tmp_path / "m.tif", ONES, READER)
     with open_geotiff(tmp_path / "m.tif") as file:
         assert CloudMapSettings.model_validate_json(file.tags()[TAG]) == ONES
 
 
-def test_an_l2a_image_is_mapped_by_the_detector_that_serves_it(tmp_path: Path) -> None:
+def test_an_l2a_image_is_mapped_by_a_detector_for_l2a(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     image = write_image(tmp_path / "l2a.tif", SENTINEL2_L2A.bands)
     settings = CloudMapSettings(detector="csmask-l2a", threshold=0.0)
@@ -85,11 +87,11 @@ def test_fault_18_an_l2a_image_is_refused_by_the_papers_detector(tmp_path: Path)
 
 def test_fault_18_an_l1c_image_is_refused_by_a_detector_of_l2a(tmp_path: Path) -> None:
     image = write_image(tmp_path / "l1c.tif")
-    with pytest.raises(InputError, match="csmask-l2a serves L2A products, but B10 is there, as only in L1C"):
+    with pytest.raises(InputError, match="csmask-l2a supports L2A products, but the image has B10, as only L1C"):
         map_file(image, tmp_path / "m.tif", CloudMapSettings(detector="csmask-l2a"), READER)
 
 
-def test_an_image_is_never_written_over(tmp_path: Path) -> None:
+def test_an_image_is_never_overwritten(tmp_path: Path) -> None:
     image = write_image(tmp_path / "image.tif")
     (tmp_path / "link.tif").symlink_to(image)
     before = sha256(image)
@@ -104,7 +106,7 @@ def test_a_folder_is_mapped_under_the_same_names(folder: Path, tmp_path: Path) -
     assert maps(tmp_path / "maps") == ["deeper/three.tif", "one.tif", "two.TIFF"]
 
 
-def test_what_is_there_is_not_made_again(folder: Path, tmp_path: Path) -> None:
+def test_existing_maps_are_not_computed_again(folder: Path, tmp_path: Path) -> None:
     mapped(folder, tmp_path / "maps")
     before = (tmp_path / "maps" / "one.tif").stat().st_mtime_ns
     write_image(folder / "four.tif")
@@ -112,12 +114,12 @@ def test_what_is_there_is_not_made_again(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "maps" / "one.tif").stat().st_mtime_ns == before
 
 
-def test_maps_of_other_settings_are_made_anew(folder: Path, tmp_path: Path) -> None:
+def test_maps_with_other_settings_are_replaced(folder: Path, tmp_path: Path) -> None:
     mapped(folder, tmp_path / "maps")
     assert mapped(folder, tmp_path / "maps", CloudMapSettings()) == MappedFolder(3, 0, ())
 
 
-def test_maps_within_the_folder_are_no_images_of_it(folder: Path) -> None:
+def test_maps_within_the_folder_are_not_mapped_as_images(folder: Path) -> None:
     mapped(folder, folder / "maps")
     assert mapped(folder, folder / "maps") == MappedFolder(0, 3, ())
 
@@ -130,10 +132,10 @@ def test_a_folder_is_never_mapped_onto_its_images(folder: Path) -> None:
     assert {path: sha256(path) for path in folder.rglob("*.tif")} == before
 
 
-def test_files_that_are_no_maps_are_not_replaced(folder: Path, tmp_path: Path) -> None:
+def test_files_other_than_maps_are_not_replaced(folder: Path, tmp_path: Path) -> None:
     radar = write_image(tmp_path / "radar" / "one.tif")
     before = sha256(radar)
-    with pytest.raises(InputError, match=r"one.tif is there already and is no cloud map; choose another folder"):
+    with pytest.raises(InputError, match=r"one.tif exists and is not a cloud map; choose another folder"):
         mapped(folder, tmp_path / "radar")
     assert sha256(radar) == before
 
@@ -154,7 +156,7 @@ def test_fault_05_a_damaged_image_is_named_and_the_others_are_mapped(folder: Pat
     assert maps(tmp_path / "maps") == ["deeper/three.tif", "one.tif"]
 
 
-def test_maps_of_an_image_read_with_another_offset_are_made_anew(folder: Path, tmp_path: Path) -> None:
+def test_maps_of_an_image_read_with_another_offset_are_replaced(folder: Path, tmp_path: Path) -> None:
     shifted = ImageReader(partial(open_optical, offset=-700), "offset -700")
     assert mapped(folder, tmp_path / "maps") == MappedFolder(3, 0, ())
     assert mapped(folder, tmp_path / "maps", reader=shifted) == MappedFolder(3, 0, ())
@@ -163,17 +165,17 @@ def test_maps_of_an_image_read_with_another_offset_are_made_anew(folder: Path, t
         assert file.tags()[READ_TAG] == "offset -700"
 
 
-def test_a_warning_about_several_images_is_told_once_with_their_names(folder: Path, tmp_path: Path) -> None:
+def test_a_warning_about_several_images_is_reported_once_with_their_names(folder: Path, tmp_path: Path) -> None:
     for name in ("one.tif", "two.TIFF"):
         write_geotiff(folder / name, np.full((13, 40, 40), 1100, np.uint16), SENTINEL2.bands, GRID)
     ((remark, names),) = mapped(folder, tmp_path / "maps").remarks.items()
     assert "give --offset -1000" in remark and names == ("one.tif", "two.TIFF")
 
 
-def test_images_of_one_name_do_not_share_a_map(folder: Path, tmp_path: Path) -> None:
+def test_images_with_the_same_name_do_not_share_a_map(folder: Path, tmp_path: Path) -> None:
     for band in SENTINEL2.bands:
         write_geotiff(folder / "one" / f"{band}.tif", np.full((1, 40, 40), 800, np.uint16), (band,), GRID)
-    with pytest.raises(InputError, match=r"holds one and one\.tif, whose maps would have one name; keep one"):
+    with pytest.raises(InputError, match=r"holds one and one\.tif, whose maps would have the same name; rename one"):
         mapped(folder, tmp_path / "maps")
 
 
@@ -197,7 +199,7 @@ files.map_folder(folder, images_in(folder), Path(sys.argv[2]), CloudMapSettings(
 """
 
 
-def test_fault_03_a_folder_whose_mapping_was_killed_is_completed(folder: Path, tmp_path: Path) -> None:
+def test_fault_03_an_interrupted_run_over_a_folder_resumes(folder: Path, tmp_path: Path) -> None:
     out, undisturbed = tmp_path / "maps", tmp_path / "undisturbed"
     killed = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(out)], check=False, capture_output=True)
     assert killed.returncode == -9
@@ -208,18 +210,18 @@ def test_fault_03_a_folder_whose_mapping_was_killed_is_completed(folder: Path, t
     assert {name: sha256(out / name) for name in maps(out)} == {n: sha256(undisturbed / n) for n in maps(undisturbed)}
 
 
-def test_fault_34_a_second_process_is_told_who_maps_the_folder(folder: Path, tmp_path: Path) -> None:
+def test_fault_34_the_error_for_a_second_process_names_the_first(folder: Path, tmp_path: Path) -> None:
     with held(tmp_path / "maps"), pytest.raises(BusyError, match=f"is being written by process {os.getpid()}"):
         mapped(folder, tmp_path / "maps")
 
 
-def test_fault_33_a_folder_that_cannot_be_written_is_told_before_the_work(folder: Path, tmp_path: Path) -> None:
+def test_fault_33_a_folder_that_cannot_be_written_is_refused_before_the_work(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "maps").touch()
     with pytest.raises(InputError, match="maps cannot be written"):
         mapped(folder, tmp_path / "maps")
 
 
-def test_fault_32_a_folder_is_completed_when_there_is_room_again(
+def test_fault_32_a_folder_is_completed_once_the_disk_has_space_again(
     folder: Path, mount_disk: Callable[[int], Path]
 ) -> None:
     disk = mount_disk(64)
@@ -233,7 +235,7 @@ def test_fault_32_a_folder_is_completed_when_there_is_room_again(
     assert mapped(folder, disk / "maps") == MappedFolder(3 - there, there, ())
 
 
-def test_fault_33_a_read_only_disk_is_told_before_the_work(folder: Path, mount_disk: Callable[[int], Path]) -> None:
+def test_fault_33_a_read_only_disk_is_refused_before_the_work(folder: Path, mount_disk: Callable[[int], Path]) -> None:
     disk = mount_disk(64)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     with pytest.raises(MachineError, match=r"cannot be written \(Read-only file system\); choose a folder"):
@@ -247,11 +249,11 @@ def test_fault_13_a_map_has_no_data_where_a_band_of_the_detector_has_none(
     stored = read_stored(write_image(tmp_path / "image.tif")).values
     stored[10, 3:5] = 0  # B10
     write_geotiff(tmp_path / "gap.tif", stored, SENTINEL2.bands, GRID)
-    told = map_file(tmp_path / "gap.tif", tmp_path / "m.tif", settings, READER)
+    warnings = map_file(tmp_path / "gap.tif", tmp_path / "m.tif", settings, READER)
     made = read_stored(tmp_path / "m.tif")
     assert made.nodata is not None and np.isnan(made.nodata)
     assert np.flatnonzero(np.isnan(made.values[0]).all(axis=1)).tolist() == rows
-    assert not np.isnan(made.values[0, 5:]).any() and (UNKNOWN in told) == bool(rows)
+    assert not np.isnan(made.values[0, 5:]).any() and (UNKNOWN in warnings) == bool(rows)
 
 
 def test_fault_32_a_place_that_cannot_be_written_is_found_before_the_image_is_read(

@@ -95,13 +95,13 @@ def test_values_on_and_beside_every_threshold_get_the_bits_of_lightgbm(tmp_path:
     np.testing.assert_array_equal(ours(trees, values), expected(model, values))
 
 
-def test_more_equal_pixels_than_a_group_holds_get_one_answer(tmp_path: Path) -> None:
+def test_more_equal_pixels_than_a_group_holds_get_the_same_probability(tmp_path: Path) -> None:
     model, trees = learnt(tmp_path, 31, 20)
     values = np.full((FEATURES, 2 * GROUP + 1), 0.3, np.float32)
     np.testing.assert_array_equal(ours(trees, values), expected(model, values))
 
 
-def test_a_single_pixel_is_enough(tmp_path: Path) -> None:
+def test_a_single_pixel_is_evaluated(tmp_path: Path) -> None:
     model, trees = learnt(tmp_path, 31, 20)
     values = np.full((FEATURES, 1), 0.7, np.float32)
     np.testing.assert_array_equal(ours(trees, values), expected(model, values))
@@ -173,7 +173,9 @@ def test_a_threshold_becomes_the_largest_float32_that_does_not_exceed_it(tmp_pat
     ],
 )
 def test_a_model_of_another_kind_is_refused(tmp_path: Path, right: str, wrong: str) -> None:
-    with pytest.raises(InputError, match=r"no model of numerical thresholds .* use the detector s2cloudless-package"):
+    with pytest.raises(
+        InputError, match=r"is not a model of numerical thresholds .* use the detector s2cloudless-package"
+    ):
         read_trees(written(tmp_path, TWO_TREES.replace(right, wrong)))
 
 
@@ -184,12 +186,12 @@ def test_too_many_thresholds_for_a_byte_are_refused(tmp_path: Path) -> None:
         read_trees(written(tmp_path, TWO_TREES.replace("end of trees", many + "end of trees")))
 
 
-def test_an_absent_model_asks_to_install_again(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_model_suggests_to_install_again(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a readable LightGBM model; install s2cloudless again"):
         read_trees(tmp_path / "absent.txt")
 
 
-def test_two_far_heaps_become_two_groups() -> None:
+def test_two_distant_clusters_become_two_groups() -> None:
     ranks = np.array([[1, 200, 2, 201, 3, 202]], np.uint8)
     order = np.arange(6)
     ends, low, high = group_alike(ranks, order, 3)
@@ -205,7 +207,7 @@ def test_the_feature_with_the_widest_range_is_halved() -> None:
     assert sorted(order[:2].tolist()) == [0, 1]
 
 
-def test_equal_pixels_stay_one_group_however_many() -> None:
+def test_any_number_of_equal_pixels_forms_one_group() -> None:
     ends, low, high = group_alike(np.full((3, 1000), 7, np.uint8), np.arange(1000), 10)
     assert ends.tolist() == [1000]
     assert low.tolist() == high.tolist() == [[7, 7, 7]]
@@ -243,7 +245,7 @@ def test_a_value_on_a_threshold_is_not_above_it_but_the_next_float_is() -> None:
     assert ranks_of(around, TEN) == [2, 2, 3]
 
 
-def test_values_outside_of_0_to_1_have_the_ranks_of_the_ends() -> None:
+def test_values_outside_0_to_1_have_the_ranks_of_the_ends() -> None:
     assert ranks_of(np.array([-3.0, 0.0, 1.0, 2.0], np.float32), TEN) == [0, 0, 9, 9]
 
 

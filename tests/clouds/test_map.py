@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import correlate, maximum_filter
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.detector import Detector, ReadRows, TellRows
+from unclouded.clouds.detector import Detector, DetectRows, ReadRows
 from unclouded.clouds.map import (
     PAPER,
     CloudMapSettings,
@@ -63,7 +63,7 @@ def test_fault_14_all_cloud_is_1_everywhere_and_all_clear_0() -> None:
 
 
 @pytest.mark.parametrize("settings", [PAPER, BINARY])
-def test_fault_13_unknown_stays_unknown_and_counts_as_0_for_the_pixels_around(settings: CloudMapSettings) -> None:
+def test_fault_13_unknown_pixels_stay_unknown_and_count_as_0_for_their_neighbours(settings: CloudMapSettings) -> None:
     holed = one_cloud(0.8)
     holed[0, 0] = np.nan
     expected = cloud_map_from_probability(one_cloud(0.8), settings)
@@ -122,7 +122,7 @@ def test_the_two_coverages_of_one_faint_pixel() -> None:
     assert cloudy_share(m) == 0.25
 
 
-def test_mapping_an_image_is_mapping_its_probability() -> None:
+def test_the_map_of_an_image_is_the_map_of_its_probability() -> None:
     image = np.stack([one_cloud(0.8), one_cloud(0.1)])
     np.testing.assert_array_equal(
         cloud_map(image, ("B02", "B03"), detector=BRIGHTNESS), cloud_map_from_probability(one_cloud(0.8))
@@ -136,18 +136,18 @@ def test_mapping_through_a_cache_gives_the_same(tmp_path) -> None:
         np.testing.assert_array_equal(m, cloud_map_from_probability(one_cloud(0.8)))
 
 
-def test_the_ablation_asks_no_detector_so_any_bands_will_do() -> None:
+def test_the_ablation_runs_no_detector_and_accepts_any_bands() -> None:
     assert (
         cloud_map(np.zeros((1, 2, 3), np.float32), ("B04",), CloudMapSettings(mode="ones")).tolist() == [[1.0] * 3] * 2
     )
 
 
-def test_fault_18_without_b10_the_map_is_refused_not_guessed() -> None:
+def test_fault_18_an_image_without_b10_is_refused() -> None:
     with pytest.raises(InputError, match="L2A has no B10"):
         cloud_map(np.zeros((3, 2, 2), np.float32), ("B04", "B03", "B02"))
 
 
-def test_a_coarser_detector_sees_the_mean_of_its_pixels() -> None:
+def test_a_coarser_detector_reads_the_mean_of_its_pixels() -> None:
     checkers = np.indices((12, 12)).sum(axis=0)[None].astype(np.float32) % 2  # 0.5 in every block of 2 x 2
     m = cloud_map(checkers, ("B02",), CloudMapSettings(resolution_m=20), BRIGHTNESS)
     np.testing.assert_allclose(m, 0.5, rtol=1e-6)
@@ -162,7 +162,7 @@ def test_a_coarser_detector_sees_the_mean_of_its_pixels() -> None:
         ("resolution_m=30", "resolution_m: input should be 10, 20 or 60, found 30"),
     ],
 )
-def test_a_wrong_setting_is_named(override: str, message: str) -> None:
+def test_the_error_for_an_invalid_setting_names_it(override: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         settings_from(CloudMapSettings, {}, [override])
 
@@ -198,31 +198,31 @@ def test_strips_and_one_piece_are_the_same_to_the_last_bit(
     assert np.array_equal(np.concatenate(list(strips.values())), whole)
 
 
-def test_the_papers_map_reaches_8_px() -> None:
+def test_the_reach_of_the_papers_map_is_8_px() -> None:
     assert reach_px(CloudMapSettings()) == 8
 
 
-def test_no_strip_reads_more_than_its_rows_and_its_reach(scene: NDArray[np.float32]) -> None:
-    asked = []
+def test_a_strip_reads_only_its_rows_and_its_reach(scene: NDArray[np.float32]) -> None:
+    reads = []
 
     def read(top: int, bottom: int) -> NDArray[np.float32]:
-        asked.append((top, bottom))
+        reads.append((top, bottom))
         return scene[:, top:bottom]
 
     list(map_rows(read, 101, ("B01",), CloudMapSettings(), BRIGHT, strip_px=48))
-    assert asked == [(0, 56), (40, 101), (88, 101)]
+    assert reads == [(0, 56), (40, 101), (88, 101)]
 
 
-def survey(read: ReadRows, height: int, bands: tuple[str, ...]) -> TellRows:
-    """Tell by the mean of a column, which no strip knows, and by the row, which a strip has to be told."""
+def survey(read: ReadRows, height: int, bands: tuple[str, ...]) -> DetectRows:
+    """Detect by the mean of a column, which depends on the whole scene, and by the row number."""
     parts = [read(top, min(top + 9, height)) for top in range(0, height, 9)]
     bright = np.concatenate(parts, axis=1)[0].mean(axis=0) > 0.5
 
-    def tell(top: int, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+    def detect(top: int, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
         rows = top + np.arange(reflectance.shape[1], dtype=np.float32)
         return np.asarray(bright * rows[:, None] / height, dtype=np.float32)
 
-    return tell
+    return detect
 
 
 def in_one_piece(image: NDArray[np.float32], bands: tuple[str, ...]) -> NDArray[np.float32]:
@@ -233,7 +233,7 @@ SURVEYING = Detector("surveying", "1", ("B01",), in_one_piece, survey)
 
 
 @pytest.mark.parametrize("strip_px", [12, 60, 120])
-def test_a_detector_that_looks_at_surroundings_has_seen_the_scene_before_its_strips(
+def test_a_detector_with_a_survey_reads_the_whole_scene_before_the_strips(
     scene: NDArray[np.float32], strip_px: int
 ) -> None:
     whole = cloud_map(scene, ("B01",), CloudMapSettings(threshold=0.0), SURVEYING)
@@ -244,12 +244,12 @@ def test_a_detector_that_looks_at_surroundings_has_seen_the_scene_before_its_str
     assert whole.std() > 0.1
 
 
-def test_mode_ones_asks_no_detector_for_its_survey(scene: NDArray[np.float32]) -> None:
+def test_mode_ones_runs_no_survey(scene: NDArray[np.float32]) -> None:
     asks = replace(SURVEYING, survey=lambda *_: pytest.fail("asked"))
     strips = list(map_rows(lambda a, b: scene[:, a:b], 101, ("B01",), CloudMapSettings(mode="ones"), asks, 48))
     assert all(strip.all() for _, strip in strips)
 
 
-def test_such_a_detector_chooses_its_own_resolution(scene: NDArray[np.float32]) -> None:
-    with pytest.raises(InputError, match="surveying chooses its own resolution, found 20 m; set resolution_m to 10"):
+def test_a_detector_with_a_survey_refuses_another_resolution(scene: NDArray[np.float32]) -> None:
+    with pytest.raises(InputError, match="surveying has a fixed resolution, found 20 m; set resolution_m to 10"):
         cloud_map(scene, ("B01",), CloudMapSettings(resolution_m=20), SURVEYING)

@@ -39,13 +39,13 @@ def test_an_octave_repeats_after_256_nodes() -> None:
     np.testing.assert_allclose(near, far, atol=1e-5)
 
 
-def test_a_window_of_the_plane_is_the_plane_seen_through_a_window() -> None:
+def test_the_noise_of_a_window_is_a_window_of_the_noise() -> None:
     noise = draw_noise(np.random.default_rng(3), 32.0, octaves=4)
     plane = noise.at(pixels(60), pixels(80))
     np.testing.assert_allclose(noise.at(pixels(20, 30.0), pixels(9, 50.0)), plane[30:50, 50:59], atol=1e-5)
 
 
-def test_the_plane_goes_on_to_the_left_and_above() -> None:
+def test_the_plane_continues_to_the_left_and_above() -> None:
     noise = draw_noise(np.random.default_rng(3), 32.0, octaves=4)
     beside = noise.at(pixels(20, -10.0), pixels(20, -10.0))
     np.testing.assert_allclose(beside[10:, 10:], noise.at(pixels(10), pixels(10)), atol=1e-5)

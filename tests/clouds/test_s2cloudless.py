@@ -43,7 +43,7 @@ def test_all_13_bands_in_any_order_give_the_same() -> None:
     assert_same(scene, SENTINEL2.bands)
 
 
-def test_fault_13_nan_and_infinity_are_no_data_and_change_no_neighbour() -> None:
+def test_fault_13_nan_and_infinity_are_no_data_and_do_not_affect_their_neighbours() -> None:
     scene = stored(np.random.default_rng(4).integers(0, 10_001, (10, 8, 8)))
     holed = scene.copy()
     holed[0, 0, 0], holed[9, 7, 7] = np.nan, np.inf
@@ -62,12 +62,14 @@ def test_fault_18_an_image_without_b10_is_refused(probability) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_the_answer_does_not_depend_on_the_number_of_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probability_does_not_depend_on_the_number_of_threads(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scene = stored(np.random.default_rng(5).integers(0, 3000, (10, 3, PATCH)))
     rows = [s2cloudless_probability(scene[:, row : row + 1].copy(), BANDS) for row in range(3)]
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
     np.testing.assert_array_equal(s2cloudless_probability(scene, BANDS), np.concatenate(rows))
 
 
-def test_an_empty_image_has_an_empty_answer() -> None:
+def test_an_empty_image_has_an_empty_probability() -> None:
     assert s2cloudless_probability(np.zeros((10, 0, 5), np.float32), BANDS).shape == (0, 5)

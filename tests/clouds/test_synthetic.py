@@ -67,7 +67,7 @@ def test_copy_keeps_the_clear_image_bit_for_bit_where_m_is_0_and_takes_the_cloud
     np.testing.assert_array_equal(painted.cloud_map, m)
 
 
-def test_fault_13_where_m_is_unknown_no_cloud_is_copied(clear: np.ndarray, cloudy: np.ndarray) -> None:
+def test_fault_13_no_cloud_is_copied_where_m_is_unknown(clear: np.ndarray, cloudy: np.ndarray) -> None:
     m = np.ones((64, 48), np.float32)
     m[3] = np.nan
     painted = paint("a patch", clear, BANDS, COPY, cloudy=cloudy, cloud_map=m)
@@ -75,7 +75,7 @@ def test_fault_13_where_m_is_unknown_no_cloud_is_copied(clear: np.ndarray, cloud
     assert not painted.cloud_map[3].any() and painted.cloud_map[4:].all()
 
 
-def test_clear_pixels_stay_bit_for_bit_under_painted_clouds_too(clear: np.ndarray) -> None:
+def test_clear_pixels_keep_their_bits_beside_painted_clouds(clear: np.ndarray) -> None:
     painted = paint("a patch", clear, BANDS, SyntheticSettings(spectrum="physical", coverage=(1.0, 0.0)))
     untouched = painted.cloud_map == 0
     assert untouched.any()
@@ -95,12 +95,12 @@ def test_the_same_name_and_seed_give_the_same_clouds_on_every_machine() -> None:
 
 
 @pytest.mark.parametrize(("name", "seed"), [("another patch", 0), ("a patch", 1)])
-def test_another_name_or_seed_gives_other_clouds(clear: np.ndarray, name: str, seed: int) -> None:
+def test_another_name_or_seed_gives_different_clouds(clear: np.ndarray, name: str, seed: int) -> None:
     first, second = paint("a patch", clear, BANDS), paint(name, clear, BANDS, SyntheticSettings(seed=seed))
     assert np.corrcoef(first.cloud_map.ravel(), second.cloud_map.ravel())[0, 1] < 0.9
 
 
-def test_spectrum_and_shadow_change_no_cloud(clear: np.ndarray) -> None:
+def test_spectrum_and_shadow_do_not_change_the_clouds(clear: np.ndarray) -> None:
     paper, beyond = (
         paint("a patch", clear, BANDS, SyntheticSettings(coverage="uniform", **options))
         for options in ({}, {"spectrum": "physical", "shadow": ShadowSettings()})
@@ -166,23 +166,25 @@ def test_fault_13_no_data_stays_no_data_even_under_cloud(clear: np.ndarray, clou
 
 
 def test_fault_09_a_wrong_number_of_names_is_refused(clear: np.ndarray) -> None:
-    with pytest.raises(InputError, match="a patch: expected one name a band, found 3 names for 13 bands"):
+    with pytest.raises(InputError, match="a patch: expected one name per band, found 3 names for 13 bands"):
         paint("a patch", clear, BANDS[:3])
 
 
 def test_copy_without_a_cloudy_image_is_refused(clear: np.ndarray) -> None:
-    with pytest.raises(InputError, match="mode 'copy' takes clouds from a cloudy image and its cloud map; give both"):
+    with pytest.raises(InputError, match="mode 'copy' needs a cloudy image and its cloud map; give both"):
         paint("a patch", clear, BANDS, COPY, cloudy=clear)
 
 
 def test_fault_11_copy_of_another_size_is_refused(clear: np.ndarray) -> None:
-    with pytest.raises(InputError, match=r"of one place and size, found clear \(13, 64, 48\), .* map \(64, 1\); pair"):
+    with pytest.raises(
+        InputError, match=r"of the same place and size, found clear \(13, 64, 48\), .* map \(64, 1\); pair"
+    ):
         paint("a patch", clear, BANDS, COPY, cloudy=clear, cloud_map=np.ones((64, 1), np.float32))
 
 
 @pytest.mark.parametrize("beyond", [{"coverage": "uniform"}, {"spectrum": "physical"}, {"shadow": {}}])
-def test_options_that_copied_clouds_cannot_have_are_refused(beyond: dict) -> None:
-    with pytest.raises(InputError, match="mode 'copy' has real coverage, colours and shadows; leave those out"):
+def test_options_of_simulated_clouds_are_refused_for_copied_ones(beyond: dict) -> None:
+    with pytest.raises(InputError, match="mode 'copy' has real coverage, colours and shadows; omit these settings"):
         settings_from(SyntheticSettings, {"mode": "copy", **beyond})
 
 
@@ -194,7 +196,7 @@ def test_a_histogram_without_weight_is_refused(weights: list[float]) -> None:
 
 def test_scales_below_two_pixels_are_refused() -> None:
     assert SyntheticSettings(wavelength_px=64.0, octaves=6).octaves == 6
-    with pytest.raises(InputError, match="expected scales of at least 2 px, found 1 px; take fewer octaves"):
+    with pytest.raises(InputError, match="expected scales of at least 2 px, found 1 px; use fewer octaves"):
         settings_from(SyntheticSettings, {"wavelength_px": 32.0, "octaves": 6})
 
 
@@ -203,7 +205,7 @@ def test_settings_of_a_run_folder_can_be_read_again() -> None:
         assert settings_from(SyntheticSettings, settings.model_dump(mode="json")) == settings
 
 
-def test_the_example_in_the_documentation_does_what_it_says() -> None:
+def test_the_example_in_the_documentation_works() -> None:
     examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert examples
     for example in examples:
@@ -273,7 +275,7 @@ def test_all_clouds_have_the_brightness_of_b04_in_b04() -> None:
     assert [colour("B04", ice) for ice in (0.0, 0.5, 1.0)] == [1, 1, 1]
 
 
-def test_thick_cloud_is_flat_but_for_the_bands_of_water_vapour() -> None:
+def test_thick_cloud_is_flat_except_in_the_water_vapour_bands() -> None:
     flat = [colour(band, 0.0) for band in SENTINEL2.bands if band not in ("B09", "B10", "B12")]
     assert 0.85 < min(flat) < max(flat) < 1.2
     assert colour("B10", 0.0) == pytest.approx(0.01)
@@ -322,7 +324,7 @@ def test_with_the_sun_overhead_a_shadow_lies_below_its_cloud() -> None:
     assert ShadowSettings(sun_elevation_deg=90.0).towards_sun_px == pytest.approx((0, 0), abs=1e-9)
 
 
-def test_fault_09_a_name_that_is_no_band_is_refused() -> None:
+def test_fault_09_an_unknown_band_is_refused() -> None:
     with pytest.raises(InputError, match="B13 is no band of Sentinel-2; choose from B01"):
         cloud_colour("B13", ONE)
     with pytest.raises(InputError, match="B13 is no band of Sentinel-2; choose from B01"):

@@ -115,7 +115,7 @@ def test_fault_19_no_patch_is_no_success() -> None:
 
 def test_a_prediction_of_other_bands_is_refused() -> None:
     shown = triplet()
-    with pytest.raises(InputError, match=r"answered p1 with the shape 1 x 1 x 16 x 16, expected 1 x 3 x 16 x 16"):
+    with pytest.raises(InputError, match=r"returned for p1 the shape 1 x 1 x 16 x 16, expected 1 x 3 x 16 x 16"):
         score_patch(shown, shown.clear[:, :1])
 
 

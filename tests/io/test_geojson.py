@@ -86,7 +86,7 @@ def written(folder: Path, content: Any) -> Path:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ([], "holds no JSON object; expected islands"),
+        ([], "does not hold a JSON object; expected islands"),
         ({}, "is no feature collection; expected islands"),
         ({"features": {}}, "is no feature collection"),
         ({"type": "Feature", "features": []}, "is no feature collection"),

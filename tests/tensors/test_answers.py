@@ -28,7 +28,7 @@ def answered(answer: object, observation: Observation) -> Tensor:
     return require_answer(answer, observation, "mine", "p1")
 
 
-def test_a_sound_answer_comes_back_as_it_is() -> None:
+def test_a_valid_prediction_is_returned_unchanged() -> None:
     observation = seen()
     for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
         answer = torch.rand(1, 13, 16, 16).to(dtype)
@@ -38,7 +38,7 @@ def test_a_sound_answer_comes_back_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda a: a[:, :1], "mine answered p1 with the shape 1 x 1 x 16 x 16, expected 1 x 13 x 16 x 16"),
+        (lambda a: a[:, :1], "mine returned for p1 the shape 1 x 1 x 16 x 16, expected 1 x 13 x 16 x 16"),
         (lambda a: a[:, :3], "the shape 1 x 3 x 16 x 16"),
         (lambda a: torch.cat([a, a]), "the shape 2 x 13 x 16 x 16"),
         (lambda a: a[..., ::2, ::2], "the shape 1 x 13 x 8 x 8"),
@@ -55,13 +55,13 @@ def test_a_sound_answer_comes_back_as_it_is() -> None:
         (lambda a: a * 2 - 1, "values from -0.6 to -0.6"),
     ],
 )
-def test_what_is_no_clear_image_of_the_observation_is_refused(change: Callable[[Tensor], object], message: str) -> None:
+def test_an_invalid_prediction_is_refused(change: Callable[[Tensor], object], message: str) -> None:
     observation = seen()
     with pytest.raises(InputError, match=re.escape(message)):
         answered(change(observation.cloudy.clone().contiguous()), observation)
 
 
-def test_stored_numbers_are_refused_though_they_are_few() -> None:
+def test_a_few_stored_numbers_are_refused() -> None:
     observation = seen(100)
     answer = observation.cloudy.clone()
     answer[..., 0, 0] = 300.0
@@ -69,7 +69,7 @@ def test_stored_numbers_are_refused_though_they_are_few() -> None:
         answered(answer, observation)
 
 
-def test_a_bright_cloud_is_believed_where_the_answer_repeats_it() -> None:
+def test_a_bright_cloud_is_accepted_where_the_prediction_repeats_it() -> None:
     observation = seen()
     observation.cloudy[..., :8, :] = 3.0
     assert answered(observation.cloudy.clone(), observation) is not None
@@ -78,7 +78,7 @@ def test_a_bright_cloud_is_believed_where_the_answer_repeats_it() -> None:
 
 
 @pytest.mark.parametrize("hole", [math.nan, math.inf])
-def test_fault_13_an_answer_may_have_no_data_only_near_a_gap_of_the_input(hole: float) -> None:
+def test_fault_13_a_prediction_may_have_no_data_only_near_a_gap_of_the_input(hole: float) -> None:
     observation = seen(SIDE)
     observation.sar[0, 0, 0, 0] = math.nan
     answer = observation.cloudy.clone()
@@ -93,7 +93,7 @@ def test_fault_13_an_answer_may_have_no_data_only_near_a_gap_of_the_input(hole: 
         answered(answer, observation)
 
 
-def test_a_scene_records_what_has_no_answer_itself() -> None:
+def test_pixels_without_prediction_are_accepted_for_a_scene() -> None:
     observation = seen()
     answer = observation.cloudy.clone()
     answer[..., 0, 0] = math.nan
@@ -102,12 +102,12 @@ def test_a_scene_records_what_has_no_answer_itself() -> None:
 
 @pytest.mark.parametrize("confidence", [torch.full((1, 1, 16, 16), 1.5), torch.full((1, 1, 8, 8), 0.5), None, 0.5])
 def test_a_confidence_is_a_number_from_0_to_1_for_every_pixel(confidence: object) -> None:
-    with pytest.raises(InputError, match="mine told a confidence for p1 with"):
+    with pytest.raises(InputError, match="mine returned for p1 a confidence with"):
         require_confidence(confidence, seen(), "mine", "p1")
     sound = torch.full((1, 1, 16, 16), math.nan)
     assert require_confidence(sound, seen(), "mine", "p1") is sound
 
 
 @pytest.mark.parametrize("values", [[], [math.nan, math.inf], [0.0, 1.7], [-0.2, 2.0], [2.5] + [0.1] * 99])
-def test_reflectance_is_let_through(values: list[float]) -> None:
+def test_reflectance_is_accepted(values: list[float]) -> None:
     require_reflectance(torch.from_numpy(np.array(values)), "x has")

@@ -33,7 +33,7 @@ def coordinate_root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_bands_are_picked_by_name_and_in_reflectance(coordinate_root: Path) -> None:
+def test_bands_are_selected_by_name_in_reflectance(coordinate_root: Path) -> None:
     data = TripletDataset(find_triplets(coordinate_root).triplets, ("B04", "B02"), ONES)
     triplet = data[0]
     assert triplet.observation.cloudy.shape == (1, 2, 40, 40)
@@ -99,7 +99,7 @@ def test_copied_clouds_are_those_of_the_cloudy_image_under_its_own_map(
     assert seen.observation.cloud_map[0, 0, 0, [0, 39]].tolist() == shown
 
 
-def test_the_ablation_sees_ones_over_painted_clouds(coordinate_root: Path) -> None:
+def test_the_ablation_has_m_of_one_for_synthetic_clouds(coordinate_root: Path) -> None:
     files = find_triplets(coordinate_root).triplets
     painted = TripletDataset(files, ("B04",), ONES, synthetic=SyntheticSettings())[0].observation
     seen = TripletDataset(files, ("B04",), CloudMapSettings(), synthetic=SyntheticSettings())[0].observation
@@ -107,7 +107,7 @@ def test_the_ablation_sees_ones_over_painted_clouds(coordinate_root: Path) -> No
     assert torch.equal(painted.cloudy, seen.cloudy)
 
 
-def test_a_plain_data_loader_takes_the_data_set(coordinate_root: Path) -> None:
+def test_the_dataset_works_with_a_plain_data_loader(coordinate_root: Path) -> None:
     one = find_triplets(coordinate_root).triplets[0]
     data = TripletDataset((one, one, one), ("B04",), ONES, crop_px=20)
     batches = list(torch.utils.data.DataLoader(data, batch_size=2))

@@ -16,14 +16,14 @@ def triplet() -> Triplet:
     return Triplet("one", seen, cloudy + 10)
 
 
-def test_bands_are_selected_by_name_in_the_order_wanted(triplet: Triplet) -> None:
+def test_bands_are_selected_by_name_in_the_given_order(triplet: Triplet) -> None:
     picked = triplet.select(("B02", "B04"))
     assert picked.observation.bands == ("B02", "B04")
     assert picked.observation.cloudy.flatten().tolist() == [2, 4]
     assert picked.clear.flatten().tolist() == [12, 14]
 
 
-def test_a_band_that_is_not_there_is_named(triplet: Triplet) -> None:
+def test_the_error_names_a_missing_band(triplet: Triplet) -> None:
     with pytest.raises(InputError, match="expected the bands B04 B08, found B04 B03 B02; B08 is missing"):
         triplet.select(("B04", "B08"))
 
@@ -32,14 +32,14 @@ def test_any_m_above_0_is_cloudy(triplet: Triplet) -> None:
     assert triplet.observation.is_cloudy.item()
 
 
-def test_a_window_knows_where_it_lies_and_a_patch_lies_at_its_own_corner() -> None:
+def test_a_window_has_its_origin_and_a_patch_the_origin_zero() -> None:
     window = Observation(torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, 1), ("B04", "B03"))
     assert window.origin_px == (0, 0)
     moved = replace(window, origin_px=(512, 88))
     assert moved.select(("B03",)).origin_px == moved.to("cpu").origin_px == (512, 88)
 
 
-def test_the_images_of_a_batch_come_apart_with_everything_that_is_theirs() -> None:
+def test_a_batch_is_split_into_its_observations() -> None:
     batch = Observation(torch.rand(2, 2, 3, 4), torch.rand(2, 1, 3, 4), torch.rand(2, 1, 3, 4), ("B02",), (8, 12))
     one, two = batch.images()
     assert torch.equal(torch.cat([one.sar, two.sar]), batch.sar)
@@ -60,7 +60,7 @@ def test_a_data_loader_without_a_collate_function_joins_triplets_and_observation
     assert both[0].clear.shape[0] == 2 and both[1].tolist() == [1, 2]
 
 
-def test_triplets_of_other_bands_or_another_size_are_not_joined(triplet: Triplet) -> None:
+def test_triplets_of_different_bands_or_sizes_are_not_stacked(triplet: Triplet) -> None:
     with pytest.raises(InputError, match="expected 1 x 1 px of B04 B03 B02, found 1 x 1 px of B02"):
         stack([triplet, triplet.select(("B02",))])
     seen = triplet.observation

@@ -59,19 +59,19 @@ def assert_same(packed: PackedDataset, data: TripletDataset) -> None:
 
 
 @pytest.mark.parametrize("packed_px, crop_px", [(None, None), (None, 8), (20, 20), (20, 8)])
-def test_a_store_gives_the_values_of_the_geotiffs(
+def test_a_store_returns_the_values_of_the_geotiffs(
     root: Path, tmp_path: Path, packed_px: int | None, crop_px: int | None
 ) -> None:
     pack(unpacked(root, packed_px), PARTS, tmp_path)
     assert_same(open_store(tmp_path, BANDS, crop_px), unpacked(root, crop_px))
 
 
-def test_painted_clouds_come_back_to_the_last_bit(root: Path, tmp_path: Path) -> None:
+def test_synthetic_clouds_are_stored_without_loss(root: Path, tmp_path: Path) -> None:
     data = unpacked(root, synthetic=SyntheticSettings(octaves=2))
     assert_same(pack(data, PARTS, tmp_path), data)
 
 
-def test_some_of_the_bands_can_be_asked_for(root: Path, tmp_path: Path) -> None:
+def test_a_subset_of_the_bands_can_be_read(root: Path, tmp_path: Path) -> None:
     whole = pack(unpacked(root), PARTS, tmp_path)[0]
     some = open_store(tmp_path, ("B02", "B04"))[0]
     assert torch.equal(some.clear, whole.clear[:, [2, 0]])
@@ -79,7 +79,7 @@ def test_some_of_the_bands_can_be_asked_for(root: Path, tmp_path: Path) -> None:
         open_store(tmp_path, ("B08",))
 
 
-def test_the_parts_of_the_split_are_packed_too(root: Path, tmp_path: Path) -> None:
+def test_a_store_keeps_the_parts_of_the_split(root: Path, tmp_path: Path) -> None:
     store = pack(unpacked(root), PARTS, tmp_path)
     assert store.of_part("test").names == ("b",)
     assert torch.equal(store.of_part("test")[0].clear, store[1].clear)
@@ -118,14 +118,14 @@ def test_fault_42_every_flipped_byte_is_found(root: Path, tmp_path: Path) -> Non
     assert damaged(open_store(tmp_path)) == []
 
 
-def test_the_ablation_takes_any_store(root: Path, tmp_path: Path) -> None:
+def test_the_ablation_works_with_any_store(root: Path, tmp_path: Path) -> None:
     data = unpacked(root, synthetic=SyntheticSettings(octaves=2))
     pack(replace(data, clouds=CloudMapSettings()), PARTS, tmp_path)
     assert open_store(tmp_path)[0].observation.cloud_map.unique().numel() > 1
     assert_same(open_store(tmp_path, ones=True), data)
 
 
-def test_a_store_cut_short_is_refused(root: Path, tmp_path: Path) -> None:
+def test_a_truncated_store_is_refused(root: Path, tmp_path: Path) -> None:
     pack(unpacked(root), PARTS, tmp_path)
     with (tmp_path / RECORDS).open("rb+") as records:
         records.truncate(1000)
@@ -141,13 +141,13 @@ def test_a_changed_list_of_names_is_refused(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"bands": ["B04"]}'])
-def test_a_header_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
+def test_an_invalid_header_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / HEADER).write_text(content)
     with pytest.raises(InputError, match="store"):
         open_store(tmp_path)
 
 
-def test_a_folder_with_another_store_is_left_alone(root: Path, tmp_path: Path) -> None:
+def test_a_folder_with_another_store_is_refused(root: Path, tmp_path: Path) -> None:
     pack(unpacked(root), PARTS, tmp_path)
     before = (tmp_path / RECORDS).read_bytes()
     with pytest.raises(InputError, match=r"holds another store \(it differs in height, width\)"):
@@ -155,7 +155,7 @@ def test_a_folder_with_another_store_is_left_alone(root: Path, tmp_path: Path) -
     assert (tmp_path / RECORDS).read_bytes() == before
 
 
-def test_fault_01_a_killed_packing_goes_on_and_ends_alike(root: Path, tmp_path: Path) -> None:
+def test_fault_01_an_interrupted_run_resumes_with_the_same_result(root: Path, tmp_path: Path) -> None:
     pack(unpacked(root), PARTS, tmp_path / "whole")
     script = (
         "import os, sys, pathlib; from unclouded.tensors import packed as packing\n"
@@ -191,7 +191,7 @@ def test_a_record_that_did_not_reach_the_disk_is_packed_again(root: Path, tmp_pa
     assert (tmp_path / RECORDS).read_bytes() == content
 
 
-def test_fault_32_a_disk_too_small_is_told_before_the_start(
+def test_fault_32_a_disk_that_is_too_small_is_refused_before_the_start(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 0}))
@@ -199,7 +199,7 @@ def test_fault_32_a_disk_too_small_is_told_before_the_start(
         pack(unpacked(root), PARTS, tmp_path)
 
 
-def test_patches_of_several_sizes_are_refused(tmp_path: Path) -> None:
+def test_patches_of_different_sizes_are_refused(tmp_path: Path) -> None:
     smaller = tmp_path / "smaller"
     for layer, bands in (("s1", SENTINEL1.bands), ("s2_cloudy", SENTINEL2.bands), ("s2_cloudfree", SENTINEL2.bands)):
         for name, side in (("a", 24), ("b", 16)):
@@ -231,19 +231,19 @@ def triplet(cloudy: float, clear: float, synthetic: SyntheticSettings | None = N
 
 
 @pytest.mark.parametrize("clear", [0.0, 0.0001, 0.1234, 1.7014, 6.5535])
-def test_every_stored_number_comes_back(clear: float, tmp_path: Path) -> None:
+def test_every_stored_number_is_kept(clear: float, tmp_path: Path) -> None:
     packed = pack(triplet(0.5, clear), {"one": "all"}, tmp_path)
     assert packed[0].clear.equal(image(clear))
     assert packed[0].observation.cloudy.equal(image(0.5))
 
 
 @pytest.mark.parametrize("clear", [-0.0001, 0.12345, 6.5536, torch.nan])
-def test_what_16_bits_cannot_give_back_is_refused_by_name(clear: float, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"one has reflectances that are no whole numbers x 0.0001 from 0; train from"):
+def test_reflectance_that_16_bits_cannot_store_is_refused_by_name(clear: float, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"one has reflectances that are not multiples of 0.0001 from 0; train from"):
         pack(triplet(0.5, clear), {"one": "all"}, tmp_path)
     assert not (tmp_path / HEADER).exists()
 
 
-def test_painted_clouds_may_have_any_reflectance(tmp_path: Path) -> None:
+def test_synthetic_clouds_may_have_any_reflectance(tmp_path: Path) -> None:
     packed = pack(triplet(0.12345, 0.5, SyntheticSettings(mode="perlin")), {"one": "all"}, tmp_path)
     assert packed[0].observation.cloudy.equal(image(0.12345))

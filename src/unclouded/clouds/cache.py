@@ -1,4 +1,4 @@
-"""Cloud probabilities on disk, each computed once: found by content, whole or absent, limited in size."""
+"""Disk cache of cloud probabilities, keyed by content and limited in size."""
 
 from pathlib import Path
 
@@ -9,17 +9,17 @@ from unclouded.clouds.detector import Detector, select_bands
 from unclouded.io.array_cache import ArrayStore, content_key, default_folder
 
 LIMIT_BYTES = 40 << 30
-"""Room for the probabilities of the 122,218 patches of SEN12MS-CR, 0.25 MiB each, with some to spare."""
+"""Default limit: more than the probabilities of the 122,218 patches of SEN12MS-CR need, 0.25 MiB each."""
 
 
 class ProbabilityCache:
     """A folder of cloud probabilities.
 
-    An entry is found by the pixels that the detector reads, their shape, and the detector's name and version: other
-    pixels or another version never meet an old answer. Any number of processes may share the folder.
+    The key of an entry is a hash of the pixels that the detector reads, their shape, and the detector's name and
+    version, so an entry never becomes stale. Any number of processes may share the folder.
 
     Attributes:
-        store: Where the entries are.
+        store: Store of the entries.
     """
 
     def __init__(self, folder: Path | None = None, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -27,18 +27,18 @@ class ProbabilityCache:
 
     @property
     def folder(self) -> Path:
-        """Where the entries are."""
+        """Folder of the entries."""
         return self.store.folder
 
     def probability(
         self, reflectance: Float32[np.ndarray, "band y x"], bands: tuple[str, ...], detector: Detector
     ) -> Float32[np.ndarray, "y x"]:
-        """Return the detector's probability, from disk where it was computed before.
+        """Return the cloud probability, from disk if it was computed before.
 
         Args:
             reflectance: TOA reflectance; NaN where there is no data.
-            bands: Its band names.
-            detector: What tells the probability if nobody asked before.
+            bands: Band names.
+            detector: Detector that computes a missing entry.
 
         Raises:
             InputError: The detector lacks a band, or the folder cannot be written.
@@ -52,9 +52,9 @@ class ProbabilityCache:
         return probability
 
     def size(self) -> int:
-        """Return the bytes of all entries."""
+        """Return the size of all entries in bytes."""
         return self.store.size()
 
     def clear(self) -> int:
-        """Delete all entries; return how many there were."""
+        """Delete all entries; return their number."""
         return self.store.clear()

@@ -1,4 +1,8 @@
-"""What a cloud detector is: one function from an image to the probability of cloud in each pixel."""
+"""Cloud detectors: functions from an image to the cloud probability of each pixel.
+
+A detector evaluates pixels one by one (:func:`pixel_by_pixel`) or together with their surroundings
+(:attr:`Detector.survey`). :func:`at_resolution` makes any of the former work on coarser pixels.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,63 +16,63 @@ from scipy.ndimage import map_coordinates
 from unclouded.errors import InputError
 
 ReadRows = Callable[[int, int], NDArray[np.float32]]
-"""From first row and row after the last to reflectance (band, rows, x)."""
+"""Callable (first row, row after the last) that returns reflectance (band, rows, x)."""
 
-TellRows = Callable[[int, NDArray[np.float32]], NDArray[np.float32]]
-"""From a first row, and the reflectance of the rows from there, to their cloud probability (rows, x)."""
+DetectRows = Callable[[int, NDArray[np.float32]], NDArray[np.float32]]
+"""Callable (first row, reflectance of the rows from there) that returns their cloud probability (rows, x)."""
 
 
 @dataclass(frozen=True)
 class Detector:
-    """Something that tells clouds from all else.
+    """A cloud detector.
 
     Attributes:
-        name: What settings and tables call it.
-        version: Changes whenever the answers may change; cached answers belong to one version.
-        bands: Bands it needs.
-        probability: From reflectance (band, y, x) and its band names to cloud probability (y, x), float32 in [0, 1];
-            NaN where there is no data.
-        survey: Of a detector whose answer for a pixel depends on its surroundings: looks over all rows of an image,
-            given how to read them, how many there are and the band names, and returns what tells of any of them the
-            same as ``probability`` does of the image in one piece.
+        name: Name in settings and tables.
+        version: Version of the results; cached probabilities belong to one version.
+        bands: Names of the bands that it reads.
+        probability: Callable (reflectance (band, y, x), band names) that returns the cloud probability (y, x), float32
+            in [0, 1]; NaN where there is no data.
+        survey: Only for detectors whose result for a pixel depends on its surroundings. Callable (row reader, height,
+            band names) that reads all rows of an image once and returns a :data:`DetectRows`, whose results equal those
+            of ``probability`` for the whole image.
     """
 
     name: str
     version: str
     bands: tuple[str, ...]
     probability: Callable[[NDArray[np.float32], tuple[str, ...]], NDArray[np.float32]]
-    survey: Callable[[ReadRows, int, tuple[str, ...]], TellRows] | None = None
+    survey: Callable[[ReadRows, int, tuple[str, ...]], DetectRows] | None = None
 
     def over(self, read: ReadRows, height: int, bands: tuple[str, ...]) -> Callable[[int], "Detector"]:
-        """Return what gives the detector for the rows from a row on, of an image that is read in strips.
+        """Return a callable (first row) that returns the detector for a strip of an image that is read in strips.
 
         Args:
-            read: Reads rows of the image.
-            height: How many it has.
+            read: Row reader of the image.
+            height: Number of rows of the image.
             bands: Names of the bands that ``read`` returns.
         """
         if self.survey is None:
             return lambda _: self
-        tell = self.survey(read, height, bands)
-        return lambda top: replace(self, probability=lambda reflectance, _: tell(top, reflectance))
+        detect = self.survey(read, height, bands)
+        return lambda top: replace(self, probability=lambda reflectance, _: detect(top, reflectance))
 
 
 def select_bands(
     reflectance: Float32[np.ndarray, "band y x"], bands: tuple[str, ...], needed: tuple[str, ...], detector: str
 ) -> Float32[np.ndarray, "needed y x"]:
-    """Return the bands that a detector needs, in its order.
+    """Return the bands that a detector reads, in its order.
 
     Args:
         reflectance: TOA reflectance of ``bands``.
-        bands: What the image has.
-        needed: What the detector needs.
-        detector: Its name, for messages.
+        bands: Band names of the image.
+        needed: Band names of the detector.
+        detector: Name of the detector, for messages.
 
     Raises:
-        InputError: The image lacks one of them; nothing is ever silently taken for cloudy, or for clear.
+        InputError: The image lacks a band. A missing band is never replaced by an all-cloudy or all-clear result.
     """
     if len(bands) != len(reflectance):
-        raise InputError(f"expected one name a band, found {len(bands)} names for {len(reflectance)} bands")
+        raise InputError(f"expected one name per band, found {len(bands)} names for {len(reflectance)} bands")
     if absent := [band for band in needed if band not in bands]:
         no_cirrus = "L2A has no B10, use the L1C product or the detector csmask-l2a"
         hint = no_cirrus if "B10" in absent else "use the product with all its bands"
@@ -77,50 +81,50 @@ def select_bands(
 
 
 def has_data(reflectance: Float32[np.ndarray, "band y x"]) -> Bool[np.ndarray, "y x"]:
-    """Say where every band is a finite number."""
+    """Return the pixels in which every band is finite."""
     return np.asarray(np.isfinite(reflectance).all(axis=0))
 
 
 def pixel_by_pixel(
     reflectance: Float32[np.ndarray, "band y x"],
-    answer: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    evaluate: Callable[[NDArray[np.float32]], NDArray[np.float32]],
 ) -> Float32[np.ndarray, "y x"]:
-    """Ask a detector that looks at single pixels about those with data; the others become NaN.
+    """Evaluate a per-pixel detector where every band has data; the other pixels become NaN.
 
     Args:
-        reflectance: The bands it needs.
-        answer: From finite values (band, pixel) to probability (pixel,).
+        reflectance: Reflectance of the bands that the detector reads.
+        evaluate: Callable (finite values (band, pixel)) that returns the probability (pixel,).
     """
     valid = has_data(reflectance)
     if valid.all():
-        return answer(reflectance.reshape(len(reflectance), -1)).reshape(valid.shape)
+        return evaluate(reflectance.reshape(len(reflectance), -1)).reshape(valid.shape)
     probability = np.full(valid.shape, np.nan, dtype=np.float32)
     if valid.any():
-        probability[valid] = answer(np.ascontiguousarray(reflectance[:, valid]))
+        probability[valid] = evaluate(np.ascontiguousarray(reflectance[:, valid]))
     return probability
 
 
-# A detector asked about coarser pixels: cheaper by the square, and of one mind about a cloud's edge.
+# Detection at coarser resolution: cheaper by the square of the factor, with smoother cloud edges.
 
 
 PIXEL_M = 10
-"""Pixel size of the images, metres."""
+"""Pixel size of the images, in metres."""
 
 
 def at_resolution(detector: Detector, metres: Literal[10, 20, 60]) -> Detector:
-    """Return a detector that answers for pixels of 10 m but looks at the mean of larger ones.
+    """Return a detector that evaluates the mean of larger pixels and interpolates the result to 10 m.
 
     Args:
-        detector: What to ask.
-        metres: Size of the larger pixels; with 10 the detector comes back as it is.
+        detector: A per-pixel detector.
+        metres: Size of the larger pixels; 10 returns the detector unchanged.
 
     Raises:
-        InputError: The detector looks at surroundings and has a resolution of its own.
+        InputError: The detector reads the surroundings of a pixel and has a fixed resolution.
     """
     if metres == PIXEL_M:
         return detector
     if detector.survey is not None:
-        raise InputError(f"{detector.name} chooses its own resolution, found {metres} m; set resolution_m to 10")
+        raise InputError(f"{detector.name} has a fixed resolution, found {metres} m; set resolution_m to 10")
 
     def probability(reflectance: NDArray[np.float32], bands: tuple[str, ...]) -> NDArray[np.float32]:
         fine = select_bands(reflectance, bands, detector.bands, detector.name)
@@ -128,15 +132,15 @@ def at_resolution(detector: Detector, metres: Literal[10, 20, 60]) -> Detector:
         factor = metres // PIXEL_M
         coarse = detector.probability(block_mean(np.where(valid, fine, np.float32(np.nan)), factor), detector.bands)
         known = np.isfinite(coarse)
-        weight = spread(known.astype(np.float32), factor, valid.shape)
-        answer = spread(np.where(known, coarse, np.float32(0.0)), factor, valid.shape)
-        return np.asarray(np.divide(answer, weight, out=np.full_like(answer, np.nan), where=valid))
+        weight = upsample(known.astype(np.float32), factor, valid.shape)
+        total = upsample(np.where(known, coarse, np.float32(0.0)), factor, valid.shape)
+        return np.asarray(np.divide(total, weight, out=np.full_like(total, np.nan), where=valid))
 
     return replace(detector, name=f"{detector.name}@{metres}m", probability=probability)
 
 
 def block_mean(values: Float32[np.ndarray, "band y x"], factor: int) -> Float32[np.ndarray, "band rows columns"]:
-    """Mean of each block of ``factor`` x ``factor`` pixels with data; blocks at the lower and right edge may be cut."""
+    """Return the mean over the valid pixels of each ``factor`` x ``factor`` block; edge blocks may be smaller."""
     bands, height, width = values.shape
     rows, columns = -(-height // factor), -(-width // factor)
     edges = ((0, 0), (0, rows * factor - height), (0, columns * factor - width))
@@ -147,16 +151,16 @@ def block_mean(values: Float32[np.ndarray, "band y x"], factor: int) -> Float32[
     return np.asarray(np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0))
 
 
-def spread(
+def upsample(
     coarse: Float32[np.ndarray, "rows columns"], factor: int, shape: tuple[int, int], top: int = 0
 ) -> Float32[np.ndarray, "y x"]:
-    """Bring block values back to single pixels, from row ``top`` on, bilinearly between the centres of the blocks.
+    """Interpolate block values bilinearly to single pixels.
 
     Args:
-        coarse: A value a block.
-        factor: Rows, and columns, of a block.
-        shape: Rows and columns wanted.
-        top: First row wanted, counted from the first block.
+        coarse: One value per block, located at the centre of the block.
+        factor: Side of a block, pixels.
+        shape: Rows and columns of the result.
+        top: First row of the result, counted from the first row of the first block.
     """
     y, x = ((first + np.arange(size) + 0.5) / factor - 0.5 for first, size in zip((top, 0), shape, strict=True))
     return np.asarray(map_coordinates(coarse, np.meshgrid(y, x, indexing="ij"), order=1, mode="nearest"))

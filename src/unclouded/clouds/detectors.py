@@ -1,4 +1,4 @@
-"""Every cloud detector by its name."""
+"""The cloud detectors by name, including those that count cloud shadow as cloud."""
 
 from importlib.metadata import version
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from unclouded.clouds.csmask import BANDS as CSMASK_BANDS
 from unclouded.clouds.csmask import CLOUD, CSMASK, CSMASK_L2A, SHADOW, Level, csmask_detector
-from unclouded.clouds.detector import Detector, ReadRows, TellRows
+from unclouded.clouds.detector import Detector, DetectRows, ReadRows
 from unclouded.clouds.s2cloudless import BANDS, package_probability, s2cloudless_probability
 from unclouded.clouds.s2cloudless import BANDS as S2CLOUDLESS_BANDS
 from unclouded.errors import InputError
@@ -19,32 +19,32 @@ S2CLOUDLESS = Detector("s2cloudless", version("s2cloudless"), BANDS, s2cloudless
 """The paper's detector."""
 
 S2CLOUDLESS_PACKAGE = Detector("s2cloudless-package", version("s2cloudless"), BANDS, package_probability)
-"""The same by its own package, tens of times slower: the reference of the other."""
+"""The same detector evaluated by its own package, tens of times slower: the reference for :data:`S2CLOUDLESS`."""
 
 CSMASK_L2A_SHADOW = csmask_detector("csmask-l2a+shadow", "L2A", (CLOUD, SHADOW))
 """Cloud or shadow in L2A products."""
 
 
 CSMASK_SHADOW = csmask_detector("csmask+shadow", "L1C", (CLOUD, SHADOW))
-"""Cloud or shadow in L1C products: one minus the probability of clear, so that no seam shows between the two."""
+"""Cloud or shadow in L1C products: one minus the probability of clear, continuous between the two classes."""
 
 
 def _s2cloudless_or_shadow(
     reflectance: Float32[np.ndarray, "band y x"], bands: tuple[str, ...]
 ) -> Float32[np.ndarray, "y x"]:
-    """Two models without a common probability: the higher one."""
+    """Return the higher probability of two models, which share no common probability."""
     return np.asarray(np.maximum(s2cloudless_probability(reflectance, bands), shadow_probability(reflectance, bands)))
 
 
-def _survey(read: ReadRows, height: int, bands: tuple[str, ...]) -> TellRows:
-    """The same of a scene that is read in strips; only shadow depends on its surroundings."""
+def _survey(read: ReadRows, height: int, bands: tuple[str, ...]) -> DetectRows:
+    """Survey for :data:`S2CLOUDLESS_SHADOW`; only the shadow depends on surroundings."""
     shadow = _SHADOW["L1C"].over(read, height, bands)
 
-    def tell(top: int, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
+    def detect(top: int, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
         cloud = s2cloudless_probability(reflectance, bands)
         return np.asarray(np.maximum(cloud, shadow(top).probability(reflectance, bands)))
 
-    return tell
+    return detect
 
 
 S2CLOUDLESS_SHADOW = Detector(
@@ -54,7 +54,7 @@ S2CLOUDLESS_SHADOW = Detector(
     _s2cloudless_or_shadow,
     _survey,
 )
-"""The paper's cloud or the shadow of ukis-csmask, whichever is more probable."""
+"""The higher of the paper's cloud probability and the shadow probability of ukis-csmask."""
 
 DETECTORS = {
     one.name: one
@@ -89,10 +89,10 @@ def list_detectors() -> tuple[str, ...]:
     return tuple(DETECTORS)
 
 
-# Detectors that take cloud shadow for cloud, so that a remover mends what lies in shadow, too.
+# Detectors that count cloud shadow as cloud, so that a remover also replaces shadowed pixels.
 #
-# The paper's map knows no shadow (section II-A). Here the probability of cloud or shadow becomes the map m in the
-# paper's way. This is our decision, not the paper's, and off by default: it is chosen by the detector's name.
+# The paper's map ignores shadow (section II-A). These detectors are our extension, off by default and selected by name;
+# their probability becomes the map m in the same way.
 
 
 _SHADOW: dict[Level, Detector] = {
@@ -104,17 +104,17 @@ _SHADOW: dict[Level, Detector] = {
 def shadow_probability(
     reflectance: Float32[np.ndarray, "band y x"], bands: tuple[str, ...], level: Level = "L1C"
 ) -> Float32[np.ndarray, "y x"]:
-    """Probability of cloud shadow by ukis-csmask, which looks at pixels of 30 m.
+    """Return the probability of cloud shadow by ukis-csmask, computed at 30 m.
 
     Args:
         reflectance: Reflectance of 10 m pixels; NaN where there is no data.
-        bands: Its band names, among them those of :data:`~unclouded.clouds.csmask.BANDS`, and B10 with L1C.
-        level: Which product it is.
+        bands: Band names, including those of :data:`~unclouded.clouds.csmask.BANDS`, and B10 with L1C.
+        level: Processing level of the product.
 
     Returns:
         Probability in [0, 1]; NaN where any of the six bands has no data.
 
     Raises:
-        InputError: A band is missing, the product is of the other level, or the extra ``csmask`` is not installed.
+        InputError: A band is missing, the product has the other level, or the extra ``csmask`` is not installed.
     """
     return _SHADOW[level].probability(reflectance, bands)

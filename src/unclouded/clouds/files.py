@@ -1,4 +1,4 @@
-"""Cloud maps as files: of an image of any size, or of every image of a folder, however often the work is killed."""
+"""Cloud maps as GeoTIFFs: of one image of any size, or of every image of a folder. An interrupted run resumes."""
 
 import math
 from collections import Counter
@@ -20,18 +20,18 @@ from unclouded.formats import found_clause
 from unclouded.io.geotiff import open_geotiff
 from unclouded.io.rows import write_rows
 from unclouded.locks import held
-from unclouded.progress import ProgressCallback
+from unclouded.progress import ProgressCallback, no_progress
 
 SUFFIXES = (".tif", ".tiff")
-"""Suffixes of images that give their name to the map as it is, in any case."""
+"""Image suffixes that the map keeps, in upper or lower case; other names get ``.tif``."""
 THREADS = 2
-"""Images under way at once: one is read while the detector looks at another."""
+"""Images mapped in parallel: one is read while the detector runs on another."""
 TAG = "UNCLOUDED_CLOUDS"
-"""Tag of a map, with the settings that made it."""
+"""GeoTIFF tag of a map with its settings."""
 READ_TAG = "UNCLOUDED_OPTICAL"
-"""Tag of a map of an image that was read with options, with these options."""
+"""GeoTIFF tag of a map with the options that its image was read with, if any."""
 UNKNOWN = "the map has no data where a band of the detector has none or is saturated: clouds are unknown there"
-"""Warning about an image with gaps."""
+"""Warning for an image with gaps."""
 
 
 class Image(Protocol):
@@ -39,7 +39,7 @@ class Image(Protocol):
 
     @property
     def geobox(self) -> GeoBox:
-        """Grid."""
+        """Grid of the image."""
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -50,16 +50,16 @@ class Image(Protocol):
         """Warnings about the image, for the user."""
 
     def read(self, top: int, bottom: int) -> Float32[np.ndarray, "band rows x"]:
-        """Reflectance of the rows from ``top`` to before ``bottom``; NaN where there is no data."""
+        """Return the reflectance of the rows from ``top`` up to ``bottom``; NaN where there is no data."""
 
 
 @dataclass(frozen=True)
 class ImageReader:
-    """How images are opened: the same way for a single one and for all of a folder.
+    """The way to open images, the same for one image and for a folder.
 
     Attributes:
-        open: Opens an image by its path.
-        options: Options other than the defaults, as text; stored in the maps, empty if there are none.
+        open: Callable (path) that opens an image.
+        options: Reading options that differ from the defaults, as text, stored in the maps; empty if there are none.
     """
 
     open: Callable[[Path], AbstractContextManager[Image]]
@@ -67,22 +67,22 @@ class ImageReader:
 
 
 def map_file(
-    image: Path, out: Path, settings: CloudMapSettings, reader: ImageReader, on_progress: ProgressCallback | None = None
+    image: Path, out: Path, settings: CloudMapSettings, reader: ImageReader, on_progress: ProgressCallback = no_progress
 ) -> tuple[str, ...]:
-    """Write the map m of an image of any size, strip by strip, float32 on the grid of the image.
+    """Write the cloud map m of an image of any size, strip by strip, as float32 on the grid of the image.
 
     Args:
-        image: Sentinel-2 image: L1C, or L2A, which has no B10.
-        out: GeoTIFF; an older file is replaced only when the new one is complete.
-        settings: How the map is made.
-        reader: How the image is opened.
-        on_progress: Is told how many rows are done.
+        image: Sentinel-2 image, L1C or L2A.
+        out: GeoTIFF; an existing map is replaced only when the new one is complete.
+        settings: Settings of the map.
+        reader: The way to open the image.
+        on_progress: Called with (stage, rows done, rows).
 
     Returns:
         Warnings about the image.
 
     Raises:
-        InputError: The image is damaged, is not what the detector serves, or would be written over.
+        InputError: The image is damaged, not supported by the detector, or would be overwritten.
     """
     require_apart(out, image)
     require_new_file(out)
@@ -96,8 +96,7 @@ def map_file(
         for top, strip in map_rows(scene.read, height, scene.bands, settings):
             write(top, strip[None])
             unknown |= bool(np.isnan(strip).any())
-            if on_progress:
-                on_progress("mapping rows", top + len(strip), height)
+            on_progress("mapping rows", top + len(strip), height)
         return (*scene.remarks, UNKNOWN) if unknown else scene.remarks
 
 
@@ -111,10 +110,10 @@ class MappedFolder:
     """Result of mapping the images of a folder.
 
     Attributes:
-        made: Maps that were written now.
-        there: Maps with the same settings that were there already.
-        refused: Why an image has no map, one line each.
-        remarks: Warnings about images that were mapped now, with the names of the images they are about.
+        made: Number of new maps.
+        there: Number of existing maps with the same settings.
+        refused: Error messages of the images that have no map.
+        remarks: Warnings about the new maps, each with the names of its images.
     """
 
     made: int
@@ -131,18 +130,18 @@ def map_folder(
     reader: ImageReader,
     on_progress: ProgressCallback,
 ) -> MappedFolder:
-    """Write the map m of every image of a folder and its subfolders, under the same names; go on where a run stopped.
+    """Write the cloud map m of every image of a folder and its subfolders; an interrupted run resumes.
 
     Args:
         folder: Folder of the images.
-        images: Images and products in it; those below ``out`` are left out.
-        out: Folder for the maps, GeoTIFFs.
-        settings: How the maps are made; maps that were made otherwise are made anew.
-        reader: How images are opened.
-        on_progress: Is told how many images are done.
+        images: Images and products in it; those below ``out`` are ignored.
+        out: Folder for the maps, which keep the relative paths of their images.
+        settings: Settings of the maps; existing maps with other settings are replaced.
+        reader: The way to open images.
+        on_progress: Called with (stage, images done, images).
 
     Raises:
-        InputError: There is no image, two would share a map, or a map would replace a file that is no map.
+        InputError: There is no image, two images would share a map, or a map would replace another file.
         BusyError: Another process writes ``out``.
     """
     targets = _targets(folder, images, out)
@@ -162,7 +161,7 @@ def map_folder(
 
 
 def _targets(folder: Path, images: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """Return where the map of each image goes."""
+    """Return the path of the map of each image."""
     if resolved(out) != resolved(folder):
         images = [path for path in images if not resolved(path).is_relative_to(resolved(out))]
     if not images:
@@ -173,7 +172,7 @@ def _targets(folder: Path, images: Sequence[Path], out: Path) -> dict[Path, Path
     targets = {image: out / _map_name(image.relative_to(folder)) for image in images}
     if shared := next((target for target, count in Counter(targets.values()).items() if count > 1), None):
         names = " and ".join(image.name[-80:] for image, target in targets.items() if target == shared)
-        raise InputError(f"{named(folder)} holds {names}, whose maps would have one name; keep one, or rename it")
+        raise InputError(f"{named(folder)} holds {names}, whose maps would have the same name; rename one")
     known = {resolved(image) for image in images}
     if clash := next((target for target in targets.values() if resolved(target) in known), None):
         raise InputError(f"{named(clash)} is an image itself; choose another folder for the maps")
@@ -181,7 +180,7 @@ def _targets(folder: Path, images: Sequence[Path], out: Path) -> dict[Path, Path
 
 
 def _map_name(image: Path) -> Path:
-    """Return the name of an image, with the suffix of a GeoTIFF."""
+    """Return the relative path of the map of an image."""
     if image.suffix.lower() in SUFFIXES:
         return image
     stem = image.name
@@ -191,24 +190,24 @@ def _map_name(image: Path) -> Path:
 
 
 def _is_made(target: Path, settings: CloudMapSettings, reader: ImageReader) -> bool:
-    """Whether a map is there already; one of other settings does not count.
+    """Return whether a map with these settings exists.
 
     Raises:
-        InputError: The file that is there is no map; it was not asked to be replaced.
+        InputError: The existing file is not a map, so it must not be replaced.
     """
     if not target.exists():
         return False
     with open_geotiff(target) as made:
         found = made.tags()
     if TAG not in found:
-        raise InputError(f"{named(target)} is there already and is no cloud map; choose another folder for the maps")
+        raise InputError(f"{named(target)} exists and is not a cloud map; choose another folder for the maps")
     return {key: found[key] for key in (TAG, READ_TAG) if key in found} == _tags(settings, reader)
 
 
 def _made(
     targets: dict[Path, Path], settings: CloudMapSettings, reader: ImageReader, on_progress: ProgressCallback
 ) -> Iterator[tuple[str, ...] | InputError]:
-    """Make maps, several at a time; yield the warnings about each image, or why it was refused."""
+    """Write maps in parallel; yield the warnings about each image, or its error."""
 
     def make(pair: tuple[Path, Path]) -> tuple[str, ...] | InputError:
         try:

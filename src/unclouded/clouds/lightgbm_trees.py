@@ -1,8 +1,13 @@
-"""The probability of boosted trees for millions of pixels, exact and many times faster than pixel by pixel.
+"""Exact and fast evaluation of LightGBM's boosted trees for millions of pixels.
 
-Pixels that resemble each other take the same way at almost every node: they are grouped, and nodes that a group's
-smallest and largest ranks decide are left out. What is left of a tree is answered for the whole group at once, from the
-leaves up, by comparing bytes.
+1. :func:`read_trees` reads the trees from LightGBM's text format, without LightGBM.
+2. :func:`to_ranks` turns each value into one byte: its rank among the thresholds of its feature. Comparing ranks
+   decides every node exactly as comparing values does.
+3. :func:`group_alike` sorts pixels into groups with similar ranks. Similar pixels take the same branch at almost every
+   node, so nodes that are decided by a group's smallest and largest rank are pruned.
+4. The remaining nodes of a tree are evaluated for the whole group at once, from the leaves up, by comparing bytes.
+
+The scores are summed in LightGBM's order, so the results are equal to the last bit.
 """
 
 import math
@@ -16,11 +21,13 @@ from unclouded.errors import InputError
 from unclouded.jit import compiled
 
 GROUP = 4096
-"""Most pixels of a group: fewer prune better, more share the work of pruning."""
+"""Maximum pixels of a group: smaller groups prune more nodes, larger ones share the cost of pruning."""
 
 _LEAF = 255
+"""Feature number that marks a leaf."""
 
-_LEAVES = 256  # that a byte can number
+_LEAVES = 256
+"""Maximum leaves of a pruned tree that a byte can number; larger trees are evaluated pixel by pixel."""
 
 
 class Trees(NamedTuple):
@@ -31,8 +38,8 @@ class Trees(NamedTuple):
     Attributes:
         thresholds: Ascending float32 thresholds of each feature (feature, 256), padded with infinity.
         roots: First node of each tree, or ``~leaf`` where a tree is one leaf.
-        feature: Feature that a node looks at.
-        rank: Ranks up to this one go left, others right.
+        feature: Feature that a node compares.
+        rank: Highest rank that goes left.
         left: Next node, or ``~leaf``.
         right: Next node, or ``~leaf``.
         leaf: Value of each leaf.
@@ -48,7 +55,7 @@ class Trees(NamedTuple):
 
 
 def probabilities(values: NDArray[np.float32], trees: Trees, starts: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the probability of each pixel; other threads run meanwhile.
+    """Return the probability of each pixel; releases the GIL.
 
     Args:
         values: Finite numbers (feature, pixel); clipped to [0, 1] here.
@@ -85,7 +92,7 @@ def _write_probabilities(trees, ranks, order, ends, low, high, probability):
 @compiled
 @no_type_check
 def _score(trees, ranks, size, low, high, chosen, scores):
-    """Sum the trees for one group, in the order of the trees: the very sums that LightGBM makes."""
+    """Sum the trees for one group in the order of the trees, as LightGBM does."""
     most = 2 * len(trees.leaf)
     feature, rank, leaf = np.empty(most, np.uint8), np.empty(most, np.uint8), np.empty(most, np.float64)
     stack = np.empty(most, np.int32)
@@ -108,10 +115,12 @@ def _score(trees, ranks, size, low, high, chosen, scores):
 @compiled
 @no_type_check
 def _prune(trees, root, low, high, stack, feature, rank, leaf):
-    """Write what a group does not decide of a tree, each node before its children, left before right.
+    """Write the nodes of a tree that a group does not decide, each before its children, left before right.
+
+    A node is decided if the smallest and the largest rank of the group fall on the same side.
 
     Returns:
-        How many entries there are. A leaf has the feature ``_LEAF``; leaf values are written apart.
+        Number of entries. A leaf has the feature ``_LEAF``; leaf values are written to an array of their own.
     """
     stack[0] = root
     waiting, entries, leaves = 1, 0, 0
@@ -136,9 +145,9 @@ def _prune(trees, root, low, high, stack, feature, rank, leaf):
 @compiled
 @no_type_check
 def _choose(feature, rank, entries, ranks, size, chosen):
-    """Number the leaf of each pixel; return the row of ``chosen`` that holds the numbers.
+    """Find the leaf of each pixel; return the row of ``chosen`` that holds the leaf numbers.
 
-    Entries are read backwards: when a node comes, its children are on the stack, the left one on top.
+    Entries are read backwards, so the children of a node are already on the stack, the left one on top.
     """
     row, number = np.arange(len(chosen)), np.empty(len(chosen), np.uint8)
     is_leaf = np.empty(len(chosen), np.bool_)
@@ -162,9 +171,10 @@ def _choose(feature, rank, entries, ranks, size, chosen):
 @compiled
 @no_type_check
 def _select(ranks, f, rank, size, chosen, out, left, right):
-    """Take the left child where the rank is small enough, else the right one: loops without a branch.
+    """Select the left child where the rank is small enough, else the right one.
 
-    A child is the row of ``chosen`` with its leaves, or, where it is a leaf itself, that leaf's number.
+    A child is a row of ``chosen``, or a leaf number if it is a leaf. The four cases keep the loops free of branches, so
+    that they compile to vector instructions.
     """
     row_a, a, a_is_leaf = left
     row_b, b, b_is_leaf = right
@@ -194,21 +204,21 @@ def _descend(trees, root, ranks, i):
     return trees.leaf[~node]
 
 
-# Pixels that resemble each other, brought together.
+# Grouping of similar pixels.
 
 
 @compiled
 @no_type_check
 def group_alike(ranks, order, most):
-    """Sort pixels into groups: halve the widest range of ranks until few enough, or equal, pixels are left.
+    """Sort pixels into groups by halving the widest range of ranks until a group is small enough or all equal.
 
     Args:
         ranks: Ranks, uint8 (feature, pixel); sorted in place.
-        order: Number of each pixel, int64 (pixel,); sorted in place alike.
-        most: Most pixels of a group, unless they are equal.
+        order: Number of each pixel, int64 (pixel,); sorted in place in the same way.
+        most: Maximum pixels of a group, unless they are equal.
 
     Returns:
-        Where each group ends (group,), and the smallest and the largest ranks in it (group, feature).
+        End of each group (group,), and its smallest and largest ranks (group, feature).
     """
     features, pixels = ranks.shape
     ends, low, high = (
@@ -237,7 +247,7 @@ def group_alike(ranks, order, most):
 @compiled
 @no_type_check
 def _widest(ranks, start, end, low, high):
-    """Write the smallest and the largest ranks; return the feature where they lie furthest apart."""
+    """Write the smallest and largest rank of each feature; return the feature with the widest range."""
     widest = 0
     for f in range(ranks.shape[0]):
         smallest = largest = ranks[f, start]
@@ -252,7 +262,7 @@ def _widest(ranks, start, end, low, high):
 @compiled
 @no_type_check
 def _part(ranks, order, start, end, feature, middle, from_left, from_right):
-    """Swap pixels until those with ranks up to the middle come first; return where the others begin."""
+    """Partition pixels in place, ranks up to the middle first; return the start of the others."""
     border = start
     for rank in ranks[feature, start:end]:
         border += rank <= middle
@@ -274,11 +284,11 @@ def _part(ranks, order, start, end, feature, middle, from_left, from_right):
     return border
 
 
-# A value as a byte: its rank among the thresholds of its feature says all that trees ask of it.
+# Values as ranks.
 
 
 CELLS = 8192
-"""Equal cells of [0, 1] from whose lower ends ranks are counted; a power of two, so that ``value * CELLS`` is exact."""
+"""Number of equal cells of [0, 1] in the look-up table of ranks; a power of two, so that ``value * CELLS`` is exact."""
 
 
 def starting_ranks(thresholds: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -290,7 +300,7 @@ def starting_ranks(thresholds: NDArray[np.float32]) -> NDArray[np.uint8]:
 @compiled
 @no_type_check
 def to_ranks(values, thresholds, starts):
-    """Return how many thresholds lie below each value.
+    """Return the number of thresholds below each value.
 
     Args:
         values: Finite numbers, float32 (feature, pixel); clipped to [0, 1] here.
@@ -311,20 +321,21 @@ def to_ranks(values, thresholds, starts):
     return ranks
 
 
-# Boosted trees as LightGBM writes them to text, read without LightGBM.
+# LightGBM's text format.
 
 
 MAX_THRESHOLDS = 255
-"""Most distinct thresholds of one feature: a rank among them fits into a byte."""
+"""Maximum distinct thresholds of one feature, so that a rank fits into a byte."""
 
 _NUMERICAL_WITHOUT_MISSING = "2"
+"""LightGBM's decision type of a node that compares numbers and does not handle missing values."""
 
 
 def read_trees(path: Path) -> Trees:
     """Read a binary classifier from the text file of a LightGBM model.
 
     Raises:
-        InputError: No such file, or a model that decides otherwise than by numbers and thresholds.
+        InputError: The file is missing, or the model has nodes other than numerical thresholds.
     """
     try:
         text = path.read_text(encoding="ascii")
@@ -346,7 +357,7 @@ def _refuse_other_kinds(path: Path, header: dict[str, str], trees: list[dict[str
     )
     if header.get("objective") != "binary sigmoid:1" or not trees or not numerical:
         raise InputError(
-            f"{path} is no model of numerical thresholds with a logistic output, as expected of s2cloudless; "
+            f"{path} is not a model of numerical thresholds with a logistic output, expected for s2cloudless; "
             "use the detector s2cloudless-package"
         )
 
@@ -378,13 +389,13 @@ def _all(trees: list[dict[str, str]], key: str, dtype: type[np.generic]) -> NDAr
 
 
 def _float32_at_most(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Largest float32 that does not exceed each value: a float32 is below the one where it is below the other."""
+    """Return the largest float32 not above each value; comparing a float32 with either gives the same result."""
     near = values.astype(np.float32)
     return np.where(near > values, np.nextafter(near, np.float32(-np.inf)), near)
 
 
 def _numbered_through(child: NDArray[np.int32], sizes: NDArray[Any], first: NDArray[Any]) -> NDArray[np.int32]:
-    """Renumber children from their own tree to all; a tree has one leaf more than nodes, k trees have k more."""
+    """Renumber children from one tree to all trees; a tree has one leaf more than it has nodes."""
     node = np.repeat(first, sizes).astype(np.int32)
     leaf = np.repeat(first + np.arange(len(sizes)), sizes).astype(np.int32)
     return np.where(child >= 0, child + node, child - leaf).astype(np.int32)

@@ -1,4 +1,7 @@
-"""The cloud map m: which pixels a remover has to mend, and how far."""
+"""The cloud map m of section II-A of the paper: how cloudy each pixel is, 0 clear to 1 cloudy.
+
+:func:`cloud_map` maps an image in memory, :func:`map_rows` a scene of any height in strips, with the same result.
+"""
 
 import math
 from collections.abc import Callable, Iterator
@@ -16,18 +19,17 @@ from unclouded.settings import Settings
 
 
 class CloudMapSettings(Settings):
-    """How a cloud probability becomes the map m.
+    """Settings of the cloud map m.
 
     Attributes:
-        detector: Name of what tells the probability; the paper's is s2cloudless. Those with ``+shadow`` take shadow for
-            cloud.
+        detector: Name of the cloud detector; the paper's is s2cloudless. Those with ``+shadow`` count shadow as cloud.
         mode: ``continuous`` is the paper's map, ``binary`` the mask of the s2cloudless package, ``ones`` the ablation.
         threshold: Continuous: probabilities below it count as 0.
         sigma_px: Continuous: standard deviation of the Gaussian, pixels.
         binary_threshold: Binary: averaged probabilities above it are cloud.
         binary_average_px: Binary: radius of the averaging disk, pixels.
-        binary_dilation_px: Binary: radius of the dilating disk, pixels; 0 dilates nothing.
-        resolution_m: Pixel size at which the detector looks, metres; the paper's is 10.
+        binary_dilation_px: Binary: radius of the dilating disk, pixels; 0 for no dilation.
+        resolution_m: Pixel size at which the detector runs, metres; the paper's is 10.
     """
 
     detector: str = S2CLOUDLESS.name
@@ -56,34 +58,33 @@ def cloud_map(
     detector: Detector | None = None,
     cache: ProbabilityCache | None = None,
 ) -> Float32[np.ndarray, "y x"]:
-    """Map the clouds of an image: its cloud probability, then the map m.
+    """Return the cloud map m of an image (section II-A of the paper): its cloud probability, thresholded and smoothed.
 
     Args:
         reflectance: TOA reflectance; NaN where there is no data.
-        bands: Its band names.
-        settings: How the probability becomes the map.
-        detector: What tells the probability, instead of the one that the settings name; not asked in mode ``ones``.
-        cache: Where to keep probabilities; nothing is kept if omitted.
+        bands: Band names.
+        settings: Detector, mode and thresholds.
+        detector: Detector that replaces the one of the settings; unused in mode ``ones``.
+        cache: Cache of probabilities; none if omitted.
 
     Returns:
-        The map m, 0 clear to 1 cloudy; NaN where it is unknown, because the detector lacks data there. In mode ``ones``
-        it is 1 everywhere.
+        The map m, 0 clear to 1 cloudy; NaN where a band of the detector has no data. In mode ``ones`` 1 everywhere.
 
     Raises:
-        InputError: The detector lacks a band.
+        InputError: A band of the detector is missing.
     """
     if settings.mode == "ones":
         return np.ones(reflectance.shape[1:], dtype=np.float32)
-    asked = at_resolution(detector or find_detector(settings.detector), settings.resolution_m)
+    chosen = at_resolution(detector or find_detector(settings.detector), settings.resolution_m)
     if cache is not None:
-        return cloud_map_from_probability(cache.probability(reflectance, bands, asked), settings)
-    return cloud_map_from_probability(asked.probability(reflectance, bands), settings)
+        return cloud_map_from_probability(cache.probability(reflectance, bands, chosen), settings)
+    return cloud_map_from_probability(chosen.probability(reflectance, bands), settings)
 
 
 def cloud_map_from_probability(
     probability: Float32[np.ndarray, "y x"], settings: CloudMapSettings = PAPER
 ) -> Float32[np.ndarray, "y x"]:
-    """Turn a cloud probability into the map m of section II-A of the paper.
+    """Return the cloud map m of a cloud probability (section II-A of the paper).
 
     Args:
         probability: Cloud probability in [0, 1]; NaN where it is unknown, which counts as 0 for the pixels around.
@@ -120,9 +121,9 @@ def _binary_mask(probability: Float32[np.ndarray, "y x"], settings: CloudMapSett
 
 
 def mean_coverage(cloud_map: Float32[np.ndarray, "y x"]) -> float:
-    """Cloud coverage as the mean of m; of the two definitions in use, the one that weighs thin cloud less.
+    """Return the cloud coverage as the mean of m; of the two definitions in use, the one that weighs thin cloud less.
 
-    As everywhere in this package, a coverage is of the pixels whose m is known; NaN where there are none.
+    Pixels whose m is unknown (NaN) do not count, as in every coverage of this package; NaN if m is unknown everywhere.
     """
     unknown = np.isnan(cloud_map)
     known = cloud_map[~unknown] if unknown.any() else cloud_map
@@ -130,15 +131,15 @@ def mean_coverage(cloud_map: Float32[np.ndarray, "y x"]) -> float:
 
 
 def cloudy_share(cloud_map: Float32[np.ndarray, "y x"]) -> float:
-    """Cloud coverage as the share of pixels with m > 0 among those whose m is known: those that a remover may change.
+    """Return the cloud coverage as the share of pixels with m > 0, which a remover may change.
 
-    NaN where m is unknown everywhere.
+    Pixels whose m is unknown (NaN) do not count; NaN if m is unknown everywhere.
     """
     known = int(np.count_nonzero(~np.isnan(cloud_map)))
     return int(np.count_nonzero(cloud_map > 0)) / known if known else math.nan
 
 
-# The cloud map of a scene of any height, strip by strip, in bounded memory; the same numbers as in one piece.
+# Scenes of any height: strip by strip in bounded memory, with the same result as in one piece.
 
 
 STRIP_PX = 768
@@ -153,65 +154,65 @@ def map_rows(
     detector: Detector | None = None,
     strip_px: int = STRIP_PX,
 ) -> Iterator[tuple[int, Float32[np.ndarray, "rows x"]]]:
-    """Map the clouds of a scene from top to bottom.
+    """Yield the cloud map of a scene in strips from top to bottom.
 
-    Each strip is read with as many rows above and below as reach into its map, so that no seam appears.
+    Each strip is read with a margin as wide as the reach of the map, so that no seams appear.
 
     Args:
-        read: Reads rows of the scene, in TOA reflectance.
-        height: Rows of the scene.
+        read: Row reader of the scene, TOA reflectance.
+        height: Number of rows of the scene.
         bands: Names of the bands that ``read`` returns.
-        settings: How the probability becomes the map.
-        detector: What tells the probability, instead of the one that the settings name.
-        strip_px: Rows of a strip; a multiple of 6 for coarser detection. A detector that looks at surroundings has read
-            the whole scene before.
+        settings: Detector, mode and thresholds.
+        detector: Detector that replaces the one of the settings. One that reads surroundings reads the whole scene
+            before the first strip.
+        strip_px: Rows of a strip; a multiple of 6 for coarser detection.
 
     Yields:
-        The first row of a strip, and its map m.
+        First row and map m of each strip.
     """
     detector = detector or find_detector(settings.detector)
-    here = detector_of_rows(detector, settings, read, height, bands)
-    for top, bottom in strips_of(height, strip_px):
-        above, below = with_reach(top, bottom, height, settings)
-        strip = cloud_map(read(above, below), bands, settings, here(above))
+    detector_at = detector_for_rows(detector, settings, read, height, bands)
+    for top, bottom in row_strips(height, strip_px):
+        above, below = rows_in_reach(top, bottom, height, settings)
+        strip = cloud_map(read(above, below), bands, settings, detector_at(above))
         yield top, strip[top - above : bottom - above]
 
 
-def detector_of_rows(
+def detector_for_rows(
     detector: Detector, settings: CloudMapSettings, read: ReadRows, height: int, bands: tuple[str, ...]
 ) -> Callable[[int], Detector]:
-    """Return what gives the detector for the rows from a row on; see :meth:`Detector.over`.
+    """Return a callable (first row) that returns the detector for a strip; see :meth:`Detector.over`.
 
     Args:
-        detector: One that may look at surroundings.
-        settings: In mode ``ones`` nothing is asked, and nothing read.
-        read: Reads rows of the scene, in TOA reflectance.
-        height: Rows of the scene.
+        detector: Any detector, also one that reads surroundings.
+        settings: Cloud map settings; in mode ``ones`` the scene is not read.
+        read: Row reader of the scene, TOA reflectance.
+        height: Number of rows of the scene.
         bands: Names of the bands that ``read`` returns.
     """
     return (lambda _: detector) if settings.mode == "ones" else detector.over(read, height, bands)
 
 
-def strips_of(height: int, strip_px: int = STRIP_PX) -> list[tuple[int, int]]:
-    """Return the first row of each strip and the row after its last."""
+def row_strips(height: int, strip_px: int = STRIP_PX) -> list[tuple[int, int]]:
+    """Return (first row, row after the last) of each strip."""
     return [(top, min(top + strip_px, height)) for top in range(0, height, strip_px)]
 
 
-def with_reach(top: int, bottom: int, height: int, settings: CloudMapSettings) -> tuple[int, int]:
-    """Return the rows that a strip has to see: those that reach into its map, as far as the scene goes.
+def rows_in_reach(top: int, bottom: int, height: int, settings: CloudMapSettings) -> tuple[int, int]:
+    """Return (first row, row after the last) of a strip with the margin that its map depends on.
 
     Args:
         top: First row of the strip.
-        bottom: Row after its last.
-        height: Rows of the scene.
-        settings: What the map is made by; see :func:`reach_px`.
+        bottom: Row after the last row of the strip.
+        height: Number of rows of the scene.
+        settings: Settings of the map, which give the margin; see :func:`reach_px`.
     """
     margin = reach_px(settings)
     return max(top - margin, 0), min(bottom + margin, height)
 
 
 def reach_px(settings: CloudMapSettings) -> int:
-    """Return how many rows away a pixel can change the map, rounded up to whole coarse pixels."""
+    """Return the distance, in rows, over which a pixel affects the map, rounded up to whole coarse pixels."""
     factor = settings.resolution_m // PIXEL_M
     match settings.mode:
         case "ones":

@@ -1,4 +1,4 @@
-"""Perlin noise over an endless plane: smooth at every scale, the same wherever it is looked at from."""
+"""Perlin noise over an unbounded plane, evaluated at any positions."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from jaxtyping import Float, Float32, UInt8
 from numpy.typing import NDArray
 
 PERIOD = 256
-"""Lattice nodes after which an octave repeats itself, along either axis."""
+"""Period of an octave along either axis, in lattice nodes."""
 _TURN = np.float32(2 * np.pi / 256)
 _DEVIATION = (4 * (181 / 462) * (535 / 18018)) ** 0.5
 """Standard deviation of an octave of unit gradients: the square root of 4 times the integral of (1 - fade(t))^2 times
@@ -33,8 +33,9 @@ class Octave:
     def at(self, y: Float[np.ndarray, " y"], x: Float[np.ndarray, " x"]) -> Float32[np.ndarray, "y x"]:
         """Return the noise at every pair of a row and a column, pixels.
 
-        The four nodes around a pixel say ``gradient . offset``, weighed by the fade curves of both axes. Every term is
-        a product of a function of the row and one of the column, so the axes are blended one after the other.
+        The noise is the sum of ``gradient . offset`` over the four nodes around a pixel, weighted by the fade curves of
+        both axes. Every term is a product of a function of the row and one of the column, so the axes are blended one
+        after the other.
         """
         rows = _axis(self.origin[0] + y / self.wavelength_px)
         columns = _axis(self.origin[1] + x / self.wavelength_px)
@@ -50,10 +51,10 @@ class _Axis:
     """Positions between the nodes of one axis.
 
     Attributes:
-        nodes: The nodes that are needed.
-        before: For each position, which of them lies before it.
-        weight: For each position, the fade curve's weights of the node before and the one after.
-        offset: The same weights, times the offset from the node.
+        nodes: Lattice nodes in use.
+        before: Index into ``nodes`` of the node before each position.
+        weight: Fade weights of the nodes before and after each position.
+        offset: These weights times the offset from the node.
     """
 
     nodes: NDArray[np.intp]
@@ -73,7 +74,7 @@ def _axis(at: NDArray[np.float64]) -> _Axis:
 
 
 def _blend(grid: NDArray[np.float32], before: NDArray[np.intp], share: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mix, for each position, the row of the grid before it and the one after."""
+    """Interpolate, at each position, between the rows of the grid before and after it."""
     rows = np.ascontiguousarray(grid)
     mixed = rows[before]
     mixed *= share[0, :, None]
@@ -88,13 +89,13 @@ class PerlinNoise:
     """A sum of octaves with mean 0 and standard deviation 1 over the plane.
 
     Attributes:
-        octaves: What is summed.
+        octaves: Octaves to sum.
     """
 
     octaves: tuple[Octave, ...]
 
     def at(self, y: Float[np.ndarray, " y"], x: Float[np.ndarray, " x"]) -> Float32[np.ndarray, "y x"]:
-        """Return the noise at every pair of a row and a column, pixels: any numbers, so beside an image too."""
+        """Return the noise at every pair of a row and a column, pixels; positions outside an image are valid."""
         return np.asarray(sum(octave.at(y, x) for octave in self.octaves))
 
 
@@ -104,13 +105,13 @@ def draw_noise(
     """Draw the gradients of a plane of noise.
 
     The gradient noise of Perlin (1985), "An image synthesizer", with the fade curve 6 t^5 - 15 t^4 + 10 t^3 of Perlin
-    (2002), "Improving noise". The lattice of each octave lies elsewhere, lest all be 0 at the same nodes.
+    (2002), "Improving noise". The lattice of each octave is shifted, because noise is 0 at the nodes.
 
     Args:
         rng: Source of randomness.
-        wavelength_px: Wavelength of the first octave, pixels; each further one has half that of the one before.
-        octaves: Their number.
-        persistence: Amplitude of each octave by that of the one before.
+        wavelength_px: Wavelength of the first octave, pixels; it halves with each octave.
+        octaves: Number of octaves.
+        persistence: Ratio of the amplitudes of successive octaves.
     """
     amplitudes = persistence ** np.arange(octaves)
     amplitudes /= np.linalg.norm(amplitudes)

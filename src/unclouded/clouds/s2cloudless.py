@@ -1,4 +1,4 @@
-"""The paper's detector, Sentinel Hub's s2cloudless: by our own evaluation of its model, and by its package."""
+"""The paper's detector, Sentinel Hub's s2cloudless, evaluated by :mod:`lightgbm_trees` or by its own package."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -17,29 +17,29 @@ from unclouded.clouds.lightgbm_trees import Trees, probabilities, read_trees, st
 BANDS = ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12")
 """The ten bands that the model reads, in its order."""
 PATCH = 256 * 256
-"""Pixels that are worth a thread of their own."""
+"""Minimum pixels per thread."""
 PIECE = 4 * PATCH
-"""Most pixels that a thread takes at a time: many pixels group better, few need less memory."""
+"""Maximum pixels that a thread evaluates at a time: more pixels group better, fewer need less memory."""
 _MODEL = "s2cloudless/models/pixel_s2_cloud_detector_lightGBM_v0.1.txt"
 
 
 def s2cloudless_probability(
     reflectance: Float32[np.ndarray, "band y x"], bands: tuple[str, ...]
 ) -> Float32[np.ndarray, "y x"]:
-    """Cloud probability of s2cloudless, before any averaging, threshold or dilation.
+    """Return the cloud probability of s2cloudless, before any averaging, threshold or dilation.
 
     Section II-A of the paper. The trees are those of the installed package and are summed in its order, so that the
-    answer is that of :func:`package_probability` to the last bit.
+    result equals that of :func:`package_probability` to the last bit.
 
     Args:
         reflectance: TOA reflectance, clipped to [0, 1] here; NaN where there is no data.
-        bands: Its band names, among them the ten of :data:`BANDS`.
+        bands: Band names, including the ten of :data:`BANDS`.
 
     Returns:
         Probability in [0, 1]; NaN where any of the ten bands has no data.
 
     Raises:
-        InputError: One of the ten bands is missing, or the installed package carries a model of another kind.
+        InputError: One of the ten bands is missing, or the installed package contains another kind of model.
     """
     return pixel_by_pixel(select_bands(reflectance, bands, BANDS, "s2cloudless"), _by_trees)
 
@@ -47,7 +47,7 @@ def s2cloudless_probability(
 def package_probability(
     reflectance: Float32[np.ndarray, "band y x"], bands: tuple[str, ...]
 ) -> Float32[np.ndarray, "y x"]:
-    """Cloud probability by the s2cloudless package itself, slowly; see :func:`s2cloudless_probability`."""
+    """Return the cloud probability by the s2cloudless package itself; see :func:`s2cloudless_probability`."""
     return pixel_by_pixel(select_bands(reflectance, bands, BANDS, "s2cloudless"), _by_package)
 
 

@@ -1,4 +1,8 @@
-"""Paint clouds on a clear image: simulated by Perlin noise, or copied from a cloudy image of the same place."""
+"""Synthetic clouds on a clear image: simulated by Perlin noise, or copied from a cloudy image of the same place.
+
+:func:`paint` follows the two approaches of section III-B.4 of the paper. Beyond the paper, coverages may follow a
+histogram, and clouds may have the measured colours of thick cloud and ice and cast shadows.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,16 +21,14 @@ from unclouded.errors import InputError
 from unclouded.sensors import SENTINEL2
 from unclouded.settings import Settings
 
-# fmt: on
-
 
 class ShadowSettings(Settings):
-    """Where the sun stands and how high the clouds that cast shadows are.
+    """Position of the sun and height of the clouds that cast shadows.
 
     Attributes:
-        sun_azimuth_deg: Direction to the sun, clockwise from north (up in the image).
-        sun_elevation_deg: Height of the sun above the horizon.
-        cloud_height_m: Height of the clouds above the ground.
+        sun_azimuth_deg: Azimuth of the sun, degrees clockwise from north (up in the image).
+        sun_elevation_deg: Elevation of the sun above the horizon, degrees.
+        cloud_height_m: Height of the clouds above the ground, metres.
     """
 
     sun_azimuth_deg: float = Field(default=150.0, ge=0.0, le=360.0)
@@ -35,32 +37,32 @@ class ShadowSettings(Settings):
 
     @property
     def towards_sun_px(self) -> tuple[float, float]:
-        """Rows and columns from a shadow to the ground right below the cloud that casts it."""
+        """Offset in rows and columns from a shadow to the ground below the cloud that casts it."""
         distance_px = self.cloud_height_m / np.tan(np.radians(self.sun_elevation_deg)) / PIXEL_M
         azimuth = np.radians(self.sun_azimuth_deg)
         return float(-np.cos(azimuth) * distance_px), float(np.sin(azimuth) * distance_px)
 
 
 class SyntheticSettings(Settings):
-    """How clouds are painted; the defaults are the first approach of section III-B.4 of the paper.
+    """Settings of synthetic clouds; the defaults are the first approach of section III-B.4 of the paper.
 
-    The paper gives no parameters of its noise. Ours make the map m as smooth as real ones: tests/real/test_synthetic.py
-    compares them.
+    The paper gives no parameters of its noise. Ours make the map m as smooth as that of real clouds, as
+    ``tests/real/test_synthetic.py`` checks.
 
     Attributes:
         mode: ``perlin`` simulates clouds and needs a clear image only; ``copy`` takes those of a cloudy image of the
             same place, and has no parameters.
-        seed: Together with the name of a patch it decides everything random.
-        wavelength_px: Distance between the largest clouds, pixels.
-        octaves: Number of scales, each half as large as the one before, down to 2 px at most.
-        persistence: Amplitude of each scale by that of the one before; the larger, the more the edges fray.
-        softness: How far the noise rises between clear and opaque, in its standard deviations.
+        seed: Random seed; together with the patch name it determines the clouds.
+        wavelength_px: Wavelength of the largest scale, pixels.
+        octaves: Number of scales, each half as large as the one before, down to at least 2 px.
+        persistence: Ratio of the amplitudes of successive scales; larger values give more ragged edges.
+        softness: Range of the noise between clear and opaque, in standard deviations.
         brightness: Reflectance of opaque cloud: in all bands, or in B04 if the spectrum is physical.
-        coverage: The mean of m. ``natural`` is what the noise gives, on average one half. ``sen12mscr``, ``uniform``,
-            or weights of equal bins from 0 to 1 make the coverages of many patches follow that histogram.
+        coverage: Mean of m. ``natural`` is that of the noise, on average one half. With ``sen12mscr``, ``uniform``, or
+            weights of equal bins from 0 to 1, the coverages of many patches follow that histogram.
         spectrum: ``white`` is the same in all bands, as in the paper; ``physical`` has the measured colours of thick
             cloud and of ice.
-        shadow: Sun and height of clouds that cast shadows; none do if omitted.
+        shadow: Sun and cloud height for shadows; no shadows if omitted.
     """
 
     mode: Literal["perlin", "copy"] = "perlin"
@@ -85,14 +87,16 @@ class SyntheticSettings(Settings):
     def _paints_no_scale_below_pixels(self) -> "SyntheticSettings":
         smallest_px = self.wavelength_px / 2 ** (self.octaves - 1)
         if smallest_px < 2:
-            raise ValueError(f"expected scales of at least 2 px, found {smallest_px:.2g} px; take fewer octaves")
+            raise ValueError(f"expected scales of at least 2 px, found {smallest_px:.2g} px; use fewer octaves")
         return self
 
     @model_validator(mode="after")
     def _copies_nothing_simulated(self) -> "SyntheticSettings":
         simulated = (self.coverage != "natural", self.spectrum != "white", self.shadow is not None)
         if self.mode == "copy" and any(simulated):
-            raise ValueError("mode 'copy' has real coverage, colours and shadows; leave those out or take 'perlin'")
+            raise ValueError(
+                "mode 'copy' has real coverage, colours and shadows; omit these settings or use mode 'perlin'"
+            )
         return self
 
 
@@ -108,9 +112,9 @@ class SyntheticClouds:
     """A clear image with clouds painted on it.
 
     Attributes:
-        cloudy: TOA reflectance; NaN where an image it was made of has no data.
+        cloudy: TOA reflectance; NaN where an input image has no data.
         cloud_map: The map m, 0 clear to 1 cloudy.
-        shadow: Share of the direct sunlight that clouds keep from the ground, 0 to 1; None if they cast no shadow.
+        shadow: Share of the direct sunlight that clouds block, 0 to 1; None without shadows.
     """
 
     cloudy: Float32[np.ndarray, "band y x"]
@@ -127,28 +131,29 @@ def paint(
     cloudy: Float32[np.ndarray, "_ _ _"] | None = None,
     cloud_map: Float32[np.ndarray, "_ _"] | None = None,
 ) -> SyntheticClouds:
-    """Paint clouds on a clear image, as the settings say.
+    """Paint clouds on a clear image (section III-B.4 of the paper).
 
     Args:
         name: Unique name of the patch.
         clear: TOA reflectance; NaN where there is no data.
-        bands: Its band names.
-        settings: What to paint.
-        cloudy: For mode ``copy``: TOA reflectance of the same place and bands under clouds, as large as ``clear``.
-        cloud_map: For mode ``copy``: the map m of ``cloudy``; where it is unknown (NaN), no cloud is copied.
+        bands: Band names.
+        settings: Kind and parameters of the clouds.
+        cloudy: Only for mode ``copy``: TOA reflectance of the same place, bands and size with real clouds.
+        cloud_map: Only for mode ``copy``: the map m of ``cloudy``; where it is unknown (NaN), no cloud is copied.
 
     Raises:
-        InputError: There is not one name a band, or an image for mode ``copy`` is missing or of another size.
+        InputError: The number of names differs from that of bands, or an image for mode ``copy`` is missing or has
+            another size.
     """
     if len(bands) != len(clear):
-        raise InputError(f"{name}: expected one name a band, found {len(bands)} names for {len(clear)} bands")
+        raise InputError(f"{name}: expected one name per band, found {len(bands)} names for {len(clear)} bands")
     if settings.mode == "perlin":
         return simulate(name, clear, bands, settings)
     if cloudy is None or cloud_map is None:
-        raise InputError(f"{name}: mode 'copy' takes clouds from a cloudy image and its cloud map; give both")
+        raise InputError(f"{name}: mode 'copy' needs a cloudy image and its cloud map; give both")
     if not clear.shape == cloudy.shape == (len(clear), *cloud_map.shape):
         shapes = f"clear {clear.shape}, cloudy {cloudy.shape}, cloud map {cloud_map.shape}"
-        raise InputError(f"{name}: expected images of one place and size, found {shapes}; pair them first")
+        raise InputError(f"{name}: expected images of the same place and size, found {shapes}; pair them first")
     m = np.nan_to_num(cloud_map, nan=0.0)
     mixed = np.empty_like(clear)
     for band in range(len(clear)):
@@ -174,13 +179,13 @@ def simulate(
 ) -> SyntheticClouds:
     """Paint clouds of Perlin noise; the map m is their opacity.
 
-    Spectrum and shadow change the image, but neither the place nor the shape of a cloud.
+    Spectrum and shadow change the image, but neither position nor shape of a cloud.
 
     Args:
         name: Unique name of the patch.
         clear: TOA reflectance; NaN where there is no data.
-        bands: Its band names.
-        settings: What to paint.
+        bands: Band names.
+        settings: Parameters of the clouds.
     """
     rng = generator(name, settings.seed)
     y, x = (np.arange(size, dtype=np.float64) for size in clear.shape[1:])
@@ -202,28 +207,28 @@ def simulate(
 
 
 def generator(name: str, seed: int) -> np.random.Generator:
-    """Return the random numbers of a patch: the same in every process, whatever was painted before."""
+    """Return the random generator of a patch, which depends on its name and the seed alone."""
     return np.random.default_rng([seed, *hashlib.sha256(name.encode()).digest()])
 
 
 def _threshold(field: NDArray[np.float32], settings: SyntheticSettings, rng: np.random.Generator) -> float:
-    """Return where the noise turns to cloud; 0, its mean, for natural coverage."""
+    """Return the noise value at which clouds begin; 0, the mean of the noise, for natural coverage."""
     if settings.coverage == "natural":
         return 0.0
     histogram = HISTOGRAMS[settings.coverage] if isinstance(settings.coverage, str) else settings.coverage
     return threshold_for(field, settings.softness, draw_coverage(rng, histogram))
 
 
-# From noise to opacity: how soft the edges of painted clouds are, and how much of an image they cover.
+# From noise to opacity: softness of the edges, and coverage.
 
 
 def opacity(noise: Float32[np.ndarray, "y x"], threshold: float, softness: float) -> Float32[np.ndarray, "y x"]:
-    """Rise from 0 to 1 where the noise passes a threshold, without a kink: 3 t^2 - 2 t^3.
+    """Return the opacity, which rises smoothly from 0 to 1 around a threshold of the noise: 3 t^2 - 2 t^3.
 
     Args:
         noise: Any field.
-        threshold: Where the opacity is one half, in units of the noise.
-        softness: How far the noise rises between opacity 0 and 1.
+        threshold: Noise value at which the opacity is one half.
+        softness: Range of the noise between opacity 0 and 1.
     """
     t = np.clip((noise - np.float32(threshold)) / np.float32(softness) + np.float32(0.5), 0, 1)
     return np.asarray(t * t * (3 - 2 * t))
@@ -234,8 +239,8 @@ def threshold_for(noise: Float32[np.ndarray, "y x"], softness: float, coverage: 
 
     Args:
         noise: Any field.
-        softness: How far the noise rises between opacity 0 and 1, in units of the noise.
-        coverage: Wanted mean of :func:`opacity`, between 0 and 1.
+        softness: Range of the noise between opacity 0 and 1.
+        coverage: Target mean of :func:`opacity`, between 0 and 1.
     """
     lowest, highest = float(noise.min()) - softness, float(noise.max()) + softness
 
@@ -250,7 +255,7 @@ def draw_coverage(rng: np.random.Generator, histogram: tuple[float, ...]) -> flo
 
     Args:
         rng: Source of randomness.
-        histogram: Weights of equal bins from 0 to 1, of any sum; within a bin all coverages are as likely.
+        histogram: Weights of equal bins from 0 to 1, of any sum; coverages are uniform within a bin.
     """
     cumulative = np.cumsum((0.0, *histogram))
     edges = np.linspace(0, 1, len(cumulative))
@@ -258,20 +263,20 @@ def draw_coverage(rng: np.random.Generator, histogram: tuple[float, ...]) -> flo
 
 
 def _beta_histogram(mean: float, deviation: float, bins: int = 100) -> tuple[float, ...]:
-    """Bin the Beta distribution of a mean and a standard deviation."""
+    """Return the histogram of the Beta distribution with a mean and a standard deviation."""
     total = mean * (1 - mean) / deviation**2 - 1
     return tuple(np.diff(betainc(mean * total, (1 - mean) * total, np.linspace(0, 1, bins + 1))).tolist())
 
 
 HISTOGRAMS = {"uniform": (1.0,), "sen12mscr": _beta_histogram(0.4793, 0.3608)}
-"""Histograms of coverage by name. For SEN12MS-CR section III-A of the paper gives 47.93 % +- 36.08 %, but the bins only
-as a drawing (Fig. 5): ``sen12mscr`` is the Beta distribution of this mean and standard deviation."""
+"""Histograms of coverage by name. Section III-A of the paper gives 47.93 % +- 36.08 % for SEN12MS-CR, and the bins only
+as a figure (Fig. 5): ``sen12mscr`` is the Beta distribution with this mean and standard deviation."""
 
 
-# What the paper's white clouds lack: the colours of thick cloud and of ice, and shadows on the ground.
+# Beyond the paper's white clouds: colours of thick cloud and ice, and shadows on the ground.
 
 
-# Hundredths; tests/real/test_synthetic.py measures them on real samples and says how.
+# In percent of B04 (_DIRECT: of the clear reflectance), as tests/real/test_synthetic.py measures them on real samples.
 # fmt: off
 #          B01  B02  B03  B04  B05  B06  B07  B08  B8A  B09  B10  B11  B12
 _THICK  = ( 86,  91,  91, 100, 100, 107, 113, 108, 118,  36,   1,  96,  76)
@@ -279,20 +284,21 @@ _THICK  = ( 86,  91,  91, 100, 100, 107, 113, 108, 118,  36,   1,  96,  76)
 _ICE    = ( 96, 100,  94, 100, 100,  94,  92,  96,  90,  86,  38,  39,  41)
 
 _DIRECT = ( 18,  18,  37,  44,  50,  55,  61,  67,  68,  68,   0,  73,  72)
+# fmt: on
 
 
 def cloud_colour(band: str, ice: Float32[np.ndarray, "y x"]) -> Float32[np.ndarray, "y x"]:
     """Return the reflectance of opaque cloud in a band, divided by that in B04.
 
-    Thick cloud is nearly flat but for the bands of water vapour, B09 and B10. Ice lies above the vapour and absorbs in
-    B11 and B12: a veil of it that adds a tenth to a visible band makes B10 many times what clear ground shows.
+    Thick cloud is nearly flat except in the water vapour bands B09 and B10. Ice lies above the vapour and absorbs in
+    B11 and B12: a thin veil that adds 0.1 to a visible band raises B10 to many times its clear value.
 
     Args:
         band: Name of the band.
         ice: Share of ice in the cloud, 0 to 1.
 
     Raises:
-        InputError: The name is no band of Sentinel-2.
+        InputError: The name is not a band of Sentinel-2.
     """
     thick, frozen = _of(_THICK, band), _of(_ICE, band)
     return np.asarray(thick + (frozen - thick) * ice)
@@ -301,18 +307,18 @@ def cloud_colour(band: str, ice: Float32[np.ndarray, "y x"]) -> Float32[np.ndarr
 def shaded(
     clear: Float32[np.ndarray, "y x"], band: str, shadow: Float32[np.ndarray, "y x"]
 ) -> Float32[np.ndarray, "y x"]:
-    """Return a band of a clear image whose ground misses a share of the direct sunlight.
+    """Return a band of a clear image in the shadow of clouds.
 
-    In full shadow remains what the sky lights and what the air itself sends up, a share of the clear reflectance that
-    is measured for each band. B10 sees no ground and keeps all.
+    In full shadow, skylight and path radiance remain: a share of the clear reflectance that is measured for each band.
+    B10 does not see the ground and is unchanged.
 
     Args:
         clear: TOA reflectance.
         band: Name of the band.
-        shadow: Share of the direct sunlight that is missing, 0 to 1.
+        shadow: Share of the direct sunlight that is blocked, 0 to 1.
 
     Raises:
-        InputError: The name is no band of Sentinel-2.
+        InputError: The name is not a band of Sentinel-2.
     """
     return np.asarray(clear * (1 - _of(_DIRECT, band) * shadow))
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.detectors import find_detector
-from unclouded.clouds.map import STRIP_PX, CloudMapSettings, cloud_map, detector_of_rows, strips_of, with_reach
+from unclouded.clouds.map import STRIP_PX, CloudMapSettings, cloud_map, detector_for_rows, row_strips, rows_in_reach
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.io.geotiff import grid_of, image_bands, open_geotiff, stored_rows
@@ -140,7 +140,7 @@ def map_scene(
             has values outside 0 to 1.
     """
     height, width = sources.shape
-    strips = strips_of(height, STRIP_PX if width <= WIDE_PX else STRIP_PX // 2)
+    strips = row_strips(height, STRIP_PX if width <= WIDE_PX else STRIP_PX // 2)
     missing = [strip for strip in strips if not store.holds(strip[0])]
     with ExitStack() as stack:
         if user_map is not None:
@@ -197,12 +197,12 @@ def _detected_strips(sources: Sources, strips: list[tuple[int, int]], settings: 
         return
 
     def rows(strip: tuple[int, int]) -> tuple[int, int]:
-        return with_reach(*strip, height, settings)
+        return rows_in_reach(*strip, height, settings)
 
     def read(top: int, bottom: int) -> NDArray[np.float32]:
         return optical.radiometry.decode(sources.stored(top, bottom).result())
 
-    detector_from = detector_of_rows(find_detector(settings.detector), settings, read, height, optical.bands)
+    detector_from = detector_for_rows(find_detector(settings.detector), settings, read, height, optical.bands)
     for strip, stored in prefetch(strips, lambda strip: sources.stored(*rows(strip))):
         here = slice(strip[0] - rows(strip)[0], strip[1] - rows(strip)[0])
         reflectance = optical.radiometry.decode(stored)

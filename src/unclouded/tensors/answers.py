@@ -1,4 +1,4 @@
-"""What a remover or a file of predictions answers is checked here, once, before it is scored or written."""
+"""Checks of predictions, from a remover or a file, before they are scored or written."""
 
 import torch
 from jaxtyping import Bool
@@ -9,13 +9,13 @@ from unclouded.errors import InputError
 from unclouded.tensors.observation import Observation
 
 DARKEST, BRIGHTEST = -0.2, 2.0
-"""TOA reflectance of real pixels lies well inside; the brightest cloud of SEN12MS-CR has 1.7."""
+"""Range that contains the TOA reflectance of real pixels; the brightest cloud of SEN12MS-CR has 1.7."""
 IMPOSSIBLE = 20.0
-"""No pixel, however bright, has this reflectance; stored numbers of almost any pixel are larger."""
+"""Reflectance that no pixel reaches; stored numbers (reflectance x 10,000) almost always exceed it."""
 IMPLAUSIBLE_SHARE = 0.02
-"""Share of values outside of :data:`DARKEST` to :data:`BRIGHTEST` above which an image is in another unit."""
+"""Share of values outside :data:`DARKEST` to :data:`BRIGHTEST` above which an image must be in another unit."""
 GAP_REACH_PX = 128
-"""How far around a gap of the input an answer may have no data; features of radar reach some pixels beyond a gap."""
+"""Distance around a gap of the input within which a prediction may have no data: radar features extend gaps."""
 
 
 def require_answer(
@@ -27,40 +27,40 @@ def require_answer(
     *,
     complete: bool = True,
 ) -> Tensor:
-    """Return the answer of a remover if it is a clear image of what was observed.
+    """Return a prediction if it is a valid clear image for an observation.
 
     Args:
-        answer: Anything that a remover returned, or a prediction that was read from a file.
-        seen: The observation in the bands that were asked for.
+        answer: Prediction: any value that a remover returned, or an image read from a file.
+        seen: The observation in the bands of the prediction.
         by: Name of the remover, for the message.
-        place: Name of the patch, or of the window, for the message.
-        where: Pixels that need an answer; all if omitted.
-        complete: Refuse pixels without an answer. A scene records them as no data instead, and counts them.
+        place: Name of the patch or window, for the message.
+        where: Pixels that must be predicted; all if omitted.
+        complete: Refuse pixels without prediction. A scene counts them and writes no data instead.
 
     Raises:
-        InputError: It is no floating-point tensor of the bands, the batch and the size of ``seen``, has no data where
-            radar and optical image have, or holds numbers that are no reflectance.
+        InputError: The prediction is not a floating-point tensor with the bands, batch and size of ``seen``, lacks data
+            where radar and optical image have data, or holds values that are not reflectance.
     """
-    who = f"{by} answered {place} with"
+    subject = f"{by} returned for {place}"
     if not isinstance(answer, Tensor):
-        raise InputError(f"{who} a {type(answer).__name__}, expected a torch.Tensor of TOA reflectance; convert it")
+        raise InputError(f"{subject} a {type(answer).__name__}, expected a torch.Tensor of TOA reflectance; convert it")
     expected = tuple(seen.cloudy.shape)
     if tuple(answer.shape) != expected:
         bands = " ".join(seen.bands)
         raise InputError(
-            f"{who} the shape {_sides(answer.shape)}, expected {_sides(expected)} (batch x band x row x column, bands "
-            f"{bands}); return every band of every pixel"
+            f"{subject} the shape {_sides(answer.shape)}, expected {_sides(expected)} (batch x band x row x column, "
+            f"bands {bands}); return every band of every pixel"
         )
     if not answer.dtype.is_floating_point:
-        raise InputError(f"{who} {answer.dtype}, expected floating-point TOA reflectance; convert it")
+        raise InputError(f"{subject} {answer.dtype}, expected floating-point TOA reflectance; convert it")
     if complete:
-        _require_finite(answer.detach(), seen, who, where)
-    require_reflectance(answer, who, observed=seen.cloudy)
+        _require_finite(answer.detach(), seen, subject, where)
+    require_reflectance(answer, subject, observed=seen.cloudy)
     return answer
 
 
 def window_name(seen: Observation) -> str:
-    """Return what messages call a window of a scene."""
+    """Return the name of a window of a scene, for messages."""
     row, column = seen.origin_px
     return f"the window at row {row}, column {column}"
 
@@ -69,7 +69,7 @@ def _sides(shape: "torch.Size | tuple[int, ...]") -> str:
     return " x ".join(map(str, shape)) or "of a single number"
 
 
-def _require_finite(answer: Tensor, seen: Observation, who: str, where: Tensor | None) -> None:
+def _require_finite(answer: Tensor, seen: Observation, subject: str, where: Tensor | None) -> None:
     bad = ~answer.isfinite().all(dim=1, keepdim=True)
     if where is not None:
         bad &= where.to(bad.device)
@@ -83,8 +83,8 @@ def _require_finite(answer: Tensor, seen: Observation, who: str, where: Tensor |
         lacking = int((bad & (~_near(~known) | infinite)).sum())
     if lacking:
         raise InputError(
-            f"{who} NaN or infinity at {lacking:,} of {bad.numel():,} pixels where radar and optical image have data, "
-            "expected a number for each of them; answer every pixel"
+            f"{subject} NaN or infinity at {lacking:,} of {bad.numel():,} pixels where radar and optical image have "
+            "data, expected a number for each of them; predict every pixel"
         )
 
 
@@ -95,16 +95,16 @@ def _near(gap: Bool[Tensor, "batch 1 h w"]) -> Bool[Tensor, "batch 1 h w"]:
     return F.max_pool2d(rows, (1, side), stride=1, padding=(0, GAP_REACH_PX)) > 0
 
 
-def require_reflectance(image: Tensor, who: str, observed: Tensor | None = None) -> None:
-    """Refuse an image whose numbers are in another unit than TOA reflectance; what is not finite is passed over.
+def require_reflectance(image: Tensor, subject: str, observed: Tensor | None = None) -> None:
+    """Check that an image is in TOA reflectance; values that are not finite are ignored.
 
     Args:
-        image: Any shape.
-        who: Begins the message, such as ``"the target has"``.
-        observed: Values that are believed wherever the image repeats them, such as those of a very bright cloud.
+        image: Image of any shape.
+        subject: Beginning of the message, such as ``"the target has"``.
+        observed: Observed image; values that the prediction repeats, such as a very bright cloud, are accepted.
 
     Raises:
-        InputError: A value is larger than :data:`IMPOSSIBLE`, or too many are outside of what pixels have.
+        InputError: A value exceeds :data:`IMPOSSIBLE`, or too many values are outside the range of real pixels.
     """
     if not image.numel():
         return
@@ -118,16 +118,22 @@ def require_reflectance(image: Tensor, who: str, observed: Tensor | None = None)
     outside = ((known < DARKEST) | (known > BRIGHTEST)).double().mean().item()
     if max(-low, high) > IMPOSSIBLE or outside > IMPLAUSIBLE_SHARE:
         raise InputError(
-            f"{who} values from {low:.4g} to {high:.4g}, {outside:.0%} of them outside {DARKEST:g} to {BRIGHTEST:g}, "
-            "expected TOA reflectance, about 0 to 1; divide stored numbers by 10,000"
+            f"{subject} values from {low:.4g} to {high:.4g}, {outside:.0%} of them outside {DARKEST:g} to "
+            f"{BRIGHTEST:g}, expected TOA reflectance, about 0 to 1; divide stored numbers by 10,000"
         )
 
 
 def require_confidence(confidence: object, seen: Observation, by: str, place: str) -> Tensor:
-    """Return the confidence that a remover has in its answer if it is a number from 0 to 1 for every pixel, or NaN.
+    """Return the confidence of a remover if it is a number from 0 to 1, or NaN, for every pixel.
+
+    Args:
+        confidence: Any value that a remover returned.
+        seen: The observation.
+        by: Name of the remover, for the message.
+        place: Name of the patch or window, for the message.
 
     Raises:
-        InputError: It has another shape or type, or other values.
+        InputError: The confidence has another shape, type or range.
     """
     expected = (seen.cloudy.shape[0], 1, *seen.cloudy.shape[-2:])
     if isinstance(confidence, Tensor) and tuple(confidence.shape) == expected and confidence.dtype.is_floating_point:
@@ -137,5 +143,6 @@ def require_confidence(confidence: object, seen: Observation, by: str, place: st
     else:
         found = f"{type(confidence).__name__} {_sides(getattr(confidence, 'shape', ()))}"
     raise InputError(
-        f"{by} told a confidence for {place} with {found}, expected {_sides(expected)} numbers from 0 to 1; correct it"
+        f"{by} returned for {place} a confidence with {found}, expected {_sides(expected)} numbers from 0 to 1; "
+        "correct it"
     )

@@ -1,4 +1,4 @@
-"""Triplets on disk to tensors: read when asked for, cropped, in physical units."""
+"""Datasets of triplets: tensors in physical units, read from disk item by item, optionally cropped."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,13 +27,13 @@ def observe(
     cloud_map: Float32[np.ndarray, "y x"],
     bands: tuple[str, ...],
 ) -> Observation:
-    """Make an observation with a batch of one.
+    """Return an observation with a batch of one.
 
     Args:
         sar: VV and VH backscatter, dB.
         cloudy: TOA reflectance of all 13 bands.
         cloud_map: The map m, from all 13 bands.
-        bands: Optical bands that the observation shows.
+        bands: Optical bands of the observation.
     """
     shown = cloudy[SENTINEL2.indices(*bands)]
     return Observation(
@@ -43,7 +43,7 @@ def observe(
 
 @runtime_checkable
 class TripletSource(Protocol):
-    """Triplets in an order, from GeoTIFFs or from a packed store; both give the same values."""
+    """A sequence of triplets, from GeoTIFFs or a packed store; both return the same values."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,7 +52,7 @@ class TripletSource(Protocol):
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Optical bands that observation and target show."""
+        """Optical bands of observation and target."""
         ...
 
     def __len__(self) -> int: ...
@@ -60,14 +60,14 @@ class TripletSource(Protocol):
     def __getitem__(self, index: int) -> Triplet: ...
 
     def clear(self, index: int) -> Float[Tensor, "1 band h w"]:
-        """Return the clear image of a patch alone."""
+        """Return only the clear image of a patch."""
         ...
 
     def check(self, index: int) -> Triplet:
-        """Read a triplet and make sure that it is whole.
+        """Read a triplet and check it.
 
         Raises:
-            InputError: It is damaged.
+            InputError: The triplet is damaged.
         """
         ...
 
@@ -78,15 +78,15 @@ class TripletSource(Protocol):
 
 @dataclass(frozen=True)
 class TripletDataset(Dataset[Triplet]):
-    """Triplets in the order of ``files``; nothing is opened before an item is asked for.
+    """Triplets of a data set on disk, in the order of ``files``; files are opened when an item is read.
 
     Attributes:
-        files: Where each triplet lies.
-        bands: Optical bands that observation and target show.
-        clouds: How the map m is made, always from the whole patch and all 13 bands.
-        cache: Where cloud probabilities are kept.
-        crop_px: Side of the centre crop, taken after m is made; the whole patch if None.
-        synthetic: Paint clouds on the clear image instead of showing the cloudy one (section III-B.4).
+        files: Files of each triplet.
+        bands: Optical bands of observation and target.
+        clouds: Settings of the cloud map m, which always uses the whole patch and all 13 bands.
+        cache: Cache of cloud probabilities.
+        crop_px: Side of the centre crop, taken after the cloud map; the whole patch if None.
+        synthetic: Settings to paint clouds on the clear image instead of reading the cloudy one (section III-B.4).
     """
 
     files: tuple[TripletFiles, ...]
@@ -105,7 +105,7 @@ class TripletDataset(Dataset[Triplet]):
         return len(self.files)
 
     def check(self, index: int) -> Triplet:
-        """Read a triplet, which is whole then; its cloud probability stays in the cache.
+        """Read a triplet and check it; its cloud probability is cached.
 
         Raises:
             InputError: A file is damaged or missing.
@@ -120,7 +120,7 @@ class TripletDataset(Dataset[Triplet]):
         """Return the clear image of a patch, TOA reflectance; its observation is not read.
 
         Raises:
-            InputError: There is none, or it is damaged.
+            InputError: The clear image is missing or damaged.
         """
         files = self.files[index]
         if files.clear is None:
@@ -140,7 +140,7 @@ class TripletDataset(Dataset[Triplet]):
     def _clouds(
         self, name: str, cloudy: Raster, clear: Raster
     ) -> tuple[Float32[np.ndarray, "13 y x"], Float32[np.ndarray, "y x"]]:
-        """Cloudy reflectance and its map m: photographed, or painted; the ablation sees 1 in either case."""
+        """Return cloudy reflectance and map m, observed or synthetic; in mode ``ones`` m is 1 in either case."""
         if self.synthetic is None:
             return cloudy.values, cloud_map(cloudy.values, cloudy.bands, self.clouds, cache=self.cache)
         if self.synthetic.mode == "copy":
@@ -156,7 +156,7 @@ class TripletDataset(Dataset[Triplet]):
 
 
 def centre_crop(triplet: Triplet, side_px: int) -> Triplet:
-    """Cut the square in the middle of a triplet (section III-B.2: train on 200 of 256 px).
+    """Return the centre crop of a triplet (section III-B.2: train on 200 of 256 px).
 
     Raises:
         InputError: The patch is smaller than the crop.
@@ -170,6 +170,6 @@ def centre_crop(triplet: Triplet, side_px: int) -> Triplet:
 
 
 def cut_centre(image: Float[Tensor, "batch band h w"], side_px: int) -> Float[Tensor, "batch band side side"]:
-    """Cut the square in the middle of an image."""
+    """Return the centre crop of an image."""
     top, left = (image.shape[-2] - side_px) // 2, (image.shape[-1] - side_px) // 2
     return image[..., top : top + side_px, left : left + side_px]

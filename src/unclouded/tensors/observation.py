@@ -1,4 +1,4 @@
-"""What a model sees, and what it should have seen."""
+"""Observation, the input of a model, and Triplet, an observation with its clear target."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +14,14 @@ from unclouded.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What a model sees of a place: radar, a cloudy optical image, and where its clouds are.
+    """Input of a model: radar, a cloudy optical image, and its cloud map.
 
     Attributes:
         sar: VV and VH backscatter, dB; NaN where there is no data.
         cloudy: TOA reflectance of ``bands``; NaN where there is no data.
         cloud_map: The map m of section II-A of the paper, 0 clear to 1 cloudy; never NaN.
-        bands: Names of the optical bands, one a channel of ``cloudy``.
-        origin_px: Row and column of the upper left pixel in its scene; a patch is a scene of its own.
+        bands: Names of the optical bands, one per channel of ``cloudy``.
+        origin_px: Row and column of the upper left pixel in its scene; (0, 0) for a patch.
     """
 
     sar: Float[Tensor, "batch 2 h w"]
@@ -32,7 +32,7 @@ class Observation:
 
     @property
     def is_cloudy(self) -> Bool[Tensor, "batch 1 h w"]:
-        """Pixels with m > 0; all others keep their stored values in every product."""
+        """Pixels with m > 0; the others keep their observed values in every product."""
         return self.cloud_map > 0
 
     def select(self, bands: tuple[str, ...]) -> "Observation":
@@ -61,7 +61,7 @@ class Triplet:
 
     Attributes:
         name: Unique name of the patch in its data set; of a batch, all names joined by commas.
-        observation: What the model sees.
+        observation: Input of the model.
         clear: TOA reflectance of the same bands on a cloud-free date.
     """
 
@@ -83,17 +83,17 @@ class Triplet:
         return Triplet(self.name, self.observation.to(device), self.clear.to(device))
 
 
-def positions(wanted: tuple[str, ...], bands: tuple[str, ...]) -> list[int]:
-    """Return where bands stand among others.
+def positions(selected: tuple[str, ...], bands: tuple[str, ...]) -> list[int]:
+    """Return the positions of some bands in a sequence of bands.
 
     Raises:
-        InputError: A band is not there.
+        InputError: A band is missing.
     """
-    if absent := [band for band in wanted if band not in bands]:
+    if absent := [band for band in selected if band not in bands]:
         raise InputError(
-            f"expected the bands {' '.join(wanted)}, found {' '.join(bands)}; {' '.join(absent)} is missing"
+            f"expected the bands {' '.join(selected)}, found {' '.join(bands)}; {' '.join(absent)} is missing"
         )
-    return [bands.index(band) for band in wanted]
+    return [bands.index(band) for band in selected]
 
 
 def stack(triplets: Sequence[Triplet]) -> Triplet:
@@ -121,7 +121,7 @@ def stack_observations(seen: Sequence[Observation]) -> Observation:
             rows, columns = first.cloudy.shape[-2:]
             found = f"{other.cloudy.shape[-2]} x {other.cloudy.shape[-1]} px of {' '.join(other.bands)}"
             raise InputError(
-                f"a batch holds images of one size, expected {rows} x {columns} px of {' '.join(first.bands)}, found "
+                f"expected a batch of images of the same size, {rows} x {columns} px of {' '.join(first.bands)}, found "
                 f"{found}; crop them, as crop_px does"
             )
     sar, cloudy, cloud_map = (
@@ -138,6 +138,6 @@ def _collate_observations(batch: Sequence[Observation], **_: Any) -> Observation
     return stack_observations(batch)
 
 
-# torch.utils.data.DataLoader without a collate_fn of its own joins what stands in this table.
+# Lets a torch DataLoader without its own collate_fn build batches of these types.
 default_collate_fn_map[Triplet] = _collate_triplets
 default_collate_fn_map[Observation] = _collate_observations

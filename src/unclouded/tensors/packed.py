@@ -1,10 +1,10 @@
-"""A packed data set: only what training reads, one record a patch, in one memory-mapped file.
+"""A packed data set: the tensors that training reads, one record per patch, in one memory-mapped file.
 
     FOLDER/patches.bin      record after record: radar, cloudy and clear image, map m
     FOLDER/patches.csv      name, part and SHA-256 of every record, in their order
-    FOLDER/store.json       what the records hold; written last: a folder without it is no store
+    FOLDER/store.json       layout of the records; written last, so that a folder without it is not a finished store
 
-A store gives the very values that :class:`~unclouded.tensors.dataset.TripletDataset` reads from the GeoTIFFs.
+A store returns exactly the values that :class:`~unclouded.tensors.dataset.TripletDataset` reads from the GeoTIFFs.
 """
 
 import csv
@@ -42,17 +42,17 @@ HEADER, RECORDS, NAMES = "store.json", "patches.bin", "patches.csv"
 """Files of a store."""
 
 MAX_NAMES_BYTES = 256 << 20
-"""Longest list of names; SEN12MS-CR takes 12 MB."""
+"""Maximum size of the list of names; that of SEN12MS-CR has 12 MB."""
 
 
 class StoreSettings(Settings):
-    """What the records of a store hold.
+    """Contents of the records of a store.
 
     Attributes:
         definition: Version of the layout.
         bands: Optical bands.
-        clouds: How the map m was made.
-        synthetic: Painted clouds in place of the observed ones.
+        clouds: Settings of the cloud map m.
+        synthetic: Settings of synthetic clouds; None for observed ones.
         height: Rows of every record.
         width: Columns of every record.
         patches: Number of records.
@@ -69,7 +69,7 @@ class StoreSettings(Settings):
     names_sha256: str
 
     def record(self) -> np.dtype[Any]:
-        """Return the layout of one record: dB, reflectance x 10 000, and m; painted clouds are no whole numbers."""
+        """Return the data type of a record: dB, reflectance x 10,000 and m; synthetic clouds are not whole numbers."""
         size = (self.height, self.width)
         cloudy = "<f4" if self.synthetic else "<u2"
         optical = (len(self.bands), *size)
@@ -79,7 +79,7 @@ class StoreSettings(Settings):
 
 
 class Row(NamedTuple):
-    """What the list of names says of a record: name of the patch, part of the split, SHA-256."""
+    """Row of the list of names: patch name, part of the split, SHA-256 of the record."""
 
     name: str
     part: str
@@ -87,22 +87,22 @@ class Row(NamedTuple):
 
 
 def is_store(folder: Path) -> bool:
-    """Say whether a folder holds a packed data set, finished or not."""
+    """Return whether a folder holds a packed data set, finished or not."""
     return (folder / HEADER).is_file() or (folder / RECORDS).is_file()
 
 
 @dataclass(frozen=True)
 class PackedDataset(Dataset[Triplet]):
-    """Triplets of a store; nothing is opened before an item is asked for, so that workers may be spawned.
+    """Triplets of a store; the file is opened when an item is read, so that the dataset can be sent to workers.
 
     Attributes:
-        folder: The store.
-        settings: What its records hold.
-        rows: Which records, and what they are called.
-        places: Where each of ``rows`` stands in the file.
-        bands: Optical bands that observation and target show.
+        folder: Folder of the store.
+        settings: Contents of the records.
+        rows: Rows of the selected records.
+        places: Position of each of ``rows`` in the file.
+        bands: Optical bands of observation and target.
         crop_px: Side of the centre crop; the whole record if None.
-        ones: Show m = 1 everywhere, the ablation of section III-B.3.
+        ones: Replace m by 1 everywhere, the ablation of section III-B.3.
     """
 
     folder: Path
@@ -145,7 +145,7 @@ class PackedDataset(Dataset[Triplet]):
         """Return the triplets of one part of the split, or all.
 
         Raises:
-            InputError: There is none.
+            InputError: The part is empty.
         """
         chosen = [i for i, row in enumerate(self.rows) if part in ("all", row.part)]
         if not chosen:
@@ -156,10 +156,10 @@ class PackedDataset(Dataset[Triplet]):
         return self.subset(chosen)
 
     def check(self, index: int) -> Triplet:
-        """Hash a record and read it.
+        """Compare a record with its checksum and read it.
 
         Raises:
-            InputError: It is not what was packed.
+            InputError: The record is damaged.
         """
         if digest(self._record(index)) != self.rows[index].sha256:
             raise InputError(f"record {self.places[index]} of {named(self.folder / RECORDS)} is damaged; pack again")
@@ -183,7 +183,7 @@ class PackedDataset(Dataset[Triplet]):
 
 @lru_cache(maxsize=8)
 def _mapped(path: Path, record: np.dtype[Any], count: int) -> NDArray[Any]:
-    """Map the records of a file, once a process."""
+    """Map the records of a file into memory, once per process."""
     return np.memmap(path, record, mode="r", shape=(count,))
 
 
@@ -198,17 +198,17 @@ def open_store(
     """Open a packed data set.
 
     Args:
-        folder: Of the store.
-        bands: Optical bands wanted; all of the store's if None.
-        crop_px: Side of the centre crop.
-        ones: Show m = 1 everywhere, whatever was packed.
+        folder: Folder of the store.
+        bands: Optical bands to read; all bands of the store if None.
+        crop_px: Side of the centre crop; the whole record if None.
+        ones: Replace m by 1 everywhere.
 
     Raises:
-        InputError: The folder holds no finished store, or one without these bands or smaller than the crop, or its
-            files do not belong together.
+        InputError: The folder holds no finished store, the store lacks a band or is smaller than the crop, or its files
+            do not belong together.
     """
     if not (folder / HEADER).is_file():
-        raise InputError(f"{named(folder)} is not a finished store; run 'unclouded data pack' again, it goes on")
+        raise InputError(f"{named(folder)} is not a finished store; run 'unclouded data pack' again to complete it")
     settings = _header(folder / HEADER)
     listed = read_small(folder / NAMES, MAX_NAMES_BYTES)
     if hashlib.sha256(listed).hexdigest() != settings.names_sha256:
@@ -238,26 +238,26 @@ def _require_crop(folder: Path, settings: StoreSettings, crop_px: int | None) ->
 
 
 def read_rows(listed: bytes) -> tuple[Row, ...]:
-    """Read a list of names; a torn last line is left out."""
+    """Parse a list of names; an incomplete last line is ignored."""
     text = listed[: listed.rfind(b"\n") + 1].decode("utf-8")
     return tuple(Row(*cells) for cells in csv.reader(io.StringIO(text)) if len(cells) == len(Row._fields))
 
 
 def written_rows(rows: Iterable[Row]) -> str:
-    """Return the list of names as it is written."""
+    """Return the text of a list of names."""
     lines = io.StringIO()
     csv.writer(lines, lineterminator="\n").writerows(rows)
     return lines.getvalue()
 
 
-# Pack a data set into a store: resumable, and no store before its last byte is on disk.
+# Packing.
 
 
 PLAN = "packing.json"
-"""What is being packed; a folder that holds another plan is not touched."""
+"""File with the settings of an unfinished store; a folder with other settings is refused."""
 
 AT_ONCE = 32
-"""Records between two moments at which everything is on disk."""
+"""Number of records between two calls of fsync."""
 
 
 def pack(
@@ -266,25 +266,25 @@ def pack(
     folder: Path,
     on_progress: ProgressCallback = no_progress,
 ) -> PackedDataset:
-    """Write triplets into a store; what a killed packing had on disk is verified and kept.
+    """Write triplets into a store; an interrupted run resumes after the last record whose checksum is right.
 
     Args:
-        data: What to pack, in this order; its crop is what the records hold.
-        parts: The part of the split of each name; ``"outside"`` where there is none.
-        folder: Of the store.
+        data: Triplets to pack, in this order and with this crop.
+        parts: Part of the split of each name; ``"outside"`` for none.
+        folder: Folder of the store.
         on_progress: Called with (stage, completed, total) after each record.
 
     Raises:
-        InputError: A patch is damaged or of another size, or the folder holds something else.
+        InputError: A patch is damaged or of another size, or the folder holds another store.
         MachineError: The disk is full or too small.
-        BusyError: Another process packs into this folder.
+        BusyError: Another process writes this store.
     """
     with held(folder):
         layout = _layout(data)
         plan = layout.model_dump(mode="json") | {"names_sha256": _sha256("\n".join(data.names))}
         if (folder / HEADER).is_file():
             return _finished(folder, plan)
-        _take_up(folder, plan)
+        _start(folder, plan)
         rows = _rows_on_disk(folder, layout, data.names)
         require_room(folder, (len(data) - len(rows)) * layout.record().itemsize, "pack this data set")
         with explained(folder):
@@ -312,14 +312,14 @@ def _sha256(text: str) -> str:
 
 
 def _finished(folder: Path, plan: Mapping[str, Any]) -> PackedDataset:
-    """Return the store that is there already, if it is the one that is wanted."""
+    """Return the finished store, if its contents are the requested ones."""
     store = open_store(folder)
     there = store.settings.model_dump(mode="json") | {"names_sha256": _sha256("\n".join(store.names))}
     _require_same(folder, there, plan)
     return store
 
 
-def _take_up(folder: Path, plan: Mapping[str, Any]) -> None:
+def _start(folder: Path, plan: Mapping[str, Any]) -> None:
     if (folder / PLAN).is_file():
         _require_same(folder, read_json_object(folder / PLAN), plan)
     elif (folder / RECORDS).exists():
@@ -328,15 +328,15 @@ def _take_up(folder: Path, plan: Mapping[str, Any]) -> None:
         write_json(folder / PLAN, plan)
 
 
-def _require_same(folder: Path, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    if differing := [key for key in wanted if there.get(key) != wanted[key]]:
+def _require_same(folder: Path, found: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+    if differing := [key for key in plan if found.get(key) != plan[key]]:
         raise InputError(
             f"{named(folder)} holds another store (it differs in {', '.join(differing)}); choose another folder"
         )
 
 
 def _rows_on_disk(folder: Path, layout: StoreSettings, names: Sequence[str]) -> list[Row]:
-    """Return the rows whose records are whole, up to the first that is not."""
+    """Return the rows up to the first whose record is missing or damaged."""
     if not (folder / NAMES).is_file() or not (folder / RECORDS).is_file():
         return []
     kept: list[Row] = []
@@ -356,7 +356,7 @@ def _append(
     parts: Mapping[str, str],
     on_progress: ProgressCallback,
 ) -> None:
-    """Write the records that are not there yet; their rows follow when they are on disk."""
+    """Append the missing records; their rows are written after the records are on disk."""
     write_text(folder / NAMES, written_rows(rows))
     with (folder / RECORDS).open("ab") as records, (folder / NAMES).open("a", encoding="utf-8") as names:
         records.truncate(len(rows) * layout.record().itemsize)
@@ -394,13 +394,13 @@ def _record(triplet: Triplet, layout: StoreSettings) -> NDArray[Any]:
 
 
 def _whole_numbers(name: str, reflectance: Float32[np.ndarray, "band h w"]) -> NDArray[np.uint16]:
-    """Return reflectance x 10 000 as it was stored.
+    """Return reflectance x 10,000 as stored in the source.
 
     Raises:
-        InputError: The numbers do not come back exactly; negative reflectance, for one.
+        InputError: The conversion is not exact, for example for negative reflectance.
     """
     stored = np.rint(reflectance * np.float32(SENTINEL2.stored_per_unit))
     whole: NDArray[np.uint16] = np.clip(np.nan_to_num(stored), 0, 65535).astype(np.uint16)
     if not np.array_equal(whole.astype(np.float32) / np.float32(SENTINEL2.stored_per_unit), reflectance):
-        raise InputError(f"{name} has reflectances that are no whole numbers x 0.0001 from 0; train from its GeoTIFFs")
+        raise InputError(f"{name} has reflectances that are not multiples of 0.0001 from 0; train from its GeoTIFFs")
     return whole
