@@ -101,7 +101,7 @@ def written(folder: Path, content: Any) -> Path:
         ),
         ({"features": [{}], "crs": 7}, "has the CRS '7', expected longitude and latitude"),
         ("[" * 100_000, "is not JSON (nested deeper than 64 levels); expected islands"),
-        ('{"features": [NaN]}', "is not JSON (NaN is no number"),
+        ('{"features": [NaN]}', "is not JSON (NaN is not a number"),
         ('{"features": [' + "9" * 5000 + "]}", "has 5,000 digits"),
     ],
 )

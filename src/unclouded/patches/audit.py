@@ -1,7 +1,8 @@
-"""Do two lists of patches share anything: by id, by region, or on the ground?
+"""Audit of two lists of patches for leakage: shared names, regions, or ground.
 
 Membership by substring, ``"ROIs1158_spring_s1/s1_1" in path``, also finds ``s1_106``: with the published split it takes
-4,764 of the 7,899 test patches into training. Here ids are values; what a substring would have taken is only counted.
+4,764 of the 7,899 test patches into training. Here names are parsed into values; what a substring test would take is
+only counted.
 """
 
 import re
@@ -36,14 +37,14 @@ _FOLDER = re.compile(rf"(?:.*/)?(ROIs[0-9]{{4}}_(?:spring|summer|fall|winter))_(
 
 @dataclass(frozen=True)
 class Listing:
-    """What a list names.
+    """Contents of a list of patches.
 
     Attributes:
-        source: Where it comes from.
+        source: Name of the list.
         patches: Patches with official names.
-        regions: Regions, those of the patches included.
+        regions: Regions, including those of the patches.
         others: Names that are not official, such as those of a flat layout.
-        grids: Where patches lie on the ground, by name; empty where nothing tells.
+        grids: Grids of the patches by name; empty if unknown.
     """
 
     source: str
@@ -53,28 +54,28 @@ class Listing:
     grids: Mapping[str, GeoBox] = field(default_factory=dict)
 
     def summary(self) -> str:
-        """Return in one line what the list names."""
+        """Return a summary in one line."""
         counts = {"patches": self.patches, "regions": self.regions, "other names": self.others}
         held = ", ".join(f"{len(names):,} {what}" for what, names in counts.items() if names)
         return f"{self.source}: {held}, {len(self.grids):,} footprints"
 
     def patches_in(self, regions: Iterable[Roi]) -> int:
-        """Return how many patches lie in some of its regions; of a region it names whole, all published ones."""
-        wanted, listed = frozenset(regions), {patch.roi for patch in self.patches}
-        own = sum(patch.roi in wanted for patch in self.patches)
-        return own + sum(official_counts().get(roi, 0) for roi in wanted & self.regions - listed)
+        """Return the number of patches in some regions; for a region listed as a whole, all published ones."""
+        selected, listed = frozenset(regions), {patch.roi for patch in self.patches}
+        own = sum(patch.roi in selected for patch in self.patches)
+        return own + sum(official_counts().get(roi, 0) for roi in selected & self.regions - listed)
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What two lists share.
+    """Entries that two lists share.
 
     Attributes:
         first, second: The lists.
-        names: Patches, and other names, that are in both.
-        regions: Regions that are in both.
-        on_the_ground: Pairs of patches, one of each list, with another region or name but common ground.
-        by_substring: Regions of the second list that only a substring test takes for one of the first.
+        names: Shared names of patches.
+        regions: Shared regions.
+        on_the_ground: Pairs of patches with different names but common ground, one of each list.
+        by_substring: Regions of the second list that only a substring test confuses with one of the first.
     """
 
     first: Listing
@@ -86,17 +87,17 @@ class Audit:
 
     @property
     def is_clean(self) -> bool:
-        """Nothing is shared."""
+        """Whether nothing is shared."""
         return not (self.names or self.regions or self.on_the_ground)
 
     def report(self) -> str:
-        """Return what is shared in a few lines, and what could not be compared."""
+        """Return a report of the shared entries, and of comparisons that were not possible."""
         first, second = self.first, self.second
         lines = [first.summary(), second.summary()]
         lines += section("names in both", self.names) or ["no name in both"]
         lines += section("regions in both", self.regions) or ["no region in both"]
         if without := [one.source for one in (first, second) if not one.grids]:
-            lines.append(f"footprints not compared: nothing tells where the patches of {' and '.join(without)} lie")
+            lines.append(f"footprints not compared: {' and '.join(without)} contains no georeference")
         else:
             lines += section("pairs with common ground", self.on_the_ground) or ["no common ground"]
         if self.by_substring:
@@ -110,7 +111,7 @@ class Audit:
 
 
 def audit(first: Listing, second: Listing) -> Audit:
-    """Compare two lists by id, by region and by footprint."""
+    """Compare two lists by name, region and footprint."""
     names = sorted(map(str, first.patches & second.patches)) + sorted(first.others & second.others)
     shared = first.regions & second.regions
     ground = [
@@ -124,19 +125,19 @@ def audit(first: Listing, second: Listing) -> Audit:
 
 
 def _spelling(roi: Roi) -> str:
-    """A region's folder, as loaders that test for substrings spell it."""
+    """Return the folder of a region as spelled by loaders that test for substrings."""
     return f"{roi.collection}_s1/s1_{roi.number}"
 
 
 def read_listing(text: str, on_progress: ProgressCallback = no_progress) -> Listing:
-    """Read a list: a text file with a name a line, a csv list, or the root of a data set.
+    """Read a list of patches: a text file with one name per line, a csv list, or the root of a data set.
 
     Args:
-        text: A path. ``:train``, ``:val`` or ``:test`` behind it takes that part of a csv list or a data set.
+        text: Path; the suffix ``:train``, ``:val`` or ``:test`` selects a part of a csv list or data set.
         on_progress: Called with (stage, completed, total) after each located file of a data set.
 
     Raises:
-        InputError: It is none of these, or a line is no name.
+        InputError: The path is none of these, or a line is not a name.
     """
     head, colon, last = text.rpartition(":")
     part: SplitName = last if colon and last in PARTS else "all"  # type: ignore[assignment]
@@ -188,26 +189,26 @@ def _of_names(source: str, names: Iterable[str], *, plain: bool = False) -> List
             else:
                 others.add(last)
     if not (patches or regions or others):
-        raise InputError(f"{source} lists nothing; expected a name a line")
+        raise InputError(f"{source} is empty; expected one name per line")
     return Listing(source, frozenset(patches), frozenset(regions | {one.roi for one in patches}), frozenset(others))
 
 
-# Which patches share ground: pairs of grids, whatever their coordinate systems.
+# Overlap on the ground.
 
 
 LEAST_SHARE = 1e-3
-"""Common ground below this share of the smaller patch is rounding: neighbours that touch share none."""
+"""Minimum share of the smaller patch; less is rounding between patches that touch."""
 
 
 def overlapping(first: Mapping[str, GeoBox], second: Mapping[str, GeoBox]) -> Iterator[tuple[str, str, float]]:
-    """Yield the names of pairs with common ground, one of each group, and its share of the smaller one.
+    """Yield the names of overlapping grids, one of each group, and the overlap as a share of the smaller one.
 
-    Candidates are near each other on the sphere, so that neither zone borders nor the antimeridian matter; then
-    the second outline is compared in the coordinate system of the first.
+    Candidates are found by distance on the sphere, which works across UTM zones and the antimeridian; then the second
+    outline is transformed to the coordinate system of the first.
 
     Args:
-        first: Grids by name; all with a coordinate system.
-        second: Idem.
+        first: Grids by name, all with a coordinate system.
+        second: Grids by name, all with a coordinate system.
     """
     if not (first and second):
         return
@@ -222,13 +223,13 @@ def overlapping(first: Mapping[str, GeoBox], second: Mapping[str, GeoBox]) -> It
 
 
 def shared_ground(first: GeoBox, second: GeoBox) -> float:
-    """Return the share of the smaller grid that both cover."""
+    """Return the overlap of two grids as a share of the smaller one."""
     one, other = Polygon(_corners(first, str(first.crs))), Polygon(_corners(second, str(first.crs)))
     return float(one.intersection(other).area / min(one.area, other.area))
 
 
 def _corners(grid: GeoBox, crs: str) -> Float64[np.ndarray, "corner 2"]:
-    """Easting and northing, or longitude and latitude, in the order of the outline."""
+    """Return the corners of a grid as easting and northing, or longitude and latitude, in the order of the outline."""
     height, width = grid.shape
     pixels = ((0, 0), (width, 0), (width, height), (0, height))
     corners = np.array([grid.affine @ corner for corner in pixels], np.float64)
@@ -236,7 +237,7 @@ def _corners(grid: GeoBox, crs: str) -> Float64[np.ndarray, "corner 2"]:
 
 
 def _balls(grids: Iterable[GeoBox]) -> tuple[Float64[np.ndarray, "n 3"], Float64[np.ndarray, " n"]]:
-    """Centre and radius of a ball around each grid, in radii of the earth."""
+    """Return centre and radius of a ball around each grid, in Earth radii."""
     corners = [unit_vectors(_corners(grid, "EPSG:4326")) for grid in grids]
     centres = np.array([one.mean(axis=0) for one in corners])
     radii = [np.linalg.norm(one - centre, axis=1).max() for one, centre in zip(corners, centres, strict=True)]

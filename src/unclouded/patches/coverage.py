@@ -1,4 +1,4 @@
-"""How cloudy a data set is: coverage of every patch, its mean and deviation, by season and by region."""
+"""Cloud coverage of a data set: of every patch, and mean and deviation by season and region."""
 
 import csv
 import io
@@ -18,18 +18,18 @@ from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable, read_triplet, skipped_json
 
 BINS = 20
-"""Bars of the histogram, as of equal width from 0 to 1."""
+"""Number of equal bins of the histogram, from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class PatchCoverage:
-    """How cloudy one patch is.
+    """Cloud coverage of one patch.
 
     Attributes:
-        name: Of the patch.
-        season: Meteorological season; empty where the name is no official one.
-        roi: Region; empty where the name is no official one.
-        mean_coverage: Mean of the cloud map m: what section III-A of the paper is taken to average (our decision).
+        name: Patch name.
+        season: Meteorological season; empty if the name is not an official one.
+        roi: Region; empty if the name is not an official one.
+        mean_coverage: Mean of the cloud map m, our reading of the coverage in section III-A of the paper.
         cloudy_share: Share of the pixels with m > 0.
     """
 
@@ -42,11 +42,11 @@ class PatchCoverage:
 
 @dataclass(frozen=True)
 class CoverageStatistics:
-    """Coverage of many patches.
+    """Cloud coverage of many patches.
 
     Attributes:
-        patches: One entry a patch.
-        skipped: Patches that were not measured because files of theirs are damaged or missing.
+        patches: One entry per patch.
+        skipped: Patches without coverage, because their files are damaged or missing.
     """
 
     patches: tuple[PatchCoverage, ...]
@@ -67,7 +67,7 @@ class CoverageStatistics:
         }
 
     def to_csv(self) -> str:
-        """Return one line a patch."""
+        """Return a table with one row per patch."""
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
         lines.writerow(["patch", "season", "roi", "mean_coverage", "cloudy_share"])
@@ -103,18 +103,18 @@ def measure_coverage(
     damaged: Damaged = "refuse",
     skipped: list[DamagedTriplet] | None = None,
 ) -> Iterator[PatchCoverage]:
-    """Measure the cloudy images of a data set, several at a time, in their order.
+    """Yield the cloud coverage of the patches of a data set in their order, computed in parallel.
 
     Args:
-        files: What to measure. Every image of a patch is read: what 'data check' refuses is not counted.
-        settings: How the cloud map is made.
-        cache: Where probabilities are kept.
-        threads: Images under way at once.
-        damaged: What to do about a damaged patch, or one whose clouds are unknown everywhere.
-        skipped: Damaged patches that were skipped are added to this list.
+        files: Patches. All images of a patch are read and checked, as 'data check' does.
+        settings: Settings of the cloud map.
+        cache: Cache of cloud probabilities.
+        threads: Images processed in parallel.
+        damaged: Treatment of a damaged patch, or of one whose clouds are unknown everywhere.
+        skipped: List to which skipped patches are appended.
 
     Raises:
-        InputError: A patch is damaged and is not to be skipped, or all are damaged.
+        InputError: A patch is damaged and ``damaged`` is ``refuse``, or all are damaged.
     """
 
     def measure(one: TripletFiles) -> PatchCoverage | InputError:

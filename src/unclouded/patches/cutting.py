@@ -1,4 +1,4 @@
-"""Where patches are cut: one 10 m grid for a region, windows of 256 px at a stride, pixels never moved."""
+"""The grid of a region and its patch windows: 256 px at a stride on one 10 m grid, without resampling."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from unclouded.io.raster import describe_grid
 from unclouded.sentinel.footprints import pixel_at
 
 PATCH_PX, STRIDE_PX = 256, 128
-"""Side of a patch, and the distance between corners that gives the overlap of section III-A of the paper."""
+"""Side of a patch, and the stride that gives the overlap of section III-A of the paper."""
 _OFF_PX = 1e-3
-"""How far two grids may lie apart for their pixels to be the same."""
+"""Tolerance for the offset of two grids with the same pixels."""
 
 
 @dataclass(frozen=True)
 class PatchWindow:
-    """Where a patch lies in its region.
+    """Window of a patch in its region.
 
     Attributes:
-        number: From 1, row by row.
+        number: Number of the patch, from 1, row by row.
         top: First row.
         left: First column.
     """
@@ -36,7 +36,7 @@ class PatchWindow:
 
 
 def windows(region: GeoBox, stride_px: int = STRIDE_PX) -> list[PatchWindow]:
-    """Return all windows that lie whole in a region."""
+    """Return all windows inside a region."""
     height, width = region.shape
     tops, lefts = (range(0, side - PATCH_PX + 1, stride_px) for side in (height, width))
     corners = ((top, left) for top in tops for left in lefts)
@@ -44,22 +44,22 @@ def windows(region: GeoBox, stride_px: int = STRIDE_PX) -> list[PatchWindow]:
 
 
 def rows_of(patches: list[PatchWindow]) -> Iterator[tuple[int, list[PatchWindow]]]:
-    """Yield the windows of each row with its top."""
+    """Yield the first row of each row of windows, and these windows."""
     for top in sorted({window.top for window in patches}):
         yield top, [window for window in patches if window.top == top]
 
 
 def covered(region: GeoBox, patches: list[PatchWindow]) -> GeoBox:
-    """Return as much of a region as patches cover, from its first pixel on."""
+    """Return the grid that patches cover, from the first pixel of the region on."""
     bottom, right = (max(getattr(one, side) for one in patches) + PATCH_PX for side in ("top", "left"))
     return region[:bottom, :right]
 
 
 def pixels_between(grid: GeoBox, inner: GeoBox) -> tuple[int, int]:
-    """Return row and column of a grid at which another one begins.
+    """Return row and column of the first pixel of one grid in another.
 
     Raises:
-        InputError: Pixels of the two grids are not the same, so that one would have to be resampled.
+        InputError: The pixels of the two grids differ, so that one would have to be resampled.
     """
     matches = grid.crs == inner.crs and all(
         abs(first - second) < 1e-9 for first, second in zip(_steps(grid.affine), _steps(inner.affine), strict=True)
@@ -67,8 +67,8 @@ def pixels_between(grid: GeoBox, inner: GeoBox) -> tuple[int, int]:
     column, row = ~grid.affine * (inner.affine.c, inner.affine.f)
     if not matches or abs(column - round(column)) > _OFF_PX or abs(row - round(row)) > _OFF_PX:
         raise InputError(
-            f"expected optical images whose pixels are the same, found {describe_grid(grid)} and "
-            f"{describe_grid(inner)}; take both from one UTM zone, for reflectance is not resampled here"
+            f"expected optical images on the same pixel grid, found {describe_grid(grid)} and "
+            f"{describe_grid(inner)}; use images of one UTM zone, because reflectance is not resampled"
         )
     return round(row), round(column)
 
@@ -76,16 +76,16 @@ def pixels_between(grid: GeoBox, inner: GeoBox) -> tuple[int, int]:
 def common_grid(
     clear: GeoBox, cloudy: GeoBox, size_px: tuple[int, int], center: tuple[float, float] | None = None
 ) -> GeoBox:
-    """Return the grid of a region: what two optical images share, and of that at most ``size_px`` around a place.
+    """Return the grid of a region: the intersection of two optical images, limited to ``size_px`` around a place.
 
     Args:
-        clear: Grid of one; the region has its pixels.
-        cloudy: Grid of the other.
-        size_px: Most rows and columns.
-        center: Longitude and latitude; the middle of what is shared if omitted.
+        clear: Grid of the clear image; the region has its pixels.
+        cloudy: Grid of the cloudy image.
+        size_px: Maximum rows and columns.
+        center: Longitude and latitude; the middle of the intersection if omitted.
 
     Raises:
-        InputError: The pixels are not the same, or less than a patch is shared.
+        InputError: The pixels differ, or the intersection is smaller than a patch.
     """
     row, column = pixels_between(clear, cloudy)
     top, left = max(row, 0), max(column, 0)
@@ -107,7 +107,7 @@ def common_grid(
     if bottom - top < PATCH_PX or right - left < PATCH_PX:
         raise InputError(
             f"expected at least {PATCH_PX}x{PATCH_PX} px in both optical images, found "
-            f"{max(right - left, 0)}x{max(bottom - top, 0)}; choose scenes of one place, or another center"
+            f"{max(right - left, 0)}x{max(bottom - top, 0)}; choose scenes of the same place, or another center"
         )
     return clear[top:bottom, left:right]
 

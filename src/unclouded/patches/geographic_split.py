@@ -1,4 +1,4 @@
-"""A split whose parts lie apart on the globe: neighbours stay together, seasons and continents are spread."""
+"""Geographic split: regions near each other stay in one part; seasons and continents are balanced over the parts."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,21 +17,21 @@ from unclouded.patches.roi import Roi
 from unclouded.patches.splits import PARTS, Split
 
 SHARES = (0.90, 0.05, 0.05)
-"""Of the patches in train, val and test; the authors' split has 88, 6 and 6 %."""
+"""Shares of the patches in train, val and test; the authors' split has 88, 6 and 6 %."""
 
 APART_KM = 50.0
-"""How far the parts lie apart at least."""
+"""Minimum distance between two parts."""
 
 
 @dataclass(frozen=True)
 class PlacedRegion:
-    """A region and where it is.
+    """A region and its location.
 
     Attributes:
-        roi: The region.
+        roi: Region.
         footprint: GeoJSON geometry in degrees.
-        patches: How many it has.
-        continent: Or another stratum.
+        patches: Number of patches.
+        continent: Continent, or another stratum.
     """
 
     roi: Roi
@@ -51,46 +51,46 @@ def split_by_place(
     shares: tuple[float, float, float] = SHARES,
     apart_km: float = APART_KM,
 ) -> Split:
-    """Split regions so that each stratum comes near the shares and no two parts come near each other.
+    """Split regions so that each stratum is close to the shares and the parts keep a minimum distance.
 
-    Groups of regions that lie within ``apart_km`` of each other are dealt out whole, the largest first, each to the
-    part that its strata lack most; equals in random order.
+    Groups of regions within ``apart_km`` of each other are assigned as a whole, the largest first, each to the part
+    with the largest deficit in its strata; groups of equal size in random order.
 
     Args:
-        regions: What to split.
+        regions: Regions to split.
         rng: Source of randomness.
-        shares: Of train, val and test; sum to 1.
-        apart_km: Least distance between two parts.
+        shares: Shares of train, val and test; sum to 1.
+        apart_km: Minimum distance between two parts.
 
     Raises:
-        InputError: The shares are none, or a part stays empty.
+        InputError: The shares are not valid, or a part stays empty.
     """
     if min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
         raise InputError(f"expected shares of train, val and test that sum to 1, found {shares}")
     ordered = sorted(regions, key=lambda region: region.roi)
     groups = groups_within([circle_around(region.footprint) for region in ordered], apart_km)
     order = sorted(rng.permutation(len(groups)).tolist(), key=lambda index: -_patches(ordered, groups[index]))
-    wanted = _totals(ordered, range(len(ordered)))
+    totals = _totals(ordered, range(len(ordered)))
     given: dict[str, Counter[tuple[str, str]]] = {part: Counter() for part in PARTS}
     parts: dict[str, list[Roi]] = {part: [] for part in PARTS}
     for index in order:
         own = _totals(ordered, groups[index])
-        part = max(PARTS, key=lambda name: _lack(own, wanted, given[name], shares[PARTS.index(name)]))
+        part = max(PARTS, key=lambda name: _lack(own, totals, given[name], shares[PARTS.index(name)]))
         given[part] += own
         parts[part] += [ordered[member].roi for member in groups[index]]
     if empty := [part for part, share in zip(PARTS, shares, strict=True) if share > 0 and not parts[part]]:
         raise InputError(
             f"{len(groups)} groups of regions {apart_km:g} km apart leave {' and '.join(empty)} empty; "
-            "give more regions, or a smaller distance"
+            "add regions, or reduce the distance"
         )
     return Split(*(frozenset(parts[part]) for part in PARTS))
 
 
 def require_apart(split: Split, regions: Sequence[PlacedRegion], apart_km: float = APART_KM) -> None:
-    """Refuse a split two parts of which come nearer than a distance.
+    """Check that the parts of a split keep a minimum distance.
 
     Raises:
-        InputError: Names the nearest two regions.
+        InputError: Two parts are too close; the message names their nearest regions.
     """
     part_of = split.parts()
     placed = [region for region in regions if region.roi in part_of]
@@ -119,17 +119,17 @@ def _totals(regions: Sequence[PlacedRegion], members: Sequence[int]) -> Counter[
 
 
 def _lack(
-    own: Counter[tuple[str, str]], wanted: Counter[tuple[str, str]], given: Counter[tuple[str, str]], share: float
+    own: Counter[tuple[str, str]], totals: Counter[tuple[str, str]], given: Counter[tuple[str, str]], share: float
 ) -> float:
-    """Return by how many of a group's own patches a part would still lack them, over its strata and over all."""
+    """Return the deficit of a part after half of a group is added, over the strata of the group and over all."""
     strata = sum(
-        count * (share * wanted[name] - given[name] - own[name] / 2) / wanted[name] for name, count in own.items()
+        count * (share * totals[name] - given[name] - own[name] / 2) / totals[name] for name, count in own.items()
     )
-    overall = share * wanted.total() - given.total() - own.total() / 2
-    return strata / own.total() + overall / wanted.total()
+    overall = share * totals.total() - given.total() - own.total() / 2
+    return strata / own.total() + overall / totals.total()
 
 
-# How far regions lie apart on the globe, by the circles around them: never nearer than these, whatever their shape.
+# Distances on the globe between circles around regions: lower bounds of the distances of the regions.
 
 
 EARTH_KM = 6371.0088
@@ -141,9 +141,9 @@ class Circle:
     """A circle on the globe.
 
     Attributes:
-        longitude: Of its centre, in degrees.
-        latitude: Idem.
-        radius_km: Along the ground.
+        longitude: Longitude of the centre, degrees.
+        latitude: Latitude of the centre, degrees.
+        radius_km: Radius along the ground, km.
     """
 
     longitude: float
@@ -151,17 +151,17 @@ class Circle:
     radius_km: float
 
     def gap_km(self, other: "Circle") -> float:
-        """Return the distance between two circles; negative where they overlap."""
+        """Return the distance to another circle in km; negative if they overlap."""
         return float(gaps_km([self, other])[0, 1])
 
 
 def gaps_km(circles: Sequence[Circle]) -> Float64[np.ndarray, "circle circle"]:
-    """Return the distances between all circles; negative where they overlap."""
+    """Return the distances between all circles in km; negative if they overlap."""
     return gaps_between(circles, circles)
 
 
 def gaps_between(first: Sequence[Circle], second: Sequence[Circle]) -> Float64[np.ndarray, "first second"]:
-    """Return the distances of some circles to others; negative where they overlap."""
+    """Return the distances of some circles to others in km; negative if they overlap."""
     return _gaps(located(first), located(second))
 
 
@@ -170,7 +170,7 @@ Located = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def gaps_to(circle: Circle, others: Located) -> Float64[np.ndarray, " circle"]:
-    """Return the distances of one circle to others; negative where they overlap."""
+    """Return the distances of one circle to others in km; negative if they overlap."""
     return np.asarray(_gaps(located([circle]), others)[0])
 
 
@@ -181,13 +181,13 @@ def _gaps(first: Located, second: Located) -> Float64[np.ndarray, "first second"
 
 
 def located(circles: Sequence[Circle]) -> Located:
-    """Return circles as arrays, to measure many distances to them."""
+    """Return circles as arrays, for many distances to them."""
     places = unit_vectors(np.array([[one.longitude, one.latitude] for one in circles], float).reshape(-1, 2))
     return places, np.array([one.radius_km for one in circles], float)
 
 
 def circle_around(footprint: Mapping[str, Any]) -> Circle:
-    """Return a circle around a footprint, also one that the antimeridian cuts in two.
+    """Return a circle around a footprint, which may cross the antimeridian.
 
     Args:
         footprint: GeoJSON geometry in degrees.
@@ -201,13 +201,13 @@ def circle_around(footprint: Mapping[str, Any]) -> Circle:
 
 
 def groups_within(circles: Sequence[Circle], gap_km: float) -> list[list[int]]:
-    """Group circles that lie nearer than a gap to each other, directly or by others in between."""
+    """Group circles that are closer than a gap, directly or through others in between; return their indices."""
     _, found = connected_components(gaps_km(circles) < gap_km, directed=False)
     group = found.tolist()
     return [[index for index, one in enumerate(group) if one == name] for name in dict.fromkeys(group)]
 
 
 def unit_vectors(degrees: Float64[np.ndarray, "point 2"]) -> Float64[np.ndarray, "point 3"]:
-    """Return places, given as longitude and latitude, as vectors of length 1."""
+    """Return the unit vectors of places given as longitude and latitude."""
     longitude, latitude = np.radians(degrees.T)
     return np.stack([np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)], 1)

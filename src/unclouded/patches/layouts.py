@@ -1,4 +1,8 @@
-"""Find the triplets of a data set in either layout by listing names; no file is opened."""
+"""Layouts of data sets on disk: find the triplets by file names alone, without opening images.
+
+Three layouts are supported: ``official``, the folders of SEN12MS-CR; ``flat``, one folder per sensor; and ``scenes``,
+where each region has three scenes and the manifest lists the windows of its patches.
+"""
 
 import os
 import re
@@ -18,12 +22,12 @@ from unclouded.patches.roi import CHOICES, MANIFEST, SCENES, SENSORS, PatchId, R
 SAR, CLEAR, CLOUDY = "s1", "s2", "s2_cloudy"
 
 FLAT_CLEAR = ("s2_cloudfree", "s2_cloudFree")
-"""Both spellings of the cloud-free folder of the flat layout."""
+"""Both spellings of the cloud-free folder in the flat layout."""
 
 Layout = Literal["official", "flat", "scenes"]
 
 SHOWN = 5
-"""How many names a report spells out before it only counts."""
+"""Maximum number of names listed in a report."""
 
 _COLLECTION = re.compile(r"(?P<seed>ROIs[0-9]{4})_(?P<season>spring|summer|fall|winter)_(?P<sensor>s1|s2|s2_cloudy)")
 
@@ -32,12 +36,12 @@ _EXPECTED = "folders such as ROIs1158_spring_s1/s1_1 (official layout) or s1, s2
 
 @dataclass(frozen=True)
 class TripletFiles:
-    """The files of one place: radar, cloudy and, unless it is only to be predicted, clear.
+    """The files of one patch: radar, cloudy and, except for prediction, clear image.
 
     Attributes:
-        name: Unique in its root: the patch's name in the official layout, the file's without ``.tif`` in the flat one.
-        patch: The patch; None where the name is not an official one.
-        sar: Sentinel-1 file, or its rectangle in the scene of a region.
+        name: Unique name: that of the patch in the official layout, the file name without ``.tif`` in the flat one.
+        patch: Patch; None if the name is not an official one.
+        sar: Sentinel-1 file, or its window in the scene of a region.
         cloudy: Cloudy Sentinel-2 file.
         clear: Cloud-free Sentinel-2 file; None only in :attr:`Inventory.without_clear`.
     """
@@ -50,17 +54,17 @@ class TripletFiles:
 
     @property
     def roi(self) -> Roi | None:
-        """The region; None where the name is not an official one."""
+        """Region; None if the name is not an official one."""
         return self.patch.roi if self.patch else None
 
 
 @dataclass(frozen=True)
 class IncompleteTriplet:
-    """A patch some of whose files are missing.
+    """A patch with missing files.
 
     Attributes:
-        name: As in :class:`TripletFiles`.
-        lacks: What is missing, in the words of the layout: ``s1``, ``s2_cloudy``, ``s2`` or ``s2_cloudfree``.
+        name: Unique name, see :class:`TripletFiles`.
+        lacks: Missing images, named as in the layout: ``s1``, ``s2_cloudy``, ``s2`` or ``s2_cloudfree``.
     """
 
     name: str
@@ -68,7 +72,7 @@ class IncompleteTriplet:
 
     @property
     def roi(self) -> Roi | None:
-        """The region; None where the name is not an official one."""
+        """Region; None if the name is not an official one."""
         patch = _official_name(self.name)
         return patch.roi if patch else None
 
@@ -78,10 +82,10 @@ class IncompleteTriplet:
 
 @dataclass(frozen=True)
 class ClearImage:
-    """The clear image of a place that lacks radar or cloudy image.
+    """The clear image of a patch without radar or cloudy image.
 
     Attributes:
-        name: As in :class:`TripletFiles`.
+        name: Unique name, see :class:`TripletFiles`.
         path: Cloud-free Sentinel-2 file.
     """
 
@@ -91,17 +95,17 @@ class ClearImage:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What a folder holds.
+    """Contents of a data set.
 
     Attributes:
-        root: The folder.
-        layout: ``"official"``, ``"flat"``, or ``"scenes"``, where patches are rectangles of the scenes of their region.
+        root: Root folder.
+        layout: ``"official"``, ``"flat"``, or ``"scenes"``, where patches are windows of the scenes of their region.
         triplets: Complete triplets, in natural order (patch 9 before patch 10).
-        without_clear: Radar and cloudy image without clear target: enough to predict. They count as incomplete, too.
-        incomplete: Patches that lack one file or two.
-        unexpected_files: Files and folders that no rule explains, relative to the root.
-        split_list: The csv list of a flat layout that says which file belongs to which split.
-        clear_alone: Clear images of places without radar or cloudy image. They count as incomplete, too.
+        without_clear: Radar and cloudy image without clear target, sufficient for prediction; also in ``incomplete``.
+        incomplete: Patches with one or two missing files.
+        unexpected_files: Files and folders that are not part of the layout, relative to the root.
+        split_list: csv list of a flat layout that assigns files to the parts of the split.
+        clear_alone: Clear images without radar or cloudy image; also in ``incomplete``.
     """
 
     root: Path
@@ -115,12 +119,12 @@ class Inventory:
 
     @property
     def observations(self) -> tuple[TripletFiles, ...]:
-        """Everything a model can predict, with or without clear target, in natural order."""
+        """Patches with radar and cloudy image, with or without clear target, in natural order."""
         return tuple(sorted(self.triplets + self.without_clear, key=lambda files: natural(files.name)))
 
     @property
     def unpredictable(self) -> tuple[IncompleteTriplet, ...]:
-        """Patches that lack the radar or the cloudy image."""
+        """Patches without radar or cloudy image."""
         there = {files.name for files in self.without_clear}
         return tuple(patch for patch in self.incomplete if patch.name not in there)
 
@@ -128,15 +132,15 @@ class Inventory:
         """Return the complete triplets.
 
         Raises:
-            InputError: There is none; names the first incomplete ones.
+            InputError: There is none; the message names the first incomplete ones.
         """
         return self._required(self.triplets, "complete triplet")
 
     def require_observations(self) -> tuple[TripletFiles, ...]:
-        """Return everything a model can predict.
+        """Return the patches with radar and cloudy image.
 
         Raises:
-            InputError: There is nothing; names the first incomplete triplets.
+            InputError: There is none; the message names the first incomplete ones.
         """
         return self._required(self.observations, "radar image with its cloudy image")
 
@@ -147,31 +151,30 @@ class Inventory:
         return found
 
     def summary(self) -> str:
-        """Return what was found in one line."""
+        """Return a summary in one line."""
         regions = {files.roi for files in self.triplets if files.roi}
         where = f" of {_count(len(regions), 'region')}" if regions else ""
         return f"{self.root}: {self.layout} layout, {_count(len(self.triplets), 'complete triplet')}{where}"
 
     def report(self) -> str:
-        """Return what was found in a few lines: counts, the first names, and how many more there are."""
+        """Return a report of a few lines: counts, and the first names of incomplete patches and unexpected files."""
         return "\n".join(
-            [self.summary(), *section("incomplete", self.incomplete), *section("strange", self.unexpected_files)]
+            [self.summary(), *section("incomplete", self.incomplete), *section("unexpected", self.unexpected_files)]
         )
 
 
 def find_triplets(root: Path | str) -> Inventory:
-    """Find the triplets of a folder in the official or the flat layout of SEN12MS-CR, or in the scenes of its regions.
+    """Find the triplets of a data set in the official, the flat or the scenes layout.
 
-    Only names are listed, and the manifest is read where it says what scenes hold. What counts is where a name stands
-    below ``root``; the path of ``root`` itself may read like anything. Names that begin with a dot, such as unfinished
-    files, are passed over.
+    Only names are listed; for the scenes layout the manifest is read as well. Only names below ``root`` matter, not the
+    path of ``root`` itself. Names that begin with a dot, such as unfinished files, are ignored.
 
     Args:
-        root: Folder that holds ``ROIs1158_spring_s1`` and the like, or ``s1``, ``s2_cloudy`` and ``s2_cloudfree``, or
-            ``scenes`` and ``manifest.parquet``.
+        root: Folder with ``ROIs1158_spring_s1`` and similar folders, or with ``s1``, ``s2_cloudy`` and
+            ``s2_cloudfree``, or with ``scenes`` and ``manifest.parquet``.
 
     Raises:
-        InputError: There is no such folder, or no patch in it.
+        InputError: The folder is missing or holds no patch.
     """
     root = Path(root)
     require_folder(root)
@@ -190,7 +193,7 @@ def find_triplets(root: Path | str) -> Inventory:
 
 
 class _Sighting(NamedTuple):
-    """A file or folder that was listed; a stranger where no token says what it is."""
+    """A listed file or folder; without token if it is not part of the layout."""
 
     path: ImageFile
     token: str = ""
@@ -212,7 +215,7 @@ def _official(entries: Iterable[os.DirEntry[str]]) -> Iterator[_Sighting]:
 
 
 def _region(collection: re.Match[str], folder: os.DirEntry[str]) -> Roi | None:
-    """Return the region of a folder such as ``s1_106``, compared whole: ``s1_1`` is another one."""
+    """Return the region of a folder such as ``s1_106``; names are compared as a whole, so ``s1_1`` is another one."""
     sensor, _, number = folder.name.rpartition("_")
     if sensor != collection["sensor"] or not _is_number(number) or not folder.is_dir():
         return None
@@ -261,7 +264,7 @@ def _official_name(name: str) -> PatchId | None:
 
 
 def _flat_clear(root: Path, names: set[str]) -> str:
-    """Return how the cloud-free folder of a flat layout is spelled here."""
+    """Return the spelling of the cloud-free folder in a flat layout."""
     spellings = [spelling for spelling in FLAT_CLEAR if spelling in names]
     if len(spellings) > 1:
         raise InputError(f"{root} holds both {' and '.join(spellings)}, expected one of them; merge the two")
@@ -269,7 +272,7 @@ def _flat_clear(root: Path, names: set[str]) -> str:
 
 
 def _split_list(root: Path, names: set[str]) -> Path | None:
-    """Return ``data.csv``, or the only csv file of a folder."""
+    """Return ``data.csv``, or the only csv file of the folder; None if there is none."""
     lists = [name for name in names if name.endswith(".csv") and name != CHOICES]
     chosen = "data.csv" if "data.csv" in lists else lists[0] if len(lists) == 1 else None
     return root / chosen if chosen else None
@@ -316,11 +319,11 @@ def _listed(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     except PermissionError as error:
-        raise InputError(f"{folder} may not be listed; check its permissions") from error
+        raise InputError(f"{folder} cannot be listed; check its permissions") from error
 
 
 def section(title: str, found: Sequence[object], shown: int = SHOWN) -> list[str]:
-    """Return the lines of a report about things found: how many, the first names, and how many more there are."""
+    """Return a section of a report: a count, the first entries, and the number of further ones."""
     return [f"{len(found):,} {title}", *(f"  {line}" for line in _shown(found, shown))] if found else []
 
 
@@ -333,24 +336,24 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-# Data sets that store each pixel of a region once: three scenes a region, and patches that are rectangles of them.
+# The scenes layout, which stores each pixel of a region once:
 #
-# ROOT/scenes/ROIs0001_summer_12/ROIs0001_summer_s1_12.tif radar; s2 and s2_cloudy beside it, on one grid
-# ROOT/manifest.parquet first row and column of every patch
+#     ROOT/scenes/ROIs0001_summer_12/ROIs0001_summer_s1_12.tif    radar; s2 and s2_cloudy beside it, on one grid
+#     ROOT/manifest.parquet                                       first row and column of every patch
 
 
 def patches_in_scenes(root: Path) -> Iterator[tuple[ImageFile, str, PatchId | None]]:
-    """Yield image, token and patch for all that the manifest lists as kept and whose scene is there.
+    """Yield image, token and patch of each kept patch of the manifest whose scene exists.
 
-    What lies among the scenes and belongs to no such patch comes without token and patch.
+    Other files among the scenes are yielded without token and patch.
 
     Raises:
-        InputError: There is no manifest, it is damaged, or it does not say where a patch lies.
+        InputError: The manifest is missing or damaged, or lacks the window of a patch.
     """
     if not (root / MANIFEST).is_file():
         raise InputError(
-            f"{named(root)} holds scenes without {MANIFEST}, which says where their patches lie; "
-            "let 'unclouded curate' come to its end"
+            f"{named(root)} holds scenes without {MANIFEST}, which lists the windows of their patches; "
+            "let 'unclouded curate' finish"
         )
     patches = list(_listed_scenes(root / MANIFEST))
     expected = {root / patch.roi.scene_path(token) for patch, _, _ in patches for token in SENSORS}
@@ -366,7 +369,5 @@ def _listed_scenes(manifest: Path) -> Iterator[tuple[PatchId, int, int]]:
     for row in read_manifest(manifest):
         if row["status"] == "kept":
             if row["row_px"] is None or row["column_px"] is None:
-                raise InputError(
-                    f"{named(manifest)} does not say where {row['patch']} lies in its scene; make it again"
-                )
+                raise InputError(f"{named(manifest)} lacks the window of {row['patch']} in its scene; create it again")
             yield PatchId.parse(row["patch"]), row["row_px"], row["column_px"]

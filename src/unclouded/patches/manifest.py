@@ -1,8 +1,6 @@
-"""The manifest: one row a patch, kept or not, as GeoParquet; geopandas, QGIS and duckdb open it.
+"""The manifest of a data set: a GeoParquet file with one row per patch, kept or not, for geopandas, QGIS or duckdb.
 
-A region of which nothing could be made has a row, too, without patch.
-
-The same rows give the same bytes, in whatever order they come.
+A region that failed has a row as well, without patch. The same rows give the same bytes in any order.
 """
 
 import hashlib
@@ -19,10 +17,10 @@ from unclouded.io.geoparquet import TIME, geo_table, read_table, with_metadata, 
 from unclouded.patches.roi import SENSORS, natural
 
 VERSION, DIGEST = "2", "unclouded.sha256"
-"""Of the columns; and the key of the file's metadata under which it has the hash of its own values."""
+"""Version of the columns, and metadata key of the hash of all values."""
 
 ManifestRow = dict[str, Any]
-"""JSON values by column; what is absent is null. Dates are ISO 8601 in UTC, the footprint is GeoJSON in degrees."""
+"""JSON values by column; missing values are null. Dates are ISO 8601 in UTC, the footprint is GeoJSON in degrees."""
 
 _OF_AN_IMAGE = (
     ("", pa.string()),
@@ -56,18 +54,18 @@ SCHEMA = pa.schema(
         ("geometry", pa.binary()),
     ]
 )
-"""Columns; docs/curation.md says what they mean."""
+"""Columns, described in docs/curation.md."""
 FAILED = "failed"
 STATUSES = ("kept", "rejected", "incomplete", "unreadable", FAILED)
-"""The last is that of a region, the others are those of patches."""
+"""Statuses of patches; ``failed`` is that of a region."""
 
 
 def write_manifest(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a manifest as GeoParquet 1.1, sorted by patch, whole or not at all.
+    """Write a manifest atomically as GeoParquet 1.1, sorted by patch.
 
     Raises:
-        ValueError: A row has another column or status, or two rows have the same patch or region.
-        MachineError: The disk is full, or the place cannot be written.
+        ValueError: A row has an unknown column or status, or two rows have the same patch or region.
+        MachineError: The disk is full, or the folder cannot be written.
     """
     ordered = sorted(rows, key=lambda row: natural(_named(row)))
     _require_rows(ordered)
@@ -76,20 +74,20 @@ def write_manifest(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:
-    """Read a manifest as it was given to :func:`write_manifest`, but for the footprint, which stays WKB.
+    """Read a manifest; rows are as passed to :func:`write_manifest`, except for the footprint, which is WKB.
 
     Raises:
-        InputError: No such file, no Parquet, or the columns of another version.
+        InputError: The file is missing, not Parquet, changed, or has the columns of another version.
     """
-    table = read_table(path, SCHEMA, "make it with 'unclouded data manifest'")
+    table = read_table(path, SCHEMA, "create it with 'unclouded data manifest'")
     rows: list[ManifestRow] = table.to_pylist()
     if (table.schema.metadata or {}).get(DIGEST.encode()) != _digest(rows).encode():
-        raise InputError(f"{named(path)} was changed after it was written; make it again, or take a copy of it")
+        raise InputError(f"{named(path)} was changed after it was written; create it again, or restore a copy")
     return rows
 
 
 def _digest(rows: list[ManifestRow]) -> str:
-    """Return a hash of all values, so that the manifest that vouches for files vouches for itself, too."""
+    """Return a hash of all values, which protects the manifest like its checksums protect the files."""
     digest = hashlib.sha256()
     for row in rows:
         digest.update(json.dumps(row, sort_keys=True, default=str).encode())
@@ -97,14 +95,14 @@ def _digest(rows: list[ManifestRow]) -> str:
 
 
 def _named(row: Mapping[str, Any]) -> str:
-    """Return what a row is about: a patch, or a region of which nothing could be made."""
+    """Return the patch of a row, or its region if that failed."""
     return str(row["roi"] if row["status"] == FAILED else row.get("patch"))
 
 
 def _require_rows(rows: list[Mapping[str, Any]]) -> None:
     for row, following in zip(rows, [*rows, None][1:], strict=True):
         if unknown := row.keys() - set(SCHEMA.names):
-            raise ValueError(f"{_named(row)} has the columns {sorted(unknown)}, which the manifest has not")
+            raise ValueError(f"{_named(row)} has the columns {sorted(unknown)}, expected those of the manifest")
         if row["status"] not in STATUSES:
             raise ValueError(f"{_named(row)} has the status {row['status']!r}, expected one of {STATUSES}")
         if row["status"] != FAILED and not row.get("patch"):

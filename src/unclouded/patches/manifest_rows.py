@@ -1,4 +1,4 @@
-"""What the manifest says of a patch that is on disk: hashes, findings, coverage, footprint."""
+"""Rows of the manifest for patches on disk: hashes, findings of screening, coverage, footprint."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,15 +34,15 @@ def describe_patch(
     coverage: bool = True,
     cache: ProbabilityCache | None = None,
 ) -> ManifestRow:
-    """Describe a patch of a data set; dates and products stay unknown, for the files do not tell them.
+    """Return the row of a patch of a data set; without dates and products, which the files do not contain.
 
     Args:
-        root: Of the data set; paths are told relative to it.
-        images: The patch.
+        root: Root of the data set; paths are relative to it.
+        images: Images of the patch.
         settings: Thresholds of the checks.
-        split: The part it belongs to, where known.
-        coverage: Whether to map the clouds, which takes most of the time.
-        cache: Where cloud probabilities are kept.
+        split: Part of the split, if known.
+        coverage: Compute the cloud coverage, which takes most of the time.
+        cache: Cache of cloud probabilities.
     """
     screening = screen_files(images, settings)
     row = {**identity_columns(images.name, images.patch), "split": split, **screening_columns(screening)}
@@ -65,12 +65,12 @@ def identity_columns(name: str, patch: PatchId | None) -> ManifestRow:
 
 
 def status_columns(rejecting: Iterable[Finding], lacks: tuple[str, ...] = ()) -> ManifestRow:
-    """Return whether a patch can be used, and why not."""
-    told = list(rejecting)
+    """Return status and reason of a patch, from the findings that reject it and its missing images."""
+    findings = list(rejecting)
     reasons = [f"lacks {', '.join(lacks)}"] if lacks else []
-    reasons += [str(finding) for finding in told]
-    unreadable = any(finding.check == "unreadable" for finding in told)
-    status = "unreadable" if unreadable else "incomplete" if lacks else "rejected" if told else "kept"
+    reasons += [str(finding) for finding in findings]
+    unreadable = any(finding.check == "unreadable" for finding in findings)
+    status = "unreadable" if unreadable else "incomplete" if lacks else "rejected" if findings else "kept"
     return {"status": status, "reason": "; ".join(reasons) or None}
 
 
@@ -88,7 +88,7 @@ def file_columns(token: str, path: Path, name: str) -> ManifestRow:
 
 
 def coverage_columns(cloudy: Raster, cache: ProbabilityCache | None) -> ManifestRow:
-    """Return the coverage by both definitions: the mean of m, and the share of pixels with m > 0, where m is known."""
+    """Return the coverage by both definitions, over pixels whose m is known: mean of m, and share with m > 0."""
     m = cloud_map(cloudy.values, cloudy.bands, cache=cache)
     if np.isnan(m).all():
         return {"mean_coverage": None, "cloudy_share": None}
@@ -96,7 +96,7 @@ def coverage_columns(cloudy: Raster, cache: ProbabilityCache | None) -> Manifest
 
 
 def date_columns(acquired: Mapping[str, datetime | None]) -> ManifestRow:
-    """Return the dates of acquisition and the signed gaps between them in days."""
+    """Return the acquisition dates, and the signed gaps between them in days."""
     dates = {token: acquired.get(token) for token in (SAR, CLEAR, CLOUDY)}
     row: dict[str, Any] = {f"{token}_acquired": when.isoformat() if when else None for token, when in dates.items()}
     return row | {
@@ -107,13 +107,13 @@ def date_columns(acquired: Mapping[str, datetime | None]) -> ManifestRow:
 
 
 def place_columns(geobox: GeoBox) -> ManifestRow:
-    """Return CRS and footprint; nothing where a file does not tell where it lies."""
+    """Return CRS and footprint; nothing for a file without georeference."""
     if geobox.crs is None:
         return {}
     crs = f"EPSG:{geobox.crs.epsg}" if geobox.crs.epsg else str(geobox.crs)
     try:
         return {"crs": crs, "geometry": footprint(geobox)}
-    except InputError:  # beyond UTM: a grid that no Sentinel-2 tile has
+    except InputError:  # beyond UTM: not a grid of a Sentinel-2 tile
         return {"crs": crs}
 
 
@@ -121,17 +121,17 @@ def _unreadable(screening: Screening, token: str) -> bool:
     return any(finding.check == "unreadable" and finding.image == token for finding in screening.findings)
 
 
-# A manifest in a few lines: what became of the candidates, what rejected them, and where those kept belong.
+# Summary of a manifest.
 
 
 def summary_lines(rows: Sequence[Mapping[str, Any]], settings: ScreeningSettings) -> list[str]:
-    """Return a line for statuses, for the checks that reject, and for seasons and parts of the candidates kept.
+    """Return counts of statuses, of rejecting checks, and of the seasons and parts of kept patches, one line each.
 
-    A candidate that two checks reject counts for both.
+    A patch that two checks reject counts for both.
 
     Args:
-        rows: Of a manifest.
-        settings: Says which checks reject nothing.
+        rows: Rows of a manifest.
+        settings: Settings that list the checks that reject nothing.
     """
     patches = [row for row in rows if row["status"] != FAILED]
     kept = [row for row in patches if row["status"] == "kept"]
@@ -146,11 +146,11 @@ def summary_lines(rows: Sequence[Mapping[str, Any]], settings: ScreeningSettings
         "kept by season": _counted(row["season"] for row in kept),
         "kept by part": _counted((row["split"] for row in kept), ("train", "val", "test")),
     }
-    return [f"  {name:<15} {told}" for name, told in counts.items() if told]
+    return [f"  {name:<15} {text}" for name, text in counts.items() if text]
 
 
 def _counted(words: Iterable[str | None], order: Sequence[str] = ()) -> str:
-    """Return how often each word is there, in an order that is given, or the most frequent first."""
+    """Return the count of each word, in a given order or the most frequent first."""
     counts = Counter(word for word in words if word)
     ordered = [word for word in order if word in counts] or sorted(counts, key=lambda word: (-counts[word], word))
     return ", ".join(f"{word} {counts[word]:,}" for word in ordered)

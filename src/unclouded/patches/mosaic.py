@@ -1,4 +1,4 @@
-"""The patches of a region, laid side by side again where their georeference says they belong."""
+"""Mosaics: the clear patches of a region, stitched together by their georeference."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -20,9 +20,9 @@ from unclouded.patches.roi import PatchId, Roi, natural
 from unclouded.sensors import SENTINEL2
 
 LARGEST_PX = 20_000
-"""Longest side of a mosaic: four regions of SEN12MS-CR; patches farther apart are not of one region."""
+"""Maximum side of a mosaic, four regions of SEN12MS-CR; patches farther apart belong to different regions."""
 OFF_GRID_PX = 0.01
-"""Patches are cut on one raster; what lies farther off it comes from another one."""
+"""Maximum offset of a patch from the common pixel grid."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class RegionFiles:
     """Clear images of one region.
 
     Attributes:
-        roi: The region.
-        clear: Files, in the order of their numbers.
+        roi: Region.
+        clear: Files, ordered by patch number.
     """
 
     roi: Roi
@@ -39,13 +39,13 @@ class RegionFiles:
 
 
 def clear_regions(root: Path) -> tuple[RegionFiles, ...]:
-    """Find the clear images of every region of a data set, whether or not radar and cloudy images stand beside them.
+    """Find the clear images of every region of a data set, with or without radar and cloudy images.
 
     Args:
-        root: Data set in the official layout, or a flat one with official names.
+        root: Data set in the official layout, or in the flat layout with official names.
 
     Raises:
-        InputError: There is none.
+        InputError: There is no clear image.
     """
     inventory = find_triplets(root)
     found: dict[Roi, dict[int, ImageFile]] = {}
@@ -72,10 +72,10 @@ def _official(root: Path) -> Iterator[tuple[PatchId, ImageFile]]:
 
 
 def whole_images(regions: Iterable[RegionFiles], skipped: list[DamagedTriplet]) -> list[RegionFiles]:
-    """Return regions with the clear images that can be read; the others are added to ``skipped``.
+    """Return regions with their readable clear images; the others are appended to ``skipped``.
 
     Raises:
-        InputError: A region has none.
+        InputError: A region has no readable clear image.
     """
 
     def whole(region: RegionFiles) -> RegionFiles:
@@ -90,19 +90,19 @@ def whole_images(regions: Iterable[RegionFiles], skipped: list[DamagedTriplet]) 
 
 
 def stitch(files: Sequence[ImageFile], bands: tuple[str, ...]) -> Raster:
-    """Lay patches side by side by their georeference.
+    """Stitch patches together by their georeference.
 
-    Overlaps show the patch that comes first; patches of one scene have the same values there.
+    The first patch wins in overlaps, where patches of one scene have the same values.
 
     Args:
-        files: Sentinel-2 patches of one region, on one raster.
+        files: Sentinel-2 patches of one region, on one pixel grid.
         bands: Bands of the mosaic.
 
     Returns:
-        TOA reflectance; NaN where no patch lies.
+        TOA reflectance; NaN outside all patches.
 
     Raises:
-        InputError: A patch has no georeference, lies on another raster, or is too far away.
+        InputError: A patch has no georeference, lies on another pixel grid, or is too far away.
     """
     patches = [read(path, SENTINEL2).select(bands) for path in files]
     corners = [_corner(path, patch.geobox, patches[0].geobox) for path, patch in zip(files, patches, strict=True)]
@@ -123,27 +123,27 @@ def stitch(files: Sequence[ImageFile], bands: tuple[str, ...]) -> Raster:
 
 
 def _corner(path: ImageFile, grid: GeoBox, reference: GeoBox) -> tuple[int, int]:
-    """Row and column of a patch's first pixel, counted from that of the reference."""
+    """Return row and column of the first pixel of a patch, relative to that of the reference."""
     if grid.crs is None:
         raise InputError(
-            f"{named(file_of(path))} has no georeference, expected one to lay it beside others; give other patches"
+            f"{named(file_of(path))} has no georeference, which a mosaic needs; choose georeferenced patches"
         )
     column, row = ~reference.affine @ (grid.affine.c, grid.affine.f)
     same_pixels = np.allclose(_steps(grid), _steps(reference), rtol=1e-6)
     off = max(abs(column - round(column)), abs(row - round(row)))
     if grid.crs != reference.crs or not same_pixels or off > OFF_GRID_PX:
         rasters = f"({describe_grid(grid)}) than the first patch ({describe_grid(reference)})"
-        raise InputError(f"{named(file_of(path))} lies on another raster {rasters}; choose patches of one region")
+        raise InputError(f"{named(file_of(path))} lies on another pixel grid {rasters}; choose patches of one region")
     return round(row), round(column)
 
 
 def _steps(grid: GeoBox) -> tuple[float, float, float, float]:
-    """Steps to the right and down, in the units of the coordinate system."""
+    """Return the pixel steps to the right and down, in units of the coordinate system."""
     return grid.affine.a, grid.affine.b, grid.affine.d, grid.affine.e
 
 
 def reduced(values: Float32[np.ndarray, "band y x"], factor: int) -> Float32[np.ndarray, "band rows columns"]:
-    """Average squares of ``factor`` x ``factor`` px, over those with data; what is left at the edges is cut off."""
+    """Return the mean over the valid pixels of ``factor`` x ``factor`` blocks; incomplete edge blocks are dropped."""
     height, width = (side // factor * factor for side in values.shape[1:])
     squares = values[:, :height, :width].reshape(len(values), height // factor, factor, width // factor, factor)
     known = np.isfinite(squares)

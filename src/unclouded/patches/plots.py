@@ -1,4 +1,4 @@
-"""A sheet of what screening found: the image, the evidence beside it, and a frame around the place."""
+"""Plots of screening findings, with image, evidence and outline, and of the histogram of cloud coverage."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,14 +19,14 @@ from unclouded.patches.screening import Check, Finding, Screening
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 
 COLUMNS, MOST_OF_A_CHECK = 3, 6
-"""Findings side by side, and of one check."""
+"""Findings per row of the sheet, and maximum findings of one check."""
 
 _EVIDENCE: dict[Check, tuple[str, float]] = {"haze": ("B10", 0.05), "snow": ("B11", 0.40), "open_water": ("B08", 0.30)}
-"""The band that shows what was found, and the reflectance that is drawn white."""
+"""Band that shows a finding, and the reflectance drawn as white."""
 
 
 def chosen(screenings: Iterable[Screening]) -> list[tuple[str, Finding]]:
-    """Choose what is drawn: of every check a few findings, spread evenly; what cannot be read cannot be drawn."""
+    """Select up to :data:`MOST_OF_A_CHECK` findings of each check, spread evenly; unreadable images are left out."""
     found: dict[Check, list[tuple[str, Finding]]] = defaultdict(list)
     for screening in screenings:
         for finding in screening.findings:
@@ -40,12 +40,12 @@ def _spread(count: int) -> list[int]:
 
 
 def write_sheet(path: Path, findings: Sequence[tuple[str, Finding]], images: Mapping[str, PatchImages]) -> None:
-    """Write a PNG with two pictures a finding: the image, and beside it the band that shows what was found.
+    """Write a PNG with two pictures per finding: the image, and the band that shows the finding.
 
     Args:
-        path: Where.
-        findings: Name of the patch and finding; at least one, see :func:`chosen`.
-        images: Where the images are, by name.
+        path: Output file.
+        findings: Patch names and findings, at least one; see :func:`chosen`.
+        images: Images by patch name.
     """
     rows = -(-len(findings) // COLUMNS)
     figure = Figure(figsize=(4.6 * COLUMNS, 2.75 * rows), layout="constrained")
@@ -92,14 +92,14 @@ def _grey(raster: Raster, band: str, black: float, white: float) -> Float32[np.n
     return np.asarray(np.nan_to_num((values - black) / (white - black)).clip(0, 1), np.float32)
 
 
-# The histogram of cloud coverage, drawn as in Fig. 5 and Fig. 8 of the paper.
+# Histogram of cloud coverage, as in Fig. 5 and Fig. 8 of the paper.
 
 
 SEASONS = {"spring": "#7fb069", "summer": "#e6aa68", "fall": "#ca6f4b", "winter": "#6d9dc5", "": "#888888"}
 
 
 def write_histogram(path: Path, statistics: CoverageStatistics, title: str) -> None:
-    """Write a PNG, PDF or SVG with one bar a bin, stacked by season where patches have one, whole or not at all."""
+    """Write a histogram atomically as PNG, PDF or SVG, stacked by season if patches have one."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     edges = np.linspace(0, 100, BINS + 1)

@@ -1,4 +1,4 @@
-"""Read triplets checked: one grid, no holes; or read all of them and name every damaged one."""
+"""Read and check triplets: complete, on one grid, with bands in the right order and unit."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,21 +29,21 @@ from unclouded.sentinel.radar_units import check_radar_plausibility
 T = TypeVar("T")
 
 Damaged = Literal["refuse", "skip"]
-"""What a command does about a damaged patch: stop, or go on without it and list it in its result."""
+"""Treatment of a damaged patch: stop with an error, or skip it and list it in the result."""
 
 SKIPPED = "skipped.json"
-"""Where a command that writes many files lists the patches it skipped."""
+"""File in which a command that writes many files lists the skipped patches."""
 
 
 @dataclass(frozen=True, eq=False)
 class PatchRasters:
-    """The images of one place on one grid, without holes.
+    """The images of one patch on one grid, without missing values.
 
     Attributes:
-        name: As in :class:`~unclouded.patches.layouts.TripletFiles`.
-        sar: VV and VH, dB.
+        name: Unique name, see :class:`~unclouded.patches.layouts.TripletFiles`.
+        sar: VV and VH backscatter, dB.
         cloudy: The 13 bands of Sentinel-2 with clouds, TOA reflectance.
-        clear: The same without clouds; None where the data set has none.
+        clear: The same without clouds; None if the data set has no clear image.
     """
 
     name: str
@@ -53,11 +53,11 @@ class PatchRasters:
 
 
 def read_triplet(files: TripletFiles) -> PatchRasters:
-    """Read the images of one place.
+    """Read the images of one patch.
 
     Raises:
-        InputError: A file is damaged, is not what its sensor delivers, has values without data, or lies on another
-            grid than the cloudy image.
+        InputError: A file is damaged, does not match its sensor, has missing values, or lies on another grid than the
+            cloudy image.
     """
     cloudy = _read_whole(files.cloudy, SENTINEL2)
     sar = _read_whole(files.sar, SENTINEL1)
@@ -74,7 +74,7 @@ def _read_whole(path: ImageFile, sensor: Sensor) -> Raster:
     if holes := int(np.count_nonzero(np.isnan(raster.values))):
         raise InputError(
             f"{path} has {holes:,} of {raster.values.size:,} values without data (NaN, infinite or nodata), "
-            "expected none; leave this patch out or cut it again"
+            "expected none; exclude this patch or cut it again"
         )
     return raster
 
@@ -89,11 +89,11 @@ def _require_grid(path: ImageFile, raster: Raster, reference_path: ImageFile, re
 
 @dataclass(frozen=True)
 class DamagedTriplet:
-    """A triplet that is there but cannot be used.
+    """A triplet that cannot be used.
 
     Attributes:
-        name: As in :class:`~unclouded.patches.layouts.TripletFiles`.
-        reason: What is wrong with which file.
+        name: Unique name, see :class:`~unclouded.patches.layouts.TripletFiles`.
+        reason: Error message that names the damaged file.
     """
 
     name: str
@@ -104,7 +104,7 @@ class DamagedTriplet:
 
 
 def incomplete_as_skipped(incomplete: Iterable[IncompleteTriplet]) -> list[DamagedTriplet]:
-    """Return patches whose files are not all there as patches that a result is without."""
+    """Return incomplete patches as skipped ones."""
     return [DamagedTriplet(one.name, f"lacks {', '.join(one.lacks)}") for one in incomplete]
 
 
@@ -116,16 +116,16 @@ def skipped_json(skipped: Iterable[DamagedTriplet]) -> list[dict[str, Any]]:
 def each_readable(
     names: Sequence[str], read: Callable[[int], T], damaged: Damaged, skipped: list[DamagedTriplet]
 ) -> Iterator[T]:
-    """Yield what is read of each patch, in order.
+    """Yield the content of each patch, in order.
 
     Args:
         names: Names of the patches.
-        read: Reads the patch at an index; an :class:`~unclouded.errors.InputError` means that it is damaged.
-        damaged: What to do then.
-        skipped: Damaged patches that were skipped are added to this list.
+        read: Callable (index) that reads a patch; an :class:`~unclouded.errors.InputError` marks it as damaged.
+        damaged: Treatment of damaged patches.
+        skipped: List to which skipped patches are appended.
 
     Raises:
-        InputError: A patch is damaged and is not to be skipped, or all are damaged.
+        InputError: A patch is damaged and ``damaged`` is ``refuse``, or all are damaged.
     """
     failed: list[DamagedTriplet] = []
     for index, name in enumerate(names):
@@ -133,22 +133,24 @@ def each_readable(
             found = read(index)
         except InputError as error:
             if damaged == "refuse":
-                raise InputError(f"{error}; --damaged skip goes on without damaged patches") from error
+                raise InputError(f"{error}; use --damaged skip to skip damaged patches") from error
             failed.append(DamagedTriplet(name, str(error)))
             skipped.append(failed[-1])
         else:
             yield found
     if failed and len(failed) == len(names):
-        raise InputError(f"all {len(names):,} patches are damaged, expected one that is not; first {failed[0]}")
+        raise InputError(
+            f"all {len(names):,} patches are damaged, expected at least one readable patch; first {failed[0]}"
+        )
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What reading a whole data set told.
+    """Result of reading a whole data set.
 
     Attributes:
-        inventory: What was read, and what was missing.
-        damaged: Every triplet that could not be read, in the order of the inventory.
+        inventory: Contents of the data set.
+        damaged: Triplets that cannot be read, in the order of the inventory.
     """
 
     inventory: Inventory
@@ -156,68 +158,68 @@ class Inspection:
 
     @property
     def is_clean(self) -> bool:
-        """Nothing is missing and nothing is damaged."""
+        """Whether no file is missing or damaged."""
         return not self.inventory.incomplete and not self.damaged
 
     def report(self) -> str:
-        """Return counts, then every incomplete and every damaged triplet, one a line."""
+        """Return counts, then every incomplete and damaged triplet, one per line."""
         found = self.inventory
         incomplete = section("incomplete", found.incomplete, len(found.incomplete))
         damaged = section("damaged", self.damaged, len(self.damaged))
-        return "\n".join([found.summary(), *incomplete, *damaged, *section("strange", found.unexpected_files)])
+        return "\n".join([found.summary(), *incomplete, *damaged, *section("unexpected", found.unexpected_files)])
 
 
 def check_triplets(inventory: Inventory, on_progress: ProgressCallback = no_progress) -> Inspection:
-    """Read every observation and triplet of a data set and collect what is wrong instead of stopping at the first.
+    """Read every observation and triplet of a data set and collect all errors.
 
     Args:
-        inventory: What to read.
+        inventory: Contents of the data set.
         on_progress: Called with (stage, completed, total) after each triplet.
     """
     damaged = []
     for done, files in enumerate(inventory.observations, start=1):
         try:
-            _judge(files, read_triplet(files))
+            _require_plausible(files, read_triplet(files))
         except InputError as error:
             damaged.append(DamagedTriplet(files.name, str(error)))
         on_progress("reading", done, len(inventory.observations))
     return Inspection(inventory, tuple(damaged))
 
 
-def _judge(files: TripletFiles, patch: PatchRasters) -> None:
-    """Refuse images whose bands are surely in another order or unit; bands with names keep their order.
+def _require_plausible(files: TripletFiles, patch: PatchRasters) -> None:
+    """Check that the bands of the images are in the right order and unit.
 
     Raises:
-        InputError: Says what the bands look like.
+        InputError: The values contradict the order or unit of the bands; the message describes them.
     """
-    _judge_image(files.sar, patch.sar)
-    _judge_image(files.cloudy, patch.cloudy)
+    _require_plausible_image(files.sar, patch.sar)
+    _require_plausible_image(files.cloudy, patch.cloudy)
     if files.clear is not None and patch.clear is not None:
-        _judge_image(files.clear, patch.clear)
+        _require_plausible_image(files.clear, patch.clear)
 
 
-def _judge_image(image: ImageFile, raster: Raster) -> None:
-    """Refuse an image whose bands are surely in another order or unit.
+def _require_plausible_image(image: ImageFile, raster: Raster) -> None:
+    """Check that the bands of an image are in the right order and unit.
 
     Args:
-        image: File; asked for the names of its bands only where their order is in doubt.
-        raster: Its values, in the unit of the sensor.
+        image: Image file; its band names are read only if the order is in doubt, and then decide.
+        raster: Values of the image, in the unit of the sensor.
 
     Raises:
-        InputError: Says what the bands look like.
+        InputError: The values contradict the order or unit of the bands; the message describes them.
     """
     try:
-        _judge_values(image, raster, named_bands=False)
+        _require_plausible_values(image, raster, named_bands=False)
     except InputError:
         sensor = SENTINEL1 if raster.bands == SENTINEL1.bands else SENTINEL2
         with open_geotiff(file_of(image)) as source:
             named_bands = all(band_named(name or "", sensor) for name in source.descriptions[: len(raster.bands)])
         if not named_bands:
             raise
-        _judge_values(image, raster, named_bands=True)
+        _require_plausible_values(image, raster, named_bands=True)
 
 
-def _judge_values(image: ImageFile, raster: Raster, *, named_bands: bool) -> None:
+def _require_plausible_values(image: ImageFile, raster: Raster, *, named_bands: bool) -> None:
     path = Path(str(image))
     if raster.bands == SENTINEL1.bands:
         check_radar_plausibility(path, raster.values, "dB", named_bands=named_bands)
@@ -228,22 +230,22 @@ def _judge_values(image: ImageFile, raster: Raster, *, named_bands: bool) -> Non
         )
 
 
-# The images of every patch of a data set, complete or not: what screening and the manifest look at.
+# The images of every patch, complete or not, for screening and the manifest.
 
 
 TOKENS = (SAR, CLEAR, CLOUDY)
-"""What the images are called here, whatever their folders are called: radar, clear and cloudy."""
+"""Tokens of the images, independent of folder names: radar, clear and cloudy."""
 
 
 @dataclass(frozen=True)
 class PatchImages:
-    """The images of one place that are there.
+    """The existing images of one patch.
 
     Attributes:
-        name: As in :class:`~unclouded.patches.layouts.TripletFiles`.
-        patch: None where the name is not an official one.
-        paths: By token of :data:`TOKENS`; none where scenes are incomplete.
-        lacks: Tokens that are not there, in the words of the layout.
+        name: Unique name, see :class:`~unclouded.patches.layouts.TripletFiles`.
+        patch: Patch; None if the name is not an official one.
+        paths: Images by token of :data:`TOKENS`; empty if scenes are incomplete.
+        lacks: Missing images, named as in the layout.
     """
 
     name: str
@@ -253,7 +255,7 @@ class PatchImages:
 
 
 def images_of(inventory: Inventory) -> list[PatchImages]:
-    """Return the images of all patches in natural order, also of those that lack some."""
+    """Return the images of all patches in natural order, including incomplete ones."""
     found = [_complete(files) for files in inventory.triplets]
     found += [_incomplete(inventory, one) for one in inventory.incomplete]
     return sorted(found, key=lambda images: natural(images.name))

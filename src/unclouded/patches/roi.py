@@ -1,4 +1,4 @@
-"""Regions and patches as values: parsed once from official names, then compared with ``==``."""
+"""Identifiers of regions and patches: parsed from official names and compared as values."""
 
 import re
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ SENSORS = ("s1", "s2", "s2_cloudy")
 """Sensor tokens of the official layout; ``s2`` is the cloud-free target."""
 
 MANIFEST = "manifest.parquet"
-"""Where a data set has its manifest, below its root."""
+"""File name of the manifest, below the root of a data set."""
 CHOICES = "choices.csv"
-"""Table beside the manifest that explains which scenes a region was made of."""
+"""Table beside the manifest that lists the scenes of each region."""
 SCENES = "scenes"
-"""Folder of the layout that stores each pixel of a region once; the manifest says where its patches lie."""
+"""Folder of the scenes layout, which stores each pixel of a region once; the manifest lists the patch windows."""
 
 _ROI = re.compile(r"(?P<seed>ROIs[0-9]{4})_(?P<season>spring|summer|fall|winter)_(?P<number>[0-9]{1,6})")
 _PATCH = re.compile(
@@ -24,13 +24,13 @@ _PATCH = re.compile(
 
 @dataclass(frozen=True, order=True)
 class Roi:
-    """One place in one season; splits are made of whole regions.
+    """One place in one season; a split assigns whole regions.
 
-    ``ROIs1158_spring_1`` is a prefix of ``ROIs1158_spring_106``, not its equal: never compare spellings.
+    Regions are compared as values, never as text: ``ROIs1158_spring_1`` is a prefix of ``ROIs1158_spring_106``.
 
     Attributes:
         seed: Random seed of the sampling, such as ``ROIs1158``; ``ROIs0000`` is simulated.
-        season: Meteorological season of the northern hemisphere's naming: spring, summer, fall or winter.
+        season: Meteorological season, named as in the northern hemisphere: spring, summer, fall or winter.
         number: Number of the place; numbers have gaps.
     """
 
@@ -43,19 +43,19 @@ class Roi:
 
     @property
     def collection(self) -> str:
-        """Seed and season, the first part of a folder's name, such as ``ROIs1158_spring``."""
+        """Seed and season, the first part of folder names, such as ``ROIs1158_spring``."""
         return f"{self.seed}_{self.season}"
 
     def scene_path(self, sensor: str) -> Path:
-        """Return where a data set of scenes has the image of a sensor token, relative to the root."""
+        """Return the path of a scene in the scenes layout, relative to the root."""
         return Path(SCENES, str(self), f"{self.collection}_{sensor}_{self.number}.tif")
 
     @classmethod
     def parse(cls, text: str) -> "Roi":
-        """Read a region such as ``ROIs1158_spring_106``.
+        """Parse a region such as ``ROIs1158_spring_106``.
 
         Raises:
-            InputError: The text is no such name.
+            InputError: The text is not the name of a region.
         """
         if not (match := _ROI.fullmatch(text)):
             raise InputError(f"{text!r} is not a region; expected a name such as ROIs1158_spring_106")
@@ -67,7 +67,7 @@ class PatchId:
     """A 256 x 256 px piece of a region.
 
     Attributes:
-        roi: The region it was cut from.
+        roi: Region that contains the patch.
         number: Number of the patch in its region; numbers have gaps.
     """
 
@@ -78,19 +78,19 @@ class PatchId:
         return f"{self.roi}_p{self.number}"
 
     def file_name(self, sensor: str) -> str:
-        """Return the official file name for a sensor token of :data:`SENSORS`."""
+        """Return the official file name for a sensor of :data:`SENSORS`."""
         return f"{self.roi.collection}_{sensor}_{self.roi.number}_p{self.number}.tif"
 
     def path(self, sensor: str) -> Path:
-        """Return where the official layout has the image of a sensor token, relative to the root."""
+        """Return the path of an image in the official layout, relative to the root."""
         return Path(f"{self.roi.collection}_{sensor}", f"{sensor}_{self.roi.number}", self.file_name(sensor))
 
     @classmethod
     def parse(cls, text: str) -> "PatchId":
-        """Read a patch from an official file name without suffix, with any sensor token or none.
+        """Parse an official file name without suffix, with any sensor or none.
 
         Raises:
-            InputError: The text is no such name.
+            InputError: The text is not the name of a patch.
         """
         if not (match := _PATCH.fullmatch(text)):
             raise InputError(f"{text!r} is not a patch; expected a name such as ROIs1158_spring_s2_106_p30")
@@ -98,7 +98,7 @@ class PatchId:
 
 
 def region_of(name: str) -> str:
-    """Return the region that a patch's name tells; empty where it is no official one."""
+    """Return the region in the name of a patch; empty if the name is not an official one."""
     try:
         return str(PatchId.parse(name).roi)
     except InputError:
@@ -112,5 +112,5 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 
 
 def _number(digits: str) -> int:
-    """Return a number to sort by; more digits than any number of ours has sort by their count."""
+    """Return a number to sort by; numbers of more than 18 digits are sorted by their length."""
     return int(digits) if len(digits) <= 18 else 10**18 + len(digits)

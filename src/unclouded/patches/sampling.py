@@ -1,4 +1,4 @@
-"""Where regions shall lie: evenly over continents and seasons, on land, none over another; a seed repeats it."""
+"""Random sampling of regions on land, balanced over continents and seasons, without overlap, reproducible by seed."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,23 +18,23 @@ from unclouded.sentinel.footprints import NORTHERNMOST, SOUTHERNMOST, contains_p
 
 SEASONS = ("spring", "summer", "fall", "winter")
 MONTHS = {"spring": (3, 4, 5), "summer": (6, 7, 8), "fall": (9, 10, 11), "winter": (12, 1, 2)}
-"""Of the north; the south has the same seasons half a year later."""
+"""Months of the seasons in the northern hemisphere; they are shifted by half a year in the southern one."""
 GLOBE = 1.01
-"""How much larger a circle has to be than its region on a plane: scale of UTM, and the flattening of the globe."""
+"""Margin factor for the circle around a region: covers the scale of UTM and the flattening of the Earth."""
 TRIALS = 2_000
-"""How many places are tried for one region before the continent is called full."""
+"""Maximum number of random places per region before a continent is considered full."""
 
 
 @dataclass(frozen=True)
 class SampledRegion:
-    """A place and a season to look for scenes in.
+    """A place and a season to search scenes for.
 
     Attributes:
-        roi: Its name.
-        longitude: Of its middle, in degrees.
-        latitude: Idem.
-        continent: Or another stratum of the land mask.
-        months: Of the season there.
+        roi: Region.
+        longitude: Longitude of the centre, degrees.
+        latitude: Latitude of the centre, degrees.
+        continent: Continent, or another stratum of the land mask.
+        months: Months of the season at this latitude.
         footprint: GeoJSON geometry in degrees.
     """
 
@@ -46,26 +46,26 @@ class SampledRegion:
     footprint: Mapping[str, Any]
 
 
-def read_land(path: Path, remark: Callable[[str], object] = lambda text: None) -> dict[str, BaseGeometry]:
+def read_land(path: Path, warn: Callable[[str], object] = lambda message: None) -> dict[str, BaseGeometry]:
     """Read a land mask: GeoJSON polygons in degrees, each with a property ``continent``.
 
     Args:
         path: GeoJSON file.
-        remark: Called with a sentence for each polygon that had to be repaired.
+        warn: Called with a message for each polygon that was repaired.
 
     Raises:
-        InputError: It is no such file; names the feature that is wrong.
+        InputError: The file has another format; the message names the invalid feature.
     """
     pieces: dict[str, list[BaseGeometry]] = {}
     for name, properties, geometry in read_features(path, "a land mask: polygons with a property 'continent'"):
         if not isinstance(continent := properties.get("continent"), str | int):
             raise InputError(f"{name} has no property 'continent', expected the name of a continent")
         try:
-            outline, mended = parse_polygon(geometry, most_longitude=180.0)
+            outline, repair = parse_polygon(geometry, most_longitude=180.0)
         except InputError as error:
-            raise InputError(f"{name}: {error}; correct it, or leave it out") from error
-        if mended:
-            remark(f"{name} was repaired: {mended}")
+            raise InputError(f"{name}: {error}; correct or remove it") from error
+        if repair:
+            warn(f"{name} was repaired: {repair}")
         pieces.setdefault(str(continent), []).append(outline)
     return {name: shapely.unary_union(outlines) for name, outlines in pieces.items()}
 
@@ -78,20 +78,20 @@ def sample_regions(
     size_km: tuple[float, float] = (52.0, 40.0),
     apart_km: float = 0.0,
 ) -> list[SampledRegion]:
-    """Draw regions: in turns over continents and seasons, so that no two combinations differ by more than one.
+    """Draw random regions, cycling through continents and seasons, so that their counts differ by at most one.
 
-    Middles are uniform over the land of a continent, by area. No region comes nearer than ``apart_km`` to another, of
-    whatever season; the circles around them decide.
+    Centres are uniform by area over the land of a continent. The circles around any two regions, of whatever season,
+    are at least ``apart_km`` apart.
 
     Args:
         land: Land in degrees, by continent.
-        count: How many regions.
-        seed: Of all randomness; also the number in their names.
-        size_km: East to west, and north to south.
-        apart_km: Least distance.
+        count: Number of regions.
+        seed: Random seed; also the number in the names of the regions.
+        size_km: Extent of a region, east to west and north to south.
+        apart_km: Minimum distance.
 
     Raises:
-        InputError: A continent has no room left.
+        InputError: No place for a further region was found on a continent.
     """
     rng = np.random.default_rng(seed)
     strata = [(continent, season) for season in SEASONS for continent in sorted(land)]
@@ -109,7 +109,7 @@ def sample_regions(
         else:
             raise InputError(
                 f"{continent} has no room for region {index + 1} of {count} ({TRIALS:,} places tried); "
-                "ask for fewer regions"
+                "reduce the number of regions"
             )
         taken.append(circle)
         roi = Roi(f"ROIs{seed % 10_000:04d}", season, index + 1)
@@ -119,7 +119,7 @@ def sample_regions(
 
 
 def months_of(season: str, latitude: float) -> tuple[int, int, int]:
-    """Return the months of a meteorological season; in the south those of the opposite one."""
+    """Return the months of a meteorological season; in the southern hemisphere those of the opposite season."""
     first, second, third = MONTHS[season]
     if latitude >= 0:
         return first, second, third
@@ -127,7 +127,7 @@ def months_of(season: str, latitude: float) -> tuple[int, int, int]:
 
 
 def _places(land: BaseGeometry, rng: np.random.Generator) -> Iterator[tuple[float, float]]:
-    """Yield places on land, uniform by area: in longitude, and in the sine of latitude."""
+    """Yield random places on land, uniform by area: in longitude, and in the sine of latitude."""
     west, south, east, north = land.bounds
     low, high = np.sin(np.radians([max(south, SOUTHERNMOST + 0.5), min(north, NORTHERNMOST - 0.5)]))
     if low > high:
@@ -161,10 +161,10 @@ def as_geojson(regions: Iterable[SampledRegion], split: Split) -> dict[str, Any]
 
 
 def read_sampled(path: Path) -> list[tuple[SampledRegion, str]]:
-    """Read sampled regions with their parts, as :func:`as_geojson` has them.
+    """Read sampled regions with their parts of the split, as written by :func:`as_geojson`.
 
     Raises:
-        InputError: It is no such file; names the feature that is wrong.
+        InputError: The file has another format; the message names the invalid feature.
     """
     found: dict[Roi, tuple[SampledRegion, str]] = {}
     for name, properties, geometry in read_features(path, "the GeoJSON that 'unclouded data sample' writes"):
@@ -173,9 +173,9 @@ def read_sampled(path: Path) -> list[tuple[SampledRegion, str]]:
         except InputError as error:
             raise InputError(f"{name}: {error}; draw regions with 'unclouded data sample'") from error
         if (split := properties.get("split")) not in PARTS:
-            raise InputError(f"{name} is of no part; expected a property 'split' out of {', '.join(PARTS)}")
+            raise InputError(f"{name} has no part; expected a property 'split', one of {', '.join(PARTS)}")
         if region.roi in found:
-            raise InputError(f"{name} has the name {region.roi} of another feature; leave one of them out")
+            raise InputError(f"{name} has the name {region.roi} of another feature; remove one of them")
         found[region.roi] = region, str(split)
     return list(found.values())
 
@@ -192,5 +192,5 @@ def _sampled(properties: Mapping[str, Any], geometry: Any) -> SampledRegion:
         raise InputError(f"expected a center between 180 W and 180 E, found longitude {longitude:g}")
     parse_polygon(geometry)
     if not contains_point(geometry, longitude, latitude):
-        raise InputError("its polygon does not lie around its center")
+        raise InputError("its polygon does not contain its center")
     return SampledRegion(region, longitude, latitude, continent, months_of(region.season, latitude), geometry)

@@ -1,4 +1,8 @@
-"""Screen a triplet for imaging artifacts (section III-A of the paper): named checks, thresholds, and where it is."""
+"""Screening of patches for imaging artifacts (section III-A of the paper): named checks with thresholds.
+
+Each check that fails gives a :class:`Finding` with its location. Findings reject a patch, except for those of checks in
+``remarks``.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,50 +30,54 @@ Check = Literal[
 ]  # fmt: skip
 
 REMARKS: tuple[Check, ...] = ("snow", "open_water")
-"""Checks that reject nothing by default: snow and water are no artifacts, but who curates wants to see them."""
+"""Checks that reject nothing by default: snow and water are not artifacts, but of interest for curation."""
 
 BELOW_SHIFTS_PX = 64
-"""Smaller images have no shift that could be found."""
+"""Minimum side of an image for estimating the shift."""
 
 Box = tuple[int, int, int, int]
 """First row, first column, row after the last, column after the last."""
 
 
 class ScreeningSettings(Settings):
-    """Thresholds; shares are of the pixels of a patch.
+    """Thresholds of the checks; shares are of the pixels of a patch.
 
-    The defaults were tuned on the patches of SEN12MS-CR that docs/curation.md lists, and are decisions of ours.
+    The defaults are our decisions, tuned on the patches of SEN12MS-CR that docs/curation.md lists.
     """
 
-    remarks: tuple[Check, ...] = Field(REMARKS, description="checks that are told but reject nothing")
+    remarks: tuple[Check, ...] = Field(REMARKS, description="checks that are reported but reject nothing")
     no_data: float = Field(0.0, ge=0, le=1, description="largest share without data (NaN, 0, 65535, nodata tag)")
     saturated_optical: float = Field(0.01, ge=0, le=1, description="largest share at a band's highest value, above 1")
     saturated_radar: float = Field(
         0.10, ge=0, le=1, description="largest share at a band's highest value, 0 dB or more"
     )
-    stripe_coherence: float = Field(0.95, ge=0, le=1, description="how one-sided a line must step to be a stripe")
-    stripe_strength: float = Field(3.0, ge=0, description="how many times the usual step")
-    border_noise_db: float = Field(-37.0, description="VV below is no ground: noise at the border of a swath")
+    stripe_coherence: float = Field(
+        0.95, ge=0, le=1, description="smallest one-sidedness of the step between a stripe and its neighbours"
+    )
+    stripe_strength: float = Field(3.0, ge=0, description="smallest step of a stripe, as a multiple of the median step")
+    border_noise_db: float = Field(-37.0, description="VV below this is not ground: noise at the border of a swath")
     border_noise: float = Field(0.005, ge=0, le=1, description="largest share of such pixels")
-    haze_reflectance: float = Field(0.012, ge=0, description="B10 from here on is cirrus")
+    haze_reflectance: float = Field(0.012, ge=0, description="smallest B10 of cirrus")
     haze: float = Field(0.05, ge=0, le=1, description="largest share of cirrus in the clear image")
     shift_px: float = Field(2.0, ge=0, description="largest confident shift between radar and the clear image")
     date_gap_days: float = Field(92.0, ge=0, description="largest gap between two of the dates: a season")
-    snow: float = Field(0.2, ge=0, le=1, description="share of snow in the clear image from which it is told")
-    open_water: float = Field(0.98, ge=0, le=1, description="share of water in the clear image from which it is told")
+    snow: float = Field(0.2, ge=0, le=1, description="largest share of snow in the clear image without a finding")
+    open_water: float = Field(
+        0.98, ge=0, le=1, description="largest share of water in the clear image without a finding"
+    )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """Result of a failed check.
 
     Attributes:
-        check: Its name.
-        image: Which image: ``s1``, ``s2`` (clear) or ``s2_cloudy``.
-        value: What was measured: a share of the pixels, pixels or days.
-        threshold: The largest value that passes.
-        detail: In words.
-        box: Where it is; the whole patch if None.
+        check: Name of the check.
+        image: Image: ``s1``, ``s2`` (clear) or ``s2_cloudy``.
+        value: Measured value: a share of the pixels, pixels or days.
+        threshold: Largest value that passes.
+        detail: Description.
+        box: Location; the whole patch if None.
     """
 
     check: Check
@@ -85,12 +93,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Screening:
-    """What was found in one patch.
+    """Findings of one patch.
 
     Attributes:
-        name: Of the patch.
-        findings: In the order of the checks.
-        shift: Between radar and clear image, where both are there and large enough.
+        name: Patch name.
+        findings: Findings in the order of the checks.
+        shift: Shift between radar and clear image, if both exist and are large enough.
     """
 
     name: str
@@ -103,7 +111,7 @@ class Screening:
 
 
 def screen_files(images: PatchImages, settings: ScreeningSettings) -> Screening:
-    """Read the images of a patch and screen them; what cannot be read is a finding, not an end."""
+    """Read the images of a patch and screen them; an unreadable image becomes a finding."""
     rasters: dict[str, Raster] = {}
     unreadable = []
     for token, path in images.paths.items():
@@ -124,10 +132,10 @@ def screen(
     """Screen the images of a patch.
 
     Args:
-        name: Of the patch.
-        images: By token: ``s1`` in dB, ``s2`` (clear) and ``s2_cloudy`` in reflectance; any of them may be absent.
+        name: Patch name.
+        images: Images by token: ``s1`` in dB, ``s2`` (clear) and ``s2_cloudy`` in reflectance; any may be missing.
         settings: Thresholds.
-        acquired: When they were taken, where known.
+        acquired: Acquisition times by token, if known.
     """
     findings = list(_grids(images))
     for token, raster in images.items():
@@ -206,21 +214,21 @@ def _date_gaps(acquired: Mapping[str, datetime | None], settings: ScreeningSetti
             yield Finding("date_gap", first, abs(gap), settings.date_gap_days, detail)
 
 
-# Artifacts of one image: which pixels of it no sensor saw like that, or not through a clear sky.
+# Artifacts of one image.
 
 
 FINE_BANDS = ("B02", "B03", "B04", "B08")
-"""Bands of 10 m: bands of 20 and 60 m repeat lines where they were resampled, which looks like stripes."""
+"""Bands of 10 m; resampled bands of 20 and 60 m repeat lines, which look like stripes."""
 
 
 def constant_bands(values: Float32[np.ndarray, "band y x"], bands: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the bands all of whose values are one and the same."""
+    """Return the bands in which all values are equal."""
     low, high = (extreme.reduce(values, axis=(1, 2)) for extreme in (np.fmin, np.fmax))
     return tuple(band for band, flat in zip(bands, low == high, strict=True) if flat)
 
 
 def clipped(values: Float32[np.ndarray, "band y x"], least: float) -> Bool[np.ndarray, "y x"]:
-    """Return the pixels of the band that is clipped most: they hold its highest value, if that is ``least`` or more."""
+    """Return the pixels at the highest value of the most clipped band, if that value is ``least`` or more."""
     highest = np.fmax.reduce(values, axis=(1, 2))
     stuck = (values == highest[:, None, None]) & (highest >= least)[:, None, None]
     return np.asarray(stuck[stuck.sum(axis=(1, 2)).argmax()])
@@ -229,12 +237,13 @@ def clipped(values: Float32[np.ndarray, "band y x"], least: float) -> Bool[np.nd
 def stripes(band: Float32[np.ndarray, "y x"], coherence: float, strength: float) -> Bool[np.ndarray, "y x"]:
     """Return the rows and columns that as a whole are brighter, or darker, than both of their neighbours.
 
-    Fields, roads and coasts never follow one row of a UTM grid over a whole patch, for north lies elsewhere.
+    Fields, roads and coasts do not follow one row of a UTM grid over a whole patch, because grid north is not true
+    north.
 
     Args:
         band: One band.
-        coherence: How much more of a line's pixels must lie on one side of their neighbours than on the other, 0 to 1.
-        strength: How many times the median of the whole band the median step to the neighbours must be.
+        coherence: Minimum difference between the shares of a line's pixels above and below their neighbours, 0 to 1.
+        strength: Minimum median step to the neighbours, as a multiple of the median step of the band.
     """
     found = np.zeros(band.shape, bool)
     for axis in (0, 1):
@@ -250,12 +259,12 @@ def _striped_rows(band: NDArray[np.float32], coherence: float, strength: float) 
     beside = np.abs(np.nanmedian(step, axis=1))
     rows = [row for row in np.flatnonzero(marked) if beside[row] >= beside[max(row - 1, 0) : row + 2].max()]
     found = np.zeros(band.shape, bool)
-    found[np.array(rows, int) + 1] = True  # the neighbours of a stripe step half as far, the other way
+    found[np.array(rows, int) + 1] = True  # the neighbours of a stripe have half its step, with the opposite sign
     return found
 
 
 def cirrus(values: Float32[np.ndarray, "13 y x"], least: float) -> Bool[np.ndarray, "y x"]:
-    """Return the pixels that are bright at 1.375 um, where vapour hides the ground: cirrus, and high mountains."""
+    """Return the pixels that are bright at 1.375 um, where water vapour hides the ground: cirrus, high mountains."""
     return np.asarray(_band(values, "B10") >= least)
 
 
@@ -279,15 +288,15 @@ def _index(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[n
     return np.asarray((first - second) / np.maximum(first + second, np.float32(1e-6)))
 
 
-# What screening found in a whole data set: counts by check, one line a finding, JSON.
+# Report of a whole data set.
 
 
 @dataclass(frozen=True)
 class ScreeningReport:
-    """The screenings of a data set.
+    """Screening of a data set.
 
     Attributes:
-        screenings: One a patch.
+        screenings: One screening per patch.
         settings: Thresholds.
     """
 
@@ -296,16 +305,16 @@ class ScreeningReport:
 
     @property
     def rejected(self) -> tuple[Screening, ...]:
-        """The patches that a check rejects."""
+        """Screenings of rejected patches."""
         return tuple(one for one in self.screenings if one.rejecting(self.settings))
 
     def counts(self) -> dict[str, int]:
-        """Return in how many patches each check found something, the most frequent first."""
+        """Return the number of patches with findings of each check, the most frequent first."""
         checks = (check for one in self.screenings for check in sorted({finding.check for finding in one.findings}))
         return dict(Counter(checks).most_common())
 
     def to_text(self) -> str:
-        """Return counts, then one line a finding."""
+        """Return counts, then one line per finding."""
         total = len(self.screenings)
         counts = (
             f"  {check:<13}{count:>8,}{'  remark only' if check in self.settings.remarks else ''}"

@@ -1,4 +1,4 @@
-"""Which region belongs to train, val and test; regions are compared as values."""
+"""Splits into train, val and test by whole regions: the official one, csv lists, and manifests."""
 
 import csv
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -19,7 +19,7 @@ SplitName = Literal["train", "val", "test", "all"]
 PARTS = ("train", "val", "test")
 """The three parts, in the order of the numbers 1, 2, 3 of the csv lists."""
 OUTSIDE = "outside"
-"""Where triplets go that a split does not know."""
+"""Group of triplets that a split does not contain."""
 Assigned = dict[str, tuple[TripletFiles, ...]]
 """Triplets by part: ``"train"``, ``"val"``, ``"test"`` and ``"outside"``."""
 
@@ -31,9 +31,9 @@ class Split:
     """Three groups of regions that share no region.
 
     Attributes:
-        train: Regions to learn from.
-        val: Regions to choose by.
-        test: Regions to judge by.
+        train: Regions for training.
+        val: Regions for validation.
+        test: Regions for testing.
     """
 
     train: Collection[Roi]
@@ -67,7 +67,7 @@ def official_split() -> Split:
     They hold 107,143, 7,176 and 7,899 patches. The paper (section III-A) counts 114,325 and 7,893 and has no
     validation part: the same total, six patches moved.
     """
-    return Split(*(frozenset(roi for roi, part, _ in _table() if part == wanted) for wanted in PARTS))
+    return Split(*(frozenset(roi for roi, part, _ in _table() if part == name) for name in PARTS))
 
 
 @cache
@@ -77,10 +77,10 @@ def official_counts() -> Mapping[Roi, int]:
 
 
 def assign(triplets: Iterable[TripletFiles], split: Split) -> Assigned:
-    """Sort triplets by the part that their region belongs to; ``"outside"`` where the split does not know it.
+    """Group triplets by the part of their region; ``"outside"`` for regions that the split does not contain.
 
     Raises:
-        InputError: A triplet has no official name, so its region cannot be known.
+        InputError: The name of a triplet is not an official one, so its region is unknown.
     """
     return _by_region(triplets, split.parts())
 
@@ -89,8 +89,8 @@ def _by_region(triplets: Iterable[TripletFiles], part_of: Mapping[Roi, str]) -> 
     def part(files: TripletFiles) -> str:
         if files.roi is None:
             raise InputError(
-                f"{files.name} names no region, expected a name such as ROIs1158_spring_106_p30; "
-                "list the parts in a data.csv, or take 'all'"
+                f"{files.name} contains no region, expected a name such as ROIs1158_spring_106_p30; "
+                "list the parts in a data.csv, or use 'all'"
             )
         return part_of.get(files.roi, OUTSIDE)
 
@@ -107,11 +107,11 @@ def _grouped(triplets: Iterable[TripletFiles], part: Callable[[TripletFiles], st
 def triplets_of(inventory: Inventory, part: SplitName) -> tuple[TripletFiles, ...]:
     """Return the complete triplets of one part, or of all.
 
-    The csv list of a flat layout decides where there is one; otherwise the region decides, by :func:`official_split`,
-    or, where that does not know it, by the manifest of who curated it.
+    The csv list of a flat layout has precedence; otherwise the region decides, by :func:`official_split`, or for other
+    regions by the manifest of the data set.
 
     Raises:
-        InputError: The part is empty, or nothing tells which triplet belongs to it.
+        InputError: The part is empty, or the parts of the triplets are unknown.
     """
     triplets = inventory.require_triplets()
     if part == "all":
@@ -122,7 +122,7 @@ def triplets_of(inventory: Inventory, part: SplitName) -> tuple[TripletFiles, ..
         assigned = _by_region(triplets, _parts(inventory))
     if not assigned[part]:
         sizes = ", ".join(f"{name} {len(found):,}" for name, found in assigned.items())
-        raise InputError(f"{inventory.root} has no triplet in {part} (found {sizes}); take another split or 'all'")
+        raise InputError(f"{inventory.root} has no triplet in {part} (found {sizes}); use another split or 'all'")
     return assigned[part]
 
 
@@ -139,12 +139,12 @@ def incomplete_of(inventory: Inventory, part: SplitName) -> tuple[IncompleteTrip
 
 @dataclass(frozen=True)
 class SplitCheck:
-    """What is wrong with the list or the manifest that tells the parts of a data set.
+    """Faults of the csv list or the manifest that defines the split of a data set.
 
     Attributes:
-        faults: What other commands refuse, one message each.
-        absent: File names of rows of which no file is there.
-        unlisted: Complete triplets in no row; they belong to no part.
+        faults: Messages of faults that other commands refuse.
+        absent: File names of rows without files.
+        unlisted: Complete triplets without a row, which belong to no part.
     """
 
     faults: tuple[str, ...] = ()
@@ -153,7 +153,7 @@ class SplitCheck:
 
     @property
     def is_clean(self) -> bool:
-        """Whether every row is sound and has files."""
+        """Whether every row is valid and has files."""
         return not (self.faults or self.absent)
 
     def lines(self) -> list[str]:
@@ -164,7 +164,7 @@ class SplitCheck:
 
 
 def check_split(inventory: Inventory) -> SplitCheck:
-    """Judge what tells the parts of a data set, as every command that takes a part does, but name every fault."""
+    """Check the split of a data set and collect all faults, where other commands stop at the first."""
     if not inventory.split_list:
         try:
             _parts(inventory)
@@ -186,7 +186,7 @@ def check_split(inventory: Inventory) -> SplitCheck:
 
 
 def parts_by_name(inventory: Inventory) -> dict[str, str]:
-    """Return the part of each complete triplet, as :func:`triplets_of` has it; ``"outside"`` where nothing tells."""
+    """Return the part of each complete triplet, see :func:`triplets_of`; ``"outside"`` for none."""
     if inventory.split_list:
         assigned = _assign_listed(inventory.triplets, inventory.split_list)
     else:
@@ -196,20 +196,20 @@ def parts_by_name(inventory: Inventory) -> dict[str, str]:
 
 
 def _parts(inventory: Inventory) -> Mapping[Roi, str]:
-    """Return the part of each region: of SEN12MS-CR as published, of others as the manifest has it."""
+    """Return the part of each region: as published for SEN12MS-CR, as in the manifest for other regions."""
     known, manifest = official_split().parts(), inventory.root / MANIFEST
     found = {files.roi for files in inventory.triplets} | {one.roi for one in inventory.incomplete}
     if not manifest.is_file() or not any(roi and roi not in known for roi in found):
         return known
-    told: dict[Roi, str] = {}
+    listed: dict[Roi, str] = {}
     for row in read_manifest(manifest):
         if (
             row["roi"]
             and row["split"] in PARTS
-            and told.setdefault(Roi.parse(row["roi"]), row["split"]) != row["split"]
+            and listed.setdefault(Roi.parse(row["roi"]), row["split"]) != row["split"]
         ):
-            raise InputError(f"{named(manifest)} has {row['roi']} in two parts, expected one; make it again")
-    return told | dict(known)
+            raise InputError(f"{named(manifest)} has {row['roi']} in two parts, expected one; create it again")
+    return listed | dict(known)
 
 
 def _assign_listed(triplets: Iterable[TripletFiles], path: Path) -> Assigned:
@@ -223,7 +223,7 @@ def _assigned(triplets: Iterable[TripletFiles], listed: Mapping[str, str]) -> As
 
 
 def _require_apart(assigned: Assigned, path: Path) -> None:
-    """Refuse a list that has a region in two parts."""
+    """Check that no region of a list is in two parts."""
     try:
         Split(*({files.roi for files in assigned[part] if files.roi} for part in PARTS))
     except InputError as error:
@@ -234,26 +234,26 @@ def read_split_list(path: Path) -> dict[str, str]:
     """Read a csv list of rows such as ``3,s1,s2_cloudfree,s2_cloudy,NAME.tif``: 1 is train, 2 val, 3 test.
 
     Returns:
-        The part of each file name. Names are compared with names found in the folders and never opened.
+        The part of each file name. Names are only compared with those in the folders and never opened.
 
     Raises:
-        InputError: A row reads otherwise, names a path instead of a file, or puts a file into a second part.
+        InputError: A row has another format, holds a path instead of a file name, or assigns a file to a second part.
     """
     listed, faults = examine_split_list(path)
     if faults:
-        more = f" (and {len(faults) - 1:,} more rows, which 'unclouded data check' names)" if len(faults) > 1 else ""
+        more = f" (and {len(faults) - 1:,} more rows, listed by 'unclouded data check')" if len(faults) > 1 else ""
         raise InputError(f"{faults[0]}{more}")
     return listed
 
 
 def examine_split_list(path: Path) -> tuple[dict[str, str], list[str]]:
-    """Read a csv list as :func:`read_split_list` does, but collect what is wrong with each row.
+    """Read a csv list like :func:`read_split_list`, and collect the faults of all rows.
 
     Returns:
-        The part of each file name of the sound rows, and a message for each of the others.
+        The part of each file name in valid rows, and a message for each invalid row.
 
     Raises:
-        InputError: The file is no csv list at all.
+        InputError: The file is not a csv list.
     """
     try:
         lines = read_small(path, limit=64 << 20).decode("utf-8-sig").splitlines()

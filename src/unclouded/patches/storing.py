@@ -1,4 +1,4 @@
-"""Where curated images are kept: a file for each image of a patch, or scenes of which patches are rectangles."""
+"""Stores for curated images: one file per image of a patch, or scenes in which patches are windows."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -33,35 +33,35 @@ Strip = Float32[np.ndarray, "band rows x"]
 
 @runtime_checkable
 class PatchStore(Protocol):
-    """Takes the images of a region from top to bottom."""
+    """Receives the images of a region from top to bottom."""
 
     def take(self, top: int, strips: Mapping[str, Strip]) -> None:
-        """Take rows of the region, by token; some were taken before, some are left out where a scene is damaged."""
+        """Receive rows of the region, by token; rows may repeat, and damaged ones may be missing."""
         ...
 
     def keep(self, patch: PatchId, images: Mapping[str, Raster]) -> ManifestRow:
-        """Keep a patch that lies in the rows taken last; return what is known of its files by now."""
+        """Store a patch in the rows received last; return the columns of its files that are known by now."""
         ...
 
     def files(self) -> ManifestRow:
-        """Return what is known of the files of every patch, once all of them are there."""
+        """Return the columns that all patches share, once all of them are stored."""
         ...
 
 
 @contextmanager
 def open_store(kind: StoreKind, root: Path, roi: Roi, grid: GeoBox, patches: list[PatchWindow]) -> Iterator[PatchStore]:
-    """Give a store for the patches of a region; what belongs to all of them is there when the block ends.
+    """Yield a store for the patches of a region; shared files are complete at the end of the block.
 
     Args:
-        kind: ``patches``, the official layout, where overlapping patches store most pixels several times; or
-            ``scenes``, where each is stored once (:mod:`unclouded.patches.layouts`).
-        root: Of the data set.
-        roi: The region.
-        grid: Its grid.
-        patches: Where its patches lie.
+        kind: ``patches``, the official layout, where overlapping patches repeat most pixels; or ``scenes``, where each
+            pixel is stored once (:mod:`unclouded.patches.layouts`).
+        root: Root of the data set.
+        roi: Region.
+        grid: Grid of the region.
+        patches: Windows of its patches.
 
     Raises:
-        MachineError: The disk is full, or the place cannot be written.
+        MachineError: The disk is full, or the folder cannot be written.
     """
     if kind == "patches":
         yield _Patches(root)
@@ -73,7 +73,7 @@ def open_store(kind: StoreKind, root: Path, roi: Roi, grid: GeoBox, patches: lis
 
 
 def store_folders(root: Path, roi: Roi) -> list[Path]:
-    """Return the folders of a region, whatever the store."""
+    """Return the folders of a region in both kinds of store."""
     official = [root / PatchId(roi, 0).path(token).parent for token in TOKENS]
     return [*official, root / roi.scene_path(SAR).parent]
 
@@ -83,7 +83,7 @@ class _Patches:
     root: Path
 
     def take(self, top: int, strips: Mapping[str, Strip]) -> None:
-        """Nothing is kept but patches."""
+        """Ignore the rows; only patches are stored."""
 
     def keep(self, patch: PatchId, images: Mapping[str, Raster]) -> ManifestRow:
         row: ManifestRow = {}
@@ -99,14 +99,14 @@ class _Patches:
 
 @dataclass
 class _Scenes:
-    """Writes whatever rows come; rows that never come, because a scene is damaged there, have no data.
+    """Store that writes rows as they arrive; missing rows, where a scene is damaged, become no data.
 
     Attributes:
-        root: Of the data set.
-        roi: The region.
-        grid: Of the scenes: as much of the region's as patches cover.
-        bottoms: The row after the last one written, by token.
-        kept: How many patches lie in them.
+        root: Root of the data set.
+        roi: Region.
+        grid: Grid of the scenes: the part of the region that patches cover.
+        bottoms: Row after the last one written, by token.
+        kept: Number of stored patches.
     """
 
     root: Path
@@ -125,11 +125,11 @@ class _Scenes:
                 self._write[token] = files.enter_context(rows)
             yield
             for token in TOKENS:
-                self._leave_out(token, self.grid.shape[0])
+                self._fill(token, self.grid.shape[0])
 
     def take(self, top: int, strips: Mapping[str, Strip]) -> None:
         for token, strip in strips.items():
-            self._leave_out(token, top)
+            self._fill(token, top)
             new = strip[:, self.bottoms[token] - top :, : self.grid.shape[1]]
             if new.shape[1]:
                 self._put(token, _stored(token, new))
@@ -145,7 +145,7 @@ class _Scenes:
         return row if self.kept else {}
 
     def done(self) -> None:
-        """Remove scenes in which no patch lies."""
+        """Delete scenes without patches."""
         if not self.kept:
             for token in TOKENS:
                 self._path(token).unlink()
@@ -154,8 +154,8 @@ class _Scenes:
     def _path(self, token: str) -> Path:
         return self.root / self.roi.scene_path(token)
 
-    def _leave_out(self, token: str, bottom: int) -> None:
-        """Write rows without data down to a row."""
+    def _fill(self, token: str, bottom: int) -> None:
+        """Write rows without data up to a row."""
         sensor, missing = (SENTINEL1, np.nan) if token == SAR else (SENTINEL2, 0)
         dtype = np.float32 if token == SAR else np.uint16
         if rows := max(bottom - self.bottoms[token], 0):
@@ -170,7 +170,7 @@ def _stored(token: str, values: Strip) -> Real[np.ndarray, "band rows x"]:
     return values if token == SAR else to_stored(values, SENTINEL2)
 
 
-# Synthetic clouds on the patches of a data set, as files.
+# Synthetic clouds as files.
 
 
 def paint_triplet(
@@ -183,14 +183,14 @@ def paint_triplet(
     """Write ``s2_cloudy/NAME.tif`` and ``cloud_map/NAME.tif``: the clear image under painted clouds, and its map m.
 
     Args:
-        files: The triplet; mode ``copy`` reads its cloudy image, too.
-        folder: Where to.
-        settings: What to paint (section III-B.4 of the paper).
-        clouds: How the map of a real cloudy image is made, for mode ``copy``.
-        cache: Where cloud probabilities are kept.
+        files: Files of the triplet; mode ``copy`` also reads the cloudy image.
+        folder: Output folder.
+        settings: Settings of the synthetic clouds (section III-B.4 of the paper).
+        clouds: Settings of the map of the real cloudy image, for mode ``copy``.
+        cache: Cache of cloud probabilities.
 
     Raises:
-        InputError: A file is damaged or would be written over, or there is no clear image.
+        InputError: A file is damaged or would be overwritten, or the clear image is missing.
     """
     if files.clear is None:
         raise InputError(f"{files.name} has no clear image to paint on; choose complete triplets")

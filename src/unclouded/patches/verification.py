@@ -1,4 +1,4 @@
-"""Compare a data set with its manifest and with what was published: every flipped byte is found."""
+"""Verification of a data set: file checksums against the manifest, patch counts against the published ones."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,8 +18,8 @@ class Fault:
     """A difference between a data set and its manifest.
 
     Attributes:
-        patch: Which.
-        file: Relative to the root.
+        patch: Patch name.
+        file: Path relative to the root.
         reason: ``absent``, ``changed``, or ``not in the manifest``, with details.
     """
 
@@ -32,7 +32,7 @@ class Fault:
 
 
 def verify_rows(root: Path, rows: Iterable[Mapping[str, Any]]) -> list[Fault]:
-    """Hash the files that rows of the manifest list; a file that several list alike is hashed once."""
+    """Compare the files of manifest rows with size and checksum; a file in several rows is hashed once."""
     listed = {
         (row[token], row[f"{token}_bytes"], row[f"{token}_sha256"]): (row, token)
         for row in rows
@@ -47,15 +47,15 @@ def _verify_file(root: Path, row: Mapping[str, Any], token: str) -> Iterator[Fau
     try:
         found = path.stat().st_size
         if found != size:
-            yield Fault(row["patch"], row[token], f"changed: {found:,} bytes, not the {size:,} of the manifest")
+            yield Fault(row["patch"], row[token], f"changed: {found:,} bytes, expected {size:,} as in the manifest")
         elif sha256(path) != row[f"{token}_sha256"]:
-            yield Fault(row["patch"], row[token], "changed: another SHA-256 than in the manifest")
+            yield Fault(row["patch"], row[token], "changed: SHA-256 differs from the manifest")
     except OSError as error:
         yield Fault(row["patch"], row[token], f"absent or unreadable ({error.strerror})")
 
 
 def unlisted(root: Path, rows: Iterable[Mapping[str, Any]], found: Iterable[PatchImages]) -> list[Fault]:
-    """Return the images that are there but not in the manifest."""
+    """Return the images that are not in the manifest."""
     listed = {row[token] for row in rows for token in TOKENS if row[token]}
     paths = (
         (images.name, file_of(path).relative_to(root).as_posix()) for images in found for path in images.paths.values()
@@ -65,12 +65,12 @@ def unlisted(root: Path, rows: Iterable[Mapping[str, Any]], found: Iterable[Patc
 
 @dataclass(frozen=True)
 class Count:
-    """How many complete triplets a region has.
+    """Number of complete triplets of a region.
 
     Attributes:
-        roi: The region.
-        found: Here.
-        published: In SEN12MS-CR.
+        roi: Region.
+        found: Number in this data set.
+        published: Number in SEN12MS-CR.
     """
 
     roi: Roi
@@ -82,8 +82,8 @@ def published_counts(complete: Iterable[PatchImages], *, everywhere: bool = Fals
     """Count complete triplets by region of SEN12MS-CR.
 
     Args:
-        complete: What is there; patches of other regions, and incomplete ones, are passed over.
-        everywhere: Count regions of which there is nothing, too.
+        complete: Patches; incomplete ones and those of other regions are ignored.
+        everywhere: Include regions without patches.
     """
     found = Counter(images.patch.roi for images in complete if images.patch and not images.lacks)
     known = sorted(official_counts().items())
@@ -91,7 +91,7 @@ def published_counts(complete: Iterable[PatchImages], *, everywhere: bool = Fals
 
 
 def count_lines(counts: Iterable[Count]) -> list[str]:
-    """Return a table of seasons, and one line for every region that is not as published."""
+    """Return a table of seasons, and one line for every region whose count differs from the published one."""
     counts = list(counts)
     lines = []
     for season in sorted({count.roi.season for count in counts}):
