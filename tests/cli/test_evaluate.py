@@ -173,7 +173,7 @@ def test_fault_13_a_damaged_patch_stops_an_evaluation_or_is_skipped_and_listed_i
     capsys.readouterr()
     arguments = ("evaluate", "clear-mean", root, "--clouds", "ones", "--out", out)
     assert unclouded(*arguments) == 2
-    assert "--damaged skip goes on without damaged patches" in capsys.readouterr().err
+    assert "use --damaged skip to skip damaged patches" in capsys.readouterr().err
     assert not out.exists()
     assert unclouded(*arguments, "--damaged", "skip") == 0
     told = capsys.readouterr().err
@@ -191,7 +191,7 @@ def test_fault_13_a_damaged_patch_stops_an_evaluation_or_is_skipped_and_listed_i
     damage(root, PATCHES[1])
     capsys.readouterr()
     assert unclouded(*arguments, "--damaged", "skip") == 2
-    assert "all 2 patches are damaged, expected one that is not" in capsys.readouterr().err
+    assert "all 2 patches are damaged, expected at least one readable patch" in capsys.readouterr().err
 
 
 def test_incomplete_patches_are_listed_among_those_the_scores_are_without(

@@ -83,10 +83,10 @@ def test_a_root_with_georeference_is_compared_on_the_ground(official_root: Path,
     for sensor, folder in (("s1", "s1"), ("s2_cloudy", "s2_cloudy"), ("s2", "s2_cloudfree")):
         source = official_root / f"ROIs1158_spring_{sensor}" / f"{sensor}_106" / f"ROIs1158_spring_{sensor}_106_p9.tif"
         (renamed / folder).mkdir(parents=True)
-        (renamed / folder / "stranger.tif").write_bytes(source.read_bytes())
+        (renamed / folder / "renamed.tif").write_bytes(source.read_bytes())
     found = audit(read_listing(str(official_root)), read_listing(str(renamed)))
     assert not found.names and not found.regions
-    assert found.on_the_ground == ("ROIs1158_spring_106_p9 and stranger (100% of the smaller one)",)
+    assert found.on_the_ground == ("ROIs1158_spring_106_p9 and renamed (100% of the smaller one)",)
     assert "1 pairs with common ground" in found.report()
 
 
@@ -102,7 +102,7 @@ def test_a_line_that_is_no_name_is_refused(tmp_path: Path, line: str) -> None:
 
 
 def test_an_empty_list_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="lists nothing"):
+    with pytest.raises(InputError, match="is empty; expected one name per line"):
         read_listing(write(tmp_path / "a", "# nothing"))
 
 

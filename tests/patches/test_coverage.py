@@ -78,7 +78,9 @@ def test_fault_05_damaged_patches_are_refused_or_skipped_with_their_reasons(tmp_
     assert "torn.tif" in skipped[0].reason and "holed.tif has 1 of 2,048 values without data" in skipped[1].reason
     listed = CoverageStatistics(found, tuple(skipped)).to_json()["skipped"]
     assert [one["patch"] for one in listed] == ["torn", "holed"]
-    with pytest.raises(InputError, match=r"torn.tif.*; --damaged skip goes on without damaged patches"):
+    with pytest.raises(InputError, match=r"torn.tif.*; use --damaged skip to skip damaged patches"):
         list(measure_coverage(files, ones, None))
-    with pytest.raises(InputError, match=r"all 2 patches are damaged, expected one that is not; first torn: "):
+    with pytest.raises(
+        InputError, match=r"all 2 patches are damaged, expected at least one readable patch; first torn: "
+    ):
         list(measure_coverage([files[0], files[2]], ones, None, damaged="skip"))

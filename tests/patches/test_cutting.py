@@ -51,9 +51,9 @@ def test_a_region_has_at_most_the_size_it_may_have_around_its_center() -> None:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (GeoBox((700, 900), SCENE.affine, "EPSG:32633"), "whose pixels are the same"),
-        (GeoBox((700, 900), SCENE.affine * Affine.translation(0.5, 0), "EPSG:32632"), "whose pixels are the same"),
-        (GeoBox((700, 900), SCENE.affine * Affine.scale(2), "EPSG:32632"), "whose pixels are the same"),
+        (GeoBox((700, 900), SCENE.affine, "EPSG:32633"), "on the same pixel grid"),
+        (GeoBox((700, 900), SCENE.affine * Affine.translation(0.5, 0), "EPSG:32632"), "on the same pixel grid"),
+        (GeoBox((700, 900), SCENE.affine * Affine.scale(2), "EPSG:32632"), "on the same pixel grid"),
         (SCENE[500:, :], "expected at least 256x256 px in both optical images, found 900x200"),
         (GeoBox((700, 900), SCENE.affine * Affine.translation(2000, 0), "EPSG:32632"), "found 0x700"),
     ],

@@ -80,7 +80,7 @@ def test_parts_that_overlap_or_come_near_are_refused_by_name() -> None:
 
 
 def test_too_few_regions_and_wrong_shares_are_refused() -> None:
-    with pytest.raises(InputError, match="1 groups of regions 50 km apart leave val and test empty; give more regions"):
+    with pytest.raises(InputError, match="1 groups of regions 50 km apart leave val and test empty; add regions"):
         split_by_place([PlacedRegion(Roi("ROIs0001", "fall", 1), square(0, 0))], np.random.default_rng(0))
     with pytest.raises(InputError, match="sum to 1"):
         split_by_place(regions(), np.random.default_rng(0), (0.9, 0.2, 0.1))

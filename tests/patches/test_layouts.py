@@ -49,7 +49,7 @@ def test_triplets_are_sorted_by_number(tmp_path: Path, touch: Touch, official_na
     assert [triplet.name for triplet in find_triplets(tmp_path).triplets] == patches
 
 
-def test_what_a_patch_lacks_is_named(tmp_path: Path, touch: Touch, official_names: Names) -> None:
+def test_the_missing_images_of_a_patch_are_named(tmp_path: Path, touch: Touch, official_names: Names) -> None:
     touch(tmp_path, *official_names("ROIs1158_spring_1_p1", ("s1", "s2")))
     touch(tmp_path, *official_names("ROIs1158_spring_1_p2", ("s2",)))
     touch(tmp_path, *official_names("ROIs1158_spring_106_p1", ("s2_cloudy",)))
@@ -60,9 +60,7 @@ def test_what_a_patch_lacks_is_named(tmp_path: Path, touch: Touch, official_name
     )
 
 
-def test_without_a_clear_image_there_is_something_to_predict(
-    tmp_path: Path, touch: Touch, official_names: Names
-) -> None:
+def test_patches_without_clear_image_are_observations(tmp_path: Path, touch: Touch, official_names: Names) -> None:
     touch(tmp_path, *official_names("ROIs1158_spring_1_p10"))
     touch(tmp_path, *official_names("ROIs1158_spring_1_p9", ("s1", "s2_cloudy")))
     found = find_triplets(tmp_path)
@@ -72,7 +70,7 @@ def test_without_a_clear_image_there_is_something_to_predict(
     assert [str(files) for files in found.incomplete] == ["ROIs1158_spring_1_p9 lacks s2"]
 
 
-def test_what_no_rule_explains_is_a_stranger(tmp_path: Path, touch: Touch, official_names: Names) -> None:
+def test_files_outside_the_layout_are_unexpected(tmp_path: Path, touch: Touch, official_names: Names) -> None:
     unexpected_files = [
         "ROIs1158_spring_s1/notes.txt",
         "ROIs1158_spring_s1/s1_1/ROIs1158_spring_s1_1_p01.tif",  # p1, were it spelled as published
@@ -92,14 +90,14 @@ def test_what_no_rule_explains_is_a_stranger(tmp_path: Path, touch: Touch, offic
     assert len(found.triplets) == 1 and not found.incomplete
 
 
-def test_hidden_and_unfinished_files_are_passed_over(tmp_path: Path, touch: Touch, official_names: Names) -> None:
+def test_hidden_and_unfinished_files_are_ignored(tmp_path: Path, touch: Touch, official_names: Names) -> None:
     touch(tmp_path, *official_names("ROIs1158_spring_1_p1"), ".cache/a", "ROIs1158_spring_s1/s1_1/.p1.7-ab.partial.tif")
     assert find_triplets(tmp_path).unexpected_files == ()
 
 
 @pytest.mark.parametrize("above", ["s1/s2_cloudy", "ROIs1158_spring_s2/s2_7", "雲 und Ø", "x" * 255])
 @pytest.mark.parametrize("layout", ["official", "flat"])
-def test_fault_37_the_path_of_the_root_may_read_like_anything(
+def test_fault_37_the_path_of_the_root_does_not_matter(
     tmp_path: Path, touch: Touch, official_names: Names, above: str, layout: str
 ) -> None:
     names = official_names("ROIs1158_spring_1_p1") if layout == "official" else flat("ROIs1158_spring_1_p1")
@@ -107,7 +105,7 @@ def test_fault_37_the_path_of_the_root_may_read_like_anything(
     assert found.layout == layout and [str(files.roi) for files in found.triplets] == ["ROIs1158_spring_1"]
 
 
-def test_finding_opens_no_file(
+def test_find_triplets_opens_no_file(
     tmp_path: Path, touch: Touch, official_names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     touch(tmp_path / "official", *official_names("ROIs1158_spring_1_p1"))
@@ -136,7 +134,7 @@ def test_the_flat_layout_is_found_in_both_spellings(tmp_path: Path, touch: Touch
     assert found.triplets[1].clear == tmp_path / clear / "b9.tif"
 
 
-def test_what_a_flat_triplet_lacks_is_named_as_its_folder(tmp_path: Path, touch: Touch) -> None:
+def test_the_missing_images_of_a_flat_triplet_are_named_by_folder(tmp_path: Path, touch: Touch) -> None:
     touch(tmp_path, "s1/a.tif", "s2_cloudFree/a.tif", "s2_cloudFree/b.tif")
     assert [str(found) for found in find_triplets(tmp_path).incomplete] == [
         "a lacks s2_cloudy",
@@ -152,7 +150,7 @@ def test_both_spellings_of_a_folder_are_refused(tmp_path: Path, touch: Touch) ->
         find_triplets(tmp_path)
 
 
-def test_what_curate_leaves_beside_the_patches_is_no_stranger_and_no_list(
+def test_output_files_of_curate_are_neither_unexpected_nor_split_lists(
     tmp_path: Path, touch: Touch, official_names: Names
 ) -> None:
     touch(tmp_path, *official_names("ROIs1158_spring_1_p1"), "manifest.parquet", "choices.csv", "other.csv")
@@ -161,7 +159,7 @@ def test_what_curate_leaves_beside_the_patches_is_no_stranger_and_no_list(
     assert find_triplets(tmp_path / "flat").split_list is None
 
 
-def test_strangers_of_a_flat_layout_are_named(tmp_path: Path, touch: Touch) -> None:
+def test_unexpected_files_of_a_flat_layout_are_named(tmp_path: Path, touch: Touch) -> None:
     touch(tmp_path, *flat("a"), "s1/a.txt", "s1/deeper/b.tif", "manifest.json", "s1/two\nlines.tif")
     assert set(find_triplets(tmp_path).unexpected_files) == {
         "s1/a.txt",
@@ -187,7 +185,7 @@ def test_the_split_list_is_data_csv_or_the_only_one(
 
 
 @pytest.mark.parametrize("kind", ["absent", "file"])
-def test_fault_19_what_is_no_folder_is_refused(tmp_path: Path, touch: Touch, kind: str) -> None:
+def test_fault_19_a_path_that_is_not_a_folder_is_refused(tmp_path: Path, touch: Touch, kind: str) -> None:
     touch(tmp_path, "file")
     with pytest.raises(InputError, match=f"{kind} is not a folder.*; check the path"):
         find_triplets(tmp_path / kind)
@@ -210,7 +208,7 @@ def test_fault_19_a_folder_without_patches_is_refused(
         find_triplets(touch(tmp_path, *names))
 
 
-def test_fault_19_incomplete_triplets_are_found_and_refused_by_who_needs_whole_ones(
+def test_fault_19_incomplete_triplets_are_found_and_refused_where_complete_ones_are_required(
     tmp_path: Path, touch: Touch, official_names: Names
 ) -> None:
     for number in range(7):
@@ -236,7 +234,7 @@ def test_a_report_counts_and_names_the_first_five(tmp_path: Path, touch: Touch, 
         "7 incomplete",
         *(f"  ROIs1158_spring_1_p{number} lacks s2_cloudy" for number in range(2, 7)),
         "  and 2 more",
-        "1 strange",
+        "1 unexpected",
         "  README",
     ]
 
@@ -270,7 +268,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_patches_are_rectangles_of_scenes(root: Path) -> None:
+def test_patches_are_windows_of_scenes(root: Path) -> None:
     found = find_triplets(root)
     assert found.summary() == f"{root}: scenes layout, 2 complete triplets of 1 region"
     assert [str(files.patch) for files in found.triplets] == ["ROIs0001_summer_12_p1", "ROIs0001_summer_12_p2"]
@@ -281,30 +279,30 @@ def test_patches_are_rectangles_of_scenes(root: Path) -> None:
     assert second.clear.geobox.affine.c == 1280  # metres
 
 
-def test_an_absent_scene_and_strange_files_are_told(root: Path) -> None:
+def test_a_missing_scene_and_unexpected_files_are_reported(root: Path) -> None:
     (root / ROI.scene_path("s1")).rename(root / "scenes" / str(ROI) / "radar.tif")
     found = find_triplets(root)
     assert not found.triplets and [str(one) for one in found.incomplete] == [f"{ROI}_p{n} lacks s1" for n in (1, 2)]
     assert found.unexpected_files == (f"scenes/{ROI}/radar.tif",)
 
 
-def test_scenes_without_manifest_or_places_are_refused(root: Path) -> None:
+def test_scenes_without_manifest_or_windows_are_refused(root: Path) -> None:
     write_manifest(root / "manifest.parquet", [ROWS[0] | {"row_px": None}])
-    with pytest.raises(InputError, match="does not say where ROIs0001_summer_12_p1 lies in its scene; make it again"):
+    with pytest.raises(InputError, match="lacks the window of ROIs0001_summer_12_p1 in its scene; create it again"):
         find_triplets(root)
     (root / "manifest.parquet").unlink()
     with pytest.raises(InputError, match=r"holds scenes without manifest\.parquet"):
         find_triplets(root)
 
 
-def test_a_patch_that_leaves_its_scene_is_refused(root: Path) -> None:
+def test_a_patch_outside_its_scene_is_refused(root: Path) -> None:
     write_manifest(root / "manifest.parquet", [ROWS[0] | {"column_px": 200}])
     (files,) = find_triplets(root).triplets
     with pytest.raises(InputError, match="has 256 x 384 px, expected rows 0 to 256, columns 200 to 456"):
         read_triplet(files)
 
 
-def test_messages_name_the_scene_and_the_place(root: Path) -> None:
+def test_messages_name_the_scene_and_the_window(root: Path) -> None:
     (files, _) = find_triplets(root).triplets
     assert isinstance(files.clear, ImageWindow)
     assert str(files.clear) == f"{root / ROI.scene_path('s2')} at row 0, column 0"

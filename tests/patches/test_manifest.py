@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "manifest.parquet"
 
 
-def test_geopandas_opens_it_with_footprints_in_degrees(path: Path) -> None:
+def test_geopandas_reads_the_footprints_in_degrees(path: Path) -> None:
     table = geopandas.read_parquet(path)
     assert list(table["patch"]) == ["ROIs1158_spring_1_p9", "ROIs1158_spring_1_p10"]  # 9 before 10
     assert table.crs == "OGC:CRS84" and table.geometry.iloc[0] is None
@@ -47,13 +47,13 @@ def test_geopandas_opens_it_with_footprints_in_degrees(path: Path) -> None:
     assert str(table["s1_acquired"].iloc[1]) == "2018-05-01 17:06:50.054569+00:00"
 
 
-def test_duckdb_queries_it(path: Path) -> None:
+def test_duckdb_queries_the_manifest(path: Path) -> None:
     with duckdb.connect() as connection:
         query = f"select patch, mean_coverage, findings[1] from '{path}' where status = 'kept' and s1_bytes > 1000"
         assert connection.execute(query).fetchall() == [("ROIs1158_spring_1_p10", 0.5, "snow:s2")]
 
 
-def test_the_file_says_of_itself_what_geoparquet_1_1_wants(path: Path) -> None:
+def test_the_metadata_follow_geoparquet_1_1(path: Path) -> None:
     metadata = pq.read_schema(path).metadata
     geo = json.loads(metadata[b"geo"])
     assert geo["version"] == "1.1.0" and geo["primary_column"] == "geometry"
@@ -81,7 +81,7 @@ def test_a_region_that_was_set_aside_stands_before_the_patches_of_the_next(tmp_p
     assert len(geopandas.read_parquet(tmp_path / "m.parquet")) == 3
 
 
-def test_what_was_written_is_read_and_what_was_absent_is_null(path: Path) -> None:
+def test_written_values_are_read_and_missing_ones_are_null(path: Path) -> None:
     first, second = read_manifest(path)
     assert list(second) == SCHEMA.names
     assert second["s1_bytes"] == 524_888 and second["radar_after_clear_days"] == -1.5
@@ -95,7 +95,7 @@ def test_fault_12_a_footprint_over_the_antimeridian_is_two_polygons(tmp_path: Pa
     assert shape.geom_type == "MultiPolygon" and sorted(part.bounds[0] < 0 for part in shape.geoms) == [False, True]
 
 
-def test_fault_42_a_manifest_with_a_flipped_byte_in_it_is_refused_or_says_the_same(path: Path) -> None:
+def test_fault_42_a_manifest_with_a_flipped_byte_is_refused_or_has_the_same_values(path: Path) -> None:
     content, before = path.read_bytes(), read_manifest(path)
     refused = 0
     for place in range(0, len(content), 97):
@@ -115,12 +115,12 @@ def test_a_manifest_whose_values_were_changed_is_refused(path: Path) -> None:
         read_manifest(path)
 
 
-def test_files_that_are_no_manifest_are_refused(tmp_path: Path) -> None:
+def test_files_other_than_manifests_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("patch,status")
     with pytest.raises(InputError, match="is not a Parquet table"):
         read_manifest(tmp_path / "a.parquet")
     pq.write_table(pq.read_table(_with_rows(tmp_path)).drop_columns(["status", "crs"]), tmp_path / "b.parquet")
-    with pytest.raises(InputError, match="lacks the columns status crs; make it with 'unclouded data manifest'"):
+    with pytest.raises(InputError, match="lacks the columns status crs; create it with 'unclouded data manifest'"):
         read_manifest(tmp_path / "b.parquet")
 
 
@@ -139,6 +139,6 @@ def _with_rows(folder: Path) -> Path:
         ([{"roi": "a", "status": "kept"}], "a row of a has no patch, expected one, or the status 'failed'"),
     ],
 )
-def test_rows_that_no_manifest_has_are_bugs(tmp_path: Path, wrong: list[dict[str, Any]], message: str) -> None:
+def test_invalid_rows_are_bugs(tmp_path: Path, wrong: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         write_manifest(tmp_path / "m.parquet", wrong)

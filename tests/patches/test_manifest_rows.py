@@ -37,7 +37,7 @@ FLAT = ScreeningSettings(remarks=("constant", "haze"))
         ([HAZE, CUT], ("s2_cloudy",), "unreadable", None),
     ],
 )
-def test_the_worst_decides_and_every_reason_is_told(
+def test_the_worst_finding_decides_and_every_reason_is_listed(
     findings: list[Finding], lacks: tuple[str, ...], status: str, reason: str | None
 ) -> None:
     told = status_columns(iter(findings), lacks)
@@ -48,14 +48,14 @@ def test_the_worst_decides_and_every_reason_is_told(
         assert told["reason"] == reason
 
 
-def test_gaps_are_signed_and_unknown_where_a_date_is() -> None:
+def test_gaps_are_signed_and_unknown_without_a_date() -> None:
     first, later = datetime(2018, 7, 10, 12, tzinfo=UTC), datetime(2018, 7, 12, tzinfo=UTC)
     row = date_columns({"s1": later, "s2": first, "s2_cloudy": None})
     assert row["radar_after_clear_days"] == 1.5 and row["s1_acquired"] == "2018-07-12T00:00:00+00:00"
     assert row["radar_after_cloudy_days"] is row["clear_after_cloudy_days"] is row["s2_cloudy_acquired"] is None
 
 
-def test_a_place_is_told_as_far_as_it_is_known() -> None:
+def test_place_columns_contain_what_is_known() -> None:
     here = Affine(10, 0, 500_000, 0, -10, 5_000_000)
     known = place_columns(GeoBox((256, 256), here, 32632))
     assert known["crs"] == "EPSG:32632" and known["geometry"]["type"] == "Polygon"
@@ -71,13 +71,13 @@ def test_a_file_has_its_size_and_its_hash_under_its_token(tmp_path: Path) -> Non
     assert file_columns("s1", tmp_path / "a.tif", "x/a.tif") == {"s1": "x/a.tif", "s1_bytes": 3, "s1_sha256": digest}
 
 
-def test_a_name_that_is_none_of_the_official_ones_has_no_region() -> None:
+def test_a_name_that_is_not_official_has_no_region() -> None:
     assert identity_columns("mine", None) == {"patch": "mine", "roi": None, "season": None}
     patch = PatchId.parse("ROIs1158_spring_106_p9")
     assert identity_columns(str(patch), patch)["season"] == "spring"
 
 
-def test_a_patch_is_described_and_one_that_lacks_a_file_too(official_root: Path) -> None:
+def test_complete_and_incomplete_patches_have_rows(official_root: Path) -> None:
     lost, whole = (official_root / f"ROIs1158_spring_s1/s1_106/ROIs1158_spring_s1_106_p{n}.tif" for n in (9, 10))
     lost.unlink()
     rows = [
@@ -90,7 +90,7 @@ def test_a_patch_is_described_and_one_that_lacks_a_file_too(official_root: Path)
     assert "haze:s2" in rows[1]["findings"]  # B10 of 0.1; told, though it rejects nothing here
 
 
-def test_fault_05_what_cannot_be_read_is_told_and_the_place_comes_from_another_image(official_root: Path) -> None:
+def test_fault_05_an_unreadable_image_is_reported_and_the_place_comes_from_another_one(official_root: Path) -> None:
     path = official_root / PatchId.parse("ROIs1158_spring_106_p9").path("s2_cloudy")
     path.write_bytes(path.read_bytes()[:300])
     images, _ = images_of(find_triplets(official_root))
@@ -103,7 +103,7 @@ def row(status: str, *findings: str, season: str = "fall", split: str | None = N
     return {"status": status, "findings": list(findings), "season": season, "split": split}
 
 
-def test_a_manifest_in_a_few_lines() -> None:
+def test_the_summary_has_a_few_lines() -> None:
     rows = [
         row("kept", "snow:s2", split="train"),
         row("kept", split="test", season="winter"),
@@ -123,6 +123,6 @@ def test_a_manifest_in_a_few_lines() -> None:
     assert "snow 2" in summary_lines(rows, ScreeningSettings(remarks=()))[1]
 
 
-def test_what_is_not_there_is_not_told() -> None:
+def test_the_summary_omits_empty_lines() -> None:
     assert summary_lines([row("kept")], ScreeningSettings()) == ["  candidates      kept 1", "  kept by season  fall 1"]
     assert summary_lines([], ScreeningSettings()) == []

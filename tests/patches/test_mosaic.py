@@ -28,7 +28,7 @@ def cut(tmp_path: Path) -> Callable[..., Path]:
     return piece
 
 
-def test_every_pixel_comes_back_to_its_own_place(cut: Callable[..., Path]) -> None:
+def test_every_pixel_is_placed_by_its_georeference(cut: Callable[..., Path]) -> None:
     mosaic = stitch([cut("b", 8, 20), cut("a", 0, 8), cut("c", 30, 8)], RGB)
     assert mosaic.geobox == WHOLE[0:46, 8:36]
     rows, columns = np.mgrid[0:46, 8:36]
@@ -39,26 +39,26 @@ def test_every_pixel_comes_back_to_its_own_place(cut: Callable[..., Path]) -> No
     assert not known[24:30].any()
 
 
-def test_a_patch_of_another_raster_is_refused(cut: Callable[..., Path]) -> None:
+def test_a_patch_on_another_pixel_grid_is_refused(cut: Callable[..., Path]) -> None:
     shifted = GeoBox((48, 40), WHOLE.affine @ Affine.translation(0.4, 0), WHOLE.crs)
-    with pytest.raises(InputError, match="lies on another raster"):
+    with pytest.raises(InputError, match="lies on another pixel grid"):
         stitch([cut("a", 0, 0), cut("b", 0, 16, grid=shifted)], RGB)
 
 
-def test_patches_of_two_places_make_no_mosaic(cut: Callable[..., Path]) -> None:
+def test_patches_of_two_places_are_refused(cut: Callable[..., Path]) -> None:
     far = GeoBox((48, 40), WHOLE.affine @ Affine.translation(30_000, 0), WHOLE.crs)
     with pytest.raises(InputError, match="expected at most 20,000"):
         stitch([cut("a", 0, 0), cut("b", 0, 0, grid=far)], RGB)
 
 
-def test_a_patch_without_georeference_has_no_place(tmp_path: Path) -> None:
+def test_a_patch_without_georeference_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.tif"
     write_geotiff(path, np.ones((13, 16, 16), np.uint16), SENTINEL2.bands, GeoBox((16, 16), Affine.identity(), None))
     with pytest.raises(InputError, match="has no georeference"):
         stitch([path], RGB)
 
 
-def test_squares_average_what_is_known() -> None:
+def test_blocks_average_the_valid_pixels() -> None:
     values = np.array([[[1, 3, 9], [np.nan, 5, 9], [9, 9, 9]]], np.float32)
     np.testing.assert_array_equal(reduced(values, 2), [[[3.0]]])
     assert np.isnan(reduced(np.full((1, 2, 2), np.nan, np.float32), 2)).all()
@@ -72,7 +72,7 @@ def test_regions_are_found_by_their_clear_images_alone(official_root: Path) -> N
     assert [path.stem.rpartition("_")[2] for path in region.clear] == ["p9", "p10"]
 
 
-def test_a_flat_layout_with_other_names_tells_no_region(tmp_path: Path, touch: Callable[..., Path]) -> None:
+def test_a_flat_layout_without_official_names_has_no_regions(tmp_path: Path, touch: Callable[..., Path]) -> None:
     root = touch(tmp_path / "flat", "s1/a.tif", "s2_cloudy/a.tif", "s2_cloudfree/a.tif")
     with pytest.raises(InputError, match="no clear image with an official name"):
         clear_regions(root)

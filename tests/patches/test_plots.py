@@ -23,18 +23,18 @@ DARK = Finding("border_noise", "s1", 1.0, 0.0, "dark")
 NAME = "ROIs1158_spring_106_p9"
 
 
-def test_of_many_findings_six_are_drawn_from_first_to_last() -> None:
+def test_six_of_many_findings_are_drawn_evenly_spread() -> None:
     drawn = chosen(Screening(str(number), (SNOW,)) for number in range(101))
     assert [name for name, _ in drawn] == ["0", "20", "40", "60", "80", "100"]
     assert chosen([Screening("a", (Finding("unreadable", "s1", 1.0, 0.0, "cut"),))]) == []
 
 
-def test_every_check_is_drawn_also_where_another_finds_more() -> None:
+def test_every_check_is_drawn() -> None:
     drawn = chosen([*(Screening(str(number), (SNOW, HAZE)) for number in range(3)), Screening("x", (DARK,))])
     assert [finding.check for _, finding in drawn] == ["snow"] * 3 + ["haze"] * 3 + ["border_noise"]
 
 
-def test_a_frame_lies_around_the_place_in_image_and_evidence(
+def test_image_and_evidence_have_an_outline_around_the_finding(
     official_root: Path, tmp_path: Path, figures_of: Callable[[str], list[Figure]]
 ) -> None:
     figures = figures_of("unclouded.patches.plots")

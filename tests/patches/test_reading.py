@@ -49,17 +49,17 @@ def test_an_observation_is_read_without_clear_image(triplet: TripletFiles) -> No
 
 
 @pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf])
-def test_fault_13_holes_in_the_radar_are_refused(triplet: TripletFiles, hole: float) -> None:
+def test_fault_13_missing_values_in_the_radar_are_refused(triplet: TripletFiles, hole: float) -> None:
     overwrite(triplet.sar, lambda values: values[1, 2, 3:6].fill(hole))
     message = (
-        "s1_106_p9.tif has 3 of 512 values without data (NaN, infinite or nodata), expected none; leave this patch"
+        "s1_106_p9.tif has 3 of 512 values without data (NaN, infinite or nodata), expected none; exclude this patch"
     )
     assert message in refusal(triplet)
 
 
 @pytest.mark.parametrize("number", [0, 65_535])
 @pytest.mark.parametrize("role", ["cloudy", "clear"])
-def test_fault_13_holes_in_an_optical_image_are_refused(triplet: TripletFiles, role: str, number: int) -> None:
+def test_fault_13_missing_values_in_an_optical_image_are_refused(triplet: TripletFiles, role: str, number: int) -> None:
     path = getattr(triplet, role)
     overwrite(path, lambda values: values[10, :2, 0].fill(number))
     assert f"{path.name} has 2 of 3,328 values without data" in refusal(triplet)
@@ -108,7 +108,7 @@ def test_a_missing_file_is_refused(triplet: TripletFiles) -> None:
 # All at once
 
 
-def test_a_whole_data_set_is_clean(official_root: Path) -> None:
+def test_a_complete_data_set_is_clean(official_root: Path) -> None:
     inspection = check_triplets(find_triplets(official_root))
     assert inspection.is_clean
     assert inspection.report() == f"{official_root}: official layout, 2 complete triplets of 1 region"
@@ -151,7 +151,7 @@ def test_fault_05_every_incomplete_and_every_damaged_triplet_is_in_one_report(
     assert [line.split(": ")[0] for line in lines[24:27]] == [f"  ROIs1158_spring_106_p{n}" for n in (9, 10, 11)]
     assert "ends within its tags" in lines[24] and "has 256 of 3,328 values without data" in lines[25]
     assert "is empty (0 bytes); fetch it again" in lines[26]
-    assert lines[27:] == ["1 strange", "  README.md"]
+    assert lines[27:] == ["1 unexpected", "  README.md"]
 
 
 def test_missing_files_alone_are_not_clean(official_root: Path) -> None:
@@ -159,7 +159,7 @@ def test_missing_files_alone_are_not_clean(official_root: Path) -> None:
     assert not check_triplets(find_triplets(official_root)).is_clean
 
 
-def test_incomplete_patches_come_with_what_they_have_in_natural_order(
+def test_incomplete_patches_are_listed_with_their_images_in_natural_order(
     tmp_path: Path, touch: Callable[..., Path], official_names: Callable[..., list[str]]
 ) -> None:
     clear_only, whole = "ROIs1158_spring_1_p9", "ROIs1158_spring_1_p10"

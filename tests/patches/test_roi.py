@@ -10,18 +10,18 @@ rois = st.builds(Roi, st.integers(0, 9_999).map("ROIs{:04}".format), seasons, st
 patches = st.builds(PatchId, rois, st.integers(0, 999_999))
 
 
-def test_a_name_tells_its_region_or_nothing() -> None:
+def test_the_region_of_a_name_is_empty_if_it_is_not_official() -> None:
     assert region_of("ROIs1158_spring_s2_106_p30") == "ROIs1158_spring_106"
     assert region_of("holiday") == ""
 
 
 @given(rois)
-def test_a_region_returns_from_its_name(roi: Roi) -> None:
+def test_a_region_is_parsed_from_its_name(roi: Roi) -> None:
     assert Roi.parse(str(roi)) == roi
 
 
 @given(patches, st.sampled_from([*SENSORS, "s2_cloudfree", "s2_cloudFree"]))
-def test_a_patch_returns_from_its_name_and_from_each_of_its_files(patch: PatchId, sensor: str) -> None:
+def test_a_patch_is_parsed_from_its_name_and_from_each_of_its_files(patch: PatchId, sensor: str) -> None:
     assert PatchId.parse(str(patch)) == patch
     assert PatchId.parse(patch.file_name(sensor).removesuffix(".tif")) == patch
 
@@ -32,7 +32,7 @@ def test_names_are_spelled_as_published() -> None:
     assert str(patch) == "ROIs1158_spring_106_p30" and patch.roi.collection == "ROIs1158_spring"
 
 
-def test_a_region_is_not_equal_to_one_it_begins_like() -> None:
+def test_a_region_is_not_equal_to_one_with_the_same_prefix() -> None:
     short, long = Roi.parse("ROIs1158_spring_1"), Roi.parse("ROIs1158_spring_106")
     assert str(long).startswith(str(short)) and short != long and len({short, long}) == 2
 
@@ -46,18 +46,18 @@ def test_regions_and_patches_are_sorted_by_number() -> None:
     "name",
     ["", "ROIs1158_spring", "ROIs1158_autumn_1", "ROIs1158_spring_1\n", "ROIs1158_spring_١", "x/ROIs1158_spring_1"],
 )
-def test_what_is_no_region_is_refused(name: str) -> None:
+def test_an_invalid_region_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="is not a region; expected a name such as ROIs1158_spring_106"):
         Roi.parse(name)
 
 
 @pytest.mark.parametrize("name", ["", "ROIs1158_spring_1", "ROIs1158_spring_s3_1_p1", "ROIs1158_spring_s2_1_p1.tif"])
-def test_what_is_no_patch_is_refused(name: str) -> None:
+def test_an_invalid_patch_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="is not a patch; expected a name such as ROIs1158_spring_s2_106_p30"):
         PatchId.parse(name)
 
 
-def test_a_patch_has_one_place_a_sensor_in_the_official_layout() -> None:
+def test_a_patch_has_one_path_per_sensor_in_the_official_layout() -> None:
     patch = PatchId(Roi("ROIs1158", "spring", 106), 30)
     assert patch.path("s2_cloudy").as_posix() == (
         "ROIs1158_spring_s2_cloudy/s2_cloudy_106/ROIs1158_spring_s2_cloudy_106_p30.tif"

@@ -15,7 +15,7 @@ from unclouded.patches.splits import Split
 LAND = {"Africa": box(-10, -30, 40, 30), "Oceania": box(115, -38, 150, -12), "Asia": box(60, 20, 120, 70)}
 
 
-def test_regions_are_spread_evenly_over_continents_and_seasons_on_land() -> None:
+def test_regions_are_balanced_over_continents_and_seasons_on_land() -> None:
     found = sample_regions(LAND, 30, seed=1158)
     counts = Counter((region.continent, region.roi.season) for region in found)
     assert len(counts) == 12 and set(counts.values()) == {2, 3}
@@ -23,7 +23,7 @@ def test_regions_are_spread_evenly_over_continents_and_seasons_on_land() -> None
     assert [region.roi.number for region in found] == list(range(1, 31)) and found[0].roi.seed == "ROIs1158"
 
 
-def test_no_region_lies_over_another() -> None:
+def test_regions_do_not_overlap() -> None:
     found = sample_regions({"Island": box(0, 0, 6, 6)}, 30, seed=3, apart_km=10)
     outlines = [shape(region.footprint) for region in found]
     assert not any(a.intersects(b) for i, a in enumerate(outlines) for b in outlines[:i])
@@ -48,11 +48,11 @@ def test_places_are_uniform_by_area_not_by_degrees() -> None:
 
 
 def test_a_full_continent_is_refused() -> None:
-    with pytest.raises(InputError, match=r"Islet has no room for region .* of 20 .*; ask for fewer regions"):
+    with pytest.raises(InputError, match=r"Islet has no room for region .* of 20 .*; reduce the number of regions"):
         sample_regions({"Islet": box(0, 0, 1, 1)}, 20, seed=1)
 
 
-def test_land_beyond_the_last_tiles_has_no_room() -> None:
+def test_land_beyond_the_last_tiles_is_not_sampled() -> None:
     with pytest.raises(InputError, match="Antarctica has no room for region 1"):
         sample_regions({"Antarctica": box(-170, -89, 170, -85)}, 1, seed=1)
 
@@ -70,7 +70,7 @@ def test_a_land_mask_is_read_and_its_pieces_are_united(tmp_path: Path) -> None:
         read_land(tmp_path / "land.geojson")
 
 
-def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+def test_written_regions_are_read(tmp_path: Path) -> None:
     found = sample_regions({"here": box(0, 40, 20, 50)}, 6, 1)
     split = Split(frozenset(one.roi for one in found[2:]), frozenset([found[0].roi]), frozenset([found[1].roi]))
     write_json(tmp_path / "regions.geojson", as_geojson(found, split))
@@ -86,14 +86,14 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     [
         ({"center": [11.0]}, "feature 0 .*: expected longitude and latitude for 'center'"),
         ({"center": [500.0, 40.0]}, "expected a center between 180 W and 180 E, found longitude 500"),
-        ({"center": [31.0, 44.0]}, "its polygon does not lie around its center"),
+        ({"center": [31.0, 44.0]}, "its polygon does not contain its center"),
         ({"roi": 7}, "expected text for 'roi'"),
         ({"center": [11.0, 89.0]}, "between 80 S and 84 N"),
         ({"roi": "region"}, "is not a region"),
-        ({"split": "dev"}, "is of no part"),
+        ({"split": "dev"}, "has no part"),
     ],
 )
-def test_other_regions_are_refused(tmp_path: Path, changed: dict[str, Any], reason: str) -> None:
+def test_invalid_regions_are_refused(tmp_path: Path, changed: dict[str, Any], reason: str) -> None:
     properties = {"roi": "ROIs0001_fall_1", "center": [11.0, 44.0], "continent": "E", "split": "val"} | changed
     feature = {"geometry": mapping(box(10, 43, 12, 45)), "properties": properties}
     write_json(tmp_path / "a.geojson", {"features": [feature]})

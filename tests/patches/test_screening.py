@@ -64,14 +64,14 @@ def found(images: Images, settings: ScreeningSettings = SETTINGS) -> list[tuple[
     return [(finding.check, finding.image) for finding in screen("p1", images, settings).findings]
 
 
-def test_a_plausible_patch_passes_and_its_radar_lies_where_it_should(images: Images) -> None:
+def test_a_plausible_patch_passes_without_shift(images: Images) -> None:
     screening = screen("p1", images, SETTINGS)
     assert screening.findings == ()
     assert screening.shift and screening.shift.is_confident
     assert abs(screening.shift.right_px) < 0.5 and abs(screening.shift.down_px) < 0.5
 
 
-def test_a_hole_is_found_with_its_share_and_its_place(images: Images) -> None:
+def test_a_hole_is_found_with_its_share_and_location(images: Images) -> None:
     images["s1"].values[1, 10:20, 40:44] = np.nan
     (finding,) = screen("p1", images, SETTINGS).findings
     assert (finding.check, finding.image, finding.box) == ("no_data", "s1", (10, 40, 20, 44))
@@ -115,7 +115,7 @@ def test_cirrus_in_the_clear_image_rejects_and_in_the_cloudy_one_does_not(images
     assert found(images) == [("haze", "s2")]
 
 
-def test_snow_and_open_water_are_told_but_reject_nothing(images: Images) -> None:
+def test_snow_and_open_water_are_reported_but_reject_nothing(images: Images) -> None:
     clear = images["s2"].values
     clear[SENTINEL2.indices("B03", "B08")] += 0.6
     clear[SENTINEL2.indices("B11")] *= 0.2
@@ -151,7 +151,7 @@ def test_fault_36_date_gaps_count_in_both_directions_and_unknown_dates_pass(imag
     assert [(one.check, one.value) for one in back.findings] == [("date_gap", 183.0)]
 
 
-def test_fault_05_a_cut_file_is_a_finding_and_the_rest_is_screened(
+def test_fault_05_a_truncated_file_is_a_finding_and_the_rest_is_screened(
     official_root: Path, official_names: Callable[..., list[str]]
 ) -> None:
     (cut,) = official_names("ROIs1158_spring_106_p9", ("s1",))
@@ -206,7 +206,7 @@ def test_one_brighter_line_is_found_and_its_neighbours_are_not(axis: int) -> Non
     assert found.sum() == 32
 
 
-def test_the_edge_between_two_fields_and_noise_are_no_stripes() -> None:
+def test_an_edge_between_two_fields_and_noise_are_not_stripes() -> None:
     rng = np.random.default_rng(2)
     band = rng.normal(0.1, 0.01, (64, 64)).astype(np.float32)
     for row in range(64):  # an edge of 3 degrees against the grid
@@ -214,7 +214,7 @@ def test_the_edge_between_two_fields_and_noise_are_no_stripes() -> None:
     assert not stripes(band, 0.95, 3.0).any()
 
 
-def test_snow_water_and_cirrus_are_told_by_their_bands() -> None:
+def test_snow_water_and_cirrus_are_recognised_by_their_bands() -> None:
     assert snow(optical(B03=0.8, B08=0.7, B11=0.1)).all()  # NDSI 0.78
     assert not snow(optical(B03=0.8, B08=0.7, B11=0.4)).any()  # NDSI 0.33: cloud
     assert water(optical(B03=0.08, B08=0.02, B11=0.01)).all()
@@ -227,7 +227,7 @@ HAZE = Finding("haze", "s2", 0.5, 0.05, "50.0% cirrus", (0, 0, 8, 16))
 SNOW = Finding("snow", "s2", 1.0, 0.2, "100.0% snow")
 
 
-def test_patches_are_counted_once_a_check_and_remarks_reject_none() -> None:
+def test_patches_are_counted_once_per_check_and_remarks_reject_none() -> None:
     screenings = (Screening("a", (HAZE, HAZE, SNOW)), Screening("b", (SNOW,)), Screening("c", ()))
     report = ScreeningReport(screenings, ScreeningSettings())
     assert report.counts() == {"snow": 2, "haze": 1} and [one.name for one in report.rejected] == ["a"]

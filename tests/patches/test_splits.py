@@ -90,7 +90,7 @@ rois = st.sets(st.builds(Roi, st.just("ROIs1158"), st.sampled_from(["spring", "f
 
 
 @given(rois, rois, rois)
-def test_a_split_shares_no_region_or_is_refused(train: set[Roi], val: set[Roi], test: set[Roi]) -> None:
+def test_a_split_with_shared_regions_is_refused(train: set[Roi], val: set[Roi], test: set[Roi]) -> None:
     if len(train | val | test) == len(train) + len(val) + len(test):
         assert len(Split(train, val, test).parts()) == len(train | val | test)
     else:
@@ -123,7 +123,7 @@ def test_every_triplet_is_assigned_once(triplets: list[TripletFiles]) -> None:
 
 def test_a_name_without_region_cannot_be_assigned() -> None:
     with pytest.raises(
-        InputError, match=r"^oriolac_1 names no region, expected a name such as ROIs.*; list the parts in"
+        InputError, match=r"^oriolac_1 contains no region, expected a name such as ROIs.*; list the parts in"
     ):
         assign([TripletFiles("oriolac_1", None, Path("a"), Path("b"), Path("c"))], official_split())
 
@@ -164,7 +164,7 @@ def test_incomplete_triplets_of_a_list_belong_to_its_parts(tmp_path: Path, touch
 
 def test_an_empty_part_is_refused(tmp_path: Path, touch: Touch, official_names: Names) -> None:
     found = find_triplets(touch(tmp_path, *official_names("ROIs1158_spring_1_p1")))
-    message = r"has no triplet in test \(found train 1, val 0, test 0, outside 0\); take another split or 'all'"
+    message = r"has no triplet in test \(found train 1, val 0, test 0, outside 0\); use another split or 'all'"
     with pytest.raises(InputError, match=message):
         triplets_of(found, "test")
 
@@ -201,11 +201,11 @@ def test_a_manifest_that_puts_a_region_into_two_parts_is_refused(
         for n, part in ((1, "train"), (2, "val"))
     ]
     write_manifest(tmp_path / "manifest.parquet", rows)
-    with pytest.raises(InputError, match="has ROIs0001_summer_1 in two parts, expected one; make it again"):
+    with pytest.raises(InputError, match="has ROIs0001_summer_1 in two parts, expected one; create it again"):
         triplets_of(find_triplets(tmp_path), "train")
 
 
-def test_fault_19_no_triplet_at_all_is_refused(tmp_path: Path, touch: Touch) -> None:
+def test_fault_19_a_data_set_without_triplets_is_refused(tmp_path: Path, touch: Touch) -> None:
     with pytest.raises(InputError, match="holds no complete triplet: a lacks s2_cloudy, s2_cloudfree"):
         triplets_of(find_triplets(touch(tmp_path, "s1/a.tif")), "all")
 
@@ -221,7 +221,7 @@ def rows(*parts_and_names: tuple[int, str]) -> str:
     return "".join(f"{part},s1,s2_cloudfree,s2_cloudy,{name}.tif\n" for part, name in parts_and_names)
 
 
-def test_the_list_of_a_flat_layout_decides(tmp_path: Path, touch: Touch) -> None:
+def test_the_list_of_a_flat_layout_has_precedence(tmp_path: Path, touch: Touch) -> None:
     listed = rows((1, "a"), (2, "b"), (3, "ROIs1158_spring_1_p1"), (3, "not_fetched_yet"))
     found = find_triplets(flat_root(tmp_path, touch, listed, "a", "b", "c", "ROIs1158_spring_1_p1"))
     assert [f.name for f in triplets_of(found, "train")] == ["a"]
@@ -236,10 +236,10 @@ def test_a_flat_layout_without_list_follows_official_names(tmp_path: Path, touch
     assert [f.name for f in triplets_of(find_triplets(root), "test")] == ["ROIs1158_spring_106_p1"]
 
 
-def test_free_names_without_list_have_no_parts(tmp_path: Path, touch: Touch) -> None:
+def test_other_names_without_list_have_no_parts(tmp_path: Path, touch: Touch) -> None:
     root = flat_root(tmp_path, touch, "", "a")
     (root / "data.csv").unlink()
-    with pytest.raises(InputError, match=r"^a names no region, .*; list the parts in a data.csv, or take 'all'$"):
+    with pytest.raises(InputError, match=r"^a contains no region, .*; list the parts in a data.csv, or use 'all'$"):
         triplets_of(find_triplets(root), "train")
     assert len(triplets_of(find_triplets(root), "all")) == 1
 
@@ -280,13 +280,13 @@ def test_a_list_is_read_with_either_spelling_and_any_line_end(tmp_path: Path) ->
         "<html>",
     ],
 )
-def test_a_row_that_reads_otherwise_is_refused_with_its_number(tmp_path: Path, row: str) -> None:
+def test_an_invalid_row_is_refused_with_its_number(tmp_path: Path, row: str) -> None:
     with pytest.raises(InputError, match=r"data.csv, row 2: found '.*'; expected rows such as 3,s1,s2_cloudfree,s2_cl"):
         listed(tmp_path, rows((1, "a")) + row + "\n")
 
 
 @pytest.mark.parametrize("name", ["../a", "/etc/passwd", "..", "", "s1/a.tif", "..\\a.tif", "a\0.tif"])
-def test_fault_22_a_list_names_files_and_never_paths(tmp_path: Path, name: str) -> None:
+def test_fault_22_paths_in_a_list_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=r"row 1: '.*' is not a plain file name; expected rows such as"):
         listed(tmp_path, f"1,s1,s2_cloudfree,s2_cloudy,{name}\n")
 
@@ -297,14 +297,12 @@ def test_a_file_in_two_parts_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b'1,"s1'])
-def test_what_is_no_csv_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_other_than_csv_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(InputError, match=r"data.csv is not a csv list: .*; expected rows such as"):
         listed(tmp_path, content)
 
 
-def test_a_check_of_the_split_names_every_row_that_others_refuse_and_every_row_without_files(
-    tmp_path: Path, touch: Touch
-) -> None:
+def test_a_check_of_the_split_lists_all_invalid_rows_and_rows_without_files(tmp_path: Path, touch: Touch) -> None:
     text = "split,s1,s2_cloudfree,s2_cloudy,name\n" + rows((1, "a"), (7, "b"), (3, "c"), (2, "a"), (3, "gone"))
     root = flat_root(tmp_path, touch, text, "a", "b", "c")
     found = check_split(find_triplets(root))
@@ -314,11 +312,11 @@ def test_a_check_of_the_split_names_every_row_that_others_refuse_and_every_row_w
     lines = "\n".join(found.lines())
     assert "3 faults of the split" in lines and "a.tif is in train already" in lines
     assert "1 rows of the split list without files\n  gone.tif" in lines
-    with pytest.raises(InputError, match=r"row 1: found .* \(and 2 more rows, which 'unclouded data check' names\)"):
+    with pytest.raises(InputError, match=r"row 1: found .* \(and 2 more rows, listed by 'unclouded data check'\)"):
         triplets_of(find_triplets(root), "test")
 
 
-def test_a_check_of_the_split_finds_a_region_in_two_parts_and_a_list_that_is_none(tmp_path: Path, touch: Touch) -> None:
+def test_a_check_of_the_split_finds_a_region_in_two_parts_and_an_invalid_list(tmp_path: Path, touch: Touch) -> None:
     one, two = "ROIs1158_spring_106_p1", "ROIs1158_spring_106_p2"
     root = flat_root(tmp_path, touch, rows((1, one), (3, two)), one, two)
     (fault,) = check_split(find_triplets(root)).faults

@@ -68,18 +68,18 @@ def test_scenes_store_each_pixel_once_and_the_same_numbers(tmp_path: Path) -> No
             assert scene.geobox[part[1:]] == single.geobox
 
 
-def test_rows_that_cannot_be_read_have_no_data_and_those_of_other_patches_have_theirs(tmp_path: Path) -> None:
+def test_unreadable_rows_have_no_data_and_others_are_stored(tmp_path: Path) -> None:
     assert len(stored("scenes", tmp_path, damaged=(0,))) == 3
     scene = read_stored(tmp_path / SCENE).values
     assert not scene[:, :128].any() and scene[:, 128:].all()  # the second row of patches begins at row 128
     assert np.isfinite(read_stored(tmp_path / str(SCENE).replace("_s2_", "_s1_")).values).all()
 
 
-def test_scenes_of_a_region_without_patches_are_not_kept(tmp_path: Path) -> None:
+def test_scenes_of_a_region_without_patches_are_deleted(tmp_path: Path) -> None:
     assert stored("scenes", tmp_path, kept=0) == [] and not list(tmp_path.glob("scenes/*"))
 
 
-def test_interrupted_scenes_are_not_there(tmp_path: Path) -> None:
+def test_interrupted_scenes_are_not_stored(tmp_path: Path) -> None:
     def interrupted() -> None:
         with open_store("scenes", tmp_path, ROI, GRID, windows(GRID)) as store:
             store.take(0, {token: scene[:, :256] for token, scene in images().items()})
@@ -114,7 +114,7 @@ def test_copy_with_a_map_of_ones_is_the_cloudy_image(files: TripletFiles, tmp_pa
     assert np.unique(read_stored(tmp_path / "s2_cloudy" / "place.tif").values).tolist() == [5000]
 
 
-def test_a_place_without_clear_image_is_refused(files: TripletFiles, tmp_path: Path) -> None:
+def test_a_patch_without_clear_image_is_refused(files: TripletFiles, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="place has no clear image to paint on"):
         paint_triplet(
             TripletFiles("place", None, files.sar, files.cloudy, None), tmp_path, PERLIN, CloudMapSettings(), None

@@ -19,7 +19,7 @@ def rows(official_root: Path) -> list[ManifestRow]:
     return [dict.fromkeys(SCHEMA.names) | row for row in told]
 
 
-def test_an_untouched_data_set_agrees_with_its_description(official_root: Path, rows: list[ManifestRow]) -> None:
+def test_an_unchanged_data_set_agrees_with_its_manifest(official_root: Path, rows: list[ManifestRow]) -> None:
     assert verify_rows(official_root, rows) == []
     assert unlisted(official_root, rows, images_of(find_triplets(official_root))) == []
     assert rows[0]["crs"] == "EPSG:32652" and rows[0]["geometry"]["type"] == "Polygon"
@@ -34,19 +34,19 @@ def test_fault_42_every_flipped_byte_is_found(official_root: Path, rows: list[Ma
         for place in [0, len(content) - 1, *rng.integers(0, len(content), 40)]:
             path.write_bytes(content[:place] + bytes([content[place] ^ (1 << rng.integers(8))]) + content[place + 1 :])
             (fault,) = verify_rows(official_root, rows[1:2])
-            assert str(fault) == f"{rows[1][token]}: changed: another SHA-256 than in the manifest"
+            assert str(fault) == f"{rows[1][token]}: changed: SHA-256 differs from the manifest"
         path.write_bytes(content)
     assert verify_rows(official_root, rows[1:2]) == []
 
 
-def test_a_cut_file_an_absent_file_and_a_new_file_are_named(
+def test_truncated_missing_and_new_files_are_listed(
     official_root: Path, rows: list[ManifestRow], official_names: Callable[..., list[str]]
 ) -> None:
     cut, absent = (official_root / rows[0][token] for token in ("s1", "s2"))
     cut.write_bytes(cut.read_bytes()[:-1])
     absent.unlink()
     reasons = [fault.reason for fault in verify_rows(official_root, rows[:1])]
-    assert reasons[0].startswith("changed: ") and reasons[0].endswith("of the manifest")
+    assert reasons[0].startswith("changed: ") and reasons[0].endswith("in the manifest")
     assert reasons[1] == "absent or unreadable (No such file or directory)"
     found = images_of(find_triplets(official_root))
     assert [fault.file for fault in unlisted(official_root, rows[:1], found)] == official_names(rows[1]["patch"])
