@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from unclouded.batch import executors
-from unclouded.batch.executors import Shard, in_processes, is_full, run_tasks, serially
+from unclouded.batch.dask_plugin import is_full
+from unclouded.batch.executors import Shard, in_processes, run_tasks, serially
 from unclouded.batch.tasks import Row, TaskLedger, content_id
 from unclouded.errors import InputError, MachineError
 
@@ -40,9 +41,9 @@ class Numbered:
 TASKS = [Numbered(number) for number in range(10)]
 
 
-def test_every_task_is_done_or_set_aside(tmp_path: Path) -> None:
+def test_every_task_is_done_or_has_failed(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    failures = run_tasks(TASKS, TaskLedger(tmp_path), serially, lambda done, total: told.append((done, total)))
+    failures = run_tasks(TASKS, TaskLedger(tmp_path), serially, lambda stage, done, total: told.append((done, total)))
     assert failures == {"04": "number 4 is none"}
     assert told[0] == (1, 10) and told[-1] == (10, 10)
     assert [row["number"] for row in TaskLedger(tmp_path).rows(TASKS)] == [0, 1, 2, 3, 5, 6, 7, 8, 9]
@@ -58,7 +59,7 @@ def test_shards_share_all_tasks_and_none_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "-1/3", "1/3/5", ""])
-def test_a_shard_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_shard_is_rejected(text: str) -> None:
     with pytest.raises(InputError, match="expected a shard such as 3/8"):
         Shard.parse(text)
 
@@ -71,18 +72,18 @@ class Unloadable(Numbered):
         return (os._exit, (1,)) if self.exits else (exec, ("import plug_in",))
 
 
-def test_a_task_that_no_worker_can_load_ends_the_run_and_costs_no_attempt(
+def test_a_task_that_no_worker_can_load_ends_the_run_without_an_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(executors, "MOST_EARLY_DEATHS", 1)
-    refused = "01 cannot be handed to another process .*No module named 'plug_in'.*; run with --processes 1"
+    refused = "01 cannot be sent to another process .*No module named 'plug_in'.*; run with --processes 1"
     for task, kind, message in (
         (Unloadable(1), InputError, refused),
-        (Unloadable(1, exits=True), MachineError, "1 worker processes in a row ended before they began 01"),
+        (Unloadable(1, exits=True), MachineError, "1 worker processes in a row ended before they started 01"),
     ):
         with pytest.raises(kind, match=message):
             run_tasks([task], TaskLedger(tmp_path), in_processes(1))
-        assert TaskLedger(tmp_path).begun(task) == 0 and not TaskLedger(tmp_path).failures([task])
+        assert TaskLedger(tmp_path).bytes_of_attempts(task) == 0 and not TaskLedger(tmp_path).failures([task])
 
 
 _WRITING = """
@@ -117,7 +118,7 @@ def dask():
 if __name__ == "__main__":
     disk = Path(sys.argv[1])
     ways = {"serially": lambda: nullcontext(serially), "processes": lambda: nullcontext(in_processes(2)), "dask": dask}
-    tasks, folder = [Writing(name, disk / "out") for name in "abcdefghijkl"], TaskLedger(disk / "notes", attempts=1)
+    tasks, folder = [Writing(name, disk / "out") for name in "abcdefghijkl"], TaskLedger(disk / "ledger", attempts=1)
     try:
         with ways[sys.argv[2]]() as runner:
             run_tasks(tasks, folder, runner)
@@ -128,7 +129,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("way", ["serially", "processes", "dask"])
-def test_fault_32_on_a_full_disk_a_run_ends_and_the_next_one_does_what_is_left(
+def test_fault_32_on_a_full_disk_a_run_ends_and_the_next_run_does_the_pending_tasks(
     way: str, tmp_path: Path, mount_disk: Callable[[int], Path]
 ) -> None:
     disk, program = mount_disk(256), tmp_path / "writing.py"
@@ -145,14 +146,14 @@ def test_fault_32_on_a_full_disk_a_run_ends_and_the_next_one_does_what_is_left(
     assert run("serially").stdout == "a b c d e f g h i j k l failed:\n"
 
 
-def test_fault_33_on_a_read_only_disk_no_task_is_begun(mount_disk: Callable[[int], Path]) -> None:
+def test_fault_33_on_a_read_only_disk_no_task_starts(mount_disk: Callable[[int], Path]) -> None:
     disk = mount_disk(256)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     with pytest.raises(MachineError, match="Read-only file system"):
-        run_tasks(TASKS, TaskLedger(disk / "notes"), lambda *_: pytest.fail("begun"))
+        run_tasks(TASKS, TaskLedger(disk / "ledger"), lambda *_: pytest.fail("started"))
 
 
-def test_two_tasks_of_one_name_are_a_bug(tmp_path: Path) -> None:
+def test_two_tasks_with_the_same_name_are_a_programming_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="two tasks have the same name"):
         run_tasks([*TASKS, Numbered(3)], TaskLedger(tmp_path), serially)
 
@@ -251,23 +252,23 @@ def test_fault_04_a_signal_ends_tasks_at_once_and_costs_no_attempt(
     command, count = [sys.executable, tmp_path / "slow.py", tmp_path / "notes", way], 1 if way == "serially" else 2
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as run:
-        while len(_begun(tmp_path)) < count:
+        while len(_attempts(tmp_path)) < count:
             assert run.poll() is None
             time.sleep(0.01)
         (os.killpg if everybody else os.kill)(run.pid, asked)
         told, troubles = run.communicate(timeout=300)
     assert run.returncode == 128 + asked, troubles
-    assert told == f"{asked.name} came; the same command goes on where this one was\n" and "Traceback" not in troubles
-    assert all(path.read_text() == "" for path in _begun(tmp_path)) and len(_begun(tmp_path)) == count
+    assert told == f"{asked.name} received; run the same command again to resume\n" and "Traceback" not in troubles
+    assert all(path.read_text() == "" for path in _attempts(tmp_path)) and len(_attempts(tmp_path)) == count
     assert not (tmp_path / "notes" / "failed").exists()
 
 
-def _begun(folder: Path) -> list[Path]:
-    return list((folder / "notes" / "begun").glob("[a-f]"))
+def _attempts(folder: Path) -> list[Path]:
+    return list((folder / "notes" / "attempts").glob("[a-f]"))
 
 
 @pytest.mark.parametrize("text", ["9" * 5000 + "/2", "1/" + "9" * 5000, "٣/٤", "1_0/20", "²/3"])
-def test_fault_25_a_shard_of_other_digits_is_refused(text: str) -> None:
+def test_fault_25_a_shard_with_other_digits_is_rejected(text: str) -> None:
     with pytest.raises(InputError, match="expected a shard such as 3/8"):
         Shard.parse(text)
 
@@ -275,7 +276,7 @@ def test_fault_25_a_shard_of_other_digits_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("used", "limit", "full"), [(95, 100, True), (81, 100, True), (50, 100, False), (95, None, False)]
 )
-def test_fault_38_a_worker_that_ends_for_its_memory_gives_nothing_back(
+def test_fault_38_a_worker_terminated_for_its_memory_releases_no_task(
     used: int, limit: int | None, full: bool
 ) -> None:
     """Dask ends it by SIGTERM, as batch systems do: were the task given back, it would be tried for ever."""

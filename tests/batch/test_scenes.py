@@ -19,14 +19,13 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from unclouded.batch.executors import Runner, Shard, in_processes, on_dask, run_tasks, serially
+from unclouded.batch.scene_list import ListedScene, read_scene_list
 from unclouded.batch.scenes import (
     WORK,
-    ListedScene,
     PredictScene,
     ResolvedRemover,
     clearing,
     invalidate_lost,
-    read_scene_list,
     write_collection,
     write_scene_table,
 )
@@ -117,8 +116,8 @@ def test_fault_03_on_killed_processes_scenes_are_as_each_by_itself(
 
     (second,) = (task.id for task in tasks(scenes, tmp_path) if task.name == "north")
 
-    def kill() -> None:  # as soon as the second scene is begun; its note stays, whoever comes late
-        while not (tmp_path / WORK / "begun" / second).is_file():
+    def kill() -> None:  # as soon as the second scene starts; its record of attempts stays
+        while not (tmp_path / WORK / "attempts" / second).is_file():
             time.sleep(0.002)
         for child in multiprocessing.active_children():
             with suppress(ProcessLookupError):
@@ -141,7 +140,7 @@ def test_on_dask_scenes_are_as_each_by_itself(scenes: Path, tmp_path: Path, by_t
         assert done(scenes, tmp_path, on_dask(client)) == by_themselves
 
 
-def test_a_scene_that_cannot_be_used_is_set_aside_and_the_others_go_on(scenes: Path, tmp_path: Path) -> None:
+def test_an_unusable_scene_fails_and_the_others_go_on(scenes: Path, tmp_path: Path) -> None:
     for path in scenes.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes()[: -900 if path.name == "middle_s1.tif" else None])
     (tmp_path / "south_s2.tif").unlink()
@@ -170,12 +169,12 @@ def test_products_that_are_gone_are_made_again(scenes: Path, tmp_path: Path) -> 
     ledger, all_tasks = TaskLedger(tmp_path / WORK), tasks(scenes, tmp_path)
     before = done(scenes, tmp_path, serially)
     invalidate_lost(all_tasks, ledger)
-    assert ledger.left(all_tasks) == []
+    assert ledger.pending(all_tasks) == []
     (tmp_path / "north" / SUMMARY).unlink()
     other = SceneSettings(window_px=512)
     predict_scene(WANTED.find(), scenes / "south_s2.tif", scenes / "south_s1.tif", tmp_path / "south", other)
     invalidate_lost(all_tasks, ledger)
-    assert {task.name for task in ledger.left(all_tasks)} == {"north", "south"}
+    assert {task.name for task in ledger.pending(all_tasks)} == {"north", "south"}
     assert done(scenes, tmp_path, serially) == before
 
 

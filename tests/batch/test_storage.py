@@ -47,7 +47,7 @@ def test_fault_41_a_storage_that_does_not_tell_is_named(monkeypatch: pytest.Monk
 )
 def test_protocols_beyond_a_short_list_are_refused_before_anything_is_opened(url: str) -> None:
     for ask in (storage_of, version_of, require_uploadable):
-        with pytest.raises(InputError, match="expected one of file, http, https, s3, gs, az, abfs; fetch it first"):
+        with pytest.raises(InputError, match="expected one of file, http, https, s3, gs, az, abfs; download it first"):
             ask(url)
 
 
@@ -101,7 +101,7 @@ def test_a_web_server_is_a_storage_too_and_a_new_signature_no_new_version(tmp_pa
     [
         ("HTTP/1.1 404 No\r\n\r\n", "is not there"),
         ("HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\n", "declares a length"),
-        ("HTTP/1.1 200 OK\r\n\r\n", "sizes that are not told"),
+        ("HTTP/1.1 200 OK\r\n\r\n", "of unknown size"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\n", r"expected a product of at most"),
         ("HTTP/1.1 302 Found\r\nLocation: ftp://host/x\r\n\r\n", "leads elsewhere"),
         ("HELLO\r\n\r\n", "does not answer in HTTP"),
@@ -168,7 +168,7 @@ def test_fault_07_what_comes_short_is_refused(
     bucket: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(MemoryFileSystem, "get_file", lambda _, source, target: Path(target).write_bytes(b"imag"))
-    expected = r"memory://b/s2\.tif: s2\.tif came with 4 of 5 bytes"
+    expected = r"memory://b/s2\.tif: got 4 of 5 bytes of s2\.tif"
     with pytest.raises(InputError, match=expected), fetched("memory://b/s2.tif", tmp_path / "scratch"):
         pass
 
@@ -178,9 +178,9 @@ def test_fault_07_what_comes_short_is_refused(
     [
         ("s3://bucket/x", "s3://bucket/x cannot be reached: Install s3fs"),
         ("nothing://x", "has the protocol .nothing., expected one of"),
-        ("/local/folder", "expected an address such as s3://bucket/folder, found /local/folder"),
-        ("simplecache::memory://b", "expected an address"),
-        ("memory://b/absent.tif", r"memory://b/absent\.tif is not there; check the address"),
+        ("/local/folder", "expected a URL such as s3://bucket/folder, found /local/folder"),
+        ("simplecache::memory://b", "expected a URL"),
+        ("memory://b/absent.tif", r"memory://b/absent\.tif does not exist; check the URL"),
     ],
 )
 def test_an_address_that_leads_nowhere_is_refused_in_one_line(
@@ -212,7 +212,7 @@ def test_a_storage_that_loses_bytes_is_found_out(
     path = tmp_path / "a.tif"
     path.write_bytes(b"abc")
     monkeypatch.setattr(MemoryFileSystem, "put_file", lambda fs, _, target: fs.pipe_file(target, b"ab"))
-    with pytest.raises(OSError, match="holds something else than was written"):
+    with pytest.raises(OSError, match="read-back differs from what was written"):
         put(path, "memory://b/a.tif", sha256(path))
 
 

@@ -36,7 +36,7 @@ class Counting:
 
 def test_a_task_is_done_once(tmp_path: Path) -> None:
     task = Counting("one")
-    assert [TaskLedger(tmp_path).attempt(task) for _ in range(3)] == ["done", "there", "there"]
+    assert [TaskLedger(tmp_path).attempt(task) for _ in range(3)] == ["done", "already_done", "already_done"]
     assert task.runs == 1
     assert TaskLedger(tmp_path).rows([task]) == [{"name": "one"}]
 
@@ -48,7 +48,7 @@ def test_rows_come_in_the_order_of_names_whoever_was_first(tmp_path: Path) -> No
     assert [row["name"] for row in TaskLedger(tmp_path).rows(tasks)] == ["a", "b", "c"]
 
 
-def test_bad_input_is_set_aside_at_once_with_its_reason(tmp_path: Path) -> None:
+def test_bad_input_fails_at_once_with_its_reason(tmp_path: Path) -> None:
     task = Counting("bad", [InputError("a.tif is cut\nshort")])
     assert [TaskLedger(tmp_path).attempt(task) for _ in range(2)] == ["failed", "failed"]
     assert task.runs == 1
@@ -57,18 +57,18 @@ def test_bad_input_is_set_aside_at_once_with_its_reason(tmp_path: Path) -> None:
 
 def test_trouble_that_passes_is_tried_again(tmp_path: Path) -> None:
     task = Counting("shaky", [OSError("busy"), OSError("busy")])
-    assert [TaskLedger(tmp_path, attempts=3).attempt(task) for _ in range(3)] == ["again", "again", "done"]
+    assert [TaskLedger(tmp_path, attempts=3).attempt(task) for _ in range(3)] == ["retry", "retry", "done"]
 
 
-def test_trouble_that_stays_is_set_aside_with_its_place(tmp_path: Path) -> None:
+def test_a_repeated_error_fails_with_its_place(tmp_path: Path) -> None:
     task = Counting("broken", [KeyError("B99")] * 9)
-    assert [TaskLedger(tmp_path, attempts=2).attempt(task) for _ in range(3)] == ["again", "failed", "failed"]
+    assert [TaskLedger(tmp_path, attempts=2).attempt(task) for _ in range(3)] == ["retry", "failed", "failed"]
     assert task.runs == 2
     reason = TaskLedger(tmp_path).failures([task])["broken"]
     assert reason.startswith("KeyError in test_tasks.py, line ") and reason.endswith("'B99' (2 attempts)")
 
 
-def test_fault_38_a_task_that_kills_its_workers_is_set_aside(tmp_path: Path) -> None:
+def test_fault_38_a_task_that_kills_its_workers_fails(tmp_path: Path) -> None:
     class KilledError(BaseException):
         """Stands for SIGKILL: nothing after it is done."""
 
@@ -78,7 +78,7 @@ def test_fault_38_a_task_that_kills_its_workers_is_set_aside(tmp_path: Path) -> 
         with pytest.raises(KilledError):
             folder.attempt(task)
     assert folder.attempt(task) == "failed"
-    assert "begun 2 times and never ended" in folder.failures([task])["deadly"]
+    assert "2 attempts were killed before they ended" in folder.failures([task])["deadly"]
 
 
 @pytest.mark.parametrize("interruption", [InterruptedRunError(15, "SIGTERM came"), KeyboardInterrupt()])
@@ -87,7 +87,7 @@ def test_fault_04_an_interrupted_attempt_does_not_count(tmp_path: Path, interrup
     for _ in range(5):
         with pytest.raises(type(interruption)):
             folder.attempt(task)
-        assert (tmp_path / "begun" / task.id).read_text() == ""
+        assert (tmp_path / "attempts" / task.id).read_text() == ""
     assert folder.attempt(task) == "done"
 
 
@@ -109,7 +109,7 @@ def test_fault_32_a_full_disk_is_never_the_fault_of_a_task(tmp_path: Path, fault
     for _ in range(5):
         with pytest.raises(MachineError):
             folder.attempt(task)
-        assert (tmp_path / "begun" / task.id).read_text() == "" and folder.left([task]) == [task]
+        assert (tmp_path / "attempts" / task.id).read_text() == "" and folder.pending([task]) == [task]
     assert folder.attempt(task) == "done"
 
 
@@ -118,7 +118,7 @@ def test_fault_32_nothing_is_remembered_of_a_disk_without_room_for_notes(
 ) -> None:
     disk = mount_disk(64)
     task, folder = Counting("innocent", [KeyError("B99")]), TaskLedger(disk / "notes", attempts=2)
-    assert folder.attempt(task) == "again"
+    assert folder.attempt(task) == "retry"
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file, suppress(OSError):
         while True:
@@ -129,7 +129,7 @@ def test_fault_32_nothing_is_remembered_of_a_disk_without_room_for_notes(
         ):
             folder.attempt(task)
     ballast.unlink()
-    assert len((disk / "notes" / "begun" / task.id).read_text().splitlines()) == 1
+    assert len((disk / "notes" / "attempts" / task.id).read_text().splitlines()) == 1
     assert folder.attempt(task) == "done"
 
 
@@ -139,9 +139,9 @@ def test_fault_04_what_a_process_gives_back_before_it_ends_does_not_count(tmp_pa
             release()
             raise RuntimeError("cannot schedule new futures after shutdown")  # the trouble of a process that ends
 
-    folder, note = TaskLedger(tmp_path, attempts=1), tmp_path / "begun" / AttemptStatus("stopped").id
+    folder, note = TaskLedger(tmp_path, attempts=1), tmp_path / "attempts" / AttemptStatus("stopped").id
     for _ in range(3):
-        assert folder.attempt(AttemptStatus("stopped")) == "again" and note.read_text() == ""
+        assert folder.attempt(AttemptStatus("stopped")) == "retry" and note.read_text() == ""
     assert folder.attempt(Counting("stopped")) == "done"
     release()  # at work on nothing
     assert len(note.read_text().splitlines()) == 1
@@ -171,18 +171,18 @@ def test_fault_34_the_lock_of_a_dead_worker_is_none_and_its_owner_is_known(tmp_p
     dead = subprocess.Popen([sys.executable, "-c", _HOLD, tmp_path])
     assert dead.wait() == -9
     task = Counting("deadly")
-    begun = tmp_path / "begun" / task.id
+    attempts = tmp_path / "attempts" / task.id
     assert (tmp_path / "locks" / task.id).is_file()
-    assert begun.read_text() == f"process {dead.pid} on {socket.gethostname()}\n"
+    assert attempts.read_text() == f"process {dead.pid} on {socket.gethostname()}\n"
     assert TaskLedger(tmp_path).attempt(task) == "done"
-    assert len(begun.read_text().splitlines()) == 2
+    assert len(attempts.read_text().splitlines()) == 2
 
 
 def test_forgiven_tasks_are_tried_again(tmp_path: Path) -> None:
     task, folder = Counting("mended", [InputError("no")]), TaskLedger(tmp_path)
     assert folder.attempt(task) == "failed"
     assert folder.retry_failed([task]) == 1
-    assert folder.left([task]) == [task]
+    assert folder.pending([task]) == [task]
     assert folder.attempt(task) == "done"
 
 
@@ -190,8 +190,8 @@ def test_a_forgotten_task_is_undone(tmp_path: Path) -> None:
     task, folder = Counting("lost"), TaskLedger(tmp_path, attempts=1)
     assert folder.attempt(task) == "done"
     folder.invalidate([task])
-    assert folder.left([task]) == [task] and folder.rows([task]) == []
-    assert folder.attempt(task) == "done"  # what it was begun before is forgotten, too
+    assert folder.pending([task]) == [task] and folder.rows([task]) == []
+    assert folder.attempt(task) == "done"  # its earlier attempts are removed, too
 
 
 def test_an_id_is_a_matter_of_content() -> None:

@@ -52,7 +52,7 @@ def done(tmp_path: Path) -> tuple[list[Writing], TaskLedger]:
     return tasks, ledger
 
 
-def test_outputs_are_delivered_with_a_note_that_lists_them(
+def test_outputs_are_uploaded_with_a_record_that_lists_them(
     done: tuple[list[Writing], TaskLedger], bucket: MemoryFileSystem, tmp_path: Path
 ) -> None:
     tasks, ledger = done
@@ -60,12 +60,12 @@ def test_outputs_are_delivered_with_a_note_that_lists_them(
     assert [job.name for job in jobs] == ["a", "b"]
     assert run_tasks(jobs, ledger, serially) == {}
     assert bucket.find("/d/x") == [
-        "/d/x/.delivered/a.json",
-        "/d/x/.delivered/b.json",
+        "/d/x/.uploaded/a.json",
+        "/d/x/.uploaded/b.json",
         "/d/x/a/a.txt",
         "/d/x/b/a.txt",
     ]
-    note = json.loads(bucket.cat_file("/d/x/.delivered/b.json"))
+    note = json.loads(bucket.cat_file("/d/x/.uploaded/b.json"))
     assert note == {"name": "b", "files": {"b/a.txt": sha256(tmp_path / "out" / "b" / "a.txt")}, "bytes": 1}
 
 
@@ -90,10 +90,10 @@ def test_the_note_comes_after_all_that_it_lists(
     for left in (0, 0, 2):
         endings.append(ledger.attempt(job))
         assert len(bucket.find("/d/x")) == left
-    assert endings == ["again", "again", "done"]
+    assert endings == ["retry", "retry", "done"]
 
 
-def test_what_was_delivered_is_not_written_again(
+def test_uploaded_files_are_not_written_again(
     done: tuple[list[Writing], TaskLedger],
     bucket: MemoryFileSystem,
     tmp_path: Path,
@@ -107,7 +107,7 @@ def test_what_was_delivered_is_not_written_again(
     assert ledger.attempt(job) == "done"
 
 
-def test_fault_42_an_output_that_was_changed_or_is_gone_is_not_delivered(
+def test_fault_42_a_changed_or_missing_output_is_not_uploaded(
     done: tuple[list[Writing], TaskLedger], bucket: MemoryFileSystem, tmp_path: Path
 ) -> None:
     tasks, ledger = done

@@ -78,7 +78,7 @@ def test_scenes_come_from_a_storage_and_go_to_one(
     assert (out / "far" / "clear.tif").read_bytes() == (out / "near" / "clear.tif").read_bytes()
     assert not list((out / ".clearing").glob("fetched/*"))
     assert unclouded(*command, "--upload-to", "results") == 2
-    assert "expected an address such as s3://bucket/folder, found results" in capsys.readouterr().err
+    assert "expected a URL such as s3://bucket/folder, found results" in capsys.readouterr().err
 
 
 def test_one_scene_is_summarised_in_three_lines_however_narrow_the_terminal(

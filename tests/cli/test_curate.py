@@ -99,9 +99,9 @@ def test_a_plan_tells_how_far_it_is_and_does_nothing(
 ) -> None:
     root = tmp_path / "root"
     assert unclouded("curate", regions, root, "--plan") == 0 and not root.exists()
-    assert "3 regions: 0 done, 0 set aside, 3 left" in capsys.readouterr().out
+    assert "3 regions: 0 done, 0 failed, 3 pending" in capsys.readouterr().out
     assert unclouded("curate", regions, undisturbed, "--plan") == 0
-    assert "3 regions: 2 done, 1 set aside, 0 left\nat most  0.0 GiB" in capsys.readouterr().out
+    assert "3 regions: 2 done, 1 failed, 0 pending\nat most  0.0 GiB" in capsys.readouterr().out
     (regions.parent / "absent.toml").write_text(regions.read_text().replace("cloudy_2.tif", "absent.tif"))
     assert unclouded("curate", regions.parent / "absent.toml", root, "--plan") == 1
     assert "1 without products\n  ROIs0001_fall_2: absent.tif not found" in capsys.readouterr().out

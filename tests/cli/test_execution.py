@@ -54,7 +54,7 @@ def test_a_changed_patch_holds_the_manifest_back_and_a_missing_one_is_made_again
     upload = ("curate", regions, root, "--upload-to", f"file://{there}")
     assert unclouded(*upload) == 1
     printed = capsys.readouterr()
-    assert "ROIs0001_fall_1 was not uploaded: " in printed.err and "was changed after it was made" in printed.err
+    assert "ROIs0001_fall_1 was not uploaded: " in printed.err and "was changed after it was written" in printed.err
     assert "lacks manifest.parquet until everything else is there" in printed.out
     assert not (there / "manifest.parquet").exists()
     patch.unlink()

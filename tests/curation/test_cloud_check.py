@@ -8,7 +8,7 @@ from products.manifest import zip_product
 from products.optical_product import PIXEL_M, OpticalProduct, write_optical_product
 from pyproj import Transformer
 
-from unclouded.curation.cloud_check import MAP, look_at, read_overview
+from unclouded.curation.cloud_check import MAP, measure_clouds, read_overview
 from unclouded.errors import InputError
 from unclouded.sensors import SENTINEL2
 
@@ -80,7 +80,7 @@ def overview(bands: Mapping[str, float], side: int = 40) -> NDArray[np.float32]:
 def seen(image: NDArray[np.float32], path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[float | None, float]:
     path.write_bytes(image.tobytes()[:4096])  # another content, another product
     monkeypatch.setattr("unclouded.curation.cloud_check.read_overview", lambda *_: image)
-    return look_at(path, CENTER, (240, 240))
+    return measure_clouds(path, CENTER, (240, 240))
 
 
 def test_the_gaussian_has_the_metres_of_the_paper() -> None:

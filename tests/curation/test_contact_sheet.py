@@ -51,7 +51,7 @@ def captions(page: str) -> list[str]:
 
 def test_some_triplets_of_every_region_from_its_first_to_its_last(root: Path) -> None:
     told: list[tuple[int, int]] = []
-    page = contact_sheet(find_triplets(root), [], 3, lambda done, total: told.append((done, total)))
+    page = contact_sheet(find_triplets(root), [], 3, lambda stage, done, total: told.append((done, total)))
     first, middle, last, other = captions(page)
     assert (first, middle, other) == ("p1", "p3", "p7") and told == [(1, 2), (2, 2)]
     assert last.startswith(f"{FIRST}_p10: ") and "is not a whole GeoTIFF" in last  # fault 5: told, and the page goes on

@@ -16,7 +16,7 @@ from products.radar_product import RadarProduct, write_radar_product
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
-from unclouded.curation.cloud_check import look_at
+from unclouded.curation.cloud_check import measure_clouds
 from unclouded.curation.products import Folders
 from unclouded.curation.region_task import CurateRegion, choices_of, curating
 from unclouded.curation.regions import CurationSettings
@@ -98,9 +98,9 @@ def _names(lines: dict[str, dict[str, str]], *parts: str) -> list[str]:
 
 def test_clouds_are_measured_once(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = next((archive / "s2").glob("*20210908*"))
-    before = look_at(path, CENTER, (256, 256))
+    before = measure_clouds(path, CENTER, (256, 256))
     monkeypatch.setattr("unclouded.curation.cloud_check.read_overview", pytest.fail)
-    assert look_at(path, CENTER, (256, 256)) == before and before[1] == 1.0
+    assert measure_clouds(path, CENTER, (256, 256)) == before and before[1] == 1.0
 
 
 def test_the_choice_is_the_same_in_another_process_and_without_what_was_kept(

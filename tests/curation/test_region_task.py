@@ -30,12 +30,12 @@ from unclouded.curation.region_task import (
     acquire_lease,
     clean_up,
     curating,
-    regions_held,
+    leased_regions,
     rows_of_others,
     work_folder,
 )
 from unclouded.curation.regions import CurationSettings
-from unclouded.curation.results import lost, outputs, set_aside
+from unclouded.curation.results import failed_rows, lost, outputs
 from unclouded.errors import InputError
 from unclouded.files import sha256, write_json
 from unclouded.io.geotiff import open_geotiff, read_stored, write_geotiff
@@ -112,14 +112,14 @@ def test_the_coordinate_scene_comes_out_where_it_was(scenes: Path, tmp_path: Pat
         assert stored.geobox.affine.c == pytest.approx(500_003.7 + 10 * left)
 
 
-def test_what_is_kept_can_be_delivered(scenes: Path, tmp_path: Path) -> None:
+def test_kept_patches_can_be_uploaded(scenes: Path, tmp_path: Path) -> None:
     (task,) = tasks(scenes, tmp_path, (1,))
     kept, rejected, _ = task.run()
     assert {sha256(tmp_path / one.name) for one in outputs(kept)} == {one.sha256 for one in outputs(kept)}
     assert len(outputs(kept)) == 3 and outputs(rejected) == []
 
 
-def test_fault_05_a_cut_scene_is_told_and_the_region_is_set_aside(scenes: Path, tmp_path: Path) -> None:
+def test_fault_05_a_region_with_a_truncated_scene_fails_with_the_reason(scenes: Path, tmp_path: Path) -> None:
     for path in scenes.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes()[: -2000 if path.name == "clear_1.tif" else None])
     both = tasks(tmp_path, tmp_path / "root")
@@ -191,7 +191,7 @@ def test_fault_19_nothing_to_do_is_refused(scenes: Path, tmp_path: Path) -> None
         tasks(scenes, tmp_path, ())
 
 
-def test_fault_19_a_region_whose_products_are_absent_is_set_aside_until_they_come(scenes: Path, tmp_path: Path) -> None:
+def test_fault_19_a_region_with_missing_products_fails_until_they_exist(scenes: Path, tmp_path: Path) -> None:
     for name in ("s1_1", "clear_1", "cloudy_1", "s1_2"):
         (tmp_path / f"{name}.tif").symlink_to(scenes / f"{name}.tif")
     (tmp_path / "cloudy_2.tif").write_bytes(b"PK\x03\x04 a zip that was cut")
@@ -222,9 +222,9 @@ def test_a_region_that_lost_a_file_is_made_again(store: str, scenes: Path, tmp_p
     path = tmp_path / next(row["s2"] for row in rows if row["status"] == "kept")
     whole = path.read_bytes()
     path.unlink()
-    assert lost(both, ledger) == both[:1] and ledger.left(both) == []
+    assert lost(both, ledger) == both[:1] and ledger.pending(both) == []
     ledger.invalidate(lost(both, ledger))
-    assert ledger.left(both) == both[:1]
+    assert ledger.pending(both) == both[:1]
     run_tasks(both, ledger, serially)
     assert ledger.rows(both) == rows and path.read_bytes() == whole
 
@@ -267,7 +267,7 @@ def write_optical(folder: Path, day: int, offset: int | None, corner: tuple[int,
 
 @pytest.fixture(scope="module")
 def products(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A region as it is delivered: three SAFE folders, and a model of flat ground 48 m below its zero."""
+    """Region of three SAFE folders as they are published, and an elevation model of flat ground 48 m below its zero."""
     folder, corner = tmp_path_factory.mktemp("products"), (863_700, 4_891_860)
     vv = 2 * np.random.default_rng(0).integers(50, 100, (420, 440)).astype(np.uint16)
     radar = RadarProduct(noise="zeros", sigma_slopes=(0, 0))  # sigma0 = (number / 660)^2
@@ -321,7 +321,7 @@ def test_an_elevation_model_corrects_the_radar_and_a_region_may_have_its_own(pro
     np.testing.assert_allclose(ground[0], ground[1], atol=0.6)  # both of the ellipsoid: the same to 0.1 px
 
 
-def test_a_set_aside_region_says_the_same_wherever_its_zip_was_unpacked(products: Path, tmp_path: Path) -> None:
+def test_the_reason_of_a_failed_region_does_not_depend_on_the_folder_of_its_zip(products: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(products / "clear.SAFE", tmp_path / "clear.SAFE")
     (image,) = copied.rglob("*_B02.jp2")
     image.write_bytes(image.read_bytes()[:-1] + b"?")
@@ -330,7 +330,7 @@ def test_a_set_aside_region_says_the_same_wherever_its_zip_was_unpacked(products
     task = safe_task(products, tmp_path / "root", region)
     failed = run_tasks([task], TaskLedger(tmp_path / "root" / ".curation"), serially)
     clean_up(tmp_path / "root", {task.name: task.id}, failed)
-    (row,) = set_aside([task], failed)
+    (row,) = failed_rows([task], failed)
     assert "geometry" not in row  # nobody knows where it would have been
     assert row == {
         "status": "failed",
@@ -347,10 +347,10 @@ def test_a_set_aside_region_says_the_same_wherever_its_zip_was_unpacked(products
     assert again["status"] == "kept"
 
 
-def test_a_set_aside_region_has_an_outline_where_its_center_is_known(products: Path, tmp_path: Path) -> None:
+def test_a_failed_region_has_an_outline_if_its_center_is_known(products: Path, tmp_path: Path) -> None:
     known = safe_task(products, tmp_path, {"center": [9.0, 45.0]}, rows=400, columns=520)
     polar = safe_task(products, tmp_path, {"center": [11.0, 84.5]})
-    (row,), (beyond,) = (set_aside([task], {task.name: "damaged"}) for task in (known, polar))
+    (row,), (beyond,) = (failed_rows([task], {task.name: "damaged"}) for task in (known, polar))
     west, south, east, north = shape(row["geometry"]).bounds
     across_km, up_km = (east - west) * 111.32 * np.cos(np.radians(45)), (north - south) * 111.13
     assert (across_km, up_km) == pytest.approx((5.2, 4.0), rel=0.01)
@@ -389,8 +389,8 @@ def test_products_of_a_storage_make_the_same_region_and_are_not_kept(
 def test_a_product_that_no_storage_has_costs_its_own_region(bucket: MemoryFileSystem, tmp_path: Path) -> None:
     task = stored(tmp_path, clear="memory://archive/absent.SAFE")
     failed = run_tasks([task], TaskLedger(task.root / ".curation"), serially)
-    assert failed == {task.name: "memory://archive/absent.SAFE is not there; check the address"}
-    (row,) = set_aside([task], failed)
+    assert failed == {task.name: "memory://archive/absent.SAFE does not exist; check the URL"}
+    (row,) = failed_rows([task], failed)
     assert (row["s1_product"], row["s2_product"]) == ("s1_1.tif", "absent")
     assert not leftovers(task.root)
     with pytest.raises(
@@ -477,7 +477,7 @@ def test_fault_35_of_several_who_claim_a_region_at_once_one_has_it_and_the_other
     assert attempt(winner) == winner  # again, after it was killed
 
 
-def test_what_was_made_of_a_region_that_was_set_aside_goes_and_its_claim_with_it(tmp_path: Path) -> None:
+def test_the_patches_of_a_failed_region_are_removed_with_its_lease(tmp_path: Path) -> None:
     files = {roi: made(tmp_path, roi) for roi in (ROI, "ROIs0001_fall_70")}
     for roi in files:
         acquire_lease(tmp_path, roi, "a")
@@ -520,5 +520,5 @@ def test_rows_of_another_list_are_those_of_its_done_regions(tmp_path: Path) -> N
     assert rows_of_others(tmp_path, ledger, {ROI: "a"}) == [{"patch": "b"}]
     changed = {ROI: "made with other settings", "ROIs0001_fall_8": "b"}
     assert rows_of_others(tmp_path, ledger, changed) == [{"patch": "a"}]  # what is there stays
-    assert regions_held(tmp_path) == {ROI, "ROIs0001_fall_8", "ROIs0001_fall_9"}
+    assert leased_regions(tmp_path) == {ROI, "ROIs0001_fall_8", "ROIs0001_fall_9"}
     assert rows_of_others(tmp_path / "new", TaskLedger(tmp_path / "new" / WORK), {}) == []

@@ -32,7 +32,7 @@ def make(root: Path, roi: str, identity: str) -> None:
     write_json(root / WORK / "done" / f"{identity}.json", {"rows": [row]})
 
 
-def test_what_somebody_else_made_stays_and_only_what_nobody_made_is_set_aside(tmp_path: Path) -> None:
+def test_regions_of_other_lists_stay_and_only_missing_regions_fail(tmp_path: Path) -> None:
     make(tmp_path, THEIRS, "theirs")
     make(tmp_path, OURS, f"ours of {OURS}")
     for number, roi in enumerate((THEIRS, LOST, OURS, "ROIs0001_fall_9")):  # of the last one nobody knows any more
@@ -82,16 +82,16 @@ def planned(tasks: list[CurateRegion], root: Path) -> CurationPlan:
     return plan(tasks, TaskLedger(root / ".curation"), root)
 
 
-def test_what_is_done_and_set_aside_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_done_and_failed_regions_are_not_pending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=3 << 30))
     tasks = [planning_task(number, tmp_path, "R", "O1", "O2", **FOLDERS) for number in (1, 2, 3)]
     write_json(tmp_path / ".curation/done/id 1.json", {"rows": []})
     write_json(tmp_path / ".curation/failed/id 2.json", {"reason": "damaged"})
     found = planned(tasks, tmp_path)
-    assert (found.regions, found.done, found.aside, found.lacking) == (3, 1, 1, {})
+    assert (found.regions, found.done, found.failed, found.lacking) == (3, 1, 1, {})
     assert found.most_bytes == 2 * PATCH
     assert str(found).splitlines() == [
-        "3 regions: 1 done, 1 set aside, 1 left",
+        "3 regions: 1 done, 1 failed, 1 pending",
         "at most  0.0 GiB to write, uncompressed and were nothing rejected",
         "free     3.0 GiB",
     ]

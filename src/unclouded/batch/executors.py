@@ -1,6 +1,6 @@
-"""The same tasks one by one, in processes, or as one shard of n; the outcome is the same.
+"""Runners of task lists: one by one, in worker processes, on a dask cluster; whole lists or shards of them.
 
-For a dask cluster see :mod:`unclouded.batch.executors`.
+All of them record the same results in the :class:`~unclouded.batch.tasks.TaskLedger`.
 """
 
 import multiprocessing
@@ -18,24 +18,24 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from distributed import WorkerPlugin
-
-from unclouded.batch.tasks import AttemptStatus, Task, TaskLedger, release
+from unclouded.batch.tasks import AttemptStatus, Task, TaskLedger
 from unclouded.errors import InputError, InterruptedRunError, MachineError
 from unclouded.files import require_writable
+from unclouded.progress import ProgressCallback, no_progress
 
 PAUSE_S = 0.2
-"""Wait before tasks that somebody else holds are looked at again."""
-
+"""Pause before another look at tasks that other processes hold."""
+POLL_S = 2.0
+"""Interval between checks of a dask cluster's workers while no task ends."""
+WITHOUT_WORKERS_S = 120.0
+"""Longest time that a dask cluster may be without workers."""
 MOST_EARLY_DEATHS = 3
-"""Worker processes in a row that may end before they begin a task."""
+"""Number of consecutive worker processes that may end before they start a task."""
 
 T = TypeVar("T", bound=Task)
 
-ProgressCallback = Callable[[int, int], object]
-
 Runner = Callable[[TaskLedger, Sequence[Task]], Iterator[AttemptStatus]]
-"""Attempts each of some tasks once and yields how the attempts ended, in any order."""
+"""Attempts each of the given tasks once and yields the statuses of the attempts in any order."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Shard:
     """Part ``number`` of ``count``: every ``count``-th task in the order of names.
 
     Attributes:
-        number: From 1 to ``count``.
-        count: How many shards there are.
+        number: Number of the shard, from 1 to ``count``.
+        count: Number of shards.
     """
 
     number: int = 1
@@ -56,10 +56,10 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """Read ``i/n``.
+        """Parse ``i/n``.
 
         Raises:
-            InputError: The text is no such thing.
+            InputError: The text is not a shard.
         """
         if not (match := re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)):
             raise InputError(f"expected a shard such as 3/8, found {text[:40]!r}")
@@ -71,65 +71,70 @@ class Shard:
 
 
 def run_tasks(
-    tasks: Sequence[Task], folder: TaskLedger, runner: Runner, on_progress: ProgressCallback = lambda done, total: None
+    tasks: Sequence[Task],
+    ledger: TaskLedger,
+    runner: Runner,
+    on_progress: ProgressCallback = no_progress,
+    stage: str = "running tasks",
 ) -> dict[str, str]:
-    """Attempt tasks until each is done or set aside; return the reasons of those set aside, by name.
+    """Attempt tasks until each is done or has failed; return the reasons of failed tasks by name.
 
     Args:
-        tasks: What to do; names and ids are unique.
-        folder: What is known of them; what is done already is not done again.
-        runner: Who does them.
-        on_progress: Called with how many are settled and how many there are.
+        tasks: Tasks with unique names and ids.
+        ledger: Records of the tasks; done tasks do not run again.
+        runner: Runner of the attempts.
+        on_progress: Called with (stage, completed, total) after every attempt.
+        stage: Stage passed to ``on_progress``.
 
     Raises:
-        MachineError: The disk is full or read-only, or the like; the tasks that are left stay as they were.
+        MachineError: The disk is full or read-only, or similar; pending tasks stay pending.
         ValueError: Two tasks share a name or an id.
     """
-    if folder.left(tasks):
-        require_writable(folder.path)
+    if ledger.pending(tasks):
+        require_writable(ledger.path)
     if len({task.name for task in tasks}) < len(tasks) or len({task.id for task in tasks}) < len(tasks):
         raise ValueError("two tasks have the same name or the same id")
-    while left := folder.left(tasks):
-        settled = len(tasks) - len(left)
+    while pending := ledger.pending(tasks):
+        completed = len(tasks) - len(pending)
         moved = False
-        for ending in runner(folder, left):
-            settled += ending in ("done", "there", "failed")
-            moved = moved or ending != "busy"
-            on_progress(settled, len(tasks))
+        for status in runner(ledger, pending):
+            completed += status in ("done", "already_done", "failed")
+            moved = moved or status != "busy"
+            on_progress(stage, completed, len(tasks))
         if not moved:
             time.sleep(PAUSE_S)
-    on_progress(len(tasks), len(tasks))
-    return folder.failures(tasks)
+    on_progress(stage, len(tasks), len(tasks))
+    return ledger.failures(tasks)
 
 
-def serially(folder: TaskLedger, tasks: Sequence[Task]) -> Iterator[AttemptStatus]:
+def serially(ledger: TaskLedger, tasks: Sequence[Task]) -> Iterator[AttemptStatus]:
     """Attempt tasks in this process."""
-    return map(folder.attempt, tasks)
+    return map(ledger.attempt, tasks)
 
 
 def in_processes(count: int) -> Runner:
-    """Return a runner with so many worker processes; a killed one costs one attempt of its own task alone."""
+    """Return a runner with ``count`` worker processes; a killed worker costs one attempt of its own task only."""
 
-    def run(folder: TaskLedger, tasks: Sequence[Task]) -> Iterator[AttemptStatus]:
+    def run(ledger: TaskLedger, tasks: Sequence[Task]) -> Iterator[AttemptStatus]:
         idle: SimpleQueue[_Worker] = SimpleQueue()
 
         def attempt(task: Task) -> AttemptStatus:
             worker = idle.get()
             try:
-                return worker.attempt(folder, task)
+                return worker.attempt(ledger, task)
             finally:
                 idle.put(worker)
 
-        with ExitStack() as workers, ThreadPoolExecutor(count) as waiting:
-            crew = [workers.enter_context(_Worker()) for _ in range(count)]
-            for worker in crew:
+        with ExitStack() as stack, ThreadPoolExecutor(count) as threads:
+            workers = [stack.enter_context(_Worker()) for _ in range(count)]
+            for worker in workers:
                 idle.put(worker)
             try:
-                attempts = [waiting.submit(attempt, task) for task in tasks]
+                attempts = [threads.submit(attempt, task) for task in tasks]
                 yield from (future.result() for future in as_completed(attempts))
-            except BaseException:  # a signal, or nobody wants the rest: nothing more is begun
-                waiting.shutdown(wait=False, cancel_futures=True)
-                for worker in crew:
+            except BaseException:  # a signal, or the generator was closed: start no further task
+                threads.shutdown(wait=False, cancel_futures=True)
+                for worker in workers:
                     worker.stop()
                 raise
 
@@ -138,12 +143,12 @@ def in_processes(count: int) -> Runner:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C end tasks in order: what they interrupt counts as not begun, and its rows stay.
+    """Context in which SIGTERM and Ctrl-C interrupt tasks cleanly: interrupted attempts do not count.
 
-    Batch systems send SIGTERM before they take a machine away, which is no fault of the task.
+    Batch systems send SIGTERM before they reclaim a machine, which is not the task's fault.
 
     Raises:
-        InterruptedRunError: One of them came.
+        InterruptedRunError: One of the signals arrived.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -157,13 +162,11 @@ def stoppable() -> Iterator[None]:
 
 
 def _stop(number: int, _: Any) -> None:
-    raise InterruptedRunError(
-        number, f"{signal.Signals(number).name} came; the same command goes on where this one was"
-    )
+    raise InterruptedRunError(number, f"{signal.Signals(number).name} received; run the same command again to resume")
 
 
 class _Worker:
-    """One worker process, replaced when it dies; a pool of many would take the innocent ones along."""
+    """Pool of one process, replaced when the process dies; in a larger pool all tasks would fail with that one."""
 
     def __init__(self) -> None:
         self._pool = self._start()
@@ -175,28 +178,28 @@ class _Worker:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def attempt(self, folder: TaskLedger, task: Task) -> AttemptStatus:
-        before = folder.begun(task)
+    def attempt(self, ledger: TaskLedger, task: Task) -> AttemptStatus:
+        before = ledger.bytes_of_attempts(task)
         try:
-            return self._pool.submit(_attempt, folder, _pickled(task), task.name).result()
+            return self._pool.submit(_attempt, ledger, _pickled(task), task.name).result()
         except BrokenProcessPool:
-            self._died_early = 0 if folder.begun(task) > before else self._died_early + 1
+            self._died_early = 0 if ledger.bytes_of_attempts(task) > before else self._died_early + 1
             if self._died_early >= MOST_EARLY_DEATHS:
                 raise MachineError(
-                    f"{self._died_early} worker processes in a row ended before they began {task.name}; is there "
+                    f"{self._died_early} worker processes in a row ended before they started {task.name}; is there "
                     "enough memory? run with --processes 1"
                 ) from None
             self._pool = self._start()
-            return "again"
+            return "retry"
 
     def stop(self) -> None:
-        """Interrupt what the process is at."""
+        """Interrupt the running task."""
         for process in list((self._pool._processes or {}).values()):  # public from Python 3.14 on
             process.terminate()
 
     @staticmethod
     def _start() -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_live_with_parent)
+        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_exit_with_parent)
 
 
 def _pickled(task: Task) -> bytes:
@@ -209,14 +212,14 @@ def _pickled(task: Task) -> bytes:
 def _not_portable(name: str, error: Exception) -> InputError:
     reason = " ".join(str(error).split())[:200]
     return InputError(
-        f"{name} cannot be handed to another process ({type(error).__name__}: {reason}); run with --processes 1"
+        f"{name} cannot be sent to another process ({type(error).__name__}: {reason}); run with --processes 1"
     )
 
 
-def _attempt(folder: TaskLedger, pickled: bytes, name: str) -> AttemptStatus:
-    """Attempt a task in a worker; SIGTERM interrupts it in order.
+def _attempt(ledger: TaskLedger, pickled: bytes, name: str) -> AttemptStatus:
+    """Attempt a task in a worker; SIGTERM interrupts it cleanly.
 
-    The task is unpickled here: an exception while the pool itself unpickles it would only break the pool.
+    The task is unpickled here, since an exception while the pool itself unpickles it would only break the pool.
     """
     try:
         task: Task = pickle.loads(pickled)  # noqa: S301 - made by our own parent process
@@ -224,17 +227,17 @@ def _attempt(folder: TaskLedger, pickled: bytes, name: str) -> AttemptStatus:
         raise _not_portable(name, error) from error
     before = signal.signal(signal.SIGTERM, _stop)
     try:
-        return folder.attempt(task)
+        return ledger.attempt(task)
     except InterruptedRunError:
-        return "again"
+        return "retry"
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _live_with_parent() -> None:
-    """Let this process end when its parent does, however that ended: it would wait for work for ever.
+def _exit_with_parent() -> None:
+    """Exit with the parent process, even if it is killed; a worker would wait for work for ever.
 
-    Ctrl-C goes to all processes of a terminal; it is the parent's.
+    Ctrl-C reaches all processes of a terminal and is left to the parent.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -245,58 +248,52 @@ def _live_with_parent() -> None:
     threading.Thread(target=follow, args=(multiprocessing.parent_process(),), daemon=True).start()
 
 
-# Tasks on a dask cluster, somebody's or one of our own; the outcome is that of :mod:`unclouded.batch.executors`.
-
-
-LOOK_S = 2.0
-"""How often a dask cluster is asked for its workers while nothing ends."""
-
-WITHOUT_WORKERS_S = 120.0
-"""How long a dask cluster may be without workers."""
-
-
 def on_dask(client: Any) -> Runner:
     """Return a runner on a dask cluster.
 
     Args:
-        client: A ``distributed.Client``; its workers see the same folders.
+        client: A ``distributed.Client`` whose workers have access to the same folders.
     """
 
-    def run(folder: TaskLedger, tasks: Sequence[Task]) -> Iterator[AttemptStatus]:
+    def run(ledger: TaskLedger, tasks: Sequence[Task]) -> Iterator[AttemptStatus]:
         from distributed import CancelledError, KilledWorker, wait
 
+        from unclouded.batch.dask_plugin import ReleaseOnStop
+
         client.register_plugin(ReleaseOnStop())
-        task_of = {client.submit(folder.attempt, task, pure=False, retries=0): task for task in tasks}
+        task_of = {client.submit(ledger.attempt, task, pure=False, retries=0): task for task in tasks}
         left = set(task_of)
         last_seen = time.monotonic()
         while left:
             try:
-                ended, left = wait(left, timeout=LOOK_S, return_when="FIRST_COMPLETED")
+                ended, left = wait(left, timeout=POLL_S, return_when="FIRST_COMPLETED")
             except TimeoutError:
                 last_seen = _require_workers(client, last_seen)
                 continue
             for fault in (one.exception() for one in ended if one.status == "error"):
-                if not isinstance(fault, KilledWorker | CancelledError):  # the next task would meet it, too
+                if not isinstance(fault, KilledWorker | CancelledError):  # the next task would fail, too
                     client.cancel(list(left))
                     raise fault if isinstance(fault, MachineError) else _not_portable("a task", fault)
-            for future in ended:  # what it returned may be lost with its worker; the folder knows
-                yield "again" if folder.left([task_of[future]]) else "done"
+            for future in ended:  # its result may be lost with its worker; the ledger has the status
+                yield "retry" if ledger.pending([task_of[future]]) else "done"
 
     return run
 
 
 def _require_workers(client: Any, last_seen: float) -> float:
-    """Bring back lost workers of a cluster of our own; return when there was a worker last.
+    """Restart lost workers of a local cluster; return the time at which a worker was last seen.
 
     Raises:
-        InputError: There was none for long.
+        InputError: The cluster has been without workers for too long.
     """
     if client.scheduler_info(n_workers=-1)["workers"]:
         last_seen = time.monotonic()
     elif client.cluster is not None:
         client.cluster.scale(len(client.cluster.worker_spec))
     if time.monotonic() - last_seen > WITHOUT_WORKERS_S:
-        raise InputError("the dask cluster has lost all its workers; start some and run again, it goes on")
+        raise InputError(
+            "the dask cluster has lost all its workers; start new ones and run the command again to resume"
+        )
     return last_seen
 
 
@@ -305,11 +302,11 @@ def dask_client(address: str | None, workers: int) -> Iterator[Any]:
     """Connect to a dask scheduler, or start a cluster on this machine.
 
     Args:
-        address: Of the scheduler, such as ``tcp://host:8786``; None for a cluster of our own.
-        workers: Processes of our own cluster.
+        address: Address of the scheduler, such as ``tcp://host:8786``; None to start a local cluster.
+        workers: Number of processes of the local cluster.
 
     Raises:
-        InputError: dask is not installed, or nobody answers at the address.
+        InputError: dask is not installed, or no scheduler responds at the address.
     """
     try:
         from distributed import Client, LocalCluster
@@ -319,52 +316,13 @@ def dask_client(address: str | None, workers: int) -> Iterator[Any]:
         try:
             client = Client(address, timeout=10)
         except (OSError, ValueError) as error:
-            raise InputError(f"no dask scheduler answers at {address[:200]}; check the address") from error
+            raise InputError(f"no dask scheduler responds at {address[:200]}; check the address") from error
         with client:
             yield client
         return
+    dashboard = "127.0.0.1:0"  # any free port: the default, 8787, may be in use
     with (
-        LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0"
-        ) as cluster,  # 8787 may be taken
-        Client(cluster) as own,
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=dashboard) as cluster,
+        Client(cluster) as local,
     ):
-        yield own
-
-
-# What a dask worker does with the tasks it is at when it is told to stop: it gives them back.
-#
-# A worker that is killed cannot, and one that is stopped for its memory does not, so that a task which is too large
-# for any worker is found out.
-
-
-FULL = 0.8
-"""Share of a worker's memory above which its end is taken for one for memory; dask ends it at 0.95, by SIGTERM."""
-
-
-class ReleaseOnStop(WorkerPlugin):  # type: ignore[misc]
-    """Lets an end that is not the fault of a task cost it no attempt."""
-
-    name = "unclouded-giving-back"
-
-    def setup(self, worker: Any) -> None:
-        """Begin to listen to SIGTERM, where nobody else does."""
-
-        def end(number: int, _: Any) -> None:
-            if not is_full(worker):
-                release()
-            os._exit(128 + number)
-
-        with suppress(ValueError):  # a worker in a thread leaves signals to whoever started it
-            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-                signal.signal(signal.SIGTERM, end)
-
-    def teardown(self, worker: Any) -> None:
-        """Give back; the worker ends in order."""
-        release()
-
-
-def is_full(worker: Any) -> bool:
-    """Say whether the process of a worker has about as much memory as it may have."""
-    limit = worker.memory_manager.memory_limit
-    return bool(limit) and worker.monitor.get_process_memory() > FULL * limit
+        yield local

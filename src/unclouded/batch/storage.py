@@ -1,7 +1,7 @@
-"""Storage that fsspec knows, such as buckets: products are fetched whole from it, and outputs delivered to it.
+"""Remote storage by fsspec, such as buckets: download of whole products, upload of outputs, and ids of products.
 
-Nothing is opened where it lies: readers of images want local regular files. Credentials and endpoints are fsspec's own
-configuration, never part of an address.
+Nothing is opened remotely, for the readers of images need local regular files. Credentials and endpoints come from the
+configuration of fsspec and are never part of a URL.
 """
 
 import hashlib
@@ -28,94 +28,94 @@ from unclouded.sentinel.safe import is_zip, listed_checksums
 from unclouded.web import SilentError, WebError, asked, declared_bytes, require_web_address
 
 PROTOCOLS = ("file", "http", "https", "s3", "gs", "az", "abfs", "memory")
-"""Storages that are used; others of fsspec run code, follow references, or reach hosts of their own."""
+"""Supported protocols; others of fsspec run code, follow references, or contact further hosts."""
 MAX_FILES, MAX_BYTES = 2_000, 16 << 30
 """Most files and bytes of one product; a SAFE folder has 200 files, 13 bands of a tile as GeoTIFF take 3 GB."""
 
 _CHUNK = 1 << 20
 _PART = re.compile(r"[^\\/:\x00-\x1f]{1,255}")
-"""What may be part of a file's name."""
+"""Valid component of a file path."""
 
 
 def is_url(text: str) -> bool:
-    """Say whether something is an address in a storage, not a path."""
+    """Return whether a text is a URL rather than a path."""
     return "://" in text
 
 
 def is_web(text: str) -> bool:
-    """Say whether something is an address of a web server, which is asked without fsspec."""
+    """Return whether a URL belongs to a web server, which is accessed without fsspec."""
     return text.startswith(("http://", "https://"))
 
 
 def shown(url: str) -> str:
-    """Return an address as messages show it: without a password, and without a query, which may hold a signature."""
+    """Return a URL for messages: without its password, and without its query, which may contain a signature."""
     text = re.sub(r"//[^/@]*@", "//", url.partition("?")[0])[:300]
     return text if text.isprintable() else ascii(text)
 
 
 def require_known_storage(url: str) -> None:
-    """Refuse an address that is none, that chains storages, or whose protocol is not one of :data:`PROTOCOLS`.
+    """Raise unless a text is a URL of a single storage with one of :data:`PROTOCOLS`.
 
     Raises:
-        InputError: Names the protocol and those that are used.
+        InputError: Lists the protocol found and the supported ones.
     """
     protocol = url.partition("://")[0]
     if not is_url(url) or "::" in url:
-        raise InputError(f"expected an address such as s3://bucket/folder, found {shown(url)}")
+        raise InputError(f"expected a URL such as s3://bucket/folder, found {shown(url)}")
     if protocol not in PROTOCOLS:
         known = ", ".join(one for one in PROTOCOLS if one != "memory")
-        raise InputError(f"{shown(url)} has the protocol {protocol[:20]!r}, expected one of {known}; fetch it first")
+        raise InputError(f"{shown(url)} has the protocol {protocol[:20]!r}, expected one of {known}; download it first")
 
 
 def storage_of(url: str) -> tuple[AbstractFileSystem, str]:
-    """Return the storage, and the path in it.
+    """Return the file system of a URL and the path in it.
 
     Raises:
-        InputError: An address of several storages, an unknown one, or one whose library is not installed.
+        InputError: The URL chains storages, its protocol is unknown, or the library for it is not installed.
     """
     require_known_storage(url)
     more = {"auto_mkdir": True} if url.startswith("file://") else {}
     try:
         fs, path = url_to_fs(url, **more)
     except ImportError as error:
-        raise InputError(f"{shown(url)} cannot be reached: {error}; install it beside unclouded") from error
+        raise InputError(f"{shown(url)} cannot be accessed: {error}; install it beside unclouded") from error
     except (ValueError, TypeError) as error:
-        raise InputError(f"{shown(url)} is no address of a storage ({error}); check it") from error
+        raise InputError(f"{shown(url)} is not a valid storage URL ({error}); check it") from error
     return fs, str(path).rstrip("/")
 
 
 def version_of(url: str) -> list[Any]:
-    """Return what changes when the content does, as far as the storage tells: names, sizes, tags and times of files.
+    """Return names and metadata of a product's files: sizes, entity tags and times, which change with the content.
 
     Raises:
-        InputError: There is nothing, or too much of it, or the storage does not tell.
+        InputError: The product is missing, too large, or of unknown size.
     """
     try:
         files = _files_of(url)
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{shown(url)} cannot be read ({_reason(error)}); check address and credentials") from error
-    told = {name: {key: info[key] for key in info if key not in ("name", "url")} for name, info in files.items()}
-    return [[name, json.dumps(told[name], sort_keys=True, default=str)] for name in sorted(told)]
+        raise InputError(f"{shown(url)} cannot be read ({_reason(error)}); check URL and credentials") from error
+    known = {name: {key: info[key] for key in info if key not in ("name", "url")} for name, info in files.items()}
+    return [[name, json.dumps(known[name], sort_keys=True, default=str)] for name in sorted(known)]
 
 
 @contextmanager
 def fetched(source: str, folder: Path) -> Iterator[Path]:
-    """Give a local path of a product, fetched whole if it lies in a storage, and removed at the end of the block.
+    """Yield the local path of a product; one in a storage is downloaded, and removed at the end of the block.
 
     Args:
-        source: Path, or address of a file or of a SAFE folder.
-        folder: Where it is fetched to; emptied before and removed afterwards.
+        source: Path, or URL of a file or of a SAFE folder.
+        folder: Download folder; emptied first and removed afterwards.
 
     Raises:
-        InputError: There is nothing, more than a product holds, names that no file should have, or no room; or what
-            came has another size.
+        InputError: The product is missing or too large, has invalid file names, does not fit on the disk, or arrived
+            with another size.
     """
     if not is_url(source):
         yield Path(source)
         return
-    shutil.rmtree(folder, ignore_errors=True)  # what a killed attempt left
+    shutil.rmtree(folder, ignore_errors=True)  # remains of a killed attempt
     try:
         folder.mkdir(parents=True)
         yield _fetch(source, folder)
@@ -136,14 +136,14 @@ def _fetch(url: str, folder: Path) -> Path:
             fs.get_file(info["name"], str(target))
         if target.stat().st_size != info["size"]:
             found, expected = target.stat().st_size, info["size"]
-            raise InputError(f"{shown(url)}: {name} came with {found:,} of {expected:,} bytes; run again with --retry")
-        if (moment := _modified(fs, info)) is not None:  # an image without a date is not younger than its file
+            raise InputError(f"{shown(url)}: got {found:,} of {expected:,} bytes of {name}; run again with --retry")
+        if (moment := _modified(fs, info)) is not None:  # kept, as it bounds the date of an image without one
             os.utime(target, (moment, moment))
     return folder / next(iter(files)).split("/")[0]
 
 
 def _download(url: str, target: Path) -> None:
-    """Fetch a file from a web server; what may pass is no fault of the input, and is tried again like a full disk."""
+    """Download a file from a web server; a temporary error is not an error of the input, and the task is retried."""
     try:
         download(url, target)
     except InputError as error:
@@ -153,28 +153,28 @@ def _download(url: str, target: Path) -> None:
 
 
 def _modified(fs: AbstractFileSystem | None, info: Mapping[str, Any]) -> float | None:
-    """Seconds since 1970; None where the storage does not tell."""
+    """Return the time of modification in seconds since 1970; None if the storage does not provide it."""
     with suppress(NotImplementedError):
         if fs is not None:
             return float(fs.modified(info["name"]).timestamp())
-    with suppress(KeyError, ValueError, TypeError):  # as web servers have it
+    with suppress(KeyError, ValueError, TypeError):  # header of web servers
         return parsedate_to_datetime(info["Last-Modified"]).timestamp()
     return None
 
 
 def _files_of(url: str) -> dict[str, Mapping[str, Any]]:
-    """Return what the storage tells of each file of a product, by its name below the folder that holds the product."""
+    """Return the metadata of a product's files by their path relative to the folder that contains the product."""
     files = _on_web(url) if is_web(url) else _in_storage(url)
     sizes: list[Any] = [one.get("size") for one in files.values()]
     if None in sizes or not 0 < len(files) <= MAX_FILES or sum(sizes) > MAX_BYTES:
-        told = "sizes that are not told" if None in sizes else f"{sum(sizes) / 2**30:.1f} GiB"
+        size = "of unknown size" if None in sizes else f"{sum(sizes) / 2**30:.1f} GiB"
         raise InputError(
-            f"{shown(url)} has {len(files):,} files, {told}; expected a product of at most {MAX_FILES:,} files and "
+            f"{shown(url)} has {len(files):,} files, {size}; expected a product of at most {MAX_FILES:,} files and "
             f"{MAX_BYTES >> 30} GiB"
         )
     for name in files:
         if not all(_PART.fullmatch(part) and part not in (".", "..") for part in name.split("/")):
-            raise InputError(f"{shown(url)} has a file {name[:80]!r}, which is no name for a file; check the product")
+            raise InputError(f"{shown(url)} has a file {name[:80]!r}, not a valid file name; check the product")
     return files
 
 
@@ -184,13 +184,13 @@ def _in_storage(url: str) -> dict[str, Mapping[str, Any]]:
         info = fs.info(path)
         found = {path: info} if info["type"] == "file" else fs.find(path, detail=True)
     except FileNotFoundError as error:
-        raise InputError(f"{shown(url)} is not there; check the address") from error
+        raise InputError(f"{shown(url)} does not exist; check the URL") from error
     above = len(path.rpartition("/")[0]) + 1 if "/" in path else 0
     return {name[above:]: one for name, one in sorted(found.items())}
 
 
 def _on_web(url: str) -> dict[str, Mapping[str, Any]]:
-    """Return what a web server tells of a file; some answer GET alone, of which no more than the headers is read."""
+    """Return the metadata of a file on a web server; some support GET only, of which just the headers are read."""
     require_known_storage(url)
     require_web_address(url)
     name = unquote(urlsplit(url).path).rpartition("/")[2]
@@ -199,35 +199,35 @@ def _on_web(url: str) -> dict[str, Mapping[str, Any]]:
             with asked(method, url, headers={"Accept-Encoding": "identity"}) as answer:
                 size = declared_bytes(answer.headers)
                 if answer.status == 200 and (size is not None or method == "GET"):
-                    told = {key: answer.headers[key] for key in ("ETag", "Last-Modified") if key in answer.headers}
-                    return {name: told | {"name": url, "type": "file", "size": size}}
+                    tags = {key: answer.headers[key] for key in ("ETag", "Last-Modified") if key in answer.headers}
+                    return {name: tags | {"name": url, "type": "file", "size": size}}
                 if answer.status in (404, 410):
-                    raise InputError(f"{shown(url)} is not there; check the address")
+                    raise InputError(f"{shown(url)} does not exist; check the URL")
                 raise answer.error()
         except WebError as error:
             if method == "GET" or isinstance(error, SilentError):
                 kind = ConnectionError if error.may_pass else InputError
-                raise kind(f"{shown(url)} cannot be read ({error}); check the address, or try later") from error
+                raise kind(f"{shown(url)} cannot be read ({error}); check the URL, or try later") from error
     raise AssertionError("unreachable")
 
 
 def put(source: Path, url: str, sha256: str) -> bool:
-    """Write a file to a storage unless it is there already, and read it back; return whether it was written.
+    """Upload a file unless the object already has its content, and read it back; return whether it was written.
 
     Args:
-        source: The file.
-        url: Of the object.
-        sha256: Of the file.
+        source: Local file.
+        url: URL of the object.
+        sha256: Checksum of the file.
 
     Raises:
-        OSError: What is read back is something else.
+        OSError: The object read back differs from the file.
     """
     fs, path = storage_of(url)
     if _holds(fs, path, source.stat().st_size, sha256):
         return False
     fs.put_file(str(source), path)
     if not _holds(fs, path, source.stat().st_size, sha256):
-        raise OSError(f"{shown(url)} holds something else than was written")
+        raise OSError(f"{shown(url)}: read-back differs from what was written")
     return True
 
 
@@ -246,10 +246,10 @@ def _holds(fs: AbstractFileSystem, path: str, size: int, sha256: str) -> bool:
 
 
 def require_uploadable(url: str) -> None:
-    """Write a byte to a storage and forget it, so that hours of work do not end where nothing can be written.
+    """Write and delete a probe object, so that a storage without write access is found before hours of work.
 
     Raises:
-        InputError: It cannot be reached or written.
+        InputError: The storage cannot be reached or written.
     """
     fs, path = storage_of(url)
     probe = f"{path}/.probe-{os.getpid()}"
@@ -257,19 +257,19 @@ def require_uploadable(url: str) -> None:
         fs.pipe_file(probe, b"?")
         fs.rm_file(probe)
     except Exception as error:
-        raise InputError(f"{shown(url)} cannot be written ({_reason(error)}); check address and credentials") from error
+        raise InputError(f"{shown(url)} cannot be written ({_reason(error)}); check URL and credentials") from error
 
 
 def _reason(error: Exception) -> str:
-    """Say in short what went wrong: every storage has errors of its own."""
+    """Return an error as one short line; every storage has its own exception types."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def known_by(source: Path | str) -> Any:
-    """Return a hash of a product's content, or what a storage tells of it; of one that is no use, what is wrong.
+    """Return the content hash of a local product or the metadata of a remote one; for an unusable one, the reason.
 
-    A task with such a product will be set aside when it runs, and the others go on; it is another one when the product
-    has come.
+    The reason keeps the task list complete: a task with an unusable product fails when it runs, the others go on, and
+    its id changes once the product is available.
     """
     try:
         return version_of(str(source)) if is_url(str(source)) else fingerprint(Path(source))
@@ -278,10 +278,10 @@ def known_by(source: Path | str) -> Any:
 
 
 def fingerprint(path: Path) -> str:
-    """Return a hash of a product's content: of its manifest, of the checksums in its zip, or of the file itself.
+    """Return a content hash of a product: of its manifest, of the checksums in its zip, or of the file itself.
 
     Raises:
-        InputError: There is no such product.
+        InputError: The product does not exist.
     """
     if is_file(path / "manifest.safe"):
         return sha256(path / "manifest.safe")

@@ -1,10 +1,10 @@
-"""A task, a pure and repeatable piece of work, and what a folder remembers of it, however often it dies.
+"""Tasks, which are pure and repeatable pieces of work, and the ledger of their attempts in a folder.
 
-FOLDER/done/ID.json        what the task found; created once, when all its outputs are on disk
-FOLDER/failed/ID.json      why it was set aside
-FOLDER/begun/ID            a line for every time that it was begun: by which process, on which machine
-FOLDER/locks/ID            held while somebody works on it, who stands in the last line of begun/ID; the lock is the
-                           kernel's, so that of a dead process is none
+FOLDER/done/ID.json        rows of a finished task; created once, when all its outputs are on disk
+FOLDER/failed/ID.json      reason of a task that failed for good
+FOLDER/attempts/ID         one line per attempt: process and machine that started it
+FOLDER/locks/ID            locked while a process works on the task, the one in the last line of attempts/ID; the
+                           kernel releases the lock when that process dies
 """
 
 import hashlib
@@ -25,74 +25,74 @@ from unclouded.files import explained, machine_fault, write_json
 from unclouded.strict_json import read_json_object
 
 Row = dict[str, Any]
-"""What a task says of one thing that it made or dropped; JSON values."""
+"""Facts of one output, or of one rejected candidate, of a task; JSON values."""
 MAX_RECORD_BYTES = 256 << 20
-"""Longest note of a task; a region of 800 patches takes 1 MB."""
+"""Largest record of a task; a region of 800 patches takes 1 MB."""
 
 
 @runtime_checkable
 class Task(Protocol):
     """One unit of work, such as one region of interest.
 
-    A task can be pickled. Run twice, it leaves the same outputs; its outputs are whole files whose names no other task
-    uses, or uses for the same content.
+    A task can be pickled. Run twice, it leaves the same outputs. Its outputs are whole files; no other task writes
+    files of the same names, unless with the same content.
     """
 
     @property
     def name(self) -> str:
-        """What reports call it; unique."""
+        """Unique name for reports."""
         ...
 
     @property
     def id(self) -> str:
-        """Hash of all that decides the outputs: inputs by content, settings, version; see :func:`content_id`."""
+        """Hash of everything that determines the outputs: input content, settings, version; see :func:`content_id`."""
         ...
 
     def run(self) -> Sequence[Row]:
-        """Do the work, write the outputs, and return what the manifest should say.
+        """Write the outputs and return their rows.
 
         Raises:
-            InputError: The input cannot be used; the task is set aside at once, with this reason.
-            MachineError: The disk is full, or the like: no fault of the task, and the end of the run.
+            InputError: The input cannot be used; the task fails without another attempt, with this reason.
+            MachineError: The disk is full, or similar; the attempt does not count and the run ends.
         """
         ...
 
 
 def content_id(*parts: Any) -> str:
-    """Return the hash of JSON values, 64 hexadecimal digits; mappings count by content, not by order."""
+    """Return the SHA-256 of JSON values as 64 hexadecimal digits; the order of keys in mappings does not matter."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()  # names of files need not be UTF-8
 
 
-_AT_WORK: dict[Path, int] = {}
-"""Sizes of the notes of tasks before this process began them."""
+_RUNNING: dict[Path, int] = {}
+"""Attempts of this process that are under way: file of attempts, and its size before this one."""
 
-AttemptStatus = Literal["done", "there", "failed", "busy", "again"]
-"""How an attempt ended: done now, done before, set aside, in somebody else's hands, or to be tried again."""
+AttemptStatus = Literal["done", "already_done", "failed", "busy", "retry"]
+"""Result of an attempt: done now, done before, failed for good, locked by another process, or to be retried."""
 
 
 @dataclass(frozen=True)
 class TaskLedger:
-    """What is known of tasks; any number of processes and machines may share it.
+    """Folder with the records of tasks; any number of processes and machines may share it.
 
     Attributes:
-        path: The folder.
-        attempts: How often a task may be begun before it is set aside.
+        path: Folder.
+        attempts: Number of attempts after which a task has failed.
     """
 
     path: Path
     attempts: int = 3
 
     def attempt(self, task: Task) -> AttemptStatus:
-        """Do a task unless it is done, set aside, or somebody is at it.
+        """Run a task unless it is done, has failed, or is locked by another process.
 
-        A killed attempt leaves its line in ``begun``: a task that kills its workers is set aside, too.
+        A killed attempt leaves its line in ``attempts``, so a task that kills its workers fails in the end, too.
 
         Raises:
-            MachineError: The disk is full or read-only, or the like; the attempt does not count.
+            MachineError: The disk is full or read-only, or similar; the attempt does not count.
         """
         if self._done(task).is_file():
-            return "there"
+            return "already_done"
         if self._failed(task).is_file():
             return "failed"
         lock = self.path / "locks" / task.id
@@ -110,23 +110,23 @@ class TaskLedger:
 
     def _attempt(self, task: Task) -> AttemptStatus:
         if self._done(task).is_file():
-            return "there"
-        note = self.path / "begun" / task.id
-        _AT_WORK[note] = self.begun(task)
+            return "already_done"
+        attempts = self._attempts(task)
+        _RUNNING[attempts] = self.bytes_of_attempts(task)
         try:
-            return self._begin(task, note)
+            return self._run(task, attempts)
         except (InterruptedRunError, KeyboardInterrupt, MachineError):
-            _release(note)
+            _release(attempts)
             raise
         finally:
-            _AT_WORK.pop(note, None)
+            _RUNNING.pop(attempts, None)
 
-    def _begin(self, task: Task, note: Path) -> AttemptStatus:
-        with explained(note):
-            begun = _add_line(note, f"process {os.getpid()} on {socket.gethostname()}")
-        if begun > self.attempts:
+    def _run(self, task: Task, attempts: Path) -> AttemptStatus:
+        with explained(attempts):
+            number = _add_line(attempts, f"process {os.getpid()} on {socket.gethostname()}")
+        if number > self.attempts:
             return self._mark_failed(
-                task, f"begun {self.attempts} times and never ended: killed, perhaps for its memory"
+                task, f"{self.attempts} attempts were killed before they ended, possibly for lack of memory"
             )
         try:
             rows = list(task.run())
@@ -137,48 +137,48 @@ class TaskLedger:
                 raise fault from error
             if isinstance(error, InputError):
                 return self._mark_failed(task, str(error))
-            if begun < self.attempts or note not in _AT_WORK:  # given back: the process is about to end
-                return "again"
+            if number < self.attempts or attempts not in _RUNNING:  # released: the process is about to exit
+                return "retry"
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(last.filename).name}, line {last.lineno}"
-            return self._mark_failed(task, f"{type(error).__name__} in {where}: {error} ({begun} attempts)")
+            return self._mark_failed(task, f"{type(error).__name__} in {where}: {error} ({number} attempts)")
         write_json(self._done(task), {"name": task.name, "id": task.id, "rows": rows})
         return "done"
 
-    def begun(self, task: Task) -> int:
-        """Return the bytes written about attempts that began; they grow with every attempt."""
-        note = self.path / "begun" / task.id
-        return note.stat().st_size if note.is_file() else 0
+    def bytes_of_attempts(self, task: Task) -> int:
+        """Return the size of the record of a task's attempts, which grows with every attempt that starts."""
+        attempts = self._attempts(task)
+        return attempts.stat().st_size if attempts.is_file() else 0
 
     def rows(self, tasks: Sequence[Task]) -> list[Row]:
-        """Return the rows of all done tasks, in the order of their names: the same, whoever did them when."""
+        """Return the rows of all done tasks in the order of their names, independent of how and when they ran."""
         return self.rows_of(task.id for task in _in_order(tasks))
 
     def rows_of(self, identities: Iterable[str]) -> list[Row]:
-        """Return the rows of those that are done, in the order given."""
-        done = (self._note(self.path / "done" / f"{identity}.json") for identity in identities)
-        return [row for note in done if note for row in note["rows"]]
+        """Return the rows of those tasks of these ids that are done, in the order given."""
+        records = (self._record(self.path / "done" / f"{identity}.json") for identity in identities)
+        return [row for record in records if record for row in record["rows"]]
 
     def failures(self, tasks: Sequence[Task]) -> dict[str, str]:
-        """Return why tasks were set aside, by name."""
-        ledger = {task.name: self._note(self._failed(task)) for task in _in_order(tasks)}
-        return {name: str(note["reason"]) for name, note in ledger.items() if note}
+        """Return the reasons of failed tasks by task name."""
+        records = {task.name: self._record(self._failed(task)) for task in _in_order(tasks)}
+        return {name: str(record["reason"]) for name, record in records.items() if record}
 
-    def left(self, tasks: Sequence[Task]) -> list[Task]:
-        """Return the tasks that are neither done nor set aside."""
+    def pending(self, tasks: Sequence[Task]) -> list[Task]:
+        """Return the tasks that are neither done nor failed."""
         return [task for task in tasks if not self._done(task).is_file() and not self._failed(task).is_file()]
 
     def invalidate(self, tasks: Sequence[Task]) -> None:
-        """Take tasks for undone, for their outputs are gone."""
+        """Remove the records of done tasks whose outputs are lost, so that they run again."""
         for task in tasks:
-            for note in (self._done(task), self.path / "begun" / task.id):
-                note.unlink(missing_ok=True)
+            for record in (self._done(task), self._attempts(task)):
+                record.unlink(missing_ok=True)
 
     def retry_failed(self, tasks: Sequence[Task]) -> int:
-        """Give tasks that were set aside another chance; return how many."""
+        """Make failed tasks pending again, with all their attempts; return their number."""
         failed = [task for task in tasks if self._failed(task).is_file()]
         for task in failed:
-            (self.path / "begun" / task.id).unlink(missing_ok=True)
+            self._attempts(task).unlink(missing_ok=True)
             self._failed(task).unlink()
         return len(failed)
 
@@ -193,22 +193,25 @@ class TaskLedger:
     def _failed(self, task: Task) -> Path:
         return self.path / "failed" / f"{task.id}.json"
 
-    def _note(self, path: Path) -> Mapping[str, Any] | None:
+    def _attempts(self, task: Task) -> Path:
+        return self.path / "attempts" / task.id
+
+    def _record(self, path: Path) -> Mapping[str, Any] | None:
         if not path.is_file():
             return None
         return read_json_object(path, MAX_RECORD_BYTES)
 
 
 def release() -> None:
-    """Count the attempts that this process is at as not begun: it is about to end, for reasons that are not theirs."""
-    for note in list(_AT_WORK):
-        _release(note)
+    """Remove the running attempts of this process from their count, for an exit that is not the tasks' fault."""
+    for attempts in list(_RUNNING):
+        _release(attempts)
 
 
-def _release(note: Path) -> None:
-    if (before := _AT_WORK.pop(note, None)) is not None:
+def _release(attempts: Path) -> None:
+    if (before := _RUNNING.pop(attempts, None)) is not None:
         with suppress(OSError):  # on a disk that became read-only the line stays: one attempt of several
-            os.truncate(note, before)  # unlike writing it anew, this needs no room
+            os.truncate(attempts, before)  # unlike rewriting, truncation needs no free space
 
 
 def _in_order(tasks: Sequence[Task]) -> list[Task]:
@@ -216,7 +219,7 @@ def _in_order(tasks: Sequence[Task]) -> list[Task]:
 
 
 def _add_line(path: Path, text: str) -> int:
-    """Add a line to a file, on disk before anything can go wrong; return how many lines it has."""
+    """Append a line to a file, synced to disk before the attempt starts; return the number of lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         file.write(f"{text}\n".encode())

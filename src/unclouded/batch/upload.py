@@ -1,4 +1,4 @@
-"""Outputs of done tasks, delivered to a storage: one task for each task, with the same promises."""
+"""Uploads of the outputs of done tasks: one task per task, with the same guarantees."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -10,17 +10,17 @@ from unclouded.batch.tasks import Row, Task, TaskLedger, content_id
 from unclouded.errors import InputError
 from unclouded.files import named, require_file, sha256
 
-MARKERS = ".delivered"
-"""Folder in the storage with a note for each task, written after all that it lists."""
+MARKERS = ".uploaded"
+"""Folder in the storage with a record per task, written after all files that the record lists."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """A file of a task.
+    """Output file of a task.
 
     Attributes:
-        name: Below the folder of all outputs, and below the address.
-        sha256: As its task told it; None where it told none, and what is there counts.
+        name: Path relative to the output folder, and to the URL of the upload.
+        sha256: Checksum recorded by the task; None where the task records none and the file on disk counts.
     """
 
     name: str
@@ -28,21 +28,21 @@ class Output:
 
 
 Outputs = Callable[[Row], Iterable[Output]]
-"""Names the files that a row of a task tells of; what vouches for others comes last."""
+"""Returns the output files of a row; a file that lists or describes others comes last."""
 
 
 @dataclass(frozen=True)
 class UploadOutputs:
-    """Deliver the outputs of one task; see :class:`~unclouded.batch.tasks.Task`.
+    """Upload of the outputs of one task; see :class:`~unclouded.batch.tasks.Task`.
 
-    An object has one writer, the task whose output it is.
+    Every object has one writer: the task that made the file.
 
     Attributes:
-        name: Of the task.
-        id: Hash of outputs and address.
-        folder: Of all outputs.
-        outputs: What is delivered, in this order.
-        url: Where to.
+        name: Name of the task whose outputs are uploaded.
+        id: Hash of outputs and URL.
+        folder: Output folder of all tasks.
+        outputs: Files to upload, in this order.
+        url: Destination.
     """
 
     name: str
@@ -52,11 +52,11 @@ class UploadOutputs:
     url: str
 
     def run(self) -> list[Row]:
-        """Write what is not there, read all of it back, then write the note that lists it; return that note.
+        """Write missing objects, read all of them back, then write the record that lists them; return that record.
 
         Raises:
-            InputError: An output is gone, or changed after it was made.
-            OSError: The storage holds something else than was written.
+            InputError: An output is missing, or was changed after the task wrote it.
+            OSError: An object read back differs from what was written.
         """
         fs, base = storage_of(self.url)
         listed, written = {}, 0
@@ -65,30 +65,30 @@ class UploadOutputs:
             require_file(path)
             digest = sha256(path)
             if output.sha256 not in (None, digest):
-                raise InputError(f"{named(path)} was changed after it was made; make it again, then deliver it")
+                raise InputError(f"{named(path)} was changed after it was written; create it again, then upload it")
             put(path, f"{self.url}/{output.name}", digest)
             listed[output.name], written = digest, written + path.stat().st_size
-        note = {"name": self.name, "files": listed, "bytes": written}
-        fs.pipe_file(f"{base}/{MARKERS}/{self.name}.json", json.dumps(note, indent=1).encode())
-        return [note]
+        record = {"name": self.name, "files": listed, "bytes": written}
+        fs.pipe_file(f"{base}/{MARKERS}/{self.name}.json", json.dumps(record, indent=1).encode())
+        return [record]
 
 
 def uploading(
     tasks: Sequence[Task], ledger: TaskLedger, folder: Path, url: str, outputs: Outputs
 ) -> list[UploadOutputs]:
-    """Return a task for each of those that are done and have outputs.
+    """Return one upload task for each done task that has outputs.
 
     Args:
-        tasks: Whose outputs are delivered.
-        ledger: What is known of them.
-        folder: Of all outputs.
-        url: Where they are delivered.
-        outputs: The files of a row.
+        tasks: Tasks whose outputs are uploaded.
+        ledger: Records of these tasks.
+        folder: Output folder of all tasks.
+        url: Destination.
+        outputs: Returns the output files of a row.
     """
     jobs = []
     for task in tasks:
         files = tuple(dict.fromkeys(output for row in ledger.rows([task]) for output in outputs(row)))
-        identity = content_id("deliver 1", task.id, url, [[one.name, one.sha256] for one in files])
+        identity = content_id("upload 1", task.id, url, [[one.name, one.sha256] for one in files])
         if files:
             jobs.append(UploadOutputs(task.name, identity, folder, files, url))
     return jobs

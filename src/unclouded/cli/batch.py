@@ -109,17 +109,8 @@ def _predict_scenes(
     upload_to: str | None,
 ) -> int:
     """Predict the scenes of a table and upload the products if requested; return the exit status."""
-    from unclouded.batch.scenes import (
-        COLLECTION,
-        TABLE,
-        WORK,
-        clearing,
-        invalidate_lost,
-        outputs,
-        read_scene_list,
-        write_collection,
-        write_scene_table,
-    )
+    from unclouded.batch.scene_list import COLLECTION, TABLE, read_scene_list
+    from unclouded.batch.scenes import WORK, clearing, invalidate_lost, outputs, write_collection, write_scene_table
     from unclouded.batch.storage import require_uploadable
     from unclouded.batch.tasks import TaskLedger
     from unclouded.files import require_writable, resolved

@@ -273,9 +273,7 @@ def sheet(
     inventory = find_triplets(root)
     rows = read_manifest(root / MANIFEST) if (root / MANIFEST).is_file() else []
     with progress_bar() as on_progress:
-        page = contact_sheet(
-            inventory, rows, patches, lambda completed, total: on_progress("drawing", completed, total)
-        )
+        page = contact_sheet(inventory, rows, patches, on_progress)
     write_text(out, page)
     typer.echo(f"look at {out}")
 
@@ -402,9 +400,7 @@ def search(
     cache = ResponseCache(source, catalogue, out / ".answers")
     cached = source if isinstance(source, StoredCatalogue) else cache  # a catalogue on disk needs no cache
     with progress_bar() as on_progress:
-        found = proposals_of(
-            sampled, cached, settings, lambda completed, total: on_progress("searching", completed, total)
-        )
+        found = proposals_of(sampled, cached, settings, on_progress)
     products = write_proposals(out, found, settings)
     if cache.is_complete:
         cache.clear()

@@ -44,12 +44,7 @@ def describe(inventory: Inventory, out: Path, settings: ScreeningSettings, *, co
     with _work_folder(out.with_name(f".{out.stem}.work")) as work, progress_bar() as on_progress:
         ledger = TaskLedger(work)
         ledger.retry_failed(tasks)  # the files may have been repaired since an earlier run
-        failed = run_tasks(
-            tasks,
-            ledger,
-            process_runner(processes),
-            lambda completed, total: on_progress("describing regions", completed, total),
-        )
+        failed = run_tasks(tasks, ledger, process_runner(processes), on_progress, "describing regions")
         if failed:
             name, reason = next(iter(failed.items()))
             raise InputError(f"{len(failed)} regions cannot be described, first {name}: {reason}")
@@ -79,12 +74,7 @@ def inspect(inventory: Inventory, *, published: bool, report: Path | None, work:
     with _work_folder(work) as folder, progress_bar() as on_progress:
         ledger = TaskLedger(folder)
         ledger.retry_failed(tasks)
-        failed = run_tasks(
-            tasks,
-            ledger,
-            process_runner(processes),
-            lambda completed, total: on_progress("reading regions", completed, total),
-        )
+        failed = run_tasks(tasks, ledger, process_runner(processes), on_progress, "reading regions")
         found = ledger.rows(tasks)
     damaged = [DamagedTriplet(row["damaged"], row["reason"]) for row in found if "damaged" in row]
     damaged += [DamagedTriplet(name, reason) for name, reason in failed.items()]
@@ -144,7 +134,7 @@ def _work_folder(work: Path | None) -> Iterator[Path]:
         return
     with held(work):
         yield work
-        for name in ("done", "failed", "begun", "locks"):
+        for name in ("done", "failed", "attempts", "locks"):
             shutil.rmtree(work / name, ignore_errors=True)
         (work / "lock").unlink(missing_ok=True)
     with suppress(OSError):  # not empty

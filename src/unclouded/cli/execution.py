@@ -100,7 +100,7 @@ class ExecutionOptions:
 
         self._run(uploading(self._shard_of(tasks), ledger, folder, url, outputs), ledger, "uploading")
         uploads = uploading(tasks, ledger, folder, url, outputs)
-        failures, left = ledger.failures(uploads), len(ledger.left(uploads)) + len(ledger.left(tasks))
+        failures, left = ledger.failures(uploads), len(ledger.pending(uploads)) + len(ledger.pending(tasks))
         for name, reason in failures.items():
             logger.error(f"{name} was not uploaded: {reason}")
         if failures or left:
@@ -124,7 +124,7 @@ class ExecutionOptions:
         if self.retry:
             ledger.retry_failed(tasks)
         with progress_bar() as on_progress, stoppable(), self._runner() as runner:
-            run_tasks(tasks, ledger, runner, lambda completed, total: on_progress(stage, completed, total))
+            run_tasks(tasks, ledger, runner, on_progress, stage)
 
     @contextmanager
     def _runner(self) -> "Iterator[Runner]":
@@ -182,7 +182,7 @@ def finish(
     failures = ledger.failures(tasks)
     for name, reason in failures.items():
         logger.error(f"{name} failed: {reason}")
-    if left := ledger.left(tasks):
+    if left := ledger.pending(tasks):
         typer.echo(f"{len(left):,} of {len(tasks):,} {noun} are left to other shards; the last one writes {summary}")
         return 1 if failures else 0
     for folder in ("done", "failed"):  # no shard is writing here any more

@@ -1,4 +1,8 @@
-"""A coarse look at a part of a Sentinel-2 product: a thirtieth of its pixels, enough to see how cloudy it is there."""
+"""Cloud coverage of Level-1C products over a region, measured in pixels of 60 m.
+
+The part of a product around a region is read coarsely (:func:`read_overview`), mapped with the paper's cloud detector
+and reduced to the mean cloud coverage and the covered share of the region (:func:`measure_clouds`), cached by content.
+"""
 
 import tempfile
 from dataclasses import dataclass
@@ -21,10 +25,61 @@ from unclouded.sentinel.sentinel2 import describe_product
 from unclouded.sentinel.sentinel2_pixels import decode_part, refuse_holes
 
 COARSE_M = 60
-"""Pixel size of the look: that of the coarsest bands."""
+"""Pixel size of an overview, that of the coarsest bands."""
 
 STEP = COARSE_M // 10
-"""Pixels of 10 m along a coarse one."""
+"""Pixels of 10 m along a coarse pixel."""
+
+MAP = PAPER.model_copy(update={"sigma_px": PAPER.sigma_px / STEP})
+"""The paper's cloud map in pixels of 60 m: same detector and threshold, and a Gaussian of the same width in metres."""
+
+LIMIT_BYTES = 64 << 20
+"""Largest size of the cache."""
+
+
+def measure_clouds(
+    path: Path,
+    center: tuple[float, float],
+    size_px: tuple[int, int],
+    work_folder: Path | None = None,
+    tile: str | None = None,
+) -> tuple[float | None, float]:
+    """Measure the cloud coverage of a Level-1C product over a region, in pixels of 60 m; cached by product content.
+
+    Args:
+        path: SAFE folder or zip.
+        center: Longitude and latitude of the region's centre.
+        size_px: Rows and columns of the region, in pixels of 10 m.
+        work_folder: Folder in which zips are unpacked; the system's temporary folder if omitted.
+        tile: Granule to read, for a product of the old format with several.
+
+    Returns:
+        The mean of the cloud map m over the part of the region that the product covers, None if it covers none of it;
+        and the covered share of the region.
+
+    Raises:
+        InputError: Not a Level-1C product, or a damaged one.
+    """
+    store = ArrayStore(default_folder() / "region-coverage", LIMIT_BYTES)
+    which = [] if tile is None else [tile]
+    key = content_id("coverage 1", fingerprint(path), center, size_px, COARSE_M, S2CLOUDLESS.version, *which)
+    measured = store.get(key)
+    if measured is None:
+        measured = _measured(path, center, size_px, work_folder, tile)
+        store.put(key, measured)
+    coverage, shown = measured.tolist()
+    return (coverage if shown else None), shown
+
+
+def _measured(
+    path: Path, center: tuple[float, float], size_px: tuple[int, int], work_folder: Path | None, tile: str | None
+) -> Float32[np.ndarray, " 2"]:
+    bands = S2CLOUDLESS.bands
+    reflectance = read_overview(path, bands, center, size_px, work_folder, tile)
+    seen = has_data(reflectance)
+    clouds = cloud_map(reflectance, bands, MAP)
+    coverage = float(clouds[seen].mean(dtype=np.float64)) if seen.any() else 0.0
+    return np.array([coverage, seen.mean()], np.float32)
 
 
 def read_overview(
@@ -35,23 +90,24 @@ def read_overview(
     work_folder: Path | None = None,
     tile: str | None = None,
 ) -> Float32[np.ndarray, "band y x"]:
-    """Read the part of a Level-1C product around a place, in pixels of 60 m.
+    """Read the part of a Level-1C product around a location, in pixels of 60 m.
 
-    Bands of 10 and 20 m are decoded no finer than needed, and averaged. Every file is checked against the manifest.
+    Bands of 10 and 20 m are decoded at the lowest sufficient resolution and averaged. Every file is checked against
+    the manifest.
 
     Args:
         path: SAFE folder or zip.
-        bands: Which.
-        center: Longitude and latitude of the middle.
-        size_px: Rows and columns of the part, in pixels of 10 m; what lies beyond the tile is NaN.
-        work_folder: Where a zip is unpacked; the system's temporary folder if omitted.
-        tile: Which granule, where a product of the old format has several.
+        bands: Band names.
+        center: Longitude and latitude of the centre.
+        size_px: Rows and columns of the part, in pixels of 10 m; pixels beyond the tile are NaN.
+        work_folder: Folder in which zips are unpacked; the system's temporary folder if omitted.
+        tile: Granule to read, for a product of the old format with several.
 
     Returns:
-        Reflectance; NaN where there is no data.
+        TOA reflectance; NaN where there is no data.
 
     Raises:
-        InputError: Another product, or one that is damaged.
+        InputError: Not a Level-1C product, or a damaged one.
     """
     with (
         tempfile.TemporaryDirectory(prefix="unclouded-", dir=work_folder) as folder,
@@ -76,7 +132,15 @@ def read_overview(
 
 @dataclass(frozen=True)
 class _Part:
-    """A rectangle of a tile in coarse pixels: where it begins and ends, and how much of that the tile has."""
+    """Rectangle in the coarse pixels of a tile, possibly extending beyond it.
+
+    Attributes:
+        top: First row of the rectangle, relative to the tile.
+        left: First column.
+        shape: Rows and columns of the rectangle.
+        rows: Rows of the tile inside the rectangle.
+        columns: Columns of the tile inside the rectangle.
+    """
 
     top: int
     left: int
@@ -99,62 +163,8 @@ class _Part:
 
     @property
     def place(self) -> tuple[slice, slice]:
-        """Where what the tile has goes."""
+        """Position of the tile's pixels within the rectangle."""
         return (
             slice(self.rows.start - self.top, self.rows.stop - self.top),
             slice(self.columns.start - self.left, self.columns.stop - self.left),
         )
-
-
-# How cloudy a product is over a region, and how much of the region it shows: looked at once, coarsely.
-
-
-MAP = PAPER.model_copy(update={"sigma_px": PAPER.sigma_px / STEP})
-"""The paper's map in pixels of 60 m: the same detector and threshold, and the Gaussian of the same metres."""
-
-LIMIT_BYTES = 64 << 20
-
-
-def look_at(
-    path: Path,
-    center: tuple[float, float],
-    size_px: tuple[int, int],
-    work_folder: Path | None = None,
-    tile: str | None = None,
-) -> tuple[float | None, float]:
-    """Measure the clouds of a Level-1C product over a region, in pixels of 60 m; kept by the content of the product.
-
-    Args:
-        path: SAFE folder or zip.
-        center: Longitude and latitude of the region's middle.
-        size_px: Its rows and columns, in pixels of 10 m.
-        work_folder: Where a zip is unpacked; the system's temporary folder if omitted.
-        tile: Which granule, where a product of the old format has several.
-
-    Returns:
-        The mean of the cloud map m over what the product shows of the region, None where that is nothing; and the
-        share of the region that it shows.
-
-    Raises:
-        InputError: Another product, or one that is damaged.
-    """
-    store = ArrayStore(default_folder() / "region-coverage", LIMIT_BYTES)
-    which = [] if tile is None else [tile]
-    key = content_id("coverage 1", fingerprint(path), center, size_px, COARSE_M, S2CLOUDLESS.version, *which)
-    measured = store.get(key)
-    if measured is None:
-        measured = _measured(path, center, size_px, work_folder, tile)
-        store.put(key, measured)
-    coverage, shown = measured.tolist()
-    return (coverage if shown else None), shown
-
-
-def _measured(
-    path: Path, center: tuple[float, float], size_px: tuple[int, int], work_folder: Path | None, tile: str | None
-) -> Float32[np.ndarray, " 2"]:
-    bands = S2CLOUDLESS.bands
-    reflectance = read_overview(path, bands, center, size_px, work_folder, tile)
-    seen = has_data(reflectance)
-    clouds = cloud_map(reflectance, bands, MAP)
-    coverage = float(clouds[seen].mean(dtype=np.float64)) if seen.any() else 0.0
-    return np.array([coverage, seen.mean()], np.float32)

@@ -1,7 +1,7 @@
-"""A data set at a glance: one page with a few triplets of every region, and what became of the others."""
+"""Contact sheet of a data set: an HTML page with a few triplets of every region, and the failed regions."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,13 @@ from unclouded.patches.mosaic import reduced
 from unclouded.patches.screening import ScreeningSettings
 from unclouded.prediction.report.figures import photograph, stretch_of
 from unclouded.prediction.report.html import Markup, joined, tag
+from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 
 STEP = 2
-"""Pixels of a patch along a shown one."""
+"""Pixels of a patch along a pixel of the page."""
 RADAR_DB = (-25.0, 0.0)
-"""VV that is shown black, and white."""
+"""VV backscatter shown as black and as white."""
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #1c2733; background: #f6f7f8; margin: 2rem auto; max-width: 1320px;
   padding: 0 1.2rem }
@@ -32,23 +33,22 @@ figure img { width: 128px; height: 128px; margin-right: 2px; background: #d5dade
 figcaption { font-size: 12px; color: #52606d }
 """
 
-Rows = Mapping[str, Mapping[str, Any]]
-ProgressCallback = Callable[[int, int], object]
+RowOfPatch = Mapping[str, Mapping[str, Any]]
 
 
 def contact_sheet(
     inventory: Inventory,
     rows: Sequence[Mapping[str, Any]],
     patches: int,
-    on_progress: ProgressCallback = lambda done, total: None,
+    on_progress: ProgressCallback = no_progress,
 ) -> str:
-    """Return the page as HTML; pictures are in it, and nothing is asked of anybody.
+    """Return the page as self-contained HTML: images are embedded, and the page makes no network request.
 
     Args:
-        inventory: What there is.
-        rows: Of the manifest; none where there is none.
-        patches: How many triplets of a region, evenly from its first to its last.
-        on_progress: Called with regions done and regions in all.
+        inventory: Triplets of the data set.
+        rows: Rows of the manifest; empty if the data set has none.
+        patches: Number of triplets per region, evenly spaced from the first to the last.
+        on_progress: Called with (stage, completed, total) after every region.
     """
     regions: dict[str, list[TripletFiles]] = defaultdict(list)
     for files in inventory.require_triplets():
@@ -60,26 +60,26 @@ def contact_sheet(
     sections = []
     for number, (roi, group) in enumerate(regions.items(), start=1):
         sections.append(_region(roi, group, rows_of[roi], described, patches))
-        on_progress(number, len(regions))
-    lost = [tag("p", f"{row['roi']}: {row['reason']}") for row in rows if row["status"] == FAILED]
+        on_progress("drawing regions", number, len(regions))
+    failed = [tag("p", f"{row['roi']}: {row['reason']}") for row in rows if row["status"] == FAILED]
     head = [tag("meta", charset="utf-8"), tag("title", inventory.root.name), tag("style", Markup(_STYLE))]
     body = [
         tag("h1", inventory.root.name),
-        tag("p", "radar (VV, -25 to 0 dB), cloudy image and clear image of some triplets of every region"),
+        tag("p", "Radar (VV, -25 to 0 dB), cloudy image and clear image of some triplets of every region"),
         tag("p", inventory.summary()),
         *(tag("p", line) for line in summary_lines(rows, ScreeningSettings())),
         *sections,
-        joined(tag("h2", "Regions set aside"), *lost) if lost else "",
+        joined(tag("h2", "Failed regions"), *failed) if failed else "",
     ]
     return f"<!doctype html>\n{tag('html', tag('head', *head), tag('body', *body), lang='en')}\n"
 
 
 def _region(
-    roi: str, files: Sequence[TripletFiles], rows: Sequence[Mapping[str, Any]], described: Rows, patches: int
+    roi: str, files: Sequence[TripletFiles], rows: Sequence[Mapping[str, Any]], described: RowOfPatch, patches: int
 ) -> Markup:
-    dropped = sum(row["status"] not in ("kept", FAILED) for row in rows)
+    rejected = sum(row["status"] not in ("kept", FAILED) for row in rows)
     part = next((f", {row['split']}" for row in rows if row["split"]), "")
-    counted = f"triplets: {len(files):,}{part}" + (f"; rejected: {dropped:,}" if dropped else "")
+    counted = f"triplets: {len(files):,}{part}" + (f"; rejected: {rejected:,}" if rejected else "")
     chosen = np.unique(np.linspace(0, len(files) - 1, min(patches, len(files))).round().astype(int))
     shown = [_triplet(files[index], described.get(files[index].name, {})) for index in chosen]
     return joined(tag("h2", roi or "without region"), tag("p", counted), tag("div", *shown, class_="triplets"))
@@ -104,13 +104,13 @@ def _pictures(files: TripletFiles) -> Iterator[tuple[str, str]]:
 
 
 def _caption(files: TripletFiles, row: Mapping[str, Any]) -> Iterator[Markup]:
-    """Yield the number or the name, the cover, the dates, and what is remarked, as far as the manifest tells."""
-    told = [f"p{files.patch.number}" if files.patch else files.name]
+    """Yield the caption: number or name, cloud coverage, dates and findings, as far as the manifest has them."""
+    facts = [f"p{files.patch.number}" if files.patch else files.name]
     if row.get("mean_coverage") is not None:
-        told.append(f"{row['mean_coverage']:.0%} cloud")
+        facts.append(f"{row['mean_coverage']:.0%} cloud")
     dates = {
         name: row.get(f"{token}_acquired")
         for name, token in (("radar", "s1"), ("cloudy", "s2_cloudy"), ("clear", "s2"))
     }
-    told += [f"{name} {str(when)[:10]}" for name, when in dates.items() if when is not None]
-    yield joined(" · ".join([*told, *(row.get("findings") or ())]))
+    facts += [f"{name} {str(when)[:10]}" for name, when in dates.items() if when is not None]
+    yield joined(" · ".join([*facts, *(row.get("findings") or ())]))

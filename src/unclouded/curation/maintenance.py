@@ -1,4 +1,4 @@
-"""Tasks of keeping a data set, one a region: describe its patches for the manifest, or verify them."""
+"""Maintenance tasks of a data set, one per region: describe its patches for a manifest, or verify them against it."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,12 +18,12 @@ from unclouded.patches.screening import ScreeningSettings
 from unclouded.patches.verification import verify_rows
 
 WITHOUT_REGION = 256
-"""How many patches without region make one task."""
+"""Number of patches without a region per task."""
 
 
 @dataclass(frozen=True)
 class DescribeRegion:
-    """Describe the patches of one region; see :class:`~unclouded.batch.tasks.Task`."""
+    """Description of the patches of one region; see :class:`~unclouded.batch.tasks.Task`."""
 
     name: str
     id: str
@@ -57,7 +57,7 @@ def describing(
     *,
     coverage: bool = True,
 ) -> list[DescribeRegion]:
-    """Return the tasks that describe a data set; their ids change with sizes and times of files."""
+    """Return the tasks that describe a data set; their ids depend on sizes and times of the files."""
     return [
         DescribeRegion(
             name=name,
@@ -74,7 +74,10 @@ def describing(
 
 @dataclass(frozen=True)
 class VerifyRegion:
-    """Read the triplets of one region, and hash what the manifest lists; see :class:`~unclouded.batch.tasks.Task`."""
+    """Verification of one region: reads its triplets and hashes the files in its manifest rows.
+
+    See :class:`~unclouded.batch.tasks.Task`.
+    """
 
     name: str
     id: str
@@ -83,7 +86,7 @@ class VerifyRegion:
     rows: tuple[Mapping[str, Any], ...]
 
     def run(self) -> list[Row]:
-        """Return a row ``damaged`` for each triplet that cannot be read, and one for each difference."""
+        """Return a row ``damaged`` for each unreadable triplet, and one for each difference from the manifest."""
         found: list[Row] = []
         for files in self.files:
             try:
@@ -97,9 +100,9 @@ def verifying(inventory: Inventory, rows: Sequence[Mapping[str, Any]], manifest:
     """Return the tasks that verify a data set.
 
     Args:
-        inventory: What is there.
-        rows: Of its manifest; none where it has none.
-        manifest: Hash of the manifest, for the ids.
+        inventory: Files of the data set.
+        rows: Rows of its manifest; empty if it has none.
+        manifest: Hash of the manifest, part of the ids.
     """
     files = {one.name: one for one in inventory.observations}
     listed = {str(row["patch"]): row for row in rows}
@@ -119,7 +122,7 @@ def verifying(inventory: Inventory, rows: Sequence[Mapping[str, Any]], manifest:
 
 
 def _hashes(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what verification needs of a row; the rest need not travel to the workers."""
+    """Return the columns of a row needed for verification; the others need not be sent to the workers."""
     return {key: row[key] for key in row if key == "patch" or key.startswith(("s1", "s2"))}
 
 
@@ -130,12 +133,12 @@ def _by_region(images: Iterable[PatchImages]) -> dict[str, list[PatchImages]]:
 
 
 def _grouped(regions: Mapping[str, str | None]) -> dict[str, list[str]]:
-    """Return the names of patches by region; those without one by the hundred."""
+    """Return the names of patches by region; those without a region in groups of :data:`WITHOUT_REGION`."""
     groups: dict[str, list[str]] = defaultdict(list)
-    homeless = 0
+    without = 0
     for name, region in regions.items():
         if region is None:
-            region, homeless = f"without region, part {homeless // WITHOUT_REGION:04d}", homeless + 1
+            region, without = f"without region, part {without // WITHOUT_REGION:04d}", without + 1
         groups[region].append(name)
     return dict(groups)
 

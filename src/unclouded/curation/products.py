@@ -1,4 +1,8 @@
-"""Regions whose products are chosen from folders: which may serve, what decides the outcome, and the choice itself."""
+"""Choice of the radar, clear and cloudy product of a region: by name, or from folders of products.
+
+:func:`candidates_of` lists the products of the folders that show a region, :func:`inputs_of` returns what determines
+the choice (for the id of the task), and :func:`choose_products` makes the choice when the task runs.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +12,7 @@ from typing import Any
 from unclouded.batch.storage import fingerprint, known_by
 from unclouded.catalogue.local import describe_scenes, products_in
 from unclouded.catalogue.triplets import Choice, Kind, SceneRecord, TripletRequirements, choices_table, choose
-from unclouded.curation.cloud_check import look_at
+from unclouded.curation.cloud_check import measure_clouds
 from unclouded.curation.regions import CurationSettings, Region
 from unclouded.errors import InputError
 from unclouded.files import write_text
@@ -20,11 +24,11 @@ from unclouded.sentinel.safe import looks_like_product
 
 @dataclass(frozen=True)
 class Product:
-    """What a role of a region is filled with.
+    """Product chosen for a role of a region.
 
     Attributes:
-        path: The product, or an image.
-        tile: Which granule, where a product of the old format has several.
+        path: Product or image file.
+        tile: Granule to read, for a product of the old format with several.
     """
 
     path: Path
@@ -32,10 +36,10 @@ class Product:
 
 
 class Folders:
-    """The products of folders, each described once.
+    """Index of the products in folders; every product is described once.
 
     Attributes:
-        refused: What is no product to choose, by path, with the reason.
+        refused: Reasons by path of entries that are not usable products.
     """
 
     def __init__(self) -> None:
@@ -43,10 +47,10 @@ class Folders:
         self._records: dict[Path, list[tuple[SceneRecord, Circle]]] = {}
 
     def near(self, folder: Path, kind: Kind, outline: Mapping[str, Any]) -> list[SceneRecord]:
-        """Return the radar or the optical products of a folder that may show some of a region.
+        """Return the radar or optical products of a folder whose footprint may intersect a region.
 
         Raises:
-            InputError: There is no such folder.
+            InputError: The folder does not exist.
         """
         if folder not in self._records:
             self._records[folder] = [(one, circle_around(one.footprint)) for one in self._described(folder)]
@@ -63,7 +67,7 @@ class Folders:
 
 
 def need_of(region: Region, settings: CurationSettings) -> TripletRequirements:
-    """Return what a region with a center needs of its products."""
+    """Return the requirements of a region with a center on its products."""
     assert region.center is not None
     return TripletRequirements(
         season=Roi.parse(region.roi).season,
@@ -76,7 +80,7 @@ def need_of(region: Region, settings: CurationSettings) -> TripletRequirements:
 
 
 def candidates_of(region: Region, settings: CurationSettings, folders: Folders) -> tuple[SceneRecord, ...]:
-    """Return the products of a region's folders that show any of it; none where all are named."""
+    """Return the products in a region's folders that show part of it; none if all its products are named."""
     if region.is_named:
         return ()
     need = need_of(region, settings)
@@ -86,7 +90,7 @@ def candidates_of(region: Region, settings: CurationSettings, folders: Folders) 
 
 
 def open_to(region: Region, candidates: Iterable[SceneRecord], settings: CurationSettings) -> list[SceneRecord]:
-    """Return the candidates of a region that may be one of its three, as far as is known without their clouds."""
+    """Return the candidates that are eligible for a region by everything except their clouds."""
     if region.is_named:
         return []
     need = need_of(region, settings)
@@ -94,9 +98,9 @@ def open_to(region: Region, candidates: Iterable[SceneRecord], settings: Curatio
 
 
 def inputs_of(region: Region, candidates: Iterable[SceneRecord], settings: CurationSettings) -> list[object]:
-    """Return what decides the products of a region, as JSON values: content, and how it is chosen from.
+    """Return everything that determines the products of a region, as JSON values: content and rules of the choice.
 
-    Products that can be none of its three, whatever their clouds, decide nothing.
+    Products that are ineligible whatever their clouds are left out.
     """
     named = {role: known_by(path) for role, path in region.named.items()}
     if region.is_named:
@@ -114,41 +118,41 @@ def choose_products(
     table: Path,
     work_folder: Path,
 ) -> Mapping[str, Product]:
-    """Return the radar, the clear and the cloudy product of a region; what is chosen is explained in a table.
+    """Return the radar, clear and cloudy product of a region by role, and write a table that explains the choice.
 
-    Of a named product with several tiles the one is taken that shows most of the region.
+    For a named product with several tiles, the tile that shows most of the region is taken.
 
     Args:
-        region: With paths that are not relative.
-        here: Where its named products lie on this disk, by role.
-        candidates: Products that show some of it.
-        settings: Size of regions, and how to choose.
-        table: CSV file with a line a candidate; written where there is something to choose, also if no three fit.
-        work_folder: Where zips are unpacked.
+        region: Region with absolute paths.
+        here: Local paths of its named products by role.
+        candidates: Products that show part of the region.
+        settings: Size of regions, and rules of the choice.
+        table: CSV file with a line per candidate; written if there is a choice, even if no three products fit.
+        work_folder: Folder in which zips are unpacked.
 
     Raises:
-        InputError: No three products fit, or a named one is none.
+        InputError: No three products fit, or a named product is not a product.
     """
     if region.is_named:
         tiles = {role: _tile(path, region, settings) for role, path in here.items() if role != "radar"}
         return {role: Product(path, tiles.get(role)) for role, path in here.items()}
     need, size_px = need_of(region, settings), (settings.rows, settings.columns)
 
-    def look(record: SceneRecord) -> tuple[float | None, float]:
-        return look_at(Path(record.place), need.center, size_px, work_folder, record.tile)
+    def coverage(record: SceneRecord) -> tuple[float | None, float]:
+        return measure_clouds(Path(record.place), need.center, size_px, work_folder, record.tile)
 
     described = {role: max(describe_scenes(path), key=need.shown) for role, path in here.items()}
     known = {role: replace(record, place=str(region.named[role])) for role, record in described.items()}
-    choice: Choice = choose(list(candidates), need, look, known)
+    choice: Choice = choose(list(candidates), need, coverage, known)
     write_text(table, choices_table({region.roi: choice}))
     return {role: Product(here.get(role, Path(one.place)), one.tile) for role, one in choice.records().items()}
 
 
 def _tile(path: Path, region: Region, settings: CurationSettings) -> str | None:
-    """Return the tile of a named product that shows most of a region; None where the product has but one.
+    """Return the tile of a named product that shows most of a region; None if the product has only one.
 
     Raises:
-        InputError: It has several, and nobody knows where the region lies; or the product is damaged.
+        InputError: It has several tiles and the region has no center, or the product is damaged.
     """
     scenes = describe_scenes(path) if looks_like_product(path) else []
     if len(scenes) < 2:

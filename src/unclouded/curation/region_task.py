@@ -1,4 +1,8 @@
-"""From scenes to triplets, one region a task: open, cut, screen, write, and say what became of every candidate."""
+"""Curation of one region as a task: open its three products, cut, screen and write patches, and describe them all.
+
+A data set may be curated by many processes and machines. A lease in the folder :data:`WORK` of its root assigns each
+region to one task, so that patches made of different products or settings are never mixed.
+"""
 
 import re
 import shutil
@@ -43,9 +47,22 @@ from unclouded.sentinel.radar import RadarScene, open_radar
 from unclouded.strict_json import read_json
 
 
+WORK = ".curation"
+"""Folder of the task ledger and the leases, below the root of the data set."""
+
+
 @dataclass(frozen=True)
 class CurateRegion:
-    """Make the triplets of one region; see :class:`~unclouded.batch.tasks.Task`."""
+    """Curation of one region; see :class:`~unclouded.batch.tasks.Task`.
+
+    Attributes:
+        name: Name of the region.
+        id: Hash of products and settings.
+        root: Root folder of the data set.
+        region: The region, with absolute paths.
+        settings: Settings of the curation.
+        candidates: Products to choose from.
+    """
 
     name: str
     id: str
@@ -55,13 +72,13 @@ class CurateRegion:
     candidates: tuple[SceneRecord, ...] = ()
 
     def run(self) -> list[Row]:
-        """Write the patches that pass, and return a row of the manifest for every candidate.
+        """Write the patches that pass the screening, and return a manifest row for every candidate patch.
 
         Raises:
-            InputError: A product cannot be used, or the root holds this region made of other products.
+            InputError: A product cannot be used, or the root contains this region made of other products.
         """
         try:
-            if self.absent:  # told before the root is asked, which may hold the region made of it
+            if self.absent:  # checked before the lease, which an earlier run with these products may hold
                 raise InputError(f"{' and '.join(self.absent)} not found; check the path, or fetch the product")
             with explained(self.root):
                 acquire_lease(self.root, self.name, self.id)
@@ -74,16 +91,16 @@ class CurateRegion:
 
     @property
     def absent(self) -> list[str]:
-        """Names of the products that are named and not there."""
+        """File names of named products that do not exist."""
         return [path.name for path in self.region.named.values() if isinstance(path, Path) and not path.exists()]
 
     @property
     def work(self) -> Path:
-        """Where products are unpacked and decoded; absent when nobody is at work."""
+        """Folder in which products are unpacked and decoded; it exists only while the task runs."""
         return work_folder(self.root, self.id)
 
     def without_folders(self, text: str) -> str:
-        """Return what a reader says with names of files alone: the same here, there and from a temporary folder."""
+        """Return a message with file names instead of paths, so that reasons are the same on every machine."""
         text = re.sub(rf"{re.escape(str(self.work))}/[^/]+/(unpacked/)?", "", text)
         places = [*self.region.named.values(), *(Path(one.place) for one in self.candidates), self.region.heights]
         for path in places:
@@ -99,7 +116,7 @@ class CurateRegion:
             return self._rows_of(here)
 
     def _rows_of(self, here: Mapping[str, Path]) -> list[Row]:
-        """Return the rows of a region whose named products lie on this disk, wherever they came from."""
+        """Return the rows of the region, given the local paths of its named products by role."""
         region, settings, work = self.region, self.settings, self.work
         products = choose_products(region, here, self.candidates, settings, choices_of(self.root, self.name), work)
         with (
@@ -108,7 +125,7 @@ class CurateRegion:
         ):
             grid = common_grid(clear.geobox, cloudy.geobox, (settings.rows, settings.columns), region.center)
             if grid.crs is not None:
-                footprint(grid)  # refused beyond UTM
+                footprint(grid)  # raises for regions beyond UTM
             with open_radar(
                 products["radar"].path,
                 grid,
@@ -126,16 +143,16 @@ class CurateRegion:
 def curating(
     settings: CurationSettings, folder: Path, root: Path, folders: Folders | None = None
 ) -> list[CurateRegion]:
-    """Return the tasks, one a region; ids change with the content of the products and with the settings.
+    """Return one task per region; ids depend on the content of the products and on the settings.
 
     Args:
-        settings: What to make.
-        folder: What paths of products are relative to.
-        root: Where the data set is made.
-        folders: Knows afterwards what it found in folders of products that is none.
+        settings: Regions and settings.
+        folder: Folder that the paths of products are relative to.
+        root: Root folder of the data set.
+        folders: Index of product folders; lists the unusable entries afterwards.
 
     Raises:
-        InputError: A folder or an elevation model is not there, or regions of different parts lie too near.
+        InputError: A folder or an elevation model does not exist, or regions of different parts are too close.
     """
     require_parts_apart(settings)
     folders = folders or Folders()
@@ -153,14 +170,21 @@ def curating(
 
 
 def _with_heights(region: Region, settings: CurationSettings) -> Region:
-    """Return a region with the elevation model that it has of its own, or that of all."""
+    """Return a region with its own elevation model, or else the common one."""
     datum_m = settings.heights_datum_m if region.heights_datum_m is None else region.heights_datum_m
     return region.model_copy(update={"heights": region.heights or settings.heights, "heights_datum_m": datum_m})
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What a region has of a scene."""
+    """Part of a scene inside a region.
+
+    Attributes:
+        scene: The scene.
+        top: First row of the region in the scene.
+        left: First column of the region in the scene.
+        width: Columns of the region.
+    """
 
     scene: RadarScene | OpticalScene
     top: int
@@ -172,7 +196,7 @@ class _Part:
         return cls(scene, *pixels_between(scene.geobox, grid), grid.shape[1])
 
     def read(self, top: int) -> Float32[np.ndarray, "band rows x"]:
-        """Read as many rows as a patch has."""
+        """Read the rows of one row of patches, from row ``top`` of the region."""
         values = self.scene.read(self.top + top, self.top + top + PATCH_PX)
         return np.ascontiguousarray(values[:, :, self.left : self.left + self.width])
 
@@ -204,8 +228,8 @@ def _candidates(
             known = identity_columns(str(patch), patch) | place_columns(place)
             known |= {"row_px": window.top, "column_px": window.left}
             if damaged:
-                told = Screening(str(patch), tuple(damaged))
-                yield known | screening_columns(told) | status_columns(told.findings)
+                screening = Screening(str(patch), tuple(damaged))
+                yield known | screening_columns(screening) | status_columns(screening.findings)
                 continue
             images = {token: _cut(strips[token], scenes[token].scene.bands, window, place) for token in TOKENS}
             screening = screen(str(patch), images, task.settings.screening, dates)
@@ -220,7 +244,7 @@ def _candidates(
 def _strips(
     task: CurateRegion, scenes: Mapping[str, _Part], top: int
 ) -> tuple[dict[str, Float32[np.ndarray, "band rows x"]], list[Finding]]:
-    """Read a row of patches; what is damaged is a finding, and the rest of the region goes on."""
+    """Read one row of patches; a damaged image becomes a finding, and the other rows are still processed."""
     strips, damaged = {}, []
     for token, part in scenes.items():
         try:
@@ -247,92 +271,89 @@ def _scene_columns(scenes: Mapping[str, RadarScene | OpticalScene]) -> ManifestR
     return {**dates, **products, "remarks": remarks}
 
 
-# What the root of a data set remembers of its regions, so that curators who share it never mix what they make.
-
-
-WORK = ".curation"
-"""Folder below the root where the tasks leave their notes."""
+# Leases of regions, and the files of a curation below its root.
 
 
 def work_folder(root: Path, identity: str) -> Path:
-    """Return where the products of a task are unpacked and decoded."""
+    """Return the folder in which the products of a task are unpacked and decoded."""
     return root / WORK / "work" / identity
 
 
 def choices_of(root: Path, roi: str) -> Path:
-    """Return where the choice of a region is explained."""
+    """Return the path of the table that explains the choice of a region's products."""
     return root / WORK / "choices" / f"{roi}.csv"
 
 
 def acquire_lease(root: Path, roi: str, identity: str) -> None:
-    """Clean up after a killed attempt, and refuse to mix patches of two sets of products.
+    """Assign a region of a data set to a task, and remove the partial files of a killed attempt.
 
-    The manifest would not know which is which. Of two who claim a region at once, one is first.
+    Without the lease, patches of two sets of products could be mixed, which the manifest could not tell apart. Of two
+    simultaneous requests, one succeeds.
 
     Raises:
-        InputError: The root holds the region made by another task.
+        InputError: The region is leased to another task.
     """
-    note = _note(root, roi)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(root, f"claim {roi}"):
-        if not note.is_file():
-            write_json(note, identity)
-    if _leased(note) != identity:
+    lease = _lease_file(root, roi)
+    lease.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(root, f"lease {roi}"):
+        if not lease.is_file():
+            write_json(lease, identity)
+    if _leased_to(lease) != identity:
         raise InputError(
             f"{named(root)} holds {roi} made of other products or settings; choose another root, or remove the region "
-            f"and {named(note)}"
+            f"and {named(lease)}"
         )
     for folder in store_folders(root, Roi.parse(roi)):
         remove_partial_files(folder)
 
 
 def clean_up(root: Path, identities: Mapping[str, str], failures: Mapping[str, str]) -> None:
-    """Remove what killed tasks left, and what was made of regions that were set aside; nothing that others work on.
+    """Remove the remains of killed tasks and the patches of failed regions, except those other tasks work on.
 
     Args:
-        root: Of the data set.
-        identities: Of settled tasks, by region.
-        failures: Which of them were set aside.
+        root: Root folder of the data set.
+        identities: Ids of the done and failed tasks by region.
+        failures: Reasons of the failed tasks by region.
     """
     for folder in (root / WORK / "work").glob("*"):
-        with suppress(Timeout), FileLock(root / WORK / "locks" / folder.name, timeout=0):  # held by who works there
+        with suppress(Timeout), FileLock(root / WORK / "locks" / folder.name, timeout=0):  # held by a running task
             shutil.rmtree(folder)
     remove_partial_files(root, {"choices", Path(MANIFEST).stem})
     for name in ("regions", "choices"):
         remove_partial_files(root / WORK / name, set(identities))
     for roi in failures:
-        note = _note(root, roi)
-        if note.is_file() and _leased(note) == identities[roi]:
+        lease = _lease_file(root, roi)
+        if lease.is_file() and _leased_to(lease) == identities[roi]:
             for folder in store_folders(root, Roi.parse(roi)):
                 shutil.rmtree(folder, ignore_errors=True)
-            note.unlink()
+            lease.unlink()
 
 
 def rows_of_others(root: Path, ledger: TaskLedger, identities: Mapping[str, str]) -> list[Row]:
-    """Return the rows of regions that the root holds, and that are done, but were made by other tasks than these.
+    """Return the rows of done regions of the root that are leased to tasks outside a list.
 
-    They stand in another list, or were made of other products or settings than this one has: what is there stays there.
+    These regions are in another list, or were made of other products or settings than in this one; they are kept.
 
     Args:
-        root: Of the data set.
-        ledger: What is known of its tasks.
-        identities: Of the tasks of this list, by region.
+        root: Root folder of the data set.
+        ledger: Records of its tasks.
+        identities: Ids of the tasks of this list by region.
     """
-    claims = {note.stem: _leased(note) for note in sorted((root / WORK / "regions").glob("*.txt"))}
-    return ledger.rows_of(held for roi, held in claims.items() if identities.get(roi) != held)
+    leases = {lease.stem: _leased_to(lease) for lease in sorted((root / WORK / "regions").glob("*.txt"))}
+    return ledger.rows_of(identity for roi, identity in leases.items() if identities.get(roi) != identity)
 
 
-def regions_held(root: Path) -> set[str]:
-    """Return the names of the regions that the root holds, or that somebody is making."""
-    return {note.stem for note in (root / WORK / "regions").glob("*.txt")}
+def leased_regions(root: Path) -> set[str]:
+    """Return the names of all leased regions: done ones, and those in progress."""
+    return {lease.stem for lease in (root / WORK / "regions").glob("*.txt")}
 
 
-def _note(root: Path, roi: str) -> Path:
+def _lease_file(root: Path, roi: str) -> Path:
     return root / WORK / "regions" / f"{roi}.txt"
 
 
-def _leased(note: Path) -> str:
-    return str(read_json(note))
+def _leased_to(lease: Path) -> str:
+    return str(read_json(lease))
 
 
 def _locked(root: Path, name: str) -> FileLock:

@@ -1,4 +1,4 @@
-"""What is to be curated: regions with their products, settings, and what a product is known by."""
+"""Settings of a curation: regions with their products, the choice of products, patches and screening."""
 
 from datetime import date
 from pathlib import Path
@@ -19,51 +19,52 @@ from unclouded.sentinel.radar_units import RadarUnits
 from unclouded.settings import Settings
 
 MAX_BYTES = 2 << 20
-"""Largest file of regions: some five thousand of them; with the settings' own limit it would be two hundred."""
-_MAX_ADDRESS = 2000
+"""Largest file of regions, enough for about five thousand; the general limit of settings files allows two hundred."""
+_MAX_URL = 2000
 
 
 def _source(value: Any) -> Any:
-    """Tell an address from a path, which an address of an unknown storage must not be taken for."""
+    """Return a path or a checked URL; a URL with an unknown protocol must not pass as a path."""
     if not isinstance(value, str) or not is_url(value):
         return Path(value) if isinstance(value, str) else value
-    if len(value) > _MAX_ADDRESS:
-        raise ValueError(f"expected an address of at most {_MAX_ADDRESS:,} characters, found {len(value):,}")
+    if len(value) > _MAX_URL:
+        raise ValueError(f"expected a URL of at most {_MAX_URL:,} characters, found {len(value):,}")
     require_known_storage(value)
     return value
 
 
 Source = Annotated[str | Path, BeforeValidator(_source)]
-"""A product on disk, or its address in a storage, such as ``s3://bucket/NAME.SAFE``."""
+"""Path of a product, or its URL in a storage, such as ``s3://bucket/NAME.SAFE``."""
 
 
 class Region(Settings):
-    """One region and the products it is made of, by name or to be chosen; paths are relative to the file.
+    """One region with the products of its triplets, named or to be chosen; paths are relative to the settings file.
 
-    The season to choose in is that of the region's name. The elevation model is that of all regions unless it has one.
+    Products are chosen from the season in the region's name. Without an elevation model of its own, the region uses
+    the common one.
     """
 
     roi: str = Field(description="name such as ROIs0001_summer_12")
     radar: Source | None = Field(None, description="Sentinel-1 GRD product, or GeoTIFF of VV and VH")
     clear: Source | None = Field(None, description="Sentinel-2 Level-1C product or GeoTIFF without clouds")
-    cloudy: Source | None = Field(None, description="idem with clouds")
+    cloudy: Source | None = Field(None, description="Sentinel-2 Level-1C product or GeoTIFF with clouds")
     radar_from: Path | None = Field(None, description="folder of radar products to choose from, instead of radar")
     optical_from: Path | None = Field(None, description="folder of Level-1C products, instead of clear, cloudy or both")
     dates: tuple[date, date] | None = Field(None, description="first and last day to choose from")
-    center: tuple[float, float] | None = Field(None, description="longitude and latitude of its middle")
-    split: str | None = Field(None, pattern="^(train|val|test)$", description="part it belongs to")
-    heights: Path | None = Field(None, description="elevation model to correct a radar product by")
-    heights_datum_m: float | None = Field(None, description="added to its heights: undulation of the geoid")
+    center: tuple[float, float] | None = Field(None, description="longitude and latitude of its centre")
+    split: str | None = Field(None, pattern="^(train|val|test)$", description="part of the split")
+    heights: Path | None = Field(None, description="elevation model for the terrain correction of a radar product")
+    heights_datum_m: float | None = Field(None, description="geoid undulation to add to its heights")
 
     @property
     def named(self) -> dict[str, Path | str]:
-        """The products that are given by name, by role; paths and addresses."""
+        """Paths and URLs of the named products by role."""
         given = {"radar": self.radar, "clear": self.clear, "cloudy": self.cloudy}
         return {role: path for role, path in given.items() if path is not None}
 
     @property
     def is_named(self) -> bool:
-        """Whether nothing is left to choose."""
+        """Whether all three products are named."""
         return len(self.named) == 3
 
     @model_validator(mode="after")
@@ -71,15 +72,15 @@ class Region(Settings):
         if (self.radar is None) == (self.radar_from is None):
             raise ValueError(f"{self.roi} needs either radar or radar_from")
         if (self.optical_from is None) == (self.clear is None or self.cloudy is None):
-            raise ValueError(f"{self.roi} needs either clear and cloudy, or optical_from for what is left out")
+            raise ValueError(f"{self.roi} needs either clear and cloudy, or optical_from for the missing ones")
         if not self.is_named and self.center is None:
-            raise ValueError(f"{self.roi} needs a center, or nobody knows which products show it")
+            raise ValueError(f"{self.roi} needs a center, to find the products that show it")
         if self.dates and (self.is_named or self.dates[0] > self.dates[1]):
             raise ValueError(f"{self.roi} has dates, expected a first and a last day to choose products from")
         return self
 
     def within(self, folder: Path) -> "Region":
-        """Return the same region with paths that are not relative any more."""
+        """Return the region with absolute paths."""
         paths = ("radar", "clear", "cloudy", "radar_from", "optical_from", "heights")
         given = {key: path for key in paths if isinstance(path := getattr(self, key), Path)}
         return self.model_copy(update={key: resolved(folder / path) for key, path in given.items()})
@@ -92,31 +93,35 @@ class Region(Settings):
 
 
 class ChoosingSettings(Settings):
-    """How products are chosen where folders are given."""
+    """Choice of products from folders."""
 
-    covers: float = Field(0.99, gt=0, le=1, description="least share of a region that a product shows")
-    clear_below: float = Field(0.01, ge=0, le=1, description="largest coverage of the clear one over the region")
+    covers: float = Field(0.99, gt=0, le=1, description="smallest share of the region that a product must show")
+    clear_below: float = Field(
+        0.01, ge=0, le=1, description="largest cloud coverage of the clear image over the region"
+    )
 
 
 class CurationSettings(Settings):
-    """What is curated, and how."""
+    """Regions of a data set and the settings they share."""
 
     regions: tuple[Region, ...] = Field(min_length=1)
-    rows: int = Field(4000, ge=PATCH_PX, description="most rows of a region, of 10 m (the paper: 40 km)")
-    columns: int = Field(5200, ge=PATCH_PX, description="most columns (the paper: 52 km)")
+    rows: int = Field(4000, ge=PATCH_PX, description="maximum rows of a region, of 10 m (the paper: 40 km)")
+    columns: int = Field(5200, ge=PATCH_PX, description="maximum columns of a region (the paper: 52 km)")
     stride_px: int = Field(STRIDE_PX, ge=1, le=PATCH_PX)
-    radar_units: RadarUnits = Field("dB", description="of radar GeoTIFFs")
-    heights: Path | None = Field(None, description="elevation model of all regions")
-    heights_datum_m: float = Field(0.0, description="added to its heights: undulation of the geoid")
-    store: StoreKind = Field("patches", description="a file an image of a patch, or scenes that hold each pixel once")
+    radar_units: RadarUnits = Field("dB", description="units of radar GeoTIFFs")
+    heights: Path | None = Field(None, description="elevation model for all regions")
+    heights_datum_m: float = Field(0.0, description="geoid undulation to add to its heights")
+    store: StoreKind = Field(
+        "patches", description="one file per image of a patch, or scenes that hold each pixel once"
+    )
     coverage: bool = Field(True, description="whether to map the clouds of every patch")
-    apart_km: float = Field(APART_KM, ge=0, description="least distance between regions of different parts")
+    apart_km: float = Field(APART_KM, ge=0, description="minimum distance between regions of different parts")
     choosing: ChoosingSettings = ChoosingSettings()
     screening: ScreeningSettings = ScreeningSettings()
 
     @property
     def size_km(self) -> tuple[float, float]:
-        """Of a region, east to west and north to south."""
+        """Largest extent of a region, east to west and north to south."""
         return self.columns / 100, self.rows / 100
 
     @field_validator("regions")
@@ -124,15 +129,15 @@ class CurationSettings(Settings):
     def _different(cls, regions: tuple[Region, ...]) -> tuple[Region, ...]:
         names = [region.roi for region in regions]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"{', '.join(twice[:5])} is there twice; give each region its own number")
+            raise ValueError(f"duplicate regions {', '.join(twice[:5])}; give each region its own number")
         return regions
 
 
 def require_parts_apart(settings: CurationSettings) -> None:
-    """Refuse regions of different parts that overlap or come too near; only those with a split and a center are known.
+    """Raise if regions of different parts overlap or are too close; checks the regions with a split and a center.
 
     Raises:
-        InputError: Names the nearest two.
+        InputError: Lists the nearest two regions.
     """
     known = [(Roi.parse(one.roi), one.split, one.center) for one in settings.regions if one.split and one.center]
     parts = [frozenset(roi for roi, part, _ in known if part == name) for name in PARTS]

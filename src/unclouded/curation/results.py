@@ -1,4 +1,4 @@
-"""What curating leaves in the root of a data set: the manifest of all regions, and why their scenes were chosen."""
+"""Results of a curation in the root of its data set: the manifest and the table of choices; plan of the open work."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +13,7 @@ from unclouded.batch.tasks import Row, TaskLedger
 from unclouded.batch.upload import Output
 from unclouded.catalogue.triplets import joined_tables
 from unclouded.curation.products import open_to
-from unclouded.curation.region_task import CurateRegion, choices_of, clean_up, regions_held, rows_of_others
+from unclouded.curation.region_task import CurateRegion, choices_of, clean_up, leased_regions, rows_of_others
 from unclouded.curation.regions import CurationSettings, Region
 from unclouded.errors import InputError
 from unclouded.files import free_bytes, write_text
@@ -29,41 +29,41 @@ from unclouded.sentinel.footprints import footprint_around
 def write_results(
     root: Path, tasks: Sequence[CurateRegion], ledger: TaskLedger, failures: Mapping[str, str]
 ) -> list[ManifestRow]:
-    """Write the manifest and the table of choices once all tasks are settled; return the rows of the manifest.
+    """Write the manifest and the table of choices once all tasks are done or failed; return the manifest rows.
 
-    What the root holds of a region stays in it, whoever made it. Two who end at once write one after the other.
+    Regions of other lists in the same root stay in the manifest. A lock serialises runs that end at the same time.
 
     Args:
-        root: Of the data set.
+        root: Root folder of the data set.
         tasks: All regions of a list.
-        ledger: What is known of them.
-        failures: Why some were set aside, by name.
+        ledger: Records of the tasks.
+        failures: Reasons of the failed tasks by name.
     """
     identities = {task.name: task.id for task in tasks}
     with FileLock(ledger.path / "locks" / "manifest"):
         clean_up(root, identities, failures)
         others = rows_of_others(root, ledger, identities)
-        held = {row["roi"] for row in others}
-        aside = set_aside(tasks, {roi: reason for roi, reason in failures.items() if roi not in held})
-        listed = [*ledger.rows(tasks), *others, *aside]
+        present = {row["roi"] for row in others}
+        failed = failed_rows(tasks, {roi: reason for roi, reason in failures.items() if roi not in present})
+        listed = [*ledger.rows(tasks), *others, *failed]
         write_manifest(root / MANIFEST, listed)
-        _write_choices(root, {*identities, *regions_held(root)})
+        _write_choices(root, {*identities, *leased_regions(root)})
     return listed
 
 
-def set_aside(tasks: Iterable[CurateRegion], failures: Mapping[str, str]) -> list[ManifestRow]:
-    """Return a row of the manifest for each region of which nothing was made.
+def failed_rows(tasks: Iterable[CurateRegion], failures: Mapping[str, str]) -> list[ManifestRow]:
+    """Return a manifest row for each failed region.
 
     Args:
         tasks: All regions.
-        failures: Why some were set aside, by name.
+        failures: Reasons of the failed tasks by name.
     """
     return [
-        _set_aside(task.region, task.settings.size_km, failures[task.name]) for task in tasks if task.name in failures
+        _failed_row(task.region, task.settings.size_km, failures[task.name]) for task in tasks if task.name in failures
     ]
 
 
-def _set_aside(region: Region, size_km: tuple[float, float], reason: str) -> ManifestRow:
+def _failed_row(region: Region, size_km: tuple[float, float], reason: str) -> ManifestRow:
     row: ManifestRow = {"status": FAILED, "reason": reason, "roi": region.roi}
     row["season"] = Roi.parse(region.roi).season
     if region.center is not None:
@@ -76,59 +76,59 @@ def _set_aside(region: Region, size_km: tuple[float, float], reason: str) -> Man
 
 
 def _write_choices(root: Path, regions: Iterable[str]) -> None:
-    """Write what was chosen for regions, and why, into one table beside the manifest, if there was any choice."""
+    """Join the tables that explain the choices of regions into one beside the manifest; no file without choices."""
     tables = [choices_of(root, name) for name in sorted(regions)]
     if found := [table for table in tables if table.is_file()]:
         write_text(root / CHOICES, joined_tables(table.read_text(encoding="utf-8") for table in found))
 
 
 def outputs(row: Row) -> list[Output]:
-    """Return the files of a candidate that was kept, as below the root."""
+    """Return the files of a kept patch, relative to the root."""
     return [Output(row[token], row[f"{token}_sha256"]) for token in TOKENS if row.get(token)]
 
 
 def lost(tasks: Iterable[CurateRegion], ledger: TaskLedger) -> list[CurateRegion]:
-    """Return done regions some of whose files are gone; what is in the files is for ``data check`` to say."""
+    """Return the done regions with missing files; ``data check`` verifies the content of files."""
     return [task for task in tasks if not _holds(task.root, ledger.rows([task]))]
 
 
 def _holds(root: Path, rows: Iterable[Row]) -> bool:
     names = {output.name for row in rows for output in outputs(row)}
     folders = {(root / name).parent for name in names}
-    there = {path.relative_to(root).as_posix() for folder in folders if folder.is_dir() for path in folder.iterdir()}
-    return names <= there
+    present = {path.relative_to(root).as_posix() for folder in folders if folder.is_dir() for path in folder.iterdir()}
+    return names <= present
 
 
-# What curating would do, before it begins: how far it is, which regions lack products, how much room it may take.
+# Plan of a curation before it starts: progress, regions without products, disk space.
 
 
 @dataclass(frozen=True)
 class CurationPlan:
-    """What is done, and what is left.
+    """Progress and open work of a curation.
 
     Attributes:
-        regions: How many there are.
-        done: How many of them are made.
-        aside: How many were set aside.
-        lacking: Of those left, which cannot be made as things are, and why.
-        most_bytes: Of all patches that are left, were each of them kept, before they are compressed.
-        free_bytes: Room on the disk.
+        regions: Number of regions.
+        done: Number of done regions.
+        failed: Number of failed regions.
+        lacking: Pending regions without the necessary products, with the reason.
+        most_bytes: Uncompressed size of all pending patches if every one is kept.
+        free_bytes: Free disk space.
     """
 
     regions: int
     done: int
-    aside: int
+    failed: int
     lacking: Mapping[str, str]
     most_bytes: int
     free_bytes: int
 
     def __str__(self) -> str:
-        """Return the plan in a few lines."""
-        left = self.regions - self.done - self.aside
+        """Return the plan as a few lines of text."""
+        pending = self.regions - self.done - self.failed
         return "\n".join(
             [
-                f"{self.regions:,} regions: {self.done:,} done, {self.aside:,} set aside, {left:,} left",
-                f"at most  {self.most_bytes / 2**30:,.1f} GiB to write, uncompressed and were nothing rejected",
+                f"{self.regions:,} regions: {self.done:,} done, {self.failed:,} failed, {pending:,} pending",
+                f"at most  {self.most_bytes / 2**30:,.1f} GiB to write, uncompressed, if no patch is rejected",
                 f"free     {self.free_bytes / 2**30:,.1f} GiB",
                 *section("without products", [f"{name}: {why}" for name, why in self.lacking.items()], self.regions),
             ]
@@ -136,20 +136,20 @@ class CurationPlan:
 
 
 def plan(tasks: Sequence[CurateRegion], ledger: TaskLedger, root: Path) -> CurationPlan:
-    """Say what there is to do; no pixel is looked at, so that clouds may leave more regions without products.
+    """Return the plan of a curation; it reads no pixels, so clouds may leave more regions without products.
 
     Args:
         tasks: All regions.
-        ledger: What is known of them.
-        root: Of the data set; need not be there.
+        ledger: Records of the tasks.
+        root: Root folder of the data set; need not exist yet.
     """
-    left = {task.name for task in (*ledger.left(tasks), *lost(tasks, ledger))}
-    open_tasks = [task for task in tasks if task.name in left]
-    aside = len(ledger.failures(tasks))
+    pending = {task.name for task in (*ledger.pending(tasks), *lost(tasks, ledger))}
+    open_tasks = [task for task in tasks if task.name in pending]
+    failed = len(ledger.failures(tasks))
     return CurationPlan(
         regions=len(tasks),
-        done=len(tasks) - len(left) - aside,
-        aside=aside,
+        done=len(tasks) - len(pending) - failed,
+        failed=failed,
         lacking={task.name: why for task in open_tasks if (why := _lacking(task))},
         most_bytes=sum(_most_bytes(task.settings) for task in open_tasks),
         free_bytes=free_bytes(root),
@@ -157,20 +157,20 @@ def plan(tasks: Sequence[CurateRegion], ledger: TaskLedger, root: Path) -> Curat
 
 
 def _lacking(task: CurateRegion) -> str:
-    """Return what a region lacks, in words; nothing where all may be there."""
+    """Return which products a region lacks, in words; an empty text if it may have all."""
     if task.absent:
         return f"{' and '.join(task.absent)} not found"
     found = open_to(task.region, task.candidates, task.settings)
     radar, optical = (sum(one.kind == kind for one in found) for kind in ("radar", "optical"))
     named = task.region.named
-    radar_wanted, optical_wanted = 1 - ("radar" in named), 2 - len({"clear", "cloudy"} & named.keys())
-    if radar >= radar_wanted and optical >= optical_wanted:
+    radar_needed, optical_needed = 1 - ("radar" in named), 2 - len({"clear", "cloudy"} & named.keys())
+    if radar >= radar_needed and optical >= optical_needed:
         return ""
-    return f"{radar} radar and {optical} optical products may be chosen, expected {radar_wanted} and {optical_wanted}"
+    return f"{radar} radar and {optical} optical products are eligible, expected {radar_needed} and {optical_needed}"
 
 
 def _most_bytes(settings: CurationSettings) -> int:
-    """Return the bytes of a region's patches, or of its scenes, uncompressed."""
+    """Return the uncompressed size of a region's patches, or of its scenes."""
     grid = GeoBox((settings.rows, settings.columns), Affine.identity(), None)
     patch_bytes = sum(PATCH_BYTES.values())
     if settings.store == "patches":

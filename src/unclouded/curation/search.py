@@ -1,8 +1,11 @@
-"""Products proposed for sampled regions from a catalogue, by the same rule as `curate`, and the files to go on with."""
+"""Search of a catalogue for the products of sampled regions, by the rules of `curate`, and the files for that command.
+
+:func:`proposals_of` searches, :func:`write_proposals` writes the regions file, the download list and the choices.
+"""
 
 import json
 from calendar import monthrange
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -24,26 +27,27 @@ from unclouded.errors import InputError
 from unclouded.files import write_text
 from unclouded.patches.roi import CHOICES
 from unclouded.patches.sampling import SampledRegion
+from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sentinel.band_stack import FIRST_LIGHT
 
 REGIONS, PRODUCTS = "regions.toml", "products.txt"
 RADAR_FOLDER, OPTICAL_FOLDER = "s1", "s2"
-"""Where the written file expects the products, beside itself."""
-PATIENCE = 3
-"""Regions in a row that a catalogue may fail to answer for."""
+"""Folders beside the regions file in which it expects the products."""
+MAX_FAILED_IN_A_ROW = 3
+"""Number of consecutive regions without a response after which the search ends."""
 SPARE_BELOW = 0.3
-"""Cloud cover above which a product is not worth fetching in the hope that it is clear over a region."""
+"""Largest cloud cover of a spare product; one with more clouds is unlikely to be clear over a region."""
 
 
 class SearchSettings(ChoosingSettings):
-    """What is searched for, and how products are chosen by what a catalogue tells of them as a whole.
+    """Search period and collections, and the choice of products by the cloud cover in the catalogue.
 
     Attributes:
         since: First day.
         until: Last day.
-        radar: Id of the collection of Sentinel-1 GRD.
-        optical: Id of the collection of Sentinel-2 Level-1C.
-        spares: How many more of the clearest products are listed for each region.
+        radar: Id of the Sentinel-1 GRD collection.
+        optical: Id of the Sentinel-2 Level-1C collection.
+        spares: Number of further clear products listed per region.
     """
 
     since: date
@@ -61,14 +65,14 @@ class SearchSettings(ChoosingSettings):
 
 @dataclass(frozen=True)
 class Proposal:
-    """What was found for a region.
+    """Products proposed for a region.
 
     Attributes:
-        region: Where and when.
-        split: Its part.
-        choice: The three products, or why there are none.
-        spares: Further optical products of the same season and year, the clearest first.
-        skipped: Items that are no scenes, by id, with the reason.
+        region: Sampled region.
+        split: Part of the split.
+        choice: The three products, or the reason why there are none.
+        spares: Further optical products of the same season, clearest first.
+        skipped: Reasons by id of items that are not usable scenes.
     """
 
     region: SampledRegion
@@ -79,15 +83,13 @@ class Proposal:
 
 
 def propose(region: SampledRegion, split: str, catalogue: Catalogue, settings: SearchSettings) -> Proposal:
-    """Propose the products of a region.
-
-    Clouds are those that the catalogue tells of whole products, for it knows no others.
+    """Propose the products of a region, by the cloud cover of whole products, as catalogues have no other.
 
     Raises:
-        InputError: The catalogue does not answer.
+        InputError: The catalogue does not respond.
     """
     items = {
-        id(item): item  # a catalogue on disk gives all it has, every time
+        id(item): item  # by id, since a local catalogue returns all its items for every request
         for days in seasons_between(region, settings.since, settings.until)
         for collection in (settings.radar, settings.optical)
         for item in catalogue.items(region.footprint, days, collection)
@@ -101,18 +103,18 @@ def propose(region: SampledRegion, split: str, catalogue: Catalogue, settings: S
         covers=settings.covers,
         clear_below=settings.clear_below,
     )
-    choice = choose(sorted(records, key=lambda one: (one.name, one.place)), need, _told_cover)
+    choice = choose(sorted(records, key=lambda one: (one.name, one.place)), need, _listed_cover)
     return Proposal(region, split, choice, tuple(_spares(choice, region.latitude))[: settings.spares], skipped)
 
 
-def _told_cover(record: SceneRecord) -> tuple[float | None, float]:
+def _listed_cover(record: SceneRecord) -> tuple[float | None, float]:
     return (None if record.cloud_percent is None else record.cloud_percent / 100), 1.0
 
 
 def seasons_between(region: SampledRegion, since: date, until: date) -> list[tuple[date, date]]:
-    """Return first and last day of each season of a region between two days, its own months, cut where they end.
+    """Return the first and last day of each season of a region within a period, clipped to the period.
 
-    Seasons before the first satellite and those that have not begun are left out: nothing was taken then.
+    Seasons before the first satellite and in the future are left out, as there are no images.
     """
     first_month, _, last_month = region.months
     since, last_year = max(since, FIRST_LIGHT.date()), datetime.now(UTC).year + 1
@@ -126,7 +128,7 @@ def seasons_between(region: SampledRegion, since: date, until: date) -> list[tup
 
 
 def _spares(choice: Choice, latitude: float) -> Iterator[SceneRecord]:
-    """Yield optical scenes that might replace a clear one that turns out not to be: of its season, clearest first."""
+    """Yield optical scenes of the same season, clearest first, in case the chosen clear one proves cloudy."""
     if choice.pairing is None:
         return
     clear = choice.pairing.clear
@@ -142,15 +144,15 @@ def _spares(choice: Choice, latitude: float) -> Iterator[SceneRecord]:
 
 
 def write_proposals(folder: Path, proposals: Sequence[Proposal], settings: SearchSettings) -> int:
-    """Write regions for `curate`, the list of products to fetch, and why each was proposed or not.
+    """Write the regions file for `curate`, the list of products to download, and the explanation of all choices.
 
     Args:
-        folder: Takes regions.toml, products.txt and choices.csv.
-        proposals: One a region.
-        settings: What was searched for.
+        folder: Output folder of regions.toml, products.txt and choices.csv.
+        proposals: One proposal per region.
+        settings: Settings of the search.
 
     Returns:
-        How many products there are to fetch.
+        Number of products to download.
     """
     found = [one for one in proposals if one.choice.pairing]
     products = {record.name for one in found for record in (*one.choice.records().values(), *one.spares)}
@@ -163,9 +165,9 @@ def write_proposals(folder: Path, proposals: Sequence[Proposal], settings: Searc
 def _toml(proposals: Sequence[Proposal], settings: SearchSettings) -> Iterator[str]:
     found = sum(one.choice.pairing is not None for one in proposals)
     yield (
-        f"# {found:,} of {len(proposals):,} regions have products. Fetch those of {PRODUCTS}: radar into "
+        f"# {found:,} of {len(proposals):,} regions have products. Download those in {PRODUCTS}: radar into "
         f"{RADAR_FOLDER}/, optical into {OPTICAL_FOLDER}/.\n"
-        "# Percentages are clouds of WHOLE products, as the catalogue tells them; 'unclouded curate' measures them\n"
+        "# Percentages are the cloud cover of WHOLE products, from the catalogue; 'unclouded curate' measures it\n"
         "# over each region and chooses again.\n\n"
         f"[choosing]\ncovers = {settings.covers}\n"
     )
@@ -201,14 +203,20 @@ def proposals_of(
     regions: Sequence[tuple[SampledRegion, str]],
     catalogue: Catalogue,
     settings: SearchSettings,
-    on_progress: Callable[[int, int], object] = lambda done, total: None,
+    on_progress: ProgressCallback = no_progress,
 ) -> list[Proposal]:
     """Propose the products of regions, one after the other; see :func:`propose`.
 
-    A region that the catalogue does not answer for has no products, and the others go on.
+    A region for which the catalogue does not respond gets no products, and the search continues.
+
+    Args:
+        regions: Sampled regions with their parts of the split.
+        catalogue: Catalogue to search.
+        settings: Settings of the search.
+        on_progress: Called with (stage, completed, total) after every region.
 
     Raises:
-        InputError: It does not answer for several regions in a row.
+        InputError: The catalogue does not respond for several regions in a row.
     """
     found: list[Proposal] = []
     in_a_row = 0
@@ -218,8 +226,8 @@ def proposals_of(
             in_a_row = 0
         except InputError as error:
             in_a_row += 1
-            if in_a_row == min(PATIENCE, len(regions)):
+            if in_a_row == min(MAX_FAILED_IN_A_ROW, len(regions)):
                 raise
             found.append(Proposal(region, split, Choice(None, str(error), ()), (), {}))
-        on_progress(len(found), len(regions))
+        on_progress("searching products", len(found), len(regions))
     return found
