@@ -46,6 +46,6 @@ def test_clear_pixels_of_the_demo_are_the_observed_ones(tmp_path: Path) -> None:
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("four years")
-    with pytest.raises(InputError, match="holds something else; give the demo a folder of its own"):
+    with pytest.raises(InputError, match="contains other files; give the demo a folder of its own"):
         show(tmp_path, no_progress, small())
     assert (tmp_path / "thesis.txt").read_text() == "four years"

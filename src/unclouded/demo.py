@@ -1,4 +1,8 @@
-"""The whole flow on a simulated region: simulate, map clouds, train, predict an unseen region, score, show."""
+"""Demonstration of the whole workflow on simulated regions: train a small network, predict an unseen region, evaluate.
+
+The test region, its predictions by network and baselines, and the scores are written as pictures, GeoTIFFs and
+tables.
+"""
 
 import shutil
 from collections.abc import Mapping
@@ -38,21 +42,21 @@ from unclouded.training.settings import TrainSettings
 
 UNSEEN = Roi("ROIs0000", "summer", 9)
 NAMED_REMOVERS = ("cloudy", "clear-mean", "sar-regression")
-"""Baselines in the table."""
+"""Baselines of the comparison."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much a demo does.
+    """Amount of work of a demo.
 
     Attributes:
-        seed: Of everything that is simulated.
-        coverages: Cloud coverage of each region to learn from.
-        learn_px: Side of a region to learn from.
-        unseen_px: Side of the region that training never sees.
-        training: Training settings: the paper's generator, an eighth as wide, learns from pairs alone. That is the
-            objective of which minutes show most: the paper's cycle takes six times as long a step, and thousands of
-            them before it beats any baseline. The long skip is the extended one for the same reason.
+        seed: Seed of the simulation.
+        coverages: Cloud coverage of each training region.
+        learn_px: Side of a training region.
+        unseen_px: Side of the test region.
+        training: Training settings: the paper's generator with an eighth of its width, trained on pairs only. This
+            objective shows most after minutes: steps with the paper's cycle take six times as long, and it needs
+            thousands of them to beat any baseline. The extended long skip is used for the same reason.
     """
 
     seed: int = 7
@@ -75,12 +79,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a demo leaves.
+    """Results of a demo.
 
     Attributes:
-        scores: Of the network and the baselines on the unseen region, by name.
-        pictures: To look at.
-        image: GeoTIFF of the unseen region, cleared by the network.
+        scores: Scores of network and baselines on the unseen region by name.
+        pictures: Picture files.
+        image: GeoTIFF of the unseen region without clouds, predicted by the network.
     """
 
     scores: dict[str, Scores]
@@ -88,7 +92,7 @@ class Shown:
     image: Path
 
     def verdict(self) -> str:
-        """Say whether the network beats the mean colour of the clear pixels where it is cloudy."""
+        """Return whether the network beats the mean colour of the clear pixels under clouds, as a sentence."""
         network, rule = (self.scores[name].mean("cloudy")["mae"] for name in ("network", "clear-mean"))
         word = "beats" if network < rule else "does NOT beat"
         return (
@@ -100,26 +104,26 @@ def show(out: Path, on_progress: ProgressCallback, plan: Plan | None = None) -> 
     """Run the demo.
 
     Args:
-        out: Folder for pictures, scores, data and GeoTIFFs; what an earlier demo left in it is replaced.
-        on_progress: Is told stage, done and total.
-        plan: How much to do; minutes of work if omitted.
+        out: Output folder of pictures, scores, data and GeoTIFFs; results of an earlier demo are replaced.
+        on_progress: Called with (stage, completed, total).
+        plan: Amount of work; a few minutes if omitted.
 
     Raises:
-        InputError: ``out`` holds something that is not from a demo.
+        InputError: ``out`` contains files that are not from a demo.
     """
     _make_room(out)
     plan = plan or Plan()
     unseen = _simulate(out, plan, on_progress)
-    remover = _learn(out, plan, on_progress)
+    remover = _train(out, plan, on_progress)
     image = _predict(out, unseen, remover, on_progress)
-    scores, sheet = _judge(out, remover, on_progress)
+    scores, sheet = _evaluate(out, remover, on_progress)
     return Shown(scores, (out / "region.png", sheet), image)
 
 
 def _make_room(out: Path) -> None:
     mark = out / "simulated.txt"
     if out.exists() and any(out.iterdir()) and not mark.exists():
-        raise InputError(f"{out} holds something else; give the demo a folder of its own")
+        raise InputError(f"{out} contains other files; give the demo a folder of its own")
     shutil.rmtree(out, ignore_errors=True)
     write_text(mark, "Everything in this folder comes from 'unclouded demo'. The regions are simulated.\n")
 
@@ -136,7 +140,7 @@ def _simulate(out: Path, plan: Plan, on_progress: ProgressCallback) -> Simulated
     return unseen
 
 
-def _learn(out: Path, plan: Plan, on_progress: ProgressCallback) -> CloudRemover:
+def _train(out: Path, plan: Plan, on_progress: ProgressCallback) -> CloudRemover:
     settings = settings_from(TrainSettings, {**plan.training, "patches": str(resolved(out / "learn_from"))})
     run = RunFolder(out / "run")
     train(settings, run, on_progress=on_progress)
@@ -144,7 +148,7 @@ def _learn(out: Path, plan: Plan, on_progress: ProgressCallback) -> CloudRemover
 
 
 def _predict(out: Path, unseen: SimulatedRegion, network: CloudRemover, on_progress: ProgressCallback) -> Path:
-    """Predict patch by patch, and the region as a whole, in which no patch has a seam."""
+    """Predict patch by patch, and the region as a whole, which has no seams between patches."""
     files = find_triplets(out / "unseen").triplets
     for index, one in enumerate(files):
         predicted = predict_patch(network, one, cache=ProbabilityCache())
@@ -164,7 +168,7 @@ def _predict(out: Path, unseen: SimulatedRegion, network: CloudRemover, on_progr
     return out / "network.tif"
 
 
-def _judge(out: Path, remover: CloudRemover, on_progress: ProgressCallback) -> tuple[dict[str, Scores], Path]:
+def _evaluate(out: Path, remover: CloudRemover, on_progress: ProgressCallback) -> tuple[dict[str, Scores], Path]:
     data = TripletDataset(find_triplets(out / "unseen").triplets, RGB, CloudMapSettings(), ProbabilityCache())
     removers = {name: baseline(name) for name in NAMED_REMOVERS} | {"scene-adapted": SceneAdapted(), "network": remover}
     scores, images = {}, {}
@@ -172,7 +176,7 @@ def _judge(out: Path, remover: CloudRemover, on_progress: ProgressCallback) -> t
         pairs = list(evaluate_remover(one, data))
         scores[name] = score_patches(pairs, "kept")
         images[name] = pairs
-        on_progress("judging", done, len(removers))
+        on_progress("evaluating", done, len(removers))
     write_json(out / "scores.json", {name: scores_json(one, np.random.default_rng(0)) for name, one in scores.items()})
     write_text(out / "scores.md", "".join(f"### {area} pixels\n\n{scores_markdown(scores, area)}\n" for area in AREAS))
     chosen = _partly_cloudy(scores["network"])
@@ -185,6 +189,6 @@ def _judge(out: Path, remover: CloudRemover, on_progress: ProgressCallback) -> t
 
 
 def _partly_cloudy(scores: Scores, count: int = 4) -> list[int]:
-    """The patches whose coverage is nearest to one half."""
+    """Return the indices of the patches whose cloud coverage is nearest to one half."""
     order = sorted(range(len(scores.patches)), key=lambda i: abs(scores.patches[i].coverage - 0.5))
     return sorted(order[:count])

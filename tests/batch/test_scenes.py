@@ -199,7 +199,7 @@ def test_an_id_changes_with_images_settings_and_weights_and_with_nothing_else(sc
     torch.manual_seed(1)
     save_weights(weights, settings.build(), settings, {})
     assert ids() != first
-    with pytest.raises(InputError, match=r"w\.safetensors holds other weights than at the start"):
+    with pytest.raises(InputError, match=r"w\.safetensors has other weights than at the start"):
         ResolvedRemover(wanted, pinned.description + " ").find()
 
 
@@ -251,15 +251,15 @@ def test_all_mistakes_are_told_at_once(table: Path) -> None:
     [
         (
             "name,cloudy,radar\na,b,c\n",
-            "column 'radar' is unknown; did you mean .*known are .*names no column sar .*expected na",
+            "column 'radar' is unknown; did you mean .*known are .*lacks the column sar .*expected na",
         ),
         ("name,cloudy,sar,ofset\na,b,c,1\n", "the column 'ofset' is unknown; did you mean 'offset'"),
-        ("name,cloudy,sar,sar\na,b,c,d\n", "the column 'sar' is there 2 times; leave one"),
-        ("name cloudy sar\na b c\n", "names no column name, cloudy, sar .cells are taken as separated by ','"),
+        ("name,cloudy,sar,sar\na,b,c,d\n", "the column 'sar' occurs 2 times; keep one"),
+        ("name cloudy sar\na b c\n", "lacks the column name, cloudy, sar .assumed separator: ','"),
         ("name,cloudy,sar\n", "lists no scene"),
         ("", "lists no scene"),
         ("\n \n", "lists no scene"),
-        ("name,cloudy,sar\nT32,a,b\n\nt32,c,d\n", "lines 2, 4 have one name, t32; give each scene a name of its own"),
+        ("name,cloudy,sar\nT32,a,b\n\nt32,c,d\n", "lines 2, 4 share the name t32; give each scene a unique name"),
         ('name,cloudy,sar\n"a,b,c\n', "is not CSV"),
         (
             "name,cloudy,sar\na,reference://x,b\n",

@@ -30,13 +30,13 @@ def bucket() -> Iterator[MemoryFileSystem]:
     fs.rm("/b", recursive=True)
 
 
-def test_fault_41_a_storage_that_does_not_tell_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_41_a_storage_without_metadata_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError("Access\nDenied")
 
     monkeypatch.setattr(MemoryFileSystem, "info", refuse)
     with pytest.raises(
-        InputError, match=r"memory://b/s2.tif cannot be read \(PermissionError: Access Denied\); check address"
+        InputError, match=r"memory://b/s2.tif cannot be read \(PermissionError: Access Denied\); check URL"
     ):
         version_of("memory://secret@b/s2.tif")
 
@@ -83,7 +83,7 @@ def test_a_local_folder_is_a_storage_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.enable_socket  # the loopback alone
-def test_a_web_server_is_a_storage_too_and_a_new_signature_no_new_version(tmp_path: Path) -> None:
+def test_a_web_server_is_a_storage_and_a_new_signature_is_not_a_new_version(tmp_path: Path) -> None:
     (tmp_path / "s2.tif").write_bytes(b"image")
     os.utime(tmp_path / "s2.tif", (1e9, 1e9))
     handler = partial(QuietHandler, directory=str(tmp_path))
@@ -99,7 +99,7 @@ def test_a_web_server_is_a_storage_too_and_a_new_signature_no_new_version(tmp_pa
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ("HTTP/1.1 404 No\r\n\r\n", "is not there"),
+        ("HTTP/1.1 404 No\r\n\r\n", "does not exist"),
         ("HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\n", "declares a length"),
         ("HTTP/1.1 200 OK\r\n\r\n", "of unknown size"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\n", r"expected a product of at most"),
@@ -108,7 +108,7 @@ def test_a_web_server_is_a_storage_too_and_a_new_signature_no_new_version(tmp_pa
     ],
 )
 @pytest.mark.enable_socket  # the loopback alone
-def test_fault_41_a_web_server_that_answers_something_else_is_named(answer: str, reason: str) -> None:
+def test_fault_41_an_unexpected_response_of_a_web_server_is_reported(answer: str, reason: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -128,7 +128,7 @@ def test_fault_41_a_web_server_that_answers_something_else_is_named(answer: str,
         serving.join()
 
 
-def test_what_is_fetched_is_removed_whatever_happens(bucket: MemoryFileSystem, tmp_path: Path) -> None:
+def test_downloads_are_removed_even_after_errors(bucket: MemoryFileSystem, tmp_path: Path) -> None:
     with pytest.raises(KeyError), fetched("memory://b/s2.tif", tmp_path / "scratch"):
         raise KeyError
     assert not (tmp_path / "scratch").exists()
@@ -144,7 +144,7 @@ def test_a_version_changes_with_the_content(bucket: MemoryFileSystem) -> None:
     assert version_of("memory://b/S1.SAFE") != before
 
 
-def test_fault_20_what_is_too_much_for_a_product_is_refused_before_it_is_fetched(
+def test_fault_20_a_product_that_is_too_large_is_rejected_before_the_download(
     bucket: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "MAX_FILES", 1)
@@ -156,9 +156,9 @@ def test_fault_20_what_is_too_much_for_a_product_is_refused_before_it_is_fetched
 
 
 @pytest.mark.parametrize("name", ["../../x", "a/./b", "a\\..\\b", "c:evil", "line\nbreak"])
-def test_fault_27_names_that_leave_the_folder_are_refused(bucket: MemoryFileSystem, name: str, tmp_path: Path) -> None:
+def test_fault_27_names_outside_the_folder_are_rejected(bucket: MemoryFileSystem, name: str, tmp_path: Path) -> None:
     bucket.store[f"/b/S1.SAFE/{name}"] = bucket.store["/b/s2.tif"]
-    with pytest.raises(InputError, match="no name for a file"), fetched("memory://b/S1.SAFE", tmp_path / "scratch"):
+    with pytest.raises(InputError, match="not a valid file name"), fetched("memory://b/S1.SAFE", tmp_path / "scratch"):
         pass
     del bucket.store[f"/b/S1.SAFE/{name}"]
     assert not (tmp_path / "scratch").exists()
@@ -183,9 +183,7 @@ def test_fault_07_what_comes_short_is_refused(
         ("memory://b/absent.tif", r"memory://b/absent\.tif does not exist; check the URL"),
     ],
 )
-def test_an_address_that_leads_nowhere_is_refused_in_one_line(
-    url: str, reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_url_is_rejected_in_one_line(url: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "s3fs", None)  # as where it is not installed
     with pytest.raises(InputError, match=reason):
         version_of(url)

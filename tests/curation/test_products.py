@@ -187,9 +187,9 @@ def test_where_no_three_fit_the_reason_and_the_table_are_there(archive: Path, tm
     ("changed", "reason"),
     [
         ({"radar": "a.SAFE"}, "needs either radar or radar_from"),
-        ({"clear": "a", "cloudy": "b"}, "needs either clear and cloudy, or optical_from for what is left out"),
+        ({"clear": "a", "cloudy": "b"}, "needs either clear and cloudy, or optical_from for the missing ones"),
         ({"optical_from": None, "clear": "a"}, "needs either clear and cloudy, or optical_from"),
-        ({"center": None}, "needs a center, or nobody knows which products show it"),
+        ({"center": None}, "needs a center, to find the products that show it"),
         ({"dates": ["2021-09-09", "2021-09-08"]}, "has dates, expected a first and a last day"),
         ({"radar_from": "s3"}, "s3 is not a folder"),
     ],

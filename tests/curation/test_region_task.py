@@ -182,7 +182,7 @@ def test_fault_12_a_region_beyond_utm_is_refused(scenes: Path, tmp_path: Path) -
 
 
 def test_a_region_that_is_named_twice_is_refused(scenes: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="ROIs0001_summer_1 is there twice; give each region its own number"):
+    with pytest.raises(InputError, match="duplicate regions ROIs0001_summer_1; give each region its own number"):
         tasks(scenes, tmp_path, (1, 1))
 
 
@@ -331,7 +331,7 @@ def test_the_reason_of_a_failed_region_does_not_depend_on_the_folder_of_its_zip(
     failed = run_tasks([task], TaskLedger(tmp_path / "root" / ".curation"), serially)
     clean_up(tmp_path / "root", {task.name: task.id}, failed)
     (row,) = failed_rows([task], failed)
-    assert "geometry" not in row  # nobody knows where it would have been
+    assert "geometry" not in row  # its position is unknown
     assert row == {
         "status": "failed",
         "reason": f"{image.relative_to(tmp_path)} has another checksum than its manifest says; fetch it again",

@@ -45,7 +45,7 @@ def test_the_paper_is_the_default_and_a_region_has_its_size_in_km() -> None:
         ({"store": "zarr"}, "store"),
         ({"regions": [region(1, split="dev")]}, "split"),
         ({"regions": [region(1) | {"roi": "fall_1"}]}, "'fall_1' is not a region; expected a name such as"),
-        ({"regions": [region(2), region(1), region(2)]}, "ROIs0001_fall_2 is there twice"),
+        ({"regions": [region(2), region(1), region(2)]}, "duplicate regions ROIs0001_fall_2"),
     ],
 )
 def test_settings_that_nobody_can_mean_are_refused(changed: dict[str, Any], message: str) -> None:

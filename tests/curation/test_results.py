@@ -35,7 +35,7 @@ def make(root: Path, roi: str, identity: str) -> None:
 def test_regions_of_other_lists_stay_and_only_missing_regions_fail(tmp_path: Path) -> None:
     make(tmp_path, THEIRS, "theirs")
     make(tmp_path, OURS, f"ours of {OURS}")
-    for number, roi in enumerate((THEIRS, LOST, OURS, "ROIs0001_fall_9")):  # of the last one nobody knows any more
+    for number, roi in enumerate((THEIRS, LOST, OURS, "ROIs0001_fall_9")):  # the last one has no record any more
         write_text(choices_of(tmp_path, roi), f"roi,place\n{roi},{number}\n")
     failures = {THEIRS: "made of other products", LOST: "damaged"}
     ledger, tasks = TaskLedger(tmp_path / WORK), [task(tmp_path, roi) for roi in (THEIRS, LOST, OURS)]
@@ -92,7 +92,7 @@ def test_done_and_failed_regions_are_not_pending(tmp_path: Path, monkeypatch: py
     assert found.most_bytes == 2 * PATCH
     assert str(found).splitlines() == [
         "3 regions: 1 done, 1 failed, 1 pending",
-        "at most  0.0 GiB to write, uncompressed and were nothing rejected",
+        "at most  0.0 GiB to write, uncompressed, if no patch is rejected",
         "free     3.0 GiB",
     ]
 
@@ -123,7 +123,7 @@ def test_what_a_region_lacks_is_told_before_the_work(tmp_path: Path) -> None:
     found = planned(tasks, tmp_path)
     assert found.lacking == {
         "ROIs0001_fall_1": "cloudy not found",
-        "ROIs0001_fall_2": "1 radar and 1 optical products may be chosen, expected 1 and 2",
-        "ROIs0001_fall_3": "0 radar and 2 optical products may be chosen, expected 1 and 2",
+        "ROIs0001_fall_2": "1 radar and 1 optical products are eligible, expected 1 and 2",
+        "ROIs0001_fall_3": "0 radar and 2 optical products are eligible, expected 1 and 2",
     }
     assert "3 without products\n  ROIs0001_fall_1: cloudy not found\n" in str(found)

@@ -130,7 +130,7 @@ def test_the_largest_region_of_each_season_is_shown() -> None:
 
 
 def test_a_region_that_is_not_there_is_named() -> None:
-    with pytest.raises(InputError, match="ROIs1158_spring_106 is no region of this data set"):
+    with pytest.raises(InputError, match="the data set has no region ROIs1158_spring_106"):
         choose_regions([region("spring", 1, 2)], ["ROIs1158_spring_106"])
 
 

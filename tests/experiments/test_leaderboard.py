@@ -46,12 +46,12 @@ def table_lines(text: str, word: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("|") and word in line]
 
 
-def test_each_result_says_whether_it_had_seen_the_test_regions(folder: Path) -> None:
+def test_each_result_states_whether_the_test_regions_were_in_training(folder: Path) -> None:
     found = {entry.name: entry.leak_free for entry in find_entries(folder)}
     assert found == {"one": "yes", "<b>two|</b>": "no", "three": "unknown"}
 
 
-def test_only_what_was_judged_alike_stands_in_one_table(folder: Path) -> None:
+def test_only_results_of_the_same_protocol_share_a_table(folder: Path) -> None:
     text = leaderboard_markdown(find_entries(folder), published())
     ours, _, theirs = text.partition("## Published")
     assert ours.count("\n## ") == 2  # kept and network

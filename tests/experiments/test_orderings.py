@@ -7,7 +7,7 @@ from unclouded.settings import settings_from
 
 
 def ordering(**content: object) -> Ordering:
-    return settings_from(Ordering, {"says": "so", "metrics": ["f1"], **content})
+    return settings_from(Ordering, {"statement": "so", "metrics": ["f1"], **content})
 
 
 def f1(**values: float | None) -> dict[str, dict[str, float] | None]:
@@ -67,7 +67,7 @@ def test_a_summary_has_a_line_a_sentence() -> None:
     "content",
     [{}, {"better": "a"}, {"rising": ["a"], "than": ["b"]}, {"better": "a", "worse": "b", "than": ["c"]}],
 )
-def test_an_ordering_says_one_thing(content: dict[str, object]) -> None:
+def test_an_ordering_has_exactly_one_kind(content: dict[str, object]) -> None:
     with pytest.raises(InputError, match=r"expected one of|expected 'than'"):
         ordering(**content)
 
@@ -80,5 +80,5 @@ def test_every_committed_ordering_speaks_of_rows_and_columns_that_exist() -> Non
         lines = {f"{row.key}@{clouds}" for row in rows for clouds in row.settings.tests} | {row.key for row in rows}
         for one in getattr(expected, table):
             subject = one.better or one.worse or one.smaller_drop
-            assert {*one.than, *(one.rising or ()), *([subject] if subject else [])} <= lines, one.says
-            assert set(one.metrics) <= set(experiments.table(table).columns), one.says
+            assert {*one.than, *(one.rising or ()), *([subject] if subject else [])} <= lines, one.statement
+            assert set(one.metrics) <= set(experiments.table(table).columns), one.statement

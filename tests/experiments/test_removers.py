@@ -47,15 +47,15 @@ def test_every_remover_without_weights_is_told_and_no_other() -> None:
     assert "No pretrained weights come with unclouded" in rules_text()
 
 
-def test_expectation_6_weights_tell_what_they_are_for_and_learnt_from(tmp_path: Path) -> None:
+def test_expectation_6_weights_list_their_purpose_and_training(tmp_path: Path) -> None:
     path = weights(tmp_path / "spring.safetensors", TRAINING)
     text = models_text(find_models([path]))
     assert "restores  B04 B03 B02 of L1C products" in text
     assert "scaling   VV -25 to 0 dB, VH -25 to 0 dB, reflectance 0 to 1" in text
-    assert "learnt    from 150 patches of 2 regions, 450 steps, 100 % pairs, objective cycle, " in text
+    assert "trained   on 150 patches of 2 regions, 450 steps, 100 % pairs, objective cycle, " in text
     assert "schedule changed after step 40, data 0123456789ab" in text
     assert f"sha256    {sha256(path)}" in text
-    assert f"judged    not here: 'unclouded evaluate {path} ROOT --split test --out FILE'" in text
+    assert f"scores    none found; run 'unclouded evaluate {path} ROOT --split test --out FILE'" in text
 
 
 def test_expectation_6_scores_are_shown_with_the_very_weights_they_are_of(tmp_path: Path) -> None:
@@ -64,10 +64,10 @@ def test_expectation_6_scores_are_shown_with_the_very_weights_they_are_of(tmp_pa
     judge(tmp_path / "others.json", "cd" * 32)
     (tmp_path / "broken.json").write_text((tmp_path / "others.json").read_text()[:-20])
     (model,) = find_models([tmp_path])
-    assert list(model.judged) == [tmp_path / "run" / "own.json"]
+    assert list(model.scores) == [tmp_path / "run" / "own.json"]
     text = models_text([model])
     assert "test, 1 patches: MAE 0.2500, under clouds 0.2500, PSNR 0.25, SSIM 0.250, SAM 0.25" in text
-    assert "LEARNT FROM 1 of these regions" in text
+    assert "TRAINED ON 1 of these regions" in text
 
 
 def test_a_folder_is_searched_for_weights_and_other_files_are_passed_over(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_folder_is_searched_for_weights_and_other_files_are_passed_over(tmp_pa
 @pytest.mark.parametrize("settings", ["", "[]", "{", '{"paired_percent": "all"}'])
 def test_weights_of_a_stranger_are_told_as_far_as_they_tell(settings: str, tmp_path: Path) -> None:
     path = weights(tmp_path / "x.safetensors", {"settings": settings} if settings else {})
-    assert "  learnt    " in models_text(find_models([path]))
+    assert "  trained   " in models_text(find_models([path]))
 
 
 @pytest.mark.parametrize("name", ["empty", "gone", "gone.safetensors"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from unclouded.errors import InputError
-from unclouded.experiments.reproduce import NAME, Reproduction, leak_free, without_map
+from unclouded.experiments.reproduce import RECORD, Reproduction, leak_free, without_map
 from unclouded.experiments.rows import find_experiments
 from unclouded.models.remover import FunctionRemover
 from unclouded.tensors.observation import Observation
@@ -77,7 +77,7 @@ def test_scores_of_other_weights_are_refused(runs: Path, tmp_path: Path) -> None
     shutil.copytree(runs / "smoke", tmp_path / "smoke")
     one, other = sorted((tmp_path / "smoke" / "table_2").rglob("weights.safetensors"))[1:3]
     shutil.copy(other, one)
-    with pytest.raises(InputError, match="judges other weights"):
+    with pytest.raises(InputError, match="scores other weights"):
         smoke("table_2", tmp_path).read()
 
 
@@ -111,33 +111,33 @@ def test_an_ablated_remover_is_shown_m_1_everywhere() -> None:
 A, B, SAME_REGION = "ROIs1158_spring_1_p1", "ROIs1158_spring_106_p1", "ROIs1158_spring_1_p2"
 
 
-def run(folder: Path, *learnt: str) -> Path:
-    (folder / "patches.txt").write_text("\n".join(learnt))
+def run(folder: Path, *trained: str) -> Path:
+    (folder / "patches.txt").write_text("\n".join(trained))
     return folder
 
 
-def record(folder: Path, learnt: dict[str, str], judged: dict[str, str]) -> Path:
-    (folder / NAME).write_text(json.dumps({"parts": [{"learnt": learnt, "judged": judged}]}))
+def record(folder: Path, trained: dict[str, str], tested: dict[str, str]) -> Path:
+    (folder / RECORD).write_text(json.dumps({"parts": [{"trained": trained, "tested": tested}]}))
     return folder
 
 
-def test_other_regions_are_no_leak_however_their_names_begin(tmp_path: Path) -> None:
+def test_other_regions_are_not_a_leak_even_with_similar_names(tmp_path: Path) -> None:
     assert leak_free(run(tmp_path, A), [B]) == (
         "yes",
-        "judged patches share no region with those learnt from (1 regions)",
+        "test and training patches share no region (1 training regions)",
     )
 
 
-def test_a_patch_that_was_learnt_from_is_a_leak(tmp_path: Path) -> None:
-    assert leak_free(run(tmp_path, A, B), [B]) == ("no", f"1 judged patches were learnt from, first {B}")
+def test_a_training_patch_in_the_test_is_a_leak(tmp_path: Path) -> None:
+    assert leak_free(run(tmp_path, A, B), [B]) == ("no", f"1 test patches were used in training, first {B}")
 
 
 def test_another_patch_of_a_region_is_a_leak(tmp_path: Path) -> None:
     answer, reason = leak_free(run(tmp_path, A), [SAME_REGION])
-    assert (answer, reason) == ("no", "1 regions of the judged patches were learnt from, first ROIs1158_spring_1")
+    assert (answer, reason) == ("no", "1 regions of the test patches were used in training, first ROIs1158_spring_1")
 
 
-def test_without_a_record_nobody_knows(tmp_path: Path) -> None:
+def test_without_a_record_leak_freedom_is_unknown(tmp_path: Path) -> None:
     assert leak_free(tmp_path, [A])[0] == "unknown"
 
 
@@ -146,16 +146,16 @@ def test_names_without_region_prove_nothing(tmp_path: Path) -> None:
     assert leak_free(record(tmp_path, {"x": "A"}, {"y": "B"}), ["y"])[0] == "yes"
 
 
-def test_a_patch_that_no_part_judged_is_unknown(tmp_path: Path) -> None:
+def test_a_test_patch_missing_from_the_record_is_unknown(tmp_path: Path) -> None:
     assert leak_free(record(tmp_path, {"x": "A"}, {"y": "B"}), ["y", "z"])[0] == "unknown"
 
 
-def test_who_learnt_from_nothing_leaks_nothing(tmp_path: Path) -> None:
-    assert leak_free(record(tmp_path, {}, {"y": "B"}), ["y"]) == ("yes", "it learnt from no patch")
+def test_without_training_patches_there_is_no_leak(tmp_path: Path) -> None:
+    assert leak_free(record(tmp_path, {}, {"y": "B"}), ["y"]) == ("yes", "no patch was used in training")
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"parts": [{"learnt": 1, "judged": {}}]}', '{"parts": 3}'])
-def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / NAME).write_text(text)
-    with pytest.raises(InputError, match=r"is no record of a training|is not JSON"):
+@pytest.mark.parametrize("text", ["[]", "{", '{"parts": [{"trained": 1, "tested": {}}]}', '{"parts": 3}'])
+def test_a_damaged_record_is_rejected(tmp_path: Path, text: str) -> None:
+    (tmp_path / RECORD).write_text(text)
+    with pytest.raises(InputError, match=r"is not a record of training patches|is not JSON"):
         leak_free(tmp_path, [A])

@@ -60,8 +60,9 @@ def test_the_ablation_sees_no_map_and_nothing_else_is_changed(tmp_path: Path) ->
     assert settings.clouds.mode == "ones" and settings.paired_percent == 100
 
 
-def test_every_region_is_tested_by_who_has_not_seen_it() -> None:
-    found = [(fold.name, learnt, held) for fold, learnt, held in regions_held_out(folds(("A",), ("B",)), REGIONS)]
+def test_every_region_is_tested_by_a_network_trained_without_it() -> None:
+    folded = regions_held_out(folds(("A",), ("B",)), REGIONS)
+    found = [(fold.name, training, held_out) for fold, training, held_out in folded]
     assert found == [("f0", ["b1"], ["a1", "a2"]), ("f1", ["a1", "a2"], ["b1"])]
 
 
@@ -73,7 +74,7 @@ def test_folds_that_test_twice_or_nothing_are_refused(tests: tuple[tuple[str, ..
 
 def test_the_folds_of_the_samples_hold_out_every_region_once() -> None:
     size = find_experiments().size("sample")
-    tested = [name for _, _, held in regions_held_out(size, size.regions) for name in held]
+    tested = [name for _, _, held_out in regions_held_out(size, size.regions) for name in held_out]
     assert sorted(tested) == sorted(size.regions)
     assert len(tested) == 10 > size.precision_recall.k
 
@@ -84,14 +85,14 @@ def test_a_row_is_a_baseline_a_training_or_like_another(content: dict[str, str])
         settings_from(RowSettings, {"label": "x", **content})
 
 
-def test_who_learnt_from_no_painted_clouds_is_not_tested_on_them() -> None:
-    with pytest.raises(InputError, match="learnt from none"):
+def test_a_row_trained_without_synthetic_clouds_is_not_tested_on_them() -> None:
+    with pytest.raises(InputError, match="trained without"):
         Row("x", "table_4", RowSettings(label="x", train={}, tests=("synthetic",)))
 
 
 @pytest.mark.parametrize("name", ["table_9", "../etc"])
 def test_an_unknown_table_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match="is no table"):
+    with pytest.raises(InputError, match="unknown table"):
         find_experiments().rows(name)
 
 

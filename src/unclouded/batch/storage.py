@@ -78,7 +78,7 @@ def storage_of(url: str) -> tuple[AbstractFileSystem, str]:
     try:
         fs, path = url_to_fs(url, **more)
     except ImportError as error:
-        raise InputError(f"{shown(url)} cannot be accessed: {error}; install it beside unclouded") from error
+        raise InputError(f"{shown(url)} cannot be reached: {error}; install it beside unclouded") from error
     except (ValueError, TypeError) as error:
         raise InputError(f"{shown(url)} is not a valid storage URL ({error}); check it") from error
     return fs, str(path).rstrip("/")

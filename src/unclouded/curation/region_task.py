@@ -46,7 +46,6 @@ from unclouded.sentinel.optical import OpticalScene, open_optical
 from unclouded.sentinel.radar import RadarScene, open_radar
 from unclouded.strict_json import read_json
 
-
 WORK = ".curation"
 """Folder of the task ledger and the leases, below the root of the data set."""
 

@@ -1,4 +1,8 @@
-"""Figures of the paper from any data set, panel by panel; those of whole regions are in ``mosaics``."""
+"""Figures 1, 4, 6, 7 and 9 of the paper, drawn from any data set.
+
+Figures 1, 6, 7 and 9 show patches as grids of panels, figure 4 shows whole regions stitched from their clear patches.
+The drawing functions at the end (grids, scale bars, file formats) give all of them one style.
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,7 +37,7 @@ from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.tensors.dataset import TripletDataset
 
 SOFT_EDGES = 0.5
-"""Reflectance shown white: brighter than clear land, so that thin cloud is told from thick."""
+"""Reflectance shown as white: brighter than clear land, so that thin and thick clouds can be distinguished."""
 
 WORST_ERROR = 0.25
 """Reflectance at the end of the error's colour bar."""
@@ -42,13 +46,13 @@ WORST_ERROR = 0.25
 def figure_1(
     path: Path, files: Sequence[TripletFiles], removers: Mapping[str, CloudRemover], cache: ProbabilityCache | None
 ) -> None:
-    """Draw radar, cloudy image, predictions and target, a column a patch (Fig. 1 of the paper).
+    """Draw radar, cloudy image, predictions and target, one column per patch (Fig. 1 of the paper).
 
     Args:
-        path: PNG, PDF or SVG file, whole or not at all.
+        path: PNG, PDF or SVG file, written atomically.
         files: Complete triplets.
-        removers: Label to remover, a row of predictions each; clear pixels are as observed, which is what users get.
-        cache: Where cloud probabilities are kept.
+        removers: Removers by label, one row of predictions each; clear pixels stay as observed, as in products.
+        cache: Cache of cloud probabilities.
     """
     if not removers:
         raise InputError("figure 1 shows predictions, expected one or more --remover; name baselines or weights files")
@@ -67,13 +71,13 @@ def figure_1(
 def figure_6(
     path: Path, files: Sequence[TripletFiles], cache: ProbabilityCache | None, perlin: SyntheticSettings = PERLIN
 ) -> None:
-    """Draw clear, really cloudy, its map, Perlin, its map, and Copy; one column a patch (Fig. 6 of the paper).
+    """Draw clear image, observed clouds, Perlin clouds, their maps, and Copy clouds, one column per patch (Fig. 6).
 
     Args:
-        path: PNG, PDF or SVG file, whole or not at all.
+        path: PNG, PDF or SVG file, written atomically.
         files: Complete triplets.
-        cache: Where cloud probabilities are kept.
-        perlin: How the Perlin clouds are painted.
+        cache: Cache of cloud probabilities.
+        perlin: Settings of the Perlin clouds.
     """
     titles = ("clear", "cloudy, real", "map m, real", "cloudy, Perlin", "map m, Perlin", "cloudy, Copy")
     columns = [_painted(one, cache, perlin) for one in files]
@@ -82,7 +86,7 @@ def figure_6(
 
 
 Panel = NDArray[np.float32]
-"""A picture (y, x, 3), or a map (y, x) in [0, 1]; NaN where there is no data."""
+"""Colour image (y, x, 3), or map (y, x) in [0, 1]; NaN where there is no data."""
 
 
 def _painted(files: TripletFiles, cache: ProbabilityCache | None, perlin: SyntheticSettings) -> list[Panel]:
@@ -98,13 +102,13 @@ def _painted(files: TripletFiles, cache: ProbabilityCache | None, perlin: Synthe
 
 
 def figure_7(path: Path, images: Iterable[ImageFile], cache: ProbabilityCache | None, columns: int = 6) -> None:
-    """Draw cloudy images, each above its map m, as a contact sheet (Fig. 7 of the paper).
+    """Draw cloudy images, each above its cloud map m, as a contact sheet (Fig. 7 of the paper).
 
     Args:
-        path: PNG, PDF or SVG file, whole or not at all.
+        path: PNG, PDF or SVG file, written atomically.
         images: Sentinel-2 images with 13 bands.
-        cache: Where cloud probabilities are kept.
-        columns: Images in a row.
+        cache: Cache of cloud probabilities.
+        columns: Images per row.
     """
     pairs: list[tuple[str, Panel, Panel]] = []
     for image in images:
@@ -135,16 +139,16 @@ def figure_9(
     damaged: Damaged = "refuse",
     skipped: list[DamagedTriplet] | None = None,
 ) -> None:
-    """Draw the patches that a remover mends worst, by MAE over all pixels (Fig. 9 of the paper, appendix D).
+    """Draw the patches with the largest MAE of a remover over all pixels (Fig. 9 of the paper, appendix D).
 
     Args:
-        path: PNG, PDF or SVG file, whole or not at all.
-        files: Complete triplets to choose from; all are judged.
-        remover: Whose mistakes to show; clear pixels are as observed.
-        cache: Where cloud probabilities are kept.
-        count: Columns.
-        damaged: What to do about a damaged patch.
-        skipped: Damaged patches that were skipped are added to this list.
+        path: PNG, PDF or SVG file, written atomically.
+        files: Complete triplets to choose from; all of them are evaluated.
+        remover: Remover whose errors are shown; clear pixels stay as observed.
+        cache: Cache of cloud probabilities.
+        count: Number of patches, one column each.
+        damaged: Treatment of damaged patches.
+        skipped: List to which skipped damaged patches are appended.
     """
     data = TripletDataset(tuple(files), remover.bands, choose_map([remover]).used, cache)
     triplets = each_readable(data.names, data.__getitem__, damaged, [] if skipped is None else skipped)
@@ -169,7 +173,7 @@ def figure_9(
 
 
 def _draw_with_errors(path: Path, rows: dict[str, list[Panel]], errors: list[Panel], names: list[str]) -> None:
-    """Draw a grid whose last row has a scale of its own, readable without telling red from green."""
+    """Draw a grid whose last row has its own colour scale, suitable for colour-blind readers."""
     side = 1.7
     figure = Figure(figsize=(side * len(names) + 0.8, side * (len(rows) + 1) + 0.35), layout="constrained")
     axes = figure.subplots(len(rows) + 1, len(names), squeeze=False)
@@ -188,24 +192,23 @@ def _draw_with_errors(path: Path, rows: dict[str, list[Panel]], errors: list[Pan
     save(path, figure)
 
 
-# Figure 4 of the paper: whole regions, stitched from their clear patches.
-
+# Figure 4: whole regions.
 
 SHOWN_PX = 900
-"""Longest side of a region in the figure: three inches at the resolution of print."""
+"""Longest side of a region in the figure: three inches in print resolution."""
 
 
-def choose_regions(regions: Sequence[RegionFiles], wanted: Sequence[str] | None, most: int = 4) -> list[RegionFiles]:
-    """Return the regions named; if omitted the largest of each season, as in the paper.
+def choose_regions(regions: Sequence[RegionFiles], names: Sequence[str] | None, most: int = 4) -> list[RegionFiles]:
+    """Return the named regions; if omitted, the largest region of each season, as in the paper.
 
     Raises:
-        InputError: The data set has no such region.
+        InputError: The data set does not have a named region.
     """
-    if wanted:
+    if names:
         known = {one.roi: one for one in regions}
-        if absent := [name for name in wanted if Roi.parse(name) not in known]:
-            raise InputError(f"{', '.join(absent)} is no region of this data set; its first one is {regions[0].roi}")
-        return [known[Roi.parse(name)] for name in wanted]
+        if absent := [name for name in names if Roi.parse(name) not in known]:
+            raise InputError(f"the data set has no region {', '.join(absent)}; its first one is {regions[0].roi}")
+        return [known[Roi.parse(name)] for name in names]
     largest: dict[str, RegionFiles] = {}
     for one in regions:
         if len(one.clear) > len(largest.get(one.roi.season, RegionFiles(one.roi, ())).clear):
@@ -214,12 +217,12 @@ def choose_regions(regions: Sequence[RegionFiles], wanted: Sequence[str] | None,
 
 
 def figure_4(path: Path, regions: Sequence[RegionFiles], columns: int = 2) -> None:
-    """Draw the clear mosaic of each region, with a scale bar; grey where no patch lies (Fig. 4 of the paper).
+    """Draw the clear mosaic of each region with a scale bar; grey where there is no patch (Fig. 4 of the paper).
 
     Args:
-        path: PNG, PDF or SVG file, whole or not at all.
-        regions: With the clear patches there are; all of them or some.
-        columns: Regions in a row.
+        path: PNG, PDF or SVG file, written atomically.
+        regions: Regions with all or some of their clear patches.
+        columns: Regions per row.
     """
     columns = min(columns, len(regions))
     lines = math.ceil(len(regions) / columns)
@@ -242,22 +245,16 @@ def figure_4(path: Path, regions: Sequence[RegionFiles], columns: int = 2) -> No
     save(path, figure)
 
 
-# One look for all figures: panels in a grid, scale bars, and files whose suffix chooses the format.
-
+# Style of all figures: grids of panels, scale bars, and the file format by suffix.
 
 FORMATS = (".png", ".pdf", ".svg")
-
 DPI = 300
-"""What journals ask of pictures."""
-
+"""Resolution that journals require of images."""
 NO_DATA_GREY = 0.85
-
 SIDE_INCH = 1.7
-
 LABEL_PT, NAME_PT = 8, 6
-
 STYLE: Any = {"svg.hashsalt": "unclouded", "svg.fonttype": "none", "pdf.fonttype": 42, "font.size": LABEL_PT}
-"""Text stays text in vector files, and equal figures are equal files."""
+"""Text stays text in vector files, and equal figures give equal files."""
 
 
 def colour(values: NDArray[np.float32], bands: tuple[str, ...], brightest: float = BRIGHTEST) -> Panel:
@@ -266,20 +263,20 @@ def colour(values: NDArray[np.float32], bands: tuple[str, ...], brightest: float
 
 
 def radar_grey(sar: NDArray[np.float32]) -> Panel:
-    """Return VV of radar (2, y, x) in dB as the paper shows it: -25 dB black, 0 dB white."""
+    """Return VV of radar (2, y, x) in dB as grey in [0, 1], as in the paper: -25 dB black, 0 dB white."""
     low, high = SENTINEL1.clip
     grey: Panel = ((sar[0].clip(low, high) - low) / (high - low)).astype(np.float32)
     return grey
 
 
 def draw_grid(path: Path, rows: Mapping[str, Sequence[Panel]], names: Sequence[str], side: float = SIDE_INCH) -> None:
-    """Draw panels in a grid: a row a kind, a column a patch.
+    """Draw panels in a grid with one column per patch.
 
     Args:
-        path: PNG, PDF or SVG file, whole or not at all.
-        rows: Kind to one panel a patch.
-        names: Of the patches.
-        side: Of a panel, inches.
+        path: PNG, PDF or SVG file, written atomically.
+        rows: Panels by row label, one panel per patch.
+        names: Names of the patches.
+        side: Side of a panel, inches.
     """
     tight = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     figure = Figure(figsize=(side * len(names) + 0.3, side * len(rows) + 0.3), layout=tight)
@@ -294,20 +291,20 @@ def draw_grid(path: Path, rows: Mapping[str, Sequence[Panel]], names: Sequence[s
 
 
 def readable(name: str, most: int = 40) -> str:
-    """Return a patch's name without what would break a line or be taken for mathematics."""
+    """Return a patch name without line breaks and with ``$`` escaped, which matplotlib would parse as mathematics."""
     plain = "".join(character if character.isprintable() else "?" for character in name).replace("$", r"\$")
     return plain if len(plain) <= most else f"{plain[: most - 1]}…"
 
 
 def show(axis: Any, panel: Panel, cmap: str = "gray", highest: float = 1.0) -> Any:
-    """Draw one panel without ticks; return what a colour bar needs."""
+    """Draw one panel without ticks; return its image for a colour bar."""
     axis.set(xticks=[], yticks=[], facecolor=str(NO_DATA_GREY))
     axis.spines[:].set(linewidth=0.4, color="#888888")
     return axis.imshow(panel, cmap=cmap, vmin=0, vmax=highest, interpolation="nearest")
 
 
 def scale_bar(axis: Any, width_px: int, pixel_m: float) -> None:
-    """Draw a bar of a round length below a panel, at most a quarter as long as it is wide."""
+    """Draw a scale bar of a round length below a panel, at most a quarter of its width."""
     length_m = round_length(width_px * pixel_m / 4)
     share = length_m / (width_px * pixel_m)
     below = axis.transAxes + ScaledTranslation(0, -6 / 72, axis.figure.dpi_scale_trans)
@@ -323,17 +320,17 @@ def round_length(most: float) -> float:
 
 
 def require_format(path: Path) -> None:
-    """Refuse names whose suffix is no format.
+    """Raise unless the suffix of a file name is a supported format.
 
     Raises:
-        InputError: Names the formats there are.
+        InputError: Lists the supported formats.
     """
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"{named(path)} has no format, expected a name that ends in {', '.join(FORMATS)}")
 
 
 def save(path: Path, figure: Figure) -> None:
-    """Write a figure in the format of its suffix, whole or not at all; equal figures give equal files."""
+    """Write a figure atomically in the format of its suffix; equal figures give equal files."""
     require_format(path)
     dates: Any = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     with mpl.rc_context(STYLE), whole_file(path) as partial:

@@ -1,4 +1,8 @@
-"""Results side by side: only those that were judged in the same way on the same patches, and published ones apart."""
+"""Leaderboard: results evaluated by the same protocol on the same patches share a table; published ones have their own.
+
+:func:`find_entries` reads result files and determines whether each is leak-free; :func:`leaderboard_markdown` and
+:func:`leaderboard_html` write the tables.
+"""
 
 import csv
 import json
@@ -15,7 +19,7 @@ from unclouded.errors import InputError
 from unclouded.evaluation.comparison import shown_metric
 from unclouded.evaluation.results_io import is_result, load_scores
 from unclouded.evaluation.scores import Scores
-from unclouded.experiments.reproduce import Answer, leak_free, metrics_of
+from unclouded.experiments.reproduce import LeakFree, leak_free, metrics_of
 from unclouded.experiments.tables import COLUMNS, html_page, html_rows, html_text, markdown_rows, markdown_text
 from unclouded.files import named, require_folder
 from unclouded.models.baselines import BASELINES
@@ -24,10 +28,10 @@ from unclouded.models.cloud_map import described_json
 SHOWN = ("mae", "psnr", "ssim", "sam", "precision", "recall", "f1")
 PUBLISHED = ("mae", "psnr", "ssim", "sam")
 HASH_DIGITS = 12
-"""Digits of a hash that tables show; the files have all."""
-APART = (
-    "Numbers from papers, as they were published. They are not comparable with those above, and often not with each"
-    " other: conventions of the metrics differ, and a region that a network has learnt from does not test it."
+"""Digits of a hash shown in tables; the files contain all."""
+PUBLISHED_REMARK = (
+    "Numbers as published in papers. They are not comparable with those above, and often not with each other:"
+    " conventions of the metrics differ, and a region used for training cannot test a network."
 )
 
 
@@ -36,20 +40,20 @@ class Entry:
     """One result.
 
     Attributes:
-        name: Of the remover.
-        scores: What it is worth.
-        leak_free: Whether it had seen no region that it was judged on.
-        reason: How that is known.
+        name: Name of the remover.
+        scores: Its scores.
+        leak_free: Whether no evaluated region was used in training.
+        reason: Evidence for that.
     """
 
     name: str
     scores: Scores
-    leak_free: Answer
+    leak_free: LeakFree
     reason: str
 
     @property
     def group(self) -> str:
-        """What has to be equal for two results to stand in one table: cards, patches, and those that were skipped."""
+        """Key of comparable results: evaluation protocols, patches, and skipped patches."""
         protocol = (self.scores.precision_recall or {}).get("protocol")
         skipped = sorted(one.name for one in self.scores.skipped)
         parts = [dict(self.scores.protocol), protocol, self.scores.split_sha256, skipped]
@@ -58,16 +62,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Published:
-    """A number from a paper.
+    """Result published in a paper.
 
     Attributes:
-        method: Its name.
-        values: Metric to value, as printed; metrics that were not published are absent.
-        bands: How many were judged; empty where the source does not say.
-        source: Who reports it.
-        split: How training and test regions were told apart.
-        leak_free: Whether test regions were kept out of training.
-        reason: How that is known.
+        method: Name of the method.
+        values: Values by metric, as printed; unpublished metrics are absent.
+        bands: Number of evaluated bands; empty if the source does not state it.
+        source: Paper that reports the result.
+        split: Separation of training and test regions.
+        leak_free: Whether test regions were excluded from training.
+        reason: Evidence for that.
     """
 
     method: str
@@ -81,7 +85,7 @@ class Published:
 
 @cache
 def published() -> tuple[Published, ...]:
-    """Return the published numbers that the package carries."""
+    """Return the published results included in the package."""
     text = (package_files("unclouded.experiments") / "data" / "published.csv").read_text(encoding="utf-8")
     return tuple(
         Published(
@@ -94,10 +98,10 @@ def published() -> tuple[Published, ...]:
 
 
 def find_entries(folder: Path) -> list[Entry]:
-    """Read every result file below a folder, by PSNR; other JSON files are passed over, see :func:`other_files`.
+    """Read every result file below a folder, ordered by PSNR; other JSON files are skipped, see :func:`other_files`.
 
     Raises:
-        InputError: There is no result, or one is damaged or contradicts itself.
+        InputError: There is no result, or one is damaged or inconsistent.
     """
     require_folder(folder)
     found = [_entry(path) for path in sorted(folder.rglob("*.json")) if is_result(path)]
@@ -107,12 +111,12 @@ def find_entries(folder: Path) -> list[Entry]:
 
 
 def other_files(folder: Path) -> list[str]:
-    """Return the names of the JSON files below a folder that are no results, relative to it."""
+    """Return the paths of the JSON files below a folder that are not results, relative to it."""
     return [named(path.relative_to(folder)) for path in sorted(folder.rglob("*.json")) if not is_result(path)]
 
 
 def _rank(mean: Mapping[str, float]) -> float:
-    """Mean PSNR; that of exact patches alone is infinite, and that of none at all is below every other."""
+    """Return the mean PSNR; infinite if all patches are exact, and minus infinity if there is no patch."""
     if math.isnan(mean["psnr"]):
         return math.inf if mean["psnr_exact"] else -math.inf
     return mean["psnr"]
@@ -120,24 +124,25 @@ def _rank(mean: Mapping[str, float]) -> float:
 
 def _entry(path: Path) -> Entry:
     scores = load_scores(path)
-    told = scores.provenance
+    source = scores.provenance
     names = [patch.name for patch in scores.patches]
-    answer, reason = leak_free(path.parent, names)
-    if answer == "unknown" and told and told.remover in BASELINES and not (told.weights_sha256 or told.predictions):
-        answer, reason = "yes", "a rule that learns from no patch"
-    elif answer == "unknown" and told and told.training_overlap is not None:
-        answer, reason = _told_by_weights(told.training_overlap)
-    return Entry(told.remover if told else path.stem, scores, answer, reason)
+    status, reason = leak_free(path.parent, names)
+    untrained = source and source.remover in BASELINES and not (source.weights_sha256 or source.predictions)
+    if status == "unknown" and untrained:
+        status, reason = "yes", "a baseline without training"
+    elif status == "unknown" and source and source.training_overlap is not None:
+        status, reason = _leak_free_by_weights(source.training_overlap)
+    return Entry(source.remover if source else path.stem, scores, status, reason)
 
 
-def _told_by_weights(shared: Sequence[str]) -> tuple[Answer, str]:
+def _leak_free_by_weights(shared: Sequence[str]) -> tuple[LeakFree, str]:
     if shared:
-        return "no", f"its weights name {len(shared):,} of the judged regions, first {shared[0]}"
-    return "yes", "its weights name none of the judged regions among those it learnt from"
+        return "no", f"{len(shared):,} evaluated regions are training regions in its weights file, first {shared[0]}"
+    return "yes", "no evaluated region is among the training regions in its weights file"
 
 
 def leaderboard_markdown(entries: Sequence[Entry], others: Sequence[Published]) -> str:
-    """Return a table for each way of judging, then the published numbers in one of their own."""
+    """Return one table per evaluation protocol, followed by a table of the published results, as Markdown."""
     parts = ["# Leaderboard\n"]
     for group in _groups(entries):
         parts += [
@@ -145,19 +150,19 @@ def leaderboard_markdown(entries: Sequence[Entry], others: Sequence[Published]) 
             f"{markdown_text(_conditions(group[0]))}\n",
             markdown_rows(_headings(), [_cells(one, markdown_text) for one in group], len(SHOWN)),
         ]
-    parts += ["## Published\n", f"{APART}\n"]
+    parts += ["## Published\n", f"{PUBLISHED_REMARK}\n"]
     parts.append(markdown_rows(_published_headings(), [_published_cells(one, markdown_text) for one in others], 4))
     return "\n".join(parts)
 
 
 def leaderboard_html(entries: Sequence[Entry], others: Sequence[Published]) -> str:
-    """Return the same as a page that stands alone."""
+    """Return the same tables as a self-contained HTML page."""
     body = ""
     for group in _groups(entries):
         rows = html_rows(_headings(), [_cells(one, html_text) for one in group], len(SHOWN))
         body += f"<h2>{html_text(_title(group[0]))}</h2>\n<p>{html_text(_conditions(group[0]))}</p>\n{rows}"
     rows = html_rows(_published_headings(), [_published_cells(one, html_text) for one in others], 4)
-    return html_page("Leaderboard", f"{body}<h2>Published</h2>\n<p>{html_text(APART)}</p>\n{rows}")
+    return html_page("Leaderboard", f"{body}<h2>Published</h2>\n<p>{html_text(PUBLISHED_REMARK)}</p>\n{rows}")
 
 
 def _groups(entries: Sequence[Entry]) -> list[list[Entry]]:
@@ -199,9 +204,9 @@ def _cells(entry: Entry, escaped: Any) -> list[str]:
 
 
 def _with_map(entry: Entry) -> str:
-    """Return a remover's name, with the cloud map of its training where it was judged with another one."""
-    told = entry.scores.provenance
-    trained = described_json(told.trained_map.get("settings") or {}) if told and told.trained_map else ""
+    """Return a remover's name, with the cloud map of its training if it was evaluated with another one."""
+    source = entry.scores.provenance
+    trained = described_json(source.trained_map.get("settings") or {}) if source and source.trained_map else ""
     other = trained and trained != described_json(entry.scores.clouds or {})
     return f"{entry.name} (trained with the map {trained})" if other else entry.name
 

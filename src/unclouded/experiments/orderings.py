@@ -1,4 +1,4 @@
-"""What the paper says of its tables without a number: who is better than whom; kept, broken or not tested."""
+"""Check of the paper's qualitative statements on its tables, which order methods: kept, broken or not tested."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,24 +14,24 @@ from unclouded.experiments.tables import COLUMNS
 from unclouded.settings import Settings, load_settings
 
 Values = Mapping[str, Mapping[str, float] | None]
-"""Key of a line to its metrics; None where it was not run."""
+"""Metrics by line key; None for a line that was not run."""
 Verdict = Literal["kept", "broken", "not tested"]
 
 
 class Ordering(Settings):
-    """One sentence of the paper; exactly one of ``better``, ``worse``, ``rising`` and ``smaller_drop``.
+    """Statement of the paper as an ordering: exactly one of ``better``, ``worse``, ``rising`` and ``smaller_drop``.
 
     Attributes:
-        says: The sentence.
-        metrics: By which it is checked.
-        better: A line that is better than each of ``than``.
-        worse: A line that is worse than each of ``than``.
-        rising: Lines that in general become better from left to right.
-        smaller_drop: A row that loses less from painted to observed clouds than each of ``than``.
-        than: Whom it is compared with.
+        statement: The statement.
+        metrics: Metrics by which it is checked.
+        better: Line that is better than each of ``than``.
+        worse: Line that is worse than each of ``than``.
+        rising: Lines that tend to improve from left to right.
+        smaller_drop: Row that loses less from synthetic to observed clouds than each of ``than``.
+        than: Lines to compare with.
     """
 
-    says: str
+    statement: str
     metrics: tuple[str, ...] = Field(min_length=1)
     better: str | None = None
     worse: str | None = None
@@ -40,18 +40,18 @@ class Ordering(Settings):
     than: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _says_one_thing(self) -> "Ordering":
+    def _is_one_ordering(self) -> "Ordering":
         if sum(one is not None for one in (self.better, self.worse, self.rising, self.smaller_drop)) != 1:
             raise ValueError("expected one of better, worse, rising and smaller_drop")
         if (self.rising is None) != bool(self.than):
             raise ValueError("expected 'than' beside better, worse and smaller_drop, and none beside rising")
         if unknown := [metric for metric in self.metrics if metric not in COLUMNS]:
-            raise ValueError(f"{', '.join(unknown)} is no metric; known are {', '.join(COLUMNS)}")
+            raise ValueError(f"unknown metric {', '.join(unknown)}; choose from {', '.join(COLUMNS)}")
         return self
 
 
 class Expected(Settings):
-    """The orderings of every table."""
+    """Orderings of every table."""
 
     table_2: tuple[Ordering, ...] = ()
     table_3: tuple[Ordering, ...] = ()
@@ -60,13 +60,13 @@ class Expected(Settings):
 
 @dataclass(frozen=True)
 class Checked:
-    """An ordering with what came of it.
+    """Result of the check of an ordering.
 
     Attributes:
-        ordering: What was expected.
-        metric: By which it was checked.
+        ordering: The ordering.
+        metric: Metric by which it was checked.
         verdict: Kept, broken, or not tested because a row was not run.
-        reason: Names the first pair that breaks it, or the rows that are missing.
+        reason: First pair of values that breaks it, or the missing rows.
     """
 
     ordering: Ordering
@@ -76,11 +76,11 @@ class Checked:
 
 
 def summary(checked: Sequence[Checked]) -> list[str]:
-    """Return one line for each ordering: what the paper says, and by which metrics it is kept, broken or not tested."""
+    """Return one line per ordering: the statement, and the metrics by which it is kept, broken or not tested."""
     grouped: dict[str, list[Checked]] = defaultdict(list)
     for one in checked:
-        grouped[one.ordering.says].append(one)
-    return [f"{says}: {'; '.join(_verdicts(found))}" for says, found in grouped.items()]
+        grouped[one.ordering.statement].append(one)
+    return [f"{statement}: {'; '.join(_verdicts(found))}" for statement, found in grouped.items()]
 
 
 def _verdicts(found: Sequence[Checked]) -> list[str]:
@@ -99,9 +99,9 @@ def load_expected(folder: Path) -> Expected:
 
 
 def check(orderings: tuple[Ordering, ...], values: Values) -> list[Checked]:
-    """Check every ordering by each of its metrics; lines that were not run are left out, and named.
+    """Check every ordering by each of its metrics; lines that were not run are skipped and listed in the reason.
 
-    Two equal values break an ordering: neither is better.
+    Two equal values break an ordering, as neither is better.
     """
     return [_checked(ordering, metric, values) for ordering in orderings for metric in ordering.metrics]
 
@@ -131,14 +131,14 @@ def _rising(ordering: Ordering, metric: str, names: tuple[str, ...], values: Val
         return Checked(ordering, metric, "not tested", f"not run: {', '.join(missing)}")
     steady = len(set(found.values())) == 1
     rho = 0.0 if steady else float(spearmanr(np.arange(len(found)), list(found.values())).statistic)
-    told = f"rank correlation {rho:+.2f} over {len(found)} rows" + (
+    reason = f"rank correlation {rho:+.2f} over {len(found)} rows" + (
         f", not run: {', '.join(missing)}" if missing else ""
     )
-    return Checked(ordering, metric, "kept" if rho > 0 else "broken", told)
+    return Checked(ordering, metric, "kept" if rho > 0 else "broken", reason)
 
 
 def _goodness(name: str, metric: str, values: Values) -> float | None:
-    """The value of a line, its sign such that more is better; a row alone stands for its test on observed clouds."""
+    """Return the value of a line, negated if lower is better; a row key alone means its test on observed clouds."""
     found = values.get(name if "@" in name else f"{name}@observed")
     if found is None or np.isnan(found[metric]):
         return None
@@ -146,8 +146,8 @@ def _goodness(name: str, metric: str, values: Values) -> float | None:
 
 
 def _drop(name: str, metric: str, values: Values) -> float | None:
-    painted, observed = (_goodness(f"{name}@{clouds}", metric, values) for clouds in ("synthetic", "observed"))
-    return None if painted is None or observed is None else painted - observed
+    synthetic, observed = (_goodness(f"{name}@{clouds}", metric, values) for clouds in ("synthetic", "observed"))
+    return None if synthetic is None or observed is None else synthetic - observed
 
 
 def _beside(subject: str, mine: float, name: str, value: float, metric: str, ordering: Ordering) -> str:

@@ -1,4 +1,4 @@
-"""What can remove clouds: rules without weights, and networks, what they learnt from and what they are worth."""
+"""Catalogue of removers: baselines without weights, and networks in weights files with their training and scores."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -16,45 +16,45 @@ from unclouded.models.weights import WeightsRecord, read_record
 from unclouded.strict_json import parse_json
 
 NAMED_REMOVERS: Mapping[str, str] = {
-    SCENE_ADAPTED: "a regression from radar to the bands, learnt from the clear part of the scene itself",
-    "sar-regression": "the same in one piece and without a prior, from radar features of the patch",
-    "clear-mean": "the mean clear spectrum wherever there are clouds: what any network has to beat",
+    SCENE_ADAPTED: "a regression from radar to the bands, fitted to the clear part of the scene itself",
+    "sar-regression": "a single regression without a prior, fitted to radar features of the patch",
+    "clear-mean": "the mean clear spectrum wherever there are clouds: the baseline any network has to beat",
     "cloudy": "the cloudy image as it is",
     "sar-vv": "VV as a grey image",
     "sar-vh": "VH as a grey image",
 }
-"""Every remover without weights, and what it does."""
+"""Description of every remover without weights."""
 NO_WEIGHTS = (
-    "No pretrained weights come with unclouded. 'unclouded train paper FOLDER --set patches=ROOT' makes them"
-    " from SEN12MS-CR; docs/proof.md tells what shorter trainings gave."
+    "unclouded ships no pretrained weights. 'unclouded train paper FOLDER --set patches=ROOT' trains them on"
+    " SEN12MS-CR; docs/proof.md lists the results of shorter trainings."
 )
 
 
 @dataclass(frozen=True)
 class Model:
-    """A weights file.
+    """A weights file with its scores.
 
     Attributes:
-        path: Where it lies.
-        record: What it says of itself.
-        sha256: Of the file; scores name their weights by it.
-        judged: Scores that were found for it, by their file.
+        path: Weights file.
+        record: Metadata in the file.
+        sha256: Checksum of the file, by which scores identify their weights.
+        scores: Scores found for it, by result file.
     """
 
     path: Path
     record: WeightsRecord
     sha256: str
-    judged: Mapping[Path, Scores]
+    scores: Mapping[Path, Scores]
 
 
 def find_models(places: Iterable[Path]) -> list[Model]:
-    """Find weights and, in the same folders, their scores.
+    """Find weights files and their scores in the same folders.
 
     Args:
-        places: Weights files, and folders that are searched at any depth. Of a file its folder is searched for scores.
+        places: Weights files, whose folders are searched for scores, and folders, which are searched recursively.
 
     Raises:
-        InputError: A place does not exist, a file is no weights file, or a folder holds none.
+        InputError: A place does not exist, a file is not a weights file, or a folder contains none.
     """
     records, scores = dict[Path, WeightsRecord](), dict[Path, Scores]()
     for place in places:
@@ -67,7 +67,7 @@ def find_models(places: Iterable[Path]) -> list[Model]:
 
 
 def _records_below(folder: Path) -> dict[Path, WeightsRecord]:
-    """Weights in a folder; other files, say the state of a training or another model's weights, are passed over."""
+    """Return the weights files below a folder; others, such as training states or foreign weights, are skipped."""
     found = {}
     for path in sorted(folder.rglob("*.safetensors")):
         with suppress(InputError):
@@ -76,7 +76,7 @@ def _records_below(folder: Path) -> dict[Path, WeightsRecord]:
 
 
 def _scores_below(folder: Path) -> dict[Path, Scores]:
-    """Scores in a folder; damaged ones and those of another definition are passed over: nobody asked for them."""
+    """Return the result files below a folder; damaged ones and those of another definition are skipped."""
     found = {}
     for path in filter(is_result, sorted(folder.rglob("*.json"))):
         with suppress(InputError):
@@ -86,17 +86,17 @@ def _scores_below(folder: Path) -> dict[Path, Scores]:
 
 def _model(path: Path, record: WeightsRecord, scores: Mapping[Path, Scores]) -> Model:
     own = sha256(path)
-    judged = {at: one for at, one in scores.items() if one.provenance and one.provenance.weights_sha256 == own}
-    return Model(path, record, own, judged)
+    own_scores = {at: one for at, one in scores.items() if one.provenance and one.provenance.weights_sha256 == own}
+    return Model(path, record, own, own_scores)
 
 
 def rules_text() -> str:
-    """Return a line for every remover without weights, and that there are no weights."""
+    """Return one line per remover without weights, and the remark on pretrained weights."""
     return "\n".join([*(f"{name:<16}{what}" for name, what in NAMED_REMOVERS.items()), "", NO_WEIGHTS])
 
 
 def models_text(models: Sequence[Model]) -> str:
-    """Return a paragraph for every network."""
+    """Return one paragraph per network."""
     return "\n\n".join(
         "\n".join([str(one.path), *(f"  {key:<10}{text}" for key, text in _facts(one))]) for one in models
     )
@@ -114,13 +114,13 @@ def _facts(model: Model) -> list[tuple[str, str]]:
             f"VV {_span(scaling.vv_db)} dB, VH {_span(scaling.vh_db)} dB, reflectance {_span(scaling.toa_reflectance)}",
         ),
         ("cloud map", str(model.record.trained_map or "not recorded; the paper's is used")),
-        ("learnt", _learnt(training)),
+        ("trained", _training(training)),
         ("sha256", model.sha256),
-        *(("judged", _judged(path, scores)) for path, scores in model.judged.items()),
+        *(("scores", _summary(path, scores)) for path, scores in model.scores.items()),
         *(
             []
-            if model.judged
-            else [("judged", f"not here: 'unclouded evaluate {model.path} ROOT --split test --out FILE'")]
+            if model.scores
+            else [("scores", f"none found; run 'unclouded evaluate {model.path} ROOT --split test --out FILE'")]
         ),
     ]
 
@@ -129,24 +129,24 @@ def _span(values: tuple[float, float]) -> str:
     return f"{values[0]:g} to {values[1]:g}"
 
 
-def _learnt(training: Mapping[str, str]) -> str:
+def _training(training: Mapping[str, str]) -> str:
     try:
         settings = parse_json(training.get("settings", "{}"), "the record", nan=True)
     except InputError:
         settings = {}
     if not training or not isinstance(settings, dict):
-        return "its file does not tell from what"
+        return "not recorded in the file"
     regions = f" of {len(training['regions'].split()):,} regions" if "regions" in training else ""
-    told = [f"from {training.get('patches', 'some')} patches{regions}", f"{training.get('steps', 'some')} steps"]
-    told += [f"{settings['paired_percent']:g} % pairs"] if isinstance(settings.get("paired_percent"), float) else []
-    told += [f"objective {settings['objective']}"] if isinstance(settings.get("objective"), str) else []
-    told += _schedule_changes(settings.get("schedule"))
-    told += [f"data {training['data_sha256'][:12]}"] if "data_sha256" in training else []
-    return ", ".join(told)
+    facts = [f"on {training.get('patches', 'some')} patches{regions}", f"{training.get('steps', 'some')} steps"]
+    facts += [f"{settings['paired_percent']:g} % pairs"] if isinstance(settings.get("paired_percent"), float) else []
+    facts += [f"objective {settings['objective']}"] if isinstance(settings.get("objective"), str) else []
+    facts += _schedule_changes(settings.get("schedule"))
+    facts += [f"data {training['data_sha256'][:12]}"] if "data_sha256" in training else []
+    return ", ".join(facts)
 
 
 def _schedule_changes(schedule: object) -> list[str]:
-    """Return after which steps a resumed training got another schedule."""
+    """Return the steps after which a resumed training continued with another schedule."""
     earlier = schedule.get("earlier") if isinstance(schedule, dict) else None
     steps = (
         [str(one.get("until_step")) for one in earlier or () if isinstance(one, dict)]
@@ -156,10 +156,10 @@ def _schedule_changes(schedule: object) -> list[str]:
     return [f"schedule changed after step {', '.join(steps)}"] if steps else []
 
 
-def _judged(path: Path, scores: Scores) -> str:
-    mean, cloudy, told = scores.mean("all"), scores.mean("cloudy"), scores.provenance
-    split = told.split if told else "patches"
-    leaks = f"; LEARNT FROM {len(told.training_overlap)} of these regions" if told and told.training_overlap else ""
+def _summary(path: Path, scores: Scores) -> str:
+    mean, cloudy, source = scores.mean("all"), scores.mean("cloudy"), scores.provenance
+    split = source.split if source else "patches"
+    leaks = f"; TRAINED ON {len(source.training_overlap)} of these regions" if source and source.training_overlap else ""
     return (
         f"{split}, {len(scores.patches):,} patches: MAE {mean['mae']:.4f}, under clouds {cloudy['mae']:.4f}, "
         f"PSNR {shown_metric(mean, 'psnr', 2)}, SSIM {mean['ssim']:.3f}, SAM {mean['sam']:.2f}{leaks} ({path})"

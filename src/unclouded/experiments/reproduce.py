@@ -1,4 +1,9 @@
-"""A table of the paper from a folder of runs: train and judge what is missing, when told to; read what is there."""
+"""Reproduction of a table of the paper from a folder of runs.
+
+:class:`Reproduction` trains and evaluates the missing rows on request, reads the existing ones into a table, and writes
+it. A row is scored over all its folds in one file (:func:`score_row`). ``training.json`` beside the scores records the
+training patches of every network, from which :func:`leak_free` determines whether a test region was used in training.
+"""
 
 import hashlib
 import math
@@ -38,7 +43,14 @@ from unclouded.tensors.observation import Observation, Triplet
 from unclouded.vgg import AUTO
 
 SHOWN_AS_COLUMNS = ("synthetic", "target")
-"""Entries of a card that may differ within a table, because the table itself shows them."""
+"""Entries of the evaluation protocol that may differ within a table, because the table shows them."""
+
+RECORD = "training.json"
+"""Record of training and test patches, beside the scores."""
+MAX_BYTES = 64 << 20
+"""Largest record."""
+
+LeakFree = Literal["yes", "no", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -46,13 +58,13 @@ class Reproduction:
     """One table at one size.
 
     Attributes:
-        experiments: Where its rows are.
-        table: Such as ``table_2``.
-        size: Such as ``sample``.
-        runs: Folder of all runs; those of each size have a folder of their own.
-        root: Data set; not needed to read what is there, nor where regions are simulated.
+        experiments: Folder of the rows.
+        table: Name of the table, such as ``table_2``.
+        size: Name of the size, such as ``sample``.
+        runs: Folder of all runs, with a subfolder per size.
+        root: Data set; not needed to read existing results, nor for simulated regions.
         vgg: Weights of VGG16 for precision and recall.
-        damaged: What to do about damaged patches, in trainings and in scores.
+        damaged: Treatment of damaged patches, in training and evaluation.
     """
 
     experiments: Experiments
@@ -65,16 +77,16 @@ class Reproduction:
 
     @property
     def folder(self) -> Path:
-        """Where runs of this size and their tables lie."""
+        """Folder of the runs and tables of this size."""
         return self.runs / self.size
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """Rows that exist at this size, in order."""
+        """Rows of the table that exist at this size, in order."""
         return tuple(row for row in self.experiments.rows(self.table) if self.size in row.settings.sizes)
 
     def complete(self, on_progress: ProgressCallback) -> None:
-        """Train and judge whatever is missing; what was interrupted goes on where it stopped.
+        """Train and evaluate all missing rows; interrupted trainings resume where they stopped.
 
         Raises:
             InputError: There is no data set, or a run was made with other settings.
@@ -92,20 +104,20 @@ class Reproduction:
                 parts = parts_of(row, size, root, self.folder, self.damaged)
                 write_row_scores(path, score_row(row, clouds, parts, size, extractor, self.damaged))
                 write_training_record(path.parent, row, parts, size)
-            on_progress("judging", done, len(tests))
+            on_progress("evaluating", done, len(tests))
 
     def _root(self, size: SizeSettings) -> Path:
         if size.simulated_regions:
             return simulated_root(size, self.folder)
         if self.root is None:
-            raise InputError(f"size {self.size} learns from a data set, found none; name it with --root")
+            raise InputError(f"size {self.size} needs a data set, found none; name it with --root")
         return self.root
 
     def read(self) -> tuple[Table, list[Checked]]:
-        """Return the table of what is there, and what came of the paper's orderings.
+        """Return the table of the existing results, and the check of the paper's orderings.
 
         Raises:
-            InputError: Rows were judged in different ways.
+            InputError: Rows were evaluated by different protocols.
         """
         settings = self.experiments.table(self.table)
         found = {
@@ -113,11 +125,11 @@ class Reproduction:
             for row in self.rows
             for clouds in row.settings.tests
         }
-        _require_one_measure({f"{key}@{clouds}": one for (key, clouds), (_, one) in found.items() if one})
+        _require_one_protocol({f"{key}@{clouds}": one for (key, clouds), (_, one) in found.items() if one})
         lines = tuple(self._line(row, clouds, scores) for (_, clouds), (row, scores) in found.items())
         orderings = getattr(load_expected(self.experiments.folder), self.table)
         checked = check(orderings, {line.key: line.values for line in lines})
-        notes = (*_said(one for _, one in found.values()), *self._left_out(), *summary(checked))
+        notes = (*_conditions(one for _, one in found.values()), *self._left_out(), *summary(checked))
         columns = tuple(COLUMNS[key] for key in settings.columns)
         return Table(f"{settings.title} (size {self.size})", columns, lines, notes), checked
 
@@ -133,7 +145,7 @@ class Reproduction:
         return Line(f"{row.key}@{clouds}", row.settings.label, words, values, link if scores else None)
 
     def write(self, table: Table) -> list[Path]:
-        """Write a table as Markdown, CSV, LaTeX and HTML into the folder of this size; return the files."""
+        """Write a table as Markdown, CSV, LaTeX and HTML into the folder of this size; return their paths."""
         texts = {
             "md": to_markdown(table),
             "csv": to_csv(table),
@@ -148,54 +160,54 @@ class Reproduction:
 
 
 def metrics_of(scores: Scores) -> dict[str, float]:
-    """Return every metric over all pixels; precision, recall and F1 as far as they were measured."""
+    """Return every metric over all pixels; precision, recall and F1 are NaN if they were not measured."""
     precision_recall: Mapping[str, Any] = scores.precision_recall or {}
     measured = {key: precision_recall.get(key) for key in ("precision", "recall", "f1")}
     return scores.mean("all") | {key: math.nan if one is None else float(one) for key, one in measured.items()}
 
 
-def _require_one_measure(found: Mapping[str, Scores]) -> None:
-    """Refuse rows that were judged in different ways, but for what the table shows as a column."""
+def _require_one_protocol(found: Mapping[str, Scores]) -> None:
+    """Raise if rows were evaluated by different protocols, apart from :data:`SHOWN_AS_COLUMNS`."""
     require_same({name: _shared(scores.protocol) for name, scores in found.items()})
     require_same({name: _shared((one.precision_recall or {}).get("protocol", {})) for name, one in found.items()})
     patches = {name: (one.split_sha256, sorted(patch.name for patch in one.skipped)) for name, one in found.items()}
-    require_same({name: {"patches": judged, "skipped": skipped} for name, (judged, skipped) in patches.items()})
+    require_same({name: {"patches": split, "skipped": skipped} for name, (split, skipped) in patches.items()})
 
 
 def _shared(protocol: EvaluationProtocol) -> EvaluationProtocol:
     return {key: value for key, value in protocol.items() if key not in SHOWN_AS_COLUMNS}
 
 
-def _said(found: Any) -> tuple[str, ...]:
-    """What every number of the table is a number of."""
+def _conditions(found: Any) -> tuple[str, ...]:
+    """Return the conditions of the evaluation as notes of the table."""
     for scores in found:
         if scores is None:
             continue
         protocol = (scores.precision_recall or {}).get("protocol", {})
-        told = "clear pixels as the network says them" if scores.clear_pixels == "network" else "clear pixels kept"
+        clear = "clear pixels as predicted" if scores.clear_pixels == "network" else "clear pixels kept"
         features = f"VGG16 {protocol.get('layer')}, {protocol.get('resize')}, k = {protocol.get('k')}"
         without = f", {len(scores.skipped):,} damaged ones skipped" if scores.skipped else ""
         return (
-            f"n = {len(scores.patches):,} patches{without}, bands {' '.join(scores.bands)}, all pixels, {told}",
+            f"n = {len(scores.patches):,} patches{without}, bands {' '.join(scores.bands)}, all pixels, {clear}",
             f"precision, recall and F1: {features}, weights SHA-256 {str(protocol.get('weights_sha256'))[:12]}",
         )
     return ()
 
 
-# From the runs of a row to its scores: every fold tests the patches that it has not seen, all in one file.
+# Scores of a row: every fold is tested on its held-out patches, and all scores go into one file.
 
 
 def without_map(remover: CloudRemover) -> CloudRemover:
-    """Show a remover m = 1 everywhere, as in its training: the ablation of section III-B.3."""
+    """Return a remover whose input cloud map is m = 1 everywhere, as in training: the ablation of section III-B.3."""
 
-    def answer(observation: Observation) -> Float[Tensor, "batch band h w"]:
+    def predict(observation: Observation) -> Float[Tensor, "batch band h w"]:
         return remover(replace(observation, cloud_map=torch.ones_like(observation.cloud_map)))
 
-    return FunctionRemover(remover.name, remover.bands, answer)
+    return FunctionRemover(remover.name, remover.bands, predict)
 
 
 def feature_settings(size: SizeSettings) -> FeatureSettings:
-    """Return how images become features at a size."""
+    """Return the settings of the image features at a size."""
     return FeatureSettings(layer=size.precision_recall.layer, side_px=size.precision_recall.side_px)
 
 
@@ -207,17 +219,17 @@ def score_row(
     extractor: FeatureExtractor,
     damaged: Damaged = "refuse",
 ) -> Scores:
-    """Judge what a row predicts for every patch of its tests, by the map of the clouds it is tested on.
+    """Evaluate the predictions of a row for every test patch, with the map of the clouds it is tested on.
 
-    Pixels with m = 0 are judged as the network says them, as in the paper.
+    Pixels with m = 0 are evaluated as predicted by the network, as in the paper.
 
     Args:
         row: Network or baseline.
-        clouds: Photographed, or painted as in its training.
+        clouds: Observed clouds, or synthetic ones as in its training.
         parts: Its trainings with their tests.
-        size: Regions of patches whose names do not tell, and k.
-        extractor: Of the features for precision and recall.
-        damaged: What to do about damaged patches; those that are skipped are listed in the scores.
+        size: Settings of the size: k, and regions of patches whose names lack them.
+        extractor: Extractor of the features for precision and recall.
+        damaged: Treatment of damaged patches; skipped ones are listed in the scores.
 
     Raises:
         InputError: A patch is damaged, or k does not fit the number of patches.
@@ -251,7 +263,7 @@ def _pairs(
 
 
 def _map_of(row: Row) -> CloudMapSettings:
-    """Return the map of a row's training; the ablation, which is shown m = 1, is judged by the paper's map."""
+    """Return the cloud map of a row's training; the ablation, whose input is m = 1, is evaluated with the paper's."""
     return PAPER if row.trained.clouds.mode == "ones" else row.trained.clouds
 
 
@@ -271,7 +283,7 @@ def _targets(data: Iterable[Triplet], target: Target) -> Iterator[Triplet]:
 
 
 def weights_hash(row: Row, parts: Sequence[Part]) -> str:
-    """Return the hash of a row's weights, that of all folds' hashes where there are several; empty for a baseline."""
+    """Return the hash of a row's weights, or of the hashes of all folds; empty for a baseline."""
     if row.settings.remover is not None:
         return ""
     return _joined([sha256(part.run.weights) for part in parts])
@@ -282,12 +294,12 @@ def _joined(hashes: list[str]) -> str:
 
 
 def scores_path(row: Row, clouds: Clouds, runs: Path) -> Path:
-    """Return where the scores of a row lie in the folder of a size's runs."""
+    """Return the path of a row's scores in the folder of a size's runs."""
     return runs / row.path / f"scores_{clouds}.json"
 
 
 def write_row_scores(path: Path, scores: Scores) -> None:
-    """Write a row's scores; the regions of its intervals are drawn with a fixed seed."""
+    """Write a row's scores; the bootstrap of its confidence intervals has a fixed seed."""
     write_scores(path, scores, np.random.default_rng(0))
 
 
@@ -295,42 +307,35 @@ def read_row_scores(path: Path, row: Row, runs: Path) -> Scores | None:
     """Read a row's scores; None if there are none.
 
     Raises:
-        InputError: They are of other weights than those that lie beside them.
+        InputError: They belong to other weights than those beside them.
     """
     if not path.is_file():
         return None
     scores = load_scores(path)
-    held = [sha256(one) for one in (runs / row.path).glob("*/weights.safetensors")]
-    told = scores.provenance.weights_sha256 if scores.provenance else ""
-    if held and told != _joined(held):
-        raise InputError(f"{path} judges other weights than those beside it; delete it and run again with --train")
+    present = [sha256(one) for one in (runs / row.path).glob("*/weights.safetensors")]
+    recorded = scores.provenance.weights_sha256 if scores.provenance else ""
+    if present and recorded != _joined(present):
+        raise InputError(f"{path} scores other weights than those beside it; delete it and run again with --train")
     return scores
 
 
-# Which patches taught the network that judged which: the evidence for "leak-free", beside the scores.
-
-
-NAME = "training.json"
-
-MAX_BYTES = 64 << 20
-
-Answer = Literal["yes", "no", "unknown"]
+# Record of training and test patches beside the scores: the evidence for "leak-free".
 
 
 def write_training_record(folder: Path, row: Row, parts: Sequence[Part], size: SizeSettings) -> None:
-    """Write, for each training of a row, the patches it learnt from and those it judges, each with its region."""
+    """Write the training and test patches of each training of a row, each with its region."""
     content = [
         {
             "run": part.run.path.name,
-            "learnt": {} if row.settings.remover else _regions(_learnt(part), size.regions),
-            "judged": _regions([files.name for files in part.test], size.regions),
+            "trained": {} if row.settings.remover else _regions(_training_patches(part), size.regions),
+            "tested": _regions([files.name for files in part.test], size.regions),
         }
         for part in parts
     ]
-    write_json(folder / NAME, {"parts": content})
+    write_json(folder / RECORD, {"parts": content})
 
 
-def _learnt(part: Part) -> list[str]:
+def _training_patches(part: Part) -> list[str]:
     return part.run.patches.read_text(encoding="utf-8").split()
 
 
@@ -338,44 +343,47 @@ def _regions(names: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
     return {name: known.get(name) or region_of(name) for name in names}
 
 
-def leak_free(folder: Path, judged: Sequence[str]) -> tuple[Answer, str]:
-    """Say whether a network had seen a region of the patches it was judged on, and how that is known.
+def leak_free(folder: Path, tested: Sequence[str]) -> tuple[LeakFree, str]:
+    """Return whether no region of the test patches was used in training, and the evidence.
 
     Args:
-        folder: Of the scores; ``training.json`` of ``unclouded reproduce`` or ``patches.txt`` of a run tells.
-        judged: Names of the patches.
+        folder: Folder of the scores, with ``training.json`` of ``unclouded reproduce`` or ``patches.txt`` of a run.
+        tested: Names of the test patches.
     """
-    if (folder / NAME).is_file():
-        parts = _parts(folder / NAME)
+    if (folder / RECORD).is_file():
+        parts = _parts(folder / RECORD)
     elif (folder / "patches.txt").is_file():
-        learnt = read_small(folder / "patches.txt", MAX_BYTES).decode("utf-8", errors="replace").split()
-        parts = [{"learnt": _regions(learnt, {}), "judged": _regions(judged, {})}]
+        trained = read_small(folder / "patches.txt", MAX_BYTES).decode("utf-8", errors="replace").split()
+        parts = [{"trained": _regions(trained, {}), "tested": _regions(tested, {})}]
     else:
-        return "unknown", "nothing beside the scores tells what the network learnt from"
-    return _answer(parts, set(judged))
+        return "unknown", "no record of the training patches beside the scores"
+    return _compare(parts, set(tested))
 
 
 def _parts(path: Path) -> list[dict[str, Any]]:
     try:
         parts = read_json(path, MAX_BYTES)["parts"]
-        return [{key: {str(k): str(v) for k, v in part[key].items()} for key in ("learnt", "judged")} for part in parts]
+        keys = ("trained", "tested")
+        return [{key: {str(k): str(v) for k, v in part[key].items()} for key in keys} for part in parts]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} is no record of a training; delete it, or reproduce the row again") from error
+        raise InputError(
+            f"{path} is not a record of training patches; delete it, or reproduce the row again"
+        ) from error
 
 
-def _answer(parts: Sequence[Mapping[str, Mapping[str, str]]], judged: set[str]) -> tuple[Answer, str]:
+def _compare(parts: Sequence[Mapping[str, Mapping[str, str]]], tested: set[str]) -> tuple[LeakFree, str]:
     for part in parts:
-        if shared := set(part["learnt"]) & set(part["judged"]):
-            return "no", f"{len(shared):,} judged patches were learnt from, first {min(shared)}"
-        if regions := {one for one in part["learnt"].values() if one} & set(part["judged"].values()):
-            return "no", f"{len(regions):,} regions of the judged patches were learnt from, first {min(regions)}"
-    if untold := judged - {name for part in parts for name in part["judged"]}:
-        return "unknown", f"the record does not tell who judged {len(untold):,} of the patches"
+        if shared := set(part["trained"]) & set(part["tested"]):
+            return "no", f"{len(shared):,} test patches were used in training, first {min(shared)}"
+        if regions := {one for one in part["trained"].values() if one} & set(part["tested"].values()):
+            return "no", f"{len(regions):,} regions of the test patches were used in training, first {min(regions)}"
+    if unlisted := tested - {name for part in parts for name in part["tested"]}:
+        return "unknown", f"the record lacks {len(unlisted):,} of the test patches"
     if nameless := sum(not region for part in parts for names in part.values() for region in names.values()):
-        return "unknown", f"no name is shared, but {nameless:,} patches name no region"
-    regions_learnt = {region for part in parts for region in part["learnt"].values()}
-    if not regions_learnt:
-        return "yes", "it learnt from no patch"
-    return "yes", f"judged patches share no region with those learnt from ({len(regions_learnt):,} regions)"
+        return "unknown", f"no patch is shared, but the regions of {nameless:,} patches are unknown"
+    training_regions = {region for part in parts for region in part["trained"].values()}
+    if not training_regions:
+        return "yes", "no patch was used in training"
+    return "yes", f"test and training patches share no region ({len(training_regions):,} training regions)"

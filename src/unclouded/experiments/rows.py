@@ -1,4 +1,4 @@
-"""The rows of the paper's tables as files: what each one trains, on what it is tested, and at which size."""
+"""Settings files of the rows of the paper's tables: training, tests and sizes of each row."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,21 +18,21 @@ TABLES = ("table_2", "table_3", "table_4")
 Size = Literal["smoke", "sample", "paper"]
 SIZES: tuple[Size, ...] = ("smoke", "sample", "paper")
 Clouds = Literal["observed", "synthetic"]
-"""Photographed clouds, or painted ones as the row's network learnt from."""
+"""Observed clouds, or synthetic ones as in the training of the row's network."""
 Target = Literal["rgb", "grey"]
-"""The clear image in colour, or the mean of its red, green and blue, beside which radar stands in Table III."""
+"""Clear image in colour, or the mean of its red, green and blue, with which Table III compares radar."""
 
 
 class RowSettings(Settings):
     """One row of a table.
 
     Attributes:
-        label: What tables call it.
-        remover: A baseline by its name; None for a network.
-        like: Another row whose network this one is, such as ``table_2/ours_0``: trained once.
-        train: Where training differs from the paper's protocol; None for a baseline, and for ``like``.
-        target: What predictions are compared with.
-        tests: Clouds that the row is tested on.
+        label: Label in tables.
+        remover: Name of a baseline; None for a network.
+        like: Row whose network is used, such as ``table_2/ours_0``, so that it is trained only once.
+        train: Training settings that differ from the paper's protocol; None for a baseline, and with ``like``.
+        target: Target of the evaluation.
+        tests: Clouds on which the row is tested.
         sizes: Sizes at which the row exists.
     """
 
@@ -52,12 +52,12 @@ class RowSettings(Settings):
 
 
 class PrecisionRecallSettings(Settings):
-    """How precision and recall are measured.
+    """Settings of precision and recall.
 
     Attributes:
-        layer: Of VGG16; ``fc2`` is the paper's.
-        side_px: Images are resized to a square of this side.
-        k: Neighbours; the paper has 10. There have to be more images than that.
+        layer: Layer of VGG16; the paper uses ``fc2``.
+        side_px: Side of the square to which images are resized.
+        k: Number of neighbours, 10 in the paper; there must be more images than that.
     """
 
     layer: Literal["fc2", "pool5"] = "fc2"
@@ -66,11 +66,11 @@ class PrecisionRecallSettings(Settings):
 
 
 class Fold(Settings):
-    """Regions held out of one training, to be tested by it.
+    """Regions held out of one training, for its test.
 
     Attributes:
-        name: Of its run's folder.
-        test: Names of regions.
+        name: Name of its run folder.
+        test: Names of the regions.
     """
 
     name: str = Field(pattern="^[a-z0-9_]{1,64}$")
@@ -78,14 +78,14 @@ class Fold(Settings):
 
 
 class SizeSettings(Settings):
-    """How much work a reproduction is.
+    """Amount of work of a reproduction.
 
     Attributes:
-        train: Where training differs from the paper's protocol, for every row.
-        precision_recall: How precision and recall are measured.
-        folds: Trainings of a row, each with regions held out; none for the official split.
-        regions: Region of each patch whose name does not tell.
-        simulated_regions: Make a data set of so many simulated regions instead of reading one.
+        train: Training settings that differ from the paper's protocol, for every row.
+        precision_recall: Settings of precision and recall.
+        folds: Trainings of a row, each with regions held out; empty for the official split.
+        regions: Region of each patch whose name lacks it.
+        simulated_regions: Number of regions to simulate; 0 to read a data set instead.
     """
 
     train: dict[str, Any] = Field(default_factory=dict)
@@ -99,9 +99,9 @@ class TableSettings(Settings):
     """Rows and columns of a table, in order.
 
     Attributes:
-        title: Above the table.
-        columns: Metrics.
-        rows: Files of its folder, without suffix.
+        title: Title above the table.
+        columns: Keys of the metrics.
+        rows: Names of the settings files in its folder, without suffix.
     """
 
     title: str
@@ -110,7 +110,7 @@ class TableSettings(Settings):
 
 
 class _Trained(Settings):
-    """What of a training decides about its tests."""
+    """Training settings that determine the tests."""
 
     clouds: CloudMapSettings = CloudMapSettings()
     synthetic: SyntheticSettings | None = None
@@ -119,13 +119,13 @@ class _Trained(Settings):
 
 @dataclass(frozen=True)
 class Row:
-    """A row with where it comes from.
+    """Row of a table with its settings.
 
     Attributes:
-        key: Such as ``ours_0``: what orderings call it.
-        table: Such as ``table_3``.
-        settings: Of the row.
-        source: The row that is trained, which is another one where ``like`` says so.
+        key: Key used by orderings, such as ``ours_0``.
+        table: Name of the table, such as ``table_3``.
+        settings: Settings of the row.
+        source: Row named by ``like``, whose network is used; None for a row with its own training.
     """
 
     key: str
@@ -135,49 +135,51 @@ class Row:
 
     @property
     def origin(self) -> "Row":
-        """The row that has the network."""
+        """Row that trains the network."""
         return self.source or self
 
     @property
     def path(self) -> str:
-        """Such as ``table_2/ours_0``; the name of the runs' folder."""
+        """Folder of the row's runs, such as ``table_2/ours_0``."""
         return f"{self.origin.table}/{self.origin.key}"
 
     @property
     def trained(self) -> _Trained:
-        """What of the training decides about the tests."""
+        """Training settings that determine the tests."""
         return _Trained.model_validate(self.origin.settings.train or {})
 
     def __post_init__(self) -> None:
         if "synthetic" in self.settings.tests and self.trained.synthetic is None:
-            raise InputError(f"{self.table}/{self.key} is tested on painted clouds but learnt from none; add synthetic")
+            raise InputError(
+                f"{self.table}/{self.key} is tested on synthetic clouds but trained without; add the section synthetic"
+            )
 
 
 @dataclass(frozen=True)
 class Experiments:
-    """The folder of the rows.
+    """Folder of the settings files.
 
     Attributes:
-        folder: Holds a folder for each table, ``sizes`` and ``expected.toml``.
+        folder: Folder with a subfolder per table, ``sizes`` and ``expected.toml``.
     """
 
     folder: Path
 
     def table(self, table: str) -> TableSettings:
-        """Read a table's title, columns and rows."""
+        """Read the title, columns and row names of a table."""
         return load_settings(TableSettings, self._within(table) / "table.toml")
 
     def size(self, size: str) -> SizeSettings:
-        """Read how much work a size is."""
+        """Read the settings of a size."""
         if size not in SIZES:
-            raise InputError(f"{size!r} is no size; choose from {', '.join(SIZES)}")
+            raise InputError(f"unknown size {size!r}; choose from {', '.join(SIZES)}")
         return load_settings(SizeSettings, self.folder / "sizes" / f"{size}.toml")
 
     def rows(self, table: str) -> tuple[Row, ...]:
         """Read the rows of a table, in its order.
 
         Raises:
-            InputError: A file is missing or wrong, or ``like`` leads to no trained row.
+            InputError: A file is missing or invalid, or ``like`` does not name a row with a training.
         """
         return tuple(self._row(f"{table}/{key}") for key in self.table(table).rows)
 
@@ -188,20 +190,20 @@ class Experiments:
         if settings.like is not None:
             source = self._row(settings.like)
             if source.settings.train is None:
-                raise InputError(f"{path} is like {settings.like}, which trains nothing; name the row that trains")
+                raise InputError(f"{path} is like {settings.like}, which has no training; name a row with one")
         return Row(key, table, settings, source)
 
     def _within(self, table: str) -> Path:
         if table not in TABLES:
-            raise InputError(f"{table[:80]!r} is no table; choose from {', '.join(TABLES)}")
+            raise InputError(f"unknown table {table[:80]!r}; choose from {', '.join(TABLES)}")
         return self.folder / table
 
 
 def find_experiments(folder: Path | None = None) -> Experiments:
-    """Return the rows in a folder; if omitted, those in ``experiments`` here, or else those that come with the package.
+    """Return the rows in a folder; if omitted, those in ``./experiments``, or else those included in the package.
 
     Raises:
-        InputError: There is no such folder.
+        InputError: The folder does not exist.
     """
     if folder is not None:
         require_folder(folder)
@@ -214,31 +216,31 @@ def find_experiments(folder: Path | None = None) -> Experiments:
     )
     if found is None:
         raise InputError(
-            "the rows of the tables do not come with this installation; name their folder by --experiments"
+            "this installation does not include the rows of the tables; name their folder by --experiments"
         )
     return Experiments(found)
 
 
 def regions_held_out(size: SizeSettings, regions: Mapping[str, str]) -> Iterator[tuple[Fold, list[str], list[str]]]:
-    """Yield each fold with the patches it learns from and those it is tested on; no region is on both sides.
+    """Yield each fold with its training and test patches, which share no region.
 
     Args:
-        size: With folds.
+        size: Settings of a size with folds.
         regions: Region of every patch.
 
     Raises:
-        InputError: A fold has nothing to learn from or to be tested on, or two folds test one region.
+        InputError: A fold has no training or no test patches, or two folds test the same region.
     """
     tested: set[str] = set()
     for fold in size.folds:
         if twice := tested & set(fold.test):
             raise InputError(f"two folds hold out {min(twice)}; every region is tested once")
         tested |= set(fold.test)
-        learnt = [name for name, region in regions.items() if region not in fold.test]
-        held = [name for name, region in regions.items() if region in fold.test]
-        if not learnt or not held:
+        training = [name for name, region in regions.items() if region not in fold.test]
+        held_out = [name for name, region in regions.items() if region in fold.test]
+        if not training or not held_out:
             raise InputError(
-                f"fold {fold.name} learns from {len(learnt)} and is tested on {len(held)} patches, expected some of "
+                f"fold {fold.name} has {len(training)} training and {len(held_out)} test patches, expected some of "
                 f"both; the data set has the regions {', '.join(sorted(set(regions.values()))[:5])}"
             )
-        yield fold, learnt, held
+        yield fold, training, held_out

@@ -1,4 +1,4 @@
-"""From a row and a size to runs: trained where they are missing, taken up where they stopped."""
+"""Training runs of a row at a size: their settings, folds and completion."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ from unclouded.training.loop import train
 from unclouded.training.settings import TrainSettings
 
 PLACES = ("patches", "patch_list", "device", "logging", "vgg", "damaged")
-"""Settings that say where and how a run was made, not what it learnt: they may differ from one machine to another."""
+"""Settings that do not affect the trained weights, such as paths and devices; they may differ between machines."""
 _SIMULATED_PX = 256
 
 
 @dataclass(frozen=True)
 class Part:
-    """One training of a row, and what it is tested on.
+    """One training of a row with its test.
 
     Attributes:
         run: Folder of the run.
-        settings: Of the training.
+        settings: Settings of the training.
         test: Triplets of the test.
     """
 
@@ -42,13 +42,13 @@ class Part:
 
     @property
     def patches(self) -> int:
-        """Patches to learn from; those of the subset where the official split decides."""
+        """Number of training patches; that of the subset for the official split."""
         if self.settings.patch_list is not None:
             return len(self.settings.patch_list.read_text(encoding="utf-8").split())
         return self.settings.subset or 0
 
     def is_complete(self) -> bool:
-        """Say whether the run has taken its last step.
+        """Return whether the run has taken its last step.
 
         Raises:
             InputError: It was trained with other settings.
@@ -59,15 +59,16 @@ class Part:
         return int(load_network(self.run.weights).training.get("steps", 0)) >= total_steps(self.settings, self.patches)
 
     def _require_same_settings(self) -> None:
-        found, wanted = (_learnt(one) for one in (load_settings(TrainSettings, self.run.settings), self.settings))
-        if differing := [key for key in wanted if wanted[key] != found.get(key)]:
+        both = (load_settings(TrainSettings, self.run.settings), self.settings)
+        found, expected = (_relevant(one) for one in both)
+        if differing := [key for key in expected if expected[key] != found.get(key)]:
             raise InputError(
                 f"{self.run.path} was trained with another {', '.join(differing)} than its row has now; "
-                "restore the row, or delete the run to train it anew"
+                "restore the row, or delete the run to train it again"
             )
 
     def train(self, on_progress: ProgressCallback) -> None:
-        """Train what is left of the run; nothing if it is complete."""
+        """Start or resume the run unless it is complete."""
         if self.is_complete():
             return
         name = "/".join(self.run.path.parts[-2:])
@@ -79,22 +80,22 @@ class Part:
         )
 
 
-def _learnt(settings: TrainSettings) -> dict[str, Any]:
+def _relevant(settings: TrainSettings) -> dict[str, Any]:
     return settings.model_dump(mode="json", exclude=set(PLACES))
 
 
 def parts_of(row: Row, size: SizeSettings, root: Path, runs: Path, damaged: Damaged = "refuse") -> tuple[Part, ...]:
-    """Return the trainings of a row; one for each fold, or one by the official split.
+    """Return the trainings of a row: one per fold, or one for the official split.
 
     Args:
-        row: Of a table; a baseline has parts that are only tested.
-        size: How much work.
+        row: Row of a table; the parts of a baseline are only tested.
+        size: Settings of the size.
         root: Data set.
         runs: Folder of this size's runs.
-        damaged: What a training does about damaged patches, unless the row or the size tells.
+        damaged: Treatment of damaged patches, unless the row or the size sets it.
 
     Raises:
-        InputError: The settings are wrong, or the data set does not have what the size needs.
+        InputError: The settings are invalid, or the data set lacks patches that the size needs.
     """
     inventory = find_triplets(root)
     if not size.folds:
@@ -105,10 +106,10 @@ def parts_of(row: Row, size: SizeSettings, root: Path, runs: Path, damaged: Dama
     return tuple(
         Part(
             RunFolder(runs / row.path / fold.name),
-            train_settings(row, size, root, _listed(runs / "folds" / f"{fold.name}.txt", learnt), damaged),
-            tuple(known[name] for name in held),
+            train_settings(row, size, root, _listed(runs / "folds" / f"{fold.name}.txt", training), damaged),
+            tuple(known[name] for name in held_out),
         )
-        for fold, learnt, held in regions_held_out(size, regions)
+        for fold, training, held_out in regions_held_out(size, regions)
     )
 
 
@@ -126,14 +127,14 @@ def _listed(path: Path, names: list[str]) -> Path:
 def train_settings(
     row: Row, size: SizeSettings, root: Path, patch_list: Path | None = None, damaged: Damaged = "refuse"
 ) -> TrainSettings:
-    """Return the settings of a training: the paper's protocol, changed by the size, then by the row.
+    """Return the settings of a training: the paper's protocol, overridden by the size, then by the row.
 
     Args:
-        row: Whose network it is.
-        size: How much work.
+        row: Row that trains the network.
+        size: Settings of the size.
         root: Data set.
-        patch_list: Names to learn from; those of the official split if omitted.
-        damaged: What to do about damaged patches, unless the row or the size tells.
+        patch_list: File with the names of the training patches; those of the official split if omitted.
+        damaged: Treatment of damaged patches, unless the row or the size sets it.
     """
     content = {"damaged": damaged} | _merged(size.train, row.origin.settings.train or {})
     content |= {"patches": str(resolved(root))} | ({"patch_list": str(patch_list)} if patch_list else {})
@@ -150,7 +151,7 @@ def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
 
 
 def simulated_root(size: SizeSettings, runs: Path) -> Path:
-    """Return a small data set of simulated regions in the folder of the runs, made where it is missing."""
+    """Return the data set of simulated regions in the folder of the runs, simulated first if it is missing."""
     root = runs / "simulated"
     if not (mark := root.with_suffix(".txt")).is_file():
         simulate_data_set(root, seed=0, regions=size.simulated_regions, size_px=_SIMULATED_PX)
@@ -161,7 +162,7 @@ def simulated_root(size: SizeSettings, runs: Path) -> Path:
 def train_missing(
     rows: tuple[Row, ...], size: SizeSettings, root: Path, runs: Path, damaged: Damaged = "refuse"
 ) -> Iterator[Part]:
-    """Yield every training of the rows' networks, each once; baselines have none."""
+    """Yield every training of the rows' networks once; baselines have none."""
     seen: set[str] = set()
     for row in rows:
         if row.origin.settings.train is not None and row.path not in seen:

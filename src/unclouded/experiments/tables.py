@@ -1,4 +1,4 @@
-"""A table of the paper as one value, and its four spellings: Markdown, CSV, LaTeX and HTML."""
+"""Table of results as a value, and its output as Markdown, CSV, LaTeX and HTML."""
 
 import csv
 import html
@@ -15,13 +15,13 @@ NOT_RUN = "not run"
 
 @dataclass(frozen=True)
 class Column:
-    """What stands in a column.
+    """Column of a metric.
 
     Attributes:
-        key: Of the metric.
-        heading: With its unit.
-        digits: After the point.
-        higher_is_better: Which of two values is the better one.
+        key: Key of the metric.
+        heading: Heading with unit.
+        digits: Decimal places.
+        higher_is_better: Whether a higher value is better.
     """
 
     key: str
@@ -31,7 +31,7 @@ class Column:
 
     @property
     def short(self) -> str:
-        """The heading without its unit."""
+        """Heading without its unit."""
         return self.heading.partition(" (")[0]
 
 
@@ -53,14 +53,14 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Line:
-    """A row under one test.
+    """Line of a table: a row in one test.
 
     Attributes:
-        key: What orderings call it, such as ``ours_0_perlin@synthetic``.
-        label: What readers call it.
+        key: Key used by orderings, such as ``ours_0_perlin@synthetic``.
+        label: Label of the row.
         tested_on: Clouds of the test, in words.
-        values: Metric to value; None where the row was not run.
-        link: Its scores, relative to the table; None where there are none.
+        values: Values by metric; None if the row was not run.
+        link: Path of its scores, relative to the table; None if there are none.
     """
 
     key: str
@@ -72,13 +72,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """A table, ready to be written.
+    """Table of results.
 
     Attributes:
-        title: Above it.
-        columns: Of the metrics.
-        lines: Rows, in order.
-        notes: Below it, a sentence each.
+        title: Title above the table.
+        columns: Columns of the metrics.
+        lines: Lines in order.
+        notes: Notes below the table, one sentence each.
     """
 
     title: str
@@ -88,12 +88,12 @@ class Table:
 
     @property
     def shows_tests(self) -> bool:
-        """Whether rows were tested on different clouds, so that a column has to tell."""
+        """Whether lines were tested on different clouds, which are then shown in a column."""
         return len({line.tested_on for line in self.lines}) > 1
 
     @property
     def headings(self) -> list[str]:
-        """Of all columns."""
+        """Headings of all columns."""
         return ["row", *(["tested on"] if self.shows_tests else []), *(column.heading for column in self.columns)]
 
     def names(self, line: Line) -> list[str]:
@@ -113,8 +113,8 @@ def to_markdown(table: Table, *, links: bool = True) -> str:
     """Return the table in Markdown.
 
     Args:
-        table: What to write.
-        links: Link every number to its scores.
+        table: Table to format.
+        links: Whether every number links to its scores.
     """
     lines = []
     for line in table.lines:
@@ -128,32 +128,32 @@ def to_markdown(table: Table, *, links: bool = True) -> str:
 
 
 def markdown_rows(headings: Sequence[str], lines: Sequence[Sequence[str]], numbers: int) -> str:
-    """Return rows of cells, which are Markdown already, below headings; the last ``numbers`` columns stand right."""
+    """Return a Markdown table of Markdown cells; the last ``numbers`` columns are right-aligned."""
     rule = ["---"] * (len(headings) - numbers) + ["---:"] * numbers
     return "".join(f"| {' | '.join(line)} |\n" for line in (headings, rule, *lines))
 
 
 def markdown_text(text: str) -> str:
-    """Escape what Markdown and the HTML within it would take for more than text."""
+    """Return a text with the special characters of Markdown and HTML escaped."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", one_line(text))
 
 
 def to_csv(table: Table) -> str:
-    """Return the table as CSV, with all digits; a row that was not run has the words in place of its numbers."""
+    """Return the table as CSV with all digits; a line that was not run has "not run" in place of numbers."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     keys = [column.key for column in table.columns]
     if "psnr" in keys:
-        keys.insert(keys.index("psnr") + 1, "psnr_exact")  # how many patches the mean is without
+        keys.insert(keys.index("psnr") + 1, "psnr_exact")  # number of patches left out of the mean
     lines.writerow(["key", "row", "tested on", *keys, "scores"])
     for line in table.lines:
         numbers = [NOT_RUN if line.values is None else f"{line.values.get(key, 0):.9g}" for key in keys]
-        lines.writerow([line.key, _harmless(line.label), line.tested_on, *numbers, line.link or ""])
+        lines.writerow([line.key, _not_a_formula(line.label), line.tested_on, *numbers, line.link or ""])
     return text.getvalue()
 
 
-def _harmless(text: str) -> str:
-    """Spreadsheets compute what begins like a formula."""
+def _not_a_formula(text: str) -> str:
+    """Return a text with an apostrophe in front if a spreadsheet would evaluate it as a formula."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
 
 
@@ -165,7 +165,7 @@ _LATEX = {
 
 
 def to_latex(table: Table) -> str:
-    """Return the table for LaTeX, with booktabs and hyperref."""
+    """Return the table as LaTeX for the packages booktabs and hyperref."""
     names = len(table.headings) - len(table.columns)
     lines = [
         r"\begin{table}",
@@ -194,13 +194,6 @@ def _latex_row(cells: "Sequence[str] | map[str]") -> str:
 
 
 _STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}"
-    "table{border-collapse:collapse}td,th{padding:.25rem .7rem;border-bottom:1px solid #ccc;text-align:left}"
-    ".n{text-align:right;font-variant-numeric:tabular-nums}.none{color:#767676}"
-)
-
-
-_STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}h1{font-size:1.4rem}"
     "table{border-collapse:collapse}td,th{padding:.25rem .7rem;border-bottom:1px solid #ccc;text-align:left}"
     "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}"
@@ -208,7 +201,7 @@ _STYLE = (
 
 
 def to_html(table: Table) -> str:
-    """Return the table as a page that stands alone."""
+    """Return the table as a self-contained HTML page."""
     lines = [
         [*map(html_text, table.names(line)), *(_html_cell(cell, line.link) for cell in table.cells(line))]
         for line in table.lines
@@ -222,7 +215,7 @@ def _html_cell(cell: str, link: str | None) -> str:
 
 
 def html_page(title: str, body: str) -> str:
-    """Return a page that loads nothing from anywhere."""
+    """Return an HTML page without external resources."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html_text(title)}</title>'
         f"<style>{_STYLE}</style></head>\n<body>\n<h1>{html_text(title)}</h1>\n{body}</body></html>\n"
@@ -230,7 +223,7 @@ def html_page(title: str, body: str) -> str:
 
 
 def html_rows(headings: Sequence[str], lines: Sequence[Sequence[str]], numbers: int) -> str:
-    """Return rows of cells, which are HTML already, below headings; the last ``numbers`` columns stand right."""
+    """Return an HTML table of HTML cells; the last ``numbers`` columns are right-aligned."""
     first = len(headings) - numbers
 
     def row(cells: Sequence[str], tag: str) -> str:
@@ -241,10 +234,10 @@ def html_rows(headings: Sequence[str], lines: Sequence[Sequence[str]], numbers: 
 
 
 def html_text(text: str) -> str:
-    """Escape what HTML would take for more than text."""
+    """Return a text with the special characters of HTML escaped."""
     return html.escape(one_line(text))
 
 
 def one_line(text: str) -> str:
-    """Return a text without line breaks, and with blanks for what cannot be printed."""
+    """Return a text without line breaks and with spaces for unprintable characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -1,4 +1,8 @@
-"""Fields between roads, what they bear, and how far it has grown."""
+"""Simulated farmland: roads, fields, crops and their growth by season.
+
+Land is divided by straight cuts into blocks and fields (:class:`Parcels`); every field has a crop, whose growth depends
+on the :class:`Season`.
+"""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -11,15 +15,31 @@ from numpy.typing import NDArray
 from unclouded.simulation.noise import fractal_noise, smooth_step
 from unclouded.simulation.terrain import Terrain
 
+_SAMPLE = 40_000
+"""Number of random points that suffice to estimate the middle and the longer side of every parcel."""
+
+
+class Crop(IntEnum):
+    """Crop of a field."""
+
+    CEREAL = 0
+    MAIZE = 1
+    RAPE = 2
+    LEY = 3
+
+
+CROP_SHARES = (0.38, 0.26, 0.14, 0.22)
+"""Share of fields with each :class:`Crop`."""
+
 
 @dataclass(frozen=True, eq=False)
 class Parcels:
-    """Points of the plane, in groups.
+    """Points of the plane, grouped into parcels of land.
 
     Attributes:
-        x: Position of the points, px.
-        y: Position of the points, px.
-        number: Which parcel a point lies in, from 0.
+        x: Column of each point, px.
+        y: Row of each point, px.
+        number: Parcel of each point, from 0.
         angle: Direction of each parcel's sides, radians.
     """
 
@@ -30,12 +50,12 @@ class Parcels:
 
     @classmethod
     def whole(cls, x: Float32[np.ndarray, " point"], y: Float32[np.ndarray, " point"], angle: float) -> "Parcels":
-        """Put all points into one parcel with sides along ``angle`` (radians)."""
+        """Return all points as one parcel with sides along ``angle`` (radians)."""
         return cls(x, y, np.zeros(len(x), np.int64), np.array([angle], np.float32))
 
     @property
     def count(self) -> int:
-        """How many parcels there are."""
+        """Number of parcels."""
         return len(self.angle)
 
     def mean(self, values: Float32[np.ndarray, " point"]) -> Float32[np.ndarray, " parcel"]:
@@ -44,13 +64,13 @@ class Parcels:
         return (np.bincount(self.number, values, self.count) / size).astype(np.float32)
 
     def cut(self, rng: np.random.Generator, area: float, turn: float = 0.0, strips: float = 0.0) -> "Parcels":
-        """Cut parcels into two, across their longer side, until none holds more than 1.5 times ``area`` points.
+        """Halve parcels across their longer side until none has more than 1.5 times ``area`` points.
 
         Args:
             rng: Source of randomness.
-            area: Typical size in the end, in points.
-            turn: How far a cut deviates from the sides of its parcel, radians (standard deviation).
-            strips: Share of cuts along the longer side, which leave long narrow fields.
+            area: Typical final size, in points.
+            turn: Standard deviation of the angle between a cut and the sides of its parcel, radians.
+            strips: Share of cuts along the longer side, which produce long narrow fields.
         """
         parcels = self
         while (large := np.bincount(parcels.number, minlength=parcels.count) > 1.5 * area).any():
@@ -66,9 +86,9 @@ class Parcels:
         middle, spread = sample._extent(direction)
         border = np.where(large, middle + spread * rng.uniform(-0.4, 0.4, self.count), np.inf).astype(np.float32)
         beyond = self._along(direction) > border.take(self.number)
-        heir = np.arange(self.count, dtype=np.int64)
-        heir[large] = self.count + np.arange(large.sum(), dtype=np.int64)
-        number = np.where(beyond, heir.take(self.number), self.number)
+        second = np.arange(self.count, dtype=np.int64)
+        second[large] = self.count + np.arange(large.sum(), dtype=np.int64)
+        number = np.where(beyond, second.take(self.number), self.number)
         return Parcels(self.x, self.y, number, np.concatenate([angle, angle[large]]))
 
     def _sampled(self, rng: np.random.Generator) -> "Parcels":
@@ -78,11 +98,11 @@ class Parcels:
         return Parcels(self.x[some], self.y[some], self.number[some], self.angle)
 
     def _along(self, angle: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Position of every point along the direction of its parcel."""
+        """Return the position of every point along the direction of its parcel."""
         return np.asarray(np.cos(angle).take(self.number) * self.x + np.sin(angle).take(self.number) * self.y)
 
     def _extent(self, angle: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Mean and standard deviation of each parcel along a direction."""
+        """Return mean and standard deviation of each parcel's points along a direction."""
         position = self._along(angle)
         middle = self.mean(position)
         return middle, np.sqrt(self.mean((position - middle[self.number]) ** 2))
@@ -90,12 +110,12 @@ class Parcels:
 
 @dataclass(frozen=True, eq=False)
 class Fields:
-    """Farmland, as if there were no forest, town or water.
+    """Farmland over the whole region; forest, town and water are added later.
 
     Attributes:
         roads: Lines one pixel wide between blocks of fields.
-        parcels: The fields, over all pixels row by row.
-        crop: A :class:`~unclouded.simulation.fields.Crop` for each field.
+        parcels: Fields over all pixels, row by row.
+        crop: :class:`Crop` of each field.
     """
 
     roads: Bool[np.ndarray, "y x"]
@@ -104,7 +124,7 @@ class Fields:
 
     @cached_property
     def number(self) -> Int[np.ndarray, "y x"]:
-        """Which field a pixel lies in."""
+        """Field of each pixel."""
         return self.parcels.number.reshape(self.roads.shape)
 
     def mean(self, image: Float32[np.ndarray, "y x"]) -> Float32[np.ndarray, " field"]:
@@ -114,7 +134,7 @@ class Fields:
 
 @dataclass(frozen=True, eq=False)
 class Growth:
-    """How much of the ground plants cover; the rest is bare soil.
+    """Plant cover of the ground; the rest is bare soil.
 
     Attributes:
         leaves: Share of the ground under green leaves, 0 to 1.
@@ -133,7 +153,7 @@ class Growth:
 
 
 def simulate_fields(rng: np.random.Generator, terrain: Terrain) -> Fields:
-    """Simulate fields that bend with the land: pasture on wet and on steep ground, crops elsewhere."""
+    """Simulate fields with curved borders: pasture on wet and steep ground, crops elsewhere."""
     size_px = len(terrain.height_m)
     row, column = np.mgrid[:size_px, :size_px].astype(np.float32)
     x = column + 9 * fractal_noise(rng, size_px, 2, 300, 30)
@@ -148,11 +168,11 @@ def simulate_fields(rng: np.random.Generator, terrain: Terrain) -> Fields:
 
 @dataclass(frozen=True)
 class Season:
-    """A season of the temperate north; the numbers are plausible, not measured.
+    """Season of the temperate north; the numbers are plausible, not measured.
 
     Attributes:
-        sun_elevation_deg: Height of the sun at half past ten.
-        sun_azimuth_deg: Direction to the sun, clockwise from north.
+        sun_elevation_deg: Elevation of the sun at half past ten.
+        sun_azimuth_deg: Azimuth of the sun, clockwise from north.
         moisture: Wetness of the top soil, 0 dry to 1 saturated.
         leaves: Share of the ground under green leaves, for each :class:`Crop`.
         straw: Share of the ground under ripe or dead plants, for each :class:`Crop`.
@@ -170,13 +190,13 @@ class Season:
 
 
 def grow(rng: np.random.Generator, fields: Fields, season: Season, vigour: Float32[np.ndarray, "y x"]) -> Growth:
-    """Let crops grow: each field was sown early or late, and has wheel tracks and spots where little thrives.
+    """Simulate the plant cover: every field was sown early or late, and has wheel tracks and spots of poor growth.
 
     Args:
         rng: Source of randomness.
-        fields: Where which crop stands.
-        season: How far each crop has grown.
-        vigour: How well plants thrive; mean 0, standard deviation 1.
+        fields: Fields and their crops.
+        season: Growth of each crop in the season.
+        vigour: Vigour of the plants; mean 0, standard deviation 1.
     """
     early = (1 + 0.22 * rng.standard_normal(fields.parcels.count)).clip(0.4, 1.6)
     leaves, straw, blossom = (
@@ -190,7 +210,7 @@ def grow(rng: np.random.Generator, fields: Fields, season: Season, vigour: Float
 
 
 def _tracks(rng: np.random.Generator, fields: Fields) -> NDArray[np.float32]:
-    """Wheel tracks of the sprayer, every 24 to 45 m, in half of the crops."""
+    """Return the loss of growth by wheel tracks of sprayers, every 24 to 45 m, in half of the crop fields."""
     parcels, shape = fields.parcels, fields.number.shape
     period_px = rng.uniform(2.4, 4.5, parcels.count)
     tracked = (rng.random(parcels.count) < 0.5) & (fields.crop != Crop.LEY)
@@ -200,35 +220,12 @@ def _tracks(rng: np.random.Generator, fields: Fields) -> NDArray[np.float32]:
     return np.asarray(np.where(tracked, 0.09, 0).astype(np.float32)[fields.number] * np.sin(phase))
 
 
-# Parcels: land cut by straight lines again and again, as heirs, roads and hedges have cut it.
-
-
-_SAMPLE = 40_000
-"""How many points, drawn at random, suffice to find the middle and the longer side of every parcel."""
-
-
 def borders(number: Int64[np.ndarray, "y x"]) -> NDArray[np.bool_]:
-    """Return where a pixel's right or lower neighbour is in another parcel: lines one pixel wide."""
+    """Return the pixels whose right or lower neighbour is in another parcel: lines one pixel wide."""
     lines = np.zeros(number.shape, np.bool_)
     lines[:, :-1] |= number[:, :-1] != number[:, 1:]
     lines[:-1] |= number[:-1] != number[1:]
     return lines
-
-
-# What a season changes: the sun, the wetness of the soil, and how far each crop has grown.
-
-
-class Crop(IntEnum):
-    """What a field bears."""
-
-    CEREAL = 0
-    MAIZE = 1
-    RAPE = 2
-    LEY = 3
-
-
-CROP_SHARES = (0.38, 0.26, 0.14, 0.22)
-"""How many of the fields bear each :class:`Crop`."""
 
 
 SEASONS = {
@@ -237,4 +234,4 @@ SEASONS = {
     "fall": Season(37, 164, 0.50, (0.22, 0.34, 0.48, 0.60), (0.18, 0.42, 0.02, 0.18), (0, 0, 0.00, 0.00), 0.55),
     "winter": Season(24, 166, 0.75, (0.34, 0.03, 0.44, 0.48), (0.03, 0.22, 0.05, 0.26), (0, 0, 0.00, 0.00), 0.15),
 }
-"""The four seasons of SEN12MS-CR, by the names in its paths."""
+"""The four seasons of SEN12MS-CR by their names in its paths."""

@@ -1,4 +1,7 @@
-"""What covers the ground of a simulated region, as radar and optical sensor will both see it."""
+"""Simulated land cover of a region, the common input of the simulated radar and optical images.
+
+Terrain and fields are overlaid with forest, water, and a town with villages, whose quarters lie between streets.
+"""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -14,7 +17,7 @@ from unclouded.simulation.terrain import Terrain, simulate_terrain
 
 
 class LandCover(IntEnum):
-    """The true class of a pixel."""
+    """Land cover class of a pixel."""
 
     WATER = 0
     FOREST = 1
@@ -29,9 +32,9 @@ class Town:
     """Built-up land.
 
     Attributes:
-        area: Where the town is, streets included.
-        surfaces: Shares of each :class:`Surface`, 0 outside.
-        walls: Share of the ground where walls throw radar back, doubly bounced; 0 outside.
+        area: Pixels of towns, streets included.
+        surfaces: Share of each :class:`Surface`, 0 outside.
+        walls: Share of the ground with double-bounce radar echoes of walls; 0 outside.
     """
 
     area: Bool[np.ndarray, "y x"]
@@ -41,17 +44,17 @@ class Town:
 
 @dataclass(frozen=True, eq=False)
 class Land:
-    """The state of the ground.
+    """State of the ground.
 
     Attributes:
         terrain: Relief and water.
-        town: Buildings, where the cover is town.
+        town: Built-up land, for pixels with the cover town.
         cover: Classes of :class:`LandCover`.
-        growth: Plants, where the cover is grass or crop.
-        needles: Share of conifers, where the cover is forest.
+        growth: Plant cover, for pixels with the cover grass or crop.
+        needles: Share of conifers, for pixels with the cover forest.
         moisture: Wetness of the top soil, 0 to 1.
-        vigour: How well plants thrive; mean 0, standard deviation 1.
-        tone: Brightness of soil and plants that only the optical sensor sees, a factor around 1.
+        vigour: Vigour of the plants; mean 0, standard deviation 1.
+        tone: Factor around 1 on the optical brightness of soil and plants, without effect on radar.
     """
 
     terrain: Terrain
@@ -69,8 +72,8 @@ def simulate_land(rng: np.random.Generator, size_px: int, season: Season) -> Lan
 
     Args:
         rng: Source of randomness.
-        size_px: Rows, and columns.
-        season: How far the crops have grown, and how wet the soil is.
+        size_px: Number of rows and of columns.
+        season: Season, which determines growth and soil moisture.
     """
     terrain = simulate_terrain(rng, size_px)
     town, fields = simulate_town(rng, terrain), simulate_fields(rng, terrain)
@@ -94,14 +97,14 @@ def _by_field(fields: Fields, values: NDArray[np.floating]) -> NDArray[np.float3
 def _moisture(
     rng: np.random.Generator, terrain: Terrain, fields: Fields, soil: NDArray[np.floating]
 ) -> NDArray[np.float32]:
-    """Wet along the water, dry on the hills, and different from field to field."""
+    """Return the soil moisture: high along water, low on hills, and different in every field."""
     moisture = soil + _by_field(fields, 0.12 * rng.standard_normal(fields.parcels.count))
     moisture += 0.15 * np.exp(-terrain.shore_px / 30) - 0.08 * smooth_step(terrain.height_m, 40, 80)
     return np.asarray(moisture.clip(0, 1), dtype=np.float32)
 
 
 def _cover(rng: np.random.Generator, terrain: Terrain, town: Town, fields: Fields) -> UInt8[np.ndarray, "y x"]:
-    """Later layers cover earlier ones: fields, margins and hedges, forest, town, roads, ponds, water under bridges."""
+    """Return the land cover; later layers overwrite earlier ones, except that bridges interrupt the water."""
     edges = borders(fields.number)
     hedges = fractal_noise(rng, len(edges), 1.0, 80)
     ponds = (rng.random(fields.parcels.count) < 0.05) & (fields.mean(terrain.shore_px) < 30)
@@ -123,7 +126,7 @@ def _cover(rng: np.random.Generator, terrain: Terrain, town: Town, fields: Field
 
 
 def _forest(rng: np.random.Generator, terrain: Terrain, fields: Fields) -> NDArray[np.bool_]:
-    """Forest prefers slopes; its edges are ragged here and follow a field there; it has a few clearings."""
+    """Return the forest: mainly on slopes, with edges partly ragged and partly along fields, and a few clearings."""
     steep = uniform_filter(terrain.steepness, 15)
     wild = fractal_noise(rng, len(steep), 1.4, 220, 3) + 2.2 * smooth_step(steep, 0.04, 0.2)
     wild += fields.mean(wild)[fields.number]
@@ -133,13 +136,12 @@ def _forest(rng: np.random.Generator, terrain: Terrain, fields: Fields) -> NDArr
 
 # Town and villages: quarters between streets, houses with gardens, halls with large roofs.
 
-
 RADAR_LOOK_DEG = 78.0
-"""Direction in which the radar looks, clockwise from north: right of an ascending orbit."""
+"""Look direction of the radar, clockwise from north: to the right of an ascending orbit."""
 
 
 class Surface(IntEnum):
-    """What a town is made of."""
+    """Surface material of a town."""
 
     TILES = 0
     CONCRETE = 1
@@ -149,7 +151,7 @@ class Surface(IntEnum):
 
 
 class Quarter(IntEnum):
-    """What the houses between four streets are for."""
+    """Use of the land between four streets."""
 
     HOMES = 0
     CENTRE = 1
@@ -188,7 +190,7 @@ def simulate_town(rng: np.random.Generator, terrain: Terrain) -> Town:
 
 
 def _places(rng: np.random.Generator, terrain: Terrain) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Number of the nearest place, the town being 0, and how near it is: 1 in its middle, 0 at its edge."""
+    """Return the nearest settlement of each pixel (0 is the town), and its nearness: 1 at the centre, 0 at the edge."""
     size_px = len(terrain.height_m)
     town = rng.choice(terrain.course).clip(0.25 * size_px, 0.75 * size_px) + rng.normal(0, 12, 2)
     villages = rng.uniform(0.05, 0.95, (size_px**2 // 330**2, 2)) * size_px
@@ -206,7 +208,7 @@ def _places(rng: np.random.Generator, terrain: Terrain) -> tuple[NDArray[np.int6
 def _built(
     rng: np.random.Generator, quarters: Parcels, nearness: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Shares of the surfaces at each point, and how densely it is built; each house and each hall is a mixture."""
+    """Return the shares of the surfaces at each point, mixed anew for each house and hall, and the building density."""
     kinds = rng.choice(len(Quarter), quarters.count, p=[0.66, 0.08, 0.18, 0.08])
     kinds[quarters.mean(nearness) > 0.7] = Quarter.CENTRE
     kind, halls = kinds[quarters.number], quarters.cut(rng, area=30)
@@ -220,7 +222,7 @@ def _built(
 
 
 def _skew(angle: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How far the nearest wall of a quarter is from facing the radar, radians."""
+    """Return the angle between the radar's look direction and the nearest wall normal of a quarter, radians."""
     look = np.radians(90 - RADAR_LOOK_DEG)  # from the x axis towards north, while y grows to the south
     return np.asarray((angle + look + np.pi / 4) % (np.pi / 2) - np.pi / 4, dtype=np.float32)
 

@@ -1,4 +1,4 @@
-"""Simulated regions on disk, in the layout of SEN12MS-CR."""
+"""Output of simulated regions in the layout of SEN12MS-CR."""
 
 from pathlib import Path
 
@@ -19,18 +19,18 @@ PATCH_PX = 256
 
 
 def write_region(region: SimulatedRegion, root: Path, stride_px: int = 128) -> list[PatchId]:
-    """Cut a region into patches and write three files for each, named as in SEN12MS-CR.
+    """Cut a region into patches and write three files per patch, named as in SEN12MS-CR.
 
-    As there, radar is float32 dB clipped at 0, optical images are uint16 reflectance x 10 000, and files have neither
-    band names nor a nodata tag nor compression. Patches that would leave the region are not cut.
+    As in SEN12MS-CR, radar is float32 dB clipped at 0, optical images are uint16 reflectance x 10 000, and files have
+    no band names, no nodata tag and no compression. Patches extending beyond the region are omitted.
 
     Args:
-        region: What to write.
-        root: Folder of the data set.
+        region: Region to write.
+        root: Root folder of the data set.
         stride_px: Distance between the corners of neighbouring patches; 128 gives the overlap of section III-A.
 
     Returns:
-        The patches, numbered from 1 row by row.
+        Ids of the patches, numbered from 1 row by row.
     """
     stored = {
         "s1": np.minimum(region.sar.values, np.float32(0)),
@@ -58,16 +58,16 @@ def _write(path: Path, values: Real[np.ndarray, "band y x"], geobox: GeoBox) -> 
 
 
 def simulate_data_set(root: Path, seed: int, regions: int = 8, size_px: int = 512) -> list[Roi]:
-    """Write a small data set of simulated regions that looks like SEN12MS-CR.
+    """Write a small data set of simulated regions in the layout of SEN12MS-CR.
 
-    Region i has the season i mod 4 (spring, summer, fall, winter) and the number i // 4 + 1. Coverages are spread
-    evenly over 0.05 to 0.95. A region depends on the seed and on its own position only, not on how many there are.
+    Region i has the season i mod 4 (spring, summer, fall, winter) and the number i // 4 + 1. Cloud coverages are spread
+    evenly over 0.05 to 0.95. A region depends on the seed and its index only, not on the number of regions.
 
     Args:
-        root: Folder of the data set.
-        seed: Seed of all randomness.
-        regions: How many regions.
-        size_px: Rows, and columns, of each.
+        root: Root folder of the data set.
+        seed: Seed of the simulation.
+        regions: Number of regions.
+        size_px: Number of rows and of columns of each region.
     """
     seasons, golden = list(SEASONS), (5**0.5 - 1) / 2
     rois = []

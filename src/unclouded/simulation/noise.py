@@ -1,4 +1,4 @@
-"""Random fields with the look of nature: all wavelengths, the long ones strongest."""
+"""Fractal noise: random fields of all wavelengths, with amplitudes that grow with the wavelength."""
 
 import numpy as np
 import scipy.fft
@@ -14,17 +14,17 @@ def fractal_noise(
     shortest_px: float = 2.0,
     stretch: float = 1.0,
 ) -> Float32[np.ndarray, "y x"]:
-    """Simulate a field in which each octave is ``2 ** slope`` times as strong as the octave of half its wavelength.
+    """Return a random field in which each octave is ``2 ** slope`` times as strong as that of half its wavelength.
 
-    The field is made of waves that fit into the square, so it is periodic: what leaves on one side enters on the other.
+    The field is periodic, as it consists of waves that fit into the square.
 
     Args:
         rng: Source of randomness.
-        size_px: Rows, and columns.
-        slope: Near 0 for grain, 1 for soil, 2 for hills.
-        longest_px: Wavelength above which waves grow no more.
-        shortest_px: Wavelength below which waves fade away.
-        stretch: How much longer the waves are along one direction, drawn at random.
+        size_px: Number of rows and of columns.
+        slope: Exponent of the octaves: near 0 for grain, 1 for soil, 2 for hills.
+        longest_px: Wavelength above which the amplitude is constant.
+        shortest_px: Wavelength below which waves fade out.
+        stretch: Factor on the wavelengths along one random direction.
 
     Returns:
         Mean 0, standard deviation 1.
@@ -44,7 +44,7 @@ def fractal_noise(
 
 
 def _squared_frequency(size_px: int, reach: int, angle: float, stretch: float) -> NDArray[np.float32]:
-    """Squared cycles per pixel of the waves with at most ``reach`` periods on each axis, more along ``angle``."""
+    """Return the squared frequency of the waves with at most ``reach`` periods per axis, stretched along ``angle``."""
     down = np.fft.fftfreq(2 * reach, size_px / (2 * reach)).astype(np.float32)[:, None]
     across = (np.arange(reach + 1) / size_px).astype(np.float32)[None, :]
     along = np.float32(np.cos(angle)) * across + np.float32(np.sin(angle)) * down
@@ -52,6 +52,6 @@ def _squared_frequency(size_px: int, reach: int, angle: float, stretch: float) -
 
 
 def smooth_step(values: Float32[np.ndarray, "*shape"], low: float, high: float) -> Float32[np.ndarray, "*shape"]:
-    """Rise from 0 at ``low`` to 1 at ``high`` without a kink."""
+    """Return a smooth step from 0 at ``low`` to 1 at ``high``."""
     t = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
     return np.asarray(t * t * (3 - 2 * t))

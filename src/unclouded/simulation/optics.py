@@ -1,4 +1,4 @@
-"""Sentinel-2 top-of-atmosphere reflectance of a simulated region under a clear sky."""
+"""Simulated Sentinel-2 images: TOA reflectance under a clear sky, clouds, and the image of the land through clouds."""
 
 from dataclasses import dataclass
 
@@ -33,10 +33,10 @@ SPECTRA = {
     "asphalt":   (146, 126, 114, 114, 119, 133, 144, 139, 150,  50, 1.1, 152, 127),
 }
 # fmt: on
-"""Reflectance of materials through the air above them, x 1000; ``air`` is what black ground would show."""
+"""TOA reflectance of materials, x 1000; ``air`` is the reflectance over black ground."""
 
 _NATIVE = {2: ("B05", "B06", "B07", "B8A", "B11", "B12"), 6: ("B01", "B09", "B10")}
-"""Bands whose own pixels are 2 or 6 times as wide as the 10 m grid."""
+"""Bands with native pixels 2 or 6 times as wide as the 10 m grid."""
 
 
 def spectrum(material: str) -> Float32[np.ndarray, "band 1 1"]:
@@ -45,13 +45,13 @@ def spectrum(material: str) -> Float32[np.ndarray, "band 1 1"]:
 
 
 def clear_reflectance(land: Land, season: Season, rng: np.random.Generator) -> Float32[np.ndarray, "band y x"]:
-    """Return TOA reflectance of all 13 bands: a linear mixture of materials, lit by the sun of the season.
+    """Return the TOA reflectance of all 13 bands: a linear mixture of materials, lit by the sun of the season.
 
-    Bands of 20 and 60 m are averaged over their own pixels and repeated on the 10 m grid.
+    Bands of 20 and 60 m are averaged over their native pixels and repeated on the 10 m grid.
 
     Args:
-        land: What is there.
-        season: Of the crops, the leaves and the sun.
+        land: State of the ground.
+        season: Season, which determines leaves and sun.
         rng: Source of randomness.
     """
     shares, air = _shares(land, season), spectrum("air")
@@ -63,7 +63,7 @@ def clear_reflectance(land: Land, season: Season, rng: np.random.Generator) -> F
 
 
 def _shares(land: Land, season: Season) -> dict[str, NDArray[np.float32]]:
-    """Share of each material in each pixel; they add up to 1."""
+    """Return the share of each material in each pixel; the shares add up to 1."""
     cover, growth = land.cover, land.growth
     opened = ((cover == LandCover.CROP) | (cover == LandCover.GRASS)).astype(np.float32)
     forest, water = (cover == LandCover.FOREST).astype(np.float32), (cover == LandCover.WATER).astype(np.float32)
@@ -88,7 +88,7 @@ def _shares(land: Land, season: Season) -> dict[str, NDArray[np.float32]]:
 
 
 def _brightness(land: Land, season: Season, rng: np.random.Generator) -> NDArray[np.float32]:
-    """How bright the ground is: wet soil is dark, thriving forest bright, crowns are rough, slopes shaded."""
+    """Return a factor on the ground reflectance: wet soil is dark, vigorous forest bright and rough, slopes shaded."""
     grain = fractal_noise(rng, len(land.cover), 0.3, 12)
     forest, water, town = (land.cover == cover for cover in (LandCover.FOREST, LandCover.WATER, LandCover.TOWN))
     bright = (1 + 0.015 * grain) * land.tone * (1 - 0.45 * land.moisture * land.growth.soil)
@@ -98,7 +98,7 @@ def _brightness(land: Land, season: Season, rng: np.random.Generator) -> NDArray
 
 
 def _light(terrain: Terrain, season: Season) -> NDArray[np.float32]:
-    """Sunlight on a slope relative to level ground; a fifth of the light comes from the whole sky."""
+    """Return the irradiance of slopes relative to level ground; a fifth of it is diffuse."""
     south, east = terrain.rise
     azimuth, zenith = np.radians(season.sun_azimuth_deg), np.radians(90 - season.sun_elevation_deg)
     towards = np.sin(azimuth) * east - np.cos(azimuth) * south
@@ -107,7 +107,7 @@ def _light(terrain: Terrain, season: Season) -> NDArray[np.float32]:
 
 
 def _at_native_resolution(reflectance: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Blur the bands of 10 m a little, average the others over their own wider pixels."""
+    """Blur the bands of 10 m slightly, and average the others over their native pixels."""
     for band, image in zip(SENTINEL2.bands, reflectance, strict=True):
         width = next((width for width, bands in _NATIVE.items() if band in bands), 1)
         image[:] = _blurred(_blurred(image).T).T if width == 1 else _in_squares(image, width)
@@ -115,14 +115,14 @@ def _at_native_resolution(reflectance: NDArray[np.float32]) -> NDArray[np.float3
 
 
 def _blurred(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Let every row spill a tenth into either neighbour."""
+    """Return an image in which every row contributes a tenth to each neighbouring row."""
     blurred = image.copy()
     blurred[1:-1] += np.float32(0.1) * (image[2:] + image[:-2] - 2 * image[1:-1])
     return blurred
 
 
 def _in_squares(image: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """Replace squares of ``width`` pixels by their mean."""
+    """Return an image with squares of ``width`` pixels replaced by their mean."""
     height, breadth = image.shape
     padded = np.pad(image, [(0, -height % width), (0, -breadth % width)], mode="edge")
     strips = padded.reshape(-1, width, padded.shape[1]).mean(axis=1)
@@ -130,8 +130,7 @@ def _in_squares(image: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     return np.asarray(squares.repeat(width, axis=0).repeat(width, axis=1)[:height, :breadth])
 
 
-# Clouds over a simulated region: cumulus in heaps, a veil of cirrus, and shadows where the sun is behind them.
-
+# Clouds: cumulus in clusters, a veil of cirrus, and the shadows of the cumulus.
 
 # Thousandths of reflectance of opaque cloud; cumulus is near the median over the brightest clouds of a SEN12MS-CR test
 # patch.
@@ -148,13 +147,13 @@ _DIMMING = (300, 350, 400, 460, 500, 550, 600, 600, 610, 620, 620, 690, 710)
 
 @dataclass(frozen=True, eq=False)
 class Sky:
-    """What stands between sun, ground and sensor.
+    """Clouds and their shadows.
 
     Attributes:
         cumulus: Opacity of low clouds, 0 to 1.
         cirrus: Opacity of high thin clouds, 0 to 1.
-        sunlit: Brightness of cumulus, a factor around 1.
-        shadow: Share of the direct sunlight that cumulus keeps from the ground.
+        sunlit: Factor around 1 on the brightness of cumulus.
+        shadow: Share of the direct sunlight blocked by cumulus, 0 to 1.
     """
 
     cumulus: Float32[np.ndarray, "y x"]
@@ -164,18 +163,18 @@ class Sky:
 
     @property
     def opacity(self) -> Float32[np.ndarray, "y x"]:
-        """Share of the ground's light that no sensor sees, 0 to 1."""
+        """Share of the ground's light blocked by clouds, 0 to 1."""
         return np.asarray(1 - (1 - self.cumulus) * (1 - self.cirrus))
 
 
 def simulate_sky(rng: np.random.Generator, size_px: int, season: Season, coverage: float) -> Sky:
-    """Simulate the clouds of one moment.
+    """Simulate the clouds of one acquisition.
 
     Args:
         rng: Source of randomness.
-        size_px: Rows, and columns.
-        season: Where the sun stands.
-        coverage: Share of the region under cumulus, thin edges included; cirrus comes on top.
+        size_px: Number of rows and of columns.
+        season: Season, which determines the position of the sun.
+        coverage: Share of the region under cumulus, thin edges included; cirrus is added.
     """
     heap = _heaps(rng, size_px)
     floor = np.quantile(heap, 1 - coverage) if coverage > 0 else np.inf
@@ -191,13 +190,13 @@ def simulate_sky(rng: np.random.Generator, size_px: int, season: Season, coverag
 
 
 def _towards_sun(season: Season) -> tuple[float, float]:
-    """Unit vector (rows, columns) on the ground towards the sun."""
+    """Return the unit vector (rows, columns) on the ground towards the sun."""
     azimuth = np.radians(season.sun_azimuth_deg)
     return -float(np.cos(azimuth)), float(np.sin(azimuth))
 
 
 def _heaps(rng: np.random.Generator, size_px: int) -> NDArray[np.float32]:
-    """Cauliflowers of several sizes, crowded in some places."""
+    """Return the height field of cumulus: cells of several sizes, clustered."""
     weather = fractal_noise(rng, size_px, 2, size_px, max(size_px / 5, 60))
     heaps = fractal_noise(rng, size_px, 1.5, 150, 8)
     puffs = np.abs(fractal_noise(rng, size_px, 1.1, 45, 3))
@@ -205,7 +204,7 @@ def _heaps(rng: np.random.Generator, size_px: int) -> NDArray[np.float32]:
 
 
 def _veil(rng: np.random.Generator, size_px: int) -> NDArray[np.float32]:
-    """Streaks of ice, somewhere."""
+    """Return the opacity of cirrus: streaks in a part of the region."""
     sheet = fractal_noise(rng, size_px, 2, 0.7 * size_px, 80)
     fibres = fractal_noise(rng, size_px, 1.3, 60, 3, stretch=8)
     return np.asarray(
@@ -214,11 +213,11 @@ def _veil(rng: np.random.Generator, size_px: int) -> NDArray[np.float32]:
 
 
 def through(sky: Sky, clear: Float32[np.ndarray, "band y x"]) -> Float32[np.ndarray, "band y x"]:
-    """Return what a sensor above the clouds sees of a clear-sky image: its shadows darkened, then clouds over it.
+    """Return a clear-sky image as seen through clouds: shadows darken it, then clouds cover it.
 
     Args:
         sky: Clouds and their shadows.
-        clear: TOA reflectance of all 13 bands.
+        clear: TOA reflectance of all 13 bands under a clear sky.
     """
     air = spectrum("air")
     seen = np.empty_like(clear)

@@ -1,4 +1,4 @@
-"""Sentinel-1 backscatter of a simulated region."""
+"""Simulated Sentinel-1 backscatter of a region."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from unclouded.simulation.terrain import Terrain
 _Image = NDArray[np.floating]
 
 INCIDENCE_DEG = 38.0
-"""Angle between the radar beam and the vertical, in the middle of the interferometric wide swath."""
+"""Incidence angle in the middle of the interferometric wide swath."""
 _BLUR_PX = 0.7
 """Blur that turns single-look speckle into 6 looks; forest and sea in SEN12MS-CR show 6 and 5 (1.8 and 2.0 dB)."""
 
@@ -41,11 +41,11 @@ _VH = _Echo(dry_soil=-23.0, wet_soil=-17.5, leaves=-15.6, forest=-13.6, water=-2
 def backscatter(land: Land, rng: np.random.Generator) -> Float32[np.ndarray, "band y x"]:
     """Return VV and VH in dB, with speckle.
 
-    Soil shines the more the wetter it is, leaves lay a volume over it, walls and streets bounce twice, water mirrors
-    the beam away, and slopes that face the radar are bright.
+    Backscatter of soil increases with its moisture, leaves add volume scattering, walls and streets double bounces,
+    water reflects specularly, and slopes facing the radar are bright.
 
     Args:
-        land: What is there.
+        land: State of the ground.
         rng: Source of randomness.
     """
     wind_db = 1.2 * fractal_noise(rng, len(land.cover), 1.2, 200, 8)
@@ -57,7 +57,7 @@ def backscatter(land: Land, rng: np.random.Generator) -> Float32[np.ndarray, "ba
 
 
 def _ground(land: Land, echo: _Echo, wind_db: _Image, corners: _Image) -> _Image:
-    """Backscatter of level ground without speckle, linear power."""
+    """Return the backscatter of level ground without speckle, as linear power."""
     ground = _under_leaves(_power(echo.dry_soil + (echo.wet_soil - echo.dry_soil) * land.moisture), echo, land.growth)
     for cover, power in (
         (LandCover.FOREST, _power(echo.forest + 0.5 * land.vigour - 0.5 * land.needles)),
@@ -70,14 +70,14 @@ def _ground(land: Land, echo: _Echo, wind_db: _Image, corners: _Image) -> _Image
 
 
 def _under_leaves(soil: _Image, echo: _Echo, growth: Growth) -> _Image:
-    """The water cloud model: leaves scatter themselves and hide the soil (Attema and Ulaby 1978, Radio Science 13)."""
+    """Return soil under leaves by the water cloud model (Attema and Ulaby 1978, Radio Science 13), linear power."""
     plants = growth.leaves + 1.5 * growth.blossom + 0.15 * growth.straw
     through = np.exp(-1.4 * plants / np.float32(np.cos(np.radians(INCIDENCE_DEG))))
     return np.asarray((1 - through) * _power(echo.leaves) * (0.6 + 0.5 * plants) + through * soil)
 
 
 def _relief(terrain: Terrain) -> _Image:
-    """Brightness of a slope: the beam lands on the more ground of a pixel, the more the slope faces it."""
+    """Return the factor of the slope: the more it faces the radar, the more ground area lies in a pixel."""
     south, east = terrain.rise
     look = np.radians(RADAR_LOOK_DEG)
     rise = np.arctan(np.sin(look) * east - np.cos(look) * south)

@@ -1,4 +1,4 @@
-"""A whole simulated region: radar, a clear and a cloudy date, and the truth about its clouds, shadows and land."""
+"""Simulated regions: radar, a clear and a cloudy image, and the true clouds, shadows and land cover."""
 
 from dataclasses import dataclass
 
@@ -19,20 +19,20 @@ from unclouded.simulation.radar import backscatter
 from unclouded.simulation.terrain import PIXEL_M
 
 SMALLEST_PX, LARGEST_PX = 256, 2000
-"""Side of a region: from one patch to the room between two regions."""
+"""Range of the side of a region: from one patch to the distance between regions."""
 
 
 @dataclass(frozen=True, eq=False)
 class SimulatedRegion:
-    """A region that nobody will find on a map.
+    """Simulated region.
 
     Attributes:
-        roi: Its name; seed ``ROIs0000`` marks simulated ones.
+        roi: Name; the seed ``ROIs0000`` marks simulated regions.
         sar: VV and VH in dB, with speckle; a few walls exceed 0 dB.
         clear: TOA reflectance of 13 bands under a clear sky.
         cloudy: The same land on another date, under clouds and their shadows; exceeds 1 on sunlit cloud.
-        cloud_opacity: Share of the ground's light that clouds replace, 0 to 1: cumulus and cirrus.
-        shadow: Share of the direct sunlight that cumulus keeps from the ground, 0 to 1.
+        cloud_opacity: Share of the ground's light blocked by clouds, cumulus and cirrus, 0 to 1.
+        shadow: Share of the direct sunlight blocked by cumulus, 0 to 1.
         land_cover: Classes of :class:`~unclouded.simulation.land.LandCover`.
     """
 
@@ -46,18 +46,18 @@ class SimulatedRegion:
 
 
 def simulate_region(roi: Roi, rng: np.random.Generator, size_px: int = 1024, coverage: float = 0.45) -> SimulatedRegion:
-    """Simulate a region: the same name, generator state and size give the same region.
+    """Simulate a region; the same name, generator state and size give the same region.
 
-    Regions of one season share the look of their land and clouds; between seasons crops, leaves and sun change.
+    Crops, leaves and the position of the sun depend on the season.
 
     Args:
-        roi: Name. Its season shapes land and light, its season and number the place.
+        roi: Name; its season determines land and light, its season and number the position.
         rng: Source of randomness.
-        size_px: Rows, and columns, of 10 m.
-        coverage: Share of the region under cumulus, thin edges included, 0 to 1; cirrus comes on top.
+        size_px: Number of rows and of columns, of 10 m.
+        coverage: Share of the region under cumulus, thin edges included, 0 to 1; cirrus is added.
 
     Raises:
-        InputError: The size or the coverage is out of range, or the season is none of the four.
+        InputError: The size or the coverage is out of range, or the season is unknown.
     """
     if not SMALLEST_PX <= size_px <= LARGEST_PX:
         raise InputError(f"expected a region of {SMALLEST_PX} to {LARGEST_PX} px, found {size_px}; choose another size")
@@ -81,9 +81,9 @@ def simulate_region(roi: Roi, rng: np.random.Generator, size_px: int = 1024, cov
 
 
 def place(roi: Roi, size_px: int) -> GeoBox:
-    """Return the grid of a simulated region, in EPSG:32632, its origin not on the 10 m raster.
+    """Return the grid of a simulated region in EPSG:32632, with an origin off the 10 m raster.
 
-    Regions with numbers below 300 never overlap.
+    Regions with numbers below 300 do not overlap.
     """
     row, column = divmod(roi.number % 300, 20)
     east = 300_000 + 20_000 * column + 3.7
@@ -92,7 +92,7 @@ def place(roi: Roi, size_px: int) -> GeoBox:
 
 
 def _another_day(clear: Float32[np.ndarray, "band y x"], rng: np.random.Generator) -> Float32[np.ndarray, "band y x"]:
-    """The same land some days later: bands up to 2 % brighter or darker, another haze, and noise of 0.9 %."""
+    """Return the same land some days later: bands up to 2 % brighter or darker, other haze, and noise of 0.9 %."""
     haze = 0.03 * fractal_noise(rng, clear.shape[1], 2, 400, 40)
     gains = rng.normal(1, 0.008, len(clear)).clip(0.98, 1.02)
     other = np.empty_like(clear)

@@ -1,4 +1,4 @@
-"""The bare bones of a region: hills, and the river, brook and lake between them."""
+"""Simulated terrain of a region: hills with a river, a brook and a lake."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,9 +22,9 @@ class Terrain:
 
     Attributes:
         height_m: Height above the river.
-        river: River and brook.
-        lake: Standing water.
-        shore_px: Distance to the next water, along the longer axis.
+        river: Pixels of river and brook.
+        lake: Pixels of the lake.
+        shore_px: Chessboard distance to the nearest water, px.
         course: Points along the river outside the lake, (row, column).
     """
 
@@ -36,12 +36,12 @@ class Terrain:
 
     @cached_property
     def rise(self) -> Float32[np.ndarray, "2 y x"]:
-        """Metres of height per metre towards the south, and towards the east."""
+        """Gradient towards the south and towards the east, in metres per metre."""
         return np.stack(np.gradient(self.height_m, PIXEL_M))
 
     @cached_property
     def steepness(self) -> Float32[np.ndarray, "y x"]:
-        """Metres of height per metre uphill."""
+        """Magnitude of the gradient, in metres per metre."""
         return np.asarray(np.hypot(*self.rise))
 
 
@@ -50,7 +50,7 @@ def simulate_terrain(rng: np.random.Generator, size_px: int) -> Terrain:
 
     Args:
         rng: Source of randomness.
-        size_px: Rows, and columns.
+        size_px: Number of rows and of columns.
     """
     course, brook = _courses(rng, size_px)
     lake = _lake(rng, size_px)
@@ -62,7 +62,7 @@ def simulate_terrain(rng: np.random.Generator, size_px: int) -> Terrain:
 
 
 def _courses(rng: np.random.Generator, size_px: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A river through the middle, and a brook that ends in it."""
+    """Return the courses of a river through the middle and of a brook that ends in it."""
     heading = rng.uniform(0, 2 * np.pi)
     river = _meander(rng, 3 * size_px, heading, bend_px=rng.uniform(110, 170), swing=rng.uniform(0.95, 1.35))
     river += size_px * rng.uniform(0.35, 0.65, 2) - river[len(river) // 2]
@@ -74,7 +74,7 @@ def _courses(rng: np.random.Generator, size_px: int) -> tuple[NDArray[np.float64
 def _meander(
     rng: np.random.Generator, length_px: int, heading: float, bend_px: float, swing: float
 ) -> NDArray[np.float64]:
-    """A sine-generated curve from (0, 0): its heading swings by ``swing`` radians, once every ``bend_px``."""
+    """Return a sine-generated curve from (0, 0), whose heading swings by ``swing`` radians once every ``bend_px``."""
     along = np.arange(0, length_px, _STEP_PX)
     drift = np.cumsum(rng.normal(0, np.sqrt(_STEP_PX / bend_px), (3, len(along))), axis=1)
     swings = swing * (1 + 0.35 * np.sin(drift[0])) * np.sin(2 * np.pi * along / bend_px + 0.9 * drift[1])
@@ -83,7 +83,7 @@ def _meander(
 
 
 def _drawn(course: NDArray[np.float64], size_px: int, width_px: float) -> NDArray[np.bool_]:
-    """Pixels within half a width of a course, which widens and narrows a little."""
+    """Return the pixels within half a width of a course; the width varies by a fifth."""
     along = np.gradient(course, axis=0) / _STEP_PX
     aside = np.stack([along[:, 1], -along[:, 0]], axis=1)
     breadth = 1 + 0.2 * np.sin(np.arange(len(course)) / 80)
@@ -96,7 +96,7 @@ def _drawn(course: NDArray[np.float64], size_px: int, width_px: float) -> NDArra
 
 
 def _lake(rng: np.random.Generator, size_px: int) -> NDArray[np.bool_]:
-    """An ellipse with a ragged shore."""
+    """Return the pixels of an ellipse with a ragged shore."""
     centre, turn = rng.uniform(0.12, 0.88, 2) * size_px, rng.uniform(0, np.pi)
     row, column = (np.arange(size_px, dtype=np.float32) - np.float32(middle) for middle in centre)
     long = np.float32(np.cos(turn)) * row[:, None] + np.float32(np.sin(turn)) * column
@@ -106,7 +106,7 @@ def _lake(rng: np.random.Generator, size_px: int) -> NDArray[np.bool_]:
 
 
 def _height(rng: np.random.Generator, size_px: int, shore_px: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Gullied hills where the land is rugged, flat ground along the water."""
+    """Return the height: gullied hills in rugged areas, flat ground along the water."""
     half = -(-size_px // 2)
     rugged = smooth_step(fractal_noise(rng, half, 2.5, 350, 60), -0.5, 1.2)
     hills, knolls = fractal_noise(rng, half, 2.6, 130, 12), fractal_noise(rng, half, 2, 130)
@@ -117,7 +117,7 @@ def _height(rng: np.random.Generator, size_px: int, shore_px: NDArray[np.float32
 
 
 def _gullies(rng: np.random.Generator, hills: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Noise smeared along the fall line: spurs between gullies on the slopes, nothing on summits and plains."""
+    """Return noise smeared along the fall line: spurs and gullies on slopes, none on summits and plains."""
     size = len(hills)
     south, east = np.gradient(hills)
     steep = np.hypot(south, east) + np.float32(1e-6)
