@@ -115,7 +115,7 @@ def test_fault_42_a_changed_or_missing_output_is_not_uploaded(
     (tmp_path / "out" / "a" / "a.txt").write_text("A")
     (tmp_path / "out" / "b" / "a.txt").unlink()
     failures = run_tasks(jobs, ledger, serially)
-    assert "a.txt was changed after it was made" in failures["a"] and "a.txt is not a file" in failures["b"]
+    assert "a.txt was changed after it was written" in failures["a"] and "a.txt is not a file" in failures["b"]
     assert bucket.find("/d") == []
 
 
