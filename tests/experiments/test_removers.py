@@ -40,11 +40,11 @@ def judge(path: Path, weights_sha256: str, training_overlap: tuple[str, ...] | N
     write_scores(path, Scores(RGB, "kept", (patch,), provenance=told), np.random.default_rng(0))
 
 
-def test_every_remover_without_weights_is_told_and_no_other() -> None:
+def test_every_remover_without_weights_is_listed_and_no_other() -> None:
     assert set(NAMED_REMOVERS) == {"scene-adapted", *BASELINES}
     for name in NAMED_REMOVERS:
         assert load_remover(name, None).name in rules_text()
-    assert "No pretrained weights come with unclouded" in rules_text()
+    assert "unclouded ships no pretrained weights" in rules_text()
 
 
 def test_expectation_6_weights_list_their_purpose_and_training(tmp_path: Path) -> None:

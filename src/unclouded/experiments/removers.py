@@ -159,7 +159,9 @@ def _schedule_changes(schedule: object) -> list[str]:
 def _summary(path: Path, scores: Scores) -> str:
     mean, cloudy, source = scores.mean("all"), scores.mean("cloudy"), scores.provenance
     split = source.split if source else "patches"
-    leaks = f"; TRAINED ON {len(source.training_overlap)} of these regions" if source and source.training_overlap else ""
+    leaks = (
+        f"; TRAINED ON {len(source.training_overlap)} of these regions" if source and source.training_overlap else ""
+    )
     return (
         f"{split}, {len(scores.patches):,} patches: MAE {mean['mae']:.4f}, under clouds {cloudy['mae']:.4f}, "
         f"PSNR {shown_metric(mean, 'psnr', 2)}, SSIM {mean['ssim']:.3f}, SAM {mean['sam']:.2f}{leaks} ({path})"
