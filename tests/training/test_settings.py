@@ -1,11 +1,16 @@
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from unclouded.errors import InputError
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.settings import settings_from
 from unclouded.training.distributed import launch
+from unclouded.training.keys import KEYS, require_known_keys
 from unclouded.training.objectives import build_objective
 from unclouded.training.preset import described, preset_names
 from unclouded.training.settings import Device, Schedule, TrainSettings, train_settings
@@ -101,3 +106,29 @@ def test_an_unknown_preset_is_refused_with_the_names_of_all(tmp_path: Path) -> N
 def test_mistakes_are_told_with_the_presets_name() -> None:
     with pytest.raises(InputError, match="cpu-smoke is not a valid TrainSettings: patches is missing"):
         train_settings("cpu-smoke")
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif getattr(annotation, "__origin__", None) is not tuple:  # a list of groups has no keys of its own
+        yield from chain.from_iterable(map(models_in, get_args(annotation)))
+
+
+def groups_of(model: type[BaseModel], name: str = "") -> Iterator[tuple[str, str]]:
+    yield name, " ".join(sorted(model.model_fields))
+    for key, field in model.model_fields.items():
+        for inner in models_in(field.annotation):
+            yield from groups_of(inner, f"{name}.{key}".strip("."))
+
+
+def test_the_keys_that_are_known_without_torch_are_those_of_the_settings() -> None:
+    assert dict(groups_of(TrainSettings)) == KEYS
+
+
+def test_unknown_keys_are_named_wherever_they_stand() -> None:
+    require_known_keys({"loss": {"cycle": 5.0}, "schedule": {"earlier": [{"odd": 1}]}}, ["loss.cycle=1", "x"[:0]], "a")
+    with pytest.raises(InputError, match=r"a is not a valid TrainSettings: los is not a key; did you mean 'loss'"):
+        require_known_keys({"los": {"cycle": 5.0}}, (), "a")
+    with pytest.raises(InputError, match=r"network\.scaling\.vv is not a key; .*; loss\.cycles is not a key"):
+        require_known_keys({"network": {"scaling": {"vv": 1}}}, ["loss.cycles=2"], "a")

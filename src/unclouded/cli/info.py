@@ -23,6 +23,9 @@ def demo(
     from rich.console import Console
 
     from unclouded.cli.progress import progress_bar
+    from unclouded.files import require_writable
+
+    require_writable(out)  # before the imports below, which take seconds
     from unclouded.demo import show
     from unclouded.evaluation.comparison import scores_table
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from unclouded.patches.layouts import Inventory, TripletFiles
     from unclouded.patches.reading import DamagedTriplet
 
+TABLES = ("table-2", "table-3", "table-4")
+
 
 def reproduce(
     table: Annotated[
@@ -55,6 +57,13 @@ def reproduce(
         raise InputError(
             f"{table} is drawn from a data set: unclouded figure {table.removeprefix('figure-')} ROOT --out PNG"
         )
+    if table not in TABLES:
+        raise InputError(f"{table!r} is not a table; choose from {', '.join(TABLES)}")
+    from unclouded.files import require_folder
+
+    for folder in (root, experiments):
+        if folder is not None:
+            require_folder(folder)  # before the imports below, which take seconds
     from unclouded.cli.progress import progress_bar
     from unclouded.experiments.reproduce import Reproduction
     from unclouded.experiments.rows import find_experiments

@@ -55,9 +55,11 @@ def train(
     On SIGTERM or Ctrl-C, the run finishes the current step, saves a checkpoint and exits; --resume continues it.
     """
     from unclouded.files import require_folder
+    from unclouded.training.keys import require_known_keys
     from unclouded.training.preset import read_source
 
-    read_source(settings)  # refuses a wrong name before the imports below, which take seconds
+    content, origin = read_source(settings)  # refuses a wrong name before the imports below, which take seconds
+    require_known_keys(content, overrides or (), origin)
     from unclouded.training.settings import train_settings
 
     options = {"device.devices": devices, "device.nodes": nodes, "device.precision": precision}

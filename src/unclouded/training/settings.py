@@ -52,7 +52,7 @@ class Schedule(Settings):
             its last step; a run that is repeated from its record follows them.
     """
 
-    learning_rate: float = Field(2e-4, gt=0)
+    learning_rate: float = Field(2e-4, gt=0, le=1)
     epochs_constant: int = Field(50, ge=0, le=MOST_EPOCHS)
     epochs_decay: int = Field(25, ge=0, le=MOST_EPOCHS)
     batch: int = Field(1, ge=1, le=MOST_PATCHES)

@@ -1,0 +1,53 @@
+"""Names of all training settings, so that a misspelt one is refused before torch is imported, which takes seconds."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from unclouded.errors import InputError
+from unclouded.settings import nearest
+
+KEYS = {
+    "": "clouds crop_px damaged device discriminator_width logging loss network objective paired_percent patch_list "
+    "patches pool schedule seed split start_from subset synthetic validation vgg",
+    "clouds": "binary_average_px binary_dilation_px binary_threshold detector mode resolution_m sigma_px threshold",
+    "synthetic": "brightness coverage mode octaves persistence seed shadow softness spectrum wavelength_px",
+    "synthetic.shadow": "cloud_height_m sun_azimuth_deg sun_elevation_deg",
+    "network": "bands level scaling skip width",
+    "network.scaling": "toa_reflectance vh_db vv_db",
+    "loss": "adversarial auxiliary cycle feature identity kept pixel style",
+    "schedule": "accumulate batch clip_norm earlier ema_decay epochs_constant epochs_decay learning_rate max_steps",
+    "logging": "checkpoint_every keep_every log_every preview_every",
+    "validation": "every patch_list patches split",
+    "device": "accelerator devices nodes precision workers",
+}
+"""Group of settings to its keys; a test compares them with the models of :mod:`unclouded.training.settings`."""
+
+
+def require_known_keys(content: Mapping[str, Any], overrides: Iterable[str], origin: str) -> None:
+    """Refuse keys that no training setting has.
+
+    Args:
+        content: Settings, such as those of a file.
+        overrides: Assignments such as ``loss.cycle=5.0``.
+        origin: Begins the message.
+
+    Raises:
+        InputError: Names the unknown keys.
+    """
+    assigned = [one.partition("=")[0].split(".") for one in overrides]
+    paths = [*_paths(content), *([part.strip() for part in parts] for parts in assigned)]
+    if unknown := [hint for path in paths if (hint := _unknown(path))]:
+        raise InputError(f"{origin} is not a valid TrainSettings: {'; '.join(unknown[:20])}")
+
+
+def _paths(content: Mapping[str, Any]) -> Iterator[list[str]]:
+    for key, value in content.items():
+        yield from ([key, *inner] for inner in _paths(value)) if isinstance(value, Mapping) and value else [[key]]
+
+
+def _unknown(path: list[str]) -> str:
+    for depth, key in enumerate(path):
+        group = ".".join(path[:depth])
+        if group in KEYS and key and key not in KEYS[group].split():
+            return f"{'.'.join(path[: depth + 1])[:80]} is not a key{nearest(key, KEYS[group].split())}"
+    return ""
