@@ -21,7 +21,7 @@ OFF = Shift(-1.5, 2.0, 0.2, 0.03, blocks=4, spread_px=0.3)
 GRID = GeoBox((256, 260), Affine(10, 0, 500_000, 0, -10, 5_000_000), 32632)
 
 
-def test_what_fits_needs_no_remark() -> None:
+def test_aligned_images_give_no_remark() -> None:
     assert not list(AlignmentQuality(12.0, replace(OFF, down_px=0.0)).remarks("as it came", ()))
     assert not list(AlignmentQuality(None, None).remarks("as it came", ()))
     assert not list(AlignmentQuality(0.0, OFF, side_px=255).remarks("as it came", ()))
@@ -30,7 +30,7 @@ def test_what_fits_needs_no_remark() -> None:
 
 
 @pytest.mark.parametrize(("days", "when"), [(13.0, "13 days after"), (-40.2, "40 days before")])
-def test_a_large_gap_says_which_way_and_what_to_do(days: float, when: str) -> None:
+def test_a_large_time_difference_gives_a_remark_with_direction_and_remedy(days: float, when: str) -> None:
     (remark,) = AlignmentQuality(days, None).remarks("as it came", ())
     assert remark == (
         f"the radar was taken {when} the optical image: fields, water and snow may have changed; choose a radar image "
@@ -66,7 +66,7 @@ def test_an_unknown_date_gives_a_remark() -> None:
     assert both.startswith("the date of the radar and of the optical image is unknown")
 
 
-def test_numbers_that_are_unknown_are_none() -> None:
+def test_unknown_numbers_are_none() -> None:
     nothing = Shift(float("nan"), float("nan"), float("nan"), 0.0, blocks=0)
     assert AlignmentQuality(None, nothing).as_json() == {
         "radar_after_optical_days": None,

@@ -29,7 +29,7 @@ from unclouded.tensors.observation import Observation
 
 
 class Exact:
-    """Knows that all ground is 0.2."""
+    """A remover that returns 0.2 everywhere."""
 
     name, bands = "exact", RGB
 
@@ -46,7 +46,7 @@ def plain(cloudy_rows: int = 40) -> Observation:
     return Observation(sar, torch.where(cloud_map > 0, torch.tensor(0.8), ground), cloud_map, RGB)
 
 
-def test_the_default_prefers_scene_adapted_and_fits_where_scene_removers_go() -> None:
+def test_the_default_remover_prefers_scene_adapted_and_is_a_scene_remover() -> None:
     remover = auto_remover(("B08", "B04"))
     assert isinstance(remover, SceneRemover)
     assert (remover.name, remover.bands, remover.align_px) == ("auto", ("B08", "B04"), 1)
@@ -54,7 +54,7 @@ def test_the_default_prefers_scene_adapted_and_fits_where_scene_removers_go() ->
     assert [one.name for one in remover.others] == ["clear-mean", "sar-regression"]
 
 
-def test_the_candidate_that_errs_least_is_used_and_its_reason_is_kept() -> None:
+def test_the_candidate_with_the_smallest_error_is_selected_with_a_reason() -> None:
     chosen = AutoRemover(SceneAdapted(), (Exact(),)).adapt([plain()])
     assert chosen.name == chosen.remover.name == "exact"
     assert chosen.expected is not None
@@ -66,7 +66,7 @@ def test_without_clear_ground_the_first_candidate_is_used() -> None:
     assert (chosen.name, chosen.expected) == ("scene-adapted", None)
 
 
-def test_a_candidate_that_errs_hardly_less_is_no_reason_to_change() -> None:
+def test_a_slightly_smaller_error_does_not_change_the_selection() -> None:
     class Near(Exact):
         name = "near"
 
@@ -78,7 +78,7 @@ def test_a_candidate_that_errs_hardly_less_is_no_reason_to_change() -> None:
     assert chosen.name == "scene-adapted"
 
 
-def test_whatever_is_used_the_confidence_is_what_the_scene_says() -> None:
+def test_the_confidence_does_not_depend_on_the_selected_remover() -> None:
     seen = plain()
     seen.cloudy[0, 0, 0, 0] = math.nan
     chosen = AutoRemover(SceneAdapted(), (Exact(),)).adapt([seen])
@@ -88,14 +88,14 @@ def test_whatever_is_used_the_confidence_is_what_the_scene_says() -> None:
     assert torch.equal(sure.nan_to_num(-1.0)[..., 1:, :], expected.nan_to_num(-1.0)[..., 1:, :])
 
 
-def test_a_candidate_that_answers_for_a_part_is_never_used_however_small_its_error() -> None:
+def test_a_candidate_that_predicts_only_some_pixels_is_never_selected() -> None:
     class Half(Exact):
         name = "half"
 
         def __call__(self, observation: Observation) -> Tensor:
-            answer = super().__call__(observation).clone()
-            answer[..., ::2] = math.nan
-            return answer
+            prediction = super().__call__(observation).clone()
+            prediction[..., ::2] = math.nan
+            return prediction
 
     chosen = AutoRemover(SceneAdapted(), (Half(),)).adapt([plain()])
     assert chosen.expected is not None and chosen.expected.rows["half"].mae < 0.002
@@ -104,7 +104,7 @@ def test_a_candidate_that_answers_for_a_part_is_never_used_however_small_its_err
     assert "half was left out: it predicted" in chosen.reason
 
 
-def test_a_candidate_that_answers_nothing_has_no_error_and_is_left_out() -> None:
+def test_a_candidate_without_predictions_has_no_error_and_is_left_out() -> None:
     class Silent(Exact):
         name = "silent"
 
@@ -146,7 +146,7 @@ def test_a_candidate_that_answers_nothing_has_no_error_and_is_left_out() -> None
         ),
     ],
 )
-def test_the_choice_has_a_reason(mae: tuple[float, float], pixels: tuple[int, int], name: str, reason: str) -> None:
+def test_the_selection_has_a_reason(mae: tuple[float, float], pixels: tuple[int, int], name: str, reason: str) -> None:
     rows = {one: RemoverError(error, error, 1.0, count) for one, error, count in zip("ab", mae, pixels, strict=True)}
     chosen, why = select_remover(ExpectedError(rows, 500, ("B04",), simulated=False), "a")
     assert chosen == name and why.startswith(reason)
@@ -165,7 +165,7 @@ def country(seed: int = 0, side: int = 128) -> Observation:
 
 
 class Constant:
-    """Says one reflectance everywhere."""
+    """A remover that returns one reflectance everywhere."""
 
     bands = RGB
 
@@ -181,7 +181,7 @@ def flat(reflectance: float = 0.2) -> Observation:
     return replace(seen, cloudy=torch.where(seen.is_cloudy, seen.cloudy, reflectance))
 
 
-def test_the_error_of_a_constant_on_flat_ground_is_their_distance() -> None:
+def test_the_error_of_a_constant_on_flat_ground_is_their_difference() -> None:
     found = expected_error([Constant(0.3), Constant(0.2)], [flat()], np.random.default_rng(0))
     assert found is not None
     assert math.isclose(found.rows["constant 0.3"].mae, 0.1, rel_tol=1e-5)
@@ -259,7 +259,7 @@ def test_fault_13_pixels_without_data_are_not_evaluated() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_same_numbers_come_from_the_same_seed(seed: int) -> None:
+def test_the_same_seed_gives_the_same_errors(seed: int) -> None:
     one, two = (expected_error([Constant(0.1)], [country()], np.random.default_rng(seed)) for _ in range(2))
     assert one == two
 
@@ -270,7 +270,7 @@ def test_without_a_name_the_best_remover_of_the_scene_is_used() -> None:
     assert RemoverSpec("clear-mean").find().name == "clear-mean"
 
 
-def test_a_network_is_found_again_in_another_process(tmp_path: Path) -> None:
+def test_a_spec_can_be_pickled_and_loads_the_network(tmp_path: Path) -> None:
     settings = NetworkSettings(width=2)
     save_weights(tmp_path / "w.safetensors", settings.build(), settings, {})
     spec = RemoverSpec(str(tmp_path / "w.safetensors"), precision="bfloat16", engine="openvino")

@@ -68,11 +68,11 @@ def refused(tmp_path: Path) -> Callable[..., str]:
     """Clears a scene that is refused, and returns why; no folder is left."""
 
     def refuse(cloudy: Path, sar: Path, settings: SceneSettings = ONES, remover: CloudRemover | None = None) -> str:
-        with pytest.raises(InputError) as told:
+        with pytest.raises(InputError) as error:
             predict_scene(remover or baseline("clear-mean"), cloudy, sar, tmp_path / "out", settings)
         assert not (tmp_path / "out").exists()
-        assert "\n" not in str(told.value)
-        return str(told.value)
+        assert "\n" not in str(error.value)
+        return str(error.value)
 
     return refuse
 
@@ -83,7 +83,7 @@ def l2a_network() -> NetworkRemover:
     return NetworkRemover(settings.build(), settings, precision="float32")
 
 
-def test_fault_16_twin_products_come_out_as_twins(tmp_path: Path, sar: Path) -> None:
+def test_fault_16_equal_products_of_different_baselines_give_equal_results(tmp_path: Path, sar: Path) -> None:
     def cleared(name: str, offset: int | None) -> PredictedScene:
         path = product(tmp_path / name, offset, baseline="05.09" if offset else "03.01")
         return predict_scene(baseline("clear-mean"), path, sar, tmp_path / f"out-{name}", ONES)
@@ -96,7 +96,7 @@ def test_fault_16_twin_products_come_out_as_twins(tmp_path: Path, sar: Path) -> 
     assert new.offsets == (-0.1,) * 3
 
 
-def test_fault_16_the_user_knows_the_offset_of_an_untagged_file_and_it_stays_with_the_integers(
+def test_fault_16_the_offset_option_applies_to_an_untagged_file_and_is_written_to_the_output(
     tmp_path: Path, sar: Path
 ) -> None:
     stored = np.full((13, *GRID.shape), 1500, np.uint16)
@@ -105,13 +105,13 @@ def test_fault_16_the_user_knows_the_offset_of_an_untagged_file_and_it_stays_wit
     settings = SceneSettings(optical=OpticalSettings(offset=-1000), clouds=CloudMapSettings(mode="ones"))
     scene = predict_scene(baseline("sar-vv", ("B04",)), tmp_path / "s2.tif", sar, tmp_path / "out", settings)
     made = read_stored(scene.files["clear"])
-    untold = predict_scene(baseline("sar-vv", ("B04",)), tmp_path / "s2.tif", sar, tmp_path / "untold", ONES)
-    assert np.unique(made.values - read_stored(untold.files["clear"]).values).tolist() == [1000]
+    untagged = predict_scene(baseline("sar-vv", ("B04",)), tmp_path / "s2.tif", sar, tmp_path / "untagged", ONES)
+    assert np.unique(made.values - read_stored(untagged.files["clear"]).values).tolist() == [1000]
     assert made.offsets == (-0.1,)
-    assert [MAYBE_OFFSET in one.summary["remarks"] for one in (scene, untold)] == [False, True]
+    assert [MAYBE_OFFSET in one.summary["remarks"] for one in (scene, untagged)] == [False, True]
 
 
-def test_bands_of_60_m_are_repeated_or_interpolated_as_asked(tmp_path: Path, sar: Path) -> None:
+def test_bands_of_60_m_are_repeated_or_interpolated_by_setting(tmp_path: Path, sar: Path) -> None:
     path = product(tmp_path / "a")
     steps = {}
     for resampling in ("nearest", "bilinear"):
@@ -123,7 +123,7 @@ def test_bands_of_60_m_are_repeated_or_interpolated_as_asked(tmp_path: Path, sar
     assert np.count_nonzero(steps["bilinear"]) > 80
 
 
-def test_fault_18_l2a_is_refused_by_name_but_by_weights_that_were_trained_on_it(
+def test_fault_18_l2a_is_refused_unless_the_weights_were_trained_on_it(
     tmp_path: Path, sar: Path, refused: Callable[..., str]
 ) -> None:
     l2a, l1c = product(tmp_path / "l2a", level="L2A"), product(tmp_path / "l1c")
@@ -136,16 +136,14 @@ def test_fault_18_l2a_is_refused_by_name_but_by_weights_that_were_trained_on_it(
     assert read_stored(scene.files["clear"]).values[:, 6:].all()
 
 
-def test_fault_18_the_papers_detector_does_not_serve_l2a(
-    tmp_path: Path, sar: Path, refused: Callable[..., str]
-) -> None:
+def test_fault_18_the_detector_of_the_paper_refuses_l2a(tmp_path: Path, sar: Path, refused: Callable[..., str]) -> None:
     write_geotiff(tmp_path / "l2a.tif", land(12), SENTINEL2_L2A.bands, GRID, nodata=0)
-    told = refused(tmp_path / "l2a.tif", sar, SceneSettings(), l2a_network())
-    assert "B10 is missing" in told
-    assert "csmask-l2a" in told
+    error = refused(tmp_path / "l2a.tif", sar, SceneSettings(), l2a_network())
+    assert "B10 is missing" in error
+    assert "csmask-l2a" in error
 
 
-def test_fault_18_weights_of_l2a_have_no_cirrus_band_and_do_not_go_with_others(cloudy: Path, sar: Path) -> None:
+def test_fault_18_l2a_weights_have_no_cirrus_band_and_cannot_be_mixed_with_l1c_weights(cloudy: Path, sar: Path) -> None:
     with pytest.raises(ValueError, match="B10"):
         NetworkSettings(bands=("B04", "B10"), level="L2A")
     settings = NetworkSettings(width=2)
@@ -165,7 +163,7 @@ def test_fault_18_landsat_is_refused_by_name(tmp_path: Path, sar: Path, refused:
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
 @pytest.mark.parametrize("which", ["cloudy", "sar"])
-def test_fault_05_a_file_that_was_cut_is_refused(
+def test_fault_05_a_truncated_file_is_refused(
     cloudy: Path, sar: Path, refused: Callable[..., str], which: str, share: float
 ) -> None:
     path = {"cloudy": cloudy, "sar": sar}[which]
@@ -174,7 +172,7 @@ def test_fault_05_a_file_that_was_cut_is_refused(
     assert path.name in refused(cloudy, sar)
 
 
-def test_fault_06_an_image_of_a_product_that_was_cut_or_changed_is_refused(
+def test_fault_06_a_truncated_or_changed_image_of_a_product_is_refused(
     tmp_path: Path, sar: Path, refused: Callable[..., str]
 ) -> None:
     whole = product(tmp_path / "a")
@@ -186,7 +184,7 @@ def test_fault_06_an_image_of_a_product_that_was_cut_or_changed_is_refused(
         assert image.name in refused(copy, sar)
 
 
-def test_fault_07_a_zip_that_was_cut_is_refused(tmp_path: Path, sar: Path, refused: Callable[..., str]) -> None:
+def test_fault_07_a_truncated_zip_is_refused(tmp_path: Path, sar: Path, refused: Callable[..., str]) -> None:
     folder = product(tmp_path / "a")
     packed = Path(shutil.make_archive(str(tmp_path / "whole"), "zip", folder.parent, folder.name))
     packed.write_bytes(packed.read_bytes()[:-200])
@@ -207,7 +205,9 @@ def test_fault_28_a_vrt_under_any_name_is_refused(
     "name",
     ["/vsicurl/http://127.0.0.1:9/s2.tif", "/vsizip//tmp/a.zip/s2.tif", "SENTINEL2_L1C:/etc/passwd:10m:EPSG_32632"],
 )
-def test_fault_28_names_for_gdal_are_no_files(sar: Path, refused: Callable[..., str], name: str) -> None:
+def test_fault_28_gdal_connection_strings_are_not_accepted_as_files(
+    sar: Path, refused: Callable[..., str], name: str
+) -> None:
     assert refused(Path(name), sar).endswith("is not a file; check the path")
 
 
@@ -218,7 +218,9 @@ def test_fault_09_other_bands_are_refused(tmp_path: Path, sar: Path, refused: Ca
     assert "turned.tif" in refused(tmp_path / "turned.tif", sar)
 
 
-def test_fault_20_a_giant_is_refused_before_it_is_read(tmp_path: Path, sar: Path, refused: Callable[..., str]) -> None:
+def test_fault_20_a_huge_image_is_refused_before_reading(
+    tmp_path: Path, sar: Path, refused: Callable[..., str]
+) -> None:
     giant = tmp_path / "giant.tif"
     shape = {"width": 400_000, "height": 400_000, "count": 13, "dtype": "uint16"}
     with rasterio.open(
@@ -228,7 +230,7 @@ def test_fault_20_a_giant_is_refused_before_it_is_read(tmp_path: Path, sar: Path
     assert "giant.tif" in refused(giant, sar)
 
 
-def test_fault_12_radar_of_the_next_utm_zone_is_warped_where_asked(tmp_path: Path, cloudy: Path) -> None:
+def test_fault_12_radar_in_the_next_utm_zone_is_warped_with_align(tmp_path: Path, cloudy: Path) -> None:
     """The tile lies 40 km west of 12 degrees east, where the zones 32 and 33 meet."""
     x, y = Transformer.from_crs(32632, 32633, always_xy=True).transform(700_560, 4_899_420)  # its middle
     wide = GeoBox((200, 200), Affine(10, 0, round(x) - 1000, 0, -10, round(y) + 1000), "EPSG:32633")
@@ -238,7 +240,7 @@ def test_fault_12_radar_of_the_next_utm_zone_is_warped_where_asked(tmp_path: Pat
     assert np.unique(read_stored(scene.files["clear"]).values).tolist() == [6400]  # -9 dB between -25 and 0
 
 
-def test_fault_33_a_folder_that_cannot_be_written_is_told_before_the_work(
+def test_fault_33_an_unwritable_folder_is_reported_before_any_work(
     cloudy: Path, sar: Path, mount_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = mount_disk(64)

@@ -1,4 +1,4 @@
-"""What a remover is shown of a line of windows, and what becomes of its answer."""
+"""Input of a remover in a line of windows, and composition of its predictions."""
 
 import math
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ BAND = ("B04",)
 
 @dataclass(frozen=True)
 class Watched:
-    """A remover that answers 0.5, and NaN in the scene's column 40; keeps top, left, height, width of what it saw."""
+    """A remover that returns 0.5, and NaN in column 40 of the scene; records top, left, height, width of its input."""
 
     name: str = "watched"
     bands: tuple[str, ...] = BAND
@@ -43,10 +43,10 @@ class Watched:
     def __call__(self, observation: Observation) -> torch.Tensor:
         height, width = observation.cloudy.shape[-2:]
         self.shown.append((*observation.origin_px, height, width))
-        answer = torch.full((1, 1, height, width), 0.5)
+        prediction = torch.full((1, 1, height, width), 0.5)
         if 0 <= 40 - observation.origin_px[1] < width:
-            answer[..., 40 - observation.origin_px[1]] = math.nan
-        return answer
+            prediction[..., 40 - observation.origin_px[1]] = math.nan
+        return prediction
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Sure(Watched):
     """The same, half sure of it."""
 
     def with_confidence(self, observation: Observation) -> tuple[torch.Tensor, torch.Tensor]:
-        answer = self(observation)
-        return answer, torch.full_like(answer, 0.5)
+        prediction = self(observation)
+        return prediction, torch.full_like(prediction, 0.5)
 
 
 @pytest.fixture
@@ -83,20 +83,26 @@ def cleared(rows: SceneRows, cloud_map: np.ndarray, by: AdaptedEnsemble | None) 
     return remove_clouds_in_line(rows, LINE, cloud_map, by, 32, SCENE)
 
 
-def test_of_a_window_only_the_cloudy_part_and_its_margin_are_shown(rows: SceneRows, cloud_map: np.ndarray) -> None:
+def test_only_the_cloudy_part_of_a_window_and_its_margin_are_passed_to_the_remover(
+    rows: SceneRows, cloud_map: np.ndarray
+) -> None:
     """Rows 20 to 29 and columns 36 to 45, with 8 px around, at multiples of 4; the window in the west has no cloud."""
     remover = Watched()
     cleared(rows, cloud_map, ensemble(remover))
     assert remover.shown == [(12, 28, 28, 28), (36, 80, 20, 16)]  # the second ends with the line's margin, the scene
 
 
-def test_by_statistics_of_each_window_all_of_it_is_shown(rows: SceneRows, cloud_map: np.ndarray) -> None:
+def test_with_window_statistics_the_whole_window_is_passed_to_the_remover(
+    rows: SceneRows, cloud_map: np.ndarray
+) -> None:
     remover = Watched()
     cleared(rows, cloud_map, ensemble(remover, "window"))
     assert remover.shown == [(8, 24, 48, 48), (8, 56, 48, 40)]
 
 
-def test_answers_are_stored_where_it_is_cloudy_and_nan_is_no_data(rows: SceneRows, cloud_map: np.ndarray) -> None:
+def test_predictions_are_stored_on_cloudy_pixels_and_nan_becomes_no_data(
+    rows: SceneRows, cloud_map: np.ndarray
+) -> None:
     strip = cleared(rows, cloud_map, ensemble(Watched()))
     expected = np.full((32, 96), 1000)
     expected[12, 5] = 0  # no data stays none
@@ -112,16 +118,18 @@ def test_answers_are_stored_where_it_is_cloudy_and_nan_is_no_data(rows: SceneRow
         Provenance.UNJUDGED: 0,
     }
     assert set(strip) == {"clear", "provenance", "losses"}
-    assert strip["losses"].tolist() == [1, 0, 10, 0]  # no optical data, no radar, no answer; gaps of the radar
+    assert strip["losses"].tolist() == [1, 0, 10, 0]  # no optical data, no radar, NaN; gaps of the radar
 
 
-def test_without_anybody_to_make_it_clouds_are_no_data(rows: SceneRows, cloud_map: np.ndarray) -> None:
+def test_without_a_remover_cloudy_pixels_have_no_data(rows: SceneRows, cloud_map: np.ndarray) -> None:
     strip = cleared(rows, cloud_map, None)
     assert not strip["clear"][0, 4:14, 36:46].any() and strip["clear"][0, 0, 0] == 1000
     assert np.unique(strip["provenance"]).tolist() == [Provenance.NO_DATA, Provenance.OBSERVED]
 
 
-def test_spread_and_confidence_are_told_of_made_pixels_alone(rows: SceneRows, cloud_map: np.ndarray) -> None:
+def test_uncertainty_and_confidence_are_stored_for_predicted_pixels_only(
+    rows: SceneRows, cloud_map: np.ndarray
+) -> None:
     strip = cleared(rows, cloud_map, ensemble(Sure(), uncertainty=True))
     made = strip["provenance"][0] >= Provenance.BLENDED
     assert np.unique(strip["confidence"][0][made]).tolist() == [50]
@@ -130,7 +138,7 @@ def test_spread_and_confidence_are_told_of_made_pixels_alone(rows: SceneRows, cl
     assert np.unique(strip["uncertainty"][0][~made]).tolist() == [UNKNOWN_STEPS]
 
 
-def test_a_crew_looks_as_far_as_its_farthest_and_starts_where_all_can(rows: SceneRows) -> None:
+def test_an_ensemble_has_the_largest_margin_and_the_common_alignment(rows: SceneRows) -> None:
     @dataclass(frozen=True)
     class Strided:
         align_px: int
@@ -153,7 +161,7 @@ def test_a_crew_looks_as_far_as_its_farthest_and_starts_where_all_can(rows: Scen
     assert adapt_removers([baseline("clear-mean", BAND)], sample, "scene", uncertainty=False).margin_px == 0
 
 
-def test_by_windows_a_remover_learns_from_what_it_is_shown_and_by_the_scene_from_the_sample() -> None:
+def test_window_statistics_adapt_to_the_window_and_scene_statistics_to_the_sample() -> None:
     """The mean clear pixel of the sample is 0.1, that of the window 0.3."""
 
     def seen(clear: float) -> Observation:
@@ -166,7 +174,7 @@ def test_by_windows_a_remover_learns_from_what_it_is_shown_and_by_the_scene_from
         assert made.removers[0].name == "clear-mean"
 
 
-def test_each_provenance_has_its_integers() -> None:
+def test_stored_integers_depend_on_the_provenance() -> None:
     observed = np.array([[[17_014, 5_000, 5_000, 5_000, 5_000, 65_535]]], np.uint16)
     provenance = np.array([[1, 2, 3, 4, 0, 5]], np.uint8)
     reflectance = np.array([[[0.5, 0.1, 0.0, 1.3, 0.7, 0.7]]], np.float32)
@@ -176,14 +184,14 @@ def test_each_provenance_has_its_integers() -> None:
     assert Provenance.OBSERVED == 1
 
 
-def test_made_pixels_carry_the_offset_of_the_input() -> None:
+def test_predicted_pixels_have_the_offset_of_the_input() -> None:
     one = np.full((1, 1, 1), 1_500, np.uint16)
     made = np.full((1, 1), Provenance.SYNTHESISED, np.uint8)
     found = compose(np.full((1, 1, 1), 0.2, np.float32), one, made, Radiometry((-1000,)))
     assert found.item() == 3_000  # (3000 - 1000) / 10 000
 
 
-def test_a_slope_has_no_seams_and_a_step_has() -> None:
+def test_the_seam_index_of_a_slope_is_1_and_that_of_a_step_is_larger() -> None:
     slope = np.tile(np.arange(40.0), (1, 16, 1))
     assert seam_index(slope, rows=[], columns=[12, 28]) == 1.0
     slope[:, :, 28:] += 4.0
@@ -191,12 +199,12 @@ def test_a_slope_has_no_seams_and_a_step_has() -> None:
     assert seam_index(slope, rows=[], columns=[12, 28]) == 3.0
 
 
-def test_the_pattern_of_a_network_is_no_seam() -> None:
+def test_the_stride_pattern_of_a_network_is_not_a_seam() -> None:
     pattern = np.tile([0.0, 1.0, 3.0, 4.0], (1, 16, 10))  # jumps of 1, 2, 1 and, wherever windows begin, 4
     assert seam_index(pattern, rows=[], columns=[12, 20]) == 1.0
 
 
-def test_seams_are_looked_for_down_the_rows_too_and_only_where_asked() -> None:
+def test_seams_are_measured_along_rows_and_columns_and_only_within_the_mask() -> None:
     slope = np.tile(np.arange(32.0)[:, None], (2, 1, 16))
     slope[:, 16:, :8] += 2.0
     assert seam_index(slope, rows=[16], columns=[]) == 2.0
@@ -219,20 +227,20 @@ def observation(height: int = 8, width: int = 12) -> Observation:
 
 @dataclass(frozen=True)
 class Left:
-    """Answers 1 in the left half of what it sees, and 0 in the right."""
+    """A remover that returns 1 in the left half of a window, and 0 in the right."""
 
     name: str = "left"
     bands: tuple[str, ...] = ("B04",)
 
     def __call__(self, observation: Observation) -> torch.Tensor:
-        answer = torch.zeros_like(observation.cloudy)
-        answer[..., : answer.shape[-1] // 2] = 1
-        return answer
+        prediction = torch.zeros_like(observation.cloudy)
+        prediction[..., : prediction.shape[-1] // 2] = 1
+        return prediction
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Answers what it sees, brighter by some amount."""
+    """A remover that returns its input, brighter by a constant."""
 
     more: float
     name: str = "seen"
@@ -242,17 +250,17 @@ class Seen:
         return observation.cloudy + self.more
 
 
-def test_mirrored_answers_are_mirrored_back_and_shifted_ones_shifted_back() -> None:
+def test_mirrored_and_shifted_predictions_are_transformed_back() -> None:
     assert spread([Seen(0.0)], observation()).max() < 1e-6
     assert spread([Seen(0.0)], observation(9, 13)).shape == (1, 1, 9, 13)
 
 
-def test_who_answers_by_the_side_disagrees_with_its_mirror_image() -> None:
+def test_a_remover_that_depends_on_the_side_has_a_spread_between_mirror_images() -> None:
     found = spread([Left()], observation())
     expected = (0.4 * 0.6) ** 0.5  # mirrored left to right twice of five times
     assert VARIANTS == 5
     assert torch.allclose(found, torch.tensor(expected), atol=1e-6)
 
 
-def test_two_weights_that_differ_by_a_tenth_spread_by_half_of_it() -> None:
+def test_the_spread_of_two_removers_is_half_their_difference() -> None:
     assert torch.allclose(spread([Seen(0.0), Seen(0.1)], observation()), torch.tensor(0.05), atol=1e-6)

@@ -40,7 +40,7 @@ def mapped(folder: Path, monkeypatch: pytest.MonkeyPatch, strip_px: int) -> Scen
         return map_scene(sources, RGB, SETTINGS, StripCheckpoint(folder, f"map{strip_px}"), lambda *_: None)
 
 
-def test_strips_of_any_height_make_the_map_of_the_whole(
+def test_the_map_does_not_depend_on_the_height_of_the_strips(
     optical: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reflectance = np.where(optical == 0, np.nan, optical / np.float32(10_000)).astype(np.float32)
@@ -63,7 +63,7 @@ def test_wide_scenes_are_mapped_in_strips_of_half_the_height(
     assert mapped(tmp_path, monkeypatch, 60).strips == [(0, 30), (30, 60), (60, 90)]
 
 
-def test_strips_that_are_there_are_not_mapped_again(
+def test_finished_strips_are_not_mapped_again(
     optical: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = mapped(tmp_path, monkeypatch, 30)
@@ -80,7 +80,7 @@ def test_strips_that_are_there_are_not_mapped_again(
     np.testing.assert_array_equal(first.cloud_map(0, 90), again.cloud_map(0, 90))
 
 
-def test_the_whole_scene_is_asked_for_data_with_one_strip_in_memory(
+def test_masks_of_the_whole_scene_are_read_one_strip_at_a_time(
     optical: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = mapped(tmp_path, monkeypatch, 12)
@@ -125,7 +125,7 @@ def mask(dtype: str = "uint8") -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64"])
-def test_a_mask_of_ones_is_what_is_made(cleared: Callable[..., PredictedScene], dtype: str) -> None:
+def test_the_ones_of_a_user_mask_are_the_predicted_pixels(cleared: Callable[..., PredictedScene], dtype: str) -> None:
     scene = cleared(mask(dtype))
     image = read_stored(scene.files["clear"]).values
     assert np.unique(image[:, 1:, 30:]).tolist() == [5000] and np.unique(image[:, 1:, :30]).tolist() == [500]
@@ -133,21 +133,21 @@ def test_a_mask_of_ones_is_what_is_made(cleared: Callable[..., PredictedScene], 
     np.testing.assert_array_equal(read_stored(scene.files["cloud_map"]).values[0, 1:], mask("float32")[1:])
 
 
-def test_the_map_is_an_input_like_the_images(cleared: Callable[..., PredictedScene], tmp_path: Path) -> None:
+def test_a_user_map_is_listed_as_an_input(cleared: Callable[..., PredictedScene], tmp_path: Path) -> None:
     first = cleared(mask())
     assert first.summary["cloud_map"] in first.files["item"].read_text()
     assert "<code>m.tif</code>" in first.files["report"].read_text()
     assert cleared(np.ones(OWN_MAP_GRID.shape, np.uint8)).summary["key"] != first.summary["key"]
 
 
-def test_where_the_image_has_no_data_the_map_need_not_say_anything(cleared: Callable[..., PredictedScene]) -> None:
+def test_the_user_map_may_have_no_data_where_the_image_has_none(cleared: Callable[..., PredictedScene]) -> None:
     m = mask("float32")
     m[0] = np.nan
     assert cleared(m).summary["pixels"]["no_data"] == 50
 
 
 @pytest.mark.parametrize(("dtype", "nodata"), [("float32", np.nan), ("float32", None), ("uint8", 9)])
-def test_fault_13_where_the_map_has_no_data_the_pixel_is_made_and_not_called_observed(
+def test_fault_13_pixels_without_data_in_the_user_map_are_predicted(
     cleared: Callable[..., PredictedScene], dtype: str, nodata: float | None
 ) -> None:
     m = mask(dtype)
@@ -164,7 +164,7 @@ def test_fault_13_where_the_map_has_no_data_the_pixel_is_made_and_not_called_obs
 
 
 @pytest.mark.parametrize(("value", "found"), [(255, "0 to 255"), (2, "0 to 2")])
-def test_fault_17_percent_and_classes_are_not_taken_for_a_map(
+def test_fault_17_percentages_and_class_codes_are_refused_as_a_map(
     cleared: Callable[..., PredictedScene], value: int, found: str
 ) -> None:
     with pytest.raises(InputError, match=rf"m\.tif has values from {found}, expected 0 for clear to 1 for cloudy"):
@@ -185,7 +185,7 @@ def test_fault_11_a_map_on_another_grid_or_of_several_bands_is_refused(
         pass
 
 
-def test_the_map_of_an_earlier_run_is_not_written_over(cleared: Callable[..., PredictedScene], tmp_path: Path) -> None:
+def test_the_output_never_overwrites_the_user_map(cleared: Callable[..., PredictedScene], tmp_path: Path) -> None:
     made = cleared(mask()).files["cloud_map"]
     settings = SceneSettings(cloud_map=made)
     with pytest.raises(InputError, match=r"cloud_map\.tif is the input itself"):

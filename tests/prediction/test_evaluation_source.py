@@ -23,7 +23,7 @@ def one() -> Triplet:
 
 
 @pytest.mark.parametrize(("keep", "left"), [(True, 0.1), (False, 0.5)])
-def test_clear_pixels_are_kept_unless_the_remover_itself_is_judged(keep: bool, left: float, one: Triplet) -> None:
+def test_clear_pixels_are_kept_unless_the_plain_output_is_evaluated(keep: bool, left: float, one: Triplet) -> None:
     ((_, prediction),) = evaluate_remover(baseline("sar-vv", BANDS), [one], keep_clear=keep)
     assert prediction[0, 0, 0].tolist() == pytest.approx([left, 0.5])  # -12.5 dB is half way from -25 to 0
 
@@ -34,7 +34,7 @@ def test_the_remover_sees_its_own_bands_in_its_own_order(one: Triplet) -> None:
     assert triplet.observation.cloudy[0, 0, 0].tolist() == pytest.approx([0.2, 0.8])
 
 
-def test_fault_18_weights_of_l2a_are_not_judged_on_l1c() -> None:
+def test_fault_18_l2a_weights_are_not_evaluated_on_l1c() -> None:
     settings = NetworkSettings(width=2, level="L2A")
     with pytest.raises(InputError, match="network was trained on L2A, expected L1C for these images; choose others"):
         remover_source(NetworkRemover(settings.build(), settings), ())
@@ -52,9 +52,9 @@ def test_fault_18_weights_of_l2a_are_not_judged_on_l1c() -> None:
         ({"regions": "ROIs1158_spring_1"}, ("ROIs1158_spring_1_p1", "holiday"), None),
         ({}, ("ROIs1158_spring_1_p1",), None),
     ],
-    ids=["shared", "apart", "a patch without region", "weights that do not tell"],
+    ids=["shared", "apart", "a patch without region", "weights without regions"],
 )
-def test_weights_tell_which_judged_regions_they_learnt_from(
+def test_the_training_overlap_is_read_from_the_weights(
     training: dict[str, str], patches: tuple[str, ...], training_overlap: tuple[str, ...] | None
 ) -> None:
     settings = NetworkSettings(width=1)
@@ -62,7 +62,7 @@ def test_weights_tell_which_judged_regions_they_learnt_from(
     assert remover_source(network, files(*patches)).training_overlap == training_overlap
 
 
-def test_a_rule_learns_from_no_region() -> None:
+def test_a_baseline_has_no_training_overlap() -> None:
     assert remover_source(baseline("clear-mean"), files("holiday")).training_overlap == ()
 
 

@@ -1,4 +1,4 @@
-"""What is told before the work begins."""
+"""Forecast of disk space and time."""
 
 import re
 import time
@@ -34,8 +34,8 @@ def sources(tmp_path: Path) -> Iterator[Sources]:
         yield opened
 
 
-def test_seconds_of_a_scene_are_those_of_its_stages() -> None:
-    """8,000 x 10,000 px at 2 x 1 + 2 + 1.21 x 4 + 0.5 microseconds; 1,280 squared compared and learnt."""
+def test_the_time_of_a_scene_is_the_sum_of_its_stages() -> None:
+    """8,000 x 10,000 px at 2 x 1 + 2 + 1.21 x 4 + 0.5 microseconds; 1,280 squared compared and adapted."""
     seen = StageTimes(1e-6, 2e-6, comparing=1e-6, adapting=2e-6, clearing=4e-6, writing=0.5e-6, margin_px=50)
     expected = 80 * (2 + 2 + 1.21 * 4 + 0.5) + 1.28**2 + 2 * 1.28**2
     assert seen.seconds((8000, 10_000), 1000, 1) == pytest.approx(expected)
@@ -50,11 +50,11 @@ def test_a_small_scene_is_its_own_sample() -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0.4, "0 s"), (89, "89 s"), (91, "2 min"), (3599, "1 h 00 min"), (7500, "2 h 05 min")]
 )
-def test_durations_in_words(seconds: float, words: str) -> None:
+def test_durations_as_text(seconds: float, words: str) -> None:
     assert duration_text(seconds) == words
 
 
-def test_every_stage_is_rehearsed(sources: Sources) -> None:
+def test_every_stage_is_timed(sources: Sources) -> None:
     seen = time_stages(sources, [auto_remover()], PAPER)
     spent = (seen.reading, seen.mapping, seen.comparing, seen.adapting, seen.clearing, seen.writing)
     assert all(one > 0 for one in spent)
@@ -74,10 +74,10 @@ class Sure:
         return observation.cloudy, torch.ones_like(observation.cloud_map)
 
 
-def test_confidence_is_rehearsed_with_the_answer(sources: Sources) -> None:
+def test_the_confidence_is_timed_with_the_prediction(sources: Sources) -> None:
     assert time_stages(sources, [Sure()], PAPER).clearing >= 0.01 / (80 * 100)
 
 
 def test_the_forecast_names_size_disk_and_time(sources: Sources) -> None:
-    told = forecast(sources, [auto_remover()], PAPER, 1024, 3 << 30, uncertainty=False)
-    assert re.fullmatch(r"100 x 80 px: at most 3\.0 GiB of disk, and about \d+ (s|min) if all of it is cloudy", told)
+    text = forecast(sources, [auto_remover()], PAPER, 1024, 3 << 30, uncertainty=False)
+    assert re.fullmatch(r"100 x 80 px: at most 3\.0 GiB of disk, and about \d+ (s|min) if all of it is cloudy", text)

@@ -23,7 +23,7 @@ GRID = GeoBox((48, 48), Affine(10, 0, 500_000.5, 0, -10, 5_000_480.25), "EPSG:32
 
 @dataclass(frozen=True)
 class Grey:
-    """A remover that answers 0.1234 everywhere."""
+    """A remover that returns 0.1234 everywhere."""
 
     name: str = "grey"
     bands: tuple[str, ...] = RGB
@@ -58,13 +58,13 @@ def test_a_prediction_has_grid_type_and_band_names_of_its_input(pair: TripletFil
     assert np.unique(written.values).tolist() == [1234]
 
 
-def test_the_tag_names_the_remover_that_was_chosen(pair: TripletFiles, tmp_path: Path) -> None:
+def test_the_tag_names_the_selected_remover(pair: TripletFiles, tmp_path: Path) -> None:
     predicted = predict_patch(auto_remover(), pair, CloudMapSettings(mode="ones"))
     with open_geotiff(write_prediction(predicted, tmp_path / "out", {})) as file:
         assert (predicted.used, file.tags()["UNCLOUDED_REMOVER"]) == ("scene-adapted", "scene-adapted")
 
 
-def test_fault_14_a_patch_without_clouds_comes_back_bit_for_bit(
+def test_fault_14_a_patch_without_clouds_is_unchanged_bit_for_bit(
     pair: TripletFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -76,7 +76,7 @@ def test_fault_14_a_patch_without_clouds_comes_back_bit_for_bit(
     assert np.array_equal(written.values, observed)
 
 
-def test_half_a_map_replaces_half_a_scene(pair: TripletFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_pixels_with_positive_m_are_replaced(pair: TripletFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     left = np.zeros((48, 48), np.float32)
     left[:, :24] = 0.3
     monkeypatch.setattr("unclouded.prediction.patches.cloud_map", lambda *_, **__: left)
@@ -92,7 +92,7 @@ def test_the_written_cloud_map_is_m(pair: TripletFiles, tmp_path: Path) -> None:
     assert np.unique(read_stored(tmp_path / "out" / "scene_cloud_map.tif").values).tolist() == [1.0]
 
 
-def test_fault_18_weights_of_l2a_do_not_serve_patches_of_l1c(pair: TripletFiles) -> None:
+def test_fault_18_l2a_weights_are_refused_for_l1c_patches(pair: TripletFiles) -> None:
     settings = NetworkSettings(width=2, level="L2A")
     with pytest.raises(InputError, match="network was trained on L2A, expected L1C for these images; choose others"):
         predict_patch(NetworkRemover(settings.build(), settings), pair, CloudMapSettings(mode="ones"))

@@ -16,7 +16,7 @@ from unclouded.sentinel.radiometry import Radiometry
 MADE = np.array([True, True, True, True, False])
 
 
-def test_deviations_are_stored_in_steps_and_the_largest_number_is_left_to_what_is_unknown() -> None:
+def test_deviations_are_stored_as_integers_and_the_largest_one_means_unknown() -> None:
     deviation = np.array([0.0, 0.12344, 9.0, np.nan, 0.1], np.float32)
     assert encode_uncertainty(deviation, MADE).tolist() == [0, 1234, UNKNOWN_STEPS - 1, UNKNOWN_STEPS, UNKNOWN_STEPS]
 
@@ -27,7 +27,7 @@ def test_confidence_is_stored_in_hundredths() -> None:
     ]
 
 
-def test_products_say_what_their_numbers_mean() -> None:
+def test_products_have_scale_offset_nodata_and_class_names() -> None:
     radiometry = Radiometry((-1000, 0), "uint16", 0)
     made = {
         one.name: one
@@ -58,7 +58,7 @@ def test_without_offset_no_tag_is_written() -> None:
 YES = np.ones((1, 4), bool)
 
 
-def test_m_tells_observed_from_blended_from_synthesised() -> None:
+def test_m_separates_observed_blended_and_synthesised() -> None:
     found = classify_provenance(np.array([[0.0, 1e-9, 0.4999, 0.5]], np.float32), YES, YES, 88)
     assert found.tolist() == [[1, 2, 2, 3]]
     assert found.dtype == np.uint8
@@ -70,7 +70,7 @@ def test_cloudy_pixels_without_radar_and_all_pixels_without_optics_have_no_data(
     assert classify_provenance(cloud_map, optical, radar, 0).tolist() == [[Provenance.OBSERVED, 0, 0, 0]]
 
 
-def test_fault_13_what_cannot_be_judged_is_made_where_the_radar_has_data_and_is_never_observed() -> None:
+def test_fault_13_pixels_of_unknown_cloud_state_are_predicted_where_radar_has_data() -> None:
     m = np.array([[np.nan, np.nan, 0.0, 1.0, 0.0, np.nan]], np.float32)
     optical = np.array([[True, True, False, False, True, False]])
     radar = np.array([[True, False, True, True, False, True]])
@@ -78,7 +78,7 @@ def test_fault_13_what_cannot_be_judged_is_made_where_the_radar_has_data_and_is_
     assert classify_provenance(m, optical, radar, 0, seen).tolist() == [[5, 0, 5, 5, 1, 0]]
 
 
-def test_shares_are_of_the_whole_scene_and_add_up_to_1() -> None:
+def test_shares_refer_to_the_whole_scene_and_add_up_to_1() -> None:
     counts = {"no_data": 39, "observed": 40, "blended": 5, "synthesised": 10, "near_gap": 2, "unjudged": 4}
     assert shares(counts) == {"observed": 0.4, "made": 0.17, "unjudged": 0.04, "no_data": 0.39}
     losses = {"no_data_optical": 15, "no_data_radar": 24, "no_data_remover": 0, "radar_gaps": 50}
@@ -86,7 +86,7 @@ def test_shares_are_of_the_whole_scene_and_add_up_to_1() -> None:
     assert causes({}, 100) == ""
 
 
-def test_made_pixels_within_reach_of_a_gap_are_flagged_in_a_square() -> None:
+def test_predicted_pixels_within_a_square_around_a_gap_are_flagged() -> None:
     radar = np.ones((7, 9), bool)
     radar[3, 4] = False
     found = classify_provenance(np.ones((7, 9), np.float32), np.ones((7, 9), bool), radar, 2)

@@ -1,4 +1,4 @@
-"""Whole scenes from files to files: coordinates survive, clouds do not, and nothing depends on how it was cut."""
+"""Whole scenes from files to files: coordinates survive, and nothing depends on how a scene is cut."""
 
 import itertools
 import json
@@ -38,7 +38,7 @@ ONES = SceneSettings(window_px=32, clouds=CloudMapSettings(mode="ones"))
 
 @dataclass(frozen=True)
 class Grey:
-    """A remover that answers 0.1234 everywhere, and 0.0 where asked for nothing."""
+    """A remover that returns one value everywhere."""
 
     name: str = "grey"
     bands: tuple[str, ...] = RGB
@@ -50,7 +50,7 @@ class Grey:
 
 @dataclass(frozen=True)
 class Identity:
-    """A remover that answers what it sees."""
+    """A remover that returns its input."""
 
     name: str = "identity"
     bands: tuple[str, ...] = SENTINEL2.bands
@@ -61,7 +61,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Coordinates:
-    """A remover that answers row and column of each pixel in its scene, in stored steps."""
+    """A remover that returns row and column of each pixel in its scene, in stored steps."""
 
     name: str = "coordinates"
     bands: tuple[str, ...] = ("B04", "B03")
@@ -97,7 +97,7 @@ class Place:
 
 
 def coordinates() -> np.ndarray:
-    """Band b holds 1000 b + 5 row + column + 1, so that pixels and bands tell each other apart."""
+    """Band b holds 1000 b + 5 row + column + 1, so that every pixel and band is different."""
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
     return np.stack([1000 * b + 5 * rows + columns + 1 for b in range(13)]).astype(np.uint16)
 
@@ -119,7 +119,7 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture
 def painted_map(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clouds by a rule that knows no rows: m = 0.7 where B04 is below 3250, 0.2 up to 3300, then 0."""
+    """Clouds by a rule on values only: m = 0.7 where B04 is below 3250, 0.2 up to 3300, then 0."""
 
     def rule(reflectance: np.ndarray, *_: object, **__: object) -> np.ndarray:
         red = np.nan_to_num(reflectance[3])
@@ -141,13 +141,13 @@ def tiny_network(width: int = 2) -> NetworkRemover:
 
 
 @pytest.mark.parametrize("window_px", [8, 32, 512])
-def test_a_remover_of_coordinates_makes_a_scene_of_coordinates(place: Place, window_px: int) -> None:
+def test_coordinates_survive_cutting_blending_and_writing(place: Place, window_px: int) -> None:
     made = values(place.clear(Coordinates(), ONES.model_copy(update={"window_px": window_px})))
     rows, columns = np.mgrid[1 : HEIGHT + 1, 1 : WIDTH + 1]
     assert np.array_equal(made, np.stack([rows, columns]))
 
 
-def test_expectation_11_the_identity_gives_back_the_input_exactly(place: Place) -> None:
+def test_expectation_11_the_identity_returns_the_input_exactly(place: Place) -> None:
     assert np.array_equal(values(place.clear(Identity())), coordinates())
 
 
@@ -225,7 +225,7 @@ def test_statistics_of_each_window_do_depend_on_the_windows(place: Place) -> Non
     assert abs(made[0] - made[1]).max() > 20
 
 
-def test_expectation_11_no_seams_by_statistics_of_the_scene_and_seams_by_those_of_each_window(place: Place) -> None:
+def test_expectation_11_scene_statistics_give_no_seams_and_window_statistics_do(place: Place) -> None:
     rows, columns = np.mgrid[0:48, 0:340]
     waves = 1500 + 1000 * np.sin(columns / 40) + 300 * np.sin(rows / 9)
     grid = GeoBox((48, 340), GRID.affine, GRID.crs)
@@ -240,7 +240,7 @@ def test_expectation_11_no_seams_by_statistics_of_the_scene_and_seams_by_those_o
     assert seams["scene"] <= 1.05 < seams["window"]
 
 
-def test_a_scene_of_one_window_is_what_the_network_itself_answers(place: Place) -> None:
+def test_a_scene_of_one_window_equals_the_plain_output_of_the_network(place: Place) -> None:
     place.write(land(), speckle())
     network = tiny_network()
     reflectance = torch.from_numpy(land()[[3, 2, 1]].astype(np.float32))[None] / 10_000
@@ -264,7 +264,7 @@ def test_two_runs_give_the_same_bytes_on_any_number_of_threads(place: Place, thr
     }
 
 
-def test_fault_13_nodata_stays_saturation_is_made_and_no_valid_pixel_becomes_0(place: Place) -> None:
+def test_fault_13_nodata_stays_saturation_is_predicted_and_no_valid_pixel_becomes_0(place: Place) -> None:
     optical = coordinates()
     optical[:, 10:20, 10:20] = 0
     optical[3, 40, 50] = 65_535
@@ -319,7 +319,7 @@ def test_fault_14_all_cloud_half_nodata_and_no_data_at_all(place: Place, name: s
     assert scene.summary["sample"] == []
 
 
-def test_fault_14_a_clear_scene_is_never_shown_to_the_remover(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_14_a_clear_scene_is_never_passed_to_the_remover(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "unclouded.prediction.cloud_mapping.cloud_map", lambda values, *_: np.zeros(values.shape[1:], np.float32)
     )
@@ -339,14 +339,14 @@ def test_the_offset_of_a_product_is_kept_with_its_integers(place: Place) -> None
     assert np.array_equal(again.values, coordinates() + np.uint16(1000))
 
 
-def test_the_uncertainty_of_a_remover_that_never_changes_its_mind_is_0(place: Place) -> None:
+def test_the_uncertainty_of_a_constant_remover_is_0(place: Place) -> None:
     scene = place.clear(Grey(), ONES.model_copy(update={"uncertainty": True}))
     found = read_stored(scene.files["uncertainty"])
     assert not found.values.any()
     assert (found.nodata, found.scales) == (65_535, (1e-4,) * 3)
 
 
-def test_the_uncertainty_of_two_opinions_is_half_their_difference(place: Place) -> None:
+def test_the_uncertainty_of_two_removers_is_half_their_difference(place: Place) -> None:
     settings = ONES.model_copy(update={"uncertainty": True})
     scene = predict_scene(
         Grey(value=0.1), place.cloudy, place.sar, place.folder / "out", settings, others=[Grey(value=0.3, name="other")]
@@ -355,14 +355,14 @@ def test_the_uncertainty_of_two_opinions_is_half_their_difference(place: Place) 
     assert np.unique(values(scene)).tolist() == [1000]
 
 
-def test_each_stage_is_timed_by_the_clock_that_is_given(place: Place) -> None:
+def test_each_stage_is_timed_by_the_given_clock(place: Place) -> None:
     ticks = itertools.count()
     made = predict_scene(Grey(), place.cloudy, place.sar, place.folder / "out", ONES, clock=lambda: float(next(ticks)))
     stages = ("mapping", "comparing", "adapting", "clearing", "writing")
     assert made.summary["seconds"] == dict.fromkeys(stages, 1.0) | {"all": 7.0}  # with one tick before them, one after
 
 
-def test_a_finished_folder_is_not_made_again_and_other_settings_replace_it(
+def test_a_finished_folder_is_returned_and_other_settings_replace_it(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = place.clear(Grey())
@@ -375,14 +375,14 @@ def test_a_finished_folder_is_not_made_again_and_other_settings_replace_it(
     assert np.unique(values(place.clear(Grey(value=0.2)))).tolist() == [2000]
 
 
-def test_a_finished_folder_with_a_changed_file_is_made_again(place: Place) -> None:
+def test_a_finished_folder_with_a_changed_file_is_predicted_again(place: Place) -> None:
     first = place.clear(Grey())
     whole = first.files["clear"].read_bytes()
     first.files["clear"].write_bytes(whole[:-1])
     assert place.clear(Grey()).files["clear"].read_bytes() == whole
 
 
-def test_fault_03_finished_lines_are_resumed_and_damaged_ones_are_made_again(
+def test_fault_03_finished_lines_are_resumed_and_damaged_ones_are_predicted_again(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     place.write(land(), speckle())
@@ -416,7 +416,7 @@ def test_fault_03_finished_lines_are_resumed_and_damaged_ones_are_made_again(
     assert not list((place.folder / "out").glob(".rows-*"))
 
 
-def test_fault_03_killed_again_and_again_a_scene_ends_as_if_nothing_had_happened(
+def test_fault_03_a_run_that_is_killed_repeatedly_ends_with_the_same_bytes(
     place: Place, killed_at_files: Callable[..., None]
 ) -> None:
     place.write(land(), speckle())
@@ -455,7 +455,7 @@ def test_fault_11_radar_on_another_grid_is_refused(place: Place) -> None:
         place.clear(Grey())
 
 
-def test_radar_on_another_grid_is_aligned_where_asked(place: Place) -> None:
+def test_radar_on_another_grid_is_warped_with_align(place: Place) -> None:
     wider = GeoBox((HEIGHT + 20, WIDTH + 20), GRID.affine * Affine.translation(-9.5, -9.5), GRID.crs)
     write_geotiff(place.sar, np.full((2, *wider.shape), -9, np.float32), SENTINEL1.bands, wider)
     settings = ONES.model_copy(update={"radar": RadarSettings(align=True)})
@@ -463,7 +463,7 @@ def test_radar_on_another_grid_is_aligned_where_asked(place: Place) -> None:
     assert np.unique(values(scene)).tolist() == [6400]  # -9 dB between -25 and 0
 
 
-def test_fault_32_a_full_disk_is_told_and_the_work_goes_on_once_there_is_room(
+def test_fault_32_a_full_disk_is_reported_and_the_run_resumes_when_there_is_space(
     place: Place, mount_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.write(land(), speckle())

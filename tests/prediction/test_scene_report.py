@@ -102,7 +102,7 @@ def test_two_runs_write_the_same_page_and_item(place: Place, auto: PredictedScen
     assert {name: path.read_bytes() for name, path in again.files.items()} == before
 
 
-def test_an_overcast_scene_has_a_page(place: Place, tmp_path: Path) -> None:
+def test_an_overcast_scene_has_a_report(place: Place, tmp_path: Path) -> None:
     settings = SceneSettings(window_px=64, clouds=CloudMapSettings(mode="ones"))
     cloudy, sar = place.folder / "s2 <b>.tif", place.folder / "s1.tif"
     scene = predict_scene(auto_remover(BANDS), cloudy, sar, tmp_path, settings)

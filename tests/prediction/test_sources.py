@@ -29,9 +29,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "s2.tif", tmp_path / "s1.tif"
 
 
-def test_rows_have_the_bands_that_are_asked_for_each_with_its_own_offset(
-    pair: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_rows_have_the_requested_bands_each_with_its_own_offset(pair: tuple[Path, Path], tmp_path: Path) -> None:
     with open_sources(*pair, tmp_path) as sources:
         assert (sources.geobox, sources.shape) == (GRID, (8, 6))
         rows = sources.rows(2, 5, ("B04", "B02")).result()
@@ -42,7 +40,7 @@ def test_rows_have_the_bands_that_are_asked_for_each_with_its_own_offset(
     assert every.stored.shape == (13, 8, 6) and every.stored[12, 7, 5] == 1276
 
 
-def test_a_window_is_seen_in_physical_units_and_knows_its_place(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_window_has_physical_units_and_its_position(pair: tuple[Path, Path], tmp_path: Path) -> None:
     m = np.arange(18, dtype=np.float32).reshape(3, 6) / 18
     with open_sources(*pair, tmp_path) as sources:
         seen = sources.rows(2, 5, ("B04", "B02")).result().observation(Window(3, 1, 5, 4), m)
@@ -52,7 +50,7 @@ def test_a_window_is_seen_in_physical_units_and_knows_its_place(pair: tuple[Path
     assert seen.cloud_map[0, 0].tolist() == m[1:, 1:4].tolist()
 
 
-def test_data_is_where_every_band_has_some() -> None:
+def test_pixels_have_data_where_every_band_has() -> None:
     stored = np.full((2, 1, 5), 700, np.uint16)
     stored[0, 0, 1], stored[1, 0, 2], stored[1, 0, 3] = 0, 65_535, 9
     sar = np.full((2, 1, 5), -9, np.float32)
@@ -62,16 +60,14 @@ def test_data_is_where_every_band_has_some() -> None:
     assert rows.radar.tolist() == [[True, True, True, True, False]]
 
 
-def test_both_images_are_read_by_one_thread_whoever_asks(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_both_images_are_read_by_one_thread(pair: tuple[Path, Path], tmp_path: Path) -> None:
     with open_sources(*pair, tmp_path) as sources:
         readers = {sources._reader.submit(threading.get_ident).result() for _ in range(3)}
         sources.stored(0, 8).result()
     assert len(readers) == 1 and threading.get_ident() not in readers
 
 
-def test_rows_are_read_once_what_they_wait_for_is_over_even_if_it_failed(
-    pair: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_rows_are_read_after_the_awaited_task_even_if_it_failed(pair: tuple[Path, Path], tmp_path: Path) -> None:
     with open_sources(*pair, tmp_path) as sources:
         writing: Future[None] = Future()
         rows = sources.rows(0, 8, ("B04",), after=writing)
@@ -81,13 +77,13 @@ def test_rows_are_read_once_what_they_wait_for_is_over_even_if_it_failed(
         assert rows.result().stored.shape == (1, 8, 6)
 
 
-def test_opening_is_told_and_a_second_image_that_is_no_good_closes_the_first(
+def test_opening_reports_progress_and_an_invalid_second_image_closes_the_first(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    told: list[tuple[str, int, int]] = []
-    with open_sources(*pair, tmp_path, on_progress=lambda *step: told.append(step)):
+    progress: list[tuple[str, int, int]] = []
+    with open_sources(*pair, tmp_path, on_progress=lambda *step: progress.append(step)):
         pass
-    assert told == [("opening images", done, 2) for done in range(3)]
+    assert progress == [("opening images", done, 2) for done in range(3)]
     pair[1].write_bytes(b"")
     before = set(threading.enumerate())  # those of other tests may live on
     with pytest.raises(InputError, match=r"s1\.tif is empty"), open_sources(*pair, tmp_path):

@@ -51,18 +51,21 @@ def item(tmp_path: Path, geobox: GeoBox = GRID, facts: Facts = FACTS) -> pystac.
 
 def test_an_item_names_place_time_inputs_settings_and_statistics(tmp_path: Path) -> None:
     made = item(tmp_path).to_dict()
-    told = made["properties"]
-    assert (made["id"], told["datetime"]) == ("Spain-7370579", "2018-12-26T11:05:00Z")
-    assert (told["proj:code"], told["proj:shape"]) == ("EPSG:32630", [200, 100])
-    assert told["proj:transform"] == [10, 0, 500000, 0, -10, 4500000]
-    assert told["proj:bbox"] == [500000, 4498000, 501000, 4500000]
-    assert told["eo:cloud_cover"] == 25.0
-    assert told["processing:software"] == {"unclouded": "0.1.0"}
-    assert [one["sha256"] for one in told["unclouded:inputs"]] == ["ab" * 32, "cd" * 32]
-    assert (told["unclouded:fit"]["radar_after_optical_days"], told["unclouded:fit"]["shift_right_px"]) == (-2.5, None)
-    assert told["unclouded:remarks"] == ["no elevation model"]
-    assert told["unclouded:settings"] == {"cloud map": "continuous"}
-    assert told["unclouded:expected_error"]["removers"]["scene-adapted"]["mae"] == 0.02
+    properties = made["properties"]
+    assert (made["id"], properties["datetime"]) == ("Spain-7370579", "2018-12-26T11:05:00Z")
+    assert (properties["proj:code"], properties["proj:shape"]) == ("EPSG:32630", [200, 100])
+    assert properties["proj:transform"] == [10, 0, 500000, 0, -10, 4500000]
+    assert properties["proj:bbox"] == [500000, 4498000, 501000, 4500000]
+    assert properties["eo:cloud_cover"] == 25.0
+    assert properties["processing:software"] == {"unclouded": "0.1.0"}
+    assert [one["sha256"] for one in properties["unclouded:inputs"]] == ["ab" * 32, "cd" * 32]
+    assert (properties["unclouded:fit"]["radar_after_optical_days"], properties["unclouded:fit"]["shift_right_px"]) == (
+        -2.5,
+        None,
+    )
+    assert properties["unclouded:remarks"] == ["no elevation model"]
+    assert properties["unclouded:settings"] == {"cloud map": "continuous"}
+    assert properties["unclouded:expected_error"]["removers"]["scene-adapted"]["mae"] == 0.02
     assert made["stac_extensions"] == sorted(EXTENSIONS.values())
 
 
@@ -81,7 +84,7 @@ def test_a_file_has_its_size_its_multihash_and_its_bands(tmp_path: Path) -> None
     assert (asset["data_type"], asset["nodata"]) == ("uint16", 0)
 
 
-def test_an_image_without_optical_bands_says_its_unit_and_what_its_numbers_name(tmp_path: Path) -> None:
+def test_an_image_without_optical_bands_has_its_scale_and_class_names(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(b"pixels")
     percent = Product(
         tmp_path / "a.tif", "Confidence", ("data",), layer=Layer(("confidence",), "uint8", 255, scale=0.01)
@@ -125,12 +128,12 @@ def test_a_patch_without_georeference_is_an_item_without_geometry(tmp_path: Path
     assert made["properties"]["proj:code"] is None
 
 
-def test_without_a_date_the_item_says_between_when_and_when(tmp_path: Path) -> None:
+def test_an_undated_item_has_a_time_range(tmp_path: Path) -> None:
     undated = replace(FACTS, inputs=[replace(one, acquired=None) for one in FACTS.inputs])
-    told = item(tmp_path, facts=undated).to_dict()["properties"]
-    assert told["datetime"] is None
-    assert told["start_datetime"] == FIRST_LIGHT.strftime("%Y-%m-%dT%H:%M:%SZ") == "2015-06-27T00:00:00Z"
-    assert told["end_datetime"] == "2020-01-01T00:00:00Z"
+    properties = item(tmp_path, facts=undated).to_dict()["properties"]
+    assert properties["datetime"] is None
+    assert properties["start_datetime"] == FIRST_LIGHT.strftime("%Y-%m-%dT%H:%M:%SZ") == "2015-06-27T00:00:00Z"
+    assert properties["end_datetime"] == "2020-01-01T00:00:00Z"
 
 
 @pytest.mark.parametrize(("title", "expected"), [("../../etc/passwd", "etc-passwd"), ("<é>", "scene"), ("a b", "a-b")])
@@ -138,7 +141,7 @@ def test_ids_are_letters_digits_and_dashes(title: str, expected: str) -> None:
     assert item_id(title) == expected
 
 
-def test_what_is_written_is_read_again_by_pystac(tmp_path: Path) -> None:
+def test_a_written_item_is_read_by_pystac(tmp_path: Path) -> None:
     made = item(tmp_path)
     write_item(tmp_path / "item.json", made)
     read = pystac.Item.from_dict(json.loads((tmp_path / "item.json").read_text()))

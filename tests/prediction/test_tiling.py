@@ -36,9 +36,7 @@ def test_lines_and_windows_cover_a_scene_once() -> None:
         (Window(101, 102, 103, 104), Window(12, 12, 192, 192)),  # 13, 14, 191, 192 to multiples of 4, outwards
     ],
 )
-def test_a_window_grows_by_its_margin_to_multiples_of_4_as_far_as_the_scene_goes(
-    window: Window, expected: Window
-) -> None:
+def test_a_window_grows_by_its_margin_to_multiples_of_4_within_the_scene(window: Window, expected: Window) -> None:
     assert window.grown(88, 4, (444, 333)) == expected
 
 
@@ -72,7 +70,7 @@ def test_a_narrow_scene_has_fewer_cells_across_than_along() -> None:
     assert {window.shape for window in sample} == {(SAMPLE_PX, SAMPLE_PX)}
 
 
-def test_windows_go_where_the_data_is_and_cells_without_any_are_left_out() -> None:
+def test_sample_windows_follow_the_data_and_empty_cells_are_left_out() -> None:
     has_data = np.zeros((2560, 2560), bool)
     has_data[:, 1200:] = True  # cells of 512 px: two columns are empty, of the third 336 px are not
     sample = sample_windows(has_data)
@@ -88,7 +86,7 @@ def test_the_same_scene_has_the_same_sample_at_multiples_of_4() -> None:
     assert all(window.bottom <= 2000 and window.right <= 2002 for window in sample)
 
 
-def test_a_strip_comes_back_as_it_was_put(tmp_path: Path) -> None:
+def test_a_strip_is_read_as_it_was_written(tmp_path: Path) -> None:
     store, strip = (
         StripCheckpoint(tmp_path, "rows"),
         {"a": np.arange(6, dtype=np.uint16).reshape(1, 2, 3), "b": np.ones(2)},
@@ -103,7 +101,7 @@ def test_a_strip_comes_back_as_it_was_put(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("position", [0, 100, -1])
-def test_a_strip_with_a_flipped_bit_or_cut_short_is_not_there(tmp_path: Path, position: int) -> None:
+def test_a_changed_or_truncated_strip_counts_as_missing(tmp_path: Path, position: int) -> None:
     store = StripCheckpoint(tmp_path, "rows")
     store.put(0, {"a": np.zeros((1, 8, 8))})
     (path,) = tmp_path.iterdir()
@@ -115,7 +113,7 @@ def test_a_strip_with_a_flipped_bit_or_cut_short_is_not_there(tmp_path: Path, po
     assert store.get(0) is None
 
 
-def test_a_strip_is_written_and_read_without_a_second_copy_of_it(tmp_path: Path) -> None:
+def test_a_strip_is_written_and_read_without_a_second_copy_in_memory(tmp_path: Path) -> None:
     """Strips of a wide scene have hundreds of MB, and one is written while the next one is made."""
     store, strip = StripCheckpoint(tmp_path, "rows"), {"a": np.zeros((1, 64, 1 << 20), np.uint8)}
     tracemalloc.start()
@@ -131,7 +129,7 @@ def test_a_strip_is_written_and_read_without_a_second_copy_of_it(tmp_path: Path)
     assert found is not None and writing < 0.8 * strip["a"].nbytes and reading < 1.5 * strip["a"].nbytes
 
 
-def test_strips_of_another_key_are_deleted_and_ours_are_kept(tmp_path: Path) -> None:
+def test_strips_of_another_key_are_deleted(tmp_path: Path) -> None:
     StripCheckpoint(work_folder(tmp_path, "a" * 64), "rows").put(0, {"a": np.zeros(1)})
     assert StripCheckpoint(work_folder(tmp_path, "a" * 64), "rows").holds(0)
     other = work_folder(tmp_path, "b" * 64)
@@ -152,5 +150,5 @@ def test_the_next_item_is_loaded_while_one_is_in_use() -> None:
         assert list(loading) == [("b", "B"), ("c", "C")]
 
 
-def test_nothing_is_loaded_of_nothing() -> None:
+def test_prefetching_no_items_loads_nothing() -> None:
     assert list(prefetch([], lambda _: pytest.fail("loaded"))) == []
