@@ -257,7 +257,7 @@ class RemoverSpec:
         """Return the remover.
 
         Raises:
-            InputError: There is no such remover, or it was made for other bands.
+            InputError: There is no such remover, or it is for other bands.
         """
         if self.name in (None, AUTO):
             return auto_remover(self.bands or RGB)
@@ -330,9 +330,11 @@ def _is_clear(seen: Observation) -> Bool[Tensor, "1 1 h w"]:
 
 def _with_simulated_clouds(seen: Observation, rng: np.random.Generator) -> Observation:
     name = f"{seen.origin_px} {rng.integers(2**31)}"
-    painted = simulate(name, seen.cloudy[0].float().numpy(), seen.bands, PERLIN)
+    simulated = simulate(name, seen.cloudy[0].float().numpy(), seen.bands, PERLIN)
     return replace(
-        seen, cloudy=torch.from_numpy(painted.cloudy)[None], cloud_map=torch.from_numpy(painted.cloud_map)[None, None]
+        seen,
+        cloudy=torch.from_numpy(simulated.cloudy)[None],
+        cloud_map=torch.from_numpy(simulated.cloud_map)[None, None],
     )
 
 

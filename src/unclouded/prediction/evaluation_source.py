@@ -127,10 +127,12 @@ def evaluate_remover(
     """
     require_level(remover, "L1C")
     for triplet in data:
-        shown = triplet.select(remover.bands)
-        seen = shown.observation.to(device)
-        prediction = require_answer(remover(seen), seen, remover.name, triplet.name).detach().float().cpu()
-        yield shown, keep_clear_pixels(prediction, shown.observation) if keep_clear else prediction
+        selected = triplet.select(remover.bands)
+        observation = selected.observation.to(device)
+        prediction = (
+            require_answer(remover(observation), observation, remover.name, triplet.name).detach().float().cpu()
+        )
+        yield selected, keep_clear_pixels(prediction, selected.observation) if keep_clear else prediction
 
 
 def evaluate_predictions(

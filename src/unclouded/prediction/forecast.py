@@ -113,14 +113,14 @@ def time_stages(sources: Sources, removers: Sequence[CloudRemover], clouds: Clou
     stored, pixels = rows.stored[:, :, columns], window.pixels
     half_cloudy = np.zeros(rows.sar.shape[1:], np.float32)  # adapting needs both clouds and clear ground
     half_cloudy[: len(half_cloudy) // 2] = 1.0
-    seen = rows.observation(window, half_cloudy)
-    adapt_removers(removers, [seen], "scene", uncertainty=False)
-    adapting, ensemble = _timed(lambda: adapt_removers(removers, [seen], "scene", uncertainty=False))
-    ensemble.predict(seen)
-    clearing, _ = _timed(lambda: ensemble.predict(seen))
+    observation = rows.observation(window, half_cloudy)
+    adapt_removers(removers, [observation], "scene", uncertainty=False)
+    adapting, ensemble = _timed(lambda: adapt_removers(removers, [observation], "scene", uncertainty=False))
+    ensemble.predict(observation)
+    clearing, _ = _timed(lambda: ensemble.predict(observation))
     edges = reflectance[[sources.optical.bands.index(band) for band in OPTICAL_BANDS]]
     large = min(window.shape) >= SMALLEST_PX
-    comparing = _timed(lambda: correlate_edges(seen.sar[0].numpy(), edges))[0] if large else 0.0
+    comparing = _timed(lambda: correlate_edges(observation.sar[0].numpy(), edges))[0] if large else 0.0
     return replace(
         mapped,
         comparing=comparing / pixels,

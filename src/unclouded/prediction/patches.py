@@ -128,9 +128,10 @@ def _predicted(
 ) -> PredictedPatch:
     m = cloud_map(patch.cloudy.values, patch.cloudy.bands, clouds, cache=cache)
     observation = observe(patch.sar.values, patch.cloudy.values, m, remover.bands)
-    seen = observation.to(device)
-    used = remover.adapt([seen]) if isinstance(remover, AutoRemover) else remover  # has the name of the selected one
-    prediction = require_answer(used(seen), seen, used.name, patch.name)
+    on_device = observation.to(device)
+    # the selected remover has a name of its own, which is written to the file
+    used = remover.adapt([on_device]) if isinstance(remover, AutoRemover) else remover
+    prediction = require_answer(used(on_device), on_device, used.name, patch.name)
     reflectance = prediction[0].detach().float().cpu().numpy()
     stored = compose(reflectance, source.values[SENTINEL2.indices(*remover.bands)], m)
     return PredictedPatch(patch.name, observation, stored, remover.bands, source, used.name)
