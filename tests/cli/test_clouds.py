@@ -52,9 +52,9 @@ def test_fault_05_a_damaged_image_of_a_folder_is_named_and_the_others_are_mapped
 ) -> None:
     image.with_name("torn.tif").write_bytes(image.read_bytes()[:300])
     assert unclouded("clouds", image.parent, "--out", tmp_path / "maps", "--clouds", "ones") == 1
-    told = capsys.readouterr()
-    assert "1 maps written, 0 kept, 1 images refused" in told.out
-    assert "torn.tif is not a whole GeoTIFF (it ends within its tags" in told.err
+    printed = capsys.readouterr()
+    assert "1 maps written, 0 kept, 1 images refused" in printed.out
+    assert "torn.tif is not a whole GeoTIFF (it ends within its tags" in printed.err
     assert [path.name for path in (tmp_path / "maps").glob("*.tif")] == ["one.tif"]
 
 

@@ -87,7 +87,7 @@ def test_doctor_ends_with_0_and_with_1_where_something_is_wrong(
     assert "wrong: " in capsys.readouterr().out
 
 
-def test_doctor_train_learns_a_batch_by_heart_and_ends_with_1_where_it_cannot(
+def test_doctor_train_overfits_a_batch_and_ends_with_1_if_it_cannot(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     changes = (f"patches={root}", "crop_px=32", "network.width=1", "objective=residual", "paired_percent=100")
@@ -97,7 +97,7 @@ def test_doctor_train_learns_a_batch_by_heart_and_ends_with_1_where_it_cannot(
     assert "in 3 steps, expected at most half" in " ".join(capsys.readouterr().out.split())
 
 
-def test_doctor_knows_only_one_trial(capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]) -> None:
+def test_doctor_has_only_one_trial(capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]) -> None:
     assert unclouded("doctor", "predict") == 2
     assert "or 'unclouded doctor train SETTINGS RUN', found predict" in complaint(capsys)
 
@@ -120,7 +120,7 @@ def test_evaluate_writes_scores_that_can_be_checked_by_hand(
     assert set(scores["patches"]) == {"p0", "p1"}
 
 
-def test_predict_writes_what_a_network_says(root: Path, tmp_path: Path, unclouded: Callable[..., int]) -> None:
+def test_predict_writes_the_output_of_a_network(root: Path, tmp_path: Path, unclouded: Callable[..., int]) -> None:
     settings = NetworkSettings(width=2)
     generator = settings.build()
     torch.nn.init.zeros_(generator.trunk[-1].weight)
@@ -135,7 +135,7 @@ def test_predict_writes_what_a_network_says(root: Path, tmp_path: Path, uncloude
     assert np.array_equal(read_stored(tmp_path / "out" / "clear.tif").values, observed)  # zero residual: the identity
 
 
-def test_predict_takes_a_whole_data_set(root: Path, tmp_path: Path, unclouded: Callable[..., int]) -> None:
+def test_predict_patches_takes_a_whole_data_set(root: Path, tmp_path: Path, unclouded: Callable[..., int]) -> None:
     arguments = ("predict-patches", "clear-mean", root, "--bands", "all", "--out", tmp_path, "--clouds", "ones")
     assert unclouded(*arguments) == 0
     assert sorted(path.name for path in tmp_path.glob("p?.tif")) == ["p0.tif", "p1.tif"]
@@ -162,7 +162,7 @@ def test_painted_clouds_are_never_written_over_real_ones(
     assert sha256(root / "s2_cloudy" / "p0.tif") == before
 
 
-def test_patches_that_are_left_out_are_told(
+def test_patches_that_are_left_out_are_reported(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     (root / "s2_cloudfree" / "p0.tif").unlink()
@@ -188,7 +188,7 @@ def test_a_device_that_is_not_there_is_refused(
         assert f"'{device}' is no device of this machine (" in complaint(capsys)
 
 
-def test_fault_33_a_read_only_disk_is_told_before_the_work(
+def test_fault_33_a_read_only_disk_is_reported_before_the_work(
     root: Path,
     mount_disk: Callable[[int], Path],
     capsys: pytest.CaptureFixture[str],
@@ -207,8 +207,8 @@ def test_fault_10_radar_of_the_next_utm_zone_is_refused(refused: Refused) -> Non
 
 
 def test_fault_18_an_l2a_image_is_refused_by_name(refused: Refused) -> None:
-    told = refused(cloudy=CLOUDY[:12], bands=SENTINEL2_L2A.bands)
-    assert "has 12 bands, expected the 13 of Sentinel-2" in told and told.endswith("a file of Sentinel-2 L2A?")
+    printed = refused(cloudy=CLOUDY[:12], bands=SENTINEL2_L2A.bands)
+    assert "has 12 bands, expected the 13 of Sentinel-2" in printed and printed.endswith("a file of Sentinel-2 L2A?")
 
 
 @pytest.mark.parametrize(("scale", "dtype"), [(1e-4, np.float32), (1, np.float32), (0.02, np.uint8)])
@@ -293,14 +293,14 @@ def test_fault_23_a_pickle_offered_as_weights_is_named_and_not_opened(
     assert "expected safetensors" in complaint(capsys)
 
 
-def test_an_unknown_baseline_is_answered_with_the_nearest(
+def test_an_unknown_baseline_is_refused_with_the_nearest_name(
     root: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     assert unclouded("evaluate", "clear-men", root) == 2
     assert "did you mean 'clear-mean'?" in complaint(capsys)
 
 
-def test_an_unknown_settings_key_is_answered_with_the_nearest(
+def test_an_unknown_settings_key_is_refused_with_the_nearest_key(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     (tmp_path / "run.toml").write_text(f"patches = '{root}'\n[loss]\ncylce = 3\n")
@@ -369,12 +369,12 @@ def test_a_data_set_is_packed_checked_and_found_damaged(
     assert "1 damaged\n  p0: record 0 of" in capsys.readouterr().out
 
 
-def test_fetching_is_planned_before_it_begins(
+def test_a_download_is_planned_before_it_starts(
     tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mirror").mkdir()
-    asked = ("data", "fetch", tmp_path / "root", "--from", tmp_path / "mirror", "--season", "winter", "--sensor", "s1")
-    status = unclouded(*asked, "--plan")
+    fetch = ("data", "fetch", tmp_path / "root", "--from", tmp_path / "mirror", "--season", "winter", "--sensor", "s1")
+    status = unclouded(*fetch, "--plan")
     out = capsys.readouterr().out
     assert status in (0, 2)  # as the disk has it
     assert f"extracted  {18_333 * (524_288 + 8192) / 2**30:.1f} GiB" in out

@@ -44,7 +44,7 @@ def regions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(regions: Path, tmp_path_factory: pytest.TempPathFactory, unclouded: Callable[..., int]) -> Path:
-    """The data set, made by one process that nobody disturbed."""
+    """The data set, created by one undisturbed process."""
     root = tmp_path_factory.mktemp("undisturbed") / "root"
     assert unclouded("curate", regions, root) == 1
     return root
@@ -63,19 +63,19 @@ def leftovers(root: Path) -> list[Path]:
 def test_every_candidate_and_every_region_has_a_status_and_a_reason(
     undisturbed: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    *made, lost = read_manifest(undisturbed / "manifest.parquet")
-    assert [row["patch"] for row in made] == [f"ROIs0001_fall_{n}_p{p}" for n in (1, 2) for p in (1, 2)]
-    assert {(row["status"], row["reason"]) for row in made} == {("kept", None)}
+    *rows, lost = read_manifest(undisturbed / "manifest.parquet")
+    assert [row["patch"] for row in rows] == [f"ROIs0001_fall_{n}_p{p}" for n in (1, 2) for p in (1, 2)]
+    assert {(row["status"], row["reason"]) for row in rows} == {("kept", None)}
     assert (lost["patch"], lost["status"], lost["roi"]) == (None, "failed", "ROIs0001_fall_3")
     assert lost["reason"].startswith("radar_3.tif is not a whole GeoTIFF") and lost["s1_product"] == "radar_3.tif"
     assert len(content(undisturbed)) == 13 and not leftovers(undisturbed)  # the manifest, and three files a patch
     assert unclouded("data", "check", undisturbed) == 0
-    told = capsys.readouterr().out
-    assert "4 patches hashed" in told
-    assert "1 regions failed\n  ROIs0001_fall_3: radar_3.tif is not a whole GeoTIFF" in told
+    printed = capsys.readouterr().out
+    assert "4 patches hashed" in printed
+    assert "1 regions failed\n  ROIs0001_fall_3: radar_3.tif is not a whole GeoTIFF" in printed
 
 
-def test_the_last_of_two_shards_writes_the_manifest_and_tells_what_was_set_aside(
+def test_the_last_of_two_shards_writes_the_manifest_and_reports_failed_regions(
     regions: Path,
     undisturbed: Path,
     tmp_path: Path,
@@ -86,15 +86,15 @@ def test_the_last_of_two_shards_writes_the_manifest_and_tells_what_was_set_aside
     assert unclouded(*command, "--shard", "2/2") == 0
     assert "2 of 3 regions are left to other shards" in capsys.readouterr().out
     assert unclouded(*command, "--shard", "1/2") == 1
-    told = capsys.readouterr()
-    assert "4 of 4 candidates kept, 1 of 3 regions failed, SHA-256 " in told.out
-    assert "ROIs0001_fall_3 failed: radar_3.tif is not a whole GeoTIFF" in told.err
+    printed = capsys.readouterr()
+    assert "4 of 4 candidates kept, 1 of 3 regions failed, SHA-256 " in printed.out
+    assert "ROIs0001_fall_3 failed: radar_3.tif is not a whole GeoTIFF" in printed.err
     assert content(tmp_path) == content(undisturbed) and not leftovers(tmp_path)
     assert unclouded(*command, "--shard", "3/2") == 2
     assert "from 1/n to n/n, found 3/2" in capsys.readouterr().err
 
 
-def test_a_plan_tells_how_far_it_is_and_does_nothing(
+def test_a_plan_shows_the_progress_and_changes_nothing(
     regions: Path, undisturbed: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "root"
@@ -113,9 +113,9 @@ def test_a_changed_threshold_changes_nothing_that_is_there(
     root = tmp_path / "root"
     shutil.copytree(undisturbed, root)
     assert unclouded("curate", regions, root, "--set", "screening.haze=0.2") == 1
-    told = capsys.readouterr()
-    assert told.err.count(" made of other products or settings; choose another root") == 2
-    assert "4 of 4 candidates kept, 3 of 3 regions failed" in told.out and "candidates      kept 4" in told.out
+    printed = capsys.readouterr()
+    assert printed.err.count(" made of other products or settings; choose another root") == 2
+    assert "4 of 4 candidates kept, 3 of 3 regions failed" in printed.out and "candidates      kept 4" in printed.out
     assert content(root) == content(undisturbed)
 
 
@@ -189,13 +189,13 @@ def test_fault_35_two_curators_of_overlapping_lists_make_one_data_set(
         while other.poll() is None and not any(shared.glob(".curation/work/*")):
             time.sleep(0.002)
         assert unclouded("curate", regions.parent / "b.toml", shared) == 0
-        told = other.communicate()[1].decode()
-    assert other.returncode == 0, told
+        printed = other.communicate()[1].decode()
+    assert other.returncode == 0, printed
     assert unclouded("curate", regions.parent / "both.toml", alone) == 0
     assert content(shared) == content(alone) and not leftovers(shared)
 
 
-def test_commands_answer_the_same_for_patches_and_scenes(
+def test_commands_have_the_same_results_for_patches_and_scenes(
     regions: Path, tmp_path: Path, unclouded: Callable[..., int]
 ) -> None:
     _, one, *_ = regions.read_text().split("[[regions]]")

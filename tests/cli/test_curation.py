@@ -135,10 +135,10 @@ def test_products_are_proposed_for_sampled_regions(
     command = ("data", "search", regions, recorded, "--out", out, "--until", "2018-11-30", "--since")
     regions.write_text(json.dumps({"features": features}))
     assert unclouded(*command, "2017-12-01") == 1  # nothing in the Atlantic
-    told = capsys.readouterr()
-    assert "1 of 2 regions have products, 4 to fetch. Cloud cover is that of WHOLE products" in told.out
-    assert "skipped S2A_32TPQ_20180711_0_L2A: of type S2MSI2A, expected S2MSI1C (Level-1C)" in told.err
-    assert not (out / ".answers").exists()  # what lies on disk is not kept again
+    printed = capsys.readouterr()
+    assert "1 of 2 regions have products, 4 to fetch. Cloud cover is that of WHOLE products" in printed.out
+    assert "skipped S2A_32TPQ_20180711_0_L2A: of type S2MSI2A, expected S2MSI1C (Level-1C)" in printed.err
+    assert not (out / ".answers").exists()  # a catalogue on disk needs no cache
     assert (out / "choices.csv").is_file() and len((out / "products.txt").read_text().split()) == 4
     for folder in ("s1", "s2"):
         (out / folder).mkdir()
@@ -150,11 +150,11 @@ def test_products_are_proposed_for_sampled_regions(
     assert "since 2018-12-01 is later than until 2018-11-30" in capsys.readouterr().err
 
 
-def test_a_search_that_was_not_answered_asks_only_for_the_rest(
+def test_an_interrupted_search_queries_only_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     recorded = json.loads((Path(__file__).parents[1] / "data" / "stac_items.json").read_text())["features"]
-    asked: list[float] = []
+    queries: list[float] = []
     no_progress = {-30.0}
 
     class Catalogue:
@@ -162,7 +162,7 @@ def test_a_search_that_was_not_answered_asks_only_for_the_rest(
             west = shape(outline).bounds[0]
             if round(west) in no_progress:
                 raise InputError("it does not answer")
-            asked.append(round(west))
+            queries.append(round(west))
             return recorded
 
     monkeypatch.setattr("unclouded.catalogue.stac.open_catalogue", lambda _: Catalogue())
@@ -181,11 +181,11 @@ def test_a_search_that_was_not_answered_asks_only_for_the_rest(
     assert (
         "the catalogue did not answer for all regions; repeat the command to search the rest" in capsys.readouterr().err
     )
-    assert asked == [11, 11] and (tmp_path / "out" / ".answers").is_dir()
+    assert queries == [11, 11] and (tmp_path / "out" / ".answers").is_dir()
     no_progress.clear()
     assert unclouded(*command) == 1  # answered, but nothing in the Atlantic
-    assert asked == [11, 11, -30, -30] and not (tmp_path / "out" / ".answers").exists()
-    assert "asks for the rest" not in capsys.readouterr().err
+    assert queries == [11, 11, -30, -30] and not (tmp_path / "out" / ".answers").exists()
+    assert "did not answer for all regions" not in capsys.readouterr().err
 
 
 def test_a_killed_check_goes_on_where_it_was_and_leaves_nothing(

@@ -1,4 +1,4 @@
-"""Every command that writes, on a disk that is read-only, full, or somebody else's."""
+"""Every command that writes, on a disk that is read-only, full, or owned by another user."""
 
 import ctypes
 import json
@@ -49,7 +49,7 @@ COMMANDS = {
     "data search": "data search {inputs}/drawn.geojson {recorded} --out {out} --since 2017-12-01 --until 2018-11-30",
     "data stats": "data stats {inputs}/root --clouds ones --out {out}",
 }
-"""Whatever writes where the user says."""
+"""Commands that write to a path of the user."""
 COMPLETE = [name for name in COMMANDS if name not in ("demo", "data fetch")]
 """Those that take seconds at most."""
 
@@ -102,9 +102,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, unclouded: Callable[..., in
 
 
 def complaint(capsys: pytest.CaptureFixture[str]) -> str:
-    told = capsys.readouterr().err
-    lines = [line for line in told.splitlines() if line.startswith("unclouded: ")]
-    assert len(lines) == 1 and "Traceback" not in told, told
+    printed = capsys.readouterr().err
+    lines = [line for line in printed.splitlines() if line.startswith("unclouded: ")]
+    assert len(lines) == 1 and "Traceback" not in printed, printed
     return lines[0]
 
 
@@ -119,7 +119,7 @@ def fill(disk: Path, left: int) -> Path:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_fault_33_a_read_only_disk_is_one_line_and_nothing_is_begun(
+def test_fault_33_a_read_only_disk_is_one_line_and_nothing_is_written(
     name: str,
     inputs: Path,
     mount_disk: Callable[[int], Path],
@@ -129,12 +129,12 @@ def test_fault_33_a_read_only_disk_is_one_line_and_nothing_is_begun(
     disk = mount_disk(64)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     assert unclouded(*words(name, inputs, disk / "out")) == 2
-    told = complaint(capsys)
-    assert "cannot be written (Read-only file system); choose a folder that can be written and run again" in told
+    printed = complaint(capsys)
+    assert "cannot be written (Read-only file system); choose a folder that can be written and run again" in printed
     assert not list(disk.iterdir())
 
 
-_SOMEBODY_ELSES = """
+_COMMANDS_IN_ONE_PROCESS = """
 import json, sys
 from unclouded.cli.main import run
 for name, words in json.load(sys.stdin).items():
@@ -153,7 +153,7 @@ def _without_privileges() -> None:
         os._exit(77)
 
 
-def test_fault_33_a_folder_of_somebody_else_is_one_line_in_every_command(inputs: Path, tmp_path: Path) -> None:
+def test_fault_33_a_folder_of_another_user_is_one_line_in_every_command(inputs: Path, tmp_path: Path) -> None:
     if sys.platform != "linux":
         pytest.skip("capabilities are those of Linux")
     theirs = tmp_path / "theirs"
@@ -162,7 +162,7 @@ def test_fault_33_a_folder_of_somebody_else_is_one_line_in_every_command(inputs:
         os.chown(theirs, 65534, 65534)
     commands = {name: words(name, inputs, theirs / "out") for name in COMMANDS}
     ended = subprocess.run(
-        [sys.executable, "-c", _SOMEBODY_ELSES],
+        [sys.executable, "-c", _COMMANDS_IN_ONE_PROCESS],
         input=json.dumps(commands),
         capture_output=True,
         text=True,
@@ -193,8 +193,8 @@ def test_fault_32_on_a_full_disk_a_command_is_one_line_and_goes_on_once_there_is
     for left in (0, 8192):  # refused at the door; broken off in the middle, where it needs more
         ballast = fill(disk, left)
         if status := unclouded(*words(name, inputs, out)):
-            told = complaint(capsys)
-            assert status == 2 and ("cannot be written" in told or " free, expected " in told)
+            printed = complaint(capsys)
+            assert status == 2 and ("cannot be written" in printed or " free, expected " in printed)
         assert left or status == 2
         assert not [path for path in disk.rglob("*") if ".partial" in path.name]
         ballast.unlink()
@@ -265,5 +265,5 @@ def test_fault_34_of_eight_processes_of_a_command_one_writes_and_a_dead_one_hold
     )
     found = dict(json.loads(line) for line in ended.stdout.splitlines())
     assert found == dict.fromkeys(locked, [3] * 7 + [-9, 0]), ended.stderr
-    told = [line for line in ended.stderr.splitlines() if "is being written by " in line]
-    assert len(told) == 7 * len(locked) and all("; wait for it or choose another folder" in line for line in told)
+    printed = [line for line in ended.stderr.splitlines() if "is being written by " in line]
+    assert len(printed) == 7 * len(locked) and all("; wait for it or choose another folder" in line for line in printed)

@@ -38,7 +38,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def theirs(root: Path, tmp_path: Path) -> Path:
-    """A foreign method that predicts the clear images 0.01 too bright, in reflectance of red, green and blue."""
+    """Another method that predicts the clear images 0.01 too bright, in reflectance of red, green and blue."""
     (tmp_path / "theirs").mkdir()
     for patch in PATCHES:
         clear = read_stored(next(root.rglob(patch.file_name("s2")))).values[[3, 2, 1]]
@@ -46,7 +46,7 @@ def theirs(root: Path, tmp_path: Path) -> Path:
     return tmp_path / "theirs"
 
 
-def test_a_foreign_method_is_judged_by_its_files(
+def test_another_method_is_evaluated_by_its_predictions(
     root: Path, theirs: Path, tmp_path: Path, unclouded: Callable[..., int]
 ) -> None:
     out = tmp_path / "scores.json"
@@ -88,7 +88,7 @@ def test_bands_that_are_not_predicted_are_refused(
         (("a", "b", "--predictions", "c"), "evaluate with --predictions needs ROOT alone; got 2"),
     ],
 )
-def test_the_words_that_are_missing_are_named(
+def test_missing_arguments_are_named(
     words: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     assert unclouded("evaluate", *words) == 2
@@ -120,26 +120,26 @@ def test_scores_of_another_split_do_not_compare(
     assert "do not compare: clouds is" in capsys.readouterr().err
 
 
-def test_expectation_7_weights_are_judged_with_the_cloud_map_of_their_training(
+def test_expectation_7_weights_are_evaluated_with_the_cloud_map_of_their_training(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     network, weights = NetworkSettings(width=1), tmp_path / "ablation.safetensors"
     save_weights(weights, network.build(), network, {}, TrainedMap(CloudMapSettings(mode="ones")))
-    judged = {}
+    scores = {}
     for name, options in (("own", ()), ("same", ("--clouds", "ones")), ("other", ("--clouds", "continuous"))):
         out = tmp_path / f"{name}.json"
         assert unclouded("evaluate", weights, root, *options, "--out", out) == 0
-        judged[name] = json.loads(out.read_text())
+        scores[name] = json.loads(out.read_text())
         remarks = capsys.readouterr().err.count("but ablation was trained with ones (m = 1 everywhere)")
         assert remarks == (name == "other")
-    assert judged["own"] == judged["same"]
-    assert [judged[name]["protocol"]["clouds"]["mode"] for name in judged] == ["ones", "ones", "continuous"]
-    assert judged["other"]["provenance"]["trained_map"]["settings"]["mode"] == "ones"
+    assert scores["own"] == scores["same"]
+    assert [scores[name]["protocol"]["clouds"]["mode"] for name in scores] == ["ones", "ones", "continuous"]
+    assert scores["other"]["provenance"]["trained_map"]["settings"]["mode"] == "ones"
     assert unclouded("models", weights) == 0
     assert "cloud map ones (m = 1 everywhere)" in capsys.readouterr().out
 
 
-def test_expectation_4_scores_of_regions_that_taught_a_network_say_so(
+def test_expectation_4_scores_on_training_regions_are_marked(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     settings = NetworkSettings(width=1)
@@ -151,9 +151,9 @@ def test_expectation_4_scores_of_regions_that_taught_a_network_say_so(
     )
     assert json.loads(out.read_text())["provenance"]["training_overlap"] == ["ROIs1158_spring_44"]
     assert unclouded("models", tmp_path) == 0
-    told = capsys.readouterr().out
-    assert "from some patches of 2 regions" in told
-    assert "LEARNT FROM 1 of these regions" in told
+    printed = capsys.readouterr().out
+    assert "from some patches of 2 regions" in printed
+    assert "LEARNT FROM 1 of these regions" in printed
 
 
 def damage(root: Path, patch: PatchId) -> None:
@@ -176,8 +176,8 @@ def test_fault_13_a_damaged_patch_stops_an_evaluation_or_is_skipped_and_listed_i
     assert "use --damaged skip to skip damaged patches" in capsys.readouterr().err
     assert not out.exists()
     assert unclouded(*arguments, "--damaged", "skip") == 0
-    told = capsys.readouterr().err
-    assert f"1 damaged patch was skipped; {out} lists all\n  {PATCHES[0]}: " in told
+    printed = capsys.readouterr().err
+    assert f"1 damaged patch was skipped; {out} lists all\n  {PATCHES[0]}: " in printed
     content = json.loads(out.read_text())
     (listed,) = content["skipped"]
     assert listed["patch"] == str(PATCHES[0]) and "has 1 of 4,608 values without data" in listed["reason"]
@@ -185,8 +185,8 @@ def test_fault_13_a_damaged_patch_stops_an_evaluation_or_is_skipped_and_listed_i
     assert unclouded("compare", whole, out) == 2
     assert "skipped different patches (0 and 1): only the second skipped ROIs1158_spring_31" in capsys.readouterr().err
     assert unclouded("compare", out, out) == 0
-    foreign = ("evaluate", "--predictions", theirs, root, "--clouds", "ones", "--damaged", "skip", "--out", out)
-    assert unclouded(*foreign) == 0
+    external = ("evaluate", "--predictions", theirs, root, "--clouds", "ones", "--damaged", "skip", "--out", out)
+    assert unclouded(*external) == 0
     assert [one["patch"] for one in json.loads(out.read_text())["skipped"]] == [str(PATCHES[0])]
     damage(root, PATCHES[1])
     capsys.readouterr()
@@ -246,7 +246,7 @@ def test_data_stats_refuses_what_data_check_refuses(root: Path, tmp_path: Path, 
     assert [one["patch"] for one in content["skipped"]] == [str(PATCHES[0])]
 
 
-def test_predictions_scaled_by_2000_are_told_by_an_option(
+def test_an_option_gives_the_scale_of_predictions(
     root: Path, theirs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     for path in theirs.glob("*.npy"):

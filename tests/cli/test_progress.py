@@ -6,13 +6,13 @@ from rich.progress import Progress
 from unclouded.cli.progress import LossTable, RateColumn, counted, training_progress
 
 
-def test_what_is_done_is_told_after_each_item() -> None:
-    told: list[tuple[str, int, int]] = []
-    assert list(counted("ab", "letters", 2, lambda *words: told.append(words))) == ["a", "b"]
-    assert told == [("letters", 1, 2), ("letters", 2, 2)]
+def test_progress_is_reported_after_each_item() -> None:
+    calls: list[tuple[str, int, int]] = []
+    assert list(counted("ab", "letters", 2, lambda *words: calls.append(words))) == ["a", "b"]
+    assert calls == [("letters", 1, 2), ("letters", 2, 2)]
 
 
-def test_a_rate_is_shown_a_second_or_as_seconds_each() -> None:
+def test_a_rate_is_shown_per_second_or_as_seconds_each() -> None:
     clock = [0.0]
     progress = Progress(get_time=lambda: clock[0])
     for seconds, shown in ((0.5, "2.0/s"), (4.0, "4.0 s each")):
@@ -54,10 +54,10 @@ def test_a_term_that_is_no_number_keeps_its_last_value() -> None:
     assert rows(table)["clear_residual"][0] == "0.2500"
 
 
-def test_table_sentences_and_bars_are_shown_together(capsys: pytest.CaptureFixture[str]) -> None:
-    with training_progress({"cycle": 10.0}) as (on_progress, heard):
+def test_table_messages_and_bars_are_shown_together(capsys: pytest.CaptureFixture[str]) -> None:
+    with training_progress({"cycle": 10.0}) as (on_progress, callback):
         on_progress("training", 1, 2)
-        heard.on_step(1, {"cycle": 2.0})
-        heard.on_message("about 3 minutes")
+        callback.on_step(1, {"cycle": 2.0})
+        callback.on_message("about 3 minutes")
     shown = capsys.readouterr().err
     assert all(word in shown for word in ("step 1", "cycle", "about 3 minutes", "training", "1/2"))

@@ -126,20 +126,16 @@ def evaluate(
 
     import numpy as np
 
-    from unclouded import __version__
-    from unclouded.cli.progress import counted, progress_bar
-    from unclouded.clouds.cache import ProbabilityCache
+    from unclouded.cli.progress import progress_bar
     from unclouded.clouds.synthetic import SyntheticSettings
     from unclouded.evaluation.perceptual import PerceptualMetrics
     from unclouded.evaluation.results_io import scores_files, write_scores
-    from unclouded.evaluation.scores import Provenance, score_patches
     from unclouded.files import require_apart, require_new_file, sha256
     from unclouded.models.weights import choose_map, load_remover
     from unclouded.patches.layouts import find_triplets
-    from unclouded.patches.reading import DamagedTriplet, each_readable, incomplete_as_skipped
     from unclouded.patches.splits import incomplete_of, triplets_of
     from unclouded.prediction.evaluation_source import remover_source
-    from unclouded.tensors.dataset import TripletDataset
+    from unclouded.prediction.scoring import score_source
 
     if out is not None:
         for path in scores_files(out):
@@ -179,34 +175,23 @@ def evaluate(
         weights=vgg,
         device=torch_device,
     )
-    data = TripletDataset(source.files, source.bands, cloud_map.used, ProbabilityCache(), synthetic=painted)
-    skipped: list[DamagedTriplet] = []
     with progress_bar() as on_progress:
-        triplets = each_readable(data.names, data.__getitem__, damaged, skipped)
-        pairs = counted(source.pairs(triplets), "evaluating", len(data), on_progress)
-        scores = score_patches(perceptual.watch(pairs), "network" if raw else "kept")
-    weights = sha256(Path(name)) if Path(name).is_file() else ""
-    scores = replace(
-        scores,
-        clouds=cloud_map.used.model_dump(mode="json"),
-        synthetic=painted.model_dump(mode="json") if painted else None,
-        provenance=Provenance(
-            source.name,
+        scores = score_source(
+            source,
+            inventory,
             split,
-            weights,
-            source.predictions,
-            source.missing,
-            f"unclouded {__version__}",
-            source.training_overlap,
-            trained_map=cloud_map.trained.to_json() if cloud_map.trained else None,
-        ),
-        precision_recall=perceptual.precision_recall(),
-        extras=perceptual.extras(),
-        skipped=(*incomplete_as_skipped(incomplete), *skipped),
-    )
+            cloud_map,
+            "network" if raw else "kept",
+            synthetic=painted,
+            damaged=damaged,
+            weights_sha256=sha256(Path(name)) if Path(name).is_file() else "",
+            watch=perceptual.watch,
+            on_progress=on_progress,
+        )
+    scores = replace(scores, precision_recall=perceptual.precision_recall(), extras=perceptual.extras())
     if out is not None:
         write_scores(out, scores, np.random.default_rng(0))
-    options.report_skipped(skipped, out)
+    options.report_skipped(scores.skipped[len(incomplete) :], out)
     _print_scores(source.name, scores)
 
 

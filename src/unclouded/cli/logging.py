@@ -6,7 +6,7 @@ is shared with the progress bars, which stay below the messages.
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +46,8 @@ def command_logging() -> Iterator[None]:
     finally:
         for handler in [one for one in logger.handlers if isinstance(one, _ConsoleHandler | _LogFile)]:
             logger.removeHandler(handler)
-            handler.close()
+            with suppress(OSError):
+                handler.close()
         _console_handler.setLevel(logging.NOTSET)
         logger.setLevel(level)
 
@@ -108,6 +109,8 @@ class _LogFile(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         logger.removeHandler(self)
+        with suppress(OSError):  # of the text that is still in its buffer
+            self.close()
         logger.warning(f"{self.baseFilename} cannot be written; further messages are not logged")
 
 

@@ -192,7 +192,7 @@ class Extra(StrEnum):
 
 
 class ForwardingCommand(TyperCommand):
-    """Command that answers an option of a sibling command, or of an older spelling, with one line that names both."""
+    """Command that refuses options of sibling commands, and old spellings, in one line that names the right one."""
 
     RENAMED: ClassVar = {
         "--manifest": "give the table to 'unclouded batch SCENES.csv'",
