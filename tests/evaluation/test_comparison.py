@@ -95,7 +95,7 @@ def test_pairs_with_an_exact_patch_have_no_difference_of_psnr_and_are_counted(si
     console = Console(width=80)
     with console.capture() as capture:
         console.print(comparison_table("a", "b", found))
-    assert "PSNR of all pixels is without 1 patches where one of the two is exact" in " ".join(capture.get().split())
+    assert "PSNR of all pixels excludes 1 patches on which one of the two is exact" in " ".join(capture.get().split())
 
 
 def test_results_that_skipped_different_patches_are_refused(simulate: Simulate) -> None:
@@ -191,7 +191,7 @@ def test_why_there_is_no_interval_is_said(simulate: Callable[..., Scores]) -> No
     assert why_none(single.patches) == (
         "no interval: all patches are of ROIs1158_spring_1, and regions are drawn from at least two"
     )
-    assert why_none(unknown.patches) == "no interval: the names of 1 of 2 patches tell no region to draw"
+    assert why_none(unknown.patches) == "no interval: the names of 1 of 2 patches contain no region"
     assert math.isnan(intervals(single.patches, interval_rng())["all"]["mae"][0])
 
 

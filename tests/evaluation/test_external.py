@@ -117,7 +117,7 @@ def test_a_file_of_another_number_of_bands_is_refused(folder: Path, wanted: list
     np.save(folder / "ROIs1158_spring_1_p30.npy", image())
     np.save(folder / "flat_7.npy", image(13))
     found = find_predictions(folder, wanted)
-    with pytest.raises(InputError, match=r"flat_7.npy has 13 bands, those before it 3"):
+    with pytest.raises(InputError, match=r"flat_7.npy has 13 bands, others 3; use the same bands"):
         found.read(wanted[2])
 
 
@@ -148,7 +148,9 @@ def test_fault_13_a_prediction_with_holes_is_refused(hole: float, folder: Path, 
     holed = image()
     holed[1, 2, 3] = hole
     np.save(folder / "flat_7.npy", holed)
-    assert "holds NaN or infinity; a prediction answers every pixel" in refusal(folder / "flat_7.npy", wanted)
+    assert "holds NaN or infinity; a prediction must have a value at every pixel" in refusal(
+        folder / "flat_7.npy", wanted
+    )
 
 
 def test_fault_23_a_pickle_in_a_npy_file_is_not_opened(folder: Path, wanted: list[TripletFiles]) -> None:
@@ -243,7 +245,7 @@ def test_dark_predictions_that_may_have_been_divided_by_2000_are_not_taken_for_r
     assert find_predictions(folder, wanted).unit == "reflectance"  # twice as bright: a poor method
     np.save(folder / "flat_7.npy", dark * 5)
     with pytest.raises(
-        InputError, match=r"times the reflectance of the clear images .*divided by 2000 would; say which"
+        InputError, match=r"times the reflectance of the clear images .*divided by 2000 would; set it with"
     ):
         find_predictions(folder, wanted)
     assert "clear images" in find_predictions(folder, wanted, "reflectance").unit_warning
@@ -314,7 +316,7 @@ def test_type_and_range_tell_the_unit(found: ValueRange, unit: str) -> None:
     ],
 )
 def test_fault_17_what_may_be_two_things_is_refused_with_the_way_out(found: ValueRange, may_be: str) -> None:
-    with pytest.raises(InputError, match=rf"{may_be}.*say which with --units reflectance\|dn"):
+    with pytest.raises(InputError, match=rf"{may_be}.*name the unit with --units reflectance\|dn"):
         find_unit(found)
 
 

@@ -177,7 +177,7 @@ def test_fault_25_what_is_no_json_is_refused(content: bytes, tmp_path: Path) -> 
 
 def test_fault_25_json_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text("[1]")
-    with pytest.raises(InputError, match="does not hold a JSON object; give what"):
+    with pytest.raises(InputError, match="does not hold a JSON object; give a file"):
         load_scores(tmp_path / "s.json")
 
 

@@ -109,7 +109,7 @@ def test_fault_13_values_that_are_no_data_never_enter(hole: float) -> None:
 
 
 def test_fault_19_no_patch_is_no_success() -> None:
-    with pytest.raises(InputError, match=r"expected at least one patch to judge, found none; check the data set"):
+    with pytest.raises(InputError, match=r"expected at least one patch to evaluate, found none; check the data set"):
         score_patches([], "kept")
 
 

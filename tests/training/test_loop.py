@@ -61,7 +61,7 @@ def test_batches_one_after_the_other_give_the_gradient_of_one_batch(
             found.append(torch.cat([p.grad.flatten() for p in self.parameters if p.grad is not None]))
             return super().update(rate, fabric)
 
-    monkeypatch.setattr(loop, "Learner", Watched)
+    monkeypatch.setattr(loop, "OptimiserGroup", Watched)
     pairs = tiny_settings.model_copy(update={"objective": "residual", "paired_percent": 100.0, "subset": 3})
     for name, batch, accumulate in (("whole", 3, 1), ("parts", 2, 2)):  # 3 patches at once, or 2 and then 1
         schedule = Schedule(batch=batch, accumulate=accumulate, max_steps=1)

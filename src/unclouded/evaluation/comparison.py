@@ -1,4 +1,9 @@
-"""Two removers on the same patches: the mean difference of each metric, and how far it can be trusted."""
+"""Comparison of removers: paired differences with confidence intervals, and tables of scores.
+
+:func:`compare_scores` takes differences patch by patch. Their intervals come from a bootstrap over regions, because
+patches of one region share scenes, dates and clouds and are not independent. The second half of the module formats
+scores and differences for the terminal, Markdown and JSON.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,15 +23,15 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean over patches of one score minus the other.
+    """Mean difference of one metric between two removers.
 
     Attributes:
-        area: Pixels that were judged.
-        metric: Which score.
-        mean: First minus second; NaN where no patch has such pixels.
-        interval: 95 % interval of the mean from drawing regions; NaN where there is none.
+        area: Evaluated pixels.
+        metric: Metric name.
+        mean: First minus second, mean over patches; NaN if no patch has such pixels.
+        interval: 95 % bootstrap interval of the mean; NaN if undefined.
         n: Number of patches.
-        exact: Patches that are left out because one of the two is exact there and its PSNR infinite.
+        exact: Number of excluded patches, on which one of the predictions is exact and its PSNR infinite.
     """
 
     area: Area
@@ -38,7 +43,7 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         low, high = self.interval
         return low > 0 or high < 0
 
@@ -47,16 +52,16 @@ def compare_scores(first: Scores, second: Scores, rng: np.random.Generator) -> l
     """Compare two removers patch by patch.
 
     Args:
-        first: Scores of one.
-        second: Scores of the other on the same patches, judged in the same way.
-        rng: Draws the regions.
+        first: Scores of one remover.
+        second: Scores of the other on the same patches, with the same protocol.
+        rng: Random generator of the bootstrap.
 
     Raises:
-        InputError: The cards or the patches differ.
+        InputError: The protocols or the patches differ.
     """
     require_comparable(first, second)
-    there = {patch.name: patch for patch in second.patches}
-    pairs = [(patch, there[patch.name]) for patch in first.patches]
+    by_name = {patch.name: patch for patch in second.patches}
+    pairs = [(patch, by_name[patch.name]) for patch in first.patches]
     regions = [patch.region for patch, _ in pairs]
     exact = {area: sum(any(math.isinf(one.values[area]["psnr"]) for one in pair) for pair in pairs) for area in AREAS}
     found = []
@@ -72,7 +77,7 @@ def compare_scores(first: Scores, second: Scores, rng: np.random.Generator) -> l
 
 
 def require_comparable(first: Scores, second: Scores) -> None:
-    """Refuse two results that were not judged in the same way on the same patches.
+    """Raise unless two results have the same protocol and the same patches.
 
     Raises:
         InputError: Names what differs.
@@ -84,19 +89,19 @@ def require_comparable(first: Scores, second: Scores) -> None:
         where = "first" if differing[0] in skipped[0] else "second"
         raise InputError(
             f"the two skipped different patches ({len(skipped[0]):,} and {len(skipped[1]):,}): only the {where} "
-            f"skipped {differing[0]} ({reason}); mend the patches, or evaluate both on the same data set"
+            f"skipped {differing[0]} ({reason}); repair the patches, or evaluate both on the same data set"
         )
     names = [{patch.name for patch in one.patches} for one in (first, second)]
     if only := sorted(names[0] ^ names[1]):
         where = "first" if only[0] in names[0] else "second"
         raise InputError(
-            f"the two judge different patches ({len(names[0]):,} and {len(names[1]):,}): {only[0]} is only in the"
-            f" {where}, and so for {len(only):,} in all; evaluate both on one split"
+            f"the two results have different patches ({len(names[0]):,} and {len(names[1]):,}): {only[0]} is only in"
+            f" the {where}, and so for {len(only):,} in all; evaluate both on one split"
         )
 
 
 def comparison_json(first: str, second: str, differences: Sequence[Difference]) -> dict[str, Any]:
-    """Return differences as JSON values, but for NaN, by area and metric."""
+    """Return differences by area and metric as JSON values, NaN aside."""
     areas: dict[str, Any] = {area: {} for area in AREAS}
     for one in differences:
         shown: dict[str, Any] = {"difference": one.mean, "interval": list(one.interval), "n": one.n}
@@ -105,11 +110,11 @@ def comparison_json(first: str, second: str, differences: Sequence[Difference]) 
 
 
 def comparison_table(first: str, second: str, differences: Sequence[Difference]) -> Table:
-    """Return a table for the terminal: the better remover is named where the interval leaves out 0."""
-    title = f"{escape(first)} minus {escape(second)}: mean over n patches, {LEVEL:.0%} interval from drawing regions"
+    """Return a table for the terminal that names the better remover where the interval excludes 0."""
+    title = f"{escape(first)} minus {escape(second)}: mean over n patches, {LEVEL:.0%} bootstrap interval over regions"
     left_out = {one.area: one.exact for one in differences if one.exact}
     notes = [
-        f"PSNR of {area} pixels is without {n:,} patches where one of the two is exact" for area, n in left_out.items()
+        f"PSNR of {area} pixels excludes {n:,} patches on which one of the two is exact" for area, n in left_out.items()
     ]
     table = Table(title=title, caption="\n".join([UNITS, *notes]))
     for heading in ("pixels", "score", "difference", "interval", "n"):
@@ -126,12 +131,11 @@ def comparison_table(first: str, second: str, differences: Sequence[Difference])
     return table
 
 
-# How far a mean over patches can be trusted: bootstrap over regions, for the patches of a region are no witnesses of
-# their own.
+# Confidence intervals from a bootstrap over regions.
 #
-# Patches of SEN12MS-CR overlap by half, and those of one region share its scenes, its dates and its clouds: a standard
+# Patches of SEN12MS-CR overlap by half, and those of one region share scenes, dates and clouds, so that a standard
 # error over patches would be far too small. Whole regions are drawn with replacement instead (cluster bootstrap;
-# Davison & Hinkley 1997, section 3.8), and the interval reaches from one percentile of the means to another.
+# Davison & Hinkley 1997, section 3.8); the interval lies between two percentiles of the resampled means.
 
 
 LEVEL = 0.95
@@ -150,11 +154,11 @@ def cluster_interval(
     """Return the percentile interval of a mean over patches when regions are drawn with replacement.
 
     Args:
-        values: One number a patch; NaN where it has none.
-        regions: The region of each patch.
-        rng: Draws the regions.
-        level: Share of the drawn means that lie within.
-        resamples: How many times all regions are drawn.
+        values: One value per patch; NaN if undefined.
+        regions: Region of each patch.
+        rng: Random generator.
+        level: Confidence level.
+        resamples: Number of resamples.
 
     Returns:
         Lower and upper end; (NaN, NaN) with fewer than two regions, with a patch of unknown region, or with an
@@ -172,14 +176,14 @@ def cluster_interval(
 
 
 def _draws(regions: int, resamples: int, rng: np.random.Generator) -> Int64[np.ndarray, "resample region"]:
-    """How many times each region is drawn in each resample."""
+    """Number of draws of each region in each resample."""
     return rng.multinomial(regions, np.full(regions, 1 / regions), size=resamples)
 
 
 def intervals(
     patches: Sequence[PatchScores], rng: np.random.Generator, *, level: float = LEVEL, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """Return the interval of every metric in every area, as JSON values, and from how many regions it comes."""
+    """Return the interval of every metric in every area and the number of regions, as JSON values."""
     regions = [patch.region for patch in patches]
     found: dict[str, Any] = {
         "level": level,
@@ -198,23 +202,23 @@ def intervals(
 
 
 def column(patches: Sequence[PatchScores], area: str, metric: str) -> Float64[np.ndarray, " n"]:
-    """Return one metric of every patch; NaN where the area has no pixel, or the PSNR is infinite, as in the mean."""
+    """Return one metric of every patch; NaN if the area has no pixels or the PSNR is infinite."""
     values: list[Mapping[str, float]] = [patch.values[area] for patch in patches]  # type: ignore[index]
     found = np.array([one[metric] for one in values], dtype=np.float64)
     return np.where(np.isfinite(found), found, np.nan)
 
 
 def why_none(patches: Sequence[PatchScores]) -> str:
-    """Return why there is no interval, for the reader; empty where there is."""
+    """Return the reason why there is no interval; empty if there is one."""
     regions = {patch.region for patch in patches}
     if unknown := sum(not patch.region for patch in patches):
-        return f"no interval: the names of {unknown:,} of {len(patches):,} patches tell no region to draw"
+        return f"no interval: the names of {unknown:,} of {len(patches):,} patches contain no region"
     if len(regions) < 2:
         return f"no interval: all patches are of {regions.pop()}, and regions are drawn from at least two"
     return ""
 
 
-# Scores of several removers side by side, for the terminal and for Markdown.
+# Tables of the scores of several removers, for the terminal and for Markdown.
 
 
 COLUMNS = {
@@ -225,7 +229,7 @@ COLUMNS = {
     "sam": ("SAM (°)", 2, min),
     "sam_global": ("SAM global (rad)", 4, min),
 }
-"""Metric to its heading with the unit, the digits shown, and which of two values is the better one."""
+"""Heading with unit, number of digits, and function that picks the better value, by metric."""
 
 
 UNITS = "MAE, RMSE in reflectance; PSNR in dB; SAM in °, SAM global in rad"
@@ -234,16 +238,16 @@ _NARROW = {metric: heading.partition(" (")[0] for metric, (heading, _, _) in COL
 
 
 def scores_table(rows: Mapping[str, Scores], area: Area = "all") -> Table:
-    """Return a table for the terminal: removers as rows in the order given, the best value of each column bold.
+    """Return a table for the terminal: one row per remover, the best value of each column in bold.
 
-    No number is cut off at 80 columns; long names of removers are folded.
+    Numbers fit into 80 columns; long remover names are wrapped.
 
     Args:
-        rows: What a row is called, and its scores.
-        area: Pixels that were judged.
+        rows: Scores by row name.
+        area: Evaluated pixels.
 
     Raises:
-        InputError: The rows were judged in different ways.
+        InputError: The protocols of the rows differ.
     """
     notes = [f"{escape(name)}: {note}" for name, scores in rows.items() if (note := exact_note(scores.mean(area)))]
     table = Table(title=f"{area} pixels, mean over n patches", caption="\n".join([UNITS, *notes]))
@@ -263,14 +267,14 @@ def scores_markdown(rows: Mapping[str, Scores], area: Area = "all") -> str:
 
 
 def exact_note(mean: Mapping[str, float]) -> str:
-    """Return a sentence about the exact patches that a mean PSNR is without; empty where there is none."""
+    """Return a note on the exact patches that a mean PSNR excludes; empty if there are none."""
     if not (exact := mean["psnr_exact"]):
         return ""
     return f"PSNR is the mean of {mean['psnr_n']:,} patches; {exact:,} exact patches have an infinite one"
 
 
 def shown_metric(mean: Mapping[str, float], metric: str, digits: int) -> str:
-    """Return one mean as text; beside a PSNR the number of exact patches it is without, such as ``26.02 (1 exact)``."""
+    """Return one mean as text; with the number of excluded exact patches for PSNR, such as ``26.02 (1 exact)``."""
     text = "–" if math.isnan(mean[metric]) else f"{mean[metric]:.{digits}f}"
     exact = mean.get("psnr_exact", 0) if metric == "psnr" else 0
     return f"{text} ({exact:,} exact)" if exact else text
@@ -290,7 +294,7 @@ def _cells(rows: Mapping[str, Scores], area: Area, bold: str, *, notes_apart: bo
         for name, mean in means.items():
             text = shown_metric(mean, metric, digits)
             if notes_apart:
-                text = text.partition(" ")[0]  # the caption tells the number of exact patches
+                text = text.partition(" ")[0]  # the caption has the number of exact patches
             cells[name].append(bold.format(text) if numbers.get(name) == best else text)
     for name, mean in means.items():
         cells[name].append(f"{mean['n']:,}")

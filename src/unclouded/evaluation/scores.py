@@ -1,4 +1,9 @@
-"""Judge predictions patch by patch, over all, cloudy and clear pixels apart, and say what was judged."""
+"""Scores of predictions: metrics of every patch over all, cloudy and clear pixels, with the evaluation protocol.
+
+:func:`score_patches` compares predictions with the clear images of their triplets and returns :class:`Scores`, from
+which means are taken over all patches or by cloud coverage, season, region and brightness. The protocol holds
+everything a number depends on except the images; results with different protocols are not comparable.
+"""
 
 import hashlib
 import json
@@ -25,7 +30,7 @@ DEFINITION = "unclouded-scores-1"
 """Version of all that this module and :mod:`unclouded.evaluation.metrics` define; two versions do not compare."""
 
 METRICS = ("mae", "rmse", "psnr", "ssim", "sam", "sam_global")
-"""Reflectance, reflectance, dB, none, degrees, radians; each is defined in :mod:`unclouded.evaluation.metrics`."""
+"""Units: reflectance, reflectance, dB, none, degrees, radians; defined in :mod:`unclouded.evaluation.metrics`."""
 
 Area = Literal["all", "cloudy", "clear"]
 
@@ -33,22 +38,22 @@ AREAS: tuple[Area, ...] = ("all", "cloudy", "clear")
 """Every pixel, those with m > 0, and those with m = 0."""
 
 ClearPixels = Literal["kept", "network"]
-"""Where m = 0 the judged image is the observed one (``kept``), or what the remover says (``network``)."""
+"""Evaluated image where m = 0: the observation (``kept``), or the output of the remover (``network``)."""
 
 
 @dataclass(frozen=True)
 class PatchScores:
-    """What one prediction is worth.
+    """Metrics of one prediction.
 
     Attributes:
-        name: Name of the patch.
+        name: Patch name.
         coverage: Mean of the cloud map m over the patch.
-        pixels: Area to the number of pixels judged: those that have data in every band of both images.
-        values: Area to metric to value; NaN in an area without pixels.
+        pixels: Number of evaluated pixels by area: those with data in every band of both images.
+        values: Metrics by area; NaN in an area without pixels.
         brightness: Mean of red, green and blue of the clear image, clipped to [0, 1]; of all its bands where it lacks
             one of the three. NaN without data.
-        sha256: Of the judged prediction: its shape and its values as float32, before they are clipped.
-        region: Name of the region; empty where it is unknown.
+        sha256: SHA-256 of the prediction: its shape and its float32 values before clipping.
+        region: Region name; empty if unknown.
     """
 
     name: str
@@ -61,23 +66,23 @@ class PatchScores:
 
     @property
     def season(self) -> str:
-        """Season of the region; empty where it is unknown."""
+        """Season of the region; empty if unknown."""
         return self.region.split("_")[1] if self.region else ""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Who was judged on what, for whoever reads the scores later.
+    """Origin of scores: remover, data, software.
 
     Attributes:
-        remover: Name of the network, baseline or foreign method.
-        split: Name of the part of the data set.
-        weights_sha256: Of the network's weights file; empty for baselines and foreign methods.
-        predictions: Folder that the predictions were read from, and the unit found there; empty for removers.
-        missing: Patches of the split without a prediction, which were not judged.
-        software: Name and version of the software that judged.
+        remover: Name of the network, baseline or external method.
+        split: Name of the split.
+        weights_sha256: SHA-256 of the weights file; empty for baselines and external methods.
+        predictions: Folder and unit of external predictions; empty for removers.
+        missing: Patches of the split without a prediction, which were not evaluated.
+        software: Name and version of the evaluating software.
         training_overlap: Evaluated regions that the network was trained on, from its weights file; None if unknown.
-        trained_map: Cloud map that the network was trained with, as JSON values; None where it is not known.
+        trained_map: Cloud map that the network was trained with, as JSON values; None if unknown.
     """
 
     remover: str
@@ -90,27 +95,27 @@ class Provenance:
     trained_map: Mapping[str, Any] | None = None
 
 
-# What a number is a number of: a card lies beside every result, and results with different cards do not compare.
+# The evaluation protocol is stored with every result; results with different protocols are not comparable.
 
 
 EvaluationProtocol = Mapping[str, Any]
-"""Names to JSON values: everything that decides about a number but the images themselves."""
+"""JSON values by name: everything that a score depends on except the images."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a remover is worth on a data set.
+    """Scores of a remover on a data set.
 
     Attributes:
-        bands: Optical bands that were judged.
-        clear_pixels: What stands where m = 0.
-        patches: Scores of each patch, in the order judged.
-        clouds: Settings of the cloud map, as JSON values; None where they were not told.
-        synthetic: Settings of the painted clouds; None for photographed ones.
-        provenance: Who was judged on what; None where it was not told.
+        bands: Evaluated optical bands.
+        clear_pixels: Evaluated image where m = 0.
+        patches: Scores of each patch, in the order of evaluation.
+        clouds: Settings of the cloud map, as JSON values; None if unknown.
+        synthetic: Settings of the synthetic clouds; None for observed clouds.
+        provenance: Origin of the scores; None if unknown.
         precision_recall: Improved precision and recall with their protocol, as JSON values; None if not computed.
-        extras: Further scores by name, each with its card, as JSON values; None where none was asked for.
-        skipped: Patches that were not judged because files of theirs are damaged or missing.
+        extras: Further scores by name, each with its protocol, as JSON values; None if not requested.
+        skipped: Patches that were not evaluated because files are damaged or missing.
     """
 
     bands: tuple[str, ...]
@@ -125,7 +130,7 @@ class Scores:
 
     @property
     def protocol(self) -> EvaluationProtocol:
-        """All that decides about the numbers but the remover and the patches; different cards do not compare."""
+        """Everything the numbers depend on except the remover and the patches."""
         return {
             "definition": DEFINITION,
             "bands": list(self.bands),
@@ -136,25 +141,25 @@ class Scores:
 
     @property
     def predictions_sha256(self) -> str:
-        """Hash of all judged predictions, in the order of their names."""
+        """SHA-256 over the hashes of all predictions, sorted by patch name."""
         return _hash_of_lines(f"{patch.name} {patch.sha256}" for patch in self.patches)
 
     @property
     def split_sha256(self) -> str:
-        """Hash of the names of the judged patches, sorted."""
+        """SHA-256 over the sorted names of the evaluated patches."""
         return _hash_of_lines(patch.name for patch in self.patches)
 
     def mean(self, area: Area) -> dict[str, float]:
-        """Return the mean of each metric over the patches with pixels in an area; see :func:`mean_scores`."""
+        """Return the mean of each metric over the patches that have pixels in an area; see :func:`mean_scores`."""
         return mean_scores(self.patches, area)
 
 
 def mean_scores(patches: Iterable[PatchScores], area: Area) -> dict[str, float]:
-    """Return the mean of each metric over the patches that have pixels in an area, and how many patches it is of.
+    """Return the mean of each metric over the patches that have pixels in an area, with the number of patches.
 
-    ``n`` counts these patches. The PSNR of an exact prediction is infinite: its mean is that of the ``psnr_n`` patches
-    with a finite one, and ``psnr_exact`` counts the others. An SSIM is undefined where all pixels of an area are within
-    5 px of the border: its mean is that of ``ssim_n`` patches. A mean of no patch is NaN.
+    ``n`` counts these patches. The PSNR of an exact prediction is infinite: the mean is over the ``psnr_n`` patches
+    with a finite PSNR, and ``psnr_exact`` counts the others. SSIM is undefined if all pixels of an area are within
+    5 px of the border: the mean is over ``ssim_n`` patches. The mean over no patch is NaN.
     """
     defined = [patch.values[area] for patch in patches if patch.pixels[area] > 0]
     means = {name: _mean_of_finite(values[name] for values in defined) for name in METRICS}
@@ -171,22 +176,22 @@ def _hash_of_lines(lines: Iterable[str]) -> str:
     return hashlib.sha256("".join(f"{line}\n" for line in sorted(lines)).encode()).hexdigest()
 
 
-def score_patches(judged: Iterable[tuple[Triplet, Tensor]], clear_pixels: ClearPixels) -> Scores:
-    """Judge predictions against the clear images of their triplets, one after the other.
+def score_patches(pairs: Iterable[tuple[Triplet, Tensor]], clear_pixels: ClearPixels) -> Scores:
+    """Score predictions against the clear images of their triplets.
 
-    Prediction and target are clipped to [0, 1] first, as in section III-B.1 of the paper; pixels where the target is
-    not finite have no data and enter no metric.
+    Prediction and target are first clipped to [0, 1], as in section III-B.1 of the paper; pixels whose target is not
+    finite have no data and enter no metric.
 
     Args:
-        judged: A triplet (a batch of one) and the predicted TOA reflectance of its bands.
-        clear_pixels: What the predictions show where m = 0; written with the scores, for it decides about them.
+        pairs: Triplets (batches of one), each with the predicted TOA reflectance of its bands.
+        clear_pixels: Content of the predictions where m = 0; part of the protocol.
 
     Raises:
-        InputError: There is nothing to judge, or a prediction is no clear image of its observation.
+        InputError: There are no patches, or a prediction is not a clear image of its observation.
     """
     patches: dict[str, PatchScores] = {}
     bands: tuple[str, ...] = ()
-    for triplet, prediction in judged:
+    for triplet, prediction in pairs:
         if patches and triplet.observation.bands != bands:
             raise ValueError(f"{triplet.name} shows {triplet.observation.bands}, those before it {bands}")
         if triplet.name in patches:
@@ -194,12 +199,12 @@ def score_patches(judged: Iterable[tuple[Triplet, Tensor]], clear_pixels: ClearP
         bands = triplet.observation.bands
         patches[triplet.name] = score_patch(triplet, prediction)
     if not patches:
-        raise InputError("expected at least one patch to judge, found none; check the data set and the split")
+        raise InputError("expected at least one patch to evaluate, found none; check the data set and the split")
     return Scores(bands, clear_pixels, tuple(patches.values()))
 
 
 def score_patch(triplet: Triplet, prediction: Tensor) -> PatchScores:
-    """Judge one prediction; see :func:`score_patches`.
+    """Score one prediction; see :func:`score_patches`.
 
     Raises:
         InputError: The target or the prediction has other bands or another size than the observation, or the prediction
@@ -213,7 +218,7 @@ def score_patch(triplet: Triplet, prediction: Tensor) -> PatchScores:
         )
     has_target = triplet.clear.isfinite().all(dim=1, keepdim=True)
     require_answer(prediction, triplet.observation, "the prediction", triplet.name, has_target)
-    x, y = _judged_values(prediction), _judged_values(triplet.clear)
+    x, y = _clipped(prediction), _clipped(triplet.clear)
     similarity = metrics.structural_similarity_map(x, y)
     has_data = (x + y).isfinite().all(dim=1, keepdim=True)
     cloud_map = triplet.observation.cloud_map
@@ -241,7 +246,7 @@ def _hash_of_image(image: Float[Tensor, "1 band h w"]) -> str:
     return content.hexdigest()
 
 
-def _judged_values(image: Float[Tensor, "1 band h w"]) -> Float[Tensor, "1 band h w"]:
+def _clipped(image: Float[Tensor, "1 band h w"]) -> Float[Tensor, "1 band h w"]:
     return torch.where(image.isfinite(), image.clamp(0.0, 1.0), math.nan)
 
 
@@ -267,11 +272,11 @@ def _mean_of_finite(values: Iterable[float]) -> float:
     return math.fsum(finite) / len(finite) if finite else math.nan
 
 
-# Patches that belong together: by cloud coverage, season, region and brightness.
+# Means by cloud coverage, season, region and brightness.
 
 
 UNKNOWN = "unknown"
-"""Group of the patches whose name tells no region."""
+"""Group of the patches whose name contains no region."""
 
 BRIGHTNESS_EDGES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 1.0)
 """Bins of the clear image's mean reflectance: water and forest below 0.05, bright soil above 0.2, snow above 0.3."""
@@ -279,12 +284,12 @@ BRIGHTNESS_EDGES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 1.0)
 
 def means(patches: Iterable[PatchScores]) -> dict[str, Any]:
     """Return the mean of each metric in each area."""
-    held = tuple(patches)
-    return {area: mean_scores(held, area) for area in AREAS}
+    patches = tuple(patches)
+    return {area: mean_scores(patches, area) for area in AREAS}
 
 
 def by_coverage(patches: Iterable[PatchScores]) -> list[dict[str, Any]]:
-    """Return means in ten bins of coverage, each from its lower edge to below its upper one; the last has 1, too."""
+    """Return means in ten bins of coverage, lower edge included, upper edge excluded; the last includes 1."""
     return _binned([(patch.coverage, patch) for patch in patches], tuple(tenth / 10 for tenth in range(11)))
 
 
@@ -319,7 +324,7 @@ def _binned(measured: list[tuple[float, PatchScores]], edges: tuple[float, ...])
 
 
 def differences(first: EvaluationProtocol, second: EvaluationProtocol) -> list[str]:
-    """Return where two cards differ, one sentence an entry, in the order of their names."""
+    """Return the differences between two protocols, one sentence per entry, sorted by name."""
     return [
         f"{key} is {_shown(first, second, key)} in one and {_shown(second, first, key)} in the other"
         for key in sorted({*first, *second})
@@ -328,13 +333,13 @@ def differences(first: EvaluationProtocol, second: EvaluationProtocol) -> list[s
 
 
 def require_same(protocols: Mapping[str, EvaluationProtocol]) -> None:
-    """Refuse results that do not compare.
+    """Raise if results are not comparable.
 
     Args:
-        protocols: Name of a result to its card.
+        protocols: Evaluation protocol by name of the result.
 
     Raises:
-        InputError: Two cards differ; names the results and the first difference.
+        InputError: Two protocols differ; names the results and the first difference.
     """
     (first, reference), *others = protocols.items() if protocols else [("", {})]
     for name, protocol in others:
