@@ -121,7 +121,7 @@ def test_a_rank_ends_when_who_started_it_is_gone(monkeypatch: pytest.MonkeyPatch
     [RuntimeError("[gloo/pair.cc] Connection closed by peer"), torch.distributed.DistBackendError("NCCL abort")],
 )
 def test_the_death_of_another_rank_is_told_in_one_line(error: RuntimeError) -> None:
-    expected = r"another process of this run died .*; the last saved state is whole: go on with --resume"
+    expected = r"another process of this run died .*; the last saved state is intact: continue with --resume"
     with pytest.raises(StoppedError, match=expected), report_lost_ranks(TwoRanks(0)):
         raise error
     with pytest.raises(type(error)), report_lost_ranks(ALONE):  # there is no other

@@ -50,7 +50,7 @@ def test_fault_32_a_run_that_fills_the_disk_keeps_its_last_state_and_ends_with_t
             ballasts.append(fill(disk, run.state.stat().st_size // 2))
 
     with pytest.raises(
-        MachineError, match=r"state\.safetensors cannot be written \(No space .*; --resume goes on with this run$"
+        MachineError, match=r"state\.safetensors cannot be written \(No space .*; continue it with --resume$"
     ):
         train(tiny_settings, run, on_progress=fill_up)
     assert run.saved_step() == 2 and not list(run.path.glob(".*partial*"))

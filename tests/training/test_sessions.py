@@ -129,7 +129,7 @@ def test_a_run_that_is_done_keeps_its_record(tiny_settings: TrainSettings, tmp_p
     train(scheduled(tiny_settings, max_steps=3), run)
     before = run.settings.read_bytes(), run.provenance.read_bytes()
     train(scheduled(tiny_settings, max_steps=2), run, resume=True, callback=heard)
-    assert heard.sentences == ["nothing is left to do: 3 of 2 steps are taken"]
+    assert heard.sentences == ["nothing left to do: 3 of 2 steps were taken"]
     assert (run.settings.read_bytes(), run.provenance.read_bytes()) == before
 
 

@@ -318,7 +318,8 @@ def _require_consistent(path: Path, record: _ScoresRecord, scores: Scores) -> No
             if not (math.isclose(value, written, rel_tol=1e-9) if written is not None else not math.isfinite(value)):
                 found = f"mean.{area}.{metric} is {written}, its patches give {value:.6g}"
                 raise InputError(f"{named(path)} contradicts itself: {found}; evaluate again")
-    if (found := record.provenance) is None:
+    if (provenance := record.provenance) is None:
         return
-    if found.split.sha256 != scores.split_sha256 or found.predictions_sha256 != scores.predictions_sha256:
+    hashes = (provenance.split.sha256, provenance.predictions_sha256)
+    if hashes != (scores.split_sha256, scores.predictions_sha256):
         raise InputError(f"{named(path)} contradicts itself: its hashes do not follow from its patches; evaluate again")

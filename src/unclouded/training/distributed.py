@@ -1,8 +1,8 @@
-"""Where a run computes: devices, ranks and precision, and what ranks tell each other.
+"""Devices, ranks, precision, and the exit of a run on signals.
 
-Ranks are processes that each have one device, the same weights and their own share of every batch. Gradients are summed
-here, after each backward pass, rather than by a wrapper around the networks: the wrapper cannot serve networks that are
-frozen in one half of a step and run several times in the other.
+Ranks are processes with one device each, the same weights, and their own share of every batch. Gradients are summed
+here after each backward pass instead of by DistributedDataParallel, which does not support networks that are frozen in
+one half of a step and run several times in the other.
 """
 
 import os
@@ -29,17 +29,17 @@ from unclouded.training.settings import Device
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=12)
-"""How long ranks wait for each other: the cloud maps of one rank's share may take hours longer than another's."""
+"""Timeout of collective operations: the cloud maps of one rank may take hours longer than those of another."""
 
 WATCH_S = 5
-"""Seconds between two looks at whether the process that started this one lives."""
+"""Seconds between two checks that the parent process is alive."""
 
 
 def launch(device: Device) -> Fabric:
-    """Start the other ranks, if there are to be any, and return this rank's place among them.
+    """Start the other ranks, if any, and return the Fabric of this one.
 
     Raises:
-        InputError: The device is not there.
+        InputError: The device is not available.
     """
     many = device.devices * device.nodes > 1
     if device.devices > most_processes() and not (device.accelerator != "cpu" and torch.cuda.is_available()):
@@ -65,12 +65,12 @@ def launch(device: Device) -> Fabric:
     fabric.launch()
     if fabric.local_rank:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    torch.backends.cudnn.benchmark = fabric.device.type == "cuda"  # patches are all of one size: choose once
+    torch.backends.cudnn.benchmark = fabric.device.type == "cuda"  # all patches have one size: select algorithms once
     return fabric
 
 
 def _end_with(parent: int) -> None:
-    """End this rank when the process that started it is gone: on CUDA it would wait, and hold its device, for hours."""
+    """Exit when the parent process is gone: on CUDA a rank would otherwise hold its device for hours."""
     while os.getppid() == parent:
         time.sleep(WATCH_S)
     os._exit(1)
@@ -78,33 +78,33 @@ def _end_with(parent: int) -> None:
 
 @contextmanager
 def report_lost_ranks(fabric: Fabric) -> Iterator[None]:
-    """Turn the death of another rank, which the next message to it shows, into one line.
+    """Turn the error of a collective operation with a dead rank into one message.
 
     Raises:
-        StoppedError: Another rank is gone.
+        StoppedError: Another rank died.
     """
     try:
         yield
-    except RuntimeError as error:  # gloo has no error of its own
+    except RuntimeError as error:  # gloo has no exception class
         if fabric.world_size == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
         reason = str(error).splitlines()[0][:160]
         raise StoppedError(
-            f"another process of this run died ({reason}); the last saved state is whole: go on with --resume"
+            f"another process of this run died ({reason}); the last saved state is intact: continue with --resume"
         ) from error
 
 
 def is_rank_zero() -> bool:
-    """Say whether this process is rank 0, which speaks for all; known once the ranks are launched."""
+    """Whether this process is rank 0; known once the ranks are launched."""
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
 class InPrecision(nn.Module):
-    """A network that computes in the run's precision and answers in float32, whatever that is.
+    """A network that computes in the precision of the run and returns float32.
 
     Args:
-        network: Whose weights stay in float32.
-        fabric: Knows the precision.
+        network: Network; its weights stay in float32.
+        fabric: Fabric with the precision.
     """
 
     def __init__(self, network: nn.Module, fabric: Fabric) -> None:
@@ -112,14 +112,14 @@ class InPrecision(nn.Module):
         self.network, self._fabric = network, fabric
 
     def forward(self, *images: Tensor) -> Any:
-        """Return what the network makes of the images."""
+        """Return the output of the network in float32."""
         with self._fabric.autocast():
-            made = self.network(*images)
-        return made.float() if isinstance(made, Tensor) else type(made)(*(one.float() for one in made))
+            output = self.network(*images)
+        return output.float() if isinstance(output, Tensor) else type(output)(*(one.float() for one in output))
 
 
 def sum_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> None:
-    """Give every rank the sum of all ranks' gradients; a rank without any adds nothing."""
+    """Replace the gradients of every rank by their sum over ranks; a missing gradient counts as 0."""
     if fabric.world_size == 1:
         return
     learnt = list(parameters)
@@ -130,13 +130,13 @@ def sum_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> None:
 
 
 def broadcast_from_rank_zero(fabric: Fabric, tensors: Iterable[Tensor]) -> None:
-    """Make tensors those of rank 0."""
+    """Overwrite tensors with those of rank 0."""
     if fabric.world_size > 1:
         _together([one.detach() for one in tensors], lambda joined: dist.broadcast(joined, src=0))
 
 
 def _together(tensors: list[Tensor], change: Callable[[Tensor], object]) -> None:
-    """Change many tensors in one message, in place."""
+    """Apply a collective operation to many tensors at once, in place."""
     if not tensors:
         return
     joined = torch.cat([one.flatten() for one in tensors])
@@ -146,7 +146,7 @@ def _together(tensors: list[Tensor], change: Callable[[Tensor], object]) -> None
 
 
 def all_gathered(fabric: Fabric, item: T) -> list[T]:
-    """Return every rank's item, in the order of ranks."""
+    """Return the items of all ranks, in the order of ranks."""
     if fabric.world_size == 1:
         return [item]
     items: list[Any] = [None] * fabric.world_size
@@ -155,7 +155,7 @@ def all_gathered(fabric: Fabric, item: T) -> list[T]:
 
 
 def on_rank_zero(fabric: Fabric, act: Callable[[], T]) -> T:
-    """Let rank 0 act and give its answer to all; its error, too."""
+    """Call a function on rank 0 and return its result, or raise its error, on all ranks."""
     if fabric.world_size == 1:
         return act()
     answer: Any = None
@@ -172,7 +172,7 @@ def on_rank_zero(fabric: Fabric, act: Callable[[], T]) -> T:
 
 
 def gather_on_rank_zero(fabric: Fabric, item: T) -> list[T] | None:
-    """Return every rank's item, in the order of ranks, to rank 0, and None to the others."""
+    """Return the items of all ranks, in the order of ranks, on rank 0, and None on the others."""
     if fabric.world_size == 1:
         return [item]
     items: list[Any] | None = [None] * fabric.world_size if fabric.is_global_zero else None
@@ -181,7 +181,7 @@ def gather_on_rank_zero(fabric: Fabric, item: T) -> list[T] | None:
 
 
 def any_rank(fabric: Fabric, found: int) -> int:
-    """Return the largest number that any rank found, to all."""
+    """Return the maximum of a number over all ranks."""
     if fabric.world_size == 1:
         return found
     most = torch.tensor(found, device=fabric.device)
@@ -189,18 +189,18 @@ def any_rank(fabric: Fabric, found: int) -> int:
     return int(most)
 
 
-# Signals that ask a run to end: it finishes its step, saves, and says by whose wish it ended.
+# Stop signals: the run finishes its step, saves, and reports the signal.
 
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-"""SIGTERM comes from batch systems before they take a machine away, SIGINT from the keyboard."""
+"""Signals that stop a run: SIGTERM is sent by batch systems, SIGINT by the keyboard."""
 
 
 class StopRequest:
-    """Whether somebody asked the run to end.
+    """The first stop signal that the process received.
 
     Attributes:
-        signal: The number of the signal, None as long as there was none.
+        signal: Number of the signal; None if there was none.
     """
 
     def __init__(self) -> None:
@@ -209,9 +209,9 @@ class StopRequest:
 
 @contextmanager
 def graceful_shutdown() -> Iterator[StopRequest]:
-    """Note the first signal that asks for an end; the second one takes its usual effect.
+    """Record the first stop signal; a second one has its usual effect.
 
-    Python hears signals in the main thread only; elsewhere none is noted.
+    Python handles signals in the main thread only; in other threads none is recorded.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -219,13 +219,13 @@ def graceful_shutdown() -> Iterator[StopRequest]:
         return
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def record(number: int, frame: FrameType | None) -> None:
         request.signal = number
         for one, handler in before.items():
             signal.signal(one, handler)
 
     for number in STOP_SIGNALS:
-        signal.signal(number, note)
+        signal.signal(number, record)
     try:
         yield request
     finally:
@@ -234,17 +234,17 @@ def graceful_shutdown() -> Iterator[StopRequest]:
 
 
 def die_with_parent(parent: int, worker: int) -> None:
-    """Let a process that reads patches live as long as its parent: a signal to the group is the parent's.
+    """Initialise a worker that reads patches: ignore stop signals, which the parent handles, and exit with the parent.
 
-    A parent that was killed while the process started is not missed by torch, which takes whoever adopted the process
-    for its parent: it would wait for ever.
+    If the parent was killed while the worker started, torch would watch the process that adopted the worker instead,
+    and the worker would wait for ever.
 
     Args:
-        parent: Identity of the process that started this one.
-        worker: Number of this one, from torch.
+        parent: Process ID of the parent.
+        worker: Number of the worker, from torch.
 
     Raises:
-        SystemExit: The parent is dead already.
+        SystemExit: The parent is dead.
     """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,10 @@
-"""The training loop (section III-B.2): plain to read, and the same bytes whether it was ever killed or not."""
+"""The training loop (section III-B.2).
+
+:func:`train` locks the run folder, prepares the patches and runs :class:`Training`, which takes one step after another:
+update each optimiser group, log, preview, validate, save. On a CPU a run that was interrupted and resumed ends with the
+same bytes as one that was not. Below the loop: messages for values that are not finite, preview pictures, and a monitor
+of the discriminators.
+"""
 
 import time
 from collections import deque
@@ -57,37 +63,41 @@ def train(
     on_progress: ProgressCallback = no_progress,
     callback: TrainingCallback | None = None,
 ) -> None:
-    """Train what the settings name, and leave weights, log and pictures in the run's folder.
+    """Train a network and write weights, log and pictures to the run folder.
 
-    On more than one device every process calls this with the same arguments; only that of rank 0 writes, is told, and
-    raises.
+    With more than one device every process calls this function with the same arguments; only rank 0 writes, calls the
+    callbacks and raises.
 
     Args:
-        settings: What to learn, from which patches.
-        run: Where to.
-        resume: Go on from the last saved state; on a CPU the end is the same, byte for byte, as without the break.
-        on_progress: Is told stage, done and total.
-        callback: Hears terms and warnings.
+        settings: Training settings.
+        run: Output folder.
+        resume: Continue from the last saved state; on a CPU the result is byte for byte that of an uninterrupted run.
+        on_progress: Called with (stage, completed, total).
+        callback: Receives loss terms and messages.
 
     Raises:
-        InputError: Settings, patches, folder or device are not fit.
-        MachineError: The disk is full, too small or read-only; the last saved state is whole.
-        BusyError: Another process writes this run.
-        StoppedError: A loss or a gradient was not finite, or a worker died; the last saved state is whole.
-        InterruptedRunError: SIGTERM or SIGINT came; the state after the step it came in is saved.
+        InputError: Settings, patches, folder or device are invalid.
+        MachineError: The disk is full, too small or read-only; the last saved state is intact.
+        BusyError: Another process writes to this run.
+        StoppedError: A loss or gradient was not finite, or a worker died; the last saved state is intact.
+        InterruptedRunError: SIGTERM or SIGINT was received; the state after the current step is saved.
     """
     fabric = launch(settings.device)
     try:
         with report_lost_ranks(fabric), ExitStack() as held:
             on_rank_zero(fabric, lambda: held.enter_context(run.lock()))
-            heard = callback or TrainingCallback()
-            prepared = prepare(settings, run, fabric, resume, on_progress, heard)
-            Training(prepared, run, fabric, on_progress, heard).go()
+            callback = callback or TrainingCallback()
+            prepared = prepare(settings, run, fabric, resume, on_progress, callback)
+            Training(prepared, run, fabric, on_progress, callback).fit()
     except MachineError as error:
         if fabric.is_global_zero:
-            more = "; --resume goes on with this run" if run.has_started() else ""
+            more = "; continue it with --resume" if run.has_started() else ""
             raise MachineError(f"{error}{more}") from error
-    except (InputError, BusyError, InterruptedRunError):  # every rank meets these; a stop may be one's own
+    except (
+        InputError,
+        BusyError,
+        InterruptedRunError,
+    ):  # raised on every rank, so that rank 0 reports them; StoppedError may be of a single rank
         if fabric.is_global_zero:
             raise
 
@@ -97,7 +107,7 @@ def _bytes_of(tensors: Iterable[Tensor]) -> int:
 
 
 class Training:
-    """Everything that changes during a run, and the loop that changes it."""
+    """State of a run (networks, optimisers, step) and its training loop."""
 
     def __init__(
         self,
@@ -107,8 +117,14 @@ class Training:
         on_progress: ProgressCallback,
         callback: TrainingCallback,
     ) -> None:
-        settings, triplets, self.judged, self.before = prepared
-        self.settings, self.run, self.fabric, self.told, self.callback = settings, run, fabric, on_progress, callback
+        settings, triplets, self.validation, self.before = prepared
+        self.settings, self.run, self.fabric, self.on_progress, self.callback = (
+            settings,
+            run,
+            fabric,
+            on_progress,
+            callback,
+        )
         self.data = training_data(triplets, settings)
         self.objective = build_objective(settings, fabric)
         if settings.start_from is not None and not run.state.exists():
@@ -122,10 +138,10 @@ class Training:
         self.ema = ExponentialMovingAverage(self.objective.generator, decay) if decay else None
         self.monitor, self.warm_up = DiscriminatorMonitor(), list[float]()
         self.step = self._restored_step()
-        self.metric_logger: MetricLogger  # begun with the first step, for what it writes begins a run
+        self.metric_logger: MetricLogger  # created by fit(), because its files mark a run as started
 
-    def go(self) -> None:
-        """Take every step that is left."""
+    def fit(self) -> None:
+        """Take all remaining steps."""
         settings, schedule = self.settings, self.settings.schedule
         rank, ranks = self.fabric.global_rank, self.fabric.world_size
         order = EpochOrder(
@@ -133,7 +149,7 @@ class Training:
         )
         total = total_steps(settings, len(self.data))
         if self.step >= total:
-            self.callback.on_message(f"nothing is left to do: {self.step:,} of {total:,} steps are taken")
+            self.callback.on_message(f"nothing left to do: {self.step:,} of {total:,} steps were taken")
             on_rank_zero(self.fabric, self._complete_weights)
             return
         on_rank_zero(self.fabric, lambda: self._require_room(order.steps_per_epoch, total))
@@ -158,8 +174,8 @@ class Training:
                 keep_every = settings.logging.keep_every
                 if keep_every and self.step % keep_every == 0 and self.fabric.is_global_zero:
                     self._save_weights(self.run.kept(self.step))
-                if self.judged is not None and self.step % settings.validation.every == 0:
-                    self._validate(self.judged)
+                if self.validation is not None and self.step % settings.validation.every == 0:
+                    self._validate(self.validation)
                 if self.step == total or self._is_saved(order.steps_per_epoch):
                     self._save()
                 if self.step == total:
@@ -168,7 +184,7 @@ class Training:
                 started = time.perf_counter()
 
     def _begin_session(self, steps_per_epoch: int) -> None:
-        """Record what a resumed run goes on with; warn where the learning rate jumps."""
+        """Record the settings of a resumed run; warn if the learning rate jumps."""
         if self.before is None or not self.fabric.is_global_zero:
             return
         warning = rate_jump(self.before.schedule, self.settings.schedule, self.step, steps_per_epoch)
@@ -181,26 +197,28 @@ class Training:
         return self.step % (self.settings.logging.checkpoint_every or steps_per_epoch) == 0
 
     def _take_step(self, batches: Batches, rate: float, patches: int) -> list[Part]:
-        """Let each learner in turn see its losses on every batch, and then change its weights once.
+        """Update each optimiser group in turn: accumulate its gradients over all batches, then step its optimiser.
 
-        Every batch counts by its share of the step's patches, those of other ranks included.
+        A batch is weighted by its share of the patches of the step over all ranks. The losses of a batch come from a
+        generator, which computes those of the next group after the previous group was updated: the discriminators see
+        the images that the generators produced before their update.
         """
         seen = [
             Batch.of(triplet.to(self.fabric.device), paired, self.settings.network.scaling)
             for triplet, paired in batches
         ]
-        losses = [self.objective.losses(batch) for batch in seen]
+        losses_by_group = [self.objective.losses(batch) for batch in seen]
         watched: list[Terms] = [{} for _ in seen]
         for group in self.optimiser_groups:
             with group.freeze_others(self.optimiser_groups):
-                for batch, one, terms in zip(seen, losses, watched, strict=True):
-                    loss, new = next(one)
+                for batch, losses, terms in zip(seen, losses_by_group, watched, strict=True):
+                    loss, new = next(losses)  # the loss of this group
                     terms |= {name: term.detach() for name, term in new.items()}
                     torch.autograd.backward(loss * (len(batch.paired) / patches))
                 if not group.update(rate, self.fabric):
                     found = [not_finite(batch.names, terms) for batch, terms in zip(seen, watched, strict=True)]
-                    everybodys = [one for share in all_gathered(self.fabric, found) for one in share]
-                    raise not_finite_error(self.step + 1, everybodys, self.run.state)
+                    found = [one for share in all_gathered(self.fabric, found) for one in share]
+                    raise not_finite_error(self.step + 1, found, self.run.state)
         broadcast_from_rank_zero(
             self.fabric, [one for net in self.objective.networks.values() for one in net.buffers()]
         )
@@ -212,20 +230,20 @@ class Training:
         ]
 
     def _stop_if_requested(self, request: StopRequest) -> None:
-        """Save and end if any rank was asked to."""
+        """Save and raise if any rank received a stop signal."""
         number = any_rank(self.fabric, request.signal or 0)
         if not number:
             return
         self._save()
         raise InterruptedRunError(
-            number, f"signal {number} ended the run after step {self.step}, which is saved; go on with --resume"
+            number, f"signal {number} stopped the run after step {self.step}, which is saved; continue with --resume"
         )
 
     def _record(self, epoch: int, rate: float, parts: Sequence[Part], seconds: float, total: int) -> None:
         self.metric_logger.record(self.step, epoch, rate, parts, seconds)
         if not self.fabric.is_global_zero:
             return
-        self.told("training", self.step, total)
+        self.on_progress("training", self.step, total)
         terms = mean_terms(parts)
         self.callback.on_step(self.step, terms)
         if warning := self.monitor.warning(terms):
@@ -235,7 +253,7 @@ class Training:
             self.callback.on_message(forecast(self.warm_up, self.settings, len(self.data), self.step))
 
     def remover(self) -> NetworkRemover:
-        """Return the cloud remover as it is now, or the average of what it was, where that is wanted."""
+        """Return the cloud remover with its current weights, or with their moving average (EMA) if there is one."""
         trained_map = TrainedMap(self.settings.clouds, self.settings.synthetic)
         return NetworkRemover(self._shown, self.settings.network, trained_map=trained_map)
 
@@ -243,51 +261,51 @@ class Training:
     def _shown(self) -> SarToOptical:
         return self.ema.network if self.ema is not None else self.objective.generator
 
-    def _validate(self, judged: TripletSource) -> None:
-        """Let rank 0 judge, while the others wait for it in the next step; the weights of the best step are kept."""
+    def _validate(self, triplets: TripletSource) -> None:
+        """Validate on rank 0 and save the weights if they are the best so far; other ranks wait in the next step."""
         if not self.fabric.is_global_zero:
             return
-        scores = validate(self.remover(), judged, self.fabric.device)
+        scores = validate(self.remover(), triplets, self.fabric.device)
         self.objective.generator.train()
         if is_best(scores, self.run):
             self._save_weights(self.run.best)
         self.metric_logger.validated(self.step, scores)
 
     def _save(self) -> None:
-        """Everything that the next step depends on, then the remover; every rank waits until both are on disk."""
+        """Save the training state, then the weights; every rank waits until both are on disk."""
         state = collect_state(self.step, self.objective, self.optimiser_groups, self.ema, self.fabric)
 
         def write() -> None:
-            assert state is not None  # rank 0 has it
+            assert state is not None  # collected on rank 0
             self.run.save_state(state)
             self._save_weights(self.run.weights)
 
         on_rank_zero(self.fabric, write)
 
     def _complete_weights(self) -> None:
-        """Write the weights of the last step where a full disk, or a kill, came between them and the state."""
+        """Write the weights of the last step if the run stopped between saving the state and the weights."""
         path = self.run.weights
         if not path.is_file() or read_record(path).training.get("steps") != str(self.step):
             self._save_weights(path)
 
     def _require_room(self, steps_per_epoch: int, total: int) -> None:
-        """Refuse to begin what cannot be saved.
+        """Raise before the first step if there is no room to save the run.
 
-        A file is replaced when the new one is whole, so that for a moment there are two of it.
+        A file is replaced only when the new one is complete, so that both exist for a moment.
 
         Raises:
             MachineError: The disk is too small.
         """
         weights = _bytes_of(self._shown.state_dict().values())
-        learnt = [one for group in self.optimiser_groups for one in group.parameters]
+        trainable = [one for group in self.optimiser_groups for one in group.parameters]
         networks = [one for net in self.objective.networks.values() for one in net.state_dict().values()]
         ema = [] if self.ema is None else self._shown.state_dict().values()
-        state = _bytes_of(networks) + 2 * _bytes_of(learnt) + _bytes_of(ema)  # Adam keeps two moments of each
+        state = _bytes_of(networks) + 2 * _bytes_of(trainable) + _bytes_of(ema)  # Adam keeps two moments of each
         every = self.settings.logging.checkpoint_every or steps_per_epoch
         again = self.run.state.exists() or total - self.step > every
         first = 0 if self.run.state.exists() else state + weights
         kept = self.settings.logging.keep_every
-        extra = weights * ((total // kept - self.step // kept if kept else 0) + (self.judged is not None))
+        extra = weights * ((total // kept - self.step // kept if kept else 0) + (self.validation is not None))
         require_room(self.run.path, first + again * state + extra, "save this run")
 
     def _save_weights(self, path: Path) -> None:
@@ -295,7 +313,7 @@ class Training:
         save_weights(path, self._shown, self.settings.network, self._summary(), trained_map)
 
     def _summary(self) -> dict[str, str]:
-        """Return what users of the weights should know."""
+        """Return the training summary stored with the weights."""
         decay = self.settings.schedule.ema_decay
         return {
             "steps": str(self.step),
@@ -306,7 +324,7 @@ class Training:
         }
 
     def _restored_step(self) -> int:
-        """Take up the saved state, if there is one; return its step."""
+        """Restore the saved state, if there is one; return its step."""
         state = self.run.load_state()
         step = restore_state(state, self.objective, self.optimiser_groups, self.ema, self.fabric) if state else 0
         broadcast_from_rank_zero(
@@ -315,75 +333,75 @@ class Training:
         return step
 
 
-# What a run says when a loss or a gradient is no number.
+# Errors for losses and gradients that are not finite.
 
 
 Found = Mapping[str, Sequence[str]]
-"""Names of patches, and the terms that are not finite on them."""
+"""Terms that are not finite, by the names of their patches."""
 
 
 def not_finite(names: str, terms: Terms) -> Found:
-    """Name the terms of a batch that are not finite, apart from those that may be."""
+    """Return the terms of a batch that are not finite, except those that are allowed to be."""
     watched = (CLEAR_RESIDUAL, TOTAL)
     return {names: [name for name, term in terms.items() if not term.isfinite() and name not in watched]}
 
 
 def not_finite_error(step: int, found: Sequence[Found], state: Path) -> StoppedError:
-    """Name the patches whose terms are not finite; all patches of the step, where only a gradient is not.
+    """Return an error that names the patches whose terms are not finite, or all patches if only a gradient is not.
 
     Args:
         step: Number of the step, counted from 1.
-        found: Of every batch of every rank.
-        state: Where the last saved state is, if there is one.
+        found: Results of :func:`not_finite` of every batch of every rank.
+        state: Path of the last saved state, which may not exist.
     """
     everywhere = {names: terms for one in found for names, terms in one.items()}
-    guilty = {names: terms for names, terms in everywhere.items() if terms}
-    guilty = guilty or {names: ["gradient"] for names in everywhere}
-    told = "; ".join(f"{', '.join(terms)} is not finite on patch {names}" for names, terms in guilty.items())
+    affected = {names: terms for names, terms in everywhere.items() if terms}
+    affected = affected or {names: ["gradient"] for names in everywhere}
+    reasons = "; ".join(f"{', '.join(terms)} is not finite on patch {names}" for names, terms in affected.items())
     kept = f"the state of an earlier step is in {state}" if state.exists() else "nothing was saved"
-    return StoppedError(f"step {step}: {told}; {kept}; look at the patch, or lower schedule.learning_rate")
+    return StoppedError(f"step {step}: {reasons}; {kept}; check the patch, or lower schedule.learning_rate")
 
 
-# Pictures of what a run has learnt so far.
+# Preview pictures.
 
 
 PREVIEWED = 4
-"""Patches in every preview picture, equally spaced over the run's patches."""
+"""Number of patches in a preview, equally spaced over the patches of the run."""
 
 EARLY = (1, 10, 100)
-"""Steps of the first previews, where a run that goes wrong shows it."""
+"""Steps of the first previews, which show early whether a run goes wrong."""
 
 
 def is_previewed(step: int, every: int) -> bool:
-    """Say whether a picture is due after a step; ``every`` 0 wants none."""
+    """Whether a preview is due after a step; never if ``every`` is 0."""
     return every > 0 and (step % every == 0 or step in EARLY)
 
 
 def write_preview(path: Path, remover: NetworkRemover, triplets: TripletSource, step: int, place: device) -> None:
-    """Draw what a remover makes of some of the run's own patches, beside what they should be."""
+    """Write predictions of some of the training patches beside their clear images."""
     shown = [triplets[i] for i in equally_spaced(min(PREVIEWED, len(triplets)), len(triplets))]
     rows = [(triplet, {"prediction": remover(triplet.observation.to(place)).cpu()}) for triplet in shown]
     write_comparison(path, rows, title=f"step {step}")
 
 
-# Whether the discriminators leave the generators anything to learn.
+# Monitoring of the discriminators.
 
 
 WINDOW = 200
-"""Steps over which the judgements are averaged."""
+"""Number of steps over which discriminator outputs are averaged."""
 
 WON = 0.9
-"""Mean distance between the judgements of real and generated images from which on a discriminator has won."""
+"""Difference of the mean outputs for real and generated images above which a discriminator has won."""
 
 
 class DiscriminatorMonitor:
-    """Watches the mean judgements of real and of generated images, and warns once of a discriminator that has won.
+    """Compares the mean outputs for real and generated images, and warns once if a discriminator has won.
 
-    Least squares teach a discriminator to answer 1 and 0; where it does so everywhere, the generators' gradient says
-    only "wrong", and colours drift.
+    The least-squares loss drives a discriminator to outputs of 1 and 0. Once it reaches them everywhere, its gradient
+    no longer guides the generators, and colours drift.
 
     Args:
-        window: Steps to average over.
+        window: Number of steps to average over.
     """
 
     def __init__(self, window: int = WINDOW) -> None:
@@ -392,7 +410,7 @@ class DiscriminatorMonitor:
         self._warned: set[str] = set()
 
     def warning(self, terms: Mapping[str, float]) -> str | None:
-        """Return a sentence when a discriminator has won over the last steps, the first time it does."""
+        """Return a message the first time a discriminator has won over the last steps."""
         for domain in ("sar", "optical"):
             if f"{domain}_real" not in terms or domain in self._warned:
                 continue
@@ -403,6 +421,6 @@ class DiscriminatorMonitor:
                 self._warned.add(domain)
                 return (
                     f"the {domain} discriminator has won (real {real:.2f}, generated {generated:.2f} over {self.window}"
-                    f" steps): the generator gets nothing from it; see docs/coloured-noise.md"
+                    f" steps): its gradient no longer guides the generator; see docs/coloured-noise.md"
                 )
         return None

@@ -1,7 +1,10 @@
-"""What a run learns, apart from how often: the paper's cycle, a conditional GAN, or a residual network alone.
+"""Training objectives: the paper's cycle GAN, a conditional GAN, and a residual network trained on pairs alone.
 
 The paper remarks that its generator, cloud maps and losses "may as well be used within alternative models, such as
-conditional GAN [26] or ResNet architectures [20]" (section II-C). The three share the generator, terms and the loop.
+conditional GAN [26] or ResNet architectures [20]" (section II-C). They share the
+generator, the loss terms and the training loop. An objective names its networks, the optimiser groups that update
+them, and the losses of a batch. The module also has the optimiser groups, the moving average of the weights (EMA), and
+the state that a run is resumed from.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -42,12 +45,12 @@ TOTAL = "total"
 """Name of the weighted sum of the generators' terms."""
 
 PAIRED_TERMS = ("pixel", "feature", "style")
-"""Terms of pairs; in a batch they count by the share of its pairs, so that a batch is the mean of its parts."""
+"""Terms of paired images, weighted by the share of pairs in a batch so that a batch is the mean of its parts."""
 
 
 @runtime_checkable
 class Objective(Protocol):
-    """Networks, who of them learns when, and the losses of one batch."""
+    """Networks, their optimiser groups, and the losses of one batch."""
 
     @property
     def generator(self) -> SarToOptical:
@@ -61,7 +64,7 @@ class Objective(Protocol):
 
     @property
     def optimiser_groups(self) -> Mapping[str, tuple[str, ...]]:
-        """Names of the networks that learn together, in the order of a step."""
+        """Names of the networks of each optimiser group, in the order of their updates."""
         ...
 
     @property
@@ -71,11 +74,14 @@ class Objective(Protocol):
 
     @property
     def rng(self) -> torch.Generator:
-        """What is drawn from: initial weights, then pools."""
+        """Random generator of initial weights and pools."""
         ...
 
     def losses(self, batch: Batch) -> Iterator[tuple[Tensor, Terms]]:
-        """Yield the loss of each learner in turn, with its terms; ask for the next when the one before has learnt."""
+        """Yield the loss and the terms of each optimiser group, in the order of their updates.
+
+        The caller advances the generator to the loss of a group after it has updated the previous group.
+        """
         ...
 
 
@@ -85,10 +91,10 @@ class Cycle:
 
     Attributes:
         bare: The four networks.
-        ensemble: The same in the run's precision.
-        weights: Of the loss terms.
-        perceptual: Feature and style losses of pairs, where they are wanted.
-        history: The two pools.
+        ensemble: The four networks in the precision of the run.
+        weights: Weights of the loss terms.
+        perceptual: Feature and style losses of pairs; None if their weights are 0.
+        history: The two image pools.
     """
 
     bare: Networks
@@ -121,11 +127,11 @@ class Cycle:
 
     @property
     def rng(self) -> torch.Generator:
-        """What the pools are drawn from by."""
+        """Random generator of the pools."""
         return self.history.rng
 
     def losses(self, batch: Batch) -> Iterator[tuple[Tensor, Terms]]:
-        """Yield L_all, then the loss of both discriminators."""
+        """Yield L_all for the generators, then the loss of both discriminators."""
         terms, generated = generator_terms(self.ensemble, batch, self.weights, self.perceptual)
         yield weighted(terms, self.weights, batch)
         terms = discriminator_terms(self.ensemble, batch, generated, self.history)
@@ -134,21 +140,21 @@ class Cycle:
 
 @dataclass(frozen=True, eq=False)
 class Supervised:
-    """The cloud remover learns from pairs alone; with a critic, it is a conditional GAN.
+    """The generator trained on pairs alone; with a discriminator, a conditional GAN.
 
     The cloud-aware terms are L_aux and the optical half of L_cyc with the prediction itself in the place of S2~:
-    (1 - m) |S2 - S2^|, which forbids to change what is clear. The critic sees what the generator saw beside what it
-    made (pix2pix [37]).
+    (1 - m) |S2 - S2^|, which penalises changes of clear pixels. The discriminator sees the input of the generator
+    beside its output (pix2pix [37]).
 
     Attributes:
         generator: The cloud-removal generator.
         discriminator: Scores a prediction or a clear image beside radar, cloudy image and map; None for a residual
             network.
-        fabric: Knows the precision.
-        weights: Of the loss terms.
-        perceptual: Feature and style losses, where they are wanted.
-        pool: Of predictions beside what they were made from.
-        rng: Draws from the pool.
+        fabric: Fabric of the run, with its precision.
+        weights: Weights of the loss terms.
+        perceptual: Feature and style losses; None if their weights are 0.
+        pool: Pool of predictions beside their inputs.
+        rng: Random generator of the pool.
     """
 
     generator: SarToOptical
@@ -161,15 +167,15 @@ class Supervised:
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
-        """One network, or two."""
-        critics = {"optical_discriminator": self.discriminator} if self.discriminator is not None else {}
-        return {"sar_to_optical": self.generator, **critics}
+        """The generator, and the discriminator if there is one."""
+        discriminators = {"optical_discriminator": self.discriminator} if self.discriminator is not None else {}
+        return {"sar_to_optical": self.generator, **discriminators}
 
     @property
     def optimiser_groups(self) -> Mapping[str, tuple[str, ...]]:
-        """The generator, then the critic where there is one."""
-        critics = {DISCRIMINATORS: ("optical_discriminator",)} if self.discriminator is not None else {}
-        return {GENERATORS: ("sar_to_optical",), **critics}
+        """The generator, then the discriminator if there is one."""
+        discriminators = {DISCRIMINATORS: ("optical_discriminator",)} if self.discriminator is not None else {}
+        return {GENERATORS: ("sar_to_optical",), **discriminators}
 
     @property
     def pools(self) -> Mapping[str, ImagePool]:
@@ -177,7 +183,7 @@ class Supervised:
         return {"optical": self.pool}
 
     def losses(self, batch: Batch) -> Iterator[tuple[Tensor, Terms]]:
-        """Yield the generator's loss, then the critic's."""
+        """Yield the loss of the generator, then that of the discriminator."""
         m, seen = batch.cloud_map, torch.cat([batch.sar, batch.cloudy, batch.cloud_map], dim=1)
         discriminator = InPrecision(self.discriminator, self.fabric) if self.discriminator is not None else None
         restored = InPrecision(self.generator, self.fabric)(batch.sar, batch.cloudy, m)
@@ -200,7 +206,7 @@ class Supervised:
 
 
 def weighted(terms: Terms, weights: LossWeights, batch: Batch) -> tuple[Tensor, Terms]:
-    """Return L_all of section II-C, with the paired terms where there are any, and the terms with it."""
+    """Return L_all of section II-C, including the paired terms if there are any, and the terms with this total."""
     share = sum(batch.paired) / len(batch.paired)
     factors = {name: weight * (share if name in PAIRED_TERMS else 1.0) for name, weight in weights.model_dump().items()}
     total = torch.stack([factors[name] * term for name, term in terms.items() if name in factors]).sum()
@@ -208,18 +214,18 @@ def weighted(terms: Terms, weights: LossWeights, batch: Batch) -> tuple[Tensor, 
 
 
 def build_objective(settings: TrainSettings, fabric: Fabric) -> Objective:
-    """Make the networks with fresh weights, the same on every rank, and what they learn from."""
+    """Return the objective of a run, its networks with initial weights that are the same on every rank."""
     rng = torch.Generator().manual_seed(settings.seed)
     objective = _cycle(settings, fabric, rng) if settings.objective == "cycle" else _supervised(settings, fabric, rng)
     for network in objective.networks.values():
         fabric.to_device(network).to(memory_format=_layout(settings))
-    if fabric.global_rank:  # weights are the same everywhere, pools are drawn from by each rank for itself
+    if fabric.global_rank:  # same weights on every rank, but each rank draws from its own pools
         rng.manual_seed(settings.seed + (fabric.global_rank << 32))
     return objective
 
 
 def _layout(settings: TrainSettings) -> torch.memory_format:
-    """Channels side by side where convolutions are bfloat16; in float32 this gains nothing on the CPU."""
+    """channels_last for bfloat16 convolutions; in float32 it gains nothing on the CPU."""
     return torch.contiguous_format if settings.device.precision == "32-true" else torch.channels_last
 
 
@@ -247,16 +253,16 @@ def _perceptual(settings: TrainSettings, fabric: Fabric) -> PerceptualLoss | Non
     return perceptual_loss(settings.vgg, settings.network.bands).to(fabric.device)
 
 
-# Networks that learn together: one optimiser, which no other network hears of.
+# Optimiser groups: networks that are updated together.
 
 
 class OptimiserGroup:
-    """Some of the networks and the Adam that changes them (section III-B.2: one for both G, one for both D).
+    """Networks with one Adam optimiser (section III-B.2: one for both G, one for both D).
 
     Args:
-        name: Of the group.
-        parameters: What it changes.
-        schedule: Knows the rate and the longest gradient.
+        name: Name of the group.
+        parameters: Parameters of its networks.
+        schedule: Learning rate and limit of the gradient norm.
     """
 
     def __init__(self, name: str, parameters: Iterable[nn.Parameter], schedule: Schedule) -> None:
@@ -264,10 +270,10 @@ class OptimiserGroup:
         self.optimiser = Adam(self.parameters, lr=schedule.learning_rate, betas=(0.5, 0.999), eps=1e-8)
 
     @contextmanager
-    def freeze_others(self, everybody: Iterable["OptimiserGroup"]) -> Iterator[None]:
-        """Start from no gradient, and keep gradients away from all other learners inside the block."""
+    def freeze_others(self, groups: Iterable["OptimiserGroup"]) -> Iterator[None]:
+        """Clear the gradients of this group, and compute none for other groups within the block."""
         self.optimiser.zero_grad(set_to_none=True)
-        others = [parameter for one in everybody if one is not self for parameter in one.parameters]
+        others = [parameter for one in groups if one is not self for parameter in one.parameters]
         for parameter in others:
             parameter.requires_grad_(False)
         try:
@@ -277,7 +283,11 @@ class OptimiserGroup:
                 parameter.requires_grad_(True)
 
     def update(self, rate: float, fabric: Fabric) -> bool:
-        """Change the weights by the gradients of all ranks; change nothing and say so where they are not finite."""
+        """Update the weights with the gradients of all ranks.
+
+        Returns:
+            False, and no update, if a gradient is not finite.
+        """
         self.optimiser.param_groups[0]["lr"] = rate
         sum_gradients(fabric, self.parameters)
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
@@ -289,27 +299,27 @@ class OptimiserGroup:
         return True
 
     def state_dict(self) -> dict[int, dict[str, Tensor]]:
-        """Return the moments of every parameter, by its position."""
+        """Return the Adam moments of every parameter, by its index."""
         moments: dict[int, dict[str, Tensor]] = self.optimiser.state_dict()["state"]
         return moments
 
     def load_state_dict(self, moments: Mapping[str, Any]) -> None:
-        """Go on with the moments of a :meth:`state_dict`."""
+        """Restore the moments of a :meth:`state_dict`."""
         state = {int(parameter): saved for parameter, saved in moments.items()}
         self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
 
 
-# The moving average of a generator's weights: smoother than the weights of any one step.
+# Moving average (EMA) of the weights of the generator.
 
 
 class ExponentialMovingAverage:
     """An exponential moving average of a network's parameters (Yazici et al. 2019, arXiv:1806.04498).
 
-    The decay grows with the steps taken, to (1 + n) / (10 + n) at most, so that the fresh weights are soon forgotten.
+    The decay grows with the steps taken, at most (1 + n) / (10 + n), so that the initial weights are soon forgotten.
 
     Args:
-        network: Whose weights are averaged; must have no buffers.
-        decay: Share of the old average that each step keeps, below 1.
+        network: Network whose weights are averaged; must have no buffers.
+        decay: Weight of the previous average in each step, below 1.
     """
 
     def __init__(self, network: SarToOptical, decay: float) -> None:
@@ -324,7 +334,7 @@ class ExponentialMovingAverage:
             ema.lerp_(new, 1 - kept)
 
 
-# Everything that the next step of a run depends on, as nested mappings of tensors.
+# State of a run: everything the next step depends on, as nested mappings of tensors.
 
 
 def collect_state(
@@ -334,9 +344,9 @@ def collect_state(
     ema: ExponentialMovingAverage | None,
     fabric: Fabric,
 ) -> dict[str, Any] | None:
-    """Return the state of a run after a step on rank 0, None on others; every rank has to ask.
+    """Return the state of a run after a step on rank 0, None on other ranks; must be called on every rank.
 
-    Weights and moments are the same on every rank; pools and random states are each rank's own.
+    Weights and moments are the same on every rank; pools and random states differ between ranks.
     """
     own = {
         "random": objective.rng.get_state(),
@@ -364,7 +374,7 @@ def restore_state(
     ema: ExponentialMovingAverage | None,
     fabric: Fabric,
 ) -> int:
-    """Go on from a state of :func:`collect_state`; return its step.
+    """Restore a state of :func:`collect_state`; return its step.
 
     Raises:
         InputError: The state is of other networks, or of another version.
@@ -384,7 +394,7 @@ def restore_state(
     except (KeyError, RuntimeError) as error:
         if memory_fault(error) is not None:
             raise
-        first = str(error).splitlines()[:2][-1].strip()  # torch gives a heading, and then a line for each tensor
+        first = str(error).splitlines()[:2][-1].strip()  # torch gives a heading, then one line per tensor
         raise InputError(
             f"the saved state is of another version or other networks ({first}); start anew in another folder"
         ) from error

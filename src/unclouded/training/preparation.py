@@ -1,4 +1,9 @@
-"""Before the first step: choose the patches, read each once, check ranges, map clouds, and sign what was read."""
+"""Preparation of a run before its first step.
+
+:func:`prepare` selects the patches of training and validation, reads each of them once (which fills the cache of cloud
+maps and finds damaged patches), checks that values are in the expected units, and writes the provenance of the run:
+hashes of settings, split and data, and the versions and machine of every session.
+"""
 
 import hashlib
 import os
@@ -37,22 +42,22 @@ from unclouded.training.unpaired import UnpairedImages
 from unclouded.training.validation import validation_triplets
 
 RANGE_CHECK_PATCHES = 16
-"""Patches whose ranges are checked together."""
+"""Number of patches whose value ranges are checked together."""
 
 
 class Prepared(NamedTuple):
-    """A run that may begin or go on.
+    """A run that is ready to start or to be resumed.
 
     Attributes:
-        settings: Its settings.
-        triplets: Its patches.
-        judged: Those of its validation, if there is any.
+        settings: Settings of the run.
+        triplets: Training patches.
+        validation: Validation patches; None without validation.
         before: Settings of the run so far; None for a new run.
     """
 
     settings: TrainSettings
     triplets: TripletSource
-    judged: TripletSource | None
+    validation: TripletSource | None
     before: TrainSettings | None = None
 
 
@@ -64,15 +69,15 @@ def prepare(
     on_progress: ProgressCallback,
     callback: TrainingCallback,
 ) -> Prepared:
-    """Begin a run or take one up.
+    """Prepare a new run or one to be resumed.
 
-    The list of patches is written last: a run that was killed before it is prepared anew.
+    The list of patches is written last: a run that was killed before that is prepared again.
 
     Raises:
-        InputError: Settings, patches or folder are not fit.
+        InputError: Settings, patches or folder are invalid.
     """
     cache = ProbabilityCache()
-    checking = _PatchChecker(settings, run, fabric, on_progress, callback, cache)
+    checker = _PatchChecker(settings, run, fabric, on_progress, callback, cache)
     if resume:
         before = on_rank_zero(fabric, run.read_settings)
         settings = on_rank_zero(fabric, lambda: run.resumed_settings(settings))
@@ -80,16 +85,16 @@ def prepare(
             again = settings.model_copy(update={"patch_list": run.patches, "subset": None, "damaged": "refuse"})
             triplets = select_triplets(again, cache)
             _require_same_clear_images(triplets, run)
-            return Prepared(settings, triplets, checking.validation(triplets), before)
+            return Prepared(settings, triplets, checker.validation(triplets), before)
         on_rank_zero(fabric, lambda: run.write_settings(settings))
     else:
         on_rank_zero(fabric, lambda: run.start(settings))
     chosen = select_patches(settings, cache)
-    judged = checking.chosen_validation(chosen.triplets)
+    validation = checker.select_validation(chosen.triplets)
     if settings.start_from is not None:
         require_network(settings.network, settings.start_from)
-    triplets, digests, _ = checking.sound("training", chosen)
-    checked = checking.sound("validation", judged).triplets if judged else None
+    triplets, digests, _ = checker.check("training", chosen)
+    held_out = checker.check("validation", validation).triplets if validation else None
     if fabric.is_global_zero:
         names = "".join(f"{name}\n" for name in triplets.names)
         if isinstance(triplets, UnpairedImages):
@@ -97,11 +102,11 @@ def prepare(
             write_text(run.clear_images, "".join(f"{name}\n" for name in triplets.clear_names))
         write_provenance(run, settings, names, digests)
         write_text(run.patches, names)
-    return Prepared(settings, triplets, checked)
+    return Prepared(settings, triplets, held_out)
 
 
 def _require_same_clear_images(triplets: TripletSource, run: RunFolder) -> None:
-    """Refuse to resume with other clear images beside the observations than before."""
+    """Raise if a resumed run would combine the observations with other clear images than before."""
     if not isinstance(triplets, UnpairedImages):
         return
     names = run.clear_images.read_text(encoding="utf-8").splitlines() if run.clear_images.is_file() else []
@@ -113,27 +118,27 @@ def _require_same_clear_images(triplets: TripletSource, run: RunFolder) -> None:
 
 @dataclass(frozen=True)
 class _PatchChecker:
-    """Reads the patches of a run once, and reports those that are skipped."""
+    """Reads the patches of a run once and reports those that are skipped."""
 
     settings: TrainSettings
     run: RunFolder
     fabric: Fabric
-    told: ProgressCallback
+    on_progress: ProgressCallback
     callback: TrainingCallback
     cache: ProbabilityCache
 
-    def chosen_validation(self, learnt: TripletSource) -> PatchSelection | None:
-        """Choose the patches of the validation, if there is to be any: before hours of cloud maps."""
+    def select_validation(self, learnt: TripletSource) -> PatchSelection | None:
+        """Select the validation patches, if any, before cloud maps are computed for hours."""
         return validation_triplets(self.settings, learnt, self.cache) if self.settings.validation.every else None
 
     def validation(self, learnt: TripletSource) -> TripletSource | None:
-        """Choose and read the patches of the validation, if there is to be any."""
-        chosen = self.chosen_validation(learnt)
-        return self.sound("validation", chosen).triplets if chosen else None
+        """Select and read the validation patches, if any."""
+        chosen = self.select_validation(learnt)
+        return self.check("validation", chosen).triplets if chosen else None
 
-    def sound(self, part: str, chosen: PatchSelection) -> "CheckedPatches":
-        """Return the sound patches of a part; name the others on the terminal and in the folder of the run."""
-        found = check_patches(chosen.triplets, self.settings, self.fabric, self.told)
+    def check(self, part: str, chosen: PatchSelection) -> "CheckedPatches":
+        """Return the intact patches of a part; report the others in a message and in the run folder."""
+        found = check_patches(chosen.triplets, self.settings, self.fabric, self.on_progress)
         skipped = (*chosen.left_out, *found.damaged)
         if self.fabric.is_global_zero and (skipped or self.run.skipped.is_file()):
             self.run.write_skipped(part, skipped)
@@ -148,12 +153,12 @@ class _PatchChecker:
 
 
 class CheckedPatches(NamedTuple):
-    """Patches that were read and can be used.
+    """Result of reading all patches once.
 
     Attributes:
-        triplets: The patches.
-        digests: SHA-256 of what training sees of each.
-        damaged: Those that cannot be used.
+        triplets: Intact patches.
+        digests: SHA-256 of the training input of each.
+        damaged: Patches that cannot be used.
     """
 
     triplets: TripletSource
@@ -162,7 +167,7 @@ class CheckedPatches(NamedTuple):
 
 
 class PatchCheck(NamedTuple):
-    """A patch that was read: the SHA-256 of what training sees of it, or why it cannot be used."""
+    """Result of reading a patch: SHA-256 of its training input, or the reason why it cannot be used."""
 
     sha256: str
     damage: str
@@ -171,11 +176,10 @@ class PatchCheck(NamedTuple):
 def check_patches(
     chosen: TripletSource, settings: TrainSettings, fabric: Fabric, on_progress: ProgressCallback
 ) -> CheckedPatches:
-    """Read every patch once, which maps its clouds into the cache, each rank its share.
+    """Read every patch once, each rank its share; this fills the cache of cloud maps.
 
     Raises:
-        InputError: The first patches are in another unit; or patches are damaged and the settings say to refuse; they
-            are named.
+        InputError: The first patches are in another unit, or patches are damaged and the settings refuse them.
     """
     on_rank_zero(fabric, lambda: _check_ranges(chosen, settings))
     share = range(fabric.global_rank, len(chosen), fabric.world_size)
@@ -185,14 +189,14 @@ def check_patches(
     if damaged and (settings.damaged == "refuse" or len(damaged) == len(checked)):
         raise InputError(
             f"{len(damaged)} of {len(chosen)} patches are damaged ({'; '.join(map(str, damaged[:SHOWN]))}"
-            f"{'; ...' if len(damaged) > SHOWN else ''}); mend them or set damaged = 'skip'"
+            f"{'; ...' if len(damaged) > SHOWN else ''}); repair them or set damaged = 'skip'"
         )
     sound = [index for index, one in enumerate(checked) if not one.damage]
     return CheckedPatches(chosen.subset(sound), tuple(checked[index].sha256 for index in sound), tuple(damaged))
 
 
 def _check_ranges(chosen: TripletSource, settings: TrainSettings) -> None:
-    """Judge the sound ones of the first patches, so that a wrong unit shows before hours of cloud maps."""
+    """Check the units of the first patches, before cloud maps are computed for hours."""
     sound = []
     for index in range(min(RANGE_CHECK_PATCHES, len(chosen))):
         with suppress(InputError):
@@ -213,7 +217,7 @@ def _read(chosen: TripletSource, share: Sequence[int], on_progress: ProgressCall
 
 
 def digest(triplet: Triplet) -> str:
-    """Return the SHA-256 of what training sees of a patch: radar, cloudy image, map, clear image, in this order."""
+    """Return the SHA-256 of the training input of a patch: radar, cloudy image, cloud map, clear image."""
     seen = triplet.observation
     content = hashlib.sha256()
     for image in (seen.sar, seen.cloudy, seen.cloud_map, triplet.clear):
@@ -221,25 +225,25 @@ def digest(triplet: Triplet) -> str:
     return content.hexdigest()
 
 
-# Whether patches lie where the networks expect them: radar in dB, optics in reflectance.
+# Check of units: radar in dB, optical images in reflectance.
 
 
 MOST = 0.9
-"""Share of pixels beyond a clip from which on the values are taken to be in another unit."""
+"""Share of clipped pixels above which values are taken to be in another unit."""
 
 BLACK = 0.001
-"""Reflectance below which hardly a pixel lies; one that was stored without the factor 10 000 does."""
+"""Reflectance that nearly all pixels exceed, except in images stored as reflectance but divided by 10 000."""
 
 
 def require_ranges(triplets: Sequence[Triplet], scaling: Scaling) -> None:
-    """Refuse patches nearly all of whose pixels the scaling would clip away.
+    """Raise if the scaling would clip nearly all pixels, which indicates a wrong unit.
 
     Args:
-        triplets: Some patches, judged together: one of them may well be all water or all cloud.
-        scaling: To network values.
+        triplets: Several patches, checked together because a single one may be all water or all cloud.
+        scaling: Scaling to network values.
 
     Raises:
-        InputError: Says what was found, and which unit that looks like.
+        InputError: Names the range found and the likely unit.
     """
     radar = torch.cat([one.observation.sar.flatten(2).flatten(0, 1).T for one in triplets])
     clear = torch.cat([one.clear.flatten() for one in triplets])
@@ -274,27 +278,27 @@ def _thinned(values: Tensor, most: int = 100_000) -> Tensor:
     return values[:: max(1, len(values) // most)]
 
 
-# What a run was made from: hashes of settings, split and data; versions and machine of every session.
+# Provenance: hashes of settings, split and data; versions and machine of every session.
 
 
 LIBRARIES = ("lightning-fabric", "numpy", "rasterio", "s2cloudless", "lightgbm", "safetensors")
-"""Libraries whose version may change what is learnt, beside torch."""
+"""Libraries besides torch whose version may change the result."""
 
 MAX_REGIONS = 20_000
-"""Most regions that a weights file names."""
+"""Largest number of regions listed in a weights file."""
 
 
 def write_provenance(run: RunFolder, settings: TrainSettings, names: str, digests: Sequence[str]) -> None:
-    """Write down what a new run is made from.
+    """Write the provenance of a new run.
 
-    The split's hash is that of ``patches.txt``; the data's is over the hashes of what training sees of every patch, in
-    the order of that file, so that it is the same for the same pixels, whatever file or store they come from.
+    The hash of the split is that of ``patches.txt``. The hash of the data is taken over the hashes of the training
+    input of every patch, in the order of that file: equal pixels give equal hashes, from files or from a store.
 
     Args:
-        run: Where to.
-        settings: Of the run.
-        names: Of the patches, one a line.
-        digests: SHA-256 of what training sees of each.
+        run: Run folder.
+        settings: Training settings.
+        names: Patch names, one per line.
+        digests: SHA-256 of the training input of each patch.
     """
     write_json(
         run.provenance,
@@ -311,11 +315,11 @@ def write_provenance(run: RunFolder, settings: TrainSettings, names: str, digest
 
 
 def training_data_summary(run: RunFolder) -> dict[str, str]:
-    """Return what a weights file says of the patches it learnt from, for whoever has nothing but that file.
+    """Return the description of the training data that is stored in a weights file.
 
     Returns:
-        ``data_sha256`` and ``split_sha256`` of :func:`write_provenance`, and ``regions``, one blank apart, where every
-        patch's name tells its region.
+        ``data_sha256`` and ``split_sha256`` of :func:`write_provenance`, and ``regions``, separated by blanks, if every
+        patch name contains its region.
     """
     content = read_json_object(run.provenance)
     lists = [path for path in (run.patches, run.clear_images) if path.is_file()]
@@ -328,14 +332,14 @@ def training_data_summary(run: RunFolder) -> dict[str, str]:
 
 
 def add_session(run: RunFolder, step: int, settings: TrainSettings, warning: str = "") -> None:
-    """Record that a run goes on from a step, with which settings and versions, and a warning about them."""
+    """Record a resumed session: first step, settings, versions, and a warning if there is one."""
     content = read_json_object(run.provenance) if run.provenance.is_file() else {"sessions": []}
     content["sessions"].append(session(step, settings) | ({"warning": warning} if warning else {}))
     write_json(run.provenance, content)
 
 
 def session(step: int, settings: TrainSettings) -> dict[str, Any]:
-    """Return what may differ between two sessions of a run: settings, versions, commit and machine."""
+    """Return the record of a session: settings, versions, commit and machine."""
     libraries = {name: version(name) for name in ("unclouded", *LIBRARIES)}
     return {
         "first_step": step + 1,
@@ -352,7 +356,7 @@ def session(step: int, settings: TrainSettings) -> dict[str, Any]:
 
 
 def git_commit(folder: Path) -> str | None:
-    """Return the commit of the source tree that a folder belongs to, with a + if it was changed, or None."""
+    """Return the commit of the source tree of a folder, with a + if it has changes; None if there is none."""
     git = shutil.which("git")
     if git is None:
         return None
@@ -361,7 +365,7 @@ def git_commit(folder: Path) -> str | None:
         asked = subprocess.run([git, "-C", str(folder), *words], capture_output=True, text=True, check=False)  # noqa: S603
         return asked.stdout.strip() if asked.returncode == 0 else None
 
-    if not answer("ls-files", "."):  # an installed package inside somebody else's repository
+    if not answer("ls-files", "."):  # a package installed inside another repository
         return None
     commit = answer("rev-parse", "HEAD")
     changed = answer("status", "--porcelain", "--untracked-files=no", ".")
