@@ -1,10 +1,10 @@
-"""Run the benchmarks one after the other and keep the last line of each in ``results.jsonl``, beside this file.
+"""Run the benchmarks one after the other and append the last line of each to ``results.jsonl`` beside this file.
 
-    python benchmarks [NAME ...]         all of them, or those named, such as clouds or pack
+    python benchmarks [NAME ...]         all of them, or the named ones, such as clouds or pack
 
 The last line that a benchmark prints is a JSON object with its name, the ratio of the medians (peer over project), the
-goal of that ratio, and the numbers of runs and threads. Kept with it: the date, and the processor it was measured on.
-The exit status is 1 if a benchmark failed, or printed something else.
+target of that ratio, and the numbers of runs and threads. Date and processor are added. The exit status is 1 if a
+benchmark failed or printed something else.
 """
 
 import json
@@ -38,7 +38,7 @@ def main(names: list[str]) -> int:
 
 
 def run(script: Path) -> list[str]:
-    """Run a benchmark, show what it prints, and return the lines."""
+    """Run a benchmark, show its output, and return the lines."""
     lines = []
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
@@ -78,7 +78,7 @@ def keep(found: dict[str, Any]) -> None:
 
 
 def processor() -> str:
-    """Return the processor's name with what tells generations apart; clouds rent them under one name."""
+    """Return the processor's name with family and model, as cloud providers use one name for several generations."""
     about = Path("/proc/cpuinfo")
     if not about.is_file():
         return platform.processor() or platform.machine()

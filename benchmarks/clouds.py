@@ -1,11 +1,11 @@
-"""Cloud probability of real patches: the s2cloudless package and our evaluation of its model, side by side.
+"""Cloud probability of real patches: the s2cloudless package and our evaluation of its model.
 
-Each cloudy image of the real triplets (folder ``triplets`` of the samples) is given to both in turn, each on one
-thread; the answers must agree to the last bit. Times are processor times, which other programs on the machine do not
-lengthen. Then one larger image of all patches, on one thread and on two, by the clock.
+Both process each cloudy image of the real triplets (folder ``triplets`` of the samples) in turn, each on one thread;
+their results must agree to the last bit. Times are processor times, which are independent of other programs on the
+machine. Then one larger image of all patches is processed on one and on two threads, in wall-clock time.
 
     python benchmarks/clouds.py [--runs 3]         the last line is one JSON object
-    python benchmarks/clouds.py --resolution       what looking at 20 m or 60 m changes in the paper's map
+    python benchmarks/clouds.py --resolution       effect of detection at 20 m or 60 m on the paper's map
 """
 
 import argparse
@@ -71,9 +71,9 @@ def one_thread() -> None:
 
 
 def time_patch(image: Image, runs: int) -> tuple[float, float]:
-    """Median seconds of the package and of the project, in turn."""
+    """Return the median seconds of the package and of the project, measured in turn."""
     if not np.array_equal(package_probability(image, BANDS), s2cloudless_probability(image, BANDS)):
-        raise SystemExit("the answers differ")
+        raise SystemExit("the results differ")
     pairs = [
         (seconds(lambda: package_probability(image, BANDS)), seconds(lambda: s2cloudless_probability(image, BANDS)))
         for _ in range(runs)
@@ -82,7 +82,7 @@ def time_patch(image: Image, runs: int) -> tuple[float, float]:
 
 
 def time_threads(image: Image, runs: int) -> float:
-    """How much faster two threads are than one, by the clock; medians, in turn."""
+    """Return the speed-up of two threads over one in wall-clock time; medians, measured in turn."""
     times: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(2 * runs + 1):
         for threads, taken in times.items():

@@ -1,13 +1,13 @@
-"""Generator inference: the plain network in eager float32 against the network frozen to a scene.
+"""Generator inference: the plain network in eager float32, and the network frozen to a scene.
 
-Both answer the same window of random numbers, in processor time, in turns. With the weights of a training, the error
-of what the frozen network computes in is told, too: over real patches (folder ``triplets`` of the samples), in stored
-steps of 1/10,000 of reflectance, where m > 0.
+Both process the same window of random numbers in turn; times are processor times. With the weights of a training, the
+error of the frozen network is reported, too: on real patches (folder ``triplets`` of the samples), in stored steps of
+1/10,000 of reflectance, where m > 0.
 
     python benchmarks/inference.py [--size 688] [--width 64] [--runs 3] [--engine torch|openvino]
         [--precision auto|float32|bfloat16|int8] [--weights FILE]
 
-The last line is one JSON object. The goals are those of processors with AMX: 6 in plain torch, 8 through OpenVINO.
+The last line is one JSON object. The targets are for processors with AMX: 6 in plain torch, 8 with OpenVINO.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def window(size: int) -> Observation:
 
 
 def errors(weights: Path, engine: Engine, precision: Precision) -> dict[str, float]:
-    """How far the frozen network is from float32 on real patches, in stored steps, where m > 0."""
+    """Return the error of the frozen network against float32 on real patches, in stored steps, where m > 0."""
     remover = replace(load_network(weights), engine=engine, precision=precision)
     files = find_triplets(SAMPLES / "triplets").triplets
     apart = []

@@ -1,9 +1,9 @@
-"""Improved precision and recall of 4096-d features: the package prdc and our screened search, side by side.
+"""Improved precision and recall of 4096-d features: the package prdc and our screened search.
 
 The features are simulated with a fixed seed: clusters in a subspace of 64 dimensions, with noise, through a ReLU, so
 that part of each set lies on the manifold of the other. Both must give the same precision and recall. Times are
-processor times, which other programs on the machine do not lengthen; the first run of each is not counted. Memory is
-the largest resident size during ours above what the process held before it, with the data in it (Linux only).
+processor times, which are independent of other programs on the machine; the first run of each is not counted. Memory is
+the peak resident size of our search minus the resident size before it, which includes the data (Linux only).
 
     python benchmarks/manifold.py [--images 7893] [--runs 3] [--screen float32]      the last line is one JSON object
 """
@@ -43,13 +43,13 @@ def main() -> None:
     real, generated = simulate(options.images, 1, 0), simulate(options.images, 2, 10)
     tensors = torch.from_numpy(real), torch.from_numpy(generated)
     precision_recall(tensors[0][:50], tensors[1][:50], 3)  # compiles
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = resident_gib("VmRSS")
     ours = precision_recall(*tensors, K, precision=screen)
     memory = resident_gib("VmHWM") - before
     peer = prdc(real, generated)
     if (ours.precision, ours.recall) != (peer["precision"], peer["recall"]):
-        raise SystemExit(f"the answers differ: {ours.precision}, {ours.recall} and {peer}")
+        raise SystemExit(f"the results differ: {ours.precision}, {ours.recall} and {peer}")
     pairs = [
         (seconds(lambda: prdc(real, generated)), seconds(lambda: precision_recall(*tensors, K, precision=screen)))
         for _ in range(options.runs)
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def simulate(images: int, seed: int, first: int) -> Features:
-    """Features of 30 of the 40 clusters."""
+    """Return features of 30 of the 40 clusters."""
     rng, shared = np.random.default_rng(seed), np.random.default_rng(0)
     centres = shared.standard_normal((CLUSTERS, DIMENSIONS), np.float32)
     basis = shared.standard_normal((DIMENSIONS, FEATURE), np.float32) / 8
@@ -87,7 +87,7 @@ def prdc(real: Features, generated: Features) -> dict[str, float]:
 
 
 def resident_gib(entry: str) -> float:
-    """Resident size now (VmRSS) or at its peak (VmHWM)."""
+    """Return the current (VmRSS) or the peak (VmHWM) resident size."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{entry}:")) / 2**20
 

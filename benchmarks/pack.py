@@ -1,9 +1,8 @@
-"""Reading triplets for training: LZW GeoTIFFs and the packed store, side by side.
+"""Reading of triplets for training: LZW GeoTIFFs and the packed store.
 
-The ten real triplets (folder ``triplets`` of the samples) are written as LZW GeoTIFFs and packed as the paper trains on
-them: three bands, the middle 200 px. Both are read in turn, one patch after the other, in one process; m is 1 on
-both sides, so that the GeoTIFFs are not charged for cloud maps. Files are in the system's page cache; times are
-processor times.
+The ten real triplets (folder ``triplets`` of the samples) are written as LZW GeoTIFFs and packed as used by the paper's
+training: three bands, the central 200 px. Both are read in turn, one patch after the other, in one process; m is 1 on
+both sides, so that no cloud maps are computed. Files are in the system's page cache; times are processor times.
 
     python benchmarks/pack.py [--runs 5] [--bands 3|13]      the last line is one JSON object
 """
@@ -29,7 +28,7 @@ from unclouded.tensors.packed import pack
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
 GOAL = 20
 LEAST_SECONDS = 0.2
-"""How long a run of the quicker one lasts at least."""
+"""Minimum duration of a run of the faster one."""
 
 
 def main() -> None:

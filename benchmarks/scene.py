@@ -1,13 +1,13 @@
-"""A whole scene, from two GeoTIFFs to the products, against eager float32 with the s2cloudless package; and memory.
+"""Time and memory of a whole scene, from two GeoTIFFs to the products, and of eager float32 with s2cloudless.
 
-The scene is a mosaic of the ten real triplets (folder ``triplets`` of the samples), cleared by a network of full width
-with random weights, in a process of its own. The ratio is that of processor times. The peer maps the ten patches with
-the s2cloudless package and answers one of the scene's windows, margins included, by the plain network in eager float32;
-both are scaled to the pixels of the scene. It reads and writes nothing.
+The scene is a mosaic of the ten real triplets (folder ``triplets`` of the samples), processed by a network of full
+width with random weights in a separate process. The ratio is that of processor times. The peer maps the ten patches
+with the s2cloudless package and processes one of the scene's windows, margins included, with the plain network in eager
+float32; both are scaled to the pixels of the scene. It reads and writes nothing.
 
     python benchmarks/scene.py [--size 2745] [--window 1024] [--width 64] [--folder FOLDER]
         [--engine openvino] [--precision int8]
-    python benchmarks/scene.py --without-weights --curve 10980      what needs no weights, 13 bands, chosen by the scene
+    python benchmarks/scene.py --without-weights --curve 10980      best remover without weights for the scene, 13 bands
     python benchmarks/scene.py --curve 2048 4096 8192 10980        seconds and peak memory by size, without the peer
 
 The last line is one JSON object.
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def measure(size: int, width: int | None, folder: Path | None, how: Sequence[str]) -> dict[str, Any]:
-    """Clear a mosaic in a process of its own; how are the options of ``predict``; no width, no network."""
+    """Process a mosaic in a separate process with the given options of ``predict``; without a width, no network."""
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         place = Path(temporary)
         write_mosaic(place / "s2.tif", SAMPLES / "s2_cloudy", size)
@@ -116,7 +116,7 @@ def _random_weights(path: Path, width: int) -> Path:
 
 
 def peer_seconds_a_pixel(window: int, width: int) -> tuple[float, float]:
-    """Processor time of the package, and of the plain network on a window with its margins."""
+    """Return the processor time of the package, and of the plain network on a window with its margins."""
     os.environ["OMP_NUM_THREADS"] = "1"  # read by LightGBM when it is loaded, at the package's first call
     package_probability(np.zeros((10, 8, 8), np.float32), BANDS)
     patches = [read(file, SENTINEL2).select(BANDS).values for file in sorted((SAMPLES / "s2_cloudy").glob("*.tif"))]
@@ -135,7 +135,7 @@ def peer_seconds_a_pixel(window: int, width: int) -> tuple[float, float]:
 
 
 def write_mosaic(path: Path, folder: Path, size: int) -> None:
-    """Patches side by side, each row of them shifted by one."""
+    """Return a mosaic of patches, each row shifted by one patch."""
     patches = [read_stored(file).values for file in sorted(folder.glob("*.tif"))]
     side, sensor = patches[0].shape[1], SENTINEL1 if len(patches[0]) == 2 else SENTINEL2
     grid = GeoBox((size, size), Affine(10, 0, 600_000, 0, -10, 5_000_000), "EPSG:32632")

@@ -1,8 +1,8 @@
-"""The cloud map of a whole scene: seconds and peak memory of ``unclouded clouds``, in a process of its own.
+"""The cloud map of a whole scene: time and peak memory of ``unclouded clouds`` in a separate process.
 
-The scene is a mosaic of the ten real cloudy patches (folder ``triplets`` of the samples), 13 bands, as large as asked.
-The ratio is that of processor times: what the s2cloudless package takes for the ten patches, on one thread, scaled to
-the pixels of the scene, over what the command takes for the scene, with reading, mapping, writing and checking.
+The scene is a mosaic of the ten real cloudy patches (folder ``triplets`` of the samples), 13 bands, of any size. The
+ratio is that of processor times: of the s2cloudless package for the ten patches, on one thread, scaled to the pixels of
+the scene, over that of the command for the scene, with reading, mapping, writing and verification.
 
     python benchmarks/scene_clouds.py [--size 10980] [--folder FOLDER]      the last line is one JSON object
 """
@@ -32,7 +32,7 @@ SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "
 
 
 GOAL = 10
-"""Below that of detection alone (``clouds.py``): reading, smoothing, writing and reading back count here, too."""
+"""Lower than for detection alone (``clouds.py``), as reading, smoothing, writing and verification count, too."""
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def package_seconds_a_pixel() -> float:
-    """Processor time of the package, mean over the ten patches."""
+    """Return the processor time of the package, mean over the ten patches."""
     os.environ["OMP_NUM_THREADS"] = "1"  # read by LightGBM when it is loaded, at the package's first call
     package_probability(np.zeros((10, 8, 8), np.float32), BANDS)
     patches = [read(file, SENTINEL2).select(BANDS).values for file in cloudy_patches()]
@@ -77,7 +77,7 @@ def cloudy_patches() -> list[Path]:
 
 
 def write_mosaic(path: Path, size: int) -> None:
-    """Patches side by side, each row of them shifted by one."""
+    """Return a mosaic of patches, each row shifted by one patch."""
     patches = [read_stored(file).values for file in cloudy_patches()]
     side = patches[0].shape[1]
     grid = GeoBox((size, size), Affine(10, 0, 600_000, 0, -10, 5_000_000), "EPSG:32632")

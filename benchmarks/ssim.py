@@ -1,7 +1,7 @@
-"""Structural similarity of 13-band patches: scikit-image and our compiled windows, side by side.
+"""Structural similarity of 13-band patches: scikit-image and our compiled windows.
 
-Simulated images of 256 x 256 px with noise, given to both in turn, each on one thread; the answers must agree to 1e-6.
-Times are processor times, which other programs on the machine do not lengthen.
+Both process simulated images of 256 x 256 px with noise in turn, each on one thread; the results must agree to 1e-6.
+Times are processor times, which are independent of other programs on the machine.
 
     python benchmarks/ssim.py [--runs 15]         the last line is one JSON object
 """
@@ -33,7 +33,7 @@ def main() -> None:
     prediction = (target + 0.1 * torch.randn(target.shape, generator=rng)).clamp(0, 1)
     found, expected = structural_similarity(prediction, target).item(), package(prediction, target)
     if abs(found - expected) > 1e-6:
-        raise SystemExit(f"the answers differ: {found} and {expected}")
+        raise SystemExit(f"the results differ: {found} and {expected}")
     pairs = [
         (
             seconds(lambda: package(prediction, target)),

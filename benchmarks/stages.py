@@ -1,15 +1,15 @@
-"""What one Sentinel-2 tile costs, stage by stage, and what all land tiles would: processor time, bytes in and out.
+"""Cost of one Sentinel-2 tile by stage, and of all land tiles: processor time, bytes in and out.
 
-A simulated place, half of it under clouds, as products: Sentinel-2 in JPEG 2000, and a Sentinel-1 scene that is larger
-than it as a real one is larger than a tile (16,685 x 25,788 px to 10,980 x 10,980). Every stage runs on it as the
-commands run it, on one thread, in two sizes. Processor times and bytes are taken for a constant and a share of the
-pixels, and so carried on to a tile; what is cut into patches goes by patches, what a remover learns of a scene by the
-25 windows of 256 px of its sample, the comparison of radar and optics by its 25 blocks of 512 px. Every window has
-clouds here, so that clearing takes what it takes at most: windows without clouds cost nothing.
+The input are simulated products, half under clouds: Sentinel-2 in JPEG 2000, and a larger Sentinel-1 scene, in the
+proportion of a real one to a tile (16,685 x 25,788 px to 10,980 x 10,980). Every stage runs as in the commands, on one
+thread, in two sizes. Processor times and bytes are extrapolated to a tile as a constant and a share proportional to the
+pixels; stages on patches by the number of patches, the adaptation of a remover by the 25 windows of 256 px of its
+sample, the comparison of radar and optical image by its 25 blocks of 512 px. Every window has clouds, so the cost of
+their removal is an upper limit: windows without clouds cost nothing.
 
     python benchmarks/stages.py [--sizes 600 1980] [--width 64] [--folder FOLDER]     the last line is one JSON object
 
-``benchmarks/tables/tiles.py`` makes the tables of docs/scale.md from it.
+``benchmarks/tables/tiles.py`` writes the tables of docs/scale.md from its results.
 """
 
 import argparse
@@ -52,11 +52,11 @@ from unclouded.simulation.region import simulate_region
 
 TILE_PX = 10_980
 RADAR_PX = (16_685, 25_788)
-"""Lines and samples of a Sentinel-1 scene, IW GRD of high resolution."""
+"""Lines and samples of a Sentinel-1 scene, IW GRD in high resolution."""
 BLOCKS = 25
-"""Where radar and optics of a tile are compared, at most."""
+"""Largest number of pixels of a tile in which radar and optical image are compared."""
 SAMPLE_PX = 25 * 256**2
-"""What a remover is adapted to; a scene of at most 1280 px is its own sample."""
+"""Number of pixels of the sample to which a remover is adapted; a scene of at most 1280 px is its own sample."""
 RADAR = RadarProduct(sigma_slopes=(0.0, -0.006), noise_slopes=(0.0, -2e-5))
 
 
@@ -77,7 +77,7 @@ def main() -> None:
 
 def measured(sizes: tuple[int, int], width: int, folder: Path | None) -> dict[str, Any]:
     costs = []
-    for size in (min(sizes), *sorted(sizes)):  # the first one imports and compiles, and does not count
+    for size in (min(sizes), *sorted(sizes)):  # the first run imports and compiles, and does not count
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             place = Place.made(Path(temporary), size)
             costs.append(cost_of(place, width))
@@ -100,14 +100,14 @@ def measured(sizes: tuple[int, int], width: int, folder: Path | None) -> dict[st
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of processor time by stage, and bytes by what they are of."""
+    """Seconds of processor time by stage, and bytes by kind of data."""
 
     seconds: dict[str, float]
     bytes: dict[str, float]
 
 
 def on_a_tile(name: str, small: float, large: float, small_px: int, large_px: int) -> float:
-    """Carry a cost on to a whole tile."""
+    """Extrapolate a cost to a whole tile."""
     if name.startswith("adapt"):
         return large * max(1.0, SAMPLE_PX / large_px**2)
     if name.startswith("compare"):
@@ -119,7 +119,7 @@ def on_a_tile(name: str, small: float, large: float, small_px: int, large_px: in
 
 
 class Place:
-    """Products of a simulated place, and the same images as GeoTIFFs on one grid."""
+    """Products of a simulated region, and the same images as GeoTIFFs on one grid."""
 
     def __init__(self, folder: Path, size: int, optical: Path, radar: Path, grid: GeoBox) -> None:
         self.folder, self.size, self.optical, self.radar, self.grid = folder, size, optical, radar, grid
@@ -159,14 +159,14 @@ class Place:
 
 
 def coarse(values: np.ndarray, times: int) -> np.ndarray:
-    """Means of blocks, as a band of larger pixels has them."""
+    """Return the means of blocks, as in a band of larger pixels."""
     rows, columns = (side // times for side in values.shape)
     blocks = values[: rows * times, : columns * times].reshape(rows, times, columns, times)
     return np.asarray(np.rint(blocks.mean(axis=(1, 3))), np.uint16)
 
 
 def read(place: Place, product: str) -> None:
-    """From a product to the last of its rows."""
+    """Read a product to its last row."""
     opened = {
         "optical": lambda: open_optical(place.optical, work_folder=place.folder),
         "placed": lambda: open_radar(place.radar, place.grid, work_folder=place.folder),
@@ -178,7 +178,7 @@ def read(place: Place, product: str) -> None:
 
 
 def cost_of(place: Place, width: int) -> Cost:
-    """What every stage takes, at the size of the place; of patches, each."""
+    """Return the cost of every stage at the size of the region; for patches, that of each."""
     seconds = {
         "hash both products": spent(lambda: [content_hash(place.optical), content_hash(place.radar)]),
         "read Sentinel-2": spent(lambda: read(place, "optical")),
@@ -194,19 +194,19 @@ def cost_of(place: Place, width: int) -> Cost:
 
 
 def predicted(place: Place, name: str, remover: CloudRemover, mode: str) -> Cost:
-    """What ``predict`` does once both images are open."""
+    """Measure the stages of ``predict`` after opening both images."""
     settings = SceneSettings(clouds=CloudMapSettings(mode=mode))  # type: ignore[arg-type]
     cleared = predict_scene(remover, place.optical, place.radar, place.folder / name, settings, clock=time.process_time)
-    told = cleared.summary["seconds"]
-    seconds = {"map clouds": told["mapping"], "compare radar and optics": told["comparing"]}
+    spent = cleared.summary["seconds"]
+    seconds = {"map clouds": spent["mapping"], "compare radar and optics": spent["comparing"]}
     seconds = {} if mode == "ones" else seconds
-    seconds |= {f"adapt, {name}": told["adapting"], f"clear, {name}": told["clearing"]}
-    seconds |= {f"write products, {name}": told["writing"]}
+    seconds |= {f"adapt, {name}": spent["adapting"], f"clear, {name}": spent["clearing"]}
+    seconds |= {f"write products, {name}": spent["writing"]}
     return Cost(seconds, {name: float(sum(one["bytes"] for one in cleared.summary["files"].values()))})
 
 
 def curated(place: Place) -> Cost:
-    """What ``curate`` does with images on one grid, for each patch."""
+    """Measure the stages of ``curate`` on images on one grid, per patch."""
     region = {"roi": "ROIs0000_summer_1"} | {name: f"{name}.tif" for name in ("radar", "clear", "cloudy")}
     found, rows = {}, []
     for coverage in (False, True):
@@ -226,14 +226,14 @@ def curated(place: Place) -> Cost:
 
 
 def fresh(width: int) -> NetworkRemover:
-    """A network with random weights: what it computes takes as long."""
+    """Return a network with random weights, which takes as long as a trained one."""
     torch.manual_seed(0)
     settings = NetworkSettings(width=width)
     return NetworkRemover(settings.build(), settings)
 
 
 def gflop_a_mpx(width: int) -> float:
-    """Operations of the generator for a million pixels, counted by torch; a multiply-add is two."""
+    """Return the operations of the generator for a million pixels, counted by torch; a multiply-add is two."""
     from torch.utils.flop_counter import FlopCounterMode
 
     generator = NetworkSettings(width=width).build()

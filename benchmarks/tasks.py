@@ -1,9 +1,9 @@
-"""Tasks a second, and what a second process gains: the machinery of ``curate`` and ``batch`` by itself.
+"""Tasks per second, and the gain of a second process: the overhead of the task ledger and the runners.
 
-Tasks that do nothing show what a task costs beyond its work: a lock, two notes that are on disk before it counts as
-done, and the way to a worker and back. Tasks of 0.2 s of processor time show how work is shared. Rates are by the
-clock, from the first ending to the last, so that the start of workers does not count; the ways take turns. The ratio is
-that of the rates of busy tasks in two processes and in one.
+Tasks without work show the overhead of a task: a lock, two records synced to disk, and the transfer to a worker. Tasks
+of 0.2 s of processor time show how work is shared. Rates are measured in wall-clock time from the first to the last
+result, so that the start of workers does not count; the runners take turns. The ratio is that of the rates of busy
+tasks in two processes and in one.
 
     python benchmarks/tasks.py [--runs 3] [--tasks 200] [--busy 20] [--dask]      the last line is one JSON object
 """
@@ -29,7 +29,7 @@ BUSY_S = 0.2
 
 @dataclass(frozen=True)
 class Busy:
-    """Spends processor time, and reports a number."""
+    """Task that spends processor time and reports a number."""
 
     number: int
     seconds: float
@@ -68,8 +68,8 @@ def main() -> None:
                     found[kind][way].append(tasks_a_second(runner, count, seconds))
     rates = {kind: {way: round(median(runs), 2) for way, runs in by_way.items()} for kind, by_way in found.items()}
     for way in ways:
-        told = f"{rates['trivial'][way]:8.1f} trivial tasks a second, {rates['busy'][way]:6.2f} of {BUSY_S} s"
-        Console().print(f"{way:16} {told}", highlight=False)
+        shown = f"{rates['trivial'][way]:8.1f} trivial tasks a second, {rates['busy'][way]:6.2f} of {BUSY_S} s"
+        Console().print(f"{way:16} {shown}", highlight=False)
     ratio = round(rates["busy"]["2 processes"] / rates["busy"]["1 process"], 2)
     result = {"name": "tasks", "ratio": ratio, "goal": GOAL, "runs": options.runs, "threads": 2}
     print(json.dumps({**result, "tasks_a_second": rates, "busy_s": BUSY_S}))

@@ -1,8 +1,8 @@
-"""One training step of the paper: as it is usually written in float32, and ours in both precisions, side by side.
+"""One training step of the paper: the usual implementation in float32, and ours in both precisions.
 
 ngf 64, 200 x 200 px, batch 1, losses and optimisers included, from the same weights on the same random images; the
-first losses must agree. The three take turns. On one thread times are processor times, which other programs on the
-machine lengthen little; on several threads they are by the clock.
+first losses must agree. The three take turns. On one thread times are processor times, which depend little on other
+programs on the machine; on several threads they are wall-clock times.
 
 The last line is that of the number of threads with the smaller ratio, with all ratios.
 

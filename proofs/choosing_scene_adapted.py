@@ -1,16 +1,16 @@
-"""How the settings of scene-adapted were chosen: on regions that are no test regions, each with a prior without it.
+"""Choice of the settings of scene-adapted, on regions outside the test split, each with a prior fitted without it.
 
-No region of the samples has both radar and dense real cloud over known ground, so there are two sets:
+No region of the samples has both radar and dense real clouds over known ground, so there are two sets:
 
 - ``copied``: clear ground with radar (four quarters of Spain, winter 112, two patches of spring 101) under the real
-  clouds of seven patches of other places, laid on by Copy (section III-B.4 of the paper). It has radar, but neither
-  the shadows nor the hazy rims that real clouds bring.
-- ``photographed``: 21 pairs of a cloudy and a clear image from four regions, shown with the backscatter of plain land.
-  They have shadows and rims, but no radar.
+  clouds of seven patches of other places, added by Copy (section III-B.4 of the paper). It has radar, but lacks the
+  shadows and hazy edges of real clouds.
+- ``photographed``: 21 pairs of a cloudy and a clear image from four regions, with the backscatter of plain land.
+  They have shadows and hazy edges, but no radar.
 
     python proofs/choosing_scene_adapted.py
 
-Prints the mean over regions of the error of cloudy pixels, 13 bands, with one setting changed at a time.
+Prints the error of cloudy pixels in 13 bands, averaged over regions, with one setting changed at a time.
 """
 
 import os

@@ -1,12 +1,12 @@
-"""Cloud detectors against human labels, and their maps of real patches side by side.
+"""Cloud detectors compared with human labels, and their maps of real patches side by side.
 
-The labelled image is ``cloud_labels/sentinel2.npz`` of the samples: six bands of an L1C product at about 30 m, and what
-a person saw in each pixel. The network of csmask is asked at these pixels; probabilities of at least 0.5 count. A
-detector that cannot be judged there is named with the reason.
+The labelled image is ``cloud_labels/sentinel2.npz`` of the samples: six bands of an L1C product at about 30 m, with a
+human label for each pixel. The network of csmask is evaluated at these pixels, with a threshold of 0.5 on its
+probabilities. Detectors that cannot be evaluated there are listed with the reason.
 
     python proofs/cloud_labels.py [LABELS.npz]                     the last line is one JSON object
     python proofs/cloud_labels.py --sheet OUT.png --patches ROOT   maps of the cloudy patches of ROOT, as in Fig. 7
-    ... --clear                                                        of its clear patches: what is not black is false
+    ... --clear                                                    of its clear patches: all detections are false
 """
 
 import argparse
@@ -37,9 +37,9 @@ QUESTIONS = {
     CSMASK.name: {"cloud": [CLOUD]},
     CSMASK_SHADOW.name: {"shadow": [SHADOW], "cloud or shadow": [CLOUD, SHADOW]},
 }
-"""What a detector is asked, and the classes of its network that answer."""
+"""Detection targets, and the network classes that belong to each."""
 PIECE_PX = 86
-"""What is left of a patch of 256 px at 30 m."""
+"""Side of a patch of 256 px of 10 m in pixels of 30 m."""
 COLUMNS = (S2CLOUDLESS, CSMASK, CSMASK_SHADOW, S2CLOUDLESS_SHADOW)
 CLOUDY = ("s2_cloudy/*.tif", "*_s2_cloudy/s2_cloudy_*/*.tif")
 CLEAR = ("s2_cloud[fF]ree/*.tif", "*_s2/s2_*/*.tif")
@@ -61,17 +61,17 @@ def main() -> None:
         if options.sheet:
             draw_sheets(options.sheet, images(options.patches, CLEAR if options.clear else CLOUDY))
         else:
-            judge(options.labels)
+            evaluate(options.labels)
     except InputError as error:
         raise SystemExit(str(error)) from None
 
 
-def judge(path: Path) -> None:
+def evaluate(path: Path) -> None:
     image, labels = read_labels(path)
-    judged = {way: judge_classes(ask(image), labels) for way, ask in WAYS.items()}
-    not_judged = {name: reason(detector) for name, detector in DETECTORS.items() if name not in QUESTIONS}
-    show(judged, not_judged)
-    print(json.dumps({"name": "cloud_labels", "judged": judged, "not_judged": not_judged}))
+    evaluated = {way: judge_classes(ask(image), labels) for way, ask in WAYS.items()}
+    not_evaluated = {name: reason(detector) for name, detector in DETECTORS.items() if name not in QUESTIONS}
+    show(evaluated, not_evaluated)
+    print(json.dumps({"name": "cloud_labels", "evaluated": evaluated, "not_evaluated": not_evaluated}))
 
 
 def whole(image: Image) -> Image:
@@ -79,7 +79,7 @@ def whole(image: Image) -> Image:
 
 
 def in_pieces(image: Image) -> Image:
-    """As patches of 256 px of 10 m come: each piece on its own."""
+    """Apply a detector piece by piece, with pieces as large as patches of 256 px of 10 m."""
     edges = range(0, image.shape[1] // PIECE_PX * PIECE_PX, PIECE_PX)
     pieces = [[whole(image[:, y : y + PIECE_PX, x : x + PIECE_PX]) for x in edges] for y in edges]
     return np.concatenate([np.concatenate(row, axis=2) for row in pieces], axis=1)
@@ -106,33 +106,33 @@ def read_labels(path: Path) -> tuple[Image, UInt8[np.ndarray, "y x"]]:
 
 
 def scores(found: Bool[np.ndarray, "y x"], true: Bool[np.ndarray, "y x"]) -> Scores:
-    """Precision, recall and intersection over union; NaN where nothing was found, or nothing was there."""
+    """Return precision, recall and intersection over union; NaN without detections or without positive labels."""
     both = np.count_nonzero(found & true)
     of = {"precision": found, "recall": true, "iou": found | true}
     return {name: both / n if (n := np.count_nonzero(pixels)) else float("nan") for name, pixels in of.items()}
 
 
 def reason(detector: Detector) -> str:
-    """Why a detector cannot be judged by an L1C image of six bands."""
+    """Return why a detector cannot be evaluated on an L1C image of six bands."""
     if "B10" not in detector.bands:
         return "serves L2A, the image is L1C"
     return f"needs {' '.join(band for band in detector.bands if band not in BANDS)}, which the image lacks"
 
 
-def show(judged: dict[str, dict[str, dict[str, Scores]]], not_judged: dict[str, str]) -> None:
+def show(evaluated: dict[str, dict[str, dict[str, Scores]]], not_evaluated: dict[str, str]) -> None:
     table = Table("asked", "detector", "finds", "precision", "recall", "IoU", title="Against the labels")
-    for way, detectors in judged.items():
+    for way, detectors in evaluated.items():
         for name, questions in detectors.items():
             for question, found in questions.items():
                 table.add_row(way, name, question, *(f"{found[score]:.3f}" for score in ("precision", "recall", "iou")))
     console = Console(width=120)
     console.print(table)
-    for name, why in not_judged.items():
-        console.print(f"not judged: {name}: {why}")
+    for name, why in not_evaluated.items():
+        console.print(f"not evaluated: {name}: {why}")
 
 
 def images(root: Path, layer: tuple[str, ...]) -> list[Path]:
-    """Images of one layer in either layout, with or without the other files of their patch."""
+    """Return the images of one layer in either layout, with or without the other files of their patch."""
     require_folder(root)
     found = [path for pattern in layer for path in root.glob(pattern)]
     if not found:
@@ -147,7 +147,7 @@ def draw_sheets(path: Path, files: list[Path]) -> None:
 
 
 def draw_sheet(path: Path, files: list[Path]) -> None:
-    """A row for each patch: the image, and the map m by each detector with its share of m > 0."""
+    """Draw one row per patch: the image, and the map m of each detector with its share of m > 0."""
     side = 2.4
     figure = Figure(figsize=(side * (len(COLUMNS) + 1), (side + 0.15) * len(files)), layout="constrained")
     axes = figure.subplots(len(files), len(COLUMNS) + 1, squeeze=False)

@@ -1,12 +1,12 @@
-"""The preset ``cpu-sample``: train it, draw its loss curves, judge it on regions that it has never seen.
+"""Training with the preset ``cpu-sample``, its loss curves, and its evaluation on regions held out of training.
 
-It learns from 300 simulated pairs (12 regions of 768 x 768 px) and is judged on 36 patches of four other simulated
-regions, unless it is given data sets.
+It is trained on 300 simulated pairs (12 regions of 768 x 768 px) and tested on 36 patches of four other simulated
+regions, unless data sets are given.
 
     python proofs/cpu_sample.py OUT [--learn ROOT --test ROOT] [--set KEY=VALUE ...]
 
-Leaves the run, ``curves.png``, ``predictions.png``, ``scores.md`` and ``scores.json`` in OUT; an interrupted proof goes
-on where it stopped. The last line is one JSON object.
+Writes the run, ``curves.png``, ``predictions.png``, ``scores.md`` and ``scores.json`` to OUT; an interrupted proof is
+resumed. The last line is one JSON object.
 """
 
 import argparse
@@ -54,14 +54,14 @@ TERMS = {
 }
 SMOOTH = 100
 
-Judged = dict[str, list[tuple[Triplet, Tensor]]]
+Predicted = dict[str, list[tuple[Triplet, Tensor]]]
 
 
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("out", type=Path)
-    words.add_argument("--learn", type=Path, help="data set to learn from")
-    words.add_argument("--test", type=Path, help="data set to be judged on")
+    words.add_argument("--learn", type=Path, help="training data set")
+    words.add_argument("--test", type=Path, help="test data set")
     words.add_argument("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
     options = words.parse_args()
     learn = options.learn or simulated(options.out / "learn", LEARN, 128)
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def simulated(root: Path, numbers: range, stride_px: int) -> Path:
-    """Regions of 768 px of four seasons, a tenth to nine tenths cloudy, unless they are there."""
+    """Simulate regions of 768 px of four seasons, a tenth to nine tenths cloudy, unless they exist."""
     for number in numbers:
         roi = Roi("ROIs0000", ("spring", "summer", "fall", "winter")[number % 4], number)
         coverage = 0.1 + 0.8 * (number * 0.618 % 1)
@@ -90,14 +90,14 @@ def simulated(root: Path, numbers: range, stride_px: int) -> Path:
     return root
 
 
-def predicted(run: RunFolder, root: Path) -> Judged:
+def predicted(run: RunFolder, root: Path) -> Predicted:
     data = TripletDataset(find_triplets(root).triplets, RGB, CloudMapSettings(), ProbabilityCache())
     removers = {name: baseline(name) for name in NAMED_REMOVERS}
     removers |= {"scene-adapted": SceneAdapted(), "cpu-sample": load_network(run.weights)}
     return {name: list(evaluate_remover(remover, data)) for name, remover in removers.items()}
 
 
-def report(out: Path, scores: dict[str, Scores], images: Judged) -> None:
+def report(out: Path, scores: dict[str, Scores], images: Predicted) -> None:
     write_text(out / "scores.md", "".join(f"### {area} pixels\n\n{scores_markdown(scores, area)}\n" for area in AREAS))
     write_json(out / "scores.json", {name: scores_json(one, np.random.default_rng(0)) for name, one in scores.items()})
     coverage = [patch.coverage for patch in scores["cpu-sample"].patches]
@@ -110,7 +110,7 @@ def report(out: Path, scores: dict[str, Scores], images: Judged) -> None:
 
 
 def draw(log: list[dict[str, Any]], path: Path) -> None:
-    """Each term's mean over a hundred steps, and where each logged step lies."""
+    """Draw the mean of each term over a hundred steps, and the logged steps."""
     known = {
         name: np.array([(entry["step"], entry[name]) for entry in log if entry.get(name) is not None]).T
         for name in TERMS

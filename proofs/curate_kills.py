@@ -1,10 +1,10 @@
-"""Curation under random SIGKILL: no half patch is ever seen, and the data set ends as if nothing had happened.
+"""Curation under random SIGKILL: no partial patch is ever visible, and the data set equals that of an undisturbed run.
 
-Simulated regions are curated undisturbed by ``unclouded curate``, in a process of its own; one of them is damaged. Then
-they are curated into another root, and the command is killed at a moment drawn evenly from as long as the undisturbed
-run took. After every kill each file of the root must be that of the undisturbed run, byte for byte. A run that ends
-before its moment is compared, too, and the root emptied; so it goes on until there were enough kills, and a last run
-is left to end. Then the manifest and all files are compared, and nothing else may be left.
+Simulated regions, one of them damaged, are curated undisturbed by ``unclouded curate`` in a separate process. Then they
+are curated into another root, and the command is killed at random times, uniform over the duration of the undisturbed
+run. After every kill each file of the root must equal that of the undisturbed run, byte for byte. A run that ends
+before its kill is compared, too, and the root is emptied. After the requested number of kills, a last run is left to
+end; then the manifest and all files are compared, and no other file may remain.
 
     python proofs/curate_kills.py OUT [--kills 30] [--regions 4] [--size 640] [--processes 1,2] [--store patches|scenes]
 """
@@ -47,7 +47,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """``unclouded curate`` into a root beside the images."""
+    """Run of ``unclouded curate`` into a root beside the images."""
 
     root: Path
     processes: str
@@ -60,7 +60,7 @@ class Run:
         return Command(words, status=1)  # for the damaged region
 
     def files(self) -> dict[str, str]:
-        """Hash by name of every file that somebody would take for a part of the data set."""
+        """Return the hashes of all files of the data set by name; partial files are left out."""
         found = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
         seen = [path for path in found if not any(part.startswith(".") for part in path.parts)]
         return {path.as_posix(): sha256(self.root / path) for path in seen}
@@ -89,13 +89,13 @@ def kill_again_and_again(run: Run, expected: dict[str, str], seconds: float, kil
 
 
 def require_same(run: Run, expected: dict[str, str]) -> None:
-    time.sleep(0.5)  # workers end with their parent
+    time.sleep(0.5)  # workers exit with their parent
     if run.files() != expected or run.unfinished():
-        raise SystemExit(f"another result than undisturbed, or {run.unfinished()[:3]} left")
+        raise SystemExit(f"the result differs from the undisturbed one, or {run.unfinished()[:3]} left")
 
 
 def simulate(out: Path, regions: int, size: int) -> None:
-    """Write the images of the regions, the radar half a pixel off, and cut the radar of the last one."""
+    """Write the images of the regions, the radar half a pixel off, and truncate the radar of the last one."""
     out.mkdir(parents=True, exist_ok=True)
     settings = ["coverage = false"]
     for number in range(1, regions + 1):

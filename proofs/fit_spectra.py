@@ -1,13 +1,14 @@
-"""How plausible spectra are told from implausible ones: fits the mixture of ``unclouded/scenes/data/spectra.csv``.
+"""Fit of the mixture that separates plausible from implausible spectra, ``unclouded/sentinel/data/spectra.csv``.
 
     python proofs/fit_spectra.py [OUT.csv]
 
-Takes the real samples in $UNCLOUDED_SAMPLES (``sen12mscr``, ``triplets``, ``timeseries``, ``timeseries_other_patches``,
-``sen1floods11``: 13 bands; ``prior_pixels``: 11 bands of many places, to which B01 and B10 come from the most similar
-clear pixel of the others) and scikit-learn. Each region has the same weight, the many places as much as ten of them.
+Needs the real samples in $UNCLOUDED_SAMPLES (``sen12mscr``, ``triplets``, ``timeseries``, ``timeseries_other_patches``,
+``sen1floods11``: 13 bands; ``prior_pixels``: 11 bands of many places, to which B01 and B10 are added from the most
+similar clear pixel of the others) and scikit-learn. All regions have the same weight, the many places that of ten.
 
-Every region is then judged by a model that was fitted without it: in its own order, with pairs of bands swapped, and in
-the orders that tools write. Prints how many are refused and warned of; writes the model of all regions if asked.
+Every region is then tested with a model fitted without it: in its own band order, with pairs of bands swapped, and in
+the orders that tools write. Prints the numbers of rejections and warnings; writes the model of all regions if OUT.csv
+is given.
 """
 
 import os
@@ -27,7 +28,7 @@ from unclouded.sensors import SENTINEL2
 from unclouded.sentinel.plausibility import ORDERS, PIXELS, SpectralModel, find_alternative
 
 COMPONENTS, SPREAD = 12, 0.05
-"""Normal distributions, and what is added to the standard deviation of each band."""
+"""Number of normal distributions, and the value added to the standard deviation of each band."""
 FOLDERS = ("sen12mscr", "triplets", "timeseries", "timeseries_other_patches", "sen1floods11")
 BANDS = SENTINEL2.bands
 Images = list[tuple[str, str, NDArray[np.float64]]]
@@ -35,7 +36,7 @@ Images = list[tuple[str, str, NDArray[np.float64]]]
 
 
 def main() -> None:
-    """Judge, and fit."""
+    """Test, and fit."""
     samples = Path(os.environ["UNCLOUDED_SAMPLES"])
     images, prior = read_images(samples), np.load(samples / "prior_pixels" / "pixels.npz")
     print(f"{len(images)} images of {len({region for region, _, _ in images})} regions")

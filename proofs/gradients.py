@@ -1,6 +1,7 @@
-"""How exact the gradients of a training step's precisions are: G_S2->S1 with fresh weights against float64.
+"""Accuracy of the gradients in the precisions of a training step: G_S2->S1 with fresh weights, compared with float64.
 
-The loss is the mean absolute difference of two smooth random images, whose gradient is a sign: it is hard on rounding.
+The loss is the mean absolute difference of two smooth random images, whose gradient is a sign and so sensitive to
+rounding.
 
     python proofs/gradients.py [--width 32] [--crop 104]      the last line is one JSON object
 """
@@ -48,15 +49,15 @@ def main() -> None:
 
 
 def gradient(width: int, crop_px: int, dtype: torch.dtype, bf16: bool, fast: bool) -> list[Tensor]:
-    """Of every convolution's weight."""
+    """Return the gradient of the weight of every convolution."""
     network = OpticalToSar(width=width)
     initialise(network, torch.Generator().manual_seed(0))
     network.to(dtype).to(memory_format=torch.channels_last)
     rng = torch.Generator().manual_seed(1)
-    optical, wanted = (smooth(crop_px, rng).to(dtype) for _ in range(2))
+    optical, target = (smooth(crop_px, rng).to(dtype) for _ in range(2))
     with patch.object(winograd, "is_faster", lambda: fast), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         sar = network(optical)
-    (sar.to(dtype) - wanted).abs().mean().backward()
+    (sar.to(dtype) - target).abs().mean().backward()
     return [p.grad.double() for p in network.parameters() if p.grad is not None and p.ndim > 1]
 
 

@@ -1,4 +1,4 @@
-"""A command that is killed at random moments: what the proofs of kills share."""
+"""Commands killed at random times: shared code of the proofs under SIGKILL."""
 
 import argparse
 import random
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def words_of(about: str | None, kills: int) -> argparse.ArgumentParser:
-    """What every proof of kills may be told: where, how many kills, and the seed of their moments."""
+    """Return the parser of the common arguments: output folder, number of kills, and seed."""
     words = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("out", type=Path)
     words.add_argument("--kills", type=int, default=kills)
@@ -21,11 +21,11 @@ def words_of(about: str | None, kills: int) -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Command:
-    """``unclouded`` with some words, in a process of its own.
+    """Run of ``unclouded`` in a separate process.
 
     Attributes:
         words: Of its command line.
-        status: That it ends with when nobody kills it.
+        status: Expected exit status without a kill.
     """
 
     words: tuple[str | Path, ...]
@@ -36,7 +36,7 @@ class Command:
         return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def to_its_end(self) -> float:
-        """Return the seconds it took."""
+        """Run the command to its end and return the seconds it took."""
         began = time.perf_counter()
         if (status := self.start().wait()) != self.status:
             raise SystemExit(f"{' '.join(map(str, self.words))} ended with {status}, expected {self.status}")
@@ -46,13 +46,13 @@ class Command:
 def killed_at_random(
     start: "Callable[[], subprocess.Popen[bytes]]", seconds: float, kills: int, rng: random.Random
 ) -> Iterator[float | None]:
-    """Start a command until it was killed often enough; yield when it was killed, or None where it ended before that.
+    """Start and kill a command repeatedly; yield the time of each kill, or None for a run that ended before it.
 
     Args:
-        start: Starts it.
-        seconds: The moment of a kill is drawn evenly from so many after the start.
-        kills: How many.
-        rng: Draws the moments.
+        start: Starts the command.
+        seconds: Upper limit of the time of a kill after the start, drawn uniformly.
+        kills: Number of kills.
+        rng: Random generator of the times.
     """
     while kills:
         process, moment = start(), rng.uniform(0, seconds)

@@ -1,7 +1,7 @@
-"""Whether bf16-mixed learns as 32-true does: the same trainings in both precisions, on the real triplets, per seed.
+"""Comparison of bf16-mixed with 32-true: the same trainings in both precisions, on the real triplets, per seed.
 
-The yardstick is chance: how far apart trainings in 32-true with different seeds end. Small networks (a quarter of the
-paper's width, so that the fast convolutions run) and small crops; the paper's losses and rates, no pairs.
+The reference is chance: the difference between trainings in 32-true with different seeds. Small networks (a quarter of
+the paper's width, so that the fast convolutions are used) and small crops; the paper's losses and rates, no pairs.
 
     python proofs/loss_curves.py [--steps 160] [--seeds 3] [--picture FILE]      the last line is one JSON object
 """
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def learn(precision: str, seed: int, steps: int) -> Curves:
-    """Every term of every step of one training."""
+    """Return every loss term of every step of one training."""
     content = {
         "patches": str(SAMPLES / "triplets"),
         "split": "all",
@@ -88,7 +88,7 @@ def learn(precision: str, seed: int, steps: int) -> Curves:
 
 
 def compared(runs: dict[tuple[str, int], Curves], seeds: int, last: int) -> dict[str, tuple[float, float, float]]:
-    """For each term's mean over the last steps: |difference| between precisions, between seeds, and the mean."""
+    """Return, per term averaged over the last steps: difference between precisions, between seeds, and the mean."""
     answer = {}
     for name in TERMS:
         ends = {key: float(curves[name][-last:].mean()) for key, curves in runs.items()}

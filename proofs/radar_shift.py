@@ -1,12 +1,12 @@
-"""Is a shift of 2 px between radar and optics found on real data?
+"""Detection of shifts of 2 px between radar and optical image on real data.
 
     python proofs/radar_shift.py [--samples FOLDER]
 
-The ten real triplets, one georeferenced triplet, three patches of open water and a scene of 512 px in four parts; each
-pair as it is, and with its radar moved by 2 px in eight directions. A shift counts as found when the estimate moves by
-it to within half a pixel, and as told when the estimate is also confident. A sample has texture when its near infrared,
-without speckle of single pixels, varies by more than 0.01; open water does not. The second table compares the triplets'
-cloudy images, where the paper's map is 0.
+Uses the ten real triplets, one georeferenced triplet, three patches of open water and a scene of 512 px in four parts;
+each pair as it is, and with its radar moved by 2 px in eight directions. A shift counts as found if the estimate moves
+by it to within half a pixel, and as reported if the estimate is also confident. A sample has texture if its near
+infrared, without speckle of single pixels, varies by more than 0.01; open water does not. The second table compares the
+triplets' cloudy images, where the paper's map is 0.
 """
 
 import argparse
@@ -29,16 +29,16 @@ TEXTURE = 0.01
 
 
 def main() -> None:
-    """Print the estimates, and how many of the injected shifts were found."""
+    """Print the estimates and the number of injected shifts found."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--samples", type=Path, default=Path(os.environ.get("UNCLOUDED_SAMPLES", "samples")))
     samples = parser.parse_args().samples
-    tell("clear", ((name, radar, clear, None) for name, radar, clear in clear_pairs(samples)))
-    tell("cloudy", cloudy_pairs(samples))
+    print_table("clear", ((name, radar, clear, None) for name, radar, clear in clear_pairs(samples)))
+    print_table("cloudy", cloudy_pairs(samples))
 
 
 def clear_pairs(samples: Path) -> Iterator[tuple[str, Image, Image]]:
-    """Give name, radar and optical image of every sample."""
+    """Yield name, radar and optical image of every sample."""
     for path in sorted((samples / "triplets" / "s1").glob("*.tif")):
         yield (
             path.stem[-4:],
@@ -60,7 +60,7 @@ def clear_pairs(samples: Path) -> Iterator[tuple[str, Image, Image]]:
 
 
 def cloudy_pairs(samples: Path) -> Iterator[tuple[str, Image, Image, NDArray[np.bool_]]]:
-    """Give the triplets with their cloudy image and where it is clear, where at least a fifth of it is."""
+    """Yield the triplets with their cloudy image and its clear pixels, if at least a fifth of it is clear."""
     for path in sorted((samples / "triplets" / "s1").glob("*.tif")):
         cloudy = read(path.parents[1] / "s2_cloudy" / path.name, SENTINEL2).values
         clear = cloud_map(cloudy, SENTINEL2.bands) == 0
@@ -68,10 +68,10 @@ def cloudy_pairs(samples: Path) -> Iterator[tuple[str, Image, Image, NDArray[np.
             yield f"{path.stem[-4:]}, {clear.mean():.0%} clear", read(path, SENTINEL1).values, cloudy, clear
 
 
-def tell(title: str, pairs: Iterator[tuple[str, Image, Image, NDArray[np.bool_] | None]]) -> None:
+def print_table(title: str, pairs: Iterator[tuple[str, Image, Image, NDArray[np.bool_] | None]]) -> None:
     """Print one table."""
-    print(f"\n{title:32} texture   right    down   gap    found  told")
-    found, told, textured = [], [], []
+    print(f"\n{title:32} texture   right    down   gap    found  reported")
+    found, reported, textured = [], [], []
     for name, radar, optical, where in pairs:
         bands = optical[SENTINEL2.indices(*OPTICAL_BANDS)]
         usable = np.isfinite(bands[2]) if where is None else where
@@ -83,16 +83,16 @@ def tell(title: str, pairs: Iterator[tuple[str, Image, Image, NDArray[np.bool_] 
         seen = f"{base.right_px:+7.2f} {base.down_px:+7.2f} {base.gap:6.3f}"
         print(f"{name:32} {texture:7.3f} {seen} {sum(hits):4}/8 {sum(sure):4}/8")
         found += hits
-        told += sure
+        reported += sure
         textured += [texture > TEXTURE] * len(hits)
     chosen = np.array(textured)
     for word, which in (("with texture", chosen), ("all", np.ones_like(chosen))):
-        hit, sure = np.array(found)[which], np.array(told)[which]
-        print(f"{word:14} {hit.sum()} of {hit.size} found ({hit.mean():.1%}), {sure.mean():.1%} told")
+        hit, sure = np.array(found)[which], np.array(reported)[which]
+        print(f"{word:14} {hit.sum()} of {hit.size} found ({hit.mean():.1%}), {sure.mean():.1%} reported")
 
 
 def displaced(radar: Image, right: int, down: int) -> Image:
-    """Return a radar image whose ground lies further right and down; what comes in has no data."""
+    """Return a radar image moved right and down; pixels without source have no data."""
     moved = np.full_like(radar, np.nan)
     height, width = radar.shape[1:]
     into = np.s_[:, max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]
@@ -102,7 +102,7 @@ def displaced(radar: Image, right: int, down: int) -> Image:
 
 
 def moves(base: Shift, moved: Shift, right: int, down: int) -> bool:
-    """Say whether an estimate moved as the radar did, to within half a pixel."""
+    """Return whether an estimate moved as the radar did, to within half a pixel."""
     return bool(np.hypot(moved.right_px - base.right_px - right, moved.down_px - base.down_px - down) < 0.5)
 
 

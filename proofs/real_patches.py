@@ -1,14 +1,14 @@
-"""The paper's model on real Sentinel data: two folds without a common region, beside the baselines.
+"""The paper's model on real Sentinel data, in two folds without a common region, beside the baselines.
 
-Every one of the ten real triplets (folder ``triplets`` of the samples) is predicted once by ours-0, by ours-100 and by
-ours-100 with our extended skip, each time by networks that have seen no patch of its region: those of summer ROI 119
-by networks trained on the spring ROIs 31, 106 and 123, and the reverse. Five patches are little to learn from: this
-proves that the whole path works on real data, not how good the paper's model is after 10,000 patches.
+Each of the ten real triplets (folder ``triplets`` of the samples) is predicted by ours-0, by ours-100 and by ours-100
+with the extended skip, with networks trained without its region: patches of summer ROI 119 by networks trained on the
+spring ROIs 31, 106 and 123, and vice versa. Five training patches are few: this demonstrates that the whole workflow
+runs on real data, not the quality of the paper's model after 10,000 patches.
 
     python proofs/real_patches.py OUT [--steps 300] [--width 8] [--crop 128]
 
-Leaves a run folder for each fold and mode, ``scores.md``, ``scores.json`` and ``predictions.png`` in OUT. An
-interrupted proof goes on where it stopped.
+Writes a run folder per fold and mode, ``scores.md``, ``scores.json`` and ``predictions.png`` to OUT. An interrupted
+proof is resumed.
 """
 
 import argparse
@@ -48,7 +48,7 @@ MODES = {
     "ours-100": (100, "cloudy"),
     "ours-100, skip clear-mean": (100, "clear-mean"),
 }
-"""Percent of pairs, and where the long skip starts: the first two are the paper's, the third is our extension."""
+"""Percentage of pairs and kind of the long skip; the first two are from the paper, the third is our extension."""
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def two_folds(root: Path) -> dict[str, list[str]]:
-    """Names of the triplets by season; the two seasons share no region."""
+    """Return the names of the triplets by season; the two seasons share no region."""
     folds: dict[str, list[str]] = {}
     for entry in json.loads((root / "manifest.json").read_text()):
         folds.setdefault(entry["inferred_roi"].split("_")[1], []).append(entry["name"])
@@ -111,7 +111,7 @@ def train_fold(run: RunFolder, root: Path, names: list[str], mode: str, options:
 
 
 def schedule(epochs: int) -> dict[str, int]:
-    """The paper's schedule in proportion: two thirds of the epochs at the full rate, one third falling."""
+    """Return the paper's schedule in proportion: two thirds of the epochs at the full rate, one third decaying."""
     return {"epochs_constant": epochs - epochs // 3, "epochs_decay": epochs // 3}
 
 
@@ -120,13 +120,13 @@ def whole(root: Path) -> TripletDataset:
 
 
 def kept(name: str) -> bool:
-    """Radar as a picture (Table III) is judged as it is; everything else keeps its clear pixels."""
+    """Evaluate radar as an image (Table III) as it is, and everything else with clear pixels kept."""
     return not name.startswith("sar-v")
 
 
 def predicted(remover: CloudRemover, root: Path, names: Iterable[str]) -> list[tuple[Triplet, Tensor]]:
-    wanted = set(names)
-    chosen = tuple(files for files in find_triplets(root).triplets if files.name in wanted)
+    selected = set(names)
+    chosen = tuple(files for files in find_triplets(root).triplets if files.name in selected)
     return list(evaluate_remover(remover, TripletDataset(chosen, RGB, CloudMapSettings(), ProbabilityCache())))
 
 

@@ -1,18 +1,17 @@
-"""Real, georeferenced Sentinel data through ``unclouded predict``: from two files to a STAC item and a page to look at.
+"""Real, georeferenced Sentinel data through ``unclouded predict``: from two files to a STAC item and an HTML report.
 
 Three scenes of the samples, 13 bands each, without weights:
 
-- winter 112 as it is: a triplet of SEN12MS-CR whose cloudy image has no cloud in it; it must come out as it went in;
-- winter 112 under clouds: its clear image under a real cloud that Copy (section III-B.4 of the paper) paints on;
-- Spain: radar and clear optics of Sen1Floods11, a day apart, under four such clouds.
+- winter 112 as it is: a triplet of SEN12MS-CR whose cloudy image is cloud-free and must stay unchanged;
+- winter 112 under clouds: its clear image under a real cloud added by Copy (section III-B.4 of the paper);
+- Spain: radar and clear optical image of Sen1Floods11, a day apart, under four such clouds.
 
-Where clouds were painted the truth is the image under them. The command sees files and nothing else: it maps the
-clouds itself.
+With added clouds, the truth is the image under them. The command gets the files only and maps the clouds itself.
 
     python proofs/real_scene.py OUT
 
-Leaves what the command makes in OUT/NAME, and prints the error that was expected beforehand beside the error that was
-made where m > 0, how much of the painted cloud the map missed, and how far the radar lies off.
+Writes the products of the command to OUT/NAME, and prints the expected error beside the actual error for m > 0, the
+share of the added cloud that the map missed, and the shift of the radar.
 """
 
 import argparse
@@ -51,7 +50,7 @@ Image = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Two files of a place; and, where clouds were painted on, what is under them, and where they are."""
+    """Two files of a place; with added clouds, also the image under them and their mask."""
 
     name: str
     sar: Path
@@ -70,11 +69,11 @@ def main() -> None:
     for scene in (winter_112(), winter_112_painted(out), spain(out)):
         command = [sys.executable, "-m", "unclouded", "predict", "--cloudy", str(scene.cloudy), "--sar", str(scene.sar)]
         subprocess.run([*command, "--out", str(out / scene.name), "--bands", "all"], check=True, capture_output=True)
-        tell(scene, out / scene.name)
+        report(scene, out / scene.name)
 
 
-def tell(scene: Scene, folder: Path) -> None:
-    """Check that files, item and input agree, and print one line."""
+def report(scene: Scene, folder: Path) -> None:
+    """Check that files, item and input agree, and print one line of the table."""
     summary = json.loads((folder / "summary.json").read_text())
     item = pystac.Item.from_file(str(folder / "item.json"))
     observed, clear, m = (read_stored(path) for path in (scene.cloudy, folder / "clear.tif", folder / "cloud_map.tif"))
@@ -88,7 +87,7 @@ def tell(scene: Scene, folder: Path) -> None:
 
 
 def errors(scene: Scene, summary: dict[str, Any], clear: NDArray[Any], made: NDArray[np.bool_]) -> list[str]:
-    """Return what was expected, what was made of it, and what was missed."""
+    """Return the expected error, the actual error, and the missed share of the cloud."""
     if not made.any():
         return ["–", "as observed", "–", "–", "–"]
     x = clear[:, made].astype(np.float64) / SENTINEL2.stored_per_unit
@@ -101,7 +100,7 @@ def errors(scene: Scene, summary: dict[str, Any], clear: NDArray[Any], made: NDA
 
 
 def off(fit: dict[str, Any]) -> str:
-    """Return where the radar lies, if that is known."""
+    """Return the shift of the radar, if it is known."""
     sure = "" if fit["shift_confident"] else ", not confident"
     return f"{fit['shift_right_px']:+.2f}, {fit['shift_down_px']:+.2f} px{sure}" if fit["shift_blocks"] else "–"
 
@@ -129,7 +128,7 @@ def spain(out: Path) -> Scene:
 
 
 def under_clouds(out: Path, name: str, sar: Path, truth: Image, place: GeoBox, cloud: Image, cloud_map: Image) -> Scene:
-    """Paint a cloud onto a clear image, and write that."""
+    """Add a cloud to a clear image and write the result."""
     painted = paint(name, truth, BANDS, COPY, cloudy=cloud, cloud_map=cloud_map)
     cloudy = out / f"{name}_s2.tif"
     write_geotiff(cloudy, to_stored(painted.cloudy, SENTINEL2), BANDS, place, nodata=0)

@@ -1,10 +1,10 @@
-"""Kill a training run at random times, again and again, and compare its end with that of a run that nobody killed.
+"""Training runs killed at random times and resumed end as an undisturbed run.
 
     python proofs/resume.py [--kills 20] [--steps 60] [--workers 0] [--store] [--seed 0]
 
 Each kill is a SIGKILL or a SIGTERM, at a random time between the start of the process and twice the length of the
-undisturbed run's share; then the run goes on. State, weights and log must be the same, byte for byte, apart from
-seconds. The last line is one JSON object; the exit status is 1 if a byte differs.
+undisturbed run's share; then the run is resumed. State, weights and log must be equal, byte for byte, apart from
+durations. The last line is one JSON object; the exit status is 1 if a byte differs.
 """
 
 import argparse
@@ -52,21 +52,21 @@ def prove(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     settings = tiny_settings(folder, options)
     straight = RunFolder(folder / "straight")
     started = time.monotonic()
-    assert ended(begun(settings, straight)) == 0
+    assert ended(start(settings, straight)) == 0
     length = time.monotonic() - started
     chance, statuses, runs = random.Random(options.seed), [], [RunFolder(folder / "killed_0")]
     while len(statuses) < options.kills:
-        process = begun(settings, runs[-1])
+        process = start(settings, runs[-1])
         time.sleep(chance.uniform(0, length))
         number = chance.choice((signal.SIGKILL, signal.SIGTERM))
         os.kill(process, number)
         status = ended(process)
-        if status == 0:  # it was done before the signal came
+        if status == 0:  # it ended before the signal arrived
             runs.append(RunFolder(folder / f"killed_{len(runs)}"))
         else:
             assert status in {-number, 128 + number}, f"status {status} after signal {number}"
             statuses.append(status)
-    assert ended(begun(settings, runs[-1])) == 0
+    assert ended(start(settings, runs[-1])) == 0
     differing = [run.path.name for run in runs if trace(run) != trace(straight)]
     leftovers = [one.name for run in runs for one in run.path.glob(".*partial*")]
     return {
@@ -80,7 +80,7 @@ def prove(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def tiny_settings(folder: Path, options: argparse.Namespace) -> TrainSettings:
-    """Nine simulated patches, a network of four filters, pools that are full after three steps."""
+    """Return settings with nine simulated patches, four filters, and image pools that are full after three steps."""
     root = folder / "root"
     region = simulate_region(Roi("ROIs0000", "summer", 1), np.random.default_rng(options.seed), 512, 0.4)
     write_region(region, root)
@@ -113,8 +113,8 @@ def tiny_settings(folder: Path, options: argparse.Namespace) -> TrainSettings:
     return settings.model_copy(update={"patches": folder / "store"})
 
 
-def begun(settings: TrainSettings, run: RunFolder) -> int:
-    """Start a process that trains, or goes on training; return its number."""
+def start(settings: TrainSettings, run: RunFolder) -> int:
+    """Start a process that trains or resumes; return its id."""
     if process := os.fork():
         return process
     try:
@@ -133,7 +133,7 @@ def ended(process: int) -> int:
 
 
 def trace(run: RunFolder) -> tuple[bytes, bytes, list[dict[str, Any]]]:
-    """Everything that a run leaves and that must not depend on kills."""
+    """Return all outputs of a run that must not depend on kills."""
     log = [{key: value for key, value in entry.items() if key != "seconds"} for entry in run.read_log()]
     return run.state.read_bytes(), run.weights.read_bytes(), log
 

@@ -1,11 +1,11 @@
-"""What scene-adapted is worth under real clouds: the ten real triplets of test regions, beside the baselines.
+"""Accuracy of scene-adapted under real clouds: the ten real triplets of test regions, beside the baselines.
 
-Nothing was chosen on these triplets: ``proofs/choosing_scene_adapted.py`` did that on other regions.
+No setting was chosen on these triplets; ``proofs/choosing_scene_adapted.py`` did that on other regions.
 
     python proofs/scene_adapted.py OUT
 
-Prints tables over cloudy pixels, in 13 bands and in red, green and blue, and how the confidence orders the errors;
-leaves ``scores.json`` and ``predictions.png`` in OUT.
+Prints tables over cloudy pixels, in 13 bands and in red, green and blue, and the errors by confidence;
+writes ``scores.json`` and ``predictions.png`` to OUT.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "
 
 
 class WithoutRadar:
-    """A remover that is shown the backscatter of plain land everywhere."""
+    """Remover whose input radar is replaced by the backscatter of plain land."""
 
     def __init__(self, remover: CloudRemover) -> None:
         self.remover, self.name, self.bands = remover, f"{remover.name} without radar", remover.bands
@@ -68,7 +68,7 @@ def compared(bands: tuple[str, ...]) -> list[CloudRemover]:
 
 
 def patches_table(triplets: list[Triplet]) -> str:
-    """Mean absolute error of the cloudy pixels of each triplet, 13 bands."""
+    """Return the mean absolute error of the cloudy pixels of each triplet, 13 bands."""
     removers = compared(SENTINEL2.bands)
     lines = [f"| patch | m > 0 | {' | '.join(one.name for one in removers)} |", "|---|---:|" + "---:|" * len(removers)]
     scored = [score_patches(evaluate_remover(one, triplets), "kept").patches for one in removers]
@@ -80,7 +80,7 @@ def patches_table(triplets: list[Triplet]) -> str:
 
 
 def confidence_table(triplets: list[Triplet]) -> str:
-    """Mean error of the cloudy pixels of all triplets, 13 bands, by confidence."""
+    """Return the mean error of the cloudy pixels of all triplets, 13 bands, by confidence."""
     errors, sure = [], []
     for triplet in triplets:
         answer, confidence = SceneAdapted(SENTINEL2.bands).with_confidence(triplet.observation)

@@ -1,10 +1,10 @@
-"""One scene under random SIGKILL: its folder holds a product whole or not at all, and ends as if nothing had happened.
+"""One scene under random SIGKILL: products are complete or absent, and equal those of an undisturbed run in the end.
 
-A simulated scene is cleared undisturbed by ``unclouded predict``, in a process of its own. Then it is cleared again and
-again into another folder, and killed at a moment drawn evenly from as long as the undisturbed run took. After every
-kill each product in the folder must be that of the undisturbed run, byte for byte, and every finished strip of rows
-must still be there when the next run ends, untouched. A run that ends before its moment is compared and its folder
-emptied; so it goes on until there were enough kills, and a last run is left to end.
+A simulated scene is processed undisturbed by ``unclouded predict`` in a separate process. Then it is processed again
+and again into another folder, and killed at random times, uniform over the duration of the undisturbed run. After every
+kill each product in the folder must equal that of the undisturbed run, byte for byte, and every finished strip of rows
+must still exist, unchanged, when the next run ends. A run that ends before its kill is compared and its folder emptied.
+After the requested number of kills, a last run is left to end.
 
     python proofs/scene_kills.py OUT [--kills 20] [--size 900] [--window 64] [--remover sar-regression] [--seed 0]
 """
@@ -40,7 +40,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """``unclouded predict`` into a folder beside the images."""
+    """Run of ``unclouded predict`` into a folder beside the images."""
 
     folder: Path
     remover: str
@@ -52,12 +52,12 @@ class Run:
         return Command(("predict", self.remover, "--window", str(self.window), *images, "--out", self.folder))
 
     def products(self) -> dict[str, str]:
-        """Hash by name of every file that somebody would take for a result; the summary is left to hold its times."""
+        """Return the hashes of all products by name, except the summary, which contains durations."""
         names = [path.name for path in self.folder.glob("[!.]*.tif")] + ["report.html", "item.json"]
         return {name: sha256(self.folder / name) for name in names if (self.folder / name).is_file()}
 
     def strips(self) -> dict[str, int]:
-        """When each strip of rows was finished."""
+        """Return the time at which each strip of rows was finished."""
         found = {}
         for path in self.folder.glob(".rows-*/*.strip"):
             found[path.name] = path.stat().st_mtime_ns
@@ -76,7 +76,7 @@ def kill_again_and_again(run: Run, expected: dict[str, str], seconds: float, kil
             ended += 1
         else:
             done += 1
-            print(f"  kill {done} after {moment:5.2f} s: {told(run)}", flush=True)
+            print(f"  kill {done} after {moment:5.2f} s: {progress_of(run)}", flush=True)
         taken_up += check(run, expected, kept)
         if run.is_done:
             shutil.rmtree(run.folder)
@@ -84,16 +84,16 @@ def kill_again_and_again(run: Run, expected: dict[str, str], seconds: float, kil
     run.command.to_its_end()
     taken_up += check(run, expected, kept)
     if run.products() != expected or run.strips():
-        raise SystemExit(f"another result than undisturbed: {run.products()}, not {expected}")
+        raise SystemExit(f"the result differs from the undisturbed one: {run.products()}, not {expected}")
     print(f"{done} kills, {ended + 1} runs ended, {taken_up} finished strips taken up, every file as undisturbed")
 
 
-def told(run: Run) -> str:
+def progress_of(run: Run) -> str:
     return f"{len(run.strips())} strips, {len(run.products())} products, {'done' if run.is_done else 'not done'}"
 
 
 def check(run: Run, expected: dict[str, str], kept: dict[str, int]) -> int:
-    """Compare what is in the folder; return how many strips of an earlier run were found there, and are untouched."""
+    """Compare the products in the folder; return the number of unchanged strips of earlier runs."""
     found, strips = run.products(), run.strips()
     if wrong := {name for name, digest in found.items() if expected.get(name) != digest}:
         raise SystemExit(f"{wrong} are not whole")
@@ -103,7 +103,7 @@ def check(run: Run, expected: dict[str, str], kept: dict[str, int]) -> int:
             raise SystemExit(f"done, but holds {found}, not {expected}")
         return len(kept)
     if again := {name for name, when in kept.items() if strips.get(name) != when}:
-        raise SystemExit(f"{len(again)} finished strips were lost or made again")
+        raise SystemExit(f"{len(again)} finished strips were lost or computed again")
     return len(kept)
 
 

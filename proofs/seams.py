@@ -1,8 +1,8 @@
-"""Do windows show? A simulated scene in windows of three sizes, with statistics of the scene and of each window.
+"""Visibility of windows: a simulated scene in windows of three sizes, with statistics of the scene and of each window.
 
     python proofs/seams.py WEIGHTS OUT [--size 1536]        WEIGHTS such as demo/run/weights.safetensors
 
-Prints a table, and writes ``seams.jpg``: the same cloudy place by both statistics, and what lies between them.
+Prints a table, and writes ``seams.jpg``: the same cloudy place with both statistics, and their difference.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def predicted(weights: Path, out: Path, statistics: str, size: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Stored numbers, and where the scene is cloudy; float32, for bfloat16 rounds by more than a step."""
+    """Return stored values and the cloudy pixels; in float32, as bfloat16 rounds by more than a step."""
     remover = replace(load_network(weights), precision="float32")
     settings = SceneSettings(window_px=size, statistics=statistics, clouds=CloudMapSettings())
     scene = predict_scene(remover, out / "s2.tif", out / "s1.tif", out / f"{statistics}-{size}", settings)
@@ -56,7 +56,7 @@ def predicted(weights: Path, out: Path, statistics: str, size: int) -> tuple[NDA
 
 
 def draw(path: Path, window: NDArray[np.float64], scene: NDArray[np.float64], cloudy: NDArray[np.bool_]) -> None:
-    """512 px that are two thirds cloudy, around a corner of four windows."""
+    """Return 512 px that are two thirds cloudy, around a corner of four windows."""
     starts = range(256, len(cloudy) - 383, 256)
     corners = [(row, column) for row in starts for column in starts]
     row, column = min(corners, key=lambda at: abs(share(cloudy, *at) - 2 / 3))

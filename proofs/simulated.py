@@ -1,4 +1,4 @@
-"""Images of simulated regions as files: what the proofs on whole scenes share."""
+"""Images of simulated regions as files: shared code of the proofs on whole scenes."""
 
 from pathlib import Path
 

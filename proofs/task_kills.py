@@ -1,8 +1,8 @@
-"""Tasks under random SIGKILL: serially, in processes, as shards, on dask, and every manifest byte for byte the same.
+"""Tasks under random SIGKILL: one by one, in processes, as shards and on dask, with manifests equal byte for byte.
 
-Small tasks each write one file and report its hash; one is refused for its input, and one kills whoever takes it.
-The reference runs undisturbed. Then each way runs while workers are killed at random moments; a way that is itself
-killed (a shard) is started again, as a scheduler would. In the end all manifests are compared.
+Small tasks each write one file and report its hash; one has invalid input, and one kills its worker. The reference runs
+undisturbed. Then each runner works while workers are killed at random times; a shard that is itself killed is started
+again, as by a scheduler. In the end all manifests are compared.
 
     python proofs/task_kills.py OUT [--tasks 200] [--kills 20] [--ways processes,shards,dask] [--seed 0]
 """
@@ -33,7 +33,7 @@ WHOLE = Shard()
 
 @dataclass(frozen=True)
 class SmallTask:
-    """Writes one file of a few bytes after some milliseconds of work."""
+    """Task that writes one file of a few bytes after some milliseconds of work."""
 
     number: int
     folder: Path
@@ -63,7 +63,7 @@ def main() -> None:
     words = words_of(__doc__, kills=20)
     words.add_argument("--tasks", type=int, default=200)
     words.add_argument("--ways", default="processes,shards,dask")
-    words.add_argument("--attempts", type=int, default=25, help="more than random kills ever take of one task")
+    words.add_argument("--attempts", type=int, default=25, help="more attempts than random kills may cost one task")
     words.add_argument("--shard", type=Shard.parse, default=None, help=argparse.SUPPRESS)
     options = words.parse_args()
     if options.shard:
@@ -93,7 +93,7 @@ def do(out: Path, options: argparse.Namespace, runner: Runner, shard: Shard = WH
 
 
 def undisturbed(out: Path, options: argparse.Namespace) -> bytes:
-    """The manifest of a run in which nothing was killed; the deadly task is set aside by hand."""
+    """Return the manifest of an undisturbed run; the deadly task is marked as failed by hand."""
     tasks = small_tasks(out, options.tasks, deadly=False)
     started = time.perf_counter()
     run_tasks([task for task in tasks if task.number != 5], TaskLedger(out / "tasks"), serially)
@@ -107,14 +107,14 @@ def manifest(out: Path, options: argparse.Namespace) -> bytes:
     leftovers = [path.name for path in out.rglob("*.partial*")]
     missing = [row["name"] for row in folder.rows(tasks) if not (out / "files" / f"{row['name']}.bin").is_file()]
     if missing or not set(folder.failures(tasks)) <= {"task_0003", "task_0005"}:
-        raise SystemExit(f"{out}: {missing[:3]} listed without a file, set aside {folder.failures(tasks)}")
+        raise SystemExit(f"{out}: {missing[:3]} listed without a file, failed {folder.failures(tasks)}")
     if leftovers:
-        print(f"  {len(leftovers)} unfinished files of killed writers, none of them listed")
+        print(f"  {len(leftovers)} partial files of killed writers, none of them listed")
     return (out / "manifest.json").read_bytes()
 
 
 class Killer(threading.Thread):
-    """Kills a random worker of this process every so often."""
+    """Kills a random worker of this process at random intervals."""
 
     def __init__(self, kills: int, rng: random.Random, victims: Callable[[], list[int]]) -> None:
         super().__init__(daemon=True)
@@ -134,7 +134,7 @@ class Killer(threading.Thread):
 
 
 def workers_of(parent: int) -> list[int]:
-    """Processes that run tasks: children of children, too, but for those that only keep book."""
+    """Return the processes that run tasks, including grandchildren, without resource trackers."""
     found = []
     for line in subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout.splitlines()[1:]:
         pid, ppid, args = line.split(maxsplit=2)
@@ -161,7 +161,7 @@ def by_dask(out: Path, options: argparse.Namespace) -> int:
 
 
 def by_shards(out: Path, options: argparse.Namespace) -> int:
-    """Two shards as processes of their own; a shard that dies is started again."""
+    """Run two shards as separate processes; a shard that dies is started again."""
 
     def start(number: int) -> "subprocess.Popen[bytes]":
         shard = f"--shard={number}/2"

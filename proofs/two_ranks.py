@@ -1,8 +1,8 @@
-"""Two processes train as one with the double batch, see every patch once an epoch, log and save once, and resume.
+"""Two processes train as one with the double batch: each patch once per epoch, one log, one state, and resumption.
 
     python proofs/two_ranks.py
 
-Runs on two CPU processes that talk over loopback (gloo). The last line is one JSON object.
+Runs on two CPU processes that communicate over loopback (gloo). The last line is one JSON object.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from unclouded.training.settings import TrainSettings
 from unclouded.training.step import Batch
 
 STEPS = 4
-"""Two epochs of three patches, two at a time: in every second step one of the ranks has none."""
+"""Return settings of two epochs of three patches with two per step: in every second step one rank has none."""
 BROKEN_AFTER = 2
 
 
@@ -43,10 +43,12 @@ def main() -> int:
 def prove(folder: Path) -> dict[str, Any]:
     options = argparse.Namespace(seed=0, steps=STEPS, store=False, workers=0)
     settings = changed(tiny_settings(folder, options), "schedule", accumulate=1)
-    settings = settings.model_copy(update={"pool": 0, "paired_percent": 100.0, "subset": 3})  # a pool is a rank's own
+    settings = settings.model_copy(
+        update={"pool": 0, "paired_percent": 100.0, "subset": 3}
+    )  # every rank has its own pool
     two = changed(settings, "device", devices=2)
     port = free_port()
-    ranks = [begun(two, folder, rank, port) for rank in (0, 1)]
+    ranks = [start(two, folder, rank, port) for rank in (0, 1)]
     assert [ended(rank) for rank in ranks] == [0, 0]
     first_gradients(changed(settings, "schedule", batch=2), folder, "one")
     straight, broken = RunFolder(folder / "straight"), RunFolder(folder / "broken")
@@ -73,16 +75,16 @@ def changed(settings: TrainSettings, group: str, **values: Any) -> TrainSettings
 
 
 def free_port() -> int:
-    """One that nobody is given unasked: systems give away those from 32768 on, to whoever asks meanwhile."""
+    """Return a free port below 32768, as systems assign higher ones to other sockets in the meantime."""
     for port in range(20_000 + os.getpid() % 12_000, 32_768):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-    raise SystemExit("no port is free")
+    raise SystemExit("no free port")
 
 
-def begun(settings: TrainSettings, folder: Path, rank: int, port: int) -> int:
-    """Start one of the two processes, as torchrun does it."""
+def start(settings: TrainSettings, folder: Path, rank: int, port: int) -> int:
+    """Start one of the two processes, as torchrun does."""
     if process := os.fork():
         return process
     try:
@@ -97,7 +99,7 @@ def begun(settings: TrainSettings, folder: Path, rank: int, port: int) -> int:
 
 
 def trained(settings: TrainSettings, folder: Path, rank: int) -> None:
-    """Train once straight and once with a break, and write down what this rank saw."""
+    """Train once without and once with an interruption, and record the patches of this rank."""
     first_gradients(settings, folder, "two", writes=rank == 0)
     seen: dict[str, Any] = {"patches": [], "saves": 0}
     watch(seen)
@@ -108,7 +110,7 @@ def trained(settings: TrainSettings, folder: Path, rank: int) -> None:
 
 
 def first_gradients(settings: TrainSettings, folder: Path, who: str, writes: bool = True) -> None:
-    """Write down the gradients of a first step on two patches, and on one, which leaves a rank without any.
+    """Record the gradients of a first step on two patches, and on one, which leaves a rank without patches.
 
     Later steps are no measure: Adam amplifies rounding tenfold a step, just as it does when one process adds the two
     patches of its batch the other way round (terms differ by 2e-7 after 1 step, and by 2e-3 after 10).
@@ -131,7 +133,7 @@ def first_gradients(settings: TrainSettings, folder: Path, who: str, writes: boo
 
 
 def watch(seen: dict[str, Any]) -> None:
-    """Note the patches, the weights before and after, and how often a state is saved."""
+    """Record the patches, the weights before and after, and the number of saved states."""
     go, of, save = Training.go, Batch.of, RunFolder.save_state
 
     def watched_go(self: Training) -> None:
@@ -158,7 +160,7 @@ def weights_hash(training: Training) -> str:
 
 
 def farthest(gradients: list[np.ndarray], others: list[np.ndarray]) -> float:
-    """Largest distance of two gradients, as a part of their length: of the generators, of the discriminators."""
+    """Return the largest relative distance of two gradients, for generators and for discriminators."""
     pairs = zip(gradients, others, strict=True)
     return max(float(np.linalg.norm(one - two) / np.linalg.norm(two)) for one, two in pairs)
 

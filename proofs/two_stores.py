@@ -1,4 +1,4 @@
-"""One simulated region in both stores: bytes on disk, the cost of reading a patch, and that they teach the same.
+"""One simulated region in both stores: bytes on disk, cost of reading a patch, and equality of the training data.
 
 python proofs/two_stores.py OUT [--size 1536] [--seed 0]
 """

@@ -2,9 +2,9 @@
 
     python proofs/whole_products.py FOLDER [--side 10980]
 
-FOLDER takes two simulated products of real size and of noise, which JPEG 2000 takes longest for; they stay there for
-the next time. Each reading runs in a process of its own, so that the largest resident memory is its own, from the first
-byte to the last row of the optical grid in strips of 512 rows.
+FOLDER gets two simulated products of real size, filled with noise, the slowest input of JPEG 2000; later runs reuse
+them. Each product is read in a separate process, so that its peak memory is that of the reading alone, to the last row
+of the optical grid in strips of 512 rows.
 """
 
 import argparse
@@ -28,18 +28,19 @@ from unclouded.sensors import SENTINEL2
 from unclouded.sentinel.optical import open_optical
 from unclouded.sentinel.radar import open_radar
 
+SECONDS = {"open_s": "until open", "rows_s": "for the rows", "cpu_s": "of CPU"}
 SIDE = 10_980
 RADAR = RadarProduct(sigma_slopes=(0.0, -0.006), noise_slopes=(0.0, -2e-5))
 RADAR_SHAPE = (16_685, 25_788)
 
 
 def main() -> None:
-    """Make the products where they are missing, read them, print what it took."""
+    """Simulate missing products, read them, and print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--side", type=int, default=SIDE, help="of the tile; the radar scene shrinks with it")
+    parser.add_argument("--side", type=int, default=SIDE, help="side of the tile; the radar scene is scaled with it")
     parser.add_argument("--read", choices=[*READINGS], help="read one in this process and print it as JSON")
-    parser.add_argument("--make", action="store_true", help="only make the products")
+    parser.add_argument("--make", action="store_true", help="only simulate the products")
     options = parser.parse_args()
     if options.read:
         print(json.dumps(READINGS[options.read](options.folder, options.side)))
@@ -50,21 +51,21 @@ def main() -> None:
     command = [sys.executable, __file__, str(options.folder), "--side", str(options.side)]
     subprocess.run([*command, "--make"], check=True)  # a child's largest memory is at least that of its parent
     for name in READINGS:
-        told = json.loads(subprocess.run([*command, "--read", name], check=True, capture_output=True, text=True).stdout)
-        times = (
-            f"{told['open_s']:6.1f} s until open, {told['rows_s']:6.1f} s for the rows, {told['cpu_s']:6.1f} s of CPU"
+        found = json.loads(
+            subprocess.run([*command, "--read", name], check=True, capture_output=True, text=True).stdout
         )
-        print(f"{name:28} {times}, {told['memory_gib']:.2f} GiB", flush=True)
+        seconds = [f"{found[key]:6.1f} s {what}" for key, what in SECONDS.items()]
+        print(f"{name:28} {', '.join(seconds)}, {found['memory_gib']:.2f} GiB", flush=True)
 
 
 def texture(rows: int, columns: int) -> NDArray[np.uint16]:
-    """Noise with a standard deviation of 60 on 1,500, a piece of 1,024 px repeated."""
+    """Return noise around 1,500 with a standard deviation of 60, repeating a piece of 1,024 px."""
     piece = np.random.default_rng(1).normal(1_500, 60, (1_024, 1_024)).astype(np.uint16)
     return np.tile(piece, (-(-rows // 1_024), -(-columns // 1_024)))[:rows, :columns]
 
 
 def radar_shape(side: int) -> tuple[int, int]:
-    """Return lines and pixels of a radar scene that holds a tile as the whole one does."""
+    """Return lines and samples of a radar scene in proportion to the tile."""
     lines, pixels = (length * side // SIDE for length in RADAR_SHAPE)
     return lines, pixels
 
@@ -95,8 +96,8 @@ def make(folder: Path, side: int) -> None:
         write_geotiff(folder / "heights.tif", hills[None].astype(np.float32), ("height",), wide)
 
 
-def told(start: float, opened: float) -> dict[str, float]:
-    """Return what a reading took."""
+def measurements(start: float, opened: float) -> dict[str, float]:
+    """Return time and memory of a reading."""
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     cpu = time.process_time()
     return {"open_s": opened - start, "rows_s": time.perf_counter() - opened, "cpu_s": cpu, "memory_gib": memory}
@@ -109,7 +110,7 @@ def read_optical(folder: Path, side: int, resampling: str) -> dict[str, float]:
         opened = time.perf_counter()
         for top in range(0, side, 512):
             scene.read(top, min(top + 512, side))
-        return told(start, opened)
+        return measurements(start, opened)
 
 
 def read_radar(folder: Path, side: int, heights: Path | None) -> dict[str, float]:
@@ -119,7 +120,7 @@ def read_radar(folder: Path, side: int, heights: Path | None) -> dict[str, float
         opened = time.perf_counter()
         for top in range(0, side, 512):
             scene.read(top, min(top + 512, side))
-        return told(start, opened)
+        return measurements(start, opened)
 
 
 READINGS = {

@@ -1,6 +1,6 @@
-"""The paper's training step as it is usually written: eager float32, torch's own layers, network after network.
+"""The paper's training step as usually implemented: eager float32, torch's own layers, one network after the other.
 
-Written anew after the procedure of pytorch-CycleGAN-and-pix2pix (``nn.InstanceNorm2d``, contiguous memory, biases
+Written after the procedure of pytorch-CycleGAN-and-pix2pix (``nn.InstanceNorm2d``, contiguous memory, biases
 everywhere, one Adam for both generators, one for both discriminators), with the paper's networks and losses.
 """
 
@@ -67,15 +67,15 @@ def discriminator(before: int, width: int) -> nn.Sequential:
 
 
 def plain_step(weights: list[dict[str, Tensor]], width: int, images: tuple[Tensor, ...]) -> Callable[[], Terms]:
-    """Make a step that starts from the state dicts of G_S2->S1, G_S1->S2, D_S1 and D_S2; the pools are still empty."""
+    """Return a step that starts from the state dicts of G_S2->S1, G_S1->S2, D_S1 and D_S2, with empty pools."""
     to_sar, restore = generator(3, 3, width), Restorer(width)
-    judge_sar, judge_optical = discriminator(3, width), discriminator(4, width)
-    for network, state in zip((to_sar, restore, judge_sar, judge_optical), weights, strict=True):
+    discriminator_sar, discriminator_optical = discriminator(3, width), discriminator(4, width)
+    for network, state in zip((to_sar, restore, discriminator_sar, discriminator_optical), weights, strict=True):
         named = dict(zip(network.state_dict(), (value.contiguous() for value in state.values()), strict=True))
         network.load_state_dict(named)
     adams = [
         torch.optim.Adam(itertools.chain(a.parameters(), b.parameters()), lr=2e-4, betas=(0.5, 0.999))
-        for a, b in ((to_sar, restore), (judge_sar, judge_optical))
+        for a, b in ((to_sar, restore), (discriminator_sar, discriminator_optical))
     ]
     sar, cloudy, clear, m = images
 
@@ -89,12 +89,12 @@ def plain_step(weights: list[dict[str, Tensor]], width: int, images: tuple[Tenso
         again_optical, _ = restore(fake_sar, cloudy, m)
         same_sar = to_sar(sar).tanh()
         same_optical, _ = restore(clear, clear, m)
-        for judge in (judge_sar, judge_optical):
-            judge.requires_grad_(False)
+        for one in (discriminator_sar, discriminator_optical):
+            one.requires_grad_(False)
         adams[0].zero_grad()
         terms = {
-            "adversarial": (judge_sar(fake_sar) - 1).square().mean()
-            + (judge_optical(torch.cat([fake_optical, m], 1)) - 1).square().mean(),
+            "adversarial": (discriminator_sar(fake_sar) - 1).square().mean()
+            + (discriminator_optical(torch.cat([fake_optical, m], 1)) - 1).square().mean(),
             "cycle": off(m, sar, again_sar) + off(1 - m, cloudy, again_optical),
             "identity": off(m, sar, same_sar) + off(m, clear, same_optical),
             "auxiliary": off(1 - m, m, estimate),
@@ -102,16 +102,16 @@ def plain_step(weights: list[dict[str, Tensor]], width: int, images: tuple[Tenso
         total = 5 * terms["adversarial"] + 10 * terms["cycle"] + terms["identity"] + 10 * terms["auxiliary"]
         total.backward()
         adams[0].step()
-        for judge in (judge_sar, judge_optical):
-            judge.requires_grad_(True)
+        for one in (discriminator_sar, discriminator_optical):
+            one.requires_grad_(True)
         adams[1].zero_grad()
         real_optical, made_optical = torch.cat([clear, m], 1), torch.cat([fake_optical.detach(), m], 1)
         pairs = {
-            "sar_discriminator": (judge_sar, sar, fake_sar.detach()),
-            "optical_discriminator": (judge_optical, real_optical, made_optical),
+            "sar_discriminator": (discriminator_sar, sar, fake_sar.detach()),
+            "optical_discriminator": (discriminator_optical, real_optical, made_optical),
         }
-        for name, (judge, real, fake) in pairs.items():
-            terms[name] = 0.5 * ((judge(real) - 1).square().mean() + judge(fake).square().mean())
+        for name, (one, real, fake) in pairs.items():
+            terms[name] = 0.5 * ((one(real) - 1).square().mean() + one(fake).square().mean())
             terms[name].backward()
         adams[1].step()
         return {name: term.item() for name, term in terms.items()}

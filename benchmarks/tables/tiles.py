@@ -1,11 +1,11 @@
-"""All land tiles, worked out: tables of docs/scale.md from what ``stages`` and ``tasks`` measured last.
+"""Cost of all land tiles: tables of docs/scale.md from the last results of ``stages`` and ``tasks``.
 
-    python benchmarks stages tasks                    measures, and keeps the results in results.jsonl
-    python benchmarks/tables/tiles.py docs/scale.md   puts the tables between the marks of the page
+    python benchmarks stages tasks                    measures and stores the results in results.jsonl
+    python benchmarks/tables/tiles.py docs/scale.md   writes the tables between the marks of the page
     python benchmarks/tables/tiles.py [--tiles 18952] [--cores 2 64 1024] [--mb-a-second 125 1250] [--tflops 20]
 
-Hours of graphics processors are an estimate: operations counted in the generator over ``--tflops``, what one is assumed
-to sustain; none was measured.
+Hours of graphics processors are an estimate: the operations of the generator divided by ``--tflops``, the assumed
+sustained rate; none was measured.
 """
 
 import argparse
@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parents[1] / "results.jsonl"
 MARKS = "<!-- made by benchmarks/tables/tiles.py -->", "<!-- end -->"
 TILE_PX, TILES = 10_980, 18_952
 MARGIN = (1 + 2 * 88 / 1024) ** 2
-"""By how much a window of 1024 px grows by its margins."""
+"""Factor of the area of a window of 1024 px with its margins."""
 READING = ("hash both products", "read Sentinel-2", "read Sentinel-1, terrain")
 MAPPING = ("map clouds", "compare radar and optics")
 REMOVERS = ("scene-adapted", "network")
@@ -52,16 +52,16 @@ def last(name: str) -> dict[str, Any]:
 
 
 def stages_of(found: dict[str, Any], remover: str) -> dict[str, float]:
-    """Seconds of ``predict`` by stage, from products to products, with terrain correction."""
+    """Return the seconds of ``predict`` by stage, from products to products, with terrain correction."""
     seconds: dict[str, float] = found["cpu_s_a_tile"]
     own = [stage for stage in seconds if stage.endswith(f", {remover}")]
     return {stage: seconds[stage] for stage in (*READING, *MAPPING, *own)}
 
 
 def stage_table(found: dict[str, Any], tiles: int) -> str:
-    told = "measured on {} and {}".format(*found["sizes_px"])
+    sizes_text = "measured on {} and {}".format(*found["sizes_px"])
     lines = [
-        f"Processor time of one thread, {found['processor']}, {found['date']}; {told} px.",
+        f"Processor time of one thread, {found['processor']}, {found['date']}; {sizes_text} px.",
         "",
         f"| stage | CPU s a tile | CPU hours, {tiles:,} tiles |",
         "|---|---:|---:|",
@@ -76,13 +76,13 @@ def stage_table(found: dict[str, Any], tiles: int) -> str:
 
 def bytes_line(found: dict[str, Any], tiles: int) -> str:
     sizes = found["bytes_a_tile"]
-    told = [f"{sizes['in'] / 1e9:.2f} GB in (both products, {sizes['in'] * tiles / 1e12:,.0f} TB in all)"]
-    told += [f"{sizes[name] / 1e9:.2f} GB out by {name} ({sizes[name] * tiles / 1e12:,.1f} TB)" for name in REMOVERS]
-    return f"Bytes of a tile: {', '.join(told)}; {sizes['patches'] / 1e9:.1f} GB of patches, were all kept."
+    parts = [f"{sizes['in'] / 1e9:.2f} GB in (both products, {sizes['in'] * tiles / 1e12:,.0f} TB in all)"]
+    parts += [f"{sizes[name] / 1e9:.2f} GB out by {name} ({sizes[name] * tiles / 1e12:,.1f} TB)" for name in REMOVERS]
+    return f"Bytes of a tile: {', '.join(parts)}; {sizes['patches'] / 1e9:.1f} GB of patches, were all kept."
 
 
 def scale_table(found: dict[str, Any], options: argparse.Namespace) -> str:
-    """Hours for all tiles by cores and rates, and what binds."""
+    """Return the hours for all tiles by cores and rates, and the limiting resource."""
     lines = ["| remover | cores | MB/s in and out | hours of cores | hours of transfer | binds |"]
     lines.append("|---|---:|---:|---:|---:|---|")
     for remover in REMOVERS:
