@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,38 @@ def test_settings_round_trip_through_toml(tiny_settings: TrainSettings, tmp_path
     run.path.mkdir(exist_ok=True)
     run.start(tiny_settings)
     assert run.resumed_settings(tiny_settings) == tiny_settings
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"step": torch.zeros(3)},
+        {"step": torch.tensor(float("nan"))},
+        {"weights": torch.zeros(1)},
+    ],
+    ids=["three steps", "no number", "no step"],
+)
+def test_a_state_without_a_step_is_refused(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    run = RunFolder(tmp_path)
+    run.save_state(state)
+    with pytest.raises(InputError, match=r"is not the state of a run .*; delete it to start anew"):
+        run.saved_step()
+
+
+def test_a_state_that_is_a_pipe_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "state.safetensors")
+    for read in (RunFolder(tmp_path).saved_step, RunFolder(tmp_path).load_state):
+        with pytest.raises(InputError, match=r"state\.safetensors is not a file"):
+            read()
+
+
+def test_bytes_that_are_no_text_end_a_log_and_refuse_a_list_of_patches(
+    tmp_path: Path, tiny_settings: TrainSettings
+) -> None:
+    run = RunFolder(tmp_path)
+    run.log.write_bytes(b'{"step": 1}\n{"step": 2, "\xe4')
+    assert run.read_log() == [{"step": 1}]
+    run.write_settings(tiny_settings)
+    run.patches.write_bytes(b"\xff\n")
+    with pytest.raises(InputError, match=r"patches\.txt is not the list of patches of a run .*; restore it"):
+        run.resumed_settings(tiny_settings)

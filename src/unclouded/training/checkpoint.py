@@ -3,19 +3,19 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tomli_w
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unclouded.errors import InputError
-from unclouded.files import explained, named, whole_file, write_text
+from unclouded.files import decoding, explained, named, require_file, whole_file, write_text
 from unclouded.locks import held
 from unclouded.models.weights import BEST, WEIGHTS
 from unclouded.patches.reading import DamagedTriplet
@@ -134,7 +134,10 @@ class RunFolder:
         """
         before = self.read_settings()
         require_resumable(str(self.path), before, wanted)
-        names = self.patches.read_text(encoding="utf-8").splitlines() if self.patches.is_file() else []
+        names = []
+        if self.patches.is_file():
+            with decoding(self.patches, "is not the list of patches of a run", "restore it, or start anew"):
+                names = self.patches.read_text(encoding="utf-8").splitlines()
         if not names:
             return wanted
         return settings_for_resume(before, wanted, self.saved_step(), wanted.steps_per_epoch(len(names)))
@@ -153,10 +156,8 @@ class RunFolder:
         """
         if not self.state.exists():
             return None
-        try:
+        with self._state_decoded():
             return _nested(load_file(self.state))
-        except SafetensorError as error:
-            raise self._damaged(error) from error
 
     def saved_step(self) -> int:
         """Return the steps that the saved state has taken; 0 without one.
@@ -166,20 +167,23 @@ class RunFolder:
         """
         if not self.state.exists():
             return 0
-        try:
-            with safe_open(self.state, framework="pt") as state:
-                return int(state.get_tensor("step"))
-        except SafetensorError as error:
-            raise self._damaged(error) from error
+        with self._state_decoded(), safe_open(self.state, framework="pt") as state:
+            return int(state.get_tensor("step"))
 
-    def _damaged(self, error: SafetensorError) -> InputError:
-        return InputError(f"{self.state} is not the state of a run ({error}); delete it to start anew")
+    @contextmanager
+    def _state_decoded(self) -> Iterator[None]:
+        require_file(self.state)
+        with decoding(self.state, "is not the state of a run", "delete it to start anew"):
+            yield
 
     def write_skipped(self, part: str, patches: Sequence[DamagedTriplet]) -> None:
         """Replace the skipped patches of a part: training or validation."""
         rows = [["part", "patch", "reason"]]
         if self.skipped.is_file():
-            with self.skipped.open(encoding="utf-8", newline="") as file:
+            with (
+                decoding(self.skipped, "is not a list of skipped patches", "delete it"),
+                self.skipped.open(encoding="utf-8", newline="") as file,
+            ):
                 rows = [row for row in csv.reader(file) if row[:1] != [part]]
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([*rows, *([part, one.name, one.reason] for one in patches)])
@@ -216,7 +220,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             entries.append(parse_json(line, named(path), nan=True))
         except InputError:
