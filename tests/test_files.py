@@ -202,6 +202,11 @@ def test_fault_32_what_an_input_error_comes_from_is_still_a_fault_of_the_machine
     assert told is not None and str(told).startswith("/disk/a.txt cannot be written (No space left on device)")
 
 
+def test_fault_38_a_disk_that_fails_on_reading_is_not_said_to_fail_on_writing() -> None:
+    told = machine_fault(OSError(errno.EIO, os.strerror(errno.EIO), "/disk/a.txt"))
+    assert str(told) == "/disk/a.txt cannot be read or written (Input/output error); check the disk and run again"
+
+
 @pytest.mark.parametrize(
     "error",
     [InputError("No space left on device, says its name"), PermissionError(errno.EACCES, "no"), KeyError("a")],

@@ -55,6 +55,8 @@ _NAME = {
 }
 """Remedies for faults of an output name."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_ONLY_WRITING = (*_FULL, errno.EROFS, errno.EFBIG)
+"""Faults that reading never meets."""
 
 
 @contextmanager
@@ -209,7 +211,8 @@ def machine_fault(error: BaseException) -> MachineError | None:
             return MachineError(f"{one.strerror or one}; free some space there, or set TMPDIR, and run again")
         if (number := _number(one)) in _MACHINE:
             place = one.filename if isinstance(one, OSError) and isinstance(one.filename, str | os.PathLike) else None
-            return MachineError(_unwritable(Path(place) if place else None, number, _MACHINE[number]))
+            use = "written" if number in _ONLY_WRITING else "read or written"
+            return MachineError(_unwritable(Path(place) if place else None, number, _MACHINE[number], use))
     return None
 
 
@@ -248,10 +251,10 @@ def _number(error: BaseException) -> int | None:
     return next((number for number in known if os.strerror(number) in str(error)), None)
 
 
-def _unwritable(path: Path | None, number: int, remedy: str) -> str:
+def _unwritable(path: Path | None, number: int, remedy: str, use: str = "written") -> str:
     room = f" ({as_room(free_bytes(path), math.floor)} left)" if path is not None and number in _FULL else ""
     what = "a file" if path is None else named(path)
-    return f"{what} cannot be written ({os.strerror(number)}); {remedy}{room} and run again"
+    return f"{what} cannot be {use} ({os.strerror(number)}); {remedy}{room} and run again"
 
 
 def unwritable(path: Path, reason: str) -> MachineError:

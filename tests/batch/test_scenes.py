@@ -310,6 +310,7 @@ def row(name: str, **more: object) -> dict[str, Any]:
         "cloudy_share": 0.6,
         "observed": 40,
         "synthesised": 60,
+        "no_data_radar": 3,
         "cloudy_product": f"{name}.zip",
         "cloudy_acquired": "2021-09-08T12:27:01+02:00",
         "remarks": ["no heights"],
@@ -327,6 +328,7 @@ def test_the_table_lists_every_scene_and_opens_in_geopandas(tmp_path: Path) -> N
     table = geopandas.read_parquet(path)
     assert table["scene"].tolist() == ["a", "aa", "b"]
     assert table["status"].tolist() == ["cleared", "failed", "cleared"]
+    assert table["no_data_radar"].dropna().tolist() == [3, 3]
     assert table["reason"][1] == "s2.zip is cut" and table["clear"][2] == "b/clear.tif"
     assert table["item"].fillna("").tolist() == ["a/item.json", "", "b/item.json"]
     assert table["cloudy_acquired"][0].isoformat() == "2021-09-08T10:27:01+00:00"

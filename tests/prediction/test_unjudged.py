@@ -71,7 +71,16 @@ def test_expectation_34_a_pixel_with_a_missing_band_is_predicted_and_never_obser
     assert (image > 0).all() and image.max() < 1_000  # no cloud is left, and no 65535
     assert np.isnan(layer(scene, "cloud_map")[0][STRIP]).all() == (band != "B03")
     cause = f"{band} {'is saturated' if stored else 'has no data'}"
-    assert f"25.0 % of the scene has no known cloud state, because {cause} there" in scene.summary["remarks"][-1]
+    state = "lacks bands of the remover" if band == "B03" else "has no known cloud state"
+    assert f"25.0 % of the scene {state}, because {cause} there" in scene.summary["remarks"][-1]
+
+
+def test_fault_13_the_cloudy_image_itself_has_no_data_where_a_band_of_it_is_missing(cleared: Clear) -> None:
+    optical = scene_of_land()
+    optical[(SENTINEL2.bands.index("B03"), *STRIP)] = 0
+    scene = cleared(optical, remover=baseline("cloudy", RGB))
+    assert not layer(scene, "clear")[(slice(None), *STRIP)].any()
+    assert scene.summary["pixels"]["no_data_remover"] == scene.summary["pixels"]["no_data"] == 16 * 64
 
 
 def test_fault_13_pixels_of_unknown_cloud_state_without_radar_have_no_data_in_any_band(cleared: Clear) -> None:

@@ -25,6 +25,7 @@ from unclouded.io.geoparquet import TIME, geo_table, with_metadata, write_table
 from unclouded.models.remover import CloudRemover
 from unclouded.models.weights import choose_map
 from unclouded.prediction.auto_remover import RemoverSpec
+from unclouded.prediction.clearing import LOSSES
 from unclouded.prediction.products import Provenance
 from unclouded.prediction.scene import SUMMARY, PredictedScene, SceneSettings, describe_remover, predict_scene
 from unclouded.prediction.scene_report import ITEM
@@ -224,6 +225,7 @@ SCHEMA = pa.schema(
         ("mean_coverage", pa.float64()),
         ("cloudy_share", pa.float64()),
         *((code.name.lower(), pa.int64()) for code in Provenance),
+        *((name, pa.int64()) for name in LOSSES),
         *(
             (f"{sensor}_{name}", TIME if name == "acquired" else pa.string())
             for sensor in ("cloudy", "radar")

@@ -48,6 +48,11 @@ class Baseline:
         return BASELINES[self.name](observation.select(self.bands))
 
     @property
+    def repeats_input(self) -> bool:
+        """Whether its answer is the cloudy image, which has no numbers where a band is missing."""
+        return self.name == "cloudy"
+
+    @property
     def margin_px(self) -> int:
         """How far away a pixel can change the adapted baseline's answer: as far as the features of radar reach."""
         return REACH_PX if self.name == "sar-regression" else 0

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unclouded.clouds.map import row_strips
+from unclouded.models.baselines import Baseline
 from unclouded.models.remover import CloudRemover, ConfidentRemover, FunctionRemover, SceneRemover
 from unclouded.prediction.cloud_mapping import SceneMap
 from unclouded.prediction.products import (
@@ -70,6 +71,11 @@ class AdaptedEnsemble:
     align_px: int
     statistics: Statistics
     uncertainty: bool
+
+    @property
+    def repeats_input(self) -> bool:
+        """Whether the first remover returns the cloudy image itself, in which no missing band may be filled."""
+        return isinstance(first := self.removers[0], Baseline) and first.repeats_input
 
     @property
     def has_confidence(self) -> bool:
@@ -237,7 +243,8 @@ def remove_clouds_in_line(
         if ensemble is not None and target is not None:
             target = window if ensemble.statistics == "window" else target
             around = target.grown(ensemble.margin_px, ensemble.align_px, scene)
-            _predict_window(strip, target, here, rows.observation(around, cloud_map, seen), ensemble, rows.radiometry)
+            observation = rows.observation(around, cloud_map, seen, fill=not ensemble.repeats_input)
+            _predict_window(strip, target, here, observation, ensemble, rows.radiometry)
     part = here.within(rows.window)
     lost, there, radar = strip["provenance"][0] == Provenance.NO_DATA, seen[part], rows.radar[part]
     causes = lost & ~there, lost & there & ~radar, lost & there & radar, ~radar

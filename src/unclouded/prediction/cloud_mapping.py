@@ -62,7 +62,9 @@ class SceneMap:
     def unjudged(self) -> "Unjudged":
         """Return counts of the pixels of unknown cloud state, by cause."""
         counts = [_load_strip(self.store, top)["unjudged"] for top, _ in self.strips]
-        return Unjudged(*np.sum(counts, axis=0).T.tolist())
+        unknown = [int(np.count_nonzero(self.seen(*strip) & np.isnan(self.cloud_map(*strip)))) for strip in self.strips]
+        lacking, saturated, other, pixels = np.sum(counts, axis=0).T.tolist()
+        return Unjudged(lacking, saturated, other, pixels, sum(unknown))
 
     def is_clear(self, top: int, bottom: int) -> Bool[np.ndarray, "rows x"]:
         """Return a mask of the pixels where the optical image has data and m = 0."""
@@ -83,19 +85,29 @@ class SceneMap:
 class Unjudged:
     """Counts of pixels of unknown cloud state: some band has a value, but m or a band of the remover is missing.
 
-    Every field has one count for each band.
+    Every field but the last has one count for each band.
 
     Attributes:
         lacking: Pixels where the band has no data.
         saturated: Pixels where the band is saturated.
         other: Pixels with data in all bands but none in the user's cloud map; the same number for each band.
         pixels: All such pixels; the same number for each band.
+        unknown: Those of them where m is unknown.
     """
 
     lacking: Sequence[int]
     saturated: Sequence[int]
     other: Sequence[int]
     pixels: Sequence[int]
+    unknown: int
+
+    @property
+    def state(self) -> str:
+        """What is missing, as text: where only bands of the remover are, the clouds are known."""
+        if not self.unknown:
+            return "lacks bands of the remover"
+        unknown = "has no known cloud state"
+        return unknown if self.unknown == self.pixels[0] else f"{unknown} or lacks bands of the remover"
 
     def reasons(self, bands: tuple[str, ...]) -> str:
         """Return the causes as text, such as ``B10 has no data``."""

@@ -331,7 +331,7 @@ def _gaps(sources: Sources, scene_map: SceneMap, losses: Mapping[str, int], used
     if any(unjudged.pixels):
         unless = ", but no data where the radar has none" if losses["radar_gaps"] else ""
         yield (
-            f"{percent_text(unjudged.pixels[0] / pixels)} of the scene has no known cloud state, because "
+            f"{percent_text(unjudged.pixels[0] / pixels)} of the scene {unjudged.state}, because "
             f"{unjudged.reasons(sources.optical.bands)} there; {used} predicts it as under opaque cloud{unless}"
         )
     if losses["no_data_radar"] or losses["radar_gaps"] >= 0.001 * pixels:

@@ -90,6 +90,8 @@ class SceneRows:
         window: Window,
         cloud_map: Float32[np.ndarray, "rows x"],
         seen: Bool[np.ndarray, "rows x"] | None = None,
+        *,
+        fill: bool = True,
     ) -> Observation:
         """Return a window of the rows as input for a remover; m is never NaN in it.
 
@@ -99,13 +101,15 @@ class SceneRows:
             seen: True where any band of the optical image has a value. There, pixels with unknown m or with a missing
                 band are passed as opaque cloud (m = 1), so that the remover predicts them. If omitted, pixels with
                 unknown m are passed as gaps, so that nothing is fitted to them.
+            fill: Fill missing bands of the pixels that are passed as opaque cloud.
         """
         part = window.within(self.window)
         cloudy, m = self.radiometry.decode(self.stored[:, *part]), cloud_map[part]
         unknown = np.isnan(m)
         if seen is not None:
             predicted = seen[part] & (unknown | ~self.optical[part])
-            cloudy[:, predicted] = _fill_missing_bands(cloudy[:, predicted])
+            if fill:
+                cloudy[:, predicted] = _fill_missing_bands(cloudy[:, predicted])
             m = np.where(predicted, np.float32(1.0), m)
         else:
             cloudy[:, unknown] = np.nan
