@@ -58,7 +58,7 @@ def test_times_are_read_in_utc(text: str, expected: str) -> None:
         ["2018-07-11"],
     ],
 )
-def test_what_is_no_time_is_refused_in_one_line(text: Any) -> None:
+def test_an_invalid_time_is_refused_in_one_line(text: Any) -> None:
     with pytest.raises(InputError, match="expected a time such as 2018-07-11T10:20:21Z, found ") as error:
         parse_utc(text)
     assert "\n" not in str(error.value) and len(str(error.value)) < 200

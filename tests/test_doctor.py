@@ -19,7 +19,7 @@ def finding(subject: str) -> Finding:
     return one
 
 
-def test_a_sound_installation_needs_no_remedy() -> None:
+def test_a_working_installation_needs_no_remedy() -> None:
     assert [one for one in examine() if one.remedy] == []
 
 
@@ -41,7 +41,7 @@ def test_the_known_place_is_the_arc_of_the_meridian() -> None:
     assert list(doctor.PLACE_M) == pytest.approx([500_000, 0.9996 * arc], abs=1e-4)
 
 
-def test_fault_39_both_libraries_know_where_a_place_lies() -> None:
+def test_fault_39_both_libraries_transform_a_known_place() -> None:
     for library in ("rasterio", "pyproj"):
         assert finding(f"PROJ in {library}").found == "9° E 48° N lies at 500000.000 5316300.224 in EPSG:32632"
 
@@ -56,8 +56,8 @@ print(*pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32632", always_xy=True).tr
 
 @pytest.mark.parametrize("order", ["rasterio, pyproj", "pyproj, rasterio"])
 def test_fault_39_they_agree_whichever_is_imported_first(order: str) -> None:
-    told = subprocess.run([sys.executable, "-c", IN_ORDER.format(order)], capture_output=True, text=True, check=True)
-    numbers = [float(line.strip("[]")) for line in told.stdout.splitlines()]
+    result = subprocess.run([sys.executable, "-c", IN_ORDER.format(order)], capture_output=True, text=True, check=True)
+    numbers = [float(line.strip("[]")) for line in result.stdout.splitlines()]
     assert numbers == pytest.approx([*doctor.PLACE_M, *doctor.PLACE_M], abs=doctor.TOLERANCE_M)
 
 
@@ -69,7 +69,7 @@ def test_fault_39_a_place_a_centimetre_away_is_wrong(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("error", [InputError("PROJ finds no coordinate systems"), ProjError("no database")])
-def test_fault_39_a_library_without_answer_is_named_and_the_others_are_asked(
+def test_fault_39_a_library_that_fails_is_named_and_the_others_are_checked(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails() -> tuple[float, float]:
@@ -91,7 +91,7 @@ def test_graphics_processors_before_ampere_only_emulate_bfloat16(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "RTX")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *answers: True)  # what torch says of both
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *answers: True)  # as torch reports for both
     assert finding("cuda:0").found.startswith(f"RTX, {expected}")
 
 
@@ -119,7 +119,7 @@ def test_bfloat16_goes_by_the_processor(able: str, word: str, monkeypatch: pytes
     assert word in finding("bfloat16").found
 
 
-def test_an_absent_extra_is_named_with_its_way_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named_with_its_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(doctor.EXTRAS, "no-such-library", "csmask")
     assert finding("no-such-library") == Finding(
         "no-such-library", "not installed; pip install 'unclouded[csmask]' installs it"

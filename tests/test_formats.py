@@ -48,12 +48,12 @@ def test_a_file_is_named_by_its_first_bytes_and_refused_as_geotiff(tmp_path: Pat
 
 
 @pytest.mark.parametrize("start", [b"\0" * 20, b"\x01\x02\x03", b"ab\xff\xf0"])
-def test_of_other_bytes_nothing_is_said(tmp_path: Path, start: bytes) -> None:
+def test_other_bytes_are_not_recognised(tmp_path: Path, start: bytes) -> None:
     (tmp_path / "a").write_bytes(start)
     assert format_of(tmp_path / "a") is None and found_clause(tmp_path / "a") == ""
 
 
-def test_a_text_that_is_cut_within_a_letter_is_a_text(tmp_path: Path) -> None:
+def test_a_text_truncated_within_a_character_is_a_text(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a" + "ß" * 5000, encoding="utf-8")
     assert found_clause(tmp_path / "a.csv") == " (it is a text file)"
 
@@ -69,7 +69,7 @@ def test_a_text_that_is_cut_within_a_letter_is_a_text(tmp_path: Path) -> None:
         (("a.tif",), "a folder"),
     ],
 )
-def test_a_folder_is_named_by_what_it_holds(tmp_path: Path, made: tuple[str, ...], name: str) -> None:
+def test_a_folder_is_recognised_by_its_contents(tmp_path: Path, made: tuple[str, ...], name: str) -> None:
     for file in made:
         (tmp_path / file).touch()
     with pytest.raises(InputError) as refused:
@@ -77,7 +77,7 @@ def test_a_folder_is_named_by_what_it_holds(tmp_path: Path, made: tuple[str, ...
     assert f"is not a file (it is {name}" in str(refused.value)
 
 
-def test_pipes_addresses_and_what_is_not_there(tmp_path: Path) -> None:
+def test_pipes_addresses_and_missing_paths_are_recognised(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert found_clause(tmp_path / "pipe") == " (it is a pipe, a socket or a device; give a file)"
     assert found_clause(tmp_path / "absent") == ""

@@ -12,11 +12,11 @@ def doubled(x):
     return 2 * x
 
 
-def test_a_compiled_function_answers_as_before() -> None:
+def test_a_compiled_function_returns_the_same() -> None:
     assert compiled(doubled)(21) == 42
 
 
-def test_fault_33_where_nothing_can_be_written_it_is_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_33_without_a_writable_folder_it_is_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
     njit, asked = numba.njit, []
 
     def without_a_place(function, *, cache=False, **options):
@@ -50,9 +50,7 @@ def linked(folder: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.parametrize("spoilt", [shared, foreign, with_a_foreign_file, linked])
-def test_a_folder_that_others_may_write_holds_no_code_that_is_run(
-    spoilt: Callable[[Path], None], tmp_path: Path
-) -> None:
+def test_code_in_a_folder_that_others_may_write_is_not_run(spoilt: Callable[[Path], None], tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     folder.mkdir(mode=0o755)
     assert is_private(folder)

@@ -20,17 +20,17 @@ def raised(action: object) -> BaseException:
 
 
 @pytest.mark.parametrize(
-    ("action", "wanted"),
+    ("action", "requested"),
     [
         (lambda: np.empty(2**50, np.float32), "4194304.0 GiB more"),
         (lambda: torch.empty(2**50), "4194304.0 GiB more"),
         (lambda: bytearray(2**60), "more is needed than"),
     ],
 )
-def test_fault_38_memory_that_ran_out_is_told_with_what_was_wanted(action: object, wanted: str) -> None:
+def test_fault_38_the_error_for_exhausted_memory_names_the_requested_bytes(action: object, requested: str) -> None:
     fault = memory_fault(raised(action))
     assert isinstance(fault, OutOfMemoryError)
-    assert wanted in str(fault)
+    assert requested in str(fault)
     assert "in use of" in str(fault)
 
 
@@ -67,11 +67,11 @@ def test_other_errors_are_not_taken_for_memory(error: Exception) -> None:
     assert memory_fault(error) is None
 
 
-def test_what_is_used_lies_below_what_is_allowed() -> None:
+def test_used_memory_is_below_the_limit() -> None:
     assert 2**20 < used_bytes() <= allowed_bytes()
 
 
-def test_no_more_processes_are_started_than_suit_the_machine() -> None:
+def test_the_number_of_processes_is_limited() -> None:
     most = most_processes()
     assert most == 4 * len(os.sched_getaffinity(0))
     assert capped("device.workers", most) == (most, "")

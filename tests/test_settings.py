@@ -58,7 +58,7 @@ def test_an_override_wins_over_the_file(toml: Path) -> None:
     assert load_settings(Train, toml, ["loss.cycle=2.5"]).loss == Loss(cycle=2.5)
 
 
-def test_an_override_makes_the_group_it_names(toml: Path) -> None:
+def test_an_override_creates_its_group(toml: Path) -> None:
     assert load_settings(Train, toml, ["warm_up.cycle=1e-3"]).warm_up == Loss(cycle=0.001)
 
 
@@ -83,7 +83,7 @@ def test_an_override_of_two_lines_is_one_value(toml: Path) -> None:
         load_settings(Train, toml, ["loss.cycle=1.0\npatches='elsewhere'"])
 
 
-def test_overrides_leave_their_source_alone() -> None:
+def test_overrides_do_not_change_their_source() -> None:
     content = {"patches": "data", "loss": {"cycle": 5.0}}
     settings_from(Train, content, ["loss.cycle=7.0"])
     assert content == {"patches": "data", "loss": {"cycle": 5.0}}
@@ -103,14 +103,14 @@ def test_every_mistake_is_named_at_once(toml: Path) -> None:
     toml.write_text('name = "a name of many letters"\n[loss]\ncylce = 1.0\nidentity = "much"\n')
     message = refusal(toml)
     assert message.startswith("run.toml is not a valid Train: ")
-    told = set(message.removeprefix("run.toml is not a valid Train: ").split("; "))
+    listed = set(message.removeprefix("run.toml is not a valid Train: ").split("; "))
     assert {
         "patches is missing",
         "loss.cylce is not a key",
         "did you mean 'cycle'?",
         "name: expected at most 10 letters, found 22",
-    } <= told
-    assert any(line.startswith("loss.identity: ") and line.endswith("found 'much'") for line in told)
+    } <= listed
+    assert any(line.startswith("loss.identity: ") and line.endswith("found 'much'") for line in listed)
 
 
 def test_a_value_out_of_range_is_shown(toml: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "absent.toml").endswith("absent.toml is not a file; check the path")
 
 
-def test_a_file_that_is_no_toml_is_refused_with_the_line(toml: Path) -> None:
+def test_a_file_that_is_not_toml_is_refused_with_the_line(toml: Path) -> None:
     toml.write_text("patches = \n")
     assert "run.toml is not TOML (Invalid value (at line 1" in refusal(toml)
 
@@ -191,6 +191,6 @@ def test_fault_25_whatever_override_is_a_setting_or_a_refusal(override: str) -> 
     ("value", "reason"),
     [('"a\\u0000b"', "holds a zero byte"), ("9" * 4000, "integer of more than 64 bits"), ("[" * 20 + "]" * 20, "deep")],
 )
-def test_fault_25_values_that_libraries_stumble_over_are_refused(toml: Path, value: str, reason: str) -> None:
+def test_fault_25_values_that_break_libraries_are_refused(toml: Path, value: str, reason: str) -> None:
     toml.write_text(f"name = {value}\n")
     assert reason in refusal(toml)

@@ -31,7 +31,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "reason"), REFUSED.items(), ids=range(len(REFUSED)))
-def test_what_is_no_strict_json_is_refused_in_one_line_that_names_origin_reason_and_remedy(
+def test_invalid_json_is_refused_in_one_line_with_source_reason_and_remedy(
     text: str, reason: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "x.json"
@@ -44,7 +44,7 @@ def test_what_is_no_strict_json_is_refused_in_one_line_that_names_origin_reason_
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b'"\xff"', b'"\xed\xa0\x80"', b"\0\0\0\0", b"\0[\0\n"])
-def test_bytes_that_are_no_unicode_are_refused(content: bytes) -> None:
+def test_invalid_unicode_is_refused(content: bytes) -> None:
     with pytest.raises(InputError, match="is not JSON"):
         parse_json(content, "x")
 
@@ -64,7 +64,7 @@ def test_logs_may_hold_nan_where_the_caller_allows_it() -> None:
     assert str(parse_json('{"loss": NaN, "rate": Infinity}', "log", nan=True)) == "{'loss': nan, 'rate': inf}"
 
 
-def test_a_number_or_a_list_is_no_object(tmp_path: Path) -> None:
+def test_a_number_or_a_list_is_not_an_object(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[1]")
     with pytest.raises(InputError, match=r"x\.json does not hold a JSON object; pack again"):
         read_json_object(tmp_path / "x.json", advice="pack again")
@@ -88,7 +88,7 @@ sound = st.recursive(
 
 
 @given(sound)
-def test_sound_json_reads_as_the_library_reads_it(value: Any) -> None:
+def test_valid_json_is_read_as_by_the_library(value: Any) -> None:
     text = json.dumps(value)
     assert parse_json(text.encode(), "x") == json.loads(text)
 

@@ -53,7 +53,7 @@ def served(behaviour: Behaviour, scheme: str = "http") -> Iterator[str]:
             assert not thread.is_alive()  # the client closed every connection
 
 
-def says(*pieces: str, then: Behaviour = lambda _: None) -> Behaviour:
+def responds(*pieces: str, then: Behaviour = lambda _: None) -> Behaviour:
     def behave(connection: socket.socket) -> None:
         connection.recv(65_536)
         connection.sendall("".join(pieces).encode("latin-1"))
@@ -93,19 +93,19 @@ def failed(behaviour: Behaviour, limits: WebLimits = PATIENT, scheme: str = "htt
 SLOW = {
     "accepts and stays silent": stays_silent,
     "drips the status line": drips(b"H"),
-    "drips a header": says(OK, "X: ", then=drips(b"y")),
-    "sends headers without end": says(OK, then=drips(b"X: y\r\n", 0.1)),
-    "says continue without end": drips(b"HTTP/1.1 100 Continue\r\n\r\n"),
-    "drips the body": says(OK, "Content-Length: 999\r\n\r\n", then=drips(b"x")),
-    "stops in the body": says(OK, "Content-Length: 999\r\n\r\nx", then=stays_silent),
-    "drips the size of a chunk": says(OK, "Transfer-Encoding: chunked\r\n\r\n", then=drips(b"0")),
-    "drips a body without a length": says(OK, "\r\n", then=drips(b"x")),
-    "is silent after a redirect": says("HTTP/1.1 302 Found\r\nLocation: /y", then=stays_silent),
+    "drips a header": responds(OK, "X: ", then=drips(b"y")),
+    "sends headers without end": responds(OK, then=drips(b"X: y\r\n", 0.1)),
+    "sends continue without end": drips(b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "drips the body": responds(OK, "Content-Length: 999\r\n\r\n", then=drips(b"x")),
+    "stops in the body": responds(OK, "Content-Length: 999\r\n\r\nx", then=stays_silent),
+    "drips the size of a chunk": responds(OK, "Transfer-Encoding: chunked\r\n\r\n", then=drips(b"0")),
+    "drips a body without a length": responds(OK, "\r\n", then=drips(b"x")),
+    "is silent after a redirect": responds("HTTP/1.1 302 Found\r\nLocation: /y", then=stays_silent),
 }
 
 
 @pytest.mark.parametrize("behaviour", SLOW.values(), ids=SLOW)
-def test_fault_41_slowness_ends_in_every_phase(behaviour: Behaviour) -> None:
+def test_fault_41_slow_responses_time_out_in_every_phase(behaviour: Behaviour) -> None:
     began = time.monotonic()
     assert re.search(r"(within|silent for more than) 0\.[348] s$", str(failed(behaviour, QUICK)))
     assert time.monotonic() - began < 30  # a hang would last for ever; the limits are 0.3 to 0.8 s
@@ -127,19 +127,19 @@ def test_fault_41_a_name_that_is_never_resolved_ends_in_time(monkeypatch: pytest
 
 
 def test_fault_41_a_tls_handshake_that_drips_ends_in_time() -> None:
-    begins = says("\x16\x03\x03\x40\x00", then=drips(b"\0"))  # the header of a record of 16 kB
+    begins = responds("\x16\x03\x03\x40\x00", then=drips(b"\0"))  # the header of a record of 16 kB
     assert str(failed(begins, QUICK, "https")) == "no answer within 0.4 s"
 
 
 def test_fault_41_a_body_that_is_fast_enough_in_silence_ends_at_the_whole_deadline() -> None:
-    steady = says(OK, "Content-Length: 999999\r\n\r\n", then=drips(b"x" * 100, 0.01))
+    steady = responds(OK, "Content-Length: 999999\r\n\r\n", then=drips(b"x" * 100, 0.01))
     assert (
         str(failed(steady, WebLimits(silence_s=0.3, whole_s=0.5, least_bytes_s=10))) == "no whole answer within 0.5 s"
     )
 
 
 def test_fault_41_time_that_the_reader_takes_for_a_chunk_is_not_the_servers() -> None:
-    sends = says(OK, "Content-Length: 3000000\r\n\r\n", "x" * 3_000_000)
+    sends = responds(OK, "Content-Length: 3000000\r\n\r\n", "x" * 3_000_000)
     limits = WebLimits(silence_s=0.5, least_bytes_s=10)
     with served(sends) as address, asked("GET", address, limits=limits) as answer:
         count = 0
@@ -178,7 +178,7 @@ def test_malformed_answers_are_final_and_end_in_one_line(text: str, reason: str)
             declared_bytes(answer.headers)
             answer.read(100)
 
-    with served(says(text)) as address, pytest.raises(WebError, match=re.escape(reason)) as error:
+    with served(responds(text)) as address, pytest.raises(WebError, match=re.escape(reason)) as error:
         read(address)
     assert not error.value.may_pass and "\n" not in str(error.value)
 
@@ -193,13 +193,13 @@ def test_malformed_answers_are_final_and_end_in_one_line(text: str, reason: str)
         OK + "Content-Encoding: gzip\r\n\r\n123",
     ],
 )
-def test_what_breaks_off_may_be_asked_for_again(text: str) -> None:
-    assert failed(says(text)).may_pass
+def test_an_incomplete_response_may_be_requested_again(text: str) -> None:
+    assert failed(responds(text)).may_pass
 
 
 @pytest.mark.parametrize("status", ["200 OK", "404 x", "500 x"])
 @pytest.mark.parametrize("length", ["", "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"])
-def test_a_body_without_end_is_not_read_whatever_the_status(status: str, length: str) -> None:
+def test_an_endless_body_is_not_read_for_any_status(status: str, length: str) -> None:
     sent = 0
 
     def endless(connection: socket.socket) -> None:
@@ -208,7 +208,7 @@ def test_a_body_without_end_is_not_read_whatever_the_status(status: str, length:
             connection.sendall(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
             sent += 65_536
 
-    behaviour = says(f"HTTP/1.1 {status}\r\n{length}\r\n", then=endless)
+    behaviour = responds(f"HTTP/1.1 {status}\r\n{length}\r\n", then=endless)
     if status == "200 OK" and "5" in length:
         assert fetched(behaviour) == b"10000"  # as declared, and no byte more
     else:
@@ -216,16 +216,16 @@ def test_a_body_without_end_is_not_read_whatever_the_status(status: str, length:
     assert sent < 64 << 20
 
 
-def test_fault_21_a_bomb_is_not_unpacked() -> None:
+def test_fault_21_a_decompression_bomb_is_not_unpacked() -> None:
     packed = gzip.compress(b" " * (64 << 20))
     head = f"{OK}Content-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
-    assert str(failed(says(head, packed.decode("latin-1")))) == "more than 1 MiB for one answer"
+    assert str(failed(responds(head, packed.decode("latin-1")))) == "more than 1 MiB for one answer"
     packed = gzip.compress(b"sound")
     head = f"{OK}Content-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
-    assert fetched(says(head, packed.decode("latin-1"))) == b"sound"
+    assert fetched(responds(head, packed.decode("latin-1"))) == b"sound"
 
 
-def test_a_password_goes_to_its_own_host_alone() -> None:
+def test_a_password_is_sent_to_its_host_only() -> None:
     heard: list[bytes] = []
 
     def hear(answer: str) -> Behaviour:
@@ -250,11 +250,11 @@ def test_a_password_goes_to_its_own_host_alone() -> None:
     ("asks", "seconds"), [("7", 7.0), ("\xb3", 0.0), ("9" * 5000, 0.0), ("-3", 0.0), ("soon", 0.0), ("1e9", 0.0)]
 )
 def test_a_busy_server_may_ask_for_seconds_and_for_nothing_else(asks: str, seconds: float) -> None:
-    error = failed(says(f"HTTP/1.1 429 Slow\r\nRetry-After: {asks}\r\nContent-Length: 0\r\n\r\n"))
+    error = failed(responds(f"HTTP/1.1 429 Slow\r\nRetry-After: {asks}\r\nContent-Length: 0\r\n\r\n"))
     assert (error.status, error.may_pass, error.wait_s) == (429, True, seconds)
 
 
-def test_nothing_is_left_running() -> None:
+def test_no_thread_is_left_running() -> None:
     failed(stays_silent, QUICK)
     until = time.monotonic() + 10
     while any(thread.name == "web request" for thread in threading.enumerate()) and time.monotonic() < until:
@@ -292,14 +292,14 @@ def test_nothing_is_left_running() -> None:
         "",
     ],
 )
-def test_addresses_that_are_none_are_refused_in_one_line(address: str) -> None:
+def test_invalid_addresses_are_refused_in_one_line(address: str) -> None:
     with pytest.raises(InputError) as error:
         require_web_address(address)
     assert "\n" not in str(error.value) and "secret" not in str(error.value) and len(str(error.value)) < 400
 
 
 @pytest.mark.parametrize("address", ["https://host/a%20b?c=/&d=", "HTTP://[::1]:8080/x", "http://me:it@h.example.:80"])
-def test_sound_addresses_are_accepted(address: str) -> None:
+def test_valid_addresses_are_accepted(address: str) -> None:
     require_web_address(address)
 
 

@@ -1,20 +1,20 @@
-"""Who hears what a run does while it runs."""
+"""Callbacks of long work: progress, and the hooks of training."""
 
 from collections.abc import Callable, Mapping
 
 ProgressCallback = Callable[[str, int, int], None]
-"""What progress is told: stage, done, total."""
+"""Called with (stage, completed, total): the name of the stage, the items done, and all items."""
 
 
-def no_progress(stage: str, done: int, total: int) -> None:
-    """Tell nobody about progress."""
+def no_progress(stage: str, completed: int, total: int) -> None:
+    """Ignore progress; the default of ``on_progress``."""
 
 
 class TrainingCallback:
-    """Hears nothing; those who want to hear override a method."""
+    """Hooks of the training loop; the base class ignores them."""
 
     def on_step(self, step: int, terms: Mapping[str, float]) -> None:
-        """Hear the loss terms of a step."""
+        """Called with the loss terms of a step."""
 
     def on_message(self, sentence: str) -> None:
-        """Hear something that a user should know, once."""
+        """Called with a message for the user, once per message."""

@@ -44,8 +44,8 @@ def test_every_season_and_continent_has_its_share_in_every_part() -> None:
     parts = split.parts()
     strata = Counter((parts[region.roi], *region.stratum) for region in regions())
     assert len(parts) == 160 and len(strata) == 24
-    wanted = {"train": 16, "val": 2, "test": 2}  # of 20 regions
-    assert max(abs(count - wanted[part]) for (part, *_), count in strata.items()) <= 1
+    target = {"train": 16, "val": 2, "test": 2}  # of 20 regions
+    assert max(abs(count - target[part]) for (part, *_), count in strata.items()) <= 1
     require_apart(split, regions())
 
 

@@ -101,7 +101,7 @@ def test_fault_42_a_manifest_with_a_flipped_byte_is_refused_or_has_the_same_valu
     for place in range(0, len(content), 97):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
         try:
-            assert read_manifest(path) == before  # a byte that nobody reads, such as of statistics
+            assert read_manifest(path) == before  # a byte that is not read, such as of statistics
         except InputError:
             refused += 1
     assert refused > 10

@@ -40,12 +40,12 @@ FLAT = ScreeningSettings(remarks=("constant", "haze"))
 def test_the_worst_finding_decides_and_every_reason_is_listed(
     findings: list[Finding], lacks: tuple[str, ...], status: str, reason: str | None
 ) -> None:
-    told = status_columns(iter(findings), lacks)
-    assert told["status"] == status
+    row = status_columns(iter(findings), lacks)
+    assert row["status"] == status
     if status == "unreadable":
-        assert told["reason"] == "lacks s2_cloudy; haze in s2: 50.0% cirrus; unreadable in s1: a.tif is cut"
+        assert row["reason"] == "lacks s2_cloudy; haze in s2: 50.0% cirrus; unreadable in s1: a.tif is cut"
     else:
-        assert told["reason"] == reason
+        assert row["reason"] == reason
 
 
 def test_gaps_are_signed_and_unknown_without_a_date() -> None:
@@ -87,7 +87,7 @@ def test_complete_and_incomplete_patches_have_rows(official_root: Path) -> None:
     assert [(row["status"], row["reason"]) for row in rows] == [("incomplete", "lacks s1"), ("kept", None)]
     assert "s1" not in rows[0] and rows[1]["s1_sha256"] == sha256(whole)
     assert rows[0]["crs"] == rows[1]["crs"] == "EPSG:32652" and rows[0]["split"] == "train"
-    assert "haze:s2" in rows[1]["findings"]  # B10 of 0.1; told, though it rejects nothing here
+    assert "haze:s2" in rows[1]["findings"]  # B10 of 0.1; reported, though it rejects nothing here
 
 
 def test_fault_05_an_unreadable_image_is_reported_and_the_place_comes_from_another_one(official_root: Path) -> None:

@@ -15,8 +15,8 @@ from unclouded.patches.verification import count_lines, published_counts, unlist
 @pytest.fixture
 def rows(official_root: Path) -> list[ManifestRow]:
     found = images_of(find_triplets(official_root))
-    told = [describe_patch(official_root, images, ScreeningSettings(), coverage=False) for images in found]
-    return [dict.fromkeys(SCHEMA.names) | row for row in told]
+    described = [describe_patch(official_root, images, ScreeningSettings(), coverage=False) for images in found]
+    return [dict.fromkeys(SCHEMA.names) | row for row in described]
 
 
 def test_an_unchanged_data_set_agrees_with_its_manifest(official_root: Path, rows: list[ManifestRow]) -> None:

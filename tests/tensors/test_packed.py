@@ -48,13 +48,13 @@ def unpacked(root: Path, crop_px: int | None = None, synthetic: SyntheticSetting
 
 def assert_same(packed: PackedDataset, data: TripletDataset) -> None:
     assert packed.names == data.names
-    for index, wanted in enumerate(data):
+    for index, expected in enumerate(data):
         found = packed[index]
-        assert found.name == wanted.name
-        assert torch.equal(found.observation.sar, wanted.observation.sar)
-        assert torch.equal(found.observation.cloudy, wanted.observation.cloudy)
-        assert torch.equal(found.observation.cloud_map, wanted.observation.cloud_map)
-        assert torch.equal(found.clear, wanted.clear)
+        assert found.name == expected.name
+        assert torch.equal(found.observation.sar, expected.observation.sar)
+        assert torch.equal(found.observation.cloudy, expected.observation.cloudy)
+        assert torch.equal(found.observation.cloud_map, expected.observation.cloud_map)
+        assert torch.equal(found.clear, expected.clear)
         assert torch.equal(packed.clear(index), data.clear(index))
 
 
