@@ -19,7 +19,7 @@ from torch import Tensor
 
 from unclouded.errors import InputError
 from unclouded.jit import compiled
-from unclouded.tensors.answers import require_reflectance
+from unclouded.tensors.predictions import require_reflectance
 
 _MARGIN = 5  # the window of SSIM has 11 x 11 px
 _GAUSSIAN = np.exp(-0.5 * (np.arange(-_MARGIN, _MARGIN + 1) / 1.5) ** 2)

@@ -23,8 +23,8 @@ from unclouded.evaluation import metrics
 from unclouded.patches.reading import DamagedTriplet
 from unclouded.patches.roi import region_of
 from unclouded.sensors import RGB
-from unclouded.tensors.answers import require_answer
 from unclouded.tensors.observation import Triplet, positions
+from unclouded.tensors.predictions import require_prediction
 
 DEFINITION = "unclouded-scores-1"
 """Version of all that this module and :mod:`unclouded.evaluation.metrics` define; two versions do not compare."""
@@ -217,7 +217,7 @@ def score_patch(triplet: Triplet, prediction: Tensor) -> PatchScores:
             f"{tuple(expected)}, expected one shape of (1, band, row, column)"
         )
     has_target = triplet.clear.isfinite().all(dim=1, keepdim=True)
-    require_answer(prediction, triplet.observation, "the prediction", triplet.name, has_target)
+    require_prediction(prediction, triplet.observation, "the prediction", triplet.name, has_target)
     x, y = _clipped(prediction), _clipped(triplet.clear)
     similarity = metrics.structural_similarity_map(x, y)
     has_data = (x + y).isfinite().all(dim=1, keepdim=True)

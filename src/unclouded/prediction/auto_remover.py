@@ -25,8 +25,8 @@ from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import load_remover
 from unclouded.prediction.products import percent_text
 from unclouded.sensors import RGB
-from unclouded.tensors.answers import require_answer, window_name
 from unclouded.tensors.observation import Observation
+from unclouded.tensors.predictions import require_prediction, window_name
 
 SWITCH_RATIO = 0.95
 """Another remover is selected only if its error is less than this times that of the preferred one.
@@ -312,7 +312,7 @@ def expected_error(
     for remover in removers:
         adapted = adapt_to_sample(remover, covered)
         predictions = (  # missing pixels count against the remover, see ExpectedError.best
-            require_answer(adapted(one), one, remover.name, window_name(one), complete=False) for one in covered
+            require_prediction(adapted(one), one, remover.name, window_name(one), complete=False) for one in covered
         )
         rows[remover.name] = _error(zip(predictions, seen, hidden, strict=True))
     return ExpectedError(rows, pixels, bands, simulated)

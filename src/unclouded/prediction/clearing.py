@@ -40,8 +40,8 @@ from unclouded.prediction.tiling import (
 )
 from unclouded.progress import ProgressCallback
 from unclouded.sentinel.radiometry import Radiometry
-from unclouded.tensors.answers import require_answer, require_confidence, window_name
 from unclouded.tensors.observation import Observation
+from unclouded.tensors.predictions import require_confidence, require_prediction, window_name
 
 UNKNOWN_REACH_PX = 88
 """Margin around the windows of a remover without ``margin_px``: the receptive field of the networks."""
@@ -91,9 +91,9 @@ class AdaptedEnsemble:
         first, place = self.removers[0], window_name(observation)
         selected = observation.select(first.bands)
         if not isinstance(first, ConfidentRemover):
-            return require_answer(first(observation), selected, first.name, place, complete=False), None
+            return require_prediction(first(observation), selected, first.name, place, complete=False), None
         prediction, confidence = first.with_confidence(observation)
-        prediction = require_answer(prediction, selected, first.name, place, complete=False)
+        prediction = require_prediction(prediction, selected, first.name, place, complete=False)
         return prediction, require_confidence(confidence, selected, first.name, place)
 
 
@@ -389,7 +389,7 @@ def spread(
         for there, back in _TRANSFORMS:
             variant = _transformed(padded, there)
             selected, place = variant.select(remover.bands), window_name(observation)
-            prediction = require_answer(remover(variant), selected, remover.name, place, complete=False)
+            prediction = require_prediction(remover(variant), selected, remover.name, place, complete=False)
             predictions.append(back(prediction)[..., :height, :width])
     return torch.stack(predictions).std(dim=0, correction=0)
 

@@ -14,8 +14,8 @@ from unclouded.models.network import NetworkRemover, require_level
 from unclouded.models.remover import CloudRemover, keep_clear_pixels
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.patches.layouts import TripletFiles
-from unclouded.tensors.answers import require_answer
 from unclouded.tensors.observation import Triplet, positions
+from unclouded.tensors.predictions import require_prediction
 
 Predictions = Iterator[tuple[Triplet, Tensor]]
 """Triplets, each with its predicted clear image, in TOA reflectance and on the CPU."""
@@ -123,14 +123,14 @@ def evaluate_remover(
         device: Device of the remover.
 
     Raises:
-        InputError: The remover returned no valid image; see :func:`~unclouded.tensors.answers.require_answer`.
+        InputError: The remover returned no valid image; see :func:`~unclouded.tensors.predictions.require_prediction`.
     """
     require_level(remover, "L1C")
     for triplet in data:
         selected = triplet.select(remover.bands)
         observation = selected.observation.to(device)
         prediction = (
-            require_answer(remover(observation), observation, remover.name, triplet.name).detach().float().cpu()
+            require_prediction(remover(observation), observation, remover.name, triplet.name).detach().float().cpu()
         )
         yield selected, keep_clear_pixels(prediction, selected.observation) if keep_clear else prediction
 

@@ -20,9 +20,9 @@ from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import Damaged, DamagedTriplet, PatchRasters, each_readable, read_triplet
 from unclouded.prediction.auto_remover import AutoRemover
 from unclouded.sensors import SENTINEL2
-from unclouded.tensors.answers import require_answer
 from unclouded.tensors.dataset import observe
 from unclouded.tensors.observation import Observation
+from unclouded.tensors.predictions import require_prediction
 
 REMOVER_TAG = "UNCLOUDED_REMOVER"
 """Tag with the name of the remover that was used, such as the one selected by ``auto``."""
@@ -131,7 +131,7 @@ def _predicted(
     on_device = observation.to(device)
     # the selected remover has a name of its own, which is written to the file
     used = remover.adapt([on_device]) if isinstance(remover, AutoRemover) else remover
-    prediction = require_answer(used(on_device), on_device, used.name, patch.name)
+    prediction = require_prediction(used(on_device), on_device, used.name, patch.name)
     reflectance = prediction[0].detach().float().cpu().numpy()
     stored = compose(reflectance, source.values[SENTINEL2.indices(*remover.bands)], m)
     return PredictedPatch(patch.name, observation, stored, remover.bands, source, used.name)

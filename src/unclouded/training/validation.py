@@ -13,10 +13,10 @@ from unclouded.evaluation.scores import Area, score_patches
 from unclouded.models.network import NetworkRemover
 from unclouded.models.remover import keep_clear_pixels
 from unclouded.patches.roi import region_of
-from unclouded.tensors.answers import require_answer
 from unclouded.tensors.dataset import TripletDataset, TripletSource
 from unclouded.tensors.observation import Triplet
 from unclouded.tensors.packed import PackedDataset
+from unclouded.tensors.predictions import require_prediction
 from unclouded.training.checkpoint import RunFolder
 from unclouded.training.data import PatchSelection, select_patches
 from unclouded.training.settings import TrainSettings, Validation
@@ -83,7 +83,7 @@ def _judged(remover: NetworkRemover, triplets: TripletSource, place: device) -> 
     for index in range(len(triplets)):
         triplet = triplets[index]
         seen = triplet.observation.to(place)
-        prediction = require_answer(remover(seen), seen, remover.name, triplet.name).cpu()
+        prediction = require_prediction(remover(seen), seen, remover.name, triplet.name).cpu()
         yield triplet, keep_clear_pixels(prediction, triplet.observation)
 
 

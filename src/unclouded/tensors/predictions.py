@@ -18,8 +18,8 @@ GAP_REACH_PX = 128
 """Distance around a gap of the input within which a prediction may have no data: radar features extend gaps."""
 
 
-def require_answer(
-    answer: object,
+def require_prediction(
+    prediction: object,
     seen: Observation,
     by: str,
     place: str,
@@ -30,7 +30,7 @@ def require_answer(
     """Return a prediction if it is a valid clear image for an observation.
 
     Args:
-        answer: Prediction: any value that a remover returned, or an image read from a file.
+        prediction: Any value that a remover returned, or an image read from a file.
         seen: The observation in the bands of the prediction.
         by: Name of the remover, for the message.
         place: Name of the patch or window, for the message.
@@ -42,21 +42,23 @@ def require_answer(
             where radar and optical image have data, or holds values that are not reflectance.
     """
     subject = f"{by} returned for {place}"
-    if not isinstance(answer, Tensor):
-        raise InputError(f"{subject} a {type(answer).__name__}, expected a torch.Tensor of TOA reflectance; convert it")
+    if not isinstance(prediction, Tensor):
+        raise InputError(
+            f"{subject} a {type(prediction).__name__}, expected a torch.Tensor of TOA reflectance; convert it"
+        )
     expected = tuple(seen.cloudy.shape)
-    if tuple(answer.shape) != expected:
+    if tuple(prediction.shape) != expected:
         bands = " ".join(seen.bands)
         raise InputError(
-            f"{subject} the shape {_sides(answer.shape)}, expected {_sides(expected)} (batch x band x row x column, "
-            f"bands {bands}); return every band of every pixel"
+            f"{subject} the shape {_sides(prediction.shape)}, expected {_sides(expected)} (batch x band x row x "
+            f"column, bands {bands}); return every band of every pixel"
         )
-    if not answer.dtype.is_floating_point:
-        raise InputError(f"{subject} {answer.dtype}, expected floating-point TOA reflectance; convert it")
+    if not prediction.dtype.is_floating_point:
+        raise InputError(f"{subject} {prediction.dtype}, expected floating-point TOA reflectance; convert it")
     if complete:
-        _require_finite(answer.detach(), seen, subject, where)
-    require_reflectance(answer, subject, observed=seen.cloudy)
-    return answer
+        _require_finite(prediction.detach(), seen, subject, where)
+    require_reflectance(prediction, subject, observed=seen.cloudy)
+    return prediction
 
 
 def window_name(seen: Observation) -> str:
@@ -69,15 +71,15 @@ def _sides(shape: "torch.Size | tuple[int, ...]") -> str:
     return " x ".join(map(str, shape)) or "of a single number"
 
 
-def _require_finite(answer: Tensor, seen: Observation, subject: str, where: Tensor | None) -> None:
-    bad = ~answer.isfinite().all(dim=1, keepdim=True)
+def _require_finite(prediction: Tensor, seen: Observation, subject: str, where: Tensor | None) -> None:
+    bad = ~prediction.isfinite().all(dim=1, keepdim=True)
     if where is not None:
         bad &= where.to(bad.device)
     if not bad.any():
         return
     optical, radar = (image.isfinite().all(dim=1, keepdim=True) for image in (seen.cloudy, seen.sar))
     known = (optical & radar).to(bad.device)
-    infinite = answer.isinf().any(dim=1, keepdim=True)
+    infinite = prediction.isinf().any(dim=1, keepdim=True)
     lacking = int((bad & (known | infinite)).sum())
     if lacking and not known.all():
         lacking = int((bad & (~_near(~known) | infinite)).sum())

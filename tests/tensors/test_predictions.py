@@ -9,8 +9,8 @@ from torch import Tensor
 
 from unclouded.errors import InputError
 from unclouded.sensors import SENTINEL2
-from unclouded.tensors.answers import require_answer, require_confidence, require_reflectance
 from unclouded.tensors.observation import Observation
+from unclouded.tensors.predictions import require_confidence, require_prediction, require_reflectance
 
 SIDE = 300
 
@@ -25,7 +25,7 @@ def seen(side: int = 16) -> Observation:
 
 
 def answered(answer: object, observation: Observation) -> Tensor:
-    return require_answer(answer, observation, "mine", "p1")
+    return require_prediction(answer, observation, "mine", "p1")
 
 
 def test_a_valid_prediction_is_returned_unchanged() -> None:
@@ -97,7 +97,7 @@ def test_pixels_without_prediction_are_accepted_for_a_scene() -> None:
     observation = seen()
     answer = observation.cloudy.clone()
     answer[..., 0, 0] = math.nan
-    assert require_answer(answer, observation, "mine", "p1", complete=False) is answer
+    assert require_prediction(answer, observation, "mine", "p1", complete=False) is answer
 
 
 @pytest.mark.parametrize("confidence", [torch.full((1, 1, 16, 16), 1.5), torch.full((1, 1, 8, 8), 0.5), None, 0.5])
