@@ -160,7 +160,7 @@ def test_fault_16_of_many_scenes_one_of_doubtful_offset_is_refused(scenes: Path,
     optical = np.random.default_rng(1).integers(1200, 1900, (13, PX, PX)).astype(np.uint16)
     write_geotiff(tmp_path / "middle_s2.tif", optical, SENTINEL2.bands, grid, nodata=0)
     failures = run_tasks(tasks(tmp_path, tmp_path / "out"), TaskLedger(tmp_path / "out" / WORK), serially)
-    assert list(failures) == ["middle"] and "give --offset -1000" in failures["middle"]
+    assert list(failures) == ["middle"] and "set --offset -1000" in failures["middle"]
     told = clearing(listed("middle", offset=0), tmp_path, tmp_path / "out", [WANTED], SceneSettings())
     assert not run_tasks(told, TaskLedger(tmp_path / "told" / WORK), serially)
 

@@ -48,7 +48,7 @@ def test_the_product_is_named_whatever_the_item_is_called() -> None:
     [
         ("geometry", None, "its geometry is null or missing, expected a polygon"),
         ("geometry", {"type": "Polygon", "coordinates": "x"}, "its coordinates are 'x', expected lists of numbers"),
-        ("geometry", {"type": "Polygon", "coordinates": [[[0, 0], [1, 99], [1, 0], [0, 0]]]}, "a corner lies at 1, 99"),
+        ("geometry", {"type": "Polygon", "coordinates": [[[0, 0], [1, 99], [1, 0], [0, 0]]]}, "a vertex lies at 1, 99"),
         ("geometry", {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [2, 2], [0, 0]]]}, "its polygon has no area"),
         ("geometry", {"type": "Point", "coordinates": [0, 0]}, "its geometry is 'Point', expected a polygon"),
         ("properties", None, "no item with properties"),

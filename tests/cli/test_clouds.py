@@ -137,7 +137,7 @@ def test_an_offset_is_suggested_and_taken(
     values = np.full((13, 40, 40), 1100, np.uint16)
     write_geotiff(tmp_path / "image.tif", values, SENTINEL2.bands, GRID)
     assert unclouded("clouds", tmp_path / "image.tif", "--out", tmp_path / "m.tif", "--clouds", "ones") == 0
-    assert "note: no tag tells the offset of the optical image" in capsys.readouterr().err
+    assert "note: the optical image has no offset tag" in capsys.readouterr().err
     arguments = ("--offset", "-1000", "--clouds", "ones")
     assert unclouded("clouds", tmp_path / "image.tif", "--out", tmp_path / "m.tif", *arguments) == 0
     assert "note" not in capsys.readouterr().err

@@ -169,7 +169,7 @@ def test_a_warning_about_several_images_is_reported_once_with_their_names(folder
     for name in ("one.tif", "two.TIFF"):
         write_geotiff(folder / name, np.full((13, 40, 40), 1100, np.uint16), SENTINEL2.bands, GRID)
     ((remark, names),) = mapped(folder, tmp_path / "maps").remarks.items()
-    assert "give --offset -1000" in remark and names == ("one.tif", "two.TIFF")
+    assert "set --offset -1000" in remark and names == ("one.tif", "two.TIFF")
 
 
 def test_images_with_the_same_name_do_not_share_a_map(folder: Path, tmp_path: Path) -> None:

@@ -334,7 +334,7 @@ def test_the_reason_of_a_failed_region_does_not_depend_on_the_folder_of_its_zip(
     assert "geometry" not in row  # its position is unknown
     assert row == {
         "status": "failed",
-        "reason": f"{image.relative_to(tmp_path)} has another checksum than its manifest says; fetch it again",
+        "reason": f"{image.relative_to(tmp_path)} has another checksum than in its manifest; fetch it again",
         "roi": "ROIs0001_fall_7",
         "season": "fall",
         "split": "test",

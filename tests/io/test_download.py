@@ -33,7 +33,7 @@ class Server:
     """A server on the loopback, with the troubles it makes.
 
     Attributes:
-        cut_every: Every so manieth answer breaks off in its middle; 0 for none.
+        cut_every: Every so manieth answer is cut in the middle; 0 for none.
         failures: Status codes that are answered first.
         knows_ranges: Whether it honours Range.
         served: Bytes of content that were sent.
@@ -241,14 +241,14 @@ RANGE = "HTTP/1.1 206 Part\r\nContent-Range: bytes {}\r\n{}\r\n{}"
         (RANGE.format("0-9/10", "", "x" * 500), "more bytes than it declared"),
         (RANGE.format("0-9/10", "Transfer-Encoding: chunked\r\n", "FFFFF\r\n" + "x" * 9999), "more bytes than it decl"),
         (RANGE.format("0-9/10", "Content-Length: 99\r\n", "x" * 99), "declares 99 bytes for the range 0-9/10"),
-        (RANGE.format("0-9/" + "9" * 5000, "", ""), "without a valid range"),
-        (RANGE.format("0-9/*", "", ""), "without a valid range"),
-        (RANGE.format("0-\xb2/9", "", ""), "without a valid range"),
+        (RANGE.format("0-9/" + "9" * 5000, "", ""), "no valid Content-Range"),
+        (RANGE.format("0-9/*", "", ""), "no valid Content-Range"),
+        (RANGE.format("0-\xb2/9", "", ""), "no valid Content-Range"),
         (RANGE.format("9-0/10", "", ""), "for the range 9-0/10"),
         (RANGE.format("0-10/10", "", ""), "for the range 0-10/10"),
-        ("HTTP/1.1 206 Part\r\n\r\n", "without a valid range"),
+        ("HTTP/1.1 206 Part\r\n\r\n", "no valid Content-Range"),
         ("HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\n", "declares a length"),
-        ("HTTP/1.1 200 OK\r\n\r\nxxx", "does not declare how long"),
+        ("HTTP/1.1 200 OK\r\n\r\nxxx", "has no Content-Length"),
         ("HTTP/1.1 204 None\r\n\r\n", "answers 204"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\nFF\r\n" + "x" * 255, "more bytes"),
     ],

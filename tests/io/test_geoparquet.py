@@ -87,14 +87,14 @@ def test_fault_21_rows_of_a_table_are_counted_before_one_is_read(
     path = tmp_path / "t.parquet"
     write_table(path, pa.table({"a": ["x" * 1000] * 5000}, schema=schema))
     assert path.stat().st_size < 10_000
-    assert read_table(path, schema, "make it again").num_rows == 5000
+    assert read_table(path, schema, "write it again").num_rows == 5000
     monkeypatch.setattr(geoparquet, "MAX_BYTES", 1 << 20)
-    with pytest.raises(InputError, match="unfolds to more than 1,048,576 bytes; make it again"):
-        read_table(path, schema, "make it again")
+    with pytest.raises(InputError, match="decompresses to more than 1,048,576 bytes; write it again"):
+        read_table(path, schema, "write it again")
     monkeypatch.setattr(geoparquet, "MAX_ROWS", 4999)
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", None)
     with pytest.raises(InputError, match="has 5,000 rows, expected at most 4,999"):
-        read_table(path, schema, "make it again")
+        read_table(path, schema, "write it again")
 
 
 @given(data=st.data())
@@ -108,4 +108,4 @@ def test_fault_21_a_table_with_other_bytes_is_the_same_or_refused(tmp_path: Path
     content[place : place + 1] = data.draw(st.binary(min_size=1, max_size=4))
     (tmp_path / "t.parquet").write_bytes(content)
     with suppress(InputError):
-        assert read_table(tmp_path / "t.parquet", schema, "make it again").num_rows <= 3
+        assert read_table(tmp_path / "t.parquet", schema, "write it again").num_rows <= 3

@@ -151,7 +151,7 @@ def test_fault_02_a_file_never_written_is_refused(tmp_path: Path, profile: dict[
     path = tmp_path / "a.tif"
     with rasterio.open(path, "w", driver="GTiff", SPARSE_OK=True, **shape, **{"dtype": "uint16", **profile}):
         pass
-    assert "a.tif was not written to its end, or is sparse: block 0, 0 of band 1 is missing" in refusal(path)
+    assert "a.tif is incomplete or sparse: block 0, 0 of band 1 is missing" in refusal(path)
 
 
 def test_fault_02_one_missing_tile_is_refused(tmp_path: Path) -> None:
@@ -179,7 +179,9 @@ def test_a_rectangle_is_read_as_if_it_were_cut_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", [(-1, 0), (0, 60), (50, 0)])
 def test_a_rectangle_that_leaves_its_image_is_refused(tmp_path: Path, place: tuple[int, int]) -> None:
     path = plain_write(tmp_path / "a.tif", radar(np.random.default_rng(0), 64))
-    with pytest.raises(InputError, match=r"a\.tif has 64 x 64 px, expected rows .* to .*; make it again"):
+    with pytest.raises(
+        InputError, match=r"a\.tif has 64 x 64 px, expected rows .* to .*; recreate the window for this image"
+    ):
         read_stored(ImageWindow(path, *place, (16, 16)))
 
 
@@ -222,7 +224,7 @@ def test_fault_20_a_file_that_unfolds_a_thousandfold_is_refused_before_reading(t
     message = refusal(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert "declares 2 x 10000 x 10000 values in " in message and "never written or is a bomb" in message
+    assert "declares 2 x 10000 x 10000 values in " in message and "never written, or is a decompression bomb" in message
     assert peak < 10 << 20
 
 
@@ -311,7 +313,7 @@ def test_fault_28_a_folder_that_is_called_like_a_virtual_one_is_refused(
     monkeypatch: pytest.MonkeyPatch, s1: Path
 ) -> None:
     monkeypatch.setattr(Path, "resolve", lambda self: Path(f"/vsicurl{self}"))
-    assert "looks like an address of GDAL's virtual file systems" in refusal(s1)
+    assert "looks like a path of GDAL's virtual file systems" in refusal(s1)
 
 
 def test_no_side_car_file_changes_what_is_read(tmp_path: Path) -> None:
@@ -490,7 +492,7 @@ def test_fault_28_a_mask_beside_an_image_is_a_whole_local_geotiff_of_its_size(tm
     mask.unlink()
     with rasterio.open(mask, "w", "GTiff", count=1, height=SIDE, width=SIDE + 1, dtype="uint8") as file:
         file.write(np.ones((1, SIDE, SIDE + 1), np.uint8))
-    expected = f"expected 1 or 2 of {SIDE} x {SIDE} px; make the mask again, or remove it"
+    expected = f"expected 1 or 2 of {SIDE} x {SIDE} px; recreate the mask, or remove it"
     assert expected in refusal(path)
 
 

@@ -36,7 +36,7 @@ def test_fault_16_a_granule_without_its_product_has_no_offset_to_go_by(samples: 
     granule = samples / "safe" / "S2A_OPER_MSI_L1C_TL_SGS__20181231T203637_A018414_T10SDG"
     with (
         open_product(granule, tmp_path) as product,
-        pytest.raises(InputError, match="is a granule without its product, whose offset nobody knows, expected a"),
+        pytest.raises(InputError, match="is a granule without its product, whose offset is unknown, expected a"),
     ):
         describe_product(product)
 

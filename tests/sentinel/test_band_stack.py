@@ -210,7 +210,7 @@ def test_names_without_one_possible_time_tell_nothing(tmp_path: Path, name: str)
 def test_of_a_day_alone_noon_is_taken_and_noted(tmp_path: Path, name: str) -> None:
     found = read_acquisition_time(acquisition_image(tmp_path / name))
     assert found.time == datetime(2021, 9, 8, 12, tzinfo=UTC)
-    assert found.remarks == (f"of its date only the day is known ({name}); noon in UTC was taken",)
+    assert found.remarks == (f"only the day of acquisition is known ({name}); noon UTC is assumed",)
 
 
 def test_a_folder_of_bands_has_the_time_of_its_own_name(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_tags_of_other_writers_tell(tmp_path: Path, tag: str) -> None:
 def test_the_time_of_writing_is_taken_last_and_noted(tmp_path: Path) -> None:
     found = read_acquisition_time(acquisition_image(tmp_path / "a.tif", TIFFTAG_DATETIME="2021:09:08 04:27:01"))
     assert found.time == datetime(2021, 9, 8, 4, 27, 1, tzinfo=UTC)
-    assert found.remarks[0].startswith("the date 2021-09-08 is that of TIFFTAG_DATETIME, taken as UTC; it may be when")
+    assert found.remarks[0].startswith("the date 2021-09-08 was read from TIFFTAG_DATETIME as UTC; it may be the time")
     later = acquisition_image(tmp_path / "S2A_MSIL1C_20200101T000000.tif", TIFFTAG_DATETIME="2021:09:08 04:27:01")
     assert read_acquisition_time(later).time == datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -125,7 +125,7 @@ def test_rows_that_are_not_there_are_no_rows(optical_product: Write) -> None:
 
 
 def test_fault_16_a_product_says_its_offset_itself(optical_product: Write) -> None:
-    assert "says that its offset is -1000, not 0; leave the setting out" in refused(
+    assert "has the offset -1000 in its metadata, not 0; leave the setting out" in refused(
         optical_product(offset=-1000), offset=0
     )
 
@@ -169,7 +169,7 @@ def test_fault_06_a_flipped_bit_is_refused(
     content = bytearray(image.read_bytes())
     content[int(place * len(content))] ^= 1 << bit
     image.write_bytes(content)
-    assert f"{image.name} has another checksum than its manifest says; fetch it again" in refused(folder)
+    assert f"{image.name} has another checksum than in its manifest; fetch it again" in refused(folder)
 
 
 @settings(max_examples=8)
@@ -188,7 +188,7 @@ def test_without_manifest_that_is_said(session_product: Path, tmp_path: Path) ->
     whole = reflectance(folder)
     (folder / "manifest.safe").unlink()
     with open_optical(folder) as scene:
-        assert scene.remarks[0].startswith("no manifest.safe: that the files are whole was judged by decoding them")
+        assert scene.remarks[0].startswith("no manifest.safe: the files were verified by decoding")
         np.testing.assert_array_equal(scene.read(0, 120), whole)
 
 
@@ -277,7 +277,7 @@ def test_fault_16_tag_and_user_cannot_both_apply_an_offset(tmp_path: Path) -> No
     tagged = stack(tmp_path / "a.tif", 0.0001, -0.1)
     with open_optical(tagged, offset=-1000) as scene:
         assert set(scene.radiometry.offsets) == {-1000}
-    assert "says that its offset is -1000, not -2000" in refused(tagged, offset=-2000)
+    assert "has the offset -1000 in its metadata, not -2000" in refused(tagged, offset=-2000)
     assert "says that its offset is -1000, not 0" in refused(tagged, offset=0)
 
 
@@ -367,7 +367,7 @@ def test_parts_of_one_tile_in_one_pass_are_one_image(tmp_path: Path) -> None:
     with open_optical(parts(tmp_path / "two", SECOND, FIRST)) as scene:
         assert scene.identity == f"{FIRST.identity} + {SECOND.identity}"
         assert scene.acquired == FIRST.acquired and scene.geobox == GRID
-        assert scene.remarks[-1].startswith("2 products of one tile and pass were joined, ")
+        assert scene.remarks[-1].startswith("2 products of one tile and pass were joined: ")
         stored = scene.stored(0, 120)
         assert (stored[:, :60] == 1000).all() and (stored[:, 60:] == 2000).all()
         np.testing.assert_array_equal(scene.stored(30, 90), stored[:, 30:90])

@@ -131,7 +131,7 @@ def test_fault_16_offsets_that_do_not_fit_the_numbers_are_refused_or_doubted(tmp
         assert scene.remarks == ()
     with open_optical(raised, offset=0) as scene:
         assert "carry an offset of 1000 that was not removed" in scene.remarks[0]
-    with pytest.raises(InputError, match="give --offset -1000"), open_optical(raised, require_offset=True):
+    with pytest.raises(InputError, match="set --offset -1000"), open_optical(raised, require_offset=True):
         pass
 
 

@@ -90,16 +90,16 @@ def test_fault_15_other_units_are_refused_and_never_guessed(
 ) -> None:
     db = np.random.default_rng(seed).uniform(low, low + width, (2, 40, 50)).astype(np.float32)
     linear = stack(tmp_path / "linear.tif", np.power(np.float32(10), db / 10))
-    assert "most of them positive, expected dB; linear power?" in refused(linear)
+    assert "most of them positive, expected dB; if this is linear power" in refused(linear)
     in_db = stack(tmp_path / "db.tif", np.minimum(db, -2))
-    assert "expected linear power; dB, or digital numbers? set the right units" in refused(in_db, units="linear")
+    assert "expected linear power; if this is dB, set --units dB" in refused(in_db, units="linear")
     assert "as dB x 100; is it in dB? leave the units out" in refused(in_db, units="dB x 100")
     hundredths = stack(tmp_path / "hundredths.tif", (np.minimum(db, -2) * 100).astype(np.int16))
     assert "has values of type int16, expected float32 or float64 for Sentinel-1 in dB; convert it" in refused(
         hundredths
     )
     as_float = stack(tmp_path / "float.tif", np.minimum(db, -2) * 100)
-    assert "expected dB; dB x 100, or digital numbers?" in refused(as_float)
+    assert "expected dB; if this is dB x 100" in refused(as_float)
 
 
 def test_fault_15_digital_numbers_are_refused(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_geotiff_is_not_corrected_and_that_is_said(tmp_path: Path) -> None:
 
 def test_fault_10_without_crs_nothing_is_aligned(tmp_path: Path) -> None:
     path = stack(tmp_path / "a.tif", grid=GeoBox(GRID.shape, Affine.identity(), None))
-    assert "one of them has no CRS to align by" in refused(path, align=True)
+    assert "assign the CRS that one of them lacks" in refused(path, align=True)
 
 
 def test_another_place_is_refused(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_what_is_missing_is_said(radar_product: Write, radar_grid: GeoBox) -> No
     with open_radar(folder, wide) as scene:
         terrain, noise, manifest, part = scene.remarks
     assert (terrain, noise) == (NO_TERRAIN, NO_NOISE) and manifest.startswith("no manifest.safe")
-    assert part.startswith("the radar saw ") and part.endswith("% of the optical scene; the rest has no data")
+    assert part.startswith("the radar covers ") and part.endswith("% of the optical scene; the rest has no data")
 
 
 def test_terrain_moves_the_product(tmp_path: Path, radar_product: Write, radar_grid: GeoBox) -> None:
@@ -236,7 +236,7 @@ def test_a_product_elsewhere_is_refused(radar_product: Write) -> None:
     away = GeoBox((40, 40), Affine(10, 0, 800_000, 0, -10, 4_889_970), 32632)
     assert "does not overlap the optical scene (40x40 px in EPSG:32632" in refused(radar_product(), away)
     nowhere = GeoBox((40, 40), Affine.identity(), None)
-    assert "cannot be placed on a grid without CRS" in refused(radar_product("b"), nowhere)
+    assert "cannot be geocoded to a grid without CRS" in refused(radar_product("b"), nowhere)
 
 
 def test_fault_18_an_optical_product_is_named(optical_product: Write) -> None:

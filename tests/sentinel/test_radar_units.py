@@ -24,7 +24,7 @@ def test_hundredths_are_divided_by_the_reader() -> None:
 
 
 def test_fault_15_unknown_units_are_refused() -> None:
-    with pytest.raises(InputError, match="expected dB, linear, dB x 100 as units of the radar, found 'gamma0'"):
+    with pytest.raises(InputError, match="unknown radar units 'gamma0'; choose one of dB, linear, dB x 100"):
         stored_as("gamma0")
 
 
@@ -45,7 +45,10 @@ def test_radar_of_land_water_and_towns_is_taken_in_silence(vv: float, vh: float)
 
 def test_fault_15_decibels_are_not_hundredths() -> None:
     assert judged(radar(), "dB x 100") == ()
-    with pytest.raises(InputError, match=r"has a median of -0.1\d dB as dB x 100; is it in dB\? leave the units out"):
+    with pytest.raises(
+        InputError,
+        match=r"has a median of -0.1\d dB when read as dB x 100, expected below -1; if it is in dB, leave",
+    ):
         judged(radar() / 100, "dB x 100")
 
 
@@ -53,11 +56,11 @@ def test_fault_09_polarisations_that_changed_places_are_refused_and_doubted_wher
     with pytest.raises(InputError, match=r"band 2 is 6.\d dB above band 1, .* swapped; expected VV, then VH"):
         judged(radar(-17, -10.5))
     (remark,) = judged(radar(-17, -10.5), named=True)
-    assert "seem to be swapped, though the bands are named" in remark
+    assert "seem to be swapped, although the bands are named" in remark
 
 
 def test_fault_15_amplitude_is_half_the_decibels_of_power() -> None:
-    with pytest.raises(InputError, match=r"VH of -8.\d dB, 3.\d dB below VV, is that of amplitude, .* square it"):
+    with pytest.raises(InputError, match=r"VH of -8.\d dB, 3.\d dB below VV, is typical of amplitude, .* square it"):
         judged(radar() / 2, "linear")
     with pytest.raises(InputError, match="double the dB first"):
         judged(radar() / 2)
@@ -66,7 +69,7 @@ def test_fault_15_amplitude_is_half_the_decibels_of_power() -> None:
 
 
 def test_fault_15_digital_numbers_are_no_power() -> None:
-    with pytest.raises(InputError, match="expected below 1 over any scene; are these digital numbers"):
+    with pytest.raises(InputError, match="expected below 1; if these are digital numbers"):
         judged(radar(45, 40), "linear")
 
 

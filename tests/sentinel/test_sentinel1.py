@@ -269,7 +269,7 @@ def test_slices_are_one_image_whose_earlier_one_counts(halves: Path, radar_grid:
         share = float(np.isfinite(seen[0]).mean())
         assert share > max(np.isfinite(above[0]).mean(), np.isfinite(below[0]).mean())
         assert joined.remarks[0] == NO_TERRAIN
-        assert joined.remarks[1:] == (f"the radar saw {share:.1%} of the optical scene; the rest has no data",) * (
+        assert joined.remarks[1:] == (f"the radar covers {share:.1%} of the optical scene; the rest has no data",) * (
             share < 0.999
         )
     np.testing.assert_array_equal(seen, np.where(np.isfinite(above), above, below))

@@ -44,7 +44,7 @@ def test_every_image_is_checked_before_it_is_decoded(
     monkeypatch.setattr(granule, "decode", lambda *_: pytest.fail("decoded before it was checked"))
     with (
         open_product(folder, tmp_path) as product,
-        pytest.raises(InputError, match="has another checksum than its manifest says"),
+        pytest.raises(InputError, match="has another checksum than in its manifest"),
         open_granule(product, describe_product(product), tmp_path, "nearest"),
     ):
         pass

@@ -1,4 +1,4 @@
-"""Arrays on disk, each computed once: found by content, whole or absent, limited in size."""
+"""Disk cache of arrays: content-addressed, checksummed, and evicted by least recent use."""
 
 import hashlib
 import io
@@ -15,7 +15,7 @@ from unclouded.errors import InputError, MachineError
 from unclouded.files import PARTIAL, whole_file
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
-_ABANDONED_S = 3600  # age of an unfinished file that nobody will finish
+_ABANDONED_S = 3600  # a partial file this old belongs to a process that was killed
 
 
 def default_folder() -> Path:
@@ -26,11 +26,11 @@ def default_folder() -> Path:
 
 
 def content_key(description: str, array: NDArray[Any]) -> str:
-    """Return the SHA-256 of a description and of an array's bytes: what a stored answer is found by.
+    """Return the cache key of a result: the SHA-256 of a description and of the bytes of the input array.
 
     Args:
-        description: What was asked, in words: whoever answers, its version, shapes.
-        array: What it was asked about.
+        description: Everything else that determines the result: algorithm, version, settings, shapes.
+        array: Input array.
     """
     content = hashlib.sha256(f"{description}\n".encode())
     content.update(np.ascontiguousarray(array).data)
@@ -38,23 +38,22 @@ def content_key(description: str, array: NDArray[Any]) -> str:
 
 
 class ArrayStore:
-    """A folder of float32 arrays.
+    """Folder of float32 arrays with a size limit.
 
-    An entry is an exact ``.npy`` file followed by the SHA-256 of its bytes. Any number of processes may share the
-    folder.
+    An entry is a ``.npy`` file followed by the SHA-256 of its bytes. Several processes may share the folder.
 
     Attributes:
-        folder: Where the entries are.
-        limit_bytes: Size to keep to; the entries that were not used for longest go first.
+        folder: Folder of the entries.
+        limit_bytes: Largest total size; beyond it the least recently used entries are deleted.
     """
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
-        self._size: int | None = None  # what this process knows of the folder's size
+        self._size: int | None = None  # total size, counted once and then updated by this process
 
     def get(self, key: str) -> Float32[np.ndarray, "..."] | None:
-        """Return an entry and mark it as used; None where it is absent or damaged."""
+        """Return an entry and mark it as used; None if it is missing or damaged."""
         entry = self._entry(key)
         try:
             content = entry.read_bytes()
@@ -67,7 +66,7 @@ class ArrayStore:
         return np.asarray(np.load(io.BytesIO(array), allow_pickle=False), dtype=np.float32)
 
     def put(self, key: str, array: Float32[np.ndarray, "..."]) -> None:
-        """Keep an array; one larger than the limit is not kept.
+        """Store an array, unless it is larger than the limit.
 
         Raises:
             MachineError: The disk is full, or the folder cannot be written.
@@ -85,11 +84,11 @@ class ArrayStore:
             self._evict()
 
     def size(self) -> int:
-        """Return the bytes of all entries."""
+        """Return the total size of the entries in bytes."""
         return sum(bytes_ for _, bytes_, _ in self._entries())
 
     def clear(self) -> int:
-        """Delete all entries; return how many there were."""
+        """Delete all entries and return their number."""
         entries = self._entries()
         for _, _, path in entries:
             path.unlink(missing_ok=True)
@@ -100,7 +99,7 @@ class ArrayStore:
         return self.folder / key[:2] / f"{key}.npy"
 
     def _entries(self) -> list[tuple[int, int, Path]]:
-        """Last use, bytes and path of every entry, longest unused first; also what killed writers left an hour ago."""
+        """Return last use, size and path of every entry, least recently used first, with abandoned partial files."""
         found = []
         for path in self.folder.glob("??/*.npy"):
             try:
@@ -112,7 +111,7 @@ class ArrayStore:
         return sorted(found)
 
     def _evict(self) -> None:
-        """Delete what was not used for longest, down to nine tenths of the limit: not every write has to look."""
+        """Delete the least recently used entries, down to 90 % of the limit so that the next writes need not evict."""
         entries = self._entries()
         self._size = sum(bytes_ for _, bytes_, _ in entries)
         for _, bytes_, path in entries:

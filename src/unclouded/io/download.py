@@ -1,4 +1,4 @@
-"""Fetch a large file over a bad line: what is there is kept, what is missing is asked for, nothing is fetched twice."""
+"""Download a large file over an unreliable connection, with retries; an interrupted download resumes by byte range."""
 
 import random
 import time
@@ -22,24 +22,24 @@ from unclouded.web import (
 )
 
 ATTEMPTS = 8
-"""Attempts in a row that may bring nothing before the download gives up."""
+"""Consecutive attempts without progress after which the download fails."""
 FIRST_ATTEMPTS = 4
-"""The same for a server that has not sent a byte of the file since the download began."""
+"""The same while the server has not yet sent a byte of the file."""
 SILENT_ATTEMPTS = 2
-"""The same for a server that has not even answered."""
+"""The same while the server has not responded at all."""
 LONGEST_WAIT_S = 60.0
 _RANGE_NOT_SATISFIABLE = 416
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How patient a download is.
+    """Retries with exponential backoff.
 
     Attributes:
-        attempts: Attempts in a row that may bring nothing.
-        first_wait_s: Mean wait after the first of them; it doubles each time, to at most a minute.
-        limits: How long the server may take for one of them.
-        rng: Source of the waits' randomness, so that many clients do not come back at once.
+        attempts: Consecutive attempts without progress after which the download fails.
+        first_wait_s: Mean wait after the first failure in seconds; it doubles with each failure, up to a minute.
+        limits: Timeouts of one attempt.
+        rng: Random generator of the jitter, which keeps many clients from retrying at the same time.
     """
 
     attempts: int = ATTEMPTS
@@ -48,7 +48,12 @@ class RetryPolicy:
     rng: random.Random = random.Random()  # noqa: RUF009, S311  (waits are no secret)
 
     def wait(self, failures: int, asked_s: float = 0.0) -> None:
-        """Wait after so many failures, at least as long as the server asks for, at most a minute."""
+        """Sleep before the next attempt.
+
+        Args:
+            failures: Number of consecutive failures.
+            asked_s: Wait that the server asked for (``Retry-After``), in seconds; at most a minute is waited.
+        """
         mean = self.first_wait_s * 2 ** (failures - 1)
         time.sleep(min(max(self.rng.uniform(0.5, 1.5) * mean, asked_s), LONGEST_WAIT_S))
 
@@ -58,8 +63,8 @@ class RemoteFile:
     """Size and version of a file on a server.
 
     Attributes:
-        size: Bytes.
-        mark: ETag or date of change; empty where the server gives neither.
+        size: Size in bytes.
+        mark: ETag or modification date; empty if the server sends neither.
     """
 
     size: int
@@ -69,53 +74,53 @@ class RemoteFile:
 def download(
     address: str, target: Path, on_progress: ProgressCallback = no_progress, retry: RetryPolicy = RetryPolicy()
 ) -> None:
-    """Fetch a file; a rest that an earlier call left beside ``target`` is taken up by range.
+    """Download a file; a partial file of an earlier call is continued.
 
     Args:
-        address: http or https.
-        target: Where to; it appears when the last byte is on disk. ``NAME.part`` and ``NAME.part.json`` lie beside it
-            until then.
+        address: http or https URL.
+        target: Output file, which appears when the download is complete; until then ``NAME.part`` and
+            ``NAME.part.json`` lie beside it.
         on_progress: Called with (stage, bytes done, total bytes).
-        retry: How patient to be.
+        retry: Timeouts and attempts.
 
     Raises:
-        InputError: The server has no such file, or the line stays dead; what was fetched is kept.
+        InputError: The server has no such file, or retries are exhausted; the partial file is kept.
     """
     require_web_address(address)
-    part, note = (target.with_name(f"{target.name}{suffix}") for suffix in (".part", ".part.json"))
-    failures, has_brought = 0, False
+    part, state = (target.with_name(f"{target.name}{suffix}") for suffix in (".part", ".part.json"))
+    failures, has_received = 0, False
     with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            there = _size(part)
+            before = _size(part)
             try:
-                total = _go_on(address, part, note, on_progress, retry)
+                total = _resume(address, part, state, on_progress, retry)
                 break
             except WebError as error:
-                if begins_anew := error.status == _RANGE_NOT_SATISFIABLE:  # the file became shorter
-                    note.unlink(missing_ok=True)
-                grown = _size(part) - there
-                has_brought |= grown > 0
+                if restarts := error.status == _RANGE_NOT_SATISFIABLE:  # the file on the server became shorter
+                    state.unlink(missing_ok=True)
+                grown = _size(part) - before
+                has_received |= grown > 0
                 failures = 1 if grown >= retry.limits.least_bytes else failures + 1
                 first = SILENT_ATTEMPTS if isinstance(error, SilentError) else FIRST_ATTEMPTS
-                is_lasting = not error.may_pass and not begins_anew
-                if is_lasting or failures >= (retry.attempts if has_brought else min(retry.attempts, first)):
-                    raise InputError(_given_up(address, part, error)) from error
+                is_permanent = not error.may_pass and not restarts
+                if is_permanent or failures >= (retry.attempts if has_received else min(retry.attempts, first)):
+                    raise InputError(_failure(address, part, error)) from error
                 retry.wait(failures, error.wait_s)
         if _size(part) != total:
             raise InputError(f"{named(part)} has {_size(part):,} bytes, expected {total:,}; delete it")
         part.replace(target)
-        note.unlink(missing_ok=True)
+        state.unlink(missing_ok=True)
 
 
-def _given_up(address: str, part: Path, error: WebError) -> str:
-    kept = f"what is there is kept in {named(part)}, run again to go on" if _size(part) else "check the address"
-    return f"{shown_address(address)}: {error}; {kept}"
+def _failure(address: str, part: Path, error: WebError) -> str:
+    remedy = f"the partial file {named(part)} is kept; run again to resume" if _size(part) else "check the address"
+    return f"{shown_address(address)}: {error}; {remedy}"
 
 
-def _go_on(address: str, part: Path, note: Path, on_progress: ProgressCallback, retry: RetryPolicy) -> int:
-    """Fetch what is missing over one connection; return the size of the whole."""
-    known = _noted(note)
+def _resume(address: str, part: Path, state: Path, on_progress: ProgressCallback, retry: RetryPolicy) -> int:
+    """Fetch the missing bytes over one connection; return the size of the whole file."""
+    known = _read_state(state)
     there = _size(part) if known else 0
     if known and there == known.size:
         return known.size
@@ -125,11 +130,11 @@ def _go_on(address: str, part: Path, note: Path, on_progress: ProgressCallback, 
     with asked("GET", address, headers=headers, limits=retry.limits) as answer:
         remote, start, end = _described(answer)
         if start != there or (known and remote != known):
-            there = 0  # another file by now, or a server that knows no ranges: from the beginning
+            there = 0  # the file changed, or the server does not support ranges: start over
         if start not in (0, there):
-            note.unlink(missing_ok=True)  # the next connection begins anew
-            raise WebError(f"the server answers from byte {start:,}, expected {there:,}")
-        write_json(note, {"size": remote.size, "mark": remote.mark})
+            state.unlink(missing_ok=True)  # the next attempt starts over
+            raise WebError(f"the response starts at byte {start:,}, expected {there:,}")
+        write_json(state, {"size": remote.size, "mark": remote.mark})
         with part.open("ab") as file:
             file.truncate(there)
             for chunk in answer.chunks():
@@ -139,33 +144,33 @@ def _go_on(address: str, part: Path, note: Path, on_progress: ProgressCallback, 
                 there += len(chunk)
                 on_progress(f"fetch {part.stem}", there, remote.size)
     if there != remote.size:
-        raise WebError(f"the server breaks off {remote.size - there:,} bytes before the end")
+        raise WebError(f"the connection closed {remote.size - there:,} bytes before the end")
     return remote.size
 
 
 def _described(answer: Answer) -> tuple[RemoteFile, int, int]:
-    """Return the file as the answer describes it, the byte that the answer begins with, and the one it ends before."""
+    """Return the file that a response describes, and the byte range it carries (start, end exclusive)."""
     if answer.status not in (200, 206):
         raise answer.error()
     mark = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
     length = declared_bytes(answer.headers)
     if answer.status == 200:
         if length is None:
-            raise WebError("the server does not declare how long the file is", may_pass=False)
+            raise WebError("the response has no Content-Length", may_pass=False)
         return RemoteFile(length, mark), 0, length
     span, _, total = answer.headers.get("Content-Range", "").strip().removeprefix("bytes ").partition("/")
     first, _, last = span.partition("-")
     if not (is_number(first) and is_number(last) and is_number(total)):
-        raise WebError("the server answers a part of the file without a valid range", may_pass=False)
+        raise WebError("the partial response has no valid Content-Range", may_pass=False)
     start, end, size = int(first), int(last) + 1, int(total)
     if not start < end <= size or length not in (None, end - start):
         raise WebError(f"the server declares {length} bytes for the range {span}/{total}", may_pass=False)
     return RemoteFile(size, mark), start, end
 
 
-def _noted(note: Path) -> RemoteFile | None:
+def _read_state(state: Path) -> RemoteFile | None:
     try:
-        content = read_json_object(note, 1 << 16)
+        content = read_json_object(state, 1 << 16)
         return RemoteFile(int(content["size"]), str(content["mark"]))
     except (ValueError, KeyError, TypeError):
         return None

@@ -1,4 +1,4 @@
-"""GDAL as this package uses it: the same options everywhere, names of files in any encoding, its messages readable."""
+"""GDAL configuration of this package: fixed options, file names in any encoding, readable log messages."""
 
 import logging
 import os
@@ -28,15 +28,15 @@ GDAL_OPTIONS: dict[str, Any] = {
     "GTIFF_SRS_SOURCE": "EPSG",
     "GDAL_CACHEMAX": 256 << 20,  # bytes; by default a twentieth of the memory, however much that is
 }
-"""How this package uses GDAL, whatever the environment says."""
+"""GDAL options that override those of the environment."""
 
 
 @contextmanager
 def gdal_session(**options: str) -> Iterator[None]:
-    """Use GDAL with :data:`GDAL_OPTIONS` in a block, without warnings about images that lie nowhere.
+    """Context in which GDAL uses :data:`GDAL_OPTIONS` and does not warn about images without georeference.
 
     Args:
-        options: More options of GDAL.
+        options: Further GDAL options.
     """
     _log_undecodable_messages()
     with rasterio.Env(**GDAL_OPTIONS, **options), _UNLOCATED.ignored():
@@ -44,10 +44,10 @@ def gdal_session(**options: str) -> Iterator[None]:
 
 
 class _SharedFilter:
-    """A filter of warnings that sessions in several threads share.
+    """Warning filter shared by the sessions of all threads.
 
-    ``warnings.catch_warnings`` restores the filters of the whole process on leaving, so that the first thread to leave
-    would turn the warnings of the others on again. Here the last one does.
+    ``warnings.catch_warnings`` restores the filters of the whole process on exit, so the first thread to exit would
+    enable the warnings of the others again. This filter is removed when the last session ends.
     """
 
     def __init__(self, category: type[Warning]) -> None:
@@ -72,7 +72,7 @@ class _SharedFilter:
                 self._sessions -= 1
                 if not self._sessions and self._added:
                     self._added = False
-                    with suppress(ValueError):  # somebody else has restored older filters meanwhile
+                    with suppress(ValueError):  # other code has restored older filters meanwhile
                         warnings.filters.remove(entry)  # type: ignore[attr-defined]  # a list, typed as a sequence
 
 
@@ -81,13 +81,13 @@ _UNLOCATED = _SharedFilter(NotGeoreferencedWarning)
 
 @contextmanager
 def gdal_path(path: Path) -> Iterator[Path]:
-    """Name a file so that GDAL can open it: GDAL takes UTF-8, a file system takes any bytes.
+    """Context with a path that GDAL can open: GDAL requires UTF-8, file systems allow any bytes.
 
     Args:
-        path: A file, or a file to be made in an existing folder; then its name, not that of the folder, is UTF-8.
+        path: Existing file, or new file in an existing folder; the name of a new file has to be UTF-8.
 
     Yields:
-        The absolute path, or a path over a temporary link, which lasts as long as the block.
+        The absolute path, or a path through a temporary symbolic link that is removed at the end of the block.
     """
     folder, name = os.path.split(os.fsencode(resolved(path)))
     try:
@@ -111,10 +111,10 @@ def gdal_path(path: Path) -> Iterator[Path]:
 
 @cache
 def require_projections() -> None:
-    """Refuse to work without PROJ's database: GDAL would read and write images as if they lay nowhere.
+    """Check that PROJ finds its database: without it GDAL reads and writes images without CRS.
 
     Raises:
-        InputError: An environment variable leads PROJ astray, as other programs' installers set them.
+        InputError: PROJ_DATA or PROJ_LIB, which installers of other programs set, points to another PROJ version.
     """
     try:
         CRS.from_epsg(4326)
@@ -127,7 +127,7 @@ def require_projections() -> None:
 
 
 def gdal_reason(error: Exception) -> str:
-    """Return the first cause of an error of GDAL, on one line."""
+    """Return the root cause of a GDAL error, on one line."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
@@ -136,10 +136,10 @@ def gdal_reason(error: Exception) -> str:
 
 @cache
 def _log_undecodable_messages() -> None:
-    """Log messages of GDAL that quote bytes of a damaged file; rasterio 1.4 prints tracebacks instead.
+    """Log GDAL messages that quote bytes of a damaged file; rasterio 1.4 prints tracebacks instead.
 
-    Its callback decodes a message as UTF-8. Where that fails no caller can catch the exception: Cython first prints it
-    by the hook of uncaught exceptions, without traceback, then reports it as unraisable.
+    Its callback decodes messages as UTF-8. A failure there cannot be caught by any caller: Cython first passes it to
+    ``sys.excepthook``, without traceback, then to ``sys.unraisablehook``.
     """
     print_uncaught, print_unraisable = sys.excepthook, sys.unraisablehook
 

@@ -1,4 +1,4 @@
-"""GeoJSON of strangers: features and polygons in degrees, checked one by one and refused by their names."""
+"""Reading and validation of untrusted GeoJSON: features and polygons in degrees; errors name the feature."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,31 +16,32 @@ from unclouded.strict_json import read_json_object
 MAX_BYTES = 64 << 20
 MAX_FEATURES = 100_000
 MAX_POINTS = 4_000_000
-"""Most corners of one geometry; the coasts of a continent at 1:10 million have 200,000."""
+"""Largest number of vertices of one geometry; the coastline of a continent at 1:10 million has 200,000."""
 _DEGREES = ("CRS84", "EPSG::4326", "EPSG:4326", "OGC:CRS84")
 
 
 def read_features(path: Path, expected: str) -> Iterator[tuple[str, Mapping[str, Any], Any]]:
-    """Yield name, properties and geometry of each feature of a file; nothing is known of the geometries yet.
+    """Yield name, properties and unvalidated geometry of each feature of a file.
 
     Args:
         path: GeoJSON file with a feature collection.
-        expected: What the file should hold; the end of the message.
+        expected: Expected content, the end of error messages.
 
     Raises:
-        InputError: It is no such file, names a CRS other than degrees of WGS 84, or a feature has no properties.
+        InputError: The file is not a feature collection, its CRS is not WGS 84 in degrees, or a feature lacks
+            properties.
     """
     content = read_json_object(path, MAX_BYTES, f"expected {expected}")
     features = content.get("features")
     if content.get("type", "FeatureCollection") != "FeatureCollection" or not isinstance(features, list):
-        raise InputError(f"{named(path)} is no feature collection; expected {expected}")
+        raise InputError(f"{named(path)} is not a feature collection; expected {expected}")
     if not 0 < len(features) <= MAX_FEATURES:
         raise InputError(f"{named(path)} has {len(features):,} features, expected 1 to {MAX_FEATURES:,}: {expected}")
     _require_degrees(path, content.get("crs"))
     for number, feature in enumerate(features):
         name = f"{named(path)}, feature {number}{_label(feature)}"
         if not isinstance(feature, Mapping) or feature.get("type", "Feature") != "Feature":
-            raise InputError(f"{name} is no feature; expected {expected}")
+            raise InputError(f"{name} is not a feature; expected {expected}")
         properties = feature.get("properties")
         if not isinstance(properties, Mapping):
             raise InputError(f"{name} has no properties; expected {expected}")
@@ -50,15 +51,15 @@ def read_features(path: Path, expected: str) -> Iterator[tuple[str, Mapping[str,
 def parse_polygon(
     geometry: Any, most_points: int = MAX_POINTS, most_longitude: float = 540.0
 ) -> tuple[BaseGeometry, str | None]:
-    """Return a polygon or several, made valid where rings cross or overlap, and what was mended, if anything.
+    """Return a valid polygon or multi-polygon, and the reason why it had to be repaired, None if it was valid.
 
     Args:
-        geometry: GeoJSON geometry; anything.
-        most_points: Most corners.
-        most_longitude: Largest absolute longitude; some write outlines across the antimeridian beyond 180.
+        geometry: GeoJSON geometry, untrusted.
+        most_points: Largest number of vertices.
+        most_longitude: Largest absolute longitude; outlines across the antimeridian may continue beyond 180.
 
     Raises:
-        InputError: It is no polygon, has coordinates that are no numbers or no place on Earth, or no area.
+        InputError: The geometry is not a polygon, has invalid coordinates, or has no area.
     """
     kind = geometry.get("type") if isinstance(geometry, Mapping) else None
     if kind not in ("Polygon", "MultiPolygon"):
@@ -68,19 +69,19 @@ def parse_polygon(
     on_earth = (np.abs(points) <= (most_longitude, 90)).all(axis=1)  # false for NaN
     if not on_earth.all():
         x, y = points[~on_earth][0]
-        raise InputError(f"a corner lies at {x:g}, {y:g}, expected degrees up to {most_longitude:g} east and 90 north")
-    mended = None
+        raise InputError(f"a vertex lies at {x:g}, {y:g}, expected degrees up to {most_longitude:g} east and 90 north")
+    defect = None
     try:
         outline = shape({"type": kind, "coordinates": geometry["coordinates"]})
         if not outline.is_valid:
-            mended = shapely.is_valid_reason(outline)
+            defect = shapely.is_valid_reason(outline)
             parts = shapely.get_parts(shapely.make_valid(outline))
             outline = shapely.union_all([part for part in parts if part.geom_type in ("Polygon", "MultiPolygon")])
     except (shapely.errors.ShapelyError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise InputError(f"its rings are no polygon ({' '.join(str(error).split())[:80]})") from error
+        raise InputError(f"its rings do not form a polygon ({' '.join(str(error).split())[:80]})") from error
     if not outline.area:
         raise InputError("its polygon has no area")
-    return outline, mended
+    return outline, defect
 
 
 def _rings(coordinates: Any, depth: int) -> Iterator[list[Any]]:
@@ -95,27 +96,27 @@ def _rings(coordinates: Any, depth: int) -> Iterator[list[Any]]:
 
 
 def _points(rings: Iterator[list[Any]], most_points: int) -> Any:
-    """Return the corners of all rings as an array of longitude and latitude."""
+    """Return the vertices of all rings as an array of longitude and latitude."""
     points: list[tuple[float, float]] = []
     for ring in rings:
         if not 4 <= len(ring) <= most_points - len(points):
-            raise InputError(f"a ring has {len(ring):,} corners, expected 4 to {most_points:,} in all")
+            raise InputError(f"a ring has {len(ring):,} vertices, expected 4 to {most_points:,} in all")
         for position in ring:
             if not isinstance(position, list | tuple) or not 2 <= len(position) <= 4:
-                raise InputError(f"a corner is {_word(position)}, expected longitude and latitude")
+                raise InputError(f"a vertex is {_word(position)}, expected longitude and latitude")
             if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in position):
-                raise InputError("a corner is no pair of numbers")
+                raise InputError("a vertex is not a pair of numbers")
             try:
                 points.append((float(position[0]), float(position[1])))
             except OverflowError:
                 points.append((np.inf, np.inf))
     if not points:
-        raise InputError("its polygon has no corners")
+        raise InputError("its polygon has no vertices")
     return np.array(points)
 
 
 def _require_degrees(path: Path, crs: Any) -> None:
-    """Refuse another CRS than the one of RFC 7946, told in the way of 2008."""
+    """Refuse a ``crs`` member (GeoJSON 2008) other than WGS 84 in degrees, the only CRS of RFC 7946."""
     if crs is None:
         return
     properties = crs.get("properties") if isinstance(crs, Mapping) else None
@@ -128,7 +129,7 @@ def _require_degrees(path: Path, crs: Any) -> None:
 
 
 def _label(feature: Any) -> str:
-    """Return what tells a feature from others, in brackets; nothing where it has no name."""
+    """Return id or name of a feature in brackets, for messages; empty if it has neither."""
     properties = feature.get("properties") if isinstance(feature, Mapping) else None
     known = properties if isinstance(properties, Mapping) else {}
     given = (feature.get("id") if isinstance(feature, Mapping) else None, *map(known.get, ("roi", "name", "NAME")))

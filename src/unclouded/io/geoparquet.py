@@ -1,4 +1,4 @@
-"""Tables with footprints as GeoParquet 1.1; geopandas, QGIS and duckdb open them. The same rows give the same bytes."""
+"""Tables with footprints as GeoParquet 1.1, for geopandas, QGIS and DuckDB; equal rows give equal bytes."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,29 +17,28 @@ from unclouded.errors import InputError
 from unclouded.files import decoding, named, open_file, whole_file
 
 TIME = pa.timestamp("us", tz="UTC")
-"""Type of moments; in rows they are ISO 8601."""
-
+"""Column type of timestamps; rows hold them as ISO 8601 text."""
 
 MAX_ROWS = 1_000_000
-"""Most rows of a table that is read; SEN12MS-CR has 122,218 patches."""
+"""Largest number of rows of a table that is read; SEN12MS-CR has 122,218 patches."""
 MAX_BYTES = 2 << 30
-"""Most bytes of a table in memory, and of a column by its own declaration."""
+"""Largest size of a table in memory, and of its columns by the metadata of the file."""
 _BATCH_BYTES = 256 << 20
 
 
 def read_table(path: Path, schema: pa.Schema, remedy: str) -> pa.Table:
     """Read the columns of a schema from a Parquet file, with its metadata.
 
-    The footer declares rows, types and sizes, which are judged before a value is read. A column of few bytes can
-    unfold to any size, because a value is stored once for all rows that have it, so rows are read few at a time.
+    Rows, types and sizes in the footer are checked before any value is read. A column of few bytes can expand to any
+    size, because dictionary encoding stores a value once for all rows that have it, so rows are read in batches.
 
     Args:
-        path: Parquet file; it may have other columns.
+        path: Parquet file; further columns are ignored.
         schema: Columns and their types.
-        remedy: End of the message about a file that is none.
+        remedy: Next step, the end of error messages.
 
     Raises:
-        InputError: No such file, no Parquet, other columns, or too large.
+        InputError: The file is missing, not Parquet, lacks columns, or is too large.
     """
     with (
         open_file(path) as content,
@@ -57,7 +56,7 @@ def read_table(path: Path, schema: pa.Schema, remedy: str) -> pa.Table:
         for batch in file.iter_batches(_rows_at_once(file.metadata), columns=schema.names):
             size += batch.nbytes
             if size > MAX_BYTES:
-                raise InputError(f"{named(path)} unfolds to more than {MAX_BYTES:,} bytes; {remedy}")
+                raise InputError(f"{named(path)} decompresses to more than {MAX_BYTES:,} bytes; {remedy}")
             batches.append(batch)
         kept = pa.schema([found.field(name) for name in schema.names], metadata=found.metadata)
         return pa.Table.from_batches(batches, schema=kept)
@@ -71,7 +70,7 @@ def _require_limits(path: Path, metadata: Any) -> None:
 
 
 def _rows_at_once(metadata: Any) -> int:
-    """Return how many rows can be read at once: one value may have all the bytes that its column declares."""
+    """Return the batch size in rows: a single value may have all the bytes of its column."""
     most = max((chunk.total_uncompressed_size for chunk in _chunks(metadata)), default=0)
     return int(min(max(_BATCH_BYTES // max(most, 1), 1), 4096))
 
@@ -82,11 +81,11 @@ def _chunks(metadata: Any) -> Iterator[Any]:
 
 
 def geo_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Return rows as a table with the metadata of GeoParquet.
+    """Return rows as a table with GeoParquet metadata.
 
     Args:
         schema: Columns; the last one is ``geometry``, binary.
-        rows: JSON values by column; what is absent is null. Footprints are GeoJSON in degrees.
+        rows: JSON values by column name; missing values are null. Footprints are GeoJSON in degrees.
     """
     shapes = [shape(row["geometry"]) if row.get("geometry") else None for row in rows]
     columns = {name: [row.get(name) for row in rows] for name in schema.names}
@@ -98,17 +97,17 @@ def geo_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 def with_metadata(table: pa.Table, more: Mapping[str, str]) -> pa.Table:
-    """Return a table with more metadata behind what it has."""
+    """Return a table with additional metadata."""
     return table.replace_schema_metadata({**(table.schema.metadata or {}), **more})
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write a table, whole or not at all.
+    """Write a table atomically.
 
     Raises:
-        MachineError: The disk is full, or the place cannot be written.
+        MachineError: The disk is full, or the folder cannot be written.
     """
-    with whole_file(path) as partial, partial.open("wb") as output:  # a path in UTF-8 is all that pyarrow takes
+    with whole_file(path) as partial, partial.open("wb") as output:  # pyarrow accepts UTF-8 paths only
         pq.write_table(table, output, compression="zstd", row_group_size=1 << 16, write_page_checksum=True)
 
 
@@ -117,7 +116,7 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _metadata(shapes: Iterable[BaseGeometry | None]) -> str:
-    """Return what GeoParquet 1.1.0 wants in the file: encoding, types and bounds; without crs it is OGC:CRS84."""
+    """Return the ``geo`` metadata of GeoParquet 1.1.0: encoding, types and bounds; the default CRS is OGC:CRS84."""
     known = [one for one in shapes if one is not None]
     column: dict[str, Any] = {
         "encoding": "WKB",

@@ -1,4 +1,10 @@
-"""A GeoTIFF as it is stored: opened within limits, read whole or by rows, written whole or not at all."""
+"""GeoTIFFs as stored: opened with safety checks, read whole, by window or by rows, and written atomically.
+
+:func:`open_geotiff` accepts local GeoTIFFs only and checks size, blocks and georeference before any pixel is read.
+:func:`read_stored` and :func:`stored_rows` return the stored numbers with their tags, before any unit is applied;
+:mod:`unclouded.io.raster` converts them. :func:`write_geotiff` and :func:`new_geotiff` write a temporary file, read it
+back, and rename it when it is complete.
+"""
 
 import math
 import os
@@ -24,24 +30,25 @@ from unclouded.io.gdal import gdal_path, gdal_reason, gdal_session, require_proj
 from unclouded.io.tiff_tags import require_sound_tags
 
 MAX_VALUES = 13 * 12_000 * 12_000
-"""Most values (bands x rows x columns) one read may return: a whole Sentinel-2 tile with room to spare."""
+"""Largest number of values (bands x rows x columns) of a file: a whole Sentinel-2 tile has 13 x 10,980 x 10,980."""
 MAX_BLOCK_BYTES = 256 << 20
-"""Largest block a file may be stored in: reading one pixel decodes a whole block."""
+"""Largest block of a file: reading one pixel decodes a whole block."""
 MAX_COMPRESSION = 1_100
-"""Most bytes that one byte of a file may unfold to: deflate reaches 1032 on constants, images a hundredth of that."""
+"""Largest compression ratio: deflate reaches 1032 on constants, real images a hundredth of that."""
+READ_BACK_DIFFERS = "read-back differs from what was written"
 
 
 @dataclass(frozen=True, eq=False)
 class StoredImage:
-    """An image as its file stores it, before any unit.
+    """Stored numbers of an image with their tags, before any unit is applied.
 
     Attributes:
-        values: Bands, rows, columns, in the file's own data type.
-        geobox: The grid; its CRS is None where the file has none.
-        nodata: The file's nodata tag.
-        descriptions: The file's own band names, None where it has none.
-        scales: The file's scale tags, 1 where it has none.
-        offsets: The file's offset tags, 0 where it has none.
+        values: Stored numbers (band, row, column), in the data type of the file.
+        geobox: Grid; its CRS is None if the file has none.
+        nodata: Value of the nodata tag.
+        descriptions: Band names of the file, None for a band without name.
+        scales: Scale tags, 1 if absent.
+        offsets: Offset tags, 0 if absent.
         valid: False where a mask inside or beside the file, or an alpha band, marks a gap; None without such a mask.
             The nodata tag is not part of it.
     """
@@ -55,14 +62,14 @@ class StoredImage:
     valid: Bool[np.ndarray, "band y x"] | None = None
 
     def with_gaps_as(self, number: int) -> Real[np.ndarray, "band y x"]:
-        """Return the values, with a number in the gaps."""
+        """Return the values with ``number`` in the gaps."""
         if self.valid is None and self.nodata in (None, number):
             return self.values
         return np.where(self.is_gap, self.values.dtype.type(number), self.values)
 
     @property
     def is_gap(self) -> Bool[np.ndarray, "band y x"]:
-        """Gaps by nodata tag, mask, alpha band or NaN: every way in which a file marks them."""
+        """True in gaps, whether marked by nodata tag, mask, alpha band or NaN."""
         gap = np.isnan(self.values) if self.values.dtype.kind == "f" else np.zeros(self.values.shape, bool)
         if self.nodata is not None and not math.isnan(self.nodata):
             gap |= self.values == self.nodata
@@ -71,13 +78,13 @@ class StoredImage:
 
 @dataclass(frozen=True)
 class ImageWindow:
-    """A rectangle of a GeoTIFF, which is read where it stands for a file of its own.
+    """Window of a GeoTIFF, usable wherever an image file is expected.
 
     Attributes:
-        file: The GeoTIFF.
+        file: GeoTIFF.
         top: First row.
         left: First column.
-        shape: Rows and columns.
+        shape: Number of rows and columns.
     """
 
     file: Path
@@ -87,17 +94,17 @@ class ImageWindow:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Name for messages."""
         return f"{self.file.name} at row {self.top}, column {self.left}"
 
     @property
     def stem(self) -> str:
-        """Name of a file that would hold it, without suffix."""
+        """File name for a copy of the window, without suffix."""
         return f"{self.file.stem}_{self.top}_{self.left}"
 
     @property
     def rows_columns(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """First row and row after the last; columns likewise."""
+        """Row range and column range, end exclusive."""
         height, width = self.shape
         return (self.top, self.top + height), (self.left, self.left + width)
 
@@ -106,25 +113,25 @@ class ImageWindow:
 
 
 ImageFile = Path | ImageWindow
-"""Where an image is: a whole GeoTIFF, or a rectangle of one."""
+"""A whole GeoTIFF, or a window of one."""
 
 
 def file_of(image: ImageFile) -> Path:
-    """Return the file that an image is in."""
+    """Return the file of an image."""
     return image.file if isinstance(image, ImageWindow) else image
 
 
 @contextmanager
 def open_geotiff(path: Path, window: ImageWindow | None = None) -> Iterator[Any]:
-    """Open a local GeoTIFF and nothing else: no VRT, no network, no side-car files, no giant, no missing block.
+    """Open a local GeoTIFF with safety checks: no VRT, network or side-car files, no giant, no missing block.
 
     Args:
-        path: The file.
-        window: What will be read of it; only its blocks are looked for then. The whole file if omitted.
+        path: GeoTIFF.
+        window: Window to be read, whose blocks are checked; the whole file if omitted.
 
     Raises:
-        InputError: ``path`` is no regular file, no GeoTIFF, damaged, larger than the limits of this module, was not
-            written to its end, or has pixels without size.
+        InputError: ``path`` is not a regular file or not a GeoTIFF, is damaged or incomplete, exceeds the limits of
+            this module, or has pixels without size.
     """
     require_local_image(path)
     if (found := format_of(path)) and "TIFF" not in found.name:
@@ -137,7 +144,7 @@ def open_geotiff(path: Path, window: ImageWindow | None = None) -> Iterator[Any]
             source = rasterio.open(local, driver="GTiff")
         with source:
             with _reads_explained(path):
-                _refuse_leaving(path, source, window)
+                _require_window(path, source, window)
                 _refuse_giants(path, source)
                 _refuse_missing_blocks(path, source, window)
                 _refuse_flat_pixels(path, source)
@@ -145,14 +152,14 @@ def open_geotiff(path: Path, window: ImageWindow | None = None) -> Iterator[Any]
 
 
 def require_local_image(path: Path) -> None:
-    """Refuse what GDAL would take for an address, and files that are none or empty.
+    """Refuse anything but a non-empty regular file, in particular paths of GDAL's virtual file systems.
 
     Raises:
-        InputError: ``path`` is no regular file, has no bytes, or begins like GDAL's virtual file systems.
+        InputError: ``path`` is not a regular file, is empty, or starts with ``/vsi``.
     """
     require_file(path)
     if resolved(path).as_posix().startswith("/vsi"):
-        looks = "looks like an address of GDAL's virtual file systems"
+        looks = "looks like a path of GDAL's virtual file systems"
         raise InputError(f"{named(path)} {looks}; move it to another folder")
     if path.stat().st_size == 0:
         raise InputError(f"{named(path)} is empty (0 bytes); fetch it again")
@@ -162,7 +169,7 @@ def require_local_image(path: Path) -> None:
 def _reads_explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except (RasterioError, CRSError, UnicodeDecodeError) as error:  # Unicode: bytes changed within a tag
+    except (RasterioError, CRSError, UnicodeDecodeError) as error:  # UnicodeDecodeError: damaged bytes in a tag
         raise InputError(f"{path} is not a whole GeoTIFF ({gdal_reason(error)}); fetch it again") from error
 
 
@@ -174,13 +181,13 @@ def _writes_explained(path: Path) -> Iterator[None]:
         raise unwritable(path, gdal_reason(error)) from error
 
 
-def _refuse_leaving(path: Path, source: Any, window: ImageWindow | None) -> None:
+def _require_window(path: Path, source: Any, window: ImageWindow | None) -> None:
     if window is None:
         return
     (top, bottom), (left, right) = window.rows_columns
     if not (0 <= top < bottom <= source.height and 0 <= left < right <= source.width):
         found = f"{source.height} x {source.width} px, expected rows {top} to {bottom}, columns {left} to {right}"
-        raise InputError(f"{path} has {found}; make it again")
+        raise InputError(f"{path} has {found}; recreate the window for this image")
 
 
 def _refuse_giants(path: Path, source: Any) -> None:
@@ -194,16 +201,18 @@ def _refuse_giants(path: Path, source: Any) -> None:
         raise InputError(f"{path} is stored in blocks of {rows} x {columns} px, too large to read safely; retile it")
     size = path.stat().st_size
     if values * itemsize > max(MAX_COMPRESSION * size, MAX_BLOCK_BYTES):
-        raise InputError(f"{declared} in {size:,} bytes, expected an image; it was never written or is a bomb")
+        raise InputError(
+            f"{declared} in {size:,} bytes, expected an image; it was never written, or is a decompression bomb"
+        )
 
 
 def _shares_blocks(source: Any) -> bool:
-    """Say whether each block holds all bands."""
+    """Return whether each block holds all bands (pixel interleaving)."""
     return bool(source.interleaving) and source.interleaving.name == "pixel"
 
 
 def _refuse_missing_blocks(path: Path, source: Any, window: ImageWindow | None) -> None:
-    """A file whose writer was killed opens and reads as zeros, or as its nodata tag: only its block table tells."""
+    """Refuse files with missing blocks: after an interrupted write GDAL reads zeros or nodata, without error."""
     (top, bottom), (left, right) = window.rows_columns if window else ((0, source.height), (0, source.width))
     shapes = source.block_shapes[:1] if _shares_blocks(source) else source.block_shapes
     for band, (rows, columns) in enumerate(shapes, start=1):
@@ -211,7 +220,7 @@ def _refuse_missing_blocks(path: Path, source: Any, window: ImageWindow | None) 
             for column in range(left // columns, math.ceil(right / columns)):
                 if source.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band) is None:
                     raise InputError(
-                        f"{path} was not written to its end, or is sparse: block {column}, {row} of band {band} is "
+                        f"{path} is incomplete or sparse: block {column}, {row} of band {band} is "
                         "missing; fetch it again"
                     )
 
@@ -222,10 +231,10 @@ def _refuse_flat_pixels(path: Path, source: Any) -> None:
 
 
 def read_stored(image: ImageFile) -> StoredImage:
-    """Read a local GeoTIFF, or a rectangle of one, as it is stored.
+    """Read the stored numbers of a local GeoTIFF, or of a window of one.
 
     Raises:
-        InputError: See :func:`open_geotiff`; or the rectangle leaves the image.
+        InputError: See :func:`open_geotiff`; or the window exceeds the image.
     """
     with _opened(image) as source:
         if isinstance(image, ImageWindow):
@@ -234,7 +243,7 @@ def read_stored(image: ImageFile) -> StoredImage:
 
 
 def read_grid(image: ImageFile) -> GeoBox:
-    """Return the grid of a local GeoTIFF, or of a rectangle of one; its CRS is None where the file has none.
+    """Return the grid of a local GeoTIFF, or of a window of one; its CRS is None if the file has none.
 
     Raises:
         InputError: See :func:`read_stored`.
@@ -252,11 +261,11 @@ def _opened(image: ImageFile) -> AbstractContextManager[Any]:
 
 
 def stored_rows(path: Path, source: Any, top: int, bottom: int) -> StoredImage:
-    """Read rows of an open GeoTIFF as they are stored.
+    """Read the stored numbers of rows ``[top, bottom)`` of an open GeoTIFF.
 
     Args:
-        path: What messages call it.
-        source: What :func:`open_geotiff` gave.
+        path: GeoTIFF, for messages.
+        source: Open file from :func:`open_geotiff`.
         top: First row.
         bottom: Row after the last.
 
@@ -279,26 +288,26 @@ def _stored(path: Path, source: Any, rows: tuple[int, int], columns: tuple[int, 
 
 
 def image_bands(source: Any) -> list[int]:
-    """Return the numbers of the bands of an open GeoTIFF, from 1, without alpha bands, which mark gaps."""
+    """Return the band numbers of an open GeoTIFF, from 1, without alpha bands, which mark gaps."""
     alpha = _alpha_bands(source)
     return [band for band in source.indexes if band not in alpha]
 
 
 _ALPHA: WeakKeyDictionary[Any, list[int]] = WeakKeyDictionary()
-"""Alpha bands of open files: after rows that could not be read, rasterio raises that error again where it is asked."""
+"""Alpha bands of open files: after a failed read, rasterio raises that error again when ``colorinterp`` is accessed."""
 
 
 def _alpha_bands(source: Any) -> list[int]:
-    """Bands marked as alpha; one with a name of its own, such as VH, is data that a tool marked wrongly."""
+    """Return the alpha bands; a band with another name, such as VH, is data that a tool marked as alpha by mistake."""
     if source not in _ALPHA:
-        named = [(name or "").lower() not in ("", "alpha", "mask") for name in source.descriptions]
-        pairs = zip(source.indexes, source.colorinterp, named, strict=True)
+        has_names = [(name or "").lower() not in ("", "alpha", "mask") for name in source.descriptions]
+        pairs = zip(source.indexes, source.colorinterp, has_names, strict=True)
         _ALPHA[source] = [band for band, meaning, has_name in pairs if meaning == ColorInterp.alpha and not has_name]
     return _ALPHA[source]
 
 
 def _valid(path: Path, source: Any, bands: list[int], window: Any) -> Bool[np.ndarray, "band y x"] | None:
-    """Where alpha bands, a mask within the file and one beside it leave pixels valid; None where there are none."""
+    """Return the valid pixels by alpha bands and masks inside or beside the file; None if the file has none of them."""
     found = [(source.read(band, window=window) != 0)[None] for band in _alpha_bands(source)]
     flags = [source.mask_flag_enums[band - 1] for band in bands]
     if any(not {MaskFlags.all_valid, MaskFlags.nodata, MaskFlags.alpha} & set(flag) for flag in flags):
@@ -310,30 +319,30 @@ def _valid(path: Path, source: Any, bands: list[int], window: Any) -> Bool[np.nd
 
 
 def mask_beside(path: Path) -> Path | None:
-    """Return the mask file that GDAL writes beside an image, ``NAME.tif.msk``; None where there is none."""
+    """Return the mask file that GDAL writes beside an image, ``NAME.tif.msk``; None if there is none."""
     names = (path.with_name(path.name + suffix) for suffix in (".msk", ".MSK"))
     return next((one for one in names if os.path.lexists(one)), None)  # False for a name that is too long
 
 
 def _read_sidecar(sidecar: Path, source: Any, bands: list[int], window: Any) -> Bool[np.ndarray, "_ y x"]:
-    """Read a mask file: a GeoTIFF of the image's size, with one band for all of the image's, or one for each.
+    """Read a mask file: a GeoTIFF of the size of its image, with one band, or one per band of the image.
 
     Raises:
-        InputError: It is no local GeoTIFF, is damaged, or has another size or number of bands.
+        InputError: The mask is not a local GeoTIFF, is damaged, or has another size or number of bands.
     """
     with open_geotiff(sidecar) as mask:
         if mask.shape != source.shape or mask.count not in (1, source.count):
             found = f"{mask.count} bands of {mask.height} x {mask.width} px"
             raise InputError(
                 f"{sidecar} masks its image with {found}, expected 1 or {source.count} of {source.height} x "
-                f"{source.width} px; make the mask again, or remove it"
+                f"{source.width} px; recreate the mask, or remove it"
             )
         with _reads_explained(sidecar):
             return np.asarray(mask.read([1] if mask.count == 1 else bands, window=window) != 0)
 
 
 def grid_of(source: Any) -> GeoBox:
-    """Return the grid of an open GeoTIFF; its CRS is None where the file has none."""
+    """Return the grid of an open GeoTIFF; its CRS is None if the file has none."""
     return GeoBox((source.height, source.width), source.transform, source.crs)
 
 
@@ -346,10 +355,10 @@ def write_geotiff(
     nodata: float | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a compressed GeoTIFF with band names, whole or not at all.
+    """Write a compressed GeoTIFF with band names, atomically.
 
     Args:
-        path: Where; an older file is replaced only when the new one is complete.
+        path: Output file; an older file is replaced only when the new one is complete.
         values: Stored numbers; their data type is the file's.
         bands: Band names.
         geobox: Grid.
@@ -357,14 +366,14 @@ def write_geotiff(
         tags: Tags of the file.
 
     Raises:
-        MachineError: The disk is full, or the place cannot be written.
+        MachineError: The disk is full, or the folder cannot be written.
     """
 
-    def holds(file: Any) -> bool:
+    def verify(file: Any) -> bool:
         pairs = ((file.read(band), stored) for band, stored in enumerate(values, start=1))
         return all(np.array_equal(found, stored, equal_nan=stored.dtype.kind == "f") for found, stored in pairs)
 
-    with new_geotiff(path, bands, geobox, values.dtype, holds, nodata=nodata, tags=tags) as write:
+    with new_geotiff(path, bands, geobox, values.dtype, verify, nodata=nodata, tags=tags) as write:
         write(0, values)
 
 
@@ -374,30 +383,30 @@ def new_geotiff(
     bands: tuple[str, ...],
     geobox: GeoBox,
     dtype: np.dtype[Any],
-    holds: Callable[[Any], bool],
+    verify: Callable[[Any], bool],
     *,
     nodata: float | None = None,
     tags: Mapping[str, str] | None = None,
     block_px: int = 256,
 ) -> Iterator[Callable[[int, NDArray[Any]], None]]:
-    """Give a function that writes rows of a new GeoTIFF; at the end of the block the file appears, or not at all.
+    """Context with a function that writes rows of a new GeoTIFF, which appears at the end of the block.
 
     Args:
-        path: Where; an older file is replaced only when the new one is complete.
+        path: Output file; an older file is replaced only when the new one is complete.
         bands: Band names.
         geobox: Grid.
         dtype: Data type of the file.
-        holds: Is given the closed file, opened again, and says whether it holds what was written: GDAL closes a file
-            on a full disk without a word.
+        verify: Called with the reopened file; returns whether its pixels are those written. GDAL closes a file on a
+            full disk without error.
         nodata: Value of the nodata tag.
         tags: Tags of the file.
-        block_px: Side of the blocks of an image that is twice as large or larger.
+        block_px: Side of the blocks; smaller images than two blocks are not tiled.
 
     Yields:
-        A function of the first row and of the stored numbers (bands, rows, columns).
+        ``write(top, values)``: first row, and stored numbers (band, row, column).
 
     Raises:
-        MachineError: The disk is full, or the place cannot be written.
+        MachineError: The disk is full, or the folder cannot be written.
     """
     require_projections()
     with whole_file(path) as partial, gdal_session(), gdal_path(partial) as local:
@@ -419,9 +428,9 @@ def new_geotiff(
             with _writes_explained(path):
                 target.close()
         with _writes_explained(path), rasterio.open(local, driver="GTiff") as source:
-            whole = holds(source)
-        if not whole:
-            raise unwritable(path, "it reads otherwise")
+            is_intact = verify(source)
+        if not is_intact:
+            raise unwritable(path, READ_BACK_DIFFERS)
 
 
 def _profile(count: int, geobox: GeoBox, dtype: np.dtype[Any], nodata: float | None, block_px: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A georeferenced image in physical units: values, band names and a grid; checked when it is read."""
+"""Georeferenced images in physical units, and the checks and conversions between stored numbers and units."""
 
 import math
 import re
@@ -14,21 +14,21 @@ from unclouded.io.geotiff import ImageFile, StoredImage, read_stored
 from unclouded.sensors import SENSORS, Sensor
 
 _ROUNDING_DB = 1e-6
-"""Published patches hold values such as 5e-15 where they were clipped at 0; linear power this low is -60 dB."""
+"""Tolerance around 0 dB: published patches hold values such as 5e-15 where they were clipped at 0."""
 _HIGHEST_POWER = 1e6
 """Linear power of 60 dB."""
 _LOWEST_REFLECTANCE = -0.1001
-"""What remains of 0 when RADIO_ADD_OFFSET, -1000, is applied."""
+"""Reflectance of a stored 0 with RADIO_ADD_OFFSET = -1000, minus a rounding margin."""
 
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """A georeferenced image.
+    """Georeferenced image in physical units.
 
     Attributes:
-        values: Bands, rows, columns, in the unit of the sensor (dB or TOA reflectance); NaN where there is no data.
-        bands: One name a band.
-        geobox: The grid; its CRS is None where the file has none.
+        values: Values (band, row, column) in the unit of the sensor (dB or TOA reflectance); NaN for no data.
+        bands: Band names.
+        geobox: Grid; its CRS is None if the file has none.
     """
 
     values: Float32[np.ndarray, "band y x"]
@@ -43,18 +43,18 @@ class Raster:
             )
 
     def select(self, bands: tuple[str, ...]) -> "Raster":
-        """Return a raster of some of the bands, in the order given.
+        """Return a raster of the given bands, in the given order.
 
         Raises:
-            InputError: A band is not there.
+            InputError: A band is missing.
         """
         if absent := [band for band in bands if band not in self.bands]:
-            raise InputError(f"no band {' '.join(absent)} here; there are {' '.join(self.bands)}")
+            raise InputError(f"no band {' '.join(absent)}; choose from {' '.join(self.bands)}")
         return Raster(self.values[[self.bands.index(band) for band in bands]], bands, self.geobox)
 
 
 def describe_grid(geobox: GeoBox) -> str:
-    """Return a grid in words, for messages: size, CRS, upper left corner and the steps to the right and down."""
+    """Return a description of a grid for messages: size, CRS, upper left corner and pixel steps."""
     height, width = geobox.shape
     crs = f"EPSG:{geobox.crs.epsg}" if geobox.crs and geobox.crs.epsg else str(geobox.crs or "no CRS")[:80]
     affine = geobox.affine
@@ -62,12 +62,12 @@ def describe_grid(geobox: GeoBox) -> str:
 
 
 def same_grid(first: GeoBox, second: GeoBox, tolerance_px: float = 1e-6) -> bool:
-    """Say whether two grids have the same size and CRS, and corners within ``tolerance_px`` pixels.
+    """Return whether two grids have the same size and CRS, and corners within ``tolerance_px`` pixels.
 
     Args:
-        first: A grid, whose pixels the tolerance is counted in.
-        second: Another one.
-        tolerance_px: How far apart their corners may lie.
+        first: First grid; the tolerance is in its pixels.
+        second: Second grid.
+        tolerance_px: Largest distance between corresponding corners.
     """
     if first.shape != second.shape or first.crs != second.crs:
         return False
@@ -84,14 +84,15 @@ def _matrix(geobox: GeoBox) -> Float64[np.ndarray, "2 3"]:
 
 
 def read(path: ImageFile, sensor: Sensor) -> Raster:
-    """Read a local GeoTIFF of one sensor, or a rectangle of one, all bands, in physical units.
+    """Read all bands of a local GeoTIFF, or of a window of one, in physical units.
 
     Args:
-        path: GeoTIFF with the sensor's bands in its order. Band names are checked where the file has them.
-        sensor: What to expect.
+        path: GeoTIFF with the bands of the sensor in their order; band names are checked if the file has them.
+        sensor: Expected sensor.
 
     Raises:
-        InputError: Not a readable GeoTIFF, or another number, order or type of bands, or values in another unit.
+        InputError: The file is not a readable GeoTIFF, has another number, order or type of bands, or holds values in
+            another unit.
     """
     stored = read_stored(path)
     check_stored(path, stored, sensor)
@@ -101,15 +102,15 @@ def read(path: ImageFile, sensor: Sensor) -> Raster:
 
 
 def check_stored(path: ImageFile, stored: StoredImage, sensor: Sensor) -> None:
-    """Refuse an image whose bands or data type are not the sensor's.
+    """Refuse an image whose bands, data type or scale tags are not those of a sensor.
 
     Args:
-        path: Where it comes from, for messages.
-        stored: The image as it is stored.
-        sensor: What to expect.
+        path: Image, for messages.
+        stored: Stored numbers and tags.
+        sensor: Expected sensor.
 
     Raises:
-        InputError: Says what was expected and what was found.
+        InputError: Bands, data type or tags differ.
     """
     count, found = stored.values.shape[0], stored.values.dtype.name
     if count != len(sensor.bands):
@@ -119,15 +120,15 @@ def check_stored(path: ImageFile, stored: StoredImage, sensor: Sensor) -> None:
         scale = "" if sensor.stored_per_unit == 1.0 else f" x {sensor.stored_per_unit:g}"
         expected = f"{' or '.join(sensor.dtypes)} for {sensor.name} in {sensor.unit}{scale}"
         raise InputError(f"{path} has values of type {found}, expected {expected}; convert it")
-    named = [band_named(name or "", sensor) for name in stored.descriptions]
-    if any(name not in (None, band) for name, band in zip(named, sensor.bands, strict=True)):
-        order = " ".join(name or "?" for name in named)
+    bands = [band_named(name or "", sensor) for name in stored.descriptions]
+    if any(name not in (None, band) for name, band in zip(bands, sensor.bands, strict=True)):
+        order = " ".join(name or "?" for name in bands)
         raise InputError(f"{path} has its bands in the order {order}, expected {' '.join(sensor.bands)}; reorder them")
     _check_scaling(path, stored, sensor)
 
 
 def _check_scaling(path: ImageFile, stored: StoredImage, sensor: Sensor) -> None:
-    """Take scale and offset tags that mean the sensor's steps and a whole offset, such as 0.0001 and -0.1, or none."""
+    """Accept scale and offset tags such as 0.0001 and -0.1 (steps of the sensor, a whole offset in steps), or none."""
     scales, offsets = set(stored.scales) or {1.0}, [offset * sensor.stored_per_unit for offset in stored.offsets]
     scaled = len(scales) == 1 and math.isclose(min(scales) * sensor.stored_per_unit, 1.0, rel_tol=1e-6)
     untagged = scales == {1.0} and not any(offsets)
@@ -139,30 +140,30 @@ def _check_scaling(path: ImageFile, stored: StoredImage, sensor: Sensor) -> None
 
 
 def offset_steps(stored: StoredImage, sensor: Sensor) -> tuple[int, ...]:
-    """Return what is added to the stored numbers of each band before they are divided: RADIO_ADD_OFFSET, by its tag."""
+    """Return the offset of each band in stored steps, RADIO_ADD_OFFSET, from the offset tags of a file."""
     return tuple(round(offset * sensor.stored_per_unit) for offset in stored.offsets) or (0,) * len(stored.values)
 
 
 def _product(bands: int) -> str:
-    """Return the product that has so many bands, in words."""
+    """Return the name of the product with this number of bands, for messages."""
     return next((f"a file of {sensor.name}" for sensor in SENSORS if len(sensor.bands) == bands), "another product")
 
 
 def band_named(description: str, sensor: Sensor) -> str | None:
-    """Return the band that a description or file name such as ``B4``, ``B_04`` or ``Sigma0_VV`` names, if any."""
+    """Return the band named by a description or file name such as ``B4``, ``B_04`` or ``Sigma0_VV``; None if none."""
     known = {alias: band for band in sensor.bands for alias in (band, band.replace("B0", "B"))}
     words = re.split(r"[^0-9A-Z]+", description.upper())
     return next((known[word] for word in ("".join(words), *words) if word in known), None)
 
 
 def to_physical(stored: StoredImage, sensor: Sensor) -> Float32[np.ndarray, "band y x"]:
-    """Turn stored numbers into the sensor's unit, float32; NaN for no data by tag, mask or sensor, or not finite.
+    """Convert stored numbers to the unit of a sensor, float32; NaN for no data (tag, mask, sensor) and infinities.
 
     Args:
-        stored: Numbers with their tags: nodata, and the offset that products carry since baseline 04.00.
-        sensor: Whose unit, and whose numbers for no data.
+        stored: Stored numbers with their nodata and offset tags.
+        sensor: Sensor with unit, steps per unit and no-data values.
     """
-    with np.errstate(over="ignore"):  # a float64 beyond float32 is nobody's backscatter
+    with np.errstate(over="ignore"):  # float64 values beyond float32 become infinite, hence NaN below
         values = stored.values.astype(np.float32)
     if any(steps := offset_steps(stored, sensor)):
         values += np.array(steps, np.float32)[:, None, None]  # exact: below 2**24
@@ -181,14 +182,14 @@ def to_physical(stored: StoredImage, sensor: Sensor) -> Float32[np.ndarray, "ban
 def to_stored(
     reflectance: Float32[np.ndarray, "band y x"], sensor: Sensor, dtype: Any = np.uint16
 ) -> Integer[np.ndarray, "band y x"]:
-    """Turn reflectance into stored integers: times 10 000, rounded, 0 for no data, and at least 1 for a valid pixel.
+    """Convert reflectance to stored integers: times 10 000, rounded, 0 for no data, at least 1 for valid pixels.
 
-    The largest integer of the type is left to saturation.
+    The largest integer of the type is reserved for saturation.
 
     Args:
-        reflectance: TOA reflectance; NaN where there is no data.
-        sensor: Whose steps, 10 000 to 1 for Sentinel-2.
-        dtype: An integer type.
+        reflectance: TOA reflectance; NaN for no data.
+        sensor: Sensor with steps per unit, 10 000 for Sentinel-2.
+        dtype: Integer type.
     """
     limit = np.iinfo(dtype).max - 1
     scaled = np.clip(np.rint(reflectance * np.float32(sensor.stored_per_unit)), 1, limit)
@@ -196,56 +197,60 @@ def to_stored(
 
 
 def check_range(path: ImageFile, values: Float32[np.ndarray, "band y x"], sensor: Sensor) -> None:
-    """Refuse values in another unit: linear power, dB x 100, or integers below what an offset of -1000 can leave.
+    """Refuse values in another unit than that of a sensor, such as linear power or dB x 100 instead of dB.
 
-    In dB nearly every pixel of a scene is negative, so more positive than negative values are linear power. A patch
-    of nothing but 0.0 is neither: the published patches are clipped there.
+    In dB nearly every pixel of a scene is negative, so more positive than negative values indicate linear power. A
+    patch of zeros alone passes: published patches are clipped at 0 dB.
 
     Args:
-        path: Where they come from, for messages.
-        values: In the unit that is to be checked; NaN where there is no data.
-        sensor: Whose unit is expected.
+        path: Image, for messages.
+        values: Values of a whole scene; NaN for no data.
+        sensor: Sensor with the expected unit.
 
     Raises:
-        InputError: Names the unit that the values look like.
+        InputError: The values are in another unit, which the message names.
     """
     check_limits(path, values, sensor)
     if sensor.unit == "dB" and np.count_nonzero(values > _ROUNDING_DB) > np.count_nonzero(values < -_ROUNDING_DB):
         found = _found(path, *_extremes(values))
         raise InputError(
-            f"{found}, most of them positive, expected dB; linear power? take 10 log10 first, or set the units "
-            "(--units linear)"
+            f"{found}, most of them positive, expected dB; if this is linear power, convert it by 10 log10 or set "
+            "--units linear"
         )
 
 
 def check_limits(path: ImageFile, values: Float32[np.ndarray, "band y x"], sensor: Sensor) -> None:
-    """Refuse values that no pixel can have in the sensor's unit; unlike :func:`check_range`, for parts of a scene.
+    """Refuse values that no pixel can have in the unit of a sensor; unlike :func:`check_range`, for parts of a scene.
 
     Args:
-        path: Where they come from, for messages.
-        values: Of any part of a scene; NaN where there is no data.
-        sensor: Whose unit is expected.
+        path: Image, for messages.
+        values: Values of any part of a scene; NaN for no data.
+        sensor: Sensor with the expected unit.
 
     Raises:
-        InputError: Names the unit that the values look like.
+        InputError: The values are in another unit, which the message names.
     """
     low, high = _extremes(values)
     found = _found(path, low, high)
     if sensor.unit == "dB":
         if low < -100.0 or high > 60.0:
             raise InputError(
-                f"{found}, expected dB; dB x 100, or digital numbers? convert them first, or set the units "
-                "(--units 'dB x 100')"
+                f"{found}, expected dB; if this is dB x 100, set --units 'dB x 100'; if these are digital numbers, "
+                "calibrate them first"
             )
     elif sensor.unit == "linear power":
         if low < 0.0 or high > _HIGHEST_POWER:
-            raise InputError(f"{found}, expected linear power; dB, or digital numbers? set the right units (--units)")
+            raise InputError(
+                f"{found}, expected linear power; if this is dB, set --units dB; if not, calibrate it first"
+            )
     elif low < _LOWEST_REFLECTANCE:
-        raise InputError(f"{found}, expected reflectance; does {low * sensor.stored_per_unit:.0f} mean no data? tag it")
+        raise InputError(
+            f"{found}, expected reflectance; if {low * sensor.stored_per_unit:.0f} means no data, set it as nodata tag"
+        )
 
 
 def _extremes(values: Float32[np.ndarray, "band y x"]) -> tuple[float, float]:
-    low, high = (float(extreme.reduce(values, axis=None)) for extreme in (np.fmin, np.fmax))  # both pass over NaN
+    low, high = (float(extreme.reduce(values, axis=None)) for extreme in (np.fmin, np.fmax))  # both ignore NaN
     return low, high
 
 

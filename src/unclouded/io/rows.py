@@ -1,4 +1,10 @@
-"""Scenes larger than memory: rows of a file in physical units, and a file written strip by strip."""
+"""Images larger than memory, read and written by rows.
+
+:func:`open_rows` opens a GeoTIFF whose rows are read in physical units. :func:`write_rows` writes a plain GeoTIFF and
+:func:`write_cog` a cloud-optimised one from strips of rows; both compare the file with what was written, by CRC-32,
+before it appears. :data:`RowReader` is the type of all functions that read rows, :func:`row_ranges` cuts a height into
+strips.
+"""
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -7,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import rasterio
@@ -20,28 +26,35 @@ from rasterio.errors import RasterioError
 from unclouded.errors import InputError
 from unclouded.files import named, unwritable, whole_file
 from unclouded.io.gdal import gdal_path, gdal_reason, gdal_session
-from unclouded.io.geotiff import StoredImage, grid_of, new_geotiff, open_geotiff, stored_rows
+from unclouded.io.geotiff import READ_BACK_DIFFERS, StoredImage, grid_of, new_geotiff, open_geotiff, stored_rows
 from unclouded.io.raster import check_limits, check_range, check_stored, to_physical
 from unclouded.sensors import Sensor
 
 _PROBE_ROWS = 64
-"""Rows that are looked at together when a scene is opened."""
+"""Rows of one probe of the unit when a scene is opened."""
 
 _PROBE_VALUES = 2 * 256 * 256
-"""Enough values with data to tell dB from linear power: as many as a published radar patch has."""
+"""Number of valid values that distinguishes dB from linear power: that of a published radar patch."""
 
-ReadStored = Callable[[int, int], StoredImage]
-"""From first row and row after the last to the rows as they are stored."""
+T = TypeVar("T")
+
+RowReader = Callable[[int, int], T]
+"""Reads the rows from the first row to before the second, as an array (..., row, column) or a :class:`StoredImage`."""
+
+
+def row_ranges(height: int, rows: int) -> list[tuple[int, int]]:
+    """Return the ranges (first row, row after the last) of strips of at most ``rows`` rows, from top to bottom."""
+    return [(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
 @dataclass(frozen=True, eq=False)
 class SceneRows:
-    """An open image of one sensor, a GeoTIFF or several, read row by row; for one thread.
+    """Open image of one sensor in one or several GeoTIFFs, read by rows; not thread-safe.
 
     Attributes:
-        path: Of the file, or of the folder of several.
-        sensor: Whose image it is.
-        geobox: The grid; its CRS is None where the file has none.
+        path: File, or folder of several files.
+        sensor: Sensor of the image.
+        geobox: Grid; its CRS is None if the file has none.
         first: The file, or the first of several.
     """
 
@@ -49,40 +62,40 @@ class SceneRows:
     sensor: Sensor
     geobox: GeoBox
     first: Path
-    _read_stored: ReadStored = field(repr=False)
+    _read_stored: RowReader[StoredImage] = field(repr=False)
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """One name a band."""
+        """Band names."""
         return self.sensor.bands
 
     def read(self, top: int, bottom: int) -> Float32[np.ndarray, "band rows x"]:
-        """Read the rows from ``top`` to before ``bottom``, in the unit of the sensor; NaN where there is no data.
+        """Read the rows from ``top`` to before ``bottom`` in the unit of the sensor; NaN for no data.
 
         Raises:
             InputError: The rows are damaged, or hold values in another unit.
-            ValueError: There are no such rows.
+            ValueError: The rows exceed the image.
         """
         values = to_physical(self.stored(top, bottom), self.sensor)
         check_limits(self.path, values, self.sensor)
         return values
 
     def stored(self, top: int, bottom: int) -> StoredImage:
-        """Read the rows from ``top`` to before ``bottom`` as they are stored.
+        """Read the stored numbers of the rows from ``top`` to before ``bottom``.
 
         Raises:
             InputError: The rows are damaged.
-            ValueError: There are no such rows.
+            ValueError: The rows exceed the image.
         """
         require_rows(self.path, self.geobox, top, bottom)
         return self._read_stored(top, bottom)
 
 
 def require_rows(path: Path, geobox: GeoBox, top: int, bottom: int) -> None:
-    """Refuse rows that a scene does not have: a bug of whoever asks.
+    """Refuse an empty row range, or one that exceeds the image.
 
     Raises:
-        ValueError: There are no such rows, or none at all are asked for.
+        ValueError: The range is invalid, a bug of the caller.
     """
     height = geobox.shape[0]
     if not 0 <= top < bottom <= height:
@@ -93,20 +106,21 @@ def require_rows(path: Path, geobox: GeoBox, top: int, bottom: int) -> None:
 def open_rows(path: Path, sensor: Sensor) -> Iterator[SceneRows]:
     """Open a local GeoTIFF of one sensor to read its rows in physical units.
 
-    The checks are those of :func:`unclouded.io.raster.read`: here what can be known without reading the whole file, the
-    rest row by row. Linear power is told from dB here, by the middle of the scene, for the few pixels of a strip may
-    all be bright targets.
+    The checks are those of :func:`unclouded.io.raster.read`; those that need all pixels are made row by row. Linear
+    power is distinguished from dB on opening, by the middle of the scene, because the pixels of a single strip may all
+    be bright targets.
 
     Args:
-        path: GeoTIFF with the sensor's bands in its order. Band names are checked where the file has them.
-        sensor: What to expect.
+        path: GeoTIFF with the bands of the sensor in their order; band names are checked if the file has them.
+        sensor: Expected sensor.
 
     Raises:
-        InputError: Not a readable GeoTIFF, or another number, order or type of bands, or values in another unit.
+        InputError: The file is not a readable GeoTIFF, has another number, order or type of bands, or holds values in
+            another unit.
     """
     with open_geotiff(path) as source:
         _refuse_ungeocoded(path, source)
-        last_row = stored_rows(path, source, source.height - 1, source.height)  # a file cut short lacks its end
+        last_row = stored_rows(path, source, source.height - 1, source.height)  # a truncated file lacks its end
         check_stored(path, last_row, sensor)
         scene = SceneRows(path, sensor, grid_of(source), path, partial(stored_rows, path, source))
         _check_unit(scene)
@@ -114,7 +128,7 @@ def open_rows(path: Path, sensor: Sensor) -> Iterator[SceneRows]:
 
 
 def _refuse_ungeocoded(path: Path, source: Any) -> None:
-    """Refuse an image that lies somewhere, but on no grid: its pixels would be taken for those of the other image."""
+    """Refuse an image located by control points or RPCs only: its pixels would be matched to the wrong ground."""
     if not source.transform.is_identity:
         return
     points = "ground control points" if source.gcps[0] else "rational polynomials" if source.rpcs else None
@@ -126,11 +140,11 @@ def _refuse_ungeocoded(path: Path, source: Any) -> None:
 
 
 def _check_unit(scene: SceneRows) -> None:
-    """Look at rows from the middle outwards, until there are enough values to judge the unit by."""
+    """Check the unit by rows from the middle outwards, until there are enough valid values."""
     height = scene.geobox.shape[0]
     valid = np.empty(0, np.float32)
-    for top in sorted(range(0, height, _PROBE_ROWS), key=lambda top: abs(2 * top + _PROBE_ROWS - height)):
-        values = scene.read(top, min(top + _PROBE_ROWS, height))
+    for top, bottom in sorted(row_ranges(height, _PROBE_ROWS), key=lambda r: abs(2 * r[0] + _PROBE_ROWS - height)):
+        values = scene.read(top, bottom)
         valid = np.concatenate([valid, values[~np.isnan(values)]])
         if valid.size >= _PROBE_VALUES:
             break
@@ -149,13 +163,13 @@ def write_rows(
     tags: Mapping[str, str] | None = None,
     block_px: int = 256,
 ) -> Iterator[Callable[[int, NDArray[Any]], None]]:
-    """Give a function that writes a GeoTIFF strip by strip; at the end of the block the file appears, or not at all.
+    """Context with a function that writes a GeoTIFF strip by strip; the file appears at the end of the block.
 
-    The file is the one that :func:`unclouded.io.geotiff.write_geotiff` writes. Strips of a multiple of ``block_px``
-    rows are written fastest. At the end the file is read back, strip by strip, and compared by CRC-32.
+    The file equals that of :func:`unclouded.io.geotiff.write_geotiff`. Strips of a multiple of ``block_px`` rows are
+    written fastest. At the end the file is read back, strip by strip, and compared by CRC-32.
 
     Args:
-        path: Where; an older file is replaced only when the new one is complete.
+        path: Output file; an older file is replaced only when the new one is complete.
         bands: Band names.
         geobox: Grid.
         dtype: Data type of the file.
@@ -164,29 +178,29 @@ def write_rows(
         block_px: Side of the blocks.
 
     Yields:
-        ``write(top, values)``: the first row, and stored numbers (bands, rows, columns) in the data type of the file.
-        Strips come from top to bottom, each once.
+        ``write(top, values)``: first row, and stored numbers (band, row, column) in the data type of the file. Strips
+        are written from top to bottom, each once.
 
     Raises:
-        MachineError: The disk is full, or the place cannot be written.
-        ValueError: A strip has another shape or data type, leaves rows out, repeats some, or the last are missing.
+        MachineError: The disk is full, or the folder cannot be written.
+        ValueError: A strip has another shape or data type, rows are skipped or repeated, or the last are missing.
     """
-    ledger = _Ledger(path, (len(bands), *geobox.shape), np.dtype(dtype))
-    how: dict[str, Any] = {"nodata": nodata, "tags": tags, "block_px": block_px}
-    with new_geotiff(path, bands, geobox, ledger.dtype, ledger.agrees_with, **how) as write_to_file:
+    written = _WrittenStrips(path, (len(bands), *geobox.shape), np.dtype(dtype))
+    options: dict[str, Any] = {"nodata": nodata, "tags": tags, "block_px": block_px}
+    with new_geotiff(path, bands, geobox, written.dtype, written.verify, **options) as write_to_file:
 
         def write(top: int, values: NDArray[Any]) -> None:
-            ledger.require_next(top, values)
+            written.require_next(top, values)
             write_to_file(top, values)
-            ledger.enter(values)
+            written.add(values)
 
         yield write
-        ledger.require_all()
+        written.require_all()
 
 
 @dataclass
-class _Ledger:
-    """What has been written: the rows that each strip ends before, and its CRC-32."""
+class _WrittenStrips:
+    """Strips written so far: the row after the last of each, and its CRC-32."""
 
     path: Path
     shape: tuple[int, int, int]
@@ -204,7 +218,7 @@ class _Ledger:
             found = f"{top} to {top + values.shape[1]}"
             raise ValueError(f"{self.path}: expected rows from {next_row} to at most {height}, found {found}")
 
-    def enter(self, values: NDArray[Any]) -> None:
+    def add(self, values: NDArray[Any]) -> None:
         self.bottoms.append(self.bottoms[-1] + values.shape[1])
         self.checksums.append(_checksum(values))
 
@@ -212,7 +226,7 @@ class _Ledger:
         if self.bottoms[-1] != self.shape[1]:
             raise ValueError(f"{self.path}: expected {self.shape[1]} rows, found {self.bottoms[-1]}; write them all")
 
-    def agrees_with(self, file: Any) -> bool:
+    def verify(self, file: Any) -> bool:
         return all(
             _checksum(file.read(window=(rows, (0, file.width)))) == checksum
             for rows, checksum in zip(pairwise(self.bottoms), self.checksums, strict=True)
@@ -223,27 +237,26 @@ def _checksum(values: NDArray[Any]) -> int:
     return zlib.crc32(np.ascontiguousarray(values).data)
 
 
-# Cloud-optimised GeoTIFFs of scenes larger than memory: written by rows, with overviews, whole or not at all.
-
+# Cloud-optimised GeoTIFFs.
 
 BLOCK_PX = 512
-"""Side of the blocks."""
+"""Side of the blocks of a cloud-optimised GeoTIFF."""
 
 Overviews = Literal["average", "nearest"]
-"""How coarser copies are made; numbers that name something need ``nearest``."""
+"""Resampling of overviews; class numbers need ``nearest``."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What a file holds, apart from its pixels.
+    """Bands, data type and tags of a file to be written.
 
     Attributes:
         bands: Band names.
         dtype: Data type.
-        nodata: Stored number that means no data.
-        overviews: How coarser copies are made.
-        scale: Unit of one stored step.
-        offsets: Value of a stored 0 in each band; none where it is 0.
+        nodata: Value of the nodata tag.
+        overviews: Resampling of overviews.
+        scale: Scale tag, the physical value of one stored step.
+        offsets: Offset tag of each band, the physical value of a stored 0; empty if all are 0.
         tags: Tags of the file.
     """
 
@@ -257,19 +270,19 @@ class Layer:
 
 
 def write_cog(path: Path, strips: Iterable[tuple[int, NDArray[Any]]], layer: Layer, geobox: GeoBox) -> None:
-    """Write a cloud-optimised GeoTIFF from strips of rows; the same strips give the same bytes.
+    """Write a cloud-optimised GeoTIFF from strips of rows; equal strips give equal bytes.
 
-    An ordinary GeoTIFF is written beside it first, for overviews need all rows, and removed. What was written is read
-    back and compared.
+    A plain GeoTIFF is written first, because overviews need all rows, and removed afterwards. The result is read back
+    and compared.
 
     Args:
-        path: Where; an older file is replaced only when the new one is complete.
-        strips: First row and stored numbers (bands, rows, columns), from top to bottom.
-        layer: What they are.
+        path: Output file; an older file is replaced only when the new one is complete.
+        strips: First row and stored numbers (band, row, column) of each strip, from top to bottom.
+        layer: Bands, data type and tags.
         geobox: Grid.
 
     Raises:
-        MachineError: The disk is full, or the place cannot be written.
+        MachineError: The disk is full, or the folder cannot be written.
     """
     plain = path.with_name(f".{path.stem}.plain.tif")
     written: list[tuple[int, int, int]] = []
@@ -282,11 +295,11 @@ def write_cog(path: Path, strips: Iterable[tuple[int, NDArray[Any]]], layer: Lay
             try:
                 _tag_units(source, layer)
                 rasterio.shutil.copy(source, local, driver="COG", **_options(layer))
-                whole = _agrees(local, written)
+                is_intact = _verify(local, written)
             except RasterioError as error:
                 raise unwritable(path, gdal_reason(error)) from error
-            if not whole:
-                raise unwritable(path, "it reads otherwise")
+            if not is_intact:
+                raise unwritable(path, READ_BACK_DIFFERS)
     finally:
         plain.unlink(missing_ok=True)
 
@@ -310,7 +323,7 @@ def _options(layer: Layer) -> dict[str, Any]:
     }
 
 
-def _agrees(path: Path, written: Sequence[tuple[int, int, int]]) -> bool:
+def _verify(path: Path, written: Sequence[tuple[int, int, int]]) -> bool:
     with rasterio.open(path, driver="GTiff") as file:
         return all(
             _checksum(file.read(window=((top, bottom), (0, file.width)))) == checksum

@@ -1,4 +1,4 @@
-"""The tags of a TIFF file, checked before GDAL interprets them: what GDAL does not understand it passes over."""
+"""Validation of TIFF tags before GDAL opens the file: GDAL silently ignores tags that it cannot parse."""
 
 import re
 from pathlib import Path
@@ -18,15 +18,14 @@ _ASCII = 2
 _GDAL_METADATA, _GDAL_NODATA = 42112, 42113
 _MAX_METADATA_BYTES = 16 << 20
 _NUMBER = re.compile(r"[+-]?(nan|inf(inity)?|(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?|1\.#(qnan|ind|inf)0*)?", re.ASCII | re.I)
-"""What GDAL reads as a number; it takes everything else for 0."""
+"""Numbers as GDAL parses them; anything else becomes 0."""
 
 
 def require_sound_tags(path: Path) -> None:
-    """Refuse a TIFF whose first directory is cut, or whose metadata or nodata value GDAL would pass over.
+    """Refuse a TIFF whose first directory is truncated, or whose metadata or nodata value GDAL would ignore.
 
-    What is no TIFF at all is left to GDAL, which says so.
-
-    TIFF 6.0, section 2: a directory is a count and that many entries, whose values stand in the entry or elsewhere.
+    Files that are not TIFF pass; GDAL reports them. TIFF 6.0, section 2: a directory is a count and that many
+    entries; a value is stored in its entry if it fits, else at an offset.
 
     Raises:
         InputError: The file ends within its tags, or their text is damaged.
@@ -50,7 +49,7 @@ def require_sound_tags(path: Path) -> None:
 
 
 def _first_directory(file: BinaryIO) -> tuple[NDArray[Any], int]:
-    """Return the entries of the first directory, and the bytes of values that stand in an entry."""
+    """Return the entries of the first directory, and the size in bytes of values stored inside an entry."""
     header = file.read(16)
     order, wide = ("<" if header[:2] == b"II" else ">"), 43 in header[2:4]
     word, size = (f"{order}u8", 8) if wide else (f"{order}u4", 4)

@@ -1,4 +1,8 @@
-"""An image in one GeoTIFF, or in a folder of GeoTIFFs, one a band, as catalogues deliver it: read row by row."""
+"""Images in one GeoTIFF, or in a folder with one GeoTIFF per band: rows, and the acquisition time.
+
+:func:`open_image` reads both by rows. :func:`read_acquisition_time` finds the time in tags and file names as written by
+common processors and catalogues.
+"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +21,7 @@ from unclouded.errors import InputError
 from unclouded.files import named, resolved
 from unclouded.io.geotiff import StoredImage, open_geotiff
 from unclouded.io.raster import band_named, describe_grid, same_grid
-from unclouded.io.rows import ReadStored, SceneRows, open_rows
+from unclouded.io.rows import RowReader, SceneRows, open_rows
 from unclouded.sensors import SENTINEL2, Sensor
 from unclouded.sentinel.radiometry import NO_DATA
 from unclouded.sentinel.resample import Resampling, upsample_rows
@@ -25,7 +29,7 @@ from unclouded.sentinel.resample import Resampling, upsample_rows
 SUFFIXES = (".tif", ".tiff")
 
 COARSEST = 6
-"""Pixels of the finest band along one of the coarsest: 60 m over 10 m."""
+"""Largest ratio of pixel sizes in a folder: 60 m to 10 m."""
 
 
 @contextmanager
@@ -33,12 +37,13 @@ def open_image(path: Path, sensor: Sensor, resampling: Resampling = "nearest") -
     """Open a GeoTIFF with the bands of a sensor, or a folder with one GeoTIFF for each of them.
 
     Args:
-        path: The file, or the folder.
-        sensor: What to expect.
-        resampling: How coarser bands of a folder come to the grid of the finest.
+        path: File or folder.
+        sensor: Expected sensor.
+        resampling: Interpolation of the coarser bands of a folder.
 
     Raises:
-        InputError: A file cannot be used (see :func:`~unclouded.io.rows.open_rows`), or files do not go together.
+        InputError: A file is not usable (see :func:`~unclouded.io.rows.open_rows`), or the files of a folder do not
+            match.
     """
     if not path.is_dir():
         with open_rows(path, sensor) as rows:
@@ -60,8 +65,8 @@ def open_image(path: Path, sensor: Sensor, resampling: Resampling = "nearest") -
 
 def _reader(
     files: Sequence[SceneRows], tags: Sequence[StoredImage], sensor: Sensor, geobox: GeoBox, resampling: Resampling
-) -> ReadStored:
-    """Return what reads rows of all bands, the coarser ones brought to the finest grid."""
+) -> RowReader[StoredImage]:
+    """Return a reader of all bands on the finest grid."""
     scales, offsets = (tuple(value for one in tags for value in getattr(one, name)) for name in ("scales", "offsets"))
 
     def read(top: int, bottom: int) -> StoredImage:
@@ -77,7 +82,7 @@ def _reader(
 def _band(
     file: SceneRows, factor: int, top: int, bottom: int, resampling: Resampling
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Return rows of a band, and where its mask leaves them valid; a coarser band has its gaps as stored 0 instead."""
+    """Return rows of a band and their mask, None if there is none; gaps of coarser bands are stored as 0 instead."""
     if factor == 1:
         stored = file.stored(top, bottom)
         return np.asarray(stored.values[0]), None if stored.valid is None else stored.valid[0]
@@ -89,19 +94,19 @@ def _band(
 
 
 def is_band_folder(path: Path, sensor: Sensor) -> bool:
-    """Say whether a path is a folder of GeoTIFFs named after bands of a sensor, and no product."""
+    """Return whether a path is a folder of GeoTIFFs named after bands of a sensor, and not a product."""
     return path.is_dir() and not is_product_folder(path) and len(band_files(path, sensor)) > 1
 
 
 def is_product_folder(folder: Path) -> bool:
-    """Say whether a folder has the manifest or the metadata of a product."""
+    """Return whether a folder contains the manifest or the metadata of a product."""
     return any(
         path.name == "manifest.safe" or ("MTD" in path.name and path.suffix == ".xml") for path in folder.iterdir()
     )
 
 
 def band_files(folder: Path, sensor: Sensor) -> dict[str, list[Path]]:
-    """Return the GeoTIFFs of a folder by the band that their names tell, such as ``T32TQM_B02_10m.tif``."""
+    """Return the GeoTIFFs of a folder by the band in their names, such as ``T32TQM_B02_10m.tif``."""
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         usable = path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
@@ -123,37 +128,36 @@ def _files_of(folder: Path, sensor: Sensor) -> dict[str, Path]:
 
 
 def _refuse_mixed(files: Mapping[str, Path], sensor: Sensor, tags: Sequence[StoredImage]) -> None:
-    """Refuse a file that says another band than its name, and bands of different types or nodata tags.
+    """Refuse a file whose band description contradicts its name, and bands of different types or nodata tags.
 
-    Without a tag no data is what the sensor never measures.
+    A file without nodata tag counts as tagged with the no-data value of the sensor.
     """
     for (band, path), one in zip(files.items(), tags, strict=True):
-        if (said := band_named(one.descriptions[0] or "", sensor)) not in (None, band):
-            raise InputError(f"{named(path)} holds {said}, but is named after {band}; rename it")
+        if (described := band_named(one.descriptions[0] or "", sensor)) not in (None, band):
+            raise InputError(f"{named(path)} holds {described}, but is named after {band}; rename it")
     kinds = [(one.values.dtype.name, *(sensor.no_data[:1] if one.nodata is None else (one.nodata,))) for one in tags]
-    told = [" with nodata ".join(map(str, kind)) for kind in kinds]
+    formats = [" with nodata ".join(map(str, kind)).removesuffix(".0") for kind in kinds]
     for band, path in files.items():
-        if (found := told[sensor.bands.index(band)].removesuffix(".0")) != (usual := told[0].removesuffix(".0")):
-            raise InputError(f"{named(path)} is {found}, but {sensor.bands[0]} is {usual}; convert one of them")
+        if (found := formats[sensor.bands.index(band)]) != formats[0]:
+            raise InputError(f"{named(path)} is {found}, but {sensor.bands[0]} is {formats[0]}; convert one of them")
 
 
 def _refuse_other_grid(file: SceneRows, finest: GeoBox) -> None:
-    """Refuse a band whose pixels are not made of whole ones of the finest band."""
+    """Refuse a band whose pixels do not consist of whole pixels of the finest band."""
     grid = file.geobox
     factor = max(round(finest.shape[0] / grid.shape[0]), 1)
     finer = GeoBox((grid.shape[0] * factor, grid.shape[1] * factor), grid.affine @ Affine.scale(1 / factor), grid.crs)
     if factor > (COARSEST if file.sensor.unit == SENTINEL2.unit else 1) or not same_grid(finer, finest, 1e-3):
         grids = f"({describe_grid(grid)}, not {describe_grid(finest)})"
         raise InputError(
-            f"{named(file.path)} lies on another grid than the finest band {grids}; fetch one scene's bands"
+            f"{named(file.path)} lies on another grid than the finest band {grids}; fetch the bands of one scene"
         )
 
 
-# Acquisition time of a GeoTIFF, from its tags or from its name as the common processors and catalogues write it.
-
+# Acquisition time of a GeoTIFF.
 
 FIRST_LIGHT = datetime(2014, 4, 3, tzinfo=UTC)
-"""Launch of Sentinel-1A: nothing is older."""
+"""Launch of Sentinel-1A, the earliest possible acquisition."""
 
 DOMAIN = "IMAGERY"
 
@@ -171,10 +175,10 @@ TAGS = (
     "START_DATETIME",  # properties of STAC items
     "DATETIME",
 )
-"""Tags with the time of acquisition, in UTC unless they name a zone; in any case of letters."""
+"""Tags with the acquisition time, in UTC unless they contain a zone; case-insensitive."""
 
 WRITTEN = "TIFFTAG_DATETIME"
-"""Tag with the time of an image by TIFF 6.0: some writers put the acquisition there, others the time of writing."""
+"""Image time by TIFF 6.0: some writers store the acquisition time there, others the time of writing."""
 
 _MOMENT = r"(20\d\d)([-_.]?)(\d\d)\2(\d\d)(?:[T-](\d\d)[:_-]?(\d\d)[:_-]?(\d\d))?(?!\d)"
 
@@ -192,7 +196,7 @@ _FIRST = re.compile(  # names with several dates, the first of which is the acqu
 )
 
 _MADE = re.compile(r"S2[A-D]_OPER_", re.IGNORECASE | re.ASCII)
-"""Names of the old format that have the time of processing only."""
+"""Names of the old format, whose first date is the processing time."""
 
 
 @dataclass(frozen=True)
@@ -200,8 +204,8 @@ class AcquisitionTime:
     """Acquisition time of an image.
 
     Attributes:
-        time: In UTC; None if neither tags nor name have it.
-        remarks: Warnings for the user about how far the time can be trusted.
+        time: Time in UTC; None if neither tags nor name contain it.
+        remarks: Warnings about the reliability of the time.
     """
 
     time: datetime | None = None
@@ -209,11 +213,11 @@ class AcquisitionTime:
 
 
 def read_acquisition_time(path: Path, folder: Path | None = None) -> AcquisitionTime:
-    """Return when the image of a GeoTIFF was taken; times that no Sentinel image can have do not count.
+    """Return the acquisition time of a GeoTIFF; times before Sentinel-1 or in the future are ignored.
 
     Args:
-        path: GeoTIFF; its tags count more than its name, and its name more than the time of writing.
-        folder: Folder whose name counts as well, if the file is one of several bands in it.
+        path: GeoTIFF; sources in this order: its tags, its name, its time of writing.
+        folder: Folder of the bands, if the file is one of several; its name is a source, too.
 
     Raises:
         InputError: The file cannot be opened.
@@ -229,15 +233,15 @@ def _found(tags: Mapping[str, str], names: list[str]) -> Iterator[AcquisitionTim
     yield from (_dated(time, len(stamp) > 10, stamp) for stamp in stamps if (time := _in_utc(stamp)))
     yield from (found for name in names if (found := _named(name)))
     if (stamp := tags.get(WRITTEN, "").strip()) and (time := _in_utc(stamp.replace(":", "-", 2))):
-        remark = f"the date {time:%Y-%m-%d} is that of {WRITTEN}, taken as UTC; it may be when the file was written"
+        remark = f"the date {time:%Y-%m-%d} was read from {WRITTEN} as UTC; it may be the time of writing"
         yield AcquisitionTime(time, (remark,))
 
 
 def _dated(time: datetime, to_the_second: bool, origin: str) -> AcquisitionTime:
-    """Return a time; of a day alone its noon, which is at most half a day off."""
+    """Return the time; for a date without time its noon, which is wrong by at most half a day."""
     if to_the_second:
         return AcquisitionTime(time)
-    remark = f"of its date only the day is known ({named(Path(origin[:100]))}); noon in UTC was taken"
+    remark = f"only the day of acquisition is known ({named(Path(origin[:100]))}); noon UTC is assumed"
     return AcquisitionTime(time + timedelta(hours=12), (remark,))
 
 
@@ -253,7 +257,7 @@ def _possible(time: datetime) -> datetime | None:
 
 
 def _named(name: str) -> AcquisitionTime | None:
-    """Return the time that a name has; None if it has none, or several of which any may be the acquisition."""
+    """Return the time in a file name; None if it contains none, or several dates that may all be the acquisition."""
     if first := _FIRST.search(name):
         found = [first]
     elif _MADE.search(name):

@@ -1,4 +1,9 @@
-"""From digital numbers to sigma0: thermal noise off, and over the calibration table, pixel by pixel."""
+"""Radiometric calibration of Sentinel-1 GRD: border and thermal noise removal, sigma0, decibels.
+
+Processors before version 2.9 left noise at the border of a scene. :class:`BorderNoise` detects it from the VV image,
+:func:`sigma0` masks it, subtracts the thermal noise and applies the calibration table, :func:`to_db` takes the
+logarithm.
+"""
 
 from dataclasses import dataclass, field
 
@@ -9,15 +14,30 @@ from numpy.typing import NDArray
 from unclouded.sentinel.sentinel1 import Channel
 
 FLOOR = 1e-5
-"""Lowest sigma0, -50 dB: where the measured power is below the noise, logarithms need something."""
+"""Lowest sigma0, -50 dB: power minus noise can be negative, and the logarithm needs a positive number."""
+
+CLEAN_SINCE = 2.9
+"""Version of the processor that sets border noise to 0 itself (March 2018)."""
+
+BLOCK_PX = 16
+"""Side of the blocks whose mean power is compared with the noise; their speckle is 3 %."""
+
+REACH_PX = 512
+"""Largest width of the border."""
+
+FAINTEST = 0.5
+"""Fraction of the thermal noise below which a mean power is not backscatter: noise alone would give 1."""
+
+NOISE_FLOOR = 10**-2.5
+"""Thermal noise as sigma0 for products without it: -25 dB, the value the instrument reaches (specified: -22 dB)."""
 
 
 @dataclass(eq=False)
 class BorderNoise:
-    """Which blocks of an image belong to its rim; made from all lines of VV, in order, and then asked.
+    """Border noise mask of an image: :meth:`add` all lines of VV in order, then query windows by :meth:`at`.
 
-    A block belongs to it when its mean power is below half of the thermal noise, and so are all blocks between it and
-    an edge of the image. The same rim is cut off VH.
+    A block is border if its mean power is below half of the thermal noise and so are all blocks between it and an edge
+    of the image. The same mask applies to VH.
     """
 
     channel: Channel
@@ -25,18 +45,18 @@ class BorderNoise:
     _rim: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     def add(self, top: int, numbers: UInt16[np.ndarray, "lines pixels"]) -> None:
-        """Look at lines; ``top`` is a multiple of the blocks, and so is their number but for the last."""
+        """Add lines, from ``top`` on; ``top`` and their number are multiples of the block side, except at the end."""
         self._faint.append(_block_means(_power(numbers)) < FAINTEST * self._noise(top, len(numbers)))
 
     def at(self, lines: slice, pixels: slice) -> Bool[np.ndarray, "lines pixels"]:
-        """Say which pixels of a window belong to the rim."""
+        """Return True for the border pixels of a window."""
         if self._rim is None:
             self._rim = rim(np.concatenate(self._faint), REACH_PX // BLOCK_PX)
         rows, columns = (np.arange(part.start, part.stop) // BLOCK_PX for part in (lines, pixels))
         return np.asarray(self._rim[np.ix_(rows, columns)])
 
     def _noise(self, top: int, count: int) -> Float32[np.ndarray, "rows columns"]:
-        """Return the thermal noise of each block, as power."""
+        """Return the thermal noise power of each block."""
         width = self.channel.shape[1]
         rows = range(top, top + count, BLOCK_PX)
         if self.channel.noise.is_zero:
@@ -53,10 +73,10 @@ def sigma0(
     pixels: slice,
     border: BorderNoise | None = None,
 ) -> Float32[np.ndarray, "lines pixels"]:
-    """Calibrate a window of an image: (DN^2 - noise) / A^2, as linear power.
+    """Calibrate a window of an image: sigma0 = (DN^2 - noise) / A^2, as linear power.
 
     Sentinel-1 Product Specification, S1-RS-MDA-52-7441, "Radiometric calibration". Pixels below the noise stay
-    negative, so that means over pixels are those of the ground.
+    negative, so that averages are unbiased.
 
     Args:
         channel: Its tables.
@@ -66,7 +86,7 @@ def sigma0(
         border: The rim of the image, where it has one.
 
     Returns:
-        Linear power; NaN where there is no data: stored 0, and the rim.
+        Linear power; NaN for no data: stored 0, and the border.
     """
     power = numbers.astype(np.float32) ** 2
     if not channel.noise.is_zero:
@@ -84,25 +104,6 @@ def to_db(power: Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]
     return np.asarray(10 * np.log10(np.maximum(power, np.float32(FLOOR))), np.float32)
 
 
-# Border noise of Sentinel-1 GRD: the rim of a scene in which older processors left numbers that are no backscatter.
-
-
-CLEAN_SINCE = 2.9
-"""Version of the processor that sets the rim to 0 itself (March 2018)."""
-
-BLOCK_PX = 16
-"""The rim is judged by means over blocks of this side, in which speckle is 3 %."""
-
-REACH_PX = 512
-"""How far from the edge of the image there may be a rim."""
-
-FAINTEST = 0.5
-"""Share of the thermal noise below which a mean power is no backscatter: noise alone would be 1."""
-
-NOISE_FLOOR = 10**-2.5
-"""Thermal noise as sigma0 where the product has none: -25 dB, what the instrument reaches (its limit is -22 dB)."""
-
-
 def _power(numbers: NDArray[np.uint16]) -> NDArray[np.float32]:
     return numbers.astype(np.float32) ** 2
 
@@ -115,7 +116,7 @@ def _block_means(power: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def rim(faint: Bool[np.ndarray, "rows columns"], reach: int) -> Bool[np.ndarray, "rows columns"]:
-    """Return the faint blocks that faint blocks connect to an edge, at most ``reach`` of them, in a straight line."""
+    """Return the faint blocks connected to an edge by a straight line of at most ``reach`` faint blocks."""
     found = np.zeros_like(faint)
     for axis in (0, 1):
         for backwards in (False, True):

@@ -1,4 +1,4 @@
-"""Where on Earth a grid lies: its outline in degrees, split where it crosses the antimeridian, and its UTM zone."""
+"""Footprints of grids in degrees, split at the antimeridian, the share of a region they cover, and UTM zones."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,22 +19,22 @@ from unclouded.files import named
 from unclouded.io.raster import describe_grid
 
 SOUTHERNMOST, NORTHERNMOST = -80.0, 84.0
-"""Latitudes between which UTM is defined, and Sentinel-2 has tiles."""
+"""Latitude range of UTM and of the Sentinel-2 tiles."""
 _POINTS = 20
 _WIDEST_DEG = 360.0
-"""Longitudes may count past the antimeridian, but not once more around the Earth."""
+"""Largest absolute longitude; outlines across the antimeridian may continue beyond 180."""
 
 
 def footprint(geobox: GeoBox) -> dict[str, Any]:
     """Return the outline of a grid as a GeoJSON geometry in degrees.
 
-    RFC 7946, section 3.1.9: what crosses the antimeridian is cut in two there.
+    Outlines across the antimeridian are cut in two (RFC 7946, section 3.1.9).
 
     Raises:
         InputError: The grid has no CRS, or reaches beyond 84 degrees north or 80 degrees south.
     """
     if geobox.crs is None:
-        raise InputError("expected a grid with CRS, found one without; where it lies is unknown")
+        raise InputError("expected a grid with CRS, found one without; assign the right one")
     longitude, latitude = outline_deg(geobox)
     require_latitude(float(np.min(latitude)), float(np.max(latitude)))
     if np.ptp(longitude) <= 180:
@@ -46,10 +46,10 @@ def footprint(geobox: GeoBox) -> dict[str, Any]:
 
 
 def require_on_earth(path: Path, geobox: GeoBox) -> None:
-    """Refuse an image whose grid has a CRS but no footprint, before any work.
+    """Refuse an image with a CRS but without valid footprint.
 
     Raises:
-        InputError: See :func:`footprint`, with the name of the image.
+        InputError: See :func:`footprint`; the message names the image.
     """
     if geobox.crs is not None:
         try:
@@ -62,7 +62,7 @@ def outline_deg(geobox: GeoBox) -> tuple[Float64[np.ndarray, " point"], Float64[
     """Return longitudes and latitudes along the edges of a grid with CRS.
 
     Raises:
-        InputError: The CRS has no relation to the Earth, or the grid lies outside of what it describes.
+        InputError: The CRS is a local one, or the grid lies outside its area of validity.
     """
     x, y = (np.asarray(axis, np.float64) for axis in _outline(geobox))
     try:
@@ -71,17 +71,17 @@ def outline_deg(geobox: GeoBox) -> tuple[Float64[np.ndarray, " point"], Float64[
         back = to_degrees.transform(longitude, latitude, direction="INVERSE")
     except ProjError as error:
         raise InputError(
-            f"its CRS ({describe_grid(geobox)}) is not tied to the Earth, as a local one; assign the right one"
+            f"its CRS ({describe_grid(geobox)}) is a local one, without relation to the Earth; assign the right one"
         ) from error
     pixel = np.hypot(geobox.affine.a, geobox.affine.d)
-    moved = np.hypot(back[0] - x, back[1] - y) / pixel  # a projection folds what lies beyond its limits
+    moved = np.hypot(back[0] - x, back[1] - y) / pixel  # outside its limits a projection is not invertible
     if not (np.abs(longitude) <= _WIDEST_DEG).all() or not (np.abs(latitude) <= 90).all() or not (moved < 1).all():
-        raise InputError(f"it lies outside its CRS ({describe_grid(geobox)}); give it its right georeference")
+        raise InputError(f"it lies outside its CRS ({describe_grid(geobox)}); correct its georeference")
     return longitude, latitude
 
 
 def _outline(geobox: GeoBox) -> tuple[Any, Any]:
-    """Return x and y along the edges, counter-clockwise where north is up; edges are curves in degrees."""
+    """Return x and y along the edges, counter-clockwise if north is up; 20 points a side, as edges are curves."""
     height, width = geobox.shape
     down, right = (np.linspace(0, side, _POINTS, endpoint=False) for side in (height, width))
     column = np.concatenate([np.zeros(_POINTS), right, np.full(_POINTS, width), width - right, [0]])
@@ -91,28 +91,28 @@ def _outline(geobox: GeoBox) -> tuple[Any, Any]:
 
 
 def pixel_at(grid: GeoBox, place: tuple[float, float]) -> tuple[int, int]:
-    """Return row and column of a place, given as longitude and latitude; also of one outside.
+    """Return row and column of a place, given as longitude and latitude; it may lie outside the grid.
 
     Raises:
         InputError: The grid has no CRS.
     """
     if grid.crs is None:
-        raise InputError("expected images with CRS to find a center in, found one without; leave the center out")
+        raise InputError("expected images with CRS to locate the center, found one without; leave the center out")
     x, y = Transformer.from_crs("EPSG:4326", str(grid.crs), always_xy=True).transform(*place)
     column, row = ~grid.affine * (x, y)
     return round(row), round(column)
 
 
 def footprint_around(longitude: float, latitude: float, size_km: tuple[float, float]) -> dict[str, Any]:
-    """Return the outline of a rectangle of its place's UTM zone, as :func:`footprint` does.
+    """Return the outline of a rectangle in the UTM zone of its center, as a GeoJSON geometry in degrees.
 
     Args:
-        longitude: Of its middle, in degrees.
-        latitude: Idem.
-        size_km: East to west, and north to south.
+        longitude: Longitude of the center in degrees.
+        latitude: Latitude of the center in degrees.
+        size_km: Extent from west to east, and from north to south.
 
     Raises:
-        InputError: It reaches beyond 84 degrees north or 80 degrees south.
+        InputError: The rectangle reaches beyond 84 degrees north or 80 degrees south.
     """
     crs = utm_crs(longitude, latitude)
     x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(longitude, latitude)
@@ -123,32 +123,32 @@ def footprint_around(longitude: float, latitude: float, size_km: tuple[float, fl
 
 
 def shown_share(footprint: Mapping[str, Any], region: Mapping[str, Any], longitude: float) -> float:
-    """Return the share of a region that a scene shows, on either side of the antimeridian.
+    """Return the share of a region covered by the footprint of a scene, also across the antimeridian.
 
     Args:
-        footprint: Of the scene, a GeoJSON geometry in degrees.
-        region: Idem of the region.
-        longitude: Of the region's middle; longitudes are taken relative to it.
+        footprint: Footprint of the scene, a GeoJSON geometry in degrees.
+        region: Outline of the region, a GeoJSON geometry in degrees.
+        longitude: Longitude of the center of the region; longitudes are shifted relative to it.
     """
-    scene, wanted = _around(footprint, longitude), _around(region, longitude)
-    if not wanted.area:
+    scene, place = _around(footprint, longitude), _around(region, longitude)
+    if not place.area:
         return 0.0
-    return float(scene.intersection(wanted).area / wanted.area)
+    return float(scene.intersection(place).area / place.area)
 
 
 def contains_point(outline: Mapping[str, Any], longitude: float, latitude: float) -> bool:
-    """Return whether a place lies within an outline, on either side of the antimeridian.
+    """Return whether a place lies within an outline, also across the antimeridian.
 
     Args:
         outline: GeoJSON geometry in degrees.
-        longitude: Longitude of the place, in degrees.
-        latitude: Latitude of the place, in degrees.
+        longitude: Longitude of the place in degrees.
+        latitude: Latitude of the place in degrees.
     """
     return bool(shapely.contains_xy(_around(outline, longitude), 0.0, latitude))
 
 
 def _around(geometry: Mapping[str, Any], longitude: float) -> BaseGeometry:
-    """Return a geometry by longitudes from -180 to 180 around another one; empty where it lies on the other side."""
+    """Return a geometry with longitudes relative to a center, without parts on the opposite side of the Earth."""
 
     def shifted(points: Float64[np.ndarray, "point 2"]) -> Float64[np.ndarray, "point 2"]:
         return np.column_stack([(points[:, 0] - longitude + 180) % 360 - 180, points[:, 1]])
@@ -162,7 +162,7 @@ def _around(geometry: Mapping[str, Any], longitude: float) -> BaseGeometry:
 
 
 def require_latitude(south: float, north: float) -> None:
-    """Refuse places beyond UTM.
+    """Refuse latitudes outside UTM.
 
     Raises:
         InputError: A latitude lies beyond 84 degrees north or 80 degrees south.
@@ -172,10 +172,10 @@ def require_latitude(south: float, north: float) -> None:
 
 
 def utm_crs(longitude: float, latitude: float) -> str:
-    """Return the UTM zone of a place, with the exceptions of the military grid in Norway and on Svalbard.
+    """Return the CRS of the UTM zone of a place, with the exceptions of MGRS for Norway and Svalbard.
 
     Raises:
-        InputError: It has none: beyond 84 degrees north or 80 degrees south.
+        InputError: The place lies beyond 84 degrees north or 80 degrees south.
     """
     require_latitude(latitude, latitude)
     longitude = (longitude + 180) % 360 - 180

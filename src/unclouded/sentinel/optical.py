@@ -1,4 +1,8 @@
-"""One optical scene, whatever it came in: rows of reflectance, the stored integers behind them, and what is known."""
+"""Optical scenes in any accepted form, read by rows as reflectance or as stored integers.
+
+:func:`open_optical` accepts a product (SAFE folder or zip), a folder of products that are parts of one tile, a GeoTIFF,
+or a folder with a GeoTIFF per band. Order and unit of the bands are checked by their spectra when a scene is opened.
+"""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,6 +15,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float32, Integer
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pydantic import Field
 
@@ -18,7 +23,7 @@ from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.io.geotiff import image_bands, open_geotiff
 from unclouded.io.raster import band_named, check_limits, offset_steps, same_grid
-from unclouded.io.rows import require_rows
+from unclouded.io.rows import RowReader, require_rows
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Sensor
 from unclouded.sentinel.band_stack import band_files, is_band_folder, open_image, read_acquisition_time
 from unclouded.sentinel.plausibility import OFFSET_LEFT, check_optical_plausibility
@@ -27,22 +32,21 @@ from unclouded.sentinel.resample import Resampling
 from unclouded.sentinel.safe import looks_like_product, open_product
 from unclouded.sentinel.sentinel1 import ONE_PASS, parts_in
 from unclouded.sentinel.sentinel2 import describe_product
-from unclouded.sentinel.sentinel2_pixels import NO_MANIFEST, ReadStored, open_granule
+from unclouded.sentinel.sentinel2_pixels import NO_MANIFEST, open_granule
 from unclouded.settings import Settings
 
 MAYBE_OFFSET = (
-    "no tag tells the offset of the optical image, and no band in its middle is dark: unless high cloud covers it, the "
-    "stored numbers carry the offset of processing baseline 04.00, and everything looks 0.1 too bright; give --offset "
-    "-1000 then, and otherwise --offset 0"
+    "the optical image has no offset tag, and no band in its middle is dark: unless high cloud covers it, its stored "
+    "numbers carry the offset of processing baseline 04.00, and reflectance is 0.1 too high; set --offset -1000 in "
+    "that case, and --offset 0 otherwise"
 )
 _ONE_PART = timedelta(seconds=1)
-"""Parts of a tile begin seconds apart; versions of one part do not."""
+"""Parts of a tile start seconds apart; versions of one part start at the same time."""
 _BRIGHT = 950
-"""Stored numbers that the darkest band (mostly B10) reaches everywhere only with an offset, or under high cloud."""
+"""Stored number that the darkest band (mostly B10) exceeds everywhere only with an offset, or under high cloud."""
 
 _PROBES, _PROBE_ROWS, _PROBE_PIXELS = 5, 4, 4096
-"""Parts of a scene by which order and unit are judged, least rows of each, and least pixels of all."""
-
+"""Sample for the check of order and unit: number of strips, and smallest number of rows per strip and of pixels."""
 
 Offset = Annotated[int, Field(ge=-10_000, le=0)]
 """RADIO_ADD_OFFSET in DN: 0, or -1000 since processing baseline 04.00."""
@@ -64,25 +68,25 @@ class OpticalSettings(Settings):
 
 @dataclass(frozen=True, eq=False)
 class OpticalScene:
-    """An open Sentinel-2 image, read row by row.
+    """Open Sentinel-2 image, read by rows.
 
     Attributes:
-        path: What the user gave.
+        path: Path given by the user.
         sensor: Sentinel-2, Level-1C or Level-2A.
-        geobox: The 10 m grid; the CRS of a GeoTIFF may be None.
-        radiometry: What the stored integers mean; its text belongs into the metadata of whatever is made of them.
+        geobox: 10 m grid; the CRS of a GeoTIFF may be None.
+        radiometry: Scale, offset and nodata value of the stored integers.
         identity: Name of the product; None for a GeoTIFF.
-        acquired: When it was seen, in UTC; None where a GeoTIFF does not tell.
+        acquired: Acquisition time in UTC; None if unknown, which happens for GeoTIFFs only.
         baseline: Processing baseline; None for a GeoTIFF.
-        remarks: What the user has to be told about this input.
-        names_bands: Whether the order of the bands is certain: that of a product, of named files or of named bands.
+        remarks: Warnings for the user about this input.
+        names_bands: Whether the order of the bands is certain: of a product, of named files or of named bands.
     """
 
     path: Path
     sensor: Sensor
     geobox: GeoBox
     radiometry: Radiometry
-    _read_stored: ReadStored = field(repr=False)
+    _read_stored: RowReader[NDArray[np.integer]] = field(repr=False)
     identity: str | None = None
     acquired: datetime | None = None
     baseline: str | None = None
@@ -91,7 +95,7 @@ class OpticalScene:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """One name a band: 13 of Level-1C, 12 of Level-2A."""
+        """Band names: 13 of Level-1C, 12 of Level-2A."""
         return self.sensor.bands
 
     @property
@@ -100,35 +104,35 @@ class OpticalScene:
         return "L2A" if self.sensor == SENTINEL2_L2A else "L1C"
 
     def stored(self, top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
-        """Read the rows from ``top`` to before ``bottom`` as they are stored: what an output keeps where it is clear.
+        """Read the stored integers of the rows from ``top`` to before ``bottom``; outputs keep them in clear pixels.
 
         Raises:
             InputError: The rows are damaged.
-            ValueError: There are no such rows.
+            ValueError: The rows exceed the image.
         """
         require_rows(self.path, self.geobox, top, bottom)
         return self._read_stored(top, bottom)
 
     def read(self, top: int, bottom: int, bands: tuple[str, ...] | None = None) -> Float32[np.ndarray, "band rows x"]:
-        """Read the rows from ``top`` to before ``bottom`` as reflectance; NaN where there is no data.
+        """Read the rows from ``top`` to before ``bottom`` as reflectance; NaN for no data.
 
         Args:
             top: First row.
             bottom: Row after the last.
-            bands: Which bands, in this order; all if omitted.
+            bands: Bands in the order of the result; all if omitted.
 
         Raises:
-            InputError: The rows are damaged, or hold numbers that no reflectance has.
-            ValueError: There are no such rows.
+            InputError: The rows are damaged, or hold impossible values.
+            ValueError: The rows exceed the image.
         """
-        picked = [self.bands.index(band) for band in bands or self.bands]
-        radiometry = replace(self.radiometry, offsets=tuple(self.radiometry.offsets[i] for i in picked))
-        reflectance = radiometry.decode(self.stored(top, bottom)[picked])
+        selected = [self.bands.index(band) for band in bands or self.bands]
+        radiometry = replace(self.radiometry, offsets=tuple(self.radiometry.offsets[i] for i in selected))
+        reflectance = radiometry.decode(self.stored(top, bottom)[selected])
         check_limits(self.path, reflectance, self.sensor)
         return reflectance
 
     def metadata(self) -> dict[str, str]:
-        """Return what is known of the scene, in words, for tags of files."""
+        """Return product, level, time, baseline and radiometry as text, for the tags of files."""
         known = {
             "product": self.identity or self.path.name,
             "level": self.level,
@@ -155,24 +159,24 @@ def open_optical(
     Products in one folder that are parts of one tile in one pass are joined.
 
     Args:
-        path: The product, the file, or the folder of GeoTIFFs named after their bands.
-        resampling: How the bands of 20 and 60 m of a product or a folder come to the 10 m grid.
-        allow_l2a: Take a Level-2A product, too.
-        tile: Which granule, where a product of the old format has several.
-        offset: RADIO_ADD_OFFSET of a GeoTIFF that does not say; products and tagged files say it themselves.
-        work_folder: Where a product is decoded into a folder of its own, which is removed in the end; 1.3 GB for a
-            whole tile, and as much as the product for a zip. The system's temporary folder if omitted.
-        require_offset: Refuse a GeoTIFF whose offset is in doubt, instead of a remark: for many scenes at once.
+        path: Product, GeoTIFF, or folder of GeoTIFFs named after their bands.
+        resampling: Interpolation of the bands of 20 and 60 m of a product or folder.
+        allow_l2a: Whether to accept Level-2A, too.
+        tile: Granule of a product of the old format that has several, such as ``T32UPU``.
+        offset: RADIO_ADD_OFFSET of a GeoTIFF without tags; that of products and tagged files is in their metadata.
+        work_folder: Parent of the temporary folder for decoded pixels: 1.3 GB for a whole tile, plus the size of the
+            product for a zip. The temporary folder of the system if omitted.
+        require_offset: Whether a GeoTIFF of doubtful offset is an error instead of a remark, for batches of scenes.
 
     Raises:
-        InputError: Another product or file, named; or one that is cut, damaged, changed, or contradicts itself; or one
-            whose bands are in another order or unit.
+        InputError: The path is another product or file, which the message names; or it is truncated, damaged, changed
+            or contradictory; or its bands are in another order or unit.
     """
     path = Path(path)
     if offset is not None and offset > 0:
-        raise InputError(f"expected an offset of 0 or below, such as -1000 since baseline 04.00, found {offset}")
+        raise InputError(f"expected an offset of 0 or below, such as -1000 (baseline 04.00), found {offset}; negate it")
     with _opened(path, resampling, tile, offset, work_folder, allow_l2a=allow_l2a) as scene:
-        remarks = (*scene.remarks, *_judged(scene, offset))
+        remarks = (*scene.remarks, *_plausibility_remarks(scene, offset))
         if require_offset and MAYBE_OFFSET in remarks:
             raise InputError(f"{named(path)}: {MAYBE_OFFSET}")
         yield replace(scene, remarks=remarks)
@@ -193,9 +197,10 @@ def _opened(
             yield scene
         return
     with ExitStack() as stack:
-        how: dict[str, Any] = {"resampling": resampling, "allow_l2a": allow_l2a, "tile": tile, "offset": offset}
+        options: dict[str, Any] = {"resampling": resampling, "allow_l2a": allow_l2a, "tile": tile, "offset": offset}
         opened = [
-            stack.enter_context(_open_product(one, work_folder=work_folder, **how)) for one in parts_in(path) or [path]
+            stack.enter_context(_open_product(one, work_folder=work_folder, **options))
+            for one in parts_in(path) or [path]
         ]
         yield _joined(path, opened) if len(opened) > 1 else opened[0]
 
@@ -232,7 +237,7 @@ def _open_product(
 
 @contextmanager
 def _open_stack(path: Path, offset: int | None, resampling: Resampling, *, allow_l2a: bool) -> Iterator[OpticalScene]:
-    """Open GeoTIFFs; their scale and offset tags say what the integers mean, the number of bands their level."""
+    """Open GeoTIFFs; the radiometry is that of their scale and offset tags, the level that of their band count."""
     sensor = SENTINEL2_L2A if allow_l2a and _count(path) == len(SENTINEL2_L2A.bands) else SENTINEL2
     with open_image(path, sensor, resampling) as rows:
         last = rows.stored(rows.geobox.shape[0] - 1, rows.geobox.shape[0])
@@ -258,8 +263,8 @@ def _count(path: Path) -> int:
         return len(image_bands(source))
 
 
-def _judged(scene: OpticalScene, offset: int | None) -> tuple[str, ...]:
-    """Return warnings about order and unit of the bands; see :mod:`unclouded.sentinel.plausibility`."""
+def _plausibility_remarks(scene: OpticalScene, offset: int | None) -> tuple[str, ...]:
+    """Check order and unit of the bands (:mod:`unclouded.sentinel.plausibility`) and return warnings."""
     unknown = scene.identity is None and offset is None and not any(scene.radiometry.offsets)
     stored = _probe(scene)
     reflectance = scene.radiometry.decode(stored)[:, 0]
@@ -270,9 +275,9 @@ def _judged(scene: OpticalScene, offset: int | None) -> tuple[str, ...]:
 
 
 def _probe(scene: OpticalScene) -> Integer[np.ndarray, "band 1 pixel"]:
-    """Return stored numbers of some rows from all over a scene, side by side.
+    """Return stored numbers of rows spread over a scene, side by side.
 
-    Rows that are damaged are left out: whoever reads them is told, and curation loses no more than their patches.
+    Damaged rows are skipped: they raise when they are read, and curation loses only the patches that contain them.
     """
     height, width = scene.geobox.shape
     rows = max(_PROBE_ROWS, -(-_PROBE_PIXELS // (_PROBES * width)))
@@ -286,12 +291,12 @@ def _probe(scene: OpticalScene) -> Integer[np.ndarray, "band 1 pixel"]:
 
 
 def _seems_offset(scene: OpticalScene) -> bool:
-    """Whether no band in the middle of a scene comes near 0, as some band does on all ground and most clouds."""
+    """Return whether no band is dark in the middle of a scene; without offset one is, over land and most clouds."""
     height = scene.geobox.shape[0]
     top = max(height // 2 - 32, 0)
     try:
         stored = scene.stored(top, min(top + 64, height))
-    except InputError:  # damaged rows: whoever reads them is told
+    except InputError:  # damaged rows raise when they are read
         return False
     darkest = stored.min(axis=0)[scene.radiometry.is_data(stored).all(axis=0)]
     return bool(darkest.size and np.quantile(darkest, 0.001) >= _BRIGHT)
@@ -300,16 +305,16 @@ def _seems_offset(scene: OpticalScene) -> bool:
 def _refuse_another_offset(path: Path, found: Radiometry, offset: int | None) -> None:
     if offset is not None and set(found.offsets) != {offset}:
         steps = " or ".join(map(str, sorted(set(found.offsets))))
-        raise InputError(f"{named(path)} says that its offset is {steps}, not {offset}; leave the setting out")
+        raise InputError(f"{named(path)} has the offset {steps} in its metadata, not {offset}; leave the setting out")
 
 
 def _joined(path: Path, parts: Sequence[OpticalScene]) -> OpticalScene:
-    """Join parts of one tile in one pass; a pixel of a band that several parts have is that of the earliest.
+    """Join parts of one tile in one pass; where several have data, the earliest part counts.
 
-    Parts of different offsets are brought to the lowest of them, which keeps every valid pixel above 0.
+    Parts of different offsets are converted to the lowest one, which keeps every valid pixel above 0.
 
     Raises:
-        InputError: The parts lie on different grids, were not taken in one pass, or are versions of one part.
+        InputError: The parts have different grids or passes, or are versions of one part.
     """
     first, *others = parts = sorted(parts, key=_taken)
     for before, after in pairwise(parts):
@@ -328,28 +333,28 @@ def _joined(path: Path, parts: Sequence[OpticalScene]) -> OpticalScene:
         return found
 
     identities = [str(one.identity) for one in parts]
-    remark = f"{len(parts)} products of one tile and pass were joined, {' and '.join(identities)}"
+    remark = f"{len(parts)} products of one tile and pass were joined: {' and '.join(identities)}"
     return replace(
         first,
         path=path,
         radiometry=radiometry,
         identity=" + ".join(identities),
         baseline=" and ".join(dict.fromkeys(str(one.baseline) for one in parts)),
-        remarks=tuple(dict.fromkeys([*(note for one in parts for note in one.remarks), remark])),
+        remarks=tuple(dict.fromkeys([*(known for one in parts for known in one.remarks), remark])),
         _read_stored=read,
     )
 
 
-def _at_offset(part: OpticalScene, wanted: Radiometry, top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
-    """Return the stored integers of a part as they would be with other offsets, none of them above its own."""
+def _at_offset(part: OpticalScene, target: Radiometry, top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
+    """Return the stored integers of a part converted to other offsets, none of them above its own."""
     stored = part.stored(top, bottom)
-    if part.radiometry.offsets == wanted.offsets:
+    if part.radiometry.offsets == target.offsets:
         return stored.copy()
-    steps = np.subtract(part.radiometry.offsets, wanted.offsets).astype(np.int32)[:, None, None]
+    steps = np.subtract(part.radiometry.offsets, target.offsets).astype(np.int32)[:, None, None]
     moved = np.minimum(stored + steps, SATURATED - 1)
     return np.asarray(np.where(part.radiometry.is_data(stored), moved, stored)).astype(stored.dtype)
 
 
 def _taken(product: OpticalScene) -> datetime:
-    assert product.acquired is not None, "metadata of products have a time"
+    assert product.acquired is not None, "products have an acquisition time"
     return product.acquired

@@ -1,4 +1,8 @@
-"""One radar scene on the grid of an optical one, whatever it came in: rows of VV and VH in dB."""
+"""Radar scenes in any accepted form, read by rows as VV and VH in dB on the grid of an optical scene.
+
+:func:`open_radar` accepts an IW GRDH product (SAFE folder or zip), a folder with slices of one pass, a GeoTIFF of VV
+and VH, or a folder with a GeoTIFF for each. Products are calibrated and geocoded, GeoTIFFs warped if requested.
+"""
 
 import tempfile
 from collections.abc import Iterator
@@ -16,49 +20,49 @@ from odc.geo.geobox import GeoBox
 from unclouded.errors import InputError
 from unclouded.files import named, require_room
 from unclouded.io.raster import band_named, describe_grid, same_grid
-from unclouded.io.rows import SceneRows, require_rows
+from unclouded.io.rows import RowReader, SceneRows, require_rows, row_ranges
 from unclouded.sensors import SENTINEL1, Sensor
 from unclouded.sentinel.band_stack import is_band_folder, open_image, read_acquisition_time
 from unclouded.sentinel.footprints import require_on_earth
 from unclouded.sentinel.geocoding import ElevationModel, GroundControlPositions, TerrainPositions, geocode, warp
-from unclouded.sentinel.radar_gaps import ReadRows, without_zero_gaps
+from unclouded.sentinel.radar_gaps import without_zero_gaps
 from unclouded.sentinel.radar_units import RadarUnits, check_radar_plausibility, in_db, stored_as
 from unclouded.sentinel.raw_store import RawBandCache
 from unclouded.sentinel.safe import ProductFolder, looks_like_product, open_product
 from unclouded.sentinel.sentinel1 import Sentinel1Product, describe_radar_product, slices_in
 
 NO_TERRAIN = (
-    "no elevation model: placed by the geolocation grid alone, so every metre that the ground differs from it moves "
-    "the radar by about a metre; give one where there are hills"
+    "no elevation model: geocoded by the geolocation grid only, so each metre of height difference shifts the radar by "
+    "about a metre; use an elevation model in hilly terrain"
 )
 NO_NOISE = "the product has no thermal noise, or one of unknown scale, so none was subtracted"
 UNUSED_HEIGHTS = (
-    "the elevation model was not used: a GeoTIFF of radar lies where its georeference says; give the GRDH product to "
-    "have it corrected"
+    "the elevation model was not used: radar GeoTIFFs are already georeferenced; use the GRDH product for terrain "
+    "correction"
 )
-_SAW = "the radar saw"
+_COVERS = "the radar covers"
 _STRIP_PX = 512
 _PROBES, _PROBE_PX = 5, 16
-"""Parts of an image by which its unit is judged, and rows of each."""
+"""Number of strips of the sample for the unit check, and rows of each."""
 
 
 @dataclass(frozen=True, eq=False)
 class RadarScene:
-    """An open radar image, read row by row.
+    """Open radar image, read by rows.
 
     Attributes:
-        path: What the user gave.
-        geobox: The grid that was asked for.
+        path: Path given by the user.
+        geobox: Requested grid.
         identity: Name of the product; None for a GeoTIFF.
-        acquired: When it was taken, in UTC; None where a GeoTIFF does not tell.
-        processing: What was done to it, in words.
-        remarks: What the user has to be told about this input.
+        acquired: Acquisition time in UTC; None if unknown, which happens for GeoTIFFs only.
+        processing: Processing steps, as text.
+        remarks: Warnings for the user about this input.
         sensor: Sentinel-1.
     """
 
     path: Path
     geobox: GeoBox
-    _read: ReadRows = field(repr=False)
+    _read: RowReader[NDArray[np.float32]] = field(repr=False)
     identity: str | None = None
     acquired: datetime | None = None
     processing: str = "as it came"
@@ -71,17 +75,17 @@ class RadarScene:
         return self.sensor.bands
 
     def read(self, top: int, bottom: int) -> Float32[np.ndarray, "band rows x"]:
-        """Read the rows from ``top`` to before ``bottom`` in dB; NaN where there is no data.
+        """Read the rows from ``top`` to before ``bottom`` in dB; NaN for no data.
 
         Raises:
             InputError: The rows are damaged, or hold values in another unit.
-            ValueError: There are no such rows.
+            ValueError: The rows exceed the image.
         """
         require_rows(self.path, self.geobox, top, bottom)
         return self._read(top, bottom)
 
     def metadata(self) -> dict[str, str]:
-        """Return what is known of the scene, in words, for tags of files."""
+        """Return product, time and processing as text, for the tags of files."""
         known = {
             "product": self.identity or self.path.name,
             "acquired": self.acquired.isoformat() if self.acquired else None,
@@ -104,21 +108,21 @@ def open_radar(
     """Open a Sentinel-1 image on a grid: an IW GRDH product (SAFE folder or zip), or GeoTIFFs of VV and VH.
 
     Args:
-        path: The product, or a folder with slices of one pass; a file of VV and VH, or a folder with a file for each,
+        path: Product, or folder with slices of one pass; GeoTIFF of VV and VH, or folder with a GeoTIFF for each,
             named after them.
-        geobox: The grid of the optical scene.
-        align: Bring a GeoTIFF on another grid to this one; products always are.
-        units: Of a GeoTIFF.
-        heights: Elevation model for the terrain correction of a product, which needs the extra ``sar``; without, it is
-            placed by its geolocation grid.
-        heights_datum_m: What is added to its heights to make them heights above the ellipsoid: the undulation of the
-            geoid, for models above sea level.
-        work_folder: Where a folder of 1 GB for a whole tile is made, and removed in the end. The system's temporary
-            folder if omitted.
+        geobox: Grid of the optical scene.
+        align: Whether to warp a GeoTIFF on another grid; products are always geocoded to ``geobox``.
+        units: Units of a GeoTIFF.
+        heights: Elevation model for the terrain correction of a product, which needs the extra ``sar``; the
+            geolocation grid of the product if omitted.
+        heights_datum_m: Constant added to the elevation model to obtain heights above the ellipsoid: the geoid
+            undulation for models above sea level.
+        work_folder: Parent of a temporary folder of 1 GB for a whole tile; the temporary folder of the system if
+            omitted.
 
     Raises:
-        InputError: Another product or file, named; or one that is cut, damaged, changed, in other units, on another
-            grid, or elsewhere.
+        InputError: The path is another product or file, which the message names; or it is truncated, damaged, changed,
+            in other units, on another grid, or does not overlap the grid.
     """
     path = Path(path)
     if looks_like_product(path) and not is_band_folder(path, SENTINEL1):
@@ -148,7 +152,7 @@ def _opened_product(
 
 
 def _joined(path: Path, slices: list[RadarScene]) -> RadarScene:
-    """Put slices of one pass together; where two saw a pixel, the earlier one counts."""
+    """Join slices of one pass; where several have data, the earliest counts."""
     first = slices[0]
 
     def read(top: int, bottom: int) -> NDArray[np.float32]:
@@ -158,22 +162,21 @@ def _joined(path: Path, slices: list[RadarScene]) -> RadarScene:
         return found
 
     height, width = first.geobox.shape
-    strips = [(top, min(top + _STRIP_PX, height)) for top in range(0, height, _STRIP_PX)]
-    seen = sum(int(np.isfinite(read(*strip)[0]).sum()) for strip in strips) / (height * width)
-    said = [remark for one in slices for remark in one.remarks if not remark.startswith(_SAW)]
+    seen = sum(int(np.isfinite(read(*rows)[0]).sum()) for rows in row_ranges(height, _STRIP_PX)) / (height * width)
+    remarks = [remark for one in slices for remark in one.remarks if not remark.startswith(_COVERS)]
     return replace(
         first,
         path=path,
         identity=" + ".join(str(one.identity) for one in slices),
         processing=f"{first.processing}, {len(slices)} slices",
-        remarks=(*dict.fromkeys(said), *_gaps(seen)),
+        remarks=(*dict.fromkeys(remarks), *_gaps(seen)),
         _read=read,
     )
 
 
 def _gaps(seen: float) -> Iterator[str]:
     if seen < 0.999:
-        yield f"{_SAW} {seen:.1%} of the optical scene; the rest has no data"
+        yield f"{_COVERS} {seen:.1%} of the optical scene; the rest has no data"
 
 
 @contextmanager
@@ -189,7 +192,7 @@ def _geocoded(
     description = describe_radar_product(product)
     if geobox.crs is None:
         raise InputError(
-            f"{named(product.path)} cannot be placed on a grid without CRS; give an optical scene with one"
+            f"{named(product.path)} cannot be geocoded to a grid without CRS; use an optical scene with CRS"
         )
     with _store(folder / "radar.raw", geobox, product.path) as store:
         terrain = TerrainPositions(description, heights, geobox) if heights else None
@@ -222,11 +225,11 @@ def _remarks(
         yield NO_TERRAIN
     elif terrain.without_height:
         share = terrain.without_height / (geobox.shape[0] * geobox.shape[1])
-        yield f"the elevation model has no height for {share:.1%} of the scene, which was taken at height 0"
+        yield f"the elevation model has no height for {share:.1%} of the scene, where height 0 was used"
     if any(channel.noise.is_zero for channel in description.channels):
         yield NO_NOISE
     if product.listed is None:
-        yield "no manifest.safe: a changed bit goes unseen, and the border noise of old processors was looked for"
+        yield "no manifest.safe: a changed bit is not detected, and border noise of old processors was searched for"
     yield from _gaps(seen)
 
 
@@ -237,14 +240,16 @@ def _opened_stack(
     with open_image(path, stored_as(units)) as rows:
         read = without_zero_gaps(lambda top, bottom: in_db(rows.read(top, bottom), units), rows.geobox.shape[0])
         taken = read_acquisition_time(rows.first, path)
-        remarks = (*remarks, *_judged(rows, read, units), *taken.remarks)
+        remarks = (*remarks, *_plausibility_remarks(rows, read, units), *taken.remarks)
+        known: dict[str, Any] = {"acquired": taken.time, "remarks": remarks}
         if same_grid(rows.geobox, geobox):
-            known: dict[str, Any] = {"acquired": taken.time, "remarks": remarks}
             yield RadarScene(path, geobox, read, **known)
             return
         grids = f"({describe_grid(rows.geobox)}, not {describe_grid(geobox)})"
         if not align or rows.geobox.crs is None or geobox.crs is None:
-            remedy = "warp it with --align" if rows.geobox.crs and geobox.crs else "one of them has no CRS to align by"
+            remedy = (
+                "warp it with --align" if rows.geobox.crs and geobox.crs else "assign the CRS that one of them lacks"
+            )
             raise InputError(f"{named(path)} lies on another grid than the optical scene {grids}; {remedy}")
         require_on_earth(path, rows.geobox)
         with _work(work_folder) as folder, _store(folder / "source.raw", rows.geobox, path) as source:
@@ -253,13 +258,13 @@ def _opened_stack(
                 if not (seen := warp(source, rows.geobox, target, geobox)):
                     raise InputError(f"{named(path)} does not overlap the optical scene {grids}")
                 if seen <= 0.999:
-                    remarks = (*remarks, f"the radar covers {seen:.1%} of the optical scene")
-                told: dict[str, Any] = {"acquired": taken.time, "processing": f"warped {grids}", "remarks": remarks}
-                yield RadarScene(path, geobox, _reader(target), **told)
+                    remarks = (*remarks, f"{_COVERS} {seen:.1%} of the optical scene")
+                known = {"acquired": taken.time, "processing": f"warped {grids}", "remarks": remarks}
+                yield RadarScene(path, geobox, _reader(target), **known)
 
 
-def _judged(rows: SceneRows, read: ReadRows, units: RadarUnits) -> tuple[str, ...]:
-    """Return warnings about order and unit of the bands, by rows from all over the image."""
+def _plausibility_remarks(rows: SceneRows, read: RowReader[NDArray[np.float32]], units: RadarUnits) -> tuple[str, ...]:
+    """Check order and unit of the bands by rows spread over the image, and return warnings."""
     height = rows.geobox.shape[0]
     parts = [(top, min(top + _PROBE_PX, height)) for top in sorted({*_probes(height)})]
     values = np.concatenate([read(*part) for part in parts], axis=1)
@@ -281,13 +286,12 @@ def _store(path: Path, geobox: GeoBox, purpose: Path) -> Iterator[RawBandCache]:
         store.close()
 
 
-def _copy(read: ReadRows, store: RawBandCache) -> None:
-    """Read a file to its end: whatever is damaged raises here, and nothing is computed from it before."""
-    height = store.shape[1]
-    for top in range(0, height, _STRIP_PX):
-        for band, one in enumerate(read(top, min(top + _STRIP_PX, height))):
+def _copy(read: RowReader[NDArray[np.float32]], store: RawBandCache) -> None:
+    """Copy all rows of a file: damage raises here, before anything is computed from the image."""
+    for top, bottom in row_ranges(store.shape[1], _STRIP_PX):
+        for band, one in enumerate(read(top, bottom)):
             store.write(band, top, 0, one)
 
 
-def _reader(store: RawBandCache) -> ReadRows:
+def _reader(store: RawBandCache) -> RowReader[NDArray[np.float32]]:
     return lambda top, bottom: np.stack([store.read(band, top, bottom) for band in range(2)])

@@ -1,30 +1,27 @@
-"""Gaps in radar files that no tag marks: areas of exactly 0 dB, and fill values of common tools."""
-
-from collections.abc import Callable
+"""Unmarked gaps in radar files: areas of exactly 0 dB, and fill values of common tools."""
 
 import numpy as np
 from jaxtyping import Bool, Float32
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, binary_erosion
 
-ReadRows = Callable[[int, int], NDArray[np.float32]]
-"""From first row and row after the last to VV and VH in dB (2, rows, x)."""
+from unclouded.io.rows import RowReader
 
 FILLS = (-9_999, -32_768, float(np.finfo(np.float32).min))
-"""Stored numbers that no backscatter has in any unit, and that tools write where there is no data."""
+"""Fill values that tools write for no data; impossible as backscatter in any unit."""
 SQUARE_PX = 5
-"""Side of the smallest area of exactly 0 dB that is a gap.
+"""Side of the smallest square of exactly 0 dB that is a gap.
 
-The published patches are clipped at 0 dB, so towns have pixels of exactly 0: in ten real patches they are at most 9
-connected pixels in both polarisations, and no square of 3 x 3 px.
+Published patches are clipped at 0 dB, so towns have pixels of exactly 0: in ten real patches at most 9 connected
+pixels in both polarisations, and never a square of 3 x 3 px.
 """
 REACH_PX = 16
-"""How far around such a square its gap goes on, in pixels that are 0, too: a slanting edge leaves no square whole."""
+"""Distance around such a square up to which connected zeros belong to the gap: slanted edges contain no full square."""
 _MARGIN_PX = SQUARE_PX + REACH_PX
 
 
 def zero_gaps(values: Float32[np.ndarray, "2 y x"]) -> Bool[np.ndarray, "y x"]:
-    """Return True where radar in dB is exactly 0 in both polarisations over an area: a gap, not a measurement."""
+    """Return the mask of gaps: areas where radar in dB is exactly 0 in both polarisations."""
     zero = np.asarray((values == 0).all(axis=0))
     if not zero.any():
         return zero
@@ -34,12 +31,12 @@ def zero_gaps(values: Float32[np.ndarray, "2 y x"]) -> Bool[np.ndarray, "y x"]:
     return np.asarray(binary_dilation(whole & zero, around, iterations=REACH_PX, mask=zero) & zero)
 
 
-def without_zero_gaps(read: ReadRows, height: int) -> ReadRows:
-    """Return a reader whose gaps are NaN; its rows do not depend on how many are read at a time.
+def without_zero_gaps(read: RowReader[NDArray[np.float32]], height: int) -> RowReader[NDArray[np.float32]]:
+    """Return a reader with NaN in the gaps; the result does not depend on the number of rows read at a time.
 
     Args:
-        read: Reads rows of the image.
-        height: How many it has.
+        read: Reader of VV and VH in dB (2, row, column).
+        height: Number of rows of the image.
     """
 
     def read_marked(top: int, bottom: int) -> NDArray[np.float32]:

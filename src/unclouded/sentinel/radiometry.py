@@ -1,4 +1,4 @@
-"""What the stored integers of an optical image mean: one rule for reading and for writing, applied once."""
+"""Conversion between stored integers and reflectance of optical images: one rule for reading and writing."""
 
 from dataclasses import dataclass
 
@@ -9,22 +9,23 @@ from numpy.typing import DTypeLike
 QUANTIFICATION = 10_000.0
 """Stored steps of one unit of reflectance."""
 NO_DATA = 0
-"""Stored number of pixels that were not seen."""
+"""Stored integer of pixels without data."""
 SATURATED = 65_535
-"""Stored number of pixels that were too bright for the sensor."""
+"""Stored integer of saturated pixels."""
 
 
 @dataclass(frozen=True)
 class Radiometry:
-    """Reflectance = (stored + offset) / 10 000, and NaN for stored 0, 65535 and the nodata tag.
+    """Scale, offset and nodata value of stored integers.
 
-    The offset is part of the file that it belongs to: integers stay as they are stored, and whoever writes them
-    back writes the offset with them (:attr:`scale`, :attr:`offset`), so that it cannot be applied twice.
+    Reflectance = (stored + offset) / 10 000; NaN for stored 0, 65535 and the nodata tag. Files keep the integers of
+    their source together with scale and offset tags (:attr:`scale`, :attr:`offset`), so the offset is never applied
+    twice.
 
     Attributes:
-        offsets: RADIO_ADD_OFFSET of each band, in stored steps: 0, or -1000 since processing baseline 04.00.
+        offsets: RADIO_ADD_OFFSET of each band in stored steps: 0, or -1000 since processing baseline 04.00.
         dtype: Data type of the stored integers.
-        nodata: The file's own tag.
+        nodata: Nodata tag of the file.
     """
 
     offsets: tuple[int, ...]
@@ -46,25 +47,25 @@ class Radiometry:
         return f"reflectance = (DN + offset) / 10000, offset {' or '.join(map(str, steps))}, applied on reading"
 
     def decode(self, stored: Integer[np.ndarray, "band y x"]) -> Float32[np.ndarray, "band y x"]:
-        """Return reflectance; NaN where there is no data, and where the sensor was saturated."""
+        """Return reflectance; NaN for no data and saturation."""
         steps = stored.astype(np.int32) + np.array(self.offsets, np.int32)[:, None, None]
         reflectance = steps.astype(np.float32) / np.float32(QUANTIFICATION)
         reflectance[~self.is_data(stored)] = np.nan
         return reflectance
 
     def is_data(self, stored: Integer[np.ndarray, "*shape"]) -> Bool[np.ndarray, "*shape"]:
-        """Say which stored integers are measurements."""
+        """Return True for measurements: neither no data nor saturated."""
         measured = (stored != NO_DATA) & (stored != SATURATED)
         return np.asarray(measured if self.nodata in (None, NO_DATA) else measured & (stored != self.nodata))
 
     def is_seen(self, stored: Integer[np.ndarray, "*shape"]) -> Bool[np.ndarray, "*shape"]:
-        """Return True where the sensor saw something: measurements, and what was too bright to be measured."""
+        """Return True for observed pixels: measurements and saturated pixels."""
         seen = stored != NO_DATA
         return np.asarray(seen if self.nodata in (None, NO_DATA) else seen & (stored != self.nodata))
 
     def encode(self, reflectance: Float32[np.ndarray, "band y x"]) -> Integer[np.ndarray, "band y x"]:
-        """Return the integers that mean a reflectance: rounded, 0 for no data, and at least 1 for a valid pixel."""
-        limit = np.iinfo(self.dtype).max - 1  # the largest integer is left to saturation
+        """Return the stored integers of reflectance: rounded, 0 for no data, at least 1 for valid pixels."""
+        limit = np.iinfo(self.dtype).max - 1  # the largest integer is reserved for saturation
         steps = np.rint(reflectance * np.float64(QUANTIFICATION)) - np.array(self.offsets)[:, None, None]
         seen = np.isfinite(reflectance)
         return np.asarray(np.where(seen, np.clip(steps, 1, limit), NO_DATA)).astype(self.dtype)

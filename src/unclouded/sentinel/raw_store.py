@@ -1,4 +1,4 @@
-"""Pixels that were read once and found whole, kept raw on disk: rows of any band at the speed of the disk."""
+"""Temporary raw files of decoded pixels, for fast access to the rows of any band, and the blocks of a grid."""
 
 import threading
 from collections.abc import Iterator
@@ -11,18 +11,19 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.files import explained
+from unclouded.io.rows import row_ranges
 
 
 @dataclass(frozen=True, eq=False)
 class RawBandCache:
-    """A raw file of bands, rows, columns; may be shared by threads.
+    """Raw file of an array (band, row, column); thread-safe.
 
-    It is read and written, never mapped: a mapped file counts as memory of the process.
+    The file is read and written, not memory-mapped: mapped pages count as memory of the process.
 
     Attributes:
-        path: Of the file, which grows as it is written.
-        shape: Bands, rows, columns.
-        dtype: Of its values.
+        path: File, which grows as it is written.
+        shape: Number of bands, rows and columns.
+        dtype: Data type of the values.
     """
 
     path: Path
@@ -33,7 +34,7 @@ class RawBandCache:
 
     @property
     def bytes(self) -> int:
-        """Size of the whole file."""
+        """Size of the complete file in bytes."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
     def write(self, band: int, top: int, left: int, values: NDArray[Any]) -> None:
@@ -47,9 +48,9 @@ class RawBandCache:
             file = self._file()
             for offset, piece in enumerate(pieces):
                 file.seek(self._place(band, top + offset, left))
-                left_over = np.ascontiguousarray(piece, self.dtype).data.cast("B")
-                while left_over:  # a disk that is nearly full takes a part, and says no only the next time
-                    left_over = left_over[file.write(left_over) :]
+                remaining = np.ascontiguousarray(piece, self.dtype).data.cast("B")
+                while remaining:  # a nearly full disk accepts a part, and raises at the next write
+                    remaining = remaining[file.write(remaining) :]
 
     def read(self, band: int, top: int, bottom: int) -> NDArray[Any]:
         """Read rows of one band."""
@@ -77,16 +78,14 @@ class RawBandCache:
         return ((band * self.shape[1] + row) * self.shape[2] + column) * self.dtype.itemsize
 
 
-# A map in blocks, row of blocks by row of blocks: what is near on the map is near in any image of it.
-
+# Blocks of a grid: pixels that are close on the map are close in the radar image, so a block needs a small window.
 
 BLOCK = 1024
 """Side of the blocks, in pixels."""
 
 
 def block_rows(geobox: GeoBox) -> Iterator[tuple[int, list[tuple[int, GeoBox]]]]:
-    """Give the first row of each row of blocks, and the first column and the grid of each of its blocks."""
+    """Yield the first row of each row of blocks, with the first column and the grid of each of its blocks."""
     height, width = geobox.shape
-    for top in range(0, height, BLOCK):
-        rows = slice(top, min(top + BLOCK, height))
-        yield top, [(left, geobox[rows, left : min(left + BLOCK, width)]) for left in range(0, width, BLOCK)]
+    for top, bottom in row_ranges(height, BLOCK):
+        yield top, [(left, geobox[top:bottom, left:right]) for left, right in row_ranges(width, BLOCK)]

@@ -1,34 +1,35 @@
-"""Bands of 20 and 60 m on the 10 m grid, as integers: exact, so that an offset changes nothing but itself."""
+"""Resampling of 20 and 60 m bands to the 10 m grid in integer arithmetic, exact whatever offset the integers carry."""
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Integer
 from numpy.typing import NDArray
 
+from unclouded.io.rows import RowReader
 from unclouded.sentinel.radiometry import NO_DATA, SATURATED
 
 Resampling = Literal["nearest", "bilinear"]
 
-ReadRows = Callable[[int, int], NDArray[np.integer[Any]]]
-"""From first row and row after the last to stored integers (rows, x) of a coarse band."""
-
 
 def upsample_rows(
-    read: ReadRows, coarse_height: int, factor: int, top: int, bottom: int, resampling: Resampling
+    read: RowReader[NDArray[np.integer[Any]]],
+    coarse_height: int,
+    factor: int,
+    top: int,
+    bottom: int,
+    resampling: Resampling,
 ) -> Integer[np.ndarray, "rows x"]:
-    """Return rows of the fine grid.
+    """Return rows of the fine grid, interpolated from a coarse band.
 
     Args:
-        read: Reads rows of the coarse band.
-        coarse_height: Rows of the coarse band.
-        factor: Fine pixels in a coarse one: 1, 2 or 6.
+        read: Reader of the coarse band: stored integers (row, column).
+        coarse_height: Number of rows of the coarse band.
+        factor: Fine pixels along a coarse pixel: 1, 2 or 6.
         top: First row of the fine grid.
         bottom: Row after the last.
-        resampling: ``nearest`` repeats pixels, as the data set's makers did; ``bilinear`` weighs the four pixels
-            around, without those that have no data, and rounds. A fine pixel whose own coarse pixel has no data or is
-            saturated is so, too.
+        resampling: ``nearest`` repeats pixels, as in SEN12MS-CR; ``bilinear`` averages the four nearest coarse pixels
+            with data and rounds. Fine pixels inside a coarse pixel without data or with saturation keep its value.
     """
     if factor == 1:
         return read(top, bottom)
@@ -45,7 +46,7 @@ def upsample_rows(
 def _bilinear(
     coarse: NDArray[np.integer[Any]], rows: NDArray[np.int64], first: int, coarse_height: int, factor: int
 ) -> NDArray[np.integer[Any]]:
-    """Weigh whole numbers by whole numbers: along each axis, in units of 1 / (2 x factor)."""
+    """Interpolate with integer weights, in units of 1 / (2 x factor) along each axis."""
     columns = np.arange(coarse.shape[1] * factor)
     data = (coarse != NO_DATA) & (coarse != SATURATED)
     total = np.zeros((len(rows), len(columns)), np.int64)
@@ -64,7 +65,7 @@ def _bilinear(
 def _neighbours(
     fine: NDArray[np.int64], factor: int, count: int
 ) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Return the two coarse pixels around the centre of each fine pixel, with their weights; edges repeat."""
+    """Return the two coarse pixels nearest to the centre of each fine pixel, with their weights; edges are repeated."""
     place = 2 * fine + 1 - factor
     before, after_weight = place // (2 * factor), place % (2 * factor)
     inside = np.clip(before, 0, count - 1), np.clip(before + 1, 0, count - 1)

@@ -1,4 +1,9 @@
-"""A product as a folder: from a SAFE folder or its zip; a file of it is used only after its checksum agreed."""
+"""SAFE products: folders and zips, verified against their manifest.
+
+:func:`open_product` gives a :class:`ProductFolder`, for a zip after its members have been checked and the needed ones
+unpacked. :meth:`ProductFolder.checked` returns a file only if its size and checksum are those of ``manifest.safe``.
+:func:`kind_of` names the product of a folder, for messages about unexpected ones.
+"""
 
 import hashlib
 import io
@@ -35,20 +40,20 @@ _NEEDED = re.compile(
     r"|annotation/(?:calibration/)?[^/]+\.xml"
     r"|measurement/[^/]+\.tiff)"
 )
-"""Members of archives that the readers need: neither quick looks nor quality masks."""
+"""Archive members that are unpacked; quick looks and quality masks are not needed."""
 
 _METADATA = re.compile(
     r"(?:[^/]+/)?(?:manifest\.safe|(?:GRANULE/[^/]+/)?[^/]*MTD[^/]*\.xml|annotation/(?:calibration/)?[^/]+\.xml)"
 )
-"""Members that tell what a product is, without its pixels."""
+"""Archive members with metadata, without pixels."""
 
 _ALGORITHMS = {"MD5": "md5", "SHA3-256": "sha3_256", "SHA-256": "sha256", "SHA256": "sha256"}
-"""Checksums of manifests: MD5 for years, SHA3-256 since 2021."""
+"""Checksum algorithms of manifests: MD5, and SHA3-256 since 2021."""
 
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """What a manifest says about a file: its size, and its checksum by an algorithm of hashlib."""
+    """Size and checksum of a file in a manifest; the algorithm is a name of hashlib."""
 
     size: int
     algorithm: str
@@ -57,12 +62,12 @@ class ManifestEntry:
 
 @dataclass(frozen=True, eq=False)
 class ProductFolder:
-    """The folder of a product.
+    """Folder of a product.
 
     Attributes:
-        path: What the user gave: the folder itself, or the zip it came from.
-        folder: The folder.
-        listed: What the manifest says, by name in the folder; None where there is no manifest.
+        path: Path given by the user: the folder itself, or its zip.
+        folder: Folder with the files.
+        listed: Entries of the manifest by name in the folder; None without manifest.
     """
 
     path: Path
@@ -70,15 +75,15 @@ class ProductFolder:
     listed: Mapping[str, ManifestEntry] | None
 
     def names(self, pattern: str) -> list[str]:
-        """Return the names of files that match a pattern of :mod:`glob`, sorted."""
+        """Return the sorted names of files that match a :mod:`glob` pattern."""
         found = (path for path in self.folder.glob(pattern) if is_file(path))
         return sorted(path.relative_to(self.folder).as_posix() for path in found)
 
     def checked(self, name: str) -> Path:
-        """Return the path of a file whose size and checksum are those of the manifest.
+        """Return the path of a file after comparing its size and checksum with the manifest.
 
         Raises:
-            InputError: The file is absent, lies outside the folder, is not listed, or was changed or cut.
+            InputError: The file is missing, lies outside the folder, is not listed, or was changed or truncated.
         """
         path = _inside(self.path, self.folder, name)
         try:
@@ -99,17 +104,17 @@ class ProductFolder:
         with open_file(path) as file:
             found = hashlib.file_digest(file, lambda: hashlib.new(entry.algorithm, usedforsecurity=False)).hexdigest()
         if found != entry.checksum:
-            raise InputError(f"{named(path)} has another checksum than its manifest says; fetch it again")
+            raise InputError(f"{named(path)} has another checksum than in its manifest; fetch it again")
         return path
 
 
 def looks_like_product(path: Path) -> bool:
-    """Say whether a path is a folder, a zip, or the manifest or metadata in a product's folder."""
+    """Return whether a path is a folder, a zip, or a manifest or metadata file, which stands for its folder."""
     return is_folder(path) or (is_file(path) and (path.suffix in (".safe", ".xml") or is_zip(path)))
 
 
 def product_of(path: Path) -> Path:
-    """Return what a path stands for: the folder of a manifest or of metadata; any other path itself, with its name."""
+    """Return the product of a path: the folder of a manifest or metadata file; any other path unchanged."""
     place = path.parent if is_file(path) and path.suffix in (".safe", ".xml") else path
     return place if place.name not in ("", "..") else resolved(place)
 
@@ -118,16 +123,16 @@ def product_of(path: Path) -> Path:
 def open_product(
     path: Path, work_folder: Path, *, metadata_only: bool = False, tile: str | None = None
 ) -> Iterator[ProductFolder]:
-    """Open a product's folder, or unpack its zip into a folder that lasts as long as the block.
+    """Open the folder of a product, or unpack its zip into ``work_folder``.
 
     Args:
-        path: Folder, zip, or the manifest or metadata in the folder.
-        work_folder: Where zips are unpacked.
-        metadata_only: Unpack no pixels of a zip.
-        tile: Unpack nothing of the other tiles of a zip; such as ``T32UPU``.
+        path: Folder, zip, or manifest or metadata file in the folder.
+        work_folder: Existing folder for the members of a zip.
+        metadata_only: Whether to leave out the pixels of a zip.
+        tile: Only tile of a zip to unpack, such as ``T32UPU``; all if omitted.
 
     Raises:
-        InputError: There is no product, the zip is damaged, or the manifest leads out of the folder.
+        InputError: There is no product, the zip is damaged, or the manifest refers to files outside the folder.
     """
     if is_file(path) and path.suffix not in (".safe", ".xml"):
         unpacked = work_folder / "unpacked"
@@ -148,7 +153,7 @@ def _needed(tile: str | None) -> re.Pattern[str]:
 
 
 def _top_folder(path: Path, unpacked: Path) -> Path:
-    """Return the folder with the manifest or the metadata; archives hold it with or without a name."""
+    """Return the folder with the manifest or metadata; archives hold their files with or without a top folder."""
     entries = list(unpacked.iterdir())
     if any(is_file(entry) for entry in entries):
         return resolved(unpacked)
@@ -177,52 +182,51 @@ def _listed(path: Path, folder: Path, manifest: Path) -> dict[str, ManifestEntry
 
 
 def _inside(path: Path, folder: Path, name: str) -> Path:
-    """Return where a name of a manifest or of metadata leads, links followed.
+    """Return the path of a file named by a manifest or metadata, links resolved.
 
     Raises:
-        InputError: Out of the folder.
+        InputError: The path lies outside the folder.
     """
     try:
         place = resolved(folder / name)
-    except InputError:  # a zero byte; links in a circle
+    except InputError:  # a null byte, or a loop of links
         place = Path()
     if not place.is_relative_to(folder) or place == folder:
         raise InputError(f"{named(path)} refers to {name[:80]!r}, outside its folder; do not trust it")
     return place
 
 
-# A zip of a product: looked at before it is used, unpacked only as far as a reader needs it.
-
+# Zips of products: names, links, sizes and ratios of all members are checked before the needed ones are unpacked.
 
 MAX_MEMBERS = 20_000
-"""Most files of an archive; products of the old format with many granules have about 2,000."""
+"""Largest number of files of an archive; products of the old format with many granules have about 2,000."""
 
 MAX_BYTES = 16 << 30
-"""Most bytes that the wanted members may unfold to; the largest products have 8 GB."""
+"""Largest total size of the unpacked members; the largest products have 8 GB."""
 
 MAX_RATIO = 200
-"""Most bytes that one byte of a large member may unfold to: images hardly shrink, annotations thirty-fold."""
+"""Largest compression ratio of a large member: images hardly compress, annotations by a factor of 30."""
 
 MAX_DIRECTORY_BYTES = 8 << 20
-"""Largest directory of an archive; 20,000 members with names of 200 bytes have 5 MB."""
+"""Largest central directory of an archive; 20,000 members with names of 200 bytes have 5 MB."""
 
 _SMALL = 8 << 20
-"""Members below this many bytes may be anything, such as white space."""
+"""Size below which the compression ratio of a member is not limited."""
 
 _CHUNK = 1 << 20
 
 _SMALL_CHUNK = 1 << 12
-"""Bytes that are read at once where the decoder, bz2 or lzma, unfolds all that it is given without a limit."""
+"""Read size for bz2 and lzma, whose decoders decompress all their input at once, without limit."""
 
 _MAX_NAME_BYTES = 255
-"""Longest name of a file or a folder on the file systems in use."""
+"""Longest file name of common file systems."""
 
 
 def is_zip(path: Path) -> bool:
-    """Return whether a regular file begins like a zip, whatever its name and its end are.
+    """Return whether a path is a regular file that starts with the signature of a zip.
 
     Raises:
-        InputError: The file may not be read.
+        InputError: The file is not readable.
     """
     if not is_file(path):
         return False
@@ -230,29 +234,29 @@ def is_zip(path: Path) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def unpack(path: Path, into: Path, wanted: re.Pattern[str]) -> None:
-    """Unpack the members that a reader wants, checked by their CRC-32.
+def unpack(path: Path, into: Path, pattern: re.Pattern[str]) -> None:
+    """Unpack selected members of a zip, verified by their CRC-32.
 
     Args:
-        path: A zip.
-        into: An empty folder.
-        wanted: What the names of wanted members match in full, with the folders of the archive.
+        path: Zip file.
+        into: Empty folder.
+        pattern: Full match of the selected members' names, with the folders of the archive.
 
     Raises:
-        InputError: The archive is cut, damaged, protected, unfolds to too much, or a name in it leads elsewhere.
+        InputError: The archive is truncated, damaged, encrypted, too large, or a name leads outside ``into``.
     """
     with _opened(path) as archive:
-        members = _members(path, archive, wanted)
+        members = _members(path, archive, pattern)
         require_room(into, sum(member.file_size for member in members), f"unpack {named(path)}")
         for member in members:
             _unpack_member(path, archive, member, into)
 
 
 def listed_checksums(path: Path) -> list[tuple[str, int, int]]:
-    """Return name, size and CRC-32 of all members of a zip, as its directory lists them.
+    """Return name, size and CRC-32 of all members of a zip, from its central directory.
 
     Raises:
-        InputError: The directory is cut, damaged or too large.
+        InputError: The directory is truncated, damaged or too large.
     """
     with _opened(path) as archive:
         return [(member.filename, member.file_size, member.CRC) for member in archive.infolist()]
@@ -260,7 +264,7 @@ def listed_checksums(path: Path) -> list[tuple[str, int, int]]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open an archive; its members are read by :func:`_chunks` only."""
+    """Open an archive, whose members are read by :func:`_chunks` only."""
     require_file(path)
     with _BoundedReads(path) as file:
         with decoding(path, "is not a whole zip"):
@@ -269,7 +273,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 class _BoundedReads(io.FileIO):
-    """A file that refuses to be read in one piece larger than any directory; zipfile trusts the declared size."""
+    """File with a limit on single reads: zipfile reads a directory of any declared size at once."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MAX_DIRECTORY_BYTES:
@@ -277,14 +281,14 @@ class _BoundedReads(io.FileIO):
         return super().read(size) or b""
 
 
-def _members(path: Path, archive: zipfile.ZipFile, wanted: re.Pattern[str]) -> list[zipfile.ZipInfo]:
+def _members(path: Path, archive: zipfile.ZipFile, pattern: re.Pattern[str]) -> list[zipfile.ZipInfo]:
     files = [member for member in archive.infolist() if not member.is_dir()]
     if len(files) > MAX_MEMBERS:
         raise InputError(f"{named(path)} holds {len(files):,} files, expected at most {MAX_MEMBERS:,} of one product")
     for member in files:
         _refuse_place(path, member)
     _refuse_clashes(path, [PurePosixPath(member.filename) for member in files])
-    members = [member for member in files if wanted.fullmatch(member.filename)]
+    members = [member for member in files if pattern.fullmatch(member.filename)]
     if not members:
         raise InputError(f"{named(path)} holds no Sentinel product; give the zip that Copernicus delivers")
     _refuse_bomb(path, members)
@@ -295,7 +299,7 @@ def _refuse_place(path: Path, member: zipfile.ZipInfo) -> None:
     name, place = member.filename, PurePosixPath(member.filename)
     outside = place.is_absolute() or ".." in place.parts or "\\" in name or ":" in name or not place.parts
     if outside or stat.S_ISLNK(member.external_attr >> 16):
-        raise InputError(f"{named(path)} holds {name[:80]!r}, which leads out of it; do not trust it")
+        raise InputError(f"{named(path)} holds {name[:80]!r}, a path outside of the archive; do not trust it")
     if not name.isprintable() or max(len(part.encode()) for part in place.parts) > _MAX_NAME_BYTES:
         raise InputError(f"{named(path)} holds {name[:80]!r}, a name that no product has; fetch it again")
 
@@ -310,46 +314,47 @@ def _refuse_clashes(path: Path, places: list[PurePosixPath]) -> None:
 
 def _refuse_bomb(path: Path, members: list[zipfile.ZipInfo]) -> None:
     if (total := sum(member.file_size for member in members)) > MAX_BYTES:
-        raise InputError(f"{named(path)} unfolds to {total:,} bytes, expected at most {MAX_BYTES:,}; is it a product?")
+        raise InputError(
+            f"{named(path)} decompresses to {total:,} bytes, expected at most {MAX_BYTES:,}; is it a product?"
+        )
     for member in members:
         if member.file_size > max(_SMALL, MAX_RATIO * member.compress_size):
-            unfolds = f"{member.compress_size:,} bytes to {member.file_size:,}"
-            raise InputError(f"{named(path)} unfolds {member.filename[-80:]} from {unfolds}; it is a bomb")
+            sizes = f"{member.compress_size:,} bytes to {member.file_size:,}"
+            raise InputError(
+                f"{named(path)} expands {member.filename[-80:]} from {sizes}: a decompression bomb; do not trust it"
+            )
 
 
 def _unpack_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, into: Path) -> None:
-    """Write one member chunk by chunk; the archive raises where the checksum is another."""
+    """Write one member chunk by chunk; zipfile raises if the checksum differs."""
     target = into / member.filename
-    left = member.file_size
+    remaining = member.file_size
     with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as file:
             for chunk in _chunks(path, archive, member):
-                left -= len(chunk)
-                if left < 0:
+                remaining -= len(chunk)
+                if remaining < 0:
                     declared = f"more of {member.filename[-80:]} than it declares"
-                    raise InputError(f"{named(path)} holds {declared}; it is a bomb")
+                    raise InputError(f"{named(path)} holds {declared}: a decompression bomb; do not trust it")
                 file.write(chunk)
-    if left:
+    if remaining:
         raise InputError(f"{named(path)} holds less of {member.filename[-80:]} than it declares; fetch it again")
 
 
 def _chunks(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
-    """Read one member; every way in which it can be damaged is an :class:`InputError`."""
+    """Read one member; any damage raises :class:`InputError`."""
     limited = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
     with decoding(path, "is not a whole zip"), archive.open(member) as source:
         while chunk := source.read(_CHUNK if limited else _SMALL_CHUNK):
             yield chunk
 
 
-# What a product is, in words: for readers that expected another.
-
-
 _SENTINEL1 = re.compile(r"s1.-([a-z0-9]+)-([a-z]{3})")
 
 
 def kind_of(product: ProductFolder) -> str:
-    """Say which product a folder holds, as far as the names of its files tell."""
+    """Return a description of the product in a folder for messages, from the names of its files."""
     if radar := product.names("annotation/s1*.xml"):
         match = _SENTINEL1.match(radar[0].rpartition("/")[2])
         return f"a Sentinel-1 {' '.join(match.groups()).upper() if match else ''} product"
@@ -360,7 +365,7 @@ def kind_of(product: ProductFolder) -> str:
     if any(product.names(pattern) for pattern in ("*_MTL.txt", "*_MTL.xml", "*_MTL.json")):
         return "a Landsat product"
     if product.names("metadata.xml") or product.names("MTD_TL.xml"):
-        return "a granule without its product, whose offset nobody knows"
+        return "a granule without its product, whose offset is unknown"
     if inside := [name.partition("/")[0] for name in product.names("*/manifest.safe")]:
         several = " and others (give one of them, or parts of one tile in one pass by their own names)"
         return f"a folder that holds {inside[0][:100]}{several if inside[1:] else ''}, not a product itself"

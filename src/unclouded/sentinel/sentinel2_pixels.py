@@ -1,4 +1,8 @@
-"""The pixels of a Sentinel-2 granule: every band checked, decoded once, and then read by rows of the 10 m grid."""
+"""Pixels of a Sentinel-2 granule: JPEG 2000 bands, verified, decoded once, and read by rows of the 10 m grid.
+
+:func:`open_granule` decodes all bands into temporary raw files, from which rows are read in any order.
+:func:`decode_part` reads a window of one band at reduced resolution, without decoding the rest.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +22,7 @@ from unclouded.errors import InputError
 from unclouded.files import named, require_room
 from unclouded.io.gdal import gdal_path, gdal_reason, gdal_session
 from unclouded.io.geotiff import MAX_BLOCK_BYTES, require_local_image
+from unclouded.io.rows import RowReader, row_ranges
 from unclouded.sentinel.radiometry import NO_DATA
 from unclouded.sentinel.raw_store import RawBandCache
 from unclouded.sentinel.resample import Resampling, upsample_rows
@@ -25,34 +30,35 @@ from unclouded.sentinel.safe import ProductFolder
 from unclouded.sentinel.sentinel2 import BandFile, Sentinel2Product
 
 DECODERS = 2
-"""Bands that are decoded at the same time, each by one thread."""
+"""Number of bands decoded at the same time, each by one thread."""
 
 MAX_EXCESS = 0.005
-"""How much more of a band than of the median band may be without data, where no manifest tells what is whole."""
+"""Largest excess of a band's share without data over the median band, for products without manifest."""
 
 NO_MANIFEST = (
-    "no manifest.safe: that the files are whole was judged by decoding them and by their share of no data alone, "
-    "and a changed bit goes unseen"
+    "no manifest.safe: the files were verified by decoding and by their share without data only, so a changed bit is "
+    "not detected"
 )
-
-ReadStored = Callable[[int, int], NDArray[np.integer]]
-"""From first row and row after the last to stored integers (band, rows, x)."""
 
 
 @contextmanager
 def open_granule(
     product: ProductFolder, description: Sentinel2Product, work_folder: Path, resampling: Resampling
-) -> Iterator[ReadStored]:
-    """Decode a granule into a folder and give a function that reads its rows on the 10 m grid; threads may share it.
+) -> Iterator[RowReader[NDArray[np.integer]]]:
+    """Decode a granule and yield a thread-safe reader of its rows on the 10 m grid.
 
     Args:
-        product: Its folder.
-        description: Its metadata.
-        work_folder: Takes the pixels at their own resolution: 1.3 GB for a whole tile.
-        resampling: How bands of 20 and 60 m come to the 10 m grid.
+        product: Folder of the product.
+        description: Metadata of the granule.
+        work_folder: Folder for the pixels at native resolution: 1.3 GB for a whole tile.
+        resampling: Interpolation of the bands of 20 and 60 m.
+
+    Yields:
+        Reader of stored integers (band, row, column).
 
     Raises:
-        InputError: A file is absent, cut, damaged, or not what its metadata and the manifest say; the disk is full.
+        InputError: A file is missing, truncated, damaged, or contradicts its metadata or the manifest; the disk is
+            full.
     """
     stores = {file.band: _store(file, description, work_folder) for file in description.files}
     require_room(work_folder, sum(store.bytes for store in stores.values()), f"decode {named(product.path)}")
@@ -80,34 +86,36 @@ def _store(file: BandFile, description: Sentinel2Product, folder: Path) -> RawBa
 
 
 def _decode_band(product: ProductFolder, file: BandFile, store: RawBandCache) -> float:
-    """Check and decode one image; return the share of it that has no data."""
+    """Verify and decode one image; return its share without data."""
     empty = 0
 
-    def take(top: int, values: NDArray[np.uint16]) -> None:
+    def store_strip(top: int, values: NDArray[np.uint16]) -> None:
         nonlocal empty
         empty += int(np.count_nonzero(values == NO_DATA))
         store.write(0, top, 0, values)
 
-    decode(product.checked(file.name), store.shape[1:], take)
+    decode(product.checked(file.name), store.shape[1:], store_strip)
     return empty / (store.shape[1] * store.shape[2])
 
 
 def refuse_holes(product: ProductFolder, empty: Mapping[str, float]) -> None:
-    """Refuse a product without manifest, a band of which has lost some ground: all see about the same.
+    """Refuse a product without manifest in which a band has more pixels without data than the others.
+
+    All bands of a granule cover nearly the same ground, so an excess indicates a damaged file.
 
     Args:
-        product: Its folder.
-        empty: Share of each band without data.
+        product: Folder of the product.
+        empty: Share without data of each band.
 
     Raises:
-        InputError: A band has more zeros than the others.
+        InputError: A band exceeds the median by more than :data:`MAX_EXCESS`.
     """
     usual = median(empty.values())
     for band, share in empty.items():
         if share > usual + MAX_EXCESS:
             raise InputError(
                 f"{named(product.path)} has no data in {share:.1%} of {band}, and in {usual:.1%} of its other bands; "
-                "without manifest.safe that is a damaged file: fetch the whole product"
+                "without manifest.safe this indicates a damaged file; fetch the whole product"
             )
 
 
@@ -118,46 +126,45 @@ def _rows(store: RawBandCache, file: BandFile, top: int, bottom: int, resampling
     return upsample_rows(read, store.shape[1], file.pixel_m // 10, top, bottom, resampling)
 
 
-# A JPEG 2000 image as Sentinel-2 products hold it: decoded once, by one thread, tile row by tile row.
-
+# JPEG 2000 images of Sentinel-2 products, decoded by rows of tiles.
 
 _STRIP_BYTES = 32 << 20
-"""About how much is decoded at a time."""
+"""Approximate size of the strips that are decoded at a time."""
 
 
-def decode(path: Path, shape: tuple[int, int], take: Callable[[int, NDArray[np.uint16]], None]) -> None:
-    """Decode an image from top to bottom.
+def decode(path: Path, shape: tuple[int, int], on_strip: Callable[[int, NDArray[np.uint16]], None]) -> None:
+    """Decode an image from top to bottom, in one thread.
 
-    One thread decodes: with more, a file cut short reads as zeros and nothing is said.
+    With several threads OpenJPEG reads a truncated file as zeros, without error.
 
     Args:
         path: JPEG 2000 file with one band of 16 bits.
-        shape: Rows and columns it must have.
-        take: Is given the first row of each strip, and its stored integers (rows, columns).
+        shape: Expected number of rows and columns.
+        on_strip: Called with the first row of each strip and its stored integers (row, column).
 
     Raises:
-        InputError: Not such an image, of another size, cut or damaged.
+        InputError: The file is not such an image, has another size, or is truncated or damaged.
     """
     with _opened(path, shape) as source:
         rows = _strip_rows(source, shape)
-        for top in range(0, shape[0], rows):
-            take(top, source.read(1, window=((top, min(top + rows, shape[0])), (0, shape[1]))))
+        for top, bottom in row_ranges(shape[0], rows):
+            on_strip(top, source.read(1, window=((top, bottom), (0, shape[1]))))
 
 
 def decode_part(
     path: Path, shape: tuple[int, int], rows: slice, columns: slice, factor: int
 ) -> UInt16[np.ndarray, "coarse_rows coarse_columns"]:
-    """Decode a part of an image no finer than needed, and average it to pixels ``factor`` times as large.
+    """Decode a window of an image at reduced resolution, averaged to pixels ``factor`` times as large.
 
     Args:
         path: JPEG 2000 file with one band of 16 bits.
-        shape: Rows and columns it must have.
-        rows: Which rows, in large pixels.
-        columns: Which columns, in large pixels.
-        factor: Pixels of the image along a large one.
+        shape: Expected number of rows and columns of the whole image.
+        rows: Row range in large pixels.
+        columns: Column range in large pixels.
+        factor: Pixels of the image along a large pixel.
 
     Raises:
-        InputError: Not such an image, of another size, cut or damaged.
+        InputError: The file is not such an image, has another size, or is truncated or damaged.
     """
     window = tuple((side.start * factor, side.stop * factor) for side in (rows, columns))
     coarse = rows.stop - rows.start, columns.stop - columns.start
@@ -185,10 +192,12 @@ def _refuse_others(path: Path, source: Any, shape: tuple[int, int]) -> None:
         raise InputError(f"{named(path)} holds {found}, expected {expected} by its metadata; fetch it again")
     rows, columns = source.block_shapes[0]
     if 2 * rows * columns > MAX_BLOCK_BYTES:
-        raise InputError(f"{named(path)} is stored in tiles of {rows} x {columns} px, too large to read safely")
+        raise InputError(
+            f"{named(path)} is stored in tiles of {rows} x {columns} px, too large to read safely; fetch it again"
+        )
 
 
 def _strip_rows(source: Any, shape: tuple[int, int]) -> int:
-    """Return how many rows to decode at a time, a multiple of the tiles, so that each is decoded once."""
+    """Return the height of strips, a multiple of the tile height, so that every tile is decoded once."""
     rows = source.block_shapes[0][0]
     return int(max(_STRIP_BYTES // (2 * shape[1] * rows), 1) * rows)

@@ -1,4 +1,4 @@
-"""The XML of products: small, without document types, entities or surprises; a value is found or it is named."""
+"""Safe reading of product XML: limited in size and depth, without document types; missing values are named."""
 
 import re
 from collections.abc import Iterator
@@ -19,21 +19,21 @@ from unclouded.files import decoding, named, read_small
 MAX_BYTES = 32 << 20
 """Largest XML file; the annotations of Sentinel-1 have 2 MB, the metadata of Sentinel-2 less than 1 MB."""
 MAX_DEPTH = 64
-"""Deepest nesting; the manifests of products reach 25."""
+"""Deepest nesting of elements; the manifests of products reach 25."""
 MAX_WHOLE = 1 << 53
-"""Largest whole number; beyond it float64 has gaps."""
+"""Largest integer; float64 cannot represent all integers beyond it."""
 YEARS = range(1970, 2200)
-"""Years of times; what is computed with them stays far from the ends of the calendar."""
+"""Accepted years, so that time arithmetic stays within the range of datetime."""
 
 _WHOLE = re.compile(r"[0-9]{1,16}")
 _NUMBERS = re.compile(r"[0-9eE+\-.\s]*", re.ASCII)
-"""Characters of numbers; Python reads more as numbers, such as 1_000, nan and the digits of other scripts."""
+"""Characters of numbers; Python also accepts 1_000, nan and digits of other scripts."""
 
 
 class XmlElement:
-    """One element of an XML file, which knows its file for messages.
+    """Element of an XML file, with the path of the file for messages.
 
-    Names are local names: products put some of their elements into a namespace and some not.
+    Elements are found by local name, because products put only some of their elements into a namespace.
     """
 
     def __init__(self, path: Path, element: Any) -> None:
@@ -42,10 +42,10 @@ class XmlElement:
 
     @classmethod
     def read(cls, path: Path) -> "XmlElement":
-        """Parse a file.
+        """Parse a file and return its root.
 
         Raises:
-            InputError: It is no XML, larger or deeper than the limits, or declares a document type or entities.
+            InputError: The file is not XML, exceeds the limits, or declares a document type or entities.
         """
         root = parse_xml(path, read_small(path, MAX_BYTES))
         _refuse_depth(path, root)
@@ -53,28 +53,28 @@ class XmlElement:
 
     @property
     def name(self) -> str:
-        """The local name of the element."""
+        """Local name of the element."""
         return str(self._element.tag).rpartition("}")[2]
 
     def attribute(self, name: str) -> str:
-        """Return an attribute, or nothing where it is absent."""
+        """Return an attribute, an empty string if it is missing."""
         return str(self._element.get(name, ""))
 
     def whole_attribute(self, name: str) -> int | None:
-        """Return an attribute as a whole number, None where it is absent or anything else."""
+        """Return an attribute as an integer, None if it is missing or not an integer."""
         text = self.attribute(name)
         return int(text) if _WHOLE.fullmatch(text) else None
 
     def all(self, name: str) -> Iterator["XmlElement"]:
-        """Give every element of a name, in the order of the file, at any depth."""
+        """Iterate over all descendants with a name, in document order."""
         return (XmlElement(self.path, element) for element in self._element.iterfind(f".//{{*}}{name}"))
 
     def first(self, name: str) -> "XmlElement | None":
-        """Return the first element of a name, None where there is none."""
+        """Return the first descendant with a name, None if there is none."""
         return next(self.all(name), None)
 
     def one(self, name: str) -> "XmlElement":
-        """Return the first element of a name.
+        """Return the first descendant with a name.
 
         Raises:
             InputError: There is none.
@@ -85,24 +85,24 @@ class XmlElement:
 
     @property
     def text(self) -> str:
-        """The text of the element."""
+        """Text of the element."""
         return (self._element.text or "").strip()
 
     @property
     def number(self) -> float:
-        """The text as a number.
+        """Text as a number.
 
         Raises:
-            InputError: It is none.
+            InputError: The text is not a number.
         """
         return float(self.numbers[0]) if self.numbers.size else self._refuse("a number")
 
     @property
     def whole(self) -> int:
-        """The text as a whole number.
+        """Text as an integer.
 
         Raises:
-            InputError: It is none.
+            InputError: The text is not an integer.
         """
         number = self.number
         fits = number == int(number) and abs(number) <= MAX_WHOLE
@@ -110,10 +110,10 @@ class XmlElement:
 
     @property
     def numbers(self) -> Float64[np.ndarray, " n"]:
-        """The text as numbers, separated by blanks.
+        """Text as numbers separated by white space.
 
         Raises:
-            InputError: It holds something else.
+            InputError: The text contains anything else.
         """
         try:
             numbers = np.array((self.text if _NUMBERS.fullmatch(self.text) else "none").split(), np.float64)
@@ -123,10 +123,10 @@ class XmlElement:
 
     @property
     def time(self) -> datetime:
-        """The text as a time in UTC, with or without the letter Z.
+        """Text as a time in UTC, with or without the letter Z.
 
         Raises:
-            InputError: It is none.
+            InputError: The text is not a time.
         """
         with suppress(InputError):
             if (time := parse_utc(self.text)).year in YEARS:
@@ -138,16 +138,18 @@ class XmlElement:
 
 
 def parse_xml(path: Path, content: bytes) -> Any:
-    """Return the root of XML without document types and entities.
+    """Return the root element of XML content.
 
     Raises:
-        InputError: It is no XML, or declares a document type or entities.
+        InputError: The content is not XML, or declares a document type or entities.
     """
     with decoding(path, "is not XML", "fetch the product again"):
         try:
             return fromstring(content, forbid_dtd=True)
         except DefusedXmlException as error:
-            raise InputError(f"{named(path)} declares a document type or entities; no product does") from error
+            raise InputError(
+                f"{named(path)} declares a document type or entities, expected plain XML; fetch the product again"
+            ) from error
 
 
 def _refuse_depth(path: Path, root: Any) -> None:
@@ -156,4 +158,4 @@ def _refuse_depth(path: Path, root: Any) -> None:
         level = [child for element in level for child in element]
         if not level:
             return
-    raise InputError(f"{named(path)} nests elements more than {MAX_DEPTH} deep; no product does")
+    raise InputError(f"{named(path)} nests elements more than {MAX_DEPTH} deep, expected less; fetch the product again")
