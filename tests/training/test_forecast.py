@@ -29,7 +29,7 @@ def test_the_last_batch_of_an_epoch_may_be_smaller_and_a_limit_of_steps_holds() 
 
 
 def test_without_a_number_of_patches_there_is_no_prediction() -> None:
-    with pytest.raises(ValueError, match="say how many there are"):
+    with pytest.raises(ValueError, match="give patches"):
         predicted_hours(1.0, PAPER.model_copy(update={"subset": None}))
 
 

@@ -170,7 +170,9 @@ def test_ranks_start_from_the_same_weights_and_draw_from_their_pools_each_for_it
 
 
 def test_who_learns_from_pairs_needs_all_of_them() -> None:
-    with pytest.raises(InputError, match="'residual' learns from pairs alone; expected paired_percent = 100, found 0"):
+    with pytest.raises(
+        InputError, match="'residual' is trained on pairs alone; expected paired_percent = 100, found 0"
+    ):
         settings_from(TrainSettings, {"patches": str(Path("x")), "objective": "residual"})
 
 

@@ -89,7 +89,7 @@ def test_clear_pixels_are_judged_as_observed(judging: TrainSettings) -> None:
     ["ROIs1158_spring_1_p30", "ROIs1158_spring_s2_1_p31", "holiday"],
     ids=["the same patch", "its neighbour", "the same name"],
 )
-def test_nobody_is_judged_on_a_region_that_taught_him(judged: str) -> None:
+def test_validation_on_a_training_region_is_refused(judged: str) -> None:
     with pytest.raises(InputError, match=f"1 of 2 patches of the validation, first {judged}, or their regions are"):
         require_disjoint(["ROIs1158_spring_1_p30", "holiday"], ["ROIs1158_spring_106_p30", judged])
 

@@ -1,4 +1,4 @@
-"""What a run writes down while it runs: loss terms by step, as JSON lines and for TensorBoard."""
+"""Logging of loss terms and validation scores, as JSON lines and for TensorBoard."""
 
 import io
 import math
@@ -23,7 +23,7 @@ Part = tuple[int, Mapping[str, float]]
 
 
 def mean_terms(parts: Sequence[Part]) -> dict[str, float]:
-    """Return the mean of every term over the patches of those batches that have it; NaN where none has a number."""
+    """Return the mean of every term over the patches of the batches that have it; NaN if none is finite."""
     terms: dict[str, float] = {}
     for name in dict.fromkeys(name for _, part in parts for name in part):
         known = [(count, part[name]) for count, part in parts if math.isfinite(part.get(name, math.nan))]
@@ -33,13 +33,13 @@ def mean_terms(parts: Sequence[Part]) -> dict[str, float]:
 
 
 class MetricLogger:
-    """Writes on rank 0, what all ranks saw.
+    """Logs the terms of all ranks on rank 0.
 
     Args:
-        run: Where to.
-        settings: Of the run: steps between two lines, and its schedules.
-        fabric: Knows the ranks.
-        step: Steps already taken; what a killed process wrote of later ones is forgotten.
+        run: Run folder.
+        settings: Training settings, with the interval of log lines and the schedules.
+        fabric: Fabric of the run.
+        step: Number of steps taken; log lines of later steps, left by a killed process, are removed.
     """
 
     def __init__(self, run: RunFolder, settings: TrainSettings, fabric: Fabric, step: int) -> None:
@@ -51,7 +51,7 @@ class MetricLogger:
                 self.watch = _EventFile(run.path / "tensorboard", step)
 
     def record(self, step: int, epoch: int, rate: float, parts: Sequence[Part], seconds: float) -> None:
-        """Write the terms of a step, if a line is due."""
+        """Log the terms of a step, if a line is due."""
         if step % self.every:
             return
         shares = all_gathered(self.fabric, list(parts))
@@ -67,7 +67,7 @@ class MetricLogger:
             self.watch.add(step, values)
 
     def validated(self, step: int, scores: Mapping[str, float]) -> None:
-        """Write the scores of a validation."""
+        """Log the scores of a validation."""
         finite = {name: value if math.isfinite(value) else None for name, value in scores.items()}
         self.run.write_validation({"step": step, **finite})
         if self.watch is not None:
@@ -77,11 +77,11 @@ class MetricLogger:
 class _EventFile:
     """File of scalars for TensorBoard; points of later steps, which a killed process left, are purged.
 
-    TensorBoard's own writer writes in a thread, which meets a full disk later, or never says so.
+    The writer of TensorBoard runs in a thread, which reports a full disk late or never.
 
     Args:
-        folder: Where TensorBoard looks for such files.
-        step: Steps already taken.
+        folder: Folder that TensorBoard reads.
+        step: Number of steps taken.
     """
 
     def __init__(self, folder: Path, step: int) -> None:

@@ -33,9 +33,9 @@ from unclouded.training.step import (
     Pools,
     Terms,
     build_networks,
+    discriminator_scores,
     discriminator_terms,
     generator_terms,
-    judged,
     mean_on_clear,
 )
 
@@ -201,7 +201,9 @@ class Supervised:
         yield weighted(terms, self.weights, batch)
         if discriminator is not None:
             drawn = self.pool.draw(torch.cat([seen, prediction.detach()], dim=1), self.rng)
-            terms = judged("optical", discriminator(torch.cat([seen, batch.clear], dim=1)), discriminator(drawn))
+            terms = discriminator_scores(
+                "optical", discriminator(torch.cat([seen, batch.clear], dim=1)), discriminator(drawn)
+            )
             yield terms["optical_discriminator"], terms
 
 

@@ -1,4 +1,4 @@
-"""A run and its sessions: what a resumed run may be told anew, and the one record that repeats all of it."""
+"""Sessions of a resumed run: settings that may change, and the record that repeats all of them."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,20 +14,20 @@ MAY_CHANGE = (
     "logging.*",
     "device.workers",
 )
-"""Settings that a resumed run may be given anew: they do not touch what has been learnt."""
+"""Settings that may change when a run is resumed: they do not affect the steps taken so far."""
 _FREE = ("schedule.earlier", *(key.removesuffix("*") for key in MAY_CHANGE))
 
 
 def require_resumable(name: str, before: TrainSettings, wanted: TrainSettings) -> None:
-    """Refuse to resume a run with settings that change what has been learnt so far.
+    """Raise if a run would be resumed with settings that affect the steps taken so far.
 
     Args:
-        name: What the message calls the run.
+        name: Name of the run in the message.
         before: Settings of the run.
         wanted: Settings to continue with.
 
     Raises:
-        InputError: Names every setting that differs, and those that may.
+        InputError: Names every setting that differs, and those that may change.
     """
     old, new = (flat(one.model_dump(mode="json")) for one in (before, wanted))
     keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key) and not key.startswith(_FREE))
@@ -35,7 +35,7 @@ def require_resumable(name: str, before: TrainSettings, wanted: TrainSettings) -
         listed = "; ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in keys)
         raise InputError(
             f"{name} was started with other settings ({listed}); resume with the old ones or start anew in another"
-            f" folder; what may change is {', '.join(MAY_CHANGE)}"
+            f" folder; settings that may change are {', '.join(MAY_CHANGE)}"
         )
 
 
@@ -48,7 +48,7 @@ class _Period(NamedTuple):
 
 
 def settings_for_resume(before: TrainSettings, wanted: TrainSettings, step: int, steps_per_epoch: int) -> TrainSettings:
-    """Return the settings of a run up to a step, continued with others.
+    """Return settings that continue a run from a step and record its earlier schedules.
 
     The schedule of the result lists the earlier schedules of the run, so that a new run with these settings follows
     them, too. Those that gave the same rates as the next one are left out.
@@ -98,7 +98,7 @@ def _factor(epochs: tuple[int, int], epoch: int) -> float:
 
 
 def rate_jump(before: Schedule, after: Schedule, step: int, steps_per_epoch: int) -> str:
-    """Return a warning where a changed schedule lets the learning rate jump after a step; else nothing.
+    """Return a warning if a changed schedule makes the learning rate jump after a step; else an empty string.
 
     Args:
         before: Schedule of the run so far.
@@ -116,6 +116,6 @@ def rate_jump(before: Schedule, after: Schedule, step: int, steps_per_epoch: int
     if new == old or (new == planned and epoch < sum(in_force.epochs)):
         return ""
     return (
-        f"the changed schedule lets the learning rate jump from {old:.3g} (step {step:,}) to {new:.3g}"
+        f"the changed schedule makes the learning rate jump from {old:.3g} (step {step:,}) to {new:.3g}"
         f" (step {step + 1:,}); the run records both schedules"
     )

@@ -1,4 +1,4 @@
-"""What a training run is, as one value: the paper's protocol (section III-B.2) is the default of every field."""
+"""Settings of a training run; defaults are the protocol of the paper (section III-B.2)."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -17,7 +17,7 @@ from unclouded.training.preset import read_source
 from unclouded.vgg import AUTO
 
 MOST_EPOCHS, MOST_STEPS, MOST_PATCHES = 1_000_000, 10**12, 1_000_000
-"""Upper bounds that no run reaches; numbers beyond them are mistakes, and would overflow later."""
+"""Upper bounds that no run reaches; larger numbers are mistakes and would overflow later."""
 
 _PATHS = ("patches", "patch_list", "start_from")
 
@@ -26,7 +26,7 @@ class PastSchedule(Settings):
     """Schedule of an earlier part of a resumed run whose schedule was changed.
 
     Attributes:
-        until_step: Last step that it was in force.
+        until_step: Last step of this schedule.
         epochs_constant: As in :class:`Schedule`.
         epochs_decay: As in :class:`Schedule`.
     """
@@ -37,7 +37,7 @@ class PastSchedule(Settings):
 
 
 class Schedule(Settings):
-    """How long and how fast to learn.
+    """Number of steps and learning rate.
 
     Attributes:
         learning_rate: Adam's, for both optimisers.
@@ -45,9 +45,9 @@ class Schedule(Settings):
         epochs_decay: Epochs during which the rate falls linearly (n_decay).
         batch: Triplets that go through the networks together on a device; the paper's code uses one.
         accumulate: Batches whose gradients are averaged before a step changes the weights.
-        clip_norm: Longest gradient of the generators, and of the discriminators; None for any.
+        clip_norm: Largest gradient norm of the generators, and of the discriminators; None for no limit.
         ema_decay: Decay of the moving average of the remover's weights, which is what is saved then; 0 for none.
-        max_steps: Stop after so many steps, whatever the epochs; None for no such limit.
+        max_steps: Largest number of steps; None for no limit.
         earlier: Written by ``--resume``: epochs_constant and epochs_decay of earlier sessions of this run, each with
             its last step; a run that is repeated from its record follows them.
     """
@@ -96,13 +96,13 @@ def _lr_factor(epoch: int, epochs_constant: int, epochs_decay: int) -> float:
 
 
 class LoggingSettings(Settings):
-    """What a run leaves behind while it runs; 0 switches an entry off.
+    """Intervals of log lines, previews and checkpoints; 0 switches an entry off.
 
     Attributes:
         log_every: Steps between two lines of the log.
         preview_every: Steps between two preview pictures; the first ones come after 1, 10 and 100 steps.
         checkpoint_every: Steps between two saved states; 0 for the steps of an epoch.
-        keep_every: Steps between two weights files that later ones do not replace.
+        keep_every: Steps between two weights files that are kept.
     """
 
     log_every: int = Field(10, ge=1, le=MOST_STEPS)
@@ -112,12 +112,12 @@ class LoggingSettings(Settings):
 
 
 class Validation(Settings):
-    """Whether a run judges itself, on whole patches that it does not learn from, and keeps the best weights.
+    """Validation during training, on whole patches that are not trained on; the best weights are kept.
 
     Attributes:
-        every: Steps between two judgements; 0 for none.
-        split: Part of the data set to be judged on.
-        patch_list: Text file with names of patches, one a line, that narrows that part down.
+        every: Steps between two validations; 0 for none.
+        split: Split to validate on.
+        patch_list: Text file with patch names, one per line, that restricts the split.
         patches: Number of patches, equally spaced over the list sorted by region; None for all of them.
     """
 
@@ -128,15 +128,15 @@ class Validation(Settings):
 
 
 class Device(Settings):
-    """Where to run; the words are those of Lightning Fabric.
+    """Devices of a run, in the terms of Lightning Fabric.
 
     Attributes:
         accelerator: cpu, cuda, mps or auto.
-        devices: On each machine; every one takes its own share of a step's patches.
-        nodes: Machines.
+        devices: Number of devices on each machine; each takes its own share of the patches of a step.
+        nodes: Number of machines.
         precision: 32-true, or bf16-mixed.
-        workers: Processes that read patches ahead, for each device; 0 reads in the training process. No more
-            are started than suit the machine.
+        workers: Processes that prefetch patches, per device; 0 reads in the training process. The number is limited
+            to what suits the machine.
     """
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -147,29 +147,32 @@ class Device(Settings):
 
 
 class TrainSettings(Settings):
-    """Everything that decides what a run learns.
+    """Settings of a training run.
 
     Attributes:
         objective: The paper's ``cycle``; or ``conditional``, a conditional GAN, or ``residual``, the generator alone:
             both learn from pairs only, so that paired_percent has to be 100.
         patches: Root of the data set, in either layout.
-        split: The part to learn from; ``all`` where the data set has no split.
-        patch_list: Text file with names of patches, one a line, that narrows the split down.
+        split: Split to train on; ``all`` if the data set has no split.
+        patch_list: Text file with patch names, one per line, that restricts the split.
         subset: Number of patches, equally spaced over the list sorted by region; None for all of them.
         paired_percent: p of ours-p; 0 trains on unpaired images only.
         crop_px: Side of the centre crop.
         clouds: The cloud map; mode ``ones`` is the ablation of section III-B.3.
         synthetic: Paint clouds on the clear images instead of showing the cloudy ones (section III-B.4).
-        seed: Of initial weights, pairing, order and pools.
+        seed: Seed of initial weights, pairing, order and pools.
         network: Bands, width and scaling of the generators.
         discriminator_width: Filters of the first layer (ndf).
-        pool: Generated images that each history pool holds, on every device.
+        pool: Number of generated images in each image pool, on every device.
         loss: Weights of the loss terms.
         vgg: Weights of VGG16 for the perceptual losses: a file, or ``auto`` for the offline package or
             torchvision's download.
         damaged: What to do with damaged or incomplete triplets: refuse to start, or skip them.
-        start_from: Weights file of the same network, whose cloud remover a new run starts from, not from fresh weights.
-        schedule, logging, validation, device: See there.
+        start_from: Weights file of the same network that initialises the cloud remover of a new run.
+        schedule: Number of steps and learning rate.
+        logging: Intervals of log lines, previews and checkpoints.
+        validation: Validation during training.
+        device: Devices.
     """
 
     objective: Literal["cycle", "conditional", "residual"] = "cycle"
@@ -201,16 +204,16 @@ class TrainSettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _pairs_for_who_learns_from_pairs(self) -> "TrainSettings":
+    def _supervised_objectives_need_pairs(self) -> "TrainSettings":
         if self.objective != "cycle" and self.paired_percent != 100:
             raise ValueError(
-                f"objective = {self.objective!r} learns from pairs alone; expected paired_percent = 100,"
+                f"objective = {self.objective!r} is trained on pairs alone; expected paired_percent = 100,"
                 f" found {self.paired_percent:g}"
             )
         return self
 
     def anchored(self) -> "TrainSettings":
-        """Return the same settings with absolute paths: a run is repeated from any folder."""
+        """Return the same settings with absolute paths, so that a run can be repeated from any folder."""
         judged = self.validation.patch_list
         validation = self.validation.model_copy(update={"patch_list": judged and resolved(judged)})
         paths = {key: value and resolved(value) for key in _PATHS for value in [getattr(self, key)]}
@@ -218,7 +221,7 @@ class TrainSettings(Settings):
         return self.model_copy(update={**paths, "vgg": vgg, "validation": validation})
 
     def steps_per_epoch(self, patches: int) -> int:
-        """Return the steps that show so many patches once; the last one may have fewer."""
+        """Return the steps of an epoch over a number of patches; the last one may have fewer."""
         return -(-patches // self.patches_a_step)
 
     @property

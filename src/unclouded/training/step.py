@@ -25,7 +25,7 @@ CLEAR_RESIDUAL = "clear_residual"
 
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """The ensemble of Fig. 2.
+    """The four networks of Fig. 2.
 
     Attributes:
         optical_to_sar: G_S2->S1.
@@ -46,15 +46,15 @@ class Networks:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """A batch as the networks see it, every image in [-1, 1].
+    """A batch in network values, every image in [-1, 1].
 
     Attributes:
         sar: S1: VV, VH and their mean.
         cloudy: S2 of the observation.
-        clear: A clear S2, the observation's own only where ``paired`` says so.
+        clear: A clear S2, of the same place only where ``paired`` is True.
         cloud_map: m, in [0, 1].
-        paired: Whether the clear images are the observations' own.
-        names: Of the patches, for messages.
+        paired: Whether each clear image belongs to its observation.
+        names: Patch names, for messages.
     """
 
     sar: Float[Tensor, "batch 3 h w"]
@@ -80,7 +80,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Generated:
-    """What the generators made of a batch, for the discriminators and the pictures."""
+    """Images that the generators produced from a batch, for the discriminators."""
 
     sar: Float[Tensor, "batch 3 h w"]
     optical: Float[Tensor, "batch band h w"]
@@ -92,12 +92,12 @@ def generator_terms(
     """Run both generators both ways and return every loss term of section II-C (equations for L_adv to L_aux).
 
     S2 of the cycle is the cloudy image; S2 of the identity term is the clear one (our decision: the paper names
-    both S2). The paired terms are there where the batch has pairs.
+    both S2). The paired terms are included if the batch has pairs.
 
     Args:
-        networks: The ensemble.
+        networks: The four networks.
         batch: Scaled images.
-        weights: A term of weight 0 is left out.
+        weights: Loss weights; a term of weight 0 is omitted.
         perceptual: Feature and style losses; needed for paired batches where their weights are not 0.
     """
     with _casting_weights_once(batch):
@@ -106,7 +106,10 @@ def generator_terms(
 
 @contextmanager
 def _casting_weights_once(batch: Batch) -> Iterator[None]:
-    """Autocast keeps what it casts until its outermost block ends, whether that one casts or not."""
+    """Cast and transform each weight once per batch.
+
+    Autocast caches cast weights until its outermost block ends, even if that block is disabled.
+    """
     with torch.autocast(batch.sar.device.type, enabled=False), weights_transformed_once():
         yield
 
@@ -132,7 +135,7 @@ def _generator_terms(
         same_optical = networks.sar_to_optical(fit_channels(batch.clear, SAR_CHANNELS), batch.clear, m).optical
         terms["identity"] = losses.identity(batch.sar, same_sar, batch.clear, same_optical, m)
     if any(batch.paired):
-        chosen = [i for i, own in enumerate(batch.paired) if own]  # a mask would make the device wait for its count
+        chosen = [i for i, own in enumerate(batch.paired) if own]  # a mask would synchronise the device
         prediction, clear = fake_optical[chosen], batch.clear[chosen]
         terms["pixel"] = losses.pixel(prediction, clear)
         if perceptual is not None:
@@ -150,25 +153,27 @@ def mean_on_clear(residual: Float[Tensor, "batch band h w"], m: Float[Tensor, "b
 def discriminator_terms(networks: Networks, batch: Batch, generated: Generated, pools: "Pools") -> Terms:
     """Return the least-squares losses of both discriminators, with fakes drawn from the pools.
 
-    A generated optical image is pooled together with the m it was made with, and the real image of the step is
-    judged under that same m (our decision).
+    A generated optical image is pooled together with its cloud map m, and the real image of the step is shown
+    with that same m (our decision).
     """
     fake_sar = pools.sar.draw(generated.sar.detach(), pools.rng)
     joined = torch.cat([generated.optical.detach(), batch.cloud_map], dim=1)
     fake_optical = pools.optical.draw(joined, pools.rng)
     real_optical = torch.cat([batch.clear, fake_optical[:, -1:]], dim=1)
-    return judged("sar", networks.sar_discriminator(batch.sar), networks.sar_discriminator(fake_sar)) | judged(
+    return discriminator_scores(
+        "sar", networks.sar_discriminator(batch.sar), networks.sar_discriminator(fake_sar)
+    ) | discriminator_scores(
         "optical", networks.optical_discriminator(real_optical), networks.optical_discriminator(fake_optical)
     )
 
 
-def judged(
+def discriminator_scores(
     domain: str, real: Float[Tensor, "batch 1 rows columns"], generated: Float[Tensor, "batch 1 rows columns"]
 ) -> Terms:
-    """Return a discriminator's loss, and its balance, which is watched and not minimised.
+    """Return the loss of a discriminator, and the outputs that are monitored but not minimised.
 
-    The balance is the mean judgement of real and of generated images, and the share of judgements on the right side
-    of 1/2, each domain counting the same.
+    Monitored are the mean outputs for real and for generated images, and the share of outputs on the right side of
+    1/2, both kinds counting the same.
     """
     real_seen, generated_seen = real.detach(), generated.detach()
     right = (real_seen > 0.5).float().mean() + (generated_seen < 0.5).float().mean()
@@ -180,7 +185,7 @@ def judged(
     }
 
 
-# Generated images of earlier steps, shown to a discriminator again so that it does not forget.
+# Pool of generated images of earlier steps, which stabilises the discriminators.
 
 
 class ImagePool:
@@ -190,7 +195,7 @@ class ImagePool:
     it takes the place of a stored one, which is returned instead.
 
     Args:
-        size: Most images it holds; the paper has 50. With 0 every image is returned.
+        size: Capacity; 50 in the paper. With 0 every image is returned.
     """
 
     def __init__(self, size: int = 50) -> None:
@@ -203,7 +208,7 @@ class ImagePool:
     def draw(
         self, images: Float[Tensor, "batch channel h w"], generator: torch.Generator
     ) -> Float[Tensor, "batch channel h w"]:
-        """Return an image, new or older, for each of ``images``; none of them carries a gradient.
+        """Return a new or an older image for each of ``images``, without gradients.
 
         Args:
             images: Newly generated images.
@@ -226,13 +231,13 @@ class ImagePool:
         return {"images": torch.stack(self._images) if self._images else torch.empty(0)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Hold the images of a :meth:`state_dict` instead; the pool then goes on bit for bit."""
+        """Replace the images by those of a :meth:`state_dict`; the pool then continues bit for bit."""
         self._images = list(state["images"].clone())
 
 
 @dataclass(eq=False)
 class Pools:
-    """The two history pools and the generator that draws from both."""
+    """The two image pools and the random generator of both."""
 
     sar: ImagePool
     optical: ImagePool
@@ -240,7 +245,7 @@ class Pools:
 
 
 def build_networks(settings: NetworkSettings, discriminator_width: int, rng: torch.Generator) -> Networks:
-    """Make the ensemble with fresh weights, drawn by ``rng``."""
+    """Return the four networks with initial weights drawn by ``rng``."""
     bands = len(settings.bands)
     networks = Networks(
         OpticalToSar(bands, settings.width),

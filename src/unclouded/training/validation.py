@@ -1,4 +1,4 @@
-"""Judged on patches that it does not learn from while it learns: which weights of a run are worth keeping."""
+"""Validation during training, and a test of whether a set-up can overfit a single batch."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from unclouded.training.settings import TrainSettings, Validation
 from unclouded.training.unpaired import UnpairedImages
 
 SELECTION_METRIC = "cloudy_mae"
-"""The smaller, the better the weights: mean absolute error over cloudy pixels, reflectance."""
+"""Metric that selects the best weights: mean absolute error over cloudy pixels, reflectance; lower is better."""
 
 AREAS: tuple[Area, ...] = ("all", "cloudy")
 
@@ -31,10 +31,10 @@ LOGGED_METRICS = ("mae", "psnr", "ssim", "sam")
 
 
 def validation_triplets(settings: TrainSettings, learnt: TripletSource, cache: ProbabilityCache) -> PatchSelection:
-    """Choose the patches to be judged on, whole as in section III-B.2, not cropped as those of training.
+    """Select the validation patches, whole as in section III-B.2, not cropped like those of training.
 
     Raises:
-        InputError: There are none, or the run learns from one of them or of their regions.
+        InputError: There are none, or the run is trained on one of them or of their regions.
     """
     if isinstance(learnt, UnpairedImages):
         raise InputError(
@@ -49,21 +49,21 @@ def validation_triplets(settings: TrainSettings, learnt: TripletSource, cache: P
 
 
 def require_disjoint(learnt: Sequence[str], judged: Sequence[str]) -> None:
-    """Refuse to judge on what is learnt: the same patch, or another one of its region.
+    """Raise if training and validation share a patch or a region.
 
     Raises:
-        InputError: Names the first.
+        InputError: Names the first shared patch.
     """
     taught = {*learnt, *(region for name in learnt if (region := region_of(name)))}
     if known := [name for name in judged if name in taught or region_of(name) in taught]:
         raise InputError(
             f"{len(known):,} of {len(judged):,} patches of the validation, first {known[0]}, or their regions are"
-            f" learnt from; choose another validation.split or validation.patch_list"
+            f" used for training; choose another validation.split or validation.patch_list"
         )
 
 
 def validate(remover: NetworkRemover, triplets: TripletSource, place: device) -> dict[str, float]:
-    """Return the mean scores of what a user would get, whose clear pixels stay as observed.
+    """Return the mean scores of a remover whose clear pixels are kept as observed, as in a product.
 
     Returns:
         Area and metric, such as ``cloudy_mae``, to the mean over the patches; see :mod:`unclouded.evaluation.metrics`.
@@ -74,7 +74,7 @@ def validate(remover: NetworkRemover, triplets: TripletSource, place: device) ->
 
 
 def is_best(scores: Mapping[str, float], run: RunFolder) -> bool:
-    """Say whether scores beat all that a run's validation has so far; what is no number beats nothing."""
+    """Whether scores are better than all earlier ones of the run; never if they are not finite."""
     before = [entry[SELECTION_METRIC] for entry in run.read_validation() if entry[SELECTION_METRIC] is not None]
     return math.isfinite(scores[SELECTION_METRIC]) and all(scores[SELECTION_METRIC] < other for other in before)
 
@@ -87,20 +87,20 @@ def _judged(remover: NetworkRemover, triplets: TripletSource, place: device) -> 
         yield triplet, keep_clear_pixels(prediction, triplet.observation)
 
 
-# Whether a set-up can learn at all: one step's patches, again and again, until they are known by heart.
+# Overfitting test: whether a set-up can learn the patches of one step.
 
 
 STEPS = 200
-"""Steps that are worth taking, unless schedule.max_steps says otherwise."""
+"""Number of steps, unless schedule.max_steps is set."""
 
 HALVED = 0.5
-"""Part of its first value that the difference to the target has to fall below."""
+"""Share of its first value that the difference to the target has to reach."""
 
 _LAST = 10
 
 
 def overfit_settings(settings: TrainSettings) -> TrainSettings:
-    """Return the same set-up on one step's patches, paired, at the full rate."""
+    """Return the settings restricted to the patches of one step, paired, at the full learning rate."""
     steps = settings.schedule.max_steps or STEPS
     schedule = {"epochs_constant": steps, "epochs_decay": 0, "max_steps": steps}
     return settings.model_copy(
@@ -116,12 +116,12 @@ def overfit_settings(settings: TrainSettings) -> TrainSettings:
 
 @dataclass(frozen=True)
 class OverfitResult:
-    """What became of the mean |prediction - clear|, in network values.
+    """Decrease of the mean |prediction - clear|, in network values.
 
     Attributes:
-        first: At the first step.
-        last: Median of the last steps.
-        steps: How many there were.
+        first: Value at the first step.
+        last: Median over the last steps.
+        steps: Number of steps.
     """
 
     first: float
@@ -141,10 +141,10 @@ class OverfitResult:
 
 
 def overfit_result(run: RunFolder) -> OverfitResult:
-    """Judge a run of :func:`overfit_settings`.
+    """Return the result of a run with :func:`overfit_settings`.
 
     Raises:
-        InputError: Its log has no such term.
+        InputError: The log has no pixel term.
     """
     differences = [entry["pixel"] for entry in run.read_log() if entry.get("pixel") is not None]
     if not differences:
