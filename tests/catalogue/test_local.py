@@ -51,7 +51,7 @@ def test_fault_18_other_products_say_what_they_are(optical_product: Callable[...
     with pytest.raises(InputError, match="is an empty folder, expected a Sentinel-2 Level-1C product"):
         describe_scenes(tmp_path / "empty")
     (tmp_path / "a.tif").write_bytes(b"II")
-    with pytest.raises(InputError, match="is a GeoTIFF, which says no date to choose by"):
+    with pytest.raises(InputError, match="is a GeoTIFF, which has no date to choose by"):
         describe_scenes(tmp_path / "a.tif")
 
 

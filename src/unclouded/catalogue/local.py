@@ -1,4 +1,4 @@
-"""What a product on disk is, from its metadata alone: which sensor, when, where; other files say why they are none."""
+"""Records of products on disk, from their metadata: sensor, time, footprint and cloud cover."""
 
 import tempfile
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ IMAGES = (".tif", ".tiff")
 
 
 def products_in(folder: Path) -> list[Path]:
-    """Return what may be a product in a folder: its folders and zips, and GeoTIFFs; hidden ones not.
+    """Return the possible products of a folder: its folders, zips and GeoTIFFs, without hidden ones.
 
     Raises:
         InputError: There is no such folder.
@@ -34,16 +34,16 @@ def _may_be_product(path: Path) -> bool:
 
 
 def describe_scenes(path: Path) -> list[SceneRecord]:
-    """Read what a Sentinel-2 Level-1C or a Sentinel-1 IW GRDH product, folder or zip, says of itself; no pixels.
+    """Read the metadata of a Sentinel-2 Level-1C or Sentinel-1 IW GRDH product, folder or zip.
 
-    A product is one scene; one of the old format, until December 2016, is as many as it has tiles.
+    A product is one scene; a product of the old format, until December 2016, is one scene per tile.
 
     Raises:
-        InputError: It is another product, damaged, or a GeoTIFF, which knows no date.
+        InputError: The path is another product, damaged, or a GeoTIFF, which has no reliable date.
     """
     if path.suffix.lower() in IMAGES and not looks_like_product(path):
         raise InputError(
-            f"{named(path)} is a GeoTIFF, which says no date to choose by, expected a product; name all three images"
+            f"{named(path)} is a GeoTIFF, which has no date to choose by, expected a product; name all three images"
         )
     with (
         tempfile.TemporaryDirectory(prefix="unclouded-") as folder,

@@ -1,4 +1,8 @@
-"""A STAC item as public catalogues write it, taken for a scene only where it says all that a choice needs."""
+"""STAC items as scenes, and the catalogues they come from.
+
+:func:`record_of` validates an item of a public catalogue and returns its :class:`SceneRecord`. :func:`open_catalogue`
+opens a STAC API or a catalogue on disk, and :class:`ResponseCache` stores responses until a search is complete.
+"""
 
 import hashlib
 import json
@@ -19,16 +23,16 @@ from unclouded.io.geojson import parse_polygon
 from unclouded.strict_json import read_json, read_json_object
 
 MAX_POINTS = 10_000
-"""Most corners of a footprint; those of Sentinel have 5 to 50."""
+"""Largest number of vertices of a footprint; those of Sentinel have 5 to 50."""
 
 _NAME = re.compile(r"S[12][A-Z]_[A-Z0-9][\w.-]{8,140}")
 
 _FETCHED = ("product", "safe_manifest", "safe-manifest", "metadata", "product_metadata", "product-metadata")
-"""Assets that lead to a whole product, in the order they are asked for."""
+"""Assets that refer to a whole product, in order of preference."""
 
 
 def records_of(items: Iterable[Any]) -> tuple[list[SceneRecord], dict[str, str]]:
-    """Return the scenes among items, and why each of the others is none, by its id."""
+    """Return the records of valid items, and the reason why each other item was skipped, by its id."""
     records, skipped = [], {}
     for item in items:
         try:
@@ -39,10 +43,10 @@ def records_of(items: Iterable[Any]) -> tuple[list[SceneRecord], dict[str, str]]
 
 
 def record_of(item: Any) -> SceneRecord:
-    """Read an item of a Sentinel-2 Level-1C or a Sentinel-1 IW GRDH product, whatever somebody wrote into it.
+    """Read an untrusted item of a Sentinel-2 Level-1C or Sentinel-1 IW GRDH product.
 
     Raises:
-        InputError: It is another product, or lacks what a choice needs; says what.
+        InputError: The item is another product, or lacks required metadata.
     """
     properties = item.get("properties") if isinstance(item, Mapping) else None
     if not isinstance(properties, Mapping):
@@ -64,7 +68,7 @@ def record_of(item: Any) -> SceneRecord:
 
 
 def _name(item: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
-    """Return the name of the product; ids of items are often made from parts of it."""
+    """Return the product name; item ids often contain only parts of it."""
     given = (properties.get("s2:product_uri"), properties.get("s1:product_identifier"), item.get("id"))
     names = [one.removesuffix(".zip").removesuffix(".SAFE") for one in given if isinstance(one, str)]
     for name in names:
@@ -80,7 +84,7 @@ def _require_level_1c(name: str, properties: Mapping[str, Any]) -> None:
 
 
 def _require_grd(name: str, properties: Mapping[str, Any]) -> None:
-    """Refuse other modes; where an item is silent, the name of the product speaks."""
+    """Refuse other modes, by the properties of the item or else by the product name."""
     parts = [*name.split("_"), "", "", ""]
     mode = properties.get("sar:instrument_mode", parts[1])
     kind = properties.get("sar:product_type", properties.get("product:type", parts[2]))
@@ -118,7 +122,7 @@ def _cloud_percent(properties: Mapping[str, Any]) -> float | None:
 
 
 def _address(item: Mapping[str, Any]) -> str:
-    """Return where the product can be fetched, or the item read; nothing where no address is one."""
+    """Return the URL of the product, or else of the item; empty if there is no valid one."""
     assets, links = item.get("assets"), item.get("links")
     by_name = {str(key).lower(): one for key, one in assets.items()} if isinstance(assets, Mapping) else {}
     linked = links if isinstance(links, list) else []
@@ -129,7 +133,7 @@ def _address(item: Mapping[str, Any]) -> str:
 
 
 def _plain(href: Any) -> str:
-    """Return an address without what may be secret in it; nothing where it is none of the web or of a store."""
+    """Return a URL without credentials and query, which may be secret; empty unless it is http, https or s3."""
     if not isinstance(href, str) or len(href) > 1000 or not href.isascii() or not href.isprintable() or " " in href:
         return ""
     try:
@@ -147,30 +151,29 @@ def _shown(value: Any) -> str:
     return (text if text.isprintable() else ascii(text))[:80]
 
 
-# Where items of scenes come from: a STAC API, or a file or a catalogue of files on disk.
-
+# Catalogues: a STAC API, or files on disk.
 
 MAX_FILES = 50_000
-"""Most files of a catalogue on disk."""
+"""Largest number of files of a catalogue on disk."""
 
 MAX_BYTES = 128 << 20
-"""Largest of them."""
+"""Largest file of a catalogue on disk."""
 
 
 @runtime_checkable
 class Catalogue(Protocol):
-    """Whoever has items."""
+    """Source of STAC items."""
 
     def items(self, outline: Mapping[str, Any], days: tuple[date, date], collection: str) -> list[Any]:
-        """Return what a collection may have of a place (a GeoJSON geometry) and of some days, first and last."""
+        """Return the items of a collection that may intersect a GeoJSON geometry between a first and a last day."""
         ...
 
 
 def open_catalogue(address: str) -> Catalogue:
-    """Open a STAC API by its address, or a catalogue on disk by its path.
+    """Open a STAC API by its URL, or a catalogue on disk by its path.
 
     Raises:
-        InputError: It is neither, or pystac-client is not installed.
+        InputError: The address is neither, or pystac-client is not installed.
     """
     if not re.match("https?:", address, re.IGNORECASE):
         return StoredCatalogue(Path(address))
@@ -182,25 +185,25 @@ def open_catalogue(address: str) -> Catalogue:
 
 
 class StoredCatalogue:
-    """Items on disk: an item collection, an item, or a catalogue with links to its items. All are asked, always.
+    """Items on disk: an item collection, an item, or a catalogue with links to its items.
 
     Args:
-        path: JSON file; links are followed within its folder, and nowhere else.
+        path: JSON file; only links within its folder are followed.
 
     Raises:
-        InputError: It is no such file, or links lead out of its folder.
+        InputError: The file is not STAC, or links point outside its folder.
     """
 
     def __init__(self, path: Path) -> None:
         self._items = list(_items(resolved(path), resolved(path).parent, set()))
 
     def items(self, outline: Mapping[str, Any], days: tuple[date, date], collection: str) -> list[Any]:
-        """Return all items: what they show, when, and what they are is looked at by whoever chooses."""
+        """Return all items, unfiltered; the choice of scenes checks place, time and product."""
         return self._items
 
 
 def _items(path: Path, folder: Path, seen: set[Path]) -> Iterator[Any]:
-    """Yield the items that a file has or leads to, each file once."""
+    """Yield the items of a file and of the files it links to, each file once."""
     waiting = [path]
     while waiting:
         path = waiting.pop()
@@ -232,26 +235,23 @@ def _inside(path: Path, folder: Path, href: str) -> Path:
     try:
         place = resolved(path.parent / unquote(href))
         fits = not urlsplit(href).scheme and place.is_relative_to(folder)
-    except ValueError:  # an InputError, too: a zero byte, a loop of links
+    except ValueError:  # includes InputError: a null byte, or a loop of links
         fits = False
     if not fits:
         raise InputError(f"{named(path)} leads to {href[:80]!r}, outside its folder; do not trust it")
     return place
 
 
-# What a catalogue answered, kept until a whole search is done, so that one that breaks off goes on where it was.
-
-
 class ResponseCache:
-    """A catalogue that is asked the same question once, as long as a folder lives.
+    """Catalogue with a response cache on disk, so that an interrupted search resumes without repeating requests.
 
     Args:
-        catalogue: Whom to ask.
-        address: What it is known by.
-        folder: Takes a file an answer.
+        catalogue: Catalogue to query.
+        address: URL or path of the catalogue, part of the cache key.
+        folder: Folder with one file per response.
 
     Attributes:
-        is_complete: Whether everything asked for was answered.
+        is_complete: Whether all queries succeeded.
     """
 
     def __init__(self, catalogue: Catalogue, address: str, folder: Path) -> None:
@@ -259,24 +259,24 @@ class ResponseCache:
         self._catalogue, self._address, self._folder = catalogue, address, folder
 
     def items(self, outline: Mapping[str, Any], days: tuple[date, date], collection: str) -> list[Any]:
-        """Return what the catalogue says now, or said before; see :class:`~unclouded.catalogue.stac.Catalogue`.
+        """Return the items of the catalogue, from the cache if possible; see :class:`Catalogue`.
 
         Raises:
-            InputError: It does not answer.
+            InputError: The catalogue does not respond.
         """
-        question = json.dumps([self._address, outline, *map(str, days), collection], sort_keys=True)
-        path = self._folder / f"{hashlib.sha256(question.encode()).hexdigest()}.json"
-        with suppress(InputError, TypeError):  # it was not asked yet, or said too much
+        query = json.dumps([self._address, outline, *map(str, days), collection], sort_keys=True)
+        path = self._folder / f"{hashlib.sha256(query.encode()).hexdigest()}.json"
+        with suppress(InputError, TypeError):  # not cached yet, or larger than MAX_BYTES
             return list(read_json(path, MAX_BYTES))
         try:
             found = self._catalogue.items(outline, days, collection)
         except InputError:
             self.is_complete = False
             raise
-        with suppress(RecursionError):  # items may be anything
+        with suppress(RecursionError):  # items are untrusted and may be nested too deeply
             write_text(path, json.dumps(found))
         return found
 
     def clear(self) -> None:
-        """Remove the folder: who searches again later wants to know what there is then."""
+        """Remove the folder, so that later searches query the catalogue again."""
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,4 +1,9 @@
-"""Scenes that may serve a region: what is known of each without its pixels, which are taken, and why not the others."""
+"""Choice of radar, clear and cloudy scenes for a region, from metadata and measured cloud coverage.
+
+:func:`choose` filters the :class:`SceneRecord` of a region by its :class:`TripletRequirements`, measures the coverage
+of the remaining optical scenes, and gives a reason for every scene. :func:`pair` picks the three of one meteorological
+season that are closest in time (Ebel et al. 2020, section III-A). :func:`choices_table` writes the reasons as CSV.
+"""
 
 import csv
 import io
@@ -27,22 +32,22 @@ COLUMNS = (
     "decision",
     "place",
 )
-"""Of the table of choices."""
+"""Columns of the table of choices."""
 
 
 @dataclass(frozen=True)
 class SceneRecord:
-    """What is known of a scene without its pixels.
+    """Metadata of a scene.
 
     Attributes:
-        name: Of the product.
+        name: Product name.
         kind: Radar or optical.
-        acquired: When, in UTC.
+        acquired: Acquisition time in UTC.
         footprint: GeoJSON geometry in degrees.
-        cloud_percent: Of the whole product, as its metadata say.
-        place: Where it is: a path or an address.
-        zone: UTM zone of an optical scene, where it is known.
-        tile: Which granule it is, where a product of the old format has several.
+        cloud_percent: Cloud cover of the whole product, from its metadata.
+        place: Path or URL.
+        zone: UTM zone of an optical scene; None if unknown.
+        tile: Granule of a product of the old format that has several.
     """
 
     name: str
@@ -56,22 +61,22 @@ class SceneRecord:
 
 
 def zone_of(tile: str) -> str | None:
-    """Return the UTM zone of a tile of the military grid, such as 32N of T32TQM; None where it is no such tile."""
+    """Return the UTM zone of an MGRS tile, such as 32N of T32TQM; None if the name is not a tile."""
     found = re.fullmatch(r"T(\d\d)([C-HJ-NP-X])[A-Z]{2}", tile)
     return f"{found[1]}{'N' if found[2] >= 'N' else 'S'}" if found else None
 
 
 @dataclass(frozen=True)
 class TripletRequirements:
-    """What a region needs of scenes.
+    """Requirements of a region on its scenes.
 
     Attributes:
         season: Meteorological season.
-        center: Longitude and latitude of its middle.
+        center: Longitude and latitude of the center.
         outline: GeoJSON geometry in degrees.
         dates: First and last day; any if omitted.
-        covers: Least share of the region that a scene shows.
-        clear_below: Largest coverage of a clear scene.
+        covers: Smallest share of the region that a scene covers.
+        clear_below: Largest cloud coverage of a clear scene.
     """
 
     season: str
@@ -86,11 +91,11 @@ class TripletRequirements:
         return shown_share(record.footprint, self.outline, self.center[0])
 
     def is_of_season(self, record: SceneRecord) -> bool:
-        """Say whether a scene is of the season, of whatever year."""
+        """Return whether a scene is of the season, of any year."""
         return season_of(record.acquired, self.center[1]).name == self.season
 
     def refusal(self, record: SceneRecord, shown: float) -> str | None:
-        """Say why a scene can be none of a triplet, whatever its clouds; None where nothing speaks against it."""
+        """Return why a scene is unusable regardless of its clouds, None if it is usable."""
         if shown < self.covers:
             return f"refused, shows {shown:.1%} of the region, expected {self.covers:.1%}"
         if self.dates and not self.dates[0] <= record.acquired.astimezone(UTC).date() <= self.dates[1]:
@@ -100,13 +105,13 @@ class TripletRequirements:
 
 @dataclass(frozen=True)
 class SceneDecision:
-    """What became of a scene.
+    """Decision on a scene.
 
     Attributes:
-        record: The scene.
-        decision: In words.
-        coverage: Share of the region under clouds; None for radar, and where it was not asked for.
-        shown: Share of the region that the scene shows, 0 to 1.
+        record: Scene.
+        decision: Decision and reason, as text.
+        coverage: Cloud coverage of the region; None for radar, and if it was not measured.
+        shown: Share of the region that the scene covers, 0 to 1.
     """
 
     record: SceneRecord
@@ -117,13 +122,13 @@ class SceneDecision:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A scene of a place.
+    """Candidate scene of a region.
 
     Attributes:
-        name: Of the product.
-        acquired: When, with its zone.
-        coverage: Share of the place under clouds; None for radar.
-        zone: UTM zone of an optical scene, such as 32N; clear and cloudy are of one, so that their pixels are the same.
+        name: Product name.
+        acquired: Acquisition time with time zone.
+        coverage: Cloud coverage of the region; None for radar.
+        zone: UTM zone of an optical scene, such as 32N; clear and cloudy scenes share it, hence their pixel grid.
     """
 
     name: str
@@ -134,13 +139,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Pairing:
-    """The scenes that were chosen.
+    """Chosen scenes of a triplet.
 
     Attributes:
-        radar: The radar scene.
-        clear: The optical scene without clouds.
-        cloudy: The other optical scene, however cloudy.
-        reasons: Why these, and why each of the others is not among them, by name.
+        radar: Radar scene.
+        clear: Optical scene without clouds.
+        cloudy: Other optical scene, of any cloud coverage.
+        reasons: Reason of the decision on each candidate, by name.
     """
 
     radar: Candidate
@@ -156,12 +161,12 @@ class Pairing:
 
 @dataclass(frozen=True)
 class Choice:
-    """The scenes of a region.
+    """Scenes of a region.
 
     Attributes:
-        pairing: Radar, clear and cloudy by name; None where no three fit.
-        reason: Why none, or nothing.
-        decisions: What became of every scene, the chosen ones first.
+        pairing: Radar, clear and cloudy scene; None if there is no triplet.
+        reason: Why there is no triplet; empty otherwise.
+        decisions: Decision on every scene, the chosen ones first.
     """
 
     pairing: Pairing | None
@@ -172,7 +177,7 @@ class Choice:
         """Return the chosen scene of each role.
 
         Raises:
-            InputError: No three fit.
+            InputError: There is no triplet.
         """
         if self.pairing is None:
             raise InputError(self.reason)
@@ -181,7 +186,7 @@ class Choice:
 
 
 MeasureCoverage = Callable[[SceneRecord], tuple[float | None, float]]
-"""Looks at an optical scene; returns the share of the region under clouds, and the share that it shows."""
+"""Measures an optical scene: cloud coverage of the region (None if unknown), and the share of the region it covers."""
 
 
 def choose(
@@ -190,16 +195,15 @@ def choose(
     measure: MeasureCoverage,
     chosen: Mapping[str, SceneRecord] | None = None,
 ) -> Choice:
-    """Choose three scenes by :func:`unclouded.catalogue.triplets.pair`, and say of every scene what became of it.
+    """Choose three scenes by :func:`pair`, with a decision on every scene that covers part of the region.
 
-    Scenes that show nothing of the region are no candidates. Only optical ones that nothing else speaks against are
-    looked at.
+    Cloud coverage is measured only for optical scenes that are otherwise usable.
 
     Args:
-        records: Scenes of any place and time; of two with one name the first is taken.
-        need: What the region needs.
-        measure: Tells the clouds of a scene over the region.
-        chosen: Scenes that somebody has chosen already, by role; neither place, dates nor clouds speak against them.
+        records: Scenes of any place and time; of several with one name the first counts.
+        need: Requirements of the region.
+        measure: Measures the coverage of an optical scene.
+        chosen: Scenes chosen by the user, by role; they need not meet the requirements on place, dates and clouds.
     """
     chosen = chosen or {}
     fit = {one.name: SceneDecision(one, "") for one in chosen.values()}
@@ -220,7 +224,7 @@ def choose(
 
 
 def _looked_at(record: SceneRecord, shown: float, need: TripletRequirements, measure: MeasureCoverage) -> SceneDecision:
-    """Return why a scene is refused, or what is known of it when nothing speaks against it."""
+    """Return the decision on a refused scene, or coverage and share of a usable one, with an empty decision."""
     if refusal := need.refusal(record, shown):
         return SceneDecision(record, refusal, None, shown)
     if record.kind == "radar" or not need.is_of_season(record):
@@ -265,7 +269,7 @@ def _paired(
 
 
 def _nearest_miss(refused: Sequence[SceneDecision]) -> str:
-    """Say how many scenes of the place were refused before any three were looked for, and why the best of them was."""
+    """Return the number of scenes refused before pairing, and the reason for the one that covers most."""
     if not refused:
         return ""
     best = max(refused, key=lambda one: one.shown or 0.0)
@@ -274,10 +278,10 @@ def _nearest_miss(refused: Sequence[SceneDecision]) -> str:
 
 
 def choices_table(choices: Mapping[str, Choice], *, measured: bool = True) -> str:
-    """Return choices as CSV, a line a scene.
+    """Return choices as CSV, one line per scene.
 
     Args:
-        choices: By the name of the region.
+        choices: Choices by region name.
         measured: Whether coverage was measured over the region; else it is that of the whole product, listed once.
     """
     text = io.StringIO()
@@ -303,20 +307,19 @@ def _line(roi: str, decision: SceneDecision) -> list[str]:
     return [roi, record.kind, record.name, acquired, *numbers, decision.decision, record.place]
 
 
-# Which radar, clear and cloudy scenes make a triplet: one season, the smallest gap, and a reason for every choice.
-
+# Pairing: one radar, one clear and one cloudy scene of one season, with the smallest time span.
 
 SEASONS = ("winter", "spring", "summer", "fall")
-"""Meteorological seasons of the north, from December on, three months each."""
+"""Meteorological seasons of the northern hemisphere, three months each, from December on."""
 
 
 @dataclass(frozen=True, order=True)
 class Season:
-    """One meteorological season of one year.
+    """Meteorological season of a year.
 
     Attributes:
-        year: Of its last month: December 2017 belongs to a season of 2018.
-        name: As in :data:`SEASONS`, where it is; in the south January is summer.
+        year: Year of its last month: December 2017 belongs to a season of 2018.
+        name: Local name, as in :data:`SEASONS`; in the southern hemisphere January is summer.
     """
 
     year: int
@@ -327,17 +330,17 @@ class Season:
 
 
 def season_of(when: datetime, latitude: float) -> Season:
-    """Return the meteorological season of a moment at a latitude; south of the equator seasons are turned."""
+    """Return the meteorological season of a time at a latitude; south of the equator it is shifted by half a year."""
     moment = when.astimezone(UTC)
     turned = 0 if latitude >= 0 else 2
     return Season(moment.year + moment.month // 12, SEASONS[(moment.month % 12 // 3 + turned) % 4])
 
 
 class NoTripletError(InputError):
-    """No three scenes fit.
+    """No triplet among the candidates.
 
     Attributes:
-        reasons: Why each candidate is none of three, by name.
+        reasons: Reason of the decision on each candidate, by name.
     """
 
     def __init__(self, reason: str, reasons: Mapping[str, str]) -> None:
@@ -357,22 +360,21 @@ def pair(
 ) -> Pairing:
     """Choose three scenes of one meteorological season of one year, the closest in time (section III-A of the paper).
 
-    The clear scene is covered by at most ``clear_below``; the cloudy one is any other of its UTM zone, for coverage
-    never filters. Of
-    equally close ones the clearer one is taken, then the first by name.
+    The clear scene has a coverage of at most ``clear_below``; the cloudy scene is any other one of the same UTM zone,
+    as coverage never filters it. Ties are resolved by lower coverage, then by name.
 
     Args:
-        radars: Radar scenes of the place.
+        radars: Radar scenes of the region.
         optical: Optical scenes with their coverage.
-        latitude: Of the place, for its seasons.
-        season: Which season: spring, summer, fall or winter.
+        latitude: Latitude of the region, which determines its seasons.
+        season: Spring, summer, fall or winter.
         clear_below: Largest coverage of a clear scene.
-        clear: The clear scene, where somebody has chosen it already, whatever its coverage.
-        cloudy: The cloudy scene, idem.
+        clear: Clear scene chosen by the user, of any coverage.
+        cloudy: Cloudy scene chosen by the user.
 
     Raises:
-        NoTripletError: No three scenes fit; says what is missing, and why each candidate was refused.
-        InputError: There is no such season.
+        NoTripletError: There is no triplet; the message names what is missing.
+        InputError: The season is unknown.
     """
     if season not in SEASONS:
         raise InputError(f"expected a season out of {', '.join(SEASONS)}, found {season!r}")
@@ -401,7 +403,7 @@ def pair(
 def _by_season(
     roles: Sequence[Sequence[Candidate]], refused: Mapping[str, str], latitude: float
 ) -> Iterator[list[list[Candidate]]]:
-    """Yield radar, clear and other scenes of each season of a year, without those refused."""
+    """Yield the radar, clear and other scenes of each season, without the refused ones."""
     found: dict[Season, list[list[Candidate]]] = {}
     for number, role in enumerate(roles):
         for one in role:
@@ -445,7 +447,7 @@ def _explained(
     fits: Sequence[tuple[Candidate, Candidate, Candidate]],
     clear_below: float,
 ) -> Iterator[tuple[str, str]]:
-    """Yield each name with what became of it, the chosen ones first."""
+    """Yield name and decision of each candidate, the chosen ones first."""
     if best is not None:
         for role, one in zip(("radar", "clear", "cloudy"), best, strict=True):
             covered = "" if one.coverage is None else f", {one.coverage:.1%} cloud"

@@ -1,4 +1,4 @@
-"""Which paths are one optical image, and which are folders of several."""
+"""Distinction between paths that are one optical image and folders of several images."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,15 +12,15 @@ from unclouded.sentinel.sentinel1 import is_split
 
 
 def is_one_image(path: Path) -> bool:
-    """Whether a path is one image: not a folder of images; a product, its parts and a folder of bands are one."""
+    """Return whether a path is one image: a file, a product, a folder with parts of one tile, or a folder of bands."""
     return not path.is_dir() or is_product_folder(path) or is_band_folder(path, SENTINEL2) or is_split(path)
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Return the images of a folder and its subfolders: GeoTIFFs, products, folders of bands; hidden ones are left out.
+    """Return the images of a folder and its subfolders: GeoTIFFs, products, folders of bands; hidden ones are skipped.
 
     Raises:
-        InputError: There is no such folder, or it may not be read.
+        InputError: The folder does not exist or is not readable.
     """
     require_folder(folder)
     return sorted(_images(folder))
