@@ -152,8 +152,8 @@ def test_expectation_4_scores_on_training_regions_are_marked(
     assert json.loads(out.read_text())["provenance"]["training_overlap"] == ["ROIs1158_spring_44"]
     assert unclouded("models", tmp_path) == 0
     printed = capsys.readouterr().out
-    assert "from some patches of 2 regions" in printed
-    assert "LEARNT FROM 1 of these regions" in printed
+    assert "on some patches of 2 regions" in printed
+    assert "TRAINED ON 1 of these regions" in printed
 
 
 def damage(root: Path, patch: PatchId) -> None:

@@ -89,7 +89,7 @@ def inspect(inventory: Inventory, *, published: bool, report: Path | None, work:
     hashed = sum(any(row[token] for token in TOKENS) for row in rows)
     if listed:
         lines += [f"{path.name}: {hashed:,} patches hashed", *section("different", faults, len(faults))]
-        lines += section("failed regions", [f"{roi}: {reason}" for roi, reason in lost.items()])
+        lines += section("regions failed", [f"{roi}: {reason}" for roi, reason in lost.items()])
     typer.echo("\n".join(lines))
     clean = inspection.is_clean and split.is_clean and not faults and not lacking
     if report:
