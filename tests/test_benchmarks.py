@@ -44,26 +44,26 @@ def test_one_that_fails_does_not_keep_the_others_from_running(
     write(tmp_path, "clouds", json.dumps(GOOD))
     write(tmp_path, "table", "median 3 s")
     assert bench.main([]) == 1
-    told = capsys.readouterr().err
-    assert "broken: ended with status 1" in told
-    assert "table: expected a JSON object as the last line, found 'median 3 s'" in told
+    errors = capsys.readouterr().err
+    assert "broken: ended with status 1" in errors
+    assert "table: expected a JSON object as the last line, found 'median 3 s'" in errors
     assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 1
 
 
 @pytest.mark.parametrize("field", ["name", "ratio", "goal", "runs", "threads"])
-def test_a_result_without_one_of_its_fields_is_refused(bench: ModuleType, field: str) -> None:
+def test_a_result_with_a_missing_field_is_rejected(bench: ModuleType, field: str) -> None:
     for without in ({k: v for k, v in GOOD.items() if k != field}, {**GOOD, field: None}, {**GOOD, field: True}):
         with pytest.raises(ValueError, match=f"in the last line, {field} is missing"):
             bench.result([json.dumps(without)])
 
 
 @pytest.mark.parametrize("lines", [[], ["[]\n"], ["3\n"], [json.dumps(GOOD), "done\n"]])
-def test_a_last_line_that_is_no_object_is_refused(bench: ModuleType, lines: list[str]) -> None:
+def test_a_last_line_that_is_not_an_object_is_rejected(bench: ModuleType, lines: list[str]) -> None:
     with pytest.raises(ValueError, match="expected"):
         bench.result(lines)
 
 
-def test_a_name_that_is_no_benchmark_is_told(
+def test_an_unknown_benchmark_is_reported(
     bench: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path, "clouds", json.dumps(GOOD))
@@ -71,9 +71,7 @@ def test_a_name_that_is_no_benchmark_is_told(
     assert "cloud is no benchmark; choose from clouds" in capsys.readouterr().err
 
 
-def test_the_tables_of_the_page_on_scale_are_made_from_what_was_measured_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_tables_of_the_page_on_scale_show_the_last_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Path(__file__).parents[1] / "benchmarks" / "tables" / "tiles.py"
     spec = importlib.util.spec_from_file_location("tiles", source)
     assert spec and spec.loader

@@ -42,10 +42,12 @@ TASKS = [Numbered(number) for number in range(10)]
 
 
 def test_every_task_is_done_or_has_failed(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    failures = run_tasks(TASKS, TaskLedger(tmp_path), serially, lambda stage, done, total: told.append((done, total)))
+    progress: list[tuple[int, int]] = []
+    failures = run_tasks(
+        TASKS, TaskLedger(tmp_path), serially, lambda stage, done, total: progress.append((done, total))
+    )
     assert failures == {"04": "number 4 is none"}
-    assert told[0] == (1, 10) and told[-1] == (10, 10)
+    assert progress[0] == (1, 10) and progress[-1] == (10, 10)
     assert [row["number"] for row in TaskLedger(tmp_path).rows(TASKS)] == [0, 1, 2, 3, 5, 6, 7, 8, 9]
 
 
@@ -159,11 +161,11 @@ def test_two_tasks_with_the_same_name_are_a_programming_error(tmp_path: Path) ->
 
 
 def test_fault_02_killed_workers_change_no_byte_of_the_manifest(tmp_path: Path) -> None:
-    """The proof, small: twelve tasks in processes, two random kills, and one task that kills whoever takes it."""
+    """The proof, small: twelve tasks in processes, two random kills, and one task that kills its worker."""
     command = [sys.executable, PROOF, tmp_path, "--tasks=12", "--kills=2", "--ways=processes", "--attempts=5"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
-    assert "the same manifest" in told.stdout
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "the same manifest" in result.stdout
 
 
 _PARENT = """
@@ -190,7 +192,7 @@ def test_fault_04_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None
 
 
 def _is_zombie(pid: int) -> bool:
-    """Say whether a process is over, though nobody has asked how it ended, as where process 1 does not."""
+    """Return whether a process has ended, even if its parent, such as process 1, has not waited for it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except FileNotFoundError:  # just gone, or a system without /proc
@@ -256,9 +258,9 @@ def test_fault_04_a_signal_ends_tasks_at_once_and_costs_no_attempt(
             assert run.poll() is None
             time.sleep(0.01)
         (os.killpg if everybody else os.kill)(run.pid, asked)
-        told, troubles = run.communicate(timeout=300)
+        output, troubles = run.communicate(timeout=300)
     assert run.returncode == 128 + asked, troubles
-    assert told == f"{asked.name} received; run the same command again to resume\n" and "Traceback" not in troubles
+    assert output == f"{asked.name} received; run the same command again to resume\n" and "Traceback" not in troubles
     assert all(path.read_text() == "" for path in _attempts(tmp_path)) and len(_attempts(tmp_path)) == count
     assert not (tmp_path / "notes" / "failed").exists()
 

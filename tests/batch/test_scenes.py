@@ -153,7 +153,7 @@ def test_an_unusable_scene_fails_and_the_others_go_on(scenes: Path, tmp_path: Pa
     assert list(run_tasks(tasks(tmp_path, out), TaskLedger(out / WORK), serially)) == ["middle"]  # without a retry
 
 
-def test_fault_16_of_many_scenes_one_of_doubtful_offset_is_refused(scenes: Path, tmp_path: Path) -> None:
+def test_fault_16_one_of_many_scenes_with_a_doubtful_offset_fails(scenes: Path, tmp_path: Path) -> None:
     for path in scenes.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     grid = GeoBox((PX, PX), Affine(10, 0, 500_000, 0, -10, 5_000_000 - 10 * PX), "EPSG:32632")
@@ -161,8 +161,8 @@ def test_fault_16_of_many_scenes_one_of_doubtful_offset_is_refused(scenes: Path,
     write_geotiff(tmp_path / "middle_s2.tif", optical, SENTINEL2.bands, grid, nodata=0)
     failures = run_tasks(tasks(tmp_path, tmp_path / "out"), TaskLedger(tmp_path / "out" / WORK), serially)
     assert list(failures) == ["middle"] and "set --offset -1000" in failures["middle"]
-    told = clearing(listed("middle", offset=0), tmp_path, tmp_path / "out", [WANTED], SceneSettings())
-    assert not run_tasks(told, TaskLedger(tmp_path / "told" / WORK), serially)
+    with_offset = clearing(listed("middle", offset=0), tmp_path, tmp_path / "out", [WANTED], SceneSettings())
+    assert not run_tasks(with_offset, TaskLedger(tmp_path / "with_offset" / WORK), serially)
 
 
 def test_products_that_are_gone_are_made_again(scenes: Path, tmp_path: Path) -> None:
@@ -181,10 +181,10 @@ def test_products_that_are_gone_are_made_again(scenes: Path, tmp_path: Path) -> 
 def test_an_id_changes_with_images_settings_and_weights_and_with_nothing_else(scenes: Path, tmp_path: Path) -> None:
     settings, weights = NetworkSettings(width=2), tmp_path / "w.safetensors"
     save_weights(weights, settings.build(), settings, {})
-    wanted = RemoverSpec(str(weights))
+    spec = RemoverSpec(str(weights))
 
     def ids(folder: Path = scenes, how: SceneSettings | None = None, **more: object) -> set[str]:
-        made = clearing(listed("north", **more), folder, tmp_path, [wanted], how or SceneSettings())
+        made = clearing(listed("north", **more), folder, tmp_path, [spec], how or SceneSettings())
         return {task.id for task in made}
 
     first = ids()
@@ -194,13 +194,13 @@ def test_an_id_changes_with_images_settings_and_weights_and_with_nothing_else(sc
     assert ids(how=SceneSettings(statistics="window")) != first and ids(align=True) != first
     (tmp_path / "north_s1.tif").write_bytes((scenes / "south_s1.tif").read_bytes())
     assert ids(tmp_path) != first
-    pinned = ResolvedRemover.of(wanted)
+    pinned = ResolvedRemover.of(spec)
     assert pinned.find() is pinned.find()  # loaded once
     torch.manual_seed(1)
     save_weights(weights, settings.build(), settings, {})
     assert ids() != first
     with pytest.raises(InputError, match=r"w\.safetensors has other weights than at the start"):
-        ResolvedRemover(wanted, pinned.description + " ").find()
+        ResolvedRemover(spec, pinned.description + " ").find()
 
 
 def test_options_of_a_scene_count_more_than_those_of_all_and_change_its_task(scenes: Path, tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "scenes.csv"
 
 
-def test_a_line_is_a_scene_and_an_empty_cell_says_nothing(table: Path) -> None:
+def test_a_line_is_a_scene_and_an_empty_cell_has_no_effect(table: Path) -> None:
     head, first_line = "name,cloudy,sar,align,units,heights_datum", 'T32,"a, b.zip",s3://x/y.SAFE,yes,dB x 100,47.5'
     lines = "\r\n".join([head, first_line, "", "T33,c.zip,d.zip,,,", ""])
     table.write_bytes(b"\xef\xbb\xbf" + lines.encode())  # as spreadsheets save it
@@ -236,11 +236,11 @@ def test_a_line_is_a_scene_and_an_empty_cell_says_nothing(table: Path) -> None:
     assert (second.cloudy, second.align, second.units, second.heights) == ("c.zip", None, None, None)
 
 
-def test_all_mistakes_are_told_at_once(table: Path) -> None:
+def test_all_mistakes_are_reported_at_once(table: Path) -> None:
     table.write_text("name,cloudy,sar,units\n../x,a,b,\nok,a,b,dB\ny,,b,watts\nz,a,b,dB,more\n")
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as error:
         read_scene_list(table)
-    text = str(told.value)
+    text = str(error.value)
     assert "line 2 is not a valid ListedScene: name: " in text and "found '../x'" in text
     assert "line 4 is not a valid ListedScene: cloudy is missing; units: " in text
     assert text.endswith("line 5 has 5 cells, expected 4; quote cells that hold ','")
@@ -270,7 +270,7 @@ def test_all_mistakes_are_told_at_once(table: Path) -> None:
         ("name,cloudy,sar,offset\na,b,c,-1e9\n", "line 2 .*offset: "),
     ],
 )
-def test_fault_19_what_is_no_list_is_refused(table: Path, text: str, reason: str) -> None:
+def test_fault_19_an_invalid_list_is_rejected(table: Path, text: str, reason: str) -> None:
     table.write_text(text)
     with pytest.raises(InputError, match=reason):
         read_scene_list(table)
@@ -291,7 +291,7 @@ def test_every_option_of_a_scene_has_a_column_whatever_separates_them(table: Pat
 
 
 @pytest.mark.parametrize("name", ["..", ".hidden", "a/b", "a\\b", "a b", "", "ends.", "x" * 101, "Scenes.parquet"])
-def test_fault_37_a_name_that_is_no_folder_is_refused(table: Path, name: str) -> None:
+def test_fault_37_an_invalid_folder_name_is_rejected(table: Path, name: str) -> None:
     table.write_text(f"name,cloudy,sar\n{name},a,b\n")
     with pytest.raises(InputError, match="line 2"):
         read_scene_list(table)

@@ -45,7 +45,7 @@ def test_fault_41_a_storage_without_metadata_is_reported(monkeypatch: pytest.Mon
     "url",
     ["reference://x", "zip://x", "dask://x", "ftp://h/x", "ssh://h/x", "github://a", "data://x", "S3://b/x", "://x"],
 )
-def test_protocols_beyond_a_short_list_are_refused_before_anything_is_opened(url: str) -> None:
+def test_unsupported_protocols_are_rejected_before_anything_is_opened(url: str) -> None:
     for ask in (storage_of, version_of, require_uploadable):
         with pytest.raises(InputError, match="expected one of file, http, https, s3, gs, az, abfs; download it first"):
             ask(url)
@@ -164,7 +164,7 @@ def test_fault_27_names_outside_the_folder_are_rejected(bucket: MemoryFileSystem
     assert not (tmp_path / "scratch").exists()
 
 
-def test_fault_07_what_comes_short_is_refused(
+def test_fault_07_a_truncated_download_is_rejected(
     bucket: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(MemoryFileSystem, "get_file", lambda _, source, target: Path(target).write_bytes(b"imag"))
@@ -214,7 +214,7 @@ def test_a_storage_that_loses_bytes_is_found_out(
         put(path, "memory://b/a.tif", sha256(path))
 
 
-def test_a_storage_that_cannot_be_written_is_refused_before_the_work(
+def test_a_storage_without_write_access_is_rejected_before_the_work(
     bucket: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require_uploadable("memory://b/out")

@@ -17,7 +17,7 @@ from unclouded.errors import InputError, InterruptedRunError, MachineError
 
 @dataclass
 class Counting:
-    """Counts how often it was run; fails as it is told to, once for each of ``troubles``."""
+    """Task that counts its runs and raises each of ``troubles`` once."""
 
     name: str
     troubles: list[Exception] = field(default_factory=list)
@@ -41,7 +41,7 @@ def test_a_task_is_done_once(tmp_path: Path) -> None:
     assert TaskLedger(tmp_path).rows([task]) == [{"name": "one"}]
 
 
-def test_rows_come_in_the_order_of_names_whoever_was_first(tmp_path: Path) -> None:
+def test_rows_are_in_the_order_of_names_not_of_completion(tmp_path: Path) -> None:
     tasks = [Counting(name) for name in ("c", "a", "b")]
     for task in tasks:
         TaskLedger(tmp_path).attempt(task)
@@ -133,7 +133,7 @@ def test_fault_32_nothing_is_remembered_of_a_disk_without_room_for_notes(
     assert folder.attempt(task) == "done"
 
 
-def test_fault_04_what_a_process_gives_back_before_it_ends_does_not_count(tmp_path: Path) -> None:
+def test_fault_04_an_attempt_released_before_the_process_ends_does_not_count(tmp_path: Path) -> None:
     class AttemptStatus(Counting):
         def run(self) -> Sequence[Row]:
             release()

@@ -44,13 +44,13 @@ def test_every_band_lies_where_it_was_and_its_offset_is_applied(product: Path) -
     assert np.abs(found[1:] - expected).max() < 6e-4  # averaged: within six steps of a slope of 18
 
 
-def test_what_lies_beyond_the_tile_has_no_data(product: Path) -> None:
+def test_pixels_beyond_the_tile_have_no_data(product: Path) -> None:
     found = read_overview(product, ("B01",), at(0, 120), (120, 120))[0]
     assert np.isnan(found[:10]).all() and np.isfinite(found[10:]).all()
     assert np.isnan(read_overview(product, ("B01",), at(-500, 120), (60, 60))).all()
 
 
-def test_fault_06_a_changed_image_is_refused_by_its_checksum(product: Path, tmp_path: Path) -> None:
+def test_fault_06_a_changed_image_is_rejected_by_its_checksum(product: Path, tmp_path: Path) -> None:
     packed = zip_product(product, tmp_path / "a.zip")
     assert np.isfinite(read_overview(packed, ("B8A",), at(120, 120), (60, 60))).all()
     image = next(product.rglob("*_B12.jp2"))
@@ -94,7 +94,7 @@ def test_land_is_clear_and_a_cloud_is_not(tmp_path: Path, monkeypatch: pytest.Mo
     assert cloudy is not None and cloudy > 0.5
 
 
-def test_only_what_the_product_shows_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_covered_part_of_the_region_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     half = overview(CLOUD)
     whole, _ = seen(half.copy(), tmp_path / "whole", monkeypatch)
     half[:, :, :30] = np.nan

@@ -50,16 +50,18 @@ def captions(page: str) -> list[str]:
 
 
 def test_some_triplets_of_every_region_from_its_first_to_its_last(root: Path) -> None:
-    told: list[tuple[int, int]] = []
-    page = contact_sheet(find_triplets(root), [], 3, lambda stage, done, total: told.append((done, total)))
+    progress: list[tuple[int, int]] = []
+    page = contact_sheet(find_triplets(root), [], 3, lambda stage, done, total: progress.append((done, total)))
     first, middle, last, other = captions(page)
-    assert (first, middle, other) == ("p1", "p3", "p7") and told == [(1, 2), (2, 2)]
-    assert last.startswith(f"{FIRST}_p10: ") and "is not a whole GeoTIFF" in last  # fault 5: told, and the page goes on
+    assert (first, middle, other) == ("p1", "p3", "p7") and progress == [(1, 2), (2, 2)]
+    assert (
+        last.startswith(f"{FIRST}_p10: ") and "is not a whole GeoTIFF" in last
+    )  # fault 5: reported, and the page continues
     assert page.count("<img ") == 9
     assert len(captions(contact_sheet(find_triplets(root), [], 9))) == 6
 
 
-def test_the_manifest_tells_cover_dates_findings_and_what_was_rejected(root: Path) -> None:
+def test_captions_show_coverage_dates_and_findings_of_the_manifest(root: Path) -> None:
     rows = [
         row(f"{FIRST}_p1", split="val", mean_coverage=0.254, s1_acquired="2018-09-03T17:00:00", findings=["snow:s2"]),
         row(f"{FIRST}_p5", "rejected", split="val", findings=["haze:s2"]),
@@ -71,7 +73,7 @@ def test_the_manifest_tells_cover_dates_findings_and_what_was_rejected(root: Pat
     assert "rejected by     haze 1" in page and "ROIs0001_spring_9: no &lt;radar&gt;" in page
 
 
-def test_names_are_text_and_the_page_asks_nobody(root: Path) -> None:
+def test_names_are_escaped_and_the_page_makes_no_request(root: Path) -> None:
     page = contact_sheet(find_triplets(root), [], 1)
     assert "<b>" not in page and "&lt;b&gt;" in page
     assert set(re.findall(r'src="([a-z]+:[a-z/]+);', page)) == {"data:image/jpeg"} and "http" not in page

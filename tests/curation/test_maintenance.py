@@ -46,7 +46,7 @@ def test_a_region_is_a_task_and_its_id_changes_with_its_files(inventory: Invento
     assert before[0].id != after[0].id and before[1].id == after[1].id
 
 
-def test_what_is_described_can_be_verified(inventory: Inventory, tmp_path: Path) -> None:
+def test_a_described_data_set_can_be_verified(inventory: Inventory, tmp_path: Path) -> None:
     tasks = described(inventory)
     assert run_tasks(tasks, TaskLedger(tmp_path / "work"), serially) == {}
     rows = [dict.fromkeys(SCHEMA.names) | row for row in TaskLedger(tmp_path / "work").rows(tasks)]

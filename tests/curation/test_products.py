@@ -103,7 +103,7 @@ def test_clouds_are_measured_once(archive: Path, tmp_path: Path, monkeypatch: py
     assert measure_clouds(path, CENTER, (256, 256)) == before and before[1] == 1.0
 
 
-def test_the_choice_is_the_same_in_another_process_and_without_what_was_kept(
+def test_the_choice_is_the_same_in_another_process_and_without_cache(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, there = task(archive, tmp_path / "here"), task(archive, tmp_path / "there")
@@ -114,7 +114,7 @@ def test_the_choice_is_the_same_in_another_process_and_without_what_was_kept(
     assert not list(here.root.glob(".curation/work/*"))
 
 
-def test_a_task_is_known_by_what_may_be_chosen_and_by_nothing_else(archive: Path, tmp_path: Path) -> None:
+def test_the_id_of_a_task_depends_on_eligible_products_only(archive: Path, tmp_path: Path) -> None:
     first = task(archive, tmp_path).id
     assert task(archive, tmp_path / "elsewhere").id == first
     assert task(archive, tmp_path, dates=["2021-09-01", "2021-11-30"]).id != first
@@ -194,14 +194,14 @@ def test_where_no_three_fit_the_reason_and_the_table_are_there(archive: Path, tm
         ({"radar_from": "s3"}, "s3 is not a folder"),
     ],
 )
-def test_a_region_that_says_too_much_or_too_little_is_refused(
+def test_a_region_with_too_many_or_too_few_products_is_rejected(
     archive: Path, tmp_path: Path, changed: dict[str, object], reason: str
 ) -> None:
     with pytest.raises(InputError, match=reason):
         task(archive, tmp_path, **changed)
 
 
-def test_parts_that_come_too_near_are_refused_before_any_work(archive: Path, tmp_path: Path) -> None:
+def test_parts_that_are_too_close_are_rejected_before_any_work(archive: Path, tmp_path: Path) -> None:
     places = [("train", [13.0, 44.0]), ("test", [14.0, 44.0])]  # 80 km, less the circles around them of 33 km
     regions = [
         {"roi": f"ROIs0001_fall_{number}", "radar": "absent", "clear": "absent", "cloudy": "absent"}

@@ -128,7 +128,7 @@ def test_fault_05_a_region_with_a_truncated_scene_fails_with_the_reason(scenes: 
     assert len(TaskLedger(tmp_path / "work").rows(both)) == 3
 
 
-def test_fault_35_a_region_made_of_other_products_is_refused(scenes: Path, tmp_path: Path) -> None:
+def test_fault_35_a_region_made_of_other_products_is_rejected(scenes: Path, tmp_path: Path) -> None:
     (task,) = tasks(scenes, tmp_path, (1,))
     task.run()
     task.run()  # twice the same is no harm
@@ -149,7 +149,7 @@ def at(epsg: int, x: float, y: float, width: int = 256) -> GeoBox:
     return GeoBox((256, width), Affine(10, 0, x, 0, -10, y), epsg)
 
 
-def test_fault_12_optical_images_of_two_zones_are_refused_and_radar_of_another_zone_is_warped(
+def test_fault_12_optical_images_of_two_zones_are_rejected_and_radar_of_another_zone_is_warped(
     scenes: Path, tmp_path: Path
 ) -> None:
     """Zones 32 and 33 meet at 12 degrees east: at 45 north that is 736,437 m of the one and 263,563 m of the other."""
@@ -173,7 +173,7 @@ def test_fault_12_a_patch_on_the_antimeridian_has_its_outline_cut_in_two(scenes:
     assert outlines == {0: "Polygon", 128: "MultiPolygon", 256: "MultiPolygon", 384: "Polygon", 512: "Polygon"}
 
 
-def test_fault_12_a_region_beyond_utm_is_refused(scenes: Path, tmp_path: Path) -> None:
+def test_fault_12_a_region_beyond_utm_is_rejected(scenes: Path, tmp_path: Path) -> None:
     pole = at(32661, 2_000_000, 2_000_000)
     moved(scenes, tmp_path, pole, pole)
     (task,) = tasks(tmp_path, tmp_path / "root", (1,))
@@ -181,12 +181,12 @@ def test_fault_12_a_region_beyond_utm_is_refused(scenes: Path, tmp_path: Path) -
         task.run()
 
 
-def test_a_region_that_is_named_twice_is_refused(scenes: Path, tmp_path: Path) -> None:
+def test_a_duplicate_region_is_rejected(scenes: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="duplicate regions ROIs0001_summer_1; give each region its own number"):
         tasks(scenes, tmp_path, (1, 1))
 
 
-def test_fault_19_nothing_to_do_is_refused(scenes: Path, tmp_path: Path) -> None:
+def test_fault_19_an_empty_list_of_regions_is_rejected(scenes: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="regions"):
         tasks(scenes, tmp_path, ())
 
@@ -448,7 +448,7 @@ def sha256_of(one: PatchRasters) -> str:
 
 
 def leftovers(root: Path) -> list[Path]:
-    """Return what nobody needs any more."""
+    """Return the files that no task needs any more."""
     return [*root.rglob("*.partial*"), *root.glob(".curation/work/*")]
 
 
@@ -462,7 +462,7 @@ def made(root: Path, roi: str) -> Path:
     return path
 
 
-def test_fault_35_of_several_who_claim_a_region_at_once_one_has_it_and_the_others_are_refused(tmp_path: Path) -> None:
+def test_fault_35_one_of_several_simultaneous_tasks_gets_the_lease_of_a_region(tmp_path: Path) -> None:
     def attempt(identity: str) -> str:
         try:
             acquire_lease(tmp_path, ROI, identity)
@@ -471,9 +471,9 @@ def test_fault_35_of_several_who_claim_a_region_at_once_one_has_it_and_the_other
         return identity
 
     with ThreadPoolExecutor(8) as pool:
-        told = list(pool.map(attempt, "abcdefgh"))
-    (winner,) = [answer for answer in told if len(answer) == 1]
-    assert sum(f"holds {ROI} made of other products or settings" in answer for answer in told) == 7
+        results = list(pool.map(attempt, "abcdefgh"))
+    (winner,) = [answer for answer in results if len(answer) == 1]
+    assert sum(f"holds {ROI} made of other products or settings" in answer for answer in results) == 7
     assert attempt(winner) == winner  # again, after it was killed
 
 
@@ -488,14 +488,14 @@ def test_the_patches_of_a_failed_region_are_removed_with_its_lease(tmp_path: Pat
         acquire_lease(tmp_path, "ROIs0001_fall_70", "b")
 
 
-def test_fault_35_a_region_of_somebody_else_stays_when_ours_is_refused(tmp_path: Path) -> None:
+def test_fault_35_a_region_leased_to_another_task_stays(tmp_path: Path) -> None:
     acquire_lease(tmp_path, ROI, "theirs")
     path = made(tmp_path, ROI)
     clean_up(tmp_path, {ROI: "ours"}, {ROI: "holds it made of other products"})
     assert path.exists()
 
 
-def test_folders_and_files_that_nobody_works_on_are_removed(tmp_path: Path) -> None:
+def test_folders_and_files_of_dead_tasks_are_removed(tmp_path: Path) -> None:
     dead, alive = (work_folder(tmp_path, identity) / "unpacked" for identity in ("dead", "alive"))
     for folder in (dead, alive):
         folder.mkdir(parents=True)
@@ -515,7 +515,7 @@ def test_rows_of_another_list_are_those_of_its_done_regions(tmp_path: Path) -> N
     ledger = TaskLedger(tmp_path / WORK)
     for number, identity in ((7, "a"), (8, "b"), (9, "c")):
         acquire_lease(tmp_path, f"ROIs0001_fall_{number}", identity)
-    for identity in "abx":  # c is at work, and x was made with settings that nobody has any more
+    for identity in "abx":  # c is at work, and x was made with other settings
         write_json(tmp_path / WORK / "done" / f"{identity}.json", {"rows": [{"patch": identity}]})
     assert rows_of_others(tmp_path, ledger, {ROI: "a"}) == [{"patch": "b"}]
     changed = {ROI: "made with other settings", "ROIs0001_fall_8": "b"}

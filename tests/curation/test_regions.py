@@ -16,7 +16,7 @@ def region(number: int, **given: Any) -> dict[str, Any]:
     return {"roi": f"ROIs0001_fall_{number}", **NAMED, **given}
 
 
-def test_paths_are_relative_to_the_file_and_what_is_absolute_stays(tmp_path: Path) -> None:
+def test_paths_are_relative_to_the_file_unless_absolute(tmp_path: Path) -> None:
     placed = settings_from(Region, region(1, clear="/elsewhere/a", heights="../dem.tif")).within(tmp_path / "lists")
     assert placed.named == {
         "radar": tmp_path / "lists" / "s1",
@@ -48,7 +48,7 @@ def test_the_paper_is_the_default_and_a_region_has_its_size_in_km() -> None:
         ({"regions": [region(2), region(1), region(2)]}, "duplicate regions ROIs0001_fall_2"),
     ],
 )
-def test_settings_that_nobody_can_mean_are_refused(changed: dict[str, Any], message: str) -> None:
+def test_contradictory_settings_are_rejected(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         settings_from(CurationSettings, {"regions": [region(1)]} | changed)
 
@@ -64,7 +64,7 @@ def test_only_parts_that_differ_have_to_lie_apart() -> None:
         require_parts_apart(settings("train", "test"))
 
 
-def test_a_zip_is_known_by_what_is_in_it_however_it_is_packed(tmp_path: Path) -> None:
+def test_the_fingerprint_of_a_zip_depends_on_its_content_only(tmp_path: Path) -> None:
     def packed(name: str, content: bytes, compression: int) -> Path:
         with zipfile.ZipFile(tmp_path / name, "w", compression) as archive:
             archive.writestr("a/MTD.xml", content)
@@ -76,7 +76,7 @@ def test_a_zip_is_known_by_what_is_in_it_however_it_is_packed(tmp_path: Path) ->
     assert fingerprint(stored) == fingerprint(deflated) != fingerprint(other)
 
 
-def test_fault_07_what_cannot_be_known_says_so_and_is_another_once_it_is_whole(tmp_path: Path) -> None:
+def test_fault_07_an_unreadable_product_has_a_reason_as_its_hash_until_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     assert known_by(path) == "not usable: a.zip is not a file; check the path"
     path.write_bytes(b"PK\x03\x04 cut")

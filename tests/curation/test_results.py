@@ -1,4 +1,4 @@
-"""Three regions: one that somebody else made, one that could not be made, one that was."""
+"""Three regions: one made by another list, one that failed, one that is done."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,13 +41,13 @@ def test_regions_of_other_lists_stay_and_only_missing_regions_fail(tmp_path: Pat
     ledger, tasks = TaskLedger(tmp_path / WORK), [task(tmp_path, roi) for roi in (THEIRS, LOST, OURS)]
     (tmp_path / WORK / "locks").mkdir(exist_ok=True)
     rows = write_results(tmp_path, tasks, ledger, failures)
-    told = [(row["roi"], row["status"], row["reason"]) for row in read_manifest(tmp_path / "manifest.parquet")]
-    assert told == [(THEIRS, "kept", None), (LOST, "failed", "damaged"), (OURS, "kept", None)]
+    listed = [(row["roi"], row["status"], row["reason"]) for row in read_manifest(tmp_path / "manifest.parquet")]
+    assert listed == [(THEIRS, "kept", None), (LOST, "failed", "damaged"), (OURS, "kept", None)]
     assert sorted(row["roi"] for row in rows) == [THEIRS, LOST, OURS]
     assert (tmp_path / "choices.csv").read_text() == f"roi,place\n{THEIRS},0\n{LOST},1\n{OURS},2\n"
 
 
-def test_the_last_to_write_lists_the_same_whoever_began(tmp_path: Path) -> None:
+def test_the_last_of_two_runs_lists_the_regions_of_both(tmp_path: Path) -> None:
     make(tmp_path, THEIRS, "theirs")
     make(tmp_path, OURS, f"ours of {OURS}")
     ledger = TaskLedger(tmp_path / WORK)
@@ -110,7 +110,7 @@ def test_scenes_store_a_pixel_once(tmp_path: Path) -> None:
     assert planned([planning_task(1, tmp_path, store="scenes", **FOLDERS)], tmp_path / "new").most_bytes == 1.5 * PATCH
 
 
-def test_what_a_region_lacks_is_told_before_the_work(tmp_path: Path) -> None:
+def test_the_plan_lists_what_a_region_lacks(tmp_path: Path) -> None:
     for name in ("radar", "clear"):
         (tmp_path / name).touch()
     one_named = FOLDERS | {"clear": "clear"}

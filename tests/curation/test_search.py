@@ -34,8 +34,8 @@ YEAR = {"since": "2017-12-01", "until": "2018-11-30"}
 def searched(folder: Path, *regions: SampledRegion, **changed: Any) -> tuple[int, dict[str, str]]:
     """Return how many products are to be fetched, and the decision about each in the table."""
     settings = settings_from(SearchSettings, YEAR | changed)
-    wanted = [(one, "train") for one in regions]
-    products = write_proposals(folder, proposals_of(wanted, StoredCatalogue(RECORDED), settings), settings)
+    sampled = [(one, "train") for one in regions]
+    products = write_proposals(folder, proposals_of(sampled, StoredCatalogue(RECORDED), settings), settings)
     with (folder / "choices.csv").open(newline="") as file:
         return products, {_short(line["product"]): line["decision"] for line in csv.DictReader(file)}
 
@@ -46,7 +46,7 @@ def _short(product: str) -> str:
     return f"S2A {parts[2][:8]} {parts[5]}" if parts[0] == "S2A" else f"S1A {parts[4][:8]}"
 
 
-def test_products_are_proposed_by_the_rule_of_pairing_and_curate_reads_what_is_written(tmp_path: Path) -> None:
+def test_products_are_proposed_by_the_rule_of_pairing_and_curate_reads_the_file(tmp_path: Path) -> None:
     products, decisions = searched(tmp_path, ITALY, AUSTRALIA)
     chosen = {name for name, decision in decisions.items() if decision.startswith("chosen")}
     assert chosen == {
@@ -67,7 +67,7 @@ def test_products_are_proposed_by_the_rule_of_pairing_and_curate_reads_what_is_w
     assert (regions[0].radar_from, regions[0].optical_from) == (Path("s1"), Path("s2"))
     text = (tmp_path / "regions.toml").read_text()
     assert "# clear  S2A_MSIL1C_20180708T101031_N0206_R065_T32TPQ_20180708T131031, 0.4 %\n" in text
-    assert "# the three span 4.3 days" in text and "clouds of WHOLE products" in text
+    assert "# the three span 4.3 days" in text and "cloud cover of WHOLE products" in text
 
 
 def test_every_scene_of_a_place_is_explained(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_every_scene_of_a_place_is_explained(tmp_path: Path) -> None:
     assert "S2A 20180104 T56HKH" not in decisions  # of another continent
 
 
-def test_a_product_that_shows_half_of_the_region_is_refused_unless_half_is_enough(tmp_path: Path) -> None:
+def test_a_product_that_shows_half_of_the_region_is_rejected_unless_half_is_enough(tmp_path: Path) -> None:
     east = region(4, 11.25, 44.5)  # the tile 32TQQ begins in its middle
     searched(tmp_path, east)
     decisions = [line["decision"] for line in _lines(tmp_path) if "T32TQQ" in line["product"]]
@@ -120,12 +120,12 @@ def test_a_catalogue_that_fails_for_one_region_serves_the_others_and_one_that_fa
     tmp_path: Path,
 ) -> None:
     settings = settings_from(SearchSettings, YEAR)
-    wanted = [(one, "train") for one in (SEA, ITALY, AUSTRALIA)]
-    found = proposals_of(wanted, Failing(-30, 150), settings)
+    sampled = [(one, "train") for one in (SEA, ITALY, AUSTRALIA)]
+    found = proposals_of(sampled, Failing(-30, 150), settings)
     assert [one.choice.pairing is not None for one in found] == [False, True, False]
     write_proposals(tmp_path, found, settings)
     assert "# ROIs0001_summer_3: the catalogue does not answer\n" in (tmp_path / "regions.toml").read_text()
-    for wrong, regions in ((Failing(-30, 11, 150), wanted), (Failing(-30), wanted[:1])):
+    for wrong, regions in ((Failing(-30, 11, 150), sampled), (Failing(-30), sampled[:1])):
         with pytest.raises(InputError, match="the catalogue does not answer"):
             proposals_of(regions, wrong, settings)
 
@@ -140,6 +140,6 @@ def test_seasons_are_those_of_the_place_and_are_cut_where_the_days_end() -> None
     assert seasons_between(AUSTRALIA, date(2020, 1, 1), date(2020, 3, 31)) == [(date(2020, 1, 1), date(2020, 2, 29))]
 
 
-def test_days_in_the_wrong_order_are_refused() -> None:
+def test_days_in_the_wrong_order_are_rejected() -> None:
     with pytest.raises(InputError, match="since 2018-11-30 is later than until 2017-12-01"):
         settings_from(SearchSettings, {"since": "2018-11-30", "until": "2017-12-01"})

@@ -114,7 +114,7 @@ def test_a_row_more_is_higher(tmp_path: Path) -> None:
     assert (height, width) == (1620, 600)  # 300 dots an inch, panels of 1.7 inch and 0.3 for names
 
 
-def test_another_suffix_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_suffix_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ends in .png, .pdf, .svg"):
         require_format(tmp_path / "figure.doc")
 
@@ -134,7 +134,7 @@ def test_a_region_that_is_not_there_is_named() -> None:
         choose_regions([region("spring", 1, 2)], ["ROIs1158_spring_106"])
 
 
-def test_a_region_is_drawn_with_what_there_is_of_it(tmp_path: Path) -> None:
+def test_a_region_is_drawn_with_its_existing_patches(tmp_path: Path) -> None:
     paths = []
     for index, (row, column) in enumerate(((0, 0), (1, 2))):
         grid = GeoBox((16, 16), Affine(10, 0, 5e5 + 160 * column, 0, -10, 5e6 - 160 * row), "EPSG:32632")

@@ -91,7 +91,7 @@ def test_a_hostile_name_stays_a_name(folder: Path) -> None:
     assert "<b>" not in leaderboard_html(entries, ())
 
 
-def test_a_result_that_contradicts_itself_is_refused(folder: Path) -> None:
+def test_an_inconsistent_result_is_rejected(folder: Path) -> None:
     path = folder / "three.json"
     content = json.loads(path.read_text())
     content["mean"]["all"]["psnr"] = 99.0

@@ -14,8 +14,8 @@ def f1(**values: float | None) -> dict[str, dict[str, float] | None]:
     return {f"{key}@observed": None if value is None else {"f1": value, "mae": value} for key, value in values.items()}
 
 
-def verdict(wanted: Ordering, values: dict[str, dict[str, float] | None]) -> str:
-    (found,) = check((wanted,), values)
+def verdict(expected: Ordering, values: dict[str, dict[str, float] | None]) -> str:
+    (found,) = check((expected,), values)
     return f"{found.verdict}: {found.reason}".removesuffix(": ")
 
 
@@ -43,17 +43,17 @@ def test_worse_is_the_reverse() -> None:
 
 
 def test_rising_needs_no_single_step_but_the_whole() -> None:
-    wanted = ordering(rising=["a", "b", "c", "d"])
-    assert verdict(wanted, f1(a=0.1, b=0.3, c=0.2, d=0.4)) == "kept: rank correlation +0.80 over 4 rows"
-    assert verdict(wanted, f1(a=0.2, b=0.2, c=0.2, d=0.2)) == "broken: rank correlation +0.00 over 4 rows"
-    assert verdict(wanted, f1(a=0.1, b=0.3)) == "not tested: not run: c, d"
+    expected = ordering(rising=["a", "b", "c", "d"])
+    assert verdict(expected, f1(a=0.1, b=0.3, c=0.2, d=0.4)) == "kept: rank correlation +0.80 over 4 rows"
+    assert verdict(expected, f1(a=0.2, b=0.2, c=0.2, d=0.2)) == "broken: rank correlation +0.00 over 4 rows"
+    assert verdict(expected, f1(a=0.1, b=0.3)) == "not tested: not run: c, d"
 
 
 def test_a_drop_is_from_painted_to_observed_clouds() -> None:
     values = {"a@synthetic": 0.10, "a@observed": 0.15, "b@synthetic": 0.05, "b@observed": 0.25}
     shown = {key: {"mae": value} for key, value in values.items()}
-    wanted = ordering(smaller_drop="a", than=["b"], metrics=["mae"])
-    assert verdict(wanted, dict(shown)) == "kept"
+    expected = ordering(smaller_drop="a", than=["b"], metrics=["mae"])
+    assert verdict(expected, dict(shown)) == "kept"
     turned = ordering(smaller_drop="b", than=["a"], metrics=["mae"])
     assert verdict(turned, dict(shown)) == "broken: b drops 0.2000, a drops 0.0500"
 

@@ -33,11 +33,11 @@ def weights(path: Path, training: dict[str, str], seed: int = 0) -> Path:
     return path
 
 
-def judge(path: Path, weights_sha256: str, training_overlap: tuple[str, ...] | None = None) -> None:
+def write_result(path: Path, weights_sha256: str, training_overlap: tuple[str, ...] | None = None) -> None:
     values = dict.fromkeys(AREAS, dict.fromkeys(METRICS, 0.25))
     patch = PatchScores(f"{ROI}_p1", 0.5, dict.fromkeys(AREAS, 9), values, 0.1, "ab", ROI)
-    told = Provenance("mine", "test", weights_sha256, training_overlap=training_overlap)
-    write_scores(path, Scores(RGB, "kept", (patch,), provenance=told), np.random.default_rng(0))
+    source = Provenance("mine", "test", weights_sha256, training_overlap=training_overlap)
+    write_scores(path, Scores(RGB, "kept", (patch,), provenance=source), np.random.default_rng(0))
 
 
 def test_every_remover_without_weights_is_listed_and_no_other() -> None:
@@ -60,8 +60,8 @@ def test_expectation_6_weights_list_their_purpose_and_training(tmp_path: Path) -
 
 def test_expectation_6_scores_are_shown_with_the_very_weights_they_are_of(tmp_path: Path) -> None:
     path = weights(tmp_path / "run" / "weights.safetensors", TRAINING)
-    judge(tmp_path / "run" / "own.json", sha256(path), (ROI,))
-    judge(tmp_path / "others.json", "cd" * 32)
+    write_result(tmp_path / "run" / "own.json", sha256(path), (ROI,))
+    write_result(tmp_path / "others.json", "cd" * 32)
     (tmp_path / "broken.json").write_text((tmp_path / "others.json").read_text()[:-20])
     (model,) = find_models([tmp_path])
     assert list(model.scores) == [tmp_path / "run" / "own.json"]
@@ -77,13 +77,13 @@ def test_a_folder_is_searched_for_weights_and_other_files_are_passed_over(tmp_pa
 
 
 @pytest.mark.parametrize("settings", ["", "[]", "{", '{"paired_percent": "all"}'])
-def test_weights_of_a_stranger_are_told_as_far_as_they_tell(settings: str, tmp_path: Path) -> None:
+def test_weights_with_little_metadata_are_listed(settings: str, tmp_path: Path) -> None:
     path = weights(tmp_path / "x.safetensors", {"settings": settings} if settings else {})
     assert "  trained   " in models_text(find_models([path]))
 
 
 @pytest.mark.parametrize("name", ["empty", "gone", "gone.safetensors"])
-def test_fault_19_a_place_without_weights_is_refused(name: str, tmp_path: Path) -> None:
+def test_fault_19_a_folder_without_weights_is_rejected(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"holds no weights|is not a"):
         find_models([tmp_path / name])

@@ -1,4 +1,4 @@
-"""All three tables at smoke size, once: what is trained, judged, read and written."""
+"""All three tables at smoke size, once: trained, evaluated, read and written."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_without_runs_every_cell_says_so(tmp_path: Path) -> None:
+def test_without_runs_every_cell_is_marked_as_not_run(tmp_path: Path) -> None:
     table, checked = smoke("table_3", tmp_path).read()
     assert all(set(table.cells(line)) == {"not run"} for line in table.lines)
     assert {one.verdict for one in checked} == {"not tested"}
@@ -36,19 +36,19 @@ def test_without_runs_every_cell_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "lines"), [("table_2", 2), ("table_3", 7), ("table_4", 10)])
 def test_a_table_is_written_four_times_and_every_cell_leads_to_its_scores(runs: Path, name: str, lines: int) -> None:
-    wanted = smoke(name, runs)
-    table, _ = wanted.read()
+    reproduction = smoke(name, runs)
+    table, _ = reproduction.read()
     assert len(table.lines) == lines
-    paths = wanted.write(table)
+    paths = reproduction.write(table)
     assert [path.suffix for path in paths] == [".md", ".csv", ".tex", ".html"]
     rows = list(csv.DictReader(io.StringIO(paths[1].read_text(encoding="utf-8"))))
     for row, line in zip(rows, table.lines, strict=True):
-        scores = json.loads((wanted.folder / row["scores"]).read_text())
+        scores = json.loads((reproduction.folder / row["scores"]).read_text())
         assert float(row["f1"]) == pytest.approx(scores["precision_recall"]["f1"])
         assert f"{scores['precision_recall']['precision']:.3f}" in table.cells(line)
 
 
-def test_what_is_there_is_not_trained_again(runs: Path) -> None:
+def test_complete_runs_are_not_trained_again(runs: Path) -> None:
     weights = sorted(runs.rglob("weights.safetensors"))
     before = [path.stat().st_mtime_ns for path in weights]
     assert len(weights) == 2 * (2 + 2 + 4)  # folds; ours, ablations, painted
@@ -73,7 +73,7 @@ def test_rows_with_other_cards_make_no_table(runs: Path, tmp_path: Path) -> None
         smoke("table_3", tmp_path).read()
 
 
-def test_scores_of_other_weights_are_refused(runs: Path, tmp_path: Path) -> None:
+def test_scores_of_other_weights_are_rejected(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "smoke", tmp_path / "smoke")
     one, other = sorted((tmp_path / "smoke" / "table_2").rglob("weights.safetensors"))[1:3]
     shutil.copy(other, one)
@@ -91,8 +91,8 @@ def test_a_run_with_other_settings_is_not_taken_for_the_row(runs: Path, tmp_path
 
 def test_folds_are_free_of_leaks_and_that_can_be_seen(runs: Path) -> None:
     folder = runs / "smoke" / "table_2" / "ours_0"
-    judged = list(json.loads((folder / "scores_observed.json").read_text())["patches"])
-    assert leak_free(folder, judged)[0] == "yes"
+    tested = list(json.loads((folder / "scores_observed.json").read_text())["patches"])
+    assert leak_free(folder, tested)[0] == "yes"
 
 
 def test_the_sample_size_needs_a_data_set(tmp_path: Path) -> None:

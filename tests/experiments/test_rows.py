@@ -29,7 +29,7 @@ def test_table_ii_has_eleven_rows_at_paper_size() -> None:
 
 
 @pytest.mark.parametrize("table", ["table_2", "table_3", "table_4"])
-def test_every_row_at_paper_size_is_the_papers_protocol_but_for_what_it_says(table: str, tmp_path: Path) -> None:
+def test_every_row_at_paper_size_is_the_papers_protocol_with_the_rows_changes(table: str, tmp_path: Path) -> None:
     experiments = find_experiments()
     size = experiments.size("paper")
     assert size.precision_recall.layer == "fc2" and size.precision_recall.k == 10
@@ -67,7 +67,7 @@ def test_every_region_is_tested_by_a_network_trained_without_it() -> None:
 
 
 @pytest.mark.parametrize(("tests", "message"), [((("A",), ("A",)), "two folds hold out A"), ((("C",),), "and 0 test")])
-def test_folds_that_test_twice_or_nothing_are_refused(tests: tuple[tuple[str, ...], ...], message: str) -> None:
+def test_folds_with_repeated_or_empty_tests_are_rejected(tests: tuple[tuple[str, ...], ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         list(regions_held_out(folds(*tests), REGIONS))
 
@@ -91,7 +91,7 @@ def test_a_row_trained_without_synthetic_clouds_is_not_tested_on_them() -> None:
 
 
 @pytest.mark.parametrize("name", ["table_9", "../etc"])
-def test_an_unknown_table_is_refused(name: str) -> None:
+def test_an_unknown_table_is_rejected(name: str) -> None:
     with pytest.raises(InputError, match="unknown table"):
         find_experiments().rows(name)
 
@@ -99,7 +99,7 @@ def test_an_unknown_table_is_refused(name: str) -> None:
 def test_rows_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert len(find_experiments().rows("table_2")) >= 11
-    (tmp_path / "experiments").mkdir()  # somebody else's
+    (tmp_path / "experiments").mkdir()  # an unrelated folder
     assert find_experiments().folder != Path("experiments")
 
 

@@ -20,14 +20,14 @@ def table(label: str = "ours-0", link: str | None = "runs/a b.json", tested_on: 
     return Table("Table <II>", columns, lines, ("a note",))
 
 
-def test_markdown_links_numbers_and_says_what_was_not_run() -> None:
+def test_markdown_links_numbers_and_marks_rows_that_were_not_run() -> None:
     lines = to_markdown(table()).splitlines()
     assert lines[0] == r"## Table \<II\>"
     assert lines[4] == "| ours-0 | [0.1234](runs/a%20b.json) | [26.02](runs/a%20b.json) | [–](runs/a%20b.json) |"
     assert lines[5] == "| x | not run | not run | not run |"
 
 
-def test_every_spelling_tells_how_many_exact_patches_a_mean_psnr_is_without() -> None:
+def test_every_format_shows_the_number_of_exact_patches_left_out_of_the_mean_psnr() -> None:
     one = table()
     counted = replace(one, lines=(replace(one.lines[0], values=NUMBERS | {"psnr_exact": 2}),))
     for text in (to_markdown(counted), to_html(counted), to_latex(counted)):
@@ -36,7 +36,7 @@ def test_every_spelling_tells_how_many_exact_patches_a_mean_psnr_is_without() ->
     assert (row["psnr"], row["psnr_exact"]) == ("26.0206", "2")
 
 
-def test_a_column_tells_the_tests_where_they_differ() -> None:
+def test_a_column_shows_the_tests_if_they_differ() -> None:
     assert "| tested on |" in to_markdown(table(tested_on="Copy clouds"))
     assert "tested on" not in to_markdown(table())
 

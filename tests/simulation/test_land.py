@@ -54,7 +54,7 @@ def test_walls_stand_in_the_town_only(town) -> None:
     assert 0 < town.walls[town.area].min() < town.walls.max() <= 1
 
 
-def test_nobody_builds_in_the_water(town, terrain) -> None:
+def test_there_are_no_buildings_in_the_water(town, terrain) -> None:
     assert not (town.area & (terrain.river | terrain.lake)).any()
 
 

@@ -88,7 +88,7 @@ def test_the_detector_of_the_paper_leaves_clear_land_alone(region, detected) -> 
     assert (detected[clear] >= 0.5).mean() <= 0.03
 
 
-def test_radar_tells_green_fields_from_bare_ones(region) -> None:
+def test_radar_separates_green_fields_from_bare_ones(region) -> None:
     red, infrared = region.clear.select(("B04", "B08")).values
     crop = region.land_cover == LandCover.CROP
     index, vh = ((infrared - red) / (infrared + red))[crop], region.sar.values[1, crop]
@@ -127,6 +127,6 @@ def test_regions_lie_apart_in_utm_zone_32_and_off_the_10_m_raster() -> None:
         ),
     ],
 )
-def test_impossible_regions_are_refused(roi, size_px, coverage, message) -> None:
+def test_impossible_regions_are_rejected(roi, size_px, coverage, message) -> None:
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         simulate_region(roi, np.random.default_rng(0), size_px, coverage)
