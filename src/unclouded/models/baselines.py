@@ -1,4 +1,4 @@
-"""Removers that learn nothing beforehand: what a network has to beat."""
+"""Baselines without training, for comparison with networks."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The two generators: optical to radar, and radar with a cloudy optical image to a clear one."""
+"""Networks of the paper: both generators, the discriminator, and their initial weights."""
 
 from typing import Literal, NamedTuple
 
@@ -63,7 +63,7 @@ class OpticalToSar(nn.Module):
 
 
 class SarToOptical(nn.Module):
-    """G_S1->S2: the same trunk, told of the cloudy image and its map, with a long skip (section II-B, Fig. 3, Table I).
+    """G_S1->S2: the same trunk, conditioned on cloudy image and map, with a long skip (section II-B, Fig. 3, Table I).
 
     The paper's long skip starts from the cloudy image, so the residual has to take every cloud away again, with all its
     texture. As an extension, ``skip="clear-mean"`` starts from :func:`clear_mean_start` instead.
@@ -207,7 +207,7 @@ def fit_channels(image: Float[Tensor, "batch channel h w"], count: int) -> Float
     return image if channels == count else image[:, [i % channels for i in range(count)]]
 
 
-# Instance normalisation that is right in both memory layouts.
+# Instance normalisation in both memory layouts.
 
 
 class InstanceNorm(nn.Module):
@@ -226,7 +226,7 @@ class InstanceNorm(nn.Module):
         return samples[0] if len(samples) == 1 else torch.cat(samples)
 
 
-# The discriminator of both domains: real or generated, patch by patch.
+# The discriminator of both domains.
 
 
 class PatchDiscriminator(nn.Module):
@@ -274,7 +274,7 @@ def _convolution(channels_in: int, channels_out: int, stride: int) -> nn.Module:
     return spectral_norm(_Convolution(channels_in, channels_out, kernel_size=4, stride=stride, padding=1))
 
 
-# First weights of every network, drawn by an explicit generator.
+# Initial weights of every network.
 
 
 _POWER_ITERATIONS = 15  # what torch takes when it constructs a spectral normalisation

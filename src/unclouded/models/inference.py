@@ -1,4 +1,8 @@
-"""The cloud-removal network fitted to one scene: fast, and the same wherever the scene is cut."""
+"""Inference on whole scenes: a network whose instance norms use the statistics of the scene.
+
+:func:`freeze` takes the statistics jointly over a sample of windows and folds them into the convolutions. The result is
+faster, and its output at a pixel does not depend on how the scene is cut into windows.
+"""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -162,7 +166,7 @@ def _clear_mean(images: Sequence[Tensor], valid: Sequence[Tensor]) -> Tensor:
     return _mean([image[:, SAR_CHANNELS:-1] for image in images], clear).nan_to_num(nan=DARK_LAND)
 
 
-# Instance norms of one scene: their statistics taken over many windows at once, frozen, folded into convolutions.
+# Joint statistics. Averaging the statistics that each window has by itself would lose the variance between windows.
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""One verb for every network, baseline and foreign model."""
+"""Interfaces of cloud removers: networks, baselines and external models."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

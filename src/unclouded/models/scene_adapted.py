@@ -1,4 +1,4 @@
-"""``scene-adapted``: a remover without training data. It learns from the scene's own clear pixels, in closed form."""
+"""``scene-adapted``: a remover without training data, fitted in closed form to the clear pixels of the scene."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A ridge regression on a whole scene's clear pixels, and how it departs from itself from place to place."""
+"""Ridge regression on the clear pixels of a scene, with local departures on a coarse grid of nodes."""
 
 import math
 from collections.abc import Iterator, Mapping

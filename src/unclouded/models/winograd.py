@@ -4,7 +4,8 @@ Winograd's F(4 x 4, 3 x 3) (Lavin and Gray 2016, arXiv:1509.09308): an output ti
 at 6 x 6 points, each of which is one matrix product over the channels. Transforms are float32; the matrix products are
 oneDNN's. Both gradients are the adjoints of the same steps, so they are those of the very function that was computed.
 
-The points 0, +-sqrt(2), +-sqrt(1/2) and infinity halve the rounding error of the usual 0, +-1, +-2 and infinity.
+The points 0, +-sqrt(2), +-sqrt(1/2) and infinity are used because they halve the rounding error of the usual points
+0, +-1, +-2 and infinity, which matters in bfloat16.
 """
 
 import math
