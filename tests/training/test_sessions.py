@@ -113,7 +113,8 @@ def test_what_cannot_change_is_refused_with_a_list_and_what_can_is_listed(tiny_s
     expected = (
         r"run was started with other settings \(network.bands was \['B04', 'B03', 'B02'\], now \['B08'\]; "
         r"network.width was 2, now 3; objective was 'cycle', now 'residual'; seed was 0, now 4\); .*; settings "
-        r"that may change are schedule.max_steps, schedule.epochs_constant, schedule.epochs_decay, logging.\*, device.workers"
+        r"that may change are schedule.max_steps, schedule.epochs_constant, schedule.epochs_decay, logging.\*, "
+        r"device.workers"
     )
     with pytest.raises(InputError, match=expected):
         require_resumable("run", tiny_settings, wanted)
