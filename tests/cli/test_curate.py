@@ -138,7 +138,7 @@ def test_dask_makes_the_same_bytes(regions: Path, undisturbed: Path, tmp_path: P
     assert content(tmp_path) == content(undisturbed) and not leftovers(tmp_path)
 
 
-def test_remarks_of_readers_are_told_once_and_stand_in_the_manifest(
+def test_remarks_on_images_are_logged_once_and_stand_in_the_manifest(
     regions: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     half = read_stored(regions.parent / "radar_1.tif")

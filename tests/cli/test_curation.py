@@ -73,7 +73,7 @@ def test_a_manifest_is_written_and_check_finds_one_flipped_byte(
     assert found["regions"] == [{"roi": "ROIs1158_spring_106", "found": 1, "published": 784}]
 
 
-def test_who_expects_the_published_data_set_is_told_what_is_absent(
+def test_a_check_for_the_published_data_set_lists_what_is_absent(
     root: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert unclouded("data", "check", root) == 0
@@ -84,7 +84,7 @@ def test_who_expects_the_published_data_set_is_told_what_is_absent(
     assert "  ROIs2017_winter_8: 0 of " in text
 
 
-def test_a_file_of_hundreds_of_regions_is_no_bomb(
+def test_a_file_of_hundreds_of_regions_is_read(
     tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     regions = (
@@ -188,7 +188,7 @@ def test_an_interrupted_search_queries_only_the_rest(
     assert "did not answer for all regions" not in capsys.readouterr().err
 
 
-def test_a_killed_check_goes_on_where_it_was_and_leaves_nothing(
+def test_an_interrupted_check_resumes_and_leaves_nothing(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unclouded: Callable[..., int]
 ) -> None:
     from unclouded.cli import data_checks as keeping
