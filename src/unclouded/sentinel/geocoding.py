@@ -1,4 +1,9 @@
-"""A Sentinel-1 product on the grid of a map: read whole, calibrated, and sampled block by block into a store."""
+"""Geocoding of Sentinel-1 products: calibrated images sampled on a map grid, block by block.
+
+:class:`GroundControlPositions` and :class:`TerrainPositions` give the position of map pixels in the radar image, by the
+geolocation grid of the product or by orbit and elevation model; :func:`geocode` samples the image there.
+:func:`warp` resamples a radar image that already lies on another grid.
+"""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -30,12 +35,12 @@ from unclouded.sentinel.sentinel1 import Acquisition, Channel, GroundControl, Se
 _STRIP_LINES = 32 * BLOCK_PX
 
 HALF_PX = 0.55
-"""How far a line reaches around its middle: half a pixel, and a little more, so that slices of a pass leave no gap."""
+"""Extent of a pixel around its centre: half a pixel plus a margin, so that slices of a pass leave no gap."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Image:
-    """An open measurement, whose every line has been read."""
+    """Open measurement image of a channel."""
 
     channel: Channel
     path: Path
@@ -47,29 +52,29 @@ class _Image:
 
 @runtime_checkable
 class Positions(Protocol):
-    """Where in the radar image the pixels of a part of the map lie."""
+    """Positions of map pixels in the radar image."""
 
     def of(self, geobox: GeoBox) -> Float64[np.ndarray, "2 y x"]:
-        """Return line and pixel of the centre of each pixel of the part; far outside the image where it is not seen."""
+        """Return line and pixel of each pixel centre of a grid; far outside the image if it is not covered."""
 
 
 def geocode(
     product: ProductFolder, description: Sentinel1Product, positions: Positions, geobox: GeoBox, store: RawBandCache
 ) -> float:
-    """Write VV and VH in dB on a grid; the power is interpolated, and then its logarithm taken.
+    """Write VV and VH in dB on a grid; interpolation is in linear power.
 
     Args:
-        product: Its folder.
-        description: Its annotations.
-        positions: Where the grid lies in the image.
-        geobox: The grid.
-        store: Takes two bands of float32; NaN where the radar saw nothing.
+        product: Folder of the product.
+        description: Annotations of the product.
+        positions: Positions of the grid in the image.
+        geobox: Output grid.
+        store: Output, two bands of float32; NaN outside the radar image.
 
     Returns:
-        The share of the grid that the radar saw.
+        The share of the grid covered by the radar.
 
     Raises:
-        InputError: A measurement is absent, cut, damaged, changed, or not what its annotation says.
+        InputError: A measurement is missing, truncated, damaged, changed, or contradicts its annotation.
     """
     seen = 0
     with ExitStack() as stack:
@@ -89,7 +94,7 @@ def geocode(
 
 @contextmanager
 def _opened(product: ProductFolder, channel: Channel) -> Iterator[_Image]:
-    """Open the measurement of a channel, checked against the manifest and its annotation."""
+    """Open the measurement of a channel after comparing it with the manifest and its annotation."""
     path = product.checked(channel.measurement)
     with open_geotiff(path) as source:
         found = f"{source.count} x {source.height} x {source.width} {source.dtypes[0]}"
@@ -100,7 +105,7 @@ def _opened(product: ProductFolder, channel: Channel) -> Iterator[_Image]:
 
 
 def _verified(images: list[_Image], *, look_for_border: bool) -> BorderNoise | None:
-    """Read every line of every image once; find the rim of VV on the way."""
+    """Read every line of every image once, so that damage raises here, and detect the border noise of VV."""
     border = BorderNoise(images[0].channel)
     for image in images:
         height = image.channel.shape[0]
@@ -114,7 +119,7 @@ def _verified(images: list[_Image], *, look_for_border: bool) -> BorderNoise | N
 def _sampled(
     image: _Image, strip: NDArray[np.uint16], strip_top: int, place: NDArray[np.float64], border: BorderNoise | None
 ) -> NDArray[np.float32]:
-    """Return the power at places of an image, bilinear; NaN outside and beside what has no data."""
+    """Return bilinearly interpolated power at positions of an image; NaN outside and next to pixels without data."""
     shape = image.channel.shape
     lines, pixels = (_span(axis, side) for axis, side in zip(place, shape, strict=True))
     if lines.stop <= lines.start or pixels.stop <= pixels.start:
@@ -126,31 +131,30 @@ def _sampled(
 
 
 def _to_its_end(place: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Take what lies within the outer half of the first and last lines and pixels for their middle."""
+    """Move positions in the outer half of the first and last lines and pixels to their centres."""
     ends = np.array(shape, np.float64)[:, None, None] - 1
     inside = np.clip(place, 0, ends)
     return np.where(np.abs(place - inside) <= HALF_PX, inside, place)
 
 
 def _span(places: NDArray[np.float64], side: int) -> slice:
-    """Return the part of an axis that places between its first and its last pixel need."""
+    """Return the range of an axis needed to interpolate at positions."""
     needed = places[(places >= 0) & (places <= side - 1)]
     if not needed.size:
         return slice(0, 0)
     return slice(int(needed.min()), min(int(needed.max()) + 2, side))
 
 
-# Where in a radar image the pixels of a map lie: exactly at the nodes of a lattice, and smoothly between them.
-
+# Positions, computed exactly at the nodes of a lattice and interpolated between them.
 
 LATTICE_PX = 16
-"""Distance of the nodes, in pixels of the map."""
+"""Distance of the nodes in map pixels."""
 
 BEYOND_PX = 64.0
-"""How far the geolocation grid is continued, so that the nodes around the image's edges have positions, too."""
+"""Extrapolation of the geolocation grid, so that nodes just outside the image have positions, too."""
 
 _FAR = -1e7
-"""Position of what lies outside the image: nothing interpolated from it lies inside."""
+"""Position outside the image, so far that positions interpolated from it lie outside, too."""
 
 _STEPS = 12
 
@@ -161,9 +165,9 @@ Nodes = Callable[[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]], Float64
 
 
 class GroundControlPositions:
-    """By the geolocation grid of the product: its heights are those of a smooth surface, not of the terrain.
+    """Positions by the geolocation grid of the product, whose heights follow a smooth surface, not the terrain.
 
-    The grid's cubic spline, continued a little beyond the image, is inverted by Newton's method.
+    A cubic spline of the grid, extrapolated slightly beyond the image, is inverted by Newton's method.
     """
 
     def __init__(self, ground: GroundControl, geobox: GeoBox) -> None:
@@ -207,7 +211,7 @@ def _continued(axis: Float64[np.ndarray, " n"]) -> NDArray[np.float64]:
 
 
 def on_lattice(nodes: Nodes, geobox: GeoBox) -> Float64[np.ndarray, "2 y x"]:
-    """Ask for positions at the nodes of a lattice and interpolate between them."""
+    """Return positions computed at the nodes of a lattice and interpolated between them."""
     rows, columns = (lattice(side) for side in geobox.shape)
     found = nodes(*node_places(geobox, rows, columns)).reshape(2, len(rows), len(columns))
     found = np.where(np.isfinite(found), found, _FAR)
@@ -215,7 +219,7 @@ def on_lattice(nodes: Nodes, geobox: GeoBox) -> Float64[np.ndarray, "2 y x"]:
 
 
 def lattice(side: int) -> NDArray[np.float64]:
-    """Return the places of the nodes along an axis: every 16 pixels, the first and the last pixel included."""
+    """Return the nodes along an axis: at most 16 pixels apart, first and last pixel included."""
     return np.linspace(0, max(side - 1, 1), -(-max(side - 1, 1) // LATTICE_PX) + 1)
 
 
@@ -240,25 +244,24 @@ def _weights(side: int) -> NDArray[np.float64]:
     return np.stack([np.interp(np.arange(side), nodes, unit) for unit in np.eye(len(nodes))], axis=1)
 
 
-# Where the pixels of a map lie in a radar image, by the orbit of the satellite and the heights of the ground.
-
+# Terrain correction, by the orbit of the satellite and an elevation model.
 
 _COARSE_PX = 256
 
 _LEAST_SHARE = 0.01
-"""A model that covers less of a scene belongs to another place."""
+"""Smallest share of a scene that the elevation model covers."""
 
 _LOWEST_M, _HIGHEST_M = -12_000.0, 9_000.0
 
 
 @dataclass(frozen=True, eq=False)
 class ElevationModel:
-    """A digital elevation model, read whole.
+    """Digital elevation model.
 
     Attributes:
-        path: Where it came from.
-        metres: Heights above the ellipsoid; NaN where it has none.
-        geobox: Its grid.
+        path: Source file.
+        metres: Heights above the ellipsoid; NaN for no data.
+        geobox: Grid.
     """
 
     path: Path
@@ -314,13 +317,13 @@ class ElevationModel:
 
 
 class TerrainPositions:
-    """By the range-Doppler equations, which sarsen solves.
+    """Positions by the range-Doppler equations, solved by sarsen.
 
-    Small and Schubert, Guide to Sentinel-1 Geocoding, UZH-S1-GC-AD. They are solved at the nodes of the lattice at
-    three heights; a parabola through these gives the position of each pixel at its own height.
+    Small and Schubert, Guide to Sentinel-1 Geocoding, UZH-S1-GC-AD. The equations are solved at the nodes of the
+    lattice at three heights; a parabola through these gives the position of each pixel at its own height.
 
     Attributes:
-        without_height: Pixels so far that the model has no height for; they are taken at height 0.
+        without_height: Number of pixels so far without height in the model, for which height 0 is used.
     """
 
     def __init__(self, product: Sentinel1Product, heights: ElevationModel, geobox: GeoBox) -> None:
@@ -388,8 +391,7 @@ def _orbit(acquisition: Acquisition) -> Any:
     return OrbitPolyfitInterpolator.from_position(position)
 
 
-# A radar image on another grid than it came: from values that were read and found whole, never from a file.
-
+# Warping of radar images from decoded rows, never from a file: GDAL warps damaged files to zeros without error.
 
 MARGIN_PX = 4
 """Source pixels around a block that may reach into it, besides what its outline spans."""
@@ -398,13 +400,13 @@ _OUTLINE = 33
 
 
 def warp(source: RawBandCache, source_geobox: GeoBox, target: RawBandCache, geobox: GeoBox) -> float:
-    """Bring VV and VH in dB from one grid to another: bilinear, in linear power.
+    """Warp VV and VH in dB to another grid, bilinearly in linear power.
 
     Args:
-        source: Two bands of float32 in dB, complete.
-        source_geobox: Its grid.
-        target: Takes two bands of float32 in dB; NaN where the source has nothing.
-        geobox: Its grid.
+        source: Complete source image, two bands of float32 in dB.
+        source_geobox: Grid of the source.
+        target: Output, two bands of float32 in dB; NaN outside the source.
+        geobox: Grid of the output.
 
     Returns:
         The share of the target that the source covers.

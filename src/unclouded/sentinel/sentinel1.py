@@ -1,4 +1,8 @@
-"""What the annotations of a Sentinel-1 IW GRDH product say; other products by their name."""
+"""Annotations of Sentinel-1 IW GRDH products, and folders of products that belong to one pass.
+
+:func:`describe_radar_product` reads look-up tables for calibration and thermal noise, the geolocation grid and the
+orbit. :func:`slices_in` finds Sentinel-1 slices, :func:`parts_in` parts of a Sentinel-2 tile in a folder.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -32,14 +36,14 @@ _FINEST_SPACING_M, _COARSEST_SPACING_M = 5.0, 15.0
 
 @dataclass(frozen=True, eq=False)
 class GroundControl:
-    """The geolocation grid: where some lines and pixels lie on the ground.
+    """Geolocation grid: ground coordinates of some lines and pixels.
 
     Attributes:
-        lines: Of the rows of the grid.
-        pixels: Of its columns.
-        longitude: In degrees.
-        latitude: In degrees.
-        height_m: Above the ellipsoid.
+        lines: Image line of each grid row.
+        pixels: Image pixel of each grid column.
+        longitude: Longitude in degrees.
+        latitude: Latitude in degrees.
+        height_m: Height above the ellipsoid.
         slant_m: Distance to the satellite.
     """
 
@@ -53,7 +57,7 @@ class GroundControl:
 
 @dataclass(frozen=True, eq=False)
 class Acquisition:
-    """When the image was taken, and from where.
+    """Imaging geometry: time and orbit.
 
     Attributes:
         first_line: Time of the first line, in UTC.
@@ -68,7 +72,7 @@ class Acquisition:
     orbit_m: Float64[np.ndarray, "orbits 3"]
 
 
-# Look-up tables of Sentinel-1 annotations: vectors along the range at some lines, and what lies between them.
+# Look-up tables: vectors along the range at some lines, interpolated between them.
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class Table:
 
     @property
     def is_zero(self) -> bool:
-        """Say whether the table holds nothing but zeros."""
+        """Whether all values are zero."""
         return not any(vector.values.any() for vector in self.vectors)
 
     def at(self, lines: slice, pixels: slice) -> Float32[np.ndarray, "lines pixels"]:
@@ -117,7 +121,7 @@ class Table:
         return _between(wanted, stations[first : first + len(used)], known)
 
 
-# Thermal noise of Sentinel-1: what the instrument adds to the power, by both formats of the annotation.
+# Thermal noise, in both formats of the annotation.
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +165,7 @@ class ThermalNoise:
 
     @property
     def is_zero(self) -> bool:
-        """Say whether the product tells nothing of its noise."""
+        """Whether the product has no thermal noise."""
         return self.range_table.is_zero
 
     def at(self, lines: slice, pixels: slice) -> Float32[np.ndarray, "lines pixels"]:
@@ -200,7 +204,7 @@ class Channel:
 
 @dataclass(frozen=True, eq=False)
 class Sentinel1Product:
-    """What is known of a product before a pixel is read.
+    """Annotations of a product.
 
     Attributes:
         identity: Name of the product, without ``.SAFE``.
@@ -331,7 +335,7 @@ def _vectors(markup: XmlElement, vector: str, values: str) -> Iterator[Vector]:
 
 
 def increases(numbers: Iterable[float]) -> bool:
-    """Say whether numbers increase, each above the one before."""
+    """Return whether numbers are strictly increasing."""
     return bool((np.diff(np.fromiter(numbers, np.float64)) > 0).all())
 
 
@@ -365,11 +369,10 @@ def _overlap(block: tuple[int, int], window: slice) -> tuple[int, int] | None:
     return (first, last) if first < last else None
 
 
-# Products of one pass that belong together: slices of Sentinel-1, and parts of a tile of Sentinel-2.
-
+# Products of one pass: slices of Sentinel-1, and parts of a Sentinel-2 tile.
 
 ONE_PASS = timedelta(minutes=5)
-"""Slices of one pass begin 25 s apart; a satellite is at the same place again after 12 hours at the earliest."""
+"""Largest time span of one pass: slices start 25 s apart, and the next pass is 12 hours later at the earliest."""
 
 _NAME = re.compile(r"S1[A-D]_IW_GRDH_1S\w{2}_(\d{8}T\d{6})_.*")
 

@@ -1,4 +1,4 @@
-"""What the metadata of a Sentinel-2 product says: its level, bands, grid, offset, time; other products by name."""
+"""Metadata of Sentinel-2 products: level, bands, grid, offsets and time."""
 
 import re
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class BandFile:
 
 @dataclass(frozen=True)
 class Sentinel2Product:
-    """What is known of a granule of a product before a pixel is read.
+    """Metadata of a granule of a product.
 
     Attributes:
         identity: Name of the product, without ``.SAFE``.
@@ -184,7 +184,7 @@ def _native_pixel_m(band: str) -> int:
 
 
 def _offsets(metadata: XmlElement, bands: tuple[str, ...]) -> tuple[int, ...]:
-    """Return the offset of each band by its tag: neither date nor baseline say anything about it.
+    """Return the offset of each band from its tag; date and baseline are not reliable indicators.
 
     Raises:
         InputError: Some bands have the tag and some have not, or steps of reflectance are not 1/10000.
