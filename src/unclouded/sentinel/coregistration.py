@@ -1,4 +1,4 @@
-"""How far radar and optics lie apart: both see the same edges, though one sees bright what the other sees dark."""
+"""Estimation of the shift between radar and optical images from their common edges, regardless of contrast sign."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ OPTICAL_BANDS = ("B02", "B04", "B08", "B11")
 CONFIDENT = 0.015
 """Least gap of a confident estimate; see docs/products.md for how often those are right."""
 _APART_PX = 3
-"""Shifts further than this from the best one are other answers."""
+"""Distance from the best shift beyond which a shift counts as a different one."""
 
 
 @dataclass(frozen=True)
 class Shift:
-    """How far the radar lies to the right of and below the optical image.
+    """Shift of the radar image relative to the optical image, to the right and down.
 
     Attributes:
         right_px: Columns; the radar's column c shows what the optical image shows at c - right_px.
@@ -48,7 +48,7 @@ class Shift:
 
     @property
     def is_confident(self) -> bool:
-        """Whether the images have enough in common to tell."""
+        """Whether the gap is large enough for a reliable estimate."""
         return self.gap >= CONFIDENT
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class Shift:
 
 @dataclass(frozen=True, eq=False)
 class EdgeCorrelation:
-    """How well the edges of a block agree at every whole shift within reach; such agreements add up over blocks.
+    """Correlation of the edges of a block at every integer shift within reach; blocks are combined by summation.
 
     Attributes:
         products: Sum of the products of features, by rows down and columns right.

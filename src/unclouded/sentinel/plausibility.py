@@ -1,4 +1,4 @@
-"""Whether the bands of an optical image look like the bands they are taken for, in the order and the units they have.
+"""Plausibility of the band order and the units of an optical image, by its spectra.
 
 Spectra of Sentinel-2 are not arbitrary: B10 is dark wherever no high cloud is, B08, B8A and B07 are nearly equal, the
 air makes B01 brighter than B02 and B03. A mixture of normal distributions of log reflectance, fitted to real pixels of
@@ -22,9 +22,9 @@ from unclouded.files import named
 from unclouded.sensors import SENTINEL2
 
 PIXELS = 500
-"""Pixels that an image is judged by."""
+"""Number of sampled pixels per image."""
 _FEWEST = 40
-"""Fewer pixels with data tell nothing."""
+"""Smallest number of valid pixels for a check."""
 _DARK = 0.01
 """Added to reflectance before its logarithm is taken: about what noise and the stored steps do to dark pixels."""
 _FLOOR = -30.0
@@ -71,8 +71,8 @@ _MICROMETRES = dict(
     )
 )
 """Central wavelengths."""
-_JUDGED = {13: SENTINEL2.bands, 12: tuple(band for band in SENTINEL2.bands if band not in ("B09", "B10"))}
-"""Bands that are judged, by the number of bands; the correction of water vapour changes B09 of Level-2A most."""
+_SCORED = {13: SENTINEL2.bands, 12: tuple(band for band in SENTINEL2.bands if band not in ("B09", "B10"))}
+"""Bands that are scored, by the number of bands; the correction of water vapour changes B09 of Level-2A most."""
 
 OFFSET_LEFT = "carry an offset of 1000 that was not removed"
 _UNITS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
@@ -188,12 +188,12 @@ def find_alternative(
         ordered: Whether the order is beyond doubt, as that of named bands.
         model: Of the spectra; that of the package if omitted.
     """
-    judge = _Judge(np.asarray(reflectance, np.float64), bands, model or spectral_model())
-    stated = judge.plausibility(judge.pixels)
-    found = [Finding(None, None, unit, value - stated, value) for unit, value in judge.units()]
+    scorer = _BandScorer(np.asarray(reflectance, np.float64), bands, model or spectral_model())
+    stated = scorer.plausibility(scorer.pixels)
+    found = [Finding(None, None, unit, value - stated, value) for unit, value in scorer.units()]
     if not ordered:
-        order, value = judge.best_order()
-        name = next((name for name, known in judge.orders.items() if known == order), None)
+        order, value = scorer.best_order()
+        name = next((name for name, known in scorer.orders.items() if known == order), None)
         found.append(Finding(order, name, None, value - stated, value))
     best = max(found, key=lambda one: one.gain)
     return best if best.gain > 0 else None
@@ -259,7 +259,9 @@ def _refuse_no_reflectance(path: Path, pixels: NDArray[np.float32], bands: tuple
 
 def _order_in_words(order: tuple[str, ...], name: str | None, bands: tuple[str, ...]) -> str:
     moved = [
-        f"band {i} looks like {is_}" for i, (is_, said) in enumerate(zip(order, bands, strict=True), 1) if is_ != said
+        f"band {i} looks like {is_}"
+        for i, (is_, stated) in enumerate(zip(order, bands, strict=True), 1)
+        if is_ != stated
     ]
     if name is None and len(moved) <= _FEW_MOVED:
         return f"the bands have no names, and {', '.join(moved)}, expected the order {' '.join(bands)}"
@@ -273,19 +275,19 @@ def _remedy(order: tuple[str, ...], bands: tuple[str, ...]) -> str:
     return f"reorder them ('gdal_translate {picked} IN OUT'), or name them in the file if they are as expected"
 
 
-class _Judge:
-    """Pixels of one image, with the part of the model that says something of them."""
+class _BandScorer:
+    """Scores of the pixels of one image under the spectral model of its bands."""
 
     def __init__(self, pixels: NDArray[np.float64], bands: tuple[str, ...], model: SpectralModel) -> None:
         self.pixels, self.bands = pixels, bands
         self.orders = {name: tuple(band for band in known if band in bands) for name, known in ORDERS.items()}
         self._air = _air(bands)
-        self._judged = [bands.index(band) for band in bands if band in _JUDGED[len(bands)]]
-        self._model = model.marginal([SENTINEL2.bands.index(bands[i]) for i in self._judged])
+        self._scored = [bands.index(band) for band in bands if band in _SCORED[len(bands)]]
+        self._model = model.marginal([SENTINEL2.bands.index(bands[i]) for i in self._scored])
 
     def plausibility(self, pixels: NDArray[np.float64]) -> float:
         """Return that of pixels whose columns are taken for the bands."""
-        return max(self._model.plausibility(_logs((pixels + air)[:, self._judged])) for air in self._air)
+        return max(self._model.plausibility(_logs((pixels + air)[:, self._scored])) for air in self._air)
 
     def units(self) -> Iterator[tuple[str, float]]:
         for unit, change in _UNITS.items():

@@ -1,4 +1,4 @@
-"""Radar and optics of one place: how far apart they lie, and how many days."""
+"""Spatial shift and time gap between the radar and the optical scene of one place."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -103,7 +103,7 @@ def _starts(low: int, high: int, size: int) -> list[int]:
 
 
 def _has_texture(shown: Float32[np.ndarray, "band y x"], mask: Bool[np.ndarray, "y x"]) -> bool:
-    """Say whether the near infrared has edges where it may be compared."""
+    """Return whether the near infrared has enough texture among the pixels to compare."""
     infrared = shown[OPTICAL_BANDS.index("B08")]
     usable = mask & np.isfinite(infrared)
     share = gaussian_filter(usable.astype(np.float32), _TEXTURE_SIGMA_PX)
@@ -112,11 +112,11 @@ def _has_texture(shown: Float32[np.ndarray, "band y x"], mask: Bool[np.ndarray, 
 
 
 def date_gap_days(radar: datetime | None, optical: datetime | None) -> float | None:
-    """Return by how many days the radar is later than the optical scene; None where a time is unknown.
+    """Return the days from the optical to the radar acquisition; None if a time is unknown.
 
     Args:
-        radar: Time of acquisition, with its zone.
-        optical: Idem.
+        radar: Acquisition time with time zone.
+        optical: Acquisition time with time zone.
     """
     if radar is None or optical is None:
         return None
