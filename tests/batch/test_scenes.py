@@ -265,7 +265,7 @@ def test_all_mistakes_are_reported_at_once(table: Path) -> None:
             "name,cloudy,sar\na,reference://x,b\n",
             "line 2 .*cloudy: reference://x has the protocol 'reference', expected",
         ),
-        ("name,cloudy,sar,heights\na,b,c,s3://x/y\n", "heights: expected a file on disk, found the address s3://x/y"),
+        ("name,cloudy,sar,heights\na,b,c,s3://x/y\n", "heights: expected a local file, found the URL s3://x/y"),
         ("name,cloudy,sar,detector\na,b,c,s2cloudles\n", "detector: .*'s2cloudless'"),
         ("name,cloudy,sar,offset\na,b,c,-1e9\n", "line 2 .*offset: "),
     ],
