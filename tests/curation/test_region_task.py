@@ -158,7 +158,7 @@ def test_fault_12_optical_images_of_two_zones_are_rejected_and_radar_of_another_
         (tmp_path / name).mkdir()
         moved(scenes, tmp_path / name, optical, at(32633, 261_000, 4_989_000, 512), cloudy)
     (refused,), (warped,) = (tasks(tmp_path / name, tmp_path / name / "root", (1,)) for name in "ab")
-    with pytest.raises(InputError, match="take both from one UTM zone, for reflectance is not resampled here"):
+    with pytest.raises(InputError, match="use images of one UTM zone, because reflectance is not resampled"):
         refused.run()
     (row,) = warped.run()
     assert row["crs"] == "EPSG:32632" and row["remarks"]  # the radar covers a part
