@@ -52,6 +52,13 @@ def test_fault_09_orders_that_tools_write_are_refused_by_name(name: str) -> None
     assert "\n" not in message
 
 
+def test_fault_09_an_order_that_no_search_finds_is_still_in_doubt() -> None:
+    order = ("B08", "B12", "B03", "B10", "B01", "B8A", "B05", "B02", "B11", "B06", "B04", "B09", "B07")
+    (remark,) = judged(stored_in(order, spectra()))
+    assert "their numbers are like no spectrum of Sentinel-2 in the order B01 B02" in remark
+    assert judged(stored_in(order, spectra()), ordered=True) == ()
+
+
 def test_fault_09_the_command_of_the_message_reorders_the_bands() -> None:
     order = ORDERS["names sorted as text"]
     words = refused(stored_in(order, spectra())).split("'")[1].split()
@@ -88,9 +95,10 @@ def test_fault_16_an_offset_that_was_subtracted_and_cut_off_is_doubted() -> None
     assert "of B10 has a reflectance of 0 or 0.0001: an offset seems to have been subtracted" in remark
 
 
-def test_too_few_pixels_and_noise_tell_nothing() -> None:
+def test_noise_is_like_no_spectrum_and_too_few_pixels_are_not_judged() -> None:
     noise = np.random.default_rng(1).uniform(0.02, 0.3, (500, 13)).astype(np.float32)
-    assert judged(noise) == ()
+    (remark,) = judged(noise)
+    assert "like no spectrum of Sentinel-2" in remark and judged(noise, ordered=True) == ()
     assert judged(stored_in(BANDS[::-1], spectra(30))) == ()
 
 

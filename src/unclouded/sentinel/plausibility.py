@@ -35,6 +35,9 @@ _SURE, _LIKELY = 8.0, 3.0
 """By how much it must be more plausible than what was stated: real images stay below 2.9 where it is plausible."""
 _LARGE = 15.0
 """A gain from which another order is worth a warning, however strange the spectra are."""
+_STRANGE = -8.0
+"""Plausibility below which the order of unnamed bands is in doubt even if no better one is found: 182 real images stay
+above -1.7, and random orders of them below -18."""
 _NEGATIVE = -0.02
 """Darkest reflectance that noise and the correction of the dark signal leave in most of a band."""
 _NOTHING, _MOST_NOTHING = 1.5e-4, 0.5
@@ -196,7 +199,7 @@ def find_alternative(
         name = next((name for name, known in scorer.orders.items() if known == order), None)
         found.append(Finding(order, name, None, value - stated, value))
     best = max(found, key=lambda one: one.gain)
-    return best if best.gain > 0 else None
+    return best if best.gain > 0 or stated < _STRANGE else None
 
 
 def check_optical_plausibility(
@@ -219,7 +222,9 @@ def check_optical_plausibility(
     _refuse_no_reflectance(path, pixels, bands)
     found = find_alternative(pixels[np.linspace(0, len(pixels) - 1, PIXELS).astype(int)], bands, ordered=ordered)
     if found is None or not found.is_likely:
-        return tuple(_cut_off(pixels, bands))
+        in_doubt = not ordered and len(bands) == len(SENTINEL2.bands)
+        strange = in_doubt and found is not None and found.plausibility - found.gain < _STRANGE
+        return tuple(_cut_off(pixels, bands)) or ((_no_spectrum(bands),) if strange else ())
     if found.order is None:
         words = f"the numbers look as if they {found.unit}"
         if found.is_sure and found.unit not in _DOUBTFUL:
@@ -229,6 +234,13 @@ def check_optical_plausibility(
     if found.is_sure:
         raise InputError(f"{named(path)}: {words}; {_remedy(found.order, bands)}")
     return (f"{words}; if so, {_remedy(found.order, bands)}",)
+
+
+def _no_spectrum(bands: tuple[str, ...]) -> str:
+    return (
+        "the bands have no names, and their numbers are like no spectrum of Sentinel-2 in the order "
+        f"{' '.join(bands)}, nor in any order that was tried; check the order, and name the bands in the file"
+    )
 
 
 def _cut_off(pixels: NDArray[np.float32], bands: tuple[str, ...]) -> Iterator[str]:
