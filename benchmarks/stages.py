@@ -15,6 +15,7 @@ their removal is an upper limit: windows without clouds cost nothing.
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,8 +28,6 @@ import numpy as np
 import torch
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from products.optical_product import PIXEL_M, OpticalProduct, write_optical_product
-from products.radar_product import RadarGeometry, RadarProduct, write_radar_product
 from pyproj import Transformer
 
 from unclouded.clouds.map import CloudMapSettings
@@ -49,6 +48,10 @@ from unclouded.sentinel.optical import open_optical
 from unclouded.sentinel.radar import open_radar
 from unclouded.settings import settings_from
 from unclouded.simulation.region import simulate_region
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # generators of simulated products
+from products.optical_product import PIXEL_M, OpticalProduct, write_optical_product
+from products.radar_product import RadarGeometry, RadarProduct, write_radar_product
 
 TILE_PX = 10_980
 RADAR_PX = (16_685, 25_788)

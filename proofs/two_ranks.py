@@ -134,7 +134,7 @@ def first_gradients(settings: TrainSettings, folder: Path, who: str, writes: boo
 
 def watch(seen: dict[str, Any]) -> None:
     """Record the patches, the weights before and after, and the number of saved states."""
-    go, of, save = Training.go, Batch.of, RunFolder.save_state
+    go, of, save = Training.fit, Batch.of, RunFolder.save_state
 
     def watched_go(self: Training) -> None:
         seen["first"] = weights_hash(self)
@@ -151,7 +151,7 @@ def watch(seen: dict[str, Any]) -> None:
         seen["saves"] += 1
         save(self, state)
 
-    Training.go, loop.Batch, RunFolder.save_state = watched_go, WatchedBatch, watched_save  # type: ignore[method-assign]
+    Training.fit, loop.Batch, RunFolder.save_state = watched_go, WatchedBatch, watched_save  # type: ignore[method-assign]
 
 
 def weights_hash(training: Training) -> str:

@@ -19,14 +19,16 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from products.optical_product import PIXEL_M, OpticalProduct, write_optical_product
-from products.radar_product import RadarGeometry, RadarProduct, write_radar_product
 from pyproj import Transformer
 
 from unclouded.io.geotiff import write_geotiff
 from unclouded.sensors import SENTINEL2
 from unclouded.sentinel.optical import open_optical
 from unclouded.sentinel.radar import open_radar
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # generators of simulated products
+from products.optical_product import PIXEL_M, OpticalProduct, write_optical_product
+from products.radar_product import RadarGeometry, RadarProduct, write_radar_product
 
 SECONDS = {"open_s": "until open", "rows_s": "for the rows", "cpu_s": "of CPU"}
 SIDE = 10_980

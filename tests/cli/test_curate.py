@@ -72,7 +72,7 @@ def test_every_candidate_and_every_region_has_a_status_and_a_reason(
     assert unclouded("data", "check", undisturbed) == 0
     printed = capsys.readouterr().out
     assert "4 patches hashed" in printed
-    assert "1 failed regions\n  ROIs0001_fall_3: radar_3.tif is not a whole GeoTIFF" in printed
+    assert "1 regions failed\n  ROIs0001_fall_3: radar_3.tif is not a whole GeoTIFF" in printed
 
 
 def test_the_last_of_two_shards_writes_the_manifest_and_reports_failed_regions(

@@ -93,7 +93,9 @@ def test_fault_15_other_units_are_refused_and_never_guessed(
     assert "most of them positive, expected dB; if this is linear power" in refused(linear)
     in_db = stack(tmp_path / "db.tif", np.minimum(db, -2))
     assert "expected linear power; if this is dB, set --units dB" in refused(in_db, units="linear")
-    assert "when read as dB x 100, expected below -1; if it is in dB, leave the units out" in refused(in_db, units="dB x 100")
+    assert "when read as dB x 100, expected below -1; if it is in dB, leave the units out" in refused(
+        in_db, units="dB x 100"
+    )
     hundredths = stack(tmp_path / "hundredths.tif", (np.minimum(db, -2) * 100).astype(np.int16))
     assert "has values of type int16, expected float32 or float64 for Sentinel-1 in dB; convert it" in refused(
         hundredths

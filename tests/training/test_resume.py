@@ -109,7 +109,7 @@ def test_fault_04_a_signal_to_all_processes_saves_the_run_and_leaves_none_of_the
     os.killpg(process.pid, number)
     told = process.communicate()[1]
     assert process.returncode == status, told
-    assert f"signal {int(number)} ended the run after step" in told
+    assert f"signal {int(number)} stopped the run after step" in told
     assert "Traceback" not in told
     deadline = time.monotonic() + 120  # one that is just ending may still be listed
     while living(process.pid) and time.monotonic() < deadline:

@@ -133,7 +133,9 @@ def test_judging_changes_nothing_of_what_is_learnt(judging: TrainSettings, tmp_p
 
 def test_a_run_that_would_be_judged_on_its_own_patches_does_not_start(judging: TrainSettings, tmp_path: Path) -> None:
     everything = judging.model_copy(update={"patch_list": None})
-    with pytest.raises(InputError, match="2 of 2 patches of the validation, first tiny_3, or their regions are learnt"):
+    with pytest.raises(
+        InputError, match="2 of 2 patches of the validation, first tiny_3, or their regions are used for training"
+    ):
         train(everything, RunFolder(tmp_path / "run"))
 
 
