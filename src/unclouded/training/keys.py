@@ -23,6 +23,31 @@ KEYS = {
 """Group of settings to its keys; a test compares them with the models of :mod:`unclouded.training.settings`."""
 
 
+FORMER_NAMES = {"journal": "logging", "schedule.moving_average": "schedule.ema_decay"}
+"""Keys of earlier settings files, which are still read, to their present names."""
+
+
+def with_present_names(content: Mapping[str, Any], group: str = "") -> dict[str, Any]:
+    """Return settings with the present names of their keys; a present name that is given, too, wins."""
+    renamed: dict[str, Any] = {}
+    for key, value in content.items():
+        path = f"{group}{key}"
+        present = FORMER_NAMES.get(path, path)
+        inner = with_present_names(value, f"{present}.") if isinstance(value, Mapping) else value
+        if present == path or present.rpartition(".")[2] not in content:
+            renamed[present.rpartition(".")[2]] = inner
+    return renamed
+
+
+def with_present_name(override: str) -> str:
+    """Return an assignment such as ``journal.log_every=1`` with the present name of its key."""
+    path, equals, value = override.partition("=")
+    for former, present in FORMER_NAMES.items():
+        if path.strip() == former or path.strip().startswith(f"{former}."):
+            return f"{present}{path.strip().removeprefix(former)}{equals}{value}"
+    return override
+
+
 def require_known_keys(content: Mapping[str, Any], overrides: Iterable[str], origin: str) -> None:
     """Refuse keys that no training setting has.
 
@@ -34,7 +59,7 @@ def require_known_keys(content: Mapping[str, Any], overrides: Iterable[str], ori
     Raises:
         InputError: Names the unknown keys.
     """
-    assigned = [one.partition("=")[0].split(".") for one in overrides]
+    assigned = [with_present_name(one).partition("=")[0].split(".") for one in overrides]
     paths = [*_paths(content), *([part.strip() for part in parts] for parts in assigned)]
     if unknown := [hint for path in paths if (hint := _unknown(path))]:
         raise InputError(f"{origin} is not a valid TrainSettings: {'; '.join(unknown[:20])}")

@@ -10,6 +10,7 @@ from typing import Any
 from unclouded.errors import InputError
 from unclouded.files import is_file, named
 from unclouded.settings import read_toml
+from unclouded.training.keys import with_present_names
 
 FOLDER: Traversable = files("unclouded.training") / "presets"
 KEY = "preset"
@@ -39,7 +40,7 @@ def read_source(source: str) -> tuple[dict[str, Any], str]:
         return _complete(_content(source)), source
     if not is_file(path) and not path.suffix:
         raise InputError(f"{named(path)} is neither a file nor a preset; presets are {', '.join(preset_names())}")
-    return _complete(read_toml(path)), path.name
+    return _complete(with_present_names(read_toml(path))), path.name
 
 
 def _complete(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.files import resolved
 from unclouded.models.network import NetworkSettings
 from unclouded.settings import Settings, settings_from
+from unclouded.training.keys import with_present_name
 from unclouded.training.losses import LossWeights
 from unclouded.training.preset import read_source
 from unclouded.vgg import AUTO
@@ -241,4 +242,4 @@ def train_settings(source: str, overrides: Iterable[str] = ()) -> TrainSettings:
         InputError: Neither file nor preset, or settings that are missing, unknown or out of range.
     """
     content, origin = read_source(source)
-    return settings_from(TrainSettings, content, overrides, origin=origin)
+    return settings_from(TrainSettings, content, [with_present_name(one) for one in overrides], origin=origin)
