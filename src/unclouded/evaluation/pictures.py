@@ -96,7 +96,7 @@ def write_region_sheet(
     } | {name: true_colour(image, RGB) for name, image in predictions.items()}
     rows = -(-len(pictures) // 3)
     figure = Figure(figsize=(15, 0.5 + 5.2 * rows), layout="constrained")
-    figure.suptitle("A simulated region that nobody has seen before", fontsize=14)
+    figure.suptitle("A simulated region that was not used for training", fontsize=14)
     axes = figure.subplots(rows, 3, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
