@@ -1,6 +1,9 @@
 """Callbacks of long work: progress, and the hooks of training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called with (stage, completed, total): the name of the stage, the items done, and all items."""
@@ -8,6 +11,13 @@ ProgressCallback = Callable[[str, int, int], None]
 
 def no_progress(stage: str, completed: int, total: int) -> None:
     """Ignore progress; the default of ``on_progress``."""
+
+
+def counted(items: Iterable[T], stage: str, total: int, on_progress: ProgressCallback) -> Iterator[T]:
+    """Yield items and report progress after each."""
+    for completed, item in enumerate(items, start=1):
+        yield item
+        on_progress(stage, completed, total)
 
 
 class TrainingCallback:

@@ -3,7 +3,8 @@ import math
 import pytest
 from rich.progress import Progress
 
-from unclouded.cli.progress import LossTable, RateColumn, counted, training_progress
+from unclouded.cli.progress import LossTable, RateColumn, training_progress
+from unclouded.progress import counted
 
 
 def test_progress_is_reported_after_each_item() -> None:

@@ -122,13 +122,14 @@ def paint(
     seed: Annotated[int, typer.Option(help="Random seed; combined with the patch name.")] = 0,
 ) -> None:
     """Paint synthetic clouds on the clear images of a data set, and write the images and their cloud maps."""
-    from unclouded.cli.progress import counted, progress_bar
+    from unclouded.cli.progress import progress_bar
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.clouds.synthetic import SyntheticSettings
     from unclouded.files import require_writable
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.storing import paint_triplet
+    from unclouded.progress import counted
 
     require_writable(out)
     files = find_triplets(root).require_triplets()

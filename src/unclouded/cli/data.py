@@ -231,12 +231,13 @@ def screen(
     from unclouded.files import require_folder
 
     require_folder(root)  # before the imports below, which take a second
-    from unclouded.cli.progress import counted, progress_bar
+    from unclouded.cli.progress import progress_bar
     from unclouded.files import require_writable, write_json, write_text
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.plots import chosen, write_sheet
     from unclouded.patches.reading import images_of
     from unclouded.patches.screening import ScreeningReport, screen_files
+    from unclouded.progress import counted
 
     thresholds = _thresholds(settings, overrides)
     require_writable(out)
@@ -432,7 +433,7 @@ def stats(
     from unclouded.files import require_folder
 
     require_folder(root)  # before the imports below, which take a second
-    from unclouded.cli.progress import counted, progress_bar
+    from unclouded.cli.progress import progress_bar
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.files import require_writable, write_json, write_text
@@ -441,6 +442,7 @@ def stats(
     from unclouded.patches.plots import write_histogram
     from unclouded.patches.reading import DamagedTriplet, incomplete_as_skipped
     from unclouded.patches.splits import incomplete_of, triplets_of
+    from unclouded.progress import counted
 
     require_writable(out)
     inventory = find_triplets(root)

@@ -42,7 +42,7 @@ def predict_patches(
     from rich.console import Console
 
     from unclouded import __version__
-    from unclouded.cli.progress import counted, progress_bar
+    from unclouded.cli.progress import progress_bar
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.files import require_writable, write_json
     from unclouded.models.weights import choose_map
@@ -50,6 +50,7 @@ def predict_patches(
     from unclouded.patches.reading import SKIPPED, DamagedTriplet, incomplete_as_skipped, skipped_json
     from unclouded.prediction import patches
     from unclouded.prediction.scene import SceneSettings
+    from unclouded.progress import counted
 
     scene = read_scene_settings(settings, scene_options(clouds=clouds, detector=detector))
     if scene != SceneSettings(clouds=scene.clouds):

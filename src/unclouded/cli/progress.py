@@ -2,9 +2,8 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
 
 from rich.console import Group
 from rich.live import Live
@@ -26,15 +25,6 @@ from rich.text import Text
 
 from unclouded.cli.logging import error_console, is_quiet
 from unclouded.progress import ProgressCallback, TrainingCallback
-
-T = TypeVar("T")
-
-
-def counted(items: Iterable[T], stage: str, total: int, on_progress: ProgressCallback) -> Iterator[T]:
-    """Yield items and report progress after each."""
-    for completed, item in enumerate(items, start=1):
-        yield item
-        on_progress(stage, completed, total)
 
 
 class RateColumn(ProgressColumn):

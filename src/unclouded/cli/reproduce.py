@@ -201,13 +201,14 @@ def _regions(root: Path, out: Path, names: list[str] | None, selection: _Selecti
 
 
 def _coverage(root: Path, out: Path, part: options.Part, selection: _Selection) -> None:
-    from unclouded.cli.progress import counted, progress_bar
+    from unclouded.cli.progress import progress_bar
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.patches.coverage import CoverageStatistics, measure_coverage
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.plots import write_histogram
     from unclouded.patches.splits import triplets_of
+    from unclouded.progress import counted
 
     inventory = find_triplets(root)
     files = inventory.require_observations() if part == "all" else triplets_of(inventory, part)

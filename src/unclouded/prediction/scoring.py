@@ -16,7 +16,7 @@ from unclouded.patches.layouts import Inventory, find_triplets
 from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable, incomplete_as_skipped
 from unclouded.patches.splits import SplitName, incomplete_of, triplets_of
 from unclouded.prediction.evaluation_source import EvaluationSource, Predictions, remover_source
-from unclouded.progress import ProgressCallback, no_progress
+from unclouded.progress import ProgressCallback, counted, no_progress
 from unclouded.tensors.dataset import TripletDataset
 
 
@@ -100,7 +100,7 @@ def score_source(
     data = TripletDataset(source.files, source.bands, cloud_map.used, ProbabilityCache(), synthetic=synthetic)
     skipped: list[DamagedTriplet] = []
     triplets = each_readable(data.names, data.__getitem__, damaged, skipped)
-    pairs = _counted(source.pairs(triplets), len(data), on_progress)
+    pairs = counted(source.pairs(triplets), "evaluating", len(data), on_progress)
     provenance = Provenance(
         source.name,
         split,
@@ -118,9 +118,3 @@ def score_source(
         provenance=provenance,
         skipped=(*incomplete_as_skipped(incomplete_of(inventory, split)), *skipped),
     )
-
-
-def _counted(pairs: Predictions, total: int, on_progress: ProgressCallback) -> Predictions:
-    for completed, pair in enumerate(pairs, start=1):
-        yield pair
-        on_progress("evaluating", completed, total)
