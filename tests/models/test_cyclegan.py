@@ -182,12 +182,12 @@ def test_bfloat16_teaches_the_generator_what_float64_does(
     calls = []
     convolve = winograd.convolve
     monkeypatch.setattr(winograd, "convolve", lambda x, weight: (calls.append(x.dtype), convolve(x, weight))[1])
-    monkeypatch.setattr(winograd, "is_faster", lambda: True)
     gradients = []
     for bf16 in (False, True):
         network = OpticalToSar(width=8)
         initialise(network, torch.Generator().manual_seed(0))
         network.to(torch.float32 if bf16 else torch.float64).to(memory_format=layout)
+        winograd.use_winograd(network)
         optical = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             sar = network(optical.to(network.trunk[1].weight.dtype))

@@ -1,10 +1,22 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unclouded.models.winograd import BLOCK, convolve, fits, transformed, weights_transformed_once
+from unclouded.models.cyclegan import OpticalToSar, initialise
+from unclouded.models.winograd import (
+    BLOCK,
+    WinogradConvolution,
+    convolve,
+    fits,
+    transformed,
+    use_winograd,
+    weights_transformed_once,
+)
 
 
 def images(*shape: int, seed: int = 0) -> Tensor:
@@ -86,6 +98,29 @@ def test_it_takes_wide_bfloat16_images_and_3x3_filters_only() -> None:
     assert not fits(x.float(), weight)
     assert not fits(x, torch.empty(BLOCK, BLOCK + 1, 3, 3))
     assert not fits(x, torch.empty(BLOCK, BLOCK, 7, 7))
+
+
+def test_the_model_of_the_paper_does_not_import_winograd() -> None:
+    code = "import sys, unclouded.models.cyclegan; print({'unclouded.models.winograd', 'numba'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_a_prepared_network_has_its_parameters_under_their_names_and_the_same_numbers_without_gradients() -> None:
+    network = OpticalToSar(width=8)  # 32 channels in the residual blocks
+    initialise(network, torch.Generator().manual_seed(0))
+    before, state = dict(network.named_parameters()), list(network.state_dict())
+    optical, random = torch.rand(1, 3, 32, 32), torch.get_rng_state()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = network(optical)
+        use_winograd(network)
+        assert torch.equal(network(optical), expected)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert sum(isinstance(layer, WinogradConvolution) for layer in network.modules()) == 18
+    assert list(network.state_dict()) == state
+    assert [(name, id(one)) for name, one in network.named_parameters()] == [(n, id(p)) for n, p in before.items()]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not torch.equal(network(optical), expected)  # with gradients the products are rounded differently
 
 
 def test_numbers_are_rounded_to_the_nearest_ties_to_even() -> None:

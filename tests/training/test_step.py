@@ -175,10 +175,11 @@ def test_every_weight_is_transformed_once_a_step_however_often_its_network_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = []
-    monkeypatch.setattr(winograd, "is_faster", lambda: True)
     transformed = winograd.transformed
     monkeypatch.setattr(winograd, "transformed", lambda weight: (made.append(weight), transformed(weight))[1])
     bare = build_networks(NetworkSettings(width=8), 2, torch.Generator().manual_seed(0))
+    for network in bare.named().values():
+        winograd.use_winograd(network)
     fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
     networks = Networks(**{name: InPrecision(network, fabric) for name, network in bare.named().items()})
     images = [torch.rand(1, channels, 32, 32, generator=torch.Generator().manual_seed(1)) for channels in (3, 3, 3, 1)]
@@ -189,6 +190,24 @@ def test_every_weight_is_transformed_once_a_step_however_often_its_network_runs(
     exactly, _ = generator_terms(bare, seen, NO_PERCEPTUAL, None)
     for name in ("adversarial", "cycle", "identity", "auxiliary"):
         assert terms[name].item() == pytest.approx(exactly[name].item(), rel=0.05)
+
+
+@pytest.mark.parametrize(("faster", "layers"), [(True, 18), (False, 0)])
+@pytest.mark.parametrize(("objective", "generators"), [("cycle", 2), ("residual", 1)])
+def test_a_run_uses_winograd_in_its_generators_where_it_is_faster(
+    tiny_settings: TrainSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    objective: str,
+    generators: int,
+    faster: bool,
+    layers: int,
+) -> None:
+    monkeypatch.setattr(winograd, "is_faster", lambda: faster)
+    network = tiny_settings.network.model_copy(update={"width": 8})  # 32 channels in the residual blocks
+    settings = tiny_settings.model_copy(update={"objective": objective, "network": network})
+    networks = build_objective(settings, launch(settings.device)).networks
+    kinds = [type(layer) for one in networks.values() for layer in one.modules()]
+    assert kinds.count(winograd.WinogradConvolution) == generators * layers
 
 
 @pytest.mark.parametrize(

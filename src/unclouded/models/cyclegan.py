@@ -8,8 +8,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from unclouded.models import winograd
-
 SAR_CHANNELS = 3
 """VV, VH and their mean; see :class:`unclouded.models.scaling.Scaling`."""
 
@@ -156,12 +154,10 @@ class _Reflection(nn.ReflectionPad2d):
 
 
 class Convolution(nn.Conv2d):
-    """A convolution in front of an instance norm, which takes every bias away again: it is kept, and not added."""
+    """A convolution in front of an instance norm, which cancels any bias: the bias is stored but not added."""
 
     def forward(self, x: Float[Tensor, "batch before h w"]) -> Float[Tensor, "batch after rows columns"]:
         """Convolve without bias."""
-        if self.stride == (1, 1) and torch.is_grad_enabled() and winograd.is_faster() and winograd.fits(x, self.weight):
-            return winograd.convolve(x, self.weight)
         return F.conv2d(x, self.weight, None, self.stride, self.padding)
 
 

@@ -1,11 +1,15 @@
-"""3 x 3 convolutions of stride 1 with a quarter of the multiplications, in bfloat16 on the CPU.
+"""3 x 3 convolutions of stride 1 with a quarter of the multiplications, in bfloat16 on the CPU, for training.
 
-Winograd's F(4 x 4, 3 x 3) (Lavin and Gray 2016, arXiv:1509.09308): an output tile of 4 x 4 px is found from products
+Winograd's F(4 x 4, 3 x 3) (Lavin and Gray 2016, arXiv:1509.09308): an output tile of 4 x 4 px is computed from products
 at 6 x 6 points, each of which is one matrix product over the channels. Transforms are float32; the matrix products are
-oneDNN's. Both gradients are the adjoints of the same steps, so they are those of the very function that was computed.
+oneDNN's. Both gradients are the adjoints of the same steps, hence the exact gradients of the function computed.
 
 The points 0, +-sqrt(2), +-sqrt(1/2) and infinity are used because they halve the rounding error of the usual points
-0, +-1, +-2 and infinity, which matters in bfloat16.
+0, +-1, +-2 and infinity, which matters in bfloat16: the transform of the output multiplies the rounded products by
+powers of the points up to the third, at most sqrt(8) here and 8 there.
+
+The networks of :mod:`unclouded.models.cyclegan` have ordinary convolutions; :func:`use_winograd` replaces those of a
+network that is prepared for training.
 """
 
 import math
@@ -20,33 +24,78 @@ import torch
 from jaxtyping import BFloat16, Float
 from numba import prange
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from unclouded.jit import compiled, compiled_parallel
+from unclouded.models.cyclegan import Convolution
 
 BLOCK = 32
 """Channels that are transformed together: both channel numbers of a convolution are multiples of it."""
 
 _TILE, _POINTS = 4, 6
-_A, _B = np.float32(math.sqrt(2)), np.float32(math.sqrt(0.5))  # the points, all float32: float64 would halve the speed
-_A2, _B2, _SUM = np.float32(2), np.float32(0.5), np.float32(2.5)  # a^2, b^2, a^2 + b^2; a b = 1
+
+# The points are 0, a, -a, b, -b and infinity, and a b = 1. Constants are float32: one float64 constant would turn the
+# compiled loops into float64, at half the speed.
+_A, _B = np.float32(math.sqrt(2)), np.float32(math.sqrt(0.5))
+_A2, _B2, _SUM = np.float32(2), np.float32(0.5), np.float32(2.5)  # a^2, b^2, a^2 + b^2
 _A3, _B3 = np.float32(math.sqrt(8)), np.float32(math.sqrt(0.125))
 
-_kept: dict[Tensor, Tensor] | None = None
+_transformed: dict[Tensor, Tensor] | None = None  # weights transformed within weights_transformed_once
+
+
+class WinogradConvolution(Convolution):
+    """A convolution that is computed by :func:`convolve` in a bfloat16 forward pass with gradients.
+
+    Without gradients oneDNN's own convolution is used: validation and previews then have the same numbers as
+    :class:`unclouded.models.cyclegan.Convolution`, whose parameters and state dict it shares.
+    """
+
+    def forward(self, x: Float[Tensor, "batch before h w"]) -> Float[Tensor, "batch after rows columns"]:
+        """Convolve without bias."""
+        if torch.is_grad_enabled() and fits(x, self.weight):
+            return convolve(x, self.weight)
+        return super().forward(x)
+
+
+def use_winograd(network: nn.Module) -> None:
+    """Replace the 3 x 3 convolutions of stride 1 of a network by :class:`WinogradConvolution`, in place.
+
+    The parameters stay the same objects, in the same order and under the same names. Worth it where
+    :func:`is_faster` is True.
+
+    Args:
+        network: A generator of :mod:`unclouded.models.cyclegan`; other networks stay as they are.
+    """
+    for parent in list(network.modules()):
+        for name, layer in parent.named_children():
+            if type(layer) is Convolution and _replaceable(layer):
+                setattr(parent, name, _with_weights_of(layer))
+
+
+def _replaceable(layer: Convolution) -> bool:
+    shape = layer.kernel_size, layer.stride, layer.padding
+    return shape == ((3, 3), (1, 1), (0, 0)) and layer.in_channels % BLOCK == layer.out_channels % BLOCK == 0
+
+
+def _with_weights_of(layer: Convolution) -> WinogradConvolution:
+    with torch.device("meta"):  # no memory, and no draw from the global random generator
+        made = WinogradConvolution(layer.in_channels, layer.out_channels, 3)
+    made.weight, made.bias = layer.weight, layer.bias
+    return made.train(layer.training)
 
 
 @cache
 def is_faster() -> bool:
-    """Whether this processor multiplies matrices no faster than it convolves.
+    """Return whether :func:`convolve` is faster than oneDNN's convolution on this processor.
 
-    With tiles (AMX) oneDNN's own convolution is eight times float32 already.
+    With tiles (AMX) oneDNN's convolution in bfloat16 is eight times as fast as in float32 already.
     """
-    capabilities = getattr(torch.cpu, "get_capabilities", dict[str, bool])()  # torch 2.11
+    capabilities = getattr(torch.cpu, "get_capabilities", dict[str, bool])()  # exists from torch 2.11 on
     return not capabilities.get("amx_bf16", False)
 
 
 def fits(x: Tensor, weight: Tensor) -> bool:
-    """Whether :func:`convolve` takes an image and a filter: bfloat16 on the CPU, and wide enough."""
+    """Return whether :func:`convolve` accepts an image and a filter: bfloat16 on the CPU, whole blocks of channels."""
     blocks = weight.shape[0] % BLOCK == weight.shape[1] % BLOCK == 0
     return x.device.type == "cpu" and x.dtype == torch.bfloat16 and weight.shape[2:] == (3, 3) and blocks
 
@@ -54,33 +103,33 @@ def fits(x: Tensor, weight: Tensor) -> bool:
 def convolve(
     x: BFloat16[Tensor, "batch before h w"], weight: Float[Tensor, "after before 3 3"]
 ) -> BFloat16[Tensor, "batch after rows columns"]:
-    """Convolve without padding or bias: an image is 2 px smaller afterwards; memory is channels_last.
+    """Convolve without padding or bias: the result is 2 px smaller and lies in memory as channels_last.
 
     Args:
         x: Images.
-        weight: Of the convolution, float32; transformed, then rounded.
+        weight: Filters in float32; they are transformed first and rounded to bfloat16 afterwards.
     """
-    answer: Tensor = _Convolution.apply(x, _transformed_once(weight))
-    return answer
+    convolved: Tensor = _WinogradFunction.apply(x, _transformed_once(weight))
+    return convolved
 
 
 @contextmanager
 def weights_transformed_once() -> Iterator[None]:
-    """Transform each weight at most once inside the block: nobody may change a weight there."""
-    global _kept
-    outer, _kept = _kept, {}
+    """Transform each weight at most once inside the block, where no weight may be changed."""
+    global _transformed
+    outer, _transformed = _transformed, {}
     try:
         yield
     finally:
-        _kept = outer
+        _transformed = outer
 
 
 def _transformed_once(weight: Tensor) -> Tensor:
-    if _kept is None:
+    if _transformed is None:
         return transformed(weight)
-    if weight not in _kept:
-        _kept[weight] = transformed(weight)
-    return _kept[weight]
+    if weight not in _transformed:
+        _transformed[weight] = transformed(weight)
+    return _transformed[weight]
 
 
 def transformed(weight: Float[Tensor, "after before 3 3"]) -> BFloat16[Tensor, "36 after before"]:
@@ -91,14 +140,19 @@ def transformed(weight: Float[Tensor, "after before 3 3"]) -> BFloat16[Tensor, "
 
 
 def _filter_points() -> Float[Tensor, "6 3"]:
-    """Row p: 1, p, p^2, divided by the product of the distances from p to the other points; then infinity."""
+    """Return the transform of the filters, one row per point.
+
+    Row p is (1, p, p^2), the value of a filter as a polynomial at p, divided by the product of the distances from p to
+    the other points: the factors of the interpolation stand here, so that the transform of the output has none. The row
+    of infinity is the leading coefficient.
+    """
     points = [0.0, math.sqrt(2), -math.sqrt(2), math.sqrt(0.5), -math.sqrt(0.5)]
     scales = [math.prod(p - other for other in points if other != p) for p in points]
     rows = [[p**power / scale for power in range(3)] for p, scale in zip(points, scales, strict=True)]
     return torch.tensor([*rows, [0.0, 0.0, 1.0]])
 
 
-class _Convolution(torch.autograd.Function):
+class _WinogradFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         image = x.permute(0, 2, 3, 1).contiguous()
@@ -107,9 +161,9 @@ class _Convolution(torch.autograd.Function):
         points = _to_points(image, size, of_output=False)
         ctx.save_for_backward(points, weight)
         ctx.image = image.shape
-        answer = image.new_empty(samples, *size, weight.shape[1])
-        _from_points(points @ weight.mT, size, answer, of_output=True)
-        return answer.permute(0, 3, 1, 2)
+        convolved = image.new_empty(samples, *size, weight.shape[1])
+        _from_points(points @ weight.mT, size, convolved, of_output=True)
+        return convolved.permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,7 +177,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def _to_points(image: Tensor, size: tuple[int, int], *, of_output: bool) -> Tensor:
-    """Tiles of 6 x 6 px of the input (of 4 x 4 px of the output's gradient) -> (36, tile, channel)."""
+    """Transform tiles of 6 x 6 px of the input (of 4 x 4 px of the output's gradient) to (36, tile, channel)."""
     tiles = len(image) * math.prod(-(-side // _TILE) for side in size)
     points = image.new_empty(_POINTS**2, tiles, image.shape[3])
     tasks = len(image) * -(-size[0] // _TILE) * (image.shape[3] // BLOCK)
@@ -133,7 +187,7 @@ def _to_points(image: Tensor, size: tuple[int, int], *, of_output: bool) -> Tens
 
 
 def _from_points(points: Tensor, size: tuple[int, int], image: Tensor, *, of_output: bool) -> None:
-    """(36, tile, channel) -> tiles of 4 x 4 px of the output (the sum of those of 6 x 6 px of the input's gradient)."""
+    """Transform (36, tile, channel) to tiles of 4 x 4 px of the output (6 x 6 px, summed, of the input's gradient)."""
     tasks = len(image) * (image.shape[3] // BLOCK)
     join = _join if _threads_of_torch() == 1 else _join_together
     join(tasks, _bits(points), tuple(image.shape), size, of_output, _bits(image))
@@ -145,20 +199,26 @@ def _bits(x: Tensor) -> NDArray[np.uint16]:
 
 
 def _threads_of_torch() -> int:
-    """Let numba use as many threads as torch; one needs no pool, whose hand-over costs most on a busy machine."""
+    """Give numba as many threads as torch has, and return their number.
+
+    One thread needs no thread pool, and handing work to a pool is what costs most on a busy machine.
+    """
     threads: int = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
     if threads > 1:
         numba.set_num_threads(threads)
     return threads
 
 
-# What follows is compiled. A block is 6 x 6 px (or points) x 32 channels, float32, flat, so that offsets are constants.
-# A transform works along the first axis and swaps the first two: twice the same one is the whole.
+# Compiled functions. A block holds 6 x 6 px (or points) x 32 channels as a flat float32 array, so that all offsets are
+# constants: i is the column and channel, 192 = 6 x 32 the distance from row to row, and 32 that from column to column.
+# A transform works along the first axis and swaps the first two axes, so that applying it twice is the 2-D transform.
+# Sums and differences of the rows +a and -a (and of +b and -b) share their even and odd parts: half the operations.
 
 
 @compiled
 @no_type_check
 def _points_of_input(s, o):
+    """Row p: the product of (x - q) over all other points q, as coefficients of x0 to x5; p = infinity: all points."""
     for j in range(_POINTS):
         for c in range(BLOCK):
             i = j * BLOCK + c
@@ -196,6 +256,7 @@ def _input_of_points(s, o):
 @compiled
 @no_type_check
 def _output_of_points(s, o):
+    """Output k is the sum of p^k times the product at p; infinity adds to the highest power only."""
     for j in range(_POINTS):
         for c in range(BLOCK):
             i = j * BLOCK + c
@@ -228,7 +289,8 @@ def _points_of_output(s, o):
             o[k + 160] = y3
 
 
-# Unsigned positions: a signed one might be negative, which counts from the end, and is asked for number by number.
+# Positions are unsigned: numba checks a signed index for negative values (which count from the end) at every access,
+# and that check prevents vectorisation.
 
 
 @compiled
@@ -242,7 +304,11 @@ def _widen(bits, at, wide, start):
 @compiled
 @no_type_check
 def _round(wide, start, bits, at):
-    """To the nearest bfloat16, ties to even."""
+    """Round float32 numbers, given as their bits, to the nearest bfloat16, ties to even.
+
+    A bfloat16 is the upper half of a float32. Adding half of its last place, less one bit unless its last bit is set,
+    carries into the upper half exactly where the number has to be rounded up.
+    """
     source, target = np.uintp(start), np.uintp(at)
     for c in range(np.uintp(BLOCK)):
         b = wide[source + c]
@@ -260,7 +326,7 @@ def _add(block, start, total, at):
 @compiled
 @no_type_check
 def _cut_row(task, image, shape, size, of_output, points):
-    """A row of tiles, 32 channels of it."""
+    """Transform 32 channels of one row of tiles."""
     samples, rows, columns, channels = shape
     down, across, blocks = -(-size[0] // _TILE), -(-size[1] // _TILE), channels // BLOCK
     side = _TILE if of_output else _POINTS
@@ -287,7 +353,12 @@ def _cut_row(task, image, shape, size, of_output, points):
 @compiled
 @no_type_check
 def _join_channels(task, points, shape, size, of_output, image):
-    """All tiles of a sample, 32 channels of them, in order: overlaps are added in one order. ``band`` is a row."""
+    """Transform 32 channels of all tiles of a sample back.
+
+    One task goes through the tiles of a sample in order, so that overlapping tiles are summed in the same order
+    whatever the number of threads. ``band`` holds the six rows of pixels of one row of tiles, of which the last two
+    overlap the next row of tiles.
+    """
     samples, rows, columns, channels = shape
     down, across, blocks = -(-size[0] // _TILE), -(-size[1] // _TILE), channels // BLOCK
     side = _TILE if of_output else _POINTS

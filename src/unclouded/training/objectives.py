@@ -20,6 +20,7 @@ from torch.optim import Adam
 
 from unclouded.errors import InputError
 from unclouded.machine import memory_fault
+from unclouded.models import winograd
 from unclouded.models.cyclegan import SAR_CHANNELS, PatchDiscriminator, SarToOptical, initialise
 from unclouded.training import losses
 from unclouded.training.distributed import InPrecision, gather_on_rank_zero, sum_gradients
@@ -221,6 +222,8 @@ def build_objective(settings: TrainSettings, fabric: Fabric) -> Objective:
     objective = _cycle(settings, fabric, rng) if settings.objective == "cycle" else _supervised(settings, fabric, rng)
     for network in objective.networks.values():
         fabric.to_device(network).to(memory_format=_layout(settings))
+        if winograd.is_faster():
+            winograd.use_winograd(network)
     if fabric.global_rank:  # same weights on every rank, but each rank draws from its own pools
         rng.manual_seed(settings.seed + (fabric.global_rank << 32))
     return objective
