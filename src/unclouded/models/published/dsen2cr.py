@@ -83,4 +83,5 @@ class _Residual(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel h w"]:
-        return x + RESIDUAL_SCALE * self.conv_block(x)
+        change: Tensor = self.conv_block(x)
+        return x + RESIDUAL_SCALE * change

@@ -173,11 +173,12 @@ class Uncrtaints(nn.Module):
             if size == weights.shape[-2:]
             else _enlarged(weights.flatten(0, 1), size).view(*weights.shape[:3], *size)
         )
-        groups = features.unflatten(2, (self.settings.heads, -1))
+        groups = features.reshape(*features.shape[:2], self.settings.heads, -1, *size)
         summed = torch.einsum("bthcyx,bthyx->bhcyx", groups, weights).flatten(1, 2)
         if values is None:
             return summed
-        return self.include_v(torch.cat([summed, _enlarged(values, size)], dim=1))
+        joined: Tensor = self.include_v(torch.cat([summed, _enlarged(values, size)], dim=1))
+        return joined
 
     def _estimate(self, features: Float[Tensor, "batch channel h w"]) -> Estimate:
         if self.settings.separate_heads:
@@ -224,7 +225,7 @@ class _TemporalAttention(nn.Module):
     ) -> tuple[Float[Tensor, "batch date head y x"], Float[Tensor, "batch channel y x"] | None]:
         """Return the weights of the dates for each head, and features of the attention itself or None."""
         batch, dates = missing.shape
-        coarse = F.adaptive_max_pool2d(features.flatten(0, 1), GRID_PX).unflatten(0, (batch, dates))
+        coarse = F.adaptive_max_pool2d(features.flatten(0, 1), GRID_PX).view(batch, dates, -1, GRID_PX, GRID_PX)
         series = coarse.permute(0, 3, 4, 2, 1).flatten(0, 2)  # one series of dates a position
         series = self.inconv(self.in_norm(series)).transpose(1, 2)
         positions = GRID_PX * GRID_PX
@@ -236,14 +237,15 @@ class _TemporalAttention(nn.Module):
             series = series + table.repeat_interleave(positions, dim=0)
         weights = self.attention_heads(series, missing.repeat_interleave(positions, dim=0))
         shape = batch, GRID_PX, GRID_PX
-        return weights.unflatten(0, shape).permute(0, 4, 3, 1, 2), self._values(series, weights, shape)
+        return weights.view(*shape, *weights.shape[1:]).permute(0, 4, 3, 1, 2), self._values(series, weights, shape)
 
     def _values(self, series: Tensor, weights: Tensor, shape: tuple[int, int, int]) -> Tensor | None:
         if not self.settings.use_values:
             return None
-        split = series.unflatten(2, (self.settings.heads, -1))
+        split = series.view(*series.shape[:2], self.settings.heads, -1)
         values = torch.einsum("nht,nthc->nhc", weights, split).flatten(1)
-        return self.out_norm(self.mlp(values)).unflatten(0, shape).permute(0, 3, 1, 2)
+        returned: Tensor = self.out_norm(self.mlp(values))
+        return returned.view(*shape, -1).permute(0, 3, 1, 2)
 
 
 class _Heads(nn.Module):
@@ -258,7 +260,7 @@ class _Heads(nn.Module):
         self, series: Float[Tensor, "position date channel"], missing: Bool[Tensor, "position date"]
     ) -> Float[Tensor, "position head date"]:
         heads, key_channels = self.Q.shape
-        keys = self.fc1_k(series).unflatten(2, (heads, key_channels))
+        keys = self.fc1_k(series).view(*series.shape[:2], heads, key_channels)
         scores = torch.einsum("hk,nthk->nht", self.Q, keys) / math.sqrt(key_channels)
         weights = scores.masked_fill(missing[:, None], _PADDED_SCORE).softmax(dim=2)
         return weights.masked_fill(missing[:, None], 0.0)
