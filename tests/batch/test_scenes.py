@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from unclouded.batch.scene_list import ListedScene, read_scene_list
 from unclouded.batch.scenes import (
     WORK,
     PredictScene,
-    ResolvedRemover,
     clearing,
     invalidate_lost,
     write_collection,
@@ -194,13 +194,13 @@ def test_an_id_changes_with_images_settings_and_weights_and_with_nothing_else(sc
     assert ids(how=SceneSettings(statistics="window")) != first and ids(align=True) != first
     (tmp_path / "north_s1.tif").write_bytes((scenes / "south_s1.tif").read_bytes())
     assert ids(tmp_path) != first
-    pinned = ResolvedRemover.of(spec)
+    pinned = spec.pinned()
     assert pinned.find() is pinned.find()  # loaded once
     torch.manual_seed(1)
     save_weights(weights, settings.build(), settings, {})
     assert ids() != first
     with pytest.raises(InputError, match=r"w\.safetensors has other weights than at the start"):
-        ResolvedRemover(spec, pinned.description + " ").find()
+        replace(pinned, identity=f"{pinned.identity} ").find()
 
 
 def test_options_of_a_scene_count_more_than_those_of_all_and_change_its_task(scenes: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.locks import held
 from unclouded.models.baselines import baseline
 from unclouded.models.cloud_map import TrainedMap
+from unclouded.models.identity import describe_remover
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.weights import load_remover
 from unclouded.prediction.clearing import seam_index
@@ -506,8 +507,6 @@ def test_the_summary_names_inputs_weights_settings_and_files(place: Place) -> No
 
 
 def test_other_weights_have_another_hash(place: Place) -> None:
-    from unclouded.prediction.scene import describe_remover
-
     network = tiny_network()
     moved = replace(network, generator=tiny_network().generator)
     assert describe_remover(moved) == describe_remover(network)

@@ -6,8 +6,7 @@ The products of a scene are the same as those of :func:`unclouded.prediction.sce
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,13 @@ from unclouded.batch.storage import fetched, is_url, known_by
 from unclouded.batch.tasks import Row, TaskLedger, content_id
 from unclouded.batch.upload import Output
 from unclouded.errors import InputError
-from unclouded.files import resolved, write_json
+from unclouded.files import write_json
 from unclouded.io.geoparquet import TIME, geo_table, with_metadata, write_table
-from unclouded.models.remover import CloudRemover
 from unclouded.models.weights import choose_map
 from unclouded.prediction.auto_remover import RemoverSpec
 from unclouded.prediction.clearing import LOSSES
 from unclouded.prediction.products import Provenance
-from unclouded.prediction.scene import SUMMARY, PredictedScene, SceneSettings, describe_remover, predict_scene
+from unclouded.prediction.scene import SUMMARY, PredictedScene, SceneSettings, predict_scene
 from unclouded.prediction.scene_report import ITEM
 from unclouded.prediction.stac import item_id
 from unclouded.strict_json import read_json_object
@@ -40,49 +38,6 @@ ALIGNMENT = ("radar_after_optical_days", "shift_right_px", "shift_down_px", "shi
 
 
 @dataclass(frozen=True)
-class ResolvedRemover:
-    """A requested remover with the description of the one found when the tasks were created.
-
-    Attributes:
-        spec: Requested remover.
-        description: Name, bands, settings and weight hash of the remover found, as JSON.
-    """
-
-    spec: RemoverSpec
-    description: str
-
-    @classmethod
-    def of(cls, spec: RemoverSpec) -> "ResolvedRemover":
-        """Find a remover and record its description."""
-        description = _described(spec.find())
-        if spec.name and (weights := Path(spec.name)).is_file():
-            spec = replace(spec, name=str(resolved(weights)))  # workers may have another working folder
-        return cls(spec, description)
-
-    def find(self) -> CloudRemover:
-        """Return the same remover in any process; every process loads it once.
-
-        Raises:
-            InputError: The weights have changed.
-        """
-        return _loaded(self)
-
-
-@lru_cache(maxsize=8)
-def _loaded(resolved_remover: ResolvedRemover) -> CloudRemover:
-    remover = resolved_remover.spec.find()
-    if _described(remover) != resolved_remover.description:
-        raise InputError(f"{resolved_remover.spec.name} has other weights than at the start; run the command again")
-    return remover
-
-
-def _described(remover: CloudRemover) -> str:
-    description = describe_remover(remover)
-    description.pop("precision", None)  # "auto" depends on the processor; the requested precision is in the id
-    return json.dumps(description, sort_keys=True)
-
-
-@dataclass(frozen=True)
 class PredictScene:
     """Cloud removal of one scene; see :class:`~unclouded.batch.tasks.Task`.
 
@@ -92,7 +47,7 @@ class PredictScene:
         folder: Output folder of the scene.
         cloudy: Sentinel-2 product or GeoTIFF, as path or URL.
         sar: Sentinel-1 product or GeoTIFF, as path or URL.
-        removers: The remover, followed by further ones for the uncertainty.
+        removers: The remover, followed by further ones for the uncertainty; pinned.
         settings: Settings of the scene.
     """
 
@@ -101,7 +56,7 @@ class PredictScene:
     folder: Path
     cloudy: str
     sar: str
-    removers: tuple[ResolvedRemover, ...]
+    removers: tuple[RemoverSpec, ...]
     settings: SceneSettings
 
     def run(self) -> list[Row]:
@@ -141,9 +96,9 @@ def clearing(
     Raises:
         InputError: A remover cannot be found.
     """
-    resolved_removers = tuple(ResolvedRemover.of(one) for one in removers)
-    requested = [[json.loads(one.description), one.spec.precision] for one in resolved_removers]
-    found = [one.find() for one in resolved_removers]
+    pinned = tuple(one.pinned() for one in removers)
+    requested = [[json.loads(str(one.identity)), one.precision] for one in pinned]
+    found = [one.find() for one in pinned]
     tasks = []
     for scene in scenes:
         own = _settings_of(scene, settings, base)
@@ -153,7 +108,7 @@ def clearing(
         radar = own.radar.model_copy(update={"heights": None})
         common = own.model_copy(update={"radar": radar, "clouds": used, "cloud_map": None})
         identity = content_id("clear 1", scene.name, inputs, requested, common.model_dump(mode="json"))
-        tasks.append(PredictScene(scene.name, identity, out / scene.name, cloudy, sar, resolved_removers, own))
+        tasks.append(PredictScene(scene.name, identity, out / scene.name, cloudy, sar, pinned, own))
     return tasks
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
 from unclouded.errors import InputError
+from unclouded.models.identity import hash_of_json
 from unclouded.models.radar_features import REACH_PX, radar_features
 from unclouded.models.remover import CloudRemover, keep_clear_pixels
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
@@ -46,6 +47,10 @@ class Baseline:
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image as TOA reflectance; NaN where there is no data to make it from."""
         return BASELINES[self.name](observation.select(self.bands))
+
+    def description(self) -> dict[str, str]:
+        """Return the hash of the constants of all baselines; see :mod:`unclouded.models.identity`."""
+        return {"constants": hash_of_json([FIXED_SPECTRUM, MIN_CLEAR_SHARE, RIDGE_PX, FLAT_DB])}
 
     @property
     def repeats_input(self) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from torch import Tensor
 from unclouded.errors import InputError
 from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.cyclegan import SAR_CHANNELS, STRIDE_PX, SarToOptical, Skip
+from unclouded.models.identity import hash_of_tensors
 from unclouded.models.inference import MARGIN_PX, Engine, FrozenNetwork, Precision, dtype_of, freeze, pad_to_stride
 from unclouded.models.remover import CloudRemover
 from unclouded.models.scaling import Scaling
@@ -133,6 +134,15 @@ class NetworkRemover:
         if self.precision == "int8":
             return self.precision
         return str(dtype_of(self.precision)).removeprefix("torch.")
+
+    def description(self) -> dict[str, Any]:
+        """Return hash of the weights, settings, precision and engine; see :mod:`unclouded.models.identity`."""
+        return {
+            "weights": hash_of_tensors(self.generator.state_dict()),
+            "settings": self.settings.model_dump(mode="json"),
+            "precision": self.compute_precision,
+            "engine": self.engine,
+        }
 
     def adapt(self, sample: Sequence[Observation]) -> FrozenNetwork:
         """Freeze the instance norms to the statistics of a scene, taken over a sample of its windows jointly."""

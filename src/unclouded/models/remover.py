@@ -13,84 +13,84 @@ from unclouded.tensors.observation import Observation
 
 @runtime_checkable
 class CloudRemover(Protocol):
-    """Anything that answers an observation with a clear image; prediction and evaluation know nothing else."""
+    """A callable that predicts the clear image of an observation: all that prediction and evaluation require."""
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Name in tables."""
         ...
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Optical bands it needs, and returns in this order."""
+        """Optical bands of input and output, in this order."""
         ...
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
-        """Return the clear image as TOA reflectance; NaN where there is nothing to make it from."""
+        """Return the clear image as TOA reflectance; NaN where it cannot be predicted."""
         ...
 
 
 @runtime_checkable
 class SceneRemover(Protocol):
-    """A remover that can be told of a whole scene first, so that its answer does not depend on how a scene is cut.
+    """A remover that can be adapted to a whole scene, so that its result does not depend on how the scene is cut.
 
-    A network freezes the statistics of its instance norms, a regression its coefficients: whatever it would otherwise
-    learn from each window. Between scenes nothing is kept.
+    Adapting fixes everything that would otherwise be estimated from each window, such as the statistics of the instance
+    norms of a network, or the coefficients of a regression. The remover itself does not change.
     """
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Name in tables."""
         ...
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Optical bands it needs, and returns in this order."""
+        """Optical bands of input and output, in this order."""
         ...
 
     @property
     def margin_px(self) -> int:
-        """How far away a pixel can change the adapted remover's answer; windows are given this much more."""
+        """Largest distance at which a pixel affects the result of the adapted remover; windows have this margin."""
         ...
 
     @property
     def align_px(self) -> int:
-        """Rows and columns in which windows start are multiples of this, counted from the scene's corner."""
+        """First rows and columns of windows are multiples of this number, counted from the corner of the scene."""
         ...
 
     def adapt(self, sample: Sequence[Observation]) -> CloudRemover:
         """Return a remover for windows of the scene that a sample was taken from.
 
-        The answer of the adapted remover at a pixel depends on nothing but the sample and the pixels within
-        ``margin_px``; at its edges a window is continued as the whole scene would be. Windows may have pixels without
-        data: there, and nowhere else, may the answer be NaN.
+        The result of the adapted remover at a pixel depends only on the sample and on the pixels within ``margin_px``.
+        At the edges of the scene a window is extrapolated as the whole scene would be. Windows may have pixels without
+        data; the result may be NaN only there.
 
         Args:
-            sample: Windows spread over the scene, each a batch of one with its ``origin_px``; at least one. Pixels
-                without data do not count. Where the scene is small, the sample is the scene.
+            sample: Windows spread over the scene, at least one, each a batch of one with its ``origin_px``; the whole
+                scene if it is small. Pixels without data do not count.
         """
         ...
 
 
 @runtime_checkable
 class ConfidentRemover(CloudRemover, Protocol):
-    """A remover, adapted or not, that also says how far its answer can be trusted."""
+    """A remover, adapted or not, that also returns a confidence."""
 
     def with_confidence(
         self, observation: Observation
     ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
-        """Return the clear image, and the confidence in it: 0 a guess, 1 as good as observed; NaN without data."""
+        """Return the clear image and its confidence: 0 a guess, 1 as good as observed; NaN without data."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class FunctionRemover:
-    """A :class:`CloudRemover` whose answer is a function, such as another remover that is shown something else.
+    """A :class:`CloudRemover` made of a function, such as another remover with a changed input.
 
     Attributes:
-        name: What tables call it.
-        bands: Optical bands it needs, and returns in this order.
-        answer: From an observation to its clear image.
+        name: Name in tables.
+        bands: Optical bands of input and output, in this order.
+        answer: Function from an observation to its clear image.
     """
 
     name: str
@@ -98,34 +98,36 @@ class FunctionRemover:
     answer: Callable[[Observation], Tensor]
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
-        """Return the clear image as TOA reflectance; NaN where there is nothing to make it from."""
+        """Return the clear image as TOA reflectance; NaN where it cannot be predicted."""
         return self.answer(observation)
 
 
 def adapt_per_image(
     remover: SceneRemover, observation: Observation
 ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
-    """Return answer and confidence for a batch whose images are scenes of their own.
+    """Return the clear images of a batch and their confidence; every image is treated as a separate scene.
 
     Args:
-        remover: One whose adapted removers are confident.
-        observation: Images, each of which the remover is adapted to before it answers.
+        remover: Remover whose :meth:`SceneRemover.adapt` returns a :class:`ConfidentRemover`.
+        observation: Images; the remover is adapted to each of them.
     """
-    answers = []
+    predictions, confidences = [], []
     for image in observation.images():
         adapted = remover.adapt([image])
         assert isinstance(adapted, ConfidentRemover)
-        answers.append(adapted.with_confidence(image))
-    return torch.cat([answer for answer, _ in answers]), torch.cat([sure for _, sure in answers])
+        prediction, confidence = adapted.with_confidence(image)
+        predictions.append(prediction)
+        confidences.append(confidence)
+    return torch.cat(predictions), torch.cat(confidences)
 
 
 def keep_clear_pixels(
     prediction: Float[Tensor, "batch band h w"], observation: Observation
 ) -> Float[Tensor, "batch band h w"]:
-    """Put back the observed value where m = 0: what a user gets, beside what a network says.
+    """Return the prediction where m > 0 and the observed values where m = 0, as in every product.
 
     Args:
-        prediction: TOA reflectance, of the bands of the observation.
-        observation: What it was made from.
+        prediction: TOA reflectance of the bands of the observation.
+        observation: Observation that the prediction was made from.
     """
     return torch.where(observation.is_cloudy, prediction, observation.cloudy)

@@ -5,9 +5,12 @@ result with the ground. :class:`AutoRemover` selects the candidate by this error
 names a remover as on the command line.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +19,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unclouded.clouds.synthetic import PERLIN, simulate
+from unclouded.errors import InputError
 from unclouded.evaluation import metrics
+from unclouded.files import resolved
 from unclouded.models.baselines import baseline
+from unclouded.models.identity import describe_remover
 from unclouded.models.inference import Engine, Precision
 from unclouded.models.network import NetworkRemover
 from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover, adapt_per_image
@@ -245,6 +251,8 @@ class RemoverSpec:
         device: Device of a network.
         precision: Numerical precision of a network.
         engine: Inference engine of a network.
+        identity: Remover that must be found, as JSON text of :func:`~unclouded.models.identity.describe_remover`; None
+            for any. Set by :meth:`pinned`.
     """
 
     name: str | None = None
@@ -252,19 +260,48 @@ class RemoverSpec:
     device: str = "cpu"
     precision: Precision = "auto"
     engine: Engine = "torch"
+    identity: str | None = None
 
-    def find(self) -> CloudRemover:
-        """Return the remover.
+    def pinned(self) -> "RemoverSpec":
+        """Return a specification that finds the same remover in any process, or raises.
 
         Raises:
-            InputError: There is no such remover, or it is for other bands.
+            InputError: There is no such remover.
         """
+        identity = _identity(replace(self, identity=None).find())
+        if self.name and (weights := Path(self.name)).is_file():
+            return replace(self, name=str(resolved(weights)), identity=identity)  # folders of processes may differ
+        return replace(self, identity=identity)
+
+    def find(self) -> CloudRemover:
+        """Return the remover; one with an identity is loaded only once by a process.
+
+        Raises:
+            InputError: There is no such remover, it is for other bands, or its identity has changed.
+        """
+        return self._find() if self.identity is None else _find_pinned(self)
+
+    def _find(self) -> CloudRemover:
         if self.name in (None, AUTO):
             return auto_remover(self.bands or RGB)
         remover = load_remover(self.name, self.bands, self.device)
         if isinstance(remover, NetworkRemover):
             return replace(remover, precision=self.precision, engine=self.engine)
         return remover
+
+
+@lru_cache(maxsize=8)
+def _find_pinned(spec: RemoverSpec) -> CloudRemover:
+    remover = spec._find()
+    if _identity(remover) != spec.identity:
+        raise InputError(f"{spec.name} has other weights than at the start; run the command again")
+    return remover
+
+
+def _identity(remover: CloudRemover) -> str:
+    description = describe_remover(remover)
+    description.pop("precision", None)  # that of "auto" depends on the processor, which may differ between machines
+    return json.dumps(description, sort_keys=True)
 
 
 # Expected error: cover clear ground of the scene with its own clouds, remove them, and compare.

@@ -26,7 +26,8 @@ from unclouded.errors import InputError, MachineError
 from unclouded.files import content_hash, named, require_apart, require_room, sha256, write_json
 from unclouded.io.geotiff import mask_beside
 from unclouded.locks import held
-from unclouded.models.network import Level, NetworkRemover, level_of
+from unclouded.models.identity import describe_remover
+from unclouded.models.network import Level, level_of
 from unclouded.models.remover import CloudRemover, ConfidentRemover
 from unclouded.models.weights import MapChoice, choose_map
 from unclouded.prediction.alignment import AlignmentQuality, assess_alignment
@@ -200,24 +201,6 @@ def _record(removers: Sequence[CloudRemover], cloudy: Path, sar: Path, settings:
         "masks": {role: content_hash(mask) for role, mask in masks.items()},
         "removers": [describe_remover(one) for one in removers],
         "settings": settings.model_dump(mode="json"),
-    }
-
-
-def describe_remover(remover: CloudRemover) -> dict[str, Any]:
-    """Return the identity of a remover: name and bands; for a network also its settings and the hash of its weights."""
-    description: dict[str, Any] = {"name": remover.name, "bands": list(remover.bands)}
-    if not isinstance(remover, NetworkRemover):
-        return description | {"is": repr(remover)}
-    digest = hashlib.sha256()
-    for name, tensor in sorted(remover.generator.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    settings = remover.settings.model_dump(mode="json")
-    return description | {
-        "weights": digest.hexdigest(),
-        "settings": settings,
-        "precision": remover.compute_precision,
-        "engine": remover.engine,
     }
 
 
