@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,27 @@ def test_a_task_that_no_worker_can_load_ends_the_run_without_an_attempt(
         with pytest.raises(kind, match=message):
             run_tasks([task], TaskLedger(tmp_path), in_processes(1))
         assert TaskLedger(tmp_path).bytes_of_attempts(task) == 0 and not TaskLedger(tmp_path).failures([task])
+
+
+def test_a_worker_that_dies_now_and_then_between_tasks_is_replaced_every_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six of twelve processes die before they start a task, but never two in a row; three in a row end a run."""
+    died = iter([True, False] * 6)
+
+    def submit(work: Callable[..., str], *arguments: object) -> SimpleNamespace:
+        def result() -> str:
+            if next(died):
+                raise BrokenProcessPool
+            return work(*arguments)
+
+        return SimpleNamespace(result=result)
+
+    pool = SimpleNamespace(submit=submit, shutdown=lambda cancel_futures: None)
+    monkeypatch.setattr(executors._Worker, "_start", lambda *_: pool)
+    worker = executors._Worker()
+    statuses = [worker.attempt(TaskLedger(tmp_path), Numbered(number // 2 + 10)) for number in range(12)]
+    assert statuses == ["retry", "done"] * 6
 
 
 _WRITING = """

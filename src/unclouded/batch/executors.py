@@ -181,7 +181,7 @@ class _Worker:
     def attempt(self, ledger: TaskLedger, task: Task) -> AttemptStatus:
         before = ledger.bytes_of_attempts(task)
         try:
-            return self._pool.submit(_attempt, ledger, _pickled(task), task.name).result()
+            status = self._pool.submit(_attempt, ledger, _pickled(task), task.name).result()
         except BrokenProcessPool:
             self._died_early = 0 if ledger.bytes_of_attempts(task) > before else self._died_early + 1
             if self._died_early >= MOST_EARLY_DEATHS:
@@ -191,6 +191,8 @@ class _Worker:
                 ) from None
             self._pool = self._start()
             return "retry"
+        self._died_early = 0
+        return status
 
     def stop(self) -> None:
         """Interrupt the running task."""
