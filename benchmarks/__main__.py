@@ -7,6 +7,7 @@ target of that ratio, and the numbers of runs and threads. Date and processor ar
 benchmark failed or printed something else.
 """
 
+import argparse
 import json
 import platform
 import subprocess
@@ -24,7 +25,7 @@ FIELDS = {"name": str, "ratio": (int, float), "goal": (int, float), "runs": int,
 def main(names: list[str]) -> int:
     scripts = {path.stem: path for path in sorted(HERE.glob("*.py")) if not path.name.startswith("__")}
     if unknown := [name for name in names if name not in scripts]:
-        print(f"{', '.join(unknown)} is no benchmark; choose from {' '.join(scripts)}", file=sys.stderr)
+        print(f"{', '.join(unknown)} is not a benchmark; choose from {' '.join(scripts)}", file=sys.stderr)
         return 2
     failed = []
     for name in names or scripts:
@@ -89,4 +90,6 @@ def processor() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("names", nargs="*", metavar="NAME", help="name of a benchmark; all of them if omitted")
+    sys.exit(main(words.parse_args().names))

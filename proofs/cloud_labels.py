@@ -68,7 +68,7 @@ def main() -> None:
 
 def evaluate(path: Path) -> None:
     image, labels = read_labels(path)
-    evaluated = {way: judge_classes(ask(image), labels) for way, ask in WAYS.items()}
+    evaluated = {way: score_classes(ask(image), labels) for way, ask in WAYS.items()}
     not_evaluated = {name: reason(detector) for name, detector in DETECTORS.items() if name not in QUESTIONS}
     show(evaluated, not_evaluated)
     print(json.dumps({"name": "cloud_labels", "evaluated": evaluated, "not_evaluated": not_evaluated}))
@@ -88,7 +88,7 @@ def in_pieces(image: Image) -> Image:
 WAYS = {"whole image": whole, f"pieces of {PIECE_PX} px": in_pieces}
 
 
-def judge_classes(classes: Image, labels: UInt8[np.ndarray, "y x"]) -> dict[str, dict[str, Scores]]:
+def score_classes(classes: Image, labels: UInt8[np.ndarray, "y x"]) -> dict[str, dict[str, Scores]]:
     true = labels[: classes.shape[1], : classes.shape[2]]
     return {
         name: {

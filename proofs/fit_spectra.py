@@ -11,9 +11,9 @@ the orders that tools write. Prints the numbers of rejections and warnings; writ
 is given.
 """
 
+import argparse
 import os
 import re
-import sys
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -36,13 +36,15 @@ Images = list[tuple[str, str, NDArray[np.float64]]]
 
 
 def main() -> None:
-    """Test, and fit."""
+    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("out", type=Path, nargs="?", metavar="OUT.csv", help="file of the fitted model")
+    options = words.parse_args()
     samples = Path(os.environ["UNCLOUDED_SAMPLES"])
     images, prior = read_images(samples), np.load(samples / "prior_pixels" / "pixels.npz")
     print(f"{len(images)} images of {len({region for region, _, _ in images})} regions")
-    if len(sys.argv) > 1:
-        write(Path(sys.argv[1]), fitted(images, prior))
-    judge_apart(images, prior)
+    if options.out:
+        write(options.out, fitted(images, prior))
+    cross_validate(images, prior)
 
 
 def read_images(samples: Path) -> Images:
@@ -88,7 +90,7 @@ def model_of(mixture: GaussianMixture) -> SpectralModel:
     return SpectralModel(mixture.weights_, mixture.means_, mixture.covariances_)
 
 
-def judge_apart(images: Images, prior: dict[str, NDArray[np.float64]]) -> None:
+def cross_validate(images: Images, prior: dict[str, NDArray[np.float64]]) -> None:
     swaps = {f"{BANDS[i]} and {BANDS[j]} swapped": swapped(i, j) for i, j in combinations(range(len(BANDS)), 2)}
     orders = {"as it is": BANDS, **ORDERS, **swaps}
     counts: dict[str, Counter[str]] = {name: Counter() for name in orders}
@@ -102,14 +104,16 @@ def judge_apart(images: Images, prior: dict[str, NDArray[np.float64]]) -> None:
                 found = find_alternative(
                     part[:, [BANDS.index(band) for band in orders[order]]].astype(np.float32), BANDS, model=model
                 )
-                verdict = "refused" if found and found.is_sure else "warned" if found and found.is_likely else "taken"
-                counts[order][verdict] += 1
-                if order == "as it is" and (verdict != "taken" or (found and found.gain > 2)):
-                    print(f"{name}: {verdict} {found}")
+                decision = (
+                    "refused" if found and found.is_sure else "warned" if found and found.is_likely else "accepted"
+                )
+                counts[order][decision] += 1
+                if order == "as it is" and (decision != "accepted" or (found and found.gain > 2)):
+                    print(f"{name}: {decision} {found}")
     for order, count in counts.items():
         total = max(sum(count.values()), 1)
         print(
-            f"{order:45} " + "  ".join(f"{one} {count[one] / total:.0%}" for one in ("refused", "warned", "taken")),
+            f"{order:45} " + "  ".join(f"{one} {count[one] / total:.0%}" for one in ("refused", "warned", "accepted")),
             total,
         )
 

@@ -1,6 +1,6 @@
 """Accuracy of scene-adapted under real clouds: the ten real triplets of test regions, beside the baselines.
 
-No setting was chosen on these triplets; ``proofs/choosing_scene_adapted.py`` did that on other regions.
+No setting was chosen on these triplets; ``proofs/scene_adapted_settings.py`` did that on other regions.
 
     python proofs/scene_adapted.py OUT
 

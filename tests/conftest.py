@@ -12,14 +12,14 @@ import pytest
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
-# An int may stand where a float is wanted, as mypy has it; the hook takes its checker by name.
+# An int is accepted as a float, as by mypy; the hook finds its checker by name.
 _checker = ModuleType("unclouded_checker")
 _checker.__dict__["check"] = beartype(conf=BeartypeConf(is_pep484_tower=True))
 sys.modules["unclouded_checker"] = _checker
 install_import_hook("unclouded", "unclouded_checker.check")
 
-# The same examples each time, however slow a busy machine is: what fails then is somebody's change.
-# `pytest --hypothesis-profile=search` tries others.
+# The same examples in every run, without deadlines, so that failures are due to changes of the code and not to a busy
+# machine. `pytest --hypothesis-profile=search` tries other examples.
 _patient = hypothesis.settings(
     deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow],

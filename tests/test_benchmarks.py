@@ -1,4 +1,4 @@
-"""What every benchmark has to print; they themselves run with ``make bench``."""
+"""Output that every benchmark has to print; the benchmarks themselves run with ``make bench``."""
 
 import importlib.util
 import json
@@ -68,7 +68,7 @@ def test_an_unknown_benchmark_is_reported(
 ) -> None:
     write(tmp_path, "clouds", json.dumps(GOOD))
     assert bench.main(["cloud"]) == 2
-    assert "cloud is no benchmark; choose from clouds" in capsys.readouterr().err
+    assert "cloud is not a benchmark; choose from clouds" in capsys.readouterr().err
 
 
 def test_the_tables_of_the_page_on_scale_show_the_last_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

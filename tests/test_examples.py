@@ -1,4 +1,4 @@
-"""What the documentation shows runs as it stands; only the places are those of a test."""
+"""Examples of the documentation run unchanged, except for paths."""
 
 import ast
 import importlib
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def python_of(page: str) -> str:
-    """The first example of a page."""
+    """Return the first example of a page."""
     return str(re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)[0])
 
 
@@ -47,7 +47,7 @@ def test_examples_import_public_names_only() -> None:
     assert hidden == []
 
 
-def test_the_example_of_the_library_reads_clears_writes_and_judges(tmp_path: Path) -> None:
+def test_the_example_of_the_library_reads_predicts_writes_and_evaluates(tmp_path: Path) -> None:
     example = runpy.run_path(str(ROOT / "examples" / "library.py"))
     example["main"](tmp_path)
     assert read_stored(tmp_path / "clear.tif").descriptions == ("B04", "B03", "B02")
@@ -87,7 +87,7 @@ def test_the_example_of_the_page_on_products_opens_one(tmp_path: Path, monkeypat
     assert seen["scene"].geobox.shape == (516, 516)
 
 
-def test_the_example_of_the_page_on_scene_adapted_answers() -> None:
+def test_the_example_of_the_page_on_scene_adapted_runs() -> None:
     rng = torch.Generator().manual_seed(0)
     sar, cloudy = -20 * torch.rand(1, 2, 64, 64, generator=rng), torch.rand(1, 3, 64, 64, generator=rng)
     cloud_map = (torch.arange(64) > 32).float().expand(1, 1, 64, 64)

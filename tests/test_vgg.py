@@ -101,7 +101,7 @@ def test_a_named_file_is_read_and_identified_by_its_hash(name: str, save, tmp_pa
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"gone.pth is not a file; name the ImageNet weights of VGG16, or say auto"):
+    with pytest.raises(InputError, match=r"gone.pth is not a file; give the ImageNet weights of VGG16, or auto"):
         read_vgg_weights(tmp_path / "gone.pth", classifier=False)
 
 

@@ -78,12 +78,12 @@ def bytes_line(found: dict[str, Any], tiles: int) -> str:
     sizes = found["bytes_a_tile"]
     parts = [f"{sizes['in'] / 1e9:.2f} GB in (both products, {sizes['in'] * tiles / 1e12:,.0f} TB in all)"]
     parts += [f"{sizes[name] / 1e9:.2f} GB out by {name} ({sizes[name] * tiles / 1e12:,.1f} TB)" for name in REMOVERS]
-    return f"Bytes of a tile: {', '.join(parts)}; {sizes['patches'] / 1e9:.1f} GB of patches, were all kept."
+    return f"Bytes of a tile: {', '.join(parts)}; {sizes['patches'] / 1e9:.1f} GB of patches if all are kept."
 
 
 def scale_table(found: dict[str, Any], options: argparse.Namespace) -> str:
     """Return the hours for all tiles by cores and rates, and the limiting resource."""
-    lines = ["| remover | cores | MB/s in and out | hours of cores | hours of transfer | binds |"]
+    lines = ["| remover | cores | MB/s in and out | hours of cores | hours of transfer | bottleneck |"]
     lines.append("|---|---:|---:|---:|---:|---|")
     for remover in REMOVERS:
         stages, sizes = stages_of(found, remover), found["bytes_a_tile"]
@@ -92,8 +92,10 @@ def scale_table(found: dict[str, Any], options: argparse.Namespace) -> str:
             for rate in options.mb_a_second:
                 computing = sum(stages.values()) * options.tiles / cores / 3600
                 transfer = (sizes["in"] + sizes[remover]) * options.tiles / (rate * 1e6) / 3600
-                binds = f"cores: {costliest}" if computing > transfer else "transfer"
-                lines.append(f"| {remover} | {cores:,} | {rate:,.0f} | {computing:,.0f} | {transfer:,.0f} | {binds} |")
+                bottleneck = f"cores: {costliest}" if computing > transfer else "transfer"
+                lines.append(
+                    f"| {remover} | {cores:,} | {rate:,.0f} | {computing:,.0f} | {transfer:,.0f} | {bottleneck} |"
+                )
     return "\n".join(lines)
 
 
@@ -101,16 +103,16 @@ def gpu_line(found: dict[str, Any], options: argparse.Namespace) -> str:
     tflop = found["gflop_a_mpx"] * TILE_PX**2 / 1e6 * MARGIN / 1e3
     seconds = tflop / options.tflops
     return (
-        f"Graphics processors, **estimated, none was measured**: the generator takes {found['gflop_a_mpx'] / 1e3:.2f} "
+        f"GPUs, **estimated, not measured**: the generator takes {found['gflop_a_mpx'] / 1e3:.2f} "
         f"TFLOP for a million pixels, a cloudy tile with margins {tflop:,.0f} TFLOP; at {options.tflops:g} TFLOP/s "
         f"sustained {seconds:,.0f} s a tile and {seconds * options.tiles / 3600:,.0f} hours for {options.tiles:,} "
-        "tiles, were all of them cloudy; everything else stays on processors."
+        "tiles if all of them are cloudy; everything else runs on CPUs."
     )
 
 
 def task_table(found: dict[str, Any]) -> str:
     rates = found["tasks_a_second"]
-    lines = [f"| tasks a second, {found['date']} | that do nothing | of {found['busy_s']} s of processor time |"]
+    lines = [f"| tasks a second, {found['date']} | without work | with {found['busy_s']} s of processor time |"]
     lines.append("|---|---:|---:|")
     lines += [f"| {way} | {rates['trivial'][way]:.0f} | {rates['busy'][way]:.2f} |" for way in rates["trivial"]]
     return "\n".join([*lines, "", f"From one process to two: {found['ratio']:.2f} times as many."])

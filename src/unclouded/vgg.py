@@ -172,7 +172,7 @@ def read_vgg_weights(weights: str | Path, *, classifier: bool) -> tuple[State, V
     """Read ImageNet weights of VGG16; see :func:`unclouded.vgg.load_vgg16`."""
     path, package = (Path(weights), "") if str(weights) != AUTO else _found(classifier)
     if not path.is_file():
-        raise InputError(f"{path} is not a file; name the ImageNet weights of VGG16, or say {AUTO}")
+        raise InputError(f"{path} is not a file; give the ImageNet weights of VGG16, or {AUTO}")
     source = VggSource(f"{package}{path.name}", sha256(path))
     return _state(path), source
 

@@ -39,7 +39,7 @@ def simulated_bands(offset: int = 0, side: int = SIDE) -> dict[str, NDArray[np.u
 
 @pytest.fixture
 def optical_product(tmp_path: Path) -> Callable[..., Path]:
-    """Write a product whose reflectance is the same whatever its metadata says."""
+    """Write a product with the given metadata and always the same reflectance."""
 
     def write(name: str = "a", **described: Any) -> Path:
         product = OpticalProduct(**described)
@@ -53,7 +53,7 @@ def optical_product(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def joined_product(tmp_path: Path) -> Path:
-    """One product of the old format with a tile in zone 32 and one in zone 33; B02 of the second is 5000."""
+    """Product of the old format with a tile in zone 32 and one in zone 33; B02 of the second is 5000."""
     first = OpticalProduct(layout="old", tile="T32TQM")
     second = replace(first, tile="T33TUG", epsg=32633, corner=(300_000, 4_900_020))
     other = simulated_bands() | {"B02": np.full((SIDE, SIDE), 5000, np.uint16)}
@@ -62,7 +62,7 @@ def joined_product(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Leave no byte free on any disk."""
+    """Report every disk as full."""
 
     def fill() -> None:
         monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
@@ -78,7 +78,7 @@ def simulated() -> dict[str, NDArray[np.uint16]]:
 
 @pytest.fixture(scope="session")
 def session_product(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One product that tests copy before they damage it."""
+    """Product that tests copy before they damage the copy."""
     return write_optical_product(tmp_path_factory.mktemp("product"), simulated_bands(), OpticalProduct())
 
 
@@ -107,12 +107,12 @@ def radar_grid() -> GeoBox:
 
 ITEM_SEARCH = "https://api.stacspec.org/v1.0.0/item-search"
 Answer = Callable[[BaseHTTPRequestHandler, dict[str, Any]], Any]
-"""Answers a request with its parameters: JSON, or None where it has answered itself."""
+"""Handler of a request with its parameters; returns JSON, or None if it has sent the response itself."""
 
 
 @contextmanager
 def serving(answer: Answer) -> Iterator[str]:
-    """Serve on this machine; gives the address."""
+    """Start a server on the loopback interface; return its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -163,13 +163,13 @@ def landing_page(handler: BaseHTTPRequestHandler, method: str = "POST") -> dict[
 
 @pytest.fixture
 def serve() -> Callable[..., Any]:
-    """Serves whatever a test wants to be answered."""
+    """Server with responses chosen by the test."""
     return serving
 
 
 @pytest.fixture
 def landing() -> Callable[..., dict[str, Any]]:
-    """A landing page with item search."""
+    """Landing page with item search."""
     return landing_page
 
 

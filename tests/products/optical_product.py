@@ -24,7 +24,7 @@ PIXEL_M = {band: 60 if band in ("B01", "B09", "B10") else 20 for band in SENTINE
 
 @dataclass(frozen=True)
 class OpticalProduct:
-    """What the metadata of a simulated product says.
+    """Metadata of a simulated product.
 
     Attributes:
         level: Processing level.
@@ -81,7 +81,7 @@ def write_optical_product(
     Args:
         root: Folder that will hold the product's folder.
         stored: Integers of each band at its own pixel size (:data:`PIXEL_M`), as they shall be stored.
-        product: What its metadata says.
+        product: Metadata.
     """
     folder = root / f"{product.identity}.SAFE"
     height, width = stored["B02"].shape

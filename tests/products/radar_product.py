@@ -84,7 +84,7 @@ class RadarGeometry:
 
 @dataclass(frozen=True)
 class RadarProduct:
-    """What the annotations of a simulated product say.
+    """Annotations of a simulated product.
 
     Attributes:
         mode: Acquisition mode.
@@ -119,7 +119,7 @@ class RadarProduct:
         return f"S1A_{self.mode}_{self.kind}H_1SDV_{start}_{start}_039571_04AC9A_3768"
 
     def stem(self, band: str) -> str:
-        """Return what the names of a band's files have in common."""
+        """Return the common part of the names of a band's files."""
         start = self.acquired.strftime("%Y%m%dt%H%M%S")
         number = {"VV": "001", "VH": "002"}[band]
         return f"s1a-{self.mode}-{self.kind}-{band}-{start}-{start}-039571-04ac9a-{number}".lower()
@@ -146,7 +146,7 @@ def write_radar_product(
     Args:
         root: Folder that will hold the product's folder.
         numbers: Digital numbers of VV and VH.
-        product: What its annotations say.
+        product: Annotations.
     """
     folder = root / f"{product.identity}.SAFE"
     for band, values in numbers.items():

@@ -40,7 +40,7 @@ PRIOR_SHARE = dict.fromkeys(SENTINEL2.bands, 0.10) | dict.fromkeys(("B01", "B02"
 """How many clear pixels the prior weighs as much as, by band, as a share of the scene.
 
 With 2 % of the scene clear, prior and scene decide half and half on a visible band; in the infrared, where the pixels
-between clouds are dark with shadow, with 10 %. ``proofs/choosing_scene_adapted.py`` chose them on regions
+between clouds are dark with shadow, with 10 %. ``proofs/scene_adapted_settings.py`` chose them on regions
 that are no test regions.
 """
 

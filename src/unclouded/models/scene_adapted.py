@@ -29,7 +29,7 @@ GUESS = 0.5
 
 
 class SceneAdaptedSettings(Settings):
-    """How a scene is learnt from; ``proofs/choosing_scene_adapted.py`` shows how the values were chosen.
+    """How a scene is learnt from; ``proofs/scene_adapted_settings.py`` shows how the values were chosen.
 
     Attributes:
         erosion_px: Pixels that are called clear but lie this near to cloud are not learnt from.

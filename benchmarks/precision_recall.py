@@ -5,7 +5,7 @@ that part of each set lies on the manifold of the other. Both must give the same
 processor times, which are independent of other programs on the machine; the first run of each is not counted. Memory is
 the peak resident size of our search minus the resident size before it, which includes the data (Linux only).
 
-    python benchmarks/manifold.py [--images 7893] [--runs 3] [--screen float32]      the last line is one JSON object
+    python benchmarks/precision_recall.py [--images 7893] [--runs 3] [--screen float32]  last line: JSON
 """
 
 import argparse
@@ -57,7 +57,7 @@ def main() -> None:
     times = median(peer for peer, _ in pairs), median(project for _, project in pairs)
     show(options.images, times, memory, ours.precision, ours.recall)
     result = {
-        "name": "manifold",
+        "name": "precision_recall",
         "ratio": round(times[0] / times[1], 1),
         "goal": GOAL,
         "runs": options.runs,

@@ -5,14 +5,15 @@ No region of the samples has both radar and dense real clouds over known ground,
 - ``copied``: clear ground with radar (four quarters of Spain, winter 112, two patches of spring 101) under the real
   clouds of seven patches of other places, added by Copy (section III-B.4 of the paper). It has radar, but lacks the
   shadows and hazy edges of real clouds.
-- ``photographed``: 21 pairs of a cloudy and a clear image from four regions, with the backscatter of plain land.
+- ``observed``: 21 pairs of a cloudy and a clear image from four regions, with the backscatter of plain land.
   They have shadows and hazy edges, but no radar.
 
-    python proofs/choosing_scene_adapted.py
+    python proofs/scene_adapted_settings.py
 
 Prints the error of cloudy pixels in 13 bands, averaged over regions, with one setting changed at a time.
 """
 
+import argparse
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -66,9 +67,10 @@ Images = dict[str, NDArray[np.float32]]
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     clear, cloudy = images("s2"), images("s2_cloudy")
     priors = {region: prior_without(region, clear) for region in {region_of(name) for name in clear}}
-    sets = {"copied": list(copied(clear, cloudy)), "photographed": list(photographed(clear, cloudy))}
+    sets = {"copied": list(copied(clear, cloudy)), "observed": list(observed(clear, cloudy))}
     table = Table("", *(f"{name}: {what}" for name in sets for what in ("MAE", "SAM (°)")))
     for name in ("clear-mean", "sar-regression"):
         table.add_row(name, *errors(sets, dict.fromkeys(priors, baseline(name, BANDS))))
@@ -136,7 +138,7 @@ def copied(clear: Images, cloudy: Images) -> Iterator[Triplet]:
             yield Triplet(f"{name} under {source}", seen, torch.from_numpy(clear[name])[None])
 
 
-def photographed(clear: Images, cloudy: Images) -> Iterator[Triplet]:
+def observed(clear: Images, cloudy: Images) -> Iterator[Triplet]:
     for name in sorted(clear.keys() & cloudy.keys()):
         m = cloud_map(cloudy[name], BANDS, cache=ProbabilityCache())
         if region_of(name) != SNOW and np.mean(m > 0) > 0.02:
