@@ -24,7 +24,7 @@ FIRST, SECOND = "ROIs0001_fall_1", "ROIs0001_winter_2"
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Radar of -10 dB; clear images of 0.1 and 0.2 in turns, columns of one pixel; cloudy ones of 0.6."""
-    root = tmp_path_factory.mktemp("set <b>")
+    root = tmp_path_factory.mktemp("set <script>alert(1)<b>\"'&")
     clear = np.full((13, 16, 16), 1000, np.uint16)
     clear[:, :, 1::2] = 2000
     for name in (*(f"{FIRST}_p{number}" for number in (1, 2, 3, 4, 10)), f"{SECOND}_p7"):
@@ -75,8 +75,12 @@ def test_captions_show_coverage_dates_and_findings_of_the_manifest(root: Path) -
 
 def test_names_are_escaped_and_the_page_makes_no_request(root: Path) -> None:
     page = contact_sheet(find_triplets(root), [], 1)
-    assert "<b>" not in page and "&lt;b&gt;" in page
-    assert set(re.findall(r'src="([a-z]+:[a-z/]+);', page)) == {"data:image/jpeg"} and "http" not in page
+    assert "<b>" not in page and "set &lt;script&gt;alert(1)&lt;b&gt;&#34;&#39;&amp;" in page
+    assert (
+        set(re.findall(r'src="([a-z]+:[a-z/]+);', page)) == {"data:image/jpeg"}
+        and "http:" not in page
+        and "https:" not in page
+    )
     assert "<script" not in page
 
 

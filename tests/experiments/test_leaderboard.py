@@ -80,7 +80,7 @@ def test_exact_patches_are_counted_and_results_that_skipped_others_stand_apart(t
     assert [one.name for one in entries] == ["exact", "good", "less"]
     text = leaderboard_markdown(entries, ())
     assert text.count("\n## ") == 3  # two groups, and the published
-    assert "1 patches skipped, first p9" in text
+    assert "1 patch skipped, first p9" in text
     assert "| – (1 exact) |" in table_lines(text, "exact")[0]
 
 
@@ -89,6 +89,15 @@ def test_a_hostile_name_stays_a_name(folder: Path) -> None:
     (line,) = table_lines(leaderboard_markdown(entries, ()), "two\\|")
     assert r"\<b\>two\|\</b\>" in line
     assert "<b>" not in leaderboard_html(entries, ())
+
+
+def test_hostile_names_are_text_on_the_page(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", '"><script>alert(1)</script>', 0.5)
+    others = [replace(published()[0], method="<script>", source="\" onclick='x'", bands="")]
+    page = leaderboard_html(find_entries(tmp_path), others)
+    assert "<td>&#34;&gt;&lt;script&gt;alert(1)&lt;/script&gt;</td>" in page
+    assert "<td>&lt;script&gt;</td>" in page and "<td>&#34; onclick=&#39;x&#39;</td>" in page
+    assert "<script" not in page and page.count("<h2>") == 2
 
 
 def test_an_inconsistent_result_is_rejected(folder: Path) -> None:

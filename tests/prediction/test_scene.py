@@ -23,7 +23,7 @@ from unclouded.models.baselines import baseline
 from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.identity import describe_remover
 from unclouded.models.network import NetworkRemover, NetworkSettings
-from unclouded.models.weights import load_remover
+from unclouded.models.weights import load_remover, save_weights
 from unclouded.prediction.clearing import seam_index
 from unclouded.prediction.products import Provenance
 from unclouded.prediction.scene import SUMMARY, PredictedScene, SceneSettings, predict_scene
@@ -504,6 +504,21 @@ def test_the_summary_names_inputs_weights_settings_and_files(place: Place) -> No
     assert summary["sample"] == [[0, 0, HEIGHT, WIDTH]]
     assert summary["files"]["clear"]["bytes"] > 0
     assert summary == json.loads((place.folder / "out" / SUMMARY).read_text())
+
+
+def test_paths_may_be_strings_and_a_remover_its_name_or_its_weights_file(place: Place) -> None:
+    cloudy, sar, network = str(place.cloudy), str(place.sar), tiny_network()
+    named = predict_scene("clear-mean", cloudy, sar, str(place.folder / "named"), ONES)
+    assert named.summary["used"] == "clear-mean"
+    same = predict_scene(baseline("clear-mean"), place.cloudy, place.sar, place.folder / "same", ONES)
+    assert values(named).tobytes() == values(same).tobytes()
+    weights = place.folder / "tiny.safetensors"
+    save_weights(weights, network.generator, network.settings, {})
+    from_file = predict_scene(str(weights), cloudy, sar, str(place.folder / "file"), ONES)
+    assert from_file.summary["removers"][0]["weights"] == place.clear(network).summary["removers"][0]["weights"]
+    with pytest.raises(InputError, match="clear-meen"):
+        predict_scene("clear-meen", cloudy, sar, str(place.folder / "none"))
+    assert not (place.folder / "none").exists()
 
 
 def test_other_weights_have_another_hash(place: Place) -> None:

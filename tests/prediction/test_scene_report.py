@@ -1,9 +1,8 @@
-"""A scene that is cleared through files ends with its page and its item."""
+"""Report page and STAC item of a scene that was predicted from files."""
 
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +10,16 @@ import pystac
 import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from products.report import COUNTS, simulated_overview, simulated_report
 
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.files import sha256
 from unclouded.io.geotiff import write_geotiff
 from unclouded.models.baselines import baseline
 from unclouded.prediction.auto_remover import auto_remover
-from unclouded.prediction.report.facts import Facts, Input
-from unclouded.prediction.report.views import SceneViews
+from unclouded.prediction.report.data import OutputFile
 from unclouded.prediction.scene import PredictedScene, SceneSettings, predict_scene
-from unclouded.prediction.scene_report import publish
-from unclouded.prediction.stac import Product
+from unclouded.prediction.scene_report import write_report
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
 GRID = GeoBox((96, 128), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32632")
@@ -35,7 +33,7 @@ class Place:
 
     folder: Path
 
-    def cleared(self, name: str) -> PredictedScene:
+    def predicted(self, name: str) -> PredictedScene:
         remover = auto_remover(BANDS) if name == "auto" else baseline(name, BANDS)
         out = self.folder / name
         return predict_scene(
@@ -59,7 +57,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @pytest.fixture(scope="module")
 def auto(place: Place) -> PredictedScene:
-    return place.cleared("auto")
+    return place.predicted("auto")
 
 
 def test_the_item_names_inputs_and_every_file_with_its_checksum(place: Place, auto: PredictedScene) -> None:
@@ -84,13 +82,13 @@ def test_the_summary_has_the_expected_error_and_the_remover_used(auto: Predicted
 
 def test_the_page_shows_the_confidence_and_escapes_file_names(auto: PredictedScene) -> None:
     page = auto.files["report"].read_text()
-    assert "Clouds and confidence" in page
+    assert "Clouds, provenance and confidence" in page
     assert "s2 &lt;b&gt;" in page
     assert "<b>.tif" not in page
 
 
 def test_a_baseline_chosen_by_name_has_no_expected_error(place: Place) -> None:
-    scene = place.cleared("clear-mean")
+    scene = place.predicted("clear-mean")
     assert (scene.summary["used"], scene.summary["expected_error"]) == ("clear-mean", None)
     assert "Expected error" not in scene.files["report"].read_text()
 
@@ -98,7 +96,7 @@ def test_a_baseline_chosen_by_name_has_no_expected_error(place: Place) -> None:
 def test_two_runs_write_the_same_page_and_item(place: Place, auto: PredictedScene) -> None:
     before = {name: path.read_bytes() for name, path in auto.files.items()}
     (auto.folder / "summary.json").unlink()
-    again = place.cleared("auto")
+    again = place.predicted("auto")
     assert {name: path.read_bytes() for name, path in again.files.items()} == before
 
 
@@ -111,24 +109,28 @@ def test_an_overcast_scene_has_a_report(place: Place, tmp_path: Path) -> None:
 
 
 def test_the_item_holds_the_checksum_of_every_file_and_of_the_page(tmp_path: Path) -> None:
-    image, m = np.full((1, 20, 30), 0.2, np.float32), np.zeros((1, 20, 30), np.float32)
-    m[:, :5] = 0.7
-    views = SceneViews(
-        (20, 30),
-        ("B08",),
-        lambda a, b: image[:, a:b],
-        lambda a, b: image[:, a:b],
-        lambda a, b: m[:, a:b],
-        lambda a, b: np.where(m > 0, 3, 1)[:, a:b].astype("u1"),
-    )
     (tmp_path / "clear.tif").write_bytes(b"pixels")
-    products = {"clear": Product(tmp_path / "clear.tif", "Without clouds", ("data",), ("B08",))}
-    facts = Facts("here", "clear-mean", ("B08",), [Input("Sentinel-2", "a.tif", "00")])
-    grid = GeoBox((20, 30), Affine(10, 0, 500000, 0, -10, 4500000), "EPSG:32630")
-    written = publish(tmp_path, grid, views, products, facts, datetime(2020, 1, 1, tzinfo=UTC))
-    item = json.loads(written.item.read_text())
-    for name, path in (("clear", tmp_path / "clear.tif"), ("report", written.report)):
+    files = {"clear": OutputFile(tmp_path / "clear.tif", "Without clouds", ("data",), ("B08",))}
+    counts = COUNTS | {"observed": 7_500, "synthesised": 2_499}
+    seen = simulated_overview(counts=counts, cloudy_share=0.25)
+    written = write_report(tmp_path, simulated_report(files=files, overview=seen, losses={"no_data_radar": 7}))
+    item = json.loads(written["item"].read_text())
+    for name, path in (("clear", tmp_path / "clear.tif"), ("report", written["report"])):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         assert item["assets"][name]["file:checksum"] == f"1220{digest}"
     assert item["properties"]["eo:cloud_cover"] == 25.0
-    assert item["properties"]["unclouded:statistics"]["pixels"]["synthesised"] == 150
+    pixels = item["properties"]["unclouded:statistics"]["pixels"]
+    assert (pixels["synthesised"], pixels["no_data_radar"]) == (2_499, 7)
+
+
+def test_the_page_links_to_the_products_beside_it(auto: PredictedScene) -> None:
+    page = auto.files["report"].read_text()
+    for name in ("clear", "cloud_map", "provenance", "confidence"):
+        assert f'<a href="{auto.files[name].name}">' in page
+        assert (auto.folder / f"{name}.tif").is_file()
+
+
+def test_settings_are_shown_by_dotted_names_without_those_that_are_not_set(auto: PredictedScene) -> None:
+    settings = json.loads(auto.files["item"].read_text())["properties"]["unclouded:settings"]
+    assert (settings["clouds.mode"], settings["window_px"], settings["requested"]) == ("continuous", "64", "auto")
+    assert "cloud_map" not in settings and "optical.offset" not in settings

@@ -7,16 +7,16 @@ import pystac
 import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from products.report import simulated_overview, simulated_report
 
+from unclouded import __version__
 from unclouded.io.rows import Layer
 from unclouded.prediction.alignment import AlignmentQuality
 from unclouded.prediction.auto_remover import ExpectedError, RemoverError
-from unclouded.prediction.report.facts import Facts, Input
+from unclouded.prediction.report.data import Input, OutputFile, ReportData
 from unclouded.prediction.stac import (
     EXTENSIONS,
     FIRST_LIGHT,
-    Product,
-    Statistics,
     item_id,
     outline,
     scene_item,
@@ -24,29 +24,30 @@ from unclouded.prediction.stac import (
 )
 
 TAKEN = datetime(2018, 12, 26, 11, 5, tzinfo=UTC)
-WRITTEN = datetime(2020, 1, 1, tzinfo=UTC)
-FACTS = Facts(
-    "Spain 7370579",
-    "scene-adapted",
-    ("B02", "B8A"),
-    [Input("Sentinel-2", "S2.tif", "ab" * 32, TAKEN), Input("Sentinel-1", "S1.tif", "cd" * 32)],
-    ExpectedError({"scene-adapted": RemoverError(0.02, 0.03, 8.0, 900)}, 900, ("B02", "B8A"), False),
-    {"cloud map": "continuous"},
-    remarks=("no elevation model",),
-    alignment=AlignmentQuality(-2.5, None),
-    version="0.1.0",
-)
 GRID = GeoBox((200, 100), Affine(10, 0, 500000, 0, -10, 4500000), "EPSG:32630")
 LAYER = Layer(("B02", "B8A"), "uint16", 0, scale=1e-4, offsets=(-0.1, -0.1))
-STATISTICS = Statistics({"observed": 15000, "blended": 1000, "synthesised": 4000, "no_data": 0}, 0.22, 0.25)
+DATA = simulated_report(
+    title="Spain 7370579",
+    remover="scene-adapted",
+    bands=("B02", "B8A"),
+    geobox=GRID,
+    inputs=[Input("Sentinel-2", "S2.tif", "ab" * 32, TAKEN), Input("Sentinel-1", "S1.tif", "cd" * 32)],
+    overview=simulated_overview(
+        counts={"observed": 15000, "blended": 1000, "synthesised": 4000, "no_data": 0},
+        mean_coverage=0.22,
+        cloudy_share=0.25,
+    ),
+    expected=ExpectedError({"scene-adapted": RemoverError(0.02, 0.03, 8.0, 900)}, 900, ("B02", "B8A"), False),
+    settings={"cloud map": "continuous"},
+    remarks=("no elevation model",),
+    alignment=AlignmentQuality(-2.5, None),
+)
 
 
-def item(tmp_path: Path, geobox: GeoBox = GRID, facts: Facts = FACTS) -> pystac.Item:
+def item(tmp_path: Path, data: ReportData = DATA) -> pystac.Item:
     (tmp_path / "clear.tif").write_bytes(b"pixels")
-    products = {
-        "clear": Product(tmp_path / "clear.tif", "Without clouds", ("data", "reflectance"), ("B02", "B8A"), LAYER)
-    }
-    return scene_item(geobox, products, facts, STATISTICS, WRITTEN)
+    clear = OutputFile(tmp_path / "clear.tif", "Without clouds", ("data", "reflectance"), ("B02", "B8A"), LAYER)
+    return scene_item(data, {"clear": clear})
 
 
 def test_an_item_names_place_time_inputs_settings_and_statistics(tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_an_item_names_place_time_inputs_settings_and_statistics(tmp_path: Path)
     assert properties["proj:transform"] == [10, 0, 500000, 0, -10, 4500000]
     assert properties["proj:bbox"] == [500000, 4498000, 501000, 4500000]
     assert properties["eo:cloud_cover"] == 25.0
-    assert properties["processing:software"] == {"unclouded": "0.1.0"}
+    assert properties["processing:software"] == {"unclouded": __version__}
     assert [one["sha256"] for one in properties["unclouded:inputs"]] == ["ab" * 32, "cd" * 32]
     assert (properties["unclouded:fit"]["radar_after_optical_days"], properties["unclouded:fit"]["shift_right_px"]) == (
         -2.5,
@@ -86,13 +87,10 @@ def test_a_file_has_its_size_its_multihash_and_its_bands(tmp_path: Path) -> None
 
 def test_an_image_without_optical_bands_has_its_scale_and_class_names(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(b"pixels")
-    percent = Product(
-        tmp_path / "a.tif", "Confidence", ("data",), layer=Layer(("confidence",), "uint8", 255, scale=0.01)
-    )
-    named = Product(
-        tmp_path / "a.tif", "Origin", ("data",), layer=Layer(("origin",), "uint8", 0), classes={1: "observed"}
-    )
-    made = scene_item(GRID, {"percent": percent, "named": named}, FACTS, STATISTICS, WRITTEN).to_dict()["assets"]
+    path, confidence, origin = tmp_path / "a.tif", Layer(("confidence",), "uint8", 255, scale=0.01), ("origin",)
+    percent = OutputFile(path, "Confidence", ("data",), layer=confidence)
+    named = OutputFile(path, "Origin", ("data",), layer=Layer(origin, "uint8", 0), classes={1: "observed"})
+    made = scene_item(DATA, {"percent": percent, "named": named}).to_dict()["assets"]
     assert [made["percent"][key] for key in ("data_type", "nodata", "raster:scale")] == ["uint8", 255, 0.01]
     assert made["named"]["classification:classes"] == [{"value": 1, "name": "observed"}]
     assert "raster:scale" not in made["named"] and "bands" not in made["percent"]
@@ -122,15 +120,15 @@ def test_fault_12_a_scene_on_the_antimeridian_is_cut_there() -> None:
 
 
 def test_a_patch_without_georeference_is_an_item_without_geometry(tmp_path: Path) -> None:
-    made = item(tmp_path, GeoBox((8, 9), Affine.identity(), None)).to_dict()
+    made = item(tmp_path, replace(DATA, geobox=GeoBox((8, 9), Affine.identity(), None))).to_dict()
     assert made["geometry"] is None
     assert "bbox" not in made
     assert made["properties"]["proj:code"] is None
 
 
 def test_an_undated_item_has_a_time_range(tmp_path: Path) -> None:
-    undated = replace(FACTS, inputs=[replace(one, acquired=None) for one in FACTS.inputs])
-    properties = item(tmp_path, facts=undated).to_dict()["properties"]
+    undated = replace(DATA, inputs=[replace(one, acquired=None) for one in DATA.inputs])
+    properties = item(tmp_path, undated).to_dict()["properties"]
     assert properties["datetime"] is None
     assert properties["start_datetime"] == FIRST_LIGHT.strftime("%Y-%m-%dT%H:%M:%SZ") == "2015-06-27T00:00:00Z"
     assert properties["end_datetime"] == "2020-01-01T00:00:00Z"

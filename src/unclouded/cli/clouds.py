@@ -94,7 +94,10 @@ def map_(
     optical = given(offset=offset, resampling=resampling, tile=tile)
     options = settings_from(OpticalSettings, optical, origin="these options")
     record = options.model_dump_json(exclude_defaults=True) if options != OpticalSettings() else ""
-    reader = ImageReader(partial(open_optical, allow_l2a=True, **options.model_dump()), record)
+    reader = ImageReader(
+        partial(open_optical, allow_l2a=True, offset=options.offset, resampling=options.resampling, tile=options.tile),
+        record,
+    )
     if is_one_image(image):
         with progress_bar() as on_progress:
             remarks = map_file(product_of(image), out, settings, reader, on_progress)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from unclouded.errors import InputError
+from unclouded.html_page import render_page
 from unclouded.io.raster import read
 from unclouded.patches.layouts import Inventory, TripletFiles
 from unclouded.patches.manifest import FAILED
@@ -14,24 +15,13 @@ from unclouded.patches.manifest_rows import summary_lines
 from unclouded.patches.mosaic import reduced
 from unclouded.patches.screening import ScreeningSettings
 from unclouded.prediction.report.figures import photograph, stretch_of
-from unclouded.prediction.report.html import Markup, joined, tag
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 
 STEP = 2
-"""Pixels of a patch along a pixel of the page."""
+"""Patch pixels along a side of a picture's pixel."""
 RADAR_DB = (-25.0, 0.0)
-"""VV backscatter shown as black and as white."""
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #1c2733; background: #f6f7f8; margin: 2rem auto; max-width: 1320px;
-  padding: 0 1.2rem }
-h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.05rem; margin: 2rem 0 .2rem }
-p { margin: .2rem 0; color: #52606d }
-.triplets { display: flex; flex-wrap: wrap; gap: 14px 22px; margin-top: .5rem }
-figure { margin: 0; max-width: 392px }
-figure img { width: 128px; height: 128px; margin-right: 2px; background: #d5dade }
-figcaption { font-size: 12px; color: #52606d }
-"""
+"""VV backscatter shown black and white, dB."""
 
 RowOfPatch = Mapping[str, Mapping[str, Any]]
 
@@ -57,40 +47,39 @@ def contact_sheet(
     rows_of = defaultdict[str, list[Mapping[str, Any]]](list)
     for row in rows:
         rows_of[row["roi"] or ""].append(row)
-    sections = []
+    regions_shown = []
     for number, (roi, group) in enumerate(regions.items(), start=1):
-        sections.append(_region(roi, group, rows_of[roi], described, patches))
+        regions_shown.append(_region(roi, group, rows_of[roi], described, patches))
         on_progress("drawing regions", number, len(regions))
-    failed = [tag("p", f"{row['roi']}: {row['reason']}") for row in rows if row["status"] == FAILED]
-    head = [tag("meta", charset="utf-8"), tag("title", inventory.root.name), tag("style", Markup(_STYLE))]
-    body = [
-        tag("h1", inventory.root.name),
-        tag("p", "Radar (VV, -25 to 0 dB), cloudy image and clear image of some triplets of every region"),
-        tag("p", inventory.summary()),
-        *(tag("p", line) for line in summary_lines(rows, ScreeningSettings())),
-        *sections,
-        joined(tag("h2", "Failed regions"), *failed) if failed else "",
-    ]
-    return f"<!doctype html>\n{tag('html', tag('head', *head), tag('body', *body), lang='en')}\n"
+    return render_page(
+        "contact_sheet.html",
+        title=inventory.root.name,
+        summary=inventory.summary(),
+        counts=summary_lines(rows, ScreeningSettings()),
+        radar_db=RADAR_DB,
+        regions=regions_shown,
+        failed=[f"{row['roi']}: {row['reason']}" for row in rows if row["status"] == FAILED],
+    )
 
 
 def _region(
     roi: str, files: Sequence[TripletFiles], rows: Sequence[Mapping[str, Any]], described: RowOfPatch, patches: int
-) -> Markup:
+) -> dict[str, Any]:
+    """Return name, counts and evenly spaced triplets of a region for the page."""
     rejected = sum(row["status"] not in ("kept", FAILED) for row in rows)
     part = next((f", {row['split']}" for row in rows if row["split"]), "")
     counted = f"triplets: {len(files):,}{part}" + (f"; rejected: {rejected:,}" if rejected else "")
     chosen = np.unique(np.linspace(0, len(files) - 1, min(patches, len(files))).round().astype(int))
     shown = [_triplet(files[index], described.get(files[index].name, {})) for index in chosen]
-    return joined(tag("h2", roi or "without region"), tag("p", counted), tag("div", *shown, class_="triplets"))
+    return {"name": roi or "without region", "counted": counted, "triplets": shown}
 
 
-def _triplet(files: TripletFiles, row: Mapping[str, Any]) -> Markup:
+def _triplet(files: TripletFiles, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return pictures and caption of a triplet; a damaged one has a caption only."""
     try:
-        pictures = [tag("img", src=address, alt=name, title=name) for name, address in _pictures(files)]
+        return {"pictures": list(_pictures(files)), "caption": _caption(files, row)}
     except InputError as error:
-        return tag("figure", tag("figcaption", f"{files.name}: {error}"))
-    return tag("figure", *pictures, tag("figcaption", *_caption(files, row)))
+        return {"pictures": [], "caption": f"{files.name}: {error}"}
 
 
 def _pictures(files: TripletFiles) -> Iterator[tuple[str, str]]:
@@ -103,8 +92,8 @@ def _pictures(files: TripletFiles) -> Iterator[tuple[str, str]]:
     yield "clear", photograph(clear, stretch)
 
 
-def _caption(files: TripletFiles, row: Mapping[str, Any]) -> Iterator[Markup]:
-    """Yield the caption: number or name, cloud coverage, dates and findings, as far as the manifest has them."""
+def _caption(files: TripletFiles, row: Mapping[str, Any]) -> str:
+    """Return number or name, cloud coverage, dates and findings, as far as the manifest has them."""
     facts = [f"p{files.patch.number}" if files.patch else files.name]
     if row.get("mean_coverage") is not None:
         facts.append(f"{row['mean_coverage']:.0%} cloud")
@@ -113,4 +102,4 @@ def _caption(files: TripletFiles, row: Mapping[str, Any]) -> Iterator[Markup]:
         for name, token in (("radar", "s1"), ("cloudy", "s2_cloudy"), ("clear", "s2"))
     }
     facts += [f"{name} {str(when)[:10]}" for name, when in dates.items() if when is not None]
-    yield joined(" · ".join([*facts, *(row.get("findings") or ())]))
+    return " · ".join([*facts, *(row.get("findings") or ())])

@@ -20,8 +20,9 @@ from unclouded.evaluation.comparison import shown_metric
 from unclouded.evaluation.results_io import is_result, load_scores
 from unclouded.evaluation.scores import Scores
 from unclouded.experiments.reproduce import LeakFree, leak_free, metrics_of
-from unclouded.experiments.tables import COLUMNS, html_page, html_rows, html_text, markdown_rows, markdown_text
+from unclouded.experiments.tables import COLUMNS, HtmlRow, markdown_rows, markdown_text, one_line
 from unclouded.files import named, require_folder
+from unclouded.html_page import render_page
 from unclouded.models.baselines import BASELINES
 from unclouded.models.cloud_map import described_json
 
@@ -144,25 +145,44 @@ def _leak_free_by_weights(shared: Sequence[str]) -> tuple[LeakFree, str]:
 def leaderboard_markdown(entries: Sequence[Entry], others: Sequence[Published]) -> str:
     """Return one table per evaluation protocol, followed by a table of the published results, as Markdown."""
     parts = ["# Leaderboard\n"]
-    for group in _groups(entries):
+    for section in _sections(entries, others):
+        rows = [[*map(markdown_text, row.names), *row.numbers] for row in section.rows]
         parts += [
-            f"## {markdown_text(_title(group[0]))}\n",
-            f"{markdown_text(_conditions(group[0]))}\n",
-            markdown_rows(_headings(), [_cells(one, markdown_text) for one in group], len(SHOWN)),
+            f"## {markdown_text(section.title)}\n",
+            f"{markdown_text(section.conditions)}\n",
+            markdown_rows(section.headings, rows, section.numbers),
         ]
-    parts += ["## Published\n", f"{PUBLISHED_REMARK}\n"]
-    parts.append(markdown_rows(_published_headings(), [_published_cells(one, markdown_text) for one in others], 4))
     return "\n".join(parts)
 
 
 def leaderboard_html(entries: Sequence[Entry], others: Sequence[Published]) -> str:
     """Return the same tables as a self-contained HTML page."""
-    body = ""
-    for group in _groups(entries):
-        rows = html_rows(_headings(), [_cells(one, html_text) for one in group], len(SHOWN))
-        body += f"<h2>{html_text(_title(group[0]))}</h2>\n<p>{html_text(_conditions(group[0]))}</p>\n{rows}"
-    rows = html_rows(_published_headings(), [_published_cells(one, html_text) for one in others], 4)
-    return html_page("Leaderboard", f"{body}<h2>Published</h2>\n<p>{html_text(PUBLISHED_REMARK)}</p>\n{rows}")
+    return render_page("leaderboard.html", title="Leaderboard", groups=_sections(entries, others))
+
+
+@dataclass(frozen=True)
+class _Section:
+    """Heading, conditions and rows of one table; the last ``numbers`` columns are metrics."""
+
+    title: str
+    conditions: str
+    headings: Sequence[str]
+    rows: Sequence[HtmlRow]
+    numbers: int
+
+
+def _sections(entries: Sequence[Entry], others: Sequence[Published]) -> list[_Section]:
+    """Return the tables of comparable results, then that of the published ones."""
+    words = ["remover", "leak-free", "reason", "predictions"]
+    headings = [*words, *(COLUMNS[key].heading for key in SHOWN)]
+    sections = [
+        _Section(_title(group[0]), _conditions(group[0]), headings, [_row(one) for one in group], len(SHOWN))
+        for group in _groups(entries)
+    ]
+    words = ["method", "source", "bands", "split", "leak-free", "reason"]
+    headings = [*words, *(COLUMNS[key].heading for key in PUBLISHED)]
+    rows = [_published_row(one) for one in others]
+    return [*sections, _Section("Published", PUBLISHED_REMARK, headings, rows, len(PUBLISHED))]
 
 
 def _groups(entries: Sequence[Entry]) -> list[list[Entry]]:
@@ -174,7 +194,12 @@ def _groups(entries: Sequence[Entry]) -> list[list[Entry]]:
 
 def _title(entry: Entry) -> str:
     split = entry.scores.provenance.split if entry.scores.provenance else "patches"
-    return f"{split}, {len(entry.scores.patches):,} patches, {len(entry.scores.bands)} bands"
+    patches, bands = _counted(len(entry.scores.patches), "patch", "es"), _counted(len(entry.scores.bands), "band", "s")
+    return f"{split}: {patches}, {bands}"
+
+
+def _counted(count: int, word: str, plural: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else plural}"
 
 
 def _conditions(entry: Entry) -> str:
@@ -184,7 +209,11 @@ def _conditions(entry: Entry) -> str:
     cloud_map = f"; cloud map {described_json(scores.clouds)}" if scores.clouds else ""
     protocol: Mapping[str, Any] = (scores.precision_recall or {}).get("protocol", {})
     measured = f"; precision and recall by {protocol.get('layer')}, k = {protocol.get('k')}" if protocol else ""
-    skipped = f"; {len(scores.skipped):,} patches skipped, first {scores.skipped[0].name}" if scores.skipped else ""
+    skipped = (
+        f"; {_counted(len(scores.skipped), 'patch', 'es')} skipped, first {scores.skipped[0].name}"
+        if scores.skipped
+        else ""
+    )
     target = f"; compared with the {protocol['target']} clear image" if "target" in protocol else ""
     return (
         f"{painted}{cloud_map}; clear pixels {scores.clear_pixels}; split {scores.split_sha256[:HASH_DIGITS]}; "
@@ -192,15 +221,12 @@ def _conditions(entry: Entry) -> str:
     )
 
 
-def _headings() -> list[str]:
-    return ["remover", "leak-free", "reason", "predictions", *(COLUMNS[key].heading for key in SHOWN)]
-
-
-def _cells(entry: Entry, escaped: Any) -> list[str]:
+def _row(entry: Entry) -> HtmlRow:
     values = metrics_of(entry.scores)
     words = (_with_map(entry), entry.leak_free, entry.reason, entry.scores.predictions_sha256[:HASH_DIGITS])
-    numbers = [shown_metric(values, key, COLUMNS[key].digits) for key in SHOWN]
-    return [*map(escaped, words), *numbers]
+    return HtmlRow(
+        [one_line(word) for word in words], [shown_metric(values, key, COLUMNS[key].digits) for key in SHOWN]
+    )
 
 
 def _with_map(entry: Entry) -> str:
@@ -211,11 +237,6 @@ def _with_map(entry: Entry) -> str:
     return f"{entry.name} (trained with the map {trained})" if other else entry.name
 
 
-def _published_headings() -> list[str]:
-    words = ["method", "source", "bands", "split", "leak-free", "reason"]
-    return [*words, *(COLUMNS[key].heading for key in PUBLISHED)]
-
-
-def _published_cells(one: Published, escaped: Any) -> list[str]:
+def _published_row(one: Published) -> HtmlRow:
     words = (one.method, one.source, one.bands or "–", one.split, one.leak_free, one.reason)
-    return [*map(escaped, words), *(one.values.get(key, "–") for key in PUBLISHED)]
+    return HtmlRow(words, [one.values.get(key, "–") for key in PUBLISHED])

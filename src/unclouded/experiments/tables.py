@@ -1,14 +1,15 @@
 """Table of results as a value, and its output as Markdown, CSV, LaTeX and HTML."""
 
 import csv
-import html
 import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote
 
 from unclouded.evaluation.comparison import shown_metric
+from unclouded.html_page import render_page
 
 NOT_RUN = "not run"
 
@@ -193,49 +194,29 @@ def _latex_row(cells: "Sequence[str] | map[str]") -> str:
     return f"{' & '.join(cells)} \\\\"
 
 
-_STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}h1{font-size:1.4rem}"
-    "table{border-collapse:collapse}td,th{padding:.25rem .7rem;border-bottom:1px solid #ccc;text-align:left}"
-    "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}"
-)
+class HtmlRow(NamedTuple):
+    """Row of a table of results on an HTML page.
+
+    Attributes:
+        names: Cells before the numbers.
+        numbers: Numbers as text, aligned to the right.
+        link: Relative URL of the scores that every number links to.
+    """
+
+    names: Sequence[str]
+    numbers: Sequence[str]
+    link: str | None = None
 
 
 def to_html(table: Table) -> str:
     """Return the table as a self-contained HTML page."""
-    lines = [
-        [*map(html_text, table.names(line)), *(_html_cell(cell, line.link) for cell in table.cells(line))]
+    rows = [
+        HtmlRow(
+            [one_line(name) for name in table.names(line)], table.cells(line), quote(line.link) if line.link else None
+        )
         for line in table.lines
     ]
-    notes = "".join(f"<li>{html_text(note)}</li>\n" for note in table.notes)
-    return html_page(table.title, html_rows(table.headings, lines, len(table.columns)) + f"<ul>\n{notes}</ul>\n")
-
-
-def _html_cell(cell: str, link: str | None) -> str:
-    return f'<a href="{html.escape(quote(link))}">{html_text(cell)}</a>' if link else html_text(cell)
-
-
-def html_page(title: str, body: str) -> str:
-    """Return an HTML page without external resources."""
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html_text(title)}</title>'
-        f"<style>{_STYLE}</style></head>\n<body>\n<h1>{html_text(title)}</h1>\n{body}</body></html>\n"
-    )
-
-
-def html_rows(headings: Sequence[str], lines: Sequence[Sequence[str]], numbers: int) -> str:
-    """Return an HTML table of HTML cells; the last ``numbers`` columns are right-aligned."""
-    first = len(headings) - numbers
-
-    def row(cells: Sequence[str], tag: str) -> str:
-        looks = ("" if i < first else " class=n" for i in range(len(cells)))
-        return f"<tr>{''.join(f'<{tag}{look}>{cell}</{tag}>' for cell, look in zip(cells, looks, strict=True))}</tr>\n"
-
-    return f"<table>\n{row([*map(html_text, headings)], 'th')}{''.join(row(line, 'td') for line in lines)}</table>\n"
-
-
-def html_text(text: str) -> str:
-    """Return a text with the special characters of HTML escaped."""
-    return html.escape(one_line(text))
+    return render_page("table.html", title=table.title, headings=table.headings, rows=rows, notes=table.notes)
 
 
 def one_line(text: str) -> str:

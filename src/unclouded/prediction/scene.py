@@ -31,11 +31,12 @@ from unclouded.models.network import Level, level_of
 from unclouded.models.remover import CloudRemover, ConfidentRemover
 from unclouded.models.weights import MapChoice, choose_map
 from unclouded.prediction.alignment import AlignmentQuality, assess_alignment
+from unclouded.prediction.auto_remover import RemoverSpec
 from unclouded.prediction.clearing import Statistics, adapt_removers, read_sample, remove_clouds, sum_losses
 from unclouded.prediction.cloud_mapping import SceneMap, map_scene
 from unclouded.prediction.forecast import forecast
 from unclouded.prediction.products import PRODUCTS, Product, percent_text, scene_products, write_products
-from unclouded.prediction.scene_report import SceneReport
+from unclouded.prediction.scene_report import report_data, write_report
 from unclouded.prediction.sources import RadarSettings, Sources, open_sources
 from unclouded.prediction.tiling import StripCheckpoint, work_folder
 from unclouded.progress import ProgressCallback, no_progress
@@ -94,7 +95,7 @@ class PredictedScene:
 
 
 def predict_scene(
-    remover: CloudRemover,
+    remover: CloudRemover | Path | str,
     cloudy: Path | str,
     sar: Path | str,
     out: Path | str,
@@ -112,7 +113,8 @@ def predict_scene(
     is; one with others is replaced. Remarks about the images are logged as warnings and stand in the summary.
 
     Args:
-        remover: Network or baseline.
+        remover: Remover, weights file of a network, or name of a remover without weights: ``auto``,
+            ``scene-adapted`` or a baseline.
         cloudy: Sentinel-2 product or GeoTIFF.
         sar: Sentinel-1 product or GeoTIFF.
         out: Output folder.
@@ -125,10 +127,12 @@ def predict_scene(
 
     Raises:
         BusyError: Another process is writing into the folder.
-        InputError: An image cannot be used, or the images do not fit together.
+        InputError: There is no such remover, an image cannot be used, or the images do not fit together.
         MachineError: Not enough disk space, or the folder is not writable.
     """
     settings = settings or SceneSettings()
+    if isinstance(remover, Path | str):
+        remover = RemoverSpec(str(remover)).find()
     cloudy, sar, out = product_of(Path(cloudy)), product_of(Path(sar)), Path(out)
     removers = (remover, *others)
     if any(other.bands != remover.bands for other in others):
@@ -262,28 +266,27 @@ class _Run:
         cleared = StripCheckpoint(self.work, "cleared")
         tops = remove_clouds(sources, scene_map, ensemble, bands, settings.window_px, cleared, on_progress)
         seconds["clearing"] = -started + (started := clock())
-        used = ensemble.removers[0].name if ensemble else remover.name
+        used = ensemble.removers[0] if ensemble else remover
         confidence = bool(ensemble and ensemble.has_confidence)
-        products = _products(sources, remover, settings, _tags(record, used), confidence=confidence)
+        products = _products(sources, remover, settings, _tags(record, used.name), confidence=confidence)
         files = write_products(self.work, products, cleared, scene_map, tops, sources.geobox, on_progress)
         losses = sum_losses(cleared, tops)
-        remarks += _logged(tuple(_gaps(sources, scene_map, losses, used)))
-        report = SceneReport(sources, products, files, bands, ensemble, record, self.cloudy, alignment, remarks, losses)
-        facts = report.facts()
-        written = report.write(self.work)
-        files |= {"report": written.report, "item": written.item}
+        remarks += _logged(tuple(_gaps(sources, scene_map, losses, used.name)))
+        data = report_data(
+            *(sources, products, files, used, record),
+            optical=self.cloudy,
+            alignment=alignment,
+            remarks=remarks,
+            losses=losses,
+        )
+        files |= write_report(self.work, data)
         seconds["writing"] = clock() - started
         summary = record | {
             "scene": {"acquired": None} | sources.optical.metadata(),
-            "used": facts.remover,
-            "choice": facts.choice or None,
-            "expected_error": facts.expected.as_json() if facts.expected else None,
             "radar": {"acquired": None} | sources.radar.metadata(),
             "trained_map": self.choice.trained and self.choice.trained.to_json(),
-            "fit": alignment.as_json(),
-            "remarks": list(remarks),
+            **data.summary(),
             "sample": sampled,
-            "pixels": {**written.statistics.counts, **losses, **written.statistics.coverage()},
             "seconds": seconds,
         }
         return files, summary

@@ -21,7 +21,7 @@ from unclouded.tensors.dataset import TripletDataset
 
 
 def evaluate(
-    remover: CloudRemover | str,
+    remover: CloudRemover | Path | str,
     root: Path | str,
     split: SplitName = "test",
     *,
@@ -51,8 +51,8 @@ def evaluate(
     Raises:
         InputError: The data set, the remover or one of its predictions cannot be used.
     """
-    chosen = load_remover(remover, None, device) if isinstance(remover, str) else remover
-    weights = Path(remover) if isinstance(remover, str) and is_file(Path(remover)) else None
+    chosen = load_remover(remover, None, device) if isinstance(remover, Path | str) else remover
+    weights = Path(remover) if isinstance(remover, Path | str) and is_file(Path(remover)) else None
     inventory = find_triplets(Path(root))
     files = triplets_of(inventory, split)
     return score_source(

@@ -208,9 +208,15 @@ def open_sources(
         stack = ExitStack()
         closed.callback(lambda: reader.submit(stack.close).result())
         on_progress("opening images", 0, 2)
-        optical_options = (optical or OpticalSettings()).model_dump()
+        optical, radar = optical or OpticalSettings(), radar or RadarSettings()
         to_open = open_optical(
-            cloudy, allow_l2a=level == "L2A", work_folder=work_folder, require_offset=require_offset, **optical_options
+            cloudy,
+            resampling=optical.resampling,
+            allow_l2a=level == "L2A",
+            tile=optical.tile,
+            offset=optical.offset,
+            work_folder=work_folder,
+            require_offset=require_offset,
         )
         scene = reader.submit(stack.enter_context, to_open).result()
         if scene.level != level:
@@ -219,10 +225,15 @@ def open_sources(
             )
         require_on_earth(cloudy, scene.geobox)
         on_progress("opening images", 1, 2)
-        radar_options = (radar or RadarSettings()).model_dump()
-        opened = reader.submit(
-            stack.enter_context, open_radar(sar, scene.geobox, work_folder=work_folder, **radar_options)
+        radar_to_open = open_radar(
+            sar,
+            scene.geobox,
+            align=radar.align,
+            units=radar.units,
+            heights=radar.heights,
+            heights_datum_m=radar.heights_datum_m,
+            work_folder=work_folder,
         )
-        sources = Sources(scene, opened.result(), reader)
+        sources = Sources(scene, reader.submit(stack.enter_context, radar_to_open).result(), reader)
         on_progress("opening images", 2, 2)
         yield sources

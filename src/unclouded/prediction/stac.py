@@ -7,7 +7,6 @@ SpatioTemporal Asset Catalog 1.1 with the extensions projection 2.0, electro-opt
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ import numpy as np
 import pystac
 from odc.geo.geobox import GeoBox
 
+from unclouded import __version__
 from unclouded.files import sha256, write_json
 from unclouded.io.rows import Layer
-from unclouded.prediction.report.facts import Facts
+from unclouded.prediction.report.data import OutputFile, ReportData
 from unclouded.sensors import COMMON_NAME, WAVELENGTH_NM
 from unclouded.sentinel.footprints import footprint
 
@@ -35,73 +35,29 @@ FIRST_LIGHT = datetime(2015, 6, 27, tzinfo=UTC)
 """Date of the first Sentinel-2 image, the earliest possible date of an undated one."""
 
 
-@dataclass(frozen=True)
-class Product:
-    """File of a predicted scene.
-
-    Attributes:
-        path: In the folder of the item.
-        title: Title.
-        roles: Roles of the STAC best practices, such as ``data`` or ``metadata``.
-        bands: Optical bands, if any.
-        layer: Bands, data type, nodata value and scale of an image.
-        classes: Class names by code, for a classification.
-    """
-
-    path: Path
-    title: str
-    roles: tuple[str, ...]
-    bands: tuple[str, ...] = ()
-    layer: Layer | None = None
-    classes: Mapping[int, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Statistics of the whole scene.
-
-    Attributes:
-        counts: Pixel counts by provenance.
-        mean_coverage: Mean of m over the pixels where it is known; NaN if it is known nowhere.
-        cloudy_share: Share of pixels with m > 0 among those where m is known; NaN if it is known nowhere.
-    """
-
-    counts: Mapping[str, int]
-    mean_coverage: float
-    cloudy_share: float
-
-    def coverage(self) -> dict[str, float | None]:
-        """Return cloud coverage in both definitions by name; None if m is known nowhere."""
-        known = {"mean_coverage": self.mean_coverage, "cloudy_share": self.cloudy_share}
-        return {name: None if math.isnan(value) else value for name, value in known.items()}
-
-
-def scene_item(
-    geobox: GeoBox, products: Mapping[str, Product], facts: Facts, statistics: Statistics, not_after: datetime
-) -> pystac.Item:
+def scene_item(data: ReportData, files: Mapping[str, OutputFile]) -> pystac.Item:
     """Return the item of a predicted scene.
 
+    An undated image was acquired between :data:`FIRST_LIGHT` and the modification time of its file.
+
     Args:
-        geobox: Grid of the scene.
-        products: Files by asset name, all in the folder of the item.
-        facts: Inputs, settings and remarks.
-        statistics: Statistics of the scene.
-        not_after: Modification time of the input; an undated image was taken between :data:`FIRST_LIGHT` and this.
+        data: Grid, inputs, settings, statistics and remarks.
+        files: Files by asset name, all in the folder of the item.
     """
-    taken = next((one.acquired for one in facts.inputs if one.role == "Sentinel-2" and one.acquired), None)
-    geometry, bbox = outline(geobox)
+    taken = next((one.acquired for one in data.inputs if one.role == "Sentinel-2" and one.acquired), None)
+    geometry, bbox = outline(data.geobox)
     item = pystac.Item(
-        id=item_id(facts.title),
+        id=item_id(data.title),
         geometry=geometry,
         bbox=bbox,
         datetime=taken,
         start_datetime=None if taken else FIRST_LIGHT,
-        end_datetime=None if taken else max(not_after, FIRST_LIGHT),
-        properties=_properties(facts, statistics) | _projection(geobox),
+        end_datetime=None if taken else max(data.modified, FIRST_LIGHT),
+        properties=_properties(data) | _projection(data.geobox),
         stac_extensions=sorted(EXTENSIONS.values()),
     )
-    for name, product in products.items():
-        item.add_asset(name, _asset(product))
+    for name, file in files.items():
+        item.add_asset(name, _asset(file))
     return item
 
 
@@ -150,37 +106,38 @@ def _projection(geobox: GeoBox) -> dict[str, Any]:
     return properties
 
 
-def _properties(facts: Facts, statistics: Statistics) -> dict[str, Any]:
+def _properties(data: ReportData) -> dict[str, Any]:
+    cloudy = data.coverage["cloudy_share"]
     properties: dict[str, Any] = {
-        "title": f"{facts.title} without clouds",
-        "description": f"Sentinel-2 image whose cloudy pixels were predicted by {facts.remover} with "
+        "title": f"{data.title} without clouds",
+        "description": f"Sentinel-2 image whose cloudy pixels were predicted by {data.remover} with "
         "Sentinel-1 radar; eo:cloud_cover is the cloud cover before cloud removal, where it is known. Contains "
         "modified Copernicus Sentinel data.",
         "constellation": "sentinel-2",
         "instruments": ["msi"],
-        **({} if math.isnan(statistics.cloudy_share) else {"eo:cloud_cover": round(100 * statistics.cloudy_share, 4)}),
-        "processing:software": {"unclouded": facts.version},
-        "processing:lineage": f"Clouds mapped; pixels with m > 0 or unknown m predicted by {facts.remover}; all others "
+        **({} if cloudy is None else {"eo:cloud_cover": round(100 * cloudy, 4)}),
+        "processing:software": {"unclouded": __version__},
+        "processing:lineage": f"Clouds mapped; pixels with m > 0 or unknown m predicted by {data.remover}; all others "
         "as observed.",
-        "unclouded:remover": facts.remover,
+        "unclouded:remover": data.remover,
         "unclouded:inputs": [
             {"role": one.role, "name": one.name, "sha256": one.sha256, "datetime": _utc_text(one.acquired)}
-            for one in facts.inputs
+            for one in data.inputs
         ],
-        "unclouded:settings": dict(facts.settings),
-        "unclouded:statistics": {"pixels": {**statistics.counts, **facts.losses}, **statistics.coverage()},
+        "unclouded:settings": dict(data.settings),
+        "unclouded:statistics": {"pixels": data.counts, **data.coverage},
     }
-    if facts.alignment is not None:
-        properties["unclouded:fit"] = facts.alignment.as_json()
-    if facts.remarks:
-        properties["unclouded:remarks"] = list(facts.remarks)
-    if facts.measured:
-        properties["unclouded:measured"] = dict(facts.measured)
-    if facts.expected is not None:
-        content = facts.expected.as_json()
+    if data.alignment is not None:
+        properties["unclouded:fit"] = data.alignment.as_json()
+    if data.remarks:
+        properties["unclouded:remarks"] = list(data.remarks)
+    if data.measured:
+        properties["unclouded:measured"] = dict(data.measured)
+    if data.expected is not None:
+        content = data.expected.as_json()
         properties["unclouded:expected_error"] = {"pixels": content["pixels"], "removers": content["rows"]}
-    if facts.choice:
-        properties["unclouded:choice"] = facts.choice
+    if data.choice:
+        properties["unclouded:choice"] = data.choice
     return properties
 
 
@@ -188,19 +145,17 @@ def _utc_text(moment: datetime | None) -> str | None:
     return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _asset(product: Product) -> pystac.Asset:
+def _asset(file: OutputFile) -> pystac.Asset:
     more: dict[str, Any] = {
-        "file:size": product.path.stat().st_size,
-        "file:checksum": f"1220{sha256(product.path)}",  # multihash: SHA-256, 32 bytes
+        "file:size": file.path.stat().st_size,
+        "file:checksum": f"1220{sha256(file.path)}",  # multihash: SHA-256, 32 bytes
     }
-    if product.layer is not None:
-        more |= _pixels(product.layer, product.bands)
-    if product.classes:
-        more["classification:classes"] = [{"value": code, "name": name} for code, name in product.classes.items()]
-    kind = _KINDS[product.path.suffix]
-    return pystac.Asset(
-        f"./{product.path.name}", product.title, media_type=kind, roles=list(product.roles), extra_fields=more
-    )
+    if file.layer is not None:
+        more |= _pixels(file.layer, file.bands)
+    if file.classes:
+        more["classification:classes"] = [{"value": code, "name": name} for code, name in file.classes.items()]
+    kind = _KINDS[file.path.suffix]
+    return pystac.Asset(f"./{file.path.name}", file.title, media_type=kind, roles=list(file.roles), extra_fields=more)
 
 
 _KINDS = {".tif": pystac.MediaType.COG, ".html": pystac.MediaType.HTML, ".json": pystac.MediaType.JSON}

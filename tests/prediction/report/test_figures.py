@@ -1,22 +1,24 @@
 import base64
 import io
 import math
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from unclouded.prediction.products import Provenance
 from unclouded.prediction.report.figures import (
     CLOUD_COLOURS,
     CONFIDENCE_COLOURS,
+    PROVENANCE_COLOURS,
+    classified,
     coloured,
+    hexadecimal,
     photograph,
-    share_bar,
     spectra_chart,
     stretch_of,
 )
-from unclouded.prediction.report.views import Spectra
+from unclouded.prediction.report.overview import Spectra
 
 
 def opened(address: str, kind: str) -> Image.Image:
@@ -55,29 +57,30 @@ def spectra(*median: float) -> Spectra:
     return Spectra(middle, middle - np.float32(0.01), middle + np.float32(0.01), 10)
 
 
+def test_every_provenance_has_its_own_colour_in_the_map() -> None:
+    codes = np.array([[code.value for code in Provenance]], np.uint8)
+    pixels = np.asarray(opened(classified(codes), "png").convert("RGB"))[0].tolist()
+    assert [tuple(pixel) for pixel in pixels] == [PROVENANCE_COLOURS[code] for code in Provenance]
+    assert len(set(PROVENANCE_COLOURS.values())) == len(Provenance)
+    assert hexadecimal(PROVENANCE_COLOURS[Provenance.OBSERVED]) == "#2f7d6d"
+
+
 def test_bands_stand_in_the_order_of_wavelength() -> None:
-    drawn = ElementTree.fromstring(spectra_chart({"observed": spectra(0.3, 0.1, 0.2)}, ("B11", "B02", "B8A")))
-    assert [text.text for text in drawn.iter("text") if text.get("class") == "middle"] == ["B02", "B8A", "B11"]
-    assert [text.text for text in drawn.iter("text") if text.get("class") == "tick middle"] == ["490", "865", "1610"]
+    drawn = spectra_chart({"observed": spectra(0.3, 0.1, 0.2)}, ("B11", "B02", "B8A"))
+    assert [(band, wavelength) for _, band, wavelength in drawn.bands] == [("B02", 490), ("B8A", 865), ("B11", 1610)]
 
 
 def test_a_point_stands_as_high_as_its_reflectance() -> None:
-    drawn = ElementTree.fromstring(spectra_chart({"observed": spectra(0.0, 0.2)}, ("B02", "B03")))
-    low, high = (float(circle.get("cy", "")) for circle in drawn.iter("circle"))
-    ticks = {text.text: float(text.get("y", "")) - 4 for text in drawn.iter("text") if text.get("class") == "tick end"}
-    assert low == ticks["0"]
+    drawn = spectra_chart({"observed": spectra(0.0, 0.2)}, ("B02", "B03"))
+    (_, low), (_, high) = drawn.series[0].dots
+    ticks = {label: y for y, label in drawn.ticks}
+    assert low == ticks["0"] == drawn.base
     assert abs(high - (ticks["0"] + (ticks["0.3"] - ticks["0"]) * 0.2 / 0.3)) <= 0.1
 
 
-def test_each_kind_has_a_line_a_range_and_its_own_class() -> None:
-    drawn = ElementTree.fromstring(spectra_chart({"observed": spectra(0.1), "synthesised": spectra(0.2)}, ("B02",)))
-    assert [line.get("class") for line in drawn.iter("polyline")] == ["line observed", "line synthesised"]
-    assert [area.get("class") for area in drawn.iter("polygon")] == ["range observed", "range synthesised"]
-
-
-def test_a_bar_shows_shares_one_after_the_other() -> None:
-    drawn = ElementTree.fromstring(share_bar({"observed": 0.25, "none": 0.75}))
-    assert [(rect.get("x"), rect.get("width")) for rect in drawn.iter("rect")] == [
-        ("0.00", "250.00"),
-        ("250.00", "750.00"),
-    ]
+def test_each_kind_has_a_line_and_a_range_around_it() -> None:
+    drawn = spectra_chart({"observed": spectra(0.1), "synthesised": spectra(0.2)}, ("B02",))
+    assert [one.kind for one in drawn.series] == ["observed", "synthesised"]
+    first = drawn.series[0]
+    (x, y), upper, lower = (tuple(map(float, point.split(","))) for point in (first.line, *first.range.split()))
+    assert (x, x) == (upper[0], lower[0]) and upper[1] < y < lower[1]

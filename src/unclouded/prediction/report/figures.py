@@ -1,19 +1,17 @@
-"""Figures of a report: images as data URLs, and spectra and share bars as inline SVG.
-
-Everything is embedded, so that the page needs no other file and no network access.
-"""
+"""Figures of a report: images as data URLs, and the coordinates of the chart of spectra, which a template draws."""
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy.typing import NDArray
 from PIL import Image
 
-from unclouded.prediction.report.html import Markup, tag
-from unclouded.prediction.report.views import Spectra
+from unclouded.prediction.products import Provenance
+from unclouded.prediction.report.overview import Spectra
 from unclouded.sensors import WAVELENGTH_NM
 
 LOW_PERCENT, HIGH_PERCENT = 0.5, 99.0
@@ -26,14 +24,29 @@ GAMMA = 1 / 1.5
 """Exponent of the displayed brightness; brightens land, which is dark."""
 
 NO_DATA_GREY = 0.55
+"""Brightness of pixels without data."""
 
 JPEG_QUALITY = 86
+"""Quality of the pictures, 0 to 100; with colours at full resolution, so that field edges stay sharp."""
+
+Colour = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
 
 CONFIDENCE_COLOURS = ((0.0, (126, 34, 72)), (0.5, (226, 138, 76)), (0.75, (244, 222, 160)), (1.0, (222, 232, 236)))
 """Colour scale of the confidence: dark red for guessed, pale for observed pixels."""
 
 CLOUD_COLOURS = ((0.0, (24, 40, 56)), (1.0, (250, 250, 248)))
 """Colour scale of the map m."""
+
+PROVENANCE_COLOURS: Mapping[Provenance, Colour] = {
+    Provenance.OBSERVED: (47, 125, 109),
+    Provenance.BLENDED: (226, 178, 80),
+    Provenance.SYNTHESISED: (192, 98, 47),
+    Provenance.NEAR_GAP: (118, 98, 168),
+    Provenance.UNJUDGED: (126, 34, 72),
+    Provenance.NO_DATA: (140, 140, 140),
+}
+"""Colour of each provenance, in the order of the legend."""
 
 
 def stretch_of(clear: Float32[np.ndarray, "band pixel"]) -> tuple[float, float]:
@@ -52,7 +65,7 @@ def photograph(image: Float32[np.ndarray, "3 y x"], stretch: tuple[float, float]
     return _data_url(pixels.transpose(1, 2, 0), "jpeg", quality=JPEG_QUALITY, subsampling=0)
 
 
-def coloured(values: Float32[np.ndarray, "y x"], scale: Sequence[tuple[float, tuple[int, int, int]]]) -> str:
+def coloured(values: Float32[np.ndarray, "y x"], scale: Sequence[tuple[float, Colour]]) -> str:
     """Return values from 0 to 1 as the data URL of a PNG; pixels without data are grey."""
     stops = [stop for stop, _ in scale]
     steps = np.linspace(0, 1, 65)
@@ -62,8 +75,19 @@ def coloured(values: Float32[np.ndarray, "y x"], scale: Sequence[tuple[float, tu
     return _indexed(index, palette)
 
 
+def classified(codes: UInt8[np.ndarray, "y x"]) -> str:
+    """Return codes of :class:`~unclouded.prediction.products.Provenance` as the data URL of a PNG."""
+    palette = np.array([PROVENANCE_COLOURS[code] for code in sorted(Provenance)], np.uint8)
+    return _indexed(codes, palette)
+
+
+def hexadecimal(colour: Colour) -> str:
+    """Return a colour in the notation of SVG."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
 def _indexed(index: UInt8[np.ndarray, "y x"], palette: UInt8[np.ndarray, "colour 3"]) -> str:
-    picture = Image.fromarray(index, mode=None).convert("P")
+    picture = Image.fromarray(np.ascontiguousarray(index), mode=None).convert("P")
     picture.putpalette(palette.tobytes())
     return _encoded(picture, "png", optimize=True)
 
@@ -78,64 +102,83 @@ def _encoded(picture: Image.Image, kind: str, **options: object) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(written.getvalue()).decode()}"
 
 
-# SVG figures, coloured by the style sheet of the page.
+# Chart of the spectra: coordinates of an SVG figure.
 
 
-_WIDTH, _LEFT, _RIGHT, _TOP, _BASE = 720, 52, 704, 14, 246
+@dataclass(frozen=True)
+class Series:
+    """Curve of a chart.
+
+    Attributes:
+        kind: Kind of pixel; also the CSS class.
+        line: Points of the curve, in the notation of SVG.
+        range: Outline of the range around it, in the notation of SVG.
+        dots: Points of the curve.
+    """
+
+    kind: str
+    line: str
+    range: str
+    dots: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Chart of reflectance by band, in coordinates of its SVG figure.
+
+    Attributes:
+        ticks: Height and label of the horizontal lines.
+        bands: Horizontal position, name and wavelength in nm of each band, in the order of wavelength.
+        series: Curves.
+        width: Width of the figure.
+        height: Height of the figure.
+        left: Left end of the horizontal lines.
+        right: Right end of the horizontal lines.
+        base: Height of the lowest line, which is 0.
+    """
+
+    ticks: Sequence[tuple[float, str]]
+    bands: Sequence[tuple[float, str, int]]
+    series: Sequence[Series]
+    width: int = 720
+    height: int = 296
+    left: int = 52
+    right: int = 704
+    base: int = 246
+
+
+_TOP = 14
 
 _TOPS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+"""Reflectances at which a chart may end."""
 
 
-def spectra_chart(spectra: Mapping[str, Spectra], bands: tuple[str, ...]) -> Markup:
+def spectra_chart(spectra: Mapping[str, Spectra], bands: tuple[str, ...]) -> Chart:
     """Return a chart of median spectra in the order of wavelength, with the range of the middle 80 %.
 
     Args:
-        spectra: Spectra by kind of pixel; the kind is the CSS class.
+        spectra: Spectra by kind of pixel.
         bands: Bands of the spectra.
     """
     order = sorted(range(len(bands)), key=lambda index: WAVELENGTH_NM[bands[index]])
     highest = max((float(kind.high.max()) for kind in spectra.values()), default=0.1)
     top = next((step for step in _TOPS if highest <= step), 1.5)
-    x = np.linspace(_LEFT + 12, _RIGHT - 12, len(bands))
+    x = np.linspace(Chart.left + 12, Chart.right - 12, len(bands)).round(1).tolist()
 
-    def height(values: NDArray[np.float32]) -> NDArray[np.float64]:
-        return _BASE - (_BASE - _TOP) * values[order].astype(float) / top
+    def height(reflectance: NDArray[np.float32]) -> NDArray[np.float64]:
+        return (Chart.base - (Chart.base - _TOP) * reflectance.astype(float) / top).round(1)
 
-    parts = [*_axes(top), *_names([bands[index] for index in order], x)]
+    series = []
     for kind, spectrum in spectra.items():
-        around = f"{_points(x, height(spectrum.high))} {_points(x[::-1], height(spectrum.low)[::-1])}"
-        parts.append(tag("polygon", class_=f"range {kind}", points=around))
-    for kind, spectrum in spectra.items():
-        parts.append(tag("polyline", class_=f"line {kind}", points=_points(x, height(spectrum.median))))
-        for a, b in zip(x, height(spectrum.median), strict=True):
-            parts.append(tag("circle", class_=f"dot {kind}", cx=f"{a:.1f}", cy=f"{b:.1f}", r=3))
-    label = f"Median spectra of pixels: {', '.join(spectra)}"
-    return tag("svg", *parts, viewBox=f"0 0 {_WIDTH} 296", role="img", aria_label=label)
+        low, median, high = (height(one[order]).tolist() for one in (spectrum.low, spectrum.median, spectrum.high))
+        around = [*zip(x, high, strict=True), *zip(x[::-1], low[::-1], strict=True)]
+        dots = list(zip(x, median, strict=True))
+        series.append(Series(kind, _points(dots), _points(around), dots))
+    levels = np.linspace(0, top, 5, dtype=np.float32)
+    ticks = [(y, f"{level:.3g}") for y, level in zip(height(levels).tolist(), levels, strict=True)]
+    names = [bands[index] for index in order]
+    return Chart(ticks, [(at, band, WAVELENGTH_NM[band]) for at, band in zip(x, names, strict=True)], series)
 
 
-def share_bar(shares: Mapping[str, float]) -> Markup:
-    """Return a stacked bar; the names of the shares are CSS classes."""
-    at, parts = 0.0, []
-    for kind, share in shares.items():
-        parts.append(
-            tag("rect", class_=f"bar {kind}", x=f"{1000 * at:.2f}", y=0, width=f"{1000 * share:.2f}", height=12)
-        )
-        at += share
-    return tag("svg", *parts, class_="shares", viewBox="0 0 1000 12", preserveAspectRatio="none", aria_hidden="true")
-
-
-def _axes(top: float) -> Iterator[Markup]:
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        y = _BASE - (_BASE - _TOP) * share
-        yield tag("line", class_="grid", x1=_LEFT, x2=_RIGHT, y1=f"{y:.1f}", y2=f"{y:.1f}")
-        yield tag("text", f"{top * share:.3g}", class_="tick end", x=_LEFT - 8, y=f"{y + 4:.1f}")
-
-
-def _names(bands: list[str], x: NDArray[np.float64]) -> Iterator[Markup]:
-    for band, at in zip(bands, x, strict=True):
-        yield tag("text", band, class_="middle", x=f"{at:.1f}", y=_BASE + 20)
-        yield tag("text", WAVELENGTH_NM[band], class_="tick middle", x=f"{at:.1f}", y=_BASE + 36)
-
-
-def _points(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
-    return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+def _points(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x},{y}" for x, y in points)

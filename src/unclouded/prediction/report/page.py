@@ -1,81 +1,210 @@
-"""Report page of a predicted scene: images before and after, maps, spectra, expected error, inputs and settings.
+"""Report page of a predicted scene: the values that the template ``scene_report.html`` shows.
 
-The page is self-contained: images are data URLs, style and script are inline, and its content security policy allows
-only these two, by their hashes. Text from files is always escaped. The sections appear in the order of ``_ORDER``.
+What a reader needs to decide about the image comes first: shares of the scene, expected error, remarks, and the images
+before and after; maps, spectra, files, inputs and settings follow.
 """
 
-import base64
-import hashlib
 import math
-from collections.abc import Iterable
-from importlib.resources import files
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
-from unclouded.files import write_text
-from unclouded.prediction.products import MADE, causes, in_percent, percent_text, shares
-from unclouded.prediction.report.facts import Facts, Input
+from unclouded.html_page import render_page
+from unclouded.prediction.products import MADE, Provenance, causes, in_percent, percent_text, shares
+from unclouded.prediction.report.data import Input, ReportData
 from unclouded.prediction.report.figures import (
     CLOUD_COLOURS,
     CONFIDENCE_COLOURS,
+    PROVENANCE_COLOURS,
+    Colour,
+    classified,
     coloured,
+    hexadecimal,
     photograph,
-    share_bar,
     spectra_chart,
     stretch_of,
 )
-from unclouded.prediction.report.html import Markup, joined, tag
-from unclouded.prediction.report.views import CROP_PX, Overview
+from unclouded.prediction.report.overview import CROP_PX, Overview
+
+_ORIGINS = {
+    Provenance.OBSERVED: "observed, m = 0",
+    Provenance.BLENDED: "predicted under thin cloud or cloud edge, m < 0.5",
+    Provenance.SYNTHESISED: "predicted under cloud, m ≥ 0.5",
+    Provenance.NEAR_GAP: "predicted next to a gap",
+    Provenance.UNJUDGED: "predicted, cloud state unknown",
+    Provenance.NO_DATA: "no data",
+}
+"""Label by provenance."""
+
+_HEADINGS = ("MAE", "RMSE", "PSNR (dB)", "SAM (°)", "predicted")
+
+_MIN_CLEAR_PX = 100
+"""Clear pixels of the overview from which they determine the contrast of the pictures."""
 
 
-def comparison(facts: Facts, overview: Overview) -> Markup:
-    """Comparison of the whole scene before and after, with a movable border."""
-    stretch = _stretch(overview)
-    before, after = (photograph(image, stretch) for image in (overview.before, overview.after))
-    bands = ", ".join(overview.shown) if len(set(overview.shown)) > 1 else f"{overview.shown[0]} as grey"
+def report_page(data: ReportData) -> str:
+    """Return the report page of a scene as self-contained HTML."""
+    stretch = _stretch(data.overview)
+    return render_page(
+        "scene_report.html",
+        script="comparison.js",
+        title=f"{data.title} without clouds",
+        name=data.title,
+        subtitle=_subtitle(data),
+        tiles=_tiles(data),
+        remarks=[f"{remark[:1].upper()}{remark[1:]}." for remark in data.remarks],
+        comparison=_comparison(data.overview, stretch),
+        crops=_crops(data, stretch),
+        maps_title="Clouds and provenance" if data.overview.confidence is None else "Clouds, provenance and confidence",
+        maps=_maps(data.overview),
+        expected=_expected(data),
+        spectra=_spectra(data),
+        files=[
+            {"name": one.path.name, "link": quote(one.path.name), "title": one.title, "size": _size(one.path)}
+            for one in data.files.values()
+        ],
+        properties_by_heading=_properties(data),
+    )
+
+
+def _subtitle(data: ReportData) -> str:
+    """Return size, bands and acquisition dates."""
+    height, width = data.overview.shape
+    ground = f", {width * data.pixel_m / 1000:.3g} × {height * data.pixel_m / 1000:.3g} km" if data.pixel_m else ""
+    dates = [
+        f"{one.role} of {one.acquired:%Y-%m-%d}" if one.acquired else f"{one.role} of unknown date"
+        for one in data.inputs
+        if one.role.startswith("Sentinel")
+    ]
+    bands = f"{len(data.bands)} band{'' if len(data.bands) == 1 else 's'}"
+    return " · ".join([f"{width:,} × {height:,} px{ground}", bands, *dates])
+
+
+def _tiles(data: ReportData) -> list[tuple[str, str]]:
+    """Return key figures, each with what it measures."""
+    overview, share = data.overview, shares(data.overview.counts)
+    words = in_percent(share)
+    figures = [
+        (words["observed"], "of the scene is as observed, bit for bit"),
+        (words["made"], f"of the scene was cloudy and is predicted by {data.remover}"),
+    ]
+    if share["unjudged"]:
+        figures.append((words["unjudged"], f"of the scene has no known cloud state and is predicted by {data.remover}"))
+    if share["no_data"]:
+        why = causes(data.losses, overview.shape[0] * overview.shape[1])
+        figures.append((words["no_data"], "of the scene has no data" + (f": {why}" if why else "")))
+    if data.expected is not None and (used := data.expected.rows.get(data.remover)):
+        figures.append((f"± {used.mae:.3f}", "reflectance: expected mean error under the clouds of this scene"))
+    changed = sum(overview.counts[name] for name in (*MADE, "unjudged"))
+    if overview.confidence is not None and changed:
+        figures.append(
+            (percent_text(overview.guessed / changed), "of the predicted pixels are guessed: confidence below 0.5")
+        )
+    if data.alignment is not None and (days := data.alignment.days) is not None:
+        when = "later" if days > 0 else "earlier"
+        figures.append((f"{abs(days):.1f} days", f"the radar is {when} than the optical image"))
+    if data.alignment is not None and data.alignment.is_known:
+        figures.append((f"{data.alignment.distance_px:.1f} px", "shift of the radar against the optical image"))
+    return figures
+
+
+def _comparison(overview: Overview, stretch: tuple[float, float]) -> dict[str, str]:
+    """Return the pictures of the whole scene before and after."""
+    shown = overview.shown
+    bands = ", ".join(shown) if len(set(shown)) > 1 else f"{shown[0]} as grey"
     coarse = (
         f" One pixel of the picture is {overview.step} × {overview.step} of the scene." if overview.step > 1 else ""
     )
-    caption = f"{bands}, reflectance {stretch[0]:.3f} to {stretch[1]:.3f}.{coarse}"
-    slider = {"min": 0, "max": 100, "value": 50, "aria_label": "Border between observed and without clouds"}
-    parts = (
-        tag("img", src=after, alt="The scene without clouds"),
-        tag("img", class_="over", src=before, alt="The scene as observed"),
-        tag("span", "observed", class_="tag left"),
-        tag("span", "without clouds", class_="tag right"),
-        tag("input", type="range", **slider),
-    )
-    move = " Move the border with the mouse, a finger or the arrow keys."
-    return tag("figure", tag("div", *parts, class_="frame compare"), tag("figcaption", caption, move))
+    return {
+        "before": photograph(overview.before, stretch),
+        "after": photograph(overview.after, stretch),
+        "caption": f"{bands}, reflectance {stretch[0]:.3f} to {stretch[1]:.3f}.{coarse}",
+    }
 
 
-def crops(facts: Facts, overview: Overview) -> Markup:
-    """Partly cloudy crops at full resolution."""
-    if not overview.crops:
-        return NOTHING
-    stretch, figures = _stretch(overview), []
-    for crop in overview.crops:
-        before, after = photograph(crop.before, stretch), photograph(crop.after, stretch)
-        both = tag("img", src=before, alt="Observed"), tag("img", src=after, alt="Without clouds")
-        place = tag("figcaption", f"Row {crop.top:,}, column {crop.left:,}.")
-        figures.append(tag("figure", tag("div", *both, class_="frame duo"), place))
-    side = f"{CROP_PX} px" + (f", {CROP_PX * facts.pixel_m / 1000:.2g} km," if facts.pixel_m else "")
-    words = f"Partly cloudy places of {side} across: observed, and without clouds."
-    return joined(tag("h2", "At full resolution"), tag("p", words, class_="soft"), tag("div", *figures, class_="pair"))
+def _stretch(overview: Overview) -> tuple[float, float]:
+    """Return the reflectances to show black and white: those of clear ground, or of the result if there is little."""
+    ground = overview.before[:, (overview.cloud_map == 0) & np.isfinite(overview.before).all(axis=0)]
+    enough = ground.shape[1] >= _MIN_CLEAR_PX
+    return stretch_of(ground if enough else overview.after[:, np.isfinite(overview.after).all(axis=0)])
 
 
-def expected(facts: Facts, overview: Overview) -> Markup:
-    """Table of the expected errors of all candidates."""
-    if (found := facts.expected) is None:
-        return NOTHING
+def _crops(data: ReportData, stretch: tuple[float, float]) -> dict[str, Any] | None:
+    """Return partly cloudy crops at full resolution; None if there are none."""
+    if not data.overview.crops:
+        return None
+    side = f"{CROP_PX} px" + (f", {CROP_PX * data.pixel_m / 1000:.2g} km," if data.pixel_m else "")
+    return {
+        "intro": f"Partly cloudy places of {side} across: observed on the left, without clouds on the right.",
+        "places": [
+            {
+                "before": photograph(crop.before, stretch),
+                "after": photograph(crop.after, stretch),
+                "caption": f"Row {crop.top:,}, column {crop.left:,}.",
+            }
+            for crop in data.overview.crops
+        ],
+    }
+
+
+def _maps(overview: Overview) -> list[dict[str, Any]]:
+    """Return cloud map, provenance and, if any, confidence, each with its legend."""
+    coverage = _coverage(overview.mean_coverage)
+    maps = [
+        {
+            **_scale("cloud", CLOUD_COLOURS),
+            "title": "Cloud map m",
+            "picture": coloured(overview.cloud_map, CLOUD_COLOURS),
+            "ends": ("0 clear", "1 cloudy"),
+            "caption": f"Its mean is {coverage}; pixels with m > 0 are predicted. Grey where m is unknown.",
+        },
+        {
+            "title": "Provenance of the pixels",
+            "picture": classified(overview.provenance),
+            "stops": None,
+            "classes": _origins(overview),
+            "caption": "Shares of the whole scene.",
+        },
+    ]
+    if overview.confidence is not None:
+        maps.append(
+            {
+                **_scale("confidence", CONFIDENCE_COLOURS),
+                "title": "Confidence",
+                "picture": coloured(overview.confidence, CONFIDENCE_COLOURS),
+                "ends": ("0 guessed", "0.5", "1 observed"),
+                "caption": "Weight of the evidence from clear ground, radar and thin haze of this scene against "
+                "general knowledge of land and water. Pixels below 0.5 are guessed.",
+            }
+        )
+    return maps
+
+
+def _scale(name: str, colours: Sequence[tuple[float, Colour]]) -> dict[str, Any]:
+    return {"id": f"scale-{name}", "stops": [(at, hexadecimal(colour)) for at, colour in colours]}
+
+
+def _origins(overview: Overview) -> list[tuple[str, str, str]]:
+    """Return colour, label and share of each provenance that occurs."""
+    total = max(1, sum(overview.counts.values()))
+    share = {code: count / total for code in _ORIGINS if (count := overview.counts[code.name.lower()])}
+    words = in_percent({code.name: value for code, value in share.items()})
+    return [(hexadecimal(PROVENANCE_COLOURS[code]), _ORIGINS[code], words[code.name]) for code in share]
+
+
+def _expected(data: ReportData) -> dict[str, Any] | None:
+    """Return the table of the expected errors of all candidates; None if they were not measured."""
+    if (found := data.expected) is None:
+        return None
     clouds = (
         "simulated clouds, because the scene has none," if found.simulated else "clouds from elsewhere in this scene,"
     )
-    method = f"{found.pixels:,} clear pixels were covered with {clouds} predicted, and compared with the observation. "
-    rows = [tag("tr", tag("th", "remover"), *(tag("th", word, class_="number") for word in _HEADINGS))]
+    method = f"{found.pixels:,} clear pixels were covered with {clouds} predicted, and compared with the observation."
+    rows = []
     for name, row in found.rows.items():
-        used = name == facts.remover
         numbers = (
             f"{row.mae:.4f}",
             f"{row.rmse:.4f}",
@@ -83,230 +212,36 @@ def expected(facts: Facts, overview: Overview) -> Markup:
             f"{row.sam:.2f}",
             percent_text(found.answered_share(name)),
         )
-        cells = (tag("td", number, class_="number") for number in numbers)
-        rows.append(tag("tr", tag("td", name, " (used)" if used else ""), *cells, class_="used" if used else None))
-    note = (
-        "Reflectance, over all bands of the product. The ground beside clouds represents the ground under them; where "
-        "these differ, the error differs, too."
-    )
-    return joined(
-        tag("h2", "Expected error"),
-        tag("p", method, f"{facts.choice[:1].upper()}{facts.choice[1:]}." if facts.choice else ""),
-        tag("div", tag("table", *rows), class_="card"),
-        tag("p", note, class_="soft"),
-    )
+        rows.append({"name": name, "used": name == data.remover, "numbers": numbers})
+    reason = f" {data.choice[:1].upper()}{data.choice[1:]}." if data.choice else ""
+    return {"method": method + reason, "headings": _HEADINGS, "rows": rows}
 
 
-def head(facts: Facts, overview: Overview) -> Markup:
-    """Title, size, bands and acquisition dates."""
-    height, width = overview.shape
-    ground = f", {width * facts.pixel_m / 1000:.3g} × {height * facts.pixel_m / 1000:.3g} km" if facts.pixel_m else ""
-    dates = [
-        f"{one.role} of {one.acquired:%Y-%m-%d}" if one.acquired else f"{one.role} of unknown date"
-        for one in facts.inputs
-        if one.role.startswith("Sentinel")
-    ]
-    bands = f"{len(facts.bands)} band{'' if len(facts.bands) == 1 else 's'}"
-    line = " · ".join([f"{width:,} × {height:,} px{ground}", bands, *dates])
-    return tag(
-        "header",
-        tag("p", "Sentinel-2 without clouds", class_="brow"),
-        tag("h1", facts.title),
-        tag("p", line, class_="soft"),
-    )
+def _spectra(data: ReportData) -> dict[str, Any] | None:
+    """Return chart and legend of the spectra of observed and predicted pixels; None if there are no such pixels."""
+    spectra = data.overview.spectra
+    labels = {"observed": "observed", "synthesised": f"predicted by {data.remover}"}
+    if not spectra:
+        return None
+    return {"chart": spectra_chart(spectra, data.bands), "legend": [(kind, labels[kind]) for kind in spectra]}
 
 
-def maps(facts: Facts, overview: Overview) -> Markup:
-    """Cloud map, confidence, and shares by provenance."""
-    words: str = f"Cloud map m. Its mean is {_coverage(overview.mean_coverage)}."
-    drawn = [_map(coloured(overview.cloud_map, CLOUD_COLOURS), "cloud", ("0 clear", "1 cloudy"), words)]
-    title: str = "Clouds"
-    if overview.confidence is not None:
-        title += " and confidence"
-        words = (
-            "Confidence: weight of the evidence from clear ground, radar and thin haze of this scene against general "
-            "knowledge of land and water. Pixels below 0.5 are guessed."
-        )
-        drawn.append(
-            _map(coloured(overview.confidence, CONFIDENCE_COLOURS), "sure", ("0 guessed", "0.5", "1 observed"), words)
-        )
-    return joined(tag("h2", title), tag("div", *drawn, class_="pair"), _origin(overview))
-
-
-def remarks(facts: Facts, overview: Overview) -> Markup:
-    """Warnings about the images."""
-    return joined(*(tag("p", f"{remark[:1].upper()}{remark[1:]}.", class_="note") for remark in facts.remarks))
-
-
-def spectra(facts: Facts, overview: Overview) -> Markup:
-    """Chart of the spectra of observed and predicted pixels."""
-    if not overview.spectra:
-        return NOTHING
-    labels = {"observed": "observed", "synthesised": f"predicted by {facts.remover}"}
-    keys = (tag("li", tag("i", class_=kind), labels[kind]) for kind in overview.spectra)
-    chart = spectra_chart(overview.spectra, facts.bands)
-    note = (
-        "Reflectance by band, with its central wavelength in nm: the median of an even sample of pixels, and the range "
-        "of the middle 80 %. Land cover under the clouds may differ from that beside them."
-    )
-    card = tag("div", chart, tag("ul", *keys, class_="key"), class_="card")
-    return joined(tag("h2", "Spectra"), card, tag("p", note, class_="soft"))
-
-
-def tables(facts: Facts, overview: Overview) -> Markup:
-    """Tables of statistics, inputs and settings."""
+def _properties(data: ReportData) -> list[tuple[str, list[tuple[str, Sequence[str]]]]]:
+    """Return statistics, inputs and settings: lines of a name and one or several values, by heading."""
+    overview = data.overview
     numbers = {
         "cloud cover, mean of m where it is known": _coverage(overview.mean_coverage),
         "share of pixels with m > 0": _coverage(overview.cloudy_share),
         "pixels without data": f"{overview.counts['no_data']:,}",
-        **({"shift of the radar": facts.alignment.in_words()} if facts.alignment else {}),
-        **facts.measured,
+        **({"shift of the radar": data.alignment.in_words()} if data.alignment else {}),
+        **data.measured,
     }
-    inputs = (
-        (
-            f"{one.role}{_when(one)}",
-            one.name,
-            f"SHA-256 {one.sha256}",
-        )
-        for one in facts.inputs
-    )
-    settings = {"remover": facts.remover, "bands": " ".join(facts.bands), **facts.settings}
-    return joined(
-        *(tag("h2", "Numbers"), _table(numbers.items())),
-        *(tag("h2", "Inputs"), _table(inputs)),
-        *(tag("h2", "Settings"), _table(settings.items())),
-    )
-
-
-def tiles(facts: Facts, overview: Overview) -> Markup:
-    """Key figures."""
-    share = shares(overview.counts)
-    words = in_percent(share)
-    figures = [
-        (words["observed"], "of the scene is as observed, bit for bit"),
-        (words["made"], f"of the scene was cloudy and is predicted by {facts.remover}"),
+    settings = {"remover": data.remover, "bands": " ".join(data.bands), **data.settings}
+    return [
+        ("Numbers", [(name, [value]) for name, value in numbers.items()]),
+        ("Inputs", [(f"{one.role}{_when(one)}", [one.name, f"SHA-256 {one.sha256}"]) for one in data.inputs]),
+        ("Settings", [(name, [value]) for name, value in settings.items()]),
     ]
-    if share["unjudged"]:
-        figures.append(
-            (words["unjudged"], f"of the scene has no known cloud state and is predicted by {facts.remover}")
-        )
-    if share["no_data"]:
-        why = causes(facts.losses, overview.shape[0] * overview.shape[1])
-        figures.append((words["no_data"], "of the scene has no data" + (f": {why}" if why else "")))
-    changed = sum(overview.counts[name] for name in (*MADE, "unjudged"))
-    if overview.confidence is not None and changed:
-        figures.append(
-            (percent_text(overview.guessed / changed), "of the predicted pixels are guessed: confidence below 0.5")
-        )
-    if facts.expected is not None and (used := facts.expected.rows.get(facts.remover)):
-        figures.append((f"± {used.mae:.3f}", "reflectance: expected mean error under the clouds of this scene"))
-    if facts.alignment is not None and (days := facts.alignment.days) is not None:
-        when = "later" if days > 0 else "earlier"
-        figures.append((f"{abs(days):.1f} days", f"the radar is {when} than the optical image"))
-    if facts.alignment is not None and facts.alignment.is_known:
-        figures.append((f"{facts.alignment.distance_px:.1f} px", "shift of the radar against the optical image"))
-    boxes = (tag("div", tag("b", value), tag("span", label), class_="tile") for value, label in figures)
-    return tag("div", *boxes, class_="tiles")
-
-
-_ORDER = (
-    head,
-    tiles,
-    remarks,
-    comparison,
-    maps,
-    crops,
-    spectra,
-    expected,
-    tables,
-)
-
-
-def write_report(path: Path, facts: Facts, overview: Overview) -> None:
-    """Write the page atomically.
-
-    Args:
-        path: HTML file.
-        facts: Facts about the scene that are not pixel values.
-        overview: Images and statistics from :func:`~unclouded.prediction.report.views.read_overview`.
-    """
-    write_text(path, page(facts, overview))
-
-
-def page(facts: Facts, overview: Overview) -> str:
-    """Return the page as HTML."""
-    style, script = (_shipped(f"report.{kind}") for kind in ("css", "js"))
-    policy = {
-        "default-src": "'none'",
-        "img-src": "data:",
-        "style-src": _hash(style),
-        "script-src": _hash(script),
-        "base-uri": "'none'",
-        "form-action": "'none'",
-    }
-    heads = (
-        tag("meta", charset="utf-8"),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{"; ".join(map(" ".join, policy.items()))}">'),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", f"{facts.title} without clouds"),
-        tag("style", style),
-    )
-    sections = (Markup(f"\n{section(facts, overview)}") for section in _ORDER)
-    foot = tag("footer", f"unclouded {facts.version}. Contains modified Copernicus Sentinel data.")
-    body = tag("body", *sections, foot, tag("script", script))
-    return f"<!doctype html>\n{tag('html', tag('head', *heads), body, lang='en')}\n"
-
-
-def _shipped(name: str) -> Markup:
-    return Markup(files("unclouded.prediction.report").joinpath(name).read_text("utf-8"))
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-# Parts of sections.
-
-
-NOTHING = Markup("")
-
-
-def _stretch(overview: Overview) -> tuple[float, float]:
-    ground = overview.before[:, (overview.cloud_map == 0) & np.isfinite(overview.before).all(axis=0)]
-    shown = ground if ground.shape[1] >= 100 else overview.after[:, np.isfinite(overview.after).all(axis=0)]
-    return stretch_of(shown)
-
-
-def _map(picture: str, ramp: str, ends: tuple[str, ...], words: str) -> Markup:
-    scale = tag("div", *(tag("span", end) for end in ends), class_="ends")
-    image = tag("div", tag("img", src=picture, alt=words), class_="frame")
-    return tag("figure", image, tag("div", class_=f"ramp {ramp}"), scale, tag("figcaption", words))
-
-
-def _origin(overview: Overview) -> Markup:
-    total = max(1, sum(overview.counts.values()))
-    found = {kind: overview.counts[kind] / total for kind in _ORIGINS if overview.counts[kind]}
-    keys = (tag("li", tag("i", class_=kind), _ORIGINS[kind], " ", share) for kind, share in in_percent(found).items())
-    bar = share_bar(found)
-    return joined(tag("h2", "Provenance of the pixels"), bar, tag("ul", *keys, class_="key"))
-
-
-_ORIGINS = {
-    "observed": "observed (m = 0)",
-    "blended": "blended: thin cloud or cloud edge (m < 0.5)",
-    "synthesised": "synthesised",
-    "near_gap": "predicted next to a gap",
-    "unjudged": "predicted, cloud state unknown",
-    "no_data": "no data",
-}
-"""Label by provenance."""
-
-
-def _coverage(share: float) -> str:
-    return "unknown" if math.isnan(share) else percent_text(share)
-
-
-_HEADINGS = ("MAE", "RMSE", "PSNR (dB)", "SAM (°)", "predicted")
 
 
 def _when(one: Input) -> str:
@@ -315,9 +250,10 @@ def _when(one: Input) -> str:
     return ", date unknown" if one.role.startswith("Sentinel") else ""
 
 
-def _table(rows: Iterable[tuple[str, ...]]) -> Markup:
-    lines = []
-    for name, *values in rows:
-        cells = [part for value in values for part in (tag("code", value), tag("br"))][:-1]
-        lines.append(tag("tr", tag("th", name), tag("td", *cells)))
-    return tag("div", tag("table", *lines), class_="card")
+def _coverage(share: float) -> str:
+    return "unknown" if math.isnan(share) else percent_text(share)
+
+
+def _size(path: Path) -> str:
+    size = path.stat().st_size
+    return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size / 1e3:,.1f} kB"

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from unclouded.prediction.products import classify_provenance
-from unclouded.prediction.report.views import SceneViews, read_overview, shrunk
+from unclouded.prediction.report.overview import SceneReaders, read_overview, shrunk
 
 
-def views(before: np.ndarray, after: np.ndarray, m: np.ndarray, confidence: np.ndarray | None = None) -> SceneViews:
+def readers(before: np.ndarray, after: np.ndarray, m: np.ndarray, confidence: np.ndarray | None = None) -> SceneReaders:
     bands = ("B02", "B03", "B04", "B08")[: len(before)]
     sure = None if confidence is None else lambda top, bottom: confidence[None, top:bottom]
-    return SceneViews(
+    return SceneReaders(
         m.shape,
         bands,
         lambda top, bottom: before[:, top:bottom],
@@ -21,14 +21,16 @@ def views(before: np.ndarray, after: np.ndarray, m: np.ndarray, confidence: np.n
     )
 
 
-def scene(height: int = 40, width: int = 30) -> SceneViews:
+def scene(height: int = 40, width: int = 30) -> SceneReaders:
     """Ground that rises by band, half of it under cloud, a quarter of that thin."""
     after = np.stack([np.full((height, width), 0.1 * band, np.float32) for band in (1, 2, 3, 4)])
     m = np.zeros((height, width), np.float32)
     m[: height // 2] = 0.9
     m[: height // 8] = 0.2
     after[:, -1, -1] = math.nan
-    return views(np.where(m > 0, np.float32(0.8), after), after, m, np.where(m > 0, np.float32(0.3), 1.0).astype("f4"))
+    return readers(
+        np.where(m > 0, np.float32(0.8), after), after, m, np.where(m > 0, np.float32(0.3), 1.0).astype("f4")
+    )
 
 
 def test_pixels_are_counted_by_where_they_come_from() -> None:
@@ -40,6 +42,16 @@ def test_pixels_are_counted_by_where_they_come_from() -> None:
     assert math.isclose(seen.mean_coverage, (5 * 0.2 + 15 * 0.9) / 40, rel_tol=1e-6)
 
 
+def test_the_overview_of_codes_takes_every_third_pixel_and_their_counts_every_pixel() -> None:
+    m = np.zeros((2500, 700), np.float32)
+    m[3:, 6:] = 0.9  # from the second row and the third column of the overview on
+    image = np.full((3, *m.shape), 0.1, np.float32)
+    seen = read_overview(readers(image, image, m))
+    assert seen.provenance.shape == (834, 234)
+    assert seen.provenance[:2, :3].tolist() == [[1, 1, 1], [1, 1, 3]]
+    assert seen.counts["synthesised"] == 2497 * 694
+
+
 def test_pictures_show_red_green_and_blue_in_this_order() -> None:
     seen = read_overview(scene())
     assert seen.shown == ("B04", "B03", "B02")
@@ -49,10 +61,10 @@ def test_pictures_show_red_green_and_blue_in_this_order() -> None:
 
 def test_a_product_of_one_band_is_shown_grey() -> None:
     one = np.full((1, 8, 8), 0.2, np.float32)
-    assert read_overview(views(one, one, np.zeros((8, 8), np.float32))).shown == ("B02", "B02", "B02")
+    assert read_overview(readers(one, one, np.zeros((8, 8), np.float32))).shown == ("B02", "B02", "B02")
 
 
-def test_spectra_are_those_of_clear_and_of_made_pixels() -> None:
+def test_spectra_are_those_of_clear_and_of_predicted_pixels() -> None:
     seen = read_overview(scene())
     np.testing.assert_allclose(seen.spectra["observed"].median, [0.1, 0.2, 0.3, 0.4])
     assert seen.spectra["synthesised"].pixels == 15 * 30
@@ -60,7 +72,7 @@ def test_spectra_are_those_of_clear_and_of_made_pixels() -> None:
 
 def test_a_kind_without_pixels_has_no_spectrum() -> None:
     image = np.full((3, 10, 10), 0.1, np.float32)
-    assert list(read_overview(views(image, image, np.zeros((10, 10), np.float32))).spectra) == ["observed"]
+    assert list(read_overview(readers(image, image, np.zeros((10, 10), np.float32))).spectra) == ["observed"]
 
 
 def test_averages_leave_out_what_is_no_data() -> None:
@@ -72,7 +84,7 @@ def test_a_large_scene_is_averaged_and_its_spectra_sampled_evenly() -> None:
     height, width = 2500, 700
     rows = np.broadcast_to(np.arange(height, dtype=np.float32)[:, None] / height, (height, width))
     image = np.stack([rows] * 3)
-    seen = read_overview(views(image, image, np.zeros((height, width), np.float32)))
+    seen = read_overview(readers(image, image, np.zeros((height, width), np.float32)))
     assert (seen.step, seen.before.shape) == (3, (3, 834, 234))
     np.testing.assert_allclose(seen.before[0, :2, 0], [1 / 2500, 4 / 2500], rtol=1e-5)
     found = seen.spectra["observed"]
@@ -87,7 +99,7 @@ def test_crops_are_cut_at_full_resolution_where_it_is_partly_cloudy(cloudy: bool
     m = np.zeros((700, 1000), np.float32)
     if cloudy:
         m[320:480, 640:960] = 1.0  # half of one square
-    seen = read_overview(views(image, image, m))
+    seen = read_overview(readers(image, image, m))
     assert len(seen.crops) == int(cloudy)
     for crop in seen.crops:
         assert (crop.top, crop.left, crop.after.shape) == (320, 640, (3, 320, 320))

@@ -1,11 +1,14 @@
-"""Overview of a scene for its report, read in one pass over the rows, whatever the size of the scene."""
+"""Overview of a scene for its report: reduced images and statistics, read in one pass over the rows.
+
+Memory depends on the width of the scene and the size of the overview, not on the height of the scene.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 from numpy.typing import NDArray
 
 from unclouded.prediction.products import SYNTHESISED_FROM, Provenance
@@ -24,7 +27,7 @@ STRIP_PX = 256
 
 
 @dataclass(frozen=True, eq=False)
-class SceneViews:
+class SceneReaders:
     """Row readers of a scene before and after cloud removal.
 
     Attributes:
@@ -91,6 +94,7 @@ class Overview:
         before: Overview of the displayed bands, observed.
         after: The same without clouds.
         cloud_map: Overview of m.
+        provenance: Codes of every ``step``-th pixel, see :class:`~unclouded.prediction.products.Provenance`.
         confidence: Overview of the confidence; None if there is none.
         spectra: Spectra by kind of pixel (``observed``, ``synthesised``), without kinds that have no pixels.
         counts: Pixel counts by lower-case name of :class:`~unclouded.prediction.products.Provenance`.
@@ -106,6 +110,7 @@ class Overview:
     before: Float32[np.ndarray, "shown y x"]
     after: Float32[np.ndarray, "shown y x"]
     cloud_map: Float32[np.ndarray, "y x"]
+    provenance: UInt8[np.ndarray, "y x"]
     confidence: Float32[np.ndarray, "y x"] | None
     spectra: Mapping[str, Spectra]
     counts: Mapping[str, int]
@@ -115,36 +120,37 @@ class Overview:
     crops: Sequence[Crop]
 
 
-def read_overview(views: SceneViews, crops: int = 3) -> Overview:
+def read_overview(readers: SceneReaders, crops: int = 4) -> Overview:
     """Read the overview of a scene in one pass from top to bottom, then a few crops.
 
     Args:
-        views: Row readers of the scene.
+        readers: Row readers of the scene.
         crops: Number of crops, if the scene is larger than a crop.
     """
-    height, width = views.shape
+    height, width = readers.shape
     step = math.ceil(max(height, width) / OVERVIEW_PX)
     sparse = max(1, round(math.sqrt(height * width / SPECTRUM_PX)))
-    shown = RGB if set(RGB) <= set(views.bands) else views.bands[:1] * 3
-    sums = _Sums.empty(views.confidence is not None)
+    shown = RGB if set(RGB) <= set(readers.bands) else readers.bands[:1] * 3
+    sums = _Sums.empty(readers.confidence is not None)
     rows = step * max(1, STRIP_PX // step)
     for top in range(0, height, rows):
-        sums.add(views, top, min(top + rows, height), step, sparse, shown)
+        sums.add(readers, top, min(top + rows, height), step, sparse, shown)
     before, after, m, confidence = sums.overviews()
     return Overview(
-        views.shape,
+        readers.shape,
         shown,
         step,
         before,
         after,
         m[0],
+        np.concatenate(sums.codes),
         None if confidence is None else confidence[0],
         sums.spectra(),
         sums.counts,
         sums.total / sums.known if sums.known else math.nan,
         sums.cloudy / sums.known if sums.known else math.nan,
         sums.guessed,
-        [_crop(views, shown, *corner) for corner in _corners(m[0], step, views.shape, crops)],
+        [_crop(readers, shown, *corner) for corner in _corners(m[0], step, readers.shape, crops)],
     )
 
 
@@ -153,6 +159,7 @@ class _Sums:
     """Running sums and overview rows while a scene is read."""
 
     pictures: list[list[NDArray[np.float32]]]
+    codes: list[NDArray[np.uint8]]
     samples: dict[str, list[NDArray[np.float32]]]
     counts: dict[str, int]
     total: float = 0.0
@@ -163,27 +170,28 @@ class _Sums:
     @classmethod
     def empty(cls, confidence: bool) -> "_Sums":
         counts = dict.fromkeys((code.name.lower() for code in Provenance), 0)
-        return cls([[] for _ in range(3 + confidence)], {"observed": [], "synthesised": []}, counts)
+        return cls([[] for _ in range(3 + confidence)], [], {"observed": [], "synthesised": []}, counts)
 
-    def add(self, views: SceneViews, top: int, bottom: int, step: int, sparse: int, shown: tuple[str, ...]) -> None:
-        before, after, m = (read(top, bottom) for read in (views.before, views.after, views.cloud_map))
-        picked = [views.bands.index(band) for band in shown]
+    def add(self, readers: SceneReaders, top: int, bottom: int, step: int, sparse: int, shown: tuple[str, ...]) -> None:
+        before, after, m = (read(top, bottom) for read in (readers.before, readers.after, readers.cloud_map))
+        picked = [readers.bands.index(band) for band in shown]
         images = [before[picked], after[picked], m]
-        provenance = views.provenance(top, bottom)[0]
+        provenance = readers.provenance(top, bottom)[0]
         predicted = provenance >= Provenance.BLENDED
         kinds = {"observed": provenance == Provenance.OBSERVED, "synthesised": predicted & (m[0] >= SYNTHESISED_FROM)}
-        if views.confidence is not None:
-            images.append(views.confidence(top, bottom))
+        if readers.confidence is not None:
+            images.append(readers.confidence(top, bottom))
             unsure = np.nan_to_num(images[-1][0], nan=1.0) < 0.5
             self.guessed += int((unsure & predicted).sum())
         for pictures, image in zip(self.pictures, images, strict=True):
             pictures.append(shrunk(image, step))
+        self.codes.append(provenance[::step, ::step])  # codes have no mean; strips start at multiples of the step
         for code in Provenance:
             self.counts[code.name.lower()] += int((provenance == code).sum())
         self.total += float(np.nansum(m, dtype=np.float64))
         self.known += int(np.count_nonzero(~np.isnan(m)))
         self.cloudy += int(np.count_nonzero(m > 0))
-        even = (slice(-top % sparse, None, sparse), slice(0, None, sparse))
+        even = (slice(-top % sparse, None, sparse), slice(0, None, sparse))  # one lattice across all strips
         for kind, found in self.samples.items():
             found.append(after[:, *even][:, kinds[kind][even]])
 
@@ -232,8 +240,8 @@ def _corners(m: Float32[np.ndarray, "y x"], step: int, shape: tuple[int, int], c
     return [(corner[0] * step, corner[1] * step) for corner in best[:count]]
 
 
-def _crop(views: SceneViews, shown: tuple[str, ...], top: int, left: int) -> Crop:
-    picked = [views.bands.index(band) for band in shown]
-    bottom, right = (min(start + CROP_PX, length) for start, length in zip((top, left), views.shape, strict=True))
-    before, after = (read(top, bottom)[picked, :, left:right] for read in (views.before, views.after))
+def _crop(readers: SceneReaders, shown: tuple[str, ...], top: int, left: int) -> Crop:
+    picked = [readers.bands.index(band) for band in shown]
+    bottom, right = (min(start + CROP_PX, length) for start, length in zip((top, left), readers.shape, strict=True))
+    before, after = (read(top, bottom)[picked, :, left:right] for read in (readers.before, readers.after))
     return Crop(top, left, before, after)
