@@ -202,7 +202,7 @@ def test_fault_32_the_cause_of_an_input_error_is_a_fault_of_the_machine() -> Non
     assert fault is not None and str(fault).startswith("/disk/a.txt cannot be written (No space left on device)")
 
 
-def test_fault_38_a_disk_that_fails_on_reading_is_not_said_to_fail_on_writing() -> None:
+def test_fault_38_a_disk_that_fails_on_reading_is_reported_as_such() -> None:
     fault = machine_fault(OSError(errno.EIO, os.strerror(errno.EIO), "/disk/a.txt"))
     assert str(fault) == "/disk/a.txt cannot be read or written (Input/output error); check the disk and run again"
 

@@ -46,7 +46,7 @@ def test_rgb_is_normalised_as_imagenet(convolutions: dict[str, Tensor]) -> None:
     assert map_[0, :2].flatten().tolist() == pytest.approx([1.0, 1.0])  # 0.485 + 0.229, 0.406 + 0.225
 
 
-def test_it_is_frozen_but_lets_gradients_through(convolutions: dict[str, Tensor]) -> None:
+def test_it_is_frozen_but_passes_gradients(convolutions: dict[str, Tensor]) -> None:
     network, rgb = Vgg16(convolutions, NOWHERE), torch.rand(1, 3, 16, 16, requires_grad=True)
     network(rgb, (11,))[0].sum().backward()
     assert not network.training

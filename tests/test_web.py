@@ -172,7 +172,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize(("text", "reason"), MALFORMED.values(), ids=MALFORMED)
-def test_malformed_answers_are_final_and_end_in_one_line(text: str, reason: str) -> None:
+def test_malformed_responses_are_final_and_reported_in_one_line(text: str, reason: str) -> None:
     def read(address: str) -> None:
         with asked("GET", address, limits=PATIENT) as answer:
             declared_bytes(answer.headers)

@@ -165,7 +165,7 @@ def test_fault_16_one_of_many_scenes_with_a_doubtful_offset_fails(scenes: Path, 
     assert not run_tasks(with_offset, TaskLedger(tmp_path / "with_offset" / WORK), serially)
 
 
-def test_products_that_are_gone_are_made_again(scenes: Path, tmp_path: Path) -> None:
+def test_missing_products_are_predicted_again(scenes: Path, tmp_path: Path) -> None:
     ledger, all_tasks = TaskLedger(tmp_path / WORK), tasks(scenes, tmp_path)
     before = done(scenes, tmp_path, serially)
     invalidate_lost(all_tasks, ledger)
@@ -203,7 +203,7 @@ def test_an_id_changes_with_images_settings_and_weights_and_with_nothing_else(sc
         replace(pinned, identity=f"{pinned.identity} ").find()
 
 
-def test_options_of_a_scene_count_more_than_those_of_all_and_change_its_task(scenes: Path, tmp_path: Path) -> None:
+def test_options_of_a_scene_override_those_of_the_command_and_change_its_task(scenes: Path, tmp_path: Path) -> None:
     grid = GeoBox((PX, PX), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32632")
     write_geotiff(scenes / "m.tif", np.zeros((1, PX, PX), np.uint8), ("m",), grid)
     settings = SceneSettings(optical=OpticalSettings(resampling="bilinear"))
@@ -353,6 +353,6 @@ def test_the_collection_names_every_item(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [[], [row("a", geometry=None)]])
-def test_where_no_place_is_known_the_extent_is_the_whole_earth(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_without_a_known_place_the_extent_is_the_whole_earth(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     write_collection(tmp_path / "c.json", "c", rows)
     assert pystac.Collection.from_file(str(tmp_path / "c.json")).extent.spatial.bboxes == [[-180, -90, 180, 90]]

@@ -204,7 +204,7 @@ def test_a_file_is_put_once_and_read_back(bucket: MemoryFileSystem, tmp_path: Pa
     assert bucket.cat_file("/b/out/a.tif") == b"abc"
 
 
-def test_a_storage_that_loses_bytes_is_found_out(
+def test_a_storage_that_loses_bytes_is_detected(
     bucket: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.tif"

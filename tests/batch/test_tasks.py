@@ -55,7 +55,7 @@ def test_bad_input_fails_at_once_with_its_reason(tmp_path: Path) -> None:
     assert TaskLedger(tmp_path).failures([task]) == {"bad": "a.tif is cut short"}
 
 
-def test_trouble_that_passes_is_tried_again(tmp_path: Path) -> None:
+def test_a_temporary_error_is_retried(tmp_path: Path) -> None:
     task = Counting("shaky", [OSError("busy"), OSError("busy")])
     assert [TaskLedger(tmp_path, attempts=3).attempt(task) for _ in range(3)] == ["retry", "retry", "done"]
 
@@ -113,7 +113,7 @@ def test_fault_32_a_full_disk_is_never_the_fault_of_a_task(tmp_path: Path, fault
     assert folder.attempt(task) == "done"
 
 
-def test_fault_32_nothing_is_remembered_of_a_disk_without_room_for_notes(
+def test_fault_32_without_room_for_records_a_run_leaves_no_attempts(
     tmp_path: Path, mount_disk: Callable[[int], Path]
 ) -> None:
     disk = mount_disk(64)
@@ -147,7 +147,7 @@ def test_fault_04_an_attempt_released_before_the_process_ends_does_not_count(tmp
     assert len(note.read_text().splitlines()) == 1
 
 
-def test_a_task_in_other_hands_is_left_alone(tmp_path: Path) -> None:
+def test_a_task_that_another_process_runs_is_left_alone(tmp_path: Path) -> None:
     task = Counting("busy")
     (tmp_path / "locks").mkdir()
     with FileLock(tmp_path / "locks" / task.id):
@@ -167,7 +167,7 @@ TaskLedger(Path(sys.argv[1])).attempt(Deadly())
 """
 
 
-def test_fault_34_the_lock_of_a_dead_worker_is_none_and_its_owner_is_known(tmp_path: Path) -> None:
+def test_fault_34_a_dead_worker_holds_no_lock_and_its_owner_is_recorded(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", _HOLD, tmp_path])
     assert dead.wait() == -9
     task = Counting("deadly")
@@ -178,7 +178,7 @@ def test_fault_34_the_lock_of_a_dead_worker_is_none_and_its_owner_is_known(tmp_p
     assert len(attempts.read_text().splitlines()) == 2
 
 
-def test_forgiven_tasks_are_tried_again(tmp_path: Path) -> None:
+def test_failed_tasks_can_be_retried(tmp_path: Path) -> None:
     task, folder = Counting("mended", [InputError("no")]), TaskLedger(tmp_path)
     assert folder.attempt(task) == "failed"
     assert folder.retry_failed([task]) == 1
@@ -186,7 +186,7 @@ def test_forgiven_tasks_are_tried_again(tmp_path: Path) -> None:
     assert folder.attempt(task) == "done"
 
 
-def test_a_forgotten_task_is_undone(tmp_path: Path) -> None:
+def test_an_invalidated_task_is_pending_again(tmp_path: Path) -> None:
     task, folder = Counting("lost"), TaskLedger(tmp_path, attempts=1)
     assert folder.attempt(task) == "done"
     folder.invalidate([task])
@@ -194,7 +194,7 @@ def test_a_forgotten_task_is_undone(tmp_path: Path) -> None:
     assert folder.attempt(task) == "done"  # its earlier attempts are removed, too
 
 
-def test_an_id_is_a_matter_of_content() -> None:
+def test_an_id_depends_on_content_only() -> None:
     assert content_id({"a": 1, "b": 2}) == content_id({"b": 2, "a": 1})
     assert content_id({"a": 1}) != content_id({"a": 2})
     assert len(content_id()) == 64

@@ -69,7 +69,7 @@ def test_outputs_are_uploaded_with_a_record_that_lists_them(
     assert note == {"name": "b", "files": {"b/a.txt": sha256(tmp_path / "out" / "b" / "a.txt")}, "bytes": 1}
 
 
-def test_the_note_comes_after_all_that_it_lists(
+def test_the_record_is_uploaded_after_all_files_that_it_lists(
     done: tuple[list[Writing], TaskLedger],
     bucket: MemoryFileSystem,
     tmp_path: Path,

@@ -159,7 +159,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         ),
     ],
 )
-def test_an_option_of_another_command_is_answered_with_that_command(
+def test_an_option_of_another_command_is_refused_with_the_name_of_that_command(
     words: tuple[str, ...], expected: str, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert unclouded(*words, "--out", "out") == 2

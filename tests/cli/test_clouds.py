@@ -58,7 +58,7 @@ def test_fault_05_a_damaged_image_of_a_folder_is_named_and_the_others_are_mapped
     assert [path.name for path in (tmp_path / "maps").glob("*.tif")] == ["one.tif"]
 
 
-def test_fault_34_who_maps_a_folder_that_is_being_mapped_ends_with_3(
+def test_fault_34_a_second_process_that_maps_a_folder_exits_with_3(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     with held(tmp_path / "maps"):
@@ -73,7 +73,7 @@ def test_an_unknown_resolution_is_refused(
     assert "resolution_m" in capsys.readouterr().err
 
 
-def test_the_cache_is_looked_at_and_cleared(
+def test_the_cache_is_shown_and_cleared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, unclouded: Callable[..., int]
 ) -> None:
     monkeypatch.setenv("UNCLOUDED_CACHE", str(tmp_path))

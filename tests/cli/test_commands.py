@@ -66,7 +66,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Calla
     return refuse
 
 
-def test_help_answers_before_anything_heavy_is_imported() -> None:
+def test_help_imports_no_heavy_package() -> None:
     imported = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "unclouded", "--help"], capture_output=True, text=True, check=True
     )
@@ -278,7 +278,7 @@ def test_fault_13_radar_with_holes_leaves_holes_under_clouds_and_nothing_else(
     assert np.argwhere(holes).tolist() == [[3, 4]]
 
 
-def test_fault_19_an_empty_folder_is_no_success(
+def test_fault_19_an_empty_folder_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
 ) -> None:
     assert unclouded("evaluate", "cloudy", tmp_path) == 2

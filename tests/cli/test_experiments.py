@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-def test_a_table_of_no_runs_is_written_and_says_so(
+def test_a_table_without_runs_is_written_with_a_remark(
     tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert unclouded("reproduce", "table-2", tmp_path, "--size", "paper") == 0
@@ -65,7 +65,7 @@ def test_an_audit_of_a_data_set_with_itself_finds_something(root: Path, uncloude
     assert unclouded("data", "audit", root, root) == 1
 
 
-def test_an_audit_of_strangers_finds_nothing(root: Path, tmp_path: Path, unclouded: Callable[..., int]) -> None:
+def test_an_audit_of_disjoint_lists_finds_nothing(root: Path, tmp_path: Path, unclouded: Callable[..., int]) -> None:
     (tmp_path / "other.txt").write_text("ROIs1158_spring_1_p1\n")
     assert unclouded("data", "audit", root, tmp_path / "other.txt") == 0
 

@@ -121,7 +121,7 @@ def device(path: Path) -> None:
         (device, ("curate", "X", "o")),
     ],
 )
-def test_what_is_no_plain_file_is_never_waited_for(
+def test_special_files_are_never_opened(
     make: Callable[[Path], None], words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -103,5 +103,5 @@ def test_only_the_covered_part_of_the_region_counts(tmp_path: Path, monkeypatch:
     assert part == pytest.approx(whole, abs=0.03)  # a quarter of the cloud is as cloudy
 
 
-def test_nothing_shown_is_no_clear_sky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_known_pixels_there_is_no_coverage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen(np.full_like(overview(LAND), np.nan), tmp_path / "empty", monkeypatch) == (None, 0.0)

@@ -177,7 +177,7 @@ def test_named_products_go_with_folders(archive: Path, tmp_path: Path) -> None:
     assert row["s1_product"].startswith("S1A_IW_GRDH_1SDV_20211020") and row["s2_acquired"][:10] == "2021-09-10"
 
 
-def test_where_no_three_fit_the_reason_and_the_table_are_there(archive: Path, tmp_path: Path) -> None:
+def test_without_three_suitable_products_reason_and_table_are_written(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="found 1 radar and 0 optical scenes in a fall, 0 of them clear"):
         task(archive, tmp_path, dates=["2021-09-07", "2021-09-07"]).run()
     assert all(line["decision"] for line in table(tmp_path).values())

@@ -386,7 +386,7 @@ def test_products_of_a_storage_make_the_same_region_and_are_not_kept(
     assert stored(tmp_path).id != task.id
 
 
-def test_a_product_that_no_storage_has_costs_its_own_region(bucket: MemoryFileSystem, tmp_path: Path) -> None:
+def test_a_product_missing_in_the_storage_fails_its_region_only(bucket: MemoryFileSystem, tmp_path: Path) -> None:
     task = stored(tmp_path, clear="memory://archive/absent.SAFE")
     failed = run_tasks([task], TaskLedger(task.root / ".curation"), serially)
     assert failed == {task.name: "memory://archive/absent.SAFE does not exist; check the URL"}

@@ -186,7 +186,7 @@ def test_every_metric_of_every_area_has_its_interval(simulate: Callable[..., Sco
     assert column(patches, "clear", "ssim").tolist() == [0.1, 0.3]
 
 
-def test_why_there_is_no_interval_is_said(simulate: Callable[..., Scores]) -> None:
+def test_the_reason_for_a_missing_interval_is_given(simulate: Callable[..., Scores]) -> None:
     single, unknown = simulate([0.1, 0.3]), simulate([0.1, 0.3], ["", "ROIs1158_spring_1"])
     assert why_none(single.patches) == (
         "no interval: all patches are of ROIs1158_spring_1, and regions are drawn from at least two"
@@ -222,7 +222,7 @@ def test_an_undefined_value_is_a_dash_and_never_the_best() -> None:
     assert second.split(" | ")[3] == "**12.00**"
 
 
-def test_a_mean_psnr_tells_the_exact_patches_that_it_is_without() -> None:
+def test_a_mean_psnr_is_given_with_the_number_of_exact_patches() -> None:
     """Two patches of 10 and 14 dB and an exact one: 12 dB of two patches."""
     three = scores()
     patches = [replace(scores(psnr=v).patches[0], name=f"p{v}") for v in (10.0, 14.0, math.inf)]
@@ -265,7 +265,7 @@ def shown(rows: dict[str, Scores], width: int = 160) -> str:
     return capture.get()
 
 
-def test_rows_that_were_judged_in_different_ways_are_refused() -> None:
+def test_rows_with_different_protocols_are_refused() -> None:
     rows = {"first": scores(), "second": replace(scores(), clear_pixels="network")}
     with pytest.raises(InputError, match=r"first and second do not compare: clear_pixels is \"kept\" in one"):
         scores_markdown(rows)

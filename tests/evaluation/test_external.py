@@ -71,7 +71,7 @@ def test_expectation_5_what_is_missing_and_what_is_strange_is_named(folder: Path
     assert found.unexpected_files == ("ROIs1158_spring_10_p30.npy", "notes.txt")
 
 
-def test_cloud_maps_that_predict_writes_are_no_strangers(folder: Path, wanted: list[TripletFiles]) -> None:
+def test_cloud_maps_written_by_predict_are_not_unexpected_files(folder: Path, wanted: list[TripletFiles]) -> None:
     np.save(folder / "flat_7.npy", image())
     write_geotiff(folder / "flat_7_cloud_map.tif", image(1), ("m",), GRID)
     assert find_predictions(folder, wanted).unexpected_files == ()
@@ -204,7 +204,7 @@ def test_predictions_that_were_divided_by_a_number_are_reflectance_again(
 
 
 @pytest.mark.parametrize("unit", ["dn", "uint8", "reflectance", "network"])
-def test_what_was_divided_by_2000_is_taken_for_no_other_unit(
+def test_predictions_divided_by_2000_are_not_mistaken_for_another_unit(
     unit: Unit, ground: np.ndarray, folder: Path, wanted: list[TripletFiles]
 ) -> None:
     np.save(folder / "flat_7.npy", (ground * 5).astype(np.float32))  # 0.2 to 4.5
@@ -252,7 +252,7 @@ def test_dark_predictions_that_may_have_been_divided_by_2000_are_not_taken_for_r
 
 
 @pytest.mark.parametrize("header", [b"(" * 4000, b"{'descr': '<f4\xff'", b"\\\n'" * 9, b"9" * 5000])
-def test_a_header_of_npy_that_is_none_is_one_line(header: bytes, folder: Path, wanted: list[TripletFiles]) -> None:
+def test_an_invalid_npy_header_is_reported_in_one_line(header: bytes, folder: Path, wanted: list[TripletFiles]) -> None:
     (folder / "flat_7.npy").write_bytes(b"\x93NUMPY\x02\x00" + (9000).to_bytes(4, "little") + header.ljust(9000))
     with pytest.raises(InputError, match=r"flat_7\.npy is no whole \.npy file of numbers .*; write it again"):
         find_predictions(folder, wanted)
@@ -299,7 +299,7 @@ def f32(low: float, high: float) -> ValueRange:
         (ValueRange("i", 16, 0, 10_000), "dn"),
     ],
 )
-def test_type_and_range_tell_the_unit(found: ValueRange, unit: str) -> None:
+def test_the_unit_is_inferred_from_type_and_range(found: ValueRange, unit: str) -> None:
     assert find_unit(found) == unit
 
 

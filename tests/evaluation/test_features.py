@@ -69,7 +69,7 @@ def test_a_feature_is_computed_once_a_content_and_a_card(
     assert len(asked) == 3
 
 
-def test_the_card_tells_layer_weights_resize_stretch_and_normalisation(vgg: Vgg16) -> None:
+def test_the_protocol_contains_layer_weights_resize_stretch_and_normalisation(vgg: Vgg16) -> None:
     protocol = FeatureExtractor(vgg, settings(brightest=0.5)).protocol
     assert protocol["layer"] == "pool5"
     assert protocol["resize"] == "32 x 32 px, bilinear, antialiased"

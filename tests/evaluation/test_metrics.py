@@ -134,7 +134,7 @@ def test_the_angle_ignores_brightness_and_the_errors_do_not() -> None:
     assert metrics.mean_absolute_error(target / 2, target).item() == pytest.approx(target.mean().item() / 2)
 
 
-def test_the_global_angle_sees_brightness_that_differs_between_pixels() -> None:
+def test_the_global_angle_depends_on_the_brightness_of_pixels() -> None:
     target = torch.tensor([0.5, 0.5]).view(1, 1, 1, 2)
     prediction = torch.tensor([0.5, 0.0]).view(1, 1, 1, 2)
     assert metrics.spectral_angle_global_rad(prediction, target).item() == pytest.approx(math.pi / 4)

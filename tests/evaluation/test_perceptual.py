@@ -65,7 +65,7 @@ def test_without_the_package_the_way_to_its_weights_is_named(monkeypatch: pytest
         lpips_heads()
 
 
-def test_what_was_not_asked_for_is_not_measured() -> None:
+def test_scores_that_are_not_requested_are_not_computed() -> None:
     perceptual = PerceptualMetrics(None, [], 0)
     assert list(perceptual.watch([])) == []
     assert perceptual.precision_recall() is None

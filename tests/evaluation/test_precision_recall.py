@@ -60,7 +60,7 @@ def same(found: PrecisionRecall, expected: dict[str, object]) -> None:
 @pytest.mark.parametrize("precision", SCREENS)
 @pytest.mark.parametrize("include_self", [False, True])
 @pytest.mark.parametrize(("n", "m", "length", "k"), [(60, 45, 8, 3), (150, 200, 64, 10), (11, 30, 3, 1)])
-def test_the_answer_is_that_of_all_float64_distances(
+def test_the_result_equals_that_of_all_float64_distances(
     n: int, m: int, length: int, k: int, include_self: bool, precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(screen, "BLOCK", 32)

@@ -169,7 +169,7 @@ def test_what_is_missing_or_out_of_range_is_named(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
-def test_fault_25_what_is_no_json_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_fault_25_invalid_json_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "s.json").write_bytes(content)
     with pytest.raises(InputError, match="not JSON"):
         load_scores(tmp_path / "s.json")

@@ -37,7 +37,7 @@ def off_by(shown: Triplet, error: float) -> Tensor:
     return torch.where(shown.observation.is_cloudy, shown.clear + error, shown.clear)
 
 
-def test_cloudy_and_clear_pixels_are_judged_apart() -> None:
+def test_cloudy_and_clear_pixels_are_scored_separately() -> None:
     shown = triplet()
     scores = score_patch(shown, off_by(shown, 0.1))
     assert [scores.values[area]["mae"] for area in AREAS] == pytest.approx([0.05, 0.1, 0.0])
@@ -88,7 +88,7 @@ def test_fault_14_patches_all_cloud_or_all_clear_leave_the_mean_they_have_no_pix
     assert math.isnan(scores.patches[0].values["clear"]["mae"])
 
 
-def test_fault_14_an_area_that_no_patch_has_counts_none() -> None:
+def test_fault_14_an_area_without_pixels_in_any_patch_has_a_count_of_0() -> None:
     shown = triplet(cloudy_rows=0)
     mean = score_patches([(shown, shown.clear + 0.1)], "kept").mean("cloudy")
     assert mean["n"] == 0
@@ -96,7 +96,7 @@ def test_fault_14_an_area_that_no_patch_has_counts_none() -> None:
 
 
 @pytest.mark.parametrize("hole", [math.nan, math.inf, -math.inf])
-def test_fault_13_values_that_are_no_data_never_enter(hole: float) -> None:
+def test_fault_13_no_data_never_enters_a_score(hole: float) -> None:
     shown = triplet()
     prediction = off_by(shown, 0.1)
     shown.observation.sar[0, 1, 0, 0] = math.nan
@@ -108,7 +108,7 @@ def test_fault_13_values_that_are_no_data_never_enter(hole: float) -> None:
     assert [scores.values[area]["mae"] for area in AREAS] == pytest.approx([0.05, 0.1, 0.0])
 
 
-def test_fault_19_no_patch_is_no_success() -> None:
+def test_fault_19_an_evaluation_without_patches_is_an_error() -> None:
     with pytest.raises(InputError, match=r"expected at least one patch to evaluate, found none; check the data set"):
         score_patches([], "kept")
 
@@ -164,7 +164,7 @@ def test_patches_of_different_bands_are_refused() -> None:
         score_patches([(one, one.clear), (two, two.clear)], "kept")
 
 
-def test_a_patch_tells_its_region_and_season_where_its_name_does() -> None:
+def test_region_and_season_are_read_from_official_names() -> None:
     named, flat = (score_patch(one, one.clear) for one in (triplet("ROIs1868_summer_s2_119_p7"), triplet("p1")))
     assert (named.region, named.season) == ("ROIs1868_summer_119", "summer")
     assert (flat.region, flat.season) == ("", "")
@@ -177,7 +177,7 @@ def test_brightness_is_that_of_the_clear_image_clipped_and_without_holes() -> No
     assert score_patch(shown, shown.clear).brightness == pytest.approx((0.2 * 14 + 1.0) / 15)
 
 
-def test_brightness_is_that_of_red_green_and_blue_whatever_else_is_judged() -> None:
+def test_brightness_is_that_of_red_green_and_blue_for_any_evaluated_bands() -> None:
     shown = triplet()
     infrared = replace(shown.observation, cloudy=torch.full((1, 4, 16, 16), 0.9), bands=("B08", *RGB))
     clear = torch.cat([torch.full((1, 1, 16, 16), 0.8), shown.clear], dim=1)

@@ -110,7 +110,7 @@ def test_an_inconsistent_result_is_rejected(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("training_overlap", "answer"), [((), "yes"), ((ROI,), "no"), (None, "unknown")])
-def test_weights_that_name_their_regions_answer_for_themselves(
+def test_the_regions_in_weights_are_used_for_the_leak_check(
     training_overlap: tuple[str, ...] | None, answer: str, tmp_path: Path
 ) -> None:
     write(tmp_path / "s.json", "x", 0.1, provenance=Provenance("x", "test", "cd", training_overlap=training_overlap))

@@ -42,7 +42,7 @@ def test_worse_is_the_reverse() -> None:
     assert verdict(ordering(worse="a", than=["b"]), f1(a=0.1, b=0.4)) == "kept"
 
 
-def test_rising_needs_no_single_step_but_the_whole() -> None:
+def test_rising_requires_a_positive_rank_correlation_not_every_step() -> None:
     expected = ordering(rising=["a", "b", "c", "d"])
     assert verdict(expected, f1(a=0.1, b=0.3, c=0.2, d=0.4)) == "kept: rank correlation +0.80 over 4 rows"
     assert verdict(expected, f1(a=0.2, b=0.2, c=0.2, d=0.2)) == "broken: rank correlation +0.00 over 4 rows"
@@ -72,7 +72,7 @@ def test_an_ordering_has_exactly_one_kind(content: dict[str, object]) -> None:
         ordering(**content)
 
 
-def test_every_committed_ordering_speaks_of_rows_and_columns_that_exist() -> None:
+def test_every_committed_ordering_refers_to_existing_rows_and_columns() -> None:
     experiments = find_experiments()
     expected = load_expected(experiments.folder)
     for table in TABLES:

@@ -63,7 +63,7 @@ def test_radar_is_compared_with_grey_and_has_the_same_patches(runs: Path) -> Non
     assert len(scores["patches"]) == 4
 
 
-def test_rows_with_other_cards_make_no_table(runs: Path, tmp_path: Path) -> None:
+def test_rows_with_different_protocols_form_no_table(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "smoke", tmp_path / "smoke")
     path = tmp_path / "smoke" / "table_3" / "s2_cloudy" / "scores_observed.json"
     content = json.loads(path.read_text())

@@ -53,7 +53,7 @@ def test_rows_of_two_tables_with_one_network_have_one_folder() -> None:
     assert paths == ["table_2/ours_100"] * 3
 
 
-def test_the_ablation_sees_no_map_and_nothing_else_is_changed(tmp_path: Path) -> None:
+def test_the_ablation_gets_a_map_of_ones_and_nothing_else_changes(tmp_path: Path) -> None:
     experiments = find_experiments()
     row = {row.key: row for row in experiments.rows("table_3")}["ablation_100"]
     settings = train_settings(row, experiments.size("paper"), tmp_path)
@@ -103,7 +103,7 @@ def test_rows_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.Monk
     assert find_experiments().folder != Path("experiments")
 
 
-def test_rows_that_do_not_come_with_the_package_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_row_files_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("unclouded.experiments.rows.package_files", lambda _: tmp_path / "a" / "b" / "c")
     with pytest.raises(InputError, match="name their folder by --experiments"):

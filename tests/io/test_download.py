@@ -134,7 +134,7 @@ def test_fault_41_a_server_that_stays_busy_is_given_up(server: Server, tmp_path:
     assert server.answers == QUICK.attempts
 
 
-def test_a_file_that_is_not_there_is_not_asked_for_twice(server: Server, tmp_path: Path) -> None:
+def test_a_missing_file_is_requested_once(server: Server, tmp_path: Path) -> None:
     server.failures = [404, 404]
     with pytest.raises(InputError, match="the server answers 404"):
         download(server.address, tmp_path / "file", retry=QUICK)

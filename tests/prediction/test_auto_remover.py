@@ -199,7 +199,7 @@ def test_about_a_third_of_the_clear_ground_is_covered_and_evaluated() -> None:
     assert 0.2 * clear < found.pixels < 0.45 * clear
 
 
-def test_the_remover_never_sees_the_ground_it_is_evaluated_on() -> None:
+def test_the_remover_is_not_fitted_to_the_ground_it_is_evaluated_on() -> None:
     class Cheat:
         name, bands = "cheat", RGB
 

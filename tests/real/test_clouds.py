@@ -37,7 +37,7 @@ def test_the_map_of_a_whole_real_patch_is_the_specified_one(samples: Path) -> No
     np.testing.assert_allclose(cloud_map(image.values, SENTINEL2.bands), expected, atol=1e-6)
 
 
-def test_haze_and_shadow_of_winter_112_are_no_cloud_to_the_detector(samples: Path) -> None:
+def test_haze_and_shadow_of_winter_112_are_not_detected_as_cloud(samples: Path) -> None:
     (path,) = (samples / "sen12mscr").rglob("ROIs2017_winter_s2_cloudy_112_p797.tif")
     assert not cloud_map(read(path, SENTINEL2).values, SENTINEL2.bands).any()
 

@@ -71,13 +71,13 @@ def test_lost_pixels_change_little_around_them(labelled: Any) -> None:
     assert np.mean(holed.argmax(axis=0)[~lost] != whole[~lost]) < 0.01
 
 
-def test_snow_is_no_cloud(samples: Path) -> None:
+def test_snow_is_not_detected_as_cloud(samples: Path) -> None:
     snow = image(samples, "ROIs1158_spring", "s2", 26, 500)
     assert snow.values[2].mean() > 0.5
     assert CSMASK.probability(snow.values, snow.bands).max() < 0.5
 
 
-def test_thin_cirrus_is_seen_by_s2cloudless_alone(samples: Path) -> None:
+def test_thin_cirrus_is_detected_by_s2cloudless_only(samples: Path) -> None:
     cirrus = image(samples, "ROIs1970_fall", "s2", 136, 280)
     assert np.mean(s2cloudless_probability(cirrus.values, cirrus.bands) >= 0.5) > 0.99
     assert np.mean(CSMASK.probability(cirrus.values, cirrus.bands) >= 0.5) < 0.01

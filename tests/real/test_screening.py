@@ -17,7 +17,7 @@ RANGE_CHECK_PATCHES = {
 """Patches of SEN12MS-CR that were looked at, and what is to be seen in them."""
 
 
-def test_what_is_seen_in_published_patches_is_found_and_nothing_else(samples: Path) -> None:
+def test_the_screening_of_published_patches_finds_only_visible_faults(samples: Path) -> None:
     images = {one.name: one for one in images_of(find_triplets(samples / "sen12mscr"))}
     found = {name: screen_files(images[name], ScreeningSettings()) for name in RANGE_CHECK_PATCHES}
     assert {name: [one.check for one in screening.findings] for name, screening in found.items()} == RANGE_CHECK_PATCHES

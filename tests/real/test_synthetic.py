@@ -120,7 +120,7 @@ def test_painted_clouds_are_as_smooth_as_the_middle_half_of_real_maps(
     assert between == sorted(between)  # one alpha is both the map and the opacity
 
 
-def test_s2cloudless_sees_the_opacity_of_physical_clouds_better_than_that_of_white_ones(triplets: list[Cloudy]) -> None:
+def test_s2cloudless_detects_physical_clouds_better_than_white_ones(triplets: list[Cloudy]) -> None:
     physical = SyntheticSettings(spectrum="physical")
     correlate_edges = defaultdict(list)
     for patch in triplets:

@@ -76,7 +76,7 @@ def test_b10_is_dark_but_under_clouds(region) -> None:
     assert region.clear.select(("B10",)).values.max() < 0.002
 
 
-def test_the_detector_of_the_paper_sees_the_thick_clouds(region, detected) -> None:
+def test_the_detector_of_the_paper_finds_the_thick_clouds(region, detected) -> None:
     thick = region.cloud_opacity > 0.6
     assert thick.mean() > 0.1
     assert (detected[thick] >= 0.5).mean() >= 0.8

@@ -54,9 +54,7 @@ def test_every_second_step_is_a_line_and_a_point(tiny_settings: TrainSettings, t
     assert shown["validation/cloudy_mae"] == [(4, 0.25)]
 
 
-def test_what_a_killed_process_wrote_after_its_saved_state_is_forgotten(
-    tiny_settings: TrainSettings, tmp_path: Path
-) -> None:
+def test_log_lines_after_the_last_checkpoint_are_discarded(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     for step, value in ((0, 1.0), (1, 5.0)):  # the second one goes on after step 1
         book = MetricLogger(run, logged_every(1, tiny_settings), ALONE, step)

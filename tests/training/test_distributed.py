@@ -70,7 +70,7 @@ def test_a_device_that_is_not_there_is_refused_in_one_line() -> None:
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
-def test_a_network_computes_in_the_precision_and_answers_in_float32(precision: Any, dtype: torch.dtype) -> None:
+def test_a_network_computes_in_the_precision_and_returns_float32(precision: Any, dtype: torch.dtype) -> None:
     network = Answers()
     answer = InPrecision(network, launch(Device(accelerator="cpu", precision=precision)))(torch.eye(2))
     assert network.seen == dtype
@@ -94,13 +94,13 @@ def test_an_error_of_rank_0_is_everybodys(error: Exception) -> None:
             on_rank_zero(fabric, fails)
 
 
-def test_only_rank_0_acts_and_the_other_hears_its_answer() -> None:
+def test_only_rank_0_acts_and_the_others_receive_its_result() -> None:
     acted = []
     assert on_rank_zero(TwoRanks(1, heard=("answer", None)), lambda: acted.append(1)) == "answer"
     assert acted == []
 
 
-def test_a_rank_ends_when_who_started_it_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rank_exits_with_its_parent_process(monkeypatch: pytest.MonkeyPatch) -> None:
     parents = iter([70, 70, 1])  # alive, alive, gone: init takes the orphan
     waits: list[float] = []
     monkeypatch.setattr("os.getppid", lambda: next(parents))
@@ -120,7 +120,7 @@ def test_a_rank_ends_when_who_started_it_is_gone(monkeypatch: pytest.MonkeyPatch
     "error",
     [RuntimeError("[gloo/pair.cc] Connection closed by peer"), torch.distributed.DistBackendError("NCCL abort")],
 )
-def test_the_death_of_another_rank_is_told_in_one_line(error: RuntimeError) -> None:
+def test_the_death_of_another_rank_is_reported_in_one_line(error: RuntimeError) -> None:
     expected = r"another process of this run died .*; the last saved state is intact: continue with --resume"
     with pytest.raises(StoppedError, match=expected), report_lost_ranks(TwoRanks(0)):
         raise error
@@ -128,7 +128,7 @@ def test_the_death_of_another_rank_is_told_in_one_line(error: RuntimeError) -> N
         raise error
 
 
-def test_a_mistake_of_its_own_is_no_others_death() -> None:
+def test_an_error_of_a_rank_is_not_reported_as_the_death_of_another() -> None:
     with pytest.raises(RuntimeError, match="shapes differ"), report_lost_ranks(TwoRanks(0)):
         raise RuntimeError("shapes differ")
 

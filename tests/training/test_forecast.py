@@ -33,7 +33,7 @@ def test_without_a_number_of_patches_there_is_no_prediction() -> None:
         predicted_hours(1.0, PAPER.model_copy(update={"subset": None}))
 
 
-def test_the_line_says_duration_steps_and_rate_and_leaves_out_the_first_step() -> None:
+def test_the_forecast_contains_duration_steps_and_rate_without_the_first_step() -> None:
     line = forecast([60.0, 2.0, 2.5, 1.5], PAPER, 10_000, done=4)
     assert line == "about 17.4 days for 749,996 steps on this machine, at 2.00 s a step"  # 416.7 h
     assert forecast([2.0], PAPER, 24).startswith("about 1.0 hours for 1,800 steps")

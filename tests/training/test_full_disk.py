@@ -93,7 +93,7 @@ def test_fault_32_a_disk_without_room_for_the_state_is_refused_before_the_first_
     assert sha256(run.weights) == sha256(straight.weights)
 
 
-def test_fault_32_weights_that_had_no_room_after_the_last_step_are_written_later(
+def test_fault_32_final_weights_that_found_no_space_are_written_on_resume(
     tiny_settings: TrainSettings, straight: RunFolder
 ) -> None:
     expected = sha256(straight.weights)

@@ -97,7 +97,7 @@ def test_a_run_may_start_from_weights(tiny_settings: TrainSettings, tmp_path: Pa
     assert told["start_from_sha256"] == sha256(first.weights)
 
 
-def test_weights_of_another_network_are_no_start(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+def test_weights_of_another_network_cannot_initialise_a_run(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     first = RunFolder(tmp_path / "first")
     short = tiny_settings.model_copy(update={"schedule": Schedule(max_steps=1)})
     train(short, first)
@@ -160,7 +160,9 @@ def test_fault_40_a_loss_that_is_no_number_stops_the_run_and_names_the_patch(
     assert load_network(run.weights).training["steps"] == "2"
 
 
-def test_fault_34_a_second_process_is_told_who_holds_the_run(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+def test_fault_34_a_second_process_is_refused_with_the_owner_of_the_run(
+    tiny_settings: TrainSettings, tmp_path: Path
+) -> None:
     run = RunFolder(tmp_path / "run")
     with run.lock(), pytest.raises(BusyError, match=f"is being written by process {os.getpid()} on"):
         train(tiny_settings, run)
@@ -202,7 +204,7 @@ def test_fault_23_a_malicious_state_is_refused_and_does_not_run(tiny_settings: T
     assert not marker.exists()
 
 
-def test_a_torn_last_line_of_the_log_is_forgotten(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+def test_an_incomplete_last_line_of_the_log_is_discarded(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
     run.log.write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "cyc')
@@ -234,7 +236,7 @@ def test_thirteen_bands_train_and_come_back(tiny_settings: TrainSettings, tmp_pa
     assert load_network(run.weights).bands == SENTINEL2.bands
 
 
-def test_the_ablation_sees_a_map_of_ones_and_bf16_trains(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+def test_the_ablation_gets_a_map_of_ones_and_bf16_trains(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     device = tiny_settings.device.model_copy(update={"precision": "bf16-mixed"})
     train(tiny_settings.model_copy(update={"device": device, "schedule": Schedule(max_steps=2)}), run)
@@ -292,7 +294,7 @@ def test_an_objective_without_discriminators_has_no_balance() -> None:
 FINE, BROKEN = torch.tensor(0.5), torch.tensor(torch.nan)
 
 
-def test_terms_that_may_be_no_number_are_not_blamed() -> None:
+def test_terms_that_may_be_nan_are_not_reported_as_the_cause() -> None:
     terms = {
         "cycle": BROKEN,
         "pixel": torch.tensor(torch.inf),
@@ -322,7 +324,7 @@ def test_pictures_come_early_and_then_at_equal_distances() -> None:
     assert [step for step in range(1, 1001) if is_previewed(step, 400)] == [1, 10, 100, 400, 800]
 
 
-def test_nobody_wants_pictures_with_0() -> None:
+def test_no_previews_are_written_with_0() -> None:
     assert not any(is_previewed(step, 0) for step in range(1, 101))
 
 

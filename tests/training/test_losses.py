@@ -30,7 +30,7 @@ def test_a_negative_weight_is_refused() -> None:
         settings_from(LossWeights, {"cycle": -1.0})
 
 
-def test_generators_want_to_be_judged_1() -> None:
+def test_generators_are_trained_towards_a_discriminator_output_of_1() -> None:
     assert losses.adversarial(row(1.0, 1.0)).item() == 0.0
     assert losses.adversarial(row(0.0, 3.0)).item() == 2.5  # (1 + 4) / 2
 

@@ -122,7 +122,7 @@ def test_a_residual_network_learns_pixels_kept_pixels_and_the_map() -> None:
     assert set(terms) == {*expected, "clear_residual", "total"}
 
 
-def test_a_conditional_gan_adds_a_critic_who_sees_what_the_generator_saw() -> None:
+def test_the_discriminator_of_a_conditional_gan_also_gets_the_input_of_the_generator() -> None:
     (loss, terms), (judgement, judged) = supervised(LastChannel(6, 1)).losses(batch(0.25, True))
     assert terms["adversarial"].item() == pytest.approx((0.9 - 1) ** 2)
     assert loss.item() == pytest.approx(100 * 0.7 + 10 * 0.075 + 10 * 0.1875 + 5 * 0.01)
@@ -169,7 +169,7 @@ def test_ranks_start_from_the_same_weights_and_draw_from_their_pools_each_for_it
     assert not torch.rand(8, generator=first.rng).equal(torch.rand(8, generator=second.rng))
 
 
-def test_who_learns_from_pairs_needs_all_of_them() -> None:
+def test_supervised_objectives_need_pairs_for_all_patches() -> None:
     with pytest.raises(
         InputError, match="'residual' is trained on pairs alone; expected paired_percent = 100, found 0"
     ):
@@ -193,7 +193,7 @@ def test_late_in_a_run_the_average_moves_by_one_minus_the_decay() -> None:
     assert first(ema) == pytest.approx(0.9)
 
 
-def test_early_in_a_run_the_fresh_weights_are_soon_forgotten() -> None:
+def test_the_moving_average_discards_initial_weights_early() -> None:
     ema = ExponentialMovingAverage(filled(1.0), decay=0.999)
     ema.update(filled(0.0), step=1)
     assert first(ema) == pytest.approx(2 / 11)  # (1 + 1) / (10 + 1)
@@ -224,7 +224,7 @@ def test_adam_has_the_papers_moments() -> None:
     assert (found["lr"], found["betas"], found["eps"], found["weight_decay"]) == (2e-4, (0.5, 0.999), 1e-8, 0)
 
 
-def test_while_one_learns_the_others_get_no_gradient() -> None:
+def test_while_one_network_is_trained_the_others_get_no_gradient() -> None:
     one, other = learner("one"), learner("other")
     with one.freeze_others([one, other]):
         (one.parameters[0] * other.parameters[0]).sum().backward()

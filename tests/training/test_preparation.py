@@ -78,7 +78,7 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_a_run_says_what_it_was_made_from(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+def test_a_run_records_its_inputs(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     write_provenance(run, tiny_settings, "a\nb\n", ("1f", "2e"))
     told = json.loads(run.provenance.read_text())
@@ -91,7 +91,7 @@ def test_a_run_says_what_it_was_made_from(tiny_settings: TrainSettings, tmp_path
     assert (session["versions"]["unclouded"], session["versions"]["torch"]) == (__version__, torch.__version__)
 
 
-def test_weights_tell_hashes_and_regions_once_each(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+def test_weights_contain_hashes_and_each_region_once(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     names = "ROIs1868_summer_9_p1\nROIs1158_spring_31_p1\nROIs1158_spring_31_p2\n"
     write_provenance(run, tiny_settings, names, ("1f", "2e", "3d"))
@@ -103,7 +103,7 @@ def test_weights_tell_hashes_and_regions_once_each(tiny_settings: TrainSettings,
     }
 
 
-def test_weights_name_no_regions_where_one_patch_has_none(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+def test_weights_contain_no_regions_if_one_patch_has_none(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     names = "ROIs1158_spring_31_p1\nholiday\n"
     write_provenance(run, tiny_settings, names, ("1f", "2e"))

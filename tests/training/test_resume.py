@@ -186,7 +186,7 @@ unclouded.cli.main.run()
 """
 
 
-def test_fault_38_a_run_without_enough_memory_says_how_much_it_needs_and_how_to_need_less(
+def test_fault_38_out_of_memory_is_reported_with_amounts_and_remedies(
     tiny_settings: TrainSettings, tmp_path: Path
 ) -> None:
     run = RunFolder(tmp_path / "run")

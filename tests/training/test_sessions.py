@@ -84,7 +84,7 @@ def test_a_longer_run_at_an_unchanged_rate_is_the_run_that_was_as_long_from_the_
     assert not any("jump" in sentence for sentence in heard.sentences)
 
 
-def test_the_record_keeps_what_was_in_force_not_what_was_only_asked_for(tiny_settings: TrainSettings) -> None:
+def test_the_record_contains_the_schedules_that_were_in_force(tiny_settings: TrainSettings) -> None:
     one, two, three = ({"epochs_constant": n, "epochs_decay": 5} for n in (0, 1, 2))
     first = scheduled(tiny_settings, **one)
     second = settings_for_resume(first, scheduled(tiny_settings, **two), 10, 5)

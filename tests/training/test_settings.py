@@ -103,7 +103,7 @@ def test_an_unknown_preset_is_refused_with_the_names_of_all(tmp_path: Path) -> N
         train_settings(str(file))
 
 
-def test_mistakes_are_told_with_the_presets_name() -> None:
+def test_errors_contain_the_name_of_the_preset() -> None:
     with pytest.raises(InputError, match="cpu-smoke is not a valid TrainSettings: patches is missing"):
         train_settings("cpu-smoke")
 

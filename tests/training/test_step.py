@@ -138,7 +138,7 @@ def test_the_discriminators_terms_by_hand(networks: Networks) -> None:
     assert terms["optical_discriminator"].item() == pytest.approx(0.5 * ((0.2 + m_half - 1) ** 2 + (0.9 + m_half) ** 2))
 
 
-def test_a_pooled_image_and_the_real_one_are_judged_under_the_map_of_the_pooled_one() -> None:
+def test_pooled_and_real_image_get_the_map_of_the_pooled_one() -> None:
     networks = Networks(Halve(), TellTale(), FirstChannel(), LastChannel())
     pools = Pools(ImagePool(1), ImagePool(1), torch.Generator().manual_seed(0))
     generated = Generated(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2))
@@ -166,7 +166,7 @@ def test_one_seed_makes_one_ensemble() -> None:
             assert torch.equal(tensor, other.state_dict()[name])
 
 
-def test_the_optical_discriminator_sees_one_channel_more() -> None:
+def test_the_optical_discriminator_has_one_more_input_channel() -> None:
     networks = build_networks(NetworkSettings(bands=SENTINEL2.bands, width=1), 1, torch.Generator().manual_seed(0))
     assert networks.optical_discriminator(torch.zeros(1, 14, 64, 64)).shape == (1, 1, 6, 6)
 

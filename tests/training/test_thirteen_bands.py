@@ -34,7 +34,7 @@ TINY = (
 )
 
 
-def test_thirteen_bands_train_predict_and_are_judged(tmp_path: Path) -> None:
+def test_thirteen_bands_can_be_trained_predicted_and_evaluated(tmp_path: Path) -> None:
     root, run = tmp_path / "root", RunFolder(tmp_path / "run")
     write_region(simulate_region(Roi("ROIs0000", "summer", 1), np.random.default_rng(0), 256, 0.4), root)
     train(train_settings("paper-13-bands", [f"patches={root}", *TINY]), run)

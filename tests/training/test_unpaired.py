@@ -126,7 +126,7 @@ def test_every_skipped_patch_is_named_with_its_reason(
         select_triplets(settings.model_copy(update={"patch_list": tmp_path / "list.txt"}), ProbabilityCache())
 
 
-def test_where_nothing_is_skipped_there_is_no_list(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+def test_without_skipped_patches_there_is_no_list(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     train(tiny_settings.model_copy(update={"damaged": "skip", "schedule": Schedule(max_steps=1)}), run)
     assert not run.skipped.exists()

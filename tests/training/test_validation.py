@@ -46,7 +46,7 @@ def chosen(settings: TrainSettings) -> TripletSource:
     return validation_triplets(settings, select_triplets(settings, ProbabilityCache()), ProbabilityCache()).triplets
 
 
-def test_who_adds_nothing_is_as_far_off_as_the_cloudy_image(judging: TrainSettings, tiny_root: Path) -> None:
+def test_a_network_without_residual_has_the_error_of_the_cloudy_image(judging: TrainSettings, tiny_root: Path) -> None:
     generator = judging.network.build()
     for parameter in generator.trunk[-1].parameters():
         torch.nn.init.zeros_(parameter)
@@ -62,7 +62,7 @@ def test_who_adds_nothing_is_as_far_off_as_the_cloudy_image(judging: TrainSettin
     assert set(scores) == {f"{area}_{name}" for area in ("all", "cloudy") for name in ("mae", "psnr", "ssim", "sam")}
 
 
-def test_clear_pixels_are_judged_as_observed(judging: TrainSettings) -> None:
+def test_clear_pixels_are_validated_as_observed(judging: TrainSettings) -> None:
     generator = judging.network.build()
     torch.nn.init.constant_(generator.trunk[-1].bias, 3.0)  # changes every pixel
 
@@ -123,7 +123,7 @@ def test_a_run_keeps_its_best_weights_and_a_broken_one_the_same(judging: TrainSe
     assert broken.state.read_bytes() == straight.state.read_bytes()
 
 
-def test_judging_changes_nothing_of_what_is_learnt(judging: TrainSettings, tmp_path: Path) -> None:
+def test_validation_does_not_change_the_training(judging: TrainSettings, tmp_path: Path) -> None:
     watched, alone = RunFolder(tmp_path / "watched"), RunFolder(tmp_path / "alone")
     train(limited(judging, 3), watched)
     train(limited(judging.model_copy(update={"validation": Validation()}), 3), alone)
@@ -131,7 +131,7 @@ def test_judging_changes_nothing_of_what_is_learnt(judging: TrainSettings, tmp_p
     assert not alone.validation.exists()
 
 
-def test_a_run_that_would_be_judged_on_its_own_patches_does_not_start(judging: TrainSettings, tmp_path: Path) -> None:
+def test_validation_on_training_patches_is_refused(judging: TrainSettings, tmp_path: Path) -> None:
     everything = judging.model_copy(update={"patch_list": None})
     with pytest.raises(
         InputError, match="2 of 2 patches of the validation, first tiny_3, or their regions are used for training"
@@ -139,7 +139,7 @@ def test_a_run_that_would_be_judged_on_its_own_patches_does_not_start(judging: T
         train(everything, RunFolder(tmp_path / "run"))
 
 
-def test_one_steps_patches_are_learnt_as_pairs_at_the_full_rate(tiny_settings: TrainSettings) -> None:
+def test_overfitting_uses_pairs_at_the_full_rate(tiny_settings: TrainSettings) -> None:
     batches = tiny_settings.schedule.model_copy(update={"batch": 2, "accumulate": 2})
     settings = overfit_settings(tiny_settings.model_copy(update={"schedule": batches}))
     assert (settings.subset, settings.paired_percent, settings.schedule.max_steps) == (4, 100, 200)
@@ -152,21 +152,21 @@ def test_steps_may_be_chosen(tiny_settings: TrainSettings) -> None:
     assert overfit_settings(tiny_settings.model_copy(update={"schedule": short})).schedule.epochs == 7
 
 
-def test_a_difference_that_was_halved_was_learnt() -> None:
+def test_a_halved_difference_counts_as_learnt() -> None:
     assert OverfitResult(0.4, 0.2, 100).has_learnt
     assert "from 0.4000 to 0.2000 in 100 steps: this set-up can learn" in str(OverfitResult(0.4, 0.2, 100))
     assert not OverfitResult(0.4, 0.21, 100).has_learnt
     assert "expected at most half" in str(OverfitResult(0.4, 0.21, 100))
 
 
-def test_the_last_ten_steps_are_judged_by_their_median(tmp_path: Path) -> None:
+def test_the_last_ten_steps_count_by_their_median(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     for step, pixel in enumerate([0.5, 0.4, *[0.1] * 9, 0.9], start=1):
         run.write_log({"step": step, "pixel": pixel})
     assert overfit_result(run) == OverfitResult(0.5, 0.1, 12)
 
 
-def test_a_log_without_pairs_has_no_verdict(tmp_path: Path) -> None:
+def test_a_log_without_pairs_has_no_result(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.write_log({"step": 1, "cycle": 0.5})
     with pytest.raises(InputError, match="has no pixel term"):

@@ -32,7 +32,7 @@ def test_result_does_not_depend_on_the_window_though_a_tile_is_one_number() -> N
         assert torch.allclose(part, whole[..., first:last, :], rtol=0, atol=1e-12)
 
 
-def test_tiles_without_a_wanted_pixel_are_not_computed() -> None:
+def test_tiles_without_a_selected_pixel_are_not_computed() -> None:
     wanted = torch.zeros(1, 1, 512, 512, dtype=torch.bool)
     wanted[..., 10, 500] = True
     computed = []
@@ -47,6 +47,6 @@ def test_tiles_without_a_wanted_pixel_are_not_computed() -> None:
     assert result[0, 0, 300, 500].isnan()
 
 
-def test_no_wanted_pixel_is_refused() -> None:
+def test_a_selection_without_pixels_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one wanted pixel"):
         blend_tiles(lambda y, x: torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 8, 8, dtype=torch.bool))

@@ -75,7 +75,7 @@ def test_a_kind_without_pixels_has_no_spectrum() -> None:
     assert list(read_overview(readers(image, image, np.zeros((10, 10), np.float32))).spectra) == ["observed"]
 
 
-def test_averages_leave_out_what_is_no_data() -> None:
+def test_averages_exclude_no_data() -> None:
     image = np.array([[[1.0, 3.0, 5.0], [math.nan, 2.0, 7.0], [4.0, 4.0, math.nan]]], np.float32)
     np.testing.assert_allclose(shrunk(image, 2), [[[2.0, 6.0], [4.0, math.nan]]])
 
