@@ -68,7 +68,7 @@ def main() -> None:
 
 def evaluate(path: Path) -> None:
     image, labels = read_labels(path)
-    evaluated = {way: score_classes(ask(image), labels) for way, ask in WAYS.items()}
+    evaluated = {way: score_classes(classify(image), labels) for way, classify in WAYS.items()}
     not_evaluated = {name: reason(detector) for name, detector in DETECTORS.items() if name not in QUESTIONS}
     show(evaluated, not_evaluated)
     print(json.dumps({"name": "cloud_labels", "evaluated": evaluated, "not_evaluated": not_evaluated}))
@@ -92,8 +92,8 @@ def score_classes(classes: Image, labels: UInt8[np.ndarray, "y x"]) -> dict[str,
     true = labels[: classes.shape[1], : classes.shape[2]]
     return {
         name: {
-            question: scores(classes[asked].sum(axis=0) >= 0.5, np.isin(true, TRUTH[question]))
-            for question, asked in questions.items()
+            question: scores(classes[positive].sum(axis=0) >= 0.5, np.isin(true, TRUTH[question]))
+            for question, positive in questions.items()
         }
         for name, questions in QUESTIONS.items()
     }
@@ -120,7 +120,7 @@ def reason(detector: Detector) -> str:
 
 
 def show(evaluated: dict[str, dict[str, dict[str, Scores]]], not_evaluated: dict[str, str]) -> None:
-    table = Table("asked", "detector", "finds", "precision", "recall", "IoU", title="Against the labels")
+    table = Table("input", "detector", "class", "precision", "recall", "IoU", title="Against the labels")
     for way, detectors in evaluated.items():
         for name, questions in detectors.items():
             for question, found in questions.items():

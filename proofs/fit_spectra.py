@@ -99,8 +99,8 @@ def cross_validate(images: Images, prior: dict[str, NDArray[np.float64]]) -> Non
         model = model_of(fitted([image for image in images if image[0] != region], prior))
         for _, name, pixels in [image for image in images if image[0] == region]:
             part = pixels[:PIXELS]
-            asked = ["as it is", *ORDERS, *rng.choice(list(swaps), 4, replace=False)]
-            for order in asked:
+            tested = ["as it is", *ORDERS, *rng.choice(list(swaps), 4, replace=False)]
+            for order in tested:
                 found = find_alternative(
                     part[:, [BANDS.index(band) for band in orders[order]]].astype(np.float32), BANDS, model=model
                 )

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unclouded.errors import InputError
-from unclouded.web import WebError, WebLimits, asked, declared_bytes, require_web_address
+from unclouded.web import WebError, WebLimits, declared_bytes, require_web_address, send_request
 
 pytestmark = pytest.mark.enable_socket  # the loopback alone
 
@@ -77,7 +77,7 @@ def stays_silent(connection: socket.socket) -> None:
 
 
 def fetched(behaviour: Behaviour, limits: WebLimits = PATIENT, scheme: str = "http", **more: Any) -> bytes:
-    with served(behaviour, scheme) as address, asked("GET", address, limits=limits, **more) as answer:
+    with served(behaviour, scheme) as address, send_request("GET", address, limits=limits, **more) as answer:
         if answer.status != 200:
             raise answer.error()
         return answer.read(1 << 20)
@@ -120,7 +120,10 @@ def test_fault_41_a_name_that_is_never_resolved_ends_in_time(monkeypatch: pytest
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     try:
-        with pytest.raises(WebError, match=r"^no answer within 0\.4 s$"), asked("GET", "http://host/", limits=QUICK):
+        with (
+            pytest.raises(WebError, match=r"^no answer within 0\.4 s$"),
+            send_request("GET", "http://host/", limits=QUICK),
+        ):
             pass
     finally:
         released.set()
@@ -141,7 +144,7 @@ def test_fault_41_a_body_that_is_fast_enough_in_silence_ends_at_the_whole_deadli
 def test_fault_41_time_that_the_reader_takes_for_a_chunk_is_not_the_servers() -> None:
     sends = responds(OK, "Content-Length: 3000000\r\n\r\n", "x" * 3_000_000)
     limits = WebLimits(silence_s=0.5, least_bytes_s=10)
-    with served(sends) as address, asked("GET", address, limits=limits) as answer:
+    with served(sends) as address, send_request("GET", address, limits=limits) as answer:
         count = 0
         for chunk in answer.chunks():
             time.sleep(0.6 if not count else 0.0)
@@ -174,7 +177,7 @@ MALFORMED = {
 @pytest.mark.parametrize(("text", "reason"), MALFORMED.values(), ids=MALFORMED)
 def test_malformed_responses_are_final_and_reported_in_one_line(text: str, reason: str) -> None:
     def read(address: str) -> None:
-        with asked("GET", address, limits=PATIENT) as answer:
+        with send_request("GET", address, limits=PATIENT) as answer:
             declared_bytes(answer.headers)
             answer.read(100)
 
@@ -239,7 +242,7 @@ def test_a_password_is_sent_to_its_host_only() -> None:
         moved = hear(f"HTTP/1.1 302 Found\r\nLocation: {other}\r\nContent-Length: 0\r\n\r\n")
         with (
             served(moved) as address,
-            asked("GET", address.replace("//", "//me:se%20cret@"), limits=PATIENT) as answer,
+            send_request("GET", address.replace("//", "//me:se%20cret@"), limits=PATIENT) as answer,
         ):
             assert (answer.status, answer.address) == (200, other)
     assert b"Authorization: Basic " + base64.b64encode(b"me:se cret") in heard[0]

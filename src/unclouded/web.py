@@ -211,7 +211,7 @@ class Answer:
 
 
 @contextmanager
-def asked(
+def send_request(
     method: str,
     address: str,
     *,

@@ -25,7 +25,7 @@ from unclouded.files import content_hash, is_file, require_room, sha256
 from unclouded.io.download import download
 from unclouded.io.geotiff import mask_beside
 from unclouded.sentinel.safe import is_zip, listed_checksums
-from unclouded.web import SilentError, WebError, asked, declared_bytes, require_web_address
+from unclouded.web import SilentError, WebError, declared_bytes, require_web_address, send_request
 
 PROTOCOLS = ("file", "http", "https", "s3", "gs", "az", "abfs", "memory")
 """Supported protocols; others of fsspec run code, follow references, or contact further hosts."""
@@ -196,7 +196,7 @@ def _on_web(url: str) -> dict[str, Mapping[str, Any]]:
     name = unquote(urlsplit(url).path).rpartition("/")[2]
     for method in ("HEAD", "GET"):
         try:
-            with asked(method, url, headers={"Accept-Encoding": "identity"}) as answer:
+            with send_request(method, url, headers={"Accept-Encoding": "identity"}) as answer:
                 size = declared_bytes(answer.headers)
                 if answer.status == 200 and (size is not None or method == "GET"):
                     tags = {key: answer.headers[key] for key in ("ETag", "Last-Modified") if key in answer.headers}

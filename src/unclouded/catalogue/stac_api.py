@@ -19,7 +19,7 @@ from pystac_client.warnings import PystacClientWarning
 
 from unclouded.errors import InputError
 from unclouded.strict_json import parse_json
-from unclouded.web import WebError, WebLimits, asked, require_web_address, shown_address
+from unclouded.web import WebError, WebLimits, require_web_address, send_request, shown_address
 
 CONNECT_S = 8.0
 SILENCE_S = 8.0
@@ -142,7 +142,7 @@ def _answered(verb: str, address: str, headers: Mapping[str, str], body: bytes |
     for attempt in range(ATTEMPTS):
         limits = WebLimits(CONNECT_S, SILENCE_S, DEADLINE_S, max(0.0, until - time.monotonic()), least_bytes_s=0)
         try:
-            with asked(verb, address, headers=headers, body=body, limits=limits, redirects=0) as answer:
+            with send_request(verb, address, headers=headers, body=body, limits=limits, redirects=0) as answer:
                 if answer.status != 200:
                     raise answer.error()
                 return answer.read(MAX_ANSWER_BYTES).decode("utf-8")

@@ -14,10 +14,10 @@ from unclouded.web import (
     SilentError,
     WebError,
     WebLimits,
-    asked,
     declared_bytes,
     is_number,
     require_web_address,
+    send_request,
     shown_address,
 )
 
@@ -127,7 +127,7 @@ def _resume(address: str, part: Path, state: Path, on_progress: ProgressCallback
     headers = {"Accept-Encoding": "identity"}
     if there and known:
         headers |= {"Range": f"bytes={there}-"} | ({"If-Range": known.mark} if known.mark else {})
-    with asked("GET", address, headers=headers, limits=retry.limits) as answer:
+    with send_request("GET", address, headers=headers, limits=retry.limits) as answer:
         remote, start, end = _described(answer)
         if start != there or (known and remote != known):
             there = 0  # the file changed, or the server does not support ranges: start over

@@ -15,7 +15,7 @@ from unclouded.locks import held
 from unclouded.patches.archives import SHOWN, Archive, DamagedArchiveError, Extracted, extract
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.strict_json import read_json_object
-from unclouded.web import SilentError, WebError, asked, declared_bytes, require_web_address, shown_address
+from unclouded.web import SilentError, WebError, declared_bytes, require_web_address, send_request, shown_address
 
 RECORDS = ".fetched"
 """Folder below the root with one JSON record for each extracted archive."""
@@ -263,7 +263,7 @@ def _size(archive: Archive, origin: str, retry: RetryPolicy) -> int | None:
         file = Path(origin) / archive.file_name
         return file.stat().st_size if file.is_file() else None
     try:
-        with asked("HEAD", _address(archive, origin), limits=retry.limits) as answer:
+        with send_request("HEAD", _address(archive, origin), limits=retry.limits) as answer:
             return declared_bytes(answer.headers) if answer.status == 200 else None
     except SilentError as error:  # the other requests would time out as well
         raise InputError(f"{shown_address(origin)}: {error}; check the address, or try later") from error
