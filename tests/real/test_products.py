@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from unclouded.errors import InputError
-from unclouded.sentinel.safe import open_product
+from unclouded.sentinel.safe import open_product, require_product
 from unclouded.sentinel.sentinel2 import describe_product
 
 
@@ -23,7 +23,7 @@ def test_metadata_of_real_products_agree_with_their_manifests_and_with_others(
     samples: Path, tmp_path: Path, name: str, level: str, offset: int, pixels: int
 ) -> None:
     """Checksums of the real metadata are those of the real manifests; stactools read the same facts."""
-    with open_product(samples / "safe" / name, tmp_path) as product:
+    with open_product(require_product(samples / "safe" / name), tmp_path) as product:
         seen = describe_product(product, allow_l2a=True)
     item = json.loads((samples / "safe" / name / "expected_output.json").read_text())["properties"]
     assert seen.level == level and seen.radiometry.offsets == (offset,) * pixels
@@ -35,7 +35,7 @@ def test_metadata_of_real_products_agree_with_their_manifests_and_with_others(
 def test_fault_16_a_granule_without_its_product_has_no_offset_to_go_by(samples: Path, tmp_path: Path) -> None:
     granule = samples / "safe" / "S2A_OPER_MSI_L1C_TL_SGS__20181231T203637_A018414_T10SDG"
     with (
-        open_product(granule, tmp_path) as product,
+        open_product(require_product(granule), tmp_path) as product,
         pytest.raises(InputError, match="is a granule without its product, whose offset is unknown, expected a"),
     ):
         describe_product(product)
@@ -45,7 +45,7 @@ def test_fault_16_a_granule_without_its_product_has_no_offset_to_go_by(samples: 
 def test_fault_18_a_real_radar_product_is_named(samples: Path, tmp_path: Path, name: str) -> None:
     (path,) = (samples / "safe").glob(name)
     with (
-        open_product(path, tmp_path) as product,
+        open_product(require_product(path), tmp_path) as product,
         pytest.raises(InputError, match="is a Sentinel-1 IW GRD product, expected a Sentinel-2 Level-1C product"),
     ):
         describe_product(product)

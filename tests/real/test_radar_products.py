@@ -14,7 +14,7 @@ from pyproj import Transformer
 from unclouded.sentinel.calibration import sigma0, to_db
 from unclouded.sentinel.footprints import utm_crs
 from unclouded.sentinel.geocoding import ElevationModel, GroundControlPositions, TerrainPositions
-from unclouded.sentinel.safe import ProductFolder, open_product
+from unclouded.sentinel.safe import ProductFolder, open_product, require_product
 from unclouded.sentinel.sentinel1 import Sentinel1Product, describe_radar_product
 from unclouded.sentinel.xml import XmlElement
 
@@ -30,7 +30,9 @@ def opened(
     request: pytest.FixtureRequest, samples: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, ProductFolder, Sentinel1Product]]:
     """A real product, of which only the measurements are missing."""
-    with open_product(samples / "safe" / ZIPS[request.param], tmp_path_factory.mktemp("work")) as product:
+    with open_product(
+        require_product(samples / "safe" / ZIPS[request.param]), tmp_path_factory.mktemp("work")
+    ) as product:
         yield request.param, product, describe_radar_product(product)
 
 

@@ -15,8 +15,8 @@ from products.optical_product import PIXEL_M
 from unclouded.errors import InputError
 from unclouded.io.geotiff import write_geotiff
 from unclouded.io.rows import Layer, write_cog
-from unclouded.sensors import SENTINEL1, SENTINEL2, SENTINEL2_L2A
-from unclouded.sentinel.band_stack import band_files, is_band_folder, read_acquisition_time
+from unclouded.sensors import SENTINEL2, SENTINEL2_L2A
+from unclouded.sentinel.band_stack import read_acquisition_time
 from unclouded.sentinel.optical import open_optical
 from unclouded.sentinel.radar import open_radar
 
@@ -140,14 +140,6 @@ def test_radar_comes_as_two_files_too(tmp_path: Path) -> None:
         open_radar(tmp_path / "s1", GRID),
     ):
         pass
-
-
-def test_products_and_folders_of_other_files_are_no_stacks(folder: Path, tmp_path: Path) -> None:
-    assert is_band_folder(folder, SENTINEL2) and not is_band_folder(folder, SENTINEL1)
-    assert not is_band_folder(folder / "tileInfo.json", SENTINEL2) and not is_band_folder(tmp_path, SENTINEL2)
-    assert len(band_files(folder, SENTINEL2)) == 13
-    (folder / "MTD_MSIL1C.xml").touch()
-    assert not is_band_folder(folder, SENTINEL2)
 
 
 ACQUISITION_GRID = GeoBox((2, 2), Affine(10, 0, 0, 0, -10, 0), 32632)

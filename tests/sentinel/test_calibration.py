@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 from products.radar_product import RadarProduct
 
 from unclouded.sentinel.calibration import BLOCK_PX, BorderNoise, rim, sigma0, to_db
-from unclouded.sentinel.safe import open_product
+from unclouded.sentinel.safe import SafeProduct, open_product
 from unclouded.sentinel.sentinel1 import Channel, describe_radar_product
 
 
 def channel(folder: Path) -> Channel:
-    with open_product(folder, folder) as product:
+    with open_product(SafeProduct(folder), folder) as product:
         return describe_radar_product(product).channels[0]
 
 
@@ -52,7 +52,7 @@ LINES, PIXELS = 200, 240
 @pytest.fixture(params=["range", "zeros"])
 def border_channel(radar_product: Callable[..., Path], request: pytest.FixtureRequest) -> Channel:
     folder = radar_product(processor="002.84", noise=request.param, noise_power=1_500.0)
-    with open_product(folder, folder) as product:
+    with open_product(SafeProduct(folder), folder) as product:
         return describe_radar_product(product).channels[0]
 
 

@@ -23,7 +23,7 @@ from unclouded.sentinel.geocoding import (
     warp,
 )
 from unclouded.sentinel.raw_store import RawBandCache
-from unclouded.sentinel.safe import open_product
+from unclouded.sentinel.safe import SafeProduct, open_product
 from unclouded.sentinel.sentinel1 import GroundControl, Sentinel1Product, describe_radar_product
 
 Write = Callable[..., Path]
@@ -31,7 +31,7 @@ Write = Callable[..., Path]
 
 def geocoded(folder: Path, geobox: GeoBox, work: Path) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
     """Return VV and VH in dB, the positions they come from, and the share that was seen."""
-    with open_product(folder, work) as product:
+    with open_product(SafeProduct(folder), work) as product:
         description = describe_radar_product(product)
         positions = GroundControlPositions(description.ground, geobox)
         store = RawBandCache(work / "radar.raw", (2, *geobox.shape), np.dtype(np.float32))
@@ -121,7 +121,7 @@ GRID = GeoBox((120, 120), Affine(10, 0, 863_620, 0, -10, 4_889_970), 32632)
 @pytest.fixture
 def ground(radar_product: Callable[..., Path]) -> GroundControl:
     folder = radar_product()
-    with open_product(folder, folder) as product:
+    with open_product(SafeProduct(folder), folder) as product:
         return describe_radar_product(product).ground
 
 
@@ -158,7 +158,7 @@ def test_fault_12_both_sides_of_a_border_between_zones_see_the_same(ground: Grou
 def test_fault_12_a_scene_on_the_antimeridian_is_placed(radar_product: Callable[..., Path]) -> None:
     geometry = RadarGeometry(longitude=180 - 5.555)
     folder = radar_product(geometry=geometry)
-    with open_product(folder, folder) as product:
+    with open_product(SafeProduct(folder), folder) as product:
         ground = describe_radar_product(product).ground
     x, y = Transformer.from_crs(4326, 32601, always_xy=True).transform(
         *geometry.place(np.array([90.0]), np.array([100.0]))
@@ -190,7 +190,7 @@ FAR = Affine(1 / 3600, 0, 23.5, 0, -1 / 3600, 44.1)
 @pytest.fixture
 def product(radar_product: Callable[..., Path]) -> Sentinel1Product:
     folder = radar_product()
-    with open_product(folder, folder) as opened:
+    with open_product(SafeProduct(folder), folder) as opened:
         return describe_radar_product(opened)
 
 

@@ -16,14 +16,24 @@ from products.manifest import write_manifest, zip_product
 
 from unclouded.errors import InputError, MachineError
 from unclouded.sentinel import safe as archive
-from unclouded.sentinel.safe import ProductFolder, is_zip, kind_of, looks_like_product, open_product, product_of, unpack
+from unclouded.sentinel.safe import (
+    ProductFolder,
+    ProductZip,
+    SafeProduct,
+    is_zip,
+    kind_of,
+    open_product,
+    product_at,
+    require_product,
+    unpack,
+)
 
 
 @contextmanager
 def opened(path: Path, tmp_path: Path) -> Iterator[ProductFolder]:
     work = tmp_path / "work"
     work.mkdir(exist_ok=True)
-    with open_product(path, work) as product:
+    with open_product(product_at(path) or ProductZip(path), work) as product:
         yield product
 
 
@@ -58,9 +68,8 @@ def test_a_product_is_opened_in_every_way(tmp_path: Path, way: str) -> None:
     folder = make(tmp_path)
     path = {"folder": folder, "zip": tmp_path / "a.zip"}.get(way, folder / way)
     zip_product(folder, tmp_path / "a.zip")
-    assert looks_like_product(path)
     with opened(path, tmp_path) as product:
-        assert product.path == path and product.names("*.xml") == ["MTD_MSIL1C.xml"]
+        assert product.path == (path if way == "zip" else folder) and product.names("*.xml") == ["MTD_MSIL1C.xml"]
         assert product.checked("MTD_MSIL1C.xml").read_bytes() == b"<a/>"
 
 
@@ -70,13 +79,13 @@ def test_a_manifest_stands_for_its_folder_and_a_place_without_name_gets_one(
     folder = make(tmp_path)
     monkeypatch.chdir(folder)
     for path in (folder, folder / "manifest.safe", folder / "MTD_MSIL1C.xml", Path("manifest.safe"), Path()):
-        assert product_of(path) == folder
-    assert product_of(tmp_path / "absent.xml") == tmp_path / "absent.xml"
+        assert product_at(path) == SafeProduct(folder)
+    assert product_at(tmp_path / "absent.xml") is None
 
 
 def test_a_geotiff_is_no_product(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(b"II*\0")
-    assert not looks_like_product(tmp_path / "a.tif") and not looks_like_product(tmp_path / "absent")
+    assert product_at(tmp_path / "a.tif") is None and product_at(tmp_path / "absent") is None
 
 
 def test_fault_06_a_changed_byte_is_refused(tmp_path: Path) -> None:
@@ -142,8 +151,8 @@ def test_two_products_in_a_zip_are_refused(tmp_path: Path) -> None:
 
 
 def test_fault_19_nothing_is_no_product(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not a folder; check the path"), opened(tmp_path / "x" / "a.xml", tmp_path):
-        pass
+    with pytest.raises(InputError, match=r"a\.xml is not a product; give the folder or the zip of one"):
+        require_product(tmp_path / "x" / "a.xml")
 
 
 EVERYTHING = re.compile(r".*")
@@ -331,7 +340,7 @@ def test_fault_18_products_have_names(tmp_path: Path, name: str, kind: str) -> N
     if name:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
-    with open_product(folder, tmp_path / "work") as product:
+    with open_product(SafeProduct(folder), tmp_path / "work") as product:
         assert kind_of(product) == kind
 
 

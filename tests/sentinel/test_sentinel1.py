@@ -14,15 +14,16 @@ from products.manifest import zip_product
 from products.radar_product import RadarGeometry, RadarProduct
 
 from unclouded.errors import InputError
+from unclouded.sensors import SENTINEL1
+from unclouded.sentinel.identify import identify, products_of
 from unclouded.sentinel.radar import NO_TERRAIN, open_radar
-from unclouded.sentinel.safe import open_product
+from unclouded.sentinel.safe import SafeProduct, open_product
 from unclouded.sentinel.sentinel1 import (
     Sentinel1Product,
     Table,
     ThermalNoise,
     Vector,
     describe_radar_product,
-    slices_in,
 )
 from unclouded.sentinel.xml import XmlElement
 
@@ -30,7 +31,7 @@ Write = Callable[..., Path]
 
 
 def described(folder: Path) -> Sentinel1Product:
-    with open_product(folder, folder) as product:
+    with open_product(SafeProduct(folder), folder) as product:
         return describe_radar_product(product)
 
 
@@ -256,7 +257,7 @@ def halves(radar_product: Write) -> Path:
 
 
 def test_slices_are_one_image_whose_earlier_one_counts(halves: Path, radar_grid: GeoBox) -> None:
-    first, second = slices_in(halves)
+    first, second = (product.path for product in products_of(identify(halves, SENTINEL1)))
     assert "T170650" in first.name and "T170715" in second.name
     with open_radar(first, radar_grid) as upper, open_radar(second, radar_grid) as lower:
         above, below = upper.read(0, 120), lower.read(0, 120)
@@ -301,18 +302,3 @@ def test_a_folder_with_one_product_is_that_product(radar_product: Write, radar_g
     for path in (folder.parent, packed.parent):
         with open_radar(path, radar_grid) as scene:
             assert scene.identity == folder.stem and scene.remarks == (NO_TERRAIN,)
-
-
-def test_products_of_several_passes_are_refused(radar_product: Write) -> None:
-    radar_product("many")
-    folder = radar_product("many", acquired=RadarProduct().acquired + timedelta(days=12)).parent
-    told = r"many holds Sentinel-1 products from 2021-09-07 17:06 to 2021-09-19 17:06, expected slices of one pass"
-    with pytest.raises(InputError, match=told):
-        slices_in(folder)
-
-
-def test_other_folders_hold_no_slices(radar_product: Write, optical_product: Write, tmp_path: Path) -> None:
-    product = radar_product("a")
-    assert slices_in(product) == slices_in(optical_product("b").parent) == slices_in(product / "manifest.safe") == []
-    (tmp_path / "c" / product.name).mkdir(parents=True)
-    assert slices_in(tmp_path / "c") == []

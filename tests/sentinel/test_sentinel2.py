@@ -6,14 +6,14 @@ import pytest
 
 from unclouded.errors import InputError
 from unclouded.sensors import SENTINEL2
-from unclouded.sentinel.safe import open_product
+from unclouded.sentinel.safe import SafeProduct, open_product
 from unclouded.sentinel.sentinel2 import Sentinel2Product, describe_product
 
 Write = Callable[..., Path]
 
 
 def described(folder: Path, **options: bool | str) -> Sentinel2Product:
-    with open_product(folder, folder) as product:
+    with open_product(SafeProduct(folder), folder) as product:
         return describe_product(product, **options)  # type: ignore[arg-type]
 
 

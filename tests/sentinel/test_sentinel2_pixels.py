@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from unclouded.errors import InputError
 from unclouded.sentinel import sentinel2_pixels as granule
 from unclouded.sentinel import sentinel2_pixels as jp2
-from unclouded.sentinel.safe import ProductFolder, open_product
+from unclouded.sentinel.safe import ProductFolder, SafeProduct, open_product
 from unclouded.sentinel.sentinel2 import describe_product
 from unclouded.sentinel.sentinel2_pixels import decode, decode_part, open_granule
 
@@ -24,7 +24,7 @@ def test_bands_keep_their_order_however_many_are_decoded_at_a_time(
 ) -> None:
     monkeypatch.setattr(granule, "DECODERS", decoders)
     folder = optical_product()
-    with open_product(folder, tmp_path) as product:
+    with open_product(SafeProduct(folder), tmp_path) as product:
         description = describe_product(product)
         with open_granule(product, description, tmp_path, "nearest") as read:
             rows = read(0, 120)
@@ -43,7 +43,7 @@ def test_every_image_is_checked_before_it_is_decoded(
         path.write_bytes(path.read_bytes()[:-1] + b"\0")
     monkeypatch.setattr(granule, "decode", lambda *_: pytest.fail("decoded before it was checked"))
     with (
-        open_product(folder, tmp_path) as product,
+        open_product(SafeProduct(folder), tmp_path) as product,
         pytest.raises(InputError, match="has another checksum than in its manifest"),
         open_granule(product, describe_product(product), tmp_path, "nearest"),
     ):

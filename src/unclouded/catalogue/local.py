@@ -12,7 +12,7 @@ from unclouded.catalogue.triplets import SceneRecord, zone_of
 from unclouded.errors import InputError
 from unclouded.files import named, require_folder
 from unclouded.sentinel.footprints import footprint
-from unclouded.sentinel.safe import ProductFolder, is_zip, looks_like_product, open_product
+from unclouded.sentinel.safe import ProductFolder, is_zip, open_product, product_at, require_product
 from unclouded.sentinel.sentinel1 import GroundControl, describe_radar_product
 from unclouded.sentinel.sentinel2 import describe_product, tiles_of
 
@@ -41,13 +41,13 @@ def describe_scenes(path: Path) -> list[SceneRecord]:
     Raises:
         InputError: The path is another product, damaged, or a GeoTIFF, which has no reliable date.
     """
-    if path.suffix.lower() in IMAGES and not looks_like_product(path):
+    if path.suffix.lower() in IMAGES and product_at(path) is None:
         raise InputError(
             f"{named(path)} is a GeoTIFF, which has no date to choose by, expected a product; name all three images"
         )
     with (
         tempfile.TemporaryDirectory(prefix="unclouded-") as folder,
-        open_product(path, Path(folder), metadata_only=True) as product,
+        open_product(require_product(path), Path(folder), metadata_only=True) as product,
     ):
         if product.names("annotation/s1*.xml"):
             return [_radar(product)]

@@ -84,9 +84,8 @@ def map_(
     from unclouded.cli.progress import progress_bar
     from unclouded.clouds.files import ImageReader, map_file, map_folder
     from unclouded.clouds.map import CloudMapSettings
-    from unclouded.sentinel.identify import images_in, is_one_image
+    from unclouded.sentinel.identify import images_in, single_image
     from unclouded.sentinel.optical import OpticalSettings, open_optical
-    from unclouded.sentinel.safe import product_of
     from unclouded.settings import settings_from
 
     content = {"mode": clouds, "resolution_m": resolution, "detector": detector}
@@ -94,16 +93,17 @@ def map_(
     optical = given(offset=offset, resampling=resampling, tile=tile)
     options = settings_from(OpticalSettings, optical, origin="these options")
     record = options.model_dump_json(exclude_defaults=True) if options != OpticalSettings() else ""
-    reader = ImageReader(
-        partial(open_optical, allow_l2a=True, offset=options.offset, resampling=options.resampling, tile=options.tile),
-        record,
+    open_image = partial(
+        open_optical, allow_l2a=True, offset=options.offset, resampling=options.resampling, tile=options.tile
     )
-    if is_one_image(image):
+    if (source := single_image(image)) is not None:
+        reader = ImageReader(lambda _: open_image(source), record)
         with progress_bar() as on_progress:
-            remarks = map_file(product_of(image), out, settings, reader, on_progress)
+            remarks = map_file(source.path, out, settings, reader, on_progress)
         for remark in remarks:
             logger.warning(remark)
         return
+    reader = ImageReader(open_image, record)
     with progress_bar() as on_progress:
         mapped = map_folder(image, images_in(image), out, settings, reader, on_progress)
     typer.echo(f"{mapped.made} maps written, {mapped.there} kept, {len(mapped.refused)} images refused")

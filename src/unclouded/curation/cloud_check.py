@@ -20,7 +20,7 @@ from unclouded.clouds.map import PAPER, cloud_map
 from unclouded.io.array_cache import ArrayStore, default_folder
 from unclouded.sentinel.footprints import pixel_at
 from unclouded.sentinel.radiometry import NO_DATA, Radiometry
-from unclouded.sentinel.safe import open_product
+from unclouded.sentinel.safe import open_product, require_product
 from unclouded.sentinel.sentinel2 import describe_product
 from unclouded.sentinel.sentinel2_pixels import decode_part, refuse_holes
 
@@ -111,7 +111,7 @@ def read_overview(
     """
     with (
         tempfile.TemporaryDirectory(prefix="unclouded-", dir=work_folder) as folder,
-        open_product(path, Path(folder), tile=tile) as product,
+        open_product(require_product(path), Path(folder), tile=tile) as product,
     ):
         description = describe_product(product, tile=tile)
         files = {file.band: file for file in description.files}

@@ -19,7 +19,7 @@ from unclouded.files import write_text
 from unclouded.patches.geographic_split import Circle, circle_around, gaps_between
 from unclouded.patches.roi import Roi
 from unclouded.sentinel.footprints import footprint_around
-from unclouded.sentinel.safe import looks_like_product
+from unclouded.sentinel.safe import product_at
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _tile(path: Path, region: Region, settings: CurationSettings) -> str | None:
     Raises:
         InputError: It has several tiles and the region has no center, or the product is damaged.
     """
-    scenes = describe_scenes(path) if looks_like_product(path) else []
+    scenes = describe_scenes(path) if product_at(path) else []
     if len(scenes) < 2:
         return None
     if region.center is None:

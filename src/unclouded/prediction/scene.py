@@ -40,8 +40,9 @@ from unclouded.prediction.scene_report import report_data, write_report
 from unclouded.prediction.sources import RadarSettings, Sources, open_sources
 from unclouded.prediction.tiling import StripCheckpoint, work_folder
 from unclouded.progress import ProgressCallback, no_progress
+from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.sentinel.identify import identify
 from unclouded.sentinel.optical import OpticalSettings
-from unclouded.sentinel.safe import product_of
 from unclouded.settings import Settings
 from unclouded.strict_json import read_json_object
 from unclouded.tensors.observation import positions
@@ -133,7 +134,8 @@ def predict_scene(
     settings = settings or SceneSettings()
     if isinstance(remover, Path | str):
         remover = RemoverSpec(str(remover)).find()
-    cloudy, sar, out = product_of(Path(cloudy)), product_of(Path(sar)), Path(out)
+    optical, radar, out = identify(cloudy, SENTINEL2), identify(sar, SENTINEL1), Path(out)
+    cloudy, sar = optical.path, radar.path
     removers = (remover, *others)
     if any(other.bands != remover.bands for other in others):
         raise InputError(
@@ -156,7 +158,7 @@ def predict_scene(
             _logger.info("resuming an interrupted run with %d finished strip%s", found, "" if found == 1 else "s")
         level = _level(removers)
         with open_sources(
-            cloudy, sar, work, settings.radar, level, settings.optical, on_progress, require_offset
+            optical, radar, work, settings.radar, level, settings.optical, on_progress, require_offset
         ) as sources:
             positions(remover.bands, sources.optical.bands)
             needed = needed_bytes(sources, remover, settings)

@@ -22,8 +22,10 @@ from unclouded.files import named
 from unclouded.models.network import Level
 from unclouded.prediction.tiling import Window
 from unclouded.progress import ProgressCallback, no_progress
+from unclouded.sensors import SENTINEL2
 from unclouded.sentinel.coregistration import Shift
 from unclouded.sentinel.footprints import require_on_earth
+from unclouded.sentinel.identify import Source, identify
 from unclouded.sentinel.optical import OpticalScene, OpticalSettings, open_optical
 from unclouded.sentinel.radar import RadarScene, open_radar
 from unclouded.sentinel.radar_units import RadarUnits
@@ -180,8 +182,8 @@ class Sources:
 
 @contextmanager
 def open_sources(
-    cloudy: Path,
-    sar: Path,
+    cloudy: Path | Source,
+    sar: Path | Source,
     work_folder: Path,
     radar: RadarSettings | None = None,
     level: Level = "L1C",
@@ -208,9 +210,10 @@ def open_sources(
         stack = ExitStack()
         closed.callback(lambda: reader.submit(stack.close).result())
         on_progress("opening images", 0, 2)
+        source = identify(cloudy, SENTINEL2)
         optical, radar = optical or OpticalSettings(), radar or RadarSettings()
         to_open = open_optical(
-            cloudy,
+            source,
             resampling=optical.resampling,
             allow_l2a=level == "L2A",
             tile=optical.tile,
@@ -221,9 +224,9 @@ def open_sources(
         scene = reader.submit(stack.enter_context, to_open).result()
         if scene.level != level:
             raise InputError(
-                f"{named(cloudy)} is {scene.level}, but the weights were trained on {level}; use that level"
+                f"{named(source.path)} is {scene.level}, but the weights were trained on {level}; use that level"
             )
-        require_on_earth(cloudy, scene.geobox)
+        require_on_earth(source.path, scene.geobox)
         on_progress("opening images", 1, 2)
         radar_to_open = open_radar(
             sar,

@@ -23,21 +23,20 @@ from unclouded.io.geotiff import StoredImage, open_geotiff
 from unclouded.io.raster import band_named, describe_grid, same_grid
 from unclouded.io.rows import RowReader, SceneRows, open_rows
 from unclouded.sensors import SENTINEL2, Sensor
+from unclouded.sentinel.identify import BandStack, GeoTiff
 from unclouded.sentinel.radiometry import NO_DATA
 from unclouded.sentinel.resample import Resampling, upsample_rows
-
-SUFFIXES = (".tif", ".tiff")
 
 COARSEST = 6
 """Largest ratio of pixel sizes in a folder: 60 m to 10 m."""
 
 
 @contextmanager
-def open_image(path: Path, sensor: Sensor, resampling: Resampling = "nearest") -> Iterator[SceneRows]:
+def open_image(source: BandStack | GeoTiff, sensor: Sensor, resampling: Resampling = "nearest") -> Iterator[SceneRows]:
     """Open a GeoTIFF with the bands of a sensor, or a folder with one GeoTIFF for each of them.
 
     Args:
-        path: File or folder.
+        source: File or folder, see :func:`~unclouded.sentinel.identify.identify`.
         sensor: Expected sensor.
         resampling: Interpolation of the coarser bands of a folder.
 
@@ -45,11 +44,11 @@ def open_image(path: Path, sensor: Sensor, resampling: Resampling = "nearest") -
         InputError: A file is not usable (see :func:`~unclouded.io.rows.open_rows`), or the files of a folder do not
             match.
     """
-    if not path.is_dir():
-        with open_rows(path, sensor) as rows:
+    if isinstance(source, GeoTiff):
+        with open_rows(source.path, sensor) as rows:
             yield rows
         return
-    files = _files_of(path, sensor)
+    files = _files_of(source, sensor)
     with ExitStack() as stack:
         opened = tuple(
             stack.enter_context(open_rows(files[band], replace(sensor, name=f"{sensor.name} {band}", bands=(band,))))
@@ -60,7 +59,7 @@ def open_image(path: Path, sensor: Sensor, resampling: Resampling = "nearest") -
         finest = max(opened, key=lambda one: one.geobox.shape[0]).geobox
         for one in opened:
             _refuse_other_grid(one, finest)
-        yield SceneRows(path, sensor, finest, opened[0].path, _reader(opened, tags, sensor, finest, resampling))
+        yield SceneRows(source.path, sensor, finest, opened[0].path, _reader(opened, tags, sensor, finest, resampling))
 
 
 def _reader(
@@ -93,30 +92,8 @@ def _band(
     return upsample_rows(read, file.geobox.shape[0], factor, top, bottom, resampling), None
 
 
-def is_band_folder(path: Path, sensor: Sensor) -> bool:
-    """Return whether a path is a folder of GeoTIFFs named after bands of a sensor, and not a product."""
-    return path.is_dir() and not is_product_folder(path) and len(band_files(path, sensor)) > 1
-
-
-def is_product_folder(folder: Path) -> bool:
-    """Return whether a folder contains the manifest or the metadata of a product."""
-    return any(
-        path.name == "manifest.safe" or ("MTD" in path.name and path.suffix == ".xml") for path in folder.iterdir()
-    )
-
-
-def band_files(folder: Path, sensor: Sensor) -> dict[str, list[Path]]:
-    """Return the GeoTIFFs of a folder by the band in their names, such as ``T32TQM_B02_10m.tif``."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        usable = path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-        if usable and (band := band_named(path.stem, sensor)):
-            found.setdefault(band, []).append(path)
-    return found
-
-
-def _files_of(folder: Path, sensor: Sensor) -> dict[str, Path]:
-    found = band_files(folder, sensor)
+def _files_of(stack: BandStack, sensor: Sensor) -> dict[str, Path]:
+    folder, found = stack.path, stack.files
     if missing := [band for band in sensor.bands if band not in found]:
         remedy = "Level-2A has no B10: fetch the L1C of this scene" if missing == ["B10"] else "fetch them, too"
         raise InputError(f"{named(folder)} has no GeoTIFF named after {' '.join(missing)}; {remedy}")

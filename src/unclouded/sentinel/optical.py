@@ -25,12 +25,12 @@ from unclouded.io.geotiff import image_bands, open_geotiff
 from unclouded.io.raster import band_named, check_limits, offset_steps, same_grid
 from unclouded.io.rows import RowReader, require_rows
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Sensor
-from unclouded.sentinel.band_stack import band_files, is_band_folder, open_image, read_acquisition_time
+from unclouded.sentinel.band_stack import open_image, read_acquisition_time
+from unclouded.sentinel.identify import ONE_PASS, BandStack, GeoTiff, Source, identify, products_of
 from unclouded.sentinel.plausibility import OFFSET_LEFT, check_optical_plausibility
 from unclouded.sentinel.radiometry import NO_DATA, SATURATED, Radiometry
 from unclouded.sentinel.resample import Resampling
-from unclouded.sentinel.safe import looks_like_product, open_product
-from unclouded.sentinel.sentinel1 import ONE_PASS, parts_in
+from unclouded.sentinel.safe import Product, open_product
 from unclouded.sentinel.sentinel2 import describe_product
 from unclouded.sentinel.sentinel2_pixels import NO_MANIFEST, open_granule
 from unclouded.settings import Settings
@@ -145,7 +145,7 @@ class OpticalScene:
 
 @contextmanager
 def open_optical(
-    path: Path | str,
+    path: Path | str | Source,
     *,
     resampling: Resampling = "nearest",
     allow_l2a: bool = False,
@@ -159,7 +159,8 @@ def open_optical(
     Products in one folder that are parts of one tile in one pass are joined.
 
     Args:
-        path: Product, GeoTIFF, or folder of GeoTIFFs named after their bands.
+        path: Product, GeoTIFF, or folder of GeoTIFFs named after their bands; or what
+            :func:`~unclouded.sentinel.identify.identify` returned for one of them.
         resampling: Interpolation of the bands of 20 and 60 m of a product or folder.
         allow_l2a: Whether to accept Level-2A, too.
         tile: Granule of a product of the old format that has several, such as ``T32UPU``.
@@ -172,19 +173,19 @@ def open_optical(
         InputError: The path is another product or file, which the message names; or it is truncated, damaged, changed
             or contradictory; or its bands are in another order or unit.
     """
-    path = Path(path)
     if offset is not None and offset > 0:
         raise InputError(f"expected an offset of 0 or below, such as -1000 (baseline 04.00), found {offset}; negate it")
-    with _opened(path, resampling, tile, offset, work_folder, allow_l2a=allow_l2a) as scene:
+    source = identify(path, SENTINEL2)
+    with _opened(source, resampling, tile, offset, work_folder, allow_l2a=allow_l2a) as scene:
         remarks = (*scene.remarks, *_plausibility_remarks(scene, offset))
         if require_offset and MAYBE_OFFSET in remarks:
-            raise InputError(f"{named(path)}: {MAYBE_OFFSET}")
+            raise InputError(f"{named(source.path)}: {MAYBE_OFFSET}")
         yield replace(scene, remarks=remarks)
 
 
 @contextmanager
 def _opened(
-    path: Path,
+    source: Source,
     resampling: Resampling,
     tile: str | None,
     offset: int | None,
@@ -192,22 +193,21 @@ def _opened(
     *,
     allow_l2a: bool,
 ) -> Iterator[OpticalScene]:
-    if not looks_like_product(path) or is_band_folder(path, SENTINEL2):
-        with _open_stack(path, offset, resampling, allow_l2a=allow_l2a) as scene:
+    if isinstance(source, BandStack | GeoTiff):
+        with _open_stack(source, offset, resampling, allow_l2a=allow_l2a) as scene:
             yield scene
         return
     with ExitStack() as stack:
         options: dict[str, Any] = {"resampling": resampling, "allow_l2a": allow_l2a, "tile": tile, "offset": offset}
         opened = [
-            stack.enter_context(_open_product(one, work_folder=work_folder, **options))
-            for one in parts_in(path) or [path]
+            stack.enter_context(_open_product(one, work_folder=work_folder, **options)) for one in products_of(source)
         ]
-        yield _joined(path, opened) if len(opened) > 1 else opened[0]
+        yield _joined(source.path, opened) if len(opened) > 1 else opened[0]
 
 
 @contextmanager
 def _open_product(
-    path: Path,
+    source: Product,
     *,
     resampling: Resampling,
     allow_l2a: bool,
@@ -217,13 +217,13 @@ def _open_product(
 ) -> Iterator[OpticalScene]:
     with (
         tempfile.TemporaryDirectory(prefix="unclouded-", dir=work_folder) as folder,
-        open_product(path, Path(folder), tile=tile) as product,
+        open_product(source, Path(folder), tile=tile) as product,
     ):
         description = describe_product(product, allow_l2a=allow_l2a, tile=tile)
-        _refuse_another_offset(path, description.radiometry, offset)
+        _refuse_another_offset(source.path, description.radiometry, offset)
         with open_granule(product, description, Path(folder), resampling) as read:
             yield OpticalScene(
-                path=path,
+                path=source.path,
                 sensor=SENTINEL2_L2A if description.level == "L2A" else SENTINEL2,
                 geobox=description.geobox,
                 radiometry=description.radiometry,
@@ -236,14 +236,16 @@ def _open_product(
 
 
 @contextmanager
-def _open_stack(path: Path, offset: int | None, resampling: Resampling, *, allow_l2a: bool) -> Iterator[OpticalScene]:
+def _open_stack(
+    source: BandStack | GeoTiff, offset: int | None, resampling: Resampling, *, allow_l2a: bool
+) -> Iterator[OpticalScene]:
     """Open GeoTIFFs; the radiometry is that of their scale and offset tags, the level that of their band count."""
-    sensor = SENTINEL2_L2A if allow_l2a and _count(path) == len(SENTINEL2_L2A.bands) else SENTINEL2
-    with open_image(path, sensor, resampling) as rows:
+    sensor = SENTINEL2_L2A if allow_l2a and _band_count(source) == len(SENTINEL2_L2A.bands) else SENTINEL2
+    with open_image(source, sensor, resampling) as rows:
         last = rows.stored(rows.geobox.shape[0] - 1, rows.geobox.shape[0])
         radiometry = Radiometry(offset_steps(last, sensor), last.values.dtype.name, last.nodata)
         if any(radiometry.offsets):
-            _refuse_another_offset(path, radiometry, offset)
+            _refuse_another_offset(source.path, radiometry, offset)
         elif offset is not None:
             radiometry = replace(radiometry, offsets=(offset,) * len(rows.bands))
 
@@ -253,14 +255,14 @@ def _open_stack(path: Path, offset: int | None, resampling: Resampling, *, allow
         taken = read_acquisition_time(rows.first, rows.path)
         names_bands = all(band_named(name or "", sensor) for name in last.descriptions)
         known: dict[str, Any] = {"acquired": taken.time, "remarks": taken.remarks, "names_bands": names_bands}
-        yield OpticalScene(path, sensor, rows.geobox, radiometry, read, **known)
+        yield OpticalScene(source.path, sensor, rows.geobox, radiometry, read, **known)
 
 
-def _count(path: Path) -> int:
-    if path.is_dir():
-        return len(band_files(path, SENTINEL2))
-    with open_geotiff(path) as source:
-        return len(image_bands(source))
+def _band_count(source: BandStack | GeoTiff) -> int:
+    if isinstance(source, BandStack):
+        return len(source.files)
+    with open_geotiff(source.path) as file:
+        return len(image_bands(file))
 
 
 def _plausibility_remarks(scene: OpticalScene, offset: int | None) -> tuple[str, ...]:

@@ -22,14 +22,15 @@ from unclouded.files import named, require_room
 from unclouded.io.raster import band_named, describe_grid, same_grid
 from unclouded.io.rows import RowReader, SceneRows, require_rows, row_ranges
 from unclouded.sensors import SENTINEL1, Sensor
-from unclouded.sentinel.band_stack import is_band_folder, open_image, read_acquisition_time
+from unclouded.sentinel.band_stack import open_image, read_acquisition_time
 from unclouded.sentinel.footprints import require_on_earth
 from unclouded.sentinel.geocoding import ElevationModel, GroundControlPositions, TerrainPositions, geocode, warp
+from unclouded.sentinel.identify import BandStack, GeoTiff, Source, identify, products_of
 from unclouded.sentinel.radar_gaps import without_zero_gaps
 from unclouded.sentinel.radar_units import RadarUnits, check_radar_plausibility, in_db, stored_as
 from unclouded.sentinel.raw_store import RawBandCache
-from unclouded.sentinel.safe import ProductFolder, looks_like_product, open_product
-from unclouded.sentinel.sentinel1 import Sentinel1Product, describe_radar_product, slices_in
+from unclouded.sentinel.safe import Product, ProductFolder, open_product
+from unclouded.sentinel.sentinel1 import Sentinel1Product, describe_radar_product
 
 NO_TERRAIN = (
     "no elevation model: geocoded by the geolocation grid only, so each metre of height difference shifts the radar by "
@@ -96,7 +97,7 @@ class RadarScene:
 
 @contextmanager
 def open_radar(
-    path: Path | str,
+    path: Path | str | Source,
     geobox: GeoBox,
     *,
     align: bool = False,
@@ -109,7 +110,7 @@ def open_radar(
 
     Args:
         path: Product, or folder with slices of one pass; GeoTIFF of VV and VH, or folder with a GeoTIFF for each,
-            named after them.
+            named after them; or what :func:`~unclouded.sentinel.identify.identify` returned for one of them.
         geobox: Grid of the optical scene.
         align: Whether to warp a GeoTIFF on another grid; products are always geocoded to ``geobox``.
         units: Units of a GeoTIFF.
@@ -124,28 +125,28 @@ def open_radar(
         InputError: The path is another product or file, which the message names; or it is truncated, damaged, changed,
             in other units, on another grid, or does not overlap the grid.
     """
-    path = Path(path)
-    if looks_like_product(path) and not is_band_folder(path, SENTINEL1):
+    source = identify(path, SENTINEL1)
+    if not isinstance(source, BandStack | GeoTiff):
         model = ElevationModel.read(heights, heights_datum_m) if heights else None
         if model and geobox.crs is not None:
             model.require_over(geobox)
         with ExitStack() as stack:
-            slices = slices_in(path) or [path]
-            opened = [stack.enter_context(_opened_product(one, geobox, model, work_folder)) for one in slices]
-            yield _joined(path, opened) if len(opened) > 1 else opened[0]
+            products = products_of(source)
+            opened = [stack.enter_context(_opened_product(one, geobox, model, work_folder)) for one in products]
+            yield _joined(source.path, opened) if len(opened) > 1 else opened[0]
     else:
         remarks = (UNUSED_HEIGHTS,) if heights else ()
-        with _opened_stack(path, geobox, units, align, work_folder, remarks) as scene:
+        with _opened_stack(source, geobox, units, align, work_folder, remarks) as scene:
             yield scene
 
 
 @contextmanager
 def _opened_product(
-    path: Path, geobox: GeoBox, heights: ElevationModel | None, work_folder: Path | None
+    source: Product, geobox: GeoBox, heights: ElevationModel | None, work_folder: Path | None
 ) -> Iterator[RadarScene]:
     with (
         _work(work_folder) as folder,
-        open_product(path, folder) as product,
+        open_product(source, folder) as product,
         _geocoded(product, geobox, folder, heights) as scene,
     ):
         yield scene
@@ -235,9 +236,15 @@ def _remarks(
 
 @contextmanager
 def _opened_stack(
-    path: Path, geobox: GeoBox, units: RadarUnits, align: bool, work_folder: Path | None, remarks: tuple[str, ...]
+    source: BandStack | GeoTiff,
+    geobox: GeoBox,
+    units: RadarUnits,
+    align: bool,
+    work_folder: Path | None,
+    remarks: tuple[str, ...],
 ) -> Iterator[RadarScene]:
-    with open_image(path, stored_as(units)) as rows:
+    path = source.path
+    with open_image(source, stored_as(units)) as rows:
         read = without_zero_gaps(lambda top, bottom: in_db(rows.read(top, bottom), units), rows.geobox.shape[0])
         taken = read_acquisition_time(rows.first, path)
         remarks = (*remarks, *_plausibility_remarks(rows, read, units), *taken.remarks)
@@ -252,10 +259,10 @@ def _opened_stack(
             )
             raise InputError(f"{named(path)} lies on another grid than the optical scene {grids}; {remedy}")
         require_on_earth(path, rows.geobox)
-        with _work(work_folder) as folder, _store(folder / "source.raw", rows.geobox, path) as source:
-            _copy(read, source)
+        with _work(work_folder) as folder, _store(folder / "source.raw", rows.geobox, path) as original:
+            _copy(read, original)
             with _store(folder / "radar.raw", geobox, path) as target:
-                if not (seen := warp(source, rows.geobox, target, geobox)):
+                if not (seen := warp(original, rows.geobox, target, geobox)):
                     raise InputError(f"{named(path)} does not overlap the optical scene {grids}")
                 if seen <= 0.999:
                     remarks = (*remarks, f"{_COVERS} {seen:.1%} of the optical scene")

@@ -28,7 +28,7 @@ from unclouded.files import (
     require_room,
     resolved,
 )
-from unclouded.formats import format_of
+from unclouded.formats import format_of, found_clause
 from unclouded.sentinel.xml import XmlElement
 
 _MANIFEST = "manifest.safe"
@@ -108,25 +108,51 @@ class ProductFolder:
         return path
 
 
-def looks_like_product(path: Path) -> bool:
-    """Return whether a path is a folder, a zip, or a manifest or metadata file, which stands for its folder."""
-    return is_folder(path) or (is_file(path) and (path.suffix in (".safe", ".xml") or is_zip(path)))
+@dataclass(frozen=True)
+class SafeProduct:
+    """Folder of a product, not opened yet."""
+
+    path: Path
 
 
-def product_of(path: Path) -> Path:
-    """Return the product of a path: the folder of a manifest or metadata file; any other path unchanged."""
-    place = path.parent if is_file(path) and path.suffix in (".safe", ".xml") else path
-    return place if place.name not in ("", "..") else resolved(place)
+@dataclass(frozen=True)
+class ProductZip:
+    """Zip of a product, not opened yet."""
+
+    path: Path
+
+
+Product = SafeProduct | ProductZip
+
+
+def product_at(path: Path) -> Product | None:
+    """Return the product at a path: any folder, any zip, or the folder of a manifest or metadata file; else None."""
+    is_metadata = path.suffix in (".safe", ".xml") and is_file(path)
+    if is_metadata or is_folder(path):
+        folder = path.parent if is_metadata else path
+        return SafeProduct(folder if folder.name not in ("", "..") else resolved(folder))
+    return ProductZip(path) if is_zip(path) else None
+
+
+def require_product(path: Path) -> Product:
+    """Return the product at a path.
+
+    Raises:
+        InputError: The path is missing, or another file.
+    """
+    if (product := product_at(path)) is None:
+        raise InputError(f"{named(path)} is not a product{found_clause(path)}; give the folder or the zip of one")
+    return product
 
 
 @contextmanager
 def open_product(
-    path: Path, work_folder: Path, *, metadata_only: bool = False, tile: str | None = None
+    product: Product, work_folder: Path, *, metadata_only: bool = False, tile: str | None = None
 ) -> Iterator[ProductFolder]:
     """Open the folder of a product, or unpack its zip into ``work_folder``.
 
     Args:
-        path: Folder, zip, or manifest or metadata file in the folder.
+        product: Folder or zip, see :func:`product_at`.
         work_folder: Existing folder for the members of a zip.
         metadata_only: Whether to leave out the pixels of a zip.
         tile: Only tile of a zip to unpack, such as ``T32UPU``; all if omitted.
@@ -134,15 +160,15 @@ def open_product(
     Raises:
         InputError: There is no product, the zip is damaged, or the manifest refers to files outside the folder.
     """
-    if is_file(path) and path.suffix not in (".safe", ".xml"):
+    path = product.path
+    if isinstance(product, ProductZip):
         unpacked = work_folder / "unpacked"
         unpacked.mkdir()
         unpack(path, unpacked, _METADATA if metadata_only else _needed(tile))
         yield _product(path, _top_folder(path, unpacked))
     else:
-        folder = product_of(path)
-        require_folder(folder)
-        yield _product(path, resolved(folder))
+        require_folder(path)
+        yield _product(path, resolved(path))
 
 
 def _needed(tile: str | None) -> re.Pattern[str]:
