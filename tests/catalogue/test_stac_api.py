@@ -267,6 +267,21 @@ def test_fault_41_a_busy_catalogue_is_asked_again_and_packed_answers_are_unpacke
     assert len(item["id"]) == 100_000 and asked == ["/", "/search", "/search"]
 
 
+@pytest.mark.parametrize("content", [{}, {"type": "FeatureCollection"}, {"features": None}, {"code": "Error"}])
+def test_an_answer_without_features_is_an_error_and_not_an_empty_result(
+    serve: Serve, landing: Landing, content: dict[str, Any]
+) -> None:
+    with serve(lambda handler, _: landing(handler) if handler.path == "/" else content) as address:
+        catalogue = open_catalogue(address)
+        with pytest.raises(InputError, match="the answer to the search has no list of features"):
+            catalogue.items(OUTLINE, SUMMER, "sentinel-2-l1c")
+
+
+def test_an_empty_list_of_features_is_an_empty_result(serve: Serve, landing: Landing) -> None:
+    with serve(lambda handler, _: landing(handler) if handler.path == "/" else page([])) as address:
+        assert open_catalogue(address).items(OUTLINE, SUMMER, "sentinel-2-l1c") == []
+
+
 def test_fault_21_an_answer_that_unfolds_to_too_much_is_cut_off(
     serve: Serve, landing: Landing, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Search a STAC API through pystac-client, within limits of time, bytes and pages, and on its own host alone."""
+"""Search of a STAC API by pystac-client, with limits on time, bytes and pages, and restricted to its own host."""
 
 import json
 import random
@@ -23,29 +23,29 @@ from unclouded.web import WebError, WebLimits, require_web_address, send_request
 
 CONNECT_S = 8.0
 SILENCE_S = 8.0
-"""Longest silence of a server, in headers and body."""
+"""Maximum silence of a server, in headers and body."""
 DEADLINE_S = 25.0
-"""Longest time that one answer may take, with resolving, connecting, retries and its body, however it drips."""
+"""Deadline of one answer, which covers name resolution, connecting, retries and the whole body."""
 MAX_ANSWER_BYTES = 32 << 20
 PAGE_ITEMS = 100
 MAX_PAGES = 20
 ATTEMPTS = 3
-"""How often a busy server is asked."""
+"""Number of requests to a busy server."""
 FIRST_WAIT_S = 0.5
 _BUSY = (429, 502, 503, 504)
-_OF_THE_LINE = (APIError, ClientTypeError, OSError, WebError)
-_OF_THE_ANSWER = (pystac.STACError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What careless and hostile answers end in."""
+_CONNECTION_ERRORS = (APIError, ClientTypeError, OSError, WebError)
+_ANSWER_ERRORS = (pystac.STACError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""Exceptions that malformed and hostile answers cause in pystac-client."""
 
 
 class StacApi:
-    """A catalogue that answers item search.
+    """A STAC API with item search.
 
     Args:
-        address: Of its landing page.
+        address: Address of its landing page.
 
     Raises:
-        InputError: Nobody answers there, or something else does.
+        InputError: There is no response, or it is not that of a STAC API with item search.
     """
 
     def __init__(self, address: str) -> None:
@@ -61,15 +61,15 @@ class StacApi:
         self._address = address
 
     def items(self, outline: Mapping[str, Any], days: tuple[date, date], collection: str) -> list[Any]:
-        """Return what a collection has of a place and of some days.
+        """Return the items of a collection that intersect an area and lie within a range of days.
 
         Args:
             outline: GeoJSON geometry in degrees.
-            days: First and last.
-            collection: Its id.
+            days: First and last day.
+            collection: Id of the collection.
 
         Raises:
-            InputError: The catalogue does not answer in time, answers something else, or has too much.
+            InputError: The response is late, invalid, or has too many pages.
         """
         found: list[Any] = []
         with _explained(self._address):
@@ -90,29 +90,43 @@ class StacApi:
 
 
 class _BoundedIO(StacApiIO):
-    """Asks one host and no other, with limits that pystac-client cannot reset: its own session and timeout are unused.
+    """Requests to one host only, with limits that pystac-client cannot reset: its session and timeout are not used.
 
     Args:
-        address: Of the landing page; a user name and a password in it are sent with every request.
+        address: Address of the landing page; a user name and a password in it are sent with every request.
     """
 
     def __init__(self, address: str) -> None:
         super().__init__(max_retries=None)
         require_web_address(address)
         self._secret, _, self._host = urlsplit(address).netloc.rpartition("@")
+        self._answer: dict[str, Any] = {}
 
     def read_text(self, source: Any, *args: Any, **kwargs: Any) -> str:
-        """Read an address or a link; see the base, which would read local files, too."""
+        """Read an address or a link; the base class would also read local files."""
         if isinstance(source, pystac.Link):
             return super().read_text(source, *args, **kwargs)
         return self.request(str(source), *args, **kwargs)
 
     def json_loads(self, txt: str, *_: Any, **__: Any) -> dict[str, Any]:
-        """Parse an answer; see the base."""
+        """Parse an answer, a JSON object."""
         content = parse_json(txt, f"the answer of {self._host}", "check the address, or try later")
         if not isinstance(content, dict):
             raise APIError("the answer is no JSON object")
+        self._answer = content
         return content
+
+    def get_pages(
+        self, url: str, method: str | None = None, parameters: dict[str, Any] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the pages of a search; the base class takes an answer without features for the end of the result.
+
+        Raises:
+            APIError: The last answer has no list of features.
+        """
+        yield from super().get_pages(url, method, parameters)
+        if not isinstance(self._answer.get("features"), list):
+            raise APIError("the answer to the search has no list of features")
 
     def request(
         self,
@@ -121,7 +135,7 @@ class _BoundedIO(StacApiIO):
         headers: dict[str, str] | None = None,
         parameters: dict[str, Any] | None = None,
     ) -> str:
-        """Ask for a text; see the base."""
+        """Request a text; a redirect or link to another host is refused."""
         parts = urlsplit(href)
         if parts.scheme not in ("http", "https") or parts.netloc.rpartition("@")[2] != self._host:
             raise InputError(f"{self._host} leads to {href[:80]!r}, elsewhere; do not trust it")
@@ -137,7 +151,7 @@ class _BoundedIO(StacApiIO):
 
 
 def _answered(verb: str, address: str, headers: Mapping[str, str], body: bytes | None) -> str:
-    """Return the text of an answer; a busy server is asked again, within the time of one answer."""
+    """Return the text of an answer; requests to a busy server are repeated within the deadline of one answer."""
     until = time.monotonic() + DEADLINE_S
     for attempt in range(ATTEMPTS):
         limits = WebLimits(CONNECT_S, SILENCE_S, DEADLINE_S, max(0.0, until - time.monotonic()), least_bytes_s=0)
@@ -157,14 +171,14 @@ def _answered(verb: str, address: str, headers: Mapping[str, str], body: bytes |
 
 @contextmanager
 def _explained(address: str) -> Iterator[None]:
-    """Say in one line what is wrong with a catalogue; its answers may be anything."""
+    """Convert every exception that an answer can cause into an :class:`InputError` of one line."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PystacClientWarning)
         try:
             yield
         except InputError:
             raise
-        except (*_OF_THE_LINE, *_OF_THE_ANSWER) as error:
+        except (*_CONNECTION_ERRORS, *_ANSWER_ERRORS) as error:
             kind = "" if isinstance(error, WebError) else f"{type(error).__name__}: "
             reason = kind + " ".join(str(error).split())[:160]
             raise InputError(
