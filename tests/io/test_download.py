@@ -232,6 +232,14 @@ def test_fault_41_slow_servers_are_given_up_in_every_phase(
     assert script.asked == asked
 
 
+def test_fault_41_a_server_that_asks_for_a_long_wait_ends_the_download_at_once(tmp_path: Path) -> None:
+    busy = "HTTP/1.1 503 Busy\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n"
+    reason = "503 Service Unavailable, and asks to wait 3,600 s; run again after that"
+    with Script(busy) as script, pytest.raises(InputError, match=reason):
+        download(script.address, tmp_path / "file", retry=HURRIED)
+    assert script.asked == 1
+
+
 RANGE = "HTTP/1.1 206 Part\r\nContent-Range: bytes {}\r\n{}\r\n{}"
 
 

@@ -28,6 +28,7 @@ FIRST_ATTEMPTS = 4
 SILENT_ATTEMPTS = 2
 """The same while the server has not responded at all."""
 LONGEST_WAIT_S = 60.0
+"""Longest wait before another attempt; a server that asks for more with ``Retry-After`` ends the download."""
 _RANGE_NOT_SATISFIABLE = 416
 
 
@@ -52,7 +53,7 @@ class RetryPolicy:
 
         Args:
             failures: Number of consecutive failures.
-            asked_s: Wait that the server asked for (``Retry-After``), in seconds; at most a minute is waited.
+            asked_s: Wait that the server asked for (``Retry-After``), in seconds.
         """
         mean = self.first_wait_s * 2 ** (failures - 1)
         time.sleep(min(max(self.rng.uniform(0.5, 1.5) * mean, asked_s), LONGEST_WAIT_S))
@@ -103,7 +104,7 @@ def download(
                 has_received |= grown > 0
                 failures = 1 if grown >= retry.limits.least_bytes else failures + 1
                 first = SILENT_ATTEMPTS if isinstance(error, SilentError) else FIRST_ATTEMPTS
-                is_permanent = not error.may_pass and not restarts
+                is_permanent = (not error.may_pass and not restarts) or error.wait_s > LONGEST_WAIT_S
                 if is_permanent or failures >= (retry.attempts if has_received else min(retry.attempts, first)):
                     raise InputError(_failure(address, part, error)) from error
                 retry.wait(failures, error.wait_s)
@@ -115,6 +116,8 @@ def download(
 
 def _failure(address: str, part: Path, error: WebError) -> str:
     remedy = f"the partial file {named(part)} is kept; run again to resume" if _size(part) else "check the address"
+    if error.wait_s > LONGEST_WAIT_S:
+        return f"{shown_address(address)}: {error}, and asks to wait {error.wait_s:,.0f} s; run again after that"
     return f"{shown_address(address)}: {error}; {remedy}"
 
 
