@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unclouded.clouds.map import row_strips
+from unclouded.io.strips import row_ranges
 from unclouded.prediction.tiling import (
     SAMPLE_PX,
     StripCheckpoint,
@@ -21,11 +21,11 @@ from unclouded.prediction.tiling import (
 
 def test_lines_and_windows_cover_a_scene_once() -> None:
     seen = np.zeros((70, 50), int)
-    for top, bottom in row_strips(70, 32):
+    for top, bottom in row_ranges(70, 32):
         for window in windows_in(top, bottom, 50, 32):
             seen[window.within(Window(0, 0, 70, 50))] += 1
     assert (seen == 1).all()
-    assert row_strips(70, 32) == [(0, 32), (32, 64), (64, 70)]
+    assert row_ranges(70, 32) == [(0, 32), (32, 64), (64, 70)]
 
 
 @pytest.mark.parametrize(

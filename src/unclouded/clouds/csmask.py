@@ -32,6 +32,7 @@ from unclouded.clouds.detector import (
     upsample,
 )
 from unclouded.errors import InputError
+from unclouded.io.strips import row_ranges
 
 Level = Literal["L1C", "L2A"]
 
@@ -99,8 +100,9 @@ def csmask_detector(name: str, level: Level, classes: tuple[int, ...]) -> Detect
 
     def survey(read: ReadRows, height: int, bands: tuple[str, ...]) -> DetectRows:
         _require_level(name, level, bands)
-        strips = [(top, min(top + _STRIP_PX, height)) for top in range(0, height, _STRIP_PX)]
-        coarse = np.concatenate([_at_30m(select_bands(read(*strip), bands, BANDS, name)) for strip in strips], axis=1)
+        coarse = np.concatenate(
+            [_at_30m(select_bands(read(*strip), bands, BANDS, name)) for strip in row_ranges(height, _STRIP_PX)], axis=1
+        )
         probabilities = _everywhere(coarse, _network(level))[list(classes)].sum(axis=0)
 
         def detect(top: int, reflectance: NDArray[np.float32]) -> NDArray[np.float32]:

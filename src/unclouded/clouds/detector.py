@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from unclouded.errors import InputError
+from unclouded.io.strips import RowReader
 
-ReadRows = Callable[[int, int], NDArray[np.float32]]
+ReadRows = RowReader[NDArray[np.float32]]
 """Callable (first row, row after the last) that returns reflectance (band, rows, x)."""
 
 DetectRows = Callable[[int, NDArray[np.float32]], NDArray[np.float32]]

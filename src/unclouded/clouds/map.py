@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.detector import PIXEL_M, Detector, ReadRows, at_resolution
 from unclouded.clouds.detectors import S2CLOUDLESS, find_detector
+from unclouded.io.strips import row_ranges
 from unclouded.settings import Settings
 
 
@@ -172,7 +173,7 @@ def map_rows(
     """
     detector = detector or find_detector(settings.detector)
     detector_at = detector_for_rows(detector, settings, read, height, bands)
-    for top, bottom in row_strips(height, strip_px):
+    for top, bottom in row_ranges(height, strip_px):
         above, below = rows_in_reach(top, bottom, height, settings)
         strip = cloud_map(read(above, below), bands, settings, detector_at(above))
         yield top, strip[top - above : bottom - above]
@@ -191,11 +192,6 @@ def detector_for_rows(
         bands: Names of the bands that ``read`` returns.
     """
     return (lambda _: detector) if settings.mode == "ones" else detector.over(read, height, bands)
-
-
-def row_strips(height: int, strip_px: int = STRIP_PX) -> list[tuple[int, int]]:
-    """Return (first row, row after the last) of each strip."""
-    return [(top, min(top + strip_px, height)) for top in range(0, height, strip_px)]
 
 
 def rows_in_reach(top: int, bottom: int, height: int, settings: CloudMapSettings) -> tuple[int, int]:

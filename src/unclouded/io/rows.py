@@ -2,8 +2,7 @@
 
 :func:`open_rows` opens a GeoTIFF whose rows are read in physical units. :func:`write_rows` writes a plain GeoTIFF and
 :func:`write_cog` a cloud-optimised one from strips of rows; both compare the file with what was written, by CRC-32,
-before it appears. :data:`RowReader` is the type of all functions that read rows, :func:`row_ranges` cuts a height into
-strips.
+before it appears.
 """
 
 import zlib
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import rasterio
@@ -28,6 +27,7 @@ from unclouded.files import named, unwritable, whole_file
 from unclouded.io.gdal import gdal_path, gdal_reason, gdal_session
 from unclouded.io.geotiff import READ_BACK_DIFFERS, StoredImage, grid_of, new_geotiff, open_geotiff, stored_rows
 from unclouded.io.raster import check_limits, check_range, check_stored, to_physical
+from unclouded.io.strips import RowReader, row_ranges
 from unclouded.sensors import Sensor
 
 _PROBE_ROWS = 64
@@ -35,16 +35,6 @@ _PROBE_ROWS = 64
 
 _PROBE_VALUES = 2 * 256 * 256
 """Number of valid values that distinguishes dB from linear power: that of a published radar patch."""
-
-T = TypeVar("T")
-
-RowReader = Callable[[int, int], T]
-"""Reads the rows from the first row to before the second, as an array (..., row, column) or a :class:`StoredImage`."""
-
-
-def row_ranges(height: int, rows: int) -> list[tuple[int, int]]:
-    """Return the ranges (first row, row after the last) of strips of at most ``rows`` rows, from top to bottom."""
-    return [(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float32, Integer, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from unclouded.clouds.map import row_strips
+from unclouded.io.strips import row_ranges
 from unclouded.models.baselines import Baseline
 from unclouded.models.remover import CloudRemover, ConfidentRemover, FunctionRemover, SceneRemover
 from unclouded.prediction.cloud_mapping import SceneMap
@@ -171,7 +171,7 @@ def remove_clouds(
     Returns:
         First rows of the lines.
     """
-    lines = row_strips(sources.shape[0], window_px)
+    lines = row_ranges(sources.shape[0], window_px)
     left = [line for line in lines if not store.holds(line[0])]
     total = sum(_cloudy_windows(scene_map, line, sources.shape[1], window_px) for line in left)
     margin, align = (ensemble.margin_px, ensemble.align_px) if ensemble else (0, 1)

@@ -4,7 +4,7 @@ The map m comes from a cloud detector or from a GeoTIFF of the user. :func:`map_
 together with masks of valid pixels, and returns a :class:`SceneMap` that reads rows from it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.detectors import find_detector
-from unclouded.clouds.map import STRIP_PX, CloudMapSettings, cloud_map, detector_for_rows, row_strips, rows_in_reach
+from unclouded.clouds.map import STRIP_PX, CloudMapSettings, cloud_map, detector_for_rows, rows_in_reach
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.io.geotiff import grid_of, image_bands, open_geotiff, stored_rows
 from unclouded.io.raster import check_limits, describe_grid, same_grid
+from unclouded.io.strips import RowReader, row_ranges
 from unclouded.prediction.sources import Sources
 from unclouded.prediction.tiling import Strip, StripCheckpoint, prefetch
 from unclouded.progress import ProgressCallback
@@ -55,7 +56,7 @@ class SceneMap:
         """Return a mask of the pixels where any optical band has a value, even a saturated one."""
         return self._rows("seen", top, bottom)
 
-    def everywhere(self, mask: Callable[[int, int], NDArray[np.bool_]]) -> Bool[np.ndarray, "y x"]:
+    def everywhere(self, mask: RowReader[NDArray[np.bool_]]) -> Bool[np.ndarray, "y x"]:
         """Return a mask such as :meth:`has_data` for the whole scene, reading one strip at a time."""
         return np.concatenate([mask(*strip) for strip in self.strips])
 
@@ -152,7 +153,7 @@ def map_scene(
             has values outside 0 to 1.
     """
     height, width = sources.shape
-    strips = row_strips(height, STRIP_PX if width <= WIDE_PX else STRIP_PX // 2)
+    strips = row_ranges(height, STRIP_PX if width <= WIDE_PX else STRIP_PX // 2)
     missing = [strip for strip in strips if not store.holds(strip[0])]
     with ExitStack() as stack:
         if user_map is not None:
@@ -229,11 +230,9 @@ def _detected_strips(sources: Sources, strips: list[tuple[int, int]], settings: 
 # Cloud maps of the user: from other detectors, or drawn by hand.
 
 
-ReadMap = Callable[[int, int], NDArray[np.float32]]
-"""Function from first row and row after the last to the map m (rows, x); NaN for no data."""
-
-
-def _user_map_strips(sources: Sources, strips: list[tuple[int, int]], read_map: ReadMap) -> MappedStrips:
+def _user_map_strips(
+    sources: Sources, strips: list[tuple[int, int]], read_map: RowReader[NDArray[np.float32]]
+) -> MappedStrips:
     """Read strips of the user's map; m is unknown where it has no data."""
     optical = sources.optical
     for strip, stored in prefetch(strips, lambda strip: sources.stored(*strip)):
@@ -242,7 +241,7 @@ def _user_map_strips(sources: Sources, strips: list[tuple[int, int]], read_map: 
 
 
 @contextmanager
-def open_user_mask(path: Path, geobox: GeoBox) -> Iterator[ReadMap]:
+def open_user_mask(path: Path, geobox: GeoBox) -> Iterator[RowReader[NDArray[np.float32]]]:
     """Open a map m, 0 clear to 1 cloudy, of any data type; a mask of zeros and ones is valid, too.
 
     Args:

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Integer
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
 from unclouded.files import named
+from unclouded.io.strips import RowReader
 from unclouded.models.network import Level
 from unclouded.prediction.tiling import Window
 from unclouded.progress import ProgressCallback, no_progress
@@ -30,7 +32,7 @@ from unclouded.sentinel.optical import OpticalScene, OpticalSettings, open_optic
 from unclouded.sentinel.radar import RadarScene, open_radar
 from unclouded.sentinel.radar_units import RadarUnits
 from unclouded.sentinel.radiometry import Radiometry
-from unclouded.sentinel.scene_alignment import ReadMask, scene_shift
+from unclouded.sentinel.scene_alignment import scene_shift
 from unclouded.settings import Settings
 from unclouded.tensors.observation import Observation, positions
 
@@ -170,7 +172,7 @@ class Sources:
         stored = stored if whole else stored[positions(bands, self.optical.bands)]
         return SceneRows(top, stored, self.radar.read(top, bottom), bands, self.radiometry(bands))
 
-    def shift(self, where: ReadMask) -> "Future[Shift]":
+    def shift(self, where: RowReader[NDArray[np.bool_]]) -> "Future[Shift]":
         """Start to estimate the shift of the radar against the optical scene, from the pixels selected by ``where``."""
         return self._reader.submit(scene_shift, self.radar, self.optical, where)
 

@@ -21,7 +21,8 @@ from unclouded.errors import InputError
 from unclouded.files import named, resolved
 from unclouded.io.geotiff import StoredImage, open_geotiff
 from unclouded.io.raster import band_named, describe_grid, same_grid
-from unclouded.io.rows import RowReader, SceneRows, open_rows
+from unclouded.io.rows import SceneRows, open_rows
+from unclouded.io.strips import RowReader
 from unclouded.sensors import SENTINEL2, Sensor
 from unclouded.sentinel.identify import BandStack, GeoTiff
 from unclouded.sentinel.radiometry import NO_DATA

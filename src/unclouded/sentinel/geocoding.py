@@ -26,6 +26,7 @@ from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.io.geotiff import open_geotiff, read_stored, stored_rows
 from unclouded.io.raster import describe_grid
+from unclouded.io.strips import row_ranges
 from unclouded.sentinel.calibration import BLOCK_PX, CLEAN_SINCE, BorderNoise, sigma0, to_db
 from unclouded.sentinel.footprints import outline_deg
 from unclouded.sentinel.raw_store import RawBandCache, block_rows
@@ -108,9 +109,8 @@ def _verified(images: list[_Image], *, look_for_border: bool) -> BorderNoise | N
     """Read every line of every image once, so that damage raises here, and detect the border noise of VV."""
     border = BorderNoise(images[0].channel)
     for image in images:
-        height = image.channel.shape[0]
-        for top in range(0, height, _STRIP_LINES):
-            numbers = image.lines(top, min(top + _STRIP_LINES, height))
+        for top, bottom in row_ranges(image.channel.shape[0], _STRIP_LINES):
+            numbers = image.lines(top, bottom)
             if look_for_border and image is images[0]:
                 border.add(top, numbers)
     return border if look_for_border else None

@@ -23,7 +23,8 @@ from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.io.geotiff import image_bands, open_geotiff
 from unclouded.io.raster import band_named, check_limits, offset_steps, same_grid
-from unclouded.io.rows import RowReader, require_rows
+from unclouded.io.rows import require_rows
+from unclouded.io.strips import RowReader
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Sensor
 from unclouded.sentinel.band_stack import open_image, read_acquisition_time
 from unclouded.sentinel.identify import ONE_PASS, BandStack, GeoTiff, Source, identify, products_of

@@ -20,7 +20,8 @@ from odc.geo.geobox import GeoBox
 from unclouded.errors import InputError
 from unclouded.files import named, require_room
 from unclouded.io.raster import band_named, describe_grid, same_grid
-from unclouded.io.rows import RowReader, SceneRows, require_rows, row_ranges
+from unclouded.io.rows import SceneRows, require_rows
+from unclouded.io.strips import RowReader, row_ranges
 from unclouded.sensors import SENTINEL1, Sensor
 from unclouded.sentinel.band_stack import open_image, read_acquisition_time
 from unclouded.sentinel.footprints import require_on_earth

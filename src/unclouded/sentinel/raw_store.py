@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.files import explained
-from unclouded.io.rows import row_ranges
+from unclouded.io.strips import row_ranges
 
 
 @dataclass(frozen=True, eq=False)

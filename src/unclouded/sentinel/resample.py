@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Integer
 from numpy.typing import NDArray
 
-from unclouded.io.rows import RowReader
+from unclouded.io.strips import RowReader
 from unclouded.sentinel.radiometry import NO_DATA, SATURATED
 
 Resampling = Literal["nearest", "bilinear"]

@@ -1,6 +1,6 @@
 """Spatial shift and time gap between the radar and the optical scene of one place."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
 
@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from unclouded.errors import InputError
 from unclouded.io.raster import describe_grid, same_grid
+from unclouded.io.strips import RowReader
 from unclouded.sentinel.coregistration import OPTICAL_BANDS, EdgeCorrelation, Shift, combine_shifts, correlate_edges
 from unclouded.sentinel.optical import OpticalScene
 from unclouded.sentinel.radar import RadarScene
@@ -25,11 +26,8 @@ TEXTURE = 0.01
 """So are those whose near infrared, without speckle of single pixels, varies less: open water has no edges."""
 _STEP_PX, _TEXTURE_SIGMA_PX = 128, 2.0
 
-ReadMask = Callable[[int, int], NDArray[np.bool_]]
-"""From first row and row after the last to a mask (rows, x), such as of pixels without clouds."""
 
-
-def scene_shift(radar: RadarScene, optical: OpticalScene, where: ReadMask | None = None) -> Shift:
+def scene_shift(radar: RadarScene, optical: OpticalScene, where: RowReader[NDArray[np.bool_]] | None = None) -> Shift:
     """Estimate how far the radar lies from the optical scene, from up to 25 blocks spread over it.
 
     Each of 5 x 5 cells of the scene gives the block in which most pixels may be compared; the blocks of one row of
@@ -52,7 +50,9 @@ def scene_shift(radar: RadarScene, optical: OpticalScene, where: ReadMask | None
     )
 
 
-def _agreements(radar: RadarScene, optical: OpticalScene, where: ReadMask) -> Iterator[EdgeCorrelation]:
+def _agreements(
+    radar: RadarScene, optical: OpticalScene, where: RowReader[NDArray[np.bool_]]
+) -> Iterator[EdgeCorrelation]:
     height = optical.geobox.shape[0]
     for rows in _cells(height):
         (top, bottom), columns = _clearest(where(*rows), rows[0], _side(height))

@@ -22,7 +22,7 @@ from unclouded.errors import InputError
 from unclouded.files import named, require_room
 from unclouded.io.gdal import gdal_path, gdal_reason, gdal_session
 from unclouded.io.geotiff import MAX_BLOCK_BYTES, require_local_image
-from unclouded.io.rows import RowReader, row_ranges
+from unclouded.io.strips import RowReader, row_ranges
 from unclouded.sentinel.radiometry import NO_DATA
 from unclouded.sentinel.raw_store import RawBandCache
 from unclouded.sentinel.resample import Resampling, upsample_rows
