@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from unclouded.catalogue.pairing import season_of
 from unclouded.catalogue.stac import Catalogue, records_of
 from unclouded.catalogue.triplets import (
     ROLES,
@@ -20,7 +21,6 @@ from unclouded.catalogue.triplets import (
     TripletRequirements,
     choices_table,
     choose,
-    season_of,
 )
 from unclouded.curation.regions import ChoosingSettings
 from unclouded.errors import InputError

@@ -26,7 +26,7 @@ REACH_PX = 512
 """Largest width of the border."""
 
 FAINTEST = 0.5
-"""Fraction of the thermal noise below which a mean power is not backscatter: noise alone would give 1."""
+"""Fraction of the thermal noise below which a mean power cannot be a measurement: noise alone would give 1."""
 
 NOISE_FLOOR = 10**-2.5
 """Thermal noise as sigma0 for products without it: -25 dB, the value the instrument reaches (specified: -22 dB)."""
@@ -79,16 +79,16 @@ def sigma0(
     negative, so that averages are unbiased.
 
     Args:
-        channel: Its tables.
-        numbers: The window, as it is stored.
-        lines: Its lines in the image.
-        pixels: Its pixels in the image.
-        border: The rim of the image, where it has one.
+        channel: Channel with its tables.
+        numbers: Stored digital numbers of the window.
+        lines: Line range of the window in the image.
+        pixels: Pixel range of the window in the image.
+        border: Border noise of the image, if it has any.
 
     Returns:
         Linear power; NaN for no data: stored 0, and the border.
     """
-    power = numbers.astype(np.float32) ** 2
+    power = _power(numbers)
     if not channel.noise.is_zero:
         power -= channel.noise.at(lines, pixels)
     power /= channel.sigma.at(lines, pixels) ** 2

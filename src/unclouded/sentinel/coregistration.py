@@ -13,15 +13,15 @@ from scipy.ndimage import convolve1d, gaussian_filter
 from unclouded.errors import InputError
 
 REACH_PX = 8
-"""Largest shift that is looked for."""
+"""Largest shift that can be found."""
 SMALLEST_PX = 8 * REACH_PX
-"""Least side of images that can be compared."""
+"""Smallest side of images that can be compared."""
 ORIENTATIONS = 9
 RADAR_SIGMA_PX, OPTICAL_SIGMA_PX, FEATURE_SIGMA_PX = 1.5, 1.0, 2.0
 OPTICAL_BANDS = ("B02", "B04", "B08", "B11")
 """Bands whose edges are compared: visible, near and short-wave infrared."""
 CONFIDENT = 0.015
-"""Least gap of a confident estimate; see docs/products.md for how often those are right."""
+"""Smallest gap of a confident estimate; docs/products.md shows how often those are right."""
 _APART_PX = 3
 """Distance from the best shift beyond which a shift counts as a different one."""
 
@@ -33,10 +33,10 @@ class Shift:
     Attributes:
         right_px: Columns; the radar's column c shows what the optical image shows at c - right_px.
         down_px: Rows.
-        correlation: Of the edges at that shift, from -1 to 1.
-        gap: How much higher it is than at any other shift more than 3 px away: what the confidence rests on.
-        blocks: From how many blocks of the scene it is.
-        spread_px: Median distance of the blocks' own estimates from it; NaN for one block.
+        correlation: Correlation of the edges at that shift, from -1 to 1.
+        gap: Difference to the highest correlation at shifts more than 3 px away, the measure of confidence.
+        blocks: Number of blocks of the scene.
+        spread_px: Median distance of the confident estimates of single blocks from the shift; NaN for one block.
     """
 
     right_px: float
@@ -62,14 +62,14 @@ class EdgeCorrelation:
 
     Attributes:
         products: Sum of the products of features, by rows down and columns right.
-        energy: Of the features: what the products are divided by.
+        energy: Norm of the features, the divisor of the products.
     """
 
     products: Float64[np.ndarray, "shifts shifts"]
     energy: float
 
     def shift(self) -> Shift:
-        """Return the best shift, to parts of a pixel by a parabola through the best whole one and its neighbours."""
+        """Return the best shift, refined to subpixels by a parabola through the best integer one and its neighbours."""
         surface = self.products / max(self.energy, 1e-12)
         row, column = np.unravel_index(int(surface.argmax()), surface.shape)
         down, right = np.mgrid[: surface.shape[0], : surface.shape[1]]
@@ -87,15 +87,15 @@ def estimate_shift(
     optical: Float32[np.ndarray, "band y x"],
     where: Bool[np.ndarray, "y x"] | None = None,
 ) -> Shift:
-    """Estimate how far a radar image lies from an optical one of the same grid.
+    """Estimate the shift of a radar image relative to an optical one on the same grid.
 
     Channel features of oriented gradients (Ye et al. 2019, Fast and robust matching for multimodal remote sensing image
     registration, IEEE TGRS 57), correlated by Fourier transform.
 
     Args:
-        radar: VV and VH in dB; NaN where there is no data.
-        optical: Reflectance of bands with edges in common with the radar, such as :data:`OPTICAL_BANDS`; NaN idem.
-        where: Optical pixels that may be compared, such as those without clouds; all if omitted.
+        radar: VV and VH in dB; NaN for no data.
+        optical: Reflectance of bands that share edges with the radar, such as :data:`OPTICAL_BANDS`; NaN for no data.
+        where: Mask of optical pixels to compare, such as those without clouds; all if omitted.
 
     Raises:
         InputError: The images differ in size, or are too small to be shifted.
@@ -117,7 +117,7 @@ def correlate_edges(
         )
     usable = np.isfinite(optical).all(axis=0)
     usable = usable if where is None else usable & where
-    seen = _features(radar, np.isfinite(radar).all(axis=0), RADAR_SIGMA_PX)  # it sees the ground under clouds
+    seen = _features(radar, np.isfinite(radar).all(axis=0), RADAR_SIGMA_PX)  # radar sees the ground under clouds
     shown = _features(optical, usable, OPTICAL_SIGMA_PX, np.outer(np.hanning(height), np.hanning(width)))
     shape = tuple(next_fast_len(side + REACH_PX, real=True) for side in (height, width))  # no shift wraps around
     products = irfft2((rfft2(seen, shape) * np.conj(rfft2(shown, shape))).sum(axis=0), shape)
@@ -127,7 +127,7 @@ def correlate_edges(
 
 
 def combine_shifts(agreements: Iterable[EdgeCorrelation]) -> Shift:
-    """Return the shift that the blocks of a scene agree on, and how far their own estimates spread around it."""
+    """Return the shift of a scene from the sum of its blocks' correlations, and the spread of their own estimates."""
     parts = [part for part in agreements if part.energy > 0]
     if not parts:
         return Shift(float("nan"), float("nan"), float("nan"), 0.0, blocks=0)
@@ -143,10 +143,10 @@ def combine_shifts(agreements: Iterable[EdgeCorrelation]) -> Shift:
 def _features(
     image: Float32[np.ndarray, "band y x"], usable: NDArray[np.bool_], sigma: float, window: Any = 1.0
 ) -> Float64[np.ndarray, "orientation y x"]:
-    """Return how much edge there is in each orientation, whichever side is brighter; without mean, 0 at the rim.
+    """Return the edge strength by orientation, regardless of contrast sign; zero mean, 0 at the rim.
 
-    What touches pixels that may not be used is left out: a hole in both images would be an edge that never moves. Only
-    one image is seen through a window, or the best shift would be that to where the window of the other is open widest.
+    Edges at unusable pixels are excluded: a hole in both images would be an edge that never moves. Only one image is
+    multiplied by a window, because two windows would correlate with each other, best at shift 0.
     """
     angle = np.arange(ORIENTATIONS) * np.pi / ORIENTATIONS
     known = _apart(usable, sigma)
@@ -174,12 +174,12 @@ def _gradient(band: NDArray[np.float32], usable: NDArray[np.bool_], sigma: float
 
 
 def _apart(usable: NDArray[np.bool_], sigma: float) -> NDArray[np.bool_]:
-    """Return the pixels that a filter reaches no unusable pixel from."""
+    """Return the pixels whose filter support holds no unusable pixel."""
     return np.asarray(gaussian_filter(usable.astype(np.float64), sigma) > 0.999)
 
 
 def _vertex(values: NDArray[np.float64], place: int) -> float:
-    """Return how far from its highest value the vertex of a parabola through it and its neighbours lies."""
+    """Return the distance from a maximum to the vertex of the parabola through it and its neighbours."""
     if not 0 < place < len(values) - 1:
         return 0.0
     before, top, after = values[place - 1 : place + 2]

@@ -2,7 +2,6 @@
 
 :class:`GroundControlPositions` and :class:`TerrainPositions` give the position of map pixels in the radar image, by the
 geolocation grid of the product or by orbit and elevation model; :func:`geocode` samples the image there.
-:func:`warp` resamples a radar image that already lies on another grid.
 """
 
 import warnings
@@ -157,11 +156,13 @@ _FAR = -1e7
 """Position outside the image, so far that positions interpolated from it lie outside, too."""
 
 _STEPS = 12
+"""Number of Newton steps from the linear first guess; the residual is checked afterwards."""
 
 _CLOSE_M = 0.01
+"""Largest residual of a solution on the ground, a thousandth of a pixel; positions with a larger one are rejected."""
 
 Nodes = Callable[[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]], Float64[np.ndarray, "2 n"]]
-"""From x and y in the CRS of the map to line and pixel of the image; NaN outside."""
+"""Converts x and y in the CRS of the map to line and pixel of the image; NaN outside."""
 
 
 class GroundControlPositions:
@@ -188,7 +189,7 @@ class GroundControlPositions:
         return np.asarray(CubicSpline(ground.pixels, along_lines, axis=1)(self._pixels))
 
     def of(self, geobox: GeoBox) -> Float64[np.ndarray, "2 y x"]:
-        """Return line and pixel of each pixel of a part of the map."""
+        """Return line and pixel of each pixel centre of a part of the map."""
         return on_lattice(self._nodes, geobox)
 
     def _nodes(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -247,11 +248,13 @@ def _weights(side: int) -> NDArray[np.float64]:
 # Terrain correction, by the orbit of the satellite and an elevation model.
 
 _COARSE_PX = 256
+"""Largest side of the coarse grid on which the coverage of the elevation model is estimated."""
 
 _LEAST_SHARE = 0.01
 """Smallest share of a scene that the elevation model covers."""
 
 _LOWEST_M, _HIGHEST_M = -12_000.0, 9_000.0
+"""Range of heights on Earth, from the deepest trench to the highest summit; values beyond are untagged no data."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,12 +276,12 @@ class ElevationModel:
         """Read a GeoTIFF with one band of heights in metres.
 
         Args:
-            path: The file.
-            datum_m: What is added to make them heights above the ellipsoid: the undulation of the geoid there, for
-                models above sea level such as the Copernicus DEM (48 m in the Alps, 0 for models above the ellipsoid).
+            path: GeoTIFF.
+            datum_m: Constant added to obtain heights above the ellipsoid: the local geoid undulation for models above
+                sea level such as the Copernicus DEM (48 m in the Alps), 0 for models above the ellipsoid.
 
         Raises:
-            InputError: Not a readable GeoTIFF, several bands, no CRS, or numbers that no ground on Earth has.
+            InputError: The file is not a readable GeoTIFF, has several bands or no CRS, or holds impossible heights.
         """
         stored = read_stored(path)
         if len(stored.values) != 1 or stored.geobox.crs is None:
@@ -292,10 +295,10 @@ class ElevationModel:
         return cls(path, metres + np.float32(datum_m), stored.geobox)
 
     def require_over(self, geobox: GeoBox) -> None:
-        """Refuse a model that has heights for practically nothing of a map, before any work.
+        """Refuse a model that covers less than 1 % of a map, before any work.
 
         Raises:
-            InputError: Says how much of the map it has heights for.
+            InputError: The model covers too little; the message contains the share.
         """
         coarse = geobox.zoom_to(tuple(min(side, _COARSE_PX) for side in geobox.shape))
         if (share := float(np.isfinite(self.on(coarse)).mean())) < _LEAST_SHARE:
@@ -306,7 +309,7 @@ class ElevationModel:
             )
 
     def on(self, geobox: GeoBox) -> Float32[np.ndarray, "y x"]:
-        """Return the heights on a part of a map, bilinear; NaN where there are none."""
+        """Return the heights on a part of a map, interpolated bilinearly; NaN for no data."""
         found = np.full(geobox.shape, np.nan, np.float32)
         reproject(
             self.metres, found, src_transform=self.geobox.affine, src_crs=str(self.geobox.crs), src_nodata=np.nan,
@@ -335,7 +338,7 @@ class TerrainPositions:
         self.without_height = 0
 
     def of(self, geobox: GeoBox) -> Float64[np.ndarray, "2 y x"]:
-        """Return line and pixel of each pixel of a part of the map."""
+        """Return line and pixel of each pixel centre of a part of the map."""
         metres = self._heights.on(geobox).astype(np.float64)
         self.without_height += int(np.isnan(metres).sum())
         metres = np.nan_to_num(metres)
@@ -353,7 +356,7 @@ class TerrainPositions:
         longitude, latitude = self._to_degrees.transform(x, y)
         places = np.stack(self._to_ecef.transform(longitude, latitude, np.broadcast_to(height, x.shape)))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of xarray about its own future
+            warnings.simplefilter("ignore")  # deprecation warnings of xarray
             seen = backward_geocode(
                 xr.DataArray(places, dims=("axis", "place"), coords={"axis": [0, 1, 2]}), self._orbit
             )
@@ -364,9 +367,9 @@ class TerrainPositions:
         return np.stack([line, self._pixel(line, slant_m)])
 
     def _pixel(self, line: NDArray[np.float64], slant_m: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the pixel at a distance: smooth along the geolocation grid's rows, linear between them.
+        """Return the pixel at a slant range: splines along the rows of the geolocation grid, linear between them.
 
-        The polynomials of the annotation tell the same, but are up to 4 px off in products before version 2.9.
+        The polynomials of the annotation are not used: before processor version 2.9 they are up to 4 px off.
         """
         rows = np.stack([spline(slant_m) for spline in self._rows])
         place = np.interp(line, self._ground.lines, np.arange(len(rows)))
@@ -389,66 +392,3 @@ def _orbit(acquisition: Acquisition) -> Any:
     axes = {"azimuth_time": times, "axis": [0, 1, 2]}
     position = xr.DataArray(acquisition.orbit_m, dims=("azimuth_time", "axis"), coords=axes)
     return OrbitPolyfitInterpolator.from_position(position)
-
-
-# Warping of radar images from decoded rows, never from a file: GDAL warps damaged files to zeros without error.
-
-MARGIN_PX = 4
-"""Source pixels around a block that may reach into it, besides what its outline spans."""
-
-_OUTLINE = 33
-
-
-def warp(source: RawBandCache, source_geobox: GeoBox, target: RawBandCache, geobox: GeoBox) -> float:
-    """Warp VV and VH in dB to another grid, bilinearly in linear power.
-
-    Args:
-        source: Complete source image, two bands of float32 in dB.
-        source_geobox: Grid of the source.
-        target: Output, two bands of float32 in dB; NaN outside the source.
-        geobox: Grid of the output.
-
-    Returns:
-        The share of the target that the source covers.
-    """
-    seen = 0
-    to_source = Transformer.from_crs(str(geobox.crs), str(source_geobox.crs), always_xy=True)
-    for top, parts in block_rows(geobox):
-        for left, part in parts:
-            rows, columns = _needed(part, source_geobox, to_source)
-            for band in range(2):
-                power = _warped(source, source_geobox, band, rows, columns, part)
-                seen += int(np.isfinite(power).sum()) if band == 0 else 0
-                target.write(band, top, left, to_db(power))
-    return float(seen / (geobox.shape[0] * geobox.shape[1]))
-
-
-def _needed(part: GeoBox, source: GeoBox, to_source: Transformer) -> tuple[slice, slice]:
-    """Return the window of the source that a part of the target needs; empty where it needs none."""
-    down, right = (np.linspace(0, side, _OUTLINE) for side in part.shape)
-    column, row = np.meshgrid(right, down)
-    x, y = part.affine * (column.ravel(), row.ravel())
-    x, y = to_source.transform(x, y)
-    there = np.stack((~source.affine) * (np.asarray(x), np.asarray(y)))
-    there = there[:, np.isfinite(there).all(axis=0)]
-    if not there.size:
-        return slice(0, 0), slice(0, 0)
-    first = np.maximum(np.floor(there.min(axis=1)) - MARGIN_PX, 0).astype(int).tolist()
-    last = np.minimum(np.ceil(there.max(axis=1)) + MARGIN_PX, source.shape[::-1]).astype(int).tolist()
-    return slice(first[1], last[1]), slice(first[0], last[0])
-
-
-def _warped(
-    source: RawBandCache, source_geobox: GeoBox, band: int, rows: slice, columns: slice, part: GeoBox
-) -> Float32[np.ndarray, "y x"]:
-    found = np.full(part.shape, np.nan, np.float32)
-    if rows.start >= rows.stop or columns.start >= columns.stop:
-        return found
-    db = source.read(band, rows.start, rows.stop)[:, columns]
-    reproject(
-        np.power(np.float32(10), db / 10), found,
-        src_transform=source_geobox[rows, columns].affine, src_crs=str(source_geobox.crs), src_nodata=np.nan,
-        dst_transform=part.affine, dst_crs=str(part.crs), dst_nodata=np.nan,
-        resampling=Resampling.bilinear, num_threads=1, tolerance=0.01,
-    )  # fmt: skip
-    return found

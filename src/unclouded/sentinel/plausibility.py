@@ -1,9 +1,9 @@
 """Plausibility of the band order and the units of an optical image, by its spectra.
 
-Spectra of Sentinel-2 are not arbitrary: B10 is dark wherever no high cloud is, B08, B8A and B07 are nearly equal, the
-air makes B01 brighter than B02 and B03. A mixture of normal distributions of log reflectance, fitted to real pixels of
-clear and cloudy land, water and snow (``proofs/fit_spectra.py``), gives each image a plausibility: the mean log density
-of its pixels. Where the order or the units that were stated are implausible, others are tried.
+Spectra of Sentinel-2 are not arbitrary: B10 is dark except under high cloud, B08, B8A and B07 are nearly equal, and
+scattering in the air makes B01 brighter than B02 and B03. A mixture of normal distributions of log reflectance, fitted
+to real pixels of clear and cloudy land, water and snow (``proofs/fit_spectra.py``), gives each image a plausibility:
+the mean log density of its pixels. If the stated order or units are implausible, others are tried.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,27 +26,29 @@ PIXELS = 500
 _FEWEST = 40
 """Smallest number of valid pixels for a check."""
 _DARK = 0.01
-"""Added to reflectance before its logarithm is taken: about what noise and the stored steps do to dark pixels."""
+"""Constant added to reflectance before the logarithm, about the noise and rounding of dark pixels."""
 _FLOOR = -30.0
-"""Log density of pixels that resemble no spectrum at all; keeps a few odd ones from deciding."""
+"""Lower limit of the log density of a pixel, so that a few outliers do not dominate the mean."""
 _PLAUSIBLE = 0.0
-"""What another order or unit must reach before it is believed."""
+"""Smallest plausibility of an alternative order or unit."""
 _SURE, _LIKELY = 8.0, 3.0
-"""By how much it must be more plausible than what was stated: real images stay below 2.9 where it is plausible."""
+"""Gain over the stated order or unit for an error and a warning; in real images no plausible alternative gains 2.9."""
 _LARGE = 15.0
-"""A gain from which another order is worth a warning, however strange the spectra are."""
+"""Gain from which another order is worth a warning even if it is implausible, too."""
 _STRANGE = -8.0
-"""Plausibility below which the order of unnamed bands is in doubt even if no better one is found: 182 real images stay
-above -1.7, and random orders of them below -18."""
+"""Plausibility below which the order of unnamed bands is in doubt even if no better one is found.
+
+182 real images stay above -1.7, and random orders of them below -18.
+"""
 _NEGATIVE = -0.02
-"""Darkest reflectance that noise and the correction of the dark signal leave in most of a band."""
+"""Lowest median reflectance of a band, caused by noise and dark signal correction."""
 _NOTHING, _MOST_NOTHING = 1.5e-4, 0.5
-"""Reflectance of at most one stored step, and share of a band that may have it: at most 0.11 in real images."""
+"""Reflectance of about one stored step, and largest share of a band at or below it: at most 0.11 in real images."""
 _BRIGHTEST = 1.6
-"""Reflectance that clouds with the sun behind them, snow slopes and glint hardly pass."""
+"""Highest median reflectance of a band; backlit clouds, snow slopes and glint rarely exceed it."""
 
 _FEW_MOVED = 3
-"""So many bands out of place are listed one by one."""
+"""Largest number of misplaced bands that a message lists one by one."""
 
 _WRITTEN = {
     "names sorted as text": "B01 B10 B11 B12 B02 B03 B04 B05 B06 B07 B08 B8A B09",
@@ -62,10 +64,10 @@ _WRITTEN = {
     "red and blue swapped": "B01 B04 B03 B02 B05 B06 B07 B08 B8A B09 B10 B11 B12",
 }
 ORDERS = {name: tuple(order.split()) for name, order in _WRITTEN.items()}
-"""Orders that tools write."""
+"""Band orders written by common tools."""
 
 _STEP = 0.2
-"""By how much a swap of two bands must improve an order to be believed: no real image gains more than this often."""
+"""Smallest gain of a swap of two bands; real images in their true order rarely gain more."""
 _MICROMETRES = dict(
     zip(
         SENTINEL2.bands,
@@ -75,7 +77,7 @@ _MICROMETRES = dict(
 )
 """Central wavelengths."""
 _SCORED = {13: SENTINEL2.bands, 12: tuple(band for band in SENTINEL2.bands if band not in ("B09", "B10"))}
-"""Bands that are scored, by the number of bands; the correction of water vapour changes B09 of Level-2A most."""
+"""Scored bands by the number of bands; B09 of Level-2A depends most on the water vapour correction."""
 
 OFFSET_LEFT = "carry an offset of 1000 that was not removed"
 _UNITS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
@@ -88,19 +90,19 @@ _UNITS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "are reflectance x 40000": lambda r: r / 4,
     "are reflectance x 65535": lambda r: r / 6.5535,
 }
-"""What else the numbers may mean, as changes of the reflectance that they were taken for."""
+"""Alternative units of the numbers, as functions that correct the reflectance read in the stated unit."""
 _DOUBTFUL = tuple(_UNITS)[4:]
-"""Units that make an image brighter, as snow and cloud do: never sure."""
+"""Units that make an image brighter, as snow and cloud do; they cause warnings, never errors."""
 
 
 @dataclass(frozen=True, eq=False)
 class SpectralModel:
-    """A mixture of normal distributions of the log reflectance of Level-1C.
+    """Mixture of normal distributions of the log reflectance of Level-1C.
 
     Attributes:
         weights: Share of each component.
-        means: Mean log reflectance of each.
-        covariances: Covariance of each.
+        means: Mean log reflectance of each component.
+        covariances: Covariance of each component.
     """
 
     weights: Float64[np.ndarray, " component"]
@@ -124,7 +126,7 @@ class SpectralModel:
         return SpectralModel(self.weights, self.means[:, bands], self.covariances[:, bands][:, :, bands])
 
     def plausibility(self, logs: Float64[np.ndarray, "pixel band"]) -> float:
-        """Return the mean log density of pixels, none below -30."""
+        """Return the mean log density of pixels, each limited to at least -30."""
         away = np.einsum("kij,nj->kni", self._whitening, logs) - self._shift[:, None]
         density = self._constant[:, None] - (away**2).sum(axis=2) / 2
         top = density.max(axis=0)
@@ -133,7 +135,7 @@ class SpectralModel:
 
 @cache
 def spectral_model() -> SpectralModel:
-    """Return the model that is part of the package."""
+    """Return the model of the package."""
     text = files("unclouded.sentinel").joinpath("data/spectra.csv").read_text(encoding="ascii")
     table = np.array([line.split(",") for line in text.splitlines()[1:]], float)
     bands = len(SENTINEL2.bands)
@@ -149,11 +151,11 @@ class Finding:
     """Another order or unit under which an image is more plausible.
 
     Attributes:
-        order: What the bands of the file seem to be, in their order; None where their order is not in doubt.
-        order_name: What that order is called; None where it has no name.
-        unit: What the numbers seem to be; None where they are what they were taken for.
-        gain: How much more plausible the image is then.
-        plausibility: How plausible it is then.
+        order: Probable bands of the file, in its order; None if the order is not in doubt.
+        order_name: Name of that order; None if it has none.
+        unit: Probable meaning of the numbers; None if the stated unit is not in doubt.
+        gain: Plausibility gained by the alternative.
+        plausibility: Plausibility of the image under the alternative.
     """
 
     order: tuple[str, ...] | None
@@ -164,12 +166,12 @@ class Finding:
 
     @property
     def is_sure(self) -> bool:
-        """Whether no real image was so much less plausible in its own order and unit."""
+        """Whether the gain exceeds that of any real image in its true order and unit by far."""
         return self.gain >= _SURE and self.plausibility >= _PLAUSIBLE
 
     @property
     def is_likely(self) -> bool:
-        """Whether it is worth a warning."""
+        """Whether the finding is worth a warning."""
         if self.order and len(self.order) == len(SENTINEL2.bands) and self.gain >= _LARGE:
             return True
         least = _SURE if self.unit in _DOUBTFUL and self.unit != OFFSET_LEFT else _LIKELY
@@ -183,13 +185,13 @@ def find_alternative(
     ordered: bool = False,
     model: SpectralModel | None = None,
 ) -> Finding | None:
-    """Return the order or the unit under which pixels are most plausible; None where that is the stated one.
+    """Return the order or the unit under which pixels are most plausible; None if that is the stated one.
 
     Args:
-        reflectance: Pixels with data in all bands, as they were read.
-        bands: Their bands, as stated: those of Level-1C or of Level-2A.
-        ordered: Whether the order is beyond doubt, as that of named bands.
-        model: Of the spectra; that of the package if omitted.
+        reflectance: Pixels with data in all bands, read in the stated order and unit.
+        bands: Stated bands, those of Level-1C or of Level-2A.
+        ordered: Whether the order is certain, such as that of named bands.
+        model: Spectral model; that of the package if omitted.
     """
     scorer = _BandScorer(np.asarray(reflectance, np.float64), bands, model or spectral_model())
     stated = scorer.plausibility(scorer.pixels)
@@ -205,13 +207,13 @@ def find_alternative(
 def check_optical_plausibility(
     path: Path, reflectance: Float32[np.ndarray, "band pixel"], bands: tuple[str, ...], *, ordered: bool
 ) -> tuple[str, ...]:
-    """Return warnings about the order of bands and the unit of the numbers, mostly none.
+    """Return warnings about the order of bands and the unit of the numbers, usually none.
 
     Args:
         path: Image, for messages.
-        reflectance: Pixels from all over the image; NaN where there is no data.
-        bands: Bands that they are taken for.
-        ordered: Whether the image names its bands.
+        reflectance: Pixels spread over the image; NaN for no data.
+        bands: Stated bands.
+        ordered: Whether the bands of the image have names.
 
     Raises:
         InputError: The bands are certainly in another order, or the numbers in another unit.
@@ -229,7 +231,7 @@ def check_optical_plausibility(
         words = f"the numbers look as if they {found.unit}"
         if found.is_sure and found.unit not in _DOUBTFUL:
             raise InputError(f"{named(path)}: {words}, expected reflectance x 10000; convert them first")
-        return (f"{words}, or it is snow or cloud; if so, what is made of the image is wrong",)
+        return (f"{words}, or it is snow or cloud; in the former case every result is wrong",)
     words = _order_in_words(found.order, found.order_name, bands)
     if found.is_sure:
         raise InputError(f"{named(path)}: {words}; {_remedy(found.order, bands)}")
@@ -244,7 +246,7 @@ def _no_spectrum(bands: tuple[str, ...]) -> str:
 
 
 def _cut_off(pixels: NDArray[np.float32], bands: tuple[str, ...]) -> Iterator[str]:
-    """Yield a warning where most of a band is not above 0, as where an offset was subtracted in whole numbers."""
+    """Yield a warning if most of a band is 0, as after an offset was subtracted from unsigned integers."""
     empty = (np.abs(pixels) <= _NOTHING).mean(axis=0)
     if empty.max() > _MOST_NOTHING:
         yield (
@@ -255,7 +257,7 @@ def _cut_off(pixels: NDArray[np.float32], bands: tuple[str, ...]) -> Iterator[st
 
 
 def _refuse_no_reflectance(path: Path, pixels: NDArray[np.float32], bands: tuple[str, ...]) -> None:
-    """Refuse numbers that no sensor measures in most pixels of a band."""
+    """Refuse an image whose median reflectance in a band is impossible."""
     middle = np.median(pixels, axis=0)
     if (low := middle.min()) < _NEGATIVE:
         raise InputError(
@@ -282,7 +284,7 @@ def _order_in_words(order: tuple[str, ...], name: str | None, bands: tuple[str, 
 
 
 def _remedy(order: tuple[str, ...], bands: tuple[str, ...]) -> str:
-    """Return a command that reorders, and what to do if the order is right."""
+    """Return a command that reorders the bands, and the remedy if the order is right."""
     picked = " ".join(f"-b {order.index(band) + 1}" for band in bands)
     return f"reorder them ('gdal_translate {picked} IN OUT'), or name them in the file if they are as expected"
 
@@ -298,7 +300,7 @@ class _BandScorer:
         self._model = model.marginal([SENTINEL2.bands.index(bands[i]) for i in self._scored])
 
     def plausibility(self, pixels: NDArray[np.float64]) -> float:
-        """Return that of pixels whose columns are taken for the bands."""
+        """Return the plausibility of pixels whose columns are the bands."""
         return max(self._model.plausibility(_logs((pixels + air)[:, self._scored])) for air in self._air)
 
     def units(self) -> Iterator[tuple[str, float]]:
@@ -306,7 +308,7 @@ class _BandScorer:
             yield unit, self.plausibility(change(self.pixels))
 
     def best_order(self) -> tuple[tuple[str, ...], float]:
-        """Return what the columns most plausibly are: the best known order, improved by swapping pairs."""
+        """Return the most plausible order of the columns: the best known one, improved by swapping pairs."""
         starts = [self.bands, *self.orders.values()]
         order = max(starts, key=self._ordered)
         best = self._ordered(order)
@@ -332,7 +334,7 @@ def _logs(reflectance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _air(bands: tuple[str, ...]) -> list[NDArray[np.float64]]:
-    """Return what the air may add to surface reflectance to make it that of Level-1C; nothing where it is that."""
+    """Return possible differences of Level-1C from the given reflectance: Rayleigh scattering if it is Level-2A."""
     if "B10" in bands:
         return [np.zeros(len(bands))]
     rayleigh = 0.00877 * np.array([_MICROMETRES[band] for band in bands]) ** -4.05

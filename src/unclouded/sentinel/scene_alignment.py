@@ -17,26 +17,27 @@ from unclouded.sentinel.optical import OpticalScene
 from unclouded.sentinel.radar import RadarScene
 
 BLOCK_PX = 256
-"""Side of the blocks that are compared; a scene with room for few is compared everywhere, in larger ones."""
+"""Side of the compared blocks; small scenes are compared everywhere, in larger blocks."""
 BLOCKS = 5
-"""Most blocks along each side of a scene."""
+"""Largest number of blocks along each side of a scene."""
 CLEAR_SHARE = 0.1
-"""Blocks with less of their pixels to be compared are left out, for a few edges fit anywhere."""
+"""Smallest share of comparable pixels in a block: a few edges alone correlate at any shift."""
 TEXTURE = 0.01
-"""So are those whose near infrared, without speckle of single pixels, varies less: open water has no edges."""
+"""Smallest standard deviation of the smoothed near infrared in a block: open water has no edges."""
 _STEP_PX, _TEXTURE_SIGMA_PX = 128, 2.0
 
 
 def scene_shift(radar: RadarScene, optical: OpticalScene, where: RowReader[NDArray[np.bool_]] | None = None) -> Shift:
-    """Estimate how far the radar lies from the optical scene, from up to 25 blocks spread over it.
+    """Estimate the shift of the radar relative to the optical scene, from up to 25 blocks spread over it.
 
-    Each of 5 x 5 cells of the scene gives the block in which most pixels may be compared; the blocks of one row of
-    cells lie side by side, so that a tenth of a large scene is read. Blocks without texture count for nothing.
+    In each of 5 x 5 cells of the scene, the block with most comparable pixels is used; the blocks of one row of cells
+    share their rows, so that a tenth of a large scene is read. Blocks without texture are skipped.
 
     Args:
-        radar: On the grid of the optical scene.
-        optical: The scene.
-        where: Which pixels may be compared; all with data if omitted. Clouds have edges, too: leave them out.
+        radar: Radar scene on the grid of the optical scene.
+        optical: Optical scene.
+        where: Reader of the mask of comparable pixels; all with data if omitted. It should exclude clouds, which have
+            edges, too.
 
     Raises:
         InputError: The grids differ, or the scene is smaller than 64 px.
@@ -67,12 +68,14 @@ def _agreements(
 def _clearest(
     mask: Bool[np.ndarray, "rows x"], first: int, height: int
 ) -> tuple[tuple[int, int], list[tuple[int, int]]]:
-    """Return rows, and for each column of cells the columns, of the blocks with most pixels; of equals the middle ones.
+    """Return the rows, and for each column of cells the columns, of the blocks with most comparable pixels.
+
+    Of equal blocks those in the middle are taken.
 
     Args:
-        mask: Which pixels may be compared, of one row of cells.
-        first: Its first row.
-        height: Of a block.
+        mask: Comparable pixels of one row of cells.
+        first: First row of the mask in the scene.
+        height: Height of a block.
     """
     found, columns = [], _cells(mask.shape[1])
     width = _side(mask.shape[1])
@@ -85,7 +88,7 @@ def _clearest(
 
 
 def _cells(side: int) -> list[tuple[int, int]]:
-    """Cut a side into equal parts, each at least a block long; one where there is room for no more."""
+    """Divide a side into equal parts of at least one block, one part if it is shorter than two."""
     count = min(BLOCKS, max(side // BLOCK_PX, 1))
     return list(pairwise(np.linspace(0, side, count + 1).round().astype(int).tolist()))
 
@@ -97,13 +100,13 @@ def _side(length: int) -> int:
 
 
 def _starts(low: int, high: int, size: int) -> list[int]:
-    """Return where a block may begin within a part, the middle first."""
+    """Return the possible starts of a block within a part, the middle first."""
     middle = (low + high - size) // 2
     return sorted({middle, *range(low, high - size + 1, _STEP_PX)}, key=lambda start: abs(start - middle))
 
 
 def _has_texture(shown: Float32[np.ndarray, "band y x"], mask: Bool[np.ndarray, "y x"]) -> bool:
-    """Return whether the near infrared has enough texture among the pixels to compare."""
+    """Return whether the near infrared of the comparable pixels has enough texture."""
     infrared = shown[OPTICAL_BANDS.index("B08")]
     usable = mask & np.isfinite(infrared)
     share = gaussian_filter(usable.astype(np.float32), _TEXTURE_SIGMA_PX)

@@ -17,15 +17,15 @@ from unclouded.sentinel.safe import ProductFolder, kind_of
 from unclouded.sentinel.xml import XmlElement
 
 MAX_SIDE = 60_000
-"""Most lines or samples of an image; those of IW GRDH have about 17,000 lines and 26,000 samples."""
+"""Largest number of lines or samples of an image; those of IW GRDH have about 17,000 lines and 26,000 samples."""
 
 LIGHT_M_S = 299_792_458.0
 
 _NOISE_SCALED_SINCE = 2.5
-"""Version of the processor that first gives thermal noise in squared digital numbers; 2.36 gives zeros."""
+"""First processor version whose thermal noise is in squared digital numbers; 2.36 writes zeros."""
 
 _FINEST_SPACING_M, _COARSEST_SPACING_M = 5.0, 15.0
-"""Pixel spacing of high resolution is 10 m; of medium resolution 40 m."""
+"""Range of the pixel spacing of high resolution, nominally 10 m; medium resolution has 40 m."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,12 +86,12 @@ class Table:
 
     @classmethod
     def read(cls, markup: XmlElement, vector: str, values: str) -> "Table":
-        """Take the table from an annotation.
+        """Read a table from an annotation.
 
         Args:
-            markup: The annotation.
-            vector: Name of its vectors, each with ``line`` and ``pixel``.
-            values: Name of the values in a vector.
+            markup: Annotation.
+            vector: Element name of the vectors, each with ``line`` and ``pixel``.
+            values: Element name of the values in a vector.
 
         Raises:
             InputError: There are no vectors, or their pixels or lines do not increase.
@@ -105,14 +105,14 @@ class Table:
 
     def at(self, lines: slice, pixels: slice) -> Float32[np.ndarray, "lines pixels"]:
         """Return the values of a window of the image."""
-        wanted = np.arange(lines.start, lines.stop)
+        rows = np.arange(lines.start, lines.stop)
         stations = np.array([vector.line for vector in self.vectors])
         first = max(int(np.searchsorted(stations, lines.start, "right")) - 1, 0)
         last = min(int(np.searchsorted(stations, lines.stop - 1, "left")) + 1, len(stations))
         columns = np.arange(pixels.start, pixels.stop)
         used = self.vectors[first : max(last, first + 1)]
         known = np.stack([np.interp(columns, vector.pixels, vector.values) for vector in used]).astype(np.float32)
-        return _between(wanted, stations[first : first + len(used)], known)
+        return _between(rows, stations[first : first + len(used)], known)
 
 
 # Thermal noise, in both formats of the annotation.
@@ -120,13 +120,13 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class AzimuthBlock:
-    """A part of a sub-swath in which the noise changes from line to line, because the antenna sweeps.
+    """Part of a sub-swath whose noise varies from line to line, because TOPSAR sweeps the antenna beam in azimuth.
 
     Attributes:
         lines: First line and line after the last.
         pixels: First pixel and pixel after the last.
-        stations: Lines where the factor is known.
-        factors: What the noise along the range is multiplied by.
+        stations: Lines with a known factor.
+        factors: Factors of the range noise at these lines.
     """
 
     lines: tuple[int, int]
@@ -147,10 +147,10 @@ class ThermalNoise:
 
     @classmethod
     def read(cls, markup: XmlElement) -> "ThermalNoise":
-        """Take the noise from its annotation.
+        """Read the noise from its annotation.
 
         Raises:
-            InputError: It has neither of the two formats, or is damaged.
+            InputError: The annotation has neither of the two formats, or is damaged.
         """
         if markup.first("noiseRangeVector"):
             table = Table.read(markup, "noiseRangeVector", "noiseRangeLut")
@@ -179,14 +179,14 @@ class ThermalNoise:
 
 @dataclass(frozen=True, eq=False)
 class Channel:
-    """One polarisation.
+    """Image of one polarisation with its tables.
 
     Attributes:
         polarisation: VV or VH.
-        measurement: Name of its image in the product's folder.
-        shape: Lines and samples.
-        sigma: The calibration table A: sigma0 = power / A squared.
-        noise: What the instrument adds to the power; zero where the product does not tell, or by an unknown scale.
+        measurement: Path of the image in the product's folder.
+        shape: Number of lines and samples.
+        sigma: Calibration table A: sigma0 = power / A squared.
+        noise: Thermal noise power; zero if the product has none, or has it in an unknown scale.
     """
 
     polarisation: str
@@ -205,8 +205,8 @@ class Sentinel1Product:
         acquired: Time of the first line, in UTC.
         processor: Version of the processor, such as 3.31.
         channels: VV and VH.
-        ground: Where the image lies.
-        acquisition: How it was taken.
+        ground: Geolocation grid.
+        acquisition: Time and orbit.
     """
 
     identity: str
@@ -221,7 +221,7 @@ def describe_radar_product(product: ProductFolder) -> Sentinel1Product:
     """Read the annotations of an IW GRDH product with VV and VH.
 
     Raises:
-        InputError: Another product, which is named; annotations that are damaged, or that no product can have.
+        InputError: The product is another one, which the message names, or an annotation is damaged or impossible.
     """
     images = {band: _annotation_name(product, band) for band in SENTINEL1.bands}
     annotations = {band: XmlElement.read(product.checked(name)) for band, name in images.items()}
@@ -245,8 +245,8 @@ def describe_radar_product(product: ProductFolder) -> Sentinel1Product:
 def _annotation_name(product: ProductFolder, band: str) -> str:
     names = product.names(f"annotation/s1*-iw-grd-{band.lower()}-*.xml")
     if len(names) != 1:
-        wanted = "expected a Sentinel-1 IW GRDH product with one image each of VV and VH"
-        raise InputError(f"{named(product.path)} is {kind_of(product)} with {len(names)} images of {band}, {wanted}")
+        expected = "expected a Sentinel-1 IW GRDH product with one image each of VV and VH"
+        raise InputError(f"{named(product.path)} is {kind_of(product)} with {len(names)} images of {band}, {expected}")
     return names[0]
 
 
@@ -277,7 +277,7 @@ def _channel(product: ProductFolder, band: str, name: str, annotation: XmlElemen
 
 
 def _processor(product: ProductFolder) -> float:
-    """Return the version of the processor that made the product, 0 where there is no manifest to tell."""
+    """Return the processor version of a product, 0 if it has no manifest."""
     if product.listed is None:
         return 0.0
     versions = {
@@ -333,9 +333,9 @@ def increases(numbers: Iterable[float]) -> bool:
     return bool((np.diff(np.fromiter(numbers, np.float64)) > 0).all())
 
 
-def _between(wanted: NDArray[np.int64], stations: NDArray[np.int64], known: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Interpolate rows linearly."""
-    place = np.interp(wanted, stations, np.arange(len(stations)))
+def _between(lines: NDArray[np.int64], stations: NDArray[np.int64], known: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Interpolate known lines linearly."""
+    place = np.interp(lines, stations, np.arange(len(stations)))
     before = np.minimum(place.astype(int), len(stations) - 1)
     after = np.minimum(before + 1, len(stations) - 1)
     weight = (place - before).astype(np.float32)[:, None]

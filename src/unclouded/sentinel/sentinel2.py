@@ -15,7 +15,7 @@ from unclouded.sentinel.safe import ProductFolder, kind_of
 from unclouded.sentinel.xml import XmlElement
 
 MAX_SIDE = 12_000
-"""Most rows or columns of a granule at 10 m; those of Sentinel-2 have 10,980."""
+"""Largest number of rows or columns of a granule at 10 m; those of Sentinel-2 have 10,980."""
 RESOLUTIONS_M = (10, 20, 60)
 
 _UTM = re.compile(r"EPSG:32([67])(\d\d)")
@@ -25,7 +25,7 @@ _LEVELS = {"Level-1C_User_Product": "L1C", "Level-2A_User_Product": "L2A"}
 
 @dataclass(frozen=True)
 class BandFile:
-    """The image of one band: its name in the product's folder, and its pixel size in metres."""
+    """Image of one band: path in the product's folder, and pixel size in metres."""
 
     band: str
     name: str
@@ -39,13 +39,13 @@ class Sentinel2Product:
     Attributes:
         identity: Name of the product, without ``.SAFE``.
         level: ``L1C`` or ``L2A``.
-        tile: Its tile of the military grid, such as ``T32UPU``.
-        acquired: When the tile was seen, in UTC.
+        tile: MGRS tile, such as ``T32UPU``.
+        acquired: Acquisition time of the tile in UTC.
         baseline: Processing baseline, such as ``05.09``.
-        geobox: The 10 m grid.
-        radiometry: What stored integers mean, with the offset of each band.
-        files: One image a band, in the order of :data:`unclouded.sensors.SENTINEL2`.
-        cloud_percent: Of the whole product, as its metadata say; None where they do not.
+        geobox: 10 m grid.
+        radiometry: Scale, offsets and nodata value of the stored integers.
+        files: Images of the bands, in the order of :data:`unclouded.sensors.SENTINEL2`.
+        cloud_percent: Cloud cover of the whole product from its metadata; None if they do not contain it.
     """
 
     identity: str
@@ -60,7 +60,7 @@ class Sentinel2Product:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """One name a band."""
+        """Band names."""
         return tuple(file.band for file in self.files)
 
 
@@ -68,12 +68,12 @@ def describe_product(product: ProductFolder, *, allow_l2a: bool = False, tile: s
     """Read the metadata of a Sentinel-2 product in the compact or in the old format.
 
     Args:
-        product: Its folder.
-        allow_l2a: Take surface reflectance, too. Level-2A has no B10, so clouds cannot be found by s2cloudless.
-        tile: Which granule, where the product has several, such as ``T32UPU``.
+        product: Folder of the product.
+        allow_l2a: Whether to accept Level-2A, too. It has no B10, which s2cloudless needs.
+        tile: Granule of a product with several, such as ``T32UPU``.
 
     Raises:
-        InputError: Another product, which is named; metadata that is damaged, or that no product can have.
+        InputError: The product is another one, which the message names, or its metadata are damaged or impossible.
     """
     metadata = _product_metadata(product)
     level = _LEVELS[metadata.name]
@@ -101,7 +101,7 @@ def tiles_of(product: ProductFolder) -> tuple[str, ...]:
     """Return the tiles of a product, such as ``T32UPU``: one, or, in the old format until December 2016, up to 20.
 
     Raises:
-        InputError: Another product, which is named; metadata that is damaged.
+        InputError: The product is another one, which the message names, or its metadata are damaged.
     """
     return tuple(sorted(_tile(folder) for folder in _granules(_product_metadata(product))))
 
@@ -120,12 +120,12 @@ def _granule(product: ProductFolder, metadata: XmlElement, tile: str | None) -> 
     """Return the folder of the granule and the names of its images, without their suffix."""
     granules = _granules(metadata)
     tiles = {_tile(folder): folder for folder in granules}
-    wanted = tile.upper() if tile else next(iter(tiles), "") if len(tiles) == 1 else ""
-    wanted = wanted if wanted.startswith("T") or not wanted else f"T{wanted}"
-    if wanted not in tiles:
+    chosen = tile.upper() if tile else next(iter(tiles), "") if len(tiles) == 1 else ""
+    chosen = chosen if chosen.startswith("T") or not chosen else f"T{chosen}"
+    if chosen not in tiles:
         choice = " ".join(sorted(tiles)) or "none"
         raise InputError(f"{named(product.path)} holds the tiles {choice}, expected one of them to be named; set tile")
-    return tiles[wanted], granules[tiles[wanted]]
+    return tiles[chosen], granules[tiles[chosen]]
 
 
 def _granules(metadata: XmlElement) -> dict[str, list[str]]:
@@ -134,7 +134,7 @@ def _granules(metadata: XmlElement) -> dict[str, list[str]]:
 
 
 def _images(granule: XmlElement) -> tuple[str, list[str]]:
-    """Return the folder of a granule and the names of its images; the old format does not tell where they lie."""
+    """Return the folder of a granule and the names of its images; the old format contains names without folders."""
     if files := [file.text for file in granule.all("IMAGE_FILE")]:
         folder = files[0].split("/")[1] if "/" in files[0] else ""
     else:
@@ -187,7 +187,7 @@ def _offsets(metadata: XmlElement, bands: tuple[str, ...]) -> tuple[int, ...]:
     """Return the offset of each band from its tag; date and baseline are not reliable indicators.
 
     Raises:
-        InputError: Some bands have the tag and some have not, or steps of reflectance are not 1/10000.
+        InputError: Only some bands have the tag, or the quantification value is not 10 000.
     """
     steps = [*metadata.all("QUANTIFICATION_VALUE"), *metadata.all("BOA_QUANTIFICATION_VALUE")]
     if [step.number for step in steps] != [QUANTIFICATION]:
@@ -214,7 +214,7 @@ def _grid(granule: XmlElement) -> GeoBox:
     """Return the 10 m grid; those of 20 m and 60 m must lie on it.
 
     Raises:
-        InputError: The CRS is none of UTM, or the three grids do not fit together.
+        InputError: The CRS is not UTM, or the three grids cover different ground.
     """
     crs = granule.one("HORIZONTAL_CS_CODE").text.upper()
     match = _UTM.fullmatch(crs)
