@@ -66,7 +66,7 @@ def test_folders_zips_and_images_may_be_products_and_nothing_else(tmp_path: Path
         products_in(tmp_path / "notes.txt")
 
 
-def test_real_metadata_tell_place_date_and_clouds(samples: Path) -> None:
+def test_real_metadata_hold_place_date_and_clouds(samples: Path) -> None:
     name = "S2A_MSIL1C_20200717T221941_R029_T01LAC_20200717T234135.SAFE"
     (record,) = describe_scenes(samples / "safe" / name)
     assert record.cloud_percent == 5.4828 and record.footprint["type"] == "MultiPolygon"  # over the antimeridian

@@ -18,7 +18,7 @@ RECORDED = json.loads((Path(__file__).parents[1] / "data" / "stac_items.json").r
 OPTICAL, RADAR = RECORDED[0], RECORDED[8]
 
 
-def test_scenes_are_told_from_other_products_by_their_properties() -> None:
+def test_scenes_are_distinguished_from_other_products_by_their_properties() -> None:
     records, skipped = records_of(RECORDED)
     assert [record.kind for record in records].count("radar") == 3 and len(records) == 13
     assert skipped == {
@@ -109,7 +109,7 @@ DAYS = (date(2018, 6, 1), date(2018, 8, 31))
 
 
 class Catalogue:
-    """Numbers its answers; says nothing of one place."""
+    """Numbers its answers; has no items of one place."""
 
     def __init__(self, *no_progress: Mapping[str, Any]) -> None:
         self.no_progress, self.asked = no_progress, 0
@@ -220,7 +220,7 @@ def test_a_catalogue_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         items(tmp_path / "absent.json")
 
 
-def test_who_has_not_installed_the_client_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_client_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "unclouded.catalogue.stac_api", None)
     with pytest.raises(InputError, match=r"install 'unclouded\[stac\]'"):
         open_catalogue("https://catalogue.example")

@@ -123,7 +123,7 @@ def test_fault_28_a_catalogue_leads_nowhere_else(serve: Serve, landing: Landing,
         assert f"leads to {href!r}, elsewhere; do not trust it" in refused(serve, answer)
 
 
-def test_a_redirection_is_told_and_not_followed(serve: Serve) -> None:
+def test_a_redirection_is_reported_and_not_followed(serve: Serve) -> None:
     def answer(handler: Handler, _: dict[str, Any]) -> None:
         handler.send_response(302)
         handler.send_header("Location", "http://127.0.0.1:9/stac")

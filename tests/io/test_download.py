@@ -35,14 +35,14 @@ class Server:
     Attributes:
         cut_every: Every so manieth answer is cut in the middle; 0 for none.
         failures: Status codes that are answered first.
-        knows_ranges: Whether it honours Range.
+        supports_ranges: Whether it honours Range.
         served: Bytes of content that were sent.
     """
 
     content: bytes = CONTENT
     cut_every: int = 0
     failures: list[int] = field(default_factory=list)
-    knows_ranges: bool = True
+    supports_ranges: bool = True
     etag: str = '"1"'
     served: int = 0
     answers: int = 0
@@ -51,41 +51,41 @@ class Server:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    told = Server()
+    remote = Server()
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
 
         def do_GET(self) -> None:
-            told.answers += 1
-            if told.failures:
-                self.send_response(told.failures.pop(0))
+            remote.answers += 1
+            if remote.failures:
+                self.send_response(remote.failures.pop(0))
                 self.end_headers()
                 return
             start = 0
-            wanted = self.headers.get("Range", "")
-            if wanted and told.knows_ranges and self.headers.get("If-Range", told.etag) == told.etag:
-                start = int(wanted.removeprefix("bytes=").partition("-")[0])
+            requested = self.headers.get("Range", "")
+            if requested and remote.supports_ranges and self.headers.get("If-Range", remote.etag) == remote.etag:
+                start = int(requested.removeprefix("bytes=").partition("-")[0])
                 self.send_response(206)
-                size = len(told.content)
+                size = len(remote.content)
                 self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
             else:
                 self.send_response(200)
-            rest = told.content[start:]
+            rest = remote.content[start:]
             self.send_header("Content-Length", str(len(rest)))
-            self.send_header("ETag", told.etag)
+            self.send_header("ETag", remote.etag)
             self.end_headers()
-            if told.cut_every and told.answers % told.cut_every:
+            if remote.cut_every and remote.answers % remote.cut_every:
                 rest = rest[: len(rest) // 2]
-            told.served += len(rest)  # before they are sent: who has them all may ask at once
+            remote.served += len(rest)  # before they are sent: who has them all may ask at once
             self.wfile.write(rest)
 
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    told.address = f"http://127.0.0.1:{running.server_port}/file"
-    yield told
+    remote.address = f"http://127.0.0.1:{running.server_port}/file"
+    yield remote
     running.shutdown()
     running.server_close()
     thread.join()
@@ -149,7 +149,7 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(server: Server, tmp_path:
 
 
 def test_a_server_without_ranges_begins_anew(server: Server, tmp_path: Path) -> None:
-    server.knows_ranges, server.cut_every = False, 2
+    server.supports_ranges, server.cut_every = False, 2
     download(server.address, tmp_path / "file", retry=QUICK)
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert server.served == len(CONTENT) * 3 // 2

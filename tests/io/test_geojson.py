@@ -1,4 +1,4 @@
-"""Features and polygons of strangers are read, repaired, or refused by their names."""
+"""Untrusted features and polygons are read, repaired, or refused with their names."""
 
 import json
 from contextlib import suppress
@@ -28,7 +28,7 @@ def test_a_polygon_is_read_as_it_is() -> None:
     )
 
 
-def test_a_ring_that_crosses_itself_is_mended_and_said_so() -> None:
+def test_a_ring_that_crosses_itself_is_repaired_with_a_reason() -> None:
     outline, mended = parse_polygon(polygon([[0, 0], [2, 2], [2, 0], [0, 2], [0, 0]]))  # a bow tie
     assert (outline.area, mended) == (2.0, "Self-intersection[1 1]")
 

@@ -121,7 +121,7 @@ def test_fault_05_a_file_cut_anywhere_is_refused_or_whole(
         assert seen.descriptions == SENTINEL2.bands
 
 
-# rasterio's log cannot decode what GDAL says of a changed tag; the file itself is read or refused all the same.
+# rasterio's log cannot decode GDAL's message about a changed tag; the file itself is still read or refused.
 @pytest.mark.filterwarnings("ignore:.*rasterio._env.log_error:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("profile", PROFILES, ids=str)
 @settings(max_examples=60)
@@ -336,7 +336,7 @@ def test_fault_39_without_the_database_of_proj_nothing_is_read(s1: Path, variabl
     program = (
         "import sys, pathlib; from unclouded.io.geotiff import read_stored; read_stored(pathlib.Path(sys.argv[1]))"
     )
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program, str(s1)],
         env={**os.environ, variable: "/nowhere"},
         capture_output=True,
@@ -344,7 +344,7 @@ def test_fault_39_without_the_database_of_proj_nothing_is_read(s1: Path, variabl
         check=False,
     )
     expected = f"PROJ finds no coordinate systems ({variable}=/nowhere); unset PROJ_DATA and PROJ_LIB and run again"
-    assert told.stderr.splitlines()[-1].endswith(expected)
+    assert result.stderr.splitlines()[-1].endswith(expected)
 
 
 # Names

@@ -124,7 +124,7 @@ def test_fault_10_another_crs_is_another_grid(crs: str | None) -> None:
     assert not same_grid(UTM, GeoBox(UTM.shape, UTM.affine, crs))
 
 
-def test_a_grid_in_words_tells_grids_apart() -> None:
+def test_descriptions_of_different_grids_differ() -> None:
     assert describe_grid(UTM) == "16x16 px in EPSG:32652, corner 637702.775062 3632392.77472, steps 10 -10"
     assert describe_grid(NOWHERE) == "16x16 px in no CRS, corner 0 0, steps 1 1"
 

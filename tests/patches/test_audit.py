@@ -90,7 +90,7 @@ def test_a_root_with_georeference_is_compared_on_the_ground(official_root: Path,
     assert "1 pairs with common ground" in found.report()
 
 
-def test_a_report_says_what_could_not_be_compared(tmp_path: Path) -> None:
+def test_a_report_lists_what_could_not_be_compared(tmp_path: Path) -> None:
     lists = [read_listing(write(tmp_path / name, f"ROIs1158_spring_{i}")) for i, name in enumerate("ab", start=1)]
     assert "footprints not compared" in audit(*lists).report()
 

@@ -70,7 +70,7 @@ def test_a_center_needs_a_crs() -> None:
         common_grid(nowhere, nowhere, (4000, 5200), (9, 44))
 
 
-def test_a_coordinate_scene_is_cut_where_it_says() -> None:
+def test_a_coordinate_scene_is_cut_at_its_coordinates() -> None:
     row, column = np.mgrid[:700, :900]
     for window in windows(SCENE)[3::7]:
         part = np.s_[window.top : window.top + 256, window.left : window.left + 256]

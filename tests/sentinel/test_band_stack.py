@@ -98,7 +98,7 @@ def test_fault_09_bands_that_are_missing_or_there_twice_are_named(folder: Path, 
     assert "has B08.TIFF and T32TQM_20210908T102701_B08.tif for B08, expected one file" in refused(folder)
 
 
-def test_fault_09_a_file_that_says_another_band_than_its_name_is_refused(
+def test_fault_09_a_band_description_that_contradicts_the_file_name_is_refused(
     folder: Path, refused: Callable[..., str]
 ) -> None:
     write_geotiff(folder / "T32TQM_20210908T102701_B03.tif", image("B03")[None], ("B04",), GRID)
@@ -176,7 +176,7 @@ def named_time(tmp_path: Path, name: str, folder: Path | None = None) -> str | N
         ("S1A__IW___A_20210801T170750_VV_gamma0-rtc_db.tif", "2021-08-01T17:07:50"),  # pyroSAR
     ],
 )
-def test_names_tell_the_time_of_acquisition(tmp_path: Path, name: str, when: str) -> None:
+def test_names_contain_the_time_of_acquisition(tmp_path: Path, name: str, when: str) -> None:
     assert named_time(tmp_path, name) == f"{when}+0000"
 
 
@@ -194,7 +194,7 @@ def test_names_tell_the_time_of_acquisition(tmp_path: Path, name: str, when: str
         "image.tif",
     ],
 )
-def test_names_without_one_possible_time_tell_nothing(tmp_path: Path, name: str) -> None:
+def test_names_without_one_possible_time_are_ignored(tmp_path: Path, name: str) -> None:
     assert named_time(tmp_path, name) is None
 
 
@@ -213,13 +213,13 @@ def test_a_folder_of_bands_has_the_time_of_its_own_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("domain", ["IMAGERY", None])
 @pytest.mark.parametrize("stamp", ["2021-09-08 04:27:01", "2021-09-08T04:27:01Z", "2021-09-08T06:27:01+02:00"])
-def test_the_tag_of_gdal_tells_and_goes_before_the_name(tmp_path: Path, domain: str | None, stamp: str) -> None:
+def test_the_tag_of_gdal_precedes_the_name(tmp_path: Path, domain: str | None, stamp: str) -> None:
     path = acquisition_image(tmp_path / "S2A_MSIL1C_20200101T000000.tif", domain=domain, ACQUISITIONDATETIME=stamp)
     assert read_acquisition_time(path).time == datetime(2021, 9, 8, 4, 27, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("tag", ["ACQUISITION_START_TIME", "ZERO_DOPPLER_START_TIME", "acquisition_datetime"])
-def test_tags_of_other_writers_tell(tmp_path: Path, tag: str) -> None:
+def test_tags_of_other_writers_are_read(tmp_path: Path, tag: str) -> None:
     found = read_acquisition_time(acquisition_image(tmp_path / "a.tif", **{tag: "2021-09-08T04:27:01.500000Z"}))
     assert found.time == datetime(2021, 9, 8, 4, 27, 1, 500_000, tzinfo=UTC)
 
@@ -233,7 +233,7 @@ def test_the_time_of_writing_is_taken_last_and_noted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stamp", ["yesterday", "9999-12-31T23:59:59-14:00", "0001-01-01", "2021-02-30", ""])
-def test_a_tag_that_is_no_possible_time_tells_nothing(tmp_path: Path, stamp: str) -> None:
+def test_a_tag_that_is_no_possible_time_is_ignored(tmp_path: Path, stamp: str) -> None:
     assert read_acquisition_time(acquisition_image(tmp_path / "a.tif", ACQUISITIONDATETIME=stamp)).time is None
 
 

@@ -85,7 +85,7 @@ def test_the_rim_of_old_products_is_cut_off_both(tmp_path: Path, radar_product: 
     seen, (_, pixel), _ = geocoded(old, radar_grid, tmp_path)
     assert np.isnan(seen[:, pixel < 95]).all() and np.isfinite(seen[:, pixel > 97]).all() and (pixel < 95).any()
     new, _, _ = geocoded(radar_product("new", numbers, noise_power=1_500.0), radar_grid, tmp_path)
-    assert np.isfinite(new).all()  # it sets the rim to zero itself, so what it says is dark is dark
+    assert np.isfinite(new).all()  # it sets the rim to zero itself, so dark pixels are measurements
 
 
 @pytest.mark.parametrize("band", ["vv", "vh"])

@@ -91,7 +91,7 @@ def test_rows_in_any_strips_are_the_scene(optical_product: Write, resampling: st
     np.testing.assert_array_equal(reflectance(folder, (0, 1, 7, 64, 119, 120), resampling=resampling), whole)
 
 
-def test_a_scene_says_what_is_known_of_it(optical_product: Write) -> None:
+def test_a_scene_has_metadata(optical_product: Write) -> None:
     with open_optical(optical_product(offset=-1000, baseline="05.10")) as scene:
         assert scene.metadata() == {
             "product": "S2A_MSIL1C_20210908T102701_N0510_R065_T32TQM_20210908T102701",
@@ -124,13 +124,15 @@ def test_rows_that_are_not_there_are_no_rows(optical_product: Write) -> None:
                 scene.stored(top, bottom)
 
 
-def test_fault_16_a_product_says_its_offset_itself(optical_product: Write) -> None:
+def test_fault_16_the_offset_of_a_product_is_in_its_metadata(optical_product: Write) -> None:
     assert "has the offset -1000 in its metadata, not 0; leave the setting out" in refused(
         optical_product(offset=-1000), offset=0
     )
 
 
-def test_fault_32_a_full_disk_is_told_before_decoding(optical_product: Write, full_disk: Callable[[], None]) -> None:
+def test_fault_32_a_full_disk_is_reported_before_decoding(
+    optical_product: Write, full_disk: Callable[[], None]
+) -> None:
     folder = optical_product()
     full_disk()
     assert "MiB free, expected 1 MiB to decode" in refused(folder)
@@ -183,7 +185,7 @@ def test_fault_07_a_cut_zip_is_refused(tmp_path: Path, session_product: Path, sh
     assert "cut.zip is not a whole zip (" in refused(tmp_path / "cut.zip")
 
 
-def test_without_manifest_that_is_said(session_product: Path, tmp_path: Path) -> None:
+def test_a_missing_manifest_causes_a_remark(session_product: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(session_product, tmp_path / "a")
     whole = reflectance(folder)
     (folder / "manifest.safe").unlink()
@@ -192,12 +194,12 @@ def test_without_manifest_that_is_said(session_product: Path, tmp_path: Path) ->
         np.testing.assert_array_equal(scene.read(0, 120), whole)
 
 
-def test_fault_06_zeros_in_one_band_are_damage_where_nothing_else_tells(
+def test_fault_06_zeros_in_one_band_are_damage_without_a_manifest(
     tmp_path: Path, simulated: dict[str, NDArray[np.uint16]]
 ) -> None:
     simulated["B03"][60:, 60:] = 0
     folder = write_optical_product(tmp_path, simulated, OpticalProduct())
-    assert np.isnan(reflectance(folder)[2, 60:, 60:]).all()  # its manifest says that it is so
+    assert np.isnan(reflectance(folder)[2, 60:, 60:]).all()  # as its manifest states
     (folder / "manifest.safe").unlink()
     assert "has no data in 30.0% of B03, and in 5.0% of its other bands; without manifest.safe" in refused(folder)
 

@@ -102,7 +102,7 @@ def test_noise_is_like_no_spectrum_and_too_few_pixels_are_not_judged() -> None:
     assert judged(stored_in(BANDS[::-1], spectra(30))) == ()
 
 
-def test_an_alternative_tells_how_much_more_plausible_it_is() -> None:
+def test_an_alternative_has_its_gain_in_plausibility() -> None:
     found = find_alternative(stored_in(BANDS[::-1], spectra()), BANDS)
     assert found is not None
     assert (found.order, found.order_name, found.unit) == (BANDS[::-1], "reversed", None)

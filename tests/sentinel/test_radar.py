@@ -57,7 +57,7 @@ def test_a_geotiff_on_the_grid_is_a_scene(tmp_path: Path) -> None:
             scene.read(5, 5)
 
 
-def test_fault_15_units_are_those_that_are_said(tmp_path: Path) -> None:
+def test_fault_15_units_are_those_stated_by_the_user(tmp_path: Path) -> None:
     linear = stack(tmp_path / "linear.tif", np.power(np.float32(10), radar() / 10))
     np.testing.assert_allclose(seen(linear, units="linear"), radar(), atol=1e-4)
     hundredths = stack(tmp_path / "hundredths.tif", np.rint(radar() * 100).astype(np.int16), nodata=-32_768)
@@ -148,7 +148,7 @@ def test_fault_10_another_zone_is_refused_and_aligned_when_asked(tmp_path: Path)
     assert np.isfinite(seen(path, geographic, align=True)).any()
 
 
-def test_a_geotiff_is_not_corrected_and_that_is_said(tmp_path: Path) -> None:
+def test_a_geotiff_is_not_terrain_corrected_and_has_a_remark(tmp_path: Path) -> None:
     write_geotiff(tmp_path / "dem.tif", np.zeros((1, 40, 50), np.float32), ("height",), GRID)
     with open_radar(stack(tmp_path / "a.tif"), GRID, heights=tmp_path / "dem.tif") as scene:
         assert scene.remarks == (UNUSED_HEIGHTS,)
@@ -213,7 +213,7 @@ def test_a_product_is_a_scene(tmp_path: Path, radar_product: Write, radar_grid: 
     assert np.isfinite(values).all() and -15 < values[1].min() < values[0].max() < 0
 
 
-def test_what_is_missing_is_said(radar_product: Write, radar_grid: GeoBox) -> None:
+def test_missing_noise_and_gaps_have_remarks(radar_product: Write, radar_grid: GeoBox) -> None:
     folder = radar_product(processor="002.36", noise="zeros")
     (folder / "manifest.safe").unlink()
     wide = radar_grid.pad(60)
@@ -255,7 +255,7 @@ def test_fault_07_a_cut_zip_is_refused(tmp_path: Path, radar_product: Write, rad
     assert "cut.zip is not a whole zip" in refused(tmp_path / "cut.zip", radar_grid)
 
 
-def test_fault_32_a_full_disk_is_told_before_the_start(
+def test_fault_32_a_full_disk_is_reported_before_the_start(
     radar_product: Write, radar_grid: GeoBox, full_disk: Callable[[], None]
 ) -> None:
     folder = radar_product()

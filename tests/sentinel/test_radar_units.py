@@ -73,7 +73,7 @@ def test_fault_15_digital_numbers_are_no_power() -> None:
         judged(radar(45, 40), "linear")
 
 
-def test_a_few_pixels_tell_nothing_of_the_unit() -> None:
+def test_a_few_pixels_are_too_few_to_check_the_unit() -> None:
     assert judged(radar(-17, -10.5)[:, :20, :40]) == ()
 
 

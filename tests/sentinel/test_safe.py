@@ -136,7 +136,7 @@ def test_fault_27_a_link_that_leads_outside_is_refused(tmp_path: Path) -> None:
     assert "outside its folder; do not trust it" in refused(folder, tmp_path)
 
 
-def test_a_checksum_nobody_knows_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_checksum_algorithm_is_refused(tmp_path: Path) -> None:
     folder = make(tmp_path)
     manifest = folder / "manifest.safe"
     manifest.write_text(manifest.read_text().replace("MD5", "CRC"))
@@ -173,7 +173,7 @@ def archive_refused(path: Path, into: Path) -> str:
     return str(error.value)
 
 
-def test_only_what_is_wanted_is_unpacked(tmp_path: Path) -> None:
+def test_only_selected_members_are_unpacked(tmp_path: Path) -> None:
     path = archive_make(tmp_path / "a.zip", ("p/b.jp2", b"12"), ("p/c.txt", b"3"), ("p/d/e.jp2", b""))
     (tmp_path / "out").mkdir()
     unpack(path, tmp_path / "out", re.compile(r".*\.jp2"))
@@ -305,7 +305,7 @@ def test_fault_19_a_zip_of_something_else_is_refused(tmp_path: Path) -> None:
         unpack(path, tmp_path, re.compile("manifest.safe"))
 
 
-def test_fault_32_a_full_disk_is_told_before_the_start(
+def test_fault_32_a_full_disk_is_reported_before_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_disk: Callable[[], None]
 ) -> None:
     full_disk()

@@ -51,7 +51,7 @@ def changed(folder: Path, name: str, old: str, new: str) -> Path:
     return folder
 
 
-def test_a_product_tells_what_it_is(radar_product: Write) -> None:
+def test_a_product_is_described_by_its_annotations(radar_product: Write) -> None:
     seen = described(radar_product())
     assert seen.identity == "S1A_IW_GRDH_1SDV_20210907T170650_20210907T170650_039571_04AC9A_3768"
     assert seen.acquired.isoformat() == "2021-09-07T17:06:50.054569+00:00" and seen.processor == 3.31

@@ -35,7 +35,7 @@ def changed(folder: Path, name: str, old: str, new: str) -> Path:
 
 
 @pytest.mark.parametrize("layout", ["compact", "old"])
-def test_a_product_tells_what_it_is(optical_product: Write, layout: str) -> None:
+def test_a_product_is_described_by_its_metadata(optical_product: Write, layout: str) -> None:
     seen = described(optical_product(layout=layout))
     assert (seen.level, seen.tile, seen.baseline, seen.bands) == ("L1C", "T32TQM", "03.01", SENTINEL2.bands)
     assert seen.acquired.isoformat() == "2021-09-08T10:27:01.024000+00:00"

@@ -50,7 +50,7 @@ def test_every_image_is_checked_before_it_is_decoded(
         pass
 
 
-def test_a_hole_in_one_band_counts_where_nothing_else_tells(tmp_path: Path) -> None:
+def test_a_hole_in_one_band_is_damage_without_a_manifest(tmp_path: Path) -> None:
     product = ProductFolder(tmp_path, tmp_path, None)
     granule.refuse_holes(product, {"B01": 0.30, "B02": 0.302, "B03": 0.30})
     with pytest.raises(InputError, match=r"has no data in 31.0% of B02, and in 30.0% of its other bands"):
@@ -99,7 +99,7 @@ def test_strips_are_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
 @pytest.mark.parametrize("threads", ["1", "2", "ALL_CPUS"])
 @settings(max_examples=8)
 @given(share=st.floats(0, 0.999))
-def test_fault_06_a_cut_image_raises_whatever_the_environment_says(tmp_path: Path, share: float, threads: str) -> None:
+def test_fault_06_a_cut_image_raises_whatever_the_environment_sets(tmp_path: Path, share: float, threads: str) -> None:
     whole = write(tmp_path / "a.jp2").read_bytes()
     (tmp_path / "cut.jp2").write_bytes(whole[: int(share * len(whole))])
     with rasterio.Env(GDAL_NUM_THREADS=threads):
@@ -107,7 +107,7 @@ def test_fault_06_a_cut_image_raises_whatever_the_environment_says(tmp_path: Pat
     assert "cut.jp2 is not a whole JPEG 2000 image (" in message or "cut.jp2 is empty (0 bytes)" in message
 
 
-def test_another_size_than_the_metadata_says_is_refused(tmp_path: Path) -> None:
+def test_another_size_than_that_of_the_metadata_is_refused(tmp_path: Path) -> None:
     message = refused(write(tmp_path / "a.jp2"), (96, 81))
     assert message.endswith(
         "a.jp2 holds 1 x 96 x 80 uint16, expected 1 x 96 x 81 uint16 by its metadata; fetch it again"

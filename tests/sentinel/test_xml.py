@@ -46,9 +46,9 @@ def test_fault_36_times_are_utc_whatever_they_say(tmp_path: Path, text: str, see
 def test_fault_36_a_time_survives_every_zone(
     tmp_path_factory: pytest.TempPathFactory, time: datetime, hours: int
 ) -> None:
-    told = time.replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=hours))).isoformat()
+    text = time.replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=hours))).isoformat()
     folder = tmp_path_factory.getbasetemp()
-    assert markup(folder, f"<a><t>{told}</t></a>").one("t").time == time.replace(tzinfo=UTC)
+    assert markup(folder, f"<a><t>{text}</t></a>").one("t").time == time.replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize("bomb", [LAUGHS, SECRETS, EXTERNAL], ids=["laughs", "secrets", "external"])
