@@ -170,6 +170,20 @@ def outline(row: dict[str, Any]) -> BaseGeometry:
     return shape(row["geometry"])
 
 
+def test_a_named_folder_with_one_product_is_that_product(archive: Path, tmp_path: Path) -> None:
+    patterns = {"radar": "s1/S1A*0907*", "clear": "s2/*20210910*.SAFE", "cloudy": "s2/*20210908*"}
+    paths = {role: next(archive.glob(pattern)) for role, pattern in patterns.items()}
+    named = {"radar_from": None, "optical_from": None} | paths
+    (expected,) = task(archive, tmp_path / "a", **named).run()
+    for role, path in paths.items():
+        folder = tmp_path / role
+        folder.mkdir()
+        (folder / path.name).symlink_to(path)
+        (row,) = task(archive, tmp_path / f"in {role}", **named | {role: folder}).run()
+        columns = ("s1_product", "s2_product", "s2_cloudy_product", "s1_sha256", "s2_sha256", "s2_cloudy_sha256")
+        assert all(row[name] == expected[name] for name in columns)
+
+
 def test_named_products_go_with_folders(archive: Path, tmp_path: Path) -> None:
     radar = next((archive / "s1").glob("*20211020*"))
     late = next((archive / "s2").glob("*20211030*"))

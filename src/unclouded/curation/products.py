@@ -18,8 +18,13 @@ from unclouded.errors import InputError
 from unclouded.files import write_text
 from unclouded.patches.geographic_split import Circle, circle_around, gaps_between
 from unclouded.patches.roi import Roi
+from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.sentinel.footprints import footprint_around
-from unclouded.sentinel.safe import product_at
+from unclouded.sentinel.identify import Source, identify
+from unclouded.sentinel.safe import ProductZip, SafeProduct
+
+_SENSORS = {"radar": SENTINEL1, "clear": SENTINEL2, "cloudy": SENTINEL2}
+"""Sensor of the product of each role."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +32,11 @@ class Product:
     """Product chosen for a role of a region.
 
     Attributes:
-        path: Product or image file.
+        source: Product, or GeoTIFFs.
         tile: Granule to read, for a product of the old format with several.
     """
 
-    path: Path
+    source: Source
     tile: str | None = None
 
 
@@ -134,8 +139,9 @@ def choose_products(
         InputError: No three products fit, or a named product is not a product.
     """
     if region.is_named:
-        tiles = {role: _tile(path, region, settings) for role, path in here.items() if role != "radar"}
-        return {role: Product(path, tiles.get(role)) for role, path in here.items()}
+        sources = {role: identify(path, _SENSORS[role]) for role, path in here.items()}
+        tiles = {role: _tile(source, region, settings) for role, source in sources.items() if role != "radar"}
+        return {role: Product(source, tiles.get(role)) for role, source in sources.items()}
     need, size_px = need_of(region, settings), (settings.rows, settings.columns)
 
     def coverage(record: SceneRecord) -> tuple[float | None, float]:
@@ -145,19 +151,22 @@ def choose_products(
     known = {role: replace(record, place=str(region.named[role])) for role, record in described.items()}
     choice: Choice = choose(list(candidates), need, coverage, known)
     write_text(table, choices_table({region.roi: choice}))
-    return {role: Product(here.get(role, Path(one.place)), one.tile) for role, one in choice.records().items()}
+    return {
+        role: Product(identify(here.get(role, Path(one.place)), _SENSORS[role]), one.tile)
+        for role, one in choice.records().items()
+    }
 
 
-def _tile(path: Path, region: Region, settings: CurationSettings) -> str | None:
+def _tile(source: Source, region: Region, settings: CurationSettings) -> str | None:
     """Return the tile of a named product that shows most of a region; None if the product has only one.
 
     Raises:
         InputError: It has several tiles and the region has no center, or the product is damaged.
     """
-    scenes = describe_scenes(path) if product_at(path) else []
+    scenes = describe_scenes(source.path) if isinstance(source, SafeProduct | ProductZip) else []
     if len(scenes) < 2:
         return None
     if region.center is None:
         tiles = " ".join(str(scene.tile) for scene in scenes)
-        raise InputError(f"{path.name} holds the tiles {tiles}, expected one; give {region.roi} a center")
+        raise InputError(f"{source.path.name} holds the tiles {tiles}, expected one; give {region.roi} a center")
     return max(scenes, key=need_of(region, settings).shown).tile

@@ -119,14 +119,14 @@ class CurateRegion:
         region, settings, work = self.region, self.settings, self.work
         products = choose_products(region, here, self.candidates, settings, choices_of(self.root, self.name), work)
         with (
-            open_optical(products["clear"].path, tile=products["clear"].tile, work_folder=work) as clear,
-            open_optical(products["cloudy"].path, tile=products["cloudy"].tile, work_folder=work) as cloudy,
+            open_optical(products["clear"].source, tile=products["clear"].tile, work_folder=work) as clear,
+            open_optical(products["cloudy"].source, tile=products["cloudy"].tile, work_folder=work) as cloudy,
         ):
             grid = common_grid(clear.geobox, cloudy.geobox, (settings.rows, settings.columns), region.center)
             if grid.crs is not None:
                 footprint(grid)  # raises for regions beyond UTM
             with open_radar(
-                products["radar"].path,
+                products["radar"].source,
                 grid,
                 align=True,
                 units=settings.radar_units,
