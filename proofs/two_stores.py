@@ -38,15 +38,15 @@ def main() -> None:
     data = {store: curated(options.out, store) for store in STORES}
     seconds: dict[str, list[float]] = {store: [] for store in STORES}
     for index in range(len(data["patches"])):
-        taught = set()
+        digests = set()
         for store in STORES:
             began = time.process_time()
             triplet = data[store][index]
             seconds[store].append(time.process_time() - began)
-            taught.add(digest(triplet))
-        if len(taught) != 1:
+            digests.add(digest(triplet))
+        if len(digests) != 1:
             raise SystemExit(f"{data['patches'].names[index]} is not the same in both stores")
-    print(f"{len(data['patches'])} patches, the same hash of what training sees in both stores")
+    print(f"{len(data['patches'])} patches, the same SHA-256 of the training data in both stores")
     for store in STORES:
         print(f"{store}: {np.median(seconds[store]) * 1000:.1f} ms of CPU to read a triplet")
 

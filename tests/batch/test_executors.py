@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -108,6 +108,25 @@ def test_a_worker_that_dies_now_and_then_between_tasks_is_replaced_every_time(
     worker = executors._Worker()
     statuses = [worker.attempt(TaskLedger(tmp_path), Numbered(number // 2 + 10)) for number in range(12)]
     assert statuses == ["retry", "done"] * 6
+
+
+@pytest.mark.parametrize("deaths", [0, 4, 5])
+def test_a_dask_worker_that_dies_while_plugins_are_registered_ends_no_run(
+    deaths: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scheduler's broadcast fails with an OSError; the fifth failure in a row is an error of the machine."""
+    calls: list[object] = []
+
+    def register(plugin: object) -> None:
+        calls.append(plugin)
+        if len(calls) <= deaths:
+            raise OSError("Stream is closed")
+
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    refused = pytest.raises(MachineError, match=r"died during 5 connections in a row \(Stream is closed\)")
+    with refused if deaths == 5 else nullcontext():
+        executors._register_plugin(SimpleNamespace(register_plugin=register))
+    assert len(calls) == min(deaths + 1, 5)
 
 
 _WRITING = """

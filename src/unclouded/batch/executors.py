@@ -31,6 +31,8 @@ WITHOUT_WORKERS_S = 120.0
 """Longest time that a dask cluster may be without workers."""
 MOST_EARLY_DEATHS = 3
 """Number of consecutive worker processes that may end before they start a task."""
+MOST_REGISTRATIONS = 5
+"""Number of attempts to register a plugin on all workers of a dask cluster, of which any may die meanwhile."""
 
 T = TypeVar("T", bound=Task)
 
@@ -260,9 +262,7 @@ def on_dask(client: Any) -> Runner:
     def run(ledger: TaskLedger, tasks: Sequence[Task]) -> Iterator[AttemptStatus]:
         from distributed import CancelledError, KilledWorker, wait
 
-        from unclouded.batch.dask_plugin import ReleaseOnStop
-
-        client.register_plugin(ReleaseOnStop())
+        _register_plugin(client)
         task_of = {client.submit(ledger.attempt, task, pure=False, retries=0): task for task in tasks}
         left = set(task_of)
         last_seen = time.monotonic()
@@ -280,6 +280,27 @@ def on_dask(client: Any) -> Runner:
                 yield "retry" if ledger.pending([task_of[future]]) else "done"
 
     return run
+
+
+def _register_plugin(client: Any) -> None:
+    """Register the plugin that releases tasks; repeated, because a worker that dies meanwhile breaks the broadcast.
+
+    Raises:
+        MachineError: Workers died at every repetition.
+    """
+    from unclouded.batch.dask_plugin import ReleaseOnStop
+
+    for _ in range(MOST_REGISTRATIONS):
+        try:
+            client.register_plugin(ReleaseOnStop())
+            return
+        except OSError as error:  # distributed's CommClosedError
+            fault = error
+            time.sleep(POLL_S)
+    raise MachineError(
+        f"workers of the dask cluster died during {MOST_REGISTRATIONS} connections in a row ({fault}); is there enough "
+        "memory? check the workers and run again"
+    ) from fault
 
 
 def _require_workers(client: Any, last_seen: float) -> float:
