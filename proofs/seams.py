@@ -22,6 +22,8 @@ from unclouded.prediction.scene import SceneSettings, predict_scene
 from unclouded.sensors import SENTINEL2
 
 SIZES = (256, 512, 1024)
+MARGIN = 9
+"""Smallest distance of a window border from the end of the scene, pixels; the seam index compares pixels beside it."""
 
 
 def main() -> None:
@@ -30,6 +32,8 @@ def main() -> None:
     words.add_argument("out", type=Path)
     words.add_argument("--size", type=int, default=1536)
     options = words.parse_args()
+    if options.size < SIZES[-1] + MARGIN:
+        words.error(f"--size must be at least {SIZES[-1] + MARGIN}, so that windows of {SIZES[-1]} px have a border")
     write_scene(options.out, options.size, coverage=0.7)
     made = {
         (statistics, size): predicted(options.weights, options.out, statistics, size)
@@ -39,7 +43,7 @@ def main() -> None:
     print("| statistics | window | seam index | furthest from the result of the largest window | mean |")
     print("|---|---:|---:|---:|---:|")
     for (statistics, size), (image, cloudy) in made.items():
-        borders = list(range(size, options.size - 4, size))
+        borders = list(range(size, options.size - MARGIN + 1, size))
         seams = seam_index(image, borders, borders, cloudy)
         apart = np.abs(image - made[statistics, SIZES[-1]][0])[:, cloudy]
         print(f"| {statistics} | {size} | {seams:.3f} | {apart.max():.0f} DN | {apart.mean():.1f} DN |")
@@ -63,9 +67,7 @@ def draw(path: Path, window: NDArray[np.float64], scene: NDArray[np.float64], cl
     part = (slice(None), slice(row - 128, row + 384), slice(column - 128, column + 384))
     low, high = np.percentile(scene[part], (1, 99), axis=(1, 2), keepdims=True)
     figure, axes = plt.subplots(1, 3, figsize=(13.5, 4.8), layout="constrained")
-    for axis, image, title in zip(
-        axes, (window, scene), ("each window by itself", "the scene's, jointly"), strict=False
-    ):
+    for axis, image, title in zip(axes, (window, scene), ("of each window", "of the scene, jointly"), strict=False):
         axis.imshow(np.clip((image[part] - low) / (high - low), 0, 1).transpose(1, 2, 0))
         axis.set_title(f"statistics: {title}")
     apart = (window - scene)[part].mean(axis=0) / SENTINEL2.stored_per_unit
