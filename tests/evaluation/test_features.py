@@ -88,7 +88,7 @@ def test_equal_weights_have_one_hash_whatever_file_they_came_from(vgg: Vgg16) ->
 
 
 def test_the_papers_layer_is_refused_without_its_weights_and_never_replaced(vgg: Vgg16) -> None:
-    with pytest.raises(InputError, match=r"fc2 needs VGG16 with its classifier.*name a copy of torchvision's vgg16"):
+    with pytest.raises(InputError, match=r"fc2 needs VGG16 with its classifier.*give a copy of torchvision's vgg16"):
         FeatureExtractor(vgg, settings(layer="fc2"))
 
 

@@ -34,14 +34,14 @@ def test_a_baseline_is_a_remover_with_a_name_and_bands() -> None:
 
 def test_an_unknown_baseline_is_named_with_the_nearest() -> None:
     with pytest.raises(
-        InputError, match=r"^'clear_mean' is no baseline; did you mean 'clear-mean'\? known are cloudy, clear-"
+        InputError, match=r"^unknown baseline 'clear_mean'; did you mean 'clear-mean'\? known are cloudy, clear-"
     ):
         baseline("clear_mean")
 
 
 def test_a_name_near_none_lists_them_all() -> None:
     with pytest.raises(
-        InputError, match=r"'xyz' is no baseline; known are cloudy, clear-mean, sar-vv, sar-vh, sar-reg"
+        InputError, match=r"unknown baseline 'xyz'; known are cloudy, clear-mean, sar-vv, sar-vh, sar-reg"
     ):
         baseline("xyz")
 
@@ -161,7 +161,7 @@ def test_regression_with_few_clear_pixels_is_the_mean_of_the_clear_pixels(coast:
 
 
 def test_regression_agrees_with_least_squares_on_added_rows(coast: Coast) -> None:
-    """A ridge penalty is the same as as many pixels that say 0; solved by another method, in numpy."""
+    """A ridge penalty is equivalent to as many pixels of value 0; solved by another method, in numpy."""
     observation, _ = coast(bands=("B02", "B08"))
     clear = (observation.cloud_map == 0)[0, 0].numpy()
     features, cloudy = radar_features(observation.sar)[0].double().numpy(), observation.cloudy[0].double().numpy()

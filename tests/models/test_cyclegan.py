@@ -25,7 +25,7 @@ def parameters_of(module: nn.Module) -> int:
 
 
 def with_constant_residual(value: float, bands: int = 3) -> SarToOptical:
-    """A generator whose last convolution answers the same everywhere."""
+    """Return a generator whose last convolution has the same output everywhere."""
     network = SarToOptical(bands, width=2)
     initialise(network, torch.Generator().manual_seed(0))
     nn.init.zeros_(network.trunk[-1].weight)
@@ -176,7 +176,7 @@ def test_a_bias_in_front_of_a_norm_changes_nothing_and_does_not_learn() -> None:
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_bfloat16_teaches_the_generator_what_float64_does(
+def test_gradients_in_bfloat16_are_those_of_float64(
     layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
@@ -208,20 +208,20 @@ def test_the_discriminators_have_as_many_parameters_as_the_paper_implies(channel
     assert sum(parameter.numel() for parameter in PatchDiscriminator(channels).parameters()) == expected
 
 
-@pytest.mark.parametrize("side, judgements", [(256, 30), (200, 23)])
-def test_a_side_gives_so_many_judgements(side: int, judgements: int) -> None:
-    assert discriminator(1)(torch.zeros(1, 3, side, side)).shape == (1, 1, judgements, judgements)
+@pytest.mark.parametrize("side, scores", [(256, 30), (200, 23)])
+def test_a_side_gives_so_many_scores(side: int, scores: int) -> None:
+    assert discriminator(1)(torch.zeros(1, 3, side, side)).shape == (1, 1, scores, scores)
 
 
-def test_a_judgement_sees_70_by_70_px() -> None:
+def test_a_score_depends_on_70_by_70_px() -> None:
     image = torch.rand(1, 3, 128, 128, requires_grad=True)
-    judgements = discriminator().eval()(image)
-    judgements[0, 0, 7, 7].backward()
+    scores = discriminator().eval()(image)
+    scores[0, 0, 7, 7].backward()
     felt = image.grad[0].abs().sum(dim=0) > 0
     assert int(felt.any(dim=0).sum()) == int(felt.any(dim=1).sum()) == 70
 
 
-def test_weights_of_any_size_judge_with_singular_values_of_at_most_1() -> None:
+def test_weights_of_any_size_act_with_singular_values_of_at_most_1() -> None:
     network = discriminator(4)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -232,7 +232,7 @@ def test_weights_of_any_size_judge_with_singular_values_of_at_most_1() -> None:
         assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1.0, abs=0.01)
 
 
-def test_judgements_are_not_squashed() -> None:
+def test_scores_are_not_squashed() -> None:
     network = discriminator()
     torch.nn.init.constant_(network.layers[-1].bias, 7.0)
     assert network(torch.zeros(1, 3, 32, 32)).min() > 6.0
@@ -259,8 +259,8 @@ def test_the_spectral_norm_is_found_in_full_precision_under_autocast(monkeypatch
     network, multiply, reduced = discriminator(), torch.mv, []
     monkeypatch.setattr(torch, "mv", lambda a, b: (reduced.append(torch.is_autocast_enabled("cpu")), multiply(a, b))[1])
     with torch.autocast("cpu", torch.bfloat16):
-        judgement = network(torch.rand(1, 3, 32, 32))
-    assert judgement.dtype == torch.bfloat16
+        scores = network(torch.rand(1, 3, 32, 32))
+    assert scores.dtype == torch.bfloat16
     assert reduced == [False] * 3 * 5  # twice a power iteration and once for the norm, in five layers
 
 

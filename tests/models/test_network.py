@@ -75,7 +75,7 @@ def test_a_band_no_sensor_has_is_refused() -> None:
 
 
 def test_fault_09_an_observation_without_its_bands_is_refused() -> None:
-    with pytest.raises(InputError, match="needs the bands B04 B03 B02, found B02 B08; give an image with B04 B03, too"):
+    with pytest.raises(InputError, match="the bands B04 B03 B02, found B02 B08; use an image that also has B04 B03"):
         remover()(observation(bands=("B02", "B08")))
 
 

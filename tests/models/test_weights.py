@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import json
 import os
 import pickle
@@ -13,13 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from unclouded.clouds.map import PAPER, CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
-from unclouded.errors import InputError
+from unclouded.errors import InputError, MachineError
 from unclouded.models.baselines import baseline
 from unclouded.models.cloud_map import TrainedMap, same_map
 from unclouded.models.cyclegan import initialise
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.scene_adapted import SceneAdapted
-from unclouded.models.weights import RECORD, choose_map, load_network, load_remover, name_of, save_weights
+from unclouded.models.weights import RECORD, choose_map, load_network, load_remover, name_of, read_record, save_weights
 from unclouded.settings import settings_from
 from unclouded.tensors.observation import Observation
 
@@ -83,6 +84,25 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_network(tmp_path / "gone.safetensors")
 
 
+def test_an_error_of_reading_is_one_line(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("unclouded.models.weights.safe_open", fail)
+    for read in (load_network, read_record):
+        with pytest.raises(InputError, match=r"cannot be read \(\[Errno 22\] Invalid argument\); copy it again"):
+            read(saved)
+
+
+def test_a_disk_with_errors_is_a_fault_of_the_machine(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("unclouded.models.weights.safe_open", fail)
+    with pytest.raises(MachineError, match="Input/output error"):
+        load_network(saved)
+
+
 class Payload:
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -94,7 +114,7 @@ class Payload:
 @pytest.mark.parametrize("name", ["evil.pth", "evil.safetensors"])
 def test_fault_23_a_pickle_is_named_and_its_payload_does_not_run(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(pickle.dumps(Payload(tmp_path / "ran")))
-    with pytest.raises(InputError, match=r"is a pickle, expected safetensors; it was not opened, for it can run any"):
+    with pytest.raises(InputError, match=r"is a pickle, expected safetensors; it was not opened because it can run"):
         load_network(tmp_path / name)
     assert not (tmp_path / "ran").exists()
 
@@ -168,7 +188,7 @@ def test_fault_24_a_missing_an_extra_and_a_misshapen_tensor_are_named(saved: Pat
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_fault_24_weights_that_are_no_numbers_are_refused(saved: Path, value: float) -> None:
-    with pytest.raises(InputError, match=r"has weights that are no numbers, first in cloud_map.bias"):
+    with pytest.raises(InputError, match=r"has weights that are not finite, first in cloud_map.bias"):
         load_network(changed(saved, cloud_map__bias=torch.tensor([value])))
 
 

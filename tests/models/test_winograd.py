@@ -33,11 +33,11 @@ def test_a_filter_of_one_tap_moves_the_image() -> None:
     x[0, 5, 2, 3] = 8.0
     weight = torch.zeros(BLOCK, BLOCK, 3, 3)
     weight[7, 5, 1, 2] = 1.0  # channel 7 is what lies one row below and two columns right in channel 5
-    answer = convolve(x, weight).float()
-    assert answer.shape == (1, BLOCK, 4, 4)
-    assert answer[0, 7, 1, 1].item() == pytest.approx(8.0, abs=0.05)
-    answer[0, 7, 1, 1] = 0
-    assert answer.abs().max() < 0.05
+    moved = convolve(x, weight).float()
+    assert moved.shape == (1, BLOCK, 4, 4)
+    assert moved[0, 7, 1, 1].item() == pytest.approx(8.0, abs=0.05)
+    moved[0, 7, 1, 1] = 0
+    assert moved.abs().max() < 0.05
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -74,14 +74,14 @@ def test_a_weight_is_transformed_once_inside_the_block_and_its_gradients_add_up(
 
 def test_threads_change_no_bit() -> None:
     x, weight = images(1, 2 * BLOCK, 18, 18), torch.randn(BLOCK, 2 * BLOCK, 3, 3)
-    threads, answers = torch.get_num_threads(), []
+    threads, found = torch.get_num_threads(), []
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            answers.append(convolve(x, weight))
+            found.append(convolve(x, weight))
     finally:
         torch.set_num_threads(threads)
-    assert torch.equal(*answers)
+    assert torch.equal(*found)
 
 
 def test_at_the_corners_of_the_points_a_filter_is_its_own_corner_taps() -> None:

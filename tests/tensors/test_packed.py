@@ -1,3 +1,5 @@
+import hashlib
+import json
 import os
 import pickle
 import signal
@@ -137,6 +139,28 @@ def test_a_changed_list_of_names_is_refused(root: Path, tmp_path: Path) -> None:
     pack(unpacked(root), PARTS, tmp_path)
     (tmp_path / NAMES).write_text((tmp_path / NAMES).read_text().replace("b,test", "b,train"))
     with pytest.raises(InputError, match="is not the list that was packed"):
+        open_store(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe\n", r"is not a list of packed patches \(.*\); pack again into another"),
+        (b"a,train\n", r"is not a list of packed patches \(Expected 3 .*\); pack again into another"),
+        (b'"a"b,train,00\n', r"is not a list of packed patches \(.*\); pack again into another"),
+        (b'a,train,"00\n', r"is not a list of packed patches \(.*\); pack again into another"),
+        (b"a,train,00\n", r"has 1 rows, expected 3; pack again"),
+    ],
+)
+def test_a_broken_list_of_names_with_the_right_hash_is_one_line(
+    content: bytes, message: str, root: Path, tmp_path: Path
+) -> None:
+    pack(unpacked(root), PARTS, tmp_path)
+    (tmp_path / NAMES).write_bytes(content)
+    header = json.loads((tmp_path / HEADER).read_text())
+    header["names_sha256"] = hashlib.sha256(content).hexdigest()
+    (tmp_path / HEADER).write_text(json.dumps(header))
+    with pytest.raises(InputError, match=rf"patches\.csv {message}"):
         open_store(tmp_path)
 
 

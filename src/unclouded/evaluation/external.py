@@ -39,7 +39,7 @@ UNLIKE_CLEAR = 4.0
 """Ratio of a prediction's brightness to that of its clear image beyond which a warning about the unit is given."""
 
 FIVEFOLD = (3.5, 7.0)
-"""The same ratio where stored numbers were divided by 2000 and the darkest and brightest values do not tell it."""
+"""The same ratio for stored numbers divided by 2000, if the darkest and brightest values do not show the division."""
 
 TOO_DARK = 0.1
 """The same ratio below which values are too dark for the stored integers that ``unit`` names."""
@@ -143,7 +143,7 @@ def find_predictions(
     unit_warning = probe.unit_warning(used)
     if unit is None and used == "reflectance" and FIVEFOLD[0] < probe.ratio(used) < FIVEFOLD[1]:
         raise InputError(
-            f"{named(folder)}: {probe.words(used)}, as stored numbers divided by 2000 would; set it with {_TOLD_BY}"
+            f"{named(folder)}: {probe.words(used)}, as stored numbers divided by 2000 would; set it with {_SET_WITH}"
         )
     if unit_warning and used in ("dn", "uint8") and 0 < probe.ratio(used) < TOO_DARK:
         raise InputError(f"{named(folder)}: {unit_warning}; give another unit with --units or --scale")
@@ -290,7 +290,7 @@ def _bands_first(path: Path, values: NDArray[np.generic], shape: tuple[int, int]
 
 
 def _require_order(path: Path, descriptions: Sequence[str | None]) -> None:
-    """Refuse band names in another order than that of the sensor; files without band names are accepted."""
+    """Check that band names are in the order of the sensor; files without band names are accepted."""
     expected = RGB if len(descriptions) == len(RGB) else SENTINEL2.bands
     try:
         found = SENTINEL2.named(name or "" for name in descriptions)
@@ -308,12 +308,12 @@ def _read_npy(path: Path) -> NDArray[np.generic]:
         version = np.lib.format.read_magic(file)
         reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, _, dtype = reader[version](file)
-        _refuse_giant(path, shape, dtype, path.stat().st_size - file.tell())
+        _require_size(path, shape, dtype, path.stat().st_size - file.tell())
         file.seek(0)
         return np.asarray(np.load(file, allow_pickle=False))
 
 
-def _refuse_giant(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic], found: int) -> None:
+def _require_size(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic], found: int) -> None:
     if dtype.kind not in "uif" or len(shape) != 3:
         raise InputError(f"{named(path)} holds {dtype} of shape {shape}, expected numbers: bands, rows, columns")
     values = int(np.prod([int(side) for side in shape], dtype=object))
@@ -325,7 +325,7 @@ def _refuse_giant(path: Path, shape: tuple[int, ...], dtype: np.dtype[np.generic
 
 UNITS: tuple[Unit, ...] = ("reflectance", "dn", "network", "uint8")
 
-_TOLD_BY = f"--units {'|'.join(UNITS)}, or --scale"
+_SET_WITH = f"--units {'|'.join(UNITS)}, or --scale"
 
 _DARKEST = -0.1
 """Lower bound of reflectance: DN 0 with the radiometric offset of -1000."""
@@ -354,7 +354,7 @@ def find_unit(found: ValueRange) -> Unit:
             return "dn"
         if found.low >= _DARKEST and 0.0 < found.high <= _BRIGHTEST and found.low < 0.5:
             return "reflectance"
-    raise InputError(f"the predictions hold {found}, which may be {_readings(found)}; name the unit with {_TOLD_BY}")
+    raise InputError(f"the predictions hold {found}, which may be {_readings(found)}; name the unit with {_SET_WITH}")
 
 
 def _readings(found: ValueRange) -> str:

@@ -62,7 +62,7 @@ def lpips(
 
 
 def _unit(activations: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel h w"]:
-    return activations / (activations.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
+    return activations / (activations.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)  # as in the authors' program
 
 
 @dataclass
@@ -180,7 +180,7 @@ def _require_two(real: Tensor, generated: Tensor) -> None:
 
 
 EXTRAS = ("fid", "kid", "lpips")
-"""Names of the metrics beyond the paper's."""
+"""Names of the metrics that are not in the paper."""
 
 
 class PerceptualMetrics:

@@ -16,7 +16,7 @@ from unclouded.sensors import RGB
 from unclouded.tensors.observation import Observation, Triplet
 
 BRIGHTEST = 0.3
-"""Reflectance that is shown white; clear land seldom exceeds it, and clouds always do."""
+"""Reflectance that is white in pictures; clear land seldom exceeds it, and thick clouds always do."""
 
 Row = tuple[Triplet, Mapping[str, Float[Tensor, "1 band h w"]]]
 """A triplet and predictions by name."""
@@ -25,7 +25,7 @@ Row = tuple[Triplet, Mapping[str, Float[Tensor, "1 band h w"]]]
 def true_colour(
     image: Float[Tensor, "1 band h w"], bands: tuple[str, ...], brightest: float = BRIGHTEST
 ) -> NDArray[np.float32]:
-    """Return red, green, blue as (y, x, 3) in [0, 1], stretched from 0 to ``brightest``; grey where they lack."""
+    """Return red, green, blue as (y, x, 3) in [0, 1], stretched from 0 to ``brightest``; grey without data."""
     picked = [bands.index(band) for band in RGB] if set(RGB) <= set(bands) else [0, 0, 0]
     stretched = image[0, picked].detach().cpu().float() / brightest
     return np.asarray(stretched.clamp(0, 1).nan_to_num(0.5).permute(1, 2, 0).numpy())
@@ -42,9 +42,9 @@ def write_comparison(path: Path, rows: Sequence[Row], *, title: str = "") -> Non
     """Write a sheet with a row for each triplet: radar, cloudy, cloud map, predictions, clear.
 
     Args:
-        path: PNG file, whole or not at all.
-        rows: Triplets with their predictions; all have predictions of the same names.
-        title: Above the sheet.
+        path: PNG file, written atomically.
+        rows: Triplets with their predictions; the names of the predictions are the same in all rows.
+        title: Title of the sheet.
     """
     names = list(rows[0][1])
     columns = ["radar", "cloudy", "cloud map m", *names, "clear (truth)"]
@@ -83,9 +83,9 @@ def write_region_sheet(
     """Write a whole region as large pictures: radar, cloudy, the truth, and each prediction beneath.
 
     Args:
-        path: PNG file, whole or not at all.
-        seen: What the removers saw, in red, green and blue.
-        predictions: What each restored, TOA reflectance in red, green and blue; their names are titles.
+        path: PNG file, written atomically.
+        seen: Observation in red, green and blue.
+        predictions: Predictions, TOA reflectance in red, green and blue, by title.
         clear: TOA reflectance on the clear date, red, green, blue.
     """
     pictures = {

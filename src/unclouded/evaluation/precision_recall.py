@@ -230,12 +230,12 @@ def _sort_into_balls(
 
 
 ROUNDING = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8}
-"""Largest relative error of rounding to a screen's precision."""
+"""Largest relative rounding error, by precision of the screen."""
 
 BLOCK = 1024
 """Rows and columns of a block of products."""
 
-_ROWS = 256  # converted to float64 at a time
+_ROWS = 256  # rows converted to float64 at a time; limits memory
 
 
 def fastest_screen() -> torch.dtype:
@@ -247,7 +247,7 @@ def fastest_screen() -> torch.dtype:
 def screened(sets: Sequence[Float[Tensor, "_ feature"]], precision: torch.dtype) -> list[Screened]:
     """Round sets of features for one screen: the same centre and the same slack for all.
 
-    The mean of all features is subtracted because it costs the matrix products most precision. The slack: with
+    The mean of all features is subtracted first, because it would dominate the rounding errors. The slack: with
     rounding errors of at most r relative to each feature's length, products p of n rounded values summed in float32
     with a relative error of at most s = n 2^-24 / (1 - n 2^-24) (Higham 2002, section 3.1) and rounded once more by at
     most u are wrong by at most ``(2 r + r² + (1 + r)² (s + u)) |x| |y|``, and 2 |x| |y| is at most |x|² + |y|².
@@ -259,7 +259,9 @@ def screened(sets: Sequence[Float[Tensor, "_ feature"]], precision: torch.dtype)
     summed = held[0].shape[1] * 2.0**-24
     slack = 2 * r + r**2 + (1 + r) ** 2 * (summed / (1 - summed) + ROUNDING[precision])
     return [
-        Screened(features.numpy(), rounded, squares.numpy(), 1.001 * slack)
+        Screened(
+            features.numpy(), rounded, squares.numpy(), 1.001 * slack
+        )  # 0.1 % for the rounding of the bound itself
         for features, (rounded, squares, _) in zip(held, parts, strict=True)
     ]
 

@@ -18,7 +18,8 @@ from unclouded.tensors.observation import Observation
 
 # Mean over all pixels of the 59 clear patches of SEN12MS-CR among the samples of tests/real/ (folder sen12mscr, sensor
 # s2): spring 26 and 101; summer 31, 102 and 135; fall 85, 136 and 148; winter 84, 102 and 112. None of these 11 regions
-# is a test region. A handful, and not a fair draw: much open water, some snow, thin cirrus in fall 85 and 136.
+# is a test region. The sample is small and not representative: much open water, some snow, thin cirrus in fall 85 and
+# 136.
 FIXED_SPECTRUM = dict(
     zip(
         SENTINEL2.bands,
@@ -26,10 +27,10 @@ FIXED_SPECTRUM = dict(
         strict=True,
     )
 )
-"""TOA reflectance by band of a mean clear pixel, for images without one of their own."""
+"""TOA reflectance by band of a mean clear pixel, for images without clear pixels."""
 
 MIN_CLEAR_SHARE = 0.01
-"""Share of clear pixels below which ``sar-regression`` answers as ``clear-mean`` does."""
+"""Share of clear pixels below which ``sar-regression`` is the same as ``clear-mean``."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,14 @@ class Baseline:
 
     Attributes:
         name: One of :data:`BASELINES`.
-        bands: Optical bands it returns.
+        bands: Optical bands of the result.
     """
 
     name: str
     bands: tuple[str, ...]
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
-        """Return the clear image as TOA reflectance; NaN where there is no data to make it from."""
+        """Return the clear image as TOA reflectance; NaN where the input has no data."""
         return BASELINES[self.name](observation.select(self.bands))
 
     def description(self) -> dict[str, str]:
@@ -54,21 +55,21 @@ class Baseline:
 
     @property
     def repeats_input(self) -> bool:
-        """Whether its answer is the cloudy image, which has no numbers where a band is missing."""
+        """Whether the result is the cloudy image itself, which is NaN where a band is missing."""
         return self.name == "cloudy"
 
     @property
     def margin_px(self) -> int:
-        """How far away a pixel can change the adapted baseline's answer: as far as the features of radar reach."""
+        """Largest distance at which a pixel affects the result: the reach of the radar features for a regression."""
         return REACH_PX if self.name == "sar-regression" else 0
 
     @property
     def align_px(self) -> int:
-        """Windows may start anywhere."""
+        """1: windows may start anywhere."""
         return 1
 
     def adapt(self, sample: Sequence[Observation]) -> CloudRemover:
-        """Return the rule with the mean clear pixel, and the regression, of a whole scene."""
+        """Return the baseline with the mean clear pixel and, for ``sar-regression``, the regression of a scene."""
         seen = [one.select(self.bands) for one in sample]
         match self.name:
             case "clear-mean":
@@ -81,14 +82,14 @@ class Baseline:
 
 @dataclass(frozen=True, eq=False)
 class Regression:
-    """Ridge regression with a free intercept; features stay within the range they had where it was fitted.
+    """Ridge regression with an intercept that is not penalised; features are clipped to the range of the fit.
 
     Attributes:
         centre: Mean of each feature.
-        scale: Its standard deviation.
-        low: Its lowest value, after the two.
-        high: Its highest.
-        slopes: Reflectance by standard deviation of each feature.
+        scale: Standard deviation of each feature.
+        low: Smallest value of each feature, standardised.
+        high: Largest value of each feature, standardised.
+        slopes: Change of reflectance per standard deviation of each feature.
         level: Mean reflectance of each band.
     """
 
@@ -100,7 +101,7 @@ class Regression:
     level: Float64[Tensor, "band 1"]
 
     def __call__(self, features: Float32[Tensor, "feature h w"]) -> Float32[Tensor, "band h w"]:
-        """Return reflectance in [0, 1]; NaN where a feature is."""
+        """Return reflectance in [0, 1]; NaN where a feature is NaN."""
         z = ((features.flatten(1).double() - self.centre) / self.scale).clamp(self.low, self.high)
         predicted = (self.slopes.T @ z + self.level).clamp(0.0, 1.0).float()
         return predicted.view(-1, *features.shape[1:])
@@ -108,13 +109,13 @@ class Regression:
 
 @dataclass(frozen=True, eq=False)
 class AdaptedRule:
-    """``clear-mean`` or ``sar-regression`` of one scene, for windows of it.
+    """``clear-mean`` or ``sar-regression``, adapted to a scene.
 
     Attributes:
-        name: Of the baseline.
-        bands: Optical bands it returns.
-        spectrum: The scene's mean clear pixel, or :data:`FIXED_SPECTRUM`.
-        regression: The scene's, where the baseline has one and enough of the scene is clear.
+        name: Name of the baseline.
+        bands: Optical bands of the result.
+        spectrum: Mean clear pixel of the scene, or :data:`FIXED_SPECTRUM` without clear pixels.
+        regression: Regression of the scene; None for ``clear-mean``, or if too little of the scene is clear.
     """
 
     name: str
@@ -123,7 +124,7 @@ class AdaptedRule:
     regression: Regression | None = None
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
-        """Return the clear image as TOA reflectance; NaN where there is no data to make it from."""
+        """Return the clear image as TOA reflectance; NaN where the input has no data."""
         seen = observation.select(self.bands)
         if self.regression is None:
             return _composite(seen, self.spectrum.to(seen.cloudy.device).expand_as(seen.cloudy))
@@ -131,13 +132,13 @@ class AdaptedRule:
 
 
 def baseline(name: str, bands: tuple[str, ...] = RGB) -> Baseline:
-    """Return a baseline by its name.
+    """Return a baseline by name.
 
     Raises:
-        InputError: There is no such baseline, or no such band.
+        InputError: There is no such baseline or no such band.
     """
     if name not in BASELINES:
-        raise InputError(f"{name[:80]!r} is no baseline{nearest(name, list(BASELINES))}")
+        raise InputError(f"unknown baseline {name[:80]!r}{nearest(name, list(BASELINES))}")
     return Baseline(name, SENTINEL2.named(bands))
 
 
@@ -147,7 +148,7 @@ def cloudy(observation: Observation) -> Float[Tensor, "batch band h w"]:
 
 
 def clear_mean(observation: Observation) -> Float[Tensor, "batch band h w"]:
-    """Give every pixel with m > 0 the mean spectrum of those with m = 0, or :data:`FIXED_SPECTRUM` if there is none."""
+    """Fill pixels with m > 0 with the mean spectrum of those with m = 0, or :data:`FIXED_SPECTRUM` without any."""
     return _composite(observation, _clear_spectrum(observation).expand_as(observation.cloudy))
 
 
@@ -162,11 +163,11 @@ def sar_vh(observation: Observation) -> Float[Tensor, "batch band h w"]:
 
 
 def sar_regression(observation: Observation) -> Float[Tensor, "batch band h w"]:
-    """Give every pixel with m > 0 what radar says by a ridge regression fitted to the pixels with m = 0.
+    """Fill pixels with m > 0 with a ridge regression of reflectance on radar, fitted to the pixels with m = 0.
 
-    One regression for each image, from :func:`~unclouded.models.radar_features.radar_features` to its bands. Images
-    with too few clear pixels (:data:`MIN_CLEAR_SHARE`) are mended as by :func:`clear_mean`; a cloudy pixel without
-    radar is NaN.
+    Each image has its own regression, from :func:`~unclouded.models.radar_features.radar_features` to its bands. Images
+    with too few clear pixels (:data:`MIN_CLEAR_SHARE`) are filled as by :func:`clear_mean`. A cloudy pixel without
+    radar data is NaN.
     """
     fallback = _clear_spectrum(observation).expand_as(observation.cloudy)
     features = radar_features(observation.sar)
@@ -185,7 +186,7 @@ BASELINES: dict[str, Callable[[Observation], Tensor]] = {
     "sar-vh": sar_vh,
     "sar-regression": sar_regression,
 }
-"""Every baseline by its name."""
+"""Baselines by name."""
 
 
 def _has_clear_data(observation: Observation) -> Bool[Tensor, "batch 1 h w"]:
@@ -202,7 +203,7 @@ def _mean_spectrum(sample: Sequence[Observation]) -> Float[Tensor, "1 band 1 1"]
 
 
 def _clear_total(observation: Observation) -> tuple[Tensor, Tensor]:
-    """Sum of the clear pixels of each image and band, and their number."""
+    """Return the sum of the clear pixels of each image and band, and their number."""
     clear = _has_clear_data(observation)
     total = torch.where(clear, observation.cloudy, 0.0).sum(dim=(2, 3), keepdim=True, dtype=torch.float64)
     return total, clear.sum(dim=(2, 3), keepdim=True)
@@ -216,7 +217,7 @@ def _spectrum(total: Tensor, count: Tensor, bands: tuple[str, ...]) -> Tensor:
 def _composite(
     observation: Observation, prediction: Float[Tensor, "batch band h w"]
 ) -> Float[Tensor, "batch band h w"]:
-    """Clear pixels as observed, and no data where the cloudy image has none."""
+    """Return the prediction with the observed clear pixels, and NaN where the cloudy image is NaN."""
     return keep_clear_pixels(torch.where(observation.cloudy.isnan(), math.nan, prediction), observation)
 
 
@@ -227,7 +228,7 @@ def _grey(observation: Observation, polarisation: str) -> Float[Tensor, "batch b
 
 
 def _regression(sample: Sequence[Observation]) -> Regression | None:
-    """The regression of all clear pixels of a scene's sample; None where they are too few."""
+    """Return the regression of all clear pixels of a sample; None if there are too few."""
     features = [radar_features(one.sar) for one in sample]
     known = [
         (_has_clear_data(one) & each.isfinite().all(dim=1, keepdim=True))[0, 0]
@@ -240,11 +241,11 @@ def _regression(sample: Sequence[Observation]) -> Regression | None:
     return fit_ridge(x, y)
 
 
-# Ridge regression from what radar says to reflectance.
+# Ridge regression of reflectance on radar features.
 
 
 RIDGE_PX = 3000.0
-"""Strength of the ridge penalty of ``sar-regression``, as a number of pixels that vote for no slope at all.
+"""Strength of the ridge penalty of ``sar-regression``, as a number of pixels with zero slope.
 
 Chosen once, for the highest PSNR on eight clear patches with radar (four of Sen1Floods11 in Spain; winter 112 and
 spring 101 of SEN12MS-CR) under the cloud maps of six other patches. The optimum is flat: from 1,000 to 10,000 the PSNR
@@ -252,14 +253,14 @@ changes by less than 0.05 dB.
 """
 
 FLAT_DB = 0.1
-"""A feature that varies less than this says nothing; its rounding errors are not blown up to a signal."""
+"""Smallest standard deviation that a feature is divided by; dividing by less would amplify rounding errors."""
 
 
 def fit_ridge(features: Float32[Tensor, "feature pixel"], reflectance: Float32[Tensor, "band pixel"]) -> Regression:
-    """Fit reflectance to features, pixel by pixel; computed in float64.
+    """Fit a regression of reflectance on features over pixels, in float64.
 
     Args:
-        features: What radar says of each pixel, dB; no NaN.
+        features: Radar features of each pixel, dB; no NaN.
         reflectance: TOA reflectance of the same pixels.
     """
     x, y = features.double(), reflectance.double()

@@ -1,4 +1,4 @@
-"""The cloud map that a network was trained with: recorded in its weights file."""
+"""Cloud map that a network was trained with, as recorded in its weights file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ _SHOWN: Mapping[str, tuple[str, ...]] = {
     "continuous": ("detector", "threshold", "sigma_px", "resolution_m"),
     "binary": ("detector", "binary_threshold", "binary_average_px", "binary_dilation_px", "resolution_m"),
 }
-"""Settings that have an effect in each mode."""
+"""Settings with an effect on the map, by mode."""
 
 
 @dataclass(frozen=True)
 class TrainedMap:
-    """The cloud map that a network was trained with.
+    """Cloud map that a network was trained with.
 
     Attributes:
         clouds: Settings of the map.
-        synthetic: Settings of the painted clouds, whose own map the network was shown; None for observed clouds.
+        synthetic: Settings of the synthetic clouds, whose own map was the input; None for observed clouds.
     """
 
     clouds: CloudMapSettings
@@ -40,22 +40,22 @@ class TrainedMap:
 
 
 def same_map(first: CloudMapSettings, second: CloudMapSettings) -> bool:
-    """Return whether two settings give the same map; settings without effect in their mode do not count."""
+    """Return whether two settings give the same map; settings without effect in their mode are ignored."""
     return described(first) == described(second)
 
 
 def described(clouds: CloudMapSettings) -> str:
-    """Return a map's mode and the settings that have an effect in it, such as ``ones (m = 1 everywhere)``."""
+    """Return the mode of a map with its effective settings as text, such as ``ones (m = 1 everywhere)``."""
     shown = [f"{key} {_text(getattr(clouds, key))}" for key in _SHOWN[clouds.mode]]
     return f"{clouds.mode} ({', '.join(shown) or 'm = 1 everywhere'})"
 
 
 def described_json(content: Mapping[str, Any]) -> str:
-    """Return :func:`described` of settings as JSON values, such as those of a file of scores."""
+    """Return :func:`described` for settings as JSON values, such as those in a file of scores."""
     try:
         return described(CloudMapSettings.model_validate(content))
     except ValidationError:
-        return "of settings that this version does not know"
+        return "unknown to this version"
 
 
 def _text(value: object) -> str:

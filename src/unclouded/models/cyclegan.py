@@ -12,29 +12,31 @@ SAR_CHANNELS = 3
 """VV, VH and their mean; see :class:`unclouded.models.scaling.Scaling`."""
 
 RECEPTIVE_FIELD_PX = 169
-"""Width of what one output pixel sees, instance statistics aside."""
+"""Width of the receptive field of an output pixel, apart from instance statistics."""
 
 DARK_LAND = -0.75
 """Network value of a reflectance of 0.125 under the paper's scaling."""
 
 STRIDE_PX = 4
-"""Input heights and widths are multiples of this."""
+"""Heights and widths of the input must be multiples of this."""
 
 Skip = Literal["cloudy", "clear-mean"]
-"""Where the long skip starts; see :class:`SarToOptical`."""
+"""Start of the long skip connection; see :class:`SarToOptical`."""
 
 _BLOCKS = 9
 
-_ATANH_LIMIT = 1 - 1e-6  # a zero residual gives back every stored number; 1 - 1e-3 is wrong by 5
+# The clamp keeps atanh finite. At 1 - 1e-6 a zero residual returns every stored number (reflectance x 10,000) exactly,
+# in float32; at 1 - 1e-3 the brightest numbers would be off by 5.
+_ATANH_LIMIT = 1 - 1e-6
 
 
 class Restoration(NamedTuple):
-    """What the cloud-removal generator returns; all network values.
+    """Output of the cloud-removal generator, in network values.
 
     Attributes:
-        optical: The restored image, in [-1, 1].
-        residual: What the network adds before the output nonlinearity, S2res in the paper.
-        cloud_map_estimate: The cloud map regressed from the residual; training only.
+        optical: Restored image, in [-1, 1].
+        residual: Residual that is added before the output nonlinearity, S2res in the paper.
+        cloud_map_estimate: Cloud map regressed from the residual; used in training only.
     """
 
     optical: Float[Tensor, "batch band h w"]
@@ -46,8 +48,8 @@ class OpticalToSar(nn.Module):
     """G_S2->S1: the 9-block ResNet generator of CycleGAN, unchanged (section II-B and Fig. 2 of the paper, [18]).
 
     Args:
-        bands: Optical bands.
-        width: Channels after the first convolution; the paper has 64.
+        bands: Number of optical bands.
+        width: Number of channels after the first convolution; 64 in the paper.
     """
 
     def __init__(self, bands: int = 3, width: int = 64) -> None:
@@ -63,13 +65,13 @@ class OpticalToSar(nn.Module):
 class SarToOptical(nn.Module):
     """G_S1->S2: the same trunk, conditioned on cloudy image and map, with a long skip (section II-B, Fig. 3, Table I).
 
-    The paper's long skip starts from the cloudy image, so the residual has to take every cloud away again, with all its
-    texture. As an extension, ``skip="clear-mean"`` starts from :func:`clear_mean_start` instead.
+    In the paper the long skip connection starts from the cloudy image, so that the residual has to remove every cloud
+    with all its texture. As an extension, ``skip="clear-mean"`` starts from :func:`clear_mean_start` instead.
 
     Args:
-        bands: Optical bands.
-        width: Channels after the first convolution; the paper has 64.
-        skip: Where the long skip starts: ``cloudy`` in the paper.
+        bands: Number of optical bands.
+        width: Number of channels after the first convolution; 64 in the paper.
+        skip: Start of the long skip connection; ``cloudy`` in the paper.
     """
 
     def __init__(self, bands: int = 3, width: int = 64, skip: Skip = "cloudy") -> None:
@@ -88,7 +90,7 @@ class SarToOptical(nn.Module):
 
         Args:
             sar: Radar in [-1, 1].
-            cloudy: Optical image in [-1, 1]; also the start of the long skip.
+            cloudy: Optical image in [-1, 1]; also the start of the long skip connection.
             cloud_map: The map m, 0 clear to 1 cloudy.
         """
         residual = self.trunk(torch.cat([sar, cloudy, cloud_map], dim=1))
@@ -99,9 +101,9 @@ class SarToOptical(nn.Module):
 def clear_mean_start(
     cloudy: Float[Tensor, "batch band h w"], cloud_map: Float[Tensor, "batch 1 h w"]
 ) -> Float[Tensor, "batch band h w"]:
-    """Give every pixel with m > 0 the mean of the image's pixels with m = 0; our extension, not the paper's.
+    """Fill pixels with m > 0 with the mean of the pixels of the image with m = 0; an extension of the paper.
 
-    Where no pixel is clear, the value is that of dark land, :data:`DARK_LAND`.
+    In an image without clear pixels the value is that of dark land, :data:`DARK_LAND`.
 
     Args:
         cloudy: Optical image in [-1, 1].
@@ -114,20 +116,20 @@ def clear_mean_start(
 
 
 def add_in_atanh(cloudy: Tensor, residual: Tensor) -> Tensor:
-    """Return tanh(atanh(S2) + S2res), in float32 or better whatever the precision of the residual.
+    """Return tanh(atanh(S2) + S2res), computed in float32 or better whatever the precision of the residual.
 
-    Section II-B of the paper. With a residual of 0 every stored number comes back.
+    Section II-B of the paper. With a residual of 0 every stored number is returned exactly.
 
     Args:
         cloudy: S2 in [-1, 1].
-        residual: S2res, of the same shape; any number.
+        residual: S2res, of the same shape, unbounded.
     """
     start = cloudy.to(torch.promote_types(cloudy.dtype, torch.float32)).clamp(-_ATANH_LIMIT, _ATANH_LIMIT)
     return (start.atanh() + residual.to(start.dtype)).tanh()
 
 
 def _resnet(channels_in: int, channels_out: int, width: int) -> nn.Sequential:
-    """The ResNet generator of CycleGAN [18] without its last nonlinearity."""
+    """Return the ResNet generator of CycleGAN [18] without its last nonlinearity."""
     return nn.Sequential(
         _Reflection(3),
         *_normalised(Convolution(channels_in, width, 7)),
@@ -146,7 +148,7 @@ def _normalised(convolution: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module
 
 
 class _Reflection(nn.ReflectionPad2d):
-    """Copies pixels in whatever precision they have; autocast would make float32 of them for it."""
+    """Reflection padding in the precision of the input; autocast would convert the input to float32."""
 
     def forward(self, x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel rows columns"]:
         with torch.autocast(x.device.type, enabled=False):
@@ -162,7 +164,7 @@ class Convolution(nn.Conv2d):
 
 
 class Upsampling(nn.ConvTranspose2d):
-    """A transposed convolution to twice the height and width, in front of an instance norm, too."""
+    """A transposed convolution to twice the height and width, in front of an instance norm: its bias is not added."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__(before, after, kernel_size=3, stride=2, padding=1, output_padding=1)
@@ -194,30 +196,30 @@ class ResidualBlock(nn.Module):
 
 
 def fit_channels(image: Float[Tensor, "batch channel h w"], count: int) -> Float[Tensor, "batch fitted h w"]:
-    """Repeat an image's channels in their order until there are ``count``; an image that fits is returned itself.
+    """Repeat the channels of an image in their order until there are ``count``; an image that fits is returned as is.
 
-    The identity terms show each generator an image of its own output domain. With three optical bands the channels
-    agree, as in the paper; with another number this is our decision.
+    For the identity terms, the input of a generator is an image of its output domain. With three optical bands the
+    numbers of channels agree, as in the paper; for other numbers this is our decision.
     """
     channels = image.shape[1]
     return image if channels == count else image[:, [i % channels for i in range(count)]]
 
 
-# Instance normalisation in both memory layouts.
+# Instance normalisation in both memory layouts, contiguous and channels_last.
 
 
 class InstanceNorm(nn.Module):
     """Instance normalisation [33] without affine parameters and without running statistics (section III-B.2).
 
-    Each sample is a batch of its own to ``batch_norm``: the same function, in the memory layout of the input, and
-    right in both. ``instance_norm`` on the CPU returns a wrong gradient, without a warning, where the incoming one is
-    channels_last (torch 2.13, 2.14).
+    It is computed by ``batch_norm`` on each sample as a batch of one, which is the same function, keeps the memory
+    layout of the input, and has the correct gradient in both layouts. ``instance_norm`` on the CPU returns a wrong
+    gradient, without a warning, if the incoming gradient is channels_last (torch 2.13, 2.14).
     """
 
     eps = 1e-5
 
     def forward(self, x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel h w"]:
-        """Return every channel of every sample with mean 0 and variance 1."""
+        """Return the input with mean 0 and variance 1 in every channel of every sample."""
         samples = [F.batch_norm(x[i : i + 1], None, None, training=True, eps=self.eps) for i in range(len(x))]
         return samples[0] if len(samples) == 1 else torch.cat(samples)
 
@@ -228,12 +230,11 @@ class InstanceNorm(nn.Module):
 class PatchDiscriminator(nn.Module):
     """The 70 x 70 PatchGAN of CycleGAN [18], with spectral normalisation [24] on every convolution (section II-B).
 
-    There is no instance normalisation beside the spectral one (our decision), and no sigmoid: the loss is least
-    squares.
+    There is no instance normalisation in addition (our decision), and no sigmoid, because the loss is least squares.
 
     Args:
-        channels: 3 for radar; for optical images their bands and the cloud map.
-        width: Channels after the first convolution; the paper has 64.
+        channels: Number of input channels: 3 for radar; bands and cloud map for optical images.
+        width: Number of channels after the first convolution; 64 in the paper.
     """
 
     def __init__(self, channels: int, width: int = 64) -> None:
@@ -251,19 +252,23 @@ class PatchDiscriminator(nn.Module):
         )
 
     def forward(self, image: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch 1 rows columns"]:
-        """Judge an image of network values: near 1 for real, near 0 for generated; 256 px give 30 x 30 judgements."""
-        judgement: Tensor = self.layers(image)
-        return judgement
+        """Return one score per 70 x 70 px: near 1 for real, near 0 for generated images; 30 x 30 scores for 256 px.
+
+        Args:
+            image: Image in network values.
+        """
+        scores: Tensor = self.layers(image)
+        return scores
 
 
 class _Convolution(nn.Conv2d):
-    """Finds its spectral norm in float32: on CUDA autocast would round the power iteration to bfloat16."""
+    """A convolution whose spectral norm is computed in float32; on CUDA, autocast would round it to bfloat16."""
 
     def forward(self, x: Float[Tensor, "batch before h w"]) -> Float[Tensor, "batch after rows columns"]:
         with torch.autocast(x.device.type, enabled=False):
             weight = self.weight
-        answer: Tensor = self._conv_forward(x, weight, self.bias)
-        return answer
+        convolved: Tensor = self._conv_forward(x, weight, self.bias)
+        return convolved
 
 
 def _convolution(channels_in: int, channels_out: int, stride: int) -> nn.Module:
@@ -273,14 +278,14 @@ def _convolution(channels_in: int, channels_out: int, stride: int) -> nn.Module:
 # Initial weights of every network.
 
 
-_POWER_ITERATIONS = 15  # what torch takes when it constructs a spectral normalisation
+_POWER_ITERATIONS = 15  # as many as torch uses when it constructs a spectral normalisation
 
 
 @torch.no_grad()
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw every convolution weight from N(0, 0.02^2), set every bias to 0, and start spectral normalisations anew.
+    """Draw all convolution weights from N(0, 0.02^2), set all biases to 0, and restart the spectral normalisations.
 
-    The standard deviation is CycleGAN's [18]; section III-B.2 of the paper prints sigma^2 = 0.02.
+    The standard deviation is that of CycleGAN [18]; section III-B.2 of the paper has sigma^2 = 0.02.
 
     Args:
         module: A generator or a discriminator, changed in place.
@@ -295,9 +300,9 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def _restart_power_iterations(module: nn.Module, generator: torch.Generator) -> None:
-    """Estimate the first singular vectors of every spectral convolution from random ones.
+    """Estimate the first singular vectors of every spectral convolution, starting from random vectors.
 
-    The vectors are buffers: they travel in the state_dict, and training goes on from them bit for bit.
+    The vectors are buffers and part of the state_dict, so that a resumed training continues bit for bit.
     """
     buffers = dict(module.named_buffers())
     for name in [name for name in buffers if name.endswith(".parametrizations.weight.0._u")]:

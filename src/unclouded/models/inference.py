@@ -1,7 +1,7 @@
 """Inference on whole scenes: a network whose instance norms use the statistics of the scene.
 
-:func:`freeze` takes the statistics jointly over a sample of windows and folds them into the convolutions. The result is
-faster, and its output at a pixel does not depend on how the scene is cut into windows.
+:func:`freeze` collects the statistics jointly over a sample of windows and folds them into the convolutions. The result
+is faster, and its output at a pixel does not depend on how the scene is cut into windows.
 """
 
 import copy
@@ -31,16 +31,17 @@ from unclouded.models.scaling import Scaling
 from unclouded.tensors.observation import Observation
 
 MARGIN_PX = (-(-(RECEPTIVE_FIELD_PX // 2) // STRIDE_PX) + 1) * STRIDE_PX
-"""How far away a pixel can change the answer, rounded up to whole steps of the network and one more: 88."""
+"""Margin of a window: half the receptive field, rounded up to the stride of the network, and one stride more: 88."""
 
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
-"""What a frozen network computes in; ``auto`` is bfloat16 on a processor that multiplies it in hardware.
+"""Numerical precision of a frozen network; ``auto`` is bfloat16 on processors that multiply it in hardware.
 
-``int8``, by OpenVINO only, multiplies bytes where most of the work is, and computes the rest as ``auto`` does.
+``int8`` requires OpenVINO. It uses 8-bit integers in all convolutions but the first and the last, and ``auto`` in the
+rest of the network.
 """
 
 Engine = Literal["torch", "openvino"]
-"""What runs a frozen network; ``openvino`` is an extra."""
+"""Inference engine of a frozen network; ``openvino`` is an optional extra."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +49,12 @@ class FrozenNetwork:
     """A network whose instance norms use the statistics of a scene, as a remover for windows of that scene.
 
     Attributes:
-        name: What tables call it.
-        bands: Optical bands it needs, and returns in this order.
-        scaling: Physical units to network values.
-        trunk: The generator's trunk, its norms folded: from network values of any device to residuals.
-        fill: What pixels without data are shown as: mean backscatter in dB, mean reflectance by band.
-        start: Where the long skip starts under clouds, in network values; None where it starts from the cloudy image.
+        name: Name in tables.
+        bands: Optical bands of input and output, in this order.
+        scaling: Conversion of physical units to network values.
+        trunk: Trunk of the generator with folded norms: network values on any device to residuals.
+        fill: Values that replace missing data in the input: mean backscatter in dB, mean reflectance by band.
+        start: Start of the long skip connection in cloudy pixels, in network values; None if it is the cloudy image.
     """
 
     name: str
@@ -65,7 +66,7 @@ class FrozenNetwork:
 
     @torch.inference_mode()
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
-        """Return the clear image as TOA reflectance, on the device of the observation; NaN where there is no data."""
+        """Return the clear image as TOA reflectance, on the device of the observation; NaN where the input has gaps."""
         seen = observation.select(self.bands)
         shown = _shown(seen, self.fill, self.scaling)
         height, width = shown.shape[-2:]
@@ -88,16 +89,16 @@ def freeze(
     precision: Precision = "auto",
     engine: Engine = "torch",
 ) -> FrozenNetwork:
-    """Fit a network to a scene; see :meth:`unclouded.models.remover.SceneRemover.adapt`.
+    """Adapt a network to a scene; see :meth:`unclouded.models.remover.SceneRemover.adapt`.
 
     Args:
-        generator: The trained network.
-        scaling: Physical units to network values.
-        bands: Its optical bands.
+        generator: Trained network.
+        scaling: Conversion of physical units to network values.
+        bands: Optical bands of the network.
         sample: Windows spread over the scene.
-        name: What tables call it.
-        precision: What the frozen network, and its layers while statistics are taken, compute in.
-        engine: What runs it.
+        name: Name in tables.
+        precision: Numerical precision of the frozen network, and of the layers while statistics are collected.
+        engine: Inference engine.
 
     Raises:
         InputError: The engine is not installed.
@@ -118,24 +119,24 @@ def freeze(
 
 
 def has_data(observation: Observation) -> Bool[Tensor, "batch 1 h w"]:
-    """Say where radar and all optical bands are finite."""
+    """Return the pixels where radar and all optical bands are finite."""
     optical, radar = (image.isfinite().all(dim=1, keepdim=True) for image in (observation.cloudy, observation.sar))
     return optical & radar
 
 
 def pad_to_stride(image: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel rows columns"]:
-    """Continue an image by reflection until height and width are multiples of 4."""
+    """Pad an image by reflection, below and on the right, until height and width are multiples of 4."""
     below, right = (-image.shape[-2] % STRIDE_PX, -image.shape[-1] % STRIDE_PX)
     return F.pad(image, (0, right, 0, below), mode="reflect") if below or right else image
 
 
 def supports_bfloat16() -> bool:
-    """Say whether this processor multiplies bfloat16 in hardware (AMX, or AVX-512 BF16)."""
+    """Return whether this processor multiplies bfloat16 in hardware (AMX, or AVX-512 BF16)."""
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def dtype_of(precision: Precision) -> torch.dtype:
-    """Return what a precision means on this processor; of int8, what is not multiplied in bytes."""
+    """Return the data type of a precision on this processor; for int8, that of the layers that are not quantised."""
     if precision in ("auto", "int8"):
         return torch.bfloat16 if supports_bfloat16() else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
@@ -144,7 +145,7 @@ def dtype_of(precision: Precision) -> torch.dtype:
 def _shown(
     observation: Observation, fill: tuple[Tensor, Tensor], scaling: Scaling
 ) -> Float[Tensor, "batch channel h w"]:
-    """Return radar, cloudy image and cloud map as the network's input channels, without gaps."""
+    """Return radar, cloudy image and cloud map as input channels of the network, with gaps filled."""
     radar, optical = (
         torch.where(image.isfinite(), image, mean.to(image.device))
         for image, mean in zip((observation.sar, observation.cloudy), fill, strict=True)
@@ -153,7 +154,7 @@ def _shown(
 
 
 def _mean(images: Sequence[Tensor], where: Sequence[Tensor]) -> Tensor:
-    """Mean of each channel over the pixels of all images that count; NaN where none does."""
+    """Return the mean of each channel over the selected pixels of all images; NaN if none is selected."""
     kept = [torch.where(here, image, 0.0) for image, here in zip(images, where, strict=True)]
     total = torch.stack([image.sum(dim=(2, 3), keepdim=True, dtype=torch.float64) for image in kept]).sum(dim=0)
     count = torch.stack([here.sum(dim=(2, 3), keepdim=True) for here in where]).sum(dim=0)
@@ -161,17 +162,20 @@ def _mean(images: Sequence[Tensor], where: Sequence[Tensor]) -> Tensor:
 
 
 def _clear_mean(images: Sequence[Tensor], valid: Sequence[Tensor]) -> Tensor:
-    """Network values of the mean clear pixel: :func:`unclouded.models.cyclegan.clear_mean_start` over all windows."""
+    """Return :func:`unclouded.models.cyclegan.clear_mean_start` over all windows: the mean clear pixel."""
     clear = [(image[:, -1:] == 0) & known for image, known in zip(images, valid, strict=True)]
     return _mean([image[:, SAR_CHANNELS:-1] for image in images], clear).nan_to_num(nan=DARK_LAND)
 
 
-# Joint statistics. Averaging the statistics that each window has by itself would lose the variance between windows.
+# Joint statistics of all windows. The mean of the variances of single windows lacks the variance between their means,
+# which is large in a scene with land and water: the norms would then divide by too little. Images are also normalised
+# with the joint statistics at every layer before the next one, because the statistics of a layer depend on the norms
+# before it.
 
 
 @dataclass(frozen=True, eq=False)
 class ChannelStatistics:
-    """What an instance norm takes from its input: one mean and one standard deviation a channel."""
+    """Statistics of the input of an instance norm: mean and standard deviation of each channel."""
 
     mean: Float[Tensor, " channel"]
     deviation: Float[Tensor, " channel"]
@@ -186,19 +190,18 @@ def joint_statistics(
 ) -> list[ChannelStatistics]:
     """Return the statistics of every instance norm over all inputs together, as if they were one image.
 
-    Layer by layer: all inputs pass a layer, then its statistics are taken over all of them, and only then do they go
-    on. (Means of the statistics that each input has by itself are another thing, and worse than none.) Of one input
-    the result is what the network itself computes.
+    All inputs pass one layer before any passes the next, with the statistics of the layer taken over all of them. For
+    a single input the result is what the network itself computes.
 
     Args:
-        trunk: Of a generator.
-        inputs: Windows of one scene, heights and widths multiples of 4.
-        valid: Pixels that count, of each input; at least one in all. At a lower resolution every second or fourth is
-            asked.
-        dtype: What the layers compute in; statistics are sums in float32 or better in any case.
+        trunk: Trunk of a generator.
+        inputs: Windows of one scene; heights and widths are multiples of 4.
+        valid: Pixels of each input that count, at least one in all. At lower resolution every second or fourth pixel
+            of the mask is used.
+        dtype: Data type of the layers; statistics are computed in float32 or better.
 
     Returns:
-        As many as there are instance norms, in the order of the data.
+        One item for each instance norm, in the order of computation.
     """
     last = max(i for i, layer in enumerate(trunk) if isinstance(layer, InstanceNorm))
     found: list[ChannelStatistics] = []
@@ -211,7 +214,7 @@ def joint_statistics(
 def _collect_statistics(
     layers: Iterable[nn.Module], images: list[Tensor], valid: Sequence[Tensor], found: list[ChannelStatistics]
 ) -> list[Tensor]:
-    """Pass images through layers; the list is reused, so that all images are held at one layer only."""
+    """Pass images through layers; the list is reused, so that memory holds the images at one layer only."""
     for layer in layers:
         if isinstance(layer, InstanceNorm):
             found.append(statistics := _over_all(images, valid, layer.eps))
@@ -231,7 +234,11 @@ def _collect_statistics(
 
 
 def _over_all(images: Sequence[Tensor], valid: Sequence[Tensor], eps: float) -> ChannelStatistics:
-    """Mean and deviation of each channel over the valid pixels of all images, put together in float64."""
+    """Return mean and standard deviation of each channel over the valid pixels of all images.
+
+    Variances of single images are taken around their own means, in float32, and combined in float64 with the variance
+    between the means: E[x^2] - E[x]^2 over all pixels would cancel in float32 where the mean is large.
+    """
     known = [pixels for pair in zip(images, valid, strict=True) if len(pixels := _valid_pixels(*pair))]
     weights = torch.tensor([len(pixels) for pixels in known], dtype=torch.float64, device=images[0].device)
     weights = (weights / weights.sum()).view(-1, 1)
@@ -245,20 +252,23 @@ def _over_all(images: Sequence[Tensor], valid: Sequence[Tensor], eps: float) -> 
 
 
 def _valid_pixels(image: Tensor, valid: Tensor) -> Float32[Tensor, "pixel channel"]:
-    """In the order of memory, which is channels_last: reductions over the other order are ten times slower."""
+    """Return the valid pixels of an image as rows, in the order of memory (channels_last).
+
+    Reductions in the other order are ten times slower.
+    """
     step = valid.shape[-1] // image.shape[-1]
     here, pixels = valid[0, 0, ::step, ::step], image[0].permute(1, 2, 0)
     return (pixels.flatten(0, 1) if here.all() else pixels[here]).float()
 
 
 def folded(trunk: nn.Sequential, statistics: Sequence[ChannelStatistics]) -> nn.Sequential:
-    """Return a trunk without norms that answers as one whose norms use the given statistics.
+    """Return a trunk without norms that is equivalent to one whose norms use the given statistics.
 
-    (W x - mean) / deviation is a convolution again, with W / deviation and the bias -mean / deviation.
+    (W x - mean) / deviation is a convolution again, with the weight W / deviation and the bias -mean / deviation.
 
     Args:
-        trunk: Of a generator; stays as it is.
-        statistics: One for each of its instance norms.
+        trunk: Trunk of a generator; not changed.
+        statistics: One item for each of its instance norms.
     """
     layers = nn.Sequential(*_folded_layers(trunk, iter(statistics)))
     return layers.eval().requires_grad_(requires_grad=False)
@@ -275,7 +285,7 @@ def _folded_layers(layers: Iterable[nn.Module], statistics: Iterator[ChannelStat
 
 
 class FoldedBlock(nn.Sequential):
-    """A residual block of layers without norms."""
+    """A residual block without norms."""
 
     def forward(self, x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel h w"]:
         """Return x with its change added."""
@@ -286,7 +296,7 @@ class FoldedBlock(nn.Sequential):
 
 
 def _normalised(layer: Convolution | Upsampling, statistics: ChannelStatistics) -> nn.Conv2d | nn.ConvTranspose2d:
-    """Return a convolution, with a bias, whose output is the layer's after its instance norm."""
+    """Return a convolution with a bias whose output is that of the layer followed by its instance norm."""
     made: nn.Conv2d | nn.ConvTranspose2d
     channels = layer.in_channels, layer.out_channels
     if isinstance(layer, Upsampling):
@@ -301,11 +311,11 @@ def _normalised(layer: Convolution | Upsampling, statistics: ChannelStatistics) 
 
 
 class Trunk(nn.Module):
-    """A folded trunk in torch, in the memory layout that processors are fastest at.
+    """A folded trunk in torch, with weights in channels_last, the fastest memory layout.
 
     Args:
-        layers: What :func:`folded` returns; is used up.
-        dtype: What to compute in.
+        layers: Result of :func:`folded`; changed in place.
+        dtype: Data type of the computation.
     """
 
     def __init__(self, layers: nn.Sequential, dtype: torch.dtype) -> None:

@@ -1,4 +1,4 @@
-"""What may be named as a remover, checked without torch, so that a wrong name is refused at once."""
+"""Names of removers and headers of weights files, checked without torch so that mistakes are reported at once."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from unclouded.settings import nearest
 NAMED_REMOVERS = ("scene-adapted", "cloudy", "clear-mean", "sar-vv", "sar-vh", "sar-regression")
 """Removers without weights, by name."""
 MAX_HEADER_BYTES = 1 << 20
-"""Longest header of weights that is read; ours have about 8 kB."""
+"""Maximum size of the header of a weights file; those of our networks have about 8 kB."""
 
 _PICKLES = {b"\x80": "a pickle", b"PK\x03\x04": "a zip archive, such as a torch checkpoint"}
 
 
 def require_remover(text: str) -> None:
-    """Refuse what is neither the name of a remover nor a weights file, as far as the file's first bytes tell.
+    """Check that a text is the name of a remover or the path of a weights file, by its first bytes.
 
     Raises:
         InputError: It is neither.
@@ -25,15 +25,15 @@ def require_remover(text: str) -> None:
         return
     path = Path(text)
     if not path.suffix and format_of(path) is None:
-        raise InputError(f"{text[:80]!r} is no remover{nearest(text, NAMED_REMOVERS)}; or give a weights file")
+        raise InputError(f"unknown remover {text[:80]!r}{nearest(text, NAMED_REMOVERS)}; or give a weights file")
     require_weights_file(path)
 
 
 def require_weights_file(path: Path) -> None:
-    """Refuse a file that does not begin like safetensors with a header of our size.
+    """Check that a file begins like safetensors, with a header of at most :data:`MAX_HEADER_BYTES`.
 
     Raises:
-        InputError: No regular file, a pickle, or any other format.
+        InputError: The file is missing, a pickle, or in any other format.
     """
     if not is_file(path):
         found = f"{named(path)} is not a file{found_clause(path)}"
@@ -41,9 +41,9 @@ def require_weights_file(path: Path) -> None:
     with open_file(path) as file:
         start = file.read(9)
     for magic, meaning in _PICKLES.items():
-        if start.startswith(magic) and not start.endswith(b"{"):  # the header of safetensors starts at the ninth byte
+        if start.startswith(magic) and not start.endswith(b"{"):  # safetensors: 8 bytes of length, then JSON
             refused = f"{named(path)} is {meaning}, expected safetensors"
-            raise InputError(f"{refused}; it was not opened, for it can run any code")
+            raise InputError(f"{refused}; it was not opened because it can run any code")
     if not start.endswith(b"{") or len(start) < 9:
         found = f"{named(path)} is not a safetensors file{found_clause(path)}"
         raise InputError(f"{found}; give the weights that 'unclouded train' writes")

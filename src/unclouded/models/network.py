@@ -1,4 +1,4 @@
-"""The trained cloud-removal network as a remover: physical units in, physical units out."""
+"""The trained cloud-removal network as a remover with physical units as input and output."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,20 +22,20 @@ from unclouded.settings import Settings
 from unclouded.tensors.observation import Observation
 
 MIN_PX = 2 * STRIDE_PX
-"""Smallest height and width: two pixels must be left at the lowest resolution, for their reflection."""
+"""Smallest height and width: at the lowest resolution, reflection padding needs two pixels."""
 Level = Literal["L1C", "L2A"]
-"""Product of Sentinel-2 that a remover was made for."""
+"""Processing level of Sentinel-2 products."""
 
 
 class NetworkSettings(Settings):
-    """What a generator is made for; saved with its weights.
+    """Settings of a generator; saved with its weights.
 
     Attributes:
-        bands: Optical bands, by name.
-        level: Which products it was trained on: L1C, as in the data set, or L2A, which has no B10.
-        width: Channels after the first convolution; the paper has 64.
-        skip: Where the long skip starts; ``clear-mean`` is an extension beyond the paper.
-        scaling: Physical units to network values.
+        bands: Names of the optical bands.
+        level: Processing level of the training images: L1C, as in SEN12MS-CR, or L2A, which has no B10.
+        width: Number of channels after the first convolution; 64 in the paper.
+        skip: Start of the long skip connection; ``clear-mean`` is an extension of the paper.
+        scaling: Conversion of physical units to network values.
     """
 
     bands: tuple[str, ...] = RGB
@@ -56,20 +56,20 @@ class NetworkSettings(Settings):
         return self
 
     def build(self) -> SarToOptical:
-        """Make the cloud-removal generator these settings describe."""
+        """Return a cloud-removal generator with these settings."""
         return SarToOptical(len(self.bands), self.width, self.skip)
 
 
 @cache
 def operations(bands: int, width: int, side_px: int = 256) -> int:
-    """Return the floating-point operations of the cloud-removal generator on one square image, convolutions alone.
+    """Return the number of floating-point operations of the convolutions of the generator for one square image.
 
-    A multiplication and an addition are two operations; papers that count multiply-accumulates have half as many.
-    They are counted on a small image: all convolutions work on so many pixels for each of the image.
+    A multiplication and an addition are two operations; a number of multiply-accumulates is half as large. They are
+    counted on a small image and scaled, because the operations of every convolution are proportional to the pixels.
 
     Args:
-        bands: Optical bands.
-        width: Channels after the first convolution.
+        bands: Number of optical bands.
+        width: Number of channels after the first convolution.
         side_px: Side of the image, a multiple of 32.
     """
     from torch.utils.flop_counter import FlopCounterMode
@@ -86,16 +86,16 @@ class NetworkRemover:
     """G_S1->S2 of the paper as a :class:`unclouded.models.remover.CloudRemover`.
 
     Attributes:
-        generator: The network; put into evaluation mode.
-        settings: What it was made for.
-        name: What tables call it.
-        training: What the weights file says of the training.
-        precision: What it computes in once it is adapted to a scene.
-        engine: What runs it then.
-        trained_map: Cloud map of the training; None where the weights do not record it.
+        generator: Network; set to evaluation mode.
+        settings: Settings of the network.
+        name: Name in tables.
+        training: Summary of the training, from the weights file.
+        precision: Numerical precision after adaptation to a scene.
+        engine: Inference engine after adaptation to a scene.
+        trained_map: Cloud map of the training; None if the weights file does not record it.
 
     Raises:
-        InputError: int8 is wanted of another engine than OpenVINO.
+        InputError: The precision is int8 and the engine is not OpenVINO.
     """
 
     generator: SarToOptical
@@ -115,22 +115,22 @@ class NetworkRemover:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Optical bands it needs, and returns in this order."""
+        """Optical bands of input and output, in this order."""
         return self.settings.bands
 
     @property
     def margin_px(self) -> int:
-        """How far away a pixel can change the adapted network's answer: 88."""
+        """Largest distance at which a pixel affects the result of the adapted network: 88."""
         return MARGIN_PX
 
     @property
     def align_px(self) -> int:
-        """Windows start at multiples of the network's stride: 4."""
+        """First rows and columns of windows are multiples of the stride of the network: 4."""
         return STRIDE_PX
 
     @property
     def compute_precision(self) -> str:
-        """What it computes in once it is adapted, on this processor: float32, bfloat16 or int8."""
+        """Numerical precision after adaptation, on this processor: float32, bfloat16 or int8."""
         if self.precision == "int8":
             return self.precision
         return str(dtype_of(self.precision)).removeprefix("torch.")
@@ -145,7 +145,7 @@ class NetworkRemover:
         }
 
     def adapt(self, sample: Sequence[Observation]) -> FrozenNetwork:
-        """Freeze the instance norms to the statistics of a scene, taken over a sample of its windows jointly."""
+        """Return the network with the instance statistics of a scene, taken jointly over a sample of its windows."""
         return freeze(
             self.generator,
             self.settings.scaling,
@@ -160,7 +160,7 @@ class NetworkRemover:
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image as TOA reflectance, on the device of the observation.
 
-        Heights and widths that are no multiple of 4 are continued by reflection, and the result is cut back.
+        Images are padded by reflection to multiples of 4 px, and the result is cropped to their size.
 
         Raises:
             InputError: The observation lacks a band, has pixels without data, or is smaller than 8 x 8 px.
@@ -176,17 +176,17 @@ class NetworkRemover:
 
 
 def require_level(remover: CloudRemover, level: Level) -> None:
-    """Refuse weights that were trained on the other product; what needs no training is made for L1C.
+    """Check that a remover is for images of a processing level; removers without weights are for L1C.
 
     Raises:
-        InputError: The remover is made for another level.
+        InputError: The remover is for another level.
     """
     if (found := level_of(remover)) != level:
         raise InputError(f"{remover.name} was trained on {found}, expected {level} for these images; choose others")
 
 
 def level_of(remover: CloudRemover) -> Level:
-    """Return which product a remover was made for."""
+    """Return the processing level that a remover is for."""
     return remover.settings.level if isinstance(remover, NetworkRemover) else "L1C"
 
 
@@ -194,16 +194,14 @@ def _check(observation: Observation, bands: tuple[str, ...]) -> None:
     if absent := [band for band in bands if band not in observation.bands]:
         raise InputError(
             f"the network needs the bands {' '.join(bands)}, found {' '.join(observation.bands)};"
-            f" give an image with {' '.join(absent)}, too"
+            f" use an image that also has {' '.join(absent)}"
         )
     height, width = observation.cloudy.shape[-2:]
     if min(height, width) < MIN_PX:
         raise InputError(
-            f"the network needs at least {MIN_PX} x {MIN_PX} px, found {height} x {width}; cut a larger piece"
+            f"the network needs at least {MIN_PX} x {MIN_PX} px, found {height} x {width}; use a larger image"
         )
     images = {"radar": observation.sar, "cloudy": observation.select(bands).cloudy, "cloud map": observation.cloud_map}
     for name, image in images.items():
         if gaps := int((~image.isfinite()).any(dim=1).sum()):
-            raise InputError(
-                f"the {name} image has {gaps} px without data, expected none; cut a piece without gaps or fill them"
-            )
+            raise InputError(f"the {name} image has {gaps} px without data, expected none; crop it or fill the gaps")

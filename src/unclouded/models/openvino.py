@@ -1,4 +1,4 @@
-"""A folded network run by OpenVINO instead of torch (extra ``[openvino]``): the same answer, sooner where it fits."""
+"""Inference of a folded network with OpenVINO instead of torch (extra ``[openvino]``)."""
 
 import warnings
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from unclouded.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class OpenVinoTrunk:
-    """A compiled trunk, for images of any size.
+    """A compiled trunk for images of any size.
 
     Attributes:
-        compiled: OpenVINO's model.
+        compiled: Compiled model of OpenVINO.
     """
 
     compiled: Any
@@ -34,9 +34,9 @@ def compiled(trunk: nn.Sequential, dtype: torch.dtype, seen: Sequence[Tensor] | 
     """Compile a folded trunk for the processor.
 
     Args:
-        trunk: In float32.
-        dtype: What to compute in.
-        seen: Windows of the scene if bytes are to be multiplied: :func:`~unclouded.models.openvino.quantise`.
+        trunk: Folded trunk in float32.
+        dtype: Data type of the computation.
+        seen: Windows of the scene for :func:`~unclouded.models.openvino.quantise`; None for no quantisation.
 
     Raises:
         InputError: OpenVINO is not installed.
@@ -48,7 +48,7 @@ def compiled(trunk: nn.Sequential, dtype: torch.dtype, seen: Sequence[Tensor] | 
     channels = next(trunk.parameters()).shape[1]
     example = torch.zeros(1, channels, 64, 64)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # OpenVINO traces, which torch calls deprecated
+        warnings.simplefilter("ignore")  # OpenVINO uses torch.jit.trace, which torch deprecates
         model = openvino.convert_model(trunk, example_input=example, input=[1, channels, -1, -1])
     hint = {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype]
     if seen is not None:
@@ -57,24 +57,24 @@ def compiled(trunk: nn.Sequential, dtype: torch.dtype, seen: Sequence[Tensor] | 
     return OpenVinoTrunk(openvino.Core().compile_model(model, "CPU", threads))
 
 
-# A trunk in bytes: OpenVINO multiplies what lies between the first and the last convolution in int8.
+# Quantisation: OpenVINO computes all convolutions but the first and the last in int8.
 #
-# Weights are rounded to 255 steps of each output channel, activations to 256 steps between the least and the greatest
-# that the windows of a scene show. Sums of bytes are exact; the first and the last convolution, a twentieth of the
-# time and a third of the error, stay as they are.
+# Weights are rounded to 255 steps for each output channel, activations to 256 steps over the range found in windows of
+# the scene. Sums of 8-bit products are exact. The first and the last convolution are not quantised: they take a
+# twentieth of the time and would cause a third of the error.
 
 
 _CONVOLUTIONS = {"Convolution": 0, "ConvolutionBackpropData": 1}
-"""Kinds of convolutions of OpenVINO, and the axis of their weights' output channels."""
+"""Types of convolutions in OpenVINO, with the axis of the output channels in their weights."""
 
 
 def quantise(model: Any, seen: Sequence[Float[Tensor, "1 channel _ _"]], hint: str) -> None:
-    """Let a model multiply bytes.
+    """Quantise the inner convolutions of a model to int8.
 
     Args:
-        model: OpenVINO's, of a folded trunk; changed in place.
-        seen: Windows of the scene as the network is shown them, at least one; greater values than theirs are clipped.
-        hint: What OpenVINO computes in while it looks at the ranges, ``f32`` or ``bf16``.
+        model: OpenVINO model of a folded trunk; changed in place.
+        seen: Windows of the scene as input of the network, at least one; activations outside their range are clipped.
+        hint: Precision in which the ranges of the activations are computed, ``f32`` or ``bf16``.
     """
     from openvino import opset13 as ops
 
@@ -91,10 +91,10 @@ def quantise(model: Any, seen: Sequence[Float[Tensor, "1 channel _ _"]], hint: s
 
 
 def levels(least: float, greatest: float) -> tuple[float, float]:
-    """Return the first and the last of 256 equal steps over a range; zero is one of them.
+    """Return the first and the last of 256 equal steps over a range; one of the steps is 0.
 
-    Values that are never negative, such as those after a ReLU, take all steps for themselves; others have 128 below
-    zero and 127 above.
+    A range without negative values, such as after a ReLU, starts at 0; other ranges have 128 steps below 0 and 127
+    above.
     """
     if least >= 0:
         return 0.0, max(greatest, float(np.finfo(np.float32).tiny))
@@ -107,14 +107,14 @@ def _convolutions(model: Any) -> list[Any]:
 
 
 def _reach(weight: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    """Greatest absolute weight of each output channel, as an array that broadcasts to the weights."""
+    """Return the largest absolute weight of each output channel, as an array that broadcasts to the weights."""
     others = tuple(i for i in range(weight.ndim) if i != axis)
     reach: NDArray[np.float32] = np.abs(weight).max(axis=others, keepdims=True).astype(np.float32)
     return np.maximum(reach, np.finfo(np.float32).tiny)
 
 
 def _ranges(model: Any, convolutions: Sequence[Any], seen: Sequence[Tensor], hint: str) -> list[tuple[float, float]]:
-    """Least and greatest value that each convolution is shown, over all windows."""
+    """Return the smallest and largest input of each convolution over all windows."""
     import openvino
     from openvino import opset13 as ops
 

@@ -1,4 +1,4 @@
-"""Physical units to network values and back; saved with every network's weights."""
+"""Conversion of physical units to network values and back; saved with the weights of every network."""
 
 from typing import Annotated
 
@@ -21,9 +21,10 @@ Interval = Annotated[tuple[float, float], AfterValidator(_ascending)]
 
 
 class Scaling(Settings):
-    """Clips physical values and stretches them to [-1, 1], and turns network values back (section III-B.2).
+    """Conversion of physical values, clipped to a range, to network values in [-1, 1] and back (section III-B.2).
 
-    The paper clips both radar bands to [-25, 0] dB; others clip VH to [-32.5, 0] dB: ``Scaling(vh_db=(-32.5, 0.0))``.
+    The paper clips both radar bands to [-25, 0] dB. Other authors clip VH to [-32.5, 0] dB, which is
+    ``Scaling(vh_db=(-32.5, 0.0))``.
 
     Attributes:
         vv_db: Range of VV backscatter, dB.
@@ -36,7 +37,7 @@ class Scaling(Settings):
     toa_reflectance: Interval = SENTINEL2.clip
 
     def sar(self, db: Float[Tensor, "batch 2 h w"]) -> Float[Tensor, "batch 3 h w"]:
-        """Turn VV and VH into network values: VV, VH, and the mean of the two after clipping (our decision).
+        """Convert VV and VH to network values: VV, VH, and the mean of the two after clipping (our decision).
 
         Args:
             db: VV and VH backscatter, dB. NaN stays NaN.
@@ -46,11 +47,11 @@ class Scaling(Settings):
         return cat([vv, vh, (vv + vh) / 2], dim=1)
 
     def optical(self, reflectance: Float[Tensor, "batch band h w"]) -> Float[Tensor, "batch band h w"]:
-        """Turn TOA reflectance into network values in [-1, 1]. NaN stays NaN."""
+        """Convert TOA reflectance to network values in [-1, 1]. NaN stays NaN."""
         return _to_network(reflectance, self.toa_reflectance)
 
     def reflectance(self, network: Float[Tensor, "batch band h w"]) -> Float[Tensor, "batch band h w"]:
-        """Turn network values into TOA reflectance: the inverse of :meth:`optical` within the clip range."""
+        """Convert network values to TOA reflectance: the inverse of :meth:`optical` within the range."""
         low, high = self.toa_reflectance
         return (network + 1) / 2 * (high - low) + low
 

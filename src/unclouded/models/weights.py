@@ -1,8 +1,12 @@
-"""Weights files: a generator, its settings and its scaling in one safetensors file; nothing is ever unpickled."""
+"""Weights files: a generator with its settings in one safetensors file, which is read without unpickling.
+
+The second half of the module finds removers by name or weights file, and the cloud map that they are used with.
+"""
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ from torch import Tensor
 from unclouded.clouds.map import PAPER, CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.errors import InputError
-from unclouded.files import resolved, whole_file
+from unclouded.files import machine_fault, named, resolved, whole_file
 from unclouded.models.baselines import BASELINES, baseline
 from unclouded.models.cloud_map import TrainedMap, described, same_map
 from unclouded.models.cyclegan import SarToOptical
@@ -29,13 +33,16 @@ from unclouded.settings import settings_from
 from unclouded.strict_json import parse_json
 
 RECORD = "unclouded"
-"""Metadata entry with the settings and the training summary; one entry, so that equal weights make equal files."""
+"""Metadata entry with the settings and the training summary.
+
+There is one entry only: safetensors writes several in random order, and equal weights should make equal files.
+"""
 
 WEIGHTS = "weights.safetensors"
-"""What a run calls its weights."""
+"""File name of the weights of a run."""
 
 BEST = "best.safetensors"
-"""What a run calls its weights when they were judged best."""
+"""File name of the weights of a run that were best on the validation patches."""
 
 
 def save_weights(
@@ -45,14 +52,14 @@ def save_weights(
     training_summary: Mapping[str, str],
     trained_map: TrainedMap | None = None,
 ) -> None:
-    """Write a generator's weights in float32 with everything needed to use them, whole or not at all.
+    """Write the weights of a generator in float32 with everything needed to use them, atomically.
 
     Args:
         path: Safetensors file.
-        generator: The cloud-removal generator.
-        settings: What it was made for, its scaling included.
-        training_summary: What users should know of the training, such as data, steps and date.
-        trained_map: Cloud map of the training, which the weights are used with; None where it is not known.
+        generator: Cloud-removal generator.
+        settings: Settings of the generator, including its scaling.
+        training_summary: Summary of the training for users, such as data, steps and date.
+        trained_map: Cloud map of the training, with which the weights are used; None if unknown.
     """
     record = {"settings": settings.model_dump(mode="json"), "training": dict(training_summary)}
     if trained_map is not None:
@@ -66,13 +73,13 @@ def save_weights(
 
 @dataclass(frozen=True)
 class WeightsRecord:
-    """What a weights file says of itself.
+    """Metadata of a weights file.
 
     Attributes:
-        settings: What the network was made for.
-        training: What users should know of the training.
-        trained_map: Cloud map of the training; None where the file does not record it.
-        parameters: Numbers in the file.
+        settings: Settings of the network.
+        training: Summary of the training.
+        trained_map: Cloud map of the training; None if the file does not record it.
+        parameters: Number of parameters.
     """
 
     settings: NetworkSettings
@@ -82,88 +89,95 @@ class WeightsRecord:
 
 
 def read_record(path: Path) -> WeightsRecord:
-    """Read what a weights file says of itself, and none of its weights.
+    """Read the metadata of a weights file, without its weights.
 
     Raises:
-        InputError: Not a safetensors file, or without our record.
+        InputError: The file is not a safetensors file, or has no record of settings.
+    """
+    with _opened(path) as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+        return WeightsRecord(*_record(path, file.metadata() or {}), sum(map(math.prod, shapes)))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file, with errors of format and of reading as one line.
+
+    Not :func:`unclouded.files.decoding`, which catches everything: the block also contains code of ours.
     """
     require_weights_file(path)
     try:
         with safe_open(path, framework="pt") as file:
-            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-            return WeightsRecord(*_record(path, file.metadata() or {}), sum(map(math.prod, shapes)))
+            yield file
     except SafetensorError as error:
-        raise _damaged(path, error) from error
+        raise InputError(f"{named(path)} is not a whole safetensors file ({error}); copy it again") from error
+    except OSError as error:
+        if broken := machine_fault(error):
+            raise broken from error
+        raise InputError(f"{named(path)} cannot be read ({error}); copy it again") from error
 
 
 def load_network(path: Path) -> NetworkRemover:
-    """Read a weights file of :func:`save_weights`; the remover is named after the file, or the run that it lies in.
+    """Read a weights file of :func:`save_weights`; the remover is named after the file or the run that contains it.
 
     Raises:
-        InputError: Not a safetensors file, without our record, or weights that do not fit their own settings.
+        InputError: The file is not a safetensors file, has no record of settings, or its weights do not fit these
+            settings.
     """
-    require_weights_file(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            settings, training, trained_map = _record(path, file.metadata() or {})
-            with torch.device("meta"):
-                generator = settings.build()
-            _compare(path, {name: _described(file.get_slice(name)) for name in file.keys()}, generator)  # noqa: SIM118
-            tensors = {name: file.get_tensor(name) for name in generator.state_dict()}
-    except SafetensorError as error:
-        raise _damaged(path, error) from error
-    _refuse_not_finite(path, tensors)
+    with _opened(path) as file:
+        settings, training, trained_map = _record(path, file.metadata() or {})
+        with torch.device("meta"):
+            generator = settings.build()
+        _require_shapes(path, {name: _type_and_shape(file.get_slice(name)) for name in file.keys()}, generator)  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in generator.state_dict()}
+    _require_finite(path, tensors)
     generator.load_state_dict(tensors, assign=True)
     return NetworkRemover(generator, settings, name_of(path), training, trained_map=trained_map)
 
 
 def initialise_from_weights(generator: SarToOptical, settings: NetworkSettings, path: Path) -> None:
-    """Fill a generator with the weights of a file, to train on from there.
+    """Load the weights of a file into a generator, as the start of a training.
 
     Raises:
-        InputError: The file is none of :func:`load_network`, or of a network for something else.
+        InputError: The file is not a weights file, or belongs to a network with other settings.
     """
     require_network(settings, path)
     generator.load_state_dict(load_network(path).generator.state_dict())
 
 
 def require_network(settings: NetworkSettings, path: Path) -> None:
-    """Refuse a weights file of another network than settings describe; its weights are not read.
+    """Check that a weights file has certain network settings, without reading its weights.
 
     Raises:
-        InputError: The file is none of :func:`read_record`, or names what differs.
+        InputError: The file is not a weights file, or its settings differ; names the differences.
     """
-    given, wanted = (one.model_dump(mode="json") for one in (read_record(path).settings, settings))
-    if differing := [f"{key} is {given[key]}, expected {wanted[key]}" for key in wanted if given[key] != wanted[key]]:
+    found, expected = (one.model_dump(mode="json") for one in (read_record(path).settings, settings))
+    differing = [f"{key} is {found[key]}, expected {expected[key]}" for key in expected if found[key] != expected[key]]
+    if differing:
         raise InputError(
-            f"{path} is of another network ({'; '.join(differing)}); take the network of its settings, or other weights"
+            f"{named(path)} is of another network ({'; '.join(differing)}); take the network of its settings, or other "
+            "weights"
         )
 
 
 def name_of(path: Path) -> str:
-    """Return what tables call a weights file: every run calls its own alike, so there it is the name of the run."""
+    """Return the name of a weights file in tables: that of its run if it is one of its output files, else its own."""
     path = resolved(path)
     of_runs = {WEIGHTS: path.parent.name, BEST: f"{path.parent.name}-best"}
     return of_runs.get(path.name, path.stem)
-
-
-def _damaged(path: Path, error: SafetensorError) -> InputError:
-    return InputError(f"{path} is not a whole safetensors file ({error}); copy it again")
 
 
 def _record(path: Path, metadata: Mapping[str, str]) -> tuple[NetworkSettings, dict[str, str], TrainedMap | None]:
     record = _json(metadata.get(RECORD, "null"))
     settings, training = (record.get(key) for key in ("settings", "training")) if isinstance(record, dict) else (0, 0)
     if not isinstance(settings, dict) or not isinstance(training, dict):
-        raise InputError(
-            f"{path} has no record of bands and scaling; give the weights that 'unclouded train' writes, not others"
-        )
-    told = {key: str(value) for key, value in training.items()}
-    return settings_from(NetworkSettings, settings, origin=path.name), told, _trained_map(path, record, told)
+        raise InputError(f"{named(path)} has no record of bands and scaling; give weights that 'unclouded train' wrote")
+    summary = {key: str(value) for key, value in training.items()}
+    return settings_from(NetworkSettings, settings, origin=path.name), summary, _trained_map(path, record, summary)
 
 
 def _trained_map(path: Path, record: Mapping[str, Any], training: Mapping[str, str]) -> TrainedMap | None:
-    """Read the cloud map of the training; older files have it among the settings of their run."""
+    """Return the cloud map of the training; older files have it among the settings of their run."""
     found = record.get("cloud_map")
     if found is None:
         run = _json(training.get("settings", "null"))
@@ -172,7 +186,7 @@ def _trained_map(path: Path, record: Mapping[str, Any], training: Mapping[str, s
     if clouds is None:
         return None
     if not isinstance(clouds, dict) or not isinstance(synthetic, dict | None):
-        raise InputError(f"{path} has a damaged record of its cloud map; train or fetch the weights again")
+        raise InputError(f"{named(path)} has a damaged record of its cloud map; train or fetch the weights again")
     origin = f"the cloud map in {path.name}"
     painted = None if synthetic is None else settings_from(SyntheticSettings, synthetic, origin=origin)
     return TrainedMap(settings_from(CloudMapSettings, clouds, origin=origin), painted)
@@ -185,48 +199,43 @@ def _json(text: str) -> Any:
         return None
 
 
-def _described(stored: object) -> str:
-    return f"{stored.get_dtype()} {list(stored.get_shape())}"  # type: ignore[attr-defined]
+def _type_and_shape(stored: Any) -> str:
+    return f"{stored.get_dtype()} {list(stored.get_shape())}"
 
 
-def _compare(path: Path, found: Mapping[str, str], generator: SarToOptical) -> None:
+def _require_shapes(path: Path, found: Mapping[str, str], generator: SarToOptical) -> None:
     expected = {name: f"F32 {list(tensor.shape)}" for name, tensor in generator.state_dict().items()}
     for name in [*expected, *found]:
         if expected.get(name) != found.get(name):
             raise InputError(
-                f"{path} does not fit its own settings: {name[:80]} is {found.get(name, 'absent')},"
+                f"{named(path)} does not fit its own settings: {name[:80]} is {found.get(name, 'absent')},"
                 f" expected {expected.get(name, 'no such entry')}; train or fetch it again"
             )
 
 
-def _refuse_not_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def _require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise InputError(
-                f"{path} has weights that are no numbers, first in {name}; take an earlier state of the run"
+                f"{named(path)} has weights that are not finite, first in {name}; take an earlier state of the run"
             )
 
 
-# From what a user types to a remover and its cloud map.
+# Removers by name or weights file, and their cloud map.
 #
-# A remover is scene-adapted or a baseline by name, or a network by its weights file. A network is used with the cloud
-# map it was trained with, unless the user chooses another one.
-
-
-DEFAULT = SCENE_ADAPTED
-"""What removes clouds where the user names nothing: it needs no training."""
+# A network is used with the cloud map that it was trained with, unless the user chooses another one.
 
 
 def load_remover(text: str | Path, bands: tuple[str, ...] | None = None, device: str = "cpu") -> CloudRemover:
-    """Return a baseline by its name, or the network whose weights lie at a path.
+    """Return ``scene-adapted`` or a baseline by name, or the network of a weights file.
 
     Args:
         text: Name or path.
-        bands: Optical bands wanted; None for those of the network, or red, green and blue where there is none.
-        device: Where the network runs.
+        bands: Optical bands of the result; None for those of the network, or for red, green and blue without a network.
+        device: Device of the network.
 
     Raises:
-        InputError: Neither name nor file, or a network that was made for other bands.
+        InputError: There is no such name or file, or the network is for other bands.
     """
     text = str(text)
     if text == SCENE_ADAPTED:
@@ -236,19 +245,20 @@ def load_remover(text: str | Path, bands: tuple[str, ...] | None = None, device:
     require_remover(text)
     remover = load_network(path := Path(text))
     if bands is not None and set(bands) - set(remover.bands):
-        raise InputError(f"{path} restores {' '.join(remover.bands)}, expected {' '.join(bands)}; choose its bands")
+        found = f"{named(path)} restores {' '.join(remover.bands)}, expected {' '.join(bands)}"
+        raise InputError(f"{found}; choose its bands")
     remover.generator.to(device)
     return remover
 
 
 @dataclass(frozen=True)
 class MapChoice:
-    """The cloud map that removers are used with.
+    """Cloud map that removers are used with.
 
     Attributes:
         used: Settings of the map.
-        trained: The map of the first remover's training; None for removers without weights, or without a record.
-        remark: A sentence for the user where the map is not the one of the training, or that one is unknown.
+        trained: Map that the first remover was trained with; None if it has no weights or they do not record it.
+        remark: Warning for the user if the map differs from that of the training, or the latter is unknown; else empty.
     """
 
     used: CloudMapSettings
@@ -257,20 +267,20 @@ class MapChoice:
 
 
 def choose_map(
-    removers: Sequence[CloudRemover], wanted: CloudMapSettings | None = None, file: Path | None = None
+    removers: Sequence[CloudRemover], requested: CloudMapSettings | None = None, file: Path | None = None
 ) -> MapChoice:
-    """Choose the cloud map that removers are used with together.
+    """Choose one cloud map for one or several removers.
 
     Args:
-        removers: One or more, or none for predictions of others; the map of the first one's training counts.
-        wanted: The user's choice; only the settings that were given (``model_fields_set``) replace those of the
-            training. Without weights the paper's map is what they replace.
-        file: A finished map that the user brings instead.
+        removers: Removers; none for external predictions. The map that the first one was trained with counts.
+        requested: Settings of the user. Those that were set (``model_fields_set``) replace the settings of the training
+            or, without weights, those of the paper's map.
+        file: Map file of the user, used instead.
 
     Raises:
         InputError: The removers were trained with different maps, and the user chose none.
     """
-    chosen = wanted or CloudMapSettings()
+    chosen = requested or CloudMapSettings()
     given = {key: getattr(chosen, key) for key in chosen.model_fields_set}
     networks = [one for one in removers if isinstance(one, NetworkRemover)]
     known = [(one.name, one.trained_map) for one in networks if one.trained_map is not None]
@@ -288,7 +298,7 @@ def choose_map(
 
 
 def _remark_on_file(file: Path, networks: Sequence[NetworkRemover]) -> str:
-    """A user's file shows where clouds are, which networks trained with m = 1 were never shown."""
+    """Return a warning if a map file is used with networks that were trained with m = 1 everywhere; else empty."""
     never = [one.name for one in networks if one.trained_map is not None and one.trained_map.clouds.mode == "ones"]
     return f"the cloud map is {file.name}, but {' and '.join(never)} was trained with m = 1 everywhere" if never else ""
 
@@ -299,10 +309,10 @@ def _remark(used: CloudMapSettings, networks: Sequence[NetworkRemover], unknown:
         for one in networks
         if one.trained_map is not None and not same_map(one.trained_map.clouds, used)
     ]
-    told = [f"the cloud map is {described(used)}, but {' and '.join(differing)}"] if differing else []
+    remarks = [f"the cloud map is {described(used)}, but {' and '.join(differing)}"] if differing else []
     if unknown:
-        told.append(
+        remarks.append(
             f"the weights of {' and '.join(unknown)} do not record the cloud map of their training;"
             f" used is {described(used)}"
         )
-    return "; ".join(told)
+    return "; ".join(remarks)

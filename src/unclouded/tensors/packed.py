@@ -28,7 +28,7 @@ from torch.utils.data import Dataset
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.errors import InputError
-from unclouded.files import explained, named, read_small, require_room, write_json, write_text
+from unclouded.files import decoding, explained, named, read_small, require_room, write_json, write_text
 from unclouded.locks import held
 from unclouded.patches.splits import SplitName
 from unclouded.progress import ProgressCallback, no_progress
@@ -217,7 +217,9 @@ def open_store(
     found = (folder / RECORDS).stat().st_size if (folder / RECORDS).is_file() else 0
     if found != expected:
         raise InputError(f"{named(folder / RECORDS)} has {found:,} bytes, expected {expected:,}; copy it again")
-    rows = read_rows(listed)
+    rows = parse_rows(folder / NAMES, listed)
+    if len(rows) != settings.patches:
+        raise InputError(f"{named(folder / NAMES)} has {len(rows):,} rows, expected {settings.patches:,}; pack again")
     shown = bands or settings.bands
     positions(shown, settings.bands)
     _require_crop(folder, settings, crop_px)
@@ -237,10 +239,19 @@ def _require_crop(folder: Path, settings: StoreSettings, crop_px: int | None) ->
         )
 
 
-def read_rows(listed: bytes) -> tuple[Row, ...]:
-    """Parse a list of names; an incomplete last line is ignored."""
-    text = listed[: listed.rfind(b"\n") + 1].decode("utf-8")
-    return tuple(Row(*cells) for cells in csv.reader(io.StringIO(text)) if len(cells) == len(Row._fields))
+def parse_rows(path: Path, listed: bytes) -> tuple[Row, ...]:
+    """Parse a list of names; an incomplete last line is ignored.
+
+    Args:
+        path: File of the list, for the message.
+        listed: Its content.
+
+    Raises:
+        InputError: The content is not text in UTF-8, or not csv of three columns.
+    """
+    with decoding(path, "is not a list of packed patches", "pack again into another folder"):
+        text = listed[: listed.rfind(b"\n") + 1].decode("utf-8")
+        return tuple(Row._make(cells) for cells in csv.reader(io.StringIO(text), strict=True))
 
 
 def written_rows(rows: Iterable[Row]) -> str:
@@ -341,7 +352,8 @@ def _rows_on_disk(folder: Path, layout: StoreSettings, names: Sequence[str]) -> 
         return []
     kept: list[Row] = []
     with (folder / RECORDS).open("rb") as records:
-        for name, row in zip(names, read_rows(read_small(folder / NAMES, MAX_NAMES_BYTES)), strict=False):
+        listed = parse_rows(folder / NAMES, read_small(folder / NAMES, MAX_NAMES_BYTES))
+        for name, row in zip(names, listed, strict=False):
             if row.name != name or hashlib.sha256(records.read(layout.record().itemsize)).hexdigest() != row.sha256:
                 break
             kept.append(row)
