@@ -181,7 +181,7 @@ def test_a_download_with_another_hash_is_not_kept(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(vgg_weights, "offline_weights", lambda: None)
     monkeypatch.setattr(vgg_weights, "download", lambda _, target: write_other(target))
-    with pytest.raises(InputError, match=r"came with the SHA-256 d9298a10\S+, expected one that begins with 397923af"):
+    with pytest.raises(InputError, match=r"its SHA-256 is d9298a10\S+, expected one that begins with 397923af"):
         read_vgg_weights("auto", classifier=True)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

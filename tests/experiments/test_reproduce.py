@@ -7,13 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from unclouded.errors import InputError
-from unclouded.experiments.reproduce import RECORD, Reproduction, leak_free, without_map
+from unclouded.experiments.reproduce import RECORD, Reproduction, leak_free
 from unclouded.experiments.rows import find_experiments
-from unclouded.models.remover import FunctionRemover
-from unclouded.tensors.observation import Observation
 
 
 def smoke(table: str, runs: Path) -> Reproduction:
@@ -98,14 +95,6 @@ def test_folds_are_free_of_leaks_and_that_can_be_seen(runs: Path) -> None:
 def test_the_sample_size_needs_a_data_set(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="name it with --root"):
         Reproduction(find_experiments(), "table_2", "sample", tmp_path).complete(lambda *_: None)
-
-
-def test_an_ablated_remover_is_shown_m_1_everywhere() -> None:
-    shown = FunctionRemover("what it is shown", ("B04",), lambda seen: seen.cloud_map)
-    ablated = without_map(shown)
-    seen = Observation(torch.zeros(1, 2, 1, 2), torch.zeros(1, 1, 1, 2), torch.tensor([[[[0.0, 0.4]]]]), ("B04",))
-    assert torch.equal(ablated(seen), torch.ones(1, 1, 1, 2))
-    assert (ablated.name, ablated.bands) == ("what it is shown", ("B04",))
 
 
 A, B, SAME_REGION = "ROIs1158_spring_1_p1", "ROIs1158_spring_106_p1", "ROIs1158_spring_1_p2"

@@ -1,10 +1,14 @@
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 
+from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError
 from unclouded.models.baselines import baseline
+from unclouded.models.cloud_map import TrainedMap
+from unclouded.models.cyclegan import initialise
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.roi import PatchId
@@ -32,6 +36,23 @@ def test_the_remover_sees_its_own_bands_in_its_own_order(one: Triplet) -> None:
     ((triplet, _),) = evaluate_remover(baseline("cloudy", ("B03", "B04")), [one])
     assert triplet.observation.bands == ("B03", "B04")
     assert triplet.observation.cloudy[0, 0, 0].tolist() == pytest.approx([0.2, 0.8])
+
+
+@pytest.mark.parametrize(("mode", "equal"), [("ones", True), ("continuous", False)])
+def test_the_input_of_the_ablation_has_m_1_and_its_scores_the_map_of_the_triplets(
+    mode: Literal["ones", "continuous"], equal: bool
+) -> None:
+    settings = NetworkSettings(bands=BANDS, width=1)
+    generator = settings.build()
+    initialise(generator, torch.Generator().manual_seed(0))
+    network = NetworkRemover(generator, settings, trained_map=TrainedMap(CloudMapSettings(mode=mode)))
+    rng, size = torch.Generator().manual_seed(1), (8, 8)
+    sar, cloudy = -25 * torch.rand(1, 2, *size, generator=rng), torch.rand(1, 2, *size, generator=rng)
+    maps = [torch.ones(1, 1, *size), torch.rand(1, 1, *size, generator=rng)]
+    triplets = [Triplet("one", Observation(sar, cloudy, m, BANDS), cloudy) for m in maps]
+    found = list(evaluate_remover(network, triplets, keep_clear=False))
+    assert torch.equal(found[0][1], found[1][1]) == equal
+    assert torch.equal(found[1][0].observation.cloud_map, maps[1])
 
 
 def test_fault_18_l2a_weights_are_not_evaluated_on_l1c() -> None:

@@ -258,10 +258,9 @@ def screened(sets: Sequence[Float[Tensor, "_ feature"]], precision: torch.dtype)
     r = max(worst for _, _, worst in parts)
     summed = held[0].shape[1] * 2.0**-24
     slack = 2 * r + r**2 + (1 + r) ** 2 * (summed / (1 - summed) + ROUNDING[precision])
+    slack *= 1.001  # for the rounding errors of the bound itself
     return [
-        Screened(
-            features.numpy(), rounded, squares.numpy(), 1.001 * slack
-        )  # 0.1 % for the rounding of the bound itself
+        Screened(features.numpy(), rounded, squares.numpy(), slack)
         for features, (rounded, squares, _) in zip(held, parts, strict=True)
     ]
 

@@ -345,7 +345,8 @@ def require_same(protocols: Mapping[str, EvaluationProtocol]) -> None:
     for name, protocol in others:
         if found := differences(reference, protocol):
             more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-            raise InputError(f"{first} and {name} do not compare: {found[0]}{more}; evaluate both in the same way")
+            how = ", with the same --clouds and --detector" if found[0].startswith("clouds ") else ""
+            raise InputError(f"{first} and {name} do not compare: {found[0]}{more}; evaluate both in the same way{how}")
 
 
 def _narrowed(value: Any, other: Any) -> Any:

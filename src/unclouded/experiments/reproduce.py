@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from unclouded.clouds.cache import ProbabilityCache
@@ -30,7 +28,7 @@ from unclouded.experiments.runs import Part, parts_of, simulated_root, train_mis
 from unclouded.experiments.tables import COLUMNS, Line, Table, to_csv, to_html, to_latex, to_markdown
 from unclouded.files import read_small, sha256, write_json, write_text
 from unclouded.models.baselines import baseline
-from unclouded.models.remover import CloudRemover, FunctionRemover
+from unclouded.models.remover import CloudRemover
 from unclouded.models.weights import load_network
 from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable
 from unclouded.patches.roi import region_of
@@ -39,7 +37,7 @@ from unclouded.progress import ProgressCallback
 from unclouded.sensors import RGB
 from unclouded.strict_json import read_json
 from unclouded.tensors.dataset import TripletDataset
-from unclouded.tensors.observation import Observation, Triplet
+from unclouded.tensors.observation import Triplet
 from unclouded.vgg import AUTO
 
 SHOWN_AS_COLUMNS = ("synthetic", "target")
@@ -197,15 +195,6 @@ def _conditions(found: Any) -> tuple[str, ...]:
 # Scores of a row: every fold is tested on its held-out patches, and all scores go into one file.
 
 
-def without_map(remover: CloudRemover) -> CloudRemover:
-    """Return a remover whose input cloud map is m = 1 everywhere, as in training: the ablation of section III-B.3."""
-
-    def predict(observation: Observation) -> Float[Tensor, "batch band h w"]:
-        return remover(replace(observation, cloud_map=torch.ones_like(observation.cloud_map)))
-
-    return FunctionRemover(remover.name, remover.bands, predict)
-
-
 def feature_settings(size: SizeSettings) -> FeatureSettings:
     """Return the settings of the image features at a size."""
     return FeatureSettings(layer=size.precision_recall.layer, side_px=size.precision_recall.side_px)
@@ -270,8 +259,7 @@ def _map_of(row: Row) -> CloudMapSettings:
 def _remover(row: Row, part: Part) -> CloudRemover:
     if row.settings.remover is not None:
         return baseline(row.settings.remover, RGB)
-    remover = load_network(part.run.weights)
-    return without_map(remover) if row.trained.clouds.mode == "ones" else remover
+    return load_network(part.run.weights)
 
 
 def _targets(data: Iterable[Triplet], target: Target) -> Iterator[Triplet]:

@@ -129,6 +129,11 @@ class NetworkRemover:
         return STRIDE_PX
 
     @property
+    def trained_without_map(self) -> bool:
+        """Whether the network was trained with m = 1 everywhere, the ablation of section III-B.3."""
+        return self.trained_map is not None and self.trained_map.clouds.mode == "ones"
+
+    @property
     def compute_precision(self) -> str:
         """Numerical precision after adaptation, on this processor: float32, bfloat16 or int8."""
         if self.precision == "int8":

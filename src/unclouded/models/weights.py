@@ -299,7 +299,7 @@ def choose_map(
 
 def _remark_on_file(file: Path, networks: Sequence[NetworkRemover]) -> str:
     """Return a warning if a map file is used with networks that were trained with m = 1 everywhere; else empty."""
-    never = [one.name for one in networks if one.trained_map is not None and one.trained_map.clouds.mode == "ones"]
+    never = [one.name for one in networks if one.trained_without_map]
     return f"the cloud map is {file.name}, but {' and '.join(never)} was trained with m = 1 everywhere" if never else ""
 
 

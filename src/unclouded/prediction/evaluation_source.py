@@ -1,9 +1,10 @@
 """Sources of predictions to evaluate on a data set: a remover, or files written by an external method."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from unclouded.errors import InputError
@@ -116,6 +117,9 @@ def evaluate_remover(
 ) -> Predictions:
     """Run a remover on triplets; yield every triplet with the predicted clear image.
 
+    A network that was trained with m = 1 everywhere gets m = 1 as input. The cloud map of the triplets then only
+    separates cloudy and clear pixels, so that scores of the ablation can be compared with those of other networks.
+
     Args:
         remover: Network or baseline.
         data: Triplets whose bands include those of the remover; they are yielded with the bands of the remover.
@@ -126,9 +130,12 @@ def evaluate_remover(
         InputError: The remover returned no valid image; see :func:`~unclouded.tensors.predictions.require_prediction`.
     """
     require_level(remover, "L1C")
+    without_map = isinstance(remover, NetworkRemover) and remover.trained_without_map
     for triplet in data:
         selected = triplet.select(remover.bands)
         observation = selected.observation.to(device)
+        if without_map:
+            observation = replace(observation, cloud_map=torch.ones_like(observation.cloud_map))
         prediction = (
             require_prediction(remover(observation), observation, remover.name, triplet.name).detach().float().cpu()
         )
