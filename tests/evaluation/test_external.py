@@ -28,7 +28,7 @@ GRID = GeoBox.from_bbox((0, 0, 80, 60), "EPSG:32632", resolution=10)  # 8 x 6 px
 
 
 def image(bands: int = 3, scale: float = 1.0) -> np.ndarray:
-    """The value tells its place: 0.1 x band + 0.01 x row + 0.001 x column."""
+    """Return an image whose values encode their place: 0.1 x band + 0.01 x row + 0.001 x column."""
     b, r, c = np.mgrid[0:bands, 0:6, 0:8]
     return ((0.1 * b + 0.01 * r + 0.001 * c) * scale).astype(np.float32)
 
@@ -256,7 +256,7 @@ def test_an_invalid_npy_header_is_reported_in_one_line(
     header: bytes, folder: Path, triplets: list[TripletFiles]
 ) -> None:
     (folder / "flat_7.npy").write_bytes(b"\x93NUMPY\x02\x00" + (9000).to_bytes(4, "little") + header.ljust(9000))
-    with pytest.raises(InputError, match=r"flat_7\.npy is no whole \.npy file of numbers .*; write it again"):
+    with pytest.raises(InputError, match=r"flat_7\.npy is not a complete \.npy file of numbers .*; write it again"):
         find_predictions(folder, triplets)
 
 

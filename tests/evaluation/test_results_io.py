@@ -133,7 +133,7 @@ def test_a_patch_that_was_left_out_afterwards_is_noticed(written: Path) -> None:
     ("change", "message"),
     [
         (lambda c: c.update(definition="unclouded-scores-0"), "has the definition unclouded-scores-0, expected uncl"),
-        (lambda c: c.pop("patches"), "is no whole file of scores: patches: Field required"),
+        (lambda c: c.pop("patches"), "is not a complete file of scores: patches: Field required"),
         (lambda c: c.update(patches={}), "patches: Dictionary should have at least 1 item"),
         (lambda c: c["patches"]["ROIs1158_spring_1_p0"].pop("clear"), "ROIs1158_spring_1_p0.clear: Field required"),
         (lambda c: c["patches"]["ROIs1158_spring_1_p0"].update(coverage=2), "coverage: Input should be less than"),

@@ -152,7 +152,7 @@ def test_fault_24_a_million_entries_are_refused(tmp_path: Path) -> None:
 
 def test_fault_24_a_cut_file_is_refused(saved: Path) -> None:
     saved.write_bytes(saved.read_bytes()[:-1])
-    with pytest.raises(InputError, match="is not a whole safetensors file"):
+    with pytest.raises(InputError, match="is not a complete safetensors file"):
         load_network(saved)
 
 

@@ -302,7 +302,7 @@ def _require_order(path: Path, descriptions: Sequence[str | None]) -> None:
 
 def _read_npy(path: Path) -> NDArray[np.generic]:
     """Read a ``.npy`` file of numbers: its header first, and never a pickle."""
-    fault = "is no whole .npy file of numbers"
+    fault = "is not a complete .npy file of numbers"
     with open_file(path) as file, decoding(path, fault, "write it again"), warnings.catch_warnings():
         warnings.simplefilter("error")
         version = np.lib.format.read_magic(file)

@@ -265,7 +265,7 @@ def load_scores(path: Path) -> Scores:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))[:120]
         raise InputError(
-            f"{named(path)} is no whole file of scores: {where}: {first['msg']}; evaluate again"
+            f"{named(path)} is not a complete file of scores: {where}: {first['msg']}; evaluate again"
         ) from error
     scores = _scores(record)
     _require_consistent(path, record, scores)

@@ -110,7 +110,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except SafetensorError as error:
-        raise InputError(f"{named(path)} is not a whole safetensors file ({error}); copy it again") from error
+        raise InputError(f"{named(path)} is not a complete safetensors file ({error}); copy it again") from error
     except OSError as error:
         if broken := machine_fault(error):
             raise broken from error
