@@ -435,20 +435,10 @@ def new_geotiff(
 
 def _profile(count: int, geobox: GeoBox, dtype: np.dtype[Any], nodata: float | None, block_px: int) -> dict[str, Any]:
     height, width = geobox.shape
-    profile: dict[str, Any] = {
-        "driver": "GTiff",
-        "count": count,
-        "height": height,
-        "width": width,
-        "dtype": dtype.name,
-        "crs": str(geobox.crs) if geobox.crs else None,
-        "transform": geobox.affine,
-        "nodata": nodata,
-        "compress": "deflate",
-        "predictor": 3 if dtype.kind == "f" else 2,
-        "interleave": "band",
-        "BIGTIFF": "IF_SAFER",
-    }
+    profile: dict[str, Any] = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": dtype.name}
+    profile |= {"crs": str(geobox.crs) if geobox.crs else None, "transform": geobox.affine, "nodata": nodata}
+    predictor = 3 if dtype.kind == "f" else 2  # floating point, horizontal differencing
+    profile |= {"compress": "deflate", "predictor": predictor, "interleave": "band", "BIGTIFF": "IF_SAFER"}
     if min(height, width) >= 2 * block_px:
         profile |= {"tiled": True, "blockxsize": block_px, "blockysize": block_px}
     return profile
