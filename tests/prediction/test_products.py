@@ -13,16 +13,22 @@ from unclouded.prediction.products import (
 )
 from unclouded.sentinel.radiometry import Radiometry
 
-MADE = np.array([True, True, True, True, False])
+PREDICTED = np.array([True, True, True, True, False])
 
 
 def test_deviations_are_stored_as_integers_and_the_largest_one_means_unknown() -> None:
     deviation = np.array([0.0, 0.12344, 9.0, np.nan, 0.1], np.float32)
-    assert encode_uncertainty(deviation, MADE).tolist() == [0, 1234, UNKNOWN_STEPS - 1, UNKNOWN_STEPS, UNKNOWN_STEPS]
+    assert encode_uncertainty(deviation, PREDICTED).tolist() == [
+        0,
+        1234,
+        UNKNOWN_STEPS - 1,
+        UNKNOWN_STEPS,
+        UNKNOWN_STEPS,
+    ]
 
 
 def test_confidence_is_stored_in_hundredths() -> None:
-    assert encode_confidence(np.array([0.0, 0.456, 1.7, np.nan, 0.1], np.float32), MADE).tolist() == [
+    assert encode_confidence(np.array([0.0, 0.456, 1.7, np.nan, 0.1], np.float32), PREDICTED).tolist() == [
         *(0, 46, 100, UNKNOWN_PERCENT, UNKNOWN_PERCENT)
     ]
 
@@ -45,7 +51,7 @@ def test_products_have_scale_offset_nodata_and_class_names() -> None:
         "VALUE_2": "blended",
         "VALUE_3": "synthesised",
         "VALUE_4": "near gap",
-        "VALUE_5": "unjudged",
+        "VALUE_5": "unknown cloud",
     }
     assert [one.pixel_bytes for one in made.values()] == [4, 4, 1, 4, 1]
 
@@ -79,8 +85,8 @@ def test_fault_13_pixels_of_unknown_cloud_state_are_predicted_where_radar_has_da
 
 
 def test_shares_refer_to_the_whole_scene_and_add_up_to_1() -> None:
-    counts = {"no_data": 39, "observed": 40, "blended": 5, "synthesised": 10, "near_gap": 2, "unjudged": 4}
-    assert shares(counts) == {"observed": 0.4, "made": 0.17, "unjudged": 0.04, "no_data": 0.39}
+    counts = {"no_data": 39, "observed": 40, "blended": 5, "synthesised": 10, "near_gap": 2, "unknown_cloud": 4}
+    assert shares(counts) == {"observed": 0.4, "predicted": 0.17, "unknown_cloud": 0.04, "no_data": 0.39}
     losses = {"no_data_optical": 15, "no_data_radar": 24, "no_data_remover": 0, "radar_gaps": 50}
     assert causes(losses, 100) == "cloudy and no radar data 24.0 %, no optical data 15.0 %"
     assert causes({}, 100) == ""

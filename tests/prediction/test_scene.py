@@ -274,7 +274,7 @@ def test_fault_13_nodata_stays_saturation_is_predicted_and_no_valid_pixel_become
     hole = np.zeros((HEIGHT, WIDTH), bool)
     hole[10:20, 10:20] = True
     assert (values(scene)[:, hole] == 0).all()
-    assert values(scene, "provenance")[0, 40, 50] == Provenance.UNJUDGED
+    assert values(scene, "provenance")[0, 40, 50] == Provenance.UNKNOWN_CLOUD
     assert np.unique(values(scene)[:, ~hole]).tolist() == [1]
     assert np.array_equal(values(scene, "provenance")[0] == Provenance.NO_DATA, hole)
 
@@ -489,7 +489,7 @@ def test_fault_32_a_scene_that_does_not_fit_is_refused_before_it_begins(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unclouded.files.shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 20))
-    with pytest.raises(MachineError, match=r"has 1 MiB free, expected 9 MiB to clear this scene"):
+    with pytest.raises(MachineError, match=r"has 1 MiB free, expected 9 MiB to predict this scene"):
         place.clear(Grey())
     assert not list((place.folder / "out").glob("*.tif"))
 

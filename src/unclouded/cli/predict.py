@@ -188,10 +188,10 @@ def _merged(base: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any
 
 def scene_summary(scene: "PredictedScene") -> str:
     """Three or four lines: numbers and shares of predicted pixels, remover, expected error and path of the report."""
-    from unclouded.prediction.products import MADE
+    from unclouded.prediction.products import PREDICTED
 
     pixels, used = scene.summary["pixels"], scene.summary["used"]
-    predicted = sum(pixels[name] for name in (*MADE, "unjudged"))
+    predicted = sum(pixels[name] for name in (*PREDICTED, "unknown_cloud"))
     counts = (
         f"{predicted:,} px predicted by {used}, {pixels['observed']:,} as observed, {pixels['no_data']:,} without data"
         if predicted
@@ -212,8 +212,8 @@ def _shares(pixels: Mapping[str, Any]) -> str:
     share, total = shares(pixels), sum(pixels[code.name.lower()] for code in Provenance)
     labels = {
         "observed": "as observed",
-        "made": "cloudy and predicted",
-        "unjudged": "of unknown cloud cover and predicted",
+        "predicted": "cloudy and predicted",
+        "unknown_cloud": "of unknown cloud cover and predicted",
         "no_data": "no data",
     }
     rounded = in_percent(share)

@@ -14,7 +14,7 @@ from unclouded.patches.manifest import FAILED
 from unclouded.patches.manifest_rows import summary_lines
 from unclouded.patches.mosaic import reduced
 from unclouded.patches.screening import ScreeningSettings
-from unclouded.prediction.report.figures import photograph, stretch_of
+from unclouded.prediction.report.figures import Stretch, photograph, stretch_of
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 
@@ -87,7 +87,7 @@ def _pictures(files: TripletFiles) -> Iterator[tuple[str, str]]:
     radar = reduced(read(files.sar, SENTINEL1).select(("VV",)).values, STEP)
     cloudy, clear = (reduced(read(path, SENTINEL2).select(RGB).values, STEP) for path in (files.cloudy, files.clear))
     stretch = stretch_of(clear[:, np.isfinite(clear).all(axis=0)])
-    yield "radar", photograph(np.repeat(radar, 3, axis=0), RADAR_DB)
+    yield "radar", photograph(np.repeat(radar, 3, axis=0), Stretch((RADAR_DB[0],) * 3, RADAR_DB[1] - RADAR_DB[0]))
     yield "cloudy", photograph(cloudy, stretch)
     yield "clear", photograph(clear, stretch)
 

@@ -47,11 +47,17 @@ UNKNOWN_REACH_PX = 88
 """Margin around the windows of a remover without ``margin_px``: the receptive field of the networks."""
 
 LOSSES = ("no_data_optical", "no_data_radar", "no_data_remover", "radar_gaps")
-"""Pixel counts of a line. Pixels of the result without data, by cause: no optical band has a value; cloudy and without
-radar; the remover returned NaN. The last count is of all pixels without radar data."""
+"""Names of the pixel counts of a line.
+
+The first three count pixels of the result without data, by cause: no optical band has a value; cloudy and without
+radar; the remover returned NaN. The last one counts all pixels without radar data.
+"""
 
 Statistics = Literal["scene", "window"]
-"""Images that a remover is adapted to: the scene or, as in the paper, each window separately."""
+"""Images that a remover is adapted to: the scene or, as in the paper, each window separately.
+
+Statistics of single windows differ between neighbours, so that seams show; those of the scene are the same everywhere.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,15 +111,16 @@ def adapt_per_window(remover: SceneRemover) -> CloudRemover:
 def read_sample(sources: Sources, scene_map: SceneMap, bands: tuple[str, ...]) -> list[Observation]:
     """Read the windows that a remover is adapted to, without those where radar and optical data do not overlap."""
     known = scene_map.everywhere(scene_map.has_data)
-    all_unjudged = not known.any()  # then sample the pixels to predict: no others are there to fit to
-    chosen = sample_windows(scene_map.everywhere(scene_map.seen) if all_unjudged else known)
+    # Where no pixel has all bands and a known m, a remover can only be adapted to the pixels to predict.
+    all_unknown = not known.any()
+    chosen = sample_windows(scene_map.everywhere(scene_map.seen) if all_unknown else known)
     by_rows: dict[tuple[int, int], list[Window]] = {}
     for window in chosen:
         by_rows.setdefault((window.top, window.bottom), []).append(window)
     sample = []
     for (top, bottom), windows in by_rows.items():
         rows = sources.rows(top, bottom, bands).result()
-        seen = scene_map.seen(top, bottom) if all_unjudged else None
+        seen = scene_map.seen(top, bottom) if all_unknown else None
         usable, cloud_map = rows.radar & (rows.optical if seen is None else seen), scene_map.cloud_map(top, bottom)
         sample += [
             rows.observation(each, cloud_map, seen) for each in windows if usable[each.within(rows.window)].any()
@@ -180,7 +187,8 @@ def remove_clouds(
 
     def load(line: tuple[int, int]) -> "Future[SceneRows]":
         outer = Window(line[0], 0, line[1], sources.shape[1]).grown(margin, align, sources.shape)
-        return sources.rows(outer.top, outer.bottom, bands, after=writing)  # at most two lines in memory
+        # Reading waits for the writer, so that at most two lines are in memory.
+        return sources.rows(outer.top, outer.bottom, bands, after=writing)
 
     with ThreadPoolExecutor(1) as writer:
         for line, rows in prefetch(left, load):
@@ -229,7 +237,7 @@ def remove_clouds_in_line(
         ensemble: Adapted removers; None if there are no data to predict from.
         window_px: Side of a window.
         scene: Rows and columns of the scene.
-        seen: True where any optical band of ``rows`` has a value; where all have data if omitted.
+        seen: True where any optical band of ``rows`` has a value; if omitted, where all bands have data.
 
     Returns:
         Arrays of the line: ``clear``, ``provenance``, ``losses`` (see :data:`LOSSES`), and ``uncertainty`` and
@@ -241,6 +249,7 @@ def remove_clouds_in_line(
     for window in windows_in(*line, scene[1], window_px):
         target = bounding_window(strip["provenance"][0][window.within(here)] >= Provenance.BLENDED, window)
         if ensemble is not None and target is not None:
+            # Statistics per window refer to the whole window, so that only those of the scene allow a smaller one.
             target = window if ensemble.statistics == "window" else target
             around = target.grown(ensemble.margin_px, ensemble.align_px, scene)
             observation = rows.observation(around, cloud_map, seen, fill=not ensemble.repeats_input)

@@ -60,12 +60,12 @@ class SceneMap:
         """Return a mask such as :meth:`has_data` for the whole scene, reading one strip at a time."""
         return np.concatenate([mask(*strip) for strip in self.strips])
 
-    def unjudged(self) -> "Unjudged":
+    def unknown_cloud(self) -> "UnknownCloud":
         """Return counts of the pixels of unknown cloud state, by cause."""
-        counts = [_load_strip(self.store, top)["unjudged"] for top, _ in self.strips]
+        counts = [_load_strip(self.store, top)["unknown_cloud"] for top, _ in self.strips]
         unknown = [int(np.count_nonzero(self.seen(*strip) & np.isnan(self.cloud_map(*strip)))) for strip in self.strips]
         lacking, saturated, other, pixels = np.sum(counts, axis=0).T.tolist()
-        return Unjudged(lacking, saturated, other, pixels, sum(unknown))
+        return UnknownCloud(lacking, saturated, other, pixels, sum(unknown))
 
     def is_clear(self, top: int, bottom: int) -> Bool[np.ndarray, "rows x"]:
         """Return a mask of the pixels where the optical image has data and m = 0."""
@@ -83,17 +83,17 @@ class SceneMap:
 
 
 @dataclass(frozen=True)
-class Unjudged:
+class UnknownCloud:
     """Counts of pixels of unknown cloud state: some band has a value, but m or a band of the remover is missing.
 
-    Every field but the last has one count for each band.
+    All fields except ``unknown`` have one count per band.
 
     Attributes:
         lacking: Pixels where the band has no data.
         saturated: Pixels where the band is saturated.
         other: Pixels with data in all bands but none in the user's cloud map; the same number for each band.
         pixels: All such pixels; the same number for each band.
-        unknown: Those of them where m is unknown.
+        unknown: Such pixels where m is unknown.
     """
 
     lacking: Sequence[int]
@@ -104,7 +104,7 @@ class Unjudged:
 
     @property
     def state(self) -> str:
-        """What is missing, as text: where only bands of the remover are, the clouds are known."""
+        """Missing information, as text: the cloud state, bands of the remover, or either."""
         if not self.unknown:
             return "lacks bands of the remover"
         unknown = "has no known cloud state"
@@ -187,16 +187,16 @@ def _strip(
         if number in places:
             complete &= radiometry.is_data(band)
     m = np.where(seen, m, np.float32(np.nan))
-    unjudged = seen & (np.isnan(m) | ~complete)
+    unknown_cloud = seen & (np.isnan(m) | ~complete)
     counts = np.zeros((len(stored), 4), np.int64)
-    if unjudged.any():
-        pixels = stored[:, unjudged]
+    if unknown_cloud.any():
+        pixels = stored[:, unknown_cloud]
         seen_there, measured = radiometry.is_seen(pixels), radiometry.is_data(pixels)
         counts[:, 0] = (~seen_there).sum(axis=1)
         counts[:, 1] = (seen_there & ~measured).sum(axis=1)
         counts[:, 2] = measured.all(axis=0).sum()
         counts[:, 3] = pixels.shape[1]
-    return {"cloud_map": m, "has_data": complete & ~np.isnan(m), "seen": seen, "unjudged": counts}
+    return {"cloud_map": m, "has_data": complete & ~np.isnan(m), "seen": seen, "unknown_cloud": counts}
 
 
 MappedStrips = Iterator[tuple[tuple[int, int], NDArray[np.float32], NDArray[np.integer]]]
@@ -227,7 +227,7 @@ def _detected_strips(sources: Sources, strips: list[tuple[int, int]], settings: 
         )
 
 
-# Cloud maps of the user: from other detectors, or drawn by hand.
+# Cloud maps of the user, from other detectors or drawn by hand.
 
 
 def _user_map_strips(

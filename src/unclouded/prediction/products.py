@@ -38,7 +38,7 @@ class Provenance(IntEnum):
     """m >= 0.5: predicted under cloud."""
     NEAR_GAP = 4
     """Predicted, with pixels without data in the receptive field; these were replaced by the mean of the scene."""
-    UNJUDGED = 5
+    UNKNOWN_CLOUD = 5
     """Predicted as under opaque cloud: m is unknown, or a band is missing or saturated; other bands have values."""
 
 
@@ -175,15 +175,15 @@ def classify_provenance(
         Codes of :class:`Provenance`.
     """
     seen = optical if seen is None else seen | optical
-    unjudged = seen & (np.isnan(cloud_map) | ~optical)
+    unknown_cloud = seen & (np.isnan(cloud_map) | ~optical)
     codes = np.full(cloud_map.shape, Provenance.BLENDED, np.uint8)
     codes[cloud_map >= SYNTHESISED_FROM] = Provenance.SYNTHESISED
     missing = ~(seen & radar)
     if missing.any() and reach_px:
         codes[_near(missing, reach_px)] = Provenance.NEAR_GAP
-    codes[unjudged] = Provenance.UNJUDGED
+    codes[unknown_cloud] = Provenance.UNKNOWN_CLOUD
     codes[~radar] = Provenance.NO_DATA
-    codes[(cloud_map == 0) & ~unjudged] = Provenance.OBSERVED
+    codes[(cloud_map == 0) & ~unknown_cloud] = Provenance.OBSERVED
     codes[~seen] = Provenance.NO_DATA
     return codes
 
@@ -203,7 +203,7 @@ def percent_text(share: float) -> str:
     return "> 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
 
 
-MADE = ("blended", "synthesised", "near_gap")
+PREDICTED = ("blended", "synthesised", "near_gap")
 """Provenance names of cloudy pixels that were predicted."""
 
 _CAUSES = {
@@ -214,15 +214,15 @@ _CAUSES = {
 
 
 def shares(counts: Mapping[str, int]) -> dict[str, float]:
-    """Return shares of the whole scene that add up to 1: observed, made, unjudged and no_data.
+    """Return shares of the whole scene that add up to 1: observed, predicted, unknown_cloud and no_data.
 
     Args:
         counts: Pixel counts by the lower-case names of :class:`Provenance`.
     """
     total = max(1, sum(counts.get(code.name.lower(), 0) for code in Provenance))
-    made = sum(counts.get(name, 0) for name in MADE)
-    others = {name: counts.get(name, 0) / total for name in ("observed", "unjudged", "no_data")}
-    return {"observed": others["observed"], "made": made / total, **others}
+    predicted = sum(counts.get(name, 0) for name in PREDICTED)
+    others = {name: counts.get(name, 0) / total for name in ("observed", "unknown_cloud", "no_data")}
+    return {"observed": others["observed"], "predicted": predicted / total, **others}
 
 
 def in_percent(shares: Mapping[str, float]) -> dict[str, str]:

@@ -49,7 +49,8 @@ from unclouded.tensors.observation import positions
 
 SUMMARY = "summary.json"
 """Written last: a folder with this file is finished."""
-_FORMAT = 3
+_FORMAT = 4
+"""Version of the products; part of the key, so that folders of an older version are replaced."""
 
 _logger = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ def predict_scene(
         ) as sources:
             positions(remover.bands, sources.optical.bands)
             needed = needed_bytes(sources, remover, settings)
-            require_room(out, needed, "clear this scene")
+            require_room(out, needed, "predict this scene")
             if estimate:
                 clouds = None if settings.cloud_map else settings.clouds
                 _logger.info(forecast(sources, removers, clouds, settings.window_px, needed, settings.uncertainty))
@@ -315,12 +316,12 @@ def _logged(remarks: tuple[str, ...]) -> tuple[str, ...]:
 def _gaps(sources: Sources, scene_map: SceneMap, losses: Mapping[str, int], used: str) -> Iterator[str]:
     """Yield remarks about pixels of unknown cloudiness and about gaps in the radar image."""
     pixels = sources.shape[0] * sources.shape[1]
-    unjudged = scene_map.unjudged()
-    if any(unjudged.pixels):
+    unknown = scene_map.unknown_cloud()
+    if any(unknown.pixels):
         unless = ", but no data where the radar has none" if losses["radar_gaps"] else ""
         yield (
-            f"{percent_text(unjudged.pixels[0] / pixels)} of the scene {unjudged.state}, because "
-            f"{unjudged.reasons(sources.optical.bands)} there; {used} predicts it as under opaque cloud{unless}"
+            f"{percent_text(unknown.pixels[0] / pixels)} of the scene {unknown.state}, because "
+            f"{unknown.reasons(sources.optical.bands)} there; {used} predicts it as under opaque cloud{unless}"
         )
     if losses["no_data_radar"] or losses["radar_gaps"] >= 0.001 * pixels:
         gaps, lost = (percent_text(losses[name] / pixels) for name in ("radar_gaps", "no_data_radar"))

@@ -31,18 +31,20 @@ def evaluate(
     device: str = "cpu",
     on_progress: ProgressCallback = no_progress,
 ) -> Scores:
-    """Scores of a remover on the triplets of a data set, against their clear images.
+    """Return the scores of a remover on the triplets of a data set, against their clear images.
 
     Metrics are those of section III-B.1 of the paper, over all, cloudy (m > 0) and clear (m = 0) pixels.
 
     Args:
-        remover: A remover, a weights file, or the name of a remover without weights.
+        remover: Remover, weights file, or name of a remover without weights.
         root: Data set in the official or the flat layout of SEN12MS-CR.
         split: ``train``, ``val``, ``test`` or ``all``.
-        clear_pixels: ``kept``: where m = 0 the observed image is scored, as in a product; ``network``: the remover's.
-        clouds: Cloud map; settings that are not given are those of the weights' training, else the paper's.
-        damaged: Whether a damaged patch is refused, or skipped and listed in the scores.
-        device: Where a network runs, such as ``cpu`` or ``cuda``.
+        clear_pixels: Image that is scored where m = 0: ``kept``, the observed one, as in a product; ``network``, the
+            prediction.
+        clouds: Settings of the cloud map; fields that are not set are taken from the training of the weights, or else
+            from the paper.
+        damaged: Handling of damaged patches; skipped ones are listed in the scores.
+        device: Device of a network, such as ``cpu`` or ``cuda``.
         on_progress: Called with (stage, completed, total).
 
     Returns:
@@ -80,22 +82,22 @@ def score_source(
     watch: Callable[[Predictions], Predictions] = lambda pairs: pairs,
     on_progress: ProgressCallback = no_progress,
 ) -> Scores:
-    """Scores of a remover, or of the predictions of an external method, with their provenance.
+    """Return the scores of a remover, or of the predictions of an external method, with their provenance.
 
     Args:
         source: Predictions for the patches of the split.
-        inventory: The data set.
-        split: Part of it.
-        cloud_map: Map that the remover is shown and the areas are made of.
-        clear_pixels: As for :func:`evaluate`; the source was made for it.
+        inventory: Triplets of the data set.
+        split: Evaluated part.
+        cloud_map: Cloud map m, an input of the remover and the definition of cloudy and clear pixels.
+        clear_pixels: As in :func:`evaluate`, and as in the source.
         synthetic: Clouds painted on the clear images, instead of the observed ones.
-        damaged: Whether a damaged patch is refused, or skipped and listed.
-        weights_sha256: Hash of the weights file.
-        watch: Passes the pairs on, for further metrics of the same predictions.
+        damaged: Handling of damaged patches; skipped ones are listed in the scores.
+        weights_sha256: SHA-256 of the weights file.
+        watch: Function that yields the pairs unchanged, for further metrics of the same predictions.
         on_progress: Called with (stage, completed, total).
 
     Raises:
-        InputError: A patch is damaged, or a prediction is no clear image of it.
+        InputError: A patch is damaged, or a prediction has another shape or values that are not finite.
     """
     data = TripletDataset(source.files, source.bands, cloud_map.used, ProbabilityCache(), synthetic=synthetic)
     skipped: list[DamagedTriplet] = []

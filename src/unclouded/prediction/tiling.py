@@ -1,7 +1,9 @@
 """Tiling of a scene: windows and their margins, checkpoints of finished strips, and the sample of windows.
 
 A scene is processed in strips of rows, and a strip in windows. Finished strips are kept on disk with a checksum, so
-that an interrupted run resumes. A remover is adapted to a fixed sample of windows spread over the scene.
+that an interrupted run resumes. A remover is adapted once, jointly to a fixed sample of windows spread over the scene:
+neighbouring windows then use the same statistics, and a margin as wide as the receptive field makes them agree on the
+pixels along their border.
 """
 
 import hashlib
@@ -50,6 +52,9 @@ class Window:
 
     def grown(self, margin_px: int, align_px: int, scene: tuple[int, int]) -> "Window":
         """Return the window with a margin on each side, clipped to the scene, with corners aligned to multiples.
+
+        A network with strides of 2 samples its input on a grid; aligned corners put the grids of all windows on the
+        same pixels, so that a pixel has the same value in every window that contains it.
 
         Args:
             margin_px: Rows and columns to add.
@@ -252,6 +257,7 @@ def _sample_cells(height: int, width: int) -> Iterator[Window]:
 
 def _best_window(has_data: Bool[np.ndarray, "y x"], cell: Window) -> Window | None:
     def rank(window: Window) -> tuple[int, int]:
+        """Order by missing data, then by distance to the centre of the cell, in half pixels to stay exact."""
         rows, columns = window.within(Window(0, 0, *has_data.shape))
         off_centre = [abs(2 * a - b) for a, b in ((window.top, middle[0]), (window.left, middle[1]))]
         return -int(np.count_nonzero(has_data[rows, columns])), sum(off_centre)

@@ -259,9 +259,10 @@ def test_one_cloudy_pixel_is_not_shown_as_zero() -> None:
 
 
 def test_a_single_band_is_shown_as_grey_and_a_reduced_overview_states_its_scale() -> None:
-    assert "B04 as grey, reflectance" in simulated_page()
+    assert "Reflectance of B04 from 0.100 to 0.200, in grey." in simulated_page()
     shown = simulated_page(shown=BANDS, step=9)
-    assert "B04, B03, B02, reflectance" in shown and "One pixel of the picture is 9 × 9 of the scene." in shown
+    colours = "Reflectance of B04 from 0.100 to 0.200, B03 from 0.100 to 0.200, B02 from 0.100 to 0.200."
+    assert colours in shown and "One pixel of the picture is 9 × 9 of the scene." in shown
 
 
 def test_the_head_shows_size_bands_and_dates() -> None:
@@ -281,7 +282,7 @@ def test_the_page_gives_the_reason_of_the_selection_and_the_predicted_share_of_e
 
 
 def test_expectation_14_shares_refer_to_the_whole_scene_and_missing_data_have_a_cause() -> None:
-    counts = COUNTS | {"observed": 4_000, "blended": 1_000, "near_gap": 1_000, "unjudged": 500, "no_data": 3_500}
+    counts = COUNTS | {"observed": 4_000, "blended": 1_000, "near_gap": 1_000, "unknown_cloud": 500, "no_data": 3_500}
     losses = {"no_data_optical": 1_500, "no_data_radar": 2_000, "no_data_remover": 0, "radar_gaps": 2_500}
     html = simulated_page(counts=counts, losses=losses)
     for share, words in (

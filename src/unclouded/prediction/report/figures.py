@@ -15,7 +15,7 @@ from unclouded.prediction.report.overview import Spectra
 from unclouded.sensors import WAVELENGTH_NM
 
 LOW_PERCENT, HIGH_PERCENT = 0.5, 99.0
-"""Percentiles of the clear pixels that are shown black and white."""
+"""Percentiles of the clear pixels of a band between which they have contrast."""
 
 MIN_RANGE = 0.1
 """Smallest displayed range of reflectance, so that ground without contrast is not stretched."""
@@ -43,24 +43,40 @@ PROVENANCE_COLOURS: Mapping[Provenance, Colour] = {
     Provenance.BLENDED: (226, 178, 80),
     Provenance.SYNTHESISED: (192, 98, 47),
     Provenance.NEAR_GAP: (118, 98, 168),
-    Provenance.UNJUDGED: (126, 34, 72),
+    Provenance.UNKNOWN_CLOUD: (126, 34, 72),
     Provenance.NO_DATA: (140, 140, 140),
 }
 """Colour of each provenance, in the order of the legend."""
 
 
-def stretch_of(clear: Float32[np.ndarray, "band pixel"]) -> tuple[float, float]:
-    """Return the reflectances to show black and white, chosen for contrast on clear ground; clouds are white."""
+@dataclass(frozen=True)
+class Stretch:
+    """Values that are shown black and white.
+
+    Attributes:
+        black: Value of each band that is shown black.
+        span: Difference to the value that is shown white, the same for all bands.
+    """
+
+    black: tuple[float, ...]
+    span: float
+
+
+def stretch_of(clear: Float32[np.ndarray, "band pixel"]) -> Stretch:
+    """Return the stretch for reflectance with contrast on clear ground; clouds are white.
+
+    The atmosphere scatters most in blue. A black level for each band removes this tint, and a common span keeps hues.
+    """
     if not clear.size:
-        return 0.0, 0.3
-    low, high = np.percentile(clear, (LOW_PERCENT, HIGH_PERCENT))
-    return float(low), float(max(high, low + MIN_RANGE))
+        return Stretch((0.0,) * len(clear), 0.3)
+    low, high = np.percentile(clear, (LOW_PERCENT, HIGH_PERCENT), axis=1)
+    return Stretch(tuple(low.tolist()), max(float((high - low).max()), MIN_RANGE))
 
 
-def photograph(image: Float32[np.ndarray, "3 y x"], stretch: tuple[float, float]) -> str:
-    """Return reflectance in red, green and blue as the data URL of a JPEG."""
-    low, high = stretch
-    shown = np.clip((image - low) / (high - low), 0, 1) ** GAMMA
+def photograph(image: Float32[np.ndarray, "3 y x"], stretch: Stretch) -> str:
+    """Return an image in red, green and blue as the data URL of a JPEG; pixels without data are grey."""
+    black = np.array(stretch.black, np.float32)[:, None, None]
+    shown = np.clip((image - black) / np.float32(stretch.span), 0, 1) ** GAMMA
     pixels = (np.nan_to_num(shown, nan=NO_DATA_GREY) * 255).round().astype(np.uint8)
     return _data_url(pixels.transpose(1, 2, 0), "jpeg", quality=JPEG_QUALITY, subsampling=0)
 

@@ -13,13 +13,14 @@ from urllib.parse import quote
 import numpy as np
 
 from unclouded.html_page import render_page
-from unclouded.prediction.products import MADE, Provenance, causes, in_percent, percent_text, shares
+from unclouded.prediction.products import PREDICTED, Provenance, causes, in_percent, percent_text, shares
 from unclouded.prediction.report.data import Input, ReportData
 from unclouded.prediction.report.figures import (
     CLOUD_COLOURS,
     CONFIDENCE_COLOURS,
     PROVENANCE_COLOURS,
     Colour,
+    Stretch,
     classified,
     coloured,
     hexadecimal,
@@ -34,7 +35,7 @@ _ORIGINS = {
     Provenance.BLENDED: "predicted under thin cloud or cloud edge, m < 0.5",
     Provenance.SYNTHESISED: "predicted under cloud, m ≥ 0.5",
     Provenance.NEAR_GAP: "predicted next to a gap",
-    Provenance.UNJUDGED: "predicted, cloud state unknown",
+    Provenance.UNKNOWN_CLOUD: "predicted, cloud state unknown",
     Provenance.NO_DATA: "no data",
 }
 """Label by provenance."""
@@ -89,16 +90,18 @@ def _tiles(data: ReportData) -> list[tuple[str, str]]:
     words = in_percent(share)
     figures = [
         (words["observed"], "of the scene is as observed, bit for bit"),
-        (words["made"], f"of the scene was cloudy and is predicted by {data.remover}"),
+        (words["predicted"], f"of the scene was cloudy and is predicted by {data.remover}"),
     ]
-    if share["unjudged"]:
-        figures.append((words["unjudged"], f"of the scene has no known cloud state and is predicted by {data.remover}"))
+    if share["unknown_cloud"]:
+        figures.append(
+            (words["unknown_cloud"], f"of the scene has no known cloud state and is predicted by {data.remover}")
+        )
     if share["no_data"]:
         why = causes(data.losses, overview.shape[0] * overview.shape[1])
         figures.append((words["no_data"], "of the scene has no data" + (f": {why}" if why else "")))
     if data.expected is not None and (used := data.expected.rows.get(data.remover)):
         figures.append((f"± {used.mae:.3f}", "reflectance: expected mean error under the clouds of this scene"))
-    changed = sum(overview.counts[name] for name in (*MADE, "unjudged"))
+    changed = sum(overview.counts[name] for name in (*PREDICTED, "unknown_cloud"))
     if overview.confidence is not None and changed:
         figures.append(
             (percent_text(overview.guessed / changed), "of the predicted pixels are guessed: confidence below 0.5")
@@ -111,28 +114,30 @@ def _tiles(data: ReportData) -> list[tuple[str, str]]:
     return figures
 
 
-def _comparison(overview: Overview, stretch: tuple[float, float]) -> dict[str, str]:
+def _comparison(overview: Overview, stretch: Stretch) -> dict[str, str]:
     """Return the pictures of the whole scene before and after."""
     shown = overview.shown
-    bands = ", ".join(shown) if len(set(shown)) > 1 else f"{shown[0]} as grey"
+    black, white = stretch.black, [low + stretch.span for low in stretch.black]
+    ranges = [f"{band} from {low:.3f} to {high:.3f}" for band, low, high in zip(shown, black, white, strict=True)]
+    bands = ", ".join(ranges) if len(set(shown)) > 1 else f"{ranges[0]}, in grey"
     coarse = (
         f" One pixel of the picture is {overview.step} × {overview.step} of the scene." if overview.step > 1 else ""
     )
     return {
         "before": photograph(overview.before, stretch),
         "after": photograph(overview.after, stretch),
-        "caption": f"{bands}, reflectance {stretch[0]:.3f} to {stretch[1]:.3f}.{coarse}",
+        "caption": f"Reflectance of {bands}.{coarse}",
     }
 
 
-def _stretch(overview: Overview) -> tuple[float, float]:
-    """Return the reflectances to show black and white: those of clear ground, or of the result if there is little."""
+def _stretch(overview: Overview) -> Stretch:
+    """Return the contrast of the pictures: that of clear ground, or of the result if there is little."""
     ground = overview.before[:, (overview.cloud_map == 0) & np.isfinite(overview.before).all(axis=0)]
     enough = ground.shape[1] >= _MIN_CLEAR_PX
     return stretch_of(ground if enough else overview.after[:, np.isfinite(overview.after).all(axis=0)])
 
 
-def _crops(data: ReportData, stretch: tuple[float, float]) -> dict[str, Any] | None:
+def _crops(data: ReportData, stretch: Stretch) -> dict[str, Any] | None:
     """Return partly cloudy crops at full resolution; None if there are none."""
     if not data.overview.crops:
         return None

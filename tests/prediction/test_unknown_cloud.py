@@ -66,7 +66,7 @@ def test_expectation_34_a_pixel_with_a_missing_band_is_predicted_and_never_obser
     optical[(SENTINEL2.bands.index(band), *STRIP)] = stored
     scene = cleared(optical)
     origin, image = layer(scene, "provenance")[0], layer(scene, "clear")
-    assert np.unique(origin[STRIP]).tolist() == [Provenance.UNJUDGED]
+    assert np.unique(origin[STRIP]).tolist() == [Provenance.UNKNOWN_CLOUD]
     assert np.unique(origin[:30, :20]).tolist() == [Provenance.OBSERVED]
     assert (image > 0).all() and image.max() < 1_000  # no cloud is left, and no 65535
     assert np.isnan(layer(scene, "cloud_map")[0][STRIP]).all() == (band != "B03")
@@ -95,7 +95,7 @@ def test_fault_13_pixels_of_unknown_cloud_state_without_radar_have_no_data_in_an
     pixels = scene.summary["pixels"]
     assert (pixels["no_data_optical"], pixels["no_data_remover"], pixels["radar_gaps"]) == (4 * 64, 0, 34 * 64)
     assert pixels["no_data"] == pixels["no_data_optical"] + pixels["no_data_radar"]
-    assert pixels["unjudged"] == 60 * 10
+    assert pixels["unknown_cloud"] == 60 * 10
     assert "the radar has no data in 53.1 % of the scene" in scene.summary["remarks"][-1]
 
 
@@ -113,7 +113,7 @@ def test_expectation_14_summary_item_page_and_map_have_the_same_numbers(cleared:
     item = json.loads(scene.files["item"].read_text())["properties"]
     assert item["eo:cloud_cover"] == round(100 * pixels["cloudy_share"], 4)
     assert item["unclouded:statistics"]["cloudy_share"] == pixels["cloudy_share"]
-    assert item["unclouded:statistics"]["pixels"]["unjudged"] == pixels["unjudged"] == 48 * 16
+    assert item["unclouded:statistics"]["pixels"]["unknown_cloud"] == pixels["unknown_cloud"] == 48 * 16
     page = scene.files["report"].read_text()
     assert "<b>25.0 %</b><span>of the scene has no data: no optical data 25.0 %" in page
     assert "%</b><span>of the scene has no known cloud state and is predicted by clear-mean" in page
@@ -126,7 +126,7 @@ def test_a_scene_without_one_band_of_the_detector_is_predicted_completely(cleare
     optical = scene_of_land()
     optical[10] = 0
     scene = cleared(optical, remover=auto_remover())
-    assert (layer(scene, "provenance") == Provenance.UNJUDGED).all() and (layer(scene, "clear") > 0).all()
+    assert (layer(scene, "provenance") == Provenance.UNKNOWN_CLOUD).all() and (layer(scene, "clear") > 0).all()
     assert scene.summary["pixels"]["cloudy_share"] is None
     assert "eo:cloud_cover" not in json.loads(scene.files["item"].read_text())["properties"]
 
