@@ -59,7 +59,7 @@ def test_only_results_of_the_same_protocol_share_a_table(folder: Path) -> None:
     assert "GLF-CR" not in ours and "one" not in [line.split("|")[1].strip() for line in table_lines(theirs, "|")]
 
 
-def test_json_of_something_else_is_named_and_passed_over(folder: Path) -> None:
+def test_other_json_files_are_listed_and_skipped(folder: Path) -> None:
     (folder / "word.json").write_text('{"definition": "a word"}')
     (folder / "list.json").write_text("[1]")
     (folder / "folder.json").mkdir()
@@ -72,7 +72,7 @@ def test_json_of_something_else_is_named_and_passed_over(folder: Path) -> None:
     ]  # fmt: skip
 
 
-def test_exact_patches_are_counted_and_results_that_skipped_others_stand_apart(tmp_path: Path) -> None:
+def test_exact_patches_are_counted_and_results_that_skipped_patches_have_their_own_table(tmp_path: Path) -> None:
     write(tmp_path / "a.json", "exact", math.inf)
     write(tmp_path / "b.json", "good", 0.5)
     write(tmp_path / "c.json", "less", 0.4, skipped=(DamagedTriplet("p9", "torn"),))
@@ -118,7 +118,7 @@ def test_the_regions_in_weights_are_used_for_the_leak_check(
     assert entry.leak_free == answer
 
 
-def test_a_rule_leaks_nothing(tmp_path: Path) -> None:
+def test_a_baseline_without_training_is_leak_free(tmp_path: Path) -> None:
     write(tmp_path / "s.json", "x", 0.1, provenance=Provenance("clear-mean", "test"))
     (entry,) = find_entries(tmp_path)
     assert entry.leak_free == "yes"

@@ -1,4 +1,4 @@
-"""Days and pixels between radar and optics, from two files to the words on the page."""
+"""Difference in time and position between radar and optical image, from two files to the remarks."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What ``clear`` is given when things go wrong: each is refused in one line, and nothing is left behind.
+"""Inputs that cannot be used are refused in one line, and no file or folder is left behind.
 
 The readers have tests of their own; these show that nothing gets round them.
 """
@@ -65,7 +65,7 @@ def cloudy(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def refused(tmp_path: Path) -> Callable[..., str]:
-    """Clears a scene that is refused, and returns why; no folder is left."""
+    """Return the message of a scene that is refused, and check that no folder is left."""
 
     def refuse(cloudy: Path, sar: Path, settings: SceneSettings = ONES, remover: CloudRemover | None = None) -> str:
         with pytest.raises(InputError) as error:
@@ -84,15 +84,15 @@ def l2a_network() -> NetworkRemover:
 
 
 def test_fault_16_equal_products_of_different_baselines_give_equal_results(tmp_path: Path, sar: Path) -> None:
-    def cleared(name: str, offset: int | None) -> PredictedScene:
+    def predict(name: str, offset: int | None) -> PredictedScene:
         path = product(tmp_path / name, offset, baseline="05.09" if offset else "03.01")
         return predict_scene(baseline("clear-mean"), path, sar, tmp_path / f"out-{name}", ONES)
 
-    old, new = (read_stored(cleared(name, offset).files["clear"]) for name, offset in (("old", None), ("new", -1000)))
-    made = old.values > 0
-    assert np.array_equal(new.values[made].astype(int) - 1000, old.values[made])
-    assert np.array_equal(new.values > 0, made)
-    assert made.all()  # six rows without B02 are made, too
+    old, new = (read_stored(predict(name, offset).files["clear"]) for name, offset in (("old", None), ("new", -1000)))
+    predicted = old.values > 0
+    assert np.array_equal(new.values[predicted].astype(int) - 1000, old.values[predicted])
+    assert np.array_equal(new.values > 0, predicted)
+    assert predicted.all()  # six rows without B02, too
     assert new.offsets == (-0.1,) * 3
 
 

@@ -51,7 +51,7 @@ class Watched:
 
 @dataclass(frozen=True)
 class Sure(Watched):
-    """The same, half sure of it."""
+    """The same remover with a confidence of 0.5."""
 
     def with_confidence(self, observation: Observation) -> tuple[torch.Tensor, torch.Tensor]:
         prediction = self(observation)
@@ -79,7 +79,7 @@ def ensemble(remover: Watched, statistics: Statistics = "scene", *, uncertainty:
     return AdaptedEnsemble((remover,), 8, 4, statistics, uncertainty)
 
 
-def cleared(rows: SceneRows, cloud_map: np.ndarray, by: AdaptedEnsemble | None) -> Strip:
+def predict_line(rows: SceneRows, cloud_map: np.ndarray, by: AdaptedEnsemble | None) -> Strip:
     return remove_clouds_in_line(rows, LINE, cloud_map, by, 32, SCENE)
 
 
@@ -88,7 +88,7 @@ def test_only_the_cloudy_part_of_a_window_and_its_margin_are_passed_to_the_remov
 ) -> None:
     """Rows 20 to 29 and columns 36 to 45, with 8 px around, at multiples of 4; the window in the west has no cloud."""
     remover = Watched()
-    cleared(rows, cloud_map, ensemble(remover))
+    predict_line(rows, cloud_map, ensemble(remover))
     assert remover.shown == [(12, 28, 28, 28), (36, 80, 20, 16)]  # the second ends with the line's margin, the scene
 
 
@@ -96,14 +96,14 @@ def test_with_window_statistics_the_whole_window_is_passed_to_the_remover(
     rows: SceneRows, cloud_map: np.ndarray
 ) -> None:
     remover = Watched()
-    cleared(rows, cloud_map, ensemble(remover, "window"))
+    predict_line(rows, cloud_map, ensemble(remover, "window"))
     assert remover.shown == [(8, 24, 48, 48), (8, 56, 48, 40)]
 
 
 def test_predictions_are_stored_on_cloudy_pixels_and_nan_becomes_no_data(
     rows: SceneRows, cloud_map: np.ndarray
 ) -> None:
-    strip = cleared(rows, cloud_map, ensemble(Watched()))
+    strip = predict_line(rows, cloud_map, ensemble(Watched()))
     expected = np.full((32, 96), 1000)
     expected[12, 5] = 0  # no data stays none
     expected[4:14, 36:46], expected[4:14, 40], expected[31, 90] = 5000, 0, 5000
@@ -122,7 +122,7 @@ def test_predictions_are_stored_on_cloudy_pixels_and_nan_becomes_no_data(
 
 
 def test_without_a_remover_cloudy_pixels_have_no_data(rows: SceneRows, cloud_map: np.ndarray) -> None:
-    strip = cleared(rows, cloud_map, None)
+    strip = predict_line(rows, cloud_map, None)
     assert not strip["clear"][0, 4:14, 36:46].any() and strip["clear"][0, 0, 0] == 1000
     assert np.unique(strip["provenance"]).tolist() == [Provenance.NO_DATA, Provenance.OBSERVED]
 
@@ -130,7 +130,7 @@ def test_without_a_remover_cloudy_pixels_have_no_data(rows: SceneRows, cloud_map
 def test_uncertainty_and_confidence_are_stored_for_predicted_pixels_only(
     rows: SceneRows, cloud_map: np.ndarray
 ) -> None:
-    strip = cleared(rows, cloud_map, ensemble(Sure(), uncertainty=True))
+    strip = predict_line(rows, cloud_map, ensemble(Sure(), uncertainty=True))
     made = strip["provenance"][0] >= Provenance.BLENDED
     assert np.unique(strip["confidence"][0][made]).tolist() == [50]
     assert np.unique(strip["confidence"][0][~made]).tolist() == [UNKNOWN_PERCENT]

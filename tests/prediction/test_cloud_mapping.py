@@ -100,8 +100,8 @@ OWN_MAP_GRID = GeoBox((40, 50), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG
 
 
 @pytest.fixture
-def cleared(tmp_path: Path) -> Callable[..., PredictedScene]:
-    """Clears a scene of 0.05 (without data in its first row) by a map, and radar that stands for 0.5."""
+def predict(tmp_path: Path) -> Callable[..., PredictedScene]:
+    """Predict a scene of reflectance 0.05, without data in its first row, with a user map; the radar gives 0.5."""
     optical = np.full((13, *OWN_MAP_GRID.shape), 500, np.uint16)
     optical[:, 0] = 0
     write_geotiff(tmp_path / "s2.tif", optical, SENTINEL2.bands, OWN_MAP_GRID, nodata=0)
@@ -125,34 +125,34 @@ def mask(dtype: str = "uint8") -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64"])
-def test_the_ones_of_a_user_mask_are_the_predicted_pixels(cleared: Callable[..., PredictedScene], dtype: str) -> None:
-    scene = cleared(mask(dtype))
+def test_the_ones_of_a_user_mask_are_the_predicted_pixels(predict: Callable[..., PredictedScene], dtype: str) -> None:
+    scene = predict(mask(dtype))
     image = read_stored(scene.files["clear"]).values
     assert np.unique(image[:, 1:, 30:]).tolist() == [5000] and np.unique(image[:, 1:, :30]).tolist() == [500]
     assert not image[:, 0].any()
     np.testing.assert_array_equal(read_stored(scene.files["cloud_map"]).values[0, 1:], mask("float32")[1:])
 
 
-def test_a_user_map_is_listed_as_an_input(cleared: Callable[..., PredictedScene], tmp_path: Path) -> None:
-    first = cleared(mask())
+def test_a_user_map_is_listed_as_an_input(predict: Callable[..., PredictedScene], tmp_path: Path) -> None:
+    first = predict(mask())
     assert first.summary["cloud_map"] in first.files["item"].read_text()
     assert "<code>m.tif</code>" in first.files["report"].read_text()
-    assert cleared(np.ones(OWN_MAP_GRID.shape, np.uint8)).summary["key"] != first.summary["key"]
+    assert predict(np.ones(OWN_MAP_GRID.shape, np.uint8)).summary["key"] != first.summary["key"]
 
 
-def test_the_user_map_may_have_no_data_where_the_image_has_none(cleared: Callable[..., PredictedScene]) -> None:
+def test_the_user_map_may_have_no_data_where_the_image_has_none(predict: Callable[..., PredictedScene]) -> None:
     m = mask("float32")
     m[0] = np.nan
-    assert cleared(m).summary["pixels"]["no_data"] == 50
+    assert predict(m).summary["pixels"]["no_data"] == 50
 
 
 @pytest.mark.parametrize(("dtype", "nodata"), [("float32", np.nan), ("float32", None), ("uint8", 9)])
 def test_fault_13_pixels_without_data_in_the_user_map_are_predicted(
-    cleared: Callable[..., PredictedScene], dtype: str, nodata: float | None
+    predict: Callable[..., PredictedScene], dtype: str, nodata: float | None
 ) -> None:
     m = mask(dtype)
     m[3, 4:6] = 9 if dtype == "uint8" else np.nan
-    scene = cleared(m, nodata=nodata)
+    scene = predict(m, nodata=nodata)
     assert read_stored(scene.files["clear"]).values[:, 3, 4:6].tolist() == [[5000, 5000]] * 3
     assert read_stored(scene.files["provenance"]).values[0, 3, 3:7].tolist() == [1, 5, 5, 1]
     assert np.isnan(read_stored(scene.files["cloud_map"]).values[0, 3, 4:6]).all()
@@ -165,18 +165,18 @@ def test_fault_13_pixels_without_data_in_the_user_map_are_predicted(
 
 @pytest.mark.parametrize(("value", "found"), [(255, "0 to 255"), (2, "0 to 2")])
 def test_fault_17_percentages_and_class_codes_are_refused_as_a_map(
-    cleared: Callable[..., PredictedScene], value: int, found: str
+    predict: Callable[..., PredictedScene], value: int, found: str
 ) -> None:
     with pytest.raises(InputError, match=rf"m\.tif has values from {found}, expected 0 for clear to 1 for cloudy"):
-        cleared(mask() * np.uint8(value))
+        predict(mask() * np.uint8(value))
 
 
 def test_fault_11_a_map_on_another_grid_or_of_several_bands_is_refused(
-    cleared: Callable[..., PredictedScene], tmp_path: Path
+    predict: Callable[..., PredictedScene], tmp_path: Path
 ) -> None:
     moved = GeoBox(OWN_MAP_GRID.shape, OWN_MAP_GRID.affine @ Affine.translation(0.5, 0), OWN_MAP_GRID.crs)
     with pytest.raises(InputError, match=r"m\.tif lies on another grid than the optical scene \(50x40 px"):
-        cleared(mask(), grid=moved)
+        predict(mask(), grid=moved)
     write_geotiff(tmp_path / "two.tif", np.zeros((2, *OWN_MAP_GRID.shape), np.uint8), ("a", "b"), OWN_MAP_GRID)
     with (
         pytest.raises(InputError, match="has 2 bands, expected one"),
@@ -185,8 +185,8 @@ def test_fault_11_a_map_on_another_grid_or_of_several_bands_is_refused(
         pass
 
 
-def test_the_output_never_overwrites_the_user_map(cleared: Callable[..., PredictedScene], tmp_path: Path) -> None:
-    made = cleared(mask()).files["cloud_map"]
+def test_the_output_never_overwrites_the_user_map(predict: Callable[..., PredictedScene], tmp_path: Path) -> None:
+    made = predict(mask()).files["cloud_map"]
     settings = SceneSettings(cloud_map=made)
     with pytest.raises(InputError, match=r"cloud_map\.tif is the input itself"):
         predict_scene(baseline("sar-vv"), tmp_path / "s2.tif", tmp_path / "s1.tif", tmp_path / "out", settings)

@@ -62,12 +62,12 @@ def test_every_stage_is_timed(sources: Sources) -> None:
 
 
 class Sure:
-    """Its confidence is the work."""
+    """A remover whose confidence takes all the time."""
 
     name, bands = "sure", RGB
 
     def __call__(self, observation: Observation) -> Tensor:
-        pytest.fail("a scene asks for the confidence, too")
+        pytest.fail("the confidence of a scene is computed, too")
 
     def with_confidence(self, observation: Observation) -> tuple[Tensor, Tensor]:
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What a scene takes of memory does not grow with its height."""
+"""Memory of a scene does not grow with its height."""
 
 import json
 import subprocess

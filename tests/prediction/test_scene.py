@@ -1,4 +1,4 @@
-"""Whole scenes from files to files: coordinates survive, and nothing depends on how a scene is cut."""
+"""Prediction of whole scenes: pixels keep their position, and the result does not depend on the windows."""
 
 import itertools
 import json
@@ -93,7 +93,7 @@ class Place:
         write_geotiff(self.cloudy, optical, SENTINEL2.bands, GRID[: optical.shape[1], : optical.shape[2]], nodata=0)
         write_geotiff(self.sar, sar, SENTINEL1.bands, GRID[: optical.shape[1], : optical.shape[2]])
 
-    def clear(self, remover: object, settings: SceneSettings = ONES, out: str = "out") -> PredictedScene:
+    def predict(self, remover: object, settings: SceneSettings = ONES, out: str = "out") -> PredictedScene:
         return predict_scene(remover, self.cloudy, self.sar, self.folder / out, settings)
 
 
@@ -143,18 +143,18 @@ def tiny_network(width: int = 2) -> NetworkRemover:
 
 @pytest.mark.parametrize("window_px", [8, 32, 512])
 def test_coordinates_survive_cutting_blending_and_writing(place: Place, window_px: int) -> None:
-    made = values(place.clear(Coordinates(), ONES.model_copy(update={"window_px": window_px})))
+    made = values(place.predict(Coordinates(), ONES.model_copy(update={"window_px": window_px})))
     rows, columns = np.mgrid[1 : HEIGHT + 1, 1 : WIDTH + 1]
     assert np.array_equal(made, np.stack([rows, columns]))
 
 
 def test_expectation_11_the_identity_returns_the_input_exactly(place: Place) -> None:
-    assert np.array_equal(values(place.clear(Identity())), coordinates())
+    assert np.array_equal(values(place.predict(Identity())), coordinates())
 
 
 @pytest.mark.usefixtures("painted_map")
 def test_expectation_13_clear_pixels_keep_their_integers_and_cloudy_ones_are_replaced(place: Place) -> None:
-    scene = place.clear(Grey())
+    scene = place.predict(Grey())
     red = coordinates()[3]
     cloudy = red < 3300
     assert np.array_equal(values(scene)[:, ~cloudy], coordinates()[[3, 2, 1]][:, ~cloudy])
@@ -174,14 +174,14 @@ def test_a_scene_is_mapped_as_the_weights_were_trained_unless_the_user_chooses(
     place: Place, chosen: dict[str, str], mode: str, remarks: int
 ) -> None:
     network = replace(tiny_network(), trained_map=TrainedMap(CloudMapSettings(mode="ones")))
-    summary = place.clear(network, settings_from(SceneSettings, {"clouds": chosen})).summary
+    summary = place.predict(network, settings_from(SceneSettings, {"clouds": chosen})).summary
     assert summary["settings"]["clouds"]["mode"] == mode
     assert summary["trained_map"]["settings"]["mode"] == "ones"
     assert sum("was trained with ones (m = 1 everywhere)" in one for one in summary["remarks"]) == remarks
 
 
 def test_files_are_cogs_with_the_grid_type_nodata_and_names_of_the_input(place: Place) -> None:
-    scene = place.clear(Grey())
+    scene = place.predict(Grey())
     for path in (path for path in scene.files.values() if path.suffix == ".tif"):
         valid, errors, _ = cog_validate(path)
         assert valid, errors
@@ -208,7 +208,7 @@ def wide(place: Place) -> np.ndarray:
 def test_expectation_11_the_result_does_not_depend_on_the_windows(place: Place, wide: np.ndarray, name: str) -> None:
     remover = tiny_network() if name == "network" else load_remover(name, None)
     made = [
-        values(place.clear(remover, ONES.model_copy(update={"window_px": px}), f"{px}")).astype(int)
+        values(place.predict(remover, ONES.model_copy(update={"window_px": px}), f"{px}")).astype(int)
         for px in (20, 64, 512)
     ]
     assert abs(made[0] - wide[[3, 2, 1]]).max() > 100
@@ -220,7 +220,7 @@ def test_expectation_11_the_result_does_not_depend_on_the_windows(place: Place, 
 def test_statistics_of_each_window_do_depend_on_the_windows(place: Place) -> None:
     settings = ONES.model_copy(update={"statistics": "window"})
     made = [
-        values(place.clear(tiny_network(), settings.model_copy(update={"window_px": px}), f"{px}")).astype(int)
+        values(place.predict(tiny_network(), settings.model_copy(update={"window_px": px}), f"{px}")).astype(int)
         for px in (64, 512)
     ]
     assert abs(made[0] - made[1]).max() > 20
@@ -234,7 +234,7 @@ def test_expectation_11_scene_statistics_give_no_seams_and_window_statistics_do(
     sar = np.stack([-12 + 4 * np.sin(columns / 25), -18 + 3 * np.sin(rows / 7)]).astype(np.float32)
     write_geotiff(place.sar, sar, SENTINEL1.bands, grid)
     seams = {
-        statistics: seam_index(values(place.clear(tiny_network(), settings, statistics)).astype(float), [], [64, 128])
+        statistics: seam_index(values(place.predict(tiny_network(), settings, statistics)).astype(float), [], [64, 128])
         for statistics in ("scene", "window")
         for settings in [ONES.model_copy(update={"window_px": 64, "statistics": statistics})]
     }
@@ -247,17 +247,17 @@ def test_a_scene_of_one_window_equals_the_plain_output_of_the_network(place: Pla
     reflectance = torch.from_numpy(land()[[3, 2, 1]].astype(np.float32))[None] / 10_000
     seen = Observation(torch.from_numpy(speckle())[None], reflectance, torch.ones(1, 1, HEIGHT, WIDTH), RGB)
     expected = (network(seen)[0].numpy() * 10_000).round()
-    assert abs(values(place.clear(network)).astype(int) - expected).max() <= 1
+    assert abs(values(place.predict(network)).astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_two_runs_give_the_same_bytes_on_any_number_of_threads(place: Place, threads: int) -> None:
     place.write(land(), speckle())
     before = torch.get_num_threads()
-    first = place.clear(tiny_network(), out="first")
+    first = place.predict(tiny_network(), out="first")
     torch.set_num_threads(threads)
     try:
-        second = place.clear(tiny_network(), out="second")
+        second = place.predict(tiny_network(), out="second")
     finally:
         torch.set_num_threads(before)
     assert {name: sha256(path) for name, path in first.files.items()} == {
@@ -270,7 +270,7 @@ def test_fault_13_nodata_stays_saturation_is_predicted_and_no_valid_pixel_become
     optical[:, 10:20, 10:20] = 0
     optical[3, 40, 50] = 65_535
     place.write(optical)
-    scene = place.clear(Grey(value=0.0))
+    scene = place.predict(Grey(value=0.0))
     hole = np.zeros((HEIGHT, WIDTH), bool)
     hole[10:20, 10:20] = True
     assert (values(scene)[:, hole] == 0).all()
@@ -283,7 +283,7 @@ def test_expectation_15_an_island_without_radar_is_nodata_and_its_surroundings_a
     sar = speckle()
     sar[1, 30, 40] = np.nan
     place.write(land(), sar)
-    scene = place.clear(baseline("sar-regression", ("B04",)))
+    scene = place.predict(baseline("sar-regression", ("B04",)))
     image, traced = values(scene)[0], values(scene, "provenance")[0]
     assert (image == 0).nonzero() == ([30], [40])
     assert traced[30, 40] == Provenance.NO_DATA
@@ -299,7 +299,7 @@ def test_fault_13_clear_pixels_without_radar_stay_observed(place: Place) -> None
     sar = speckle()
     sar[:, :, :45] = np.nan
     place.write(coordinates(), sar)
-    scene = place.clear(Grey())
+    scene = place.predict(Grey())
     clear_px = coordinates()[3] >= 3300
     assert np.array_equal(values(scene)[:, clear_px], coordinates()[[3, 2, 1]][:, clear_px])
     assert (values(scene)[:, :, :45][:, ~clear_px[:, :45]] == 0).all()
@@ -311,11 +311,11 @@ def test_fault_14_all_cloud_half_nodata_and_no_data_at_all(place: Place, name: s
     half = land()
     half[:, :, :45] = 0
     place.write(half, speckle())
-    scene = place.clear(remover, out="half")
+    scene = place.predict(remover, out="half")
     assert (values(scene)[:, :, :45] == 0).all()
     assert (values(scene)[:, :, 45:] > 0).all()
     place.write(half * 0, speckle())
-    scene = place.clear(remover, out="empty")
+    scene = place.predict(remover, out="empty")
     assert not values(scene).any()
     assert scene.summary["sample"] == []
 
@@ -325,7 +325,7 @@ def test_fault_14_a_clear_scene_is_never_passed_to_the_remover(place: Place, mon
         "unclouded.prediction.cloud_mapping.cloud_map", lambda values, *_: np.zeros(values.shape[1:], np.float32)
     )
     monkeypatch.setattr(Grey, "__call__", lambda *_: pytest.fail("a window without clouds was predicted"))
-    assert np.array_equal(values(place.clear(Grey())), coordinates()[[3, 2, 1]])
+    assert np.array_equal(values(place.predict(Grey())), coordinates()[[3, 2, 1]])
 
 
 def test_the_offset_of_a_product_is_kept_with_its_integers(place: Place) -> None:
@@ -333,15 +333,15 @@ def test_the_offset_of_a_product_is_kept_with_its_integers(place: Place) -> None
 
     layer = Layer(SENTINEL2.bands, "uint16", 0, scale=1e-4, offsets=(-0.1,) * 13)
     write_cog(place.cloudy, [(0, coordinates() + np.uint16(1000))], layer, GRID)
-    image = read_stored(place.clear(Grey()).files["clear"])
+    image = read_stored(place.predict(Grey()).files["clear"])
     assert np.unique(image.values).tolist() == [2234]
     assert image.offsets == (-0.1,) * 3
-    again = read_stored(place.clear(Identity(), out="again").files["clear"])
+    again = read_stored(place.predict(Identity(), out="again").files["clear"])
     assert np.array_equal(again.values, coordinates() + np.uint16(1000))
 
 
 def test_the_uncertainty_of_a_constant_remover_is_0(place: Place) -> None:
-    scene = place.clear(Grey(), ONES.model_copy(update={"uncertainty": True}))
+    scene = place.predict(Grey(), ONES.model_copy(update={"uncertainty": True}))
     found = read_stored(scene.files["uncertainty"])
     assert not found.values.any()
     assert (found.nodata, found.scales) == (65_535, (1e-4,) * 3)
@@ -366,28 +366,28 @@ def test_each_stage_is_timed_by_the_given_clock(place: Place) -> None:
 def test_a_finished_folder_is_returned_and_other_settings_replace_it(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = place.clear(Grey())
-    caplog.clear()
+    first = place.predict(Grey())
+    caplog.predict()
     caplog.set_level("INFO", "unclouded.prediction")
     with monkeypatch.context() as patched:
-        patched.setattr(Grey, "__call__", lambda *_: pytest.fail("made again"))
-        assert place.clear(Grey()).summary == first.summary
+        patched.setattr(Grey, "__call__", lambda *_: pytest.fail("predicted again"))
+        assert place.predict(Grey()).summary == first.summary
     assert caplog.messages == [f"{first.folder} already holds this scene; nothing to do"]
-    assert np.unique(values(place.clear(Grey(value=0.2)))).tolist() == [2000]
+    assert np.unique(values(place.predict(Grey(value=0.2)))).tolist() == [2000]
 
 
 def test_a_finished_folder_with_a_changed_file_is_predicted_again(place: Place) -> None:
-    first = place.clear(Grey())
+    first = place.predict(Grey())
     whole = first.files["clear"].read_bytes()
     first.files["clear"].write_bytes(whole[:-1])
-    assert place.clear(Grey()).files["clear"].read_bytes() == whole
+    assert place.predict(Grey()).files["clear"].read_bytes() == whole
 
 
 def test_fault_03_finished_lines_are_resumed_and_damaged_ones_are_predicted_again(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     place.write(land(), speckle())
-    expected = place.clear(tiny_network(), out="straight").files["clear"].read_bytes()
+    expected = place.predict(tiny_network(), out="straight").files["clear"].read_bytes()
     from unclouded.prediction import clearing
 
     calls: list[int] = []
@@ -402,18 +402,18 @@ def test_fault_03_finished_lines_are_resumed_and_damaged_ones_are_predicted_agai
     with monkeypatch.context() as patched:
         patched.setattr(clearing, "remove_clouds_in_line", stops)
         with pytest.raises(KeyboardInterrupt):
-            place.clear(tiny_network())
+            place.predict(tiny_network())
         assert not list((place.folder / "out").glob("*.tif"))
-        caplog.clear()
+        caplog.predict()
         caplog.set_level("INFO", "unclouded.prediction")
         (damaged,) = (place.folder / "out").glob(".rows-*/cleared-00000000.strip")
         damaged.write_bytes(damaged.read_bytes()[:-40])
-        calls.clear()
+        calls.predict()
         calls += [-1] * 10
-        found = place.clear(tiny_network())
+        found = place.predict(tiny_network())
         assert found.files["clear"].read_bytes() == expected
     assert caplog.messages[0] == "resuming an interrupted run with 3 finished strips"  # one of the map, two of lines
-    assert calls[10:] == [0, 64]  # the damaged line, and the one that was never made
+    assert calls[10:] == [0, 64]  # the damaged line, and the one that was not finished
     assert not list((place.folder / "out").glob(".rows-*"))
 
 
@@ -422,7 +422,7 @@ def test_fault_03_a_run_that_is_killed_repeatedly_ends_with_the_same_bytes(
 ) -> None:
     place.write(land(), speckle())
     settings = SceneSettings(window_px=8, clouds=CloudMapSettings(mode="ones"))
-    expected = place.clear(baseline("sar-regression"), settings, "straight")
+    expected = place.predict(baseline("sar-regression"), settings, "straight")
     out = place.folder / "killed"
     killed_at_files(
         "from unclouded.clouds.map import CloudMapSettings\n"
@@ -441,7 +441,7 @@ def test_fault_03_a_run_that_is_killed_repeatedly_ends_with_the_same_bytes(
         ),  # finished in each run: the lock, strips, a product, half of them in their place, all of them
     )
     assert (out / "item.json").exists()
-    found = place.clear(baseline("sar-regression"), settings, "killed")
+    found = place.predict(baseline("sar-regression"), settings, "killed")
     assert {name: sha256(path) for name, path in found.files.items()} == {
         name: sha256(path) for name, path in expected.files.items()
     }
@@ -453,14 +453,14 @@ def test_fault_11_radar_on_another_grid_is_refused(place: Place) -> None:
     with pytest.raises(
         InputError, match=r"s1\.tif lies on another grid than the optical scene .*; warp it with --align"
     ):
-        place.clear(Grey())
+        place.predict(Grey())
 
 
 def test_radar_on_another_grid_is_warped_with_align(place: Place) -> None:
     wider = GeoBox((HEIGHT + 20, WIDTH + 20), GRID.affine * Affine.translation(-9.5, -9.5), GRID.crs)
     write_geotiff(place.sar, np.full((2, *wider.shape), -9, np.float32), SENTINEL1.bands, wider)
     settings = ONES.model_copy(update={"radar": RadarSettings(align=True)})
-    scene = place.clear(baseline("sar-vv", ("B04",)), settings)
+    scene = place.predict(baseline("sar-vv", ("B04",)), settings)
     assert np.unique(values(scene)).tolist() == [6400]  # -9 dB between -25 and 0
 
 
@@ -468,7 +468,7 @@ def test_fault_32_a_full_disk_is_reported_and_the_run_resumes_when_there_is_spac
     place: Place, mount_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.write(land(), speckle())
-    expected = values(place.clear(Grey()))
+    expected = values(place.predict(Grey()))
     disk = mount_disk(256)  # KiB
     monkeypatch.setattr("unclouded.prediction.scene.require_room", lambda *_: None)
     ballast = disk / "ballast"
@@ -482,7 +482,7 @@ def test_fault_32_a_full_disk_is_reported_and_the_run_resumes_when_there_is_spac
 
 def test_fault_34_a_folder_has_one_writer(place: Place) -> None:
     with held(place.folder / "out"), pytest.raises(BusyError, match="is being written by process"):
-        place.clear(Grey())
+        place.predict(Grey())
 
 
 def test_fault_32_a_scene_that_does_not_fit_is_refused_before_it_begins(
@@ -490,13 +490,13 @@ def test_fault_32_a_scene_that_does_not_fit_is_refused_before_it_begins(
 ) -> None:
     monkeypatch.setattr("unclouded.files.shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 20))
     with pytest.raises(MachineError, match=r"has 1 MiB free, expected 9 MiB to predict this scene"):
-        place.clear(Grey())
+        place.predict(Grey())
     assert not list((place.folder / "out").glob("*.tif"))
 
 
 def test_the_summary_names_inputs_weights_settings_and_files(place: Place) -> None:
     network = tiny_network()
-    summary = place.clear(network).summary
+    summary = place.predict(network).summary
     assert summary["cloudy"] == {"name": "s2.tif", "sha256": sha256(place.cloudy)}
     assert summary["removers"][0]["precision"] == "float32"
     assert len(summary["removers"][0]["weights"]) == 64
@@ -515,7 +515,7 @@ def test_paths_may_be_strings_and_a_remover_its_name_or_its_weights_file(place: 
     weights = place.folder / "tiny.safetensors"
     save_weights(weights, network.generator, network.settings, {})
     from_file = predict_scene(str(weights), cloudy, sar, str(place.folder / "file"), ONES)
-    assert from_file.summary["removers"][0]["weights"] == place.clear(network).summary["removers"][0]["weights"]
+    assert from_file.summary["removers"][0]["weights"] == place.predict(network).summary["removers"][0]["weights"]
     with pytest.raises(InputError, match="clear-meen"):
         predict_scene("clear-meen", cloudy, sar, str(place.folder / "none"))
     assert not (place.folder / "none").exists()

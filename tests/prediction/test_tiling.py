@@ -114,7 +114,7 @@ def test_a_changed_or_truncated_strip_counts_as_missing(tmp_path: Path, position
 
 
 def test_a_strip_is_written_and_read_without_a_second_copy_in_memory(tmp_path: Path) -> None:
-    """Strips of a wide scene have hundreds of MB, and one is written while the next one is made."""
+    """Strips of a wide scene have hundreds of MB, and one is written while the next one is predicted."""
     store, strip = StripCheckpoint(tmp_path, "rows"), {"a": np.zeros((1, 64, 1 << 20), np.uint8)}
     tracemalloc.start()
     try:

@@ -25,7 +25,7 @@ SIDE = 64
 GRID = GeoBox((SIDE, SIDE), Affine(10, 0, 500_000, 0, -10, 5_000_000), "EPSG:32632")
 STRIP = np.s_[:, 20:36]
 CLOUD_COLOURS = np.s_[40:, :]
-Clear = Callable[..., PredictedScene]
+Predict = Callable[..., PredictedScene]
 
 
 def scene_of_land() -> NDArray[np.uint16]:
@@ -37,7 +37,7 @@ def scene_of_land() -> NDArray[np.uint16]:
 
 
 @pytest.fixture
-def cleared(tmp_path: Path) -> Clear:
+def predict(tmp_path: Path) -> Predict:
     def clear_it(
         optical: NDArray[np.uint16],
         sar: NDArray[np.float32] | None = None,
@@ -60,11 +60,11 @@ def layer(scene: PredictedScene, name: str) -> NDArray[np.generic]:
 @pytest.mark.parametrize("stored", [0, 65_535])
 @pytest.mark.parametrize("band", ["B10", "B12", "B01", "B03"])  # the detector does not read B03, the remover does
 def test_expectation_34_a_pixel_with_a_missing_band_is_predicted_and_never_observed(
-    cleared: Clear, band: str, stored: int
+    predict: Predict, band: str, stored: int
 ) -> None:
     optical = scene_of_land()
     optical[(SENTINEL2.bands.index(band), *STRIP)] = stored
-    scene = cleared(optical)
+    scene = predict(optical)
     origin, image = layer(scene, "provenance")[0], layer(scene, "clear")
     assert np.unique(origin[STRIP]).tolist() == [Provenance.UNKNOWN_CLOUD]
     assert np.unique(origin[:30, :20]).tolist() == [Provenance.OBSERVED]
@@ -75,20 +75,20 @@ def test_expectation_34_a_pixel_with_a_missing_band_is_predicted_and_never_obser
     assert f"25.0 % of the scene {state}, because {cause} there" in scene.summary["remarks"][-1]
 
 
-def test_fault_13_the_cloudy_image_itself_has_no_data_where_a_band_of_it_is_missing(cleared: Clear) -> None:
+def test_fault_13_the_cloudy_image_itself_has_no_data_where_a_band_of_it_is_missing(predict: Predict) -> None:
     optical = scene_of_land()
     optical[(SENTINEL2.bands.index("B03"), *STRIP)] = 0
-    scene = cleared(optical, remover=baseline("cloudy", RGB))
+    scene = predict(optical, remover=baseline("cloudy", RGB))
     assert not layer(scene, "clear")[(slice(None), *STRIP)].any()
     assert scene.summary["pixels"]["no_data_remover"] == scene.summary["pixels"]["no_data"] == 16 * 64
 
 
-def test_fault_13_pixels_of_unknown_cloud_state_without_radar_have_no_data_in_any_band(cleared: Clear) -> None:
+def test_fault_13_pixels_of_unknown_cloud_state_without_radar_have_no_data_in_any_band(predict: Predict) -> None:
     optical, sar = scene_of_land(), np.full((2, SIDE, SIDE), -9, np.float32)
     optical[(10, *STRIP)] = 0
     optical[:, :4] = 0
     sar[:, :, 30:] = np.nan
-    scene = cleared(optical, sar)
+    scene = predict(optical, sar)
     image = layer(scene, "clear")
     assert not image[:, 4:, 30:36].any() and image[:, 4:, 20:30].all()
     assert np.array_equal((image == 0).all(axis=0), (image == 0).any(axis=0))
@@ -99,11 +99,11 @@ def test_fault_13_pixels_of_unknown_cloud_state_without_radar_have_no_data_in_an
     assert "the radar has no data in 53.1 % of the scene" in scene.summary["remarks"][-1]
 
 
-def test_expectation_14_summary_item_page_and_map_have_the_same_numbers(cleared: Clear) -> None:
+def test_expectation_14_summary_item_page_and_map_have_the_same_numbers(predict: Predict) -> None:
     optical = scene_of_land()
     optical[:, :16] = 0  # a quarter
     optical[(10, *STRIP)] = 0
-    scene = cleared(optical)
+    scene = predict(optical)
     m, pixels = layer(scene, "cloud_map")[0], scene.summary["pixels"]
     with rasterio.open(scene.files["cloud_map"]) as file:
         assert np.isnan(file.nodata)
@@ -122,48 +122,50 @@ def test_expectation_14_summary_item_page_and_map_have_the_same_numbers(cleared:
     assert f"<code>{100 * pixels['cloudy_share']:.1f} %</code>" in page
 
 
-def test_a_scene_without_one_band_of_the_detector_is_predicted_completely(cleared: Clear) -> None:
+def test_a_scene_without_one_band_of_the_detector_is_predicted_completely(predict: Predict) -> None:
     optical = scene_of_land()
     optical[10] = 0
-    scene = cleared(optical, remover=auto_remover())
+    scene = predict(optical, remover=auto_remover())
     assert (layer(scene, "provenance") == Provenance.UNKNOWN_CLOUD).all() and (layer(scene, "clear") > 0).all()
     assert scene.summary["pixels"]["cloudy_share"] is None
     assert "eo:cloud_cover" not in json.loads(scene.files["item"].read_text())["properties"]
 
 
 @pytest.mark.parametrize("mode", ["continuous", "binary"])
-def test_coarser_and_binary_maps_are_unknown_where_the_detector_has_no_data(cleared: Clear, mode: str) -> None:
+def test_coarser_and_binary_maps_are_unknown_where_the_detector_has_no_data(predict: Predict, mode: str) -> None:
     optical = scene_of_land()
     optical[(10, *STRIP)] = 0
     clouds = CloudMapSettings.model_validate({"mode": mode, "resolution_m": 20})
-    scene = cleared(optical, settings=SceneSettings(clouds=clouds))
+    scene = predict(optical, settings=SceneSettings(clouds=clouds))
     assert np.array_equal(np.isnan(layer(scene, "cloud_map")[0]), layer(scene, "provenance")[0] == 5)
 
 
-def test_nothing_is_fitted_to_pixels_of_unknown_cloud_state(cleared: Clear) -> None:
+def test_nothing_is_fitted_to_pixels_of_unknown_cloud_state(predict: Predict) -> None:
     optical = scene_of_land()
     optical[1:4, :40] = 500
     optical[(slice(1, 4), *STRIP)] = 3_000  # bright, and perhaps cloud
     optical[(10, *STRIP)] = 0
-    image = layer(cleared(optical), "clear")
+    image = layer(predict(optical), "clear")
     assert np.unique(image[(slice(None), *STRIP)]).tolist() == [500]
 
 
-def test_fault_13_masked_pixels_have_no_data_and_another_mask_is_another_scene(cleared: Clear, tmp_path: Path) -> None:
+def test_fault_13_masked_pixels_have_no_data_and_another_mask_is_another_scene(
+    predict: Predict, tmp_path: Path
+) -> None:
     optical = scene_of_land()
-    first = cleared(optical)
+    first = predict(optical)
     assert (layer(first, "provenance") != Provenance.NO_DATA).all()
     mask = np.full((1, SIDE, SIDE), 255, np.uint8)
     mask[0][STRIP] = 0
     write_geotiff(tmp_path / "s2.tif.msk", mask, ("mask",), GRID)
-    masked = cleared(optical)
+    masked = predict(optical)
     assert masked.summary["key"] != first.summary["key"]
     gap = layer(masked, "provenance")[0] == Provenance.NO_DATA
     assert gap[STRIP].all() and gap.sum() == 64 * 16 and not layer(masked, "clear")[:, gap].any()
 
 
-def test_the_tag_and_the_item_name_the_remover_that_was_used(cleared: Clear) -> None:
-    scene = cleared(scene_of_land(), remover=auto_remover())
+def test_the_tag_and_the_item_name_the_remover_that_was_used(predict: Predict) -> None:
+    scene = predict(scene_of_land(), remover=auto_remover())
     used = scene.summary["used"]
     assert used in ("scene-adapted", "clear-mean", "sar-regression") and scene.summary["choice"].startswith(
         f"{used} was"

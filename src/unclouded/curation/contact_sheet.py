@@ -24,6 +24,7 @@ RADAR_DB = (-25.0, 0.0)
 """VV backscatter shown black and white, dB."""
 
 RowOfPatch = Mapping[str, Mapping[str, Any]]
+"""Row of the manifest by name of the patch."""
 
 
 def contact_sheet(
