@@ -367,7 +367,7 @@ def test_a_finished_folder_is_returned_and_other_settings_replace_it(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = place.predict(Grey())
-    caplog.predict()
+    caplog.clear()
     caplog.set_level("INFO", "unclouded.prediction")
     with monkeypatch.context() as patched:
         patched.setattr(Grey, "__call__", lambda *_: pytest.fail("predicted again"))
@@ -404,11 +404,11 @@ def test_fault_03_finished_lines_are_resumed_and_damaged_ones_are_predicted_agai
         with pytest.raises(KeyboardInterrupt):
             place.predict(tiny_network())
         assert not list((place.folder / "out").glob("*.tif"))
-        caplog.predict()
+        caplog.clear()
         caplog.set_level("INFO", "unclouded.prediction")
         (damaged,) = (place.folder / "out").glob(".rows-*/cleared-00000000.strip")
         damaged.write_bytes(damaged.read_bytes()[:-40])
-        calls.predict()
+        calls.clear()
         calls += [-1] * 10
         found = place.predict(tiny_network())
         assert found.files["clear"].read_bytes() == expected
