@@ -78,7 +78,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Shown:
+class DemoResult:
     """Results of a demo.
 
     Attributes:
@@ -91,16 +91,14 @@ class Shown:
     pictures: tuple[Path, ...]
     image: Path
 
-    def verdict(self) -> str:
+    def conclusion(self) -> str:
         """Return whether the network beats the mean colour of the clear pixels under clouds, as a sentence."""
-        network, rule = (self.scores[name].mean("cloudy")["mae"] for name in ("network", "clear-mean"))
-        word = "beats" if network < rule else "does NOT beat"
-        return (
-            f"on cloudy pixels of the unseen region the network {word} clear-mean: MAE {network:.4f} against {rule:.4f}"
-        )
+        network, mean_colour = (self.scores[name].mean("cloudy")["mae"] for name in ("network", "clear-mean"))
+        word = "beats" if network < mean_colour else "does NOT beat"
+        return f"on cloudy pixels of the unseen region the network {word} clear-mean: MAE {network:.4f} against {mean_colour:.4f}"
 
 
-def show(out: Path, on_progress: ProgressCallback, plan: Plan | None = None) -> Shown:
+def run_demo(out: Path, on_progress: ProgressCallback, plan: Plan | None = None) -> DemoResult:
     """Run the demo.
 
     Args:
@@ -117,7 +115,7 @@ def show(out: Path, on_progress: ProgressCallback, plan: Plan | None = None) -> 
     remover = _train(out, plan, on_progress)
     image = _predict(out, unseen, remover, on_progress)
     scores, sheet = _evaluate(out, remover, on_progress)
-    return Shown(scores, (out / "region.png", sheet), image)
+    return DemoResult(scores, (out / "region.png", sheet), image)
 
 
 def _make_room(out: Path) -> None:

@@ -26,20 +26,20 @@ def demo(
     from unclouded.files import require_writable
 
     require_writable(out)  # before the imports below, which take seconds
-    from unclouded.demo import show
+    from unclouded.demo import run_demo
     from unclouded.evaluation.comparison import scores_table
 
     started = time.monotonic()
     with progress_bar() as on_progress:
-        shown = show(out, on_progress)
+        result = run_demo(out, on_progress)
     console = Console()
     for area in ("all", "cloudy"):
-        console.print(scores_table(shown.scores, area))
-    console.print(f"{shown.verdict()}\n")
-    for picture in shown.pictures:
+        console.print(scores_table(result.scores, area))
+    console.print(f"{result.conclusion()}\n")
+    for picture in result.pictures:
         console.print(f"look at   {picture}")
     console.print(
-        f"GeoTIFF   {shown.image}\nscores    {out / 'scores.md'}\ntook      {time.monotonic() - started:.0f} s"
+        f"GeoTIFF   {result.image}\nscores    {out / 'scores.md'}\ntook      {time.monotonic() - started:.0f} s"
     )
 
 
