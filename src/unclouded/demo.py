@@ -93,9 +93,11 @@ class DemoResult:
 
     def conclusion(self) -> str:
         """Return whether the network beats the mean colour of the clear pixels under clouds, as a sentence."""
-        network, mean_colour = (self.scores[name].mean("cloudy")["mae"] for name in ("network", "clear-mean"))
-        word = "beats" if network < mean_colour else "does NOT beat"
-        return f"on cloudy pixels of the unseen region the network {word} clear-mean: MAE {network:.4f} against {mean_colour:.4f}"
+        network, rule = (self.scores[name].mean("cloudy")["mae"] for name in ("network", "clear-mean"))
+        word = "beats" if network < rule else "does NOT beat"
+        return (
+            f"on cloudy pixels of the unseen region the network {word} clear-mean: MAE {network:.4f} against {rule:.4f}"
+        )
 
 
 def run_demo(out: Path, on_progress: ProgressCallback, plan: Plan | None = None) -> DemoResult:
