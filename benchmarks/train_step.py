@@ -87,7 +87,7 @@ def our_step(
     clock: Callable[[], float] = time.perf_counter,
     parts: dict[str, list[float]] | None = None,
 ) -> Callable[[], Terms]:
-    """The objective and the learners of ``unclouded train``, on one batch; the pools stay empty."""
+    """The objective and the optimiser groups of ``unclouded train``, on one batch; the pools stay empty."""
     settings = TrainSettings(
         patches=Path("SEN12MS-CR"),
         network=NetworkSettings(width=width),
@@ -97,7 +97,7 @@ def our_step(
     )
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
     objective = build_objective(settings, fabric)
-    optimiser_groups = [
+    generators, discriminators = groups = [
         OptimiserGroup(
             name, (p for network in networks for p in objective.networks[network].parameters()), settings.schedule
         )
@@ -106,22 +106,23 @@ def our_step(
     batch = Batch(*images, paired=(False,), names="random")
 
     def step() -> Terms:
-        times, found, losses = [clock()], {}, objective.losses(batch)
-        for group in optimiser_groups:
-            with group.freeze_others(optimiser_groups):
-                loss, terms = next(losses)
-                times.append(clock())
-                loss.backward()
-                times.append(clock())
-            group.update(2e-4, fabric)
+        times = [clock()]
+        with generators.freeze_others(groups):
+            loss, generated = objective.generator_loss(batch)
             times.append(clock())
-            found |= terms
+            loss.total.backward()
+            times.append(clock())
+        generators.update(2e-4, fabric)
+        times.append(clock())
+        with discriminators.freeze_others(groups):
+            judged = objective.discriminator_loss(batch, generated)
+            judged.total.backward()
+        discriminators.update(2e-4, fabric)
+        times.append(clock())
         if parts is not None:
-            for name, taken in zip(
-                PARTS, (*(times[i + 1] - times[i] for i in range(3)), times[6] - times[3]), strict=True
-            ):
-                parts[name].append(taken)
-        return {name: term.item() for name, term in found.items()}
+            for name, before, after in zip(PARTS, times[:-1], times[1:], strict=True):
+                parts[name].append(after - before)
+        return {name: term.item() for name, term in (loss.terms | judged.terms).items()}
 
     return step
 

@@ -69,8 +69,9 @@ def test_all_terms_of_a_step_are_made_on_the_device_in_float32(objective: str, p
     }
     made = build_objective(settings_from(TrainSettings, content), OnCuda(precision))
     images = [torch.empty(2, channels, 32, 32) for channels in (3, 3, 3, 1)]
-    steps = list(made.losses(Batch(*images, paired=(True, objective != "cycle"), names="two")))
-    assert len(steps) == len(made.optimiser_groups) == 2
-    for loss, terms in steps:
+    seen = Batch(*images, paired=(True, objective != "cycle"), names="two")
+    loss_of_generators, generated = made.generator_loss(seen)
+    assert not generated.optical.requires_grad
+    for loss, terms in (loss_of_generators, made.discriminator_loss(seen, generated)):
         assert loss.requires_grad
         assert {(one.device.type, one.dtype) for one in (loss, *terms.values())} == {("cuda", torch.float32)}

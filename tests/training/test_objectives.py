@@ -87,7 +87,9 @@ def test_the_cycle_minimises_l_all_as_section_ii_c_writes_it() -> None:
     rng = torch.Generator().manual_seed(1)
     s1, s2, clear = (torch.rand(2, 3, 32, 32, generator=rng) * 2 - 1 for _ in range(3))
     m = torch.rand(2, 1, 32, 32, generator=rng)
-    (total, _), (judgement, _) = objective.losses(Batch(s1, s2, clear, m, (True, False), "random"))
+    seen = Batch(s1, s2, clear, m, (True, False), "random")
+    (total, _), generated = objective.generator_loss(seen)
+    discriminator_total, _ = objective.discriminator_loss(seen, generated)
 
     s1_hat, (s2_hat, _, m_hat) = to_sar(s2), to_optical(s1, s2, m)
     s1_again, s2_again = to_sar(s2_hat), to_optical(s1_hat, s2, m).optical
@@ -106,7 +108,7 @@ def test_the_cycle_minimises_l_all_as_section_ii_c_writes_it() -> None:
     expected = critic_loss(d_sar, s1, s1_hat) + critic_loss(
         d_optical, torch.cat([clear, m], 1), torch.cat([s2_hat, m], 1)
     )
-    assert judgement.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert discriminator_total.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def supervised(discriminator: PatchDiscriminator | None) -> Supervised:
@@ -115,7 +117,9 @@ def supervised(discriminator: PatchDiscriminator | None) -> Supervised:
 
 
 def test_a_residual_network_learns_pixels_kept_pixels_and_the_map() -> None:
-    ((loss, terms),) = supervised(None).losses(batch(0.25, True))
+    (loss, terms), generated = supervised(None).generator_loss(batch(0.25, True))
+    assert generated.sar is None
+    assert generated.optical.flatten().tolist() == pytest.approx([0.9] * 4)
     expected = {"pixel": 0.7, "kept": 0.75 * 0.1, "auxiliary": 0.75 * 0.25}
     assert {name: terms[name].item() for name in expected} == pytest.approx(expected)
     assert loss.item() == pytest.approx(100 * 0.7 + 10 * 0.075 + 10 * 0.1875)
@@ -123,10 +127,12 @@ def test_a_residual_network_learns_pixels_kept_pixels_and_the_map() -> None:
 
 
 def test_the_discriminator_of_a_conditional_gan_also_gets_the_input_of_the_generator() -> None:
-    (loss, terms), (judgement, judged) = supervised(LastChannel(6, 1)).losses(batch(0.25, True))
+    objective = supervised(LastChannel(6, 1))
+    (loss, terms), generated = objective.generator_loss(batch(0.25, True))
+    discriminator_loss, judged = objective.discriminator_loss(batch(0.25, True), generated)
     assert terms["adversarial"].item() == pytest.approx((0.9 - 1) ** 2)
     assert loss.item() == pytest.approx(100 * 0.7 + 10 * 0.075 + 10 * 0.1875 + 5 * 0.01)
-    assert judgement.item() == pytest.approx(0.5 * ((0.2 - 1) ** 2 + 0.9**2))
+    assert discriminator_loss.item() == pytest.approx(0.5 * ((0.2 - 1) ** 2 + 0.9**2))
     assert (judged["optical_real"].item(), judged["optical_generated"].item()) == pytest.approx((0.2, 0.9))
     assert judged["optical_accuracy"].item() == 0.0  # the clear image below 1/2, the generated one above
 

@@ -131,7 +131,7 @@ def test_the_mean_residual_is_over_clear_pixels_and_all_bands() -> None:
 
 def test_the_discriminators_terms_by_hand(networks: Networks) -> None:
     pools = Pools(ImagePool(0), ImagePool(0), torch.Generator().manual_seed(0))
-    generated = Generated(torch.full((1, 3, 2, 2), 0.4), torch.full((1, 3, 2, 2), 0.9))
+    generated = Generated(sar=torch.full((1, 3, 2, 2), 0.4), optical=torch.full((1, 3, 2, 2), 0.9))
     terms = discriminator_terms(networks, batch(0.25), generated, pools)
     assert terms["sar_discriminator"].item() == pytest.approx(0.5 * ((-0.4 - 1) ** 2 + 0.4**2))
     m_half = 0.25 / 2
@@ -141,7 +141,7 @@ def test_the_discriminators_terms_by_hand(networks: Networks) -> None:
 def test_pooled_and_real_image_get_the_map_of_the_pooled_one() -> None:
     networks = Networks(Halve(), TellTale(), FirstChannel(), LastChannel())
     pools = Pools(ImagePool(1), ImagePool(1), torch.Generator().manual_seed(0))
-    generated = Generated(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2))
+    generated = Generated(sar=torch.zeros(1, 3, 2, 2), optical=torch.zeros(1, 3, 2, 2))
     discriminator_terms(networks, batch(0.25), generated, pools)
     seen = [
         discriminator_terms(networks, batch(0.75), generated, pools)["optical_discriminator"].item() for _ in range(8)

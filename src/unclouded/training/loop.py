@@ -8,8 +8,8 @@ of the discriminators.
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -41,8 +41,11 @@ from unclouded.training.distributed import (
 )
 from unclouded.training.forecast import WARM_UP_STEPS, forecast, total_steps
 from unclouded.training.objectives import (
+    DISCRIMINATORS,
+    GENERATORS,
     TOTAL,
     ExponentialMovingAverage,
+    Loss,
     OptimiserGroup,
     build_objective,
     collect_state,
@@ -51,7 +54,7 @@ from unclouded.training.objectives import (
 from unclouded.training.preparation import Prepared, add_session, prepare, training_data_summary
 from unclouded.training.sessions import rate_jump
 from unclouded.training.settings import TrainSettings
-from unclouded.training.step import CLEAR_RESIDUAL, Batch, Terms
+from unclouded.training.step import CLEAR_RESIDUAL, Batch, Generated, Terms
 from unclouded.training.validation import is_best, validate
 
 
@@ -130,10 +133,10 @@ class Training:
         if settings.start_from is not None and not run.state.exists():
             initialise_from_weights(self.objective.generator, settings.network, settings.start_from)
         networks, schedule = self.objective.networks, settings.schedule
-        self.optimiser_groups = [
-            OptimiserGroup(name, [p for one in members for p in networks[one].parameters()], schedule)
+        self.optimiser_groups = {
+            name: OptimiserGroup(name, [p for one in members for p in networks[one].parameters()], schedule)
             for name, members in self.objective.optimiser_groups.items()
-        ]
+        }
         decay = schedule.ema_decay
         self.ema = ExponentialMovingAverage(self.objective.generator, decay) if decay else None
         self.monitor, self.warm_up = DiscriminatorMonitor(), list[float]()
@@ -197,28 +200,31 @@ class Training:
         return self.step % (self.settings.logging.checkpoint_every or steps_per_epoch) == 0
 
     def _take_step(self, batches: Batches, rate: float, patches: int) -> list[Part]:
-        """Update each optimiser group in turn: accumulate its gradients over all batches, then step its optimiser.
+        """Update the generators, then the discriminators with the images that the generators produced before that.
 
-        A batch is weighted by its share of the patches of the step over all ranks. The losses of a batch come from a
-        generator, which computes those of the next group after the previous group was updated: the discriminators see
-        the images that the generators produced before their update.
+        Each update accumulates the gradients of all batches. A batch is weighted by its share of the patches of the
+        step over all ranks.
         """
         seen = [
             Batch.of(triplet.to(self.fabric.device), paired, self.settings.network.scaling)
             for triplet, paired in batches
         ]
-        losses_by_group = [self.objective.losses(batch) for batch in seen]
         watched: list[Terms] = [{} for _ in seen]
-        for group in self.optimiser_groups:
-            with group.freeze_others(self.optimiser_groups):
-                for batch, losses, terms in zip(seen, losses_by_group, watched, strict=True):
-                    loss, new = next(losses)  # the loss of this group
-                    terms |= {name: term.detach() for name, term in new.items()}
-                    torch.autograd.backward(loss * (len(batch.paired) / patches))
-                if not group.update(rate, self.fabric):
-                    found = [not_finite(batch.names, terms) for batch, terms in zip(seen, watched, strict=True)]
-                    found = [one for share in all_gathered(self.fabric, found) for one in share]
-                    raise not_finite_error(self.step + 1, found, self.run.state)
+        generated: list[Generated] = []
+
+        def backward(index: int, loss: Loss) -> None:
+            watched[index] |= {name: term.detach() for name, term in loss.terms.items()}
+            torch.autograd.backward(loss.total * (len(seen[index].paired) / patches))
+
+        with self._updated(GENERATORS, rate, seen, watched):
+            for index, batch in enumerate(seen):
+                loss, images = self.objective.generator_loss(batch)
+                generated.append(images)
+                backward(index, loss)
+        if DISCRIMINATORS in self.optimiser_groups:
+            with self._updated(DISCRIMINATORS, rate, seen, watched):
+                for index, batch in enumerate(seen):
+                    backward(index, self.objective.discriminator_loss(batch, generated[index]))
         broadcast_from_rank_zero(
             self.fabric, [one for net in self.objective.networks.values() for one in net.buffers()]
         )
@@ -228,6 +234,17 @@ class Training:
             (len(batch.paired), {name: float(term) for name, term in terms.items()})
             for batch, terms in zip(seen, watched, strict=True)
         ]
+
+    @contextmanager
+    def _updated(self, name: str, rate: float, seen: Sequence[Batch], watched: Sequence[Terms]) -> Iterator[None]:
+        """Update an optimiser group with the gradients that accumulate within the block."""
+        group = self.optimiser_groups[name]
+        with group.freeze_others(self.optimiser_groups.values()):
+            yield
+            if not group.update(rate, self.fabric):
+                found = [not_finite(batch.names, terms) for batch, terms in zip(seen, watched, strict=True)]
+                found = [one for share in all_gathered(self.fabric, found) for one in share]
+                raise not_finite_error(self.step + 1, found, self.run.state)
 
     def _stop_if_requested(self, request: StopRequest) -> None:
         """Save and raise if any rank received a stop signal."""
@@ -273,7 +290,7 @@ class Training:
 
     def _save(self) -> None:
         """Save the training state, then the weights; every rank waits until both are on disk."""
-        state = collect_state(self.step, self.objective, self.optimiser_groups, self.ema, self.fabric)
+        state = collect_state(self.step, self.objective, self.optimiser_groups.values(), self.ema, self.fabric)
 
         def write() -> None:
             assert state is not None  # collected on rank 0
@@ -297,7 +314,7 @@ class Training:
             MachineError: The disk is too small.
         """
         weights = _bytes_of(self._shown.state_dict().values())
-        trainable = [one for group in self.optimiser_groups for one in group.parameters]
+        trainable = [one for group in self.optimiser_groups.values() for one in group.parameters]
         networks = [one for net in self.objective.networks.values() for one in net.state_dict().values()]
         ema = [] if self.ema is None else self._shown.state_dict().values()
         state = _bytes_of(networks) + 2 * _bytes_of(trainable) + _bytes_of(ema)  # Adam keeps two moments of each
@@ -326,7 +343,8 @@ class Training:
     def _restored_step(self) -> int:
         """Restore the saved state, if there is one; return its step."""
         state = self.run.load_state()
-        step = restore_state(state, self.objective, self.optimiser_groups, self.ema, self.fabric) if state else 0
+        groups = self.optimiser_groups.values()
+        step = restore_state(state, self.objective, groups, self.ema, self.fabric) if state else 0
         broadcast_from_rank_zero(
             self.fabric, [one for net in self.objective.networks.values() for one in net.parameters()]
         )

@@ -3,15 +3,15 @@
 The paper remarks that its generator, cloud maps and losses "may as well be used within alternative models, such as
 conditional GAN [26] or ResNet architectures [20]" (section II-C). They share the
 generator, the loss terms and the training loop. An objective names its networks, the optimiser groups that update
-them, and the losses of a batch. The module also has the optimiser groups, the moving average of the weights (EMA), and
-the state that a run is resumed from.
+them, and computes the loss of each group. The module also has the optimiser groups, the moving average of the weights
+(EMA), and the state that a run is resumed from.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from lightning_fabric import Fabric
@@ -29,6 +29,7 @@ from unclouded.training.settings import Schedule, TrainSettings
 from unclouded.training.step import (
     CLEAR_RESIDUAL,
     Batch,
+    Generated,
     ImagePool,
     Networks,
     Pools,
@@ -49,9 +50,25 @@ PAIRED_TERMS = ("pixel", "feature", "style")
 """Terms of paired images, weighted by the share of pairs in a batch so that a batch is the mean of its parts."""
 
 
+class Loss(NamedTuple):
+    """Loss of an optimiser group on one batch.
+
+    Attributes:
+        total: Scalar to minimise.
+        terms: Its terms and the monitored values, by name.
+    """
+
+    total: Tensor
+    terms: Terms
+
+
 @runtime_checkable
 class Objective(Protocol):
-    """Networks, their optimiser groups, and the losses of one batch."""
+    """Networks, their optimiser groups, and the loss of each group on one batch.
+
+    A training step updates the generators with :meth:`generator_loss`, then the discriminators, if there are any, with
+    :meth:`discriminator_loss` of the images that the generators produced before their update.
+    """
 
     @property
     def generator(self) -> SarToOptical:
@@ -65,7 +82,7 @@ class Objective(Protocol):
 
     @property
     def optimiser_groups(self) -> Mapping[str, tuple[str, ...]]:
-        """Names of the networks of each optimiser group, in the order of their updates."""
+        """Names of the networks of ``generators`` and, if there are any, of ``discriminators``."""
         ...
 
     @property
@@ -78,11 +95,12 @@ class Objective(Protocol):
         """Random generator of initial weights and pools."""
         ...
 
-    def losses(self, batch: Batch) -> Iterator[tuple[Tensor, Terms]]:
-        """Yield the loss and the terms of each optimiser group, in the order of their updates.
+    def generator_loss(self, batch: Batch) -> tuple[Loss, Generated]:
+        """Return the loss of the generators, and the images that they produced, without gradients."""
+        ...
 
-        The caller advances the generator to the loss of a group after it has updated the previous group.
-        """
+    def discriminator_loss(self, batch: Batch, generated: Generated) -> Loss:
+        """Return the loss of the discriminators on images of :meth:`generator_loss`; may draw from the pools."""
         ...
 
 
@@ -131,12 +149,15 @@ class Cycle:
         """Random generator of the pools."""
         return self.history.rng
 
-    def losses(self, batch: Batch) -> Iterator[tuple[Tensor, Terms]]:
-        """Yield L_all for the generators, then the loss of both discriminators."""
+    def generator_loss(self, batch: Batch) -> tuple[Loss, Generated]:
+        """Return L_all of section II-C, and the images of both generators."""
         terms, generated = generator_terms(self.ensemble, batch, self.weights, self.perceptual)
-        yield weighted(terms, self.weights, batch)
+        return weighted(terms, self.weights, batch), generated
+
+    def discriminator_loss(self, batch: Batch, generated: Generated) -> Loss:
+        """Return the sum of the least-squares losses of both discriminators."""
         terms = discriminator_terms(self.ensemble, batch, generated, self.history)
-        yield terms["sar_discriminator"] + terms["optical_discriminator"], terms
+        return Loss(terms["sar_discriminator"] + terms["optical_discriminator"], terms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,10 +204,9 @@ class Supervised:
         """One pool."""
         return {"optical": self.pool}
 
-    def losses(self, batch: Batch) -> Iterator[tuple[Tensor, Terms]]:
-        """Yield the loss of the generator, then that of the discriminator."""
-        m, seen = batch.cloud_map, torch.cat([batch.sar, batch.cloudy, batch.cloud_map], dim=1)
-        discriminator = InPrecision(self.discriminator, self.fabric) if self.discriminator is not None else None
+    def generator_loss(self, batch: Batch) -> tuple[Loss, Generated]:
+        """Return the weighted sum of the terms, and the prediction."""
+        m = batch.cloud_map
         restored = InPrecision(self.generator, self.fabric)(batch.sar, batch.cloudy, m)
         prediction = restored.optical
         terms: Terms = {
@@ -196,24 +216,32 @@ class Supervised:
         }
         if self.perceptual is not None:
             terms["feature"], terms["style"] = self.perceptual(prediction, batch.clear)
-        if discriminator is not None:
-            terms["adversarial"] = losses.adversarial(discriminator(torch.cat([seen, prediction], dim=1)))
+        if self.discriminator is not None:
+            discriminator = InPrecision(self.discriminator, self.fabric)
+            terms["adversarial"] = losses.adversarial(discriminator(_beside_input(batch, prediction)))
         terms[CLEAR_RESIDUAL] = mean_on_clear(restored.residual.detach(), m)
-        yield weighted(terms, self.weights, batch)
-        if discriminator is not None:
-            drawn = self.pool.draw(torch.cat([seen, prediction.detach()], dim=1), self.rng)
-            terms = discriminator_scores(
-                "optical", discriminator(torch.cat([seen, batch.clear], dim=1)), discriminator(drawn)
-            )
-            yield terms["optical_discriminator"], terms
+        return weighted(terms, self.weights, batch), Generated(optical=prediction.detach())
+
+    def discriminator_loss(self, batch: Batch, generated: Generated) -> Loss:
+        """Return the least-squares loss of the discriminator."""
+        assert self.discriminator is not None
+        discriminator = InPrecision(self.discriminator, self.fabric)
+        drawn = self.pool.draw(_beside_input(batch, generated.optical), self.rng)
+        terms = discriminator_scores("optical", discriminator(_beside_input(batch, batch.clear)), discriminator(drawn))
+        return Loss(terms["optical_discriminator"], terms)
 
 
-def weighted(terms: Terms, weights: LossWeights, batch: Batch) -> tuple[Tensor, Terms]:
+def _beside_input(batch: Batch, optical: Tensor) -> Tensor:
+    """Stack radar, cloudy image, cloud map and an optical image: the channels that the discriminator scores."""
+    return torch.cat([batch.sar, batch.cloudy, batch.cloud_map, optical], dim=1)
+
+
+def weighted(terms: Terms, weights: LossWeights, batch: Batch) -> Loss:
     """Return L_all of section II-C, including the paired terms if there are any, and the terms with this total."""
     share = sum(batch.paired) / len(batch.paired)
     factors = {name: weight * (share if name in PAIRED_TERMS else 1.0) for name, weight in weights.model_dump().items()}
     total = torch.stack([factors[name] * term for name, term in terms.items() if name in factors]).sum()
-    return total, terms | {TOTAL: total.detach()}
+    return Loss(total, terms | {TOTAL: total.detach()})
 
 
 def build_objective(settings: TrainSettings, fabric: Fabric) -> Objective:

@@ -80,10 +80,15 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Generated:
-    """Images that the generators produced from a batch, for the discriminators."""
+    """Images that the generators produced from a batch, without gradients, for the discriminators.
 
-    sar: Float[Tensor, "batch 3 h w"]
+    Attributes:
+        optical: Output of the cloud remover.
+        sar: Output of G_S2->S1; None if the objective has no such network.
+    """
+
     optical: Float[Tensor, "batch band h w"]
+    sar: Float[Tensor, "batch 3 h w"] | None = None
 
 
 def generator_terms(
@@ -141,7 +146,7 @@ def _generator_terms(
         if perceptual is not None:
             terms["feature"], terms["style"] = perceptual(prediction, clear)
     terms[CLEAR_RESIDUAL] = mean_on_clear(restored.residual.detach(), m)
-    return terms, Generated(fake_sar, fake_optical)
+    return terms, Generated(fake_optical.detach(), fake_sar.detach())
 
 
 def mean_on_clear(residual: Float[Tensor, "batch band h w"], m: Float[Tensor, "batch 1 h w"]) -> Float[Tensor, ""]:
@@ -156,8 +161,9 @@ def discriminator_terms(networks: Networks, batch: Batch, generated: Generated, 
     A generated optical image is pooled together with its cloud map m, and the real image of the step is shown
     with that same m (our decision).
     """
-    fake_sar = pools.sar.draw(generated.sar.detach(), pools.rng)
-    joined = torch.cat([generated.optical.detach(), batch.cloud_map], dim=1)
+    assert generated.sar is not None
+    fake_sar = pools.sar.draw(generated.sar, pools.rng)
+    joined = torch.cat([generated.optical, batch.cloud_map], dim=1)
     fake_optical = pools.optical.draw(joined, pools.rng)
     real_optical = torch.cat([batch.clear, fake_optical[:, -1:]], dim=1)
     return discriminator_scores(
