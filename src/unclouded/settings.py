@@ -65,19 +65,69 @@ def read_toml(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
 
 
 def settings_from(
-    model: type[S], content: Mapping[str, Any], overrides: Iterable[str] = (), *, origin: str = "settings"
+    model: type[S],
+    content: Mapping[str, Any],
+    overrides: Iterable[str] = (),
+    *,
+    origin: str = "settings",
+    options: Mapping[str, str] | None = None,
 ) -> S:
-    """Fill a settings model from a mapping; see :func:`load_settings`."""
-    merged = _copied(content, origin)
+    """Fill a settings model from a mapping; see :func:`load_settings`.
+
+    Args:
+        model: Settings class.
+        content: Values by key.
+        overrides: Assignments that replace values of the mapping.
+        origin: Name of the source in messages; empty if all values come from the command line.
+        options: Keys such as ``clouds.mode`` whose values come from the command line, to the names of their options,
+            which replace key and origin in messages.
+
+    Raises:
+        InputError: Settings are missing, unknown or out of range; the message lists all.
+    """
+    place = origin or "the command line"
+    merged = _copied(content, place)
     for override in overrides:
         _assign(merged, override)
     try:
-        return model.model_validate(_copied(merged, origin))
+        return model.model_validate(_copied(merged, place))
     except ValidationError as error:
         mistakes = _without_echoes(error.errors(include_url=False))
-        listed = [_one_line(_sentence(mistake, model)) for mistake in mistakes[:MAX_MISTAKES]]
+        of_options: list[str] = []
+        of_origin: list[str] = []
+        for mistake in mistakes[:MAX_MISTAKES]:
+            names = _option_names(mistake, options or {})
+            sentences = of_options if names else of_origin
+            sentences.append(_one_line(_sentence(mistake, model, names)))
+        if of_origin and origin:
+            of_origin[0] = f"{origin} is not a valid {model.__name__}: {of_origin[0]}"
         more = [f"and {len(mistakes) - MAX_MISTAKES} more"] if len(mistakes) > MAX_MISTAKES else []
-        raise InputError(f"{origin} is not a valid {model.__name__}: {'; '.join(listed + more)}") from error
+        raise InputError("; ".join([*of_options, *of_origin, *more])) from error
+
+
+def settings_from_options(model: type[S], values: Mapping[str, tuple[str, Any]], path: Path | None = None) -> S:
+    """Settings from options of the command line, over those of a file.
+
+    Args:
+        model: Settings class.
+        values: Key such as ``clouds.mode`` to the name and the value of its option; None for one that was not given.
+        path: TOML file of the settings, if any.
+
+    Raises:
+        InputError: The file is not TOML, or settings are unknown or out of range; the message names the options.
+    """
+    content = read_toml(path) if path else {}
+    present = {key: (name, value) for key, (name, value) in values.items() if value is not None}
+    for key, (_, value) in present.items():
+        *groups, last = key.split(".")
+        inner = content
+        for group in groups:
+            if not isinstance(inner.get(group), dict):
+                inner[group] = {}
+            inner = inner[group]
+        inner[last] = value
+    names = {key: name for key, (name, _) in present.items()}
+    return settings_from(model, content, origin=path.name if path else "", options=names)
 
 
 def flat(content: Mapping[Any, Any], separator: str = ".") -> dict[str, Any]:
@@ -138,8 +188,14 @@ def _value(text: str) -> Any:
     return parsed["value"] if len(parsed) == 1 else text.strip()
 
 
-def _sentence(mistake: ErrorDetails, model: type[BaseModel]) -> str:
+def _option_names(mistake: ErrorDetails, options: Mapping[str, str]) -> str:
+    """Return the options that set the key of a mistake, or keys of its group; empty for a key of a file."""
     key = ".".join(str(part) for part in mistake["loc"])
+    return ", ".join(name for path, name in options.items() if path == key or (key and path.startswith(f"{key}.")))
+
+
+def _sentence(mistake: ErrorDetails, model: type[BaseModel], label: str = "") -> str:
+    key = label or ".".join(str(part) for part in mistake["loc"])
     match mistake["type"]:
         case "extra_forbidden":
             return f"{key} is not a key{_hint(str(mistake['loc'][-1]), _keys(model, mistake['loc'][:-1]))}"

@@ -11,7 +11,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from odc.geo.geobox import GeoBox
 
-from unclouded.cli.predict import read_scene_settings, scene_options, scene_summary
+from unclouded.cli.predict import scene_summary
+from unclouded.cli.scene_options import SceneOptions
 from unclouded.io.geotiff import write_geotiff
 from unclouded.prediction.scene import PredictedScene, SceneSettings
 from unclouded.sensors import SENTINEL1, SENTINEL2
@@ -179,11 +180,11 @@ def test_a_map_of_one_scene_is_refused_for_a_batch(
 def test_options_take_precedence_over_the_settings_file(tmp_path: Path) -> None:
     path = tmp_path / "scene.toml"
     path.write_text('window_px = 64\nclouds.mode = "ones"\n[optical]\noffset = -1000\nresampling = "bilinear"\n')
-    settings = read_scene_settings(path, scene_options(window=32, offset=0, detector="csmask"))
+    settings = SceneOptions(path, window=32, offset=0, detector="csmask").read()
     assert (settings.window_px, settings.optical.offset, settings.optical.resampling) == (32, 0, "bilinear")
     assert settings.clouds.model_fields_set == {"mode", "detector"}  # what is not set comes from the weights
-    assert read_scene_settings(None, scene_options()) == SceneSettings()
-    assert read_scene_settings(path, scene_options(), ensemble=True).uncertainty
+    assert SceneOptions().read() == SceneSettings()
+    assert SceneOptions(path, other=["clear-mean"]).read().uncertainty
 
 
 def test_a_scene_is_predicted_with_the_settings_of_a_file(

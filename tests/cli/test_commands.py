@@ -1,6 +1,7 @@
 """Commands end to end; the entry point runs in this process, because a process each would take seconds."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ GRID = GeoBox.from_bbox((0, 0, 480, 480), "EPSG:32632", resolution=10)
 RADAR = np.full((2, 48, 48), -9, np.float32)
 CLOUDY = np.full((13, 48, 48), 6000, np.uint16)
 Refused = Callable[..., str]
+EXECUTION_OPTIONS = ("--shard", "--processes", "--dask", "--attempts", "--retry", "--upload-to")
 
 
 @pytest.fixture
@@ -97,9 +99,108 @@ def test_doctor_train_overfits_a_batch_and_ends_with_1_if_it_cannot(
     assert "in 3 steps, expected at most half" in " ".join(capsys.readouterr().out.split())
 
 
-def test_doctor_has_only_one_trial(capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]) -> None:
-    assert unclouded("doctor", "predict") == 2
-    assert "or 'unclouded doctor train SETTINGS RUN', found predict" in complaint(capsys)
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("doctor", "predict"), "no such command 'predict'; see 'unclouded doctor --help'"),
+        (("doctor", "train", "cpu-smoke"), "missing argument 'RUN'; see 'unclouded doctor train --help'"),
+        (("predict",), "missing option '--cloudy'; see 'unclouded predict --help'"),
+        (
+            ("predict", "--ot", "x"),
+            "no such option: --ot (possible options: --offset, --other, --out); see 'unclouded ",
+        ),
+        (("evaluate", "cloudy", "root", "c"), "got unexpected extra argument(s) (c); see 'unclouded evaluate --help'"),
+        (("evaluate", "cloudy"), "evaluate needs REMOVER and ROOT; got only 'cloudy'; see 'unclouded evaluate --help'"),
+        (
+            ("evaluate", "cloudy", "root", "--split", "half"),
+            "invalid value for '--split': 'half' is not one of 'train', 'val', 'test', 'all'; see 'unclouded ",
+        ),
+        (("train", "cpu-smoke", "run", "--devices", "0"), "invalid value for '--devices': "),
+        (
+            ("clouds", "a.tif", "--out", "m.tif", "--detector"),
+            "option '--detector' requires an argument; see 'unclouded clouds --help'",
+        ),
+    ],
+)
+def test_usage_errors_are_one_line_that_names_the_help_page(
+    words: tuple[str, ...], line: str, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    assert unclouded(*words) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"unclouded: {line}")
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--window", "4"), "--window: input should be greater than or equal to 8, found 4"),
+        (("--units", "watts"), "--units: "),
+        (("--detector", "csmask", "--heights-datum", "inf"), "--heights-datum: input should be a finite number, found"),
+    ],
+)
+def test_an_option_out_of_range_is_named_with_its_range(
+    words: tuple[str, ...], line: str, root: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    pair = ("--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", root / "s1" / "p0.tif", "--out", root / "out")
+    assert unclouded("predict", "cloudy", *pair, *words) == 2
+    assert complaint(capsys).startswith(f"unclouded: {line}")
+    assert not (root / "out").exists()
+
+
+def test_predict_and_batch_take_the_same_scene_options() -> None:
+    def options_of(command: str) -> list[str]:
+        page = subprocess.run(
+            [sys.executable, "-m", "unclouded", command, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"COLUMNS": "300", "PATH": ""},
+        )
+        return re.findall(r"(--[a-z-]+) ", page.stdout)
+
+    own_of_predict, own_of_batch = {"--cloudy", "--sar", "--cloud-map"}, {"--remover", *EXECUTION_OPTIONS}
+    assert set(options_of("predict")) - own_of_predict == set(options_of("batch")) - own_of_batch
+
+
+def test_evaluate_reads_its_options_from_a_file(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    file = tmp_path / "evaluate.toml"
+    file.write_text(f'split = "all"\nclouds = "ones"\nbands = "all"\nout = "{tmp_path / "scores.json"}"\n')
+    assert unclouded("evaluate", "cloudy", root, "--settings", file, "--bands", "rgb") == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["bands"] == ["B04", "B03", "B02"]  # the command line takes precedence
+    assert scores["split"]["name"] == "all"
+    capsys.readouterr()
+    for content, line in (
+        ('splt = "all"', "evaluate.toml: splt is not an option of 'unclouded evaluate'; did you mean 'split'?"),
+        ("[split]\nall = 1", "evaluate.toml: split is a table; expected the value of the option --split"),
+        ('split = ["all"]', "evaluate.toml: split is a list; expected one value for the option --split"),
+        ("neighbours = 0", "invalid value for '--neighbours': "),
+    ):
+        file.write_text(content)
+        assert unclouded("evaluate", "cloudy", root, "--settings", file) == 2
+        assert complaint(capsys).startswith(f"unclouded: {line}")
+
+
+def test_the_shell_completes_commands_options_and_their_values() -> None:
+    def completed(line: str, shell: str = "complete_bash") -> list[str]:
+        environment = {
+            "_UNCLOUDED_COMPLETE": shell,
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(line.split()) - (not line.endswith(" "))),
+            "PATH": "",
+        }
+        script = "import sys; sys.argv[0] = 'unclouded'; from unclouded.cli.main import run; run()"
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+        return done.stdout.split()
+
+    assert completed("unclouded pre") == ["predict", "predict-patches"]
+    assert completed("unclouded predict --unc") == ["--uncertainty"]
+    assert completed("unclouded evaluate cloudy root --split v") == ["val"]
+    assert "complete" in completed("", "source_bash")
 
 
 def test_evaluate_writes_scores_that_can_be_checked_by_hand(

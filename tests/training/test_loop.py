@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
 from lightning_fabric import Fabric
 
@@ -49,6 +50,23 @@ def test_a_run_leaves_settings_log_weights_and_state(tiny_settings: TrainSetting
     assert load_network(run.weights).training["steps"] == "10"
     assert (run.previews / "step_0000010.png").stat().st_size > 10_000
     assert run.patches.read_text().split() == [f"tiny_{i}" for i in range(5)]
+
+
+def test_a_run_is_one_line_with_a_settings_file_and_a_folder(
+    tiny_settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = {"epochs_constant": 1, "epochs_decay": 1, "max_steps": 1}
+    content = tiny_settings.model_dump(mode="json", exclude_unset=True) | {"schedule": schedule, "patches": "data"}
+    (tmp_path / "settings.toml").write_text(tomli_w.dumps(content))
+    (tmp_path / "data").symlink_to(tiny_settings.patches)
+    monkeypatch.chdir(tmp_path)
+    run = train("settings.toml", "runs/one")
+    assert run == RunFolder("runs/one") == RunFolder(Path("runs/one"))
+    assert load_network(run.weights).training["steps"] == "1"
+    assert run.read_settings().patches.is_absolute()  # so that the run can be repeated from any folder
+    assert train(Path("settings.toml"), Path("runs/one"), resume=True) == run
+    with pytest.raises(InputError, match="'missing' is neither a file nor a preset; presets are"):
+        train("missing", "runs/two")
 
 
 def test_batches_one_after_the_other_give_the_gradient_of_one_batch(

@@ -15,7 +15,6 @@ from unclouded.cli.options import (
     Resampling,
     SyntheticMode,
     Tile,
-    given,
 )
 
 
@@ -86,12 +85,18 @@ def map_(
     from unclouded.clouds.map import CloudMapSettings
     from unclouded.sentinel.identify import images_in, single_image
     from unclouded.sentinel.optical import OpticalSettings, open_optical
-    from unclouded.settings import settings_from
+    from unclouded.settings import settings_from_options
 
-    content = {"mode": clouds, "resolution_m": resolution, "detector": detector}
-    settings = settings_from(CloudMapSettings, content, origin="these options")
-    optical = given(offset=offset, resampling=resampling, tile=tile)
-    options = settings_from(OpticalSettings, optical, origin="these options")
+    settings = settings_from_options(
+        CloudMapSettings,
+        {
+            "mode": ("--clouds", clouds),
+            "resolution_m": ("--resolution", resolution),
+            "detector": ("--detector", detector),
+        },
+    )
+    optical = {"offset": ("--offset", offset), "resampling": ("--resampling", resampling), "tile": ("--tile", tile)}
+    options = settings_from_options(OpticalSettings, optical)
     record = options.model_dump_json(exclude_defaults=True) if options != OpticalSettings() else ""
     open_image = partial(
         open_optical, allow_l2a=True, offset=options.offset, resampling=options.resampling, tile=options.tile

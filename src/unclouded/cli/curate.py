@@ -5,14 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unclouded.cli.execution import Attempts, Dask, ExecutionOptions, Processes, Retry, Shard, UploadTo, finish
+from unclouded.cli.execution import ExecutionOptions, finish
 from unclouded.cli.logging import logger
+from unclouded.cli.options import expand_options
 from unclouded.files import resolved
 
 if TYPE_CHECKING:
     from unclouded.batch.tasks import Row
 
 
+@expand_options
 def curate(
     regions: Annotated[
         Path,
@@ -28,12 +30,8 @@ def curate(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as screening.haze=0.1. Repeatable."),
     ] = None,
-    upload_to: UploadTo = None,
-    shard: Shard = "1/1",
-    processes: Processes = 1,
-    dask: Dask = None,
-    attempts: Attempts = 3,
-    retry: Retry = False,
+    *,
+    execution: ExecutionOptions,
 ) -> None:
     """Create a data set of triplets from Sentinel products.
 
@@ -47,7 +45,6 @@ def curate(
 
     require_file(regions)  # before the imports below, which take a second
     from unclouded.batch.executors import Shard as TaskShard
-    from unclouded.batch.storage import require_uploadable
     from unclouded.batch.tasks import TaskLedger
     from unclouded.curation.products import Folders
     from unclouded.curation.region_task import WORK, curating
@@ -59,21 +56,20 @@ def curate(
     from unclouded.patches.roi import CHOICES, MANIFEST
     from unclouded.settings import load_settings
 
-    execution = ExecutionOptions(shard, processes, dask, retry)
-    if upload_to is not None and not plan_only:
-        require_uploadable(upload_to)
+    if not plan_only:
+        execution.require_uploadable()
     settings = load_settings(CurationSettings, regions, overrides or [], MAX_BYTES)
     folders = Folders()
     tasks = curating(settings, resolved(regions).parent, root, folders)
     for reason in folders.refused.values():
         logger.warning(f"no products to choose from: {reason}")
-    ledger = TaskLedger(root / WORK, attempts)
+    ledger = TaskLedger(root / WORK, execution.attempts)
     if plan_only:
         planned = plan(tasks, ledger, root)
         typer.echo(planned)
         raise typer.Exit(1 if planned.lacking else 0)
     require_writable(root)
-    ledger.invalidate(lost(TaskShard.parse(shard).of(tasks), ledger))
+    ledger.invalidate(lost(TaskShard.parse(execution.shard).of(tasks), ledger))
     execution.run(tasks, ledger, "curating regions")
 
     def write(rows: "list[Row]", failures: dict[str, str]) -> tuple[str, bool]:
@@ -85,10 +81,8 @@ def curate(
         return f"{statuses.count('kept'):,} of {len(statuses):,} candidates kept", "kept" in statuses
 
     status = finish(ledger, tasks, "regions", root / MANIFEST, write)
-    if upload_to is not None:
-        summary = [name for name in (CHOICES, MANIFEST) if (root / name).is_file()]
-        status = max(status, execution.upload(tasks, ledger, root, upload_to, outputs, summary))
-    raise typer.Exit(status)
+    summary = [name for name in (CHOICES, MANIFEST) if (root / name).is_file()]
+    raise typer.Exit(max(status, execution.upload(tasks, ledger, root, outputs, summary)))
 
 
 def _report_remarks(rows: "list[Row]") -> None:

@@ -130,6 +130,7 @@ def pack(
     synthetic: Annotated[
         options.SyntheticMode | None, typer.Option(help="Store synthetic clouds in place of the cloudy images.")
     ] = None,
+    settings: options.OptionsFile = None,
 ) -> None:
     """Pack a data set into one memory-mapped file for training.
 
@@ -187,6 +188,7 @@ def fetch(
     plan_only: Annotated[
         bool, typer.Option("--plan", help="Print the download size and the disk space needed, and exit.")
     ] = False,
+    settings: options.OptionsFile = None,
 ) -> None:
     """Download and extract SEN12MS-CR.
 
@@ -373,6 +375,7 @@ def search(
     ] = 0.01,
     covers: Annotated[float, typer.Option(help="Minimum share of a region that a product covers.")] = 0.99,
     spares: Annotated[int, typer.Option(help="Number of alternative clear products to list per region.")] = 2,
+    settings_file: options.OptionsFile = None,
 ) -> None:
     """Search a STAC catalogue for radar, clear and cloudy products of regions.
 
@@ -390,11 +393,20 @@ def search(
     from unclouded.curation.search import REGIONS, SearchSettings, proposals_of, write_proposals
     from unclouded.files import require_writable
     from unclouded.patches.sampling import read_sampled
-    from unclouded.settings import settings_from
+    from unclouded.settings import settings_from_options
 
-    query = {"since": since.date(), "until": until.date(), "radar": radar, "optical": optical}
-    limits = {"clear_below": clear_below, "covers": covers, "spares": spares}
-    settings = settings_from(SearchSettings, query | limits, origin="these options")
+    settings = settings_from_options(
+        SearchSettings,
+        {
+            "since": ("--since", since.date()),
+            "until": ("--until", until.date()),
+            "radar": ("--radar", radar),
+            "optical": ("--optical", optical),
+            "clear_below": ("--clear-below", clear_below),
+            "covers": ("--covers", covers),
+            "spares": ("--spares", spares),
+        },
+    )
     sampled = read_sampled(regions)
     require_writable(out)
     source = open_catalogue(catalogue)

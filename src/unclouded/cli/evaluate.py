@@ -20,15 +20,17 @@ Unit = Literal["reflectance", "dn", "network", "uint8"]
 
 
 def evaluate(
-    words: Annotated[
-        list[str],
+    remover: Annotated[
+        str,
         typer.Argument(
-            metavar="[REMOVER] ROOT",
-            help="Weights file, scene-adapted or a baseline (cloudy, clear-mean, ...), followed by a data set in "
-            "either SEN12MS-CR layout. With --predictions, the data set alone.",
+            metavar="REMOVER",
+            help="Weights file, scene-adapted or a baseline (cloudy, clear-mean, ...); omitted with --predictions.",
             show_default=False,
         ),
     ],
+    root: Annotated[
+        Path | None, typer.Argument(metavar="ROOT", help="Data set in either SEN12MS-CR layout.", show_default=False)
+    ] = None,
     split: Annotated[options.Part, typer.Option(help="Part of the data set.", rich_help_panel=options.INPUT)] = "test",
     damaged: options.Damaged = "refuse",
     out: Annotated[
@@ -109,6 +111,7 @@ def evaluate(
     ] = False,
     vgg: options.Vgg = "auto",
     device: options.Device = None,
+    settings: options.OptionsFile = None,
 ) -> None:
     """Score a remover, or the predictions of another method, against the clear images of a data set.
 
@@ -117,7 +120,7 @@ def evaluate(
     from unclouded.files import require_folder
     from unclouded.models.known import require_remover
 
-    name, root = _remover_and_root(words, predictions)  # before the imports below, which take seconds
+    name, root = _remover_and_root(remover, root, predictions)  # before the imports below, which take seconds
     if predictions is None:
         require_remover(name)
     require_folder(root)
@@ -195,15 +198,17 @@ def evaluate(
     _print_scores(source.name, scores)
 
 
-def _remover_and_root(words: list[str], predictions: Path | None) -> tuple[str, Path]:
-    expected = ["ROOT"] if predictions else ["REMOVER", "ROOT"]
-    if len(words) != len(expected):
-        needs = "with --predictions needs ROOT alone" if predictions else "needs REMOVER and ROOT"
-        found = f"got only {words[0]!r}" if len(words) == 1 else f"got {len(words)}: {' '.join(map(repr, words))}"
-        raise InputError(
-            f"evaluate {needs}; {found[:300]} (REMOVER is a weights file, scene-adapted or a baseline; ROOT a data set)"
-        )
-    return ("" if predictions else words[0]), Path(words[-1])
+def _remover_and_root(first: str, second: Path | None, predictions: Path | None) -> tuple[str, Path]:
+    """Name of the remover, empty for external predictions, and the data set."""
+    if predictions is None:
+        if second is None:
+            raise InputError(
+                f"evaluate needs REMOVER and ROOT; got only {first[:300]!r}; see 'unclouded evaluate --help'"
+            )
+        return first, second
+    if second is not None:
+        raise InputError(f"evaluate --predictions needs ROOT alone, without a remover; leave {first[:300]!r} out")
+    return "", Path(first)
 
 
 def _external_source(

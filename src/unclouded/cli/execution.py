@@ -54,13 +54,28 @@ class ExecutionOptions:
         shard: Part of the tasks, such as ``3/8``.
         processes: Number of processes; with ``dask="local"``, of workers.
         dask: Address of a scheduler, or ``local``.
+        attempts: Attempts per task before it counts as failed.
         retry: Whether failed tasks are tried again.
+        upload_to: Address of the storage that all outputs are copied to, if any.
     """
 
-    shard: str = "1/1"
-    processes: int = 1
-    dask: str | None = None
-    retry: bool = False
+    shard: Shard = "1/1"
+    processes: Processes = 1
+    dask: Dask = None
+    attempts: Attempts = 3
+    retry: Retry = False
+    upload_to: UploadTo = None
+
+    def require_uploadable(self) -> None:
+        """Refuse a storage that cannot be written.
+
+        Raises:
+            InputError: States why.
+        """
+        if self.upload_to is not None:
+            from unclouded.batch.storage import require_uploadable
+
+            require_uploadable(self.upload_to)
 
     def run(self, tasks: "Sequence[Task]", ledger: "TaskLedger", stage: str) -> None:
         """Run the tasks of this shard until each is done or failed, with a progress bar.
@@ -77,23 +92,23 @@ class ExecutionOptions:
         tasks: "Sequence[Task]",
         ledger: "TaskLedger",
         folder: Path,
-        url: str,
         outputs: "Outputs",
         summary: Sequence[str],
     ) -> int:
-        """Upload the outputs of this shard's tasks; the shard that completes the upload adds the summary.
+        """Upload the outputs of this shard's tasks if requested; the shard that completes the upload adds the summary.
 
         Args:
             tasks: Tasks of all shards.
             ledger: Records of the tasks.
             folder: Folder of all outputs.
-            url: Destination.
             outputs: Returns the files of a row.
             summary: File names in the folder, uploaded last because they vouch for all others.
 
         Returns:
             Exit status.
         """
+        if (url := self.upload_to) is None:
+            return 0
         from unclouded.batch.storage import put, shown
         from unclouded.batch.upload import uploading
         from unclouded.files import sha256
@@ -113,9 +128,9 @@ class ExecutionOptions:
         return 0
 
     def _shard_of(self, tasks: "Sequence[Task]") -> "list[Task]":
-        from unclouded.batch.executors import Shard
+        from unclouded.batch.executors import Shard as TaskShard
 
-        return Shard.parse(self.shard).of(tasks)
+        return TaskShard.parse(self.shard).of(tasks)
 
     def _run(self, tasks: "Sequence[Task]", ledger: "TaskLedger", stage: str) -> None:
         from unclouded.batch.executors import run_tasks, stoppable

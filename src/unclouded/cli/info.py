@@ -1,11 +1,11 @@
 """``unclouded demo``, ``unclouded doctor`` and ``unclouded models``: what this installation can do."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, no_type_check
 
 import typer
 
-from unclouded.errors import InputError
+from unclouded.cli import train as training
 
 
 def demo(
@@ -43,25 +43,18 @@ def demo(
     )
 
 
-def doctor(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[train SETTINGS RUN]",
-            help="Test whether a training setup can learn, as 'train --overfit-one' does.",
-        ),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of 'doctor train'. Repeatable."),
-    ] = None,
-) -> None:
-    """Check the installation and the machine.
+doctor_app = typer.Typer(
+    help="Check the installation and the machine.\n\nThe exit status is 1 if something is wrong.",
+    short_help="Check the installation and the machine.",
+    invoke_without_command=True,
+)
 
-    The exit status is 1 if something is wrong.
-    """
-    if words or overrides:
-        _overfit_one(words or [], overrides)
+
+@doctor_app.callback()
+@no_type_check  # typer passes a base class of its Context, which the checks of shapes and types in tests would refuse
+def doctor(context: typer.Context) -> None:
+    """Print the findings, unless a command of the group follows."""
+    if context.invoked_subcommand is not None:
         return
     from unclouded.doctor import examine
 
@@ -73,15 +66,13 @@ def doctor(
     raise typer.Exit(1 if any(one.remedy for one in findings) else 0)
 
 
-def _overfit_one(words: list[str], overrides: list[str] | None) -> None:
-    if len(words) != 3 or words[0] != "train":
-        raise InputError(
-            f"expected 'unclouded doctor' alone, or 'unclouded doctor train SETTINGS RUN',"
-            f" found {' '.join(words) or 'only --set'}; give all three words"
-        )
-    from unclouded.cli.train import train
+@doctor_app.command("train")
+def doctor_train(settings: training.Source, run: training.Run, overrides: training.Overrides = None) -> None:
+    """Test whether a training setup can learn, as 'unclouded train --overfit-one' does.
 
-    train(words[1], Path(words[2]), overrides, overfit_one=True)
+    The exit status is 1 if it cannot.
+    """
+    training.train(settings, run, overrides, overfit_one=True)
 
 
 def models(

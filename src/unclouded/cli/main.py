@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -36,7 +36,7 @@ app.command("figure", rich_help_panel=_TRAIN)(reproduce.figure)
 app.command("curate", cls=ForwardingCommand, rich_help_panel=_DATA)(curate.curate)
 app.add_typer(data.app, name="data", rich_help_panel=_DATA)
 app.command("demo", rich_help_panel=_ABOUT)(info.demo)
-app.command("doctor", rich_help_panel=_ABOUT)(info.doctor)
+app.add_typer(info.doctor_app, name="doctor", rich_help_panel=_ABOUT)
 app.command("models", rich_help_panel=_ABOUT)(info.models)
 
 
@@ -77,9 +77,13 @@ def run() -> NoReturn:
 def _run() -> NoReturn:
     try:
         try:
-            app(standalone_mode=True)
+            status = app(standalone_mode=False)  # usage errors are raised, to be reported in one line as all others
         finally:
             sys.stdout.flush()  # while an error can still be reported
+    except _UsageError as error:
+        _fail_usage(error)
+    except typer.Abort:
+        _fail(StoppedError("aborted"), 1)
     except (InputError, MachineError) as error:
         _fail(error, 2)
     except BusyError as error:
@@ -92,8 +96,26 @@ def _run() -> NoReturn:
         if (fault := machine_fault(error) or path_fault(error)) is None:
             raise
         _fail(fault, 2)
-    sys.exit(0)
+    sys.exit(status or 0)
 
+
+def _fail_usage(error: Any) -> NoReturn:
+    """End with a usage error such as a missing argument, in one line that names the help page of the command."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    for theirs, ours in _WORDING.items():
+        message = message.replace(theirs, ours)
+    if not message:  # the help page was printed in its place
+        sys.exit(error.exit_code)
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else " ".join(["unclouded", *sys.argv[1:2]])
+    _fail(InputError(f"{message[0].lower()}{message[1:]}; see '{command} --help'"), error.exit_code)
+
+
+_UsageError: type[Exception] = next(one for one in typer.BadParameter.__mro__ if one.__name__ == "ClickException")
+"""Base class of usage errors; typer has its own copy of click since 0.20."""
+
+_WORDING = {"Value error, ": "", ": Input should": ": expected it to", "(Possible options:": "(possible options:"}
+"""Parts of the usage errors of typer, and their counterparts in the messages of this program."""
 
 _LESS_MEMORY = {
     "train": "lower schedule.batch, crop_px, network.width or device.workers, then continue with --resume",

@@ -1,6 +1,11 @@
 """Options that several commands share, each with its help text and its panel, and the functions that resolve them."""
 
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
+from datetime import date
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -183,6 +188,48 @@ Damaged = Annotated[
 ]
 
 
+def _defaults_from_file(context: Any, path: Path | None) -> Path | None:
+    """Callback of typer: take the values of a TOML file as defaults of the options of a command."""
+    if path is None or context.resilient_parsing:
+        return path
+    from unclouded.settings import nearest, read_toml
+
+    known = {
+        name.lstrip("-"): one
+        for one in context.command.params
+        if one.param_type_name == "option" and one.name != "settings"
+        for name in one.opts
+    }
+    defaults: dict[str, Any] = {}
+    for key, value in read_toml(path).items():
+        name = key.replace("_", "-")
+        if name not in known:
+            raise InputError(
+                f"{path.name}: {key} is not an option of '{context.command_path}'{nearest(name, [*known])}"
+            )
+        if isinstance(value, Mapping):
+            raise InputError(f"{path.name}: {key} is a table; expected the value of the option --{name}")
+        values = [str(one) if isinstance(one, date) else one for one in (value if isinstance(value, list) else [value])]
+        if isinstance(value, list) and not getattr(known[name], "multiple", False):
+            raise InputError(f"{path.name}: {key} is a list; expected one value for the option --{name}")
+        defaults[known[name].name or ""] = values if getattr(known[name], "multiple", False) else values[0]
+    context.default_map = defaults
+    return path
+
+
+OptionsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--settings",
+        metavar="FILE.toml",
+        callback=_defaults_from_file,
+        is_eager=True,
+        help="TOML file with values of these options by name, without dashes in front. Options on the command line "
+        "take precedence.",
+    ),
+]
+
+
 class Extra(StrEnum):
     """Scores beyond the paper's; an enum because typer takes no list of a Literal."""
 
@@ -225,9 +272,27 @@ def band_names(group: BandGroup) -> tuple[str, ...]:
     return RGB if group == "rgb" else SENTINEL2.bands
 
 
-def given(**options: Any) -> dict[str, Any]:
-    """Options that were given on the command line, i.e. that are not None."""
-    return {key: value for key, value in options.items() if value is not None}
+def expand_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Decorate a command: a parameter whose type is a dataclass becomes the options that its fields declare.
+
+    Commands that share options share the dataclass; each option is declared once.
+    """
+    own = inspect.signature(command).parameters
+    groups: dict[str, Any] = {name: one.annotation for name, one in own.items() if is_dataclass(one.annotation)}
+    fields = {name: inspect.signature(group).parameters for name, group in groups.items()}
+
+    @wraps(command)
+    def expanded(**values: Any) -> None:
+        gathered = {name: groups[name](**{key: values.pop(key) for key in fields[name]}) for name in groups}
+        command(**values, **gathered)
+
+    parameters: list[inspect.Parameter] = []
+    for name, one in own.items():
+        parameters += fields[name].values() if name in fields else [one]
+    keywords = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]  # defaults in any order
+    expanded.__dict__["__signature__"] = inspect.Signature(keywords)
+    expanded.__annotations__ = {one.name: one.annotation for one in keywords}
+    return expanded
 
 
 def cloud_map_settings(mode: CloudMode | None, detector: str | None) -> "CloudMapSettings":
@@ -237,9 +302,9 @@ def cloud_map_settings(mode: CloudMode | None, detector: str | None) -> "CloudMa
         InputError: Unknown detector.
     """
     from unclouded.clouds.map import CloudMapSettings
-    from unclouded.settings import settings_from
+    from unclouded.settings import settings_from_options
 
-    return settings_from(CloudMapSettings, given(mode=mode, detector=detector), origin="these options")
+    return settings_from_options(CloudMapSettings, {"mode": ("--clouds", mode), "detector": ("--detector", detector)})
 
 
 def resolve_device(name: str | None) -> str:

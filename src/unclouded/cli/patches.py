@@ -7,10 +7,11 @@ import typer
 
 from unclouded.cli import options
 from unclouded.cli.logging import logger
-from unclouded.cli.predict import SettingsFile, read_scene_settings, remover_spec, scene_options
+from unclouded.cli.scene_options import NetworkOptions, SceneOptions, SettingsFile
 from unclouded.errors import InputError
 
 
+@options.expand_options
 def predict_patches(
     remover: Annotated[
         str, typer.Argument(metavar="REMOVER", help="Weights file, scene-adapted or a baseline.", show_default=False)
@@ -21,10 +22,7 @@ def predict_patches(
     damaged: options.Damaged = "refuse",
     clouds: options.Clouds = None,
     detector: options.DetectorName = None,
-    bands: options.Bands = None,
-    engine: options.Engine = "torch",
-    precision: options.Precision = "auto",
-    device: options.Device = None,
+    network: NetworkOptions,
     out: Annotated[Path, typer.Option(help="Output folder for one GeoTIFF per patch.", rich_help_panel=options.OUTPUT)],
 ) -> None:
     """Remove the clouds of all patches of a data set.
@@ -38,7 +36,7 @@ def predict_patches(
         require_file(settings)
     require_folder(root)
     require_remover(remover)
-    spec = remover_spec(remover, bands, device, precision, engine)
+    spec = network.spec(remover)
     from rich.console import Console
 
     from unclouded import __version__
@@ -52,7 +50,7 @@ def predict_patches(
     from unclouded.prediction.scene import SceneSettings
     from unclouded.progress import counted
 
-    scene = read_scene_settings(settings, scene_options(clouds=clouds, detector=detector))
+    scene = SceneOptions(settings=settings, clouds=clouds, detector=detector).read()
     if scene != SceneSettings(clouds=scene.clouds):
         raise InputError(
             "predict-patches takes only the group 'clouds' of the settings; leave the options of scenes out"

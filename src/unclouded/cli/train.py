@@ -1,7 +1,7 @@
 """``unclouded train``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,23 +17,25 @@ def _list_presets(requested: bool | None) -> None:
 
 _DEVICES = "Devices"
 
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SETTINGS", help="TOML file, or name of a preset. docs/training.md lists all keys.", show_default=False
+    ),
+]
+Run = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Run folder for weights, log and previews.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as loss.cycle=5.0. Repeatable."),
+]
+
 
 def train(
-    settings: Annotated[
-        str,
-        typer.Argument(
-            metavar="SETTINGS",
-            help="TOML file, or name of a preset. docs/training.md lists all keys.",
-            show_default=False,
-        ),
-    ],
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Run folder for weights, log and previews.", show_default=False)
-    ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as loss.cycle=5.0. Repeatable."),
-    ] = None,
+    settings: Source,
+    run: Run,
+    overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume from the last checkpoint of the run.")] = False,
     overfit_one: Annotated[
         bool,
@@ -43,11 +45,14 @@ def train(
         bool | None, typer.Option("--presets", callback=_list_presets, is_eager=True, help="List the presets and exit.")
     ] = None,
     devices: Annotated[
-        int | None, typer.Option(help="Devices per node (device.devices).", rich_help_panel=_DEVICES)
+        int | None, typer.Option(min=1, help="Devices per node (device.devices).", rich_help_panel=_DEVICES)
     ] = None,
-    nodes: Annotated[int | None, typer.Option(help="Number of nodes (device.nodes).", rich_help_panel=_DEVICES)] = None,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, help="Number of nodes (device.nodes).", rich_help_panel=_DEVICES)
+    ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="32-true or bf16-mixed (device.precision).", rich_help_panel=_DEVICES)
+        Literal["32-true", "bf16-mixed"] | None,
+        typer.Option(help="Numerical precision (device.precision).", rich_help_panel=_DEVICES),
     ] = None,
 ) -> None:
     """Train the networks of the paper on a data set in either SEN12MS-CR layout.
@@ -64,7 +69,7 @@ def train(
 
     options = {"device.devices": devices, "device.nodes": nodes, "device.precision": precision}
     assignments = [f"{key}={value}" for key, value in options.items() if value is not None]
-    resolved = train_settings(settings, [*(overrides or ()), *assignments]).anchored()
+    resolved = train_settings(settings, [*(overrides or ()), *assignments])
     require_folder(resolved.patches)
     from rich.console import Console
 

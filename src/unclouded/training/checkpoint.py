@@ -25,7 +25,7 @@ from unclouded.training.sessions import require_resumable, settings_for_resume
 from unclouded.training.settings import TrainSettings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class RunFolder:
     """The folder of one training run.
 
@@ -34,6 +34,9 @@ class RunFolder:
     """
 
     path: Path
+
+    def __init__(self, path: Path | str) -> None:
+        object.__setattr__(self, "path", Path(path))
 
     @property
     def settings(self) -> Path:

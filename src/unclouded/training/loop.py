@@ -53,30 +53,34 @@ from unclouded.training.objectives import (
 )
 from unclouded.training.preparation import Prepared, add_session, prepare, training_data_summary
 from unclouded.training.sessions import rate_jump
-from unclouded.training.settings import TrainSettings
+from unclouded.training.settings import TrainSettings, train_settings
 from unclouded.training.step import CLEAR_RESIDUAL, Batch, Generated, Terms
 from unclouded.training.validation import is_best, validate
 
 
 def train(
-    settings: TrainSettings,
-    run: RunFolder,
+    settings: TrainSettings | Path | str,
+    run: RunFolder | Path | str,
     *,
     resume: bool = False,
     on_progress: ProgressCallback = no_progress,
     callback: TrainingCallback | None = None,
-) -> None:
+) -> RunFolder:
     """Train a network and write weights, log and pictures to the run folder.
 
     With more than one device every process calls this function with the same arguments; only rank 0 writes, calls the
     callbacks and raises.
 
     Args:
-        settings: Training settings.
+        settings: Training settings, or a TOML file, or the name of a preset. Relative paths in them start from the
+            working directory.
         run: Output folder.
         resume: Continue from the last saved state; on a CPU the result is byte for byte that of an uninterrupted run.
         on_progress: Called with (stage, completed, total).
         callback: Receives loss terms and messages.
+
+    Returns:
+        The run folder with the paths of its files, such as ``weights``.
 
     Raises:
         InputError: Settings, patches, folder or device are invalid.
@@ -85,6 +89,8 @@ def train(
         StoppedError: A loss or gradient was not finite, or a worker died; the last saved state is intact.
         InterruptedRunError: SIGTERM or SIGINT was received; the state after the current step is saved.
     """
+    settings = (settings if isinstance(settings, TrainSettings) else train_settings(settings)).anchored()
+    run = run if isinstance(run, RunFolder) else RunFolder(run)
     fabric = launch(settings.device)
     try:
         with report_lost_ranks(fabric), ExitStack() as held:
@@ -103,6 +109,7 @@ def train(
     ):  # raised on every rank, so that rank 0 reports them; StoppedError may be of a single rank
         if fabric.is_global_zero:
             raise
+    return run
 
 
 def _bytes_of(tensors: Iterable[Tensor]) -> int:

@@ -26,7 +26,7 @@ def described(name: str) -> str:
     return _text(name).splitlines()[0].removeprefix("# ")
 
 
-def read_source(source: str) -> tuple[dict[str, Any], str]:
+def read_source(source: Path | str) -> tuple[dict[str, Any], str]:
     """Return the content of a settings file, or of a preset, laid over the presets it starts from, and its name.
 
     Args:
@@ -36,8 +36,8 @@ def read_source(source: str) -> tuple[dict[str, Any], str]:
         InputError: Neither file nor preset, or no TOML.
     """
     path = Path(source)
-    if source in preset_names() and not is_file(path):
-        return _complete(_content(source)), source
+    if str(source) in preset_names() and not is_file(path):
+        return _complete(_content(str(source))), str(source)
     if not is_file(path) and not path.suffix:
         raise InputError(f"{named(path)} is neither a file nor a preset; presets are {', '.join(preset_names())}")
     return _complete(with_present_names(read_toml(path))), path.name

@@ -231,7 +231,7 @@ class TrainSettings(Settings):
         return self.schedule.batch * self.schedule.accumulate * self.device.devices * self.device.nodes
 
 
-def train_settings(source: str, overrides: Iterable[str] = ()) -> TrainSettings:
+def train_settings(source: Path | str, overrides: Iterable[str] = ()) -> TrainSettings:
     """Read training settings.
 
     Args:
