@@ -65,7 +65,7 @@ def test_a_run_is_one_line_with_a_settings_file_and_a_folder(
     assert load_network(run.weights).training["steps"] == "1"
     assert run.read_settings().patches.is_absolute()  # so that the run can be repeated from any folder
     assert train(Path("settings.toml"), Path("runs/one"), resume=True) == run
-    with pytest.raises(InputError, match="'missing' is neither a file nor a preset; presets are"):
+    with pytest.raises(InputError, match="missing is neither a file nor a preset; presets are"):
         train("missing", "runs/two")
 
 

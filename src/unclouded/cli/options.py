@@ -197,7 +197,7 @@ def _defaults_from_file(context: Any, path: Path | None) -> Path | None:
     known = {
         name.lstrip("-"): one
         for one in context.command.params
-        if one.param_type_name == "option" and one.name != "settings"
+        if one.param_type_name == "option" and "--settings" not in one.opts
         for name in one.opts
     }
     defaults: dict[str, Any] = {}

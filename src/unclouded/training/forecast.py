@@ -54,7 +54,7 @@ def duration_text(hours: float) -> str:
     """Return a duration in minutes, hours or days, whichever suits.
 
     Example:
-        >>> in_words(0.5), in_words(12), in_words(60)
+        >>> duration_text(0.5), duration_text(12), duration_text(60)
         ('30 minutes', '12.0 hours', '2.5 days')
     """
     if hours < _MINUTE_H:
