@@ -2,9 +2,15 @@
 
 import ast
 import importlib
+import importlib.util
 import json
+import os
 import re
 import runpy
+import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +19,7 @@ import pytest
 import torch
 from products.optical_product import PIXEL_M, OpticalProduct, write_optical_product
 
+import unclouded
 from unclouded.io.geotiff import read_stored
 from unclouded.models.network import NetworkSettings
 from unclouded.models.weights import save_weights
@@ -96,3 +103,34 @@ def test_the_example_of_the_page_on_scene_adapted_runs() -> None:
     exec(python_of("docs/scene-adapted.md"), seen)
     assert torch.equal(seen["answer"], seen["adapted"](seen["observation"]))
     assert seen["confidence"].shape == (1, 1, 64, 64)
+
+
+def test_the_example_of_a_remover_is_installed_and_evaluated_by_its_name(tmp_path: Path) -> None:
+    data, scores, target = tmp_path / "SEN12MS-CR", tmp_path / "scores.json", tmp_path / "site"
+    simulate_data_set(data, seed=0, regions=1, size_px=256)
+    install(ROOT / "examples" / "my_remover", target)
+    search = os.pathsep.join([str(target), str(Path(unclouded.__file__).parents[1])])
+    command = [sys.executable, "-m", "unclouded", "evaluate", "radar-classes", data, "--split", "all", "--out", scores]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": search}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert 0 < json.loads(scores.read_text())["mean"]["cloudy"]["mae"] < 0.2
+    assert len((target / "my_remover.py").read_text().splitlines()) <= 60
+
+
+def install(source: Path, target: Path) -> None:
+    """Install a package of one module: with pip where its build backend is there, else as pip would."""
+    if importlib.util.find_spec("hatchling") and importlib.util.find_spec("pip"):
+        options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
+        command = [sys.executable, "-m", "pip", "install", *options, "--target", target, source]
+        subprocess.run(command, check=True, capture_output=True)
+        return
+    project = tomllib.loads((source / "pyproject.toml").read_text())["project"]
+    record = target / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    record.mkdir(parents=True)
+    (record / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    groups = project["entry-points"].items()
+    lines = [
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in names.items()) for group, names in groups
+    ]
+    (record / "entry_points.txt").write_text("\n".join(lines))
+    shutil.copy(source / "my_remover.py", target)

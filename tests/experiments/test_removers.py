@@ -11,8 +11,9 @@ from unclouded.experiments.removers import NAMED_REMOVERS, find_models, models_t
 from unclouded.files import sha256
 from unclouded.models.baselines import BASELINES
 from unclouded.models.cyclegan import initialise
+from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkSettings
-from unclouded.models.weights import load_remover, save_weights
+from unclouded.models.weights import save_weights
 from unclouded.sensors import RGB
 
 ROI = "ROIs1158_spring_106"

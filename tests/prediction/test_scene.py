@@ -22,8 +22,9 @@ from unclouded.locks import held
 from unclouded.models.baselines import baseline
 from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.identity import describe_remover
+from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkRemover, NetworkSettings
-from unclouded.models.weights import load_remover, save_weights
+from unclouded.models.weights import save_weights
 from unclouded.prediction.clearing import seam_index
 from unclouded.prediction.products import Provenance
 from unclouded.prediction.scene import SUMMARY, PredictedScene, SceneSettings, predict_scene

@@ -32,7 +32,7 @@ def batch(
     remover: Annotated[
         str | None,
         typer.Option(
-            help="Weights file, scene-adapted or a baseline.",
+            help=options.REMOVER,
             show_default="the best remover without weights, chosen per scene",
             rich_help_panel=options.NETWORK,
         ),

@@ -24,7 +24,7 @@ def evaluate(
         str,
         typer.Argument(
             metavar="REMOVER",
-            help="Weights file, scene-adapted or a baseline (cloudy, clear-mean, ...); omitted with --predictions.",
+            help=f"{options.REMOVER.removesuffix('.')}; omitted with --predictions.",
             show_default=False,
         ),
     ],
@@ -134,7 +134,8 @@ def evaluate(
     from unclouded.evaluation.perceptual import PerceptualMetrics
     from unclouded.evaluation.results_io import scores_files, write_scores
     from unclouded.files import require_apart, require_new_file, sha256
-    from unclouded.models.weights import choose_map, load_remover
+    from unclouded.models.loading import load_remover
+    from unclouded.models.weights import choose_map
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.splits import incomplete_of, triplets_of
     from unclouded.prediction.evaluation_source import remover_source

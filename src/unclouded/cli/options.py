@@ -112,6 +112,7 @@ SyntheticMode = Literal["perlin", "copy"]
 
 # Remover
 
+REMOVER = "Weights file, scene-adapted, a baseline, or package.module:attribute (see docs/networks.md)."
 Bands = Annotated[
     str | None,
     typer.Option(

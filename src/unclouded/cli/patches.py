@@ -13,9 +13,7 @@ from unclouded.errors import InputError
 
 @options.expand_options
 def predict_patches(
-    remover: Annotated[
-        str, typer.Argument(metavar="REMOVER", help="Weights file, scene-adapted or a baseline.", show_default=False)
-    ],
+    remover: Annotated[str, typer.Argument(metavar="REMOVER", help=options.REMOVER, show_default=False)],
     root: options.DataSet,
     *,
     settings: SettingsFile = None,

@@ -19,7 +19,7 @@ def predict(
         str | None,
         typer.Argument(
             metavar="REMOVER",
-            help="Weights file, scene-adapted or a baseline.",
+            help=options.REMOVER,
             show_default="the best remover without weights",
         ),
     ] = None,

@@ -187,7 +187,7 @@ def _patches(
 
 
 def _remover(name: str) -> "CloudRemover":
-    from unclouded.models.weights import load_remover
+    from unclouded.models.loading import load_remover
 
     return load_remover(name, None)
 

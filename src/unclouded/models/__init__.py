@@ -6,6 +6,7 @@ from unclouded._lazy import lazy_names
 
 if TYPE_CHECKING:
     from unclouded.models.baselines import baseline as baseline
+    from unclouded.models.loading import load_remover as load_remover
     from unclouded.models.network import NetworkRemover as NetworkRemover
     from unclouded.models.network import NetworkSettings as NetworkSettings
     from unclouded.models.remover import (
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
         keep_clear_pixels as keep_clear_pixels,
     )
     from unclouded.models.scene_adapted import SceneAdapted as SceneAdapted
-    from unclouded.models.weights import load_remover as load_remover
     from unclouded.models.weights import save_weights as save_weights
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "baselines": ("baseline",),
+        "loading": ("load_remover",),
         "network": (
             "NetworkRemover",
             "NetworkSettings",
@@ -35,9 +36,6 @@ __getattr__, __dir__, __all__ = lazy_names(
             "keep_clear_pixels",
         ),
         "scene_adapted": ("SceneAdapted",),
-        "weights": (
-            "load_remover",
-            "save_weights",
-        ),
+        "weights": ("save_weights",),
     },
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 from unclouded.errors import InputError
 from unclouded.files import is_file, named, open_file
 from unclouded.formats import format_of, found_clause
+from unclouded.models.plugins import is_reference, registered, require_module
 from unclouded.settings import nearest
 
 NAMED_REMOVERS = ("scene-adapted", "cloudy", "clear-mean", "sar-vv", "sar-vh", "sar-regression")
@@ -16,16 +17,25 @@ _PICKLES = {b"\x80": "a pickle", b"PK\x03\x04": "a zip archive, such as a torch 
 
 
 def require_remover(text: str) -> None:
-    """Check that a text is the name of a remover or the path of a weights file, by its first bytes.
+    """Check that a text is a remover: a name, ``package.module:attribute``, or a weights file by its first bytes.
+
+    Code of other packages is not imported here.
 
     Raises:
-        InputError: It is neither.
+        InputError: It is none of these.
     """
     if text in NAMED_REMOVERS:
         return
+    if is_reference(text):
+        require_module(text)
+        return
     path = Path(text)
     if not path.suffix and format_of(path) is None:
-        raise InputError(f"unknown remover {text[:80]!r}{nearest(text, NAMED_REMOVERS)}; or give a weights file")
+        names = registered()
+        if text not in names:
+            near = nearest(text, [*NAMED_REMOVERS, *names])
+            raise InputError(f"unknown remover {text[:80]!r}{near}; or give a weights file or package.module:attribute")
+        return
     require_weights_file(path)
 
 

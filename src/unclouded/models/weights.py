@@ -1,6 +1,6 @@
 """Weights files: a generator with its settings in one safetensors file, which is read without unpickling.
 
-The second half of the module finds removers by name or weights file, and the cloud map that they are used with.
+The second half of the module chooses the cloud map that removers are used with.
 """
 
 import json
@@ -20,15 +20,11 @@ from unclouded.clouds.map import PAPER, CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.errors import InputError
 from unclouded.files import machine_fault, named, resolved, whole_file
-from unclouded.models.baselines import BASELINES, baseline
 from unclouded.models.cloud_map import TrainedMap, described, same_map
 from unclouded.models.cyclegan import SarToOptical
-from unclouded.models.known import require_remover, require_weights_file
+from unclouded.models.known import require_weights_file
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.remover import CloudRemover
-from unclouded.models.scene_adapted import NAME as SCENE_ADAPTED
-from unclouded.models.scene_adapted import SceneAdapted
-from unclouded.sensors import SENTINEL2
 from unclouded.settings import settings_from
 from unclouded.strict_json import parse_json
 
@@ -221,34 +217,7 @@ def _require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
             )
 
 
-# Removers by name or weights file, and their cloud map.
-#
-# A network is used with the cloud map that it was trained with, unless the user chooses another one.
-
-
-def load_remover(text: str | Path, bands: tuple[str, ...] | None = None, device: str = "cpu") -> CloudRemover:
-    """Return ``scene-adapted`` or a baseline by name, or the network of a weights file.
-
-    Args:
-        text: Name or path.
-        bands: Optical bands of the result; None for those of the network, or for red, green and blue without a network.
-        device: Device of the network.
-
-    Raises:
-        InputError: There is no such name or file, or the network is for other bands.
-    """
-    text = str(text)
-    if text == SCENE_ADAPTED:
-        return SceneAdapted(SENTINEL2.named(bands)) if bands else SceneAdapted()
-    if text in BASELINES:
-        return baseline(text, bands) if bands else baseline(text)
-    require_remover(text)
-    remover = load_network(path := Path(text))
-    if bands is not None and set(bands) - set(remover.bands):
-        found = f"{named(path)} restores {' '.join(remover.bands)}, expected {' '.join(bands)}"
-        raise InputError(f"{found}; choose its bands")
-    remover.generator.to(device)
-    return remover
+# Cloud map of removers: a network is used with the map that it was trained with, unless the user chooses another one.
 
 
 @dataclass(frozen=True)

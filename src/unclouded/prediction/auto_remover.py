@@ -25,10 +25,10 @@ from unclouded.files import resolved
 from unclouded.models.baselines import baseline
 from unclouded.models.identity import describe_remover
 from unclouded.models.inference import Engine, Precision
+from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkRemover
 from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover, adapt_per_image
 from unclouded.models.scene_adapted import SceneAdapted
-from unclouded.models.weights import load_remover
 from unclouded.prediction.products import percent_text
 from unclouded.sensors import RGB
 from unclouded.tensors.observation import Observation

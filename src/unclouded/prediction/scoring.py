@@ -10,8 +10,9 @@ from unclouded.clouds.map import CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.evaluation.scores import ClearPixels, Provenance, Scores, score_patches
 from unclouded.files import is_file, sha256
+from unclouded.models.loading import load_remover
 from unclouded.models.remover import CloudRemover
-from unclouded.models.weights import MapChoice, choose_map, load_remover
+from unclouded.models.weights import MapChoice, choose_map
 from unclouded.patches.layouts import Inventory, find_triplets
 from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable, incomplete_as_skipped
 from unclouded.patches.splits import SplitName, incomplete_of, triplets_of

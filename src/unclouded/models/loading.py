@@ -1,0 +1,67 @@
+"""Removers as users name them: by name, weights file, or reference to code of another package."""
+
+from pathlib import Path
+from typing import Any
+
+from unclouded.errors import InputError
+from unclouded.files import named
+from unclouded.models.baselines import BASELINES, baseline
+from unclouded.models.known import require_remover
+from unclouded.models.plugins import is_reference, load_plugin, registered
+from unclouded.models.remover import CloudRemover
+from unclouded.models.scene_adapted import NAME as SCENE_ADAPTED
+from unclouded.models.scene_adapted import SceneAdapted
+from unclouded.models.weights import load_network
+from unclouded.sensors import SENTINEL2
+
+
+def load_remover(text: str | Path, bands: tuple[str, ...] | None = None, device: str = "cpu") -> CloudRemover:
+    """Return a remover by name, from a weights file, or from another package.
+
+    Args:
+        text: ``scene-adapted``, a baseline, a name that a package registers in the entry point group
+            ``unclouded.removers``, a reference ``package.module:attribute``, or the path of a weights file.
+        bands: Optical bands of the result; None for those of the network, or for red, green and blue without a network.
+        device: Device of the network.
+
+    Raises:
+        InputError: There is no such remover, or it is for other bands.
+    """
+    text = str(text)
+    if text == SCENE_ADAPTED:
+        return SceneAdapted(SENTINEL2.named(bands)) if bands else SceneAdapted()
+    if text in BASELINES:
+        return baseline(text, bands) if bands else baseline(text)
+    require_remover(text)
+    return _with_bands(_found(text, bands, device), text, bands)
+
+
+def _found(text: str, bands: tuple[str, ...] | None, device: str) -> CloudRemover:
+    if is_reference(text):
+        return _plugin(text, bands, device)
+    path = Path(text)
+    if not path.suffix and (entry := registered().get(text)) and not path.exists():
+        return _plugin(f"{entry.module}:{entry.attr}", bands, device)
+    remover = load_network(path)
+    remover.generator.to(device)
+    return remover
+
+
+def _plugin(reference: str, bands: tuple[str, ...] | None, device: str) -> CloudRemover:
+    """Return a remover of another package whose bands are valid."""
+    remover: Any = load_plugin(reference, bands=bands, device=device)
+    found = remover.bands
+    if not isinstance(found, tuple) or not found or not all(isinstance(band, str) for band in found):
+        raise InputError(f"{reference}: bands is {str(found)[:80]!r}, expected a tuple of names such as ('B04', 'B03')")
+    if (spelled := SENTINEL2.named(found)) != found:
+        raise InputError(f"{reference}: bands is {' '.join(found)[:80]!r}, expected {' '.join(spelled)!r}; correct it")
+    return remover  # type: ignore[no-any-return]  # name, bands and call were checked
+
+
+def _with_bands(remover: CloudRemover, text: str, bands: tuple[str, ...] | None) -> CloudRemover:
+    """Return a remover that restores the requested bands, and possibly more."""
+    if bands is not None and set(bands) - set(remover.bands):
+        raise InputError(
+            f"{named(Path(text))} restores {' '.join(remover.bands)}, expected {' '.join(bands)}; choose its bands"
+        )
+    return remover
