@@ -85,7 +85,7 @@ def test_bands_that_are_not_predicted_are_refused(
     ("words", "expected"),
     [
         (("cloudy",), "evaluate needs REMOVER and ROOT; got "),
-        (("a", "b", "--predictions", "c"), "evaluate with --predictions needs ROOT alone; got 2"),
+        (("a", "b", "--predictions", "c"), "evaluate --predictions needs ROOT alone, without a remover; leave 'a' out"),
     ],
 )
 def test_missing_arguments_are_named(
