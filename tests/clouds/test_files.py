@@ -187,7 +187,7 @@ from unclouded.clouds.map import CloudMapSettings
 from unclouded.sentinel.identify import images_in
 from unclouded.sentinel.optical import open_optical
 
-def killed_at_the_third(read, height, *_):
+def killed_at_the_third(read, height, *_, **__):
     calls.append(1)
     if len(calls) == 3:
         os.kill(os.getpid(), 9)

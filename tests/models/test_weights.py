@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from unclouded.clouds.map import PAPER, CloudMapSettings
+from unclouded.clouds.map import PAPER, PRODUCT, CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.errors import InputError, MachineError
 from unclouded.models.baselines import baseline
@@ -22,6 +22,7 @@ from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import RECORD, choose_map, load_network, name_of, read_record, save_weights
+from unclouded.sensors import RGB
 from unclouded.settings import settings_from
 from unclouded.tensors.observation import Observation
 
@@ -333,3 +334,14 @@ def test_a_damaged_record_of_the_map_is_refused(clouds: str, tmp_path: Path) -> 
     save_weights(path, settings.build(), settings, {"settings": clouds})
     with pytest.raises(InputError, match="cloud map"):
         load_remover(str(path), None)
+
+
+def test_without_weights_the_product_map_is_used_unless_a_setting_of_another_map_is_given() -> None:
+    plain = [baseline("clear-mean", RGB)]
+    assert choose_map(plain).used == CloudMapSettings()
+    assert choose_map(plain, without_weights=PRODUCT).used == PRODUCT
+    assert choose_map(plain, CloudMapSettings(detector="csmask"), without_weights=PRODUCT).used.mode == "product"
+    for chosen in (CloudMapSettings(threshold=0.7), CloudMapSettings(mode="continuous")):
+        assert choose_map(plain, chosen, without_weights=PRODUCT).used == chosen
+    assert choose_map([trained("mine", STRICT)], without_weights=PRODUCT).used == STRICT
+    assert choose_map([trained("mine", None)], without_weights=PRODUCT).used == CloudMapSettings()

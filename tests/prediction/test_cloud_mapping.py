@@ -8,15 +8,17 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from unclouded.clouds.map import CloudMapSettings, cloud_map
+from unclouded.clouds.map import PRODUCT, CloudMapSettings, cloud_map
 from unclouded.errors import InputError
 from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.models.baselines import baseline
 from unclouded.prediction.cloud_mapping import SceneMap, map_scene, open_user_mask
+from unclouded.prediction.products import Provenance
 from unclouded.prediction.scene import PredictedScene, SceneSettings, predict_scene
 from unclouded.prediction.sources import open_sources
 from unclouded.prediction.tiling import StripCheckpoint
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
+from unclouded.sun import Sun
 
 GRID = GeoBox.from_bbox((0, 0, 160, 900), "EPSG:32632", resolution=10)  # 90 rows, 16 columns
 
@@ -190,3 +192,74 @@ def test_the_output_never_overwrites_the_user_map(predict: Callable[..., Predict
     settings = SceneSettings(cloud_map=made)
     with pytest.raises(InputError, match=r"cloud_map\.tif is the input itself"):
         predict_scene(baseline("sar-vv"), tmp_path / "s2.tif", tmp_path / "s1.tif", tmp_path / "out", settings)
+
+
+# The product map.
+
+
+@pytest.fixture
+def shaded(tmp_path: Path) -> np.ndarray:
+    """Grass with an opaque cloud, and 1000 m to the west of it ground with a quarter of the light."""
+    spectrum = np.array([1400, 1100, 1000, 800, 1200, 2500, 2900, 3000, 3100, 900, 15, 2000, 1100], np.uint16)
+    stored = np.tile(spectrum[:, None, None], (1, 300, 400))
+    stored[:, 100:150, 200:250] = 6000
+    stored[10, 100:150, 200:250] = 300
+    stored[:, 100:150, 100:150] = np.maximum(spectrum // 4, 700)[:, None, None]
+    stored[10, 100:150, 100:150] = 15
+    stored[3, 0] = 0
+    grid = GeoBox.from_bbox((500_000, 5_000_000, 504_000, 5_003_000), "EPSG:32632", resolution=10)
+    write_geotiff(tmp_path / "s2.tif", stored, SENTINEL2.bands, grid, nodata=0)
+    write_geotiff(tmp_path / "s1.tif", np.full((2, 300, 400), -9, np.float32), SENTINEL1.bands, grid)
+    return stored
+
+
+IN_CLOUD, IN_SHADOW = (slice(104, 146), slice(204, 246)), (slice(104, 146), slice(104, 146))
+
+
+def predicted(folder: Path, **settings: Any) -> PredictedScene:
+    return predict_scene(
+        baseline("clear-mean", RGB), folder / "s2.tif", folder / "s1.tif", folder / "out", SceneSettings(**settings)
+    )
+
+
+def test_without_weights_shadow_is_replaced_and_named_in_provenance_and_summary(
+    shaded: np.ndarray, tmp_path: Path
+) -> None:
+    scene = predicted(tmp_path, sun=Sun(90, 45))
+    codes = read_stored(scene.files["provenance"]).values[0]
+    m = read_stored(scene.files["cloud_map"]).values[0]
+    assert (codes[IN_SHADOW] == Provenance.SHADOW).all() and (m[IN_SHADOW] > 0.9).all()
+    assert (codes[IN_CLOUD] == Provenance.SYNTHESISED).all()
+    assert (codes[:80] <= Provenance.UNJUDGED).all() and (codes[180:] == Provenance.OBSERVED).all()
+    assert np.isnan(m[0]).all()  # B04 is missing there
+    assert scene.summary["pixels"]["shadow"] == (codes == Provenance.SHADOW).sum()
+    assert scene.summary["settings"]["clouds"]["mode"] == "product"
+    assert scene.summary["settings"]["sun"] == {"azimuth_deg": 90, "elevation_deg": 45}
+
+
+def test_dark_ground_on_the_wrong_side_of_the_cloud_is_kept(shaded: np.ndarray, tmp_path: Path) -> None:
+    shaded = np.concatenate([shaded] * 5, axis=2)  # so wide that no cloud outside may cast the shadow
+    shaded[:, 100:150, :800] = shaded[:, 100:150, 1200:] = shaded[:, :1, :1] * 0 + shaded[:, 200:201, :1]
+    grid = GeoBox.from_bbox((500_000, 5_000_000, 520_000, 5_003_000), "EPSG:32632", resolution=10)
+    write_geotiff(tmp_path / "s2.tif", shaded, SENTINEL2.bands, grid, nodata=0)
+    write_geotiff(tmp_path / "s1.tif", np.full((2, 300, 2000), -9, np.float32), SENTINEL1.bands, grid)
+    west = read_stored(predicted(tmp_path, sun=Sun(270, 45)).files["provenance"]).values[0]
+    assert (west[104:146, 904:946] == Provenance.OBSERVED).all()
+    east = read_stored(predicted(tmp_path, sun=Sun(90, 45)).files["provenance"]).values[0]
+    assert (east[104:146, 904:946] == Provenance.SHADOW).all()
+
+
+def test_the_product_map_of_a_scene_does_not_depend_on_the_strips(
+    shaded: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reflectance = np.where(shaded == 0, np.nan, shaded / np.float32(10_000)).astype(np.float32)
+    whole = cloud_map(reflectance, SENTINEL2.bands, PRODUCT)
+    for strip_px in (70, 768):
+        monkeypatch.setattr("unclouded.prediction.cloud_mapping.STRIP_PX", strip_px)
+        with open_sources(tmp_path / "s2.tif", tmp_path / "s1.tif", tmp_path) as sources:
+            store = StripCheckpoint(tmp_path, f"map{strip_px}")
+            scene = map_scene(sources, RGB, PRODUCT, store, lambda *_: None)
+            again = map_scene(sources, RGB, PRODUCT, store, lambda *_: None)  # from the checkpoint
+        np.testing.assert_allclose(scene.cloud_map(0, 300), whole, atol=1e-6)
+        assert scene.is_shadow(0, 300)[IN_SHADOW].all()
+        assert np.array_equal(again.is_shadow(0, 300), scene.is_shadow(0, 300))

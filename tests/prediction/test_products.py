@@ -52,6 +52,7 @@ def test_products_have_scale_offset_nodata_and_class_names() -> None:
         "VALUE_3": "synthesised",
         "VALUE_4": "near gap",
         "VALUE_5": "unknown cloud",
+        "VALUE_6": "shadow",
     }
     assert [one.pixel_bytes for one in made.values()] == [4, 4, 1, 4, 1]
 

@@ -18,6 +18,7 @@ from unclouded.batch.scene_list import TABLE, ListedScene
 from unclouded.batch.storage import fetched, is_url, known_by
 from unclouded.batch.tasks import Row, TaskLedger, content_id
 from unclouded.batch.upload import Output
+from unclouded.clouds.map import PRODUCT
 from unclouded.errors import InputError
 from unclouded.files import write_json
 from unclouded.io.geoparquet import TIME, geo_table, with_metadata, write_table
@@ -104,7 +105,7 @@ def clearing(
         own = _settings_of(scene, settings, base)
         cloudy, sar = (text if is_url(text) else str(base / text) for text in (scene.cloudy, scene.sar))
         inputs = [known_by(one) for one in (cloudy, sar, own.radar.heights, own.cloud_map) if one is not None]
-        used = choose_map(found, own.clouds, own.cloud_map).used
+        used = choose_map(found, own.clouds, own.cloud_map, PRODUCT).used
         radar = own.radar.model_copy(update={"heights": None})
         common = own.model_copy(update={"radar": radar, "clouds": used, "cloud_map": None})
         identity = content_id("clear 1", scene.name, inputs, requested, common.model_dump(mode="json"))

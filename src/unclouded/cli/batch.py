@@ -70,13 +70,14 @@ def _predict_scenes(
     from unclouded.batch.scene_list import COLLECTION, TABLE, read_scene_list
     from unclouded.batch.scenes import WORK, clearing, invalidate_lost, outputs, write_collection, write_scene_table
     from unclouded.batch.tasks import TaskLedger
+    from unclouded.clouds.map import PRODUCT
     from unclouded.files import require_writable, resolved
     from unclouded.models.weights import choose_map
 
     if settings.cloud_map is not None:
         raise InputError("cloud_map is the map of one scene; give it in the column cloud_map of the table")
     scenes = read_scene_list(table)
-    if remark := choose_map([one.find() for one in specs], settings.clouds).remark:
+    if remark := choose_map([one.find() for one in specs], settings.clouds, without_weights=PRODUCT).remark:
         logger.warning(remark)
     require_writable(out)
     execution.require_uploadable()

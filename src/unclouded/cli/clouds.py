@@ -55,7 +55,7 @@ def map_(
     clouds: Annotated[
         CloudMode,
         typer.Option(
-            help="Cloud map: cloud probability, binary mask, or 1 everywhere.",
+            help="Cloud map: the paper's, binary mask, 1 everywhere, or cleaned and with cloud shadow.",
             rich_help_panel=CLOUD_MAP,
         ),
     ] = "continuous",

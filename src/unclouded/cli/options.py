@@ -84,12 +84,12 @@ HeightsDatum = Annotated[
 
 # Cloud map
 
-CloudMode = Literal["continuous", "binary", "ones"]
+CloudMode = Literal["continuous", "binary", "ones", "product"]
 Clouds = Annotated[
     CloudMode | None,
     typer.Option(
-        help="Cloud map: cloud probability, binary mask, or 1 everywhere.",
-        show_default="that of the weights, or else continuous",
+        help="Cloud map: the paper's, binary mask, 1 everywhere, or cleaned and with cloud shadow.",
+        show_default="that of the weights; without weights product, evaluate continuous",
         rich_help_panel=CLOUD_MAP,
     ),
 ]
@@ -98,6 +98,15 @@ DetectorName = Annotated[
     typer.Option(
         help="Cloud detector: s2cloudless, s2cloudless+shadow (also masks cloud shadow), csmask, ...",
         show_default="that of the weights, or else s2cloudless",
+        rich_help_panel=CLOUD_MAP,
+    ),
+]
+Sun = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AZIMUTH,ELEVATION",
+        help="Position of the sun in degrees, for cloud shadow. Products have it in their metadata; that of a GeoTIFF "
+        "is computed from time and place, if known.",
         rich_help_panel=CLOUD_MAP,
     ),
 ]

@@ -40,6 +40,7 @@ def predict_patches(
     from unclouded import __version__
     from unclouded.cli.progress import progress_bar
     from unclouded.clouds.cache import ProbabilityCache
+    from unclouded.clouds.map import PRODUCT
     from unclouded.files import require_writable, write_json
     from unclouded.models.weights import choose_map
     from unclouded.patches.layouts import find_triplets
@@ -54,7 +55,7 @@ def predict_patches(
             "predict-patches takes only the group 'clouds' of the settings; leave the options of scenes out"
         )
     found = spec.find()
-    choice = choose_map([found], scene.clouds)
+    choice = choose_map([found], scene.clouds, without_weights=PRODUCT)
     if choice.remark:
         logger.warning(choice.remark)
     inventory = find_triplets(root)

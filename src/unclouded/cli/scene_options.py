@@ -60,6 +60,7 @@ class SceneOptions:
     heights_datum: options.HeightsDatum = None
     clouds: options.Clouds = None
     detector: options.DetectorName = None
+    sun: options.Sun = None
     other: options.Other = None
     window: options.Window = None
     statistics: options.Statistics = None
@@ -108,6 +109,7 @@ class SceneOptions:
             "cloud_map": ("--cloud-map", cloud_map),
             "clouds.mode": ("--clouds", self.clouds),
             "clouds.detector": ("--detector", self.detector),
+            "sun": ("--sun", self.sun),
             "optical.offset": ("--offset", self.offset),
             "optical.resampling": ("--resampling", self.resampling),
             "optical.tile": ("--tile", self.tile),

@@ -1,5 +1,6 @@
 """Disk cache of cloud probabilities, keyed by content and limited in size."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,10 @@ class ProbabilityCache:
         probability = detector.probability(reflectance, bands)
         self.store.put(key, probability)
         return probability
+
+    def caching(self, detector: Detector) -> Detector:
+        """Return a detector whose probabilities are read from the cache where they exist."""
+        return replace(detector, probability=lambda reflectance, bands: self.probability(reflectance, bands, detector))
 
     def size(self) -> int:
         """Return the size of all entries in bytes."""

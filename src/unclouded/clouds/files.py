@@ -21,6 +21,7 @@ from unclouded.io.geotiff import open_geotiff
 from unclouded.io.rows import write_rows
 from unclouded.locks import held
 from unclouded.progress import ProgressCallback, no_progress
+from unclouded.sun import Sun
 
 SUFFIXES = (".tif", ".tiff")
 """Image suffixes that the map keeps, in upper or lower case; other names get ``.tif``."""
@@ -48,6 +49,10 @@ class Image(Protocol):
     @property
     def remarks(self) -> tuple[str, ...]:
         """Warnings about the image, for the user."""
+
+    @property
+    def sun(self) -> Sun | None:
+        """Position of the sun; None if unknown."""
 
     def read(self, top: int, bottom: int) -> Float32[np.ndarray, "band rows x"]:
         """Return the reflectance of the rows from ``top`` up to ``bottom``; NaN where there is no data."""
@@ -93,7 +98,7 @@ def map_file(
         ) as write,
     ):
         height, unknown = scene.geobox.shape[0], False
-        for top, strip in map_rows(scene.read, height, scene.bands, settings):
+        for top, strip in map_rows(scene.read, height, scene.bands, settings, sun=scene.sun):
             write(top, strip[None])
             unknown |= bool(np.isnan(strip).any())
             on_progress("mapping rows", top + len(strip), height)

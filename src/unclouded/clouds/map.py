@@ -13,10 +13,15 @@ from pydantic import Field, field_validator
 from scipy.ndimage import gaussian_filter
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.detector import PIXEL_M, Detector, ReadRows, at_resolution
+from unclouded.clouds.detector import PIXEL_M, Detector, ReadRows, at_resolution, has_data, select_bands
 from unclouded.clouds.detectors import S2CLOUDLESS, find_detector
+from unclouded.clouds.product_map import ProductMap, survey_scene
 from unclouded.io.strips import row_ranges
 from unclouded.settings import Settings
+from unclouded.sun import Sun
+
+MapMode = Literal["continuous", "binary", "ones", "product"]
+"""Kinds of cloud map; see :class:`CloudMapSettings`."""
 
 
 class CloudMapSettings(Settings):
@@ -24,7 +29,8 @@ class CloudMapSettings(Settings):
 
     Attributes:
         detector: Name of the cloud detector; the paper's is s2cloudless. Those with ``+shadow`` count shadow as cloud.
-        mode: ``continuous`` is the paper's map, ``binary`` the mask of the s2cloudless package, ``ones`` the ablation.
+        mode: ``continuous`` is the paper's map, ``binary`` the mask of the s2cloudless package, ``ones`` the ablation,
+            and ``product`` the map of :mod:`unclouded.clouds.product_map`, which includes cloud shadow.
         threshold: Continuous: probabilities below it count as 0.
         sigma_px: Continuous: standard deviation of the Gaussian, pixels.
         binary_threshold: Binary: averaged probabilities above it are cloud.
@@ -34,7 +40,7 @@ class CloudMapSettings(Settings):
     """
 
     detector: str = S2CLOUDLESS.name
-    mode: Literal["continuous", "binary", "ones"] = "continuous"
+    mode: MapMode = "continuous"
     threshold: float = Field(default=0.5, ge=0.0, le=1.0)
     sigma_px: float = Field(default=2.0, ge=0.0, le=100.0)
     binary_threshold: float = Field(default=0.4, ge=0.0, le=1.0)
@@ -51,6 +57,9 @@ class CloudMapSettings(Settings):
 PAPER = CloudMapSettings()
 """The map of section II-A of the paper."""
 
+PRODUCT = CloudMapSettings(mode="product")
+"""The map for products that are made without weights."""
+
 
 def cloud_map(
     reflectance: Float32[np.ndarray, "band y x"],
@@ -58,6 +67,7 @@ def cloud_map(
     settings: CloudMapSettings = PAPER,
     detector: Detector | None = None,
     cache: ProbabilityCache | None = None,
+    sun: Sun | None = None,
 ) -> Float32[np.ndarray, "y x"]:
     """Return the cloud map m of an image (section II-A of the paper): its cloud probability, thresholded and smoothed.
 
@@ -67,6 +77,7 @@ def cloud_map(
         settings: Detector, mode and thresholds.
         detector: Detector that replaces the one of the settings; unused in mode ``ones``.
         cache: Cache of probabilities; none if omitted.
+        sun: Position of the sun, for the shadows of mode ``product``; None if unknown.
 
     Returns:
         The map m, 0 clear to 1 cloudy; NaN where a band of the detector has no data. In mode ``ones`` 1 everywhere.
@@ -78,7 +89,11 @@ def cloud_map(
         return np.ones(reflectance.shape[1:], dtype=np.float32)
     chosen = at_resolution(detector or find_detector(settings.detector), settings.resolution_m)
     if cache is not None:
-        return cloud_map_from_probability(cache.probability(reflectance, bands, chosen), settings)
+        chosen = cache.caching(chosen)
+    if settings.mode == "product":
+        height = reflectance.shape[1]
+        surveyed = survey_product(lambda top, bottom: reflectance[:, top:bottom], height, bands, chosen, sun)
+        return product_rows(surveyed, 0, reflectance, bands, chosen)
     return cloud_map_from_probability(chosen.probability(reflectance, bands), settings)
 
 
@@ -154,6 +169,7 @@ def map_rows(
     settings: CloudMapSettings = PAPER,
     detector: Detector | None = None,
     strip_px: int = STRIP_PX,
+    sun: Sun | None = None,
 ) -> Iterator[tuple[int, Float32[np.ndarray, "rows x"]]]:
     """Yield the cloud map of a scene in strips from top to bottom.
 
@@ -167,16 +183,49 @@ def map_rows(
         detector: Detector that replaces the one of the settings. One that reads surroundings reads the whole scene
             before the first strip.
         strip_px: Rows of a strip; a multiple of 6 for coarser detection.
+        sun: Position of the sun, for the shadows of mode ``product``; None if unknown.
 
     Yields:
         First row and map m of each strip.
     """
     detector = detector or find_detector(settings.detector)
+    if settings.mode == "product":
+        surveyed = survey_product(read, height, bands, detector, sun)
+        for top, bottom in row_ranges(height, strip_px):
+            yield top, product_rows(surveyed, top, read(top, bottom), bands, detector)
+        return
     detector_at = detector_for_rows(detector, settings, read, height, bands)
     for top, bottom in row_ranges(height, strip_px):
         above, below = rows_in_reach(top, bottom, height, settings)
         strip = cloud_map(read(above, below), bands, settings, detector_at(above))
         yield top, strip[top - above : bottom - above]
+
+
+def survey_product(
+    read: ReadRows, height: int, bands: tuple[str, ...], detector: Detector, sun: Sun | None
+) -> ProductMap:
+    """Return the product map of a scene with any detector; see :func:`~unclouded.clouds.product_map.survey_scene`."""
+    return survey_scene(read, height, bands, detector.over(read, height, bands), sun)
+
+
+def product_rows(
+    surveyed: ProductMap,
+    top: int,
+    reflectance: Float32[np.ndarray, "band rows x"],
+    bands: tuple[str, ...],
+    detector: Detector,
+) -> Float32[np.ndarray, "rows x"]:
+    """Return rows of the product map; NaN where a band of the detector has no data.
+
+    Args:
+        surveyed: Map of the scene.
+        top: First row.
+        reflectance: The rows.
+        bands: Band names.
+        detector: Detector of the map.
+    """
+    known = has_data(select_bands(reflectance, bands, detector.bands, detector.name))
+    return np.where(known, surveyed.cloud_map(top, top + len(known)), np.float32(np.nan))
 
 
 def detector_for_rows(
@@ -211,8 +260,8 @@ def reach_px(settings: CloudMapSettings) -> int:
     """Return the distance, in rows, over which a pixel affects the map, rounded up to whole coarse pixels."""
     factor = settings.resolution_m // PIXEL_M
     match settings.mode:
-        case "ones":
-            reach = 0
+        case "ones" | "product":  # the product map comes from a survey of the whole scene
+            return 0
         case "continuous":
             reach = int(4.0 * settings.sigma_px + 0.5)
         case "binary":

@@ -11,6 +11,7 @@ from unclouded.clouds.synthetic import SyntheticSettings
 
 _SHOWN: Mapping[str, tuple[str, ...]] = {
     "ones": (),
+    "product": ("detector",),
     "continuous": ("detector", "threshold", "sigma_px", "resolution_m"),
     "binary": ("detector", "binary_threshold", "binary_average_px", "binary_dilation_px", "resolution_m"),
 }

@@ -236,15 +236,19 @@ class MapChoice:
 
 
 def choose_map(
-    removers: Sequence[CloudRemover], requested: CloudMapSettings | None = None, file: Path | None = None
+    removers: Sequence[CloudRemover],
+    requested: CloudMapSettings | None = None,
+    file: Path | None = None,
+    without_weights: CloudMapSettings = PAPER,
 ) -> MapChoice:
     """Choose one cloud map for one or several removers.
 
     Args:
         removers: Removers; none for external predictions. The map that the first one was trained with counts.
         requested: Settings of the user. Those that were set (``model_fields_set``) replace the settings of the training
-            or, without weights, those of the paper's map.
+            or, without weights, those of ``without_weights``.
         file: Map file of the user, used instead.
+        without_weights: Map if none of the removers is a network, unless a setting of the paper's map was given.
 
     Raises:
         InputError: The removers were trained with different maps, and the user chose none.
@@ -259,7 +263,8 @@ def choose_map(
             "with one map, or choose the map for all of them with --clouds and --detector"
         )
     trained = known[0][1] if known else None
-    used = (trained.clouds if trained else PAPER).model_copy(update=given)
+    otherwise = PAPER if networks or given.keys() - {"detector"} else without_weights
+    used = (trained.clouds if trained else otherwise).model_copy(update=given)
     if file is not None:
         return MapChoice(used, trained, _remark_on_file(file, networks))
     unknown = [] if given else [one.name for one in networks if one.trained_map is None]

@@ -192,10 +192,11 @@ def remove_clouds(
 
     with ThreadPoolExecutor(1) as writer:
         for line, rows in prefetch(left, load):
-            cloud_map, seen = (
-                part(rows.window.top, rows.window.bottom) for part in (scene_map.cloud_map, scene_map.seen)
+            cloud_map, seen, shadow = (
+                part(rows.window.top, rows.window.bottom)
+                for part in (scene_map.cloud_map, scene_map.seen, scene_map.is_shadow)
             )
-            strip = remove_clouds_in_line(rows, line, cloud_map, ensemble, window_px, sources.shape, seen)
+            strip = remove_clouds_in_line(rows, line, cloud_map, ensemble, window_px, sources.shape, seen, shadow)
             if writing is not None:
                 writing.result()  # at most one line waits to be written
             writing = writer.submit(store.put, line[0], strip)
@@ -227,6 +228,7 @@ def remove_clouds_in_line(
     window_px: int,
     scene: tuple[int, int],
     seen: Bool[np.ndarray, "rows x"] | None = None,
+    shadow: Bool[np.ndarray, "rows x"] | None = None,
 ) -> Strip:
     """Remove the clouds of one line of windows.
 
@@ -238,6 +240,7 @@ def remove_clouds_in_line(
         window_px: Side of a window.
         scene: Rows and columns of the scene.
         seen: True where any optical band of ``rows`` has a value; if omitted, where all bands have data.
+        shadow: True where m is due to cloud shadow; nowhere if omitted.
 
     Returns:
         Arrays of the line: ``clear``, ``provenance``, ``losses`` (see :data:`LOSSES`), and ``uncertainty`` and
@@ -245,7 +248,7 @@ def remove_clouds_in_line(
     """
     seen = rows.optical if seen is None else seen
     here = Window(line[0], 0, line[1], scene[1])
-    strip = _observed_strip(rows, here, cloud_map, seen, ensemble)
+    strip = _observed_strip(rows, here, cloud_map, seen, shadow, ensemble)
     for window in windows_in(*line, scene[1], window_px):
         target = bounding_window(strip["provenance"][0][window.within(here)] >= Provenance.BLENDED, window)
         if ensemble is not None and target is not None:
@@ -265,12 +268,14 @@ def _observed_strip(
     here: Window,
     cloud_map: Float32[np.ndarray, "rows x"],
     seen: Bool[np.ndarray, "rows x"],
+    shadow: Bool[np.ndarray, "rows x"] | None,
     ensemble: AdaptedEnsemble | None,
 ) -> Strip:
     """Return a line before prediction: observed values, and 0 where there are no data or none can be predicted."""
     part = here.within(rows.window)
     radar = rows.radar if ensemble else np.zeros_like(rows.radar)
-    provenance = classify_provenance(cloud_map, rows.optical, radar, ensemble.margin_px if ensemble else 0, seen)[part]
+    reach = ensemble.margin_px if ensemble else 0
+    provenance = classify_provenance(cloud_map, rows.optical, radar, reach, seen, shadow)[part]
     stored = rows.stored[:, *part]
     strip: Strip = {"provenance": provenance[None], "clear": stored.copy()}
     strip["clear"][:, provenance == Provenance.NO_DATA] = 0

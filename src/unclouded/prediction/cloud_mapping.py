@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.detectors import find_detector
-from unclouded.clouds.map import STRIP_PX, CloudMapSettings, cloud_map, detector_for_rows, rows_in_reach
+from unclouded.clouds.map import (
+    STRIP_PX,
+    CloudMapSettings,
+    cloud_map,
+    detector_for_rows,
+    rows_in_reach,
+    survey_product,
+)
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.io.geotiff import grid_of, image_bands, open_geotiff, stored_rows
@@ -25,6 +32,7 @@ from unclouded.prediction.sources import Sources
 from unclouded.prediction.tiling import Strip, StripCheckpoint, prefetch
 from unclouded.progress import ProgressCallback
 from unclouded.sentinel.radiometry import Radiometry
+from unclouded.sun import Sun
 from unclouded.tensors.observation import positions
 
 WIDE_PX = 5490
@@ -55,6 +63,10 @@ class SceneMap:
     def seen(self, top: int, bottom: int) -> Bool[np.ndarray, "rows x"]:
         """Return a mask of the pixels where any optical band has a value, even a saturated one."""
         return self._rows("seen", top, bottom)
+
+    def is_shadow(self, top: int, bottom: int) -> Bool[np.ndarray, "rows x"]:
+        """Return a mask of the pixels whose m is due to cloud shadow; only the product map has any."""
+        return self._rows("shadow", top, bottom)
 
     def everywhere(self, mask: RowReader[NDArray[np.bool_]]) -> Bool[np.ndarray, "y x"]:
         """Return a mask such as :meth:`has_data` for the whole scene, reading one strip at a time."""
@@ -137,6 +149,7 @@ def map_scene(
     store: StripCheckpoint,
     on_progress: ProgressCallback,
     user_map: Path | None = None,
+    sun: Sun | None = None,
 ) -> SceneMap:
     """Map the clouds of a scene; skip strips that the checkpoint already has.
 
@@ -147,6 +160,7 @@ def map_scene(
         store: Checkpoint for the strips.
         on_progress: Called with (stage, completed, total), counted in rows.
         user_map: GeoTIFF of a map m, used unchanged in place of a detector.
+        sun: Position of the sun, for the shadows of the product map; that of the optical image if omitted.
 
     Raises:
         InputError: The image has values outside the range of reflectance, the detector lacks a band, or the user's map
@@ -158,17 +172,20 @@ def map_scene(
     with ExitStack() as stack:
         if user_map is not None:
             mapped = _user_map_strips(sources, missing, stack.enter_context(open_user_mask(user_map, sources.geobox)))
+        elif settings.mode == "product":
+            mapped = _surveyed_strips(sources, missing, settings, sun or sources.optical.sun)
         else:
             mapped = _detected_strips(sources, missing, settings)
         places = positions(bands, sources.optical.bands)
-        for strip, m, stored in mapped:
-            store.put(strip[0], _strip(m, stored, sources.optical.radiometry, places))
+        for strip, m, shadow, stored in mapped:
+            store.put(strip[0], _strip(m, shadow, stored, sources.optical.radiometry, places))
             on_progress("mapping clouds", strip[1], height)
     return SceneMap(store, strips)
 
 
 def _strip(
     m: Float32[np.ndarray, "rows x"],
+    shadow: Bool[np.ndarray, "rows x"] | None,
     stored: Integer[np.ndarray, "band rows x"],
     radiometry: Radiometry,
     places: Sequence[int],
@@ -177,6 +194,7 @@ def _strip(
 
     Args:
         m: The map.
+        shadow: Pixels whose m is due to cloud shadow; none if omitted.
         stored: Stored integers of all bands.
         radiometry: Scale, offset and nodata value of the stored integers.
         places: Indices of the bands of the remover.
@@ -196,11 +214,13 @@ def _strip(
         counts[:, 1] = (seen_there & ~measured).sum(axis=1)
         counts[:, 2] = measured.all(axis=0).sum()
         counts[:, 3] = pixels.shape[1]
-    return {"cloud_map": m, "has_data": complete & ~np.isnan(m), "seen": seen, "unknown_cloud": counts}
+    shadow = np.zeros(m.shape, bool) if shadow is None else shadow & (m > 0)
+    known = complete & ~np.isnan(m)
+    return {"cloud_map": m, "has_data": known, "seen": seen, "shadow": shadow, "unknown_cloud": counts}
 
 
-MappedStrips = Iterator[tuple[tuple[int, int], NDArray[np.float32], NDArray[np.integer]]]
-"""Strips, each with its map m (rows, x) and its stored integers (band, rows, x)."""
+MappedStrips = Iterator[tuple[tuple[int, int], NDArray[np.float32], NDArray[np.bool_] | None, NDArray[np.integer]]]
+"""Strips, each with its map m (rows, x), its shadow, if any, and its stored integers (band, rows, x)."""
 
 
 def _detected_strips(sources: Sources, strips: list[tuple[int, int]], settings: CloudMapSettings) -> MappedStrips:
@@ -223,8 +243,32 @@ def _detected_strips(sources: Sources, strips: list[tuple[int, int]], settings: 
         yield (
             strip,
             cloud_map(reflectance, optical.bands, settings, detector_from(rows(strip)[0]))[here],
+            None,
             stored[:, here],
         )
+
+
+def _surveyed_strips(
+    sources: Sources, strips: list[tuple[int, int]], settings: CloudMapSettings, sun: Sun | None
+) -> MappedStrips:
+    """Map strips by the product map, which reads the whole scene once before the first strip."""
+    optical, height = sources.optical, sources.shape[0]
+    if not strips:
+        return
+
+    def read(top: int, bottom: int) -> NDArray[np.float32]:
+        reflectance = optical.radiometry.decode(sources.stored(top, bottom).result())
+        check_limits(optical.path, reflectance, optical.sensor)
+        return reflectance
+
+    detector = find_detector(settings.detector)
+    surveyed = survey_product(read, height, optical.bands, detector, sun)
+    needed = positions(detector.bands, optical.bands)
+    for strip, stored in prefetch(strips, lambda strip: sources.stored(*strip)):
+        m = surveyed.cloud_map(*strip)
+        for band in needed:
+            m[~optical.radiometry.is_data(stored[band])] = np.nan
+        yield strip, m, surveyed.is_shadow(*strip), stored
 
 
 # Cloud maps of the user, from other detectors or drawn by hand.
@@ -237,7 +281,7 @@ def _user_map_strips(
     optical = sources.optical
     for strip, stored in prefetch(strips, lambda strip: sources.stored(*strip)):
         check_limits(optical.path, optical.radiometry.decode(stored), optical.sensor)
-        yield strip, read_map(*strip), stored
+        yield strip, read_map(*strip), None, stored
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float32, Integer
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.map import CloudMapSettings, cloud_map
+from unclouded.clouds.map import PRODUCT, CloudMapSettings, cloud_map
 from unclouded.files import require_apart
 from unclouded.io.geotiff import StoredImage, file_of, read_stored, write_geotiff
 from unclouded.io.raster import to_stored
@@ -108,7 +108,7 @@ def predict_patches(
         InputError: As for :func:`predict_patch`, but for damaged patches that are skipped; or all are damaged.
     """
     require_level(remover, "L1C")
-    trained = choose_map([remover], clouds).used
+    trained = choose_map([remover], clouds, without_weights=PRODUCT).used
     names = [one.name for one in files]
     for patch, source in each_readable(names, lambda i: _read(files[i]), damaged, [] if skipped is None else skipped):
         yield _predicted(remover, patch, source, trained, cache, device)

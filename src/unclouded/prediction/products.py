@@ -40,6 +40,8 @@ class Provenance(IntEnum):
     """Predicted, with pixels without data in the receptive field; these were replaced by the mean of the scene."""
     UNKNOWN_CLOUD = 5
     """Predicted as under opaque cloud: m is unknown, or a band is missing or saturated; other bands have values."""
+    SHADOW = 6
+    """m > 0 because of cloud shadow: predicted."""
 
 
 CLASSES = {code.value: code.name.lower() for code in Provenance}
@@ -161,6 +163,7 @@ def classify_provenance(
     radar: Bool[np.ndarray, "y x"],
     reach_px: int,
     seen: Bool[np.ndarray, "y x"] | None = None,
+    shadow: Bool[np.ndarray, "y x"] | None = None,
 ) -> UInt8[np.ndarray, "y x"]:
     """Return the provenance of each pixel.
 
@@ -170,6 +173,7 @@ def classify_provenance(
         radar: True where both radar bands have data.
         reach_px: Radius of the remover's receptive field.
         seen: True where any band of the optical image has a value; ``optical`` if omitted.
+        shadow: True where m is due to cloud shadow; nowhere if omitted.
 
     Returns:
         Codes of :class:`Provenance`.
@@ -178,6 +182,8 @@ def classify_provenance(
     unknown_cloud = seen & (np.isnan(cloud_map) | ~optical)
     codes = np.full(cloud_map.shape, Provenance.BLENDED, np.uint8)
     codes[cloud_map >= SYNTHESISED_FROM] = Provenance.SYNTHESISED
+    if shadow is not None:
+        codes[shadow] = Provenance.SHADOW
     missing = ~(seen & radar)
     if missing.any() and reach_px:
         codes[_near(missing, reach_px)] = Provenance.NEAR_GAP
@@ -203,8 +209,8 @@ def percent_text(share: float) -> str:
     return "> 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
 
 
-PREDICTED = ("blended", "synthesised", "near_gap")
-"""Provenance names of cloudy pixels that were predicted."""
+PREDICTED = ("blended", "synthesised", "near_gap", "shadow")
+"""Provenance names of pixels under cloud or its shadow that were predicted."""
 
 _CAUSES = {
     "no_data_optical": "no optical data",

@@ -15,13 +15,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from unclouded import __version__
-from unclouded.clouds.map import CloudMapSettings
+from unclouded.clouds.map import PRODUCT, CloudMapSettings
 from unclouded.errors import InputError, MachineError
 from unclouded.files import content_hash, named, require_apart, require_room, sha256, write_json
 from unclouded.io.geotiff import mask_beside
@@ -45,6 +45,7 @@ from unclouded.sentinel.identify import identify
 from unclouded.sentinel.optical import OpticalSettings
 from unclouded.settings import Settings
 from unclouded.strict_json import read_json_object
+from unclouded.sun import Sun
 from unclouded.tensors.observation import positions
 
 SUMMARY = "summary.json"
@@ -65,7 +66,10 @@ class SceneSettings(Settings):
         window_px: Side of a window without its margins; affects speed and memory, not the result.
         statistics: ``scene`` adapts a remover to the scene; ``window`` to every window separately, as in the paper.
         uncertainty: Write the standard deviation of an ensemble, too; takes five times as long.
-        clouds: Settings of the cloud map m; fields that are not set are taken from the training of the weights.
+        clouds: Settings of the cloud map m; fields that are not set are taken from the training of the weights, or
+            without weights from the product map.
+        sun: Azimuth and elevation of the sun in degrees, such as ``"155,42"``, for the shadows of the product map; those of the product, or
+            of the time and place of a GeoTIFF, if omitted.
         cloud_map: Cloud map m of the user's own: GeoTIFF on the grid of the scene, 0 clear to 1 cloudy.
         optical: Reading of the optical image.
         radar: Resampling and correction of the radar image to the optical grid.
@@ -75,6 +79,7 @@ class SceneSettings(Settings):
     statistics: Statistics = "scene"
     uncertainty: bool = False
     clouds: CloudMapSettings = CloudMapSettings()
+    sun: Annotated[Sun | None, BeforeValidator(lambda sun: Sun.parse(sun) if isinstance(sun, str) else sun)] = None
     cloud_map: Path | None = None
     optical: OpticalSettings = OpticalSettings()
     radar: RadarSettings = RadarSettings()
@@ -147,7 +152,7 @@ def predict_scene(
             require_apart(out / f"{name}.tif", source)
     with _no_new_folder_on_error(out), held(out):
         started = clock()
-        choice = choose_map(removers, settings.clouds, settings.cloud_map)
+        choice = choose_map(removers, settings.clouds, settings.cloud_map, PRODUCT)
         settings = settings.model_copy(update={"clouds": choice.used})
         record = _record(removers, cloudy, sar, settings)
         key = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
@@ -256,7 +261,9 @@ class _Run:
         clock, seconds = self.clock, {}
         started = clock()
         bands, map_strips = remover.bands, StripCheckpoint(self.work, "map")
-        scene_map = map_scene(sources, bands, settings.clouds, map_strips, on_progress, settings.cloud_map)
+        scene_map = map_scene(
+            sources, bands, settings.clouds, map_strips, on_progress, settings.cloud_map, settings.sun
+        )
         seconds["mapping"] = -started + (started := clock())
         alignment, remarks = self._align(scene_map)
         seconds["comparing"] = -started + (started := clock())

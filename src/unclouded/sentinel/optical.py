@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,6 +35,7 @@ from unclouded.sentinel.safe import Product, open_product
 from unclouded.sentinel.sentinel2 import describe_product
 from unclouded.sentinel.sentinel2_pixels import NO_MANIFEST, open_granule
 from unclouded.settings import Settings
+from unclouded.sun import Sun, sun_position
 
 MAYBE_OFFSET = (
     "the optical image has no offset tag, and no band in its middle is dark: unless high cloud covers it, its stored "
@@ -80,6 +81,7 @@ class OpticalScene:
         acquired: Acquisition time in UTC; None if unknown, which happens for GeoTIFFs only.
         baseline: Processing baseline; None for a GeoTIFF.
         remarks: Warnings for the user about this input.
+        sun: Position of the sun, from the metadata of a product, or from time and place of a GeoTIFF; None if unknown.
         names_bands: Whether the order of the bands is certain: of a product, of named files or of named bands.
     """
 
@@ -93,6 +95,7 @@ class OpticalScene:
     baseline: str | None = None
     remarks: tuple[str, ...] = ()
     names_bands: bool = True
+    sun: Sun | None = None
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -232,6 +235,7 @@ def _open_product(
                 acquired=description.acquired,
                 baseline=description.baseline,
                 remarks=() if product.listed is not None else (NO_MANIFEST,),
+                sun=description.sun,
                 _read_stored=read,
             )
 
@@ -256,7 +260,23 @@ def _open_stack(
         taken = read_acquisition_time(rows.first, rows.path)
         names_bands = all(band_named(name or "", sensor) for name in last.descriptions)
         known: dict[str, Any] = {"acquired": taken.time, "remarks": taken.remarks, "names_bands": names_bands}
+        known["sun"] = _sun_of(taken.time, rows.geobox)
         yield OpticalScene(source.path, sensor, rows.geobox, radiometry, read, **known)
+
+
+def _sun_of(acquired: datetime | None, geobox: GeoBox) -> Sun | None:
+    """Return the position of the sun in the middle of a scene; None without time or CRS.
+
+    Midnight stands for a date without a time of day; Sentinel-2 passes at half past ten, local solar time.
+    """
+    if acquired is None or geobox.crs is None:
+        return None
+    place = geobox.extent.centroid.to_crs("EPSG:4326").coords[0]
+    if not np.isfinite(place).all():
+        return None
+    if acquired.timetz() == time(tzinfo=UTC):
+        acquired += timedelta(hours=10.5 - place[0] / 15)
+    return sun_position(acquired, *place)
 
 
 def _band_count(source: BandStack | GeoTiff) -> int:

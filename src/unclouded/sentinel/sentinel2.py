@@ -13,6 +13,7 @@ from unclouded.sensors import SENTINEL2, SENTINEL2_L2A
 from unclouded.sentinel.radiometry import QUANTIFICATION, Radiometry
 from unclouded.sentinel.safe import ProductFolder, kind_of
 from unclouded.sentinel.xml import XmlElement
+from unclouded.sun import Sun
 
 MAX_SIDE = 12_000
 """Largest number of rows or columns of a granule at 10 m; those of Sentinel-2 have 10,980."""
@@ -46,6 +47,7 @@ class Sentinel2Product:
         radiometry: Scale, offsets and nodata value of the stored integers.
         files: Images of the bands, in the order of :data:`unclouded.sensors.SENTINEL2`.
         cloud_percent: Cloud cover of the whole product from its metadata; None if they do not contain it.
+        sun: Mean position of the sun; None if the metadata do not contain it.
     """
 
     identity: str
@@ -57,6 +59,7 @@ class Sentinel2Product:
     radiometry: Radiometry
     files: tuple[BandFile, ...]
     cloud_percent: float | None = None
+    sun: Sun | None = None
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -94,7 +97,16 @@ def describe_product(product: ProductFolder, *, allow_l2a: bool = False, tile: s
         radiometry=radiometry,
         files=files,
         cloud_percent=clouds.number if clouds else None,
+        sun=_sun(granule),
     )
+
+
+def _sun(granule: XmlElement) -> Sun | None:
+    angles = granule.first("Mean_Sun_Angle")
+    if angles is None:
+        return None
+    azimuth, elevation = angles.one("AZIMUTH_ANGLE").number % 360, 90 - angles.one("ZENITH_ANGLE").number
+    return Sun(azimuth, elevation) if 0 < elevation <= 90 else None
 
 
 def tiles_of(product: ProductFolder) -> tuple[str, ...]:

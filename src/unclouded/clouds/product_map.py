@@ -1,0 +1,157 @@
+"""Cloud map for products made without weights: clouds without single detections, and their shadow.
+
+The paper's map takes every pixel above a threshold for cloud. This map adds two facts to the probability of the
+detector, both relative to the clear ground around: the brightness of B01, in which most ground is dark, and the haze
+index B02 - B04 / 2 (after Zhang et al. 2002, Remote Sensing of Environment 82), in which bright ground is dark. They
+separate thin cloud over forest from clear towns, to which the detector gives the same probability. The map removes
+single detections and adds the shadow of clouds (:mod:`unclouded.clouds.shadow`).
+
+It is computed at 20 m, the pixel size of most bands, from the whole scene: :func:`survey_scene` reads the scene once,
+and :meth:`ProductMap.cloud_map` returns rows of the map.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32
+from scipy.ndimage import gaussian_filter, label
+
+from unclouded.clouds.detector import Detector, ReadRows, select_bands
+from unclouded.clouds.local_statistics import block_quantile, halved, smoothed, upsample_blocks
+from unclouded.clouds.shadow import find_shadow, shadow_probability
+from unclouded.sun import Sun
+
+BANDS = ("B01", "B02", "B04", "B08", "B11")
+"""Bands that the map reads beside those of the detector."""
+STRIP_PX = 384
+"""Rows that the survey reads at a time."""
+BLOCK_PX = 128
+"""Side of the blocks that the ground is measured in, 2.56 km."""
+
+_GROUND = 0.1
+"""Quantile of a block that is clear ground, in B01 and in the haze index."""
+_GROUND_RANGE = {"L1C": ((0.10, 0.19), (0.04, 0.11)), "L2A": ((0.0, 0.08), (-0.03, 0.04))}
+"""Lowest and highest B01 and haze index of clear ground: above it, the block is overcast."""
+_LOGIT, _B01, _HAZE, _LEVEL = 0.65, 90.0, 130.0, 4.2
+"""Logit of cloud = logit of the detector x 0.65 + (B01 above ground) x 90 + (haze index above ground) x 130 - 4.2.
+
+Fitted by logistic regression to real pairs of a cloudy and a clear image, and rounded; see docs/detectors.md."""
+_CAPS, _MOST = 0.04, 5.2
+"""Largest excess that counts, of each and of both: without any probability of the detector nothing is cloud, such as
+snow or salt."""
+_SEED, _GROWN = 0.5, 0.35
+"""A cloud has pixels above the first probability and ends below the second."""
+_SMALLEST_PX = 20
+"""Pixels of the smallest cloud: 60 x 60 m, which smoothing by 3 x 3 pixels widens."""
+_SIGMA_PX, _TRUNCATE = 1.0, 2.0
+"""Gaussian for the rim, pixels of 20 m, and its end in standard deviations."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProductMap:
+    """Map of clouds and their shadow in a scene.
+
+    Attributes:
+        m: The map, 0 clear to 1 cloud or shadow, in pixels of 20 m.
+        shadow: True where the map is due to shadow, in pixels of 20 m.
+        width: Columns of the scene in pixels of 10 m.
+    """
+
+    m: Float32[np.ndarray, "rows columns"]
+    shadow: Bool[np.ndarray, "rows columns"]
+    width: int
+
+    def cloud_map(self, top: int, bottom: int) -> Float32[np.ndarray, "rows x"]:
+        """Return rows of the map in pixels of 10 m, also where the image has no data."""
+        return upsample_blocks(self.m, 2, (bottom - top, self.width), top)
+
+    def is_shadow(self, top: int, bottom: int) -> Bool[np.ndarray, "rows x"]:
+        """Return a mask of the rows of 10 m pixels that are replaced because of shadow."""
+        rows = self.shadow[top // 2 : (bottom + 1) // 2].repeat(2, 0)[top % 2 :][: bottom - top]
+        return np.asarray(rows.repeat(2, 1)[:, : self.width])
+
+
+def survey_scene(
+    read: ReadRows,
+    height: int,
+    bands: tuple[str, ...],
+    detector: Callable[[int], Detector],
+    sun: Sun | None = None,
+) -> ProductMap:
+    """Map clouds and shadow of a scene, which is read once in strips.
+
+    Args:
+        read: Row reader of the scene, reflectance.
+        height: Number of rows of the scene.
+        bands: Names of the bands that ``read`` returns.
+        detector: Callable (first row) that returns the detector of a strip.
+        sun: Position of the sun; None if unknown.
+
+    Raises:
+        InputError: A band is missing.
+    """
+    strips = [
+        _strip(read(top, min(top + STRIP_PX, height)), bands, detector(top)) for top in range(0, height, STRIP_PX)
+    ]
+    probability, *pixels = np.concatenate([strip for strip, _ in strips], axis=1)
+    m, shadow = _mapped(probability, dict(zip(BANDS, pixels, strict=True)), "L1C" if "B10" in bands else "L2A", sun)
+    return ProductMap(m, shadow, strips[0][1])
+
+
+def _strip(
+    reflectance: Float32[np.ndarray, "band rows x"], bands: tuple[str, ...], detector: Detector
+) -> tuple[Float32[np.ndarray, "6 half_rows half_columns"], int]:
+    """Return cloud probability and the bands of the map in pixels of 20 m, and the columns of the strip."""
+    needed = tuple(dict.fromkeys((*detector.bands, *BANDS)))
+    pixels = select_bands(reflectance, bands, needed, detector.name)
+    coarse = halved(pixels)
+    if detector.survey is None:
+        probability = detector.probability(coarse, needed)
+    else:  # works on pixels of its own size
+        probability = halved(detector.probability(reflectance, bands)[None])[0]
+    return np.stack([probability, *(coarse[needed.index(band)] for band in BANDS)]), pixels.shape[2]
+
+
+Image = Float32[np.ndarray, "y x"]
+
+
+def _mapped(
+    probability: Image, pixels: Mapping[str, Image], level: str, sun: Sun | None
+) -> tuple[Image, Bool[np.ndarray, "y x"]]:
+    """Return the map and the mask of its shadow, from arrays with pixels of 20 m."""
+    cloud = combined_probability(probability, pixels, level)
+    clouds = large_areas(cloud)
+    dark = shadow_probability(pixels["B08"], pixels["B11"], clouds, BLOCK_PX)
+    shadows = find_shadow(dark, clouds, sun)
+    cloud[~clouds] = 0
+    rims = [gaussian_filter(part, _SIGMA_PX, truncate=_TRUNCATE) for part in (cloud, shadows.astype(np.float32))]
+    return np.clip(rims[0] + rims[1], 0.0, 1.0), rims[1] > rims[0]
+
+
+def combined_probability(probability: Image, pixels: Mapping[str, Image], level: str) -> Image:
+    """Return the cloud probability from that of a detector and the excess over clear ground; 0 without data.
+
+    Args:
+        probability: Probability of the detector; NaN where it is unknown.
+        pixels: B01, B02 and B04 by name, reflectance.
+        level: ``L1C`` or ``L2A``.
+    """
+    known = np.isfinite(probability)
+    b01, haze = (smoothed(image) for image in (pixels["B01"], pixels["B02"] - pixels["B04"] / 2))
+    excess = [
+        np.minimum(image - block_quantile(image, known, _GROUND, BLOCK_PX, high).clip(low, high), np.float32(_CAPS))
+        for image, (low, high) in zip((b01, haze), _GROUND_RANGE[level], strict=True)
+    ]
+    evidence = np.minimum(np.float32(_B01) * excess[0] + np.float32(_HAZE) * excess[1], np.float32(_MOST))
+    p = smoothed(probability).clip(0.01, 0.99)
+    logit = np.float32(_LOGIT) * np.log(p / (1 - p)) + evidence - np.float32(_LEVEL)
+    return np.where(known, 1 / (1 + np.exp(-logit)), np.float32(0)).astype(np.float32)
+
+
+def large_areas(probability: Float32[np.ndarray, "y x"]) -> Bool[np.ndarray, "y x"]:
+    """Return the areas of cloud: connected, with enough pixels of high probability."""
+    areas, count = label(probability >= _GROWN, np.ones((3, 3)))
+    kept = np.bincount(areas[probability >= _SEED], minlength=count + 1) >= _SMALLEST_PX
+    kept[0] = False
+    return np.asarray(kept[areas])
