@@ -106,7 +106,8 @@ def test_one_by_one_and_in_shards_scenes_are_as_each_by_itself(
     assert rows[0] == rows[1]
     (north,) = (row for row in rows[0] if row["scene"] == "north")
     assert north["remover"] == "scene-adapted" and north["crs"] == "EPSG:32632"
-    assert sum(north[name] for name in ("observed", "blended", "synthesised", "near_gap", "no_data")) == PX * PX
+    kinds = ("observed", "blended", "synthesised", "shadow", "near_gap", "no_data")
+    assert sum(north[name] for name in kinds) == PX * PX
 
 
 def test_fault_03_on_killed_processes_scenes_are_as_each_by_itself(

@@ -5,7 +5,14 @@ import pytest
 
 from unclouded.clouds.detector import Detector
 from unclouded.clouds.map import PRODUCT, cloud_map, map_rows
-from unclouded.clouds.product_map import BANDS, ProductMap, combined_probability, large_areas, survey_scene
+from unclouded.clouds.product_map import (
+    BANDS,
+    ProductMap,
+    combined_probability,
+    excess_over_ground,
+    large_areas,
+    survey_scene,
+)
 from unclouded.errors import InputError
 from unclouded.sun import Sun
 
@@ -75,6 +82,11 @@ def test_shadow_is_replaced_like_cloud_and_known_as_shadow() -> None:
     assert np.array_equal(found.cloud_map(107, 121), m[107:121])
 
 
+def test_thin_cloud_casts_no_shadow() -> None:
+    found = surveyed(scene((*SQUARE, HAZE), (slice(100, 140), slice(200, 240), SHADE)))
+    assert found.cloud_map(0, SIZE)[104:136, 104:136].all() and not found.shadow.any()
+
+
 def test_between_cloud_and_shadow_no_clear_seam_is_left() -> None:
     m = m_of(scene((*SQUARE, CLOUD), (slice(100, 140), slice(140, 180), SHADE)))
     assert m[104:136, 104:176].min() > 0.5
@@ -84,7 +96,8 @@ def test_probability_and_brightness_add_up() -> None:
     pixels = {name: np.full((64, 64), value, np.float32) for name, value in GRASS.items()}
     even = np.full((64, 64), 0.5, np.float32)
     logit = -4.2  # no excess over the ground, which is the whole image
-    assert combined_probability(even, pixels, "L1C")[9, 9] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-4)
+    excess = excess_over_ground(pixels, even > 0, "L1C")
+    assert combined_probability(even, excess)[9, 9] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-4)
 
 
 def test_thin_parts_belong_to_a_cloud_but_are_none_alone() -> None:

@@ -40,6 +40,8 @@ Fitted by logistic regression to real pairs of a cloudy and a clear image, and r
 _CAPS, _MOST = 0.04, 5.2
 """Largest excess that counts, of each and of both: without any probability of the detector nothing is cloud, such as
 snow or salt."""
+_OPAQUE, _FEWEST_OPAQUE_PX = (0.08, 0.04), 4
+"""Excess of B01 and of the haze index in opaque cloud, and the least number of such pixels in a cloud with shadow."""
 _SEED, _GROWN = 0.5, 0.35
 """A cloud has pixels above the first probability and ends below the second."""
 _SMALLEST_PX = 20
@@ -120,33 +122,48 @@ def _mapped(
     probability: Image, pixels: Mapping[str, Image], level: str, sun: Sun | None
 ) -> tuple[Image, Bool[np.ndarray, "y x"]]:
     """Return the map and the mask of its shadow, from arrays with pixels of 20 m."""
-    cloud = combined_probability(probability, pixels, level)
+    known = np.isfinite(probability)
+    excess = excess_over_ground(pixels, known, level)
+    cloud = combined_probability(probability, excess)
     clouds = large_areas(cloud)
     dark = shadow_probability(pixels["B08"], pixels["B11"], clouds, BLOCK_PX)
-    shadows = find_shadow(dark, clouds, sun)
+    shadows = find_shadow(dark, _opaque(clouds, excess), sun)
     cloud[~clouds] = 0
     rims = [gaussian_filter(part, _SIGMA_PX, truncate=_TRUNCATE) for part in (cloud, shadows.astype(np.float32))]
     return np.clip(rims[0] + rims[1], 0.0, 1.0), rims[1] > rims[0]
 
 
-def combined_probability(probability: Image, pixels: Mapping[str, Image], level: str) -> Image:
-    """Return the cloud probability from that of a detector and the excess over clear ground; 0 without data.
+def excess_over_ground(pixels: Mapping[str, Image], known: Bool[np.ndarray, "y x"], level: str) -> tuple[Image, Image]:
+    """Return B01 and the haze index above those of the clear ground around; NaN where there are no data.
 
     Args:
-        probability: Probability of the detector; NaN where it is unknown.
         pixels: B01, B02 and B04 by name, reflectance.
+        known: Pixels with data.
         level: ``L1C`` or ``L2A``.
     """
-    known = np.isfinite(probability)
     b01, haze = (smoothed(image) for image in (pixels["B01"], pixels["B02"] - pixels["B04"] / 2))
-    excess = [
-        np.minimum(image - block_quantile(image, known, _GROUND, BLOCK_PX, high).clip(low, high), np.float32(_CAPS))
+    above = (
+        image - block_quantile(image, known, _GROUND, BLOCK_PX, high).clip(low, high)
         for image, (low, high) in zip((b01, haze), _GROUND_RANGE[level], strict=True)
-    ]
-    evidence = np.minimum(np.float32(_B01) * excess[0] + np.float32(_HAZE) * excess[1], np.float32(_MOST))
+    )
+    return next(above), next(above)
+
+
+def combined_probability(probability: Image, excess: tuple[Image, Image]) -> Image:
+    """Return the cloud probability from that of a detector and the excess over clear ground; 0 without data."""
+    b01, haze = (np.minimum(one, np.float32(_CAPS)) for one in excess)
+    evidence = np.minimum(np.float32(_B01) * b01 + np.float32(_HAZE) * haze, np.float32(_MOST))
     p = smoothed(probability).clip(0.01, 0.99)
     logit = np.float32(_LOGIT) * np.log(p / (1 - p)) + evidence - np.float32(_LEVEL)
-    return np.where(known, 1 / (1 + np.exp(-logit)), np.float32(0)).astype(np.float32)
+    return np.where(np.isfinite(logit), 1 / (1 + np.exp(-logit)), np.float32(0)).astype(np.float32)
+
+
+def _opaque(clouds: Bool[np.ndarray, "y x"], excess: tuple[Image, Image]) -> Bool[np.ndarray, "y x"]:
+    """Return the areas of cloud that are opaque somewhere: only these cast a dark shadow."""
+    areas, count = label(clouds, np.ones((3, 3)))
+    opaque = clouds & (excess[0] > _OPAQUE[0]) & (excess[1] > _OPAQUE[1])
+    kept = np.bincount(areas[opaque], minlength=count + 1) >= _FEWEST_OPAQUE_PX
+    return np.asarray(kept[areas] & clouds)
 
 
 def large_areas(probability: Float32[np.ndarray, "y x"]) -> Bool[np.ndarray, "y x"]:

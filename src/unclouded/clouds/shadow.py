@@ -83,7 +83,7 @@ def find_shadow(
 
     Args:
         probability: Result of :func:`shadow_probability`.
-        cloud: Cloud mask.
+        cloud: Mask of the clouds that are opaque enough for a shadow.
         sun: Position of the sun. If it is known, half of a dark area must have cloud in its direction at one height
             of 200 m to 12 km, or the edge of the image at a height below 4 km. If not, the nearest cloud must be at
             most 3 km away.

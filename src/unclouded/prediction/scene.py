@@ -68,8 +68,8 @@ class SceneSettings(Settings):
         uncertainty: Write the standard deviation of an ensemble, too; takes five times as long.
         clouds: Settings of the cloud map m; fields that are not set are taken from the training of the weights, or
             without weights from the product map.
-        sun: Azimuth and elevation of the sun in degrees, such as ``"155,42"``, for the shadows of the product map; those of the product, or
-            of the time and place of a GeoTIFF, if omitted.
+        sun: Azimuth and elevation of the sun in degrees, such as ``"155,42"``, for the shadows of the product map; if
+            omitted, from the metadata of a product or the time and place of a GeoTIFF.
         cloud_map: Cloud map m of the user's own: GeoTIFF on the grid of the scene, 0 clear to 1 cloudy.
         optical: Reading of the optical image.
         radar: Resampling and correction of the radar image to the optical grid.

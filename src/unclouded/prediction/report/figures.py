@@ -42,6 +42,7 @@ PROVENANCE_COLOURS: Mapping[Provenance, Colour] = {
     Provenance.OBSERVED: (47, 125, 109),
     Provenance.BLENDED: (226, 178, 80),
     Provenance.SYNTHESISED: (192, 98, 47),
+    Provenance.SHADOW: (52, 78, 120),
     Provenance.NEAR_GAP: (118, 98, 168),
     Provenance.UNKNOWN_CLOUD: (126, 34, 72),
     Provenance.NO_DATA: (140, 140, 140),

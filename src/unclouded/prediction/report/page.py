@@ -34,6 +34,7 @@ _ORIGINS = {
     Provenance.OBSERVED: "observed, m = 0",
     Provenance.BLENDED: "predicted under thin cloud or cloud edge, m < 0.5",
     Provenance.SYNTHESISED: "predicted under cloud, m ≥ 0.5",
+    Provenance.SHADOW: "predicted under cloud shadow",
     Provenance.NEAR_GAP: "predicted next to a gap",
     Provenance.UNKNOWN_CLOUD: "predicted, cloud state unknown",
     Provenance.NO_DATA: "no data",
