@@ -230,7 +230,8 @@ def test_without_weights_shadow_is_replaced_and_named_in_provenance_and_summary(
     m = read_stored(scene.files["cloud_map"]).values[0]
     assert (codes[IN_SHADOW] == Provenance.SHADOW).all() and (m[IN_SHADOW] > 0.9).all()
     assert (codes[IN_CLOUD] == Provenance.SYNTHESISED).all()
-    assert (codes[:80] <= Provenance.UNJUDGED).all() and (codes[180:] == Provenance.OBSERVED).all()
+    assert (codes[0] == Provenance.UNKNOWN_CLOUD).all()
+    assert (codes[1:80] == Provenance.OBSERVED).all() and (codes[180:] == Provenance.OBSERVED).all()
     assert np.isnan(m[0]).all()  # B04 is missing there
     assert scene.summary["pixels"]["shadow"] == (codes == Provenance.SHADOW).sum()
     assert scene.summary["settings"]["clouds"]["mode"] == "product"
