@@ -1,7 +1,9 @@
-"""Observation, the input of a model, and Triplet, an observation with its clear target."""
+"""Observation, the input of a model, Reference, another date of the same place, and Triplet, with its clear target."""
 
-from collections.abc import Sequence
+import datetime
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,8 +15,37 @@ from unclouded.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
+class Reference:
+    """Another date of the place of an observation, on the same grid.
+
+    Attributes:
+        name: Name in reports, such as the product's.
+        date: Date of acquisition; None if unknown.
+        cloudy: Reflectance of the bands of the observation, at the same level; NaN where there is no data.
+        cloud_map: Cloud map of this date, 0 clear to 1 cloudy or shadow; never NaN.
+        sar: VV and VH backscatter of about this date, dB; None if there is none.
+    """
+
+    name: str
+    date: datetime.date | None
+    cloudy: Float[Tensor, "batch band h w"]
+    cloud_map: Float[Tensor, "batch 1 h w"]
+    sar: Float[Tensor, "batch 2 h w"] | None = None
+
+    @property
+    def is_clear(self) -> Bool[Tensor, "batch 1 h w"]:
+        """Pixels with m = 0 and data in every band."""
+        return (self.cloud_map == 0) & self.cloudy.isfinite().all(dim=1, keepdim=True)
+
+    def transformed(self, transform: Callable[[Tensor], Tensor]) -> "Reference":
+        """Return the reference with every image transformed, such as cropped, mirrored or moved to a device."""
+        sar = None if self.sar is None else transform(self.sar)
+        return replace(self, cloudy=transform(self.cloudy), cloud_map=transform(self.cloud_map), sar=sar)
+
+
+@dataclass(frozen=True, eq=False)
 class Observation:
-    """Input of a model: radar, a cloudy optical image, and its cloud map.
+    """Input of a model: radar, a cloudy optical image, and its cloud map; and other dates, for removers that use them.
 
     Attributes:
         sar: VV and VH backscatter, dB; NaN where there is no data.
@@ -22,6 +53,8 @@ class Observation:
         cloud_map: The map m of section II-A of the paper, 0 clear to 1 cloudy; never NaN.
         bands: Names of the optical bands, one per channel of ``cloudy``.
         origin_px: Row and column of the upper left pixel in its scene; (0, 0) for a patch.
+        date: Date of acquisition; None if unknown.
+        references: Other dates of the same place, bands and level.
     """
 
     sar: Float[Tensor, "batch 2 h w"]
@@ -29,6 +62,8 @@ class Observation:
     cloud_map: Float[Tensor, "batch 1 h w"]
     bands: tuple[str, ...]
     origin_px: tuple[int, int] = (0, 0)
+    date: datetime.date | None = None
+    references: tuple[Reference, ...] = ()
 
     @property
     def is_cloudy(self) -> Bool[Tensor, "batch 1 h w"]:
@@ -41,18 +76,23 @@ class Observation:
         Raises:
             InputError: A band is not there.
         """
-        return replace(self, cloudy=self.cloudy[:, positions(bands, self.bands)], bands=bands)
+        picked = positions(bands, self.bands)
+        references = tuple(replace(one, cloudy=one.cloudy[:, picked]) for one in self.references)
+        return replace(self, cloudy=self.cloudy[:, picked], bands=bands, references=references)
 
     def images(self) -> "list[Observation]":
         """Return each image of the batch by itself."""
-        each = zip(self.sar, self.cloudy, self.cloud_map, strict=True)
-        return [replace(self, sar=s[None], cloudy=c[None], cloud_map=m[None]) for s, c, m in each]
+        return [self.transformed(partial(torch.narrow, dim=0, start=i, length=1)) for i in range(len(self.cloudy))]
 
     def to(self, device: torch.device | str) -> "Observation":
         """Return the observation on another device."""
-        return replace(
-            self, sar=self.sar.to(device), cloudy=self.cloudy.to(device), cloud_map=self.cloud_map.to(device)
-        )
+        return self.transformed(lambda image: image.to(device))
+
+    def transformed(self, transform: Callable[[Tensor], Tensor]) -> "Observation":
+        """Return the observation with every image transformed, those of references too; ``origin_px`` stays."""
+        sar, cloudy, cloud_map = (transform(image) for image in (self.sar, self.cloudy, self.cloud_map))
+        references = tuple(one.transformed(transform) for one in self.references)
+        return replace(self, sar=sar, cloudy=cloudy, cloud_map=cloud_map, references=references)
 
 
 @dataclass(frozen=True, eq=False)
