@@ -341,7 +341,7 @@ class ReferenceRegression:
         return (squares[0] + open_share.clamp(0.0, 1.0) * (squares[1] - squares[0]).clamp(min=0)).sqrt()
 
 
-def _present(groups: Sequence[Float[Tensor, "feature pixel"]]) -> Bool[Tensor, "group pixel"]:
+def _present(groups: Sequence[Float[Tensor, "_ pixel"]]) -> Bool[Tensor, "group pixel"]:
     return torch.stack([group.isfinite().all(dim=0) for group in groups])
 
 

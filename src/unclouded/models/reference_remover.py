@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float32, Float64, Int16
+from jaxtyping import Bool, Float, Float32, Float64, Int16, Int64
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -207,14 +207,14 @@ class AdaptedToReferences:
     def _from_references(self, seen: Observation) -> ReferencePrediction:
         images = [self._of_image(one) for one in seen.images()]
         return ReferencePrediction(
-            torch.stack([one.clear for one in images]),
-            torch.stack([one.error for one in images]),
-            torch.stack([one.confidence for one in images]),
-            torch.stack([one.source for one in images]),
+            torch.cat([one.clear for one in images]),
+            torch.cat([one.error for one in images]),
+            torch.cat([one.confidence for one in images]),
+            torch.cat([one.source for one in images]),
         )
 
     def _of_image(self, seen: Observation) -> ReferencePrediction:
-        """Predict one image; the fields have no batch dimension."""
+        """Predict one image."""
         groups, radar = reference_features(seen, self.changes, self.settings)
         if self.regression is None:
             return _as_they_are(seen, groups)
@@ -234,7 +234,7 @@ class AdaptedToReferences:
             image = image + carried(residual, seen.origin_px, error, self.settings)
         without = self.regression.error_without.mean().item()
         confidence = 1 - (error / max(without, 1e-6)).clamp(0.0, 1.0).square()
-        return ReferencePrediction(image, error, confidence, source)
+        return ReferencePrediction(image[None], error[None], confidence[None], source[None])
 
     @property
     def _carried_px(self) -> int:
@@ -265,19 +265,18 @@ def _as_they_are(seen: Observation, groups: list[Float32[Tensor, "band pixel"]])
     size = seen.cloudy.shape[-2:]
     shape = (len(seen.bands), *size)
     if not groups:
-        nothing = torch.full((1, *size), math.nan)
-        return ReferencePrediction(nothing.expand(shape), nothing, nothing, torch.full((1, *size), FALLBACK))
+        nothing, source = torch.full((1, 1, *size), math.nan), torch.full((1, 1, *size), FALLBACK, dtype=torch.int16)
+        return ReferencePrediction(nothing.expand(1, *shape), nothing, nothing, source)
     values = torch.stack(groups)
     days = torch.tensor([_days_apart(seen, one) for one in seen.references]).float()
     weight = values.isfinite().all(dim=1).float() / (days[:, None] + 1).square()
     total = weight.sum(dim=0)
     mean = (values.nan_to_num(0.0) * weight[:, None]).sum(dim=0) / total
     spread = ((values - mean).abs().mean(dim=1).nan_to_num(0.0) * weight).sum(dim=0) / total
-    source = torch.where(total > 0, weight.argmax(dim=0), FALLBACK)
+    source = torch.where(total > 0, weight.argmax(dim=0), FALLBACK).to(torch.int16)
     error = torch.where(weight.count_nonzero(dim=0) > 1, spread, math.nan)
-    image = torch.where(total > 0, mean, math.nan).view(shape)
-    confidence = torch.zeros(1, *size)
-    return ReferencePrediction(image, error.view(1, *size), confidence, source.view(1, *size))
+    image, one = torch.where(total > 0, mean, math.nan).view(1, *shape), (1, 1, *size)
+    return ReferencePrediction(image, error.view(one), torch.zeros(one), source.view(one))
 
 
 def _days_apart(seen: Observation, reference: Reference) -> float:
@@ -418,7 +417,7 @@ def _columns(
     return [part[:, at].double() for part in (values, radar, fold.view(1, -1), *groups)]
 
 
-def blocks(origin_px: tuple[int, int], size: Sequence[int]) -> Float64[Tensor, "h w"]:
+def blocks(origin_px: tuple[int, int], size: Sequence[int]) -> Int64[Tensor, "h w"]:
     """Return the fold of each pixel: square blocks, neighbours in different folds."""
     side = min(max(min(size) // FOLDS, 4), 32)
     row, column = ((torch.arange(n) + first) // side for n, first in zip(size, origin_px, strict=True))

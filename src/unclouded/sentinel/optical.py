@@ -18,6 +18,7 @@ from jaxtyping import Float32, Integer
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pydantic import Field
+from pyproj import Transformer
 
 from unclouded.errors import InputError
 from unclouded.files import named
@@ -271,7 +272,9 @@ def _sun_of(acquired: datetime | None, geobox: GeoBox) -> Sun | None:
     """
     if acquired is None or geobox.crs is None:
         return None
-    place = geobox.extent.centroid.to_crs("EPSG:4326").coords[0]
+    height, width = geobox.shape
+    to_degrees = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)
+    place = to_degrees.transform(*(geobox.affine * (width / 2, height / 2)))
     if not np.isfinite(place).all():
         return None
     if acquired.timetz() == time(tzinfo=UTC):
