@@ -1,4 +1,4 @@
-"""``unclouded demo``, ``unclouded doctor`` and ``unclouded models``: what this installation can do."""
+"""``unclouded demo`` and ``unclouded doctor``: what this installation can do."""
 
 from pathlib import Path
 from typing import Annotated, no_type_check
@@ -73,22 +73,3 @@ def doctor_train(settings: training.Source, run: training.Run, overrides: traini
     The exit status is 1 if it cannot.
     """
     training.train(settings, run, overrides, overfit_one=True)
-
-
-def models(
-    places: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[PATH]...", help="Weights files, or folders to search for weights files."),
-    ] = None,
-) -> None:
-    """List removers.
-
-    Without PATH, the removers that need no weights; otherwise the weights files found, with their training data and
-    scores.
-    """
-    from unclouded.files import require_there
-
-    require_there(*(places or ()))  # before the imports below, which take seconds
-    from unclouded.experiments.removers import find_models, models_text, rules_text
-
-    typer.echo(models_text(find_models(places)) if places else rules_text())

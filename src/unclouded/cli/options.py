@@ -148,7 +148,8 @@ Uncertainty = Annotated[
     bool | None,
     typer.Option(
         "--uncertainty/--no-uncertainty",
-        help="Also write the spread of an ensemble; takes about five times as long.",
+        help="Also write the standard deviation of the prediction: that of the network if it estimates one, else the "
+        "spread of an ensemble, which takes about five times as long.",
         show_default="no-uncertainty",
         rich_help_panel=NETWORK,
     ),

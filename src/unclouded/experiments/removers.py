@@ -11,8 +11,10 @@ from unclouded.evaluation.results_io import is_result, load_scores
 from unclouded.evaluation.scores import Scores
 from unclouded.files import named, sha256
 from unclouded.models.network import operations
+from unclouded.models.published.weights import ARCHITECTURES, PublishedRecord, read_published_record
 from unclouded.models.scene_adapted import NAME as SCENE_ADAPTED
-from unclouded.models.weights import WeightsRecord, read_record
+from unclouded.models.weights import WeightsRecord, architecture_of, read_record
+from unclouded.sensors import SENTINEL2
 from unclouded.strict_json import parse_json
 
 NAMED_REMOVERS: Mapping[str, str] = {
@@ -42,7 +44,7 @@ class Model:
     """
 
     path: Path
-    record: WeightsRecord
+    record: WeightsRecord | PublishedRecord
     sha256: str
     scores: Mapping[Path, Scores]
 
@@ -56,9 +58,9 @@ def find_models(places: Iterable[Path]) -> list[Model]:
     Raises:
         InputError: A place does not exist, a file is not a weights file, or a folder contains none.
     """
-    records, scores = dict[Path, WeightsRecord](), dict[Path, Scores]()
+    records, scores = dict[Path, WeightsRecord | PublishedRecord](), dict[Path, Scores]()
     for place in places:
-        found = {place: read_record(place)} if place.suffix else _records_below(place)
+        found = {place: _read_record(place)} if place.suffix else _records_below(place)
         if not found:
             raise InputError(f"{named(place)} holds no weights, expected files that 'unclouded train' writes")
         records |= found
@@ -66,12 +68,21 @@ def find_models(places: Iterable[Path]) -> list[Model]:
     return [_model(path, record, scores) for path, record in records.items()]
 
 
-def _records_below(folder: Path) -> dict[Path, WeightsRecord]:
+def find_model(path: Path) -> Model:
+    """Return a weights file with the scores in its folder.
+
+    Raises:
+        InputError: The file is not a weights file.
+    """
+    return _model(path, _read_record(path), _scores_below(path.parent))
+
+
+def _records_below(folder: Path) -> dict[Path, WeightsRecord | PublishedRecord]:
     """Return the weights files below a folder; others, such as training states or foreign weights, are skipped."""
     found = {}
     for path in sorted(folder.rglob("*.safetensors")):
         with suppress(InputError):
-            found[path] = read_record(path)
+            found[path] = _read_record(path)
     return found
 
 
@@ -84,7 +95,11 @@ def _scores_below(folder: Path) -> dict[Path, Scores]:
     return found
 
 
-def _model(path: Path, record: WeightsRecord, scores: Mapping[Path, Scores]) -> Model:
+def _read_record(path: Path) -> WeightsRecord | PublishedRecord:
+    return read_published_record(path) if architecture_of(path) in ARCHITECTURES else read_record(path)
+
+
+def _model(path: Path, record: WeightsRecord | PublishedRecord, scores: Mapping[Path, Scores]) -> Model:
     own = sha256(path)
     own_scores = {at: one for at, one in scores.items() if one.provenance and one.provenance.weights_sha256 == own}
     return Model(path, record, own, own_scores)
@@ -103,25 +118,36 @@ def models_text(models: Sequence[Model]) -> str:
 
 
 def _facts(model: Model) -> list[tuple[str, str]]:
-    network, training = model.record.settings, model.record.training
+    scores = [("scores", _summary(path, scores)) for path, scores in model.scores.items()] or [
+        ("scores", f"none found; run 'unclouded evaluate {model.path} ROOT --split test --out FILE'")
+    ]
+    record = model.record
+    own = _published_facts(record) if isinstance(record, PublishedRecord) else _network_facts(record)
+    return [*own, *record.card.facts(), ("sha256", model.sha256), *scores]
+
+
+def _published_facts(record: PublishedRecord) -> list[tuple[str, str]]:
+    settings = record.settings.model_dump(mode="json")
+    shown = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in settings.items())
+    return [
+        ("restores", f"{' '.join(SENTINEL2.bands)} of L1C products"),
+        ("network", f"{record.architecture}, {record.parameters:,} parameters: {shown}"),
+    ]
+
+
+def _network_facts(record: WeightsRecord) -> list[tuple[str, str]]:
+    network, training = record.settings, record.training
     scaling = network.scaling
     effort = f"{operations(len(network.bands), network.width) / 1e9:.1f} GFLOP for 256 x 256 px"
     return [
         ("restores", f"{' '.join(network.bands)} of {network.level} products"),
-        ("network", f"width {network.width}, skip {network.skip}, {model.record.parameters:,} parameters, {effort}"),
+        ("network", f"width {network.width}, skip {network.skip}, {record.parameters:,} parameters, {effort}"),
         (
             "scaling",
             f"VV {_span(scaling.vv_db)} dB, VH {_span(scaling.vh_db)} dB, reflectance {_span(scaling.toa_reflectance)}",
         ),
-        ("cloud map", str(model.record.trained_map or "not recorded; the paper's is used")),
+        ("cloud map", str(record.trained_map or "not recorded; the paper's is used")),
         ("trained", _training(training)),
-        ("sha256", model.sha256),
-        *(("scores", _summary(path, scores)) for path, scores in model.scores.items()),
-        *(
-            []
-            if model.scores
-            else [("scores", f"none found; run 'unclouded evaluate {model.path} ROOT --split test --out FILE'")]
-        ),
     ]
 
 

@@ -8,10 +8,11 @@ from unclouded.files import named
 from unclouded.models.baselines import BASELINES, baseline
 from unclouded.models.known import require_remover
 from unclouded.models.plugins import is_reference, load_plugin, registered
+from unclouded.models.published.weights import ARCHITECTURES, load_published
 from unclouded.models.remover import CloudRemover
 from unclouded.models.scene_adapted import NAME as SCENE_ADAPTED
 from unclouded.models.scene_adapted import SceneAdapted
-from unclouded.models.weights import load_network
+from unclouded.models.weights import architecture_of, load_network
 from unclouded.sensors import SENTINEL2
 
 
@@ -42,6 +43,9 @@ def _found(text: str, bands: tuple[str, ...] | None, device: str) -> CloudRemove
     path = Path(text)
     if not path.suffix and (entry := registered().get(text)) and not path.exists():
         return _plugin(f"{entry.module}:{entry.attr}", bands, device)
+    architecture = architecture_of(path)
+    if architecture in ARCHITECTURES:
+        return load_published(path, device)
     remover = load_network(path)
     remover.generator.to(device)
     return remover

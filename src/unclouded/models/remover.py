@@ -83,6 +83,27 @@ class ConfidentRemover(CloudRemover, Protocol):
         ...
 
 
+@runtime_checkable
+class UncertainRemover(CloudRemover, Protocol):
+    """A remover, adapted or not, that also estimates the uncertainty of its result."""
+
+    def with_uncertainty(
+        self, observation: Observation
+    ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch band h w"] | None]:
+        """Return the clear image and its standard deviation, TOA reflectance; None if there is no estimate."""
+        ...
+
+
+@runtime_checkable
+class RemarkedRemover(CloudRemover, Protocol):
+    """A remover, adapted or not, with a remark for the user about its images."""
+
+    @property
+    def remark(self) -> str:
+        """Clause for warnings and for the summary of a scene; empty for none."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class FunctionRemover:
     """A :class:`CloudRemover` made of a function, such as another remover with a changed input.

@@ -20,6 +20,7 @@ from unclouded.clouds.map import PAPER, CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.errors import InputError
 from unclouded.files import machine_fault, named, resolved, whole_file
+from unclouded.models.card import Card
 from unclouded.models.cloud_map import TrainedMap, described, same_map
 from unclouded.models.cyclegan import SarToOptical
 from unclouded.models.known import require_weights_file
@@ -34,6 +35,9 @@ RECORD = "unclouded"
 There is one entry only: safetensors writes several in random order, and equal weights should make equal files.
 """
 
+ARCHITECTURE = "sar-to-optical"
+"""Name of the paper's network in the record; files of other networks have other names."""
+
 WEIGHTS = "weights.safetensors"
 """File name of the weights of a run."""
 
@@ -47,6 +51,7 @@ def save_weights(
     settings: NetworkSettings,
     training_summary: Mapping[str, str],
     trained_map: TrainedMap | None = None,
+    card: Card | None = None,
 ) -> None:
     """Write the weights of a generator in float32 with everything needed to use them, atomically.
 
@@ -56,8 +61,14 @@ def save_weights(
         settings: Settings of the generator, including its scaling.
         training_summary: Summary of the training for users, such as data, steps and date.
         trained_map: Cloud map of the training, with which the weights are used; None if unknown.
+        card: Origin and terms; not stated if omitted.
     """
-    record = {"settings": settings.model_dump(mode="json"), "training": dict(training_summary)}
+    record = {
+        "architecture": ARCHITECTURE,
+        "settings": settings.model_dump(mode="json"),
+        "training": dict(training_summary),
+        "card": (card or Card()).model_dump(mode="json"),
+    }
     if trained_map is not None:
         record["cloud_map"] = trained_map.to_json()
     tensors = {
@@ -75,12 +86,14 @@ class WeightsRecord:
         settings: Settings of the network.
         training: Summary of the training.
         trained_map: Cloud map of the training; None if the file does not record it.
+        card: Origin and terms.
         parameters: Number of parameters.
     """
 
     settings: NetworkSettings
     training: Mapping[str, str]
     trained_map: TrainedMap | None
+    card: Card
     parameters: int
 
 
@@ -90,13 +103,13 @@ def read_record(path: Path) -> WeightsRecord:
     Raises:
         InputError: The file is not a safetensors file, or has no record of settings.
     """
-    with _opened(path) as file:
+    with opened_weights(path) as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
         return WeightsRecord(*_record(path, file.metadata() or {}), sum(map(math.prod, shapes)))
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened_weights(path: Path) -> Iterator[Any]:
     """Open a safetensors file, with errors of format and of reading as one line.
 
     Not :func:`unclouded.files.decoding`, which catches everything: the block also contains code of ours.
@@ -120,8 +133,8 @@ def load_network(path: Path) -> NetworkRemover:
         InputError: The file is not a safetensors file, has no record of settings, or its weights do not fit these
             settings.
     """
-    with _opened(path) as file:
-        settings, training, trained_map = _record(path, file.metadata() or {})
+    with opened_weights(path) as file:
+        settings, training, trained_map, _ = _record(path, file.metadata() or {})
         with torch.device("meta"):
             generator = settings.build()
         _require_shapes(path, {name: _type_and_shape(file.get_slice(name)) for name in file.keys()}, generator)  # noqa: SIM118
@@ -163,13 +176,33 @@ def name_of(path: Path) -> str:
     return of_runs.get(path.name, path.stem)
 
 
-def _record(path: Path, metadata: Mapping[str, str]) -> tuple[NetworkSettings, dict[str, str], TrainedMap | None]:
+def architecture_of(path: Path) -> str:
+    """Return the architecture that a weights file records; files without the entry are of :data:`ARCHITECTURE`.
+
+    Raises:
+        InputError: The file is not a safetensors file.
+    """
+    with opened_weights(path) as file:
+        return str(metadata_record(file.metadata() or {}).get("architecture", ARCHITECTURE))
+
+
+def metadata_record(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return the record of :func:`save_weights` from the metadata of a file; empty if there is none."""
     record = _json(metadata.get(RECORD, "null"))
-    settings, training = (record.get(key) for key in ("settings", "training")) if isinstance(record, dict) else (0, 0)
-    if not isinstance(settings, dict) or not isinstance(training, dict):
+    return record if isinstance(record, dict) else {}
+
+
+def _record(path: Path, metadata: Mapping[str, str]) -> tuple[NetworkSettings, dict[str, str], TrainedMap | None, Card]:
+    record = metadata_record(metadata)
+    if (found := record.get("architecture", ARCHITECTURE)) != ARCHITECTURE:
+        raise InputError(f"{named(path)} holds weights of {str(found)[:40]!r}, expected weights of 'unclouded train'")
+    settings, training, card = (record.get(key) for key in ("settings", "training", "card"))
+    if not isinstance(settings, dict) or not isinstance(training, dict) or not isinstance(card, dict | None):
         raise InputError(f"{named(path)} has no record of bands and scaling; give weights that 'unclouded train' wrote")
     summary = {key: str(value) for key, value in training.items()}
-    return settings_from(NetworkSettings, settings, origin=path.name), summary, _trained_map(path, record, summary)
+    network = settings_from(NetworkSettings, settings, origin=path.name)
+    terms = settings_from(Card, card or {}, origin=f"the card in {path.name}")
+    return network, summary, _trained_map(path, record, summary), terms
 
 
 def _trained_map(path: Path, record: Mapping[str, Any], training: Mapping[str, str]) -> TrainedMap | None:

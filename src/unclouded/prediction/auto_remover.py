@@ -283,11 +283,20 @@ class RemoverSpec:
 
     def _find(self) -> CloudRemover:
         if self.name in (None, AUTO):
+            self._require_no_network_options(AUTO)
             return auto_remover(self.bands or RGB)
         remover = load_remover(self.name, self.bands, self.device)
         if isinstance(remover, NetworkRemover):
             return replace(remover, precision=self.precision, engine=self.engine)
+        self._require_no_network_options(remover.name)
         return remover
+
+    def _require_no_network_options(self, name: str) -> None:
+        for option, given, default in (("--engine", self.engine, "torch"), ("--precision", self.precision, "auto")):
+            if given != default:
+                raise InputError(
+                    f"{option} {given} applies to weights of 'unclouded train' only, found {name}; leave it out"
+                )
 
 
 @lru_cache(maxsize=8)

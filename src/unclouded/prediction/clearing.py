@@ -2,7 +2,8 @@
 
 :func:`read_sample` and :func:`adapt_removers` fit the removers to the scene. :func:`remove_clouds` then works from top
 to bottom in lines of windows; only windows with clouds are passed to the remover, cropped to their cloudy part with a
-margin. :func:`compose` stores the prediction in the integers of the input; :func:`spread` is its uncertainty.
+margin. :func:`compose` stores the prediction in the integers of the input; :func:`spread` is its uncertainty, unless
+the removers estimate one.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 
 from unclouded.io.strips import row_ranges
 from unclouded.models.baselines import Baseline
-from unclouded.models.remover import CloudRemover, ConfidentRemover, FunctionRemover, SceneRemover
+from unclouded.models.remover import CloudRemover, ConfidentRemover, FunctionRemover, SceneRemover, UncertainRemover
 from unclouded.prediction.cloud_mapping import SceneMap
 from unclouded.prediction.products import (
     UNKNOWN_PERCENT,
@@ -41,7 +42,7 @@ from unclouded.prediction.tiling import (
 from unclouded.progress import ProgressCallback
 from unclouded.sentinel.radiometry import Radiometry
 from unclouded.tensors.observation import Observation
-from unclouded.tensors.predictions import require_confidence, require_prediction, window_name
+from unclouded.tensors.predictions import require_confidence, require_deviation, require_prediction, window_name
 
 UNKNOWN_REACH_PX = 88
 """Margin around the windows of a remover without ``margin_px``: the receptive field of the networks."""
@@ -101,6 +102,30 @@ class AdaptedEnsemble:
         prediction, confidence = first.with_confidence(observation)
         prediction = require_prediction(prediction, selected, first.name, place, complete=False)
         return prediction, require_confidence(confidence, selected, first.name, place)
+
+    def predict_with_deviation(self, observation: Observation) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return the prediction of the first remover for a window, its confidence or None, and the uncertainty.
+
+        The uncertainty is a standard deviation, reflectance. Where all removers estimate one, it is that of the mixture
+        of their distributions (Lakshminarayanan et al. 2017, section 2.4): the mean of their variances plus the
+        variance of their means. Otherwise it is :func:`spread`.
+
+        Raises:
+            InputError: A remover returned no valid image of the window.
+        """
+        place, members = window_name(observation), []
+        for one in self.removers:
+            estimate = one.with_uncertainty(observation) if isinstance(one, UncertainRemover) else (None, None)
+            if estimate[0] is None or estimate[1] is None:
+                prediction, confidence = self.predict(observation)
+                return prediction, confidence, spread(self.removers, observation, self.align_px)
+            selected = observation.select(one.bands)
+            prediction = require_prediction(estimate[0], selected, one.name, place, complete=False)
+            members.append((prediction, require_deviation(estimate[1], prediction, one.name, place)))
+        means, deviations = (torch.stack(each) for each in zip(*members, strict=True))
+        total = (deviations.square().mean(dim=0) + means.var(dim=0, correction=0)).sqrt()
+        confidence = self.predict(observation)[1] if self.has_confidence else None
+        return members[0][0], confidence, total
 
 
 def adapt_per_window(remover: SceneRemover) -> CloudRemover:
@@ -298,15 +323,18 @@ def _predict_window(
     height, width = observation.cloudy.shape[-2:]
     top, left = observation.origin_px
     inner, place = target.within(Window(top, left, top + height, left + width)), target.within(here)
-    prediction, confidence = ensemble.predict(observation)
+    deviation: Tensor | None = None
+    if ensemble.uncertainty:
+        prediction, confidence, deviation = ensemble.predict_with_deviation(observation)
+    else:
+        prediction, confidence = ensemble.predict(observation)
     predicted = _pixels(prediction, inner)
     provenance = strip["provenance"][0][place]
     provenance[(provenance >= Provenance.BLENDED) & ~np.isfinite(predicted).all(axis=0)] = Provenance.NO_DATA
     strip["clear"][:, *place] = compose(predicted, strip["clear"][:, *place], provenance, radiometry)
     changed = provenance >= Provenance.BLENDED
-    if ensemble.uncertainty:
-        deviation = _pixels(spread(ensemble.removers, observation, ensemble.align_px), inner)
-        strip["uncertainty"][:, *place] = encode_uncertainty(deviation, changed)
+    if deviation is not None:
+        strip["uncertainty"][:, *place] = encode_uncertainty(_pixels(deviation, inner), changed)
     if confidence is not None:
         strip["confidence"][:, *place] = encode_confidence(_pixels(confidence, inner), changed)
 

@@ -36,6 +36,7 @@ from unclouded.prediction.clearing import Statistics, adapt_removers, read_sampl
 from unclouded.prediction.cloud_mapping import SceneMap, map_scene
 from unclouded.prediction.forecast import forecast
 from unclouded.prediction.products import PRODUCTS, Product, percent_text, scene_products, write_products
+from unclouded.prediction.remover_remarks import remarks_on
 from unclouded.prediction.scene_report import report_data, write_report
 from unclouded.prediction.sources import RadarSettings, Sources, open_sources
 from unclouded.prediction.tiling import StripCheckpoint, work_folder
@@ -271,6 +272,8 @@ class _Run:
         sampled = [[*one.origin_px, *one.cloudy.shape[-2:]] for one in sample]
         statistics, uncertainty = settings.statistics, settings.uncertainty
         ensemble = adapt_removers(self.removers, sample, statistics, uncertainty=uncertainty) if sample else None
+        if ensemble is not None:
+            remarks += _logged(tuple(remarks_on(self.removers, ensemble.removers, sample)))
         del sample
         seconds["adapting"] = -started + (started := clock())
         cleared = StripCheckpoint(self.work, "cleared")

@@ -29,7 +29,7 @@ _CONTENT = {
     "cloud_map": ("Cloud map m", ("data", "cloud")),
     "provenance": ("Provenance of each pixel", ("data", "metadata")),
     "confidence": ("Confidence, per cent", ("data", "metadata")),
-    "uncertainty": ("Standard deviation of the ensemble", ("data", "metadata")),
+    "uncertainty": ("Standard deviation of the prediction", ("data", "metadata")),
 }
 """Title and roles by name of the product."""
 

@@ -125,6 +125,30 @@ def require_reflectance(image: Tensor, subject: str, observed: Tensor | None = N
         )
 
 
+def require_deviation(deviation: object, prediction: Tensor, by: str, place: str) -> Tensor:
+    """Return the standard deviation of a prediction if it is 0 or more, or NaN, for every value.
+
+    Args:
+        deviation: Any value that a remover returned.
+        prediction: Valid prediction.
+        by: Name of the remover, for the message.
+        place: Name of the patch or window, for the message.
+
+    Raises:
+        InputError: The deviation has another shape or type, or negative values.
+    """
+    if isinstance(deviation, Tensor) and deviation.shape == prediction.shape and deviation.dtype.is_floating_point:
+        if not (deviation < 0).any():
+            return deviation
+        found = "negative values"
+    else:
+        found = f"{type(deviation).__name__} {_sides(getattr(deviation, 'shape', ()))}"
+    raise InputError(
+        f"{by} returned for {place} a standard deviation with {found}, expected {_sides(prediction.shape)} numbers of 0"
+        " or more; correct it"
+    )
+
+
 def require_confidence(confidence: object, seen: Observation, by: str, place: str) -> Tensor:
     """Return the confidence of a remover if it is a number from 0 to 1, or NaN, for every pixel.
 

@@ -16,10 +16,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, device
 
+from unclouded import __version__
 from unclouded.errors import BusyError, InputError, InterruptedRunError, MachineError, StoppedError
 from unclouded.evaluation.pictures import write_comparison
 from unclouded.files import require_room
 from unclouded.machine import capped
+from unclouded.models.card import Card
 from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.cyclegan import SarToOptical
 from unclouded.models.network import NetworkRemover
@@ -334,7 +336,8 @@ class Training:
 
     def _save_weights(self, path: Path) -> None:
         trained_map = TrainedMap(self.settings.clouds, self.settings.synthetic)
-        save_weights(path, self._shown, self.settings.network, self._summary(), trained_map)
+        card = Card(source=f"trained with unclouded {__version__}", licence=self.settings.licence)
+        save_weights(path, self._shown, self.settings.network, self._summary(), trained_map, card)
 
     def _summary(self) -> dict[str, str]:
         """Return the training summary stored with the weights."""

@@ -10,6 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.files import resolved
+from unclouded.models.card import NOT_STATED, CardText
 from unclouded.models.network import NetworkSettings
 from unclouded.settings import Settings, settings_from
 from unclouded.training.keys import with_present_name
@@ -169,6 +170,7 @@ class TrainSettings(Settings):
         vgg: Weights of VGG16 for the perceptual losses: a file, or ``auto`` for the offline package or
             torchvision's download.
         damaged: What to do with damaged or incomplete triplets: refuse to start, or skip them.
+        licence: Licence of the weights, for their model card.
         start_from: Weights file of the same network that initialises the cloud remover of a new run.
         schedule: Number of steps and learning rate.
         logging: Intervals of log lines, previews and checkpoints.
@@ -192,6 +194,7 @@ class TrainSettings(Settings):
     loss: LossWeights = LossWeights()
     vgg: str = AUTO
     damaged: Literal["refuse", "skip"] = "refuse"
+    licence: CardText = NOT_STATED
     start_from: Path | None = None
     schedule: Schedule = Schedule()
     logging: LoggingSettings = LoggingSettings()

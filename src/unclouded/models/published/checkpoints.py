@@ -89,7 +89,9 @@ def _dsen2cr(path: Path, tensors: Mapping[str, Tensor]) -> Checkpoint:
         )
     settings = Dsen2crSettings(width=width, blocks=blocks, radar=channels == 15)
     source = "Meraner et al. (2020), ISPRS Journal 166"
-    return Checkpoint("dsen2cr", _filled(settings, tensors, path), "code GPL-3.0; no terms stated for weights", source)
+    return Checkpoint(
+        "dsen2cr", fill_network(settings, tensors, path), "code GPL-3.0; no terms stated for weights", source
+    )
 
 
 def _uncrtaints(path: Path, tensors: Mapping[str, Tensor], configuration: Path) -> Checkpoint:
@@ -102,7 +104,7 @@ def _uncrtaints(path: Path, tensors: Mapping[str, Tensor], configuration: Path) 
     settings = settings_of(read_json_object(configuration), named(configuration))
     source = "Ebel et al. (2023), CVPR Workshops"
     licence = "network code MIT by its headers; no terms stated for weights"
-    return Checkpoint("uncrtaints", _filled(settings, _present_names(tensors), path), licence, source)
+    return Checkpoint("uncrtaints", fill_network(settings, _present_names(tensors), path), licence, source)
 
 
 _FIXED: dict[str, tuple[Any, Any]] = {
@@ -167,8 +169,17 @@ def _present_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _filled(settings: UncrtaintsSettings | Dsen2crSettings, tensors: Mapping[str, Tensor], path: Path) -> Any:
-    """Return the network of some settings with the given weights; all names, shapes and types must agree."""
+def fill_network(settings: UncrtaintsSettings | Dsen2crSettings, tensors: Mapping[str, Tensor], path: Path) -> Any:
+    """Return the network of some settings with the given weights, in evaluation mode.
+
+    Args:
+        settings: Architecture.
+        tensors: Weights; all names, shapes and types must agree with the network.
+        path: File of the weights, for messages.
+
+    Raises:
+        InputError: The weights do not fit the network, or are not finite.
+    """
     with torch.device("meta"):
         network = settings.build()
     expected = network.state_dict()

@@ -1,14 +1,17 @@
 """Published networks as removers, with the preprocessing of their training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unclouded.errors import InputError
+from unclouded.models.card import Card
 from unclouded.models.published.dsen2cr import Dsen2cr
-from unclouded.models.published.tiles import MARGIN_PX, STEP_PX, blend_tiles
+from unclouded.models.published.tiles import MARGIN_PX, STEP_PX, TILE_PX, blend_tiles
 from unclouded.models.published.uncrtaints import Uncrtaints
 from unclouded.sensors import SENTINEL2
 from unclouded.tensors.observation import Observation
@@ -71,7 +74,7 @@ class Dsen2crRemover:
 
     network: Dsen2cr
     name: str = "dsen2cr"
-    card: Mapping[str, str] = field(default_factory=dict)
+    card: Card = field(default_factory=Card)
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -109,11 +112,28 @@ class UncrtaintsRemover:
         network: Network with its weights.
         name: Name in tables.
         card: Source, licence and origin of the weights.
+
+    Raises:
+        InputError: The network combines several dates.
     """
+
+    TILE_REMARK: ClassVar[str] = (
+        f"the result at a pixel depends on the whole tile around it; tiles of {TILE_PX} px, the size of the training,"
+        " are blended"
+    )
 
     network: Uncrtaints
     name: str = "uncrtaints"
-    card: Mapping[str, str] = field(default_factory=dict)
+    card: Card = field(default_factory=Card)
+
+    def __post_init__(self) -> None:
+        if (dates := self.network.settings.dates) > 1:
+            raise InputError(f"{self.name} combines {dates} dates, and an image has one; use weights for a single date")
+
+    @property
+    def remark(self) -> str:
+        """What users have to know about the images."""
+        return f"{self.name}: {self.TILE_REMARK}"
 
     @property
     def bands(self) -> tuple[str, ...]:

@@ -1,0 +1,67 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from unclouded.models.card import Card
+from unclouded.models.network import NetworkSettings
+from unclouded.models.published.dsen2cr import Dsen2crSettings
+from unclouded.models.weights import save_weights
+
+
+def test_a_checkpoint_is_imported_shown_and_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    torch.manual_seed(0)
+    checkpoint, weights = tmp_path / "checkpoint.safetensors", tmp_path / "mine.safetensors"
+    save_file(Dsen2crSettings(width=4, blocks=1).build().state_dict(), checkpoint)
+    assert unclouded("models", "import", checkpoint, "--out", weights) == 0
+    assert unclouded("models", "show", weights) == 0
+    shown = capsys.readouterr().out
+    assert "dsen2cr, 1,321 parameters" in shown  # (15 * 9 + 1) * 4 + 2 * (4 * 9 + 1) * 4 + (4 * 9 + 1) * 13
+    assert "code GPL-3.0; no terms stated for weights" in shown
+    assert unclouded("models", tmp_path) == 0
+    assert "mine.safetensors" in (listed := capsys.readouterr().out) and "checkpoint.safetensors, SHA" in listed
+
+
+def test_models_without_arguments_lists_removers_without_weights(
+    capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    assert unclouded("models") == 0
+    assert "clear-mean" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("import", "absent.hdf5", "--out", "mine.safetensors"), "absent.hdf5 is not a file"),
+        (("import", "text.txt", "--out", "mine.pt"), "let it end with .safetensors"),
+        (("import", "text.txt", "--out", "mine.safetensors"), "text.txt is no checkpoint"),
+        (("show", "text.txt"), "text.txt is not a safetensors file"),
+    ],
+)
+def test_mistakes_are_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    unclouded: Callable[..., int],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("no weights at all")
+    assert unclouded("models", *arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and message in lines[0]
+    assert not (tmp_path / "mine.safetensors").exists()
+
+
+def test_licence_of_trained_weights_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    settings, weights = NetworkSettings(width=1), tmp_path / "mine.safetensors"
+    save_weights(weights, settings.build(), settings, {}, card=Card(licence="CC-BY-4.0"))
+    assert unclouded("models", "show", weights) == 0
+    assert "licence   CC-BY-4.0" in capsys.readouterr().out
