@@ -4,11 +4,15 @@ No setting was chosen on these triplets; ``proofs/scene_adapted_settings.py`` di
 
     python proofs/scene_adapted.py OUT
 
+The triplets have neither official names nor a georeference: their seasons are those of the regions that
+``manifest.json`` infers, their latitudes are unknown. ``scene-adapted before`` has the settings of version 0.1.0.
+
 Prints tables over cloudy pixels, in 13 bands and in red, green and blue, and the errors by confidence;
 writes ``scores.json`` and ``predictions.png`` to OUT.
 """
 
 import argparse
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -22,15 +26,27 @@ from unclouded.evaluation.pictures import write_comparison
 from unclouded.evaluation.scores import score_patches
 from unclouded.files import write_json
 from unclouded.models.baselines import baseline
+from unclouded.models.prior_spectrum import PRIOR
 from unclouded.models.remover import CloudRemover
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.patches.layouts import find_triplets
+from unclouded.patches.roi import Roi
 from unclouded.prediction.evaluation_source import evaluate_remover
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.tensors.dataset import TripletDataset
-from unclouded.tensors.observation import Observation, Triplet
+from unclouded.tensors.observation import Observation, Season, Triplet
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
+
+
+class Renamed:
+    """Remover with another name in the tables."""
+
+    def __init__(self, remover: CloudRemover, name: str) -> None:
+        self.remover, self.name, self.bands = remover, name, remover.bands
+
+    def __call__(self, observation: Observation) -> torch.Tensor:
+        return self.remover(observation)
 
 
 class WithoutRadar:
@@ -49,7 +65,9 @@ def main() -> None:
     words.add_argument("out", type=Path)
     out = words.parse_args().out
     files = find_triplets(SAMPLES / "triplets").triplets
-    triplets = list(TripletDataset(files, SENTINEL2.bands, CloudMapSettings(), ProbabilityCache()))
+    regions = read_regions(SAMPLES / "triplets" / "manifest.json")
+    read = TripletDataset(files, SENTINEL2.bands, CloudMapSettings(), ProbabilityCache())
+    triplets = [in_season(triplet, regions[triplet.name]) for triplet in read]
     written = {}
     for title, bands in (("13 bands", SENTINEL2.bands), ("red, green, blue", RGB)):
         scores = {one.name: score_patches(evaluate_remover(one, triplets), "kept") for one in compared(bands)}
@@ -63,8 +81,24 @@ def main() -> None:
 
 
 def compared(bands: tuple[str, ...]) -> list[CloudRemover]:
-    adapted = SceneAdapted(bands)
-    return [baseline("clear-mean", bands), baseline("sar-regression", bands), adapted, WithoutRadar(adapted)]
+    adapted, before = SceneAdapted(bands), SceneAdapted(bands, prior=replace(PRIOR, seasonal={}))
+    return [
+        baseline("clear-mean", bands),
+        baseline("sar-regression", bands),
+        Renamed(before, "scene-adapted before"),
+        adapted,
+        WithoutRadar(adapted),
+    ]
+
+
+def read_regions(path: Path) -> dict[str, Roi]:
+    """Return the region of each triplet."""
+    return {one["name"]: Roi.parse(one["inferred_roi"]) for one in json.loads(path.read_text(encoding="utf-8"))}
+
+
+def in_season(triplet: Triplet, roi: Roi) -> Triplet:
+    """Return a triplet with the season of its region."""
+    return replace(triplet, observation=replace(triplet.observation, seasons=(Season(roi.day_of_year),)))
 
 
 def patches_table(triplets: list[Triplet]) -> str:

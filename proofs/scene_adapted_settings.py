@@ -36,9 +36,10 @@ from unclouded.models.baselines import baseline
 from unclouded.models.prior_spectrum import PRIOR, Prior
 from unclouded.models.remover import CloudRemover
 from unclouded.models.scene_adapted import SceneAdapted, SceneAdaptedSettings
+from unclouded.patches.roi import roi_of
 from unclouded.prediction.evaluation_source import evaluate_remover
 from unclouded.sensors import SENTINEL1, SENTINEL2
-from unclouded.tensors.dataset import observe
+from unclouded.tensors.dataset import observe, patch_season
 from unclouded.tensors.observation import Triplet
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
@@ -55,6 +56,7 @@ COPIED = (
     "ROIs1970_fall_136_p315",
 )
 """Patches whose clouds are copied; they cover 13 % to 94 % of the pixels."""
+SEASONAL_WEIGHTS = (0.0, 0.25, 0.75)
 CHANGES = (
     *({"erosion_px": px} for px in (0, 1, 4)),
     *({"ridge_share": share} for share in (0.01, 0.2)),
@@ -79,6 +81,11 @@ def main() -> None:
         removers = {region: SceneAdapted(BANDS, settings, prior) for region, prior in priors.items()}
         named = ", ".join(f"{key} = {value}" for key, value in change.items()) or "scene-adapted, default settings"
         table.add_row(named, *errors(sets, removers))
+    for weight in SEASONAL_WEIGHTS:
+        weighed = {
+            region: SceneAdapted(BANDS, prior=replace(p, seasonal_weight=weight)) for region, p in priors.items()
+        }
+        table.add_row(f"seasonal_weight = {weight}", *errors(sets, weighed))
     Console().print(table)
 
 
@@ -134,7 +141,7 @@ def copied(clear: Images, cloudy: Images) -> Iterator[Triplet]:
         for source in COPIED if name in clear and not name.endswith("p31") else ():
             m = cloud_map(cloudy[source], BANDS, cache=ProbabilityCache())
             painted = paint(name, clear[name], BANDS, COPY, cloudy=cloudy[source], cloud_map=m)
-            seen = observe(sar, painted.cloudy, m, BANDS)
+            seen = observe(sar, painted.cloudy, m, BANDS, patch_season(roi_of(name), None))
             yield Triplet(f"{name} under {source}", seen, torch.from_numpy(clear[name])[None])
 
 
@@ -143,7 +150,8 @@ def observed(clear: Images, cloudy: Images) -> Iterator[Triplet]:
         m = cloud_map(cloudy[name], BANDS, cache=ProbabilityCache())
         if region_of(name) != SNOW and np.mean(m > 0) > 0.02:
             sar = np.broadcast_to(np.array([-10, -16], np.float32)[:, None, None], (2, *m.shape)).copy()
-            yield Triplet(name, observe(sar, cloudy[name], m, BANDS), torch.from_numpy(clear[name])[None])
+            seen = observe(sar, cloudy[name], m, BANDS, patch_season(roi_of(name), None))
+            yield Triplet(name, seen, torch.from_numpy(clear[name])[None])
 
 
 if __name__ == "__main__":

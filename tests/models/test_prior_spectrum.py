@@ -1,11 +1,13 @@
 import math
 
+import pytest
 import torch
 from torch.testing import assert_close
 
 from unclouded.models.prior_spectrum import LAND_SPECTRUM, PRIOR, PRIOR_SHARE, WATER_SPECTRUM
 from unclouded.models.radar_features import radar_features
 from unclouded.sensors import SENTINEL2
+from unclouded.tensors.observation import Season
 
 
 def of_backscatter(vv: float, vh: float, bands: tuple[str, ...]) -> torch.Tensor:
@@ -38,3 +40,23 @@ def test_fault_13_no_radar_no_prior() -> None:
     sar = torch.full((1, 2, 8, 8), -10.0)
     sar[0, 1, 2, 3] = math.nan
     assert PRIOR.spectrum(radar_features(sar), ("B02",)).isnan().nonzero().tolist() == [[0, 0, 2, 3]]
+
+
+def land_b11(season: Season | None) -> float:
+    return PRIOR.at(season).land["B11"]
+
+
+def test_without_a_date_land_is_half_the_medians_and_half_the_annual_mean() -> None:
+    assert land_b11(None) == pytest.approx((0.1767 + 0.2023) / 2)
+    assert PRIOR.at(None).land["B04"] == LAND_SPECTRUM["B04"]
+
+
+def test_in_july_northern_land_is_brighter_by_half_the_amplitude_and_southern_darker_by_as_much() -> None:
+    mid_year = 366 // 2  # cosine -1, sine 0
+    half = 0.5 * 0.0461
+    for latitude, change in ((50.0, half), (30.0, half), (None, half), (22.5, half / 2), (15.0, 0), (-50.0, -half)):
+        assert land_b11(Season(mid_year, latitude)) - land_b11(None) == pytest.approx(change, abs=2e-4), latitude
+
+
+def test_water_has_no_season() -> None:
+    assert PRIOR.at(Season(197, 50.0)).water == WATER_SPECTRUM

@@ -1,3 +1,5 @@
+from datetime import date
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,10 @@ patches = st.builds(PatchId, rois, st.integers(0, 999_999))
 def test_the_region_of_a_name_is_empty_if_it_is_not_official() -> None:
     assert region_of("ROIs1158_spring_s2_106_p30") == "ROIs1158_spring_106"
     assert region_of("holiday") == ""
+
+
+def test_a_season_has_its_middle_day() -> None:
+    assert Roi("ROIs1158", "spring", 106).day_of_year == date(2017, 4, 15).timetuple().tm_yday == 105
 
 
 @given(rois)

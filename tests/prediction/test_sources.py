@@ -1,5 +1,6 @@
 import threading
 from concurrent.futures import Future
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ from unclouded.io.rows import Layer, write_cog
 from unclouded.prediction.sources import SceneRows, open_sources
 from unclouded.prediction.tiling import Window
 from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.sentinel.footprints import centre_latitude_deg
+from unclouded.sentinel.optical import OpticalSettings
 from unclouded.sentinel.radiometry import Radiometry
+from unclouded.tensors.observation import Season
 
 GRID = GeoBox.from_bbox((0, 0, 60, 80), "EPSG:32632", resolution=10)  # 8 rows, 6 columns
 
@@ -48,6 +52,13 @@ def test_a_window_has_physical_units_and_its_position(pair: tuple[Path, Path], t
     assert seen.cloudy[0, :, 0, 1].tolist() == pytest.approx([0.0333, 0.0132])  # 333, and 133 - 1
     assert seen.sar[0, 0, :, 0].tolist() == [-13, -14]
     assert seen.cloud_map[0, 0].tolist() == m[1:, 1:4].tolist()
+
+
+def test_a_window_has_the_season_and_the_latitude_of_its_scene(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    options = OpticalSettings(date=date(2021, 2, 1))
+    with open_sources(*pair, tmp_path, optical=options) as sources:
+        seen = sources.rows(2, 5, ("B04",)).result().observation(Window(3, 1, 5, 4), np.zeros((3, 6), np.float32))
+        assert seen.season == (Season(32, centre_latitude_deg(GRID)),)
 
 
 def test_pixels_have_data_where_every_band_has() -> None:

@@ -2,7 +2,7 @@ import itertools
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +259,22 @@ def test_fault_16_the_user_knows_the_offset_of_an_untagged_file(tmp_path: Path) 
     with open_optical(path, offset=-1000) as scene:
         np.testing.assert_allclose(scene.read(0, 120), read(path, SENTINEL2).values - np.float32(0.1), atol=1e-6)
         assert "offset -1000" in scene.metadata()["radiometry"]
+
+
+def test_the_user_knows_the_day_of_a_geotiff(tmp_path: Path) -> None:
+    path = stack(tmp_path / "T32TQM_20200101T101010.tif")
+    days = ((None, "2020-01-01T10:10"), (date(2020, 1, 1), "2020-01-01T10:10"), (date(2021, 7, 14), "2021-07-14T12:00"))
+    for given_day, expected in days:
+        with open_optical(path, date=given_day) as scene:
+            assert scene.metadata()["acquired"].startswith(expected)
+
+
+def test_another_day_than_that_of_a_product_is_refused(optical_product: Write) -> None:
+    with (
+        pytest.raises(InputError, match=r"acquired on \d{4}-\d\d-\d\d, not 1999-01-01; leave the date out"),
+        open_optical(optical_product(), date=date(1999, 1, 1)),
+    ):
+        pass
 
 
 def test_fault_16_an_untagged_file_in_which_nothing_is_dark_is_doubted(tmp_path: Path) -> None:

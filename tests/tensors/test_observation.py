@@ -5,7 +5,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from unclouded.errors import InputError
-from unclouded.tensors.observation import Observation, Triplet, stack
+from unclouded.tensors.observation import Observation, Season, Triplet, stack, stack_observations
 
 
 @pytest.fixture
@@ -67,3 +67,11 @@ def test_triplets_of_different_bands_or_sizes_are_not_stacked(triplet: Triplet) 
     wide = Observation(*(image.expand(-1, -1, 1, 2) for image in (seen.sar, seen.cloudy, seen.cloud_map)), seen.bands)
     with pytest.raises(InputError, match="found 1 x 2 px of B04 B03 B02; crop them"):
         stack([triplet, replace(triplet, observation=wide, clear=triplet.clear.expand(-1, -1, 1, 2))])
+
+
+def test_each_image_of_a_batch_keeps_its_acquisition(triplet: Triplet) -> None:
+    spring = Season(105, -33.0)
+    dated = replace(triplet.observation, seasons=(spring,))
+    batch = stack_observations([triplet.observation, dated])
+    assert batch.each_season() == (None, spring)
+    assert [one.each_season() for one in batch.select(("B04",)).to("cpu").images()] == [(None,), (spring,)]

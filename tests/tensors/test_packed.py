@@ -20,14 +20,15 @@ from unclouded.io.geotiff import write_geotiff
 from unclouded.patches.layouts import find_triplets
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.tensors.dataset import TripletDataset
-from unclouded.tensors.observation import Observation, Triplet
-from unclouded.tensors.packed import HEADER, NAMES, RECORDS, PackedDataset, is_store, open_store, pack
+from unclouded.tensors.observation import Observation, Season, Triplet
+from unclouded.tensors.packed import HEADER, NAMES, RECORDS, PackedDataset, is_store, open_store, pack, parse_rows
 
 ONES = CloudMapSettings(mode="ones")
 
 BANDS = ("B04", "B03", "B02")
 
-PARTS = {"a": "train", "b": "test", "c": "outside"}
+SPRING = "ROIs1158_spring_106_p30"
+PARTS = {"a": "train", "b": "test", "c": "outside", SPRING: "outside"}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three triplets of 24 px in the flat layout, of any stored number from 1 to 17014."""
     folder = tmp_path_factory.mktemp("root")
     rng = np.random.default_rng(0)
-    grid = GeoBox.from_bbox((0, 0, 240, 240), "EPSG:32632", resolution=10)
+    grid = GeoBox.from_bbox((500_000, 6_200_000, 500_240, 6_200_240), "EPSG:32734", resolution=10)
     for name in PARTS:
         write_geotiff(folder / f"s1/{name}.tif", rng.uniform(-25, 5, (2, 24, 24)).astype("f4"), SENTINEL1.bands, grid)
         for layer in ("s2_cloudy", "s2_cloudfree"):
@@ -56,6 +57,7 @@ def assert_same(packed: PackedDataset, data: TripletDataset) -> None:
         assert torch.equal(found.observation.sar, expected.observation.sar)
         assert torch.equal(found.observation.cloudy, expected.observation.cloudy)
         assert torch.equal(found.observation.cloud_map, expected.observation.cloud_map)
+        assert found.observation.season == expected.observation.season
         assert torch.equal(found.clear, expected.clear)
         assert torch.equal(packed.clear(index), data.clear(index))
 
@@ -66,6 +68,21 @@ def test_a_store_returns_the_values_of_the_geotiffs(
 ) -> None:
     pack(unpacked(root, packed_px), PARTS, tmp_path)
     assert_same(open_store(tmp_path, BANDS, crop_px), unpacked(root, crop_px))
+
+
+def test_a_store_keeps_season_and_latitude(root: Path, tmp_path: Path) -> None:
+    store = pack(unpacked(root), PARTS, tmp_path)
+    season = {name: store[i].observation.season for i, name in enumerate(store.names)}
+    assert season["a"] == (None,)
+    (spring,) = season[SPRING]
+    assert spring is not None and spring.day_of_year == 105
+    assert spring.latitude_deg == pytest.approx(-34.34, abs=0.01)
+
+
+def test_a_list_of_names_without_latitudes_is_read() -> None:
+    listed = b"ROIs1158_spring_106_p30,train,00\na,test,11\nb,te"
+    one, two = parse_rows(Path(NAMES), listed)
+    assert (one.season, two.season) == (Season(105), None)
 
 
 def test_synthetic_clouds_are_stored_without_loss(root: Path, tmp_path: Path) -> None:
@@ -84,7 +101,7 @@ def test_a_subset_of_the_bands_can_be_read(root: Path, tmp_path: Path) -> None:
 def test_a_store_keeps_the_parts_of_the_split(root: Path, tmp_path: Path) -> None:
     store = pack(unpacked(root), PARTS, tmp_path)
     assert store.of_part("test").names == ("b",)
-    assert torch.equal(store.of_part("test")[0].clear, store[1].clear)
+    assert torch.equal(store.of_part("test")[0].clear, store[store.names.index("b")].clear)
     with pytest.raises(InputError, match="has no triplet in val, only in outside, test, train"):
         store.of_part("val")
 
@@ -146,10 +163,10 @@ def test_a_changed_list_of_names_is_refused(root: Path, tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"\xff\xfe\n", r"is not a list of packed patches \(.*\); pack again into another"),
-        (b"a,train\n", r"is not a list of packed patches \(Expected 3 .*\); pack again into another"),
+        (b"a,train\n", r"is not a list of packed patches \(Expected 4 .*\); pack again into another"),
         (b'"a"b,train,00\n', r"is not a list of packed patches \(.*\); pack again into another"),
         (b'a,train,"00\n', r"is not a list of packed patches \(.*\); pack again into another"),
-        (b"a,train,00\n", r"has 1 rows, expected 3; pack again"),
+        (b"a,train,00\n", r"has 1 rows, expected 4; pack again"),
     ],
 )
 def test_a_broken_list_of_names_with_the_right_hash_is_one_line(

@@ -54,6 +54,15 @@ Tile = Annotated[
     str | None,
     typer.Option(help="Granule to read from an old Sentinel-2 product with several granules.", rich_help_panel=INPUT),
 ]
+Date = Annotated[
+    str | None,
+    typer.Option(
+        metavar="YYYY-MM-DD",
+        help="Day of acquisition of an optical GeoTIFF, in place of the one in its tags or name; scene-adapted assumes "
+        "the vegetation of that season.",
+        rich_help_panel=INPUT,
+    ),
+]
 Align = Annotated[
     bool | None,
     typer.Option(

@@ -54,6 +54,7 @@ class SceneOptions:
     offset: options.Offset = None
     resampling: options.Resampling = None
     tile: options.Tile = None
+    date: options.Date = None
     align: options.Align = None
     units: options.Units = None
     heights: options.Heights = None
@@ -113,6 +114,7 @@ class SceneOptions:
             "optical.offset": ("--offset", self.offset),
             "optical.resampling": ("--resampling", self.resampling),
             "optical.tile": ("--tile", self.tile),
+            "optical.date": ("--date", self.date),
             "radar.align": ("--align", self.align),
             "radar.units": ("--units", self.units),
             "radar.heights": ("--heights", self.heights),

@@ -17,7 +17,7 @@ from unclouded.models.remover import adapt_per_image, keep_clear_pixels
 from unclouded.models.scene_regression import STRIP_PX, NodeGrid, SceneMoments, SceneRegression
 from unclouded.sensors import RGB
 from unclouded.settings import Settings
-from unclouded.tensors.observation import Observation
+from unclouded.tensors.observation import Observation, Season
 
 NAME = "scene-adapted"
 
@@ -76,16 +76,16 @@ class SceneAdapted:
         return max(radar_features.REACH_PX + of_predicted, REACH_OF_OBSERVED_PX)
 
     def adapt(self, sample: Sequence[Observation]) -> "AdaptedToScene":
-        """Learn from a sample of a scene; every image of the sample is read once."""
+        """Fit to a sample of a scene; every image of the sample is read once."""
         ends = [o + n for seen in sample for o, n in zip(seen.origin_px, seen.cloudy.shape[-2:], strict=True)]
         grid = NodeGrid(None if max(ends) <= self.settings.node_px else self.settings.node_px)
-        moments = SceneMoments(grid)
+        moments, prior = SceneMoments(grid), self.prior.at(_season(sample))
         for seen in sample:
-            _learn(seen.select(self.bands), moments, self.prior, self.settings.erosion_px)
-        shares = self.settings.prior_weight * self.prior.shares(self.bands)
+            _add_clear_pixels(seen.select(self.bands), moments, prior, self.settings.erosion_px)
+        shares = self.settings.prior_weight * prior.shares(self.bands)
         chosen = self.settings
         regression = scene_regression.fit(moments, len(self.bands), chosen.ridge_share, shares, chosen.tie_share)
-        return AdaptedToScene(self.bands, chosen, self.prior, regression)
+        return AdaptedToScene(self.bands, chosen, prior, regression)
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image as TOA reflectance; NaN where there is no data to make it from."""
@@ -170,7 +170,12 @@ class AdaptedToScene:
         return torch.stack(images).clamp(DARKEST, 1.0).float(), torch.stack(evidence).float()
 
 
-def _learn(seen: Observation, moments: SceneMoments, prior: Prior, erosion_px: int) -> None:
+def _season(sample: Sequence[Observation]) -> Season | None:
+    """Return the first known acquisition of a sample; all its windows are of one scene."""
+    return next((season for seen in sample for season in seen.each_season() if season is not None), None)
+
+
+def _add_clear_pixels(seen: Observation, moments: SceneMoments, prior: Prior, erosion_px: int) -> None:
     features = radar_features.radar_features(seen.sar)
     departures = seen.cloudy.double() - prior.spectrum(features, seen.bands)
     has_data = (features.isfinite().all(dim=1) & seen.cloudy.isfinite().all(dim=1))[0]

@@ -16,6 +16,10 @@ CHOICES = "choices.csv"
 SCENES = "scenes"
 """Folder of the scenes layout, which stores each pixel of a region once; the manifest lists the patch windows."""
 
+MIDDLE_DAY = {"winter": 15, "spring": 105, "summer": 197, "fall": 289}
+"""Day of the year in the middle of each season: of December to February, March to May, June to August, September to
+November."""
+
 _ROI = re.compile(r"(?P<seed>ROIs[0-9]{4})_(?P<season>spring|summer|fall|winter)_(?P<number>[0-9]{1,6})")
 _PATCH = re.compile(
     r"(?P<seed>ROIs[0-9]{4})_(?P<season>spring|summer|fall|winter)_(?:(?:s2_cloud[Ff]ree|s2_cloudy|s2|s1)_)?(?P<number>[0-9]{1,6})_p(?P<patch>[0-9]{1,6})"
@@ -45,6 +49,11 @@ class Roi:
     def collection(self) -> str:
         """Seed and season, the first part of folder names, such as ``ROIs1158_spring``."""
         return f"{self.seed}_{self.season}"
+
+    @property
+    def day_of_year(self) -> int:
+        """Day in the middle of the season, counted from 1."""
+        return MIDDLE_DAY[self.season]
 
     def scene_path(self, sensor: str) -> Path:
         """Return the path of a scene in the scenes layout, relative to the root."""
@@ -99,10 +108,15 @@ class PatchId:
 
 def region_of(name: str) -> str:
     """Return the region in the name of a patch; empty if the name is not an official one."""
+    return str(roi_of(name) or "")
+
+
+def roi_of(name: str) -> Roi | None:
+    """Return the region in the name of a patch; None if the name is not an official one."""
     try:
-        return str(PatchId.parse(name).roi)
+        return PatchId.parse(name).roi
     except InputError:
-        return ""
+        return None
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:

@@ -20,8 +20,8 @@ from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import Damaged, DamagedTriplet, PatchRasters, each_readable, read_triplet
 from unclouded.prediction.auto_remover import AutoRemover
 from unclouded.sensors import SENTINEL2
-from unclouded.tensors.dataset import observe
-from unclouded.tensors.observation import Observation
+from unclouded.tensors.dataset import observe, patch_season
+from unclouded.tensors.observation import Observation, Season
 from unclouded.tensors.predictions import require_prediction
 
 REMOVER_TAG = "UNCLOUDED_REMOVER"
@@ -109,9 +109,10 @@ def predict_patches(
     """
     require_level(remover, "L1C")
     trained = choose_map([remover], clouds, without_weights=PRODUCT).used
-    names = [one.name for one in files]
+    names, regions = [one.name for one in files], {one.name: one.roi for one in files}
     for patch, source in each_readable(names, lambda i: _read(files[i]), damaged, [] if skipped is None else skipped):
-        yield _predicted(remover, patch, source, trained, cache, device)
+        season = patch_season(regions[patch.name], patch.cloudy.geobox)
+        yield _predicted(remover, patch, source, season, trained, cache, device)
 
 
 def _read(files: TripletFiles) -> tuple[PatchRasters, StoredImage]:
@@ -122,12 +123,13 @@ def _predicted(
     remover: CloudRemover,
     patch: PatchRasters,
     source: StoredImage,
+    season: Season | None,
     clouds: CloudMapSettings,
     cache: ProbabilityCache | None,
     device: str,
 ) -> PredictedPatch:
     m = cloud_map(patch.cloudy.values, patch.cloudy.bands, clouds, cache=cache)
-    observation = observe(patch.sar.values, patch.cloudy.values, m, remover.bands)
+    observation = observe(patch.sar.values, patch.cloudy.values, m, remover.bands, season)
     on_device = observation.to(device)
     # the selected remover has a name of its own, which is written to the file
     used = remover.adapt([on_device]) if isinstance(remover, AutoRemover) else remover

@@ -26,7 +26,7 @@ from unclouded.prediction.tiling import Window
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import SENTINEL2
 from unclouded.sentinel.coregistration import Shift
-from unclouded.sentinel.footprints import require_on_earth
+from unclouded.sentinel.footprints import centre_latitude_deg, require_on_earth
 from unclouded.sentinel.identify import Source, identify
 from unclouded.sentinel.optical import OpticalScene, OpticalSettings, open_optical
 from unclouded.sentinel.radar import RadarScene, open_radar
@@ -34,7 +34,7 @@ from unclouded.sentinel.radar_units import RadarUnits
 from unclouded.sentinel.radiometry import Radiometry
 from unclouded.sentinel.scene_alignment import scene_shift
 from unclouded.settings import Settings
-from unclouded.tensors.observation import Observation, positions
+from unclouded.tensors.observation import Observation, Season, positions
 
 
 class RadarSettings(Settings):
@@ -63,6 +63,7 @@ class SceneRows:
         sar: VV and VH, dB; NaN for no data.
         bands: Optical bands.
         radiometry: Scale, offset and nodata value of the stored integers.
+        season: Season and latitude of the scene; None if unknown.
     """
 
     top: int
@@ -70,6 +71,7 @@ class SceneRows:
     sar: Float32[np.ndarray, "2 rows x"]
     bands: tuple[str, ...]
     radiometry: Radiometry
+    season: Season | None = None
 
     @property
     def window(self) -> Window:
@@ -119,7 +121,7 @@ class SceneRows:
             cloudy[:, unknown] = np.nan
         images = self.sar[:, *part], cloudy, np.nan_to_num(m, nan=0.0)[None]
         sar, optical, shown = (torch.from_numpy(np.ascontiguousarray(image))[None] for image in images)
-        return Observation(sar, optical, shown, self.bands, (window.top, window.left))
+        return Observation(sar, optical, shown, self.bands, (window.top, window.left), seasons=(self.season,))
 
 
 def _fill_missing_bands(pixels: Float32[np.ndarray, "band pixel"]) -> Float32[np.ndarray, "band pixel"]:
@@ -149,6 +151,13 @@ class Sources:
         """Common grid of both images."""
         return self.optical.geobox
 
+    @cached_property
+    def season(self) -> Season | None:
+        """Season and latitude of the optical scene; None if its date is unknown."""
+        if (time := self.optical.acquired) is None:
+            return None
+        return Season(time.timetuple().tm_yday, centre_latitude_deg(self.geobox))
+
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
@@ -170,7 +179,7 @@ class Sources:
             wait([after])
         stored, whole = self.optical.stored(top, bottom), bands == self.optical.bands
         stored = stored if whole else stored[positions(bands, self.optical.bands)]
-        return SceneRows(top, stored, self.radar.read(top, bottom), bands, self.radiometry(bands))
+        return SceneRows(top, stored, self.radar.read(top, bottom), bands, self.radiometry(bands), self.season)
 
     def shift(self, where: RowReader[NDArray[np.bool_]]) -> "Future[Shift]":
         """Start to estimate the shift of the radar against the optical scene, from the pixels selected by ``where``."""
@@ -220,6 +229,7 @@ def open_sources(
             allow_l2a=level == "L2A",
             tile=optical.tile,
             offset=optical.offset,
+            date=optical.date,
             work_folder=work_folder,
             require_offset=require_offset,
         )

@@ -1,6 +1,7 @@
 """Footprints of grids in degrees, split at the antimeridian, the share of a region they cover, and UTM zones."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,23 @@ def require_on_earth(path: Path, geobox: GeoBox) -> None:
             raise InputError(f"{named(path)}: {error}") from error
 
 
+def centre_latitude_deg(geobox: GeoBox) -> float | None:
+    """Return the latitude of the centre of a grid in degrees; None if it has no CRS or lies outside it."""
+    if geobox.crs is None:
+        return None
+    height, width = geobox.shape
+    try:
+        _, latitude = _to_degrees(str(geobox.crs)).transform(*(geobox.affine * (width / 2, height / 2)))
+    except ProjError:
+        return None
+    return float(latitude) if abs(latitude) <= 90 else None
+
+
+@lru_cache(maxsize=64)
+def _to_degrees(crs: str) -> Transformer:
+    return Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+
+
 def outline_deg(geobox: GeoBox) -> tuple[Float64[np.ndarray, " point"], Float64[np.ndarray, " point"]]:
     """Return longitudes and latitudes along the edges of a grid with CRS.
 
@@ -66,7 +84,7 @@ def outline_deg(geobox: GeoBox) -> tuple[Float64[np.ndarray, " point"], Float64[
     """
     x, y = (np.asarray(axis, np.float64) for axis in _outline(geobox))
     try:
-        to_degrees = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)
+        to_degrees = _to_degrees(str(geobox.crs))
         longitude, latitude = (np.asarray(axis, np.float64) for axis in to_degrees.transform(x, y))
         back = to_degrees.transform(longitude, latitude, direction="INVERSE")
     except ProjError as error:

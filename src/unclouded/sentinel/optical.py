@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
+from datetime import date as Day
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,11 +63,13 @@ class OpticalSettings(Settings):
         offset: RADIO_ADD_OFFSET of a GeoTIFF without tags; that of products and tagged files is in their metadata.
         resampling: Interpolation of the bands of 20 and 60 m on the 10 m grid.
         tile: Granule of a product of the old format that has several, such as ``T32UPU``.
+        date: Day of acquisition (UTC) of a GeoTIFF, in place of the one in its tags or name.
     """
 
     offset: Offset | None = None
     resampling: Resampling = "nearest"
     tile: str | None = None
+    date: Day | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +159,7 @@ def open_optical(
     allow_l2a: bool = False,
     tile: str | None = None,
     offset: int | None = None,
+    date: Day | None = None,
     work_folder: Path | None = None,
     require_offset: bool = False,
 ) -> Iterator[OpticalScene]:
@@ -170,6 +174,7 @@ def open_optical(
         allow_l2a: Whether to accept Level-2A, too.
         tile: Granule of a product of the old format that has several, such as ``T32UPU``.
         offset: RADIO_ADD_OFFSET of a GeoTIFF without tags; that of products and tagged files is in their metadata.
+        date: Day of acquisition (UTC) of a GeoTIFF, in place of the one in its tags or name.
         work_folder: Parent of the temporary folder for decoded pixels: 1.3 GB for a whole tile, plus the size of the
             product for a zip. The temporary folder of the system if omitted.
         require_offset: Whether a GeoTIFF of doubtful offset is an error instead of a remark, for batches of scenes.
@@ -182,10 +187,26 @@ def open_optical(
         raise InputError(f"expected an offset of 0 or below, such as -1000 (baseline 04.00), found {offset}; negate it")
     source = identify(path, SENTINEL2)
     with _opened(source, resampling, tile, offset, work_folder, allow_l2a=allow_l2a) as scene:
+        scene = _of_date(scene, date)
         remarks = (*scene.remarks, *_plausibility_remarks(scene, offset))
         if require_offset and MAYBE_OFFSET in remarks:
             raise InputError(f"{named(source.path)}: {MAYBE_OFFSET}")
         yield replace(scene, remarks=remarks)
+
+
+def _of_date(scene: OpticalScene, date: Day | None) -> OpticalScene:
+    """Return the scene with another day of acquisition; its time is noon UTC, wrong by at most half a day.
+
+    Raises:
+        InputError: The scene is a product of another day.
+    """
+    found = scene.acquired
+    if date is None or (found is not None and found.date() == date):
+        return scene
+    if scene.identity is not None and found is not None:
+        raise InputError(f"{named(scene.path)} was acquired on {found:%Y-%m-%d}, not {date}; leave the date out")
+    sun = _sun_of(datetime.combine(date, time(), UTC), scene.geobox)
+    return replace(scene, acquired=datetime.combine(date, time(12), UTC), sun=sun)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
+from odc.geo.geobox import GeoBox
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -17,8 +18,10 @@ from unclouded.errors import InputError
 from unclouded.io.raster import Raster, read
 from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import read_triplet
+from unclouded.patches.roi import Roi
 from unclouded.sensors import SENTINEL2
-from unclouded.tensors.observation import Observation, Triplet
+from unclouded.sentinel.footprints import centre_latitude_deg
+from unclouded.tensors.observation import Observation, Season, Triplet
 
 
 def observe(
@@ -26,6 +29,7 @@ def observe(
     cloudy: Float32[np.ndarray, "13 y x"],
     cloud_map: Float32[np.ndarray, "y x"],
     bands: tuple[str, ...],
+    season: Season | None = None,
 ) -> Observation:
     """Return an observation with a batch of one.
 
@@ -34,11 +38,23 @@ def observe(
         cloudy: TOA reflectance of all 13 bands.
         cloud_map: The map m, from all 13 bands.
         bands: Optical bands of the observation.
+        season: Season and latitude of the optical image; None if unknown.
     """
-    shown = cloudy[SENTINEL2.indices(*bands)]
-    return Observation(
-        torch.from_numpy(sar)[None], torch.from_numpy(shown)[None], torch.from_numpy(cloud_map)[None, None], bands
-    )
+    images = sar[None], cloudy[SENTINEL2.indices(*bands)][None], cloud_map[None, None]
+    radar, optical, m = (torch.from_numpy(image) for image in images)
+    return Observation(radar, optical, m, bands, seasons=(season,))
+
+
+def patch_season(roi: Roi | None, geobox: GeoBox | None) -> Season | None:
+    """Return season and latitude of a patch, as its name and its georeference give them.
+
+    Args:
+        roi: Region in the name of the patch; without it the season is unknown.
+        geobox: Grid of the patch.
+    """
+    if roi is None:
+        return None
+    return Season(roi.day_of_year, None if geobox is None else centre_latitude_deg(geobox))
 
 
 @runtime_checkable
@@ -134,7 +150,8 @@ class TripletDataset(Dataset[Triplet]):
             raise InputError(f"{patch.name} has no clear image; expected a complete triplet")
         cloudy, cloud_map = self._clouds(patch.name, patch.cloudy, patch.clear)
         clear = torch.from_numpy(patch.clear.values[SENTINEL2.indices(*self.bands)])[None]
-        triplet = Triplet(patch.name, observe(patch.sar.values, cloudy, cloud_map, self.bands), clear)
+        season = patch_season(self.files[index].roi, patch.cloudy.geobox)
+        triplet = Triplet(patch.name, observe(patch.sar.values, cloudy, cloud_map, self.bands, season), clear)
         return triplet if self.crop_px is None else centre_crop(triplet, self.crop_px)
 
     def _clouds(
@@ -165,8 +182,8 @@ def centre_crop(triplet: Triplet, side_px: int) -> Triplet:
     if side_px > min(height, width):
         raise InputError(f"{triplet.name} has {width}x{height} px, expected at least the crop of {side_px}")
     seen = triplet.observation
-    sar, cloudy, cloud_map = (cut_centre(image, side_px) for image in (seen.sar, seen.cloudy, seen.cloud_map))
-    return Triplet(triplet.name, Observation(sar, cloudy, cloud_map, seen.bands), cut_centre(triplet.clear, side_px))
+    cut = seen.transformed(lambda image: cut_centre(image, side_px))
+    return Triplet(triplet.name, cut, cut_centre(triplet.clear, side_px))
 
 
 def cut_centre(image: Float[Tensor, "batch band h w"], side_px: int) -> Float[Tensor, "batch band side side"]:

@@ -14,6 +14,19 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 from unclouded.errors import InputError
 
 
+@dataclass(frozen=True)
+class Season:
+    """Time of the year and latitude of an optical image.
+
+    Attributes:
+        day_of_year: 1 for 1 January; the middle of the season if only that is known.
+        latitude_deg: Latitude of the centre, positive north of the equator; None if unknown.
+    """
+
+    day_of_year: int
+    latitude_deg: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Reference:
     """Another date of the place of an observation, on the same grid.
@@ -55,6 +68,7 @@ class Observation:
         origin_px: Row and column of the upper left pixel in its scene; (0, 0) for a patch.
         date: Date of acquisition; None if unknown.
         references: Other dates of the same place, bands and level.
+        seasons: Season of each image of the batch, None where it is unknown; empty if all are.
     """
 
     sar: Float[Tensor, "batch 2 h w"]
@@ -64,6 +78,7 @@ class Observation:
     origin_px: tuple[int, int] = (0, 0)
     date: datetime.date | None = None
     references: tuple[Reference, ...] = ()
+    seasons: tuple[Season | None, ...] = ()
 
     @property
     def is_cloudy(self) -> Bool[Tensor, "batch 1 h w"]:
@@ -82,7 +97,14 @@ class Observation:
 
     def images(self) -> "list[Observation]":
         """Return each image of the batch by itself."""
-        return [self.transformed(partial(torch.narrow, dim=0, start=i, length=1)) for i in range(len(self.cloudy))]
+        return [
+            replace(self.transformed(partial(torch.narrow, dim=0, start=i, length=1)), seasons=(season,))
+            for i, season in enumerate(self.each_season())
+        ]
+
+    def each_season(self) -> tuple[Season | None, ...]:
+        """Return the season of each image, None where it is unknown."""
+        return self.seasons or (None,) * len(self.cloudy)
 
     def to(self, device: torch.device | str) -> "Observation":
         """Return the observation on another device."""
@@ -167,7 +189,8 @@ def stack_observations(seen: Sequence[Observation]) -> Observation:
     sar, cloudy, cloud_map = (
         torch.cat([getattr(one, name) for one in seen]) for name in ("sar", "cloudy", "cloud_map")
     )
-    return Observation(sar, cloudy, cloud_map, first.bands)
+    seasons = tuple(season for one in seen for season in one.each_season())
+    return Observation(sar, cloudy, cloud_map, first.bands, seasons=seasons)
 
 
 def _collate_triplets(batch: Sequence[Triplet], **_: Any) -> Triplet:

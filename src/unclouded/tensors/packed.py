@@ -30,13 +30,14 @@ from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.errors import InputError
 from unclouded.files import decoding, explained, named, read_small, require_room, write_json, write_text
 from unclouded.locks import held
+from unclouded.patches.roi import roi_of
 from unclouded.patches.splits import SplitName
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import SENTINEL2
 from unclouded.settings import Settings, settings_from
 from unclouded.strict_json import read_json_object
 from unclouded.tensors.dataset import TripletDataset
-from unclouded.tensors.observation import Observation, Triplet, positions
+from unclouded.tensors.observation import Observation, Season, Triplet, positions
 
 HEADER, RECORDS, NAMES = "store.json", "patches.bin", "patches.csv"
 """Files of a store."""
@@ -79,11 +80,19 @@ class StoreSettings(Settings):
 
 
 class Row(NamedTuple):
-    """Row of the list of names: patch name, part of the split, SHA-256 of the record."""
+    """Row of the list of names: patch name, part of the split, SHA-256 of the record, and latitude if known."""
 
     name: str
     part: str
     sha256: str
+    latitude_deg: str = ""
+
+    @property
+    def season(self) -> Season | None:
+        """Season in the name of the patch, and latitude."""
+        if (roi := roi_of(self.name)) is None:
+            return None
+        return Season(roi.day_of_year, float(self.latitude_deg) if self.latitude_deg else None)
 
 
 def is_store(folder: Path) -> bool:
@@ -129,6 +138,7 @@ class PackedDataset(Dataset[Triplet]):
             self._tensor(record["cloudy"][bands]),
             self._tensor(np.ones_like(record["m"][None]) if self.ones else record["m"][None]),
             self.bands,
+            seasons=(self.rows[index].season,),
         )
         return Triplet(self.rows[index].name, observation, self.clear(index))
 
@@ -240,18 +250,19 @@ def _require_crop(folder: Path, settings: StoreSettings, crop_px: int | None) ->
 
 
 def parse_rows(path: Path, listed: bytes) -> tuple[Row, ...]:
-    """Parse a list of names; an incomplete last line is ignored.
+    """Parse a list of names, with or without latitudes; an incomplete last line is ignored.
 
     Args:
         path: File of the list, for the message.
         listed: Its content.
 
     Raises:
-        InputError: The content is not text in UTF-8, or not csv of three columns.
+        InputError: The content is not text in UTF-8, or not csv of three or four columns.
     """
     with decoding(path, "is not a list of packed patches", "pack again into another folder"):
         text = listed[: listed.rfind(b"\n") + 1].decode("utf-8")
-        return tuple(Row._make(cells) for cells in csv.reader(io.StringIO(text), strict=True))
+        lines = csv.reader(io.StringIO(text), strict=True)
+        return tuple(Row._make([*cells, ""] if len(cells) == 3 else cells) for cells in lines)
 
 
 def written_rows(rows: Iterable[Row]) -> str:
@@ -378,11 +389,16 @@ def _append(
                 triplet = data[index]
                 record = _record(triplet, layout)
                 records.write(record.tobytes())
-                new.append(Row(triplet.name, parts[triplet.name], digest(record)))
+                new.append(Row(triplet.name, parts[triplet.name], digest(record), _latitude(triplet.observation)))
                 on_progress("packing", index + 1, len(data))
             _to_disk(records)
             names.write(written_rows(new))
             _to_disk(names)
+
+
+def _latitude(seen: Observation) -> str:
+    (season,) = seen.each_season()
+    return str(season.latitude_deg) if season and season.latitude_deg is not None else ""
 
 
 def _to_disk(file: Any) -> None:

@@ -16,8 +16,8 @@ from unclouded.patches.layouts import ClearImage, Inventory, TripletFiles
 from unclouded.patches.reading import read_triplet
 from unclouded.patches.splits import incomplete_of
 from unclouded.sensors import SENTINEL2
-from unclouded.tensors.dataset import cut_centre, observe
-from unclouded.tensors.observation import Observation, Triplet
+from unclouded.tensors.dataset import cut_centre, observe, patch_season
+from unclouded.tensors.observation import Triplet
 from unclouded.training.settings import TrainSettings
 
 
@@ -58,9 +58,9 @@ class UnpairedImages(Dataset[Triplet]):
         patch = read_triplet(replace(self.observations[index], clear=None))
         optical = patch.cloudy
         clouds = cloud_map(optical.values, optical.bands, self.clouds, cache=self.cache)
-        seen = observe(patch.sar.values, optical.values, clouds, self.bands)
-        sar, cloudy, m = (self._cut(image, patch.name) for image in (seen.sar, seen.cloudy, seen.cloud_map))
-        return Triplet(patch.name, Observation(sar, cloudy, m, seen.bands), self.clear(index))
+        season = patch_season(self.observations[index].roi, optical.geobox)
+        seen = observe(patch.sar.values, optical.values, clouds, self.bands, season)
+        return Triplet(patch.name, seen.transformed(lambda image: self._cut(image, patch.name)), self.clear(index))
 
     def clear(self, index: int) -> Float[Tensor, "1 band h w"]:
         """Return the clear image that stands beside an observation, TOA reflectance.
