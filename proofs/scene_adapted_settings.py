@@ -141,7 +141,7 @@ def copied(clear: Images, cloudy: Images) -> Iterator[Triplet]:
         for source in COPIED if name in clear and not name.endswith("p31") else ():
             m = cloud_map(cloudy[source], BANDS, cache=ProbabilityCache())
             painted = paint(name, clear[name], BANDS, COPY, cloudy=cloudy[source], cloud_map=m)
-            seen = observe(sar, painted.cloudy, m, BANDS, patch_season(roi_of(name), None))
+            seen = observe(sar, painted.cloudy, m, BANDS, patch_season(roi_of(name)))
             yield Triplet(f"{name} under {source}", seen, torch.from_numpy(clear[name])[None])
 
 
@@ -150,7 +150,7 @@ def observed(clear: Images, cloudy: Images) -> Iterator[Triplet]:
         m = cloud_map(cloudy[name], BANDS, cache=ProbabilityCache())
         if region_of(name) != SNOW and np.mean(m > 0) > 0.02:
             sar = np.broadcast_to(np.array([-10, -16], np.float32)[:, None, None], (2, *m.shape)).copy()
-            seen = observe(sar, cloudy[name], m, BANDS, patch_season(roi_of(name), None))
+            seen = observe(sar, cloudy[name], m, BANDS, patch_season(roi_of(name)))
             yield Triplet(name, seen, torch.from_numpy(clear[name])[None])
 
 

@@ -13,7 +13,7 @@ from unclouded.io.rows import Layer, write_cog
 from unclouded.prediction.sources import SceneRows, open_sources
 from unclouded.prediction.tiling import Window
 from unclouded.sensors import SENTINEL1, SENTINEL2
-from unclouded.sentinel.footprints import centre_latitude_deg
+from unclouded.sentinel.footprints import latitude_deg
 from unclouded.sentinel.optical import OpticalSettings
 from unclouded.sentinel.radiometry import Radiometry
 from unclouded.tensors.observation import Season
@@ -58,7 +58,7 @@ def test_a_window_has_the_season_and_the_latitude_of_its_scene(pair: tuple[Path,
     options = OpticalSettings(date=date(2021, 2, 1))
     with open_sources(*pair, tmp_path, optical=options) as sources:
         seen = sources.rows(2, 5, ("B04",)).result().observation(Window(3, 1, 5, 4), np.zeros((3, 6), np.float32))
-        assert seen.season == (Season(32, centre_latitude_deg(GRID)),)
+        assert seen.seasons == (Season(32, latitude_deg(GRID)),)
 
 
 def test_pixels_have_data_where_every_band_has() -> None:

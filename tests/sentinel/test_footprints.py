@@ -13,7 +13,7 @@ from shapely.geometry import Point, box, mapping, shape
 
 from unclouded.errors import InputError
 from unclouded.sentinel.footprints import (
-    centre_latitude_deg,
+    centre_deg,
     footprint,
     footprint_around,
     require_on_earth,
@@ -135,10 +135,10 @@ def test_images_without_crs_and_rotated_ones_are_on_earth_as_well() -> None:
     require_on_earth(Path("a.tif"), GeoBox((90, 90), Affine(1e-4, 0, 179.999, 0, -1e-4, 45), "EPSG:4326"))
 
 
-def test_the_latitude_of_a_grid_is_that_of_its_centre() -> None:
+def test_the_place_of_a_grid_is_its_centre() -> None:
     to_utm = Transformer.from_crs(4326, 32734, always_xy=True)
     x, y = to_utm.transform(21.0, -34.0)
-    assert centre_latitude_deg(tile(32734, x - 50, y + 50, 10)) == pytest.approx(-34.0, abs=1e-9)
-    assert centre_latitude_deg(GeoBox((4, 4), Affine.identity(), None)) is None
+    assert centre_deg(tile(32734, x - 50, y + 50, 10)) == pytest.approx((21.0, -34.0), abs=1e-9)
+    assert centre_deg(GeoBox((4, 4), Affine.identity(), None)) is None
     local = GeoBox((4, 4), Affine.identity(), 'LOCAL_CS["site",UNIT["metre",1]]')
-    assert centre_latitude_deg(local) is None
+    assert centre_deg(local) is None

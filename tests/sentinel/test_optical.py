@@ -267,6 +267,8 @@ def test_the_user_knows_the_day_of_a_geotiff(tmp_path: Path) -> None:
     for given_day, expected in days:
         with open_optical(path, date=given_day) as scene:
             assert scene.metadata()["acquired"].startswith(expected)
+            assert scene.sun is not None and scene.acquired is not None
+            assert (scene.sun.elevation_deg > 50) == (scene.acquired.month == 7)
 
 
 def test_another_day_than_that_of_a_product_is_refused(optical_product: Write) -> None:

@@ -57,7 +57,7 @@ def assert_same(packed: PackedDataset, data: TripletDataset) -> None:
         assert torch.equal(found.observation.sar, expected.observation.sar)
         assert torch.equal(found.observation.cloudy, expected.observation.cloudy)
         assert torch.equal(found.observation.cloud_map, expected.observation.cloud_map)
-        assert found.observation.season == expected.observation.season
+        assert found.observation.seasons == expected.observation.seasons
         assert torch.equal(found.clear, expected.clear)
         assert torch.equal(packed.clear(index), data.clear(index))
 
@@ -72,7 +72,7 @@ def test_a_store_returns_the_values_of_the_geotiffs(
 
 def test_a_store_keeps_season_and_latitude(root: Path, tmp_path: Path) -> None:
     store = pack(unpacked(root), PARTS, tmp_path)
-    season = {name: store[i].observation.season for i, name in enumerate(store.names)}
+    season = {name: store[i].observation.seasons for i, name in enumerate(store.names)}
     assert season["a"] == (None,)
     (spring,) = season[SPRING]
     assert spring is not None and spring.day_of_year == 105

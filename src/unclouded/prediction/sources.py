@@ -26,7 +26,7 @@ from unclouded.prediction.tiling import Window
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import SENTINEL2
 from unclouded.sentinel.coregistration import Shift
-from unclouded.sentinel.footprints import centre_latitude_deg, require_on_earth
+from unclouded.sentinel.footprints import latitude_deg, require_on_earth
 from unclouded.sentinel.identify import Source, identify
 from unclouded.sentinel.optical import OpticalScene, OpticalSettings, open_optical
 from unclouded.sentinel.radar import RadarScene, open_radar
@@ -156,7 +156,7 @@ class Sources:
         """Season and latitude of the optical scene; None if its date is unknown."""
         if (time := self.optical.acquired) is None:
             return None
-        return Season(time.timetuple().tm_yday, centre_latitude_deg(self.geobox))
+        return Season(time.timetuple().tm_yday, latitude_deg(self.geobox))
 
     @property
     def shape(self) -> tuple[int, int]:

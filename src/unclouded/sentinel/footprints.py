@@ -59,16 +59,22 @@ def require_on_earth(path: Path, geobox: GeoBox) -> None:
             raise InputError(f"{named(path)}: {error}") from error
 
 
-def centre_latitude_deg(geobox: GeoBox) -> float | None:
-    """Return the latitude of the centre of a grid in degrees; None if it has no CRS or lies outside it."""
+def centre_deg(geobox: GeoBox) -> tuple[float, float] | None:
+    """Return longitude and latitude of the centre of a grid; None if it has no CRS or lies outside it."""
     if geobox.crs is None:
         return None
     height, width = geobox.shape
     try:
-        _, latitude = _to_degrees(str(geobox.crs)).transform(*(geobox.affine * (width / 2, height / 2)))
+        longitude, latitude = _to_degrees(str(geobox.crs)).transform(*(geobox.affine * (width / 2, height / 2)))
     except ProjError:
         return None
-    return float(latitude) if abs(latitude) <= 90 else None
+    return (float(longitude), float(latitude)) if abs(latitude) <= 90 else None
+
+
+def latitude_deg(geobox: GeoBox) -> float | None:
+    """Return the latitude of the centre of a grid; None if it is unknown."""
+    centre = centre_deg(geobox)
+    return centre and centre[1]
 
 
 @lru_cache(maxsize=64)

@@ -19,7 +19,6 @@ from jaxtyping import Float32, Integer
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pydantic import Field
-from pyproj import Transformer
 
 from unclouded.errors import InputError
 from unclouded.files import named
@@ -29,6 +28,7 @@ from unclouded.io.rows import require_rows
 from unclouded.io.strips import RowReader
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Sensor
 from unclouded.sentinel.band_stack import open_image, read_acquisition_time
+from unclouded.sentinel.footprints import centre_deg
 from unclouded.sentinel.identify import ONE_PASS, BandStack, GeoTiff, Source, identify, products_of
 from unclouded.sentinel.plausibility import OFFSET_LEFT, check_optical_plausibility
 from unclouded.sentinel.radiometry import NO_DATA, SATURATED, Radiometry
@@ -291,12 +291,8 @@ def _sun_of(acquired: datetime | None, geobox: GeoBox) -> Sun | None:
 
     Midnight stands for a date without a time of day; Sentinel-2 passes at half past ten, local solar time.
     """
-    if acquired is None or geobox.crs is None:
-        return None
-    height, width = geobox.shape
-    to_degrees = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)
-    place = to_degrees.transform(*(geobox.affine * (width / 2, height / 2)))
-    if not np.isfinite(place).all():
+    place = centre_deg(geobox)
+    if acquired is None or place is None:
         return None
     if acquired.timetz() == time(tzinfo=UTC):
         acquired += timedelta(hours=10.5 - place[0] / 15)

@@ -20,7 +20,7 @@ from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import read_triplet
 from unclouded.patches.roi import Roi
 from unclouded.sensors import SENTINEL2
-from unclouded.sentinel.footprints import centre_latitude_deg
+from unclouded.sentinel.footprints import latitude_deg
 from unclouded.tensors.observation import Observation, Season, Triplet
 
 
@@ -45,16 +45,16 @@ def observe(
     return Observation(radar, optical, m, bands, seasons=(season,))
 
 
-def patch_season(roi: Roi | None, geobox: GeoBox | None) -> Season | None:
+def patch_season(roi: Roi | None, geobox: GeoBox | None = None) -> Season | None:
     """Return season and latitude of a patch, as its name and its georeference give them.
 
     Args:
         roi: Region in the name of the patch; without it the season is unknown.
-        geobox: Grid of the patch.
+        geobox: Grid of the patch, if known.
     """
     if roi is None:
         return None
-    return Season(roi.day_of_year, None if geobox is None else centre_latitude_deg(geobox))
+    return Season(roi.day_of_year, None if geobox is None else latitude_deg(geobox))
 
 
 @runtime_checkable
