@@ -163,7 +163,7 @@ def test_fault_38_a_killed_worker_ends_the_command_with_advice_and_the_run_goes_
     told = process.communicate(timeout=120)[1]
     assert process.returncode == 1, told
     assert "a process that reads patches died" in told
-    assert "memory runs out; lower device.workers, now 1, and go on with --resume" in told
+    assert "memory runs out; lower device.workers, now 1, and continue with --resume" in told
     assert "Traceback" not in told
     saved = run.saved_step()
     assert saved >= 2

@@ -154,7 +154,7 @@ def test_steps_may_be_chosen(tiny_settings: TrainSettings) -> None:
 
 def test_a_halved_difference_counts_as_learnt() -> None:
     assert OverfitResult(0.4, 0.2, 100).has_learnt
-    assert "from 0.4000 to 0.2000 in 100 steps: this set-up can learn" in str(OverfitResult(0.4, 0.2, 100))
+    assert "from 0.4000 to 0.2000 in 100 steps: this setup can overfit a batch" in str(OverfitResult(0.4, 0.2, 100))
     assert not OverfitResult(0.4, 0.21, 100).has_learnt
     assert "expected at most half" in str(OverfitResult(0.4, 0.21, 100))
 

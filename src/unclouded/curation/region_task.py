@@ -286,8 +286,8 @@ def choices_of(root: Path, roi: str) -> Path:
 def acquire_lease(root: Path, roi: str, identity: str) -> None:
     """Assign a region of a data set to a task, and remove the partial files of a killed attempt.
 
-    Without the lease, patches of two sets of products could be mixed, which the manifest could not tell apart. Of two
-    simultaneous requests, one succeeds.
+    Without the lease, patches of two sets of products could be mixed, and the manifest could not distinguish them. Of
+    two simultaneous requests, one succeeds.
 
     Raises:
         InputError: The region is leased to another task.

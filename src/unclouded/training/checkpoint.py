@@ -55,7 +55,7 @@ class RunFolder:
 
     @property
     def skipped(self) -> Path:
-        """CSV of every patch that was skipped, with the reason; only where the settings say to skip."""
+        """CSV of every patch that was skipped, with the reason; only with ``damaged = "skip"``."""
         return self.path / "skipped.csv"
 
     @property
@@ -70,7 +70,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The cloud remover as it was when it was judged best; only where the settings ask for validation."""
+        """The cloud remover with the best validation score; only in runs with validation."""
         return self.path / BEST
 
     @property
@@ -112,7 +112,7 @@ class RunFolder:
         self.write_settings(settings)
 
     def has_started(self) -> bool:
-        """Say whether the run has taken a step, so that --resume goes on with it."""
+        """Whether the run has taken a step, so that --resume continues it."""
         return self.state.exists() or self.log.exists()
 
     def write_settings(self, settings: TrainSettings) -> None:
@@ -129,21 +129,21 @@ class RunFolder:
             raise InputError(f"{self.path} holds no run to resume; start it without --resume")
         return load_settings(TrainSettings, self.settings)
 
-    def resumed_settings(self, wanted: TrainSettings) -> TrainSettings:
+    def resumed_settings(self, settings: TrainSettings) -> TrainSettings:
         """Return the settings to continue with.
 
         Raises:
-            InputError: The run was never started, or ``wanted`` changes what has been learnt so far.
+            InputError: The run was never started, or a setting that affects the steps taken so far would change.
         """
         before = self.read_settings()
-        require_resumable(str(self.path), before, wanted)
+        require_resumable(str(self.path), before, settings)
         names = []
         if self.patches.is_file():
             with decoding(self.patches, "is not the list of patches of a run", "restore it, or start anew"):
                 names = self.patches.read_text(encoding="utf-8").splitlines()
         if not names:
-            return wanted
-        return settings_for_resume(before, wanted, self.saved_step(), wanted.steps_per_epoch(len(names)))
+            return settings
+        return settings_for_resume(before, settings, self.saved_step(), settings.steps_per_epoch(len(names)))
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state, nested mappings of tensors, at once; equal states give equal bytes."""

@@ -30,8 +30,8 @@ class PatchSelection(NamedTuple):
     """The patches of a run.
 
     Attributes:
-        triplets: To be read.
-        left_out: Patches that lack files and are skipped, where the settings say so.
+        triplets: Patches to read.
+        left_out: Patches that lack files and are skipped, with ``damaged = "skip"``.
     """
 
     triplets: TripletSource
@@ -53,14 +53,14 @@ def select_patches(settings: TrainSettings, cache: ProbabilityCache) -> PatchSel
     if settings.patch_list is not None:
         listed = _listed(settings.patch_list)
         left_out = tuple(one for one in left_out if one.name in set(listed))
-        wanted = [name for name in listed if name not in {one.name for one in left_out}]
+        selected = [name for name in listed if name not in {one.name for one in left_out}]
         places = {name: index for index, name in enumerate(chosen.names)}
-        if absent := [name for name in wanted if name not in places]:
+        if absent := [name for name in selected if name not in places]:
             raise InputError(
                 f"{settings.patch_list} names {len(absent)} patches that are not in {settings.patches}, "
                 f"first {absent[0]}; correct the list or the split"
             )
-        chosen = chosen.subset([places[name] for name in wanted])
+        chosen = chosen.subset([places[name] for name in selected])
     if settings.subset is None or settings.subset >= len(chosen):
         return PatchSelection(chosen, left_out)
     return PatchSelection(chosen.subset(equally_spaced(settings.subset, len(chosen))), left_out)
@@ -241,21 +241,21 @@ def loaded(data: TrainingDataset, order: EpochOrder, batch: int, workers: int) -
             raise
         raise _died(error, workers) from error
     finally:
-        if workers:  # workers leave signals alone, so that nobody else ends them
+        if workers:  # workers ignore signals and have to be ended here
             steps._shutdown_workers()  # type: ignore[attr-defined]
 
 
-@no_type_check  # torch tells a worker's death from a signal handler, at any moment: also while types are checked
+@no_type_check  # torch raises the death of a worker in a signal handler, possibly while types are checked
 def _died(error: BaseException, workers: int) -> StoppedError:
     reason = (str(error) or type(error).__name__).splitlines()[0]
     return StoppedError(
-        f"a process that reads patches died ({reason}), as they do when memory runs out;"
-        f" lower device.workers, now {workers}, and go on with --resume: the last saved state is whole"
+        f"a process that reads patches died ({reason}), as happens when memory runs out;"
+        f" lower device.workers, now {workers}, and continue with --resume; the last saved state is intact"
     )
 
 
 def _whole(steps: Iterator[Batches], workers: int) -> Iterator[Batches]:
-    """Pass batches on; a worker may die while it hands one over, and a patch may be whole no more."""
+    """Yield batches; report a worker that died, and a patch that was damaged since the start."""
     try:
         yield from steps
     except (EOFError, ConnectionError, FileNotFoundError) as error:
@@ -267,7 +267,7 @@ def _whole(steps: Iterator[Batches], workers: int) -> Iterator[Batches]:
     except InputError as error:
         reason = str(error).rsplit("InputError: ", 1)[-1]  # that of a worker comes with its traceback
         raise StoppedError(
-            f"{reason}; the last saved state is whole: mend the patch and go on with --resume"
+            f"{reason}; the last saved state is intact; repair the patch and continue with --resume"
         ) from error
 
 
@@ -283,10 +283,10 @@ def equally_spaced(count: int, total: int) -> tuple[int, ...]:
     """Return ``count`` of ``total`` positions, equally spaced: floor(i * total / count).
 
     Raises:
-        InputError: More positions are wanted than there are.
+        InputError: ``count`` exceeds ``total``.
     """
     if not 0 <= count <= total:
-        raise InputError(f"expected at most the {total} patches there are, found a wish for {count}; ask for fewer")
+        raise InputError(f"expected at most the {total} patches there are, found {count}; choose fewer")
     return tuple(i * total // count for i in range(count))
 
 

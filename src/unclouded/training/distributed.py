@@ -122,11 +122,11 @@ def sum_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> None:
     """Replace the gradients of every rank by their sum over ranks; a missing gradient counts as 0."""
     if fabric.world_size == 1:
         return
-    learnt = list(parameters)
-    for parameter in learnt:
+    trained = list(parameters)
+    for parameter in trained:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    _together([p.grad for p in learnt if p.grad is not None], lambda joined: dist.all_reduce(joined))
+    _together([p.grad for p in trained if p.grad is not None], lambda joined: dist.all_reduce(joined))
 
 
 def broadcast_from_rank_zero(fabric: Fabric, tensors: Iterable[Tensor]) -> None:

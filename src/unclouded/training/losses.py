@@ -26,7 +26,7 @@ class LossWeights(Settings):
 
     The first four are the paper's (section II-C). The last three weigh the terms on paired images of section III-B.2,
     which the paper does not publish: they are our decision. ``pixel`` is that of pix2pix [37]; ``feature`` and
-    ``style`` give each perceptual term about half the gradient of the pixel term, judged by the sum of its absolute
+    ``style`` give each perceptual term about half the gradient of the pixel term, measured by the sum of its absolute
     values over the image (1, 487 and 149 at weights of 1, medians of ten cloudy patches against their clear targets).
 
     Attributes:
@@ -87,7 +87,7 @@ def identity(sar: Sar, sar_same: Sar, optical: Optical, optical_same: Optical, c
 
 
 def auxiliary(estimate: CloudMap, cloud_map: CloudMap) -> Loss:
-    """L_aux = (1 - m) |m - m^|: the residual must tell clouds from clear land, so it is sparse where m = 0.
+    """L_aux = (1 - m) |m - m^|: the residual has to separate clouds from clear land, so it is sparse where m = 0.
 
     Args:
         estimate: m^, regressed from the residual.
@@ -146,9 +146,9 @@ class PerceptualLoss(nn.Module):
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Return the feature loss and the style loss of network values in [-1, 1]."""
         with torch.no_grad():
-            wanted = self._maps(target)
+            expected = self._maps(target)
         found = self._maps(prediction)
-        return feature_loss(found, wanted), style_loss(found, wanted)
+        return feature_loss(found, expected), style_loss(found, expected)
 
     def _maps(self, image: Tensor) -> Maps:
         maps: Maps = self.vgg((image[:, self.rgb] + 1) / 2, LAYERS)

@@ -127,13 +127,13 @@ class _PatchChecker:
     callback: TrainingCallback
     cache: ProbabilityCache
 
-    def select_validation(self, learnt: TripletSource) -> PatchSelection | None:
+    def select_validation(self, trained: TripletSource) -> PatchSelection | None:
         """Select the validation patches, if any, before cloud maps are computed for hours."""
-        return validation_triplets(self.settings, learnt, self.cache) if self.settings.validation.every else None
+        return validation_triplets(self.settings, trained, self.cache) if self.settings.validation.every else None
 
-    def validation(self, learnt: TripletSource) -> TripletSource | None:
+    def validation(self, trained: TripletSource) -> TripletSource | None:
         """Select and read the validation patches, if any."""
-        chosen = self.select_validation(learnt)
+        chosen = self.select_validation(trained)
         return self.check("validation", chosen).triplets if chosen else None
 
     def check(self, part: str, chosen: PatchSelection) -> "CheckedPatches":

@@ -18,18 +18,18 @@ MAY_CHANGE = (
 _FREE = ("schedule.earlier", *(key.removesuffix("*") for key in MAY_CHANGE))
 
 
-def require_resumable(name: str, before: TrainSettings, wanted: TrainSettings) -> None:
+def require_resumable(name: str, before: TrainSettings, after: TrainSettings) -> None:
     """Raise if a run would be resumed with settings that affect the steps taken so far.
 
     Args:
         name: Name of the run in the message.
         before: Settings of the run.
-        wanted: Settings to continue with.
+        after: Settings to continue with.
 
     Raises:
         InputError: Names every setting that differs, and those that may change.
     """
-    old, new = (flat(one.model_dump(mode="json")) for one in (before, wanted))
+    old, new = (flat(one.model_dump(mode="json")) for one in (before, after))
     keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key) and not key.startswith(_FREE))
     if keys:
         listed = "; ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in keys)
@@ -47,7 +47,7 @@ class _Period(NamedTuple):
     epochs: tuple[int, int]
 
 
-def settings_for_resume(before: TrainSettings, wanted: TrainSettings, step: int, steps_per_epoch: int) -> TrainSettings:
+def settings_for_resume(before: TrainSettings, after: TrainSettings, step: int, steps_per_epoch: int) -> TrainSettings:
     """Return settings that continue a run from a step and record its earlier schedules.
 
     The schedule of the result lists the earlier schedules of the run, so that a new run with these settings follows
@@ -55,13 +55,13 @@ def settings_for_resume(before: TrainSettings, wanted: TrainSettings, step: int,
 
     Args:
         before: Settings of the run so far.
-        wanted: Settings to continue with.
+        after: Settings to continue with.
         step: Steps taken so far.
         steps_per_epoch: Steps of an epoch.
     """
     past = [one._replace(end=min(step, one.end or step)) for one in _periods(before.schedule) if one.start < step]
     coming = [
-        one._replace(start=max(step, one.start)) for one in _periods(wanted.schedule) if (one.end or step + 1) > step
+        one._replace(start=max(step, one.start)) for one in _periods(after.schedule) if (one.end or step + 1) > step
     ]
     kept: list[_Period] = []
     for one in reversed(past + coming):
@@ -74,7 +74,7 @@ def settings_for_resume(before: TrainSettings, wanted: TrainSettings, step: int,
         for one in kept
         if one.end is not None
     )
-    return wanted.model_copy(update={"schedule": wanted.schedule.model_copy(update={"earlier": earlier})})
+    return after.model_copy(update={"schedule": after.schedule.model_copy(update={"earlier": earlier})})
 
 
 def _periods(schedule: Schedule) -> Iterator[_Period]:

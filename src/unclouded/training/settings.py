@@ -153,7 +153,7 @@ class TrainSettings(Settings):
 
     Attributes:
         objective: The paper's ``cycle``; or ``conditional``, a conditional GAN, or ``residual``, the generator alone:
-            both learn from pairs only, so that paired_percent has to be 100.
+            both are trained on pairs alone and need paired_percent = 100.
         patches: Root of the data set, in either layout.
         split: Split to train on; ``all`` if the data set has no split.
         patch_list: Text file with patch names, one per line, that restricts the split.
@@ -218,8 +218,8 @@ class TrainSettings(Settings):
 
     def anchored(self) -> "TrainSettings":
         """Return the same settings with absolute paths, so that a run can be repeated from any folder."""
-        judged = self.validation.patch_list
-        validation = self.validation.model_copy(update={"patch_list": judged and resolved(judged)})
+        patch_list = self.validation.patch_list
+        validation = self.validation.model_copy(update={"patch_list": patch_list and resolved(patch_list)})
         paths = {key: value and resolved(value) for key in _PATHS for value in [getattr(self, key)]}
         vgg = self.vgg if self.vgg == AUTO else str(resolved(Path(self.vgg)))
         return self.model_copy(update={**paths, "vgg": vgg, "validation": validation})

@@ -1,4 +1,4 @@
-"""Validation during training, and a test of whether a set-up can overfit a single batch."""
+"""Validation during training, and a test of whether a setup can overfit a single batch."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,34 +30,34 @@ AREAS: tuple[Area, ...] = ("all", "cloudy")
 LOGGED_METRICS = ("mae", "psnr", "ssim", "sam")
 
 
-def validation_triplets(settings: TrainSettings, learnt: TripletSource, cache: ProbabilityCache) -> PatchSelection:
+def validation_triplets(settings: TrainSettings, trained: TripletSource, cache: ProbabilityCache) -> PatchSelection:
     """Select the validation patches, whole as in section III-B.2, not cropped like those of training.
 
     Raises:
         InputError: There are none, or the run is trained on one of them or of their regions.
     """
-    if isinstance(learnt, UnpairedImages):
+    if isinstance(trained, UnpairedImages):
         raise InputError(
             f"{settings.patches} holds no complete triplet, expected some to validate on; set validation.every = 0"
         )
-    wanted = settings.validation
-    own = {"split": wanted.split, "subset": wanted.patches, "patch_list": wanted.patch_list}
-    chosen, left_out = select_patches(settings.model_copy(update=own), cache)
-    require_disjoint(learnt.names, chosen.names)
+    own = settings.validation
+    selection = {"split": own.split, "subset": own.patches, "patch_list": own.patch_list}
+    chosen, left_out = select_patches(settings.model_copy(update=selection), cache)
+    require_disjoint(trained.names, chosen.names)
     assert isinstance(chosen, TripletDataset | PackedDataset)
     return PatchSelection(replace(chosen, crop_px=None), left_out)
 
 
-def require_disjoint(learnt: Sequence[str], judged: Sequence[str]) -> None:
+def require_disjoint(trained: Sequence[str], validated: Sequence[str]) -> None:
     """Raise if training and validation share a patch or a region.
 
     Raises:
         InputError: Names the first shared patch.
     """
-    taught = {*learnt, *(region for name in learnt if (region := region_of(name)))}
-    if known := [name for name in judged if name in taught or region_of(name) in taught]:
+    known = {*trained, *(region for name in trained if (region := region_of(name)))}
+    if shared := [name for name in validated if name in known or region_of(name) in known]:
         raise InputError(
-            f"{len(known):,} of {len(judged):,} patches of the validation, first {known[0]}, or their regions are"
+            f"{len(shared):,} of {len(validated):,} patches of the validation, first {shared[0]}, or their regions are"
             f" used for training; choose another validation.split or validation.patch_list"
         )
 
@@ -68,7 +68,7 @@ def validate(remover: NetworkRemover, triplets: TripletSource, place: device) ->
     Returns:
         Area and metric, such as ``cloudy_mae``, to the mean over the patches; see :mod:`unclouded.evaluation.metrics`.
     """
-    scores = score_patches(_judged(remover, triplets, place), "kept")
+    scores = score_patches(_predictions(remover, triplets, place), "kept")
     means = {area: scores.mean(area) for area in AREAS}
     return {f"{area}_{name}": means[area][name] for area in AREAS for name in LOGGED_METRICS}
 
@@ -79,7 +79,7 @@ def is_best(scores: Mapping[str, float], run: RunFolder) -> bool:
     return math.isfinite(scores[SELECTION_METRIC]) and all(scores[SELECTION_METRIC] < other for other in before)
 
 
-def _judged(remover: NetworkRemover, triplets: TripletSource, place: device) -> Iterator[tuple[Triplet, Tensor]]:
+def _predictions(remover: NetworkRemover, triplets: TripletSource, place: device) -> Iterator[tuple[Triplet, Tensor]]:
     for index in range(len(triplets)):
         triplet = triplets[index]
         seen = triplet.observation.to(place)
@@ -87,7 +87,7 @@ def _judged(remover: NetworkRemover, triplets: TripletSource, place: device) -> 
         yield triplet, keep_clear_pixels(prediction, triplet.observation)
 
 
-# Overfitting test: whether a set-up can learn the patches of one step.
+# Overfitting test: whether a setup can learn the patches of one step.
 
 
 STEPS = 200
@@ -136,7 +136,7 @@ class OverfitResult:
     def __str__(self) -> str:
         fell = f"|prediction - clear| went from {self.first:.4f} to {self.last:.4f} in {self.steps} steps"
         if self.has_learnt:
-            return f"{fell}: this set-up can learn a batch by heart"
+            return f"{fell}: this setup can overfit a batch"
         return f"{fell}, expected at most half: more steps, another rate, or other loss weights; see docs/training.md"
 
 
