@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from unclouded.batch.storage import file_states
 from unclouded.batch.tasks import Row, TaskLedger, content_id, release
 from unclouded.errors import InputError, InterruptedRunError, MachineError
 
@@ -198,3 +199,32 @@ def test_an_id_depends_on_content_only() -> None:
     assert content_id({"a": 1, "b": 2}) == content_id({"b": 2, "a": 1})
     assert content_id({"a": 1}) != content_id({"a": 2})
     assert len(content_id()) == 64
+
+
+@dataclass
+class Reading(Counting):
+    """Task with an input file."""
+
+    path: Path = Path()
+
+    def inputs_state(self) -> str:
+        return content_id(file_states(self.path))
+
+
+def test_a_failure_is_valid_until_an_input_file_changes(tmp_path: Path) -> None:
+    path, folder = tmp_path / "product.zip", TaskLedger(tmp_path / "ledger", attempts=1)
+    path.write_bytes(b"damaged")
+    task = Reading("one", [InputError("product.zip is damaged")], path=path)
+    assert [folder.attempt(task) for _ in range(2)] == ["failed", "failed"]
+    assert folder.failures([task]) and not folder.pending([task])
+    path.write_bytes(b"whole again")
+    assert not folder.failures([task]) and folder.pending([task]) == [task]
+    assert folder.attempt(task) == "done" and not folder.failures([task])
+
+
+def test_the_state_of_a_product_names_each_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "a.SAFE" / "GRANULE").mkdir(parents=True)
+    (tmp_path / "a.SAFE" / "GRANULE" / "b.jp2").write_bytes(b"123")
+    ((name, size, _),) = file_states(tmp_path / "a.SAFE")
+    assert (name, size) == ("a.SAFE/GRANULE/b.jp2", 3)
+    assert file_states(tmp_path / "missing.SAFE") == file_states("s3://bucket/a.SAFE") == []

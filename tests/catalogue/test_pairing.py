@@ -1,6 +1,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
+import numpy as np
 import pytest
 
 from unclouded.catalogue.pairing import Candidate, NoTripletError, Season, pair, season_of
@@ -89,3 +90,34 @@ def test_a_scene_chosen_by_the_user_may_have_any_coverage_but_its_season_counts(
         "B": "not chosen, fits no other scene, too cloudy to be clear",
         "mine": "refused, of spring 2018 instead of a summer",
     }
+
+
+def test_clear_and_cloudy_are_a_day_apart_and_of_different_overpasses() -> None:
+    clear, radar = scene("A", 7, 2, 0.0), scene("R", 7, 2)
+    twin, tomorrow = replace(scene("B", 7, 2, 0.0), name="B"), scene("C", 7, 3, 0.5)
+    found = pair([radar], [clear, twin, tomorrow], latitude=48, season="summer")
+    assert found.cloudy.name == "C" and found.span_days == 1
+    with pytest.raises(NoTripletError, match="at least 1 days from the clear one, found 1 radar and 2 optical"):
+        pair([radar], [clear, twin], latitude=48, season="summer")
+    with pytest.raises(NoTripletError):
+        pair([radar], [], latitude=48, season="summer", clear=clear, cloudy=clear)
+
+
+def test_the_smallest_span_of_a_triple_loop_is_found() -> None:
+    rng = np.random.default_rng(2)
+
+    def scenes(letter: str, count: int, least: float | None) -> list[Candidate]:
+        first = datetime(2018, 6, 1, tzinfo=UTC)
+        days = rng.uniform(0, 90, count)
+        cover = [None if least is None else float(one) for one in rng.uniform(0, 0.03, count)]
+        return [Candidate(f"{letter}{n}", first + timedelta(days=days[n]), cover[n]) for n in range(count)]
+
+    radars, optical = scenes("R", 6, None), scenes("O", 15, 0.0)
+    spans = [
+        pair([radar], [clear, other], latitude=48, season="summer", clear=clear, cloudy=other).span_days
+        for radar in radars
+        for clear in optical
+        for other in optical
+        if (clear.coverage or 0) <= 0.01 and abs(clear.acquired - other.acquired) >= timedelta(days=1)
+    ]
+    assert pair(radars, optical, latitude=48, season="summer").span_days == min(spans)

@@ -2,7 +2,8 @@
 
 import csv
 import io
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -142,3 +143,20 @@ def test_the_table_has_a_line_a_scene() -> None:
     assert lines[0]["region_cloud_percent"] == ""
     tables = [choices_table({name: choice}) for name in ("a", "b")]
     assert joined_tables(tables) == choices_table({"a": choice, "b": choice})
+
+
+def test_of_several_processings_of_one_acquisition_the_newest_is_taken() -> None:
+    old = replace(record("O1", 7, 10), mgrs="T32TPQ", baseline="02.06")
+    new = replace(old, name="O1 again", baseline="05.00", acquired=old.acquired + timedelta(seconds=7), place="/new")
+    beside = replace(old, name="O1 beside", mgrs="T32TQQ", place="/beside")  # a neighbouring tile of the overpass
+    cover = {"O1": 0.0, "O1 again": 0.0, "O1 beside": 0.0, "O2": 0.7}
+    choice = choose(
+        [record("R1", 7, 11), old, new, beside, record("O2", 7, 12)], need(), lambda one: (cover[one.name], 1.0)
+    )
+    assert {role: one.name for role, one in choice.records().items()} == {
+        "radar": "R1",
+        "clear": "O1 again",
+        "cloudy": "O2",
+    }
+    assert decisions(choice)["O1"] == "refused, of the same acquisition as O1 again"
+    assert decisions(choice)["beside"].startswith("not chosen")

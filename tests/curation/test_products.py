@@ -218,7 +218,7 @@ def test_a_region_with_too_many_or_too_few_products_is_rejected(
 def test_parts_that_are_too_close_are_rejected_before_any_work(archive: Path, tmp_path: Path) -> None:
     places = [("train", [13.0, 44.0]), ("test", [14.0, 44.0])]  # 80 km, less the circles around them of 33 km
     regions = [
-        {"roi": f"ROIs0001_fall_{number}", "radar": "absent", "clear": "absent", "cloudy": "absent"}
+        {"roi": f"ROIs0001_fall_{number}", "radar": "absent", "clear": "absent", "cloudy": "missing"}
         | {"split": part, "center": center}
         for number, (part, center) in enumerate(places)
     ]

@@ -53,10 +53,11 @@ def images() -> Images:
     optical = 0.06 + 0.25 * land + rng.normal(0, 0.004, (13, 128, 128))
     optical[SENTINEL2.indices("B10")] = 0.0015 + rng.normal(0, 0.0001, (1, 128, 128))
     radar = -16 + 8 * land + rng.normal(0, 1, (2, 128, 128))
+    cloudy = 1.5 * optical + rng.normal(0, 0.004, (13, 128, 128))
     return {
         "s1": Raster(radar.astype(np.float32), SENTINEL1.bands, GRID),
         "s2": Raster(optical.astype(np.float32), SENTINEL2.bands, GRID),
-        "s2_cloudy": Raster(optical.astype(np.float32) * 1.5, SENTINEL2.bands, GRID),
+        "s2_cloudy": Raster(cloudy.astype(np.float32), SENTINEL2.bands, GRID),
     }
 
 
@@ -141,6 +142,23 @@ def test_another_grid_is_found_and_nothing_is_compared_across_grids(images: Imag
     screening = screen("p1", images, SETTINGS)
     assert [(one.check, one.image) for one in screening.findings] == [("grid", "s1")]
     assert screening.shift is None
+
+
+def test_another_processing_of_the_clear_image_is_not_a_cloudy_one(images: Images) -> None:
+    clear, rng = images["s2"], np.random.default_rng(5)
+    again = np.round(1e4 * 1.005 * clear.values + 1000 + rng.normal(0, 0.5, clear.values.shape)) / 1e4
+    twin = Raster(again.astype(np.float32), clear.bands, GRID)  # another gain, offset and rounding
+    (finding,) = screen("p1", images | {"s2_cloudy": twin}, SETTINGS).findings
+    assert (finding.check, finding.image) == ("same_scene", "s2_cloudy") and finding.value > 0.99
+
+
+def test_a_field_border_along_a_column_is_no_stripe(images: Images) -> None:
+    bordered = images["s2"].values.copy()
+    bordered[:, :, 64:] += 0.1
+    clear = Raster(bordered, SENTINEL2.bands, GRID)
+    assert ("stripes", "s2") not in found(images | {"s2": clear})
+    bordered[:, :, 64] += 0.1  # a line brighter than both sides
+    assert ("stripes", "s2") in found(images | {"s2": clear})
 
 
 def test_fault_36_date_gaps_count_in_both_directions_and_unknown_dates_pass(images: Images) -> None:

@@ -15,7 +15,7 @@ import shapely
 from shapely.geometry import shape
 
 from unclouded.batch.scene_list import TABLE, ListedScene
-from unclouded.batch.storage import fetched, is_url, known_by
+from unclouded.batch.storage import fetched, file_states, is_url, known_by
 from unclouded.batch.tasks import Row, TaskLedger, content_id
 from unclouded.batch.upload import Output
 from unclouded.clouds.map import PRODUCT
@@ -72,6 +72,11 @@ class PredictScene:
         with fetched(self.cloudy, next(places)) as cloudy, fetched(self.sar, next(places)) as sar:
             cleared = predict_scene(first, cloudy, sar, self.folder, self.settings, others=others, require_offset=True)
             return [_row(self.name, cleared)]
+
+    def inputs_state(self) -> str:
+        """Return a hash of names, sizes and times of the input files; see :class:`~unclouded.batch.tasks.InputTask`."""
+        given = (self.cloudy, self.sar, self.settings.radar.heights, self.settings.cloud_map)
+        return content_id([file_states(one) for one in given if one is not None])
 
     def holds(self, row: Row) -> bool:
         """Return whether the folder still contains the scene that a row describes."""

@@ -277,6 +277,22 @@ def known_by(source: Path | str) -> Any:
         return f"not usable: {str(error).replace(f'{Path(source).parent}/', '')}"
 
 
+def file_states(source: Path | str) -> list[list[Any]]:
+    """Return name, size and time of change of every file of a product, which also change when a part is replaced.
+
+    Unlike :func:`fingerprint` they depend on the machine, and are cheap for large products.
+
+    Args:
+        source: File or folder; for a missing one, or a URL, whose files :func:`known_by` covers, the list is empty.
+    """
+    if is_url(str(source)):
+        return []
+    path = Path(source)
+    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path] * path.exists()
+    stats = ((one.relative_to(path.parent).as_posix(), one.stat()) for one in files)
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+
+
 def fingerprint(path: Path) -> str:
     """Return a content hash of a product: of its manifest, of the checksums in its zip, or of the file itself.
 

@@ -1,7 +1,7 @@
 """Tasks, which are pure and repeatable pieces of work, and the ledger of their attempts in a folder.
 
 FOLDER/done/ID.json        rows of a finished task; created once, when all its outputs are on disk
-FOLDER/failed/ID.json      reason of a task that failed for good
+FOLDER/failed/ID.json      reason of a task that failed for good, until its input files change
 FOLDER/attempts/ID         one line per attempt: process and machine that started it
 FOLDER/locks/ID            locked while a process works on the task, the one in the last line of attempts/ID; the
                            kernel releases the lock when that process dies
@@ -58,6 +58,15 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class InputTask(Task, Protocol):
+    """Task with input files; a failure is valid only until one of them changes."""
+
+    def inputs_state(self) -> str:
+        """Return a hash of names, sizes and times of all input files, whose content the id need not cover."""
+        ...
+
+
 def content_id(*parts: Any) -> str:
     """Return the SHA-256 of JSON values as 64 hexadecimal digits; the order of keys in mappings does not matter."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
@@ -93,7 +102,7 @@ class TaskLedger:
         """
         if self._done(task).is_file():
             return "already_done"
-        if self._failed(task).is_file():
+        if self._failure(task):
             return "failed"
         lock = self.path / "locks" / task.id
         held = FileLock(lock, timeout=0)
@@ -111,6 +120,7 @@ class TaskLedger:
     def _attempt(self, task: Task) -> AttemptStatus:
         if self._done(task).is_file():
             return "already_done"
+        self._expire(task)
         attempts = self._attempts(task)
         _RUNNING[attempts] = self.bytes_of_attempts(task)
         try:
@@ -121,12 +131,18 @@ class TaskLedger:
         finally:
             _RUNNING.pop(attempts, None)
 
+    def _expire(self, task: Task) -> None:
+        """Remove the record of a failure whose input files have changed since."""
+        if self._failed(task).is_file() and not self._failure(task):
+            self.retry_failed([task])
+
     def _run(self, task: Task, attempts: Path) -> AttemptStatus:
+        state = _state_of(task)  # before the files are read
         with explained(attempts):
             number = _add_line(attempts, f"process {os.getpid()} on {socket.gethostname()}")
         if number > self.attempts:
             return self._mark_failed(
-                task, f"{self.attempts} attempts were killed before they ended, possibly for lack of memory"
+                task, f"{self.attempts} attempts were killed before they ended, possibly for lack of memory", state
             )
         try:
             rows = list(task.run())
@@ -136,12 +152,13 @@ class TaskLedger:
             if fault := machine_fault(error):
                 raise fault from error
             if isinstance(error, InputError):
-                return self._mark_failed(task, str(error))
+                return self._mark_failed(task, str(error), state)
             if number < self.attempts or attempts not in _RUNNING:  # released: the process is about to exit
                 return "retry"
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(last.filename).name}, line {last.lineno}"
-            return self._mark_failed(task, f"{type(error).__name__} in {where}: {error} ({number} attempts)")
+            reason = f"{type(error).__name__} in {where}: {error} ({number} attempts)"
+            return self._mark_failed(task, reason, state)
         write_json(self._done(task), {"name": task.name, "id": task.id, "rows": rows})
         return "done"
 
@@ -160,13 +177,13 @@ class TaskLedger:
         return [row for record in records if record for row in record["rows"]]
 
     def failures(self, tasks: Sequence[Task]) -> dict[str, str]:
-        """Return the reasons of failed tasks by task name."""
-        records = {task.name: self._record(self._failed(task)) for task in _in_order(tasks)}
+        """Return the reasons of failed tasks by task name; failures from before a change of the input do not count."""
+        records = {task.name: self._failure(task) for task in _in_order(tasks)}
         return {name: str(record["reason"]) for name, record in records.items() if record}
 
     def pending(self, tasks: Sequence[Task]) -> list[Task]:
         """Return the tasks that are neither done nor failed."""
-        return [task for task in tasks if not self._done(task).is_file() and not self._failed(task).is_file()]
+        return [task for task in tasks if not self._done(task).is_file() and not self._failure(task)]
 
     def invalidate(self, tasks: Sequence[Task]) -> None:
         """Remove the records of done tasks whose outputs are lost, so that they run again."""
@@ -182,8 +199,8 @@ class TaskLedger:
             self._failed(task).unlink()
         return len(failed)
 
-    def _mark_failed(self, task: Task, reason: str) -> AttemptStatus:
-        content = {"name": task.name, "id": task.id, "reason": " ".join(reason.split())}
+    def _mark_failed(self, task: Task, reason: str, state: str) -> AttemptStatus:
+        content = {"name": task.name, "id": task.id, "reason": " ".join(reason.split()), "inputs": state}
         write_json(self._failed(task), content)
         return "failed"
 
@@ -192,6 +209,11 @@ class TaskLedger:
 
     def _failed(self, task: Task) -> Path:
         return self.path / "failed" / f"{task.id}.json"
+
+    def _failure(self, task: Task) -> Mapping[str, Any] | None:
+        """Return the record of a failed task; None if its input files have changed since."""
+        record = self._record(self._failed(task))
+        return record if record and record.get("inputs", "") == _state_of(task) else None
 
     def _attempts(self, task: Task) -> Path:
         return self.path / "attempts" / task.id
@@ -212,6 +234,10 @@ def _release(attempts: Path) -> None:
     if (before := _RUNNING.pop(attempts, None)) is not None:
         with suppress(OSError):  # on a disk that became read-only the line stays: one attempt of several
             os.truncate(attempts, before)  # unlike rewriting, truncation needs no free space
+
+
+def _state_of(task: Task) -> str:
+    return task.inputs_state() if isinstance(task, InputTask) else ""
 
 
 def _in_order(tasks: Sequence[Task]) -> list[Task]:

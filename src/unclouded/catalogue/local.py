@@ -77,6 +77,8 @@ def _optical(product: ProductFolder, tile: str | None) -> SceneRecord:
         place=str(product.path),
         zone=zone_of(described.tile),
         tile=tile,
+        mgrs=described.tile,
+        baseline=described.baseline,
     )
 
 

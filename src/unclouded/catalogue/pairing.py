@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import product
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from jaxtyping import Int64
 
 from unclouded.errors import InputError
 
 SEASONS = ("winter", "spring", "summer", "fall")
 """Meteorological seasons of the northern hemisphere, three months each, from December on."""
+APART_DAYS = 1.0
+"""Smallest time between the clear and the cloudy scene: a day is longer than any overpass and all its deliveries."""
 
 
 @dataclass(frozen=True, order=True)
@@ -92,13 +96,15 @@ def pair(
     latitude: float,
     season: str,
     clear_below: float = 0.01,
+    apart_days: float = APART_DAYS,
     clear: Candidate | None = None,
     cloudy: Candidate | None = None,
 ) -> Pairing:
     """Choose three scenes of one meteorological season of one year, the closest in time (section III-A of the paper).
 
-    The clear scene has a coverage of at most ``clear_below``; the cloudy scene is any other one of the same UTM zone,
-    as coverage never filters it. Ties are resolved by lower coverage, then by name.
+    The clear scene has a coverage of at most ``clear_below``; the cloudy scene is any other one of the same UTM zone
+    that is at least ``apart_days`` earlier or later, hence of another overpass; coverage never filters it. Ties are
+    resolved by lower coverage, then by name.
 
     Args:
         radars: Radar scenes of the region.
@@ -106,6 +112,7 @@ def pair(
         latitude: Latitude of the region, which determines its seasons.
         season: Spring, summer, fall or winter.
         clear_below: Largest coverage of a clear scene.
+        apart_days: Smallest time between the clear and the cloudy scene.
         clear: Clear scene chosen by the user, of any coverage.
         cloudy: Cloudy scene chosen by the user.
 
@@ -124,17 +131,73 @@ def pair(
     }
     clears = [one for one in optical if _is_clear(one, clear_below)] if clear is None else [clear]
     others = optical if cloudy is None else [cloudy]
-    fits = [
-        three
-        for radar_scenes, clear_scenes, other_scenes in _by_season((radars, clears, others), refused, latitude)
-        for three in product(radar_scenes, clear_scenes, other_scenes)
-        if three[1].name != three[2].name and (three[1].zone == three[2].zone or None in (three[1].zone, three[2].zone))
-    ]
-    if not fits:
-        reasons = dict(_explained(None, everyone, refused, fits, clear_below))
-        raise NoTripletError(_missing(radars, clears, optical, refused, season, clear_below), reasons)
-    best = min(fits, key=lambda three: (_span_days(*three), three[1].coverage, *(one.name for one in three)))
-    return Pairing(*best, dict(_explained(best, everyone, refused, fits, clear_below)))
+    best: Three | None = None
+    spans: dict[str, float] = {}
+    for of_radar, of_clear, of_other in _by_season((radars, clears, others), refused, latitude):
+        three, least = _closest(of_radar, of_clear, of_other, apart_days)
+        spans |= {name: min(span, spans.get(name, span)) for name, span in least.items()}
+        if three and (best is None or _rank(three) < _rank(best)):
+            best = three
+    if best is None:
+        reasons = dict(_explained(None, everyone, refused, spans, clear_below))
+        raise NoTripletError(_missing(radars, clears, optical, refused, season, clear_below, apart_days), reasons)
+    return Pairing(*best, dict(_explained(best, everyone, refused, spans, clear_below)))
+
+
+Three = tuple[Candidate, Candidate, Candidate]
+"""Radar, clear and cloudy scene."""
+
+
+def _closest(
+    radars: Sequence[Candidate], clears: Sequence[Candidate], others: Sequence[Candidate], apart_days: float
+) -> tuple[Three | None, dict[str, float]]:
+    """Return the best triplet of one season, and the smallest span in days of each scene that is in any, by name."""
+    if not (radars and clears and others):
+        return None, {}
+    clears = sorted(clears, key=lambda one: (one.coverage or 0.0, one.name))
+    radar_us, clear_us, other_us = (_microseconds(group) for group in (radars, clears, others))
+    first, last = np.minimum.outer(clear_us, other_us), np.maximum.outer(clear_us, other_us)
+    fits = last - first >= round(apart_days * _DAY_US)
+    fits &= np.array([[_on_one_grid(clear, other) for other in others] for clear in clears])
+    if not fits.any():
+        return None, {}
+    pair_span = np.full(fits.shape, _NEVER)
+    best: tuple[int, Three] | None = None
+    spans: dict[str, float] = {}
+    for radar, moment in zip(radars, radar_us, strict=True):
+        span = np.where(fits, np.maximum(last, moment) - np.minimum(first, moment), _NEVER)
+        clear, other = np.unravel_index(int(span.argmin()), span.shape)  # of equal ones the first
+        least, three = int(span[clear, other]), (radar, clears[int(clear)], others[int(other)])
+        spans[radar.name] = least / _DAY_US
+        if best is None or (least, *_tie(three)) < (best[0], *_tie(best[1])):
+            best = least, three
+        pair_span = np.minimum(pair_span, span)
+    for group, least_of in ((clears, pair_span.min(axis=1)), (others, pair_span.min(axis=0))):
+        for one, least in zip(group, least_of.tolist(), strict=True):
+            if least < _NEVER:
+                spans[one.name] = min(least / _DAY_US, spans.get(one.name, np.inf))
+    return (best[1] if best else None), spans
+
+
+_DAY_US = 86_400_000_000
+_NEVER = np.iinfo(np.int64).max
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _microseconds(scenes: Sequence[Candidate]) -> Int64[np.ndarray, " scene"]:
+    return np.array([(one.acquired - _EPOCH) // timedelta(microseconds=1) for one in scenes], np.int64)
+
+
+def _on_one_grid(clear: Candidate, other: Candidate) -> bool:
+    return clear.name != other.name and (clear.zone == other.zone or None in (clear.zone, other.zone))
+
+
+def _tie(three: Three) -> tuple[float, str, str, str]:
+    return three[1].coverage or 0.0, three[0].name, three[1].name, three[2].name
+
+
+def _rank(three: Three) -> tuple[float, float, str, str, str]:
+    return _span_days(*three), *_tie(three)
 
 
 def _by_season(
@@ -156,15 +219,16 @@ def _missing(
     refused: Mapping[str, str],
     season: str,
     clear_below: float,
+    apart_days: float,
 ) -> str:
     radar_count, optical_count, clear_count = (
         sum(one.name not in refused for one in group) for group in (radars, optical, clears)
     )
     others = f", and {len(refused)} of other seasons" if refused else ""
     return (
-        f"expected a radar, a clear (up to {clear_below:.1%} cloud) and another optical scene of one {season}, found "
-        f"{radar_count} radar and {optical_count} optical scenes in a {season}, {clear_count} of them clear{others}; "
-        "search longer"
+        f"expected a radar, a clear (up to {clear_below:.1%} cloud) and another optical scene of one {season}, "
+        f"at least {apart_days:g} days from the clear one, found {radar_count} radar and {optical_count} optical "
+        f"scenes in a {season}, {clear_count} of them clear{others}; search longer"
     )
 
 
@@ -178,10 +242,10 @@ def _span_days(*three: Candidate) -> float:
 
 
 def _explained(
-    best: tuple[Candidate, Candidate, Candidate] | None,
+    best: Three | None,
     everyone: Sequence[Candidate],
     refused: Mapping[str, str],
-    fits: Sequence[tuple[Candidate, Candidate, Candidate]],
+    spans: Mapping[str, float],
     clear_below: float,
 ) -> Iterator[tuple[str, str]]:
     """Yield name and decision of each candidate, the chosen ones first."""
@@ -190,10 +254,6 @@ def _explained(
             covered = "" if one.coverage is None else f", {one.coverage:.1%} cloud"
             span = f"the three span {_span_days(*best):.1f} days"
             yield one.name, f"chosen as {role}, {one.acquired:%Y-%m-%d}{covered}; {span}"
-    spans: dict[str, float] = {}
-    for three in fits:
-        span_days = _span_days(*three)
-        spans |= {one.name: min(span_days, spans.get(one.name, span_days)) for one in three}
     for one in everyone:
         if best is not None and one in best:
             continue

@@ -56,6 +56,7 @@ def record_of(item: Any) -> SceneRecord:
         _require_grd(name, properties)
     else:
         _require_level_1c(name, properties)
+    mgrs = _mgrs(name, properties)
     return SceneRecord(
         name=name,
         kind="radar" if name.startswith("S1") else "optical",
@@ -63,8 +64,25 @@ def record_of(item: Any) -> SceneRecord:
         footprint=_footprint(item.get("geometry")),
         cloud_percent=_cloud_percent(properties) if name.startswith("S2") else None,
         place=_address(item),
-        zone=next(filter(None, map(zone_of, name.split("_"))), None),
+        zone=zone_of(mgrs),
+        mgrs=mgrs,
+        baseline=_baseline(name, properties),
     )
+
+
+def _mgrs(name: str, properties: Mapping[str, Any]) -> str:
+    """Return the MGRS tile, such as T32TQM, from the product name or else from the properties; empty if unknown."""
+    given = (*name.split("_"), properties.get("s2:mgrs_tile"), properties.get("grid:code"))
+    tiles = (f"T{one.removeprefix('MGRS-').removeprefix('T')}" for one in given if isinstance(one, str))
+    return next((tile for tile in tiles if zone_of(tile)), "")
+
+
+def _baseline(name: str, properties: Mapping[str, Any]) -> str:
+    """Return the processing baseline, such as 05.00, from the product name or else the properties; empty if unknown."""
+    if found := re.search(r"_N(\d\d)(\d\d)_", name):
+        return f"{found[1]}.{found[2]}"
+    given = properties.get("s2:processing_baseline", properties.get("processing:version"))
+    return given if isinstance(given, str) and re.fullmatch(r"\d\d\.\d\d", given) else ""
 
 
 def _name(item: Mapping[str, Any], properties: Mapping[str, Any]) -> str:

@@ -11,16 +11,20 @@ import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
-from unclouded.catalogue.pairing import Candidate, NoTripletError, Pairing, pair, season_of
+from unclouded.catalogue.pairing import APART_DAYS, Candidate, NoTripletError, Pairing, pair, season_of
 from unclouded.errors import InputError
 from unclouded.sentinel.footprints import shown_share
 
 Kind = Literal["radar", "optical"]
 
 ROLES = ("radar", "clear", "cloudy")
+
+ONE_ACQUISITION: Mapping[Kind, timedelta] = {"radar": timedelta(seconds=5), "optical": timedelta(minutes=5)}
+"""Largest difference of the times of one acquisition: processings give sensing times that differ by seconds, and the
+parts of an optical tile are seconds apart; radar slices start every 25 s, and the next overpass is 90 minutes later."""
 
 COLUMNS = (
     "roi",
@@ -49,6 +53,8 @@ class SceneRecord:
         place: Path or URL.
         zone: UTM zone of an optical scene; None if unknown.
         tile: Granule of a product of the old format that has several.
+        mgrs: MGRS tile of an optical scene, such as T32TQM; empty if unknown.
+        baseline: Processing baseline of an optical scene, such as 05.00; empty if unknown.
     """
 
     name: str
@@ -59,6 +65,24 @@ class SceneRecord:
     place: str = ""
     zone: str | None = None
     tile: str | None = None
+    mgrs: str = ""
+    baseline: str = ""
+
+    @property
+    def platform(self) -> str:
+        """Satellite in the product name, such as S2A; empty if there is none."""
+        found = re.match(r"S[12][A-Z](?=_)", self.name)
+        return found[0] if found else ""
+
+
+def same_acquisition(first: SceneRecord, second: SceneRecord) -> bool:
+    """Return whether two scenes are processings, deliveries or parts of one acquisition.
+
+    Platform, sensing time, orbit and tile identify an acquisition; the orbit follows from platform and time.
+    """
+    return (first.kind, first.platform, first.mgrs) == (second.kind, second.platform, second.mgrs) and abs(
+        first.acquired - second.acquired
+    ) <= ONE_ACQUISITION[first.kind]
 
 
 def zone_of(tile: str) -> str | None:
@@ -78,6 +102,7 @@ class TripletRequirements:
         dates: First and last day; any if omitted.
         covers: Smallest share of the region that a scene covers.
         clear_below: Largest cloud coverage of a clear scene.
+        apart_days: Smallest time between the clear and the cloudy scene.
     """
 
     season: str
@@ -86,6 +111,7 @@ class TripletRequirements:
     dates: tuple[date, date] | None = None
     covers: float = 0.99
     clear_below: float = 0.01
+    apart_days: float = APART_DAYS
 
     def shown(self, record: SceneRecord) -> float:
         """Return the share of the region within a scene's footprint."""
@@ -159,7 +185,8 @@ def choose(
 ) -> Choice:
     """Choose three scenes by :func:`pair`, with a decision on every scene that covers part of the region.
 
-    Cloud coverage is measured only for optical scenes that are otherwise usable.
+    Cloud coverage is measured only for optical scenes that are otherwise usable. Of several usable processings of one
+    acquisition, that of the newest baseline is a candidate.
 
     Args:
         records: Scenes of any place and time; of several with one name the first counts.
@@ -181,8 +208,26 @@ def choose(
             refused.append(decision)
         else:
             fit[record.name] = decision
+    older = _older_processings([one for one in fit.values() if one.record.name not in named])
+    for one in older:
+        del fit[one.record.name]
     choice = _paired(fit, named, chosen, need, refused)
-    return replace(choice, decisions=(*choice.decisions, *copies))
+    return replace(choice, decisions=(*choice.decisions, *copies, *older))
+
+
+def _older_processings(scenes: Sequence[SceneDecision]) -> list[SceneDecision]:
+    """Return all scenes but the best one of each acquisition: newest baseline, then largest share of the region."""
+    best: dict[tuple[str, str, str], list[SceneDecision]] = {}
+    older = []
+    by_name = sorted(scenes, key=lambda one: one.record.name)
+    for one in sorted(by_name, key=lambda one: (one.record.baseline, one.shown or 0.0), reverse=True):
+        alike = best.setdefault((one.record.kind, one.record.platform, one.record.mgrs), [])
+        newest = next((other for other in alike if same_acquisition(one.record, other.record)), None)
+        if newest is None:
+            alike.append(one)
+        else:
+            older.append(replace(one, decision=f"refused, of the same acquisition as {newest.record.name}"))
+    return older
 
 
 def _looked_at(record: SceneRecord, shown: float, need: TripletRequirements, measure: MeasureCoverage) -> SceneDecision:
@@ -220,6 +265,7 @@ def _paired(
             latitude=need.center[1],
             season=need.season,
             clear_below=need.clear_below,
+            apart_days=need.apart_days,
             clear=given.get("clear"),
             cloudy=given.get("cloudy"),
         )

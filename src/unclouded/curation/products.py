@@ -81,6 +81,7 @@ def need_of(region: Region, settings: CurationSettings) -> TripletRequirements:
         dates=region.dates,
         covers=settings.choosing.covers,
         clear_below=settings.choosing.clear_below,
+        apart_days=settings.choosing.apart_days,
     )
 
 

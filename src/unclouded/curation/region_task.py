@@ -17,8 +17,9 @@ from filelock import FileLock, Timeout
 from jaxtyping import Float32
 from odc.geo.geobox import GeoBox
 
-from unclouded.batch.storage import fetched, fingerprint
+from unclouded.batch.storage import fetched, file_states, fingerprint
 from unclouded.batch.tasks import Row, TaskLedger, content_id
+from unclouded.catalogue.pairing import season_of
 from unclouded.catalogue.triplets import SceneRecord
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.curation.products import Folders, candidates_of, choose_products, inputs_of
@@ -27,6 +28,7 @@ from unclouded.errors import InputError
 from unclouded.files import explained, named, remove_partial_files, resolved, write_json
 from unclouded.io.raster import Raster
 from unclouded.patches.cutting import PATCH_PX, PatchWindow, common_grid, pixels_between, rows_of, windows
+from unclouded.patches.geographic_split import circle_around
 from unclouded.patches.layouts import CLEAR, CLOUDY, SAR
 from unclouded.patches.manifest import ManifestRow
 from unclouded.patches.manifest_rows import (
@@ -44,6 +46,7 @@ from unclouded.patches.storing import PatchStore, open_store, store_folders
 from unclouded.sentinel.footprints import footprint
 from unclouded.sentinel.optical import OpticalScene, open_optical
 from unclouded.sentinel.radar import RadarScene, open_radar
+from unclouded.sentinel.scene_alignment import date_gap_days
 from unclouded.strict_json import read_json
 
 WORK = ".curation"
@@ -88,6 +91,14 @@ class CurateRegion:
         finally:
             shutil.rmtree(self.work, ignore_errors=True)
 
+    def inputs_state(self) -> str:
+        """Return a hash of names, sizes and times of the files of all its products.
+
+        A damaged or truncated product that was replaced has the same id, as it has the same manifest.
+        """
+        places = {*map(str, self.region.named.values()), *(one.place for one in self.candidates)}
+        return content_id([file_states(one) for one in sorted(places)])
+
     @property
     def absent(self) -> list[str]:
         """File names of named products that do not exist."""
@@ -123,8 +134,10 @@ class CurateRegion:
             open_optical(products["cloudy"].source, tile=products["cloudy"].tile, work_folder=work) as cloudy,
         ):
             grid = common_grid(clear.geobox, cloudy.geobox, (settings.rows, settings.columns), region.center)
+            latitude = None if region.center is None else region.center[1]
             if grid.crs is not None:
-                footprint(grid)  # raises for regions beyond UTM
+                outline = footprint(grid)  # raises for regions beyond UTM
+                latitude = circle_around(outline).latitude if latitude is None else latitude
             with open_radar(
                 products["radar"].source,
                 grid,
@@ -135,8 +148,10 @@ class CurateRegion:
                 work_folder=work,
             ) as radar:
                 scenes = {SAR: _Part.of(radar, grid), CLEAR: _Part.of(clear, grid), CLOUDY: _Part.of(cloudy, grid)}
+                acquired = _dates(radar, clear, cloudy)
+                require_dates(acquired, Roi.parse(region.roi).season, latitude, settings.choosing.apart_days)
                 known = _scene_columns({SAR: radar, CLEAR: clear, CLOUDY: cloudy}) | {"split": region.split}
-                return [known | row for row in _curated(self, grid, scenes, _dates(radar, clear, cloudy))]
+                return [known | row for row in _curated(self, grid, scenes, acquired)]
 
 
 def curating(
@@ -268,6 +283,43 @@ def _scene_columns(scenes: Mapping[str, RadarScene | OpticalScene]) -> ManifestR
     products = {f"{token}_product": scene.identity or scene.path.name for token, scene in scenes.items()}
     remarks = [f"{token}: {remark}" for token, scene in scenes.items() for remark in scene.remarks]
     return {**dates, **products, "remarks": remarks}
+
+
+def require_dates(
+    acquired: Mapping[str, datetime | None], season: str, latitude: float | None, apart_days: float
+) -> None:
+    """Require that the images of a region are of its season, and clear and cloudy image of different overpasses.
+
+    Chosen products are; named ones may not be.
+
+    Args:
+        acquired: Acquisition times by token, None if unknown.
+        season: Season in the name of the region.
+        latitude: Latitude of the region, None if unknown.
+        apart_days: Smallest time between clear and cloudy image.
+
+    Raises:
+        InputError: Names the image and its date.
+    """
+    gap = date_gap_days(acquired[CLEAR], acquired[CLOUDY])
+    if gap is not None and abs(gap) < apart_days:
+        raise InputError(
+            f"clear and cloudy image are {abs(gap):.2f} days apart, expected at least {apart_days:g} and different "
+            "overpasses; name an image of another day"
+        )
+    dated = {token: when for token, when in acquired.items() if when is not None}
+    if latitude is None:
+        return
+    seasons = {token: season_of(when, latitude) for token, when in dated.items()}
+    for token, found in seasons.items():
+        if found.name != season:
+            raise InputError(
+                f"{token} of {dated[token]:%Y-%m-%d} is of {found} at latitude {latitude:.1f}, expected a {season} as "
+                "in the name of the region; rename the region, or name another image"
+            )
+    if len(set(seasons.values())) > 1:
+        found_dates = ", ".join(f"{token} {when:%Y-%m-%d}" for token, when in dated.items())
+        raise InputError(f"the images are of one season in different years ({found_dates}); name images of one year")
 
 
 # Leases of regions, and the files of a curation below its root.

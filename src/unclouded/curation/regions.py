@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from unclouded.batch.storage import is_url, require_known_storage
+from unclouded.catalogue.pairing import APART_DAYS
 from unclouded.files import resolved
 from unclouded.patches.cutting import PATCH_PX, STRIDE_PX
 from unclouded.patches.geographic_split import APART_KM, PlacedRegion, require_apart
@@ -75,6 +76,8 @@ class Region(Settings):
             raise ValueError(f"{self.roi} needs either clear and cloudy, or optical_from for the missing ones")
         if not self.is_named and self.center is None:
             raise ValueError(f"{self.roi} needs a center, to find the products that show it")
+        if self.clear is not None and self.clear == self.cloudy:
+            raise ValueError(f"{self.roi} has one product as clear and as cloudy; name one of another day as cloudy")
         if self.dates and (self.is_named or self.dates[0] > self.dates[1]):
             raise ValueError(f"{self.roi} has dates, expected a first and a last day to choose products from")
         return self
@@ -98,6 +101,9 @@ class ChoosingSettings(Settings):
     covers: float = Field(0.99, gt=0, le=1, description="smallest share of the region that a product must show")
     clear_below: float = Field(
         0.01, ge=0, le=1, description="largest cloud coverage of the clear image over the region"
+    )
+    apart_days: float = Field(
+        APART_DAYS, ge=1, description="smallest time between the clear and the cloudy image, also of named ones"
     )
 
 

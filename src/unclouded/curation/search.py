@@ -102,6 +102,7 @@ def propose(region: SampledRegion, split: str, catalogue: Catalogue, settings: S
         dates=(settings.since, settings.until),
         covers=settings.covers,
         clear_below=settings.clear_below,
+        apart_days=settings.apart_days,
     )
     choice = choose(sorted(records, key=lambda one: (one.name, one.place)), need, _listed_cover)
     return Proposal(region, split, choice, tuple(_spares(choice, region.latitude))[: settings.spares], skipped)
