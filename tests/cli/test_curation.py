@@ -24,13 +24,13 @@ GRID = GeoBox.from_bbox((0, 0, 480, 480), "EPSG:32632", resolution=10)
 def root(tmp_path: Path) -> Path:
     """One official triplet; its B10 is 20 DN."""
     rng = np.random.default_rng(0)
-    optical = rng.integers(200, 3000, (13, 48, 48)).astype(np.uint16)
+    optical, cloudy = rng.integers(200, 3000, (2, 13, 48, 48)).astype(np.uint16)
     optical[SENTINEL2.indices("B10")] = rng.integers(15, 25, (1, 48, 48))
     patch = PatchId.parse("ROIs1158_spring_106_p9")
     root = tmp_path / "data"
     write_geotiff(root / patch.path("s1"), rng.normal(-12, 2, (2, 48, 48)).astype("f4"), SENTINEL1.bands, GRID)
     write_geotiff(root / patch.path("s2"), optical, SENTINEL2.bands, GRID)
-    write_geotiff(root / patch.path("s2_cloudy"), optical + np.uint16(3000), SENTINEL2.bands, GRID)
+    write_geotiff(root / patch.path("s2_cloudy"), cloudy + np.uint16(3000), SENTINEL2.bands, GRID)
     return root
 
 

@@ -86,7 +86,8 @@ def test_done_and_failed_regions_are_not_pending(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=3 << 30))
     tasks = [planning_task(number, tmp_path, "R", "O1", "O2", **FOLDERS) for number in (1, 2, 3)]
     write_json(tmp_path / ".curation/done/id 1.json", {"rows": []})
-    write_json(tmp_path / ".curation/failed/id 2.json", {"reason": "damaged"})
+    failure = {"reason": "damaged", "inputs": tasks[1].inputs_state()}
+    write_json(tmp_path / ".curation/failed/id 2.json", failure)
     found = planned(tasks, tmp_path)
     assert (found.regions, found.done, found.failed, found.lacking) == (3, 1, 1, {})
     assert found.most_bytes == 2 * PATCH
