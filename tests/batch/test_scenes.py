@@ -237,6 +237,21 @@ def test_a_line_is_a_scene_and_an_empty_cell_has_no_effect(table: Path) -> None:
     assert (second.cloudy, second.align, second.units, second.heights) == ("c.zip", None, None, None)
 
 
+def test_a_scene_without_radar_is_predicted_from_the_optical_image_alone(scenes: Path, tmp_path: Path) -> None:
+    alone = ListedScene(name="north", cloudy="north_s2.tif")
+    (task,) = clearing([alone], scenes, tmp_path, [WANTED], SceneSettings())
+    (row,) = task.run()
+    assert (row["radar_product"], row["radar_sha256"], row["shift_gap"]) == (None, None, None)
+    assert row["without_radar"] > 0 and row["near_gap"] == 0
+    write_scene_table(tmp_path / "scenes.parquet", [row], {})
+
+
+def test_a_scene_without_radar_is_refused_at_once_if_the_remover_needs_it(scenes: Path, tmp_path: Path) -> None:
+    alone = [*listed("south"), ListedScene(name="north", cloudy="north_s2.tif")]
+    with pytest.raises(InputError, match=r"sar-regression needs radar, and no Sentinel-1 image .* the scene north"):
+        clearing(alone, scenes, tmp_path, [RemoverSpec("sar-regression")], SceneSettings())
+
+
 def test_all_mistakes_are_reported_at_once(table: Path) -> None:
     table.write_text("name,cloudy,sar,units\n../x,a,b,\nok,a,b,dB\ny,,b,watts\nz,a,b,dB,more\n")
     with pytest.raises(InputError) as error:
@@ -251,12 +266,12 @@ def test_all_mistakes_are_reported_at_once(table: Path) -> None:
     "text, reason",
     [
         (
-            "name,cloudy,radar\na,b,c\n",
-            "column 'radar' is unknown; did you mean .*known are .*lacks the column sar .*expected na",
+            "name,optical,sar\na,b,c\n",
+            "column 'optical' is unknown; .*known are .*lacks the column cloudy .*expected na",
         ),
         ("name,cloudy,sar,ofset\na,b,c,1\n", "the column 'ofset' is unknown; did you mean 'offset'"),
         ("name,cloudy,sar,sar\na,b,c,d\n", "the column 'sar' occurs 2 times; keep one"),
-        ("name cloudy sar\na b c\n", "lacks the column name, cloudy, sar .assumed separator: ','"),
+        ("name cloudy sar\na b c\n", "lacks the column name, cloudy .assumed separator: ','"),
         ("name,cloudy,sar\n", "lists no scene"),
         ("", "lists no scene"),
         ("\n \n", "lists no scene"),

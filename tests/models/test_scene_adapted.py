@@ -108,11 +108,33 @@ def test_fault_13_no_data_stays_no_data_and_moves_no_other_pixel_much(coast: Coa
     assert_close(after.nan_to_num(), before.where(~after.isnan(), 0.0), rtol=0, atol=1e-3)
 
 
-def test_fault_13_radar_without_data_leaves_a_hole_under_the_cloud_only(coast: Coast) -> None:
-    seen, _ = coast()
-    seen.sar[0, 1, 40, 50] = seen.sar[0, 0, 2, 2] = math.nan  # under the cloud, and beside it
+def test_fault_13_a_pixel_without_radar_is_predicted_from_clear_ground_and_the_others_as_before(coast: Coast) -> None:
+    seen, clear = coast()
+    complete = SceneAdapted(("B04",))(seen)
+    seen.sar[0, :, 40, 40] = math.nan
     answer = SceneAdapted(("B04",))(seen)
-    assert answer.isnan().nonzero().tolist() == [[0, 0, 40, 50]]
+    mean = clear[0, 3][seen.cloud_map[0, 0] == 0].mean()
+    assert_close(answer[0, 0, 40, 40], mean, rtol=0, atol=0.02)
+    changed = torch.zeros_like(answer, dtype=torch.bool)
+    changed[..., 25:56, 25:56] = True  # means of haze and seam
+    assert (answer - complete).abs()[~changed].max() < 2e-3
+
+
+def test_without_radar_flat_ground_keeps_its_colour(coast: Coast) -> None:
+    seen, _ = coast()
+    seen.cloudy[:] = torch.where(seen.is_cloudy, 0.9, 0.25)
+    seen.sar[:] = math.nan
+    answer, sure = SceneAdapted(ALL).with_confidence(seen)
+    assert_close(answer, torch.full_like(answer, 0.25), rtol=0, atol=0.03)
+    assert sure.isfinite().all()
+
+
+def test_overcast_without_radar_is_the_prior_of_land(coast: Coast) -> None:
+    seen, _ = coast()
+    seen.cloud_map[:], seen.cloudy[:], seen.sar[:] = 1.0, 0.9, math.nan
+    answer, sure = SceneAdapted(ALL).with_confidence(seen)
+    assert_close(answer[0, :, 30, 10], torch.tensor(list(LAND_SPECTRUM.values())), rtol=0, atol=1e-6)
+    assert sure.max().item() == 0.0
 
 
 def test_a_valid_pixel_never_becomes_0(coast: Coast) -> None:

@@ -117,6 +117,7 @@ def test_predictions_are_stored_on_cloudy_pixels_and_nan_becomes_no_data(
         Provenance.NEAR_GAP: 0,
         Provenance.UNKNOWN_CLOUD: 0,
         Provenance.SHADOW: 0,
+        Provenance.WITHOUT_RADAR: 0,
     }
     assert set(strip) == {"clear", "provenance", "losses"}
     assert strip["losses"].tolist() == [1, 0, 10, 0]  # no optical data, no radar, NaN; gaps of the radar

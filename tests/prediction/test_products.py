@@ -53,6 +53,7 @@ def test_products_have_scale_offset_nodata_and_class_names() -> None:
         "VALUE_4": "near gap",
         "VALUE_5": "unknown cloud",
         "VALUE_6": "shadow",
+        "VALUE_7": "without radar",
     }
     assert [one.pixel_bytes for one in made.values()] == [4, 4, 1, 4, 1]
 
@@ -75,6 +76,13 @@ def test_cloudy_pixels_without_radar_and_all_pixels_without_optics_have_no_data(
     cloud_map = np.array([[0.0, 1.0, 0.0, 1.0]], np.float32)
     radar, optical = np.array([[False, False, True, True]]), np.array([[True, True, False, False]])
     assert classify_provenance(cloud_map, optical, radar, 0).tolist() == [[Provenance.OBSERVED, 0, 0, 0]]
+
+
+def test_a_remover_that_needs_no_radar_predicts_pixels_without_it_under_a_code_of_their_own() -> None:
+    m = np.array([[0.0, 1.0, 0.2, 1.0, np.nan]], np.float32)
+    radar, optical = np.array([[False, False, False, True, False]]), np.ones((1, 5), bool)
+    found = classify_provenance(m, optical, radar, 0, needs_radar=False)
+    assert found.tolist() == [[1, Provenance.WITHOUT_RADAR, Provenance.WITHOUT_RADAR, 3, Provenance.UNKNOWN_CLOUD]]
 
 
 def test_fault_13_pixels_of_unknown_cloud_state_are_predicted_where_radar_has_data() -> None:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -304,6 +305,52 @@ def test_fault_13_clear_pixels_without_radar_stay_observed(place: Place) -> None
     clear_px = coordinates()[3] >= 3300
     assert np.array_equal(values(scene)[:, clear_px], coordinates()[[3, 2, 1]][:, clear_px])
     assert (values(scene)[:, :, :45][:, ~clear_px[:, :45]] == 0).all()
+
+
+@pytest.mark.usefixtures("painted_map")
+def test_fault_13_where_radar_ends_cloudy_pixels_are_predicted_without_it(place: Place) -> None:
+    sar = speckle()
+    sar[:, :, :45] = np.nan
+    place.write(coordinates(), sar)
+    scene = place.predict("auto")
+    cloudy = coordinates()[3] < 3300
+    assert (values(scene) > 0).all()
+    traced = values(scene, "provenance")[0]
+    expected = cloudy & (np.arange(WIDTH) < 45)
+    assert np.array_equal(traced == Provenance.WITHOUT_RADAR, expected)
+    assert scene.summary["pixels"]["without_radar"] == expected.sum()
+    assert scene.summary["radar_used"] is True
+    assert "predicts cloudy pixels there from the optical image alone" in scene.summary["remarks"][-1]
+
+
+@pytest.mark.usefixtures("painted_map")
+@pytest.mark.parametrize("name", ["auto", "scene-adapted"])
+def test_without_a_radar_image_the_scene_is_predicted_with_a_warning_and_an_expected_error(
+    place: Place, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = predict_scene(name, place.cloudy, out=place.folder / "out", settings=SceneSettings())
+    cloudy = coordinates()[3] < 3300
+    assert (values(scene) > 0).all()
+    assert np.array_equal(values(scene, "provenance")[0] == Provenance.WITHOUT_RADAR, cloudy)
+    summary = scene.summary
+    assert (summary["radar_used"], summary["sar"], summary["radar"], summary["fit"]) == (False, None, None, None)
+    assert summary["expected_error"]["rows"][summary["used"]]["mae"] > 0
+    assert "sar-regression" not in summary["expected_error"]["rows"]
+    assert any("no radar image was given" in text for text in (*summary["remarks"], caplog.text))
+    item = json.loads(scene.files["item"].read_text())["properties"]
+    assert item["unclouded:radar_used"] is False and "without Sentinel-1 radar" in item["description"]
+    page = scene.files["report"].read_text()
+    assert "No radar image was given" in page and "without radar" in page
+    with rasterio.open(scene.files["clear"]) as file:
+        assert file.tags()["UNCLOUDED_RADAR"] == "none"
+
+
+@pytest.mark.parametrize("name", ["sar-regression", "network"])
+def test_removers_that_need_radar_are_refused_without_it_before_anything_is_written(place: Place, name: str) -> None:
+    remover = tiny_network() if name == "network" else name
+    with pytest.raises(InputError, match=rf"^{name} needs radar, and no Sentinel-1 image was given .* add one"):
+        predict_scene(remover, place.cloudy, out=place.folder / "out")
+    assert not (place.folder / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["clear-mean", "sar-regression", "scene-adapted", "network"])

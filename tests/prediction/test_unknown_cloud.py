@@ -88,7 +88,7 @@ def test_fault_13_pixels_of_unknown_cloud_state_without_radar_have_no_data_in_an
     optical[(10, *STRIP)] = 0
     optical[:, :4] = 0
     sar[:, :, 30:] = np.nan
-    scene = predict(optical, sar)
+    scene = predict(optical, sar, baseline("sar-vv", RGB))
     image = layer(scene, "clear")
     assert not image[:, 4:, 30:36].any() and image[:, 4:, 20:30].all()
     assert np.array_equal((image == 0).all(axis=0), (image == 0).any(axis=0))

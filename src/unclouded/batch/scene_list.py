@@ -31,7 +31,7 @@ MAX_MISTAKES = 10
 SEPARATORS = (",", ";", "\t")
 """Recognised cell separators; spreadsheets in many locales write semicolons."""
 
-REQUIRED = ("name", "cloudy", "sar")
+REQUIRED = ("name", "cloudy")
 """Required columns."""
 
 
@@ -41,7 +41,7 @@ class ListedScene(Settings):
     Attributes:
         name: Name of the scene and of its output folder; letters, digits, ``-``, ``_`` and ``.``.
         cloudy: Sentinel-2 product or GeoTIFF: path relative to the table, or URL.
-        sar: Sentinel-1 product or GeoTIFF: path relative to the table, or URL.
+        sar: Sentinel-1 product or GeoTIFF: path relative to the table, or URL; empty for the optical image alone.
         offset: DN offset of an optical GeoTIFF without tags.
         resampling: Interpolation of the bands of 20 and 60 m.
         tile: Granule of an old Sentinel-2 product that has several.
@@ -56,7 +56,7 @@ class ListedScene(Settings):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?$")
     cloudy: str = Field(min_length=1)
-    sar: str = Field(min_length=1)
+    sar: str | None = Field(None, min_length=1)
     offset: Offset | None = None
     resampling: Resampling | None = None
     tile: str | None = None
@@ -70,8 +70,8 @@ class ListedScene(Settings):
 
     @field_validator("cloudy", "sar")
     @classmethod
-    def _reachable(cls, place: str) -> str:
-        if is_url(place):
+    def _reachable(cls, place: str | None) -> str | None:
+        if place is not None and is_url(place):
             require_known_storage(place)
         return place
 

@@ -5,7 +5,7 @@ The products of a scene are the same as those of :func:`unclouded.prediction.sce
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from unclouded.models.weights import choose_map
 from unclouded.prediction.auto_remover import RemoverSpec
 from unclouded.prediction.clearing import LOSSES
 from unclouded.prediction.products import Provenance
-from unclouded.prediction.scene import SUMMARY, PredictedScene, SceneSettings, predict_scene
+from unclouded.prediction.scene import SUMMARY, PredictedScene, SceneSettings, predict_scene, require_radar_free
 from unclouded.prediction.scene_report import ITEM
 from unclouded.prediction.stac import item_id
 from unclouded.strict_json import read_json_object
@@ -47,7 +47,7 @@ class PredictScene:
         id: Hash of images, remover and settings.
         folder: Output folder of the scene.
         cloudy: Sentinel-2 product or GeoTIFF, as path or URL.
-        sar: Sentinel-1 product or GeoTIFF, as path or URL.
+        sar: Sentinel-1 product or GeoTIFF, as path or URL; None for the optical image alone.
         removers: The remover, followed by further ones for the uncertainty; pinned.
         settings: Settings of the scene.
     """
@@ -56,7 +56,7 @@ class PredictScene:
     id: str
     folder: Path
     cloudy: str
-    sar: str
+    sar: str | None
     removers: tuple[RemoverSpec, ...]
     settings: SceneSettings
 
@@ -68,8 +68,9 @@ class PredictScene:
         """
         first, *others = (one.find() for one in self.removers)
         scratch = self.folder.parent / WORK / "fetched"
-        places = (scratch / f"{self.id}-{image}" for image in ("cloudy", "sar"))
-        with fetched(self.cloudy, next(places)) as cloudy, fetched(self.sar, next(places)) as sar:
+        with ExitStack() as stack:
+            cloudy = stack.enter_context(fetched(self.cloudy, scratch / f"{self.id}-cloudy"))
+            sar = stack.enter_context(fetched(self.sar, scratch / f"{self.id}-sar")) if self.sar is not None else None
             cleared = predict_scene(first, cloudy, sar, self.folder, self.settings, others=others, require_offset=True)
             return [_row(self.name, cleared)]
 
@@ -100,7 +101,7 @@ def clearing(
         settings: Settings of all scenes; the options of a single scene override them.
 
     Raises:
-        InputError: A remover cannot be found.
+        InputError: A remover cannot be found, or needs radar and a scene has none.
     """
     pinned = tuple(one.pinned() for one in removers)
     requested = [[json.loads(str(one.identity)), one.precision] for one in pinned]
@@ -108,7 +109,9 @@ def clearing(
     tasks = []
     for scene in scenes:
         own = _settings_of(scene, settings, base)
-        cloudy, sar = (text if is_url(text) else str(base / text) for text in (scene.cloudy, scene.sar))
+        if scene.sar is None:
+            require_radar_free(found, f"the scene {scene.name}")
+        cloudy, sar = _place(scene.cloudy, base), _place(scene.sar, base) if scene.sar is not None else None
         inputs = [known_by(one) for one in (cloudy, sar, own.radar.heights, own.cloud_map) if one is not None]
         used = choose_map(found, own.clouds, own.cloud_map, PRODUCT).used
         radar = own.radar.model_copy(update={"heights": None})
@@ -116,6 +119,10 @@ def clearing(
         identity = content_id("clear 1", scene.name, inputs, requested, common.model_dump(mode="json"))
         tasks.append(PredictScene(scene.name, identity, out / scene.name, cloudy, sar, pinned, own))
     return tasks
+
+
+def _place(text: str, base: Path) -> str:
+    return text if is_url(text) else str(base / text)
 
 
 def outputs(row: Row) -> list[Output]:
@@ -143,6 +150,7 @@ def _settings_of(scene: ListedScene, settings: SceneSettings, base: Path) -> Sce
 def _row(name: str, cleared: PredictedScene) -> Row:
     """Return the table row of a scene; no value depends on when or where the scene was processed."""
     summary, item = cleared.summary, read_json_object(cleared.files["item"])
+    radar: Mapping[str, Any] = summary["radar"] or {}
     expected: Mapping[str, Any] = (summary["expected_error"] or {}).get("rows", {}).get(summary["used"], {})
     return {
         "scene": name,
@@ -153,10 +161,10 @@ def _row(name: str, cleared: PredictedScene) -> Row:
         "cloudy_product": summary["scene"]["product"],
         "cloudy_sha256": summary["cloudy"]["sha256"],
         "cloudy_acquired": summary["scene"].get("acquired"),
-        "radar_product": summary["radar"]["product"],
-        "radar_sha256": summary["sar"]["sha256"],
-        "radar_acquired": summary["radar"].get("acquired"),
-        **{name: summary["fit"][name] for name in ALIGNMENT},
+        "radar_product": radar.get("product"),
+        "radar_sha256": (summary["sar"] or {}).get("sha256"),
+        "radar_acquired": radar.get("acquired"),
+        **{name: (summary["fit"] or {}).get(name) for name in ALIGNMENT},
         "remarks": summary["remarks"],
         "key": summary["key"],
         "files": summary["files"],
@@ -246,8 +254,9 @@ def write_collection(path: Path, title: str, rows: Sequence[Row]) -> None:
         "stac_version": "1.1.0",
         "id": item_id(title),
         "title": "Sentinel-2 scenes without clouds",
-        "description": f"{len(ordered)} scenes whose cloudy pixels were predicted by unclouded with the help of "
-        f"Sentinel-1 radar. {TABLE} lists them, and those that failed. Contains modified Copernicus Sentinel data.",
+        "description": f"{len(ordered)} scenes whose cloudy pixels were predicted by unclouded, with the help of "
+        f"Sentinel-1 radar where there was any. {TABLE} lists them, and those that failed. Contains modified "
+        "Copernicus Sentinel data.",
         "license": "other",
         "extent": _extent(ordered),
         "links": links,

@@ -29,12 +29,13 @@ def predict(
         typer.Option(help="Cloudy Sentinel-2 L1C product, or GeoTIFF of 13 bands.", rich_help_panel=options.INPUT),
     ],
     sar: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            help="Sentinel-1 IW GRDH product, folder with the slices of one pass, or GeoTIFF of VV and VH.",
+            help="Sentinel-1 IW GRDH product, folder with the slices of one pass, or GeoTIFF of VV and VH. Without it, "
+            "clouds are removed from the optical image alone, with larger errors.",
             rich_help_panel=options.INPUT,
         ),
-    ],
+    ] = None,
     scene: SceneOptions,
     cloud_map: options.UserMask = None,
     network: NetworkOptions,
@@ -52,7 +53,7 @@ def predict(
     """
     from unclouded.files import require_file, require_there
 
-    require_there(cloudy, sar)
+    require_there(*filter(None, (cloudy, sar)))
     scene.require_files()
     if cloud_map is not None:
         require_file(cloud_map)

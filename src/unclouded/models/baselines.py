@@ -59,6 +59,11 @@ class Baseline:
         return self.name == "cloudy"
 
     @property
+    def needs_radar(self) -> bool:
+        """Whether the result depends on radar."""
+        return self.name.startswith("sar-")
+
+    @property
     def margin_px(self) -> int:
         """Largest distance at which a pixel affects the result: the reach of the radar features for a regression."""
         return REACH_PX if self.name == "sar-regression" else 0
@@ -122,6 +127,11 @@ class AdaptedRule:
     bands: tuple[str, ...]
     spectrum: Float[Tensor, "1 band 1 1"]
     regression: Regression | None = None
+
+    @property
+    def needs_radar(self) -> bool:
+        """Whether the result depends on radar."""
+        return self.name.startswith("sar-")
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image as TOA reflectance; NaN where the input has no data."""

@@ -122,6 +122,10 @@ class Prior:
         dry, wet = (vh.new_tensor([kind[band] for band in bands]).view(-1, 1, 1) for kind in (self.land, self.water))
         return water * wet + (1 - water) * dry
 
+    def plain(self, bands: tuple[str, ...]) -> Float64[Tensor, "band 1 1"]:
+        """Return the spectrum where there is no radar to separate land from water: that of land."""
+        return torch.tensor([self.land[band] for band in bands], dtype=torch.float64).view(-1, 1, 1)
+
     def shares(self, bands: tuple[str, ...]) -> Float64[Tensor, " band"]:
         """Return the weights of bands."""
         return torch.tensor([self.share[band] for band in bands], dtype=torch.float64)

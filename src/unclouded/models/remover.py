@@ -13,7 +13,10 @@ from unclouded.tensors.observation import Observation
 
 @runtime_checkable
 class CloudRemover(Protocol):
-    """A callable that predicts the clear image of an observation: all that prediction and evaluation require."""
+    """A callable that predicts the clear image of an observation: all that prediction and evaluation require.
+
+    Pixels without radar are passed to a remover only if it has an attribute ``needs_radar`` that is False.
+    """
 
     @property
     def name(self) -> str:
@@ -104,6 +107,14 @@ class RemarkedRemover(CloudRemover, Protocol):
         ...
 
 
+def needs_radar(remover: "CloudRemover | SceneRemover") -> bool:
+    """Return whether a remover needs radar at every pixel that it predicts.
+
+    A remover that also predicts pixels whose radar is NaN has an attribute ``needs_radar`` that is False.
+    """
+    return bool(getattr(remover, "needs_radar", True))
+
+
 @dataclass(frozen=True, eq=False)
 class FunctionRemover:
     """A :class:`CloudRemover` made of a function, such as another remover with a changed input.
@@ -112,11 +123,13 @@ class FunctionRemover:
         name: Name in tables.
         bands: Optical bands of input and output, in this order.
         answer: Function from an observation to its clear image.
+        needs_radar: Whether it needs radar, see :func:`needs_radar`.
     """
 
     name: str
     bands: tuple[str, ...]
     answer: Callable[[Observation], Tensor]
+    needs_radar: bool = True
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image as TOA reflectance; NaN where it cannot be predicted."""

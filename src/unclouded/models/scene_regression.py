@@ -87,9 +87,11 @@ class SceneRegression:
         height, width = features.shape[1:]
         z = (features.flatten(1) - self.centre[:, None]) / self.scale[:, None]
         inside = torch.minimum(torch.maximum(z, self.low[:, None]), self.high[:, None])
-        extrapolation = (z - inside).square().mean(dim=0).sqrt()
-        x = torch.cat([torch.ones_like(inside[:1]), inside])
-        total, share = self.coefficients.T @ x, torch.zeros_like(inside[:1])
+        outside = (z - inside).square()
+        extrapolation = outside.mean(dim=0).sqrt() if len(z) else outside.sum(dim=0)
+        none = z.new_zeros(1, z.shape[1])
+        x = torch.cat([none + 1, inside])
+        total, share = self.coefficients.T @ x, none.clone()
         for node, weight in self.grid.weights(origin_px, (height, width)):
             at = weight.flatten()
             share += self.local_share.get(node, self.clear_share) * at

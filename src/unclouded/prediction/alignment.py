@@ -115,8 +115,10 @@ def _remedy(processing: str, without_terrain: bool) -> str:
     return "its georeference is inaccurate; pass it on its own grid with --align, or the GRDH product with --heights"
 
 
-def assess_alignment(sources: Sources, scene_map: SceneMap) -> AlignmentQuality:
-    """Measure the alignment of the two images of a scene on its clear pixels."""
+def assess_alignment(sources: Sources, scene_map: SceneMap) -> AlignmentQuality | None:
+    """Measure the alignment of the two images of a scene on its clear pixels; None if there is no radar."""
+    if sources.radar is None:
+        return None
     radar, optical = sources.radar.acquired, sources.optical.acquired
     undated = [name for name, time in (("the radar", radar), ("the optical image", optical)) if time is None]
     small = min(sources.shape) < SMALLEST_PX

@@ -27,7 +27,7 @@ from unclouded.models.identity import describe_remover
 from unclouded.models.inference import Engine, Precision
 from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkRemover
-from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover, adapt_per_image
+from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover, adapt_per_image, needs_radar
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.prediction.products import percent_text
 from unclouded.sensors import RGB
@@ -125,13 +125,18 @@ class SelectedRemover:
         return self.remover.name
 
     @property
+    def needs_radar(self) -> bool:
+        """False: pixels without radar are predicted by the remover with the confidence."""
+        return False
+
+    @property
     def bands(self) -> tuple[str, ...]:
         """Optical bands of input and output, in this order."""
         return self.remover.bands
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image as TOA reflectance."""
-        return self.remover(observation)
+        return self.with_confidence(observation)[0]
 
     def with_confidence(
         self, observation: Observation
@@ -140,7 +145,10 @@ class SelectedRemover:
         if self.remover is self.confident:
             return self.confident.with_confidence(observation)
         prediction = self.remover(observation)
-        _, confidence = self.confident.with_confidence(observation)
+        otherwise, confidence = self.confident.with_confidence(observation)
+        if needs_radar(self.remover):
+            without_radar = observation.sar.isnan().any(dim=1, keepdim=True)
+            prediction = torch.where(without_radar, otherwise, prediction)
         return prediction, confidence.masked_fill(prediction.isnan().any(dim=1, keepdim=True), math.nan)
 
 
@@ -159,6 +167,7 @@ class AutoRemover:
     others: tuple[CloudRemover, ...]
     seed: int = 0
     name: str = "auto"
+    needs_radar: bool = False
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -178,7 +187,8 @@ class AutoRemover:
 
     def adapt(self, sample: Sequence[Observation]) -> SelectedRemover:
         """Compare the candidates on covered clear ground of the sample; return the best one, adapted to the sample."""
-        candidates = (self.preferred, *self.others)
+        has_radar = any(bool(seen.sar.isfinite().all(dim=1).any()) for seen in sample)
+        candidates = (self.preferred, *(one for one in self.others if has_radar or not needs_radar(one)))
         expected = expected_error(candidates, sample, np.random.default_rng(self.seed))
         first = self.preferred.adapt(sample)
         name, reason = select_remover(expected, self.preferred.name)
@@ -370,7 +380,9 @@ def adapt_to_sample(remover: CloudRemover | SceneRemover, sample: Sequence[Obser
 
 
 def _is_clear(seen: Observation) -> Bool[Tensor, "1 1 h w"]:
-    known = seen.cloudy.isfinite().all(dim=1, keepdim=True) & seen.sar.isfinite().all(dim=1, keepdim=True)
+    """Return the clear pixels with optical data and, unless the window has no radar at all, radar data."""
+    radar = seen.sar.isfinite().all(dim=1, keepdim=True)
+    known = seen.cloudy.isfinite().all(dim=1, keepdim=True) & (radar | ~radar.any())
     return known & ~seen.is_cloudy
 
 

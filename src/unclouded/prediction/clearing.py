@@ -19,7 +19,14 @@ from torch.nn import functional as F
 
 from unclouded.io.strips import row_ranges
 from unclouded.models.baselines import Baseline
-from unclouded.models.remover import CloudRemover, ConfidentRemover, FunctionRemover, SceneRemover, UncertainRemover
+from unclouded.models.remover import (
+    CloudRemover,
+    ConfidentRemover,
+    FunctionRemover,
+    SceneRemover,
+    UncertainRemover,
+    needs_radar,
+)
 from unclouded.prediction.cloud_mapping import SceneMap
 from unclouded.prediction.products import (
     UNKNOWN_PERCENT,
@@ -50,8 +57,8 @@ UNKNOWN_REACH_PX = 88
 LOSSES = ("no_data_optical", "no_data_radar", "no_data_remover", "radar_gaps")
 """Names of the pixel counts of a line.
 
-The first three count pixels of the result without data, by cause: no optical band has a value; cloudy and without
-radar; the remover returned NaN. The last one counts all pixels without radar data.
+The first three count pixels of the result without data, by cause: no optical band has a value; cloudy and without the
+radar that the remover needs; the remover returned NaN. The last one counts all pixels without radar data.
 """
 
 Statistics = Literal["scene", "window"]
@@ -83,6 +90,11 @@ class AdaptedEnsemble:
     def repeats_input(self) -> bool:
         """Whether the first remover returns the cloudy image itself, in which no missing band may be filled."""
         return isinstance(first := self.removers[0], Baseline) and first.repeats_input
+
+    @property
+    def needs_radar(self) -> bool:
+        """Whether any of the removers predicts only pixels with radar."""
+        return any(needs_radar(one) for one in self.removers)
 
     @property
     def has_confidence(self) -> bool:
@@ -130,11 +142,15 @@ class AdaptedEnsemble:
 
 def adapt_per_window(remover: SceneRemover) -> CloudRemover:
     """Return a remover that adapts to every window separately, as the instance norms of the paper do; seams show."""
-    return FunctionRemover(remover.name, remover.bands, lambda window: remover.adapt([window])(window))
+    return FunctionRemover(
+        remover.name, remover.bands, lambda window: remover.adapt([window])(window), needs_radar(remover)
+    )
 
 
-def read_sample(sources: Sources, scene_map: SceneMap, bands: tuple[str, ...]) -> list[Observation]:
-    """Read the windows that a remover is adapted to, without those where radar and optical data do not overlap."""
+def read_sample(
+    sources: Sources, scene_map: SceneMap, bands: tuple[str, ...], *, needs_radar: bool = True
+) -> list[Observation]:
+    """Read the windows that a remover is adapted to, without those that lack optical data, or radar if it is needed."""
     known = scene_map.everywhere(scene_map.has_data)
     # Where no pixel has all bands and a known m, a remover can only be adapted to the pixels to predict.
     all_unknown = not known.any()
@@ -146,7 +162,8 @@ def read_sample(sources: Sources, scene_map: SceneMap, bands: tuple[str, ...]) -
     for (top, bottom), windows in by_rows.items():
         rows = sources.rows(top, bottom, bands).result()
         seen = scene_map.seen(top, bottom) if all_unknown else None
-        usable, cloud_map = rows.radar & (rows.optical if seen is None else seen), scene_map.cloud_map(top, bottom)
+        usable, cloud_map = rows.optical if seen is None else seen, scene_map.cloud_map(top, bottom)
+        usable = usable & rows.radar if needs_radar else usable
         sample += [
             rows.observation(each, cloud_map, seen) for each in windows if usable[each.within(rows.window)].any()
         ]
@@ -284,7 +301,8 @@ def remove_clouds_in_line(
             _predict_window(strip, target, here, observation, ensemble, rows.radiometry)
     part = here.within(rows.window)
     lost, there, radar = strip["provenance"][0] == Provenance.NO_DATA, seen[part], rows.radar[part]
-    causes = lost & ~there, lost & there & ~radar, lost & there & radar, ~radar
+    usable = radar if ensemble is None or ensemble.needs_radar else np.ones_like(radar)
+    causes = lost & ~there, lost & there & ~usable, lost & there & usable, ~radar
     return strip | {"losses": np.array([np.count_nonzero(where) for where in causes])}
 
 
@@ -298,9 +316,11 @@ def _observed_strip(
 ) -> Strip:
     """Return a line before prediction: observed values, and 0 where there are no data or none can be predicted."""
     part = here.within(rows.window)
-    radar = rows.radar if ensemble else np.zeros_like(rows.radar)
-    reach = ensemble.margin_px if ensemble else 0
-    provenance = classify_provenance(cloud_map, rows.optical, radar, reach, seen, shadow)[part]
+    radar, reach_px = (rows.radar, ensemble.margin_px) if ensemble else (np.zeros_like(rows.radar), 0)
+    radar_needed = ensemble is None or ensemble.needs_radar
+    provenance = classify_provenance(cloud_map, rows.optical, radar, reach_px, seen, shadow, needs_radar=radar_needed)[
+        part
+    ]
     stored = rows.stored[:, *part]
     strip: Strip = {"provenance": provenance[None], "clear": stored.copy()}
     strip["clear"][:, provenance == Provenance.NO_DATA] = 0

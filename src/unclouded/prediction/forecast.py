@@ -108,7 +108,8 @@ def time_stages(sources: Sources, removers: Sequence[CloudRemover], clouds: Clou
         cloud_map(reflectance, sources.optical.bands, clouds)  # the first call compiles
         mapping, _ = _timed(lambda: cloud_map(reflectance, sources.optical.bands, clouds))
     mapped = StageTimes(reading / (window.shape[0] * width), mapping / window.pixels)
-    if not (rows.optical & rows.radar)[:, columns].any():
+    usable = rows.optical if sources.radar is None else rows.optical & rows.radar
+    if not usable[:, columns].any():
         return mapped
     stored, pixels = rows.stored[:, :, columns], window.pixels
     half_cloudy = np.zeros(rows.sar.shape[1:], np.float32)  # adapting needs both clouds and clear ground
@@ -119,7 +120,7 @@ def time_stages(sources: Sources, removers: Sequence[CloudRemover], clouds: Clou
     ensemble.predict(observation)
     clearing, _ = _timed(lambda: ensemble.predict(observation))
     edges = reflectance[[sources.optical.bands.index(band) for band in OPTICAL_BANDS]]
-    large = min(window.shape) >= SMALLEST_PX
+    large = sources.radar is not None and min(window.shape) >= SMALLEST_PX
     comparing = _timed(lambda: correlate_edges(observation.sar[0].numpy(), edges))[0] if large else 0.0
     return replace(
         mapped,

@@ -29,7 +29,7 @@ class Provenance(IntEnum):
     """Origin of a pixel; the codes of the provenance raster."""
 
     NO_DATA = 0
-    """No band of the optical image has data, or the pixel is cloudy and the radar has no data."""
+    """No band of the optical image has data, or the remover needs radar and a cloudy pixel has none."""
     OBSERVED = 1
     """m = 0: the stored integers equal the input bit for bit."""
     BLENDED = 2
@@ -42,6 +42,8 @@ class Provenance(IntEnum):
     """Predicted as under opaque cloud: m is unknown, or a band is missing or saturated; other bands have values."""
     SHADOW = 6
     """m > 0 because of cloud shadow: predicted."""
+    WITHOUT_RADAR = 7
+    """m > 0: predicted from the optical image alone, because the radar has no data."""
 
 
 CLASSES = {code.value: code.name.lower() for code in Provenance}
@@ -164,6 +166,8 @@ def classify_provenance(
     reach_px: int,
     seen: Bool[np.ndarray, "y x"] | None = None,
     shadow: Bool[np.ndarray, "y x"] | None = None,
+    *,
+    needs_radar: bool = True,
 ) -> UInt8[np.ndarray, "y x"]:
     """Return the provenance of each pixel.
 
@@ -174,6 +178,7 @@ def classify_provenance(
         reach_px: Radius of the remover's receptive field.
         seen: True where any band of the optical image has a value; ``optical`` if omitted.
         shadow: True where m is due to cloud shadow; nowhere if omitted.
+        needs_radar: Whether the remover predicts only pixels with radar.
 
     Returns:
         Codes of :class:`Provenance`.
@@ -187,8 +192,11 @@ def classify_provenance(
     missing = ~(seen & radar)
     if missing.any() and reach_px:
         codes[_near(missing, reach_px)] = Provenance.NEAR_GAP
+    if not needs_radar:
+        codes[~radar] = Provenance.WITHOUT_RADAR
     codes[unknown_cloud] = Provenance.UNKNOWN_CLOUD
-    codes[~radar] = Provenance.NO_DATA
+    if needs_radar:
+        codes[~radar] = Provenance.NO_DATA
     codes[(cloud_map == 0) & ~unknown_cloud] = Provenance.OBSERVED
     codes[~seen] = Provenance.NO_DATA
     return codes
@@ -209,7 +217,7 @@ def percent_text(share: float) -> str:
     return "> 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
 
 
-PREDICTED = ("blended", "synthesised", "near_gap", "shadow")
+PREDICTED = ("blended", "synthesised", "near_gap", "shadow", "without_radar")
 """Provenance names of pixels under cloud or its shadow that were predicted."""
 
 _CAUSES = {

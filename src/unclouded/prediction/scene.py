@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from pydantic import BeforeValidator, Field
 
@@ -28,10 +29,10 @@ from unclouded.io.geotiff import mask_beside
 from unclouded.locks import held
 from unclouded.models.identity import describe_remover
 from unclouded.models.network import Level, level_of
-from unclouded.models.remover import CloudRemover, ConfidentRemover
+from unclouded.models.remover import CloudRemover, ConfidentRemover, needs_radar
 from unclouded.models.weights import MapChoice, choose_map
 from unclouded.prediction.alignment import AlignmentQuality, assess_alignment
-from unclouded.prediction.auto_remover import RemoverSpec
+from unclouded.prediction.auto_remover import AutoRemover, ExpectedError, RemoverSpec, expected_error
 from unclouded.prediction.clearing import Statistics, adapt_removers, read_sample, remove_clouds, sum_losses
 from unclouded.prediction.cloud_mapping import SceneMap, map_scene
 from unclouded.prediction.forecast import forecast
@@ -47,12 +48,17 @@ from unclouded.sentinel.optical import OpticalSettings
 from unclouded.settings import Settings
 from unclouded.strict_json import read_json_object
 from unclouded.sun import Sun
-from unclouded.tensors.observation import positions
+from unclouded.tensors.observation import Observation, positions
 
 SUMMARY = "summary.json"
 """Written last: a folder with this file is finished."""
-_FORMAT = 4
+_FORMAT = 5
 """Version of the products; part of the key, so that folders of an older version are replaced."""
+
+NO_RADAR = (
+    "no radar image was given: what lies under the clouds is estimated from the clear ground of this scene and typical "
+    "spectra alone, so that rivers, fields and towns hidden by cloud do not appear; add a Sentinel-1 image with --sar"
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -105,8 +111,8 @@ class PredictedScene:
 def predict_scene(
     remover: CloudRemover | Path | str,
     cloudy: Path | str,
-    sar: Path | str,
-    out: Path | str,
+    sar: Path | str | None = None,
+    out: Path | str = "out",
     settings: SceneSettings | None = None,
     *,
     others: Sequence[CloudRemover] = (),
@@ -124,8 +130,9 @@ def predict_scene(
         remover: Remover, weights file of a network, or name of a remover without weights: ``auto``,
             ``scene-adapted`` or a baseline.
         cloudy: Sentinel-2 product or GeoTIFF.
-        sar: Sentinel-1 product or GeoTIFF.
-        out: Output folder.
+        sar: Sentinel-1 product or GeoTIFF; without one, clouds are removed from the optical image alone, which only
+            removers that do not need radar can do.
+        out: Output folder; ``out`` in the current folder if omitted.
         settings: Settings; the defaults if omitted.
         others: Further ensemble members for the same bands, such as other weights, for the uncertainty.
         on_progress: Called with (stage, completed, total).
@@ -135,15 +142,18 @@ def predict_scene(
 
     Raises:
         BusyError: Another process is writing into the folder.
-        InputError: There is no such remover, an image cannot be used, or the images do not fit together.
+        InputError: There is no such remover, it needs radar and there is none, an image cannot be used, or the images
+            do not fit together.
         MachineError: Not enough disk space, or the folder is not writable.
     """
     settings = settings or SceneSettings()
     if isinstance(remover, Path | str):
         remover = RemoverSpec(str(remover)).find()
-    optical, radar, out = identify(cloudy, SENTINEL2), identify(sar, SENTINEL1), Path(out)
-    cloudy, sar = optical.path, radar.path
-    removers = (remover, *others)
+    removers, out = (remover, *others), Path(out)
+    if sar is None:
+        require_radar_free(removers)
+    optical, radar = identify(cloudy, SENTINEL2), identify(sar, SENTINEL1) if sar is not None else None
+    cloudy, sar = optical.path, radar.path if radar is not None else None
     if any(other.bands != remover.bands for other in others):
         raise InputError(
             f"expected removers of the bands {' '.join(remover.bands)}, found others; choose weights for the same bands"
@@ -178,6 +188,20 @@ def predict_scene(
         return _publish(out, work, files, summary, lambda: clock() - started)
 
 
+def require_radar_free(removers: Sequence[CloudRemover], scene: str = "this scene") -> None:
+    """Check that all removers can predict a scene without radar.
+
+    Raises:
+        InputError: One of them needs radar.
+    """
+    if needing := [one.name for one in removers if needs_radar(one)]:
+        verb = "needs" if len(needing) == 1 else "need"
+        raise InputError(
+            f"{' and '.join(needing)} {verb} radar, and no Sentinel-1 image was given for {scene}; add one (--sar, or "
+            "the column sar), or name no remover to use the best one without radar"
+        )
+
+
 def _level(removers: Sequence[CloudRemover]) -> Level:
     """Return the processing level that the removers are for."""
     levels = {level_of(one) for one in removers}
@@ -198,7 +222,9 @@ def _no_new_folder_on_error(out: Path) -> Iterator[None]:
         raise
 
 
-def _record(removers: Sequence[CloudRemover], cloudy: Path, sar: Path, settings: SceneSettings) -> dict[str, Any]:
+def _record(
+    removers: Sequence[CloudRemover], cloudy: Path, sar: Path | None, settings: SceneSettings
+) -> dict[str, Any]:
     """Return everything that the products depend on; its hash is the key of the scene."""
     files = {"cloudy": cloudy, "sar": sar, "cloud_map": settings.cloud_map, "heights": settings.radar.heights}
     masks = {role: mask for role, path in files.items() if path is not None and (mask := mask_beside(path))}
@@ -208,7 +234,7 @@ def _record(removers: Sequence[CloudRemover], cloudy: Path, sar: Path, settings:
         "torch": torch.__version__,
         "s2cloudless": version("s2cloudless"),
         "cloudy": {"name": cloudy.name, "sha256": content_hash(cloudy)},
-        "sar": {"name": sar.name, "sha256": content_hash(sar)},
+        "sar": {"name": sar.name, "sha256": content_hash(sar)} if sar is not None else None,
         "cloud_map": content_hash(user_map) if (user_map := settings.cloud_map) else None,
         "heights": content_hash(heights) if (heights := settings.radar.heights) else None,
         "masks": {role: content_hash(mask) for role, mask in masks.items()},
@@ -268,12 +294,14 @@ class _Run:
         seconds["mapping"] = -started + (started := clock())
         alignment, remarks = self._align(scene_map)
         seconds["comparing"] = -started + (started := clock())
-        sample = read_sample(sources, scene_map, bands)
+        radar_needed = any(needs_radar(one) for one in self.removers)
+        sample = read_sample(sources, scene_map, bands, needs_radar=radar_needed)
         sampled = [[*one.origin_px, *one.cloudy.shape[-2:]] for one in sample]
         statistics, uncertainty = settings.statistics, settings.uncertainty
         ensemble = adapt_removers(self.removers, sample, statistics, uncertainty=uncertainty) if sample else None
         if ensemble is not None:
             remarks += _logged(tuple(remarks_on(self.removers, ensemble.removers, sample)))
+        expected = self._expected_error(sample)
         del sample
         seconds["adapting"] = -started + (started := clock())
         cleared = StripCheckpoint(self.work, "cleared")
@@ -284,19 +312,21 @@ class _Run:
         products = _products(sources, remover, settings, _tags(record, used.name), confidence=confidence)
         files = write_products(self.work, products, cleared, scene_map, tops, sources.geobox, on_progress)
         losses = sum_losses(cleared, tops)
-        remarks += _logged(tuple(_gaps(sources, scene_map, losses, used.name)))
+        radar_needed = needs_radar(used)
+        remarks += _logged(tuple(_gaps(sources, scene_map, losses, used.name, needs_radar=radar_needed)))
         data = report_data(
             *(sources, products, files, used, record),
             optical=self.cloudy,
             alignment=alignment,
             remarks=remarks,
             losses=losses,
+            expected=expected,
         )
         files |= write_report(self.work, data)
         seconds["writing"] = clock() - started
         summary = record | {
             "scene": {"acquired": None} | sources.optical.metadata(),
-            "radar": {"acquired": None} | sources.radar.metadata(),
+            "radar": {"acquired": None} | sources.radar.metadata() if sources.radar else None,
             "trained_map": self.choice.trained and self.choice.trained.to_json(),
             **data.summary(),
             "sample": sampled,
@@ -304,17 +334,25 @@ class _Run:
         }
         return files, summary
 
-    def _align(self, scene_map: SceneMap) -> tuple[AlignmentQuality, tuple[str, ...]]:
+    def _align(self, scene_map: SceneMap) -> tuple[AlignmentQuality | None, tuple[str, ...]]:
         """Return the alignment of radar and optical image, and remarks about both; log the remarks."""
-        optical, radar = self.sources.optical, self.sources.radar
-        alignment = assess_alignment(self.sources, scene_map)
-        remarks = (
-            *filter(None, [self.choice.remark]),
-            *optical.remarks,
-            *radar.remarks,
-            *alignment.remarks(radar.processing, radar.remarks),
-        )
+        radar, alignment = self.sources.radar, assess_alignment(self.sources, scene_map)
+        remarks = (*filter(None, [self.choice.remark]), *self.sources.optical.remarks)
+        if radar is None or alignment is None:
+            remarks = (*remarks, NO_RADAR)
+        else:
+            remarks = (*remarks, *radar.remarks, *alignment.remarks(radar.processing, radar.remarks))
         return alignment, _logged(remarks)
+
+    def _expected_error(self, sample: Sequence[Observation]) -> ExpectedError | None:
+        """Return the expected error of a remover without radar that was named by the user; else None.
+
+        An automatic selection brings the expected errors of its candidates.
+        """
+        remover = self.removers[0]
+        if self.sources.radar is not None or isinstance(remover, AutoRemover) or not sample:
+            return None
+        return expected_error([remover], sample, np.random.default_rng(0))
 
 
 def _logged(remarks: tuple[str, ...]) -> tuple[str, ...]:
@@ -323,22 +361,28 @@ def _logged(remarks: tuple[str, ...]) -> tuple[str, ...]:
     return remarks
 
 
-def _gaps(sources: Sources, scene_map: SceneMap, losses: Mapping[str, int], used: str) -> Iterator[str]:
+def _gaps(
+    sources: Sources, scene_map: SceneMap, losses: Mapping[str, int], used: str, *, needs_radar: bool
+) -> Iterator[str]:
     """Yield remarks about pixels of unknown cloudiness and about gaps in the radar image."""
     pixels = sources.shape[0] * sources.shape[1]
     unknown = scene_map.unknown_cloud()
     if any(unknown.pixels):
-        unless = ", but no data where the radar has none" if losses["radar_gaps"] else ""
+        unless = ", but no data where the radar has none" if losses["radar_gaps"] and needs_radar else ""
         yield (
             f"{percent_text(unknown.pixels[0] / pixels)} of the scene {unknown.state}, because "
             f"{unknown.reasons(sources.optical.bands)} there; {used} predicts it as under opaque cloud{unless}"
         )
-    if losses["no_data_radar"] or losses["radar_gaps"] >= 0.001 * pixels:
+    if sources.radar is not None and (losses["no_data_radar"] or losses["radar_gaps"] >= 0.001 * pixels):
         gaps, lost = (percent_text(losses[name] / pixels) for name in ("radar_gaps", "no_data_radar"))
+        result = (
+            f"cloudy pixels there, {lost} of the scene, have no data in the result"
+            if needs_radar
+            else f"{used} predicts cloudy pixels there from the optical image alone ('without radar' in the provenance)"
+        )
         yield (
             f"the radar has no data in {gaps} of the scene (areas of exactly 0 dB, no power and fill values such as "
-            f"-9999 count as no data): cloudy pixels there, {lost} of the scene, have no data in the result; clear "
-            "pixels remain as observed"
+            f"-9999 count as no data): {result}; clear pixels remain as observed"
         )
 
 
@@ -346,6 +390,7 @@ def _tags(record: dict[str, Any], used: str) -> dict[str, str]:
     return {
         "UNCLOUDED_VERSION": record["unclouded"],
         "UNCLOUDED_REMOVER": used,
+        "UNCLOUDED_RADAR": record["sar"]["name"] if record["sar"] else "none",
         "UNCLOUDED_CLOUDS": record["cloud_map"] or json.dumps(record["settings"]["clouds"]),
         "UNCLOUDED_KEY": record["key"],
     }

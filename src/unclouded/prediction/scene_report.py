@@ -14,7 +14,7 @@ from unclouded.files import write_text
 from unclouded.io.geotiff import open_geotiff, stored_rows
 from unclouded.models.remover import CloudRemover
 from unclouded.prediction.alignment import AlignmentQuality
-from unclouded.prediction.auto_remover import SelectedRemover
+from unclouded.prediction.auto_remover import ExpectedError, SelectedRemover
 from unclouded.prediction.products import CLASSES, UNKNOWN_PERCENT, Product
 from unclouded.prediction.report.data import Input, OutputFile, ReportData
 from unclouded.prediction.report.overview import RowReader, SceneReaders, read_overview
@@ -45,6 +45,7 @@ def report_data(
     alignment: AlignmentQuality | None = None,
     remarks: Sequence[str] = (),
     losses: Mapping[str, int] | None = None,
+    expected: ExpectedError | None = None,
 ) -> ReportData:
     """Read the images and the finished products of a scene, and return the data of its report.
 
@@ -55,9 +56,10 @@ def report_data(
         used: Remover that was used, adapted to the scene.
         record: Inputs and settings of the scene; see :mod:`unclouded.prediction.scene`.
         optical: Path of the optical image.
-        alignment: Alignment of radar and optical image.
+        alignment: Alignment of radar and optical image; None without radar.
         remarks: Warnings about the images.
         losses: Pixel counts of missing data by cause; see :data:`unclouded.prediction.clearing.LOSSES`.
+        expected: Expected error of a remover that was not selected automatically, if it was measured.
     """
     with _readers(sources, used.bands, files) as readers:
         overview = read_overview(readers)
@@ -71,10 +73,10 @@ def report_data(
         overview=overview,
         files={product.name: _output_file(product, files[product.name], used.bands) for product in products},
         modified=datetime.fromtimestamp(optical.stat().st_mtime, UTC),
-        expected=selected.expected if selected else None,
+        expected=selected.expected if selected else expected,
         choice=selected.reason if selected else "",
         settings=_settings_text(record["settings"]) | {"requested": record["removers"][0]["name"]},
-        measured=sources.optical.metadata() | {"radar": sources.radar.processing},
+        measured=sources.optical.metadata() | {"radar": sources.radar.processing if sources.radar else "none"},
         remarks=remarks,
         alignment=alignment,
         losses=losses or {},
@@ -100,10 +102,9 @@ def write_report(folder: Path, data: ReportData) -> dict[str, Path]:
 
 def _inputs(sources: Sources, record: Mapping[str, Any]) -> list[Input]:
     """Return the images, the user's cloud map and the weights, with their hashes."""
-    inputs = [
-        Input("Sentinel-2", record["cloudy"]["name"], record["cloudy"]["sha256"], sources.optical.acquired),
-        Input("Sentinel-1", record["sar"]["name"], record["sar"]["sha256"], sources.radar.acquired),
-    ]
+    inputs = [Input("Sentinel-2", record["cloudy"]["name"], record["cloudy"]["sha256"], sources.optical.acquired)]
+    if sources.radar is not None:
+        inputs.append(Input("Sentinel-1", record["sar"]["name"], record["sar"]["sha256"], sources.radar.acquired))
     if user_map := record["settings"]["cloud_map"]:
         inputs.append(Input("cloud map", Path(user_map).name, record["cloud_map"]))
     return inputs + [Input("weights", one["name"], one["weights"]) for one in record["removers"] if "weights" in one]

@@ -24,7 +24,7 @@ from unclouded.io.strips import RowReader
 from unclouded.models.network import Level
 from unclouded.prediction.tiling import Window
 from unclouded.progress import ProgressCallback, no_progress
-from unclouded.sensors import SENTINEL2
+from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.sentinel.coregistration import Shift
 from unclouded.sentinel.footprints import latitude_deg, require_on_earth
 from unclouded.sentinel.identify import Source, identify
@@ -135,15 +135,15 @@ def _fill_missing_bands(pixels: Float32[np.ndarray, "band pixel"]) -> Float32[np
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """An open cloudy optical scene and the open radar image on its grid.
+    """An open cloudy optical scene and, if any, the open radar image on its grid.
 
     Attributes:
         optical: Optical scene.
-        radar: Radar image.
+        radar: Radar image; None for prediction from the optical image alone.
     """
 
     optical: OpticalScene
-    radar: RadarScene
+    radar: RadarScene | None
     _reader: ThreadPoolExecutor = field(repr=False)
 
     @property
@@ -179,10 +179,20 @@ class Sources:
             wait([after])
         stored, whole = self.optical.stored(top, bottom), bands == self.optical.bands
         stored = stored if whole else stored[positions(bands, self.optical.bands)]
-        return SceneRows(top, stored, self.radar.read(top, bottom), bands, self.radiometry(bands), self.season)
+        if self.radar is None:
+            sar = np.full((len(SENTINEL1.bands), *stored.shape[1:]), np.nan, np.float32)
+        else:
+            sar = self.radar.read(top, bottom)
+        return SceneRows(top, stored, sar, bands, self.radiometry(bands), self.season)
 
     def shift(self, where: RowReader[NDArray[np.bool_]]) -> "Future[Shift]":
-        """Start to estimate the shift of the radar against the optical scene, from the pixels selected by ``where``."""
+        """Start to estimate the shift of the radar against the optical scene, from the pixels selected by ``where``.
+
+        Raises:
+            ValueError: There is no radar.
+        """
+        if self.radar is None:
+            raise ValueError("there is no radar whose shift could be estimated")
         return self._reader.submit(scene_shift, self.radar, self.optical, where)
 
     def radiometry(self, bands: tuple[str, ...]) -> Radiometry:
@@ -194,7 +204,7 @@ class Sources:
 @contextmanager
 def open_sources(
     cloudy: Path | Source,
-    sar: Path | Source,
+    sar: Path | Source | None,
     work_folder: Path,
     radar: RadarSettings | None = None,
     level: Level = "L1C",
@@ -206,7 +216,7 @@ def open_sources(
 
     Args:
         cloudy: Sentinel-2 product or GeoTIFF.
-        sar: Sentinel-1 product or GeoTIFF.
+        sar: Sentinel-1 product or GeoTIFF; None for the optical scene alone.
         work_folder: Folder for decoded bands of products.
         radar: Resampling and correction of the radar image.
         level: Processing level that the remover is for.
@@ -240,15 +250,17 @@ def open_sources(
             )
         require_on_earth(source.path, scene.geobox)
         on_progress("opening images", 1, 2)
-        radar_to_open = open_radar(
-            sar,
-            scene.geobox,
-            align=radar.align,
-            units=radar.units,
-            heights=radar.heights,
-            heights_datum_m=radar.heights_datum_m,
-            work_folder=work_folder,
-        )
-        sources = Sources(scene, reader.submit(stack.enter_context, radar_to_open).result(), reader)
+        opened = None
+        if sar is not None:
+            radar_to_open = open_radar(
+                sar,
+                scene.geobox,
+                align=radar.align,
+                units=radar.units,
+                heights=radar.heights,
+                heights_datum_m=radar.heights_datum_m,
+                work_folder=work_folder,
+            )
+            opened = reader.submit(stack.enter_context, radar_to_open).result()
         on_progress("opening images", 2, 2)
-        yield sources
+        yield Sources(scene, opened, reader)

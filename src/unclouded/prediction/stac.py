@@ -110,9 +110,9 @@ def _properties(data: ReportData) -> dict[str, Any]:
     cloudy = data.coverage["cloudy_share"]
     properties: dict[str, Any] = {
         "title": f"{data.title} without clouds",
-        "description": f"Sentinel-2 image whose cloudy pixels were predicted by {data.remover} with "
-        "Sentinel-1 radar; eo:cloud_cover is the cloud cover before cloud removal, where it is known. Contains "
-        "modified Copernicus Sentinel data.",
+        "description": f"Sentinel-2 image whose cloudy pixels were predicted by {data.remover} "
+        f"{'with' if data.radar_used else 'without'} Sentinel-1 radar; eo:cloud_cover is the cloud cover before cloud "
+        "removal, where it is known. Contains modified Copernicus Sentinel data.",
         "constellation": "sentinel-2",
         "instruments": ["msi"],
         **({} if cloudy is None else {"eo:cloud_cover": round(100 * cloudy, 4)}),
@@ -120,6 +120,7 @@ def _properties(data: ReportData) -> dict[str, Any]:
         "processing:lineage": f"Clouds mapped; pixels with m > 0 or unknown m predicted by {data.remover}; all others "
         "as observed.",
         "unclouded:remover": data.remover,
+        "unclouded:radar_used": data.radar_used,
         "unclouded:inputs": [
             {"role": one.role, "name": one.name, "sha256": one.sha256, "datetime": _utc_text(one.acquired)}
             for one in data.inputs

@@ -82,6 +82,11 @@ class Dsen2crRemover:
         return SENTINEL2.bands
 
     @property
+    def needs_radar(self) -> bool:
+        """Whether the network has radar among its inputs."""
+        return self.network.settings.radar
+
+    @property
     def margin_px(self) -> int:
         """Receptive field of the convolutions."""
         return self.network.settings.reach_px
@@ -139,6 +144,11 @@ class UncrtaintsRemover:
     def bands(self) -> tuple[str, ...]:
         """All 13 bands of L1C, in the order of their numbers."""
         return SENTINEL2.bands
+
+    @property
+    def needs_radar(self) -> bool:
+        """Whether the network has radar among its inputs."""
+        return self.network.settings.radar
 
     @property
     def margin_px(self) -> int:

@@ -98,6 +98,11 @@ class ReportData:
         return abs(self.geobox.affine.a) if crs is not None and crs.projected else None
 
     @property
+    def radar_used(self) -> bool:
+        """Whether the scene was predicted with a radar image."""
+        return any(one.role == "Sentinel-1" for one in self.inputs)
+
+    @property
     def counts(self) -> dict[str, int]:
         """Pixel counts by provenance, and by cause of missing data."""
         return {**self.overview.counts, **self.losses}
@@ -112,6 +117,7 @@ class ReportData:
         """Return the part of ``summary.json`` that the report shows, too."""
         return {
             "used": self.remover,
+            "radar_used": self.radar_used,
             "choice": self.choice or None,
             "expected_error": self.expected.as_json() if self.expected else None,
             "fit": self.alignment.as_json() if self.alignment else None,

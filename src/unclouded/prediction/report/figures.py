@@ -45,6 +45,7 @@ PROVENANCE_COLOURS: Mapping[Provenance, Colour] = {
     Provenance.SHADOW: (52, 78, 120),
     Provenance.NEAR_GAP: (118, 98, 168),
     Provenance.UNKNOWN_CLOUD: (126, 34, 72),
+    Provenance.WITHOUT_RADAR: (214, 108, 132),
     Provenance.NO_DATA: (140, 140, 140),
 }
 """Colour of each provenance, in the order of the legend."""
@@ -94,7 +95,9 @@ def coloured(values: Float32[np.ndarray, "y x"], scale: Sequence[tuple[float, Co
 
 def classified(codes: UInt8[np.ndarray, "y x"]) -> str:
     """Return codes of :class:`~unclouded.prediction.products.Provenance` as the data URL of a PNG."""
-    palette = np.array([PROVENANCE_COLOURS[code] for code in sorted(Provenance)], np.uint8)
+    palette = np.zeros((max(Provenance) + 1, 3), np.uint8)
+    for code, colour in PROVENANCE_COLOURS.items():
+        palette[code] = colour
     return _indexed(codes, palette)
 
 

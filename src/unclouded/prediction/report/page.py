@@ -37,6 +37,7 @@ _ORIGINS = {
     Provenance.SHADOW: "predicted under cloud shadow",
     Provenance.NEAR_GAP: "predicted next to a gap",
     Provenance.UNKNOWN_CLOUD: "predicted, cloud state unknown",
+    Provenance.WITHOUT_RADAR: "predicted without radar",
     Provenance.NO_DATA: "no data",
 }
 """Label by provenance."""
@@ -80,7 +81,7 @@ def _subtitle(data: ReportData) -> str:
         f"{one.role} of {one.acquired:%Y-%m-%d}" if one.acquired else f"{one.role} of unknown date"
         for one in data.inputs
         if one.role.startswith("Sentinel")
-    ]
+    ] + ([] if data.radar_used else ["without radar"])
     bands = f"{len(data.bands)} band{'' if len(data.bands) == 1 else 's'}"
     return " · ".join([f"{width:,} × {height:,} px{ground}", bands, *dates])
 
