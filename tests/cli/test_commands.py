@@ -365,14 +365,14 @@ def test_fault_15_radar_in_linear_power_is_refused(refused: Refused) -> None:
     assert "linear power" in refused(sar=10 ** (RADAR / 10))
 
 
-def test_fault_13_radar_with_holes_leaves_holes_under_clouds_and_nothing_else(
+def test_fault_13_radar_with_holes_leaves_holes_under_clouds_if_the_remover_needs_it(
     root: Path, tmp_path: Path, unclouded: Callable[..., int]
 ) -> None:
     radar = RADAR.copy()
     radar[0, 3, 4] = np.nan
     write_geotiff(tmp_path / "s1.tif", radar, SENTINEL1.bands, GRID)
     pair = ("--cloudy", root / "s2_cloudy" / "p0.tif", "--sar", tmp_path / "s1.tif")
-    arguments = ("predict", "clear-mean", *pair, "--out", tmp_path / "out", "--clouds", "ones")
+    arguments = ("predict", "sar-regression", *pair, "--out", tmp_path / "out", "--clouds", "ones")
     assert unclouded(*arguments) == 0
     holes = read_stored(tmp_path / "out" / "clear.tif").values[0] == 0
     assert np.argwhere(holes).tolist() == [[3, 4]]

@@ -328,7 +328,7 @@ def test_fault_13_where_radar_ends_cloudy_pixels_are_predicted_without_it(place:
 def test_without_a_radar_image_the_scene_is_predicted_with_a_warning_and_an_expected_error(
     place: Place, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scene = predict_scene(name, place.cloudy, out=place.folder / "out", settings=SceneSettings())
+    scene = predict_scene(name, place.cloudy, out=place.folder / "out", settings=ONES)
     cloudy = coordinates()[3] < 3300
     assert (values(scene) > 0).all()
     assert np.array_equal(values(scene, "provenance")[0] == Provenance.WITHOUT_RADAR, cloudy)
