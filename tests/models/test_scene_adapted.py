@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from unclouded.io.raster import to_stored
 from unclouded.models.baselines import baseline
-from unclouded.models.prior_spectrum import LAND_SPECTRUM, WATER_SPECTRUM
+from unclouded.models.prior_spectrum import PRIOR, LAND_SPECTRUM, WATER_SPECTRUM
 from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover
 from unclouded.models.scene_adapted import (
     DARKEST,
@@ -133,7 +133,8 @@ def test_overcast_without_radar_is_the_prior_of_land(coast: Coast) -> None:
     seen, _ = coast()
     seen.cloud_map[:], seen.cloudy[:], seen.sar[:] = 1.0, 0.9, math.nan
     answer, sure = SceneAdapted(ALL).with_confidence(seen)
-    assert_close(answer[0, :, 30, 10], torch.tensor(list(LAND_SPECTRUM.values())), rtol=0, atol=1e-6)
+    land = torch.tensor([*PRIOR.at(None).land.values()])
+    assert_close(answer[0, :, 30, 10], land, rtol=0, atol=1e-6)
     assert sure.max().item() == 0.0
 
 
