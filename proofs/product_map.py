@@ -6,8 +6,8 @@ relative to the haze of the whole patch; pixels in between count for nothing, no
 
     python proofs/product_map.py OUT       tables, and OUT/maps-N.png with both maps of every patch
 
-The last table is the error of scene-adapted over all pixels of the ten real triplets, composed by each map: pixels with
-m = 0 as observed, the others as predicted.
+The last table is the error of scene-adapted on the ten real triplets, composed by each map: pixels with m = 0 as
+observed, the others as predicted; over all pixels, and over those under cloud or in shadow by the pairs.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from jaxtyping import Bool, Float32
 from matplotlib.figure import Figure
 from scipy.ndimage import uniform_filter
 
-from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.csmask import BANDS as CSMASK_BANDS
 from unclouded.clouds.csmask import CLOUD, class_probabilities
 from unclouded.clouds.map import PAPER, PRODUCT, CloudMapSettings, cloud_map
@@ -30,10 +29,9 @@ from unclouded.clouds.shadow import find_shadow, shadow_probability
 from unclouded.files import whole_file
 from unclouded.io.raster import read
 from unclouded.models.scene_adapted import SceneAdapted
-from unclouded.patches.layouts import find_triplets
 from unclouded.patches.roi import natural
-from unclouded.sensors import RGB, SENTINEL2
-from unclouded.tensors.dataset import TripletDataset
+from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
+from unclouded.tensors.observation import Observation
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
 MAPS = {
@@ -43,6 +41,10 @@ MAPS = {
 }
 TEST_REGIONS = {"03": "spring 106", "05": "spring 106", "07": "spring 106", "13": "spring 123", "27": "spring 31"}
 """Regions of the triplets by their first digits; all others lie in summer 119."""
+TRIPLETS = {"spring 106", "spring 123", "spring 31", "summer 119"}
+"""Regions of the ten triplets."""
+FEWEST = 300
+"""Pixels under cloud or in shadow that a patch must have to count in their errors."""
 COMPARABLE = 0.05
 """Share of clear pixels that a pair must have to be judged."""
 ROWS, BRIGHTEST = 7, 0.3
@@ -61,12 +63,14 @@ class Pair:
         region: Region, as season and number.
         cloudy: Reflectance of 13 bands.
         clear: Reflectance of 13 bands.
+        sar: VV and VH, dB; None where the samples have none.
     """
 
     name: str
     region: str
     cloudy: Image
     clear: Image
+    sar: Image | None
 
     def truth(self) -> dict[str, Mask]:
         """Return the masks clear, shadow, thin cloud and thick cloud; empty where the ground changed."""
@@ -100,10 +104,10 @@ def main() -> None:
     words.add_argument("out", type=Path)
     out = words.parse_args().out
     pairs = find_pairs()
-    maps = {name: [mapped(pair.cloudy, settings) for pair in pairs] for name, settings in MAPS.items()}
+    maps = {name: [mapped(pair, settings) for pair in pairs] for name, settings in MAPS.items()}
     print(shares_table(pairs, maps))
     print(labels_line())
-    print(errors_table())
+    print(errors_table(pairs, maps))
     for number, first in enumerate(range(0, len(pairs), ROWS), start=1):
         part = slice(first, first + ROWS)
         draw(out / f"maps-{number}.png", pairs[part], {name: made[part] for name, made in maps.items()})
@@ -113,21 +117,24 @@ def find_pairs() -> list[Pair]:
     pairs = []
     for path in sorted((SAMPLES / "triplets" / "s2_cloudy").glob("*.tif"), key=lambda path: natural(path.name)):
         clear = path.parents[1] / "s2_cloudfree" / path.name
-        pairs.append(_pair(path, clear, TEST_REGIONS.get(path.stem[-4:-2], "summer 119")))
+        sar = path.parents[1] / "s1" / path.name
+        pairs.append(_pair(path, clear, sar, TEST_REGIONS.get(path.stem[-4:-2], "summer 119")))
     for path in sorted((SAMPLES / "sen12mscr").glob("*_s2_cloudy/*/*.tif"), key=lambda path: natural(path.name)):
         season, region = path.name.split("_")[1], path.parent.name.rsplit("_", 1)[1]
         clear = Path(str(path).replace("_s2_cloudy", "_s2").replace("s2_cloudy_", "s2_"))
+        sar = Path(str(path).replace("_s2_cloudy", "_s1").replace("s2_cloudy_", "s1_"))
         if clear.exists():
-            pairs.append(_pair(path, clear, f"{season} {region}"))
+            pairs.append(_pair(path, clear, sar, f"{season} {region}"))
     return pairs
 
 
-def _pair(cloudy: Path, clear: Path, region: str) -> Pair:
-    return Pair(cloudy.stem, region, read(cloudy, SENTINEL2).values, read(clear, SENTINEL2).values)
+def _pair(cloudy: Path, clear: Path, sar: Path, region: str) -> Pair:
+    radar = read(sar, SENTINEL1).values if sar.exists() else None
+    return Pair(cloudy.stem, region, read(cloudy, SENTINEL2).values, read(clear, SENTINEL2).values, radar)
 
 
-def mapped(image: Image, settings: CloudMapSettings) -> Float32[np.ndarray, "y x"]:
-    return cloud_map(image, SENTINEL2.bands, settings)
+def mapped(pair: Pair, settings: CloudMapSettings) -> Float32[np.ndarray, "y x"]:
+    return cloud_map(pair.cloudy, SENTINEL2.bands, settings, sar=pair.sar)
 
 
 def shares_table(pairs: list[Pair], maps: dict[str, list[Float32[np.ndarray, "y x"]]]) -> str:
@@ -173,28 +180,38 @@ def labels_line() -> str:
     )
 
 
-def errors_table() -> str:
-    """Return the errors of scene-adapted over all pixels of the ten triplets, composed by each map."""
-    files = find_triplets(SAMPLES / "triplets").triplets
-    lines = ["| map | replaced | MAE 13 | MAE RGB | SAM |", "|---|---:|---:|---:|---:|"]
-    for name, settings in MAPS.items():
-        rows = []
-        for triplet in TripletDataset(files, SENTINEL2.bands, settings, ProbabilityCache()):
-            seen = triplet.observation
-            predicted = SceneAdapted(SENTINEL2.bands)(seen)
-            result = torch.where(seen.is_cloudy, predicted, seen.cloudy)
-            rows.append([seen.is_cloudy.double().mean().item(), *errors(result, triplet.clear)])
-        share, *scores = np.mean(rows, axis=0)
-        lines.append(f"| {name} | {share:.3f} | {scores[0]:.4f} | {scores[1]:.4f} | {scores[2]:.2f} |")
+def errors_table(pairs: list[Pair], maps: dict[str, list[Float32[np.ndarray, "y x"]]]) -> str:
+    """Return the errors of scene-adapted on the ten triplets, composed by each map; means of patches."""
+    lines = [
+        "| map | replaced | MAE 13 | MAE RGB | SAM | cloud, shadow: MAE 13 | MAE RGB | SAM |",
+        "|---" + "|---:" * 7 + "|",
+    ]
+    for name, made in maps.items():
+        rows = [_errors(pair, m) for pair, m in zip(pairs, made, strict=True) if pair.region in TRIPLETS]
+        share, *scores = np.nanmean(rows, axis=0)
+        numbers = (f"{one:.2f}" if number % 3 == 2 else f"{one:.4f}" for number, one in enumerate(scores))
+        lines.append(f"| {name} | {share:.3f} | {' | '.join(numbers)} |")
     return "\n".join(lines)
 
 
-def errors(result: torch.Tensor, clear: torch.Tensor) -> tuple[float, float, float]:
-    """Return the mean absolute error in 13 bands and in RGB, and the mean spectral angle in degrees."""
-    difference = (result - clear).abs()
-    cosine = torch.nn.functional.cosine_similarity(result.double(), clear.double(), dim=1).clamp(-1, 1)
-    visible = difference[:, SENTINEL2.indices(*RGB)]
-    return difference.mean().item(), visible.mean().item(), torch.rad2deg(torch.arccos(cosine)).mean().item()
+def _errors(pair: Pair, m: Float32[np.ndarray, "y x"]) -> list[float]:
+    """Return the share of m > 0, and errors over all pixels and over those under cloud or in shadow; NaN if few."""
+    sar, cloudy, clear, shown = (
+        torch.from_numpy(image)[None] for image in (pair.sar, pair.cloudy, pair.clear, m[None])
+    )
+    seen = Observation(sar, cloudy, shown, SENTINEL2.bands)
+    result = torch.where(seen.is_cloudy, SceneAdapted(SENTINEL2.bands)(seen), cloudy)
+    difference = (result - clear).abs()[0]
+    cosine = torch.nn.functional.cosine_similarity(result.double(), clear.double(), dim=1).clamp(-1, 1)[0]
+    images = (
+        difference.mean(dim=0),
+        difference[SENTINEL2.indices(*RGB)].mean(dim=0),
+        torch.rad2deg(torch.arccos(cosine)),
+    )
+    truth = pair.truth()
+    needed = torch.from_numpy(truth["shadow"] | truth["thin cloud"] | truth["thick cloud"])
+    inside = [image[needed].mean().item() if needed.sum() > FEWEST else float("nan") for image in images]
+    return [seen.is_cloudy.double().mean().item(), *(image.mean().item() for image in images), *inside]
 
 
 def draw(path: Path, pairs: list[Pair], maps: dict[str, list[Float32[np.ndarray, "y x"]]]) -> None:

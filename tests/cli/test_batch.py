@@ -94,7 +94,15 @@ def test_one_scene_is_summarised_in_three_lines_however_narrow_the_terminal(
 
 
 def test_the_expected_error_is_printed_if_pixels_were_predicted() -> None:
-    pixels = {"observed": 5, "blended": 2, "synthesised": 3, "near_gap": 1, "unknown_cloud": 1, "no_data": 4}
+    pixels = {
+        "observed": 5,
+        "blended": 2,
+        "synthesised": 3,
+        "shadow": 0,
+        "near_gap": 1,
+        "unknown_cloud": 1,
+        "no_data": 4,
+    }
     pixels |= {"no_data_optical": 1, "no_data_radar": 3}
     summary = {
         "pixels": pixels,

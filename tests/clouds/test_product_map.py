@@ -139,3 +139,14 @@ def test_fault_09_a_missing_band_is_named() -> None:
 
 def test_the_smallest_image_has_a_map() -> None:
     assert cloud_map(scene()[:, :1, :1], NAMES, PRODUCT, DETECTOR).tolist() == [[0]]
+
+
+def test_dark_ground_of_weak_backscatter_is_water_and_no_shadow() -> None:
+    shadow = slice(100, 140), slice(200, 240)
+    image = scene((*SQUARE, CLOUD), (*shadow, SHADE))
+    sar = np.stack([np.full((SIZE, SIZE), -9, np.float32), np.full((SIZE, SIZE), -15, np.float32)])
+    assert (cloud_map(image, NAMES, PRODUCT, DETECTOR, sar=sar)[104:136, 204:236] > 0.9).all()
+    sar[:, 96:144, 198:246] = np.array([-20, -26], np.float32)[:, None, None]
+    assert not cloud_map(image, NAMES, PRODUCT, DETECTOR, sar=sar)[:, 180:].any()
+    sar[:] = np.nan  # no radar: darkness decides
+    assert (cloud_map(image, NAMES, PRODUCT, DETECTOR, sar=sar)[104:136, 204:236] > 0.9).all()

@@ -207,6 +207,12 @@ def _granule_metadata(product: OpticalProduct, height: int, width: int) -> str:
       <HORIZONTAL_CS_NAME>WGS84 / UTM zone {zone}</HORIZONTAL_CS_NAME>
       <HORIZONTAL_CS_CODE>EPSG:{product.epsg}</HORIZONTAL_CS_CODE>
 {grids}    </Tile_Geocoding>
+    <Tile_Angles metadataLevel="Standard">
+      <Mean_Sun_Angle>
+        <ZENITH_ANGLE unit="deg">47.5</ZENITH_ANGLE>
+        <AZIMUTH_ANGLE unit="deg">155.25</AZIMUTH_ANGLE>
+      </Mean_Sun_Angle>
+    </Tile_Angles>
   </n1:Geometric_Info>
 </n1:Level-1C_Tile_ID>
 """

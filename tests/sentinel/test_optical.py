@@ -243,6 +243,23 @@ def test_a_geotiff_is_a_scene(tmp_path: Path) -> None:
         np.testing.assert_array_equal(scene.radiometry.encode(scene.read(3, 9)), scene.stored(3, 9))
 
 
+@pytest.mark.parametrize("stamp", ["2021-09-08T10:27:01Z", "2021-09-08", "2021-09-08T23:59:00Z", None])
+def test_the_sun_of_a_geotiff_follows_from_time_and_place_at_half_past_ten_in_doubt(
+    tmp_path: Path, stamp: str | None
+) -> None:
+    path = stack(tmp_path / "a.tif")
+    if stamp is not None:
+        with rasterio.open(path, "r+") as file:
+            file.update_tags(ACQUISITIONDATETIME=stamp)
+    with open_optical(path) as scene:
+        if stamp is None:
+            assert scene.sun is None
+            return
+        assert scene.sun is not None
+        assert scene.sun.azimuth_deg == pytest.approx(157, abs=6)
+        assert scene.sun.elevation_deg == pytest.approx(48, abs=3)
+
+
 @pytest.mark.parametrize("open_scene", [open_optical, lambda path: open_rows(path, SENTINEL2)])
 def test_fault_16_the_offset_tag_of_a_geotiff_is_applied_once_by_every_reader(
     tmp_path: Path, open_scene: Callable[[Path], Any]

@@ -8,6 +8,7 @@ from unclouded.errors import InputError
 from unclouded.sensors import SENTINEL2
 from unclouded.sentinel.safe import SafeProduct, open_product
 from unclouded.sentinel.sentinel2 import Sentinel2Product, describe_product
+from unclouded.sun import Sun
 
 Write = Callable[..., Path]
 
@@ -39,6 +40,7 @@ def test_a_product_is_described_by_its_metadata(optical_product: Write, layout: 
     seen = described(optical_product(layout=layout))
     assert (seen.level, seen.tile, seen.baseline, seen.bands) == ("L1C", "T32TQM", "03.01", SENTINEL2.bands)
     assert seen.acquired.isoformat() == "2021-09-08T10:27:01.024000+00:00"
+    assert seen.sun == Sun(155.25, 42.5)
     assert seen.geobox.shape == (120, 120) and seen.geobox.crs.epsg == 32632
     assert (seen.geobox.affine.a, seen.geobox.affine.e) == (10, -10)
     assert (seen.geobox.affine.c, seen.geobox.affine.f) == (699_960, 4_900_020)

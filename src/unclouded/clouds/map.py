@@ -68,6 +68,7 @@ def cloud_map(
     detector: Detector | None = None,
     cache: ProbabilityCache | None = None,
     sun: Sun | None = None,
+    sar: Float32[np.ndarray, "2 y x"] | None = None,
 ) -> Float32[np.ndarray, "y x"]:
     """Return the cloud map m of an image (section II-A of the paper): its cloud probability, thresholded and smoothed.
 
@@ -78,6 +79,7 @@ def cloud_map(
         detector: Detector that replaces the one of the settings; unused in mode ``ones``.
         cache: Cache of probabilities; none if omitted.
         sun: Position of the sun, for the shadows of mode ``product``; None if unknown.
+        sar: VV and VH in dB, to tell water from shadow in mode ``product``; none if omitted.
 
     Returns:
         The map m, 0 clear to 1 cloudy; NaN where a band of the detector has no data. In mode ``ones`` 1 everywhere.
@@ -91,10 +93,14 @@ def cloud_map(
     if cache is not None:
         chosen = cache.caching(chosen)
     if settings.mode == "product":
-        height = reflectance.shape[1]
-        surveyed = survey_product(lambda top, bottom: reflectance[:, top:bottom], height, bands, chosen, sun)
+        read_sar = None if sar is None else _reader(sar)
+        surveyed = survey_product(_reader(reflectance), reflectance.shape[1], bands, chosen, sun, read_sar)
         return product_rows(surveyed, 0, reflectance, bands, chosen)
     return cloud_map_from_probability(chosen.probability(reflectance, bands), settings)
+
+
+def _reader(image: Float32[np.ndarray, "band y x"]) -> ReadRows:
+    return lambda top, bottom: image[:, top:bottom]
 
 
 def cloud_map_from_probability(
@@ -202,10 +208,15 @@ def map_rows(
 
 
 def survey_product(
-    read: ReadRows, height: int, bands: tuple[str, ...], detector: Detector, sun: Sun | None
+    read: ReadRows,
+    height: int,
+    bands: tuple[str, ...],
+    detector: Detector,
+    sun: Sun | None,
+    sar: ReadRows | None = None,
 ) -> ProductMap:
     """Return the product map of a scene with any detector; see :func:`~unclouded.clouds.product_map.survey_scene`."""
-    return survey_scene(read, height, bands, detector.over(read, height, bands), sun)
+    return survey_scene(read, height, bands, detector.over(read, height, bands), sun, sar)
 
 
 def product_rows(

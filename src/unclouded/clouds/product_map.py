@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from scipy.ndimage import gaussian_filter, label
 
-from unclouded.clouds.detector import Detector, ReadRows, select_bands
+from unclouded.clouds.detector import Detector, ReadRows, block_mean, select_bands
 from unclouded.clouds.local_statistics import block_quantile, halved, smoothed, upsample_blocks
 from unclouded.clouds.shadow import find_shadow, shadow_probability
 from unclouded.sun import Sun
@@ -46,6 +46,8 @@ _SEED, _GROWN = 0.5, 0.35
 """A cloud has pixels above the first probability and ends below the second."""
 _SMALLEST_PX = 20
 """Pixels of the smallest cloud: 60 x 60 m, which smoothing by 3 x 3 pixels widens."""
+_RADAR_PX, _WATER_DB = 6, (-16.5, -22.5)
+"""Side of the blocks of 10 m pixels in which radar is averaged, and the highest VV and VH of open water, dB."""
 _SIGMA_PX, _TRUNCATE = 1.0, 2.0
 """Gaussian for the rim, pixels of 20 m, and its end in standard deviations."""
 
@@ -80,6 +82,7 @@ def survey_scene(
     bands: tuple[str, ...],
     detector: Callable[[int], Detector],
     sun: Sun | None = None,
+    sar: ReadRows | None = None,
 ) -> ProductMap:
     """Map clouds and shadow of a scene, which is read once in strips.
 
@@ -89,16 +92,27 @@ def survey_scene(
         bands: Names of the bands that ``read`` returns.
         detector: Callable (first row) that returns the detector of a strip.
         sun: Position of the sun; None if unknown.
+        sar: Row reader of VV and VH in dB, from which water is known that looks like shadow; None without radar.
 
     Raises:
         InputError: A band is missing.
     """
-    strips = [
-        _strip(read(top, min(top + STRIP_PX, height)), bands, detector(top)) for top in range(0, height, STRIP_PX)
-    ]
+    tops = range(0, height, STRIP_PX)
+    strips = [_strip(read(top, min(top + STRIP_PX, height)), bands, detector(top)) for top in tops]
     probability, *pixels = np.concatenate([strip for strip, _ in strips], axis=1)
-    m, shadow = _mapped(probability, dict(zip(BANDS, pixels, strict=True)), "L1C" if "B10" in bands else "L2A", sun)
+    water = np.zeros(probability.shape, bool)
+    if sar is not None:
+        blocks = np.concatenate([_radar_water(sar(top, min(top + STRIP_PX, height))) for top in tops])
+        water |= blocks.repeat(_RADAR_PX // 2, 0).repeat(_RADAR_PX // 2, 1)[: water.shape[0], : water.shape[1]]
+    level = "L1C" if "B10" in bands else "L2A"
+    m, shadow = _mapped(probability, dict(zip(BANDS, pixels, strict=True)), level, water, sun)
     return ProductMap(m, shadow, strips[0][1])
+
+
+def _radar_water(sar: Float32[np.ndarray, "2 rows x"]) -> Bool[np.ndarray, "block_rows block_columns"]:
+    """Return blocks of 60 m of open water: both polarisations are weak; False where the radar has no data."""
+    vv, vh = block_mean(sar, _RADAR_PX)
+    return np.asarray((vv < _WATER_DB[0]) & (vh < _WATER_DB[1]))
 
 
 def _strip(
@@ -119,14 +133,14 @@ Image = Float32[np.ndarray, "y x"]
 
 
 def _mapped(
-    probability: Image, pixels: Mapping[str, Image], level: str, sun: Sun | None
+    probability: Image, pixels: Mapping[str, Image], level: str, water: Bool[np.ndarray, "y x"], sun: Sun | None
 ) -> tuple[Image, Bool[np.ndarray, "y x"]]:
     """Return the map and the mask of its shadow, from arrays with pixels of 20 m."""
     known = np.isfinite(probability)
     excess = excess_over_ground(pixels, known, level)
     cloud = combined_probability(probability, excess)
     clouds = large_areas(cloud)
-    dark = shadow_probability(pixels["B08"], pixels["B11"], clouds, BLOCK_PX)
+    dark = shadow_probability(pixels["B08"], pixels["B11"], clouds, BLOCK_PX, water)
     shadows = find_shadow(dark, _opaque(clouds, excess), sun)
     cloud[~clouds] = 0
     rims = [gaussian_filter(part, _SIGMA_PX, truncate=_TRUNCATE) for part in (cloud, shadows.astype(np.float32))]

@@ -23,7 +23,7 @@ HEIGHTS_M = (200.0, 12_000.0)
 _BRIGHT = 0.85
 """Quantile of the ground that shadow is compared with: sunlit ground of a neighbourhood half in shadow, too."""
 _TYPICAL = {"B08": 0.22, "B11": 0.20}
-"""Bright ground where a scene shows too little of it."""
+"""Bright ground where a scene shows none of it."""
 _SLOPE, _LEVEL = 3.0, 3.7
 """Logit of shadow: -slope (ln of the ratios of B08 and B11 to bright ground) - level. It is 0 at a ratio of 0.54."""
 _SEED, _GROWN = 0.5, 0.3
@@ -54,6 +54,7 @@ def shadow_probability(
     b11: Float32[np.ndarray, "y x"],
     cloud: Bool[np.ndarray, "y x"],
     block_px: int,
+    water: Bool[np.ndarray, "y x"] | None = None,
 ) -> Float32[np.ndarray, "y x"]:
     """Return the probability of shadow by darkness alone; 0 on clouds, on water and where there are no data.
 
@@ -62,11 +63,12 @@ def shadow_probability(
         b11: Reflectance of the short-wave infrared at 1.6 um.
         cloud: Cloud mask.
         block_px: Side of the blocks whose bright ground is measured.
+        water: Water known from elsewhere, beside that which its darkness shows.
     """
     smooth = {"B08": smoothed(b08), "B11": smoothed(b11)}
-    water = (smooth["B08"] < 0.06) & (smooth["B11"] < 0.04) | (smooth["B11"] < 0.012)
-    water = binary_dilation(water, iterations=_SHORE_PX)
-    ground = np.isfinite(smooth["B08"] + smooth["B11"]) & ~water & ~binary_dilation(cloud, iterations=3)
+    dark = (smooth["B08"] < 0.06) & (smooth["B11"] < 0.04) | (smooth["B11"] < 0.012)
+    water = binary_dilation(dark if water is None else dark | water, iterations=_SHORE_PX)
+    ground = np.isfinite(smooth["B08"] + smooth["B11"]) & ~dark & ~binary_dilation(cloud, iterations=3)
     logit = np.full(b08.shape, np.float32(-_LEVEL))
     for band, values in smooth.items():
         bright = block_quantile(values, ground, _BRIGHT, block_px, _TYPICAL[band])

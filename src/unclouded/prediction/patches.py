@@ -128,7 +128,7 @@ def _predicted(
     cache: ProbabilityCache | None,
     device: str,
 ) -> PredictedPatch:
-    m = cloud_map(patch.cloudy.values, patch.cloudy.bands, clouds, cache=cache)
+    m = cloud_map(patch.cloudy.values, patch.cloudy.bands, clouds, cache=cache, sar=patch.sar.values)
     observation = observe(patch.sar.values, patch.cloudy.values, m, remover.bands, season)
     on_device = observation.to(device)
     # the selected remover has a name of its own, which is written to the file

@@ -168,6 +168,10 @@ class Sources:
         """Start to read rows of all optical bands as stored integers."""
         return self._reader.submit(self.optical.stored, top, bottom)
 
+    def sar(self, top: int, bottom: int) -> "Future[Any]":
+        """Start to read rows of the radar image, VV and VH in dB."""
+        return self._reader.submit(self.radar.read, top, bottom)
+
     def rows(
         self, top: int, bottom: int, bands: tuple[str, ...], after: "Future[Any] | None" = None
     ) -> "Future[SceneRows]":

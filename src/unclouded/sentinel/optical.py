@@ -46,6 +46,8 @@ MAYBE_OFFSET = (
 )
 _ONE_PART = timedelta(seconds=1)
 """Parts of a tile start seconds apart; versions of one part start at the same time."""
+_PASS_HOUR, _INCLINATION_DEG, _SWATH_HOURS = 10.5, 98.57, 0.75
+"""Local solar time at which the orbit of Sentinel-2 crosses the equator, its inclination, and the tolerance in time."""
 _BRIGHT = 950
 """Stored number that the darkest band (mostly B10) exceeds everywhere only with an offset, or under high cloud."""
 
@@ -289,14 +291,18 @@ def _open_stack(
 def _sun_of(acquired: datetime | None, geobox: GeoBox) -> Sun | None:
     """Return the position of the sun in the middle of a scene; None without time or CRS.
 
-    Midnight stands for a date without a time of day; Sentinel-2 passes at half past ten, local solar time.
+    A time of day at which Sentinel-2 does not pass stands for an unknown one, such as noon for a date alone.
     """
     place = centre_deg(geobox)
     if acquired is None or place is None:
         return None
-    if acquired.timetz() == time(tzinfo=UTC):
-        acquired += timedelta(hours=10.5 - place[0] / 15)
-    return sun_position(acquired, *place)
+    midnight = datetime.combine(acquired.date(), time(), UTC) - timedelta(hours=place[0] / 15)
+    along = np.tan(np.radians(place[1])) / abs(np.tan(np.radians(_INCLINATION_DEG)))
+    expected = _PASS_HOUR + float(np.degrees(np.arcsin(np.clip(along, -1, 1)))) / 15
+    hour = (acquired - midnight) % timedelta(days=1) / timedelta(hours=1)
+    return sun_position(
+        acquired if abs(hour - expected) <= _SWATH_HOURS else midnight + timedelta(hours=expected), *place
+    )
 
 
 def _band_count(source: BandStack | GeoTiff) -> int:
