@@ -33,20 +33,20 @@ def test_result_does_not_depend_on_the_window_though_a_tile_is_one_number() -> N
 
 
 def test_tiles_without_a_selected_pixel_are_not_computed() -> None:
-    wanted = torch.zeros(1, 1, 512, 512, dtype=torch.bool)
-    wanted[..., 10, 500] = True
+    needed = torch.zeros(1, 1, 512, 512, dtype=torch.bool)
+    needed[..., 10, 500] = True
     computed = []
 
     def predict(rows: slice, columns: slice) -> torch.Tensor:
         computed.append((rows.start, columns.start))
         return torch.ones(1, 1, 256, 256)
 
-    result = blend_tiles(predict, wanted)
+    result = blend_tiles(predict, needed)
     assert computed == [(0, 256)]
     assert result[0, 0, 10, 500] == 1
     assert result[0, 0, 300, 500].isnan()
 
 
 def test_a_selection_without_pixels_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one wanted pixel"):
+    with pytest.raises(ValueError, match="at least one needed pixel"):
         blend_tiles(lambda y, x: torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 8, 8, dtype=torch.bool))

@@ -21,20 +21,20 @@ MARGIN_PX = TILE_PX
 
 def blend_tiles(
     predict: Callable[[slice, slice], Float[Tensor, "batch channel y x"]],
-    wanted: Bool[Tensor, "batch 1 h w"],
+    needed: Bool[Tensor, "batch 1 h w"],
 ) -> Float[Tensor, "batch channel h w"]:
-    """Return the blended results of all tiles with a wanted pixel; NaN where no such tile lies.
+    """Return the blended results of all tiles with a needed pixel; NaN where no such tile lies.
 
     Args:
         predict: Result for the tile of some rows and columns.
-        wanted: Pixels whose result is needed. Its corner must lie at a multiple of :data:`STEP_PX` in the scene.
+        needed: Pixels whose result is used. Its corner must lie at a multiple of :data:`STEP_PX` in the scene.
     """
-    height, width = wanted.shape[-2:]
+    height, width = needed.shape[-2:]
     total: Tensor | None = None
-    weights = torch.zeros(1, 1, height, width, dtype=torch.float32, device=wanted.device)
+    weights = torch.zeros(1, 1, height, width, dtype=torch.float32, device=needed.device)
     for rows in _tiles(height):
         for columns in _tiles(width):
-            if not wanted[..., rows, columns].any():
+            if not needed[..., rows, columns].any():
                 continue
             result = predict(rows, columns)
             if total is None:
@@ -43,7 +43,7 @@ def blend_tiles(
             total[..., rows, columns] += weight.to(result.dtype) * result
             weights[..., rows, columns] += weight
     if total is None:
-        raise ValueError("expected at least one wanted pixel, found none")
+        raise ValueError("expected at least one needed pixel, found none")
     return total / torch.where(weights > 0, weights, torch.nan).to(total.dtype)
 
 
