@@ -44,7 +44,7 @@ def test_a_radar_product_lies_within_its_geolocation_grid(radar_product: Callabl
     assert (packed.name, packed.footprint) == (record.name, record.footprint)
 
 
-def test_fault_18_other_products_say_what_they_are(optical_product: Callable[..., Path], tmp_path: Path) -> None:
+def test_fault_18_other_products_are_named_in_the_refusal(optical_product: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a Level-2A product, expected Level-1C"):
         describe_scenes(optical_product(level="L2A"))
     (tmp_path / "empty").mkdir()

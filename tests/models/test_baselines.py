@@ -143,7 +143,7 @@ def test_regression_finds_the_coast_under_the_cloud(coast: Coast) -> None:
     assert mean_error("sar-regression", observation, clear) < 0.02
 
 
-def test_radar_that_says_nothing_leaves_the_mean_of_the_clear_pixels(coast: Coast) -> None:
+def test_uninformative_radar_leaves_the_mean_of_the_clear_pixels(coast: Coast) -> None:
     observation, _ = coast()
     observation.sar[:] = -25.0
     expected = baseline("clear-mean", observation.bands)(observation)
@@ -198,7 +198,7 @@ def test_a_scene_has_one_mean_over_all_clear_pixels_of_its_sample() -> None:
 
 
 @pytest.mark.parametrize("name", ["clear-mean", "sar-regression"])
-def test_a_window_with_its_margin_is_mended_as_in_its_scene(name: str, coast: Coast) -> None:
+def test_a_window_with_its_margin_is_predicted_as_in_its_scene(name: str, coast: Coast) -> None:
     scene, _ = coast(side=160, bands=RGB)
     remover = baseline(name)
     left, right = (
@@ -239,13 +239,13 @@ def test_beyond_the_range_that_was_seen_nothing_changes_further() -> None:
     assert fitted(torch.full((1, 1, 1), -80.0)).flatten().tolist() == pytest.approx([0.25, 0.3])
 
 
-def test_a_feature_that_hardly_varies_says_hardly_anything() -> None:
+def test_a_feature_that_hardly_varies_has_hardly_any_effect() -> None:
     fitted = fit_ridge(-10 + (FEATURE + 10) / 1000, REFLECTANCE)
     assert fitted.scale.item() == pytest.approx(0.1)  # dB, not the 0.001 that it varies
     assert fitted(torch.full((1, 1, 1), 20.0))[0].item() == pytest.approx(0.3, abs=1e-4)
 
 
-def test_of_two_features_the_one_that_tells_gets_the_slope() -> None:
+def test_of_two_features_the_informative_one_gets_the_slope() -> None:
     rng = torch.Generator().manual_seed(0)
     features = torch.randn(2, 60_000, generator=rng)
     fitted = fit_ridge(features, 0.3 + 0.05 * features[:1])

@@ -15,7 +15,7 @@ def of_backscatter(vv: float, vh: float, bands: tuple[str, ...]) -> torch.Tensor
     return PRIOR.spectrum(radar_features(sar), bands)
 
 
-def test_radar_tells_land_from_water_and_says_half_and_half_at_minus_22_5_db() -> None:
+def test_share_of_water_by_radar_is_one_half_at_minus_22_5_db() -> None:
     bands = ("B08", "B04")
     land, water = (
         torch.tensor([s["B08"], s["B04"]]).double().view(1, 2, 1, 1) for s in (LAND_SPECTRUM, WATER_SPECTRUM)

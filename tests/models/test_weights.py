@@ -224,7 +224,7 @@ def weights(tmp_path: Path) -> Path:
     return tmp_path / "mine.safetensors"
 
 
-def test_a_baseline_is_found_by_its_name_with_the_bands_wanted() -> None:
+def test_a_baseline_is_found_by_its_name_for_the_given_bands() -> None:
     assert load_remover("clear-mean", ("B08",)).bands == ("B08",)
     assert load_remover("clear-mean", None).bands == ("B04", "B03", "B02")
 
@@ -284,7 +284,7 @@ def test_a_choice_without_effect_is_not_remarked_on() -> None:
     assert not same_map(PAPER, CloudMapSettings(threshold=0.5000001))
 
 
-def test_weights_without_a_record_use_the_map_of_the_paper_and_say_so() -> None:
+def test_weights_without_a_record_use_the_map_of_the_paper_with_a_warning() -> None:
     choice = choose_map([trained("mine", None)])
     assert choice.used == PAPER
     assert choice.remark.startswith("the weights of mine do not record the cloud map of their training; used is contin")
@@ -322,7 +322,7 @@ def test_weights_keep_the_map_of_their_training_painted_clouds_included(tmp_path
         assert remover.trained_map == TrainedMap(STRICT, painted)
 
 
-def test_older_weights_tell_their_map_in_the_settings_of_their_run(tmp_path: Path) -> None:
+def test_the_map_of_older_weights_is_read_from_the_settings_of_their_run(tmp_path: Path) -> None:
     settings, path = NetworkSettings(width=1), tmp_path / "mine.safetensors"
     save_weights(path, settings.build(), settings, {"settings": '{"clouds": {"mode": "ones"}, "synthetic": null}'})
     assert choose_map([load_remover(str(path), None)]).used.mode == "ones"

@@ -25,7 +25,7 @@ def test_the_region_of_the_paper_gives_more_than_700_patches() -> None:
     assert len(windows(GeoBox((4000, 5200), Affine.scale(10, -10), "EPSG:32632"))) == 30 * 39
 
 
-def test_every_pixel_of_a_patch_knows_where_it_came_from() -> None:
+def test_every_pixel_of_a_patch_comes_from_its_place_in_the_scene() -> None:
     for window in windows(SCENE)[::5]:
         grid = window.grid(SCENE)
         assert grid.affine * (0, 0) == pytest.approx(SCENE.affine * (window.left, window.top))

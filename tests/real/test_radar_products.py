@@ -137,7 +137,7 @@ def test_both_ways_of_placing_agree_with_the_geolocation_grid(
     assert np.abs(found[1] - pixel.ravel()).max() < 0.01
 
 
-def test_polynomials_of_the_annotation_tell_the_same_range_since_2018(
+def test_polynomials_of_the_annotation_give_the_same_range_since_2018(
     opened: tuple[str, ProductFolder, Sentinel1Product],
 ) -> None:
     """The grid's distances against the annotation's own conversion from slant to ground range; before, 4 px off."""

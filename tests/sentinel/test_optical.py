@@ -271,14 +271,14 @@ def test_fault_16_the_offset_tag_of_a_geotiff_is_applied_once_by_every_reader(
     np.testing.assert_allclose(read(tagged, SENTINEL2).values, plain - np.float32(0.1), atol=1e-6)
 
 
-def test_fault_16_the_user_knows_the_offset_of_an_untagged_file(tmp_path: Path) -> None:
+def test_fault_16_the_user_gives_the_offset_of_an_untagged_file(tmp_path: Path) -> None:
     path = stack(tmp_path / "a.tif")
     with open_optical(path, offset=-1000) as scene:
         np.testing.assert_allclose(scene.read(0, 120), read(path, SENTINEL2).values - np.float32(0.1), atol=1e-6)
         assert "offset -1000" in scene.metadata()["radiometry"]
 
 
-def test_the_user_knows_the_day_of_a_geotiff(tmp_path: Path) -> None:
+def test_the_user_gives_the_day_of_a_geotiff(tmp_path: Path) -> None:
     path = stack(tmp_path / "T32TQM_20200101T101010.tif")
     days = ((None, "2020-01-01T10:10"), (date(2020, 1, 1), "2020-01-01T10:10"), (date(2021, 7, 14), "2021-07-14T12:00"))
     for given_day, expected in days:

@@ -72,7 +72,7 @@ def test_fault_09_two_bands_that_changed_places_are_named() -> None:
     assert "band 4 looks like B10, band 11 looks like B04" in refused(stored_in(tuple(swapped), spectra()))
 
 
-def test_the_order_of_named_bands_is_not_judged_but_their_unit_is() -> None:
+def test_the_order_of_named_bands_is_not_checked_but_their_unit_is() -> None:
     assert judged(stored_in(BANDS[::-1], spectra()), ordered=True) == ()
     assert "are reflectance x 2000, expected reflectance x 10000" in refused(spectra() / 5, ordered=True)
 
@@ -95,7 +95,7 @@ def test_fault_16_an_offset_that_was_subtracted_and_cut_off_is_doubted() -> None
     assert "of B10 has a reflectance of 0 or 0.0001: an offset seems to have been subtracted" in remark
 
 
-def test_noise_is_like_no_spectrum_and_too_few_pixels_are_not_judged() -> None:
+def test_noise_is_like_no_spectrum_and_too_few_pixels_are_not_checked() -> None:
     noise = np.random.default_rng(1).uniform(0.02, 0.3, (500, 13)).astype(np.float32)
     (remark,) = judged(noise)
     assert "like no spectrum of Sentinel-2" in remark and judged(noise, ordered=True) == ()

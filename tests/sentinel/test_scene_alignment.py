@@ -84,7 +84,7 @@ def test_a_block_lies_where_most_pixels_may_be_compared_else_in_the_middle(monke
     st.integers(-(10**6), 10**6),
     st.integers(-12, 14),
 )
-def test_fault_36_the_gap_is_signed_and_knows_no_zones(time: datetime, seconds: int, hours: int) -> None:
+def test_fault_36_the_gap_is_signed_and_independent_of_time_zones(time: datetime, seconds: int, hours: int) -> None:
     optical = time.replace(tzinfo=UTC)
     radar = (optical + timedelta(seconds=seconds)).astimezone(timezone(timedelta(hours=hours)))
     assert date_gap_days(radar, optical) == pytest.approx(seconds / 86_400)

@@ -210,7 +210,7 @@ def new(*blocks: str) -> str:
     return f"<noiseRangeVector>{ALONG.format('noiseRangeLut')}</noiseRangeVector>{''.join(blocks)}"
 
 
-def test_the_old_format_knows_the_range_alone(tmp_path: Path) -> None:
+def test_the_old_format_has_the_range_alone(tmp_path: Path) -> None:
     seen = noise(tmp_path, f"<noiseVector>{ALONG.format('noiseLut')}</noiseVector>").at(slice(0, 2), slice(4, 6))
     assert seen.tolist() == [[140, 150]] * 2
 

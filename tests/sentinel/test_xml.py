@@ -38,7 +38,7 @@ def test_values_are_found_whatever_their_namespace(tmp_path: Path) -> None:
         ("2021-03-28T02:30:00", datetime(2021, 3, 28, 2, 30, tzinfo=UTC)),  # does not exist on clocks in Rome
     ],
 )
-def test_fault_36_times_are_utc_whatever_they_say(tmp_path: Path, text: str, seen: datetime) -> None:
+def test_fault_36_times_are_utc_whatever_their_zone(tmp_path: Path, text: str, seen: datetime) -> None:
     assert markup(tmp_path, f"<a><t>{text}</t></a>").one("t").time == seen
 
 

@@ -51,7 +51,7 @@ def test_a_list_narrows_the_split_in_its_own_order(tiny_settings: TrainSettings,
     assert list(chosen.names) == ["tiny_3", "tiny_1"]
 
 
-def test_a_list_with_a_stranger_is_refused(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+def test_a_list_with_an_unknown_patch_is_refused(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("tiny_3\nhuge_1\n")
     settings = tiny_settings.model_copy(update={"patch_list": tmp_path / "list.txt"})
     with pytest.raises(InputError, match=r"names 1 patches that are not in .*, first huge_1"):

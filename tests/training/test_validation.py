@@ -152,7 +152,7 @@ def test_steps_may_be_chosen(tiny_settings: TrainSettings) -> None:
     assert overfit_settings(tiny_settings.model_copy(update={"schedule": short})).schedule.epochs == 7
 
 
-def test_a_halved_difference_counts_as_learnt() -> None:
+def test_a_halved_difference_counts_as_training_success() -> None:
     assert OverfitResult(0.4, 0.2, 100).has_learnt
     assert "from 0.4000 to 0.2000 in 100 steps: this setup can overfit a batch" in str(OverfitResult(0.4, 0.2, 100))
     assert not OverfitResult(0.4, 0.21, 100).has_learnt
