@@ -29,7 +29,8 @@ def pixels(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 def sample(groups: tuple[Tensor, ...], values: Tensor, radar: Tensor | None = None) -> PixelSample:
     count = values.shape[1]
     fold = torch.arange(count) // 20 % FOLDS
-    return PixelSample(groups, torch.zeros(0, count, dtype=torch.float64) if radar is None else radar, values, fold)
+    nothing = torch.zeros(0, count, dtype=torch.float64)
+    return PixelSample(groups, nothing if radar is None else radar, values, fold, torch.arange(count).expand(2, -1))
 
 
 def unlike(count: int) -> Tensor:

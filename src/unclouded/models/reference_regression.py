@@ -27,6 +27,12 @@ FEWEST_PX = 40
 FLAT = 1e-3
 """Least standard deviation of a feature, so that rounding errors of constant features are not scaled up."""
 
+ROBUST_ROUNDS = 3
+"""Rounds of reweighting pixels by their residuals."""
+
+CHUNK_PX = 8192
+"""Pixels that are predicted at once, so that the kernel stays in the cache."""
+
 RADAR_WEIGHT = 0.5
 """Prior variance of a radar feature, as a share of that of a band of the best reference."""
 
@@ -73,12 +79,14 @@ class PixelSample:
         radar: Features of radar, as many as there are, or none; NaN where there are no data.
         values: Today's reflectance; NaN where today is cloudy. Pixels without it help to fill gaps.
         fold: Part of each pixel, 0 to :data:`FOLDS` - 1; the same for whole blocks.
+        position: Row and column of each pixel in the scene.
     """
 
     groups: tuple[Float64[Tensor, "band pixel"], ...]
     radar: Float64[Tensor, "feature pixel"]
     values: Float64[Tensor, "band pixel"]
     fold: Int64[Tensor, " pixel"]
+    position: Int64[Tensor, "2 pixel"]
 
     @property
     def is_clear(self) -> Bool[Tensor, " pixel"]:
@@ -88,7 +96,9 @@ class PixelSample:
     def at(self, where: Bool[Tensor, " pixel"] | Int64[Tensor, " chosen"]) -> "PixelSample":
         """Return some of the pixels."""
         groups = tuple(group[:, where] for group in self.groups)
-        return PixelSample(groups, self.radar[:, where], self.values[:, where], self.fold[where])
+        return PixelSample(
+            groups, self.radar[:, where], self.values[:, where], self.fold[where], self.position[:, where]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +199,7 @@ class GapFiller:
         self, features: Float[Tensor, "feature pixel"], present: Bool[Tensor, "group pixel"]
     ) -> Float[Tensor, "feature pixel"]:
         """Return features whose gaps are filled, of the type of the input; values in gaps are not used."""
-        filled = torch.where(present[self.group_of], features, 0.0)
+        filled = features.clone()
         for pattern, where in patterns(present):
             if not bool(pattern.all()):
                 known = pattern[self.group_of]
@@ -240,7 +250,7 @@ class SmoothTerm:
     """Gaussian kernel between pixels and landmarks, on principal directions of the weighted features.
 
     Attributes:
-        directions: Orthonormal directions of the weighted features.
+        directions: Projections of standardised features: orthonormal directions of the weighted ones, and the weights.
         landmarks: Coordinates of the landmarks.
         width: Length scale.
     """
@@ -249,12 +259,13 @@ class SmoothTerm:
     landmarks: Float64[Tensor, "direction landmark"]
     width: float
 
-    def __call__(self, weighted: Float[Tensor, "feature pixel"]) -> Float[Tensor, "landmark pixel"]:
+    def __call__(self, features: Float[Tensor, "feature pixel"]) -> Float[Tensor, "landmark pixel"]:
         """Return the kernel between the landmarks and pixels, of the type of the input."""
-        at = self.directions.T.to(weighted.dtype) @ weighted
-        marks = self.landmarks.to(weighted.dtype)
-        exponent = torch.addmm(marks.square().sum(dim=0)[:, None], marks.T, at, alpha=-2.0)
-        return exponent.add_(at.square().sum(dim=0)).mul_(-0.5 / self.width**2).clamp_(max=0.0).exp_()
+        shrink = 1 / self.width
+        at, marks = (self.directions.T * shrink).to(features.dtype) @ features, (self.landmarks * shrink)
+        half = 0.5 * marks.square().sum(dim=0).to(features.dtype)[:, None]
+        exponent = torch.addmm(half, marks.T.to(features.dtype), at, beta=-1.0)
+        return exponent.sub_(0.5 * at.square().sum(dim=0)).clamp_(max=0.0).exp_()
 
     def whitening(self) -> Float64[Tensor, "landmark landmark"]:
         """Return the matrix by which kernel values become features of unit prior variance."""
@@ -275,9 +286,8 @@ class ReferenceRegression:
         has_radar: Whether radar is used.
         standard: Centre and scale of the features.
         filler: Fills gaps of references.
-        scale: Square root of the prior variance of each feature.
         level: Mean of today's clear ground, to which predictions shrink.
-        slopes: Linear part, from weighted features.
+        slopes: Linear part, from standardised features.
         smooth: Smooth part; None if there is none.
         coefficients: Of the smooth part, by landmark.
         error: Held-out error by band, all references present.
@@ -292,7 +302,6 @@ class ReferenceRegression:
     has_radar: bool
     standard: Standard
     filler: GapFiller
-    scale: Float64[Tensor, "feature 1"]
     level: Float64[Tensor, "band 1"]
     slopes: Float64[Tensor, "feature band"]
     smooth: SmoothTerm | None
@@ -308,18 +317,28 @@ class ReferenceRegression:
         """Return predictions in the type of the input, and which used references (and radar, last) each pixel has.
 
         Args:
-            groups: Bands of all references, used or not; NaN where they have gaps.
-            radar: Features of radar; NaN where there are no data.
+            groups: Bands of all references, used or not; NaN in all bands where they have gaps.
+            radar: Features of radar; NaN in all where there are no data.
         """
         chosen = [*(groups[i] for i in self.used), *([radar] if self.has_radar else [])]
+        pixels = radar.shape[1]
         if not chosen:
-            pixels = radar.shape[1]
             return self.level.to(radar.dtype).expand(-1, pixels).clone(), torch.zeros(0, pixels, dtype=torch.bool)
+        parts = [
+            self._predicted([group[:, start : start + CHUNK_PX] for group in chosen])
+            for start in range(0, max(pixels, 1), CHUNK_PX)
+        ]
+        predicted, present = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
+        return predicted, present
+
+    def _predicted(self, chosen: list[Float[Tensor, "_ pixel"]]) -> tuple[Tensor, Tensor]:
         features, present = self.standard(torch.cat(chosen)), _present(chosen)
-        weighted = self.filler(features, present) * self.scale.to(features.dtype)
-        predicted = self.level.to(features.dtype) + self.slopes.T.to(features.dtype) @ weighted
+        if not bool(present.all()):
+            features = self.filler(features, present)
+        dtype = features.dtype
+        predicted = torch.addmm(self.level.to(dtype), self.slopes.T.to(dtype), features)
         if self.smooth is not None:
-            predicted += self.coefficients.T.to(features.dtype) @ self.smooth(weighted)
+            predicted.addmm_(self.coefficients.T.to(dtype), self.smooth(features))
         return predicted, present
 
     def expected_error(self, pattern: Bool[Tensor, " group"]) -> Float64[Tensor, " band"]:
@@ -333,16 +352,16 @@ class ReferenceRegression:
         """
         if not self.used or bool(pattern.all()):
             return self.error
-        slopes = self.slopes * self.scale
         none = pattern.clone()
         none[: len(self.used)] = False
-        open_share = self.filler.variance(slopes, pattern) / self.filler.variance(slopes, none).clamp(min=1e-12)
+        left_open, most = (self.filler.variance(self.slopes, each) for each in (pattern, none))
+        open_share = left_open / most.clamp(min=1e-12)
         squares = self.error.square(), self.error_without.square()
         return (squares[0] + open_share.clamp(0.0, 1.0) * (squares[1] - squares[0]).clamp(min=0)).sqrt()
 
 
 def _present(groups: Sequence[Float[Tensor, "_ pixel"]]) -> Bool[Tensor, "group pixel"]:
-    return torch.stack([group.isfinite().all(dim=0) for group in groups])
+    return torch.stack([group[0].isfinite() for group in groups])
 
 
 def fit_references(
@@ -363,7 +382,7 @@ def fit_references(
         return None
     seen = sample.at(clear)
     has_radar = bool(seen.radar.isfinite().any()) and bool((Standard.of(seen.radar).scale > FLAT).any())
-    dates = tuple(date_error(seen, k, has_radar) for k in range(len(sample.groups)))
+    dates = tuple(date_error(seen, k, has_radar, settings.outlier) for k in range(len(sample.groups)))
     order = sorted((k for k, one in enumerate(dates) if one.ratio < settings.unrelated), key=lambda k: dates[k].ratio)
     used = tuple(order[: settings.most_dates])
     best = dates[used[0]].ratio if used else 1.0
@@ -372,13 +391,14 @@ def fit_references(
     return _fitted(sample, used, weights, dates, has_radar, settings, generator, without) if used else without
 
 
-def date_error(seen: PixelSample, group: int, has_radar: bool) -> DateError:
+def date_error(seen: PixelSample, group: int, has_radar: bool, outlier: float) -> DateError:
     """Return the held-out error of a regression on one date and radar, and without the date.
 
     Args:
         seen: Clear pixels.
         group: Position of the date.
         has_radar: Whether radar is a feature too.
+        outlier: Distance of outliers, see :func:`cauchy_weights`.
     """
     common = seen.groups[group].isfinite().all(dim=0)
     pixels = int(common.sum())
@@ -387,7 +407,7 @@ def date_error(seen: PixelSample, group: int, has_radar: bool) -> DateError:
     there = seen.at(common)
     radar = [_without_gaps(there.radar)] if has_radar else []
     errors = [
-        _ridge_error(torch.cat(parts) if parts else there.values[:0], there.values, there.fold)
+        _ridge_error(torch.cat(parts) if parts else there.values[:0], there.values, there.fold, outlier)
         for parts in ([there.groups[group], *radar], radar)
     ]
     return DateError(errors[0], errors[1], pixels)
@@ -405,23 +425,27 @@ def _ridge_error(
     features: Float64[Tensor, "feature pixel"],
     values: Float64[Tensor, "band pixel"],
     fold: Int64[Tensor, " pixel"],
+    outlier: float,
     ridge: float = 3e-3,
 ) -> float:
-    """Mean absolute error of held-out folds, from moments of the others."""
+    """Mean absolute error of held-out folds, from weighted moments of the others; outliers are limited."""
     joined = torch.cat([torch.ones_like(values[:1]), Standard.of(features)(features)])
-    folds = [fold == k for k in range(FOLDS)]
-    parts = [joined[:, k] for k in folds]
-    grams = [part @ part.T for part in parts]
-    crosses = [part @ values[:, k].T for part, k in zip(parts, folds, strict=True)]
-    gram, cross = torch.stack(grams).sum(dim=0), torch.stack(crosses).sum(dim=0)
     penalty = torch.full((len(joined),), ridge * values.shape[1], dtype=values.dtype)
     penalty[0] = 0.0
-    total = 0.0
-    for part, k, own_gram, own_cross in zip(parts, folds, grams, crosses, strict=True):
-        if part.shape[1] and part.shape[1] < values.shape[1]:
-            slopes = torch.linalg.solve(gram - own_gram + penalty.diag(), cross - own_cross)
-            total += (values[:, k] - slopes.T @ part).abs().mean(dim=0).sum().item()
-    return total / values.shape[1]
+    weights = torch.ones_like(values[0])
+    for _ in range(ROBUST_ROUNDS):
+        slopes = torch.linalg.solve((joined * weights) @ joined.T + penalty.diag(), (joined * weights) @ values.T)
+        weights = cauchy_weights(values - slopes.T @ joined, outlier)
+    folds = [fold == k for k in range(FOLDS)]
+    parts = [(joined[:, k], joined[:, k] * weights[k]) for k in folds]
+    grams = [weighted @ part.T for part, weighted in parts]
+    crosses = [weighted @ values[:, k].T for (_, weighted), k in zip(parts, folds, strict=True)]
+    gram, cross = torch.stack(grams).sum(dim=0), torch.stack(crosses).sum(dim=0)
+    errors = []
+    for (part, _), k, own_gram, own_cross in zip(parts, folds, grams, crosses, strict=True):
+        slopes = torch.linalg.solve(gram - own_gram + penalty.diag(), cross - own_cross)
+        errors.append((values[:, k] - slopes.T @ part).abs().mean(dim=0))
+    return limited(torch.cat(errors)[None], outlier).mean().item()
 
 
 def _fitted(
@@ -446,18 +470,21 @@ def _fitted(
     filler = GapFiller.fit(z, present, group_of, settings.components) if chosen else _NO_FILLER
     variance = torch.tensor([*weights, *([RADAR_WEIGHT] if has_radar else [])], dtype=z.dtype)[group_of]
     scale = (variance / variance.sum().clamp(min=1e-12)).sqrt()[:, None]
-    x = filler(z[:, clear], present[:, clear]) * scale
+    x = filler(z[:, clear], present[:, clear])
     y, fold = sample.values[:, clear], sample.fold[clear]
-    smooth = _smooth_term(x, settings, generator) if used and settings.landmarks else None
-    design, back = _design(x, smooth)
+    smooth = _smooth_term(x, scale, settings, generator) if used and settings.landmarks else None
+    design, back = _design(x, scale, smooth)
     noise, left = _choose_noise(design, y, fold, settings.noise)
-    trust = _trust(left, settings.outlier)
+    trust = cauchy_weights(left, settings.outlier)
+    for _ in range(1, ROBUST_ROUNDS):
+        left = _held_out(design, y, fold, noise, trust)
+        trust = cauchy_weights(left, settings.outlier)
     level, solved = _solve(design, y, noise, trust)
     solved = back @ solved
-    error = left.abs().mean(dim=1)
+    error = limited(left.abs(), settings.outlier).mean(dim=1)
     return ReferenceRegression(
-        used, dates, weights, has_radar, standard, filler, scale, level, solved[: len(x)], smooth, solved[len(x) :],
-        error, error if without is None else without.error, noise, x.shape[1],
+        used, dates, weights, has_radar, standard, filler, level, solved[: len(x)], smooth, solved[len(x) :], error,
+        error if without is None else without.error, noise, x.shape[1],
     )  # fmt: skip
 
 
@@ -465,28 +492,29 @@ _NO_FILLER = GapFiller(torch.zeros(0, 0, dtype=torch.float64), 1.0, torch.zeros(
 
 
 def _smooth_term(
-    weighted: Float64[Tensor, "feature pixel"],
+    features: Float64[Tensor, "feature pixel"],
+    scale: Float64[Tensor, "feature 1"],
     settings: ReferenceRegressionSettings,
     generator: torch.Generator | None,
 ) -> SmoothTerm:
     chooser = generator or torch.Generator().manual_seed(0)
-    pixels = weighted.shape[1]
-    marks = torch.randperm(pixels, generator=chooser)[: settings.landmarks].sort().values
+    marks = torch.randperm(features.shape[1], generator=chooser)[: settings.landmarks].sort().values
+    weighted = features * scale
     _, vectors = torch.linalg.eigh(weighted @ weighted.T)
     directions = vectors[:, -settings.kernel_dimensions :]
-    return SmoothTerm(directions, directions.T @ weighted[:, marks], settings.kernel_width)
+    return SmoothTerm(directions * scale, directions.T @ weighted[:, marks], settings.kernel_width)
 
 
 def _design(
-    weighted: Float64[Tensor, "feature pixel"], smooth: SmoothTerm | None
+    features: Float64[Tensor, "feature pixel"], scale: Float64[Tensor, "feature 1"], smooth: SmoothTerm | None
 ) -> tuple[Float64[Tensor, "term pixel"], Float64[Tensor, "term term"]]:
     """Return terms of unit prior variance, and the matrix from their coefficients to those of features and kernels."""
     if smooth is None:
-        return weighted, torch.eye(len(weighted), dtype=weighted.dtype)
-    whitening = smooth.whitening()
-    back = torch.eye(len(weighted) + len(whitening), dtype=weighted.dtype)
-    back[len(weighted) :, len(weighted) :] = whitening.T
-    return torch.cat([weighted, whitening @ smooth(weighted)]), back
+        return features * scale, scale.flatten().diag()
+    whitening, first = smooth.whitening(), len(features)
+    back = torch.zeros(first + len(whitening), first + len(whitening), dtype=features.dtype)
+    back[:first, :first], back[first:, first:] = scale.flatten().diag(), whitening.T
+    return torch.cat([features * scale, whitening @ smooth(features)]), back
 
 
 def _solve(
@@ -514,23 +542,44 @@ def _choose_noise(
 ) -> tuple[float, Float64[Tensor, "band pixel"]]:
     """Return the noise with the smallest held-out error, and the held-out residuals."""
     even = torch.ones_like(values[0])
-    if len(design) == 0 or _folds(fold) < 2:
-        level, solved = _solve(design, values, noise, even)
-        return noise, values - level - solved.T @ design
-    best: tuple[float, float, Tensor] | None = None
-    for factor in NOISE_FACTORS:
-        left = torch.empty_like(values)
-        for k in range(FOLDS):
-            held = fold == k
-            level, solved = _solve(design[:, ~held], values[:, ~held], noise * factor, even[~held])
+    if len(design) == 0:
+        return noise, _held_out(design, values, fold, noise, even)
+    tried = {factor: _held_out(design, values, fold, noise * factor, even) for factor in NOISE_FACTORS}
+    best = min(tried, key=lambda factor: tried[factor].abs().mean().item())
+    return noise * best, tried[best]
+
+
+def _held_out(
+    design: Float64[Tensor, "term pixel"],
+    values: Float64[Tensor, "band pixel"],
+    fold: Int64[Tensor, " pixel"],
+    noise: float,
+    trust: Float64[Tensor, " pixel"],
+) -> Float64[Tensor, "band pixel"]:
+    """Return the residuals of each fold, predicted from the others; in-sample ones where there is one fold."""
+    if _folds(fold) < 2:
+        level, solved = _solve(design, values, noise, trust)
+        return values - level - solved.T @ design
+    left = torch.empty_like(values)
+    for k in range(FOLDS):
+        held = fold == k
+        if bool(held.any()):
+            level, solved = _solve(design[:, ~held], values[:, ~held], noise, trust[~held])
             left[:, held] = values[:, held] - level - solved.T @ design[:, held]
-        if best is None or left.abs().mean().item() < best[0]:
-            best = (left.abs().mean().item(), noise * factor, left)
-    assert best is not None
-    return best[1], best[2]
+    return left
 
 
-def _trust(residuals: Float64[Tensor, "band pixel"], outlier: float) -> Float64[Tensor, " pixel"]:
-    """Return weights of pixels, by their held-out residuals: Cauchy's, which halve at the outlier's distance."""
+def limited(errors: Float64[Tensor, "band pixel"], outlier: float) -> Float64[Tensor, "band pixel"]:
+    """Return absolute errors, limited to twice the distance of outliers, so that missed clouds do not rule means."""
+    return torch.minimum(errors, 2 * outlier * errors.median(dim=1, keepdim=True).values)
+
+
+def cauchy_weights(residuals: Float64[Tensor, "band pixel"], outlier: float) -> Float64[Tensor, " pixel"]:
+    """Return weights of pixels by their residuals: Cauchy's, which are a half at the outlier's distance.
+
+    Args:
+        residuals: Observed minus predicted.
+        outlier: Distance in medians of the residuals' norms.
+    """
     size = (residuals / residuals.abs().median(dim=1, keepdim=True).values.clamp(min=1e-5)).square().mean(dim=0).sqrt()
     return 1 / (1 + (size / (outlier * size.median().clamp(min=1e-9))).square())

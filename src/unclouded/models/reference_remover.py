@@ -21,9 +21,11 @@ from unclouded.models.reference_regression import (
     PixelSample,
     ReferenceRegression,
     ReferenceRegressionSettings,
+    cauchy_weights,
     fit_references,
     patterns,
 )
+from unclouded.models.reference_residuals import LocalGains, carried, carried_reach_px
 from unclouded.models.remover import ConfidentRemover, SceneRemover, adapt_per_image, keep_clear_pixels
 from unclouded.models.scene_adapted import DARKEST
 from unclouded.sensors import RGB, SENTINEL1
@@ -32,7 +34,7 @@ from unclouded.tensors.observation import Observation, Reference
 
 NAME = "reference-adapted"
 
-RADAR_SCALES_PX = (2.0, 8.0)
+RADAR_SCALES_PX = (2.0, 4.0)
 """Standard deviations of the Gaussian means of radar that are features."""
 
 CHANGE_SCALE_PX = 2.0
@@ -48,6 +50,8 @@ class ReferenceSettings(Settings):
         sample_px: Clear pixels of a scene that the regression is fitted to, at most.
         levels: Levels of the pyramid by which residuals are carried under clouds, of 1, 2, 4 ... px; 0 for none.
         carried_noise: Weight, as a share of clear ground, at which a carried residual shrinks to half.
+        node_px: Distance of the places between which gain and offset of a band may change.
+        tie_share: Share of a place's clear pixels that votes for the regression of the whole scene.
         blend_power: Power of the inverse errors by which the answers with and without references are weighted.
         change_db: Least change of radar for ground to count as changed since a reference, dB.
         change_sigmas: Least change in robust standard deviations of the scene's change.
@@ -58,6 +62,8 @@ class ReferenceSettings(Settings):
     sample_px: int = Field(20_000, ge=100, le=1_000_000)
     levels: int = Field(4, ge=0, le=6)
     carried_noise: float = Field(0.02, ge=0.0, le=10.0)
+    node_px: int = Field(2048, ge=64)
+    tie_share: float = Field(0.1, gt=0.0, le=1e6)
     blend_power: float = Field(4.0, ge=0.0, le=16.0)
     change_db: float = Field(3.0, ge=0.0, le=60.0)
     change_sigmas: float = Field(5.0, ge=0.0, le=100.0)
@@ -117,7 +123,8 @@ class ReferenceRemover:
         regression = fit_references(pixels, self.settings.regression)
         fallback = self.fallback.adapt(sample) if self.fallback else None
         assert fallback is None or isinstance(fallback, ConfidentRemover)
-        return AdaptedToReferences(self.bands, self.settings, tuple(changes), regression, fallback)
+        gains = _local_gains(regression, pixels, self.settings) if regression else None
+        return AdaptedToReferences(self.bands, self.settings, tuple(changes), regression, gains, fallback)
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image; each image of a batch is a scene of its own."""
@@ -130,6 +137,16 @@ class ReferenceRemover:
         return adapt_per_image(self, observation)
 
 
+def _local_gains(
+    regression: ReferenceRegression, pixels: PixelSample, settings: ReferenceSettings
+) -> LocalGains | None:
+    seen = pixels.at(pixels.is_clear)
+    predicted, _ = regression(seen.groups, seen.radar)
+    residual = seen.values - predicted
+    trust = cauchy_weights(residual, settings.regression.outlier)
+    return LocalGains.fit(predicted, residual, trust, seen.position, settings.node_px, settings.tie_share)
+
+
 @dataclass(frozen=True, eq=False)
 class AdaptedToReferences:
     """:class:`ReferenceRemover` fitted to a scene: a :class:`~unclouded.models.remover.ConfidentRemover`.
@@ -139,6 +156,7 @@ class AdaptedToReferences:
         settings: Settings.
         changes: Usual change of radar since each reference; None without radar of both dates.
         regression: Regression on references and radar; None if too little ground is clear today.
+        gains: Departures of places from it; None in a small scene.
         fallback: Adapted remover where no reference helps.
     """
 
@@ -146,6 +164,7 @@ class AdaptedToReferences:
     settings: ReferenceSettings
     changes: tuple["UsualChange | None", ...]
     regression: ReferenceRegression | None
+    gains: LocalGains | None
     fallback: ConfidentRemover | None
     name: str = NAME
 
@@ -217,28 +236,42 @@ class AdaptedToReferences:
         """Predict one image."""
         groups, radar = reference_features(seen, self.changes, self.settings)
         if self.regression is None:
-            return _as_they_are(seen, groups)
+            return interpolated(seen, groups)
         size = seen.cloudy.shape[-2:]
         usable = _usable_today(seen, self.settings.erosion_px)
-        near = F.max_pool2d(seen.is_cloudy.float(), 2 * self._carried_px + 1, 1, self._carried_px)[0, 0] > 0
+        near = near_clouds(seen.is_cloudy, carried_reach_px(self.settings.levels))
         at = near.flatten()
         predicted, present = self.regression([one[:, at] for one in groups], radar[:, at])
         image = torch.full((len(self.bands), at.numel()), math.nan)
         image[:, at] = predicted
         image = image.view(-1, *size)
+        if self.gains is not None:
+            image = image + self.gains(image, seen.origin_px)
         error, source = (torch.zeros(1, at.numel(), dtype=kind) for kind in (torch.float32, torch.int16))
         error[0, at], source[0, at] = _by_pattern(self.regression, present)
         error, source = error.view(1, *size), source.view(1, *size)
         if self.settings.levels:
             residual = torch.where(usable & near, seen.cloudy[0] - image, math.nan)
-            image = image + carried(residual, seen.origin_px, error, self.settings)
+            image = image + carried(
+                residual,
+                seen.origin_px,
+                error,
+                self.settings.levels,
+                self.settings.carried_noise,
+                self.settings.regression.outlier,
+            )
         without = self.regression.error_without.mean().item()
         confidence = 1 - (error / max(without, 1e-6)).clamp(0.0, 1.0).square()
         return ReferencePrediction(image[None], error[None], confidence[None], source[None])
 
-    @property
-    def _carried_px(self) -> int:
-        return carried_reach_px(self.settings.levels)
+
+def near_clouds(is_cloudy: Bool[Tensor, "1 1 h w"], reach_px: int) -> Bool[Tensor, "h w"]:
+    """Return the pixels within reach of a cloud, and some more, in whole cells."""
+    cell, size = 16, is_cloudy.shape[-2:]
+    cells = F.max_pool2d(is_cloudy.float(), cell, ceil_mode=True)
+    around = -(-reach_px // cell)
+    near = F.max_pool2d(cells, 2 * around + 1, 1, around).repeat_interleave(cell, -2).repeat_interleave(cell, -1)
+    return near[0, 0, : size[0], : size[1]] > 0
 
 
 def _by_pattern(
@@ -256,33 +289,48 @@ def _by_pattern(
     return error, source
 
 
-def _as_they_are(seen: Observation, groups: list[Float32[Tensor, "band pixel"]]) -> ReferencePrediction:
-    """Return the references interpolated in time, without any clear ground of today.
+def interpolated(seen: Observation, groups: Sequence[Float32[Tensor, "band pixel"]]) -> ReferencePrediction:
+    """Return the references as they are, linearly interpolated in time, when today shows no ground to fit to.
 
-    Each pixel is the mean of the references that show it, weighted by the inverse square of the days between; the
-    expected error is the weighted mean absolute deviation of references from it, or unknown with one.
+    Between the nearest date before and the nearest after that show a pixel, or the nearest on one side. The expected
+    error is the mean absolute deviation of the two from their weighted mean; NaN, unknown, where one date shows it.
+
+    Args:
+        seen: One image.
+        groups: Bands of its references; NaN in gaps.
     """
+    pixels, bands = seen.cloud_map.numel(), len(seen.bands)
+    image = torch.full((2, bands, pixels), math.nan)
+    days, source = torch.full((2, pixels), math.inf), torch.full((2, pixels), FALLBACK)
+    for position, (reference, group) in enumerate(zip(seen.references, groups, strict=True)):
+        gap = _days_after(seen, reference)
+        side, apart = int(gap > 0), max(abs(gap), 1.0)
+        nearer = group[0].isfinite() & (days[side] > apart)
+        image[side] = torch.where(nearer, group, image[side])
+        days[side] = torch.where(nearer, apart, days[side])
+        source[side] = torch.where(nearer, position, source[side])
+    weight = (1 / days) / (1 / days).sum(dim=0)
+    mean = (image.nan_to_num(0.0) * weight[:, None].nan_to_num(0.0)).sum(dim=0)
+    deviation = ((image - mean).abs().mean(dim=1) * weight).sum(dim=0)  # NaN unless both sides show it
+    known = weight.isfinite().all(dim=0)
+    chosen = torch.where(weight[0] >= weight[1], source[0], source[1])
     size = seen.cloudy.shape[-2:]
-    shape = (len(seen.bands), *size)
-    if not groups:
-        nothing, source = torch.full((1, 1, *size), math.nan), torch.full((1, 1, *size), FALLBACK, dtype=torch.int16)
-        return ReferencePrediction(nothing.expand(1, *shape), nothing, nothing, source)
-    values = torch.stack(groups)
-    days = torch.tensor([_days_apart(seen, one) for one in seen.references]).float()
-    weight = values.isfinite().all(dim=1).float() / (days[:, None] + 1).square()
-    total = weight.sum(dim=0)
-    mean = (values.nan_to_num(0.0) * weight[:, None]).sum(dim=0) / total
-    spread = ((values - mean).abs().mean(dim=1).nan_to_num(0.0) * weight).sum(dim=0) / total
-    source = torch.where(total > 0, weight.argmax(dim=0), FALLBACK).to(torch.int16)
-    error = torch.where(weight.count_nonzero(dim=0) > 1, spread, math.nan)
-    image, one = torch.where(total > 0, mean, math.nan).view(1, *shape), (1, 1, *size)
-    return ReferencePrediction(image, error.view(one), torch.zeros(one), source.view(one))
+    return ReferencePrediction(
+        torch.where(known, mean, math.nan).view(1, bands, *size),
+        deviation.view(1, 1, *size),
+        torch.where(known, 0.0, math.nan).view(1, 1, *size),
+        torch.where(known, chosen, FALLBACK).view(1, 1, *size).to(torch.int16),
+    )
 
 
-def _days_apart(seen: Observation, reference: Reference) -> float:
+UNKNOWN_DAYS = 30.0
+"""Days between dates that are not both known."""
+
+
+def _days_after(seen: Observation, reference: Reference) -> float:
     if seen.date is None or reference.date is None:
-        return 30.0
-    return abs((reference.date - seen.date).days)
+        return UNKNOWN_DAYS
+    return float((reference.date - seen.date).days)
 
 
 # Features: references without their clouds and without ground that changed since, and means of radar.
@@ -358,7 +406,7 @@ def reference_features(
     """
     groups = []
     for reference, usual in zip(seen.references, changes, strict=True):
-        gap = ~reference.cloudy.isfinite().all(dim=1, keepdim=True) | changed_ground(seen, reference, usual, settings)
+        gap = ~_has_data(reference.cloudy) | changed_ground(seen, reference, usual, settings)
         gap |= _grown(reference.cloud_map > 0, settings.erosion_px)
         groups.append(torch.where(gap, math.nan, reference.cloudy.float())[0].flatten(1))
     return groups, _radar_means(seen.sar)[0].flatten(1)
@@ -372,12 +420,18 @@ def _radar_means(sar: Float[Tensor, "batch 2 h w"]) -> Float32[Tensor, "batch fe
 
 
 def _grown(mask: Bool[Tensor, "batch 1 h w"], radius_px: int) -> Bool[Tensor, "batch 1 h w"]:
-    return F.max_pool2d(mask.float(), 2 * radius_px + 1, stride=1, padding=radius_px) > 0
+    side = 2 * radius_px + 1
+    rows = F.max_pool2d(mask.float(), (side, 1), stride=1, padding=(radius_px, 0))
+    return F.max_pool2d(rows, (1, side), stride=1, padding=(0, radius_px)) > 0
 
 
 def _usable_today(seen: Observation, erosion_px: int) -> Bool[Tensor, "h w"]:
-    known = seen.cloudy.isfinite().all(dim=1, keepdim=True)
-    return (known & ~_grown(seen.is_cloudy, erosion_px))[0, 0]
+    return (_has_data(seen.cloudy) & ~_grown(seen.is_cloudy, erosion_px))[0, 0]
+
+
+def _has_data(image: Float[Tensor, "batch band h w"]) -> Bool[Tensor, "batch 1 h w"]:
+    """Pixels whose bands are all finite, told by their sum, which is quicker."""
+    return image.sum(dim=1, keepdim=True).isfinite()
 
 
 def sample_pixels(
@@ -391,13 +445,13 @@ def sample_pixels(
         settings: Settings of the remover.
     """
     usable = [_usable_today(one, settings.erosion_px) for one in sample]
-    known = [one.cloudy.isfinite().all(dim=1)[0] for one in sample]
+    known = [_has_data(one.cloudy)[0, 0] for one in sample]
     clear = sum(int(where.sum()) for where in usable)
     hidden = sum(int(where.sum()) for where in known) - clear
     steps = max(1, math.ceil(clear / settings.sample_px)), max(1, math.ceil(2 * hidden / settings.sample_px))
     parts = [_columns(*each, changes, settings, steps) for each in zip(sample, usable, known, strict=True)]
     joined = [torch.cat(arrays, dim=-1) for arrays in zip(*parts, strict=True)]
-    return PixelSample(tuple(joined[3:]), joined[1], joined[0], joined[2][0].long())
+    return PixelSample(tuple(joined[3:]), joined[1], joined[0], joined[2][0].long(), joined[2][1:].long())
 
 
 def _columns(
@@ -408,13 +462,14 @@ def _columns(
     settings: ReferenceSettings,
     steps: tuple[int, int],
 ) -> list[Float64[Tensor, "_ pixel"]]:
-    """Values, radar, folds, and references of some pixels of a window."""
+    """Values, radar, folds and positions, and references of some pixels of a window."""
     groups, radar = reference_features(seen, changes, settings)
     clear, other = usable.flatten(), (known & ~usable).flatten()
     at = torch.cat([where.nonzero().flatten()[::step] for where, step in zip((clear, other), steps, strict=True)])
     values = torch.where(clear, seen.cloudy[0].flatten(1).double(), math.nan)
-    fold = blocks(seen.origin_px, known.shape).double()
-    return [part[:, at].double() for part in (values, radar, fold.view(1, -1), *groups)]
+    rows, columns = (torch.arange(n) + first for n, first in zip(known.shape, seen.origin_px, strict=True))
+    places = [blocks(seen.origin_px, known.shape), rows[:, None].expand(known.shape), columns.expand(known.shape)]
+    return [part[:, at].double() for part in (values, radar, torch.stack(places).flatten(1), *groups)]
 
 
 def blocks(origin_px: tuple[int, int], size: Sequence[int]) -> Int64[Tensor, "h w"]:
@@ -422,67 +477,3 @@ def blocks(origin_px: tuple[int, int], size: Sequence[int]) -> Int64[Tensor, "h 
     side = min(max(min(size) // FOLDS, 4), 32)
     row, column = ((torch.arange(n) + first) // side for n, first in zip(size, origin_px, strict=True))
     return (row[:, None] + 2 * column) % FOLDS
-
-
-# Residuals of clear ground, carried under clouds from coarse to fine.
-
-
-def carried_reach_px(levels: int) -> int:
-    """Return how far away a residual can change what is carried to a pixel."""
-    return sum(4 << level for level in range(levels))
-
-
-def carried(
-    residual: Float32[Tensor, "band h w"],
-    origin_px: tuple[int, int],
-    error: Float32[Tensor, "1 h w"],
-    settings: ReferenceSettings,
-) -> Float32[Tensor, "band h w"]:
-    """Return the residual of clear ground, continued under clouds and fading out; 0 far from clear ground.
-
-    A pyramid of cells of 8, 4, 2 and 1 px that are aligned to the scene: at each level the weighted mean of the
-    residual around, shrunk where little of the surroundings is clear, then the same of what is left.
-
-    Args:
-        residual: Observed minus predicted on clear ground, NaN elsewhere.
-        origin_px: Row and column of the upper left pixel in the scene.
-        error: Expected error; residuals much larger are outliers and count less.
-        settings: Settings of the remover.
-    """
-    known = residual.isfinite().all(dim=0, keepdim=True)
-    left = torch.where(known, residual, 0.0)
-    outlying = left.abs().mean(dim=0, keepdim=True) / (settings.regression.outlier * error.clamp(min=1e-4))
-    weight = known.float() / (1 + outlying.square())
-    total = torch.zeros_like(left)
-    for level in reversed(range(settings.levels)):
-        part = _carried_at(left, weight, origin_px, 1 << level, settings.carried_noise)
-        total += part
-        left = left - part
-    return total
-
-
-def _carried_at(
-    residual: Float32[Tensor, "band h w"],
-    weight: Float32[Tensor, "1 h w"],
-    origin_px: tuple[int, int],
-    cell_px: int,
-    noise: float,
-) -> Float32[Tensor, "band h w"]:
-    height, width = residual.shape[1:]
-    before = [first % cell_px for first in (origin_px[1], origin_px[0])]
-    after = [-(first + length) % cell_px for first, length in zip(before, (width, height), strict=True)]
-    padded = F.pad(torch.cat([residual * weight, weight]), (before[0], after[0], before[1], after[1]))
-    cells = _binomial(F.avg_pool2d(padded[None], cell_px))[0]
-    mean = cells[:-1] / (cells[-1:] + noise)
-    if cell_px > 1:
-        mean = F.interpolate(mean[None], scale_factor=cell_px, mode="bilinear")[0]
-    return mean[:, before[1] : before[1] + height, before[0] : before[0] + width]
-
-
-def _binomial(image: Float32[Tensor, "1 channel h w"]) -> Float32[Tensor, "1 channel h w"]:
-    """Mean over 5 x 5 cells with binomial weights, a standard deviation of 1 cell; zeros outside."""
-    for axis in (-2, -1):
-        padded = F.pad(image, (2, 2) if axis == -1 else (0, 0, 2, 2))
-        length = image.shape[axis]
-        image = sum(padded.narrow(axis, i, length) * (weight / 16) for i, weight in enumerate((1, 4, 6, 4, 1)))  # type: ignore[assignment]
-    return image
