@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from unclouded.io.raster import to_stored
 from unclouded.models.baselines import baseline
-from unclouded.models.prior_spectrum import PRIOR, LAND_SPECTRUM, WATER_SPECTRUM
+from unclouded.models.prior_spectrum import LAND_SPECTRUM, PRIOR, WATER_SPECTRUM
 from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover
 from unclouded.models.scene_adapted import (
     DARKEST,

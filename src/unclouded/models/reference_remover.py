@@ -107,6 +107,7 @@ class ReferenceRemover:
     fallback: SceneRemover | None = None
     name: str = NAME
     align_px: int = 1
+    needs_radar: bool = False
 
     @property
     def margin_px(self) -> int:
@@ -167,6 +168,7 @@ class AdaptedToReferences:
     gains: LocalGains | None
     fallback: ConfidentRemover | None
     name: str = NAME
+    needs_radar: bool = False
 
     @property
     def dates(self) -> tuple[DateError, ...]:

@@ -8,7 +8,7 @@ the removers estimate one.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -445,11 +445,11 @@ def spread(
     """
     height, width = observation.cloudy.shape[-2:]
     below, right = -height % align_px, -width % align_px
-    padded = _transformed(observation, lambda image: F.pad(image, (0, right, 0, below), mode="replicate"))
+    padded = observation.transformed(lambda image: F.pad(image, (0, right, 0, below), mode="replicate"))
     predictions = []
     for remover in removers:
         for there, back in _TRANSFORMS:
-            variant = _transformed(padded, there)
+            variant = padded.transformed(there)
             selected, place = variant.select(remover.bands), window_name(observation)
             prediction = require_prediction(remover(variant), selected, remover.name, place, complete=False)
             predictions.append(back(prediction)[..., :height, :width])
@@ -477,8 +477,3 @@ _TRANSFORMS: tuple[tuple[Transform, Transform], ...] = (_mirror(), _mirror(-1), 
 
 VARIANTS = len(_TRANSFORMS)
 """Predictions of each remover for the uncertainty."""
-
-
-def _transformed(observation: Observation, transform: Transform) -> Observation:
-    sar, cloudy, cloud_map = (transform(each) for each in (observation.sar, observation.cloudy, observation.cloud_map))
-    return replace(observation, sar=sar, cloudy=cloudy, cloud_map=cloud_map)
