@@ -7,7 +7,9 @@ from unclouded.settings import settings_from
 
 
 def ordering(**content: object) -> Ordering:
-    return settings_from(Ordering, {"statement": "so", "metrics": ["f1"], **content})
+    return settings_from(
+        Ordering, {"statement": "so", "basis": "quoted", "source": "here", "metrics": ["f1"], **content}
+    )
 
 
 def f1(**values: float | None) -> dict[str, dict[str, float] | None]:
@@ -49,6 +51,15 @@ def test_rising_requires_a_positive_rank_correlation_not_every_step() -> None:
     assert verdict(expected, f1(a=0.1, b=0.3)) == "not tested: not run: c, d"
 
 
+def test_a_trade_off_requires_a_negative_rank_correlation_with_precision() -> None:
+    expected = ordering(trade_off=["a", "b", "c"], metrics=["recall"])
+    shown = {"a": (0.1, 0.9), "b": (0.5, 0.6), "c": (0.7, 0.2)}
+    values = {f"{key}@observed": {"precision": p, "recall": r} for key, (p, r) in shown.items()}
+    assert verdict(expected, dict(values)) == "kept: rank correlation -1.00 over 3 rows"
+    values["a@observed"]["recall"] = 0.1
+    assert verdict(expected, dict(values)) == "broken: rank correlation +0.50 over 3 rows"
+
+
 def test_a_drop_is_from_painted_to_observed_clouds() -> None:
     values = {"a@synthetic": 0.10, "a@observed": 0.15, "b@synthetic": 0.05, "b@observed": 0.25}
     shown = {key: {"mae": value} for key, value in values.items()}
@@ -60,7 +71,7 @@ def test_a_drop_is_from_painted_to_observed_clouds() -> None:
 
 def test_a_summary_has_a_line_a_sentence() -> None:
     found = check((ordering(better="a", than=["b"], metrics=["f1", "mae"]),), f1(a=0.5, b=0.4))
-    assert summary(found) == ["so: KEPT by F1; BROKEN by MAE (a 0.5000, b 0.4000)"]
+    assert summary(found) == ["so (quoted, here): KEPT by F1; BROKEN by MAE (a 0.5000, b 0.4000)"]
 
 
 @pytest.mark.parametrize(
@@ -80,5 +91,15 @@ def test_every_committed_ordering_refers_to_existing_rows_and_columns() -> None:
         lines = {f"{row.key}@{clouds}" for row in rows for clouds in row.settings.tests} | {row.key for row in rows}
         for one in getattr(expected, table):
             subject = one.better or one.worse or one.smaller_drop
-            assert {*one.than, *(one.rising or ()), *([subject] if subject else [])} <= lines, one.statement
+            assert {*one.than, *(one.rising or ()), *(one.trade_off or ()), *([subject] if subject else [])} <= lines, (
+                one.statement
+            )
             assert set(one.metrics) <= set(experiments.table(table).columns), one.statement
+
+
+def test_table_4_is_compared_with_table_3_by_the_columns_of_table_3() -> None:
+    expected = load_expected(find_experiments().folder)
+    quoted = [one for one in expected.table_4 if one.basis == "quoted" and one.metrics != ("sam_global",)]
+    assert len(quoted) == 2 * 2 * 2 + 2  # ours-0 and ours-100; Perlin and Copy; two statements; and the drop of each
+    assert {one.metrics for one in quoted} == {("precision", "recall", "f1")}
+    assert all(one.source for table in TABLES for one in getattr(expected, table))

@@ -16,35 +16,47 @@ from unclouded.settings import Settings, load_settings
 Values = Mapping[str, Mapping[str, float] | None]
 """Metrics by line key; None for a line that was not run."""
 Verdict = Literal["kept", "broken", "not tested"]
+Basis = Literal["quoted", "inferred"]
 
 
 class Ordering(Settings):
-    """Statement of the paper as an ordering: exactly one of ``better``, ``worse``, ``rising`` and ``smaller_drop``.
+    """Statement of the paper as an ordering.
+
+    It has exactly one of ``better``, ``worse``, ``rising``, ``trade_off`` and ``smaller_drop``.
 
     Attributes:
         statement: The statement.
+        basis: ``quoted`` if a sentence of the paper states it, ``inferred`` if it follows with an assumption of ours.
+        source: Section or caption of that sentence.
         metrics: Metrics by which it is checked.
         better: Line that is better than each of ``than``.
         worse: Line that is worse than each of ``than``.
         rising: Lines that tend to improve from left to right.
+        trade_off: Lines among which higher precision goes with a lower value of the metric.
         smaller_drop: Row that loses less from synthetic to observed clouds than each of ``than``.
         than: Lines to compare with.
     """
 
     statement: str
+    basis: Basis
+    source: str
     metrics: tuple[str, ...] = Field(min_length=1)
     better: str | None = None
     worse: str | None = None
     rising: tuple[str, ...] | None = None
+    trade_off: tuple[str, ...] | None = None
     smaller_drop: str | None = None
     than: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _is_one_ordering(self) -> "Ordering":
-        if sum(one is not None for one in (self.better, self.worse, self.rising, self.smaller_drop)) != 1:
-            raise ValueError("expected one of better, worse, rising and smaller_drop")
-        if (self.rising is None) != bool(self.than):
-            raise ValueError("expected 'than' beside better, worse and smaller_drop, and none beside rising")
+        kinds = (self.better, self.worse, self.rising, self.trade_off, self.smaller_drop)
+        if sum(one is not None for one in kinds) != 1:
+            raise ValueError("expected one of better, worse, rising, trade_off and smaller_drop")
+        if (self.rising is None and self.trade_off is None) != bool(self.than):
+            raise ValueError(
+                "expected 'than' beside better, worse and smaller_drop, and none beside rising or trade_off"
+            )
         if unknown := [metric for metric in self.metrics if metric not in COLUMNS]:
             raise ValueError(f"unknown metric {', '.join(unknown)}; choose from {', '.join(COLUMNS)}")
         return self
@@ -76,10 +88,11 @@ class Checked:
 
 
 def summary(checked: Sequence[Checked]) -> list[str]:
-    """Return one line per ordering: the statement, and the metrics by which it is kept, broken or not tested."""
+    """Return one line per ordering: statement, basis, and the metrics by which it is kept, broken or not tested."""
     grouped: dict[str, list[Checked]] = defaultdict(list)
     for one in checked:
-        grouped[one.ordering.statement].append(one)
+        ordering = one.ordering
+        grouped[f"{ordering.statement} ({ordering.basis}, {ordering.source})"].append(one)
     return [f"{statement}: {'; '.join(_verdicts(found))}" for statement, found in grouped.items()]
 
 
@@ -108,7 +121,11 @@ def check(orderings: tuple[Ordering, ...], values: Values) -> list[Checked]:
 
 def _checked(ordering: Ordering, metric: str, values: Values) -> Checked:
     if ordering.rising is not None:
-        return _rising(ordering, metric, ordering.rising, values)
+        order = {name: float(place) for place, name in enumerate(ordering.rising)}
+        return _correlated(ordering, metric, order, values)
+    if ordering.trade_off is not None:
+        against = {name: _goodness(name, "precision", values) for name in ordering.trade_off}
+        return _correlated(ordering, metric, against, values)
     subject = ordering.better or ordering.worse or ordering.smaller_drop or ""
     measure = _drop if ordering.smaller_drop else _goodness
     mine = measure(subject, metric, values)
@@ -124,17 +141,20 @@ def _checked(ordering: Ordering, metric: str, values: Values) -> Checked:
     return Checked(ordering, metric, "kept", f"without {', '.join(missing)}, not run" if missing else "")
 
 
-def _rising(ordering: Ordering, metric: str, names: tuple[str, ...], values: Values) -> Checked:
-    found = {name: value for name in names if (value := _goodness(name, metric, values)) is not None}
-    missing = [name for name in names if name not in found]
+def _correlated(ordering: Ordering, metric: str, against: Mapping[str, float | None], values: Values) -> Checked:
+    """Check the sign of the rank correlation of a metric with the place or the precision of each line."""
+    pairs = {name: (other, _goodness(name, metric, values)) for name, other in against.items()}
+    found = [(other, value) for other, value in pairs.values() if other is not None and value is not None]
+    missing = [name for name, pair in pairs.items() if None in pair]
     if len(found) < 3:
         return Checked(ordering, metric, "not tested", f"not run: {', '.join(missing)}")
-    steady = len(set(found.values())) == 1
-    rho = 0.0 if steady else float(spearmanr(np.arange(len(found)), list(found.values())).statistic)
+    others, measured = zip(*found, strict=True)
+    constant = len(set(others)) == 1 or len(set(measured)) == 1
+    rho = 0.0 if constant else float(spearmanr(others, measured).statistic)
     reason = f"rank correlation {rho:+.2f} over {len(found)} rows" + (
         f", not run: {', '.join(missing)}" if missing else ""
     )
-    return Checked(ordering, metric, "kept" if rho > 0 else "broken", reason)
+    return Checked(ordering, metric, "kept" if (-rho if ordering.trade_off else rho) > 0 else "broken", reason)
 
 
 def _goodness(name: str, metric: str, values: Values) -> float | None:
