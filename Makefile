@@ -32,7 +32,7 @@ check: setup
 
 proof: setup
 	$(BIN)/python proofs/real_patches.py $(RUNS)/proof
-	$(BIN)/pytest -m proof tests/training
+	$(BIN)/pytest -m proof tests/training tests/models
 	$(BIN)/python proofs/two_ranks.py
 
 bench: setup

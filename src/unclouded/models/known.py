@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from unclouded.errors import InputError
-from unclouded.files import is_file, named, open_file
+from unclouded.files import is_file, named, open_file, require_file
 from unclouded.formats import format_of, found_clause
 from unclouded.models.plugins import is_reference, registered, require_module
 from unclouded.settings import nearest
@@ -17,7 +17,8 @@ _PICKLES = {b"\x80": "a pickle", b"PK\x03\x04": "a zip archive, such as a torch 
 
 
 def require_remover(text: str) -> None:
-    """Check that a text is a remover: a name, ``package.module:attribute``, or a weights file by its first bytes.
+    """Check that a text is a remover: a name, ``package.module:attribute``, an ONNX file with its description,
+    or a weights file by its first bytes.
 
     Code of other packages is not imported here.
 
@@ -35,6 +36,14 @@ def require_remover(text: str) -> None:
         if text not in names:
             near = nearest(text, [*NAMED_REMOVERS, *names])
             raise InputError(f"unknown remover {text[:80]!r}{near}; or give a weights file or package.module:attribute")
+        return
+    if path.suffix == ".onnx":
+        require_file(path)
+        if not (description := path.with_suffix(".json")).is_file():
+            raise InputError(
+                f"{named(path)} lies without its description {named(description)}; write one in the vocabulary of STAC"
+                " MLM, see docs/networks.md"
+            )
         return
     require_weights_file(path)
 

@@ -7,6 +7,7 @@ from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.models.baselines import BASELINES, baseline
 from unclouded.models.known import require_remover
+from unclouded.models.onnx_remover import SUFFIX, load_onnx
 from unclouded.models.plugins import is_reference, load_plugin, registered
 from unclouded.models.published.weights import ARCHITECTURES, load_published
 from unclouded.models.remover import CloudRemover
@@ -21,7 +22,8 @@ def load_remover(text: str | Path, bands: tuple[str, ...] | None = None, device:
 
     Args:
         text: ``scene-adapted``, a baseline, a name that a package registers in the entry point group
-            ``unclouded.removers``, a reference ``package.module:attribute``, or the path of a weights file.
+            ``unclouded.removers``, a reference ``package.module:attribute``, or the path of a weights file
+            or of an ONNX file with its description.
         bands: Optical bands of the result; None for those of the network, or for red, green and blue without a network.
         device: Device of the network.
 
@@ -43,6 +45,8 @@ def _found(text: str, bands: tuple[str, ...] | None, device: str) -> CloudRemove
     path = Path(text)
     if not path.suffix and (entry := registered().get(text)) and not path.exists():
         return _plugin(f"{entry.module}:{entry.attr}", bands, device)
+    if path.suffix == SUFFIX:
+        return load_onnx(path)
     architecture = architecture_of(path)
     if architecture in ARCHITECTURES:
         return load_published(path, device)

@@ -191,8 +191,10 @@ def require_level(remover: CloudRemover, level: Level) -> None:
 
 
 def level_of(remover: CloudRemover) -> Level:
-    """Return the processing level that a remover is for."""
-    return remover.settings.level if isinstance(remover, NetworkRemover) else "L1C"
+    """Return the processing level that a remover is for: its ``level``, or L1C."""
+    if isinstance(remover, NetworkRemover):
+        return remover.settings.level
+    return "L2A" if getattr(remover, "level", "L1C") == "L2A" else "L1C"
 
 
 def _check(observation: Observation, bands: tuple[str, ...]) -> None:
