@@ -65,3 +65,24 @@ def test_licence_of_trained_weights_is_shown(
     save_weights(weights, settings.build(), settings, {}, card=Card(licence="CC-BY-4.0"))
     assert unclouded("models", "show", weights) == 0
     assert "licence   CC-BY-4.0" in capsys.readouterr().out
+
+
+def test_export_prints_the_difference_and_the_file_is_a_remover(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    torch.manual_seed(0)
+    settings, weights, out = NetworkSettings(width=1), tmp_path / "mine.safetensors", tmp_path / "out"
+    save_weights(weights, settings.build(), settings, {})
+    assert unclouded("export", weights, "--to", "torch", "--out", out) == 0
+    printed = capsys.readouterr().out
+    assert "mine.pt2: differs from mine.safetensors by at most 0.0" in printed
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "mine.json", "mine.pt2"]
+
+
+def test_export_refuses_half_a_scene(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    settings, weights = NetworkSettings(width=1), tmp_path / "mine.safetensors"
+    save_weights(weights, settings.build(), settings, {})
+    assert unclouded("export", weights, "--to", "onnx", "--out", tmp_path / "out", "--cloudy", weights) == 2
+    assert "give both --cloudy and --sar" in capsys.readouterr().err

@@ -6,7 +6,20 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from unclouded.cli import batch, clouds, curate, data, evaluate, info, models, patches, predict, reproduce, train
+from unclouded.cli import (
+    batch,
+    clouds,
+    curate,
+    data,
+    evaluate,
+    export,
+    info,
+    models,
+    patches,
+    predict,
+    reproduce,
+    train,
+)
 from unclouded.cli.logging import command_logging, configure_logging, log_failure, printable
 from unclouded.cli.options import ForwardingCommand
 from unclouded.cli.streams import guard_streams
@@ -38,6 +51,7 @@ app.add_typer(data.app, name="data", rich_help_panel=_DATA)
 app.command("demo", rich_help_panel=_ABOUT)(info.demo)
 app.add_typer(info.doctor_app, name="doctor", rich_help_panel=_ABOUT)
 app.add_typer(models.app, name="models", rich_help_panel=_TRAIN)
+app.command("export", rich_help_panel=_TRAIN)(export.export)
 
 
 def _version(requested: bool | None) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -200,6 +201,37 @@ def require_radar_free(removers: Sequence[CloudRemover], scene: str = "this scen
             f"{' and '.join(needing)} {verb} radar, and no Sentinel-1 image was given for {scene}; add one (--sar, or "
             "the column sar), or name no remover to use the best one without radar"
         )
+
+
+def read_scene_sample(
+    remover: CloudRemover, cloudy: Path, sar: Path, settings: SceneSettings | None = None
+) -> list[Observation]:
+    """Read the windows of a scene that a remover would be adapted to; nothing is written.
+
+    Args:
+        remover: Remover.
+        cloudy: Sentinel-2 product or GeoTIFF.
+        sar: Sentinel-1 product or GeoTIFF.
+        settings: Settings; the defaults if omitted.
+
+    Raises:
+        InputError: An image cannot be used, or radar and optical data overlap nowhere.
+    """
+    settings = settings or SceneSettings()
+    optical, radar = identify(cloudy, SENTINEL2), identify(sar, SENTINEL1)
+    clouds = choose_map([remover], settings.clouds, settings.cloud_map).used
+    with (
+        tempfile.TemporaryDirectory(prefix="unclouded-") as folder,
+        open_sources(
+            optical, radar, Path(folder), settings.radar, level_of(remover), settings.optical, no_progress, False
+        ) as sources,
+    ):
+        store = StripCheckpoint(Path(folder), "map")
+        scene_map = map_scene(sources, remover.bands, clouds, store, no_progress, settings.cloud_map, settings.sun)
+        sample = read_sample(sources, scene_map, remover.bands)
+    if not sample:
+        raise InputError(f"{named(cloudy)} and {named(sar)} have data together nowhere; choose images of one place")
+    return sample
 
 
 def _level(removers: Sequence[CloudRemover]) -> Level:
