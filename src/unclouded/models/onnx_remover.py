@@ -55,6 +55,11 @@ class OnnxRemover:
         return self.described.use.level
 
     @property
+    def needs_radar(self) -> bool:
+        """Whether VV or VH is an input."""
+        return any(band in SENTINEL1.bands for one in self.described.inputs for band in one.names)
+
+    @property
     def margin_px(self) -> int:
         """Largest distance at which a pixel affects the result, as described."""
         return self.described.use.margin_px
@@ -123,7 +128,7 @@ class OnnxRemover:
 
     def _has_data(self, seen: Observation) -> Bool[Tensor, "1 1 h w"]:
         known = seen.cloudy.isfinite().all(dim=1, keepdim=True)
-        if any(band in SENTINEL1.bands for one in self.described.inputs for band in one.names):
+        if self.needs_radar:
             known = known & seen.sar.isfinite().all(dim=1, keepdim=True)
         return known
 

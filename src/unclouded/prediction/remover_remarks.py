@@ -121,5 +121,4 @@ def _seam(remover: CloudRemover, seen: Observation, prediction: Float[Tensor, "1
 
 
 def _is_clear(seen: Observation) -> Bool[Tensor, "1 1 h w"]:
-    known = seen.cloudy.isfinite().all(dim=1, keepdim=True) & seen.sar.isfinite().all(dim=1, keepdim=True)
-    return known & ~seen.is_cloudy
+    return seen.cloudy.isfinite().all(dim=1, keepdim=True) & ~seen.is_cloudy

@@ -87,6 +87,11 @@ class Dsen2crRemover:
         return self.network.settings.radar
 
     @property
+    def needs_radar(self) -> bool:
+        """Whether VV and VH are inputs."""
+        return self.network.settings.radar
+
+    @property
     def margin_px(self) -> int:
         """Receptive field of the convolutions."""
         return self.network.settings.reach_px
@@ -148,6 +153,11 @@ class UncrtaintsRemover:
     @property
     def needs_radar(self) -> bool:
         """Whether the network has radar among its inputs."""
+        return self.network.settings.radar
+
+    @property
+    def needs_radar(self) -> bool:
+        """Whether VV and VH are inputs."""
         return self.network.settings.radar
 
     @property
