@@ -25,10 +25,10 @@ def inventory(tmp_path: Path) -> Inventory:
     rng = np.random.default_rng(0)
     for number in (1, 106):
         for patch in (PatchId(Roi("ROIs1158", "spring", number), one) for one in (1, 2)):
-            optical = rng.integers(15, 80, (13, 16, 16)).astype(np.uint16)
             radar = rng.normal(-12, 2, (2, 16, 16)).astype(np.float32)
             write_geotiff(tmp_path / "data" / patch.path("s1"), radar, SENTINEL1.bands, GRID)
             for token in ("s2", "s2_cloudy"):
+                optical = rng.integers(15, 80, (13, 16, 16)).astype(np.uint16)
                 write_geotiff(tmp_path / "data" / patch.path(token), optical, SENTINEL2.bands, GRID)
     return find_triplets(tmp_path / "data")
 

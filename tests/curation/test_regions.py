@@ -7,6 +7,7 @@ import pytest
 from unclouded.batch.storage import fingerprint, known_by
 from unclouded.curation.regions import CurationSettings, Region, require_parts_apart
 from unclouded.errors import InputError
+from unclouded.sentinel.footprints import footprint_around
 from unclouded.settings import settings_from
 
 NAMED = {"radar": "s1", "clear": "a", "cloudy": "b"}
@@ -58,10 +59,17 @@ def test_only_parts_that_differ_have_to_lie_apart() -> None:
         near = [region(1, center=[11.0, 44.5], split=first), region(2, center=[11.1, 44.5], split=second)]
         return settings_from(CurationSettings, {"regions": near})
 
+    outlines = {f"ROIs0001_fall_{n}": footprint_around(10.9 + n / 10, 44.5, (52.0, 40.0)) for n in (1, 2)}
     for parts in (("train", "train"), ("train", None), (None, None)):
-        require_parts_apart(settings(*parts))
+        require_parts_apart(settings(*parts), outlines)
+    require_parts_apart(settings("train", "test"), {})  # nothing is known about their places
     with pytest.raises(InputError, match="ROIs0001_fall_1"):
-        require_parts_apart(settings("train", "test"))
+        require_parts_apart(settings("train", "test"), outlines)
+
+
+def test_names_of_published_regions_are_refused() -> None:
+    with pytest.raises(InputError, match="ROIs1158_spring_106 is a published region of SEN12MS-CR"):
+        settings_from(CurationSettings, {"regions": [region(1) | {"roi": "ROIs1158_spring_106"}]})
 
 
 def test_the_fingerprint_of_a_zip_depends_on_its_content_only(tmp_path: Path) -> None:

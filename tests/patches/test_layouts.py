@@ -153,10 +153,26 @@ def test_both_spellings_of_a_folder_are_refused(tmp_path: Path, touch: Touch) ->
 def test_output_files_of_curate_are_neither_unexpected_nor_split_lists(
     tmp_path: Path, touch: Touch, official_names: Names
 ) -> None:
-    touch(tmp_path, *official_names("ROIs1158_spring_1_p1"), "manifest.parquet", "choices.csv", "other.csv")
+    touch(tmp_path, *official_names("ROIs1158_spring_1_p1"), "review.csv", "choices.csv", "other.csv")
+    write_manifest(tmp_path / "manifest.parquet", [])
     assert find_triplets(tmp_path).unexpected_files == ("other.csv",)
     touch(tmp_path / "flat", "s1/a.tif", "s2_cloudy/a.tif", "s2_cloudfree/a.tif", "choices.csv")
     assert find_triplets(tmp_path / "flat").split_list is None
+
+
+def test_patches_that_the_manifest_withdraws_are_left_out(tmp_path: Path, touch: Touch, official_names: Names) -> None:
+    names = [f"ROIs0001_spring_1_p{number}" for number in (1, 2, 3, 4)]
+    touch(tmp_path, *(file for name in names for file in official_names(name)))
+    findings = ([], ["review:reject"], ["leak:ROIs0001_spring_9"], ["haze:s2"])  # the last one rejects nothing on disk
+    rows = [
+        {"patch": name, "status": "rejected" if found else "kept", "findings": found}
+        for name, found in zip(names, findings, strict=True)
+    ]
+    write_manifest(tmp_path / "manifest.parquet", rows)
+    inventory = find_triplets(tmp_path)
+    assert [one.name for one in inventory.triplets] == [names[0], names[3]]
+    assert inventory.withdrawn == (names[1], names[2]) and "2 rejected in the manifest" in inventory.summary()
+    assert len(find_triplets(tmp_path, withdrawn=True).triplets) == 4
 
 
 def test_unexpected_files_of_a_flat_layout_are_named(tmp_path: Path, touch: Touch) -> None:

@@ -178,7 +178,7 @@ def write_parts(root: Path, **parts: str) -> None:
     write_manifest(root / "manifest.parquet", rows)
 
 
-def test_regions_that_were_not_published_belong_to_the_part_of_their_manifest(
+def test_the_manifest_decides_the_part_of_a_region_whatever_its_name(
     tmp_path: Path, touch: Touch, official_names: Names
 ) -> None:
     names = ["ROIs0001_summer_1_p1", "ROIs0001_summer_2_p1", "ROIs0001_summer_3_p1", "ROIs1158_spring_106_p1"]
@@ -187,7 +187,7 @@ def test_regions_that_were_not_published_belong_to_the_part_of_their_manifest(
     write_parts(tmp_path, ROIs0001_summer_1="train", ROIs0001_summer_2="test", ROIs1158_spring_106="val")
     inventory = find_triplets(tmp_path)
     parts = parts_by_name(inventory)
-    assert parts == dict(zip(names, ("train", "test", "outside", "test"), strict=True))  # 106 was published as test
+    assert parts == dict(zip(names, ("train", "test", "outside", "val"), strict=True))  # 106 was published as test
     assert [files.name for files in triplets_of(inventory, "train")] == ["ROIs0001_summer_1_p1"]
     assert [one.name for one in incomplete_of(inventory, "test")] == ["ROIs0001_summer_2_p2"]
 

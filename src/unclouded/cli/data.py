@@ -84,7 +84,7 @@ def manifest(
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.roi import MANIFEST
 
-    found = find_triplets(root)
+    found = find_triplets(root, withdrawn=True)
     thresholds = _thresholds(settings, overrides)
     raise typer.Exit(describe(found, out or root / MANIFEST, thresholds, coverage=coverage, processes=processes))
 
@@ -279,6 +279,39 @@ def sheet(
         page = contact_sheet(inventory, rows, patches, on_progress)
     write_text(out, page)
     typer.echo(f"look at {out}")
+
+
+@app.command(rich_help_panel=_INSPECT)
+def review(
+    root: options.DataSet,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="REVIEW.csv",
+            help="Decisions with the columns name, decision (accept or reject), reason, reviewer.",
+            show_default="list the decisions in force",
+        ),
+    ] = None,
+) -> None:
+    """Accept or reject regions, scenes and patches of a data set.
+
+    A name is a region, a product, or a patch. The decisions are added to ROOT/review.csv, a later one on the same name
+    in place of the earlier, and change the status of patches in the manifest. Images are neither written nor deleted;
+    all commands leave rejected patches out.
+    """
+    from unclouded.curation.maintenance import apply_review
+    from unclouded.files import require_folder
+    from unclouded.patches.review import read_review
+    from unclouded.patches.roi import REVIEW
+
+    require_folder(root)
+    if file is not None:
+        typer.echo(apply_review(root, read_review(file), str(file)))
+        return
+    decisions = read_review(root / REVIEW) if (root / REVIEW).is_file() else {}
+    typer.echo(
+        "\n".join([f"{root}: {len(decisions):,} decisions", *(f"  {one.name} {one}" for one in decisions.values())])
+    )
 
 
 @app.command(rich_help_panel=_INSPECT)

@@ -17,10 +17,12 @@ from unclouded.curation.maintenance import describing, verifying
 from unclouded.errors import InputError
 from unclouded.files import named, require_new_file, sha256, write_json
 from unclouded.locks import held
+from unclouded.patches.consistency import leaks_of_files, manifest_faults
 from unclouded.patches.layouts import Inventory, section
-from unclouded.patches.manifest import FAILED, read_manifest, write_manifest
+from unclouded.patches.manifest import FAILED, ManifestRow, read_manifest, write_manifest
 from unclouded.patches.reading import TOKENS, DamagedTriplet, Inspection, PatchImages, images_of
-from unclouded.patches.roi import MANIFEST
+from unclouded.patches.review import read_review, reviewed
+from unclouded.patches.roi import MANIFEST, REVIEW
 from unclouded.patches.screening import ScreeningSettings
 from unclouded.patches.splits import SplitCheck, check_split, parts_by_name
 from unclouded.patches.verification import Fault, count_lines, published_counts, unlisted
@@ -40,6 +42,11 @@ def describe(inventory: Inventory, out: Path, settings: ScreeningSettings, *, co
             f"{named(inventory.root)} keeps its manifest from 'unclouded curate'; another one cannot be written"
         )
     require_new_file(out)
+    if out.is_file() and any(row["row_px"] is not None or row["s2_product"] for row in read_manifest(out)):
+        raise InputError(
+            f"{named(out)} was written by 'unclouded curate' and holds products, dates and rejected patches, which the "
+            "files do not; keep it, or give another file with --out"
+        )
     tasks = describing(inventory.root, images_of(inventory), parts_by_name(inventory), settings, coverage=coverage)
     with _work_folder(out.with_name(f".{out.stem}.work")) as work, progress_bar() as on_progress:
         ledger = TaskLedger(work)
@@ -48,7 +55,9 @@ def describe(inventory: Inventory, out: Path, settings: ScreeningSettings, *, co
         if failed:
             name, reason = next(iter(failed.items()))
             raise InputError(f"{len(failed)} regions cannot be described, first {name}: {reason}")
-        rows = ledger.rows(tasks)
+        rows: list[ManifestRow] = ledger.rows(tasks)
+        if (review := inventory.root / REVIEW).is_file():
+            rows = reviewed(rows, read_review(review))
         write_manifest(out, rows)
     statuses = {
         status: sum(row["status"] == status for row in rows) for status in dict.fromkeys(r["status"] for r in rows)
@@ -77,23 +86,40 @@ def inspect(inventory: Inventory, *, published: bool, report: Path | None, work:
         failed = run_tasks(tasks, ledger, process_runner(processes), on_progress, "reading regions")
         found = ledger.rows(tasks)
     damaged = [DamagedTriplet(row["damaged"], row["reason"]) for row in found if "damaged" in row]
+    same = [f"{row['same_scene']}: {row['detail']}" for row in found if "same_scene" in row]
     damaged += [DamagedTriplet(name, reason) for name, reason in failed.items()]
     inspection = Inspection(inventory, tuple(damaged))
     images = images_of(inventory)
-    faults = [Fault(**row) for row in found if "damaged" not in row]
+    faults = [Fault(**row) for row in found if "file" in row]
     faults += unlisted(inventory.root, rows, images) if listed else []
     counts = published_counts(images, everywhere=published)
     lacking = [count for count in counts if count.found != count.published] if published else []
     split = check_split(inventory)
+    inconsistent = manifest_faults(rows) if listed else leaks_of_files(inventory)
     lines = [inspection.report(), *split.lines(), *count_lines(counts)]
+    lines += section("triplets whose cloudy image is the clear one", same, len(same))
+    lines += section("inconsistencies of dates, seasons and parts", inconsistent, 50)
     hashed = sum(any(row[token] for token in TOKENS) for row in rows)
     if listed:
         lines += [f"{path.name}: {hashed:,} patches hashed", *section("different", faults, len(faults))]
         lines += section("regions failed", [f"{roi}: {reason}" for roi, reason in lost.items()])
     typer.echo("\n".join(lines))
-    clean = inspection.is_clean and split.is_clean and not faults and not lacking
+    clean = inspection.is_clean and split.is_clean and not (faults or lacking or same or inconsistent)
     if report:
-        write_json(report, _as_json(inspection, faults, images, lost, split, hashed=hashed, clean=clean))
+        write_json(
+            report,
+            _as_json(
+                inspection,
+                faults,
+                images,
+                lost,
+                split,
+                hashed=hashed,
+                clean=clean,
+                same=same,
+                inconsistent=inconsistent,
+            ),
+        )
     return 0 if clean else 1
 
 
@@ -106,6 +132,8 @@ def _as_json(
     *,
     hashed: int,
     clean: bool,
+    same: list[str],
+    inconsistent: list[str],
 ) -> dict[str, Any]:
     found = inspection.inventory
     return {
@@ -116,6 +144,9 @@ def _as_json(
         "damaged": [vars(one) for one in inspection.damaged],
         "strange": found.unexpected_files,
         "split": vars(split),
+        "same_scene": same,
+        "inconsistent": inconsistent,
+        "withdrawn": found.withdrawn,
         "hashed": hashed,
         "different": [vars(fault) for fault in faults],
         "failed": [{"roi": roi, "reason": reason} for roi, reason in lost.items()],

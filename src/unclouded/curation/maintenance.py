@@ -6,15 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shapely.geometry import mapping
+
 from unclouded.batch.tasks import Row, content_id
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
 from unclouded.files import resolved
 from unclouded.io.geotiff import file_of
+from unclouded.patches.consistency import place_of
 from unclouded.patches.layouts import Inventory, TripletFiles
+from unclouded.patches.manifest import read_manifest, write_manifest
 from unclouded.patches.manifest_rows import describe_patch
 from unclouded.patches.reading import PatchImages, read_triplet
-from unclouded.patches.screening import ScreeningSettings
+from unclouded.patches.review import Decision, read_review, require_known, reviewed, write_review
+from unclouded.patches.roi import MANIFEST, REVIEW
+from unclouded.patches.screening import ScreeningSettings, same_scene
 from unclouded.patches.verification import verify_rows
 
 WITHOUT_REGION = 256
@@ -86,13 +92,17 @@ class VerifyRegion:
     rows: tuple[Mapping[str, Any], ...]
 
     def run(self) -> list[Row]:
-        """Return a row ``damaged`` for each unreadable triplet, and one for each difference from the manifest."""
+        """Return a row for each unreadable triplet, each repeated image, and each difference from the manifest."""
         found: list[Row] = []
         for files in self.files:
             try:
-                read_triplet(files)
+                images = read_triplet(files)
             except InputError as error:
                 found.append({"damaged": files.name, "reason": str(error)})
+                continue
+            if images.clear is not None:
+                repeated = same_scene(images.clear, images.cloudy, ScreeningSettings())
+                found += [{"same_scene": files.name, "detail": finding.detail} for finding in repeated]
         return found + [vars(fault) for fault in verify_rows(self.root, self.rows)]
 
 
@@ -112,7 +122,7 @@ def verifying(inventory: Inventory, rows: Sequence[Mapping[str, Any]], manifest:
     return [
         VerifyRegion(
             name=name,
-            id=content_id("verify 1", str(resolved(inventory.root)), name, manifest, group),
+            id=content_id("verify 2", str(resolved(inventory.root)), name, manifest, group),
             root=inventory.root,
             files=tuple(files[one] for one in group if one in files),
             rows=tuple(_hashes(listed[one]) for one in group if one in listed),
@@ -147,3 +157,37 @@ def _state(root: Path, images: Iterable[PatchImages]) -> list[list[Any]]:
     files = (file_of(path) for one in images for path in one.paths.values())
     stats = ((path, path.stat()) for path in files)
     return [[path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+
+
+def apply_review(root: Path, decisions: Mapping[str, Decision], origin: str) -> str:
+    """Add decisions to the review of a data set, and rewrite its manifest; return the counts as a line of text.
+
+    Args:
+        root: Root folder.
+        decisions: New decisions by name.
+        origin: Name of their file, for messages.
+
+    Raises:
+        InputError: The data set has no manifest, or a name is not in it.
+    """
+    rows = read_manifest(root / MANIFEST)
+    require_known(decisions, rows, origin)
+    path = root / REVIEW
+    known = {**(read_review(path) if path.is_file() else {}), **decisions}
+    write_review(path, known.values())
+    before = [row["status"] for row in rows]
+    listed = [{**row, "geometry": _geometry(row), **_times(row)} for row in reviewed(rows, known)]
+    write_manifest(root / MANIFEST, listed)
+    changed = sum(row["status"] != status for row, status in zip(listed, before, strict=True))
+    kept = sum(row["status"] == "kept" for row in listed)
+    return f"{root / MANIFEST}: {len(known):,} decisions in force, {changed:,} patches changed, {kept:,} kept"
+
+
+def _geometry(row: Mapping[str, Any]) -> Any:
+    place = place_of(row)
+    return place and mapping(place)
+
+
+def _times(row: Mapping[str, Any]) -> Row:
+    """Return the times of a row that was read as the text that is written."""
+    return {key: row[key].isoformat() for key in row if key.endswith("_acquired") and row[key] is not None}

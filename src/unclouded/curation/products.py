@@ -5,21 +5,25 @@ the choice (for the id of the task), and :func:`choose_products` makes the choic
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from shapely.geometry import shape
+
 from unclouded.batch.storage import fingerprint, known_by
-from unclouded.catalogue.local import describe_scenes, products_in
+from unclouded.catalogue.local import IMAGES, describe_scenes, products_in
 from unclouded.catalogue.triplets import Choice, Kind, SceneRecord, TripletRequirements, choices_table, choose
 from unclouded.curation.cloud_check import measure_clouds
 from unclouded.curation.regions import CurationSettings, Region
 from unclouded.errors import InputError
 from unclouded.files import write_text
+from unclouded.io.geotiff import read_grid
 from unclouded.patches.geographic_split import Circle, circle_around, gaps_between
 from unclouded.patches.roi import Roi
 from unclouded.sensors import SENTINEL1, SENTINEL2
-from unclouded.sentinel.footprints import footprint_around
+from unclouded.sentinel.footprints import footprint, footprint_around
 from unclouded.sentinel.identify import Source, identify
 from unclouded.sentinel.safe import ProductZip, SafeProduct
 
@@ -83,6 +87,33 @@ def need_of(region: Region, settings: CurationSettings) -> TripletRequirements:
         clear_below=settings.choosing.clear_below,
         apart_days=settings.choosing.apart_days,
     )
+
+
+def outline_of(region: Region, settings: CurationSettings) -> Mapping[str, Any] | None:
+    """Return the outline of a region: around its center, or else around the middle of its named optical images.
+
+    Returns:
+        GeoJSON geometry in degrees; None if it is unknown, as for missing or remote images or those without CRS.
+    """
+    center = region.center
+    if center is None:
+        named = (region.clear, region.cloudy)
+        try:
+            images = [shape(_footprint(path)) for path in named if isinstance(path, Path)]
+        except InputError:  # the task of the region fails with this reason
+            return None
+        if len(images) < 2 or (common := images[0].intersection(images[1])).is_empty:
+            return None
+        center = (common.centroid.x, common.centroid.y)
+    with suppress(InputError):  # beyond UTM
+        return footprint_around(*center, settings.size_km)
+    return None
+
+
+def _footprint(path: Path) -> Mapping[str, Any]:
+    if path.suffix.lower() in IMAGES:
+        return footprint(read_grid(path))
+    return describe_scenes(path)[0].footprint
 
 
 def candidates_of(region: Region, settings: CurationSettings, folders: Folders) -> tuple[SceneRecord, ...]:

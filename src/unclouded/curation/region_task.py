@@ -22,7 +22,7 @@ from unclouded.batch.tasks import Row, TaskLedger, content_id
 from unclouded.catalogue.pairing import season_of
 from unclouded.catalogue.triplets import SceneRecord
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.curation.products import Folders, candidates_of, choose_products, inputs_of
+from unclouded.curation.products import Folders, candidates_of, choose_products, inputs_of, outline_of
 from unclouded.curation.regions import CurationSettings, Region, require_parts_apart
 from unclouded.errors import InputError
 from unclouded.files import explained, named, remove_partial_files, resolved, write_json
@@ -40,7 +40,8 @@ from unclouded.patches.manifest_rows import (
     status_columns,
 )
 from unclouded.patches.reading import TOKENS
-from unclouded.patches.roi import MANIFEST, PatchId, Roi
+from unclouded.patches.review import REJECT, Decision, read_review
+from unclouded.patches.roi import MANIFEST, REVIEW, PatchId, Roi
 from unclouded.patches.screening import Finding, Screening, screen
 from unclouded.patches.storing import PatchStore, open_store, store_folders
 from unclouded.sentinel.footprints import footprint
@@ -157,7 +158,9 @@ class CurateRegion:
 def curating(
     settings: CurationSettings, folder: Path, root: Path, folders: Folders | None = None
 ) -> list[CurateRegion]:
-    """Return one task per region; ids depend on the content of the products and on the settings.
+    """Return one task per region; ids depend on the content of the products and on the settings, not on the split.
+
+    Scenes that a review of the data set rejects are no candidates for regions that do not exist yet.
 
     Args:
         settings: Regions and settings.
@@ -168,19 +171,38 @@ def curating(
     Raises:
         InputError: A folder or an elevation model does not exist, or regions of different parts are too close.
     """
-    require_parts_apart(settings)
+    placed_regions = [_with_heights(region, settings).within(folder) for region in settings.regions]
+    outlines = {one.roi: outline for one in placed_regions if one.split and (outline := outline_of(one, settings))}
+    require_parts_apart(settings, outlines)
     folders = folders or Folders()
-    common = settings.model_dump(mode="json", exclude={"regions", "choosing", "apart_km", "heights", "heights_datum_m"})
+    decisions = read_review(root / REVIEW) if (root / REVIEW).is_file() else {}
     tasks = []
-    for region in settings.regions:
-        placed = _with_heights(region, settings).within(folder)
+    for placed in placed_regions:
         candidates = candidates_of(placed, settings, folders)
-        inputs = inputs_of(placed, candidates, settings)
-        ground = [fingerprint(placed.heights), placed.heights_datum_m] if placed.heights else []
-        identity = content_id("curate 2", region.roi, region.center, region.split, inputs, ground, common)
-        own = settings.model_copy(update={"regions": (placed,)})
-        tasks.append(CurateRegion(region.roi, identity, resolved(root), placed, own, candidates))
+        task = _task(root, placed, candidates, settings)
+        accepted = tuple(one for one in candidates if not _is_rejected(decisions.get(one.name)))
+        if len(accepted) < len(candidates) and not _holds_lease(task):
+            task = _task(root, placed, accepted, settings)
+        tasks.append(task)
     return tasks
+
+
+def _task(root: Path, region: Region, candidates: tuple[SceneRecord, ...], settings: CurationSettings) -> CurateRegion:
+    common = settings.model_dump(mode="json", exclude={"regions", "choosing", "apart_km", "heights", "heights_datum_m"})
+    ground = [fingerprint(region.heights), region.heights_datum_m] if region.heights else []
+    inputs = inputs_of(region, candidates, settings)
+    identity = content_id("curate 3", region.roi, region.center, inputs, ground, common)
+    own = settings.model_copy(update={"regions": (region,)})
+    return CurateRegion(region.roi, identity, resolved(root), region, own, candidates)
+
+
+def _holds_lease(task: CurateRegion) -> bool:
+    lease = _lease_file(task.root, task.name)
+    return lease.is_file() and _leased_to(lease) == task.id
+
+
+def _is_rejected(decision: Decision | None) -> bool:
+    return decision is not None and decision.decision == REJECT
 
 
 def _with_heights(region: Region, settings: CurationSettings) -> Region:

@@ -1,5 +1,6 @@
 """Settings of a curation: regions with their products, the choice of products, patches and screening."""
 
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +14,8 @@ from unclouded.patches.cutting import PATCH_PX, STRIDE_PX
 from unclouded.patches.geographic_split import APART_KM, PlacedRegion, require_apart
 from unclouded.patches.roi import Roi
 from unclouded.patches.screening import ScreeningSettings
-from unclouded.patches.splits import PARTS, Split
+from unclouded.patches.splits import PARTS, Split, official_counts
 from unclouded.patches.storing import StoreKind
-from unclouded.sentinel.footprints import footprint_around
 from unclouded.sentinel.radar_units import RadarUnits
 from unclouded.settings import Settings
 
@@ -91,7 +91,8 @@ class Region(Settings):
     @field_validator("roi")
     @classmethod
     def _named(cls, text: str) -> str:
-        Roi.parse(text)
+        if Roi.parse(text) in official_counts():
+            raise ValueError(f"{text} is a published region of SEN12MS-CR; name new regions with another seed")
         return text
 
 
@@ -139,14 +140,18 @@ class CurationSettings(Settings):
         return regions
 
 
-def require_parts_apart(settings: CurationSettings) -> None:
-    """Raise if regions of different parts overlap or are too close; checks the regions with a split and a center.
+def require_parts_apart(settings: CurationSettings, outlines: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise if regions of different parts overlap or are too close; checks the regions with a split and an outline.
+
+    Args:
+        settings: Regions and settings.
+        outlines: Known outlines by region, GeoJSON geometries in degrees.
 
     Raises:
         InputError: Lists the nearest two regions.
     """
-    known = [(Roi.parse(one.roi), one.split, one.center) for one in settings.regions if one.split and one.center]
-    parts = [frozenset(roi for roi, part, _ in known if part == name) for name in PARTS]
+    known = [(Roi.parse(one.roi), one.split) for one in settings.regions if one.split and one.roi in outlines]
+    parts = [frozenset(roi for roi, part in known if part == name) for name in PARTS]
     if sum(map(bool, parts)) > 1:
-        placed = [PlacedRegion(roi, footprint_around(*center, settings.size_km)) for roi, _, center in known]
+        placed = [PlacedRegion(roi, outlines[str(roi)]) for roi, _ in known]
         require_apart(Split(*parts), placed, settings.apart_km)

@@ -18,11 +18,14 @@ from unclouded.curation.regions import CurationSettings, Region
 from unclouded.errors import InputError
 from unclouded.files import free_bytes, write_text
 from unclouded.patches.archives import PATCH_BYTES
+from unclouded.patches.consistency import without_leaks
 from unclouded.patches.cutting import PATCH_PX, windows
+from unclouded.patches.geographic_split import APART_KM
 from unclouded.patches.layouts import CLEAR, CLOUDY, SAR, section
-from unclouded.patches.manifest import FAILED, ManifestRow, write_manifest
+from unclouded.patches.manifest import FAILED, ManifestRow, read_manifest, write_manifest
 from unclouded.patches.reading import TOKENS
-from unclouded.patches.roi import CHOICES, MANIFEST, Roi
+from unclouded.patches.review import read_review, reviewed
+from unclouded.patches.roi import CHOICES, MANIFEST, REVIEW, Roi
 from unclouded.sentinel.footprints import footprint_around
 
 
@@ -45,10 +48,21 @@ def write_results(
         others = rows_of_others(root, ledger, identities)
         present = {row["roi"] for row in others}
         failed = failed_rows(tasks, {roi: reason for roi, reason in failures.items() if roi not in present})
-        listed = [*ledger.rows(tasks), *others, *failed]
+        listed = _decided(root, tasks, [*ledger.rows(tasks), *others, *failed])
         write_manifest(root / MANIFEST, listed)
         _write_choices(root, {*identities, *leased_regions(root)})
     return listed
+
+
+def _decided(root: Path, tasks: Sequence[CurateRegion], rows: Sequence[ManifestRow]) -> list[ManifestRow]:
+    """Return rows with the parts of this list, or else of the manifest, and with reviewed and leaking ones rejected."""
+    earlier = read_manifest(root / MANIFEST) if (root / MANIFEST).is_file() else []
+    parts = {row["roi"]: row["split"] for row in earlier} | {task.name: task.region.split for task in tasks}
+    listed = [{**row, "split": parts.get(row["roi"], row.get("split"))} for row in rows]
+    if (root / REVIEW).is_file():
+        listed = reviewed(listed, read_review(root / REVIEW))
+    apart_km = max((task.settings.apart_km for task in tasks), default=APART_KM)
+    return without_leaks(listed, apart_km)
 
 
 def failed_rows(tasks: Iterable[CurateRegion], failures: Mapping[str, str]) -> list[ManifestRow]:

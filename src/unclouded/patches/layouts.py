@@ -16,8 +16,8 @@ from unclouded.errors import InputError
 from unclouded.files import named, require_folder
 from unclouded.io.geotiff import ImageFile, ImageWindow, file_of
 from unclouded.patches.cutting import PATCH_PX
-from unclouded.patches.manifest import read_manifest
-from unclouded.patches.roi import CHOICES, MANIFEST, SCENES, SENSORS, PatchId, Roi, natural
+from unclouded.patches.manifest import read_manifest, withdrawn_patches
+from unclouded.patches.roi import CHOICES, MANIFEST, REVIEW, SCENES, SENSORS, PatchId, Roi, natural
 
 SAR, CLEAR, CLOUDY = "s1", "s2", "s2_cloudy"
 
@@ -106,6 +106,7 @@ class Inventory:
         unexpected_files: Files and folders that are not part of the layout, relative to the root.
         split_list: csv list of a flat layout that assigns files to the parts of the split.
         clear_alone: Clear images without radar or cloudy image; also in ``incomplete``.
+        withdrawn: Patches that the manifest rejects although their files exist; in none of the other groups.
     """
 
     root: Path
@@ -116,6 +117,7 @@ class Inventory:
     unexpected_files: tuple[str, ...]
     split_list: Path | None
     clear_alone: tuple[ClearImage, ...] = ()
+    withdrawn: tuple[str, ...] = ()
 
     @property
     def observations(self) -> tuple[TripletFiles, ...]:
@@ -154,7 +156,8 @@ class Inventory:
         """Return a summary in one line."""
         regions = {files.roi for files in self.triplets if files.roi}
         where = f" of {_count(len(regions), 'region')}" if regions else ""
-        return f"{self.root}: {self.layout} layout, {_count(len(self.triplets), 'complete triplet')}{where}"
+        left_out = f", {len(self.withdrawn):,} rejected in the manifest" if self.withdrawn else ""
+        return f"{self.root}: {self.layout} layout, {_count(len(self.triplets), 'complete triplet')}{where}{left_out}"
 
     def report(self) -> str:
         """Return a report of a few lines: counts, and the first names of incomplete patches and unexpected files."""
@@ -163,15 +166,17 @@ class Inventory:
         )
 
 
-def find_triplets(root: Path | str) -> Inventory:
+def find_triplets(root: Path | str, *, withdrawn: bool = False) -> Inventory:
     """Find the triplets of a data set in the official, the flat or the scenes layout.
 
     Only names are listed; for the scenes layout the manifest is read as well. Only names below ``root`` matter, not the
-    path of ``root`` itself. Names that begin with a dot, such as unfinished files, are ignored.
+    path of ``root`` itself. Names that begin with a dot, such as unfinished files, are ignored. Patches that the
+    manifest rejects after a review, or because another part has their ground, are left out.
 
     Args:
         root: Folder with ``ROIs1158_spring_s1`` and similar folders, or with ``s1``, ``s2_cloudy`` and
             ``s2_cloudfree``, or with ``scenes`` and ``manifest.parquet``.
+        withdrawn: Include the patches that the manifest rejects.
 
     Raises:
         InputError: The folder is missing or holds no patch.
@@ -180,13 +185,16 @@ def find_triplets(root: Path | str) -> Inventory:
     require_folder(root)
     entries = _listed(root)
     names = {entry.name for entry in entries}
+    rejected = withdrawn_patches(root / MANIFEST) if MANIFEST in names and not withdrawn else set()
     if any(map(_COLLECTION.fullmatch, names)):
-        inventory = _inventory(root, "official", CLEAR, _official(entries), None)
+        inventory = _inventory(root, "official", CLEAR, _official(entries), None, rejected)
     elif SCENES in names and not names & {SAR, CLOUDY}:
-        inventory = _inventory(root, "scenes", CLEAR, _scenes(root, entries), None)
+        inventory = _inventory(root, "scenes", CLEAR, _scenes(root, entries), None, rejected)
     else:
-        inventory = _inventory(root, "flat", _flat_clear(root, names), _flat(entries), _split_list(root, names))
-    if not inventory.triplets and not inventory.incomplete:
+        inventory = _inventory(
+            root, "flat", _flat_clear(root, names), _flat(entries), _split_list(root, names), rejected
+        )
+    if not (inventory.triplets or inventory.incomplete or inventory.withdrawn):
         held = ", ".join(sorted(names)[:SHOWN]) or "nothing"
         raise InputError(f"{root} holds no patch; expected {_EXPECTED}, found {held}")
     return inventory
@@ -273,26 +281,26 @@ def _flat_clear(root: Path, names: set[str]) -> str:
 
 def _split_list(root: Path, names: set[str]) -> Path | None:
     """Return ``data.csv``, or the only csv file of the folder; None if there is none."""
-    lists = [name for name in names if name.endswith(".csv") and name != CHOICES]
+    lists = [name for name in names if name.endswith(".csv") and name not in (CHOICES, REVIEW)]
     chosen = "data.csv" if "data.csv" in lists else lists[0] if len(lists) == 1 else None
     return root / chosen if chosen else None
 
 
 def _inventory(
-    root: Path, layout: Layout, clear: str, sightings: Iterable[_Sighting], split_list: Path | None
+    root: Path, layout: Layout, clear: str, sightings: Iterable[_Sighting], split_list: Path | None, rejected: set[str]
 ) -> Inventory:
     found: dict[str, dict[str, _Sighting]] = defaultdict(dict)
     unexpected_files: list[str] = []
     for sighting in sightings:
         if sighting.token:
             found[sighting.name][sighting.token] = sighting
-        elif sighting.path not in (split_list, root / MANIFEST, root / CHOICES):
+        elif sighting.path not in (split_list, root / MANIFEST, root / CHOICES, root / REVIEW):
             unexpected_files.append(named(file_of(sighting.path).relative_to(root)))
     triplets: list[TripletFiles] = []
     without_clear: list[TripletFiles] = []
     clear_alone: list[ClearImage] = []
     incomplete: list[IncompleteTriplet] = []
-    for name in sorted(found, key=natural):
+    for name in sorted(found.keys() - rejected, key=natural):
         seen = found[name]
         if SAR in seen and CLOUDY in seen:
             target = seen[clear].path if clear in seen else None
@@ -311,6 +319,7 @@ def _inventory(
         tuple(unexpected_files),
         split_list,
         tuple(clear_alone),
+        tuple(sorted(found.keys() & rejected, key=natural)),
     )
 
 

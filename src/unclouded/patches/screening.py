@@ -148,7 +148,7 @@ def screen(
     if CLEAR in images:
         findings += _of_clear(images[CLEAR], settings)
     if {CLEAR, CLOUDY} <= images.keys():
-        findings += _same_scene(images[CLEAR], images[CLOUDY], settings)
+        findings += same_scene(images[CLEAR], images[CLOUDY], settings)
     shift = None if findings and findings[0].check == "grid" else _shift(images)
     if shift and shift.is_confident and (away := float(np.hypot(shift.right_px, shift.down_px))) > settings.shift_px:
         findings.append(Finding("shift", SAR, away, settings.shift_px, f"radar lies {shift} of the clear image"))
@@ -194,7 +194,8 @@ def _of_clear(clear: Raster, settings: ScreeningSettings) -> Iterator[Finding]:
     yield from _share("open_water", CLEAR, water(clear.values), settings.open_water, "open water")
 
 
-def _same_scene(clear: Raster, cloudy: Raster, settings: ScreeningSettings) -> Iterator[Finding]:
+def same_scene(clear: Raster, cloudy: Raster, settings: ScreeningSettings) -> Iterator[Finding]:
+    """Yield a finding if the cloudy image is the clear one, in the same or another processing."""
     if clear.geobox.shape != cloudy.geobox.shape:
         return
     likeness = detail_correlation(clear.select(FINE_BANDS).values, cloudy.select(FINE_BANDS).values)

@@ -107,8 +107,8 @@ def _grouped(triplets: Iterable[TripletFiles], part: Callable[[TripletFiles], st
 def triplets_of(inventory: Inventory, part: SplitName) -> tuple[TripletFiles, ...]:
     """Return the complete triplets of one part, or of all.
 
-    The csv list of a flat layout has precedence; otherwise the region decides, by :func:`official_split`, or for other
-    regions by the manifest of the data set.
+    The csv list of a flat layout has precedence; otherwise the manifest of the data set decides, and
+    :func:`official_split` for regions that it gives no part.
 
     Raises:
         InputError: The part is empty, or the parts of the triplets are unknown.
@@ -196,10 +196,9 @@ def parts_by_name(inventory: Inventory) -> dict[str, str]:
 
 
 def _parts(inventory: Inventory) -> Mapping[Roi, str]:
-    """Return the part of each region: as published for SEN12MS-CR, as in the manifest for other regions."""
+    """Return the part of each region: as in the manifest, and as published for regions that it gives no part."""
     known, manifest = official_split().parts(), inventory.root / MANIFEST
-    found = {files.roi for files in inventory.triplets} | {one.roi for one in inventory.incomplete}
-    if not manifest.is_file() or not any(roi and roi not in known for roi in found):
+    if not manifest.is_file():
         return known
     listed: dict[Roi, str] = {}
     for row in read_manifest(manifest):
@@ -209,7 +208,7 @@ def _parts(inventory: Inventory) -> Mapping[Roi, str]:
             and listed.setdefault(Roi.parse(row["roi"]), row["split"]) != row["split"]
         ):
             raise InputError(f"{named(manifest)} has {row['roi']} in two parts, expected one; create it again")
-    return listed | dict(known)
+    return dict(known) | listed
 
 
 def _assign_listed(triplets: Iterable[TripletFiles], path: Path) -> Assigned:
