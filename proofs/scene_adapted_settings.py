@@ -33,7 +33,7 @@ from unclouded.evaluation.scores import score_patches
 from unclouded.io.geotiff import read_stored
 from unclouded.io.raster import read
 from unclouded.models.baselines import baseline
-from unclouded.models.prior_spectrum import PRIOR, Prior
+from unclouded.models.prior_spectrum import PRIOR, SEASONAL_WEIGHT, Prior
 from unclouded.models.remover import CloudRemover
 from unclouded.models.scene_adapted import SceneAdapted, SceneAdaptedSettings
 from unclouded.patches.roi import roi_of
@@ -56,7 +56,7 @@ COPIED = (
     "ROIs1970_fall_136_p315",
 )
 """Patches whose clouds are copied; they cover 13 % to 94 % of the pixels."""
-SEASONAL_WEIGHTS = (0.0, 0.25, 0.75)
+SEASONAL_WEIGHTS = (0.0, 0.25, 0.5, 0.75)
 CHANGES = (
     *({"erosion_px": px} for px in (0, 1, 4)),
     *({"ridge_share": share} for share in (0.01, 0.2)),
@@ -82,10 +82,9 @@ def main() -> None:
         named = ", ".join(f"{key} = {value}" for key, value in change.items()) or "scene-adapted, default settings"
         table.add_row(named, *errors(sets, removers))
     for weight in SEASONAL_WEIGHTS:
-        weighed = {
-            region: SceneAdapted(BANDS, prior=replace(p, seasonal_weight=weight)) for region, p in priors.items()
-        }
-        table.add_row(f"seasonal_weight = {weight}", *errors(sets, weighed))
+        each = dict.fromkeys(SEASONAL_WEIGHT, weight)
+        weighed = {region: SceneAdapted(BANDS, prior=replace(p, seasonal_weight=each)) for region, p in priors.items()}
+        table.add_row(f"seasonal_weight = {weight} in every band", *errors(sets, weighed))
     Console().print(table)
 
 

@@ -23,7 +23,7 @@ from unclouded.files import resolved, write_json, write_text
 from unclouded.io.geotiff import write_geotiff
 from unclouded.io.raster import to_stored
 from unclouded.models.baselines import baseline
-from unclouded.models.remover import CloudRemover, keep_clear_pixels
+from unclouded.models.remover import RIM, CloudRemover, keep_clear_pixels
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import load_network
 from unclouded.patches.layouts import find_triplets
@@ -157,7 +157,7 @@ def _predict(out: Path, unseen: SimulatedRegion, network: CloudRemover, on_progr
     m = cloud_map(unseen.cloudy.values, unseen.cloudy.bands)
     seen = observe(unseen.sar.values, unseen.cloudy.values, m, RGB)
     whole = {
-        "unclouded: the network, after minutes of training": keep_clear_pixels(network(seen), seen),
+        "unclouded: the network, after minutes of training": keep_clear_pixels(network(seen), seen, RIM),
         "unclouded: scene-adapted, without training": SceneAdapted()(seen),
     }
     observed = to_stored(unseen.cloudy.select(RGB).values, SENTINEL2)

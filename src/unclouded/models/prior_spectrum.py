@@ -57,8 +57,11 @@ the table. Visible bands are left out: with them the error in red, green and blu
 source lacks.
 """
 
-SEASONAL_WEIGHT = 0.5
-"""Weight of :data:`SEASONAL_SPECTRUM` against :data:`LAND_SPECTRUM`, see ``proofs/scene_adapted_settings.py``."""
+SEASONAL_WEIGHT = dict.fromkeys(SEASONAL_SPECTRUM, 0.5) | dict.fromkeys(("B11", "B12"), 0.75)
+"""Weight of :data:`SEASONAL_SPECTRUM` against :data:`LAND_SPECTRUM` by band, see ``proofs/scene_adapted_settings.py``.
+
+It is higher in B11 and B12, in which the medians are darker than the ground of most places.
+"""
 
 TROPICAL_DEG, TEMPERATE_DEG = 15.0, 30.0
 """Latitudes up to which the course of the year is ignored, and from which it counts in full; linear between them."""
@@ -89,21 +92,21 @@ class Prior:
         water: TOA reflectance by band.
         share: Weight by band, as a share of the scene.
         seasonal: Course of the reflectance of land over the year, see :data:`SEASONAL_SPECTRUM`.
-        seasonal_weight: Weight of ``seasonal`` against ``land`` in its bands.
+        seasonal_weight: Weight of ``seasonal`` against ``land`` by band.
     """
 
     land: Mapping[str, float]
     water: Mapping[str, float]
     share: Mapping[str, float]
     seasonal: Mapping[str, tuple[float, float, float]]
-    seasonal_weight: float = SEASONAL_WEIGHT
+    seasonal_weight: Mapping[str, float]
 
     def at(self, season: Season | None) -> "Prior":
         """Return the prior with the land spectrum of one day; that of the annual mean if the date is unknown."""
         cosine, sine = _course_of_year(season)
         in_season = {
-            band: (1 - self.seasonal_weight) * self.land[band]
-            + self.seasonal_weight * (mean + cosine * along_cosine + sine * along_sine)
+            band: (1 - self.seasonal_weight[band]) * self.land[band]
+            + self.seasonal_weight[band] * (mean + cosine * along_cosine + sine * along_sine)
             for band, (mean, along_cosine, along_sine) in self.seasonal.items()
         }
         return replace(self, land={**self.land, **in_season}, seasonal={})
@@ -144,5 +147,5 @@ def _course_of_year(season: Season | None) -> tuple[float, float]:
     return strength * math.cos(phase), strength * math.sin(phase)
 
 
-PRIOR = Prior(LAND_SPECTRUM, WATER_SPECTRUM, PRIOR_SHARE, SEASONAL_SPECTRUM)
+PRIOR = Prior(LAND_SPECTRUM, WATER_SPECTRUM, PRIOR_SHARE, SEASONAL_SPECTRUM, SEASONAL_WEIGHT)
 """Default prior."""

@@ -155,13 +155,30 @@ def adapt_per_image(
     return torch.cat(predictions), torch.cat(confidences)
 
 
+RIM = 0.02
+"""Value of m up to which a product blends the observed image with the prediction.
+
+At the rim of the map the ground is visible, and a sharp border would be, too. With the paper's map the blend is 4 px
+wide; wider ones cost accuracy under real clouds, whose rim is hazy (``proofs/scene_adapted.py``).
+"""
+
+
 def keep_clear_pixels(
-    prediction: Float[Tensor, "batch band h w"], observation: Observation
+    prediction: Float[Tensor, "batch band h w"], observation: Observation, rim: float = 0.0
 ) -> Float[Tensor, "batch band h w"]:
-    """Return the prediction where m > 0 and the observed values where m = 0, as in every product.
+    """Put back the observed value where m = 0, and blend it with the prediction at the rim of the map.
+
+    The weight of the prediction is 3 t^2 - 2 t^3 with t = m / rim, a function of m alone, so that the result does not
+    depend on how a scene is cut.
 
     Args:
-        prediction: TOA reflectance of the bands of the observation.
-        observation: Observation that the prediction was made from.
+        prediction: TOA reflectance, of the bands of the observation.
+        observation: Input of the prediction.
+        rim: Value of m from which the prediction is unchanged; :data:`RIM` in products, 0 for no blend.
     """
-    return torch.where(observation.is_cloudy, prediction, observation.cloudy)
+    kept = torch.where(observation.is_cloudy, prediction, observation.cloudy)
+    if rim <= 0:
+        return kept
+    t = (observation.cloud_map / rim).clamp(0.0, 1.0).to(prediction.dtype)
+    blended = torch.lerp(observation.cloudy.to(prediction.dtype), prediction, t * t * (3 - 2 * t))
+    return torch.where((t > 0) & (t < 1), blended, kept)

@@ -20,11 +20,13 @@ from torch.nn import functional as F
 from unclouded.io.strips import row_ranges
 from unclouded.models.baselines import Baseline
 from unclouded.models.remover import (
+    RIM,
     CloudRemover,
     ConfidentRemover,
     FunctionRemover,
     SceneRemover,
     UncertainRemover,
+    keep_clear_pixels,
     needs_radar,
 )
 from unclouded.prediction.cloud_mapping import SceneMap
@@ -348,6 +350,8 @@ def _predict_window(
         prediction, confidence, deviation = ensemble.predict_with_deviation(observation)
     else:
         prediction, confidence = ensemble.predict(observation)
+    if ensemble.statistics == "scene":
+        prediction = keep_clear_pixels(prediction, observation.select(ensemble.removers[0].bands), RIM)
     predicted = _pixels(prediction, inner)
     provenance = strip["provenance"][0][place]
     provenance[(provenance >= Provenance.BLENDED) & ~np.isfinite(predicted).all(axis=0)] = Provenance.NO_DATA

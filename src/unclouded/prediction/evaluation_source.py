@@ -12,7 +12,7 @@ from unclouded.evaluation.external import ExternalPredictions
 from unclouded.files import resolved
 from unclouded.models.baselines import Baseline
 from unclouded.models.network import NetworkRemover, require_level
-from unclouded.models.remover import CloudRemover, keep_clear_pixels
+from unclouded.models.remover import RIM, CloudRemover, keep_clear_pixels
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.patches.layouts import TripletFiles
 from unclouded.tensors.observation import Triplet, positions
@@ -139,7 +139,7 @@ def evaluate_remover(
         prediction = (
             require_prediction(remover(observation), observation, remover.name, triplet.name).detach().float().cpu()
         )
-        yield selected, keep_clear_pixels(prediction, selected.observation) if keep_clear else prediction
+        yield selected, keep_clear_pixels(prediction, selected.observation, RIM) if keep_clear else prediction
 
 
 def evaluate_predictions(
@@ -161,4 +161,4 @@ def evaluate_predictions(
     for triplet in data:
         picked = positions(triplet.observation.bands, predictions.bands)
         prediction = predictions.read(by_name[triplet.name])[:, picked]
-        yield triplet, keep_clear_pixels(prediction, triplet.observation) if keep_clear else prediction
+        yield triplet, keep_clear_pixels(prediction, triplet.observation, RIM) if keep_clear else prediction

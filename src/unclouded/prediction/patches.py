@@ -14,7 +14,7 @@ from unclouded.files import require_apart
 from unclouded.io.geotiff import StoredImage, file_of, read_stored, write_geotiff
 from unclouded.io.raster import to_stored
 from unclouded.models.network import require_level
-from unclouded.models.remover import CloudRemover
+from unclouded.models.remover import RIM, CloudRemover, keep_clear_pixels
 from unclouded.models.weights import choose_map
 from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.reading import Damaged, DamagedTriplet, PatchRasters, each_readable, read_triplet
@@ -134,6 +134,7 @@ def _predicted(
     # the selected remover has a name of its own, which is written to the file
     used = remover.adapt([on_device]) if isinstance(remover, AutoRemover) else remover
     prediction = require_prediction(used(on_device), on_device, used.name, patch.name)
+    prediction = keep_clear_pixels(prediction, on_device, RIM)
     reflectance = prediction[0].detach().float().cpu().numpy()
     stored = compose(reflectance, source.values[SENTINEL2.indices(*remover.bands)], m)
     return PredictedPatch(patch.name, observation, stored, remover.bands, source, used.name)

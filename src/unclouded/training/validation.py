@@ -11,7 +11,7 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
 from unclouded.evaluation.scores import Area, score_patches
 from unclouded.models.network import NetworkRemover
-from unclouded.models.remover import keep_clear_pixels
+from unclouded.models.remover import RIM, keep_clear_pixels
 from unclouded.patches.roi import region_of
 from unclouded.tensors.dataset import TripletDataset, TripletSource
 from unclouded.tensors.observation import Triplet
@@ -84,7 +84,7 @@ def _predictions(remover: NetworkRemover, triplets: TripletSource, place: device
         triplet = triplets[index]
         seen = triplet.observation.to(place)
         prediction = require_prediction(remover(seen), seen, remover.name, triplet.name).cpu()
-        yield triplet, keep_clear_pixels(prediction, triplet.observation)
+        yield triplet, keep_clear_pixels(prediction, triplet.observation, RIM)
 
 
 # Overfitting test: whether a setup can learn the patches of one step.
