@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from unclouded.files import sha256
 from unclouded.models.loading import load_remover
 from unclouded.models.published.checkpoints import settings_of
 from unclouded.models.published.dsen2cr import Dsen2crSettings
-from unclouded.models.published.remover import Dsen2crRemover, UncrtaintsRemover
+from unclouded.models.published.remover import Dsen2crRemover, UncrtaintsRemover, prepare_uncrtaints
 from unclouded.models.published.weights import import_checkpoint, read_published_record
 from unclouded.models.weights import RECORD, load_network, read_record
 from unclouded.prediction.auto_remover import RemoverSpec
 from unclouded.sensors import SENTINEL2
-from unclouded.tensors.observation import Observation
+from unclouded.tensors.observation import Observation, Reference
 
 TINY = {"encoder_widths": [4], "decoder_widths": [4], "n_head": 1, "d_model": 4, "scale_by": 10.0}
 TODAY = date(2026, 11, 29)
@@ -32,8 +33,8 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
-def seen(side: int = 40) -> Observation:
-    rng = torch.Generator().manual_seed(1)
+def seen(side: int = 40, seed: int = 1) -> Observation:
+    rng = torch.Generator().manual_seed(seed)
     sar, cloudy = -20 * torch.rand(1, 2, side, side, generator=rng), torch.rand(1, 13, side, side, generator=rng)
     return Observation(sar, cloudy, torch.ones(1, 1, side, side), SENTINEL2.bands)
 
@@ -69,12 +70,27 @@ def test_variance_of_uncrtaints_survives_the_import(tmp_path: Path) -> None:
     assert "tiles of 256 px" in remover.remark and "tiles of 256 px" in remover.card.remark
 
 
-def test_a_network_of_several_dates_is_refused(tmp_path: Path) -> None:
+def test_a_network_of_several_dates_gets_the_nearest_references(tmp_path: Path) -> None:
+    torch.manual_seed(0)
     (tmp_path / "conf.json").write_text(json.dumps(TINY))
     save_file(settings_of(TINY, "conf.json").build().state_dict(), tmp_path / "model.safetensors")
     import_checkpoint(tmp_path / "model.safetensors", tmp_path / "mine.safetensors", TODAY)
-    with pytest.raises(InputError, match="mine combines 3 dates, and an image has one"):
-        load_remover(tmp_path / "mine.safetensors")
+    remover = load_remover(tmp_path / "mine.safetensors")
+    assert isinstance(remover, UncrtaintsRemover)
+    image = replace(seen(), date=date(2018, 6, 10))
+    with pytest.raises(InputError, match="mine combines 3 dates, found 0 dated references; add references"):
+        remover.adapt([image])
+    others = [
+        Reference(str(day), day and date(2018, 6, day), seen(seed=n).cloudy, image.cloud_map, seen(seed=n).sar)
+        for n, day in ((2, 30), (3, 12), (4, 5), (5, None))
+    ]
+    result = remover.adapt([replace(image, references=tuple(others))])(replace(image, references=tuple(others)))
+    dates = [image, others[1], others[2]]  # 2 and 5 days away; 20 days are farther, and one has no date
+    given = torch.stack([prepare_uncrtaints(one.sar, one.cloudy) for one in dates], dim=1)
+    days = torch.tensor([[1529.0, 1531.0, 1524.0]])  # since 2014-04-03; 2018-06-10 is 4 years and 68 days later
+    with torch.inference_mode():
+        expected = remover.network(given, days).mean
+    torch.testing.assert_close(result, expected)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Published networks as removers, with the preprocessing of their training."""
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -14,13 +15,15 @@ from unclouded.models.published.dsen2cr import Dsen2cr
 from unclouded.models.published.tiles import MARGIN_PX, STEP_PX, TILE_PX, blend_tiles
 from unclouded.models.published.uncrtaints import Uncrtaints
 from unclouded.sensors import SENTINEL2
-from unclouded.tensors.observation import Observation
+from unclouded.tensors.observation import Observation, Reference
 
 _DARKEST_DB = -25.0
 _VH_DARKEST_DB = -32.5
 _DSEN2CR_DN = 2000.0
 _DSEN2CR_RADAR = 2.0
 _DN = 10_000.0
+FIRST_DAY = datetime.date(2014, 4, 3)
+"""Day 0 of UnCRtainTS."""
 
 
 def prepare_uncrtaints(
@@ -87,11 +90,6 @@ class Dsen2crRemover:
         return self.network.settings.radar
 
     @property
-    def needs_radar(self) -> bool:
-        """Whether VV and VH are inputs."""
-        return self.network.settings.radar
-
-    @property
     def margin_px(self) -> int:
         """Receptive field of the convolutions."""
         return self.network.settings.reach_px
@@ -123,8 +121,7 @@ class UncrtaintsRemover:
         name: Name in tables.
         card: Source, licence and origin of the weights.
 
-    Raises:
-        InputError: The network combines several dates.
+    A network of several dates gets the image and the references nearest to it in time.
     """
 
     TILE_REMARK: ClassVar[str] = (
@@ -135,10 +132,6 @@ class UncrtaintsRemover:
     network: Uncrtaints
     name: str = "uncrtaints"
     card: Card = field(default_factory=Card)
-
-    def __post_init__(self) -> None:
-        if (dates := self.network.settings.dates) > 1:
-            raise InputError(f"{self.name} combines {dates} dates, and an image has one; use weights for a single date")
 
     @property
     def remark(self) -> str:
@@ -156,11 +149,6 @@ class UncrtaintsRemover:
         return self.network.settings.radar
 
     @property
-    def needs_radar(self) -> bool:
-        """Whether VV and VH are inputs."""
-        return self.network.settings.radar
-
-    @property
     def margin_px(self) -> int:
         """Reach of the tiles that contain a pixel."""
         return MARGIN_PX
@@ -171,8 +159,35 @@ class UncrtaintsRemover:
         return STEP_PX
 
     def adapt(self, sample: Sequence[Observation]) -> "UncrtaintsRemover":
-        """Return the remover itself: the statistics of the network are those of a tile."""
+        """Return the remover itself: the statistics of the network are those of a tile.
+
+        Raises:
+            InputError: The network combines several dates, and there is only one.
+        """
+        for one in sample[:1]:
+            self._dates(one)
         return self
+
+    def _dates(self, observation: Observation) -> "list[Observation | Reference]":
+        """Return the image and, for a network of several dates, the references nearest to it in time."""
+        wanted = self.network.settings.dates
+        if wanted == 1:
+            return [observation]
+        today = observation.date
+        dated = [(one, one.date) for one in observation.references if one.date is not None]
+        if today is None or not dated:
+            found = f"{len(dated)} dated references" if today else "an image without date"
+            raise InputError(
+                f"{self.name} combines {wanted} dates, found {found}; add references, or use weights for a single date"
+            )
+        nearest = sorted(dated, key=lambda pair: abs((pair[1] - today).days))[: wanted - 1]
+        return [observation, *(one for one, _ in nearest)]
+
+    def _days(self, dates: "Sequence[Observation | Reference]") -> Float[Tensor, " date"] | None:
+        """Return the days of the optical images; that of the radar, averaged with it in training, is not known here."""
+        if self.network.settings.dates == 1:
+            return None
+        return torch.tensor([float((one.date - FIRST_DAY).days) for one in dates if one.date is not None])
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image as TOA reflectance; NaN where the cloudy image has no data, and away from clouds."""
@@ -184,11 +199,21 @@ class UncrtaintsRemover:
     ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch band h w"] | None]:
         """Return the clear image and its standard deviation, TOA reflectance; None for a network without variance."""
         seen = observation.select(self.bands)
-        images = prepare_uncrtaints(seen.sar if self.network.settings.radar else None, seen.cloudy)[:, None]
+        dates = self._dates(seen)
+        radar = self.network.settings.radar
+        images = torch.stack(
+            [
+                prepare_uncrtaints((one.sar if one.sar is not None else seen.sar) if radar else None, one.cloudy)
+                for one in dates
+            ],
+            dim=1,
+        )
         device = _device(self.network)
+        days = self._days(dates)
+        days = None if days is None else days.expand(len(images), -1).to(device)
 
         def predict(rows: slice, columns: slice) -> Tensor:
-            estimate = self.network(images[..., rows, columns].to(device))
+            estimate = self.network(images[..., rows, columns].to(device), days)
             parts = [estimate.mean] if estimate.variance is None else [estimate.mean, estimate.variance]
             return torch.cat(parts, dim=1).to(images.device)
 
