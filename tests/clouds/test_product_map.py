@@ -95,7 +95,7 @@ def test_between_cloud_and_shadow_no_clear_seam_is_left() -> None:
 def test_probability_and_brightness_add_up() -> None:
     pixels = {name: np.full((64, 64), value, np.float32) for name, value in GRASS.items()}
     even = np.full((64, 64), 0.5, np.float32)
-    logit = -4.2  # no excess over the ground, which is the whole image
+    logit = -5.0  # no excess over the ground, which is the whole image
     excess = excess_over_ground(pixels, even > 0, "L1C")
     assert combined_probability(even, excess)[9, 9] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-4)
 

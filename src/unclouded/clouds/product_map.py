@@ -33,11 +33,11 @@ _GROUND = 0.1
 """Quantile of a block that is clear ground, in B01 and in the haze index."""
 _GROUND_RANGE = {"L1C": ((0.10, 0.19), (0.04, 0.11)), "L2A": ((0.0, 0.08), (-0.03, 0.04))}
 """Lowest and highest B01 and haze index of clear ground: above it, the block is overcast."""
-_LOGIT, _B01, _HAZE, _LEVEL = 0.65, 90.0, 130.0, 4.2
-"""Logit of cloud = logit of the detector x 0.65 + (B01 above ground) x 90 + (haze index above ground) x 130 - 4.2.
+_LOGIT, _B01, _HAZE, _LEVEL = 0.67, 95.0, 175.0, 5.0
+"""Logit of cloud = logit of the detector x 0.67 + (B01 above ground) x 95 + (haze index above ground) x 175 - 5.
 
-Fitted by logistic regression to real pairs of a cloudy and a clear image, and rounded; see docs/detectors.md."""
-_CAPS, _MOST = 0.04, 5.2
+Fitted to real pairs of a cloudy and a clear image by ``proofs/fit_product_map.py``, and rounded."""
+_CAPS, _MOST = 0.04, 6.0
 """Largest excess that counts, of each and of both: without any probability of the detector nothing is cloud, such as
 snow or salt."""
 _OPAQUE, _FEWEST_OPAQUE_PX = (0.08, 0.04), 4
@@ -98,15 +98,20 @@ def survey_scene(
         InputError: A band is missing.
     """
     tops = range(0, height, STRIP_PX)
-    strips = [_strip(read(top, min(top + STRIP_PX, height)), bands, detector(top)) for top in tops]
-    probability, *pixels = np.concatenate([strip for strip, _ in strips], axis=1)
+    scene, width = np.empty((0, 0, 0), np.float32), 0
+    for top in tops:
+        strip, width = _strip(read(top, min(top + STRIP_PX, height)), bands, detector(top))
+        if top == 0:
+            scene = np.empty((1 + len(BANDS), -(-height // 2), -(-width // 2)), np.float32)
+        scene[:, top // 2 : (top + STRIP_PX) // 2] = strip
+    probability, pixels = scene[0], scene[1:]
     water = np.zeros(probability.shape, bool)
     if sar is not None:
         blocks = np.concatenate([_radar_water(sar(top, min(top + STRIP_PX, height))) for top in tops])
         water |= blocks.repeat(_RADAR_PX // 2, 0).repeat(_RADAR_PX // 2, 1)[: water.shape[0], : water.shape[1]]
     level = "L1C" if "B10" in bands else "L2A"
     m, shadow = _mapped(probability, dict(zip(BANDS, pixels, strict=True)), level, water, sun)
-    return ProductMap(m, shadow, strips[0][1])
+    return ProductMap(m, shadow, width)
 
 
 def _radar_water(sar: Float32[np.ndarray, "2 rows x"]) -> Bool[np.ndarray, "block_rows block_columns"]:

@@ -261,12 +261,8 @@ def _surveyed_strips(
         check_limits(optical.path, reflectance, optical.sensor)
         return reflectance
 
-    def read_sar(top: int, bottom: int) -> NDArray[np.float32]:
-        rows: NDArray[np.float32] = sources.sar(top, bottom).result()
-        return rows
-
     detector = find_detector(settings.detector)
-    surveyed = survey_product(read, height, optical.bands, detector, sun, read_sar)
+    surveyed = survey_product(read, height, optical.bands, detector, sun, sources.read_sar)
     needed = positions(detector.bands, optical.bands)
     for strip, stored in prefetch(strips, lambda strip: sources.stored(*strip)):
         m = surveyed.cloud_map(*strip)

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float32, Integer
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from unclouded.clouds.detector import ReadRows
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.io.strips import RowReader
@@ -168,9 +169,13 @@ class Sources:
         """Start to read rows of all optical bands as stored integers."""
         return self._reader.submit(self.optical.stored, top, bottom)
 
-    def sar(self, top: int, bottom: int) -> "Future[Any]":
-        """Start to read rows of the radar image, VV and VH in dB."""
-        return self._reader.submit(self.radar.read, top, bottom)
+    @property
+    def read_sar(self) -> ReadRows | None:
+        """Reader of rows of the radar image, VV and VH in dB; None without radar."""
+        radar = self.radar
+        if radar is None:
+            return None
+        return lambda top, bottom: self._reader.submit(radar.read, top, bottom).result()
 
     def rows(
         self, top: int, bottom: int, bands: tuple[str, ...], after: "Future[Any] | None" = None
