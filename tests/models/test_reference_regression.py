@@ -9,6 +9,7 @@ from unclouded.models.reference_regression import (
     FOLDS,
     GapFiller,
     PixelSample,
+    ReferenceRegression,
     ReferenceRegressionSettings,
     fit_references,
     patterns,
@@ -33,6 +34,11 @@ def sample(groups: tuple[Tensor, ...], values: Tensor, radar: Tensor | None = No
     return PixelSample(groups, nothing if radar is None else radar, values, fold, torch.arange(count).expand(2, -1))
 
 
+def predict(found: ReferenceRegression, groups: list[Tensor]) -> Tensor:
+    columns = sample(tuple(groups), torch.zeros_like(groups[0]))
+    return found(columns.groups, columns.radar, columns.present).values
+
+
 def unlike(count: int) -> Tensor:
     return 0.2 + 0.05 * torch.randn(2, count, generator=torch.Generator().manual_seed(99), dtype=torch.float64)
 
@@ -42,7 +48,7 @@ def test_a_linear_change_is_found_and_its_error_is_the_noise() -> None:
     found = fit_references(sample((reference,), today), LINEAR)
     assert found is not None
     again, truth = pixels(500, seed=1)
-    predicted, _ = found([again], torch.zeros(0, 500, dtype=torch.float64))
+    predicted = predict(found, [again])
     assert (predicted - truth).abs().mean().item() < 0.0011
     assert_close(found.error, torch.full((2,), 0.0008, dtype=torch.float64), rtol=0.1, atol=0)  # mean of |N(0, .001)|
 
@@ -54,7 +60,7 @@ def test_without_regularisation_the_linear_part_equals_least_squares() -> None:
     assert found is not None
     design = torch.cat([torch.ones(1, 300, dtype=torch.float64), reference])
     solved = torch.linalg.lstsq(design.T, today.T).solution
-    predicted, _ = found([reference], torch.zeros(0, 300, dtype=torch.float64))
+    predicted = predict(found, [reference])
     assert_close(predicted, solved.T @ design, rtol=0, atol=1e-7)
 
 
@@ -72,7 +78,7 @@ def test_with_references_of_another_place_only_the_answer_is_that_without() -> N
     found = fit_references(sample((unlike(1000),), today), LINEAR)
     assert found is not None
     assert found.used == ()
-    predicted, _ = found([unlike(1000)], torch.zeros(0, 1000, dtype=torch.float64))
+    predicted = predict(found, [unlike(1000)])
     assert_close(predicted[:, 0], today.mean(dim=1), rtol=0, atol=2e-3)
     assert_close(found.error, found.error_without)
 
@@ -93,11 +99,11 @@ def test_changed_ground_does_not_bend_the_fit() -> None:
     changed[:, ::20] = 0.6  # every twentieth pixel was harvested, or is a cloud that was missed
     found = fit_references(sample((reference,), changed), LINEAR)
     assert found is not None
-    predicted, _ = found([reference], torch.zeros(0, 1000, dtype=torch.float64))
+    predicted = predict(found, [reference])
     assert (predicted - today).abs().mean().item() < 0.004
     plain = fit_references(sample((reference,), changed), ReferenceRegressionSettings(landmarks=0, outlier=1e6))
     assert plain is not None
-    assert (plain([reference], torch.zeros(0, 1000, dtype=torch.float64))[0] - today).abs().mean().item() > 0.015
+    assert (predict(plain, [reference]) - today).abs().mean().item() > 0.015
 
 
 def test_the_smooth_part_follows_a_curve() -> None:
@@ -125,12 +131,15 @@ def test_a_gap_is_filled_by_what_the_other_date_shows_and_expected_to_be_worse()
     found = fit_references(sample((reference, later), today), LINEAR)
     assert found is not None
     holed = torch.full_like(reference, math.nan)
-    predicted, present = found([holed, later], torch.zeros(0, 1000, dtype=torch.float64))
-    assert present[:, 0].tolist() == [False, True]
+    columns = sample((holed, later), today)
+    answer = found(columns.groups, columns.radar, columns.present)
+    assert answer.source.tolist() == [1] * 1000
+    predicted = answer.values
     error = (predicted - today).abs().mean(dim=1)
     assert (error < 0.8 * (today - today.mean(dim=1, keepdim=True)).abs().mean(dim=1)).all()
     claimed = found.expected_error(torch.tensor([False, True]))
     assert (claimed > 3 * found.error).all()
+    assert_close(answer.error, claimed.mean().expand(1000))
     assert (claimed < found.error_without).all()
 
 

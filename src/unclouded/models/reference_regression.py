@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int16, Int64
 from pydantic import Field
 from torch import Tensor
 
@@ -26,6 +26,9 @@ FEWEST_PX = 40
 
 FLAT = 1e-3
 """Least standard deviation of a feature, so that rounding errors of constant features are not scaled up."""
+
+NO_REFERENCE = -2
+"""Source of pixels that no used reference shows."""
 
 ROBUST_ROUNDS = 3
 """Rounds of reweighting pixels by their residuals."""
@@ -92,6 +95,13 @@ class PixelSample:
     def is_clear(self) -> Bool[Tensor, " pixel"]:
         """Pixels with today's reflectance."""
         return self.values.isfinite().all(dim=0)
+
+    @property
+    def present(self) -> Bool[Tensor, "group pixel"]:
+        """Which references, and radar (last), each pixel has."""
+        there = [group[0].isfinite() for group in self.groups]
+        radar = self.radar[0].isfinite() if len(self.radar) else torch.zeros_like(self.fold, dtype=torch.bool)
+        return torch.stack([*there, radar])
 
     def at(self, where: Bool[Tensor, " pixel"] | Int64[Tensor, " chosen"]) -> "PixelSample":
         """Return some of the pixels."""
@@ -204,11 +214,12 @@ class GapFiller:
             if not bool(pattern.all()):
                 known = pattern[self.group_of]
                 some = filled[:, where]
-                some[~known] = self._operator(known).to(some.dtype) @ some[known]
+                some[~known] = self.operator(known).to(some.dtype) @ some[known]
                 filled[:, where] = some
         return filled
 
-    def _operator(self, known: Bool[Tensor, " feature"]) -> Float64[Tensor, "missing known"]:
+    def operator(self, known: Bool[Tensor, " feature"]) -> Float64[Tensor, "missing known"]:
+        """Return the matrix from known to missing features."""
         there = self.loadings[known]
         solved: Tensor = torch.linalg.solve(self._precision(there), there.T)
         return self.loadings[~known] @ solved
@@ -233,7 +244,9 @@ class GapFiller:
 
 def patterns(present: Bool[Tensor, "group pixel"]) -> Iterator[tuple[Bool[Tensor, " group"], Int64[Tensor, " some"]]]:
     """Yield every combination of groups that occurs, and the positions of its pixels."""
-    if not present.shape[1]:
+    if not len(present) and present.shape[1]:
+        yield torch.zeros(0, dtype=torch.bool), torch.arange(present.shape[1])
+    if not present.numel():
         return
     if len(present) < 62:
         codes = (present.long() << torch.arange(len(present))[:, None]).sum(dim=0)
@@ -261,10 +274,17 @@ class SmoothTerm:
 
     def __call__(self, features: Float[Tensor, "feature pixel"]) -> Float[Tensor, "landmark pixel"]:
         """Return the kernel between the landmarks and pixels, of the type of the input."""
-        shrink = 1 / self.width
-        at, marks = (self.directions.T * shrink).to(features.dtype) @ features, (self.landmarks * shrink)
-        half = 0.5 * marks.square().sum(dim=0).to(features.dtype)[:, None]
-        exponent = torch.addmm(half, marks.T.to(features.dtype), at, beta=-1.0)
+        return self.kernel(self.projection.T.to(features.dtype) @ features)
+
+    @property
+    def projection(self) -> Float64[Tensor, "feature direction"]:
+        """Directions in units of the length scale."""
+        return self.directions / self.width
+
+    def kernel(self, at: Float[Tensor, "direction pixel"]) -> Float[Tensor, "landmark pixel"]:
+        """Return the kernel between the landmarks and projected pixels, of the type of the input."""
+        marks = (self.landmarks / self.width).to(at.dtype)
+        exponent = torch.addmm(0.5 * marks.square().sum(dim=0)[:, None], marks.T, at, beta=-1.0)
         return exponent.sub_(0.5 * at.square().sum(dim=0)).clamp_(max=0.0).exp_()
 
     def whitening(self) -> Float64[Tensor, "landmark landmark"]:
@@ -273,6 +293,21 @@ class SmoothTerm:
         root = torch.linalg.cholesky(gram + 1e-6 * torch.eye(len(gram), dtype=gram.dtype))
         solved: Tensor = torch.linalg.solve_triangular(root, torch.eye(len(gram), dtype=gram.dtype), upper=False)
         return solved
+
+
+@dataclass(frozen=True, eq=False)
+class RegressedPixels:
+    """Predictions of a :class:`ReferenceRegression`.
+
+    Attributes:
+        values: Reflectance; NaN where none was asked for.
+        error: Expected mean absolute error over bands.
+        source: Position of the best reference that a pixel has; :data:`NO_REFERENCE` if it has none.
+    """
+
+    values: Float[Tensor, "band pixel"]
+    error: Float[Tensor, " pixel"]
+    source: Int16[Tensor, " pixel"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,6 +329,7 @@ class ReferenceRegression:
         error_without: Held-out error by band from radar and the mean of clear ground.
         noise: Noise that held-out errors chose.
         pixels: Clear pixels that were fitted.
+        without: Regression without references, on radar and the mean of clear ground; None if this is it.
     """
 
     used: tuple[int, ...]
@@ -310,36 +346,58 @@ class ReferenceRegression:
     error_without: Float64[Tensor, " band"]
     noise: float
     pixels: int
+    without: "ReferenceRegression | None" = None
 
     def __call__(
-        self, groups: Sequence[Float[Tensor, "band pixel"]], radar: Float[Tensor, "feature pixel"]
-    ) -> tuple[Float[Tensor, "band pixel"], Bool[Tensor, "group pixel"]]:
-        """Return predictions in the type of the input, and which used references (and radar, last) each pixel has.
+        self,
+        groups: Sequence[Float[Tensor, "band pixel"]],
+        radar: Float[Tensor, "feature pixel"],
+        present: Bool[Tensor, "group pixel"],
+        at: Int64[Tensor, " some"] | None = None,
+    ) -> RegressedPixels:
+        """Return predictions in the type of the input.
 
         Args:
-            groups: Bands of all references, used or not; NaN in all bands where they have gaps.
-            radar: Features of radar; NaN in all where there are no data.
+            groups: Bands of all references, used or not; any values in gaps.
+            radar: Features of radar; any values where there are no data.
+            present: Which references, and radar (last), each pixel has.
+            at: Pixels to predict; all if omitted.
         """
         chosen = [*(groups[i] for i in self.used), *([radar] if self.has_radar else [])]
-        pixels = radar.shape[1]
-        if not chosen:
-            return self.level.to(radar.dtype).expand(-1, pixels).clone(), torch.zeros(0, pixels, dtype=torch.bool)
-        parts = [
-            self._predicted([group[:, start : start + CHUNK_PX] for group in chosen])
-            for start in range(0, max(pixels, 1), CHUNK_PX)
-        ]
-        predicted, present = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
-        return predicted, present
+        rows = [*self.used, *([len(groups)] if self.has_radar else [])]
+        pixels, dtype = radar.shape[1], radar.dtype
+        at = torch.arange(pixels) if at is None else at
+        values = torch.full((len(self.level), pixels), math.nan, dtype=dtype)
+        error, source = torch.full((pixels,), math.nan, dtype=dtype), torch.full((pixels,), NO_REFERENCE).short()
+        for pattern, where in patterns(present[rows][:, at]):
+            some, known = at[where], pattern.nonzero().flatten().tolist()
+            matrix, constant = (each.to(dtype) for each in self._operator(pattern[self.filler.group_of]))
+            for part in torch.split(some, CHUNK_PX):
+                x = torch.cat([radar[:0, part], *(chosen[k].index_select(1, part) for k in known)])
+                values[:, part] = self._combined(torch.addmm(constant, matrix, x))
+            error[some] = float(self.expected_error(pattern).mean())
+            best = next((self.used[k] for k in known if k < len(self.used)), NO_REFERENCE)
+            source[some] = best
+        return RegressedPixels(values, error, source)
 
-    def _predicted(self, chosen: list[Float[Tensor, "_ pixel"]]) -> tuple[Tensor, Tensor]:
-        features, present = self.standard(torch.cat(chosen)), _present(chosen)
-        if not bool(present.all()):
-            features = self.filler(features, present)
-        dtype = features.dtype
-        predicted = torch.addmm(self.level.to(dtype), self.slopes.T.to(dtype), features)
-        if self.smooth is not None:
-            predicted.addmm_(self.coefficients.T.to(dtype), self.smooth(features))
-        return predicted, present
+    def _operator(
+        self, known: Bool[Tensor, " feature"]
+    ) -> tuple[Float64[Tensor, "output known"], Float64[Tensor, "output 1"]]:
+        """Matrix and constant from known features, not standardised, to linear prediction and projected features."""
+        outputs = self.slopes if self.smooth is None else torch.cat([self.slopes, self.smooth.projection], dim=1)
+        folded = outputs[known]
+        if not bool(known.all()):
+            folded = folded + self.filler.operator(known).T @ outputs[~known]
+        matrix = (folded / self.standard.scale[known]).T
+        constant = -matrix @ self.standard.centre[known]
+        constant[: len(self.level)] += self.level
+        return matrix, constant
+
+    def _combined(self, outputs: Float[Tensor, "output pixel"]) -> Float[Tensor, "band pixel"]:
+        if self.smooth is None:
+            return outputs
+        bands = len(self.level)
+        return torch.addmm(outputs[:bands], self.coefficients.T.to(outputs.dtype), self.smooth.kernel(outputs[bands:]))
 
     def expected_error(self, pattern: Bool[Tensor, " group"]) -> Float64[Tensor, " band"]:
         """Return the error by band where some of the used references, or radar, are missing.
@@ -358,10 +416,6 @@ class ReferenceRegression:
         open_share = left_open / most.clamp(min=1e-12)
         squares = self.error.square(), self.error_without.square()
         return (squares[0] + open_share.clamp(0.0, 1.0) * (squares[1] - squares[0]).clamp(min=0)).sqrt()
-
-
-def _present(groups: Sequence[Float[Tensor, "_ pixel"]]) -> Bool[Tensor, "group pixel"]:
-    return torch.stack([group[0].isfinite() for group in groups])
 
 
 def fit_references(
@@ -466,7 +520,7 @@ def _fitted(
     clear = sample.is_clear
     standard = Standard.of(features[:, clear])
     z = standard(features)
-    present = _present(chosen) if chosen else torch.zeros(0, z.shape[1], dtype=torch.bool)
+    present = sample.present[[*used, *([len(sample.groups)] if has_radar else [])]]
     filler = GapFiller.fit(z, present, group_of, settings.components) if chosen else _NO_FILLER
     variance = torch.tensor([*weights, *([RADAR_WEIGHT] if has_radar else [])], dtype=z.dtype)[group_of]
     scale = (variance / variance.sum().clamp(min=1e-12)).sqrt()[:, None]
@@ -484,7 +538,7 @@ def _fitted(
     error = limited(left.abs(), settings.outlier).mean(dim=1)
     return ReferenceRegression(
         used, dates, weights, has_radar, standard, filler, level, solved[: len(x)], smooth, solved[len(x) :], error,
-        error if without is None else without.error, noise, x.shape[1],
+        error if without is None else without.error, noise, x.shape[1], without,
     )  # fmt: skip
 
 

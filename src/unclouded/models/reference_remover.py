@@ -17,13 +17,13 @@ from torch.nn import functional as F
 from unclouded.models.radar_features import local_mean, reach_px
 from unclouded.models.reference_regression import (
     FOLDS,
+    NO_REFERENCE,
     DateError,
     PixelSample,
     ReferenceRegression,
     ReferenceRegressionSettings,
     cauchy_weights,
     fit_references,
-    patterns,
 )
 from unclouded.models.reference_residuals import LocalGains, carried, carried_reach_px
 from unclouded.models.remover import ConfidentRemover, SceneRemover, adapt_per_image, keep_clear_pixels
@@ -39,6 +39,10 @@ RADAR_SCALES_PX = (2.0, 4.0)
 
 CHANGE_SCALE_PX = 2.0
 """Standard deviation of the Gaussian mean of the radar change: about 25 pixels, so that speckle averages out."""
+
+
+FEW_LANDMARKS = 64
+"""Landmarks of the smooth term in scenes that are larger than the distance of nodes."""
 
 
 class ReferenceSettings(Settings):
@@ -71,7 +75,7 @@ class ReferenceSettings(Settings):
 
 DEFAULT = ReferenceSettings()
 
-OBSERVED, FALLBACK = -1, -2
+OBSERVED, FALLBACK = -1, NO_REFERENCE
 """Sources of pixels that rest on no reference: clear today; predicted without references."""
 
 
@@ -121,7 +125,11 @@ class ReferenceRemover:
         seen = [one.select(self.bands) for one in sample]
         changes = [_usual_change(seen, k) for k in range(len(seen[0].references))]
         pixels = sample_pixels(seen, changes, self.settings)
-        regression = fit_references(pixels, self.settings.regression)
+        ends = [o + n for one in seen for o, n in zip(one.origin_px, one.cloudy.shape[-2:], strict=True)]
+        chosen = self.settings.regression
+        if max(ends) > self.settings.node_px:  # the smooth term is most of the work, and matters least in large scenes
+            chosen = chosen.model_copy(update={"landmarks": min(chosen.landmarks, FEW_LANDMARKS)})
+        regression = fit_references(pixels, chosen)
         fallback = self.fallback.adapt(sample) if self.fallback else None
         assert fallback is None or isinstance(fallback, ConfidentRemover)
         gains = _local_gains(regression, pixels, self.settings) if regression else None
@@ -142,7 +150,7 @@ def _local_gains(
     regression: ReferenceRegression, pixels: PixelSample, settings: ReferenceSettings
 ) -> LocalGains | None:
     seen = pixels.at(pixels.is_clear)
-    predicted, _ = regression(seen.groups, seen.radar)
+    predicted = regression(seen.groups, seen.radar, seen.present).values
     residual = seen.values - predicted
     trust = cauchy_weights(residual, settings.regression.outlier)
     return LocalGains.fit(predicted, residual, trust, seen.position, settings.node_px, settings.tie_share)
@@ -190,9 +198,15 @@ class AdaptedToReferences:
         """Return the clear image of a window, its expected error, confidence and sources."""
         seen = observation.select(self.bands)
         clear = ~seen.is_cloudy
-        answer = self._from_references(seen)
-        if self.fallback is not None:
-            answer = self._blended(answer, *self.fallback.with_confidence(observation))
+        images = seen.images()
+        others = [None] * len(images) if self.fallback is None else self._fallback(observation)
+        answers = [self._of_image(one, other) for one, other in zip(images, others, strict=True)]
+        answer = ReferencePrediction(
+            torch.cat([one.clear for one in answers]),
+            torch.cat([one.error for one in answers]),
+            torch.cat([one.confidence for one in answers]),
+            torch.cat([one.source for one in answers]),
+        )
         image = torch.where(seen.cloudy.isnan(), math.nan, answer.clear.clamp(DARKEST, 1.0)).to(seen.cloudy.dtype)
         image = keep_clear_pixels(image, seen)
         lost = image.isnan().any(dim=1, keepdim=True)
@@ -203,57 +217,40 @@ class AdaptedToReferences:
             torch.where(clear, OBSERVED, answer.source).to(torch.int16),
         )
 
-    def _blended(
-        self,
-        own: ReferencePrediction,
-        other: Float[Tensor, "batch band h w"],
-        other_confidence: Float[Tensor, "batch 1 h w"],
-    ) -> ReferencePrediction:
-        """Weight two answers by powers of their expected errors; where one is missing, take the other."""
-        if self.regression is None:  # nothing measured: references as they are, else the fallback
-            weight = own.clear.isfinite().all(dim=1, keepdim=True).float()
-            error = own.error
-        else:
-            without = self.regression.error_without.mean().item()
-            relative = (own.error / without).clamp(max=1.0)
-            weight = torch.where(own.source == FALLBACK, 0.0, 1 / (1 + relative**self.settings.blend_power))
-            error = torch.where(weight > 0, own.error, without)
-        weight = torch.where(other.isfinite().all(dim=1, keepdim=True), weight, 1.0)
-        mixed = torch.where(weight == 1, own.clear, other)
-        mixed = torch.where((weight > 0) & (weight < 1), other + weight * (own.clear - other), mixed)
-        confidence = own.confidence.nan_to_num(0.0)
-        confidence = 1 - (1 - confidence) * (1 - other_confidence.nan_to_num(0.0))
-        return ReferencePrediction(mixed, error, confidence, own.source)
+    def _fallback(self, observation: Observation) -> "list[tuple[Tensor, Tensor] | None]":
+        assert self.fallback is not None
+        image, confidence = self.fallback.with_confidence(observation)
+        return [(image[i].float(), confidence[i].float()) for i in range(len(image))]
 
-    def _from_references(self, seen: Observation) -> ReferencePrediction:
-        images = [self._of_image(one) for one in seen.images()]
-        return ReferencePrediction(
-            torch.cat([one.clear for one in images]),
-            torch.cat([one.error for one in images]),
-            torch.cat([one.confidence for one in images]),
-            torch.cat([one.source for one in images]),
-        )
+    def _of_image(self, seen: Observation, other: tuple[Tensor, Tensor] | None) -> ReferencePrediction:
+        """Predict one image.
 
-    def _of_image(self, seen: Observation) -> ReferencePrediction:
-        """Predict one image."""
-        groups, radar = reference_features(seen, self.changes, self.settings)
+        Args:
+            seen: The image.
+            other: Prediction and confidence of the fallback.
+        """
+        groups, radar, present = reference_features(seen, self.changes, self.settings)
         if self.regression is None:
-            return interpolated(seen, groups)
+            return _else(interpolated(seen, groups, present), other)
         size = seen.cloudy.shape[-2:]
-        usable = _usable_today(seen, self.settings.erosion_px)
         near = near_clouds(seen.is_cloudy, carried_reach_px(self.settings.levels))
-        at = near.flatten()
-        predicted, present = self.regression([one[:, at] for one in groups], radar[:, at])
-        image = torch.full((len(self.bands), at.numel()), math.nan)
-        image[:, at] = predicted
-        image = image.view(-1, *size)
+        at = near.flatten().nonzero().flatten()
+        found = self.regression(groups, radar, present, at)
+        without = max(self.regression.error_without.mean().item(), 1e-6)
+        weight = torch.where(
+            found.source == FALLBACK, 0.0, 1 / (1 + (found.error / without) ** self.settings.blend_power)
+        )
+        values = found.values
+        if other is None and self.regression.without is not None:
+            plain = self.regression.without(groups, radar, present, at).values
+            values = plain + weight * (values - plain)
+        image, error = values.view(-1, *size), found.error.view(1, *size)
         if self.gains is not None:
             image = image + self.gains(image, seen.origin_px)
-        error, source = (torch.zeros(1, at.numel(), dtype=kind) for kind in (torch.float32, torch.int16))
-        error[0, at], source[0, at] = _by_pattern(self.regression, present)
-        error, source = error.view(1, *size), source.view(1, *size)
         if self.settings.levels:
-            residual = torch.where(usable & near, seen.cloudy[0] - image, math.nan)
+            residual = torch.where(
+                _usable_today(seen, self.settings.erosion_px), seen.cloudy[0].float() - image, math.nan
+            )
             image = image + carried(
                 residual,
                 seen.origin_px,
@@ -262,9 +259,27 @@ class AdaptedToReferences:
                 self.settings.carried_noise,
                 self.settings.regression.outlier,
             )
-        without = self.regression.error_without.mean().item()
-        confidence = 1 - (error / max(without, 1e-6)).clamp(0.0, 1.0).square()
+        confidence = 1 - (error / without).clamp(0.0, 1.0).square()
+        source = found.source.view(1, *size)
+        if other is not None:
+            weight = weight.view(1, *size)
+            blended = torch.where(weight > 0, other[0] + weight * (image - other[0]), other[0])
+            image = torch.where(other[0].isfinite().all(dim=0, keepdim=True), blended, image)
+            confidence = 1 - (1 - confidence) * (1 - other[1].nan_to_num(0.0))
         return ReferencePrediction(image[None], error[None], confidence[None], source[None])
+
+
+def _else(own: ReferencePrediction, other: tuple[Tensor, Tensor] | None) -> ReferencePrediction:
+    """Return a prediction, and the fallback's where it has none."""
+    if other is None:
+        return own
+    known = own.clear.isfinite().all(dim=1, keepdim=True)
+    return ReferencePrediction(
+        torch.where(known, own.clear, other[0]),
+        own.error,
+        torch.where(known, own.confidence, other[1]),
+        own.source,
+    )
 
 
 def near_clouds(is_cloudy: Bool[Tensor, "1 1 h w"], reach_px: int) -> Bool[Tensor, "h w"]:
@@ -276,22 +291,9 @@ def near_clouds(is_cloudy: Bool[Tensor, "1 1 h w"], reach_px: int) -> Bool[Tenso
     return near[0, 0, : size[0], : size[1]] > 0
 
 
-def _by_pattern(
-    regression: ReferenceRegression, present: Bool[Tensor, "group pixel"]
-) -> tuple[Float32[Tensor, " pixel"], Int16[Tensor, " pixel"]]:
-    """Expected error, and position of the reference with the largest weight, by which references are present."""
-    pixels = present.shape[1]
-    error = torch.full((pixels,), regression.error.mean().item())
-    source = torch.full((pixels,), FALLBACK, dtype=torch.int16)
-    references = len(regression.used)
-    for pattern, where in patterns(present) if references else ():
-        there = pattern[:references].nonzero().flatten().tolist()
-        error[where] = float(regression.expected_error(pattern).mean())
-        source[where] = regression.used[there[0]] if there else FALLBACK
-    return error, source
-
-
-def interpolated(seen: Observation, groups: Sequence[Float32[Tensor, "band pixel"]]) -> ReferencePrediction:
+def interpolated(
+    seen: Observation, groups: Sequence[Float32[Tensor, "band pixel"]], present: Bool[Tensor, "group pixel"]
+) -> ReferencePrediction:
     """Return the references as they are, linearly interpolated in time, when today shows no ground to fit to.
 
     Between the nearest date before and the nearest after that show a pixel, or the nearest on one side. The expected
@@ -299,7 +301,8 @@ def interpolated(seen: Observation, groups: Sequence[Float32[Tensor, "band pixel
 
     Args:
         seen: One image.
-        groups: Bands of its references; NaN in gaps.
+        groups: Bands of its references.
+        present: Which references each pixel has.
     """
     pixels, bands = seen.cloud_map.numel(), len(seen.bands)
     image = torch.full((2, bands, pixels), math.nan)
@@ -307,7 +310,7 @@ def interpolated(seen: Observation, groups: Sequence[Float32[Tensor, "band pixel
     for position, (reference, group) in enumerate(zip(seen.references, groups, strict=True)):
         gap = _days_after(seen, reference)
         side, apart = int(gap > 0), max(abs(gap), 1.0)
-        nearer = group[0].isfinite() & (days[side] > apart)
+        nearer = present[position] & (days[side] > apart)
         image[side] = torch.where(nearer, group, image[side])
         days[side] = torch.where(nearer, apart, days[side])
         source[side] = torch.where(nearer, position, source[side])
@@ -379,12 +382,12 @@ def _radar_change(seen: Observation, reference: Reference) -> Float32[Tensor, "1
 
 
 def changed_ground(
-    seen: Observation, reference: Reference, usual: UsualChange | None, settings: ReferenceSettings
+    seen: Observation, reference: Reference, usual: UsualChange, settings: ReferenceSettings
 ) -> Bool[Tensor, "1 1 h w"]:
     """Return where radar shows that the ground changed since a reference.
 
     The smoothed change of VV or VH differs from the scene's median by :attr:`ReferenceSettings.change_db` and by
-    :attr:`ReferenceSettings.change_sigmas` robust standard deviations. False without radar of both dates.
+    :attr:`ReferenceSettings.change_sigmas` robust standard deviations.
 
     Args:
         seen: One image.
@@ -392,8 +395,8 @@ def changed_ground(
         usual: Usual change of the scene.
         settings: Thresholds.
     """
-    change = None if usual is None else _radar_change(seen, reference)
-    if usual is None or change is None:
+    change = _radar_change(seen, reference)
+    if change is None:
         return torch.zeros_like(seen.is_cloudy)
     limit = (settings.change_sigmas * usual.spread).clamp(min=settings.change_db)
     return ((change - usual.middle).abs() > limit).any(dim=1, keepdim=True)
@@ -401,17 +404,20 @@ def changed_ground(
 
 def reference_features(
     seen: Observation, changes: Sequence[UsualChange | None], settings: ReferenceSettings
-) -> tuple[list[Float32[Tensor, "band pixel"]], Float32[Tensor, "feature pixel"]]:
-    """Return the bands of each reference, NaN in its gaps, and the radar features, of one image.
+) -> tuple[list[Float32[Tensor, "band pixel"]], Float32[Tensor, "feature pixel"], Bool[Tensor, "group pixel"]]:
+    """Return the bands of each reference, the radar features, and which of them each pixel of an image has.
 
-    A gap is a cloud, what lies near one, a pixel without data, and ground that changed since.
+    A reference lacks clouds, what lies near them, pixels without data, and ground that changed since.
     """
-    groups = []
+    there = []
     for reference, usual in zip(seen.references, changes, strict=True):
-        gap = ~_has_data(reference.cloudy) | changed_ground(seen, reference, usual, settings)
-        gap |= _grown(reference.cloud_map > 0, settings.erosion_px)
-        groups.append(torch.where(gap, math.nan, reference.cloudy.float())[0].flatten(1))
-    return groups, _radar_means(seen.sar)[0].flatten(1)
+        gap = ~_has_data(reference.cloudy) | _grown(reference.cloud_map > 0, settings.erosion_px)
+        if usual is not None:
+            gap = gap | changed_ground(seen, reference, usual, settings)
+        there.append(~gap.flatten())
+    radar = _radar_means(seen.sar)[0].flatten(1)
+    groups = [reference.cloudy[0].float().flatten(1) for reference in seen.references]
+    return groups, radar, torch.stack([*there, radar[0].isfinite()])
 
 
 def _radar_means(sar: Float[Tensor, "batch 2 h w"]) -> Float32[Tensor, "batch feature h w"]:
@@ -465,13 +471,18 @@ def _columns(
     steps: tuple[int, int],
 ) -> list[Float64[Tensor, "_ pixel"]]:
     """Values, radar, folds and positions, and references of some pixels of a window."""
-    groups, radar = reference_features(seen, changes, settings)
+    groups, radar, present = reference_features(seen, changes, settings)
     clear, other = usable.flatten(), (known & ~usable).flatten()
     at = torch.cat([where.nonzero().flatten()[::step] for where, step in zip((clear, other), steps, strict=True)])
     values = torch.where(clear, seen.cloudy[0].flatten(1).double(), math.nan)
     rows, columns = (torch.arange(n) + first for n, first in zip(known.shape, seen.origin_px, strict=True))
     places = [blocks(seen.origin_px, known.shape), rows[:, None].expand(known.shape), columns.expand(known.shape)]
-    return [part[:, at].double() for part in (values, radar, torch.stack(places).flatten(1), *groups)]
+    known_groups = [
+        torch.where(there, group[:, at], math.nan)
+        for there, group in zip(present[:, at], [*groups, radar], strict=True)
+    ]
+    columns_ = (values[:, at], known_groups.pop(), torch.stack(places).flatten(1)[:, at], *known_groups)
+    return [part.double() for part in columns_]
 
 
 def blocks(origin_px: tuple[int, int], size: Sequence[int]) -> Int64[Tensor, "h w"]:
