@@ -143,9 +143,9 @@ def watch(seen: dict[str, Any]) -> None:
 
     class WatchedBatch(Batch):
         @classmethod
-        def of(cls, triplet: Any, paired: Any, scaling: Any) -> Batch:
+        def of(cls, triplet: Any, *others: Any) -> Batch:
             seen["patches"] += triplet.name.split(", ")
-            return of(triplet, paired, scaling)
+            return of(triplet, *others)
 
     def watched_save(self: RunFolder, state: Any) -> None:
         seen["saves"] += 1

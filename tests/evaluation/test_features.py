@@ -115,6 +115,15 @@ def test_clear_images_are_real_and_predictions_generated(vgg: Vgg16) -> None:
     assert written["weights"] == f"simulated.pth, SHA-256 {'0' * 64}"
 
 
+def test_an_image_may_count_as_its_own_first_neighbour(vgg: Vgg16) -> None:
+    rng = torch.Generator().manual_seed(2)
+    pairs = [(triplet(f"p{i}", torch.rand(1, 3, 40, 40, generator=rng)), grey(0.1 * i)) for i in range(5)]
+    meters = (PrecisionRecallMeter(FeatureExtractor(vgg, settings()), k, 5, own) for k, own in ((3, True), (2, False)))
+    counted, others = ([list(meter.watch(pairs)), meter.measure()][1] for meter in meters)
+    assert (counted.scores.precision, counted.scores.recall) == (others.scores.precision, others.scores.recall)
+    assert counted.protocol["include_self"] is True
+
+
 def test_red_green_and_blue_are_found_wherever_they_stand(vgg: Vgg16, monkeypatch: pytest.MonkeyPatch) -> None:
     colours = torch.tensor([0.1, 0.5, 0.9]).view(1, 3, 1, 1).expand(1, 3, 40, 40)
     seen = []

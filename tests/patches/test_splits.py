@@ -55,6 +55,7 @@ def test_122218_triplets_were_published() -> None:
     assert sum(counts.values()) == 122_218
     totals = [sum(counts[roi] for roi in rois) for rois in (split.train, split.val, split.test)]
     assert totals == [107_143, 7_176, 7_899]
+    assert totals[0] + totals[1] == 114_325 - 6  # train in the paper, which has no val and a test of 7,893
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,7 @@ def test_the_parts_of_the_official_layout_follow_its_regions(
     assert [f.name for f in triplets_of(found, "val")] == ["ROIs1158_spring_17_p1"]
     assert [f.name for f in triplets_of(found, "test")] == ["ROIs1158_spring_106_p1"]
     assert len(triplets_of(found, "all")) == 4
+    assert [f.name for f in triplets_of(found, "train+val")] == ["ROIs1158_spring_1_p1", "ROIs1158_spring_17_p1"]
 
 
 def test_incomplete_triplets_belong_to_the_part_of_their_region(

@@ -14,7 +14,16 @@ from unclouded.patches.layouts import find_triplets
 from unclouded.patches.splits import parts_by_name
 from unclouded.tensors.dataset import TripletDataset
 from unclouded.tensors.packed import pack
-from unclouded.training.data import EpochOrder, Pairing, equally_spaced, loaded, pair, select_triplets, training_data
+from unclouded.training.data import (
+    EpochOrder,
+    Pairing,
+    equally_spaced,
+    loaded,
+    pair,
+    select_triplets,
+    training_data,
+    with_unpaired_reals,
+)
 from unclouded.training.settings import TrainSettings
 
 
@@ -104,7 +113,7 @@ def test_an_unpaired_item_shows_the_clear_image_of_another_patch(tiny_settings: 
     settings = tiny_settings.model_copy(update={"paired_percent": 0.0})
     data = training_data(select_triplets(settings, ProbabilityCache()), settings)
     for index, other in enumerate(data.pairing.clear_of):
-        triplet, paired = data[index]
+        triplet, paired, _ = data[index]
         assert not paired
         assert torch.equal(triplet.clear, data.triplets[other].clear)
         assert torch.equal(triplet.observation.cloudy, data.triplets[index].observation.cloudy)
@@ -122,7 +131,7 @@ def test_the_seed_decides_which_clear_images_are_shown(tiny_settings: TrainSetti
 def test_batches_carry_names_and_pairs(tiny_settings: TrainSettings) -> None:
     data = training_data(select_triplets(tiny_settings, ProbabilityCache()), tiny_settings)
     with loaded(data, EpochOrder(5, 5, 1, 0), batch=5, workers=0) as steps:
-        ((triplet, paired),) = next(steps)
+        ((triplet, paired, _),) = next(steps)
     order = np.random.default_rng([0, 0]).permutation(5)
     assert triplet.name == ", ".join(f"tiny_{i}" for i in order)
     assert paired == tuple(data.pairing.paired[i] for i in order)
@@ -145,7 +154,7 @@ def test_a_store_trains_as_its_geotiffs_do(tiny_settings: TrainSettings, tmp_pat
     both = (tiny_settings, packed(tiny_settings, tmp_path))
     one, other = (training_data(select_triplets(settings, ProbabilityCache()), settings) for settings in both)
     assert one.triplets.names == other.triplets.names
-    for (a, paired), (b, also) in zip((one[i] for i in range(5)), (other[i] for i in range(5)), strict=True):
+    for (a, paired, _), (b, also, _) in zip((one[i] for i in range(5)), (other[i] for i in range(5)), strict=True):
         assert paired == also
         assert torch.equal(a.clear, b.clear)
         assert torch.equal(a.observation.cloudy, b.observation.cloudy)
@@ -182,6 +191,28 @@ def test_ours_0_gives_no_observation_its_own_clear_image() -> None:
 def test_ours_40_of_ten_keeps_four_equally_spaced_pairs() -> None:
     pairing = pair(10, 40, np.random.default_rng(0))
     assert [i for i, kept in enumerate(pairing.paired) if kept] == [0, 2, 5, 7]
+
+
+def test_beside_a_pair_the_discriminator_sees_the_clear_image_of_another_pair() -> None:
+    rng = np.random.default_rng(0)
+    pairing = with_unpaired_reals(pair(10, 40, rng), rng)
+    kept = [0, 2, 5, 7]
+    assert sorted(pairing.real_of[i] for i in kept) == kept
+    assert all(pairing.real_of[i] != i for i in kept)
+    assert [pairing.real_of[i] for i in (1, 3, 4, 6, 8, 9)] == [pairing.clear_of[i] for i in (1, 3, 4, 6, 8, 9)]
+
+
+@pytest.mark.parametrize(("real_images", "own"), [("unpaired", False), ("own", True)])
+def test_pairs_come_with_an_unpaired_real_image_by_default(
+    tiny_settings: TrainSettings, real_images: str, own: bool
+) -> None:
+    settings = tiny_settings.model_copy(update={"paired_percent": 100.0, "real_images": real_images})
+    data = training_data(select_triplets(settings, ProbabilityCache()), settings)
+    triplet, paired, real = data[0]
+    assert paired and (real is None) == own
+    if real is not None:
+        assert not torch.equal(real, triplet.clear)
+        assert torch.equal(real, data.triplets.clear(data.pairing.real_of[0]))
 
 
 @given(total=st.integers(1, 60), percent=st.floats(0, 100), seed=st.integers(0, 2**32))

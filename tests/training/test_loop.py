@@ -115,6 +115,25 @@ def test_a_run_may_start_from_weights(tiny_settings: TrainSettings, tmp_path: Pa
     assert told["start_from_sha256"] == sha256(first.weights)
 
 
+def test_a_run_may_start_from_all_networks_of_another_run(tiny_settings: TrainSettings, tmp_path: Path) -> None:
+    first, second = RunFolder(tmp_path / "first"), RunFolder(tmp_path / "second")
+    train(tiny_settings.model_copy(update={"schedule": Schedule(max_steps=1)}), first)
+    hardly = Schedule(max_steps=1, learning_rate=1e-9)
+    train(tiny_settings.model_copy(update={"seed": 5, "schedule": hardly, "start_from": first.path}), second)
+    before, after = (run.networks(tiny_settings) for run in (first, second))
+    assert len(before) == 4
+    for name, tensors in before.items():
+        learnt = [key for key in tensors if not key.endswith(("._u", "._v"))]  # vectors of spectral normalisation
+        assert all(torch.allclose(tensors[key], after[name][key], atol=1e-7, rtol=0) for key in learnt), name
+    assert json.loads(second.provenance.read_text())["start_from_sha256"] == sha256(first.state)
+    other = tiny_settings.model_copy(update={"discriminator_width": 3, "start_from": first.path})
+    with pytest.raises(InputError, match=r"first has other networks \(discriminator_width is 2, expected 3\)"):
+        train(other, RunFolder(tmp_path / "third"))
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(InputError, match="nothing holds no saved state of a run"):
+        train(tiny_settings.model_copy(update={"start_from": tmp_path / "nothing"}), RunFolder(tmp_path / "fourth"))
+
+
 def test_weights_of_another_network_cannot_initialise_a_run(tiny_settings: TrainSettings, tmp_path: Path) -> None:
     first = RunFolder(tmp_path / "first")
     short = tiny_settings.model_copy(update={"schedule": Schedule(max_steps=1)})

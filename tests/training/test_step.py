@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -136,6 +137,15 @@ def test_the_discriminators_terms_by_hand(networks: Networks) -> None:
     assert terms["sar_discriminator"].item() == pytest.approx(0.5 * ((-0.4 - 1) ** 2 + 0.4**2))
     m_half = 0.25 / 2
     assert terms["optical_discriminator"].item() == pytest.approx(0.5 * ((0.2 + m_half - 1) ** 2 + (0.9 + m_half) ** 2))
+
+
+def test_the_optical_discriminator_sees_the_unpaired_clear_image(networks: Networks) -> None:
+    pools = Pools(ImagePool(0), ImagePool(0), torch.Generator().manual_seed(0))
+    generated = Generated(sar=torch.full((1, 3, 2, 2), 0.4), optical=torch.full((1, 3, 2, 2), 0.9))
+    other = replace(batch(0.25, paired=True), real=torch.full((1, 3, 2, 2), 0.6))  # its own clear image is 0.2
+    terms = discriminator_terms(networks, other, generated, pools)
+    m_half = 0.25 / 2
+    assert terms["optical_discriminator"].item() == pytest.approx(0.5 * ((0.6 + m_half - 1) ** 2 + (0.9 + m_half) ** 2))
 
 
 def test_pooled_and_real_image_get_the_map_of_the_pooled_one() -> None:

@@ -10,6 +10,7 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
 from unclouded.io.geotiff import read_stored
 from unclouded.progress import TrainingCallback
+from unclouded.settings import settings_from
 from unclouded.training.checkpoint import RunFolder
 from unclouded.training.data import select_triplets, training_data
 from unclouded.training.loop import train
@@ -53,7 +54,7 @@ def test_without_pairs_every_observation_stands_beside_a_clear_image_of_another_
     stored = read_stored(unpaired.patches / "s2_cloudfree" / "tiny_4.tif").values[[3, 2, 1], 4:36, 4:36]
     assert torch.equal((chosen.clear(2)[0] * 10_000).round().int(), torch.from_numpy(stored.astype("int32")))
     data = training_data(chosen, unpaired)
-    assert [paired for _, paired in (data[i] for i in range(3))] == [False] * 3
+    assert [data[i].paired for i in range(3)] == [False] * 3
 
 
 def test_a_run_learns_from_unpaired_images_and_goes_on_with_the_same(unpaired: TrainSettings, tmp_path: Path) -> None:
@@ -130,3 +131,46 @@ def test_without_skipped_patches_there_is_no_list(tiny_settings: TrainSettings, 
     run = RunFolder(tmp_path / "run")
     train(tiny_settings.model_copy(update={"damaged": "skip", "schedule": Schedule(max_steps=1)}), run)
     assert not run.skipped.exists()
+
+
+@pytest.fixture
+def two_roots(tiny_root: Path, tiny_settings: TrainSettings, tmp_path: Path) -> TrainSettings:
+    """Radar and cloudy images of three places in one folder, clear images of two others in another one."""
+    root = some(tiny_root, tmp_path / "observed", s1=(0, 1, 2), s2_cloudy=(0, 1, 2))
+    clear = some(tiny_root, tmp_path / "clear", s2_cloudfree=(3, 4))
+    changes = {"patches": root, "clear": clear, "paired_percent": 0.0, "schedule": Schedule(max_steps=2)}
+    return tiny_settings.model_copy(update=changes)
+
+
+def test_clear_images_may_lie_in_another_folder(two_roots: TrainSettings, tmp_path: Path) -> None:
+    chosen = select_triplets(two_roots, ProbabilityCache())
+    assert isinstance(chosen, UnpairedImages)
+    assert (chosen.names, chosen.clear_names) == (("tiny_0", "tiny_1", "tiny_2"), ("tiny_3", "tiny_3", "tiny_4"))
+    run = RunFolder(tmp_path / "run")
+    train(two_roots, run)
+    assert set(run.clear_images.read_text().split()) == {"tiny_3", "tiny_4"}
+    assert run.read_log()[-1]["step"] == 2
+    assert all("pixel" not in entry for entry in run.read_log())
+
+
+def test_clear_images_of_triplets_serve_as_well_but_their_observations_do_not(
+    tiny_root: Path, two_roots: TrainSettings
+) -> None:
+    chosen = select_triplets(two_roots.model_copy(update={"clear": tiny_root}), ProbabilityCache())
+    assert isinstance(chosen, UnpairedImages)
+    assert chosen.names == ("tiny_0", "tiny_1", "tiny_2")
+    assert set(chosen.clear_names) <= {f"tiny_{number}" for number in range(5)}
+
+
+@pytest.mark.parametrize(
+    "other", [{"paired_percent": 50.0}, {"objective": "residual", "paired_percent": 100.0}, {"synthetic": {}}]
+)
+def test_clear_images_of_other_places_are_no_pairs(two_roots: TrainSettings, other: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="clear names images of other places, which are no pairs"):
+        settings_from(TrainSettings, two_roots.model_dump(mode="json", exclude_none=True) | other)
+
+
+def test_a_folder_without_clear_images_is_refused(two_roots: TrainSettings) -> None:
+    observed = two_roots.patches
+    with pytest.raises(InputError, match="observed has no clear image in 'all'"):
+        select_triplets(two_roots.model_copy(update={"clear": observed}), ProbabilityCache())

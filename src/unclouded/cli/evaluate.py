@@ -68,6 +68,15 @@ def evaluate(
     neighbours: Annotated[
         int, typer.Option(min=1, help="Nearest neighbours (k) of precision and recall.", rich_help_panel=_SCORES)
     ] = 10,
+    count_self: Annotated[
+        bool,
+        typer.Option(
+            "--count-self",
+            help="Count an image as its own first neighbour: k = 10 is then the image and nine others, the reading of "
+            "the paper's appendix B in which it and its eight overlapping patches are passed over.",
+            rich_help_panel=_SCORES,
+        ),
+    ] = False,
     brightest: Annotated[
         float, typer.Option(min=0.01, help="Reflectance that VGG16 sees as white.", rich_help_panel=_SCORES)
     ] = 1.0,
@@ -175,6 +184,7 @@ def evaluate(
         extra or (),
         len(source.files),
         k=neighbours,
+        include_self=count_self,
         brightest=brightest,
         weights=vgg,
         device=torch_device,

@@ -197,7 +197,7 @@ DataSet = Annotated[
     Path, typer.Argument(metavar="ROOT", help="Data set in either SEN12MS-CR layout.", show_default=False)
 ]
 BandGroup = Literal["rgb", "all"]
-Part = Literal["train", "val", "test", "all"]
+Part = Literal["train", "train+val", "val", "test", "all"]
 DamagedAction = Literal["refuse", "skip"]
 Damaged = Annotated[
     DamagedAction,

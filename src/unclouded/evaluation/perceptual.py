@@ -191,6 +191,7 @@ class PerceptualMetrics:
         extras: Names from :data:`EXTRAS`.
         expected: Number of patches of the evaluation, checked against ``k`` in advance.
         k: Number of neighbours of precision and recall.
+        include_self: Count an image as its own first neighbour.
         brightest: Reflectance mapped to 1.
         weights: ImageNet weights; see :func:`unclouded.vgg.load_vgg16`.
         device: Device of VGG16.
@@ -206,6 +207,7 @@ class PerceptualMetrics:
         expected: int,
         *,
         k: int = K,
+        include_self: bool = False,
         brightest: float = 1.0,
         weights: str | Path = AUTO,
         device: str = "cpu",
@@ -219,7 +221,7 @@ class PerceptualMetrics:
         self._meter, self._distances = None, None
         if layer is not None:
             extractor = feature_extractor(FeatureSettings(layer=layer, brightest=brightest), weights, device)
-            self._meter = PrecisionRecallMeter(extractor, k, expected)
+            self._meter = PrecisionRecallMeter(extractor, k, expected, include_self)
         if "lpips" in self._requested:
             self._distances = PerceptualDistances(load_vgg16(weights).to(device), lpips_heads(), brightest)
 

@@ -75,7 +75,9 @@ def precision_recall(
         generated: Features of the generated images.
         k: Number of neighbours that defines the radius of a ball.
         include_self: Count a feature as its own first neighbour, so that its ball reaches only to the neighbour k - 1.
-            Otherwise a feature is not its own neighbour; a copy of it in the set is one, at distance 0.
+            Otherwise, as in [28], a feature is not its own neighbour; a copy of it in the set is one, at distance 0.
+            Appendix B of the paper can be read in both ways: k = 10 "removes the paired target itself plus its eight
+            overlapping samples", nine images, so that the tenth of a list that begins with the target is used.
         precision: Precision of the screen; the fastest on this processor if omitted. It never changes the result.
 
     Raises:

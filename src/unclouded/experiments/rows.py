@@ -58,11 +58,13 @@ class PrecisionRecallSettings(Settings):
         layer: Layer of VGG16; the paper uses ``fc2``.
         side_px: Side of the square to which images are resized.
         k: Number of neighbours, 10 in the paper; there must be more images than that.
+        include_self: Count an image as its own first neighbour; see docs/decisions.md.
     """
 
     layer: Literal["fc2", "pool5"] = "fc2"
     side_px: PositiveInt = 224
     k: PositiveInt = 10
+    include_self: bool = False
 
 
 class Fold(Settings):

@@ -125,6 +125,12 @@ class Inventory:
         return tuple(sorted(self.triplets + self.without_clear, key=lambda files: natural(files.name)))
 
     @property
+    def clear_images(self) -> tuple[ClearImage, ...]:
+        """Clear images, with or without radar and cloudy image, in natural order."""
+        paired = tuple(ClearImage(files.name, files.clear) for files in self.triplets if files.clear is not None)
+        return tuple(sorted(paired + self.clear_alone, key=lambda one: natural(one.name)))
+
+    @property
     def unpredictable(self) -> tuple[IncompleteTriplet, ...]:
         """Patches without radar or cloudy image."""
         there = {files.name for files in self.without_clear}

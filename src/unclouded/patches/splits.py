@@ -15,7 +15,9 @@ from unclouded.patches.layouts import CLOUDY, FLAT_CLEAR, SAR, IncompleteTriplet
 from unclouded.patches.manifest import read_manifest
 from unclouded.patches.roi import MANIFEST, Roi
 
-SplitName = Literal["train", "val", "test", "all"]
+SplitName = Literal["train", "train+val", "val", "test", "all"]
+TRAIN_AND_VAL = "train+val"
+"""Train and val joined, as in the paper, which has no validation part."""
 PARTS = ("train", "val", "test")
 """The three parts, in the order of the numbers 1, 2, 3 of the csv lists."""
 OUTSIDE = "outside"
@@ -65,7 +67,8 @@ def official_split() -> Split:
     """Return the split of the authors' toolbox: 155, 10 and 10 of the 175 regions of SEN12MS-CR.
 
     They hold 107,143, 7,176 and 7,899 patches. The paper (section III-A) counts 114,325 and 7,893 and has no
-    validation part: the same total, six patches moved.
+    validation part: the same total, six patches moved; ``"train+val"`` joins 114,319 patches of 165 regions. The paper
+    counts 169 regions, the published data set has 175 folders; which folders it counts as one is not stated.
     """
     return Split(*(frozenset(roi for roi, part, _ in _table() if part == name) for name in PARTS))
 
@@ -113,6 +116,13 @@ def triplets_of(inventory: Inventory, part: SplitName) -> tuple[TripletFiles, ..
     Raises:
         InputError: The part is empty, or the parts of the triplets are unknown.
     """
+    if part == TRAIN_AND_VAL:
+        joined = {one.name for own in ("train", "val") for one in _of_part(inventory, own, may_be_empty=own == "val")}
+        return tuple(one for one in inventory.triplets if one.name in joined)
+    return _of_part(inventory, part)
+
+
+def _of_part(inventory: Inventory, part: str, *, may_be_empty: bool = False) -> tuple[TripletFiles, ...]:
     triplets = inventory.require_triplets()
     if part == "all":
         return triplets
@@ -120,7 +130,7 @@ def triplets_of(inventory: Inventory, part: SplitName) -> tuple[TripletFiles, ..
         assigned = _assign_listed(triplets, inventory.split_list)
     else:
         assigned = _by_region(triplets, _parts(inventory))
-    if not assigned[part]:
+    if not assigned[part] and not may_be_empty:
         sizes = ", ".join(f"{name} {len(found):,}" for name, found in assigned.items())
         raise InputError(f"{inventory.root} has no triplet in {part} (found {sizes}); use another split or 'all'")
     return assigned[part]
@@ -132,9 +142,14 @@ def incomplete_of(inventory: Inventory, part: SplitName) -> tuple[IncompleteTrip
         return inventory.incomplete
     if inventory.split_list:
         listed = read_split_list(inventory.split_list)
-        return tuple(one for one in inventory.incomplete if listed.get(f"{one.name}.tif") == part)
+        return tuple(one for one in inventory.incomplete if listed.get(f"{one.name}.tif") in parts_in(part))
     known = _parts(inventory)
-    return tuple(one for one in inventory.incomplete if one.roi and known.get(one.roi) == part)
+    return tuple(one for one in inventory.incomplete if one.roi and known.get(one.roi) in parts_in(part))
+
+
+def parts_in(part: SplitName) -> tuple[str, ...]:
+    """Return the parts that a name stands for: two for ``"train+val"``, all three for ``"all"``."""
+    return PARTS if part == "all" else tuple(part.split("+"))
 
 
 @dataclass(frozen=True)

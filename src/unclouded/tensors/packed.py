@@ -31,7 +31,7 @@ from unclouded.errors import InputError
 from unclouded.files import decoding, explained, named, read_small, require_room, write_json, write_text
 from unclouded.locks import held
 from unclouded.patches.roi import roi_of
-from unclouded.patches.splits import SplitName
+from unclouded.patches.splits import SplitName, parts_in
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import SENTINEL2
 from unclouded.settings import Settings, settings_from
@@ -157,7 +157,7 @@ class PackedDataset(Dataset[Triplet]):
         Raises:
             InputError: The part is empty.
         """
-        chosen = [i for i, row in enumerate(self.rows) if part in ("all", row.part)]
+        chosen = [i for i, row in enumerate(self.rows) if part == "all" or row.part in parts_in(part)]
         if not chosen:
             there = ", ".join(sorted({row.part for row in self.rows}))
             raise InputError(

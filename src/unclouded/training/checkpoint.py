@@ -162,6 +162,39 @@ class RunFolder:
         with self._state_decoded():
             return _nested(load_file(self.state))
 
+    def networks(self, settings: TrainSettings) -> dict[str, dict[str, Tensor]]:
+        """Return the saved tensors of all networks, by name, as the start of another run.
+
+        Raises:
+            InputError: There is no saved state, it is damaged, or it is of other networks.
+        """
+        self.require_networks(settings)
+        with self._state_decoded(), safe_open(self.state, framework="pt") as state:
+            names = [name for name in state.keys() if name.startswith("networks/")]  # noqa: SIM118
+            found: dict[str, dict[str, Tensor]] = _nested({name: state.get_tensor(name) for name in names})["networks"]
+            return found
+
+    def require_networks(self, settings: TrainSettings) -> None:
+        """Raise unless the networks of the saved state suit other settings; their weights are not read.
+
+        Raises:
+            InputError: There is no saved state, or its networks differ; names the differences.
+        """
+        if not self.state.is_file():
+            raise InputError(f"{named(self.path)} holds no saved state of a run; start from a run that has taken steps")
+        keys = {"objective", "network", "discriminator_width"}
+        both = (one.model_dump(mode="json", include=keys) for one in (self.read_settings(), settings))
+        found, expected = (flat(one) for one in both)
+        if differing := [
+            f"{key} is {found.get(key)}, expected {expected[key]}"
+            for key in expected
+            if found.get(key) != expected[key]
+        ]:
+            raise InputError(
+                f"{named(self.path)} has other networks ({'; '.join(differing)}); take the settings of that run, or"
+                " another run"
+            )
+
     def saved_step(self) -> int:
         """Return the steps that the saved state has taken; 0 without one.
 

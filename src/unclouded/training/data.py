@@ -10,6 +10,8 @@ from typing import NamedTuple, no_type_check
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from unclouded.clouds.cache import ProbabilityCache
@@ -111,6 +113,11 @@ def _require_complete(incomplete: Sequence[IncompleteTriplet], settings: TrainSe
 
 def _packed(settings: TrainSettings) -> PackedDataset:
     """Open the store that stands for the data set; the ablation needs no map and takes that of any store."""
+    if settings.clear is not None:
+        raise InputError(
+            f"{settings.patches} is a store of packed triplets and needs no clear images of others; leave clear out,"
+            " or name a folder of images"
+        )
     ablation = settings.clouds.mode == "ones"
     store = open_store(settings.patches, settings.network.bands, settings.crop_px, ones=ablation)
     clouds = store.settings.clouds if ablation else settings.clouds
@@ -129,10 +136,12 @@ class Pairing:
     Attributes:
         clear_of: Position of the clear image for each observation; every clear image is used once.
         paired: Whether it is the observation's own; the rest of the clear images are permuted among themselves.
+        real_of: Position of the clear image that D_S2 sees as real, for each observation; ``clear_of`` if omitted.
     """
 
     clear_of: tuple[int, ...]
     paired: tuple[bool, ...]
+    real_of: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if sorted(self.clear_of) != list(range(len(self.clear_of))):
@@ -141,9 +150,23 @@ class Pairing:
             raise ValueError("a paired observation has to keep its own clear image")
 
 
+class Sample(NamedTuple):
+    """A patch as it is trained on.
+
+    Attributes:
+        triplet: Observation with the clear image that its pairing gives it.
+        paired: Whether that one is its own.
+        real: Clear image that D_S2 sees as real, where it is another one; TOA reflectance.
+    """
+
+    triplet: Triplet
+    paired: bool
+    real: Float[Tensor, "1 band h w"] | None = None
+
+
 @dataclass(frozen=True)
-class TrainingDataset(Dataset[tuple[Triplet, bool]]):
-    """Observations, each with the clear image its pairing gives it, and whether that one is its own."""
+class TrainingDataset(Dataset[Sample]):
+    """The samples of a run."""
 
     triplets: TripletSource
     pairing: Pairing
@@ -151,12 +174,13 @@ class TrainingDataset(Dataset[tuple[Triplet, bool]]):
     def __len__(self) -> int:
         return len(self.triplets)
 
-    def __getitem__(self, index: int) -> tuple[Triplet, bool]:
+    def __getitem__(self, index: int) -> Sample:
         triplet = self.triplets[index]
         other = self.pairing.clear_of[index]
         if other != index:
             triplet = replace(triplet, clear=self.triplets.clear(other))
-        return triplet, self.pairing.paired[index]
+        real = self.pairing.real_of[index] if self.pairing.real_of else other
+        return Sample(triplet, self.pairing.paired[index], self.triplets.clear(real) if real != other else None)
 
 
 @dataclass(frozen=True)
@@ -209,11 +233,28 @@ class EpochOrder(Sampler[list[int]]):
 def training_data(triplets: TripletSource, settings: TrainSettings) -> TrainingDataset:
     """Pair or permute the triplets of a run; a function of the settings' seed."""
     rng = np.random.default_rng([settings.seed, 1])
-    return TrainingDataset(triplets, pair(len(triplets), settings.paired_percent, rng))
+    pairing = pair(len(triplets), settings.paired_percent, rng)
+    if settings.objective == "cycle" and settings.real_images == "unpaired":
+        pairing = with_unpaired_reals(pairing, rng)
+    return TrainingDataset(triplets, pairing)
 
 
-Batches = list[tuple[Triplet, tuple[bool, ...]]]
-"""What a rank does in a step: triplets, and which of them are pairs."""
+class Stacked(NamedTuple):
+    """Samples of one batch.
+
+    Attributes:
+        triplet: Their triplets, stacked.
+        paired: Which of them are pairs.
+        real: Clear images that D_S2 sees as real; None if these are the clear images of the triplets.
+    """
+
+    triplet: Triplet
+    paired: tuple[bool, ...]
+    real: Float[Tensor, "batch band h w"] | None = None
+
+
+Batches = list[Stacked]
+"""Batches of a rank in a step."""
 
 
 @contextmanager
@@ -271,9 +312,15 @@ def _whole(steps: Iterator[Batches], workers: int) -> Iterator[Batches]:
         ) from error
 
 
-def _join(items: list[tuple[Triplet, bool]], batch: int) -> Batches:
-    parts = [items[i : i + batch] for i in range(0, len(items), batch)]
-    return [(stack([triplet for triplet, _ in part]), tuple(paired for _, paired in part)) for part in parts]
+def _join(items: list[Sample], batch: int) -> Batches:
+    return [_stacked(items[i : i + batch]) for i in range(0, len(items), batch)]
+
+
+def _stacked(part: list[Sample]) -> Stacked:
+    real = None
+    if any(one.real is not None for one in part):
+        real = torch.cat([one.triplet.clear if one.real is None else one.real for one in part])
+    return Stacked(stack([one.triplet for one in part]), tuple(one.paired for one in part), real)
 
 
 # Which clear image stands beside which observation: the paper's unpaired-to-paired protocol (section III-B.2).
@@ -305,6 +352,20 @@ def pair(total: int, paired_percent: float, rng: np.random.Generator) -> Pairing
     for i, clear in zip(loose, _derangement(len(loose), rng), strict=True):
         clear_of[i] = loose[clear]
     return Pairing(tuple(clear_of), tuple(i in kept for i in range(total)))
+
+
+def with_unpaired_reals(pairing: Pairing, rng: np.random.Generator) -> Pairing:
+    """Let D_S2 see, beside each paired sample, the clear image of another one: "unpaired" in section II-B.
+
+    Args:
+        pairing: Pairing of the run.
+        rng: Draws the permutation; none of the images stays beside its own observation, unless there is only one.
+    """
+    kept = [i for i, own in enumerate(pairing.paired) if own]
+    real_of = list(pairing.clear_of)
+    for i, real in zip(kept, _derangement(len(kept), rng), strict=True):
+        real_of[i] = kept[real]
+    return replace(pairing, real_of=tuple(real_of))
 
 
 def _derangement(count: int, rng: np.random.Generator) -> list[int]:

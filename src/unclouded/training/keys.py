@@ -7,8 +7,8 @@ from unclouded.errors import InputError
 from unclouded.settings import nearest
 
 KEYS = {
-    "": "clouds crop_px damaged device discriminator_width licence logging loss network objective "
-    "paired_percent patch_list patches pool schedule seed split start_from subset synthetic validation vgg",
+    "": "clear clouds crop_px damaged device discriminator_width licence logging loss network objective "
+    "paired_percent patch_list patches pool real_images schedule seed split start_from subset synthetic validation vgg",
     "clouds": "binary_average_px binary_dilation_px binary_threshold detector mode resolution_m sigma_px threshold",
     "synthetic": "brightness coverage mode octaves persistence seed shadow softness spectrum wavelength_px",
     "synthetic.shadow": "cloud_height_m sun_azimuth_deg sun_elevation_deg",

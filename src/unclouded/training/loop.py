@@ -25,7 +25,7 @@ from unclouded.models.card import Card
 from unclouded.models.cloud_map import TrainedMap
 from unclouded.models.cyclegan import SarToOptical
 from unclouded.models.network import NetworkRemover
-from unclouded.models.weights import initialise_from_weights, read_record, save_weights
+from unclouded.models.weights import read_record, save_weights
 from unclouded.progress import ProgressCallback, TrainingCallback, no_progress
 from unclouded.tensors.dataset import TripletSource
 from unclouded.training.callbacks import MetricLogger, Part, mean_terms
@@ -52,6 +52,7 @@ from unclouded.training.objectives import (
     build_objective,
     collect_state,
     restore_state,
+    start_networks,
 )
 from unclouded.training.preparation import Prepared, add_session, prepare, training_data_summary
 from unclouded.training.sessions import rate_jump
@@ -140,7 +141,7 @@ class Training:
         self.data = training_data(triplets, settings)
         self.objective = build_objective(settings, fabric)
         if settings.start_from is not None and not run.state.exists():
-            initialise_from_weights(self.objective.generator, settings.network, settings.start_from)
+            start_networks(self.objective, settings, settings.start_from)
         networks, schedule = self.objective.networks, settings.schedule
         self.optimiser_groups = {
             name: OptimiserGroup(name, [p for one in members for p in networks[one].parameters()], schedule)
@@ -215,8 +216,13 @@ class Training:
         step over all ranks.
         """
         seen = [
-            Batch.of(triplet.to(self.fabric.device), paired, self.settings.network.scaling)
-            for triplet, paired in batches
+            Batch.of(
+                triplet.to(self.fabric.device),
+                paired,
+                self.settings.network.scaling,
+                None if real is None else real.to(self.fabric.device),
+            )
+            for triplet, paired, real in batches
         ]
         watched: list[Terms] = [{} for _ in seen]
         generated: list[Generated] = []

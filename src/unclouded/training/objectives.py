@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -22,7 +23,9 @@ from unclouded.errors import InputError
 from unclouded.machine import memory_fault
 from unclouded.models import winograd
 from unclouded.models.cyclegan import SAR_CHANNELS, PatchDiscriminator, SarToOptical, initialise
+from unclouded.models.weights import initialise_from_weights
 from unclouded.training import losses
+from unclouded.training.checkpoint import RunFolder
 from unclouded.training.distributed import InPrecision, gather_on_rank_zero, sum_gradients
 from unclouded.training.losses import LossWeights, PerceptualLoss, perceptual_loss
 from unclouded.training.settings import Schedule, TrainSettings
@@ -255,6 +258,25 @@ def build_objective(settings: TrainSettings, fabric: Fabric) -> Objective:
     if fabric.global_rank:  # same weights on every rank, but each rank draws from its own pools
         rng.manual_seed(settings.seed + (fabric.global_rank << 32))
     return objective
+
+
+def start_networks(objective: Objective, settings: TrainSettings, source: Path) -> None:
+    """Load earlier weights as the start of a training.
+
+    Args:
+        objective: Objective with its networks.
+        settings: Training settings.
+        source: Weights file, for the cloud remover alone, or run folder, for all networks.
+
+    Raises:
+        InputError: The weights belong to networks with other settings, or the source is damaged.
+    """
+    if not source.is_dir():
+        initialise_from_weights(objective.generator, settings.network, source)
+        return
+    saved = RunFolder(source).networks(settings)
+    for name, network in objective.networks.items():
+        network.load_state_dict(saved[name])
 
 
 def _layout(settings: TrainSettings) -> torch.memory_format:

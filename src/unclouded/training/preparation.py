@@ -92,7 +92,7 @@ def prepare(
     chosen = select_patches(settings, cache)
     validation = checker.select_validation(chosen.triplets)
     if settings.start_from is not None:
-        require_network(settings.network, settings.start_from)
+        _require_start(settings, settings.start_from)
     triplets, digests, _ = checker.check("training", chosen)
     held_out = checker.check("validation", validation).triplets if validation else None
     if fabric.is_global_zero:
@@ -103,6 +103,18 @@ def prepare(
         write_provenance(run, settings, names, digests)
         write_text(run.patches, names)
     return Prepared(settings, triplets, held_out)
+
+
+def _require_start(settings: TrainSettings, source: Path) -> None:
+    """Raise before cloud maps are computed if a run cannot start from a weights file or a run folder."""
+    if source.is_dir():
+        RunFolder(source).require_networks(settings)
+    else:
+        require_network(settings.network, source)
+
+
+def _start_file(source: Path) -> Path:
+    return RunFolder(source).state if source.is_dir() else source
 
 
 def _require_same_clear_images(triplets: TripletSource, run: RunFolder) -> None:
@@ -308,7 +320,7 @@ def write_provenance(run: RunFolder, settings: TrainSettings, names: str, digest
             "split_sha256": _sha256(names),
             "data_sha256": _sha256("".join(f"{one}\n" for one in digests)),
             "patches": len(digests),
-            "start_from_sha256": sha256(settings.start_from) if settings.start_from else None,
+            "start_from_sha256": sha256(_start_file(settings.start_from)) if settings.start_from else None,
             "sessions": [session(0, settings)],
         },
     )

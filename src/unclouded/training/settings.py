@@ -21,7 +21,7 @@ from unclouded.vgg import AUTO
 MOST_EPOCHS, MOST_STEPS, MOST_PATCHES = 1_000_000, 10**12, 1_000_000
 """Upper bounds that no run reaches; larger numbers are mistakes and would overflow later."""
 
-_PATHS = ("patches", "patch_list", "start_from")
+_PATHS = ("patches", "clear", "patch_list", "start_from")
 
 
 class PastSchedule(Settings):
@@ -155,10 +155,14 @@ class TrainSettings(Settings):
         objective: The paper's ``cycle``; or ``conditional``, a conditional GAN, or ``residual``, the generator alone:
             both are trained on pairs alone and need paired_percent = 100.
         patches: Root of the data set, in either layout.
-        split: Split to train on; ``all`` if the data set has no split.
+        clear: Root of clear images of other places, where ``patches`` has radar and cloudy images only; the networks
+            are then trained without pairs. None for a data set of triplets.
+        split: Split to train on; ``train+val`` joins two of them as in the paper, ``all`` if the data set has no split.
         patch_list: Text file with patch names, one per line, that restricts the split.
         subset: Number of patches, equally spaced over the list sorted by region; None for all of them.
         paired_percent: p of ours-p; 0 trains on unpaired images only.
+        real_images: Clear image that D_S2 sees as real beside a paired sample: ``unpaired``, that of another place, as
+            in the paper, or ``own``, the target itself.
         crop_px: Side of the centre crop.
         clouds: The cloud map; mode ``ones`` is the ablation of section III-B.3.
         synthetic: Paint clouds on the clear images instead of showing the cloudy ones (section III-B.4).
@@ -171,7 +175,8 @@ class TrainSettings(Settings):
             torchvision's download.
         damaged: What to do with damaged or incomplete triplets: refuse to start, or skip them.
         licence: Licence of the weights, for their model card.
-        start_from: Weights file of the same network that initialises the cloud remover of a new run.
+        start_from: Weights file of the same network that initialises the cloud remover of a new run, or run folder
+            whose last saved state initialises all networks.
         schedule: Number of steps and learning rate.
         logging: Intervals of log lines, previews and checkpoints.
         validation: Validation during training.
@@ -180,10 +185,12 @@ class TrainSettings(Settings):
 
     objective: Literal["cycle", "conditional", "residual"] = "cycle"
     patches: Path
-    split: Literal["train", "val", "test", "all"] = "train"
+    clear: Path | None = None
+    split: Literal["train", "train+val", "val", "test", "all"] = "train"
     patch_list: Path | None = None
     subset: PositiveInt | None = 10_000
     paired_percent: float = Field(0.0, ge=0, le=100)
+    real_images: Literal["unpaired", "own"] = "unpaired"
     crop_px: int = Field(200, ge=1, le=1 << 14)
     clouds: CloudMapSettings = CloudMapSettings()
     synthetic: SyntheticSettings | None = None
@@ -214,6 +221,18 @@ class TrainSettings(Settings):
                 f"objective = {self.objective!r} is trained on pairs alone; expected paired_percent = 100,"
                 f" found {self.paired_percent:g}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _clear_images_of_other_places_are_no_pairs(self) -> "TrainSettings":
+        if self.clear is not None and (self.objective != "cycle" or self.paired_percent or self.synthetic is not None):
+            raise ValueError(
+                "clear names images of other places, which are no pairs; expected objective = 'cycle',"
+                f" paired_percent = 0 and no synthetic clouds, found {self.objective!r}, {self.paired_percent:g} and"
+                f" {'some' if self.synthetic else 'none'}"
+            )
+        if self.clear is not None and self.validation.every:
+            raise ValueError("validation needs pairs, which clear excludes; set validation.every = 0")
         return self
 
     def anchored(self) -> "TrainSettings":

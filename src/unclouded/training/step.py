@@ -55,6 +55,7 @@ class Batch:
         cloud_map: m, in [0, 1].
         paired: Whether each clear image belongs to its observation.
         names: Patch names, for messages.
+        real: Clear image that D_S2 sees as real; ``clear`` if None.
     """
 
     sar: Float[Tensor, "batch 3 h w"]
@@ -63,9 +64,10 @@ class Batch:
     cloud_map: Float[Tensor, "batch 1 h w"]
     paired: tuple[bool, ...]
     names: str
+    real: Float[Tensor, "batch band h w"] | None = None
 
     @classmethod
-    def of(cls, triplet: Triplet, paired: tuple[bool, ...], scaling: Scaling) -> "Batch":
+    def of(cls, triplet: Triplet, paired: tuple[bool, ...], scaling: Scaling, real: Tensor | None = None) -> "Batch":
         """Scale a triplet in physical units for the networks."""
         seen = triplet.observation
         return cls(
@@ -75,6 +77,7 @@ class Batch:
             seen.cloud_map,
             paired,
             triplet.name,
+            None if real is None else scaling.optical(real),
         )
 
 
@@ -159,13 +162,14 @@ def discriminator_terms(networks: Networks, batch: Batch, generated: Generated, 
     """Return the least-squares losses of both discriminators, with fakes drawn from the pools.
 
     A generated optical image is pooled together with its cloud map m, and the real image of the step is shown
-    with that same m (our decision).
+    with that same m (our decision). That real image is unpaired, as in section II-B, unless ``batch.real`` is None.
     """
     assert generated.sar is not None
     fake_sar = pools.sar.draw(generated.sar, pools.rng)
     joined = torch.cat([generated.optical, batch.cloud_map], dim=1)
     fake_optical = pools.optical.draw(joined, pools.rng)
-    real_optical = torch.cat([batch.clear, fake_optical[:, -1:]], dim=1)
+    real = batch.clear if batch.real is None else batch.real
+    real_optical = torch.cat([real, fake_optical[:, -1:]], dim=1)
     return discriminator_scores(
         "sar", networks.sar_discriminator(batch.sar), networks.sar_discriminator(fake_sar)
     ) | discriminator_scores(

@@ -12,9 +12,9 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings, cloud_map
 from unclouded.errors import InputError
 from unclouded.io.raster import read
-from unclouded.patches.layouts import ClearImage, Inventory, TripletFiles
+from unclouded.patches.layouts import ClearImage, Inventory, TripletFiles, find_triplets
 from unclouded.patches.reading import read_triplet
-from unclouded.patches.splits import incomplete_of
+from unclouded.patches.splits import SplitName, incomplete_of, triplets_of
 from unclouded.sensors import SENTINEL2
 from unclouded.tensors.dataset import cut_centre, observe, patch_season
 from unclouded.tensors.observation import Triplet
@@ -98,21 +98,29 @@ class UnpairedImages(Dataset[Triplet]):
 
     def __str__(self) -> str:
         return (
-            f"no place has all three images: learning from {len(self):,} cloudy images with radar and"
-            f" {len(set(self.clear_names)):,} clear images of other places, none of them pairs"
+            f"without pairs: learning from {len(self):,} cloudy images with radar and"
+            f" {len(set(self.clear_names)):,} clear images of other places"
         )
 
 
 def unpaired_images(
     inventory: Inventory, settings: TrainSettings, cache: ProbabilityCache | None
 ) -> UnpairedImages | None:
-    """Return the unpaired images of a part of a data set; None where it has triplets, or where pairs are asked for.
+    """Return the unpaired images of a part of one data set, or of two; None for triplets, or where pairs are asked for.
 
     The clear images are spread equally over the observations.
+
+    Args:
+        inventory: Data set with radar and cloudy images; of its clear images only those without observation are used,
+            and none if ``settings.clear`` names another data set.
+        settings: Training settings.
+        cache: Where cloud probabilities are kept.
 
     Raises:
         InputError: There are only observations, or only clear images.
     """
+    if settings.clear is not None:
+        return _of_two_roots(inventory, find_triplets(settings.clear), settings, cache)
     unpaired = settings.objective == "cycle" and not settings.paired_percent and settings.synthetic is None
     if inventory.triplets or not unpaired:
         return None
@@ -123,8 +131,39 @@ def unpaired_images(
         raise InputError(
             f"{inventory.root} holds no complete triplet in '{settings.split}'; to learn without pairs expected radar"
             f" with cloudy images, and clear images of other places, found {len(observations):,} and {len(clears):,};"
-            " fetch the missing files or take another split"
+            " fetch the missing files, take another split, or name a data set of clear images by clear = FOLDER"
         )
+    return _spread(observations, clears, settings, cache)
+
+
+def _of_two_roots(
+    inventory: Inventory, others: Inventory, settings: TrainSettings, cache: ProbabilityCache | None
+) -> UnpairedImages:
+    observed, shown = (_names_of(one, settings.split) for one in (inventory, others))
+    observations = tuple(files for files in inventory.observations if files.name in observed)
+    clears = tuple(one for one in others.clear_images if one.name in shown)
+    if not observations:
+        raise InputError(
+            f"{inventory.root} has no radar with a cloudy image in '{settings.split}'; take another split or fetch some"
+        )
+    if not clears:
+        raise InputError(f"{others.root} has no clear image in '{settings.split}'; take another split, or fetch some")
+    return _spread(observations, clears, settings, cache)
+
+
+def _names_of(inventory: Inventory, part: SplitName) -> set[str]:
+    """Return the names of the patches of a part, complete or not."""
+    names = {one.name for one in incomplete_of(inventory, part)}
+    return names | {one.name for one in triplets_of(inventory, part)} if inventory.triplets else names
+
+
+def _spread(
+    observations: tuple[TripletFiles, ...],
+    clears: tuple[ClearImage, ...],
+    settings: TrainSettings,
+    cache: ProbabilityCache | None,
+) -> UnpairedImages:
+    """Put a clear image beside each observation: each serves as often as any other, or once less."""
     spread = tuple(clears[i * len(clears) // len(observations)] for i in range(len(observations)))
     bands = settings.network.bands
     return UnpairedImages(observations, spread, bands, settings.clouds, settings.crop_px, cache)
