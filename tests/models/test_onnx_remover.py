@@ -222,6 +222,13 @@ def test_a_stac_item_is_read_like_its_properties(saved: Callable[..., Path]) -> 
     assert read_description(path.with_suffix(".json")).bands == RGB
 
 
+def test_the_description_in_the_documentation_is_valid(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
+    (tmp_path / "network.json").write_text(page.split("```json\n")[1].split("```")[0])
+    described = read_description(tmp_path / "network.json")
+    assert (described.bands, described.takes_map, described.use.clip["VH"]) == (RGB, True, (-32.5, 0.0))
+
+
 def test_a_network_without_description_is_refused(saved: Callable[..., Path]) -> None:
     path = saved(network(pick()), description())
     path.with_suffix(".json").unlink()
