@@ -13,6 +13,7 @@ from unclouded.models.baselines import BASELINES
 from unclouded.models.cyclegan import initialise
 from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkSettings
+from unclouded.models.reference_baselines import REFERENCE_BASELINES
 from unclouded.models.weights import save_weights
 from unclouded.sensors import RGB
 
@@ -42,7 +43,7 @@ def write_result(path: Path, weights_sha256: str, training_overlap: tuple[str, .
 
 
 def test_every_remover_without_weights_is_listed_and_no_other() -> None:
-    assert set(NAMED_REMOVERS) == {"scene-adapted", *BASELINES}
+    assert set(NAMED_REMOVERS) == {"scene-adapted", "reference-adapted", *BASELINES, *REFERENCE_BASELINES}
     for name in NAMED_REMOVERS:
         assert load_remover(name, None).name in rules_text()
     assert "unclouded ships no pretrained weights" in rules_text()

@@ -118,8 +118,9 @@ def test_predictions_are_stored_on_cloudy_pixels_and_nan_becomes_no_data(
         Provenance.UNKNOWN_CLOUD: 0,
         Provenance.SHADOW: 0,
         Provenance.WITHOUT_RADAR: 0,
+        Provenance.REFERENCE: 0,
     }
-    assert set(strip) == {"clear", "provenance", "losses"}
+    assert set(strip) == {"clear", "provenance", "losses", "references"}
     assert strip["losses"].tolist() == [1, 0, 10, 0]  # no optical data, no radar, NaN; gaps of the radar
 
 

@@ -54,6 +54,7 @@ def test_products_have_scale_offset_nodata_and_class_names() -> None:
         "VALUE_5": "unknown cloud",
         "VALUE_6": "shadow",
         "VALUE_7": "without radar",
+        "VALUE_8": "reference",
     }
     assert [one.pixel_bytes for one in made.values()] == [4, 4, 1, 4, 1]
 

@@ -62,9 +62,9 @@ class Estimating:
 
 def uncertainty(*removers: CloudRemover) -> float:
     ensemble = adapt_removers(removers, [window()], "scene", uncertainty=True)
-    prediction, confidence, deviation = ensemble.predict_with_deviation(window())
-    assert confidence is None and torch.equal(prediction, removers[0](window()))
-    return round(deviation.mean().item(), 5)
+    found = ensemble.predict_with_deviation(window())
+    assert found.confidence is None and torch.equal(found.image, removers[0](window()))
+    return round(found.deviation.mean().item(), 5)
 
 
 def test_uncertainty_is_that_of_the_network_or_of_the_mixture_of_several() -> None:

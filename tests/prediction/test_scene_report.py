@@ -132,5 +132,5 @@ def test_the_page_links_to_the_products_beside_it(auto: PredictedScene) -> None:
 
 def test_settings_are_shown_by_dotted_names_without_those_that_are_not_set(auto: PredictedScene) -> None:
     settings = json.loads(auto.files["item"].read_text())["properties"]["unclouded:settings"]
-    assert (settings["clouds.mode"], settings["window_px"], settings["requested"]) == ("continuous", "64", "auto")
+    assert (settings["clouds.mode"], settings["window_px"], settings["requested"]) == ("product", "64", "auto")
     assert "cloud_map" not in settings and "optical.offset" not in settings

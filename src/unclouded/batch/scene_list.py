@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from unclouded.batch.storage import is_url, require_known_storage
 from unclouded.clouds.detectors import find_detector
@@ -52,6 +52,8 @@ class ListedScene(Settings):
         clouds: Mode of the cloud map.
         detector: Cloud detector.
         cloud_map: Cloud map to use instead of a detector, relative to the table.
+        references: Images of other dates, paths relative to the table or URLs, separated by ``|``.
+        reference_sars: Radar images of about these dates, likewise; one for each reference, or none.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?$")
@@ -67,6 +69,24 @@ class ListedScene(Settings):
     clouds: Literal["continuous", "binary", "ones"] | None = None
     detector: str | None = None
     cloud_map: Path | None = None
+    references: tuple[str, ...] = ()
+    reference_sars: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _paired(self) -> "ListedScene":
+        if self.reference_sars and len(self.reference_sars) != len(self.references):
+            found = f"{len(self.reference_sars)} for {len(self.references)} references"
+            raise ValueError(f"expected one of reference_sars for each of references, or none, found {found}")
+        return self
+
+    @field_validator("references", "reference_sars", mode="before")
+    @classmethod
+    def _separated(cls, places: Any) -> Any:
+        if isinstance(places, str):
+            places = tuple(place.strip() for place in places.split("|") if place.strip())
+        for place in filter(is_url, map(str, places)):
+            require_known_storage(place)
+        return places
 
     @field_validator("cloudy", "sar")
     @classmethod

@@ -34,6 +34,9 @@ from unclouded.strict_json import read_json_object
 WORK = ".clearing"
 """Folder of the task ledger, beside the scene folders."""
 
+MAPS = "maps"
+"""Folder of the cloud maps of references in that folder, which scenes share."""
+
 ALIGNMENT = ("radar_after_optical_days", "shift_right_px", "shift_down_px", "shift_gap")
 """Columns on the alignment of radar and optical image; see :mod:`unclouded.prediction.alignment`."""
 
@@ -50,6 +53,7 @@ class PredictScene:
         sar: Sentinel-1 product or GeoTIFF, as path or URL; None for the optical image alone.
         removers: The remover, followed by further ones for the uncertainty; pinned.
         settings: Settings of the scene.
+        references: Images of other dates, as path or URL, each with its radar image or None.
     """
 
     name: str
@@ -59,6 +63,7 @@ class PredictScene:
     sar: str | None
     removers: tuple[RemoverSpec, ...]
     settings: SceneSettings
+    references: tuple[tuple[str, str | None], ...] = ()
 
     def run(self) -> list[Row]:
         """Write the products, and return one row that describes the scene.
@@ -69,14 +74,33 @@ class PredictScene:
         first, *others = (one.find() for one in self.removers)
         scratch = self.folder.parent / WORK / "fetched"
         with ExitStack() as stack:
-            cloudy = stack.enter_context(fetched(self.cloudy, scratch / f"{self.id}-cloudy"))
-            sar = stack.enter_context(fetched(self.sar, scratch / f"{self.id}-sar")) if self.sar is not None else None
-            cleared = predict_scene(first, cloudy, sar, self.folder, self.settings, others=others, require_offset=True)
+
+            def local(place: str, role: str) -> Path:
+                return stack.enter_context(fetched(place, scratch / f"{self.id}-{role}"))
+
+            cloudy = local(self.cloudy, "cloudy")
+            sar = local(self.sar, "sar") if self.sar is not None else None
+            references = [
+                (local(one, f"{k}"), local(radar, f"{k}-sar") if radar is not None else None)
+                for k, (one, radar) in enumerate(self.references)
+            ]
+            cleared = predict_scene(
+                first,
+                cloudy,
+                sar,
+                self.folder,
+                self.settings,
+                others=others,
+                references=references,
+                map_cache=self.folder.parent / WORK / MAPS,
+                require_offset=True,
+            )
             return [_row(self.name, cleared)]
 
     def inputs_state(self) -> str:
         """Return a hash of names, sizes and times of the input files; see :class:`~unclouded.batch.tasks.InputTask`."""
-        given = (self.cloudy, self.sar, self.settings.radar.heights, self.settings.cloud_map)
+        others = (place for pair in self.references for place in pair)
+        given = (self.cloudy, self.sar, self.settings.radar.heights, self.settings.cloud_map, *others)
         return content_id([file_states(one) for one in given if one is not None])
 
     def holds(self, row: Row) -> bool:
@@ -112,12 +136,19 @@ def clearing(
         if scene.sar is None:
             require_radar_free(found, f"the scene {scene.name}")
         cloudy, sar = _place(scene.cloudy, base), _place(scene.sar, base) if scene.sar is not None else None
-        inputs = [known_by(one) for one in (cloudy, sar, own.radar.heights, own.cloud_map) if one is not None]
+        radars = scene.reference_sars or (None,) * len(scene.references)
+        references = tuple(
+            (_place(one, base), None if radar is None else _place(radar, base))
+            for one, radar in zip(scene.references, radars, strict=True)
+        )
+        given = (cloudy, sar, own.radar.heights, own.cloud_map, *(place for pair in references for place in pair))
+        inputs = [known_by(one) for one in given if one is not None]
         used = choose_map(found, own.clouds, own.cloud_map, PRODUCT).used
         radar = own.radar.model_copy(update={"heights": None})
         common = own.model_copy(update={"radar": radar, "clouds": used, "cloud_map": None})
         identity = content_id("clear 1", scene.name, inputs, requested, common.model_dump(mode="json"))
-        tasks.append(PredictScene(scene.name, identity, out / scene.name, cloudy, sar, pinned, own))
+        folder = out / scene.name
+        tasks.append(PredictScene(scene.name, identity, folder, cloudy, sar, pinned, own, references))
     return tasks
 
 

@@ -12,6 +12,7 @@ from unclouded.cli.scene_options import NetworkOptions, SceneOptions
 from unclouded.errors import InputError
 
 if TYPE_CHECKING:
+    from unclouded.batch.scene_list import ListedScene
     from unclouded.batch.tasks import Row
     from unclouded.prediction.auto_remover import RemoverSpec
     from unclouded.prediction.scene import SceneSettings
@@ -56,39 +57,52 @@ def batch(
     require_file(scenes)
     scene.require_files()
     specs = scene.specs(remover, network)
-    raise typer.Exit(_predict_scenes(specs, scenes, out, scene.read(), execution))
+    from unclouded.batch.scene_list import read_scene_list
+    from unclouded.files import resolved
+
+    listed, settings = read_scene_list(scenes), scene.read()
+    raise typer.Exit(predict_scenes(specs, listed, resolved(scenes), out, settings, execution))
 
 
-def _predict_scenes(
+def predict_scenes(
     specs: "list[RemoverSpec]",
-    table: Path,
+    scenes: "list[ListedScene]",
+    source: Path,
     out: Path,
     settings: "SceneSettings",
     execution: ExecutionOptions,
 ) -> int:
-    """Predict the scenes of a table and upload the products if requested; return the exit status."""
-    from unclouded.batch.scene_list import COLLECTION, TABLE, read_scene_list
+    """Predict scenes and upload the products if requested; return the exit status.
+
+    Args:
+        specs: The remover, followed by further ones for the uncertainty.
+        scenes: Scenes, with paths relative to the folder of their table or stack.
+        source: Table or folder that lists them.
+        out: Parent of the scene folders.
+        settings: Settings of all scenes.
+        execution: How the tasks are run.
+    """
+    from unclouded.batch.scene_list import COLLECTION, TABLE
     from unclouded.batch.scenes import WORK, clearing, invalidate_lost, outputs, write_collection, write_scene_table
     from unclouded.batch.tasks import TaskLedger
     from unclouded.clouds.map import PRODUCT
-    from unclouded.files import require_writable, resolved
+    from unclouded.files import is_folder, require_writable, resolved
     from unclouded.models.weights import choose_map
 
     if settings.cloud_map is not None:
         raise InputError("cloud_map is the map of one scene; give it in the column cloud_map of the table")
-    scenes = read_scene_list(table)
     if remark := choose_map([one.find() for one in specs], settings.clouds, without_weights=PRODUCT).remark:
         logger.warning(remark)
     require_writable(out)
     execution.require_uploadable()
     out = resolved(out)
-    tasks = clearing(scenes, resolved(table).parent, out, specs, settings)
+    tasks = clearing(scenes, source if is_folder(source) else source.parent, out, specs, settings)
     ledger = TaskLedger(out / WORK, execution.attempts)
     invalidate_lost(tasks, ledger)
     execution.run(tasks, ledger, "predicting scenes")
 
     def write(rows: "list[Row]", failures: dict[str, str]) -> tuple[str, bool]:
-        write_collection(out / COLLECTION, table.stem, rows)
+        write_collection(out / COLLECTION, source.stem, rows)
         write_scene_table(out / TABLE, rows, failures)
         return f"{len(rows):,} scenes predicted", bool(rows)
 

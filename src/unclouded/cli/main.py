@@ -18,6 +18,7 @@ from unclouded.cli import (
     patches,
     predict,
     reproduce,
+    series,
     train,
 )
 from unclouded.cli.logging import command_logging, configure_logging, log_failure, printable
@@ -39,6 +40,7 @@ _PREDICT, _TRAIN, _DATA, _ABOUT = "Remove clouds", "Train and evaluate", "Prepar
 app.command("predict", cls=ForwardingCommand, rich_help_panel=_PREDICT)(predict.predict)
 app.command("predict-patches", cls=ForwardingCommand, rich_help_panel=_PREDICT)(patches.predict_patches)
 app.command("batch", cls=ForwardingCommand, rich_help_panel=_PREDICT)(batch.batch)
+app.command("series", cls=ForwardingCommand, rich_help_panel=_PREDICT)(series.series)
 app.add_typer(clouds.app, name="clouds", rich_help_panel=_PREDICT)
 app.command("train", rich_help_panel=_TRAIN)(train.train)
 app.command("evaluate", rich_help_panel=_TRAIN)(evaluate.evaluate)
@@ -136,6 +138,7 @@ _LESS_MEMORY = {
     "predict": "lower --window, or choose another --device",
     "predict-patches": "choose another --device",
     "batch": "lower --window or --processes, or choose another --device",
+    "series": "lower --window, --references or --processes",
     "evaluate": "choose another --device, or leave --precision-recall and --extra out",
     "reproduce": "choose a smaller --size",
     "curate": "lower --processes",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 INPUT = "Input"
 RADAR = "Radar"
+REFERENCES = "Other dates"
 CLOUD_MAP = "Cloud map"
 NETWORK = "Network"
 OUTPUT = "Output"
@@ -67,7 +68,7 @@ Align = Annotated[
     bool | None,
     typer.Option(
         "--align/--no-align",
-        help="Warp a radar GeoTIFF to the optical grid.",
+        help="Warp a radar GeoTIFF, and references on another grid, to the optical grid.",
         show_default="no-align",
         rich_help_panel=RADAR,
     ),
@@ -90,6 +91,43 @@ HeightsDatum = Annotated[
         rich_help_panel=RADAR,
     ),
 ]
+
+# Other dates
+
+References = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--reference",
+        metavar="IMAGE",
+        help="Sentinel-2 image of another date of the same place and level. Repeatable.",
+        rich_help_panel=REFERENCES,
+    ),
+]
+ReferenceRadars = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--reference-sar",
+        metavar="IMAGE",
+        help="Sentinel-1 image of about the date of the reference at the same position: one for each, or none.",
+        rich_help_panel=REFERENCES,
+    ),
+]
+
+
+def paired(references: "Sequence[Path] | None", radars: "Sequence[Path] | None") -> list[tuple[Path, Path | None]]:
+    """References with their radar images, by position.
+
+    Raises:
+        InputError: There are radar images, but not one for each reference.
+    """
+    optical, radar = references or (), radars or ()
+    if radar and len(optical) != len(radar):
+        raise InputError(
+            f"expected one --reference-sar for each --reference, or none, found {len(radar)} for {len(optical)}; give "
+            "them in the same order"
+        )
+    return [(path, radar[i] if radar else None) for i, path in enumerate(optical)]
+
 
 # Cloud map
 

@@ -36,6 +36,8 @@ def predict(
             rich_help_panel=options.INPUT,
         ),
     ] = None,
+    references: options.References = None,
+    reference_radars: options.ReferenceRadars = None,
     scene: SceneOptions,
     cloud_map: options.UserMask = None,
     network: NetworkOptions,
@@ -53,7 +55,8 @@ def predict(
     """
     from unclouded.files import require_file, require_there
 
-    require_there(*filter(None, (cloudy, sar)))
+    require_there(*filter(None, (cloudy, sar)), *(references or ()), *(reference_radars or ()))
+    paired = options.paired(references, reference_radars)
     scene.require_files()
     if cloud_map is not None:
         require_file(cloud_map)
@@ -65,7 +68,15 @@ def predict(
     first, *others = (spec.find() for spec in specs)
     with progress_bar() as on_progress:
         predicted = predict_scene(
-            first, cloudy, sar, out, settings, others=others, on_progress=on_progress, estimate=True
+            first,
+            cloudy,
+            sar,
+            out,
+            settings,
+            others=others,
+            references=paired,
+            on_progress=on_progress,
+            estimate=True,
         )
     typer.echo(scene_summary(predicted))
 

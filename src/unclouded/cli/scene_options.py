@@ -116,6 +116,7 @@ class SceneOptions:
             "optical.tile": ("--tile", self.tile),
             "optical.date": ("--date", self.date),
             "radar.align": ("--align", self.align),
+            "align_references": ("--align", self.align),
             "radar.units": ("--units", self.units),
             "radar.heights": ("--heights", self.heights),
             "radar.heights_datum_m": ("--heights-datum", self.heights_datum),

@@ -19,11 +19,16 @@ from unclouded.strict_json import parse_json
 
 NAMED_REMOVERS: Mapping[str, str] = {
     SCENE_ADAPTED: "a regression from radar to the bands, fitted to the clear part of the scene itself",
+    "reference-adapted": "a regression from other dates and radar, fitted to the clear part of the scene",
     "sar-regression": "a single regression without a prior, fitted to radar features of the patch",
     "clear-mean": "the mean clear spectrum wherever there are clouds: the baseline any network has to beat",
     "cloudy": "the cloudy image as it is",
     "sar-vv": "VV as a grey image",
     "sar-vh": "VH as a grey image",
+    "reference-copy": "the nearest other date that shows the pixel",
+    "reference-regression": "the nearest other date through a linear map of its bands",
+    "median": "the median of the other dates",
+    "geomedian": "the geometric median of the other dates",
 }
 """Description of every remover without weights."""
 NO_WEIGHTS = (
@@ -107,7 +112,7 @@ def _model(path: Path, record: WeightsRecord | PublishedRecord, scores: Mapping[
 
 def rules_text() -> str:
     """Return one line per remover without weights, and the remark on pretrained weights."""
-    return "\n".join([*(f"{name:<16}{what}" for name, what in NAMED_REMOVERS.items()), "", NO_WEIGHTS])
+    return "\n".join([*(f"{name:<22}{what}" for name, what in NAMED_REMOVERS.items()), "", NO_WEIGHTS])
 
 
 def models_text(models: Sequence[Model]) -> str:

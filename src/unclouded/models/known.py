@@ -8,7 +8,10 @@ from unclouded.formats import format_of, found_clause
 from unclouded.models.plugins import is_reference, registered, require_module
 from unclouded.settings import nearest
 
-NAMED_REMOVERS = ("scene-adapted", "cloudy", "clear-mean", "sar-vv", "sar-vh", "sar-regression")
+NAMED_REMOVERS = (
+    *("scene-adapted", "reference-adapted", "cloudy", "clear-mean", "sar-vv", "sar-vh", "sar-regression"),
+    *("reference-copy", "reference-regression", "median", "geomedian"),
+)
 """Removers without weights, by name."""
 MAX_HEADER_BYTES = 1 << 20
 """Maximum size of the header of a weights file; those of our networks have about 8 kB."""

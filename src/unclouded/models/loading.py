@@ -10,20 +10,23 @@ from unclouded.models.known import require_remover
 from unclouded.models.onnx_remover import SUFFIX, load_onnx
 from unclouded.models.plugins import is_reference, load_plugin, registered
 from unclouded.models.published.weights import ARCHITECTURES, load_published
+from unclouded.models.reference_baselines import REFERENCE_BASELINES, reference_baseline
+from unclouded.models.reference_remover import NAME as REFERENCE_ADAPTED
+from unclouded.models.reference_remover import ReferenceRemover
 from unclouded.models.remover import CloudRemover
 from unclouded.models.scene_adapted import NAME as SCENE_ADAPTED
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import architecture_of, load_network
-from unclouded.sensors import SENTINEL2
+from unclouded.sensors import RGB, SENTINEL2
 
 
 def load_remover(text: str | Path, bands: tuple[str, ...] | None = None, device: str = "cpu") -> CloudRemover:
     """Return a remover by name, from a weights file, or from another package.
 
     Args:
-        text: ``scene-adapted``, a baseline, a name that a package registers in the entry point group
-            ``unclouded.removers``, a reference ``package.module:attribute``, or the path of a weights file
-            or of an ONNX file with its description.
+        text: ``scene-adapted``, ``reference-adapted``, a baseline, a name that a package registers in the entry point
+            group ``unclouded.removers``, a reference ``package.module:attribute``, or the path of a weights file or of
+            an ONNX file with its description.
         bands: Optical bands of the result; None for those of the network, or for red, green and blue without a network.
         device: Device of the network.
 
@@ -33,8 +36,13 @@ def load_remover(text: str | Path, bands: tuple[str, ...] | None = None, device:
     text = str(text)
     if text == SCENE_ADAPTED:
         return SceneAdapted(SENTINEL2.named(bands)) if bands else SceneAdapted()
+    if text == REFERENCE_ADAPTED:
+        chosen = SENTINEL2.named(bands) if bands else RGB
+        return ReferenceRemover(chosen, fallback=SceneAdapted(chosen))
     if text in BASELINES:
         return baseline(text, bands) if bands else baseline(text)
+    if text in REFERENCE_BASELINES:
+        return reference_baseline(text, SENTINEL2.named(bands) if bands else RGB)
     require_remover(text)
     return _with_bands(_found(text, bands, device), text, bands)
 

@@ -44,6 +44,8 @@ class ReferenceBaseline:
 
     name: str
     bands: tuple[str, ...] = RGB
+    needs_radar: bool = False
+    uses_references: bool = True
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image as reflectance; NaN where today has no data."""

@@ -111,6 +111,7 @@ class ReferenceRemover:
     fallback: SceneRemover | None = None
     name: str = NAME
     align_px: int = 1
+    uses_references: bool = True
     needs_radar: bool = False
 
     @property

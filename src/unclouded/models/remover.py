@@ -115,6 +115,14 @@ def needs_radar(remover: "CloudRemover | SceneRemover") -> bool:
     return bool(getattr(remover, "needs_radar", True))
 
 
+def uses_references(remover: CloudRemover) -> bool:
+    """Return whether the result of a remover depends on ``Observation.references``.
+
+    A remover that uses other dates has an attribute ``uses_references`` that is True.
+    """
+    return bool(getattr(remover, "uses_references", False))
+
+
 @dataclass(frozen=True, eq=False)
 class FunctionRemover:
     """A :class:`CloudRemover` made of a function, such as another remover with a changed input.

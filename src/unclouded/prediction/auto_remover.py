@@ -27,6 +27,7 @@ from unclouded.models.identity import describe_remover
 from unclouded.models.inference import Engine, Precision
 from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkRemover
+from unclouded.models.reference_remover import ReferenceRemover
 from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover, adapt_per_image, needs_radar
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.prediction.products import percent_text
@@ -163,7 +164,7 @@ class AutoRemover:
         name: Name in tables.
     """
 
-    preferred: SceneAdapted
+    preferred: SceneAdapted | ReferenceRemover
     others: tuple[CloudRemover, ...]
     seed: int = 0
     name: str = "auto"
@@ -179,6 +180,21 @@ class AutoRemover:
         """Largest margin of the candidates."""
         others = (one.margin_px for one in self.others if isinstance(one, SceneRemover))
         return max(self.preferred.margin_px, *others, 0)
+
+    @property
+    def uses_references(self) -> bool:
+        """Whether the preferred remover uses other dates."""
+        return isinstance(self.preferred, ReferenceRemover)
+
+    def with_references(self) -> "AutoRemover":
+        """Return the selection that prefers a remover which also uses other dates of the place."""
+        if isinstance(self.preferred, ReferenceRemover):
+            return self
+        return replace(
+            self,
+            preferred=ReferenceRemover(self.bands, fallback=self.preferred),
+            others=(self.preferred, *self.others),
+        )
 
     @property
     def align_px(self) -> int:

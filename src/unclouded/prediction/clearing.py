@@ -8,7 +8,7 @@ the removers estimate one.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -38,6 +38,7 @@ from unclouded.prediction.products import (
     encode_confidence,
     encode_uncertainty,
 )
+from unclouded.prediction.references import adapted_to_references
 from unclouded.prediction.sources import SceneRows, Sources
 from unclouded.prediction.tiling import (
     Strip,
@@ -68,6 +69,23 @@ Statistics = Literal["scene", "window"]
 
 Statistics of single windows differ between neighbours, so that seams show; those of the scene are the same everywhere.
 """
+
+
+@dataclass(frozen=True, eq=False)
+class WindowPrediction:
+    """Prediction of a window.
+
+    Attributes:
+        image: Clear image, reflectance; NaN where there is none.
+        confidence: 0 a guess, 1 as good as observed; None if the remover has none.
+        source: Position of the reference with the largest weight, negative for none; None without references.
+        deviation: Standard deviation, reflectance; None if it was not requested.
+    """
+
+    image: Tensor
+    confidence: Tensor | None = None
+    source: Tensor | None = None
+    deviation: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,22 +121,29 @@ class AdaptedEnsemble:
         """Whether the first remover returns a confidence."""
         return isinstance(self.removers[0], ConfidentRemover)
 
-    def predict(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
-        """Return the prediction of the first remover for a window, and its confidence or None.
+    def predict(self, observation: Observation) -> WindowPrediction:
+        """Return the prediction of the first remover for a window, without uncertainty.
 
         Raises:
             InputError: The remover returned no valid image of the window.
         """
         first, place = self.removers[0], window_name(observation)
         selected = observation.select(first.bands)
-        if not isinstance(first, ConfidentRemover):
-            return require_prediction(first(observation), selected, first.name, place, complete=False), None
-        prediction, confidence = first.with_confidence(observation)
-        prediction = require_prediction(prediction, selected, first.name, place, complete=False)
-        return prediction, require_confidence(confidence, selected, first.name, place)
+        confidence = source = None
+        if (adapted := adapted_to_references(first)) is not None:
+            answer = adapted.predict(observation)
+            image, confidence, source = answer.clear, answer.confidence, answer.source
+        elif isinstance(first, ConfidentRemover):
+            image, confidence = first.with_confidence(observation)
+        else:
+            image = first(observation)
+        image = require_prediction(image, selected, first.name, place, complete=False)
+        if confidence is not None:
+            confidence = require_confidence(confidence, selected, first.name, place)
+        return WindowPrediction(image, confidence, source)
 
-    def predict_with_deviation(self, observation: Observation) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Return the prediction of the first remover for a window, its confidence or None, and the uncertainty.
+    def predict_with_deviation(self, observation: Observation) -> WindowPrediction:
+        """Return the prediction of the first remover for a window, with the uncertainty.
 
         The uncertainty is a standard deviation, reflectance. Where all removers estimate one, it is that of the mixture
         of their distributions (Lakshminarayanan et al. 2017, section 2.4): the mean of their variances plus the
@@ -131,15 +156,15 @@ class AdaptedEnsemble:
         for one in self.removers:
             estimate = one.with_uncertainty(observation) if isinstance(one, UncertainRemover) else (None, None)
             if estimate[0] is None or estimate[1] is None:
-                prediction, confidence = self.predict(observation)
-                return prediction, confidence, spread(self.removers, observation, self.align_px)
+                deviation = spread(self.removers, observation, self.align_px)
+                return replace(self.predict(observation), deviation=deviation)
             selected = observation.select(one.bands)
             prediction = require_prediction(estimate[0], selected, one.name, place, complete=False)
             members.append((prediction, require_deviation(estimate[1], prediction, one.name, place)))
         means, deviations = (torch.stack(each) for each in zip(*members, strict=True))
         total = (deviations.square().mean(dim=0) + means.var(dim=0, correction=0)).sqrt()
-        confidence = self.predict(observation)[1] if self.has_confidence else None
-        return members[0][0], confidence, total
+        confidence = self.predict(observation).confidence if self.has_confidence else None
+        return WindowPrediction(members[0][0], confidence, deviation=total)
 
 
 def adapt_per_window(remover: SceneRemover) -> CloudRemover:
@@ -259,6 +284,12 @@ def sum_losses(store: StripCheckpoint, tops: Sequence[int]) -> dict[str, int]:
     return dict(zip(LOSSES, total.tolist(), strict=True))
 
 
+def sum_reference_pixels(store: StripCheckpoint, tops: Sequence[int]) -> list[int]:
+    """Return the pixels in which each reference has the largest weight, summed over the lines of a checkpoint."""
+    strips = (store.get(top) for top in tops)
+    return list(np.sum([strip["references"] for strip in strips if strip is not None], axis=0).tolist())
+
+
 def _cloudy_windows(scene_map: SceneMap, line: tuple[int, int], width: int, window_px: int) -> int:
     cloudy = (scene_map.seen(*line) & ~scene_map.is_clear(*line)).any(axis=0)
     return int(np.add.reduceat(cloudy, range(0, width, window_px)).astype(bool).sum())
@@ -287,12 +318,13 @@ def remove_clouds_in_line(
         shadow: True where m is due to cloud shadow; nowhere if omitted.
 
     Returns:
-        Arrays of the line: ``clear``, ``provenance``, ``losses`` (see :data:`LOSSES`), and ``uncertainty`` and
-        ``confidence`` if the ensemble provides them.
+        Arrays of the line: ``clear``, ``provenance``, ``losses`` (see :data:`LOSSES`), ``references`` (pixels in which
+        each has the largest weight), and ``uncertainty`` and ``confidence`` if the ensemble provides them.
     """
     seen = rows.optical if seen is None else seen
     here = Window(line[0], 0, line[1], scene[1])
     strip = _observed_strip(rows, here, cloud_map, seen, shadow, ensemble)
+    strip["references"] = np.zeros(len(rows.references), np.int64)
     for window in windows_in(*line, scene[1], window_px):
         target = bounding_window(strip["provenance"][0][window.within(here)] >= Provenance.BLENDED, window)
         if ensemble is not None and target is not None:
@@ -345,22 +377,37 @@ def _predict_window(
     height, width = observation.cloudy.shape[-2:]
     top, left = observation.origin_px
     inner, place = target.within(Window(top, left, top + height, left + width)), target.within(here)
-    deviation: Tensor | None = None
-    if ensemble.uncertainty:
-        prediction, confidence, deviation = ensemble.predict_with_deviation(observation)
-    else:
-        prediction, confidence = ensemble.predict(observation)
+    predict = ensemble.predict_with_deviation if ensemble.uncertainty else ensemble.predict
+    prediction = predict(observation)
+    image = prediction.image
     if ensemble.statistics == "scene":
-        prediction = keep_clear_pixels(prediction, observation.select(ensemble.removers[0].bands), RIM)
-    predicted = _pixels(prediction, inner)
+        image = keep_clear_pixels(image, observation.select(ensemble.removers[0].bands), RIM)
+    predicted = _pixels(image, inner)
     provenance = strip["provenance"][0][place]
     provenance[(provenance >= Provenance.BLENDED) & ~np.isfinite(predicted).all(axis=0)] = Provenance.NO_DATA
     strip["clear"][:, *place] = compose(predicted, strip["clear"][:, *place], provenance, radiometry)
     changed = provenance >= Provenance.BLENDED
-    if deviation is not None:
-        strip["uncertainty"][:, *place] = encode_uncertainty(_pixels(deviation, inner), changed)
-    if confidence is not None:
-        strip["confidence"][:, *place] = encode_confidence(_pixels(confidence, inner), changed)
+    if prediction.source is not None:
+        mark_references(provenance, prediction.source[0, 0, *inner].numpy(), strip["references"])
+    if prediction.deviation is not None:
+        strip["uncertainty"][:, *place] = encode_uncertainty(_pixels(prediction.deviation, inner), changed)
+    if prediction.confidence is not None:
+        strip["confidence"][:, *place] = encode_confidence(_pixels(prediction.confidence, inner), changed)
+
+
+def mark_references(
+    provenance: UInt8[np.ndarray, "y x"], source: Integer[np.ndarray, "y x"], counts: Integer[np.ndarray, " reference"]
+) -> None:
+    """Mark predicted pixels that rest on a reference, in place; their cloud state must be known.
+
+    Args:
+        provenance: Codes of :class:`~unclouded.prediction.products.Provenance`.
+        source: Position of the reference with the largest weight; negative for none.
+        counts: Pixels of each reference, to which those of the window are added.
+    """
+    by_reference = (provenance >= Provenance.BLENDED) & (source >= 0)
+    counts += np.bincount(source[by_reference], minlength=len(counts))
+    provenance[by_reference & (provenance != Provenance.UNKNOWN_CLOUD)] = Provenance.REFERENCE
 
 
 def _pixels(image: Tensor, part: tuple[slice, slice]) -> Float32[np.ndarray, "band y x"]:

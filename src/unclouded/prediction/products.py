@@ -44,6 +44,8 @@ class Provenance(IntEnum):
     """m > 0 because of cloud shadow: predicted."""
     WITHOUT_RADAR = 7
     """m > 0: predicted from the optical image alone, because the radar has no data."""
+    REFERENCE = 8
+    """m > 0: predicted mainly from other dates of the place."""
 
 
 CLASSES = {code.value: code.name.lower() for code in Provenance}
@@ -217,7 +219,7 @@ def percent_text(share: float) -> str:
     return "> 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
 
 
-PREDICTED = ("blended", "synthesised", "near_gap", "shadow", "without_radar")
+PREDICTED = ("blended", "synthesised", "near_gap", "shadow", "without_radar", "reference")
 """Provenance names of pixels under cloud or its shadow that were predicted."""
 
 _CAUSES = {

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,14 +30,33 @@ from unclouded.io.geotiff import mask_beside
 from unclouded.locks import held
 from unclouded.models.identity import describe_remover
 from unclouded.models.network import Level, level_of
-from unclouded.models.remover import CloudRemover, ConfidentRemover, needs_radar
+from unclouded.models.remover import CloudRemover, ConfidentRemover, needs_radar, uses_references
 from unclouded.models.weights import MapChoice, choose_map
 from unclouded.prediction.alignment import AlignmentQuality, assess_alignment
 from unclouded.prediction.auto_remover import AutoRemover, ExpectedError, RemoverSpec, expected_error
-from unclouded.prediction.clearing import Statistics, adapt_removers, read_sample, remove_clouds, sum_losses
+from unclouded.prediction.clearing import (
+    Statistics,
+    adapt_removers,
+    read_sample,
+    remove_clouds,
+    sum_losses,
+    sum_reference_pixels,
+)
 from unclouded.prediction.cloud_mapping import SceneMap, map_scene
 from unclouded.prediction.forecast import forecast
-from unclouded.prediction.products import PRODUCTS, Product, percent_text, scene_products, write_products
+from unclouded.prediction.products import PRODUCTS, Product, Provenance, percent_text, scene_products, write_products
+from unclouded.prediction.references import (
+    ReferenceFiles,
+    ReferencePath,
+    ReferenceScene,
+    ReferenceUse,
+    evaluate_references,
+    identify_references,
+    map_references,
+    open_references,
+    readers,
+    remarks_of,
+)
 from unclouded.prediction.remover_remarks import remarks_on
 from unclouded.prediction.scene_report import report_data, write_report
 from unclouded.prediction.sources import RadarSettings, Sources, open_sources
@@ -45,7 +64,7 @@ from unclouded.prediction.tiling import StripCheckpoint, work_folder
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.sentinel.identify import identify
-from unclouded.sentinel.optical import OpticalSettings
+from unclouded.sentinel.optical import Offset, OpticalSettings
 from unclouded.settings import Settings
 from unclouded.strict_json import read_json_object
 from unclouded.sun import Sun
@@ -81,6 +100,8 @@ class SceneSettings(Settings):
         cloud_map: Cloud map m of the user's own: GeoTIFF on the grid of the scene, 0 clear to 1 cloudy.
         optical: Reading of the optical image.
         radar: Resampling and correction of the radar image to the optical grid.
+        align_references: Warp references on another grid; their pixels need not coincide with those of the scene.
+        reference_offset: RADIO_ADD_OFFSET of references that are GeoTIFFs without tags.
     """
 
     window_px: int = Field(1024, ge=8, le=4096, multiple_of=4)
@@ -91,6 +112,8 @@ class SceneSettings(Settings):
     cloud_map: Path | None = None
     optical: OpticalSettings = OpticalSettings()
     radar: RadarSettings = RadarSettings()
+    align_references: bool = False
+    reference_offset: Offset | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +140,8 @@ def predict_scene(
     settings: SceneSettings | None = None,
     *,
     others: Sequence[CloudRemover] = (),
+    references: Sequence[ReferencePath] = (),
+    map_cache: Path | None = None,
     on_progress: ProgressCallback = no_progress,
     estimate: bool = False,
     clock: Clock = time.perf_counter,
@@ -136,6 +161,10 @@ def predict_scene(
         out: Output folder; ``out`` in the current folder if omitted.
         settings: Settings; the defaults if omitted.
         others: Further ensemble members for the same bands, such as other weights, for the uncertainty.
+        references: Images of other dates of the place, each a Sentinel-2 product or GeoTIFF of the same level, or a
+            pair of it and a radar image of about that date. Removers that use none ignore them, with a warning.
+        map_cache: Folder for the cloud maps of references, which scenes with the same references share; the maps are
+            deleted with the rows of this scene if omitted.
         on_progress: Called with (stage, completed, total).
         estimate: Time every stage on one window first, and log the disk space and the time needed at most.
         clock: Source of the seconds in the summary.
@@ -150,7 +179,12 @@ def predict_scene(
     settings = settings or SceneSettings()
     if isinstance(remover, Path | str):
         remover = RemoverSpec(str(remover)).find()
+    if references and isinstance(remover, AutoRemover):
+        remover = remover.with_references()
     removers, out = (remover, *others), Path(out)
+    if references and not any(uses_references(one) for one in removers):
+        _logger.warning("%s uses no references; they are ignored", remover.name)
+        references = ()
     if sar is None:
         require_radar_free(removers)
     optical, radar = identify(cloudy, SENTINEL2), identify(sar, SENTINEL1) if sar is not None else None
@@ -159,14 +193,16 @@ def predict_scene(
         raise InputError(
             f"expected removers of the bands {' '.join(remover.bands)}, found others; choose weights for the same bands"
         )
-    for source in filter(None, (cloudy, sar, settings.cloud_map)):
+    listed = identify_references(references, cloudy)
+    of_references = (image.path for one in listed for image in (one.optical, one.sar) if image is not None)
+    for source in filter(None, (cloudy, sar, settings.cloud_map, *of_references)):
         for name in PRODUCTS:
             require_apart(out / f"{name}.tif", source)
     with _no_new_folder_on_error(out), held(out):
         started = clock()
         choice = choose_map(removers, settings.clouds, settings.cloud_map, PRODUCT)
         settings = settings.model_copy(update={"clouds": choice.used})
-        record = _record(removers, cloudy, sar, settings)
+        record = _record(removers, cloudy, sar, settings, listed)
         key = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
         if (finished := _finished_scene(out, key)) is not None:
             _logger.info("%s already holds this scene; nothing to do", named(out))
@@ -175,16 +211,28 @@ def predict_scene(
         if found := len([*work.glob("*.strip")]):
             _logger.info("resuming an interrupted run with %d finished strip%s", found, "" if found == 1 else "s")
         level = _level(removers)
-        with open_sources(
-            optical, radar, work, settings.radar, level, settings.optical, on_progress, require_offset
-        ) as sources:
+        with (
+            open_sources(
+                optical, radar, work, settings.radar, level, settings.optical, on_progress, require_offset
+            ) as sources,
+            open_references(
+                listed,
+                sources,
+                settings.optical.model_copy(update={"offset": settings.reference_offset}),
+                settings.radar,
+                work,
+                align=settings.align_references,
+                on_progress=on_progress,
+                require_offset=require_offset,
+            ) as opened,
+        ):
             positions(remover.bands, sources.optical.bands)
-            needed = needed_bytes(sources, remover, settings)
+            needed = needed_bytes(sources, remover, settings, len(opened))
             require_room(out, needed, "predict this scene")
             if estimate:
                 clouds = None if settings.cloud_map else settings.clouds
                 _logger.info(forecast(sources, removers, clouds, settings.window_px, needed, settings.uncertainty))
-            run = _Run(sources, removers, settings, choice, work, on_progress, cloudy, clock)
+            run = _Run(sources, removers, settings, choice, work, on_progress, cloudy, clock, opened, map_cache)
             files, summary = run.execute(record | {"key": key})
         return _publish(out, work, files, summary, lambda: clock() - started)
 
@@ -255,7 +303,11 @@ def _no_new_folder_on_error(out: Path) -> Iterator[None]:
 
 
 def _record(
-    removers: Sequence[CloudRemover], cloudy: Path, sar: Path | None, settings: SceneSettings
+    removers: Sequence[CloudRemover],
+    cloudy: Path,
+    sar: Path | None,
+    settings: SceneSettings,
+    references: Sequence[ReferenceFiles],
 ) -> dict[str, Any]:
     """Return everything that the products depend on; its hash is the key of the scene."""
     files = {"cloudy": cloudy, "sar": sar, "cloud_map": settings.cloud_map, "heights": settings.radar.heights}
@@ -269,6 +321,7 @@ def _record(
         "sar": {"name": sar.name, "sha256": content_hash(sar)} if sar is not None else None,
         "cloud_map": content_hash(user_map) if (user_map := settings.cloud_map) else None,
         "heights": content_hash(heights) if (heights := settings.radar.heights) else None,
+        "references": [one.record() for one in references],
         "masks": {role: content_hash(mask) for role, mask in masks.items()},
         "removers": [describe_remover(one) for one in removers],
         "settings": settings.model_dump(mode="json"),
@@ -286,12 +339,19 @@ def _finished_scene(out: Path, key: str) -> PredictedScene | None:
     return None
 
 
-def needed_bytes(sources: Sources, remover: CloudRemover, settings: SceneSettings) -> int:
-    """Return the peak disk space of a run: rows of all products, finished products, and one that is being written."""
+def needed_bytes(sources: Sources, remover: CloudRemover, settings: SceneSettings, references: int = 0) -> int:
+    """Return the peak disk space of a run: rows of all products, finished products, and one that is being written.
+
+    Args:
+        sources: Images of the scene.
+        remover: Remover.
+        settings: Settings of the scene.
+        references: Number of references; each has a cloud map with masks.
+    """
     products = _products(sources, remover, settings, {}, confidence=isinstance(remover, ConfidentRemover))
     sizes = [product.pixel_bytes for product in products]
     height, width = sources.shape
-    return int(height * width * (1 + sum(sizes) + sum(sizes) * 4 / 3 + max(sizes) * 4 / 3)) + (8 << 20)
+    return int(height * width * (1 + 6 * references + sum(sizes) + sum(sizes) * 4 / 3 + max(sizes) * 4 / 3)) + (8 << 20)
 
 
 def _products(
@@ -313,6 +373,8 @@ class _Run:
     on_progress: ProgressCallback
     cloudy: Path
     clock: Clock
+    opened: tuple[ReferenceScene, ...] = ()
+    map_cache: Path | None = None
 
     def execute(self, record: dict[str, Any]) -> tuple[dict[str, Path], dict[str, Any]]:
         """Run all stages; return the finished files in the work folder, and the summary without them."""
@@ -323,11 +385,15 @@ class _Run:
         scene_map = map_scene(
             sources, bands, settings.clouds, map_strips, on_progress, settings.cloud_map, settings.sun
         )
+        maps = self.map_cache or self.work
+        references, found = map_references(self.opened, sources, bands, settings.clouds, maps, on_progress)
         seconds["mapping"] = -started + (started := clock())
         alignment, remarks = self._align(scene_map)
+        remarks += _logged((*remarks_of(self.opened, sources.optical), *found))
         seconds["comparing"] = -started + (started := clock())
+        with_references = replace(sources, references=readers(references))
         radar_needed = any(needs_radar(one) for one in self.removers)
-        sample = read_sample(sources, scene_map, bands, needs_radar=radar_needed)
+        sample = read_sample(with_references, scene_map, bands, needs_radar=radar_needed)
         sampled = [[*one.origin_px, *one.cloudy.shape[-2:]] for one in sample]
         statistics, uncertainty = settings.statistics, settings.uncertainty
         ensemble = adapt_removers(self.removers, sample, statistics, uncertainty=uncertainty) if sample else None
@@ -337,15 +403,17 @@ class _Run:
         del sample
         seconds["adapting"] = -started + (started := clock())
         cleared = StripCheckpoint(self.work, "cleared")
-        tops = remove_clouds(sources, scene_map, ensemble, bands, settings.window_px, cleared, on_progress)
+        tops = remove_clouds(with_references, scene_map, ensemble, bands, settings.window_px, cleared, on_progress)
         seconds["clearing"] = -started + (started := clock())
         used = ensemble.removers[0] if ensemble else remover
+        uses = self._uses(references, used, cleared, tops)
         confidence = bool(ensemble and ensemble.has_confidence)
-        products = _products(sources, remover, settings, _tags(record, used.name), confidence=confidence)
+        products = _products(sources, remover, settings, _tags(record, used.name, uses), confidence=confidence)
         files = write_products(self.work, products, cleared, scene_map, tops, sources.geobox, on_progress)
         losses = sum_losses(cleared, tops)
         radar_needed = needs_radar(used)
         remarks += _logged(tuple(_gaps(sources, scene_map, losses, used.name, needs_radar=radar_needed)))
+        remarks += _logged(tuple(filter(None, (one.remark for one in uses))))
         data = report_data(
             *(sources, products, files, used, record),
             optical=self.cloudy,
@@ -353,6 +421,7 @@ class _Run:
             remarks=remarks,
             losses=losses,
             expected=expected,
+            references=uses,
         )
         files |= write_report(self.work, data)
         seconds["writing"] = clock() - started
@@ -366,12 +435,21 @@ class _Run:
         }
         return files, summary
 
+    def _uses(
+        self, references: Sequence[ReferenceScene], used: CloudRemover, cleared: StripCheckpoint, tops: Sequence[int]
+    ) -> tuple[ReferenceUse, ...]:
+        """Return the contribution of each reference to the cleared lines."""
+        strips = (cleared.get(top) for top in tops)
+        predicted = sum(int((strip["provenance"] >= Provenance.BLENDED).sum()) for strip in strips if strip is not None)
+        counts = sum_reference_pixels(cleared, tops)
+        return evaluate_references(references, self.sources.optical, used, counts, predicted)
+
     def _align(self, scene_map: SceneMap) -> tuple[AlignmentQuality | None, tuple[str, ...]]:
         """Return the alignment of radar and optical image, and remarks about both; log the remarks."""
         radar, alignment = self.sources.radar, assess_alignment(self.sources, scene_map)
         remarks = (*filter(None, [self.choice.remark]), *self.sources.optical.remarks)
         if radar is None or alignment is None:
-            remarks = (*remarks, NO_RADAR)
+            remarks = remarks if self.opened else (*remarks, NO_RADAR)
         else:
             remarks = (*remarks, *radar.remarks, *alignment.remarks(radar.processing, radar.remarks))
         return alignment, _logged(remarks)
@@ -418,8 +496,9 @@ def _gaps(
         )
 
 
-def _tags(record: dict[str, Any], used: str) -> dict[str, str]:
-    return {
+def _tags(record: dict[str, Any], used: str, references: Sequence[ReferenceUse]) -> dict[str, str]:
+    listed = {"UNCLOUDED_REFERENCES": json.dumps([one.as_json() for one in references])} if references else {}
+    return listed | {
         "UNCLOUDED_VERSION": record["unclouded"],
         "UNCLOUDED_REMOVER": used,
         "UNCLOUDED_RADAR": record["sar"]["name"] if record["sar"] else "none",

@@ -16,6 +16,7 @@ from unclouded.models.remover import CloudRemover
 from unclouded.prediction.alignment import AlignmentQuality
 from unclouded.prediction.auto_remover import ExpectedError, SelectedRemover
 from unclouded.prediction.products import CLASSES, UNKNOWN_PERCENT, Product
+from unclouded.prediction.references import ReferenceUse
 from unclouded.prediction.report.data import Input, OutputFile, ReportData
 from unclouded.prediction.report.overview import RowReader, SceneReaders, read_overview
 from unclouded.prediction.report.page import report_page
@@ -46,6 +47,7 @@ def report_data(
     remarks: Sequence[str] = (),
     losses: Mapping[str, int] | None = None,
     expected: ExpectedError | None = None,
+    references: Sequence[ReferenceUse] = (),
 ) -> ReportData:
     """Read the images and the finished products of a scene, and return the data of its report.
 
@@ -60,6 +62,7 @@ def report_data(
         remarks: Warnings about the images.
         losses: Pixel counts of missing data by cause; see :data:`unclouded.prediction.clearing.LOSSES`.
         expected: Expected error of a remover that was not selected automatically, if it was measured.
+        references: Contributions of the references.
     """
     with _readers(sources, used.bands, files) as readers:
         overview = read_overview(readers)
@@ -69,7 +72,7 @@ def report_data(
         remover=used.name,
         bands=used.bands,
         geobox=sources.geobox,
-        inputs=_inputs(sources, record),
+        inputs=_inputs(sources, record, references),
         overview=overview,
         files={product.name: _output_file(product, files[product.name], used.bands) for product in products},
         modified=datetime.fromtimestamp(optical.stat().st_mtime, UTC),
@@ -80,6 +83,7 @@ def report_data(
         remarks=remarks,
         alignment=alignment,
         losses=losses or {},
+        references=references,
     )
 
 
@@ -100,13 +104,17 @@ def write_report(folder: Path, data: ReportData) -> dict[str, Path]:
     return {"report": report, "item": item}
 
 
-def _inputs(sources: Sources, record: Mapping[str, Any]) -> list[Input]:
-    """Return the images, the user's cloud map and the weights, with their hashes."""
+def _inputs(sources: Sources, record: Mapping[str, Any], references: Sequence[ReferenceUse]) -> list[Input]:
+    """Return the images, those of other dates, the user's cloud map and the weights, with their hashes."""
     inputs = [Input("Sentinel-2", record["cloudy"]["name"], record["cloudy"]["sha256"], sources.optical.acquired)]
     if sources.radar is not None:
         inputs.append(Input("Sentinel-1", record["sar"]["name"], record["sar"]["sha256"], sources.radar.acquired))
     if user_map := record["settings"]["cloud_map"]:
         inputs.append(Input("cloud map", Path(user_map).name, record["cloud_map"]))
+    for one in references:
+        inputs.append(Input("reference", one.name, one.sha256, one.acquired))
+        if one.sar is not None and one.sar_sha256 is not None:
+            inputs.append(Input("reference radar", one.sar, one.sar_sha256))
     return inputs + [Input("weights", one["name"], one["weights"]) for one in record["removers"] if "weights" in one]
 
 

@@ -4,13 +4,14 @@ One thread does all the reading, because GDAL data sets must not be shared betwe
 so that they can prefetch.
 """
 
-from collections.abc import Iterator
+import datetime
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -35,7 +36,9 @@ from unclouded.sentinel.radar_units import RadarUnits
 from unclouded.sentinel.radiometry import Radiometry
 from unclouded.sentinel.scene_alignment import scene_shift
 from unclouded.settings import Settings
-from unclouded.tensors.observation import Observation, Season, positions
+from unclouded.tensors.observation import Observation, Reference, Season, positions
+
+T = TypeVar("T")
 
 
 class RadarSettings(Settings):
@@ -55,6 +58,33 @@ class RadarSettings(Settings):
 
 
 @dataclass(frozen=True, eq=False)
+class ReferenceRows:
+    """Full-width rows of another date of the place; see :mod:`unclouded.prediction.references`.
+
+    Attributes:
+        name: Name of the image.
+        date: Date of acquisition; None if unknown.
+        stored: Stored integers of the bands of the scene.
+        radiometry: Scale, offset and nodata value of the stored integers.
+        cloud_map: The map m of that date; NaN where it is unknown.
+        sar: VV and VH of about that date, dB; None if there is none.
+    """
+
+    name: str
+    date: datetime.date | None
+    stored: Integer[np.ndarray, "band rows x"]
+    radiometry: Radiometry
+    cloud_map: Float32[np.ndarray, "rows x"]
+    sar: Float32[np.ndarray, "2 rows x"] | None = None
+
+    def reference(self, part: tuple[slice, slice]) -> Reference:
+        """Return some rows and columns; pixels of unknown m count as cloudy."""
+        cloudy, m = self.radiometry.decode(self.stored[:, *part]), np.nan_to_num(self.cloud_map[part], nan=1.0)
+        sar = None if self.sar is None else torch.from_numpy(np.ascontiguousarray(self.sar[:, *part]))[None]
+        return Reference(self.name, self.date, torch.from_numpy(cloudy)[None], torch.from_numpy(m)[None, None], sar)
+
+
+@dataclass(frozen=True, eq=False)
 class SceneRows:
     """Full-width rows of both images.
 
@@ -65,6 +95,8 @@ class SceneRows:
         bands: Optical bands.
         radiometry: Scale, offset and nodata value of the stored integers.
         season: Season and latitude of the scene; None if unknown.
+        date: Date of acquisition; None if unknown.
+        references: The same rows of other dates.
     """
 
     top: int
@@ -73,6 +105,8 @@ class SceneRows:
     bands: tuple[str, ...]
     radiometry: Radiometry
     season: Season | None = None
+    date: datetime.date | None = None
+    references: tuple[ReferenceRows, ...] = ()
 
     @property
     def window(self) -> Window:
@@ -122,7 +156,9 @@ class SceneRows:
             cloudy[:, unknown] = np.nan
         images = self.sar[:, *part], cloudy, np.nan_to_num(m, nan=0.0)[None]
         sar, optical, shown = (torch.from_numpy(np.ascontiguousarray(image))[None] for image in images)
-        return Observation(sar, optical, shown, self.bands, (window.top, window.left), seasons=(self.season,))
+        references = tuple(one.reference(part) for one in self.references)
+        corner, seasons = (window.top, window.left), (self.season,)
+        return Observation(sar, optical, shown, self.bands, corner, self.date, references, seasons)
 
 
 def _fill_missing_bands(pixels: Float32[np.ndarray, "band pixel"]) -> Float32[np.ndarray, "band pixel"]:
@@ -134,6 +170,10 @@ def _fill_missing_bands(pixels: Float32[np.ndarray, "band pixel"]) -> Float32[np
     return np.where(known, pixels, mean)
 
 
+ReferenceReader = Callable[[int, int, tuple[str, ...]], ReferenceRows]
+"""Reads some bands of the rows from the first to before the second."""
+
+
 @dataclass(frozen=True, eq=False)
 class Sources:
     """An open cloudy optical scene and, if any, the open radar image on its grid.
@@ -141,11 +181,13 @@ class Sources:
     Attributes:
         optical: Optical scene.
         radar: Radar image; None for prediction from the optical image alone.
+        references: Readers of the rows of other dates.
     """
 
     optical: OpticalScene
     radar: RadarScene | None
     _reader: ThreadPoolExecutor = field(repr=False)
+    references: tuple[ReferenceReader, ...] = ()
 
     @property
     def geobox(self) -> GeoBox:
@@ -164,6 +206,15 @@ class Sources:
         """Rows and columns."""
         height, width = self.geobox.shape
         return height, width
+
+    @property
+    def date(self) -> datetime.date | None:
+        """Date of acquisition of the optical scene, UTC; None if unknown."""
+        return self.optical.acquired.date() if self.optical.acquired else None
+
+    def in_reader(self, function: Callable[[], T]) -> T:
+        """Return the result of a function that is run by the thread that reads the images."""
+        return self._reader.submit(function).result()
 
     def stored(self, top: int, bottom: int) -> "Future[Any]":
         """Start to read rows of all optical bands as stored integers."""
@@ -192,7 +243,8 @@ class Sources:
             sar = np.full((len(SENTINEL1.bands), *stored.shape[1:]), np.nan, np.float32)
         else:
             sar = self.radar.read(top, bottom)
-        return SceneRows(top, stored, sar, bands, self.radiometry(bands), self.season)
+        references = tuple(read(top, bottom, bands) for read in self.references)
+        return SceneRows(top, stored, sar, bands, self.radiometry(bands), self.season, self.date, references)
 
     def shift(self, where: RowReader[NDArray[np.bool_]]) -> "Future[Shift]":
         """Start to estimate the shift of the radar against the optical scene, from the pixels selected by ``where``.

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pystac
@@ -18,7 +19,7 @@ from odc.geo.geobox import GeoBox
 from unclouded import __version__
 from unclouded.files import sha256, write_json
 from unclouded.io.rows import Layer
-from unclouded.prediction.report.data import OutputFile, ReportData
+from unclouded.prediction.report.data import Input, OutputFile, ReportData
 from unclouded.sensors import COMMON_NAME, WAVELENGTH_NM
 from unclouded.sentinel.footprints import footprint
 
@@ -58,7 +59,25 @@ def scene_item(data: ReportData, files: Mapping[str, OutputFile]) -> pystac.Item
     )
     for name, file in files.items():
         item.add_asset(name, _asset(file))
+    for one in data.inputs:
+        if one.role in _SOURCES:
+            item.add_link(_derived_from(one))
     return item
+
+
+_SOURCES = {
+    "Sentinel-2": "cloudy image",
+    "Sentinel-1": "radar",
+    "reference": "image of another date",
+    "reference radar": "radar of another date",
+}
+"""Roles of the images that a scene is derived from, in words."""
+
+
+def _derived_from(source: Input) -> pystac.Link:
+    """Return a link to an image by its name, with its SHA-256 as multihash; where it is stored is not recorded."""
+    more = {"file:checksum": f"1220{source.sha256}"}
+    return pystac.Link("derived_from", quote(source.name), title=_SOURCES[source.role], extra_fields=more)
 
 
 def write_item(path: Path, item: pystac.Item) -> None:
@@ -137,6 +156,8 @@ def _properties(data: ReportData) -> dict[str, Any]:
     if data.expected is not None:
         content = data.expected.as_json()
         properties["unclouded:expected_error"] = {"pixels": content["pixels"], "removers": content["rows"]}
+    if data.references:
+        properties["unclouded:references"] = [one.as_json() for one in data.references]
     if data.choice:
         properties["unclouded:choice"] = data.choice
     return properties

@@ -16,7 +16,6 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
@@ -34,6 +33,7 @@ from unclouded.sentinel.identify import BandStack, GeoTiff, Source, identify, pr
 from unclouded.sentinel.radar_gaps import without_zero_gaps
 from unclouded.sentinel.radar_units import RadarUnits, check_radar_plausibility, in_db, stored_as
 from unclouded.sentinel.raw_store import RawBandCache, block_rows
+from unclouded.sentinel.regridding import needed_window, transformer
 from unclouded.sentinel.safe import Product, ProductFolder, open_product
 from unclouded.sentinel.sentinel1 import Sentinel1Product, describe_radar_product
 
@@ -311,12 +311,6 @@ def _reader(store: RawBandCache) -> RowReader[NDArray[np.float32]]:
 
 # Warping of radar images from decoded rows, never from a file: GDAL warps damaged files to zeros without error.
 
-MARGIN_PX = 4
-"""Margin of source pixels around the extent of a block's outline."""
-
-_OUTLINE = 33
-"""Points along each side of a block whose positions in the source are computed."""
-
 
 def warp(source: RawBandCache, source_geobox: GeoBox, target: RawBandCache, geobox: GeoBox) -> float:
     """Warp VV and VH in dB to another grid, bilinearly in linear power.
@@ -331,30 +325,15 @@ def warp(source: RawBandCache, source_geobox: GeoBox, target: RawBandCache, geob
         The share of the target that the source covers.
     """
     seen = 0
-    to_source = Transformer.from_crs(str(geobox.crs), str(source_geobox.crs), always_xy=True)
+    to_source = transformer(geobox, source_geobox)
     for top, parts in block_rows(geobox):
         for left, part in parts:
-            rows, columns = _needed(part, source_geobox, to_source)
+            rows, columns = needed_window(part, source_geobox, to_source)
             for band in range(2):
                 power = _warped(source, source_geobox, band, rows, columns, part)
                 seen += int(np.isfinite(power).sum()) if band == 0 else 0
                 target.write(band, top, left, to_db(power))
     return float(seen / (geobox.shape[0] * geobox.shape[1]))
-
-
-def _needed(part: GeoBox, source: GeoBox, to_source: Transformer) -> tuple[slice, slice]:
-    """Return the window of the source that a part of the target needs; empty where it needs none."""
-    down, right = (np.linspace(0, side, _OUTLINE) for side in part.shape)
-    column, row = np.meshgrid(right, down)
-    x, y = part.affine * (column.ravel(), row.ravel())
-    x, y = to_source.transform(x, y)
-    there = np.stack((~source.affine) * (np.asarray(x), np.asarray(y)))
-    there = there[:, np.isfinite(there).all(axis=0)]
-    if not there.size:
-        return slice(0, 0), slice(0, 0)
-    first = np.maximum(np.floor(there.min(axis=1)) - MARGIN_PX, 0).astype(int).tolist()
-    last = np.minimum(np.ceil(there.max(axis=1)) + MARGIN_PX, source.shape[::-1]).astype(int).tolist()
-    return slice(first[1], last[1]), slice(first[0], last[0])
 
 
 def _warped(

@@ -36,7 +36,14 @@ def scene(height: int = 40, width: int = 30) -> SceneReaders:
 def test_pixels_are_counted_by_where_they_come_from() -> None:
     seen = read_overview(scene())
     expected = {"observed": 20 * 30 - 1, "blended": 5 * 30, "synthesised": 15 * 30, "no_data": 1}
-    assert seen.counts == {"near_gap": 0, "shadow": 0, "unknown_cloud": 0, "without_radar": 0, **expected}
+    assert seen.counts == {
+        "near_gap": 0,
+        "shadow": 0,
+        "unknown_cloud": 0,
+        "without_radar": 0,
+        "reference": 0,
+        **expected,
+    }
     assert seen.cloudy_share == 0.5
     assert seen.guessed == 20 * 30
     assert math.isclose(seen.mean_coverage, (5 * 0.2 + 15 * 0.9) / 40, rel_tol=1e-6)

@@ -12,6 +12,7 @@ from odc.geo.geobox import GeoBox
 from unclouded.io.rows import Layer
 from unclouded.prediction.alignment import AlignmentQuality
 from unclouded.prediction.auto_remover import ExpectedError
+from unclouded.prediction.references import ReferenceUse
 from unclouded.prediction.report.overview import Overview
 
 
@@ -20,7 +21,7 @@ class Input:
     """Input file or product of a scene.
 
     Attributes:
-        role: ``Sentinel-2``, ``Sentinel-1``, ``cloud map`` or ``weights``.
+        role: ``Sentinel-2``, ``Sentinel-1``, ``reference``, ``reference radar``, ``cloud map`` or ``weights``.
         name: File name.
         sha256: SHA-256, hexadecimal.
         acquired: Acquisition time; None if unknown.
@@ -73,6 +74,7 @@ class ReportData:
         remarks: Warnings about the images.
         alignment: Alignment of radar and optical image; None if not measured.
         losses: Pixel counts of missing data by cause; see :data:`unclouded.prediction.clearing.LOSSES`.
+        references: Contributions of other dates.
     """
 
     title: str
@@ -90,6 +92,7 @@ class ReportData:
     remarks: Sequence[str] = ()
     alignment: AlignmentQuality | None = None
     losses: Mapping[str, int] = field(default_factory=dict)
+    references: Sequence[ReferenceUse] = ()
 
     @property
     def pixel_m(self) -> float | None:
@@ -122,5 +125,6 @@ class ReportData:
             "expected_error": self.expected.as_json() if self.expected else None,
             "fit": self.alignment.as_json() if self.alignment else None,
             "remarks": list(self.remarks),
+            "reference_use": [one.as_json() for one in self.references],
             "pixels": {**self.counts, **self.coverage},
         }

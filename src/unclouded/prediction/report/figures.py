@@ -44,6 +44,7 @@ PROVENANCE_COLOURS: Mapping[Provenance, Colour] = {
     Provenance.SYNTHESISED: (192, 98, 47),
     Provenance.SHADOW: (52, 78, 120),
     Provenance.NEAR_GAP: (118, 98, 168),
+    Provenance.REFERENCE: (74, 124, 184),
     Provenance.UNKNOWN_CLOUD: (126, 34, 72),
     Provenance.WITHOUT_RADAR: (214, 108, 132),
     Provenance.NO_DATA: (140, 140, 140),

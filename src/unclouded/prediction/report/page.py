@@ -29,6 +29,7 @@ from unclouded.prediction.report.figures import (
     stretch_of,
 )
 from unclouded.prediction.report.overview import CROP_PX, Overview
+from unclouded.prediction.report.timeline import HEADINGS, reference_rows, timeline
 
 _ORIGINS = {
     Provenance.OBSERVED: "observed, m = 0",
@@ -38,6 +39,7 @@ _ORIGINS = {
     Provenance.NEAR_GAP: "predicted next to a gap",
     Provenance.UNKNOWN_CLOUD: "predicted, cloud state unknown",
     Provenance.WITHOUT_RADAR: "predicted without radar",
+    Provenance.REFERENCE: "predicted from other dates",
     Provenance.NO_DATA: "no data",
 }
 """Label by provenance."""
@@ -63,6 +65,7 @@ def report_page(data: ReportData) -> str:
         crops=_crops(data, stretch),
         maps_title="Clouds and provenance" if data.overview.confidence is None else "Clouds, provenance and confidence",
         maps=_maps(data.overview),
+        references=_references(data),
         expected=_expected(data),
         spectra=_spectra(data),
         files=[
@@ -200,6 +203,27 @@ def _origins(overview: Overview) -> list[tuple[str, str, str]]:
     share = {code: count / total for code in _ORIGINS if (count := overview.counts[code.name.lower()])}
     words = in_percent({code.name: value for code, value in share.items()})
     return [(hexadecimal(PROVENANCE_COLOURS[code]), _ORIGINS[code], words[code.name]) for code in share]
+
+
+def _references(data: ReportData) -> dict[str, Any] | None:
+    """Return line and table of the references; None if there are none."""
+    if not data.references:
+        return None
+    total = sum(one.weight for one in data.references)
+    one = len(data.references) == 1
+    given = "One other date of this place was" if one else f"{len(data.references)} other dates of this place were"
+    share = percent_text(min(total, 1.0))
+    return {
+        "intro": f"{given} given; {share} of the predicted pixels rest mainly on other dates, brought to the light and "
+        "season of this scene.",
+        "line": timeline(data.references),
+        "headings": HEADINGS,
+        "rows": reference_rows(data.references),
+        "note": "Clear: share of the scene that the image shows without cloud or shadow; paler dots show less. Weight: "
+        "share of the predicted pixels in which the image counts most; larger dots count more. Held-out error: mean "
+        "absolute error in reflectance of a prediction from this image alone, on clear ground of the scene that was "
+        "left out of the fit, beside that of a prediction without it.",
+    }
 
 
 def _expected(data: ReportData) -> dict[str, Any] | None:

@@ -1,0 +1,150 @@
+"""Optical scenes on the grid of another scene: shifted by whole pixels, or warped."""
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+from affine import Affine
+from jaxtyping import Float32
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from rasterio.enums import Resampling
+from rasterio.warp import reproject
+
+from unclouded.errors import InputError
+from unclouded.files import named
+from unclouded.io.raster import describe_grid, same_grid
+from unclouded.io.strips import RowReader, row_ranges
+from unclouded.sentinel.optical import OpticalScene
+from unclouded.sentinel.radiometry import NO_DATA
+
+MARGIN_PX = 4
+"""Margin of source pixels around the extent of a block's outline."""
+
+_OUTLINE = 33
+"""Points along each side of a block whose positions in the source are computed."""
+
+_BLOCK_ROWS = 256
+"""Rows that are warped at once, from the first row of the grid: the result must not depend on the rows requested."""
+
+_SAME_PX = 1e-3
+"""Largest distance from whole pixels at which grids count as shifted."""
+
+
+def on_grid(scene: OpticalScene, geobox: GeoBox, *, align: bool = False) -> OpticalScene:
+    """Return an optical scene on another grid; pixels outside its image have no data.
+
+    A scene whose pixels coincide with those of the grid is shifted, with its stored integers unchanged.
+
+    Args:
+        scene: Open scene.
+        geobox: Grid of the result.
+        align: Whether to warp a scene on another grid, bilinearly in reflectance.
+
+    Raises:
+        InputError: The scene does not overlap the grid, or lies on another one and is not to be warped.
+    """
+    if same_grid(scene.geobox, geobox, _SAME_PX):
+        return scene
+    grids = f"({describe_grid(scene.geobox)}, not {describe_grid(geobox)})"
+    if scene.geobox.crs is None or geobox.crs is None:
+        raise InputError(
+            f"{named(scene.path)} lies on another grid than the cloudy scene {grids}, and without a georeference it "
+            "cannot be warped; give an image of the same size"
+        )
+    if not _overlap(scene.geobox, geobox):
+        raise InputError(
+            f"{named(scene.path)} is of another place: it does not overlap the cloudy scene {grids}; give an image of "
+            "the same tile"
+        )
+    if (shift := _whole_shift(scene.geobox, geobox)) is not None:
+        return replace(scene, geobox=geobox, _read_stored=_shifted(scene, geobox, shift))
+    if not align:
+        raise InputError(
+            f"{named(scene.path)} lies on another grid than the cloudy scene {grids}; warp it with --align"
+        )
+    return replace(scene, geobox=geobox, _read_stored=_warped(scene, geobox))
+
+
+def needed_window(part: GeoBox, source: GeoBox, to_source: Transformer) -> tuple[slice, slice]:
+    """Return the rows and columns of a source that a part of a target needs; empty slices where it needs none."""
+    down, right = (np.linspace(0, side, _OUTLINE) for side in part.shape)
+    column, row = np.meshgrid(right, down)
+    x, y = part.affine * (column.ravel(), row.ravel())
+    x, y = to_source.transform(x, y)
+    there = np.stack((~source.affine) * (np.asarray(x), np.asarray(y)))
+    there = there[:, np.isfinite(there).all(axis=0)]
+    if not there.size:
+        return slice(0, 0), slice(0, 0)
+    first = np.maximum(np.floor(there.min(axis=1)) - MARGIN_PX, 0).astype(int).tolist()
+    last = np.minimum(np.ceil(there.max(axis=1)) + MARGIN_PX, source.shape[::-1]).astype(int).tolist()
+    return slice(first[1], last[1]), slice(first[0], last[0])
+
+
+def transformer(geobox: GeoBox, source: GeoBox) -> Transformer:
+    """Return the transformation of coordinates of a grid to those of another."""
+    return Transformer.from_crs(str(geobox.crs), str(source.crs), always_xy=True)
+
+
+def _overlap(first: GeoBox, second: GeoBox) -> bool:
+    """Return whether more than the border of two grids coincides."""
+    rows, columns = needed_window(second, first, transformer(second, first))
+    return all(part.stop - part.start > 2 * MARGIN_PX for part in (rows, columns))
+
+
+def _whole_shift(source: GeoBox, target: GeoBox) -> tuple[int, int] | None:
+    """Return row and column of the target's corner in the source; None if the pixels do not coincide."""
+    if source.crs != target.crs:
+        return None
+    column, row = (~source.affine) * (target.affine * (0, 0))
+    down, right = round(row), round(column)
+    moved = GeoBox(target.shape, source.affine * Affine.translation(right, down), source.crs)
+    return (down, right) if same_grid(moved, target, _SAME_PX) else None
+
+
+def _shifted(scene: OpticalScene, geobox: GeoBox, shift: tuple[int, int]) -> RowReader[NDArray[np.integer]]:
+    (down, right), (height, width) = shift, scene.geobox.shape
+    columns = slice(max(right, 0), min(right + geobox.shape[1], width))
+
+    def read(top: int, bottom: int) -> NDArray[np.integer]:
+        found = np.full((len(scene.bands), bottom - top, geobox.shape[1]), NO_DATA, np.dtype(scene.radiometry.dtype))
+        first, last = max(top + down, 0), min(bottom + down, height)
+        if first < last and columns.start < columns.stop:
+            rows = slice(first - down - top, last - down - top)
+            found[:, rows, columns.start - right : columns.stop - right] = scene.stored(first, last)[:, :, columns]
+        return found
+
+    return read
+
+
+def _warped(scene: OpticalScene, geobox: GeoBox) -> RowReader[NDArray[np.integer]]:
+    height, to_source = geobox.shape[0], transformer(geobox, scene.geobox)
+
+    @lru_cache(maxsize=2)
+    def block(top: int) -> NDArray[np.integer]:
+        part = geobox[top : min(top + _BLOCK_ROWS, height), :]
+        rows, columns = needed_window(part, scene.geobox, to_source)
+        found = np.full((len(scene.bands), *part.shape), np.nan, np.float32)
+        if rows.start < rows.stop and columns.start < columns.stop:
+            stored = scene.stored(rows.start, rows.stop)[:, :, columns]
+            _warp(scene.radiometry.decode(stored), scene.geobox[rows, columns], found, part)
+        return scene.radiometry.encode(found)
+
+    def read(top: int, bottom: int) -> NDArray[np.integer]:
+        blocks = [first for first, last in row_ranges(height, _BLOCK_ROWS) if first < bottom and last > top]
+        return np.concatenate([block(first)[:, max(top - first, 0) : bottom - first] for first in blocks], axis=1)
+
+    return read
+
+
+def _warp(
+    values: Float32[np.ndarray, "band _y _x"], source: GeoBox, found: Float32[np.ndarray, "band y x"], part: GeoBox
+) -> None:
+    """Warp decoded values in place of ``found``, from memory: GDAL warps damaged files to zeros without error."""
+    reproject(
+        values, found,
+        src_transform=source.affine, src_crs=str(source.crs), src_nodata=np.nan,
+        dst_transform=part.affine, dst_crs=str(part.crs), dst_nodata=np.nan,
+        resampling=Resampling.bilinear, num_threads=1, tolerance=0.01,
+    )  # fmt: skip
