@@ -13,6 +13,8 @@ from unclouded.patches.geographic_split import (
     PlacedRegion,
     circle_around,
     groups_within,
+    parse_shares,
+    quotas,
     require_apart,
     split_by_place,
 )
@@ -80,10 +82,36 @@ def test_parts_that_overlap_or_come_near_are_refused_by_name() -> None:
 
 
 def test_too_few_regions_and_wrong_shares_are_refused() -> None:
-    with pytest.raises(InputError, match="1 groups of regions 50 km apart leave val and test empty; add regions"):
+    with pytest.raises(InputError, match="1 groups of regions 50 km apart leave a part of train val test empty; add"):
         split_by_place([PlacedRegion(Roi("ROIs0001", "fall", 1), square(0, 0))], np.random.default_rng(0))
     with pytest.raises(InputError, match="sum to 1"):
         split_by_place(regions(), np.random.default_rng(0), (0.9, 0.2, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("count", "shares", "expected"),
+    [
+        (3, (0.9, 0.05, 0.05), [1, 1, 1]),
+        (30, (0.9, 0.05, 0.05), [27, 2, 1]),  # 27, 1.5 and 1.5
+        (80, (0.9, 0.05, 0.05), [72, 4, 4]),
+        (7, (0.6, 0.2, 0.2), [4, 2, 1]),  # 4.2, 1.4 and 1.4
+        (5, (0.5, 0.5, 0.0), [3, 2, 0]),
+    ],
+)
+def test_parts_have_the_shares_by_largest_remainder(
+    count: int, shares: tuple[float, float, float], expected: list[int]
+) -> None:
+    assert quotas(count, shares) == expected
+    far = [PlacedRegion(Roi("ROIs0001", "fall", n), square(3.0 * n % 360 - 180, 0), 700) for n in range(count)]
+    split = split_by_place(far, np.random.default_rng(0), shares)
+    assert [len(split.train), len(split.val), len(split.test)] == expected
+
+
+def test_shares_are_read() -> None:
+    assert parse_shares("0.8,0.1,0.1") == (0.8, 0.1, 0.1)
+    for text in ("0.8,0.2", "a,b,c", "0.8,0.3,0.1", "nan,0.5,0.5"):
+        with pytest.raises(InputError, match="expected"):
+            parse_shares(text)
 
 
 def test_a_quarter_of_the_globe_lies_between_the_equator_and_the_pole() -> None:

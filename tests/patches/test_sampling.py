@@ -9,8 +9,16 @@ from shapely.geometry import Point, box, mapping, shape
 from unclouded.errors import InputError
 from unclouded.files import write_json
 from unclouded.patches.geographic_split import circle_around
-from unclouded.patches.sampling import as_geojson, months_of, read_land, read_sampled, sample_regions
-from unclouded.patches.splits import Split
+from unclouded.patches.sampling import (
+    as_geojson,
+    months_of,
+    noon_sun_deg,
+    packaged_land,
+    read_land,
+    read_sampled,
+    sample_regions,
+)
+from unclouded.patches.splits import Split, official_counts
 
 LAND = {"Africa": box(-10, -30, 40, 30), "Oceania": box(115, -38, 150, -12), "Asia": box(60, 20, 120, 70)}
 
@@ -20,7 +28,46 @@ def test_regions_are_balanced_over_continents_and_seasons_on_land() -> None:
     counts = Counter((region.continent, region.roi.season) for region in found)
     assert len(counts) == 12 and set(counts.values()) == {2, 3}
     assert all(LAND[region.continent].contains(Point(region.longitude, region.latitude)) for region in found)
-    assert [region.roi.number for region in found] == list(range(1, 31)) and found[0].roi.seed == "ROIs1158"
+    assert [region.roi.number for region in sample_regions(LAND, 3, seed=5)] == [1, 2, 3]
+
+
+def test_names_of_published_regions_are_not_used_again() -> None:
+    found = sample_regions(LAND, 3, seed=11_158)  # 1158 is a seed of SEN12MS-CR
+    assert [str(region.roi).rpartition("_")[2] for region in found] == ["1001", "1002", "1003"]
+    assert found[0].roi.seed == "ROIs1158" and not {region.roi for region in found} & official_counts().keys()
+
+
+def test_sea_and_polar_night_are_avoided() -> None:
+    coast = {"Coast": box(0, 0, 10, 10)}
+    for region in sample_regions(coast, 20, seed=2, least_land=0.9):
+        outline = shape(region.footprint)
+        assert outline.intersection(coast["Coast"]).area >= 0.9 * outline.area
+    assert noon_sun_deg("winter", 65.0) == pytest.approx(90 - 65 - 21.2, abs=0.2)  # declination of 15 January
+    assert noon_sun_deg("winter", -65.0) == pytest.approx(noon_sun_deg("winter", 65.0), abs=0.6)  # June and July there
+    north = sample_regions({"North": box(10, 60, 60, 75)}, 8, seed=1)
+    assert all(region.latitude < 64 for region in north if region.roi.season == "winter")
+
+
+def test_a_region_without_products_is_drawn_again() -> None:
+    africa = {"Africa": LAND["Africa"]}
+    found = sample_regions(africa, 12, seed=4, has_products=lambda region: region.latitude > 0)
+    assert len(found) == 12 and all(region.latitude > 0 for region in found)
+    with pytest.raises(InputError, match="Oceania has no room"):
+        sample_regions({"Oceania": LAND["Oceania"]}, 3, seed=4, has_products=lambda region: region.latitude > 0)
+
+
+def test_the_packaged_land_has_six_continents_and_no_sea() -> None:
+    land = read_land(packaged_land())
+    assert [*land] == ["Africa", "Asia", "Europe", "North America", "Oceania", "South America"]
+    places = {
+        "Africa": (20, 0),
+        "Asia": (90, 60),
+        "Europe": (10, 50),
+        "North America": (-100, 45),
+        "Oceania": (135, -25),
+    }
+    assert all(land[name].contains(Point(place)) for name, place in places.items())
+    assert not any(outline.contains(Point(-30, 30)) for outline in land.values())
 
 
 def test_regions_do_not_overlap() -> None:

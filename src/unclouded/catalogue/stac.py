@@ -208,16 +208,19 @@ class StoredCatalogue:
     Args:
         path: JSON file; only links within its folder are followed.
 
+    Attributes:
+        every_item: All items, unvalidated.
+
     Raises:
         InputError: The file is not STAC, or links point outside its folder.
     """
 
     def __init__(self, path: Path) -> None:
-        self._items = list(_items(resolved(path), resolved(path).parent, set()))
+        self.every_item = list(_items(resolved(path), resolved(path).parent, set()))
 
     def items(self, outline: Mapping[str, Any], days: tuple[date, date], collection: str) -> list[Any]:
         """Return all items, unfiltered; the choice of scenes checks place, time and product."""
-        return self._items
+        return self.every_item
 
 
 def _items(path: Path, folder: Path, seen: set[Path]) -> Iterator[Any]:

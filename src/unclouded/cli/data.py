@@ -11,6 +11,9 @@ from unclouded.cli.logging import logger
 from unclouded.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unclouded.patches.sampling import SampledRegion
     from unclouded.patches.screening import ScreeningSettings
 
 app = typer.Typer(help="Download, check, pack, sample and search data sets.", no_args_is_help=True)
@@ -349,37 +352,69 @@ def sample(
     land: Annotated[
         Path,
         typer.Argument(
-            metavar="LAND.geojson", help="Land mask: GeoJSON features with a property 'continent'.", show_default=False
+            metavar="LAND",
+            help="Land mask: GeoJSON features with a property 'continent', which may be any stratum; or 'world' for "
+            "the packaged continents of Natural Earth.",
+            show_default=False,
         ),
     ],
     out: Annotated[
         Path, typer.Argument(metavar="OUT.geojson", help="GeoJSON file of the sampled regions.", show_default=False)
     ],
-    regions: Annotated[int, typer.Option(min=1, max=5_000, help="Number of regions.")] = 169,
+    regions: Annotated[int, typer.Option(min=3, max=5_000, help="Number of regions.")] = 169,
     seed: Annotated[int, typer.Option(min=0, help="Random seed; also part of the region names.")] = 0,
     apart_km: Annotated[
         float, typer.Option("--apart", min=0, help="Minimum distance between train, val and test in km.")
     ] = 50.0,
+    shares: Annotated[str, typer.Option(help="Shares of train, val and test.")] = "0.9,0.05,0.05",
+    least_land: Annotated[float, typer.Option(min=0, max=1, help="Minimum share of land in a region.")] = 0.5,
+    catalogue: Annotated[
+        str | None, typer.Option(help="STAC API or file; regions without products in it are drawn again.")
+    ] = None,
+    since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day, with --catalogue.")] = None,
+    until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day, with --catalogue.")] = None,
 ) -> None:
     """Sample regions for a new data set.
 
-    Regions are distributed evenly over continents and seasons, do not overlap, and are split into train, val and test
-    by location.
+    Regions are distributed evenly over continents and seasons, do not overlap, avoid sea and polar night, and are split
+    into train, val and test by location.
     """
     import numpy as np
 
     from unclouded.files import require_apart, require_new_file, write_json
-    from unclouded.patches.geographic_split import PlacedRegion, split_by_place
-    from unclouded.patches.sampling import as_geojson, read_land, sample_regions
+    from unclouded.patches.geographic_split import PlacedRegion, parse_shares, split_by_place
+    from unclouded.patches.sampling import as_geojson, packaged_land, read_land, sample_regions
 
+    land = packaged_land() if str(land) == "world" else land
     require_apart(out, land)
     require_new_file(out)
-    found = sample_regions(read_land(land, logger.warning), regions, seed)
+    wanted = parse_shares(shares)
+    accept = _product_check(catalogue, since, until)
+    mask = read_land(land, logger.warning)
+    found = sample_regions(mask, regions, seed, least_land=least_land, has_products=accept)
     placed = [PlacedRegion(one.roi, one.footprint, continent=one.continent) for one in found]
-    split = split_by_place(placed, np.random.default_rng(seed), apart_km=apart_km)
+    split = split_by_place(placed, np.random.default_rng(seed), wanted, apart_km=apart_km)
     write_json(out, as_geojson(found, split))
     sizes = ", ".join(f"{part} {len(getattr(split, part))}" for part in ("train", "val", "test"))
     typer.echo(f"{out}: {len(found)} regions on {len({one.continent for one in found})} continents ({sizes})")
+
+
+def _product_check(
+    address: str | None, since: datetime | None, until: datetime | None
+) -> "Callable[[SampledRegion], bool]":
+    """Check of whether a region has products in a catalogue; every region passes without one."""
+    if address is None:
+        return lambda region: True
+    if since is None or until is None:
+        raise InputError("--catalogue needs --since and --until, the first and the last day")
+    from unclouded.catalogue.stac import open_catalogue
+    from unclouded.curation.scene_index import indexed
+    from unclouded.curation.search import SearchSettings, propose
+    from unclouded.settings import settings_from
+
+    settings = settings_from(SearchSettings, {"since": since.date(), "until": until.date()}, origin="these options")
+    catalogue = indexed(open_catalogue(address))
+    return lambda region: propose(region, "train", catalogue, settings).choice.pairing is not None
 
 
 @app.command(rich_help_panel=_CREATE)
@@ -452,7 +487,8 @@ def search(
         cache.clear()
     else:
         logger.warning("the catalogue did not answer for all regions; repeat the command to search the rest")
-    for item, reason in {item: reason for one in found for item, reason in one.skipped.items()}.items():
+    skipped = {id(one.skipped): one.skipped for one in found}  # regions of a catalogue on disk share theirs
+    for item, reason in {item: reason for one in skipped.values() for item, reason in one.items()}.items():
         logger.warning(f"skipped {item}: {reason}")
     complete = sum(one.choice.pairing is not None for one in found)
     typer.echo(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from shapely.geometry import shape
 
@@ -17,10 +17,10 @@ from unclouded.catalogue.local import IMAGES, describe_scenes, products_in
 from unclouded.catalogue.triplets import Choice, Kind, SceneRecord, TripletRequirements, choices_table, choose
 from unclouded.curation.cloud_check import measure_clouds
 from unclouded.curation.regions import CurationSettings, Region
+from unclouded.curation.scene_index import SceneIndex
 from unclouded.errors import InputError
 from unclouded.files import write_text
 from unclouded.io.geotiff import read_grid
-from unclouded.patches.geographic_split import Circle, circle_around, gaps_between
 from unclouded.patches.roi import Roi
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.sentinel.footprints import footprint, footprint_around
@@ -53,7 +53,7 @@ class Folders:
 
     def __init__(self) -> None:
         self.refused: dict[Path, str] = {}
-        self._records: dict[Path, list[tuple[SceneRecord, Circle]]] = {}
+        self._indexes: dict[Path, dict[Kind, SceneIndex]] = {}
 
     def near(self, folder: Path, kind: Kind, outline: Mapping[str, Any]) -> list[SceneRecord]:
         """Return the radar or optical products of a folder whose footprint may intersect a region.
@@ -61,11 +61,12 @@ class Folders:
         Raises:
             InputError: The folder does not exist.
         """
-        if folder not in self._records:
-            self._records[folder] = [(one, circle_around(one.footprint)) for one in self._described(folder)]
-        found = [(record, circle) for record, circle in self._records[folder] if record.kind == kind]
-        gaps = gaps_between([circle_around(outline)], [circle for _, circle in found])[0]
-        return [record for (record, _), gap in zip(found, gaps, strict=True) if gap < 0]
+        if folder not in self._indexes:
+            records = list(self._described(folder))
+            self._indexes[folder] = {
+                one: SceneIndex(record for record in records if record.kind == one) for one in get_args(Kind)
+            }
+        return self._indexes[folder][kind].near(outline)
 
     def _described(self, folder: Path) -> Iterable[SceneRecord]:
         for path in products_in(folder):

@@ -23,6 +23,7 @@ from unclouded.catalogue.triplets import (
     choose,
 )
 from unclouded.curation.regions import ChoosingSettings
+from unclouded.curation.scene_index import IndexedCatalogue, indexed
 from unclouded.errors import InputError
 from unclouded.files import write_text
 from unclouded.patches.roi import CHOICES
@@ -82,19 +83,24 @@ class Proposal:
     skipped: Mapping[str, str]
 
 
-def propose(region: SampledRegion, split: str, catalogue: Catalogue, settings: SearchSettings) -> Proposal:
+def propose(
+    region: SampledRegion, split: str, catalogue: Catalogue | IndexedCatalogue, settings: SearchSettings
+) -> Proposal:
     """Propose the products of a region, by the cloud cover of whole products, as catalogues have no other.
 
     Raises:
         InputError: The catalogue does not respond.
     """
-    items = {
-        id(item): item  # by id, since a local catalogue returns all its items for every request
-        for days in seasons_between(region, settings.since, settings.until)
-        for collection in (settings.radar, settings.optical)
-        for item in catalogue.items(region.footprint, days, collection)
-    }
-    records, skipped = records_of(items.values())
+    if isinstance(catalogue, IndexedCatalogue):
+        records, skipped = catalogue.near(region.footprint), catalogue.skipped
+    else:
+        items = {
+            id(item): item  # by id, since a local catalogue returns all its items for every request
+            for days in seasons_between(region, settings.since, settings.until)
+            for collection in (settings.radar, settings.optical)
+            for item in catalogue.items(region.footprint, days, collection)
+        }
+        records, skipped = records_of(items.values())
     need = TripletRequirements(
         season=region.roi.season,
         center=(region.longitude, region.latitude),
@@ -220,10 +226,10 @@ def proposals_of(
         InputError: The catalogue does not respond for several regions in a row.
     """
     found: list[Proposal] = []
-    in_a_row = 0
+    in_a_row, source = 0, indexed(catalogue)
     for region, split in regions:
         try:
-            found.append(propose(region, split, catalogue, settings))
+            found.append(propose(region, split, source, settings))
             in_a_row = 0
         except InputError as error:
             in_a_row += 1

@@ -23,6 +23,25 @@ APART_KM = 50.0
 """Minimum distance between two parts."""
 
 
+def parse_shares(text: str) -> tuple[float, float, float]:
+    """Parse shares of train, val and test, such as ``0.8,0.1,0.1``.
+
+    Raises:
+        InputError: The text is not three numbers of at least 0 that sum to 1.
+    """
+    try:
+        train, val, test = map(float, text.split(","))
+    except ValueError as error:
+        raise InputError(f"expected three shares such as 0.8,0.1,0.1, found {text[:40]!r}") from error
+    _require_shares((train, val, test))
+    return train, val, test
+
+
+def _require_shares(shares: tuple[float, float, float]) -> None:
+    if not min(shares) >= 0 or not abs(sum(shares) - 1) <= 1e-9:
+        raise InputError(f"expected shares of train, val and test that sum to 1, found {shares}")
+
+
 @dataclass(frozen=True)
 class PlacedRegion:
     """A region and its location.
@@ -51,10 +70,11 @@ def split_by_place(
     shares: tuple[float, float, float] = SHARES,
     apart_km: float = APART_KM,
 ) -> Split:
-    """Split regions so that each stratum is close to the shares and the parts keep a minimum distance.
+    """Split regions so that parts and strata are close to the shares and the parts keep a minimum distance.
 
     Groups of regions within ``apart_km`` of each other are assigned as a whole, the largest first, each to the part
-    with the largest deficit in its strata; groups of equal size in random order.
+    with the largest deficit in its strata; groups of equal size in random order. Groups are then moved until the parts
+    are as close as possible to the shares, rounded by largest remainder to at least one region.
 
     Args:
         regions: Regions to split.
@@ -65,25 +85,89 @@ def split_by_place(
     Raises:
         InputError: The shares are not valid, or a part stays empty.
     """
-    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
-        raise InputError(f"expected shares of train, val and test that sum to 1, found {shares}")
+    _require_shares(shares)
     ordered = sorted(regions, key=lambda region: region.roi)
     groups = groups_within([circle_around(region.footprint) for region in ordered], apart_km)
     order = sorted(rng.permutation(len(groups)).tolist(), key=lambda index: -_patches(ordered, groups[index]))
     totals = _totals(ordered, range(len(ordered)))
-    given: dict[str, Counter[tuple[str, str]]] = {part: Counter() for part in PARTS}
-    parts: dict[str, list[Roi]] = {part: [] for part in PARTS}
-    for index in order:
-        own = _totals(ordered, groups[index])
-        part = max(PARTS, key=lambda name: _lack(own, totals, given[name], shares[PARTS.index(name)]))
-        given[part] += own
-        parts[part] += [ordered[member].roi for member in groups[index]]
-    if empty := [part for part, share in zip(PARTS, shares, strict=True) if share > 0 and not parts[part]]:
+    needed = [part for part, share in zip(PARTS, shares, strict=True) if share > 0]
+    if len(groups) < len(needed):
         raise InputError(
-            f"{len(groups)} groups of regions {apart_km:g} km apart leave {' and '.join(empty)} empty; "
+            f"{len(groups)} groups of regions {apart_km:g} km apart leave a part of {' '.join(needed)} empty; "
             "add regions, or reduce the distance"
         )
+    given: dict[str, Counter[tuple[str, str]]] = {part: Counter() for part in PARTS}
+    part_of, own_of = [], [_totals(ordered, groups[index]) for index in order]
+    for own in own_of:
+        part = max(PARTS, key=lambda name: _lack(own, totals, given[name], shares[PARTS.index(name)]))
+        given[part] += own
+        part_of.append(part)
+    wanted = {
+        part: regions_of * totals.total() / len(ordered)
+        for part, regions_of in zip(PARTS, quotas(len(ordered), shares), strict=True)
+    }
+    parts: dict[str, list[Roi]] = {part: [] for part in PARTS}
+    for index, part in zip(order, _near_quotas(part_of, own_of, wanted), strict=True):
+        parts[part] += [ordered[member].roi for member in groups[index]]
+    if empty := [part for part in needed if not parts[part]]:
+        raise InputError(f"regions {apart_km:g} km apart leave {' and '.join(empty)} empty; add regions elsewhere")
     return Split(*(frozenset(parts[part]) for part in PARTS))
+
+
+def quotas(count: int, shares: Sequence[float]) -> list[int]:
+    """Return integers close to shares of a count, by largest remainder, and at least 1 for every share above 0.
+
+    The count has to be at least the number of shares above 0; of equal remainders the first is rounded up.
+    """
+    exact = [count * share for share in shares]
+    found = [int(value + 1e-9) for value in exact]
+    by_remainder = sorted(range(len(shares)), key=lambda index: found[index] - exact[index])
+    for index in by_remainder[: count - sum(found)]:
+        found[index] += 1
+    for index, share in enumerate(shares):
+        if share > 0 and not found[index]:
+            found[found.index(max(found))] -= 1
+            found[index] = 1
+    return found
+
+
+def _near_quotas(
+    part_of: Sequence[str], totals: Sequence[Counter[tuple[str, str]]], wanted: Mapping[str, float]
+) -> list[str]:
+    """Return the part of each group, moved between parts until no move brings the sizes closer to the quotas.
+
+    Of the groups whose move brings the sizes closest, the one that the part lacks most in its strata is moved.
+
+    Args:
+        part_of: Part of each group.
+        totals: Patches of each group by stratum.
+        wanted: Patches of each part.
+    """
+    parts = list(part_of)
+    sizes = [one.total() for one in totals]
+    overall = sum(totals, Counter[tuple[str, str]]())
+    while True:
+        given = {part: Counter[tuple[str, str]]() for part in PARTS}
+        for part, own in zip(parts, totals, strict=True):
+            given[part] += own
+        error = {part: given[part].total() - wanted[part] for part in PARTS}
+        low, high = min(PARTS, key=lambda part: error[part]), max(PARTS, key=lambda part: error[part])
+        there = [index for index, part in enumerate(parts) if part == high]
+        gains = {i: _gain(error[low], error[high], sizes[i]) for i in there if sizes[i] < given[high].total()}
+        best = max(gains.values(), default=0.0)
+        if best <= 1e-9:
+            return parts
+        share = wanted[low] / overall.total()
+        moved = max(
+            (index for index in gains if gains[index] >= best - 1e-9),
+            key=lambda index: _lack(totals[index], overall, given[low], share),
+        )
+        parts[moved] = low
+
+
+def _gain(low: float, high: float, size: int) -> float:
+    """Return by how much two errors shrink if a group of a size is moved from the higher one to the lower one."""
+    return abs(low) + abs(high) - abs(low + size) - abs(high - size)
 
 
 def require_apart(split: Split, regions: Sequence[PlacedRegion], apart_km: float = APART_KM) -> None:

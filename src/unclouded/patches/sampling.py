@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
+from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from unclouded.errors import InputError
 from unclouded.io.geojson import parse_polygon, read_features
 from unclouded.patches.geographic_split import Circle, gaps_to, located
-from unclouded.patches.roi import Roi
-from unclouded.patches.splits import PARTS, Split
+from unclouded.patches.roi import MIDDLE_DAY, Roi
+from unclouded.patches.splits import PARTS, Split, official_counts
 from unclouded.sentinel.footprints import NORTHERNMOST, SOUTHERNMOST, contains_point, footprint_around, require_latitude
 
 SEASONS = ("spring", "summer", "fall", "winter")
@@ -21,6 +23,8 @@ MONTHS = {"spring": (3, 4, 5), "summer": (6, 7, 8), "fall": (9, 10, 11), "winter
 """Months of the seasons in the northern hemisphere; they are shifted by half a year in the southern one."""
 GLOBE = 1.01
 """Margin factor for the circle around a region: covers the scale of UTM and the flattening of the Earth."""
+LEAST_SUN_DEG = 5.0
+"""Smallest elevation of the sun at noon in the middle of the season; lower, there are hardly any optical images."""
 TRIALS = 2_000
 """Maximum number of random places per region before a continent is considered full."""
 
@@ -44,6 +48,11 @@ class SampledRegion:
     continent: str
     months: tuple[int, int, int]
     footprint: Mapping[str, Any]
+
+
+def packaged_land() -> Path:
+    """Return the path of the packaged land mask: continents without Antarctica, from Natural Earth, public domain."""
+    return Path(str(package_files("unclouded.patches") / "data" / "land.geojson"))
 
 
 def read_land(path: Path, warn: Callable[[str], object] = lambda message: None) -> dict[str, BaseGeometry]:
@@ -77,10 +86,14 @@ def sample_regions(
     *,
     size_km: tuple[float, float] = (52.0, 40.0),
     apart_km: float = 0.0,
+    least_land: float = 0.5,
+    has_products: Callable[[SampledRegion], bool] = lambda region: True,
 ) -> list[SampledRegion]:
     """Draw random regions, cycling through continents and seasons, so that their counts differ by at most one.
 
-    Centres are uniform by area over the land of a continent. The circles around any two regions, of whatever season,
+    Centres are uniform by area over the land of a continent, except for places that show mostly sea, lie in polar night
+    in the middle of their season, or have no products. Published regions keep their names: seeds of SEN12MS-CR count
+    from 1001. The circles around any two regions, of whatever season,
     are at least ``apart_km`` apart.
 
     Args:
@@ -89,6 +102,8 @@ def sample_regions(
         seed: Random seed; also the number in the names of the regions.
         size_km: Extent of a region, east to west and north to south.
         apart_km: Minimum distance.
+        least_land: Smallest share of land in a region.
+        has_products: Returns whether a region has suitable products.
 
     Raises:
         InputError: No place for a further region was found on a continent.
@@ -99,23 +114,37 @@ def sample_regions(
     radius = float(np.hypot(*size_km)) / 2 * GLOBE
     found: list[SampledRegion] = []
     taken: list[Circle] = []
+    seed_name, everywhere = f"ROIs{seed % 10_000:04d}", shapely.union_all(list(land.values()))
+    first = 1001 if any(roi.seed == seed_name for roi in official_counts()) else 1
     for index in range(count):
         continent, season = strata[index % len(strata)]
         others = located(taken)
         for longitude, latitude in _places(land[continent], rng):
             circle = Circle(longitude, latitude, radius)
-            if not taken or gaps_to(circle, others).min() >= apart_km:
+            if noon_sun_deg(season, latitude) < LEAST_SUN_DEG or (taken and gaps_to(circle, others).min() < apart_km):
+                continue
+            outline = footprint_around(longitude, latitude, size_km)
+            if _land_share(everywhere, outline) < least_land:
+                continue
+            roi, months = Roi(seed_name, season, first + index), months_of(season, latitude)
+            region = SampledRegion(roi, longitude, latitude, continent, months, outline)
+            if has_products(region):
                 break
         else:
             raise InputError(
-                f"{continent} has no room for region {index + 1} of {count} ({TRIALS:,} places tried); "
+                f"{continent} has no room for region {index + 1} of {count} in {season} ({TRIALS:,} places tried); "
                 "reduce the number of regions"
             )
         taken.append(circle)
-        roi = Roi(f"ROIs{seed % 10_000:04d}", season, index + 1)
-        outline = footprint_around(longitude, latitude, size_km)
-        found.append(SampledRegion(roi, longitude, latitude, continent, months_of(season, latitude), outline))
+        found.append(region)
     return found
+
+
+def noon_sun_deg(season: str, latitude: float) -> float:
+    """Return the elevation of the sun at noon in the middle of a season at a latitude, degrees."""
+    local = season if latitude >= 0 else SEASONS[(SEASONS.index(season) + 2) % 4]
+    declination = -23.44 * np.cos(2 * np.pi * (MIDDLE_DAY[local] + 10) / 365.25)
+    return float(90 - abs(latitude - declination))
 
 
 def months_of(season: str, latitude: float) -> tuple[int, int, int]:
@@ -124,6 +153,11 @@ def months_of(season: str, latitude: float) -> tuple[int, int, int]:
     if latitude >= 0:
         return first, second, third
     return (first + 5) % 12 + 1, (second + 5) % 12 + 1, (third + 5) % 12 + 1
+
+
+def _land_share(land: BaseGeometry, outline: Mapping[str, Any]) -> float:
+    place = shape(outline)
+    return float(shapely.intersection(land, place).area / place.area)
 
 
 def _places(land: BaseGeometry, rng: np.random.Generator) -> Iterator[tuple[float, float]]:
