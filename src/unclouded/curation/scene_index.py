@@ -50,4 +50,6 @@ class IndexedCatalogue:
 
 def indexed(catalogue: Catalogue) -> Catalogue | IndexedCatalogue:
     """Return a catalogue for many regions: one on disk indexed, an API unchanged."""
-    return IndexedCatalogue(catalogue) if isinstance(catalogue, StoredCatalogue) else catalogue
+    if type(catalogue) is StoredCatalogue:  # a subclass may answer differently for each region
+        return IndexedCatalogue(catalogue)
+    return catalogue
