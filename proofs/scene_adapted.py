@@ -39,7 +39,7 @@ from unclouded.tensors.dataset import TripletDataset
 from unclouded.tensors.observation import Observation, Season, Triplet
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
-RIMS = (0.0, RIM, 0.1, 0.3)
+RIMS = (0.0, RIM, 0.02, 0.1)
 
 
 class Renamed:

@@ -1,4 +1,4 @@
-"""What radar says about a pixel and its surroundings, at several scales."""
+"""Radar features of a pixel and its surroundings at several scales."""
 
 import math
 
@@ -20,16 +20,16 @@ SPREAD_SCALES_PX = (2.0, 8.0)
 
 
 def reach_px(sigma_px: float) -> int:
-    """Return how far away a pixel still counts in a Gaussian mean, which is cut at three sigma."""
+    """Return the radius of a Gaussian kernel, which is cut at three sigma."""
     return math.ceil(3 * sigma_px)
 
 
 REACH_PX = max(reach_px(max(MEAN_SCALES_PX)), 2 * reach_px(max(SPREAD_SCALES_PX)))
-"""How far away a pixel can change a feature."""
+"""Largest distance at which a pixel affects a feature."""
 
 
 def radar_features(sar: Float[Tensor, "batch 2 h w"]) -> Float32[Tensor, "batch feature h w"]:
-    """Describe each pixel by its backscatter and by that of its surroundings, in dB.
+    """Return the backscatter of each pixel and of its surroundings, in dB.
 
     For VV and for VH: the backscatter clipped to [-25, 0] dB (section III-B.2 of the paper), its Gaussian means at
     :data:`MEAN_SCALES_PX`, and the roots of the Gaussian means of its squared distance from them at

@@ -163,10 +163,10 @@ def adapt_per_image(
     return torch.cat(predictions), torch.cat(confidences)
 
 
-RIM = 0.02
+RIM = 0.001
 """Value of m up to which a product blends the observed image with the prediction.
 
-At the rim of the map the ground is visible, and a sharp border would be, too. With the paper's map the blend is 4 px
+At the rim of the map the ground is visible, and a sharp border would be, too. With the paper's map the blend is 2 px
 wide; wider ones cost accuracy under real clouds, whose rim is hazy (``proofs/scene_adapted.py``).
 """
 

@@ -29,16 +29,16 @@ GUESS = 0.5
 
 
 class SceneAdaptedSettings(Settings):
-    """How a scene is learnt from; ``proofs/scene_adapted_settings.py`` shows how the values were chosen.
+    """Settings of the fit to a scene, chosen by ``proofs/scene_adapted_settings.py``.
 
     Attributes:
-        erosion_px: Pixels that are called clear but lie this near to cloud are not learnt from.
-        ridge_share: Share of the scene that votes for radar saying nothing.
-        prior_weight: Factor to the shares that vote for the prior spectra.
-        node_px: Distance of the places between which the regression may change; a scene that is no larger has one.
-        tie_share: Share of a place's surroundings that votes for the regression of the whole scene.
-        seam_px: Standard deviation of the Gaussian by which the error beside a cloud is carried under it; 0 for none.
-        detail: Take over the detail of the ground where thin haze shows it.
+        erosion_px: Distance to cloud within which clear pixels are left out of the fit.
+        ridge_share: Weight of the ridge penalty on slopes, as a share of the scene.
+        prior_weight: Factor of the weights of the prior spectra.
+        node_px: Distance between the nodes of the local regressions; a scene that is no larger has one node.
+        tie_share: Weight of the regression of the whole scene at a node, as a share of the node's surroundings.
+        seam_px: Standard deviation of the Gaussian that extends the residual beside a cloud under it; 0 for none.
+        detail: Whether detail of the ground is taken from the observed image where it is visible through thin haze.
     """
 
     erosion_px: int = Field(2, ge=0, le=32)
@@ -59,8 +59,8 @@ class SceneAdapted:
 
     Attributes:
         bands: Optical bands it returns.
-        settings: How it learns.
-        prior: What it knows before.
+        settings: Settings of the fit.
+        prior: Prior spectra.
     """
 
     bands: tuple[str, ...] = RGB
@@ -72,7 +72,7 @@ class SceneAdapted:
 
     @property
     def margin_px(self) -> int:
-        """How far away a pixel can change the adapted remover's answer: features, then haze or seam."""
+        """Largest distance at which a pixel affects the result: that of the features plus that of haze or seam."""
         of_predicted = max(REACH_OF_PREDICTED_PX, reach_px(self.settings.seam_px))
         return max(radar_features.REACH_PX + of_predicted, REACH_OF_OBSERVED_PX)
 
@@ -99,19 +99,19 @@ class SceneAdapted:
     def with_confidence(
         self, observation: Observation
     ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
-        """Return the clear image, and the confidence in it; each image of a batch is learnt from by itself."""
+        """Return the clear image and its confidence; the remover is fitted to each image of a batch separately."""
         return adapt_per_image(self, observation)
 
 
 @dataclass(frozen=True, eq=False)
 class AdaptedToScene:
-    """What ``scene-adapted`` has learnt from a scene: a :class:`~unclouded.models.remover.ConfidentRemover`.
+    """``scene-adapted`` fitted to a scene: a :class:`~unclouded.models.remover.ConfidentRemover`.
 
     Attributes:
         bands: Optical bands it returns.
-        settings: How it learnt.
-        prior: What it knew before.
-        regression: What it learnt.
+        settings: Settings of the fit.
+        prior: Prior spectra in the season of the scene.
+        regression: Fitted regression.
         level: Regression without features for pixels without radar: the level of the scene and of its nodes.
     """
 
@@ -159,7 +159,7 @@ class AdaptedToScene:
     def _synthesised(
         self, shown: Observation
     ) -> tuple[Float32[Tensor, "batch band h w"], Float32[Tensor, "batch 1 h w"]]:
-        """Prior and what the scene adds to it, everywhere; and how much that is worth."""
+        """Return prior plus fitted departure everywhere, and the weight of the scene in it."""
         features = radar_features.radar_features(shown.sar)
         top, left = shown.origin_px
         strips = [
@@ -196,7 +196,7 @@ class AdaptedToScene:
 
 
 def _season(sample: Sequence[Observation]) -> Season | None:
-    """Return the first known acquisition of a sample; all its windows are of one scene."""
+    """Return the first known season of a sample; all its windows are of one scene."""
     return next((season for seen in sample for season in seen.each_season() if season is not None), None)
 
 
@@ -223,7 +223,7 @@ def _grown(mask: Bool[Tensor, "batch 1 h w"], radius_px: int) -> Bool[Tensor, "b
 def _beside(
     error: Float32[Tensor, "batch band h w"], clear: Bool[Tensor, "batch 1 h w"], sigma_px: float
 ) -> tuple[Float32[Tensor, "batch 1 h w"], Float32[Tensor, "batch band h w"]]:
-    """How near clear ground is, 1 at the edge of a cloud and 0 far under it; and the mean error there."""
+    """Return the proximity of clear ground, 1 at the edge of a cloud and 0 far under it, and its mean residual."""
     share = blur(clear.float(), sigma_px)
     mean = blur(torch.where(clear, error, 0.0), sigma_px) / share.clamp(min=torch.finfo(share.dtype).tiny)
     return (2 * share).clamp(max=1.0), mean
@@ -237,7 +237,7 @@ def _raised(sure: Float32[Tensor, "batch 1 h w"], by: Float32[Tensor, "batch 1 h
 
 
 WIDE_PX = 16.0
-"""Standard deviation of the Gaussian of everything that is said of a place's haze."""
+"""Standard deviation of the Gaussian that averages haze and ground."""
 
 FINE_PX = 4.0
 """Detail finer than this is not haze."""
@@ -257,19 +257,19 @@ CLOUD_REFLECTANCE = 0.8
 VISIBLE = ("B02", "B03", "B04")
 
 REACH_OF_OBSERVED_PX = reach_px(WIDE_PX) + reach_px(FINE_PX)
-"""How far away an observed pixel can change what is said here."""
+"""Largest distance at which an observed pixel affects the haze detail."""
 
 REACH_OF_PREDICTED_PX = reach_px(WIDE_PX)
-"""How far away a predicted one can."""
+"""Largest distance at which a predicted pixel affects the haze detail."""
 
 
 @dataclass(frozen=True, eq=False)
 class HazeDetail:
-    """What of the ground an observation shows although it is called cloudy.
+    """Detail of the ground that is visible in pixels of the cloud map.
 
     Attributes:
-        detail: To add to the prediction, whose own detail it replaces; reflectance.
-        weight: How far the haze is thin and uniform, 0 to 1; the detail is weighed with it already.
+        detail: Reflectance to add to the prediction; replaces its own detail.
+        weight: Degree to which the haze is thin and uniform, 0 to 1; already applied to the detail.
     """
 
     detail: Float32[Tensor, "batch band h w"]

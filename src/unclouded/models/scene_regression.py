@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 FEWEST_PX = 10
-"""With fewer clear pixels a scene says nothing."""
+"""Smallest number of clear pixels for a fit; with fewer the prior is used."""
 
 FLAT_DB = 0.1
-"""A feature that varies less than this says nothing; its rounding errors are not blown up to a signal."""
+"""Smallest standard deviation of a feature that is used for scaling, so that rounding errors are not amplified."""
 
 
 # Sums over the clear pixels of a scene, by node of a coarse grid: all that a regression needs, window after window.
@@ -23,10 +23,10 @@ Node = tuple[int, int]
 
 @dataclass(frozen=True)
 class NodeGrid:
-    """Nodes ``step_px`` apart; each pixel belongs to the four around it, by bilinear weights that sum to 1.
+    """Nodes ``step_px`` apart; each pixel contributes to the four around it, by bilinear weights that sum to 1.
 
     Attributes:
-        step_px: Distance between nodes; None for one node that everything belongs to.
+        step_px: Distance between nodes; None for a single node.
     """
 
     step_px: int | None
@@ -60,7 +60,7 @@ class SceneRegression:
         low: Least value of each, standardised; features stay within the range they had where it was fitted.
         high: Greatest value.
         coefficients: Intercept, then slopes, of the whole scene.
-        local: Node to what is added to them there.
+        local: Node to the difference from them there.
         clear_share: Clear pixels by pixels with data, of the whole scene.
         local_share: The same by node.
     """
@@ -78,7 +78,7 @@ class SceneRegression:
     def departure(
         self, features: Float64[Tensor, "feature h w"], origin_px: tuple[int, int]
     ) -> tuple[Float64[Tensor, "band h w"], Float64[Tensor, "1 h w"], Float64[Tensor, "1 h w"]]:
-        """Return, for a window, what to add to the prior, how far radar is out of range, and the clear share around.
+        """Return the departure from the prior in a window, the distance of radar from its range, and the clear share.
 
         Args:
             features: NaN where there are no data, and so are all three answers.
@@ -107,7 +107,7 @@ class SceneMoments:
     Attributes:
         grid: Where the nodes are.
         products: Node to its sums; symmetric.
-        area_px: Node to the weights of all pixels with data, clear or cloudy.
+        area_px: Node to the sum of weights of all pixels with data, clear or cloudy.
         low: Least value of each feature over clear pixels.
         high: Greatest value.
     """
@@ -130,19 +130,19 @@ class SceneMoments:
 
         Args:
             origin_px: Row and column of its upper left pixel in the scene.
-            features: What is known of each pixel; finite where clear.
-            values: What is to be predicted from them; finite where clear.
-            clear: Pixels to learn from.
+            features: Radar features; finite where clear.
+            values: Departures from the prior; finite where clear.
+            clear: Pixels to fit to.
             has_data: Pixels that count for the area.
         """
         for top in range(0, len(clear), STRIP_PX):
             strip = slice(top, top + STRIP_PX)
-            learnt, counted = clear[strip], has_data[strip]
-            x, y = features[:, strip][:, learnt], values[:, strip][:, learnt]
+            used, counted = clear[strip], has_data[strip]
+            x, y = features[:, strip][:, used], values[:, strip][:, used]
             self._widen(x)
             joined = torch.cat([torch.ones(1, x.shape[1], dtype=x.dtype), x, y])
-            for node, weight in self.grid.weights((origin_px[0] + top, origin_px[1]), (len(learnt), learnt.shape[1])):
-                sums = (joined * weight[learnt]) @ joined.T
+            for node, weight in self.grid.weights((origin_px[0] + top, origin_px[1]), (len(used), used.shape[1])):
+                sums = (joined * weight[used]) @ joined.T
                 self.products[node] = self.products[node] + sums if node in self.products else sums
                 self.area_px[node] = self.area_px.get(node, 0.0) + weight[counted].sum().item()
 
@@ -158,15 +158,15 @@ def fit(
 ) -> SceneRegression:
     """Solve for the whole scene, then for what is left at each node.
 
-    Every strength is a share of the scene, or of a node's surroundings, whose pixels vote for nothing at all:
-    neighbours are alike, so that a scene of twice the pixels does not know twice as much.
+    Every penalty is a share of the pixels of the scene, or of a node's surroundings: neighbouring pixels are
+    correlated, so that twice the pixels are not twice the information.
 
     Args:
         moments: Sums over [1, features, departures from the prior].
-        bands: How many departures there are.
-        ridge_share: Votes for no slope.
-        prior_share: Votes for no intercept, that is, for the prior, by band.
-        tie_share: Votes at each node for the coefficients of the whole scene.
+        bands: Number of departures.
+        ridge_share: Weight of the penalty on slopes.
+        prior_share: Weight of the penalty on the intercept, that is, of the prior, by band.
+        tie_share: Weight at each node of the coefficients of the whole scene.
     """
     sums = torch.stack([*moments.products.values()]).sum(dim=0)
     features, count, area = len(sums) - 1 - bands, sums[0, 0].item(), sum(moments.area_px.values())
@@ -204,7 +204,7 @@ class Standard:
 
     @classmethod
     def of(cls, sums: Float64[Tensor, "one one"], features: int) -> "Standard":
-        """Read them off the sums over [1, features, departures]."""
+        """Compute them from the sums over [1, features, departures]."""
         mean = sums[0] / sums[0, 0]
         variance = (sums.diagonal() / sums[0, 0] - mean.square())[1 : 1 + features]
         scale = variance.clamp(min=0).sqrt().clamp(min=FLAT_DB)
@@ -223,7 +223,7 @@ class Standard:
 
 
 def _slopes(sums: Float64[Tensor, "one one"], standard: Standard, ridge: float) -> Float64[Tensor, "feature band"]:
-    """Ridge regression on standardised features; the penalty votes as that many scenes of clear pixels."""
+    """Ridge regression on standardised features; the penalty is relative to the number of clear pixels."""
     features = len(standard.scale)
     mean = sums[0] / sums[0, 0]
     spread = (sums / sums[0, 0] - torch.outer(mean, mean))[1 : 1 + features, 1:] / standard.scale[:, None]
@@ -235,7 +235,7 @@ def _slopes(sums: Float64[Tensor, "one one"], standard: Standard, ridge: float) 
 def _departures_of_nodes(
     moments: SceneMoments, to_errors: Float64[Tensor, "one one"], known: int, tie_share: float
 ) -> dict[Node, Tensor]:
-    """What each node's surroundings add to the coefficients of the whole scene; nothing where there is one node."""
+    """Return the departure of each node from the coefficients of the whole scene; empty for a single node."""
     if moments.grid.step_px is None:
         return {}
     nodes = {node: area for node, area in moments.area_px.items() if area > 0}
@@ -258,4 +258,4 @@ def _prior_alone(grid: NodeGrid, features: int, bands: int) -> SceneRegression:
 
 
 STRIP_PX = 128
-"""Rows that are worked on at once."""
+"""Number of rows that are processed at once."""
