@@ -317,6 +317,37 @@ def review(
     )
 
 
+@app.command(rich_help_panel=_CREATE)
+def release(
+    root: options.DataSet,
+    version: Annotated[str, typer.Option("--version", help="Version of the release, such as 1.2.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the release; must not exist.", show_default="ROOT-VERSION")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the data set.", show_default="name of ROOT")] = None,
+    author: Annotated[list[str] | None, typer.Option(help="Author. Repeatable.", show_default="not stated")] = None,
+    license_id: Annotated[str, typer.Option("--license", help="SPDX identifier of the licence.")] = "CC-BY-4.0",
+    previous: Annotated[Path | None, typer.Option(help="Folder of the previous release, to list the changes.")] = None,
+    webdataset: Annotated[bool, typer.Option("--webdataset", help="Also write shards for WebDataset.")] = False,
+) -> None:
+    """Write a release: archives, data card, licence, citation, changes, checksums and STAC items.
+
+    The archives hold the kept patches of one sensor and season each, as those of SEN12MS-CR. Every file is compared
+    with the manifest, and a data set whose manifest has faults is refused.
+    """
+    from unclouded.files import require_folder
+
+    require_folder(root)
+    from unclouded.cli.progress import progress_bar
+    from unclouded.curation.release import ReleaseSettings, write_release
+
+    name = root.resolve().name
+    settings = ReleaseSettings(version, title or name, tuple(author or ("not stated",)), license_id)
+    target = out or root.resolve().with_name(f"{name}-{version}")
+    with progress_bar() as on_progress:
+        typer.echo(write_release(root, target, settings, previous, webdataset=webdataset, on_progress=on_progress))
+
+
 @app.command(rich_help_panel=_INSPECT)
 def audit(
     first: Annotated[

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shapely.geometry import mapping
-
 from unclouded.batch.tasks import Row, content_id
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError
 from unclouded.files import resolved
 from unclouded.io.geotiff import file_of
-from unclouded.patches.consistency import place_of
 from unclouded.patches.layouts import Inventory, TripletFiles
-from unclouded.patches.manifest import read_manifest, write_manifest
+from unclouded.patches.manifest import as_written, read_manifest, write_manifest
 from unclouded.patches.manifest_rows import describe_patch
 from unclouded.patches.reading import PatchImages, read_triplet
 from unclouded.patches.review import Decision, read_review, require_known, reviewed, write_review
@@ -176,18 +173,8 @@ def apply_review(root: Path, decisions: Mapping[str, Decision], origin: str) -> 
     known = {**(read_review(path) if path.is_file() else {}), **decisions}
     write_review(path, known.values())
     before = [row["status"] for row in rows]
-    listed = [{**row, "geometry": _geometry(row), **_times(row)} for row in reviewed(rows, known)]
+    listed = [as_written(row) for row in reviewed(rows, known)]
     write_manifest(root / MANIFEST, listed)
     changed = sum(row["status"] != status for row, status in zip(listed, before, strict=True))
     kept = sum(row["status"] == "kept" for row in listed)
     return f"{root / MANIFEST}: {len(known):,} decisions in force, {changed:,} patches changed, {kept:,} kept"
-
-
-def _geometry(row: Mapping[str, Any]) -> Any:
-    place = place_of(row)
-    return place and mapping(place)
-
-
-def _times(row: Mapping[str, Any]) -> Row:
-    """Return the times of a row that was read as the text that is written."""
-    return {key: row[key].isoformat() for key in row if key.endswith("_acquired") and row[key] is not None}

@@ -11,6 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import shapely
+from shapely.geometry import mapping
 
 from unclouded.errors import InputError
 from unclouded.files import named
@@ -85,6 +87,13 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     if (table.schema.metadata or {}).get(DIGEST.encode()) != _digest(rows).encode():
         raise InputError(f"{named(path)} was changed after it was written; create it again, or restore a copy")
     return rows
+
+
+def as_written(row: Mapping[str, Any]) -> ManifestRow:
+    """Return a row of :func:`read_manifest` as :func:`write_manifest` takes it: GeoJSON, and times as text."""
+    place = row["geometry"] and dict(mapping(shapely.from_wkb(row["geometry"])))
+    times = {key: row[key].isoformat() for key in row if key.endswith("_acquired") and row[key] is not None}
+    return {**row, **times, "geometry": place}
 
 
 def withdrawn_patches(path: Path) -> set[str]:
