@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 logging.getLogger("unclouded").addHandler(logging.NullHandler())  # silent unless an application configures logging
 
 if TYPE_CHECKING:
+    from unclouded.batch import open_series as open_series
+    from unclouded.batch import predict_series as predict_series
     from unclouded.clouds import (
         CloudMapSettings as CloudMapSettings,
     )
@@ -130,6 +132,10 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "batch": (
+            "open_series",
+            "predict_series",
+        ),
         "clouds": (
             "CloudMapSettings",
             "cloud_map",

@@ -1,4 +1,4 @@
-"""Lists of tasks that survive interruptions: in turn, in processes, as shards, on dask."""
+"""Lists of tasks that survive interruptions: in turn, in processes, as shards, on dask; and time series."""
 
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from unclouded.batch.executors import (
         serially as serially,
     )
+    from unclouded.batch.series import predict_series as predict_series
+    from unclouded.batch.series_dataset import open_series as open_series
     from unclouded.batch.tasks import Task as Task
     from unclouded.batch.tasks import TaskLedger as TaskLedger
 
@@ -33,6 +35,8 @@ __getattr__, __dir__, __all__ = lazy_names(
             "run_tasks",
             "serially",
         ),
+        "series": ("predict_series",),
+        "series_dataset": ("open_series",),
         "tasks": (
             "Task",
             "TaskLedger",

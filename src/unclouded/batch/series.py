@@ -208,7 +208,7 @@ def predict_series(
     rows, failures = ledger.rows(tasks), ledger.failures(tasks)
     write_collection(out / COLLECTION, stack.stem, rows)
     write_scene_table(out / TABLE, rows, failures)
-    shutil.rmtree(out / WORK / MAPS, ignore_errors=True)
+    shutil.rmtree(out / WORK / MAPS, ignore_errors=True)  # no date needs them any more
     if not rows:
         name, reason = next(iter(failures.items()))
         raise InputError(f"all {len(tasks)} dates failed, the first, {name}, because {reason}")

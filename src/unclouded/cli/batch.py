@@ -1,5 +1,6 @@
 """``unclouded batch``: remove the clouds of all scenes of a table."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,7 +84,15 @@ def predict_scenes(
         execution: How the tasks are run.
     """
     from unclouded.batch.scene_list import COLLECTION, TABLE
-    from unclouded.batch.scenes import WORK, clearing, invalidate_lost, outputs, write_collection, write_scene_table
+    from unclouded.batch.scenes import (
+        MAPS,
+        WORK,
+        clearing,
+        invalidate_lost,
+        outputs,
+        write_collection,
+        write_scene_table,
+    )
     from unclouded.batch.tasks import TaskLedger
     from unclouded.clouds.map import PRODUCT
     from unclouded.files import is_folder, require_writable, resolved
@@ -104,6 +113,7 @@ def predict_scenes(
     def write(rows: "list[Row]", failures: dict[str, str]) -> tuple[str, bool]:
         write_collection(out / COLLECTION, source.stem, rows)
         write_scene_table(out / TABLE, rows, failures)
+        shutil.rmtree(out / WORK / MAPS, ignore_errors=True)  # no task needs them any more
         return f"{len(rows):,} scenes predicted", bool(rows)
 
     status = finish(ledger, tasks, "scenes", out / TABLE, write)
