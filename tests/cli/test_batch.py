@@ -101,6 +101,8 @@ def test_the_expected_error_is_printed_if_pixels_were_predicted() -> None:
         "shadow": 0,
         "near_gap": 1,
         "unknown_cloud": 1,
+        "without_radar": 0,
+        "reference": 0,
         "no_data": 4,
     }
     pixels |= {"no_data_optical": 1, "no_data_radar": 3}

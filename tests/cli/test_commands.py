@@ -160,8 +160,10 @@ def test_predict_and_batch_take_the_same_scene_options() -> None:
         )
         return re.findall(r"(--[a-z-]+) ", page.stdout)
 
-    own_of_predict, own_of_batch = {"--cloudy", "--sar", "--cloud-map"}, {"--remover", *EXECUTION_OPTIONS}
+    own_of_predict = {"--cloudy", "--sar", "--cloud-map", "--reference", "--reference-sar"}
+    own_of_batch = {"--remover", *EXECUTION_OPTIONS}
     assert set(options_of("predict")) - own_of_predict == set(options_of("batch")) - own_of_batch
+    assert set(options_of("series")) - {"--references"} == set(options_of("batch"))
 
 
 def test_evaluate_reads_its_options_from_a_file(

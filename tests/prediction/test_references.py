@@ -1,5 +1,6 @@
 """Other dates of the place of a scene: opened, checked, mapped, read with its rows, and used."""
 
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,10 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from unclouded.cli.options import paired
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError
-from unclouded.io.geotiff import read_stored, write_geotiff
+from unclouded.io.geotiff import open_geotiff, read_stored, write_geotiff
 from unclouded.models.reference_regression import ReferenceRegressionSettings
 from unclouded.models.reference_remover import ReferenceRemover, ReferenceSettings
 from unclouded.models.scene_adapted import SceneAdapted
@@ -99,6 +101,14 @@ def test_a_reference_shows_the_ground_under_the_cloud_at_todays_brightness(place
     (use,) = with_reference.summary["reference_use"]
     assert (use["days"], use["weight"]) == (10, 1.0)
     assert use["clear_share"] == 1.0
+    links = json.loads(with_reference.files["item"].read_text())["links"]
+    assert [(one["rel"], one["href"], one["title"]) for one in links] == [
+        ("derived_from", "s2.tif", "cloudy image"),
+        ("derived_from", "s1.tif", "radar"),
+        ("derived_from", "other.tif", "image of another date"),
+    ]
+    with open_geotiff(with_reference.files["clear"]) as file:
+        assert json.loads(file.tags()["UNCLOUDED_REFERENCES"])[0]["name"] == "other.tif"
     assert use["error"] < 0.2 * use["error_without"]
 
 
@@ -238,3 +248,11 @@ def test_radar_of_a_reference_belongs_to_its_record(place: Place) -> None:
     pair = place.reference(), then
     with_radar = predict_scene(REMOVER, cloudy, sar, place.folder / "out", settings, references=[pair])
     assert with_radar.summary["references"][0]["sar"]["name"] == "then.tif"
+
+
+def test_options_pair_radar_with_references_by_position() -> None:
+    one, two, radar = Path("a"), Path("b"), Path("c")
+    assert paired([one, two], None) == [(one, None), (two, None)]
+    assert paired([one], [radar]) == [(one, radar)]
+    with pytest.raises(InputError, match="one --reference-sar for each --reference, or none, found 1 for 2"):
+        paired([one, two], [radar])

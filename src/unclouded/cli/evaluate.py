@@ -118,6 +118,14 @@ def evaluate(
             rich_help_panel=_EXTERNAL,
         ),
     ] = False,
+    references: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Evaluate on SEN12MS-CR-TS with this number of other dates as references.",
+            rich_help_panel=options.REFERENCES,
+        ),
+    ] = None,
     vgg: options.Vgg = "auto",
     device: options.Device = None,
     settings: options.OptionsFile = None,
@@ -133,6 +141,14 @@ def evaluate(
     if predictions is None:
         require_remover(name)
     require_folder(root)
+    if references is not None:
+        if predictions is not None or synthetic is not None or precision_recall is not None or extra:
+            raise InputError(
+                "--references evaluates a remover on observed clouds by the standard scores; leave out --predictions, "
+                "--synthetic, --precision-recall and --extra"
+            )
+        _evaluate_time_series(name, root, split, references, bands, raw, clouds, detector, device, out)
+        return
     from dataclasses import replace
     from functools import partial
 
@@ -207,6 +223,48 @@ def evaluate(
         write_scores(out, scores, np.random.default_rng(0))
     options.report_skipped(scores.skipped[len(incomplete) :], out)
     _print_scores(source.name, scores)
+
+
+def _evaluate_time_series(
+    name: str,
+    root: Path,
+    split: options.Part,
+    references: int,
+    bands: options.BandGroup | None,
+    raw: bool,
+    clouds: options.Clouds,
+    detector: options.DetectorName,
+    device: options.Device,
+    out: Path | None,
+) -> None:
+    """Score a remover on time series; see :func:`unclouded.prediction.scoring.evaluate_time_series`."""
+    if split not in ("train", "test", "all"):
+        raise InputError(f"SEN12MS-CR-TS has no {split} split; choose --split train, test or all")
+    import numpy as np
+
+    from unclouded.cli.progress import progress_bar
+    from unclouded.evaluation.results_io import scores_files, write_scores
+    from unclouded.files import require_apart, require_new_file
+    from unclouded.prediction.scoring import evaluate_time_series
+
+    for path in scores_files(out) if out is not None else ():
+        require_apart(path, Path(name))
+        require_new_file(path)
+    with progress_bar() as on_progress:
+        scores = evaluate_time_series(
+            name,
+            root,
+            split,
+            references=references,
+            bands=options.band_names(bands) if bands else None,
+            clear_pixels="network" if raw else "kept",
+            clouds=options.cloud_map_settings(clouds, detector),
+            device=options.resolve_device(device),
+            on_progress=on_progress,
+        )
+    if out is not None:
+        write_scores(out, scores, np.random.default_rng(0))
+    _print_scores(name, scores)
 
 
 def _remover_and_root(first: str, second: Path | None, predictions: Path | None) -> tuple[str, Path]:

@@ -16,9 +16,11 @@ from unclouded.models.weights import MapChoice, choose_map
 from unclouded.patches.layouts import Inventory, find_triplets
 from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable, incomplete_as_skipped
 from unclouded.patches.splits import SplitName, incomplete_of, triplets_of
+from unclouded.patches.time_series import SeriesSplit, find_time_series
 from unclouded.prediction.evaluation_source import EvaluationSource, Predictions, remover_source
 from unclouded.progress import ProgressCallback, counted, no_progress
 from unclouded.tensors.dataset import TripletDataset
+from unclouded.tensors.time_series import TimeSeriesDataset
 
 
 def evaluate(
@@ -68,6 +70,55 @@ def evaluate(
         weights_sha256=sha256(weights) if weights else "",
         on_progress=on_progress,
     )
+
+
+def evaluate_time_series(
+    remover: CloudRemover | Path | str,
+    root: Path | str,
+    split: SeriesSplit = "test",
+    *,
+    references: int = 3,
+    bands: tuple[str, ...] | None = None,
+    clear_pixels: ClearPixels = "kept",
+    clouds: CloudMapSettings | None = None,
+    device: str = "cpu",
+    on_progress: ProgressCallback = no_progress,
+) -> Scores:
+    """Return the scores of a remover on SEN12MS-CR-TS, with other dates as references.
+
+    Each patch gives one triplet; see :class:`~unclouded.tensors.time_series.TimeSeriesDataset`. The number of
+    references stands in the provenance, beside the split.
+
+    Args:
+        remover: As in :func:`evaluate`.
+        root: Data set in the official layout.
+        split: ``train``, ``test`` or ``all``.
+        references: Number of other dates that the remover may use.
+        bands: Optical bands of a remover by name; red, green and blue if omitted.
+        clear_pixels: As in :func:`evaluate`.
+        clouds: As in :func:`evaluate`.
+        device: Device of a network.
+        on_progress: Called with (stage, completed, total).
+
+    Raises:
+        InputError: The data set, the remover or one of its predictions cannot be used.
+    """
+    named = isinstance(remover, Path | str)
+    chosen = load_remover(remover, bands, device) if isinstance(remover, Path | str) else remover
+    weights = Path(str(remover)) if named and is_file(Path(str(remover))) else None
+    cloud_map = choose_map([chosen], clouds)
+    data = TimeSeriesDataset(find_time_series(Path(root), split), chosen.bands, cloud_map.used, references)
+    source = remover_source(chosen, (), keep_clear=clear_pixels == "kept", device=device)
+    pairs = source.pairs(data[i] for i in range(len(data)))
+    scored = score_patches(counted(pairs, "evaluating", len(data), on_progress), clear_pixels)
+    provenance = Provenance(
+        source.name,
+        f"{split} of SEN12MS-CR-TS with {references} references",
+        sha256(weights) if weights else "",
+        software=f"unclouded {__version__}",
+        trained_map=cloud_map.trained.to_json() if cloud_map.trained else None,
+    )
+    return replace(scored, clouds=cloud_map.used.model_dump(mode="json"), provenance=provenance)
 
 
 def score_source(
