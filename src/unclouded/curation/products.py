@@ -16,6 +16,7 @@ from unclouded.batch.storage import fingerprint, known_by
 from unclouded.catalogue.local import IMAGES, describe_scenes, products_in
 from unclouded.catalogue.triplets import Choice, Kind, SceneRecord, TripletRequirements, choices_table, choose
 from unclouded.curation.cloud_check import measure_clouds
+from unclouded.curation.described_products import DescribedProducts
 from unclouded.curation.regions import CurationSettings, Region
 from unclouded.curation.scene_index import SceneIndex
 from unclouded.errors import InputError
@@ -69,11 +70,13 @@ class Folders:
         return self._indexes[folder][kind].near(outline)
 
     def _described(self, folder: Path) -> Iterable[SceneRecord]:
+        described = DescribedProducts(folder)
         for path in products_in(folder):
             try:
-                yield from describe_scenes(path)
+                yield from described.scenes(path)
             except InputError as error:
                 self.refused[path] = str(error)
+        described.save()
 
 
 def need_of(region: Region, settings: CurationSettings) -> TripletRequirements:
