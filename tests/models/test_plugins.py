@@ -84,7 +84,7 @@ def test_checking_a_reference_imports_nothing(folder: Path) -> None:
         ("grey_plugin:Nameless", "is a Nameless, expected a cloud remover"),
         ("grey_plugin:Listed", "expected a tuple of names"),
         ("grey_plugin:Misspelled", "expected 'B04'"),
-        ("grey_plugin:Demanding", "cannot be called to make a remover (TypeError"),
+        ("grey_plugin:Demanding", "cannot be called (TypeError"),
         ("broken_plugin:grey", "cannot be imported (ModuleNotFoundError: No module named 'a_package_that_nobody_has')"),
         ("leaving_plugin:grey", "cannot be imported (SystemExit: no licence)"),
         ("grey_plugin.inner:grey", "'grey_plugin' is not a package"),

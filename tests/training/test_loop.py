@@ -1,5 +1,6 @@
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import BusyError, InputError, StoppedError
 from unclouded.files import sha256
 from unclouded.models import winograd
+from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkRemover
 from unclouded.models.weights import load_network
 from unclouded.sensors import SENTINEL2
@@ -378,3 +380,28 @@ def test_four_patches_from_the_whole_run_are_shown_beside_their_clear_images(
     assert [triplet.name for triplet, _ in rows] == ["tiny_0", "tiny_1", "tiny_2", "tiny_3"]  # floor(i * 5 / 4)
     for triplet, images in rows:
         assert images["prediction"].equal(remover(triplet.observation))
+
+
+@pytest.mark.parametrize("objective", ["cycle", "conditional", "residual"])
+def test_a_network_of_another_package_is_trained(
+    tiny_settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str
+) -> None:
+    (tmp_path / "their_net.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    inputs = ('cloudy',)\n"
+        "    def __init__(self, bands):\n"
+        "        super().__init__()\n"
+        "        self.layer = nn.Conv2d(len(bands), len(bands), 1)\n"
+        "    def forward(self, cloudy):\n"
+        "        return self.layer(cloudy).tanh()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    network = tiny_settings.network.model_copy(update={"architecture": "their_net:Net"})
+    schedule = tiny_settings.schedule.model_copy(update={"max_steps": 2, "ema_decay": 0.9})
+    changes = {"objective": objective, "paired_percent": 100.0, "network": network, "schedule": schedule}
+    run = RunFolder(tmp_path / "run")
+    train(tiny_settings.model_copy(update=changes), run)
+    trained = load_remover(f"their_net:Net@{run.weights}")
+    assert isinstance(trained, NetworkRemover) and trained.training["steps"] == "2"
+    sys.modules.pop("their_net")

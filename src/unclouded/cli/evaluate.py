@@ -135,7 +135,7 @@ def evaluate(
     Scores are averaged over all, cloudy and clear pixels.
     """
     from unclouded.files import require_folder
-    from unclouded.models.known import require_remover
+    from unclouded.models.known import require_remover, weights_file
 
     name, root = _remover_and_root(remover, root, predictions)  # before the imports below, which take seconds
     if predictions is None:
@@ -169,7 +169,7 @@ def evaluate(
     if out is not None:
         for path in scores_files(out):
             if predictions is None:
-                require_apart(path, Path(name))
+                require_apart(path, weights_file(name) or Path(name))
             require_new_file(path)
     torch_device = options.resolve_device(device)
     selected = options.band_names(bands) if bands else None
@@ -214,7 +214,7 @@ def evaluate(
             "network" if raw else "kept",
             synthetic=painted,
             damaged=damaged,
-            weights_sha256=sha256(Path(name)) if Path(name).is_file() else "",
+            weights_sha256=sha256(weights) if (weights := weights_file(name)) else "",
             watch=perceptual.watch,
             on_progress=on_progress,
         )

@@ -143,7 +143,11 @@ def _published_facts(record: PublishedRecord) -> list[tuple[str, str]]:
 def _network_facts(record: WeightsRecord) -> list[tuple[str, str]]:
     network, training = record.settings, record.training
     scaling = network.scaling
-    effort = f"{operations(len(network.bands), network.width) / 1e9:.1f} GFLOP for 256 x 256 px"
+    effort = (
+        f"architecture {network.architecture}"
+        if network.architecture
+        else f"{operations(len(network.bands), network.width) / 1e9:.1f} GFLOP for 256 x 256 px"
+    )
     return [
         ("restores", f"{' '.join(network.bands)} of {network.level} products"),
         ("network", f"width {network.width}, skip {network.skip}, {record.parameters:,} parameters, {effort}"),

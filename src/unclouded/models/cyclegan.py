@@ -62,7 +62,26 @@ class OpticalToSar(nn.Module):
         return sar.tanh()
 
 
-class SarToOptical(nn.Module):
+class Restorer(nn.Module):
+    """A cloud-removal generator: the paper's, or that of another package.
+
+    Attributes:
+        stride_px: Heights and widths of the input are multiples of it.
+    """
+
+    stride_px = STRIDE_PX
+
+    def forward(
+        self,
+        sar: Float[Tensor, "batch 3 h w"],
+        cloudy: Float[Tensor, "batch band h w"],
+        cloud_map: Float[Tensor, "batch 1 h w"],
+    ) -> Restoration:
+        """Restore a cloudy image; see :meth:`SarToOptical.forward`."""
+        raise NotImplementedError
+
+
+class SarToOptical(Restorer):
     """G_S1->S2: the same trunk, conditioned on cloudy image and map, with a long skip (section II-B, Fig. 3, Table I).
 
     In the paper the long skip connection starts from the cloudy image, so that the residual has to remove every cloud

@@ -15,7 +15,15 @@ from torch import Tensor, nn
 
 from unclouded.errors import InputError
 from unclouded.files import require_writable, whole_file, write_json, write_text
-from unclouded.models.cyclegan import STRIDE_PX, InstanceNorm, ResidualBlock, Skip, add_in_atanh, clear_mean_start
+from unclouded.models.cyclegan import (
+    STRIDE_PX,
+    InstanceNorm,
+    ResidualBlock,
+    SarToOptical,
+    Skip,
+    add_in_atanh,
+    clear_mean_start,
+)
 from unclouded.models.export_card import OUTPUT, SUFFIXES, ExportSettings, Format, Parity, card, describe, stac_item
 from unclouded.models.inference import FoldedBlock, FrozenNetwork, freeze
 from unclouded.models.mlm import CLOUD_MAP, Description
@@ -169,6 +177,8 @@ def export_networks(
 ) -> tuple[CloudRemover, ExportedNetwork]:
     """Return the original for the comparison, and the network to export, both on the CPU in float32."""
     generator, scaling = remover.generator.cpu().float(), remover.settings.scaling
+    if not isinstance(generator, SarToOptical):
+        raise InputError(f"{remover.name} is a network of another package; export it with torch.onnx.export")
     skip = remover.settings.skip
     if not sample:
         return remover, ExportedNetwork(generator.trunk, scaling, skip, None, settings)

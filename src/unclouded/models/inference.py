@@ -124,10 +124,18 @@ def has_data(observation: Observation) -> Bool[Tensor, "batch 1 h w"]:
     return optical & radar
 
 
-def pad_to_stride(image: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel rows columns"]:
-    """Pad an image by reflection, below and on the right, until height and width are multiples of 4."""
-    below, right = (-image.shape[-2] % STRIDE_PX, -image.shape[-1] % STRIDE_PX)
-    return F.pad(image, (0, right, 0, below), mode="reflect") if below or right else image
+def pad_to_stride(
+    image: Float[Tensor, "batch channel h w"], stride: int = STRIDE_PX
+) -> Float[Tensor, "batch channel rows columns"]:
+    """Pad an image, below and on the right, until height and width are multiples of the stride.
+
+    By reflection, or by the last row and column where an image is too small for it.
+    """
+    below, right = (-image.shape[-2] % stride, -image.shape[-1] % stride)
+    if not below and not right:
+        return image
+    mode = "reflect" if below < image.shape[-2] and right < image.shape[-1] else "replicate"
+    return F.pad(image, (0, right, 0, below), mode=mode)
 
 
 def supports_bfloat16() -> bool:

@@ -33,6 +33,11 @@ def require_remover(text: str) -> None:
     if is_reference(text):
         require_module(text)
         return
+    code, file = split_code(text)
+    if code:
+        require_module(code)
+        require_weights_file(Path(file))
+        return
     path = Path(text)
     if not path.suffix and format_of(path) is None:
         names = registered()
@@ -49,6 +54,18 @@ def require_remover(text: str) -> None:
             )
         return
     require_weights_file(path)
+
+
+def weights_file(text: str) -> Path | None:
+    """Return the file of a remover that is given by a file, alone or after ``package.module:Class@``; else None."""
+    path = Path(split_code(text)[1])
+    return path if is_file(path) else None
+
+
+def split_code(text: str) -> tuple[str, str]:
+    """Return the code of another package, if any is named before the weights, and the file or name."""
+    code, at, file = text.partition("@")
+    return (code, file) if at and is_reference(code) else ("", text)
 
 
 def require_weights_file(path: Path) -> None:

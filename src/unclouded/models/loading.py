@@ -6,7 +6,7 @@ from typing import Any
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.models.baselines import BASELINES, baseline
-from unclouded.models.known import require_remover
+from unclouded.models.known import require_remover, split_code
 from unclouded.models.onnx_remover import SUFFIX, load_onnx
 from unclouded.models.plugins import is_reference, load_plugin, registered
 from unclouded.models.published.weights import ARCHITECTURES, load_published
@@ -25,8 +25,8 @@ def load_remover(text: str | Path, bands: tuple[str, ...] | None = None, device:
 
     Args:
         text: ``scene-adapted``, ``reference-adapted``, a baseline, a name that a package registers in the entry point
-            group ``unclouded.removers``, a reference ``package.module:attribute``, or the path of a weights file or of
-            an ONNX file with its description.
+            group ``unclouded.removers``, a reference ``package.module:attribute``, the path of a weights file or of an
+            ONNX file with its description, or ``package.module:Class@FILE`` for weights of a network of that package.
         bands: Optical bands of the result; None for those of the network, or for red, green and blue without a network.
         device: Device of the network.
 
@@ -50,6 +50,11 @@ def load_remover(text: str | Path, bands: tuple[str, ...] | None = None, device:
 def _found(text: str, bands: tuple[str, ...] | None, device: str) -> CloudRemover:
     if is_reference(text):
         return _plugin(text, bands, device)
+    code, file = split_code(text)
+    if code:
+        other = load_network(Path(file), code)
+        other.generator.to(device)
+        return other
     path = Path(text)
     if not path.suffix and (entry := registered().get(text)) and not path.exists():
         return _plugin(f"{entry.module}:{entry.attr}", bands, device)

@@ -1,7 +1,7 @@
 """The trained cloud-removal network as a remover with physical units as input and output."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -12,10 +12,11 @@ from torch import Tensor
 
 from unclouded.errors import InputError
 from unclouded.models.cloud_map import TrainedMap
-from unclouded.models.cyclegan import SAR_CHANNELS, STRIDE_PX, SarToOptical, Skip
+from unclouded.models.cyclegan import SAR_CHANNELS, STRIDE_PX, Restorer, SarToOptical, Skip
 from unclouded.models.identity import hash_of_tensors
-from unclouded.models.inference import MARGIN_PX, Engine, FrozenNetwork, Precision, dtype_of, freeze, pad_to_stride
-from unclouded.models.remover import CloudRemover
+from unclouded.models.inference import MARGIN_PX, Engine, Precision, dtype_of, freeze, has_data, pad_to_stride
+from unclouded.models.plugins import is_reference
+from unclouded.models.remover import CloudRemover, FunctionRemover
 from unclouded.models.scaling import Scaling
 from unclouded.sensors import RGB, SENTINEL2, SENTINEL2_L2A
 from unclouded.settings import Settings
@@ -36,6 +37,8 @@ class NetworkSettings(Settings):
         width: Number of channels after the first convolution; 64 in the paper.
         skip: Start of the long skip connection; ``clear-mean`` is an extension of the paper.
         scaling: Conversion of physical units to network values.
+        architecture: Network of another package, ``package.module:Class``; empty for the paper's. See
+            :mod:`unclouded.models.restorer`.
     """
 
     bands: tuple[str, ...] = RGB
@@ -43,6 +46,14 @@ class NetworkSettings(Settings):
     width: int = Field(64, ge=1, le=1024)
     skip: Skip = "cloudy"
     scaling: Scaling = Scaling()
+    architecture: str = Field("", max_length=200)
+
+    @field_validator("architecture")
+    @classmethod
+    def _is_a_reference(cls, architecture: str) -> str:
+        if architecture and not is_reference(architecture):
+            raise ValueError(f"architecture is {architecture!r}, expected package.module:Class")
+        return architecture
 
     @field_validator("bands")
     @classmethod
@@ -55,8 +66,16 @@ class NetworkSettings(Settings):
             SENTINEL2_L2A.named(self.bands)
         return self
 
-    def build(self) -> SarToOptical:
-        """Return a cloud-removal generator with these settings."""
+    def build(self) -> Restorer:
+        """Return a cloud-removal generator with these settings; the code of another package runs if it is named.
+
+        Raises:
+            InputError: The network of another package cannot be built.
+        """
+        if self.architecture:
+            from unclouded.models.restorer import build_restorer
+
+            return build_restorer(self.architecture, self.bands, self.width)
         return SarToOptical(len(self.bands), self.width, self.skip)
 
 
@@ -98,7 +117,7 @@ class NetworkRemover:
         InputError: The precision is int8 and the engine is not OpenVINO.
     """
 
-    generator: SarToOptical
+    generator: Restorer
     settings: NetworkSettings
     name: str = "network"
     training: Mapping[str, str] = field(default_factory=dict)
@@ -120,13 +139,13 @@ class NetworkRemover:
 
     @property
     def margin_px(self) -> int:
-        """Largest distance at which a pixel affects the result of the adapted network: 88."""
-        return MARGIN_PX
+        """Largest distance at which a pixel affects the result of the adapted network: 88 for the paper's."""
+        return int(getattr(self.generator, "margin_px", MARGIN_PX))
 
     @property
     def align_px(self) -> int:
-        """First rows and columns of windows are multiples of the stride of the network: 4."""
-        return STRIDE_PX
+        """First rows and columns of windows are multiples of the stride of the network: 4 for the paper's."""
+        return self.generator.stride_px
 
     @property
     def trained_without_map(self) -> bool:
@@ -149,8 +168,21 @@ class NetworkRemover:
             "engine": self.engine,
         }
 
-    def adapt(self, sample: Sequence[Observation]) -> FrozenNetwork:
-        """Return the network with the instance statistics of a scene, taken jointly over a sample of its windows."""
+    def adapt(self, sample: Sequence[Observation]) -> CloudRemover:
+        """Return the network with the instance statistics of a scene, taken jointly over a sample of its windows.
+
+        A network of another package is returned as it is, with pixels without data filled by 0 in network values.
+
+        Raises:
+            InputError: The engine is not installed, or not for this network.
+        """
+        if not isinstance(self.generator, SarToOptical):
+            if self.engine != "torch" or self.precision not in ("auto", "float32"):
+                raise InputError(
+                    f"{self.name} is a network of {self.settings.architecture}, which runs in torch and float32 only;"
+                    " leave --engine and --precision out"
+                )
+            return FunctionRemover(self.name, self.bands, self._filled)
         return freeze(
             self.generator,
             self.settings.scaling,
@@ -161,11 +193,22 @@ class NetworkRemover:
             engine=self.engine,
         )
 
+    def _filled(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
+        """Return the clear image of a window; NaN where it has no data."""
+        seen, scaling = observation.select(self.bands), self.settings.scaling
+        vv, vh, reflectance = (
+            (low + high) / 2 for low, high in (scaling.vv_db, scaling.vh_db, scaling.toa_reflectance)
+        )
+        middle = seen.sar.new_tensor([vv, vh]).view(1, 2, 1, 1)
+        sar = torch.where(seen.sar.isfinite(), seen.sar, middle)
+        cloudy = seen.cloudy.nan_to_num(nan=reflectance)
+        return torch.where(has_data(seen), self(replace(seen, sar=sar, cloudy=cloudy)), torch.nan)
+
     @torch.inference_mode()
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image as TOA reflectance, on the device of the observation.
 
-        Images are padded by reflection to multiples of 4 px, and the result is cropped to their size.
+        Images are padded by reflection to multiples of the stride, and the result is cropped to their size.
 
         Raises:
             InputError: The observation lacks a band, has pixels without data, or is smaller than 8 x 8 px.
@@ -176,7 +219,7 @@ class NetworkRemover:
         height, width = observation.cloudy.shape[-2:]
         inputs = scaling.sar(observation.sar), scaling.optical(observation.cloudy), observation.cloud_map
         device = next(self.generator.parameters()).device
-        restoration = self.generator(*(pad_to_stride(image.to(device)) for image in inputs))
+        restoration = self.generator(*(pad_to_stride(image.to(device), self.align_px) for image in inputs))
         return scaling.reflectance(restoration.optical[..., :height, :width]).to(observation.cloudy.device)
 
 

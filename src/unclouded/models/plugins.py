@@ -91,6 +91,22 @@ def load_plugin(reference: str, **options: Any) -> Any:
     return found
 
 
+def call_plugin(reference: str, **options: Any) -> Any:
+    """Return what the class or function of a reference returns.
+
+    Args:
+        reference: ``package.module:attribute``.
+        options: As for :func:`load_plugin`.
+
+    Raises:
+        InputError: It cannot be imported or called.
+    """
+    found = load_object(reference)
+    if not callable(found):
+        raise InputError(f"{reference} is a {type(found).__name__}, expected a class or function; name one")
+    return _made(found, reference, options)
+
+
 def call_with_known(made: Callable[..., Any], options: dict[str, Any]) -> Any:
     """Call a class or function with those of the options that it has parameters for and that are not None."""
     try:
@@ -111,8 +127,8 @@ def _made(found: Any, reference: str, options: dict[str, Any]) -> Any:
         raise
     except Exception as error:
         raise InputError(
-            f"{reference} cannot be called to make a remover ({_cause(error)}); it may take bands and device, and"
-            " nothing else without a default"
+            f"{reference} cannot be called ({_cause(error)}); it may take {' and '.join(options)}, and nothing else"
+            " without a default"
         ) from error
 
 

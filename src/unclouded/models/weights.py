@@ -22,7 +22,7 @@ from unclouded.errors import InputError
 from unclouded.files import machine_fault, named, resolved, whole_file
 from unclouded.models.card import Card
 from unclouded.models.cloud_map import TrainedMap, described, same_map
-from unclouded.models.cyclegan import SarToOptical
+from unclouded.models.cyclegan import Restorer
 from unclouded.models.known import require_weights_file
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.remover import CloudRemover
@@ -47,7 +47,7 @@ BEST = "best.safetensors"
 
 def save_weights(
     path: Path,
-    generator: SarToOptical,
+    generator: Restorer,
     settings: NetworkSettings,
     training_summary: Mapping[str, str],
     trained_map: TrainedMap | None = None,
@@ -126,8 +126,13 @@ def opened_weights(path: Path) -> Iterator[Any]:
         raise InputError(f"{named(path)} cannot be read ({error}); copy it again") from error
 
 
-def load_network(path: Path) -> NetworkRemover:
+def load_network(path: Path, architecture: str = "") -> NetworkRemover:
     """Read a weights file of :func:`save_weights`; the remover is named after the file or the run that contains it.
+
+    Args:
+        path: Weights file.
+        architecture: Network of another package that may be built, ``package.module:Class``; its code is not run unless
+            it is named. Empty for the paper's network.
 
     Raises:
         InputError: The file is not a safetensors file, has no record of settings, or its weights do not fit these
@@ -135,6 +140,8 @@ def load_network(path: Path) -> NetworkRemover:
     """
     with opened_weights(path) as file:
         settings, training, trained_map, _ = _record(path, file.metadata() or {})
+        if settings.architecture != architecture:
+            raise InputError(_other_code(path, settings.architecture, architecture))
         with torch.device("meta"):
             generator = settings.build()
         _require_shapes(path, {name: _type_and_shape(file.get_slice(name)) for name in file.keys()}, generator)  # noqa: SIM118
@@ -144,14 +151,23 @@ def load_network(path: Path) -> NetworkRemover:
     return NetworkRemover(generator, settings, name_of(path), training, trained_map=trained_map)
 
 
-def initialise_from_weights(generator: SarToOptical, settings: NetworkSettings, path: Path) -> None:
+def _other_code(path: Path, recorded: str, named_by_user: str) -> str:
+    if not recorded:
+        return f"{named(path)} is of the paper's network, not of {named_by_user}; give the file alone"
+    return (
+        f"{named(path)} belongs to {recorded}, code of another package, which runs only if it is named; give"
+        f" {recorded}@{named(path)}"
+    )
+
+
+def initialise_from_weights(generator: Restorer, settings: NetworkSettings, path: Path) -> None:
     """Load the weights of a file into a generator, as the start of a training.
 
     Raises:
         InputError: The file is not a weights file, or belongs to a network with other settings.
     """
     require_network(settings, path)
-    generator.load_state_dict(load_network(path).generator.state_dict())
+    generator.load_state_dict(load_network(path, settings.architecture).generator.state_dict())
 
 
 def require_network(settings: NetworkSettings, path: Path) -> None:
@@ -232,7 +248,7 @@ def _type_and_shape(stored: Any) -> str:
     return f"{stored.get_dtype()} {list(stored.get_shape())}"
 
 
-def _require_shapes(path: Path, found: Mapping[str, str], generator: SarToOptical) -> None:
+def _require_shapes(path: Path, found: Mapping[str, str], generator: Restorer) -> None:
     expected = {name: f"F32 {list(tensor.shape)}" for name, tensor in generator.state_dict().items()}
     for name in [*expected, *found]:
         if expected.get(name) != found.get(name):

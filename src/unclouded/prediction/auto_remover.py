@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from unclouded.files import resolved
 from unclouded.models.baselines import baseline
 from unclouded.models.identity import describe_remover
 from unclouded.models.inference import Engine, Precision
+from unclouded.models.known import split_code, weights_file
 from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkRemover
 from unclouded.models.reference_remover import ReferenceRemover
@@ -295,8 +295,10 @@ class RemoverSpec:
             InputError: There is no such remover.
         """
         identity = _identity(replace(self, identity=None).find())
-        if self.name and (weights := Path(self.name)).is_file():
-            return replace(self, name=str(resolved(weights)), identity=identity)  # folders of processes may differ
+        if self.name and (weights := weights_file(self.name)):
+            code, _ = split_code(self.name)
+            place = str(resolved(weights))  # folders of processes may differ
+            return replace(self, name=f"{code}@{place}" if code else place, identity=identity)
         return replace(self, identity=identity)
 
     def find(self) -> CloudRemover:

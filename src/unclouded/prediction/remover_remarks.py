@@ -10,6 +10,8 @@ from torch import Tensor
 
 from unclouded.models.baselines import Baseline
 from unclouded.models.network import NetworkRemover
+from unclouded.models.reference_baselines import ReferenceBaseline
+from unclouded.models.reference_remover import ReferenceRemover
 from unclouded.models.remover import CloudRemover, RemarkedRemover, SceneRemover
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.prediction.auto_remover import AutoRemover
@@ -17,6 +19,7 @@ from unclouded.prediction.clearing import UNKNOWN_REACH_PX, seam_index
 from unclouded.tensors.observation import Observation
 from unclouded.tensors.predictions import require_prediction, window_name
 
+_OURS = NetworkRemover | Baseline | SceneAdapted | AutoRemover | ReferenceBaseline | ReferenceRemover
 PROBE_PX = 256
 """Side of the part of a window that removers are tried on."""
 CLEAR_PX = 400
@@ -46,7 +49,7 @@ def remarks_on(
     for remover, one in zip(removers, adapted, strict=True):
         if isinstance(one, RemarkedRemover) and one.remark:
             yield one.remark
-        if isinstance(remover, NetworkRemover | Baseline | SceneAdapted | AutoRemover):
+        if isinstance(remover, _OURS) and not (isinstance(remover, NetworkRemover) and remover.settings.architecture):
             continue
         probe = _probe([each.select(one.bands) for each in sample])
         if probe is None:

@@ -9,7 +9,8 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.evaluation.scores import ClearPixels, Provenance, Scores, score_patches
-from unclouded.files import is_file, sha256
+from unclouded.files import sha256
+from unclouded.models.known import weights_file
 from unclouded.models.loading import load_remover
 from unclouded.models.remover import CloudRemover
 from unclouded.models.weights import MapChoice, choose_map
@@ -57,7 +58,7 @@ def evaluate(
         InputError: The data set, the remover or one of its predictions cannot be used.
     """
     chosen = load_remover(remover, None, device) if isinstance(remover, Path | str) else remover
-    weights = Path(remover) if isinstance(remover, Path | str) and is_file(Path(remover)) else None
+    weights = weights_file(str(remover)) if isinstance(remover, Path | str) else None
     inventory = find_triplets(Path(root))
     files = triplets_of(inventory, split)
     return score_source(

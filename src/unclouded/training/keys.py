@@ -12,7 +12,7 @@ KEYS = {
     "clouds": "binary_average_px binary_dilation_px binary_threshold detector mode resolution_m sigma_px threshold",
     "synthetic": "brightness coverage mode octaves persistence seed shadow softness spectrum wavelength_px",
     "synthetic.shadow": "cloud_height_m sun_azimuth_deg sun_elevation_deg",
-    "network": "bands level scaling skip width",
+    "network": "architecture bands level scaling skip width",
     "network.scaling": "toa_reflectance vh_db vv_db",
     "loss": "adversarial auxiliary cycle feature identity kept pixel style",
     "schedule": "accumulate batch clip_norm earlier ema_decay epochs_constant epochs_decay learning_rate max_steps",

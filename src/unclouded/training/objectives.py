@@ -22,7 +22,7 @@ from torch.optim import Adam
 from unclouded.errors import InputError
 from unclouded.machine import memory_fault
 from unclouded.models import winograd
-from unclouded.models.cyclegan import SAR_CHANNELS, PatchDiscriminator, SarToOptical, initialise
+from unclouded.models.cyclegan import SAR_CHANNELS, PatchDiscriminator, Restorer, SarToOptical, initialise
 from unclouded.models.weights import initialise_from_weights
 from unclouded.training import losses
 from unclouded.training.checkpoint import RunFolder
@@ -38,6 +38,7 @@ from unclouded.training.step import (
     Pools,
     Terms,
     build_networks,
+    build_restorer,
     discriminator_scores,
     discriminator_terms,
     generator_terms,
@@ -74,7 +75,7 @@ class Objective(Protocol):
     """
 
     @property
-    def generator(self) -> SarToOptical:
+    def generator(self) -> Restorer:
         """The cloud-removal generator."""
         ...
 
@@ -132,9 +133,9 @@ class Cycle:
     )
 
     @property
-    def generator(self) -> SarToOptical:
+    def generator(self) -> Restorer:
         """The cloud-removal generator."""
-        assert isinstance(self.bare.sar_to_optical, SarToOptical)
+        assert isinstance(self.bare.sar_to_optical, Restorer)
         return self.bare.sar_to_optical
 
     @property
@@ -182,7 +183,7 @@ class Supervised:
         rng: Random generator of the pool.
     """
 
-    generator: SarToOptical
+    generator: Restorer
     discriminator: PatchDiscriminator | None
     fabric: Fabric
     weights: LossWeights
@@ -292,8 +293,9 @@ def _cycle(settings: TrainSettings, fabric: Fabric, rng: torch.Generator) -> Cyc
 
 
 def _supervised(settings: TrainSettings, fabric: Fabric, rng: torch.Generator) -> Supervised:
-    generator, discriminator = settings.network.build(), None
-    initialise(generator, rng)
+    generator, discriminator = build_restorer(settings.network, rng), None
+    if isinstance(generator, SarToOptical):
+        initialise(generator, rng)
     if settings.objective == "conditional":
         bands = len(settings.network.bands)
         discriminator = PatchDiscriminator(SAR_CHANNELS + bands + 1 + bands, settings.discriminator_width)
@@ -377,12 +379,12 @@ class ExponentialMovingAverage:
         decay: Weight of the previous average in each step, below 1.
     """
 
-    def __init__(self, network: SarToOptical, decay: float) -> None:
+    def __init__(self, network: Restorer, decay: float) -> None:
         self.decay = decay
         self.network = deepcopy(network).requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, network: SarToOptical, step: int) -> None:
+    def update(self, network: Restorer, step: int) -> None:
         """Move the average towards the weights of a step, counted from 1."""
         kept = min(self.decay, (1 + step) / (10 + step))
         for ema, new in zip(self.network.parameters(), network.parameters(), strict=True):

@@ -8,7 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unclouded.models.cyclegan import SAR_CHANNELS, OpticalToSar, PatchDiscriminator, fit_channels, initialise
+from unclouded.models.cyclegan import (
+    SAR_CHANNELS,
+    OpticalToSar,
+    PatchDiscriminator,
+    Restorer,
+    SarToOptical,
+    fit_channels,
+    initialise,
+)
 from unclouded.models.network import NetworkSettings
 from unclouded.models.scaling import Scaling
 from unclouded.models.winograd import weights_transformed_once
@@ -259,10 +267,21 @@ def build_networks(settings: NetworkSettings, discriminator_width: int, rng: tor
     bands = len(settings.bands)
     networks = Networks(
         OpticalToSar(bands, settings.width),
-        settings.build(),
+        build_restorer(settings, rng),
         PatchDiscriminator(SAR_CHANNELS, discriminator_width),
         PatchDiscriminator(bands + 1, discriminator_width),
     )
     for network in networks.named().values():
-        initialise(network, rng)
+        if isinstance(network, SarToOptical | OpticalToSar | PatchDiscriminator):
+            initialise(network, rng)
     return networks
+
+
+def build_restorer(settings: NetworkSettings, rng: torch.Generator) -> Restorer:
+    """Return the cloud-removal generator of a run; a network of another package draws its weights with the run's seed.
+
+    The weights of the paper's network are drawn afterwards, by ``rng``.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(rng.initial_seed())
+        return settings.build()
