@@ -106,7 +106,7 @@ def evaluate_time_series(
     """
     named = isinstance(remover, Path | str)
     chosen = load_remover(remover, bands, device) if isinstance(remover, Path | str) else remover
-    weights = Path(str(remover)) if named and is_file(Path(str(remover))) else None
+    weights = weights_file(str(remover)) if named else None
     cloud_map = choose_map([chosen], clouds)
     data = TimeSeriesDataset(find_time_series(Path(root), split), chosen.bands, cloud_map.used, references)
     source = remover_source(chosen, (), keep_clear=clear_pixels == "kept", device=device)
