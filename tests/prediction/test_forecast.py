@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unclouded.clouds.map import PAPER
 from unclouded.io.geotiff import write_geotiff
+from unclouded.models.remover import FunctionRemover
 from unclouded.prediction.auto_remover import auto_remover
 from unclouded.prediction.forecast import StageTimes, duration_text, forecast, time_stages
 from unclouded.prediction.sources import Sources, open_sources
@@ -81,3 +82,14 @@ def test_the_confidence_is_timed_with_the_prediction(sources: Sources) -> None:
 def test_the_forecast_names_size_disk_and_time(sources: Sources) -> None:
     text = forecast(sources, [auto_remover()], PAPER, 1024, 3 << 30, uncertainty=False)
     assert re.fullmatch(r"100 x 80 px: at most 3\.0 GiB of disk, and about \d+ (s|min) if all of it is cloudy", text)
+
+
+def test_references_are_timed_with_the_window_in_their_place(sources: Sources) -> None:
+    seen: list[tuple[int, bool]] = []
+
+    def remember(window: Observation) -> Tensor:
+        seen.append((len(window.references), all(bool(one.is_clear.any()) for one in window.references)))
+        return window.select(RGB).cloudy
+
+    time_stages(sources, [FunctionRemover("seeing", RGB, remember)], None, references=3)
+    assert set(seen) == {(3, True)}

@@ -4,10 +4,12 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -21,6 +23,7 @@ from unclouded.prediction.sources import Sources
 from unclouded.prediction.tiling import SAMPLE_PX, SAMPLE_SIDE, Window
 from unclouded.sentinel.coregistration import OPTICAL_BANDS, SMALLEST_PX, correlate_edges
 from unclouded.sentinel.scene_alignment import BLOCK_PX, BLOCKS
+from unclouded.tensors.observation import Observation, Reference
 
 T = TypeVar("T")
 
@@ -75,6 +78,7 @@ def forecast(
     window_px: int,
     needed_bytes: int,
     uncertainty: bool,
+    references: int = 0,
 ) -> str:
     """Return the size of a scene, and the disk space and time needed if all of it is cloudy, as text.
 
@@ -85,18 +89,24 @@ def forecast(
         window_px: Side of a window.
         needed_bytes: Disk space.
         uncertainty: Whether the uncertainty is computed.
+        references: Number of other dates.
     """
     height, width = sources.shape
     predictions = (1 + len(removers) * VARIANTS) if uncertainty else 1
-    seconds = time_stages(sources, removers, clouds).seconds((height, width), window_px, predictions)
+    seconds = time_stages(sources, removers, clouds, references).seconds((height, width), window_px, predictions)
     return (
         f"{width:,} x {height:,} px: at most {as_room(needed_bytes)} of disk, "
         f"and about {duration_text(seconds)} if all of it is cloudy"
     )
 
 
-def time_stages(sources: Sources, removers: Sequence[CloudRemover], clouds: CloudMapSettings | None) -> StageTimes:
-    """Run every stage on one window at the centre of a scene; return the times."""
+def time_stages(
+    sources: Sources, removers: Sequence[CloudRemover], clouds: CloudMapSettings | None, references: int = 0
+) -> StageTimes:
+    """Run every stage on one window at the centre of a scene; return the times.
+
+    The window itself stands for the references, which are not mapped yet; each costs as much to read and to map.
+    """
     height, width = sources.shape
     top, left = (max(length - TIMED_PX, 0) // 8 * 4 for length in (height, width))
     window = Window(top, left, min(top + TIMED_PX, height), min(left + TIMED_PX, width))
@@ -107,14 +117,15 @@ def time_stages(sources: Sources, removers: Sequence[CloudRemover], clouds: Clou
     if clouds is not None:
         cloud_map(reflectance, sources.optical.bands, clouds)  # the first call compiles
         mapping, _ = _timed(lambda: cloud_map(reflectance, sources.optical.bands, clouds))
-    mapped = StageTimes(reading / (window.shape[0] * width), mapping / window.pixels)
+    images = 1 + references
+    mapped = StageTimes(images * reading / (window.shape[0] * width), images * mapping / window.pixels)
     usable = rows.optical if sources.radar is None else rows.optical & rows.radar
     if not usable[:, columns].any():
         return mapped
     stored, pixels = rows.stored[:, :, columns], window.pixels
     half_cloudy = np.zeros(rows.sar.shape[1:], np.float32)  # adapting needs both clouds and clear ground
     half_cloudy[: len(half_cloudy) // 2] = 1.0
-    observation = rows.observation(window, half_cloudy)
+    observation = _with_references(rows.observation(window, half_cloudy), references)
     adapt_removers(removers, [observation], "scene", uncertainty=False)
     adapting, ensemble = _timed(lambda: adapt_removers(removers, [observation], "scene", uncertainty=False))
     ensemble.predict(observation)
@@ -130,6 +141,14 @@ def time_stages(sources: Sources, removers: Sequence[CloudRemover], clouds: Clou
         writing=_timed(lambda: _write(stored))[0] / pixels,
         margin_px=ensemble.margin_px,
     )
+
+
+def _with_references(observation: Observation, count: int) -> Observation:
+    """Return a window with itself, a day apart each, as references without clouds."""
+    today, clear = observation.date or date(2020, 1, 1), torch.zeros_like(observation.cloud_map)
+    dates = (today + timedelta(days=k + 1) for k in range(count))
+    others = tuple(Reference("", day, observation.cloudy, clear, observation.sar) for day in dates)
+    return replace(observation, references=others)
 
 
 def _write(stored: NDArray[np.integer[Any]]) -> None:

@@ -231,7 +231,9 @@ def predict_scene(
             require_room(out, needed, "predict this scene")
             if estimate:
                 clouds = None if settings.cloud_map else settings.clouds
-                _logger.info(forecast(sources, removers, clouds, settings.window_px, needed, settings.uncertainty))
+                _logger.info(
+                    forecast(sources, removers, clouds, settings.window_px, needed, settings.uncertainty, len(opened))
+                )
             run = _Run(sources, removers, settings, choice, work, on_progress, cloudy, clock, opened, map_cache)
             files, summary = run.execute(record | {"key": key})
         return _publish(out, work, files, summary, lambda: clock() - started)

@@ -149,6 +149,11 @@ class UncrtaintsRemover:
         return self.network.settings.radar
 
     @property
+    def uses_references(self) -> bool:
+        """Whether the network combines several dates."""
+        return self.network.settings.dates > 1
+
+    @property
     def margin_px(self) -> int:
         """Reach of the tiles that contain a pixel."""
         return MARGIN_PX
