@@ -46,6 +46,15 @@ def theirs(root: Path, tmp_path: Path) -> Path:
     return tmp_path / "theirs"
 
 
+def test_auto_selects_a_remover_for_each_patch_of_a_data_set(
+    root: Path, tmp_path: Path, unclouded: Callable[..., int]
+) -> None:
+    out = tmp_path / "scores.json"
+    assert unclouded("evaluate", "auto", root, "--clouds", "ones", "--out", out) == 0
+    content = json.loads(out.read_text())
+    assert (content["provenance"]["remover"], content["mean"]["all"]["n"]) == ("auto", 2)
+
+
 def test_another_method_is_evaluated_by_its_predictions(
     root: Path, theirs: Path, tmp_path: Path, unclouded: Callable[..., int]
 ) -> None:

@@ -159,10 +159,10 @@ def evaluate(
     from unclouded.evaluation.perceptual import PerceptualMetrics
     from unclouded.evaluation.results_io import scores_files, write_scores
     from unclouded.files import require_apart, require_new_file, sha256
-    from unclouded.models.loading import load_remover
     from unclouded.models.weights import choose_map
     from unclouded.patches.layouts import find_triplets
     from unclouded.patches.splits import incomplete_of, triplets_of
+    from unclouded.prediction.auto_remover import RemoverSpec
     from unclouded.prediction.evaluation_source import remover_source
     from unclouded.prediction.scoring import score_source
 
@@ -177,7 +177,7 @@ def evaluate(
     if predictions is None and (units or scale is not None):
         raise InputError("--units and --scale describe external predictions; add --predictions FOLDER")
     if predictions is None:
-        removers = [load_remover(name, selected, torch_device)]
+        removers = [RemoverSpec(name, selected, torch_device).find()]
         open_source = partial(remover_source, removers[0], device=torch_device)
     else:
         open_source = partial(_external_source, predictions, units, scale, selected, allow_missing)

@@ -9,7 +9,7 @@ from unclouded.models.plugins import is_reference, registered, require_module
 from unclouded.settings import nearest
 
 NAMED_REMOVERS = (
-    *("scene-adapted", "reference-adapted", "cloudy", "clear-mean", "sar-vv", "sar-vh", "sar-regression"),
+    *("auto", "scene-adapted", "reference-adapted", "cloudy", "clear-mean", "sar-vv", "sar-vh", "sar-regression"),
     *("reference-copy", "reference-regression", "median", "geomedian"),
 )
 """Removers without weights, by name."""

@@ -34,6 +34,10 @@ def load_remover(text: str | Path, bands: tuple[str, ...] | None = None, device:
         InputError: There is no such remover, or it is for other bands.
     """
     text = str(text)
+    if text == "auto":
+        raise InputError(
+            "auto selects a remover for each scene, which commands, predict_scene and evaluate do; name one"
+        )
     if text == SCENE_ADAPTED:
         return SceneAdapted(SENTINEL2.named(bands)) if bands else SceneAdapted()
     if text == REFERENCE_ADAPTED:

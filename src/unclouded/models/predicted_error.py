@@ -1,140 +1,99 @@
-"""Predicted error of each pixel, fitted to the errors on covered clear ground of the same scene.
+"""Predicted error of each pixel of ``scene-adapted``, and the confidence that stands for it.
 
-The prior is that a prediction is wrong by a quarter of its reflectance. The errors on covered ground correct this by a
-ridge regression on what is known of every pixel, cloudy or covered: how much clear ground is near, its radar, and its
-predicted reflectance.
+The error of a cloudy pixel is a share of the reflectance of land, raised where the scene moves the prediction away from
+the prior, where radar is weak or unlike that of clear ground, and where the cloud is opaque; lowered where clear ground
+is near. Covered clear ground of a scene sets the level, see :mod:`unclouded.prediction.auto_remover`.
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float32, Float64
+from jaxtyping import Float32
 from torch import Tensor
 
-from unclouded.models.radar_features import MEAN_SCALES_PX, blur, local_mean, radar_features
-from unclouded.tensors.observation import Observation
+from unclouded.models.radar_features import MEAN_SCALES_PX, local_mean
 
-PRIOR_SHARE = 0.25
-"""Error of a prediction as a share of its reflectance, before any ground of the scene was covered.
+PRIOR_SHARE = 0.2
+"""Mean absolute error of a cloudy pixel as a share of the reflectance of land, if all else is average."""
 
-Overcast real triplets have 0.23 to 0.29, in 13 bands and in red, green and blue alike."""
+DEPARTURE, DEPARTURE_SHARE = 0.02, 0.1
+"""A departure from the prior of this reflectance raises the error by this share; six departures count at most."""
 
-CELL_PX = 32
-"""Side of the cells that count as one observation: neighbouring pixels have the same error."""
+WEAK_VV_DB, WEAK_STEP_DB, WEAK_SHARE = -11.0, 3.0, 0.1
+"""Mean VV over 4 px of average error; each step below raises the error by this share, up to three steps."""
 
-PRIOR_CELLS = 10.0
-"""Number of completely covered cells whose weight equals that of the prior."""
+OPAQUE, OPAQUE_SHARE = 0.2, 0.09
+"""Excess of the observed visible reflectance over the prediction that raises the error by this share."""
 
-SMALLEST_SHARE, LARGEST_SHARE = 0.02, 1.0
-"""Range of the predicted error as a share of the predicted reflectance."""
+CLEAR_SHARE = 0.2
+"""Share by which clear ground all around, within 16 px, lowers the error."""
+
+STRANGE_SHARE = 0.1
+"""Each standard deviation of the radar beyond that of clear ground raises the error by this share, up to three."""
 
 HALF_ERROR = 0.03
-"""Predicted error with a confidence of one half, reflectance; about the median of real cloudy pixels."""
+"""Predicted error, reflectance, whose confidence is one half; about the median of real cloudy pixels."""
 
-_NEAR_PX, _WIDE_PX = 4.0, 16.0
-_VV_WIDE, _VH_WIDE = (2 * (1 + MEAN_SCALES_PX.index(16.0)) + i for i in range(2))
-_VH_NEAR = 2 * (1 + MEAN_SCALES_PX.index(4.0)) + 1
-_SPREAD_NEAR = 2 * (1 + len(MEAN_SCALES_PX))
-_CHOSEN = (_VV_WIDE, _VH_WIDE, _VH_NEAR, _SPREAD_NEAR)
+CELL_PX, PRIOR_CELLS = 32, 10
+"""Side of the cells of covered ground that count as one observation, and their number that outweighs the prior."""
+
+OPACITY_PX, CLEAR_PX = 4.0, 16.0
+_VV = 2 * (1 + MEAN_SCALES_PX.index(4.0))
+
+
+def predicted_error(
+    features: Float32[Tensor, "batch feature h w"],
+    extrapolation: Float32[Tensor, "batch 1 h w"],
+    departure: Float32[Tensor, "batch 1 h w"],
+    excess: Float32[Tensor, "batch 1 h w"] | None,
+    clear: Float32[Tensor, "batch 1 h w"],
+    land: float,
+) -> Float32[Tensor, "batch 1 h w"]:
+    """Return the predicted mean absolute error over the bands, reflectance.
+
+    The shares were rounded from a regression of the logarithm of the errors of eight real triplets; their figures are
+    those of ``proofs/confidence.py``.
+
+    Args:
+        features: Result of :func:`~unclouded.models.radar_features.radar_features`; NaN without radar.
+        extrapolation: Distance of the radar from that of clear ground, standard deviations.
+        departure: Mean absolute difference of prediction and prior over the bands.
+        excess: Observed minus predicted reflectance of the visible bands; None without visible bands.
+        clear: 1 on clear pixels, 0 on others.
+        land: Mean reflectance of land over the bands.
+    """
+    weak = ((WEAK_VV_DB - features[:, _VV : _VV + 1]) / WEAK_STEP_DB).clamp(-3.0, 3.0).nan_to_num(0.0)
+    everywhere = torch.ones_like(clear, dtype=torch.bool)
+    change = DEPARTURE_SHARE * (departure / DEPARTURE).clamp(max=6.0) + WEAK_SHARE * weak
+    change = change - CLEAR_SHARE * local_mean(clear, everywhere, CLEAR_PX)
+    if excess is not None:
+        opaque = (local_mean(excess.nan_to_num(0.0), everywhere, OPACITY_PX) / OPAQUE).clamp(-0.5, 3.0)
+        change = change + OPAQUE_SHARE * opaque
+    change = change + STRANGE_SHARE * extrapolation.nan_to_num(0.0).clamp(max=3.0)
+    return PRIOR_SHARE * land * change.exp()
 
 
 def confidence_of(error: Float32[Tensor, "batch 1 h w"]) -> Float32[Tensor, "batch 1 h w"]:
-    """Return the confidence that stands for a predicted error: 1 for none, one half for :data:`HALF_ERROR`."""
+    """Return the confidence that stands for a predicted error: 2 ** (-error / :data:`HALF_ERROR`)."""
     return torch.exp2(-error / HALF_ERROR)
 
 
 def error_of(confidence: Float32[Tensor, "batch 1 h w"]) -> Float32[Tensor, "batch 1 h w"]:
-    """Return the predicted error that a confidence stands for; the inverse of :func:`confidence_of`."""
+    """Return the predicted error that a confidence stands for, reflectance; infinite for 0."""
     return -HALF_ERROR * torch.log2(confidence)
 
 
-def error_features(
-    observation: Observation, prediction: Float[Tensor, "batch band h w"]
-) -> Float32[Tensor, "batch feature h w"]:
-    """Return what the error of a pixel may depend on.
+def level_of_error(actual: float, predicted: float, pixels: int) -> float:
+    """Return the factor of the predicted errors of a scene, from covered ground.
 
-    The shares of clear ground within 4 and 16 px (Gaussian means), the radar within 2 to 16 px, and the logarithm of
-    the predicted reflectance. Pixels without radar have the mean of the window.
+    Ten cells of 32 x 32 px count for a factor of 1; neighbouring pixels share their error, so that a cell counts once.
+
+    Args:
+        actual: Sum of the actual errors of the covered pixels.
+        predicted: Sum of their predicted errors.
+        pixels: Number of covered pixels.
     """
-    data = observation.cloudy.isfinite().all(dim=1, keepdim=True)
-    clear = (data & ~observation.is_cloudy).float()
-    shares = [local_mean(clear, data, sigma) for sigma in (_NEAR_PX, _WIDE_PX)]
-    radar = radar_features(observation.sar)[:, list(_CHOSEN)]
-    known = radar.nanmean(dim=(-2, -1), keepdim=True).nan_to_num(0.0)
-    return torch.cat([*shares, torch.where(radar.isnan(), known, radar), _brightness(prediction).log()], dim=1)
-
-
-def _brightness(prediction: Float[Tensor, "batch band h w"]) -> Float32[Tensor, "batch 1 h w"]:
-    return prediction.float().mean(dim=1, keepdim=True).clamp(min=1e-3)
-
-
-@dataclass(frozen=True, eq=False)
-class ErrorModel:
-    """Predicted error of a pixel: its predicted reflectance times a share that is linear in its features.
-
-    Attributes:
-        centre: Mean of each feature over covered ground.
-        scale: Standard deviation of each feature.
-        low: Least value of each feature, standardised; features are clipped to the range of the fit.
-        high: Greatest value.
-        coefficients: Change of the share, relative to the prior: intercept, then slopes.
-        cells: Covered cells of the fit.
-    """
-
-    centre: Float64[Tensor, " feature"]
-    scale: Float64[Tensor, " feature"]
-    low: Float64[Tensor, " feature"]
-    high: Float64[Tensor, " feature"]
-    coefficients: Float64[Tensor, " one_and_feature"]
-    cells: float
-
-    def __call__(
-        self, observation: Observation, prediction: Float[Tensor, "batch band h w"]
-    ) -> Float32[Tensor, "batch 1 h w"]:
-        """Return the predicted mean absolute error over the bands, reflectance; 0 where m = 0, NaN without data."""
-        features = error_features(observation, prediction).double()
-        z = (features - self.centre.view(-1, 1, 1)) / self.scale.view(-1, 1, 1)
-        z = torch.minimum(torch.maximum(z, self.low.view(-1, 1, 1)), self.high.view(-1, 1, 1))
-        change = self.coefficients[0] + (z * self.coefficients[1:].view(-1, 1, 1)).sum(dim=1, keepdim=True)
-        share = (PRIOR_SHARE * (1 + change)).clamp(SMALLEST_SHARE, LARGEST_SHARE).float()
-        error = share * _brightness(prediction)
-        error = torch.where(observation.is_cloudy, error, 0.0)
-        return torch.where(prediction.isnan().any(dim=1, keepdim=True), math.nan, error)
-
-
-Covered = tuple[Observation, Float[Tensor, "1 band h w"], Float[Tensor, "1 band h w"], Bool[Tensor, "1 1 h w"]]
-"""Covered observation, its prediction, the clear image, and the pixels to compare."""
-
-
-def fit_error(covered: Iterable[Covered]) -> ErrorModel:
-    """Fit the predicted error to covered clear ground; without any, it is the prior.
-
-    Ridge regression of the error on reflectance times [1, standardised features]; the penalty counts as
-    :data:`PRIOR_CELLS` cells in which the prior holds.
-    """
-    features, errors, bright = [], [], []
-    for observation, prediction, clear, where in covered:
-        used = (where & prediction.isfinite().all(dim=1, keepdim=True))[0, 0]
-        features.append(error_features(observation, prediction)[0][:, used].double())
-        errors.append((prediction - clear).abs().mean(dim=1)[0][used].double())
-        bright.append(_brightness(prediction)[0, 0][used].double())
-    if not features or not sum(len(one) for one in errors):
-        return prior_error(len(features[0]) if features else 2 + len(_CHOSEN) + 1)
-    x, error, b = torch.cat(features, dim=1), torch.cat(errors), torch.cat(bright)
-    centre, scale = x.mean(dim=1), x.std(dim=1, correction=0).clamp(min=0.05)
-    z = (x - centre[:, None]) / scale[:, None]
-    level = PRIOR_SHARE * b / (PRIOR_SHARE * b).mean()
-    rows = torch.cat([torch.ones_like(z[:1]), z]) * level
-    target = error / (PRIOR_SHARE * b).mean() - level
-    per_cell = 1 / CELL_PX**2
-    gram = per_cell * rows @ rows.T + PRIOR_CELLS * torch.eye(len(rows), dtype=rows.dtype)
-    coefficients = torch.linalg.solve(gram, per_cell * rows @ target)
-    return ErrorModel(centre, scale, z.amin(dim=1), z.amax(dim=1), coefficients, len(error) * per_cell)
-
-
-def prior_error(features: int = 2 + len(_CHOSEN) + 1) -> ErrorModel:
-    """Return the predicted error of a scene without covered ground: :data:`PRIOR_SHARE` of the predicted reflectance."""
-    zeros, ones = torch.zeros(features, dtype=torch.float64), torch.ones(features, dtype=torch.float64)
-    return ErrorModel(zeros, ones, zeros, zeros, torch.zeros(1 + features, dtype=torch.float64), 0.0)
+    if not pixels or not math.isfinite(actual + predicted):
+        return 1.0
+    prior = PRIOR_CELLS * CELL_PX**2 * predicted / pixels
+    return (actual + prior) / (predicted + prior)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unclouded.models import radar_features, scene_regression
+from unclouded.models.predicted_error import confidence_of, predicted_error
 from unclouded.models.prior_spectrum import PRIOR, Prior
 from unclouded.models.radar_features import blur, local_mean, reach_px
 from unclouded.models.remover import adapt_per_image, keep_clear_pixels
@@ -23,9 +24,6 @@ NAME = "scene-adapted"
 
 DARKEST = 1e-4
 """Least reflectance that is predicted: the smallest number that a file has for a valid pixel."""
-
-GUESS = 0.5
-"""Confidence below which the prior weighs more than the scene."""
 
 
 class SceneAdaptedSettings(Settings):
@@ -113,6 +111,7 @@ class AdaptedToScene:
         prior: Prior spectra in the season of the scene.
         regression: Fitted regression.
         level: Regression without features for pixels without radar: the level of the scene and of its nodes.
+        error_level: Factor of the predicted errors; see :mod:`unclouded.models.predicted_error`.
     """
 
     bands: tuple[str, ...]
@@ -122,6 +121,7 @@ class AdaptedToScene:
     level: SceneRegression
     name: str = NAME
     needs_radar: bool = False
+    error_level: float = 1.0
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image of windows of the scene."""
@@ -130,69 +130,77 @@ class AdaptedToScene:
     def with_confidence(
         self, observation: Observation
     ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
-        """Return the clear image of windows of the scene, and the confidence in it.
+        """Return the clear image of windows of the scene, and its confidence.
 
-        Confidence is 1 where m = 0. Elsewhere it begins as the weight of the scene's clear pixels against the
-        infrared's prior, which is below :data:`GUESS` where more than 90 % of the surroundings are cloudy; radar
-        unlike anything seen on clear ground lowers it, and clear ground beside, or ground that shows through haze,
-        raise it.
+        The confidence stands for the predicted error of a pixel, see :mod:`unclouded.models.predicted_error`; it is 1
+        where m = 0.
         """
         shown = observation.select(self.bands)
-        synthesised, evidence = self._synthesised(shown)
+        features = radar_features.radar_features(shown.sar)
+        synthesised, extrapolation = self._synthesised(features, shown.origin_px)
         observed, clear = shown.cloudy.float(), ~shown.is_cloudy
         if (gap := synthesised.isnan().any(dim=1, keepdim=True)).any():
-            level, known = self._without_radar(shown)
-            synthesised, evidence = torch.where(gap, level, synthesised), torch.where(gap, known, evidence)
+            synthesised = torch.where(gap, self._without_radar(shown), synthesised)
         valid = synthesised.isfinite().all(dim=1, keepdim=True) & observed.isfinite().all(dim=1, keepdim=True)
-        answer, sure = synthesised, evidence
+        answer = synthesised
         if self.settings.detail:
-            through = detail_through_haze(observed, synthesised, valid, self.bands)
-            answer, sure = answer + through.detail, _raised(sure, through.weight)
+            answer = answer + detail_through_haze(observed, synthesised, valid, self.bands).detail
         if self.settings.seam_px > 0:
             near, error = _beside(observed - synthesised, valid & clear, self.settings.seam_px)
-            answer, sure = answer + near * error, _raised(sure, near)
+            answer = answer + near * error
         answer = torch.where(observed.isnan(), math.nan, answer.clamp(DARKEST, 1.0)).to(shown.cloudy.dtype)
         answer = keep_clear_pixels(answer, shown)
-        sure = torch.where(clear, 1.0, sure)
-        return answer, torch.where(answer.isnan().any(dim=1, keepdim=True), math.nan, sure)
+        confidence = confidence_of(self._predicted_error(shown, features, extrapolation, synthesised))
+        confidence = torch.where(clear, 1.0, confidence)
+        return answer, torch.where(answer.isnan().any(dim=1, keepdim=True), math.nan, confidence)
+
+    def _predicted_error(
+        self,
+        shown: Observation,
+        features: Float32[Tensor, "batch feature h w"],
+        extrapolation: Float32[Tensor, "batch 1 h w"],
+        synthesised: Float32[Tensor, "batch band h w"],
+    ) -> Float32[Tensor, "batch 1 h w"]:
+        prior = self.prior.spectrum(features, self.bands)
+        prior = torch.where(prior.isnan(), self.prior.plain(self.bands), prior)
+        departure = (synthesised - prior).abs().mean(dim=1, keepdim=True).float()
+        visible = [self.bands.index(band) for band in VISIBLE if band in self.bands]
+        excess = (shown.cloudy.float() - synthesised)[:, visible].mean(dim=1, keepdim=True) if visible else None
+        land = self.prior.plain(self.bands).mean().item()
+        clear = (~shown.is_cloudy).float()
+        return self.error_level * predicted_error(features, extrapolation, departure, excess, clear, land)
 
     def _synthesised(
-        self, shown: Observation
+        self, features: Float32[Tensor, "batch feature h w"], origin_px: tuple[int, int]
     ) -> tuple[Float32[Tensor, "batch band h w"], Float32[Tensor, "batch 1 h w"]]:
-        """Return prior plus fitted departure everywhere, and the weight of the scene in it."""
-        features = radar_features.radar_features(shown.sar)
-        top, left = shown.origin_px
+        """Return prior plus fitted departure everywhere, and the distance of the radar from that of clear ground."""
+        top, left = origin_px
         strips = [
             self._strip(features[..., row : row + STRIP_PX, :], (top + row, left))
             for row in range(0, features.shape[-2], STRIP_PX)
         ]  # in double precision a whole window is much
-        synthesised, evidence = (torch.cat(parts, dim=-2) for parts in zip(*strips, strict=True))
-        return synthesised, evidence
+        synthesised, extrapolation = (torch.cat(parts, dim=-2) for parts in zip(*strips, strict=True))
+        return synthesised, extrapolation
 
-    def _without_radar(
-        self, shown: Observation
-    ) -> tuple[Float32[Tensor, "batch band h w"], Float32[Tensor, "batch 1 h w"]]:
-        """Return a prediction without radar, and its evidence: the prior of land and the level of the scene.
+    def _without_radar(self, shown: Observation) -> Float32[Tensor, "1 band h w"]:
+        """Return a prediction without radar: the prior of land and the level of the scene.
 
         The level of clear ground near a cloud was tried, too: beside small clouds it is that of haze and bright roofs,
         and the error on real triplets rose by a tenth.
         """
         none = torch.zeros(0, *shown.cloudy.shape[-2:], dtype=torch.float64)
-        departure, _, share = self.level.departure(none, shown.origin_px)
-        level = (self.prior.plain(self.bands) + departure).clamp(DARKEST, 1.0)
-        weight = self.settings.prior_weight * max(self.prior.share.values())
-        return level.float()[None], (share / (share + weight).clamp(min=1e-9)).float()[None]
+        departure, _, _ = self.level.departure(none, shown.origin_px)
+        return (self.prior.plain(self.bands) + departure).clamp(DARKEST, 1.0).float()[None]
 
     def _strip(
         self, features: Float32[Tensor, "batch feature h w"], origin_px: tuple[int, int]
     ) -> tuple[Float32[Tensor, "batch band h w"], Float32[Tensor, "batch 1 h w"]]:
-        weight = self.settings.prior_weight * max(self.prior.share.values())
-        images, evidence = [], []
+        images, extrapolations = [], []
         for one, level in zip(features.double(), self.prior.spectrum(features, self.bands), strict=True):
-            departure, extrapolation, share = self.regression.departure(one, origin_px)
+            departure, extrapolation, _ = self.regression.departure(one, origin_px)
             images.append(level + departure)
-            evidence.append(share / (share + weight).clamp(min=1e-9) / (1 + extrapolation.square()))
-        return torch.stack(images).clamp(DARKEST, 1.0).float(), torch.stack(evidence).float()
+            extrapolations.append(extrapolation)
+        return torch.stack(images).clamp(DARKEST, 1.0).float(), torch.stack(extrapolations).float()
 
 
 def _season(sample: Sequence[Observation]) -> Season | None:
@@ -227,10 +235,6 @@ def _beside(
     share = blur(clear.float(), sigma_px)
     mean = blur(torch.where(clear, error, 0.0), sigma_px) / share.clamp(min=torch.finfo(share.dtype).tiny)
     return (2 * share).clamp(max=1.0), mean
-
-
-def _raised(sure: Float32[Tensor, "batch 1 h w"], by: Float32[Tensor, "batch 1 h w"]) -> Float32[Tensor, "batch 1 h w"]:
-    return 1 - (1 - sure) * (1 - by)
 
 
 # Detail of the ground that shows through haze, where the haze is thin and the same all around.

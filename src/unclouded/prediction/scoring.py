@@ -11,13 +11,13 @@ from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.evaluation.scores import ClearPixels, Provenance, Scores, score_patches
 from unclouded.files import sha256
 from unclouded.models.known import weights_file
-from unclouded.models.loading import load_remover
 from unclouded.models.remover import CloudRemover
 from unclouded.models.weights import MapChoice, choose_map
 from unclouded.patches.layouts import Inventory, find_triplets
 from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable, incomplete_as_skipped
 from unclouded.patches.splits import SplitName, incomplete_of, triplets_of
 from unclouded.patches.time_series import SeriesSplit, find_time_series
+from unclouded.prediction.auto_remover import RemoverSpec
 from unclouded.prediction.evaluation_source import EvaluationSource, Predictions, remover_source
 from unclouded.progress import ProgressCallback, counted, no_progress
 from unclouded.tensors.dataset import TripletDataset
@@ -57,7 +57,7 @@ def evaluate(
     Raises:
         InputError: The data set, the remover or one of its predictions cannot be used.
     """
-    chosen = load_remover(remover, None, device) if isinstance(remover, Path | str) else remover
+    chosen = RemoverSpec(str(remover), device=device).find() if isinstance(remover, Path | str) else remover
     weights = weights_file(str(remover)) if isinstance(remover, Path | str) else None
     inventory = find_triplets(Path(root))
     files = triplets_of(inventory, split)
