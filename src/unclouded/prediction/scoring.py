@@ -105,7 +105,7 @@ def evaluate_time_series(
         InputError: The data set, the remover or one of its predictions cannot be used.
     """
     named = isinstance(remover, Path | str)
-    chosen = load_remover(remover, bands, device) if isinstance(remover, Path | str) else remover
+    chosen = RemoverSpec(str(remover), bands, device).find() if isinstance(remover, Path | str) else remover
     weights = weights_file(str(remover)) if named else None
     cloud_map = choose_map([chosen], clouds)
     data = TimeSeriesDataset(find_time_series(Path(root), split), chosen.bands, cloud_map.used, references)
