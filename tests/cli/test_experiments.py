@@ -48,7 +48,7 @@ def test_a_figure_is_drawn(root: Path, tmp_path: Path, unclouded: Callable[..., 
     assert out.read_text(encoding="utf-8").startswith("<?xml")
 
 
-@pytest.mark.parametrize(("number", "message"), [(2, "choose from 1, 4, 5"), (6, "ends in .png")])
+@pytest.mark.parametrize(("number", "message"), [(10, "choose from 1, 2, 3"), (6, "ends in .png")])
 def test_what_cannot_be_drawn_is_refused(
     root: Path,
     tmp_path: Path,
@@ -59,6 +59,17 @@ def test_what_cannot_be_drawn_is_refused(
 ) -> None:
     assert unclouded("figure", number, root, "--out", tmp_path / "f.doc") == 2
     assert message in capsys.readouterr().err
+
+
+def test_networks_are_drawn_and_listed_without_data(
+    tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert unclouded("figure", 3, "--out", tmp_path / "3.svg") == 0
+    assert (tmp_path / "3.svg").is_file()
+    assert unclouded("models", "--architecture") == 0
+    assert "9 x C(3 x 3, 256, 1, 1) N R" in capsys.readouterr().out
+    assert unclouded("figure", 1, "--out", tmp_path / "1.svg") == 2
+    assert "figure 1 is drawn from a data set; add ROOT" in capsys.readouterr().err
 
 
 def test_an_audit_of_a_data_set_with_itself_finds_something(root: Path, unclouded: Callable[..., int]) -> None:

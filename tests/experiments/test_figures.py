@@ -3,11 +3,14 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+import torch
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from torch import Tensor
 
 from unclouded.errors import InputError
 from unclouded.experiments.figures import (
+    choose_by_coverage,
     choose_regions,
     draw_grid,
     figure_1,
@@ -15,6 +18,7 @@ from unclouded.experiments.figures import (
     figure_6,
     figure_7,
     figure_9,
+    patch_title,
     radar_grey,
     readable,
     require_format,
@@ -26,6 +30,7 @@ from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.mosaic import RegionFiles
 from unclouded.patches.roi import Roi
 from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.tensors.observation import Observation
 
 GRID = GeoBox.from_bbox((0, 0, 640, 640), "EPSG:32632", resolution=10)
 
@@ -94,6 +99,36 @@ def test_radar_is_black_at_minus_25_db_and_white_at_0() -> None:
     assert radar_grey(sar).tolist() == [[0.0, 0.5, 1.0, 1.0]]
 
 
+def test_titles_are_in_words() -> None:
+    assert patch_title("ROIs1158_spring_106_p30", 0.476) == "spring, region 106, patch 30\ncover 48 %"
+    assert patch_title("tiny$1") == r"tiny\$1"
+
+
+def test_chosen_patches_are_clear_partly_and_fully_cloudy() -> None:
+    assert choose_by_coverage([0.9, 0.45, 0.1, 0.99, 0.5, 0.0], 3) == [5, 4, 3]
+    assert choose_by_coverage([0.9, 0.2], 3) == [1, 0]
+    assert choose_by_coverage([0.9, 0.4, 0.1], 1) == [1]
+
+
+def test_raw_predictions_are_not_composed_with_the_observation(files: TripletFiles, tmp_path: Path) -> None:
+    write_geotiff(tmp_path / "clear_sky.tif", np.full((13, 64, 64), 1000, np.uint16), SENTINEL2.bands, GRID)
+    clear = TripletFiles("place", None, files.sar, tmp_path / "clear_sky.tif", tmp_path / "clear.tif")
+    darkened = _Constant()
+    for name, raw in (("kept", False), ("raw", True)):
+        figure_9(tmp_path / f"{name}.svg", [clear], darkened, None, count=1, raw=raw)
+        figure_1(tmp_path / f"{name}_1.svg", [clear], {"constant": darkened}, None, raw=raw)
+    assert "MAE 0.000" in (tmp_path / "kept.svg").read_text()  # every pixel is clear: the observation, 0.1
+    assert "MAE 0.400" in (tmp_path / "raw.svg").read_text()  # the network's 0.5
+    assert "network, constant" in (tmp_path / "raw_1.svg").read_text()
+
+
+class _Constant:
+    name, bands = "constant", ("B04", "B03", "B02")
+
+    def __call__(self, observation: Observation) -> Tensor:
+        return torch.full_like(observation.cloudy, 0.5)
+
+
 def test_a_name_is_no_formula_and_no_paragraph() -> None:
     assert readable("a$b\n") == r"a\$b?"
     assert len(readable("x" * 99)) == 40
@@ -102,7 +137,7 @@ def test_a_name_is_no_formula_and_no_paragraph() -> None:
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
 def test_the_suffix_chooses_the_format_and_equal_figures_are_equal_files(tmp_path: Path, suffix: str) -> None:
     for name in ("a", "b"):
-        draw_grid(tmp_path / f"{name}.{suffix}", {"map $m$": [GREY, GREY]}, ["<one>", "two$"])
+        draw_grid(tmp_path / f"{name}.{suffix}", {"map $m$": [GREY, GREY]}, ["<one>", r"two\$"])
     first = (tmp_path / f"a.{suffix}").read_bytes()
     assert first == (tmp_path / f"b.{suffix}").read_bytes()
     assert first.startswith({"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[suffix])

@@ -4,13 +4,20 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from unclouded.errors import InputError
+from unclouded.evaluation.features import feature_extractor
+from unclouded.experiments.execution import estimate
 from unclouded.experiments.reproduce import RECORD, Reproduction, leak_free
+from unclouded.experiments.row_scores import EvaluationDevice, chunks_folder, feature_settings, score_row
 from unclouded.experiments.rows import find_experiments
+from unclouded.experiments.runs import Part, parts_of
+from unclouded.locks import held
+from unclouded.training.forecast import total_steps
 
 
 def smoke(table: str, runs: Path) -> Reproduction:
@@ -23,6 +30,56 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for table in ("table_2", "table_3", "table_4"):
         smoke(table, folder).complete(lambda *_: None)
     return folder
+
+
+def test_an_interrupted_evaluation_continues_and_gives_the_same_scores(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "smoke", tmp_path / "smoke")
+    path = tmp_path / "smoke" / "table_2" / "ours_0" / "scores_observed.json"
+    expected = json.loads(path.read_text())
+    path.unlink()
+    one = smoke("table_2", tmp_path)
+    row = next(row for row in one.rows if row.key == "ours_0")
+    size, chunks = one.experiments.size("smoke"), chunks_folder(row, "observed", one.folder)
+    parts = parts_of(row, size, one.folder / "simulated", one.folder)
+    extractor = feature_extractor(feature_settings(size))
+    score_row(row, "observed", parts, size, extractor, folder=chunks)
+    first, second = sorted(chunks.iterdir())  # a chunk for each fold
+    before = first.stat().st_mtime_ns
+    second.unlink()
+    threads = EvaluationDevice(batch=2, workers=2)
+    again = score_row(row, "observed", parts, size, extractor, folder=chunks, device=threads)
+    assert first.stat().st_mtime_ns == before and second.is_file()
+    assert [patch.name for patch in again.patches] == list(expected["patches"])
+    assert again.mean("all")["mae"] == pytest.approx(expected["mean"]["all"]["mae"], rel=1e-6)
+    second.unlink()
+    one.complete(lambda *_: None)
+    assert json.loads(path.read_text()) == expected
+    assert not chunks.exists()
+
+
+def test_a_row_that_another_process_computes_is_left_to_it(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "smoke", tmp_path / "smoke")
+    for scores in (tmp_path / "smoke" / "table_2").rglob("scores_observed.json"):
+        scores.unlink()
+    with held(tmp_path / "smoke" / "table_2" / "ours_0"):
+        assert smoke("table_2", tmp_path).complete(lambda *_: None) == ("ours_0",)
+    table, _ = smoke("table_2", tmp_path).read()
+    assert [line.values is None for line in table.lines] == [True, False]
+
+
+def test_the_estimate_follows_from_measured_steps(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {False: 1.0, True: 3.0}
+    monkeypatch.setattr("unclouded.experiments.execution.step_seconds", lambda _, *, paired: seconds[paired])
+    monkeypatch.setattr(Part, "steps_left", lambda part: total_steps(part.settings, part.patches))
+    one = smoke("table_2", runs)
+    size = one.experiments.size("smoke")
+    (part, _) = parts_of(one.rows[0], size, one.folder / "simulated", one.folder)
+    long = part.settings.schedule.model_copy(update={"epochs_constant": 1800})  # of two patches
+    half = part.settings.model_copy(update={"schedule": long, "paired_percent": 50.0})
+    lines = estimate([replace(part, settings=half)])
+    assert lines[0].endswith("about 2.0 hours for 3,600 steps at 2.00 s a step")
+    assert "not included" in lines[1]
+    assert estimate([part]) == []  # a few steps
 
 
 def test_without_runs_every_cell_is_marked_as_not_run(tmp_path: Path) -> None:

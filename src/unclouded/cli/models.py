@@ -28,12 +28,20 @@ def list_models(
         list[Path] | None,
         typer.Argument(metavar="[PATH]...", help="Weights files, or folders to search for weights files."),
     ] = None,
+    architecture: Annotated[
+        bool, typer.Option("--architecture", help="Show the layers of the paper's networks instead (its Table I).")
+    ] = False,
 ) -> None:
     """List removers.
 
     Without PATH, the removers that need no weights; otherwise the weights files found, with their training data and
     scores.
     """
+    if architecture:
+        from unclouded.experiments.architecture import architecture_text
+
+        typer.echo(architecture_text())
+        return
     from unclouded.files import require_there
 
     require_there(*(places or ()))  # before the imports below, which take seconds

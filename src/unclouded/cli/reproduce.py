@@ -2,7 +2,7 @@
 
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -13,6 +13,7 @@ from unclouded.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from unclouded.clouds.cache import ProbabilityCache
     from unclouded.models.remover import CloudRemover
     from unclouded.patches.layouts import Inventory, TripletFiles
     from unclouded.patches.reading import DamagedTriplet
@@ -46,12 +47,35 @@ def reproduce(
             help="Folder of the experiment files.", show_default="./experiments, or else those of the package"
         ),
     ] = None,
+    row: Annotated[
+        list[str] | None,
+        typer.Option(help="Row to train and evaluate, such as ours-0. Repeatable.", show_default="all rows"),
+    ] = None,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Part of the rows for this process or machine, such as 2/4.")
+    ] = "1/1",
+    device: Annotated[
+        Literal["cpu", "cuda", "mps"] | None,
+        typer.Option(
+            help="Kind of device; a graphics card is chosen by CUDA_VISIBLE_DEVICES.",
+            show_default="cuda if available, else cpu",
+        ),
+    ] = None,
+    precision: Annotated[
+        Literal["32-true", "bf16-mixed"] | None,
+        typer.Option(help="Numerical precision of trainings.", show_default="that of the rows"),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes, or threads in an evaluation, that read patches.")] = 0,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Print the duration of the missing trainings, measured here, and exit.")
+    ] = False,
     vgg: options.Vgg = "auto",
     damaged: options.Damaged = "refuse",
 ) -> None:
     """Reproduce a table of the paper from a folder of runs.
 
-    The table is written as Markdown, CSV, LaTeX and HTML; its cells link to the scores.
+    The table is written as Markdown, CSV, LaTeX and HTML; its cells link to the scores. Several processes may complete
+    one folder, each its own rows.
     """
     if table.startswith("figure-"):
         raise InputError(
@@ -65,14 +89,23 @@ def reproduce(
         if folder is not None:
             require_folder(folder)  # before the imports below, which take seconds
     from unclouded.cli.progress import progress_bar
+    from unclouded.experiments.execution import Execution
     from unclouded.experiments.reproduce import Reproduction
     from unclouded.experiments.rows import find_experiments
     from unclouded.experiments.tables import to_markdown
     from unclouded.files import require_writable
 
-    reproduction = Reproduction(find_experiments(experiments), table.replace("-", "_"), size, runs, root, vgg, damaged)
+    place: Any = options.resolve_device(device) if train or estimate else None
+    execution = Execution(tuple(row or ()), shard, place, precision, workers)
+    found = find_experiments(experiments)
+    reproduction = Reproduction(found, table.replace("-", "_"), size, runs, root, vgg, damaged, execution)
+    execution.select(reproduction.rows)
     require_writable(reproduction.folder)
-    if train:
+    if train or estimate:
+        lines = reproduction.estimate()
+        typer.echo("\n".join(lines or ["at most a few minutes of training are left"]))
+        if estimate:
+            return
         with progress_bar() as on_progress:
             reproduction.complete(on_progress)
     content, _ = reproduction.read()
@@ -80,8 +113,8 @@ def reproduce(
     typer.echo("\n".join(f"wrote {path}" for path in reproduction.write(content)))
 
 
-NUMBERS = (1, 4, 5, 6, 7, 8, 9)
-"""Figures that show data; figures 2 and 3 of the paper show network architectures."""
+NUMBERS = tuple(range(1, 10))
+"""Figures of the paper; 2 and 3 show networks, the others data."""
 
 
 def figure(
@@ -89,15 +122,23 @@ def figure(
         int,
         typer.Argument(
             metavar="NUMBER",
-            help="1: predictions; 4: regions; 5 and 8: cloud coverage; 6: synthetic clouds; 7: cloud maps; "
-            "9: worst predictions.",
+            help="1: predictions; 2 and 3: networks; 4: regions; 5 and 8: cloud coverage; 6: synthetic clouds; "
+            "7: cloud maps; 9: worst predictions.",
             show_default=False,
         ),
     ],
-    root: options.DataSet,
-    out: Annotated[Path, typer.Option(help="PNG, PDF or SVG file.")],
+    root: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="ROOT",
+            help="Data set in either SEN12MS-CR layout; omitted for figures 2 and 3.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="PNG, PDF or SVG file.")] = ...,  # type: ignore[assignment]
     patch: Annotated[
-        list[str] | None, typer.Option(help="Patch name. Repeatable.", show_default="the first patches")
+        list[str] | None,
+        typer.Option(help="Patch name. Repeatable.", show_default="from clear to fully cloudy; figure 9: the worst"),
     ] = None,
     region: Annotated[
         list[str] | None,
@@ -113,14 +154,25 @@ def figure(
     split: Annotated[
         options.Part | None, typer.Option(help="Part of the data set.", show_default="all; test in figure 8")
     ] = None,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw", help="Figures 1 and 9: draw the network output everywhere, also where pixels are observed clear."
+        ),
+    ] = False,
     damaged: options.Damaged = "refuse",
 ) -> None:
     """Draw a figure of the paper from a data set."""
     from unclouded.files import require_folder
 
-    require_folder(root)  # before the imports below, which take a second
     if number not in NUMBERS:
-        raise InputError(f"figure {number} cannot be drawn from data; choose from {', '.join(map(str, NUMBERS))}")
+        raise InputError(f"the paper has no figure {number}; choose from {', '.join(map(str, NUMBERS))}")
+    if number in (2, 3):
+        _networks(number, out)
+        return
+    if root is None:
+        raise InputError(f"figure {number} is drawn from a data set; add ROOT")
+    require_folder(root)  # before the imports below, which take a second
     from unclouded.experiments.figures import require_format
     from unclouded.files import require_new_file
     from unclouded.patches.layouts import find_triplets
@@ -133,8 +185,17 @@ def figure(
     elif number in (5, 8):
         _coverage(root, out, split or ("test" if number == 8 else "all"), selection)
     else:
-        _patches(number, find_triplets(root), out, patch, remover or ["clear-mean"], split or "all", selection)
+        _patches(number, find_triplets(root), out, patch, remover or ["clear-mean"], split or "all", selection, raw)
     options.report_skipped(selection.skipped)
+    typer.echo(f"look at {out}")
+
+
+def _networks(number: int, out: Path) -> None:
+    from unclouded.experiments.architecture import figure_2, figure_3
+    from unclouded.files import require_new_file
+
+    require_new_file(out)
+    (figure_2 if number == 2 else figure_3)(out)
     typer.echo(f"look at {out}")
 
 
@@ -143,6 +204,23 @@ class _Selection(NamedTuple):
 
     damaged: options.DamagedAction
     skipped: "list[DamagedTriplet]"
+
+    def chosen(
+        self, files: "Sequence[TripletFiles]", most: int, cache: "ProbabilityCache"
+    ) -> "tuple[TripletFiles, ...]":
+        """At most ``most`` patches that can be read, from clear to fully cloudy; all of them if there are no more."""
+        from unclouded.clouds.map import CloudMapSettings, cloud_map, mean_coverage
+        from unclouded.experiments.figures import EXAMINED, choose_by_coverage
+        from unclouded.io.raster import read
+        from unclouded.sensors import SENTINEL2
+
+        if len(files) <= most:
+            return self.first(files, most)
+        spread = [files[i * len(files) // EXAMINED] for i in range(EXAMINED)] if len(files) > EXAMINED else files
+        readable = self.first(spread, EXAMINED)
+        images = [read(one.cloudy, SENTINEL2) for one in readable]
+        maps = [cloud_map(one.values, one.bands, CloudMapSettings(), cache=cache) for one in images]
+        return tuple(readable[i] for i in choose_by_coverage([mean_coverage(m) for m in maps], most))
 
     def first(self, files: "Sequence[TripletFiles]", most: int) -> "tuple[TripletFiles, ...]":
         """The first patches that can be read, at most ``most``."""
@@ -163,6 +241,7 @@ def _patches(
     removers: list[str],
     part: options.Part,
     selection: _Selection,
+    raw: bool,
 ) -> None:
     from unclouded.clouds.cache import ProbabilityCache
     from unclouded.experiments.figures import figure_1, figure_6, figure_7, figure_9
@@ -171,19 +250,20 @@ def _patches(
     cache = ProbabilityCache()
     if number == 7:
         observed = inventory.observations if part == "all" else triplets_of(inventory, part)
-        figure_7(out, [files.cloudy for files in selection.first(*_candidates(observed, names, 12))], cache)
+        figure_7(out, [files.cloudy for files in selection.chosen(*_candidates(observed, names, 12), cache)], cache)
         return
     triplets = triplets_of(inventory, part)
     if number == 6:
-        figure_6(out, selection.first(*_candidates(triplets, names, 3)), cache)
+        figure_6(out, selection.chosen(*_candidates(triplets, names, 3), cache), cache)
     elif number == 1:
         found = {one.name: one for one in map(_remover, removers)}
-        figure_1(out, selection.first(*_candidates(triplets, names, 3)), found, cache)
+        figure_1(out, selection.chosen(*_candidates(triplets, names, 3), cache), found, cache, raw=raw)
     elif len(removers) > 1:
         raise InputError(f"figure 9 shows the errors of one remover, found {len(removers)}; name one")
     else:
         files, _ = _candidates(triplets, names, len(triplets))
-        figure_9(out, files, _remover(removers[0]), cache, damaged=selection.damaged, skipped=selection.skipped)
+        shown, skipped = _remover(removers[0]), selection.skipped
+        figure_9(out, files, shown, cache, raw=raw, damaged=selection.damaged, skipped=skipped)
 
 
 def _remover(name: str) -> "CloudRemover":

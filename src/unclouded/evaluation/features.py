@@ -88,6 +88,16 @@ class FeatureExtractor:
             self.store.put(key, feature.numpy())
         return feature
 
+    def pair(
+        self, triplet: Triplet, prediction: Float[Tensor, "1 band h w"]
+    ) -> tuple[Float32[Tensor, " feature"], Float32[Tensor, " feature"]] | None:
+        """Return the features of a clear image and of its prediction; None if one of them has pixels without data."""
+        rgb = positions(RGB, triplet.observation.bands)
+        real, generated = triplet.clear[:, rgb], prediction[:, rgb]
+        if not bool(real.isfinite().all() & generated.isfinite().all()):
+            return None
+        return self(real), self(generated)
+
     def _computed(self, rgb: Float[Tensor, "1 3 h w"]) -> Float32[Tensor, " feature"]:
         side = self.settings.side_px
         seen = (rgb.to(self.vgg.mean.device).float() / self.settings.brightest).clamp(0.0, 1.0)
@@ -188,15 +198,17 @@ class PrecisionRecallMeter:
     def watch(self, pairs: Iterable[tuple[Triplet, Tensor]]) -> Iterator[tuple[Triplet, Tensor]]:
         """Yield the pairs unchanged and collect their features."""
         for triplet, prediction in pairs:
-            rgb = positions(RGB, triplet.observation.bands)
-            real, generated = triplet.clear[:, rgb], prediction[:, rgb]
-            if bool(real.isfinite().all() & generated.isfinite().all()):
-                self._names.append(triplet.name)
-                self._real.append(self.extractor(real))
-                self._generated.append(self.extractor(generated))
-            else:
-                self._left_out.append(triplet.name)
+            self.add(triplet.name, self.extractor.pair(triplet, prediction))
             yield triplet, prediction
+
+    def add(self, name: str, features: tuple[Tensor, Tensor] | None) -> None:
+        """Add the features of :meth:`FeatureExtractor.pair`, for example of an earlier process."""
+        if features is None:
+            self._left_out.append(name)
+            return
+        self._names.append(name)
+        self._real.append(features[0])
+        self._generated.append(features[1])
 
     def features(self) -> tuple[Float32[Tensor, "n feature"], Float32[Tensor, "n feature"]]:
         """Return the collected features of clear images and of predictions."""

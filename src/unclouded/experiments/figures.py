@@ -31,7 +31,7 @@ from unclouded.models.weights import choose_map
 from unclouded.patches.layouts import TripletFiles
 from unclouded.patches.mosaic import RegionFiles, reduced, stitch
 from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable
-from unclouded.patches.roi import Roi
+from unclouded.patches.roi import PatchId, Roi
 from unclouded.prediction.evaluation_source import evaluate_remover
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.tensors.dataset import TripletDataset
@@ -43,16 +43,55 @@ WORST_ERROR = 0.25
 """Reflectance at the end of the error's colour bar."""
 
 
+PIXEL_M = 10.0
+"""Side of a pixel of a patch."""
+EXAMINED = 24
+"""Patches of which the coverage is computed to choose from them."""
+
+
+def patch_title(name: str, coverage: float | None = None, most: int = 40) -> str:
+    """Return season, region and number of a patch in words, or its name if it is not an official one, and its cover."""
+    try:
+        patch = PatchId.parse(name)
+        title = f"{patch.roi.season}, region {patch.roi.number}, patch {patch.number}"
+    except InputError:
+        title = readable(name, most)
+    return title if coverage is None else f"{title}\ncover {100 * coverage:.0f} %"
+
+
+def choose_by_coverage(coverages: Sequence[float], count: int) -> list[int]:
+    """Return positions of patches from clear to fully cloudy: the nearest to ``count`` equally spaced coverages.
+
+    Args:
+        coverages: Mean of m of each patch.
+        count: Number of patches to choose; all if there are fewer.
+    """
+    left = list(range(len(coverages)))
+    targets = [0.5] if count == 1 else [i / (count - 1) for i in range(count)]
+    chosen = []
+    for target in targets[: len(coverages)]:
+        nearest = min(left, key=lambda i: (abs(coverages[i] - target), i))
+        left.remove(nearest)
+        chosen.append(nearest)
+    return sorted(chosen, key=lambda i: coverages[i])
+
+
 def figure_1(
-    path: Path, files: Sequence[TripletFiles], removers: Mapping[str, CloudRemover], cache: ProbabilityCache | None
+    path: Path,
+    files: Sequence[TripletFiles],
+    removers: Mapping[str, CloudRemover],
+    cache: ProbabilityCache | None,
+    *,
+    raw: bool = False,
 ) -> None:
     """Draw radar, cloudy image, predictions and target, one column per patch (Fig. 1 of the paper).
 
     Args:
         path: PNG, PDF or SVG file, written atomically.
         files: Complete triplets.
-        removers: Removers by label, one row of predictions each; clear pixels stay as observed, as in products.
+        removers: Removers by label, one row of predictions each.
         cache: Cache of cloud probabilities.
+        raw: Draw the plain output; otherwise clear pixels stay as observed, as in products.
     """
     if not removers:
         raise InputError("figure 1 shows predictions, expected one or more --remover; name baselines or weights files")
@@ -62,10 +101,14 @@ def figure_1(
     rows = {"S1, VV": [radar_grey(one.sar[0].numpy()) for one in seen]}
     rows["S2, cloudy"] = [colour(one.cloudy[0].numpy(), one.bands) for one in seen]
     for label, remover in removers.items():
-        pairs = evaluate_remover(remover, TripletDataset(tuple(files), bands, choose_map([remover]).used, cache))
-        rows[f"predicted, {readable(label, 24)}"] = [colour(image[0].numpy(), remover.bands) for _, image in pairs]
+        data = TripletDataset(tuple(files), bands, choose_map([remover]).used, cache)
+        pairs = evaluate_remover(remover, data, keep_clear=not raw)
+        rows[f"{'network' if raw else 'predicted'}, {readable(label, 24)}"] = [
+            colour(image[0].numpy(), remover.bands) for _, image in pairs
+        ]
     rows["S2, clear (target)"] = [colour(one.clear[0].numpy(), bands) for one in triplets]
-    draw_grid(path, rows, [one.name for one in triplets])
+    covers = [float(one.cloud_map.mean()) for one in seen]
+    draw_grid(path, rows, [patch_title(one.name, cover) for one, cover in zip(triplets, covers, strict=True)])
 
 
 def figure_6(
@@ -82,7 +125,8 @@ def figure_6(
     titles = ("clear", "cloudy, real", "map m, real", "cloudy, Perlin", "map m, Perlin", "cloudy, Copy")
     columns = [_painted(one, cache, perlin) for one in files]
     rows = {title: [column[i] for column in columns] for i, title in enumerate(titles)}
-    draw_grid(path, rows, [one.name for one in files])
+    covers = [float(np.nanmean(column[2])) for column in columns]
+    draw_grid(path, rows, [patch_title(one.name, cover) for one, cover in zip(files, covers, strict=True)])
 
 
 Panel = NDArray[np.float32]
@@ -114,7 +158,7 @@ def figure_7(path: Path, images: Iterable[ImageFile], cache: ProbabilityCache | 
     for image in images:
         raster = read(image, SENTINEL2)
         m = cloud_map(raster.values, raster.bands, CloudMapSettings(), cache=cache)
-        title = f"{readable(image.stem)}\nmean of m {mean_coverage(m):.2f}"
+        title = patch_title(_patch_of(image.stem), mean_coverage(m))
         pairs.append((title, colour(raster.values, raster.bands, SOFT_EDGES), m))
     rows = -(-len(pairs) // columns)
     figure = Figure(figsize=(1.9 * columns, 4.1 * rows), layout="constrained")
@@ -126,7 +170,14 @@ def figure_7(path: Path, images: Iterable[ImageFile], cache: ProbabilityCache | 
         show(axes[2 * row, column], picture)
         show(axes[2 * row + 1, column], m)
         axes[2 * row, column].set_title(title, fontsize=5)
+    if pairs:
+        scale_bar(axes[2 * ((len(pairs) - 1) // columns) + 1, 0], pairs[-1][1].shape[1], PIXEL_M)
     save(path, figure)
+
+
+def _patch_of(stem: str) -> str:
+    """Return the patch name of a file name of the official layout, without its sensor."""
+    return stem.replace("_s2_cloudy_", "_")
 
 
 def figure_9(
@@ -136,6 +187,7 @@ def figure_9(
     cache: ProbabilityCache | None,
     count: int = 4,
     *,
+    raw: bool = False,
     damaged: Damaged = "refuse",
     skipped: list[DamagedTriplet] | None = None,
 ) -> None:
@@ -144,9 +196,10 @@ def figure_9(
     Args:
         path: PNG, PDF or SVG file, written atomically.
         files: Complete triplets to choose from; all of them are evaluated.
-        remover: Remover whose errors are shown; clear pixels stay as observed.
+        remover: Remover whose errors are shown.
         cache: Cache of cloud probabilities.
         count: Number of patches, one column each.
+        raw: Draw and rank the plain output; otherwise clear pixels stay as observed.
         damaged: Treatment of damaged patches.
         skipped: List to which skipped damaged patches are appended.
     """
@@ -155,20 +208,24 @@ def figure_9(
     places = {name: index for index, name in enumerate(data.names)}
     scored = [
         (score_patch(triplet, image).values["all"]["mae"], places[triplet.name])
-        for triplet, image in evaluate_remover(remover, triplets)
+        for triplet, image in evaluate_remover(remover, triplets, keep_clear=not raw)
     ]
     worst = sorted(scored, key=lambda one: (-np.nan_to_num(one[0], nan=-1.0), one[1]))[:count]
-    pairs = list(evaluate_remover(remover, data.subset([index for _, index in worst])))
-    rows: dict[str, list[Panel]] = {title: [] for title in ("S1, VV", "S2, cloudy", "map m", "predicted", "target")}
+    pairs = list(evaluate_remover(remover, data.subset([index for _, index in worst]), keep_clear=not raw))
+    predicted = "network" if raw else "predicted"
+    rows: dict[str, list[Panel]] = {title: [] for title in ("S1, VV", "S2, cloudy", "map m", predicted, "target")}
     for triplet, image in pairs:
         seen = triplet.observation
         optical = (colour(one[0].numpy(), seen.bands) for one in (seen.cloudy, image, triplet.clear))
-        cloudy, predicted, target = optical
-        panels = (radar_grey(seen.sar[0].numpy()), cloudy, seen.cloud_map[0, 0].numpy(), predicted, target)
+        cloudy, found, target = optical
+        panels = (radar_grey(seen.sar[0].numpy()), cloudy, seen.cloud_map[0, 0].numpy(), found, target)
         for title, panel in zip(rows, panels, strict=True):
             rows[title].append(panel)
     errors = [(image - triplet.clear)[0].abs().mean(dim=0).numpy() for triplet, image in pairs]
-    names = [f"{readable(pair[0].name, 26)}\nMAE {mae:.3f}" for pair, (mae, _) in zip(pairs, worst, strict=True)]
+    names = [
+        f"{patch_title(triplet.name, float(triplet.observation.cloud_map.mean()), 26)}, MAE {mae:.3f}"
+        for (triplet, _), (mae, _) in zip(pairs, worst, strict=True)
+    ]
     _draw_with_errors(path, rows, errors, names)
 
 
@@ -189,6 +246,7 @@ def _draw_with_errors(path: Path, rows: dict[str, list[Panel]], errors: list[Pan
     bar.ax.tick_params(labelsize=NAME_PT)
     for axis, name in zip(axes[0], names, strict=True):
         axis.set_title(name, fontsize=NAME_PT)
+    scale_bar(axes[-1, 0], errors[0].shape[1], PIXEL_M)
     save(path, figure)
 
 
@@ -275,7 +333,7 @@ def draw_grid(path: Path, rows: Mapping[str, Sequence[Panel]], names: Sequence[s
     Args:
         path: PNG, PDF or SVG file, written atomically.
         rows: Panels by row label, one panel per patch.
-        names: Names of the patches.
+        names: Titles of the columns.
         side: Side of a panel, inches.
     """
     tight = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
@@ -286,7 +344,8 @@ def draw_grid(path: Path, rows: Mapping[str, Sequence[Panel]], names: Sequence[s
         for axis, panel in zip(line, panels, strict=True):
             show(axis, panel)
     for axis, name in zip(axes[0], names, strict=True):
-        axis.set_title(readable(name), fontsize=NAME_PT)
+        axis.set_title(name, fontsize=NAME_PT)
+    scale_bar(axes[-1, 0], next(iter(rows.values()))[0].shape[1], PIXEL_M)
     save(path, figure)
 
 

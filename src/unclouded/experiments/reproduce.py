@@ -1,44 +1,47 @@
 """Reproduction of a table of the paper from a folder of runs.
 
 :class:`Reproduction` trains and evaluates the missing rows on request, reads the existing ones into a table, and writes
-it. A row is scored over all its folds in one file (:func:`score_row`). ``training.json`` beside the scores records the
-training patches of every network, from which :func:`leak_free` determines whether a test region was used in training.
+it. A row is scored over all its folds in one file (:mod:`unclouded.experiments.row_scores`). ``training.json`` beside
+the scores records the training patches of every network, from which :func:`leak_free` determines whether a test region
+was used in training.
 """
 
-import hashlib
+import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from os.path import relpath
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from torch import Tensor
-
-from unclouded.clouds.cache import ProbabilityCache
-from unclouded.clouds.map import PAPER, CloudMapSettings
-from unclouded.errors import InputError
-from unclouded.evaluation.features import FeatureExtractor, FeatureSettings, PrecisionRecallMeter, feature_extractor
-from unclouded.evaluation.results_io import load_scores, write_scores
-from unclouded.evaluation.scores import EvaluationProtocol, Provenance, Scores, require_same, score_patches
+from unclouded.errors import BusyError, InputError
+from unclouded.evaluation.features import feature_extractor
+from unclouded.evaluation.scores import EvaluationProtocol, Scores, require_same
+from unclouded.experiments.execution import PAPER_COST, Execution, estimate, row_hours
 from unclouded.experiments.orderings import Checked, check, load_expected, summary
-from unclouded.experiments.rows import Clouds, Experiments, Row, SizeSettings, Target
-from unclouded.experiments.runs import Part, parts_of, simulated_root, train_missing
+from unclouded.experiments.row_scores import (
+    EvaluationDevice,
+    chunks_folder,
+    feature_settings,
+    read_row_scores,
+    remove_chunks,
+    score_row,
+    scores_path,
+    write_row_scores,
+)
+from unclouded.experiments.rows import Clouds, Experiments, Row, SizeSettings
+from unclouded.experiments.runs import Part, parts_of, simulated_root
 from unclouded.experiments.tables import COLUMNS, Line, Table, to_csv, to_html, to_latex, to_markdown
-from unclouded.files import read_small, sha256, write_json, write_text
-from unclouded.models.baselines import baseline
-from unclouded.models.remover import CloudRemover
-from unclouded.models.weights import load_network
-from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable
+from unclouded.files import read_small, write_json, write_text
+from unclouded.locks import held
+from unclouded.patches.reading import Damaged
 from unclouded.patches.roi import region_of
-from unclouded.prediction.evaluation_source import evaluate_remover
 from unclouded.progress import ProgressCallback
-from unclouded.sensors import RGB
 from unclouded.strict_json import read_json
-from unclouded.tensors.dataset import TripletDataset
-from unclouded.tensors.observation import Triplet
+from unclouded.training.forecast import duration_text
 from unclouded.vgg import AUTO
+
+logger = logging.getLogger(__name__)
 
 SHOWN_AS_COLUMNS = ("synthetic", "target")
 """Entries of the evaluation protocol that may differ within a table, because the table shows them."""
@@ -63,6 +66,7 @@ class Reproduction:
         root: Data set; not needed to read existing results, nor for simulated regions.
         vgg: Weights of VGG16 for precision and recall.
         damaged: Treatment of damaged patches, in training and evaluation.
+        execution: Rows that this process completes, and its device.
     """
 
     experiments: Experiments
@@ -72,6 +76,7 @@ class Reproduction:
     root: Path | None = None
     vgg: str = AUTO
     damaged: Damaged = "refuse"
+    execution: Execution = field(default_factory=Execution)
 
     @property
     def folder(self) -> Path:
@@ -83,26 +88,77 @@ class Reproduction:
         """Rows of the table that exist at this size, in order."""
         return tuple(row for row in self.experiments.rows(self.table) if self.size in row.settings.sizes)
 
-    def complete(self, on_progress: ProgressCallback) -> None:
-        """Train and evaluate all missing rows; interrupted trainings resume where they stopped.
+    def complete(self, on_progress: ProgressCallback) -> tuple[str, ...]:
+        """Train and evaluate the missing rows of this process; interrupted ones continue where they stopped.
+
+        Several processes may complete the rows of one folder: each row is locked while it is computed, and rows that
+        another process holds are left to it.
+
+        Returns:
+            The keys of rows that another process is computing.
 
         Raises:
             InputError: There is no data set, or a run was made with other settings.
         """
         size = self.experiments.size(self.size)
         root = self._root(size)
-        for part in train_missing(self.rows, size, root, self.folder, self.damaged):
+        busy: list[str] = []
+        for group in self.execution.select(self.rows):
+            try:
+                with held(self.folder / group[0].path):
+                    self._complete_rows(group, size, root, on_progress)
+            except BusyError as error:
+                busy += [row.key for row in group]
+                logger.warning(f"{', '.join(row.key for row in group)} is left out: {error}")
+        return tuple(busy)
+
+    def _complete_rows(
+        self, rows: Sequence[Row], size: SizeSettings, root: Path, on_progress: ProgressCallback
+    ) -> None:
+        """Complete rows that share their runs."""
+        for part in self._trainings(rows, size, root):
             part.train(on_progress)
-        extractor: FeatureExtractor | None = None
-        tests = [(row, clouds) for row in self.rows for clouds in row.settings.tests]
-        for done, (row, clouds) in enumerate(tests, start=1):
-            path = scores_path(row, clouds, self.folder)
-            if not path.is_file():
-                extractor = extractor or feature_extractor(feature_settings(size), self.vgg)
-                parts = parts_of(row, size, root, self.folder, self.damaged)
-                write_row_scores(path, score_row(row, clouds, parts, size, extractor, self.damaged))
-                write_training_record(path.parent, row, parts, size)
-            on_progress("evaluating", done, len(tests))
+        for row in rows:
+            for clouds in row.settings.tests:
+                path, chunks = (place(row, clouds, self.folder) for place in (scores_path, chunks_folder))
+                if not path.is_file():
+                    self._evaluate(row, clouds, size, root, on_progress)
+                remove_chunks(chunks)
+
+    def _evaluate(
+        self, row: Row, clouds: Clouds, size: SizeSettings, root: Path, on_progress: ProgressCallback
+    ) -> None:
+        work = self.execution
+        device = EvaluationDevice(work.device or "cpu", work.batch, work.workers)
+        parts = parts_of(row, size, root, self.folder, self.damaged)
+        scores = score_row(
+            row,
+            clouds,
+            parts,
+            size,
+            feature_extractor(feature_settings(size), self.vgg, device.name),
+            self.damaged,
+            folder=chunks_folder(row, clouds, self.folder),
+            device=device,
+            on_progress=on_progress,
+        )
+        path = scores_path(row, clouds, self.folder)
+        write_training_record(path.parent, row, parts, size)
+        write_row_scores(path, scores)
+
+    def _trainings(self, rows: Sequence[Row], size: SizeSettings, root: Path) -> list[Part]:
+        """Return the trainings of rows that share their runs, on the device of this process; none for a baseline."""
+        if rows[0].origin.settings.train is None:
+            return []
+        found = parts_of(rows[0], size, root, self.folder, self.damaged)
+        return [self.execution.applied(part) for part in found]
+
+    def estimate(self) -> list[str]:
+        """Return the estimated duration of the missing trainings of this process; see :func:`execution.estimate`."""
+        size = self.experiments.size(self.size)
+        root = self._root(size)
+        groups = self.execution.select(self.rows)
+        return estimate([part for group in groups for part in self._trainings(group, size, root)])
 
     def _root(self, size: SizeSettings) -> Path:
         if size.simulated_regions:
@@ -127,9 +183,15 @@ class Reproduction:
         lines = tuple(self._line(row, clouds, scores) for (_, clouds), (row, scores) in found.items())
         orderings = getattr(load_expected(self.experiments.folder), self.table)
         checked = check(orderings, {line.key: line.values for line in lines})
-        notes = (*_conditions(one for _, one in found.values()), *self._left_out(), *summary(checked))
+        notes = (*_conditions(one for _, one in found.values()), *self._costs(), *self._left_out(), *summary(checked))
         columns = tuple(COLUMNS[key] for key in settings.columns)
         return Table(f"{settings.title} (size {self.size})", columns, lines, notes), checked
+
+    def _costs(self) -> tuple[str, ...]:
+        """Return a note on the duration of the trainings, by their logs, beside that of the paper."""
+        hours = {row.settings.label: row_hours(self.folder / row.path) for row in self.rows}
+        known = [f"{label} {duration_text(spent)}" for label, spent in hours.items() if spent]
+        return (f"cost of training, by the logs: {', '.join(known)}; {PAPER_COST}",) if known else ()
 
     def _left_out(self) -> tuple[str, ...]:
         absent = [row.settings.label for row in self.experiments.rows(self.table) if row not in self.rows]
@@ -190,121 +252,6 @@ def _conditions(found: Any) -> tuple[str, ...]:
             f"precision, recall and F1: {features}, weights SHA-256 {str(protocol.get('weights_sha256'))[:12]}",
         )
     return ()
-
-
-# Scores of a row: every fold is tested on its held-out patches, and all scores go into one file.
-
-
-def feature_settings(size: SizeSettings) -> FeatureSettings:
-    """Return the settings of the image features at a size."""
-    return FeatureSettings(layer=size.precision_recall.layer, side_px=size.precision_recall.side_px)
-
-
-def score_row(
-    row: Row,
-    clouds: Clouds,
-    parts: Sequence[Part],
-    size: SizeSettings,
-    extractor: FeatureExtractor,
-    damaged: Damaged = "refuse",
-) -> Scores:
-    """Evaluate the predictions of a row for every test patch, with the map of the clouds it is tested on.
-
-    Pixels with m = 0 are evaluated as predicted by the network, as in the paper.
-
-    Args:
-        row: Network or baseline.
-        clouds: Observed clouds, or synthetic ones as in its training.
-        parts: Its trainings with their tests.
-        size: Settings of the size: k, and regions of patches whose names lack them.
-        extractor: Extractor of the features for precision and recall.
-        damaged: Treatment of damaged patches; skipped ones are listed in the scores.
-
-    Raises:
-        InputError: A patch is damaged, or k does not fit the number of patches.
-    """
-    meter = PrecisionRecallMeter(extractor, size.precision_recall.k, sum(len(part.test) for part in parts))
-    skipped: list[DamagedTriplet] = []
-    scores = score_patches(meter.watch(_pairs(row, clouds, parts, damaged, skipped)), "network")
-    synthetic = row.trained.synthetic if clouds == "synthetic" else None
-    measured = meter.measure().to_json()
-    measured["protocol"] |= {"target": row.settings.target}
-    return replace(
-        scores,
-        patches=tuple(replace(one, region=one.region or size.regions.get(one.name, "")) for one in scores.patches),
-        clouds=_map_of(row).model_dump(mode="json"),
-        synthetic=synthetic.model_dump(mode="json") if synthetic else None,
-        provenance=Provenance(row.settings.label, "test", weights_hash(row, parts)),
-        precision_recall=measured,
-        skipped=tuple(skipped),
-    )
-
-
-def _pairs(
-    row: Row, clouds: Clouds, parts: Sequence[Part], damaged: Damaged, skipped: list[DamagedTriplet]
-) -> Iterator[tuple[Triplet, Tensor]]:
-    for part in parts:
-        remover = _remover(row, part)
-        synthetic = row.trained.synthetic if clouds == "synthetic" else None
-        data = TripletDataset(part.test, remover.bands, _map_of(row), ProbabilityCache(), synthetic=synthetic)
-        triplets = each_readable(data.names, data.__getitem__, damaged, skipped)
-        yield from evaluate_remover(remover, _targets(triplets, row.settings.target), keep_clear=False)
-
-
-def _map_of(row: Row) -> CloudMapSettings:
-    """Return the cloud map of a row's training; the ablation, whose input is m = 1, is evaluated with the paper's."""
-    return PAPER if row.trained.clouds.mode == "ones" else row.trained.clouds
-
-
-def _remover(row: Row, part: Part) -> CloudRemover:
-    if row.settings.remover is not None:
-        return baseline(row.settings.remover, RGB)
-    return load_network(part.run.weights)
-
-
-def _targets(data: Iterable[Triplet], target: Target) -> Iterator[Triplet]:
-    for triplet in data:
-        if target == "rgb":
-            yield triplet
-        else:
-            yield replace(triplet, clear=triplet.clear.mean(dim=1, keepdim=True).expand_as(triplet.clear))
-
-
-def weights_hash(row: Row, parts: Sequence[Part]) -> str:
-    """Return the hash of a row's weights, or of the hashes of all folds; empty for a baseline."""
-    if row.settings.remover is not None:
-        return ""
-    return _joined([sha256(part.run.weights) for part in parts])
-
-
-def _joined(hashes: list[str]) -> str:
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
-
-
-def scores_path(row: Row, clouds: Clouds, runs: Path) -> Path:
-    """Return the path of a row's scores in the folder of a size's runs."""
-    return runs / row.path / f"scores_{clouds}.json"
-
-
-def write_row_scores(path: Path, scores: Scores) -> None:
-    """Write a row's scores; the bootstrap of its confidence intervals has a fixed seed."""
-    write_scores(path, scores, np.random.default_rng(0))
-
-
-def read_row_scores(path: Path, row: Row, runs: Path) -> Scores | None:
-    """Read a row's scores; None if there are none.
-
-    Raises:
-        InputError: They belong to other weights than those beside them.
-    """
-    if not path.is_file():
-        return None
-    scores = load_scores(path)
-    present = [sha256(one) for one in (runs / row.path).glob("*/weights.safetensors")]
-    recorded = scores.provenance.weights_sha256 if scores.provenance else ""
-    if present and recorded != _joined(present):
-        raise InputError(f"{path} scores other weights than those beside it; delete it and run again with --train")
-    return scores
 
 
 # Record of training and test patches beside the scores: the evidence for "leak-free".

@@ -1,13 +1,15 @@
 """Training runs of a row at a size: their settings, folds and completion."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from unclouded.errors import InputError
 from unclouded.experiments.rows import Row, SizeSettings, regions_held_out
-from unclouded.files import resolved, write_text
+from unclouded.files import require_writable, resolved, write_text
 from unclouded.models.weights import load_network
 from unclouded.patches.layouts import TripletFiles, find_triplets
 from unclouded.patches.reading import Damaged
@@ -66,6 +68,12 @@ class Part:
                 f"{self.run.path} was trained with another {', '.join(differing)} than its row has now; "
                 "restore the row, or delete the run to train it again"
             )
+
+    def steps_left(self) -> int:
+        """Return the number of steps that the run still has to take."""
+        if self.is_complete():
+            return 0
+        return total_steps(self.settings, self.patches) - self.run.saved_step()
 
     def train(self, on_progress: ProgressCallback) -> None:
         """Start or resume the run unless it is complete."""
@@ -153,18 +161,9 @@ def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
 def simulated_root(size: SizeSettings, runs: Path) -> Path:
     """Return the data set of simulated regions in the folder of the runs, simulated first if it is missing."""
     root = runs / "simulated"
-    if not (mark := root.with_suffix(".txt")).is_file():
-        simulate_data_set(root, seed=0, regions=size.simulated_regions, size_px=_SIMULATED_PX)
-        write_text(mark, f"{size.simulated_regions} regions that 'unclouded reproduce' simulated\n")
+    require_writable(runs)
+    with FileLock(root.with_suffix(".lock")):  # other processes wait for the first one
+        if not (mark := root.with_suffix(".txt")).is_file():
+            simulate_data_set(root, seed=0, regions=size.simulated_regions, size_px=_SIMULATED_PX)
+            write_text(mark, f"{size.simulated_regions} regions that 'unclouded reproduce' simulated\n")
     return root
-
-
-def train_missing(
-    rows: tuple[Row, ...], size: SizeSettings, root: Path, runs: Path, damaged: Damaged = "refuse"
-) -> Iterator[Part]:
-    """Yield every training of the rows' networks once; baselines have none."""
-    seen: set[str] = set()
-    for row in rows:
-        if row.origin.settings.train is not None and row.path not in seen:
-            seen.add(row.path)
-            yield from parts_of(row, size, root, runs, damaged)

@@ -15,7 +15,7 @@ from unclouded.models.network import NetworkRemover, require_level
 from unclouded.models.remover import RIM, CloudRemover, keep_clear_pixels
 from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.patches.layouts import TripletFiles
-from unclouded.tensors.observation import Triplet, positions
+from unclouded.tensors.observation import Triplet, positions, stack_observations
 from unclouded.tensors.predictions import require_prediction
 
 Predictions = Iterator[tuple[Triplet, Tensor]]
@@ -113,7 +113,7 @@ def external_source(
 
 
 def evaluate_remover(
-    remover: CloudRemover, data: Iterable[Triplet], *, keep_clear: bool = True, device: str = "cpu"
+    remover: CloudRemover, data: Iterable[Triplet], *, keep_clear: bool = True, device: str = "cpu", batch: int = 1
 ) -> Predictions:
     """Run a remover on triplets; yield every triplet with the predicted clear image.
 
@@ -125,21 +125,35 @@ def evaluate_remover(
         data: Triplets whose bands include those of the remover; they are yielded with the bands of the remover.
         keep_clear: Keep pixels with m = 0 as observed, as in a product; otherwise yield the remover's plain output.
         device: Device of the remover.
+        batch: Largest number of triplets of one size that the remover gets together.
 
     Raises:
         InputError: The remover returned no valid image; see :func:`~unclouded.tensors.predictions.require_prediction`.
     """
     require_level(remover, "L1C")
     without_map = isinstance(remover, NetworkRemover) and remover.trained_without_map
-    for triplet in data:
-        selected = triplet.select(remover.bands)
-        observation = selected.observation.to(device)
+    for group in _batches(data, batch):
+        selected = [triplet.select(remover.bands) for triplet in group]
+        seen = [triplet.observation for triplet in selected]
+        observation = (stack_observations(seen) if len(seen) > 1 else seen[0]).to(device)
         if without_map:
             observation = replace(observation, cloud_map=torch.ones_like(observation.cloud_map))
-        prediction = (
-            require_prediction(remover(observation), observation, remover.name, triplet.name).detach().float().cpu()
-        )
-        yield selected, keep_clear_pixels(prediction, selected.observation, RIM) if keep_clear else prediction
+        names = ", ".join(triplet.name for triplet in group)
+        found = require_prediction(remover(observation), observation, remover.name, names).detach().float().cpu()
+        for triplet, prediction in zip(selected, torch.split(found, 1), strict=True):
+            yield triplet, keep_clear_pixels(prediction, triplet.observation, RIM) if keep_clear else prediction
+
+
+def _batches(data: Iterable[Triplet], most: int) -> Iterator[list[Triplet]]:
+    """Yield neighbouring triplets of one size together, at most so many."""
+    group: list[Triplet] = []
+    for triplet in data:
+        if group and (len(group) == most or triplet.clear.shape != group[0].clear.shape):
+            yield group
+            group = []
+        group.append(triplet)
+    if group:
+        yield group
 
 
 def evaluate_predictions(

@@ -1,0 +1,154 @@
+"""The share of a reproduction that one process computes, and its cost, measured before it begins."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, median
+from typing import Literal
+
+import torch
+
+from unclouded.batch.executors import Shard
+from unclouded.errors import InputError
+from unclouded.experiments.rows import Row
+from unclouded.experiments.runs import Part
+from unclouded.training.checkpoint import RunFolder
+from unclouded.training.distributed import launch
+from unclouded.training.forecast import duration_text, predicted_hours, total_steps
+from unclouded.training.objectives import DISCRIMINATORS, GENERATORS, OptimiserGroup, build_objective
+from unclouded.training.settings import Device, TrainSettings
+from unclouded.training.step import Batch
+
+PAPER_COST = "the paper states 7 days for ours-0 and 10 to 12 days for ours-100 on an RTX 2080"
+MEASURED_STEPS = 3
+"""Steps that are measured; the first allocates and compiles, and is not counted."""
+FEW_STEPS = 1000
+"""Number of steps up to which no estimate is made, as it would cost as much as the steps."""
+CUDA_BATCH = 16
+"""Patches that a network predicts together on a graphics card."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Rows that a process completes, and the device it uses.
+
+    Attributes:
+        rows: Keys of rows, such as ``ours_0``; all if empty.
+        shard: Part of the rows, such as ``2/4``; rows with one network stay together.
+        device: Kind of device: ``cpu``, ``cuda`` or ``mps``; that of the settings for training, and the CPU for the
+            evaluation, if None.
+        precision: Precision of trainings; that of the settings if None. Evaluations are in float32.
+        workers: Processes that read patches for a training, and threads that read patches for an evaluation.
+    """
+
+    rows: tuple[str, ...] = ()
+    shard: str = "1/1"
+    device: Literal["cpu", "cuda", "mps"] | None = None
+    precision: Literal["32-true", "bf16-mixed"] | None = None
+    workers: int = 0
+
+    @property
+    def batch(self) -> int:
+        """Number of patches that a network predicts together; on the CPU one, which is the fastest there."""
+        return CUDA_BATCH if self.device == "cuda" else 1
+
+    def select(self, rows: Sequence[Row]) -> list[list[Row]]:
+        """Return the selected rows of this shard, those with the same folder together.
+
+        Raises:
+            InputError: A row does not exist, or the shard is invalid.
+        """
+        known = {row.key: row for row in rows}
+        keys = [key.replace("-", "_") for key in self.rows]
+        if absent := [key for key in keys if key not in known]:
+            raise InputError(f"the table has no row {', '.join(absent)}; choose from {', '.join(known)}")
+        groups: dict[str, list[Row]] = {}
+        for row in rows:
+            if not keys or row.key in keys:
+                groups.setdefault(row.path, []).append(row)
+        own = Shard.parse(self.shard)
+        return [group for place, group in enumerate(groups.values()) if place % own.count == own.number - 1]
+
+    def applied(self, part: Part) -> Part:
+        """Return a training with this device; the weights of a finished run do not depend on it."""
+        changes = {"accelerator": self.device, "precision": self.precision, "workers": self.workers or None}
+        device = Device.model_validate(
+            part.settings.device.model_dump() | {key: value for key, value in changes.items() if value is not None}
+        )
+        return replace(part, settings=part.settings.model_copy(update={"device": device}))
+
+
+def row_hours(folder: Path) -> float:
+    """Return the hours that the trainings in the folder of a row took: logged seconds per step times steps."""
+    logs = [RunFolder(path.parent).read_log() for path in sorted(folder.glob("*/log.jsonl"))]
+    return sum((fmean(line["seconds"] for line in log) * float(log[-1]["step"]) for log in logs if log), 0.0) / 3600
+
+
+def step_seconds(settings: TrainSettings, *, paired: bool) -> float:
+    """Return the measured seconds of a training step on random images; reading patches is not included.
+
+    Args:
+        settings: Settings of the training, with its device.
+        paired: Whether the step has pairs, with their perceptual losses.
+    """
+    fabric = launch(settings.device)
+    wanted = settings.model_copy(update={"paired_percent": 100.0 if paired else 0.0})
+    objective = build_objective(wanted, fabric)
+    networks, schedule = objective.networks, settings.schedule
+    groups = {
+        name: OptimiserGroup(name, [p for one in names for p in networks[one].parameters()], schedule)
+        for name, names in objective.optimiser_groups.items()
+    }
+    side, bands = settings.crop_px, len(settings.network.bands)
+    sar, cloudy, clear, cloud_map = (
+        torch.rand(schedule.batch, channels, side, side).to(fabric.device) for channels in (3, bands, bands, 1)
+    )
+    batch = Batch(sar, cloudy, clear, cloud_map, (paired,) * schedule.batch, "random")
+    seconds = []
+    for _ in range(MEASURED_STEPS):
+        started = time.perf_counter()
+        with groups[GENERATORS].freeze_others(groups.values()):
+            loss, generated = objective.generator_loss(batch)
+            torch.autograd.backward(loss.total)
+            groups[GENERATORS].update(settings.schedule.learning_rate, fabric)
+        if DISCRIMINATORS in groups:
+            with groups[DISCRIMINATORS].freeze_others(groups.values()):
+                torch.autograd.backward(objective.discriminator_loss(batch, generated).total)
+                groups[DISCRIMINATORS].update(settings.schedule.learning_rate, fabric)
+        float(loss.total.detach())  # waits for the device
+        seconds.append(time.perf_counter() - started)
+    return median(seconds[1:])
+
+
+def estimate(parts: Sequence[Part]) -> list[str]:
+    """Return the estimated duration of trainings, one line each and their sum, from measured steps on this machine.
+
+    Steps with and without pairs are measured; p percent of the steps of ours-p have pairs.
+
+    Args:
+        parts: Trainings on this device.
+    """
+    left = [(part, steps) for part in parts if (steps := part.steps_left())]
+    if sum(steps for _, steps in left) <= FEW_STEPS:
+        return []
+    shares = {part.settings.paired_percent / 100 for part, _ in left}
+    first = left[0][0].settings
+    measured = {
+        kind: step_seconds(first, paired=kind)
+        for kind in (False, True)
+        if any(share > 0 if kind else share < 1 for share in shares)
+    }
+    lines, total = [], 0.0
+    for part, steps in left:
+        share = part.settings.paired_percent / 100
+        seconds = (1 - share) * measured.get(False, 0.0) + share * measured.get(True, 0.0)
+        done = total_steps(part.settings, part.patches) - steps
+        hours = predicted_hours(seconds, part.settings, part.patches, done)
+        total += hours
+        name = "/".join(part.run.path.parts[-2:])
+        lines.append(f"{name}: about {duration_text(hours)} for {steps:,} steps at {seconds:.2f} s a step")
+    device = first.device
+    what = f"{len(left)} trainings on one {device.accelerator} device ({device.precision})"
+    conditions = "measured here on random images; reading patches, cloud maps and evaluation are not included"
+    return [*lines, f"{what}: about {duration_text(total)} one after the other, {conditions}", PAPER_COST]
