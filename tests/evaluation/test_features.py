@@ -127,7 +127,12 @@ def test_an_image_may_count_as_its_own_first_neighbour(vgg: Vgg16) -> None:
 def test_red_green_and_blue_are_found_wherever_they_stand(vgg: Vgg16, monkeypatch: pytest.MonkeyPatch) -> None:
     colours = torch.tensor([0.1, 0.5, 0.9]).view(1, 3, 1, 1).expand(1, 3, 40, 40)
     seen = []
-    monkeypatch.setattr(FeatureExtractor, "__call__", lambda _, rgb: seen.append(rgb[0, :, 0, 0].tolist()))
+
+    def feature(_: FeatureExtractor, rgb: Tensor) -> Tensor:
+        seen.append(rgb[0, :, 0, 0].tolist())
+        return torch.zeros(1)
+
+    monkeypatch.setattr(FeatureExtractor, "__call__", feature)
     list(PrecisionRecallMeter(FeatureExtractor(vgg, settings())).watch([(triplet("p", colours, BGR), colours)]))
     assert seen == [pytest.approx([0.9, 0.5, 0.1])] * 2
 
