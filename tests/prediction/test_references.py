@@ -256,3 +256,16 @@ def test_options_pair_radar_with_references_by_position() -> None:
     assert paired([one], [radar]) == [(one, radar)]
     with pytest.raises(InputError, match="one --reference-sar for each --reference, or none, found 1 for 2"):
         paired([one, two], [radar])
+
+
+def test_confidence_is_that_of_the_selected_remover(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "unclouded.prediction.auto_remover.select_remover", lambda *_: ("scene-adapted", "scene-adapted was used")
+    )
+    (cloudy, sar), settings = place.scene(), SceneSettings(clouds=CloudMapSettings(mode="continuous"))
+    selected = predict_scene("auto", cloudy, sar, place.folder / "out", settings, references=[place.reference()])
+    alone = predict_scene("scene-adapted", cloudy, sar, place.folder / "alone", settings)
+    for name in ("clear", "confidence", "provenance"):
+        np.testing.assert_array_equal(values(selected, name), values(alone, name))
+    (use,) = selected.summary["reference_use"]
+    assert use["weight"] == 0.0 and use["error"] < use["error_without"]

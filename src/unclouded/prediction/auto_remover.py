@@ -27,7 +27,7 @@ from unclouded.models.known import split_code, weights_file
 from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkRemover
 from unclouded.models.predicted_error import CELL_PX, error_of, level_of_error
-from unclouded.models.reference_remover import ReferenceRemover
+from unclouded.models.reference_remover import AdaptedToReferences, ReferenceRemover
 from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover, adapt_per_image, needs_radar
 from unclouded.models.scene_adapted import AdaptedToScene, SceneAdapted
 from unclouded.prediction.products import percent_text
@@ -111,12 +111,14 @@ class SelectedRemover:
         expected: Expected errors of the candidates; None if the scene has too little clear ground, in which case the
             preferred remover is selected.
         reason: Reason for the selection, a clause.
+        references: Adapted remover of other dates that was compared but not selected, if any.
     """
 
     remover: CloudRemover
     confident: ConfidentRemover
     expected: ExpectedError | None
     reason: str
+    references: AdaptedToReferences | None = None
 
     @property
     def name(self) -> str:
@@ -211,7 +213,13 @@ class AutoRemover:
         if name == self.preferred.name:
             return SelectedRemover(first, first, expected, reason)
         best = next(one for one in self.others if one.name == name)
-        return SelectedRemover(adapt_to_sample(best, sample), first, expected, reason)
+        chosen, references = adapt_to_sample(best, sample), None
+        confident: CloudRemover = first
+        if isinstance(first, AdaptedToReferences):  # its confidence is not that of a result without references
+            references, confident = first, first.fallback or first
+        confident = chosen if isinstance(chosen, ConfidentRemover) else confident
+        assert isinstance(confident, ConfidentRemover)
+        return SelectedRemover(chosen, confident, expected, reason, references)
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image; every image of a batch is treated as a separate scene."""

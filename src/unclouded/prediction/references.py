@@ -391,8 +391,8 @@ def evaluate_references(
         counts: Pixels in which each reference has the largest weight.
         predicted: Predicted pixels.
     """
-    evaluated = used.confident if isinstance(used, SelectedRemover) else used  # also if another one was selected
-    adapted = adapted_to_references(evaluated)
+    compared = used.references if isinstance(used, SelectedRemover) else None  # if another one was selected
+    adapted = adapted_to_references(used) or compared
     errors = adapted.dates if adapted else ()
     known: Mapping[int, tuple[float, float]] = {
         k: (error.error, error.without) for k, error in enumerate(errors) if np.isfinite(error.error)
