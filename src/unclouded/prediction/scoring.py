@@ -17,7 +17,7 @@ from unclouded.patches.layouts import Inventory, find_triplets
 from unclouded.patches.reading import Damaged, DamagedTriplet, each_readable, incomplete_as_skipped
 from unclouded.patches.splits import SplitName, incomplete_of, triplets_of
 from unclouded.patches.time_series import SeriesSplit, find_time_series
-from unclouded.prediction.auto_remover import RemoverSpec
+from unclouded.prediction.auto_remover import AutoRemover, RemoverSpec
 from unclouded.prediction.evaluation_source import EvaluationSource, Predictions, remover_source
 from unclouded.progress import ProgressCallback, counted, no_progress
 from unclouded.tensors.dataset import TripletDataset
@@ -106,6 +106,8 @@ def evaluate_time_series(
     """
     named = isinstance(remover, Path | str)
     chosen = RemoverSpec(str(remover), bands, device).find() if isinstance(remover, Path | str) else remover
+    if references and isinstance(chosen, AutoRemover):
+        chosen = chosen.with_references()
     weights = weights_file(str(remover)) if named else None
     cloud_map = choose_map([chosen], clouds)
     data = TimeSeriesDataset(find_time_series(Path(root), split), chosen.bands, cloud_map.used, references)
