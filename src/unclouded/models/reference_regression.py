@@ -39,7 +39,7 @@ CHUNK_PX = 8192
 RADAR_WEIGHT = 0.5
 """Prior variance of a radar feature, as a share of that of a band of the best reference."""
 
-NOISE_FACTORS = (1.0, 8.0, 64.0)
+NOISE_FACTORS = (1.0, 8.0, 64.0, 512.0, 4096.0)
 """Factors to the noise that are compared on held-out blocks: neighbours are alike, so many pixels are less evidence."""
 
 
