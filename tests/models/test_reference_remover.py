@@ -121,8 +121,6 @@ def test_a_reference_of_another_place_is_named_and_does_no_harm() -> None:
     wrong = replace(seen, references=other.references)
     adapted = ReferenceRemover().adapt([wrong])
     assert adapted.dates[0].ratio > 0.95
-    assert adapted.remark.startswith("these references were not used: -10 days (")
-    assert ReferenceRemover().adapt([seen]).remark == ""
     none = ReferenceRemover()(replace(seen, references=()))
     assert hidden_error(adapted(wrong), clear, seen) < 1.05 * hidden_error(none, clear, seen)
 

@@ -47,9 +47,6 @@ CALIBRATION = 1.2
 ``proofs/references.py`` prints the ratio of expected to true errors; by place it was 1.1 to 1.3 before.
 """
 
-MOST_NAMED = 5
-"""References that a remark names at most."""
-
 FEW_LANDMARKS = 64
 """Landmarks of the smooth term in scenes that are larger than the distance of nodes."""
 
@@ -144,8 +141,7 @@ class ReferenceRemover:
         fallback = self.fallback.adapt(sample) if self.fallback else None
         assert fallback is None or isinstance(fallback, ConfidentRemover)
         gains = _local_gains(regression, pixels, self.settings) if regression else None
-        names = tuple(one.name for one in seen[0].references)
-        return AdaptedToReferences(self.bands, self.settings, tuple(changes), regression, gains, fallback, names)
+        return AdaptedToReferences(self.bands, self.settings, tuple(changes), regression, gains, fallback)
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image; each image of a batch is a scene of its own."""
@@ -179,7 +175,6 @@ class AdaptedToReferences:
         regression: Regression on references and radar; None if too little ground is clear today.
         gains: Departures of places from it; None in a small scene.
         fallback: Adapted remover where no reference helps.
-        references: Names of the references.
     """
 
     bands: tuple[str, ...]
@@ -188,7 +183,6 @@ class AdaptedToReferences:
     regression: ReferenceRegression | None
     gains: LocalGains | None
     fallback: ConfidentRemover | None
-    references: tuple[str, ...] = ()
     name: str = NAME
     needs_radar: bool = False
 
@@ -196,22 +190,6 @@ class AdaptedToReferences:
     def dates(self) -> tuple[DateError, ...]:
         """Held-out error of each reference by itself; empty if too little ground is clear today."""
         return self.regression.dates if self.regression else ()
-
-    @property
-    def remark(self) -> str:
-        """Clause that names the references that do not help; empty if all do, or if today shows no ground to tell."""
-        unlike = [
-            f"{name} ({'too little common clear ground' if math.isnan(one.ratio) else f'{one.ratio:.0%}'})"
-            for name, one in zip(self.references, self.dates, strict=bool(self.dates))
-            if not one.ratio < self.settings.regression.unrelated
-        ]
-        if not unlike:
-            return ""
-        listed = ", ".join(unlike[:MOST_NAMED]) + (
-            f" and {more} more" if (more := len(unlike) - MOST_NAMED) > 0 else ""
-        )
-        reason = "their error on held-out clear ground, in brackets, is not clearly smaller than that without them"
-        return f"these references were not used: {listed}; {reason}, as for another place or an unlike season"
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image of windows of the scene."""
