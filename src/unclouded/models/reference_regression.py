@@ -374,7 +374,7 @@ class ReferenceRegression:
             matrix, constant = (each.to(dtype) for each in self._operator(pattern[self.filler.group_of]))
             for part in torch.split(some, CHUNK_PX):
                 x = torch.cat([radar[:0, part], *(chosen[k].index_select(1, part) for k in known)])
-                values[:, part] = self._combined(torch.addmm(constant, matrix, x))
+                values.index_copy_(1, part, self._combined(torch.addmm(constant, matrix, x)))
             error[some] = float(self.expected_error(pattern).mean())
             best = next((self.used[k] for k in known if k < len(self.used)), NO_REFERENCE)
             source[some] = best

@@ -245,21 +245,20 @@ class AdaptedToReferences:
         at = near.flatten().nonzero().flatten()
         found = self.regression(groups, radar, present, at)
         without = max(self.regression.error_without.mean().item(), 1e-6)
-        weight = torch.where(
-            found.source == FALLBACK, 0.0, 1 / (1 + (found.error / without) ** self.settings.blend_power)
-        )
+        ratio = CALIBRATION * found.error / without
+        weight = torch.where(found.source == FALLBACK, 0.0, 1 / (1 + ratio**self.settings.blend_power))
         values = found.values
         if other is None and self.regression.without is not None:
             plain = self.regression.without(groups, radar, present, at).values
             values = plain + weight * (values - plain)
         image, error = values.view(-1, *size), found.error.view(1, *size)
         if self.gains is not None:
-            image = image + self.gains(image, seen.origin_px)
+            image += self.gains(image, seen.origin_px)
         if self.settings.levels:
             residual = torch.where(
                 _usable_today(seen, self.settings.erosion_px), seen.cloudy[0].float() - image, math.nan
             )
-            image = image + carried(
+            image += carried(
                 residual,
                 seen.origin_px,
                 error,

@@ -85,7 +85,7 @@ class LocalGains:
             for first, length, count in zip(origin_px, predicted.shape[1:], self.offset.shape[1:], strict=True)
         )
         offset, gain = (down @ each.float() @ across.T for each in (self.offset, self.gain))
-        return offset + gain * (predicted - self.level.float()[:, None, None])
+        return gain.mul_(predicted - self.level.float()[:, None, None]).add_(offset)
 
     def _weights(self, first: int, length: int, nodes: int) -> Float32[Tensor, "length node"]:
         at = (torch.arange(first, first + length, dtype=torch.float64) / self.step_px).clamp(max=nodes - 1)
