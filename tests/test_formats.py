@@ -85,3 +85,8 @@ def test_pipes_addresses_and_missing_paths_are_recognised(tmp_path: Path) -> Non
         for require in (require_file, require_folder):
             with pytest.raises(InputError, match="it is an address; fetch it first"):
                 require(Path(address))
+
+
+def test_a_file_of_one_byte_has_no_format(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"\x80")
+    assert format_of(tmp_path / "a") is None

@@ -125,7 +125,7 @@ def _file(start: bytes) -> Format | None:
         return Format("a WebP image", _PICTURE)
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 32:
         return Format("a safetensors file")
-    if start[:1] == b"\x80" and 2 <= start[1] <= 5:
+    if start[:1] == b"\x80" and b"\x02" <= start[1:2] <= b"\x05":
         return Format("a pickle", "it can run any code: do not open it")
     return _text(start)
 

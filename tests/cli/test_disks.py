@@ -69,7 +69,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, unclouded: Callable[..., in
             folder / "root" / patch.path("s1"), rng.normal(-12, 2, (2, 48, 48)).astype("f4"), SENTINEL1.bands, GRID
         )
         write_geotiff(folder / "root" / patch.path("s2"), optical, SENTINEL2.bands, GRID)
-        write_geotiff(folder / "root" / patch.path("s2_cloudy"), optical + np.uint16(3000), SENTINEL2.bands, GRID)
+        write_geotiff(
+            folder / "root" / patch.path("s2_cloudy"), optical[:, ::-1] + np.uint16(3000), SENTINEL2.bands, GRID
+        )
     write_geotiff(folder / "s1.tif", rng.normal(-12, 2, (2, 48, 48)).astype("f4"), SENTINEL1.bands, GRID)
     write_geotiff(folder / "s2.tif", optical + np.uint16(3000), SENTINEL2.bands, GRID)
     write_geotiff(folder / "images" / "a.tif", optical, SENTINEL2.bands, GRID)

@@ -21,8 +21,9 @@ def regions(tmp_path: Path) -> Path:
     rng, grid = np.random.default_rng(1), GeoBox.from_bbox((0, 0, 2560, 2560), "EPSG:32632", resolution=10)
     optical = rng.integers(15, 90, (13, 256, 256)).astype(np.uint16)
     write_geotiff(tmp_path / "s1.tif", rng.normal(-12, 2, (2, 256, 256)).astype("f4"), SENTINEL1.bands, grid)
-    write_geotiff(tmp_path / "s2.tif", optical, SENTINEL2.bands, grid)
-    products = 'radar = "s1.tif"\nclear = "s2.tif"\ncloudy = "s2.tif"\n'
+    write_geotiff(tmp_path / "clear.tif", optical, SENTINEL2.bands, grid)
+    write_geotiff(tmp_path / "cloudy.tif", optical[:, ::-1], SENTINEL2.bands, grid)
+    products = 'radar = "s1.tif"\nclear = "clear.tif"\ncloudy = "cloudy.tif"\n'
     (tmp_path / "regions.toml").write_text(f'coverage = false\n[[regions]]\nroi = "ROIs0001_fall_1"\n{products}')
     return tmp_path / "regions.toml"
 

@@ -9,6 +9,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from scipy.ndimage import gaussian_filter
 
+from unclouded.clouds.map import CloudMapSettings
 from unclouded.io.geotiff import write_geotiff
 from unclouded.models.baselines import baseline
 from unclouded.prediction.alignment import AlignmentQuality
@@ -95,7 +96,8 @@ def test_expectation_24_a_shifted_radar_image_is_logged_as_a_warning(
     cloudy = tmp_path / "S2A_MSIL1C_20210908T042701_b.tif"
     write_geotiff(sar, db.astype(np.float32), SENTINEL1.bands, GRID)
     write_geotiff(cloudy, stored.astype(np.uint16), SENTINEL2.bands, GRID, nodata=0)
-    scene = predict_scene(baseline("clear-mean"), cloudy, sar, tmp_path / "out", SceneSettings())
+    settings = SceneSettings(clouds=CloudMapSettings(mode="continuous"))
+    scene = predict_scene(baseline("clear-mean"), cloudy, sar, tmp_path / "out", settings)
     fit = scene.summary["fit"]
     assert abs(fit["shift_right_px"] - 3) < 0.3 and abs(fit["shift_down_px"] - 3) < 0.3 and fit["shift_confident"]
     assert fit["radar_after_optical_days"] == pytest.approx(9 + 3779 / 86_400, abs=1e-4)
