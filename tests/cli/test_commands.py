@@ -113,7 +113,7 @@ def test_doctor_train_overfits_a_batch_and_ends_with_1_if_it_cannot(
         (("evaluate", "cloudy"), "evaluate needs REMOVER and ROOT; got only 'cloudy'; see 'unclouded evaluate --help'"),
         (
             ("evaluate", "cloudy", "root", "--split", "half"),
-            "invalid value for '--split': 'half' is not one of 'train', 'train+val', 'val', 'test', 'all'; see 'unclouded ",
+            "invalid value for '--split': 'half' is not one of 'train', 'train+val', 'val', 'test', 'all'; see 'unclou",
         ),
         (("train", "cpu-smoke", "run", "--devices", "0"), "invalid value for '--devices': "),
         (
