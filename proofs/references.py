@@ -9,8 +9,8 @@ The hidden truth is used for scores only, and the second granule of a date is le
 
     python proofs/references.py OUT [--cases 60]
 
-Prints tables, and writes ``references.json`` to OUT. ``all gaps`` are the cases without a restriction and from 11 days
-on, in equal parts.
+Prints tables, and writes ``references.json`` and ``references.jpg`` to OUT. ``all gaps`` are the cases without a
+restriction and from 11 days on, in equal parts.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -32,6 +33,7 @@ from scipy.ndimage import uniform_filter
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import cloud_map
+from unclouded.evaluation.pictures import true_colour
 from unclouded.files import write_json
 from unclouded.io.geotiff import read_stored
 from unclouded.models.baselines import baseline
@@ -45,6 +47,8 @@ PLACES = ("31UDS", "31UES_526140_5669560")
 GAPS = (0, 11, 41, 81)
 """Least days between a case and its references."""
 CLEAR_CLASSES = (4, 5, 6, 7)
+PICTURED = slice(5, 48, 17)
+"""Cases of the picture."""
 RADAR_DAYS = 12.0
 
 
@@ -97,13 +101,15 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("out", type=Path)
     words.add_argument("--cases", type=int, default=60, help="cases of each place of the series")
-    words.add_argument("--only", choices=("series", "single", "rome"), help="one part")
+    words.add_argument("--only", choices=("series", "single", "rome", "picture"), help="one part")
     args = words.parse_args()
     written: dict[str, Any] = {}
     for name, part in (("series", series), ("single", single), ("rome", rome)):
         if args.only in (None, name):
             written[name] = part(args.cases)
     write_json(args.out / "references.json", written)
+    if args.only in (None, "picture"):
+        write_sheet(args.out / "references.jpg", list(rome_cases())[PICTURED])
 
 
 def series(count: int) -> dict[str, Any]:
@@ -358,6 +364,27 @@ def show_by_gap(title: str, scores: dict[str, list[dict[str, float]]]) -> dict[s
         table.add_row(name, *(f"{value:.3f}" for value in ratios.values()), *cells)
     Console(width=140).print(table)
     return results
+
+
+def write_sheet(path: Path, found: list[Case]) -> None:
+    """Write today with hidden ground, the nearest reference, the geometric median, the result, and the truth."""
+    bands = SENTINEL2.bands
+    columns = {
+        "today, ground hidden": lambda case: case.observation.cloudy,
+        "nearest date as it is": lambda case: reference_baseline("reference-copy", bands)(case.observation),
+        "geometric median of the year": lambda case: reference_baseline("geomedian", bands)(case.observation),
+        "reference-adapted": lambda case: ReferenceRemover(bands)(case.observation),
+        "truth": lambda case: case.truth,
+    }
+    figure = Figure(figsize=(2.6 * len(columns), 2.6 * len(found) + 0.3), layout="constrained")
+    axes = figure.subplots(len(found), len(columns), squeeze=False)
+    for line, case in zip(axes, found, strict=True):
+        for axis, (name, image) in zip(line, columns.items(), strict=True):
+            axis.imshow(true_colour(image(case), bands, brightest=0.22))
+            axis.set_axis_off()
+            if case is found[0]:
+                axis.set_title(name, fontsize=10)
+    figure.savefig(path, dpi=110, pil_kwargs={"quality": 88})
 
 
 if __name__ == "__main__":
