@@ -419,12 +419,12 @@ def sample(
     land = packaged_land() if str(land) == "world" else land
     require_apart(out, land)
     require_new_file(out)
-    wanted = parse_shares(shares)
+    parts = parse_shares(shares)
     accept = _product_check(catalogue, since, until)
     mask = read_land(land, logger.warning)
     found = sample_regions(mask, regions, seed, least_land=least_land, has_products=accept)
     placed = [PlacedRegion(one.roi, one.footprint, continent=one.continent) for one in found]
-    split = split_by_place(placed, np.random.default_rng(seed), wanted, apart_km=apart_km)
+    split = split_by_place(placed, np.random.default_rng(seed), parts, apart_km=apart_km)
     write_json(out, as_geojson(found, split))
     sizes = ", ".join(f"{part} {len(getattr(split, part))}" for part in ("train", "val", "test"))
     typer.echo(f"{out}: {len(found)} regions on {len({one.continent for one in found})} continents ({sizes})")

@@ -93,8 +93,8 @@ def step_seconds(settings: TrainSettings, *, paired: bool) -> float:
         paired: Whether the step has pairs, with their perceptual losses.
     """
     fabric = launch(settings.device)
-    wanted = settings.model_copy(update={"paired_percent": 100.0 if paired else 0.0})
-    objective = build_objective(wanted, fabric)
+    chosen = settings.model_copy(update={"paired_percent": 100.0 if paired else 0.0})
+    objective = build_objective(chosen, fabric)
     networks, schedule = objective.networks, settings.schedule
     groups = {
         name: OptimiserGroup(name, [p for one in names for p in networks[one].parameters()], schedule)

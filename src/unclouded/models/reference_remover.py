@@ -445,7 +445,7 @@ def _usable_today(seen: Observation, erosion_px: int) -> Bool[Tensor, "h w"]:
 
 
 def _has_data(image: Float[Tensor, "batch band h w"]) -> Bool[Tensor, "batch 1 h w"]:
-    """Pixels whose bands are all finite, told by their sum, which is quicker."""
+    """Pixels whose bands are all finite; their sum is tested, which is quicker."""
     return image.sum(dim=1, keepdim=True).isfinite()
 
 

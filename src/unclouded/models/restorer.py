@@ -1,4 +1,4 @@
-"""Restorers of other packages: somebody's network as the cloud-removal generator of a training.
+"""Restorers of other packages: a network of the user as the cloud-removal generator of a training.
 
 ``network.architecture = "package.module:Class"`` names a class or function that returns a ``torch.nn.Module``. It gets
 ``bands``, ``width`` and ``device`` if it has parameters of these names. Its attribute ``inputs`` declares the images

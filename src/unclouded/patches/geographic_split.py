@@ -102,12 +102,12 @@ def split_by_place(
         part = max(PARTS, key=lambda name: _lack(own, totals, given[name], shares[PARTS.index(name)]))
         given[part] += own
         part_of.append(part)
-    wanted = {
+    targets = {
         part: regions_of * totals.total() / len(ordered)
         for part, regions_of in zip(PARTS, quotas(len(ordered), shares), strict=True)
     }
     parts: dict[str, list[Roi]] = {part: [] for part in PARTS}
-    for index, part in zip(order, _near_quotas(part_of, own_of, wanted), strict=True):
+    for index, part in zip(order, _near_quotas(part_of, own_of, targets), strict=True):
         parts[part] += [ordered[member].roi for member in groups[index]]
     if empty := [part for part in needed if not parts[part]]:
         raise InputError(f"regions {apart_km:g} km apart leave {' and '.join(empty)} empty; add regions elsewhere")
@@ -132,7 +132,7 @@ def quotas(count: int, shares: Sequence[float]) -> list[int]:
 
 
 def _near_quotas(
-    part_of: Sequence[str], totals: Sequence[Counter[tuple[str, str]]], wanted: Mapping[str, float]
+    part_of: Sequence[str], totals: Sequence[Counter[tuple[str, str]]], targets: Mapping[str, float]
 ) -> list[str]:
     """Return the part of each group, moved between parts until no move brings the sizes closer to the quotas.
 
@@ -141,7 +141,7 @@ def _near_quotas(
     Args:
         part_of: Part of each group.
         totals: Patches of each group by stratum.
-        wanted: Patches of each part.
+        targets: Patches of each part.
     """
     parts = list(part_of)
     sizes = [one.total() for one in totals]
@@ -150,14 +150,14 @@ def _near_quotas(
         given = {part: Counter[tuple[str, str]]() for part in PARTS}
         for part, own in zip(parts, totals, strict=True):
             given[part] += own
-        error = {part: given[part].total() - wanted[part] for part in PARTS}
+        error = {part: given[part].total() - targets[part] for part in PARTS}
         low, high = min(PARTS, key=lambda part: error[part]), max(PARTS, key=lambda part: error[part])
         there = [index for index, part in enumerate(parts) if part == high]
         gains = {i: _gain(error[low], error[high], sizes[i]) for i in there if sizes[i] < given[high].total()}
         best = max(gains.values(), default=0.0)
         if best <= 1e-9:
             return parts
-        share = wanted[low] / overall.total()
+        share = targets[low] / overall.total()
         moved = max(
             (index for index in gains if gains[index] >= best - 1e-9),
             key=lambda index: _lack(totals[index], overall, given[low], share),

@@ -175,17 +175,17 @@ class UncrtaintsRemover:
 
     def _dates(self, observation: Observation) -> "list[Observation | Reference]":
         """Return the image and, for a network of several dates, the references nearest to it in time."""
-        wanted = self.network.settings.dates
-        if wanted == 1:
+        dates = self.network.settings.dates
+        if dates == 1:
             return [observation]
         today = observation.date
         dated = [(one, one.date) for one in observation.references if one.date is not None]
         if today is None or not dated:
             found = f"{len(dated)} dated references" if today else "an image without date"
             raise InputError(
-                f"{self.name} combines {wanted} dates, found {found}; add references, or use weights for a single date"
+                f"{self.name} combines {dates} dates, found {found}; add references, or use weights for a single date"
             )
-        nearest = sorted(dated, key=lambda pair: abs((pair[1] - today).days))[: wanted - 1]
+        nearest = sorted(dated, key=lambda pair: abs((pair[1] - today).days))[: dates - 1]
         return [observation, *(one for one, _ in nearest)]
 
     def _days(self, dates: "Sequence[Observation | Reference]") -> Float[Tensor, " date"] | None:
