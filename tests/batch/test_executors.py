@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 import subprocess
@@ -323,3 +324,14 @@ def test_fault_38_a_worker_terminated_for_its_memory_releases_no_task(used: int,
     """Dask ends it by SIGTERM, as batch systems do: were the task given back, it would be tried for ever."""
     memory, monitor = SimpleNamespace(memory_limit=limit), SimpleNamespace(get_process_memory=lambda: used)
     assert is_full(SimpleNamespace(memory_manager=memory, monitor=monitor)) is full
+
+
+def test_closed_connections_of_a_dask_cluster_are_not_logged_with_their_traceback() -> None:
+    def record(error: Exception) -> logging.LogRecord:
+        try:
+            raise error
+        except type(error):
+            return logging.LogRecord("distributed.batched", 40, "", 0, "", (), sys.exc_info())
+
+    assert not executors._without_closed_connections(record(OSError("closed")))
+    assert executors._without_closed_connections(record(ValueError("a fault")))

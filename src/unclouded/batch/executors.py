@@ -3,6 +3,7 @@
 All of them record the same results in the :class:`~unclouded.batch.tasks.TaskLedger`.
 """
 
+import logging
 import multiprocessing
 import os
 import pickle
@@ -262,6 +263,7 @@ def on_dask(client: Any) -> Runner:
     def run(ledger: TaskLedger, tasks: Sequence[Task]) -> Iterator[AttemptStatus]:
         from distributed import CancelledError, KilledWorker, wait
 
+        logging.getLogger("distributed.batched").addFilter(_without_closed_connections)
         _register_plugin(client)
         task_of = {client.submit(ledger.attempt, task, pure=False, retries=0): task for task in tasks}
         left = set(task_of)
@@ -280,6 +282,11 @@ def on_dask(client: Any) -> Runner:
                 yield "retry" if ledger.pending([task_of[future]]) else "done"
 
     return run
+
+
+def _without_closed_connections(record: logging.LogRecord) -> bool:
+    """Drop the tracebacks of connections to dead workers: the runner notices the loss itself."""
+    return not (record.exc_info and isinstance(record.exc_info[1], OSError))
 
 
 def _register_plugin(client: Any) -> None:
