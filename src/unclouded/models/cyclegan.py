@@ -62,7 +62,7 @@ class OpticalToSar(nn.Module):
         return sar.tanh()
 
 
-class Restorer(nn.Module):
+class CloudRemovalGenerator(nn.Module):
     """A cloud-removal generator: the paper's, or that of another package.
 
     Attributes:
@@ -81,7 +81,7 @@ class Restorer(nn.Module):
         raise NotImplementedError
 
 
-class SarToOptical(Restorer):
+class SarToOptical(CloudRemovalGenerator):
     """G_S1->S2: the same trunk, conditioned on cloudy image and map, with a long skip (section II-B, Fig. 3, Table I).
 
     In the paper the long skip connection starts from the cloudy image, so that the residual has to remove every cloud

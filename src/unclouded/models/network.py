@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unclouded.errors import InputError
 from unclouded.models.cloud_map import TrainedMap
-from unclouded.models.cyclegan import SAR_CHANNELS, STRIDE_PX, Restorer, SarToOptical, Skip
+from unclouded.models.cyclegan import SAR_CHANNELS, STRIDE_PX, CloudRemovalGenerator, SarToOptical, Skip
 from unclouded.models.identity import hash_of_tensors
 from unclouded.models.inference import MARGIN_PX, Engine, Precision, dtype_of, freeze, has_data, pad_to_stride
 from unclouded.models.plugins import is_reference
@@ -38,7 +38,7 @@ class NetworkSettings(Settings):
         skip: Start of the long skip connection; ``clear-mean`` is an extension of the paper.
         scaling: Conversion of physical units to network values.
         architecture: Network of another package, ``package.module:Class``; empty for the paper's. See
-            :mod:`unclouded.models.restorer`.
+            :mod:`unclouded.models.external_generator`.
     """
 
     bands: tuple[str, ...] = RGB
@@ -66,16 +66,16 @@ class NetworkSettings(Settings):
             SENTINEL2_L2A.named(self.bands)
         return self
 
-    def build(self) -> Restorer:
+    def build(self) -> CloudRemovalGenerator:
         """Return a cloud-removal generator with these settings; the code of another package runs if it is named.
 
         Raises:
             InputError: The network of another package cannot be built.
         """
         if self.architecture:
-            from unclouded.models.restorer import build_restorer
+            from unclouded.models.external_generator import build_external_generator
 
-            return build_restorer(self.architecture, self.bands, self.width)
+            return build_external_generator(self.architecture, self.bands, self.width)
         return SarToOptical(len(self.bands), self.width, self.skip)
 
 
@@ -117,7 +117,7 @@ class NetworkRemover:
         InputError: The precision is int8 and the engine is not OpenVINO.
     """
 
-    generator: Restorer
+    generator: CloudRemovalGenerator
     settings: NetworkSettings
     name: str = "network"
     training: Mapping[str, str] = field(default_factory=dict)

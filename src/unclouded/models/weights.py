@@ -22,7 +22,7 @@ from unclouded.errors import InputError
 from unclouded.files import machine_fault, named, resolved, whole_file
 from unclouded.models.card import Card
 from unclouded.models.cloud_map import TrainedMap, described, same_map
-from unclouded.models.cyclegan import Restorer
+from unclouded.models.cyclegan import CloudRemovalGenerator
 from unclouded.models.known import require_weights_file
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.remover import CloudRemover
@@ -47,7 +47,7 @@ BEST = "best.safetensors"
 
 def save_weights(
     path: Path,
-    generator: Restorer,
+    generator: CloudRemovalGenerator,
     settings: NetworkSettings,
     training_summary: Mapping[str, str],
     trained_map: TrainedMap | None = None,
@@ -160,7 +160,7 @@ def _other_code(path: Path, recorded: str, named_by_user: str) -> str:
     )
 
 
-def initialise_from_weights(generator: Restorer, settings: NetworkSettings, path: Path) -> None:
+def initialise_from_weights(generator: CloudRemovalGenerator, settings: NetworkSettings, path: Path) -> None:
     """Load the weights of a file into a generator, as the start of a training.
 
     Raises:
@@ -248,7 +248,7 @@ def _type_and_shape(stored: Any) -> str:
     return f"{stored.get_dtype()} {list(stored.get_shape())}"
 
 
-def _require_shapes(path: Path, found: Mapping[str, str], generator: Restorer) -> None:
+def _require_shapes(path: Path, found: Mapping[str, str], generator: CloudRemovalGenerator) -> None:
     expected = {name: f"F32 {list(tensor.shape)}" for name, tensor in generator.state_dict().items()}
     for name in [*expected, *found]:
         if expected.get(name) != found.get(name):

@@ -23,7 +23,7 @@ from unclouded.files import require_room
 from unclouded.machine import capped
 from unclouded.models.card import Card
 from unclouded.models.cloud_map import TrainedMap
-from unclouded.models.cyclegan import Restorer
+from unclouded.models.cyclegan import CloudRemovalGenerator
 from unclouded.models.network import NetworkRemover
 from unclouded.models.weights import read_record, save_weights
 from unclouded.progress import ProgressCallback, TrainingCallback, no_progress
@@ -290,7 +290,7 @@ class Training:
         return NetworkRemover(self._shown, self.settings.network, trained_map=trained_map)
 
     @property
-    def _shown(self) -> Restorer:
+    def _shown(self) -> CloudRemovalGenerator:
         return self.ema.network if self.ema is not None else self.objective.generator
 
     def _validate(self, triplets: TripletSource) -> None:

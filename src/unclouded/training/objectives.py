@@ -22,7 +22,7 @@ from torch.optim import Adam
 from unclouded.errors import InputError
 from unclouded.machine import memory_fault
 from unclouded.models import winograd
-from unclouded.models.cyclegan import SAR_CHANNELS, PatchDiscriminator, Restorer, SarToOptical, initialise
+from unclouded.models.cyclegan import SAR_CHANNELS, CloudRemovalGenerator, PatchDiscriminator, SarToOptical, initialise
 from unclouded.models.weights import initialise_from_weights
 from unclouded.training import losses
 from unclouded.training.checkpoint import RunFolder
@@ -37,8 +37,8 @@ from unclouded.training.step import (
     Networks,
     Pools,
     Terms,
+    build_generator,
     build_networks,
-    build_restorer,
     discriminator_scores,
     discriminator_terms,
     generator_terms,
@@ -75,7 +75,7 @@ class Objective(Protocol):
     """
 
     @property
-    def generator(self) -> Restorer:
+    def generator(self) -> CloudRemovalGenerator:
         """The cloud-removal generator."""
         ...
 
@@ -133,9 +133,9 @@ class Cycle:
     )
 
     @property
-    def generator(self) -> Restorer:
+    def generator(self) -> CloudRemovalGenerator:
         """The cloud-removal generator."""
-        assert isinstance(self.bare.sar_to_optical, Restorer)
+        assert isinstance(self.bare.sar_to_optical, CloudRemovalGenerator)
         return self.bare.sar_to_optical
 
     @property
@@ -183,7 +183,7 @@ class Supervised:
         rng: Random generator of the pool.
     """
 
-    generator: Restorer
+    generator: CloudRemovalGenerator
     discriminator: PatchDiscriminator | None
     fabric: Fabric
     weights: LossWeights
@@ -293,7 +293,7 @@ def _cycle(settings: TrainSettings, fabric: Fabric, rng: torch.Generator) -> Cyc
 
 
 def _supervised(settings: TrainSettings, fabric: Fabric, rng: torch.Generator) -> Supervised:
-    generator, discriminator = build_restorer(settings.network, rng), None
+    generator, discriminator = build_generator(settings.network, rng), None
     if isinstance(generator, SarToOptical):
         initialise(generator, rng)
     if settings.objective == "conditional":
@@ -379,12 +379,12 @@ class ExponentialMovingAverage:
         decay: Weight of the previous average in each step, below 1.
     """
 
-    def __init__(self, network: Restorer, decay: float) -> None:
+    def __init__(self, network: CloudRemovalGenerator, decay: float) -> None:
         self.decay = decay
         self.network = deepcopy(network).requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, network: Restorer, step: int) -> None:
+    def update(self, network: CloudRemovalGenerator, step: int) -> None:
         """Move the average towards the weights of a step, counted from 1."""
         kept = min(self.decay, (1 + step) / (10 + step))
         for ema, new in zip(self.network.parameters(), network.parameters(), strict=True):

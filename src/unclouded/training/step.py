@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from unclouded.models.cyclegan import (
     SAR_CHANNELS,
+    CloudRemovalGenerator,
     OpticalToSar,
     PatchDiscriminator,
-    Restorer,
     SarToOptical,
     fit_channels,
     initialise,
@@ -267,7 +267,7 @@ def build_networks(settings: NetworkSettings, discriminator_width: int, rng: tor
     bands = len(settings.bands)
     networks = Networks(
         OpticalToSar(bands, settings.width),
-        build_restorer(settings, rng),
+        build_generator(settings, rng),
         PatchDiscriminator(SAR_CHANNELS, discriminator_width),
         PatchDiscriminator(bands + 1, discriminator_width),
     )
@@ -277,7 +277,7 @@ def build_networks(settings: NetworkSettings, discriminator_width: int, rng: tor
     return networks
 
 
-def build_restorer(settings: NetworkSettings, rng: torch.Generator) -> Restorer:
+def build_generator(settings: NetworkSettings, rng: torch.Generator) -> CloudRemovalGenerator:
     """Return the cloud-removal generator of a run; a network of another package draws its weights with the run's seed.
 
     The weights of the paper's network are drawn afterwards, by ``rng``.

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from unclouded.errors import InputError
+from unclouded.models.external_generator import build_external_generator
 from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkRemover, NetworkSettings
-from unclouded.models.restorer import build_restorer
 from unclouded.models.weights import load_network, save_weights
 from unclouded.prediction.auto_remover import RemoverSpec
 from unclouded.sensors import RGB
@@ -115,12 +115,12 @@ def test_gaps_of_a_window_have_no_result(unet: Path) -> None:
 )
 def test_a_network_that_cannot_be_trained_is_refused(unet: Path, reference: str, message: str) -> None:
     with pytest.raises(InputError) as error:
-        build_restorer(reference, RGB, 2)
+        build_external_generator(reference, RGB, 2)
     assert message in str(error.value)
 
 
 def test_an_image_of_another_size_is_refused(unet: Path) -> None:
-    network = build_restorer("their_unet:Half", RGB, 2)
+    network = build_external_generator("their_unet:Half", RGB, 2)
     with pytest.raises(InputError, match=r"their_unet:Half returned \[1, 3, 8, 4\], expected an image \[1, 3, 8, 8\]"):
         network(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8))
 

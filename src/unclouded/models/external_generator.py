@@ -1,4 +1,4 @@
-"""Restorers of other packages: a network of the user as the cloud-removal generator of a training.
+"""Generators of other packages: a network of the user as the cloud-removal generator of a training.
 
 ``network.architecture = "package.module:Class"`` names a class or function that returns a ``torch.nn.Module``. It gets
 ``bands``, ``width`` and ``device`` if it has parameters of these names. Its attribute ``inputs`` declares the images
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unclouded.errors import InputError
-from unclouded.models.cyclegan import STRIDE_PX, Restoration, Restorer
+from unclouded.models.cyclegan import STRIDE_PX, CloudRemovalGenerator, Restoration
 from unclouded.models.inference import MARGIN_PX
 from unclouded.models.plugins import call_plugin
 
@@ -20,7 +20,7 @@ INPUTS = ("sar", "cloudy", "cloud_map")
 MAX_PX = 4096
 
 
-class OtherRestorer(Restorer):
+class ExternalGenerator(CloudRemovalGenerator):
     """A network that returns an image, with what the losses need beside it.
 
     The residual is the change of the cloudy image, from which the cloud map is regressed, as in the paper's generator.
@@ -59,7 +59,7 @@ class OtherRestorer(Restorer):
         return Restoration(optical, residual, self.cloud_map(residual))
 
 
-def build_restorer(reference: str, bands: tuple[str, ...], width: int) -> OtherRestorer:
+def build_external_generator(reference: str, bands: tuple[str, ...], width: int) -> ExternalGenerator:
     """Return the network of another package with initial weights of its own.
 
     Raises:
@@ -73,7 +73,7 @@ def build_restorer(reference: str, bands: tuple[str, ...], width: int) -> OtherR
             f"{reference} has running statistics or other buffers, first {buffers[0][:80]}; use group or instance"
             " norms, because averages and weights files hold parameters only"
         )
-    return OtherRestorer(inner, len(bands), reference)
+    return ExternalGenerator(inner, len(bands), reference)
 
 
 def _declared_inputs(inner: nn.Module, reference: str) -> tuple[str, ...]:
