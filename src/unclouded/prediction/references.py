@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from unclouded.clouds.map import PRODUCT, CloudMapSettings
 from unclouded.errors import InputError
 from unclouded.files import content_hash, named
 from unclouded.io.raster import describe_grid
+from unclouded.models.reference_regression import DEFAULT as REGRESSION
 from unclouded.models.reference_remover import AdaptedToReferences
 from unclouded.models.remover import CloudRemover
 from unclouded.prediction.auto_remover import SelectedRemover
@@ -176,7 +178,7 @@ def open_references(
                 work_folder=work_folder,
                 require_offset=require_offset,
             )
-            scene = sources.in_reader(lambda to_open=to_open: stack.enter_context(to_open))  # type: ignore[misc]
+            scene = sources.in_reader(partial(stack.enter_context, to_open))
             _require_level(scene, sources.optical)
             scene = on_grid(scene, geobox, align=align)
             one = ReferenceScene(files, scene, optical)
@@ -190,7 +192,7 @@ def open_references(
                     heights_datum_m=radar.heights_datum_m,
                     work_folder=work_folder,
                 )
-                one = replace(one, radar=sources.in_reader(lambda to_open=radar_to_open: stack.enter_context(to_open)))  # type: ignore[misc]
+                one = replace(one, radar=sources.in_reader(partial(stack.enter_context, radar_to_open)))
             found.append(one)
             on_progress("opening references", done, len(references))
         yield _ordered(found, sources.optical)
@@ -352,7 +354,11 @@ class ReferenceUse:
     @property
     def disagrees(self) -> bool:
         """Whether a prediction from the reference is hardly better than one without."""
-        return self.error is not None and self.error_without is not None and self.error > _LITTLE * self.error_without
+        return (
+            self.error is not None
+            and self.error_without is not None
+            and self.error > REGRESSION.unrelated * self.error_without
+        )
 
     @property
     def remark(self) -> str | None:
@@ -369,10 +375,6 @@ class ReferenceUse:
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         return asdict(self) | {"acquired": self.acquired.isoformat() if self.acquired else None}
-
-
-_LITTLE = 0.95
-"""Share of the error without a reference above which it does not help."""
 
 
 def evaluate_references(

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from unclouded.files import write_text
 from unclouded.io.geotiff import open_geotiff, stored_rows
+from unclouded.io.strips import RowReader
 from unclouded.models.remover import CloudRemover
 from unclouded.prediction.alignment import AlignmentQuality
 from unclouded.prediction.auto_remover import ExpectedError, SelectedRemover
 from unclouded.prediction.products import CLASSES, UNKNOWN_PERCENT, Product
 from unclouded.prediction.references import ReferenceUse
 from unclouded.prediction.report.data import Input, OutputFile, ReportData
-from unclouded.prediction.report.overview import RowReader, SceneReaders, read_overview
+from unclouded.prediction.report.overview import SceneReaders, read_overview
 from unclouded.prediction.report.page import report_page
 from unclouded.prediction.sources import Sources
 from unclouded.prediction.stac import scene_item, write_item
@@ -151,7 +152,9 @@ def _row_reader(path: Path) -> Iterator[Callable[[int, int], NDArray[Any]]]:
         yield lambda top, bottom: stored_rows(path, source, top, bottom).values
 
 
-def _confidence_reader(percent: RowReader, cloud_map: RowReader) -> RowReader:
+def _confidence_reader(
+    percent: RowReader[NDArray[np.float32]], cloud_map: RowReader[NDArray[np.float32]]
+) -> RowReader[NDArray[np.float32]]:
     """Return a reader of the confidence from 0 to 1: 1 on observed pixels, NaN on those without data."""
 
     def read(top: int, bottom: int) -> NDArray[np.float32]:

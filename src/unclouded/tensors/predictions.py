@@ -1,5 +1,7 @@
 """Checks of predictions, from a remover or a file, before they are scored or written."""
 
+import math
+
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -137,15 +139,8 @@ def require_deviation(deviation: object, prediction: Tensor, by: str, place: str
     Raises:
         InputError: The deviation has another shape or type, or negative values.
     """
-    if isinstance(deviation, Tensor) and deviation.shape == prediction.shape and deviation.dtype.is_floating_point:
-        if not (deviation < 0).any():
-            return deviation
-        found = "negative values"
-    else:
-        found = f"{type(deviation).__name__} {_sides(getattr(deviation, 'shape', ()))}"
-    raise InputError(
-        f"{by} returned for {place} a standard deviation with {found}, expected {_sides(prediction.shape)} numbers of 0"
-        " or more; correct it"
+    return _require_values(
+        deviation, tuple(prediction.shape), (0.0, math.inf), f"{by} returned for {place} a standard deviation"
     )
 
 
@@ -161,14 +156,18 @@ def require_confidence(confidence: object, seen: Observation, by: str, place: st
     Raises:
         InputError: The confidence has another shape, type or range.
     """
-    expected = (seen.cloudy.shape[0], 1, *seen.cloudy.shape[-2:])
-    if isinstance(confidence, Tensor) and tuple(confidence.shape) == expected and confidence.dtype.is_floating_point:
-        if not ((confidence < 0) | (confidence > 1)).any():
-            return confidence
-        found = "values outside 0 to 1"
+    shape = (seen.cloudy.shape[0], 1, *seen.cloudy.shape[-2:])
+    return _require_values(confidence, shape, (0.0, 1.0), f"{by} returned for {place} a confidence")
+
+
+def _require_values(values: object, shape: tuple[int, ...], limits: tuple[float, float], subject: str) -> Tensor:
+    """Return values of a shape between limits, or NaN."""
+    low, high = limits
+    if isinstance(values, Tensor) and tuple(values.shape) == shape and values.dtype.is_floating_point:
+        if not ((values < low) | (values > high)).any():
+            return values
+        found = "negative values" if math.isinf(high) else f"values outside {low:g} to {high:g}"
     else:
-        found = f"{type(confidence).__name__} {_sides(getattr(confidence, 'shape', ()))}"
-    raise InputError(
-        f"{by} returned for {place} a confidence with {found}, expected {_sides(expected)} numbers from 0 to 1; "
-        "correct it"
-    )
+        found = f"{type(values).__name__} {_sides(getattr(values, 'shape', ()))}"
+    numbers = "of 0 or more" if math.isinf(high) else f"from {low:g} to {high:g}"
+    raise InputError(f"{subject} with {found}, expected {_sides(shape)} numbers {numbers}; correct it")

@@ -65,8 +65,28 @@ def _filled(image: Float[Tensor, "*batch band h w"]) -> Float[Tensor, "*batch ba
     return torch.where(image.isnan(), mean, image)
 
 
+class _PublishedRemover:
+    """Properties that the removers share."""
+
+    network: Dsen2cr | Uncrtaints
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """All 13 bands of L1C, in the order of their numbers."""
+        return SENTINEL2.bands
+
+    @property
+    def needs_radar(self) -> bool:
+        """Whether the network has radar among its inputs."""
+        return self.network.settings.radar
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+
 @dataclass(frozen=True, eq=False)
-class Dsen2crRemover:
+class Dsen2crRemover(_PublishedRemover):
     """DSen2-CR as a :class:`~unclouded.models.remover.SceneRemover`; independent of how a scene is cut.
 
     Attributes:
@@ -78,16 +98,6 @@ class Dsen2crRemover:
     network: Dsen2cr
     name: str = "dsen2cr"
     card: Card = field(default_factory=Card)
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """All 13 bands of L1C, in the order of their numbers."""
-        return SENTINEL2.bands
-
-    @property
-    def needs_radar(self) -> bool:
-        """Whether the network has radar among its inputs."""
-        return self.network.settings.radar
 
     @property
     def margin_px(self) -> int:
@@ -107,13 +117,13 @@ class Dsen2crRemover:
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image as TOA reflectance; NaN where the cloudy image has no data."""
         seen = observation.select(self.bands)
-        images = prepare_dsen2cr(seen.sar if self.network.settings.radar else None, seen.cloudy)
-        clear = self.network(images.to(_device(self.network))) * (_DSEN2CR_DN / _DN)
+        images = prepare_dsen2cr(seen.sar if self.needs_radar else None, seen.cloudy)
+        clear = self.network(images.to(self._device)) * (_DSEN2CR_DN / _DN)
         return torch.where(seen.cloudy.isnan(), torch.nan, clear.to(seen.cloudy.device))
 
 
 @dataclass(frozen=True, eq=False)
-class UncrtaintsRemover:
+class UncrtaintsRemover(_PublishedRemover):
     """UnCRtainTS as a :class:`~unclouded.models.remover.SceneRemover`, on blended tiles of the size of its training.
 
     Attributes:
@@ -137,16 +147,6 @@ class UncrtaintsRemover:
     def remark(self) -> str:
         """What users have to know about the images."""
         return f"{self.name}: {self.TILE_REMARK}"
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """All 13 bands of L1C, in the order of their numbers."""
-        return SENTINEL2.bands
-
-    @property
-    def needs_radar(self) -> bool:
-        """Whether the network has radar among its inputs."""
-        return self.network.settings.radar
 
     @property
     def uses_references(self) -> bool:
@@ -205,7 +205,7 @@ class UncrtaintsRemover:
         """Return the clear image and its standard deviation, TOA reflectance; None for a network without variance."""
         seen = observation.select(self.bands)
         dates = self._dates(seen)
-        radar = self.network.settings.radar
+        radar = self.needs_radar
         images = torch.stack(
             [
                 prepare_uncrtaints((one.sar if one.sar is not None else seen.sar) if radar else None, one.cloudy)
@@ -213,7 +213,7 @@ class UncrtaintsRemover:
             ],
             dim=1,
         )
-        device = _device(self.network)
+        device = self._device
         days = self._days(dates)
         days = None if days is None else days.expand(len(images), -1).to(device)
 
@@ -228,7 +228,3 @@ class UncrtaintsRemover:
         if self.network.settings.variance == "none":
             return clear, None
         return clear, torch.where(gaps, torch.nan, blended[:, len(self.bands) :].sqrt())
-
-
-def _device(network: torch.nn.Module) -> torch.device:
-    return next(network.parameters()).device

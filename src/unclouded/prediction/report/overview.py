@@ -4,18 +4,16 @@ Memory depends on the width of the scene and the size of the overview, not on th
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy.typing import NDArray
 
+from unclouded.io.strips import RowReader, row_ranges
 from unclouded.prediction.products import SYNTHESISED_FROM, Provenance
 from unclouded.sensors import RGB
-
-RowReader = Callable[[int, int], NDArray[np.float32]]
-"""Function from first row and row after the last to values (band, rows, columns); NaN for no data."""
 
 OVERVIEW_PX = 1200
 """Longest side of an overview."""
@@ -42,11 +40,11 @@ class SceneReaders:
 
     shape: tuple[int, int]
     bands: tuple[str, ...]
-    before: RowReader
-    after: RowReader
-    cloud_map: RowReader
-    provenance: Callable[[int, int], NDArray[np.uint8]]
-    confidence: RowReader | None = None
+    before: RowReader[NDArray[np.float32]]
+    after: RowReader[NDArray[np.float32]]
+    cloud_map: RowReader[NDArray[np.float32]]
+    provenance: RowReader[NDArray[np.uint8]]
+    confidence: RowReader[NDArray[np.float32]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +131,8 @@ def read_overview(readers: SceneReaders, crops: int = 4) -> Overview:
     shown = RGB if set(RGB) <= set(readers.bands) else readers.bands[:1] * 3
     sums = _Sums.empty(readers.confidence is not None)
     rows = step * max(1, STRIP_PX // step)
-    for top in range(0, height, rows):
-        sums.add(readers, top, min(top + rows, height), step, sparse, shown)
+    for top, bottom in row_ranges(height, rows):
+        sums.add(readers, top, bottom, step, sparse, shown)
     before, after, m, confidence = sums.overviews()
     return Overview(
         readers.shape,
