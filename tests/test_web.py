@@ -1,18 +1,25 @@
 """Servers on the loopback that do whatever a server can do wrong: every request ends in time, in one line."""
 
 import base64
+import gc
 import gzip
 import re
 import socket
+import ssl
+import struct
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
+from urllib3.connection import HTTPSConnection
 
 from unclouded.errors import InputError
 from unclouded.web import WebError, WebLimits, declared_bytes, require_web_address, send_request
@@ -132,6 +139,59 @@ def test_fault_41_a_name_that_is_never_resolved_ends_in_time(monkeypatch: pytest
 def test_fault_41_a_tls_handshake_that_drips_ends_in_time() -> None:
     begins = responds("\x16\x03\x03\x40\x00", then=drips(b"\0"))  # the header of a record of 16 kB
     assert str(failed(begins, QUICK, "https")) == "no answer within 0.4 s"
+
+
+def test_a_reset_before_the_tls_handshake_leaves_no_socket_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resets(connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+        reset.set()
+
+    def wait_and_connect(one: Any) -> None:
+        before = one._new_conn
+
+        def connected() -> socket.socket:
+            found: socket.socket = before()
+            assert reset.wait(10)
+            return found
+
+        one._new_conn = connected
+        connect(one)
+
+    reset, connect = threading.Event(), HTTPSConnection.connect
+    monkeypatch.setattr(HTTPSConnection, "connect", wait_and_connect)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        assert "reset" in str(failed(resets, scheme="https"))
+        gc.collect()
+    assert [one for one in found if one.category is ResourceWarning] == []
+
+
+def test_certificates_are_verified_with_those_of_the_system_or_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+
+    def responds_in_tls(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as encrypted:
+            responds(OK, "Content-Length: 2\r\n\r\nok")(encrypted)
+
+    def read(host: str) -> bytes:
+        with served(responds_in_tls, "https") as address:
+            address = address.replace("127.0.0.1", host)
+            with send_request("GET", address, limits=PATIENT) as answer:
+                return answer.read(9)
+
+    with pytest.raises(WebError, match="self-signed certificate") as error:
+        read("localhost")
+    assert not error.value.may_pass
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "authority.pem"))
+    assert read("localhost") == b"ok"
+    with pytest.raises(WebError, match=r"not valid for '127\.0\.0\.1'"):
+        read("127.0.0.1")
 
 
 def test_fault_41_a_body_that_is_fast_enough_in_silence_ends_at_the_whole_deadline() -> None:

@@ -9,6 +9,7 @@ import os
 import queue
 import re
 import socket
+import ssl
 import threading
 import time
 import zlib
@@ -29,6 +30,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import InvalidHeader, ReadTimeoutError
 from urllib3.exceptions import TimeoutError as SilenceError
 from urllib3.util import make_headers
+from urllib3.util.ssl_ import create_urllib3_context
 
 from unclouded.errors import InputError
 
@@ -375,12 +377,28 @@ class _Watched:
         return connection
 
 
+class _TlsSocket(ssl.SSLSocket):
+    """Closes itself if the server resets the connection before the handshake, where CPython 3.11 leaves it open."""
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        try:
+            return super().recv(buflen, flags)
+        except ConnectionError:
+            self.close()
+            raise
+
+
 class _WatchedHttp(_Watched, HTTPConnection):
     pass
 
 
 class _WatchedHttps(_Watched, HTTPSConnection):
-    pass
+    def connect(self) -> None:
+        self.ssl_context = create_urllib3_context()
+        self.ssl_context.sslsocket_class = _TlsSocket
+        if not self.ca_certs:
+            self.ssl_context.load_default_certs()
+        super().connect()
 
 
 class _HttpPool(HTTPConnectionPool):
