@@ -38,7 +38,7 @@ class Sensor:
         return [self.bands.index(band) for band in self.named(bands)]
 
     def named(self, bands: Iterable[str]) -> tuple[str, ...]:
-        """Return band names in this sensor's spelling (``B4`` is ``B04``, ``b8a`` is ``B8A``).
+        """Return band names in this sensor's spelling (``B4`` is ``B04``, ``b8a`` is ``B8A``, ``red`` is ``B04``).
 
         Raises:
             InputError: A name is not a band of this sensor, or is given twice.
@@ -55,6 +55,8 @@ class Sensor:
 
 def _spelling(band: str) -> str:
     upper = band.strip().upper()
+    if (found := next((name for name, common in COMMON_NAME.items() if common.upper() == upper), None)) is not None:
+        return found
     return f"B0{upper[1]}" if len(upper) == 2 and upper[0] == "B" and upper[1].isdigit() else upper
 
 

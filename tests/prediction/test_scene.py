@@ -191,7 +191,8 @@ def test_files_are_cogs_with_the_grid_type_nodata_and_names_of_the_input(place: 
     image = read_stored(scene.files["clear"])
     assert (image.values.dtype, image.nodata, image.descriptions) == (np.uint16, 0, RGB)
     assert image.scales == (1e-4,) * 3
-    assert set(scene.files) == {"clear", "cloud_map", "provenance", "report", "item"}
+    pictures = {"visual", "observed_visual", "thumbnail", "cloud_map_style", "provenance_style"}
+    assert set(scene.files) == {"clear", "cloud_map", "provenance", "report", "item"} | pictures
 
 
 @pytest.fixture
@@ -484,8 +485,8 @@ def test_fault_03_a_run_that_is_killed_repeatedly_ends_with_the_same_bytes(
             1,
             4,
             10,
-            11,
-            14,
+            20,
+            26,
         ),  # finished in each run: the lock, strips, a product, half of them in their place, all of them
     )
     assert (out / "item.json").exists()

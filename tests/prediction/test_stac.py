@@ -6,8 +6,11 @@ from pathlib import Path
 import pystac
 import pytest
 from affine import Affine
+from jsonschema import Draft7Validator
 from odc.geo.geobox import GeoBox
 from products.report import simulated_overview, simulated_report
+from pystac.validation.local_validator import get_local_schema_cache
+from referencing import Registry, Resource
 
 from unclouded import __version__
 from unclouded.io.rows import Layer
@@ -148,3 +151,42 @@ def test_a_written_item_is_read_by_pystac(tmp_path: Path) -> None:
         include_self_link=False, transform_hrefs=False
     )
     assert read.assets["clear"].media_type == pystac.MediaType.COG
+
+
+def test_an_item_has_platform_instruments_pixel_size_and_level(tmp_path: Path) -> None:
+    product = replace(
+        DATA,
+        title="S2B_MSIL1C_20181226T110501_N0207_R094_T30TWK_20181226T120000",
+        measured={"level": "L1C"},
+        inputs=[*DATA.inputs, Input("weights", "net.safetensors", "ef" * 32)],
+    )
+    made = item(tmp_path, product).to_dict()
+    properties = made["properties"]
+    assert (properties["platform"], properties["gsd"], properties["processing:level"]) == ("sentinel-2b", 10, "L1C")
+    assert properties["instruments"] == ["msi", "c-sar"]
+    weights = next(link for link in made["links"] if link["href"] == "net.safetensors")
+    assert (weights["rel"], weights["mlm:name"], weights["file:checksum"]) == (
+        "derived_from",
+        "scene-adapted",
+        "1220" + "ef" * 32,
+    )
+    assert "platform" not in item(tmp_path).to_dict()["properties"]
+    optical_only = replace(DATA, inputs=DATA.inputs[:1])
+    assert item(tmp_path, optical_only).to_dict()["properties"]["instruments"] == ["msi"]
+
+
+def test_an_item_is_valid_by_the_published_schemas_of_stac(tmp_path: Path) -> None:
+    """Core, common metadata and bands, whose schemas pystac contains; those of the extensions are on the web only."""
+    schemas = get_local_schema_cache()
+    registry = Registry().with_resources([(key, Resource.from_contents(one)) for key, one in schemas.items()])
+    validator = Draft7Validator(
+        next(one for key, one in schemas.items() if key.endswith("/item.json")), registry=registry
+    )
+    made = item(tmp_path).to_dict(include_self_link=False, transform_hrefs=False)
+    (tmp_path / "thumbnail.png").write_bytes(b"pixels")
+    picture = OutputFile(tmp_path / "thumbnail.png", "Thumbnail", ("thumbnail",))
+    made["assets"]["thumbnail"] = scene_item(DATA, {"thumbnail": picture}).to_dict()["assets"]["thumbnail"]
+    assert made["assets"]["thumbnail"]["type"] == "image/png"
+    assert [one.message for one in validator.iter_errors(made)] == []
+    made["properties"]["gsd"] = "ten"
+    assert [one.message for one in validator.iter_errors(made)]

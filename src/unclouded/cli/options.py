@@ -172,7 +172,7 @@ REMOVER = "Weights file, scene-adapted, a baseline, or package.module:attribute 
 Bands = Annotated[
     str | None,
     typer.Option(
-        help="Bands of a remover without weights: names such as B04,B03,B02, or all.",
+        help="Bands of a remover without weights: names such as B04,B03,B02 or red,green,nir08, or all.",
         show_default="B04,B03,B02",
         rich_help_panel=NETWORK,
     ),
@@ -189,6 +189,33 @@ Statistics = Annotated[
     Literal["scene", "window"] | None,
     typer.Option(
         help="Adapt the remover to the whole scene, or to each window.", show_default="scene", rich_help_panel=NETWORK
+    ),
+]
+CompressionName = Literal["deflate", "zstd"]
+Compression = Annotated[
+    CompressionName | None,
+    typer.Option(
+        help="Compression of the GeoTIFFs; zstd is faster, but unknown to old software.",
+        show_default="deflate",
+        rich_help_panel=OUTPUT,
+    ),
+]
+SplitBands = Annotated[
+    bool | None,
+    typer.Option(
+        "--split-bands/--no-split-bands",
+        help="Also write each band of the result as a file of its own, clear_B04.tif.",
+        show_default="no-split-bands",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Pictures = Annotated[
+    bool | None,
+    typer.Option(
+        "--pictures/--no-pictures",
+        help="Write 8-bit pictures in natural colours, a thumbnail, and styles for QGIS.",
+        show_default="pictures",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Uncertainty = Annotated[

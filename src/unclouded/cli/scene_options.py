@@ -66,6 +66,9 @@ class SceneOptions:
     window: options.Window = None
     statistics: options.Statistics = None
     uncertainty: options.Uncertainty = None
+    compression: options.Compression = None
+    split_bands: options.SplitBands = None
+    pictures: options.Pictures = None
 
     def require_files(self) -> None:
         """Refuse files that do not exist.
@@ -120,5 +123,8 @@ class SceneOptions:
             "radar.units": ("--units", self.units),
             "radar.heights": ("--heights", self.heights),
             "radar.heights_datum_m": ("--heights-datum", self.heights_datum),
+            "output.compression": ("--compression", self.compression),
+            "output.split_bands": ("--split-bands", self.split_bands),
+            "output.pictures": ("--pictures", self.pictures),
         }
         return settings_from_options(SceneSettings, values, self.settings)

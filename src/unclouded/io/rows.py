@@ -20,6 +20,7 @@ import rasterio.shutil
 from jaxtyping import Float32
 from numpy.typing import DTypeLike, NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 
 from unclouded.errors import InputError
@@ -235,6 +236,13 @@ BLOCK_PX = 512
 Overviews = Literal["average", "nearest"]
 """Resampling of overviews; class numbers need ``nearest``."""
 
+Compression = Literal["deflate", "zstd", "jpeg"]
+"""Compression of a cloud-optimised GeoTIFF; ``jpeg`` is lossy, for pictures."""
+
+JPEG_QUALITY = 85
+_JPEG_BLOCK_PX, _JPEG_ERROR = 16, 6.0
+"""Side of blocks, and largest mean error of their means in a strip of a picture: JPEG keeps means, if not pixels."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -248,6 +256,8 @@ class Layer:
         scale: Scale tag, the physical value of one stored step.
         offsets: Offset tag of each band, the physical value of a stored 0; empty if all are 0.
         tags: Tags of the file.
+        compression: ``jpeg`` needs four bands of uint8: red, green, blue, and 255 where there are data, which becomes
+            the mask of the file.
     """
 
     bands: tuple[str, ...]
@@ -257,6 +267,7 @@ class Layer:
     scale: float = 1.0
     offsets: tuple[float, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    compression: Compression = "deflate"
 
 
 def write_cog(path: Path, strips: Iterable[tuple[int, NDArray[Any]]], layer: Layer, geobox: GeoBox) -> None:
@@ -285,7 +296,8 @@ def write_cog(path: Path, strips: Iterable[tuple[int, NDArray[Any]]], layer: Lay
             try:
                 _tag_units(source, layer)
                 rasterio.shutil.copy(source, local, driver="COG", **_options(layer))
-                is_intact = _verify(local, written)
+                lossy = layer.compression == "jpeg"
+                is_intact = _resembles(local, source, written) if lossy else _verify(local, written)
             except RasterioError as error:
                 raise unwritable(path, gdal_reason(error)) from error
             if not is_intact:
@@ -295,6 +307,10 @@ def write_cog(path: Path, strips: Iterable[tuple[int, NDArray[Any]]], layer: Lay
 
 
 def _tag_units(plain: Path, layer: Layer) -> None:
+    if layer.compression == "jpeg":
+        with rasterio.open(plain, "r+", driver="GTiff") as file:
+            file.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
+        return
     if layer.scale == 1.0 and not any(layer.offsets):
         return
     with rasterio.open(plain, "r+", driver="GTiff") as file:
@@ -303,9 +319,14 @@ def _tag_units(plain: Path, layer: Layer) -> None:
 
 
 def _options(layer: Layer) -> dict[str, Any]:
+    coding = (
+        {"QUALITY": str(JPEG_QUALITY), "OVERVIEW_QUALITY": str(JPEG_QUALITY)}
+        if layer.compression == "jpeg"
+        else {"PREDICTOR": "FLOATING_POINT" if np.dtype(layer.dtype).kind == "f" else "STANDARD"}
+    )
     return {
-        "COMPRESS": "DEFLATE",
-        "PREDICTOR": "FLOATING_POINT" if np.dtype(layer.dtype).kind == "f" else "STANDARD",
+        "COMPRESS": layer.compression.upper(),
+        **coding,
         "BLOCKSIZE": str(BLOCK_PX),
         "OVERVIEW_RESAMPLING": layer.overviews.upper(),
         "BIGTIFF": "IF_SAFER",
@@ -319,3 +340,22 @@ def _verify(path: Path, written: Sequence[tuple[int, int, int]]) -> bool:
             _checksum(file.read(window=((top, bottom), (0, file.width)))) == checksum
             for top, bottom, checksum in written
         )
+
+
+def _resembles(path: Path, plain: Path, written: Sequence[tuple[int, int, int]]) -> bool:
+    """Return whether a picture has the mask of its source, and its colours but for the loss of JPEG."""
+    with rasterio.open(path, driver="GTiff") as file, rasterio.open(plain, driver="GTiff") as source:
+        for top, bottom, _ in written:
+            window = ((top, bottom), (0, file.width))
+            colours, valid = file.read(window=window), file.dataset_mask(window=window)
+            *expected, alpha = source.read(window=window)
+            errors = _block_means((colours.astype(np.float32) - np.stack(expected)) * (alpha > 0))
+            if not np.array_equal(valid, alpha) or np.abs(errors).mean() > _JPEG_ERROR:
+                return False
+    return True
+
+
+def _block_means(values: Float32[np.ndarray, "band y x"]) -> Float32[np.ndarray, "band blocks_y blocks_x"]:
+    starts = [np.arange(0, length, _JPEG_BLOCK_PX) for length in values.shape[1:]]
+    sums = np.add.reduceat(np.add.reduceat(values, starts[0], axis=1), starts[1], axis=2)
+    return np.asarray(sums / np.float32(_JPEG_BLOCK_PX**2))

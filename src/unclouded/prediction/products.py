@@ -5,9 +5,10 @@ The functions at the end turn pixel counts by provenance into shares and percent
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -20,9 +21,24 @@ from unclouded.prediction.cloud_mapping import SceneMap
 from unclouded.prediction.tiling import StripCheckpoint
 from unclouded.progress import ProgressCallback
 from unclouded.sentinel.radiometry import NO_DATA, QUANTIFICATION, Radiometry
+from unclouded.settings import Settings
 
 PRODUCTS = ("clear", "cloud_map", "provenance", "uncertainty", "confidence")
-"""Names of all possible products."""
+"""Names of all possible products, besides the bands as separate files."""
+
+
+class OutputSettings(Settings):
+    """Options of the output files.
+
+    Attributes:
+        compression: Compression of the GeoTIFFs; ``zstd`` is faster to write and to read, but unknown to old software.
+        split_bands: Write each band of ``clear.tif`` as a file of its own, too.
+        pictures: Write pictures in natural colours, a thumbnail, and styles for QGIS.
+    """
+
+    compression: Literal["deflate", "zstd"] = "deflate"
+    split_bands: bool = False
+    pictures: bool = True
 
 
 class Provenance(IntEnum):
@@ -63,12 +79,16 @@ class Product:
     """Product to write as a GeoTIFF.
 
     Attributes:
-        name: Name of the array in the strips and of the file, NAME.tif.
+        name: Name of the file, NAME.tif.
         layer: Bands, data type, nodata value, scale and tags of the file.
+        array: Name of the array in the strips.
+        band: Position of the only band in that array; None for all bands.
     """
 
     name: str
     layer: Layer
+    array: str
+    band: int | None = None
 
     @property
     def pixel_bytes(self) -> int:
@@ -83,6 +103,7 @@ def scene_products(
     *,
     uncertainty: bool = False,
     confidence: bool = False,
+    output: OutputSettings | None = None,
 ) -> list[Product]:
     """Return the products of a scene.
 
@@ -92,23 +113,29 @@ def scene_products(
         tags: Tags of every file.
         uncertainty: Include the uncertainty.
         confidence: Include the confidence of the remover.
+        output: Compression, and whether to include each band as a file of its own; the defaults if omitted.
     """
+    output = output or OutputSettings()
     scale = radiometry.scale
     codes = {f"VALUE_{code}": name.replace("_", " ") for code, name in CLASSES.items()}
     offsets = radiometry.offset if any(radiometry.offsets) else ()
-    products = [
-        Product("clear", Layer(bands, radiometry.dtype, NO_DATA, "average", scale, offsets, tags)),
-        Product("cloud_map", Layer(("cloud map m",), "float32", math.nan, "average", tags=tags)),
-        Product("provenance", Layer(("provenance",), "uint8", Provenance.NO_DATA, "nearest", tags={**tags, **codes})),
-    ]
+    clear = Layer(bands, radiometry.dtype, NO_DATA, "average", scale, offsets, tags)
+    layers = {
+        "clear": clear,
+        "cloud_map": Layer(("cloud map m",), "float32", math.nan, "average", tags=tags),
+        "provenance": Layer(("provenance",), "uint8", Provenance.NO_DATA, "nearest", tags={**tags, **codes}),
+    }
     if uncertainty:
         names = tuple(f"standard deviation of {band}" for band in bands)
-        products.append(Product("uncertainty", Layer(names, "uint16", UNKNOWN_STEPS, "average", scale, (), tags)))
+        layers["uncertainty"] = Layer(names, "uint16", UNKNOWN_STEPS, "average", scale, (), tags)
     if confidence:
-        products.append(
-            Product("confidence", Layer(("confidence",), "uint8", UNKNOWN_PERCENT, "average", 0.01, (), tags))
-        )
-    return products
+        layers["confidence"] = Layer(("confidence",), "uint8", UNKNOWN_PERCENT, "average", 0.01, (), tags)
+    products = [Product(name, layer, name) for name, layer in layers.items()]
+    if output.split_bands:
+        for band, name in enumerate(bands):
+            alone = replace(clear, bands=(name,), offsets=offsets and (offsets[band],))
+            products.append(Product(f"clear_{name}", alone, "clear", band))
+    return [replace(one, layer=replace(one.layer, compression=output.compression)) for one in products]
 
 
 def encode_uncertainty(deviation: NDArray[np.float32], predicted: NDArray[np.bool_]) -> NDArray[np.uint16]:
@@ -135,7 +162,7 @@ def write_products(
     """Write all products of a scene into a folder; return their paths by name."""
     paths = {product.name: folder / f"{product.name}.tif" for product in products}
     for done, product in enumerate(products, start=1):
-        strips = _map_strips(scene_map) if product.name == "cloud_map" else _strips(cleared, tops, product.name)
+        strips = _map_strips(scene_map) if product.name == "cloud_map" else _strips(cleared, tops, product)
         write_cog(paths[product.name], strips, product.layer, geobox)
         on_progress("writing files", done, len(products))
     return paths
@@ -146,12 +173,13 @@ def _map_strips(scene_map: SceneMap) -> Iterator[tuple[int, NDArray[np.float32]]
         yield top, scene_map.cloud_map(top, bottom)[None]
 
 
-def _strips(store: StripCheckpoint, tops: list[int], name: str) -> Iterator[tuple[int, NDArray[np.generic]]]:
+def _strips(store: StripCheckpoint, tops: list[int], product: Product) -> Iterator[tuple[int, NDArray[np.generic]]]:
     for top in tops:
         strip = store.get(top)
         if strip is None:
             raise RuntimeError(f"{store.folder} lost the rows from {top} on during the run")
-        yield top, strip[name]
+        values = strip[product.array]
+        yield top, values if product.band is None else values[[product.band]]
 
 
 # Provenance of each pixel.

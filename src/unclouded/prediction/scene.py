@@ -44,7 +44,16 @@ from unclouded.prediction.clearing import (
 )
 from unclouded.prediction.cloud_mapping import SceneMap, map_scene
 from unclouded.prediction.forecast import forecast
-from unclouded.prediction.products import PRODUCTS, Product, Provenance, percent_text, scene_products, write_products
+from unclouded.prediction.pictures import PICTURES, write_pictures
+from unclouded.prediction.products import (
+    PRODUCTS,
+    OutputSettings,
+    Product,
+    Provenance,
+    percent_text,
+    scene_products,
+    write_products,
+)
 from unclouded.prediction.references import (
     ReferenceFiles,
     ReferencePath,
@@ -102,6 +111,7 @@ class SceneSettings(Settings):
         radar: Resampling and correction of the radar image to the optical grid.
         align_references: Warp references on another grid; their pixels need not coincide with those of the scene.
         reference_offset: RADIO_ADD_OFFSET of references that are GeoTIFFs without tags.
+        output: Compression, separate bands, and pictures.
     """
 
     window_px: int = Field(1024, ge=8, le=4096, multiple_of=4)
@@ -114,6 +124,7 @@ class SceneSettings(Settings):
     radar: RadarSettings = RadarSettings()
     align_references: bool = False
     reference_offset: Offset | None = None
+    output: OutputSettings = OutputSettings()
 
 
 @dataclass(frozen=True)
@@ -122,8 +133,8 @@ class PredictedScene:
 
     Attributes:
         folder: Output folder.
-        files: Files by name: ``clear``, ``cloud_map``, ``provenance``, if any ``uncertainty`` and ``confidence``, and
-            ``report`` and ``item``.
+        files: Files by name: ``clear``, ``cloud_map``, ``provenance``, if any ``uncertainty`` and ``confidence``,
+            pictures (``visual``, ``observed_visual``, ``thumbnail``, and styles), ``report`` and ``item``.
         summary: Content of ``summary.json``.
     """
 
@@ -196,7 +207,7 @@ def predict_scene(
     listed = identify_references(references, cloudy)
     of_references = (image.path for one in listed for image in (one.optical, one.sar) if image is not None)
     for source in filter(None, (cloudy, sar, settings.cloud_map, *of_references)):
-        for name in PRODUCTS:
+        for name in (*PRODUCTS, *PICTURES):
             require_apart(out / f"{name}.tif", source)
     with _no_new_folder_on_error(out), held(out):
         started = clock()
@@ -352,15 +363,25 @@ def needed_bytes(sources: Sources, remover: CloudRemover, settings: SceneSetting
     """
     products = _products(sources, remover, settings, {}, confidence=isinstance(remover, ConfidentRemover))
     sizes = [product.pixel_bytes for product in products]
+    rows = sum(product.pixel_bytes for product in products if product.band is None)
+    pictures = 4 if settings.output.pictures else 0  # two pictures of 3 bands and a mask; JPEG takes a half of noise
     height, width = sources.shape
-    return int(height * width * (1 + 6 * references + sum(sizes) + sum(sizes) * 4 / 3 + max(sizes) * 4 / 3)) + (8 << 20)
+    pixel = 1 + 6 * references + rows + (sum(sizes) + pictures) * 4 / 3 + max(sizes) * 4 / 3
+    return int(height * width * pixel) + (8 << 20)
 
 
 def _products(
     sources: Sources, remover: CloudRemover, settings: SceneSettings, tags: dict[str, str], *, confidence: bool
 ) -> list[Product]:
     radiometry = sources.radiometry(remover.bands)
-    return scene_products(remover.bands, radiometry, tags, uncertainty=settings.uncertainty, confidence=confidence)
+    return scene_products(
+        remover.bands,
+        radiometry,
+        tags,
+        uncertainty=settings.uncertainty,
+        confidence=confidence,
+        output=settings.output,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -410,7 +431,8 @@ class _Run:
         used = ensemble.removers[0] if ensemble else remover
         uses = self._uses(references, used, cleared, tops)
         confidence = bool(ensemble and ensemble.has_confidence)
-        products = _products(sources, remover, settings, _tags(record, used.name, uses), confidence=confidence)
+        tags = _tags(record, used.name, uses)
+        products = _products(sources, remover, settings, tags, confidence=confidence)
         files = write_products(self.work, products, cleared, scene_map, tops, sources.geobox, on_progress)
         losses = sum_losses(cleared, tops)
         radar_needed = needs_radar(used)
@@ -425,7 +447,10 @@ class _Run:
             expected=expected,
             references=uses,
         )
-        files |= write_report(self.work, data)
+        if settings.output.pictures:
+            pictures = write_pictures(self.work, data, sources, tags, on_progress)
+            data = replace(data, files={**data.files, **pictures})
+        files |= {name: one.path for name, one in data.files.items()} | write_report(self.work, data)
         seconds["writing"] = clock() - started
         summary = record | {
             "scene": {"acquired": None} | sources.optical.metadata(),

@@ -75,7 +75,7 @@ def report_data(
         geobox=sources.geobox,
         inputs=_inputs(sources, record, references),
         overview=overview,
-        files={product.name: _output_file(product, files[product.name], used.bands) for product in products},
+        files={product.name: _output_file(product, files[product.name]) for product in products},
         modified=datetime.fromtimestamp(optical.stat().st_mtime, UTC),
         expected=selected.expected if selected else expected,
         choice=selected.reason if selected else "",
@@ -119,10 +119,14 @@ def _inputs(sources: Sources, record: Mapping[str, Any], references: Sequence[Re
     return inputs + [Input("weights", one["name"], one["weights"]) for one in record["removers"] if "weights" in one]
 
 
-def _output_file(product: Product, path: Path, bands: tuple[str, ...]) -> OutputFile:
-    title, roles = _CONTENT[product.name]
+def _output_file(product: Product, path: Path) -> OutputFile:
+    title, roles = _CONTENT[product.array]
     classes = CLASSES if product.name == "provenance" else {}
-    return OutputFile(path, title, roles, bands if product.name == "clear" else (), product.layer, classes)
+    if product.band is not None:
+        title = f"{title}, {product.layer.bands[0]}"
+    return OutputFile(
+        path, title, roles, product.layer.bands if product.array == "clear" else (), product.layer, classes
+    )
 
 
 @contextmanager

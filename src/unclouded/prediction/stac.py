@@ -32,6 +32,9 @@ EXTENSIONS = {
 }
 """Extension name to the URL of its schema."""
 
+_PLATFORM = re.compile(r"S2([A-D])_")
+"""Beginning of the name of a product, which names its platform."""
+
 FIRST_LIGHT = datetime(2015, 6, 27, tzinfo=UTC)
 """Date of the first Sentinel-2 image, the earliest possible date of an undated one."""
 
@@ -61,7 +64,7 @@ def scene_item(data: ReportData, files: Mapping[str, OutputFile]) -> pystac.Item
         item.add_asset(name, _asset(file))
     for one in data.inputs:
         if one.role in _SOURCES:
-            item.add_link(_derived_from(one))
+            item.add_link(_derived_from(one, data))
     return item
 
 
@@ -70,13 +73,19 @@ _SOURCES = {
     "Sentinel-1": "radar",
     "reference": "image of another date",
     "reference radar": "radar of another date",
+    "weights": "weights of the network",
 }
 """Roles of the images that a scene is derived from, in words."""
 
 
-def _derived_from(source: Input) -> pystac.Link:
-    """Return a link to an image by its name, with its SHA-256 as multihash; where it is stored is not recorded."""
+def _derived_from(source: Input, data: ReportData) -> pystac.Link:
+    """Return a link to an image or to weights by name, with the SHA-256 as multihash; not where it is stored.
+
+    The link to weights has the name of the model, as the machine learning model extension (MLM) recommends.
+    """
     more = {"file:checksum": f"1220{source.sha256}"}
+    if source.role == "weights":
+        more["mlm:name"] = data.remover
     return pystac.Link("derived_from", quote(source.name), title=_SOURCES[source.role], extra_fields=more)
 
 
@@ -132,8 +141,11 @@ def _properties(data: ReportData) -> dict[str, Any]:
         "description": f"Sentinel-2 image whose cloudy pixels were predicted by {data.remover} "
         f"{'with' if data.radar_used else 'without'} Sentinel-1 radar; eo:cloud_cover is the cloud cover before cloud "
         "removal, where it is known. Contains modified Copernicus Sentinel data.",
+        **({"platform": f"sentinel-2{found[1].lower()}"} if (found := _PLATFORM.match(data.title)) else {}),
         "constellation": "sentinel-2",
-        "instruments": ["msi"],
+        "instruments": ["msi", "c-sar"] if data.radar_used else ["msi"],
+        **({"gsd": data.pixel_m} if data.pixel_m else {}),
+        **({"processing:level": data.measured["level"]} if "level" in data.measured else {}),
         **({} if cloudy is None else {"eo:cloud_cover": round(100 * cloudy, 4)}),
         "processing:software": {"unclouded": __version__},
         "processing:lineage": f"Clouds mapped; pixels with m > 0 or unknown m predicted by {data.remover}; all others "
@@ -180,7 +192,13 @@ def _asset(file: OutputFile) -> pystac.Asset:
     return pystac.Asset(f"./{file.path.name}", file.title, media_type=kind, roles=list(file.roles), extra_fields=more)
 
 
-_KINDS = {".tif": pystac.MediaType.COG, ".html": pystac.MediaType.HTML, ".json": pystac.MediaType.JSON}
+_KINDS = {
+    ".tif": pystac.MediaType.COG,
+    ".html": pystac.MediaType.HTML,
+    ".json": pystac.MediaType.JSON,
+    ".png": pystac.MediaType.PNG,
+    ".qml": pystac.MediaType.XML,
+}
 
 
 def _pixels(layer: Layer, bands: tuple[str, ...]) -> dict[str, Any]:

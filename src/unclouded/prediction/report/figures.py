@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unclouded.prediction.products import Provenance
-from unclouded.prediction.report.overview import Spectra
+from unclouded.prediction.report.overview import Overview, Spectra
 from unclouded.sensors import WAVELENGTH_NM
 
 LOW_PERCENT, HIGH_PERCENT = 0.5, 99.0
@@ -28,6 +28,9 @@ NO_DATA_GREY = 0.55
 
 JPEG_QUALITY = 86
 """Quality of the pictures, 0 to 100; with colours at full resolution, so that field edges stay sharp."""
+
+_MIN_CLEAR_PX = 100
+"""Clear pixels of the overview from which they determine the contrast of the pictures."""
 
 Colour = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
@@ -76,11 +79,23 @@ def stretch_of(clear: Float32[np.ndarray, "band pixel"]) -> Stretch:
     return Stretch(tuple(low.tolist()), max(float((high - low).max()), MIN_RANGE))
 
 
-def photograph(image: Float32[np.ndarray, "3 y x"], stretch: Stretch) -> str:
-    """Return an image in red, green and blue as the data URL of a JPEG; pixels without data are grey."""
+def overview_stretch(overview: Overview) -> Stretch:
+    """Return the stretch for the pictures of a scene: that of clear ground, or of the result if there is little."""
+    ground = overview.before[:, (overview.cloud_map == 0) & np.isfinite(overview.before).all(axis=0)]
+    enough = ground.shape[1] >= _MIN_CLEAR_PX
+    return stretch_of(ground if enough else overview.after[:, np.isfinite(overview.after).all(axis=0)])
+
+
+def displayed(image: Float32[np.ndarray, "3 y x"], stretch: Stretch) -> UInt8[np.ndarray, "3 y x"]:
+    """Return an image in red, green and blue as displayed, 0 to 255; pixels without data are grey."""
     black = np.array(stretch.black, np.float32)[:, None, None]
     shown = np.clip((image - black) / np.float32(stretch.span), 0, 1) ** GAMMA
-    pixels = (np.nan_to_num(shown, nan=NO_DATA_GREY) * 255).round().astype(np.uint8)
+    return np.asarray((np.nan_to_num(shown, nan=NO_DATA_GREY) * 255).round().astype(np.uint8))
+
+
+def photograph(image: Float32[np.ndarray, "3 y x"], stretch: Stretch) -> str:
+    """Return an image in red, green and blue as the data URL of a JPEG; pixels without data are grey."""
+    pixels = displayed(image, stretch)
     return _data_url(pixels.transpose(1, 2, 0), "jpeg", quality=JPEG_QUALITY, subsampling=0)
 
 

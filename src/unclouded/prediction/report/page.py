@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
-
 from unclouded.html_page import render_page
 from unclouded.prediction.products import PREDICTED, Provenance, causes, in_percent, percent_text, shares
 from unclouded.prediction.report.data import Input, ReportData
@@ -24,9 +22,9 @@ from unclouded.prediction.report.figures import (
     classified,
     coloured,
     hexadecimal,
+    overview_stretch,
     photograph,
     spectra_chart,
-    stretch_of,
 )
 from unclouded.prediction.report.overview import CROP_PX, Overview
 from unclouded.prediction.report.timeline import HEADINGS, reference_rows, timeline
@@ -46,13 +44,10 @@ _ORIGINS = {
 
 _HEADINGS = ("MAE", "RMSE", "PSNR (dB)", "SAM (°)", "predicted")
 
-_MIN_CLEAR_PX = 100
-"""Clear pixels of the overview from which they determine the contrast of the pictures."""
-
 
 def report_page(data: ReportData) -> str:
     """Return the report page of a scene as self-contained HTML."""
-    stretch = _stretch(data.overview)
+    stretch = overview_stretch(data.overview)
     return render_page(
         "scene_report.html",
         script="comparison.js",
@@ -133,13 +128,6 @@ def _comparison(overview: Overview, stretch: Stretch) -> dict[str, str]:
         "after": photograph(overview.after, stretch),
         "caption": f"Reflectance of {bands}.{coarse}",
     }
-
-
-def _stretch(overview: Overview) -> Stretch:
-    """Return the contrast of the pictures: that of clear ground, or of the result if there is little."""
-    ground = overview.before[:, (overview.cloud_map == 0) & np.isfinite(overview.before).all(axis=0)]
-    enough = ground.shape[1] >= _MIN_CLEAR_PX
-    return stretch_of(ground if enough else overview.after[:, np.isfinite(overview.after).all(axis=0)])
 
 
 def _crops(data: ReportData, stretch: Stretch) -> dict[str, Any] | None:
