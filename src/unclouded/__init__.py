@@ -5,6 +5,7 @@ change. They are imported when they are first used, so that ``import unclouded``
 """
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 from unclouded._lazy import lazy_names
@@ -12,6 +13,10 @@ from unclouded._lazy import lazy_names
 __version__ = "0.1.0"
 
 logging.getLogger("unclouded").addHandler(logging.NullHandler())  # silent unless an application configures logging
+
+# Threads of OpenMP wait for each other in busy loops, which on a shared machine costs many times the work. The variable
+# is read when torch is loaded, and child processes inherit it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from unclouded.batch import open_series as open_series

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from unclouded.models.radar_features import MEAN_SCALES_PX, local_mean
+from unclouded.models.gaussian import local_mean
+from unclouded.models.radar_features import MEAN_SCALES_PX
 
 PRIOR_SHARE = 0.2
 """Mean absolute error of a cloudy pixel as a share of the reflectance of land, if all else is average."""
@@ -63,11 +64,10 @@ def predicted_error(
         land: Mean reflectance of land over the bands.
     """
     weak = ((WEAK_VV_DB - features[:, _VV : _VV + 1]) / WEAK_STEP_DB).clamp(-3.0, 3.0).nan_to_num(0.0)
-    everywhere = torch.ones_like(clear, dtype=torch.bool)
     change = DEPARTURE_SHARE * (departure / DEPARTURE).clamp(max=6.0) + WEAK_SHARE * weak
-    change = change - CLEAR_SHARE * local_mean(clear, everywhere, CLEAR_PX)
+    change = change - CLEAR_SHARE * local_mean(clear, None, CLEAR_PX)
     if excess is not None:
-        opaque = (local_mean(excess.nan_to_num(0.0), everywhere, OPACITY_PX) / OPAQUE).clamp(-0.5, 3.0)
+        opaque = (local_mean(excess.nan_to_num(0.0), None, OPACITY_PX) / OPAQUE).clamp(-0.5, 3.0)
         change = change + OPAQUE_SHARE * opaque
     change = change + STRANGE_SHARE * extrapolation.nan_to_num(0.0).clamp(max=3.0)
     return PRIOR_SHARE * land * change.exp()

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from unclouded.models.radar_features import local_mean, reach_px
+from unclouded.models.gaussian import local_mean, reach_px
 from unclouded.models.reference_regression import (
     FOLDS,
     NO_REFERENCE,

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unclouded.models import radar_features, scene_regression
+from unclouded.models.gaussian import blur, local_mean, reach_px
 from unclouded.models.predicted_error import confidence_of, predicted_error
 from unclouded.models.prior_spectrum import PRIOR, Prior
-from unclouded.models.radar_features import blur, local_mean, reach_px
 from unclouded.models.remover import adapt_per_image, keep_clear_pixels
 from unclouded.models.scene_regression import STRIP_PX, NodeGrid, SceneMoments, SceneRegression
 from unclouded.sensors import RGB
