@@ -14,6 +14,7 @@ from simulated import write_optical, write_radar
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.curation.region_task import curating
 from unclouded.curation.regions import CurationSettings
+from unclouded.curation.results import screened_rows
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.manifest import write_manifest
 from unclouded.patches.roi import Roi
@@ -65,7 +66,7 @@ def curated(out: Path, store: str) -> TripletDataset:
     (task,) = curating(settings, out, root)
     began = time.process_time()
     rows = task.run()
-    write_manifest(root / "manifest.parquet", rows)
+    write_manifest(root / "manifest.parquet", screened_rows(rows, task.settings.screening))
     kept = sum(row["status"] == "kept" for row in rows)
     stored = sum(path.stat().st_size for path in root.rglob("*.tif"))
     spent = time.process_time() - began

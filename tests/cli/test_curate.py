@@ -15,6 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.files import sha256
 from unclouded.io.geotiff import read_stored, write_geotiff
+from unclouded.patches.layouts import find_triplets
 from unclouded.patches.manifest import read_manifest
 from unclouded.sensors import SENTINEL1, SENTINEL2
 
@@ -107,15 +108,35 @@ def test_a_plan_shows_the_progress_and_changes_nothing(
     assert "1 without products\n  ROIs0001_fall_2: absent.tif not found" in capsys.readouterr().out
 
 
-def test_a_changed_threshold_changes_nothing_that_is_there(
+STRICT = ("--set", "screening.remarks=[]", "--set", "screening.open_water=0.25")  # noise is half water
+
+
+def test_a_changed_threshold_or_part_changes_the_manifest_and_no_image(
     regions: Path, undisturbed: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "root"
     shutil.copytree(undisturbed, root)
-    assert unclouded("curate", regions, root, "--set", "screening.haze=0.2") == 1
-    printed = capsys.readouterr()
-    assert printed.err.count(" made of other products or settings; choose another root") == 2
-    assert "4 of 4 candidates kept, 3 of 3 regions failed" in printed.out and "candidates      kept 4" in printed.out
+    images = {name: digest for name, digest in content(root).items() if name.endswith(".tif")}
+    assert unclouded("curate", regions, root, *STRICT) == 1
+    assert "candidates      rejected 4" in capsys.readouterr().out
+    assert content(root).items() >= images.items()
+    *rows, _ = read_manifest(root / "manifest.parquet")
+    assert all(re.fullmatch(r"open_water in s2: .*% open water", row["reason"]) for row in rows)
+    assert find_triplets(root).withdrawn == tuple(row["patch"] for row in rows) and not find_triplets(root).triplets
+    assert unclouded("curate", regions, root) == 1
+    assert content(root) == content(undisturbed)
+
+
+def test_a_looser_threshold_cuts_the_regions_again_that_gain_patches(
+    regions: Path, undisturbed: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "root"
+    assert unclouded("curate", regions, root, *STRICT) == 1
+    assert list(content(root)) == ["manifest.parquet"]
+    capsys.readouterr()
+    assert unclouded("curate", regions, root, "--plan") == 0
+    assert "3 regions: 0 done, 1 failed, 2 pending" in capsys.readouterr().out
+    assert unclouded("curate", regions, root) == 1
     assert content(root) == content(undisturbed)
 
 

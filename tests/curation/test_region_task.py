@@ -24,20 +24,19 @@ from unclouded.batch.executors import run_tasks, serially
 from unclouded.batch.storage import fingerprint
 from unclouded.batch.tasks import TaskLedger
 from unclouded.clouds.map import CloudMapSettings
-from unclouded.curation.region_task import (
+from unclouded.curation.leases import (
     WORK,
-    CurateRegion,
     acquire_lease,
     clean_up,
-    curating,
     leased_regions,
-    rows_of_others,
+    leases_of_others,
     work_folder,
 )
+from unclouded.curation.region_task import CurateRegion, curating
 from unclouded.curation.regions import CurationSettings
-from unclouded.curation.results import failed_rows, lost, outputs
+from unclouded.curation.results import failed_rows, irreplaceable, lost, outputs, screened_rows
 from unclouded.errors import InputError
-from unclouded.files import sha256, write_json
+from unclouded.files import sha256
 from unclouded.io.geotiff import open_geotiff, read_stored, write_geotiff
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.manifest import write_manifest
@@ -229,7 +228,7 @@ def test_a_region_that_lost_a_file_is_made_again(store: str, scenes: Path, tmp_p
     assert ledger.rows(both) == rows and path.read_bytes() == whole
 
 
-def test_products_may_be_gone_once_their_region_is_made(scenes: Path, tmp_path: Path) -> None:
+def test_a_region_whose_products_were_removed_is_done_and_cannot_be_made_again(scenes: Path, tmp_path: Path) -> None:
     for name in ("s1_1", "clear_1", "cloudy_1"):
         (tmp_path / f"{name}.tif").symlink_to(scenes / f"{name}.tif")
     ledger, root = TaskLedger(tmp_path / "root" / ".curation"), tmp_path / "root"
@@ -237,11 +236,15 @@ def test_products_may_be_gone_once_their_region_is_made(scenes: Path, tmp_path: 
     assert run_tasks([made], ledger, serially) == {}
     (tmp_path / "s1_1.tif").unlink()
     (again,) = tasks(tmp_path, root, (1,))
-    failed = run_tasks([again], ledger, serially)
-    clean_up(root, {again.name: again.id}, failed)
-    assert failed == {again.name: "s1_1.tif not found; check the path, or fetch the product"}
-    assert rows_of_others(root, ledger, {again.name: again.id}) == ledger.rows([made])
-    assert len(find_triplets(root).triplets) == 1
+    assert (again.id, again.products_gone) == (made.id, True) and ledger.pending([again]) == []
+    shutil.rmtree(root / "ROIs0001_summer_s2_cloudy")
+    assert lost([again], ledger) == [] and irreplaceable([again], ledger) == {again.name: 1}
+    (changed,) = tasks(tmp_path, root, (1,), stride_px=128)
+    failed = run_tasks([changed], ledger, serially)
+    clean_up(root, {changed.name: changed.id}, failed)
+    assert failed == {made.name: "s1_1.tif not found; check the path, or fetch the product"}
+    assert [lease["id"] for lease in leases_of_others(root, {changed.name: changed.id})] == [made.id]
+    (root / "ROIs0001_summer_s1").stat()  # the other images are still there
 
 
 def test_a_product_is_known_by_its_content(scenes: Path, tmp_path: Path) -> None:
@@ -405,7 +408,7 @@ def test_scenes_and_patches_teach_the_same_and_are_the_same_candidates(scenes: P
     for store in ("patches", "scenes"):
         (task,) = tasks(scenes, tmp_path / store, (1,), stride_px=128, store=store)
         rows = task.run()
-        write_manifest(tmp_path / store / "manifest.parquet", rows)
+        write_manifest(tmp_path / store / "manifest.parquet", screened_rows(rows, task.settings.screening))
         files = find_triplets(tmp_path / store).triplets
         data = TripletDataset(files, SENTINEL2.bands, CloudMapSettings(mode="ones"))
         seen[store] = [digest(triplet) for triplet in data]
@@ -433,7 +436,7 @@ def test_fault_05_rows_that_cannot_be_decoded_cost_the_patches_over_them_in_eith
     for store in ("patches", "scenes"):
         (task,) = tasks(tmp_path, tmp_path / store, (1,), stride_px=128, store=store, screening=passing_seams)
         rows = task.run()
-        write_manifest(tmp_path / store / "manifest.parquet", rows)
+        write_manifest(tmp_path / store / "manifest.parquet", screened_rows(rows, task.settings.screening))
         unreadable = {row["row_px"] for row in rows if row["status"] == "unreadable"}
         kept = [row for row in rows if row["status"] == "kept"]
         assert unreadable == {0} and {row["row_px"] for row in kept} == {128, 256, 384, 512}
@@ -501,24 +504,24 @@ def test_folders_and_files_of_dead_tasks_are_removed(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
     ledger = tmp_path / WORK / "regions"
     ledger.mkdir()
-    for name in (".manifest.1-a.partial.parquet", f".curation/regions/.{ROI}.1-a.partial.txt"):
+    for name in (".manifest.1-a.partial.parquet", f".curation/regions/.{ROI}.1-a.partial.json"):
         (tmp_path / name).touch()
-    (ledger / ".ROIs0001_fall_70.1-a.partial.txt").touch()  # of another list
+    (ledger / ".ROIs0001_fall_70.1-a.partial.json").touch()  # of another list
     (tmp_path / WORK / "locks").mkdir()
     with FileLock(tmp_path / WORK / "locks" / "alive"):
         clean_up(tmp_path, {ROI: "dead"}, {})
     assert not dead.parent.exists() and alive.exists()
-    assert [path.name for path in tmp_path.rglob("*.partial*")] == [".ROIs0001_fall_70.1-a.partial.txt"]
+    assert [path.name for path in tmp_path.rglob("*.partial*")] == [".ROIs0001_fall_70.1-a.partial.json"]
 
 
-def test_rows_of_another_list_are_those_of_its_done_regions(tmp_path: Path) -> None:
-    ledger = TaskLedger(tmp_path / WORK)
+def test_leases_of_another_list_are_those_of_other_tasks(tmp_path: Path) -> None:
     for number, identity in ((7, "a"), (8, "b"), (9, "c")):
         acquire_lease(tmp_path, f"ROIs0001_fall_{number}", identity)
-    for identity in "abx":  # c is at work, and x was made with other settings
-        write_json(tmp_path / WORK / "done" / f"{identity}.json", {"rows": [{"patch": identity}]})
-    assert rows_of_others(tmp_path, ledger, {ROI: "a"}) == [{"patch": "b"}]
-    changed = {ROI: "made with other settings", "ROIs0001_fall_8": "b"}
-    assert rows_of_others(tmp_path, ledger, changed) == [{"patch": "a"}]  # what is there stays
+
+    def others(identities: Mapping[str, str]) -> list[str]:
+        return [lease["id"] for lease in leases_of_others(tmp_path, identities)]
+
+    assert others({ROI: "a"}) == ["b", "c"]
+    assert others({ROI: "made with other settings", "ROIs0001_fall_8": "b"}) == ["a", "c"]  # what is there stays
     assert leased_regions(tmp_path) == {ROI, "ROIs0001_fall_8", "ROIs0001_fall_9"}
-    assert rows_of_others(tmp_path / "new", TaskLedger(tmp_path / "new" / WORK), {}) == []
+    assert leases_of_others(tmp_path / "new", {}) == []

@@ -10,7 +10,8 @@ from shapely.geometry import box, mapping
 
 from unclouded.batch.tasks import TaskLedger
 from unclouded.catalogue.triplets import SceneRecord
-from unclouded.curation.region_task import WORK, CurateRegion, acquire_lease, choices_of
+from unclouded.curation.leases import WORK, acquire_lease, choices_of
+from unclouded.curation.region_task import CurateRegion
 from unclouded.curation.regions import CurationSettings
 from unclouded.curation.results import CurationPlan, plan, write_results
 from unclouded.files import write_json, write_text
@@ -28,7 +29,8 @@ def task(root: Path, roi: str) -> CurateRegion:
 
 def make(root: Path, roi: str, identity: str) -> None:
     acquire_lease(root, roi, identity)
-    row = {"patch": f"{roi}_p1", "roi": roi, "status": "kept", "findings": []}
+    files = {token: f"{token}.tif" for token in ("s1", "s2", "s2_cloudy")}
+    row = {"patch": f"{roi}_p1", "roi": roi, "status": "kept", "findings": [], **files}
     write_json(root / WORK / "done" / f"{identity}.json", {"rows": [row]})
 
 
@@ -99,7 +101,8 @@ def test_done_and_failed_regions_are_not_pending(tmp_path: Path, monkeypatch: py
 
 
 def test_a_region_that_lost_its_files_is_left(tmp_path: Path) -> None:
-    row = {"s1": "a.tif", "s1_sha256": "0"}
+    row = {"patch": "p1", "status": "kept", **dict.fromkeys(("s1", "s2", "s2_cloudy"), "a.tif"), "s1_sha256": "0"}
+    row |= {"s2_sha256": "0", "s2_cloudy_sha256": "0"}
     write_json(tmp_path / ".curation/done/id 1.json", {"rows": [row]})
     tasks = [planning_task(1, tmp_path, "R", "O1", "O2", **FOLDERS)]
     assert planned(tasks, tmp_path).done == 0

@@ -100,10 +100,11 @@ def test_fault_05_an_unreadable_image_is_reported_and_the_place_comes_from_anoth
 
 
 def row(status: str, *findings: str, season: str = "fall", split: str | None = None) -> dict[str, object]:
-    return {"status": status, "findings": list(findings), "season": season, "split": split}
+    roi = f"ROIs0001_{season}_1"
+    return {"status": status, "findings": list(findings), "season": season, "split": split, "roi": roi}
 
 
-def test_the_summary_has_a_few_lines() -> None:
+def test_the_counts_of_a_line_of_the_summary_add_up() -> None:
     rows = [
         row("kept", "snow:s2", split="train"),
         row("kept", split="test", season="winter"),
@@ -112,17 +113,24 @@ def test_the_summary_has_a_few_lines() -> None:
         row("rejected", "no_data:s1", "no_data:s2", "snow:s2"),
         row("rejected", "no_data:s1"),
         row("unreadable", "unreadable:s2"),
-        {"status": "failed", "findings": None, "season": "fall", "split": "val"},
+        row("rejected", "open_water:s2", season="spring"),
+        row("kept", "haze:s2", "review:accept"),
+        {"status": "failed", "findings": None, "season": "fall", "split": "val", "roi": "ROIs0001_fall_2"},
     ]
-    assert summary_lines(rows, ScreeningSettings()) == [
-        "  candidates      kept 3, rejected 3, unreadable 1",
-        "  rejected by     no_data 2, haze 1, shift 1, unreadable 1",
-        "  kept by season  winter 2, fall 1",
-        "  kept by part    train 2, test 1",
+    assert summary_lines(rows, ScreeningSettings(remarks=("snow",))) == [
+        "  regions         with kept patches 2, without kept patches 1, failed 1",
+        "  candidates      kept 4, rejected 4, unreadable 1",
+        "  rejected by     no_data 2, haze and shift 1, open_water 1, unreadable 1",
+        "  kept by season  fall 2, winter 2",
+        "  kept by part    train 2, test 1, no part 1",
     ]
-    assert "snow 2" in summary_lines(rows, ScreeningSettings(remarks=()))[1]
+    assert "no_data and snow 1" in summary_lines(rows, ScreeningSettings(remarks=()))[2]
 
 
 def test_the_summary_omits_empty_lines() -> None:
-    assert summary_lines([row("kept")], ScreeningSettings()) == ["  candidates      kept 1", "  kept by season  fall 1"]
+    assert summary_lines([row("kept")], ScreeningSettings()) == [
+        "  regions         with kept patches 1",
+        "  candidates      kept 1",
+        "  kept by season  fall 1",
+    ]
     assert summary_lines([], ScreeningSettings()) == []

@@ -46,10 +46,11 @@ def curate(
     require_file(regions)  # before the imports below, which take a second
     from unclouded.batch.executors import Shard as TaskShard
     from unclouded.batch.tasks import TaskLedger
+    from unclouded.curation.leases import WORK
     from unclouded.curation.products import Folders
-    from unclouded.curation.region_task import WORK, curating
+    from unclouded.curation.region_task import curating
     from unclouded.curation.regions import MAX_BYTES, CurationSettings
-    from unclouded.curation.results import lost, outputs, plan, write_results
+    from unclouded.curation.results import irreplaceable, lost, outputs, plan, write_results
     from unclouded.files import require_writable
     from unclouded.patches.manifest import FAILED
     from unclouded.patches.manifest_rows import summary_lines
@@ -69,7 +70,15 @@ def curate(
         typer.echo(planned)
         raise typer.Exit(1 if planned.lacking else 0)
     require_writable(root)
-    ledger.invalidate(lost(TaskShard.parse(execution.shard).of(tasks), ledger))
+    own = TaskShard.parse(execution.shard).of(tasks)
+    ledger.invalidate(lost(own, ledger))
+    for name, patches in irreplaceable(own, ledger).items():
+        logger.warning(
+            f"{name} lacks the images of {patches:,} patches that pass, and its products no longer exist; fetch them "
+            "again and repeat the command, or leave it"
+        )
+    if gone := sum(task.products_gone for task in own):
+        logger.info(f"{gone:,} regions stay as they are; their products were removed since they were made")
     execution.run(tasks, ledger, "curating regions")
 
     def write(rows: "list[Row]", failures: dict[str, str]) -> tuple[str, bool]:

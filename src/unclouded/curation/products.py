@@ -138,17 +138,39 @@ def open_to(region: Region, candidates: Iterable[SceneRecord], settings: Curatio
     return [one for one in candidates if need.is_of_season(one) and not need.refusal(one, need.shown(one))]
 
 
-def inputs_of(region: Region, candidates: Iterable[SceneRecord], settings: CurationSettings) -> list[object]:
-    """Return everything that determines the products of a region, as JSON values: content and rules of the choice.
+def inputs_of(region: Region, candidates: Iterable[SceneRecord], settings: CurationSettings) -> dict[str, Any]:
+    """Return everything that determines the products of a region, as JSON values.
 
     Products that are ineligible whatever their clouds are left out.
+
+    Returns:
+        ``named``, the content of the named products by role; ``found``, that of the eligible products of folders; and
+        ``rules`` of the choice, if there is any.
     """
     named = {role: known_by(path) for role, path in region.named.items()}
     if region.is_named:
-        return list(named.values())
-    content = [[one.kind, one.name, fingerprint(Path(one.place))] for one in open_to(region, candidates, settings)]
-    size = [settings.rows, settings.columns]
-    return ["choose 1", named, content, size, region.model_dump(mode="json")["dates"], settings.choosing.model_dump()]
+        return {"named": named, "found": [], "rules": []}
+    found = [[one.kind, one.name, fingerprint(Path(one.place))] for one in open_to(region, candidates, settings)]
+    dates, size = region.model_dump(mode="json")["dates"], [settings.rows, settings.columns]
+    return {"named": named, "found": found, "rules": [size, dates, settings.choosing.model_dump()]}
+
+
+def are_remains_of(inputs: Mapping[str, Any], earlier: Mapping[str, Any], region: Region) -> bool:
+    """Return whether products were only removed since earlier inputs, none changed or added, by the same rules.
+
+    Args:
+        inputs: Present inputs of a region; see :func:`inputs_of`.
+        earlier: Earlier inputs.
+        region: The region.
+    """
+    absent = {role for role, path in region.named.items() if isinstance(path, Path) and not path.exists()}
+    named = {role: known for role, known in inputs["named"].items() if role not in absent}
+    return (
+        inputs["rules"] == earlier["rules"]
+        and inputs["named"].keys() == earlier["named"].keys()
+        and named.items() <= earlier["named"].items()
+        and all(one in earlier["found"] for one in inputs["found"])
+    )
 
 
 def choose_products(

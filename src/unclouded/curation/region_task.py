@@ -1,31 +1,38 @@
 """Curation of one region as a task: open its three products, cut, screen and write patches, and describe them all.
 
-A data set may be curated by many processes and machines. A lease in the folder :data:`WORK` of its root assigns each
-region to one task, so that patches made of different products or settings are never mixed.
+A data set may be curated by many processes and machines; see :mod:`unclouded.curation.leases`.
 """
 
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from jaxtyping import Float32
 from odc.geo.geobox import GeoBox
 
 from unclouded.batch.storage import fetched, file_states, fingerprint
-from unclouded.batch.tasks import Row, TaskLedger, content_id
+from unclouded.batch.tasks import Row, content_id
 from unclouded.catalogue.pairing import season_of
 from unclouded.catalogue.triplets import SceneRecord
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.curation.products import Folders, candidates_of, choose_products, inputs_of, outline_of
+from unclouded.curation.leases import WORK, acquire_lease, choices_of, lease_of, work_folder
+from unclouded.curation.products import (
+    Folders,
+    are_remains_of,
+    candidates_of,
+    choose_products,
+    inputs_of,
+    outline_of,
+)
 from unclouded.curation.regions import CurationSettings, Region, require_parts_apart
 from unclouded.errors import InputError
-from unclouded.files import explained, named, remove_partial_files, resolved, write_json
+from unclouded.files import explained, resolved
 from unclouded.io.raster import Raster
 from unclouded.patches.cutting import PATCH_PX, PatchWindow, common_grid, pixels_between, rows_of, windows
 from unclouded.patches.geographic_split import circle_around
@@ -35,23 +42,20 @@ from unclouded.patches.manifest_rows import (
     coverage_columns,
     date_columns,
     identity_columns,
+    measured_values,
     place_columns,
     screening_columns,
     status_columns,
 )
 from unclouded.patches.reading import TOKENS
 from unclouded.patches.review import REJECT, Decision, read_review
-from unclouded.patches.roi import MANIFEST, REVIEW, PatchId, Roi
-from unclouded.patches.screening import Finding, Screening, screen
-from unclouded.patches.storing import PatchStore, open_store, store_folders
+from unclouded.patches.roi import REVIEW, PatchId, Roi
+from unclouded.patches.screening import MEASURING, Finding, Screening, screen
+from unclouded.patches.storing import PatchStore, open_store
 from unclouded.sentinel.footprints import footprint
 from unclouded.sentinel.optical import OpticalScene, open_optical
 from unclouded.sentinel.radar import RadarScene, open_radar
 from unclouded.sentinel.scene_alignment import date_gap_days
-from unclouded.strict_json import read_json
-
-WORK = ".curation"
-"""Folder of the task ledger and the leases, below the root of the data set."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,9 @@ class CurateRegion:
         region: The region, with absolute paths.
         settings: Settings of the curation.
         candidates: Products to choose from.
+        inputs: Content of the products, and rules of the choice.
+        rules: Hash of everything in the id except the inputs.
+        products_gone: Whether the region is done and products of it no longer exist, so that it cannot be made again.
     """
 
     name: str
@@ -73,6 +80,9 @@ class CurateRegion:
     region: Region
     settings: CurationSettings
     candidates: tuple[SceneRecord, ...] = ()
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    rules: str = ""
+    products_gone: bool = False
 
     def run(self) -> list[Row]:
         """Write the patches that pass the screening, and return a manifest row for every candidate patch.
@@ -84,7 +94,9 @@ class CurateRegion:
             if self.absent:  # checked before the lease, which an earlier run with these products may hold
                 raise InputError(f"{' and '.join(self.absent)} not found; check the path, or fetch the product")
             with explained(self.root):
-                acquire_lease(self.root, self.name, self.id)
+                screening = self.settings.screening.model_dump(mode="json")
+                about = {"inputs": self.inputs, "rules": self.rules, "screening": screening}
+                acquire_lease(self.root, self.name, self.id, about)
                 self.work.mkdir(parents=True, exist_ok=True)
             return self._rows()
         except InputError as error:
@@ -158,9 +170,11 @@ class CurateRegion:
 def curating(
     settings: CurationSettings, folder: Path, root: Path, folders: Folders | None = None
 ) -> list[CurateRegion]:
-    """Return one task per region; ids depend on the content of the products and on the settings, not on the split.
+    """Return one task per region; ids depend on the content of the products and on the settings.
 
-    Scenes that a review of the data set rejects are no candidates for regions that do not exist yet.
+    Split and thresholds are no part of the ids, as they change the manifest only. A done region whose products were
+    removed keeps its id. Scenes that a review of the data set rejects are no candidates for regions that do not exist
+    yet.
 
     Args:
         settings: Regions and settings.
@@ -176,29 +190,39 @@ def curating(
     require_parts_apart(settings, outlines)
     folders = folders or Folders()
     decisions = read_review(root / REVIEW) if (root / REVIEW).is_file() else {}
-    tasks = []
-    for placed in placed_regions:
-        candidates = candidates_of(placed, settings, folders)
-        task = _task(root, placed, candidates, settings)
-        accepted = tuple(one for one in candidates if not _is_rejected(decisions.get(one.name)))
-        if len(accepted) < len(candidates) and not _holds_lease(task):
-            task = _task(root, placed, accepted, settings)
-        tasks.append(task)
-    return tasks
+    return [_task_of(root, placed, settings, folders, decisions) for placed in placed_regions]
+
+
+def _task_of(
+    root: Path, region: Region, settings: CurationSettings, folders: Folders, decisions: Mapping[str, Decision]
+) -> CurateRegion:
+    """Return the task of a region: the one that made it, or else one of the accepted candidates."""
+    lease = lease_of(root, region.roi)
+    is_done = lease is not None and (root / WORK / "done" / f"{lease['id']}.json").is_file()
+    removed = [folder for folder in (region.radar_from, region.optical_from) if folder and not folder.exists()]
+    candidates = () if is_done and removed else candidates_of(region, settings, folders)
+    accepted = tuple(one for one in candidates if not _is_rejected(decisions.get(one.name)))
+    choices = [candidates] if len(accepted) == len(candidates) else [candidates, accepted]
+    tasks = [_task(root, region, one, settings) for one in choices]
+    if lease is not None:
+        for task in tasks:
+            if task.id == lease["id"]:
+                return task
+        for task in tasks if is_done else []:
+            if task.rules == lease.get("rules") and are_remains_of(task.inputs, lease["inputs"], region):
+                return replace(task, id=lease["id"], products_gone=True)
+    return tasks[-1]
 
 
 def _task(root: Path, region: Region, candidates: tuple[SceneRecord, ...], settings: CurationSettings) -> CurateRegion:
-    common = settings.model_dump(mode="json", exclude={"regions", "choosing", "apart_km", "heights", "heights_datum_m"})
+    manifest_only = {"regions", "choosing", "apart_km", "heights", "heights_datum_m", "screening"}
+    common = settings.model_dump(mode="json", exclude=manifest_only)
+    common["screening"] = settings.screening.model_dump(mode="json", include=set(MEASURING))
     ground = [fingerprint(region.heights), region.heights_datum_m] if region.heights else []
     inputs = inputs_of(region, candidates, settings)
-    identity = content_id("curate 3", region.roi, region.center, inputs, ground, common)
+    rules = content_id("curate 4", region.roi, region.center, ground, common)
     own = settings.model_copy(update={"regions": (region,)})
-    return CurateRegion(region.roi, identity, resolved(root), region, own, candidates)
-
-
-def _holds_lease(task: CurateRegion) -> bool:
-    lease = _lease_file(task.root, task.name)
-    return lease.is_file() and _leased_to(lease) == task.id
+    return CurateRegion(region.roi, content_id(rules, inputs), resolved(root), region, own, candidates, inputs, rules)
 
 
 def _is_rejected(decision: Decision | None) -> bool:
@@ -270,10 +294,13 @@ def _candidates(
             images = {token: _cut(strips[token], scenes[token].scene.bands, window, place) for token in TOKENS}
             screening = screen(str(patch), images, task.settings.screening, dates)
             known |= screening_columns(screening) | status_columns(screening.rejecting(task.settings.screening))
+            known |= measured_values(screening)
             if task.settings.coverage:
                 known |= coverage_columns(images[CLOUDY], cache)
             if known["status"] == "kept":
                 known |= store.keep(patch, images)
+            else:
+                store.leave_out(patch)
             yield known
 
 
@@ -342,94 +369,3 @@ def require_dates(
     if len(set(seasons.values())) > 1:
         found_dates = ", ".join(f"{token} {when:%Y-%m-%d}" for token, when in dated.items())
         raise InputError(f"the images are of one season in different years ({found_dates}); name images of one year")
-
-
-# Leases of regions, and the files of a curation below its root.
-
-
-def work_folder(root: Path, identity: str) -> Path:
-    """Return the folder in which the products of a task are unpacked and decoded."""
-    return root / WORK / "work" / identity
-
-
-def choices_of(root: Path, roi: str) -> Path:
-    """Return the path of the table that explains the choice of a region's products."""
-    return root / WORK / "choices" / f"{roi}.csv"
-
-
-def acquire_lease(root: Path, roi: str, identity: str) -> None:
-    """Assign a region of a data set to a task, and remove the partial files of a killed attempt.
-
-    Without the lease, patches of two sets of products could be mixed, and the manifest could not distinguish them. Of
-    two simultaneous requests, one succeeds.
-
-    Raises:
-        InputError: The region is leased to another task.
-    """
-    lease = _lease_file(root, roi)
-    lease.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(root, f"lease {roi}"):
-        if not lease.is_file():
-            write_json(lease, identity)
-    if _leased_to(lease) != identity:
-        raise InputError(
-            f"{named(root)} holds {roi} made of other products or settings; choose another root, or remove the region "
-            f"and {named(lease)}"
-        )
-    for folder in store_folders(root, Roi.parse(roi)):
-        remove_partial_files(folder)
-
-
-def clean_up(root: Path, identities: Mapping[str, str], failures: Mapping[str, str]) -> None:
-    """Remove the remains of killed tasks and the patches of failed regions, except those other tasks work on.
-
-    Args:
-        root: Root folder of the data set.
-        identities: Ids of the done and failed tasks by region.
-        failures: Reasons of the failed tasks by region.
-    """
-    for folder in (root / WORK / "work").glob("*"):
-        with suppress(Timeout), FileLock(root / WORK / "locks" / folder.name, timeout=0):  # held by a running task
-            shutil.rmtree(folder)
-    remove_partial_files(root, {"choices", Path(MANIFEST).stem})
-    for name in ("regions", "choices"):
-        remove_partial_files(root / WORK / name, set(identities))
-    for roi in failures:
-        lease = _lease_file(root, roi)
-        if lease.is_file() and _leased_to(lease) == identities[roi]:
-            for folder in store_folders(root, Roi.parse(roi)):
-                shutil.rmtree(folder, ignore_errors=True)
-            lease.unlink()
-
-
-def rows_of_others(root: Path, ledger: TaskLedger, identities: Mapping[str, str]) -> list[Row]:
-    """Return the rows of done regions of the root that are leased to tasks outside a list.
-
-    These regions are in another list, or were made of other products or settings than in this one; they are kept.
-
-    Args:
-        root: Root folder of the data set.
-        ledger: Records of its tasks.
-        identities: Ids of the tasks of this list by region.
-    """
-    leases = {lease.stem: _leased_to(lease) for lease in sorted((root / WORK / "regions").glob("*.txt"))}
-    return ledger.rows_of(identity for roi, identity in leases.items() if identities.get(roi) != identity)
-
-
-def leased_regions(root: Path) -> set[str]:
-    """Return the names of all leased regions: done ones, and those in progress."""
-    return {lease.stem for lease in (root / WORK / "regions").glob("*.txt")}
-
-
-def _lease_file(root: Path, roi: str) -> Path:
-    return root / WORK / "regions" / f"{roi}.txt"
-
-
-def _leased_to(lease: Path) -> str:
-    return str(read_json(lease))
-
-
-def _locked(root: Path, name: str) -> FileLock:
-    folder = root / WORK / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / name)

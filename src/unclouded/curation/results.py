@@ -1,6 +1,6 @@
 """Results of a curation in the root of its data set: the manifest and the table of choices; plan of the open work."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,9 @@ from odc.geo.geobox import GeoBox
 from unclouded.batch.tasks import Row, TaskLedger
 from unclouded.batch.upload import Output
 from unclouded.catalogue.triplets import joined_tables
+from unclouded.curation.leases import choices_of, clean_up, leased_regions, leases_of_others, record_screening
 from unclouded.curation.products import open_to
-from unclouded.curation.region_task import CurateRegion, choices_of, clean_up, leased_regions, rows_of_others
+from unclouded.curation.region_task import CurateRegion
 from unclouded.curation.regions import CurationSettings, Region
 from unclouded.errors import InputError
 from unclouded.files import free_bytes, write_text
@@ -23,10 +24,15 @@ from unclouded.patches.cutting import PATCH_PX, windows
 from unclouded.patches.geographic_split import APART_KM
 from unclouded.patches.layouts import CLEAR, CLOUDY, SAR, section
 from unclouded.patches.manifest import FAILED, ManifestRow, read_manifest, write_manifest
+from unclouded.patches.manifest_rows import decided_by_thresholds, lacks_images
 from unclouded.patches.reading import TOKENS
 from unclouded.patches.review import read_review, reviewed
-from unclouded.patches.roi import CHOICES, MANIFEST, REVIEW, Roi
+from unclouded.patches.roi import CHOICES, MANIFEST, REVIEW, SCENES, Roi
+from unclouded.patches.screening import ScreeningSettings
 from unclouded.sentinel.footprints import footprint_around
+
+NOT_WRITTEN = "passes by these thresholds, but its images were not written; fetch the products, then curate again"
+"""Reason of a patch that earlier thresholds rejected, in a region whose products no longer exist."""
 
 
 def write_results(
@@ -34,7 +40,8 @@ def write_results(
 ) -> list[ManifestRow]:
     """Write the manifest and the table of choices once all tasks are done or failed; return the manifest rows.
 
-    Regions of other lists in the same root stay in the manifest. A lock serialises runs that end at the same time.
+    Parts, thresholds and decisions of the review are those of this moment, not those of the time of cutting. Regions of
+    other lists in the same root stay in the manifest. A lock serialises runs that end at the same time.
 
     Args:
         root: Root folder of the data set.
@@ -45,13 +52,41 @@ def write_results(
     identities = {task.name: task.id for task in tasks}
     with FileLock(ledger.path / "locks" / "manifest"):
         clean_up(root, identities, failures)
-        others = rows_of_others(root, ledger, identities)
+        others = [
+            row
+            for lease in leases_of_others(root, identities)
+            for row in screened_rows(ledger.rows_of([lease["id"]]), ScreeningSettings(**lease.get("screening", {})))
+        ]
         present = {row["roi"] for row in others}
         failed = failed_rows(tasks, {roi: reason for roi, reason in failures.items() if roi not in present})
-        listed = _decided(root, tasks, [*ledger.rows(tasks), *others, *failed])
+        listed = _decided(root, tasks, [*_own_rows(tasks, ledger), *others, *failed])
         write_manifest(root / MANIFEST, listed)
         _write_choices(root, {*identities, *leased_regions(root)})
     return listed
+
+
+def _own_rows(tasks: Iterable[CurateRegion], ledger: TaskLedger) -> Iterator[ManifestRow]:
+    for task in tasks:
+        screening = task.settings.screening
+        record_screening(task.root, task.name, task.id, screening.model_dump(mode="json"))
+        for row in screened_rows(ledger.rows([task]), screening):
+            yield {**row, "status": "rejected", "reason": NOT_WRITTEN} if lacks_images(row) else row
+
+
+def screened_rows(rows: Iterable[Row], screening: ScreeningSettings) -> list[ManifestRow]:
+    """Return the recorded rows of a region with findings and statuses by given thresholds.
+
+    In the scenes layout, whose files hold every patch, all kept patches have these files and rejected ones have none.
+    """
+    listed = [dict(row) for row in rows]
+    scene = next((row for row in listed if str(row.get(SAR)).startswith(f"{SCENES}/")), None)
+    if scene is None:
+        return [decided_by_thresholds(row, screening) for row in listed]
+    columns = [f"{token}{end}" for token in TOKENS for end in ("", "_bytes", "_sha256")]
+    files = {column: scene[column] for column in columns}
+    bare = ({key: value for key, value in row.items() if key not in files} for row in listed)
+    decided = [decided_by_thresholds(row, screening) for row in bare]
+    return [row | files if row["status"] == "kept" else row for row in decided]
 
 
 def _decided(root: Path, tasks: Sequence[CurateRegion], rows: Sequence[ManifestRow]) -> list[ManifestRow]:
@@ -102,15 +137,30 @@ def outputs(row: Row) -> list[Output]:
 
 
 def lost(tasks: Iterable[CurateRegion], ledger: TaskLedger) -> list[CurateRegion]:
-    """Return the done regions with missing files; ``data check`` verifies the content of files."""
-    return [task for task in tasks if not _holds(task.root, ledger.rows([task]))]
+    """Return the done regions without all images of the patches that pass, which have to be cut again.
+
+    Files are missing, or a looser threshold lets patches pass that were not written. Regions whose products no longer
+    exist are left out. ``data check`` verifies the content of files.
+    """
+    return [task for task in tasks if not task.products_gone and _missing(task, ledger)]
 
 
-def _holds(root: Path, rows: Iterable[Row]) -> bool:
-    names = {output.name for row in rows for output in outputs(row)}
-    folders = {(root / name).parent for name in names}
-    present = {path.relative_to(root).as_posix() for folder in folders if folder.is_dir() for path in folder.iterdir()}
-    return names <= present
+def irreplaceable(tasks: Iterable[CurateRegion], ledger: TaskLedger) -> dict[str, int]:
+    """Return the number of patches without images by region, for regions whose products no longer exist."""
+    return {task.name: len(missing) for task in tasks if task.products_gone and (missing := _missing(task, ledger))}
+
+
+def _missing(task: CurateRegion, ledger: TaskLedger) -> list[str]:
+    """Return the patches that pass the thresholds and lack images."""
+    rows = screened_rows(ledger.rows([task]), task.settings.screening)
+    kept = [row for row in rows if row["status"] == "kept"]
+    folders = {(task.root / output.name).parent for row in kept for output in outputs(row)}
+    present = {path for folder in folders if folder.is_dir() for path in folder.iterdir()}
+    return [
+        str(row["patch"])
+        for row in kept
+        if lacks_images(row) or not all(task.root / output.name in present for output in outputs(row))
+    ]
 
 
 # Plan of a curation before it starts: progress, regions without products, disk space.
@@ -124,6 +174,7 @@ class CurationPlan:
         regions: Number of regions.
         done: Number of done regions.
         failed: Number of failed regions.
+        gone: Number of done regions whose products no longer exist.
         lacking: Pending regions without the necessary products, with the reason.
         most_bytes: Uncompressed size of all pending patches if every one is kept.
         free_bytes: Free disk space.
@@ -132,6 +183,7 @@ class CurationPlan:
     regions: int
     done: int
     failed: int
+    gone: int
     lacking: Mapping[str, str]
     most_bytes: int
     free_bytes: int
@@ -142,6 +194,10 @@ class CurationPlan:
         return "\n".join(
             [
                 f"{self.regions:,} regions: {self.done:,} done, {self.failed:,} failed, {pending:,} pending",
+                *(
+                    [f"{self.gone:,} of the done ones cannot be made again, as their products were removed"]
+                    * bool(self.gone)
+                ),
                 f"at most  {self.most_bytes / 2**30:,.1f} GiB to write, uncompressed, if no patch is rejected",
                 f"free     {self.free_bytes / 2**30:,.1f} GiB",
                 *section("without products", [f"{name}: {why}" for name, why in self.lacking.items()], self.regions),
@@ -164,6 +220,7 @@ def plan(tasks: Sequence[CurateRegion], ledger: TaskLedger, root: Path) -> Curat
         regions=len(tasks),
         done=len(tasks) - len(pending) - failed,
         failed=failed,
+        gone=sum(task.products_gone for task in tasks),
         lacking={task.name: why for task in open_tasks if (why := _lacking(task))},
         most_bytes=sum(_most_bytes(task.settings) for task in open_tasks),
         free_bytes=free_bytes(root),

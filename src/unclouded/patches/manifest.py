@@ -17,7 +17,7 @@ from shapely.geometry import mapping
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.io.geoparquet import TIME, geo_table, read_table, with_metadata, write_table
-from unclouded.patches.roi import LEAK, REVIEWED, SENSORS, natural
+from unclouded.patches.roi import LEAK, REVIEWED, SENSORS, THRESHOLD, natural
 
 VERSION, DIGEST = "2", "unclouded.sha256"
 """Version of the columns, and metadata key of the hash of all values."""
@@ -97,7 +97,7 @@ def as_written(row: Mapping[str, Any]) -> ManifestRow:
 
 
 def withdrawn_patches(path: Path) -> set[str]:
-    """Return the patches with files that a manifest rejects, after a review or for common ground with another part.
+    """Return the patches with files that a manifest rejects: after a review, for common ground, or by a new threshold.
 
     Only three columns are read, so that this takes a fraction of a second for SEN12MS-CR.
 
@@ -107,7 +107,8 @@ def withdrawn_patches(path: Path) -> set[str]:
     columns = pa.schema([SCHEMA.field(name) for name in ("patch", "status", "findings")])
     table = read_table(path, columns, "create it with 'unclouded data manifest'")
     rejected = table.filter(pc.equal(table["status"], "rejected")).to_pylist()
-    return {row["patch"] for row in rejected if any(one.startswith((LEAK, REVIEWED)) for one in row["findings"] or ())}
+    withdrawing = (LEAK, REVIEWED, THRESHOLD)
+    return {row["patch"] for row in rejected if any(one.startswith(withdrawing) for one in row["findings"] or ())}
 
 
 def _digest(rows: list[ManifestRow]) -> str:

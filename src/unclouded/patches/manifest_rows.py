@@ -18,8 +18,15 @@ from unclouded.io.raster import Raster, read
 from unclouded.patches.layouts import CLEAR, CLOUDY, SAR
 from unclouded.patches.manifest import FAILED, STATUSES, ManifestRow
 from unclouded.patches.reading import PatchImages
-from unclouded.patches.roi import PatchId
-from unclouded.patches.screening import Finding, Screening, ScreeningSettings, screen_files
+from unclouded.patches.roi import SENSORS, THRESHOLD, PatchId
+from unclouded.patches.screening import (
+    Finding,
+    Screening,
+    ScreeningSettings,
+    above_threshold,
+    screen_files,
+    threshold_of,
+)
 from unclouded.sensors import SENTINEL2
 from unclouded.sentinel.footprints import footprint
 from unclouded.sentinel.scene_alignment import date_gap_days
@@ -82,6 +89,45 @@ def screening_columns(screening: Screening) -> ManifestRow:
     return row
 
 
+MEASURES = "measures"
+"""Key of the measured values of the checks in the record of a curated patch; no column of the manifest."""
+
+
+def measured_values(screening: Screening) -> ManifestRow:
+    """Return the measured values of a patch for :func:`decided_by_thresholds`."""
+    return {MEASURES: [[one.check, one.image, one.value, one.detail] for one in screening.measures]}
+
+
+def decided_by_thresholds(row: Mapping[str, Any], settings: ScreeningSettings) -> ManifestRow:
+    """Return the row of a curated patch with findings, status and reason by given thresholds.
+
+    A patch that passes has the status ``kept`` even if its images were not written when it was cut; see
+    :func:`lacks_images`.
+
+    Args:
+        row: Recorded row, with the values of :func:`measured_values`; others are returned as they are.
+        settings: Thresholds.
+    """
+    decided = {key: value for key, value in row.items() if key != MEASURES}
+    if MEASURES not in row:
+        return decided
+    measures = [
+        Finding(check, image, value, threshold_of(check, image, settings), detail)
+        for check, image, value, detail in row[MEASURES]
+    ]
+    screening = Screening(str(row["patch"]), above_threshold(measures))
+    rejecting = screening.rejecting(settings)
+    decided |= screening_columns(screening) | status_columns(rejecting)
+    if rejecting and row.get(SAR):
+        decided["findings"] += [f"{THRESHOLD}{one.check}" for one in rejecting]
+    return decided
+
+
+def lacks_images(row: Mapping[str, Any]) -> bool:
+    """Return whether a kept patch has no images, as it was rejected by the thresholds when it was cut."""
+    return row["status"] == "kept" and not all(row.get(token) for token in SENSORS)
+
+
 def file_columns(token: str, path: Path, name: str) -> ManifestRow:
     """Return name, size and hash of a file."""
     return {token: name, f"{token}_bytes": path.stat().st_size, f"{token}_sha256": sha256(path)}
@@ -125,9 +171,9 @@ def _unreadable(screening: Screening, token: str) -> bool:
 
 
 def summary_lines(rows: Sequence[Mapping[str, Any]], settings: ScreeningSettings) -> list[str]:
-    """Return counts of statuses, of rejecting checks, and of the seasons and parts of kept patches, one line each.
+    """Return counts of regions, statuses, rejecting checks, and seasons and parts of kept patches, one line each.
 
-    A patch that two checks reject counts for both.
+    The counts of a line add up: a patch that two checks reject counts once, under both names.
 
     Args:
         rows: Rows of a manifest.
@@ -135,18 +181,29 @@ def summary_lines(rows: Sequence[Mapping[str, Any]], settings: ScreeningSettings
     """
     patches = [row for row in rows if row["status"] != FAILED]
     kept = [row for row in patches if row["status"] == "kept"]
-    rejecting = (
-        check
-        for row in patches
-        for check in {finding.partition(":")[0] for finding in row["findings"] or ()} - {*settings.remarks}
-    )
-    counts = {
-        "candidates": _counted((row["status"] for row in patches), STATUSES),
-        "rejected by": _counted(rejecting),
-        "kept by season": _counted(row["season"] for row in kept),
-        "kept by part": _counted((row["split"] for row in kept), ("train", "val", "test")),
+    with_patches = {row["roi"] for row in kept}
+    regions = {
+        row["roi"]: "failed" if row["status"] == FAILED else "without kept patches" for row in rows if row["roi"]
     }
+    regions |= {roi: "with kept patches" for roi in with_patches if roi}
+    counts = {
+        "regions": _counted(regions.values(), ("with kept patches", "without kept patches", "failed")),
+        "candidates": _counted((row["status"] for row in patches), STATUSES),
+        "rejected by": _counted(
+            _rejecting(row, settings) for row in patches if row["status"] in ("rejected", "unreadable")
+        ),
+        "kept by season": _counted(row["season"] for row in kept),
+    }
+    if any(row["split"] for row in kept):
+        parts = ("train", "val", "test", "no part")
+        counts["kept by part"] = _counted((row["split"] or "no part" for row in kept), parts)
     return [f"  {name:<15} {text}" for name, text in counts.items() if text]
+
+
+def _rejecting(row: Mapping[str, Any], settings: ScreeningSettings) -> str:
+    """Return the checks that reject a patch, in words."""
+    checks = {finding.partition(":")[0] for finding in row["findings"] or ()} - {*settings.remarks}
+    return " and ".join(sorted(checks - {THRESHOLD[:-1]})) or "not written"
 
 
 def _counted(words: Iterable[str | None], order: Sequence[str] = ()) -> str:

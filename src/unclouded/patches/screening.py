@@ -29,6 +29,9 @@ Check = Literal[
     "same_scene", "snow", "open_water",
 ]  # fmt: skip
 
+MEASURING = ("stripe_coherence", "stripe_strength", "border_noise_db", "haze_reflectance")
+"""Settings that determine what is measured in the pixels; the others are thresholds of measured values."""
+
 REMARKS: tuple[Check, ...] = ("snow", "open_water")
 """Checks that reject nothing by default: snow and water are not artifacts, but of interest for curation."""
 
@@ -70,9 +73,26 @@ class ScreeningSettings(Settings):
     )
 
 
+def threshold_of(check: Check, image: str, settings: ScreeningSettings) -> float:
+    """Return the largest value of a check that passes."""
+    if check == "saturated":
+        return settings.saturated_radar if image == SAR else settings.saturated_optical
+    thresholds: dict[Check, float] = {
+        "no_data": settings.no_data,
+        "border_noise": settings.border_noise,
+        "haze": settings.haze,
+        "shift": settings.shift_px,
+        "date_gap": settings.date_gap_days,
+        "same_scene": settings.same_scene,
+        "snow": settings.snow,
+        "open_water": settings.open_water,
+    }
+    return thresholds.get(check, 0.0)
+
+
 @dataclass(frozen=True)
 class Finding:
-    """Result of a failed check.
+    """Measured value of a check; the result of a failed check if it is above its threshold.
 
     Attributes:
         check: Name of the check.
@@ -102,11 +122,13 @@ class Screening:
         name: Patch name.
         findings: Findings in the order of the checks.
         shift: Shift between radar and clear image, if both exist and are large enough.
+        measures: Values of all checks that measured more than 0, findings and passed ones.
     """
 
     name: str
     findings: tuple[Finding, ...]
     shift: Shift | None = None
+    measures: tuple[Finding, ...] = ()
 
     def rejecting(self, settings: ScreeningSettings) -> tuple[Finding, ...]:
         """Return the findings that reject the patch."""
@@ -123,7 +145,9 @@ def screen_files(images: PatchImages, settings: ScreeningSettings) -> Screening:
         except InputError as error:
             unreadable.append(Finding("unreadable", token, 1.0, 0.0, str(error)))
     screening = screen(images.name, rasters, settings)
-    return Screening(images.name, (*unreadable, *screening.findings), screening.shift)
+    return Screening(
+        images.name, (*unreadable, *screening.findings), screening.shift, (*unreadable, *screening.measures)
+    )
 
 
 def screen(
@@ -140,20 +164,26 @@ def screen(
         settings: Thresholds.
         acquired: Acquisition times by token, if known.
     """
-    findings = list(_grids(images))
+    measures = list(_grids(images))
+    shift = None if measures else _shift(images)
     for token, raster in images.items():
-        findings += _of_any(token, raster, settings)
+        measures += _of_any(token, raster, settings)
     if SAR in images:
-        findings += _border_noise(images[SAR], settings)
+        measures += _border_noise(images[SAR], settings)
     if CLEAR in images:
-        findings += _of_clear(images[CLEAR], settings)
+        measures += _of_clear(images[CLEAR], settings)
     if {CLEAR, CLOUDY} <= images.keys():
-        findings += same_scene(images[CLEAR], images[CLOUDY], settings)
-    shift = None if findings and findings[0].check == "grid" else _shift(images)
-    if shift and shift.is_confident and (away := float(np.hypot(shift.right_px, shift.down_px))) > settings.shift_px:
-        findings.append(Finding("shift", SAR, away, settings.shift_px, f"radar lies {shift} of the clear image"))
-    findings += _date_gaps(acquired or {}, settings)
-    return Screening(name, tuple(findings), shift)
+        measures += _likeness(images[CLEAR], images[CLOUDY], settings)
+    if shift and shift.is_confident:
+        away = float(np.hypot(shift.right_px, shift.down_px))
+        measures.append(Finding("shift", SAR, away, settings.shift_px, f"radar lies {shift} of the clear image"))
+    measures += _date_gaps(acquired or {}, settings)
+    return Screening(name, above_threshold(measures), shift, tuple(measures))
+
+
+def above_threshold(measures: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return the measured values above their thresholds."""
+    return tuple(one for one in measures if one.value > one.threshold)
 
 
 def _grids(images: Mapping[str, Raster]) -> Iterator[Finding]:
@@ -167,47 +197,50 @@ def _grids(images: Mapping[str, Raster]) -> Iterator[Finding]:
 def _of_any(token: str, raster: Raster, settings: ScreeningSettings) -> Iterator[Finding]:
     radar = token == SAR
     holes = np.isnan(raster.values).any(axis=0)
-    yield from _share("no_data", token, holes, settings.no_data, "without data")
+    yield from _share("no_data", token, holes, settings, "without data")
     if holes.all():
         return
     if flat := constant_bands(raster.values, raster.bands):
         yield Finding("constant", token, float(len(flat)), 0.0, f"one and the same value in {' '.join(flat)}")
         return
-    limit = settings.saturated_radar if radar else settings.saturated_optical
-    yield from _share("saturated", token, clipped(raster.values, 0.0 if radar else 1.0), limit, "clipped")
+    yield from _share("saturated", token, clipped(raster.values, 0.0 if radar else 1.0), settings, "clipped")
     fine = raster.values if radar else raster.select(FINE_BANDS).values
     if min(raster.geobox.shape) >= 3 and not holes.any():
         found = [stripes(band, settings.stripe_coherence, settings.stripe_strength) for band in fine]
-        yield from _share("stripes", token, np.logical_or.reduce(found), 0.0, "in lines unlike both neighbours")
+        yield from _share("stripes", token, np.logical_or.reduce(found), settings, "in lines unlike both neighbours")
 
 
 def _border_noise(radar: Raster, settings: ScreeningSettings) -> Iterator[Finding]:
     dark = radar.values[radar.bands.index("VV")] < settings.border_noise_db
-    yield from _share("border_noise", SAR, dark, settings.border_noise, f"below {settings.border_noise_db:g} dB in VV")
+    yield from _share("border_noise", SAR, dark, settings, f"below {settings.border_noise_db:g} dB in VV")
 
 
 def _of_clear(clear: Raster, settings: ScreeningSettings) -> Iterator[Finding]:
     seen = cirrus(clear.values, settings.haze_reflectance)
     median = float(np.nanmedian(clear.select(("B10",)).values)) if np.isfinite(clear.values).any() else float("nan")
-    yield from _share("haze", CLEAR, seen, settings.haze, f"cirrus, median of B10 {median:.4f}")
-    yield from _share("snow", CLEAR, snow(clear.values), settings.snow, "snow")
-    yield from _share("open_water", CLEAR, water(clear.values), settings.open_water, "open water")
+    yield from _share("haze", CLEAR, seen, settings, f"cirrus, median of B10 {median:.4f}")
+    yield from _share("snow", CLEAR, snow(clear.values), settings, "snow")
+    yield from _share("open_water", CLEAR, water(clear.values), settings, "open water")
 
 
 def same_scene(clear: Raster, cloudy: Raster, settings: ScreeningSettings) -> Iterator[Finding]:
     """Yield a finding if the cloudy image is the clear one, in the same or another processing."""
+    yield from above_threshold(_likeness(clear, cloudy, settings))
+
+
+def _likeness(clear: Raster, cloudy: Raster, settings: ScreeningSettings) -> Iterator[Finding]:
     if clear.geobox.shape != cloudy.geobox.shape:
         return
     likeness = detail_correlation(clear.select(FINE_BANDS).values, cloudy.select(FINE_BANDS).values)
-    if likeness > settings.same_scene:
-        detail = f"the clear image again: their details correlate by {likeness:.4f}"
-        yield Finding("same_scene", CLOUDY, likeness, settings.same_scene, detail)
+    detail = f"the clear image again: their details correlate by {likeness:.4f}"
+    yield Finding("same_scene", CLOUDY, likeness, settings.same_scene, detail)
 
 
-def _share(check: Check, image: str, where: NDArray[np.bool_], threshold: float, what: str) -> Iterator[Finding]:
-    share = float(where.mean())
-    if share > threshold:
-        yield Finding(check, image, share, threshold, f"{share:.1%} {what}", _box(where))
+def _share(
+    check: Check, image: str, where: NDArray[np.bool_], settings: ScreeningSettings, what: str
+) -> Iterator[Finding]:
+    if share := float(where.mean()):
+        yield Finding(check, image, share, threshold_of(check, image, settings), f"{share:.1%} {what}", _box(where))
 
 
 def _box(where: NDArray[np.bool_]) -> Box:
@@ -224,7 +257,7 @@ def _shift(images: Mapping[str, Raster]) -> Shift | None:
 def _date_gaps(acquired: Mapping[str, datetime | None], settings: ScreeningSettings) -> Iterator[Finding]:
     for first, second in ((SAR, CLEAR), (SAR, CLOUDY), (CLEAR, CLOUDY)):
         gap = date_gap_days(acquired.get(first), acquired.get(second))
-        if gap is not None and abs(gap) > settings.date_gap_days:
+        if gap is not None:
             detail = f"{abs(gap):.1f} days from {second}"
             yield Finding("date_gap", first, abs(gap), settings.date_gap_days, detail)
 

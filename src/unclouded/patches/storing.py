@@ -43,6 +43,10 @@ class PatchStore(Protocol):
         """Store a patch in the rows received last; return the columns of its files that are known by now."""
         ...
 
+    def leave_out(self, patch: PatchId) -> None:
+        """Remove the images of a patch that an earlier cut with other thresholds stored."""
+        ...
+
     def files(self) -> ManifestRow:
         """Return the columns that all patches share, once all of them are stored."""
         ...
@@ -93,6 +97,10 @@ class _Patches:
             row |= file_columns(token, self.root / name, name.as_posix())
         return row
 
+    def leave_out(self, patch: PatchId) -> None:
+        for token in TOKENS:
+            (self.root / patch.path(token)).unlink(missing_ok=True)
+
     def files(self) -> ManifestRow:
         return {}
 
@@ -137,6 +145,9 @@ class _Scenes:
     def keep(self, patch: PatchId, images: Mapping[str, Raster]) -> ManifestRow:
         self.kept += 1
         return {}
+
+    def leave_out(self, patch: PatchId) -> None:
+        """Keep the pixels, which belong to the scene."""
 
     def files(self) -> ManifestRow:
         row: ManifestRow = {}
