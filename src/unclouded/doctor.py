@@ -5,14 +5,15 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numba
 import pyproj
 import rasterio
-import torch
 from rasterio.warp import transform
 
 from unclouded import __version__
@@ -21,13 +22,12 @@ from unclouded.errors import InputError, MachineError
 from unclouded.files import require_writable
 from unclouded.io.gdal import require_projections
 from unclouded.io.geotiff import open_geotiff
-from unclouded.vgg import offline_weights, torchvision_file
 
 LIBRARIES = (
-    *("numpy", "scipy", "numba", "torch", "torchvision", "lightning-fabric", "safetensors", "pydantic"),
-    *("rasterio", "pyproj", "odc-geo", "lightgbm", "s2cloudless", "matplotlib"),
+    *("numpy", "scipy", "numba", "safetensors", "pydantic", "rasterio", "pyproj", "odc-geo"),
+    *("lightgbm", "s2cloudless", "matplotlib", "torch", "torchvision", "lightning-fabric"),
 )
-EXTRAS = {"ukis-csmask": "csmask", "onnxruntime": "csmask", "tensorboard": "track"}
+EXTRAS = {"torch": "torch", "ukis-csmask": "csmask", "onnxruntime": "csmask", "tensorboard": "track"}
 """Optional libraries, and the extra that installs each."""
 PLACE_DEG = (9.0, 48.0)
 """Longitude and latitude of a place on the central meridian of UTM zone 32."""
@@ -61,12 +61,15 @@ def examine() -> tuple[Finding, ...]:
 def libraries() -> Iterator[Finding]:
     """Yield the versions of this package, of Python and of the libraries that results depend on."""
     yield Finding("unclouded", f"{__version__}, Python {platform.python_version()} on {platform.platform()}")
-    yield Finding("libraries", ", ".join(f"{name} {version(name)}" for name in LIBRARIES))
+    yield Finding("libraries", ", ".join(f"{name} {number}" for name in LIBRARIES if (number := _version(name))))
     for name, extra in EXTRAS.items():
-        try:
-            yield Finding(name, version(name))
-        except PackageNotFoundError:
-            yield Finding(name, f"not installed; pip install 'unclouded[{extra}]' installs it")
+        yield Finding(name, _version(name) or f"not installed; pip install 'unclouded[{extra}]' installs it")
+
+
+def _version(name: str) -> str | None:
+    with suppress(PackageNotFoundError):
+        return version(name)
+    return None
 
 
 def geography() -> Iterator[Finding]:
@@ -124,12 +127,19 @@ def images() -> Iterator[Finding]:
 def machine() -> Iterator[Finding]:
     """Yield processors, threads, memory, GPUs, and the support of bfloat16."""
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    yield Finding("threads", f"{usable} processors, {torch.get_num_threads()} threads of torch, "
-                  f"{numba.config.NUMBA_NUM_THREADS} of numba, OMP_NUM_THREADS "
-                  f"{os.environ.get('OMP_NUM_THREADS', 'not set')}")  # fmt: skip
+    yield Finding("threads", f"{usable} processors, {numba.config.NUMBA_NUM_THREADS} threads of numba, "
+                  f"OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}")  # fmt: skip
     if sys.platform == "linux":
         page, pages, free = (os.sysconf(f"SC_{name}") for name in ("PAGE_SIZE", "PHYS_PAGES", "AVPHYS_PAGES"))
         yield Finding("memory", f"{page * pages / 2**30:.1f} GiB, {page * free / 2**30:.1f} GiB of it unused")
+    if find_spec("torch"):
+        yield from _torch()
+
+
+def _torch() -> Iterator[Finding]:
+    import torch
+
+    yield Finding("torch", f"{torch.get_num_threads()} threads")
     yield Finding("bfloat16", f"{_bfloat16()} ({torch.backends.cpu.get_cpu_capability()})")
     for index in range(torch.cuda.device_count()):
         yield Finding(f"cuda:{index}", f"{torch.cuda.get_device_name(index)}, {_bfloat16_on_cuda(index)}")
@@ -146,6 +156,8 @@ def _bfloat16() -> str:
 
 def _bfloat16_on_cuda(index: int) -> str:
     """Return the bfloat16 support of a GPU; torch also reports the emulation before Ampere (8.0) as supported."""
+    import torch
+
     if torch.cuda.get_device_capability(index) >= (8, 0):
         return "with bfloat16"
     return "bfloat16 emulated: leave device.precision at '32-true'"
@@ -153,6 +165,8 @@ def _bfloat16_on_cuda(index: int) -> str:
 
 def _processor_has(query: str) -> bool:
     """Return the result of a query of torch; False for queries that an older torch does not have."""
+    import torch
+
     function = getattr(torch.cpu, query, None)
     return bool(function and function())
 
@@ -166,8 +180,15 @@ def places() -> Iterator[Finding]:
         yield Finding("cache", size)
     except (InputError, MachineError) as error:
         yield Finding("cache", size, f"{error}; set UNCLOUDED_CACHE to another folder")
+    if find_spec("torch"):
+        yield _vgg()
+
+
+def _vgg() -> Finding:
+    from unclouded.vgg import offline_weights, torchvision_file
+
     available = [str(path) for path in (torchvision_file(), offline_weights()) if path and path.is_file()]
-    yield Finding(
+    return Finding(
         "VGG16", ", ".join(available) or "not downloaded; a loss or score that needs the weights downloads them"
     )
 

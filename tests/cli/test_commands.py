@@ -483,3 +483,10 @@ def test_a_download_is_planned_before_it_starts(
     assert not (tmp_path / "root").exists()
     assert unclouded("data", "fetch", tmp_path / "root", "--from", "gopher://x") == 2
     assert "'gopher://x' is not a folder or an address" in complaint(capsys)
+
+
+def test_commands_without_networks_work_without_pytorch(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "without_torch.py"
+    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "this needs PyTorch, which is not installed; run pip install 'unclouded[torch]'" in done.stderr

@@ -108,6 +108,10 @@ def _run() -> NoReturn:
         _fail(error, 1)
     except InterruptedRunError as error:
         _fail(error, 128 + error.signal)
+    except ModuleNotFoundError as error:
+        if error.name not in _TORCH:
+            raise
+        _fail(InputError(f"this needs PyTorch, which is not installed; run {_INSTALL_TORCH}"), 2)
     except Exception as error:
         if (fault := machine_fault(error) or path_fault(error)) is None:
             raise
@@ -132,6 +136,10 @@ _UsageError: type[Exception] = next(one for one in typer.BadParameter.__mro__ if
 
 _WORDING = {"Value error, ": "", ": Input should": ": expected it to", "(Possible options:": "(possible options:"}
 """Parts of the usage errors of typer, and their counterparts in the messages of this program."""
+
+_TORCH = ("torch", "torchvision", "lightning_fabric")
+"""Packages of the extra ``torch``; commands that need no network and no tensor work without them."""
+_INSTALL_TORCH = "pip install 'unclouded[torch]'; docs/install.md names the smaller wheels without CUDA"
 
 _LESS_MEMORY = {
     "train": "lower schedule.batch, crop_px, network.width or device.workers, then continue with --resume",

@@ -14,9 +14,9 @@ from unclouded.patches.manifest import FAILED
 from unclouded.patches.manifest_rows import summary_lines
 from unclouded.patches.mosaic import reduced
 from unclouded.patches.screening import ScreeningSettings
-from unclouded.prediction.report.figures import Stretch, photograph, stretch_of
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
+from unclouded.stretch import Stretch, photograph, stretch_of
 
 STEP = 2
 """Patch pixels along a side of a picture's pixel."""

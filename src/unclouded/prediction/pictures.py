@@ -24,8 +24,6 @@ from unclouded.prediction.report.figures import (
     CONFIDENCE_COLOURS,
     PROVENANCE_COLOURS,
     Colour,
-    Stretch,
-    displayed,
     hexadecimal,
     overview_stretch,
 )
@@ -33,6 +31,7 @@ from unclouded.prediction.report.overview import shrunk
 from unclouded.prediction.sources import Sources
 from unclouded.progress import ProgressCallback
 from unclouded.sentinel.radiometry import SATURATED, Radiometry
+from unclouded.stretch import Stretch
 
 PICTURES = ("visual", "observed_visual")
 """Names of the pictures that are GeoTIFFs."""
@@ -52,7 +51,7 @@ class _Picture:
         """Return red, green, blue, and 255 where there are data; saturated pixels are white."""
         visible = np.minimum(stored, stored.dtype.type(min(SATURATED - 1, np.iinfo(stored.dtype).max)))
         seen = self.radiometry.is_seen(stored).any(axis=0)
-        colours = displayed(self.radiometry.decode(visible), self.stretch)
+        colours = self.stretch.brightness(self.radiometry.decode(visible))
         return np.concatenate([np.where(seen, colours, np.uint8(0)), np.where(seen, 255, 0).astype(np.uint8)[None]])
 
 
@@ -114,7 +113,7 @@ def _write_thumbnail(path: Path, data: ReportData, stretch: Stretch) -> None:
     after = data.overview.after
     small = shrunk(after, -(-max(after.shape[1:]) // THUMBNAIL_PX))
     seen = np.isfinite(small).all(axis=0)
-    pixels = np.concatenate([displayed(small, stretch), np.where(seen, 255, 0).astype(np.uint8)[None]])
+    pixels = np.concatenate([stretch.brightness(small), np.where(seen, 255, 0).astype(np.uint8)[None]])
     with whole_file(path) as partial, partial.open("wb") as file:
         Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(file, "png", optimize=True)
 

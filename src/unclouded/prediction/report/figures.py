@@ -1,7 +1,5 @@
 """Figures of a report: images as data URLs, and the coordinates of the chart of spectra, which a template draws."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,21 +11,7 @@ from PIL import Image
 from unclouded.prediction.products import Provenance
 from unclouded.prediction.report.overview import Overview, Spectra
 from unclouded.sensors import WAVELENGTH_NM
-
-LOW_PERCENT, HIGH_PERCENT = 0.5, 99.0
-"""Percentiles of the clear pixels of a band between which they have contrast."""
-
-MIN_RANGE = 0.1
-"""Smallest displayed range of reflectance, so that ground without contrast is not stretched."""
-
-GAMMA = 1 / 1.5
-"""Exponent of the displayed brightness; brightens land, which is dark."""
-
-NO_DATA_GREY = 0.55
-"""Brightness of pixels without data."""
-
-JPEG_QUALITY = 86
-"""Quality of the pictures, 0 to 100; with colours at full resolution, so that field edges stay sharp."""
+from unclouded.stretch import NO_DATA_GREY, Stretch, data_url, stretch_of
 
 _MIN_CLEAR_PX = 100
 """Clear pixels of the overview from which they determine the contrast of the pictures."""
@@ -55,48 +39,11 @@ PROVENANCE_COLOURS: Mapping[Provenance, Colour] = {
 """Colour of each provenance, in the order of the legend."""
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """Values that are shown black and white.
-
-    Attributes:
-        black: Value of each band that is shown black.
-        span: Difference to the value that is shown white, the same for all bands.
-    """
-
-    black: tuple[float, ...]
-    span: float
-
-
-def stretch_of(clear: Float32[np.ndarray, "band pixel"]) -> Stretch:
-    """Return the stretch for reflectance with contrast on clear ground; clouds are white.
-
-    The atmosphere scatters most in blue. A black level for each band removes this tint, and a common span keeps hues.
-    """
-    if not clear.size:
-        return Stretch((0.0,) * len(clear), 0.3)
-    low, high = np.percentile(clear, (LOW_PERCENT, HIGH_PERCENT), axis=1)
-    return Stretch(tuple(low.tolist()), max(float((high - low).max()), MIN_RANGE))
-
-
 def overview_stretch(overview: Overview) -> Stretch:
     """Return the stretch for the pictures of a scene: that of clear ground, or of the result if there is little."""
     ground = overview.before[:, (overview.cloud_map == 0) & np.isfinite(overview.before).all(axis=0)]
     enough = ground.shape[1] >= _MIN_CLEAR_PX
     return stretch_of(ground if enough else overview.after[:, np.isfinite(overview.after).all(axis=0)])
-
-
-def displayed(image: Float32[np.ndarray, "3 y x"], stretch: Stretch) -> UInt8[np.ndarray, "3 y x"]:
-    """Return an image in red, green and blue as displayed, 0 to 255; pixels without data are grey."""
-    black = np.array(stretch.black, np.float32)[:, None, None]
-    shown = np.clip((image - black) / np.float32(stretch.span), 0, 1) ** GAMMA
-    return np.asarray((np.nan_to_num(shown, nan=NO_DATA_GREY) * 255).round().astype(np.uint8))
-
-
-def photograph(image: Float32[np.ndarray, "3 y x"], stretch: Stretch) -> str:
-    """Return an image in red, green and blue as the data URL of a JPEG; pixels without data are grey."""
-    pixels = displayed(image, stretch)
-    return _data_url(pixels.transpose(1, 2, 0), "jpeg", quality=JPEG_QUALITY, subsampling=0)
 
 
 def coloured(values: Float32[np.ndarray, "y x"], scale: Sequence[tuple[float, Colour]]) -> str:
@@ -125,17 +72,7 @@ def hexadecimal(colour: Colour) -> str:
 def _indexed(index: UInt8[np.ndarray, "y x"], palette: UInt8[np.ndarray, "colour 3"]) -> str:
     picture = Image.fromarray(np.ascontiguousarray(index), mode=None).convert("P")
     picture.putpalette(palette.tobytes())
-    return _encoded(picture, "png", optimize=True)
-
-
-def _data_url(pixels: UInt8[np.ndarray, "y x 3"], kind: str, **options: object) -> str:
-    return _encoded(Image.fromarray(np.ascontiguousarray(pixels)), kind, **options)
-
-
-def _encoded(picture: Image.Image, kind: str, **options: object) -> str:
-    written = io.BytesIO()
-    picture.save(written, kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(written.getvalue()).decode()}"
+    return data_url(picture, "png", optimize=True)
 
 
 # Chart of the spectra: coordinates of an SVG figure.

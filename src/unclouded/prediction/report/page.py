@@ -18,16 +18,15 @@ from unclouded.prediction.report.figures import (
     CONFIDENCE_COLOURS,
     PROVENANCE_COLOURS,
     Colour,
-    Stretch,
     classified,
     coloured,
     hexadecimal,
     overview_stretch,
-    photograph,
     spectra_chart,
 )
 from unclouded.prediction.report.overview import CROP_PX, Overview
 from unclouded.prediction.report.timeline import HEADINGS, reference_rows, timeline
+from unclouded.stretch import Stretch, photograph
 
 _ORIGINS = {
     Provenance.OBSERVED: "observed, m = 0",
