@@ -9,7 +9,8 @@ RUNS ?= runs
 
 PYTHONS ?= python3.12 python3.13 python3.14
 
-.PHONY: setup demo test check pythons package proof bench docs format clean
+# `make viewer` builds the front end of `unclouded view` into the package; it needs Node.js 20 and npm.
+.PHONY: setup demo test check pythons package viewer setup-browser proof bench docs format clean
 
 setup: $(VENV)/.ready
 
@@ -54,6 +55,12 @@ package: setup
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
 
+viewer:
+	cd viewer && npm ci --no-audit --no-fund && npm run build
+
+setup-browser:
+	command -v chromium > /dev/null || (apt-get update && apt-get install --yes --no-install-recommends chromium)
+
 proof: setup
 	$(BIN)/python proofs/real_patches.py $(RUNS)/proof
 	$(BIN)/pytest -m proof tests/training tests/models
@@ -70,4 +77,4 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) site demo dist
+	rm -rf $(VENV) site demo dist viewer/node_modules

@@ -20,6 +20,7 @@ from unclouded.cli import (
     reproduce,
     series,
     train,
+    view,
 )
 from unclouded.cli.logging import command_logging, configure_logging, log_failure, printable
 from unclouded.cli.options import ForwardingCommand
@@ -42,6 +43,7 @@ app.command("predict-patches", cls=ForwardingCommand, rich_help_panel=_PREDICT)(
 app.command("batch", cls=ForwardingCommand, rich_help_panel=_PREDICT)(batch.batch)
 app.command("series", cls=ForwardingCommand, rich_help_panel=_PREDICT)(series.series)
 app.add_typer(clouds.app, name="clouds", rich_help_panel=_PREDICT)
+app.command("view", rich_help_panel=_PREDICT)(view.view)
 app.command("train", rich_help_panel=_TRAIN)(train.train)
 app.command("evaluate", rich_help_panel=_TRAIN)(evaluate.evaluate)
 app.command("compare", rich_help_panel=_TRAIN)(evaluate.compare)

@@ -1,0 +1,405 @@
+"""Scenes of a folder: products of ``predict``, ``batch`` and ``series``, or GeoTIFFs of one grid, with their layers.
+
+The images that a scene was made from are not part of its folder. They are found by the name in ``summary.json``,
+beside the products or in folders that the user names, and compared by their SHA-256.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unclouded.errors import InputError
+from unclouded.files import content_hash, is_file, is_folder, named, require_folder
+from unclouded.sensors import COMMON_NAME, SENTINEL1, SENTINEL2, WAVELENGTH_NM
+from unclouded.strict_json import read_json_object
+from unclouded.viewer.registry import Registry, id_of, require_inside
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
+    from unclouded.viewer.pixels import Layer, Role
+
+SUMMARY = "summary.json"
+MAX_SCENES = 10_000
+MAX_IMAGES = 40
+"""Most layers of a scene."""
+_COMPARED_BYTES = 256 << 20
+"""Largest input that is compared by its checksum."""
+_PRODUCTS: tuple[tuple[str, "Role", str], ...] = (
+    ("clear", "optical", "Without clouds"),
+    ("cloud_map", "cloud_map", "Cloud map m"),
+    ("provenance", "provenance", "Provenance"),
+    ("confidence", "confidence", "Confidence"),
+    ("uncertainty", "uncertainty", "Uncertainty"),
+)
+
+
+@dataclass(frozen=True)
+class FoundScene:
+    """Scene that is not opened yet.
+
+    Attributes:
+        id: Id.
+        title: Title.
+        folder: Folder of its files.
+        acquired: Time of acquisition, ISO 8601; None if unknown.
+        is_product: Whether it is a product of this package; otherwise GeoTIFFs of one grid.
+    """
+
+    id: str
+    title: str
+    folder: Path
+    acquired: str | None
+    is_product: bool
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the images of scenes are looked for.
+
+    Attributes:
+        folders: Folders of input images.
+        truth: Images of the true ground, for scenes on their grids.
+    """
+
+    folders: tuple[Path, ...] = ()
+    truth: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Open scene.
+
+    Attributes:
+        found: Its folder.
+        layers: Layers on one grid, the result first.
+        missing: Name and reason of each image that cannot be shown.
+        facts: Statements on the scene, by name.
+        stretch: Lowest value of each optical band, and the range, that are shown from black to white.
+    """
+
+    found: FoundScene
+    layers: tuple["Layer", ...]
+    missing: tuple[tuple[str, str], ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    stretch: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def geobox(self) -> "GeoBox":
+        """Grid of all layers."""
+        return self.layers[0].geobox
+
+    def layer(self, name: str) -> "Layer":
+        """Return a layer by id.
+
+        Raises:
+            KeyError: There is no such layer.
+        """
+        return {one.id: one for one in self.layers}[name]
+
+
+def find_scenes(folder: Path) -> list[FoundScene]:
+    """Return the scenes of a folder, earliest first: the folder itself, or its sub-folders.
+
+    Raises:
+        InputError: It is no folder.
+    """
+    require_folder(folder)
+    if (own := _found(folder, folder.resolve().name)) is not None:
+        return [own]
+    places = sorted(one for one in folder.iterdir() if not one.name.startswith(".") and one.is_dir())[:MAX_SCENES]
+    products = [scene for one in places if (scene := _found(one, one.name, loose=False)) is not None]
+    return sorted(products, key=lambda one: (one.acquired or "9999", one.title))
+
+
+def _found(folder: Path, title: str, *, loose: bool = True) -> FoundScene | None:
+    if is_file(folder / SUMMARY) and is_file(folder / "clear.tif"):
+        summary = read_json_object(folder / SUMMARY)
+        scene = summary.get("scene")
+        product = scene.get("product") if isinstance(scene, dict) else None
+        acquired = scene.get("acquired") if isinstance(scene, dict) else None
+        return FoundScene(id_of("scene", folder.name), str(product or title), folder, _text(acquired), True)
+    if loose and any(_geotiffs(folder)):
+        return FoundScene(id_of("images", folder.name), title, folder, None, False)
+    return None
+
+
+def _geotiffs(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.glob("*.tif") if not one.name.startswith(".") and is_file(one))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def open_scene(found: FoundScene, registry: Registry, sources: Sources, root: Path) -> Scene:
+    """Open the files of a scene.
+
+    Args:
+        found: Scene.
+        registry: Registry to which the files are added.
+        sources: Where its inputs are looked for.
+        root: Folder that the user named; no file of the scene may be outside of it.
+
+    Raises:
+        InputError: A product is damaged, or there is no image.
+    """
+    summary = read_json_object(found.folder / SUMMARY) if found.is_product else {}
+    layers = _products(found, registry, root) if found.is_product else _loose(found, registry, root)
+    if not layers:
+        raise InputError(f"{named(found.folder)} has no GeoTIFF that can be shown")
+    missing: list[tuple[str, str]] = []
+    for wanted in _inputs(summary):
+        layer = _input_layer(wanted, layers[0], found, registry, sources)
+        if isinstance(layer, str):
+            missing.append((wanted.name, layer))
+        else:
+            layers.append(layer)
+    layers += _truth(layers[0], registry, sources)
+    layers = layers[:MAX_IMAGES]
+    return Scene(found, tuple(layers), tuple(missing), _facts(summary), _stretch(layers))
+
+
+# Layers.
+
+
+def _products(found: FoundScene, registry: Registry, root: Path) -> list["Layer"]:
+    layers = []
+    for name, role, title in _PRODUCTS:
+        path = found.folder / f"{name}.tif"
+        if is_file(path):
+            require_inside(path, root)
+            layers.append(_layer(name.replace("_", "-"), role, title, path, root, registry))
+    return [replace(layers[0], id="result"), *layers[1:]]
+
+
+def _loose(found: FoundScene, registry: Registry, root: Path) -> list["Layer"]:
+    """Return the GeoTIFFs of a folder that lie on the grid of the first one."""
+    from unclouded.io.raster import same_grid
+
+    layers: list[Layer] = []
+    for path in _geotiffs(found.folder)[:MAX_IMAGES]:
+        require_inside(path, root)
+        layer = _layer(id_of(path.name), _role_by_bands(path), path.stem.replace("_", " "), path, root, registry)
+        if not layers or same_grid(layer.geobox, layers[0].geobox):
+            layers.append(layer)
+    return sorted(layers, key=lambda one: one.role != "optical")
+
+
+def _role_by_bands(path: Path) -> "Role":
+    from unclouded.io.geotiff import image_bands, open_geotiff
+    from unclouded.io.raster import band_named
+
+    with open_geotiff(path) as source:
+        numbers = image_bands(source)
+        names = [source.descriptions[number - 1] or "" for number in numbers]
+        if len(numbers) == 2 and all(band_named(name, SENTINEL1) for name in names):
+            return "radar"
+        is_optical = len(numbers) in (12, 13) or all(band_named(name, SENTINEL2) for name in names)
+        if is_optical and source.dtypes[0] in SENTINEL2.dtypes:
+            return "optical"
+        if len(numbers) == 1 and names[0] == "cloud map m":
+            return "cloud_map"
+        return "provenance" if len(numbers) == 1 and names[0] == "provenance" else "other"
+
+
+def _layer(layer_id: str, role: "Role", title: str, path: Path, root: Path, registry: Registry, **more: Any) -> "Layer":
+    from unclouded.io.geotiff import grid_of, image_bands, open_geotiff
+    from unclouded.viewer.pixels import Layer
+
+    with open_geotiff(path) as source:
+        numbers = image_bands(source)
+        scale = source.scales[numbers[0] - 1]
+        offsets = tuple(round(source.offsets[number - 1] / scale) for number in numbers) if role == "optical" else ()
+        tags = source.tags()
+        return Layer(
+            layer_id,
+            role,
+            title,
+            path,
+            registry.add(path, root),
+            _band_names(role, [source.descriptions[number - 1] for number in numbers]),
+            grid_of(source),
+            source.dtypes[0],
+            source.nodata,
+            scale,
+            **{"offsets": offsets, **more},
+            classes={int(key[6:]): value for key, value in tags.items() if key[:6] == "VALUE_" and key[6:].isdigit()},
+        )
+
+
+def _band_names(role: "Role", descriptions: Sequence[str | None]) -> tuple[str, ...]:
+    """Return the names of bands as ids: those of the sensor, or ``band-1`` and so on."""
+    from unclouded.io.raster import band_named
+
+    sensor = {"optical": SENTINEL2, "radar": SENTINEL1}.get(role)
+    if sensor is not None and len(descriptions) == len(sensor.bands) and not any(descriptions):
+        return sensor.bands
+    found = [band_named(one or "", sensor) if sensor else None for one in descriptions]
+    if role == "uncertainty":
+        found = [band_named((one or "").rpartition(" ")[2], SENTINEL2) for one in descriptions]
+    names = tuple(one or f"band-{number}" for number, one in enumerate(found, start=1))
+    return names if len(set(names)) == len(names) else tuple(f"band-{n}" for n in range(1, len(names) + 1))
+
+
+# Inputs.
+
+
+@dataclass(frozen=True)
+class _Input:
+    """Input of a scene as recorded in its summary."""
+
+    id: str
+    role: "Role"
+    title: str
+    name: str
+    sha256: str | None
+    offset: int | None = None
+    units: str = "dB"
+    acquired: str | None = None
+
+
+def _inputs(summary: Mapping[str, Any]) -> list[_Input]:
+    """Return the inputs that a summary names; entries of another form are ignored."""
+
+    def part(of: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+        value: Any = of
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value if isinstance(value, dict) else {}
+
+    settings = part(summary, "settings")
+    offset, units = part(settings, "optical").get("offset"), part(settings, "radar").get("units", "dB")
+    images: list[tuple[str, Role, str, Mapping[str, Any], Any, Any]] = [
+        ("observed", "optical", "Observed", part(summary, "cloudy"), offset, part(summary, "scene").get("acquired")),
+        ("radar", "radar", "Radar", part(summary, "sar"), None, part(summary, "radar").get("acquired")),
+    ]
+    references = summary.get("references")
+    uses = summary.get("reference_use")
+    dates = {one.get("name"): one.get("acquired") for one in uses or () if isinstance(one, dict)}
+    for number, one in enumerate(references if isinstance(references, list) else (), start=1):
+        if isinstance(one, dict):
+            taken = _text(dates.get(one.get("name")))
+            title = f"Reference {taken[:10] if taken else number}"
+            images.append((f"reference-{number}", "optical", title, one, settings.get("reference_offset"), taken))
+    return [
+        _Input(
+            name, role, title, one["name"], _text(one.get("sha256")),
+            offset if isinstance(offset, int) else None, str(units), _text(taken),
+        )
+        for name, role, title, one, offset, taken in images
+        if isinstance(one.get("name"), str)
+    ]  # fmt: skip
+
+
+def _input_layer(
+    wanted: _Input, result: "Layer", found: FoundScene, registry: Registry, sources: Sources
+) -> "Layer | str":
+    """Return the layer of an input, or the reason why it cannot be shown."""
+    from unclouded.io.raster import same_grid
+
+    if Path(wanted.name).name != wanted.name or wanted.name in ("", ".", ".."):
+        return "its name is not a file name"
+    folders = (*sources.folders, found.folder, found.folder.absolute().parent)
+    path = next((one / wanted.name for one in folders if is_file(one / wanted.name)), None)
+    if path is None:
+        if any(is_folder(one / wanted.name) for one in folders):
+            return "products in folders are not shown; only GeoTIFFs are"
+        return "not found beside the products; give its folder with --inputs"
+    verified = None
+    if wanted.sha256 is not None and path.stat().st_size <= _COMPARED_BYTES:
+        verified = content_hash(path) == wanted.sha256
+        if not verified:
+            return "a file of this name has other content"
+    try:
+        layer = _layer(wanted.id, wanted.role, wanted.title, path, path.parent, registry, units=wanted.units)
+    except InputError as error:
+        return f"it cannot be shown: {error}"
+    if not same_grid(layer.geobox, result.geobox):
+        return "it lies on another grid"
+    if wanted.offset and not any(layer.offsets):
+        layer = replace(layer, offsets=(wanted.offset,) * len(layer.bands))
+    return replace(layer, acquired=wanted.acquired, verified=verified, name=wanted.name)
+
+
+def _truth(result: "Layer", registry: Registry, sources: Sources) -> list["Layer"]:
+    from unclouded.io.raster import same_grid
+
+    found = [
+        _layer(f"truth-{n}" if n else "truth", "optical", "Truth", path, path.parent, registry, name=path.name)
+        for n, path in enumerate(sources.truth)
+    ]
+    return [one for one in found if same_grid(one.geobox, result.geobox)]
+
+
+# What the front end needs to know.
+
+
+def _stretch(layers: Iterable["Layer"]) -> dict[str, Any]:
+    """Return black and white of each optical band, the same for all layers, from the first optical layer."""
+    import numpy as np
+
+    from unclouded.viewer.pixels import sample
+
+    first = next((one for one in layers if one.role == "optical"), None)
+    if first is None:
+        return {}
+    values = sample(first)
+    bands = {}
+    for band, image in zip(first.bands, values, strict=True):
+        known = image[np.isfinite(image)]
+        low, high = np.percentile(known, (1, 99)).tolist() if known.size else (0.0, 0.3)
+        bands[band] = [round(low, 5), round(max(high, low + 0.02), 5)]
+    return bands
+
+
+def _facts(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is said about a scene beside its pictures."""
+    kept = {name: summary.get(name) for name in ("used", "choice", "remarks", "pixels")}
+    return {name: value for name, value in kept.items() if value}
+
+
+def scene_json(scene: Scene) -> dict[str, Any]:
+    """Return a scene for the front end; no path is part of it."""
+    geobox = scene.geobox
+    height, width = geobox.shape
+    crs = geobox.crs
+    return {
+        "id": scene.found.id,
+        "title": scene.found.title,
+        "acquired": scene.found.acquired,
+        "shape": [height, width],
+        "transform": list(geobox.affine)[:6],
+        "crs": None if crs is None else {"epsg": crs.epsg, "units": "m" if crs.projected else "degrees"},
+        "stretch": scene.stretch,
+        "layers": [_layer_json(one) for one in scene.layers],
+        "missing": [{"name": name, "reason": reason} for name, reason in scene.missing],
+        "facts": scene.facts,
+        "wavelengths": WAVELENGTH_NM,
+        "bandNames": COMMON_NAME,
+        "report": scene.found.is_product and os.path.lexists(scene.found.folder / "report.html"),
+    }
+
+
+def _layer_json(layer: "Layer") -> dict[str, Any]:
+    from unclouded.viewer.pixels import LOSSY_FROM, WHITEST
+
+    return {
+        "id": layer.id,
+        "role": layer.role,
+        "title": layer.title,
+        "bands": layer.bands,
+        "payload": layer.payload,
+        "nodata": None if layer.nodata is None or layer.payload == "f4" else layer.nodata,
+        "scale": layer.scale,
+        "offsets": layer.offsets,
+        "classes": layer.classes,
+        "acquired": layer.acquired,
+        "verified": layer.verified,
+        "name": layer.name,
+        "file": layer.file,
+        "lossyFrom": LOSSY_FROM,
+        "whitest": WHITEST,
+    }

@@ -1,0 +1,94 @@
+"""Start of the viewer: the server, its first page in the browser, and its end by Ctrl-C."""
+
+import importlib
+import logging
+import threading
+import webbrowser
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from unclouded.errors import InputError
+from unclouded.files import named, require_file, require_there, resolved
+from unclouded.viewer.http_server import ADDRESS, LocalServer, Request, Response
+from unclouded.viewer.routes import Viewer
+from unclouded.viewer.scenes import Sources
+
+_logger = logging.getLogger(__name__)
+
+
+def view(
+    folder: Path | str,
+    *,
+    inputs: Sequence[Path | str] = (),
+    truth: Sequence[Path | str] = (),
+    port: int = 0,
+    open_browser: bool = True,
+    on_start: Callable[[LocalServer], None] | None = None,
+) -> None:
+    """Serve a folder of results on 127.0.0.1 until Ctrl-C.
+
+    Args:
+        folder: Output of ``predict``, ``batch``, ``series``, ``evaluate``, ``curate`` or ``demo``.
+        inputs: Folders with the images that scenes were made from, matched by name and checksum; the folder of a scene
+            and its parent are searched in any case.
+        truth: GeoTIFFs of the true ground, shown with the scenes on their grids.
+        port: Port; a free one if 0.
+        open_browser: Open the page in the default browser.
+        on_start: Called with the server when it accepts connections.
+
+    Raises:
+        InputError: There is nothing to show, a file is missing, or the port is in use.
+    """
+    server = start(Path(folder), sources_of(inputs, truth), port)
+    _logger.info("%s shows %s; Ctrl-C ends it", server.url, named(Path(folder)))
+    threading.Thread(target=_prepare, daemon=True).start()
+    if on_start is not None:
+        on_start(server)
+    if open_browser:
+        webbrowser.open(server.url)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.server_close()
+
+
+def start(folder: Path, sources: Sources, port: int = 0) -> LocalServer:
+    """Return a server that is bound to its port; ``serve_forever`` answers.
+
+    Raises:
+        InputError: There is nothing to show, or the port is in use.
+    """
+    viewer = Viewer(folder, sources)
+
+    def respond(request: Request) -> Response:
+        return viewer.respond(request)
+
+    try:
+        server = LocalServer(respond, port)
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"port {port} of {ADDRESS} cannot be used ({error}); choose another --port, or none"
+        ) from error
+    viewer.token = server.token
+    return server
+
+
+def sources_of(inputs: Sequence[Path | str], truth: Sequence[Path | str]) -> Sources:
+    """Return where the inputs of scenes are looked for.
+
+    Raises:
+        InputError: A path does not exist.
+    """
+    folders, images = [Path(one) for one in inputs], [Path(one) for one in truth]
+    require_there(*folders)
+    for one in images:
+        require_file(one)
+    return Sources(tuple(resolved(one if one.is_dir() else one.parent) for one in folders), tuple(images))
+
+
+def _prepare() -> None:
+    """Import what the first scene needs while the browser loads the page."""
+    for module in ("unclouded.viewer.pixels", "PIL.Image"):
+        importlib.import_module(module)
