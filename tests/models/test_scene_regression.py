@@ -29,14 +29,12 @@ def scene(
 def test_without_penalties_a_linear_scene_is_found_again() -> None:
     moments, features, values = scene()
     regression = fit(moments, 2, 1e-12, NO_PRIOR, 1.0)
-    departure, extrapolation, share = regression.departure(features.clamp(-2, 2), (0, 0))
+    departure, extrapolation = regression.departure(features.clamp(-2, 2).float(), (0, 0))
     inside = extrapolation == 0
-    expected = torch.einsum(
-        "bf,fyx->byx", torch.tensor([[0.02, -0.01, 0.0], [0.0, 0.03, 0.01]]).double(), features.clamp(-2, 2)
-    )
+    slopes = torch.tensor([[0.02, -0.01, 0.0], [0.0, 0.03, 0.01]])
+    expected = torch.einsum("bf,fyx->byx", slopes, features.clamp(-2, 2).float())
     expected = expected + torch.tensor([0.1, -0.2]).view(2, 1, 1)
-    assert_close(departure[:, inside[0]], expected[:, inside[0]], atol=1e-9, rtol=0)
-    assert share.unique().tolist() == [0.5]
+    assert_close(departure[:, inside[0]], expected[:, inside[0]], atol=2e-7, rtol=0)
     assert values.shape == departure.shape
 
 
@@ -64,10 +62,10 @@ def test_features_stay_within_the_range_they_had_on_clear_ground() -> None:
     regression = fit(moments, 2, 1e-6, NO_PRIOR, 1.0)
     far = features.new_tensor([1e3, 0.0, 0.0]).view(3, 1, 1)
     edge = torch.stack([features[0, :, :50].max(), far[1, 0, 0], far[2, 0, 0]]).view(3, 1, 1)
-    answers = [regression.departure(at, (0, 0)) for at in (far, edge)]
+    answers = [regression.departure(at.float(), (0, 0)) for at in (far, edge)]
     assert_close(answers[0][0], answers[1][0])
     assert answers[0][1].item() > 100
-    assert answers[1][1].item() < 1e-12
+    assert answers[1][1].item() < 1e-6
 
 
 def test_nodes_follow_a_tilt_that_no_feature_knows() -> None:
@@ -76,7 +74,7 @@ def test_nodes_follow_a_tilt_that_no_feature_knows() -> None:
         whole = fit(scene(200, None, tilt=0.5)[0], 2, 1e-6, NO_PRIOR, 1.0)
         local = fit(moments, 2, 1e-6, NO_PRIOR, tie_share)
         errors = [
-            (regression.departure(features, (0, 0))[0] - values)[:, :, :100].abs().mean().item()
+            (regression.departure(features.float(), (0, 0))[0] - values)[:, :, :100].abs().mean().item()
             for regression in (whole, local)
         ]
         assert errors[1] < better * errors[0]
@@ -85,18 +83,34 @@ def test_nodes_follow_a_tilt_that_no_feature_knows() -> None:
 def test_what_is_said_of_a_window_is_what_is_said_of_the_scene() -> None:
     moments, features, _ = scene(200, 64, tilt=0.5)
     regression = fit(moments, 2, 0.1, NO_PRIOR, 0.1)
-    whole = regression.departure(features, (0, 0))
-    part = regression.departure(features[:, 37:90, 120:], (37, 120))
+    whole = regression.departure(features.float(), (0, 0))
+    part = regression.departure(features[:, 37:90, 120:].float(), (37, 120))
     for a, b in zip(whole, part, strict=True):
-        assert_close(a[:, 37:90, 120:], b, rtol=0, atol=1e-12)
+        assert torch.equal(a[:, 37:90, 120:], b)
+
+
+@pytest.mark.parametrize("step_px", [None, 64])
+def test_compiled_departures_agree_with_a_loop_over_nodes_in_float64(step_px: int | None) -> None:
+    moments, features, _ = scene(150, step_px, tilt=0.5)
+    regression = fit(moments, 2, 0.1, NO_PRIOR, 0.1)
+    z = (features.flatten(1) - regression.centre[:, None]) / regression.scale[:, None]
+    inside = torch.minimum(torch.maximum(z, regression.low[:, None]), regression.high[:, None])
+    x = torch.cat([torch.ones_like(z[:1]), inside])
+    expected = regression.coefficients.T @ x
+    for node, weight in regression.grid.weights((0, 0), (150, 150)):
+        if node in regression.local:
+            expected = expected + regression.local[node].T @ x * weight.flatten()
+    departure, outside = regression.departure(features.float(), (0, 0))
+    assert_close(departure.flatten(1).double(), expected, rtol=0, atol=3e-7)
+    assert_close(outside.flatten().double(), (z - inside).square().mean(dim=0).sqrt(), rtol=1e-5, atol=1e-6)
 
 
 def test_fault_14_nothing_clear_departs_from_the_prior_nowhere() -> None:
     moments = SceneMoments(NodeGrid(None))
     features, nothing = torch.randn(3, 9, 9).double(), torch.zeros(9, 9, dtype=torch.bool)
     moments.add((0, 0), features, torch.zeros(2, 9, 9).double(), nothing, ~nothing)
-    departure, _, share = fit(moments, 2, 0.1, NO_PRIOR, 0.1).departure(features, (0, 0))
-    assert departure.abs().max().item() == share.max().item() == 0.0
+    departure, _ = fit(moments, 2, 0.1, NO_PRIOR, 0.1).departure(features.float(), (0, 0))
+    assert departure.abs().max().item() == 0.0
     assert departure.shape == (2, 9, 9)
 
 

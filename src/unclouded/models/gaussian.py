@@ -6,11 +6,11 @@ threads.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
-from typing import no_type_check
+from typing import TypeVar, no_type_check
 
 import numba
 import numpy as np
@@ -64,14 +64,15 @@ def mean_bands(
     valid: Bool[np.ndarray, "y x"],
     sigma_px: float,
     out: Float32[np.ndarray, "band y x"],
-) -> None:
-    """Write the Gaussian means of several bands into an array; see :func:`local_mean`."""
-    weights, share = _weights(sigma_px), valid.astype(np.float32)
+) -> Float32[np.ndarray, "y x"]:
+    """Write the Gaussian means of several bands into an array, see :func:`local_mean`; return the blurred mask."""
+    weights, known, share = _weights(sigma_px), valid.astype(np.float32), np.empty(valid.shape, np.float32)
     in_rows(
-        lambda top, bottom: _mean_rows(values, share, weights, top, bottom, out),
-        values.shape[1:],
+        lambda top, bottom: _mean_rows(values, known, weights, top, bottom, share, out),
+        valid.shape,
         len(weights) * (1 + len(values)),
     )
+    return share
 
 
 def mean_where(
@@ -102,14 +103,28 @@ def in_rows(work: Callable[[int, int], None], shape: tuple[int, ...], operations
         operations: Operations per pixel.
     """
     height, width = shape
-    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
-    if threads == 1 or height * width * operations < _WORTH_A_THREAD:
-        work(0, height)
+    blocks = 4 * _threads() if height * width * operations >= _WORTH_A_THREAD else 1
+    edges = np.linspace(0, height, blocks + 1).astype(int).tolist()
+    in_parallel(lambda rows: work(*rows), [*pairwise(edges)])
+
+
+T = TypeVar("T")
+
+
+def in_parallel(work: Callable[[T], None], items: Sequence[T]) -> None:
+    """Call a function that releases the GIL for each item, on as many threads as torch uses."""
+    threads = min(_threads(), len(items))
+    if threads == 1:
+        for item in items:
+            work(item)
         return
-    edges = np.linspace(0, height, 4 * threads + 1).astype(int).tolist()
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(work, *rows) for rows in pairwise(edges)]:
-            done.result()
+        for _ in pool.map(work, items):
+            pass
+
+
+def _threads() -> int:
+    return int(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
 
 
 _WORTH_A_THREAD = 1 << 23
@@ -182,20 +197,17 @@ def _blur_rows(image, weights, top, bottom, out):
 
 @compiled
 @no_type_check
-def _mean_rows(values, valid, weights, top, bottom, out):
+def _mean_rows(values, valid, weights, top, bottom, share, out):
     width, margin, tiny = valid.shape[1], len(weights) - 1, np.finfo(np.float32).tiny
     zeros, padded = np.zeros(width, np.float32), np.zeros(width + 2 * margin, np.float32)
-    share = np.empty(width, np.float32)
     for y in range(top, bottom):
         _down(valid, weights, y, 0, width, zeros, padded[margin : margin + width])
-        _across(padded, weights, share)
-        for x in range(width):
-            share[x] = max(share[x], tiny)
+        _across(padded, weights, share[y])
         for band in range(len(values)):
             _down(values[band], weights, y, 0, width, zeros, padded[margin : margin + width])
             _across(padded, weights, out[band, y])
             for x in range(width):
-                out[band, y, x] = out[band, y, x] / share[x]
+                out[band, y, x] = out[band, y, x] / max(share[y, x], tiny)
 
 
 @compiled

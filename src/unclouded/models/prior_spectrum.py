@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from unclouded.models.radar_features import MEAN_SCALES_PX
@@ -120,14 +120,23 @@ class Prior:
             features: Result of :func:`~unclouded.models.radar_features.radar_features`.
             bands: Optical bands of the result.
         """
-        vh = features[:, _VH_OVER_4_PX : _VH_OVER_4_PX + 1].double()
-        water = torch.sigmoid((WATER_VH_DB - vh) / WATER_STEP_DB)
-        dry, wet = (vh.new_tensor([kind[band] for band in bands]).view(-1, 1, 1) for kind in (self.land, self.water))
-        return water * wet + (1 - water) * dry
+        water = self.water_probability(features[:, : _VH_OVER_4_PX + 1].double())
+        spectra = self.spectra(bands)[:, :, None, None]
+        return water * spectra[1] + (1 - water) * spectra[0]
+
+    def water_probability(self, features: Float[Tensor, "batch feature h w"]) -> Float[Tensor, "batch 1 h w"]:
+        """Return the probability of water; NaN where radar has no data."""
+        vh = features[:, _VH_OVER_4_PX : _VH_OVER_4_PX + 1]
+        return torch.sigmoid((WATER_VH_DB - vh) / WATER_STEP_DB)
+
+    def spectra(self, bands: tuple[str, ...]) -> Float64[Tensor, "2 band"]:
+        """Return the spectra of land and of water."""
+        kinds = [[kind[band] for band in bands] for kind in (self.land, self.water)]
+        return torch.tensor(kinds, dtype=torch.float64)
 
     def plain(self, bands: tuple[str, ...]) -> Float64[Tensor, "band 1 1"]:
         """Return the spectrum where there is no radar to separate land from water: that of land."""
-        return torch.tensor([self.land[band] for band in bands], dtype=torch.float64).view(-1, 1, 1)
+        return self.spectra(bands)[0, :, None, None]
 
     def shares(self, bands: tuple[str, ...]) -> Float64[Tensor, " band"]:
         """Return the weights of bands."""

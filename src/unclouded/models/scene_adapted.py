@@ -3,19 +3,23 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import no_type_check
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from unclouded.jit import compiled
 from unclouded.models import radar_features, scene_regression
-from unclouded.models.gaussian import blur, local_mean, reach_px
+from unclouded.models.gaussian import blur, in_parallel, in_rows, mean_where, reach_px
+from unclouded.models.haze import REACH_OF_OBSERVED_PX, REACH_OF_PREDICTED_PX, VISIBLE, find_haze
 from unclouded.models.predicted_error import confidence_of, predicted_error
 from unclouded.models.prior_spectrum import PRIOR, Prior
 from unclouded.models.remover import adapt_per_image, keep_clear_pixels
-from unclouded.models.scene_regression import STRIP_PX, NodeGrid, SceneMoments, SceneRegression
+from unclouded.models.scene_regression import NodeGrid, SceneMoments, SceneRegression
 from unclouded.sensors import RGB
 from unclouded.settings import Settings
 from unclouded.tensors.observation import Observation, Season
@@ -135,72 +139,148 @@ class AdaptedToScene:
         The confidence stands for the predicted error of a pixel, see :mod:`unclouded.models.predicted_error`; it is 1
         where m = 0.
         """
-        shown = observation.select(self.bands)
+        clear, confidence = zip(*(self._predict(one) for one in observation.select(self.bands).images()), strict=True)
+        return (clear[0], confidence[0]) if len(clear) == 1 else (torch.cat(clear), torch.cat(confidence))
+
+    def _predict(self, shown: Observation) -> tuple[Float[Tensor, "1 band h w"], Float[Tensor, "1 1 h w"]]:
         features = radar_features.radar_features(shown.sar)
-        synthesised, extrapolation = self._synthesised(features, shown.origin_px)
-        observed, clear = shown.cloudy.float(), ~shown.is_cloudy
-        if (gap := synthesised.isnan().any(dim=1, keepdim=True)).any():
-            synthesised = torch.where(gap, self._without_radar(shown), synthesised)
-        valid = synthesised.isfinite().all(dim=1, keepdim=True) & observed.isfinite().all(dim=1, keepdim=True)
-        answer = synthesised
-        if self.settings.detail:
-            answer = answer + detail_through_haze(observed, synthesised, valid, self.bands).detail
-        if self.settings.seam_px > 0:
-            near, error = _beside(observed - synthesised, valid & clear, self.settings.seam_px)
-            answer = answer + near * error
-        answer = torch.where(observed.isnan(), math.nan, answer.clamp(DARKEST, 1.0)).to(shown.cloudy.dtype)
-        answer = keep_clear_pixels(answer, shown)
-        confidence = confidence_of(self._predicted_error(shown, features, extrapolation, synthesised))
-        confidence = torch.where(clear, 1.0, confidence)
-        return answer, torch.where(answer.isnan().any(dim=1, keepdim=True), math.nan, confidence)
+        observed, cloudy = shown.cloudy[0].float().contiguous().numpy(), shown.is_cloudy[0, 0].numpy()
+        ground, extrapolation = self._synthesised(features, shown.origin_px, observed)
+        predicted, valid = ground.predicted, ground.valid
+        haze = find_haze(ground.bright, ground.dark, valid) if self.settings.detail and ground.visible.any() else None
+        seam_px, beside = self.settings.seam_px, valid & ~cloudy
+        near = blur(torch.from_numpy(beside).float()[None, None], seam_px)[0, 0].numpy() if seam_px > 0 else None
+        near_cloudy = None if near is None else cloudy & (near > 0)
+        answer = np.empty_like(observed)
+
+        def fill(band: int) -> None:
+            added = np.zeros_like(predicted[band])
+            if haze is not None:
+                added = haze.detail(observed[band], predicted[band], cloudy)
+            if near is not None and near_cloudy is not None:
+                error = np.where(beside, observed[band] - predicted[band], np.float32(0))
+                _add_seam(mean_where(error, near, seam_px, near_cloudy), near, near_cloudy, added)
+            _compose(observed[band], predicted[band], added, cloudy, answer[band])
+
+        in_parallel(fill, range(len(observed)))
+        clear = torch.from_numpy(answer)[None]
+        if shown.cloudy.dtype != torch.float32:
+            clear = keep_clear_pixels(clear.to(shown.cloudy.dtype), shown)
+        confidence = confidence_of(self._predicted_error(shown, features, extrapolation, ground))
+        confidence = torch.where(shown.is_cloudy, confidence, 1.0)
+        return clear, torch.where(clear.isnan().any(dim=1, keepdim=True), math.nan, confidence)
 
     def _predicted_error(
         self,
         shown: Observation,
-        features: Float32[Tensor, "batch feature h w"],
-        extrapolation: Float32[Tensor, "batch 1 h w"],
-        synthesised: Float32[Tensor, "batch band h w"],
-    ) -> Float32[Tensor, "batch 1 h w"]:
-        prior = self.prior.spectrum(features, self.bands)
-        prior = torch.where(prior.isnan(), self.prior.plain(self.bands), prior)
-        departure = (synthesised - prior).abs().mean(dim=1, keepdim=True).float()
-        visible = [self.bands.index(band) for band in VISIBLE if band in self.bands]
-        excess = (shown.cloudy.float() - synthesised)[:, visible].mean(dim=1, keepdim=True) if visible else None
-        land = self.prior.plain(self.bands).mean().item()
-        clear = (~shown.is_cloudy).float()
-        return self.error_level * predicted_error(features, extrapolation, departure, excess, clear, land)
+        features: Float32[Tensor, "1 feature h w"],
+        extrapolation: Float32[Tensor, "1 1 h w"],
+        ground: "_Ground",
+    ) -> Float32[Tensor, "1 1 h w"]:
+        departure, excess = (
+            torch.from_numpy(one)[None, None] for one in (ground.departure, ground.bright - ground.dark)
+        )
+        land, clear = self.prior.plain(self.bands).mean().item(), (~shown.is_cloudy).float()
+        seen = excess if ground.visible.any() else None
+        return self.error_level * predicted_error(features, extrapolation, departure, seen, clear, land)
 
     def _synthesised(
-        self, features: Float32[Tensor, "batch feature h w"], origin_px: tuple[int, int]
-    ) -> tuple[Float32[Tensor, "batch band h w"], Float32[Tensor, "batch 1 h w"]]:
-        """Return prior plus fitted departure everywhere, and the distance of the radar from that of clear ground."""
-        top, left = origin_px
-        strips = [
-            self._strip(features[..., row : row + STRIP_PX, :], (top + row, left))
-            for row in range(0, features.shape[-2], STRIP_PX)
-        ]  # in double precision a whole window is much
-        synthesised, extrapolation = (torch.cat(parts, dim=-2) for parts in zip(*strips, strict=True))
-        return synthesised, extrapolation
+        self,
+        features: Float32[Tensor, "1 feature h w"],
+        origin_px: tuple[int, int],
+        observed: Float32[np.ndarray, "band h w"],
+    ) -> tuple["_Ground", Float32[Tensor, "1 1 h w"]]:
+        """Return prior plus fitted departure everywhere, and the distance of the radar from that of clear ground.
 
-    def _without_radar(self, shown: Observation) -> Float32[Tensor, "1 band h w"]:
-        """Return a prediction without radar: the prior of land and the level of the scene.
-
-        The level of clear ground near a cloud was tried, too: beside small clouds it is that of haze and bright roofs,
-        and the error on real triplets rose by a tenth.
+        Pixels without radar get the prior of land and the level of the scene. The level of clear ground near a cloud
+        was tried, too: beside small clouds it is that of haze and bright roofs, and the error on real triplets rose by
+        a tenth.
         """
-        none = torch.zeros(0, *shown.cloudy.shape[-2:], dtype=torch.float64)
-        departure, _, _ = self.level.departure(none, shown.origin_px)
-        return (self.prior.plain(self.bands) + departure).clamp(DARKEST, 1.0).float()[None]
+        departure, extrapolation = self.regression.departure(features[0], origin_px)
+        water = self.prior.water_probability(features)[0, 0]
+        if (gap := departure.isnan().any(dim=0)).any():
+            departure = torch.where(gap, self.level.departure(features[0, :0], origin_px)[0], departure)
+            water = torch.where(gap, 0.0, water)
+        size = observed.shape[1:]
+        visible = np.array([band in VISIBLE for band in self.bands])
+        predicted, mixed, spectra = departure.numpy(), water.numpy(), self.prior.spectra(self.bands).float().numpy()
+        ground = _Ground(predicted, np.empty(size, bool), visible, *np.empty((3, *size), np.float32))
+        arrays = ground.valid, ground.departure, ground.bright, ground.dark
+        in_rows(
+            lambda top, bottom: _synthesise(predicted, observed, mixed, spectra, visible, top, bottom, *arrays),
+            size,
+            8 * len(observed),
+        )
+        return ground, extrapolation[None]
 
-    def _strip(
-        self, features: Float32[Tensor, "batch feature h w"], origin_px: tuple[int, int]
-    ) -> tuple[Float32[Tensor, "batch band h w"], Float32[Tensor, "batch 1 h w"]]:
-        images, extrapolations = [], []
-        for one, level in zip(features.double(), self.prior.spectrum(features, self.bands), strict=True):
-            departure, extrapolation, _ = self.regression.departure(one, origin_px)
-            images.append(level + departure)
-            extrapolations.append(extrapolation)
-        return torch.stack(images).clamp(DARKEST, 1.0).float(), torch.stack(extrapolations).float()
+
+@dataclass(frozen=True, eq=False)
+class _Ground:
+    """Ground of a window as radar and the scene predict it.
+
+    Attributes:
+        predicted: TOA reflectance.
+        valid: Pixels where it and the observed image have data.
+        visible: Whether a band is visible light.
+        departure: Mean absolute difference from the prior over the bands.
+        bright: Mean of the visible bands of the observed image; NaN without data, 0 without such bands.
+        dark: The same of the predicted image.
+    """
+
+    predicted: Float32[np.ndarray, "band h w"]
+    valid: Bool[np.ndarray, "h w"]
+    visible: Bool[np.ndarray, " band"]
+    departure: Float32[np.ndarray, "h w"]
+    bright: Float32[np.ndarray, "h w"]
+    dark: Float32[np.ndarray, "h w"]
+
+
+@compiled
+@no_type_check
+def _synthesise(predicted, observed, water, spectra, visible, top, bottom, valid, departure, bright, dark):
+    """Replace departures by the predicted reflectance in rows, and compare it with the observed one."""
+    bands, least, most, width = len(predicted), np.float32(DARKEST), np.float32(1), predicted.shape[2]
+    share_seen, share_band = np.float32(1 / max(visible.sum(), 1)), np.float32(1 / bands)
+    for y in range(top, bottom):
+        known, moved, light, ground, wet = valid[y], departure[y], bright[y], dark[y], water[y]
+        known[:] = True
+        moved[:] = light[:] = ground[:] = 0
+        for band in range(bands):
+            dry, change = spectra[0, band], spectra[1, band] - spectra[0, band]
+            image, seen = predicted[band, y], observed[band, y]
+            for x in range(width):
+                prior = dry + wet[x] * change
+                value = prior + image[x]
+                value = least if value < least else most if value > most else value  # NaN remains
+                image[x] = value
+                moved[x] = moved[x] + share_band * abs(value - prior)
+                known[x] = known[x] & np.isfinite(value) & np.isfinite(seen[x])
+            if visible[band]:
+                for x in range(width):
+                    light[x] = light[x] + share_seen * seen[x]
+                    ground[x] = ground[x] + share_seen * image[x]
+
+
+@compiled
+@no_type_check
+def _add_seam(error, near, where, out):
+    """Add the mean residual of clear ground, fully at the edge of a cloud and less with distance."""
+    one, two = np.float32(1), np.float32(2)
+    for y in range(where.shape[0]):
+        for x in range(where.shape[1]):
+            if where[y, x]:
+                out[y, x] += min(two * near[y, x], one) * error[y, x]
+
+
+@compiled
+@no_type_check
+def _compose(observed, predicted, added, cloudy, out):
+    least, most = np.float32(DARKEST), np.float32(1)
+    for y in range(cloudy.shape[0]):
+        for x in range(cloudy.shape[1]):
+            value = predicted[y, x] + added[y, x]
+            value = least if value < least else most if value > most else value
+            out[y, x] = value if cloudy[y, x] and not np.isnan(observed[y, x]) else observed[y, x]
 
 
 def _season(sample: Sequence[Observation]) -> Season | None:
@@ -226,93 +306,3 @@ def _add_without_radar(seen: Observation, moments: SceneMoments, prior: Prior, e
 
 def _grown(mask: Bool[Tensor, "batch 1 h w"], radius_px: int) -> Bool[Tensor, "batch 1 h w"]:
     return F.max_pool2d(mask.float(), 2 * radius_px + 1, stride=1, padding=radius_px) > 0
-
-
-def _beside(
-    error: Float32[Tensor, "batch band h w"], clear: Bool[Tensor, "batch 1 h w"], sigma_px: float
-) -> tuple[Float32[Tensor, "batch 1 h w"], Float32[Tensor, "batch band h w"]]:
-    """Return the proximity of clear ground, 1 at the edge of a cloud and 0 far under it, and its mean residual."""
-    share = blur(clear.float(), sigma_px)
-    mean = blur(torch.where(clear, error, 0.0), sigma_px) / share.clamp(min=torch.finfo(share.dtype).tiny)
-    return (2 * share).clamp(max=1.0), mean
-
-
-# Detail of the ground that shows through haze, where the haze is thin and the same all around.
-
-
-WIDE_PX = 16.0
-"""Standard deviation of the Gaussian that averages haze and ground."""
-
-FINE_PX = 4.0
-"""Detail finer than this is not haze."""
-
-THIN = 0.1
-"""Opacity up to which haze counts as thin; at twice this it hides too much."""
-
-UNIFORM = 0.01
-"""Standard deviation of reflectance, from 4 px to 16 px, up to which haze counts as uniform; at twice this it is none.
-
-The edge of a cloud is not: its own shape would come through as detail of the ground.
-"""
-
-CLOUD_REFLECTANCE = 0.8
-"""Of opaque cloud in the visible bands: the brightest of real maps have 0.76 in B04 (``clouds/physical.py``)."""
-
-VISIBLE = ("B02", "B03", "B04")
-
-REACH_OF_OBSERVED_PX = reach_px(WIDE_PX) + reach_px(FINE_PX)
-"""Largest distance at which an observed pixel affects the haze detail."""
-
-REACH_OF_PREDICTED_PX = reach_px(WIDE_PX)
-"""Largest distance at which a predicted pixel affects the haze detail."""
-
-
-@dataclass(frozen=True, eq=False)
-class HazeDetail:
-    """Detail of the ground that is visible in pixels of the cloud map.
-
-    Attributes:
-        detail: Reflectance to add to the prediction; replaces its own detail.
-        weight: Degree to which the haze is thin and uniform, 0 to 1; already applied to the detail.
-    """
-
-    detail: Float32[Tensor, "batch band h w"]
-    weight: Float32[Tensor, "batch 1 h w"]
-
-
-def detail_through_haze(
-    observed: Float32[Tensor, "batch band h w"],
-    predicted: Float32[Tensor, "batch band h w"],
-    valid: Bool[Tensor, "batch 1 h w"],
-    bands: tuple[str, ...],
-) -> HazeDetail:
-    """Judge the haze by how much brighter than the prediction the visible bands are, in the mean of a wide window.
-
-    Args:
-        observed: TOA reflectance with clouds.
-        predicted: TOA reflectance without, from elsewhere.
-        valid: Pixels where both have data.
-        bands: Their names; without any of :data:`VISIBLE` nothing shows through.
-    """
-    visible = [bands.index(band) for band in VISIBLE if band in bands]
-    x, y = torch.where(valid, observed, 0.0), torch.where(valid, predicted, 0.0)
-    if not visible:
-        return HazeDetail(torch.zeros_like(x), torch.zeros_like(x[:, :1]))
-    wide_x, wide_y = local_mean(x, valid, WIDE_PX), local_mean(y, valid, WIDE_PX)
-    bright, dark = wide_x[:, visible].mean(dim=1, keepdim=True), wide_y[:, visible].mean(dim=1, keepdim=True)
-    opacity = (bright - dark) / (CLOUD_REFLECTANCE - dark).clamp(min=0.1)
-    weight = _falling(opacity.abs(), THIN) * _falling(_unevenness(x[:, visible], valid), UNIFORM)
-    weight = torch.where(valid, weight, 0.0)
-    through = (x - wide_x) / (1 - opacity.clamp(0.0, 0.5))
-    return HazeDetail(weight * (through - (y - wide_y)), weight)
-
-
-def _unevenness(visible: Float32[Tensor, "batch band h w"], valid: Bool[Tensor, "batch 1 h w"]) -> Tensor:
-    coarse = torch.where(valid, local_mean(visible.mean(dim=1, keepdim=True), valid, FINE_PX), 0.0)
-    mean, square = local_mean(coarse, valid, WIDE_PX), local_mean(coarse.square(), valid, WIDE_PX)
-    return (square - mean.square()).clamp(min=0).sqrt()
-
-
-def _falling(value: Float32[Tensor, "batch 1 h w"], limit: float) -> Float32[Tensor, "batch 1 h w"]:
-    """1 up to the limit, 0 from twice the limit, straight between."""
-    return (2 - value / limit).clamp(0.0, 1.0)

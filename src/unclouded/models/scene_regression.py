@@ -3,10 +3,15 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import no_type_check
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float32, Float64
 from torch import Tensor
+
+from unclouded.jit import compiled
+from unclouded.models.gaussian import in_rows
 
 FEWEST_PX = 10
 """Smallest number of clear pixels for a fit; with fewer the prior is used."""
@@ -61,8 +66,6 @@ class SceneRegression:
         high: Greatest value.
         coefficients: Intercept, then slopes, of the whole scene.
         local: Node to the difference from them there.
-        clear_share: Clear pixels by pixels with data, of the whole scene.
-        local_share: The same by node.
     """
 
     grid: NodeGrid
@@ -72,32 +75,111 @@ class SceneRegression:
     high: Float64[Tensor, " feature"]
     coefficients: Float64[Tensor, "one_and_feature band"]
     local: Mapping[Node, Float64[Tensor, "one_and_feature band"]]
-    clear_share: float
-    local_share: Mapping[Node, float]
 
     def departure(
-        self, features: Float64[Tensor, "feature h w"], origin_px: tuple[int, int]
-    ) -> tuple[Float64[Tensor, "band h w"], Float64[Tensor, "1 h w"], Float64[Tensor, "1 h w"]]:
-        """Return the departure from the prior in a window, the distance of radar from its range, and the clear share.
+        self, features: Float32[Tensor, "feature h w"], origin_px: tuple[int, int]
+    ) -> tuple[Float32[Tensor, "band h w"], Float32[Tensor, "1 h w"]]:
+        """Return the departure from the prior in a window, and the distance of radar from its range.
 
         Args:
-            features: NaN where there are no data, and so are all three answers.
+            features: NaN where there are no data, and so are both answers.
             origin_px: Row and column of its upper left pixel in the scene.
         """
         height, width = features.shape[1:]
-        z = (features.flatten(1) - self.centre[:, None]) / self.scale[:, None]
-        inside = torch.minimum(torch.maximum(z, self.low[:, None]), self.high[:, None])
-        outside = (z - inside).square()
-        extrapolation = outside.mean(dim=0).sqrt() if len(z) else outside.sum(dim=0)
-        none = z.new_zeros(1, z.shape[1])
-        x = torch.cat([none + 1, inside])
-        total, share = self.coefficients.T @ x, none.clone()
-        for node, weight in self.grid.weights(origin_px, (height, width)):
-            at = weight.flatten()
-            share += self.local_share.get(node, self.clear_share) * at
-            if node in self.local:
-                total += (self.local[node].T @ x) * at
-        return total.view(-1, height, width), extrapolation.view(1, height, width), share.view(1, height, width)
+        x, bands = features.contiguous().numpy(), self.coefficients.shape[1]
+        total, outside = np.empty((bands, height, width), np.float32), np.empty((1, height, width), np.float32)
+        standard = torch.stack([self.centre, 1 / self.scale, self.low, self.high]).float().numpy()
+        corner, nodes = self._nodes_around(origin_px, (height, width))
+        step = self.grid.step_px or 0
+        in_rows(
+            lambda top, bottom: _depart(x, standard, nodes, corner, origin_px, step, top, bottom, total, outside[0]),
+            (height, width),
+            2 * bands * (1 + len(x)),
+        )
+        return torch.from_numpy(total), torch.from_numpy(outside)
+
+    def _nodes_around(
+        self, origin_px: tuple[int, int], size_px: tuple[int, int]
+    ) -> tuple[tuple[int, int], Float64[np.ndarray, "rows columns band one_and_feature"]]:
+        """Return the first node above and left of a window, and the coefficients of all nodes around it."""
+        whole = self.coefficients.T.contiguous().numpy()
+        if (step := self.grid.step_px) is None:
+            return (0, 0), whole[None, None]
+        (top, left) = first = origin_px[0] // step, origin_px[1] // step
+        bottom, right = ((o + n - 1) // step + 1 for o, n in zip(origin_px, size_px, strict=True))
+        nodes = np.empty((bottom + 1 - top, right + 1 - left, *whole.shape))
+        for i, j in np.ndindex(*nodes.shape[:2]):
+            local = self.local.get((top + i, left + j))
+            nodes[i, j] = whole if local is None else whole + local.T.numpy()
+        return first, nodes
+
+
+@compiled
+@no_type_check
+def _depart(features, standard, nodes, corner, origin, step, top, bottom, total, outside):
+    """Fill rows with the departures and the distances from the range of the features."""
+    known, width = features.shape[0], features.shape[2]
+    z, right_of = np.empty((known, width), np.float32), np.empty(width, np.float32)
+    row = np.empty(nodes.shape[1:], np.float32)  # the coefficients at the nodes left and right of its pixels
+    for y in range(top, bottom):
+        _standardise(features[:, y], standard, z, outside[y])
+        below, share = 0, 0.0
+        if step:
+            below = (origin[0] + y) // step - corner[0]
+            share = (origin[0] + y) / step - (below + corner[0])
+        for j in range(nodes.shape[1]):
+            for band in range(nodes.shape[2]):
+                for k in range(nodes.shape[3]):
+                    row[j, band, k] = nodes[below, j, band, k]
+                    if share > 0:
+                        ends = (1 - share) * nodes[below, j, band, k] + share * nodes[below + 1, j, band, k]
+                        row[j, band, k] = ends
+        left = 0
+        while left < width:
+            j = (origin[1] + left) // step - corner[1] if step else 0
+            right = min(width, (j + corner[1] + 1) * step - origin[1]) if step else width
+            for band in range(total.shape[0]):
+                out = total[band, y, left:right]
+                _product(row[j, band], z[:, left:right], out)
+                if step:
+                    _product(row[j + 1, band], z[:, left:right], right_of[: right - left])
+                    for x in range(right - left):
+                        across = np.float32((origin[1] + left + x - (j + corner[1]) * step) / step)
+                        out[x] = (1 - across) * out[x] + across * right_of[x]
+            left = right
+
+
+@compiled
+@no_type_check
+def _standardise(features, standard, z, outside):
+    known, width = features.shape
+    outside[:] = 0
+    for f in range(known):
+        centre, inverse, low, high = standard[0, f], standard[1, f], standard[2, f], standard[3, f]
+        for x in range(width):
+            value = (features[f, x] - centre) * inverse
+            inside = low if value < low else high if value > high else value  # NaN remains
+            z[f, x] = inside
+            outside[x] = outside[x] + (value - inside) * (value - inside)
+    for x in range(width):
+        outside[x] = np.sqrt(outside[x] / np.float32(max(known, 1)))
+
+
+@compiled
+@no_type_check
+def _product(coefficients, z, out):
+    """Multiply the intercept and slopes of a band with the features of a row, four at once."""
+    known, width = z.shape
+    out[:] = coefficients[0]
+    fours = known - known % 4
+    for k in range(0, fours, 4):
+        c0, c1, c2, c3 = coefficients[k + 1], coefficients[k + 2], coefficients[k + 3], coefficients[k + 4]
+        z0, z1, z2, z3 = z[k], z[k + 1], z[k + 2], z[k + 3]
+        for x in range(width):
+            out[x] = out[x] + ((c0 * z0[x] + c1 * z1[x]) + (c2 * z2[x] + c3 * z3[x]))
+    for k in range(fours, known):
+        for x in range(width):
+            out[x] = out[x] + coefficients[k + 1] * z[k, x]
 
 
 @dataclass
@@ -183,8 +265,6 @@ def fit(
         (moments.high - standard.centre) / standard.scale,
         torch.cat([intercept[None], slopes]),
         _departures_of_nodes(moments, standard.errors_map(slopes), 1 + features, tie_share),
-        share,
-        {node: each[0, 0].item() / max(moments.area_px[node], 1e-9) for node, each in moments.products.items()},
     )
 
 
@@ -254,7 +334,7 @@ def _solved(means: Float64[Tensor, "one one"], known: int, tie_share: float) -> 
 def _prior_alone(grid: NodeGrid, features: int, bands: int) -> SceneRegression:
     zeros, ones = torch.zeros(features, dtype=torch.float64), torch.ones(features, dtype=torch.float64)
     nothing = torch.zeros(1 + features, bands, dtype=torch.float64)
-    return SceneRegression(grid, zeros, ones, zeros, zeros, nothing, {}, 0.0, {})
+    return SceneRegression(grid, zeros, ones, zeros, zeros, nothing, {})
 
 
 STRIP_PX = 128
