@@ -200,6 +200,23 @@ Compression = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Area = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.geojson",
+        help="Area to cut out, polygons in degrees; only this part is read, predicted and written.",
+        show_default="the whole scene",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Resolution = Annotated[
+    int | None,
+    typer.Option(
+        help="Pixel size in metres, 10 or 20; 20 is about four times as fast.",
+        show_default="10",
+        rich_help_panel=OUTPUT,
+    ),
+]
 SplitBands = Annotated[
     bool | None,
     typer.Option(

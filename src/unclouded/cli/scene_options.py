@@ -66,6 +66,8 @@ class SceneOptions:
     window: options.Window = None
     statistics: options.Statistics = None
     uncertainty: options.Uncertainty = None
+    area: options.Area = None
+    resolution: options.Resolution = None
     compression: options.Compression = None
     split_bands: options.SplitBands = None
     pictures: options.Pictures = None
@@ -78,7 +80,7 @@ class SceneOptions:
         """
         from unclouded.files import require_file
 
-        for path in filter(None, (self.settings, self.heights)):
+        for path in filter(None, (self.settings, self.heights, self.area)):
             require_file(path)
 
     def specs(self, remover: str | None, network: NetworkOptions) -> "list[RemoverSpec]":
@@ -123,6 +125,8 @@ class SceneOptions:
             "radar.units": ("--units", self.units),
             "radar.heights": ("--heights", self.heights),
             "radar.heights_datum_m": ("--heights-datum", self.heights_datum),
+            "area": ("--area", self.area),
+            "resolution_m": ("--resolution", self.resolution),
             "output.compression": ("--compression", self.compression),
             "output.split_bands": ("--split-bands", self.split_bands),
             "output.pictures": ("--pictures", self.pictures),

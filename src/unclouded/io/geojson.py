@@ -48,6 +48,29 @@ def read_features(path: Path, expected: str) -> Iterator[tuple[str, Mapping[str,
         yield name, properties, feature.get("geometry")
 
 
+def read_area(path: Path) -> BaseGeometry:
+    """Return the union of the polygons of a file: a polygon, a feature, or a feature collection, in degrees.
+
+    Raises:
+        InputError: The file is not GeoJSON, its CRS is not WGS 84 in degrees, or a geometry is no valid polygon.
+    """
+    content = read_json_object(path, MAX_BYTES, "expected GeoJSON with a polygon")
+    _require_degrees(path, content.get("crs"))
+    features = content.get("features") if content.get("type") == "FeatureCollection" else [content]
+    if not isinstance(features, list) or not 0 < len(features) <= MAX_FEATURES:
+        raise InputError(
+            f"{named(path)} has no list of 1 to {MAX_FEATURES:,} features; expected GeoJSON with a polygon"
+        )
+    polygons = []
+    for number, feature in enumerate(features):
+        is_feature = isinstance(feature, Mapping) and feature.get("type") == "Feature"
+        try:
+            polygons.append(parse_polygon(feature.get("geometry") if is_feature else feature)[0])
+        except InputError as error:
+            raise InputError(f"{named(path)}, feature {number}{_label(feature)}: {error}") from error
+    return shapely.union_all(polygons)
+
+
 def parse_polygon(
     geometry: Any, most_points: int = MAX_POINTS, most_longitude: float = 540.0
 ) -> tuple[BaseGeometry, str | None]:

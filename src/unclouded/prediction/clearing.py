@@ -265,7 +265,10 @@ def remove_clouds(
                 part(rows.window.top, rows.window.bottom)
                 for part in (scene_map.cloud_map, scene_map.seen, scene_map.is_shadow)
             )
-            strip = remove_clouds_in_line(rows, line, cloud_map, ensemble, window_px, sources.shape, seen, shadow)
+            inside = sources.target.inside(*line)
+            strip = remove_clouds_in_line(
+                rows, line, cloud_map, ensemble, window_px, sources.shape, seen, shadow, inside
+            )
             if writing is not None:
                 writing.result()  # at most one line waits to be written
             writing = writer.submit(store.put, line[0], strip)
@@ -304,6 +307,7 @@ def remove_clouds_in_line(
     scene: tuple[int, int],
     seen: Bool[np.ndarray, "rows x"] | None = None,
     shadow: Bool[np.ndarray, "rows x"] | None = None,
+    inside: Bool[np.ndarray, "line x"] | None = None,
 ) -> Strip:
     """Remove the clouds of one line of windows.
 
@@ -316,6 +320,7 @@ def remove_clouds_in_line(
         scene: Rows and columns of the scene.
         seen: True where any optical band of ``rows`` has a value; if omitted, where all bands have data.
         shadow: True where m is due to cloud shadow; nowhere if omitted.
+        inside: False for pixels of the line outside the requested area; all are inside if omitted.
 
     Returns:
         Arrays of the line: ``clear``, ``provenance``, ``losses`` (see :data:`LOSSES`), ``references`` (pixels in which
@@ -323,7 +328,8 @@ def remove_clouds_in_line(
     """
     seen = rows.optical if seen is None else seen
     here = Window(line[0], 0, line[1], scene[1])
-    strip = _observed_strip(rows, here, cloud_map, seen, shadow, ensemble)
+    inside = np.ones(here.shape, bool) if inside is None else inside
+    strip = _observed_strip(rows, here, cloud_map, seen, shadow, ensemble, inside)
     strip["references"] = np.zeros(len(rows.references), np.int64)
     for window in windows_in(*line, scene[1], window_px):
         target = bounding_window(strip["provenance"][0][window.within(here)] >= Provenance.BLENDED, window)
@@ -334,9 +340,9 @@ def remove_clouds_in_line(
             observation = rows.observation(around, cloud_map, seen, fill=not ensemble.repeats_input)
             _predict_window(strip, target, here, observation, ensemble, rows.radiometry)
     part = here.within(rows.window)
-    lost, there, radar = strip["provenance"][0] == Provenance.NO_DATA, seen[part], rows.radar[part]
+    lost, there, radar = strip["provenance"][0] == Provenance.NO_DATA, seen[part] & inside, rows.radar[part]
     usable = radar if ensemble is None or ensemble.needs_radar else np.ones_like(radar)
-    causes = lost & ~there, lost & there & ~usable, lost & there & usable, ~radar
+    causes = lost & ~there, lost & there & ~usable, lost & there & usable, ~radar & inside
     return strip | {"losses": np.array([np.count_nonzero(where) for where in causes])}
 
 
@@ -347,6 +353,7 @@ def _observed_strip(
     seen: Bool[np.ndarray, "rows x"],
     shadow: Bool[np.ndarray, "rows x"] | None,
     ensemble: AdaptedEnsemble | None,
+    inside: Bool[np.ndarray, "line x"],
 ) -> Strip:
     """Return a line before prediction: observed values, and 0 where there are no data or none can be predicted."""
     part = here.within(rows.window)
@@ -355,6 +362,7 @@ def _observed_strip(
     provenance = classify_provenance(cloud_map, rows.optical, radar, reach_px, seen, shadow, needs_radar=radar_needed)[
         part
     ]
+    provenance[~inside] = Provenance.NO_DATA
     stored = rows.stored[:, *part]
     strip: Strip = {"provenance": provenance[None], "clear": stored.copy()}
     strip["clear"][:, provenance == Provenance.NO_DATA] = 0

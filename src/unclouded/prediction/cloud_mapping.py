@@ -171,7 +171,8 @@ def map_scene(
     missing = [strip for strip in strips if not store.holds(strip[0])]
     with ExitStack() as stack:
         if user_map is not None:
-            mapped = _user_map_strips(sources, missing, stack.enter_context(open_user_mask(user_map, sources.geobox)))
+            read_map = stack.enter_context(open_user_mask(user_map, sources.target.full))
+            mapped = _user_map_strips(sources, missing, sources.target.cloud_map(read_map))
         elif settings.mode == "product":
             mapped = _surveyed_strips(sources, missing, settings, sun or sources.optical.sun)
         else:
@@ -252,23 +253,42 @@ def _surveyed_strips(
     sources: Sources, strips: list[tuple[int, int]], settings: CloudMapSettings, sun: Sun | None
 ) -> MappedStrips:
     """Map strips by the product map, which reads the whole scene once before the first strip."""
-    optical, height = sources.optical, sources.shape[0]
+    optical, factor = sources.optical, sources.optical.factor
     if not strips:
         return
 
     def read(top: int, bottom: int) -> NDArray[np.float32]:
-        reflectance = optical.radiometry.decode(sources.stored(top, bottom).result())
+        reflectance = optical.radiometry.decode(sources.stored(top // factor, -(-bottom // factor)).result())
         check_limits(optical.path, reflectance, optical.sensor)
-        return reflectance
+        return _repeated(reflectance, factor, top, bottom)
 
-    detector = find_detector(settings.detector)
-    surveyed = survey_product(read, height, optical.bands, detector, sun, sources.read_sar)
+    def read_sar(top: int, bottom: int) -> NDArray[np.float32]:
+        assert sources.read_sar is not None
+        return _repeated(sources.read_sar(top // factor, -(-bottom // factor)), factor, top, bottom)
+
+    detector, radar = find_detector(settings.detector), None if sources.read_sar is None else read_sar
+    surveyed = survey_product(read, sources.shape[0] * factor, optical.bands, detector, sun, radar)
     needed = positions(detector.bands, optical.bands)
     for strip, stored in prefetch(strips, lambda strip: sources.stored(*strip)):
-        m = surveyed.cloud_map(*strip)
+        rows = (strip[0] * factor, strip[1] * factor)
+        m, shadow = surveyed.cloud_map(*rows), surveyed.is_shadow(*rows)
+        if factor > 1:
+            m, shadow = _block_mean(m, factor), _block_mean(shadow, factor) >= 0.5
         for band in needed:
             m[~optical.radiometry.is_data(stored[band])] = np.nan
-        yield strip, m, surveyed.is_shadow(*strip), stored
+        yield strip, m, shadow, stored
+
+
+def _repeated(values: Float32[np.ndarray, "band y x"], factor: int, top: int, bottom: int) -> NDArray[np.float32]:
+    """Return coarse rows in pixels of 10 m, the unit of distances in the product map; of the rows from ``top`` on."""
+    if factor == 1:
+        return values
+    return values.repeat(factor, 1)[:, top % factor :][:, : bottom - top].repeat(factor, 2)
+
+
+def _block_mean(values: NDArray[np.float32] | NDArray[np.bool_], factor: int) -> NDArray[np.float32]:
+    height, width = (length // factor for length in values.shape)
+    return np.asarray(values.reshape(height, factor, width, factor).mean(axis=(1, 3), dtype=np.float32))
 
 
 # Cloud maps of the user, from other detectors or drawn by hand.

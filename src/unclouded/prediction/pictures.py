@@ -30,7 +30,7 @@ from unclouded.prediction.report.figures import (
 from unclouded.prediction.report.overview import shrunk
 from unclouded.prediction.sources import Sources
 from unclouded.progress import ProgressCallback
-from unclouded.sentinel.radiometry import SATURATED, Radiometry
+from unclouded.sentinel.radiometry import NO_DATA, SATURATED, Radiometry
 from unclouded.stretch import Stretch
 
 PICTURES = ("visual", "observed_visual")
@@ -105,7 +105,7 @@ def _clear_rows(path: Path, picked: list[int], height: int) -> Iterator[tuple[in
 
 def _observed_rows(sources: Sources, picked: list[int]) -> Iterator[tuple[int, NDArray[np.integer]]]:
     for top, bottom in row_ranges(sources.shape[0], _STRIP_PX):
-        yield top, sources.stored(top, bottom).result()[picked]
+        yield top, np.where(sources.target.inside(top, bottom), sources.stored(top, bottom).result()[picked], NO_DATA)
 
 
 def _write_thumbnail(path: Path, data: ReportData, stretch: Stretch) -> None:

@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from scipy.ndimage import maximum_filter1d
 
 from unclouded.io.rows import Layer, write_cog
@@ -21,6 +20,7 @@ from unclouded.prediction.cloud_mapping import SceneMap
 from unclouded.prediction.tiling import StripCheckpoint
 from unclouded.progress import ProgressCallback
 from unclouded.sentinel.radiometry import NO_DATA, QUANTIFICATION, Radiometry
+from unclouded.sentinel.target_grid import TargetGrid
 from unclouded.settings import Settings
 
 PRODUCTS = ("clear", "cloud_map", "provenance", "uncertainty", "confidence")
@@ -156,21 +156,22 @@ def write_products(
     cleared: StripCheckpoint,
     scene_map: SceneMap,
     tops: list[int],
-    geobox: GeoBox,
+    target: TargetGrid,
     on_progress: ProgressCallback,
 ) -> dict[str, Path]:
     """Write all products of a scene into a folder; return their paths by name."""
     paths = {product.name: folder / f"{product.name}.tif" for product in products}
     for done, product in enumerate(products, start=1):
-        strips = _map_strips(scene_map) if product.name == "cloud_map" else _strips(cleared, tops, product)
-        write_cog(paths[product.name], strips, product.layer, geobox)
+        strips = _map_strips(scene_map, target) if product.name == "cloud_map" else _strips(cleared, tops, product)
+        write_cog(paths[product.name], strips, product.layer, target.geobox)
         on_progress("writing files", done, len(products))
     return paths
 
 
-def _map_strips(scene_map: SceneMap) -> Iterator[tuple[int, NDArray[np.float32]]]:
+def _map_strips(scene_map: SceneMap, target: TargetGrid) -> Iterator[tuple[int, NDArray[np.float32]]]:
     for top, bottom in scene_map.strips:
-        yield top, scene_map.cloud_map(top, bottom)[None]
+        m = scene_map.cloud_map(top, bottom)
+        yield top, np.where(target.inside(top, bottom), m, np.float32(np.nan))[None]
 
 
 def _strips(store: StripCheckpoint, tops: list[int], product: Product) -> Iterator[tuple[int, NDArray[np.generic]]]:

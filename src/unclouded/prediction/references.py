@@ -27,14 +27,13 @@ from unclouded.models.remover import CloudRemover
 from unclouded.prediction.auto_remover import SelectedRemover
 from unclouded.prediction.cloud_mapping import SceneMap, map_scene
 from unclouded.prediction.products import percent_text
-from unclouded.prediction.sources import RadarSettings, ReferenceReader, ReferenceRows, Sources
+from unclouded.prediction.sources import RadarSettings, ReferenceReader, ReferenceRows, Sources, open_radar_on
 from unclouded.prediction.tiling import StripCheckpoint
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.sentinel.identify import GeoTiff, Source, identify
 from unclouded.sentinel.optical import MAYBE_OFFSET, OpticalScene, OpticalSettings, open_optical
-from unclouded.sentinel.radar import RadarScene, open_radar
-from unclouded.sentinel.regridding import on_grid
+from unclouded.sentinel.radar import RadarScene
 from unclouded.tensors.observation import positions
 
 ReferencePath = Path | str | tuple[Path | str, Path | str | None]
@@ -169,7 +168,7 @@ def open_references(
         closed.callback(lambda: sources.in_reader(stack.close))
         found = []
         for done, files in enumerate(references, start=1):
-            source, geobox = files.optical, sources.geobox
+            source = files.optical
             to_open = open_optical(
                 source,
                 resampling=optical.resampling,
@@ -180,18 +179,9 @@ def open_references(
             )
             scene = sources.in_reader(partial(stack.enter_context, to_open))
             _require_level(scene, sources.optical)
-            scene = on_grid(scene, geobox, align=align)
-            one = ReferenceScene(files, scene, optical)
+            one = ReferenceScene(files, sources.target.optical(scene, align=align), optical)
             if files.sar is not None:
-                radar_to_open = open_radar(
-                    files.sar,
-                    geobox,
-                    align=radar.align,
-                    units=radar.units,
-                    heights=radar.heights,
-                    heights_datum_m=radar.heights_datum_m,
-                    work_folder=work_folder,
-                )
+                radar_to_open = open_radar_on(sources.target, files.sar, radar, work_folder)
                 one = replace(one, radar=sources.in_reader(partial(stack.enter_context, radar_to_open)))
             found.append(one)
             on_progress("opening references", done, len(references))

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -112,6 +112,8 @@ class SceneSettings(Settings):
         align_references: Warp references on another grid; their pixels need not coincide with those of the scene.
         reference_offset: RADIO_ADD_OFFSET of references that are GeoTIFFs without tags.
         output: Compression, separate bands, and pictures.
+        area: GeoJSON file with polygons in degrees; only their area is read, predicted and written.
+        resolution_m: Pixel size; 20 m is about four times as fast, with means of the pixels of 10 m.
     """
 
     window_px: int = Field(1024, ge=8, le=4096, multiple_of=4)
@@ -125,6 +127,8 @@ class SceneSettings(Settings):
     align_references: bool = False
     reference_offset: Offset | None = None
     output: OutputSettings = OutputSettings()
+    area: Path | None = None
+    resolution_m: Literal[10, 20] = 10
 
 
 @dataclass(frozen=True)
@@ -213,6 +217,7 @@ def predict_scene(
         started = clock()
         choice = choose_map(removers, settings.clouds, settings.cloud_map, PRODUCT)
         settings = settings.model_copy(update={"clouds": choice.used})
+        _require_fine_for_detectors(settings)
         record = _record(removers, cloudy, sar, settings, listed)
         key = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
         if (finished := _finished_scene(out, key)) is not None:
@@ -224,7 +229,9 @@ def predict_scene(
         level = _level(removers)
         with (
             open_sources(
-                optical, radar, work, settings.radar, level, settings.optical, on_progress, require_offset
+                *(optical, radar, work, settings.radar, level, settings.optical, on_progress, require_offset),
+                area=settings.area,
+                resolution_m=settings.resolution_m,
             ) as sources,
             open_references(
                 listed,
@@ -284,7 +291,9 @@ def read_scene_sample(
     with (
         tempfile.TemporaryDirectory(prefix="unclouded-") as folder,
         open_sources(
-            optical, radar, Path(folder), settings.radar, level_of(remover), settings.optical, no_progress, False
+            *(optical, radar, Path(folder), settings.radar, level_of(remover), settings.optical, no_progress, False),
+            area=settings.area,
+            resolution_m=settings.resolution_m,
         ) as sources,
     ):
         store = StripCheckpoint(Path(folder), "map")
@@ -293,6 +302,20 @@ def read_scene_sample(
     if not sample:
         raise InputError(f"{named(cloudy)} and {named(sar)} have data together nowhere; choose images of one place")
     return sample
+
+
+def _require_fine_for_detectors(settings: SceneSettings) -> None:
+    """Refuse cloud maps of coarse pixels that are defined by distances of 10 m pixels.
+
+    Raises:
+        InputError: The map is one of a network.
+    """
+    fine_only = settings.cloud_map is None and settings.clouds.mode in ("continuous", "binary")
+    if settings.resolution_m > 10 and fine_only:
+        raise InputError(
+            f"the cloud map {settings.clouds.mode}, with which networks are trained, is for pixels of 10 m, found "
+            f"{settings.resolution_m}; choose --clouds product or ones, or a remover without weights"
+        )
 
 
 def _level(removers: Sequence[CloudRemover]) -> Level:
@@ -334,6 +357,7 @@ def _record(
         "sar": {"name": sar.name, "sha256": content_hash(sar)} if sar is not None else None,
         "cloud_map": content_hash(user_map) if (user_map := settings.cloud_map) else None,
         "heights": content_hash(heights) if (heights := settings.radar.heights) else None,
+        "area": content_hash(settings.area) if settings.area else None,
         "references": [one.record() for one in references],
         "masks": {role: content_hash(mask) for role, mask in masks.items()},
         "removers": [describe_remover(one) for one in removers],
@@ -433,7 +457,7 @@ class _Run:
         confidence = bool(ensemble and ensemble.has_confidence)
         tags = _tags(record, used.name, uses)
         products = _products(sources, remover, settings, tags, confidence=confidence)
-        files = write_products(self.work, products, cleared, scene_map, tops, sources.geobox, on_progress)
+        files = write_products(self.work, products, cleared, scene_map, tops, sources.target, on_progress)
         losses = sum_losses(cleared, tops)
         radar_needed = needs_radar(used)
         remarks += _logged(tuple(_gaps(sources, scene_map, losses, used.name, needs_radar=radar_needed)))

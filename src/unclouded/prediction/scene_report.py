@@ -23,6 +23,7 @@ from unclouded.prediction.report.overview import SceneReaders, read_overview
 from unclouded.prediction.report.page import report_page
 from unclouded.prediction.sources import Sources
 from unclouded.prediction.stac import scene_item, write_item
+from unclouded.tensors.observation import positions
 
 REPORT, ITEM = "report.html", "item.json"
 
@@ -134,7 +135,8 @@ def _readers(sources: Sources, bands: tuple[str, ...], files: Mapping[str, Path]
     radiometry = sources.radiometry(bands)
 
     def before(top: int, bottom: int) -> NDArray[np.float32]:
-        return radiometry.decode(sources.rows(top, bottom, bands).result().stored)
+        observed = radiometry.decode(sources.stored(top, bottom).result()[positions(bands, sources.optical.bands)])
+        return np.where(sources.target.inside(top, bottom), observed, np.float32(np.nan))
 
     with ExitStack() as stack:
         stored = {name: stack.enter_context(_row_reader(path)) for name, path in files.items()}

@@ -29,12 +29,13 @@ from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.sentinel.coregistration import Shift
 from unclouded.sentinel.footprints import latitude_deg, require_on_earth
-from unclouded.sentinel.identify import Source, identify
+from unclouded.sentinel.identify import BandStack, GeoTiff, Source, identify
 from unclouded.sentinel.optical import OpticalScene, OpticalSettings, open_optical
 from unclouded.sentinel.radar import RadarScene, open_radar
 from unclouded.sentinel.radar_units import RadarUnits
 from unclouded.sentinel.radiometry import Radiometry
 from unclouded.sentinel.scene_alignment import scene_shift
+from unclouded.sentinel.target_grid import TargetGrid
 from unclouded.settings import Settings
 from unclouded.tensors.observation import Observation, Reference, Season, positions
 
@@ -181,12 +182,14 @@ class Sources:
     Attributes:
         optical: Optical scene.
         radar: Radar image; None for prediction from the optical image alone.
+        target: Part and pixel size of the scene.
         references: Readers of the rows of other dates.
     """
 
     optical: OpticalScene
     radar: RadarScene | None
     _reader: ThreadPoolExecutor = field(repr=False)
+    target: TargetGrid
     references: tuple[ReferenceReader, ...] = ()
 
     @property
@@ -272,6 +275,8 @@ def open_sources(
     optical: OpticalSettings | None = None,
     on_progress: ProgressCallback = no_progress,
     require_offset: bool = False,
+    area: Path | None = None,
+    resolution_m: int = 10,
 ) -> Iterator[Sources]:
     """Open an optical scene and the radar image of the same area; one thread opens, reads and closes both.
 
@@ -284,9 +289,12 @@ def open_sources(
         optical: Reading of the optical image.
         on_progress: Called with (stage, completed, total); decoding the products of a whole tile takes a minute.
         require_offset: Refuse an optical GeoTIFF whose offset is in doubt.
+        area: GeoJSON file with the area to cut out.
+        resolution_m: Pixel size, 10 or 20 m.
 
     Raises:
-        InputError: An image cannot be used, is of another level, or the two are on different grids.
+        InputError: An image cannot be used, is of another level, the two are on different grids, or the area lies
+            elsewhere.
     """
     with ThreadPoolExecutor(1) as reader, ExitStack() as closed:
         stack = ExitStack()
@@ -311,17 +319,38 @@ def open_sources(
             )
         require_on_earth(source.path, scene.geobox)
         on_progress("opening images", 1, 2)
+        target = TargetGrid.of(scene.geobox, area, resolution_m)
         opened = None
         if sar is not None:
-            radar_to_open = open_radar(
-                sar,
-                scene.geobox,
-                align=radar.align,
-                units=radar.units,
-                heights=radar.heights,
-                heights_datum_m=radar.heights_datum_m,
-                work_folder=work_folder,
-            )
-            opened = reader.submit(stack.enter_context, radar_to_open).result()
+            opened = reader.submit(stack.enter_context, open_radar_on(target, sar, radar, work_folder)).result()
         on_progress("opening images", 2, 2)
-        yield Sources(scene, opened, reader)
+        yield Sources(target.optical(scene), opened, reader, target)
+
+
+@contextmanager
+def open_radar_on(
+    target: TargetGrid, sar: Path | Source, settings: RadarSettings, work_folder: Path
+) -> Iterator[RadarScene]:
+    """Open a radar image on the target grid of a scene.
+
+    Args:
+        target: Part and pixel size of the scene.
+        sar: Sentinel-1 product or GeoTIFF; a GeoTIFF that is not to be warped has the full grid of the scene.
+        settings: Resampling and correction.
+        work_folder: Folder for decoded bands of products.
+
+    Raises:
+        InputError: See :func:`~unclouded.sentinel.radar.open_radar`.
+    """
+    source = identify(sar, SENTINEL1)
+    as_stored = isinstance(source, BandStack | GeoTiff) and not settings.align
+    with open_radar(
+        source,
+        target.full if as_stored else target.fine,
+        align=settings.align,
+        units=settings.units,
+        heights=settings.heights,
+        heights_datum_m=settings.heights_datum_m,
+        work_folder=work_folder,
+    ) as scene:
+        yield target.radar(scene)

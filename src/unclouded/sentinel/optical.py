@@ -89,6 +89,7 @@ class OpticalScene:
         remarks: Warnings for the user about this input.
         sun: Position of the sun, from the metadata of a product, or from time and place of a GeoTIFF; None if unknown.
         names_bands: Whether the order of the bands is certain: of a product, of named files or of named bands.
+        factor: Pixels of the image along a side of a pixel of the grid; see :mod:`unclouded.sentinel.target_grid`.
     """
 
     path: Path
@@ -102,6 +103,7 @@ class OpticalScene:
     remarks: tuple[str, ...] = ()
     names_bands: bool = True
     sun: Sun | None = None
+    factor: int = 1
 
     @property
     def bands(self) -> tuple[str, ...]:
