@@ -48,6 +48,26 @@ def test_it_finds_the_coast_under_the_cloud_better_than_one_colour_does(coast: C
     assert under_cloud(SceneAdapted(ALL)(seen) - clear, seen) < 0.012
 
 
+def fields_and_lake() -> Observation:
+    """Fields, whose soil is the brighter the weaker their radar; the right half, a lake, lies under cloud."""
+    rng = torch.Generator().manual_seed(2)
+    rough = torch.nn.functional.avg_pool2d(torch.randn(1, 1, 64 + 32, 128 + 32, generator=rng), 33, 1)
+    rough = 2 * rough / rough.std()
+    sar = torch.cat([rough - 10, rough - 16], dim=1)
+    cloudy = (0.12 - 0.02 * rough).expand(1, 3, 64, 128).clone()
+    sar[..., 64:] = torch.tensor([-20.0, -26.0]).view(1, 2, 1, 1)
+    cloudy[..., 64:] = 0.04
+    m = torch.zeros(1, 1, 64, 128)
+    m[..., 56:] = 1.0
+    cloudy[m.expand_as(cloudy) > 0] = 0.7
+    return Observation(sar, cloudy, m, RGB)
+
+
+def test_a_lake_without_clear_water_has_the_spectrum_of_the_prior() -> None:
+    lake = SceneAdapted()(fields_and_lake())[..., 84:].mean(dim=(0, 2, 3))
+    assert_close(lake, torch.tensor([WATER_SPECTRUM[band] for band in RGB]), atol=0.006, rtol=0)
+
+
 def test_clear_pixels_keep_their_observed_value_bit_for_bit(coast: Coast) -> None:
     seen, _ = coast()
     answer = SceneAdapted(ALL)(seen)
@@ -163,8 +183,8 @@ def test_a_window_with_its_margin_is_answered_as_the_whole_scene_is(coast: Coast
 def test_learning_from_windows_is_learning_from_the_scene(coast: Coast) -> None:
     scene, _ = coast(side=200, bands=RGB)
     remover = SceneAdapted(RGB, SceneAdaptedSettings(erosion_px=0, node_px=128))
-    whole = remover.adapt([scene]).regression
-    parts = remover.adapt([cut(scene, 0, 0, 200, 100), cut(scene, 0, 100, 200, 200)]).regression
+    whole = remover.adapt([scene]).land
+    parts = remover.adapt([cut(scene, 0, 0, 200, 100), cut(scene, 0, 100, 200, 200)]).land
     assert len(parts.local) == len(whole.local) > 1
     assert_close(parts.coefficients, whole.coefficients, rtol=0, atol=2e-2)
 
@@ -174,9 +194,9 @@ def test_pixels_near_clouds_are_not_learnt_from(coast: Coast) -> None:
     hazy = replace(seen, cloudy=seen.cloudy.clone())
     hazy.cloudy[:, :, 30:32] = hazy.cloudy[:, :, 48:50] = 0.6  # called clear, beside the cloud
     near, far = (
-        SceneAdapted(RGB, SceneAdaptedSettings(erosion_px=px)).adapt([hazy]).regression.coefficients[0] for px in (0, 2)
+        SceneAdapted(RGB, SceneAdaptedSettings(erosion_px=px)).adapt([hazy]).land.coefficients[0] for px in (0, 2)
     )
-    clean = SceneAdapted(RGB, SceneAdaptedSettings(erosion_px=2)).adapt([seen]).regression.coefficients[0]
+    clean = SceneAdapted(RGB, SceneAdaptedSettings(erosion_px=2)).adapt([seen]).land.coefficients[0]
     assert_close(far, clean)
     assert (near - clean).min().item() > 0.01
 

@@ -159,3 +159,18 @@ def test_two_pixels_by_hand() -> None:
         torch.tensor([[2.0, 5.0, 0.3], [5.0, 13.0, 0.8], [0.3, 0.8, 0.05]], dtype=torch.float64),
     )
     assert moments.area_px == {(0, 0): 3.0}
+
+
+def test_a_pixel_that_is_a_quarter_of_the_kind_counts_a_quarter_and_widens_no_range() -> None:
+    moments = SceneMoments(NodeGrid(None))
+    features, values = torch.tensor([[[2.0, 3.0]]]).double(), torch.tensor([[[0.1, 0.2]]]).double()
+    clear, share = torch.tensor([[True, True]]), torch.tensor([[1.0, 0.25]]).double()
+    moments.add((0, 0), features, values, clear, clear, share)
+    assert_close(
+        moments.products[0, 0],
+        torch.tensor([[1.25, 2.75, 0.15], [2.75, 6.25, 0.35], [0.15, 0.35, 0.02]], dtype=torch.float64),
+    )
+    assert moments.area_px == {(0, 0): 1.25}
+    assert moments.low is not None
+    assert moments.high is not None
+    assert moments.low.item() == moments.high.item() == 2.0

@@ -82,17 +82,18 @@ class SceneAdapted:
         """Fit to a sample of a scene; every image of the sample is read once."""
         ends = [o + n for seen in sample for o, n in zip(seen.origin_px, seen.cloudy.shape[-2:], strict=True)]
         grid = NodeGrid(None if max(ends) <= self.settings.node_px else self.settings.node_px)
-        moments, without_radar, prior = SceneMoments(grid), SceneMoments(grid), self.prior.at(_season(sample))
+        land, water, without_radar = (SceneMoments(grid) for _ in range(3))
+        prior = self.prior.at(_season(sample))
         for seen in sample:
-            _add_clear_pixels(seen.select(self.bands), moments, prior, self.settings.erosion_px)
+            _add_clear_pixels(seen.select(self.bands), land, water, prior, self.settings.erosion_px)
             _add_without_radar(seen.select(self.bands), without_radar, prior, self.settings.erosion_px)
         shares = self.settings.prior_weight * prior.shares(self.bands)
         chosen = self.settings
-        regression, level = (
+        dry, wet, level = (
             scene_regression.fit(each, len(self.bands), chosen.ridge_share, shares, chosen.tie_share)
-            for each in (moments, without_radar)
+            for each in (land, water, without_radar)
         )
-        return AdaptedToScene(self.bands, chosen, prior, regression, level)
+        return AdaptedToScene(self.bands, chosen, prior, dry, wet, level)
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image as TOA reflectance; NaN where there is no data to make it from."""
@@ -113,7 +114,8 @@ class AdaptedToScene:
         bands: Optical bands it returns.
         settings: Settings of the fit.
         prior: Prior spectra in the season of the scene.
-        regression: Fitted regression.
+        land: Fitted regression of land.
+        water: Regression without features of water: its level in the scene and at its nodes.
         level: Regression without features for pixels without radar: the level of the scene and of its nodes.
         error_level: Factor of the predicted errors; see :mod:`unclouded.models.predicted_error`.
     """
@@ -121,7 +123,8 @@ class AdaptedToScene:
     bands: tuple[str, ...]
     settings: SceneAdaptedSettings
     prior: Prior
-    regression: SceneRegression
+    land: SceneRegression
+    water: SceneRegression
     level: SceneRegression
     name: str = NAME
     needs_radar: bool = False
@@ -196,18 +199,21 @@ class AdaptedToScene:
         was tried, too: beside small clouds it is that of haze and bright roofs, and the error on real triplets rose by
         a tenth.
         """
-        departure, extrapolation = self.regression.departure(features[0], origin_px)
+        departure, extrapolation = self.land.departure(features[0], origin_px)
+        wet, _ = self.water.departure(features[0, :0], origin_px)
         water = self.prior.water_probability(features)[0, 0]
         if (gap := departure.isnan().any(dim=0)).any():
             departure = torch.where(gap, self.level.departure(features[0, :0], origin_px)[0], departure)
             water = torch.where(gap, 0.0, water)
+        extrapolation = (1 - water) * extrapolation
         size = observed.shape[1:]
         visible = np.array([band in VISIBLE for band in self.bands])
-        predicted, mixed, spectra = departure.numpy(), water.numpy(), self.prior.spectra(self.bands).float().numpy()
+        predicted, lakes, mixed = departure.numpy(), wet.numpy(), water.numpy()
+        spectra = self.prior.spectra(self.bands).float().numpy()
         ground = _Ground(predicted, np.empty(size, bool), visible, *np.empty((3, *size), np.float32))
         arrays = ground.valid, ground.departure, ground.bright, ground.dark
         in_rows(
-            lambda top, bottom: _synthesise(predicted, observed, mixed, spectra, visible, top, bottom, *arrays),
+            lambda top, bottom: _synthesise(predicted, lakes, observed, mixed, spectra, visible, top, bottom, *arrays),
             size,
             8 * len(observed),
         )
@@ -237,8 +243,8 @@ class _Ground:
 
 @compiled
 @no_type_check
-def _synthesise(predicted, observed, water, spectra, visible, top, bottom, valid, departure, bright, dark):
-    """Replace departures by the predicted reflectance in rows, and compare it with the observed one."""
+def _synthesise(predicted, lakes, observed, water, spectra, visible, top, bottom, valid, departure, bright, dark):
+    """Replace departures of land by the predicted reflectance in rows, and compare it with the observed one."""
     bands, least, most, width = len(predicted), np.float32(DARKEST), np.float32(1), predicted.shape[2]
     share_seen, share_band = np.float32(1 / max(visible.sum(), 1)), np.float32(1 / bands)
     for y in range(top, bottom):
@@ -247,10 +253,10 @@ def _synthesise(predicted, observed, water, spectra, visible, top, bottom, valid
         moved[:] = light[:] = ground[:] = 0
         for band in range(bands):
             dry, change = spectra[0, band], spectra[1, band] - spectra[0, band]
-            image, seen = predicted[band, y], observed[band, y]
+            image, lake, seen = predicted[band, y], lakes[band, y], observed[band, y]
             for x in range(width):
                 prior = dry + wet[x] * change
-                value = prior + image[x]
+                value = prior + image[x] + wet[x] * (lake[x] - image[x])
                 value = least if value < least else most if value > most else value  # NaN remains
                 image[x] = value
                 moved[x] = moved[x] + share_band * abs(value - prior)
@@ -288,12 +294,21 @@ def _season(sample: Sequence[Observation]) -> Season | None:
     return next((season for seen in sample for season in seen.each_season() if season is not None), None)
 
 
-def _add_clear_pixels(seen: Observation, moments: SceneMoments, prior: Prior, erosion_px: int) -> None:
+def _add_clear_pixels(
+    seen: Observation, land: SceneMoments, water: SceneMoments, prior: Prior, erosion_px: int
+) -> None:
+    """Add the departures of clear ground from the prior to the kinds of ground, each pixel by its probability.
+
+    Over land they depend on the radar. Over water they do not: the relation of land, in which dark radar often is
+    bright bare soil, made lakes brighter than any ground of the scene.
+    """
     features = radar_features.radar_features(seen.sar)
     departures = seen.cloudy.double() - prior.spectrum(features, seen.bands)
     has_data = (features.isfinite().all(dim=1) & seen.cloudy.isfinite().all(dim=1))[0]
     clear = has_data & ~_grown(seen.is_cloudy, erosion_px)[0, 0]
-    moments.add(seen.origin_px, features[0].double(), departures[0], clear, has_data)
+    share = prior.water_probability(features.double())[0, 0]
+    land.add(seen.origin_px, features[0].double(), departures[0], clear, has_data, 1 - share)
+    water.add(seen.origin_px, departures[0, :0], departures[0], clear, has_data, share)
 
 
 def _add_without_radar(seen: Observation, moments: SceneMoments, prior: Prior, erosion_px: int) -> None:

@@ -16,6 +16,9 @@ from unclouded.models.gaussian import in_rows
 FEWEST_PX = 10
 """Smallest number of clear pixels for a fit; with fewer the prior is used."""
 
+MAINLY = 0.5
+"""Share of a pixel from which its features widen the range of a kind of ground."""
+
 FLAT_DB = 0.1
 """Smallest standard deviation of a feature that is used for scaling, so that rounding errors are not amplified."""
 
@@ -207,6 +210,7 @@ class SceneMoments:
         values: Float64[Tensor, "band h w"],
         clear: Bool[Tensor, "h w"],
         has_data: Bool[Tensor, "h w"],
+        share: Float64[Tensor, "h w"] | None = None,
     ) -> None:
         """Add a window.
 
@@ -216,14 +220,17 @@ class SceneMoments:
             values: Departures from the prior; finite where clear.
             clear: Pixels to fit to.
             has_data: Pixels that count for the area.
+            share: Share of each pixel that is of the fitted kind of ground, where it has data; all of it if omitted.
         """
+        whole = clear.new_ones(clear.shape, dtype=torch.float64) if share is None else share
         for top in range(0, len(clear), STRIP_PX):
             strip = slice(top, top + STRIP_PX)
             used, counted = clear[strip], has_data[strip]
             x, y = features[:, strip][:, used], values[:, strip][:, used]
-            self._widen(x)
+            self._widen(x[:, whole[strip][used] >= MAINLY])
             joined = torch.cat([torch.ones(1, x.shape[1], dtype=x.dtype), x, y])
             for node, weight in self.grid.weights((origin_px[0] + top, origin_px[1]), (len(used), used.shape[1])):
+                weight = weight * whole[strip]
                 sums = (joined * weight[used]) @ joined.T
                 self.products[node] = self.products[node] + sums if node in self.products else sums
                 self.area_px[node] = self.area_px.get(node, 0.0) + weight[counted].sum().item()
