@@ -3,7 +3,7 @@
 import csv
 import pickle
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,22 @@ from products.radar_product import RadarProduct, write_radar_product
 from shapely.geometry import box, shape
 from shapely.geometry.base import BaseGeometry
 
+from unclouded.cli.data_checks import inspect
 from unclouded.curation.cloud_check import measure_clouds
+from unclouded.curation.leases import choices_of
 from unclouded.curation.products import Folders
-from unclouded.curation.region_task import CurateRegion, choices_of, curating
+from unclouded.curation.region_task import CurateRegion, curating
 from unclouded.curation.regions import CurationSettings
+from unclouded.curation.results import screened_rows
 from unclouded.errors import InputError
+from unclouded.patches.layouts import find_triplets
+from unclouded.patches.manifest import write_manifest
+from unclouded.patches.roi import MANIFEST
+from unclouded.patches.splits import parts_by_name
+from unclouded.patches.time_series import find_time_series
 from unclouded.sensors import SENTINEL2
 from unclouded.settings import settings_from
+from unclouded.tensors.time_series import TimeSeriesDataset
 
 CENTER = (13.563883, 44.076196)
 SETTINGS = {"rows": 256, "columns": 256, "coverage": False, "screening": {"remarks": ["stripes", "shift"]}}
@@ -227,3 +236,48 @@ def test_parts_that_are_too_close_are_rejected_before_any_work(archive: Path, tm
     nearer = settings_from(CurationSettings, {"regions": regions, "apart_km": 10})
     assert len(curating(nearer, archive, tmp_path)) == 2
     assert not list(tmp_path.iterdir())
+
+
+def series_task(archive: Path, root: Path, **settings: object) -> CurateRegion:
+    given = {"roi": ROI, "radar_from": "s1", "optical_from": "s2", "center": CENTER, "split": "train"}
+    content = {"regions": [given], **SETTINGS, "dates": 2, "patch_px": 128, **settings}
+    (made,) = curating(settings_from(CurationSettings, content), archive, root)
+    return made
+
+
+def test_two_cloudy_dates_make_a_time_series_that_all_readers_open(archive: Path, tmp_path: Path) -> None:
+    """Of 256 px, 128 px at a stride of 128 are 4 patches; two dates of them share the clear image of 10 September."""
+    made = series_task(archive, tmp_path)
+    rows = screened_rows(made.run(), made.settings.screening)
+    assert [row["patch"] for row in rows[::4]] == [f"{ROI}_p1_d0", f"{ROI}_p1_d2"]
+    assert {row["status"] for row in rows} == {"kept"}
+    first, last = rows[0], rows[4]
+    assert first["s2_cloudy"] == "ROIs0001/7/S2/0/s2_ROIs0001_7_ImgNo_0_2021-09-08_patch_1.tif"
+    assert first["s2"] == last["s2"] == "ROIs0001/7/S2/1/s2_ROIs0001_7_ImgNo_1_2021-09-10_patch_1.tif"
+    assert first["s1"] == "ROIs0001/7/S1/0/s1_ROIs0001_7_ImgNo_0_2021-09-07_patch_1.tif"
+    assert last["s1"] == "ROIs0001/7/S1/2/s1_ROIs0001_7_ImgNo_2_2021-10-20_patch_1.tif"  # the nearest radar
+    write_manifest(tmp_path / MANIFEST, rows)
+    inventory = find_triplets(tmp_path)
+    assert (inventory.layout, len(inventory.triplets), inventory.unexpected_files) == ("series", 8, ())
+    assert parts_by_name(inventory)[f"{ROI}_p4_d2"] == "train"
+    assert inspect(inventory, published=False, report=None, work=None, processes=1) == 0
+    (tmp_path / "ROIs0001/7/S2/2/s2_ROIs0001_7_ImgNo_2_2021-10-30_patch_9.tif").touch()
+    assert find_triplets(tmp_path).unexpected_files[0].endswith("patch_9.tif")
+    whole = [one for one in find_time_series(tmp_path) if one.patch != 9]
+    assert [[image.number for image in one.dates] for one in whole] == [[0, 1, 2]] * 4
+    triplet = TimeSeriesDataset(tuple(whole), references=3)[0]
+    assert len(triplet.observation.references) == 1 and triplet.observation.date == date(2021, 9, 8)
+
+
+def test_a_region_with_too_few_cloudy_dates_or_named_ones_is_refused(archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found 2 of 3 cloudy dates; expected a radar, a clear"):
+        series_task(archive, tmp_path, dates=3).run()
+    for changed, found in (
+        ({"store": "scenes"}, "holds one date in patches of 256 px"),
+        ({"stride_px": 200}, "expected stride_px <= patch_px <= rows and columns, found 200, 128, 256 and 256"),
+    ):
+        with pytest.raises(InputError, match=found):
+            series_task(archive, tmp_path, **changed)
+    named = {"roi": ROI, "radar": "a", "clear": "b", "cloudy": "c"}
+    with pytest.raises(InputError, match="names radar or cloudy product, but 2 dates are chosen from folders"):
+        settings_from(CurationSettings, {"regions": [named], "dates": 2})

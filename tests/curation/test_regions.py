@@ -41,8 +41,8 @@ def test_the_paper_is_the_default_and_a_region_has_its_size_in_km() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"rows": 255}, "rows: input should be greater than or equal to 256, found 255"),
-        ({"stride_px": 257}, "stride_px: input should be less than or equal to 256"),
+        ({"rows": 255}, "patch_px <= rows and columns, found 128, 256, 255 and 5200"),
+        ({"stride_px": 257}, "stride_px <= patch_px <= rows and columns, found 257, 256"),
         ({"store": "zarr"}, "store"),
         ({"regions": [region(1, split="dev")]}, "split"),
         ({"regions": [region(1) | {"roi": "fall_1"}]}, "'fall_1' is not a region; expected a name such as"),

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 
 from unclouded.catalogue.pairing import APART_DAYS, Candidate, NoTripletError, Pairing, pair, season_of
@@ -103,6 +104,7 @@ class TripletRequirements:
         covers: Smallest share of the region that a scene covers.
         clear_below: Largest cloud coverage of a clear scene.
         apart_days: Smallest time between the clear and the cloudy scene.
+        cloudy_dates: Number of cloudy scenes, each with its radar scene; the further ones are of the tile of the first.
     """
 
     season: str
@@ -112,6 +114,7 @@ class TripletRequirements:
     covers: float = 0.99
     clear_below: float = 0.01
     apart_days: float = APART_DAYS
+    cloudy_dates: int = 1
 
     def shown(self, record: SceneRecord) -> float:
         """Return the share of the region within a scene's footprint."""
@@ -155,22 +158,28 @@ class Choice:
         pairing: Radar, clear and cloudy scene; None if there is no triplet.
         reason: Why there is no triplet; empty otherwise.
         decisions: Decision on every scene, the chosen ones first.
+        more: Further cloudy dates: the same clear scene, another cloudy one, and the radar scene for that.
     """
 
     pairing: Pairing | None
     reason: str
     decisions: tuple[SceneDecision, ...]
+    more: tuple[Pairing, ...] = ()
 
-    def records(self) -> dict[str, SceneRecord]:
+    def records(self, date: int = 0) -> dict[str, SceneRecord]:
         """Return the chosen scene of each role.
+
+        Args:
+            date: Cloudy date, from 0 to the number of further ones.
 
         Raises:
             InputError: There is no triplet.
         """
         if self.pairing is None:
             raise InputError(self.reason)
-        by_name = {decision.record.name: decision.record for decision in self.decisions[:3]}
-        return {role: by_name[getattr(self.pairing, role).name] for role in ROLES}
+        by_name = {decision.record.name: decision.record for decision in self.decisions}
+        chosen = (self.pairing, *self.more)[date]
+        return {role: by_name[getattr(chosen, role).name] for role in ROLES}
 
 
 MeasureCoverage = Callable[[SceneRecord], tuple[float | None, float]]
@@ -257,23 +266,51 @@ def _paired(
         for kind in ("radar", "optical")
     }
     given = {role: scenes[record.name] for role, record in chosen.items()}
-    pairing, reason = None, ""
+    radars = [given["radar"]] if "radar" in given else free["radar"]
+    paired = partial(
+        pair,
+        latitude=need.center[1],
+        season=need.season,
+        clear_below=need.clear_below,
+        apart_days=need.apart_days,
+    )
+    pairings: list[Pairing] = []
+    reasons: Mapping[str, str] = {}
+    reason = ""
     try:
-        pairing = pair(
-            [given["radar"]] if "radar" in given else free["radar"],
-            free["optical"],
-            latitude=need.center[1],
-            season=need.season,
-            clear_below=need.clear_below,
-            apart_days=need.apart_days,
-            clear=given.get("clear"),
-            cloudy=given.get("cloudy"),
-        )
-        reasons = pairing.reasons
+        first = paired(radars, free["optical"], clear=given.get("clear"), cloudy=given.get("cloudy"))
+        pairings.append(first)
+        tile = fit[first.cloudy.name].record.mgrs
+        left = [one for one in free["optical"] if fit[one.name].record.mgrs == tile and one.name != first.clear.name]
+        while len(pairings) < need.cloudy_dates:
+            left = [one for one in left if one.name != pairings[-1].cloudy.name]
+            found = paired(radars, left, clear=first.clear)
+            radar = _nearest(radars, found.cloudy, need)
+            pairings.append(paired([radar], [], clear=first.clear, cloudy=found.cloudy))
+        reasons = _joined_reasons(pairings)
     except NoTripletError as error:
-        reasons, reason = error.reasons, f"{error}{_nearest_miss(refused)}"
-    decisions = [replace(fit[name], decision=decision) for name, decision in reasons.items()]
-    return Choice(pairing, reason, (*decisions, *refused))
+        enough = f"found {len(pairings)} of {need.cloudy_dates} cloudy dates; " if pairings else ""
+        reasons = pairings[0].reasons if pairings else error.reasons
+        reason = f"{enough}{error}{_nearest_miss(refused)}"
+    decisions = (*(replace(fit[name], decision=decision) for name, decision in reasons.items()), *refused)
+    return Choice(None, reason, decisions) if reason else Choice(pairings[0], "", decisions, tuple(pairings[1:]))
+
+
+def _nearest(radars: Sequence[Candidate], cloudy: Candidate, need: TripletRequirements) -> Candidate:
+    """Return the radar scene of the season of a cloudy one that is nearest to it in time."""
+    season = season_of(cloudy.acquired, need.center[1])
+    of_season = [one for one in radars if season_of(one.acquired, need.center[1]) == season]
+    return min(of_season, key=lambda one: (abs(one.acquired - cloudy.acquired), one.name))
+
+
+def _joined_reasons(pairings: Sequence[Pairing]) -> dict[str, str]:
+    """Return the decision on each scene of several pairings by name, the chosen ones first."""
+    chosen: dict[str, str] = {}
+    for one in pairings:
+        for role in ROLES:
+            name = getattr(one, role).name
+            chosen.setdefault(name, one.reasons[name])
+    return {**chosen, **{name: why for name, why in pairings[0].reasons.items() if name not in chosen}}
 
 
 def _nearest_miss(refused: Sequence[SceneDecision]) -> str:

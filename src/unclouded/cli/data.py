@@ -474,6 +474,7 @@ def search(
     ] = 0.01,
     covers: Annotated[float, typer.Option(help="Minimum share of a region that a product covers.")] = 0.99,
     spares: Annotated[int, typer.Option(help="Number of alternative clear products to list per region.")] = 2,
+    dates: Annotated[int, typer.Option(help="Number of cloudy images per region.")] = 1,
     settings_file: options.OptionsFile = None,
 ) -> None:
     """Search a STAC catalogue for radar, clear and cloudy products of regions.
@@ -504,6 +505,7 @@ def search(
             "clear_below": ("--clear-below", clear_below),
             "covers": ("--covers", covers),
             "spares": ("--spares", spares),
+            "dates": ("--dates", dates),
         },
     )
     sampled = read_sampled(regions)

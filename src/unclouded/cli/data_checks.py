@@ -37,7 +37,7 @@ def describe(inventory: Inventory, out: Path, settings: ScreeningSettings, *, co
     Raises:
         InputError: The data set already has a manifest of its own, or a region cannot be described.
     """
-    if inventory.layout == "scenes":
+    if inventory.layout in ("scenes", "series"):
         raise InputError(
             f"{named(inventory.root)} keeps its manifest from 'unclouded curate'; another one cannot be written"
         )

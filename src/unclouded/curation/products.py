@@ -7,6 +7,7 @@ the choice (for the id of the task), and :func:`choose_products` makes the choic
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -39,10 +40,12 @@ class Product:
     Attributes:
         source: Product, or GeoTIFFs.
         tile: Granule to read, for a product of the old format with several.
+        acquired: Acquisition time of a chosen product.
     """
 
     source: Source
     tile: str | None = None
+    acquired: datetime | None = None
 
 
 class Folders:
@@ -90,6 +93,7 @@ def need_of(region: Region, settings: CurationSettings) -> TripletRequirements:
         covers=settings.choosing.covers,
         clear_below=settings.choosing.clear_below,
         apart_days=settings.choosing.apart_days,
+        cloudy_dates=settings.dates,
     )
 
 
@@ -180,8 +184,8 @@ def choose_products(
     settings: CurationSettings,
     table: Path,
     work_folder: Path,
-) -> Mapping[str, Product]:
-    """Return the radar, clear and cloudy product of a region by role, and write a table that explains the choice.
+) -> list[Mapping[str, Product]]:
+    """Return the products of a region by role for each cloudy date, and write a table that explains the choice.
 
     For a named product with several tiles, the tile that shows most of the region is taken.
 
@@ -199,7 +203,7 @@ def choose_products(
     if region.is_named:
         sources = {role: identify(path, _SENSORS[role]) for role, path in here.items()}
         tiles = {role: _tile(source, region, settings) for role, source in sources.items() if role != "radar"}
-        return {role: Product(source, tiles.get(role)) for role, source in sources.items()}
+        return [{role: Product(source, tiles.get(role)) for role, source in sources.items()}]
     need, size_px = need_of(region, settings), (settings.rows, settings.columns)
 
     def coverage(record: SceneRecord) -> tuple[float | None, float]:
@@ -209,10 +213,13 @@ def choose_products(
     known = {role: replace(record, place=str(region.named[role])) for role, record in described.items()}
     choice: Choice = choose(list(candidates), need, coverage, known)
     write_text(table, choices_table({region.roi: choice}))
-    return {
-        role: Product(identify(here.get(role, Path(one.place)), _SENSORS[role]), one.tile)
-        for role, one in choice.records().items()
-    }
+    return [
+        {
+            role: Product(identify(here.get(role, Path(one.place)), _SENSORS[role]), one.tile, one.acquired)
+            for role, one in choice.records(date).items()
+        }
+        for date in range(1 + len(choice.more))
+    ]
 
 
 def _tile(source: Source, region: Region, settings: CurationSettings) -> str | None:

@@ -5,10 +5,10 @@ A data set may be curated by many processes and machines; see :mod:`unclouded.cu
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from unclouded.clouds.cache import ProbabilityCache
 from unclouded.curation.leases import WORK, acquire_lease, choices_of, lease_of, work_folder
 from unclouded.curation.products import (
     Folders,
+    Product,
     are_remains_of,
     candidates_of,
     choose_products,
@@ -34,7 +35,7 @@ from unclouded.curation.regions import CurationSettings, Region, require_parts_a
 from unclouded.errors import InputError
 from unclouded.files import explained, resolved
 from unclouded.io.raster import Raster
-from unclouded.patches.cutting import PATCH_PX, PatchWindow, common_grid, pixels_between, rows_of, windows
+from unclouded.patches.cutting import PatchWindow, common_grid, pixels_between, rows_of, windows
 from unclouded.patches.geographic_split import circle_around
 from unclouded.patches.layouts import CLEAR, CLOUDY, SAR
 from unclouded.patches.manifest import ManifestRow
@@ -51,7 +52,7 @@ from unclouded.patches.reading import TOKENS
 from unclouded.patches.review import REJECT, Decision, read_review
 from unclouded.patches.roi import REVIEW, PatchId, Roi
 from unclouded.patches.screening import MEASURING, Finding, Screening, screen
-from unclouded.patches.storing import PatchStore, open_store
+from unclouded.patches.storing import PatchStore, SeriesDates, open_store
 from unclouded.sentinel.footprints import footprint
 from unclouded.sentinel.optical import OpticalScene, open_optical
 from unclouded.sentinel.radar import RadarScene, open_radar
@@ -140,13 +141,18 @@ class CurateRegion:
 
     def _rows_of(self, here: Mapping[str, Path]) -> list[Row]:
         """Return the rows of the region, given the local paths of its named products by role."""
-        region, settings, work = self.region, self.settings, self.work
-        products = choose_products(region, here, self.candidates, settings, choices_of(self.root, self.name), work)
-        with (
-            open_optical(products["clear"].source, tile=products["clear"].tile, work_folder=work) as clear,
-            open_optical(products["cloudy"].source, tile=products["cloudy"].tile, work_folder=work) as cloudy,
-        ):
-            grid = common_grid(clear.geobox, cloudy.geobox, (settings.rows, settings.columns), region.center)
+        table = choices_of(self.root, self.name)
+        dates = choose_products(self.region, here, self.candidates, self.settings, table, self.work)
+        product = dates[0]["clear"]
+        with open_optical(product.source, tile=product.tile, work_folder=self.work) as clear:
+            return [row for number in range(len(dates)) for row in self._rows_of_date(dates, number, clear)]
+
+    def _rows_of_date(self, dates: Sequence[Mapping[str, Product]], number: int, clear: OpticalScene) -> list[Row]:
+        """Return the rows of one cloudy date, given the products of all."""
+        region, settings, work, products = self.region, self.settings, self.work, dates[number]
+        size_px = settings.rows, settings.columns
+        with open_optical(products["cloudy"].source, tile=products["cloudy"].tile, work_folder=work) as cloudy:
+            grid = common_grid(clear.geobox, cloudy.geobox, size_px, region.center, settings.patch_px)
             latitude = None if region.center is None else region.center[1]
             if grid.crs is not None:
                 outline = footprint(grid)  # raises for regions beyond UTM
@@ -160,11 +166,28 @@ class CurateRegion:
                 heights_datum_m=region.heights_datum_m or 0.0,
                 work_folder=work,
             ) as radar:
-                scenes = {SAR: _Part.of(radar, grid), CLEAR: _Part.of(clear, grid), CLOUDY: _Part.of(cloudy, grid)}
+                images: dict[str, RadarScene | OpticalScene] = {SAR: radar, CLEAR: clear, CLOUDY: cloudy}
+                scenes = {token: _Part.of(image, grid, settings.patch_px) for token, image in images.items()}
                 acquired = _dates(radar, clear, cloudy)
                 require_dates(acquired, Roi.parse(region.roi).season, latitude, settings.choosing.apart_days)
-                known = _scene_columns({SAR: radar, CLEAR: clear, CLOUDY: cloudy}) | {"split": region.split}
-                return [known | row for row in _curated(self, grid, scenes, acquired)]
+                known = _scene_columns(images) | {"split": region.split}
+                of_series = series_dates(dates, number) if len(dates) > 1 else None
+                return [known | row for row in _curated(self, grid, scenes, acquired, of_series)]
+
+
+def series_dates(dates: Sequence[Mapping[str, Product]], number: int) -> SeriesDates:
+    """Return the days and numbers of one cloudy date of a region; dates are numbered from 0 in the order of time.
+
+    Args:
+        dates: Chosen products of each cloudy date by role, all with the same clear product.
+        number: Position of the date in this list.
+    """
+    clear = dates[0]["clear"].acquired
+    acquired = {role: product.acquired for role, product in dates[number].items()}
+    ordered = sorted(when for when in (clear, *(one["cloudy"].acquired for one in dates)) if when is not None)
+    days = {role: when.astimezone(UTC).date() for role, when in acquired.items() if when is not None}
+    clear_number, cloudy_number = (ordered.index(when) for when in (clear, acquired["cloudy"]) if when is not None)
+    return SeriesDates(cloudy_number, clear_number, days["cloudy"], days["clear"], days["radar"])
 
 
 def curating(
@@ -244,29 +267,36 @@ class _Part:
         top: First row of the region in the scene.
         left: First column of the region in the scene.
         width: Columns of the region.
+        patch_px: Rows of a row of patches.
     """
 
     scene: RadarScene | OpticalScene
     top: int
     left: int
     width: int
+    patch_px: int
 
     @classmethod
-    def of(cls, scene: RadarScene | OpticalScene, grid: GeoBox) -> "_Part":
-        return cls(scene, *pixels_between(scene.geobox, grid), grid.shape[1])
+    def of(cls, scene: RadarScene | OpticalScene, grid: GeoBox, patch_px: int) -> "_Part":
+        return cls(scene, *pixels_between(scene.geobox, grid), grid.shape[1], patch_px)
 
     def read(self, top: int) -> Float32[np.ndarray, "band rows x"]:
         """Read the rows of one row of patches, from row ``top`` of the region."""
-        values = self.scene.read(self.top + top, self.top + top + PATCH_PX)
+        values = self.scene.read(self.top + top, self.top + top + self.patch_px)
         return np.ascontiguousarray(values[:, :, self.left : self.left + self.width])
 
 
 def _curated(
-    task: CurateRegion, grid: GeoBox, scenes: Mapping[str, _Part], dates: Mapping[str, datetime | None]
+    task: CurateRegion,
+    grid: GeoBox,
+    scenes: Mapping[str, _Part],
+    dates: Mapping[str, datetime | None],
+    of_series: SeriesDates | None,
 ) -> list[ManifestRow]:
-    patches, roi = windows(grid, task.settings.stride_px), Roi.parse(task.name)
-    with open_store(task.settings.store, task.root, roi, grid, patches) as store:
-        rows = list(_candidates(task, grid, scenes, dates, store))
+    patches, roi = windows(grid, task.settings.stride_px, task.settings.patch_px), Roi.parse(task.name)
+    number = of_series.number if of_series else None
+    with open_store(task.settings.store, task.root, roi, grid, patches, of_series) as store:
+        rows = list(_candidates(task, grid, scenes, dates, store, patches, number))
     files = store.files()
     return [row | files if row["status"] == "kept" else row for row in rows]
 
@@ -277,13 +307,15 @@ def _candidates(
     scenes: Mapping[str, _Part],
     dates: Mapping[str, datetime | None],
     store: PatchStore,
+    patches: list[PatchWindow],
+    date: int | None,
 ) -> Iterator[ManifestRow]:
     cache = ProbabilityCache()
-    for top, row in rows_of(windows(grid, task.settings.stride_px)):
+    for top, row in rows_of(patches):
         strips, damaged = _strips(task, scenes, top)
         store.take(top, strips)
         for window in row:
-            patch = PatchId(Roi.parse(task.name), window.number)
+            patch = PatchId(Roi.parse(task.name), window.number, date)
             place = window.grid(grid)
             known = identity_columns(str(patch), patch) | place_columns(place)
             known |= {"row_px": window.top, "column_px": window.left}
@@ -320,7 +352,7 @@ def _strips(
 def _cut(
     strip: Float32[np.ndarray, "band rows x"], bands: tuple[str, ...], window: PatchWindow, place: GeoBox
 ) -> Raster:
-    return Raster(np.ascontiguousarray(strip[:, :, window.left : window.left + PATCH_PX]), bands, place)
+    return Raster(np.ascontiguousarray(strip[:, :, window.columns]), bands, place)
 
 
 def _dates(radar: RadarScene, clear: OpticalScene, cloudy: OpticalScene) -> dict[str, datetime | None]:

@@ -1,5 +1,6 @@
 """Settings of a curation: regions with their products, the choice of products, patches and screening."""
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -112,9 +113,11 @@ class CurationSettings(Settings):
     """Regions of a data set and the settings they share."""
 
     regions: tuple[Region, ...] = Field(min_length=1)
-    rows: int = Field(4000, ge=PATCH_PX, description="maximum rows of a region, of 10 m (the paper: 40 km)")
-    columns: int = Field(5200, ge=PATCH_PX, description="maximum columns of a region (the paper: 52 km)")
-    stride_px: int = Field(STRIDE_PX, ge=1, le=PATCH_PX)
+    rows: int = Field(4000, description="maximum rows of a region, of 10 m (the paper: 40 km)")
+    columns: int = Field(5200, description="maximum columns of a region (the paper: 52 km)")
+    patch_px: int = Field(PATCH_PX, ge=64, le=4096, description="rows and columns of a patch")
+    stride_px: int = Field(STRIDE_PX, ge=1, description="distance of neighbouring patches")
+    dates: int = Field(1, ge=1, le=60, description="cloudy images per region; several give the layout of SEN12MS-CR-TS")
     radar_units: RadarUnits = Field("dB", description="units of radar GeoTIFFs")
     heights: Path | None = Field(None, description="elevation model for all regions")
     heights_datum_m: float = Field(0.0, description="geoid undulation to add to its heights")
@@ -130,6 +133,28 @@ class CurationSettings(Settings):
     def size_km(self) -> tuple[float, float]:
         """Largest extent of a region, east to west and north to south."""
         return self.columns / 100, self.rows / 100
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> "CurationSettings":
+        if self.stride_px > self.patch_px or min(self.rows, self.columns) < self.patch_px:
+            raise ValueError(
+                f"expected stride_px <= patch_px <= rows and columns, found {self.stride_px}, {self.patch_px}, "
+                f"{self.rows} and {self.columns}"
+            )
+        if self.store == "scenes" and (self.dates > 1 or self.patch_px != PATCH_PX):
+            raise ValueError(f"store = 'scenes' holds one date in patches of {PATCH_PX} px; use store = 'patches'")
+        return self
+
+    @model_validator(mode="after")
+    def _series_fit(self) -> "CurationSettings":
+        if self.dates == 1:
+            return self
+        if named := next((one.roi for one in self.regions if {"radar", "cloudy"} & one.named.keys()), None):
+            raise ValueError(f"{named} names radar or cloudy product, but {self.dates} dates are chosen from folders")
+        places = Counter(Roi.parse(one.roi).series_folder for one in self.regions)
+        if twice := [str(place).replace("/", "_") for place, count in places.items() if count > 1]:
+            raise ValueError(f"two regions would be {twice[0]} in the layout of a time series, which has no seasons")
+        return self
 
     @field_validator("regions")
     @classmethod

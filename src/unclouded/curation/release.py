@@ -322,6 +322,6 @@ def _changes(kept: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, An
         "in another part": {name for name in common if now[name]["split"] != then[name]["split"]},
     }
     for what, names in changes.items():
-        by_region = Counter(str(name).rpartition("_")[0] for name in names)
+        by_region = Counter(str({**then, **now}[name]["roi"]) for name in names)
         yield f"- {len(names):,} patches {what}" + (":" if names else "")
         yield from (f"  - {roi}: {count:,}" for roi, count in sorted(by_region.items()))

@@ -243,7 +243,8 @@ def _lacking(task: CurateRegion) -> str:
 def _most_bytes(settings: CurationSettings) -> int:
     """Return the uncompressed size of a region's patches, or of its scenes."""
     grid = GeoBox((settings.rows, settings.columns), Affine.identity(), None)
-    patch_bytes = sum(PATCH_BYTES.values())
+    pixels = settings.rows * settings.columns
     if settings.store == "patches":
-        return len(windows(grid, settings.stride_px)) * patch_bytes
-    return settings.rows * settings.columns * patch_bytes // PATCH_PX**2
+        pixels = len(windows(grid, settings.stride_px, settings.patch_px)) * settings.patch_px**2
+    once, of_date = PATCH_BYTES[CLEAR], PATCH_BYTES[SAR] + PATCH_BYTES[CLOUDY]
+    return pixels * (once + settings.dates * of_date) // PATCH_PX**2

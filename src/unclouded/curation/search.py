@@ -49,6 +49,7 @@ class SearchSettings(ChoosingSettings):
         radar: Id of the Sentinel-1 GRD collection.
         optical: Id of the Sentinel-2 Level-1C collection.
         spares: Number of further clear products listed per region.
+        dates: Number of cloudy images per region.
     """
 
     since: date
@@ -56,6 +57,7 @@ class SearchSettings(ChoosingSettings):
     radar: str = "sentinel-1-grd"
     optical: str = "sentinel-2-l1c"
     spares: int = Field(2, ge=0, le=100)
+    dates: int = Field(1, ge=1, le=60)
 
     @model_validator(mode="after")
     def _in_order(self) -> "SearchSettings":
@@ -109,6 +111,7 @@ def propose(
         covers=settings.covers,
         clear_below=settings.clear_below,
         apart_days=settings.apart_days,
+        cloudy_dates=settings.dates,
     )
     choice = choose(sorted(records, key=lambda one: (one.name, one.place)), need, _listed_cover)
     return Proposal(region, split, choice, tuple(_spares(choice, region.latitude))[: settings.spares], skipped)
@@ -162,7 +165,8 @@ def write_proposals(folder: Path, proposals: Sequence[Proposal], settings: Searc
         Number of products to download.
     """
     found = [one for one in proposals if one.choice.pairing]
-    products = {record.name for one in found for record in (*one.choice.records().values(), *one.spares)}
+    chosen = (record for one in found for date in range(settings.dates) for record in one.choice.records(date).values())
+    products = {record.name for record in (*chosen, *(spare for one in found for spare in one.spares))}
     write_text(folder / REGIONS, "".join(_toml(proposals, settings)))
     write_text(folder / PRODUCTS, "".join(f"{name}\n" for name in sorted(products)))
     write_text(folder / CHOICES, choices_table({str(one.region.roi): one.choice for one in proposals}, measured=False))
@@ -171,12 +175,13 @@ def write_proposals(folder: Path, proposals: Sequence[Proposal], settings: Searc
 
 def _toml(proposals: Sequence[Proposal], settings: SearchSettings) -> Iterator[str]:
     found = sum(one.choice.pairing is not None for one in proposals)
+    dates = f"dates = {settings.dates}\n\n" if settings.dates > 1 else ""
     yield (
         f"# {found:,} of {len(proposals):,} regions have products. Download those in {PRODUCTS}: radar into "
         f"{RADAR_FOLDER}/, optical into {OPTICAL_FOLDER}/.\n"
         "# Percentages are the cloud cover of WHOLE products, from the catalogue; 'unclouded curate' measures it\n"
         "# over each region and chooses again.\n\n"
-        f"[choosing]\ncovers = {settings.covers}\n"
+        f"{dates}[choosing]\ncovers = {settings.covers}\n"
     )
     for one in proposals:
         yield from _region(one, settings) if one.choice.pairing else _absent(one)
@@ -190,8 +195,9 @@ def _region(proposal: Proposal, settings: SearchSettings) -> Iterator[str]:
         f"split = {json.dumps(proposal.split)}\nradar_from = {json.dumps(RADAR_FOLDER)}\n"
         f"optical_from = {json.dumps(OPTICAL_FOLDER)}\ndates = [{settings.since}, {settings.until}]\n"
     )
-    for role, record in choice.records().items():
-        yield f"# {role:<7}{record.name}{_clouds(record)}\n"
+    of_dates = (choice.records(date).items() for date in range(settings.dates))
+    lines = (f"# {role:<7}{record.name}{_clouds(record)}\n" for found in of_dates for role, record in found)
+    yield from dict.fromkeys(lines)  # dates share the clear product
     for record in proposal.spares:
         yield f"# spare  {record.name}{_clouds(record)}\n"
     yield f"# the three span {choice.pairing.span_days:.1f} days\n"

@@ -1,4 +1,4 @@
-"""The grid of a region and its patch windows: 256 px at a stride on one 10 m grid, without resampling."""
+"""The grid of a region and its patch windows: squares at a stride on one 10 m grid, without resampling."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from unclouded.io.raster import describe_grid
 from unclouded.sentinel.footprints import pixel_at
 
 PATCH_PX, STRIDE_PX = 256, 128
-"""Side of a patch, and the stride that gives the overlap of section III-A of the paper."""
+"""Side of a patch, and the stride that gives the overlap, of section III-A of the paper."""
 _OFF_PX = 1e-3
 """Tolerance for the offset of two grids with the same pixels."""
 
@@ -24,23 +24,30 @@ class PatchWindow:
         number: Number of the patch, from 1, row by row.
         top: First row.
         left: First column.
+        side: Rows and columns.
     """
 
     number: int
     top: int
     left: int
+    side: int = PATCH_PX
+
+    @property
+    def columns(self) -> slice:
+        """Columns of the patch in its region."""
+        return slice(self.left, self.left + self.side)
 
     def grid(self, region: GeoBox) -> GeoBox:
         """Return the grid of the patch."""
-        return region[self.top : self.top + PATCH_PX, self.left : self.left + PATCH_PX]
+        return region[self.top : self.top + self.side, self.columns]
 
 
-def windows(region: GeoBox, stride_px: int = STRIDE_PX) -> list[PatchWindow]:
+def windows(region: GeoBox, stride_px: int = STRIDE_PX, patch_px: int = PATCH_PX) -> list[PatchWindow]:
     """Return all windows inside a region."""
     height, width = region.shape
-    tops, lefts = (range(0, side - PATCH_PX + 1, stride_px) for side in (height, width))
+    tops, lefts = (range(0, side - patch_px + 1, stride_px) for side in (height, width))
     corners = ((top, left) for top in tops for left in lefts)
-    return [PatchWindow(number, top, left) for number, (top, left) in enumerate(corners, start=1)]
+    return [PatchWindow(number, top, left, patch_px) for number, (top, left) in enumerate(corners, start=1)]
 
 
 def rows_of(patches: list[PatchWindow]) -> Iterator[tuple[int, list[PatchWindow]]]:
@@ -51,7 +58,7 @@ def rows_of(patches: list[PatchWindow]) -> Iterator[tuple[int, list[PatchWindow]
 
 def covered(region: GeoBox, patches: list[PatchWindow]) -> GeoBox:
     """Return the grid that patches cover, from the first pixel of the region on."""
-    bottom, right = (max(getattr(one, side) for one in patches) + PATCH_PX for side in ("top", "left"))
+    bottom, right = (max(getattr(one, side) + one.side for one in patches) for side in ("top", "left"))
     return region[:bottom, :right]
 
 
@@ -74,7 +81,11 @@ def pixels_between(grid: GeoBox, inner: GeoBox) -> tuple[int, int]:
 
 
 def common_grid(
-    clear: GeoBox, cloudy: GeoBox, size_px: tuple[int, int], center: tuple[float, float] | None = None
+    clear: GeoBox,
+    cloudy: GeoBox,
+    size_px: tuple[int, int],
+    center: tuple[float, float] | None = None,
+    least_px: int = PATCH_PX,
 ) -> GeoBox:
     """Return the grid of a region: the intersection of two optical images, limited to ``size_px`` around a place.
 
@@ -83,6 +94,7 @@ def common_grid(
         cloudy: Grid of the cloudy image.
         size_px: Maximum rows and columns.
         center: Longitude and latitude; the middle of the intersection if omitted.
+        least_px: Side of a patch.
 
     Raises:
         InputError: The pixels differ, or the intersection is smaller than a patch.
@@ -104,9 +116,9 @@ def common_grid(
             )
             for first, last, size in zip((top, left), (bottom, right), size_px, strict=True)
         )
-    if bottom - top < PATCH_PX or right - left < PATCH_PX:
+    if bottom - top < least_px or right - left < least_px:
         raise InputError(
-            f"expected at least {PATCH_PX}x{PATCH_PX} px in both optical images, found "
+            f"expected at least {least_px}x{least_px} px in both optical images, found "
             f"{max(right - left, 0)}x{max(bottom - top, 0)}; choose scenes of the same place, or another center"
         )
     return clear[top:bottom, left:right]

@@ -1,7 +1,8 @@
 """Layouts of data sets on disk: find the triplets by file names alone, without opening images.
 
-Three layouts are supported: ``official``, the folders of SEN12MS-CR; ``flat``, one folder per sensor; and ``scenes``,
-where each region has three scenes and the manifest lists the windows of its patches.
+Four layouts are supported: ``official``, the folders of SEN12MS-CR; ``flat``, one folder per sensor; ``scenes``, where
+each region has three scenes and the manifest lists the windows of its patches; and ``series``, the folders of
+SEN12MS-CR-TS with a manifest, which lists one triplet per cloudy date of a patch.
 """
 
 import os
@@ -24,12 +25,14 @@ SAR, CLEAR, CLOUDY = "s1", "s2", "s2_cloudy"
 FLAT_CLEAR = ("s2_cloudfree", "s2_cloudFree")
 """Both spellings of the cloud-free folder in the flat layout."""
 
-Layout = Literal["official", "flat", "scenes"]
+Layout = Literal["official", "flat", "scenes", "series"]
 
 SHOWN = 5
 """Maximum number of names listed in a report."""
 
 _COLLECTION = re.compile(r"(?P<seed>ROIs[0-9]{4})_(?P<season>spring|summer|fall|winter)_(?P<sensor>s1|s2|s2_cloudy)")
+
+_SERIES = re.compile(r"ROIs[0-9]{4}")
 
 _EXPECTED = "folders such as ROIs1158_spring_s1/s1_1 (official layout) or s1, s2_cloudy, s2_cloudfree (flat layout)"
 
@@ -194,6 +197,8 @@ def find_triplets(root: Path | str, *, withdrawn: bool = False) -> Inventory:
     rejected = withdrawn_patches(root / MANIFEST) if MANIFEST in names and not withdrawn else set()
     if any(map(_COLLECTION.fullmatch, names)):
         inventory = _inventory(root, "official", CLEAR, _official(entries), None, rejected)
+    elif MANIFEST in names and any(map(_SERIES.fullmatch, names)):
+        inventory = _inventory(root, "series", CLEAR, _series(root, entries), None, rejected)
     elif SCENES in names and not names & {SAR, CLOUDY}:
         inventory = _inventory(root, "scenes", CLEAR, _scenes(root, entries), None, rejected)
     else:
@@ -251,6 +256,20 @@ def _scenes(root: Path, entries: Iterable[os.DirEntry[str]]) -> Iterator[_Sighti
     yield from (_Sighting(Path(entry.path)) for entry in entries if entry.name != SCENES)
     for image, token, patch in patches_in_scenes(root):
         yield _Sighting(image, token, str(patch or ""), patch)
+
+
+def _series(root: Path, entries: Iterable[os.DirEntry[str]]) -> Iterator[_Sighting]:
+    """Yield the images that the manifest lists, and all other files."""
+    rows = [row for row in read_manifest(root / MANIFEST) if row[SAR]]
+    there = {path for entry in entries if _SERIES.fullmatch(entry.name) for path in Path(entry.path).rglob("*.tif")}
+    listed = {root / row[token] for row in rows for token in SENSORS}
+    yield from (_Sighting(path) for path in sorted(there - listed))
+    yield from (_Sighting(Path(entry.path)) for entry in entries if not _SERIES.fullmatch(entry.name))
+    for row in rows:
+        patch = PatchId.parse(row["patch"])
+        for token in SENSORS:
+            if (path := root / row[token]) in there:
+                yield _Sighting(path, token, str(patch), patch)
 
 
 def _is_number(text: str) -> bool:

@@ -272,7 +272,7 @@ def _incomplete(inventory: Inventory, one: IncompleteTriplet) -> PatchImages:
     patch = PatchId.parse(one.name) if one.roi else None
     if patch and inventory.layout == "official":
         return PatchImages(one.name, patch, {token: inventory.root / patch.path(token) for token in there}, one.lacks)
-    if inventory.layout == "scenes":
+    if inventory.layout in ("scenes", "series"):
         return PatchImages(one.name, patch, {}, one.lacks)
     folders = {SAR: SAR, CLOUDY: CLOUDY, CLEAR: _clear_folder(inventory.root)}
     paths = {token: inventory.root / folders[token] / f"{one.name}.tif" for token in there}

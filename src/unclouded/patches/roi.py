@@ -1,8 +1,10 @@
 """Identifiers of regions and patches: parsed from official names and compared as values."""
 
+import datetime
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from unclouded.errors import InputError
 
@@ -26,7 +28,8 @@ November."""
 
 _ROI = re.compile(r"(?P<seed>ROIs[0-9]{4})_(?P<season>spring|summer|fall|winter)_(?P<number>[0-9]{1,6})")
 _PATCH = re.compile(
-    r"(?P<seed>ROIs[0-9]{4})_(?P<season>spring|summer|fall|winter)_(?:(?:s2_cloud[Ff]ree|s2_cloudy|s2|s1)_)?(?P<number>[0-9]{1,6})_p(?P<patch>[0-9]{1,6})"
+    r"(?P<seed>ROIs[0-9]{4})_(?P<season>spring|summer|fall|winter)_(?:(?:s2_cloud[Ff]ree|s2_cloudy|s2|s1)_)?"
+    r"(?P<number>[0-9]{1,6})_p(?P<patch>[0-9]{1,6})(?:_d(?P<date>[0-9]{1,4}))?"
 )
 
 
@@ -63,6 +66,11 @@ class Roi:
         """Return the path of a scene in the scenes layout, relative to the root."""
         return Path(SCENES, str(self), f"{self.collection}_{sensor}_{self.number}.tif")
 
+    @property
+    def series_folder(self) -> Path:
+        """Folder of the region in the layout of SEN12MS-CR-TS, relative to the root; it does not name the season."""
+        return Path(self.seed, str(self.number))
+
     @classmethod
     def parse(cls, text: str) -> "Roi":
         """Parse a region such as ``ROIs1158_spring_106``.
@@ -82,13 +90,15 @@ class PatchId:
     Attributes:
         roi: Region that contains the patch.
         number: Number of the patch in its region; numbers have gaps.
+        date: Number of its cloudy date in a time series; None for a single triplet.
     """
 
     roi: Roi
     number: int
+    date: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.roi}_p{self.number}"
+        return f"{self.roi}_p{self.number}" + ("" if self.date is None else f"_d{self.date}")
 
     def file_name(self, sensor: str) -> str:
         """Return the official file name for a sensor of :data:`SENSORS`."""
@@ -97,6 +107,18 @@ class PatchId:
     def path(self, sensor: str) -> Path:
         """Return the path of an image in the official layout, relative to the root."""
         return Path(f"{self.roi.collection}_{sensor}", f"{sensor}_{self.roi.number}", self.file_name(sensor))
+
+    def series_path(self, sensor: Literal["s1", "s2"], number: int, day: datetime.date) -> Path:
+        """Return the path of an image in the layout of SEN12MS-CR-TS, relative to the root.
+
+        Args:
+            sensor: Sensor.
+            number: Number of the date in the region.
+            day: Date of the image, UTC.
+        """
+        place = f"{self.roi.seed}_{self.roi.number}"
+        name = f"{sensor}_{place}_ImgNo_{number}_{day.isoformat()}_patch_{self.number}.tif"
+        return self.roi.series_folder / sensor.upper() / str(number) / name
 
     @classmethod
     def parse(cls, text: str) -> "PatchId":
@@ -107,7 +129,8 @@ class PatchId:
         """
         if not (match := _PATCH.fullmatch(text)):
             raise InputError(f"{text!r} is not a patch; expected a name such as ROIs1158_spring_s2_106_p30")
-        return cls(Roi(match["seed"], match["season"], int(match["number"])), int(match["patch"]))
+        roi = Roi(match["seed"], match["season"], int(match["number"]))
+        return cls(roi, int(match["patch"]), int(match["date"]) if match["date"] else None)
 
 
 def region_of(name: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -19,7 +20,7 @@ from unclouded.io.geotiff import file_of, write_geotiff
 from unclouded.io.raster import Raster, read, to_stored
 from unclouded.io.rows import write_rows
 from unclouded.patches.cutting import STRIDE_PX, PatchWindow, covered
-from unclouded.patches.layouts import SAR, TripletFiles
+from unclouded.patches.layouts import CLEAR, CLOUDY, SAR, TripletFiles
 from unclouded.patches.manifest import ManifestRow
 from unclouded.patches.manifest_rows import file_columns
 from unclouded.patches.reading import TOKENS
@@ -52,8 +53,42 @@ class PatchStore(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class SeriesDates:
+    """Dates of the images of one cloudy date of a time series.
+
+    Attributes:
+        number: Number of the cloudy date in the region, from 0, in the order of time.
+        clear_number: Number of the clear date.
+        cloudy: Day of the cloudy image, UTC.
+        clear: Day of the clear image.
+        sar: Day of the radar image.
+    """
+
+    number: int
+    clear_number: int
+    cloudy: date
+    clear: date
+    sar: date
+
+    def path(self, patch: PatchId, token: str) -> Path:
+        """Return the path of an image of a patch in the layout of SEN12MS-CR-TS, relative to the root."""
+        if token == SAR:
+            return patch.series_path("s1", self.number, self.sar)
+        if token == CLOUDY:
+            return patch.series_path("s2", self.number, self.cloudy)
+        return patch.series_path("s2", self.clear_number, self.clear)
+
+
 @contextmanager
-def open_store(kind: StoreKind, root: Path, roi: Roi, grid: GeoBox, patches: list[PatchWindow]) -> Iterator[PatchStore]:
+def open_store(
+    kind: StoreKind,
+    root: Path,
+    roi: Roi,
+    grid: GeoBox,
+    patches: list[PatchWindow],
+    dates: SeriesDates | None = None,
+) -> Iterator[PatchStore]:
     """Yield a store for the patches of a region; shared files are complete at the end of the block.
 
     Args:
@@ -63,12 +98,13 @@ def open_store(kind: StoreKind, root: Path, roi: Roi, grid: GeoBox, patches: lis
         roi: Region.
         grid: Grid of the region.
         patches: Windows of its patches.
+        dates: Dates of one cloudy date of a time series, for kind ``patches``: the layout is that of SEN12MS-CR-TS.
 
     Raises:
         MachineError: The disk is full, or the folder cannot be written.
     """
     if kind == "patches":
-        yield _Patches(root)
+        yield _Patches(root, dates)
         return
     store = _Scenes(root, roi, covered(grid, patches))
     with store.writing():
@@ -77,14 +113,16 @@ def open_store(kind: StoreKind, root: Path, roi: Roi, grid: GeoBox, patches: lis
 
 
 def store_folders(root: Path, roi: Roi) -> list[Path]:
-    """Return the folders of a region in both kinds of store."""
+    """Return the folders of a region in all kinds of store."""
     official = [root / PatchId(roi, 0).path(token).parent for token in TOKENS]
-    return [*official, root / roi.scene_path(SAR).parent]
+    series = sorted((root / roi.series_folder).glob("S[12]/*"))
+    return [*official, root / roi.scene_path(SAR).parent, *series]
 
 
 @dataclass(frozen=True)
 class _Patches:
     root: Path
+    dates: SeriesDates | None = None
 
     def take(self, top: int, strips: Mapping[str, Strip]) -> None:
         """Ignore the rows; only patches are stored."""
@@ -92,14 +130,23 @@ class _Patches:
     def keep(self, patch: PatchId, images: Mapping[str, Raster]) -> ManifestRow:
         row: ManifestRow = {}
         for token, image in images.items():
-            name = patch.path(token)
-            write_geotiff(self.root / name, _stored(token, image.values), image.bands, image.geobox)
+            name = self._path(patch, token)
+            if not self._is_shared(token) or not (self.root / name).is_file():
+                write_geotiff(self.root / name, _stored(token, image.values), image.bands, image.geobox)
             row |= file_columns(token, self.root / name, name.as_posix())
         return row
 
     def leave_out(self, patch: PatchId) -> None:
         for token in TOKENS:
-            (self.root / patch.path(token)).unlink(missing_ok=True)
+            if not self._is_shared(token):
+                (self.root / self._path(patch, token)).unlink(missing_ok=True)
+
+    def _path(self, patch: PatchId, token: str) -> Path:
+        return self.dates.path(patch, token) if self.dates else patch.path(token)
+
+    def _is_shared(self, token: str) -> bool:
+        """Return whether the image belongs to all dates of a patch: the clear one of a time series."""
+        return self.dates is not None and token == CLEAR
 
     def files(self) -> ManifestRow:
         return {}
