@@ -2,8 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from unclouded.errors import InputError
+
+Level = Literal["L1C", "L2A"]
+"""Processing level of Sentinel-2: L1C is reflectance at the top of the atmosphere, L2A at the surface."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,15 @@ SENTINEL2 = Sensor(
 SENTINEL2_L2A = replace(
     SENTINEL2, name="Sentinel-2 L2A", bands=tuple(band for band in SENTINEL2.bands if band != "B10")
 )
-"""Surface reflectance (L2A), supported by some cloud detectors; removers need :data:`SENTINEL2`, which is L1C."""
+"""Surface reflectance (L2A): the bands of L1C without the cirrus band, which does not see the surface."""
 
 SENSORS = (SENTINEL1, SENTINEL2, SENTINEL2_L2A)
+
+
+def optical_sensor(level: Level) -> Sensor:
+    """Return Sentinel-2 at a processing level."""
+    return SENTINEL2_L2A if level == "L2A" else SENTINEL2
+
 
 RGB = ("B04", "B03", "B02")
 """The three bands of the paper, in the order red, green, blue."""

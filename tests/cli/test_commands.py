@@ -56,11 +56,12 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Calla
         *,
         bands: tuple[str, ...] = SENTINEL2.bands,
         sar_grid: GeoBox = GRID,
+        options: tuple[str, ...] = (),
     ) -> str:
         write_geotiff(tmp_path / "s2.tif", cloudy, bands, GRID)
         write_geotiff(tmp_path / "s1.tif", sar, SENTINEL1.bands, sar_grid)
         pair = ("--cloudy", tmp_path / "s2.tif", "--sar", tmp_path / "s1.tif")
-        arguments = ("predict", "clear-mean", "--out", tmp_path / "out", *pair)
+        arguments = ("predict", "clear-mean", "--out", tmp_path / "out", *pair, *options)
         assert unclouded(*arguments) == 2
         assert list((tmp_path / "out").glob("*")) == []
         return complaint(capsys)
@@ -308,9 +309,9 @@ def test_fault_10_radar_of_the_next_utm_zone_is_refused(refused: Refused) -> Non
     assert expected in refused(sar=RADAR, sar_grid=next_zone)
 
 
-def test_fault_18_an_l2a_image_is_refused_by_name(refused: Refused) -> None:
-    printed = refused(cloudy=CLOUDY[:12], bands=SENTINEL2_L2A.bands)
-    assert "has 12 bands, expected the 13 of Sentinel-2" in printed and printed.endswith("a file of Sentinel-2 L2A?")
+def test_fault_18_an_l2a_image_is_refused_for_the_papers_detector(refused: Refused) -> None:
+    printed = refused(cloudy=CLOUDY[:12], bands=SENTINEL2_L2A.bands, options=("--detector", "s2cloudless"))
+    assert printed.endswith("s2.tif, a Level-2A image, does not have; use --detector csmask-l2a")
 
 
 @pytest.mark.parametrize(("scale", "dtype"), [(1e-4, np.float32), (1, np.float32), (0.02, np.uint8)])

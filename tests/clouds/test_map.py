@@ -158,7 +158,7 @@ def test_a_coarser_detector_reads_the_mean_of_its_pixels() -> None:
     [
         ("threshhold=0.5", "threshhold is not a key; did you mean 'threshold'"),
         ("threshold=50", "threshold: input should be less than or equal to 1, found 50"),
-        ("mode='fuzzy'", "mode: input should be 'continuous', 'binary', 'ones' or 'product', found 'fuzzy'"),
+        ("mode='fuzzy'", "mode: input should be 'continuous', 'binary', 'ones', 'product' or 'scl', found 'fuzzy'"),
         ("resolution_m=30", "resolution_m: input should be 10, 20 or 60, found 30"),
     ],
 )

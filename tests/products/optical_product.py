@@ -9,7 +9,7 @@ from typing import Literal
 
 import rasterio
 from affine import Affine
-from jaxtyping import UInt16
+from jaxtyping import Integer, UInt16
 from numpy import ndarray
 from rasterio.errors import NotGeoreferencedWarning
 
@@ -20,6 +20,8 @@ PIXEL_M = {band: 60 if band in ("B01", "B09", "B10") else 20 for band in SENTINE
     ("B02", "B03", "B04", "B08"), 10
 )
 """Pixel size of each band in metres."""
+CLASSES_M = 20
+"""Pixel size of the scene classification of L2A, the image ``SCL``."""
 
 
 @dataclass(frozen=True)
@@ -74,19 +76,21 @@ class OpticalProduct:
 
 
 def write_optical_product(
-    root: Path, stored: Mapping[str, UInt16[ndarray, "_rows _columns"]], product: OpticalProduct
+    root: Path, stored: Mapping[str, Integer[ndarray, "_rows _columns"]], product: OpticalProduct
 ) -> Path:
     """Write a product; return its folder.
 
     Args:
         root: Folder that will hold the product's folder.
-        stored: Integers of each band at its own pixel size (:data:`PIXEL_M`), as they shall be stored.
+        stored: Integers of each band at its own pixel size (:data:`PIXEL_M`), as they shall be stored; for L2A also
+            the classes ``SCL`` (:data:`CLASSES_M`), uint8.
         product: Metadata.
     """
     folder = root / f"{product.identity}.SAFE"
     height, width = stored["B02"].shape
     for band, values in stored.items():
-        _write_image(folder / f"{product.image(band, PIXEL_M[band])}.jp2", values, product, PIXEL_M[band])
+        pixel_m = PIXEL_M.get(band, CLASSES_M)
+        _write_image(folder / f"{product.image(band, pixel_m)}.jp2", values, product, pixel_m)
     if product.layout == "old":
         stem = product.identity.split("_MSIL1C_")[1]
         product_metadata = f"S2A_OPER_MTD_SAFL1C_{stem}.xml"
@@ -121,10 +125,10 @@ def write_joined_product(
     return folder
 
 
-def _write_image(path: Path, values: UInt16[ndarray, "rows columns"], product: OpticalProduct, pixel_m: int) -> None:
+def _write_image(path: Path, values: Integer[ndarray, "rows columns"], product: OpticalProduct, pixel_m: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = values.shape
-    profile = {"driver": "JP2OpenJPEG", "height": height, "width": width, "count": 1, "dtype": "uint16"}
+    profile = {"driver": "JP2OpenJPEG", "height": height, "width": width, "count": 1, "dtype": values.dtype.name}
     place = Affine(pixel_m, 0, product.corner[0], 0, -pixel_m, product.corner[1])
     tile = 1024 if max(values.shape) > 2048 else 128
     lossless = {"QUALITY": 100, "REVERSIBLE": "YES", "BLOCKXSIZE": tile, "BLOCKYSIZE": tile}
@@ -137,7 +141,7 @@ def _write_image(path: Path, values: UInt16[ndarray, "rows columns"], product: O
 def _product_metadata(product: OpticalProduct, bands: list[str]) -> str:
     level = {"L1C": "1C", "L2A": "2A"}[product.level]
     seen = product.acquired.strftime("%Y-%m-%dT%H:%M:%S.024Z")
-    images = [product.image(band, PIXEL_M[band]) for band in bands]
+    images = [product.image(band, PIXEL_M.get(band, CLASSES_M)) for band in bands]
     if product.layout == "old":
         names = "".join(f"<BAND_NAME>{band.replace('B0', 'B')}</BAND_NAME>\n" for band in bands)
         granule, query = "Granules", f"<Band_List>\n{names}</Band_List>\n"

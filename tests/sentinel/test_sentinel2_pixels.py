@@ -26,8 +26,8 @@ def test_bands_keep_their_order_however_many_are_decoded_at_a_time(
     folder = optical_product()
     with open_product(SafeProduct(folder), tmp_path) as product:
         description = describe_product(product)
-        with open_granule(product, description, tmp_path, "nearest") as read:
-            rows = read(0, 120)
+        with open_granule(product, description, tmp_path, "nearest") as decoded:
+            rows = decoded.stored(0, 120)
     assert rows.shape == (13, 120, 120) and rows.dtype == np.uint16
     stored = {path.stem: np.fromfile(path, np.uint16) for path in tmp_path.glob("*.raw")}
     for band, one in zip(description.bands, rows, strict=True):

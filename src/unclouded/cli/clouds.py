@@ -55,7 +55,8 @@ def map_(
     clouds: Annotated[
         CloudMode,
         typer.Option(
-            help="Cloud map: the paper's, binary mask, 1 everywhere, or cleaned and with cloud shadow.",
+            help="Cloud map: the paper's, binary mask, 1 everywhere, cleaned and with cloud shadow, or by the classes "
+            "(SCL) of an L2A product.",
             rich_help_panel=CLOUD_MAP,
         ),
     ] = "continuous",

@@ -131,12 +131,13 @@ def paired(references: "Sequence[Path] | None", radars: "Sequence[Path] | None")
 
 # Cloud map
 
-CloudMode = Literal["continuous", "binary", "ones", "product"]
+CloudMode = Literal["continuous", "binary", "ones", "product", "scl"]
 Clouds = Annotated[
     CloudMode | None,
     typer.Option(
-        help="Cloud map: the paper's, binary mask, 1 everywhere, or cleaned and with cloud shadow.",
-        show_default="that of the weights; without weights product, evaluate continuous",
+        help="Cloud map: the paper's, binary mask, 1 everywhere, cleaned and with cloud shadow, or by the classes "
+        "(SCL) of an L2A product.",
+        show_default="that of the weights; without weights product, or scl for L2A products; evaluate continuous",
         rich_help_panel=CLOUD_MAP,
     ),
 ]
@@ -144,7 +145,7 @@ DetectorName = Annotated[
     str | None,
     typer.Option(
         help="Cloud detector: s2cloudless, s2cloudless+shadow (also masks cloud shadow), csmask, ...",
-        show_default="that of the weights, or else s2cloudless",
+        show_default="that of the weights, or else s2cloudless, csmask-l2a for L2A",
         rich_help_panel=CLOUD_MAP,
     ),
 ]

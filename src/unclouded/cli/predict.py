@@ -26,7 +26,9 @@ def predict(
     *,
     cloudy: Annotated[
         Path,
-        typer.Option(help="Cloudy Sentinel-2 L1C product, or GeoTIFF of 13 bands.", rich_help_panel=options.INPUT),
+        typer.Option(
+            help="Cloudy Sentinel-2 L1C or L2A product, or GeoTIFF of its bands.", rich_help_panel=options.INPUT
+        ),
     ],
     sar: Annotated[
         Path | None,

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, version
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -33,8 +33,7 @@ from unclouded.clouds.detector import (
 )
 from unclouded.errors import InputError
 from unclouded.io.strips import row_ranges
-
-Level = Literal["L1C", "L2A"]
+from unclouded.sensors import Level
 
 BANDS = ("B02", "B03", "B04", "B08", "B11", "B12")
 """The six bands that the networks read: blue, green, red, nir, swir16 and swir22 in the package's words."""

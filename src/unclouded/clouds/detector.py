@@ -75,7 +75,7 @@ def select_bands(
     if len(bands) != len(reflectance):
         raise InputError(f"expected one name per band, found {len(bands)} names for {len(reflectance)} bands")
     if absent := [band for band in needed if band not in bands]:
-        no_cirrus = "L2A has no B10, use the L1C product or the detector csmask-l2a"
+        no_cirrus = "L2A has no B10, use the L1C product, the detector csmask-l2a or the map scl"
         hint = no_cirrus if "B10" in absent else "use the product with all its bands"
         raise InputError(f"{detector} needs {' '.join(needed)}, but {' '.join(absent)} is missing; {hint}")
     return reflectance[[bands.index(band) for band in needed]]

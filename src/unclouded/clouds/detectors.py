@@ -7,12 +7,12 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 
 from unclouded.clouds.csmask import BANDS as CSMASK_BANDS
-from unclouded.clouds.csmask import CLOUD, CSMASK, CSMASK_L2A, SHADOW, Level, csmask_detector
+from unclouded.clouds.csmask import CLOUD, CSMASK, CSMASK_L2A, SHADOW, csmask_detector
 from unclouded.clouds.detector import Detector, DetectRows, ReadRows
 from unclouded.clouds.s2cloudless import BANDS, package_probability, s2cloudless_probability
 from unclouded.clouds.s2cloudless import BANDS as S2CLOUDLESS_BANDS
 from unclouded.errors import InputError
-from unclouded.sensors import SENTINEL2
+from unclouded.sensors import SENTINEL2, Level
 from unclouded.settings import nearest
 
 S2CLOUDLESS = Detector("s2cloudless", version("s2cloudless"), BANDS, s2cloudless_probability)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings, map_rows
@@ -57,6 +57,9 @@ class Image(Protocol):
     def read(self, top: int, bottom: int) -> Float32[np.ndarray, "band rows x"]:
         """Return the reflectance of the rows from ``top`` up to ``bottom``; NaN where there is no data."""
 
+    def classes(self, top: int, bottom: int) -> UInt8[np.ndarray, "rows x"]:
+        """Return the scene classification of rows; an :class:`~unclouded.errors.InputError` if there is none."""
+
 
 @dataclass(frozen=True)
 class ImageReader:
@@ -98,7 +101,8 @@ def map_file(
         ) as write,
     ):
         height, unknown = scene.geobox.shape[0], False
-        for top, strip in map_rows(scene.read, height, scene.bands, settings, sun=scene.sun):
+        mapped = map_rows(scene.read, height, scene.bands, settings, sun=scene.sun, read_classes=scene.classes)
+        for top, strip in mapped:
             write(top, strip[None])
             unknown |= bool(np.isnan(strip).any())
             on_progress("mapping rows", top + len(strip), height)

@@ -9,18 +9,22 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32
+from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from scipy.ndimage import gaussian_filter
 
 from unclouded.clouds.cache import ProbabilityCache
+from unclouded.clouds.csmask import CSMASK_L2A
 from unclouded.clouds.detector import PIXEL_M, Detector, ReadRows, at_resolution, has_data, select_bands
 from unclouded.clouds.detectors import S2CLOUDLESS, find_detector
 from unclouded.clouds.product_map import ProductMap, survey_scene
-from unclouded.io.strips import row_ranges
+from unclouded.clouds.scene_classes import REACH_PX, class_map
+from unclouded.errors import InputError
+from unclouded.io.strips import RowReader, row_ranges
 from unclouded.settings import Settings
 from unclouded.sun import Sun
 
-MapMode = Literal["continuous", "binary", "ones", "product"]
+MapMode = Literal["continuous", "binary", "ones", "product", "scl"]
 """Kinds of cloud map; see :class:`CloudMapSettings`."""
 
 
@@ -30,7 +34,8 @@ class CloudMapSettings(Settings):
     Attributes:
         detector: Name of the cloud detector; the paper's is s2cloudless. Those with ``+shadow`` count shadow as cloud.
         mode: ``continuous`` is the paper's map, ``binary`` the mask of the s2cloudless package, ``ones`` the ablation,
-            and ``product`` the map of :mod:`unclouded.clouds.product_map`, which includes cloud shadow.
+            ``product`` the map of :mod:`unclouded.clouds.product_map`, which includes cloud shadow, and ``scl`` that of
+            the scene classification of an L2A product (:mod:`unclouded.clouds.scene_classes`), without a detector.
         threshold: Continuous: probabilities below it count as 0.
         sigma_px: Continuous: standard deviation of the Gaussian, pixels.
         binary_threshold: Binary: averaged probabilities above it are cloud.
@@ -60,6 +65,12 @@ PAPER = CloudMapSettings()
 PRODUCT = CloudMapSettings(mode="product")
 """The map for products that are made without weights."""
 
+PRODUCT_L2A = CloudMapSettings(mode="product", detector=CSMASK_L2A.name)
+"""The same for images of L2A."""
+
+SCENE_CLASSES = CloudMapSettings(mode="scl")
+"""The map for L2A products that have a scene classification."""
+
 
 def cloud_map(
     reflectance: Float32[np.ndarray, "band y x"],
@@ -85,10 +96,14 @@ def cloud_map(
         The map m, 0 clear to 1 cloudy; NaN where a band of the detector has no data. In mode ``ones`` 1 everywhere.
 
     Raises:
-        InputError: A band of the detector is missing.
+        InputError: A band of the detector is missing, or the map is that of a scene classification.
     """
     if settings.mode == "ones":
         return np.ones(reflectance.shape[1:], dtype=np.float32)
+    if settings.mode == "scl":
+        raise InputError(
+            "the cloud map scl is that of the classes of an L2A product, expected a map of bands; choose it"
+        )
     chosen = at_resolution(detector or find_detector(settings.detector), settings.resolution_m)
     if cache is not None:
         chosen = cache.caching(chosen)
@@ -176,6 +191,7 @@ def map_rows(
     detector: Detector | None = None,
     strip_px: int = STRIP_PX,
     sun: Sun | None = None,
+    read_classes: RowReader[NDArray[np.uint8]] | None = None,
 ) -> Iterator[tuple[int, Float32[np.ndarray, "rows x"]]]:
     """Yield the cloud map of a scene in strips from top to bottom.
 
@@ -190,10 +206,16 @@ def map_rows(
             before the first strip.
         strip_px: Rows of a strip; a multiple of 6 for coarser detection.
         sun: Position of the sun, for the shadows of mode ``product``; None if unknown.
+        read_classes: Row reader of the scene classification, for mode ``scl``.
 
     Yields:
         First row and map m of each strip.
     """
+    if settings.mode == "scl" and read_classes is not None:
+        for top, bottom in row_ranges(height, strip_px):
+            above, below = rows_in_reach(top, bottom, height, settings)
+            yield top, class_map(read_classes(above, below)).m[top - above : bottom - above]
+        return
     detector = detector or find_detector(settings.detector)
     if settings.mode == "product":
         surveyed = survey_product(read, height, bands, detector, sun)
@@ -273,6 +295,8 @@ def reach_px(settings: CloudMapSettings) -> int:
     match settings.mode:
         case "ones" | "product":  # the product map comes from a survey of the whole scene
             return 0
+        case "scl":
+            return REACH_PX
         case "continuous":
             reach = int(4.0 * settings.sigma_px + 0.5)
         case "binary":

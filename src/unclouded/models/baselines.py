@@ -12,6 +12,7 @@ from unclouded.errors import InputError
 from unclouded.models.identity import hash_of_json
 from unclouded.models.radar_features import REACH_PX, radar_features
 from unclouded.models.remover import CloudRemover, keep_clear_pixels
+from unclouded.models.standard_atmosphere import surface_spectrum
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.settings import nearest
 from unclouded.tensors.observation import Observation
@@ -44,9 +45,10 @@ class Baseline:
 
     name: str
     bands: tuple[str, ...]
+    level: None = None
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
-        """Return the clear image as TOA reflectance; NaN where the input has no data."""
+        """Return the clear image as reflectance; NaN where the input has no data."""
         return BASELINES[self.name](observation.select(self.bands))
 
     def description(self) -> dict[str, str]:
@@ -204,12 +206,12 @@ def _has_clear_data(observation: Observation) -> Bool[Tensor, "batch 1 h w"]:
 
 
 def _clear_spectrum(observation: Observation) -> Float[Tensor, "batch band 1 1"]:
-    return _spectrum(*_clear_total(observation), observation.bands).to(observation.cloudy.dtype)
+    return _spectrum(*_clear_total(observation), observation).to(observation.cloudy.dtype)
 
 
 def _mean_spectrum(sample: Sequence[Observation]) -> Float[Tensor, "1 band 1 1"]:
     total, count = (torch.stack(each).sum(dim=0) for each in zip(*map(_clear_total, sample), strict=True))
-    return _spectrum(total, count, sample[0].bands).to(sample[0].cloudy.dtype)
+    return _spectrum(total, count, sample[0]).to(sample[0].cloudy.dtype)
 
 
 def _clear_total(observation: Observation) -> tuple[Tensor, Tensor]:
@@ -219,8 +221,9 @@ def _clear_total(observation: Observation) -> tuple[Tensor, Tensor]:
     return total, clear.sum(dim=(2, 3), keepdim=True)
 
 
-def _spectrum(total: Tensor, count: Tensor, bands: tuple[str, ...]) -> Tensor:
-    fixed = total.new_tensor([FIXED_SPECTRUM[band] for band in bands]).view(1, -1, 1, 1)
+def _spectrum(total: Tensor, count: Tensor, seen: Observation) -> Tensor:
+    spectrum = surface_spectrum(FIXED_SPECTRUM) if seen.level == "L2A" else FIXED_SPECTRUM
+    fixed = total.new_tensor([spectrum[band] for band in seen.bands]).view(1, -1, 1, 1)
     return torch.where(count > 0, total / count, fixed)
 
 

@@ -15,9 +15,8 @@ from torch import Tensor
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.models.card import CardText
-from unclouded.models.network import Level
 from unclouded.models.scaling import Interval
-from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.sensors import SENTINEL1, SENTINEL2, Level
 from unclouded.settings import Settings, settings_from
 from unclouded.strict_json import read_json_object
 

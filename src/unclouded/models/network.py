@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,14 +18,12 @@ from unclouded.models.inference import MARGIN_PX, Engine, Precision, dtype_of, f
 from unclouded.models.plugins import is_reference
 from unclouded.models.remover import CloudRemover, FunctionRemover
 from unclouded.models.scaling import Scaling
-from unclouded.sensors import RGB, SENTINEL2, SENTINEL2_L2A
+from unclouded.sensors import RGB, SENTINEL2, SENTINEL2_L2A, Level
 from unclouded.settings import Settings
 from unclouded.tensors.observation import Observation
 
 MIN_PX = 2 * STRIDE_PX
 """Smallest height and width: at the lowest resolution, reflection padding needs two pixels."""
-Level = Literal["L1C", "L2A"]
-"""Processing level of Sentinel-2 products."""
 
 
 class NetworkSettings(Settings):
@@ -224,20 +222,25 @@ class NetworkRemover:
 
 
 def require_level(remover: CloudRemover, level: Level) -> None:
-    """Check that a remover is for images of a processing level; removers without weights are for L1C.
+    """Check that a remover is for images of a processing level.
 
     Raises:
-        InputError: The remover is for another level.
+        InputError: The remover is for the other level.
     """
-    if (found := level_of(remover)) != level:
+    if (found := level_of(remover)) not in (None, level):
         raise InputError(f"{remover.name} was trained on {found}, expected {level} for these images; choose others")
 
 
-def level_of(remover: CloudRemover) -> Level:
-    """Return the processing level that a remover is for: its ``level``, or L1C."""
+def level_of(remover: CloudRemover) -> Level | None:
+    """Return the processing level that a remover is for: its ``level``, None for both, or L1C if it states none."""
     if isinstance(remover, NetworkRemover):
         return remover.settings.level
-    return "L2A" if getattr(remover, "level", "L1C") == "L2A" else "L1C"
+    match getattr(remover, "level", "L1C"):
+        case None:
+            return None
+        case "L2A":
+            return "L2A"
+    return "L1C"
 
 
 def _check(observation: Observation, bands: tuple[str, ...]) -> None:

@@ -20,9 +20,8 @@ from unclouded.errors import InputError
 from unclouded.files import machine_fault, named, sha256
 from unclouded.models.identity import hash_of_json
 from unclouded.models.mlm import CLOUD_MAP, Description, ModelInput, read_description
-from unclouded.models.network import Level
 from unclouded.models.onnx_graph import check_onnx
-from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.sensors import SENTINEL1, SENTINEL2, Level
 from unclouded.tensors.observation import Observation
 
 SUFFIX = ".onnx"

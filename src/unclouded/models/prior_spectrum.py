@@ -9,7 +9,8 @@ from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from unclouded.models.radar_features import MEAN_SCALES_PX
-from unclouded.sensors import SENTINEL2
+from unclouded.models.standard_atmosphere import surface_spectrum
+from unclouded.sensors import SENTINEL2, Level
 from unclouded.tensors.observation import Season
 
 LAND_SPECTRUM = dict(
@@ -85,11 +86,11 @@ _VH_OVER_4_PX = 2 * (1 + MEAN_SCALES_PX.index(4.0)) + 1
 
 @dataclass(frozen=True)
 class Prior:
-    """Spectra of land and water before any pixel of a scene is used.
+    """Spectra of land and water before any pixel of a scene is used, at the top of the atmosphere until :meth:`at`.
 
     Attributes:
-        land: TOA reflectance by band.
-        water: TOA reflectance by band.
+        land: Reflectance by band.
+        water: Reflectance by band.
         share: Weight by band, as a share of the scene.
         seasonal: Course of the reflectance of land over the year, see :data:`SEASONAL_SPECTRUM`.
         seasonal_weight: Weight of ``seasonal`` against ``land`` by band.
@@ -101,15 +102,24 @@ class Prior:
     seasonal: Mapping[str, tuple[float, float, float]]
     seasonal_weight: Mapping[str, float]
 
-    def at(self, season: Season | None) -> "Prior":
-        """Return the prior with the land spectrum of one day; that of the annual mean if the date is unknown."""
+    def at(self, season: Season | None, level: Level = "L1C") -> "Prior":
+        """Return the prior of one day, for images of a level.
+
+        Args:
+            season: Day and latitude; None for the annual mean.
+            level: ``L2A`` for surface reflectance, by :mod:`unclouded.models.standard_atmosphere`.
+        """
         cosine, sine = _course_of_year(season)
         in_season = {
             band: (1 - self.seasonal_weight[band]) * self.land[band]
             + self.seasonal_weight[band] * (mean + cosine * along_cosine + sine * along_sine)
             for band, (mean, along_cosine, along_sine) in self.seasonal.items()
         }
-        return replace(self, land={**self.land, **in_season}, seasonal={})
+        land: Mapping[str, float] = {**self.land, **in_season}
+        water = self.water
+        if level == "L2A":
+            land, water = surface_spectrum(land), surface_spectrum(water)
+        return replace(self, land=land, water=water, seasonal={})
 
     def spectrum(
         self, features: Float32[Tensor, "batch feature h w"], bands: tuple[str, ...]

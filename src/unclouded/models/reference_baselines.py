@@ -46,6 +46,7 @@ class ReferenceBaseline:
     bands: tuple[str, ...] = RGB
     needs_radar: bool = False
     uses_references: bool = True
+    level: None = None
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
         """Return the clear image as reflectance; NaN where today has no data."""

@@ -120,6 +120,7 @@ class ReferenceRemover:
     align_px: int = 1
     uses_references: bool = True
     needs_radar: bool = False
+    level: None = None
 
     @property
     def margin_px(self) -> int:

@@ -15,7 +15,8 @@ from unclouded.tensors.observation import Observation
 class CloudRemover(Protocol):
     """A callable that predicts the clear image of an observation: all that prediction and evaluation require.
 
-    Pixels without radar are passed to a remover only if it has an attribute ``needs_radar`` that is False.
+    Pixels without radar are passed to a remover only if it has an attribute ``needs_radar`` that is False, and images
+    of Level-2A only if it has an attribute ``level`` that is ``L2A``, or None for both levels.
     """
 
     @property

@@ -71,6 +71,7 @@ class SceneAdapted:
     name: str = NAME
     align_px: int = 1
     needs_radar: bool = False
+    level: None = None
 
     @property
     def margin_px(self) -> int:
@@ -83,7 +84,7 @@ class SceneAdapted:
         ends = [o + n for seen in sample for o, n in zip(seen.origin_px, seen.cloudy.shape[-2:], strict=True)]
         grid = NodeGrid(None if max(ends) <= self.settings.node_px else self.settings.node_px)
         land, water, without_radar = (SceneMoments(grid) for _ in range(3))
-        prior = self.prior.at(_season(sample))
+        prior = self.prior.at(_season(sample), sample[0].level)
         for seen in sample:
             _add_clear_pixels(seen.select(self.bands), land, water, prior, self.settings.erosion_px)
             _add_without_radar(seen.select(self.bands), without_radar, prior, self.settings.erosion_px)
@@ -96,7 +97,7 @@ class SceneAdapted:
         return AdaptedToScene(self.bands, chosen, prior, dry, wet, level)
 
     def __call__(self, observation: Observation) -> Float[Tensor, "batch band h w"]:
-        """Return the clear image as TOA reflectance; NaN where there is no data to make it from."""
+        """Return the clear image as reflectance; NaN where there is no data to make it from."""
         return self.with_confidence(observation)[0]
 
     def with_confidence(

@@ -169,6 +169,7 @@ class AutoRemover:
     seed: int = 0
     name: str = "auto"
     needs_radar: bool = False
+    level: None = None
 
     @property
     def bands(self) -> tuple[str, ...]:

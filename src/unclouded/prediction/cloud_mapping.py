@@ -5,6 +5,7 @@ together with masks of valid pixels, and returns a :class:`SceneMap` that reads 
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from unclouded.clouds.map import (
     rows_in_reach,
     survey_product,
 )
+from unclouded.clouds.scene_classes import FACTOR, class_map
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.io.geotiff import grid_of, image_bands, open_geotiff, stored_rows
@@ -173,6 +175,8 @@ def map_scene(
         if user_map is not None:
             read_map = stack.enter_context(open_user_mask(user_map, sources.target.full))
             mapped = _user_map_strips(sources, missing, sources.target.cloud_map(read_map))
+        elif settings.mode == "scl":
+            mapped = _classified_strips(sources, missing, settings)
         elif settings.mode == "product":
             mapped = _surveyed_strips(sources, missing, settings, sun or sources.optical.sun)
         else:
@@ -289,6 +293,23 @@ def _repeated(values: Float32[np.ndarray, "band y x"], factor: int, top: int, bo
 def _block_mean(values: NDArray[np.float32] | NDArray[np.bool_], factor: int) -> NDArray[np.float32]:
     height, width = (length // factor for length in values.shape)
     return np.asarray(values.reshape(height, factor, width, factor).mean(axis=(1, 3), dtype=np.float32))
+
+
+def _classified_strips(sources: Sources, strips: list[tuple[int, int]], settings: CloudMapSettings) -> MappedStrips:
+    """Map strips by the scene classification."""
+    optical, height = sources.optical, sources.shape[0]
+
+    def read(strip: tuple[int, int]) -> Future[tuple[NDArray[np.integer], NDArray[np.uint8]]]:
+        return sources.submit(
+            lambda: (optical.stored(*strip), optical.classes(*rows_in_reach(*strip, height, settings)))
+        )
+
+    for strip, (stored, classes) in prefetch(strips, read):
+        check_limits(optical.path, optical.radiometry.decode(stored), optical.sensor)
+        first = rows_in_reach(*strip, height, settings)[0]
+        here = slice(strip[0] - first, strip[1] - first)
+        mapped = class_map(classes, FACTOR // optical.factor)
+        yield strip, mapped.m[here], mapped.shadow[here], stored
 
 
 # Cloud maps of the user, from other detectors or drawn by hand.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from unclouded.clouds.map import CloudMapSettings, cloud_map
+from unclouded.clouds.scene_classes import FACTOR, class_map
 from unclouded.files import as_room
 from unclouded.io.rows import Layer, write_cog
 from unclouded.models.remover import CloudRemover
@@ -115,8 +116,8 @@ def time_stages(
     reflectance = sources.optical.radiometry.decode(sources.stored(window.top, window.bottom).result()[:, :, columns])
     mapping = 0.0
     if clouds is not None:
-        cloud_map(reflectance, sources.optical.bands, clouds)  # the first call compiles
-        mapping, _ = _timed(lambda: cloud_map(reflectance, sources.optical.bands, clouds))
+        _map_window(sources, window, reflectance, clouds)  # the first call compiles
+        mapping, _ = _timed(lambda: _map_window(sources, window, reflectance, clouds))
     images = 1 + references
     mapped = StageTimes(images * reading / (window.shape[0] * width), images * mapping / window.pixels)
     usable = rows.optical if sources.radar is None else rows.optical & rows.radar
@@ -141,6 +142,14 @@ def time_stages(
         writing=_timed(lambda: _write(stored))[0] / pixels,
         margin_px=ensemble.margin_px,
     )
+
+
+def _map_window(sources: Sources, window: Window, reflectance: NDArray[np.float32], clouds: CloudMapSettings) -> None:
+    if clouds.mode == "scl":
+        classes = sources.in_reader(lambda: sources.optical.classes(window.top, window.bottom))
+        class_map(classes, FACTOR // sources.optical.factor)
+    else:
+        cloud_map(reflectance, sources.optical.bands, clouds)
 
 
 def _with_references(observation: Observation, count: int) -> Observation:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from unclouded import __version__
-from unclouded.clouds.map import PRODUCT, CloudMapSettings
+from unclouded.clouds.map import PRODUCT, PRODUCT_L2A, SCENE_CLASSES, CloudMapSettings
 from unclouded.errors import InputError
 from unclouded.files import content_hash, named
 from unclouded.io.raster import describe_grid
@@ -262,7 +262,8 @@ def map_references(
         References with clear ground, and warnings.
     """
     if settings.mode == "ones":
-        settings = settings.model_copy(update={"mode": PRODUCT.mode})
+        of_l2a = sources.optical.level == "L2A"
+        settings = SCENE_CLASSES if of_l2a else settings.model_copy(update={"mode": PRODUCT.mode})
     mapped, remarks = [], []
     folder.mkdir(parents=True, exist_ok=True)
     for number, one in enumerate(references, start=1):
@@ -270,9 +271,12 @@ def map_references(
         def progress(_: str, completed: int, total: int, number: int = number) -> None:
             on_progress(f"mapping reference {number} of {len(references)}", completed, total)
 
+        clouds = settings
+        if clouds.mode == "scl" and not one.optical.has_classes:
+            clouds = PRODUCT_L2A
         as_scene = replace(sources, optical=one.optical, radar=one.radar or sources.radar, references=())
-        store = StripCheckpoint(folder, f"reference-{_map_key(one, as_scene, bands, settings)}")
-        scene_map = map_scene(as_scene, bands, settings, store, progress)
+        store = StripCheckpoint(folder, f"reference-{_map_key(one, as_scene, bands, clouds)}")
+        scene_map = map_scene(as_scene, bands, clouds, store, progress)
         seen, clear = _shares(scene_map)
         if clear == 0:
             remarks.append(f"the reference {one.title} shows no clear ground of the scene; it was left out")

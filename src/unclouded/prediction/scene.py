@@ -23,13 +23,13 @@ import torch
 from pydantic import BeforeValidator, Field
 
 from unclouded import __version__
-from unclouded.clouds.map import PRODUCT, CloudMapSettings
+from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError, MachineError
 from unclouded.files import content_hash, named, require_apart, require_room, sha256, write_json
 from unclouded.io.geotiff import mask_beside
 from unclouded.locks import held
 from unclouded.models.identity import describe_remover
-from unclouded.models.network import Level, level_of
+from unclouded.models.network import level_of
 from unclouded.models.remover import CloudRemover, ConfidentRemover, needs_radar, uses_references
 from unclouded.models.weights import MapChoice, choose_map
 from unclouded.prediction.alignment import AlignmentQuality, assess_alignment
@@ -44,6 +44,7 @@ from unclouded.prediction.clearing import (
 )
 from unclouded.prediction.cloud_mapping import SceneMap, map_scene
 from unclouded.prediction.forecast import forecast
+from unclouded.prediction.levels import common_level, map_of_level, require_map, with_bands_of
 from unclouded.prediction.pictures import PICTURES, write_pictures
 from unclouded.prediction.products import (
     PRODUCTS,
@@ -73,7 +74,7 @@ from unclouded.prediction.tiling import StripCheckpoint, work_folder
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.sentinel.identify import identify
-from unclouded.sentinel.optical import Offset, OpticalSettings
+from unclouded.sentinel.optical import Offset, OpticalSettings, read_level
 from unclouded.settings import Settings
 from unclouded.strict_json import read_json_object
 from unclouded.sun import Sun
@@ -196,13 +197,17 @@ def predict_scene(
         remover = RemoverSpec(str(remover)).find()
     if references and isinstance(remover, AutoRemover):
         remover = remover.with_references()
+    level = common_level((remover, *others))
+    optical, radar = identify(cloudy, SENTINEL2), identify(sar, SENTINEL1) if sar is not None else None
+    found = read_level(optical)
+    if level is None:
+        remover, *others = (with_bands_of(found.level, one) for one in (remover, *others))
     removers, out = (remover, *others), Path(out)
     if references and not any(uses_references(one) for one in removers):
         _logger.warning("%s uses no references; they are ignored", remover.name)
         references = ()
     if sar is None:
         require_radar_free(removers)
-    optical, radar = identify(cloudy, SENTINEL2), identify(sar, SENTINEL1) if sar is not None else None
     cloudy, sar = optical.path, radar.path if radar is not None else None
     if any(other.bands != remover.bands for other in others):
         raise InputError(
@@ -215,7 +220,9 @@ def predict_scene(
             require_apart(out / f"{name}.tif", source)
     with _no_new_folder_on_error(out), held(out):
         started = clock()
-        choice = choose_map(removers, settings.clouds, settings.cloud_map, PRODUCT)
+        choice = choose_map(removers, settings.clouds, settings.cloud_map, map_of_level(found, settings.clouds))
+        if level in (None, found.level) and settings.cloud_map is None:
+            require_map(optical.path, found, choice.used)
         settings = settings.model_copy(update={"clouds": choice.used})
         _require_fine_for_detectors(settings)
         record = _record(removers, cloudy, sar, settings, listed)
@@ -224,9 +231,8 @@ def predict_scene(
             _logger.info("%s already holds this scene; nothing to do", named(out))
             return finished
         work = work_folder(out, key)
-        if found := len([*work.glob("*.strip")]):
-            _logger.info("resuming an interrupted run with %d finished strip%s", found, "" if found == 1 else "s")
-        level = _level(removers)
+        if strips := len([*work.glob("*.strip")]):
+            _logger.info("resuming an interrupted run with %d finished strip%s", strips, "" if strips == 1 else "s")
         with (
             open_sources(
                 *(optical, radar, work, settings.radar, level, settings.optical, on_progress, require_offset),
@@ -287,7 +293,8 @@ def read_scene_sample(
     """
     settings = settings or SceneSettings()
     optical, radar = identify(cloudy, SENTINEL2), identify(sar, SENTINEL1)
-    clouds = choose_map([remover], settings.clouds, settings.cloud_map).used
+    usual = map_of_level(read_level(optical), settings.clouds)
+    clouds = choose_map([remover], settings.clouds, settings.cloud_map, usual).used
     with (
         tempfile.TemporaryDirectory(prefix="unclouded-") as folder,
         open_sources(
@@ -316,14 +323,6 @@ def _require_fine_for_detectors(settings: SceneSettings) -> None:
             f"the cloud map {settings.clouds.mode}, with which networks are trained, is for pixels of 10 m, found "
             f"{settings.resolution_m}; choose --clouds product or ones, or a remover without weights"
         )
-
-
-def _level(removers: Sequence[CloudRemover]) -> Level:
-    """Return the processing level that the removers are for."""
-    levels = {level_of(one) for one in removers}
-    if len(levels) > 1:
-        raise InputError("expected weights of one product level, found L1C and L2A; choose weights of one level")
-    return levels.pop()
 
 
 @contextmanager

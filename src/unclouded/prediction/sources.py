@@ -23,10 +23,9 @@ from unclouded.clouds.detector import ReadRows
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.io.strips import RowReader
-from unclouded.models.network import Level
 from unclouded.prediction.tiling import Window
 from unclouded.progress import ProgressCallback, no_progress
-from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.sensors import SENTINEL1, SENTINEL2, Level
 from unclouded.sentinel.coregistration import Shift
 from unclouded.sentinel.footprints import latitude_deg, require_on_earth
 from unclouded.sentinel.identify import BandStack, GeoTiff, Source, identify
@@ -98,6 +97,7 @@ class SceneRows:
         season: Season and latitude of the scene; None if unknown.
         date: Date of acquisition; None if unknown.
         references: The same rows of other dates.
+        level: Processing level of the optical images.
     """
 
     top: int
@@ -108,6 +108,7 @@ class SceneRows:
     season: Season | None = None
     date: datetime.date | None = None
     references: tuple[ReferenceRows, ...] = ()
+    level: Level = "L1C"
 
     @property
     def window(self) -> Window:
@@ -159,7 +160,7 @@ class SceneRows:
         sar, optical, shown = (torch.from_numpy(np.ascontiguousarray(image))[None] for image in images)
         references = tuple(one.reference(part) for one in self.references)
         corner, seasons = (window.top, window.left), (self.season,)
-        return Observation(sar, optical, shown, self.bands, corner, self.date, references, seasons)
+        return Observation(sar, optical, shown, self.bands, corner, self.date, references, seasons, self.level)
 
 
 def _fill_missing_bands(pixels: Float32[np.ndarray, "band pixel"]) -> Float32[np.ndarray, "band pixel"]:
@@ -217,7 +218,11 @@ class Sources:
 
     def in_reader(self, function: Callable[[], T]) -> T:
         """Return the result of a function that is run by the thread that reads the images."""
-        return self._reader.submit(function).result()
+        return self.submit(function).result()
+
+    def submit(self, function: Callable[[], T]) -> Future[T]:
+        """Start a function in the thread that reads the images."""
+        return self._reader.submit(function)
 
     def stored(self, top: int, bottom: int) -> "Future[Any]":
         """Start to read rows of all optical bands as stored integers."""
@@ -247,7 +252,8 @@ class Sources:
         else:
             sar = self.radar.read(top, bottom)
         references = tuple(read(top, bottom, bands) for read in self.references)
-        return SceneRows(top, stored, sar, bands, self.radiometry(bands), self.season, self.date, references)
+        known = self.season, self.date, references, self.optical.level
+        return SceneRows(top, stored, sar, bands, self.radiometry(bands), *known)
 
     def shift(self, where: RowReader[NDArray[np.bool_]]) -> "Future[Shift]":
         """Start to estimate the shift of the radar against the optical scene, from the pixels selected by ``where``.
@@ -271,7 +277,7 @@ def open_sources(
     sar: Path | Source | None,
     work_folder: Path,
     radar: RadarSettings | None = None,
-    level: Level = "L1C",
+    level: Level | None = "L1C",
     optical: OpticalSettings | None = None,
     on_progress: ProgressCallback = no_progress,
     require_offset: bool = False,
@@ -285,7 +291,7 @@ def open_sources(
         sar: Sentinel-1 product or GeoTIFF; None for the optical scene alone.
         work_folder: Folder for decoded bands of products.
         radar: Resampling and correction of the radar image.
-        level: Processing level that the remover is for.
+        level: Processing level that the remover is for; None for both.
         optical: Reading of the optical image.
         on_progress: Called with (stage, completed, total); decoding the products of a whole tile takes a minute.
         require_offset: Refuse an optical GeoTIFF whose offset is in doubt.
@@ -305,7 +311,7 @@ def open_sources(
         to_open = open_optical(
             source,
             resampling=optical.resampling,
-            allow_l2a=level == "L2A",
+            allow_l2a=level != "L1C",
             tile=optical.tile,
             offset=optical.offset,
             date=optical.date,
@@ -313,7 +319,7 @@ def open_sources(
             require_offset=require_offset,
         )
         scene = reader.submit(stack.enter_context, to_open).result()
-        if scene.level != level:
+        if level not in (None, scene.level):
             raise InputError(
                 f"{named(source.path)} is {scene.level}, but the weights were trained on {level}; use that level"
             )

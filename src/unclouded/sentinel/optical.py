@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from jaxtyping import Float32, Integer
+from jaxtyping import Float32, Integer, UInt8
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pydantic import Field
@@ -26,7 +26,7 @@ from unclouded.io.geotiff import image_bands, open_geotiff
 from unclouded.io.raster import band_named, check_limits, offset_steps, same_grid
 from unclouded.io.rows import require_rows
 from unclouded.io.strips import RowReader
-from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Sensor
+from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Level, Sensor, optical_sensor
 from unclouded.sentinel.band_stack import open_image, read_acquisition_time
 from unclouded.sentinel.footprints import centre_deg
 from unclouded.sentinel.identify import ONE_PASS, BandStack, GeoTiff, Source, identify, products_of
@@ -34,7 +34,7 @@ from unclouded.sentinel.plausibility import OFFSET_LEFT, check_optical_plausibil
 from unclouded.sentinel.radiometry import NO_DATA, SATURATED, Radiometry
 from unclouded.sentinel.resample import Resampling
 from unclouded.sentinel.safe import Product, open_product
-from unclouded.sentinel.sentinel2 import describe_product
+from unclouded.sentinel.sentinel2 import ProcessingLevel, describe_product, processing_level
 from unclouded.sentinel.sentinel2_pixels import NO_MANIFEST, open_granule
 from unclouded.settings import Settings
 from unclouded.sun import Sun, sun_position
@@ -44,6 +44,8 @@ MAYBE_OFFSET = (
     "numbers carry the offset of processing baseline 04.00, and reflectance is 0.1 too high; set --offset -1000 in "
     "that case, and --offset 0 otherwise"
 )
+NO_CLASSES = "use another cloud map, such as --clouds product --detector csmask-l2a"
+"""Remedy for an image without scene classification."""
 _ONE_PART = timedelta(seconds=1)
 """Parts of a tile start seconds apart; versions of one part start at the same time."""
 _PASS_HOUR, _INCLINATION_DEG, _SWATH_HOURS = 10.5, 98.57, 0.75
@@ -104,6 +106,7 @@ class OpticalScene:
     names_bands: bool = True
     sun: Sun | None = None
     factor: int = 1
+    _read_classes: RowReader[NDArray[np.uint8]] | None = field(default=None, repr=False)
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -111,9 +114,28 @@ class OpticalScene:
         return self.sensor.bands
 
     @property
-    def level(self) -> str:
+    def level(self) -> Level:
         """``L1C`` or ``L2A``."""
         return "L2A" if self.sensor == SENTINEL2_L2A else "L1C"
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the image has a scene classification."""
+        return self._read_classes is not None
+
+    def classes(self, top: int, bottom: int) -> UInt8[np.ndarray, "rows x"]:
+        """Read the scene classification (SCL) of the rows from ``top`` to before ``bottom``; 0 for no data.
+
+        Raises:
+            InputError: The image has none, which only L2A products have.
+            ValueError: The rows exceed the image.
+        """
+        if self._read_classes is None:
+            raise InputError(
+                f"{named(self.path)} has no scene classification (SCL), as L2A products have; {NO_CLASSES}"
+            )
+        require_rows(self.path, self.geobox, top, bottom)
+        return self._read_classes(top, bottom)
 
     def stored(self, top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
         """Read the stored integers of the rows from ``top`` to before ``bottom``; outputs keep them in clear pixels.
@@ -155,6 +177,21 @@ class OpticalScene:
         return {key: value for key, value in known.items() if value is not None}
 
 
+def read_level(source: Source) -> ProcessingLevel:
+    """Return the level of an optical image from its metadata: that of a GeoTIFF or folder by the number of its bands.
+
+    Raises:
+        InputError: The image is another one, which the message names, or its metadata are damaged.
+    """
+    if isinstance(source, BandStack | GeoTiff):
+        return ProcessingLevel("L2A" if _band_count(source) == len(SENTINEL2_L2A.bands) else "L1C")
+    with (
+        tempfile.TemporaryDirectory(prefix="unclouded-") as folder,
+        open_product(products_of(source)[0], Path(folder), metadata_only=True) as product,
+    ):
+        return processing_level(product)
+
+
 @contextmanager
 def open_optical(
     path: Path | str | Source,
@@ -167,7 +204,9 @@ def open_optical(
     work_folder: Path | None = None,
     require_offset: bool = False,
 ) -> Iterator[OpticalScene]:
-    """Open a Sentinel-2 image: a Level-1C product (SAFE folder or zip), a GeoTIFF of its 13 bands, or a folder of 13.
+    """Open a Sentinel-2 image: a product (SAFE folder or zip), a GeoTIFF of its bands, or a folder of them.
+
+    Level-1C has 13 bands, Level-2A the same without B10.
 
     Products in one folder that are parts of one tile in one pass are joined.
 
@@ -251,10 +290,10 @@ def _open_product(
     ):
         description = describe_product(product, allow_l2a=allow_l2a, tile=tile)
         _refuse_another_offset(source.path, description.radiometry, offset)
-        with open_granule(product, description, Path(folder), resampling) as read:
+        with open_granule(product, description, Path(folder), resampling) as granule:
             yield OpticalScene(
                 path=source.path,
-                sensor=SENTINEL2_L2A if description.level == "L2A" else SENTINEL2,
+                sensor=optical_sensor(description.level),
                 geobox=description.geobox,
                 radiometry=description.radiometry,
                 identity=description.identity,
@@ -262,7 +301,8 @@ def _open_product(
                 baseline=description.baseline,
                 remarks=() if product.listed is not None else (NO_MANIFEST,),
                 sun=description.sun,
-                _read_stored=read,
+                _read_stored=granule.stored,
+                _read_classes=granule.classes,
             )
 
 
@@ -271,7 +311,7 @@ def _open_stack(
     source: BandStack | GeoTiff, offset: int | None, resampling: Resampling, *, allow_l2a: bool
 ) -> Iterator[OpticalScene]:
     """Open GeoTIFFs; the radiometry is that of their scale and offset tags, the level that of their band count."""
-    sensor = SENTINEL2_L2A if allow_l2a and _band_count(source) == len(SENTINEL2_L2A.bands) else SENTINEL2
+    sensor = optical_sensor(read_level(source).level) if allow_l2a else SENTINEL2
     with open_image(source, sensor, resampling) as rows:
         last = rows.stored(rows.geobox.shape[0] - 1, rows.geobox.shape[0])
         radiometry = Radiometry(offset_steps(last, sensor), last.values.dtype.name, last.nodata)
@@ -383,6 +423,12 @@ def _joined(path: Path, parts: Sequence[OpticalScene]) -> OpticalScene:
             np.copyto(found, _at_offset(one, radiometry, top, bottom), where=found == NO_DATA)
         return found
 
+    def read_classes(top: int, bottom: int) -> NDArray[np.uint8]:
+        found = first.classes(top, bottom).copy()
+        for one in others:
+            np.copyto(found, one.classes(top, bottom), where=found == 0)
+        return found
+
     identities = [str(one.identity) for one in parts]
     remark = f"{len(parts)} products of one tile and pass were joined: {' and '.join(identities)}"
     return replace(
@@ -393,6 +439,7 @@ def _joined(path: Path, parts: Sequence[OpticalScene]) -> OpticalScene:
         baseline=" and ".join(dict.fromkeys(str(one.baseline) for one in parts)),
         remarks=tuple(dict.fromkeys([*(known for one in parts for known in one.remarks), remark])),
         _read_stored=read,
+        _read_classes=read_classes if all(one.has_classes for one in parts) else None,
     )
 
 

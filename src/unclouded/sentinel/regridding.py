@@ -1,7 +1,8 @@
 """Optical scenes on the grid of another scene: shifted by whole pixels, or warped."""
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -59,12 +60,15 @@ def on_grid(scene: OpticalScene, geobox: GeoBox, *, align: bool = False) -> Opti
             "the same tile"
         )
     if (shift := _whole_shift(scene.geobox, geobox)) is not None:
-        return replace(scene, geobox=geobox, _read_stored=_shifted(scene, geobox, shift))
+        classes = scene.has_classes and _shifted(scene.classes, scene.geobox, geobox, shift)
+        stored = _shifted(scene.stored, scene.geobox, geobox, shift)
+        return replace(scene, geobox=geobox, _read_stored=stored, _read_classes=classes or None)
     if not align:
         raise InputError(
             f"{named(scene.path)} lies on another grid than the cloudy scene {grids}; warp it with --align"
         )
-    return replace(scene, geobox=geobox, _read_stored=_warped(scene, geobox))
+    classes = scene.has_classes and _warped_classes(scene, geobox)
+    return replace(scene, geobox=geobox, _read_stored=_warped(scene, geobox), _read_classes=classes or None)
 
 
 def needed_window(part: GeoBox, source: GeoBox, to_source: Transformer) -> tuple[slice, slice]:
@@ -103,16 +107,24 @@ def _whole_shift(source: GeoBox, target: GeoBox) -> tuple[int, int] | None:
     return (down, right) if same_grid(moved, target, _SAME_PX) else None
 
 
-def _shifted(scene: OpticalScene, geobox: GeoBox, shift: tuple[int, int]) -> RowReader[NDArray[np.integer]]:
-    (down, right), (height, width) = shift, scene.geobox.shape
+def _shifted(
+    read_source: RowReader[NDArray[Any]], source: GeoBox, geobox: GeoBox, shift: tuple[int, int]
+) -> RowReader[NDArray[Any]]:
+    (down, right), (height, width) = shift, source.shape
     columns = slice(max(right, 0), min(right + geobox.shape[1], width))
 
-    def read(top: int, bottom: int) -> NDArray[np.integer]:
-        found = np.full((len(scene.bands), bottom - top, geobox.shape[1]), NO_DATA, np.dtype(scene.radiometry.dtype))
+    @cache
+    def empty_row() -> NDArray[Any]:
+        one = read_source(0, 1)
+        return np.full((*one.shape[:-1], geobox.shape[1]), NO_DATA, one.dtype)
+
+    def read(top: int, bottom: int) -> NDArray[Any]:
+        found = empty_row().repeat(bottom - top, axis=-2)
         first, last = max(top + down, 0), min(bottom + down, height)
         if first < last and columns.start < columns.stop:
             rows = slice(first - down - top, last - down - top)
-            found[:, rows, columns.start - right : columns.stop - right] = scene.stored(first, last)[:, :, columns]
+            inside = slice(columns.start - right, columns.stop - right)
+            found[..., rows, inside] = read_source(first, last)[..., columns]
         return found
 
     return read
@@ -134,6 +146,27 @@ def _warped(scene: OpticalScene, geobox: GeoBox) -> RowReader[NDArray[np.integer
     def read(top: int, bottom: int) -> NDArray[np.integer]:
         blocks = [first for first, last in row_ranges(height, _BLOCK_ROWS) if first < bottom and last > top]
         return np.concatenate([block(first)[:, max(top - first, 0) : bottom - first] for first in blocks], axis=1)
+
+    return read
+
+
+def _warped_classes(scene: OpticalScene, geobox: GeoBox) -> RowReader[NDArray[np.uint8]]:
+    """Return a reader of the nearest class of each pixel; 0 outside the image."""
+    to_source = transformer(geobox, scene.geobox)
+
+    def read(top: int, bottom: int) -> NDArray[np.uint8]:
+        part = geobox[top:bottom, :]
+        rows, columns = needed_window(part, scene.geobox, to_source)
+        found = np.zeros(part.shape, np.uint8)
+        if rows.start < rows.stop and columns.start < columns.stop:
+            source = scene.geobox[rows, columns]
+            reproject(
+                np.ascontiguousarray(scene.classes(rows.start, rows.stop)[:, columns]), found,
+                src_transform=source.affine, src_crs=str(source.crs),
+                dst_transform=part.affine, dst_crs=str(part.crs),
+                resampling=Resampling.nearest, num_threads=1, tolerance=0.01,
+            )  # fmt: skip
+        return found
 
     return read
 

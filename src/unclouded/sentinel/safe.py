@@ -36,7 +36,7 @@ _MANIFEST = "manifest.safe"
 _NEEDED = re.compile(
     r"(?:[^/]+/)?(?:manifest\.safe"
     r"|[^/]*MTD[^/]*\.xml"
-    r"|GRANULE/[^/]+/(?:[^/]*MTD[^/]*\.xml|IMG_DATA/(?:R[126]0m/)?[^/]*_B[018][0-9A](?:_[126]0m)?\.jp2)"
+    r"|GRANULE/[^/]+/(?:[^/]*MTD[^/]*\.xml|IMG_DATA/(?:R[126]0m/)?[^/]*_(?:B[018][0-9A](?:_[126]0m)?|SCL(?:_20m)?)\.jp2)"
     r"|annotation/(?:calibration/)?[^/]+\.xml"
     r"|measurement/[^/]+\.tiff)"
 )

@@ -9,7 +9,7 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
 from unclouded.files import named
-from unclouded.sensors import SENTINEL2, SENTINEL2_L2A
+from unclouded.sensors import SENTINEL2, Level, optical_sensor
 from unclouded.sentinel.radiometry import QUANTIFICATION, Radiometry
 from unclouded.sentinel.safe import ProductFolder, kind_of
 from unclouded.sentinel.xml import XmlElement
@@ -21,16 +21,21 @@ RESOLUTIONS_M = (10, 20, 60)
 
 _UTM = re.compile(r"EPSG:32([67])(\d\d)")
 _IMAGE_BAND = re.compile(r"_(B\d[\dA])(?:_([126]0)m)?$")
-_LEVELS = {"Level-1C_User_Product": "L1C", "Level-2A_User_Product": "L2A"}
+_IMAGE_CLASSES = re.compile(r"_SCL(?:_20m)?$")
+_LEVELS: dict[str, Level] = {"Level-1C_User_Product": "L1C", "Level-2A_User_Product": "L2A"}
+
+CLASSES_M = 20
+"""Pixel size of the scene classification that is read, in metres."""
 
 
 @dataclass(frozen=True)
 class BandFile:
-    """Image of one band: path in the product's folder, and pixel size in metres."""
+    """Image of one band: path in the product's folder, pixel size in metres, and data type."""
 
     band: str
     name: str
     pixel_m: int
+    dtype: str = "uint16"
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,11 @@ class Sentinel2Product:
         files: Images of the bands, in the order of :data:`unclouded.sensors.SENTINEL2`.
         cloud_percent: Cloud cover of the whole product from its metadata; None if they do not contain it.
         sun: Mean position of the sun; None if the metadata do not contain it.
+        classes: Image of the scene classification (SCL) of Level-2A; None if the product lists none.
     """
 
     identity: str
-    level: str
+    level: Level
     tile: str
     acquired: datetime
     baseline: str
@@ -60,6 +66,7 @@ class Sentinel2Product:
     files: tuple[BandFile, ...]
     cloud_percent: float | None = None
     sun: Sun | None = None
+    classes: BandFile | None = None
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -72,7 +79,7 @@ def describe_product(product: ProductFolder, *, allow_l2a: bool = False, tile: s
 
     Args:
         product: Folder of the product.
-        allow_l2a: Whether to accept Level-2A, too. It has no B10, which s2cloudless needs.
+        allow_l2a: Whether to accept Level-2A, too.
         tile: Granule of a product with several, such as ``T32UPU``.
 
     Raises:
@@ -98,6 +105,7 @@ def describe_product(product: ProductFolder, *, allow_l2a: bool = False, tile: s
         files=files,
         cloud_percent=clouds.number if clouds else None,
         sun=_sun(granule),
+        classes=_class_file(images) if level == "L2A" else None,
     )
 
 
@@ -107,6 +115,30 @@ def _sun(granule: XmlElement) -> Sun | None:
         return None
     azimuth, elevation = angles.one("AZIMUTH_ANGLE").number % 360, 90 - angles.one("ZENITH_ANGLE").number
     return Sun(azimuth, elevation) if 0 < elevation <= 90 else None
+
+
+@dataclass(frozen=True)
+class ProcessingLevel:
+    """Level of an optical image.
+
+    Attributes:
+        level: ``L1C`` or ``L2A``.
+        has_classes: Whether the image has a scene classification (SCL).
+    """
+
+    level: Level
+    has_classes: bool = False
+
+
+def processing_level(product: ProductFolder) -> ProcessingLevel:
+    """Return the level of a product, from its metadata alone.
+
+    Raises:
+        InputError: The product is another one, which the message names, or its metadata are damaged.
+    """
+    metadata = _product_metadata(product)
+    classified = any(_IMAGE_CLASSES.search(image) for images in _granules(metadata).values() for image in images)
+    return ProcessingLevel(_LEVELS[metadata.name], classified and _LEVELS[metadata.name] == "L2A")
 
 
 def tiles_of(product: ProductFolder) -> tuple[str, ...]:
@@ -178,9 +210,15 @@ def _granule_metadata(product: ProductFolder, folder: str) -> XmlElement:
     return XmlElement.read(product.checked(names[0]))
 
 
-def _band_files(product: ProductFolder, images: list[str], level: str) -> tuple[BandFile, ...]:
+def _class_file(images: list[str]) -> BandFile | None:
+    """Return the image of the scene classification with pixels of 20 m."""
+    found = next((image for image in sorted(images) if _IMAGE_CLASSES.search(image)), None)
+    return None if found is None else BandFile("SCL", f"{found}.jp2", CLASSES_M, "uint8")
+
+
+def _band_files(product: ProductFolder, images: list[str], level: Level) -> tuple[BandFile, ...]:
     """Return the image of each band, the finest where there are several."""
-    bands = SENTINEL2.bands if level == "L1C" else SENTINEL2_L2A.bands
+    bands = optical_sensor(level).bands
     found: dict[str, BandFile] = {}
     for image in sorted(images):  # _10m before _20m
         if match := _IMAGE_BAND.search(image):

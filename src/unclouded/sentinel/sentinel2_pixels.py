@@ -7,6 +7,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,11 +42,24 @@ NO_MANIFEST = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Granule:
+    """Decoded granule, read by rows of the 10 m grid; thread-safe.
+
+    Attributes:
+        stored: Reader of stored integers (band, row, column).
+        classes: Reader of the scene classification (row, column); None without one.
+    """
+
+    stored: RowReader[NDArray[np.integer]]
+    classes: RowReader[NDArray[np.uint8]] | None = None
+
+
 @contextmanager
 def open_granule(
     product: ProductFolder, description: Sentinel2Product, work_folder: Path, resampling: Resampling
-) -> Iterator[RowReader[NDArray[np.integer]]]:
-    """Decode a granule and yield a thread-safe reader of its rows on the 10 m grid.
+) -> Iterator[Granule]:
+    """Decode a granule into temporary files.
 
     Args:
         product: Folder of the product.
@@ -53,21 +67,20 @@ def open_granule(
         work_folder: Folder for the pixels at native resolution: 1.3 GB for a whole tile.
         resampling: Interpolation of the bands of 20 and 60 m.
 
-    Yields:
-        Reader of stored integers (band, row, column).
-
     Raises:
         InputError: A file is missing, truncated, damaged, or contradicts its metadata or the manifest; the disk is
             full.
     """
-    stores = {file.band: _store(file, description, work_folder) for file in description.files}
+    classes = description.classes
+    files = description.files if classes is None else (*description.files, classes)
+    stores = {file.band: _store(file, description, work_folder) for file in files}
     require_room(work_folder, sum(store.bytes for store in stores.values()), f"decode {named(product.path)}")
     with ExitStack() as stack:
         for store in stores.values():
             stack.callback(store.close)
         with ThreadPoolExecutor(DECODERS) as pool:
-            decoded = pool.map(lambda file: _decode_band(product, file, stores[file.band]), description.files)
-            empty = dict(zip(description.bands, decoded, strict=True))
+            decoded = pool.map(lambda file: _decode_band(product, file, stores[file.band]), files)
+            empty = {file.band: share for file, share in zip(files, decoded, strict=True) if file is not classes}
         if product.listed is None:
             refuse_holes(product, empty)
 
@@ -77,24 +90,28 @@ def open_granule(
                 band[:] = _rows(stores[file.band], file, top, bottom, resampling)
             return found
 
-        yield read
+        def read_classes(top: int, bottom: int) -> NDArray[np.uint8]:
+            assert classes is not None
+            return np.asarray(_rows(stores[classes.band], classes, top, bottom, "nearest"), np.uint8)
+
+        yield Granule(read, None if classes is None else read_classes)
 
 
 def _store(file: BandFile, description: Sentinel2Product, folder: Path) -> RawBandCache:
     height, width = (side * 10 // file.pixel_m for side in description.geobox.shape)
-    return RawBandCache(folder / f"{file.band}.raw", (1, height, width), np.dtype(np.uint16))
+    return RawBandCache(folder / f"{file.band}.raw", (1, height, width), np.dtype(file.dtype))
 
 
 def _decode_band(product: ProductFolder, file: BandFile, store: RawBandCache) -> float:
     """Verify and decode one image; return its share without data."""
     empty = 0
 
-    def store_strip(top: int, values: NDArray[np.uint16]) -> None:
+    def store_strip(top: int, values: NDArray[np.integer]) -> None:
         nonlocal empty
         empty += int(np.count_nonzero(values == NO_DATA))
         store.write(0, top, 0, values)
 
-    decode(product.checked(file.name), store.shape[1:], store_strip)
+    decode(product.checked(file.name), store.shape[1:], store_strip, file.dtype)
     return empty / (store.shape[1] * store.shape[2])
 
 
@@ -119,8 +136,8 @@ def refuse_holes(product: ProductFolder, empty: Mapping[str, float]) -> None:
             )
 
 
-def _rows(store: RawBandCache, file: BandFile, top: int, bottom: int, resampling: Resampling) -> NDArray[np.uint16]:
-    def read(first: int, last: int) -> NDArray[np.uint16]:
+def _rows(store: RawBandCache, file: BandFile, top: int, bottom: int, resampling: Resampling) -> NDArray[np.integer]:
+    def read(first: int, last: int) -> NDArray[np.integer]:
         return store.read(0, first, last)
 
     return upsample_rows(read, store.shape[1], file.pixel_m // 10, top, bottom, resampling)
@@ -132,20 +149,26 @@ _STRIP_BYTES = 32 << 20
 """Approximate size of the strips that are decoded at a time."""
 
 
-def decode(path: Path, shape: tuple[int, int], on_strip: Callable[[int, NDArray[np.uint16]], None]) -> None:
+def decode(
+    path: Path,
+    shape: tuple[int, int],
+    on_strip: Callable[[int, NDArray[np.integer]], None],
+    dtype: str = "uint16",
+) -> None:
     """Decode an image from top to bottom, in one thread.
 
     With several threads OpenJPEG reads a truncated file as zeros, without error.
 
     Args:
-        path: JPEG 2000 file with one band of 16 bits.
+        path: JPEG 2000 file with one band.
         shape: Expected number of rows and columns.
         on_strip: Called with the first row of each strip and its stored integers (row, column).
+        dtype: Expected data type.
 
     Raises:
         InputError: The file is not such an image, has another size, or is truncated or damaged.
     """
-    with _opened(path, shape) as source:
+    with _opened(path, shape, dtype) as source:
         rows = _strip_rows(source, shape)
         for top, bottom in row_ranges(shape[0], rows):
             on_strip(top, source.read(1, window=((top, bottom), (0, shape[1]))))
@@ -173,20 +196,20 @@ def decode_part(
 
 
 @contextmanager
-def _opened(path: Path, shape: tuple[int, int]) -> Iterator[Any]:
+def _opened(path: Path, shape: tuple[int, int], dtype: str = "uint16") -> Iterator[Any]:
     require_local_image(path)
     with gdal_session(OPJ_NUM_THREADS="1"), gdal_path(path) as local:
         try:
             with rasterio.open(local, driver="JP2OpenJPEG") as source:
-                _refuse_others(path, source, shape)
+                _refuse_others(path, source, shape, dtype)
                 yield source
         except RasterioError as error:
             reason = gdal_reason(error)
             raise InputError(f"{named(path)} is not a whole JPEG 2000 image ({reason}); fetch it again") from error
 
 
-def _refuse_others(path: Path, source: Any, shape: tuple[int, int]) -> None:
-    expected = f"1 x {shape[0]} x {shape[1]} uint16"
+def _refuse_others(path: Path, source: Any, shape: tuple[int, int], dtype: str) -> None:
+    expected = f"1 x {shape[0]} x {shape[1]} {dtype}"
     found = f"{source.count} x {source.height} x {source.width} {source.dtypes[0]}"
     if found != expected:
         raise InputError(f"{named(path)} holds {found}, expected {expected} by its metadata; fetch it again")

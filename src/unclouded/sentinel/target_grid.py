@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import shapely
 from affine import Affine
-from jaxtyping import Bool, Float32, Integer
+from jaxtyping import Bool, Float32, Integer, UInt8
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
@@ -138,7 +138,11 @@ class TargetGrid:
             stored = fine.stored(top * factor, bottom * factor)
             return averaged_integers(stored, factor, fine.radiometry) if factor > 1 else stored
 
-        return replace(fine, geobox=self.geobox, factor=factor, _read_stored=read)
+        def read_classes(top: int, bottom: int) -> UInt8[np.ndarray, "rows x"]:
+            return fine.classes(top * factor, bottom * factor)[::factor, : self.fine.shape[1] : factor]
+
+        classes = read_classes if fine.has_classes else None
+        return replace(fine, geobox=self.geobox, factor=factor, _read_stored=read, _read_classes=classes)
 
     def radar(self, scene: RadarScene) -> RadarScene:
         """Return a radar image on the target grid; coarse pixels are means of the power.

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from unclouded.errors import InputError
+from unclouded.sensors import Level
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,15 @@ class Observation:
 
     Attributes:
         sar: VV and VH backscatter, dB; NaN where there is no data.
-        cloudy: TOA reflectance of ``bands``; NaN where there is no data.
+        cloudy: Reflectance of ``bands``, at the top of the atmosphere (L1C) or at the surface (L2A); NaN where there is
+            no data.
         cloud_map: The map m of section II-A of the paper, 0 clear to 1 cloudy; never NaN.
         bands: Names of the optical bands, one per channel of ``cloudy``.
         origin_px: Row and column of the upper left pixel in its scene; (0, 0) for a patch.
         date: Date of acquisition; None if unknown.
         references: Other dates of the same place, bands and level.
         seasons: Season of each image of the batch, None where it is unknown; empty if all are.
+        level: Processing level of the optical image and of its references.
     """
 
     sar: Float[Tensor, "batch 2 h w"]
@@ -79,6 +82,7 @@ class Observation:
     date: datetime.date | None = None
     references: tuple[Reference, ...] = ()
     seasons: tuple[Season | None, ...] = ()
+    level: Level = "L1C"
 
     @property
     def is_cloudy(self) -> Bool[Tensor, "batch 1 h w"]:
@@ -175,7 +179,7 @@ def stack_observations(seen: Sequence[Observation]) -> Observation:
     """Join observations of one size and the same bands into a batch.
 
     Raises:
-        InputError: Sizes or bands differ.
+        InputError: Sizes, bands or levels differ.
     """
     first = seen[0]
     for other in seen[1:]:
@@ -186,11 +190,13 @@ def stack_observations(seen: Sequence[Observation]) -> Observation:
                 f"expected a batch of images of the same size, {rows} x {columns} px of {' '.join(first.bands)}, found "
                 f"{found}; crop them, as crop_px does"
             )
+    if len(levels := {one.level for one in seen}) > 1:
+        raise InputError(f"expected a batch of images of one level, found {' and '.join(sorted(levels))}; split it")
     sar, cloudy, cloud_map = (
         torch.cat([getattr(one, name) for one in seen]) for name in ("sar", "cloudy", "cloud_map")
     )
     seasons = tuple(season for one in seen for season in one.each_season())
-    return Observation(sar, cloudy, cloud_map, first.bands, seasons=seasons)
+    return Observation(sar, cloudy, cloud_map, first.bands, seasons=seasons, level=first.level)
 
 
 def _collate_triplets(batch: Sequence[Triplet], **_: Any) -> Triplet:
