@@ -263,9 +263,11 @@ def test_two_cloudy_dates_make_a_time_series_that_all_readers_open(archive: Path
     assert inspect(inventory, published=False, report=None, work=None, processes=1) == 0
     (tmp_path / "ROIs0001/7/S2/2/s2_ROIs0001_7_ImgNo_2_2021-10-30_patch_9.tif").touch()
     assert find_triplets(tmp_path).unexpected_files[0].endswith("patch_9.tif")
-    whole = [one for one in find_time_series(tmp_path) if one.patch != 9]
-    assert [[image.number for image in one.dates] for one in whole] == [[0, 1, 2]] * 4
-    triplet = TimeSeriesDataset(tuple(whole), references=3)[0]
+    whole = find_time_series(tmp_path, "train")
+    assert [[image.number for image in one.dates] for one in whole] == [[0, 1, 2]] * 4  # nothing that is not listed
+    with pytest.raises(InputError, match=r"holds no patch of the test split of manifest\.parquet"):
+        find_time_series(tmp_path, "test")
+    triplet = TimeSeriesDataset(whole, references=3)[0]
     assert len(triplet.observation.references) == 1 and triplet.observation.date == date(2021, 9, 8)
 
 

@@ -1,7 +1,8 @@
 """Patches of SEN12MS-CR-TS: about 30 dates of one place with optical and radar images.
 
 Layout of Ebel et al. (2022, IEEE TGRS 60): ``ROIs1970/21/S2/0/s2_ROIs1970_21_ImgNo_0_2018-01-03_patch_7.tif``, with
-``S1`` and ``s1`` for radar. Images are found by their names, wherever they are below the root.
+``S1`` and ``s1`` for radar. Images are found by their names, wherever they are below the root. A manifest, as
+``unclouded curate`` writes it, decides which images are kept, and the split.
 """
 
 import re
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 from unclouded.errors import InputError
-from unclouded.files import named, require_folder
+from unclouded.files import is_file, named, require_folder
+from unclouded.patches.manifest import read_manifest
+from unclouded.patches.roi import MANIFEST, SENSORS, Roi
 
 _NAME = re.compile(r"(s[12])_(ROIs\d+)_(\d+)_ImgNo_(\d+)_(\d{4}-\d{2}-\d{2})_patch_(\d+)\.tif")
 
@@ -27,7 +30,7 @@ TEST_REGIONS = frozenset(
 """Regions of the official test split."""
 
 SeriesSplit = Literal["train", "test", "all"]
-"""Official parts of the data set; a validation part is left to its users."""
+"""Official parts of the data set, or those of its manifest; a validation part is left to its users."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def find_time_series(root: Path, split: SeriesSplit = "all") -> tuple[PatchSerie
 
     Args:
         root: Folder of the data set, or any part of it.
-        split: Official part.
+        split: Official part, or that of the manifest if there is one.
 
     Raises:
         InputError: There is no optical image of a series, or none in the split, or a date is there twice.
@@ -80,8 +83,12 @@ def find_time_series(root: Path, split: SeriesSplit = "all") -> tuple[PatchSerie
     require_folder(root)
     optical: dict[tuple[str, int], list[tuple[int, date, Path]]] = defaultdict(list)
     radar: dict[tuple[str, int, int], Path] = {}
+    kept = (
+        [row for row in read_manifest(root / MANIFEST) if row["status"] == "kept"] if is_file(root / MANIFEST) else None
+    )
+    listed = None if kept is None else {root / row[token] for row in kept for token in SENSORS}
     for path in sorted(root.rglob("s[12]_*_patch_*.tif")):
-        if (match := _NAME.fullmatch(path.name)) is None:
+        if (match := _NAME.fullmatch(path.name)) is None or (listed is not None and path not in listed):
             continue
         sensor, seed, region, number, day, patch = match.groups()
         key = f"{seed}_{region}", int(patch)
@@ -94,9 +101,13 @@ def find_time_series(root: Path, split: SeriesSplit = "all") -> tuple[PatchSerie
             f"{named(root)} holds no time series, expected files such as "
             "ROIs1970/21/S2/0/s2_ROIs1970_21_ImgNo_0_2018-01-03_patch_7.tif; give the root of SEN12MS-CR-TS"
         )
-    chosen = [key for key in sorted(optical) if split == "all" or (key[0] in TEST_REGIONS) == (split == "test")]
+    parts = {region: "test" if region in TEST_REGIONS else "train" for region, _ in optical}
+    if kept is not None:
+        parts = {str(Roi.parse(row["roi"]).series_folder).replace("/", "_"): row["split"] for row in kept}
+    chosen = [key for key in sorted(optical) if split in ("all", parts[key[0]])]
     if not chosen:
-        raise InputError(f"{named(root)} holds no patch of the {split} split of SEN12MS-CR-TS; choose --split all")
+        origin = "SEN12MS-CR-TS" if kept is None else MANIFEST
+        raise InputError(f"{named(root)} holds no patch of the {split} split of {origin}; choose --split all")
     return tuple(
         PatchSeries(*key, tuple(_dated(optical[key], {n: path for (*k, n), path in radar.items() if tuple(k) == key})))
         for key in chosen
