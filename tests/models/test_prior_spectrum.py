@@ -17,9 +17,7 @@ def of_backscatter(vv: float, vh: float, bands: tuple[str, ...]) -> torch.Tensor
 
 def test_share_of_water_by_radar_is_one_half_at_minus_22_5_db() -> None:
     bands = ("B08", "B04")
-    land, water = (
-        torch.tensor([s["B08"], s["B04"]]).double().view(1, 2, 1, 1) for s in (LAND_SPECTRUM, WATER_SPECTRUM)
-    )
+    land, water = (torch.tensor([s["B08"], s["B04"]]).view(1, 2, 1, 1) for s in (LAND_SPECTRUM, WATER_SPECTRUM))
     assert_close(of_backscatter(-9, -16, bands), land.expand(1, 2, 20, 20), atol=1e-4, rtol=0)
     assert_close(of_backscatter(-20, -25, bands), water.expand(1, 2, 20, 20), atol=0.01, rtol=0)
     assert_close(of_backscatter(-20, -22.5, bands), (0.5 * (land + water)).expand(1, 2, 20, 20), atol=1e-5, rtol=0)

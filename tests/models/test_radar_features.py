@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from unclouded.models.radar_features import MEAN_SCALES_PX, SPREAD_SCALES_PX, radar_features
+from unclouded.models.radar_features import MEAN_SCALES_PX, SPREAD_SCALES_PX, radar_features, reused_features
 
 
 def speckle(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -56,3 +56,14 @@ def test_fault_13_a_pixel_without_data_has_no_features_and_is_in_no_mean(hole: f
 def test_the_images_of_a_batch_do_not_mix() -> None:
     both = speckle(2, 2, 24, 24)
     torch.testing.assert_close(radar_features(both)[1:], radar_features(both[1:]), rtol=0, atol=0)
+
+
+def test_features_are_computed_once_for_an_image_within_a_context() -> None:
+    sar = speckle(1, 2, 12, 12)
+    before = radar_features(sar)
+    with reused_features():
+        assert radar_features(sar) is radar_features(sar.narrow(0, 0, 1))
+        assert torch.equal(radar_features(sar), before)
+        sar[0, 0, 3, 3] = 0.0  # another image from now on
+        assert not torch.equal(radar_features(sar), before)
+    assert radar_features(sar) is not radar_features(sar)

@@ -15,7 +15,7 @@ from unclouded.models.remover import CloudRemover, keep_clear_pixels
 from unclouded.models.standard_atmosphere import surface_spectrum
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.settings import nearest
-from unclouded.tensors.observation import Observation
+from unclouded.tensors.observation import Observation, finite_pixels
 
 # Mean over all pixels of the 59 clear patches of SEN12MS-CR among the samples of tests/real/ (folder sen12mscr, sensor
 # s2): spring 26 and 101; summer 31, 102 and 135; fall 85, 136 and 148; winter 84, 102 and 112. None of these 11 regions
@@ -183,7 +183,7 @@ def sar_regression(observation: Observation) -> Float[Tensor, "batch band h w"]:
     """
     fallback = _clear_spectrum(observation).expand_as(observation.cloudy)
     features = radar_features(observation.sar)
-    known = _has_clear_data(observation) & features.isfinite().all(dim=1, keepdim=True)
+    known = _has_clear_data(observation) & finite_pixels(features[:, :1])
     predicted = [
         fit_ridge(x[:, clear[0]], y[:, clear[0]])(x) if clear.double().mean() >= MIN_CLEAR_SHARE else otherwise
         for x, y, clear, otherwise in zip(features, observation.cloudy, known, fallback, strict=True)
@@ -202,7 +202,7 @@ BASELINES: dict[str, Callable[[Observation], Tensor]] = {
 
 
 def _has_clear_data(observation: Observation) -> Bool[Tensor, "batch 1 h w"]:
-    return (observation.cloud_map == 0) & observation.cloudy.isfinite().all(dim=1, keepdim=True)
+    return (observation.cloud_map == 0) & finite_pixels(observation.cloudy)
 
 
 def _clear_spectrum(observation: Observation) -> Float[Tensor, "batch band 1 1"]:
@@ -244,8 +244,7 @@ def _regression(sample: Sequence[Observation]) -> Regression | None:
     """Return the regression of all clear pixels of a sample; None if there are too few."""
     features = [radar_features(one.sar) for one in sample]
     known = [
-        (_has_clear_data(one) & each.isfinite().all(dim=1, keepdim=True))[0, 0]
-        for one, each in zip(sample, features, strict=True)
+        (_has_clear_data(one) & finite_pixels(each[:, :1]))[0, 0] for one, each in zip(sample, features, strict=True)
     ]
     if torch.cat([where.flatten() for where in known]).double().mean() < MIN_CLEAR_SHARE:
         return None

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from unclouded.models.radar_features import MEAN_SCALES_PX
@@ -123,19 +123,18 @@ class Prior:
 
     def spectrum(
         self, features: Float32[Tensor, "batch feature h w"], bands: tuple[str, ...]
-    ) -> Float64[Tensor, "batch band h w"]:
+    ) -> Float32[Tensor, "batch band h w"]:
         """Return the spectra of land and water, mixed by their probability; NaN where radar has no data.
 
         Args:
             features: Result of :func:`~unclouded.models.radar_features.radar_features`.
             bands: Optical bands of the result.
         """
-        water = self.water_probability(features[:, : _VH_OVER_4_PX + 1].double())
-        spectra = self.spectra(bands)[:, :, None, None]
-        return water * spectra[1] + (1 - water) * spectra[0]
+        spectra = self.spectra(bands).float()[:, :, None, None]
+        return torch.lerp(spectra[0], spectra[1], self.water_probability(features))
 
-    def water_probability(self, features: Float[Tensor, "batch feature h w"]) -> Float[Tensor, "batch 1 h w"]:
-        """Return the probability of water; NaN where radar has no data."""
+    def water_probability(self, features: Float32[Tensor, "batch feature h w"]) -> Float32[Tensor, "batch 1 h w"]:
+        """Return the probability of water from radar features; NaN where radar has no data."""
         vh = features[:, _VH_OVER_4_PX : _VH_OVER_4_PX + 1]
         return torch.sigmoid((WATER_VH_DB - vh) / WATER_STEP_DB)
 

@@ -1,6 +1,10 @@
 """Radar features of a pixel and its surroundings at several scales."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +13,7 @@ from torch import Tensor
 
 from unclouded.models.gaussian import mean_bands, reach_px
 from unclouded.sensors import SENTINEL1
+from unclouded.tensors.observation import finite_pixels
 
 MEAN_SCALES_PX = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Standard deviations of the Gaussians of the local means."""
@@ -36,7 +41,30 @@ def radar_features(sar: Float[Tensor, "batch 2 h w"]) -> Float32[Tensor, "batch 
     Returns:
         16 features; NaN where VV or VH has no data.
     """
-    valid = sar.isfinite().all(dim=1, keepdim=True)
+    kept = _kept.get()
+    key = sar.data_ptr(), sar.shape, sar.stride(), sar.dtype, sar._version
+    if kept is None:
+        return _features(sar)
+    if key not in kept:
+        kept[key] = _features(sar), sar  # the memory of an image that exists belongs to no other one
+    return kept[key][0]
+
+
+_kept: ContextVar[dict[Any, tuple[Tensor, Tensor]] | None] = ContextVar("_kept", default=None)
+
+
+@contextmanager
+def reused_features() -> Iterator[None]:
+    """Keep the features of every radar image within this context, so that an image has to be filtered only once."""
+    token = _kept.set({} if _kept.get() is None else _kept.get())
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def _features(sar: Float[Tensor, "batch 2 h w"]) -> Float32[Tensor, "batch feature h w"]:
+    valid = finite_pixels(sar)
     backscatter = torch.where(valid, sar.float().clamp(*SENTINEL1.clip), 0.0)
     features = torch.empty(len(sar), FEATURES, *sar.shape[2:])
     for image, known, out in zip(backscatter.numpy(), valid[:, 0].numpy(), features.numpy(), strict=True):

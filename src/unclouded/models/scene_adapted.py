@@ -22,7 +22,7 @@ from unclouded.models.remover import adapt_per_image, keep_clear_pixels
 from unclouded.models.scene_regression import NodeGrid, SceneMoments, SceneRegression
 from unclouded.sensors import RGB
 from unclouded.settings import Settings
-from unclouded.tensors.observation import Observation, Season
+from unclouded.tensors.observation import Observation, Season, finite_pixels
 
 NAME = "scene-adapted"
 
@@ -170,11 +170,20 @@ class AdaptedToScene:
         clear = torch.from_numpy(answer)[None]
         if shown.cloudy.dtype != torch.float32:
             clear = keep_clear_pixels(clear.to(shown.cloudy.dtype), shown)
-        confidence = confidence_of(self._predicted_error(shown, features, extrapolation, ground))
+        confidence = confidence_of(self._error_of(shown, features, extrapolation, ground))
         confidence = torch.where(shown.is_cloudy, confidence, 1.0)
         return clear, torch.where(clear.isnan().any(dim=1, keepdim=True), math.nan, confidence)
 
-    def _predicted_error(
+    def predicted_error(self, observation: Observation) -> Float32[Tensor, "1 1 h w"]:
+        """Return the predicted error of the pixels of one window as under cloud, reflectance; NaN without data."""
+        shown = observation.select(self.bands)
+        features = radar_features.radar_features(shown.sar)
+        observed = shown.cloudy[0].float().contiguous().numpy()
+        ground, extrapolation = self._synthesised(features, shown.origin_px, observed)
+        error = self._error_of(shown, features, extrapolation, ground)
+        return error.masked_fill(~torch.from_numpy(ground.valid), math.nan)
+
+    def _error_of(
         self,
         shown: Observation,
         features: Float32[Tensor, "1 feature h w"],
@@ -304,18 +313,18 @@ def _add_clear_pixels(
     bright bare soil, made lakes brighter than any ground of the scene.
     """
     features = radar_features.radar_features(seen.sar)
-    departures = seen.cloudy.double() - prior.spectrum(features, seen.bands)
-    has_data = (features.isfinite().all(dim=1) & seen.cloudy.isfinite().all(dim=1))[0]
+    departures = seen.cloudy - prior.spectrum(features, seen.bands)
+    has_data = (finite_pixels(features[:, :1]) & finite_pixels(seen.cloudy))[0, 0]
     clear = has_data & ~_grown(seen.is_cloudy, erosion_px)[0, 0]
-    share = prior.water_probability(features.double())[0, 0]
-    land.add(seen.origin_px, features[0].double(), departures[0], clear, has_data, 1 - share)
+    share = prior.water_probability(features)[0, 0]
+    land.add(seen.origin_px, features[0], departures[0], clear, has_data, 1 - share)
     water.add(seen.origin_px, departures[0, :0], departures[0], clear, has_data, share)
 
 
 def _add_without_radar(seen: Observation, moments: SceneMoments, prior: Prior, erosion_px: int) -> None:
     """Add the departures of clear ground from the prior of land, whether there is radar or not."""
-    has_data = seen.cloudy.isfinite().all(dim=1)[0]
-    departures = seen.cloudy[0].double() - prior.plain(seen.bands)
+    has_data = finite_pixels(seen.cloudy)[0, 0]
+    departures = seen.cloudy[0] - prior.plain(seen.bands).float()
     clear = has_data & ~_grown(seen.is_cloudy, erosion_px)[0, 0]
     moments.add(seen.origin_px, departures[:0], departures, clear, has_data)
 

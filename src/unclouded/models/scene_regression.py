@@ -7,7 +7,7 @@ from typing import no_type_check
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
 from unclouded.jit import compiled
@@ -206,11 +206,11 @@ class SceneMoments:
     def add(
         self,
         origin_px: tuple[int, int],
-        features: Float64[Tensor, "feature h w"],
-        values: Float64[Tensor, "band h w"],
+        features: Float[Tensor, "feature h w"],
+        values: Float[Tensor, "band h w"],
         clear: Bool[Tensor, "h w"],
         has_data: Bool[Tensor, "h w"],
-        share: Float64[Tensor, "h w"] | None = None,
+        share: Float[Tensor, "h w"] | None = None,
     ) -> None:
         """Add a window.
 
@@ -222,18 +222,18 @@ class SceneMoments:
             has_data: Pixels that count for the area.
             share: Share of each pixel that is of the fitted kind of ground, where it has data; all of it if omitted.
         """
-        whole = clear.new_ones(clear.shape, dtype=torch.float64) if share is None else share
         for top in range(0, len(clear), STRIP_PX):
             strip = slice(top, top + STRIP_PX)
-            used, counted = clear[strip], has_data[strip]
-            x, y = features[:, strip][:, used], values[:, strip][:, used]
-            self._widen(x[:, whole[strip][used] >= MAINLY])
+            used, counted = clear[strip].flatten().nonzero()[:, 0], has_data[strip].double()
+            x, y = (image[:, strip].flatten(1)[:, used].double() for image in (features, values))
+            of_kind = counted if share is None else torch.where(has_data[strip], share[strip].double(), 0.0)
+            self._widen(x if share is None else x[:, of_kind.flatten()[used] >= MAINLY])
             joined = torch.cat([torch.ones(1, x.shape[1], dtype=x.dtype), x, y])
-            for node, weight in self.grid.weights((origin_px[0] + top, origin_px[1]), (len(used), used.shape[1])):
-                weight = weight * whole[strip]
-                sums = (joined * weight[used]) @ joined.T
+            for node, weight in self.grid.weights((origin_px[0] + top, origin_px[1]), (len(counted), counted.shape[1])):
+                weight = weight * of_kind
+                sums = (joined * weight.flatten()[used]) @ joined.T
                 self.products[node] = self.products[node] + sums if node in self.products else sums
-                self.area_px[node] = self.area_px.get(node, 0.0) + weight[counted].sum().item()
+                self.area_px[node] = self.area_px.get(node, 0.0) + weight.sum().item()
 
     def _widen(self, features: Float64[Tensor, "feature pixel"]) -> None:
         if features.shape[1]:

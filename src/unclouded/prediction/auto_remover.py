@@ -27,12 +27,13 @@ from unclouded.models.known import split_code, weights_file
 from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkRemover
 from unclouded.models.predicted_error import CELL_PX, error_of, level_of_error
+from unclouded.models.radar_features import reused_features
 from unclouded.models.reference_remover import AdaptedToReferences, ReferenceRemover
 from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover, adapt_per_image, needs_radar
 from unclouded.models.scene_adapted import AdaptedToScene, SceneAdapted
 from unclouded.prediction.products import percent_text
 from unclouded.sensors import RGB
-from unclouded.tensors.observation import Observation
+from unclouded.tensors.observation import Observation, finite_pixels
 from unclouded.tensors.predictions import require_prediction, window_name
 
 
@@ -204,10 +205,14 @@ class AutoRemover:
 
     def adapt(self, sample: Sequence[Observation]) -> SelectedRemover:
         """Compare the candidates on covered clear ground of the sample; return the best one, adapted to the sample."""
+        with reused_features():
+            return self._adapt(sample)
+
+    def _adapt(self, sample: Sequence[Observation]) -> SelectedRemover:
         has_radar = any(bool(seen.sar.isfinite().all(dim=1).any()) for seen in sample)
         candidates = (self.preferred, *(one for one in self.others if has_radar or not needs_radar(one)))
-        expected = expected_error(candidates, sample, np.random.default_rng(self.seed))
         first = self.preferred.adapt(sample)
+        expected = expected_error(candidates, sample, np.random.default_rng(self.seed), first)
         if expected is not None and isinstance(first, AdaptedToScene):
             first = replace(first, error_level=expected.level)
         name, reason = select_remover(expected, self.preferred.name)
@@ -373,7 +378,10 @@ MIN_CELLS = 5
 
 
 def expected_error(
-    removers: Sequence[CloudRemover | SceneRemover], sample: Sequence[Observation], rng: np.random.Generator
+    removers: Sequence[CloudRemover | SceneRemover],
+    sample: Sequence[Observation],
+    rng: np.random.Generator,
+    adapted: CloudRemover | None = None,
 ) -> ExpectedError | None:
     """Cover part of the clear ground with clouds by Copy (section III-B.4 of the paper), remove them, and compare.
 
@@ -389,6 +397,7 @@ def expected_error(
         removers: Removers to compare, all for the same bands. Each is adapted to the covered sample.
         sample: Windows of the scene, each a batch of one.
         rng: Random generator that chooses the clouds.
+        adapted: The first remover, adapted to the sample as it is; adapted here if omitted.
 
     Returns:
         Expected errors; None if less than :data:`MIN_COVERED_PX` of clear ground could be covered.
@@ -410,7 +419,7 @@ def expected_error(
         return None
     joined = {name: _Residuals.joined(each) for name, each in found.items()}
     first = joined[removers[0].name]
-    ratio = 1.0 if simulated else _ratio_to_clouds(adapt_to_sample(removers[0], seen), seen, first)
+    ratio = 1.0 if simulated else _ratio_to_clouds(adapted or adapt_to_sample(removers[0], seen), seen, first)
     rows = {name: one.summary(ratio, pixels) for name, one in joined.items()}
     better = tuple(name for name, one in joined.items() if one is not first and one.is_better_than(first))
     return ExpectedError(rows, pixels, bands, simulated, better, first.level)
@@ -543,7 +552,7 @@ def _ratio_to_clouds(adapted: CloudRemover, seen: Sequence[Observation], covered
     total, pixels = 0.0, 0
     for one in seen:
         if one.is_cloudy.any():
-            expected = _with_predicted_error(adapted, one)[1]
+            expected = adapted.predicted_error(one)
             known = one.is_cloudy & expected.isfinite()
             total, pixels = total + expected[known].double().sum().item(), pixels + int(known.sum())
     actual = np.abs(covered.error[:, covered.answered]).mean()
@@ -557,8 +566,8 @@ def adapt_to_sample(remover: CloudRemover | SceneRemover, sample: Sequence[Obser
 
 def _is_clear(seen: Observation) -> Bool[Tensor, "1 1 h w"]:
     """Return the clear pixels with optical data and, unless the window has no radar at all, radar data."""
-    radar = seen.sar.isfinite().all(dim=1, keepdim=True)
-    known = seen.cloudy.isfinite().all(dim=1, keepdim=True) & (radar | ~radar.any())
+    radar = finite_pixels(seen.sar)
+    known = finite_pixels(seen.cloudy) & (radar | ~radar.any())
     return known & ~seen.is_cloudy
 
 
@@ -579,25 +588,42 @@ def _with_copied_clouds(seen: Observation, sample: Sequence[Observation], rng: n
     if not alike or not ground.any():
         return seen
 
-    def miss(clouds: Observation) -> float:
-        return abs(clouds.is_cloudy[ground].double().mean().item() - COVERED_SHARE)
+    pixels = int(ground.sum())
 
-    return _copy_clouds(seen, min(_shifted_clouds(alike, rng), key=miss))
+    def miss(clouds: _ShiftedClouds) -> float:
+        return abs(int((clouds.moved(clouds.source.is_cloudy) & ground).sum()) / pixels - COVERED_SHARE)
+
+    return _copy_clouds(seen, min(_shifted_clouds(alike, rng), key=miss).observation())
 
 
-def _shifted_clouds(sample: Sequence[Observation], rng: np.random.Generator) -> Iterator[Observation]:
+@dataclass(frozen=True, eq=False)
+class _ShiftedClouds:
+    """Window of a sample, mirrored along some axes and rolled by some pixels."""
+
+    source: Observation
+    mirrored: tuple[int, ...]
+    shift: tuple[int, ...]
+
+    def moved(self, image: Tensor) -> Tensor:
+        return image.flip(self.mirrored).roll(self.shift, (-2, -1))
+
+    def observation(self) -> Observation:
+        return replace(self.source, cloudy=self.moved(self.source.cloudy), cloud_map=self.moved(self.source.cloud_map))
+
+
+def _shifted_clouds(sample: Sequence[Observation], rng: np.random.Generator) -> Iterator[_ShiftedClouds]:
     """Yield random windows of the sample, mirrored at random and rolled by a third to two thirds of their side."""
     for _ in range(CLOUDS_TRIED):
         one = sample[int(rng.integers(len(sample)))]
-        mirrored = [axis for axis in (-2, -1) if rng.random() < 0.5]
-        shift = [int(side * rng.uniform(1 / 3, 2 / 3)) for side in one.cloudy.shape[-2:]]
-        moved = (image.flip(mirrored).roll(shift, (-2, -1)) for image in (one.cloudy, one.cloud_map))
-        yield replace(one, cloudy=next(moved), cloud_map=next(moved))
+        mirrored = tuple(axis for axis in (-2, -1) if rng.random() < 0.5)
+        yield _ShiftedClouds(
+            one, mirrored, tuple(int(side * rng.uniform(1 / 3, 2 / 3)) for side in one.cloudy.shape[-2:])
+        )
 
 
 def _copy_clouds(seen: Observation, clouds: Observation) -> Observation:
     """Blend clouds into clear ground only: m times the cloud and 1 - m times the ground."""
-    over = _is_clear(seen) & clouds.cloudy.isfinite().all(dim=1, keepdim=True)
+    over = _is_clear(seen) & finite_pixels(clouds.cloudy)
     m = torch.where(over, clouds.cloud_map, 0.0)
     mixed = torch.where(m > 0, m * clouds.cloudy + (1 - m) * seen.cloudy, seen.cloudy)
     return replace(seen, cloudy=mixed, cloud_map=torch.where(over, m, seen.cloud_map))

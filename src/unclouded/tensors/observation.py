@@ -49,7 +49,7 @@ class Reference:
     @property
     def is_clear(self) -> Bool[Tensor, "batch 1 h w"]:
         """Pixels with m = 0 and data in every band."""
-        return (self.cloud_map == 0) & self.cloudy.isfinite().all(dim=1, keepdim=True)
+        return (self.cloud_map == 0) & finite_pixels(self.cloudy)
 
     def transformed(self, transform: Callable[[Tensor], Tensor]) -> "Reference":
         """Return the reference with every image transformed, such as cropped, mirrored or moved to a device."""
@@ -95,6 +95,8 @@ class Observation:
         Raises:
             InputError: A band is not there.
         """
+        if bands == self.bands:
+            return self
         picked = positions(bands, self.bands)
         references = tuple(replace(one, cloudy=one.cloudy[:, picked]) for one in self.references)
         return replace(self, cloudy=self.cloudy[:, picked], bands=bands, references=references)
@@ -147,6 +149,11 @@ class Triplet:
     def to(self, device: torch.device | str) -> "Triplet":
         """Return the triplet on another device."""
         return Triplet(self.name, self.observation.to(device), self.clear.to(device))
+
+
+def finite_pixels(image: Float[Tensor, "batch channel h w"]) -> Bool[Tensor, "batch 1 h w"]:
+    """Return the pixels that are finite in every channel, in one pass: a sum is finite if all its terms are."""
+    return image.sum(dim=1, keepdim=True).isfinite()
 
 
 def positions(selected: tuple[str, ...], bands: tuple[str, ...]) -> list[int]:

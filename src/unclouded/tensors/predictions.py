@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unclouded.errors import InputError
-from unclouded.tensors.observation import Observation
+from unclouded.tensors.observation import Observation, finite_pixels
 
 DARKEST, BRIGHTEST = -0.2, 2.0
 """Range that contains the TOA reflectance of real pixels; the brightest cloud of SEN12MS-CR has 1.7."""
@@ -74,12 +74,12 @@ def _sides(shape: "torch.Size | tuple[int, ...]") -> str:
 
 
 def _require_finite(prediction: Tensor, seen: Observation, subject: str, where: Tensor | None) -> None:
-    bad = ~prediction.isfinite().all(dim=1, keepdim=True)
+    bad = ~finite_pixels(prediction)
     if where is not None:
         bad &= where.to(bad.device)
     if not bad.any():
         return
-    optical, radar = (image.isfinite().all(dim=1, keepdim=True) for image in (seen.cloudy, seen.sar))
+    optical, radar = finite_pixels(seen.cloudy), finite_pixels(seen.sar)
     known = (optical & radar).to(bad.device)
     infinite = prediction.isinf().any(dim=1, keepdim=True)
     lacking = int((bad & (known | infinite)).sum())
