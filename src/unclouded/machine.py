@@ -25,8 +25,17 @@ PROCESSES_A_CORE = 4
 
 def most_processes() -> int:
     """Return the maximum number of processes for this machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return PROCESSES_A_CORE * cores
+    return PROCESSES_A_CORE * _cores()
+
+
+def threads() -> int:
+    """Return the number of threads for work that scales: the usable cores, or ``OMP_NUM_THREADS`` if that is less."""
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    return min(_cores(), max(int(allowed), 1)) if allowed.isdecimal() else _cores()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def capped(name: str, requested: int, share: int = 1) -> tuple[int, str]:

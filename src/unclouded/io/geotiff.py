@@ -2,13 +2,13 @@
 
 :func:`open_geotiff` accepts local GeoTIFFs only and checks size, blocks and georeference before any pixel is read.
 :func:`read_stored` and :func:`stored_rows` return the stored numbers with their tags, before any unit is applied;
-:mod:`unclouded.io.raster` converts them. :func:`write_geotiff` and :func:`new_geotiff` write a temporary file, read it
-back, and rename it when it is complete.
+:mod:`unclouded.io.raster` converts them. :func:`write_geotiff` writes a temporary file, reads it back, and renames it
+when it is complete.
 """
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import rasterio
 from jaxtyping import Bool, Real
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import CRSError, RasterioError
@@ -368,77 +367,25 @@ def write_geotiff(
     Raises:
         MachineError: The disk is full, or the folder cannot be written.
     """
-
-    def verify(file: Any) -> bool:
-        pairs = ((file.read(band), stored) for band, stored in enumerate(values, start=1))
-        return all(np.array_equal(found, stored, equal_nan=stored.dtype.kind == "f") for found, stored in pairs)
-
-    with new_geotiff(path, bands, geobox, values.dtype, verify, nodata=nodata, tags=tags) as write:
-        write(0, values)
-
-
-@contextmanager
-def new_geotiff(
-    path: Path,
-    bands: tuple[str, ...],
-    geobox: GeoBox,
-    dtype: np.dtype[Any],
-    verify: Callable[[Any], bool],
-    *,
-    nodata: float | None = None,
-    tags: Mapping[str, str] | None = None,
-    block_px: int = 256,
-) -> Iterator[Callable[[int, NDArray[Any]], None]]:
-    """Context with a function that writes rows of a new GeoTIFF, which appears at the end of the block.
-
-    Args:
-        path: Output file; an older file is replaced only when the new one is complete.
-        bands: Band names.
-        geobox: Grid.
-        dtype: Data type of the file.
-        verify: Called with the reopened file; returns whether its pixels are those written. GDAL closes a file on a
-            full disk without error.
-        nodata: Value of the nodata tag.
-        tags: Tags of the file.
-        block_px: Side of the blocks; smaller images than two blocks are not tiled.
-
-    Yields:
-        ``write(top, values)``: first row, and stored numbers (band, row, column).
-
-    Raises:
-        MachineError: The disk is full, or the folder cannot be written.
-    """
     require_projections()
-    with whole_file(path) as partial, gdal_session(), gdal_path(partial) as local:
-        with _writes_explained(path):
-            target = rasterio.open(local, "w", **_profile(len(bands), geobox, dtype, nodata, block_px))
-
-        def write(top: int, values: NDArray[Any]) -> None:
-            with _writes_explained(path):
-                target.write(values, window=((top, top + values.shape[1]), (0, target.width)))
-
-        try:
-            with _writes_explained(path):
-                target.colorinterp = [ColorInterp.gray] + [ColorInterp.undefined] * (len(bands) - 1)
-                target.descriptions = bands
-                if tags:
-                    target.update_tags(**tags)
-            yield write
-        finally:
-            with _writes_explained(path):
-                target.close()
-        with _writes_explained(path), rasterio.open(local, driver="GTiff") as source:
-            is_intact = verify(source)
-        if not is_intact:
-            raise unwritable(path, READ_BACK_DIFFERS)
+    with whole_file(path) as partial, gdal_session(), gdal_path(partial) as local, _writes_explained(path):
+        with rasterio.open(local, "w", **_profile(len(bands), geobox, values.dtype, nodata)) as target:
+            target.colorinterp = [ColorInterp.gray] + [ColorInterp.undefined] * (len(bands) - 1)
+            target.descriptions = bands
+            target.update_tags(**(tags or {}))
+            target.write(values)
+        with rasterio.open(local, driver="GTiff") as source:  # GDAL closes a file on a full disk without error
+            pairs = ((source.read(band), stored) for band, stored in enumerate(values, start=1))
+            if not all(np.array_equal(found, one, equal_nan=one.dtype.kind == "f") for found, one in pairs):
+                raise unwritable(path, READ_BACK_DIFFERS)
 
 
-def _profile(count: int, geobox: GeoBox, dtype: np.dtype[Any], nodata: float | None, block_px: int) -> dict[str, Any]:
+def _profile(count: int, geobox: GeoBox, dtype: np.dtype[Any], nodata: float | None) -> dict[str, Any]:
     height, width = geobox.shape
     profile: dict[str, Any] = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": dtype.name}
     profile |= {"crs": str(geobox.crs) if geobox.crs else None, "transform": geobox.affine, "nodata": nodata}
     predictor = 3 if dtype.kind == "f" else 2  # floating point, horizontal differencing
-    profile |= {"compress": "deflate", "predictor": predictor, "interleave": "band", "BIGTIFF": "IF_SAFER"}
-    if min(height, width) >= 2 * block_px:
-        profile |= {"tiled": True, "blockxsize": block_px, "blockysize": block_px}
+    profile |= {"compress": "deflate", "zlevel": 1, "predictor": predictor, "interleave": "band", "BIGTIFF": "IF_SAFER"}
+    if min(height, width) >= 512:
+        profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
     return profile

@@ -1,35 +1,32 @@
 """Images larger than memory, read and written by rows.
 
 :func:`open_rows` opens a GeoTIFF whose rows are read in physical units. :func:`write_rows` writes a plain GeoTIFF and
-:func:`write_cog` a cloud-optimised one from strips of rows; both compare the file with what was written, by CRC-32,
-before it appears.
+:func:`open_cog` a cloud-optimised one from strips of rows, in one pass (:mod:`unclouded.io.tiled_tiff`).
 """
 
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import rasterio
-import rasterio.shutil
 from jaxtyping import Float32
 from numpy.typing import DTypeLike, NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
 
 from unclouded.errors import InputError
-from unclouded.files import named, unwritable, whole_file
-from unclouded.io.gdal import gdal_path, gdal_reason, gdal_session
-from unclouded.io.geotiff import READ_BACK_DIFFERS, StoredImage, grid_of, new_geotiff, open_geotiff, stored_rows
+from unclouded.files import named
+from unclouded.io.geotiff import StoredImage, grid_of, open_geotiff, stored_rows
 from unclouded.io.raster import check_limits, check_range, check_stored, to_physical
 from unclouded.io.strips import RowReader, row_ranges
+from unclouded.io.tiled_tiff import Layer as Layer
+from unclouded.io.tiled_tiff import tiled_tiff
 from unclouded.sensors import Sensor
+
+WriteStrip = Callable[[int, NDArray[Any]], None]
+"""Writes a strip: first row, and stored numbers (band, row, column)."""
 
 _PROBE_ROWS = 64
 """Rows of one probe of the unit when a scene is opened."""
@@ -153,11 +150,8 @@ def write_rows(
     nodata: float | None = None,
     tags: Mapping[str, str] | None = None,
     block_px: int = 256,
-) -> Iterator[Callable[[int, NDArray[Any]], None]]:
-    """Context with a function that writes a GeoTIFF strip by strip; the file appears at the end of the block.
-
-    The file equals that of :func:`unclouded.io.geotiff.write_geotiff`. Strips of a multiple of ``block_px`` rows are
-    written fastest. At the end the file is read back, strip by strip, and compared by CRC-32.
+) -> Iterator[WriteStrip]:
+    """Context with a function that writes a tiled GeoTIFF strip by strip; the file appears at the end of the block.
 
     Args:
         path: Output file; an older file is replaced only when the new one is complete.
@@ -166,7 +160,7 @@ def write_rows(
         dtype: Data type of the file.
         nodata: Value of the nodata tag.
         tags: Tags of the file.
-        block_px: Side of the blocks.
+        block_px: Side of the blocks, a multiple of 16; strips of a multiple of it are written fastest.
 
     Yields:
         ``write(top, values)``: first row, and stored numbers (band, row, column) in the data type of the file. Strips
@@ -176,186 +170,65 @@ def write_rows(
         MachineError: The disk is full, or the folder cannot be written.
         ValueError: A strip has another shape or data type, rows are skipped or repeated, or the last are missing.
     """
-    written = _WrittenStrips(path, (len(bands), *geobox.shape), np.dtype(dtype))
-    options: dict[str, Any] = {"nodata": nodata, "tags": tags, "block_px": block_px}
-    with new_geotiff(path, bands, geobox, written.dtype, written.verify, **options) as write_to_file:
-
-        def write(top: int, values: NDArray[Any]) -> None:
-            written.require_next(top, values)
-            write_to_file(top, values)
-            written.add(values)
-
+    layer = Layer(bands, np.dtype(dtype).name, nodata, tags=tags or {})
+    with _written(path, layer, geobox, block_px, cloud_optimised=False) as write:
         yield write
-        written.require_all()
 
 
-@dataclass
-class _WrittenStrips:
-    """Strips written so far: the row after the last of each, and its CRC-32."""
-
-    path: Path
-    shape: tuple[int, int, int]
-    dtype: np.dtype[Any]
-    bottoms: list[int] = field(default_factory=lambda: [0])
-    checksums: list[int] = field(default_factory=list)
-
-    def require_next(self, top: int, values: NDArray[Any]) -> None:
-        count, height, width = self.shape
-        next_row = self.bottoms[-1]
-        if values.dtype != self.dtype or values.ndim != 3 or (values.shape[0], values.shape[2]) != (count, width):
-            expected = f"{self.dtype} of shape ({count}, rows, {width})"
-            raise ValueError(f"{self.path}: expected a strip of {expected}, found {values.dtype} of {values.shape}")
-        if top != next_row or not 0 < values.shape[1] <= height - next_row:
-            found = f"{top} to {top + values.shape[1]}"
-            raise ValueError(f"{self.path}: expected rows from {next_row} to at most {height}, found {found}")
-
-    def add(self, values: NDArray[Any]) -> None:
-        self.bottoms.append(self.bottoms[-1] + values.shape[1])
-        self.checksums.append(_checksum(values))
-
-    def require_all(self) -> None:
-        if self.bottoms[-1] != self.shape[1]:
-            raise ValueError(f"{self.path}: expected {self.shape[1]} rows, found {self.bottoms[-1]}; write them all")
-
-    def verify(self, file: Any) -> bool:
-        return all(
-            _checksum(file.read(window=(rows, (0, file.width)))) == checksum
-            for rows, checksum in zip(pairwise(self.bottoms), self.checksums, strict=True)
-        )
-
-
-def _checksum(values: NDArray[Any]) -> int:
-    return zlib.crc32(np.ascontiguousarray(values).data)
-
-
-# Cloud-optimised GeoTIFFs.
-
-BLOCK_PX = 512
+COG_BLOCK_PX = 512
 """Side of the blocks of a cloud-optimised GeoTIFF."""
 
-Overviews = Literal["average", "nearest"]
-"""Resampling of overviews; class numbers need ``nearest``."""
 
-Compression = Literal["deflate", "zstd", "jpeg"]
-"""Compression of a cloud-optimised GeoTIFF; ``jpeg`` is lossy, for pictures."""
-
-JPEG_QUALITY = 85
-_JPEG_BLOCK_PX, _JPEG_ERROR = 16, 6.0
-"""Side of blocks, and largest mean error of their means in a strip of a picture: JPEG keeps means, if not pixels."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Bands, data type and tags of a file to be written.
-
-    Attributes:
-        bands: Band names.
-        dtype: Data type.
-        nodata: Value of the nodata tag.
-        overviews: Resampling of overviews.
-        scale: Scale tag, the physical value of one stored step.
-        offsets: Offset tag of each band, the physical value of a stored 0; empty if all are 0.
-        tags: Tags of the file.
-        compression: ``jpeg`` needs four bands of uint8: red, green, blue, and 255 where there are data, which becomes
-            the mask of the file.
-    """
-
-    bands: tuple[str, ...]
-    dtype: str
-    nodata: float | None = None
-    overviews: Overviews = "average"
-    scale: float = 1.0
-    offsets: tuple[float, ...] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
-    compression: Compression = "deflate"
-
-
-def write_cog(path: Path, strips: Iterable[tuple[int, NDArray[Any]]], layer: Layer, geobox: GeoBox) -> None:
-    """Write a cloud-optimised GeoTIFF from strips of rows; equal strips give equal bytes.
-
-    A plain GeoTIFF is written first, because overviews need all rows, and removed afterwards. The result is read back
-    and compared.
+@contextmanager
+def open_cog(path: Path, layer: Layer, geobox: GeoBox) -> Iterator[WriteStrip]:
+    """Context with a function that writes a cloud-optimised GeoTIFF; equal pixels give equal bytes.
 
     Args:
         path: Output file; an older file is replaced only when the new one is complete.
-        strips: First row and stored numbers (band, row, column) of each strip, from top to bottom.
         layer: Bands, data type and tags.
         geobox: Grid.
 
+    Yields:
+        The function that :func:`write_rows` yields.
+
     Raises:
         MachineError: The disk is full, or the folder cannot be written.
+        ValueError: See :func:`write_rows`.
     """
-    plain = path.with_name(f".{path.stem}.plain.tif")
-    written: list[tuple[int, int, int]] = []
-    try:
-        with write_rows(plain, layer.bands, geobox, layer.dtype, nodata=layer.nodata, tags=layer.tags) as write:
-            for top, values in strips:
-                write(top, values)
-                written.append((top, top + values.shape[1], _checksum(values)))
-        with whole_file(path) as partial, gdal_session(), gdal_path(plain) as source, gdal_path(partial) as local:
-            try:
-                _tag_units(source, layer)
-                rasterio.shutil.copy(source, local, driver="COG", **_options(layer))
-                lossy = layer.compression == "jpeg"
-                is_intact = _resembles(local, source, written) if lossy else _verify(local, written)
-            except RasterioError as error:
-                raise unwritable(path, gdal_reason(error)) from error
-            if not is_intact:
-                raise unwritable(path, READ_BACK_DIFFERS)
-    finally:
-        plain.unlink(missing_ok=True)
+    with _written(path, layer, geobox, COG_BLOCK_PX, cloud_optimised=True) as write:
+        yield write
 
 
-def _tag_units(plain: Path, layer: Layer) -> None:
-    if layer.compression == "jpeg":
-        with rasterio.open(plain, "r+", driver="GTiff") as file:
-            file.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
-        return
-    if layer.scale == 1.0 and not any(layer.offsets):
-        return
-    with rasterio.open(plain, "r+", driver="GTiff") as file:
-        file.scales = (layer.scale,) * len(layer.bands)
-        file.offsets = layer.offsets or (0.0,) * len(layer.bands)
+def write_cog(path: Path, strips: Iterable[tuple[int, NDArray[Any]]], layer: Layer, geobox: GeoBox) -> None:
+    """Write a cloud-optimised GeoTIFF from strips: first row, and stored numbers; see :func:`open_cog`."""
+    with open_cog(path, layer, geobox) as write:
+        for top, values in strips:
+            write(top, values)
 
 
-def _options(layer: Layer) -> dict[str, Any]:
-    coding = (
-        {"QUALITY": str(JPEG_QUALITY), "OVERVIEW_QUALITY": str(JPEG_QUALITY)}
-        if layer.compression == "jpeg"
-        else {"PREDICTOR": "FLOATING_POINT" if np.dtype(layer.dtype).kind == "f" else "STANDARD"}
-    )
-    return {
-        "COMPRESS": layer.compression.upper(),
-        **coding,
-        "BLOCKSIZE": str(BLOCK_PX),
-        "OVERVIEW_RESAMPLING": layer.overviews.upper(),
-        "BIGTIFF": "IF_SAFER",
-        "NUM_THREADS": "1",
-    }
+@contextmanager
+def _written(path: Path, layer: Layer, geobox: GeoBox, block_px: int, *, cloud_optimised: bool) -> Iterator[WriteStrip]:
+    shape, dtype, next_row = (len(layer.bands), *geobox.shape), np.dtype(layer.dtype), 0
+    with tiled_tiff(path, layer, geobox, block_px, cloud_optimised=cloud_optimised) as write_next:
+
+        def write(top: int, values: NDArray[Any]) -> None:
+            nonlocal next_row
+            _require_next(path, shape, dtype, next_row, top, values)
+            write_next(values)
+            next_row += values.shape[1]
+
+        yield write
+        if next_row != shape[1]:
+            raise ValueError(f"{path}: expected {shape[1]} rows, found {next_row}; write them all")
 
 
-def _verify(path: Path, written: Sequence[tuple[int, int, int]]) -> bool:
-    with rasterio.open(path, driver="GTiff") as file:
-        return all(
-            _checksum(file.read(window=((top, bottom), (0, file.width)))) == checksum
-            for top, bottom, checksum in written
-        )
-
-
-def _resembles(path: Path, plain: Path, written: Sequence[tuple[int, int, int]]) -> bool:
-    """Return whether a picture has the mask of its source, and its colours but for the loss of JPEG."""
-    with rasterio.open(path, driver="GTiff") as file, rasterio.open(plain, driver="GTiff") as source:
-        for top, bottom, _ in written:
-            window = ((top, bottom), (0, file.width))
-            colours, valid = file.read(window=window), file.dataset_mask(window=window)
-            *expected, alpha = source.read(window=window)
-            errors = _block_means((colours.astype(np.float32) - np.stack(expected)) * (alpha > 0))
-            if not np.array_equal(valid, alpha) or np.abs(errors).mean() > _JPEG_ERROR:
-                return False
-    return True
-
-
-def _block_means(values: Float32[np.ndarray, "band y x"]) -> Float32[np.ndarray, "band blocks_y blocks_x"]:
-    starts = [np.arange(0, length, _JPEG_BLOCK_PX) for length in values.shape[1:]]
-    sums = np.add.reduceat(np.add.reduceat(values, starts[0], axis=1), starts[1], axis=2)
-    return np.asarray(sums / np.float32(_JPEG_BLOCK_PX**2))
+def _require_next(
+    path: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], next_row: int, top: int, values: NDArray[Any]
+) -> None:
+    count, height, width = shape
+    if values.dtype != dtype or values.ndim != 3 or (values.shape[0], values.shape[2]) != (count, width):
+        expected = f"{dtype} of shape ({count}, rows, {width})"
+        raise ValueError(f"{path}: expected a strip of {expected}, found {values.dtype} of {values.shape}")
+    if top != next_row or not 0 < values.shape[1] <= height - next_row:
+        found = f"{top} to {top + values.shape[1]}"
+        raise ValueError(f"{path}: expected rows from {next_row} to at most {height}, found {found}")

@@ -1,8 +1,10 @@
-"""Validation of TIFF tags before GDAL opens the file: GDAL silently ignores tags that it cannot parse."""
+"""Tags of TIFF files, read without GDAL; and their validation: GDAL silently ignores tags that it cannot parse."""
 
 import re
+from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from defusedxml.ElementTree import fromstring
@@ -13,12 +15,55 @@ from unclouded.files import decoding, named, open_file
 
 _TAG_BYTES = np.array([0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8, 0])
 """Bytes of one value of each TIFF type, from BYTE (1) to IFD8 (18)."""
+_LONG, _LONG8 = 4, 16
+_TYPES = {3: "<u2", 4: "<u4", 16: "<u8"}
+"""numpy types of the unsigned integers SHORT, LONG and LONG8."""
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ASCII = 2
 _GDAL_METADATA, _GDAL_NODATA = 42112, 42113
 _MAX_METADATA_BYTES = 16 << 20
 _NUMBER = re.compile(r"[+-]?(nan|inf(inity)?|(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?|1\.#(qnan|ind|inf)0*)?", re.ASCII | re.I)
 """Numbers as GDAL parses them; anything else becomes 0."""
+
+
+@dataclass(frozen=True)
+class Tag:
+    """Value of a tag in a little-endian TIFF file.
+
+    Attributes:
+        type: TIFF type, such as 4, LONG.
+        count: Number of values.
+        value: Bytes of the values.
+    """
+
+    type: int
+    count: int
+    value: bytes
+
+    @classmethod
+    def of(cls, numbers: Any, *, wide: bool = False) -> "Tag":
+        """Return a tag of unsigned integers of 32 bits, or of 64 bits if it is wide."""
+        kind = _LONG8 if wide else _LONG
+        stored = np.atleast_1d(numbers).astype(_TYPES[kind])
+        return cls(kind, len(stored), stored.tobytes())
+
+    def numbers(self) -> list[int]:
+        """Return the values of a tag of unsigned integers."""
+        return list(np.frombuffer(self.value, _TYPES[self.type]).tolist())
+
+
+def read_tags(file: BufferedIOBase) -> dict[int, Tag]:
+    """Return the tags of the first directory of a little-endian TIFF file of our own; others need validation."""
+    entries, size = _first_directory(file)
+    found = {}
+    for entry in entries:
+        length = int(_TAG_BYTES[entry["type"]] * entry["count"])
+        content = entry["value"].tobytes()
+        if length > size:
+            file.seek(int(entry["value"]))
+            content = file.read(length)
+        found[int(entry["tag"])] = Tag(int(entry["type"]), int(entry["count"]), content[:length])
+    return found
 
 
 def require_sound_tags(path: Path) -> None:
@@ -33,7 +78,6 @@ def require_sound_tags(path: Path) -> None:
     with open_file(path) as file:
         if file.read(4) not in _MAGIC:
             return
-        file.seek(0)
         with decoding(path, "is not a whole GeoTIFF"):
             tags, size = _first_directory(file)
         length = _TAG_BYTES[np.minimum(tags["type"], len(_TAG_BYTES) - 1)] * tags["count"].astype(float)
@@ -48,8 +92,9 @@ def require_sound_tags(path: Path) -> None:
                 _require_number(path, _text(file, tag, size))
 
 
-def _first_directory(file: BinaryIO) -> tuple[NDArray[Any], int]:
+def _first_directory(file: BufferedIOBase) -> tuple[NDArray[Any], int]:
     """Return the entries of the first directory, and the size in bytes of values stored inside an entry."""
+    file.seek(0)
     header = file.read(16)
     order, wide = ("<" if header[:2] == b"II" else ">"), 43 in header[2:4]
     word, size = (f"{order}u8", 8) if wide else (f"{order}u4", 4)
@@ -60,7 +105,7 @@ def _first_directory(file: BinaryIO) -> tuple[NDArray[Any], int]:
     return np.frombuffer(file.read(min(entries, 65_535) * layout.itemsize), layout), size
 
 
-def _text(file: BinaryIO, tag: Any, size: int) -> str:
+def _text(file: BufferedIOBase, tag: Any, size: int) -> str:
     count = int(tag["count"])
     if count <= size:
         content = bytes(tag["value"].tobytes()[:count])

@@ -15,7 +15,7 @@ from PIL import Image
 
 from unclouded.files import whole_file, write_text
 from unclouded.io.geotiff import open_geotiff
-from unclouded.io.rows import Layer, write_cog
+from unclouded.io.picture_tiff import write_picture
 from unclouded.io.strips import row_ranges
 from unclouded.prediction.products import CLASSES, Provenance
 from unclouded.prediction.report.data import OutputFile, ReportData
@@ -76,19 +76,14 @@ def write_pictures(
     shown = data.overview.shown
     picture = _Picture(overview_stretch(data.overview), sources.radiometry(shown))
     stretch = " ".join(f"{low:.4f}-{low + picture.stretch.span:.4f}" for low in picture.stretch.black)
-    layer = Layer(
-        ("red", "green", "blue", "alpha"),
-        "uint8",
-        tags={**tags, "UNCLOUDED_SHOWN": " ".join(shown), "UNCLOUDED_STRETCH": stretch},
-        compression="jpeg",
-    )
+    tags = {**tags, "UNCLOUDED_SHOWN": " ".join(shown), "UNCLOUDED_STRETCH": stretch}
     after = _clear_rows(data.files["clear"].path, [data.bands.index(band) for band in shown], sources.shape[0])
     before = _observed_rows(sources, [sources.optical.bands.index(band) for band in shown])
     files: dict[str, OutputFile] = {}
     titles = ("Picture without clouds", "Picture as observed")
     for done, (name, title, strips) in enumerate(zip(PICTURES, titles, (after, before), strict=True), start=1):
         path = folder / f"{name}.tif"
-        write_cog(path, ((top, picture.draw(stored)) for top, stored in strips), layer, data.geobox)
+        write_picture(path, ((top, picture.draw(stored)) for top, stored in strips), tags, data.geobox)
         files[name] = OutputFile(path, title, ("visual", "overview"))
         on_progress("writing pictures", done, 2)
     thumbnail = folder / "thumbnail.png"

@@ -4,7 +4,8 @@ The functions at the end turn pixel counts by provenance into shares and percent
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
@@ -15,7 +16,7 @@ from jaxtyping import Bool, Float32, UInt8
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 
-from unclouded.io.rows import Layer, write_cog
+from unclouded.io.rows import Layer, open_cog
 from unclouded.prediction.cloud_mapping import SceneMap
 from unclouded.prediction.tiling import StripCheckpoint
 from unclouded.progress import ProgressCallback
@@ -159,28 +160,25 @@ def write_products(
     target: TargetGrid,
     on_progress: ProgressCallback,
 ) -> dict[str, Path]:
-    """Write all products of a scene into a folder; return their paths by name."""
+    """Write all products of a scene into a folder, reading every finished strip once; return their paths by name."""
     paths = {product.name: folder / f"{product.name}.tif" for product in products}
-    for done, product in enumerate(products, start=1):
-        strips = _map_strips(scene_map, target) if product.name == "cloud_map" else _strips(cleared, tops, product)
-        write_cog(paths[product.name], strips, product.layer, target.geobox)
-        on_progress("writing files", done, len(products))
+    with ExitStack() as stack:
+        files = [(one, stack.enter_context(open_cog(paths[one.name], one.layer, target.geobox))) for one in products]
+        for top, bottom in scene_map.strips:
+            m = np.where(target.inside(top, bottom), scene_map.cloud_map(top, bottom), np.float32(np.nan))
+            for product, write in files:
+                if product.array == "cloud_map":
+                    write(top, m[None])
+        for done, top in enumerate(tops, start=1):
+            strip = cleared.get(top)
+            if strip is None:
+                raise RuntimeError(f"{cleared.folder} lost the rows from {top} on during the run")
+            for product, write in files:
+                if product.array != "cloud_map":
+                    values = strip[product.array]
+                    write(top, values if product.band is None else values[[product.band]])
+            on_progress("writing files", done, len(tops))
     return paths
-
-
-def _map_strips(scene_map: SceneMap, target: TargetGrid) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    for top, bottom in scene_map.strips:
-        m = scene_map.cloud_map(top, bottom)
-        yield top, np.where(target.inside(top, bottom), m, np.float32(np.nan))[None]
-
-
-def _strips(store: StripCheckpoint, tops: list[int], product: Product) -> Iterator[tuple[int, NDArray[np.generic]]]:
-    for top in tops:
-        strip = store.get(top)
-        if strip is None:
-            raise RuntimeError(f"{store.folder} lost the rows from {top} on during the run")
-        values = strip[product.array]
-        yield top, values if product.band is None else values[[product.band]]
 
 
 # Provenance of each pixel.
