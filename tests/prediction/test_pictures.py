@@ -1,6 +1,5 @@
 """Pictures of a scene: one stretch before and after, a mask for gaps, small first views, and styles that are XML."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,7 @@ from PIL import Image
 from rio_cogeo.cogeo import cog_info, cog_validate
 
 from unclouded.clouds.map import CloudMapSettings
-from unclouded.errors import MachineError
 from unclouded.io.geotiff import read_stored, write_geotiff
-from unclouded.io.rows import Layer, write_cog
 from unclouded.models.baselines import baseline
 from unclouded.prediction.pictures import THUMBNAIL_PX, palette_style, ramp_style
 from unclouded.prediction.products import OutputSettings, Provenance
@@ -110,29 +107,3 @@ def test_a_scene_without_pictures_has_none(scene: PredictedScene, tmp_path: Path
     source = scene.folder.parent
     made = predict_scene("clear-mean", source / "s2.tif", source / "s1.tif", tmp_path / "out", settings)
     assert set(made.files) == {"clear", "cloud_map", "provenance", "report", "item"}
-
-
-def test_the_first_view_of_a_picture_of_a_tile_is_below_two_megabytes(tmp_path: Path) -> None:
-    """A viewer of 1000 px reads the overview of 1373 px of a tile; here as land with speckle of a tenth."""
-    rows, columns = np.mgrid[0:1373, 0:1373]
-    land = 110 + 60 * np.sin(rows / 23) * np.cos(columns / 31)
-    noise = (land * np.random.default_rng(1).normal(1, 0.1, (4, 1373, 1373))).clip(0, 255).astype(np.uint8)
-    noise[3] = 255
-    layer = Layer(("red", "green", "blue", "alpha"), "uint8", compression="jpeg")
-    write_cog(tmp_path / "a.tif", [(0, noise)], layer, GeoBox((1373, 1373), GRID.affine, GRID.crs))
-    # the file, with its own overviews, is larger than what the viewer reads
-    assert (tmp_path / "a.tif").stat().st_size < 2_000_000
-
-
-def test_a_picture_that_does_not_resemble_its_source_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    layer = Layer(("red", "green", "blue", "alpha"), "uint8", compression="jpeg")
-    grid, white = GeoBox((64, 64), GRID.affine, GRID.crs), np.full((4, 64, 64), 255, np.uint8)
-    black = white.copy()
-    black[:3, :32] = 0
-    write_cog(tmp_path / "black.tif", [(0, black)], layer, grid)
-    monkeypatch.setattr("rasterio.shutil.copy", lambda _, target, **__: shutil.copy(tmp_path / "black.tif", target))
-    with pytest.raises(MachineError, match="read-back differs"):
-        write_cog(tmp_path / "a.tif", [(0, white)], layer, grid)
-    assert [one.name for one in tmp_path.iterdir()] == ["black.tif"]

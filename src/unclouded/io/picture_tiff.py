@@ -25,7 +25,7 @@ from unclouded.machine import threads
 
 QUALITY = 85
 _BLOCK_PX, _ERROR, _STRIP_PX = 16, 6.0, 512
-"""Side of blocks, and largest mean error of their means in a strip: JPEG keeps means, if not pixels; rows of a strip."""
+"""Side of blocks, largest mean error of their means in a strip, rows of a strip. JPEG keeps means, if not pixels."""
 
 
 def write_picture(
