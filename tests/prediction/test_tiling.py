@@ -102,15 +102,33 @@ def test_a_strip_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("position", [0, 100, -1])
 def test_a_changed_or_truncated_strip_counts_as_missing(tmp_path: Path, position: int) -> None:
-    store = StripCheckpoint(tmp_path, "rows")
-    store.put(0, {"a": np.zeros((1, 8, 8))})
+    StripCheckpoint(tmp_path, "rows").put(0, {"a": np.zeros((1, 8, 8))})
     (path,) = tmp_path.iterdir()
     content = bytearray(path.read_bytes())
     content[position] ^= 1
     path.write_bytes(content)
-    assert store.get(0) is None
+    assert StripCheckpoint(tmp_path, "rows").get(0) is None  # in the next process
     path.write_bytes(content[:20])
-    assert store.get(0) is None
+    assert StripCheckpoint(tmp_path, "rows").get(0) is None
+
+
+def test_some_arrays_of_a_strip_are_read_without_the_others(tmp_path: Path) -> None:
+    store = StripCheckpoint(tmp_path, "rows")
+    store.put(0, {"a": np.ones(2), "large": np.zeros(1 << 20)})
+    tracemalloc.start()
+    try:
+        found = store.get(0, {"a"})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found is not None and found["a"].tolist() == [1, 1] and list(found) == ["a"] and peak < 1 << 20
+
+
+def test_a_strip_that_is_deleted_during_the_run_is_missing(tmp_path: Path) -> None:
+    store = StripCheckpoint(tmp_path, "rows")
+    store.put(0, {"a": np.ones(2)})
+    next(tmp_path.iterdir()).unlink()
+    assert not store.holds(0) and store.get(0) is None
 
 
 def test_a_strip_is_written_and_read_without_a_second_copy_in_memory(tmp_path: Path) -> None:

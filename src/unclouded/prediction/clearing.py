@@ -282,14 +282,14 @@ def remove_clouds(
 
 def sum_losses(store: StripCheckpoint, tops: Sequence[int]) -> dict[str, int]:
     """Return the counts of :data:`LOSSES`, summed over the lines of a checkpoint."""
-    strips = (store.get(top) for top in tops)
+    strips = (store.get(top, {"losses"}) for top in tops)
     total = np.sum([strip["losses"] for strip in strips if strip is not None], axis=0)
     return dict(zip(LOSSES, total.tolist(), strict=True))
 
 
 def sum_reference_pixels(store: StripCheckpoint, tops: Sequence[int]) -> list[int]:
     """Return the pixels in which each reference has the largest weight, summed over the lines of a checkpoint."""
-    strips = (store.get(top) for top in tops)
+    strips = (store.get(top, {"references"}) for top in tops)
     return list(np.sum([strip["references"] for strip in strips if strip is not None], axis=0).tolist())
 
 

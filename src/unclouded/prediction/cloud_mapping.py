@@ -4,7 +4,7 @@ The map m comes from a cloud detector or from a GeoTIFF of the user. :func:`map_
 together with masks of valid pixels, and returns a :class:`SceneMap` that reads rows from it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -76,7 +76,7 @@ class SceneMap:
 
     def unknown_cloud(self) -> "UnknownCloud":
         """Return counts of the pixels of unknown cloud state, by cause."""
-        counts = [_load_strip(self.store, top)["unknown_cloud"] for top, _ in self.strips]
+        counts = [_load_strip(self.store, top, {"unknown_cloud"})["unknown_cloud"] for top, _ in self.strips]
         unknown = [int(np.count_nonzero(self.seen(*strip) & np.isnan(self.cloud_map(*strip)))) for strip in self.strips]
         lacking, saturated, other, pixels = np.sum(counts, axis=0).T.tolist()
         return UnknownCloud(lacking, saturated, other, pixels, sum(unknown))
@@ -137,8 +137,8 @@ class UnknownCloud:
         return " or ".join([*causes, *(["the cloud map has no data"] if any(self.other) else [])])
 
 
-def _load_strip(store: StripCheckpoint, top: int) -> Strip:
-    strip = store.get(top)
+def _load_strip(store: StripCheckpoint, top: int, names: Collection[str] | None = None) -> Strip:
+    strip = store.get(top, names)
     if strip is None:
         raise RuntimeError(f"{store.folder} lost the cloud map from row {top} on during the run")
     return strip

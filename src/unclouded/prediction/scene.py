@@ -489,7 +489,9 @@ class _Run:
         self, references: Sequence[ReferenceScene], used: CloudRemover, cleared: StripCheckpoint, tops: Sequence[int]
     ) -> tuple[ReferenceUse, ...]:
         """Return the contribution of each reference to the cleared lines."""
-        strips = (cleared.get(top) for top in tops)
+        if not references:
+            return ()
+        strips = (cleared.get(top, {"provenance"}) for top in tops)
         predicted = sum(int((strip["provenance"] >= Provenance.BLENDED).sum()) for strip in strips if strip is not None)
         counts = sum_reference_pixels(cleared, tops)
         return evaluate_references(references, self.sources.optical, used, counts, predicted)

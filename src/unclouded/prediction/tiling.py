@@ -10,9 +10,9 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -119,6 +119,9 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 class StripCheckpoint:
     """Strips of rows on disk, each a file that ends with its SHA-256; damaged strips count as missing.
 
+    The hash is compared at the first access of a process, which is enough to find what an earlier one left unfinished.
+    Later, the checksums of the arrays themselves are compared whenever they are read.
+
     Attributes:
         folder: Folder of the files.
         name: Prefix of the file names.
@@ -126,6 +129,7 @@ class StripCheckpoint:
 
     folder: Path
     name: str
+    _intact: set[int] = field(default_factory=set, compare=False, repr=False)
 
     def put(self, top: int, strip: Strip) -> None:
         """Write the strip that begins at a row.
@@ -137,25 +141,24 @@ class StripCheckpoint:
             hashing = _Hashing(file)
             np.savez(hashing, allow_pickle=False, **strip)
             file.write(hashing.digest.digest())
+        self._intact.add(top)
 
-    def get(self, top: int) -> Strip | None:
-        """Return the strip that begins at a row; None if it is missing or damaged."""
-        try:
-            with self._path(top).open("rb") as file:
-                if not _is_intact(file):
-                    return None
-                with np.load(file, allow_pickle=False) as stored:
-                    return dict(stored)
-        except FileNotFoundError:
+    def get(self, top: int, names: Collection[str] | None = None) -> Strip | None:
+        """Return the strip that begins at a row, or some of its arrays; None if it is missing or damaged."""
+        if not self.holds(top):
             return None
+        with np.load(self._path(top), allow_pickle=False) as stored:
+            return {name: stored[name] for name in (stored.files if names is None else names)}
 
     def holds(self, top: int) -> bool:
         """Return whether the strip exists and is intact."""
         try:
             with self._path(top).open("rb") as file:
-                return _is_intact(file)
+                if top not in self._intact and _is_intact(file):
+                    self._intact.add(top)
         except FileNotFoundError:
-            return False
+            self._intact.discard(top)
+        return top in self._intact
 
     def _path(self, top: int) -> Path:
         return self.folder / f"{self.name}-{top:08d}.strip"
@@ -177,16 +180,14 @@ class _Hashing(io.RawIOBase):
 
 
 def _is_intact(file: BinaryIO) -> bool:
-    """Return whether a file ends with the hash of its content; leave the file at its beginning."""
+    """Return whether a file ends with the hash of its content."""
     left, digest = file.seek(0, os.SEEK_END) - _DIGEST_BYTES, hashlib.sha256()
     file.seek(0)
     while left > 0:
         chunk = file.read(min(left, _CHUNK))
         digest.update(chunk)
         left -= len(chunk)
-    intact = file.read() == digest.digest()
-    file.seek(0)
-    return intact
+    return file.read() == digest.digest()
 
 
 def work_folder(out: Path, key: str) -> Path:
