@@ -485,8 +485,8 @@ def test_fault_03_a_run_that_is_killed_repeatedly_ends_with_the_same_bytes(
             1,
             4,
             10,
-            20,
-            26,
+            17,
+            23,
         ),  # finished in each run: the lock, strips, a product, half of them in their place, all of them
     )
     assert (out / "item.json").exists()
