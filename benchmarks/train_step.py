@@ -27,7 +27,7 @@ from torch import Tensor
 
 from unclouded.models.network import NetworkSettings
 from unclouded.training.forecast import duration_text, predicted_hours
-from unclouded.training.objectives import OptimiserGroup, build_objective
+from unclouded.training.objectives import build_groups, build_objective
 from unclouded.training.settings import Device, TrainSettings
 from unclouded.training.step import Batch, build_networks
 
@@ -95,14 +95,9 @@ def our_step(
         pool=0,
         device=Device(accelerator="cpu", precision=precision),
     )
-    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+    fabric = Fabric(accelerator="cpu", devices=1)
     objective = build_objective(settings, fabric)
-    generators, discriminators = groups = [
-        OptimiserGroup(
-            name, (p for network in networks for p in objective.networks[network].parameters()), settings.schedule
-        )
-        for name, networks in objective.optimiser_groups.items()
-    ]
+    generators, discriminators = groups = list(build_groups(objective, settings).values())
     batch = Batch(*images, paired=(False,), names="random")
 
     def step() -> Terms:

@@ -81,7 +81,7 @@ def test_fault_39_a_library_that_fails_is_named_and_the_others_are_checked(
 
 
 @pytest.mark.parametrize(
-    ("capability", "expected"), [((7, 5), "bfloat16 emulated: leave device.precision at '32-true'"), ((8, 0), "with")]
+    ("capability", "expected"), [((7, 5), "bfloat16 emulated: set device.precision to '16-mixed'"), ((8, 0), "with")]
 )
 def test_graphics_processors_before_ampere_only_emulate_bfloat16(
     capability: tuple[int, int], expected: str, monkeypatch: pytest.MonkeyPatch

@@ -67,12 +67,16 @@ def discriminator(before: int, width: int) -> nn.Sequential:
 
 
 def plain_step(weights: list[dict[str, Tensor]], width: int, images: tuple[Tensor, ...]) -> Callable[[], Terms]:
-    """Return a step that starts from the state dicts of G_S2->S1, G_S1->S2, D_S1 and D_S2, with empty pools."""
+    """Return a step that starts from the state dicts of G_S2->S1, G_S1->S2, D_S1 and D_S2, with empty pools.
+
+    It is computed on the device of the images.
+    """
     to_sar, restore = generator(3, 3, width), Restorer(width)
     discriminator_sar, discriminator_optical = discriminator(3, width), discriminator(4, width)
     for network, state in zip((to_sar, restore, discriminator_sar, discriminator_optical), weights, strict=True):
         named = dict(zip(network.state_dict(), (value.contiguous() for value in state.values()), strict=True))
         network.load_state_dict(named)
+        network.to(images[0].device)
     adams = [
         torch.optim.Adam(itertools.chain(a.parameters(), b.parameters()), lr=2e-4, betas=(0.5, 0.999))
         for a, b in ((to_sar, restore), (discriminator_sar, discriminator_optical))

@@ -160,7 +160,7 @@ def _bfloat16_on_cuda(index: int) -> str:
 
     if torch.cuda.get_device_capability(index) >= (8, 0):
         return "with bfloat16"
-    return "bfloat16 emulated: leave device.precision at '32-true'"
+    return "bfloat16 emulated: set device.precision to '16-mixed'"
 
 
 def _processor_has(query: str) -> bool:

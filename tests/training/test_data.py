@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings
@@ -17,6 +18,7 @@ from unclouded.tensors.packed import pack
 from unclouded.training.data import (
     EpochOrder,
     Pairing,
+    collated,
     equally_spaced,
     loaded,
     pair,
@@ -225,3 +227,15 @@ def test_every_clear_image_is_shown_once_an_epoch(total: int, percent: float, se
 def test_a_pairing_that_moves_a_paired_image_cannot_be_made() -> None:
     with pytest.raises(ValueError, match="keep its own"):
         Pairing((1, 0), (True, False))
+
+
+def test_batches_for_a_cuda_device_are_pinned_with_all_their_images(
+    tiny_settings: TrainSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned: list[int] = []
+    monkeypatch.setattr("torch.Tensor.pin_memory", lambda self, *_: (pinned.append(self.shape[1]), self)[1])
+    data = training_data(select_triplets(tiny_settings, ProbabilityCache()), tiny_settings)
+    (batch,) = pin_memory(collated([data[i] for i in range(2)], 2))
+    assert batch.real is not None
+    assert pinned == [2, 3, 1, 3, 3]  # radar, cloudy image, map, clear image, real image
+    assert batch.triplet.name == "tiny_0, tiny_1"

@@ -69,13 +69,29 @@ def test_a_device_that_is_not_there_is_refused_in_one_line() -> None:
         launch(Device(accelerator="cuda", devices=2))
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)],
+)
 def test_a_network_computes_in_the_precision_and_returns_float32(precision: Any, dtype: torch.dtype) -> None:
     network = Answers()
-    answer = InPrecision(network, launch(Device(accelerator="cpu", precision=precision)))(torch.eye(2))
+    answer = InPrecision(network, Device(precision=precision))(torch.eye(2))
     assert network.seen == dtype
     assert type(answer) is Pair
     assert {one.dtype for one in answer} == {torch.float32}
+
+
+def test_cuda_repeats_its_bytes_only_if_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[bool] = []
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", chosen.append)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # restored after the test
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    devices._choose_algorithms(False)
+    assert (torch.backends.cudnn.benchmark, os.environ.get("CUBLAS_WORKSPACE_CONFIG")) == (True, None)
+    devices._choose_algorithms(True)
+    assert (torch.backends.cudnn.benchmark, os.environ["CUBLAS_WORKSPACE_CONFIG"]) == (False, ":4096:8")
+    assert chosen == [False, True]
 
 
 def test_alone_everybody_is_rank_0() -> None:

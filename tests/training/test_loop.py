@@ -1,6 +1,7 @@
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import tomli_w
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import BusyError, InputError, StoppedError
@@ -17,8 +19,8 @@ from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkRemover
 from unclouded.models.weights import load_network
 from unclouded.sensors import SENTINEL2
-from unclouded.training import loop
 from unclouded.training import loop as previews
+from unclouded.training import objectives
 from unclouded.training.checkpoint import RunFolder
 from unclouded.training.data import select_triplets
 from unclouded.training.distributed import launch
@@ -30,7 +32,7 @@ from unclouded.training.loop import (
     train,
     write_preview,
 )
-from unclouded.training.objectives import OptimiserGroup, build_objective
+from unclouded.training.objectives import LossScale, OptimiserGroup, build_objective
 from unclouded.training.settings import LoggingSettings, Schedule, TrainSettings
 
 
@@ -81,7 +83,7 @@ def test_batches_one_after_the_other_give_the_gradient_of_one_batch(
             found.append(torch.cat([p.grad.flatten() for p in self.parameters if p.grad is not None]))
             return super().update(rate, fabric)
 
-    monkeypatch.setattr(loop, "OptimiserGroup", Watched)
+    monkeypatch.setattr(objectives, "OptimiserGroup", Watched)
     pairs = tiny_settings.model_copy(update={"objective": "residual", "paired_percent": 100.0, "subset": 3})
     for name, batch, accumulate in (("whole", 3, 1), ("parts", 2, 2)):  # 3 patches at once, or 2 and then 1
         schedule = Schedule(batch=batch, accumulate=accumulate, max_steps=1)
@@ -303,6 +305,52 @@ def test_resuming_in_bfloat16_with_fast_convolutions_ends_with_the_same_bytes(
     train(limited(3), broken, resume=True)
     assert broken.state.read_bytes() == straight.state.read_bytes()
     assert {tensor.dtype for tensor in straight.load_state()["networks"]["sar_to_optical"].values()} == {torch.float32}
+
+
+def in_half_precision(settings: TrainSettings, steps: int) -> TrainSettings:
+    device = settings.device.model_copy(update={"precision": "16-mixed"})
+    schedule = Schedule(epochs_constant=1, epochs_decay=1, max_steps=steps)
+    return settings.model_copy(update={"device": device, "schedule": schedule})
+
+
+def test_float16_skips_an_overflow_halves_its_scale_and_resumes_with_the_same_bytes(
+    tiny_settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objectives, "LossScale", partial(LossScale, 2.0**40))  # float16 ends at 2^16
+    straight, broken = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "broken")
+    train(in_half_precision(tiny_settings, 4), straight)
+    train(in_half_precision(tiny_settings, 2), broken)
+    train(in_half_precision(tiny_settings, 4), broken, resume=True)
+    assert broken.state.read_bytes() == straight.state.read_bytes()
+    assert float(straight.load_state()["scales"]["generators"]["value"]) < 2.0**40
+    assert all(np.isfinite(entry["total"]) for entry in straight.read_log())
+
+
+def test_float16_stops_where_a_smaller_scale_does_not_help(
+    tiny_settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unclouded.training.losses.auxiliary", lambda *_: torch.tensor(torch.nan, requires_grad=True))
+    with pytest.raises(StoppedError, match="step 1: auxiliary is not finite on patch tiny_"):
+        train(in_half_precision(tiny_settings, 2), RunFolder(tmp_path / "run"))
+
+
+def test_a_compiled_network_trains_to_the_same_bytes(
+    tiny_settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = []
+
+    def compiled(network: nn.Module, mode: str) -> nn.Module:
+        modes.append(mode)
+        return network  # the compiler itself takes minutes; see proofs/gpu.py
+
+    monkeypatch.setattr("torch.compile", compiled)
+    monkeypatch.setattr(winograd, "is_faster", lambda: False)
+    plain, run = RunFolder(tmp_path / "plain"), RunFolder(tmp_path / "compiled")
+    few = tiny_settings.model_copy(update={"schedule": Schedule(max_steps=2)})
+    train(few, plain)
+    train(few.model_copy(update={"device": few.device.model_copy(update={"compile": "reduce-overhead"})}), run)
+    assert modes == ["reduce-overhead"] * 4
+    assert run.state.read_bytes() == plain.state.read_bytes()
 
 
 def judgements(real: float, generated: float) -> dict[str, float]:

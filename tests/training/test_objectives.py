@@ -11,20 +11,23 @@ from torch import Tensor, nn
 from unclouded.errors import InputError
 from unclouded.models.cyclegan import PatchDiscriminator, Restoration, SarToOptical
 from unclouded.settings import settings_from
+from unclouded.training import objectives
 from unclouded.training.distributed import launch
 from unclouded.training.losses import LossWeights, PerceptualLoss
 from unclouded.training.objectives import (
     Cycle,
     ExponentialMovingAverage,
+    LossScale,
     Objective,
     OptimiserGroup,
     Supervised,
+    build_groups,
     build_objective,
     collect_state,
     restore_state,
     weighted,
 )
-from unclouded.training.settings import Device, Schedule, TrainSettings
+from unclouded.training.settings import Device, Precision, Schedule, TrainSettings
 from unclouded.training.step import Batch, ImagePool
 
 ALONE = launch(Device(accelerator="cpu"))
@@ -113,7 +116,11 @@ def test_the_cycle_minimises_l_all_as_section_ii_c_writes_it() -> None:
 
 def supervised(discriminator: PatchDiscriminator | None) -> Supervised:
     rng = torch.Generator().manual_seed(0)
-    return Supervised(AddTenth(1, 1), discriminator, ALONE, LossWeights(), None, ImagePool(0), rng)
+    generator = AddTenth(1, 1)
+    ensemble: dict[str, nn.Module] = {"sar_to_optical": generator}
+    if discriminator is not None:
+        ensemble["optical_discriminator"] = discriminator
+    return Supervised(generator, discriminator, ensemble, LossWeights(), None, ImagePool(0), rng)
 
 
 def test_a_residual_network_learns_pixels_kept_pixels_and_the_map() -> None:
@@ -213,8 +220,8 @@ def test_the_average_neither_learns_nor_follows_the_network_by_itself() -> None:
     assert not any(parameter.requires_grad for parameter in ema.network.parameters())
 
 
-def learner(name: str = "one", **schedule: float) -> OptimiserGroup:
-    return OptimiserGroup(name, [nn.Parameter(torch.tensor([1.0, 1.0]))], Schedule(**schedule))
+def learner(name: str = "one", precision: Precision = "32-true", **schedule: float) -> OptimiserGroup:
+    return OptimiserGroup(name, [nn.Parameter(torch.tensor([1.0, 1.0]))], Schedule(**schedule), precision)
 
 
 def test_the_first_step_of_adam_goes_the_rate_downhill() -> None:
@@ -228,6 +235,32 @@ def test_the_first_step_of_adam_goes_the_rate_downhill() -> None:
 def test_adam_has_the_papers_moments() -> None:
     found = learner().optimiser.defaults
     assert (found["lr"], found["betas"], found["eps"], found["weight_decay"]) == (2e-4, (0.5, 0.999), 1e-8, 0)
+
+
+def test_the_scale_of_a_loss_follows_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objectives, "GROWTH_STEPS", 3)
+    expected = torch.amp.GradScaler("cpu", init_scale=2.0**16, growth_interval=3)
+    parameter = nn.Parameter(torch.zeros(1))
+    optimiser, scale = torch.optim.SGD([parameter]), LossScale()
+    for finite in (True, True, False, True, True, True, True, False, False, True):
+        parameter.grad = torch.tensor([1.0 if finite else torch.inf])
+        expected.scale(torch.zeros(()))
+        expected.step(optimiser)
+        expected.update()
+        scale.update(finite)
+        assert scale.value == expected.get_scale()
+    assert scale.value == 2.0**14  # halved, doubled, halved twice
+
+
+def test_a_scaled_loss_gives_the_same_update() -> None:
+    one, other = learner(), learner(precision="16-mixed")
+    for each in (one, other):
+        with each.freeze_others([each]):
+            each.backward((each.parameters[0] * torch.tensor([3.0, -4.0])).sum())
+            assert each.update(0.5, ALONE)
+    assert other.scale is not None
+    assert (other.scale.value, other.scale.finite) == (2.0**16, 1)
+    assert other.parameters[0].equal(one.parameters[0])
 
 
 def test_while_one_network_is_trained_the_others_get_no_gradient() -> None:
@@ -274,11 +307,7 @@ def test_it_goes_on_from_its_moments_bit_for_bit() -> None:
 
 def made(settings: TrainSettings, **changes: object) -> tuple[Objective, list[OptimiserGroup]]:
     objective = build_objective(settings.model_copy(update=changes), ALONE)
-    members = objective.optimiser_groups.items()
-    return objective, [
-        OptimiserGroup(name, [p for one in names for p in objective.networks[one].parameters()], settings.schedule)
-        for name, names in members
-    ]
+    return objective, list(build_groups(objective, settings).values())
 
 
 def nested(state: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@ from typing import Literal
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from unclouded.models import winograd
@@ -15,7 +14,7 @@ from unclouded.tensors.observation import Observation, Triplet
 from unclouded.training.distributed import InPrecision, launch
 from unclouded.training.losses import LossWeights
 from unclouded.training.objectives import build_objective
-from unclouded.training.settings import TrainSettings
+from unclouded.training.settings import Device, TrainSettings
 from unclouded.training.step import (
     CLEAR_RESIDUAL,
     Batch,
@@ -190,8 +189,8 @@ def test_every_weight_is_transformed_once_a_step_however_often_its_network_runs(
     bare = build_networks(NetworkSettings(width=8), 2, torch.Generator().manual_seed(0))
     for network in bare.named().values():
         winograd.use_winograd(network)
-    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
-    networks = Networks(**{name: InPrecision(network, fabric) for name, network in bare.named().items()})
+    device = Device(precision="bf16-mixed")
+    networks = Networks(**{name: InPrecision(network, device) for name, network in bare.named().items()})
     images = [torch.rand(1, channels, 32, 32, generator=torch.Generator().manual_seed(1)) for channels in (3, 3, 3, 1)]
     seen = Batch(*images, paired=(False,), names="random")
     terms, _ = generator_terms(networks, seen, NO_PERCEPTUAL, None)

@@ -62,7 +62,7 @@ def reproduce(
         ),
     ] = None,
     precision: Annotated[
-        Literal["32-true", "bf16-mixed"] | None,
+        Literal["32-true", "bf16-mixed", "16-mixed"] | None,
         typer.Option(help="Numerical precision of trainings.", show_default="that of the rows"),
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes, or threads in an evaluation, that read patches.")] = 0,

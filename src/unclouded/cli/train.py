@@ -51,7 +51,7 @@ def train(
         int | None, typer.Option(min=1, help="Number of nodes (device.nodes).", rich_help_panel=_DEVICES)
     ] = None,
     precision: Annotated[
-        Literal["32-true", "bf16-mixed"] | None,
+        Literal["32-true", "bf16-mixed", "16-mixed"] | None,
         typer.Option(help="Numerical precision (device.precision).", rich_help_panel=_DEVICES),
     ] = None,
 ) -> None:

@@ -1,7 +1,7 @@
 """The share of a reproduction that one process computes, and its cost, measured before it begins."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
@@ -16,8 +16,9 @@ from unclouded.experiments.runs import Part
 from unclouded.training.checkpoint import RunFolder
 from unclouded.training.distributed import launch
 from unclouded.training.forecast import duration_text, predicted_hours, total_steps
-from unclouded.training.objectives import DISCRIMINATORS, GENERATORS, OptimiserGroup, build_objective
-from unclouded.training.settings import Device, TrainSettings
+from unclouded.training.loop import on_cpu
+from unclouded.training.objectives import DISCRIMINATORS, GENERATORS, build_groups, build_objective
+from unclouded.training.settings import Device, Precision, TrainSettings
 from unclouded.training.step import Batch
 
 PAPER_COST = "the paper states 7 days for ours-0 and 10 to 12 days for ours-100 on an RTX 2080"
@@ -45,7 +46,7 @@ class Execution:
     rows: tuple[str, ...] = ()
     shard: str = "1/1"
     device: Literal["cpu", "cuda", "mps"] | None = None
-    precision: Literal["32-true", "bf16-mixed"] | None = None
+    precision: Precision | None = None
     workers: int = 0
 
     @property
@@ -85,8 +86,8 @@ def row_hours(folder: Path) -> float:
     return sum((fmean(line["seconds"] for line in log) * float(log[-1]["step"]) for log in logs if log), 0.0) / 3600
 
 
-def step_seconds(settings: TrainSettings, *, paired: bool) -> float:
-    """Return the measured seconds of a training step on random images; reading patches is not included.
+def random_step(settings: TrainSettings, *, paired: bool) -> Callable[[], dict[str, float]]:
+    """Return a function that takes a training step on random images, the same in every step, and returns its terms.
 
     Args:
         settings: Settings of the training, with its device.
@@ -95,28 +96,44 @@ def step_seconds(settings: TrainSettings, *, paired: bool) -> float:
     fabric = launch(settings.device)
     chosen = settings.model_copy(update={"paired_percent": 100.0 if paired else 0.0})
     objective = build_objective(chosen, fabric)
-    networks, schedule = objective.networks, settings.schedule
-    groups = {
-        name: OptimiserGroup(name, [p for one in names for p in networks[one].parameters()], schedule)
-        for name, names in objective.optimiser_groups.items()
-    }
-    side, bands = settings.crop_px, len(settings.network.bands)
+    groups, rate = build_groups(objective, chosen), settings.schedule.learning_rate
+    side, bands, size = settings.crop_px, len(settings.network.bands), settings.schedule.batch
+    rng = torch.Generator().manual_seed(settings.seed)
     sar, cloudy, clear, cloud_map = (
-        torch.rand(schedule.batch, channels, side, side).to(fabric.device) for channels in (3, bands, bands, 1)
+        torch.rand(size, channels, side, side, generator=rng).to(fabric.device) for channels in (3, bands, bands, 1)
     )
-    batch = Batch(sar, cloudy, clear, cloud_map, (paired,) * schedule.batch, "random")
-    seconds = []
-    for _ in range(MEASURED_STEPS):
-        started = time.perf_counter()
+    batch = Batch(sar, cloudy, clear, cloud_map, (paired,) * size, "random")
+
+    def step() -> dict[str, float]:
+        if settings.device.compile == "reduce-overhead":
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         with groups[GENERATORS].freeze_others(groups.values()):
             loss, generated = objective.generator_loss(batch)
-            torch.autograd.backward(loss.total)
-            groups[GENERATORS].update(settings.schedule.learning_rate, fabric)
+            groups[GENERATORS].backward(loss.total)
+            groups[GENERATORS].update(rate, fabric)
+        terms = loss.terms
         if DISCRIMINATORS in groups:
             with groups[DISCRIMINATORS].freeze_others(groups.values()):
-                torch.autograd.backward(objective.discriminator_loss(batch, generated).total)
-                groups[DISCRIMINATORS].update(settings.schedule.learning_rate, fabric)
-        float(loss.total.detach())  # waits for the device
+                loss = objective.discriminator_loss(batch, generated)
+                groups[DISCRIMINATORS].backward(loss.total)
+                groups[DISCRIMINATORS].update(rate, fabric)
+            terms = terms | loss.terms
+        return on_cpu({name: term.detach() for name, term in terms.items()})  # waits for the device
+
+    return step
+
+
+def step_seconds(settings: TrainSettings, *, paired: bool) -> float:
+    """Return the measured seconds of a training step on random images; reading patches is not included.
+
+    Args:
+        settings: Settings of the training, with its device.
+        paired: Whether the step has pairs, with their perceptual losses.
+    """
+    step, seconds = random_step(settings, paired=paired), []
+    for _ in range(MEASURED_STEPS):
+        started = time.perf_counter()
+        step()
         seconds.append(time.perf_counter() - started)
     return median(seconds[1:])
 

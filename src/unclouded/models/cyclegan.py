@@ -170,8 +170,20 @@ class _Reflection(nn.ReflectionPad2d):
     """Reflection padding in the precision of the input; autocast would convert the input to float32."""
 
     def forward(self, x: Float[Tensor, "batch channel h w"]) -> Float[Tensor, "batch channel rows columns"]:
+        if x.is_cuda and torch.are_deterministic_algorithms_enabled():
+            return mirrored(x, self.padding[0])
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x)
+
+
+def mirrored(x: Float[Tensor, "batch channel h w"], width: int) -> Float[Tensor, "batch channel rows columns"]:
+    """Return an image padded by reflection; unlike that of torch, the gradient on CUDA repeats its bytes."""
+    for axis in (2, 3):
+        length = x.shape[axis]
+        before = x.narrow(axis, 1, width).flip(axis)
+        after = x.narrow(axis, length - 1 - width, width).flip(axis)
+        x = torch.cat([before, x, after], dim=axis)
+    return x
 
 
 class Convolution(nn.Conv2d):

@@ -34,7 +34,7 @@ MARGIN_PX = (-(-(RECEPTIVE_FIELD_PX // 2) // STRIDE_PX) + 1) * STRIDE_PX
 """Margin of a window: half the receptive field, rounded up to the stride of the network, and one stride more: 88."""
 
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
-"""Numerical precision of a frozen network; ``auto`` is bfloat16 on processors that multiply it in hardware.
+"""Numerical precision of a frozen network; ``auto`` is bfloat16 on devices that multiply it in hardware.
 
 ``int8`` requires OpenVINO. It uses 8-bit integers in all convolutions but the first and the last, and ``auto`` in the
 rest of the network.
@@ -110,7 +110,7 @@ def freeze(
     images = [pad_to_stride(_shown(one, fill, scaling)) for one in seen]
     known = [pad_to_stride(one.float()) > 0 for one in valid]
     start = None if generator.skip == "cloudy" else _clear_mean(images, known)
-    dtype = dtype_of(precision)
+    dtype = dtype_of(precision, device)
     statistics = joint_statistics(generator.trunk, images, known, dtype)
     trunk = folded(generator.trunk, statistics)
     seen_by_bytes = images if precision == "int8" else None
@@ -138,15 +138,17 @@ def pad_to_stride(
     return F.pad(image, (0, right, 0, below), mode=mode)
 
 
-def supports_bfloat16() -> bool:
-    """Return whether this processor multiplies bfloat16 in hardware (AMX, or AVX-512 BF16)."""
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+def supports_bfloat16(device: torch.device) -> bool:
+    """Return whether a device multiplies bfloat16 in hardware: AMX, AVX-512 BF16, or a GPU from Ampere (8.0) on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
-def dtype_of(precision: Precision) -> torch.dtype:
-    """Return the data type of a precision on this processor; for int8, that of the layers that are not quantised."""
+def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the data type of a precision on a device; for int8, that of the layers that are not quantised."""
     if precision in ("auto", "int8"):
-        return torch.bfloat16 if supports_bfloat16() else torch.float32
+        return torch.bfloat16 if supports_bfloat16(device) else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
@@ -312,9 +314,8 @@ def _normalised(layer: Convolution | Upsampling, statistics: ChannelStatistics) 
     else:
         stride, padding = layer.stride[0], layer.padding[0]
         made, shape = nn.Conv2d(*channels, layer.kernel_size[0], stride, padding), (-1, 1, 1, 1)
-    made.weight.data = layer.weight.detach() / statistics.deviation.view(shape)
-    assert made.bias is not None
-    made.bias.data = -statistics.mean / statistics.deviation
+    made.weight = nn.Parameter(layer.weight.detach() / statistics.deviation.view(shape))
+    made.bias = nn.Parameter(-statistics.mean / statistics.deviation)
     return made
 
 

@@ -152,10 +152,14 @@ class NetworkRemover:
 
     @property
     def compute_precision(self) -> str:
-        """Numerical precision after adaptation, on this processor: float32, bfloat16 or int8."""
+        """Numerical precision after adaptation, on the device of the network: float32, bfloat16 or int8."""
         if self.precision == "int8":
             return self.precision
-        return str(dtype_of(self.precision)).removeprefix("torch.")
+        return str(dtype_of(self.precision, self._device)).removeprefix("torch.")
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.generator.parameters()).device
 
     def description(self) -> dict[str, Any]:
         """Return hash of the weights, settings, precision and engine; see :mod:`unclouded.models.identity`."""
@@ -216,8 +220,7 @@ class NetworkRemover:
         scaling = self.settings.scaling
         height, width = observation.cloudy.shape[-2:]
         inputs = scaling.sar(observation.sar), scaling.optical(observation.cloudy), observation.cloud_map
-        device = next(self.generator.parameters()).device
-        restoration = self.generator(*(pad_to_stride(image.to(device), self.align_px) for image in inputs))
+        restoration = self.generator(*(pad_to_stride(image.to(self._device), self.align_px) for image in inputs))
         return scaling.reflectance(restoration.optical[..., :height, :width]).to(observation.cloudy.device)
 
 

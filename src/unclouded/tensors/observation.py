@@ -112,9 +112,13 @@ class Observation:
         """Return the season of each image, None where it is unknown."""
         return self.seasons or (None,) * len(self.cloudy)
 
-    def to(self, device: torch.device | str) -> "Observation":
-        """Return the observation on another device."""
-        return self.transformed(lambda image: image.to(device))
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Observation":
+        """Return the observation on another device; with ``non_blocking``, from pinned memory, without waiting."""
+        return self.transformed(lambda image: image.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Observation":
+        """Return the observation in page-locked memory; called by a DataLoader with ``pin_memory``."""
+        return self.transformed(torch.Tensor.pin_memory)
 
     def transformed(self, transform: Callable[[Tensor], Tensor]) -> "Observation":
         """Return the observation with every image transformed, those of references too; ``origin_px`` stays."""
@@ -146,9 +150,14 @@ class Triplet:
         picked = self.clear[:, positions(bands, self.observation.bands)]
         return Triplet(self.name, self.observation.select(bands), picked)
 
-    def to(self, device: torch.device | str) -> "Triplet":
-        """Return the triplet on another device."""
-        return Triplet(self.name, self.observation.to(device), self.clear.to(device))
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Triplet":
+        """Return the triplet on another device; with ``non_blocking``, from pinned memory, without waiting."""
+        observation = self.observation.to(device, non_blocking=non_blocking)
+        return Triplet(self.name, observation, self.clear.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Triplet":
+        """Return the triplet in page-locked memory; called by a DataLoader with ``pin_memory``."""
+        return Triplet(self.name, self.observation.pin_memory(), self.clear.pin_memory())
 
 
 def finite_pixels(image: Float[Tensor, "batch channel h w"]) -> Bool[Tensor, "batch 1 h w"]:

@@ -258,8 +258,17 @@ Batches = list[Stacked]
 
 
 @contextmanager
-def loaded(data: TrainingDataset, order: EpochOrder, batch: int, workers: int) -> Iterator[Iterator[Batches]]:
+def loaded(
+    data: TrainingDataset, order: EpochOrder, batch: int, workers: int, *, pin: bool = False
+) -> Iterator[Iterator[Batches]]:
     """Load the patches of every step, in batches; worker processes are spawned, draw no random numbers, and end here.
+
+    Args:
+        data: Samples of the run.
+        order: Order of the patches.
+        batch: Largest number of patches of a batch.
+        workers: Number of worker processes.
+        pin: Copy batches to page-locked memory, from which a CUDA device copies while it computes.
 
     Raises:
         StoppedError: A worker died, or a patch was damaged since the run began.
@@ -268,9 +277,10 @@ def loaded(data: TrainingDataset, order: EpochOrder, batch: int, workers: int) -
         data,
         batch_sampler=order,
         num_workers=workers,
-        collate_fn=partial(_join, batch=batch),
+        collate_fn=partial(collated, batch=batch),
         generator=torch.Generator(),
         multiprocessing_context="spawn" if workers else None,
+        pin_memory=pin,
         persistent_workers=bool(workers),
         worker_init_fn=partial(die_with_parent, os.getpid()),
     )
@@ -312,7 +322,8 @@ def _whole(steps: Iterator[Batches], workers: int) -> Iterator[Batches]:
         ) from error
 
 
-def _join(items: list[Sample], batch: int) -> Batches:
+def collated(items: list[Sample], batch: int) -> Batches:
+    """Join samples into batches of at most so many."""
     return [_stacked(items[i : i + batch]) for i in range(0, len(items), batch)]
 
 

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from types import FrameType
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from unclouded.errors import BusyError, InputError, MachineError, StoppedError
 from unclouded.machine import memory_fault, most_processes
-from unclouded.training.settings import Device
+from unclouded.training.settings import Device, Precision
 
 T = TypeVar("T")
 
@@ -52,7 +52,6 @@ def launch(device: Device) -> Fabric:
             accelerator=device.accelerator,
             devices=device.devices,
             num_nodes=device.nodes,
-            precision=device.precision,
             strategy=DDPStrategy(timeout=PATIENCE) if many else "auto",
         )
     except (MisconfigurationException, RuntimeError, ValueError) as error:
@@ -65,8 +64,20 @@ def launch(device: Device) -> Fabric:
     fabric.launch()
     if fabric.local_rank:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    torch.backends.cudnn.benchmark = fabric.device.type == "cuda"  # all patches have one size: select algorithms once
+    if fabric.device.type == "cuda":
+        _choose_algorithms(device.deterministic)
     return fabric
+
+
+def _choose_algorithms(deterministic: bool) -> None:
+    """Choose algorithms of CUDA: the fastest for the one size that all patches have, or those that repeat their bytes.
+
+    cuBLAS reads its variable when it is first used.
+    """
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
 
 
 def _end_with(parent: int) -> None:
@@ -99,22 +110,29 @@ def is_rank_zero() -> bool:
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
+AUTOCAST: Mapping[Precision, torch.dtype] = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+"""Data type of convolutions in the mixed precisions."""
+
+
 class InPrecision(nn.Module):
-    """A network that computes in the precision of the run and returns float32.
+    """A network that computes in the precision of the run, compiled if that is set, and returns float32.
 
     Args:
         network: Network; its weights stay in float32.
-        fabric: Fabric with the precision.
+        device: Settings with the precision.
     """
 
-    def __init__(self, network: nn.Module, fabric: Fabric) -> None:
+    def __init__(self, network: nn.Module, device: Device) -> None:
         super().__init__()
-        self.network, self._fabric = network, fabric
+        self.network, self._dtype = network, AUTOCAST.get(device.precision)
+        self._run: Callable[..., Any] = network
+        if device.compile != "off":
+            self._run = torch.compile(network, mode=device.compile)
 
     def forward(self, *images: Tensor) -> Any:
         """Return the output of the network in float32."""
-        with self._fabric.autocast():
-            output = self.network(*images)
+        with torch.autocast(images[0].device.type, self._dtype, enabled=self._dtype is not None):
+            output = self._run(*images)
         return output.float() if isinstance(output, Tensor) else type(output)(*(one.float() for one in output))
 
 

@@ -18,7 +18,7 @@ KEYS = {
     "schedule": "accumulate batch clip_norm earlier ema_decay epochs_constant epochs_decay learning_rate max_steps",
     "logging": "checkpoint_every keep_every log_every preview_every",
     "validation": "every patch_list patches split",
-    "device": "accelerator devices nodes precision workers",
+    "device": "accelerator compile deterministic devices nodes precision workers",
 }
 """Group of settings to its keys; a test compares them with the models of :mod:`unclouded.training.settings`."""
 

@@ -48,7 +48,7 @@ from unclouded.training.objectives import (
     TOTAL,
     ExponentialMovingAverage,
     Loss,
-    OptimiserGroup,
+    build_groups,
     build_objective,
     collect_state,
     restore_state,
@@ -142,12 +142,8 @@ class Training:
         self.objective = build_objective(settings, fabric)
         if settings.start_from is not None and not run.state.exists():
             start_networks(self.objective, settings, settings.start_from)
-        networks, schedule = self.objective.networks, settings.schedule
-        self.optimiser_groups = {
-            name: OptimiserGroup(name, [p for one in members for p in networks[one].parameters()], schedule)
-            for name, members in self.objective.optimiser_groups.items()
-        }
-        decay = schedule.ema_decay
+        self.optimiser_groups = build_groups(self.objective, settings)
+        decay = settings.schedule.ema_decay
         self.ema = ExponentialMovingAverage(self.objective.generator, decay) if decay else None
         self.monitor, self.warm_up = DiscriminatorMonitor(), list[float]()
         self.step = self._restored_step()
@@ -171,7 +167,7 @@ class Training:
         workers, remark = capped("device.workers", settings.device.workers, settings.device.devices)
         if remark and self.fabric.is_global_zero:
             self.callback.on_message(remark)
-        reading = loaded(self.data, order, schedule.batch, workers)
+        reading = loaded(self.data, order, schedule.batch, workers, pin=self.fabric.device.type == "cuda")
         with graceful_shutdown() as request, reading as steps:
             started = time.perf_counter()
             for batches in steps:
@@ -215,51 +211,55 @@ class Training:
         Each update accumulates the gradients of all batches. A batch is weighted by its share of the patches of the
         step over all ranks.
         """
+        if self.settings.device.compile == "reduce-overhead":
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         seen = [
             Batch.of(
-                triplet.to(self.fabric.device),
+                triplet.to(self.fabric.device, non_blocking=True),
                 paired,
                 self.settings.network.scaling,
-                None if real is None else real.to(self.fabric.device),
+                None if real is None else real.to(self.fabric.device, non_blocking=True),
             )
             for triplet, paired, real in batches
         ]
         watched: list[Terms] = [{} for _ in seen]
         generated: list[Generated] = []
 
-        def backward(index: int, loss: Loss) -> None:
+        def backward(group: str, index: int, loss: Loss) -> None:
             watched[index] |= {name: term.detach() for name, term in loss.terms.items()}
-            torch.autograd.backward(loss.total * (len(seen[index].paired) / patches))
+            self.optimiser_groups[group].backward(loss.total * (len(seen[index].paired) / patches))
 
         with self._updated(GENERATORS, rate, seen, watched):
             for index, batch in enumerate(seen):
                 loss, images = self.objective.generator_loss(batch)
                 generated.append(images)
-                backward(index, loss)
+                backward(GENERATORS, index, loss)
         if DISCRIMINATORS in self.optimiser_groups:
             with self._updated(DISCRIMINATORS, rate, seen, watched):
                 for index, batch in enumerate(seen):
-                    backward(index, self.objective.discriminator_loss(batch, generated[index]))
+                    backward(DISCRIMINATORS, index, self.objective.discriminator_loss(batch, generated[index]))
         broadcast_from_rank_zero(
             self.fabric, [one for net in self.objective.networks.values() for one in net.buffers()]
         )
         if self.ema is not None:
             self.ema.update(self.objective.generator, self.step + 1)
-        return [
-            (len(batch.paired), {name: float(term) for name, term in terms.items()})
-            for batch, terms in zip(seen, watched, strict=True)
-        ]
+        return [(len(batch.paired), on_cpu(terms)) for batch, terms in zip(seen, watched, strict=True)]
 
     @contextmanager
     def _updated(self, name: str, rate: float, seen: Sequence[Batch], watched: Sequence[Terms]) -> Iterator[None]:
-        """Update an optimiser group with the gradients that accumulate within the block."""
+        """Update an optimiser group with the gradients that accumulate within the block.
+
+        In ``16-mixed``, an overflow of the gradients alone skips the update and halves the scale of the loss.
+        """
         group = self.optimiser_groups[name]
         with group.freeze_others(self.optimiser_groups.values()):
             yield
             if not group.update(rate, self.fabric):
                 found = [not_finite(batch.names, terms) for batch, terms in zip(seen, watched, strict=True)]
                 found = [one for share in all_gathered(self.fabric, found) for one in share]
-                raise not_finite_error(self.step + 1, found, self.run.state)
+                overflow = group.scale is not None and not group.scale.is_exhausted
+                if not overflow or any(terms for one in found for terms in one.values()):
+                    raise not_finite_error(self.step + 1, found, self.run.state)
 
     def _stop_if_requested(self, request: StopRequest) -> None:
         """Save and raise if any rank received a stop signal."""
@@ -372,6 +372,11 @@ class Training:
 
 Found = Mapping[str, Sequence[str]]
 """Terms that are not finite, by the names of their patches."""
+
+
+def on_cpu(terms: Terms) -> dict[str, float]:
+    """Return the values of terms, in one transfer from their device."""
+    return dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
 
 
 def not_finite(names: str, terms: Terms) -> Found:

@@ -117,7 +117,7 @@ def _weighted_l1(weight: Tensor, first: Tensor, second: Tensor) -> Tensor:
 LAYERS = (11, 20, 29)
 """ReLUs 3_1, 4_2 and 5_3: the paper's layers, read as indices into torchvision's ``features`` (our decision)."""
 
-Maps = list[Float[Tensor, "batch channel h w"]]
+Maps = list[Float[Tensor, "_ _ _ _"]]
 
 
 class PerceptualLoss(nn.Module):

@@ -28,7 +28,7 @@ from unclouded.training import losses
 from unclouded.training.checkpoint import RunFolder
 from unclouded.training.distributed import InPrecision, gather_on_rank_zero, sum_gradients
 from unclouded.training.losses import LossWeights, PerceptualLoss, perceptual_loss
-from unclouded.training.settings import Schedule, TrainSettings
+from unclouded.training.settings import Precision, Schedule, TrainSettings
 from unclouded.training.step import (
     CLEAR_RESIDUAL,
     Batch,
@@ -176,7 +176,7 @@ class Supervised:
         generator: The cloud-removal generator.
         discriminator: Scores a prediction or a clear image beside radar, cloudy image and map; None for a residual
             network.
-        fabric: Fabric of the run, with its precision.
+        ensemble: The networks in the precision of the run, by name.
         weights: Weights of the loss terms.
         perceptual: Feature and style losses; None if their weights are 0.
         pool: Pool of predictions beside their inputs.
@@ -185,7 +185,7 @@ class Supervised:
 
     generator: CloudRemovalGenerator
     discriminator: PatchDiscriminator | None
-    fabric: Fabric
+    ensemble: Mapping[str, nn.Module]
     weights: LossWeights
     perceptual: PerceptualLoss | None
     pool: ImagePool
@@ -211,7 +211,7 @@ class Supervised:
     def generator_loss(self, batch: Batch) -> tuple[Loss, Generated]:
         """Return the weighted sum of the terms, and the prediction."""
         m = batch.cloud_map
-        restored = InPrecision(self.generator, self.fabric)(batch.sar, batch.cloudy, m)
+        restored = self.ensemble["sar_to_optical"](batch.sar, batch.cloudy, m)
         prediction = restored.optical
         terms: Terms = {
             "pixel": losses.pixel(prediction, batch.clear),
@@ -221,15 +221,14 @@ class Supervised:
         if self.perceptual is not None:
             terms["feature"], terms["style"] = self.perceptual(prediction, batch.clear)
         if self.discriminator is not None:
-            discriminator = InPrecision(self.discriminator, self.fabric)
-            terms["adversarial"] = losses.adversarial(discriminator(_beside_input(batch, prediction)))
+            scores = self.ensemble["optical_discriminator"](_beside_input(batch, prediction))
+            terms["adversarial"] = losses.adversarial(scores)
         terms[CLEAR_RESIDUAL] = mean_on_clear(restored.residual.detach(), m)
         return weighted(terms, self.weights, batch), Generated(optical=prediction.detach())
 
     def discriminator_loss(self, batch: Batch, generated: Generated) -> Loss:
         """Return the least-squares loss of the discriminator."""
-        assert self.discriminator is not None
-        discriminator = InPrecision(self.discriminator, self.fabric)
+        discriminator = self.ensemble["optical_discriminator"]
         drawn = self.pool.draw(_beside_input(batch, generated.optical), self.rng)
         terms = discriminator_scores("optical", discriminator(_beside_input(batch, batch.clear)), discriminator(drawn))
         return Loss(terms["optical_discriminator"], terms)
@@ -254,7 +253,7 @@ def build_objective(settings: TrainSettings, fabric: Fabric) -> Objective:
     objective = _cycle(settings, fabric, rng) if settings.objective == "cycle" else _supervised(settings, fabric, rng)
     for network in objective.networks.values():
         fabric.to_device(network).to(memory_format=_layout(settings))
-        if winograd.is_faster():
+        if fabric.device.type == "cpu" and settings.device.compile == "off" and winograd.is_faster():
             winograd.use_winograd(network)
     if fabric.global_rank:  # same weights on every rank, but each rank draws from its own pools
         rng.manual_seed(settings.seed + (fabric.global_rank << 32))
@@ -281,13 +280,13 @@ def start_networks(objective: Objective, settings: TrainSettings, source: Path) 
 
 
 def _layout(settings: TrainSettings) -> torch.memory_format:
-    """channels_last for bfloat16 convolutions; in float32 it gains nothing on the CPU."""
+    """channels_last for convolutions in bfloat16 or float16; in float32 it gains nothing on the CPU."""
     return torch.contiguous_format if settings.device.precision == "32-true" else torch.channels_last
 
 
 def _cycle(settings: TrainSettings, fabric: Fabric, rng: torch.Generator) -> Cycle:
     bare = build_networks(settings.network, settings.discriminator_width, rng)
-    ensemble = Networks(**{name: InPrecision(network, fabric) for name, network in bare.named().items()})
+    ensemble = Networks(**{name: InPrecision(network, settings.device) for name, network in bare.named().items()})
     pools = Pools(ImagePool(settings.pool), ImagePool(settings.pool), rng)
     return Cycle(bare, ensemble, settings.loss, _perceptual(settings, fabric), pools)
 
@@ -300,8 +299,10 @@ def _supervised(settings: TrainSettings, fabric: Fabric, rng: torch.Generator) -
         bands = len(settings.network.bands)
         discriminator = PatchDiscriminator(SAR_CHANNELS + bands + 1 + bands, settings.discriminator_width)
         initialise(discriminator, rng)
+    networks = {"sar_to_optical": generator, "optical_discriminator": discriminator}
+    ensemble = {name: InPrecision(one, settings.device) for name, one in networks.items() if one is not None}
     pool = ImagePool(settings.pool)
-    return Supervised(generator, discriminator, fabric, settings.loss, _perceptual(settings, fabric), pool, rng)
+    return Supervised(generator, discriminator, ensemble, settings.loss, _perceptual(settings, fabric), pool, rng)
 
 
 def _perceptual(settings: TrainSettings, fabric: Fabric) -> PerceptualLoss | None:
@@ -320,10 +321,14 @@ class OptimiserGroup:
         name: Name of the group.
         parameters: Parameters of its networks.
         schedule: Learning rate and limit of the gradient norm.
+        precision: Precision of the networks; in ``16-mixed`` the gradients are those of scaled losses.
     """
 
-    def __init__(self, name: str, parameters: Iterable[nn.Parameter], schedule: Schedule) -> None:
+    def __init__(
+        self, name: str, parameters: Iterable[nn.Parameter], schedule: Schedule, precision: Precision = "32-true"
+    ) -> None:
         self.name, self.parameters, self.clip_norm = name, list(parameters), schedule.clip_norm
+        self.scale = LossScale() if precision == "16-mixed" else None
         self.optimiser = Adam(self.parameters, lr=schedule.learning_rate, betas=(0.5, 0.999), eps=1e-8)
 
     @contextmanager
@@ -339,16 +344,26 @@ class OptimiserGroup:
             for parameter in others:
                 parameter.requires_grad_(True)
 
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a loss, which is scaled in ``16-mixed``."""
+        torch.autograd.backward(loss if self.scale is None else loss * self.scale.value)
+
     def update(self, rate: float, fabric: Fabric) -> bool:
         """Update the weights with the gradients of all ranks.
 
         Returns:
-            False, and no update, if a gradient is not finite.
+            False, and no update, if a gradient is not finite; the scale of the loss is then halved.
         """
         self.optimiser.param_groups[0]["lr"] = rate
         sum_gradients(fabric, self.parameters)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        if not torch.isfinite(norm):
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if self.scale is not None and gradients:
+            torch._foreach_mul_(gradients, 1 / self.scale.value)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        finite = bool(torch.isfinite(norm))
+        if self.scale is not None:
+            self.scale.update(finite)
+        if not finite:
             return False
         if self.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
@@ -364,6 +379,58 @@ class OptimiserGroup:
         """Restore the moments of a :meth:`state_dict`."""
         state = {int(parameter): saved for parameter, saved in moments.items()}
         self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
+
+
+def build_groups(objective: Objective, settings: TrainSettings) -> dict[str, OptimiserGroup]:
+    """Return the optimiser groups of an objective, by name: the generators, then the discriminators, if any."""
+    networks, precision = objective.networks, settings.device.precision
+    return {
+        name: OptimiserGroup(
+            name, [p for one in members for p in networks[one].parameters()], settings.schedule, precision
+        )
+        for name, members in objective.optimiser_groups.items()
+    }
+
+
+GROWTH_STEPS = 2000
+"""Updates with finite gradients after which a loss scale is doubled."""
+
+
+@dataclass
+class LossScale:
+    """Factor of a loss that keeps its float16 gradients above underflow (Micikevicius et al. 2018, arXiv:1710.03740).
+
+    It follows ``torch.amp.GradScaler``: halved where a gradient is not finite, doubled after :data:`GROWTH_STEPS`
+    updates without that. Powers of 2 change no digit of a gradient.
+
+    Attributes:
+        value: The factor.
+        finite: Updates with finite gradients since it last changed.
+    """
+
+    value: float = 2.0**16
+    finite: int = 0
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the factor is below 1, so that overflow is not its fault."""
+        return self.value < 1
+
+    def update(self, finite: bool) -> None:
+        """Adapt the factor after a step."""
+        self.finite = self.finite + 1 if finite else 0
+        if not finite:
+            self.value /= 2
+        elif self.finite == GROWTH_STEPS:
+            self.value, self.finite = self.value * 2, 0
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the state as tensors."""
+        return {"value": torch.tensor(self.value, dtype=torch.float64), "finite": torch.tensor(self.finite)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore a :meth:`state_dict`."""
+        self.value, self.finite = float(state["value"]), int(state["finite"])
 
 
 # Moving average (EMA) of the weights of the generator.
@@ -412,13 +479,14 @@ def collect_state(
             for name, pool in objective.pools.items()
         },
     }
-    ranks = gather_on_rank_zero(fabric, own)
+    ranks, groups = gather_on_rank_zero(fabric, own), list(optimiser_groups)
     if ranks is None:
         return None
     return {
         "step": torch.tensor(step),
         "networks": {name: network.state_dict() for name, network in objective.networks.items()},
-        "optimisers": {group.name: group.state_dict() for group in optimiser_groups},
+        "optimisers": {group.name: group.state_dict() for group in groups},
+        "scales": {group.name: group.scale.state_dict() for group in groups if group.scale is not None},
         "ema": ema.network.state_dict() if ema is not None else {},
         "ranks": {str(rank): state for rank, state in enumerate(ranks)},
     }
@@ -441,7 +509,11 @@ def restore_state(
         for name, network in objective.networks.items():
             network.load_state_dict(state["networks"][name])
         for group in optimiser_groups:
-            group.load_state_dict(state["optimisers"][group.name])
+            if group.scale is None:
+                group.load_state_dict(state["optimisers"][group.name])
+            else:
+                group.load_state_dict(state.get("optimisers", {}).get(group.name, {}))  # none after overflows alone
+                group.scale.load_state_dict(state["scales"][group.name])
         if ema is not None:
             ema.network.load_state_dict(state["ema"])
         for name, pool in objective.pools.items():

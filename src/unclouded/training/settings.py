@@ -129,6 +129,13 @@ class Validation(Settings):
     patches: PositiveInt | None = 100
 
 
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+"""Numerical precision of the networks; weights, losses and optimisers stay in float32."""
+
+Compile = Literal["off", "default", "reduce-overhead"]
+"""Modes of ``torch.compile``."""
+
+
 class Device(Settings):
     """Devices of a run, in the terms of Lightning Fabric.
 
@@ -136,7 +143,11 @@ class Device(Settings):
         accelerator: cpu, cuda, mps or auto.
         devices: Number of devices on each machine; each takes its own share of the patches of a step.
         nodes: Number of machines.
-        precision: 32-true, or bf16-mixed.
+        precision: 32-true; bf16-mixed; or 16-mixed, float16 with scaled losses, for graphics cards before Ampere, which
+            have no bfloat16.
+        compile: ``default`` compiles the networks with ``torch.compile``, ``reduce-overhead`` also replays them as CUDA
+            graphs; the first step then takes minutes.
+        deterministic: On CUDA, choose algorithms that give the same bytes in every run; slower. On a CPU all are.
         workers: Processes that prefetch patches, per device; 0 reads in the training process. The number is limited
             to what suits the machine.
     """
@@ -144,7 +155,9 @@ class Device(Settings):
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: int = Field(1, ge=1, le=1024)
     nodes: int = Field(1, ge=1, le=4096)
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Precision = "32-true"
+    compile: Compile = "off"
+    deterministic: bool = False
     workers: int = Field(0, ge=0)
 
 
