@@ -1,5 +1,6 @@
 """Three regions of two candidates each, two whole and one damaged, curated in every way there is."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from odc.geo.geobox import GeoBox
 
 from unclouded.files import sha256
@@ -138,6 +140,41 @@ def test_a_looser_threshold_cuts_the_regions_again_that_gain_patches(
     assert "3 regions: 0 done, 1 failed, 2 pending" in capsys.readouterr().out
     assert unclouded("curate", regions, root) == 1
     assert content(root) == content(undisturbed)
+
+
+def test_shards_without_a_common_folder_are_merged_to_the_bytes_of_a_single_run(
+    regions: Path, undisturbed: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, merged = (tmp_path / name for name in ("first", "second", "merged"))
+    assert unclouded("curate", regions, first, "--shard", "1/2") == 1  # the damaged region is in it
+    assert unclouded("data", "merge", first, "--out", merged) == 2
+    assert "shards 2 of 2 are missing; let them end, or name their folders" in capsys.readouterr().err
+    assert unclouded("curate", regions, second, "--shard", "2/2", "--upload-to", "memory://shards") == 0
+    assert unclouded("data", "merge", first, "memory://shards", "--out", merged) == 1
+    assert content(merged) == content(undisturbed) and not leftovers(merged)
+    assert unclouded("curate", regions, merged) == 1  # nothing is done again
+    assert content(merged) == content(undisturbed)
+    image = next(first.glob("ROIs*/*/*.tif"))
+    image.write_bytes(image.read_bytes()[:-1] + b"?")
+    capsys.readouterr()
+    assert unclouded("data", "merge", first, "memory://shards", "--out", tmp_path / "other") == 2
+    assert f"{image.name} differs from its checksum" in capsys.readouterr().err
+
+
+def test_shards_in_one_storage_get_the_manifest_of_a_single_run(
+    regions: Path, undisturbed: Path, tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in (1, 2):
+        storage = ("--upload-to", "memory://one")
+        assert unclouded("curate", regions, tmp_path / str(number), "--shard", f"{number}/2", *storage) == 2 - number
+    assert unclouded("data", "merge", "memory://one") == 1
+    fs = MemoryFileSystem()
+    found = {name.removeprefix("/one/"): hashlib.sha256(fs.cat_file(name)).hexdigest() for name in fs.find("/one")}
+    assert {name: digest for name, digest in found.items() if not name.startswith(".")} == content(undisturbed)
+    fs.rm_file(next(name for name in fs.find("/one") if name.endswith(".tif")))
+    capsys.readouterr()
+    assert unclouded("data", "merge", "memory://one") == 2
+    assert "memory://one lacks ROIs0001_fall_s" in capsys.readouterr().err
 
 
 def test_processes_make_the_same_bytes(

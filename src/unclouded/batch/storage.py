@@ -21,7 +21,8 @@ from fsspec.core import url_to_fs
 
 from unclouded.batch.tasks import content_id
 from unclouded.errors import InputError
-from unclouded.files import content_hash, is_file, require_room, sha256
+from unclouded.files import content_hash, is_file, require_room, whole_file
+from unclouded.files import sha256 as checksum
 from unclouded.io.download import download
 from unclouded.io.geotiff import mask_beside
 from unclouded.sentinel.safe import is_zip, listed_checksums
@@ -211,6 +212,57 @@ def _on_web(url: str) -> dict[str, Mapping[str, Any]]:
     raise AssertionError("unreachable")
 
 
+def objects_below(url: str, folder: str = "") -> dict[str, int]:
+    """Return the sizes of all objects below a URL, by their path relative to it.
+
+    Args:
+        url: URL of a storage.
+        folder: Part of it to list.
+
+    Raises:
+        InputError: The storage cannot be read.
+    """
+    fs, base = storage_of(url)
+    path = f"{base}/{folder}".rstrip("/")
+    try:
+        fs.invalidate_cache(path)
+        found = fs.find(path, detail=True)
+    except Exception as error:
+        raise InputError(f"{shown(url)} cannot be read ({_reason(error)}); check URL and credentials") from error
+    return {name[len(base) + 1 :]: int(info["size"]) for name, info in found.items()}
+
+
+def read_object(url: str, limit: int) -> bytes:
+    """Return the content of an object.
+
+    Raises:
+        InputError: The object is missing or has more than ``limit`` bytes.
+    """
+    fs, path = storage_of(url)
+    try:
+        if (size := int(fs.info(path)["size"])) > limit:
+            raise InputError(f"{shown(url)} has {size:,} bytes, expected at most {limit:,}; is it the right object?")
+        return bytes(fs.cat_file(path))
+    except FileNotFoundError as error:
+        raise InputError(f"{shown(url)} does not exist; check the URL") from error
+
+
+def get(url: str, target: Path, sha256: str) -> None:
+    """Copy an object to a file, which appears once its checksum is verified.
+
+    Raises:
+        InputError: The object is missing, or differs from its checksum.
+    """
+    fs, path = storage_of(url)
+    with whole_file(target) as partial:
+        try:
+            fs.get_file(path, str(partial))
+        except FileNotFoundError as error:
+            raise InputError(f"{shown(url)} does not exist; upload or copy it again") from error
+        if checksum(partial) != sha256:
+            raise InputError(f"{shown(url)} differs from its checksum; upload or copy it again")
+
+
 def put(source: Path, url: str, sha256: str) -> bool:
     """Upload a file unless the object already has its content, and read it back; return whether it was written.
 
@@ -300,7 +352,7 @@ def fingerprint(path: Path) -> str:
         InputError: The product does not exist.
     """
     if is_file(path / "manifest.safe"):
-        return sha256(path / "manifest.safe")
+        return checksum(path / "manifest.safe")
     if is_zip(path):
         return content_id(listed_checksums(path))
     mask = mask_beside(path)

@@ -185,6 +185,10 @@ class TaskLedger:
         """Return the tasks that are neither done nor failed."""
         return [task for task in tasks if not self._done(task).is_file() and not self._failure(task)]
 
+    def restore(self, identity: str, name: str, rows: Sequence[Row]) -> None:
+        """Write the record of a task that is done elsewhere and whose outputs were copied."""
+        write_json(self.path / "done" / f"{identity}.json", {"name": name, "id": identity, "rows": list(rows)})
+
     def invalidate(self, tasks: Sequence[Task]) -> None:
         """Remove the records of done tasks whose outputs are lost, so that they run again."""
         for task in tasks:

@@ -8,6 +8,7 @@ import typer
 from unclouded.cli.execution import ExecutionOptions, finish
 from unclouded.cli.logging import logger
 from unclouded.cli.options import expand_options
+from unclouded.errors import InputError
 from unclouded.files import resolved
 
 if TYPE_CHECKING:
@@ -45,13 +46,15 @@ def curate(
 
     require_file(regions)  # before the imports below, which take a second
     from unclouded.batch.executors import Shard as TaskShard
+    from unclouded.batch.storage import put
     from unclouded.batch.tasks import TaskLedger
     from unclouded.curation.leases import WORK
     from unclouded.curation.products import Folders
     from unclouded.curation.region_task import curating
     from unclouded.curation.regions import MAX_BYTES, CurationSettings
     from unclouded.curation.results import irreplaceable, lost, outputs, plan, write_results
-    from unclouded.files import require_writable
+    from unclouded.curation.shards import SHARDS, write_record
+    from unclouded.files import require_writable, sha256
     from unclouded.patches.manifest import FAILED
     from unclouded.patches.manifest_rows import summary_lines
     from unclouded.patches.roi import CHOICES, MANIFEST
@@ -91,7 +94,53 @@ def curate(
 
     status = finish(ledger, tasks, "regions", root / MANIFEST, write)
     summary = [name for name in (CHOICES, MANIFEST) if (root / name).is_file()]
-    raise typer.Exit(max(status, execution.upload(tasks, ledger, root, outputs, summary)))
+    status = max(status, execution.upload(tasks, ledger, root, outputs, summary))
+    shard = TaskShard.parse(execution.shard)
+    record = write_record(root, shard, tasks, ledger) if shard.count > 1 else None
+    if record and execution.upload_to:
+        put(record, f"{execution.upload_to}/{SHARDS}/{record.name}", sha256(record))
+    raise typer.Exit(status)
+
+
+def merge(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SHARD...", help="Folders or URLs of the shards of one list.", show_default=False),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Root of the merged data set.", show_default="the URL that all shards were uploaded to"),
+    ] = None,
+) -> None:
+    """Merge the shards of 'unclouded curate --shard i/n' from machines without a common folder.
+
+    Images are copied and compared with their hashes; the files are those of a single run, byte for byte. Without --out
+    the shards have to be below one URL, and only the manifest is added there.
+
+    The exit status is 1 if a region failed or no triplet was kept.
+    """
+    from unclouded.batch.storage import is_url, shown
+    from unclouded.cli.progress import progress_bar
+    from unclouded.curation.shards import merge as merge_shards
+    from unclouded.curation.shards import merge_in_storage
+    from unclouded.files import require_writable
+    from unclouded.patches.manifest import FAILED
+    from unclouded.patches.manifest_rows import summary_lines
+    from unclouded.patches.screening import ScreeningSettings
+
+    if out is None:
+        if len(sources) > 1 or not is_url(sources[0]):
+            raise InputError("expected --out, or the one URL that all shards were uploaded to")
+        listed = merge_in_storage(sources[0].rstrip("/"))
+    else:
+        require_writable(out)
+        with progress_bar() as on_progress:
+            listed = merge_shards(sources, out, on_progress)
+    for line in summary_lines(listed, ScreeningSettings()):
+        typer.echo(line)
+    statuses = [row["status"] for row in listed]
+    typer.echo(f"{out or shown(sources[0])}: {statuses.count('kept'):,} triplets from {len(sources):,} sources")
+    raise typer.Exit(1 if FAILED in statuses or "kept" not in statuses else 0)
 
 
 def _report_remarks(rows: "list[Row]") -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from unclouded.cli import options
+from unclouded.cli.curate import merge
 from unclouded.cli.logging import logger
 from unclouded.errors import InputError
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Download, check, pack, sample and search data sets.", no_args_is_help=True)
 
 _CREATE, _INSPECT = "Create", "Inspect"
+
+app.command(rich_help_panel=_CREATE)(merge)
 
 Thresholds = Annotated[
     Path | None, typer.Option("--settings", metavar="FILE.toml", help="Thresholds of the screening checks.")

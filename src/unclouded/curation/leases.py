@@ -104,6 +104,14 @@ def lease_of(root: Path, roi: str) -> Lease | None:
     return read_lease(path) if path.is_file() else None
 
 
+def write_lease(root: Path, roi: str, lease: Lease) -> None:
+    """Write the lease of a region that was made elsewhere, in place of any earlier one."""
+    path = _lease_file(root, roi)
+    with _locked(root, f"lease {roi}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, dict(lease))
+
+
 def record_screening(root: Path, roi: str, identity: str, screening: Mapping[str, Any]) -> None:
     """Record the thresholds in force in the lease of a region, if it is leased to this task."""
     path = _lease_file(root, roi)

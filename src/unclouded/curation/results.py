@@ -52,17 +52,30 @@ def write_results(
     identities = {task.name: task.id for task in tasks}
     with FileLock(ledger.path / "locks" / "manifest"):
         clean_up(root, identities, failures)
-        others = [
-            row
-            for lease in leases_of_others(root, identities)
-            for row in screened_rows(ledger.rows_of([lease["id"]]), ScreeningSettings(**lease.get("screening", {})))
-        ]
+        others = rows_of_leases(root, ledger, identities)
         present = {row["roi"] for row in others}
         failed = failed_rows(tasks, {roi: reason for roi, reason in failures.items() if roi not in present})
-        listed = _decided(root, tasks, [*_own_rows(tasks, ledger), *others, *failed])
+        parts = {task.name: task.region.split for task in tasks}
+        apart_km = max((task.settings.apart_km for task in tasks), default=APART_KM)
+        listed = decided([*_own_rows(tasks, ledger), *others, *failed], parts, apart_km, root)
         write_manifest(root / MANIFEST, listed)
-        _write_choices(root, {*identities, *leased_regions(root)})
+        write_choices(root, {*identities, *leased_regions(root)})
     return listed
+
+
+def rows_of_leases(root: Path, ledger: TaskLedger, identities: Mapping[str, str]) -> list[ManifestRow]:
+    """Return the rows of the regions leased to tasks outside a list, by the thresholds of their leases.
+
+    Args:
+        root: Root folder of the data set.
+        ledger: Records of the tasks.
+        identities: Ids of the tasks of the list by region.
+    """
+    return [
+        row
+        for lease in leases_of_others(root, identities)
+        for row in screened_rows(ledger.rows_of([lease["id"]]), ScreeningSettings(**lease.get("screening", {})))
+    ]
 
 
 def _own_rows(tasks: Iterable[CurateRegion], ledger: TaskLedger) -> Iterator[ManifestRow]:
@@ -89,14 +102,22 @@ def screened_rows(rows: Iterable[Row], screening: ScreeningSettings) -> list[Man
     return [row | files if row["status"] == "kept" else row for row in decided]
 
 
-def _decided(root: Path, tasks: Sequence[CurateRegion], rows: Sequence[ManifestRow]) -> list[ManifestRow]:
-    """Return rows with the parts of this list, or else of the manifest, and with reviewed and leaking ones rejected."""
-    earlier = read_manifest(root / MANIFEST) if (root / MANIFEST).is_file() else []
-    parts = {row["roi"]: row["split"] for row in earlier} | {task.name: task.region.split for task in tasks}
-    listed = [{**row, "split": parts.get(row["roi"], row.get("split"))} for row in rows]
-    if (root / REVIEW).is_file():
+def decided(
+    rows: Iterable[ManifestRow], parts: Mapping[str, str | None], apart_km: float, root: Path | None
+) -> list[ManifestRow]:
+    """Return rows with the parts of a list, or else of the manifest, and with reviewed and leaking ones rejected.
+
+    Args:
+        rows: Rows by the thresholds in force.
+        parts: Parts of the split by region.
+        apart_km: Minimum distance between regions of different parts.
+        root: Root folder with an earlier manifest and the review, if any.
+    """
+    earlier = read_manifest(root / MANIFEST) if root and (root / MANIFEST).is_file() else []
+    known = {**{row["roi"]: row["split"] for row in earlier}, **parts}
+    listed = [{**row, "split": known.get(row["roi"], row.get("split"))} for row in rows]
+    if root and (root / REVIEW).is_file():
         listed = reviewed(listed, read_review(root / REVIEW))
-    apart_km = max((task.settings.apart_km for task in tasks), default=APART_KM)
     return without_leaks(listed, apart_km)
 
 
@@ -124,7 +145,7 @@ def _failed_row(region: Region, size_km: tuple[float, float], reason: str) -> Ma
     return {**row, "split": region.split, **{f"{tokens[role]}_product": name for role, name in names.items()}}
 
 
-def _write_choices(root: Path, regions: Iterable[str]) -> None:
+def write_choices(root: Path, regions: Iterable[str]) -> None:
     """Join the tables that explain the choices of regions into one beside the manifest; no file without choices."""
     tables = [choices_of(root, name) for name in sorted(regions)]
     if found := [table for table in tables if table.is_file()]:
