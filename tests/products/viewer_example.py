@@ -92,3 +92,55 @@ def running(server: LocalServer) -> Iterator[LocalServer]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+PATCHES = ("ROIs0003_summer_1_p1", "ROIs0003_summer_2_p1", "ROIs0003_summer_2_p2")
+
+
+def write_patches(root: Path) -> Path:
+    """Write a data set of three patches of two regions, with a manifest that has no review."""
+    from unclouded.io.geotiff import write_geotiff
+    from unclouded.patches.layouts import find_triplets
+    from unclouded.patches.manifest import write_manifest
+    from unclouded.patches.manifest_rows import describe_patch
+    from unclouded.patches.reading import images_of
+    from unclouded.patches.roi import PatchId
+    from unclouded.patches.screening import ScreeningSettings
+
+    rng = np.random.default_rng(1)
+    for number, name in enumerate(PATCHES):
+        west = 400_000 + 100_000 * (number > 0) + 480 * number
+        grid, patch = GeoBox.from_bbox((west, 5_000_000, west + 480, 5_000_480), "EPSG:32632", resolution=10), name
+        path = PatchId.parse(patch)
+        radar = rng.normal(-12, 2, (2, 48, 48)).astype("f4")
+        write_geotiff(root / path.path("s1"), radar, SENTINEL1.bands, grid)
+        for token in ("s2", "s2_cloudy"):
+            values = rng.integers(15, 3000, (13, 48, 48)).astype(np.uint16)
+            write_geotiff(root / path.path(token), values, SENTINEL2.bands, grid)
+    rows = [
+        describe_patch(root, one, ScreeningSettings(), coverage=False) | {"status": "kept", "reason": None}
+        for one in images_of(find_triplets(root))
+    ]
+    write_manifest(root / "manifest.parquet", rows)
+    return root
+
+
+def example_scores(maes: dict[str, float], remover: str = "clear-mean") -> dict[str, object]:
+    """Scores as ``unclouded evaluate`` writes them, with the MAE of each patch."""
+
+    def area(mae: float) -> dict[str, object]:
+        return {"mae": mae, "rmse": 2 * mae, "psnr": None, "ssim": 0.5, "sam": 1.0, "sam_global": 0.1, "pixels": 9}
+
+    return {
+        "definition": "unclouded-scores-1",
+        "protocol": {"bands": ["B04", "B03", "B02"]},
+        "provenance": {"remover": remover},
+        "patches": {
+            name: {
+                "coverage": 0.25,
+                "roi": name.rpartition("_")[0],
+                **{one: area(mae) for one in ("all", "cloudy", "clear")},
+            }
+            for name, mae in maes.items()
+        },
+    }

@@ -8,8 +8,9 @@ import pytest
 from products.viewer_example import ExampleScene, running, write_example
 
 from unclouded.viewer.http_server import LocalServer
+from unclouded.viewer.routes import Viewer
 from unclouded.viewer.scenes import Sources
-from unclouded.viewer.serving import start
+from unclouded.viewer.serving import serve as served
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +25,6 @@ def serve() -> Iterator[Callable[..., LocalServer]]:
     with ExitStack() as stack:
 
         def run(folder: Path, *, inputs: tuple[Path, ...] = (), truth: tuple[Path, ...] = ()) -> LocalServer:
-            return stack.enter_context(running(start(folder, Sources(inputs, truth))))
+            return stack.enter_context(running(served(Viewer(folder, Sources(inputs, truth)))))
 
         yield run

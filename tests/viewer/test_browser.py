@@ -1,6 +1,7 @@
 """The viewer in a real browser: Debian's Chromium, driven by Playwright; skipped where it is absent."""
 
 import io
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 import rasterio
 from PIL import Image
-from products.viewer_example import SHAPE, ExampleScene
+from products.viewer_example import PATCHES, SHAPE, ExampleScene, example_scores, write_patches
 
+from unclouded.patches.review import Decision, read_review
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.viewer.http_server import LocalServer
 
@@ -112,7 +114,9 @@ def test_the_swipe_shows_the_pixels_of_both_files(visit: Callable[..., Visit], e
         assert left == pytest.approx(expected_colour(example.observed, row, 280, scene["stretch"]), abs=2)
         assert right == pytest.approx(expected_colour(example.folder / "clear.tif", row, 320, scene["stretch"]), abs=2)
     page.keyboard.press("b")  # the other side alone
-    page.wait_for_function("getComputedStyle(document.querySelector('.frame')).getPropertyValue('--cut') === '0%'")
+    page.wait_for_function(
+        "() => getComputedStyle(document.querySelector('.frame')).getPropertyValue('--cut') === '0%'"
+    )
     assert colour_at(page, 90, 280, link) == pytest.approx(
         expected_colour(example.folder / "clear.tif", 90, 280, scene["stretch"]), abs=2
     )
@@ -204,3 +208,68 @@ def test_a_phone_shows_map_and_values_without_scrolling_sideways(visit: Callable
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (light == "rgb(251, 250, 248)") == (scheme == "light")
     assert SHAPE == (640, 600)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("browser") / "data"
+    write_patches(folder)
+    for name, values in (("a", (0.01, 0.05, 0.03)), ("b", (0.02, 0.02, 0.02))):
+        scores = example_scores(dict(zip(PATCHES, values, strict=True)), name)
+        (folder / f"{name}.json").write_text(json.dumps(scores))
+    return folder
+
+
+def test_a_review_by_keys_survives_a_reload_and_reaches_the_file(
+    visit: Callable[..., Visit], serve: Callable[..., LocalServer], results: Path
+) -> None:
+    tour = visit(server=serve(results))
+    page = tour.page
+    page.goto(tour.url)
+    page.click("text=data >> nth=-1")  # the data set on the first page
+    page.wait_for_selector("[role=option]")
+    page.keyboard.press("a")
+    page.wait_for_selector("text=Enter your name")
+    page.fill("input[name=reviewer]", "JS")
+    page.keyboard.press("Enter")
+    page.keyboard.press("j")
+    page.fill("input[name=reason]", "haze in the clear image")
+    page.keyboard.press("Enter")
+    page.keyboard.press("r")
+    page.wait_for_selector(".mark.reject")
+    assert read_review(results / "review.csv")[PATCHES[1]] == Decision(
+        PATCHES[1], "reject", "haze in the clear image", "JS"
+    )
+    page.reload()
+    page.wait_for_selector(".mark.reject")
+    assert "1 of 3 patches decided" in page.inner_text("header")
+    assert page.input_value("input[name=reviewer]") == "JS"
+    page.click(f"text={PATCHES[1]}")
+    page.wait_for_selector("text=rejected by JS: haze in the clear image")
+    page.keyboard.press("u")
+    page.wait_for_selector(".mark.reject", state="detached")
+    assert read_review(results / "review.csv") == {}
+
+
+def test_the_worst_patch_comes_first_and_two_removers_are_compared(
+    visit: Callable[..., Visit], serve: Callable[..., LocalServer], results: Path
+) -> None:
+    tour = visit(server=serve(results))
+    page = tour.page
+    page.goto(tour.url)
+    page.click("text=all 2 files of scores")
+    page.select_option("select[aria-label=Remover]", "a: a")
+    page.wait_for_selector(f"[aria-selected=true] .name:has-text('{PATCHES[1]}')")
+    assert [one.split("\n")[1] for one in page.locator("[role=option]").all_inner_texts()] == [
+        "0.0500",
+        "0.0300",
+        "0.0100",
+    ]
+    page.select_option("select[aria-label=Against]", "b: b")
+    page.wait_for_selector("text=95 % interval −0.0100 to +0.0200")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_selector(f"h2:has-text('{PATCHES[2]}')")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.figures img')].every(one => one.complete && one.naturalWidth === 48)"
+    )
+    assert page.locator(".figures img").count() == 3

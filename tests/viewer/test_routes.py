@@ -198,8 +198,8 @@ def test_nothing_to_show_is_refused_in_a_line(tmp_path: Path) -> None:
 def test_the_server_starts_without_torch_and_without_reading_an_image(example: ExampleScene) -> None:
     heavy = "{'torch', 'numba', 'lightgbm', 'matplotlib', 'rasterio', 'numpy', 'scipy', 'pyarrow'}"
     code = (
-        "import sys; from pathlib import Path; from unclouded.viewer.serving import start, sources_of\n"
-        f"server = start(Path({str(example.folder)!r}), sources_of((), ())); server.server_close()\n"
+        "import sys; from pathlib import Path; from unclouded.viewer.serving import Viewer, serve\n"
+        f"serve(Viewer(Path({str(example.folder)!r}))).server_close()\n"
         f"print(sorted({heavy} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -16,6 +16,13 @@ class Server {
   contents = () => json("api/contents");
   scene = (id) => json(`api/scenes/${id}`);
   pixel = (scene, row, column) => json(`api/scenes/${scene.id}/pixel/${row}/${column}`);
+  scores = (id) => json(`api/scores/${id}`);
+  difference = (id, first, second) => json(`api/scores/${id}/difference/${first}/${second}`);
+  scoredPicture = (id, patch, kind, remover) => `api/scores/${id}/pictures/${patch}/${kind}${remover === undefined ? "" : `/${remover}`}`;
+  dataset = (id) => json(`api/datasets/${id}`);
+  review = (id) => json(`api/datasets/${id}/review`);
+  reviewedPicture = (id, patch, kind) => `api/datasets/${id}/pictures/${patch}/${kind}`;
+  decide = (id, decision, token) => this.post(`api/datasets/${id}/review`, decision, token);
   reportAddress = (scene) => (scene.report ? `api/scenes/${scene.id}/report` : null);
   fileAddress = (layer) => `files/${layer.file}`;
 

@@ -11,7 +11,8 @@ def view(
         Path,
         typer.Argument(
             metavar="FOLDER",
-            help="Output of predict, batch, series, evaluate, curate or demo, or a folder of GeoTIFFs of one grid.",
+            help="Output of predict, batch, series, evaluate, curate or demo, a file of scores, or a folder of "
+            "GeoTIFFs of one grid.",
             show_default=False,
         ),
     ],
@@ -27,6 +28,20 @@ def view(
         list[Path] | None,
         typer.Option(metavar="TIF", help="True ground on the grid of a scene. Repeatable.", show_default="none"),
     ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="ROOT", help="Data set of the scored patches. Repeatable.", show_default="beside the scores"
+        ),
+    ] = None,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Predictions NAME.tif of the scored patches. Repeatable.",
+            show_default="beside the scores",
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in the default browser.")] = True,
 ) -> None:
@@ -36,4 +51,12 @@ def view(
     """
     from unclouded.viewer.serving import view as serve
 
-    serve(folder, inputs=inputs or (), truth=truth or (), port=port, open_browser=browser)
+    serve(
+        folder,
+        inputs=inputs or (),
+        truth=truth or (),
+        data=data or (),
+        predictions=predictions or (),
+        port=port,
+        open_browser=browser,
+    )

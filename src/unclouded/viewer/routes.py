@@ -8,13 +8,20 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unclouded import __version__
-from unclouded.errors import InputError
+from unclouded.errors import BusyError, InputError
+from unclouded.files import is_file
+from unclouded.patches.roi import MANIFEST
 from unclouded.viewer.http_server import Request, Response, json_response, refusal
-from unclouded.viewer.registry import ID, Registry
+from unclouded.viewer.registry import ID, Registry, id_of
 from unclouded.viewer.scenes import FoundScene, Scene, Sources, find_scenes, open_scene, scene_json
+
+if TYPE_CHECKING:
+    from unclouded.viewer.patches import PatchImages
+    from unclouded.viewer.review import ReviewedDataset
+    from unclouded.viewer.scores import ScoresTable
 
 STATIC = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -42,24 +49,36 @@ class Viewer:
     """Answers of the viewer for one folder.
 
     Args:
-        folder: Folder to show.
-        sources: Where the inputs of scenes are looked for.
+        shown: Folder, or file of scores.
+        sources: Where further images are looked for.
         token: Token that pages need for writing.
 
     Raises:
         InputError: The folder does not exist, or there is nothing to show in it.
     """
 
-    def __init__(self, folder: Path, sources: Sources | None = None, token: str = "") -> None:
-        self.folder, self.sources, self.token = folder, sources or Sources(), token
+    def __init__(self, shown: Path, sources: Sources | None = None, token: str = "") -> None:
+        from unclouded.viewer.scores import find_scores
+
+        is_table = is_file(shown)
+        self.folder, self.sources, self.token = shown.parent if is_table else shown, sources or Sources(), token
         self.registry = Registry()
-        self.scenes: dict[str, FoundScene] = {one.id: one for one in find_scenes(folder)}
-        if not self.scenes:
+        scenes = [] if is_table else find_scenes(self.folder)
+        files_of_scores = [shown] if is_table else find_scores(self.folder)
+        self.scenes: dict[str, FoundScene] = {one.id: one for one in scenes}
+        self.scores = {id_of("scores", one.name): [one] for one in files_of_scores}
+        if len(files_of_scores) > 1:
+            self.scores = {id_of("scores", "all"): files_of_scores, **self.scores}
+        has_manifest = not is_table and is_file(self.folder / MANIFEST)
+        self.datasets = {id_of("data set", self.folder.name): self.folder} if has_manifest else {}
+        if not (self.scenes or self.scores or self.datasets):
             raise InputError(
-                f"{folder} holds nothing to show; expected the output of predict, batch, series, evaluate, curate or "
-                "demo, or a folder of GeoTIFFs"
+                f"{shown} holds nothing to show; expected the output of predict, batch, series, evaluate, curate or "
+                "demo, a file of scores, or a folder of GeoTIFFs"
             )
         self._open: dict[str, Scene] = {}
+        self._tables: dict[str, ScoresTable] = {}
+        self._reviewed: dict[str, ReviewedDataset] = {}
         self._opening = threading.Lock()
         self._reading = threading.BoundedSemaphore(_READERS)
         self._routes = [
@@ -68,19 +87,34 @@ class Viewer:
             _Route("GET", ("api", "scenes", "ID", "report"), self._report),
             _Route("GET", ("api", "scenes", "ID", "pixel", "N", "N"), self._pixel),
             _Route("GET", ("api", "scenes", "ID", "tiles", "ID", "ID", "N", "N", "N"), self._tile),
+            _Route("GET", ("api", "scores", "ID"), self._scores),
+            _Route("GET", ("api", "scores", "ID", "difference", "N", "N"), self._difference),
+            _Route("GET", ("api", "scores", "ID", "pictures", "N", "ID"), self._scored_picture),
+            _Route("GET", ("api", "scores", "ID", "pictures", "N", "ID", "N"), self._scored_picture),
+            _Route("GET", ("api", "datasets", "ID"), self._dataset),
+            _Route("GET", ("api", "datasets", "ID", "review"), self._review),
+            _Route("POST", ("api", "datasets", "ID", "review"), self._decide),
+            _Route("GET", ("api", "datasets", "ID", "pictures", "N", "ID"), self._dataset_picture),
             _Route("GET", ("files", "ID"), self._file),
         ]
+
+    def close(self) -> None:
+        """Finish what waits to be written."""
+        for one in self._reviewed.values():
+            one.close()
 
     def respond(self, request: Request) -> Response:
         """Answer a request."""
         if request.method == "GET" and request.path in STATIC:
             return _static(request.path)
         parts = request.path.split("/")[1:]
+        expected = ""
         for route in self._routes:
             if (given := _matched(route.pattern, parts)) is None:
                 continue
             if route.method != request.method:
-                return refusal(405, f"expected {route.method}")
+                expected = f"expected {route.method}"
+                continue
             try:
                 return route.answer(*given) if route.method == "GET" else route.answer(*given, request.body)
             except KeyError:
@@ -89,13 +123,29 @@ class Viewer:
                 return refusal(422, "a number is out of range")
             except InputError as error:
                 return refusal(422, str(error))
-        return _NOWHERE
+            except BusyError as error:
+                return refusal(409, str(error))
+        return refusal(405, expected) if expected else _NOWHERE
 
     def _contents(self) -> Response:
         scenes = [{"id": one.id, "title": one.title, "acquired": one.acquired} for one in self.scenes.values()]
+        scores = [{"id": name, "title": self._title(files)} for name, files in self.scores.items()]
+        datasets = [{"id": name, "title": root.resolve().name} for name, root in self.datasets.items()]
+        title = self.folder.resolve().name
         return json_response(
-            {"title": self.folder.resolve().name, "version": __version__, "token": self.token, "scenes": scenes}
+            {
+                "title": title,
+                "version": __version__,
+                "token": self.token,
+                "scenes": scenes,
+                "scores": scores,
+                "datasets": datasets,
+            }
         )
+
+    @staticmethod
+    def _title(paths: Sequence[Path]) -> str:
+        return paths[0].stem if len(paths) == 1 else f"all {len(paths)} files of scores"
 
     def scene(self, name: str) -> Scene:
         """Return a scene by id; it is opened when it is asked for first.
@@ -133,6 +183,81 @@ class Viewer:
         with self._reading:
             content, kind = read_tile(shown, chosen, *numbers)
         return Response(content=content, kind=kind)
+
+    # Scores.
+
+    def _table(self, name: str) -> "ScoresTable":
+        from unclouded.viewer.scores import read_scores
+
+        paths = self.scores[name]
+        with self._opening:
+            if name not in self._tables:
+                table = read_scores(paths, self._title(paths))
+                self._illustrate(table)
+                self._tables[name] = table
+            return self._tables[name]
+
+    def _illustrate(self, table: "ScoresTable") -> None:
+        """Find the images of the patches, and the predictions."""
+        from unclouded.viewer.patches import PatchImages
+        from unclouded.viewer.scores import match_predictions
+
+        near = [one for one in sorted(self.folder.iterdir()) if one.is_dir() and not one.name.startswith(".")]
+        for root in (*self.sources.data, self.folder, *near):
+            images = PatchImages(root)
+            try:
+                if table.names[0] in images:
+                    table.images = images
+                    break
+            except InputError:  # no data set
+                continue
+        first = f"{table.names[0]}.tif"
+        beside = [one for one in near if is_file(one / first)]
+        table.predictions = match_predictions(table, [*self.sources.predictions, *beside])
+
+    def _scores(self, name: str) -> Response:
+        return json_response(self._table(name).json())
+
+    def _difference(self, name: str, first: str, second: str) -> Response:
+        table = self._table(name)
+        removers = list(table.removers)
+        return json_response(table.difference(removers[_number(first)], removers[_number(second)]))
+
+    def _scored_picture(self, name: str, patch: str, kind: str, remover: str = "") -> Response:
+        table = self._table(name)
+        if table.images is None:
+            raise KeyError(name)
+        folder = table.predictions[list(table.removers)[_number(remover)]] if remover else None
+        return self._picture(table.images, table.names[_number(patch)], kind, folder)
+
+    def _picture(self, images: "PatchImages", name: str, kind: str, folder: Path | None = None) -> Response:
+        from unclouded.viewer.patches import KINDS
+
+        with self._reading:
+            return Response(content=images.picture(name, KINDS[kind], folder), kind="image/webp")
+
+    # Review.
+
+    def _reviewed_dataset(self, name: str) -> "ReviewedDataset":
+        from unclouded.viewer.review import ReviewedDataset
+
+        with self._opening:
+            if name not in self._reviewed:
+                self._reviewed[name] = ReviewedDataset(self.datasets[name])
+            return self._reviewed[name]
+
+    def _dataset(self, name: str) -> Response:
+        return json_response(self._reviewed_dataset(name).json())
+
+    def _review(self, name: str) -> Response:
+        return json_response(self._reviewed_dataset(name).review_json())
+
+    def _decide(self, name: str, given: object) -> Response:
+        return json_response(self._reviewed_dataset(name).decide(given))
+
+    def _dataset_picture(self, name: str, patch: str, kind: str) -> Response:
+        dataset = self._reviewed_dataset(name)
+        return self._picture(dataset.images, dataset.rows[_number(patch)]["name"], kind)
 
     def _file(self, name: str) -> Response:
         file, state = self.registry.open(name)

@@ -57,15 +57,19 @@ class FoundScene:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the images of scenes are looked for.
+    """Where the images are looked for that are not part of the folder shown.
 
     Attributes:
-        folders: Folders of input images.
+        folders: Folders of the input images of scenes.
         truth: Images of the true ground, for scenes on their grids.
+        data: Data sets of the patches in files of scores.
+        predictions: Folders of predicted patches, NAME.tif.
     """
 
     folders: tuple[Path, ...] = ()
     truth: tuple[Path, ...] = ()
+    data: tuple[Path, ...] = ()
+    predictions: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -341,6 +345,7 @@ def _stretch(layers: Iterable["Layer"]) -> dict[str, Any]:
     """Return black and white of each optical band, the same for all layers, from the first optical layer."""
     import numpy as np
 
+    from unclouded.stretch import HIGH_PERCENT, LOW_PERCENT
     from unclouded.viewer.pixels import sample
 
     first = next((one for one in layers if one.role == "optical"), None)
@@ -350,7 +355,7 @@ def _stretch(layers: Iterable["Layer"]) -> dict[str, Any]:
     bands = {}
     for band, image in zip(first.bands, values, strict=True):
         known = image[np.isfinite(image)]
-        low, high = np.percentile(known, (1, 99)).tolist() if known.size else (0.0, 0.3)
+        low, high = np.percentile(known, (LOW_PERCENT, HIGH_PERCENT)).tolist() if known.size else (0.0, 0.3)
         bands[band] = [round(low, 5), round(max(high, low + 0.02), 5)]
     return bands
 

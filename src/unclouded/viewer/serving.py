@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from unclouded.errors import InputError
-from unclouded.files import named, require_file, require_there, resolved
-from unclouded.viewer.http_server import ADDRESS, LocalServer, Request, Response
+from unclouded.files import named, require_file, require_folder, require_there, resolved
+from unclouded.viewer.http_server import ADDRESS, LocalServer
 from unclouded.viewer.routes import Viewer
 from unclouded.viewer.scenes import Sources
 
@@ -21,6 +21,8 @@ def view(
     *,
     inputs: Sequence[Path | str] = (),
     truth: Sequence[Path | str] = (),
+    data: Sequence[Path | str] = (),
+    predictions: Sequence[Path | str] = (),
     port: int = 0,
     open_browser: bool = True,
     on_start: Callable[[LocalServer], None] | None = None,
@@ -28,10 +30,12 @@ def view(
     """Serve a folder of results on 127.0.0.1 until Ctrl-C.
 
     Args:
-        folder: Output of ``predict``, ``batch``, ``series``, ``evaluate``, ``curate`` or ``demo``.
+        folder: Output of ``predict``, ``batch``, ``series``, ``evaluate``, ``curate`` or ``demo``, or a file of scores.
         inputs: Folders with the images that scenes were made from, matched by name and checksum; the folder of a scene
             and its parent are searched in any case.
         truth: GeoTIFFs of the true ground, shown with the scenes on their grids.
+        data: Data sets of the patches in files of scores; folders beside the scores are searched in any case.
+        predictions: Folders of predicted patches, NAME.tif, of the removers in files of scores.
         port: Port; a free one if 0.
         open_browser: Open the page in the default browser.
         on_start: Called with the server when it accepts connections.
@@ -39,7 +43,8 @@ def view(
     Raises:
         InputError: There is nothing to show, a file is missing, or the port is in use.
     """
-    server = start(Path(folder), sources_of(inputs, truth), port)
+    viewer = Viewer(Path(folder), sources_of(inputs, truth, data, predictions))
+    server = serve(viewer, port)
     _logger.info("%s shows %s; Ctrl-C ends it", server.url, named(Path(folder)))
     threading.Thread(target=_prepare, daemon=True).start()
     if on_start is not None:
@@ -52,21 +57,17 @@ def view(
         pass
     finally:
         server.server_close()
+        viewer.close()
 
 
-def start(folder: Path, sources: Sources, port: int = 0) -> LocalServer:
-    """Return a server that is bound to its port; ``serve_forever`` answers.
+def serve(viewer: Viewer, port: int = 0) -> LocalServer:
+    """Return a server that is bound to its port; its ``serve_forever`` answers requests.
 
     Raises:
-        InputError: There is nothing to show, or the port is in use.
+        InputError: The port is in use.
     """
-    viewer = Viewer(folder, sources)
-
-    def respond(request: Request) -> Response:
-        return viewer.respond(request)
-
     try:
-        server = LocalServer(respond, port)
+        server = LocalServer(viewer.respond, port)
     except (OSError, OverflowError) as error:
         raise InputError(
             f"port {port} of {ADDRESS} cannot be used ({error}); choose another --port, or none"
@@ -75,17 +76,26 @@ def start(folder: Path, sources: Sources, port: int = 0) -> LocalServer:
     return server
 
 
-def sources_of(inputs: Sequence[Path | str], truth: Sequence[Path | str]) -> Sources:
-    """Return where the inputs of scenes are looked for.
+def sources_of(
+    inputs: Sequence[Path | str] = (),
+    truth: Sequence[Path | str] = (),
+    data: Sequence[Path | str] = (),
+    predictions: Sequence[Path | str] = (),
+) -> Sources:
+    """Return where further images are looked for.
 
     Raises:
-        InputError: A path does not exist.
+        InputError: A path does not exist, or is of another kind.
     """
     folders, images = [Path(one) for one in inputs], [Path(one) for one in truth]
+    roots, predicted = [Path(one) for one in data], [Path(one) for one in predictions]
     require_there(*folders)
     for one in images:
         require_file(one)
-    return Sources(tuple(resolved(one if one.is_dir() else one.parent) for one in folders), tuple(images))
+    for one in (*roots, *predicted):
+        require_folder(one)
+    places = tuple(resolved(one if one.is_dir() else one.parent) for one in folders)
+    return Sources(places, tuple(images), tuple(roots), tuple(predicted))
 
 
 def _prepare() -> None:
