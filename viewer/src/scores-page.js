@@ -73,7 +73,7 @@ export class ScoresPage {
   }
 
   async change(state) {
-    Object.assign(this.state, state);
+    Object.assign(this.state, state, { patch: "" }); // the first of the new order
     await this.refresh();
   }
 
