@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,6 +44,10 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _BUSY = (408, 425, 429)
 _LASTING = (BadStatusLine, InvalidHeader, LineTooLong, UnknownProtocol)
 _PRINTABLE = "".join(map(chr, range(33, 127)))
+
+
+Authorize = Callable[[str], Mapping[str, str]]
+"""Returns the headers with credentials for an address; none for hosts that they are not for."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +225,7 @@ def send_request(
     body: bytes | None = None,
     limits: WebLimits = WebLimits(),
     redirects: int = MAX_REDIRECTS,
+    authorize: Authorize | None = None,
 ) -> Iterator[Answer]:
     """Send a request and yield its response; the part of the body that the block does not read is discarded.
 
@@ -234,13 +239,15 @@ def send_request(
         body: Request body.
         limits: Timeouts.
         redirects: Maximum number of redirects; only to http and https, never from https to http.
+        authorize: Returns secret headers for an address; asked for each redirect, too, so that no other host gets them.
 
     Raises:
         InputError: The address is not valid.
         WebError: The server does not respond in time, or not in HTTP.
     """
     require_web_address(address)
-    exchange = _Exchange(method, address, {**(headers or {}), "Connection": "close"}, body, limits, redirects)
+    given = {**(headers or {}), "Connection": "close"}
+    exchange = _Exchange(method, address, given, body, limits, redirects, authorize)
     exchange.start()
     try:
         yield Answer(exchange, limits)
@@ -259,10 +266,11 @@ class _Exchange(threading.Thread):
         body: bytes | None,
         limits: WebLimits,
         redirects: int,
+        authorize: Authorize | None,
     ) -> None:
         super().__init__(daemon=True, name="web request")
         self._method, self._address, self._headers, self._body = method, address, headers, body
-        self._limits, self._redirects = limits, redirects
+        self._limits, self._redirects, self._authorize = limits, redirects, authorize or (lambda _: {})
         self._found: queue.Queue[Any] = queue.Queue(_WAITING_CHUNKS)
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
@@ -335,7 +343,7 @@ class _Exchange(threading.Thread):
     def _items(self) -> Iterator[Any]:
         address, secret = _without_secret(self._address)
         for _ in range(self._redirects + 1):
-            with self._response(address, {**self._headers, **secret}) as response:
+            with self._response(address, {**self._headers, **secret, **self._authorize(address)}) as response:
                 onward = response.headers.get("Location") if response.status in _REDIRECTS else None
                 if onward is None or not self._redirects:
                     yield response.status, response.headers, address

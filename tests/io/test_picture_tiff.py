@@ -23,6 +23,14 @@ def test_the_first_view_of_a_picture_of_a_tile_is_below_two_megabytes(tmp_path: 
     assert (tmp_path / "a.tif").stat().st_size < 2_000_000
 
 
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+def test_noise_of_the_largest_contrast_is_no_damage(tmp_path: Path, share: float) -> None:
+    noise = ((np.random.default_rng(1).random((4, 256, 256)) < share) * 255).astype(np.uint8)
+    noise[3] = 255
+    write_picture(tmp_path / "a.tif", [(0, noise)], {}, GeoBox((256, 256), GRID.affine, GRID.crs))
+    assert (tmp_path / "a.tif").exists()
+
+
 def test_a_picture_that_does_not_resemble_its_source_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

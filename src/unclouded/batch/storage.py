@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
@@ -20,12 +21,14 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from unclouded.batch.tasks import content_id
-from unclouded.errors import InputError
-from unclouded.files import content_hash, is_file, require_room, whole_file
+from unclouded.errors import InputError, MachineError
+from unclouded.files import content_hash, is_file, machine_fault, require_room, whole_file, write_json
 from unclouded.files import sha256 as checksum
 from unclouded.io.download import download
 from unclouded.io.geotiff import mask_beside
+from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sentinel.safe import is_zip, listed_checksums
+from unclouded.strict_json import read_json_object
 from unclouded.web import SilentError, WebError, declared_bytes, require_web_address, send_request
 
 PROTOCOLS = ("file", "http", "https", "s3", "gs", "az", "abfs", "memory")
@@ -34,6 +37,11 @@ MAX_FILES, MAX_BYTES = 2_000, 16 << 30
 """Most files and bytes of one product; a SAFE folder has 200 files, 13 bands of a tile as GeoTIFF take 3 GB."""
 
 _CHUNK = 1 << 20
+_BLOCK = 8 << 20
+"""Bytes of one request to a storage."""
+_ATTEMPTS, _FIRST_WAIT_S = 4, 0.5
+_LOST = (OSError, EOFError, TimeoutError)
+_REFUSED = (FileNotFoundError, PermissionError)
 _PART = re.compile(r"[^\\/:\x00-\x1f]{1,255}")
 """Valid component of a file path."""
 
@@ -134,13 +142,108 @@ def _fetch(url: str, folder: Path) -> Path:
         if fs is None:
             _download(url, target)
         else:
-            fs.get_file(info["name"], str(target))
+            _fetch_object(fs, info, target)
         if target.stat().st_size != info["size"]:
             found, expected = target.stat().st_size, info["size"]
             raise InputError(f"{shown(url)}: got {found:,} of {expected:,} bytes of {name}; run again with --retry")
         if (moment := _modified(fs, info)) is not None:  # kept, as it bounds the date of an image without one
             os.utime(target, (moment, moment))
     return folder / next(iter(files)).split("/")[0]
+
+
+def fetch_into(url: str, target: Path, on_progress: ProgressCallback = no_progress) -> None:
+    """Fetch a file, or a folder with all its files, from a storage; what an earlier call left is continued.
+
+    Args:
+        url: URL in a storage of :data:`PROTOCOLS`.
+        target: File or folder to write; a folder is complete when the call returns.
+        on_progress: Called with (stage, bytes done, total bytes).
+
+    Raises:
+        InputError: The URL does not exist or is refused, or a file has invalid names, or another size or checksum.
+    """
+    fs = storage_of(url)[0]
+    with _refusals_explained(url):
+        files = _files_of(url)
+    total, done = sum(int(info["size"]) for info in files.values()), 0
+    for name, info in files.items():
+        inner = name.partition("/")[2]
+        place = target / inner if inner else target
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not (place.is_file() and place.stat().st_size == info["size"]):
+            with _refusals_explained(url):
+                _fetch_object(fs, info, place)
+        done += int(info["size"])
+        on_progress(f"fetch {target.name}", done, total)
+
+
+@contextmanager
+def _refusals_explained(url: str) -> Iterator[None]:
+    """Turn the exceptions of a storage, each of which has its own types, into one line."""
+    try:
+        yield
+    except (InputError, MachineError):
+        raise
+    except Exception as error:
+        if machine_fault(error) is not None:
+            raise
+        raise InputError(f"{shown(url)} cannot be read ({_reason(error)}); check URL and credentials") from error
+
+
+def _fetch_object(fs: AbstractFileSystem, info: Mapping[str, Any], target: Path) -> None:
+    """Fetch an object by parts; after a lost connection, and in the next call, the missing bytes only.
+
+    An entity tag that is an MD5 is compared, as those of S3 are for objects that were uploaded in one piece.
+
+    Raises:
+        InputError: The object has another size or checksum than listed; it was removed.
+        OSError: The connection is lost again and again.
+    """
+    part, state = (target.with_name(f"{target.name}{suffix}") for suffix in (".part", ".part.json"))
+    version = {key: str(info[key]) for key in ("size", "ETag", "etag", "LastModified") if key in info}
+    if _state(state) != version:
+        part.unlink(missing_ok=True)
+        write_json(state, version)
+    failures, size = 0, int(info["size"])
+    while (there := part.stat().st_size if part.exists() else 0) < size:
+        try:
+            with fs.open(info["name"], "rb", block_size=_BLOCK, cache_type="none") as source, part.open("ab") as file:
+                source.seek(there)
+                while chunk := source.read(min(_BLOCK, size - there)):
+                    file.write(chunk)
+                    there, failures = there + len(chunk), 0
+            if there < size:
+                raise ConnectionError(f"the storage ends {size - there:,} bytes early")
+        except _LOST as error:
+            failures += 1
+            if isinstance(error, _REFUSED) or failures >= _ATTEMPTS:
+                raise
+            time.sleep(_FIRST_WAIT_S * 2 ** (failures - 1))
+    tag = next((version[key].strip('"') for key in ("ETag", "etag") if key in version), "")
+    digest = md5(part) if re.fullmatch(r"[0-9a-f]{32}", tag) else tag
+    state.unlink(missing_ok=True)
+    if digest != tag or part.stat().st_size != size:
+        part.unlink()
+        raise InputError(
+            f"{info['name']} differs from its entity tag or size in the storage; it was removed, run again"
+        )
+    part.replace(target)
+
+
+def md5(path: Path) -> str:
+    """Return the MD5 of a file, the entity tag of S3 for objects that were uploaded in one piece."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _state(path: Path) -> Any:
+    try:
+        return read_json_object(path, 1 << 16)
+    except InputError:
+        return None
 
 
 def _download(url: str, target: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from unclouded.catalogue.triplets import SceneRecord, zone_of
@@ -42,8 +42,12 @@ def records_of(items: Iterable[Any]) -> tuple[list[SceneRecord], dict[str, str]]
     return records, skipped
 
 
-def record_of(item: Any) -> SceneRecord:
-    """Read an untrusted item of a Sentinel-2 Level-1C or Sentinel-1 IW GRDH product.
+def record_of(item: Any, *, level: Literal["L1C", "L2A"] = "L1C") -> SceneRecord:
+    """Read an untrusted item of a Sentinel-2 or Sentinel-1 IW GRDH product.
+
+    Args:
+        item: STAC item.
+        level: Processing level of optical products.
 
     Raises:
         InputError: The item is another product, or lacks required metadata.
@@ -55,7 +59,7 @@ def record_of(item: Any) -> SceneRecord:
     if name.startswith("S1"):
         _require_grd(name, properties)
     else:
-        _require_level_1c(name, properties)
+        _require_level(name, properties, level)
     mgrs = _mgrs(name, properties)
     return SceneRecord(
         name=name,
@@ -95,10 +99,10 @@ def _name(item: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
     raise InputError("no name of a Sentinel-1 or Sentinel-2 product")
 
 
-def _require_level_1c(name: str, properties: Mapping[str, Any]) -> None:
-    kind = properties.get("s2:product_type", properties.get("product:type"))
-    if kind != "S2MSI1C" and (kind is not None or "MSIL1C" not in name):
-        raise InputError(f"of type {_shown(kind or name)}, expected S2MSI1C (Level-1C)")
+def _require_level(name: str, properties: Mapping[str, Any], level: str) -> None:
+    kind, expected = properties.get("s2:product_type", properties.get("product:type")), f"S2MSI{level[1:]}"
+    if kind != expected and (kind is not None or f"MSI{level}" not in name):
+        raise InputError(f"of type {_shown(kind or name)}, expected {expected} (Level-{level[1:]})")
 
 
 def _require_grd(name: str, properties: Mapping[str, Any]) -> None:

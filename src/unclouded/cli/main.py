@@ -13,6 +13,7 @@ from unclouded.cli import (
     data,
     evaluate,
     export,
+    get,
     info,
     models,
     patches,
@@ -42,6 +43,7 @@ app.command("predict", cls=ForwardingCommand, rich_help_panel=_PREDICT)(predict.
 app.command("predict-patches", cls=ForwardingCommand, rich_help_panel=_PREDICT)(patches.predict_patches)
 app.command("batch", cls=ForwardingCommand, rich_help_panel=_PREDICT)(batch.batch)
 app.command("series", cls=ForwardingCommand, rich_help_panel=_PREDICT)(series.series)
+app.command("get", rich_help_panel=_PREDICT)(get.get)
 app.add_typer(clouds.app, name="clouds", rich_help_panel=_PREDICT)
 app.command("view", rich_help_panel=_PREDICT)(view.view)
 app.command("train", rich_help_panel=_TRAIN)(train.train)

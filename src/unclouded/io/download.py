@@ -2,8 +2,10 @@
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from unclouded.errors import InputError
 from unclouded.files import explained, named, write_json
@@ -30,6 +32,7 @@ SILENT_ATTEMPTS = 2
 LONGEST_WAIT_S = 60.0
 """Longest wait before another attempt; a server that asks for more with ``Retry-After`` ends the download."""
 _RANGE_NOT_SATISFIABLE = 416
+_REJECTED = (401, 403)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,23 @@ class RetryPolicy:
         time.sleep(min(max(self.rng.uniform(0.5, 1.5) * mean, asked_s), LONGEST_WAIT_S))
 
 
+@runtime_checkable
+class Access(Protocol):
+    """Credentials for downloads, renewed when a server rejects them."""
+
+    def signed(self, address: str) -> str:
+        """Return an address with a valid signature, or unchanged."""
+        ...
+
+    def headers(self, address: str) -> Mapping[str, str]:
+        """Return the headers with credentials for an address; none for hosts that they are not for."""
+        ...
+
+    def renew(self) -> bool:
+        """Discard rejected credentials; return whether others can be obtained."""
+        ...
+
+
 @dataclass(frozen=True)
 class RemoteFile:
     """Size and version of a file on a server.
@@ -73,7 +93,11 @@ class RemoteFile:
 
 
 def download(
-    address: str, target: Path, on_progress: ProgressCallback = no_progress, retry: RetryPolicy = RetryPolicy()
+    address: str,
+    target: Path,
+    on_progress: ProgressCallback = no_progress,
+    retry: RetryPolicy = RetryPolicy(),
+    access: Access | None = None,
 ) -> None:
     """Download a file; a partial file of an earlier call is continued.
 
@@ -83,24 +107,30 @@ def download(
             ``NAME.part.json`` lie beside it.
         on_progress: Called with (stage, bytes done, total bytes).
         retry: Timeouts and attempts.
+        access: Credentials, asked anew for every attempt; none if omitted.
 
     Raises:
-        InputError: The server has no such file, or retries are exhausted; the partial file is kept.
+        InputError: The server rejects the credentials or has no such file, or retries are exhausted; the partial file
+            is kept.
     """
     require_web_address(address)
     part, state = (target.with_name(f"{target.name}{suffix}") for suffix in (".part", ".part.json"))
-    failures, has_received = 0, False
+    failures, has_received, renewed = 0, False, False
     with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         while True:
             before = _size(part)
             try:
-                total = _resume(address, part, state, on_progress, retry)
+                total = _resume(address, part, state, on_progress, retry, access)
                 break
             except WebError as error:
                 if restarts := error.status == _RANGE_NOT_SATISFIABLE:  # the file on the server became shorter
                     state.unlink(missing_ok=True)
                 grown = _size(part) - before
+                renewed &= grown == 0  # a signature that brought bytes may expire again
+                if error.status in _REJECTED and access is not None and not renewed and access.renew():
+                    renewed = True
+                    continue
                 has_received |= grown > 0
                 failures = 1 if grown >= retry.limits.least_bytes else failures + 1
                 first = SILENT_ATTEMPTS if isinstance(error, SilentError) else FIRST_ATTEMPTS
@@ -116,12 +146,21 @@ def download(
 
 def _failure(address: str, part: Path, error: WebError) -> str:
     remedy = f"the partial file {named(part)} is kept; run again to resume" if _size(part) else "check the address"
+    if error.status in _REJECTED:
+        remedy = "check the credentials (docs/scenes.md, Credentials)"
     if error.wait_s > LONGEST_WAIT_S:
         return f"{shown_address(address)}: {error}, and asks to wait {error.wait_s:,.0f} s; run again after that"
     return f"{shown_address(address)}: {error}; {remedy}"
 
 
-def _resume(address: str, part: Path, state: Path, on_progress: ProgressCallback, retry: RetryPolicy) -> int:
+def _resume(
+    address: str,
+    part: Path,
+    state: Path,
+    on_progress: ProgressCallback,
+    retry: RetryPolicy,
+    access: Access | None,
+) -> int:
     """Fetch the missing bytes over one connection; return the size of the whole file."""
     known = _read_state(state)
     there = _size(part) if known else 0
@@ -130,7 +169,8 @@ def _resume(address: str, part: Path, state: Path, on_progress: ProgressCallback
     headers = {"Accept-Encoding": "identity"}
     if there and known:
         headers |= {"Range": f"bytes={there}-"} | ({"If-Range": known.mark} if known.mark else {})
-    with send_request("GET", address, headers=headers, limits=retry.limits) as answer:
+    signed, authorize = (address, None) if access is None else (access.signed(address), access.headers)
+    with send_request("GET", signed, headers=headers, limits=retry.limits, authorize=authorize) as answer:
         remote, start, end = _described(answer)
         if start != there or (known and remote != known):
             there = 0  # the file changed, or the server does not support ranges: start over

@@ -360,7 +360,7 @@ def _record(
         "references": [one.record() for one in references],
         "masks": {role: content_hash(mask) for role, mask in masks.items()},
         "removers": [describe_remover(one) for one in removers],
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json") | {"area": settings.area.name if settings.area else None},
     }
 
 
