@@ -27,7 +27,7 @@ QUALITY = 85
 _BLOCK_PX, _ERROR, _STRIP_PX = 16, 6.0, 512
 """Side of blocks, largest mean error of their means in a strip, rows of a strip. JPEG keeps means, if not pixels."""
 _CONTRAST = 0.25
-"""Share of the standard deviation that is added: colours of single bright pixels are clipped, and their means change."""
+"""Share of the standard deviation that is added: colours of single bright pixels are clipped, which moves means."""
 
 
 def write_picture(
