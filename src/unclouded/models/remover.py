@@ -185,9 +185,13 @@ def keep_clear_pixels(
         observation: Input of the prediction.
         rim: Value of m from which the prediction is unchanged; :data:`RIM` in products, 0 for no blend.
     """
-    kept = torch.where(observation.is_cloudy, prediction, observation.cloudy)
+    kept = torch.where(observation.is_cloudy, prediction, observation.cloudy).contiguous()
     if rim <= 0:
         return kept
     t = (observation.cloud_map / rim).clamp(0.0, 1.0).to(prediction.dtype)
-    blended = torch.lerp(observation.cloudy.to(prediction.dtype), prediction, t * t * (3 - 2 * t))
-    return torch.where((t > 0) & (t < 1), blended, kept)
+    for image, observed, answer, weight in zip(kept, observation.cloudy, prediction, t, strict=True):
+        where = ((weight > 0) & (weight < 1)).flatten().nonzero()[:, 0]
+        if len(where):
+            start, end, share = (one.flatten(1)[:, where] for one in (observed.to(prediction.dtype), answer, weight))
+            image.flatten(1)[:, where] = torch.lerp(start, end, share * share * (3 - 2 * share)).to(image.dtype)
+    return kept

@@ -387,10 +387,11 @@ def _predict_window(
     inner, place = target.within(Window(top, left, top + height, left + width)), target.within(here)
     predict = ensemble.predict_with_deviation if ensemble.uncertainty else ensemble.predict
     prediction = predict(observation)
-    image = prediction.image
+    image = prediction.image[..., *inner]
     if ensemble.statistics == "scene":
-        image = keep_clear_pixels(image, observation.select(ensemble.removers[0].bands), RIM)
-    predicted = _pixels(image, inner)
+        seen = observation.transformed(lambda image: image[..., *inner])
+        image = keep_clear_pixels(image, seen.select(ensemble.removers[0].bands), RIM)
+    predicted = _pixels(image)
     provenance = strip["provenance"][0][place]
     provenance[(provenance >= Provenance.BLENDED) & ~np.isfinite(predicted).all(axis=0)] = Provenance.NO_DATA
     strip["clear"][:, *place] = compose(predicted, strip["clear"][:, *place], provenance, radiometry)
@@ -398,9 +399,9 @@ def _predict_window(
     if prediction.source is not None:
         mark_references(provenance, prediction.source[0, 0, *inner].numpy(), strip["references"])
     if prediction.deviation is not None:
-        strip["uncertainty"][:, *place] = encode_uncertainty(_pixels(prediction.deviation, inner), changed)
+        strip["uncertainty"][:, *place] = encode_uncertainty(_pixels(prediction.deviation[..., *inner]), changed)
     if prediction.confidence is not None:
-        strip["confidence"][:, *place] = encode_confidence(_pixels(prediction.confidence, inner), changed)
+        strip["confidence"][:, *place] = encode_confidence(_pixels(prediction.confidence[..., *inner]), changed)
 
 
 def mark_references(
@@ -418,8 +419,8 @@ def mark_references(
     provenance[by_reference & (provenance != Provenance.UNKNOWN_CLOUD)] = Provenance.REFERENCE
 
 
-def _pixels(image: Tensor, part: tuple[slice, slice]) -> Float32[np.ndarray, "band y x"]:
-    return np.asarray(image[0].detach().float().cpu().numpy()[:, *part])
+def _pixels(image: Tensor) -> Float32[np.ndarray, "band y x"]:
+    return np.asarray(image[0].detach().float().cpu().numpy())
 
 
 # Composition: the prediction on cloudy pixels, the stored integers of the input elsewhere.

@@ -48,9 +48,12 @@ class Radiometry:
 
     def decode(self, stored: Integer[np.ndarray, "band y x"]) -> Float32[np.ndarray, "band y x"]:
         """Return reflectance; NaN for no data and saturation."""
-        steps = stored.astype(np.int32) + np.array(self.offsets, np.int32)[:, None, None]
-        reflectance = steps.astype(np.float32) / np.float32(QUANTIFICATION)
-        reflectance[~self.is_data(stored)] = np.nan
+        reflectance = np.empty(stored.shape, np.float32)
+        for band, offset, image in zip(stored, self.offsets, reflectance, strict=True):  # band by band stays in cache
+            image[...] = band
+            image += np.float32(offset)
+            image /= np.float32(QUANTIFICATION)
+            np.copyto(image, np.float32(np.nan), where=~self.is_data(band))
         return reflectance
 
     def is_data(self, stored: Integer[np.ndarray, "*shape"]) -> Bool[np.ndarray, "*shape"]:
@@ -66,9 +69,15 @@ class Radiometry:
     def encode(self, reflectance: Float32[np.ndarray, "band y x"]) -> Integer[np.ndarray, "band y x"]:
         """Return the stored integers of reflectance: rounded, 0 for no data, at least 1 for valid pixels."""
         limit = np.iinfo(self.dtype).max - 1  # the largest integer is reserved for saturation
-        steps = np.rint(reflectance * np.float64(QUANTIFICATION)) - np.array(self.offsets)[:, None, None]
-        seen = np.isfinite(reflectance)
-        return np.asarray(np.where(seen, np.clip(steps, 1, limit), NO_DATA)).astype(self.dtype)
+        stored = np.empty(reflectance.shape, self.dtype)
+        for image, offset, band in zip(reflectance, self.offsets, stored, strict=True):  # band by band stays in cache
+            steps = image * np.float64(QUANTIFICATION)
+            np.rint(steps, out=steps)
+            steps -= offset
+            np.clip(steps, 1, limit, out=steps)
+            np.copyto(steps, NO_DATA, where=~np.isfinite(image))
+            np.copyto(band, steps, casting="unsafe")
+        return stored
 
 
 def without_offset(bands: int, dtype: DTypeLike = "uint16", nodata: float | None = NO_DATA) -> Radiometry:
