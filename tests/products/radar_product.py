@@ -98,6 +98,9 @@ class RadarProduct:
         geometry: From where it is seen.
         pixel_m: Pixel spacing.
         checksum: Algorithm of the manifest.
+        mission: Satellite, S1A to S1D.
+        orbit: Direction of the pass.
+        cog: Whether it is of the kind COG_SAFE of the Copernicus Data Space, with tiled images.
     """
 
     mode: str = "IW"
@@ -111,18 +114,23 @@ class RadarProduct:
     geometry: RadarGeometry = field(default_factory=RadarGeometry)
     pixel_m: float = 10.0
     checksum: Checksum = "MD5"
+    mission: str = "S1A"
+    orbit: str = "Ascending"
+    cog: bool = False
 
     @property
     def identity(self) -> str:
         """Name of the product's folder, without ``.SAFE``."""
         start = self.acquired.strftime("%Y%m%dT%H%M%S")
-        return f"S1A_{self.mode}_{self.kind}H_1SDV_{start}_{start}_039571_04AC9A_3768"
+        end = "_COG" if self.cog else ""
+        return f"{self.mission}_{self.mode}_{self.kind}H_1SDV_{start}_{start}_039571_04AC9A_3768{end}"
 
     def stem(self, band: str) -> str:
         """Return the common part of the names of a band's files."""
         start = self.acquired.strftime("%Y%m%dt%H%M%S")
         number = {"VV": "001", "VH": "002"}[band]
-        return f"s1a-{self.mode}-{self.kind}-{band}-{start}-{start}-039571-04ac9a-{number}".lower()
+        end = "-cog" if self.cog else ""
+        return f"{self.mission}-{self.mode}-{self.kind}-{band}-{start}-{start}-039571-04ac9a-{number}{end}".lower()
 
     def sigma(self, line: float, pixel: float) -> float:
         """Return the calibration table's value A at a node."""
@@ -145,7 +153,7 @@ def write_radar_product(
 
     Args:
         root: Folder that will hold the product's folder.
-        numbers: Digital numbers of VV and VH.
+        numbers: Digital numbers of VV and VH, or of VV alone.
         product: Annotations.
     """
     folder = root / f"{product.identity}.SAFE"
@@ -176,7 +184,8 @@ def _write_image(path: Path, values: UInt16[np.ndarray, "lines samples"], produc
     profile = {"driver": "GTiff", "height": values.shape[0], "width": values.shape[1], "count": 1, "dtype": "uint16"}
     with rasterio.Env(GDAL_PAM_ENABLED="NO"), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path, "w", blockysize=1, gcps=points, crs="EPSG:4326", **profile) as file:
+        blocks = {"tiled": True, "blockxsize": 64, "blockysize": 64} if product.cog else {"blockysize": 1}
+        with rasterio.open(path, "w", gcps=points, crs="EPSG:4326", **blocks, **profile) as file:
             file.write(values, 1)
 
 
@@ -195,7 +204,7 @@ def _time(product: RadarProduct, seconds: float) -> str:
 def _header(product: RadarProduct, band: str) -> str:
     return f"""\
   <adsHeader>
-    <missionId>S1A</missionId>
+    <missionId>{product.mission}</missionId>
     <productType>{product.kind}</productType>
     <polarisation>{band}</polarisation>
     <mode>{product.mode}</mode>
@@ -213,6 +222,7 @@ def _annotation(product: RadarProduct, band: str, lines: int, samples: int) -> s
     return f"""\
 <product>
 {_header(product, band)}  <generalAnnotation>
+    <productInformation><pass>{product.orbit}</pass></productInformation>
     <orbitList>
 {states}    </orbitList>
   </generalAnnotation>

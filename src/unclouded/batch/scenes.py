@@ -100,7 +100,8 @@ class PredictScene:
     def inputs_state(self) -> str:
         """Return a hash of names, sizes and times of the input files; see :class:`~unclouded.batch.tasks.InputTask`."""
         others = (place for pair in self.references for place in pair)
-        given = (self.cloudy, self.sar, self.settings.radar.heights, self.settings.cloud_map, *others)
+        radar = self.settings.radar
+        given = (self.cloudy, self.sar, radar.heights, radar.incidence, self.settings.cloud_map, *others)
         return content_id([file_states(one) for one in given if one is not None])
 
     def holds(self, row: Row) -> bool:
@@ -141,10 +142,17 @@ def clearing(
             (_place(one, base), None if radar is None else _place(radar, base))
             for one, radar in zip(scene.references, radars, strict=True)
         )
-        given = (cloudy, sar, own.radar.heights, own.cloud_map, *(place for pair in references for place in pair))
+        given = (
+            cloudy,
+            sar,
+            own.radar.heights,
+            own.radar.incidence,
+            own.cloud_map,
+            *(place for pair in references for place in pair),
+        )
         inputs = [known_by(one) for one in given if one is not None]
         used = choose_map(found, own.clouds, own.cloud_map, PRODUCT).used
-        radar = own.radar.model_copy(update={"heights": None})
+        radar = own.radar.model_copy(update={"heights": None, "incidence": None})
         common = own.model_copy(update={"radar": radar, "clouds": used, "cloud_map": None})
         identity = content_id("clear 1", scene.name, inputs, requested, common.model_dump(mode="json"))
         folder = out / scene.name

@@ -86,9 +86,9 @@ def _image(path: Path) -> StackImage:
             raise InputError(
                 f"{named(path)} is of unknown date; set its tag ACQUISITIONDATETIME, or name the file as the product"
             )
-        radar = set(source.files) <= set(SENTINEL1.bands) if isinstance(source, BandStack) else _band_count(path) == 2
+        radar = set(source.files) <= set(SENTINEL1.bands) if isinstance(source, BandStack) else _band_count(path) <= 2
         return StackImage(path, radar, taken)
-    record = describe_scenes(path)[0]
+    record = describe_scenes(path, for_prediction=True)[0]
     return StackImage(path, record.kind == "radar", record.acquired)
 
 

@@ -33,10 +33,14 @@ def _may_be_product(path: Path) -> bool:
     return path.is_dir() or (path.is_file() and (path.suffix.lower() in IMAGES or is_zip(path)))
 
 
-def describe_scenes(path: Path) -> list[SceneRecord]:
+def describe_scenes(path: Path, *, for_prediction: bool = False) -> list[SceneRecord]:
     """Read the metadata of a Sentinel-2 Level-1C or Sentinel-1 IW GRDH product, folder or zip.
 
     A product is one scene; a product of the old format, until December 2016, is one scene per tile.
+
+    Args:
+        path: Product.
+        for_prediction: Whether to accept Level-2A and radar of VV alone, too.
 
     Raises:
         InputError: The path is another product, damaged, or a GeoTIFF, which has no reliable date.
@@ -50,13 +54,13 @@ def describe_scenes(path: Path) -> list[SceneRecord]:
         open_product(require_product(path), Path(folder), metadata_only=True) as product,
     ):
         if product.names("annotation/s1*.xml"):
-            return [_radar(product)]
+            return [_radar(product, for_prediction)]
         tiles = tiles_of(product)
-        return [_optical(product, tile if len(tiles) > 1 else None) for tile in tiles]
+        return [_optical(product, tile if len(tiles) > 1 else None, for_prediction) for tile in tiles]
 
 
-def _radar(product: ProductFolder) -> SceneRecord:
-    described = describe_radar_product(product)
+def _radar(product: ProductFolder, for_prediction: bool) -> SceneRecord:
+    described = describe_radar_product(product, allow_single=for_prediction)
     return SceneRecord(
         name=described.identity,
         kind="radar",
@@ -66,8 +70,8 @@ def _radar(product: ProductFolder) -> SceneRecord:
     )
 
 
-def _optical(product: ProductFolder, tile: str | None) -> SceneRecord:
-    described = describe_product(product, tile=tile)
+def _optical(product: ProductFolder, tile: str | None, for_prediction: bool) -> SceneRecord:
+    described = describe_product(product, allow_l2a=for_prediction, tile=tile)
     return SceneRecord(
         name=described.identity if tile is None else f"{described.identity}/{tile}",
         kind="optical",

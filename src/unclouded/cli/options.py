@@ -75,7 +75,25 @@ Align = Annotated[
 ]
 Units = Annotated[
     str | None,
-    typer.Option(help="Unit of a radar GeoTIFF: dB, linear or 'dB x 100'.", show_default="dB", rich_help_panel=RADAR),
+    typer.Option(
+        help="Unit of a radar GeoTIFF: dB, linear or 'dB x 100'.",
+        show_default="by its name, or dB",
+        rich_help_panel=RADAR,
+    ),
+]
+Radiometry = Annotated[
+    str | None,
+    typer.Option(
+        help="Radiometry of a radar GeoTIFF: sigma0, or gamma0, which is converted.",
+        show_default="by its name, or sigma0",
+        rich_help_panel=RADAR,
+    ),
+]
+Incidence = Annotated[
+    Path | None,
+    typer.Option(
+        help="Incidence angle (GeoTIFF, degrees or radians) for the conversion of gamma0.", rich_help_panel=RADAR
+    ),
 ]
 Heights = Annotated[
     Path | None,

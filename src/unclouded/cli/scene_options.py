@@ -57,6 +57,8 @@ class SceneOptions:
     date: options.Date = None
     align: options.Align = None
     units: options.Units = None
+    radiometry: options.Radiometry = None
+    incidence: options.Incidence = None
     heights: options.Heights = None
     heights_datum: options.HeightsDatum = None
     clouds: options.Clouds = None
@@ -80,7 +82,7 @@ class SceneOptions:
         """
         from unclouded.files import require_file
 
-        for path in filter(None, (self.settings, self.heights, self.area)):
+        for path in filter(None, (self.settings, self.heights, self.incidence, self.area)):
             require_file(path)
 
     def specs(self, remover: str | None, network: NetworkOptions) -> "list[RemoverSpec]":
@@ -123,6 +125,8 @@ class SceneOptions:
             "radar.align": ("--align", self.align),
             "align_references": ("--align", self.align),
             "radar.units": ("--units", self.units),
+            "radar.radiometry": ("--radiometry", self.radiometry),
+            "radar.incidence": ("--incidence", self.incidence),
             "radar.heights": ("--heights", self.heights),
             "radar.heights_datum_m": ("--heights-datum", self.heights_datum),
             "area": ("--area", self.area),

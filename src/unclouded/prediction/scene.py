@@ -356,6 +356,7 @@ def _record(
         "sar": {"name": sar.name, "sha256": content_hash(sar)} if sar is not None else None,
         "cloud_map": content_hash(user_map) if (user_map := settings.cloud_map) else None,
         "heights": content_hash(heights) if (heights := settings.radar.heights) else None,
+        "incidence": content_hash(incidence) if (incidence := settings.radar.incidence) else None,
         "area": content_hash(settings.area) if settings.area else None,
         "references": [one.record() for one in references],
         "masks": {role: content_hash(mask) for role, mask in masks.items()},

@@ -31,6 +31,7 @@ from unclouded.sentinel.footprints import latitude_deg, require_on_earth
 from unclouded.sentinel.identify import BandStack, GeoTiff, Source, identify
 from unclouded.sentinel.optical import OpticalScene, OpticalSettings, open_optical
 from unclouded.sentinel.radar import RadarScene, open_radar
+from unclouded.sentinel.radar_delivery import RadarRadiometry
 from unclouded.sentinel.radar_units import RadarUnits
 from unclouded.sentinel.radiometry import Radiometry
 from unclouded.sentinel.scene_alignment import scene_shift
@@ -46,15 +47,19 @@ class RadarSettings(Settings):
 
     Attributes:
         align: Warp a GeoTIFF on another grid; products are always warped.
-        units: Units of a GeoTIFF.
+        units: Units of a GeoTIFF; those that its name states (OPERA, HyP3, Planetary Computer) if omitted, or dB.
         heights: Elevation model for the terrain correction of a product.
         heights_datum_m: Height of the model's zero above the ellipsoid, metres; added to its heights.
+        radiometry: Radiometry of a GeoTIFF; the one that its name states if omitted, or sigma0.
+        incidence: Incidence angle for the conversion of gamma0 to sigma0, degrees or radians.
     """
 
     align: bool = False
-    units: RadarUnits = "dB"
+    units: RadarUnits | None = None
     heights: Path | None = None
     heights_datum_m: float = 0.0
+    radiometry: RadarRadiometry | None = None
+    incidence: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -358,5 +363,8 @@ def open_radar_on(
         heights=settings.heights,
         heights_datum_m=settings.heights_datum_m,
         work_folder=work_folder,
+        radiometry=settings.radiometry,
+        incidence=settings.incidence,
+        allow_single=True,
     ) as scene:
         yield target.radar(scene)

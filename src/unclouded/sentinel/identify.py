@@ -89,7 +89,8 @@ def identify(path: Path | str | Source, sensor: Sensor) -> Source:
     if isinstance(product, ProductZip) or _holds_metadata(product.path):
         return product
     folder = product.path
-    if len(files := _band_files(folder, sensor)) > 1:
+    files = _band_files(folder, sensor)
+    if len(files) > 1 or (sensor == SENTINEL1 and "VV" in files):
         return BandStack(folder, files)
     products = _slices(folder) if sensor == SENTINEL1 else _tile_parts(folder)
     return OnePass(folder, products) if products else ImageFolder(folder)

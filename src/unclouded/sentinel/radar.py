@@ -30,6 +30,19 @@ from unclouded.sentinel.calibration import to_db
 from unclouded.sentinel.footprints import require_on_earth
 from unclouded.sentinel.geocoding import ElevationModel, GroundControlPositions, TerrainPositions, geocode
 from unclouded.sentinel.identify import BandStack, GeoTiff, Source, identify, products_of
+from unclouded.sentinel.radar_delivery import (
+    NO_ANGLE,
+    SINGLE,
+    IncidenceAngle,
+    RadarRadiometry,
+    angle_beside,
+    bursts_of,
+    files_of,
+    polarisations,
+    stated_by,
+    to_sigma0,
+    with_estimated_vh,
+)
 from unclouded.sentinel.radar_gaps import without_zero_gaps
 from unclouded.sentinel.radar_units import RadarUnits, check_radar_plausibility, in_db, stored_as
 from unclouded.sentinel.raw_store import RawBandCache, block_rows
@@ -64,6 +77,7 @@ class RadarScene:
         processing: Processing steps, as text.
         remarks: Warnings for the user about this input.
         sensor: Sentinel-1.
+        orbit: Direction of the pass, ``ascending`` or ``descending``; None if unknown.
     """
 
     path: Path
@@ -74,6 +88,7 @@ class RadarScene:
     processing: str = "as it came"
     remarks: tuple[str, ...] = ()
     sensor: Sensor = SENTINEL1
+    orbit: str | None = None
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -96,6 +111,7 @@ class RadarScene:
             "product": self.identity or self.path.name,
             "acquired": self.acquired.isoformat() if self.acquired else None,
             "processing": self.processing,
+            "orbit": self.orbit,
         }
         return {key: value for key, value in known.items() if value is not None}
 
@@ -106,10 +122,13 @@ def open_radar(
     geobox: GeoBox,
     *,
     align: bool = False,
-    units: RadarUnits = "dB",
+    units: RadarUnits | None = None,
     heights: Path | None = None,
     heights_datum_m: float = 0.0,
     work_folder: Path | None = None,
+    radiometry: RadarRadiometry | None = None,
+    incidence: Path | None = None,
+    allow_single: bool = False,
 ) -> Iterator[RadarScene]:
     """Open a Sentinel-1 image on a grid: an IW GRDH product (SAFE folder or zip), or GeoTIFFs of VV and VH.
 
@@ -118,13 +137,16 @@ def open_radar(
             named after them; or what :func:`~unclouded.sentinel.identify.identify` returned for one of them.
         geobox: Grid of the optical scene.
         align: Whether to warp a GeoTIFF on another grid; products are always geocoded to ``geobox``.
-        units: Units of a GeoTIFF.
+        units: Units of a GeoTIFF; those that its name states (OPERA, HyP3, Planetary Computer) if omitted, or dB.
         heights: Elevation model for the terrain correction of a product, which needs the extra ``sar``; the
             geolocation grid of the product if omitted.
         heights_datum_m: Constant added to the elevation model to obtain heights above the ellipsoid: the geoid
             undulation for models above sea level.
         work_folder: Parent of a temporary folder of 1 GB for a whole tile; the temporary folder of the system if
             omitted.
+        radiometry: Radiometry of a GeoTIFF; the one that its name states if omitted, or sigma0. Gamma0 is converted.
+        incidence: GeoTIFF with the incidence angle for that conversion; the one beside the images if omitted.
+        allow_single: Whether to accept an image of VV alone; VH is estimated from it, with a remark.
 
     Raises:
         InputError: The path is another product or file, which the message names; or it is truncated, damaged, changed,
@@ -135,24 +157,86 @@ def open_radar(
         model = ElevationModel.read(heights, heights_datum_m) if heights else None
         if model and geobox.crs is not None:
             model.require_over(geobox)
+        if radiometry == "gamma0" or incidence is not None:
+            raise InputError(f"{named(source.path)} is a product, which is calibrated to sigma0; leave gamma0 out")
         with ExitStack() as stack:
-            products = products_of(source)
-            opened = [stack.enter_context(_opened_product(one, geobox, model, work_folder)) for one in products]
+            opened = [
+                stack.enter_context(_opened_product(one, geobox, model, work_folder, allow_single=allow_single))
+                for one in products_of(source)
+            ]
             yield _joined(source.path, opened) if len(opened) > 1 else opened[0]
     else:
+        stated = stated_by(files_of(source))
+        units = units or (stated.units if stated else "dB")
         remarks = (UNUSED_HEIGHTS,) if heights else ()
-        with _opened_stack(source, geobox, units, align, work_folder, remarks) as scene:
+        with ExitStack() as stack:
+            scene = _opened_images(source, geobox, units, align, work_folder, remarks, stack, allow_single=allow_single)
+            if (radiometry or (stated and stated.radiometry)) == "gamma0":
+                scene = _in_sigma0(scene, incidence or angle_beside(source))
+            elif incidence is not None:
+                raise InputError(f"{named(source.path)} is sigma0, which needs no incidence angle; leave it out")
             yield scene
+
+
+def _in_sigma0(scene: RadarScene, path: Path | None) -> RadarScene:
+    """Return a scene of gamma0 as sigma0."""
+    angle = None if path is None else IncidenceAngle.read(path)
+    if angle is not None:
+        angle.require_over(scene.geobox)
+    return replace(
+        scene,
+        processing=f"{scene.processing}, gamma0 to sigma0 by {'the' if angle else 'a mean'} incidence angle",
+        remarks=scene.remarks if angle else (*scene.remarks, NO_ANGLE),
+        _read=to_sigma0(scene.read, scene.geobox, angle),
+    )
+
+
+def _opened_images(
+    source: BandStack | GeoTiff,
+    geobox: GeoBox,
+    units: RadarUnits,
+    align: bool,
+    work_folder: Path | None,
+    remarks: tuple[str, ...],
+    stack: ExitStack,
+    *,
+    allow_single: bool,
+) -> RadarScene:
+    """Open GeoTIFFs; several images of one pass in a folder, such as bursts, are joined where they overlap the grid.
+
+    Raises:
+        InputError: An image cannot be used, or none overlaps the grid.
+    """
+    bursts = bursts_of(source) if isinstance(source, BandStack) and align else [source]
+    opened, elsewhere = [], None
+    for one in bursts:
+        image = _opened_stack(one, geobox, units, align, work_folder, remarks, allow_single=allow_single)
+        try:
+            opened.append(stack.enter_context(image))
+        except _ElsewhereError as error:
+            elsewhere = error
+    if not opened and elsewhere is not None:
+        raise elsewhere
+    return _joined(source.path, opened) if len(opened) > 1 else opened[0]
+
+
+class _ElsewhereError(InputError):
+    """The image does not overlap the grid."""
 
 
 @contextmanager
 def _opened_product(
-    source: Product, geobox: GeoBox, heights: ElevationModel | None, work_folder: Path | None
+    source: Product,
+    geobox: GeoBox,
+    heights: ElevationModel | None,
+    work_folder: Path | None,
+    *,
+    allow_single: bool,
 ) -> Iterator[RadarScene]:
     with (
         _work(work_folder) as folder,
         open_product(source, folder) as product,
-        _geocoded(product, geobox, folder, heights) as scene,
+        _geocoded(product, geobox, folder, heights, allow_single=allow_single) as scene,
     ):
         yield scene
 
@@ -173,8 +257,8 @@ def _joined(path: Path, slices: list[RadarScene]) -> RadarScene:
     return replace(
         first,
         path=path,
-        identity=" + ".join(str(one.identity) for one in slices),
-        processing=f"{first.processing}, {len(slices)} slices",
+        identity=" + ".join(str(one.identity) for one in slices) if first.identity else None,
+        processing=f"{first.processing}, {len(slices)} {'slices' if first.identity else 'images'}",
         remarks=(*dict.fromkeys(remarks), *_gaps(seen)),
         _read=read,
     )
@@ -193,14 +277,14 @@ def _work(work_folder: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def _geocoded(
-    product: ProductFolder, geobox: GeoBox, folder: Path, heights: ElevationModel | None
+    product: ProductFolder, geobox: GeoBox, folder: Path, heights: ElevationModel | None, *, allow_single: bool
 ) -> Iterator[RadarScene]:
-    description = describe_radar_product(product)
+    description = describe_radar_product(product, allow_single=allow_single)
     if geobox.crs is None:
         raise InputError(
             f"{named(product.path)} cannot be geocoded to a grid without CRS; use an optical scene with CRS"
         )
-    with _store(folder / "radar.raw", geobox, product.path) as store:
+    with _store(folder / "radar.raw", geobox, product.path, len(description.channels)) as store:
         terrain = TerrainPositions(description, heights, geobox) if heights else None
         seen = geocode(
             product, description, terrain or GroundControlPositions(description.ground, geobox), geobox, store
@@ -214,6 +298,7 @@ def _geocoded(
             acquired=description.acquired,
             processing=_processing(description, terrain),
             remarks=tuple(_remarks(product, description, terrain, geobox, seen)),
+            orbit=description.orbit,
             _read=_reader(store),
         )
 
@@ -227,6 +312,8 @@ def _processing(description: Sentinel1Product, terrain: TerrainPositions | None)
 def _remarks(
     product: ProductFolder, description: Sentinel1Product, terrain: TerrainPositions | None, geobox: GeoBox, seen: float
 ) -> Iterator[str]:
+    if len(description.channels) == 1:
+        yield SINGLE
     if terrain is None:
         yield NO_TERRAIN
     elif terrain.without_height:
@@ -247,10 +334,19 @@ def _opened_stack(
     align: bool,
     work_folder: Path | None,
     remarks: tuple[str, ...],
+    *,
+    allow_single: bool,
 ) -> Iterator[RadarScene]:
-    path = source.path
-    with open_image(source, stored_as(units)) as rows:
-        read = without_zero_gaps(lambda top, bottom: in_db(rows.read(top, bottom), units), rows.geobox.shape[0])
+    path, sensor = source.path, stored_as(units)
+    if allow_single and (bands := polarisations(source)) != sensor.bands:
+        sensor, remarks = replace(sensor, bands=bands), (*remarks, SINGLE)
+    with open_image(source, sensor) as rows:
+
+        def read_db(top: int, bottom: int) -> NDArray[np.float32]:
+            return in_db(rows.read(top, bottom), units)
+
+        both = read_db if sensor.bands == SENTINEL1.bands else with_estimated_vh(read_db)
+        read = without_zero_gaps(both, rows.geobox.shape[0])
         taken = read_acquisition_time(rows.first, path)
         remarks = (*remarks, *_plausibility_remarks(rows, read, units), *taken.remarks)
         known: dict[str, Any] = {"acquired": taken.time, "remarks": remarks}
@@ -268,7 +364,7 @@ def _opened_stack(
             _copy(read, original)
             with _store(folder / "radar.raw", geobox, path) as target:
                 if not (seen := warp(original, rows.geobox, target, geobox)):
-                    raise InputError(f"{named(path)} does not overlap the optical scene {grids}")
+                    raise _ElsewhereError(f"{named(path)} does not overlap the optical scene {grids}")
                 if seen <= 0.999:
                     remarks = (*remarks, f"{_COVERS} {seen:.1%} of the optical scene")
                 known = {"acquired": taken.time, "processing": f"warped {grids}", "remarks": remarks}
@@ -289,8 +385,8 @@ def _probes(height: int) -> list[int]:
 
 
 @contextmanager
-def _store(path: Path, geobox: GeoBox, purpose: Path) -> Iterator[RawBandCache]:
-    store = RawBandCache(path, (2, *geobox.shape), np.dtype(np.float32))
+def _store(path: Path, geobox: GeoBox, purpose: Path, bands: int = 2) -> Iterator[RawBandCache]:
+    store = RawBandCache(path, (bands, *geobox.shape), np.dtype(np.float32))
     require_room(path.parent, store.bytes, f"read {named(purpose)}")
     try:
         yield store
@@ -306,7 +402,12 @@ def _copy(read: RowReader[NDArray[np.float32]], store: RawBandCache) -> None:
 
 
 def _reader(store: RawBandCache) -> RowReader[NDArray[np.float32]]:
-    return lambda top, bottom: np.stack([store.read(band, top, bottom) for band in range(2)])
+    """Return a reader of VV and VH; the latter is estimated if it is not there."""
+
+    def read(top: int, bottom: int) -> NDArray[np.float32]:
+        return np.stack([store.read(band, top, bottom) for band in range(store.shape[0])])
+
+    return read if store.shape[0] == len(SENTINEL1.bands) else with_estimated_vh(read)
 
 
 # Warping of radar images from decoded rows, never from a file: GDAL warps damaged files to zeros without error.

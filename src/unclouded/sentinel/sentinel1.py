@@ -204,9 +204,10 @@ class Sentinel1Product:
         identity: Name of the product, without ``.SAFE``.
         acquired: Time of the first line, in UTC.
         processor: Version of the processor, such as 3.31.
-        channels: VV and VH.
+        channels: VV and VH, or VV alone.
         ground: Geolocation grid.
         acquisition: Time and orbit.
+        orbit: Direction of the pass, ``ascending`` or ``descending``; None if the annotation does not state it.
     """
 
     identity: str
@@ -215,21 +216,28 @@ class Sentinel1Product:
     channels: tuple[Channel, ...]
     ground: GroundControl
     acquisition: Acquisition
+    orbit: str | None = None
 
 
-def describe_radar_product(product: ProductFolder) -> Sentinel1Product:
+def describe_radar_product(product: ProductFolder, *, allow_single: bool = False) -> Sentinel1Product:
     """Read the annotations of an IW GRDH product with VV and VH.
+
+    Args:
+        product: Folder of the product.
+        allow_single: Whether to accept a product of VV alone, too.
 
     Raises:
         InputError: The product is another one, which the message names, or an annotation is damaged or impossible.
     """
-    images = {band: _annotation_name(product, band) for band in SENTINEL1.bands}
+    single = allow_single and not product.names("annotation/s1*-iw-grd-vh-*.xml")
+    bands = ("VV",) if single else SENTINEL1.bands
+    images = {band: _annotation_name(product, band) for band in bands}
     annotations = {band: XmlElement.read(product.checked(name)) for band, name in images.items()}
     for annotation in annotations.values():
         _refuse_other_modes(product, annotation)
     processor = _processor(product)
-    channels = tuple(_channel(product, band, images[band], annotations[band], processor) for band in SENTINEL1.bands)
-    if channels[0].shape != channels[1].shape:
+    channels = tuple(_channel(product, band, images[band], annotations[band], processor) for band in bands)
+    if channels[0].shape != channels[-1].shape:
         raise InputError(f"{named(product.path)} has VV and VH of different sizes; fetch the product again")
     acquisition = _acquisition(annotations["VV"])
     return Sentinel1Product(
@@ -239,7 +247,14 @@ def describe_radar_product(product: ProductFolder) -> Sentinel1Product:
         channels=channels,
         ground=_ground(annotations["VV"]),
         acquisition=acquisition,
+        orbit=_orbit_direction(annotations["VV"]),
     )
+
+
+def _orbit_direction(annotation: XmlElement) -> str | None:
+    direction = annotation.first("pass")
+    found = direction.text.strip().lower() if direction else ""
+    return found if found in ("ascending", "descending") else None
 
 
 def _annotation_name(product: ProductFolder, band: str) -> str:
