@@ -40,7 +40,6 @@ _CHUNK = 1 << 20
 _BLOCK = 8 << 20
 """Bytes of one request to a storage."""
 _ATTEMPTS, _FIRST_WAIT_S = 4, 0.5
-_LOST = (OSError, EOFError, TimeoutError)
 _REFUSED = (FileNotFoundError, PermissionError)
 _PART = re.compile(r"[^\\/:\x00-\x1f]{1,255}")
 """Valid component of a file path."""
@@ -197,7 +196,7 @@ def _fetch_object(fs: AbstractFileSystem, info: Mapping[str, Any], target: Path)
 
     Raises:
         InputError: The object has another size or checksum than listed; it was removed.
-        OSError: The connection is lost again and again.
+        ConnectionError: The connection is lost again and again.
     """
     part, state = (target.with_name(f"{target.name}{suffix}") for suffix in (".part", ".part.json"))
     version = {key: str(info[key]) for key in ("size", "ETag", "etag", "LastModified") if key in info}
@@ -214,10 +213,12 @@ def _fetch_object(fs: AbstractFileSystem, info: Mapping[str, Any], target: Path)
                     there, failures = there + len(chunk), 0
             if there < size:
                 raise ConnectionError(f"the storage ends {size - there:,} bytes early")
-        except _LOST as error:
+        except Exception as error:  # every storage has its own types for a lost connection
             failures += 1
-            if isinstance(error, _REFUSED) or failures >= _ATTEMPTS:
+            if isinstance(error, _REFUSED) or machine_fault(error) is not None:
                 raise
+            if failures >= _ATTEMPTS:
+                raise ConnectionError(f"{info['name']}: {_reason(error)}") from error
             time.sleep(_FIRST_WAIT_S * 2 ** (failures - 1))
     tag = next((version[key].strip('"') for key in ("ETag", "etag") if key in version), "")
     digest = md5(part) if re.fullmatch(r"[0-9a-f]{32}", tag) else tag
