@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, shift
 
 from unclouded.errors import InputError
-from unclouded.sentinel.coregistration import REACH_PX, EdgeCorrelation, combine_shifts, correlate_edges, estimate_shift
+from unclouded.sentinel.coregistration import (
+    REACH_PX,
+    EdgeCorrelation,
+    _smoothed,
+    combine_shifts,
+    correlate_edges,
+    estimate_shift,
+)
 
 
 def fields(seed: int = 1, side: int = 160) -> NDArray[np.float64]:
@@ -101,3 +108,11 @@ def test_images_too_small_to_be_shifted_are_refused() -> None:
     radar, optical = pair()
     with pytest.raises(InputError, match=r"of one size, at least 64 px, found \(60, 160\) px and \(60, 160\) px"):
         estimate_shift(radar[:, :60], optical[:, :60])
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0])
+def test_smoothing_is_that_of_scipy(sigma: float) -> None:
+    planes = np.random.default_rng(0).random((2, 64, 71))
+    np.testing.assert_allclose(_smoothed(planes, sigma), gaussian_filter(planes, (0, sigma, sigma)), rtol=1e-12)
+    narrow = planes[:, :3, :5]  # narrower than the kernel: the edges are reflected again and again
+    np.testing.assert_allclose(_smoothed(narrow, sigma), gaussian_filter(narrow, (0, sigma, sigma)), rtol=1e-12)

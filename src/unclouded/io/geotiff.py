@@ -2,8 +2,8 @@
 
 :func:`open_geotiff` accepts local GeoTIFFs only and checks size, blocks and georeference before any pixel is read.
 :func:`read_stored` and :func:`stored_rows` return the stored numbers with their tags, before any unit is applied;
-:mod:`unclouded.io.raster` converts them. :func:`write_geotiff` writes a temporary file, reads it back, and renames it
-when it is complete.
+:mod:`unclouded.io.raster` converts them. :func:`write_geotiff` encodes an image in memory, because GDAL closes a file
+on a full disk without error, and writes it to a temporary file that is renamed when it is complete.
 """
 
 import math
@@ -21,6 +21,7 @@ from jaxtyping import Bool, Real
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import CRSError, RasterioError
+from rasterio.io import MemoryFile
 
 from unclouded.errors import InputError
 from unclouded.files import named, require_file, resolved, unwritable, whole_file
@@ -368,15 +369,16 @@ def write_geotiff(
         MachineError: The disk is full, or the folder cannot be written.
     """
     require_projections()
-    with whole_file(path) as partial, gdal_session(), gdal_path(partial) as local, _writes_explained(path):
-        with rasterio.open(local, "w", **_profile(len(bands), geobox, values.dtype, nodata)) as target:
+    with gdal_session(), MemoryFile() as memory, _writes_explained(path):
+        with memory.open(**_profile(len(bands), geobox, values.dtype, nodata)) as target:
             target.colorinterp = [ColorInterp.gray] + [ColorInterp.undefined] * (len(bands) - 1)
             target.descriptions = bands
             target.update_tags(**(tags or {}))
             target.write(values)
-        with rasterio.open(local, driver="GTiff") as source:  # GDAL closes a file on a full disk without error
-            pairs = ((source.read(band), stored) for band, stored in enumerate(values, start=1))
-            if not all(np.array_equal(found, one, equal_nan=one.dtype.kind == "f") for found, one in pairs):
+        content = bytes(memory.getbuffer())
+        with whole_file(path) as partial:
+            partial.write_bytes(content)
+            if partial.read_bytes() != content:
                 raise unwritable(path, READ_BACK_DIFFERS)
 
 
