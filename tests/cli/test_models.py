@@ -1,14 +1,20 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from unclouded.io.geotiff import write_geotiff
 from unclouded.models.card import Card
 from unclouded.models.network import NetworkSettings
 from unclouded.models.published.dsen2cr import Dsen2crSettings
 from unclouded.models.weights import save_weights
+from unclouded.patches.roi import Roi
+from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.simulation.layout import to_stored
+from unclouded.simulation.region import simulate_region
 
 
 def test_a_checkpoint_is_imported_shown_and_listed(
@@ -86,3 +92,23 @@ def test_export_refuses_half_a_scene(
     save_weights(weights, settings.build(), settings, {})
     assert unclouded("export", weights, "--to", "onnx", "--out", tmp_path / "out", "--cloudy", weights) == 2
     assert "give both --cloudy and --sar" in capsys.readouterr().err
+
+
+def test_the_statistics_of_a_scene_are_folded_into_an_exported_network_which_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    weights, out = tmp_path / "mine.safetensors", tmp_path / "exported"
+    settings = NetworkSettings(width=2)
+    save_weights(weights, settings.build(), settings, {}, None, Card())
+    region = simulate_region(Roi("ROIs0000", "summer", 1), np.random.default_rng(0), 256, 0.3)
+    cloudy, sar = tmp_path / "cloudy.tif", tmp_path / "sar.tif"
+    write_geotiff(cloudy, to_stored(region.cloudy.values, SENTINEL2), SENTINEL2.bands, region.cloudy.geobox)
+    write_geotiff(sar, region.sar.values, SENTINEL1.bands, region.sar.geobox)
+    assert unclouded("export", weights, "--to", "onnx", "--out", out, "--cloudy", cloudy, "--sar", sar) == 0
+    printed = capsys.readouterr()
+    assert float(printed.out.split("at most ")[1].split(" DN")[0]) < 1
+    assert "normalises by the statistics" not in printed.err
+    (network,) = out.glob("*.onnx")
+    assert unclouded("models", "show", network) == 0
+    shown = capsys.readouterr().out
+    assert "restores  B04 B03 B02 of L1C products" in shown and "margin 88 px, stride 4 px" in shown

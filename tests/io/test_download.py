@@ -289,3 +289,22 @@ def test_a_redirect_on_the_web_is_followed(server: Server, tmp_path: Path) -> No
     with Script(f"HTTP/1.1 302 Found\r\nLocation: {server.address}\r\n\r\n") as script:
         download(script.address, tmp_path / "file", retry=QUICK)
     assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_a_file_without_a_stated_size_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
+    whole = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n"
+    with Script(whole) as server:
+        download(server.address, tmp_path / "file", retry=QUICK)
+    assert (tmp_path / "file").read_bytes() == b"whole"
+    broken = whole.replace("0\r\n\r\n", "")
+    with Script(broken) as server, pytest.raises(InputError):
+        download(server.address, tmp_path / "other", retry=QUICK)
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("head", ["Content-Length: 11", "Transfer-Encoding: chunked"])
+def test_a_file_above_the_limit_is_not_taken(tmp_path: Path, head: str) -> None:
+    body = "x" * 11 if "Length" in head else "B\r\n" + "x" * 11 + "\r\n0\r\n\r\n"
+    answer = f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}"
+    with Script(answer) as server, pytest.raises(InputError, match=r"at most 10 bytes|10, the limit|most 10"):
+        download(server.address, tmp_path / "file", retry=QUICK, most_bytes=10)

@@ -52,15 +52,23 @@ def list_models(
 
 @app.command("show")
 def show(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Weights file.", show_default=False)],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="Weights file, ONNX file with its description, or their address with a hash.",
+            show_default=False,
+        ),
+    ],
 ) -> None:
-    """Show network, model card, training and scores of a weights file."""
-    from unclouded.models.known import require_weights_file
+    """Show network, model card, training and scores of a weights file, or the description of an ONNX file."""
+    from unclouded.models.known import local_path, require_remover, require_weights_file
 
-    require_weights_file(file)  # before the imports below, which take seconds
-    from unclouded.experiments.removers import find_model, models_text
+    path = Path(local_path(file))
+    (require_remover if path.suffix == ".onnx" else require_weights_file)(path)  # before slow imports
+    from unclouded.experiments.removers import find_model, models_text, onnx_text
 
-    typer.echo(_shown(models_text([find_model(file)])))
+    typer.echo(_shown(onnx_text(path) if path.suffix == ".onnx" else models_text([find_model(path)])))
 
 
 @app.command("import")

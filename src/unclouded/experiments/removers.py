@@ -10,7 +10,9 @@ from unclouded.evaluation.comparison import shown_metric
 from unclouded.evaluation.results_io import is_result, load_scores
 from unclouded.evaluation.scores import Scores
 from unclouded.files import named, sha256
+from unclouded.models.mlm import read_description
 from unclouded.models.network import operations
+from unclouded.models.onnx_graph import check_onnx
 from unclouded.models.published.weights import ARCHITECTURES, PublishedRecord, read_published_record
 from unclouded.models.scene_adapted import NAME as SCENE_ADAPTED
 from unclouded.models.weights import WeightsRecord, architecture_of, read_record
@@ -129,6 +131,29 @@ def _facts(model: Model) -> list[tuple[str, str]]:
     record = model.record
     own = _published_facts(record) if isinstance(record, PublishedRecord) else _network_facts(record)
     return [*own, *record.card.facts(), ("sha256", model.sha256), *scores]
+
+
+def onnx_text(path: Path) -> str:
+    """Return one paragraph on a network in an ONNX file, from the file and its description.
+
+    Raises:
+        InputError: The file or its description is missing or damaged.
+    """
+    facts, described = check_onnx(path), read_description(path.with_suffix(".json"))
+    use = described.use
+    size = "any size" if described.tile_px is None else "{} x {} px".format(*described.tile_px)
+    inputs = "; ".join(f"{one.name} ({' '.join(one.names)})" for one in described.inputs)
+    rows = [
+        ("network", f"{described.name}, {facts.nodes:,} operators"),
+        ("restores", f"{' '.join(described.bands)} of {use.level} products"),
+        ("inputs", f"{inputs}, {size}"),
+        ("units", f"radar in {use.radar_unit}, optical bands as {use.optical_unit}, before the scaling described"),
+        ("windows", f"margin {use.margin_px} px, stride {use.stride_px} px"),
+        *(("weights", f"{named(one)}, beside the network") for one in facts.external),
+        ("sha256", sha256(path)),
+        ("described", f"{named(path.with_suffix('.json'))}, SHA-256 {sha256(path.with_suffix('.json'))}"),
+    ]
+    return "\n".join([str(path), *(f"  {key:<10}{text}" for key, text in rows)])
 
 
 def _published_facts(record: PublishedRecord) -> list[tuple[str, str]]:

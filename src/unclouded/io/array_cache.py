@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
+from platformdirs import user_cache_path
 
 from unclouded.errors import InputError, MachineError
 from unclouded.files import PARTIAL, whole_file
@@ -19,10 +20,10 @@ _ABANDONED_S = 3600  # a partial file this old belongs to a process that was kil
 
 
 def default_folder() -> Path:
-    """Return ``$UNCLOUDED_CACHE``, or ``unclouded`` in the user's cache folder."""
+    """Return ``$UNCLOUDED_CACHE``, or ``unclouded`` in the user's cache folder of the operating system."""
     if chosen := os.environ.get("UNCLOUDED_CACHE"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unclouded"
+    return user_cache_path("unclouded", appauthor=False)
 
 
 def content_key(description: str, array: NDArray[Any]) -> str:

@@ -1,6 +1,7 @@
 """Download a large file over an unreliable connection, with retries; an interrupted download resumes by byte range."""
 
 import random
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ SILENT_ATTEMPTS = 2
 """The same while the server has not responded at all."""
 LONGEST_WAIT_S = 60.0
 """Longest wait before another attempt; a server that asks for more with ``Retry-After`` ends the download."""
+UNKNOWN = -1
+"""Size of a file that a server does not state."""
 _RANGE_NOT_SATISFIABLE = 416
 _REJECTED = (401, 403)
 
@@ -98,8 +101,13 @@ def download(
     on_progress: ProgressCallback = no_progress,
     retry: RetryPolicy = RetryPolicy(),
     access: Access | None = None,
+    *,
+    most_bytes: int | None = None,
 ) -> None:
     """Download a file; a partial file of an earlier call is continued.
+
+    From a server that states no size (a chunked answer without Content-Length) the file is taken in one piece, as its
+    end is marked, but every attempt starts anew.
 
     Args:
         address: http or https URL.
@@ -108,10 +116,11 @@ def download(
         on_progress: Called with (stage, bytes done, total bytes).
         retry: Timeouts and attempts.
         access: Credentials, asked anew for every attempt; none if omitted.
+        most_bytes: Largest size that is accepted; None for any.
 
     Raises:
-        InputError: The server rejects the credentials or has no such file, or retries are exhausted; the partial file
-            is kept.
+        InputError: The server rejects the credentials or has no such file, it is too large, or retries are exhausted;
+            the partial file is kept.
     """
     require_web_address(address)
     part, state = (target.with_name(f"{target.name}{suffix}") for suffix in (".part", ".part.json"))
@@ -121,7 +130,7 @@ def download(
         while True:
             before = _size(part)
             try:
-                total = _resume(address, part, state, on_progress, retry, access)
+                total = _resume(address, part, state, on_progress, retry, access, most_bytes)
                 break
             except WebError as error:
                 if restarts := error.status == _RANGE_NOT_SATISFIABLE:  # the file on the server became shorter
@@ -160,6 +169,7 @@ def _resume(
     on_progress: ProgressCallback,
     retry: RetryPolicy,
     access: Access | None,
+    most_bytes: int | None,
 ) -> int:
     """Fetch the missing bytes over one connection; return the size of the whole file."""
     known = _read_state(state)
@@ -172,20 +182,29 @@ def _resume(
     signed, authorize = (address, None) if access is None else (access.signed(address), access.headers)
     with send_request("GET", signed, headers=headers, limits=retry.limits, authorize=authorize) as answer:
         remote, start, end = _described(answer)
+        most = end if most_bytes is None else min(end, most_bytes)
+        if remote.size != UNKNOWN and remote.size > most:
+            raise WebError(f"the file has {remote.size:,} bytes, expected at most {most:,}", may_pass=False)
         if start != there or (known and remote != known):
             there = 0  # the file changed, or the server does not support ranges: start over
         if start not in (0, there):
             state.unlink(missing_ok=True)  # the next attempt starts over
             raise WebError(f"the response starts at byte {start:,}, expected {there:,}")
-        write_json(state, {"size": remote.size, "mark": remote.mark})
+        if remote.size == UNKNOWN:
+            state.unlink(missing_ok=True)
+        else:
+            write_json(state, {"size": remote.size, "mark": remote.mark})
         with part.open("ab") as file:
             file.truncate(there)
             for chunk in answer.chunks():
-                if there + len(chunk) > end:
-                    raise WebError("the server sends more bytes than it declared", may_pass=False)
+                if there + len(chunk) > most:
+                    limit = "it declared" if most_bytes is None or end <= most_bytes else f"{most:,}, the limit"
+                    raise WebError(f"the server sends more bytes than {limit}", may_pass=False)
                 file.write(chunk)
                 there += len(chunk)
                 on_progress(f"fetch {part.stem}", there, remote.size)
+    if remote.size == UNKNOWN:  # the last chunk was marked as such
+        return there
     if there != remote.size:
         raise WebError(f"the connection closed {remote.size - there:,} bytes before the end")
     return remote.size
@@ -199,7 +218,9 @@ def _described(answer: Answer) -> tuple[RemoteFile, int, int]:
     length = declared_bytes(answer.headers)
     if answer.status == 200:
         if length is None:
-            raise WebError("the response has no Content-Length", may_pass=False)
+            if "chunked" not in answer.headers.get("Transfer-Encoding", "").lower():
+                raise WebError("the response has no Content-Length, so that its end is uncertain", may_pass=False)
+            return RemoteFile(UNKNOWN, mark), 0, sys.maxsize
         return RemoteFile(length, mark), 0, length
     span, _, total = answer.headers.get("Content-Range", "").strip().removeprefix("bytes ").partition("/")
     first, _, last = span.partition("-")

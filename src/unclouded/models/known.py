@@ -5,6 +5,7 @@ from pathlib import Path
 from unclouded.errors import InputError
 from unclouded.files import is_file, named, open_file, require_file
 from unclouded.formats import format_of, found_clause
+from unclouded.models.fetching import fetched, is_address
 from unclouded.models.plugins import is_reference, registered, require_module
 from unclouded.settings import nearest
 
@@ -19,7 +20,22 @@ MAX_HEADER_BYTES = 1 << 20
 _PICKLES = {b"\x80": "a pickle", b"PK\x03\x04": "a zip archive, such as a torch checkpoint"}
 
 
-def require_remover(text: str) -> None:
+def local_path(text: str) -> str:
+    """Return a remover as it was named, or the path of its file in the cache if it was named by address.
+
+    The file is downloaded unless it is there; see :func:`unclouded.models.fetching.fetched`.
+
+    Raises:
+        InputError: The address is malformed, or the file cannot be downloaded.
+    """
+    code, file = split_code(text)
+    if not is_address(file):
+        return text
+    path = str(fetched(file))
+    return f"{code}@{path}" if code else path
+
+
+def require_remover(text: str | Path) -> None:
     """Check that a text is a remover: a name, ``package.module:attribute``, an ONNX file with its description,
     or a weights file by its first bytes.
 
@@ -30,6 +46,7 @@ def require_remover(text: str) -> None:
     """
     if text in NAMED_REMOVERS:
         return
+    text = local_path(str(text))
     if is_reference(text):
         require_module(text)
         return
@@ -57,8 +74,10 @@ def require_remover(text: str) -> None:
 
 
 def weights_file(text: str) -> Path | None:
-    """Return the file of a remover that is given by a file, alone or after ``package.module:Class@``; else None."""
-    path = Path(split_code(text)[1])
+    """Return the file of a remover that is given by file or address, alone or after ``package.module:Class@``; else
+    None.
+    """
+    path = Path(split_code(local_path(text))[1])
     return path if is_file(path) else None
 
 

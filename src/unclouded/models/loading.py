@@ -6,7 +6,7 @@ from typing import Any
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.models.baselines import BASELINES, baseline
-from unclouded.models.known import require_remover, split_code
+from unclouded.models.known import local_path, require_remover, split_code
 from unclouded.models.onnx_remover import SUFFIX, load_onnx
 from unclouded.models.plugins import is_reference, load_plugin, registered
 from unclouded.models.published.weights import ARCHITECTURES, load_published
@@ -26,14 +26,15 @@ def load_remover(text: str | Path, bands: tuple[str, ...] | None = None, device:
     Args:
         text: ``scene-adapted``, ``reference-adapted``, a baseline, a name that a package registers in the entry point
             group ``unclouded.removers``, a reference ``package.module:attribute``, the path of a weights file or of an
-            ONNX file with its description, or ``package.module:Class@FILE`` for weights of a network of that package.
+            ONNX file with its description, their address with its hash (:mod:`unclouded.models.fetching`), or
+            ``package.module:Class@FILE`` for weights of a network of that package.
         bands: Optical bands of the result; None for those of the network, or for red, green and blue without a network.
         device: Device of the network.
 
     Raises:
         InputError: There is no such remover, or it is for other bands.
     """
-    text = str(text)
+    text = local_path(str(text))
     if text == "auto":
         raise InputError(
             "auto selects a remover for each scene, which commands, predict_scene and evaluate do; name one"
