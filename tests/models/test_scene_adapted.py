@@ -2,6 +2,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
@@ -66,6 +67,28 @@ def fields_and_lake() -> Observation:
 def test_a_lake_without_clear_water_has_the_spectrum_of_the_prior() -> None:
     lake = SceneAdapted()(fields_and_lake())[..., 84:].mean(dim=(0, 2, 3))
     assert_close(lake, torch.tensor([WATER_SPECTRUM[band] for band in RGB]), atol=0.006, rtol=0)
+
+
+def snow_beside_cloud(snowy_rows: int) -> Observation:
+    """Grey ground of 0.1, snow on the first rows; the right half lies under cloud."""
+    sar = torch.tensor([-10.0, -16.0]).view(1, 2, 1, 1).expand(1, 2, 80, 80)
+    cloudy = torch.full((1, 13, 80, 80), 0.1)
+    snow = torch.full((13,), 0.6)
+    snow[-2:] = 0.05  # B11 and B12
+    cloudy[:, :, :snowy_rows] = snow.view(1, 13, 1, 1)
+    m = torch.zeros(1, 1, 80, 80)
+    m[..., 40:] = 1.0
+    return Observation(sar, torch.where(m > 0, 0.8, cloudy), m, ALL)
+
+
+def test_snow_on_a_quarter_of_the_clear_ground_brightens_no_ground_under_cloud() -> None:
+    ground = SceneAdapted(ALL)(snow_beside_cloud(20))[..., 30:, 60:]
+    assert_close(ground, SceneAdapted(ALL)(snow_beside_cloud(0))[..., 30:, 60:], atol=0.01, rtol=0)
+
+
+def test_a_scene_of_snow_is_predicted_as_snow() -> None:
+    green = SceneAdapted(ALL)(snow_beside_cloud(60))[:, ALL.index("B03"), :, 60:].mean().item()
+    assert green == pytest.approx(0.1 + 0.5 * 60 / 80, abs=0.05)
 
 
 def test_clear_pixels_keep_their_observed_value_bit_for_bit(coast: Coast) -> None:

@@ -80,14 +80,14 @@ class SceneAdapted:
         return max(radar_features.REACH_PX + of_predicted, REACH_OF_OBSERVED_PX)
 
     def adapt(self, sample: Sequence[Observation]) -> "AdaptedToScene":
-        """Fit to a sample of a scene; every image of the sample is read once."""
+        """Fit to a sample of a scene."""
         ends = [o + n for seen in sample for o, n in zip(seen.origin_px, seen.cloudy.shape[-2:], strict=True)]
         grid = NodeGrid(None if max(ends) <= self.settings.node_px else self.settings.node_px)
         land, water, without_radar = (SceneMoments(grid) for _ in range(3))
         prior = self.prior.at(_season(sample), sample[0].level)
-        for seen in sample:
-            _add_clear_pixels(seen.select(self.bands), land, water, prior, self.settings.erosion_px)
-            _add_without_radar(seen.select(self.bands), without_radar, prior, self.settings.erosion_px)
+        for seen, clear in zip(sample, _ground_to_fit(sample, self.settings.erosion_px), strict=True):
+            _add_clear_pixels(seen.select(self.bands), clear, land, water, prior)
+            _add_without_radar(seen.select(self.bands), clear, without_radar, prior)
         shares = self.settings.prior_weight * prior.shares(self.bands)
         chosen = self.settings
         dry, wet, level = (
@@ -304,8 +304,31 @@ def _season(sample: Sequence[Observation]) -> Season | None:
     return next((season for seen in sample for season in seen.each_season() if season is not None), None)
 
 
+SNOW_INDEX, SNOW_B08 = 0.4, 0.2
+"""Normalised difference of B03 and B11, and reflectance in B08, above which clear ground is snow, ice or glint."""
+
+
+def _ground_to_fit(sample: Sequence[Observation], erosion_px: int) -> list[Bool[Tensor, "h w"]]:
+    """Return the clear pixels of each window, away from clouds, without snow unless most of the clear ground has it.
+
+    Snow lies on a part of the land, by height rather than by radar: a little of it made all ground under clouds bright.
+    """
+    clear = [finite_pixels(seen.cloudy)[0, 0] & ~_grown(seen.is_cloudy, erosion_px)[0, 0] for seen in sample]
+    snow = [_snow(seen) & where for seen, where in zip(sample, clear, strict=True)]
+    if 2 * sum(int(one.sum()) for one in snow) > sum(int(one.sum()) for one in clear):
+        return clear
+    return [where & ~one for where, one in zip(clear, snow, strict=True)]
+
+
+def _snow(seen: Observation) -> Bool[Tensor, "h w"]:
+    if not {"B03", "B08", "B11"} <= set(seen.bands):
+        return torch.zeros_like(seen.is_cloudy[0, 0])
+    green, near, short = (seen.cloudy[0, seen.bands.index(band)].float() for band in ("B03", "B08", "B11"))
+    return (green - short > SNOW_INDEX * (green + short)) & (near > SNOW_B08)
+
+
 def _add_clear_pixels(
-    seen: Observation, land: SceneMoments, water: SceneMoments, prior: Prior, erosion_px: int
+    seen: Observation, clear: Bool[Tensor, "h w"], land: SceneMoments, water: SceneMoments, prior: Prior
 ) -> None:
     """Add the departures of clear ground from the prior to the kinds of ground, each pixel by its probability.
 
@@ -315,17 +338,15 @@ def _add_clear_pixels(
     features = radar_features.radar_features(seen.sar)
     departures = seen.cloudy - prior.spectrum(features, seen.bands)
     has_data = (finite_pixels(features[:, :1]) & finite_pixels(seen.cloudy))[0, 0]
-    clear = has_data & ~_grown(seen.is_cloudy, erosion_px)[0, 0]
     share = prior.water_probability(features)[0, 0]
-    land.add(seen.origin_px, features[0], departures[0], clear, has_data, 1 - share)
-    water.add(seen.origin_px, departures[0, :0], departures[0], clear, has_data, share)
+    land.add(seen.origin_px, features[0], departures[0], clear & has_data, has_data, 1 - share)
+    water.add(seen.origin_px, departures[0, :0], departures[0], clear & has_data, has_data, share)
 
 
-def _add_without_radar(seen: Observation, moments: SceneMoments, prior: Prior, erosion_px: int) -> None:
+def _add_without_radar(seen: Observation, clear: Bool[Tensor, "h w"], moments: SceneMoments, prior: Prior) -> None:
     """Add the departures of clear ground from the prior of land, whether there is radar or not."""
     has_data = finite_pixels(seen.cloudy)[0, 0]
     departures = seen.cloudy[0] - prior.plain(seen.bands).float()
-    clear = has_data & ~_grown(seen.is_cloudy, erosion_px)[0, 0]
     moments.add(seen.origin_px, departures[:0], departures, clear, has_data)
 
 
