@@ -13,7 +13,7 @@ from unclouded.errors import InputError
 from unclouded.files import named, require_folder
 from unclouded.sentinel.footprints import footprint
 from unclouded.sentinel.safe import ProductFolder, is_zip, open_product, product_at, require_product
-from unclouded.sentinel.sentinel1 import GroundControl, describe_radar_product
+from unclouded.sentinel.sentinel1 import GroundControl, describe_radar_outline
 from unclouded.sentinel.sentinel2 import describe_product, tiles_of
 
 IMAGES = (".tif", ".tiff")
@@ -60,7 +60,7 @@ def describe_scenes(path: Path, *, for_prediction: bool = False) -> list[SceneRe
 
 
 def _radar(product: ProductFolder, for_prediction: bool) -> SceneRecord:
-    described = describe_radar_product(product, allow_single=for_prediction)
+    described = describe_radar_outline(product, allow_single=for_prediction)
     return SceneRecord(
         name=described.identity,
         kind="radar",

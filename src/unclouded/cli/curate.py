@@ -63,7 +63,7 @@ def curate(
     if not plan_only:
         execution.require_uploadable()
     settings = load_settings(CurationSettings, regions, overrides or [], MAX_BYTES)
-    folders = Folders()
+    folders = Folders(execution.processes)
     tasks = curating(settings, resolved(regions).parent, root, folders)
     for reason in folders.refused.values():
         logger.warning(f"no products to choose from: {reason}")

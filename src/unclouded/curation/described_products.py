@@ -1,6 +1,8 @@
 """Cache of the metadata of products in folders, so that a plan of thousands of products reads each of them once."""
 
-from collections.abc import Iterator, Mapping
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +21,8 @@ VERSION = 1
 """Version of the records; other ones are not used."""
 MAX_BYTES = 256 << 20
 """Largest cache of one folder; a record takes 1.5 kB."""
+PARALLEL_FROM = 64
+"""Smallest number of products that several processes read; fewer take less time than the start of a process."""
 
 
 class DescribedProducts:
@@ -33,19 +37,24 @@ class DescribedProducts:
         self._known = _read(self._path)
         self._used: dict[str, Any] = {}
 
-    def scenes(self, path: Path) -> list[SceneRecord]:
-        """Return the scenes of a product.
+    def scenes(self, paths: Sequence[Path], processes: int = 1) -> Iterator[tuple[Path, list[SceneRecord] | str]]:
+        """Yield the scenes of each product, or the reason why it has none, which is not cached.
 
-        Raises:
-            InputError: See :func:`~unclouded.catalogue.local.describe_scenes`; the reason is not cached.
+        Args:
+            paths: Products.
+            processes: Number of processes that read products.
         """
-        manifest = path / "manifest.safe"
-        state = file_states(manifest if manifest.is_file() else path)
-        entry = self._known.get(path.name)
-        if not isinstance(entry, Mapping) or entry.get("state") != state:
-            entry = {"state": state, "scenes": [_as_json(one) for one in describe_scenes(path)]}
-        self._used[path.name] = entry
-        return list(_scenes(path, entry))
+        states = {path: _state(path) for path in paths}
+        known = {path: self._known.get(path.name) for path in paths}
+        new = [path for path, entry in known.items() if not isinstance(entry, dict) or entry["state"] != states[path]]
+        found = dict(zip(new, _described_all(new, processes), strict=True))
+        for path in paths:
+            scenes = found[path] if path in found else self._known[path.name]["scenes"]
+            if isinstance(scenes, str):
+                yield path, scenes
+                continue
+            self._used[path.name] = {"state": states[path], "scenes": scenes}
+            yield path, list(_scenes(path, scenes))
 
     def save(self) -> None:
         """Write the cache, without products that no longer exist; a full disk is no error, as nothing is lost."""
@@ -54,6 +63,26 @@ class DescribedProducts:
                 write_json(self._path, self._used)
             except (MachineError, OSError):
                 return
+
+
+def _state(path: Path) -> list[list[Any]]:
+    manifest = path / "manifest.safe"
+    return file_states(manifest if manifest.is_file() else path)
+
+
+def _described_all(paths: Sequence[Path], processes: int) -> list[list[dict[str, Any]] | str]:
+    if processes == 1 or len(paths) < PARALLEL_FROM:
+        return [_described(path) for path in paths]
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(_described, paths, chunksize=16))
+
+
+def _described(path: Path) -> list[dict[str, Any]] | str:
+    """Return the scenes of a product as JSON values, or the reason why it has none."""
+    try:
+        return [_as_json(one) for one in describe_scenes(path)]
+    except InputError as error:
+        return str(error)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -67,6 +96,6 @@ def _as_json(record: SceneRecord) -> dict[str, Any]:
     return {**asdict(record), "acquired": record.acquired.isoformat(), "place": ""}
 
 
-def _scenes(path: Path, entry: Mapping[str, Any]) -> Iterator[SceneRecord]:
-    for one in entry["scenes"]:
+def _scenes(path: Path, scenes: Sequence[Mapping[str, Any]]) -> Iterator[SceneRecord]:
+    for one in scenes:
         yield SceneRecord(**{**one, "acquired": datetime.fromisoformat(one["acquired"]), "place": str(path)})

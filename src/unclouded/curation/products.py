@@ -53,10 +53,14 @@ class Folders:
 
     Attributes:
         refused: Reasons by path of entries that are not usable products.
+
+    Args:
+        processes: Number of processes that read the metadata of products.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, processes: int = 1) -> None:
         self.refused: dict[Path, str] = {}
+        self._processes = processes
         self._indexes: dict[Path, dict[Kind, SceneIndex]] = {}
 
     def near(self, folder: Path, kind: Kind, outline: Mapping[str, Any]) -> list[SceneRecord]:
@@ -74,11 +78,11 @@ class Folders:
 
     def _described(self, folder: Path) -> Iterable[SceneRecord]:
         described = DescribedProducts(folder)
-        for path in products_in(folder):
-            try:
-                yield from described.scenes(path)
-            except InputError as error:
-                self.refused[path] = str(error)
+        for path, found in described.scenes(products_in(folder), self._processes):
+            if isinstance(found, str):
+                self.refused[path] = found
+            else:
+                yield from found
         described.save()
 
 

@@ -7,6 +7,7 @@ unpacked. :meth:`ProductFolder.checked` returns a file only if its size and chec
 
 import hashlib
 import io
+import posixpath
 import re
 import stat
 import zipfile
@@ -93,7 +94,7 @@ class ProductFolder:
             raise InputError(f"{lacks}; fetch the product again") from error
         if self.listed is None:
             return path
-        if not (entry := self.listed.get(path.relative_to(self.folder).as_posix())):
+        if not (entry := self.listed.get(_normal(self.path, name))):
             raise InputError(f"{named(self.path)}: {name} is not in the manifest; fetch the product again")
         if entry.size < 0:
             raise InputError(f"{named(self.path)}: {name} has no size in the manifest; fetch the product again")
@@ -196,15 +197,27 @@ def _product(path: Path, folder: Path) -> ProductFolder:
 def _listed(path: Path, folder: Path, manifest: Path) -> dict[str, ManifestEntry]:
     listed = {}
     for stream in XmlElement.read(manifest).all("byteStream"):
-        place = _inside(path, folder, stream.one("fileLocation").attribute("href"))
+        name = _normal(path, stream.one("fileLocation").attribute("href"))
         checksum = stream.one("checksum")
         algorithm = checksum.attribute("checksumName").upper()
         if algorithm not in _ALGORITHMS:
             raise InputError(f"{named(manifest)} has checksums by {algorithm[:20]!r}, expected MD5 or SHA3-256")
         size = stream.whole_attribute("size")
         entry = ManifestEntry(-1 if size is None else size, _ALGORITHMS[algorithm], checksum.text.lower())
-        listed[place.relative_to(folder).as_posix()] = entry
+        listed[name] = entry
     return listed
+
+
+def _normal(path: Path, name: str) -> str:
+    """Return a name in a manifest or metadata without ``./``; links are resolved when the file is used.
+
+    Raises:
+        InputError: The name lies outside the folder.
+    """
+    normal = posixpath.normpath(name)
+    if not name or "\0" in name or normal in (".", "..") or normal.startswith(("/", "../")):
+        raise InputError(f"{named(path)} refers to {name[:80]!r}, outside its folder; do not trust it")
+    return normal
 
 
 def _inside(path: Path, folder: Path, name: str) -> Path:

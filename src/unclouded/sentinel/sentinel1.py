@@ -11,7 +11,7 @@ from jaxtyping import Float32, Float64
 from numpy.typing import NDArray
 
 from unclouded.errors import InputError
-from unclouded.files import named
+from unclouded.files import is_file, named
 from unclouded.sensors import SENTINEL1
 from unclouded.sentinel.safe import ProductFolder, kind_of
 from unclouded.sentinel.xml import XmlElement
@@ -229,19 +229,17 @@ def describe_radar_product(product: ProductFolder, *, allow_single: bool = False
     Raises:
         InputError: The product is another one, which the message names, or an annotation is damaged or impossible.
     """
-    single = allow_single and not product.names("annotation/s1*-iw-grd-vh-*.xml")
-    bands = ("VV",) if single else SENTINEL1.bands
-    images = {band: _annotation_name(product, band) for band in bands}
+    images = _annotation_names(product, allow_single)
     annotations = {band: XmlElement.read(product.checked(name)) for band, name in images.items()}
     for annotation in annotations.values():
         _refuse_other_modes(product, annotation)
     processor = _processor(product)
-    channels = tuple(_channel(product, band, images[band], annotations[band], processor) for band in bands)
+    channels = tuple(_channel(product, band, images[band], annotations[band], processor) for band in images)
     if channels[0].shape != channels[-1].shape:
         raise InputError(f"{named(product.path)} has VV and VH of different sizes; fetch the product again")
     acquisition = _acquisition(annotations["VV"])
     return Sentinel1Product(
-        identity=(product.folder if product.folder.suffix == ".SAFE" else product.path).stem,
+        identity=_identity(product),
         acquired=acquisition.first_line,
         processor=processor,
         channels=channels,
@@ -255,6 +253,51 @@ def _orbit_direction(annotation: XmlElement) -> str | None:
     direction = annotation.first("pass")
     found = direction.text.strip().lower() if direction else ""
     return found if found in ("ascending", "descending") else None
+
+
+@dataclass(frozen=True)
+class RadarOutline:
+    """Time and place of a product, which a choice of products needs.
+
+    Attributes:
+        identity: Name of the product.
+        acquired: Time of the first line, UTC.
+        ground: Geolocation grid.
+    """
+
+    identity: str
+    acquired: datetime
+    ground: GroundControl
+
+
+def describe_radar_outline(product: ProductFolder, *, allow_single: bool = False) -> RadarOutline:
+    """Read time and place of an IW GRDH product from the annotation of VV, a quarter of the whole work.
+
+    Args:
+        product: Folder of the product.
+        allow_single: Whether to accept a product of VV alone, too.
+
+    Raises:
+        InputError: The product is another one, which the message names, or the annotation is damaged or impossible.
+    """
+    images = _annotation_names(product, allow_single)
+    for name in (table for image in images.values() for table in _tables(image)):
+        if not is_file(product.folder / name):
+            raise InputError(f"{named(product.path)} lacks {name}; fetch the product again")
+    annotation = XmlElement.read(product.checked(images["VV"]))
+    _refuse_other_modes(product, annotation)
+    first_line = annotation.one("imageInformation").one("productFirstLineUtcTime").time
+    return RadarOutline(_identity(product), first_line, _ground(annotation))
+
+
+def _identity(product: ProductFolder) -> str:
+    return (product.folder if product.folder.suffix == ".SAFE" else product.path).stem
+
+
+def _annotation_names(product: ProductFolder, allow_single: bool) -> dict[str, str]:
+    """Return the annotation of each band."""
+    single = allow_single and not product.names("annotation/s1*-iw-grd-vh-*.xml")
+    return {band: _annotation_name(product, band) for band in (("VV",) if single else SENTINEL1.bands)}
 
 
 def _annotation_name(product: ProductFolder, band: str) -> str:
@@ -276,8 +319,7 @@ def _refuse_other_modes(product: ProductFolder, annotation: XmlElement) -> None:
 def _channel(product: ProductFolder, band: str, name: str, annotation: XmlElement, processor: float) -> Channel:
     stem = Path(name).stem
     measurement = f"measurement/{stem}.tiff"
-    tables = [f"annotation/calibration/{kind}-{stem}.xml" for kind in ("calibration", "noise")]
-    calibration, noise = (XmlElement.read(product.checked(table)) for table in tables)
+    calibration, noise = (XmlElement.read(product.checked(table)) for table in _tables(name))
     information = annotation.one("imageInformation")
     shape = information.one("numberOfLines").whole, information.one("numberOfSamples").whole
     if not all(0 < side <= MAX_SIDE for side in shape):
@@ -289,6 +331,11 @@ def _channel(product: ProductFolder, band: str, name: str, annotation: XmlElemen
         raise InputError(f"{named(calibration.path)} has calibration values that are not positive; fetch it again")
     scaled = noise.first("noiseRangeVector") is not None or processor >= _NOISE_SCALED_SINCE
     return Channel(band, measurement, shape, sigma, ThermalNoise.read(noise) if scaled else ThermalNoise(Table(())))
+
+
+def _tables(name: str) -> list[str]:
+    """Return the names of the calibration and the noise table of an annotation."""
+    return [f"annotation/calibration/{kind}-{Path(name).name}" for kind in ("calibration", "noise")]
 
 
 def _processor(product: ProductFolder) -> float:
@@ -307,7 +354,7 @@ def _processor(product: ProductFolder) -> float:
 def _ground(annotation: XmlElement) -> GroundControl:
     points = list(annotation.all("geolocationGridPoint"))
     names = ("line", "pixel", "longitude", "latitude", "height", "slantRangeTime")
-    table = np.array([[point.one(name).number for name in names] for point in points]).reshape(-1, len(names))
+    table = np.array([[one.number for one in point.children(names)] for point in points]).reshape(-1, len(names))
     lines, pixels = np.unique(table[:, 0]), np.unique(table[:, 1])
     table = table[np.lexsort((table[:, 1], table[:, 0]))]
     regular = len(table) == len(lines) * len(pixels) and min(len(lines), len(pixels)) >= 4

@@ -1,6 +1,7 @@
 """Safe reading of product XML: limited in size and depth, without document types; missing values are named."""
 
 import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -24,6 +25,9 @@ MAX_WHOLE = 1 << 53
 """Largest integer; float64 cannot represent all integers beyond it."""
 YEARS = range(1970, 2200)
 """Accepted years, so that time arithmetic stays within the range of datetime."""
+
+_ENCODING = re.compile(rb"""(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?encoding\s*=\s*["']([^"']*)["']""")
+_ASCII_BASED = (b"utf-8", b"us-ascii", b"ascii", b"iso-8859-1")
 
 _WHOLE = re.compile(r"[0-9]{1,16}")
 _NUMBERS = re.compile(r"[0-9eE+\-.\s]*", re.ASCII)
@@ -82,6 +86,15 @@ class XmlElement:
         if found := self.first(name):
             return found
         raise InputError(f"{named(self.path)} has no {name}; is it the metadata of another product?")
+
+    def children(self, names: tuple[str, ...]) -> list["XmlElement"]:
+        """Return one child for each name; much faster than :meth:`one` for the many elements of a table.
+
+        Raises:
+            InputError: There is none of a name.
+        """
+        found = {str(child.tag).rpartition("}")[2]: child for child in reversed(self._element)}
+        return [XmlElement(self.path, found[name]) if name in found else self.one(name) for name in names]
 
     @property
     def text(self) -> str:
@@ -144,12 +157,25 @@ def parse_xml(path: Path, content: bytes) -> Any:
         InputError: The content is not XML, or declares a document type or entities.
     """
     with decoding(path, "is not XML", "fetch the product again"):
+        if is_plain(content):
+            return ElementTree.fromstring(content)  # noqa: S314
         try:
             return fromstring(content, forbid_dtd=True)
         except DefusedXmlException as error:
             raise InputError(
                 f"{named(path)} declares a document type or entities, expected plain XML; fetch the product again"
             ) from error
+
+
+def is_plain(content: bytes) -> bool:
+    """Return whether XML content certainly has no document type, so that the parser in C is safe, 6 times as fast.
+
+    In an encoding that contains ASCII, a declaration has its own bytes. Content with such bytes, for example in a
+    comment, is left to defusedxml.
+    """
+    declared = _ENCODING.match(content[:200])
+    is_ascii_based = b"\0" not in content and (declared is None or declared[1].lower() in _ASCII_BASED)
+    return is_ascii_based and b"<!DOCTYPE" not in content and b"<!ENTITY" not in content
 
 
 def _refuse_depth(path: Path, root: Any) -> None:
