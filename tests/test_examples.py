@@ -20,12 +20,15 @@ import torch
 from products.optical_product import PIXEL_M, OpticalProduct, write_optical_product
 
 import unclouded
+from unclouded.experiments.leaderboard import find_entries
 from unclouded.io.geotiff import read_stored
 from unclouded.models.network import NetworkSettings
 from unclouded.models.weights import save_weights
 from unclouded.patches.layouts import find_triplets
+from unclouded.patches.splits import official_split
 from unclouded.sensors import RGB
-from unclouded.simulation.layout import simulate_data_set
+from unclouded.simulation.layout import simulate_data_set, write_region
+from unclouded.simulation.region import simulate_region
 from unclouded.tensors.observation import Observation
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +68,17 @@ def test_the_example_of_the_library_reads_predicts_writes_and_evaluates(tmp_path
         for name in ("sar-regression", "darkest")
     }
     assert 0 < mae["sar-regression"] < mae["darkest"]
+
+
+def test_the_network_of_another_author_is_on_the_leaderboard_without_a_leak(tmp_path: Path) -> None:
+    root, out, split = tmp_path / "SEN12MS-CR", tmp_path / "out", official_split()
+    for part in (split.train, split.test):
+        write_region(simulate_region(min(part), np.random.default_rng(0), 256, 0.4), root)
+    example = runpy.run_path(str(ROOT / "examples" / "train_unet.py"))
+    example["main"](root, out, 1)
+    (entry,) = find_entries(out)
+    assert (entry.name, entry.leak_free) == ("their U-Net", "yes")
+    assert len((out / "patches.txt").read_text().split()) == 1
 
 
 def test_the_example_of_the_readme_runs(

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from unclouded.tensors.packed import PackedDataset as PackedDataset
     from unclouded.tensors.packed import open_store as open_store
     from unclouded.tensors.packed import pack as pack
+    from unclouded.tensors.samples import PatchSamples as PatchSamples
+    from unclouded.tensors.samples import lightning_data_module as lightning_data_module
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
@@ -28,6 +30,10 @@ __getattr__, __dir__, __all__ = lazy_names(
             "PackedDataset",
             "open_store",
             "pack",
+        ),
+        "samples": (
+            "PatchSamples",
+            "lightning_data_module",
         ),
     },
 )
