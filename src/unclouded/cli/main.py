@@ -16,6 +16,7 @@ from unclouded.cli import (
     get,
     info,
     models,
+    mosaic,
     patches,
     predict,
     reproduce,
@@ -44,6 +45,7 @@ app.command("predict-patches", cls=ForwardingCommand, rich_help_panel=_PREDICT)(
 app.command("batch", cls=ForwardingCommand, rich_help_panel=_PREDICT)(batch.batch)
 app.command("series", cls=ForwardingCommand, rich_help_panel=_PREDICT)(series.series)
 app.command("get", rich_help_panel=_PREDICT)(get.get)
+app.command("mosaic", rich_help_panel=_PREDICT)(mosaic.mosaic)
 app.add_typer(clouds.app, name="clouds", rich_help_panel=_PREDICT)
 app.command("view", rich_help_panel=_PREDICT)(view.view)
 app.command("train", rich_help_panel=_TRAIN)(train.train)

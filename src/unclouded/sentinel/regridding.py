@@ -59,7 +59,7 @@ def on_grid(scene: OpticalScene, geobox: GeoBox, *, align: bool = False) -> Opti
             f"{named(scene.path)} is of another place: it does not overlap the cloudy scene {grids}; give an image of "
             "the same tile"
         )
-    if (shift := _whole_shift(scene.geobox, geobox)) is not None:
+    if (shift := whole_shift(scene.geobox, geobox)) is not None:
         classes = scene.has_classes and _shifted(scene.classes, scene.geobox, geobox, shift)
         stored = _shifted(scene.stored, scene.geobox, geobox, shift)
         return replace(scene, geobox=geobox, _read_stored=stored, _read_classes=classes or None)
@@ -97,7 +97,7 @@ def _overlap(first: GeoBox, second: GeoBox) -> bool:
     return all(part.stop - part.start > 2 * MARGIN_PX for part in (rows, columns))
 
 
-def _whole_shift(source: GeoBox, target: GeoBox) -> tuple[int, int] | None:
+def whole_shift(source: GeoBox, target: GeoBox) -> tuple[int, int] | None:
     """Return row and column of the target's corner in the source; None if the pixels do not coincide."""
     if source.crs != target.crs:
         return None
@@ -140,7 +140,7 @@ def _warped(scene: OpticalScene, geobox: GeoBox) -> RowReader[NDArray[np.integer
         found = np.full((len(scene.bands), *part.shape), np.nan, np.float32)
         if rows.start < rows.stop and columns.start < columns.stop:
             stored = scene.stored(rows.start, rows.stop)[:, :, columns]
-            _warp(scene.radiometry.decode(stored), scene.geobox[rows, columns], found, part)
+            warp_bilinear(scene.radiometry.decode(stored), scene.geobox[rows, columns], found, part)
         return scene.radiometry.encode(found)
 
     def read(top: int, bottom: int) -> NDArray[np.integer]:
@@ -171,7 +171,7 @@ def _warped_classes(scene: OpticalScene, geobox: GeoBox) -> RowReader[NDArray[np
     return read
 
 
-def _warp(
+def warp_bilinear(
     values: Float32[np.ndarray, "band _y _x"], source: GeoBox, found: Float32[np.ndarray, "band y x"], part: GeoBox
 ) -> None:
     """Warp decoded values in place of ``found``, from memory: GDAL warps damaged files to zeros without error."""
