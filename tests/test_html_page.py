@@ -58,7 +58,7 @@ def test_a_missing_value_is_an_error_and_no_blank() -> None:
 
 def test_no_template_switches_escaping_off_for_values() -> None:
     templates = [one for one in (files("unclouded") / "templates").iterdir() if one.name.endswith(".html")]
-    assert len(templates) == 6
+    assert len(templates) == 7
     for template in templates:
         text = template.read_text("utf-8")
         assert "autoescape" not in text

@@ -133,6 +133,7 @@ if TYPE_CHECKING:
     )
     from unclouded.training import TrainSettings as TrainSettings
     from unclouded.training import train as train
+    from unclouded.viewer import show as show
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
@@ -203,5 +204,6 @@ __getattr__, __dir__, __all__ = lazy_names(
             "TrainSettings",
             "train",
         ),
+        "viewer": ("show",),
     },
 )

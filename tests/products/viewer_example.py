@@ -100,12 +100,8 @@ PATCHES = ("ROIs0003_summer_1_p1", "ROIs0003_summer_2_p1", "ROIs0003_summer_2_p2
 def write_patches(root: Path) -> Path:
     """Write a data set of three patches of two regions, with a manifest that has no review."""
     from unclouded.io.geotiff import write_geotiff
-    from unclouded.patches.layouts import find_triplets
     from unclouded.patches.manifest import write_manifest
-    from unclouded.patches.manifest_rows import describe_patch
-    from unclouded.patches.reading import images_of
     from unclouded.patches.roi import PatchId
-    from unclouded.patches.screening import ScreeningSettings
 
     rng = np.random.default_rng(1)
     for number, name in enumerate(PATCHES):
@@ -118,8 +114,15 @@ def write_patches(root: Path) -> Path:
             values = rng.integers(15, 3000, (13, 48, 48)).astype(np.uint16)
             write_geotiff(root / path.path(token), values, SENTINEL2.bands, grid)
     rows = [
-        describe_patch(root, one, ScreeningSettings(), coverage=False) | {"status": "kept", "reason": None}
-        for one in images_of(find_triplets(root))
+        {
+            "patch": name,
+            "status": "kept",
+            "roi": str(PatchId.parse(name).roi),
+            "season": "summer",
+            "findings": [],
+            **{token: PatchId.parse(name).path(token).as_posix() for token in ("s1", "s2", "s2_cloudy")},
+        }
+        for name in PATCHES
     ]
     write_manifest(root / "manifest.parquet", rows)
     return root

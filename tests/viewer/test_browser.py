@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import rasterio
 from PIL import Image
-from products.viewer_example import PATCHES, SHAPE, ExampleScene, example_scores, write_patches
+from products.viewer_example import PATCHES, SHAPE, ExampleScene, example_scores, running, write_patches
 
 from unclouded.patches.review import Decision, read_review
 from unclouded.sensors import RGB, SENTINEL2
-from unclouded.viewer.http_server import LocalServer
+from unclouded.viewer.export import export_view
+from unclouded.viewer.http_server import LocalServer, Request, Response
+from unclouded.viewer.routes import Viewer
+from unclouded.viewer.scenes import Sources
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium")
@@ -273,3 +276,59 @@ def test_the_worst_patch_comes_first_and_two_removers_are_compared(
         "() => [...document.querySelectorAll('.figures img')].every(one => one.complete && one.naturalWidth === 48)"
     )
     assert page.locator(".figures img").count() == 3
+
+
+def test_the_slider_of_dates_keeps_place_and_layers(
+    visit: Callable[..., Visit], serve: Callable[..., LocalServer], example: ExampleScene, tmp_path: Path
+) -> None:
+    for day in (20, 11, 17):
+        folder = tmp_path / "series" / f"2020-07-{day}"
+        shutil.copytree(example.folder, folder)
+        summary = json.loads((folder / "summary.json").read_text())
+        summary["scene"]["acquired"] = f"2020-07-{day}T10:10:31+00:00"
+        (folder / "summary.json").write_text(json.dumps(summary))
+    tour = visit(server=serve(tmp_path / "series"))
+    page = tour.open("#left=provenance&x=200&y=150&res=0.5")
+    page.wait_for_selector(".dates output:has-text('2020-07-11')")
+    page.keyboard.press("]")
+    page.wait_for_selector(".dates output:has-text('2020-07-17')")
+    page.wait_for_selector(".map[data-ready]")
+    assert page.input_value("select[data-side=left]") == "provenance"
+    assert "x=200.0" in page.url
+    page.click("button[aria-label=Later]")
+    page.wait_for_selector(".dates output:has-text('2020-07-20')")
+    assert page.is_disabled("button[aria-label=Later]")
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_an_export_shows_the_same_numbers_from_any_static_server(
+    visit: Callable[..., Visit], example: ExampleScene, tmp_path: Path, ranges: bool
+) -> None:
+    viewer = Viewer(example.folder, Sources((example.inputs,), (example.truth,)))
+    export_view(viewer, tmp_path / "out")
+    kinds = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json"}
+    asked = []
+
+    def respond(request: Request) -> Response:
+        path = tmp_path / "out" / request.path[1:] if request.path != "/" else tmp_path / "out" / "index.html"
+        asked.append(path.name)
+        if not path.is_file():
+            return Response(404)
+        if path.suffix == ".tif" and ranges:
+            return Response(kind="image/tiff", file=path.open("rb"), size=path.stat().st_size)
+        return Response(content=path.read_bytes(), kind=kinds.get(path.suffix, "image/tiff"))
+
+    with running(LocalServer(respond)) as server:
+        tour = visit(server=server)
+        page = tour.open("#x=300&y=320&res=1&row=321&column=450")
+        page.wait_for_selector(".pixel table")
+        with rasterio.open(example.folder / "clear.tif") as file:
+            stored = file.read(window=((321, 322), (450, 451)))[:, 0, 0]
+        cells = page.locator("td[data-layer=result]").all_inner_texts()
+        assert cells == [f"{number / 10_000:.4f}" for number in stored]
+        assert "VV -10.0 dB, VH -17.5 dB" in page.inner_text(".values")
+        scene = viewer.scene(next(iter(viewer.scenes)))
+        seen = colour_at(page, 321, 450, {"x": 300.0, "y": 320.0, "res": 1.0})
+        assert seen == pytest.approx(expected_colour(example.folder / "clear.tif", 321, 450, scene.stretch), abs=2)
+        tour.context.close()
+    assert (sum(name.endswith(".tif") for name in asked) > 14) == ranges

@@ -74,6 +74,8 @@ def test_the_report_is_served(viewer: Viewer, scene_id: str) -> None:
     assert response.file is not None
     with response.file as file:
         assert b"<title>report" in file.read()
+    policy = response.headers["Content-Security-Policy"]
+    assert policy.startswith("sandbox allow-scripts; default-src 'none'")  # a hostile report is of no origin
 
 
 @pytest.mark.parametrize(

@@ -140,3 +140,21 @@ def test_radar_in_linear_power_is_shown_in_db(example: ExampleScene, tmp_path: P
 
     layer = opened(other.folder, Sources((other.inputs,))).layer("radar")
     assert read_pixel(layer, 0, 0) == {"VV": pytest.approx(-10.0), "VH": pytest.approx(-10.0)}
+
+
+def test_the_picture_of_the_product_stands_in_for_an_image_that_was_not_found(
+    example: ExampleScene, tmp_path: Path
+) -> None:
+    from unclouded.io.picture_tiff import write_picture
+    from unclouded.viewer.pixels import read_tile
+
+    other = copied(example, tmp_path)
+    pixels = np.full((4, *GRID.shape), 200, np.uint8)
+    pixels[3] = 255
+    write_picture(other.folder / "observed_visual.tif", [(0, pixels)], {}, GRID)
+    shutil.rmtree(other.inputs)
+    layer = opened(other.folder).layer("observed")
+    assert (layer.role, layer.title) == ("picture", "Observed (picture)")
+    content, kind = read_tile(layer, layer.bands, 0, 0, 0)
+    tile = np.frombuffer(content, "u1").reshape(3, 256, 256)
+    assert (kind, tile.min(), tile.max()) == ("application/octet-stream", 200, 200)

@@ -42,7 +42,7 @@ class Server {
 
 /** Return where the data come from: an export has its contents beside the page. */
 export async function connect() {
-  if (document.documentElement.dataset.export !== "true") return new Server();
+  if (document.documentElement.dataset.files !== "static") return new Server();
   const { StaticFiles } = await import("./geotiff-files.js");
   return new StaticFiles();
 }

@@ -44,6 +44,7 @@ export function combinationOf(layer, wanted) {
 export function drawnBands(layer, wanted) {
   if (layer.role === "radar") return layer.bands.slice(0, 2);
   if (layer.role === "uncertainty") return [layer.bands.includes("B04") ? "B04" : layer.bands[0]];
+  if (layer.role === "picture") return layer.bands.slice(0, 3);
   if (layer.role !== "optical") return layer.bands.slice(0, 1);
   const key = combinationOf(layer, wanted);
   return key ? COMBINATIONS[key].bands : layer.bands.slice(0, layer.bands.length > 2 ? 3 : 1);
@@ -65,6 +66,7 @@ export function styleOf(scene, layer, wanted, brightness) {
     const channels = [["band", 1], bands.length > 1 ? ["band", 2] : ["band", 1], difference];
     return { color: ["array", ...channels.map((one, i) => clamped(["/", ["-", one, RADAR[i][1]], RADAR[i][2]])), valid] };
   }
+  if (layer.role === "picture") return { color: ["array", ...[1, 2, 3].map((band) => ["/", ["band", band], 255]), valid] };
   if (layer.role !== "optical") return { color: ramp(RAMPS[layer.role] ?? RAMPS.other, ["band", 1]) };
   if (combinationOf(layer, wanted) === "ndvi") {
     const index = ["/", ["-", ["band", 1], ["band", 2]], ["max", ["+", ["band", 1], ["band", 2]], 0.0001]];
@@ -100,6 +102,7 @@ export function legendOf(scene, layer, wanted) {
   if (layer.role === "cloud_map") return { ramp: RAMPS.cloud_map, ends: ["0 clear", "1 cloudy"] };
   if (layer.role === "confidence") return { ramp: RAMPS.confidence, ends: ["0 guessed", "1 observed"] };
   if (layer.role === "uncertainty") return { ramp: RAMPS.uncertainty, ends: ["0", "0.1 reflectance"] };
+  if (layer.role === "picture") return { text: "picture of the product, in its own stretch and without spectra: the image itself was not found" };
   if (layer.role !== "optical") return { ramp: RAMPS.other, ends: ["0", "1"] };
   const key = combinationOf(layer, wanted);
   if (key === "ndvi") return { ramp: RAMPS.ndvi, ends: ["−0.2", "0.9"] };

@@ -67,7 +67,7 @@ function key(optical) {
 
 /** Radar, m, provenance, confidence and uncertainty. */
 function others(scene, pixel) {
-  const rows = scene.layers.filter((one) => one.role !== "optical").map((layer) => [layer.title, textOf(layer, pixel.values[layer.id] ?? {})]);
+  const rows = scene.layers.filter((one) => !["optical", "picture"].includes(one.role)).map((layer) => [layer.title, textOf(layer, pixel.values[layer.id] ?? {})]);
   return h("dl", { class: "values" }, rows.flatMap(([name, text]) => [h("dt", {}, name), h("dd", {}, text)]));
 }
 

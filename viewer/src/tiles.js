@@ -48,6 +48,7 @@ function fromNumbers(buffer, layer, bands) {
       if (number !== number || number === layer.nodata || (optical && (number === 0 || number === SATURATED))) valid = 0;
       else values[pixel * BANDS + band] = (number + offsets[band]) * scale;
     }
+    if (layer.role === "picture" && !values[pixel * BANDS] && !values[pixel * BANDS + 1] && !values[pixel * BANDS + 2]) valid = 0;
     values[pixel * BANDS + 3] = valid;
   }
   return values;

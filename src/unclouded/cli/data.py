@@ -305,9 +305,8 @@ def review(
     in place of the earlier, and change the status of patches in the manifest. Images are neither written nor deleted;
     all commands leave rejected patches out.
     """
-    from unclouded.curation.maintenance import apply_review
     from unclouded.files import require_folder
-    from unclouded.patches.review import read_review
+    from unclouded.patches.review import apply_review, read_review
     from unclouded.patches.roi import REVIEW
 
     require_folder(root)

@@ -43,20 +43,35 @@ def view(
         ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")] = 0,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write the scenes as a folder for any server of static files, instead of serving them.",
+            show_default="serve them",
+        ),
+    ] = None,
     browser: Annotated[bool, typer.Option(help="Open the page in the default browser.")] = True,
 ) -> None:
     """Look at results in the browser.
 
     The page is served on 127.0.0.1, for this machine alone, until Ctrl-C.
     """
+    from contextlib import nullcontext
+
+    from unclouded.cli.progress import progress_bar
+    from unclouded.progress import no_progress
     from unclouded.viewer.serving import view as serve
 
-    serve(
-        folder,
-        inputs=inputs or (),
-        truth=truth or (),
-        data=data or (),
-        predictions=predictions or (),
-        port=port,
-        open_browser=browser,
-    )
+    with nullcontext(no_progress) if export is None else progress_bar() as on_progress:
+        serve(
+            folder,
+            inputs=inputs or (),
+            truth=truth or (),
+            data=data or (),
+            predictions=predictions or (),
+            port=port,
+            open_browser=browser,
+            export=export,
+            on_progress=on_progress,
+        )

@@ -12,11 +12,8 @@ from unclouded.errors import InputError
 from unclouded.files import resolved
 from unclouded.io.geotiff import file_of
 from unclouded.patches.layouts import Inventory, TripletFiles
-from unclouded.patches.manifest import as_written, read_manifest, write_manifest
 from unclouded.patches.manifest_rows import describe_patch
 from unclouded.patches.reading import PatchImages, read_triplet
-from unclouded.patches.review import Decision, read_review, require_known, reviewed, write_review
-from unclouded.patches.roi import MANIFEST, REVIEW
 from unclouded.patches.screening import ScreeningSettings, same_scene
 from unclouded.patches.verification import verify_rows
 
@@ -154,27 +151,3 @@ def _state(root: Path, images: Iterable[PatchImages]) -> list[list[Any]]:
     files = (file_of(path) for one in images for path in one.paths.values())
     stats = ((path, path.stat()) for path in files)
     return [[path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-
-
-def apply_review(root: Path, decisions: Mapping[str, Decision], origin: str) -> str:
-    """Add decisions to the review of a data set, and rewrite its manifest; return the counts as a line of text.
-
-    Args:
-        root: Root folder.
-        decisions: New decisions by name.
-        origin: Name of their file, for messages.
-
-    Raises:
-        InputError: The data set has no manifest, or a name is not in it.
-    """
-    rows = read_manifest(root / MANIFEST)
-    require_known(decisions, rows, origin)
-    path = root / REVIEW
-    known = {**(read_review(path) if path.is_file() else {}), **decisions}
-    write_review(path, known.values())
-    before = [row["status"] for row in rows]
-    listed = [as_written(row) for row in reviewed(rows, known)]
-    write_manifest(root / MANIFEST, listed)
-    changed = sum(row["status"] != status for row, status in zip(listed, before, strict=True))
-    kept = sum(row["status"] == "kept" for row in listed)
-    return f"{root / MANIFEST}: {len(known):,} decisions in force, {changed:,} patches changed, {kept:,} kept"

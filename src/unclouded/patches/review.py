@@ -14,8 +14,8 @@ from typing import Any
 
 from unclouded.errors import InputError
 from unclouded.files import named, read_small, write_text
-from unclouded.patches.manifest import FAILED, ManifestRow
-from unclouded.patches.roi import REVIEWED, SENSORS
+from unclouded.patches.manifest import FAILED, ManifestRow, as_written, read_manifest, write_manifest
+from unclouded.patches.roi import MANIFEST, REVIEW, REVIEWED, SENSORS
 
 COLUMNS = ("name", "decision", "reason", "reviewer")
 ACCEPT, REJECT = "accept", "reject"
@@ -134,3 +134,27 @@ def _undecided(row: ManifestRow) -> ManifestRow:
         reason = str(row["reason"]).partition("; ")[2] or None
         return {**row, "status": "rejected", "reason": reason, "findings": own}
     return row
+
+
+def apply_review(root: Path, decisions: Mapping[str, Decision], origin: str) -> str:
+    """Add decisions to the review of a data set, and rewrite its manifest; return the counts as a line of text.
+
+    Args:
+        root: Root folder.
+        decisions: New decisions by name.
+        origin: Name of their file, for messages.
+
+    Raises:
+        InputError: The data set has no manifest, or a name is not in it.
+    """
+    rows = read_manifest(root / MANIFEST)
+    require_known(decisions, rows, origin)
+    path = root / REVIEW
+    known = {**(read_review(path) if path.is_file() else {}), **decisions}
+    write_review(path, known.values())
+    before = [row["status"] for row in rows]
+    listed = [as_written(row) for row in reviewed(rows, known)]
+    write_manifest(root / MANIFEST, listed)
+    changed = sum(row["status"] != status for row, status in zip(listed, before, strict=True))
+    kept = sum(row["status"] == "kept" for row in listed)
+    return f"{root / MANIFEST}: {len(known):,} decisions in force, {changed:,} patches changed, {kept:,} kept"

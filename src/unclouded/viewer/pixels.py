@@ -22,7 +22,7 @@ from unclouded.io.geotiff import ImageWindow, StoredImage, image_bands, open_geo
 from unclouded.io.raster import to_physical
 from unclouded.sensors import SENTINEL2
 
-Role = Literal["optical", "radar", "cloud_map", "provenance", "confidence", "uncertainty", "other"]
+Role = Literal["optical", "picture", "radar", "cloud_map", "provenance", "confidence", "uncertainty", "other"]
 """Kind of a layer."""
 
 TILE_PX = 256
@@ -39,8 +39,8 @@ _REDUCED_BY = 4
 _DIRECT_PX = 2048
 """Side of images without overviews that are reduced for each tile; larger ones are reduced once."""
 _REDUCED_COUNT = 4
-_PAYLOAD = {"u2": ("<u2", 0), "u1": ("u1", 255), "f4": ("<f4", math.nan)}
-"""Encoding of tiles: data type, and the number that marks pixels outside the image."""
+_PAYLOAD = {"u2": ("<u2", 0), "u1": ("u1", 255), "f4": ("<f4", 0)}
+"""Encoding of exact tiles: data type, and the number of pixels without data if the file has none."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,19 @@ class Layer:
 
     def encoded(self, stored: StoredImage) -> Real[np.ndarray, "band y x"]:
         """Return stored numbers in the encoding of exact tiles, with one number for all gaps."""
-        kind, gap = _PAYLOAD[self.payload]
+        kind, _ = _PAYLOAD[self.payload]
         if self.role == "optical":
-            return stored.with_gaps_as(0).clip(0, 65_535).astype(kind)
+            return stored.with_gaps_as(self.gap).clip(0, 65_535).astype(kind)
         if self.payload == "f4":
             return self.physical(stored).astype(kind)
-        return stored.with_gaps_as(int(self.nodata if self.nodata is not None else gap)).astype(kind)
+        return stored.with_gaps_as(self.gap).astype(kind)
+
+    @property
+    def gap(self) -> int:
+        """Stored integer of pixels without data in exact tiles."""
+        if self.role in ("optical", "picture"):
+            return 0
+        return int(self.nodata if self.nodata is not None else _PAYLOAD[self.payload][1])
 
 
 def _decibels(values: Float32[np.ndarray, "band y x"], units: str) -> Float32[np.ndarray, "band y x"]:
@@ -226,8 +233,8 @@ def _padded(values: NDArray[Any], layer: Layer) -> NDArray[Any]:
     bands, height, width = values.shape
     if (height, width) == (TILE_PX, TILE_PX):
         return np.ascontiguousarray(values)
-    gap = _PAYLOAD[layer.payload][1] if layer.nodata is None or layer.payload == "f4" else layer.nodata
-    padded = np.full((bands, TILE_PX, TILE_PX), 0 if layer.role == "optical" else gap, values.dtype)
+    gap = math.nan if layer.payload == "f4" else layer.gap
+    padded = np.full((bands, TILE_PX, TILE_PX), gap, values.dtype)
     padded[:, :height, :width] = values
     return padded
 

@@ -117,7 +117,7 @@ class ReviewedDataset:
 
     def apply(self) -> None:
         """Bring the manifest up to date with the decisions."""
-        from unclouded.curation.maintenance import apply_review
+        from unclouded.patches.review import apply_review
 
         with self._lock:
             self._timer = None

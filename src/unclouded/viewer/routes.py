@@ -3,7 +3,7 @@
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -26,11 +26,18 @@ if TYPE_CHECKING:
 STATIC = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/geotiff-files.js": ("geotiff-files.js", "text/javascript; charset=utf-8"),
     "/app.css": ("app.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
     "/licences.txt": ("licences.txt", "text/plain; charset=utf-8"),
 }
 """Files of the front end by address."""
+
+REPORT_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+"""Policy of a report, which has its own inline style and script: it is of no origin and can ask for nothing here."""
 
 _NUMBER = re.compile(r"[0-9]{1,7}")
 _NOWHERE = refusal(404, "there is nothing at this address")
@@ -164,8 +171,8 @@ class Viewer:
         return json_response(scene_json(self.scene(name)))
 
     def _report(self, name: str) -> Response:
-        folder = self.scenes[name].folder
-        return self._file(self.registry.add(folder / "report.html", self.folder))
+        report = self._file(self.registry.add(self.scenes[name].folder / "report.html", self.folder))
+        return replace(report, headers={"Content-Security-Policy": REPORT_POLICY})
 
     def _pixel(self, name: str, row: str, column: str) -> Response:
         scene = self.scene(name)
@@ -301,7 +308,7 @@ def pixel_json(scene: Scene, row: int, column: int) -> dict[str, Any]:
     """
     from unclouded.viewer.pixels import read_pixel
 
-    values = {layer.id: read_pixel(layer, row, column) for layer in scene.layers}
+    values = {one.id: read_pixel(one, row, column) for one in scene.layers if one.role != "picture"}
     x, y = scene.geobox.affine * (column + 0.5, row + 0.5)
     place: dict[str, Any] = {"row": row, "column": column, "x": x, "y": y}
     if scene.geobox.crs is not None:

@@ -161,6 +161,8 @@ def open_scene(found: FoundScene, registry: Registry, sources: Sources, root: Pa
             missing.append((wanted.name, layer))
         else:
             layers.append(layer)
+    if all(one.id != "observed" for one in layers):
+        layers += _picture(found, registry, root)
     layers += _truth(layers[0], registry, sources)
     layers = layers[:MAX_IMAGES]
     return Scene(found, tuple(layers), tuple(missing), _facts(summary), _stretch(layers))
@@ -328,6 +330,15 @@ def _input_layer(
     return replace(layer, acquired=wanted.acquired, verified=verified, name=wanted.name)
 
 
+def _picture(found: FoundScene, registry: Registry, root: Path) -> list["Layer"]:
+    """Return the picture of the observed image that ``predict`` writes, for scenes whose image was not found."""
+    path = found.folder / "observed_visual.tif"
+    if not (found.is_product and is_file(path)):
+        return []
+    require_inside(path, root)
+    return [_layer("observed", "picture", "Observed (picture)", path, root, registry, acquired=found.acquired)]
+
+
 def _truth(result: "Layer", registry: Registry, sources: Sources) -> list["Layer"]:
     from unclouded.io.raster import same_grid
 
@@ -399,6 +410,7 @@ def _layer_json(layer: "Layer") -> dict[str, Any]:
         "payload": layer.payload,
         "nodata": None if layer.nodata is None or layer.payload == "f4" else layer.nodata,
         "scale": layer.scale,
+        "units": layer.units,
         "offsets": layer.offsets,
         "classes": layer.classes,
         "acquired": layer.acquired,

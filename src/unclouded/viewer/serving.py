@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unclouded.errors import InputError
 from unclouded.files import named, require_file, require_folder, require_there, resolved
+from unclouded.progress import ProgressCallback, no_progress
 from unclouded.viewer.http_server import ADDRESS, LocalServer
 from unclouded.viewer.routes import Viewer
 from unclouded.viewer.scenes import Sources
@@ -25,6 +26,8 @@ def view(
     predictions: Sequence[Path | str] = (),
     port: int = 0,
     open_browser: bool = True,
+    export: Path | str | None = None,
+    on_progress: ProgressCallback = no_progress,
     on_start: Callable[[LocalServer], None] | None = None,
 ) -> None:
     """Serve a folder of results on 127.0.0.1 until Ctrl-C.
@@ -38,12 +41,20 @@ def view(
         predictions: Folders of predicted patches, NAME.tif, of the removers in files of scores.
         port: Port; a free one if 0.
         open_browser: Open the page in the default browser.
+        export: Folder to write the scenes to, for any server of static files; then nothing is served.
+        on_progress: Called with (stage, completed, total) by an export.
         on_start: Called with the server when it accepts connections.
 
     Raises:
         InputError: There is nothing to show, a file is missing, or the port is in use.
     """
     viewer = Viewer(Path(folder), sources_of(inputs, truth, data, predictions))
+    if export is not None:
+        from unclouded.viewer.export import export_view
+
+        count = export_view(viewer, Path(export), on_progress)
+        _logger.info("%s: %d scene%s; copy it to any web server", named(Path(export)), count, "" if count == 1 else "s")
+        return
     server = serve(viewer, port)
     _logger.info("%s shows %s; Ctrl-C ends it", server.url, named(Path(folder)))
     threading.Thread(target=_prepare, daemon=True).start()

@@ -1,0 +1,116 @@
+"""Export of scenes as a folder for any server of static files: the front end, descriptions, and the GeoTIFFs."""
+
+import shutil
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unclouded import __version__
+from unclouded.errors import InputError
+from unclouded.files import is_file, named, require_apart, require_room, whole_file, write_json, write_text
+from unclouded.progress import ProgressCallback, no_progress
+from unclouded.viewer.http_server import POLICY
+from unclouded.viewer.routes import STATIC, Viewer
+from unclouded.viewer.scenes import Scene, scene_json
+
+if TYPE_CHECKING:
+    from unclouded.viewer.pixels import Layer
+
+CONTENTS = "contents.json"
+"""Written last: a folder with this file is complete."""
+_PLAIN_PX = 1024
+"""Side of images that need no overviews."""
+_ROWS = 512
+
+
+def export_view(viewer: Viewer, out: Path, on_progress: ProgressCallback = no_progress) -> int:
+    """Write a folder that shows the scenes of a viewer in any browser, from any server of static files.
+
+    Files of an earlier export are replaced. GeoTIFFs without overviews are written anew as cloud-optimised ones; the
+    pixels stay as they are.
+
+    Args:
+        viewer: Viewer of the scenes; scores and reviews are not exported.
+        out: Output folder.
+        on_progress: Called with (stage, completed, total).
+
+    Returns:
+        Number of scenes.
+
+    Raises:
+        InputError: There is no scene, ``out`` holds other files, or a scene is damaged.
+        MachineError: The disk is full, or the folder cannot be written.
+    """
+    if not viewer.scenes:
+        raise InputError(f"{named(viewer.folder)} holds no scene, and only scenes can be exported")
+    require_apart(out, viewer.folder)
+    if out.exists() and any(out.iterdir()) and not is_file(out / CONTENTS):
+        raise InputError(f"{named(out)} contains other files; choose a new folder for the export")
+    (out / CONTENTS).unlink(missing_ok=True)
+    listed, written = [], set[str]()
+    for done, (name, found) in enumerate(viewer.scenes.items(), start=1):
+        scene = viewer.scene(name)
+        layers = [one for one in scene.layers if one.file not in written]
+        require_room(out, sum(one.path.stat().st_size for one in layers), "export this scene")
+        for layer in layers:
+            _write_layer(out / "files" / f"{layer.file}.tif", layer)
+            written.add(layer.file)
+        _write_report(out / "reports" / f"{name}.html", scene)
+        write_json(out / "scenes" / f"{name}.json", scene_json(scene))
+        listed.append({"id": name, "title": found.title, "acquired": found.acquired})
+        on_progress("exporting scenes", done, len(viewer.scenes))
+    _write_front_end(out)
+    title = viewer.folder.resolve().name
+    write_json(out / CONTENTS, _contents(title, listed))
+    return len(listed)
+
+
+def _contents(title: str, scenes: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"title": title, "version": __version__, "token": "", "scenes": scenes, "scores": [], "datasets": []}
+
+
+def _write_layer(target: Path, layer: "Layer") -> None:
+    """Copy an image, or write it as a cloud-optimised GeoTIFF if it is large and has no overviews."""
+    from unclouded.io.geotiff import open_geotiff
+    from unclouded.io.rows import Layer as Encoding
+    from unclouded.io.rows import write_cog
+
+    with open_geotiff(layer.path) as source:
+        is_ready = max(source.shape) <= _PLAIN_PX or bool(source.overviews(1))
+        if not is_ready:
+            scale, offsets = source.scales[0], source.offsets if any(source.offsets) else ()
+            overviews = "nearest" if layer.role == "provenance" else "average"
+            encoding = Encoding(layer.bands, layer.dtype, layer.nodata, overviews, scale, tuple(offsets))  # type: ignore[arg-type]
+            write_cog(target, _strips(source), encoding, layer.geobox)
+            return
+    with whole_file(target) as partial:
+        shutil.copyfile(layer.path, partial)
+
+
+def _strips(source: Any) -> Iterator[tuple[int, Any]]:
+    from unclouded.io.geotiff import image_bands
+
+    bands = image_bands(source)
+    for top in range(0, source.height, _ROWS):
+        yield top, source.read(bands, window=((top, min(top + _ROWS, source.height)), (0, source.width)))
+
+
+def _write_report(target: Path, scene: Scene) -> None:
+    report = scene.found.folder / "report.html"
+    if scene.found.is_product and is_file(report):
+        with whole_file(target) as partial:
+            shutil.copyfile(report, partial)
+
+
+def _write_front_end(out: Path) -> None:
+    static = files("unclouded") / "viewer" / "static"
+    for name, _ in STATIC.values():
+        text = (static / name).read_text("utf-8")
+        if name == "index.html":
+            policy = POLICY.partition("; frame-ancestors")[0]  # which is not allowed in a page
+            text = text.replace('<html lang="en">', '<html lang="en" data-files="static">')
+            text = text.replace(
+                "<title>", f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<title>', 1
+            )
+        write_text(out / name, text)
