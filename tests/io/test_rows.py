@@ -22,6 +22,7 @@ from unclouded.errors import InputError, MachineError
 from unclouded.io.geotiff import open_geotiff, read_stored, write_geotiff
 from unclouded.io.raster import read, same_grid
 from unclouded.io.rows import Layer, open_rows, write_cog, write_rows
+from unclouded.io.strips import read_ahead
 from unclouded.sensors import SENTINEL1, SENTINEL2, Sensor
 
 ROWS, COLUMNS = 700, 520
@@ -373,3 +374,46 @@ def test_an_older_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="expected 1100 rows, found 256"):
         write_cog(tmp_path / "image.tif", strips(values)[:1], Layer(("a",), "uint8"), COG_GRID)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["older"]
+
+
+def test_rows_are_read_ahead_by_one_range() -> None:
+    begun: list[int] = []
+
+    def read(top: int, bottom: int) -> list[int]:
+        begun.append(top)
+        return list(range(top, bottom))
+
+    rows = read_ahead(read, [(0, 2), (2, 4), (4, 5)])
+    assert next(rows) == [0, 1]
+    assert list(rows) == [[2, 3], [4]] and begun == [0, 2, 4]
+    assert list(read_ahead(read, [])) == []
+
+
+def test_an_error_of_a_reader_is_raised_in_its_turn(tmp_path: Path) -> None:
+    def read(top: int, bottom: int) -> int:
+        if top:
+            raise InputError("row 1 is damaged")
+        return top
+
+    rows = read_ahead(read, [(0, 1), (1, 2)])
+    assert next(rows) == 0
+    with pytest.raises(InputError, match="row 1 is damaged"):
+        next(rows)
+
+
+def test_fault_05_damage_read_ahead_by_another_thread_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.tif"
+    write_geotiff(path, radar(), SENTINEL1.bands, GRID)
+    with open_geotiff(path) as file:
+        offset = int(file.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1))
+    content = bytearray(path.read_bytes())
+    content[offset : offset + 100] = bytes(100)
+    path.write_bytes(content)
+    with (
+        open_rows(path, SENTINEL1) as scene,
+        pytest.raises(InputError, match=r"a\.tif is not a whole GeoTIFF"),
+    ):
+        list(read_ahead(scene.stored, [(256, 264), (0, 8)]))
+    assert capfd.readouterr() == ("", "")

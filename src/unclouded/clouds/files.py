@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from odc.geo.geobox import GeoBox
 
-from unclouded.clouds.map import CloudMapSettings, map_rows
+from unclouded.clouds.map import STRIP_PX, CloudMapSettings, map_rows
 from unclouded.errors import InputError
 from unclouded.files import named, remove_partial_files, require_apart, require_new_file, resolved
 from unclouded.formats import found_clause
@@ -101,7 +101,9 @@ def map_file(
         ) as write,
     ):
         height, unknown = scene.geobox.shape[0], False
-        mapped = map_rows(scene.read, height, scene.bands, settings, sun=scene.sun, read_classes=scene.classes)
+        mapped = map_rows(
+            scene.read, height, scene.bands, settings, sun=scene.sun, read_classes=scene.classes, strip_px=STRIP_PX // 2
+        )
         for top, strip in mapped:
             write(top, strip[None])
             unknown |= bool(np.isnan(strip).any())

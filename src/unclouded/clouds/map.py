@@ -20,7 +20,7 @@ from unclouded.clouds.detectors import S2CLOUDLESS, find_detector
 from unclouded.clouds.product_map import ProductMap, survey_scene
 from unclouded.clouds.scene_classes import REACH_PX, class_map
 from unclouded.errors import InputError
-from unclouded.io.strips import RowReader, row_ranges
+from unclouded.io.strips import RowReader, read_ahead, row_ranges
 from unclouded.settings import Settings
 from unclouded.sun import Sun
 
@@ -217,16 +217,16 @@ def map_rows(
             yield top, class_map(read_classes(above, below)).m[top - above : bottom - above]
         return
     detector = detector or find_detector(settings.detector)
+    strips = row_ranges(height, strip_px)
     if settings.mode == "product":
         surveyed = survey_product(read, height, bands, detector, sun)
-        for top, bottom in row_ranges(height, strip_px):
-            yield top, product_rows(surveyed, top, read(top, bottom), bands, detector)
+        for (top, _), rows in zip(strips, read_ahead(read, strips), strict=True):
+            yield top, product_rows(surveyed, top, rows, bands, detector)
         return
     detector_at = detector_for_rows(detector, settings, read, height, bands)
-    for top, bottom in row_ranges(height, strip_px):
-        above, below = rows_in_reach(top, bottom, height, settings)
-        strip = cloud_map(read(above, below), bands, settings, detector_at(above))
-        yield top, strip[top - above : bottom - above]
+    with_margins = [rows_in_reach(*strip, height, settings) for strip in strips]
+    for (top, bottom), (above, _), rows in zip(strips, with_margins, read_ahead(read, with_margins), strict=True):
+        yield top, cloud_map(rows, bands, settings, detector_at(above))[top - above : bottom - above]
 
 
 def survey_product(

@@ -20,6 +20,7 @@ from scipy.ndimage import gaussian_filter, label
 from unclouded.clouds.detector import Detector, ReadRows, block_mean, select_bands
 from unclouded.clouds.local_statistics import block_quantile, halved, smoothed, upsample_blocks
 from unclouded.clouds.shadow import find_shadow, shadow_probability
+from unclouded.io.strips import read_ahead, row_ranges
 from unclouded.sun import Sun
 
 BANDS = ("B01", "B02", "B04", "B08", "B11")
@@ -97,17 +98,18 @@ def survey_scene(
     Raises:
         InputError: A band is missing.
     """
-    tops = range(0, height, STRIP_PX)
+    strips = row_ranges(height, STRIP_PX)
+    tops = [top for top, _ in strips]
     scene, width = np.empty((0, 0, 0), np.float32), 0
-    for top in tops:
-        strip, width = _strip(read(top, min(top + STRIP_PX, height)), bands, detector(top))
+    for top, rows in zip(tops, read_ahead(read, strips), strict=True):
+        strip, width = _strip(rows, bands, detector(top))
         if top == 0:
             scene = np.empty((1 + len(BANDS), -(-height // 2), -(-width // 2)), np.float32)
         scene[:, top // 2 : (top + STRIP_PX) // 2] = strip
     probability, pixels = scene[0], scene[1:]
     water = np.zeros(probability.shape, bool)
     if sar is not None:
-        blocks = np.concatenate([_radar_water(sar(top, min(top + STRIP_PX, height))) for top in tops])
+        blocks = np.concatenate([_radar_water(rows) for rows in read_ahead(sar, strips)])
         water |= blocks.repeat(_RADAR_PX // 2, 0).repeat(_RADAR_PX // 2, 1)[: water.shape[0], : water.shape[1]]
     level = "L1C" if "B10" in bands else "L2A"
     m, shadow = _mapped(probability, dict(zip(BANDS, pixels, strict=True)), level, water, sun)

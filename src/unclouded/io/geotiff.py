@@ -276,7 +276,7 @@ def stored_rows(path: Path, source: Any, top: int, bottom: int) -> StoredImage:
 
 
 def _stored(path: Path, source: Any, rows: tuple[int, int], columns: tuple[int, int]) -> StoredImage:
-    with _reads_explained(path):
+    with gdal_session(), _reads_explained(path):  # the thread need not be the one that opened the file
         bands = image_bands(source)
         values = source.read(bands, window=(rows, columns))
         geobox = grid_of(source)[slice(*rows), slice(*columns)]
