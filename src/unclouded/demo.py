@@ -1,16 +1,18 @@
 """Demonstration of the whole workflow on simulated regions: train a small network, predict an unseen region, evaluate.
 
-The test region, its predictions by network and baselines, and the scores are written as pictures, GeoTIFFs and
-tables.
+The test region, its predictions by network, ``scene-adapted`` and an image of another date, and the scores are written
+as pictures, GeoTIFFs, tables and a report.
 """
 
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings, cloud_map
@@ -20,7 +22,7 @@ from unclouded.evaluation.pictures import write_comparison, write_region_sheet
 from unclouded.evaluation.results_io import scores_json
 from unclouded.evaluation.scores import AREAS, Scores, score_patches
 from unclouded.files import resolved, write_json, write_text
-from unclouded.io.geotiff import write_geotiff
+from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.io.raster import to_stored
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import RIM, CloudRemover, keep_clear_pixels
@@ -30,6 +32,7 @@ from unclouded.patches.layouts import find_triplets
 from unclouded.patches.roi import Roi
 from unclouded.prediction.evaluation_source import evaluate_remover
 from unclouded.prediction.patches import compose, predict_patch, write_prediction
+from unclouded.prediction.scene import PredictedScene, predict_scene
 from unclouded.progress import ProgressCallback
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.settings import settings_from
@@ -41,6 +44,9 @@ from unclouded.training.loop import train
 from unclouded.training.settings import TrainSettings
 
 UNSEEN = Roi("ROIs0000", "summer", 9)
+ACQUIRED, REFERENCE = date(2018, 7, 15), date(2018, 6, 20)
+"""Dates of the unseen region and of the image that helps."""
+
 NAMED_REMOVERS = ("cloudy", "clear-mean", "sar-regression")
 """Baselines of the comparison."""
 
@@ -85,14 +91,22 @@ class DemoResult:
         scores: Scores of network and baselines on the unseen region by name.
         pictures: Picture files.
         image: GeoTIFF of the unseen region without clouds, predicted by the network.
+        report: Report of the scene that was predicted with the help of another date.
+        region_mae: Mean absolute error of each prediction of the whole region under its clouds, red, green and blue.
     """
 
     scores: dict[str, Scores]
     pictures: tuple[Path, ...]
     image: Path
+    report: Path
+    region_mae: dict[str, float]
 
     def conclusion(self) -> str:
-        """Return whether the network beats the mean colour of the clear pixels under clouds, as a sentence."""
+        """Return the errors under clouds in two sentences: without training, with it, and with another date."""
+        errors = ", ".join(f"{name} {mae:.4f}" for name, mae in self.region_mae.items())
+        return f"{self._comparison()}; the whole region: MAE of {errors}"
+
+    def _comparison(self) -> str:
         network, rule = (self.scores[name].mean("cloudy")["mae"] for name in ("network", "clear-mean"))
         word = "beats" if network < rule else "does NOT beat"
         return (
@@ -115,9 +129,11 @@ def run_demo(out: Path, on_progress: ProgressCallback, plan: Plan | None = None)
     plan = plan or Plan()
     unseen = _simulate(out, plan, on_progress)
     remover = _train(out, plan, on_progress)
-    image = _predict(out, unseen, remover, on_progress)
+    scene = _predict_scene(out, unseen, on_progress)
+    region_mae = _predict(out, unseen, remover, scene, on_progress)
     scores, sheet = _evaluate(out, remover, on_progress)
-    return DemoResult(scores, (out / "region.png", sheet), image)
+    pictures = (out / "region.png", sheet)
+    return DemoResult(scores, pictures, out / "network.tif", scene.files["report"], region_mae)
 
 
 def _make_room(out: Path) -> None:
@@ -134,7 +150,9 @@ def _simulate(out: Path, plan: Plan, on_progress: ProgressCallback) -> Simulated
         region = simulate_region(roi, np.random.default_rng([plan.seed, number]), plan.learn_px, coverage)
         write_region(region, out / "learn_from")
         on_progress("simulating regions", number, len(plan.coverages) + 1)
-    unseen = simulate_region(UNSEEN, np.random.default_rng([plan.seed, 99]), plan.unseen_px)
+    unseen = simulate_region(
+        UNSEEN, np.random.default_rng([plan.seed, 99]), plan.unseen_px, reference_days=(ACQUIRED - REFERENCE).days
+    )
     write_region(unseen, out / "unseen", stride_px=PATCH_PX)
     on_progress("simulating regions", len(plan.coverages) + 1, len(plan.coverages) + 1)
     return unseen
@@ -147,8 +165,29 @@ def _train(out: Path, plan: Plan, on_progress: ProgressCallback) -> CloudRemover
     return load_network(run.weights)
 
 
-def _predict(out: Path, unseen: SimulatedRegion, network: CloudRemover, on_progress: ProgressCallback) -> Path:
-    """Predict patch by patch, and the region as a whole, which has no seams between patches."""
+def _predict_scene(out: Path, unseen: SimulatedRegion, on_progress: ProgressCallback) -> PredictedScene:
+    """Predict the region from georeferenced files, as a user would, with the help of an image of another date."""
+    assert unseen.reference is not None
+    names = {f"s2_{ACQUIRED}": unseen.cloudy, f"s2_{REFERENCE}": unseen.reference}
+    optical = {name: out / "scene" / f"{name}.tif" for name in names}
+    for name, image in names.items():
+        stored = to_stored(image.values, SENTINEL2)
+        write_geotiff(optical[name], stored, image.bands, image.geobox, nodata=0)
+    radar = out / "scene" / f"s1_{ACQUIRED}.tif"
+    write_geotiff(radar, unseen.sar.values, unseen.sar.bands, unseen.sar.geobox)
+    cloudy, reference = optical.values()
+    return predict_scene("auto", cloudy, radar, out / "result", references=[reference], on_progress=on_progress)
+
+
+def _predict(
+    out: Path, unseen: SimulatedRegion, network: CloudRemover, scene: PredictedScene, on_progress: ProgressCallback
+) -> dict[str, float]:
+    """Predict patch by patch, and the region as a whole, which has no seams between patches.
+
+    Returns:
+        Mean absolute error of each prediction of the whole region where the cloud map is positive.
+    """
+    assert unseen.reference is not None
     files = find_triplets(out / "unseen").triplets
     for index, one in enumerate(files):
         predicted = predict_patch(network, one, cache=ProbabilityCache())
@@ -156,16 +195,26 @@ def _predict(out: Path, unseen: SimulatedRegion, network: CloudRemover, on_progr
         on_progress("removing clouds", index + 1, len(files))
     m = cloud_map(unseen.cloudy.values, unseen.cloudy.bands)
     seen = observe(unseen.sar.values, unseen.cloudy.values, m, RGB)
+    with_reference = torch.from_numpy(read_stored(scene.files["clear"]).values / np.float32(10_000))[None]
+    days = (ACQUIRED - REFERENCE).days
     whole = {
-        "unclouded: the network, after minutes of training": keep_clear_pixels(network(seen), seen, RIM),
-        "unclouded: scene-adapted, without training": SceneAdapted()(seen),
+        "network": ("a network, after a minute of training", keep_clear_pixels(network(seen), seen, RIM)),
+        "scene-adapted": ("scene-adapted, without training", SceneAdapted()(seen)),
+        "another date": (f"with the image of {days} days before", with_reference),
     }
     observed = to_stored(unseen.cloudy.select(RGB).values, SENTINEL2)
-    for name, image in zip(("network", "scene-adapted"), whole.values(), strict=True):
-        stored = compose(image[0].numpy(), observed, m)
+    for name in ("network", "scene-adapted"):
+        stored = compose(whole[name][1][0].numpy(), observed, m)
         write_geotiff(out / f"{name}.tif", stored, RGB, unseen.clear.geobox, nodata=0)
-    write_region_sheet(out / "region.png", seen, whole, unseen.clear.select(RGB).values)
-    return out / "network.tif"
+    truth = unseen.clear.select(RGB).values
+    write_region_sheet(
+        out / "region.png",
+        seen,
+        dict(whole.values()),
+        truth,
+        {f"{days} days before": unseen.reference.select(RGB).values},
+    )
+    return {name: float(np.abs(image[0].numpy() - truth)[:, m > 0].mean()) for name, (_, image) in whole.items()}
 
 
 def _evaluate(out: Path, remover: CloudRemover, on_progress: ProgressCallback) -> tuple[dict[str, Scores], Path]:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from unclouded.clouds.shadow import find_shadow, shadow_probability
 from unclouded.sun import Sun
@@ -89,3 +90,19 @@ def test_no_data_is_neither_shadow_nor_ground() -> None:
     ground.darken(*SHADOW, np.nan, np.nan)
     assert not ground.shadow(SUN).any()
     assert not find_shadow(np.ones((50, 50), np.float32), np.zeros((50, 50), bool), None).any()  # nor without cloud
+
+
+def test_forest_beside_many_clouds_is_no_shadow() -> None:
+    rng = np.random.default_rng(0)
+    cloud = gaussian_filter(rng.standard_normal((700, 700)), 12) > 0.01  # clouds of 500 m, a third of the scene
+    shadow = np.roll(cloud, -40, axis=1) & ~cloud  # 800 m high, the sun in the east
+    forest = np.zeros_like(cloud)
+    forest[200:500, 150:550] = True
+    b08, b11 = np.where(forest, 0.14, 0.27), np.where(forest, 0.08, 0.3)
+    b08, b11 = (np.where(cloud, 0.6, np.where(shadow, 0.35 * band, band)).astype(np.float32) for band in (b08, b11))
+    found = find_shadow(shadow_probability(b08, b11, cloud, 128), cloud, SUN)
+    inner = np.s_[100:600, 100:600]
+    fields = ~forest & ~cloud & ~shadow
+    assert found[inner][(shadow & ~forest)[inner]].mean() > 0.9
+    assert found[inner][(forest & ~shadow & ~cloud)[inner]].mean() < 0.25
+    assert found[inner][fields[inner]].mean() < 0.05

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unclouded.patches.roi import Roi
-from unclouded.simulation.fields import Growth
+from unclouded.simulation.fields import Crop, Fields, Growth, Parcels, Sowing
 from unclouded.simulation.land import Land, LandCover, Surface, Town
 from unclouded.simulation.region import SimulatedRegion, simulate_region
 from unclouded.simulation.terrain import Terrain
@@ -44,6 +44,8 @@ def even_land() -> Callable[..., Land]:
             moisture=_even(moisture, size_px),
             vigour=nothing,
             tone=_even(1, size_px),
+            fields=Fields(nowhere, Parcels.whole(column.ravel(), row.ravel(), 0.0), np.array([Crop.LEY])),
+            sowing=Sowing(np.ones(1), nothing),
         )
 
     return make

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from unclouded.simulation.fields import CROP_SHARES, SEASONS, Crop, Fields, Parcels, borders, grow, simulate_fields
+from unclouded.simulation.fields import CROP_SHARES, SEASONS, Crop, Fields, Parcels, borders, grow, simulate_fields, sow
 from unclouded.simulation.terrain import Terrain, simulate_terrain
 
 
@@ -29,7 +29,7 @@ def test_meadows_lie_at_the_water(fields, terrain) -> None:
 @pytest.mark.parametrize("season", SEASONS)
 def test_leaves_straw_blossom_and_soil_share_the_ground(fields, season) -> None:
     vigour = np.random.default_rng(0).standard_normal(fields.number.shape, np.float32)
-    growth = grow(np.random.default_rng(2), fields, SEASONS[season], vigour)
+    growth = grow(fields, SEASONS[season], vigour, sow(np.random.default_rng(2), fields))
     shares = np.stack([growth.leaves, growth.straw, growth.blossom, growth.soil])
     assert shares.min() >= 0
     np.testing.assert_allclose(shares.sum(axis=0), 1, atol=1e-6)
@@ -38,7 +38,7 @@ def test_leaves_straw_blossom_and_soil_share_the_ground(fields, season) -> None:
 def test_maize_grows_from_spring_to_summer(fields) -> None:
     level = np.zeros(fields.number.shape, np.float32)
     spring, summer = (
-        grow(np.random.default_rng(2), fields, SEASONS[season], level).leaves[
+        grow(fields, SEASONS[season], level, sow(np.random.default_rng(2), fields)).leaves[
             (fields.crop == Crop.MAIZE)[fields.number]
         ]
         for season in ("spring", "summer")
@@ -49,7 +49,7 @@ def test_maize_grows_from_spring_to_summer(fields) -> None:
 
 def test_wheel_tracks_run_through_crops_but_not_through_meadows(fields) -> None:
     level = np.zeros(fields.number.shape, np.float32)
-    leaves = grow(np.random.default_rng(2), fields, SEASONS["summer"], level).leaves
+    leaves = grow(fields, SEASONS["summer"], level, sow(np.random.default_rng(2), fields)).leaves
     spread = np.array([np.ptp(leaves[fields.number == field]) for field in range(fields.parcels.count)])
     assert spread[fields.crop == Crop.LEY].max() < 1e-6
     assert 0.35 < (spread[fields.crop != Crop.LEY] > 0.01).mean() < 0.65

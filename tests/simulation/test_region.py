@@ -130,3 +130,17 @@ def test_regions_lie_apart_in_utm_zone_32_and_off_the_10_m_raster() -> None:
 def test_impossible_regions_are_rejected(roi, size_px, coverage, message) -> None:
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         simulate_region(roi, np.random.default_rng(0), size_px, coverage)
+
+
+def test_a_reference_shows_the_same_land_with_other_growth_and_changes_nothing_else() -> None:
+    roi = Roi("ROIs0000", "summer", 1)
+    alone, one, other = (
+        simulate_region(roi, np.random.default_rng(5), 256, 0.5, reference_days=days) for days in (None, 10, 80)
+    )
+    assert alone.reference is None and one.reference is not None and other.reference is not None
+    assert np.array_equal(alone.cloudy.values, one.cloudy.values) and np.array_equal(alone.sar.values, one.sar.values)
+    b12 = SENTINEL2.bands.index("B12")
+    near, far = (image.reference.values[b12] for image in (one, other))
+    ground = (np.abs(near - near.mean()) < 0.2) & (np.abs(far - far.mean()) < 0.2)
+    clear = alone.clear.values[b12][ground]
+    assert np.corrcoef(clear, near[ground])[0, 1] > max(0.9, np.corrcoef(clear, far[ground])[0, 1] + 0.02)

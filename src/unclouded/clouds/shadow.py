@@ -7,7 +7,7 @@ the direction of the sun: :func:`find_shadow`. All arrays have pixels of 20 m.
 from typing import no_type_check
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Bool, Float32, Float64, Int32
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, distance_transform_edt, label, uniform_filter
 
@@ -38,6 +38,16 @@ _NEAR_M = 3_000.0
 """Distance to the nearest cloud up to which darkness alone is shadow where the sun is unknown."""
 _EXPLAINED = 0.5
 """Share of a dark area that must have cloud in the direction of the sun, for one height of the cloud."""
+_WHOLE = 0.8
+"""Explained share from which the rest of a dark area is shadow, too."""
+_BLOCK_PX = 50
+"""Side of the blocks, in coarse pixels, that share heights of clouds with their neighbours: 3 km."""
+_FEWEST_PX = 100
+"""Coarse ground pixels in the direction of a cloud from which a step can be judged."""
+_LIFT, _NEARLY = 0.2, 0.9
+"""Least share of otherwise bright ground that a supported step makes dark, and its least ratio to the best step."""
+_CHANCE = 0.95
+"""Quantile of the same share for directions without sun that a supported step must exceed."""
 _EDGE_M = 4_000.0
 """Height of a cloud outside the image that is allowed for."""
 _COARSE = 3
@@ -83,12 +93,15 @@ def find_shadow(
 ) -> Bool[np.ndarray, "y x"]:
     """Return the dark areas that clouds explain.
 
+    If the position of the sun is known, half of a dark area must have cloud in its direction at one height of 200 m to
+    12 km, or the edge of the image at a height below 4 km. Forest is as dark as shadow on fields, and beside many
+    clouds half of it has one in any direction. Therefore only heights count at which the clouds within 4.5 km coincide
+    with dark ground better than by chance; of a dark area that they explain in part only this part is shadow.
+
     Args:
         probability: Result of :func:`shadow_probability`.
         cloud: Mask of the clouds that are opaque enough for a shadow.
-        sun: Position of the sun. If it is known, half of a dark area must have cloud in its direction at one height
-            of 200 m to 12 km, or the edge of the image at a height below 4 km. If not, the nearest cloud must be at
-            most 3 km away.
+        sun: Position of the sun. If it is unknown, the nearest cloud must be at most 3 km away.
     """
     areas, count = label(probability >= _GROWN, np.ones((3, 3)))
     if not count or not cloud.any():
@@ -103,6 +116,10 @@ def find_shadow(
         kept[1:] &= np.bincount(areas[_fine(near, cloud.shape)], minlength=count + 1)[1:] > 0
     else:
         kept &= _is_explained(areas, count, coarse_mask(cloud), sun)
+        cast = _fine(_explained_ground(probability >= _SEED, probability > 0, coarse_mask(cloud), sun), cloud.shape)
+        share = np.bincount(areas[cast], minlength=count + 1) / np.maximum(np.bincount(areas.ravel()), 1)
+        kept &= share >= _EXPLAINED
+        return np.asarray(kept[areas] & (cast | (share >= _WHOLE)[areas]))
     return np.asarray(kept[areas])
 
 
@@ -128,6 +145,43 @@ def _is_explained(
         sampled[rows, columns], rows, columns, count, cloud, np.array(_steps(sun)), _EXPLAINED, _EDGE_M
     )
     return found
+
+
+def _explained_ground(
+    dark: Bool[np.ndarray, "y x"], ground: Bool[np.ndarray, "y x"], cloud: Bool[np.ndarray, "rows columns"], sun: Sun
+) -> Bool[np.ndarray, "rows columns"]:
+    """Return the ground, in coarse pixels, where clouds at the heights that the neighbourhood shows cast shadow."""
+    rows, columns = (
+        np.minimum(np.arange(size) * _COARSE + _COARSE // 2, full - 1)
+        for size, full in zip(cloud.shape, dark.shape, strict=True)
+    )
+    dark, ground = (mask[np.ix_(rows, columns)] for mask in (dark, ground))
+    steps = np.array(_steps(sun))
+    south, east, _ = steps.T
+    turned = [np.stack(way, axis=1) for way in ((south, east), (-east, south), (-south, -east), (east, -south))]
+    counts = np.stack([_overlaps(dark, ground, cloud, way, _BLOCK_PX) for way in turned])
+    around = 9 * uniform_filter(counts.astype(np.float64), (1, 1, 3, 3, 1), mode="constant")
+    cast: NDArray[np.bool_] = _cast(binary_dilation(cloud), ground, steps, _supported(around), _BLOCK_PX, _EDGE_M)
+    return np.asarray(binary_dilation(cast))
+
+
+def _supported(counts: Float64[np.ndarray, "direction step row column 4"]) -> Bool[np.ndarray, "step row column"]:
+    """Return the steps by which clouds coincide with dark ground, for each block.
+
+    Ground may be dark for other reasons, such as forest. Steps in three other directions than that of the sun show how
+    well clouds coincide with dark ground by chance.
+
+    Args:
+        counts: Ground pixels with cloud, with cloud and dark, all, and all dark; the direction of the sun is first.
+    """
+    covered, both, everything, dark = np.moveaxis(counts, -1, 0)
+    elsewhere = (dark - both) / np.maximum(everything - covered, 1)
+    lift = (both / np.maximum(covered, 1) - elsewhere) / np.maximum(1 - elsewhere, 0.05)
+    lift *= covered / (covered + _FEWEST_PX)
+    chance = np.quantile(lift[1:], _CHANCE, axis=(0, 1))
+    found = lift[0] >= np.maximum(np.maximum(_LIFT, chance), _NEARLY * lift[0].max(axis=0))
+    found[:, covered[0].max(axis=0) < _FEWEST_PX] = True
+    return np.asarray(found)
 
 
 def _steps(sun: Sun) -> list[Reach]:
@@ -165,4 +219,47 @@ def _explained(area, rows, columns, count, cloud, steps, needed, edge_m):
                 hits[area[i]] += 1
         for one in range(count + 1):
             found[one] |= size[one] > 0 and hits[one] >= needed * size[one]
+    return found
+
+
+@compiled
+@no_type_check
+def _overlaps(dark, ground, cloud, steps, block_px):
+    """Return ground pixels by step and block: with cloud in the direction, with cloud and dark, all, and all dark."""
+    height, width = dark.shape
+    counts = np.zeros((len(steps), (height - 1) // block_px + 1, (width - 1) // block_px + 1, 4), np.int64)
+    for step in range(len(steps)):
+        down, right = steps[step, 0], steps[step, 1]
+        for row in range(max(0, -down), min(height, height - down)):
+            for column in range(max(0, -right), min(width, width - right)):
+                if ground[row, column]:
+                    block = counts[step, row // block_px, column // block_px]
+                    covered, black = cloud[row + down, column + right], dark[row, column]
+                    block[0] += covered
+                    block[1] += covered and black
+                    block[2] += 1
+                    block[3] += black
+    return counts
+
+
+@compiled
+@no_type_check
+def _cast(cloud, ground, steps, supported, block_px, edge_m):
+    """Return the ground pixels with cloud in the direction of a supported step, or the outside of the image."""
+    height, width = ground.shape
+    found = np.zeros(ground.shape, np.bool_)
+    for step in range(len(steps)):
+        down, right, above = steps[step, 0], steps[step, 1], steps[step, 2]
+        for row in range(height):
+            for column in range(width):
+                if (
+                    ground[row, column]
+                    and not found[row, column]
+                    and supported[step, row // block_px, column // block_px]
+                ):
+                    to, along = row + down, column + right
+                    if 0 <= to < height and 0 <= along < width:
+                        found[row, column] = cloud[to, along]
+                    else:
+                        found[row, column] = above <= edge_m
     return found

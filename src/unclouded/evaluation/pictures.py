@@ -79,25 +79,28 @@ def write_region_sheet(
     seen: Observation,
     predictions: Mapping[str, Float[Tensor, "1 3 h w"]],
     clear: Float32[np.ndarray, "3 y x"],
+    references: Mapping[str, Float32[np.ndarray, "3 y x"]],
 ) -> None:
-    """Write a whole region as large pictures: radar, cloudy, the truth, and each prediction beneath.
+    """Write a whole region as large pictures: radar, cloudy, other dates, the truth, and each prediction beneath.
 
     Args:
         path: PNG file, written atomically.
         seen: Observation in red, green and blue.
         predictions: Predictions, TOA reflectance in red, green and blue, by title.
         clear: TOA reflectance on the clear date, red, green, blue.
+        references: The same of other dates by title.
     """
     pictures = {
         "Sentinel-1 radar (VV, VH, VV - VH)": radar_colour(seen.sar),
         "Sentinel-2 with clouds": true_colour(seen.cloudy, RGB),
-        "truth (a clear date)": true_colour(torch.from_numpy(clear)[None], RGB),
+        **{name: true_colour(torch.from_numpy(image)[None], RGB) for name, image in references.items()},
+        "truth": true_colour(torch.from_numpy(clear)[None], RGB),
         "cloud map m": seen.cloud_map[0, 0].numpy(),
     } | {name: true_colour(image, RGB) for name, image in predictions.items()}
-    rows = -(-len(pictures) // 3)
-    figure = Figure(figsize=(15, 0.5 + 5.2 * rows), layout="constrained")
+    columns = -(-len(pictures) // 2)
+    figure = Figure(figsize=(4.8 * columns, 0.5 + 10.1), layout="constrained")
     figure.suptitle("A simulated region that was not used for training", fontsize=14)
-    axes = figure.subplots(rows, 3, squeeze=False).ravel()
+    axes = figure.subplots(2, columns, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
     for axis, (title, picture) in zip(axes, pictures.items(), strict=False):

@@ -5,8 +5,10 @@ on the :class:`Season`.
 """
 
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from enum import IntEnum
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int64
@@ -188,23 +190,57 @@ class Season:
     blossom: tuple[float, float, float, float]
     foliage: float
 
+    def before(self, days: float) -> "Season":
+        """Return the state of growth and light some days before the middle of the season.
 
-def grow(rng: np.random.Generator, fields: Fields, season: Season, vigour: Float32[np.ndarray, "y x"]) -> Growth:
-    """Simulate the plant cover: every field was sown early or late, and has wheel tracks and spots of poor growth.
+        Args:
+            days: At most 91, the middle of the season before.
+        """
+        order = list(SEASONS.values())
+        earlier, share = order[order.index(self) - 1], days / 91
+
+        def mixed(name: str) -> Any:
+            value = (1 - share) * np.array(getattr(self, name)) + share * np.array(getattr(earlier, name))
+            return tuple(value.tolist()) if value.ndim else float(value)
+
+        return Season(**{one.name: mixed(one.name) for one in dataclass_fields(self)})
+
+
+@dataclass(frozen=True, eq=False)
+class Sowing:
+    """What distinguishes fields of the same crop.
+
+    Attributes:
+        early: Growth of each field relative to that of its crop; above 1 if it was sown early.
+        tracks: Loss of growth by wheel tracks.
+    """
+
+    early: NDArray[np.float64]
+    tracks: NDArray[np.float32]
+
+
+def sow(rng: np.random.Generator, fields: Fields) -> Sowing:
+    """Simulate the sowing: every field was sown early or late, and may have wheel tracks."""
+    early = (1 + 0.22 * rng.standard_normal(fields.parcels.count)).clip(0.4, 1.6)
+    return Sowing(early, _tracks(rng, fields))
+
+
+def grow(fields: Fields, season: Season, vigour: Float32[np.ndarray, "y x"], sowing: Sowing) -> Growth:
+    """Return the plant cover of a season, with spots of poor growth.
 
     Args:
-        rng: Source of randomness.
         fields: Fields and their crops.
         season: Growth of each crop in the season.
         vigour: Vigour of the plants; mean 0, standard deviation 1.
+        sowing: Sowing of the fields.
     """
-    early = (1 + 0.22 * rng.standard_normal(fields.parcels.count)).clip(0.4, 1.6)
+    early = sowing.early
     leaves, straw, blossom = (
         np.array(shares)[fields.crop] * pace
         for shares, pace in ((season.leaves, early), (season.straw, 1 / early), (season.blossom, early))
     )
     crowded = np.maximum(leaves + straw + blossom, 0.85) / 0.85
-    thriving = (1 + 0.08 * vigour + _tracks(rng, fields)).clip(0, 1.15)
+    thriving = (1 + 0.08 * vigour + sowing.tracks).clip(0, 1.15)
     shares = ((share / crowded).astype(np.float32)[fields.number] * thriving for share in (leaves, straw, blossom))
     return Growth(*shares)
 

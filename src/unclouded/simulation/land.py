@@ -3,7 +3,7 @@
 Terrain and fields are overlaid with forest, water, and a town with villages, whose quarters lie between streets.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -11,7 +11,18 @@ from jaxtyping import Bool, Float32, UInt8
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from unclouded.simulation.fields import Crop, Fields, Growth, Parcels, Season, borders, grow, simulate_fields
+from unclouded.simulation.fields import (
+    Crop,
+    Fields,
+    Growth,
+    Parcels,
+    Season,
+    Sowing,
+    borders,
+    grow,
+    simulate_fields,
+    sow,
+)
 from unclouded.simulation.noise import fractal_noise, smooth_step
 from unclouded.simulation.terrain import Terrain, simulate_terrain
 
@@ -25,6 +36,10 @@ class LandCover(IntEnum):
     CROP = 3
     TOWN = 4
     ROAD = 5
+
+
+_CHANGED_FIELDS = 0.3
+"""Share of fields with another crop a season earlier."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +70,8 @@ class Land:
         moisture: Wetness of the top soil, 0 to 1.
         vigour: Vigour of the plants; mean 0, standard deviation 1.
         tone: Factor around 1 on the optical brightness of soil and plants, without effect on radar.
+        fields: Fields and their crops.
+        sowing: Sowing of the fields.
     """
 
     terrain: Terrain
@@ -65,6 +82,23 @@ class Land:
     moisture: Float32[np.ndarray, "y x"]
     vigour: Float32[np.ndarray, "y x"]
     tone: Float32[np.ndarray, "y x"]
+    fields: Fields
+    sowing: Sowing
+
+    def before(self, rng: np.random.Generator, season: Season, days: float) -> "Land":
+        """Return the same land some days earlier: other growth and moisture, and another crop in a few fields.
+
+        Args:
+            rng: Source of randomness.
+            season: Season of this land.
+            days: At most 91.
+        """
+        crop = self.fields.crop.copy()
+        changed = rng.random(len(crop)) < _CHANGED_FIELDS * days / 91
+        crop[changed] = (crop[changed] + rng.integers(1, len(Crop), int(changed.sum()))) % len(Crop)
+        growth = grow(replace(self.fields, crop=crop), season.before(days), self.vigour, self.sowing)
+        drier = 0.1 * rng.standard_normal() * fractal_noise(rng, len(self.cover), 0.8, 200)
+        return replace(self, growth=growth, moisture=(self.moisture + drier).clip(0, 1).astype(np.float32))
 
 
 def simulate_land(rng: np.random.Generator, size_px: int, season: Season) -> Land:
@@ -78,15 +112,18 @@ def simulate_land(rng: np.random.Generator, size_px: int, season: Season) -> Lan
     terrain = simulate_terrain(rng, size_px)
     town, fields = simulate_town(rng, terrain), simulate_fields(rng, terrain)
     soil, vigour = fractal_noise(rng, size_px, 0.8, 70), fractal_noise(rng, size_px, 1.0, 90)
+    cover, sowing = _cover(rng, terrain, town, fields), sow(rng, fields)
     return Land(
         terrain=terrain,
         town=town,
-        cover=_cover(rng, terrain, town, fields),
-        growth=grow(rng, fields, season, vigour),
+        cover=cover,
+        growth=grow(fields, season, vigour, sowing),
         needles=smooth_step(fractal_noise(rng, size_px, 1.2, 120), -0.1, 0.5),
         moisture=_moisture(rng, terrain, fields, season.moisture + 0.1 * soil),
         vigour=vigour,
         tone=_by_field(fields, np.exp(0.07 * rng.standard_normal(fields.parcels.count))) * (1 + 0.02 * soil),
+        fields=fields,
+        sowing=sowing,
     )
 
 

@@ -20,6 +20,8 @@ from unclouded.simulation.terrain import PIXEL_M
 
 SMALLEST_PX, LARGEST_PX = 256, 2000
 """Range of the side of a region: from one patch to the distance between regions."""
+REFERENCE_COVERAGE = 0.1
+"""Share of a reference under cumulus."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,7 @@ class SimulatedRegion:
         cloud_opacity: Share of the ground's light blocked by clouds, cumulus and cirrus, 0 to 1.
         shadow: Share of the direct sunlight blocked by cumulus, 0 to 1.
         land_cover: Classes of :class:`~unclouded.simulation.land.LandCover`.
+        reference: The same place some time before under few clouds, with other growth; None unless requested.
     """
 
     roi: Roi
@@ -43,9 +46,16 @@ class SimulatedRegion:
     cloud_opacity: Float32[np.ndarray, "y x"]
     shadow: Float32[np.ndarray, "y x"]
     land_cover: UInt8[np.ndarray, "y x"]
+    reference: Raster | None = None
 
 
-def simulate_region(roi: Roi, rng: np.random.Generator, size_px: int = 1024, coverage: float = 0.45) -> SimulatedRegion:
+def simulate_region(
+    roi: Roi,
+    rng: np.random.Generator,
+    size_px: int = 1024,
+    coverage: float = 0.45,
+    reference_days: float | None = None,
+) -> SimulatedRegion:
     """Simulate a region; the same name, generator state and size give the same region.
 
     Crops, leaves and the position of the sun depend on the season.
@@ -55,6 +65,7 @@ def simulate_region(roi: Roi, rng: np.random.Generator, size_px: int = 1024, cov
         rng: Source of randomness.
         size_px: Number of rows and of columns, of 10 m.
         coverage: Share of the region under cumulus, thin edges included, 0 to 1; cirrus is added.
+        reference_days: Days by which the reference precedes, at most 91; no reference if omitted.
 
     Raises:
         InputError: The size or the coverage is out of range, or the season is unknown.
@@ -69,6 +80,12 @@ def simulate_region(roi: Roi, rng: np.random.Generator, size_px: int = 1024, cov
     land = simulate_land(rng, size_px, season)
     clear = clear_reflectance(land, season, rng)
     sky = simulate_sky(rng, size_px, season, coverage)
+    reference = None
+    if reference_days is not None:
+        (other,) = rng.spawn(1)  # the other images do not depend on it
+        earlier = clear_reflectance(land.before(other, season, reference_days), season.before(reference_days), other)
+        few = simulate_sky(other, size_px, season, REFERENCE_COVERAGE)
+        reference = Raster(through(few, earlier), SENTINEL2.bands, geobox)
     return SimulatedRegion(
         roi=roi,
         sar=Raster(backscatter(land, rng), SENTINEL1.bands, geobox),
@@ -77,6 +94,7 @@ def simulate_region(roi: Roi, rng: np.random.Generator, size_px: int = 1024, cov
         cloud_opacity=sky.opacity,
         shadow=sky.shadow,
         land_cover=land.cover,
+        reference=reference,
     )
 
 
