@@ -200,7 +200,7 @@ def fetch_product(
     else:
         for one in product.files:
             _fetch_file(one, target / one.name, access, on_progress, retry)
-        write_json(target / ITEM, _without_secrets(product.item))
+        write_json(target / ITEM, without_secrets(product.item))
     write_json(record, {"files": identity})
     return target
 
@@ -248,16 +248,16 @@ def _read_record(record: Path) -> Any:
         return None
 
 
-def _without_secrets(item: Any) -> Any:
+def without_secrets(item: Any) -> Any:
     """Return an item with addresses without user, password and query."""
     if isinstance(item, Mapping):
         return {
             str(key): re.sub(r"//[^/@]*@", "//", value.partition("?")[0])
             if key == "href" and isinstance(value, str)
-            else _without_secrets(value)
+            else without_secrets(value)
             for key, value in item.items()
         }
-    return [_without_secrets(one) for one in item] if isinstance(item, list) else item
+    return [without_secrets(one) for one in item] if isinstance(item, list) else item
 
 
 def predicted_room(products: Sequence[RemoteProduct]) -> str:

@@ -71,6 +71,7 @@ def record_of(item: Any, *, level: Literal["L1C", "L2A"] = "L1C") -> SceneRecord
         zone=zone_of(mgrs),
         mgrs=mgrs,
         baseline=_baseline(name, properties),
+        item=item,
     )
 
 

@@ -10,7 +10,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any, Literal
@@ -56,6 +56,7 @@ class SceneRecord:
         tile: Granule of a product of the old format that has several.
         mgrs: MGRS tile of an optical scene, such as T32TQM; empty if unknown.
         baseline: Processing baseline of an optical scene, such as 05.00; empty if unknown.
+        item: STAC item that describes the scene, untrusted; None for a product on disk.
     """
 
     name: str
@@ -68,6 +69,7 @@ class SceneRecord:
     tile: str | None = None
     mgrs: str = ""
     baseline: str = ""
+    item: Any = field(default=None, compare=False, repr=False)
 
     @property
     def platform(self) -> str:

@@ -31,6 +31,18 @@ def curate(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as screening.haze=0.1. Repeatable."),
     ] = None,
+    fetch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ARCHIVE",
+            help="Fetch the products that 'unclouded data search' proposed first: copernicus, earth-search, or the "
+            "address of a STAC API. With --plan only the bytes and hours are printed.",
+        ),
+    ] = None,
+    remove_products: Annotated[
+        bool,
+        typer.Option("--remove-products", help="Remove the fetched products once all regions are made."),
+    ] = False,
     *,
     execution: ExecutionOptions,
 ) -> None:
@@ -63,6 +75,10 @@ def curate(
     if not plan_only:
         execution.require_uploadable()
     settings = load_settings(CurationSettings, regions, overrides or [], MAX_BYTES)
+    if remove_products and fetch is None:
+        raise InputError("--remove-products removes what --fetch fetched; give both")
+    if fetch is not None and not _fetched(resolved(regions), fetch, plan_only):
+        return
     folders = Folders(execution.processes)
     tasks = curating(settings, resolved(regions).parent, root, folders)
     for reason in folders.refused.values():
@@ -99,7 +115,36 @@ def curate(
     record = write_record(root, shard, tasks, ledger) if shard.count > 1 else None
     if record and execution.upload_to:
         put(record, f"{execution.upload_to}/{SHARDS}/{record.name}", sha256(record))
+    if remove_products and not status:
+        _remove(resolved(regions))
     raise typer.Exit(status)
+
+
+def _fetched(regions: Path, archive: str, plan_only: bool) -> bool:
+    """Fetch missing products, or print what is missing; return whether to go on."""
+    from unclouded.acquisition.credentials import Credentials
+    from unclouded.acquisition.providers import find_provider
+    from unclouded.cli.progress import byte_progress_bar
+    from unclouded.curation.fetch import fetch_products, plan_fetch
+
+    credentials, plan = Credentials(find_provider(archive)), plan_fetch(regions)
+    typer.echo(plan)
+    if plan_only and plan.missing:
+        return False
+    if plan.missing:
+        credentials.require()
+        with byte_progress_bar() as on_progress:
+            failures = fetch_products(plan, credentials, on_progress)
+        for reason in failures.values():
+            logger.warning(f"not fetched: {reason}")
+    return True
+
+
+def _remove(regions: Path) -> None:
+    from unclouded.curation.fetch import plan_fetch, remove_products
+    from unclouded.files import as_room
+
+    logger.info(f"removed {as_room(remove_products(plan_fetch(regions)))} of fetched products")
 
 
 def merge(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from unclouded.acquisition.products import without_secrets
 from unclouded.catalogue.pairing import season_of
 from unclouded.catalogue.stac import Catalogue, records_of
 from unclouded.catalogue.triplets import (
@@ -22,18 +23,17 @@ from unclouded.catalogue.triplets import (
     choices_table,
     choose,
 )
+from unclouded.curation.fetch import ITEMS, OPTICAL_FOLDER, RADAR_FOLDER
 from unclouded.curation.regions import ChoosingSettings
 from unclouded.curation.scene_index import IndexedCatalogue, indexed
 from unclouded.errors import InputError
-from unclouded.files import write_text
+from unclouded.files import write_json, write_text
 from unclouded.patches.roi import CHOICES
 from unclouded.patches.sampling import SampledRegion
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sentinel.band_stack import FIRST_LIGHT
 
 REGIONS, PRODUCTS = "regions.toml", "products.txt"
-RADAR_FOLDER, OPTICAL_FOLDER = "s1", "s2"
-"""Folders beside the regions file in which it expects the products."""
 MAX_FAILED_IN_A_ROW = 3
 """Number of consecutive regions without a response after which the search ends."""
 SPARE_BELOW = 0.3
@@ -166,9 +166,12 @@ def write_proposals(folder: Path, proposals: Sequence[Proposal], settings: Searc
     """
     found = [one for one in proposals if one.choice.pairing]
     chosen = (record for one in found for date in range(settings.dates) for record in one.choice.records(date).values())
-    products = {record.name for record in (*chosen, *(spare for one in found for spare in one.spares))}
+    products = {record.name: record for record in (*chosen, *(spare for one in found for spare in one.spares))}
     write_text(folder / REGIONS, "".join(_toml(proposals, settings)))
     write_text(folder / PRODUCTS, "".join(f"{name}\n" for name in sorted(products)))
+    items = (products[name].item for name in sorted(products))
+    features = [without_secrets(item) for item in items if item is not None]
+    write_json(folder / ITEMS, {"type": "FeatureCollection", "features": features})
     write_text(folder / CHOICES, choices_table({str(one.region.roi): one.choice for one in proposals}, measured=False))
     return len(products)
 
