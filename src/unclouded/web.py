@@ -466,6 +466,11 @@ def _seconds(retry_after: str) -> float:
 def _reason(error: Exception) -> str:
     cause = next((one for one in error.args if isinstance(one, Exception)), error)
     text = " ".join(str(cause).split()) or type(cause).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        reason = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0] or "unknown reason"
+        chain = "; it may have left out an intermediate certificate" if "issuer" in reason else ""
+        more = "REQUESTS_CA_BUNDLE names a file with further ones"
+        return f"its certificate cannot be verified ({_shown(reason)}){chain}: {more}"
     if isinstance(cause, BadStatusLine) and not isinstance(cause, RemoteDisconnected):
         return _shown(f"the server does not answer in HTTP, but {text[:80]!r}")
     return _shown(re.sub(r"^\S*(?:object at |\().*?[>)]: ", "", text))

@@ -472,6 +472,52 @@ def test_a_data_set_is_packed_checked_and_found_damaged(
     assert "1 damaged\n  p0: record 0 of" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("options", "packed"),
+    [
+        (("--subset", 1), ["p0"]),
+        (("--patch-list", "list.txt"), ["p1"]),
+        (("--patch-list", "list.txt", "--subset", 1), ["p1"]),
+    ],
+)
+def test_some_patches_of_a_data_set_are_packed(
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    unclouded: Callable[..., int],
+    options: tuple[object, ...],
+    packed: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("list.txt").write_text("p1\n")
+    assert unclouded("data", "pack", root, tmp_path / "store", "--clouds", "ones", *options) == 0
+    rows = (tmp_path / "store" / "patches.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows if row.startswith("p")] == packed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--region", "ROIs1158_spring_1"), "the data set has no region ROIs1158_spring_1; its first one is"),
+        (("--patch-list", "list.txt"), "list.txt names 1 patches that are not there, first p9"),
+        (("--subset", 3), "expected at most the 2 patches there are, found 3"),
+    ],
+)
+def test_patches_that_are_not_there_are_not_packed(
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    unclouded: Callable[..., int],
+    options: tuple[object, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("list.txt").write_text("p9\n")
+    assert unclouded("data", "pack", root, tmp_path / "store", "--clouds", "ones", *options) == 2
+    assert message in complaint(capsys)
+
+
 def test_a_download_is_planned_before_it_starts(
     tmp_path: Path, unclouded: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from unclouded.errors import InputError
-from unclouded.experiments.execution import Execution, row_hours, step_seconds
+from unclouded.experiments.execution import Execution, complete_on_devices, row_hours, step_seconds, without_option
 from unclouded.experiments.rows import find_experiments
 from unclouded.settings import settings_from
 from unclouded.training.settings import TrainSettings
@@ -56,3 +56,28 @@ def test_a_step_is_measured_with_the_networks_of_a_training(objective: str) -> N
     }
     settings = settings_from(TrainSettings, content)
     assert step_seconds(settings, paired=True) > 0
+
+
+def test_every_card_gets_a_process_of_the_same_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[list[str], str]] = []
+
+    class Process:
+        def __init__(self, command: list[str], env: dict[str, str], stdout: int) -> None:
+            started.append((command[3:], env["CUDA_VISIBLE_DEVICES"]))
+            self.status = int(env["CUDA_VISIBLE_DEVICES"] == "7")
+
+        def wait(self) -> int:
+            return self.status
+
+        poll = wait
+
+    monkeypatch.setattr("subprocess.Popen", Process)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    arguments = without_option(["reproduce", "table-2", "--devices", "2", "--train", "--devices=2"], "--devices")
+    complete_on_devices(2, arguments)
+    assert started == [(["reproduce", "table-2", "--train"], card) for card in ("0", "1")]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,7")
+    with pytest.raises(InputError, match="the processes of the cards 7 failed, see above; run again to resume"):
+        complete_on_devices(2, arguments)
+    with pytest.raises(InputError, match="names 2 cards, expected 3; lower --devices"):
+        complete_on_devices(3, arguments)

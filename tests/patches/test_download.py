@@ -142,3 +142,9 @@ def test_a_complete_archive_causes_no_warning(mirror: Path, tmp_path: Path, monk
     monkeypatch.setattr(Archive, "published", lambda _: {Roi("ROIs2017", "winter", 22): 1})
     fetch(WINTER, str(mirror), tmp_path / "root")
     assert incomplete(WINTER, tmp_path / "root") == []
+
+
+@pytest.mark.parametrize("origin", ["ftp://host/folder", "rsync://host/folder", "host::folder"])
+def test_other_protocols_are_handed_over_to_other_programs(tmp_path: Path, origin: str) -> None:
+    with pytest.raises(InputError, match=r"copy its archives into a folder with curl or rsync, .* docs/full-size\.md"):
+        plan(archives(), origin, tmp_path)

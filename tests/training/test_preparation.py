@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from unclouded.training.checkpoint import RunFolder
 from unclouded.training.data import select_triplets
 from unclouded.training.distributed import launch
 from unclouded.training.preparation import (
+    CheckedPatches,
     add_session,
     check_patches,
     digest,
@@ -191,3 +193,25 @@ def test_dark_patches_among_others_are_open_water(dark: int, of: int) -> None:
 def test_dark_patches_nearly_everywhere_are_another_unit() -> None:
     with pytest.raises(InputError, match="radar VV of the first patches"):
         require_ranges([patch(vv=-30.0)] * 15 + [patch()], Scaling())  # 94 %
+
+
+def test_workers_check_the_patches_in_their_order_and_name_damaged_ones(
+    tiny_settings: TrainSettings, tiny_root: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(tiny_root, root)
+    (root / "s1" / "tiny_3.tif").write_bytes(b"II*")
+    settings = tiny_settings.model_copy(update={"patches": root, "damaged": "skip"})
+    chosen = select_triplets(settings, ProbabilityCache())
+    seen: list[int] = []
+
+    def found(workers: int) -> CheckedPatches:
+        device = settings.device.model_copy(update={"workers": workers})
+        chosen_device = settings.model_copy(update={"device": device})
+        return check_patches(chosen, chosen_device, launch(device), lambda stage, done, total: seen.append(done))
+
+    alone, with_workers = found(0), found(1)
+    assert with_workers.digests == alone.digests and len(alone.digests) == 4
+    assert [one.name for one in with_workers.damaged] == ["tiny_3"]
+    assert with_workers.damaged[0].reason == alone.damaged[0].reason
+    assert seen == [1, 2, 3, 4, 5] * 2

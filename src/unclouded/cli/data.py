@@ -14,6 +14,7 @@ from unclouded.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from unclouded.patches.layouts import TripletFiles
     from unclouded.patches.sampling import SampledRegion
     from unclouded.patches.screening import ScreeningSettings
 
@@ -127,6 +128,17 @@ def pack(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder of the store.", show_default=False)],
     bands: Annotated[options.BandGroup, typer.Option(help="Optical bands to store.")] = "rgb",
     split: Annotated[options.Part, typer.Option(help="Part of the data set.")] = "all",
+    region: Annotated[
+        list[str] | None,
+        typer.Option(help="Region to pack, such as ROIs1158_spring_31. Repeatable.", show_default="all regions"),
+    ] = None,
+    patch_list: Annotated[
+        Path | None, typer.Option(help="Text file with the names of the patches to pack, one a line, in this order.")
+    ] = None,
+    subset: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of patches, equally spaced as by 'unclouded train'.", show_default="all"),
+    ] = None,
     crop: Annotated[
         int | None, typer.Option(help="Size of the centre crop in pixels.", show_default="whole patches")
     ] = None,
@@ -159,7 +171,7 @@ def pack(
     require_writable(out)
     inventory = find_triplets(root)
     data = TripletDataset(
-        triplets_of(inventory, split),
+        _selected(triplets_of(inventory, split), region or [], patch_list, subset),
         options.band_names(bands),
         CloudMapSettings(mode=clouds),
         ProbabilityCache(),
@@ -170,6 +182,29 @@ def pack(
         store = pack_triplets(data, parts_by_name(inventory), out, on_progress)
     size = store.settings.record().itemsize * len(store)
     typer.echo(f"{len(store):,} triplets, {size / 2**30:.2f} GiB in {out}; train with patches = '{out}'")
+
+
+def _selected(
+    files: "tuple[TripletFiles, ...]", regions: list[str], patch_list: Path | None, subset: int | None
+) -> "tuple[TripletFiles, ...]":
+    """Select triplets by region, then by list, then equally spaced, as a training does."""
+    from unclouded.patches.splits import read_patch_list
+    from unclouded.training.data import equally_spaced
+
+    if regions:
+        there = {str(one.roi) for one in files}
+        if absent := [name for name in regions if name not in there]:
+            raise InputError(f"the data set has no region {absent[0]}; its first one is {min(there)}")
+        files = tuple(one for one in files if str(one.roi) in regions)
+    if patch_list is not None:
+        known, listed = {one.name: one for one in files}, read_patch_list(patch_list)
+        if missing := [name for name in listed if name not in known]:
+            raise InputError(
+                f"{patch_list} names {len(missing):,} patches that are not there, first {missing[0]}; correct the list,"
+                " --split or --region"
+            )
+        files = tuple(known[name] for name in listed)
+    return files if subset is None else tuple(files[i] for i in equally_spaced(subset, len(files)))
 
 
 @app.command(rich_help_panel=_CREATE)

@@ -1,5 +1,6 @@
 """``unclouded reproduce``, ``unclouded figure`` and ``unclouded leaderboard``: tables and figures of the paper."""
 
+import sys
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -66,6 +67,9 @@ def reproduce(
         typer.Option(help="Numerical precision of trainings.", show_default="that of the rows"),
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes, or threads in an evaluation, that read patches.")] = 0,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Graphics cards of this machine, each with a process that completes rows.")
+    ] = 1,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Print the duration of the missing trainings, measured here, and exit.")
     ] = False,
@@ -89,7 +93,7 @@ def reproduce(
         if folder is not None:
             require_folder(folder)  # before the imports below, which take seconds
     from unclouded.cli.progress import progress_bar
-    from unclouded.experiments.execution import Execution
+    from unclouded.experiments.execution import Execution, complete_on_devices, without_option
     from unclouded.experiments.reproduce import Reproduction
     from unclouded.experiments.rows import find_experiments
     from unclouded.experiments.tables import to_markdown
@@ -106,8 +110,11 @@ def reproduce(
         typer.echo("\n".join(lines or ["at most a few minutes of training are left"]))
         if estimate:
             return
-        with progress_bar() as on_progress:
-            reproduction.complete(on_progress)
+        if devices > 1:
+            complete_on_devices(devices, without_option(sys.argv[1:], "--devices"))
+        else:
+            with progress_bar() as on_progress:
+                reproduction.complete(on_progress)
     content, _ = reproduction.read()
     typer.echo(to_markdown(content, links=False))
     typer.echo("\n".join(f"wrote {path}" for path in reproduction.write(content)))

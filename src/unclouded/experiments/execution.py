@@ -1,5 +1,8 @@
 """The share of a reproduction that one process computes, and its cost, measured before it begins."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from unclouded.batch.executors import Shard
+from unclouded.batch.executors import Shard, stoppable
 from unclouded.errors import InputError
 from unclouded.experiments.rows import Row
 from unclouded.experiments.runs import Part
@@ -169,3 +172,53 @@ def estimate(parts: Sequence[Part]) -> list[str]:
     what = f"{len(left)} trainings on one {device.accelerator} device ({device.precision})"
     conditions = "measured here on random images; reading patches, cloud maps and evaluation are not included"
     return [*lines, f"{what}: about {duration_text(total)} one after the other, {conditions}", PAPER_COST]
+
+
+# Several cards of one machine: a process each, which takes the rows that no other one holds.
+
+
+def complete_on_devices(devices: int, arguments: Sequence[str]) -> None:
+    """Run the same command once for each graphics card and wait for all of them; rows are shared by their locks.
+
+    Each process sees one card, as ``CUDA_VISIBLE_DEVICES`` says. If this process is stopped, it stops the others.
+
+    Args:
+        devices: Number of cards: the first ones of ``CUDA_VISIBLE_DEVICES``, or of the machine.
+        arguments: Arguments of the command line of one process.
+
+    Raises:
+        InputError: There are fewer cards, or a process failed; its message stands above.
+    """
+    visible = [card for card in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if card]
+    cards = visible or [str(card) for card in range(devices)]
+    if len(cards) < devices:
+        raise InputError(f"CUDA_VISIBLE_DEVICES names {len(cards)} cards, expected {devices}; lower --devices")
+    command = [sys.executable, "-m", "unclouded", *arguments]
+    running = [
+        subprocess.Popen(command, env=os.environ | {"CUDA_VISIBLE_DEVICES": card}, stdout=subprocess.DEVNULL)  # noqa: S603
+        for card in cards[:devices]
+    ]
+    try:
+        with stoppable():
+            failed = [card for card, one in zip(cards, running, strict=False) if one.wait()]
+    finally:
+        for one in running:
+            if one.poll() is None:
+                one.terminate()  # a training saves its state
+                one.wait()
+    if failed:
+        raise InputError(f"the processes of the cards {', '.join(failed)} failed, see above; run again to resume")
+
+
+def without_option(arguments: Sequence[str], option: str) -> list[str]:
+    """Return a command line without an option and its value."""
+    kept: list[str] = []
+    skip = False
+    for one in arguments:
+        if skip or one.startswith(f"{option}="):
+            skip = False
+        elif one == option:
+            skip = True
+        else:
+            kept.append(one)
+    return kept

@@ -242,6 +242,11 @@ def read_checksums(path: Path) -> dict[str, str]:
 
 def _is_folder(origin: str) -> bool:
     """Return whether an origin is a folder; False for a web address."""
+    if re.match(r"(ftps?|sftp|rsync)://|[^/]+::", origin):
+        raise InputError(
+            f"{origin[:200]!r} is fetched by other programs: copy its archives into a folder with curl or rsync, which"
+            " resume, and give that folder; see docs/full-size.md"
+        )
     if "://" in origin:
         require_web_address(origin, "a folder or an address")
         return False

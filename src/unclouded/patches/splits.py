@@ -295,3 +295,22 @@ def _row(path: Path, number: int, row: list[str]) -> tuple[str, str]:
     if row[4] in ("", ".", "..") or any(character in row[4] for character in "/\\\0"):
         raise InputError(f"{path}, row {number}: {row[4][:80]!r} is not a plain file name; {_ROW}")
     return row[4], PARTS[int(row[0]) - 1]
+
+
+def read_patch_list(path: Path) -> list[str]:
+    """Return the names of a list of patches, one a line; names of a flat layout may have blanks in them.
+
+    Raises:
+        InputError: The list is missing, empty, no text, or names a patch twice.
+    """
+    try:
+        lines = read_small(path, limit=64 << 20).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text, expected names of patches, one a line; check the path") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise InputError(f"{path} names no patch, expected one a line; fill it or leave it out")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{path} names {twice} more than once, expected each patch once; delete the repetition")
+    return names

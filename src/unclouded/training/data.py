@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple, no_type_check
 
 import numpy as np
@@ -16,10 +15,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.errors import InputError, MachineError, StoppedError
-from unclouded.files import read_small
 from unclouded.patches.layouts import SHOWN, IncompleteTriplet, find_triplets
 from unclouded.patches.reading import DamagedTriplet
-from unclouded.patches.splits import incomplete_of, triplets_of
+from unclouded.patches.splits import incomplete_of, read_patch_list, triplets_of
 from unclouded.tensors.dataset import TripletDataset, TripletSource
 from unclouded.tensors.observation import Triplet, stack
 from unclouded.tensors.packed import PackedDataset, is_store, open_store
@@ -53,7 +51,7 @@ def select_patches(settings: TrainSettings, cache: ProbabilityCache) -> PatchSel
     """
     chosen, left_out = PatchSelection(_packed(settings)) if is_store(settings.patches) else _files(settings, cache)
     if settings.patch_list is not None:
-        listed = _listed(settings.patch_list)
+        listed = read_patch_list(settings.patch_list)
         left_out = tuple(one for one in left_out if one.name in set(listed))
         selected = [name for name in listed if name not in {one.name for one in left_out}]
         places = {name: index for index, name in enumerate(chosen.names)}
@@ -66,21 +64,6 @@ def select_patches(settings: TrainSettings, cache: ProbabilityCache) -> PatchSel
     if settings.subset is None or settings.subset >= len(chosen):
         return PatchSelection(chosen, left_out)
     return PatchSelection(chosen.subset(equally_spaced(settings.subset, len(chosen))), left_out)
-
-
-def _listed(path: Path) -> list[str]:
-    """Return the names of a list, one a line; names of a flat layout may have blanks in them."""
-    try:
-        lines = read_small(path, limit=64 << 20).decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a text, expected names of patches, one a line; check the path") from error
-    names = [line.strip() for line in lines if line.strip()]
-    if not names:
-        raise InputError(f"{path} names no patch, expected one a line; fill it or leave it out")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{path} names {twice} more than once, expected each patch once; delete the repetition")
-    return names
 
 
 def _files(settings: TrainSettings, cache: ProbabilityCache) -> PatchSelection:

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -21,22 +22,24 @@ from typing import Any, NamedTuple
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from unclouded.clouds.cache import ProbabilityCache
-from unclouded.errors import InputError
+from unclouded.errors import InputError, MachineError
 from unclouded.files import sha256, write_json, write_text
+from unclouded.machine import capped
 from unclouded.models.scaling import Scaling
 from unclouded.models.weights import require_network
 from unclouded.patches.layouts import SHOWN
 from unclouded.patches.reading import DamagedTriplet
 from unclouded.patches.roi import region_of
-from unclouded.progress import ProgressCallback, TrainingCallback, no_progress
+from unclouded.progress import ProgressCallback, TrainingCallback, counted, no_progress
 from unclouded.strict_json import read_json_object
 from unclouded.tensors.dataset import TripletSource
 from unclouded.tensors.observation import Triplet
 from unclouded.training.checkpoint import RunFolder
 from unclouded.training.data import PatchSelection, select_patches, select_triplets
-from unclouded.training.distributed import all_gathered, on_rank_zero
+from unclouded.training.distributed import all_gathered, die_with_parent, on_rank_zero
 from unclouded.training.settings import TrainSettings
 from unclouded.training.unpaired import UnpairedImages
 from unclouded.training.validation import validation_triplets
@@ -195,7 +198,9 @@ def check_patches(
     """
     on_rank_zero(fabric, lambda: _check_ranges(chosen, settings))
     share = range(fabric.global_rank, len(chosen), fabric.world_size)
-    dealt_out = all_gathered(fabric, _read(chosen, share, on_progress if fabric.is_global_zero else no_progress))
+    workers, _ = capped("device.workers", settings.device.workers, settings.device.devices)
+    own = _read(chosen, share, on_progress if fabric.is_global_zero else no_progress, workers)
+    dealt_out = all_gathered(fabric, own)
     checked = [one for one in chain.from_iterable(zip_longest(*dealt_out)) if one is not None]
     damaged = [DamagedTriplet(name, one.damage) for name, one in zip(chosen.names, checked, strict=True) if one.damage]
     if damaged and (settings.damaged == "refuse" or len(damaged) == len(checked)):
@@ -217,15 +222,49 @@ def _check_ranges(chosen: TripletSource, settings: TrainSettings) -> None:
         require_ranges(sound, settings.network.scaling)
 
 
-def _read(chosen: TripletSource, share: Sequence[int], on_progress: ProgressCallback) -> list[PatchCheck]:
-    checked = []
-    for done, index in enumerate(share, start=1):
+@dataclass(frozen=True)
+class _Checks(Dataset[PatchCheck]):
+    """The checks of the patches of a rank, for the workers of a DataLoader."""
+
+    triplets: TripletSource
+    share: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.share)
+
+    def __getitem__(self, place: int) -> PatchCheck:
         try:
-            checked.append(PatchCheck(digest(chosen.check(index)), ""))
+            return PatchCheck(digest(self.triplets.check(self.share[place])), "")
         except InputError as error:
-            checked.append(PatchCheck("", str(error)))
-        on_progress("cloud maps", done, len(share))
-    return checked
+            return PatchCheck("", str(error))
+
+
+def _read(chosen: TripletSource, share: Sequence[int], on_progress: ProgressCallback, workers: int) -> list[PatchCheck]:
+    """Check the patches of a rank in worker processes, or in this one without workers; in the order of ``share``."""
+    checks = _Checks(chosen, share)
+    loader = DataLoader(
+        checks,
+        batch_size=None,
+        num_workers=min(workers, len(share)),
+        collate_fn=_unchanged,
+        generator=torch.Generator(),
+        multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=partial(die_with_parent, os.getpid()),
+    )
+    try:
+        return list(counted(loader, "cloud maps", len(share), on_progress))
+    except MachineError as error:  # that of a worker comes with its traceback
+        raise MachineError(str(error).rsplit("MachineError: ", 1)[-1].strip()) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise MachineError(
+            f"a process that reads patches died ({str(error).splitlines()[0]}); lower device.workers, now {workers}"
+        ) from error
+
+
+def _unchanged(check: PatchCheck) -> PatchCheck:
+    return check
 
 
 def digest(triplet: Triplet) -> str:
