@@ -407,7 +407,7 @@ def expected_error(
     simulated = not any(bool(one.is_cloudy.any()) for one in seen)
     found: dict[str, list[_Residuals]] = {remover.name: [] for remover in removers}
     pixels = 0
-    for _ in range(_repetitions(seen)):
+    for _ in range(repetitions(sum(one.cloud_map.numel() for one in seen))):
         covered = [
             _with_simulated_clouds(one, rng) if simulated else _with_copied_clouds(one, seen, rng) for one in seen
         ]
@@ -429,8 +429,9 @@ WANTED_PX = 500_000
 """Pixels of a sample from which clear ground is covered once; that of smaller ones is covered twice."""
 
 
-def _repetitions(sample: Sequence[Observation]) -> int:
-    return 1 if sum(one.cloud_map.numel() for one in sample) >= WANTED_PX else 2
+def repetitions(pixels: int) -> int:
+    """Return how often clear ground of a sample is covered."""
+    return 1 if pixels >= WANTED_PX else 2
 
 
 @dataclass(frozen=True, eq=False)

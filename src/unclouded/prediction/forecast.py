@@ -19,6 +19,7 @@ from unclouded.clouds.scene_classes import FACTOR, class_map
 from unclouded.files import as_room
 from unclouded.io.rows import Layer, write_cog
 from unclouded.models.remover import CloudRemover
+from unclouded.prediction.auto_remover import AutoRemover, repetitions
 from unclouded.prediction.clearing import VARIANTS, adapt_removers
 from unclouded.prediction.sources import Sources
 from unclouded.prediction.tiling import SAMPLE_PX, SAMPLE_SIDE, Window
@@ -30,6 +31,8 @@ T = TypeVar("T")
 
 TIMED_PX = 256
 """Side of the window that is timed."""
+WARM_PX = 64
+"""Side of the window for which everything is compiled before."""
 _COMPARED_PX = (BLOCK_PX * BLOCKS) ** 2
 _SAMPLED_PX = (SAMPLE_PX * SAMPLE_SIDE) ** 2
 
@@ -127,9 +130,12 @@ def time_stages(
     half_cloudy = np.zeros(rows.sar.shape[1:], np.float32)  # adapting needs both clouds and clear ground
     half_cloudy[: len(half_cloudy) // 2] = 1.0
     observation = _with_references(rows.observation(window, half_cloudy), references)
-    adapt_removers(removers, [observation], "scene", uncertainty=False)
+    down, across = (slice(max(n // 2 - WARM_PX // 2, 0), n // 2 + WARM_PX // 2) for n in window.shape)
+    small = observation.transformed(lambda image: image[..., down, across])
+    adapt_removers(removers, [small], "scene", uncertainty=False).predict(small)  # the first call compiles
     adapting, ensemble = _timed(lambda: adapt_removers(removers, [observation], "scene", uncertainty=False))
-    ensemble.predict(observation)
+    if any(isinstance(one, AutoRemover) for one in removers):  # a small sample is covered more often than a large one
+        adapting *= repetitions(min(height * width, _SAMPLED_PX)) / repetitions(pixels)
     clearing, _ = _timed(lambda: ensemble.predict(observation))
     edges = reflectance[[sources.optical.bands.index(band) for band in OPTICAL_BANDS]]
     large = sources.radar is not None and min(window.shape) >= SMALLEST_PX
