@@ -303,6 +303,12 @@ def test_three_products_become_triplets_with_names_dates_and_remarks(products: P
     assert row["radar_after_clear_days"] == pytest.approx(-0.704, abs=0.001)  # 17:06:50 of the day before, from 10:00
     assert (row["status"], row["split"], row["roi"], row["season"]) == ("kept", "val", "ROIs0001_fall_7", "fall")
     assert row["remarks"] == [f"s1: {NO_TERRAIN}", f"s1: {NO_NOISE}"]
+    with open_geotiff(tmp_path / row["s2_cloudy"]) as file:
+        tags = file.tags()
+        assert (
+            tags["UNCLOUDED_PRODUCT"].startswith("S2A_MSIL1C_20210918") and "2021-09-18" in tags["ACQUISITION_DATETIME"]
+        )
+        assert tags["TIFFTAG_COPYRIGHT"] == "Contains modified Copernicus Sentinel data 2021"
     cloudy = read_stored(tmp_path / row["s2_cloudy"]).values
     assert cloudy[1].min() >= 1500 and cloudy[1].max() < 3000  # the offset was applied once
     vv, vh = read_stored(tmp_path / row["s1"]).values

@@ -2,6 +2,7 @@
 
 import subprocess
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,17 @@ def test_a_release_holds_the_kept_patches_and_verifies_itself(root: Path, tmp_pa
         assert tar.getnames()[:2] == ["ROIs0003_summer_2_p1.s1.tif", "ROIs0003_summer_2_p1.s2.tif"]
     assert "Contains modified Copernicus Sentinel data 2021." in (out / "LICENSE.txt").read_text()
     assert "| summer | 1 | 1 |" in (out / "README.md").read_text()
+
+
+def test_zip_archives_hold_the_same_images(root: Path, tmp_path: Path) -> None:
+    write_release(root, tmp_path / "release", SETTINGS, archive="zip")
+    names = sorted(path.name for path in (tmp_path / "release").glob("*.zip"))
+    assert names == [f"ROIs0003_summer_{token}.zip" for token in ("s1", "s2", "s2_cloudy")]
+    for name in names:
+        with zipfile.ZipFile(tmp_path / "release" / name) as archive:
+            archive.extractall(tmp_path / "again")
+    rows = read_manifest(tmp_path / "release" / "manifest.parquet")
+    assert verify_rows(tmp_path / "again", rows) == []
 
 
 def test_items_are_read_as_geoparquet(root: Path, tmp_path: Path) -> None:

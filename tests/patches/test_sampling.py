@@ -57,7 +57,7 @@ def test_a_region_without_products_is_drawn_again() -> None:
 
 
 def test_the_packaged_land_has_six_continents_and_no_sea() -> None:
-    land = read_land(packaged_land())
+    land = packaged_land("world")
     assert [*land] == ["Africa", "Asia", "Europe", "North America", "Oceania", "South America"]
     places = {
         "Africa": (20, 0),
@@ -68,6 +68,24 @@ def test_the_packaged_land_has_six_continents_and_no_sea() -> None:
     }
     assert all(land[name].contains(Point(place)) for name, place in places.items())
     assert not any(outline.contains(Point(-30, 30)) for outline in land.values())
+
+
+def test_the_packaged_climate_zones_are_those_of_well_known_places_on_land() -> None:
+    zones = packaged_land("climate")
+    places = {
+        "tropical": (-60, -5),  # Manaus
+        "arid": (20, 25),  # Sahara
+        "temperate": (2.3, 48.8),  # Paris
+        "cold": (100, 62),  # Siberia
+        "polar": (-40, 72),  # Greenland
+    }
+    assert {zone: [*(one for one in zones if zones[one].contains(Point(place)))] for zone, place in places.items()} == {
+        zone: [zone] for zone in places
+    }
+    assert not any(outline.contains(Point(-30, 30)) for outline in zones.values())
+    both = packaged_land("world-climate")
+    assert both["Africa, arid"].contains(Point(20, 25)) and "Africa, polar" not in both
+    assert len(sample_regions(both, 30, seed=1)) == 30
 
 
 def test_regions_do_not_overlap() -> None:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -366,6 +366,7 @@ def release(
     license_id: Annotated[str, typer.Option("--license", help="SPDX identifier of the licence.")] = "CC-BY-4.0",
     previous: Annotated[Path | None, typer.Option(help="Folder of the previous release, to list the changes.")] = None,
     webdataset: Annotated[bool, typer.Option("--webdataset", help="Also write shards for WebDataset.")] = False,
+    archive: Annotated[Literal["tar", "zip"], typer.Option(help="Format of the archives.")] = "tar",
 ) -> None:
     """Write a release: archives, data card, licence, citation, changes, checksums and STAC items.
 
@@ -382,7 +383,10 @@ def release(
     settings = ReleaseSettings(version, title or name, tuple(author or ("not stated",)), license_id)
     target = out or root.resolve().with_name(f"{name}-{version}")
     with progress_bar() as on_progress:
-        typer.echo(write_release(root, target, settings, previous, webdataset=webdataset, on_progress=on_progress))
+        released = write_release(
+            root, target, settings, previous, webdataset=webdataset, archive=archive, on_progress=on_progress
+        )
+    typer.echo(released)
 
 
 @app.command(rich_help_panel=_INSPECT)
@@ -421,8 +425,8 @@ def sample(
         Path,
         typer.Argument(
             metavar="LAND",
-            help="Land mask: GeoJSON features with a property 'continent', which may be any stratum; or 'world' for "
-            "the packaged continents of Natural Earth.",
+            help="Land mask: GeoJSON features with a property 'continent', which may be any stratum; or a packaged "
+            "one: 'world' for continents, 'climate' for climate zones, 'world-climate' for both.",
             show_default=False,
         ),
     ],
@@ -451,14 +455,13 @@ def sample(
 
     from unclouded.files import require_apart, require_new_file, write_json
     from unclouded.patches.geographic_split import PlacedRegion, parse_shares, split_by_place
-    from unclouded.patches.sampling import as_geojson, packaged_land, read_land, sample_regions
+    from unclouded.patches.sampling import PACKAGED, as_geojson, packaged_land, read_land, sample_regions
 
-    land = packaged_land() if str(land) == "world" else land
     require_apart(out, land)
     require_new_file(out)
     parts = parse_shares(shares)
     accept = _product_check(catalogue, since, until)
-    mask = read_land(land, logger.warning)
+    mask = packaged_land(str(land)) if str(land) in PACKAGED else read_land(land, logger.warning)
     found = sample_regions(mask, regions, seed, least_land=least_land, has_products=accept)
     placed = [PlacedRegion(one.roi, one.footprint, continent=one.continent) for one in found]
     split = split_by_place(placed, np.random.default_rng(seed), parts, apart_km=apart_km)

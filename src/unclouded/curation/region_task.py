@@ -43,6 +43,7 @@ from unclouded.patches.manifest_rows import (
     coverage_columns,
     date_columns,
     identity_columns,
+    image_tags,
     measured_values,
     place_columns,
     screening_columns,
@@ -172,7 +173,7 @@ class CurateRegion:
                 require_dates(acquired, Roi.parse(region.roi).season, latitude, settings.choosing.apart_days)
                 known = _scene_columns(images) | {"split": region.split}
                 of_series = series_dates(dates, number) if len(dates) > 1 else None
-                return [known | row for row in _curated(self, grid, scenes, acquired, of_series)]
+                return [known | row for row in _curated(self, grid, scenes, acquired, image_tags(known), of_series)]
 
 
 def series_dates(dates: Sequence[Mapping[str, Product]], number: int) -> SeriesDates:
@@ -243,7 +244,7 @@ def _task(root: Path, region: Region, candidates: tuple[SceneRecord, ...], setti
     common["screening"] = settings.screening.model_dump(mode="json", include=set(MEASURING))
     ground = [fingerprint(region.heights), region.heights_datum_m] if region.heights else []
     inputs = inputs_of(region, candidates, settings)
-    rules = content_id("curate 4", region.roi, region.center, ground, common)
+    rules = content_id("curate 5", region.roi, region.center, ground, common)
     own = settings.model_copy(update={"regions": (region,)})
     return CurateRegion(region.roi, content_id(rules, inputs), resolved(root), region, own, candidates, inputs, rules)
 
@@ -291,11 +292,12 @@ def _curated(
     grid: GeoBox,
     scenes: Mapping[str, _Part],
     dates: Mapping[str, datetime | None],
+    tags: Mapping[str, Mapping[str, str]],
     of_series: SeriesDates | None,
 ) -> list[ManifestRow]:
     patches, roi = windows(grid, task.settings.stride_px, task.settings.patch_px), Roi.parse(task.name)
     number = of_series.number if of_series else None
-    with open_store(task.settings.store, task.root, roi, grid, patches, of_series) as store:
+    with open_store(task.settings.store, task.root, roi, grid, patches, of_series, tags) as store:
         rows = list(_candidates(task, grid, scenes, dates, store, patches, number))
     files = store.files()
     return [row | files if row["status"] == "kept" else row for row in rows]

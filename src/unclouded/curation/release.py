@@ -10,12 +10,14 @@ import json
 import re
 import shutil
 import tarfile
+import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -24,7 +26,7 @@ from unclouded.files import explained, named, open_file, require_room, sha256, w
 from unclouded.io.geoparquet import TIME, geo_table, with_metadata, write_table
 from unclouded.patches.consistency import manifest_faults, place_of
 from unclouded.patches.manifest import FAILED, ManifestRow, as_written, read_manifest, write_manifest
-from unclouded.patches.manifest_rows import summary_lines
+from unclouded.patches.manifest_rows import ATTRIBUTION, summary_lines
 from unclouded.patches.roi import MANIFEST, SENSORS, Roi
 from unclouded.patches.screening import ScreeningSettings
 from unclouded.progress import ProgressCallback, no_progress
@@ -58,6 +60,9 @@ _SCHEMA = pa.schema(
 )
 _TIFF = "image/tiff; application=geotiff"
 
+AddFile = Callable[[str, bytes], None]
+"""Adds a file to an archive, by name and content."""
+
 
 @dataclass(frozen=True)
 class ReleaseSettings:
@@ -89,6 +94,7 @@ def write_release(
     previous: Path | None = None,
     *,
     webdataset: bool = False,
+    archive: Literal["tar", "zip"] = "tar",
     on_progress: ProgressCallback = no_progress,
 ) -> str:
     """Write the release of a data set; the folder appears when it is complete.
@@ -99,6 +105,7 @@ def write_release(
         settings: Names in its documents.
         previous: Folder of the previous release, for the list of changes.
         webdataset: Also write shards of the patches for WebDataset; for the official layout only.
+        archive: Format of the archives: gzipped tar files, as of the published set, or zip files.
         on_progress: Called with (stage, completed, total) after every file.
 
     Returns:
@@ -119,7 +126,7 @@ def write_release(
     require_room(out.parent, size * (2 if webdataset else 1), f"write {named(out)}")
     with explained(staging):
         staging.mkdir(parents=True)
-        _pack(root, staging, files, on_progress)
+        _pack(root, staging, files, archive, on_progress)
         if webdataset:
             _pack_shards(root, staging, kept, on_progress)
         write_manifest(staging / MANIFEST, (_released(row) for row in rows))
@@ -153,7 +160,13 @@ def _released(row: ManifestRow) -> ManifestRow:
 # Archives.
 
 
-def _pack(root: Path, out: Path, files: Sequence[tuple[str, str]], on_progress: ProgressCallback) -> None:
+def _pack(
+    root: Path,
+    out: Path,
+    files: Sequence[tuple[str, str]],
+    kind: Literal["tar", "zip"],
+    on_progress: ProgressCallback,
+) -> None:
     """Write one archive for each folder of the official layout, or for each season of the scenes layout."""
     groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for name, digest in files:
@@ -163,9 +176,9 @@ def _pack(root: Path, out: Path, files: Sequence[tuple[str, str]], on_progress: 
         )
     done = 0
     for archive, members in sorted(groups.items()):
-        with _archive(out / f"{archive}.tar.gz") as tar:
+        with _tar(out / f"{archive}.tar.gz") if kind == "tar" else _zip(out / f"{archive}.zip") as add:
             for name, digest in members:
-                _add(tar, name, _content(root, name, digest))
+                add(name, _content(root, name, digest))
                 done += 1
                 on_progress("packing", done, len(files))
 
@@ -193,14 +206,27 @@ def _pack_shards(root: Path, out: Path, kept: Sequence[ManifestRow], on_progress
 
 
 @contextmanager
-def _archive(path: Path) -> Iterator[tarfile.TarFile]:
-    """Yield a gzipped tar file without times, so that the same files give the same bytes."""
+def _tar(path: Path) -> Iterator[AddFile]:
+    """Yield a function that adds to a gzipped tar file without times, so that the same files give the same bytes."""
     with (
         path.open("wb") as raw,
         gzip.GzipFile("", "wb", 1, raw, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
-        yield tar
+        yield partial(_add, tar)
+
+
+@contextmanager
+def _zip(path: Path) -> Iterator[AddFile]:
+    """Yield a function that adds to a zip file without times; images are compressed already, and stored."""
+    with zipfile.ZipFile(path, "w") as archive:
+
+        def add(name: str, content: bytes) -> None:
+            member = zipfile.ZipInfo(name)
+            member.external_attr = 0o100644 << 16
+            archive.writestr(member, content)
+
+        yield add
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -259,7 +285,7 @@ def attribution(rows: Sequence[Mapping[str, Any]]) -> str:
     years = sorted({str(row[f"{token}_acquired"])[:4] for row in rows for token in SENSORS if row[f"{token}_acquired"]})
     if not years:
         raise InputError("the manifest has no acquisition dates, which the Copernicus attribution names")
-    return f"Contains modified Copernicus Sentinel data {', '.join(years)}."
+    return f"{ATTRIBUTION} {', '.join(years)}."
 
 
 def _write_documents(

@@ -89,6 +89,8 @@ def screening_columns(screening: Screening) -> ManifestRow:
     return row
 
 
+ATTRIBUTION = "Contains modified Copernicus Sentinel data"
+"""Notice that the licence of Sentinel data demands, to be followed by the years of the images."""
 MEASURES = "measures"
 """Key of the measured values of the checks in the record of a curated patch; no column of the manifest."""
 
@@ -150,6 +152,22 @@ def date_columns(acquired: Mapping[str, datetime | None]) -> ManifestRow:
         "radar_after_cloudy_days": date_gap_days(dates[SAR], dates[CLOUDY]),
         "clear_after_cloudy_days": date_gap_days(dates[CLEAR], dates[CLOUDY]),
     }
+
+
+def image_tags(row: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the tags of the GeoTIFFs of a patch by token: product, acquisition date, and the notice of Copernicus.
+
+    Args:
+        row: Row with products and dates.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for token in SENSORS:
+        tags = {"UNCLOUDED_PRODUCT": str(row[f"{token}_product"])}
+        if acquired := row[f"{token}_acquired"]:
+            notice = f"{ATTRIBUTION} {acquired[:4]}"
+            tags |= {"ACQUISITION_DATETIME": str(acquired), "TIFFTAG_COPYRIGHT": notice}
+        found[token] = tags
+    return found
 
 
 def place_columns(geobox: GeoBox) -> ManifestRow:

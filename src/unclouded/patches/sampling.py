@@ -50,9 +50,35 @@ class SampledRegion:
     footprint: Mapping[str, Any]
 
 
-def packaged_land() -> Path:
-    """Return the path of the packaged land mask: continents without Antarctica, from Natural Earth, public domain."""
-    return Path(str(package_files("unclouded.patches") / "data" / "land.geojson"))
+PACKAGED = ("world", "climate", "world-climate")
+"""Names of the packaged land masks: continents, climate zones, and climate zones of each continent."""
+LEAST_STRATUM = 30.0
+"""Smallest climate zone of a continent, square degrees; a smaller one has no room for several regions."""
+
+
+def packaged_land(name: str) -> dict[str, BaseGeometry]:
+    """Return a packaged land mask: outlines by stratum, without Antarctica.
+
+    Continents are those of Natural Earth, public domain; climate zones the five main classes of Koeppen and Geiger on
+    a grid of 0.5 degrees (Beck et al. 2018, CC BY 4.0).
+
+    Args:
+        name: One of :data:`PACKAGED`.
+    """
+    folder = package_files("unclouded.patches") / "data"
+    continents = read_land(Path(str(folder / "land.geojson")))
+    if name == "world":
+        return continents
+    zones = read_land(Path(str(folder / "climate.geojson")))
+    if name == "climate":
+        everywhere = shapely.union_all(list(continents.values()))
+        return {zone: shapely.intersection(outline, everywhere) for zone, outline in zones.items()}
+    both = {
+        f"{continent}, {zone}": shapely.intersection(land, outline)
+        for continent, land in continents.items()
+        for zone, outline in zones.items()
+    }
+    return {name: outline for name, outline in both.items() if outline.area >= LEAST_STRATUM}
 
 
 def read_land(path: Path, warn: Callable[[str], object] = lambda message: None) -> dict[str, BaseGeometry]:

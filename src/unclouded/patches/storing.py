@@ -88,6 +88,7 @@ def open_store(
     grid: GeoBox,
     patches: list[PatchWindow],
     dates: SeriesDates | None = None,
+    tags: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Iterator[PatchStore]:
     """Yield a store for the patches of a region; shared files are complete at the end of the block.
 
@@ -99,14 +100,15 @@ def open_store(
         grid: Grid of the region.
         patches: Windows of its patches.
         dates: Dates of one cloudy date of a time series, for kind ``patches``: the layout is that of SEN12MS-CR-TS.
+        tags: Tags of the files by token.
 
     Raises:
         MachineError: The disk is full, or the folder cannot be written.
     """
     if kind == "patches":
-        yield _Patches(root, dates)
+        yield _Patches(root, dates, tags or {})
         return
-    store = _Scenes(root, roi, covered(grid, patches))
+    store = _Scenes(root, roi, covered(grid, patches), tags or {})
     with store.writing():
         yield store
     store.done()
@@ -122,7 +124,8 @@ def store_folders(root: Path, roi: Roi) -> list[Path]:
 @dataclass(frozen=True)
 class _Patches:
     root: Path
-    dates: SeriesDates | None = None
+    dates: SeriesDates | None
+    tags: Mapping[str, Mapping[str, str]]
 
     def take(self, top: int, strips: Mapping[str, Strip]) -> None:
         """Ignore the rows; only patches are stored."""
@@ -132,7 +135,8 @@ class _Patches:
         for token, image in images.items():
             name = self._path(patch, token)
             if not self._is_shared(token) or not (self.root / name).is_file():
-                write_geotiff(self.root / name, _stored(token, image.values), image.bands, image.geobox)
+                stored, tags = _stored(token, image.values), self.tags.get(token)
+                write_geotiff(self.root / name, stored, image.bands, image.geobox, tags=tags)
             row |= file_columns(token, self.root / name, name.as_posix())
         return row
 
@@ -160,6 +164,7 @@ class _Scenes:
         root: Root of the data set.
         roi: Region.
         grid: Grid of the scenes: the part of the region that patches cover.
+        tags: Tags of the scenes by token.
         bottoms: Row after the last one written, by token.
         kept: Number of stored patches.
     """
@@ -167,6 +172,7 @@ class _Scenes:
     root: Path
     roi: Roi
     grid: GeoBox
+    tags: Mapping[str, Mapping[str, str]]
     bottoms: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TOKENS, 0))
     kept: int = 0
     _write: dict[str, Callable[[int, np.ndarray[Any, Any]], None]] = field(default_factory=dict)
@@ -176,7 +182,8 @@ class _Scenes:
         with ExitStack() as files:
             for token in TOKENS:
                 bands, dtype = (SENTINEL1.bands, "float32") if token == SAR else (SENTINEL2.bands, "uint16")
-                rows = write_rows(self._path(token), bands, self.grid, dtype, block_px=STRIDE_PX)
+                tags = self.tags.get(token)
+                rows = write_rows(self._path(token), bands, self.grid, dtype, tags=tags, block_px=STRIDE_PX)
                 self._write[token] = files.enter_context(rows)
             yield
             for token in TOKENS:
