@@ -22,7 +22,7 @@ from unclouded.sentinel.sentinel2_pixels import decode, decode_part, open_granul
 def test_bands_keep_their_order_however_many_are_decoded_at_a_time(
     tmp_path: Path, optical_product: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, decoders: int
 ) -> None:
-    monkeypatch.setattr(granule, "DECODERS", decoders)
+    monkeypatch.setattr(granule, "threads", lambda: decoders)
     folder = optical_product()
     with open_product(SafeProduct(folder), tmp_path) as product:
         description = describe_product(product)

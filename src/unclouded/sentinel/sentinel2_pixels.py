@@ -24,14 +24,15 @@ from unclouded.files import named, require_room
 from unclouded.io.gdal import gdal_path, gdal_reason, gdal_session
 from unclouded.io.geotiff import MAX_BLOCK_BYTES, require_local_image
 from unclouded.io.strips import RowReader, row_ranges
+from unclouded.machine import threads
 from unclouded.sentinel.radiometry import NO_DATA
 from unclouded.sentinel.raw_store import RawBandCache
 from unclouded.sentinel.resample import Resampling, upsample_rows
 from unclouded.sentinel.safe import ProductFolder
 from unclouded.sentinel.sentinel2 import BandFile, Sentinel2Product
 
-DECODERS = 2
-"""Number of bands decoded at the same time, each by one thread."""
+MOST_DECODERS = 8
+"""Most bands that are decoded at the same time, each by one thread."""
 
 MAX_EXCESS = 0.005
 """Largest excess of a band's share without data over the median band, for products without manifest."""
@@ -78,9 +79,11 @@ def open_granule(
     with ExitStack() as stack:
         for store in stores.values():
             stack.callback(store.close)
-        with ThreadPoolExecutor(DECODERS) as pool:
-            decoded = pool.map(lambda file: _decode_band(product, file, stores[file.band]), files)
-            empty = {file.band: share for file, share in zip(files, decoded, strict=True) if file is not classes}
+        with ThreadPoolExecutor(min(threads(), MOST_DECODERS)) as pool:
+            by_size = sorted(files, key=lambda file: file.pixel_m)  # small images last, so that no thread waits long
+            decoded = pool.map(lambda file: _decode_band(product, file, stores[file.band]), by_size)
+            shares = dict(zip((file.band for file in by_size), decoded, strict=True))
+            empty = {file.band: shares[file.band] for file in description.files}
         if product.listed is None:
             refuse_holes(product, empty)
 
