@@ -1,5 +1,6 @@
 """Files written block by block, judged by GDAL, rio-cogeo and tifffile."""
 
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,20 @@ def test_fault_32_blocks_that_changed_while_they_waited_are_refused(tmp_path: Pa
     with pytest.raises(MachineError, match="read-back differs"):
         write_and_damage()
     assert not list(tmp_path.iterdir())
+
+
+def test_memory_does_not_grow_with_the_height(tmp_path: Path) -> None:
+    """Blocks of 64 rows of 4 bands and 1000 columns are 512 kB; all rows of the larger image would be 16 MB."""
+    strip = np.random.default_rng(0).integers(0, 9_999, (4, 128, 1000)).astype(np.uint16)
+    layer, peaks = Layer(("a", "b", "c", "d"), "uint16", 0), []
+    for rows in (512, 2048):
+        grid = GeoBox((rows, 1000), GRID.affine, GRID.crs)
+        tracemalloc.start()
+        try:
+            with tiled_tiff.tiled_tiff(tmp_path / "a.tif", layer, grid, 64, cloud_optimised=True) as write:
+                for _ in range(0, rows, 128):
+                    write(strip)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0] and peaks[1] < 12e6
