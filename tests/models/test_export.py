@@ -1,5 +1,6 @@
 """Exported networks give the image of the original; those in ONNX are read back with their description."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from unclouded.errors import InputError
 from unclouded.models.cyclegan import initialise
 from unclouded.models.export import export_network, export_networks
-from unclouded.models.export_card import ExportSettings
+from unclouded.models.export_card import ExportSettings, describe, mlm_name, stac_item
 from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.remover import keep_clear_pixels
@@ -72,3 +73,30 @@ def test_a_network_without_map_input_in_openvino(network: NetworkRemover, tmp_pa
 def test_a_composition_needs_the_map(network: NetworkRemover, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="needs the cloud map as input; choose --map input"):
         export_network(network, tmp_path, "onnx", seen(), ExportSettings(cloud_map="ones", composition="inside"))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("mine", "mine"), ("runs/mine (2).", "runs_mine__2"), ("7", "network_7"), ("__", "network"), ("ab", "network_ab")],
+)
+def test_names_are_those_that_mlm_allows(name: str, expected: str) -> None:
+    assert mlm_name(name) == expected
+    assert re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]", expected)
+
+
+def test_an_item_follows_the_schema_of_mlm_1_5(network: NetworkRemover) -> None:
+    for scaling in ("inside", "outside"):
+        settings = ExportSettings(scaling=scaling)  # type: ignore[arg-type]
+        item = stac_item(describe(network, settings), Path("mine.onnx"), "onnx")
+        properties = item["properties"]
+        required = {"mlm:name", "mlm:architecture", "mlm:tasks", "mlm:input", "mlm:output"}
+        assert required <= set(properties)
+        assert {key for key in properties if key.startswith("mlm:")} == required | {"mlm:framework"}
+        for one in properties["mlm:input"]:  # bands are listed, so that one dimension is called bands
+            assert "bands" in one["input"]["dim_order"]
+            assert all(set(each) == {"type", "mean", "stddev"} for each in one.get("value_scaling", []))
+        assert [band["name"] for band in properties["bands"]] == ["VV", "VH", *network.bands, "cloud_map"]
+        (output,) = properties["mlm:output"]
+        assert "bands" not in output and "bands" not in output["result"]["dim_order"]
+        (asset,) = item["assets"].values()
+        assert "mlm:model" in asset["roles"] and asset["mlm:artifact_type"] == "onnx"

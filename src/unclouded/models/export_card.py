@@ -1,6 +1,7 @@
 """Description and model card of an exported network."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,26 +86,32 @@ def describe(remover: NetworkRemover, settings: ExportSettings, *, folded: bool 
     if outside:
         use |= {"clip": ranges, "output_scaling": [_to_network(scaling.toa_reflectance)]}
     content = {
-        "mlm:name": remover.name,
+        "mlm:name": mlm_name(remover.name),
         "mlm:input": [
             {
                 "name": name,
                 "bands": names,
-                "input": _array(len(names)),
+                "input": _array(len(names), "bands"),
                 "value_scaling": [_to_network(ranges[band]) for band in names]
                 if outside and name != CLOUD_MAP
                 else None,
             }
             for name, names in inputs
         ],
-        "mlm:output": [{"name": OUTPUT, "result": _array(len(bands))}],
+        "mlm:output": [{"name": OUTPUT, "result": _array(len(bands), "channel")}],
         NETWORK: use,
     }
     return settings_from(Description, content, origin=f"the description of {remover.name}")
 
 
-def _array(channels: int) -> dict[str, Any]:
-    order = ["batch", "channel", "height", "width"]
+def mlm_name(name: str) -> str:
+    """Return a name as MLM has them: letters, digits and ``_.-``, from a letter to a letter or digit."""
+    kept = re.sub(r"[^A-Za-z0-9_.\-]", "_", name).rstrip("_.-")
+    return kept if re.match(r"[A-Za-z]..", kept) else f"network_{kept}".rstrip("_")
+
+
+def _array(channels: int, axis: str) -> dict[str, Any]:
+    order = ["batch", axis, "height", "width"]
     return {"shape": [1, channels, -1, -1], "dim_order": order, "data_type": "float32"}
 
 
@@ -130,6 +137,7 @@ def stac_item(described: Description, path: Path, to: Format) -> dict[str, Any]:
             "datetime": None,
             "start_datetime": "1900-01-01T00:00:00Z",
             "end_datetime": "9999-12-31T23:59:59Z",
+            "bands": [{"name": name} for one in described.inputs for name in one.names],
             "mlm:architecture": "ResNet generator with a long skip connection (Ebel et al. 2020)",
             "mlm:tasks": tasks,
             "mlm:framework": {"onnx": "ONNX", "openvino": "OpenVINO", "torch": "PyTorch"}[to],

@@ -1,4 +1,4 @@
-"""Description of a network in the vocabulary of the STAC Machine Learning Model extension (MLM), version 1.4.
+"""Description of a network in the vocabulary of the STAC Machine Learning Model extension (MLM), version 1.5.
 
 A file NAME.json beside NAME.onnx is a STAC item, or an object with its properties alone. ``mlm:input`` and
 ``mlm:output`` describe bands, shapes and scaling. What MLM has no words for stands in ``unclouded:network``: clipping,
@@ -20,7 +20,7 @@ from unclouded.sensors import SENTINEL1, SENTINEL2, Level
 from unclouded.settings import Settings, settings_from
 from unclouded.strict_json import read_json_object
 
-SCHEMA = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
+SCHEMA = "https://stac-extensions.github.io/mlm/v1.5.0/schema.json"
 NETWORK = "unclouded:network"
 CLOUD_MAP = "cloud_map"
 """Name of the band of the cloud map m."""
@@ -28,7 +28,8 @@ CHANNELS = (*SENTINEL1.bands, *SENTINEL2.bands, CLOUD_MAP)
 """Bands that an input may have."""
 MAX_BYTES = 1 << 20
 MAX_REACH_PX = 4096
-_DIMENSIONS = ("batch", "channel", "height", "width")
+_DIMENSIONS = (("batch", "bands", "height", "width"), ("batch", "channel", "height", "width"))
+"""Names of the four dimensions; MLM has ``bands`` where the bands are listed, as for inputs."""
 
 Name = Annotated[CardText, Field(min_length=1)]
 
@@ -126,8 +127,8 @@ class Array(_Described):
 
     @model_validator(mode="after")
     def _is_an_image(self) -> "Array":
-        if self.dim_order != _DIMENSIONS:
-            raise ValueError(f"dim_order is {' '.join(self.dim_order)[:80]}, expected {' '.join(_DIMENSIONS)}")
+        if self.dim_order not in _DIMENSIONS:
+            raise ValueError(f"dim_order is {' '.join(self.dim_order)[:80]}, expected {' '.join(_DIMENSIONS[0])}")
         batch, channels, height, width = self.shape
         if (
             batch not in (1, -1)
