@@ -36,6 +36,7 @@ def main(folder: Path) -> None:
         ("data", "sheet", root, "--out", folder / "sheet.html"): 0,
         ("data", "manifest", root, "--out", folder / "manifest.parquet"): 0,
         ("data", "sample", "world", folder / "regions.geojson", "--regions", 6): 0,
+        ("view", cloudy.parent, "--export", folder / "view"): 0,
         ("predict", "--cloudy", cloudy, "--out", folder / "clear"): 2,
     }
     for words, status in expected.items():

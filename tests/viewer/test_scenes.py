@@ -51,10 +51,12 @@ def test_no_path_of_the_machine_is_part_of_the_description(example: ExampleScene
     assert str(example.inputs) not in text
 
 
-def test_the_stretch_is_the_range_of_the_result(example: ExampleScene) -> None:
-    low, high = opened(example.folder).stretch["B01"]
-    assert low == pytest.approx(0.0506, abs=0.002)  # the first per cent of 500 + 2 column and 500 + 3 row
-    assert high == pytest.approx(0.2380, abs=0.003)
+def test_the_stretch_is_the_contrast_of_clear_ground(example: ExampleScene) -> None:
+    stretch = opened(example.folder).stretch
+    clear = coordinate_bands(13)[0, 100:]  # the upper 100 rows are cloudy
+    low, high = np.percentile(clear, (0.5, 99)) / 10_000
+    assert stretch["B01"] == pytest.approx([low, high], abs=0.002)
+    assert stretch["B02"] == pytest.approx([low + 0.01, high + 0.01], abs=0.002)
 
 
 def test_an_input_of_other_content_is_not_shown(example: ExampleScene, tmp_path: Path) -> None:
@@ -113,6 +115,20 @@ def test_dates_of_a_series_are_listed_in_order(tmp_path: Path) -> None:
         (tmp_path / name / "summary.json").write_text(json.dumps({"scene": {"acquired": acquired}}))
     (tmp_path / "unfinished").mkdir()
     assert [one.title for one in find_scenes(tmp_path)] == ["b", "a", "c"]
+
+
+def test_inputs_are_found_in_a_folder_beside_the_products(example: ExampleScene, tmp_path: Path) -> None:
+    other = copied(example, tmp_path)
+    other.inputs.rename(other.folder.parent / "scene_images")
+    assert opened(other.folder).layer("observed").verified is True
+
+
+def test_products_and_geotiffs_of_one_folder_are_all_listed(tmp_path: Path) -> None:
+    (tmp_path / "result").mkdir()
+    (tmp_path / "result" / "clear.tif").write_bytes(b"not read yet")
+    (tmp_path / "result" / "summary.json").write_text("{}")
+    (tmp_path / "network.tif").write_bytes(b"not read yet")
+    assert [(one.title, one.is_product) for one in find_scenes(tmp_path)] == [("result", True), (tmp_path.name, False)]
 
 
 def test_geotiffs_of_one_grid_are_a_scene(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ export function legendOf(scene, layer, wanted) {
     return { text: text.join(" · ") };
   }
   if (layer.role === "cloud_map") return { ramp: RAMPS.cloud_map, ends: ["0 clear", "1 cloudy"] };
-  if (layer.role === "confidence") return { ramp: RAMPS.confidence, ends: ["0 guessed", "1 observed"] };
+  if (layer.role === "confidence") return { ramp: RAMPS.confidence, ends: ["0 guessed", "1 certain"], note: "Nothing is drawn where pixels were not predicted." };
   if (layer.role === "uncertainty") return { ramp: RAMPS.uncertainty, ends: ["0", "0.1 reflectance"] };
   if (layer.role === "picture") return { text: "picture of the product, in its own stretch and without spectra: the image itself was not found" };
   if (layer.role !== "optical") return { ramp: RAMPS.other, ends: ["0", "1"] };

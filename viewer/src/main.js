@@ -27,7 +27,8 @@ function chosen(contents) {
     if (contents[list].some((one) => one.id === link[kind])) return [Page, link[kind]];
   }
   const filled = Object.values(PAGES).filter(([, list]) => contents[list].length);
-  const isAlone = filled.length === 1 && (filled[0][1] === "scenes" || contents[filled[0][1]].length === 1);
+  const isSeries = new Set(contents.scenes.map((one) => Boolean(one.acquired))).size === 1;
+  const isAlone = filled.length === 1 && (filled[0][1] === "scenes" ? isSeries : contents[filled[0][1]].length === 1);
   return isAlone ? [filled[0][0], contents[filled[0][1]][0].id] : [HomePage, ""];
 }
 

@@ -72,6 +72,11 @@ export class ScenePage {
     return Object.keys(COMBINATIONS).filter((key) => optical.some((one) => hasBands(one, key)));
   }
 
+  /** Scenes of the slider: those with a date, if this one has one. */
+  get dated() {
+    return this.contents.scenes.filter((one) => Boolean(one.acquired) === Boolean(this.scene.acquired));
+  }
+
   change(state) {
     Object.assign(this.state, state);
     this.refresh();
@@ -98,7 +103,8 @@ export class ScenePage {
   }
 
   header() {
-    const back = this.contents.datasets?.length || this.contents.scores?.length ? h("a", { href: "#", class: "home" }, this.contents.title) : null;
+    const others = this.contents.datasets.length + this.contents.scores.length + this.contents.scenes.length - this.dated.length;
+    const back = others ? h("a", { href: "#", class: "home" }, this.contents.title) : null;
     const day = this.scene.acquired ? h("span", { class: "soft" }, this.scene.acquired.slice(0, 16).replace("T", " ") + " UTC") : null;
     const report = this.api.reportAddress(this.scene);
     return h("header", { class: "bar" },
@@ -137,7 +143,7 @@ export class ScenePage {
   }
 
   dates() {
-    const scenes = this.contents.scenes;
+    const scenes = this.dated;
     if (scenes.length < 2) return null;
     const at = scenes.findIndex((one) => one.id === this.scene.id);
     const label = (one) => one.acquired?.slice(0, 10) ?? one.title;
@@ -151,10 +157,10 @@ export class ScenePage {
   }
 
   toDate(index) {
-    const next = this.contents.scenes[index];
+    const next = this.dated[index];
     if (!next || next.id === this.scene.id) return;
     Object.assign(this.state, this.map.place());
-    this.open(next.id).catch((error) => this.say(error.message));
+    this.open(next.id).catch((error) => this.say(error.message, true));
   }
 
   // Events.
@@ -163,7 +169,7 @@ export class ScenePage {
     this.mapElement.addEventListener("picked", ({ detail }) => this.pick(detail.row, detail.column));
     this.mapElement.addEventListener("moved", () => this.onMoved());
     this.mapElement.addEventListener("hovered", ({ detail }) => (this.coordinates.value = placeText(this.scene, detail.place)));
-    this.mapElement.addEventListener("failed", ({ detail }) => this.say(`${detail.layer.title} cannot be read here; the log of the viewer has the reason`));
+    this.mapElement.addEventListener("failed", ({ detail }) => this.say(`${detail.layer.title} cannot be read here; the log of the viewer has the reason`, true));
   }
 
   onMoved() {
@@ -205,14 +211,16 @@ export class ScenePage {
       this.say(`Values of row ${row}, column ${column} are shown`);
     } catch (error) {
       this.pixel = null;
-      this.say(error.message);
+      this.say(error.message, true);
     }
     this.drawPanel();
     writeLink(this.state);
   }
 
-  say(text) {
+  /** Tell screen readers something; what is wrong is shown, too. */
+  say(text, isWrong = false) {
     this.status.textContent = text;
+    this.status.classList.toggle("wrong", isWrong);
   }
 
   byKey(event) {
@@ -239,7 +247,7 @@ export class ScenePage {
   }
 
   stepDate(by) {
-    this.toDate(this.contents.scenes.findIndex((one) => one.id === this.scene.id) + by);
+    this.toDate(this.dated.findIndex((one) => one.id === this.scene.id) + by);
   }
 
   forget() {
@@ -309,7 +317,7 @@ function legendBody(legend, side) {
   for (const [value, colour] of legend.ramp) gradient.addColorStop((value - low) / (high - low), colour);
   context.fillStyle = gradient;
   context.fillRect(0, 0, 256, 1);
-  return h("div", {}, bar, h("div", { class: "ends soft" }, legend.ends.map((one) => h("span", {}, one))));
+  return h("div", {}, bar, h("div", { class: "ends soft" }, legend.ends.map((one) => h("span", {}, one))), legend.note ? h("p", { class: "soft" }, legend.note) : null);
 }
 
 function swatch(colour) {

@@ -7,6 +7,7 @@ beside the products or in folders that the user names, and compared by their SHA
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,12 @@ if TYPE_CHECKING:
 
 SUMMARY = "summary.json"
 MAX_SCENES = 10_000
+MAX_SIBLINGS = 200
+"""Most entries beside a product folder that are searched for its inputs."""
 MAX_IMAGES = 40
 """Most layers of a scene."""
+_MIN_CLEAR_PX = 100
+"""Clear pixels of the sample from which they determine the contrast, as in the report."""
 _COMPARED_BYTES = 256 << 20
 """Largest input that is compared by its checksum."""
 _PRODUCTS: tuple[tuple[str, "Role", str], ...] = (
@@ -105,17 +110,18 @@ class Scene:
 
 
 def find_scenes(folder: Path) -> list[FoundScene]:
-    """Return the scenes of a folder, earliest first: the folder itself, or its sub-folders.
+    """Return the scenes of a folder: itself, or the products in it, earliest first, and its GeoTIFFs as one.
 
     Raises:
         InputError: It is no folder.
     """
     require_folder(folder)
-    if (own := _found(folder, folder.resolve().name)) is not None:
+    own = _found(folder, folder.resolve().name)
+    if own is not None and own.is_product:
         return [own]
     places = sorted(one for one in folder.iterdir() if not one.name.startswith(".") and one.is_dir())[:MAX_SCENES]
     products = [scene for one in places if (scene := _found(one, one.name, loose=False)) is not None]
-    return sorted(products, key=lambda one: (one.acquired or "9999", one.title))
+    return sorted(products, key=lambda one: (one.acquired or "9999", one.title)) + ([own] if own is not None else [])
 
 
 def _found(folder: Path, title: str, *, loose: bool = True) -> FoundScene | None:
@@ -308,7 +314,9 @@ def _input_layer(
 
     if Path(wanted.name).name != wanted.name or wanted.name in ("", ".", ".."):
         return "its name is not a file name"
-    folders = (*sources.folders, found.folder, found.folder.absolute().parent)
+    parent = found.folder.absolute().parent
+    siblings = [one for one in islice(parent.iterdir(), MAX_SIBLINGS) if one.is_dir()]
+    folders = (*sources.folders, found.folder, parent, *sorted(siblings))
     path = next((one / wanted.name for one in folders if is_file(one / wanted.name)), None)
     if path is None:
         if any(is_folder(one / wanted.name) for one in folders):
@@ -352,23 +360,29 @@ def _truth(result: "Layer", registry: Registry, sources: Sources) -> list["Layer
 # What the front end needs to know.
 
 
-def _stretch(layers: Iterable["Layer"]) -> dict[str, Any]:
-    """Return black and white of each optical band, the same for all layers, from the first optical layer."""
+def _stretch(layers: Iterable["Layer"]) -> dict[str, list[float]]:
+    """Return black and white of each optical band, the same for all layers: the contrast of clear ground.
+
+    Clear ground is where m = 0 in the first optical layer; without a cloud map, or with little of it, all of the layer.
+    """
     import numpy as np
 
     from unclouded.stretch import HIGH_PERCENT, LOW_PERCENT
     from unclouded.viewer.pixels import sample
 
-    first = next((one for one in layers if one.role == "optical"), None)
-    if first is None:
+    by_role = {one.role: one for one in reversed(tuple(layers))}  # the first of each
+    if (first := by_role.get("optical")) is None:
         return {}
     values = sample(first)
-    bands = {}
-    for band, image in zip(first.bands, values, strict=True):
-        known = image[np.isfinite(image)]
-        low, high = np.percentile(known, (LOW_PERCENT, HIGH_PERCENT)).tolist() if known.size else (0.0, 0.3)
-        bands[band] = [round(low, 5), round(max(high, low + 0.02), 5)]
-    return bands
+    cloud_map = sample(by_role["cloud_map"])[0] if "cloud_map" in by_role else np.zeros(values.shape[1:])
+    is_known = np.isfinite(values).all(axis=0)
+    is_clear = is_known & (cloud_map == 0)
+    ground = values[:, is_clear if np.count_nonzero(is_clear) >= _MIN_CLEAR_PX else is_known]
+    if not ground.size:
+        return {band: [0.0, 0.3] for band in first.bands}
+    low, high = np.percentile(ground, (LOW_PERCENT, HIGH_PERCENT), axis=1)
+    ends = zip(first.bands, low.tolist(), high.tolist(), strict=True)
+    return {band: [round(a, 5), round(max(b, a + 0.02), 5)] for band, a, b in ends}
 
 
 def _facts(summary: Mapping[str, Any]) -> dict[str, Any]:
