@@ -113,3 +113,8 @@ COMMON_NAME = {
     "B12": "swir22",
 }  # fmt: skip
 """Common band names of the STAC electro-optical extension."""
+
+ALIASES = {name.upper(): band for band, name in COMMON_NAME.items()} | {
+    "REDEDGE1": "B05", "REDEDGE2": "B06", "REDEDGE3": "B07",
+}  # fmt: skip
+"""Bands by their common names in capitals, and by those of catalogues that number the red edge."""

@@ -165,7 +165,7 @@ class Answer:
 
     def error(self) -> WebError:
         """Return the error for a response whose status means failure."""
-        moved = f", moved to {_shown(self.headers['Location'])}" if "Location" in self.headers else ""
+        moved = f", moved to {shown_address(self.headers['Location'])}" if "Location" in self.headers else ""
         return WebError(
             f"the server answers {self.status} {responses.get(self.status, '')}".rstrip() + moved,
             status=self.status,

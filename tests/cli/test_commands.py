@@ -314,7 +314,7 @@ def test_fault_18_an_l2a_image_is_refused_for_the_papers_detector(refused: Refus
     assert printed.endswith("s2.tif, a Level-2A image, does not have; use --detector csmask-l2a")
 
 
-@pytest.mark.parametrize(("scale", "dtype"), [(1e-4, np.float32), (1, np.float32), (0.02, np.uint8)])
+@pytest.mark.parametrize(("scale", "dtype"), [(1e-4, np.float32), (0.12345, np.float32), (0.02, np.uint8)])
 def test_fault_17_reflectance_of_another_type_is_refused(scale: float, dtype: type, refused: Refused) -> None:
     expected = f"has values of type {np.dtype(dtype)}, expected uint16 or int16 for Sentinel-2"
     assert expected in refused(cloudy=(CLOUDY * scale).astype(dtype))

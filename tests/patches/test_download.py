@@ -148,3 +148,42 @@ def test_a_complete_archive_causes_no_warning(mirror: Path, tmp_path: Path, monk
 def test_other_protocols_are_handed_over_to_other_programs(tmp_path: Path, origin: str) -> None:
     with pytest.raises(InputError, match=r"copy its archives into a folder with curl or rsync, .* docs/full-size\.md"):
         plan(archives(), origin, tmp_path)
+
+
+def test_some_regions_of_an_archive_are_extracted_and_the_others_later(tmp_path: Path) -> None:
+    folder, root, sensor = tmp_path / "mirror", tmp_path / "root", "s1"
+    folder.mkdir()
+    with tarfile.open(folder / "ROIs2017_winter_s1.tar.gz", "w:gz") as tar:
+        for number in (22, 112):
+            member = tarfile.TarInfo(f"ROIs2017_winter_s1/s1_{number}/ROIs2017_winter_s1_{number}_p30.tif")
+            member.size = 6
+            tar.addfile(member, io.BytesIO(b"pixels"))
+
+    def fetched(*numbers: int) -> list[str]:
+        regions = frozenset(Roi("ROIs2017", "winter", number) for number in numbers)
+        selected = archives(("winter",), (sensor,), regions)
+        fetch(selected, str(folder), root)
+        assert plan(selected, str(folder), root).left == ()
+        return sorted(path.parent.name for path in root.glob("*/*/*.tif"))
+
+    assert fetched(112) == ["s1_112"]
+    assert fetched(22) == ["s1_112", "s1_22"]
+    assert (
+        plan(archives(("winter",), (sensor,), frozenset({Roi("ROIs2017", "winter", 112)})), str(folder), root).left
+        == ()
+    )
+    assert len(plan(archives(("winter",), (sensor,)), str(folder), root).left) == 1  # a part is not the whole
+    assert fetched() == ["s1_112", "s1_22"]
+    (line,) = incomplete(archives(("winter",), (sensor,)), root)
+    assert line.startswith("ROIs2017_winter_s1 has 2 of ")
+
+
+def test_regions_are_checked_before_anything_is_fetched() -> None:
+    one = Roi("ROIs2017", "winter", 112)
+    assert [archive.folder for archive in archives(regions=frozenset({one}))] == [
+        f"ROIs2017_winter_{sensor}" for sensor in ("s1", "s2", "s2_cloudy")
+    ]
+    with pytest.raises(InputError, match="SEN12MS-CR has no region ROIs2017_winter_9999; its first one is"):
+        archives(regions=frozenset({Roi("ROIs2017", "winter", 9999)}))
+    with pytest.raises(InputError, match="ROIs2017_winter_112 is not of the season spring; leave the season out"):
+        archives(("spring",), regions=frozenset({one}))

@@ -24,6 +24,7 @@ class Archive:
         items: STAC items.
         statuses: Status codes that are answered first, to requests for files.
         cut: Number of answers that are cut in their middle.
+        ranges: Whether requests for the first bytes of a file are honoured, too.
         wrong_length: Whether the server declares and sends one byte less.
         token_uses: Requests for files that one token is good for; None if no token is needed.
         tokens: Tokens that were issued.
@@ -34,6 +35,7 @@ class Archive:
     items: list[dict[str, Any]] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     cut: int = 0
+    ranges: bool = False
     wrong_length: bool = False
     token_uses: int | None = None
     tokens: int = 0
@@ -122,14 +124,19 @@ def running(archive: Archive) -> Iterator[Archive]:
                 self._status(404)
                 return
             content = content[:-1] if archive.wrong_length else content
-            start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
-            self.send_response(206 if start else 200)
-            if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-            self.send_header("Content-Length", str(len(content) - start))
+            span = self.headers.get("Range", "").removeprefix("bytes=")
+            first, _, last = span.partition("-")
+            partial = bool(span) and (archive.ranges or int(first) > 0)
+            start, end = (
+                (int(first), min(int(last or len(content) - 1) + 1, len(content))) if partial else (0, len(content))
+            )
+            self.send_response(206 if partial else 200)
+            if partial:
+                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(content)}")
+            self.send_header("Content-Length", str(end - start))
             self.send_header("ETag", '"1"')
             self.end_headers()
-            rest = content[start:]
+            rest = content[start:end]
             if archive.cut:
                 archive.cut -= 1
                 rest = rest[: len(rest) // 2]

@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
         file = place / f"T32TQM_20210908T102701_{band}.tif"
         write_geotiff(file, image(band)[None], ("stored",), coarse(PIXEL_M[band] // 10), nodata=0)
     (place / "T32TQM_20210908T102701_TCI.tif").touch()
-    (place / "tileInfo.json").touch()
+    (place / "tileInfo.json").write_text('{"timestamp": "2021-09-08T10:27:01Z"}')
     return place
 
 
@@ -85,7 +85,7 @@ def test_offset_tags_count_band_by_band(folder: Path) -> None:
 
 def test_fault_18_a_folder_without_b10_is_of_level_2a(folder: Path, refused: Callable[..., str]) -> None:
     (folder / "T32TQM_20210908T102701_B10.tif").unlink()
-    assert refused(folder).endswith("has no GeoTIFF named after B10; Level-2A has no B10: fetch the L1C of this scene")
+    assert refused(folder).endswith("has no image named after B10; Level-2A has no B10: fetch the L1C of this scene")
     with open_optical(folder, allow_l2a=True) as scene:
         assert (scene.level, scene.sensor) == ("L2A", SENTINEL2_L2A)
         assert scene.stored(0, 1)[-1, 0, 0] == 12_001
@@ -93,7 +93,7 @@ def test_fault_18_a_folder_without_b10_is_of_level_2a(folder: Path, refused: Cal
 
 def test_fault_09_bands_that_are_missing_or_there_twice_are_named(folder: Path, refused: Callable[..., str]) -> None:
     (folder / "T32TQM_20210908T102701_B8A.tif").rename(folder / "B08.TIFF")
-    assert "has no GeoTIFF named after B8A; fetch them, too" in refused(folder)
+    assert "has no image named after B8A; fetch them, too" in refused(folder)
     (folder / "T32TQM_20210908T102701_TCI.tif").rename(folder / "b8a.tif")
     assert "has B08.TIFF and T32TQM_20210908T102701_B08.tif for B08, expected one file" in refused(folder)
 

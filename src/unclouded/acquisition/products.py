@@ -5,6 +5,7 @@ killed run left is continued, not fetched again.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import shapely
+
 from unclouded.acquisition.choice import Found
 from unclouded.acquisition.credentials import Credentials
+from unclouded.acquisition.places import Place
+from unclouded.acquisition.windows import fetch_window
 from unclouded.batch.storage import fetch_into, is_web, require_known_storage
 from unclouded.errors import InputError
 from unclouded.files import as_room, named, require_room, write_json
@@ -66,6 +71,8 @@ class RemoteProduct:
         collection: Collection of the item.
         sensor: ``optical`` or ``radar``.
         item: STAC item, kept beside bands.
+        window: Area of which alone bands are fetched, GeoJSON geometry in degrees; None for whole files.
+        share: Approximate share of the product that is fetched.
     """
 
     name: str
@@ -74,17 +81,30 @@ class RemoteProduct:
     collection: str
     sensor: str
     item: Mapping[str, Any]
+    window: Mapping[str, Any] | None = None
+    share: float = 1.0
 
     @property
     def bytes(self) -> int:
-        """Size by the item, or a typical one."""
+        """Size by the item, or a typical one, of the part to fetch."""
         sizes = [one.size for one in self.files]
-        return TYPICAL_BYTES[self.sensor] if None in sizes else sum(size or 0 for size in sizes)
+        whole = TYPICAL_BYTES[self.sensor] if None in sizes else sum(size or 0 for size in sizes)
+        return int(whole * self.share)
+
+    def cut_to(self, place: Place) -> "RemoteProduct":
+        """Return the product with the bands cut to a place, if it has bands and the place is no whole tile."""
+        if self.kind != "bands" or place.tile or not all(is_web(one.address) for one in self.files):
+            return self
+        outline = shapely.geometry.shape(place.outline)
+        whole = shapely.geometry.shape(self.item["geometry"])
+        share = min(outline.envelope.area / max(whole.area, 1e-9), 1.0)
+        mark = hashlib.sha256(json.dumps(place.outline, sort_keys=True).encode()).hexdigest()[:8]
+        return replace(self, name=f"{self.name}_{mark}", window=place.outline, share=max(share, 0.001))
 
     @property
     def is_size_known(self) -> bool:
-        """Whether the item names all sizes."""
-        return all(one.size is not None for one in self.files)
+        """Whether the item names all sizes, of whole files."""
+        return self.window is None and all(one.size is not None for one in self.files)
 
 
 def remote_product(found: Found) -> RemoteProduct:
@@ -129,7 +149,9 @@ def _bands(assets: Mapping[str, Mapping[str, Any]]) -> Iterator[RemoteFile]:
         is_band = "data" in (asset.get("roles") or ()) or key.upper() in ("VV", "VH")
         if not name.lower().endswith((".tif", ".tiff")) or not is_band or not _NAME.fullmatch(name):
             continue
-        if not re.search(r"(?i)\b(b\d[\da]?|vv|vh|coastal|blue|green|red\w*|nir\d*|swir\d*)\b", key.replace("_", " ")):
+        if not re.search(
+            r"(?i)\b(b\d[\da]?|vv|vh|coastal|blue|green|red\w*|nir\d*|swir\d*|scl)\b", key.replace("_", " ")
+        ):
             continue
         if name not in seen:
             seen.add(name)
@@ -198,8 +220,12 @@ def fetch_product(
     elif product.kind == "file":
         _fetch_file(product.files[0], target, access, on_progress, retry)
     else:
-        for one in product.files:
-            _fetch_file(one, target / one.name, access, on_progress, retry)
+        for done, one in enumerate(product.files, start=1):
+            if product.window is None:
+                _fetch_file(one, target / one.name, access, on_progress, retry)
+            elif not (target / one.name).exists():
+                fetch_window(one.address, target / one.name, product.window, access, retry)
+                on_progress(f"fetch {product.name[:40]}", done * product.bytes // len(product.files), product.bytes)
         write_json(target / ITEM, without_secrets(product.item))
     write_json(record, {"files": identity})
     return target

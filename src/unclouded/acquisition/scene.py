@@ -59,12 +59,14 @@ class SceneFiles:
         sar: Radar product, or folder with the slices of one pass; None if there is none.
         references: Images of other dates.
         area: GeoJSON file with the place; None for a whole tile.
+        radar_as_bands: Whether the radar is GeoTIFFs, which have to be warped to the grid of the optical image.
     """
 
     cloudy: Path
     sar: Path | None
     references: tuple[Path, ...]
     area: Path | None
+    radar_as_bands: bool = False
 
 
 def plan_scene(
@@ -73,6 +75,8 @@ def plan_scene(
     provider: Provider,
     settings: GetSettings | None = None,
     catalogue: Catalogue | None = None,
+    *,
+    windows: bool = True,
 ) -> ScenePlan:
     """Search an archive and choose the images of a place and a date.
 
@@ -82,6 +86,7 @@ def plan_scene(
         provider: Archive.
         settings: Rules of the choice; the defaults if omitted.
         catalogue: Catalogue to search; that of the archive if omitted.
+        windows: Fetch the place alone of products that are GeoTIFFs of single bands, by range requests.
 
     Raises:
         InputError: The archive does not answer, has no image, or no files that can be fetched.
@@ -94,7 +99,10 @@ def plan_scene(
     items = _items(catalogue, place, (day - wide, day + wide), provider.collection(settings.level))
     items += _items(catalogue, place, (day - radar, day + radar), provider.radar)
     choice = choose_scene(list({id(one): one for one in items}.values()), place, day, settings)
-    return ScenePlan(place, choice, {one.record.name: remote_product(one) for one in choice.products})
+    products = {one.record.name: remote_product(one) for one in choice.products}
+    if windows:
+        products = {name: one.cut_to(place) for name, one in products.items()}
+    return ScenePlan(place, choice, products)
 
 
 def _items(catalogue: Catalogue, place: Place, days: tuple[date, date], collection: str) -> list[Any]:
@@ -141,7 +149,8 @@ def fetch_scene(
             area = folder / AREA
             feature = {"type": "Feature", "properties": {"name": plan.place.name}, "geometry": plan.place.outline}
             write_text(area, json.dumps(feature))
-    return SceneFiles(cloudy, passes[0] if passes else None, references, area)
+    as_bands = bool(choice.radars) and plan.products[choice.radars[0][0].record.name].kind == "bands"
+    return SceneFiles(cloudy, passes[0] if passes else None, references, area, as_bands)
 
 
 def _place_of(slices: Sequence[Any], folder: Path) -> Path:

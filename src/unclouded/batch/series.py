@@ -26,8 +26,8 @@ from unclouded.prediction.auto_remover import RemoverSpec
 from unclouded.prediction.scene import SceneSettings
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import SENTINEL1, SENTINEL2
-from unclouded.sentinel.band_stack import read_acquisition_time
 from unclouded.sentinel.identify import BandStack, GeoTiff, ImageFolder, identify
+from unclouded.sentinel.optical_stack import read_optical_time
 
 if TYPE_CHECKING:
     import xarray
@@ -80,8 +80,7 @@ def _image(path: Path) -> StackImage:
     if isinstance(source, ImageFolder):
         source = identify(path, SENTINEL1)
     if isinstance(source, GeoTiff | BandStack):
-        files = [one for places in source.files.values() for one in places] if isinstance(source, BandStack) else [path]
-        taken = read_acquisition_time(files[0], path).time
+        taken = read_optical_time(source)
         if taken is None:
             raise InputError(
                 f"{named(path)} is of unknown date; set its tag ACQUISITIONDATETIME, or name the file as the product"

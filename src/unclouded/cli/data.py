@@ -222,6 +222,13 @@ def fetch(
         list[str] | None,
         typer.Option(help="Images to fetch: s1, s2 or s2_cloudy. Repeatable.", show_default="all images"),
     ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Region to extract, such as ROIs2017_winter_112; its whole archives are downloaded. Repeatable.",
+            show_default="all regions",
+        ),
+    ] = None,
     checksums: Annotated[
         Path | None, typer.Option(help="SHA-256 checksums of the archives, in the format of sha256sum.")
     ] = None,
@@ -240,9 +247,10 @@ def fetch(
     from unclouded.patches.archives import SEASONS, archives
     from unclouded.patches.download import fetch as fetch_archives
     from unclouded.patches.download import incomplete, plan, read_checksums
-    from unclouded.patches.roi import SENSORS
+    from unclouded.patches.roi import SENSORS, Roi
 
-    selected = archives(tuple(season or SEASONS), tuple(sensor or SENSORS))
+    regions = frozenset(Roi.parse(name) for name in region or ())
+    selected = archives(tuple(season or SEASONS), tuple(sensor or SENSORS), regions)
     digests = read_checksums(checksums) if checksums else None
     planned = plan(selected, origin, root, keep=keep)
     typer.echo(planned)

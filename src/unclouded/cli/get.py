@@ -85,6 +85,14 @@ def get(
             rich_help_panel=CHOICE,
         ),
     ] = None,
+    whole_files: Annotated[
+        bool,
+        typer.Option(
+            "--whole-files",
+            help="Fetch whole bands where an archive has single bands; else only the place, by range requests.",
+            rich_help_panel=ARCHIVE,
+        ),
+    ] = False,
     remover: Annotated[
         str | None,
         typer.Option(
@@ -145,7 +153,7 @@ def get(
         raise InputError("--area is the place itself; give the GeoJSON file as PLACE")
     specs = scene.specs(remover, network)
     credentials = Credentials(provider)
-    plan = plan_scene(where, wanted, provider, rules)
+    plan = plan_scene(where, wanted, provider, rules, windows=not whole_files)
     typer.echo(plan.text())
     if dry_run:
         return
@@ -157,6 +165,8 @@ def get(
         files = fetch_scene(plan, products or out / "products", credentials, on_progress)
     settings = scene.read()
     settings = settings if files.area is None else settings.model_copy(update={"area": files.area})
+    if files.radar_as_bands:
+        settings = settings.model_copy(update={"radar": settings.radar.model_copy(update={"align": True})})
     first, *others = (spec.find() for spec in specs)
     with progress_bar() as on_progress:
         predicted = predict_scene(

@@ -55,7 +55,8 @@ from unclouded.patches.roi import REVIEW, PatchId, Roi
 from unclouded.patches.screening import MEASURING, Finding, Screening, screen
 from unclouded.patches.storing import PatchStore, SeriesDates, open_store
 from unclouded.sentinel.footprints import footprint
-from unclouded.sentinel.optical import OpticalScene, open_optical
+from unclouded.sentinel.optical import open_optical
+from unclouded.sentinel.optical_scene import OpticalScene
 from unclouded.sentinel.radar import RadarScene, open_radar
 from unclouded.sentinel.scene_alignment import date_gap_days
 

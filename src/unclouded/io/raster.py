@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from unclouded.errors import InputError
 from unclouded.io.geotiff import ImageFile, StoredImage, read_stored
-from unclouded.sensors import SENSORS, Sensor
+from unclouded.sensors import ALIASES, SENSORS, SENTINEL2, Sensor
 
 _ROUNDING_DB = 1e-6
 """Tolerance around 0 dB: published patches hold values such as 5e-15 where they were clipped at 0."""
@@ -150,8 +150,10 @@ def _product(bands: int) -> str:
 
 
 def band_named(description: str, sensor: Sensor) -> str | None:
-    """Return the band named by a description or file name such as ``B4``, ``B_04`` or ``Sigma0_VV``; None if none."""
+    """Return the band named by a description or file name such as ``B4``, ``Sigma0_VV`` or ``blue``; None if none."""
     known = {alias: band for band in sensor.bands for alias in (band, band.replace("B0", "B"))}
+    if sensor.unit == SENTINEL2.unit:
+        known |= {alias: band for alias, band in ALIASES.items() if band in sensor.bands}
     words = re.split(r"[^0-9A-Z]+", description.upper())
     return next((known[word] for word in ("".join(words), *words) if word in known), None)
 

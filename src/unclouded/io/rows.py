@@ -7,7 +7,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +89,14 @@ def require_rows(path: Path, geobox: GeoBox, top: int, bottom: int) -> None:
         raise ValueError(f"{path} has rows 0 to {height}, not {top} to {bottom}")
 
 
+def _unchanged(stored: StoredImage) -> StoredImage:
+    return stored
+
+
 @contextmanager
-def open_rows(path: Path, sensor: Sensor) -> Iterator[SceneRows]:
+def open_rows(
+    path: Path, sensor: Sensor, convert: Callable[[StoredImage], StoredImage] = _unchanged
+) -> Iterator[SceneRows]:
     """Open a local GeoTIFF of one sensor to read its rows in physical units.
 
     The checks are those of :func:`unclouded.io.raster.read`; those that need all pixels are made row by row. Linear
@@ -101,6 +106,7 @@ def open_rows(path: Path, sensor: Sensor) -> Iterator[SceneRows]:
     Args:
         path: GeoTIFF with the bands of the sensor in their order; band names are checked if the file has them.
         sensor: Expected sensor.
+        convert: Function applied to the stored rows before they are checked, such as a selection of bands.
 
     Raises:
         InputError: The file is not a readable GeoTIFF, has another number, order or type of bands, or holds values in
@@ -108,9 +114,12 @@ def open_rows(path: Path, sensor: Sensor) -> Iterator[SceneRows]:
     """
     with open_geotiff(path) as source:
         _refuse_ungeocoded(path, source)
-        last_row = stored_rows(path, source, source.height - 1, source.height)  # a truncated file lacks its end
-        check_stored(path, last_row, sensor)
-        scene = SceneRows(path, sensor, grid_of(source), path, partial(stored_rows, path, source))
+
+        def read(top: int, bottom: int) -> StoredImage:
+            return convert(stored_rows(path, source, top, bottom))
+
+        check_stored(path, read(source.height - 1, source.height), sensor)  # a truncated file lacks its end
+        scene = SceneRows(path, sensor, grid_of(source), path, read)
         _check_unit(scene)
         yield scene
 

@@ -11,7 +11,7 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,12 @@ class Archive:
     Attributes:
         collection: One of :data:`COLLECTIONS`.
         sensor: ``s1``, ``s2`` or ``s2_cloudy``.
+        regions: Regions to extract; all if empty.
     """
 
     collection: str
     sensor: str
+    regions: frozenset[Roi] = frozenset()
 
     @property
     def folder(self) -> str:
@@ -63,12 +65,17 @@ class Archive:
 
     @property
     def patches(self) -> int:
-        """Number of patches as published."""
+        """Number of selected patches as published."""
         return sum(self.published().values())
 
     def published(self) -> dict[Roi, int]:
-        """Return the number of patches of each region as published."""
-        return {roi: count for roi, count in official_counts().items() if roi.collection == self.collection}
+        """Return the number of patches of each selected region as published."""
+        counts = official_counts().items()
+        return {roi: count for roi, count in counts if roi.collection == self.collection and self.selects(roi)}
+
+    def selects(self, roi: Roi) -> bool:
+        """Return whether a region is to be extracted."""
+        return not self.regions or roi in self.regions
 
     @property
     def extracted_bytes(self) -> int:
@@ -96,17 +103,30 @@ class Archive:
         return f"{self.folder}/{folder}/{official}"
 
 
-def archives(seasons: tuple[str, ...] = SEASONS, sensors: tuple[str, ...] = SENSORS) -> tuple[Archive, ...]:
+def archives(
+    seasons: tuple[str, ...] = SEASONS, sensors: tuple[str, ...] = SENSORS, regions: frozenset[Roi] = frozenset()
+) -> tuple[Archive, ...]:
     """Return the archives of some seasons and sensors; all twelve by default.
 
+    Args:
+        seasons: Seasons.
+        sensors: Sensors.
+        regions: Regions to extract, and whose archives are returned; all if empty.
+
     Raises:
-        InputError: A season or sensor is unknown.
+        InputError: A season, sensor or region is unknown, or a region belongs to another season.
     """
     for chosen, known in ((seasons, SEASONS), (sensors, SENSORS)):
         if unknown := [word for word in chosen if word not in known]:
             raise InputError(f"{', '.join(unknown)} is none of {', '.join(known)}; choose among them")
+    if absent := sorted(map(str, regions - set(official_counts()))):
+        raise InputError(f"SEN12MS-CR has no region {absent[0]}; its first one is {min(official_counts())}")
+    if other := sorted(str(roi) for roi in regions if roi.season not in seasons):
+        raise InputError(f"{other[0]} is not of the season {' or '.join(seasons)}; leave the season out")
     collections = [collection for collection, season in zip(COLLECTIONS, SEASONS, strict=True) if season in seasons]
-    return tuple(Archive(collection, sensor) for collection in collections for sensor in SENSORS if sensor in sensors)
+    own = {one: frozenset(roi for roi in regions if roi.collection == one) for one in collections}
+    used = [one for one in collections if own[one] or not regions]
+    return tuple(Archive(one, sensor, own[one]) for one in used for sensor in SENSORS if sensor in sensors)
 
 
 # Extraction.
@@ -198,7 +218,8 @@ def extract(archive: Archive, file: Path, root: Path, on_progress: ProgressCallb
 
 
 def _stage(archive: Archive, file: Path, staging: Path, on_progress: ProgressCallback) -> Extracted:
-    limit = archive.patches + archive.patches // 100 + 100
+    published = replace(archive, regions=frozenset()).patches
+    limit = published + published // 100 + 100
     size = 0
     regions: list[Roi] = []
     unexpected_files: list[str] = []
@@ -211,12 +232,15 @@ def _stage(archive: Archive, file: Path, staging: Path, on_progress: ProgressCal
                 if place is None:
                     unexpected_files += [] if member.isdir() else [_shown(member.name)]
                     continue
-                regions.append(PatchId.parse(Path(place).stem).roi)
+                roi = PatchId.parse(Path(place).stem).roi
+                regions.append(roi)
                 if member.size > archive.largest_patch or len(regions) > limit:
                     raise InputError(
                         f"{named(file)} holds more than patches can be ({_shown(member.name)}, {member.size:,} bytes); "
                         "it was not extracted"
                     )
+                if not archive.selects(roi):
+                    continue
                 size += member.size
                 _write(staging / place.partition("/")[2], content, named(file))
     except InputError:
@@ -224,7 +248,7 @@ def _stage(archive: Archive, file: Path, staging: Path, on_progress: ProgressCal
     except _DAMAGES as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise DamagedArchiveError(f"{named(file)} is damaged ({_shown(reason)}); fetch it again") from error
-    return Extracted(size, tuple(unexpected_files), Counter(regions))
+    return Extracted(size, tuple(unexpected_files), Counter(filter(archive.selects, regions)))
 
 
 class _LimitedStream:

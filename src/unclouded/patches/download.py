@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unclouded.errors import InputError, MachineError
 from unclouded.files import free_bytes, named, read_small, require_file, sha256, write_json
@@ -87,7 +88,7 @@ def plan(
     Raises:
         InputError: The server does not answer.
     """
-    left = tuple(archive for archive in archives if not _record_path(root, archive).is_file())
+    left = tuple(archive for archive in archives if not _is_recorded(root, archive))
     sizes = {archive: _size(archive, origin, retry) for archive in left}
     known = [size for size in sizes.values() if size is not None]
     download_bytes = sum(known) if len(known) == len(left) else None
@@ -172,7 +173,11 @@ def _write_record(root: Path, archive: Archive, digest: str, extracted: Extracte
         for roi, count in archive.published().items()
         if extracted.by_region.get(roi, 0) < count
     }
-    record = {
+    earlier, selection = _record(root, archive) or {}, {}
+    if archive.regions:
+        selection = {"regions": sorted({str(roi) for roi in archive.published()} | set(earlier.get("regions", ())))}
+        short = dict(earlier.get("regions_found_and_published", {})) | short
+    record = selection | {
         "archive": archive.file_name,
         "sha256": digest,
         "patches": extracted.patches,
@@ -182,6 +187,30 @@ def _write_record(root: Path, archive: Archive, digest: str, extracted: Extracte
         "left_out": extracted.unexpected_files,
     }
     write_json(_record_path(root, archive), record)
+
+
+def _is_recorded(root: Path, archive: Archive) -> bool:
+    """Return whether the selected regions of an archive are extracted; a record without regions stands for all."""
+    record = _record(root, archive)
+    if record is None or "regions" not in record:
+        return record is not None
+    return bool(archive.regions) and {str(roi) for roi in archive.published()} <= set(record["regions"])
+
+
+def _record(root: Path, archive: Archive) -> dict[str, Any] | None:
+    """Return the record of an archive; None if there is none.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    path = _record_path(root, archive)
+    if not path.is_file():
+        return None
+    record = read_json_object(path, MAX_RECORD_BYTES, "delete it to fetch the archive again")
+    regions, short = record.get("regions", []), record.get("regions_found_and_published", {})
+    if not isinstance(regions, list) or not all(isinstance(one, str) for one in regions) or not isinstance(short, dict):
+        raise InputError(f"{named(path)} is not the record of an archive; delete it to fetch the archive again")
+    return record
 
 
 def _record_path(root: Path, archive: Archive) -> Path:
@@ -211,7 +240,7 @@ def incomplete(archives: Iterable[Archive], root: Path) -> list[str]:
             raise InputError(
                 f"{named(path)} is not the record of an archive; delete it to fetch the archive again"
             ) from error
-        if patches < archive.patches or short:
+        if short or ("regions" not in record and patches < archive.patches):
             found.append(_shortage(archive, patches, short))
     return found
 

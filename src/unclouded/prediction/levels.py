@@ -14,7 +14,7 @@ from unclouded.models.reference_remover import ReferenceRemover
 from unclouded.models.remover import CloudRemover, SceneRemover
 from unclouded.prediction.auto_remover import AutoRemover
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Level, optical_sensor
-from unclouded.sentinel.optical import NO_CLASSES
+from unclouded.sentinel.optical_scene import NO_CLASSES
 from unclouded.sentinel.sentinel2 import ProcessingLevel
 
 

@@ -32,7 +32,8 @@ from unclouded.prediction.tiling import StripCheckpoint
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import SENTINEL1, SENTINEL2
 from unclouded.sentinel.identify import GeoTiff, Source, identify
-from unclouded.sentinel.optical import MAYBE_OFFSET, OpticalScene, OpticalSettings, open_optical
+from unclouded.sentinel.optical import MAYBE_OFFSET, OpticalSettings, open_optical
+from unclouded.sentinel.optical_scene import OpticalScene
 from unclouded.sentinel.radar import RadarScene
 from unclouded.tensors.observation import positions
 

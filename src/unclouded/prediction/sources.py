@@ -29,7 +29,8 @@ from unclouded.sensors import SENTINEL1, SENTINEL2, Level
 from unclouded.sentinel.coregistration import Shift
 from unclouded.sentinel.footprints import latitude_deg, require_on_earth
 from unclouded.sentinel.identify import BandStack, GeoTiff, Source, identify
-from unclouded.sentinel.optical import OpticalScene, OpticalSettings, open_optical
+from unclouded.sentinel.optical import OpticalSettings, open_optical
+from unclouded.sentinel.optical_scene import OpticalScene
 from unclouded.sentinel.radar import RadarScene, open_radar
 from unclouded.sentinel.radar_delivery import RadarRadiometry
 from unclouded.sentinel.radar_units import RadarUnits

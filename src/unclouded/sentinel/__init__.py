@@ -7,14 +7,12 @@ from unclouded._lazy import lazy_names
 if TYPE_CHECKING:
     from unclouded.sentinel.coregistration import estimate_shift as estimate_shift
     from unclouded.sentinel.optical import (
-        OpticalScene as OpticalScene,
-    )
-    from unclouded.sentinel.optical import (
         OpticalSettings as OpticalSettings,
     )
     from unclouded.sentinel.optical import (
         open_optical as open_optical,
     )
+    from unclouded.sentinel.optical_scene import OpticalScene as OpticalScene
     from unclouded.sentinel.radar import RadarScene as RadarScene
     from unclouded.sentinel.radar import open_radar as open_radar
 
@@ -23,10 +21,10 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "coregistration": ("estimate_shift",),
         "optical": (
-            "OpticalScene",
             "OpticalSettings",
             "open_optical",
         ),
+        "optical_scene": ("OpticalScene",),
         "radar": (
             "RadarScene",
             "open_radar",

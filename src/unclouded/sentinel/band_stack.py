@@ -5,7 +5,7 @@ common processors and catalogues.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -33,23 +33,29 @@ COARSEST = 6
 
 
 @contextmanager
-def open_image(source: BandStack | GeoTiff, sensor: Sensor, resampling: Resampling = "nearest") -> Iterator[SceneRows]:
+def open_image(
+    source: BandStack | GeoTiff,
+    sensor: Sensor,
+    resampling: Resampling = "nearest",
+    convert: Callable[[StoredImage], StoredImage] | None = None,
+) -> Iterator[SceneRows]:
     """Open a GeoTIFF with the bands of a sensor, or a folder with one GeoTIFF for each of them.
 
     Args:
         source: File or folder, see :func:`~unclouded.sentinel.identify.identify`.
         sensor: Expected sensor.
         resampling: Interpolation of the coarser bands of a folder.
+        convert: Function applied to the stored rows of a GeoTIFF, see :func:`~unclouded.io.rows.open_rows`.
 
     Raises:
         InputError: A file is not usable (see :func:`~unclouded.io.rows.open_rows`), or the files of a folder do not
             match.
     """
     if isinstance(source, GeoTiff):
-        with open_rows(source.path, sensor) as rows:
+        with open_rows(source.path, sensor, *filter(None, [convert])) as rows:
             yield rows
         return
-    files = _files_of(source, sensor)
+    files = require_files(source, sensor)
     with ExitStack() as stack:
         opened = tuple(
             stack.enter_context(open_rows(files[band], replace(sensor, name=f"{sensor.name} {band}", bands=(band,))))
@@ -93,11 +99,16 @@ def _band(
     return upsample_rows(read, file.geobox.shape[0], factor, top, bottom, resampling), None
 
 
-def _files_of(stack: BandStack, sensor: Sensor) -> dict[str, Path]:
+def require_files(stack: BandStack, sensor: Sensor) -> dict[str, Path]:
+    """Return the one image of each band.
+
+    Raises:
+        InputError: A band is missing, or has several images.
+    """
     folder, found = stack.path, stack.files
     if missing := [band for band in sensor.bands if band not in found]:
         remedy = "Level-2A has no B10: fetch the L1C of this scene" if missing == ["B10"] else "fetch them, too"
-        raise InputError(f"{named(folder)} has no GeoTIFF named after {' '.join(missing)}; {remedy}")
+        raise InputError(f"{named(folder)} has no image named after {' '.join(missing)}; {remedy}")
     for band in sensor.bands:
         if len(found[band]) > 1:
             names = " and ".join(path.name[-80:] for path in found[band][:2])
@@ -204,6 +215,11 @@ def read_acquisition_time(path: Path, folder: Path | None = None) -> Acquisition
         tags = {key.upper(): value for place in (None, DOMAIN) for key, value in source.tags(ns=place).items()}
     names = [path.name] if folder in (None, path) else [path.name, resolved(folder).name]
     return next(_found(tags, names), AcquisitionTime())
+
+
+def acquired_by_names(paths: Sequence[Path]) -> datetime | None:
+    """Return the acquisition time in the first name that contains one; None if none does."""
+    return next((found.time for path in paths if (found := _named(path.name))), None)
 
 
 def _found(tags: Mapping[str, str], names: list[str]) -> Iterator[AcquisitionTime]:

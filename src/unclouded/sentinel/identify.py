@@ -18,6 +18,16 @@ from unclouded.sentinel.safe import Product, ProductZip, SafeProduct, is_zip, pr
 
 SUFFIXES = (".tif", ".tiff")
 
+JP2 = ".jp2"
+
+CLASSES = "SCL"
+"""Name of the image of the scene classification."""
+
+ITEM = "item.json"
+"""STAC item in a folder of images."""
+
+_PIXEL = re.compile(r"_([126]0)m$", re.IGNORECASE)
+
 ONE_PASS = timedelta(minutes=5)
 """Largest time span of one pass: slices start 25 s apart, and the next pass is 12 hours later at the earliest."""
 
@@ -43,15 +53,19 @@ class OnePass:
 
 @dataclass(frozen=True)
 class BandStack:
-    """Folder of GeoTIFFs named after their bands.
+    """Folder of GeoTIFFs or JPEG 2000 images named after their bands, flat or in ``R10m``, ``R20m`` and ``R60m``.
 
     Attributes:
         path: Folder.
-        files: GeoTIFFs by band name; several files of one band are refused on opening.
+        files: Images by band name, the finest ones; several files of one band are refused on opening.
+        classes: Image of the scene classification (SCL); None if there is none.
+        item: STAC item ``item.json``; None if there is none.
     """
 
     path: Path
     files: Mapping[str, tuple[Path, ...]]
+    classes: Path | None = None
+    item: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -90,8 +104,10 @@ def identify(path: Path | str | Source, sensor: Sensor) -> Source:
         return product
     folder = product.path
     files = _band_files(folder, sensor)
+    classes = files.pop(CLASSES, ())
     if len(files) > 1 or (sensor == SENTINEL1 and "VV" in files):
-        return BandStack(folder, files)
+        item = folder / ITEM
+        return BandStack(folder, files, classes[0] if classes else None, item if is_file(item) else None)
     products = _slices(folder) if sensor == SENTINEL1 else _tile_parts(folder)
     return OnePass(folder, products) if products else ImageFolder(folder)
 
@@ -156,13 +172,37 @@ def _holds_metadata(folder: Path) -> bool:
 
 
 def _band_files(folder: Path, sensor: Sensor) -> dict[str, tuple[Path, ...]]:
-    """Return the GeoTIFFs of a folder by the band in their names, such as ``T32TQM_B02_10m.tif``."""
-    found: dict[str, tuple[Path, ...]] = {}
-    for path in _entries(folder):
-        usable = path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and is_file(path)
-        if usable and (band := band_named(path.stem, sensor)):
-            found[band] = (*found.get(band, ()), path)
-    return found
+    """Return the images of a folder by the band in their names, such as ``T32TQM_B02_10m.tif``; the finest of each.
+
+    JPEG 2000 images of an optical sensor count where there are no GeoTIFFs.
+    """
+    found = _images_by_band(folder, sensor, SUFFIXES)
+    return found if found or sensor == SENTINEL1 else _images_by_band(folder, sensor, (JP2,))
+
+
+def _images_by_band(folder: Path, sensor: Sensor, suffixes: tuple[str, ...]) -> dict[str, tuple[Path, ...]]:
+    found: dict[str, dict[int, list[Path]]] = {}
+    for metres, place in _resolution_folders(folder, sensor):
+        for path in _entries(place):
+            usable = path.suffix.lower() in suffixes and not path.name.startswith(".") and is_file(path)
+            if usable and (band := _band_of(path.stem, sensor)):
+                stated = _PIXEL.search(path.stem)
+                found.setdefault(band, {}).setdefault(int(stated[1]) if stated else metres, []).append(path)
+    return {band: tuple(sizes[min(sizes)]) for band, sizes in found.items()}
+
+
+def _resolution_folders(folder: Path, sensor: Sensor) -> Iterator[tuple[int, Path]]:
+    """Yield the folder itself and its folders of one pixel size, with that size; 0 where it is not stated."""
+    yield 0, folder
+    for metres in (10, 20, 60) if sensor != SENTINEL1 else ():
+        if is_folder(folder / f"R{metres}m"):
+            yield metres, folder / f"R{metres}m"
+
+
+def _band_of(stem: str, sensor: Sensor) -> str | None:
+    if sensor != SENTINEL1 and CLASSES in re.split(r"[^A-Z]+", stem.upper()):
+        return CLASSES
+    return band_named(stem, sensor)
 
 
 def _tile_parts(folder: Path) -> tuple[Product, ...]:

@@ -7,7 +7,7 @@ or a folder with a GeoTIFF per band. Order and unit of the bands are checked by 
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from datetime import date as Day
 from itertools import pairwise
@@ -15,41 +15,42 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from jaxtyping import Float32, Integer, UInt8
+from jaxtyping import Integer
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from pydantic import Field
 
 from unclouded.errors import InputError
 from unclouded.files import named
-from unclouded.io.geotiff import image_bands, open_geotiff
-from unclouded.io.raster import band_named, check_limits, offset_steps, same_grid
-from unclouded.io.rows import require_rows
-from unclouded.io.strips import RowReader
-from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Level, Sensor, optical_sensor
-from unclouded.sentinel.band_stack import open_image, read_acquisition_time
-from unclouded.sentinel.footprints import centre_deg
+from unclouded.io.raster import same_grid
+from unclouded.sensors import SENTINEL2, optical_sensor
 from unclouded.sentinel.identify import ONE_PASS, BandStack, GeoTiff, Source, identify, products_of
+from unclouded.sentinel.optical_scene import OpticalScene, sun_of
+from unclouded.sentinel.optical_stack import (
+    is_jp2,
+    open_jp2,
+    open_stack,
+    refuse_another_offset,
+    select_of,
+)
 from unclouded.sentinel.plausibility import OFFSET_LEFT, check_optical_plausibility
 from unclouded.sentinel.radiometry import NO_DATA, SATURATED, Radiometry
 from unclouded.sentinel.resample import Resampling
 from unclouded.sentinel.safe import Product, open_product
-from unclouded.sentinel.sentinel2 import ProcessingLevel, describe_product, processing_level
+from unclouded.sentinel.sentinel2 import (
+    ProcessingLevel,
+    describe_product,
+    processing_level,
+)
 from unclouded.sentinel.sentinel2_pixels import NO_MANIFEST, open_granule
 from unclouded.settings import Settings
-from unclouded.sun import Sun, sun_position
 
 MAYBE_OFFSET = (
     "the optical image has no offset tag, and no band in its middle is dark: unless high cloud covers it, its stored "
     "numbers carry the offset of processing baseline 04.00, and reflectance is 0.1 too high; set --offset -1000 in "
     "that case, and --offset 0 otherwise"
 )
-NO_CLASSES = "use another cloud map, such as --clouds product --detector csmask-l2a"
-"""Remedy for an image without scene classification."""
 _ONE_PART = timedelta(seconds=1)
 """Parts of a tile start seconds apart; versions of one part start at the same time."""
-_PASS_HOUR, _INCLINATION_DEG, _SWATH_HOURS = 10.5, 98.57, 0.75
-"""Local solar time at which the orbit of Sentinel-2 crosses the equator, its inclination, and the tolerance in time."""
 _BRIGHT = 950
 """Stored number that the darkest band (mostly B10) exceeds everywhere only with an offset, or under high cloud."""
 
@@ -76,115 +77,15 @@ class OpticalSettings(Settings):
     date: Day | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class OpticalScene:
-    """Open Sentinel-2 image, read by rows.
-
-    Attributes:
-        path: Path given by the user.
-        sensor: Sentinel-2, Level-1C or Level-2A.
-        geobox: 10 m grid; the CRS of a GeoTIFF may be None.
-        radiometry: Scale, offset and nodata value of the stored integers.
-        identity: Name of the product; None for a GeoTIFF.
-        acquired: Acquisition time in UTC; None if unknown, which happens for GeoTIFFs only.
-        baseline: Processing baseline; None for a GeoTIFF.
-        remarks: Warnings for the user about this input.
-        sun: Position of the sun, from the metadata of a product, or from time and place of a GeoTIFF; None if unknown.
-        names_bands: Whether the order of the bands is certain: of a product, of named files or of named bands.
-        factor: Pixels of the image along a side of a pixel of the grid; see :mod:`unclouded.sentinel.target_grid`.
-    """
-
-    path: Path
-    sensor: Sensor
-    geobox: GeoBox
-    radiometry: Radiometry
-    _read_stored: RowReader[NDArray[np.integer]] = field(repr=False)
-    identity: str | None = None
-    acquired: datetime | None = None
-    baseline: str | None = None
-    remarks: tuple[str, ...] = ()
-    names_bands: bool = True
-    sun: Sun | None = None
-    factor: int = 1
-    _read_classes: RowReader[NDArray[np.uint8]] | None = field(default=None, repr=False)
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Band names: 13 of Level-1C, 12 of Level-2A."""
-        return self.sensor.bands
-
-    @property
-    def level(self) -> Level:
-        """``L1C`` or ``L2A``."""
-        return "L2A" if self.sensor == SENTINEL2_L2A else "L1C"
-
-    @property
-    def has_classes(self) -> bool:
-        """Whether the image has a scene classification."""
-        return self._read_classes is not None
-
-    def classes(self, top: int, bottom: int) -> UInt8[np.ndarray, "rows x"]:
-        """Read the scene classification (SCL) of the rows from ``top`` to before ``bottom``; 0 for no data.
-
-        Raises:
-            InputError: The image has none, which only L2A products have.
-            ValueError: The rows exceed the image.
-        """
-        if self._read_classes is None:
-            raise InputError(
-                f"{named(self.path)} has no scene classification (SCL), as L2A products have; {NO_CLASSES}"
-            )
-        require_rows(self.path, self.geobox, top, bottom)
-        return self._read_classes(top, bottom)
-
-    def stored(self, top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
-        """Read the stored integers of the rows from ``top`` to before ``bottom``; outputs keep them in clear pixels.
-
-        Raises:
-            InputError: The rows are damaged.
-            ValueError: The rows exceed the image.
-        """
-        require_rows(self.path, self.geobox, top, bottom)
-        return self._read_stored(top, bottom)
-
-    def read(self, top: int, bottom: int, bands: tuple[str, ...] | None = None) -> Float32[np.ndarray, "band rows x"]:
-        """Read the rows from ``top`` to before ``bottom`` as reflectance; NaN for no data.
-
-        Args:
-            top: First row.
-            bottom: Row after the last.
-            bands: Bands in the order of the result; all if omitted.
-
-        Raises:
-            InputError: The rows are damaged, or hold impossible values.
-            ValueError: The rows exceed the image.
-        """
-        selected = [self.bands.index(band) for band in bands or self.bands]
-        radiometry = replace(self.radiometry, offsets=tuple(self.radiometry.offsets[i] for i in selected))
-        reflectance = radiometry.decode(self.stored(top, bottom)[selected])
-        check_limits(self.path, reflectance, self.sensor)
-        return reflectance
-
-    def metadata(self) -> dict[str, str]:
-        """Return product, level, time, baseline and radiometry as text, for the tags of files."""
-        known = {
-            "product": self.identity or self.path.name,
-            "level": self.level,
-            "acquired": self.acquired.isoformat() if self.acquired else None,
-            "baseline": self.baseline,
-            "radiometry": str(self.radiometry),
-        }
-        return {key: value for key, value in known.items() if value is not None}
-
-
 def read_level(source: Source) -> ProcessingLevel:
-    """Return the level of an optical image from its metadata: that of a GeoTIFF or folder by the number of its bands.
+    """Return the level of an optical image from its metadata: that of a GeoTIFF or folder by its bands.
 
     Raises:
         InputError: The image is another one, which the message names, or its metadata are damaged.
     """
     if isinstance(source, BandStack | GeoTiff):
-        return ProcessingLevel("L2A" if _band_count(source) == len(SENTINEL2_L2A.bands) else "L1C")
+        selection = select_of(source)
+        return ProcessingLevel(selection.level, selection.classes is not None and selection.level == "L2A")
     with (
         tempfile.TemporaryDirectory(prefix="unclouded-") as folder,
         open_product(products_of(source)[0], Path(folder), metadata_only=True) as product,
@@ -248,7 +149,7 @@ def _of_date(scene: OpticalScene, date: Day | None) -> OpticalScene:
         return scene
     if scene.identity is not None and found is not None:
         raise InputError(f"{named(scene.path)} was acquired on {found:%Y-%m-%d}, not {date}; leave the date out")
-    sun = _sun_of(datetime.combine(date, time(), UTC), scene.geobox)
+    sun = sun_of(datetime.combine(date, time(), UTC), scene.geobox)
     return replace(scene, acquired=datetime.combine(date, time(12), UTC), sun=sun)
 
 
@@ -262,8 +163,12 @@ def _opened(
     *,
     allow_l2a: bool,
 ) -> Iterator[OpticalScene]:
+    if isinstance(source, BandStack) and is_jp2(source):
+        with open_jp2(source, offset, resampling, work_folder, allow_l2a=allow_l2a) as scene:
+            yield scene
+        return
     if isinstance(source, BandStack | GeoTiff):
-        with _open_stack(source, offset, resampling, allow_l2a=allow_l2a) as scene:
+        with open_stack(source, offset, resampling, allow_l2a=allow_l2a) as scene:
             yield scene
         return
     with ExitStack() as stack:
@@ -289,7 +194,7 @@ def _open_product(
         open_product(source, Path(folder), tile=tile) as product,
     ):
         description = describe_product(product, allow_l2a=allow_l2a, tile=tile)
-        _refuse_another_offset(source.path, description.radiometry, offset)
+        refuse_another_offset(source.path, description.radiometry, offset)
         with open_granule(product, description, Path(folder), resampling) as granule:
             yield OpticalScene(
                 path=source.path,
@@ -306,57 +211,10 @@ def _open_product(
             )
 
 
-@contextmanager
-def _open_stack(
-    source: BandStack | GeoTiff, offset: int | None, resampling: Resampling, *, allow_l2a: bool
-) -> Iterator[OpticalScene]:
-    """Open GeoTIFFs; the radiometry is that of their scale and offset tags, the level that of their band count."""
-    sensor = optical_sensor(read_level(source).level) if allow_l2a else SENTINEL2
-    with open_image(source, sensor, resampling) as rows:
-        last = rows.stored(rows.geobox.shape[0] - 1, rows.geobox.shape[0])
-        radiometry = Radiometry(offset_steps(last, sensor), last.values.dtype.name, last.nodata)
-        if any(radiometry.offsets):
-            _refuse_another_offset(source.path, radiometry, offset)
-        elif offset is not None:
-            radiometry = replace(radiometry, offsets=(offset,) * len(rows.bands))
-
-        def read(top: int, bottom: int) -> Integer[np.ndarray, "band rows x"]:
-            return rows.stored(top, bottom).with_gaps_as(NO_DATA)
-
-        taken = read_acquisition_time(rows.first, rows.path)
-        names_bands = all(band_named(name or "", sensor) for name in last.descriptions)
-        known: dict[str, Any] = {"acquired": taken.time, "remarks": taken.remarks, "names_bands": names_bands}
-        known["sun"] = _sun_of(taken.time, rows.geobox)
-        yield OpticalScene(source.path, sensor, rows.geobox, radiometry, read, **known)
-
-
-def _sun_of(acquired: datetime | None, geobox: GeoBox) -> Sun | None:
-    """Return the position of the sun in the middle of a scene; None without time or CRS.
-
-    A time of day at which Sentinel-2 does not pass stands for an unknown one, such as noon for a date alone.
-    """
-    place = centre_deg(geobox)
-    if acquired is None or place is None:
-        return None
-    midnight = datetime.combine(acquired.date(), time(), UTC) - timedelta(hours=place[0] / 15)
-    along = np.tan(np.radians(place[1])) / abs(np.tan(np.radians(_INCLINATION_DEG)))
-    expected = _PASS_HOUR + float(np.degrees(np.arcsin(np.clip(along, -1, 1)))) / 15
-    hour = (acquired - midnight) % timedelta(days=1) / timedelta(hours=1)
-    return sun_position(
-        acquired if abs(hour - expected) <= _SWATH_HOURS else midnight + timedelta(hours=expected), *place
-    )
-
-
-def _band_count(source: BandStack | GeoTiff) -> int:
-    if isinstance(source, BandStack):
-        return len(source.files)
-    with open_geotiff(source.path) as file:
-        return len(image_bands(file))
-
-
 def _plausibility_remarks(scene: OpticalScene, offset: int | None) -> tuple[str, ...]:
     """Check order and unit of the bands (:mod:`unclouded.sentinel.plausibility`) and return warnings."""
-    unknown = scene.identity is None and offset is None and not any(scene.radiometry.offsets)
+    known = scene.offset_known or scene.identity is not None or offset is not None
+    unknown = not known and not any(scene.radiometry.offsets)
     stored = _probe(scene)
     reflectance = scene.radiometry.decode(stored)[:, 0]
     remarks = check_optical_plausibility(scene.path, reflectance, scene.bands, ordered=scene.names_bands)
@@ -391,12 +249,6 @@ def _seems_offset(scene: OpticalScene) -> bool:
         return False
     darkest = stored.min(axis=0)[scene.radiometry.is_data(stored).all(axis=0)]
     return bool(darkest.size and np.quantile(darkest, 0.001) >= _BRIGHT)
-
-
-def _refuse_another_offset(path: Path, found: Radiometry, offset: int | None) -> None:
-    if offset is not None and set(found.offsets) != {offset}:
-        steps = " or ".join(map(str, sorted(set(found.offsets))))
-        raise InputError(f"{named(path)} has the offset {steps} in its metadata, not {offset}; leave the setting out")
 
 
 def _joined(path: Path, parts: Sequence[OpticalScene]) -> OpticalScene:

@@ -17,7 +17,7 @@ from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.io.raster import describe_grid, same_grid
 from unclouded.io.strips import RowReader, row_ranges
-from unclouded.sentinel.optical import OpticalScene
+from unclouded.sentinel.optical_scene import OpticalScene
 from unclouded.sentinel.radiometry import NO_DATA
 
 MARGIN_PX = 4

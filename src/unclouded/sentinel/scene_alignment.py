@@ -13,7 +13,7 @@ from unclouded.errors import InputError
 from unclouded.io.raster import describe_grid, same_grid
 from unclouded.io.strips import RowReader
 from unclouded.sentinel.coregistration import OPTICAL_BANDS, EdgeCorrelation, Shift, combine_shifts, correlate_edges
-from unclouded.sentinel.optical import OpticalScene
+from unclouded.sentinel.optical_scene import OpticalScene
 from unclouded.sentinel.radar import RadarScene
 
 BLOCK_PX = 256

@@ -16,6 +16,7 @@ import numpy as np
 import rasterio
 from jaxtyping import UInt16
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling as WarpResampling
 from rasterio.errors import RasterioError
 
@@ -29,7 +30,7 @@ from unclouded.sentinel.radiometry import NO_DATA
 from unclouded.sentinel.raw_store import RawBandCache
 from unclouded.sentinel.resample import Resampling, upsample_rows
 from unclouded.sentinel.safe import ProductFolder
-from unclouded.sentinel.sentinel2 import BandFile, Sentinel2Product
+from unclouded.sentinel.sentinel2 import MAX_SIDE, RESOLUTIONS_M, BandFile, Sentinel2Product
 
 MOST_DECODERS = 8
 """Most bands that are decoded at the same time, each by one thread."""
@@ -200,11 +201,17 @@ def decode_part(
 
 @contextmanager
 def _opened(path: Path, shape: tuple[int, int], dtype: str = "uint16") -> Iterator[Any]:
+    with _open_jp2(path) as source:
+        _refuse_others(path, source, shape, dtype)
+        yield source
+
+
+@contextmanager
+def _open_jp2(path: Path) -> Iterator[Any]:
     require_local_image(path)
     with gdal_session(OPJ_NUM_THREADS="1"), gdal_path(path) as local:
         try:
             with rasterio.open(local, driver="JP2OpenJPEG") as source:
-                _refuse_others(path, source, shape, dtype)
                 yield source
         except RasterioError as error:
             reason = gdal_reason(error)
@@ -221,6 +228,37 @@ def _refuse_others(path: Path, source: Any, shape: tuple[int, int], dtype: str) 
         raise InputError(
             f"{named(path)} is stored in tiles of {rows} x {columns} px, too large to read safely; fetch it again"
         )
+
+
+def grid_of_jp2(path: Path) -> GeoBox:
+    """Return the grid of a JPEG 2000 image with pixels of 10 m.
+
+    Raises:
+        InputError: The file is no such image, or has no georeference or other pixels.
+    """
+    with _open_jp2(path) as source:
+        if source.crs is None or source.transform.is_identity:
+            raise InputError(f"{named(path)} has no georeference; fetch the whole product")
+        if (round(source.transform.a, 6), round(source.transform.e, 6)) != (10, -10):
+            step = f"{source.transform.a:g} x {source.transform.e:g}"
+            raise InputError(f"{named(path)} has pixels of {step}, expected 10 m; fetch the bands of 10 m")
+        if not all(0 < side <= MAX_SIDE for side in source.shape):
+            raise InputError(f"{named(path)} declares {source.height} x {source.width} px, expected at most {MAX_SIDE}")
+        return GeoBox(source.shape, source.transform, str(source.crs))
+
+
+def pixel_of_jp2(path: Path, geobox: GeoBox) -> int:
+    """Return the pixel size in metres of a JPEG 2000 image that covers a grid of 10 m.
+
+    Raises:
+        InputError: The file is no such image, or covers other ground.
+    """
+    with _open_jp2(path) as source:
+        metres: int = round(source.transform.a)
+        corner = (source.transform.c, source.transform.f, str(source.crs))
+        if metres not in RESOLUTIONS_M or corner != (geobox.affine.c, geobox.affine.f, str(geobox.crs)):
+            raise InputError(f"{named(path)} covers other ground than B02; fetch the bands of one scene")
+        return metres
 
 
 def _strip_rows(source: Any, shape: tuple[int, int]) -> int:

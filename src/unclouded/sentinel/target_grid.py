@@ -25,7 +25,7 @@ from unclouded.files import named
 from unclouded.io.geojson import read_area
 from unclouded.io.raster import describe_grid
 from unclouded.sentinel.calibration import to_db
-from unclouded.sentinel.optical import OpticalScene
+from unclouded.sentinel.optical_scene import OpticalScene
 from unclouded.sentinel.radar import RadarScene
 from unclouded.sentinel.radiometry import NO_DATA, SATURATED, Radiometry
 from unclouded.sentinel.regridding import on_grid
