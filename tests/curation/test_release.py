@@ -1,6 +1,7 @@
 """A data set of three patches: two kept ones of train and test, and one that a review rejected."""
 
 import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -84,6 +85,24 @@ def test_zip_archives_hold_the_same_images(root: Path, tmp_path: Path) -> None:
             archive.extractall(tmp_path / "again")
     rows = read_manifest(tmp_path / "release" / "manifest.parquet")
     assert verify_rows(tmp_path / "again", rows) == []
+
+
+def test_a_taco_file_holds_every_triplet(root: Path, tmp_path: Path) -> None:
+    taco = pytest.importorskip("taco")
+    write_release(root, tmp_path / "release", SETTINGS, taco=True)
+    path = next((tmp_path / "release").glob("*.taco.zip"))
+    assert taco.validate(path).ok
+    row = read_manifest(root / "manifest.parquet")[0]
+    with zipfile.ZipFile(path) as archive:
+        assert sum(name.endswith("s2_cloudy.tif") for name in archive.namelist()) == 2
+        assert archive.read("DATA/0/s1.tif") == (root / row["s1"]).read_bytes()
+
+
+def test_without_its_package_no_taco_file_is_begun(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "taco.writer.archive", None)
+    with pytest.raises(InputError, match=r"install 'unclouded\[taco\]'"):
+        write_release(root, tmp_path / "release", SETTINGS, taco=True)
+    assert not [path for path in tmp_path.iterdir() if "release" in path.name]
 
 
 def test_items_are_read_as_geoparquet(root: Path, tmp_path: Path) -> None:

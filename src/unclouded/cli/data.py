@@ -375,6 +375,7 @@ def release(
     previous: Annotated[Path | None, typer.Option(help="Folder of the previous release, to list the changes.")] = None,
     webdataset: Annotated[bool, typer.Option("--webdataset", help="Also write shards for WebDataset.")] = False,
     archive: Annotated[Literal["tar", "zip"], typer.Option(help="Format of the archives.")] = "tar",
+    taco: Annotated[bool, typer.Option("--taco", help="Also write a TACO file; needs 'unclouded[taco]'.")] = False,
 ) -> None:
     """Write a release: archives, data card, licence, citation, changes, checksums and STAC items.
 
@@ -392,7 +393,14 @@ def release(
     target = out or root.resolve().with_name(f"{name}-{version}")
     with progress_bar() as on_progress:
         released = write_release(
-            root, target, settings, previous, webdataset=webdataset, archive=archive, on_progress=on_progress
+            root,
+            target,
+            settings,
+            previous,
+            webdataset=webdataset,
+            archive=archive,
+            taco=taco,
+            on_progress=on_progress,
         )
     typer.echo(released)
 

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from unclouded.curation.taco_export import require_taco, write_taco
 from unclouded.errors import InputError
 from unclouded.files import explained, named, open_file, require_room, sha256, write_text
 from unclouded.io.geoparquet import TIME, geo_table, with_metadata, write_table
@@ -95,6 +96,7 @@ def write_release(
     *,
     webdataset: bool = False,
     archive: Literal["tar", "zip"] = "tar",
+    taco: bool = False,
     on_progress: ProgressCallback = no_progress,
 ) -> str:
     """Write the release of a data set; the folder appears when it is complete.
@@ -106,6 +108,7 @@ def write_release(
         previous: Folder of the previous release, for the list of changes.
         webdataset: Also write shards of the patches for WebDataset; for the official layout only.
         archive: Format of the archives: gzipped tar files, as of the published set, or zip files.
+        taco: Also write one TACO file; for the official layout only, needs ``unclouded[taco]``.
         on_progress: Called with (stage, completed, total) after every file.
 
     Returns:
@@ -116,19 +119,33 @@ def write_release(
     """
     if out.exists():
         raise InputError(f"{named(out)} exists; give another folder, as releases are never changed")
+    if taco:
+        require_taco()
     rows = [as_written(row) for row in read_manifest(root / MANIFEST)]
     before = read_manifest(previous / MANIFEST) if previous else None
     kept = _releasable(root, rows)
+    if webdataset or taco:
+        _require_patches(kept)
     files = sorted({(row[token], row[f"{token}_sha256"]) for row in kept for token in SENSORS})
     size = sum((root / name).stat().st_size for name, _ in files)
     staging = out.with_name(f".{out.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
-    require_room(out.parent, size * (2 if webdataset else 1), f"write {named(out)}")
+    require_room(out.parent, size * (1 + webdataset + 3 * taco), f"write {named(out)}")
     with explained(staging):
         staging.mkdir(parents=True)
         _pack(root, staging, files, archive, on_progress)
         if webdataset:
             _pack_shards(root, staging, kept, on_progress)
+        if taco:
+            name = re.sub("[^a-z0-9]+", "-", settings.title.lower()).strip("-") or "triplets"
+            collection = {
+                "id": name,
+                "title": settings.title,
+                "description": f"{len(kept):,} triplets for cloud removal. {attribution(kept)}",
+                "licenses": [settings.license],
+                "providers": [*settings.authors],
+            }
+            write_taco(staging / f"{name}.taco.zip", kept, partial(_content, root), collection, on_progress)
         write_manifest(staging / MANIFEST, (_released(row) for row in rows))
         write_table(staging / ITEMS, _items(kept, settings))
         _write_documents(staging, settings, rows, kept, before)
@@ -183,10 +200,13 @@ def _pack(
                 on_progress("packing", done, len(files))
 
 
+def _require_patches(kept: Sequence[ManifestRow]) -> None:
+    if any(row["s1"].startswith("scenes/") for row in kept):
+        raise InputError("WebDataset and TACO need one file per patch; curate with store = 'patches'")
+
+
 def _pack_shards(root: Path, out: Path, kept: Sequence[ManifestRow], on_progress: ProgressCallback) -> None:
     """Write uncompressed tar files of up to :data:`SHARD_TRIPLETS` triplets, part by part."""
-    if any(row["s1"].startswith("scenes/") for row in kept):
-        raise InputError("shards for WebDataset need one file per patch; curate with store = 'patches'")
     parts: dict[str, list[ManifestRow]] = defaultdict(list)
     for row in kept:
         parts[row["split"] or "all"].append(row)
