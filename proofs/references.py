@@ -4,6 +4,8 @@
 the cloud mask (Sen2Cor classes) of another date, shifted and mirrored; what it hides is predicted from the visible
 ground, radar and all other dates at least 0, 11, 41 or 81 days away, 15 cases each by place. ``single``: the same with
 one reference only. ``rome``: 48 pairs of a clear date and the cloud map of a partly cloudy one, 13 bands, no radar.
+``targets``: its partly cloudy dates with three references against the nearest clear date, as in ``unclouded evaluate
+ROOT --references 3``.
 
 The hidden truth is used for scores only, and the second granule of a date is left out of its references.
 
@@ -101,10 +103,10 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("out", type=Path)
     words.add_argument("--cases", type=int, default=60, help="cases of each place of the series")
-    words.add_argument("--only", choices=("series", "single", "rome", "picture"), help="one part")
+    words.add_argument("--only", choices=("series", "single", "rome", "targets", "picture"), help="one part")
     args = words.parse_args()
     written: dict[str, Any] = {}
-    for name, part in (("series", series), ("single", single), ("rome", rome)):
+    for name, part in (("series", series), ("single", single), ("rome", rome), ("targets", targets)):
         if args.only in (None, name):
             written[name] = part(args.cases)
     write_json(args.out / "references.json", written)
@@ -169,6 +171,28 @@ def rome(_: int) -> dict[str, Any]:
     Console(width=140).print(gaps)
     means = {name: {k: float(np.mean([r[k] for r in rows])) for k in rows[0]} for name, rows in scores.items()}
     return {"means": means, "by_gap": curve}
+
+
+def targets(_: int) -> dict[str, Any]:
+    """Errors against another date, beside those of the clear ground of the cloudy date, which no remover changes."""
+    found = list(target_cases())
+    scores = score_cases(found, [("clear ground as observed", observed), *removers(SENTINEL2.bands)])
+    for case, row in zip(found, scores["clear ground as observed"], strict=True):
+        seen = replace(case, hidden=~case.observation.is_cloudy[0, 0])
+        row |= error(seen, observed(case.observation))
+    means = {
+        name: {key: float(np.mean([row[key] for row in rows])) for key in ("mae", "rgb")}
+        for name, rows in scores.items()
+    }
+    table = Table("", "MAE", "RGB", title=f"{len(found)} dates against the nearest clear date")
+    for name, row in means.items():
+        table.add_row(name, *(f"{value:.4f}" for value in row.values()))
+    Console(width=140).print(table)
+    return means
+
+
+def observed(seen: Observation) -> torch.Tensor:
+    return seen.cloudy
 
 
 # Cases.
@@ -245,22 +269,45 @@ def make_case(stack: Stack, target: int, mask: NDArray[np.bool_], usable: list[i
     return Case(stack.place, gap, observation, tensor(stack.images[target]), torch.from_numpy(hidden))
 
 
-def rome_cases(gap: int = 0) -> Iterator[Case]:
-    """48 pairs of a clear date (m > 0 on less than 20 %) and the map of a partly cloudy one."""
+def rome_stack() -> tuple[Stack, NDArray[np.float32]]:
+    """Return the 30 dates of one patch, and their cloud maps."""
     files = sorted((SAMPLES / "timeseries").glob("*.tif"), key=lambda path: path.stem.split("_")[5])
     images = np.stack([read_stored(path).values.astype(np.float32) / np.float32(1e4) for path in files])
     dates = [date.fromisoformat(path.stem.split("_")[5]) for path in files]
     maps = np.stack([cloud_map(image, SENTINEL2.bands, cache=ProbabilityCache()) for image in images])
     share = (maps > 0).mean(axis=(1, 2))
-    clear, partly = np.flatnonzero(share < 0.2), np.flatnonzero((share >= 0.2) & (share < 0.995))
     nothing = np.full((len(files), 2, *images.shape[2:]), np.nan, np.float32)
     stack = Stack("rome", SENTINEL2.bands, dates, images, maps == 0, share < 0.2, nothing)
+    return stack, maps
+
+
+def rome_cases(gap: int = 0) -> Iterator[Case]:
+    """48 pairs of a clear date (m > 0 on less than 20 %) and the map of a partly cloudy one."""
+    stack, maps = rome_stack()
+    share = (maps > 0).mean(axis=(1, 2))
+    clear, partly = np.flatnonzero(share < 0.2), np.flatnonzero((share >= 0.2) & (share < 0.995))
     pairs = [(target, mask) for target in clear.tolist() for mask in partly.tolist()][::2][:48]
     for target, mask in pairs:
         usable = [
-            k for k, day in enumerate(dates) if abs((day - dates[target]).days) >= max(gap, 1) and share[k] < 0.95
+            k
+            for k, day in enumerate(stack.dates)
+            if abs((day - stack.dates[target]).days) >= max(gap, 1) and share[k] < 0.95
         ]
         yield make_case(stack, target, maps[mask] > 0, usable, gap)
+
+
+def target_cases() -> Iterator[Case]:
+    """Each partly cloudy date (mean of m 10 to 90 %), the nearest clear date, and the three others nearest to it."""
+    stack, maps = rome_stack()
+    coverage = maps.mean(axis=(1, 2))
+    for today in np.flatnonzero((coverage > 0.1) & (coverage < 0.9)).tolist():
+        by_gap = sorted(range(len(maps)), key=lambda k: abs((stack.dates[k] - stack.dates[today]).days))[1:]
+        target = next(k for k in by_gap if coverage[k] < 0.02)
+        case = make_case(stack, today, maps[today] > 0, [k for k in by_gap if k != target][:3], 0)
+        seen = replace(case.observation, cloudy=tensor(stack.images[today]))
+        yield replace(
+            case, observation=seen, truth=tensor(stack.images[target]), hidden=torch.from_numpy(maps[today] > 0)
+        )
 
 
 def tensor(array: NDArray[Any]) -> torch.Tensor:

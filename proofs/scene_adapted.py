@@ -39,6 +39,8 @@ from unclouded.tensors.dataset import TripletDataset
 from unclouded.tensors.observation import Observation, Season, Triplet
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
+FEWEST_CLEAR_PX = 500
+"""Clear pixels of a triplet below which their error is left out of the budget."""
 RIMS = (0.0, RIM, 0.02, 0.1)
 
 
@@ -79,6 +81,9 @@ def main() -> None:
         written[title] = {name: {p.name: p.values for p in one.patches} for name, one in scores.items()}
     write_json(out / "scores.json", written)
     print(patches_table(triplets))
+    for bands in (SENTINEL2.bands, RGB):
+        print(budget_table(triplets, bands))
+    print(bands_table(triplets))
     print(rim_table(triplets))
     print(confidence_table(triplets))
     write_sheet(out / "predictions.png", triplets)
@@ -114,6 +119,53 @@ def patches_table(triplets: list[Triplet]) -> str:
         share = triplet.observation.is_cloudy.double().mean().item()
         errors = (f"{one.values['cloudy']['mae']:.4f}" for one in each)
         lines.append(f"| {triplet.name} | {100 * share:.1f} % | {' | '.join(errors)} |")
+    return "\n".join([*lines, ""])
+
+
+def budget_table(triplets: list[Triplet], bands: tuple[str, ...]) -> str:
+    """Return what the error of the cloudy pixels consists of, mean over bands; see :func:`budget`."""
+    rows = {one.name: budget(one, bands) for one in triplets}
+    known = [torch.stack([row[i] for row in rows.values() if row[i].isfinite()]).mean() for i in range(5)]
+    rows["mean"] = torch.stack(known)
+    lines = [f"| {len(bands)} bands | error | level known | level | flat, level known | observed clear pixels |"]
+    lines.append("|---|---:|---:|---:|---:|---:|")
+    lines += [f"| {name} | {' | '.join(f'{value:.4f}' for value in row.tolist())} |" for name, row in rows.items()]
+    return "\n".join([*lines, ""])
+
+
+def budget(triplet: Triplet, bands: tuple[str, ...]) -> torch.Tensor:
+    """Return five mean absolute errors of a triplet.
+
+    Of the cloudy pixels: of the prediction; of the prediction whose mean by band is the true one; of that mean; of one
+    flat colour, the true mean. Of the clear pixels: of the observed image, which no remover can change.
+    """
+    one = triplet.select(bands)
+    prediction = keep_clear_pixels(SceneAdapted(SENTINEL2.bands)(triplet.observation), triplet.observation, RIM)
+    chosen = [SENTINEL2.bands.index(band) for band in bands]
+    where = one.observation.is_cloudy[0, 0]
+    error = (prediction[0, chosen] - one.clear[0])[:, where]
+    ground, level = one.clear[0][:, where], error.mean(dim=1, keepdim=True)
+    flat = ground - ground.mean(dim=1, keepdim=True)
+    left = (one.observation.cloudy - one.clear)[0][:, ~where]
+    observed = left.abs().mean() if left.shape[1] >= FEWEST_CLEAR_PX else torch.tensor(torch.nan)
+    return torch.stack(
+        [error.abs().mean(), (error - level).abs().mean(), level.abs().mean(), flat.abs().mean(), observed]
+    )
+
+
+def bands_table(triplets: list[Triplet]) -> str:
+    """Return the error of the cloudy pixels by band, and with the true mean of each triplet, mean over triplets."""
+    remover, rows = SceneAdapted(SENTINEL2.bands), []
+    for one in triplets:
+        where = one.observation.is_cloudy[0, 0]
+        prediction = keep_clear_pixels(remover(one.observation), one.observation, RIM)
+        error = (prediction - one.clear)[0][:, where]
+        level = error.mean(dim=1, keepdim=True)
+        rows.append(torch.stack([error.abs().mean(dim=1), (error - level).abs().mean(dim=1), level[:, 0]]))
+    means = torch.stack(rows).mean(dim=0)
+    lines = [f"| | {' | '.join(SENTINEL2.bands)} |", "|---|" + "---:|" * len(SENTINEL2.bands)]
+    for name, values in zip(("error", "level known", "mean error"), means, strict=True):
+        lines.append(f"| {name} | {' | '.join(f'{value:.4f}' for value in values.tolist())} |")
     return "\n".join([*lines, ""])
 
 

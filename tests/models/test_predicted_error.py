@@ -5,6 +5,8 @@ import torch
 
 from unclouded.models.predicted_error import PRIOR_SHARE, confidence_of, error_of, level_of_error, predicted_error
 
+LAND_WATER = 0.1, 0.04
+
 
 def image(value: float) -> torch.Tensor:
     return torch.full((1, 1, 8, 8), value)
@@ -12,7 +14,9 @@ def image(value: float) -> torch.Tensor:
 
 def error(vv: float = -11.0, strange: float = 0.0, departure: float = 0.0, excess: float = 0.0) -> float:
     features = torch.full((1, 16, 8, 8), vv)
-    found = predicted_error(features, image(strange), image(departure), image(excess), image(0.0), land=0.1)
+    found = predicted_error(
+        features, image(strange), image(departure), image(excess), image(0.0), image(0.0), LAND_WATER
+    )
     return found[0, 0, 4, 4].item()
 
 
@@ -31,13 +35,19 @@ def test_weak_or_strange_radar_departure_and_opaque_cloud_raise_the_error_by_a_t
 
 def test_without_radar_and_visible_bands_the_error_is_average() -> None:
     none = torch.full((1, 16, 8, 8), math.nan)
-    found = predicted_error(none, image(math.nan), image(0.0), None, image(0.0), land=0.1)
+    found = predicted_error(none, image(math.nan), image(0.0), None, image(0.0), image(math.nan), LAND_WATER)
     assert math.isclose(found[0, 0, 4, 4].item(), PRIOR_SHARE * 0.1, rel_tol=1e-5)
+
+
+def test_over_water_the_error_is_a_share_of_the_reflectance_of_water_however_weak_the_radar() -> None:
+    weak = torch.full((1, 16, 8, 8), -20.0)
+    found = predicted_error(weak, image(0.0), image(0.0), None, image(0.0), image(1.0), LAND_WATER)
+    assert math.isclose(found[0, 0, 4, 4].item(), PRIOR_SHARE * 0.04, rel_tol=1e-5)
 
 
 def test_clear_ground_all_around_lowers_the_error() -> None:
     features = torch.full((1, 16, 8, 8), -11.0)
-    found = predicted_error(features, image(0.0), image(0.0), None, image(1.0), land=0.1)
+    found = predicted_error(features, image(0.0), image(0.0), None, image(1.0), image(0.0), LAND_WATER)
     assert math.isclose(found[0, 0, 4, 4].item() / error(), math.exp(-0.2), rel_tol=1e-4)
 
 

@@ -1,8 +1,8 @@
 """Predicted error of each pixel of ``scene-adapted``, and the confidence that stands for it.
 
-The error of a cloudy pixel is a share of the reflectance of land, raised where the scene moves the prediction away from
-the prior, where radar is weak or unlike that of clear ground, and where the cloud is opaque; lowered where clear ground
-is near. Covered clear ground of a scene sets the level, see :mod:`unclouded.prediction.auto_remover`.
+The error of a cloudy pixel is a share of the reflectance of land or water, raised where the scene moves the prediction
+away from the prior, where radar is weak or unlike that of clear ground, and where the cloud is opaque; lowered where
+clear ground is near. Covered clear ground of a scene sets the level, see :mod:`unclouded.prediction.auto_remover`.
 """
 
 import math
@@ -15,13 +15,13 @@ from unclouded.models.gaussian import local_mean
 from unclouded.models.radar_features import MEAN_SCALES_PX
 
 PRIOR_SHARE = 0.2
-"""Mean absolute error of a cloudy pixel as a share of the reflectance of land, if all else is average."""
+"""Mean absolute error of a cloudy pixel as a share of the reflectance of land or water, if all else is average."""
 
 DEPARTURE, DEPARTURE_SHARE = 0.02, 0.1
 """A departure from the prior of this reflectance raises the error by this share; six departures count at most."""
 
 WEAK_VV_DB, WEAK_STEP_DB, WEAK_SHARE = -11.0, 3.0, 0.1
-"""Mean VV over 4 px of average error; each step below raises the error by this share, up to three steps."""
+"""Mean VV over 4 px of average error on land; each step below raises the error by this share, up to three steps."""
 
 OPAQUE, OPAQUE_SHARE = 0.2, 0.09
 """Excess of the observed visible reflectance over the prediction that raises the error by this share."""
@@ -48,7 +48,8 @@ def predicted_error(
     departure: Float32[Tensor, "batch 1 h w"],
     excess: Float32[Tensor, "batch 1 h w"] | None,
     clear: Float32[Tensor, "batch 1 h w"],
-    land: float,
+    water: Float32[Tensor, "batch 1 h w"],
+    spectra: tuple[float, float],
 ) -> Float32[Tensor, "batch 1 h w"]:
     """Return the predicted mean absolute error over the bands, reflectance.
 
@@ -61,16 +62,19 @@ def predicted_error(
         departure: Mean absolute difference of prediction and prior over the bands.
         excess: Observed minus predicted reflectance of the visible bands; None without visible bands.
         clear: 1 on clear pixels, 0 on others.
-        land: Mean reflectance of land over the bands.
+        water: Probability of water; NaN without radar.
+        spectra: Mean reflectance over the bands of land and of water.
     """
-    weak = ((WEAK_VV_DB - features[:, _VV : _VV + 1]) / WEAK_STEP_DB).clamp(-3.0, 3.0).nan_to_num(0.0)
+    land, wet = spectra
+    water = water.nan_to_num(0.0)
+    weak = ((WEAK_VV_DB - features[:, _VV : _VV + 1]) / WEAK_STEP_DB).clamp(-3.0, 3.0).nan_to_num(0.0) * (1 - water)
     change = DEPARTURE_SHARE * (departure / DEPARTURE).clamp(max=6.0) + WEAK_SHARE * weak
     change = change - CLEAR_SHARE * local_mean(clear, None, CLEAR_PX)
     if excess is not None:
         opaque = (local_mean(excess.nan_to_num(0.0), None, OPACITY_PX) / OPAQUE).clamp(-0.5, 3.0)
         change = change + OPAQUE_SHARE * opaque
     change = change + STRANGE_SHARE * extrapolation.nan_to_num(0.0).clamp(max=3.0)
-    return PRIOR_SHARE * land * change.exp()
+    return PRIOR_SHARE * (land + water * (wet - land)) * change.exp()
 
 
 def confidence_of(error: Float32[Tensor, "batch 1 h w"]) -> Float32[Tensor, "batch 1 h w"]:

@@ -193,9 +193,11 @@ class AdaptedToScene:
         departure, excess = (
             torch.from_numpy(one)[None, None] for one in (ground.departure, ground.bright - ground.dark)
         )
-        land, clear = self.prior.plain(self.bands).mean().item(), (~shown.is_cloudy).float()
+        water, clear = self.prior.water_probability(features), (~shown.is_cloudy).float()
+        land, wet = self.prior.spectra(self.bands).mean(dim=1).tolist()
         seen = excess if ground.visible.any() else None
-        return self.error_level * predicted_error(features, extrapolation, departure, seen, clear, land)
+        error = predicted_error(features, extrapolation, departure, seen, clear, water, (land, wet))
+        return self.error_level * error
 
     def _synthesised(
         self,
