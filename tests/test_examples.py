@@ -70,6 +70,20 @@ def test_the_example_of_the_library_reads_predicts_writes_and_evaluates(tmp_path
     assert 0 < mae["sar-regression"] < mae["darkest"]
 
 
+def test_the_example_of_a_scene_is_better_with_radar_and_best_with_another_date(tmp_path: Path) -> None:
+    example = runpy.run_path(str(ROOT / "examples" / "own_scene.py"))
+    alone, radar, date = example["main"](tmp_path, 320).values()
+    assert 0 < date < radar < alone < 0.05
+    assert (tmp_path / "date" / "report.html").is_file()
+
+
+def test_the_example_of_a_benchmark_trains_and_evaluates_without_a_leak(tmp_path: Path) -> None:
+    example = runpy.run_path(str(ROOT / "examples" / "benchmark.py"))
+    example["main"](tmp_path, None, 1, 256)
+    entries = {entry.name: entry.leak_free for entry in find_entries(tmp_path / "results")}
+    assert len(entries) == 4 and set(entries.values()) == {"yes"}
+
+
 def test_the_network_of_another_author_is_on_the_leaderboard_without_a_leak(tmp_path: Path) -> None:
     root, out, split = tmp_path / "SEN12MS-CR", tmp_path / "out", official_split()
     for part in (split.train, split.test):
