@@ -52,9 +52,9 @@ def test_every_image_is_checked_before_it_is_decoded(
 
 def test_a_hole_in_one_band_is_damage_without_a_manifest(tmp_path: Path) -> None:
     product = ProductFolder(tmp_path, tmp_path, None)
-    granule.refuse_holes(product, {"B01": 0.30, "B02": 0.302, "B03": 0.30})
+    granule.refuse_holes(product.path, {"B01": 0.30, "B02": 0.302, "B03": 0.30})
     with pytest.raises(InputError, match=r"has no data in 31.0% of B02, and in 30.0% of its other bands"):
-        granule.refuse_holes(product, {"B01": 0.30, "B02": 0.31, "B03": 0.30})
+        granule.refuse_holes(product.path, {"B01": 0.30, "B02": 0.31, "B03": 0.30})
 
 
 IMAGE = np.random.default_rng(1).integers(1, 9_999, (96, 80)).astype(np.uint16)

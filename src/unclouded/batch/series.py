@@ -26,6 +26,7 @@ from unclouded.prediction.auto_remover import RemoverSpec
 from unclouded.prediction.scene import SceneSettings
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import SENTINEL1, SENTINEL2
+from unclouded.sentinel.eopf_zarr import EopfProduct
 from unclouded.sentinel.identify import BandStack, GeoTiff, ImageFolder, identify
 from unclouded.sentinel.optical_stack import read_optical_time
 
@@ -79,6 +80,8 @@ def _image(path: Path) -> StackImage:
     source = identify(path, SENTINEL2)
     if isinstance(source, ImageFolder):
         source = identify(path, SENTINEL1)
+    if isinstance(source, EopfProduct):
+        return StackImage(path, False, source.acquired)
     if isinstance(source, GeoTiff | BandStack):
         taken = read_optical_time(source)
         if taken is None:

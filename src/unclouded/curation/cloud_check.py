@@ -125,7 +125,7 @@ def read_overview(
                 one[part.place] = decode_part(image, shape, part.rows, part.columns, fine)
         if product.listed is None:
             empty = (stored == NO_DATA).mean(axis=(1, 2))
-            refuse_holes(product, dict(zip(bands, empty.tolist(), strict=True)))
+            refuse_holes(product.path, dict(zip(bands, empty.tolist(), strict=True)))
     offsets = dict(zip(description.bands, description.radiometry.offsets, strict=True))
     return Radiometry(tuple(offsets[band] for band in bands)).decode(stored)
 

@@ -14,6 +14,7 @@ from unclouded.errors import InputError
 from unclouded.files import is_file, is_folder, named, require_folder
 from unclouded.io.raster import band_named
 from unclouded.sensors import SENTINEL1, SENTINEL2, Sensor
+from unclouded.sentinel.eopf_zarr import EopfProduct, is_zarr
 from unclouded.sentinel.safe import Product, ProductZip, SafeProduct, is_zip, product_at
 
 SUFFIXES = (".tif", ".tiff")
@@ -82,7 +83,7 @@ class ImageFolder:
     path: Path
 
 
-Source = SafeProduct | ProductZip | OnePass | BandStack | GeoTiff | ImageFolder
+Source = SafeProduct | ProductZip | OnePass | EopfProduct | BandStack | GeoTiff | ImageFolder
 
 
 def identify(path: Path | str | Source, sensor: Sensor) -> Source:
@@ -103,6 +104,8 @@ def identify(path: Path | str | Source, sensor: Sensor) -> Source:
     if isinstance(product, ProductZip) or _holds_metadata(product.path):
         return product
     folder = product.path
+    if is_zarr(folder):
+        return EopfProduct(folder)
     files = _band_files(folder, sensor)
     classes = files.pop(CLASSES, ())
     if len(files) > 1 or (sensor == SENTINEL1 and "VV" in files):

@@ -23,6 +23,7 @@ from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.io.raster import same_grid
 from unclouded.sensors import SENTINEL2, optical_sensor
+from unclouded.sentinel.eopf_zarr import EopfProduct
 from unclouded.sentinel.identify import ONE_PASS, BandStack, GeoTiff, Source, identify, products_of
 from unclouded.sentinel.optical_scene import OpticalScene, sun_of
 from unclouded.sentinel.optical_stack import (
@@ -41,7 +42,7 @@ from unclouded.sentinel.sentinel2 import (
     describe_product,
     processing_level,
 )
-from unclouded.sentinel.sentinel2_pixels import NO_MANIFEST, open_granule
+from unclouded.sentinel.sentinel2_pixels import NO_MANIFEST, GranuleImages, open_granule, open_images
 from unclouded.settings import Settings
 
 MAYBE_OFFSET = (
@@ -49,6 +50,7 @@ MAYBE_OFFSET = (
     "numbers carry the offset of processing baseline 04.00, and reflectance is 0.1 too high; set --offset -1000 in "
     "that case, and --offset 0 otherwise"
 )
+NO_CHECKSUM = "Zarr has no checksums: a changed bit is not detected, and lost chunks only by their share without data"
 _ONE_PART = timedelta(seconds=1)
 """Parts of a tile start seconds apart; versions of one part start at the same time."""
 _BRIGHT = 950
@@ -86,6 +88,8 @@ def read_level(source: Source) -> ProcessingLevel:
     if isinstance(source, BandStack | GeoTiff):
         selection = select_of(source)
         return ProcessingLevel(selection.level, selection.classes is not None and selection.level == "L2A")
+    if isinstance(source, EopfProduct):
+        return source.level
     with (
         tempfile.TemporaryDirectory(prefix="unclouded-") as folder,
         open_product(products_of(source)[0], Path(folder), metadata_only=True) as product,
@@ -171,12 +175,44 @@ def _opened(
         with open_stack(source, offset, resampling, allow_l2a=allow_l2a) as scene:
             yield scene
         return
+    if isinstance(source, EopfProduct):
+        with _open_eopf(source, resampling, offset, work_folder, allow_l2a=allow_l2a) as scene:
+            yield scene
+        return
     with ExitStack() as stack:
         options: dict[str, Any] = {"resampling": resampling, "allow_l2a": allow_l2a, "tile": tile, "offset": offset}
         opened = [
             stack.enter_context(_open_product(one, work_folder=work_folder, **options)) for one in products_of(source)
         ]
         yield _joined(source.path, opened) if len(opened) > 1 else opened[0]
+
+
+@contextmanager
+def _open_eopf(
+    source: EopfProduct, resampling: Resampling, offset: int | None, work_folder: Path | None, *, allow_l2a: bool
+) -> Iterator[OpticalScene]:
+    """Open a product in the Zarr format of the EOPF."""
+    level = source.level.level
+    if level == "L2A" and not allow_l2a:
+        raise InputError(f"{named(source.path)} is a Level-2A product, expected Level-1C; fetch the L1C of this scene")
+    refuse_another_offset(source.path, source.radiometry, offset)
+    images = GranuleImages(source.path, source.files, source.classes, source.geobox, source.decode)
+    with (
+        tempfile.TemporaryDirectory(prefix="unclouded-", dir=work_folder) as folder,
+        open_images(images, Path(folder), resampling, check_holes=True) as granule,
+    ):
+        yield OpticalScene(
+            path=source.path,
+            sensor=optical_sensor(level),
+            geobox=source.geobox,
+            radiometry=source.radiometry,
+            identity=source.identity,
+            acquired=source.acquired,
+            remarks=(NO_CHECKSUM,),
+            sun=sun_of(source.acquired, source.geobox),
+            _read_stored=granule.stored,
+            _read_classes=granule.classes,
+        )
 
 
 @contextmanager

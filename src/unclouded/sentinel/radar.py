@@ -27,6 +27,7 @@ from unclouded.io.strips import RowReader, row_ranges
 from unclouded.sensors import SENTINEL1, Sensor
 from unclouded.sentinel.band_stack import open_image, read_acquisition_time
 from unclouded.sentinel.calibration import to_db
+from unclouded.sentinel.eopf_zarr import EopfProduct
 from unclouded.sentinel.footprints import require_on_earth
 from unclouded.sentinel.geocoding import ElevationModel, GroundControlPositions, TerrainPositions, geocode
 from unclouded.sentinel.identify import BandStack, GeoTiff, Source, identify, products_of
@@ -153,6 +154,8 @@ def open_radar(
             in other units, on another grid, or does not overlap the grid.
     """
     source = identify(path, SENTINEL1)
+    if isinstance(source, EopfProduct):
+        raise InputError(f"{named(source.path)} is a Zarr store, expected a Sentinel-1 product; fetch it as SAFE")
     if not isinstance(source, BandStack | GeoTiff):
         model = ElevationModel.read(heights, heights_datum_m) if heights else None
         if model and geobox.crs is not None:

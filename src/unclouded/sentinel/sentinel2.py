@@ -223,13 +223,14 @@ def _band_files(product: ProductFolder, images: list[str], level: Level) -> tupl
     for image in sorted(images):  # _10m before _20m
         if match := _IMAGE_BAND.search(image):
             band, pixel = match.groups()
-            found.setdefault(band, BandFile(band, f"{image}.jp2", int(pixel) if pixel else _native_pixel_m(band)))
+            found.setdefault(band, BandFile(band, f"{image}.jp2", int(pixel) if pixel else native_pixel_m(band)))
     if missing := [band for band in bands if band not in found]:
         raise InputError(f"{named(product.path)} lists no image of {' '.join(missing)}, expected {' '.join(bands)}")
     return tuple(found[band] for band in bands)
 
 
-def _native_pixel_m(band: str) -> int:
+def native_pixel_m(band: str) -> int:
+    """Return the pixel size of a band in metres, as it is measured."""
     return 10 if band in ("B02", "B03", "B04", "B08") else 60 if band in ("B01", "B09", "B10") else 20
 
 

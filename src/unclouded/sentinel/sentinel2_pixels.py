@@ -73,24 +73,71 @@ def open_granule(
         InputError: A file is missing, truncated, damaged, or contradicts its metadata or the manifest; the disk is
             full.
     """
-    classes = description.classes
-    files = description.files if classes is None else (*description.files, classes)
-    stores = {file.band: _store(file, description, work_folder) for file in files}
-    require_room(work_folder, sum(store.bytes for store in stores.values()), f"decode {named(product.path)}")
+
+    def decode_file(file: BandFile, shape: tuple[int, int], on_strip: OnStrip) -> None:
+        decode(product.checked(file.name), shape, on_strip, file.dtype)
+
+    images = GranuleImages(product.path, description.files, description.classes, description.geobox, decode_file)
+    with open_images(images, work_folder, resampling, check_holes=product.listed is None) as granule:
+        yield granule
+
+
+OnStrip = Callable[[int, NDArray[np.integer]], None]
+"""Callable (first row, stored integers of a strip)."""
+
+
+@dataclass(frozen=True, eq=False)
+class GranuleImages:
+    """Images of a granule in any format.
+
+    Attributes:
+        path: Product, for messages.
+        files: Image of each band.
+        classes: Image of the scene classification; None without one.
+        geobox: 10 m grid.
+        decode: Function (file, shape, callable for each strip) that reads an image from top to bottom, and verifies it.
+    """
+
+    path: Path
+    files: tuple[BandFile, ...]
+    classes: BandFile | None
+    geobox: GeoBox
+    decode: Callable[[BandFile, tuple[int, int], OnStrip], None]
+
+
+@contextmanager
+def open_images(
+    images: GranuleImages, work_folder: Path, resampling: Resampling, *, check_holes: bool
+) -> Iterator[Granule]:
+    """Decode images of bands at their own pixel sizes into temporary files.
+
+    Args:
+        images: Images.
+        work_folder: Folder for the pixels at native resolution.
+        resampling: Interpolation of the bands of 20 and 60 m.
+        check_holes: Whether an excess of pixels without data in a band is an error.
+
+    Raises:
+        InputError: An image is damaged; the disk is full.
+    """
+    classes = images.classes
+    files = images.files if classes is None else (*images.files, classes)
+    stores = {file.band: _store(file, images.geobox, work_folder) for file in files}
+    require_room(work_folder, sum(store.bytes for store in stores.values()), f"decode {named(images.path)}")
     with ExitStack() as stack:
         for store in stores.values():
             stack.callback(store.close)
         with ThreadPoolExecutor(min(threads(), MOST_DECODERS)) as pool:
             by_size = sorted(files, key=lambda file: file.pixel_m)  # small images last, so that no thread waits long
-            decoded = pool.map(lambda file: _decode_band(product, file, stores[file.band]), by_size)
+            decoded = pool.map(lambda file: _decode_band(images, file, stores[file.band]), by_size)
             shares = dict(zip((file.band for file in by_size), decoded, strict=True))
-            empty = {file.band: shares[file.band] for file in description.files}
-        if product.listed is None:
-            refuse_holes(product, empty)
+            empty = {file.band: shares[file.band] for file in images.files}
+        if check_holes:
+            refuse_holes(images.path, empty)
 
         def read(top: int, bottom: int) -> NDArray[np.integer]:
-            found = np.empty((len(description.files), bottom - top, description.geobox.shape[1]), np.uint16)
-            for band, file in zip(found, description.files, strict=True):
+            found = np.empty((len(images.files), bottom - top, images.geobox.shape[1]), np.uint16)
+            for band, file in zip(found, images.files, strict=True):
                 band[:] = _rows(stores[file.band], file, top, bottom, resampling)
             return found
 
@@ -101,12 +148,12 @@ def open_granule(
         yield Granule(read, None if classes is None else read_classes)
 
 
-def _store(file: BandFile, description: Sentinel2Product, folder: Path) -> RawBandCache:
-    height, width = (side * 10 // file.pixel_m for side in description.geobox.shape)
+def _store(file: BandFile, geobox: GeoBox, folder: Path) -> RawBandCache:
+    height, width = (side * 10 // file.pixel_m for side in geobox.shape)
     return RawBandCache(folder / f"{file.band}.raw", (1, height, width), np.dtype(file.dtype))
 
 
-def _decode_band(product: ProductFolder, file: BandFile, store: RawBandCache) -> float:
+def _decode_band(images: GranuleImages, file: BandFile, store: RawBandCache) -> float:
     """Verify and decode one image; return its share without data."""
     empty = 0
 
@@ -115,17 +162,17 @@ def _decode_band(product: ProductFolder, file: BandFile, store: RawBandCache) ->
         empty += int(np.count_nonzero(values == NO_DATA))
         store.write(0, top, 0, values)
 
-    decode(product.checked(file.name), store.shape[1:], store_strip, file.dtype)
+    images.decode(file, store.shape[1:], store_strip)
     return empty / (store.shape[1] * store.shape[2])
 
 
-def refuse_holes(product: ProductFolder, empty: Mapping[str, float]) -> None:
+def refuse_holes(path: Path, empty: Mapping[str, float]) -> None:
     """Refuse a product without manifest in which a band has more pixels without data than the others.
 
     All bands of a granule cover nearly the same ground, so an excess indicates a damaged file.
 
     Args:
-        product: Folder of the product.
+        path: Product, for messages.
         empty: Share without data of each band.
 
     Raises:
@@ -135,7 +182,7 @@ def refuse_holes(product: ProductFolder, empty: Mapping[str, float]) -> None:
     for band, share in empty.items():
         if share > usual + MAX_EXCESS:
             raise InputError(
-                f"{named(product.path)} has no data in {share:.1%} of {band}, and in {usual:.1%} of its other bands; "
+                f"{named(path)} has no data in {share:.1%} of {band}, and in {usual:.1%} of its other bands; "
                 "without manifest.safe this indicates a damaged file; fetch the whole product"
             )
 
