@@ -50,6 +50,7 @@ def main() -> None:
     words.add_argument("--size", type=int, default=2745, help="a quarter of the side of a Sentinel-2 tile")
     words.add_argument("--window", type=int, default=1024)
     words.add_argument("--width", type=int, default=64)
+    words.add_argument("--resolution", type=int, default=10, help="pixel size of the product, 10 or 20 m")
     words.add_argument("--folder", type=Path)
     words.add_argument("--without-weights", action="store_true", help="the best remover without weights, 13 bands")
     words.add_argument("--engine", choices=get_args(Engine), default="torch")
@@ -58,6 +59,7 @@ def main() -> None:
     options = words.parse_args()
     sizes = options.curve or [options.size]
     how = ("--window", str(options.window), "--engine", options.engine, "--precision", options.precision)
+    how += ("--resolution", str(options.resolution))
     width = None if options.without_weights else options.width
     measured = [measure(size, width, options.folder, how) for size in sizes]
     last: dict[str, Any] = {"name": "scene", "goal": GOAL, "runs": 1, "threads": torch.get_num_threads()}
