@@ -187,3 +187,22 @@ def test_one_command_gives_the_image_that_predict_makes_of_the_same_files(
         assert (out / f"{name}.tif").read_bytes() == direct.files[name].read_bytes()
     wrong = CliRunner().invoke(app, ["get", "field", "2021-09-08", "--out", str(out)])
     assert isinstance(wrong.exception, InputError)
+
+
+def test_surface_reflectance_is_fetched_and_predicted_if_asked_for(
+    archive: Archive, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from unclouded.cli.main import app
+
+    corner = (int(RADAR_GRID.affine.c), int(RADAR_GRID.affine.f))
+    bands = {name: values for name, values in simulated_bands().items() if name != "B10"}
+    product = OpticalProduct(level="L2A", corner=corner)
+    zipped_product = zipped(write_optical_product(tmp_path / "l2a", bands, product))
+    archive.add(zipped_product, "optical", footprint(RADAR_GRID), "2021-09-08T10:27:01Z", 70.0)
+    (tmp_path / "field.geojson").write_text(json.dumps(place.outline))
+    given = ["get", str(tmp_path / "field.geojson"), "2021-09-08", "--from", archive.address, "--level", "L2A"]
+    given += ["--remover", "clear-mean", "--clouds", "ones", "--references", "0", "--out", str(tmp_path / "out")]
+    made = CliRunner().invoke(app, given)
+    assert made.exit_code == 0, (made.output, made.exception)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["scene"]["level"] == "L2A"

@@ -62,7 +62,8 @@ class Archive:
             "file:checksum": f"1220{hashlib.sha256(content).hexdigest()}",
         }
         properties = {"datetime": moment, **({} if clouds is None else {"eo:cloud_cover": clouds}), **more}
-        collection = "sentinel-1-grd" if kind == "radar" else "sentinel-2-l1c"
+        level = "l2a" if "MSIL2A" in name else "l1c"
+        collection = "sentinel-1-grd" if kind == "radar" else f"sentinel-2-{level}"
         self.items.append(
             {
                 "type": "Feature",
