@@ -162,6 +162,15 @@ def test_items_without_files_are_refused_and_addresses_are_checked(archive: Arch
     bands = {name: {"href": f"https://a.b/x/{name}.tif?sig=1", "roles": ["data"]} for name in names}
     product = remote_product(replace(found, item={**found.item, "assets": bands | {"visual": bands["B02"]}}))
     assert (product.kind, len(product.files), product.files[0].name) == ("bands", 12, "B01.tif")
+    common = ("coastal", "blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "nir09", "cirrus")
+    stored = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12"]
+    assets = {
+        key: {"href": f"s3://sentinel-s2-l1c/tiles/32/T/PQ/2021/9/8/0/{name}.jp2", "roles": ["data", "reflectance"]}
+        for key, name in zip((*common, "swir16", "swir22"), stored, strict=True)
+    }
+    product = remote_product(replace(found, item={**found.item, "assets": assets}))
+    assert [one.name for one in product.files] == [f"{name}.jp2" for name in stored]
+    assert product.cut_to(place) is product
 
 
 def test_one_command_gives_the_image_that_predict_makes_of_the_same_files(

@@ -34,6 +34,7 @@ MANIFESTS = ("safe_manifest", "safe-manifest")
 TYPICAL_BYTES = {"optical": 800 << 20, "radar": 1_000 << 20}
 """Size of a product whose item names none: tiles have 0.3 to 0.9 GB, radar scenes 0.9 to 1.7 GB."""
 MAX_BYTES = 16 << 30
+GEOTIFFS = (".tif", ".tiff")
 ITEM = "item.json"
 
 _CHUNK = 1 << 20
@@ -93,7 +94,8 @@ class RemoteProduct:
 
     def cut_to(self, place: Place) -> "RemoteProduct":
         """Return the product with the bands cut to a place, if it has bands and the place is no whole tile."""
-        if self.kind != "bands" or place.tile or not all(is_web(one.address) for one in self.files):
+        by_window = all(is_web(one.address) and one.name.lower().endswith(GEOTIFFS) for one in self.files)
+        if self.kind != "bands" or place.tile or not by_window:
             return self
         outline = shapely.geometry.shape(place.outline)
         whole = shapely.geometry.shape(self.item["geometry"])
@@ -111,7 +113,7 @@ def remote_product(found: Found) -> RemoteProduct:
     """Return the files of a product by the assets of its item.
 
     Raises:
-        InputError: The item has no asset with a whole product, nor all bands as GeoTIFFs.
+        InputError: The item has no asset with a whole product, nor all bands as GeoTIFFs or JPEG 2000 images.
     """
     assets = found.item.get("assets")
     given = (
@@ -136,21 +138,21 @@ def remote_product(found: Found) -> RemoteProduct:
         return RemoteProduct(name, bands, "bands", collection, kind, found.item)
     raise InputError(
         f"{name} has no asset that can be fetched: expected a whole product ({', '.join(WHOLE)}), a SAFE folder in a "
-        f"storage, or all bands as GeoTIFFs, found {', '.join(sorted(given))[:120] or 'none'}; choose another archive"
+        f"storage, or all bands as images, found {', '.join(sorted(given))[:120] or 'none'}; choose another archive"
     )
 
 
 def _bands(assets: Mapping[str, Mapping[str, Any]]) -> Iterator[RemoteFile]:
-    """Yield the GeoTIFFs with one band each, by their file names."""
+    """Yield the GeoTIFFs or JPEG 2000 images with one band each, by their file names."""
     seen: set[str] = set()
     for key, asset in assets.items():
         address = _address(asset)
         name = unquote(PurePosixPath(urlsplit(address).path).name)
         is_band = "data" in (asset.get("roles") or ()) or key.upper() in ("VV", "VH")
-        if not name.lower().endswith((".tif", ".tiff")) or not is_band or not _NAME.fullmatch(name):
+        if not name.lower().endswith((*GEOTIFFS, ".jp2")) or not is_band or not _NAME.fullmatch(name):
             continue
         if not re.search(
-            r"(?i)\b(b\d[\da]?|vv|vh|coastal|blue|green|red\w*|nir\d*|swir\d*|scl)\b", key.replace("_", " ")
+            r"(?i)\b(b\d[\da]?|vv|vh|coastal|blue|green|red\w*|nir\d*|swir\d*|cirrus|scl)\b", key.replace("_", " ")
         ):
             continue
         if name not in seen:
