@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         predict_scene as predict_scene,
     )
     from unclouded.prediction.scoring import evaluate as evaluate
+    from unclouded.prediction.xarray_accessor import register_accessor as register_accessor
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
@@ -29,5 +30,6 @@ __getattr__, __dir__, __all__ = lazy_names(
             "predict_scene",
         ),
         "scoring": ("evaluate",),
+        "xarray_accessor": ("register_accessor",),
     },
 )
