@@ -125,7 +125,7 @@ def _depart(features, standard, nodes, corner, origin, step, top, bottom, total,
     z, right_of = np.empty((known, width), np.float32), np.empty(width, np.float32)
     row = np.empty(nodes.shape[1:], np.float32)  # the coefficients at the nodes left and right of its pixels
     for y in range(top, bottom):
-        _standardise(features[:, y], standard, z, outside[y])
+        _standardise(features, y, standard, z, outside[y])
         below, share = 0, 0.0
         if step:
             below = (origin[0] + y) // step - corner[0]
@@ -143,26 +143,28 @@ def _depart(features, standard, nodes, corner, origin, step, top, bottom, total,
             right = min(width, (j + corner[1] + 1) * step - origin[1]) if step else width
             for band in range(total.shape[0]):
                 out = total[band, y, left:right]
-                _product(row[j, band], z[:, left:right], out)
+                _product(row[j, band], z, left, right, out)
                 if step:
-                    _product(row[j + 1, band], z[:, left:right], right_of[: right - left])
+                    _product(row[j + 1, band], z, left, right, right_of)
+                    first = origin[1] + left - (j + corner[1]) * step
                     for x in range(right - left):
-                        across = np.float32((origin[1] + left + x - (j + corner[1]) * step) / step)
-                        out[x] = (1 - across) * out[x] + across * right_of[x]
+                        across = np.float32((first + x) / step)
+                        out[x] = out[x] + across * (right_of[x] - out[x])
             left = right
 
 
 @compiled
 @no_type_check
-def _standardise(features, standard, z, outside):
-    known, width = features.shape
+def _standardise(features, y, standard, z, outside):
+    known, width = z.shape
     outside[:] = 0
     for f in range(known):
         centre, inverse, low, high = standard[0, f], standard[1, f], standard[2, f], standard[3, f]
+        feature, clipped = features[f, y], z[f]
         for x in range(width):
-            value = (features[f, x] - centre) * inverse
+            value = (feature[x] - centre) * inverse
             inside = low if value < low else high if value > high else value  # NaN remains
-            z[f, x] = inside
+            clipped[x] = inside
             outside[x] = outside[x] + (value - inside) * (value - inside)
     for x in range(width):
         outside[x] = np.sqrt(outside[x] / np.float32(max(known, 1)))
@@ -170,19 +172,20 @@ def _standardise(features, standard, z, outside):
 
 @compiled
 @no_type_check
-def _product(coefficients, z, out):
-    """Multiply the intercept and slopes of a band with the features of a row, four at once."""
-    known, width = z.shape
-    out[:] = coefficients[0]
+def _product(coefficients, z, left, right, out):
+    """Multiply the intercept and slopes of a band with the features of some pixels, four at once."""
+    known, width = len(z), right - left
+    for x in range(width):
+        out[x] = coefficients[0]
     fours = known - known % 4
     for k in range(0, fours, 4):
         c0, c1, c2, c3 = coefficients[k + 1], coefficients[k + 2], coefficients[k + 3], coefficients[k + 4]
-        z0, z1, z2, z3 = z[k], z[k + 1], z[k + 2], z[k + 3]
+        z0, z1, z2, z3 = z[k, left:right], z[k + 1, left:right], z[k + 2, left:right], z[k + 3, left:right]
         for x in range(width):
             out[x] = out[x] + ((c0 * z0[x] + c1 * z1[x]) + (c2 * z2[x] + c3 * z3[x]))
     for k in range(fours, known):
         for x in range(width):
-            out[x] = out[x] + coefficients[k + 1] * z[k, x]
+            out[x] = out[x] + coefficients[k + 1] * z[k, left + x]
 
 
 @dataclass
