@@ -17,10 +17,12 @@ from unclouded.files import resolved, write_json
 from unclouded.io.array_cache import default_folder
 from unclouded.strict_json import read_json_object
 
-VERSION = 1
+VERSION = 2
 """Version of the records; other ones are not used."""
 MAX_BYTES = 256 << 20
-"""Largest cache of one folder; a record takes 1.5 kB."""
+"""Largest cache of one folder; a record takes 4 kB."""
+DECIMALS = 6
+"""Decimals of the degrees of a footprint: 0.1 m."""
 PARALLEL_FROM = 64
 """Smallest number of products that several processes read; fewer take less time than the start of a process."""
 
@@ -93,7 +95,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _as_json(record: SceneRecord) -> dict[str, Any]:
-    return {**asdict(record), "acquired": record.acquired.isoformat(), "place": ""}
+    footprint = {"type": record.footprint["type"], "coordinates": _rounded(record.footprint["coordinates"])}
+    return {**asdict(record), "footprint": footprint, "acquired": record.acquired.isoformat(), "place": ""}
+
+
+def _rounded(coordinates: Any) -> Any:
+    if isinstance(coordinates, int | float):
+        return round(coordinates, DECIMALS)
+    return [_rounded(one) for one in coordinates]
 
 
 def _scenes(path: Path, scenes: Sequence[Mapping[str, Any]]) -> Iterator[SceneRecord]:
