@@ -27,7 +27,7 @@ LIBRARIES = (
     *("numpy", "scipy", "numba", "safetensors", "pydantic", "rasterio", "pyproj", "odc-geo"),
     *("lightgbm", "s2cloudless", "matplotlib", "torch", "torchvision", "lightning-fabric"),
 )
-EXTRAS = {"torch": "torch", "ukis-csmask": "csmask", "onnxruntime": "csmask", "tensorboard": "track"}
+EXTRAS = {"torch": "torch", "ukis-csmask": "csmask", "onnxruntime": "csmask", "tensorboard": "track", "zarr": "zarr"}
 """Optional libraries, and the extra that installs each."""
 PLACE_DEG = (9.0, 48.0)
 """Longitude and latitude of a place on the central meridian of UTM zone 32."""

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 
 from unclouded.clouds.map import SCENE_CLASSES, cloud_map, map_rows
-from unclouded.clouds.scene_classes import REACH_PX, class_map
+from unclouded.clouds.scene_classes import REACH_PX, _dilated, class_map
 from unclouded.errors import InputError
 from unclouded.sensors import SENTINEL2_L2A
 
@@ -25,6 +26,16 @@ def test_cloud_is_widened_by_100_m_and_shadow_by_60_m() -> None:
         assert row[reach - 1] > 0.5 > row[reach]
         assert (row[reach + 6 :] == 0).all()
         assert found.shadow[41, 41] == (kind == 3)
+
+
+@pytest.mark.parametrize("radius", [0, 1, 3, 5])
+def test_the_widening_is_that_by_a_disk(radius: int) -> None:
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    disk = y * y + x * x <= radius * radius + radius
+    rng = np.random.default_rng(radius)
+    for shape in ((30, 41), (2, 9), (9, 2), (1, 1)):
+        mask = rng.random(shape) < 0.03
+        np.testing.assert_array_equal(_dilated(mask, radius), binary_dilation(mask, disk))
 
 
 @pytest.mark.parametrize("clear", [2, 4, 5, 6, 11])

@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from products.optical_product import PIXEL_M, OpticalProduct, write_optical_product
 
+from unclouded.clouds.csmask import NOT_INSTALLED
+from unclouded.clouds.detectors import find_detector
 from unclouded.clouds.map import PRODUCT, PRODUCT_L2A, SCENE_CLASSES, CloudMapSettings
 from unclouded.errors import InputError
 from unclouded.io.geotiff import read_stored, write_geotiff
@@ -208,3 +211,34 @@ def test_pixels_of_20_m_are_mapped_by_the_classes_themselves(l2a: Callable[..., 
     assert provenance.shape == (60, 60)
     assert (provenance[20:30, 20:30] == Provenance.SYNTHESISED).all()
     assert (provenance[40:, 40:] == Provenance.OBSERVED).all()
+
+
+def test_a_detector_that_is_not_installed_is_named_before_anything_is_read(
+    tmp_path: Path, sar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = replace(find_detector("csmask-l2a"), version=NOT_INSTALLED)
+    monkeypatch.setattr("unclouded.prediction.levels.find_detector", lambda _: missing)
+    image = np.rint(ground() * 10_000).astype(np.uint16)
+    write_geotiff(tmp_path / "s2.tif", image, SENTINEL2_L2A.bands, GRID, nodata=0)
+    with pytest.raises(InputError, match=r"mapped by csmask-l2a, which is not installed: pip install .*--cloud-map"):
+        predict_scene("auto", tmp_path / "s2.tif", sar, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_half_products_of_one_tile_are_joined_with_their_classes(tmp_path: Path, sar: Path) -> None:
+    folder = tmp_path / "parts"
+    for number, half in enumerate((slice(0, 60), slice(60, SIDE))):
+        images: dict[str, Any] = stored() | {"SCL": classes()}
+        for values in images.values():
+            step = SIDE // len(values)
+            seen = np.zeros(len(values), bool)
+            seen[half.start // step : half.stop // step] = True
+            values[~seen] = 0
+        taken = datetime(2021, 9, 8, 10, 27, 1 + 8 * number, tzinfo=UTC)
+        write_optical_product(folder, images, OpticalProduct(level="L2A", acquired=taken))
+    with open_optical(folder, allow_l2a=True) as scene:
+        np.testing.assert_array_equal(scene.classes(0, SIDE), classes().repeat(2, 0).repeat(2, 1))
+        assert (scene.stored(0, SIDE) > 0).all()
+    joined = predict(folder, sar, baseline("clear-mean"))
+    assert joined.summary["settings"]["clouds"]["mode"] == "scl"
+    assert joined.summary["pixels"]["no_data"] == 0

@@ -43,6 +43,8 @@ CLEAR, CLOUD, SHADOW = 0, 1, 2
 """The classes. Version 0 of the package had five; since version 1 land, water and snow are one class, clear."""
 RECOMMENDED_M = 30
 """Pixel size that the package recommends, metres."""
+NOT_INSTALLED = "not installed"
+"""Version of the detectors without the package."""
 TILE_PX = 256
 OVERLAP = 0.2
 
@@ -138,7 +140,7 @@ def _version() -> str:
     try:
         return version(_PACKAGE)
     except PackageNotFoundError:
-        return "not installed"
+        return NOT_INSTALLED
 
 
 @cache

@@ -4,11 +4,12 @@ The classes of cloud and of cloud shadow are widened, because both reach beyond 
 a certain class are unknown.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
-from scipy.ndimage import binary_dilation, gaussian_filter
+from scipy.ndimage import gaussian_filter, maximum_filter1d
 
 from unclouded.clouds.local_statistics import upsample_blocks
 
@@ -64,7 +65,7 @@ def class_map(classes: UInt8[np.ndarray, "y x"], factor: int = FACTOR) -> ClassM
     """
     coarse = classes[::factor, ::factor]
     cloud, shadow = (
-        binary_dilation(np.isin(coarse, kind), _disk(reach))
+        _dilated(_is_one_of(coarse, kind), reach)
         for kind, reach in ((CLOUD, CLOUD_REACH_PX), (SHADOW, SHADOW_REACH_PX))
     )
     rims = [
@@ -74,15 +75,27 @@ def class_map(classes: UInt8[np.ndarray, "y x"], factor: int = FACTOR) -> ClassM
     m = np.clip(rims[0] + rims[1], 0.0, 1.0)
     m = upsample_blocks(m, factor, classes.shape) if factor > 1 else m
     covered = _fine(cloud | shadow, factor, classes.shape)
-    unknown = ~np.isin(classes, (*CLEAR, *CLOUD, *SHADOW))
-    m[(unknown & ~covered) | np.isin(classes, (NO_DATA, SATURATED))] = np.nan
+    unknown = ~_is_one_of(classes, (*CLEAR, *CLOUD, *SHADOW))
+    m[(unknown & ~covered) | _is_one_of(classes, (NO_DATA, SATURATED))] = np.nan
     return ClassMap(m, _fine(rims[1] > rims[0], factor, classes.shape))
+
+
+def _is_one_of(classes: UInt8[np.ndarray, "y x"], kinds: tuple[int, ...]) -> Bool[np.ndarray, "y x"]:
+    table = np.zeros(256, bool)
+    table[list(kinds)] = True
+    return np.asarray(table[classes])
 
 
 def _fine(mask: Bool[np.ndarray, "rows columns"], factor: int, shape: tuple[int, int]) -> Bool[np.ndarray, "y x"]:
     return np.asarray(mask.repeat(factor, 0).repeat(factor, 1)[: shape[0], : shape[1]])
 
 
-def _disk(radius: int) -> Bool[np.ndarray, "side side"]:
-    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    return np.asarray(y * y + x * x <= radius * radius + radius)
+def _dilated(mask: Bool[np.ndarray, "rows columns"], radius: int) -> Bool[np.ndarray, "rows columns"]:
+    """Return a mask widened by a disk: rows widened by the width of the disk at each distance, shifted up and down."""
+    found = np.zeros_like(mask)
+    for away in range(min(radius, len(mask) - 1) + 1):
+        half = math.isqrt(radius * radius + radius - away * away)
+        wide = maximum_filter1d(mask.view(np.uint8), 2 * half + 1, axis=1, mode="constant").view(bool)
+        found[away:] |= wide[: len(wide) - away]
+        found[: len(found) - away] |= wide[away:]
+    return found

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unclouded.clouds.csmask import NOT_INSTALLED
 from unclouded.clouds.detectors import find_detector
 from unclouded.clouds.map import PRODUCT, PRODUCT_L2A, SCENE_CLASSES, CloudMapSettings
 from unclouded.errors import InputError
@@ -66,7 +67,8 @@ def require_map(path: Path, found: ProcessingLevel, settings: CloudMapSettings) 
     """Check that a cloud map can be computed for an image of a level, before it is read.
 
     Raises:
-        InputError: The detector needs B10, which L2A does not have, or there is no scene classification.
+        InputError: The detector needs B10, which L2A does not have, or is not installed, or there is no scene
+            classification.
     """
     if settings.mode == "scl" and not found.has_classes:
         raise InputError(f"{named(path)} has no scene classification (SCL), as L2A products have; {NO_CLASSES}")
@@ -77,4 +79,9 @@ def require_map(path: Path, found: ProcessingLevel, settings: CloudMapSettings) 
         raise InputError(
             f"{settings.detector} needs {' '.join(sorted(missing))}, which {named(path)}, a Level-2A image, does not "
             f"have; use {otherwise}--detector csmask-l2a"
+        )
+    if find_detector(settings.detector).version == NOT_INSTALLED:
+        raise InputError(
+            f"the clouds of {named(path)}, a Level-2A image, are mapped by {settings.detector}, which is not "
+            "installed: pip install 'unclouded[csmask]', or give a map of your own (--cloud-map)"
         )
