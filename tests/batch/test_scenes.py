@@ -296,11 +296,12 @@ def test_fault_19_an_invalid_list_is_rejected(table: Path, text: str, reason: st
 def test_every_option_of_a_scene_has_a_column_whatever_separates_them(table: Path, separator: str) -> None:
     cells = {"Name": "a", "cloudy": "b", "sar": "c", "offset": "-1000", "resampling": "bilinear", "tile": "T32TQM"}
     cells |= {"heights-datum": "47.5", "clouds": "binary", "detector": "csmask", "cloud_map": "m.tif", "align": "true"}
+    cells |= {"radiometry": "gamma0", "incidence": "angle.tif"}
     table.write_text(f"{separator.join(cells)}\n{separator.join(cells.values())}\n")
     (scene,) = read_scene_list(table)
     assert scene.options() == {
         "optical": {"offset": -1000, "resampling": "bilinear", "tile": "T32TQM"},
-        "radar": {"align": True, "heights_datum_m": 47.5},
+        "radar": {"align": True, "heights_datum_m": 47.5, "radiometry": "gamma0", "incidence": Path("angle.tif")},
         "clouds": {"mode": "binary", "detector": "csmask"},
     }
     assert scene.cloud_map == Path("m.tif")

@@ -5,16 +5,18 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from unclouded.batch.storage import is_url, require_known_storage
 from unclouded.clouds.detectors import find_detector
+from unclouded.clouds.map import MapMode
 from unclouded.errors import InputError
 from unclouded.files import named, read_small
 from unclouded.formats import found_clause
 from unclouded.sentinel.optical import Offset
+from unclouded.sentinel.radar_delivery import RadarRadiometry
 from unclouded.sentinel.radar_units import RadarUnits
 from unclouded.sentinel.resample import Resampling
 from unclouded.settings import Settings, nearest, settings_from
@@ -47,6 +49,8 @@ class ListedScene(Settings):
         tile: Granule of an old Sentinel-2 product that has several.
         align: Whether to warp a radar GeoTIFF to the optical grid.
         units: Units of a radar GeoTIFF.
+        radiometry: Radiometry of a radar GeoTIFF.
+        incidence: Incidence angle for the conversion of gamma0, path relative to the table.
         heights: Elevation model for the terrain correction of a radar product, relative to the table.
         heights_datum: Metres from its zero to the ellipsoid.
         clouds: Mode of the cloud map.
@@ -64,9 +68,11 @@ class ListedScene(Settings):
     tile: str | None = None
     align: bool | None = None
     units: RadarUnits | None = None
+    radiometry: RadarRadiometry | None = None
+    incidence: Path | None = None
     heights: Path | None = None
     heights_datum: float | None = None
-    clouds: Literal["continuous", "binary", "ones"] | None = None
+    clouds: MapMode | None = None
     detector: str | None = None
     cloud_map: Path | None = None
     references: tuple[str, ...] = ()
@@ -95,7 +101,7 @@ class ListedScene(Settings):
             require_known_storage(place)
         return place
 
-    @field_validator("heights", "cloud_map", mode="before")
+    @field_validator("heights", "incidence", "cloud_map", mode="before")
     @classmethod
     def _local(cls, place: Any) -> Any:
         if is_url(str(place)):
@@ -114,6 +120,8 @@ class ListedScene(Settings):
             "radar": {
                 "align": self.align,
                 "units": self.units,
+                "radiometry": self.radiometry,
+                "incidence": self.incidence,
                 "heights": self.heights,
                 "heights_datum_m": self.heights_datum,
             },

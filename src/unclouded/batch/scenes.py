@@ -178,8 +178,9 @@ def invalidate_lost(tasks: Sequence[PredictScene], ledger: TaskLedger) -> None:
 def _settings_of(scene: ListedScene, settings: SceneSettings, base: Path) -> SceneSettings:
     """Return the common settings, overridden by the options of one scene."""
     options = scene.options()
-    if scene.heights is not None:
-        options["radar"]["heights"] = base / scene.heights
+    for name in ("heights", "incidence"):
+        if (path := getattr(scene, name)) is not None:
+            options["radar"][name] = base / path
     update: dict[str, Any] = {group: getattr(settings, group).model_copy(update=own) for group, own in options.items()}
     if scene.cloud_map is not None:
         update["cloud_map"] = base / scene.cloud_map
