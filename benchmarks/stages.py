@@ -8,6 +8,7 @@ sample, the comparison of radar and optical image by its 25 blocks of 512 px. Ev
 their removal is an upper limit: windows without clouds cost nothing.
 
     python benchmarks/stages.py [--sizes 600 1980] [--width 64] [--folder FOLDER]     the last line is one JSON object
+    python benchmarks/stages.py --patches      the stages of curation only
 
 ``benchmarks/tables/tiles.py`` writes the tables of docs/scale.md from its results.
 """
@@ -68,9 +69,10 @@ def main() -> None:
     words.add_argument("--sizes", type=int, nargs=2, default=(600, 1980), help="pixels, multiples of 6 up to 2000")
     words.add_argument("--width", type=int, default=64)
     words.add_argument("--folder", type=Path)
+    words.add_argument("--patches", action="store_true", help="measure the stages of curation only")
     options = words.parse_args()
     torch.set_num_threads(1)
-    found = measured(options.sizes, options.width, options.folder)
+    found = measured(options.sizes, options.width, options.folder, curated if options.patches else cost_of)
     for stage, seconds in found["cpu_s_a_tile"].items():
         print(f"{stage:50} {seconds:10,.0f} s of processor time a tile")
     for name, count in found["bytes_a_tile"].items():
@@ -78,12 +80,14 @@ def main() -> None:
     print(json.dumps(found))
 
 
-def measured(sizes: tuple[int, int], width: int, folder: Path | None) -> dict[str, Any]:
+def measured(
+    sizes: tuple[int, int], width: int, folder: Path | None, cost: Callable[["Place", int], "Cost"]
+) -> dict[str, Any]:
     costs = []
     for size in (min(sizes), *sorted(sizes)):  # the first run imports and compiles, and does not count
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             place = Place.made(Path(temporary), size)
-            costs.append(cost_of(place, width))
+            costs.append(cost(place, width))
     _, small, large = costs
     stages = {name: on_a_tile(name, small.seconds[name], large.seconds[name], *sorted(sizes)) for name in large.seconds}
     counts = {name: on_a_tile(name, small.bytes[name], large.bytes[name], *sorted(sizes)) for name in large.bytes}
@@ -192,7 +196,7 @@ def cost_of(place: Place, width: int) -> Cost:
     for name, remover, mode in (("scene-adapted", auto_remover(), "continuous"), ("network", fresh(width), "ones")):
         cost = predicted(place, name, remover, mode)
         seconds, counts = seconds | cost.seconds, counts | cost.bytes
-    cost = curated(place)
+    cost = curated(place, width)
     return Cost(seconds | cost.seconds, counts | cost.bytes)
 
 
@@ -208,8 +212,8 @@ def predicted(place: Place, name: str, remover: CloudRemover, mode: str) -> Cost
     return Cost(seconds, {name: float(sum(one["bytes"] for one in cleared.summary["files"].values()))})
 
 
-def curated(place: Place) -> Cost:
-    """Measure the stages of ``curate`` on images on one grid, per patch."""
+def curated(place: Place, width: int) -> Cost:
+    """Measure the stages of ``curate`` on images on one grid, per patch, whatever the width of a network."""
     region = {"roi": "ROIs0000_summer_1"} | {name: f"{name}.tif" for name in ("radar", "clear", "cloudy")}
     found, rows = {}, []
     for coverage in (False, True):
