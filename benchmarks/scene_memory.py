@@ -5,7 +5,7 @@ predicted at a time. So the scene is a mosaic of the ten real triplets (folder `
 columns and two lines of windows, each with one cloudy window by a user's cloud map. The ratio is that of the goal and
 the peak.
 
-    python benchmarks/scene_memory.py [--width 10980] [--uncertainty] [--folder FOLDER]    one JSON object in the last line
+    python benchmarks/scene_memory.py [--width 10980] [--uncertainty] [--folder FOLDER]    one JSON object at the end
 """
 
 import argparse

@@ -170,13 +170,14 @@ def write_products(
                 if product.array == "cloud_map":
                     write(top, m[None])
         for done, top in enumerate(tops, start=1):
-            strip = cleared.get(top)
-            if strip is None:
-                raise RuntimeError(f"{cleared.folder} lost the rows from {top} on during the run")
-            for product, write in files:
-                if product.array != "cloud_map":
-                    values = strip[product.array]
-                    write(top, values if product.band is None else values[[product.band]])
+            for name in dict.fromkeys(product.array for product in products if product.array != "cloud_map"):
+                strip = cleared.get(top, {name})  # one array at a time, because those of a wide scene are large
+                if strip is None:
+                    raise RuntimeError(f"{cleared.folder} lost the rows from {top} on during the run")
+                for product, write in files:
+                    if product.array == name:
+                        write(top, strip[name] if product.band is None else strip[name][[product.band]])
+                del strip
             on_progress("writing files", done, len(tops))
     return paths
 
