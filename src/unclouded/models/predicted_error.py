@@ -20,6 +20,9 @@ PRIOR_SHARE = 0.2
 DEPARTURE, DEPARTURE_SHARE = 0.02, 0.1
 """A departure from the prior of this reflectance raises the error by this share; six departures count at most."""
 
+WATER_SHARE = 0.5
+"""Share of water by radar that is water: smooth bare soil and wet fields look alike."""
+
 WEAK_VV_DB, WEAK_STEP_DB, WEAK_SHARE = -11.0, 3.0, 0.1
 """Mean VV over 4 px of average error on land; each step below raises the error by this share, up to three steps."""
 
@@ -74,7 +77,7 @@ def predicted_error(
         opaque = (local_mean(excess.nan_to_num(0.0), None, OPACITY_PX) / OPAQUE).clamp(-0.5, 3.0)
         change = change + OPAQUE_SHARE * opaque
     change = change + STRANGE_SHARE * extrapolation.nan_to_num(0.0).clamp(max=3.0)
-    return PRIOR_SHARE * (land + water * (wet - land)) * change.exp()
+    return PRIOR_SHARE * (land + WATER_SHARE * water * (wet - land)) * change.exp()
 
 
 def confidence_of(error: Float32[Tensor, "batch 1 h w"]) -> Float32[Tensor, "batch 1 h w"]:
