@@ -38,7 +38,7 @@ def blur(image: Float32[Tensor, "batch band h w"], sigma_px: float) -> Float32[T
     weights = _weights(sigma_px)
     for values, blurred in zip(channels(image), channels(result), strict=True):
         in_rows(lambda top, bottom: _blur_rows(values, weights, top, bottom, blurred), values.shape, len(weights))  # noqa: B023
-    return result
+    return result.to(image.device)
 
 
 def local_mean(
@@ -53,10 +53,10 @@ def local_mean(
     """
     result = torch.empty(values.shape, dtype=torch.float32)
     for number, (one, out) in enumerate(zip(values, result, strict=True)):
-        bands, means = one.contiguous().numpy(), out.numpy()
-        known = np.ones(bands.shape[1:], bool) if valid is None else valid[number, 0].numpy()
+        bands, means = one.contiguous().cpu().numpy(), out.numpy()
+        known = np.ones(bands.shape[1:], bool) if valid is None else valid[number, 0].cpu().numpy()
         mean_bands(bands, known, sigma_px, means)
-    return result
+    return result.to(values.device)
 
 
 def mean_bands(
@@ -66,7 +66,8 @@ def mean_bands(
     out: Float32[np.ndarray, "band y x"],
 ) -> Float32[np.ndarray, "y x"]:
     """Write the Gaussian means of several bands into an array, see :func:`local_mean`; return the blurred mask."""
-    weights, known, share = _weights(sigma_px), valid.astype(np.float32), np.empty(valid.shape, np.float32)
+    weights, share = _weights(sigma_px), np.empty(valid.shape, np.float32)
+    known = np.ascontiguousarray(valid, np.float32)
     in_rows(
         lambda top, bottom: _mean_rows(values, known, weights, top, bottom, share, out),
         valid.shape,
@@ -144,7 +145,7 @@ def _weights(sigma_px: float) -> Float32[np.ndarray, " tap"]:
 
 def channels(image: Float32[Tensor, "batch band h w"]) -> list[NDArray[np.float32]]:
     """Return the channels of all images as arrays."""
-    return list(image.contiguous().flatten(0, 1).numpy())
+    return list(image.contiguous().flatten(0, 1).cpu().numpy())
 
 
 @compiled

@@ -41,10 +41,9 @@ def radar_features(sar: Float[Tensor, "batch 2 h w"]) -> Float32[Tensor, "batch 
     Returns:
         16 features; NaN where VV or VH has no data.
     """
-    kept = _kept.get()
-    key = sar.data_ptr(), sar.shape, sar.stride(), sar.dtype, sar._version
-    if kept is None:
+    if (kept := _kept.get()) is None or sar.is_inference():  # inference tensors do not count their changes
         return _features(sar)
+    key = sar.data_ptr(), sar.shape, sar.stride(), sar.dtype, sar._version
     if key not in kept:
         kept[key] = _features(sar), sar  # the memory of an image that exists belongs to no other one
     return kept[key][0]
@@ -64,12 +63,13 @@ def reused_features() -> Iterator[None]:
 
 
 def _features(sar: Float[Tensor, "batch 2 h w"]) -> Float32[Tensor, "batch feature h w"]:
+    device, sar = sar.device, sar.cpu()
     valid = finite_pixels(sar)
     backscatter = torch.where(valid, sar.float().clamp(*SENTINEL1.clip), 0.0)
     features = torch.empty(len(sar), FEATURES, *sar.shape[2:])
     for image, known, out in zip(backscatter.numpy(), valid[:, 0].numpy(), features.numpy(), strict=True):
         _fill(image, known, out)
-    return features.masked_fill_(~valid, math.nan)
+    return features.masked_fill_(~valid, math.nan).to(device)
 
 
 def _fill(

@@ -214,7 +214,7 @@ class AdaptedToScene:
         departure, extrapolation = self.land.departure(features[0], origin_px)
         wet, _ = self.water.departure(features[0, :0], origin_px)
         water = self.prior.water_probability(features)[0, 0]
-        if (gap := departure.isnan().any(dim=0)).any():
+        if (gap := departure[0].isnan()).any():  # features without data are missing in all bands
             departure = torch.where(gap, self.level.departure(features[0, :0], origin_px)[0], departure)
             water = torch.where(gap, 0.0, water)
         extrapolation = (1 - water) * extrapolation
