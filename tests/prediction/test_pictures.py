@@ -107,3 +107,21 @@ def test_a_scene_without_pictures_has_none(scene: PredictedScene, tmp_path: Path
     source = scene.folder.parent
     made = predict_scene("clear-mean", source / "s2.tif", source / "s1.tif", tmp_path / "out", settings)
     assert set(made.files) == {"clear", "cloud_map", "provenance", "report", "item"}
+
+
+def test_the_viewer_shows_the_scene_with_its_images_and_the_picture_in_place_of_a_lost_one(
+    scene: PredictedScene,
+) -> None:
+    from unclouded.viewer.registry import Registry
+    from unclouded.viewer.scenes import Sources, find_scenes, open_scene
+
+    (found,) = find_scenes(scene.folder)
+    whole = open_scene(found, Registry(), Sources(), scene.folder)
+    assert [(one.id, one.verified) for one in whole.layers if one.name] == [("observed", True), ("radar", True)]
+    assert whole.facts["used"] == "clear-mean"
+    lost = scene.folder.parent / "s2.tif"
+    lost.rename(lost.with_name("elsewhere.tif"))
+    try:
+        assert open_scene(found, Registry(), Sources(), scene.folder).layer("observed").role == "picture"
+    finally:
+        lost.with_name("elsewhere.tif").rename(lost)

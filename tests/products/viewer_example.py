@@ -48,7 +48,7 @@ def write_example(parent: Path, name: str = "scene", day: int = 17, plus: int = 
     observed[:, :100] = 9000
     observed[:, 5, 7] = 0
     paths = [inputs / f"{stem}_{name}.tif" for stem in ("s2", "s1", "truth")]
-    optical = Layer(SENTINEL2.bands, "uint16", 0, "average", 1e-4)
+    optical = Layer(SENTINEL2.bands, "uint16", 0, "average", 1e-4, compression="zstd")
     write_cog(folder / "clear.tif", [(0, result)], optical, GRID)
     write_cog(paths[0], [(0, observed)], Layer(SENTINEL2.bands, "uint16", 0), GRID)
     write_cog(paths[2], [(0, result + 10)], Layer(SENTINEL2.bands, "uint16", 0), GRID)

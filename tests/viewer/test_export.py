@@ -29,6 +29,8 @@ def test_an_export_holds_the_front_end_the_descriptions_and_the_same_pixels(
     written = tmp_path / "out" / "files" / f"{scene['layers'][0]['file']}.tif"
     with rasterio.open(written) as exported, rasterio.open(example.folder / "clear.tif") as original:
         assert np.array_equal(exported.read(), original.read())
+        assert (original.compression.name, exported.compression.name) == ("zstd", "deflate")
+        assert exported.scales == original.scales
     page = (tmp_path / "out" / "index.html").read_text()
     assert 'data-files="static"' in page
     assert "default-src 'none'" in page

@@ -21,14 +21,16 @@ CONTENTS = "contents.json"
 """Written last: a folder with this file is complete."""
 _PLAIN_PX = 1024
 """Side of images that need no overviews."""
+_DECODED = ("deflate", "lzw", "packbits", "jpeg")
+"""Compressions that the page decodes; others would need WebAssembly, which its policy does not allow."""
 _ROWS = 512
 
 
 def export_view(viewer: Viewer, out: Path, on_progress: ProgressCallback = no_progress) -> int:
     """Write a folder that shows the scenes of a viewer in any browser, from any server of static files.
 
-    Files of an earlier export are replaced. GeoTIFFs without overviews are written anew as cloud-optimised ones; the
-    pixels stay as they are.
+    Files of an earlier export are replaced. GeoTIFFs without overviews, or with ZSTD and the like, are written anew
+    as cloud-optimised ones with DEFLATE; the pixels stay as they are.
 
     Args:
         viewer: Viewer of the scenes; scores and reviews are not exported.
@@ -71,14 +73,14 @@ def _contents(title: str, scenes: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _write_layer(target: Path, layer: "Layer") -> None:
-    """Copy an image, or write it as a cloud-optimised GeoTIFF if it is large and has no overviews."""
+    """Copy an image, or write it anew if it is large and without overviews, or compressed in a way that few read."""
     from unclouded.io.geotiff import open_geotiff
     from unclouded.io.rows import Layer as Encoding
     from unclouded.io.rows import write_cog
 
     with open_geotiff(layer.path) as source:
-        is_ready = max(source.shape) <= _PLAIN_PX or bool(source.overviews(1))
-        if not is_ready:
+        has_levels = max(source.shape) <= _PLAIN_PX or bool(source.overviews(1))
+        if not has_levels or (source.compression and source.compression.name not in _DECODED):
             scale, offsets = source.scales[0], source.offsets if any(source.offsets) else ()
             overviews = "nearest" if layer.role == "provenance" else "average"
             encoding = Encoding(layer.bands, layer.dtype, layer.nodata, overviews, scale, tuple(offsets))  # type: ignore[arg-type]
