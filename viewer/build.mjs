@@ -29,7 +29,8 @@ async function licence(name) {
 await mkdir(out, { recursive: true });
 const results = [
   await build({ ...options, entryPoints: ["src/main.js"], outfile: `${out}/app.js`, external: ["./geotiff-files.js"] }),
-  await build({ ...options, entryPoints: ["src/geotiff-files.js"], outfile: `${out}/geotiff-files.js` }),
+  await build({ ...options, entryPoints: ["src/geotiff-files.js"],
+    outfile: `${out}/geotiff-files.js`, alias: { lerc: "./src/no-decoder.js", "zstddec/stream": "./src/no-decoder.js", zstddec: "./src/no-decoder.js" } }),
   await build({ ...options, entryPoints: ["src/app.css"], outfile: `${out}/app.css` }),
 ];
 for (const name of ["index.html", "icon.svg"]) await copyFile(`src/${name}`, `${out}/${name}`);
