@@ -2,8 +2,10 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,20 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     heavy = "{'torch', 'numpy', 'numba', 'rasterio', 'scipy', 'matplotlib', 'pydantic'}"
     code = f"import sys, unclouded; dir(unclouded); sys.exit(bool({heavy} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_citation_names_this_version() -> None:
+    citation = (Path(__file__).parents[1] / "CITATION.cff").read_text()
+    assert f"\nversion: {unclouded.__version__}\n" in citation
+
+
+def test_the_conda_recipe_has_the_dependencies_of_the_package() -> None:
+    folder = Path(__file__).parents[1]
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    needed = {one.split(";")[0].replace(">=", " >=") for one in project["dependencies"]}
+    needed |= {one.replace(">=", " >=") for one in project["optional-dependencies"]["torch"]}
+    names = {"matplotlib": "matplotlib-base", "torch": "pytorch"}
+    expected = {" ".join([names.get(name, name), bound]) for name, bound in (one.split(" ", 1) for one in needed)}
+    recipe = (folder / "packaging" / "recipe.yaml").read_text()
+    assert set(re.findall(r"^    - (\S+ >=\S+)$", recipe, re.MULTILINE)) - {"python >=3.11"} == expected
+    assert f'version: "{unclouded.__version__}"' in recipe

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from unclouded._lazy import lazy_names
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 logging.getLogger("unclouded").addHandler(logging.NullHandler())  # silent unless an application configures logging
 
