@@ -6,6 +6,7 @@ with those written, as this package did before. Times are processor times of one
 the medians. The result of both is read by GDAL and compared.
 
     python benchmarks/writing.py [--size 2745] [--runs 3] [--folder FOLDER]      the last line is one JSON object
+    python benchmarks/writing.py --levels      size and MB/s of each level, on eight different patches side by side
 """
 
 import argparse
@@ -24,9 +25,11 @@ import rasterio.shutil
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.io import MemoryFile
 from rich.console import Console
 from scene_clouds import cloudy_patches
 
+from unclouded.io.gdal import gdal_session
 from unclouded.io.geotiff import read_stored
 from unclouded.io.rows import Layer, write_cog
 from unclouded.io.strips import row_ranges
@@ -42,7 +45,11 @@ def main() -> None:
     words.add_argument("--size", type=int, default=2745, help="a quarter of the side of a Sentinel-2 tile")
     words.add_argument("--runs", type=int, default=3)
     words.add_argument("--folder", type=Path)
+    words.add_argument("--levels", action="store_true")
     options = words.parse_args()
+    if options.levels:
+        print_levels()
+        return
     os.environ["OMP_NUM_THREADS"] = "1"
     image = mosaic(options.size)
     ways: dict[str, Callable[[Path, NDArray[np.uint16]], None]] = {
@@ -68,6 +75,26 @@ def main() -> None:
     ratio = round(medians["GDAL"] / medians["deflate"], 2)
     result = {"name": "writing", "ratio": ratio, "goal": GOAL, "runs": options.runs, "threads": 1}
     print(json.dumps({**result, "size_px": options.size, "seconds": medians, "bytes": sizes}))
+
+
+def print_levels() -> None:
+    """Print size and speed of compression with horizontal differencing in blocks of 512 px, by GDAL in memory."""
+    patches = [read_stored(file).values for file in cloudy_patches()[:8]]
+    image = np.concatenate([np.concatenate(patches[:4], axis=2), np.concatenate(patches[4:], axis=2)], axis=1)
+    shape = {"count": len(image), "height": image.shape[1], "width": image.shape[2], "dtype": "uint16"}
+    tiles = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512, "predictor": 2}
+    for compress, option, levels in (("deflate", "zlevel", (1, 3, 6, 9)), ("zstd", "zstd_level", (1, 3, 6, 9))):
+        for interleave in ("band", "pixel"):
+            for level in levels:
+                started = time.process_time()
+                with gdal_session(), MemoryFile() as memory:
+                    coding = {"compress": compress, option: level, "interleave": interleave}
+                    with memory.open(**shape, **tiles, **coding) as file:
+                        file.write(image)
+                    size = len(memory.getbuffer()) / image.nbytes
+                speed = image.nbytes / (time.process_time() - started) / 1e6
+                line = f"{compress:8} {level}  {interleave:5} {size:6.1%} {speed:5.0f} MB/s"
+                Console().print(line, highlight=False)
 
 
 def mosaic(size: int) -> NDArray[np.uint16]:

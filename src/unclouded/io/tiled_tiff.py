@@ -37,8 +37,7 @@ Compression = Literal["deflate", "zstd"]
 """Lossless compression: ``deflate`` is read by every program, ``zstd`` is twice as fast and needs GDAL 2.3 or later."""
 
 _LEVELS: dict[Compression, dict[str, int]] = {"deflate": {"zlevel": 1}, "zstd": {"zstd_level": 1}}
-"""Levels by measurement on 13 bands: deflate 1, 6 and 9 give 34.0, 33.4 and 32.2 % at 197, 61 and 15 MB/s, zstd 1, 3
-and 9 give 33.6, 33.2 and 31.8 % at 404, 186 and 64 MB/s."""
+"""Higher levels save 2 to 6 % at a third to a thirteenth of the speed (``benchmarks/writing.py --levels``)."""
 
 _UNIT_PX = 4096
 """Columns of a band that a thread compresses at a time: many for few interruptions, few for many threads."""
