@@ -53,6 +53,15 @@ def test_a_decision_is_on_disk_before_it_is_confirmed_and_the_manifest_follows(d
     assert statuses(dataset.root)[PATCHES[1]] == "rejected"
 
 
+def test_a_viewer_that_was_killed_is_made_up_for_by_the_next_one(dataset: ReviewedDataset) -> None:
+    dataset.decide(REJECTION)
+    assert dataset._timer is not None
+    dataset._timer.cancel()  # killed before the manifest followed
+    assert statuses(dataset.root)[PATCHES[1]] == "kept"
+    ReviewedDataset(dataset.root).close()
+    assert statuses(dataset.root)[PATCHES[1]] == "rejected"
+
+
 def test_a_withdrawn_decision_leaves_the_manifest_as_it_was(dataset: ReviewedDataset) -> None:
     before = read_manifest(dataset.root / "manifest.parquet")
     dataset.decide(REJECTION)

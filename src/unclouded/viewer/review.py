@@ -38,6 +38,9 @@ class ReviewedDataset:
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._rows: list[dict[str, Any]] | None = None
+        review, manifest = root / REVIEW, root / MANIFEST
+        if is_file(review) and is_file(manifest) and review.stat().st_mtime_ns > manifest.stat().st_mtime_ns:
+            self._apply_soon()  # an earlier viewer was killed between a decision and the manifest
 
     @property
     def rows(self) -> list[dict[str, Any]]:
