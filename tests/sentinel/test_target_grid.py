@@ -51,6 +51,13 @@ def test_the_mean_of_a_block_is_that_of_its_measured_pixels_rounded_half_up() ->
     assert found.dtype == np.uint16
 
 
+def test_the_mean_of_blocks_without_gaps_is_the_same_by_either_way() -> None:
+    stored = np.random.default_rng(0).integers(1, 65_535, (2, 8, 10)).astype(np.uint16)
+    expected = np.floor(stored.reshape(2, 4, 2, 5, 2).mean(axis=(2, 4)) + 0.5)
+    assert np.array_equal(averaged_integers(stored, 2, without_offset(2)), expected)
+    assert np.array_equal(averaged_integers(stored, 2, without_offset(2, nodata=65_535)), expected)
+
+
 def test_the_mean_of_radar_is_that_of_the_power() -> None:
     db = np.array([[[-10.0, -20.0], [np.nan, np.nan]]], np.float32)
     assert averaged_power(db, 2)[0, 0, 0] == pytest.approx(10 * np.log10((0.1 + 0.01) / 2), abs=1e-5)

@@ -183,14 +183,33 @@ def averaged_integers(
         factor: Side of a block.
         radiometry: Conversion of the integers, for the values that mean no data.
     """
-    measured = _blocks(radiometry.is_data(stored), factor)
-    count = measured.sum(axis=(2, 4), dtype=np.int64)
-    total = (_blocks(stored, factor) * measured).sum(axis=(2, 4), dtype=np.int64)
+    plain = radiometry.nodata in (None, NO_DATA)
+    found = np.empty((len(stored), stored.shape[1] // factor, stored.shape[2] // factor), stored.dtype)
+    for band, target in zip(stored, found, strict=True):  # band by band, as most bands have neither gap nor saturation
+        whole = plain and band.size > 0 and band.min() > NO_DATA and band.max() < SATURATED
+        target[...] = _mean_of_all(band, factor) if whole else _mean_of_measured(band, factor, radiometry)
+    return found
+
+
+def _mean_of_all(band: Integer[np.ndarray, "y x"], factor: int) -> Integer[np.ndarray, "y2 x2"]:
+    """Return rounded means of blocks without gaps."""
+    total = np.full((band.shape[0] // factor, band.shape[1] // factor), factor * factor // 2, np.uint32)
+    for row in range(factor):
+        for column in range(factor):
+            total += band[row::factor, column::factor].astype(np.uint32)
+    return total // (factor * factor)
+
+
+def _mean_of_measured(
+    band: Integer[np.ndarray, "y x"], factor: int, radiometry: Radiometry
+) -> Integer[np.ndarray, "y2 x2"]:
+    """Return rounded means of the measured pixels of blocks; saturated if one of them is, no data if none is."""
+    blocks, measured = _blocks(band[None], factor), _blocks(radiometry.is_data(band)[None], factor)
+    count = measured.sum(axis=(2, 4), dtype=np.int64)[0]
+    total = np.where(measured, blocks, 0).sum(axis=(2, 4), dtype=np.int64)[0]
     mean = (2 * total + count) // np.maximum(2 * count, 1)
-    saturated = (_blocks(stored, factor) == SATURATED).any(axis=(2, 4))
-    return np.where(saturated, SATURATED if saturated.any() else 0, np.where(count > 0, mean, NO_DATA)).astype(
-        stored.dtype
-    )
+    saturated = (blocks == SATURATED).any(axis=(2, 4))[0]
+    return np.where(saturated, SATURATED, np.where(count > 0, mean, NO_DATA))
 
 
 def averaged_power(db: Float32[np.ndarray, "band y x"], factor: int) -> Float32[np.ndarray, "band y2 x2"]:
