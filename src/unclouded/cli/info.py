@@ -36,7 +36,7 @@ def demo(
     for area in ("all", "cloudy"):
         console.print(scores_table(result.scores, area))
     console.print(f"{result.conclusion()}\n")
-    for picture in result.pictures:
+    for picture in (*result.pictures, result.report):
         console.print(f"look at   {picture}")
     console.print(
         f"GeoTIFF   {result.image}\nscores    {out / 'scores.md'}\ntook      {time.monotonic() - started:.0f} s"
