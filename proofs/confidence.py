@@ -6,8 +6,8 @@ Three mosaics of four real triplets each, and every triplet by itself, under the
 
 Prints the rank correlation of confidence and true error over the cloudy pixels, and the mean predicted and true error;
 writes ``reliability.png`` to OUT: true against predicted error in ten groups of equal size for each mosaic. The shares
-of :mod:`unclouded.models.predicted_error` were chosen on these triplets, so that the ranks are rather too good than too
-bad; the level of the errors comes from each scene.
+of :mod:`unclouded.models.adaptation.predicted_error` were chosen on these triplets, so that the ranks are rather too
+good than too bad; the level of the errors comes from each scene.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scene_adapted_settings import BANDS
 from scipy.stats import spearmanr
 
-from unclouded.models.predicted_error import error_of
+from unclouded.models.adaptation.predicted_error import error_of
 from unclouded.prediction.auto_remover import auto_remover
 
 MOSAICS = {"A": (0, 1, 2, 3), "B": (4, 5, 6, 7), "C": (6, 7, 8, 9)}

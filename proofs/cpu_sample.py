@@ -26,8 +26,8 @@ from unclouded.evaluation.pictures import write_comparison
 from unclouded.evaluation.results_io import scores_json
 from unclouded.evaluation.scores import AREAS, Scores, score_patches
 from unclouded.files import write_json, write_text
+from unclouded.models.adaptation.scene_adapted import SceneAdapted
 from unclouded.models.baselines import baseline
-from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import load_network
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.roi import Roi

@@ -1,4 +1,4 @@
-"""Fit of the spectrum of land over the year, ``SEASONAL_SPECTRUM`` of ``unclouded/models/prior_spectrum.py``.
+"""Fit of the spectrum of land over the year, ``SEASONAL_SPECTRUM`` of ``models/adaptation/prior_spectrum.py``.
 
     python proofs/fit_seasons.py
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unclouded.models.prior_spectrum import SEASONAL_SPECTRUM
+from unclouded.models.adaptation.prior_spectrum import SEASONAL_SPECTRUM
 
 SAMPLES = Path(os.environ.get("UNCLOUDED_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
 WATER = 0

@@ -16,9 +16,9 @@ from cpu_sample import LEARN, UNSEEN, simulated
 from unclouded.clouds.cache import ProbabilityCache
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.evaluation.scores import score_patches
+from unclouded.models.adaptation.scene_adapted import SceneAdapted
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover
-from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import load_network
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.roi import region_of

@@ -28,7 +28,7 @@ from unclouded.clouds.product_map import BLOCK_PX
 from unclouded.clouds.shadow import find_shadow, shadow_probability
 from unclouded.files import whole_file
 from unclouded.io.raster import read
-from unclouded.models.scene_adapted import SceneAdapted
+from unclouded.models.adaptation.scene_adapted import SceneAdapted
 from unclouded.patches.roi import natural
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.tensors.observation import Observation

@@ -39,8 +39,8 @@ from unclouded.evaluation.pictures import true_colour
 from unclouded.files import write_json
 from unclouded.io.geotiff import read_stored
 from unclouded.models.baselines import baseline
-from unclouded.models.reference_baselines import reference_baseline
-from unclouded.models.reference_remover import AdaptedToReferences, ReferenceRemover
+from unclouded.models.references.baselines import reference_baseline
+from unclouded.models.references.remover import AdaptedToReferences, ReferenceRemover
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.tensors.observation import Observation, Reference
 

@@ -27,10 +27,10 @@ from unclouded.evaluation.comparison import scores_markdown
 from unclouded.evaluation.pictures import write_comparison
 from unclouded.evaluation.scores import score_patches
 from unclouded.files import write_json
+from unclouded.models.adaptation.prior_spectrum import PRIOR
+from unclouded.models.adaptation.scene_adapted import SceneAdapted
 from unclouded.models.baselines import baseline
-from unclouded.models.prior_spectrum import PRIOR
 from unclouded.models.remover import RIM, CloudRemover, keep_clear_pixels
-from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.roi import Roi
 from unclouded.prediction.evaluation_source import evaluate_remover

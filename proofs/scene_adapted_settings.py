@@ -32,10 +32,10 @@ from unclouded.clouds.synthetic import COPY, paint
 from unclouded.evaluation.scores import score_patches
 from unclouded.io.geotiff import read_stored
 from unclouded.io.raster import read
+from unclouded.models.adaptation.prior_spectrum import PRIOR, SEASONAL_WEIGHT, Prior
+from unclouded.models.adaptation.scene_adapted import SceneAdapted, SceneAdaptedSettings
 from unclouded.models.baselines import baseline
-from unclouded.models.prior_spectrum import PRIOR, SEASONAL_WEIGHT, Prior
 from unclouded.models.remover import CloudRemover
-from unclouded.models.scene_adapted import SceneAdapted, SceneAdaptedSettings
 from unclouded.patches.roi import roi_of
 from unclouded.prediction.evaluation_source import evaluate_remover
 from unclouded.sensors import SENTINEL1, SENTINEL2

@@ -1,4 +1,4 @@
-"""Print the table of :data:`unclouded.models.standard_atmosphere.ATMOSPHERE` by 6SV, and test it on images of L2A.
+"""Print the table of ``models.adaptation.standard_atmosphere.ATMOSPHERE`` by 6SV, and test it on images of L2A.
 
     python proofs/standard_atmosphere.py SIXSV [SERIES]
 
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-from unclouded.models.prior_spectrum import PRIOR
+from unclouded.models.adaptation.prior_spectrum import PRIOR
 from unclouded.sensors import SENTINEL2_L2A, WAVELENGTH_NM, Level
 from unclouded.tensors.observation import Season
 

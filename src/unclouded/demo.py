@@ -24,9 +24,9 @@ from unclouded.evaluation.scores import AREAS, Scores, score_patches
 from unclouded.files import resolved, write_json, write_text
 from unclouded.io.geotiff import read_stored, write_geotiff
 from unclouded.io.raster import to_stored
+from unclouded.models.adaptation.scene_adapted import SceneAdapted
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import RIM, CloudRemover, keep_clear_pixels
-from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import load_network
 from unclouded.patches.layouts import find_triplets
 from unclouded.patches.roi import Roi

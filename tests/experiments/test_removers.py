@@ -13,7 +13,7 @@ from unclouded.models.baselines import BASELINES
 from unclouded.models.cyclegan import initialise
 from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkSettings
-from unclouded.models.reference_baselines import REFERENCE_BASELINES
+from unclouded.models.references.baselines import REFERENCE_BASELINES
 from unclouded.models.weights import save_weights
 from unclouded.sensors import RGB
 

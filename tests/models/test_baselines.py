@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from unclouded.errors import InputError
+from unclouded.models.adaptation.radar_features import radar_features
 from unclouded.models.baselines import BASELINES, FIXED_SPECTRUM, RIDGE_PX, Baseline, baseline, fit_ridge
-from unclouded.models.radar_features import radar_features
 from unclouded.models.remover import CloudRemover, SceneRemover
 from unclouded.sensors import RGB
 from unclouded.tensors.observation import Observation

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from unclouded.models.adaptation.scene_adapted import SceneAdapted, SceneAdaptedSettings
 from unclouded.models.baselines import baseline
 from unclouded.models.identity import describe_remover, hash_of_tensors
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.remover import CloudRemover, FunctionRemover
-from unclouded.models.scene_adapted import SceneAdapted, SceneAdaptedSettings
 from unclouded.tensors.observation import Observation
 
 
@@ -77,7 +77,8 @@ def test_equal_removers_have_one_description_without_an_address_and_it_is_json()
 def test_another_process_finds_the_same_description() -> None:
     code = (
         "import json; from unclouded.models.identity import describe_remover;"
-        "from unclouded.models.scene_adapted import SceneAdapted; print(json.dumps(describe_remover(SceneAdapted())))"
+        "from unclouded.models.adaptation.scene_adapted import SceneAdapted;"
+        "print(json.dumps(describe_remover(SceneAdapted())))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == describe_remover(ADAPTED)

@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 from unclouded.clouds.map import PAPER, PRODUCT, CloudMapSettings
 from unclouded.clouds.synthetic import SyntheticSettings
 from unclouded.errors import InputError, MachineError
+from unclouded.models.adaptation.scene_adapted import SceneAdapted
 from unclouded.models.baselines import baseline
 from unclouded.models.cloud_map import TrainedMap, same_map
 from unclouded.models.cyclegan import initialise
 from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkRemover, NetworkSettings
-from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import RECORD, choose_map, load_network, name_of, read_record, save_weights
 from unclouded.sensors import RGB
 from unclouded.settings import settings_from

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from unclouded.errors import InputError
+from unclouded.models.adaptation.scene_adapted import AdaptedToScene, SceneAdapted
 from unclouded.models.baselines import baseline
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.remover import ConfidentRemover, SceneRemover
-from unclouded.models.scene_adapted import AdaptedToScene, SceneAdapted
 from unclouded.models.weights import save_weights
 from unclouded.prediction.auto_remover import (
     AutoRemover,

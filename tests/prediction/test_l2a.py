@@ -19,10 +19,10 @@ from unclouded.clouds.detectors import find_detector
 from unclouded.clouds.map import PRODUCT, PRODUCT_L2A, SCENE_CLASSES, CloudMapSettings
 from unclouded.errors import InputError
 from unclouded.io.geotiff import read_stored, write_geotiff
+from unclouded.models.adaptation.scene_adapted import SceneAdapted
+from unclouded.models.adaptation.standard_atmosphere import surface_spectrum
 from unclouded.models.baselines import FIXED_SPECTRUM, baseline
 from unclouded.models.network import NetworkRemover, NetworkSettings
-from unclouded.models.scene_adapted import SceneAdapted
-from unclouded.models.standard_atmosphere import surface_spectrum
 from unclouded.prediction.auto_remover import auto_remover
 from unclouded.prediction.levels import map_of_level, with_bands_of
 from unclouded.prediction.products import Provenance

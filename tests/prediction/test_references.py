@@ -14,9 +14,9 @@ from unclouded.cli.options import paired
 from unclouded.clouds.map import CloudMapSettings
 from unclouded.errors import InputError
 from unclouded.io.geotiff import open_geotiff, read_stored, write_geotiff
-from unclouded.models.reference_regression import ReferenceRegressionSettings
-from unclouded.models.reference_remover import ReferenceRemover, ReferenceSettings
-from unclouded.models.scene_adapted import SceneAdapted
+from unclouded.models.adaptation.scene_adapted import SceneAdapted
+from unclouded.models.references.regression import ReferenceRegressionSettings
+from unclouded.models.references.remover import ReferenceRemover, ReferenceSettings
 from unclouded.prediction.products import Provenance
 from unclouded.prediction.scene import PredictedScene, SceneSettings, predict_scene
 from unclouded.sensors import SENTINEL1, SENTINEL2, SENTINEL2_L2A

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from unclouded.clouds.map import CloudMapSettings
+from unclouded.models.adaptation.scene_adapted import SceneAdapted
+from unclouded.models.adaptation.standard_atmosphere import ATMOSPHERE
 from unclouded.models.baselines import baseline
 from unclouded.models.remover import CloudRemover
-from unclouded.models.scene_adapted import SceneAdapted
-from unclouded.models.standard_atmosphere import ATMOSPHERE
 from unclouded.patches.layouts import find_triplets
 from unclouded.sensors import SENTINEL2
 from unclouded.tensors.dataset import TripletDataset

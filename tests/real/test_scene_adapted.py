@@ -10,9 +10,9 @@ from unclouded.clouds.map import CloudMapSettings
 from unclouded.evaluation.scores import score_patches
 from unclouded.io.geotiff import read_stored
 from unclouded.io.raster import read
+from unclouded.models.adaptation.prior_spectrum import LAND_SPECTRUM, WATER_SPECTRUM
+from unclouded.models.adaptation.scene_adapted import SceneAdapted
 from unclouded.models.baselines import baseline
-from unclouded.models.prior_spectrum import LAND_SPECTRUM, WATER_SPECTRUM
-from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.patches.layouts import find_triplets
 from unclouded.sensors import SENTINEL2
 from unclouded.tensors.dataset import TripletDataset

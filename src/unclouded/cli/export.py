@@ -73,8 +73,8 @@ def export(
     if (cloudy is None) != (sar is None):
         raise InputError("a scene has two images; give both --cloudy and --sar, or neither")
     require_there(cloudy, sar, patches)
-    from unclouded.models.export import export_network
-    from unclouded.models.export_card import ExportSettings
+    from unclouded.models.exchange.export import export_network
+    from unclouded.models.exchange.export_card import ExportSettings
     from unclouded.models.weights import load_network, read_record
     from unclouded.prediction.scene import read_scene_sample
 

@@ -10,11 +10,11 @@ from unclouded.evaluation.comparison import shown_metric
 from unclouded.evaluation.results_io import is_result, load_scores
 from unclouded.evaluation.scores import Scores
 from unclouded.files import named, sha256
-from unclouded.models.mlm import read_description
+from unclouded.models.adaptation.scene_adapted import NAME as SCENE_ADAPTED
+from unclouded.models.exchange.mlm import read_description
+from unclouded.models.exchange.onnx_graph import check_onnx
 from unclouded.models.network import operations
-from unclouded.models.onnx_graph import check_onnx
 from unclouded.models.published.weights import ARCHITECTURES, PublishedRecord, read_published_record
-from unclouded.models.scene_adapted import NAME as SCENE_ADAPTED
 from unclouded.models.weights import WeightsRecord, architecture_of, read_record
 from unclouded.sensors import SENTINEL2
 from unclouded.strict_json import parse_json

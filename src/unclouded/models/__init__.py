@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from unclouded._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from unclouded.models.adaptation.scene_adapted import SceneAdapted as SceneAdapted
     from unclouded.models.baselines import baseline as baseline
-    from unclouded.models.export import export_network as export_network
+    from unclouded.models.exchange.export import export_network as export_network
     from unclouded.models.loading import load_remover as load_remover
     from unclouded.models.network import NetworkRemover as NetworkRemover
     from unclouded.models.network import NetworkSettings as NetworkSettings
@@ -23,14 +24,13 @@ if TYPE_CHECKING:
     from unclouded.models.remover import (
         keep_clear_pixels as keep_clear_pixels,
     )
-    from unclouded.models.scene_adapted import SceneAdapted as SceneAdapted
     from unclouded.models.weights import save_weights as save_weights
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "baselines": ("baseline",),
-        "export": ("export_network",),
+        "exchange.export": ("export_network",),
         "loading": ("load_remover",),
         "network": (
             "NetworkRemover",
@@ -43,7 +43,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "UncertainRemover",
             "keep_clear_pixels",
         ),
-        "scene_adapted": ("SceneAdapted",),
+        "adaptation.scene_adapted": ("SceneAdapted",),
         "weights": ("save_weights",),
     },
 )

@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
 from unclouded.errors import InputError
+from unclouded.models.adaptation.radar_features import REACH_PX, radar_features
+from unclouded.models.adaptation.standard_atmosphere import surface_spectrum
 from unclouded.models.identity import hash_of_json
-from unclouded.models.radar_features import REACH_PX, radar_features
 from unclouded.models.remover import CloudRemover, keep_clear_pixels
-from unclouded.models.standard_atmosphere import surface_spectrum
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
 from unclouded.settings import nearest
 from unclouded.tensors.observation import Observation, finite_pixels

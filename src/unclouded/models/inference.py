@@ -26,7 +26,7 @@ from unclouded.models.cyclegan import (
     Upsampling,
     add_in_atanh,
 )
-from unclouded.models.openvino import compiled
+from unclouded.models.exchange.openvino import compiled
 from unclouded.models.scaling import Scaling
 from unclouded.tensors.observation import Observation
 

@@ -5,17 +5,17 @@ from typing import Any
 
 from unclouded.errors import InputError
 from unclouded.files import named
+from unclouded.models.adaptation.scene_adapted import NAME as SCENE_ADAPTED
+from unclouded.models.adaptation.scene_adapted import SceneAdapted
 from unclouded.models.baselines import BASELINES, baseline
+from unclouded.models.exchange.onnx_remover import SUFFIX, load_onnx
 from unclouded.models.known import local_path, require_remover, split_code
-from unclouded.models.onnx_remover import SUFFIX, load_onnx
 from unclouded.models.plugins import is_reference, load_plugin, registered
 from unclouded.models.published.weights import ARCHITECTURES, load_published
-from unclouded.models.reference_baselines import REFERENCE_BASELINES, reference_baseline
-from unclouded.models.reference_remover import NAME as REFERENCE_ADAPTED
-from unclouded.models.reference_remover import ReferenceRemover
+from unclouded.models.references.baselines import REFERENCE_BASELINES, reference_baseline
+from unclouded.models.references.remover import NAME as REFERENCE_ADAPTED
+from unclouded.models.references.remover import ReferenceRemover
 from unclouded.models.remover import CloudRemover
-from unclouded.models.scene_adapted import NAME as SCENE_ADAPTED
-from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.models.weights import architecture_of, load_network
 from unclouded.sensors import RGB, SENTINEL2
 

@@ -20,17 +20,17 @@ from torch import Tensor
 from unclouded.clouds.synthetic import PERLIN, simulate
 from unclouded.errors import InputError
 from unclouded.files import resolved
+from unclouded.models.adaptation.predicted_error import CELL_PX, error_of, level_of_error
+from unclouded.models.adaptation.radar_features import reused_features
+from unclouded.models.adaptation.scene_adapted import AdaptedToScene, SceneAdapted
 from unclouded.models.baselines import baseline
 from unclouded.models.identity import describe_remover
 from unclouded.models.inference import Engine, Precision
 from unclouded.models.known import split_code, weights_file
 from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkRemover
-from unclouded.models.predicted_error import CELL_PX, error_of, level_of_error
-from unclouded.models.radar_features import reused_features
-from unclouded.models.reference_remover import AdaptedToReferences, ReferenceRemover
+from unclouded.models.references.remover import AdaptedToReferences, ReferenceRemover
 from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover, adapt_per_image, needs_radar
-from unclouded.models.scene_adapted import AdaptedToScene, SceneAdapted
 from unclouded.prediction.products import percent_text
 from unclouded.sensors import RGB
 from unclouded.tensors.observation import Observation, finite_pixels

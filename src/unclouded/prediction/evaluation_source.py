@@ -10,10 +10,10 @@ from torch import Tensor
 from unclouded.errors import InputError
 from unclouded.evaluation.external import ExternalPredictions
 from unclouded.files import resolved
+from unclouded.models.adaptation.scene_adapted import SceneAdapted
 from unclouded.models.baselines import Baseline
 from unclouded.models.network import NetworkRemover, require_level
 from unclouded.models.remover import RIM, CloudRemover, keep_clear_pixels
-from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.patches.layouts import TripletFiles
 from unclouded.tensors.observation import Triplet, positions, stack_observations
 from unclouded.tensors.predictions import require_prediction

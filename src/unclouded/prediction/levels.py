@@ -11,7 +11,7 @@ from unclouded.clouds.map import PRODUCT, PRODUCT_L2A, SCENE_CLASSES, CloudMapSe
 from unclouded.errors import InputError
 from unclouded.files import named
 from unclouded.models.network import level_of
-from unclouded.models.reference_remover import ReferenceRemover
+from unclouded.models.references.remover import ReferenceRemover
 from unclouded.models.remover import CloudRemover, SceneRemover
 from unclouded.prediction.auto_remover import AutoRemover
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Level, optical_sensor

@@ -21,8 +21,8 @@ from unclouded.clouds.map import PRODUCT, PRODUCT_L2A, SCENE_CLASSES, CloudMapSe
 from unclouded.errors import InputError
 from unclouded.files import content_hash, named
 from unclouded.io.raster import describe_grid
-from unclouded.models.reference_regression import DEFAULT as REGRESSION
-from unclouded.models.reference_remover import AdaptedToReferences
+from unclouded.models.references.regression import DEFAULT as REGRESSION
+from unclouded.models.references.remover import AdaptedToReferences
 from unclouded.models.remover import CloudRemover
 from unclouded.prediction.auto_remover import SelectedRemover
 from unclouded.prediction.cloud_mapping import SceneMap, map_scene

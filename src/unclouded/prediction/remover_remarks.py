@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from unclouded.models.adaptation.scene_adapted import SceneAdapted
 from unclouded.models.baselines import Baseline
 from unclouded.models.network import NetworkRemover
-from unclouded.models.reference_baselines import ReferenceBaseline
-from unclouded.models.reference_remover import ReferenceRemover
+from unclouded.models.references.baselines import ReferenceBaseline
+from unclouded.models.references.remover import ReferenceRemover
 from unclouded.models.remover import CloudRemover, RemarkedRemover, SceneRemover
-from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.prediction.auto_remover import AutoRemover
 from unclouded.prediction.clearing import UNKNOWN_REACH_PX, seam_index
 from unclouded.tensors.observation import Observation

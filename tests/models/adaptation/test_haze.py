@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import torch
 from torch.testing import assert_close
 
-from unclouded.models.haze import REACH_OF_OBSERVED_PX, find_haze
+from unclouded.models.adaptation.haze import REACH_OF_OBSERVED_PX, find_haze
 
 
 @dataclass

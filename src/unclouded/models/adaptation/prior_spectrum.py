@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from unclouded.models.radar_features import MEAN_SCALES_PX
-from unclouded.models.standard_atmosphere import surface_spectrum
+from unclouded.models.adaptation.radar_features import MEAN_SCALES_PX
+from unclouded.models.adaptation.standard_atmosphere import surface_spectrum
 from unclouded.sensors import SENTINEL2, Level
 from unclouded.tensors.observation import Season
 
@@ -107,7 +107,7 @@ class Prior:
 
         Args:
             season: Day and latitude; None for the annual mean.
-            level: ``L2A`` for surface reflectance, by :mod:`unclouded.models.standard_atmosphere`.
+            level: ``L2A`` for surface reflectance, by :mod:`unclouded.models.adaptation.standard_atmosphere`.
         """
         cosine, sine = _course_of_year(season)
         in_season = {

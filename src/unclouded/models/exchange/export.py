@@ -24,11 +24,20 @@ from unclouded.models.cyclegan import (
     add_in_atanh,
     clear_mean_start,
 )
-from unclouded.models.export_card import OUTPUT, SUFFIXES, ExportSettings, Format, Parity, card, describe, stac_item
+from unclouded.models.exchange.export_card import (
+    OUTPUT,
+    SUFFIXES,
+    ExportSettings,
+    Format,
+    Parity,
+    card,
+    describe,
+    stac_item,
+)
+from unclouded.models.exchange.mlm import CLOUD_MAP, Description
+from unclouded.models.exchange.onnx_remover import OnnxRemover, load_onnx
 from unclouded.models.inference import FoldedBlock, FrozenNetwork, freeze
-from unclouded.models.mlm import CLOUD_MAP, Description
 from unclouded.models.network import NetworkRemover
-from unclouded.models.onnx_remover import OnnxRemover, load_onnx
 from unclouded.models.remover import CloudRemover, FunctionRemover, keep_clear_pixels
 from unclouded.models.scaling import Scaling
 from unclouded.sensors import SENTINEL2

@@ -1,7 +1,7 @@
 """Networks in ONNX files as removers: run by onnxruntime, described by a file in the vocabulary of STAC MLM.
 
-The file is checked by :mod:`unclouded.models.onnx_graph` before onnxruntime opens it. Nothing of it is executed but
-standard operators.
+The file is checked by :mod:`~unclouded.models.exchange.onnx_graph` before onnxruntime opens it; nothing of it is
+executed but standard operators.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,9 +18,9 @@ from torch import Tensor
 
 from unclouded.errors import InputError
 from unclouded.files import machine_fault, named, sha256
+from unclouded.models.exchange.mlm import CLOUD_MAP, Description, ModelInput, read_description
+from unclouded.models.exchange.onnx_graph import check_onnx
 from unclouded.models.identity import hash_of_json
-from unclouded.models.mlm import CLOUD_MAP, Description, ModelInput, read_description
-from unclouded.models.onnx_graph import check_onnx
 from unclouded.sensors import SENTINEL1, SENTINEL2, Level
 from unclouded.tensors.observation import Observation
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from unclouded.models.reference_regression import (
+from unclouded.models.references.regression import (
     FOLDS,
     GapFiller,
     PixelSample,

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from unclouded.models.prior_spectrum import LAND_SPECTRUM, PRIOR, PRIOR_SHARE, WATER_SPECTRUM
-from unclouded.models.radar_features import radar_features
+from unclouded.models.adaptation.prior_spectrum import LAND_SPECTRUM, PRIOR, PRIOR_SHARE, WATER_SPECTRUM
+from unclouded.models.adaptation.radar_features import radar_features
 from unclouded.sensors import SENTINEL2
 from unclouded.tensors.observation import Season
 

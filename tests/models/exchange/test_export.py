@@ -8,8 +8,8 @@ import torch
 
 from unclouded.errors import InputError
 from unclouded.models.cyclegan import initialise
-from unclouded.models.export import export_network, export_networks
-from unclouded.models.export_card import ExportSettings, describe, mlm_name, stac_item
+from unclouded.models.exchange.export import export_network, export_networks
+from unclouded.models.exchange.export_card import ExportSettings, describe, mlm_name, stac_item
 from unclouded.models.loading import load_remover
 from unclouded.models.network import NetworkRemover, NetworkSettings
 from unclouded.models.remover import keep_clear_pixels

@@ -3,8 +3,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from unclouded.models import gaussian
-from unclouded.models.gaussian import blur, local_mean, mean_where, reach_px
+from unclouded.models.adaptation import gaussian
+from unclouded.models.adaptation.gaussian import blur, local_mean, mean_where, reach_px
 
 
 def test_a_gaussian_of_4_px_reaches_12() -> None:

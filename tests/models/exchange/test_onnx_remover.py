@@ -13,10 +13,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from unclouded.errors import InputError
+from unclouded.models.exchange.mlm import NETWORK, ValueScaling, read_description
+from unclouded.models.exchange.onnx_graph import check_onnx
 from unclouded.models.loading import load_remover
-from unclouded.models.mlm import NETWORK, ValueScaling, read_description
 from unclouded.models.network import level_of
-from unclouded.models.onnx_graph import check_onnx
 from unclouded.prediction.remover_remarks import remarks_on
 from unclouded.sensors import RGB
 from unclouded.tensors.observation import Observation
@@ -223,7 +223,7 @@ def test_a_stac_item_is_read_like_its_properties(saved: Callable[..., Path]) -> 
 
 
 def test_the_description_in_the_documentation_is_valid(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "networks.md").read_text()
     (tmp_path / "network.json").write_text(page.split("```json\n")[1].split("```")[0])
     described = read_description(tmp_path / "network.json")
     assert (described.bands, described.takes_map, described.use.clip["VH"]) == (RGB, True, (-32.5, 0.0))

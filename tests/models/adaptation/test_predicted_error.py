@@ -3,7 +3,13 @@ import math
 import pytest
 import torch
 
-from unclouded.models.predicted_error import PRIOR_SHARE, confidence_of, error_of, level_of_error, predicted_error
+from unclouded.models.adaptation.predicted_error import (
+    PRIOR_SHARE,
+    confidence_of,
+    error_of,
+    level_of_error,
+    predicted_error,
+)
 
 LAND_WATER = 0.1, 0.04
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from unclouded.models.scene_regression import NodeGrid, SceneMoments, fit
+from unclouded.models.adaptation.scene_regression import NodeGrid, SceneMoments, fit
 
 NO_PRIOR = torch.zeros(2, dtype=torch.float64)
 

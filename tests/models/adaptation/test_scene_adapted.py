@@ -8,16 +8,16 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from unclouded.io.raster import to_stored
-from unclouded.models.baselines import baseline
-from unclouded.models.predicted_error import error_of
-from unclouded.models.prior_spectrum import LAND_SPECTRUM, PRIOR, WATER_SPECTRUM
-from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover
-from unclouded.models.scene_adapted import (
+from unclouded.models.adaptation.predicted_error import error_of
+from unclouded.models.adaptation.prior_spectrum import LAND_SPECTRUM, PRIOR, WATER_SPECTRUM
+from unclouded.models.adaptation.scene_adapted import (
     DARKEST,
     AdaptedToScene,
     SceneAdapted,
     SceneAdaptedSettings,
 )
+from unclouded.models.baselines import baseline
+from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover
 from unclouded.sensors import RGB, SENTINEL2
 from unclouded.tensors.observation import Observation
 

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from unclouded.models.gaussian import local_mean
-from unclouded.models.radar_features import MEAN_SCALES_PX
+from unclouded.models.adaptation.gaussian import local_mean
+from unclouded.models.adaptation.radar_features import MEAN_SCALES_PX
 
 PRIOR_SHARE = 0.2
 """Mean absolute error of a cloudy pixel as a share of the reflectance of land or water, if all else is average."""

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from unclouded.errors import InputError
 from unclouded.models.baselines import baseline
-from unclouded.models.reference_baselines import REFERENCE_BASELINES, geometric_median, reference_baseline
+from unclouded.models.references.baselines import REFERENCE_BASELINES, geometric_median, reference_baseline
 from unclouded.tensors.observation import Observation, Reference
 
 BANDS = ("B04", "B08")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from unclouded.models.reference_residuals import LocalGains, carried, carried_reach_px
+from unclouded.models.references.residuals import LocalGains, carried, carried_reach_px
 
 
 def carry(residual: torch.Tensor, origin: tuple[int, int] = (0, 0), levels: int = 4) -> torch.Tensor:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from unclouded.models.prior_spectrum import PRIOR, PRIOR_SHARE
-from unclouded.models.standard_atmosphere import ATMOSPHERE, AirOfBand, surface_spectrum, toa_spectrum
+from unclouded.models.adaptation.prior_spectrum import PRIOR, PRIOR_SHARE
+from unclouded.models.adaptation.standard_atmosphere import ATMOSPHERE, AirOfBand, surface_spectrum, toa_spectrum
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A
 from unclouded.tensors.observation import Season
 

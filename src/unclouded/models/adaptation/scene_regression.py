@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
 from unclouded.jit import compiled
-from unclouded.models.gaussian import in_rows
+from unclouded.models.adaptation.gaussian import in_rows
 
 FEWEST_PX = 10
 """Smallest number of clear pixels for a fit; with fewer the prior is used."""

@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unclouded.jit import compiled
-from unclouded.models import radar_features, scene_regression
-from unclouded.models.gaussian import blur, in_parallel, in_rows, mean_where, reach_px
-from unclouded.models.haze import REACH_OF_OBSERVED_PX, REACH_OF_PREDICTED_PX, VISIBLE, find_haze
-from unclouded.models.predicted_error import confidence_of, predicted_error
-from unclouded.models.prior_spectrum import PRIOR, Prior
+from unclouded.models.adaptation import radar_features, scene_regression
+from unclouded.models.adaptation.gaussian import blur, in_parallel, in_rows, mean_where, reach_px
+from unclouded.models.adaptation.haze import REACH_OF_OBSERVED_PX, REACH_OF_PREDICTED_PX, VISIBLE, find_haze
+from unclouded.models.adaptation.predicted_error import confidence_of, predicted_error
+from unclouded.models.adaptation.prior_spectrum import PRIOR, Prior
+from unclouded.models.adaptation.scene_regression import NodeGrid, SceneMoments, SceneRegression
 from unclouded.models.remover import adapt_per_image, keep_clear_pixels
-from unclouded.models.scene_regression import NodeGrid, SceneMoments, SceneRegression
 from unclouded.sensors import RGB
 from unclouded.settings import Settings
 from unclouded.tensors.observation import Observation, Season, finite_pixels
@@ -118,7 +118,7 @@ class AdaptedToScene:
         land: Fitted regression of land.
         water: Regression without features of water: its level in the scene and at its nodes.
         level: Regression without features for pixels without radar: the level of the scene and of its nodes.
-        error_level: Factor of the predicted errors; see :mod:`unclouded.models.predicted_error`.
+        error_level: Factor of the predicted errors; see :mod:`unclouded.models.adaptation.predicted_error`.
     """
 
     bands: tuple[str, ...]
@@ -140,8 +140,8 @@ class AdaptedToScene:
     ) -> tuple[Float[Tensor, "batch band h w"], Float[Tensor, "batch 1 h w"]]:
         """Return the clear image of windows of the scene, and its confidence.
 
-        The confidence stands for the predicted error of a pixel, see :mod:`unclouded.models.predicted_error`; it is 1
-        where m = 0.
+        The confidence stands for the predicted error of a pixel, see
+        :mod:`unclouded.models.adaptation.predicted_error`; it is 1 where m = 0.
         """
         clear, confidence = zip(*(self._predict(one) for one in observation.select(self.bands).images()), strict=True)
         return (clear[0], confidence[0]) if len(clear) == 1 else (torch.cat(clear), torch.cat(confidence))

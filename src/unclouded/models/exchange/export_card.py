@@ -10,8 +10,8 @@ from typing import Any, Literal
 from unclouded.errors import InputError
 from unclouded.models.card import NOT_STATED
 from unclouded.models.cyclegan import STRIDE_PX
+from unclouded.models.exchange.mlm import CLOUD_MAP, NETWORK, SCHEMA, Description
 from unclouded.models.inference import MARGIN_PX
-from unclouded.models.mlm import CLOUD_MAP, NETWORK, SCHEMA, Description
 from unclouded.models.network import NetworkRemover
 from unclouded.models.scaling import Interval
 from unclouded.sensors import SENTINEL1

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from unclouded.models.radar_features import MEAN_SCALES_PX, SPREAD_SCALES_PX, radar_features, reused_features
+from unclouded.models.adaptation.radar_features import MEAN_SCALES_PX, SPREAD_SCALES_PX, radar_features, reused_features
 
 
 def speckle(*shape: int, seed: int = 0) -> torch.Tensor:

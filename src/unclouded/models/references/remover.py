@@ -1,7 +1,7 @@
 """``reference-adapted``: a remover that uses other dates of the place, fitted in closed form to each scene.
 
-What other dates show is brought to today's radiometry by :mod:`~unclouded.models.reference_regression`, the residual of
-clear ground is carried under the clouds, and the answer is blended with one without references by measured errors.
+What other dates show is brought to today's radiometry by :mod:`~unclouded.models.references.regression`, the residual
+of clear ground is carried under the clouds, and the answer is blended with one without references by measured errors.
 """
 
 import math
@@ -14,8 +14,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from unclouded.models.gaussian import local_mean, reach_px
-from unclouded.models.reference_regression import (
+from unclouded.models.adaptation.gaussian import local_mean, reach_px
+from unclouded.models.adaptation.scene_adapted import DARKEST
+from unclouded.models.references.regression import (
     FOLDS,
     NO_REFERENCE,
     DateError,
@@ -25,9 +26,8 @@ from unclouded.models.reference_regression import (
     cauchy_weights,
     fit_references,
 )
-from unclouded.models.reference_residuals import LocalGains, carried, carried_reach_px
+from unclouded.models.references.residuals import LocalGains, carried, carried_reach_px
 from unclouded.models.remover import ConfidentRemover, SceneRemover, adapt_per_image, keep_clear_pixels
-from unclouded.models.scene_adapted import DARKEST
 from unclouded.sensors import RGB, SENTINEL1
 from unclouded.settings import Settings
 from unclouded.tensors.observation import Observation, Reference

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from unclouded.models.reference_remover import (
+from unclouded.models.adaptation.scene_adapted import SceneAdapted
+from unclouded.models.references.remover import (
     FALLBACK,
     OBSERVED,
     AdaptedToReferences,
@@ -17,7 +18,6 @@ from unclouded.models.reference_remover import (
     ReferenceSettings,
 )
 from unclouded.models.remover import CloudRemover, ConfidentRemover, SceneRemover
-from unclouded.models.scene_adapted import SceneAdapted
 from unclouded.sensors import RGB
 from unclouded.tensors.observation import Observation, Reference
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from unclouded.jit import compiled
-from unclouded.models.gaussian import mean_bands, mean_where, reach_px
+from unclouded.models.adaptation.gaussian import mean_bands, mean_where, reach_px
 
 WIDE_PX = 16.0
 """Standard deviation of the Gaussian that averages haze and ground."""

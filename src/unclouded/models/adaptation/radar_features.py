@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
-from unclouded.models.gaussian import mean_bands, reach_px
+from unclouded.models.adaptation.gaussian import mean_bands, reach_px
 from unclouded.sensors import SENTINEL1
 from unclouded.tensors.observation import finite_pixels
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from unclouded.models.openvino import compiled, levels
+from unclouded.models.exchange.openvino import compiled, levels
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def compiled(trunk: nn.Sequential, dtype: torch.dtype, seen: Sequence[Tensor] | 
     Args:
         trunk: Folded trunk in float32.
         dtype: Data type of the computation.
-        seen: Windows of the scene for :func:`~unclouded.models.openvino.quantise`; None for no quantisation.
+        seen: Windows of the scene for :func:`~unclouded.models.exchange.openvino.quantise`; None for no quantisation.
 
     Raises:
         InputError: OpenVINO is not installed.

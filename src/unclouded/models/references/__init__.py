@@ -1,0 +1,1 @@
+"""Removers that use images of other dates."""
