@@ -177,9 +177,9 @@ def sar_vh(observation: Observation) -> Float[Tensor, "batch band h w"]:
 def sar_regression(observation: Observation) -> Float[Tensor, "batch band h w"]:
     """Fill pixels with m > 0 with a ridge regression of reflectance on radar, fitted to the pixels with m = 0.
 
-    Each image has its own regression, from :func:`~unclouded.models.radar_features.radar_features` to its bands. Images
-    with too few clear pixels (:data:`MIN_CLEAR_SHARE`) are filled as by :func:`clear_mean`. A cloudy pixel without
-    radar data is NaN.
+    Each image has its own regression, from :func:`~unclouded.models.adaptation.radar_features.radar_features` to its
+    bands. Images with too few clear pixels (:data:`MIN_CLEAR_SHARE`) are filled as by :func:`clear_mean`. A cloudy
+    pixel without radar data is NaN.
     """
     fallback = _clear_spectrum(observation).expand_as(observation.cloudy)
     features = radar_features(observation.sar)

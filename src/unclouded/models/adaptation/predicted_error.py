@@ -60,7 +60,7 @@ def predicted_error(
     those of ``proofs/confidence.py``.
 
     Args:
-        features: Result of :func:`~unclouded.models.radar_features.radar_features`; NaN without radar.
+        features: Result of :func:`~unclouded.models.adaptation.radar_features.radar_features`; NaN without radar.
         extrapolation: Distance of the radar from that of clear ground, standard deviations.
         departure: Mean absolute difference of prediction and prior over the bands.
         excess: Observed minus predicted reflectance of the visible bands; None without visible bands.

@@ -127,7 +127,7 @@ class Prior:
         """Return the spectra of land and water, mixed by their probability; NaN where radar has no data.
 
         Args:
-            features: Result of :func:`~unclouded.models.radar_features.radar_features`.
+            features: Result of :func:`~unclouded.models.adaptation.radar_features.radar_features`.
             bands: Optical bands of the result.
         """
         spectra = self.spectra(bands).float()[:, :, None, None]
