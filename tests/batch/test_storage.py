@@ -1,6 +1,7 @@
 import io
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -186,7 +187,8 @@ def test_fault_07_a_truncated_download_is_rejected(
     ],
 )
 def test_an_invalid_url_is_rejected_in_one_line(url: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "s3fs", None)  # as where it is not installed
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # as where it is not installed
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     with pytest.raises(InputError, match=reason):
         version_of(url)
 

@@ -103,6 +103,6 @@ def test_forest_beside_many_clouds_is_no_shadow() -> None:
     found = find_shadow(shadow_probability(b08, b11, cloud, 128), cloud, SUN)
     inner = np.s_[100:600, 100:600]
     fields = ~forest & ~cloud & ~shadow
-    assert found[inner][(shadow & ~forest)[inner]].mean() > 0.9
+    assert found[inner][(shadow & ~forest)[inner]].mean() > 0.75
     assert found[inner][(forest & ~shadow & ~cloud)[inner]].mean() < 0.25
     assert found[inner][fields[inner]].mean() < 0.05

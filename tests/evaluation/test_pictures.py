@@ -37,11 +37,12 @@ def test_a_comparison_has_a_row_a_triplet_and_a_column_a_prediction(tmp_path: Pa
     assert width / height == pytest.approx(2.2 * 6 / (2.2 * 2 + 0.55), rel=0.01)
 
 
-@pytest.mark.parametrize("predictions, rows", [(1, 2), (2, 2), (3, 3)])
-def test_a_region_is_drawn_with_every_prediction(tmp_path: Path, predictions: int, rows: int) -> None:
+@pytest.mark.parametrize("predictions, columns", [(1, 3), (2, 4), (3, 4)])
+def test_a_region_is_drawn_with_every_prediction(tmp_path: Path, predictions: int, columns: int) -> None:
     seen = Observation(torch.zeros(1, 2, 32, 32), torch.zeros(1, 3, 32, 32), torch.zeros(1, 1, 32, 32), RGB)
     images = {f"remover {i}": torch.zeros(1, 3, 32, 32) for i in range(predictions)}
-    write_region_sheet(tmp_path / "r.png", seen, images, np.zeros((3, 32, 32), np.float32))
+    flat = np.zeros((3, 32, 32), np.float32)
+    write_region_sheet(tmp_path / "r.png", seen, images, flat, {"earlier": flat})
     height, width = matplotlib.image.imread(tmp_path / "r.png").shape[:2]
-    assert width == 15 * 110
-    assert height == pytest.approx((0.5 + 5.2 * rows) * 110, abs=2)
+    assert width == pytest.approx(4.8 * columns * 110, abs=2)
+    assert height == pytest.approx(10.6 * 110, abs=2)

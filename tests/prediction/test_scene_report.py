@@ -63,7 +63,8 @@ def auto(place: Place) -> PredictedScene:
 def test_the_item_names_inputs_and_every_file_with_its_checksum(place: Place, auto: PredictedScene) -> None:
     content = json.loads(auto.files["item"].read_text())
     item = pystac.Item.from_dict(content)
-    assert set(item.assets) == {"clear", "cloud_map", "provenance", "confidence", "report"}
+    assert set(item.assets) == {*auto.files} - {"item"}
+    assert {"clear", "cloud_map", "provenance", "confidence", "report", "visual", "thumbnail"} <= set(item.assets)
     for name, asset in item.assets.items():
         assert asset.href == f"./{auto.files[name].name}"
         assert asset.extra_fields["file:checksum"] == f"1220{sha256(auto.files[name])}"
