@@ -64,6 +64,14 @@ def test_images_of_a_folder_become_scenes_named_by_date_with_the_nearest_radar(s
     assert second.reference_sars == ()  # the third date has none
 
 
+def test_results_inside_the_folder_are_no_images_of_it(stack: Path) -> None:
+    before = read_stack(stack)
+    for name in ("in/summary.json", "out/scenes.parquet"):
+        (stack / name).parent.mkdir()
+        (stack / name).touch()
+    assert read_stack(stack) == before
+
+
 def test_two_images_of_one_date_or_an_undated_one_are_refused(stack: Path) -> None:
     write_geotiff(stack / "S2B_20200711T101010.tif", ground(), SENTINEL2.bands, GRID, nodata=0)
     with pytest.raises(InputError, match=r"S2A_20200711T100000.tif and S2B_20200711T101010.tif, both of 2020-07-11"):

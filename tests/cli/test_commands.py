@@ -110,6 +110,7 @@ def test_doctor_train_overfits_a_batch_and_ends_with_1_if_it_cannot(
             ("predict", "--ot", "x"),
             "no such option: --ot (possible options: --offset, --other, --out); see 'unclouded ",
         ),
+        (("get", "-70.5,-33.4", "x", "--out", "o"), "'x' is no day; expected a date such as 2021-07-14"),
         (("evaluate", "cloudy", "root", "c"), "got unexpected extra argument(s) (c); see 'unclouded evaluate --help'"),
         (("evaluate", "cloudy"), "evaluate needs REMOVER and ROOT; got only 'cloudy'; see 'unclouded evaluate --help'"),
         (
@@ -537,3 +538,22 @@ def test_commands_without_networks_work_without_pytorch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "this needs PyTorch, which is not installed; run pip install 'unclouded[torch]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--date", "1950-02-02"), "1950-02-02 is no day of Sentinel-2, which has taken images since 2015-06-27"),
+        (("--date", "2999-01-01"), "2999-01-01 is no day of Sentinel-2"),
+    ],
+)
+def test_a_day_without_sentinel_2_is_refused(refused: Refused, options: tuple[str, ...], reason: str) -> None:
+    assert reason in refused(options=options)
+
+
+def test_a_baseline_of_other_dates_is_refused_without_any(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], unclouded: Callable[..., int]
+) -> None:
+    write_geotiff(tmp_path / "s2.tif", CLOUDY, SENTINEL2.bands, GRID)
+    assert unclouded("predict", "median", "--cloudy", tmp_path / "s2.tif", "--out", tmp_path / "out") == 2
+    assert "median copies or combines other dates; give at least one with --reference" in complaint(capsys)

@@ -92,6 +92,17 @@ def test_two_tiles_of_one_ground_give_the_ground_in_its_place(scene: Callable[..
     assert [one["href"] for one in item["links"] if one["rel"] == "derived_from"] == ["west", "east"]
 
 
+def test_scenes_of_images_of_one_name_are_told_apart(scene: Callable[..., Path], tmp_path: Path) -> None:
+    folders = [scene("west", 0, 0), scene("east", 30, 150)]
+    for folder in folders:
+        content = json.loads((folder / "summary.json").read_text())
+        content["scene"]["product"] = "s2.tif"
+        (folder / "summary.json").write_text(json.dumps(content))
+    summary = make_mosaic(folders, tmp_path / "out")
+    assert list(summary["levels"]) == [f"s2.tif in {folder}" for folder in folders]
+    assert len(summary["pixels"]["by_scene"]) == 2 and min(summary["pixels"]["by_scene"].values()) > 10_000
+
+
 def test_levels_are_matched_so_that_no_seam_is_left(scene: Callable[..., Path], tmp_path: Path) -> None:
     scenes = [scene("west", 0, 0), scene("east", 0, 150, add=200)]
     summary = make_mosaic(scenes, tmp_path / "out")

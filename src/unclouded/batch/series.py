@@ -23,6 +23,7 @@ from unclouded.errors import InputError
 from unclouded.files import is_folder, named, require_writable, resolved
 from unclouded.io.geotiff import image_bands, open_geotiff
 from unclouded.prediction.auto_remover import RemoverSpec
+from unclouded.prediction.mosaic import SUMMARY
 from unclouded.prediction.scene import SceneSettings
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import SENTINEL1, SENTINEL2
@@ -62,7 +63,8 @@ def read_stack(folder: Path) -> list[StackImage]:
         InputError: An image is of unknown date or no image at all, two optical images are of one date, or there are
             less than two dates.
     """
-    found = sorted((_image(path) for path in products_in(folder)), key=lambda one: (one.acquired, one.path.name))
+    images = (path for path in products_in(folder) if not _holds_results(path))
+    found = sorted((_image(path) for path in images), key=lambda one: (one.acquired, one.path.name))
     optical = [one for one in found if not one.is_radar]
     if len(optical) < 2:
         raise InputError(
@@ -74,6 +76,11 @@ def read_stack(folder: Path) -> list[StackImage]:
             names = f"{before.path.name} and {after.path.name}"
             raise InputError(f"{named(folder)} holds {names}, both of {before.acquired:%Y-%m-%d}; keep one of them")
     return found
+
+
+def _holds_results(path: Path) -> bool:
+    """Return whether a folder was written by ``predict``, ``batch`` or ``series``."""
+    return path.is_dir() and any((path / name).exists() for name in (SUMMARY, TABLE, WORK))
 
 
 def _image(path: Path) -> StackImage:

@@ -4,9 +4,10 @@ import re
 import shutil
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from unclouded.cli import options
 from unclouded.cli.logging import logger
@@ -18,6 +19,17 @@ ARCHIVE, CHOICE = "Archive", "Choice of images"
 LevelName = Literal["L1C", "L2A"]
 
 
+class PlaceFirst(TyperCommand):
+    """Command whose first argument may begin with a negative longitude, which would be read as an option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Protect lists of numbers by a leading space."""
+        return super().parse_args(ctx, [f" {one}" if _NUMBERS.fullmatch(one) else one for one in args])
+
+
+_NUMBERS = re.compile(r"-[0-9.]+(,-?[0-9.]+)+")
+
+
 @options.expand_options
 def get(
     place: Annotated[
@@ -25,7 +37,7 @@ def get(
         typer.Argument(
             metavar="PLACE",
             help="Box WEST,SOUTH,EAST,NORTH or point LONGITUDE,LATITUDE in degrees, GeoJSON file, or tile such as "
-            "32TQM. Put -- before negative numbers.",
+            "32TQM.",
             show_default=False,
         ),
     ],
@@ -137,7 +149,7 @@ def get(
     from unclouded.acquisition.scene import fetch_scene, plan_scene
     from unclouded.settings import settings_from_options
 
-    where, wanted = find_place(place, size), _day(day)
+    where, wanted = find_place(place.strip(), size), _day(day)
     provider = find_provider(archive, optical, radar)
     given = {
         "days": ("--days", days),

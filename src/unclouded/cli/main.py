@@ -44,7 +44,7 @@ app.command("predict", cls=ForwardingCommand, rich_help_panel=_PREDICT)(predict.
 app.command("predict-patches", cls=ForwardingCommand, rich_help_panel=_PREDICT)(patches.predict_patches)
 app.command("batch", cls=ForwardingCommand, rich_help_panel=_PREDICT)(batch.batch)
 app.command("series", cls=ForwardingCommand, rich_help_panel=_PREDICT)(series.series)
-app.command("get", rich_help_panel=_PREDICT)(get.get)
+app.command("get", cls=get.PlaceFirst, rich_help_panel=_PREDICT)(get.get)
 app.command("mosaic", rich_help_panel=_PREDICT)(mosaic.mosaic)
 app.add_typer(clouds.app, name="clouds", rich_help_panel=_PREDICT)
 app.command("view", rich_help_panel=_PREDICT)(view.view)

@@ -15,7 +15,7 @@ import shapely
 from shapely.geometry import mapping
 
 from unclouded.errors import InputError
-from unclouded.files import named
+from unclouded.files import is_file, named
 from unclouded.io.geoparquet import TIME, geo_table, read_table, with_metadata, write_table
 from unclouded.patches.roi import LEAK, REVIEWED, SENSORS, THRESHOLD, natural
 
@@ -82,7 +82,10 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     Raises:
         InputError: The file is missing, not Parquet, changed, or has the columns of another version.
     """
-    table = read_table(path, SCHEMA, "create it with 'unclouded data manifest'")
+    remedy = "create it with 'unclouded data manifest'"
+    if not is_file(path):
+        raise InputError(f"{named(path)} is not a file; {remedy}")
+    table = read_table(path, SCHEMA, remedy)
     rows: list[ManifestRow] = table.to_pylist()
     if (table.schema.metadata or {}).get(DIGEST.encode()) != _digest(rows).encode():
         raise InputError(f"{named(path)} was changed after it was written; create it again, or restore a copy")

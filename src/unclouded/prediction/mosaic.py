@@ -8,9 +8,10 @@ are blended over a few pixels. Rows are read, joined and written in strips: memo
 import json
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import combinations
 from pathlib import Path
@@ -176,7 +177,7 @@ def make_mosaic(
         MachineError: Not enough disk space, or the folder is not writable.
     """
     settings = settings or MosaicSettings()
-    described = [describe_scene(folder) for folder in scenes]
+    described = _distinctly_named([describe_scene(folder) for folder in scenes])
     _require_alike(described)
     target = TargetGrid.of(common_grid(described, settings.crs), settings.area)
     _require_size(target.geobox, described[0])
@@ -243,6 +244,12 @@ def describe_scene(folder: Path) -> MosaicScene:
     return MosaicScene(
         folder, name, geobox, names, radiometry, parse_utc(acquired) if acquired else None, "confidence" in files
     )
+
+
+def _distinctly_named(scenes: Sequence[MosaicScene]) -> list[MosaicScene]:
+    """Return the scenes with different names: those that share one have the path of their folder in addition."""
+    counts = Counter(one.name for one in scenes)
+    return [replace(one, name=f"{one.name} in {one.folder}") if counts[one.name] > 1 else one for one in scenes]
 
 
 def _require_alike(scenes: Sequence[MosaicScene]) -> None:

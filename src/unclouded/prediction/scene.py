@@ -30,6 +30,7 @@ from unclouded.io.geotiff import mask_beside
 from unclouded.locks import held
 from unclouded.models.identity import describe_remover
 from unclouded.models.network import level_of
+from unclouded.models.references.baselines import ReferenceBaseline
 from unclouded.models.remover import CloudRemover, ConfidentRemover, needs_radar, uses_references
 from unclouded.models.weights import MapChoice, choose_map
 from unclouded.prediction.alignment import AlignmentQuality, assess_alignment
@@ -203,6 +204,8 @@ def predict_scene(
     if level is None:
         remover, *others = (with_bands_of(found.level, one) for one in (remover, *others))
     removers, out = (remover, *others), Path(out)
+    if not references and any(isinstance(one, ReferenceBaseline) for one in removers):
+        raise InputError(f"{remover.name} copies or combines other dates; give at least one with --reference")
     if references and not any(uses_references(one) for one in removers):
         _logger.warning("%s uses no references; they are ignored", remover.name)
         references = ()

@@ -62,6 +62,9 @@ _PROBES, _PROBE_ROWS, _PROBE_PIXELS = 5, 4, 4096
 Offset = Annotated[int, Field(ge=-10_000, le=0)]
 """RADIO_ADD_OFFSET in DN: 0, or -1000 since processing baseline 04.00."""
 
+FIRST_DAY = Day(2015, 6, 27)
+"""Day of the first image of Sentinel-2A."""
+
 
 class OpticalSettings(Settings):
     """Options of reading an optical image.
@@ -153,6 +156,8 @@ def _of_date(scene: OpticalScene, date: Day | None) -> OpticalScene:
         return scene
     if scene.identity is not None and found is not None:
         raise InputError(f"{named(scene.path)} was acquired on {found:%Y-%m-%d}, not {date}; leave the date out")
+    if not FIRST_DAY <= date <= datetime.now(UTC).date() + timedelta(days=1):
+        raise InputError(f"{date} is no day of Sentinel-2, which has taken images since {FIRST_DAY}; check the date")
     sun = sun_of(datetime.combine(date, time(), UTC), scene.geobox)
     return replace(scene, acquired=datetime.combine(date, time(12), UTC), sun=sun)
 
