@@ -61,6 +61,15 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(example: ExampleScen
         export_view(viewer, example.folder / "out")
 
 
+def test_files_of_an_earlier_export_are_gone(example: ExampleScene, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    export_view(Viewer(example.folder), site)
+    (site / "files" / "secret.tif").touch()
+    export_view(Viewer(example.folder), site)
+    assert not (site / "files" / "secret.tif").exists()
+    assert list((site / "files").glob("*.tif"))
+
+
 def test_scores_alone_cannot_be_exported(tmp_path: Path) -> None:
     (tmp_path / "scores.json").write_text(json.dumps(example_scores({"p1": 0.1})))
     with pytest.raises(InputError, match="only scenes can be exported"):

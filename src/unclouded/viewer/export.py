@@ -49,7 +49,10 @@ def export_view(viewer: Viewer, out: Path, on_progress: ProgressCallback = no_pr
     require_apart(out, viewer.folder)
     if out.exists() and any(out.iterdir()) and not is_file(out / CONTENTS):
         raise InputError(f"{named(out)} contains other files; choose a new folder for the export")
-    (out / CONTENTS).unlink(missing_ok=True)
+    title = viewer.folder.resolve().name
+    write_json(out / CONTENTS, _contents(title, []))  # marks the folder, should the export be killed
+    for folder in ("files", "reports", "scenes"):
+        shutil.rmtree(out / folder, ignore_errors=True)
     listed, written = [], set[str]()
     for done, (name, found) in enumerate(viewer.scenes.items(), start=1):
         scene = viewer.scene(name)
@@ -63,7 +66,6 @@ def export_view(viewer: Viewer, out: Path, on_progress: ProgressCallback = no_pr
         listed.append({"id": name, "title": found.title, "acquired": found.acquired})
         on_progress("exporting scenes", done, len(viewer.scenes))
     _write_front_end(out)
-    title = viewer.folder.resolve().name
     write_json(out / CONTENTS, _contents(title, listed))
     return len(listed)
 
