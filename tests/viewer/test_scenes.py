@@ -90,7 +90,12 @@ def test_fault_29_a_summary_cannot_name_a_file_elsewhere(example: ExampleScene, 
 
 @pytest.mark.parametrize(
     "summary",
-    [{}, {"scene": 3, "cloudy": [], "references": {"a": 1}}, {"references": [3, None, {"name": 7}], "settings": "x"}],
+    [
+        {},
+        {"scene": 3, "cloudy": [], "references": {"a": 1}},
+        {"references": [3, None, {"name": 7}], "settings": "x"},
+        {"references": [{"name": []}], "reference_use": 7},
+    ],
 )
 def test_a_summary_of_another_form_shows_the_products_alone(
     example: ExampleScene, tmp_path: Path, summary: dict[str, object]

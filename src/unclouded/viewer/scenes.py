@@ -126,11 +126,9 @@ def find_scenes(folder: Path) -> list[FoundScene]:
 
 def _found(folder: Path, title: str, *, loose: bool = True) -> FoundScene | None:
     if is_file(folder / SUMMARY) and is_file(folder / "clear.tif"):
-        summary = read_json_object(folder / SUMMARY)
-        scene = summary.get("scene")
-        product = scene.get("product") if isinstance(scene, dict) else None
-        acquired = scene.get("acquired") if isinstance(scene, dict) else None
-        return FoundScene(id_of("scene", folder.name), str(product or title), folder, _text(acquired), True)
+        scene = _part(read_json_object(folder / SUMMARY), "scene")
+        name, acquired = str(scene.get("product") or title), _text(scene.get("acquired"))
+        return FoundScene(id_of("scene", folder.name), name, folder, acquired, True)
     if loose and any(_geotiffs(folder)):
         return FoundScene(id_of("images", folder.name), title, folder, None, False)
     return None
@@ -140,8 +138,23 @@ def _geotiffs(folder: Path) -> list[Path]:
     return sorted(one for one in folder.glob("*.tif") if not one.name.startswith(".") and is_file(one))
 
 
+# Values in a summary, which may have another form than expected.
+
+
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _part(summary: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = summary.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _named_entries(summary: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """Return the entries of a list that are objects with a name."""
+    value = summary.get(key)
+    entries = value if isinstance(value, list) else []
+    return [one for one in entries if isinstance(one, dict) and isinstance(one.get("name"), str)]
 
 
 def open_scene(found: FoundScene, registry: Registry, sources: Sources, root: Path) -> Scene:
@@ -161,13 +174,15 @@ def open_scene(found: FoundScene, registry: Registry, sources: Sources, root: Pa
     if not layers:
         raise InputError(f"{named(found.folder)} has no GeoTIFF that can be shown")
     missing: list[tuple[str, str]] = []
-    for wanted in _inputs(summary):
-        layer = _input_layer(wanted, layers[0], found, registry, sources)
+    inputs = _inputs(summary)
+    folders = _input_folders(found, sources) if inputs else ()
+    for one in inputs:
+        layer = _input_layer(one, layers[0], folders, registry)
         if isinstance(layer, str):
-            missing.append((wanted.name, layer))
+            missing.append((one.name, layer))
         else:
             layers.append(layer)
-    if all(one.id != "observed" for one in layers):
+    if all(layer.id != "observed" for layer in layers):
         layers += _picture(found, registry, root)
     layers += _truth(layers[0], registry, sources)
     layers = layers[:MAX_IMAGES]
@@ -182,7 +197,6 @@ def _products(found: FoundScene, registry: Registry, root: Path) -> list["Layer"
     for name, role, title in _PRODUCTS:
         path = found.folder / f"{name}.tif"
         if is_file(path):
-            require_inside(path, root)
             layers.append(_layer(name.replace("_", "-"), role, title, path, root, registry))
     return [replace(layers[0], id="result"), *layers[1:]]
 
@@ -193,36 +207,38 @@ def _loose(found: FoundScene, registry: Registry, root: Path) -> list["Layer"]:
 
     layers: list[Layer] = []
     for path in _geotiffs(found.folder)[:MAX_IMAGES]:
-        require_inside(path, root)
-        layer = _layer(id_of(path.name), _role_by_bands(path), path.stem.replace("_", " "), path, root, registry)
+        layer = _layer(id_of(path.name), None, path.stem.replace("_", " "), path, root, registry)
         if not layers or same_grid(layer.geobox, layers[0].geobox):
             layers.append(layer)
     return sorted(layers, key=lambda one: one.role != "optical")
 
 
-def _role_by_bands(path: Path) -> "Role":
-    from unclouded.io.geotiff import image_bands, open_geotiff
+def _role_by_bands(descriptions: Sequence[str | None], dtype: str) -> "Role":
     from unclouded.io.raster import band_named
 
-    with open_geotiff(path) as source:
-        numbers = image_bands(source)
-        names = [source.descriptions[number - 1] or "" for number in numbers]
-        if len(numbers) == 2 and all(band_named(name, SENTINEL1) for name in names):
-            return "radar"
-        is_optical = len(numbers) in (12, 13) or all(band_named(name, SENTINEL2) for name in names)
-        if is_optical and source.dtypes[0] in SENTINEL2.dtypes:
-            return "optical"
-        if len(numbers) == 1 and names[0] == "cloud map m":
-            return "cloud_map"
-        return "provenance" if len(numbers) == 1 and names[0] == "provenance" else "other"
+    names = [one or "" for one in descriptions]
+    if len(names) == 2 and all(band_named(name, SENTINEL1) for name in names):
+        return "radar"
+    is_optical = len(names) in (12, 13) or all(band_named(name, SENTINEL2) for name in names)
+    if is_optical and dtype in SENTINEL2.dtypes:
+        return "optical"
+    if names == ["cloud map m"]:
+        return "cloud_map"
+    return "provenance" if names == ["provenance"] else "other"
 
 
-def _layer(layer_id: str, role: "Role", title: str, path: Path, root: Path, registry: Registry, **more: Any) -> "Layer":
+def _layer(
+    layer_id: str, role: "Role | None", title: str, path: Path, root: Path, registry: Registry, **more: Any
+) -> "Layer":
+    """Return the layer of a file, which has to be inside of ``root``; without a role, its bands determine it."""
     from unclouded.io.geotiff import grid_of, image_bands, open_geotiff
     from unclouded.viewer.pixels import Layer
 
+    require_inside(path, root)
     with open_geotiff(path) as source:
         numbers = image_bands(source)
+        descriptions = [source.descriptions[number - 1] for number in numbers]
+        role = role or _role_by_bands(descriptions, source.dtypes[0])
         scale = source.scales[numbers[0] - 1]
         offsets = tuple(round(source.offsets[number - 1] / scale) for number in numbers) if role == "optical" else ()
         tags = source.tags()
@@ -232,7 +248,7 @@ def _layer(layer_id: str, role: "Role", title: str, path: Path, root: Path, regi
             title,
             path,
             registry.add(path, root),
-            _band_names(role, [source.descriptions[number - 1] for number in numbers]),
+            _band_names(role, descriptions),
             grid_of(source),
             source.dtypes[0],
             source.nodata,
@@ -275,27 +291,17 @@ class _Input:
 
 def _inputs(summary: Mapping[str, Any]) -> list[_Input]:
     """Return the inputs that a summary names; entries of another form are ignored."""
-
-    def part(of: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-        value: Any = of
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return value if isinstance(value, dict) else {}
-
-    settings = part(summary, "settings")
-    offset, units = part(settings, "optical").get("offset"), part(settings, "radar").get("units", "dB")
+    settings = _part(summary, "settings")
+    offset, units = _part(settings, "optical").get("offset"), _part(settings, "radar").get("units", "dB")
     images: list[tuple[str, Role, str, Mapping[str, Any], Any, Any]] = [
-        ("observed", "optical", "Observed", part(summary, "cloudy"), offset, part(summary, "scene").get("acquired")),
-        ("radar", "radar", "Radar", part(summary, "sar"), None, part(summary, "radar").get("acquired")),
+        ("observed", "optical", "Observed", _part(summary, "cloudy"), offset, _part(summary, "scene").get("acquired")),
+        ("radar", "radar", "Radar", _part(summary, "sar"), None, _part(summary, "radar").get("acquired")),
     ]
-    references = summary.get("references")
-    uses = summary.get("reference_use")
-    dates = {one.get("name"): one.get("acquired") for one in uses or () if isinstance(one, dict)}
-    for number, one in enumerate(references if isinstance(references, list) else (), start=1):
-        if isinstance(one, dict):
-            taken = _text(dates.get(one.get("name")))
-            title = f"Reference {taken[:10] if taken else number}"
-            images.append((f"reference-{number}", "optical", title, one, settings.get("reference_offset"), taken))
+    dates = {one["name"]: _text(one.get("acquired")) for one in _named_entries(summary, "reference_use")}
+    for number, one in enumerate(_named_entries(summary, "references"), start=1):
+        taken = dates.get(one["name"])
+        title = f"Reference {taken[:10] if taken else number}"
+        images.append((f"reference-{number}", "optical", title, one, settings.get("reference_offset"), taken))
     return [
         _Input(
             name, role, title, one["name"], _text(one.get("sha256")),
@@ -306,36 +312,39 @@ def _inputs(summary: Mapping[str, Any]) -> list[_Input]:
     ]  # fmt: skip
 
 
-def _input_layer(
-    wanted: _Input, result: "Layer", found: FoundScene, registry: Registry, sources: Sources
-) -> "Layer | str":
+def _input_folders(found: FoundScene, sources: Sources) -> tuple[Path, ...]:
+    """Return the folders in which the inputs of a scene are searched: those of the user, its own, and near ones."""
+    parent = found.folder.absolute().parent
+    siblings = [one for one in islice(parent.iterdir(), MAX_SIBLINGS) if one.is_dir()]
+    return (*sources.folders, found.folder, parent, *sorted(siblings))
+
+
+def _input_layer(recorded: _Input, result: "Layer", folders: Sequence[Path], registry: Registry) -> "Layer | str":
     """Return the layer of an input, or the reason why it cannot be shown."""
     from unclouded.io.raster import same_grid
 
-    if Path(wanted.name).name != wanted.name or wanted.name in ("", ".", ".."):
+    name = recorded.name
+    if Path(name).name != name or name in ("", ".", ".."):
         return "its name is not a file name"
-    parent = found.folder.absolute().parent
-    siblings = [one for one in islice(parent.iterdir(), MAX_SIBLINGS) if one.is_dir()]
-    folders = (*sources.folders, found.folder, parent, *sorted(siblings))
-    path = next((one / wanted.name for one in folders if is_file(one / wanted.name)), None)
+    path = next((one / name for one in folders if is_file(one / name)), None)
     if path is None:
-        if any(is_folder(one / wanted.name) for one in folders):
+        if any(is_folder(one / name) for one in folders):
             return "products in folders are not shown; only GeoTIFFs are"
         return "not found beside the products; give its folder with --inputs"
     verified = None
-    if wanted.sha256 is not None and path.stat().st_size <= _COMPARED_BYTES:
-        verified = content_hash(path) == wanted.sha256
+    if recorded.sha256 is not None and path.stat().st_size <= _COMPARED_BYTES:
+        verified = content_hash(path) == recorded.sha256
         if not verified:
             return "a file of this name has other content"
     try:
-        layer = _layer(wanted.id, wanted.role, wanted.title, path, path.parent, registry, units=wanted.units)
+        layer = _layer(recorded.id, recorded.role, recorded.title, path, path.parent, registry, units=recorded.units)
     except InputError as error:
         return f"it cannot be shown: {error}"
     if not same_grid(layer.geobox, result.geobox):
         return "it lies on another grid"
-    if wanted.offset and not any(layer.offsets):
-        layer = replace(layer, offsets=(wanted.offset,) * len(layer.bands))
-    return replace(layer, acquired=wanted.acquired, verified=verified, name=wanted.name)
+    if recorded.offset and not any(layer.offsets):
+        layer = replace(layer, offsets=(recorded.offset,) * len(layer.bands))
+    return replace(layer, acquired=recorded.acquired, verified=verified, name=name)
 
 
 def _picture(found: FoundScene, registry: Registry, root: Path) -> list["Layer"]:
@@ -343,7 +352,6 @@ def _picture(found: FoundScene, registry: Registry, root: Path) -> list["Layer"]
     path = found.folder / "observed_visual.tif"
     if not (found.is_product and is_file(path)):
         return []
-    require_inside(path, root)
     return [_layer("observed", "picture", "Observed (picture)", path, root, registry, acquired=found.acquired)]
 
 
