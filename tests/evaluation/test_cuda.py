@@ -13,7 +13,7 @@ from unclouded.sensors import RGB
 from unclouded.tensors.observation import Observation, Triplet
 from unclouded.vgg import Vgg16, VggSource
 
-pytestmark = pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="this torch knows no CUDA")
+pytestmark = pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="this torch was built without CUDA")
 
 
 def triplet() -> Triplet:

@@ -1,4 +1,4 @@
-"""The server answers its own pages on this machine, and nobody else; hostile requests are refused and forgotten."""
+"""The server answers requests of its own pages on this machine alone; hostile requests are refused."""
 
 import http.client
 import json

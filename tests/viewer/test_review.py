@@ -27,7 +27,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def dataset(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReviewedDataset]:
-    monkeypatch.setattr(review, "APPLY_AFTER_S", 3600.0)  # not during a test, unless it asks for it
+    monkeypatch.setattr(review, "APPLY_AFTER_S", 3600.0)  # tests apply decisions themselves
     made = ReviewedDataset(Path(shutil.copytree(whole, tmp_path / "data")))
     yield made
     made.close()
@@ -53,7 +53,7 @@ def test_a_decision_is_on_disk_before_it_is_confirmed_and_the_manifest_follows(d
     assert statuses(dataset.root)[PATCHES[1]] == "rejected"
 
 
-def test_a_viewer_that_was_killed_is_made_up_for_by_the_next_one(dataset: ReviewedDataset) -> None:
+def test_the_next_viewer_applies_the_decisions_of_one_that_was_killed(dataset: ReviewedDataset) -> None:
     dataset.decide(REJECTION)
     assert dataset._timer is not None
     dataset._timer.cancel()  # killed before the manifest followed

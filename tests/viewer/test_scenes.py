@@ -109,7 +109,7 @@ def test_fault_29_a_product_that_links_elsewhere_is_refused(example: ExampleScen
     other = copied(example, tmp_path)
     (other.folder / "clear.tif").unlink()
     (other.folder / "clear.tif").symlink_to(example.truth)
-    with pytest.raises(InputError, match="no regular file inside"):
+    with pytest.raises(InputError, match="is not a regular file inside"):
         opened(other.folder)
 
 

@@ -6,7 +6,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unclouded import __version__
 from unclouded.errors import InputError
 from unclouded.files import is_file, named, require_apart, require_room, whole_file, write_json, write_text
 from unclouded.progress import ProgressCallback, no_progress
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from unclouded.viewer.pixels import Layer
 
 CONTENTS = "contents.json"
-"""Written last: a folder with this file is complete."""
+"""Marks the folder of an export; its list of scenes is written last."""
 _PLAIN_PX = 1024
 """Side of images that need no overviews."""
 _DECODED = ("deflate", "lzw", "packbits", "jpeg")
@@ -49,12 +48,12 @@ def export_view(viewer: Viewer, out: Path, on_progress: ProgressCallback = no_pr
     require_apart(out, viewer.folder)
     if out.exists() and any(out.iterdir()) and not is_file(out / CONTENTS):
         raise InputError(f"{named(out)} contains other files; choose a new folder for the export")
-    title = viewer.folder.resolve().name
-    write_json(out / CONTENTS, _contents(title, []))  # marks the folder, should the export be killed
+    contents = {**viewer.contents(), "token": "", "scores": [], "datasets": []}
+    write_json(out / CONTENTS, {**contents, "scenes": []})  # marks the folder as an export, complete or not
     for folder in ("files", "reports", "scenes"):
         shutil.rmtree(out / folder, ignore_errors=True)
-    listed, written = [], set[str]()
-    for done, (name, found) in enumerate(viewer.scenes.items(), start=1):
+    written = set[str]()
+    for done, name in enumerate(viewer.scenes, start=1):
         scene = viewer.scene(name)
         layers = [one for one in scene.layers if one.file not in written]
         require_room(out, sum(one.path.stat().st_size for one in layers), "export this scene")
@@ -63,19 +62,14 @@ def export_view(viewer: Viewer, out: Path, on_progress: ProgressCallback = no_pr
             written.add(layer.file)
         _write_report(out / "reports" / f"{name}.html", scene)
         write_json(out / "scenes" / f"{name}.json", scene_json(scene))
-        listed.append({"id": name, "title": found.title, "acquired": found.acquired})
         on_progress("exporting scenes", done, len(viewer.scenes))
     _write_front_end(out)
-    write_json(out / CONTENTS, _contents(title, listed))
-    return len(listed)
-
-
-def _contents(title: str, scenes: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"title": title, "version": __version__, "token": "", "scenes": scenes, "scores": [], "datasets": []}
+    write_json(out / CONTENTS, contents)
+    return len(viewer.scenes)
 
 
 def _write_layer(target: Path, layer: "Layer") -> None:
-    """Copy an image, or write it anew if it is large and without overviews, or compressed in a way that few read."""
+    """Copy an image, or write it anew if it is large and without overviews, or if the page cannot decompress it."""
     from unclouded.io.geotiff import open_geotiff
     from unclouded.io.rows import Layer as Encoding
     from unclouded.io.rows import write_cog
@@ -94,10 +88,11 @@ def _write_layer(target: Path, layer: "Layer") -> None:
 
 def _strips(source: Any) -> Iterator[tuple[int, Any]]:
     from unclouded.io.geotiff import image_bands
+    from unclouded.io.strips import row_ranges
 
     bands = image_bands(source)
-    for top in range(0, source.height, _ROWS):
-        yield top, source.read(bands, window=((top, min(top + _ROWS, source.height)), (0, source.width)))
+    for top, bottom in row_ranges(source.height, _ROWS):
+        yield top, source.read(bands, window=((top, bottom), (0, source.width)))
 
 
 def _write_report(target: Path, scene: Scene) -> None:
@@ -112,7 +107,7 @@ def _write_front_end(out: Path) -> None:
     for name, _ in STATIC.values():
         text = (static / name).read_text("utf-8")
         if name == "index.html":
-            policy = POLICY.partition("; frame-ancestors")[0]  # which is not allowed in a page
+            policy = POLICY.partition("; frame-ancestors")[0]  # a directive that a meta element does not allow
             text = text.replace('<html lang="en">', '<html lang="en" data-files="static">')
             text = text.replace(
                 "<title>", f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<title>', 1

@@ -78,7 +78,7 @@ class Response:
         kind: Media type.
         file: Open file to send in place of ``content``, of ``size`` bytes; byte ranges are answered.
         size: Size of the file.
-        etag: Entity tag; an answer with one may be kept by the browser, which asks whether it is still valid.
+        etag: Entity tag; the browser may cache an answer with one and revalidates it.
         headers: Further headers.
     """
 
@@ -163,7 +163,7 @@ class LocalServer(ThreadingHTTPServer):
         self._free.release()
 
     def set_deadline(self, connection: socket.socket, seconds: float) -> None:
-        """Close a connection after some seconds, whatever it is doing then."""
+        """Close a connection after some seconds, even in the middle of an answer."""
         with self._lock:
             self._deadlines[connection] = time.monotonic() + seconds
 
@@ -203,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 self._send(refusal(414, "the address is too long"))
                 return
-            if not self.parse_request():  # has answered
+            if not self.parse_request():  # which sent an error
                 return
             self.server.set_deadline(self.connection, REQUEST_S)
             self._send(self._answer())
@@ -230,7 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
             if isinstance(body, Response):
                 self.close_connection = True
                 return body
-            request = Request("POST", self.path, json.loads(body))
+            request = Request("POST", self.path, body)
         elif self.headers.get("Content-Length", "0") != "0" or self.headers.get("Transfer-Encoding"):
             self.close_connection = True
             return refusal(400, "expected no body")
@@ -249,8 +249,8 @@ class _Handler(BaseHTTPRequestHandler):
         opened = self.path == "/" and self.headers.get("Sec-Fetch-Mode") == "navigate"
         return site in ("same-origin", "none") or opened
 
-    def _body(self) -> bytes | Response:
-        """Return the body of a POST, a valid JSON text, or the reason for its refusal."""
+    def _body(self) -> Any:
+        """Return the JSON value in the body of a POST, or the response that refuses it."""
         if not secrets.compare_digest(self.headers.get("X-Unclouded-Token", "").encode(), self.server.token.encode()):
             return refusal(403, "the token of this session is missing; reload the page")
         if self.headers.get("Content-Type") != "application/json":
@@ -260,12 +260,10 @@ class _Handler(BaseHTTPRequestHandler):
             return refusal(411, "expected a length")
         if int(length) > MAX_BODY:
             return refusal(413, f"expected at most {MAX_BODY} bytes")
-        body = self.rfile.read(int(length))
         try:
-            json.loads(body)
+            return json.loads(self.rfile.read(int(length)))
         except (ValueError, RecursionError):
             return refusal(400, "expected JSON")
-        return body
 
     # Answers.
 
@@ -306,12 +304,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, response: Response, file: BinaryIO) -> None:
         first, last, status = 0, response.size - 1, 200
-        asked, condition = self.headers.get("Range"), self.headers.get("If-Range")
-        if asked is not None and condition in (None, response.etag):
-            span = byte_range(asked, response.size)
+        header, condition = self.headers.get("Range"), self.headers.get("If-Range")
+        if header is not None and condition in (None, response.etag):
+            span = byte_range(header, response.size)
             if span is None:
-                unknown = Response(416, kind="text/plain")
-                self._head(unknown, 416, 0, Content_Range=f"bytes */{response.size}")
+                refused = Response(416, kind="text/plain")
+                self._head(refused, 416, 0, Content_Range=f"bytes */{response.size}")
                 return
             (first, last), status = span, 206
         more = {"Content_Range": f"bytes {first}-{last}/{response.size}"} if status == 206 else {}
@@ -327,14 +325,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (name of the base class)
-        """Log a request for those who ask for debug messages."""
+        """Log a request at debug level."""
         _logger.debug(format, *args)
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
     """Return first and last byte of a ``Range`` header with one range; None if it cannot be satisfied.
 
-    Several ranges in one request are refused: a million of them is a known attack, and no client of ours sends two.
+    Several ranges in one request are refused: a million of them is a known attack, and the front end never sends two.
     """
     match = re.fullmatch(r"bytes=([0-9]{0,18})-([0-9]{0,18})", header.strip())
     if match is None or not (match[1] or match[2]):

@@ -68,7 +68,7 @@ def require_inside(path: Path, root: Path) -> None:
         InputError: ``path`` is not a regular file, or a symbolic link leads out of ``root``.
     """
     if not is_file(path) or not resolved(path).is_relative_to(resolved(root)):
-        raise InputError(f"{named(path)} is no regular file inside {named(root)}; copy it there")
+        raise InputError(f"{named(path)} is not a regular file inside {named(root)}; copy it there")
 
 
 def _open_regular(path: Path) -> int:
@@ -76,5 +76,5 @@ def _open_regular(path: Path) -> int:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise InputError(f"{named(path)} is no regular file")
+        raise InputError(f"{named(path)} is not a regular file")
     return descriptor

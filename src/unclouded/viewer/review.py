@@ -86,13 +86,13 @@ class ReviewedDataset:
         if name not in {one[key] for one in self.rows for key in ("name", "roi")}:
             raise InputError(f"{name!r} is neither a patch nor a region of this data set")
         with self._lock, held(self.root):
-            known = self.decisions()
-            known.pop(name, None)
+            decisions = self.decisions()
+            decisions.pop(name, None)
             if isinstance(decision, Decision):
-                known[name] = decision
-            write_review(self.root / REVIEW, known.values())
+                decisions[name] = decision
+            write_review(self.root / REVIEW, decisions.values())
         self._apply_soon()
-        return {"decisions": {one: asdict(made) for one, made in known.items()}}
+        return {"decisions": {one: asdict(made) for one, made in decisions.items()}}
 
     @staticmethod
     def _parsed(given: object) -> Decision | str:
@@ -127,9 +127,9 @@ class ReviewedDataset:
             try:
                 with held(self.root):
                     _logger.info("%s", apply_review(self.root, {}, REVIEW))
-            except Exception as error:  # in a timer nobody else can report it
+            except Exception as error:  # a timer has no caller that could report it
                 _logger.warning(
-                    "the manifest does not follow the review yet (%s); 'unclouded data review %s %s' does it",
+                    "the manifest is not up to date with the review (%s); run 'unclouded data review %s %s'",
                     error,
                     self.root,
                     self.root / REVIEW,

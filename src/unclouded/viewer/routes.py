@@ -37,7 +37,7 @@ REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-"""Policy of a report, which has its own inline style and script: it is of no origin and can ask for nothing here."""
+"""Policy of a report, which has its own inline style and script: its opaque origin keeps it from reading here."""
 
 _NUMBER = re.compile(r"[0-9]{1,7}")
 _NOWHERE = refusal(404, "there is nothing at this address")
@@ -106,7 +106,7 @@ class Viewer:
         ]
 
     def close(self) -> None:
-        """Finish what waits to be written."""
+        """Bring the manifests up to date with the reviews."""
         for one in self._reviewed.values():
             one.close()
 
@@ -134,28 +134,29 @@ class Viewer:
                 return refusal(409, str(error))
         return refusal(405, expected) if expected else _NOWHERE
 
-    def _contents(self) -> Response:
+    def contents(self) -> dict[str, Any]:
+        """Return what there is to show, for the front end."""
         scenes = [{"id": one.id, "title": one.title, "acquired": one.acquired} for one in self.scenes.values()]
         scores = [{"id": name, "title": self._title(files)} for name, files in self.scores.items()]
         datasets = [{"id": name, "title": root.resolve().name} for name, root in self.datasets.items()]
-        title = self.folder.resolve().name
-        return json_response(
-            {
-                "title": title,
-                "version": __version__,
-                "token": self.token,
-                "scenes": scenes,
-                "scores": scores,
-                "datasets": datasets,
-            }
-        )
+        return {
+            "title": self.folder.resolve().name,
+            "version": __version__,
+            "token": self.token,
+            "scenes": scenes,
+            "scores": scores,
+            "datasets": datasets,
+        }
+
+    def _contents(self) -> Response:
+        return json_response(self.contents())
 
     @staticmethod
     def _title(paths: Sequence[Path]) -> str:
         return paths[0].stem if len(paths) == 1 else f"all {len(paths)} files of scores"
 
     def scene(self, name: str) -> Scene:
-        """Return a scene by id; it is opened when it is asked for first.
+        """Return a scene by id; it is opened at the first request.
 
         Raises:
             KeyError: There is no such scene.
@@ -289,11 +290,11 @@ def _matched(pattern: Sequence[str], parts: Sequence[str]) -> list[str] | None:
     if len(pattern) != len(parts):
         return None
     given = []
-    for wanted, part in zip(pattern, parts, strict=True):
-        if wanted not in ("ID", "N"):
-            if part != wanted:
+    for expected, part in zip(pattern, parts, strict=True):
+        if expected not in ("ID", "N"):
+            if part != expected:
                 return None
-        elif ID.fullmatch(part) or (wanted == "N" and len(part) <= 64):
+        elif ID.fullmatch(part) or (expected == "N" and len(part) <= 64):
             given.append(part)
         else:
             return None

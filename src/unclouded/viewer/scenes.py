@@ -62,7 +62,7 @@ class FoundScene:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the images are looked for that are not part of the folder shown.
+    """Places of the images that are not part of the folder shown.
 
     Attributes:
         folders: Folders of the input images of scenes.
@@ -113,7 +113,7 @@ def find_scenes(folder: Path) -> list[FoundScene]:
     """Return the scenes of a folder: itself, or the products in it, earliest first, and its GeoTIFFs as one.
 
     Raises:
-        InputError: It is no folder.
+        InputError: It is not a folder.
     """
     require_folder(folder)
     own = _found(folder, folder.resolve().name)
@@ -394,7 +394,7 @@ def _stretch(layers: Iterable["Layer"]) -> dict[str, list[float]]:
 
 
 def _facts(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is said about a scene beside its pictures."""
+    """Return the statements of a summary that the front end shows beside the pictures."""
     kept = {name: summary.get(name) for name in ("used", "choice", "remarks", "pixels")}
     return {name: value for name, value in kept.items() if value}
 
