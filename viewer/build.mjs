@@ -37,7 +37,7 @@ for (const name of ["index.html", "icon.svg"]) await copyFile(`src/${name}`, `${
 const packages = [...new Set(results.flatMap((one) => packagesIn(one.metafile)))].sort();
 const texts = await Promise.all(packages.map(licence));
 await writeFile(`${out}/licences.txt`, texts.join(`\n${"-".repeat(100)}\n\n`));
-// A test compares this with the sources, so that no change is forgotten here.
+// A test compares this with the sources, so that the bundle is never behind them.
 const sources = ["build.mjs", "package-lock.json", ...(await readdir("src")).map((name) => `src/${name}`)].sort();
 const hash = createHash("sha256");
 for (const name of sources) hash.update(`${name}\0`).update(await readFile(name));

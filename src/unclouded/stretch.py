@@ -1,24 +1,33 @@
-"""Pictures of reflectance for people: a stretch with contrast on clear ground, and images as data URLs."""
+"""Display of reflectance and radar: a stretch with contrast on clear ground, and images as data URLs."""
 
 import base64
 import io
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 
 LOW_PERCENT, HIGH_PERCENT = 0.5, 99.0
 """Percentiles of the clear pixels of a band between which they have contrast."""
 
+MIN_CLEAR_PX = 100
+"""Clear pixels of a reduced scene from which they determine the contrast."""
+
 MIN_RANGE = 0.1
 """Smallest displayed range of reflectance, so that ground without contrast is not stretched."""
+
+DEFAULT_RANGE = 0.3
+"""Displayed range of reflectance without any pixel to determine it."""
 
 GAMMA = 1 / 1.5
 """Exponent of the displayed brightness; brightens land, which is dark."""
 
 NO_DATA_GREY = 0.55
 """Brightness of pixels without data."""
+
+RADAR_DB = ((-22.0, 22.0), (-28.0, 22.0), (2.0, 12.0))
+"""Value in dB that is shown black, and range, of VV, VH and VV - VH in red, green and blue."""
 
 JPEG_QUALITY = 86
 """Quality of the pictures, 0 to 100; with colours at full resolution, so that field edges stay sharp."""
@@ -43,14 +52,19 @@ class Stretch:
         return np.asarray((np.nan_to_num(shown, nan=NO_DATA_GREY) * 255).round().astype(np.uint8))
 
 
+def contrast(clear: Float32[np.ndarray, "band pixel"]) -> Float[np.ndarray, "2 band"]:
+    """Return the lower and the upper end of the contrast of each band."""
+    return np.asarray(np.percentile(clear, (LOW_PERCENT, HIGH_PERCENT), axis=1))
+
+
 def stretch_of(clear: Float32[np.ndarray, "band pixel"]) -> Stretch:
     """Return the stretch for reflectance with contrast on clear ground; clouds are white.
 
     The atmosphere scatters most in blue. A black level for each band removes this tint, and a common span keeps hues.
     """
     if not clear.size:
-        return Stretch((0.0,) * len(clear), 0.3)
-    low, high = np.percentile(clear, (LOW_PERCENT, HIGH_PERCENT), axis=1)
+        return Stretch((0.0,) * len(clear), DEFAULT_RANGE)
+    low, high = contrast(clear)
     return Stretch(tuple(low.tolist()), max(float((high - low).max()), MIN_RANGE))
 
 

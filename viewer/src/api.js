@@ -2,14 +2,14 @@
 
 class ServerError extends Error {}
 
-async function asked(address, options) {
+async function request(address, options) {
   const response = await fetch(address, options);
   if (response.ok) return response;
   const text = await response.json().then((body) => body.error, () => "");
   throw new ServerError(text || `${response.status} ${response.statusText}`);
 }
 
-const json = async (address, options) => (await asked(address, options)).json();
+const json = async (address, options) => (await request(address, options)).json();
 
 /** The server of `unclouded view`, which reads all pixels from the files. */
 class Server {
@@ -28,7 +28,7 @@ class Server {
 
   async tile(scene, layer, bands, level, column, row, signal) {
     const address = `api/scenes/${scene.id}/tiles/${layer.id}/${bands.join("_")}/${level}/${column}/${row}`;
-    const response = await asked(address, { signal });
+    const response = await request(address, { signal });
     return response.headers.get("Content-Type") === "image/webp"
       ? { image: await response.blob() }
       : { numbers: await response.arrayBuffer() };

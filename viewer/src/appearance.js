@@ -1,7 +1,5 @@
 // How layers look: combinations of bands, colours and legends. Colours are those of report.html.
 
-const GAMMA = 1 / 1.5; // brightens land, which is dark
-
 /** Combinations of optical bands; the first whose bands a layer has is used where the chosen one cannot be. */
 export const COMBINATIONS = {
   true: { title: "True colour", bands: ["B04", "B03", "B02"] },
@@ -30,45 +28,46 @@ export const PROVENANCE = {
   0: ["#8c8c8c", "no data"],
 };
 
-const RADAR = [["VV", -22, 22], ["VH", -28, 22], ["VV − VH", 2, 12]];
+const RADAR = ["VV", "VH", "VV − VH"];
 
 /** Whether a layer has all bands of a combination. */
 export const hasBands = (layer, key) => COMBINATIONS[key].bands.every((band) => layer.bands.includes(band));
 
 /** Return the combination in which an optical layer is shown; null if it has other bands. */
-export function combinationOf(layer, wanted) {
-  return [wanted, ...Object.keys(COMBINATIONS)].find((key) => hasBands(layer, key)) ?? null;
+export function combinationOf(layer, chosen) {
+  return [chosen, ...Object.keys(COMBINATIONS)].find((key) => hasBands(layer, key)) ?? null;
 }
 
 /** Return the bands of a layer that are drawn. */
-export function drawnBands(layer, wanted) {
+export function drawnBands(layer, chosen) {
   if (layer.role === "radar") return layer.bands.slice(0, 2);
   if (layer.role === "uncertainty") return [layer.bands.includes("B04") ? "B04" : layer.bands[0]];
   if (layer.role === "picture") return layer.bands.slice(0, 3);
   if (layer.role !== "optical") return layer.bands.slice(0, 1);
-  const key = combinationOf(layer, wanted);
+  const key = combinationOf(layer, chosen);
   return key ? COMBINATIONS[key].bands : layer.bands.slice(0, layer.bands.length > 2 ? 3 : 1);
 }
 
 /** Black level of each band and the common span to white; the same for all layers of a scene. */
 export function stretchOf(scene, bands) {
-  const known = bands.map((band) => scene.stretch[band] ?? [0, 0.3]);
-  return { black: known.map(([low]) => low), span: Math.max(0.1, ...known.map(([low, high]) => high - low)) };
+  const { minRange, defaultRange } = scene.display;
+  const ranges = bands.map((band) => scene.stretch[band] ?? [0, defaultRange]);
+  return { black: ranges.map(([low]) => low), span: Math.max(minRange, ...ranges.map(([low, high]) => high - low)) };
 }
 
 /** Style of a layer for the graphics card, with its variables. */
-export function styleOf(scene, layer, wanted, brightness) {
-  const bands = drawnBands(layer, wanted);
+export function styleOf(scene, layer, chosen, brightness) {
+  const bands = drawnBands(layer, chosen);
   const valid = ["case", [">", ["band", 4], 0.5], 1, 0];
   if (layer.role === "provenance") return { color: ["case", ...classes(), [0, 0, 0, 0]] };
   if (layer.role === "radar") {
     const difference = ["-", ["band", 1], ["band", 2]];
     const channels = [["band", 1], bands.length > 1 ? ["band", 2] : ["band", 1], difference];
-    return { color: ["array", ...channels.map((one, i) => clamped(["/", ["-", one, RADAR[i][1]], RADAR[i][2]])), valid] };
+    return { color: ["array", ...scene.display.radarDb.map(([low, span], i) => clamped(["/", ["-", channels[i], low], span])), valid] };
   }
   if (layer.role === "picture") return { color: ["array", ...[1, 2, 3].map((band) => ["/", ["band", band], 255]), valid] };
   if (layer.role !== "optical") return { color: ramp(RAMPS[layer.role] ?? RAMPS.other, ["band", 1]) };
-  if (combinationOf(layer, wanted) === "ndvi") {
+  if (combinationOf(layer, chosen) === "ndvi") {
     const index = ["/", ["-", ["band", 1], ["band", 2]], ["max", ["+", ["band", 1], ["band", 2]], 0.0001]];
     return { color: ramp(RAMPS.ndvi, index) };
   }
@@ -76,7 +75,7 @@ export function styleOf(scene, layer, wanted, brightness) {
   const channels = [0, 1, 2].map((i) => {
     const band = Math.min(i, bands.length - 1);
     const linear = ["/", ["*", ["-", ["band", band + 1], black[band]], ["var", "brightness"]], span];
-    return ["^", clamped(linear), GAMMA];
+    return ["^", clamped(linear), scene.display.gamma];
   });
   return { color: ["array", ...channels, valid], variables: { brightness } };
 }
@@ -93,10 +92,10 @@ function classes() {
 }
 
 /** Legend of a layer: text, ramp with its ends, or classes with their shares. */
-export function legendOf(scene, layer, wanted) {
-  if (layer.role === "provenance") return { classes: shares(scene) };
+export function legendOf(scene, layer, chosen) {
+  if (layer.role === "provenance") return { classes: shares(scene, layer) };
   if (layer.role === "radar") {
-    const text = RADAR.map(([name, low, span], i) => `${["red", "green", "blue"][i]} ${name} ${low} to ${low + span} dB`);
+    const text = scene.display.radarDb.map(([low, span], i) => `${["red", "green", "blue"][i]} ${RADAR[i]} ${low} to ${low + span} dB`);
     return { text: text.join(" · ") };
   }
   if (layer.role === "cloud_map") return { ramp: RAMPS.cloud_map, ends: ["0 clear", "1 cloudy"] };
@@ -104,17 +103,17 @@ export function legendOf(scene, layer, wanted) {
   if (layer.role === "uncertainty") return { ramp: RAMPS.uncertainty, ends: ["0", "0.1 reflectance"] };
   if (layer.role === "picture") return { text: "picture of the product, in its own stretch and without spectra: the image itself was not found" };
   if (layer.role !== "optical") return { ramp: RAMPS.other, ends: ["0", "1"] };
-  const key = combinationOf(layer, wanted);
+  const key = combinationOf(layer, chosen);
   if (key === "ndvi") return { ramp: RAMPS.ndvi, ends: ["−0.2", "0.9"] };
-  return { text: `red, green, blue: ${drawnBands(layer, wanted).join(", ")}` };
+  return { text: `red, green, blue: ${drawnBands(layer, chosen).join(", ")}` };
 }
 
-function shares(scene) {
+function shares(scene, layer) {
   const counts = scene.facts.pixels ?? {};
-  const names = { 0: "no_data", 1: "observed", 2: "blended", 3: "synthesised", 4: "near_gap", 5: "unknown_cloud", 6: "shadow", 7: "without_radar", 8: "reference" };
+  const countOf = (code) => counts[layer.classes[code]?.replaceAll(" ", "_")] ?? 0;
   const total = scene.shape[0] * scene.shape[1];
   return Object.entries(PROVENANCE)
-    .map(([code, [colour, text]]) => ({ code, colour, text, share: (counts[names[code]] ?? 0) / total }))
+    .map(([code, [colour, text]]) => ({ code, colour, text, share: countOf(code) / total }))
     .filter(({ share }) => share > 0 || !scene.facts.pixels)
     .sort((a, b) => b.share - a.share);
 }

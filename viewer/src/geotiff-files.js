@@ -1,9 +1,8 @@
 // Data of an export: descriptions as JSON and pixels from cloud-optimised GeoTIFFs by byte ranges, without a program
-// on the server. A server that knows no ranges sends whole files.
+// on the server. A server without byte ranges sends whole files.
 import { fromArrayBuffer, fromUrl } from "geotiff";
+import { ARRAYS, SATURATED, TILE } from "./tile-format.js";
 
-const TILE = 256;
-const ARRAYS = { u1: Uint8Array, u2: Uint16Array, f4: Float32Array };
 const MASK = 4; // bit of NewSubfileType
 
 async function json(address) {
@@ -28,10 +27,10 @@ export class StaticFiles {
 
   async tile(scene, layer, bands, level, column, row, signal) {
     const images = await this.images(layer);
-    const wanted = 2 ** level;
+    const factor = 2 ** level;
     const full = images[0].getWidth();
-    const image = images.findLast((one) => full / one.getWidth() <= wanted * 1.01) ?? images[0];
-    const step = wanted / Math.round(full / image.getWidth()); // pixels of this image for one of the tile
+    const image = images.findLast((one) => full / one.getWidth() <= factor * 1.01) ?? images[0];
+    const step = factor / Math.round(full / image.getWidth()); // pixels of this image for one of the tile
     const [left, top] = [column * TILE * step, row * TILE * step];
     const right = Math.min(left + TILE * step, image.getWidth());
     const bottom = Math.min(top + TILE * step, image.getHeight());
@@ -100,5 +99,5 @@ function physical(stored, layer, band) {
   }
   if (stored === layer.nodata) return null;
   if (layer.role !== "optical") return stored * layer.scale;
-  return stored === 0 || stored === 65535 ? null : (stored + (layer.offsets[band] ?? 0)) / 10000;
+  return stored === 0 || stored === SATURATED ? null : (stored + (layer.offsets[band] ?? 0)) / 10000;
 }

@@ -1,22 +1,19 @@
 // The page for the review of a data set: patches are accepted or rejected, with a reason, by keys.
 import { h, isTyping, select } from "./dom.js";
-import { readLink, writeLink } from "./link.js";
+import { writeLink } from "./link.js";
+import { Page } from "./page.js";
 import { PatchList, figure, patchHeader } from "./patch-list.js";
 
 const REASONS = ["clouds in the clear image", "haze in the clear image", "snow in one image only", "images are shifted", "damaged image", "good triplet"];
-const ASK_AGAIN_MS = 5000;
+const POLL_MS = 5000;
 const MARKS = { accept: "✓", reject: "✗" };
 
-export class ReviewPage {
+/** Page of the review of a data set. */
+export class ReviewPage extends Page {
   constructor(api, contents, element) {
-    this.api = api;
-    this.contents = contents;
-    this.element = element;
-    this.state = readLink();
+    super(api, contents, element);
     this.lastReason = "";
-    this.keys = (event) => this.byKey(event);
-    addEventListener("keydown", this.keys);
-    this.timer = setInterval(() => this.update(), ASK_AGAIN_MS);
+    this.timer = setInterval(() => this.update(), POLL_MS);
     this.onFocus = () => this.update();
     addEventListener("focus", this.onFocus);
   }
@@ -115,13 +112,13 @@ export class ReviewPage {
     const reviewer = this.reviewer.value.trim();
     if (!reviewer && decision) {
       this.reviewer.focus();
-      this.say("Enter your name or initials first.", true);
+      this.announce("Enter your name or initials first.", true);
       return;
     }
     const reason = this.reason.value.trim() || (decision === "accept" ? "good triplet" : this.lastReason);
     if (decision && !reason) {
       this.reason.focus();
-      this.say("Enter a reason for the rejection, then press Enter and r.", true);
+      this.announce("Enter a reason for the rejection, then press Enter and r.", true);
       return;
     }
     if (decision === "reject") this.lastReason = reason;
@@ -130,14 +127,14 @@ export class ReviewPage {
     try {
       const { decisions } = await this.api.decide(this.id, { name: entry.name, decision, reason: reason || "withdrawn", reviewer: reviewer || "withdrawn" }, this.contents.token);
       this.decisions = decisions;
-      this.say(decision ? `${entry.name} ${decision}ed` : `Decision on ${entry.name} withdrawn`);
+      this.announce(decision ? `${entry.name} ${decision}ed` : `Decision on ${entry.name} withdrawn`);
       if (decision && (this.state.show ?? "all") === "all") this.list.step(1);
       if ((this.state.show ?? "all") === "all") this.list.draw();
       else this.refresh();
       this.draw(this.list.entries[this.list.at] ?? null);
       this.tally();
     } catch (error) {
-      this.say(error.message, true);
+      this.announce(error.message, true);
     }
   }
 
@@ -152,7 +149,7 @@ export class ReviewPage {
     this.tally();
   }
 
-  say(text, isWrong = false) {
+  announce(text, isWrong = false) {
     this.message.textContent = text;
     this.message.classList.toggle("wrong", isWrong);
   }
@@ -170,7 +167,7 @@ export class ReviewPage {
   }
 
   close() {
-    removeEventListener("keydown", this.keys);
+    super.close();
     removeEventListener("focus", this.onFocus);
     clearInterval(this.timer);
   }

@@ -33,13 +33,13 @@ export class SceneMap {
     this.map = new OlMap({ target: element, view: this.view, controls: [], overlays: [this.marker], interactions: interactions({ altShiftDragRotate: false, pinchRotate: false }) });
     this.fit();
     this.map.on("singleclick", (event) => this.pick(...this.pixelAt(event.coordinate)));
-    this.map.on("moveend", () => this.tell("moved"));
-    this.map.on("pointermove", (event) => this.tell("hovered", { place: event.coordinate }));
+    this.map.on("moveend", () => this.emit("moved"));
+    this.map.on("pointermove", (event) => this.emit("hovered", { place: event.coordinate }));
     this.map.on("rendercomplete", () => (element.dataset.ready = String(++this.renders)));
     this.renders = 0;
   }
 
-  tell(name, detail = {}) {
+  emit(name, detail = {}) {
     this.element.dispatchEvent(new CustomEvent(name, { detail }));
   }
 
@@ -63,7 +63,7 @@ export class SceneMap {
       old.layer.dispose();
     }
     const source = tileSource(this.api, this.scene, layer, drawnBands(layer, combination), this.projection);
-    source.on("tileloaderror", () => this.tell("failed", { layer }));
+    source.on("tileloaderror", () => this.emit("failed", { layer }));
     const shown = new WebGLTileLayer({ source, style, className: `side side-${side}`, zIndex: side === "left" ? 1 : 0, cacheSize: 256 });
     this.layers[side] = { key, layer: shown };
     this.map.addLayer(shown);
@@ -84,7 +84,7 @@ export class SceneMap {
     const [height, width] = this.scene.shape;
     if (row < 0 || column < 0 || row >= height || column >= width) return;
     this.mark(row, column);
-    this.tell("picked", { row, column });
+    this.emit("picked", { row, column });
   }
 
   mark(row, column) {

@@ -2,7 +2,8 @@
 import { COMBINATIONS, hasBands, legendOf, percent } from "./appearance.js";
 import { h, isTyping, select, svg } from "./dom.js";
 import { northAngle, placeText, scaleBar } from "./ground.js";
-import { number, readLink, writeLink } from "./link.js";
+import { number, writeLink } from "./link.js";
+import { Page } from "./page.js";
 import { SceneMap, SIDES } from "./scene-map.js";
 import { pixelPanel } from "./spectrum.js";
 import { Swipe } from "./swipe.js";
@@ -21,20 +22,11 @@ const HELP = [
   ["?", "this list"],
 ];
 
-/** Page of a scene in an element; `contents` lists all scenes, `id` is the one to show. */
-export class ScenePage {
-  constructor(api, contents, element) {
-    this.api = api;
-    this.contents = contents;
-    this.element = element;
-    this.state = readLink();
-    this.keys = (event) => this.byKey(event);
-    addEventListener("keydown", this.keys);
-  }
-
+/** Page of a scene. */
+export class ScenePage extends Page {
   async open(id) {
-    const known = this.contents.scenes;
-    const found = known.find((one) => one.id === id) ?? known[0];
+    const { scenes } = this.contents;
+    const found = scenes.find((one) => one.id === id) ?? scenes[0];
     const previous = this.scene;
     this.element.setAttribute("aria-busy", "true");
     try {
@@ -54,8 +46,8 @@ export class ScenePage {
 
   layer(side) {
     const preferred = { left: ["observed", "reference-1"], right: ["result"] }[side];
-    const wanted = [this.state[side], ...preferred].filter(Boolean);
-    const found = wanted.map((id) => this.scene.layers.find((one) => one.id === id)).find(Boolean);
+    const candidates = [this.state[side], ...preferred].filter(Boolean);
+    const found = candidates.map((id) => this.scene.layers.find((one) => one.id === id)).find(Boolean);
     return found ?? this.scene.layers[side === "left" ? Math.min(1, this.scene.layers.length - 1) : 0];
   }
 
@@ -160,7 +152,7 @@ export class ScenePage {
     const next = this.dated[index];
     if (!next || next.id === this.scene.id) return;
     Object.assign(this.state, this.map.place());
-    this.open(next.id).catch((error) => this.say(error.message, true));
+    this.open(next.id).catch((error) => this.announce(error.message, true));
   }
 
   // Events.
@@ -169,7 +161,7 @@ export class ScenePage {
     this.mapElement.addEventListener("picked", ({ detail }) => this.pick(detail.row, detail.column));
     this.mapElement.addEventListener("moved", () => this.onMoved());
     this.mapElement.addEventListener("hovered", ({ detail }) => (this.coordinates.value = placeText(this.scene, detail.place)));
-    this.mapElement.addEventListener("failed", ({ detail }) => this.say(`${detail.layer.title} cannot be read here; the log of the viewer has the reason`, true));
+    this.mapElement.addEventListener("failed", ({ detail }) => this.announce(`${detail.layer.title} cannot be read here; the log of the viewer has the reason`, true));
   }
 
   onMoved() {
@@ -208,17 +200,17 @@ export class ScenePage {
     this.map.mark(row, column);
     try {
       this.pixel = await this.api.pixel(this.scene, row, column);
-      this.say(`Values of row ${row}, column ${column} are shown`);
+      this.announce(`Values of row ${row}, column ${column} are shown`);
     } catch (error) {
       this.pixel = null;
-      this.say(error.message, true);
+      this.announce(error.message, true);
     }
     this.drawPanel();
     writeLink(this.state);
   }
 
-  /** Tell screen readers something; what is wrong is shown, too. */
-  say(text, isWrong = false) {
+  /** Announce a text to screen readers; errors are also visible. */
+  announce(text, isWrong = false) {
     this.status.textContent = text;
     this.status.classList.toggle("wrong", isWrong);
   }
@@ -232,7 +224,7 @@ export class ScenePage {
       b: () => this.swipe.blink(), c: () => this.nextCombination(), f: () => this.map.fit(), "?": () => this.help(),
       x: () => this.change({ left: this.layer("right").id, right: this.layer("left").id }),
       "[": () => this.stepDate(-1), "]": () => this.stepDate(1), "+": () => this.map.zoom(1), "=": () => this.map.zoom(1), "-": () => this.map.zoom(-1),
-      Escape: () => this.forget(),
+      Escape: () => this.closePixel(),
       ...(onMap ? { Enter: () => this.map.pickCentre(), ArrowLeft: () => this.map.move(-1, 0), ArrowRight: () => this.map.move(1, 0), ArrowUp: () => this.map.move(0, 1), ArrowDown: () => this.map.move(0, -1) } : {}),
     };
     const action = layer ? () => this.change({ [event.shiftKey ? "left" : "right"]: layer.id }) : actions[event.key];
@@ -250,7 +242,7 @@ export class ScenePage {
     this.toDate(this.dated.findIndex((one) => one.id === this.scene.id) + by);
   }
 
-  forget() {
+  closePixel() {
     this.pixel = null;
     Object.assign(this.state, { row: "", column: "" });
     this.map.mark(null);
@@ -268,7 +260,7 @@ export class ScenePage {
   // Side panel.
 
   drawPanel() {
-    const close = h("button", { type: "button", class: "quiet close", "aria-label": "Close the values of the pixel", click: () => this.forget() }, "×");
+    const close = h("button", { type: "button", class: "quiet close", "aria-label": "Close the values of the pixel", click: () => this.closePixel() }, "×");
     const pixel = this.pixel ? h("section", { class: "pixel", "aria-label": "Values of the pixel" }, close, pixelPanel(this.scene, this.pixel)) : h("p", { class: "hint soft" }, "Click a pixel for its spectra.");
     this.side.replaceChildren(pixel, ...SIDES.map((side) => this.legend(side)), this.about());
     this.side.classList.toggle("has-pixel", Boolean(this.pixel));
@@ -295,7 +287,7 @@ export class ScenePage {
   }
 
   close() {
-    removeEventListener("keydown", this.keys);
+    super.close();
     this.dispose();
   }
 }

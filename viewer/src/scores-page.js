@@ -1,21 +1,14 @@
 // The page of a file of scores: patches in the order of their error, two removers side by side.
 import { h, isTyping, select } from "./dom.js";
-import { readLink, writeLink } from "./link.js";
+import { writeLink } from "./link.js";
+import { Page } from "./page.js";
 import { PatchList, figure, patchHeader } from "./patch-list.js";
 
 const UNITS = { mae: ["MAE", 4, ""], rmse: ["RMSE", 4, ""], psnr: ["PSNR", 2, " dB"], ssim: ["SSIM", 4, ""], sam: ["SAM", 2, "°"], sam_global: ["SAM global", 4, " rad"] };
 const AREAS = { all: "all pixels", cloudy: "cloudy pixels", clear: "clear pixels" };
 
-export class ScoresPage {
-  constructor(api, contents, element) {
-    this.api = api;
-    this.contents = contents;
-    this.element = element;
-    this.state = readLink();
-    this.keys = (event) => this.byKey(event);
-    addEventListener("keydown", this.keys);
-  }
-
+/** Page of the scores of one or several removers. */
+export class ScoresPage extends Page {
   async open(id) {
     this.id = id;
     this.table = await this.api.scores(id);
@@ -111,17 +104,17 @@ export class ScoresPage {
   async drawSummary() {
     const { removers, patches } = this.table;
     const mean = (remover) => {
-      const known = patches.map((one) => this.value(one, remover)).filter((one) => one !== null);
-      return known.length ? known.reduce((sum, one) => sum + one, 0) / known.length : null;
+      const values = patches.map((one) => this.value(one, remover)).filter((one) => one !== null);
+      return values.length ? values.reduce((sum, one) => sum + one, 0) / values.length : null;
     };
     const tile = (value, text) => h("div", { class: "tile" }, h("b", {}, value), h("span", {}, text));
     const tiles = [this.first, this.second].filter((one) => one >= 0).map((one) => tile(shown(mean(one), this.metric), `${UNITS[this.metric][0]} of ${removers[one]}, ${AREAS[this.area]}, ${patches.length} patches`));
     this.summary.replaceChildren(...tiles);
     if (this.second < 0) return;
-    const asked = `${this.first} ${this.second} ${this.area} ${this.metric}`;
-    this.asked = asked;
+    const compared = `${this.first} ${this.second} ${this.area} ${this.metric}`;
+    this.compared = compared;
     const found = (await this.api.difference(this.id, this.first, this.second))[this.area][this.metric];
-    if (this.asked !== asked) return;
+    if (this.compared !== compared) return; // another choice was made meanwhile
     const interval = found.interval ? `95 % interval ${found.interval.map((one) => signed(one, this.metric)).join(" to ")}, over regions` : "no interval: it needs patches of two regions";
     const isClear = found.interval && (found.interval[0] > 0 || found.interval[1] < 0);
     this.summary.append(tile(signed(found.mean, this.metric), `${removers[this.first]} minus ${removers[this.second]}, paired; ${interval}${found.interval ? (isClear ? "" : ", which includes 0") : ""}`));
@@ -161,10 +154,6 @@ export class ScoresPage {
     if (!step) return;
     event.preventDefault();
     this.list.step(step);
-  }
-
-  close() {
-    removeEventListener("keydown", this.keys);
   }
 }
 

@@ -1,8 +1,8 @@
 // Tiles as arrays of numbers in physical units: three bands and the share of valid data, for the graphics card.
 import DataTileSource from "ol/source/DataTile.js";
 import TileGrid from "ol/tilegrid/TileGrid.js";
+import { ARRAYS, SATURATED, TILE } from "./tile-format.js";
 
-export const TILE = 256;
 const BANDS = 4;
 
 /** Number of levels; the coarsest shows the scene in one tile. */
@@ -28,9 +28,6 @@ export function tileSource(api, scene, layer, bands, projection) {
   const interpolate = layer.role !== "provenance";
   return new DataTileSource({ loader, tileGrid: grid, projection, bandCount: BANDS, interpolate, wrapX: false, transition: 0 });
 }
-
-const ARRAYS = { u1: Uint8Array, u2: Uint16Array, f4: Float32Array };
-const SATURATED = 65535;
 
 /** Numbers of a tile as stored in the file, band after band. */
 function fromNumbers(buffer, layer, bands) {

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from unclouded.files import whole_file
 from unclouded.sensors import RGB
+from unclouded.stretch import RADAR_DB
 from unclouded.tensors.observation import Observation, Triplet
 
 BRIGHTEST = 0.3
@@ -32,9 +33,9 @@ def true_colour(
 
 
 def radar_colour(sar: Float[Tensor, "1 2 h w"]) -> NDArray[np.float32]:
-    """Return VV, VH and their difference as (y, x, 3) in [0, 1]: -22..0, -28..-6 and 2..14 dB."""
+    """Return VV, VH and their difference as (y, x, 3) in [0, 1], see :data:`unclouded.stretch.RADAR_DB`."""
     vv, vh = sar[0].detach().cpu().float()
-    channels = [(vv + 22) / 22, (vh + 28) / 22, (vv - vh - 2) / 12]
+    channels = [(c - low) / span for c, (low, span) in zip((vv, vh, vv - vh), RADAR_DB, strict=True)]
     return np.stack([np.nan_to_num(np.clip(c.numpy(), 0, 1), nan=0.5) for c in channels], axis=-1)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a scene for people: 8-bit images in natural colours, a thumbnail, and styles that QGIS applies by itself.
+"""Pictures of a scene for display: 8-bit images in natural colours, a thumbnail, and styles that QGIS loads by itself.
 
 All pictures of a scene share one stretch, so that observed and predicted pixels can be compared by eye.
 """
@@ -25,7 +25,6 @@ from unclouded.prediction.report.figures import (
     PROVENANCE_COLOURS,
     Colour,
     hexadecimal,
-    overview_stretch,
 )
 from unclouded.prediction.report.overview import shrunk
 from unclouded.prediction.sources import Sources
@@ -74,7 +73,7 @@ def write_pictures(
         MachineError: The disk is full, or the folder cannot be written.
     """
     shown = data.overview.shown
-    picture = _Picture(overview_stretch(data.overview), sources.radiometry(shown))
+    picture = _Picture(data.overview.stretch, sources.radiometry(shown))
     stretch = " ".join(f"{low:.4f}-{low + picture.stretch.span:.4f}" for low in picture.stretch.black)
     tags = {**tags, "UNCLOUDED_SHOWN": " ".join(shown), "UNCLOUDED_STRETCH": stretch}
     after = _clear_rows(data.files["clear"].path, [data.bands.index(band) for band in shown], sources.shape[0])

@@ -17,7 +17,7 @@ from unclouded.io.geotiff import read_stored
 from unclouded.io.raster import band_named, read, to_physical
 from unclouded.patches.layouts import find_triplets
 from unclouded.sensors import RGB, SENTINEL1, SENTINEL2
-from unclouded.stretch import stretch_of
+from unclouded.stretch import NO_DATA_GREY, RADAR_DB, stretch_of
 from unclouded.viewer.registry import require_inside
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ WORST = 0.1
 """Mean absolute error that is darkest in error maps, in reflectance."""
 _ERROR_COLOURS = ((0.0, (247, 244, 236)), (0.2, (241, 184, 120)), (0.5, (180, 80, 106)), (1.0, (50, 18, 76)))
 """Pale for no error to dark for :data:`WORST`; brightness falls steadily, so that colour vision does not matter."""
-_RADAR_DB = ((-22.0, 22.0), (-28.0, 22.0), (2.0, 12.0))
-"""Value shown black, and range, of VV, VH and VV - VH."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 
 
@@ -122,9 +120,9 @@ def read_prediction(folder: Path, name: str) -> Float32[np.ndarray, "3 y x"]:
 
 def radar_colours(sar: Float32[np.ndarray, "2 y x"]) -> UInt8[np.ndarray, "y x 3"]:
     """Return VV, VH and their difference as red, green and blue."""
-    channels = zip((*sar, sar[0] - sar[1]), _RADAR_DB, strict=True)
+    channels = zip((*sar, sar[0] - sar[1]), RADAR_DB, strict=True)
     shown = [np.clip((one - low) / span, 0, 1) for one, (low, span) in channels]
-    return np.asarray((np.nan_to_num(np.stack(shown, axis=-1), nan=0.55) * 255).round().astype(np.uint8))
+    return np.asarray((np.nan_to_num(np.stack(shown, axis=-1), nan=NO_DATA_GREY) * 255).round().astype(np.uint8))
 
 
 def error_colours(
@@ -134,7 +132,7 @@ def error_colours(
     error = np.abs(predicted - clear).mean(axis=0) / WORST
     stops = [stop for stop, _ in _ERROR_COLOURS]
     shown = [np.interp(error, stops, [colour[i] for _, colour in _ERROR_COLOURS]) for i in range(3)]
-    colours = np.where(np.isfinite(error)[..., None], np.stack(shown, axis=-1), 140)
+    colours = np.where(np.isfinite(error)[..., None], np.stack(shown, axis=-1), NO_DATA_GREY * 255)
     return np.asarray(colours.round().astype(np.uint8))
 
 

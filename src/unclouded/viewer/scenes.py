@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from unclouded.errors import InputError
 from unclouded.files import content_hash, is_file, is_folder, named, require_folder
-from unclouded.sensors import COMMON_NAME, SENTINEL1, SENTINEL2, WAVELENGTH_NM
+from unclouded.sensors import SENTINEL1, SENTINEL2, WAVELENGTH_NM
 from unclouded.strict_json import read_json_object
 from unclouded.viewer.registry import Registry, id_of, require_inside
 
@@ -28,8 +28,6 @@ MAX_SIBLINGS = 200
 """Most entries beside a product folder that are searched for its inputs."""
 MAX_IMAGES = 40
 """Most layers of a scene."""
-_MIN_CLEAR_PX = 100
-"""Clear pixels of the sample from which they determine the contrast, as in the report."""
 _COMPARED_BYTES = 256 << 20
 """Largest input that is compared by its checksum."""
 _PRODUCTS: tuple[tuple[str, "Role", str], ...] = (
@@ -375,7 +373,7 @@ def _stretch(layers: Iterable["Layer"]) -> dict[str, list[float]]:
     """
     import numpy as np
 
-    from unclouded.stretch import HIGH_PERCENT, LOW_PERCENT
+    from unclouded.stretch import DEFAULT_RANGE, MIN_CLEAR_PX, contrast
     from unclouded.viewer.pixels import sample
 
     by_role = {one.role: one for one in reversed(tuple(layers))}  # the first of each
@@ -385,10 +383,10 @@ def _stretch(layers: Iterable["Layer"]) -> dict[str, list[float]]:
     cloud_map = sample(by_role["cloud_map"])[0] if "cloud_map" in by_role else np.zeros(values.shape[1:])
     is_known = np.isfinite(values).all(axis=0)
     is_clear = is_known & (cloud_map == 0)
-    ground = values[:, is_clear if np.count_nonzero(is_clear) >= _MIN_CLEAR_PX else is_known]
+    ground = values[:, is_clear if np.count_nonzero(is_clear) >= MIN_CLEAR_PX else is_known]
     if not ground.size:
-        return {band: [0.0, 0.3] for band in first.bands}
-    low, high = np.percentile(ground, (LOW_PERCENT, HIGH_PERCENT), axis=1)
+        return {band: [0.0, DEFAULT_RANGE] for band in first.bands}
+    low, high = contrast(ground)
     ends = zip(first.bands, low.tolist(), high.tolist(), strict=True)
     return {band: [round(a, 5), round(max(b, a + 0.02), 5)] for band, a, b in ends}
 
@@ -401,6 +399,8 @@ def _facts(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def scene_json(scene: Scene) -> dict[str, Any]:
     """Return a scene for the front end; no path is part of it."""
+    from unclouded.stretch import DEFAULT_RANGE, GAMMA, MIN_RANGE, RADAR_DB
+
     geobox = scene.geobox
     height, width = geobox.shape
     crs = geobox.crs
@@ -412,17 +412,17 @@ def scene_json(scene: Scene) -> dict[str, Any]:
         "transform": list(geobox.affine)[:6],
         "crs": None if crs is None else {"epsg": crs.epsg, "units": "m" if crs.projected else "degrees"},
         "stretch": scene.stretch,
+        "display": {"gamma": GAMMA, "minRange": MIN_RANGE, "defaultRange": DEFAULT_RANGE, "radarDb": RADAR_DB},
         "layers": [_layer_json(one) for one in scene.layers],
         "missing": [{"name": name, "reason": reason} for name, reason in scene.missing],
         "facts": scene.facts,
         "wavelengths": WAVELENGTH_NM,
-        "bandNames": COMMON_NAME,
         "report": scene.found.is_product and os.path.lexists(scene.found.folder / "report.html"),
     }
 
 
 def _layer_json(layer: "Layer") -> dict[str, Any]:
-    from unclouded.viewer.pixels import LOSSY_FROM, WHITEST
+    from unclouded.viewer.pixels import WHITEST
 
     return {
         "id": layer.id,
@@ -439,6 +439,5 @@ def _layer_json(layer: "Layer") -> dict[str, Any]:
         "verified": layer.verified,
         "name": layer.name,
         "file": layer.file,
-        "lossyFrom": LOSSY_FROM,
         "whitest": WHITEST,
     }

@@ -9,12 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unclouded.prediction.products import Provenance
-from unclouded.prediction.report.overview import Overview, Spectra
+from unclouded.prediction.report.overview import Spectra
 from unclouded.sensors import WAVELENGTH_NM
-from unclouded.stretch import NO_DATA_GREY, Stretch, data_url, stretch_of
-
-_MIN_CLEAR_PX = 100
-"""Clear pixels of the overview from which they determine the contrast of the pictures."""
+from unclouded.stretch import NO_DATA_GREY, data_url
 
 Colour = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
@@ -37,13 +34,6 @@ PROVENANCE_COLOURS: Mapping[Provenance, Colour] = {
     Provenance.NO_DATA: (140, 140, 140),
 }
 """Colour of each provenance, in the order of the legend."""
-
-
-def overview_stretch(overview: Overview) -> Stretch:
-    """Return the stretch for the pictures of a scene: that of clear ground, or of the result if there is little."""
-    ground = overview.before[:, (overview.cloud_map == 0) & np.isfinite(overview.before).all(axis=0)]
-    enough = ground.shape[1] >= _MIN_CLEAR_PX
-    return stretch_of(ground if enough else overview.after[:, np.isfinite(overview.after).all(axis=0)])
 
 
 def coloured(values: Float32[np.ndarray, "y x"], scale: Sequence[tuple[float, Colour]]) -> str:

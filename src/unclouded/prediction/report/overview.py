@@ -6,6 +6,7 @@ Memory depends on the width of the scene and the size of the overview, not on th
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from unclouded.io.strips import RowReader, row_ranges
 from unclouded.prediction.products import SYNTHESISED_FROM, Provenance
 from unclouded.sensors import RGB
+from unclouded.stretch import MIN_CLEAR_PX, Stretch, stretch_of
 
 OVERVIEW_PX = 1200
 """Longest side of an overview."""
@@ -116,6 +118,13 @@ class Overview:
     cloudy_share: float
     guessed: int
     crops: Sequence[Crop]
+
+    @cached_property
+    def stretch(self) -> Stretch:
+        """Stretch of the pictures of the scene: that of clear ground, or of the result if there is little."""
+        ground = self.before[:, (self.cloud_map == 0) & np.isfinite(self.before).all(axis=0)]
+        enough = ground.shape[1] >= MIN_CLEAR_PX
+        return stretch_of(ground if enough else self.after[:, np.isfinite(self.after).all(axis=0)])
 
 
 def read_overview(readers: SceneReaders, crops: int = 4) -> Overview:

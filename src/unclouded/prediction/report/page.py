@@ -21,7 +21,6 @@ from unclouded.prediction.report.figures import (
     classified,
     coloured,
     hexadecimal,
-    overview_stretch,
     spectra_chart,
 )
 from unclouded.prediction.report.overview import CROP_PX, Overview
@@ -46,7 +45,7 @@ _HEADINGS = ("MAE", "RMSE", "PSNR (dB)", "SAM (°)", "predicted")
 
 def report_page(data: ReportData) -> str:
     """Return the report page of a scene as self-contained HTML."""
-    stretch = overview_stretch(data.overview)
+    stretch = data.overview.stretch
     return render_page(
         "scene_report.html",
         script="comparison.js",
