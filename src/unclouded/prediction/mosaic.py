@@ -24,8 +24,6 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pydantic import Field
 from pyproj import Transformer
-from rasterio.enums import Resampling
-from rasterio.warp import reproject
 
 from unclouded import __version__
 from unclouded.dates import parse_utc
@@ -42,7 +40,14 @@ from unclouded.prediction.stac import item_id, outline, write_item
 from unclouded.progress import ProgressCallback, no_progress
 from unclouded.sensors import RGB
 from unclouded.sentinel.radiometry import NO_DATA, QUANTIFICATION, Radiometry
-from unclouded.sentinel.regridding import needed_window, transformer, warp_bilinear, whole_shift
+from unclouded.sentinel.regridding import (
+    needed_window,
+    places_in,
+    transformer,
+    warp_bilinear,
+    warp_nearest,
+    whole_shift,
+)
 from unclouded.sentinel.target_grid import TargetGrid
 from unclouded.settings import Settings
 from unclouded.stretch import stretch_of
@@ -148,7 +153,7 @@ class _Opened:
             flags[:, *there] = np.stack(codes)[:, *here]
         else:
             warp_bilinear(reflectance, source, found, part)
-            _warp_nearest(np.stack(codes), source, flags, part)
+            warp_nearest(np.stack(codes), source, flags, part)
         seen = np.isfinite(found).all(axis=0) & (flags[0] != Provenance.NO_DATA)
         found[:, ~seen] = np.nan
         flags[:, ~seen] = 0
@@ -293,14 +298,7 @@ def common_grid(scenes: Sequence[MosaicScene], crs: str | None = None) -> GeoBox
     first = next((one.geobox for one, name in zip(scenes, names, strict=True) if name == wanted), None)
     if first is None:
         raise InputError(f"no scene has the CRS {crs}, only {', '.join(sorted(set(names)))[:200]}; choose one of these")
-    corners = []
-    for one in scenes:
-        to_grid = transformer(one.geobox, first)
-        down, right = (np.linspace(0, side, 33) for side in one.geobox.shape)
-        column, row = np.meshgrid(right, down)
-        x, y = to_grid.transform(*(one.geobox.affine * (column.ravel(), row.ravel())))
-        corners.append(np.stack((~first.affine) * (np.asarray(x), np.asarray(y))))
-    places = np.concatenate(corners, axis=1)
+    places = np.concatenate([places_in(one.geobox, first, transformer(one.geobox, first)) for one in scenes], axis=1)
     if not np.isfinite(places).all():
         raise InputError("the scenes are too far apart for one CRS; make several mosaics")
     low, high = np.floor(places.min(axis=1) + 1e-3).astype(int), np.ceil(places.max(axis=1) - 1e-3).astype(int)
@@ -346,15 +344,6 @@ def _overlap(
         there.append(slice(low, max(high, low)))
         here.append(slice(low - first, max(high, low) - first))
     return (there[0], there[1]), (here[0], here[1])
-
-
-def _warp_nearest(codes: NDArray[np.uint8], source: GeoBox, found: NDArray[np.uint8], part: GeoBox) -> None:
-    reproject(
-        codes, found,
-        src_transform=source.affine, src_crs=str(source.crs), src_nodata=0,
-        dst_transform=part.affine, dst_crs=str(part.crs), dst_nodata=0,
-        resampling=Resampling.nearest, num_threads=1, tolerance=0.01,
-    )  # fmt: skip
 
 
 # Levels: offsets of reflectance that make scenes agree on the ground that several observed.

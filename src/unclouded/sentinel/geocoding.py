@@ -16,8 +16,6 @@ from jaxtyping import Float32, Float64
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
-from rasterio.enums import Resampling
-from rasterio.warp import reproject
 from scipy.interpolate import CubicSpline, RectBivariateSpline
 from scipy.ndimage import map_coordinates
 
@@ -29,6 +27,7 @@ from unclouded.io.strips import row_ranges
 from unclouded.sentinel.calibration import BLOCK_PX, CLEAN_SINCE, BorderNoise, sigma0, to_db
 from unclouded.sentinel.footprints import outline_deg
 from unclouded.sentinel.raw_store import RawBandCache, block_rows
+from unclouded.sentinel.regridding import warp_bilinear
 from unclouded.sentinel.safe import ProductFolder
 from unclouded.sentinel.sentinel1 import Acquisition, Channel, GroundControl, Sentinel1Product
 
@@ -311,11 +310,7 @@ class ElevationModel:
     def on(self, geobox: GeoBox) -> Float32[np.ndarray, "y x"]:
         """Return the heights on a part of a map, interpolated bilinearly; NaN for no data."""
         found = np.full(geobox.shape, np.nan, np.float32)
-        reproject(
-            self.metres, found, src_transform=self.geobox.affine, src_crs=str(self.geobox.crs), src_nodata=np.nan,
-            dst_transform=geobox.affine, dst_crs=str(geobox.crs), dst_nodata=np.nan,
-            resampling=Resampling.bilinear, num_threads=1, tolerance=0.01,
-        )  # fmt: skip
+        warp_bilinear(self.metres, self.geobox, found, geobox)
         return found
 
 

@@ -16,8 +16,6 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.enums import Resampling
-from rasterio.warp import reproject
 
 from unclouded.errors import InputError
 from unclouded.files import named, require_room
@@ -47,7 +45,7 @@ from unclouded.sentinel.radar_delivery import (
 from unclouded.sentinel.radar_gaps import without_zero_gaps
 from unclouded.sentinel.radar_units import RadarUnits, check_radar_plausibility, in_db, stored_as
 from unclouded.sentinel.raw_store import RawBandCache, block_rows
-from unclouded.sentinel.regridding import needed_window, transformer
+from unclouded.sentinel.regridding import needed_window, transformer, warp_bilinear
 from unclouded.sentinel.safe import Product, ProductFolder, open_product
 from unclouded.sentinel.sentinel1 import Sentinel1Product, describe_radar_product
 
@@ -447,10 +445,5 @@ def _warped(
     if rows.start >= rows.stop or columns.start >= columns.stop:
         return found
     db = source.read(band, rows.start, rows.stop)[:, columns]
-    reproject(
-        np.power(np.float32(10), db / 10), found,
-        src_transform=source_geobox[rows, columns].affine, src_crs=str(source_geobox.crs), src_nodata=np.nan,
-        dst_transform=part.affine, dst_crs=str(part.crs), dst_nodata=np.nan,
-        resampling=Resampling.bilinear, num_threads=1, tolerance=0.01,
-    )  # fmt: skip
+    warp_bilinear(np.power(np.float32(10), db / 10), source_geobox[rows, columns], found, part)
     return found

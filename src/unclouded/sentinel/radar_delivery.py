@@ -16,8 +16,6 @@ import numpy as np
 from jaxtyping import Float32
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.enums import Resampling
-from rasterio.warp import reproject
 
 from unclouded.errors import InputError
 from unclouded.files import is_file, named
@@ -27,6 +25,7 @@ from unclouded.io.strips import RowReader
 from unclouded.sensors import SENTINEL1
 from unclouded.sentinel.identify import SUFFIXES, BandStack, GeoTiff
 from unclouded.sentinel.radar_units import RadarUnits
+from unclouded.sentinel.regridding import warp_bilinear
 
 RadarRadiometry = Literal["sigma0", "gamma0"]
 """Backscatter per ground area, or per area perpendicular to the line of sight."""
@@ -202,11 +201,7 @@ class IncidenceAngle:
             top = round((~self.geobox.affine * (geobox.affine.c, geobox.affine.f))[1])
             return self.cosine[top : top + geobox.shape[0]]
         found = np.full(geobox.shape, np.nan, np.float32)
-        reproject(
-            self.cosine, found, src_transform=self.geobox.affine, src_crs=str(self.geobox.crs), src_nodata=np.nan,
-            dst_transform=geobox.affine, dst_crs=str(geobox.crs), dst_nodata=np.nan,
-            resampling=Resampling.bilinear, num_threads=1, tolerance=0.01,
-        )  # fmt: skip
+        warp_bilinear(self.cosine, self.geobox, found, geobox)
         return found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from affine import Affine
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64, UInt8
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
@@ -73,17 +73,21 @@ def on_grid(scene: OpticalScene, geobox: GeoBox, *, align: bool = False) -> Opti
 
 def needed_window(part: GeoBox, source: GeoBox, to_source: Transformer) -> tuple[slice, slice]:
     """Return the rows and columns of a source that a part of a target needs; empty slices where it needs none."""
-    down, right = (np.linspace(0, side, _OUTLINE) for side in part.shape)
-    column, row = np.meshgrid(right, down)
-    x, y = part.affine * (column.ravel(), row.ravel())
-    x, y = to_source.transform(x, y)
-    there = np.stack((~source.affine) * (np.asarray(x), np.asarray(y)))
+    there = places_in(part, source, to_source)
     there = there[:, np.isfinite(there).all(axis=0)]
     if not there.size:
         return slice(0, 0), slice(0, 0)
     first = np.maximum(np.floor(there.min(axis=1)) - MARGIN_PX, 0).astype(int).tolist()
     last = np.minimum(np.ceil(there.max(axis=1)) + MARGIN_PX, source.shape[::-1]).astype(int).tolist()
     return slice(first[1], last[1]), slice(first[0], last[0])
+
+
+def places_in(part: GeoBox, source: GeoBox, to_source: Transformer) -> Float64[np.ndarray, "2 places"]:
+    """Return columns and rows of a source at places spread over a part of a target, its outline included."""
+    down, right = (np.linspace(0, side, _OUTLINE) for side in part.shape)
+    column, row = np.meshgrid(right, down)
+    x, y = to_source.transform(*(part.affine * (column.ravel(), row.ravel())))
+    return np.stack((~source.affine) * (np.asarray(x), np.asarray(y)))
 
 
 def transformer(geobox: GeoBox, source: GeoBox) -> Transformer:
@@ -159,20 +163,27 @@ def _warped_classes(scene: OpticalScene, geobox: GeoBox) -> RowReader[NDArray[np
         rows, columns = needed_window(part, scene.geobox, to_source)
         found = np.zeros(part.shape, np.uint8)
         if rows.start < rows.stop and columns.start < columns.stop:
-            source = scene.geobox[rows, columns]
-            reproject(
-                np.ascontiguousarray(scene.classes(rows.start, rows.stop)[:, columns]), found,
-                src_transform=source.affine, src_crs=str(source.crs),
-                dst_transform=part.affine, dst_crs=str(part.crs),
-                resampling=Resampling.nearest, num_threads=1, tolerance=0.01,
-            )  # fmt: skip
+            classes = np.ascontiguousarray(scene.classes(rows.start, rows.stop)[:, columns])
+            warp_nearest(classes, scene.geobox[rows, columns], found, part)
         return found
 
     return read
 
 
+def warp_nearest(
+    codes: UInt8[np.ndarray, "*band _y _x"], source: GeoBox, found: UInt8[np.ndarray, "*band y x"], part: GeoBox
+) -> None:
+    """Warp codes in place of ``found`` without interpolation; 0 is no data."""
+    reproject(
+        codes, found,
+        src_transform=source.affine, src_crs=str(source.crs), src_nodata=0,
+        dst_transform=part.affine, dst_crs=str(part.crs), dst_nodata=0,
+        resampling=Resampling.nearest, num_threads=1, tolerance=0.01,
+    )  # fmt: skip
+
+
 def warp_bilinear(
-    values: Float32[np.ndarray, "band _y _x"], source: GeoBox, found: Float32[np.ndarray, "band y x"], part: GeoBox
+    values: Float32[np.ndarray, "*band _y _x"], source: GeoBox, found: Float32[np.ndarray, "*band y x"], part: GeoBox
 ) -> None:
     """Warp decoded values in place of ``found``, from memory: GDAL warps damaged files to zeros without error."""
     reproject(
