@@ -82,7 +82,7 @@ def test_strips_equal_the_whole_image_at_odd_sizes() -> None:
 
 
 def test_a_map_of_classes_is_refused_for_bands_alone() -> None:
-    with pytest.raises(InputError, match="the cloud map scl is that of the classes of an L2A product"):
+    with pytest.raises(InputError, match="the cloud map scl needs the scene classification of an L2A product"):
         cloud_map(np.zeros((12, 8, 8), np.float32), SENTINEL2_L2A.bands, SCENE_CLASSES)
 
 

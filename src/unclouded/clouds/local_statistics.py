@@ -53,6 +53,13 @@ def block_quantile(
     return upsample_blocks(level, block_px, values.shape)
 
 
+def repeat_blocks(
+    blocks: Bool[np.ndarray, "rows columns"], factor: int, shape: tuple[int, ...]
+) -> Bool[np.ndarray, "y x"]:
+    """Return the pixels of the blocks of a mask; the last blocks may extend beyond the shape."""
+    return np.asarray(blocks.repeat(factor, 0).repeat(factor, 1)[: shape[0], : shape[1]])
+
+
 def upsample_blocks(
     blocks: Float32[np.ndarray, "rows columns"], factor: int, shape: tuple[int, int], top: int = 0
 ) -> Float32[np.ndarray, "y x"]:

@@ -90,7 +90,7 @@ def cloud_map(
         detector: Detector that replaces the one of the settings; unused in mode ``ones``.
         cache: Cache of probabilities; none if omitted.
         sun: Position of the sun, for the shadows of mode ``product``; None if unknown.
-        sar: VV and VH in dB, to tell water from shadow in mode ``product``; none if omitted.
+        sar: VV and VH in dB, to distinguish water from shadow in mode ``product``; none if omitted.
 
     Returns:
         The map m, 0 clear to 1 cloudy; NaN where a band of the detector has no data. In mode ``ones`` 1 everywhere.
@@ -101,9 +101,7 @@ def cloud_map(
     if settings.mode == "ones":
         return np.ones(reflectance.shape[1:], dtype=np.float32)
     if settings.mode == "scl":
-        raise InputError(
-            "the cloud map scl is that of the classes of an L2A product, expected a map of bands; choose it"
-        )
+        raise InputError("the cloud map scl needs the scene classification of an L2A product; choose another map")
     chosen = at_resolution(detector or find_detector(settings.detector), settings.resolution_m)
     if cache is not None:
         chosen = cache.caching(chosen)

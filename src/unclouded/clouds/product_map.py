@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float32
 from scipy.ndimage import gaussian_filter, label
 
 from unclouded.clouds.detector import Detector, ReadRows, block_mean, select_bands
-from unclouded.clouds.local_statistics import block_quantile, halved, smoothed, upsample_blocks
+from unclouded.clouds.local_statistics import block_quantile, halved, repeat_blocks, smoothed, upsample_blocks
 from unclouded.clouds.shadow import find_shadow, shadow_probability
 from unclouded.io.strips import read_ahead, row_ranges
 from unclouded.sun import Sun
@@ -110,7 +110,7 @@ def survey_scene(
     water = np.zeros(probability.shape, bool)
     if sar is not None:
         blocks = np.concatenate([_radar_water(rows) for rows in read_ahead(sar, strips)])
-        water |= blocks.repeat(_RADAR_PX // 2, 0).repeat(_RADAR_PX // 2, 1)[: water.shape[0], : water.shape[1]]
+        water |= repeat_blocks(blocks, _RADAR_PX // 2, water.shape)
     level = "L1C" if "B10" in bands else "L2A"
     m, shadow = _mapped(probability, dict(zip(BANDS, pixels, strict=True)), level, water, sun)
     return ProductMap(m, shadow, width)

@@ -7,11 +7,11 @@ the direction of the sun: :func:`find_shadow`. All arrays have pixels of 20 m.
 from typing import no_type_check
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32
+from jaxtyping import Bool, Float32, Float64, Int, Int32
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, distance_transform_edt, label, uniform_filter
 
-from unclouded.clouds.local_statistics import block_quantile, smoothed
+from unclouded.clouds.local_statistics import block_quantile, repeat_blocks, smoothed
 from unclouded.jit import compiled
 from unclouded.sun import Sun
 
@@ -55,8 +55,8 @@ _COARSE = 3
 _SIDEWAYS = 0.15
 """Displacement of a cloud by the viewing angle, up to 10 degrees east or west, per metre of height."""
 
-Reach = tuple[int, int, int]
-"""Steps along rows and columns in coarse pixels, and height in metres."""
+Steps = Int[np.ndarray, "step 3"]
+"""Displacements along rows and columns in coarse pixels, each with a height in metres."""
 
 
 def shadow_probability(
@@ -111,16 +111,18 @@ def find_shadow(
     sizes[np.bincount(areas[wide], minlength=count + 1) == 0] = 0
     kept = sizes >= _SMALLEST_PX
     kept[0] = False
+    coarse = coarse_mask(cloud)
     if sun is None:
-        near = distance_transform_edt(~coarse_mask(cloud)) * (PIXEL_M * _COARSE) <= _NEAR_M
-        kept[1:] &= np.bincount(areas[_fine(near, cloud.shape)], minlength=count + 1)[1:] > 0
-    else:
-        kept &= _is_explained(areas, count, coarse_mask(cloud), sun)
-        cast = _fine(_explained_ground(probability >= _SEED, probability > 0, coarse_mask(cloud), sun), cloud.shape)
-        share = np.bincount(areas[cast], minlength=count + 1) / np.maximum(np.bincount(areas.ravel()), 1)
-        kept &= share >= _EXPLAINED
-        return np.asarray(kept[areas] & (cast | (share >= _WHOLE)[areas]))
-    return np.asarray(kept[areas])
+        near = distance_transform_edt(~coarse) * (PIXEL_M * _COARSE) <= _NEAR_M
+        kept &= np.bincount(areas[repeat_blocks(near, _COARSE, cloud.shape)], minlength=count + 1) > 0
+        return np.asarray(kept[areas])
+    steps = _steps(sun)
+    kept &= _is_explained(areas, count, coarse, steps)
+    ground = _explained_ground(probability >= _SEED, probability > 0, coarse, steps)
+    cast = repeat_blocks(ground, _COARSE, cloud.shape)
+    share = np.bincount(areas[cast], minlength=count + 1) / np.maximum(np.bincount(areas.ravel()), 1)
+    kept &= share >= _EXPLAINED
+    return np.asarray(kept[areas] & (cast | (share >= _WHOLE)[areas]))
 
 
 def coarse_mask(mask: Bool[np.ndarray, "y x"]) -> Bool[np.ndarray, "rows columns"]:
@@ -130,25 +132,24 @@ def coarse_mask(mask: Bool[np.ndarray, "y x"]) -> Bool[np.ndarray, "rows columns
     return np.asarray(padded.reshape(-(-height // _COARSE), _COARSE, -1, _COARSE).any(axis=(1, 3)))
 
 
-def _fine(mask: Bool[np.ndarray, "rows columns"], shape: tuple[int, int]) -> Bool[np.ndarray, "y x"]:
-    return np.asarray(mask.repeat(_COARSE, 0).repeat(_COARSE, 1)[: shape[0], : shape[1]])
-
-
 def _is_explained(
-    areas: Int32[np.ndarray, "y x"], count: int, cloud: Bool[np.ndarray, "rows columns"], sun: Sun
+    areas: Int32[np.ndarray, "y x"], count: int, cloud: Bool[np.ndarray, "rows columns"], steps: Steps
 ) -> NDArray[np.bool_]:
     """Return for each dark area whether a cloud of one height explains half of it."""
     middle = _COARSE // 2
     sampled = areas[middle::_COARSE, middle::_COARSE]
     rows, columns = np.nonzero(sampled)
     found: NDArray[np.bool_] = _explained(
-        sampled[rows, columns], rows, columns, count, cloud, np.array(_steps(sun)), _EXPLAINED, _EDGE_M
+        sampled[rows, columns], rows, columns, count, cloud, steps, _EXPLAINED, _EDGE_M
     )
     return found
 
 
 def _explained_ground(
-    dark: Bool[np.ndarray, "y x"], ground: Bool[np.ndarray, "y x"], cloud: Bool[np.ndarray, "rows columns"], sun: Sun
+    dark: Bool[np.ndarray, "y x"],
+    ground: Bool[np.ndarray, "y x"],
+    cloud: Bool[np.ndarray, "rows columns"],
+    steps: Steps,
 ) -> Bool[np.ndarray, "rows columns"]:
     """Return the ground, in coarse pixels, where clouds at the heights that the neighbourhood shows cast shadow."""
     rows, columns = (
@@ -156,7 +157,6 @@ def _explained_ground(
         for size, full in zip(cloud.shape, dark.shape, strict=True)
     )
     dark, ground = (mask[np.ix_(rows, columns)] for mask in (dark, ground))
-    steps = np.array(_steps(sun))
     south, east, _ = steps.T
     turned = [np.stack(way, axis=1) for way in ((south, east), (-east, south), (-south, -east), (east, -south))]
     counts = np.stack([_overlaps(dark, ground, cloud, way, _BLOCK_PX) for way in turned])
@@ -184,7 +184,7 @@ def _supported(counts: Float64[np.ndarray, "direction step row column 4"]) -> Bo
     return np.asarray(found)
 
 
-def _steps(sun: Sun) -> list[Reach]:
+def _steps(sun: Sun) -> Steps:
     """Return the displacements to search, each once: one coarse pixel apart along the sun, and to the sides."""
     coarse_m = PIXEL_M * _COARSE
     per_metre = float(np.hypot(*sun.towards_m(1.0)))
@@ -195,7 +195,7 @@ def _steps(sun: Sun) -> list[Reach]:
         for side in (0.0, -_SIDEWAYS, _SIDEWAYS):
             step = round(south / coarse_m), round((east + side * height) / coarse_m)
             found.setdefault(step, int(height))
-    return [(down, right, height) for (down, right), height in found.items()]
+    return np.array([(down, right, height) for (down, right), height in found.items()])
 
 
 @compiled
