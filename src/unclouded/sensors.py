@@ -96,6 +96,11 @@ def optical_sensor(level: Level) -> Sensor:
     return SENTINEL2_L2A if level == "L2A" else SENTINEL2
 
 
+def optical_level(sensor: Sensor) -> Level:
+    """Return the processing level of Sentinel-2 with the bands of a sensor."""
+    return "L2A" if sensor == SENTINEL2_L2A else "L1C"
+
+
 RGB = ("B04", "B03", "B02")
 """The three bands of the paper, in the order red, green, blue."""
 

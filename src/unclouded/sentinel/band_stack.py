@@ -135,12 +135,18 @@ def _refuse_other_grid(file: SceneRows, finest: GeoBox) -> None:
     """Refuse a band whose pixels do not consist of whole pixels of the finest band."""
     grid = file.geobox
     factor = max(round(finest.shape[0] / grid.shape[0]), 1)
-    finer = GeoBox((grid.shape[0] * factor, grid.shape[1] * factor), grid.affine @ Affine.scale(1 / factor), grid.crs)
-    if factor > (COARSEST if file.sensor.unit == SENTINEL2.unit else 1) or not same_grid(finer, finest, 1e-3):
+    most = COARSEST if file.sensor.unit == SENTINEL2.unit else 1
+    if factor > most or not same_grid(refined(grid, factor), finest, 1e-3):
         grids = f"({describe_grid(grid)}, not {describe_grid(finest)})"
         raise InputError(
             f"{named(file.path)} lies on another grid than the finest band {grids}; fetch the bands of one scene"
         )
+
+
+def refined(grid: GeoBox, factor: int) -> GeoBox:
+    """Return a grid with pixels divided into ``factor`` x ``factor``."""
+    height, width = grid.shape
+    return GeoBox((height * factor, width * factor), grid.affine @ Affine.scale(1 / factor), grid.crs)
 
 
 # Acquisition time of a GeoTIFF.

@@ -1,12 +1,12 @@
 """Sentinel-2 products in the Zarr format of the EOPF, versions 2 and 3 of Zarr: metadata, and pixels by rows of chunks.
 
-The package ``zarr`` (extra ``zarr``) decodes the chunks. Metadata are read here first, because a store of a stranger
-may name any codec, one of which runs code, and chunks of any size.
+The package ``zarr`` (extra ``zarr``) decodes the chunks. Metadata are read here first, because a store from an
+untrusted source may name any codec, one of which runs code, and chunks of any size.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from unclouded.dates import parse_utc
 from unclouded.errors import InputError
 from unclouded.files import is_file, is_folder, named, open_file, resolved
 from unclouded.io.geotiff import MAX_BLOCK_BYTES
 from unclouded.io.strips import row_ranges
 from unclouded.sensors import Level, optical_sensor
 from unclouded.sentinel.radiometry import QUANTIFICATION, Radiometry
-from unclouded.sentinel.sentinel2 import MAX_SIDE, RESOLUTIONS_M, BandFile, ProcessingLevel, native_pixel_m
+from unclouded.sentinel.sentinel2 import CLASSES_M, MAX_SIDE, RESOLUTIONS_M, BandFile, ProcessingLevel, native_pixel_m
 from unclouded.strict_json import read_json_object
 
 CODECS = {"blosc", "zstd", "zlib", "gzip", "lz4", "bytes", "crc32c", "shuffle", "transpose", "fixedscaleoffset"}
@@ -74,7 +75,7 @@ class EopfProduct:
     @property
     def classes(self) -> BandFile | None:
         """Array of the scene classification; None without one."""
-        return BandFile("SCL", _CLASSES, 20, "uint8") if self.level.has_classes else None
+        return BandFile("SCL", _CLASSES, CLASSES_M, "uint8") if self.level.has_classes else None
 
     @cached_property
     def geobox(self) -> GeoBox:
@@ -108,10 +109,9 @@ class EopfProduct:
         properties = _mapping(_mapping(self.attributes.get("stac_discovery")).get("properties"))
         stamp = properties.get("datetime") or properties.get("start_datetime")
         try:
-            found = datetime.fromisoformat(str(stamp))
-        except ValueError:
+            return parse_utc(stamp)
+        except InputError:
             raise InputError(f"{named(self.path)} has the time {str(stamp)[:40]!r}, expected one of ISO 8601") from None
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
     def decode(
         self, file: BandFile, shape: tuple[int, int], on_strip: Callable[[int, NDArray[np.integer]], None]
@@ -128,7 +128,7 @@ class EopfProduct:
         for top, bottom in row_ranges(shape[0], array.chunks[0]):
             try:
                 values = np.asarray(array[top:bottom, :])
-            except Exception as error:  # codecs raise whatever they like on damaged bytes
+            except Exception as error:  # codecs raise exceptions of any type on damaged bytes
                 reason = str(error).partition("\n")[0][:80]
                 raise InputError(f"{named(self.path)}: {file.name} is damaged ({reason}); fetch it again") from error
             on_strip(top, values)

@@ -41,6 +41,7 @@ from unclouded.sentinel.sentinel2 import (
     ProcessingLevel,
     describe_product,
     processing_level,
+    require_accepted,
 )
 from unclouded.sentinel.sentinel2_pixels import NO_MANIFEST, GranuleImages, open_granule, open_images
 from unclouded.settings import Settings
@@ -198,8 +199,7 @@ def _open_eopf(
 ) -> Iterator[OpticalScene]:
     """Open a product in the Zarr format of the EOPF."""
     level = source.level.level
-    if level == "L2A" and not allow_l2a:
-        raise InputError(f"{named(source.path)} is a Level-2A product, expected Level-1C; fetch the L1C of this scene")
+    require_accepted(source.path, level, allow_l2a=allow_l2a)
     refuse_another_offset(source.path, source.radiometry, offset)
     images = GranuleImages(source.path, source.files, source.classes, source.geobox, source.decode)
     with (

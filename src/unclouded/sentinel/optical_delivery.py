@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from unclouded.dates import parse_utc
 from unclouded.errors import InputError
 from unclouded.files import is_file, named
 from unclouded.io.geotiff import StoredImage, grid_of, image_bands, open_geotiff, stored_rows
 from unclouded.io.raster import band_named, describe_grid, same_grid
 from unclouded.io.strips import RowReader
 from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Level, Sensor, optical_sensor
+from unclouded.sentinel.band_stack import refined
 from unclouded.sentinel.identify import CLASSES
 from unclouded.sentinel.radiometry import NO_DATA, QUANTIFICATION
+from unclouded.sentinel.resample import upsample_rows
 from unclouded.strict_json import read_json_object
 
 # Bands of a GeoTIFF, selected by their descriptions.
@@ -122,19 +125,19 @@ def open_classes(path: Path, band: int, geobox: GeoBox) -> Iterator[RowReader[ND
     with open_geotiff(path) as source:
         grid = grid_of(source)
         factor = max(round(geobox.shape[0] / grid.shape[0]), 1)
-        fine = grid if factor == 1 else grid.zoom_out(1 / factor)
-        if not same_grid(fine, geobox, 1e-3):
+        if not same_grid(refined(grid, factor), geobox, 1e-3):
             grids = f"({describe_grid(grid)}, not {describe_grid(geobox)})"
             raise InputError(f"{named(path)}, the scene classification, lies on another grid than the bands {grids}")
 
-        def read(top: int, bottom: int) -> NDArray[np.uint8]:
-            first, last = top // factor, -(-bottom // factor)
-            stored = stored_rows(path, source, first, last)
+        def read_coarse(top: int, bottom: int) -> NDArray[np.uint8]:
+            stored = stored_rows(path, source, top, bottom)
             classes = np.where(stored.is_gap[band], 0, stored.values[band])
             if (classes != np.rint(classes)).any() or classes.min() < 0 or classes.max() > np.iinfo(np.uint8).max:
                 raise InputError(f"{named(path)} holds numbers that are no classes, expected 0 to 11; fetch it again")
-            fine_rows = classes.astype(np.uint8).repeat(factor, 0).repeat(factor, 1)
-            return np.asarray(fine_rows[top - first * factor :][: bottom - top])
+            return classes.astype(np.uint8)
+
+        def read(top: int, bottom: int) -> NDArray[np.uint8]:
+            return np.asarray(upsample_rows(read_coarse, grid.shape[0], factor, top, bottom, "nearest"), np.uint8)
 
         yield read
 
@@ -210,10 +213,9 @@ def _acquired(path: Path, stamp: Any) -> datetime | None:
     if stamp is None:
         return None
     try:
-        found = datetime.fromisoformat(stamp)
-    except (TypeError, ValueError):
+        return parse_utc(stamp)
+    except InputError:
         raise InputError(f"{named(path)} has the time {str(stamp)[:40]!r}, expected one of ISO 8601") from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _level(content: Mapping[str, Any], properties: Mapping[str, Any]) -> Level | None:

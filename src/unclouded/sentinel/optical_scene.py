@@ -14,7 +14,7 @@ from unclouded.files import named
 from unclouded.io.raster import check_limits
 from unclouded.io.rows import require_rows
 from unclouded.io.strips import RowReader
-from unclouded.sensors import SENTINEL2_L2A, Level, Sensor
+from unclouded.sensors import Level, Sensor, optical_level
 from unclouded.sentinel.footprints import centre_deg
 from unclouded.sentinel.radiometry import Radiometry
 from unclouded.sun import Sun, sun_position
@@ -67,7 +67,7 @@ class OpticalScene:
     @property
     def level(self) -> Level:
         """``L1C`` or ``L2A``."""
-        return "L2A" if self.sensor == SENTINEL2_L2A else "L1C"
+        return optical_level(self.sensor)
 
     @property
     def has_classes(self) -> bool:

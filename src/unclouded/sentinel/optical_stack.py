@@ -16,7 +16,7 @@ from unclouded.errors import InputError
 from unclouded.files import named, resolved
 from unclouded.io.raster import band_named, offset_steps
 from unclouded.io.strips import RowReader
-from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Level, Sensor, optical_sensor
+from unclouded.sensors import SENTINEL2, SENTINEL2_L2A, Sensor, optical_level, optical_sensor
 from unclouded.sentinel.band_stack import (
     FIRST_LIGHT,
     acquired_by_names,
@@ -70,7 +70,7 @@ def open_stack(
             return rows.stored(top, bottom).with_gaps_as(NO_DATA)
 
         taken = read_acquisition_time(rows.first, rows.path)
-        require_consistent(source.path, facts, _level_named(sensor), taken.time)
+        require_consistent(source.path, facts, optical_level(sensor), taken.time)
         acquired, remarks = facts.acquired or taken.time, () if facts.acquired else taken.remarks
         yield OpticalScene(
             path=source.path,
@@ -161,10 +161,6 @@ def select_of(source: BandStack | GeoTiff) -> BandSelection:
     return BandSelection("L2A" if of_l2a else "L1C", classes=0 if source.classes else None)
 
 
-def _level_named(sensor: Sensor) -> Level:
-    return "L2A" if sensor == SENTINEL2_L2A else "L1C"
-
-
 def is_jp2(source: BandStack) -> bool:
     """Return whether the bands of a folder are JPEG 2000 images."""
     return next(iter(source.files.values()))[0].suffix.lower() == JP2
@@ -179,7 +175,7 @@ def open_jp2(
     files = {band: _relative(source.path, path) for band, path in require_files(source, sensor).items()}
     facts = facts_of(source)
     taken = acquired_by_names([source.path / files["B02"], resolved(source.path)])
-    require_consistent(source.path, facts, _level_named(sensor), taken)
+    require_consistent(source.path, facts, optical_level(sensor), taken)
     acquired = facts.acquired or taken
     product = ProductFolder(source.path, resolved(source.path), None)
     geobox = grid_of_jp2(product.checked(files["B02"]))
@@ -187,7 +183,7 @@ def open_jp2(
     described = tuple(BandFile(band, name, pixel_of_jp2(product.checked(name), geobox)) for band, name in files.items())
     description = Sentinel2Product(
         identity=source.path.name,
-        level=_level_named(sensor),
+        level=optical_level(sensor),
         tile="",
         acquired=acquired or FIRST_LIGHT,
         baseline="",

@@ -5,10 +5,11 @@ and VH, or a folder with a GeoTIFF for each. Products are calibrated and geocode
 """
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,11 @@ def open_radar(
         units = units or (stated.units if stated else "dB")
         remarks = (UNUSED_HEIGHTS,) if heights else ()
         with ExitStack() as stack:
-            scene = _opened_images(source, geobox, units, align, work_folder, remarks, stack, allow_single=allow_single)
+            open_one = partial(
+                _opened_stack, geobox=geobox, units=units, align=align, work_folder=work_folder, remarks=remarks,
+                allow_single=allow_single,
+            )  # fmt: skip
+            scene = _opened_images(source, open_one, stack, align=align)
             if (radiometry or (stated and stated.radiometry)) == "gamma0":
                 scene = _in_sigma0(scene, incidence or angle_beside(source))
             elif incidence is not None:
@@ -194,14 +199,10 @@ def _in_sigma0(scene: RadarScene, path: Path | None) -> RadarScene:
 
 def _opened_images(
     source: BandStack | GeoTiff,
-    geobox: GeoBox,
-    units: RadarUnits,
-    align: bool,
-    work_folder: Path | None,
-    remarks: tuple[str, ...],
+    open_one: Callable[[BandStack | GeoTiff], AbstractContextManager[RadarScene]],
     stack: ExitStack,
     *,
-    allow_single: bool,
+    align: bool,
 ) -> RadarScene:
     """Open GeoTIFFs; several images of one pass in a folder, such as bursts, are joined where they overlap the grid.
 
@@ -211,9 +212,8 @@ def _opened_images(
     bursts = bursts_of(source) if isinstance(source, BandStack) and align else [source]
     opened, elsewhere = [], None
     for one in bursts:
-        image = _opened_stack(one, geobox, units, align, work_folder, remarks, allow_single=allow_single)
         try:
-            opened.append(stack.enter_context(image))
+            opened.append(stack.enter_context(open_one(one)))
         except _ElsewhereError as error:
             elsewhere = error
     if not opened and elsewhere is not None:

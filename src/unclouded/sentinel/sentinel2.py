@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -87,8 +88,7 @@ def describe_product(product: ProductFolder, *, allow_l2a: bool = False, tile: s
     """
     metadata = _product_metadata(product)
     level = _LEVELS[metadata.name]
-    if level == "L2A" and not allow_l2a:
-        raise InputError(f"{named(product.path)} is a Level-2A product, expected Level-1C; fetch the L1C of this scene")
+    require_accepted(product.path, level, allow_l2a=allow_l2a)
     granule_folder, images = _granule(product, metadata, tile)
     granule = _granule_metadata(product, granule_folder)
     files = _band_files(product, images, level)
@@ -107,6 +107,16 @@ def describe_product(product: ProductFolder, *, allow_l2a: bool = False, tile: s
         sun=_sun(granule),
         classes=_class_file(images) if level == "L2A" else None,
     )
+
+
+def require_accepted(path: Path, level: Level, *, allow_l2a: bool) -> None:
+    """Refuse a product of Level-2A where only Level-1C is accepted.
+
+    Raises:
+        InputError: The product has the other level.
+    """
+    if level == "L2A" and not allow_l2a:
+        raise InputError(f"{named(path)} is a Level-2A product, expected Level-1C; fetch the L1C of this scene")
 
 
 def _sun(granule: XmlElement) -> Sun | None:
