@@ -151,7 +151,7 @@ def test_lying_and_damaged_items_are_refused_in_one_line(tmp_path: Path) -> None
         ("has the scale 0.001 for", (applied, {"scale": 0.001, "offset": 0}, {})),
         ("has the offset 0.1 for", (applied, {"scale": 0.0001, "offset": 0.1}, {})),
         ("and offset None, expected numbers", (applied, {"scale": 0.0001, "offset": None}, {})),
-        ("is no STAC item, expected a Feature", ({}, None, {"type": "FeatureCollection"})),
+        ("is not a STAC item, expected a Feature", ({}, None, {"type": "FeatureCollection"})),
     ]
     for message, (properties, bands, more) in wrong:
         item(folder, properties, bands, **more)
@@ -168,7 +168,7 @@ def test_lying_and_damaged_items_are_refused_in_one_line(tmp_path: Path) -> None
 def test_wrong_classes_beside_the_bands_are_refused(tmp_path: Path) -> None:
     folder = write_common_names(tmp_path / "a", earth_search)
     write_geotiff(folder / "scl.tif", np.full((1, 60, 60), 400, np.uint16), ("",), grid(20))
-    assert "scl.tif holds numbers that are no classes" in refused(folder, allow_l2a=True, offset=0)
+    assert "scl.tif holds numbers that are not classes" in refused(folder, allow_l2a=True, offset=0)
     write_geotiff(folder / "scl.tif", np.ones((1, 50, 60), np.uint8), ("",), grid(20)[:50, :])
     assert "scl.tif, the scene classification, lies on another grid" in refused(folder, allow_l2a=True, offset=0)
 

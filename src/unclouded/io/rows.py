@@ -89,13 +89,14 @@ def require_rows(path: Path, geobox: GeoBox, top: int, bottom: int) -> None:
         raise ValueError(f"{path} has rows 0 to {height}, not {top} to {bottom}")
 
 
-def _unchanged(stored: StoredImage) -> StoredImage:
+def unchanged(stored: StoredImage) -> StoredImage:
+    """Return stored rows as they are."""
     return stored
 
 
 @contextmanager
 def open_rows(
-    path: Path, sensor: Sensor, convert: Callable[[StoredImage], StoredImage] = _unchanged
+    path: Path, sensor: Sensor, convert: Callable[[StoredImage], StoredImage] = unchanged
 ) -> Iterator[SceneRows]:
     """Open a local GeoTIFF of one sensor to read its rows in physical units.
 

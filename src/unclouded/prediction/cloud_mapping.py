@@ -67,7 +67,7 @@ class SceneMap:
         return self._rows("seen", top, bottom)
 
     def is_shadow(self, top: int, bottom: int) -> Bool[np.ndarray, "rows x"]:
-        """Return a mask of the pixels whose m is due to cloud shadow; only the product map has any."""
+        """Return a mask of the pixels whose m is due to cloud shadow; those of the product and of the classes only."""
         return self._rows("shadow", top, bottom)
 
     def everywhere(self, mask: RowReader[NDArray[np.bool_]]) -> Bool[np.ndarray, "y x"]:

@@ -193,22 +193,23 @@ def make_mosaic(
         "scenes": [{"name": one.name, "sha256": sha256(one.folder / SUMMARY)} for one in described],
         "settings": settings.model_dump(mode="json") | {"area": settings.area and content_hash(settings.area)},
     }
-    with held(out), _opened(described, target.geobox) as opened:
+    with held(out):
         if (finished := _finished(out, key)) is not None:
             _logger.info("%s already holds this mosaic; nothing to do", named(out))
             return finished
         height, width = target.geobox.shape
         require_room(out, int(height * width * (2 * len(described[0].bands) + 6) * 4 / 3), "write this mosaic")
         (out / SUMMARY).unlink(missing_ok=True)
-        levels = (
-            match_levels(opened, height, on_progress)
-            if settings.match_levels
-            else np.zeros((len(described), len(described[0].bands)))
-        )
         work = out / ".mosaic"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
-        counts = _write(work, opened, target, levels, settings, on_progress)
+        with _opened(described, target.geobox) as opened:
+            levels = (
+                match_levels(opened, height, on_progress)
+                if settings.match_levels
+                else np.zeros((len(described), len(described[0].bands)))
+            )
+            counts = _write(work, opened, target, levels, settings, on_progress)
         summary = key | {
             "levels": {one.name: levels[i].round(6).tolist() for i, one in enumerate(described)},
             "pixels": counts,
@@ -512,8 +513,7 @@ def _write_visual(
     shown = [bands.index(band) for band in (RGB if set(RGB) <= set(bands) else bands[:1] * 3)]
     seen: Bool[np.ndarray, "y x"] = np.isfinite(sample).all(axis=0)
     stretch = stretch_of(sample[shown][:, seen])
-    shifts = np.array(radiometry.offsets)[shown]
-    picked = Radiometry(tuple(shifts.tolist()), radiometry.dtype)
+    picked = radiometry.picked(shown)
 
     def strips() -> Iterator[tuple[int, NDArray[np.uint8]]]:
         with open_geotiff(work / "clear.tif") as file:

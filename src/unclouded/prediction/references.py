@@ -126,12 +126,11 @@ class ReferenceScene:
         """Read some bands of the rows from ``top`` to before ``bottom``; see :data:`ReferenceReader`."""
         assert self.scene_map is not None, "references are mapped before they are read"
         picked = positions(bands, self.optical.bands)
-        radiometry = self.optical.radiometry
         return ReferenceRows(
             self.files.name,
             self.optical.acquired.date() if self.optical.acquired else None,
             self.optical.stored(top, bottom)[picked],
-            replace(radiometry, offsets=tuple(radiometry.offsets[i] for i in picked)),
+            self.optical.radiometry.picked(picked),
             self.scene_map.cloud_map(top, bottom),
             None if self.radar is None else self.radar.read(top, bottom),
         )

@@ -8,7 +8,7 @@ import datetime
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -273,8 +273,7 @@ class Sources:
 
     def radiometry(self, bands: tuple[str, ...]) -> Radiometry:
         """Return scale, offset and nodata value of some of the bands."""
-        whole = self.optical.radiometry
-        return replace(whole, offsets=tuple(whole.offsets[i] for i in positions(bands, self.optical.bands)))
+        return self.optical.radiometry.picked(positions(bands, self.optical.bands))
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from unclouded.errors import InputError
 from unclouded.files import named, resolved
 from unclouded.io.geotiff import StoredImage, open_geotiff
 from unclouded.io.raster import band_named, describe_grid, same_grid
-from unclouded.io.rows import SceneRows, open_rows
+from unclouded.io.rows import SceneRows, open_rows, unchanged
 from unclouded.io.strips import RowReader
 from unclouded.sensors import SENTINEL2, Sensor
 from unclouded.sentinel.identify import BandStack, GeoTiff
@@ -37,7 +37,7 @@ def open_image(
     source: BandStack | GeoTiff,
     sensor: Sensor,
     resampling: Resampling = "nearest",
-    convert: Callable[[StoredImage], StoredImage] | None = None,
+    convert: Callable[[StoredImage], StoredImage] = unchanged,
 ) -> Iterator[SceneRows]:
     """Open a GeoTIFF with the bands of a sensor, or a folder with one GeoTIFF for each of them.
 
@@ -52,7 +52,7 @@ def open_image(
             match.
     """
     if isinstance(source, GeoTiff):
-        with open_rows(source.path, sensor, *filter(None, [convert])) as rows:
+        with open_rows(source.path, sensor, convert) as rows:
             yield rows
         return
     files = require_files(source, sensor)

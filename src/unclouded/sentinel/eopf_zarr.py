@@ -152,7 +152,7 @@ class EopfProduct:
             array: Any = zarr.open_array(str(folder), mode="r")
         except Exception as error:
             reason = str(error).partition("\n")[0][:80]
-            raise InputError(f"{named(self.path)}: {name} is no Zarr array ({reason}); fetch it again") from error
+            raise InputError(f"{named(self.path)}: {name} is not a Zarr array ({reason}); fetch it again") from error
         side = max(array.shape, default=0)
         if not 0 < side <= MAX_SIDE or np.prod(array.chunks) * array.dtype.itemsize > MAX_BLOCK_BYTES:
             raise InputError(

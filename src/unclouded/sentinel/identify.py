@@ -71,14 +71,14 @@ class BandStack:
 
 @dataclass(frozen=True)
 class GeoTiff:
-    """File that is no product, or a missing one; opened as a GeoTIFF."""
+    """File that is not a product, or a missing one; opened as a GeoTIFF."""
 
     path: Path
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Folder that is no image itself, but may contain images."""
+    """Folder that is not an image itself, but may contain images."""
 
     path: Path
 

@@ -120,7 +120,7 @@ def open_classes(path: Path, band: int, geobox: GeoBox) -> Iterator[RowReader[ND
         geobox: Grid of the scene.
 
     Raises:
-        InputError: The file cannot be opened, lies on another grid, or holds numbers that are no classes.
+        InputError: The file cannot be opened, lies on another grid, or holds numbers that are not classes.
     """
     with open_geotiff(path) as source:
         grid = grid_of(source)
@@ -133,7 +133,7 @@ def open_classes(path: Path, band: int, geobox: GeoBox) -> Iterator[RowReader[ND
             stored = stored_rows(path, source, top, bottom)
             classes = np.where(stored.is_gap[band], 0, stored.values[band])
             if (classes != np.rint(classes)).any() or classes.min() < 0 or classes.max() > np.iinfo(np.uint8).max:
-                raise InputError(f"{named(path)} holds numbers that are no classes, expected 0 to 11; fetch it again")
+                raise InputError(f"{named(path)} holds numbers that are not classes, expected 0 to 11; fetch it again")
             return classes.astype(np.uint8)
 
         def read(top: int, bottom: int) -> NDArray[np.uint8]:
@@ -175,12 +175,12 @@ def read_item(path: Path) -> ItemFacts:
     applied already; without both it is derived from the processing baseline, with a remark.
 
     Raises:
-        InputError: The file is no item, or its facts are impossible or contradict each other.
+        InputError: The file is not an item, or its facts are impossible or contradict each other.
     """
     content = read_json_object(path)
     properties, assets = content.get("properties"), content.get("assets") or {}
     if content.get("type") != "Feature" or not isinstance(properties, dict) or not isinstance(assets, dict):
-        raise InputError(f"{named(path)} is no STAC item, expected a Feature with properties; leave it out")
+        raise InputError(f"{named(path)} is not a STAC item, expected a Feature with properties; leave it out")
     offsets, remarks = _offsets(path, properties, assets)
     return ItemFacts(_acquired(path, properties.get("datetime")), offsets, _level(content, properties), remarks)
 

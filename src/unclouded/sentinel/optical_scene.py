@@ -1,6 +1,6 @@
 """Open Sentinel-2 image, read by rows as reflectance or as stored integers."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
@@ -111,8 +111,7 @@ class OpticalScene:
             ValueError: The rows exceed the image.
         """
         selected = [self.bands.index(band) for band in bands or self.bands]
-        radiometry = replace(self.radiometry, offsets=tuple(self.radiometry.offsets[i] for i in selected))
-        reflectance = radiometry.decode(self.stored(top, bottom)[selected])
+        reflectance = self.radiometry.picked(selected).decode(self.stored(top, bottom)[selected])
         check_limits(self.path, reflectance, self.sensor)
         return reflectance
 

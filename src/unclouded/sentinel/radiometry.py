@@ -1,6 +1,7 @@
 """Conversion between stored integers and reflectance of optical images: one rule for reading and writing."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Integer
@@ -41,6 +42,10 @@ class Radiometry:
     def offset(self) -> tuple[float, ...]:
         """Reflectance of a stored 0 in each band, for the offset tags of a file."""
         return tuple(offset / QUANTIFICATION for offset in self.offsets)
+
+    def picked(self, places: Sequence[int]) -> "Radiometry":
+        """Return the radiometry of some of the bands, by their positions."""
+        return replace(self, offsets=tuple(self.offsets[place] for place in places))
 
     def __str__(self) -> str:
         steps = sorted(set(self.offsets))

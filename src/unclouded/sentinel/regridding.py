@@ -60,15 +60,15 @@ def on_grid(scene: OpticalScene, geobox: GeoBox, *, align: bool = False) -> Opti
             "the same tile"
         )
     if (shift := whole_shift(scene.geobox, geobox)) is not None:
-        classes = scene.has_classes and _shifted(scene.classes, scene.geobox, geobox, shift)
+        classes = _shifted(scene.classes, scene.geobox, geobox, shift) if scene.has_classes else None
         stored = _shifted(scene.stored, scene.geobox, geobox, shift)
-        return replace(scene, geobox=geobox, _read_stored=stored, _read_classes=classes or None)
+        return replace(scene, geobox=geobox, _read_stored=stored, _read_classes=classes)
     if not align:
         raise InputError(
             f"{named(scene.path)} lies on another grid than the cloudy scene {grids}; warp it with --align"
         )
-    classes = scene.has_classes and _warped_classes(scene, geobox)
-    return replace(scene, geobox=geobox, _read_stored=_warped(scene, geobox), _read_classes=classes or None)
+    classes = _warped_classes(scene, geobox) if scene.has_classes else None
+    return replace(scene, geobox=geobox, _read_stored=_warped(scene, geobox), _read_classes=classes)
 
 
 def needed_window(part: GeoBox, source: GeoBox, to_source: Transformer) -> tuple[slice, slice]:

@@ -281,7 +281,7 @@ def grid_of_jp2(path: Path) -> GeoBox:
     """Return the grid of a JPEG 2000 image with pixels of 10 m.
 
     Raises:
-        InputError: The file is no such image, or has no georeference or other pixels.
+        InputError: The file is not such an image, or has no georeference or other pixels.
     """
     with _open_jp2(path) as source:
         if source.crs is None or source.transform.is_identity:
@@ -298,7 +298,7 @@ def pixel_of_jp2(path: Path, geobox: GeoBox) -> int:
     """Return the pixel size in metres of a JPEG 2000 image that covers a grid of 10 m.
 
     Raises:
-        InputError: The file is no such image, or covers other ground.
+        InputError: The file is not such an image, or covers other ground.
     """
     with _open_jp2(path) as source:
         metres: int = round(source.transform.a)

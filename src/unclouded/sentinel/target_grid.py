@@ -67,7 +67,7 @@ class TargetGrid:
             resolution_m: Pixel size, 10 or 20 m.
 
         Raises:
-            InputError: The area is no polygon or does not overlap the scene, or the grid has no CRS, or other pixels.
+            InputError: The area is not a polygon or does not overlap the scene; or the grid has no CRS or other pixels.
         """
         factor = resolution_m // PIXEL_M
         if factor > 1 and (full.crs is None or not full.crs.projected or abs(full.affine.a - PIXEL_M) > 1e-6):
