@@ -59,8 +59,8 @@ class Sensor:
 
 def _spelling(band: str) -> str:
     upper = band.strip().upper()
-    if (found := next((name for name, common in COMMON_NAME.items() if common.upper() == upper), None)) is not None:
-        return found
+    if upper in _BY_COMMON_NAME:
+        return _BY_COMMON_NAME[upper]
     return f"B0{upper[1]}" if len(upper) == 2 and upper[0] == "B" and upper[1].isdigit() else upper
 
 
@@ -119,7 +119,9 @@ COMMON_NAME = {
 }  # fmt: skip
 """Common band names of the STAC electro-optical extension."""
 
-ALIASES = {name.upper(): band for band, name in COMMON_NAME.items()} | {
+_BY_COMMON_NAME = {name.upper(): band for band, name in COMMON_NAME.items()}
+
+ALIASES = _BY_COMMON_NAME | {
     "REDEDGE1": "B05", "REDEDGE2": "B06", "REDEDGE3": "B07",
 }  # fmt: skip
 """Bands by their common names in capitals, and by those of catalogues that number the red edge."""

@@ -92,7 +92,7 @@ def test_no_data_is_neither_shadow_nor_ground() -> None:
     assert not find_shadow(np.ones((50, 50), np.float32), np.zeros((50, 50), bool), None).any()  # nor without cloud
 
 
-def test_forest_beside_many_clouds_is_no_shadow() -> None:
+def test_forest_beside_many_clouds_is_not_shadow() -> None:
     rng = np.random.default_rng(0)
     cloud = gaussian_filter(rng.standard_normal((700, 700)), 12) > 0.01  # clouds of 500 m, a third of the scene
     shadow = np.roll(cloud, -40, axis=1) & ~cloud  # 800 m high, the sun in the east

@@ -108,7 +108,9 @@ def test_level_1c_has_13_bands(tmp_path: Path, simulated: dict[str, NDArray[np.u
         assert (scene.level, scene.bands, set(scene.radiometry.offsets)) == ("L1C", SENTINEL2.bands, {0})
 
 
-def test_damaged_and_lying_stores_are_refused_in_one_line(tmp_path: Path, bands: dict[str, NDArray[np.uint16]]) -> None:
+def test_damaged_and_impossible_stores_are_refused_in_one_line(
+    tmp_path: Path, bands: dict[str, NDArray[np.uint16]]
+) -> None:
     folder = write_zarr(tmp_path, bands)
     blue = folder / "measurements/reflectance/r10m/b02"
     whole = tmp_path / "whole"

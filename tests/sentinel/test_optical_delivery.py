@@ -140,7 +140,7 @@ def _stack(folder: Path) -> BandStack:
     return found
 
 
-def test_lying_and_damaged_items_are_refused_in_one_line(tmp_path: Path) -> None:
+def test_contradictory_and_damaged_items_are_refused_in_one_line(tmp_path: Path) -> None:
     folder = write_common_names(tmp_path / "a", lambda band: f"S2A_20210908T102701_{earth_search(band)}")
     tagged = {"scale": 0.0001, "offset": -0.1}
     applied = {"earthsearch:boa_offset_applied": False}

@@ -129,7 +129,7 @@ def test_a_statement_of_the_user_counts_before_the_name(tmp_path: Path) -> None:
         opened(folder)
 
 
-def test_lying_angles_are_refused_in_one_line(tmp_path: Path) -> None:
+def test_impossible_angles_are_refused_in_one_line(tmp_path: Path) -> None:
     write_geotiff(tmp_path / "s1.tif", gamma0_db(), SENTINEL1.bands, GRID)
     wrong = {
         "cosine": np.cos(np.radians(angles_deg())) * 0.1,
@@ -161,7 +161,7 @@ def test_an_angle_on_another_grid_is_interpolated(tmp_path: Path) -> None:
 # One polarisation.
 
 
-def test_vv_alone_is_said_and_used(tmp_path: Path) -> None:
+def test_vv_alone_is_reported_and_used(tmp_path: Path) -> None:
     vv = sigma0_db()[:1]
     write_geotiff(tmp_path / "s1_VV.tif", vv, ("stored",), GRID)
     folder = write_folder(tmp_path / "only", {"VV": "s1_VV.tif"}, sigma0_db())

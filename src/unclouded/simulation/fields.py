@@ -30,6 +30,9 @@ class Crop(IntEnum):
     LEY = 3
 
 
+SEASON_DAYS = 91
+"""Days from the middle of a season to that of the next."""
+
 CROP_SHARES = (0.38, 0.26, 0.14, 0.22)
 """Share of fields with each :class:`Crop`."""
 
@@ -197,7 +200,7 @@ class Season:
             days: At most 91, the middle of the season before.
         """
         order = list(SEASONS.values())
-        earlier, share = order[order.index(self) - 1], days / 91
+        earlier, share = order[order.index(self) - 1], days / SEASON_DAYS
 
         def mixed(name: str) -> Any:
             value = (1 - share) * np.array(getattr(self, name)) + share * np.array(getattr(earlier, name))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from unclouded.simulation.fields import (
+    SEASON_DAYS,
     Crop,
     Fields,
     Growth,
@@ -94,7 +95,7 @@ class Land:
             days: At most 91.
         """
         crop = self.fields.crop.copy()
-        changed = rng.random(len(crop)) < _CHANGED_FIELDS * days / 91
+        changed = rng.random(len(crop)) < _CHANGED_FIELDS * days / SEASON_DAYS
         crop[changed] = (crop[changed] + rng.integers(1, len(Crop), int(changed.sum()))) % len(Crop)
         growth = grow(replace(self.fields, crop=crop), season.before(days), self.vigour, self.sowing)
         drier = 0.1 * rng.standard_normal() * fractal_noise(rng, len(self.cover), 0.8, 200)
