@@ -303,11 +303,11 @@ def test_an_export_shows_the_same_numbers_from_any_static_server(
     viewer = Viewer(example.folder, Sources((example.inputs,), (example.truth,)))
     export_view(viewer, tmp_path / "out")
     kinds = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".json": "application/json"}
-    asked = []
+    requested = []
 
     def respond(request: Request) -> Response:
         path = tmp_path / "out" / request.path[1:] if request.path != "/" else tmp_path / "out" / "index.html"
-        asked.append(path.name)
+        requested.append(path.name)
         if not path.is_file():
             return Response(404)
         if path.suffix == ".tif" and ranges:
@@ -327,4 +327,4 @@ def test_an_export_shows_the_same_numbers_from_any_static_server(
         seen = colour_at(page, 321, 450, {"x": 300.0, "y": 320.0, "res": 1.0})
         assert seen == pytest.approx(expected_colour(example.folder / "clear.tif", 321, 450, scene.stretch), abs=2)
         tour.context.close()
-    assert (sum(name.endswith(".tif") for name in asked) > 14) == ranges
+    assert (sum(name.endswith(".tif") for name in requested) > 14) == ranges

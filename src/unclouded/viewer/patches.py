@@ -52,11 +52,6 @@ class PatchImages:
     def __contains__(self, name: str) -> bool:
         return name in self._files
 
-    @property
-    def names(self) -> list[str]:
-        """Names of the complete patches."""
-        return list(self._files)
-
     def optical(self, name: str, kind: Literal["cloudy", "clear"]) -> Float32[np.ndarray, "3 y x"]:
         """Return red, green and blue of the cloudy or the clear image.
 

@@ -9,14 +9,25 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from unclouded.errors import InputError
 from unclouded.files import is_file
 from unclouded.locks import held
-from unclouded.patches.review import ACCEPT, MAX_TEXT, REJECT, Decision, read_review, write_review
-from unclouded.patches.roi import MANIFEST, REVIEW
+from unclouded.patches.manifest import FAILED, read_manifest
+from unclouded.patches.review import (
+    ACCEPT,
+    MAX_TEXT,
+    REJECT,
+    Decision,
+    apply_review,
+    read_review,
+    reviewed,
+    write_review,
+)
+from unclouded.patches.roi import MANIFEST, REVIEW, SENSORS
 from unclouded.viewer.patches import PatchImages
 
 APPLY_AFTER_S = 3.0
@@ -37,21 +48,15 @@ class ReviewedDataset:
         self.images = PatchImages(root)
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
-        self._rows: list[dict[str, Any]] | None = None
         review, manifest = root / REVIEW, root / MANIFEST
         if is_file(review) and is_file(manifest) and review.stat().st_mtime_ns > manifest.stat().st_mtime_ns:
             self._apply_soon()  # an earlier viewer was killed between a decision and the manifest
 
-    @property
+    @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """Patches as the front end lists them: name, region, season, split, status without review, coverage."""
-        if self._rows is None:
-            from unclouded.patches.manifest import FAILED, read_manifest
-            from unclouded.patches.review import reviewed
-
-            undecided = reviewed(read_manifest(self.root / MANIFEST), {})
-            self._rows = [_listed(row) for row in undecided if row["status"] != FAILED]
-        return self._rows
+        undecided = reviewed(read_manifest(self.root / MANIFEST), {})
+        return [_listed(row) for row in undecided if row["status"] != FAILED]
 
     def decisions(self) -> dict[str, Decision]:
         """Decisions in force, by name.
@@ -120,8 +125,6 @@ class ReviewedDataset:
 
     def apply(self) -> None:
         """Bring the manifest up to date with the decisions."""
-        from unclouded.patches.review import apply_review
-
         with self._lock:
             self._timer = None
             try:
@@ -156,8 +159,5 @@ def _listed(row: Mapping[str, Any]) -> dict[str, Any]:
         "reason": row.get("reason") or "",
         "findings": list(row.get("findings") or ()),
         "coverage": None if coverage is None else round(float(coverage), 4),
-        "dates": {token: str(row[f"{token}_acquired"])[:10] for token in _SENSORS if row.get(f"{token}_acquired")},
+        "dates": {token: str(row[f"{token}_acquired"])[:10] for token in SENSORS if row.get(f"{token}_acquired")},
     }
-
-
-_SENSORS = ("s1", "s2_cloudy", "s2")

@@ -363,7 +363,7 @@ def _truth(result: "Layer", registry: Registry, sources: Sources) -> list["Layer
     return [one for one in found if same_grid(one.geobox, result.geobox)]
 
 
-# What the front end needs to know.
+# Description for the front end.
 
 
 def _stretch(layers: Iterable["Layer"]) -> dict[str, list[float]]:
